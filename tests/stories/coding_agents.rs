@@ -6,6 +6,7 @@ use plexus_tests::{
     waiting::until,
 };
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const KEY: &str = "sk-story-7f41c0de";
@@ -361,4 +362,48 @@ fn cancelled_run_ends_its_processes_and_changes_nothing() {
     assert_eq!(error["effect"], "none", "{ended}");
     gate.open();
     assert_eq!(desk.folder.read("a.txt"), "one\n");
+}
+
+#[test]
+fn second_name_and_link_are_no_removal() {
+    let line =
+        "ln docs/b.txt again; rm a.txt; ln -s docs/b.txt a.txt; mkdir x; touch x/y; chmod 0 x";
+    let desk = Desk::open(CODEX, [Step::exec(line), Step::say("linked")]);
+    let first = desk.run(&json!({"prompt": "Link."}));
+    let changes = &first["changes"];
+    assert_eq!(changes["removed"], 0, "{first}");
+    assert!(
+        changes["omitted"]
+            .as_u64()
+            .is_some_and(|omitted| omitted >= 3),
+        "{first}"
+    );
+    // What it left does not keep the thread from going on.
+    desk.model
+        .then([Step::exec("cat a.txt"), Step::say("read")]);
+    let again = json!({"prompt": "Read.", "thread": first["thread"]});
+    assert_eq!(desk.run(&again)["thread"], first["thread"]);
+    let seen = desk.model.results();
+    assert!(seen.last().expect("a result").contains("one"), "{seen:?}");
+}
+
+#[test]
+fn edited_script_is_rated_as_running_code() {
+    let desk = Desk::open(
+        CODEX,
+        [
+            Step::exec("echo 'echo evil' >> tool; echo x >> a.txt"),
+            Step::say("edited"),
+        ],
+    );
+    desk.folder.write("tool", "#!/bin/sh\n");
+    let tool = desk.folder.path().join("tool");
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("its mode");
+    let id = desk.run(&json!({"prompt": "Edit."}))["changes"]["id"].clone();
+    let item = desk.asked("apply", &json!({"changes": id, "paths": ["a.txt"]}));
+    assert_eq!(desk.owner().plan(&item)["rating"], "write");
+    let item = desk.asked("apply", &json!({"changes": id}));
+    let plan = desk.owner().plan(&item);
+    assert_eq!(plan["rating"], "execute", "{plan}");
+    assert!(plan["warnings"].to_string().contains("tool"), "{plan}");
 }

@@ -26,6 +26,7 @@ pub struct ClaudeCode;
 impl Program for ClaudeCode {
     const NAME: &'static str = "Claude Code";
     const COUNTS_THREADS: bool = false;
+    const SETTINGS: &'static [&'static str] = &["settings.json"];
 
     fn arguments(_: u16) -> Named {
         Vec::new()
@@ -45,7 +46,7 @@ impl Program for ClaudeCode {
     fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
         match (event["type"].as_str()?, event["subtype"].as_str()) {
             ("system", Some("init")) => {
-                turn.thread = Some(event["session_id"].as_str()?.to_owned());
+                turn.begin(event["session_id"].as_str()?);
                 None
             }
             ("system", Some("api_retry")) => Some(Shown::Event(

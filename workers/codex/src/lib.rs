@@ -27,6 +27,7 @@ pub struct Codex;
 impl Program for Codex {
     const NAME: &'static str = "Codex";
     const COUNTS_THREADS: bool = true;
+    const SETTINGS: &'static [&'static str] = &["config.toml"];
 
     fn arguments(port: u16) -> Named {
         let provider = format!(
@@ -46,7 +47,7 @@ impl Program for Codex {
     fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
         match event["type"].as_str()? {
             "thread.started" => {
-                turn.thread = Some(event["thread_id"].as_str()?.to_owned());
+                turn.begin(event["thread_id"].as_str()?);
                 None
             }
             "turn.completed" => {
@@ -128,10 +129,7 @@ no JSON
 {"type":"turn.completed","usage":{"input_tokens":200,"cached_input_tokens":10,"output_tokens":20,"reasoning_output_tokens":0}}
 "#,
         );
-        assert_eq!(
-            turn.thread.as_deref(),
-            Some("01a1f7be-94ef-7750-9432-11926ef85bf9")
-        );
+        assert_eq!(turn.thread(), Some("01a1f7be-94ef-7750-9432-11926ef85bf9"));
         assert_eq!(turn.text, "Done.\n");
         assert_eq!(turn.warnings, ["Model metadata not found."]);
         let usage = Usage {

@@ -19,12 +19,17 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
+/// Most files of one apply, and most bytes of their contents before and after.
+const MOST_FILES: usize = 500;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// Most differences that are made for a card, which shows as much.
+const LONGEST_DIFF: usize = 256 * 1024;
 /// Longest record, in bytes.
 const LONGEST_RECORD: u64 = 32 * 1024 * 1024;
 
@@ -49,6 +54,16 @@ pub(crate) enum ApplyError {
     Nothing,
     #[error("{0} changed since; nothing was done. Run again, or apply the other files with paths")]
     Changed(RelPath),
+    #[error("more than 500 files or 64 MiB at once: apply it in parts, with paths")]
+    TooMuch,
+    #[error(
+        "it has files that tools run, and more than one card can show: apply it in parts, with paths"
+    )]
+    NotShown,
+    #[error("cancelled")]
+    Over,
+    #[error("every file is changed, but what an undo needs could not be put in place: {0}")]
+    NotKept(io::Error),
     #[error("no change with this id is kept, or it did not come to its end")]
     NotUndoable,
     #[error("{path} could not be changed: {why}; {done} of {all} files are changed")]
@@ -71,8 +86,8 @@ pub(crate) struct Plan {
     pub(crate) diff: String,
     /// A part of the differences is not shown.
     pub(crate) cut: bool,
-    /// A file that tools run without being asked, and why.
-    pub(crate) runs: Option<(RelPath, &'static str)>,
+    /// The files that tools run, and why.
+    pub(crate) runs: Vec<(RelPath, &'static str)>,
 }
 
 /// The folder that change sets are applied to, and what is kept of that.
@@ -93,32 +108,56 @@ impl Folder {
     }
 
     /// Computes what applying a change set, or some files of it, would do.
-    pub(crate) fn plan(&self, id: &str, paths: Option<&[String]>) -> Result<Plan, ApplyError> {
+    pub(crate) fn plan(
+        &self,
+        id: &str,
+        paths: Option<&[String]>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Plan, ApplyError> {
         let ChangeSet { files, .. } = self.sets.get(id)?;
         let files = match paths {
             None => files,
             Some(paths) => chosen(&files, paths)?,
         };
-        self.planned(id.to_owned(), files)
+        self.planned(id.to_owned(), files, is_over)
     }
 
     /// Computes what taking back a call's change would do.
-    pub(crate) fn plan_undo(&self, call: &str) -> Result<Plan, ApplyError> {
+    pub(crate) fn plan_undo(
+        &self,
+        call: &str,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Plan, ApplyError> {
         let call = AuditId::parse(call).map_err(|_| ApplyError::NotUndoable)?;
         let bytes = read_most(&self.record(&call, "done"), LONGEST_RECORD);
         let bytes = bytes.map_err(|_| ApplyError::NotUndoable)?;
         let applied: Applied =
             serde_json::from_slice(&bytes).map_err(|_| ApplyError::NotUndoable)?;
         let files = applied.files.iter().map(FileChange::reversed).collect();
-        self.planned(applied.set, files)
+        match self.planned(applied.set, files, is_over) {
+            Err(ApplyError::Set(_)) => Err(ApplyError::NotUndoable),
+            planned => planned,
+        }
     }
 
-    fn planned(&self, set: String, files: Vec<FileChange>) -> Result<Plan, ApplyError> {
-        let mut planned = Vec::new();
-        let (mut tokens, mut diff, mut cut, mut runs) = (Vec::new(), String::new(), false, None);
+    fn planned(
+        &self,
+        set: String,
+        mut files: Vec<FileChange>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Plan, ApplyError> {
+        files.retain(|change| change.kind() != ChangeKind::Mode);
+        if files.len() > MOST_FILES {
+            return Err(ApplyError::TooMuch);
+        }
+        // What tools run stands first, so that a card shows it whatever else there is.
+        files.sort_by_key(|change| runs_unasked(&change.path).is_none());
+        let (mut planned, mut held) = (Vec::new(), 0);
+        let (mut tokens, mut diff) = (Vec::new(), String::new());
+        let (mut cut, mut runs) = (false, Vec::new());
         for change in files {
-            if change.kind() == ChangeKind::Mode {
-                continue;
+            if is_over() {
+                return Err(ApplyError::Over);
             }
             let place = self.root.look(&change.path)?;
             if place.digest() != change.before.map(|before| before.digest) {
@@ -128,16 +167,26 @@ impl Folder {
                 None => None,
                 Some(after) => Some(self.content(&set, after)?),
             };
-            let before = place.current().map(|current| &*current.content.bytes);
-            let shown = Change::between(&change.path, before, content.as_deref(), verbs(&change));
-            match shown.diff {
-                Some(text) => diff.push_str(&text),
-                None => diff.push_str(&format!("{}\n", shown.headline)),
+            let current = place.current().map(|current| &current.content);
+            let before = current.map(|current| &*current.bytes);
+            held += before.map_or(0, <[u8]>::len) + content.as_ref().map_or(0, Vec::len);
+            if held > MOST_BYTES {
+                return Err(ApplyError::TooMuch);
             }
-            cut |= shown.is_cut;
-            if let (None, Some(why)) = (&runs, runs_unasked(&change.path)) {
-                runs = Some((change.path.clone(), why));
+            if diff.len() < LONGEST_DIFF {
+                let shown =
+                    Change::between(&change.path, before, content.as_deref(), verbs(&change));
+                match shown.diff {
+                    Some(text) => diff.push_str(&text),
+                    None => diff.push_str(&format!("{}\n", shown.headline)),
+                }
+                cut |= shown.is_cut;
             }
+            cut |= diff.len() >= LONGEST_DIFF;
+            let is_executable = current.is_some_and(|current| current.meta.mode & 0o111 != 0);
+            let why = runs_unasked(&change.path)
+                .or(is_executable.then_some("the file is marked as executable"));
+            runs.extend(why.map(|why| (change.path.clone(), why)));
             tokens.extend_from_slice(place.token().as_bytes());
             if let Some(after) = &change.after {
                 tokens.extend_from_slice(after.digest.as_bytes());
@@ -146,6 +195,9 @@ impl Folder {
         }
         if planned.is_empty() {
             return Err(ApplyError::Nothing);
+        }
+        if cut && !runs.is_empty() {
+            return Err(ApplyError::NotShown);
         }
         Ok(Plan {
             set,
@@ -183,7 +235,9 @@ impl Folder {
             files: files.clone(),
         };
         let record = serde_json::to_vec(&applied).map_err(io::Error::other)?;
-        write_once(&self.record(call, "begun"), &record)?;
+        write_once(&self.record(call, "begun"), &record)?.sync_all()?;
+        self.sets.renew(&applied.set)?;
+        File::open(&self.records)?.sync_all()?;
         for (done, (change, place, content)) in plan.files.iter().enumerate() {
             let changed = match content {
                 Some(content) => self.root.put(place, content).map(|_| ()),
@@ -191,10 +245,13 @@ impl Folder {
             };
             match changed {
                 Ok(()) | Err(WriteError::Unconfirmed(_)) => {}
-                Err(WriteError::Moved { .. }) if done == 0 => {
-                    return Err(ApplyError::Changed(change.path.clone()));
-                }
                 Err(error) => {
+                    if done == 0 {
+                        fs::remove_file(self.record(call, "begun"))?;
+                    }
+                    if let (WriteError::Moved { .. }, 0) = (&error, done) {
+                        return Err(ApplyError::Changed(change.path.clone()));
+                    }
                     return Err(ApplyError::Partly {
                         path: change.path.clone(),
                         why: error.to_string(),
@@ -204,7 +261,8 @@ impl Folder {
                 }
             }
         }
-        fs::rename(self.record(call, "begun"), self.record(call, "done"))?;
+        fs::rename(self.record(call, "begun"), self.record(call, "done"))
+            .map_err(ApplyError::NotKept)?;
         Ok(files)
     }
 

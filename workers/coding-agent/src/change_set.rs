@@ -94,14 +94,27 @@ pub(crate) enum SetError {
 }
 
 impl ChangeSet {
-    /// What changed from one snapshot to the next. `.git` is the copy's own: commits are no changes of files.
-    pub(crate) fn between(before: &Snapshot, after: &Snapshot) -> Result<Self, SetError> {
+    /// What changed from one snapshot to the next, which is of the folder `copy`. `.git` is the copy's own: commits are no
+    /// changes of files. What is there and could not be read is omitted: it did not go.
+    pub(crate) fn between(
+        before: &Snapshot,
+        after: &Snapshot,
+        copy: &Path,
+    ) -> Result<Self, SetError> {
         let is_applied = |path: &RelPath| path.components().all(|name| name != ".git");
-        let gone = before
+        let is_gone = |path: &&RelPath| match fs::symlink_metadata(copy.join(path.as_str())) {
+            Ok(_) => false,
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ),
+        };
+        let missing = before
             .files
             .keys()
-            .filter(|path| !after.files.contains_key(*path));
-        let paths = after.files.keys().chain(gone);
+            .filter(|path| !after.files.contains_key(*path) && is_applied(path));
+        let (gone, unread): (Vec<_>, Vec<_>) = missing.partition(is_gone);
+        let paths = after.files.keys().chain(gone.iter().copied());
         let mut files: Vec<_> = paths
             .filter(|path| is_applied(path))
             .map(|path| FileChange {
@@ -117,7 +130,7 @@ impl ChangeSet {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Self {
             files,
-            omitted: after.omitted,
+            omitted: after.omitted.max(unread.len()),
         })
     }
 
@@ -147,18 +160,23 @@ impl Sets {
     ) -> Result<String, SetError> {
         let id = format!("cs_{}", Uuid::new_v4());
         let dir = self.0.join(&id);
+        let bytes = serde_json::to_vec(set).map_err(io::Error::other)?;
+        if bytes.len() as u64 > LONGEST_SET {
+            return Err(SetError::TooMany);
+        }
+        self.prune()?;
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         for change in &set.files {
             for (root, facts) in [(folder, &change.before), (copy, &change.after)] {
                 let Some(facts) = facts else { continue };
                 let read = root.read(&change.path).ok();
                 if let Some(read) = read.filter(|read| read.digest() == facts.digest) {
+                    // Not synced: one that a crash takes along is missed by its digest, and the run is made again.
                     write_once(&dir.join(facts.digest.to_string()), &read.bytes)?;
                 }
             }
         }
-        let bytes = serde_json::to_vec(set).map_err(io::Error::other)?;
-        write_once(&dir.join(SET), &bytes)?;
+        write_once(&dir.join(SET), &bytes)?.sync_all()?;
         File::open(&dir)?.sync_all()?;
         Ok(id)
     }
@@ -184,7 +202,15 @@ impl Sets {
 
     /// Keeps a further content with a change set.
     pub(crate) fn add(&self, id: &str, digest: &Digest, bytes: &[u8]) -> Result<(), SetError> {
-        Ok(write_once(&self.dir(id)?.join(digest.to_string()), bytes)?)
+        Ok(write_once(&self.dir(id)?.join(digest.to_string()), bytes)?.sync_all()?)
+    }
+
+    /// Has a change set be as new as now, with all that was added to it on disk: it is kept for an undo.
+    pub(crate) fn renew(&self, id: &str) -> Result<(), SetError> {
+        let dir = self.dir(id)?;
+        let set = OpenOptions::new().write(true).open(dir.join(SET))?;
+        set.set_modified(SystemTime::now())?;
+        Ok(File::open(&dir)?.sync_all()?)
     }
 
     /// Lets go of what is too old, and of the oldest where all hold too much. For a writer that starts.
@@ -225,16 +251,20 @@ impl Sets {
     }
 }
 
-/// Writes a file that is there afterwards, synced; one that is there already has the same content.
-pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that is there afterwards, whole, or not at all; one that is there already has the same content.
+pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut options = OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
         Err(error) => Err(error),
-        Ok(mut file) => {
-            file.write_all(bytes)?;
-            file.sync_all()
-        }
+        Ok(mut file) => match file.write_all(bytes) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                // A part of it would be taken for the whole.
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
+        },
     }
 }
 
@@ -270,10 +300,28 @@ mod tests {
 
     #[test]
     fn change_set_names_what_differs_and_keeps_contents() {
-        let (_one, before) = folder(&[("a", "a"), ("b/c", "c"), ("gone", "x"), (".git/HEAD", "1")]);
-        let (two, after) = folder(&[("a", "a"), ("b/c", "d"), ("new", "y"), (".git/HEAD", "2")]);
+        let (_one, before) = folder(&[
+            ("a", "a"),
+            ("b/c", "c"),
+            ("gone", "x"),
+            (".git/HEAD", "1"),
+            ("twice", "t"),
+            ("linked", "l"),
+        ]);
+        let (two, after) = folder(&[
+            ("a", "a"),
+            ("b/c", "d"),
+            ("new", "y"),
+            (".git/HEAD", "2"),
+            ("twice", "t"),
+            ("linked", "l"),
+        ]);
         std::os::unix::fs::symlink("/etc/passwd", two.path().join("link")).unwrap();
-        let set = ChangeSet::between(&snapshot(&before), &snapshot(&after)).unwrap();
+        // A second name, and a link in a file's place, are no removal.
+        fs::hard_link(two.path().join("twice"), two.path().join("again")).unwrap();
+        fs::remove_file(two.path().join("linked")).unwrap();
+        std::os::unix::fs::symlink("a", two.path().join("linked")).unwrap();
+        let set = ChangeSet::between(&snapshot(&before), &snapshot(&after), two.path()).unwrap();
         let said: Vec<_> = set
             .files
             .iter()
@@ -287,7 +335,7 @@ mod tests {
                 ("new", ChangeKind::Added)
             ]
         );
-        assert_eq!(set.omitted, 1);
+        assert_eq!(set.omitted, 4);
         let scratch = tempfile::tempdir().unwrap();
         let sets = Sets::in_folder(scratch.path());
         let id = sets.keep(&set, &before, &after).unwrap();

@@ -41,6 +41,8 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether it counts the tokens of a whole thread, and not those of a turn.
     const COUNTS_THREADS: bool;
+    /// Files of its home with settings, which a run must not leave for the next one.
+    const SETTINGS: &'static [&'static str];
 
     /// The arguments beside `model`, `prompt` and `thread`; `port` is where its model is.
     fn arguments(port: u16) -> Named;

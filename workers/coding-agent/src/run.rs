@@ -34,12 +34,12 @@ use std::{
 };
 use tokio::{
     io::AsyncReadExt as _,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
 
 /// Time of a call that is kept for what comes after the turn.
-const RESERVE: Duration = Duration::from_secs(30);
+const RESERVE: Duration = Duration::from_secs(120);
 /// How long an interrupted agent has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
 /// Of what an agent says on standard error, the end that is kept, in bytes.
@@ -105,6 +105,8 @@ pub(crate) enum RunError {
     OutOfTime,
     #[error("the run was ended: its processes {0}")]
     OverLimit(&'static str),
+    #[error("it went on with a thread that is not its own")]
+    OtherThread,
     #[error("cancelled")]
     Cancelled,
     #[error("{0}")]
@@ -133,10 +135,7 @@ impl<P: Program> Runs<P> {
     /// [`RunError`].
     pub(crate) async fn run(&self, call: &CallContext, task: &Task) -> Result<Outcome, RunError> {
         let mut warnings = Vec::new();
-        let known = match &task.thread {
-            Some(id) => self.threads.get(id)?,
-            None => None,
-        };
+        let mut known = self.known(task)?;
         if task.thread.is_some() && known.is_none() {
             warnings
                 .push("this source has no such thread any more; the run began a new one".into());
@@ -147,15 +146,23 @@ impl<P: Program> Runs<P> {
         let _turn = tokio::select! {
             turn = self.threads.turn(&run) => turn,
             () = call.cancelled() => return Err(RunError::Cancelled),
+            () = sleep(call.remaining().saturating_sub(RESERVE)) => return Err(RunError::OutOfTime),
         };
+        // The turn before this one has used more.
+        if known.is_some() {
+            known = self.known(task)?;
+        }
         let copy = self.dir.join(&run).join("root");
         let before = self.copy(call, copy.clone()).await?;
         warnings.extend(words_on(&before));
-        fs::create_dir_all(self.home(&run))?;
+        self.prepare_home(&run)?;
+        if call.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
 
         let mut ended = self.turn(call, task, &run, known.as_ref()).await?;
         let mut began = known;
-        let unheard = ended.stop.is_none() && ended.turn.thread.is_none();
+        let unheard = ended.stop.is_none() && ended.turn.thread().is_none();
         if began.is_some() && unheard {
             warnings.push(format!(
                 "{} has this thread no more; the run began a new one",
@@ -164,7 +171,7 @@ impl<P: Program> Runs<P> {
             began = None;
             ended = self.turn(call, task, &run, None).await?;
         }
-        let thread = match (ended.stop, ended.turn.thread.clone()) {
+        let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
             (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
             (None, Some(thread)) => thread,
@@ -174,22 +181,17 @@ impl<P: Program> Runs<P> {
             return Err(ended.failure());
         };
         let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
-        if task.thread.as_ref().is_some_and(|asked| *asked != thread) && warnings.is_empty() {
-            warnings.push(format!(
-                "{} began a new thread instead of going on",
-                P::NAME
-            ));
-        }
         self.threads.put(&Thread {
             id: thread.clone(),
             run,
             usage: total,
         })?;
         let (changes, id) = self.changes(call, copy, before).await?;
-        warnings.append(&mut ended.turn.warnings);
+        let said = ended.turn.warnings.iter();
+        warnings.extend(said.map(|said| without(said, self.egress.credential.expose())));
         Ok(Outcome {
             thread,
-            text: ended.turn.text.trim_end().to_owned(),
+            text: without(ended.turn.text.trim_end(), self.egress.credential.expose()),
             usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
             changes,
             id,
@@ -199,17 +201,37 @@ impl<P: Program> Runs<P> {
 
     /// Removes the folders of runs that nobody went on with. For a writer that starts.
     pub(crate) fn prune(dir: &Path) -> io::Result<()> {
+        let mut failed = None;
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
             let is_run = name.to_str().is_some_and(|name| name.starts_with("evt-"));
-            let used = entry.path().join("scratch");
-            let used = fs::metadata(used).and_then(|meta| meta.modified());
-            let age = used.map_or(KEPT, |used| {
-                SystemTime::now().duration_since(used).unwrap_or_default()
-            });
+            // Of the folder itself, which no run can write to; each turn makes a new copy in it.
+            let used = entry.metadata().and_then(|meta| meta.modified())?;
+            let age = SystemTime::now().duration_since(used).unwrap_or(KEPT);
             if is_run && age >= KEPT {
-                fs::remove_dir_all(entry.path())?;
+                let removed = fs::remove_dir_all(entry.path());
+                failed = failed.or(removed.err());
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn known(&self, task: &Task) -> io::Result<Option<Thread>> {
+        match &task.thread {
+            Some(id) => self.threads.get(id),
+            None => Ok(None),
+        }
+    }
+
+    /// The agent's home, without settings that a run left for the next one.
+    fn prepare_home(&self, run: &str) -> io::Result<()> {
+        let home = self.home(run);
+        fs::create_dir_all(&home)?;
+        for settings in P::SETTINGS {
+            match fs::remove_file(home.join(settings)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(())
@@ -223,7 +245,7 @@ impl<P: Program> Runs<P> {
         let (root, call) = (self.root.clone(), call.clone());
         let copied = on_file_thread(move || {
             let copied = empty_folder(&to).map_err(RunError::from);
-            Ok(copied.and_then(|()| Ok(Snapshot::copy(&root, &to, &|| call.is_over())?)))
+            Ok(copied.and_then(|()| Ok(Snapshot::copy(&root, &to, &|| is_over(&call))?)))
         });
         let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
         copied.await.map_err(failed)?
@@ -240,13 +262,15 @@ impl<P: Program> Runs<P> {
         let kept = on_file_thread(move || {
             let keep = || -> Result<_, RunError> {
                 let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
-                let after = Snapshot::of(&made, &|| call.is_over())?;
-                let set = ChangeSet::between(&before, &after)?;
+                let after = Snapshot::of(&made, &|| is_over(&call))?;
+                let set = ChangeSet::between(&before, &after, &copy)?;
                 let id = match set.files.is_empty() {
                     true => None,
                     false => Some(sets.keep(&set, &root, &made)?),
                 };
-                empty_folder(&copy)?;
+                if let Err(error) = empty_folder(&copy) {
+                    tracing::warn!(%error, "the copy of a run cannot be removed");
+                }
                 Ok((set, id))
             };
             Ok(keep())
@@ -277,8 +301,13 @@ impl<P: Program> Runs<P> {
         let started = self.children.start(program, run, &arguments, &environment);
         let mut child = started.await?;
         drop(child.stdin.take());
-        let ended = self.listen(call, &mut child, run).await?;
-        Ok(ended)
+        let ended = self.listen(call, &mut child, run, thread).await;
+        if ended.is_err() {
+            // Nobody else has this folder before all of it has ended.
+            child.end();
+            child.wait().await?;
+        }
+        ended
     }
 
     async fn listen(
@@ -286,6 +315,7 @@ impl<P: Program> Runs<P> {
         call: &CallContext,
         child: &mut Child,
         run: &str,
+        asked: Option<&Thread>,
     ) -> Result<Ended, RunError> {
         let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(io::Error::other("a program without pipes").into());
@@ -302,12 +332,12 @@ impl<P: Program> Runs<P> {
                 read = output.read(&mut out), if out_open => {
                     let read = read?;
                     out_open = read > 0;
-                    let was_known = turn.thread.is_some();
+                    let was_known = turn.thread().is_some();
                     let shown = turn.feed::<P>(&out[..read]);
-                    if let (false, Some(thread)) = (was_known, &turn.thread) {
-                        self.begun(thread, run)?;
+                    if let (false, Some(thread)) = (was_known, turn.thread()) {
+                        self.begun(thread, run, asked)?;
                     }
-                    show(call, shown).await;
+                    show(call, shown, self.egress.credential.expose()).await;
                 }
                 read = error.read(&mut err), if err_open => {
                     let read = read?;
@@ -340,9 +370,15 @@ impl<P: Program> Runs<P> {
         })
     }
 
-    /// A thread is there from its first line on: what comes after may be killed.
-    fn begun(&self, thread: &str, run: &str) -> Result<(), RunError> {
-        if self.threads.get(thread)?.is_none() {
+    /// A thread is there from its first line on: what comes after may be killed. A run names no thread but its own.
+    fn begun(&self, thread: &str, run: &str, asked: Option<&Thread>) -> Result<(), RunError> {
+        let known = self.threads.get(thread)?;
+        let is_other = asked.is_some_and(|asked| asked.id != thread)
+            || known.as_ref().is_some_and(|known| known.run != run);
+        if is_other {
+            return Err(RunError::OtherThread);
+        }
+        if known.is_none() {
             self.threads.put(&Thread {
                 id: thread.to_owned(),
                 run: run.to_owned(),
@@ -370,16 +406,24 @@ impl Ended {
     }
 }
 
+/// Whether the agent says that its model server answered so.
+fn is_status(why: &str, status: &str) -> bool {
+    why.starts_with(&format!("unexpected status {status}"))
+        || why.starts_with(&format!("exceeded retry limit, last status: {status}"))
+        || why.ends_with(&format!("(status {status})"))
+}
+
 fn pairs(named: &Named) -> Vec<(&str, &str)> {
     let pairs = named.iter().map(|(name, value)| (*name, value.as_str()));
     pairs.collect()
 }
 
 /// Passes on what a turn shows. What cannot be passed on is no reason to end it.
-async fn show(call: &CallContext, shown: Vec<Shown>) {
+async fn show(call: &CallContext, shown: Vec<Shown>, credential: &str) {
     for piece in shown {
         match piece {
-            Shown::Text(text) => call.progress(text).await,
+            Shown::Text(text) => call.progress(without(&text, credential)).await,
+            Shown::Event(event) if event.to_string().contains(credential) => {}
             Shown::Event(event) => {
                 if call.progress_event(&event).await.is_err() {
                     let cut = json!({"kind": event["kind"], "cut": true});
@@ -388,6 +432,16 @@ async fn show(call: &CallContext, shown: Vec<Shown>) {
             }
         }
     }
+}
+
+/// A text without the credential of the egress, should a command have found it.
+fn without(text: &str, credential: &str) -> String {
+    text.replace(credential, "[credential]")
+}
+
+/// Whether the work on files for a call is to end.
+fn is_over(call: &CallContext) -> bool {
+    call.is_cancelled() || call.remaining().is_zero()
 }
 
 /// What a copy lacks.
@@ -428,11 +482,9 @@ impl From<&RunError> for SourceError {
                     "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
                 )
             }
-            RunError::Turn(why) if why.contains("429") || why.contains("usage limit") => {
-                Self::transport("rate_limited", words)
-            }
+            RunError::Turn(why) if is_status(why, "429") => Self::transport("rate_limited", words),
             RunError::Turn(_) => Self::transport("turn_failed", words),
-            RunError::Silent(..) => Self::transport("agent_failed", words),
+            RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
             RunError::OutOfTime => Self::transport("out_of_time", words),
             RunError::OverLimit(_) => Self::transport("over_limit", words),
             RunError::Child(_) => Self::unavailable(words),

@@ -15,6 +15,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
+use uuid::Uuid;
 
 /// Most bytes of a folder that is copied.
 const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -39,7 +40,7 @@ pub(crate) struct FileFacts {
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) files: BTreeMap<RelPath, FileFacts>,
-    /// Links, special files, files with a second name and names that are no text.
+    /// Links, special files, files with a second name, names that are no text, and folders that may not be read.
     pub(crate) omitted: usize,
     /// Files larger than [`LARGEST`], and files and folders that may not be read.
     pub(crate) left_out: Vec<RelPath>,
@@ -130,19 +131,22 @@ impl Snapshot {
         })?;
         match failed {
             Some(error) => Err(error),
-            None if report.bounded || report.unreadable > 0 => Err(SnapshotError::TooLarge),
+            None if report.bounded => Err(SnapshotError::TooLarge),
             None => {
-                found.omitted += report.omitted;
+                found.omitted += report.omitted + report.unreadable;
                 Ok(found)
             }
         }
     }
 }
 
-/// Makes an empty folder for nobody else's eyes, in place of whatever was there.
+/// Makes an empty folder for nobody else's eyes, in place of whatever was there. What cannot be removed, because a
+/// program took away its own rights on it, is put aside under another name.
 pub(crate) fn empty_folder(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            fs::rename(path, path.with_extension(Uuid::new_v4().to_string()))?;
+        }
         Ok(()) | Err(_) => {}
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)

@@ -29,6 +29,8 @@ const KIND: &str = "file";
 const FIELD: &str = "path";
 /// Files that the answer of a run lists; `changes.read` has all.
 const LISTED: usize = 200;
+/// Files that tools run which a card warns of one by one.
+const MOST_WARNINGS: usize = 8;
 /// Most of an answer with differences, in bytes.
 const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -237,8 +239,11 @@ impl<P: Program> CodingAgent<P> {
             },
         );
         if let Some(runs) = &runs {
+            // A run may have made what cannot be removed; that is no reason not to serve.
             let pruned = runs.sets.prune().and_then(|()| Runs::<P>::prune(&runs.dir));
-            pruned.map_err(|error| OpenError::internal(format!("old runs: {error}")))?;
+            if let Err(error) = pruned {
+                tracing::warn!(%error, "old runs cannot be removed");
+            }
             root.remove_leftovers();
         }
         let models = config.models.split(',').map(str::trim);
@@ -357,7 +362,8 @@ impl<P: Program> CodingAgent<P> {
             }
             let (mut files, mut next, mut length) = (Vec::<FileOutput>::new(), None, 0);
             for change in set.files.iter().filter(wanted) {
-                if !call.allows(FIELD, change.path.as_str()) {
+                // What the owner hides now exists no more, whatever a run saw.
+                if self.root.is_hidden(&change.path) || !call.allows(FIELD, change.path.as_str()) {
                     continue;
                 }
                 if call.is_over() {
@@ -397,12 +403,14 @@ impl<P: Program> CodingAgent<P> {
 
     async fn plan_apply(
         self: Arc<Self>,
-        _: CallContext,
+        call: CallContext,
         input: ApplyInput,
     ) -> Result<Planned<Plan>, SourceError> {
         on_file_thread(move || {
             self.in_place()?;
-            let plan = self.folder()?.plan(&input.changes, input.paths.as_deref());
+            let plan = self
+                .folder()?
+                .plan(&input.changes, input.paths.as_deref(), &|| call.is_over());
             let plan = plan.map_err(|error| failed(&error))?;
             Ok(planned(
                 plan,
@@ -415,12 +423,12 @@ impl<P: Program> CodingAgent<P> {
 
     async fn plan_undo(
         self: Arc<Self>,
-        _: CallContext,
+        call: CallContext,
         input: UndoInput,
     ) -> Result<Planned<Plan>, SourceError> {
         on_file_thread(move || {
             self.in_place()?;
-            let plan = self.folder()?.plan_undo(&input.id);
+            let plan = self.folder()?.plan_undo(&input.id, &|| call.is_over());
             let plan = plan.map_err(|error| failed(&error))?;
             Ok(planned(
                 plan,
@@ -484,13 +492,14 @@ fn planned(plan: Plan, will: &str, did: &str) -> Planned<Plan> {
     let all: Vec<_> = plan.files().map(touched).collect();
     let token = Digest(*plan.token.as_bytes());
     let runs = plan.runs.clone();
-    let planned = Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
-    match runs {
-        None => planned.rating(Verb::Write),
-        Some((path, why)) => planned
-            .rating(Verb::Execute)
-            .warning(format!("This amounts to running code: {path}, {why}.")),
+    let mut planned = Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
+    for (path, why) in runs.iter().take(MOST_WARNINGS) {
+        planned = planned.warning(format!("This amounts to running code: {path}, {why}."));
     }
+    planned.rating(match runs.is_empty() {
+        true => Verb::Write,
+        false => Verb::Execute,
+    })
 }
 
 fn touched(change: &FileChange) -> Touched {
@@ -562,6 +571,9 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::NotInSet(_) | ApplyError::Nothing => SourceError::invalid(words),
         ApplyError::Changed(_) => SourceError::changed("changed", words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
+        ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),
+        ApplyError::Over => SourceError::cancelled(Effect::None),
+        ApplyError::NotKept(_) => SourceError::transport("io", words).effect(Effect::Done),
         ApplyError::Partly { done: 0, .. } => SourceError::transport("io", words),
         ApplyError::Partly { .. } => SourceError::transport("io", words).effect(Effect::Partial),
         ApplyError::File(FileError::Permission(_)) => SourceError::denied(words),

@@ -9,9 +9,10 @@ use crate::Program;
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// Longest line that is read, in bytes.
-const LONGEST_LINE: usize = 16 * 1024 * 1024;
+const LONGEST_LINE: usize = 1024 * 1024;
 /// Most text of a turn that is answered, in bytes; all of it is streamed.
 const LONGEST_TEXT: usize = 256 * 1024;
 /// Most of a command or a path in an event, in bytes.
@@ -66,8 +67,7 @@ pub enum TurnEnd {
 /// A turn, as far as it was read.
 #[derive(Debug, Default)]
 pub struct Turn {
-    /// The conversation, as the agent names it.
-    pub thread: Option<String>,
+    thread: Option<String>,
     /// What the model said, the end of it where it is long.
     pub text: String,
     /// What the agent complains of.
@@ -94,7 +94,7 @@ impl Turn {
             if part.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
                 match std::mem::take(&mut self.skips) {
-                    true => self.warn("a line was longer than 16 MiB, and was left out".into()),
+                    true => self.warn("a line was longer than 1 MiB, and was left out".into()),
                     false => {
                         let event: Result<Value, _> = serde_json::from_slice(&line);
                         shown.extend(event.ok().and_then(|event| P::take(self, &event)));
@@ -103,6 +103,19 @@ impl Turn {
             }
         }
         shown
+    }
+
+    /// The conversation, as the agent names it.
+    #[must_use]
+    pub fn thread(&self) -> Option<&str> {
+        self.thread.as_deref()
+    }
+
+    /// The agent names the conversation; the first name counts, and it is a UUID.
+    pub fn begin(&mut self, thread: &str) {
+        if self.thread.is_none() && thread.len() == 36 && Uuid::try_parse(thread).is_ok() {
+            self.thread = Some(thread.to_owned());
+        }
     }
 
     /// Adds to what the model said.
@@ -149,6 +162,7 @@ mod tests {
     impl Program for Plain {
         const NAME: &'static str = "Plain";
         const COUNTS_THREADS: bool = false;
+        const SETTINGS: &'static [&'static str] = &[];
         fn arguments(_: u16) -> Named {
             Vec::new()
         }
@@ -156,7 +170,7 @@ mod tests {
             Vec::new()
         }
         fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
-            turn.thread = event["thread"].as_str().map(str::to_owned);
+            turn.begin(event["thread"].as_str()?);
             None
         }
     }
@@ -169,8 +183,13 @@ mod tests {
             assert!(turn.feed::<Plain>(&piece).is_empty());
             assert!(turn.line.len() <= LONGEST_LINE);
         }
-        turn.feed::<Plain>(b"\xff\xfe\n{\"thread\":\"t\"}\n");
-        assert_eq!(turn.thread.as_deref(), Some("t"));
+        turn.feed::<Plain>(b"\xff\xfe\n{\"thread\":\"../../x\"}\n");
+        assert_eq!(turn.thread(), None);
+        let ids = ["0", "1"].map(|digit| format!("{digit}0000000-0000-4000-8000-000000000000"));
+        for id in &ids {
+            turn.feed::<Plain>(format!("{{\"thread\":\"{id}\"}}\n").as_bytes());
+        }
+        assert_eq!(turn.thread(), Some(&*ids[0]));
         assert_eq!(turn.warnings.len(), 1);
     }
 }

@@ -47,7 +47,11 @@ pub(super) struct Add {
 impl Add {
     /// A secret may come in on standing input; then the person is at the terminal that is written to.
     pub(super) fn judge(&self, desk: &Desk) -> Result<(), Stop> {
-        let piped = self.secrets.iter().any(|given| given.ends_with("=-"));
+        let mut given = self
+            .secrets
+            .iter()
+            .filter_map(|given| given.split_once('='));
+        let piped = given.any(|(_, file)| file == "-");
         secret::judge_piped("adding a source", desk, piped)
     }
 
@@ -72,7 +76,10 @@ impl Add {
         }
         let open = missing_secrets(connector, &secrets);
         if open.iter().all(|field| field["required"] != true) {
-            let health = health_of(owner, &id).await?;
+            let health = match health_of(owner, &id).await {
+                Ok(health) => health,
+                Err(stop) => return Err(self.take_back(owner, &id, is_new, stop).await),
+            };
             if let Some(row) = health.as_ref().filter(|row| row["status"] == "unavailable") {
                 let stop = Stop::new(Exit::Failed, "source_unavailable", sentence(row));
                 return Err(self.take_back(owner, &id, is_new, stop).await);

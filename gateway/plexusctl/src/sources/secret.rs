@@ -46,11 +46,6 @@ impl Secret {
         let value = match &self.file {
             Some(file) => from_file(file)?,
             None if desk.can_ask() => prompt::secret(&self.field)?,
-            None if io::stdin().is_terminal() => {
-                return Err(Stop::usage(
-                    "give the secret with --file FILE or on standing input",
-                ));
-            }
             None => from_stdin()?,
         };
         there(owner, &self.source).await?;
@@ -106,6 +101,10 @@ pub(super) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
 
 /// The secret on standing input.
 pub(super) fn from_stdin() -> Result<Zeroizing<String>, Stop> {
+    if io::stdin().is_terminal() {
+        let why = "standing input is the terminal, which would show the secret: give a file";
+        return Err(Stop::usage(why));
+    }
     let secret = read(io::stdin().lock());
     secret.map_err(|error| Stop::usage(format!("standing input: {error}")))
 }
