@@ -190,6 +190,7 @@ fn in_words(operation: &str, rule: &Rule, system: Platform) -> String {
     let about = about.join(", ");
     let words = match operation {
         "process-fork" => return "start processes".to_owned(),
+        "lsopen" => "open any app or address, as a person would".to_owned(),
         "signal" if about == "self" => return "signal itself".to_owned(),
         "signal" => return format!("signal: {about}"),
         "file-ioctl" => return format!("control the device {about}"),

@@ -214,7 +214,9 @@ impl Ruleset {
         origin: &Origin,
         parameters: &Parameters,
     ) -> Result<(), Reason> {
-        if rule.filters.is_empty() && meaning != Meaning::Fork {
+        // Apple's language has no filter for either.
+        let is_whole = meaning == Meaning::Fork || name == "lsopen";
+        if rule.filters.is_empty() && !is_whole {
             return Err(Reason::Unfiltered(name.to_owned()));
         }
         let paths = || {

@@ -128,8 +128,9 @@ fn add(
     }
 }
 
-/// What a grant is about. `None` where the profile itself names a place that this machine does not have: what appears
-/// there later is not granted. A place that the profile was given must be there.
+/// What a grant is about. `None` where the profile itself names a place that this machine does not have, or that is a link
+/// here (a program of macOS, say): what appears there later, or lies behind the link, is not granted. A place that the
+/// profile was given must be there.
 pub(super) fn open_grant(grant: &PathGrant) -> Result<Option<OwnedFd>, CageError> {
     let own = own_proc(&grant.path);
     // A rule speaks of what a path leads to; one that leads through a link names something else than it says.
@@ -138,9 +139,13 @@ pub(super) fn open_grant(grant: &PathGrant) -> Result<Option<OwnedFd>, CageError
         ResolveFlag::RESOLVE_NO_SYMLINKS,
     ) {
         Ok(target) => Ok(Some(target)),
-        Err(error) if grant.is_spelled_out && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if grant.is_spelled_out && is_no_place(&error) => Ok(None),
         Err(error) => Err(refused(grant, error)),
     }
+}
+
+fn is_no_place(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 fn refused(grant: &PathGrant, source: io::Error) -> CageError {

@@ -36,6 +36,27 @@ fn a_link_in_the_root_leads_nowhere_outside() {
     cage.denies(&["read", &cage.in_root("../outside/note.md")]);
 }
 
+/// A profile that is written for macOS names programs that are links elsewhere.
+#[test]
+#[cfg(target_os = "linux")]
+fn link_that_a_profile_spells_out_grants_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().canonicalize().expect("its path");
+    let (note, link) = (folder.join("note.md"), folder.join("link"));
+    std::fs::write(&note, "text").expect("a note");
+    std::os::unix::fs::symlink(&note, &link).expect("a link");
+    let spelling =
+        |path: &std::path::Path| format!("{OBSIDIAN}(allow file-read* (literal {path:?}))\n");
+    let [note, link] = [&note, &link].map(|path| path.to_str().expect("a text"));
+    let cage = Cage::new(&spelling(link.as_ref()), "reader");
+    assert_eq!(cage.allows(&["read", &cage.in_root("note.md")]), "text");
+    cage.denies(&["read", link]);
+    cage.denies(&["read", note]);
+    // The control: what the link leads to, spelled out.
+    let cage = Cage::new(&spelling(note.as_ref()), "reader");
+    assert_eq!(cage.allows(&["read", note]), "text");
+}
+
 #[test]
 fn a_reader_changes_nothing_in_its_root() {
     let cage = Cage::reader();
