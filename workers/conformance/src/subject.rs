@@ -26,6 +26,7 @@ pub struct Subject {
     world: Change,
     pub(crate) moves: Option<Change>,
     folders: Vec<(String, Change)>,
+    without: Vec<String>,
     config: Map<String, Value>,
     secrets: BTreeMap<String, String>,
     pub(crate) egress: Option<(u16, String)>,
@@ -72,6 +73,7 @@ impl Subject {
             world: Box::new(|_| {}),
             moves: None,
             folders: Vec::new(),
+            without: Vec::new(),
             config: Map::new(),
             secrets: BTreeMap::new(),
             egress: None,
@@ -93,6 +95,13 @@ impl Subject {
     #[must_use]
     pub fn folder(mut self, field: &str, make: impl Fn(&Path) + 'static) -> Self {
         self.folders.push((field.to_owned(), Box::new(make)));
+        self
+    }
+
+    /// An optional path field that the source is opened without: what it does then is examined by a subject of its own.
+    #[must_use]
+    pub fn without(mut self, field: &str) -> Self {
+        self.without.push(field.to_owned());
         self
     }
 
@@ -207,6 +216,7 @@ impl Subject {
     pub(crate) fn fresh_world(&self, manifest: &Manifest) -> World {
         let further = manifest.paths().map(|(field, _)| field.name.as_str());
         let further = further.filter(|name| manifest.root.as_deref() != Some(name));
+        let further = further.filter(|name| !self.without.iter().any(|field| field == name));
         let world = World::new(&*self.world, further);
         for (field, make) in &self.folders {
             let folder = world.folders.get(field);
