@@ -11,6 +11,36 @@ use plexus_sandbox::profile::{Action, Argument, Filter, Profile, Rule, Text, Wha
 use plexus_sandbox::reach::{Platform, reach};
 use plexus_sandbox::ruleset::{Parameters, Ruleset};
 
+/// Connectors whose workers start programs of macOS, with all that their profiles spell out beyond what is passed: see decision
+/// 0053.
+const STARTS_PROGRAMS: &[(&str, &[&str])] = &[(
+    "things",
+    &[
+        "/usr/bin/osascript",
+        "/usr/bin/open",
+        "/System/Library",
+        "/Library/ScriptingAdditions",
+        "/Applications/Things3.app",
+        "com.apple.coreservices.appleevents",
+        "com.apple.coreservices.launchservicesd",
+        "com.apple.CoreServices.coreservicesd",
+        "com.apple.lsd.mapdb",
+        "com.apple.tccd",
+        "com.apple.tccd.system",
+        "com.apple.cfprefsd.agent",
+        "com.apple.cfprefsd.daemon",
+        "com.apple.lsd.open",
+        "com.apple.coreservices.quarantine-resolver",
+        "com.culturedcode.ThingsMac",
+    ],
+)];
+/// The parameter of a path field, in the goldens of each connector that has one.
+const PATHS: &[(&str, &str, &str)] = &[(
+    "things",
+    "DATABASE",
+    "/Users/me/Library/Group Containers/JLMPQHK86H.com.culturedcode.ThingsMac",
+)];
+
 struct Case {
     name: String,
     role: &'static str,
@@ -54,7 +84,7 @@ fn cases() -> Vec<Case> {
                     PARAMETERS.iter().position(|key| *key == port).unwrap_or(0)
                 ),
             };
-            cases.push(Case {
+            let mut case = Case {
                 name: name.clone(),
                 role,
                 text: text.clone(),
@@ -63,7 +93,22 @@ fn cases() -> Vec<Case> {
                     .filter(|key| !key.contains("PORT") || asks.parameters().contains(**key))
                     .map(|key| ((*key).to_owned(), value(key)))
                     .collect(),
-            });
+            };
+            // Once without its path, once with it.
+            if let Some((_, key, path)) = PATHS.iter().find(|(of, ..)| *of == name) {
+                let parameters = case.parameters.clone();
+                let text = text.clone();
+                cases.push(Case {
+                    name: name.clone(),
+                    role,
+                    text,
+                    parameters,
+                });
+                case.name = format!("{name}.{}", key.to_lowercase());
+                case.parameters
+                    .insert((*key).to_owned(), (*path).to_owned());
+            }
+            cases.push(case);
         }
     }
     assert!(
@@ -74,6 +119,19 @@ fn cases() -> Vec<Case> {
 }
 
 impl Case {
+    /// The connector's name.
+    fn connector(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    /// What it spells out, where its workers start programs.
+    fn spelled_out(&self) -> Option<&[&str]> {
+        let found = STARTS_PROGRAMS
+            .iter()
+            .find(|(name, _)| *name == self.connector());
+        found.map(|(_, all)| *all)
+    }
+
     fn expanded(&self) -> Profile {
         let profile = Profile::parse(&self.text).expect("it parses");
         profile.expanded(&self.parameters).expect("it expands")
@@ -95,7 +153,8 @@ fn each_expansion_is_the_one_that_was_reviewed() {
     for case in cases() {
         let mut golden = format!(
             "; {}.sb as macOS takes it for a {}, with\n",
-            case.name, case.role
+            case.connector(),
+            case.role
         );
         for (key, value) in &case.parameters {
             writeln!(golden, ";   -D {key}={value}").expect("a text");
@@ -180,9 +239,14 @@ fn the_order_is_that_in_which_the_last_match_wins() {
     for case in cases() {
         let at = |case: &Case| format!("{} as {}", case.name, case.role);
         let text = case.expanded().to_string();
-        let head = "(version 1)\n(deny default)\n(import \"bsd.sb\")\n(deny process-fork)\n(deny network*)\n";
+        let fork = match case.spelled_out() {
+            Some(_) => "",
+            None => "(deny process-fork)\n",
+        };
+        let head =
+            format!("(version 1)\n(deny default)\n(import \"bsd.sb\")\n{fork}(deny network*)\n");
         assert!(
-            text.starts_with(head),
+            text.starts_with(&head),
             "{}: what bsd.sb allows is taken back first\n{text}",
             at(&case)
         );
@@ -232,8 +296,14 @@ fn a_dyld_binary_can_start_and_nothing_is_allowed_without_a_filter() {
             case.name
         );
         for rule in rules.iter().filter(|rule| rule.action == Action::Allow) {
-            assert!(!rule.filters.is_empty(), "{}: {rule}", case.name);
-            // None of the connectors that ship needs anything of macOS but files and the way to its hosts.
+            let whole = ["process-fork", "lsopen"].map(str::to_owned);
+            let is_whole = case.spelled_out().is_some() && whole.contains(&rule.operations[0]);
+            assert!(
+                !rule.filters.is_empty() || is_whole,
+                "{}: {rule}",
+                case.name
+            );
+            // The other connectors need nothing of macOS but files and the way to their hosts.
             let known = [
                 "process-exec*",
                 "file-read*",
@@ -243,8 +313,15 @@ fn a_dyld_binary_can_start_and_nothing_is_allowed_without_a_filter() {
                 "network-outbound",
                 "network-inbound",
             ];
+            let of_apps = ["process-fork", "lsopen", "mach-lookup", "appleevent-send"];
             for operation in &rule.operations {
-                assert!(known.contains(&operation.as_str()), "{}: {rule}", case.name);
+                let for_apps =
+                    case.spelled_out().is_some() && of_apps.contains(&operation.as_str());
+                assert!(
+                    known.contains(&operation.as_str()) || for_apps,
+                    "{}: {rule}",
+                    case.name
+                );
             }
         }
     }
@@ -263,7 +340,12 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
                 let port = path.rsplit_once(':').map(|(_, port)| port);
                 let given = |value: &String| value == path || port == Some(value.as_str());
                 assert!(
-                    case.parameters.values().any(given) || path == "/" || path == "*:53",
+                    case.parameters.values().any(given)
+                        || path == "/"
+                        || path == "*:53"
+                        || case
+                            .spelled_out()
+                            .is_some_and(|all| all.contains(&path.as_str())),
                     "{}: {path} is written out in {rule}",
                     case.name
                 );
@@ -283,12 +365,16 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
             .map(str::to_owned)
             .collect();
         assert!(
-            asked.iter().all(|name| PARAMETERS.contains(&name.as_str())),
+            asked.iter().all(|name| PARAMETERS.contains(&name.as_str())
+                || PATHS
+                    .iter()
+                    .any(|(of, key, _)| *of == case.connector() && key == name)),
             "{asked:?}"
         );
         // The way to the network serves no folder, and an account on a server has none.
-        let needs = match case.name.as_str() {
+        let needs = match case.connector() {
             "egress" => ["WORKER", "PORT"],
+            "things" => ["WORKER", "DATABASE"],
             "caldav" => ["WORKER", "EGRESS_PORT"],
             _ => ["WORKER", "ROOT"],
         };

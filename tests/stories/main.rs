@@ -75,6 +75,8 @@ mod sleep;
 mod sources;
 mod starts;
 mod streaming;
+#[cfg(target_os = "linux")]
+mod things;
 mod tutorials;
 mod undo;
 mod upgrades;

@@ -22,4 +22,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("caldav"),
     connector!("codex", "turn": "codex", "resumed-turn": "codex"),
     connector!("claudecode", "turn": "claude", "resumed-turn": "claude"),
+    connector!("things"),
 ];
