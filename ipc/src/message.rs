@@ -238,9 +238,9 @@ pub enum Health {
     /// Usable.
     Well,
     /// Usable in part; says what is missing.
-    Degraded(Line<256>),
+    Degraded(Line<512>),
     /// Not usable now; says why and what the owner can do.
-    Unavailable(Line<256>),
+    Unavailable(Line<512>),
 }
 
 /// Why a source could not be opened.

@@ -23,6 +23,7 @@ mod call;
 pub mod children;
 mod handlers;
 mod host;
+mod kept;
 mod os;
 mod process;
 pub mod serve;
@@ -36,15 +37,18 @@ pub use crate::message::{
 pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, Plan, Reply};
 pub use host::Host;
+pub use kept::KeptChanges;
 pub use os::take_stream;
 pub use process::main;
 
-use plexus_protocol::{AuditId, Effect};
+use plexus_protocol::{AuditId, Effect, SourceId};
 use serde::de::DeserializeOwned;
 
 /// What a source is opened with, beside its configuration.
 #[derive(Debug)]
 pub struct Given {
+    /// The source's id, for words that name a command; `None` outside of a gateway.
+    pub source: Option<SourceId>,
     /// By field name.
     pub secrets: Secrets,
     /// What the worker is for.

@@ -160,6 +160,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
             OpenError::config("the source's configuration is not as the manifest describes it")
         })?;
         let given = Given {
+            source: Some(start.source),
             secrets: start.secrets,
             role,
             scratch: start.scratch,

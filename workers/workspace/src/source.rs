@@ -60,6 +60,7 @@ impl Source for WorkspaceSource {
 
     async fn open(config: Config, secrets: Secrets, role: Role) -> Result<Self, OpenError> {
         let given = Given {
+            source: None,
             secrets,
             role,
             scratch: None,
