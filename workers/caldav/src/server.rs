@@ -12,7 +12,7 @@
 
 use crate::{
     dav::{self, Element, Ns, Resource},
-    http::{Failure, Http},
+    http::{Failure, Http, done},
 };
 use hyper::{
     StatusCode,
@@ -160,7 +160,7 @@ impl Server {
             let to = to.ok_or(Failure::Unreadable("a redirect to nowhere"))?;
             return Ok(Asked::Moved(to.to_owned()));
         }
-        Ok(Asked::Found(dav::resources(&answer.done()?.body)?))
+        Ok(Asked::Found(dav::resources(&done(answer)?.body)?))
     }
 
     /// Whether the account is there.
@@ -227,7 +227,7 @@ impl Server {
             .http
             .send("REPORT", &calendar.path, &headers, question)
             .await?;
-        let found = dav::resources(&answer.done()?.body)?;
+        let found = dav::resources(&done(answer)?.body)?;
         let mut objects = Vec::with_capacity(found.len());
         for mut resource in found {
             let path = self.resolve(&calendar.path, &resource.href)?;
@@ -266,7 +266,7 @@ impl Server {
         if absent(answer.status) {
             return Ok(None);
         }
-        let answer = answer.done()?;
+        let answer = done(answer)?;
         let etag = answer.header(header::ETAG).map(str::to_owned);
         Ok(Some(Object {
             id: id.to_owned(),
@@ -290,7 +290,7 @@ impl Server {
             .http
             .send("PUT", &path, &[kind, expect.header()], text)
             .await?;
-        let answer = answer.done()?;
+        let answer = done(answer)?;
         Ok(answer.header(header::ETAG).map(str::to_owned))
     }
 
@@ -307,7 +307,7 @@ impl Server {
             .http
             .send("DELETE", &path, &headers, String::new())
             .await?;
-        answer.done().map(drop)
+        done(answer).map(drop)
     }
 
     /// The canonical path of an address in an answer.

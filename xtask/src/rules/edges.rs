@@ -24,6 +24,11 @@ const EDGES: &[(&str, Uses)] = &[
         "plexus-egress",
         Uses::Only(&["plexus-ipc", "plexus-sandbox"]),
     ),
+    // The worker's end of it, for connectors whose host has a secret.
+    (
+        "plexus-egress-client",
+        Uses::Only(&["plexus-ipc", "plexus-protocol"]),
+    ),
     ("plexus-rooted-files", Uses::Only(&[])),
     ("plexus-coding-agent", WORKER),
     // Holds connectors to the rules from their own tests; nothing of it ships.
@@ -148,6 +153,7 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-protocol",
     "plexus-rooted-files",
     "plexus-coding-agent",
+    "plexus-egress-client",
 ]);
 
 /// One line for each edge that is not allowed.
