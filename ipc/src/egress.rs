@@ -17,6 +17,8 @@
 use crate::manifest::{Admitted, Auth};
 use crate::message::{CageReport, Probe, Secret, secret::single};
 use crate::text::{Line, Payload};
+/// A fingerprint of a certificate: of its bytes as they are shown (DER).
+pub use plexus_protocol::Digest;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Largest frame in either direction, in bytes.
@@ -79,12 +81,22 @@ pub struct Forward {
     pub secret: Secret,
     /// How it is added.
     pub auth: Auth<String>,
-    /// What the paths of requests begin with.
+    /// What requests are, by the manifest's lines.
     pub paths: Vec<String>,
-    /// The methods of a reader's requests; any where it is empty.
+    /// What a reader's requests are, by the manifest's lines; any where it is empty.
     pub reads: Vec<String>,
-    /// Further certificate authorities, in PEM.
-    pub ca: Payload,
+    /// What proves the host.
+    pub proof: Proof,
+}
+
+/// What a host proves before the secret is sent to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Proof {
+    /// Its name, by a certificate that leads to a known authority or to one of these, in PEM.
+    Name(Payload),
+    /// That it holds the key of the certificate with this fingerprint. Without one nothing is sent.
+    Certificate(Option<Digest>),
 }
 
 /// The machine's files about names, as they are.

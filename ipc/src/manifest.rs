@@ -16,7 +16,7 @@ mod host;
 mod place;
 
 pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program};
-pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, is_host, is_path};
+pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
 pub use place::Place;
 pub use plexus_sandbox::reach::Platform;

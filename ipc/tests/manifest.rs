@@ -397,9 +397,21 @@ fn a_host_that_is_not_well_formed_is_no_host() {
         ("no header", "/1/auth", json!({"header": "X Key"})),
         ("authorities in a folder", "/1/ca", json!("path")),
         ("paths without a secret", "/1/secret", Value::Null),
+        ("a method without a path", "/1/paths", json!(["GET"])),
+        ("a method in small letters", "/1/paths", json!(["get /dav"])),
+        (
+            "a method's path that climbs",
+            "/1/paths",
+            json!(["GET /a/../b"]),
+        ),
+        ("a read without a method", "/1/reads", json!(["/dav"])),
+        ("a read from nowhere", "/1/reads", json!(["GET dav"])),
+        ("a pin in a folder", "/1/pin", json!("path")),
+        ("a pin beside authorities", "/1/pin", json!("user")),
     ] {
         let mut manifest = reaching();
-        *manifest["egress"].pointer_mut(at).unwrap() = value;
+        let (entry, name) = at.rsplit_once('/').unwrap();
+        manifest["egress"].pointer_mut(entry).unwrap()[name] = value;
         let error = parse(&manifest).expect_err(what).to_string();
         assert!(error.starts_with("egress"), "{what}: {error}");
     }
@@ -408,6 +420,55 @@ fn a_host_that_is_not_well_formed_is_no_host() {
         let egress = manifest["egress"].as_array_mut().unwrap();
         egress.extend(vec![egress[entry].clone(); times]);
         assert!(parse(&manifest).is_err(), "too many of {entry}");
+    }
+}
+
+#[test]
+fn pin_is_a_fingerprint_over_tls_alone() {
+    let mut manifest = reaching();
+    let entry = manifest["egress"][1].as_object_mut().unwrap();
+    entry.remove("ca");
+    entry.insert("pin".into(), json!("ca"));
+    entry.insert("reads".into(), json!(["GET", "POST /find"]));
+    let fixed = {
+        let mut fixed = manifest.clone();
+        fixed["egress"][1]["host"] = json!("api.example.com");
+        parse(&fixed)
+    };
+    assert!(
+        fixed.is_err(),
+        "a host of the manifest's has a name to prove"
+    );
+    let manifest = parse(&manifest).unwrap();
+    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    assert_eq!(again.egress, manifest.egress);
+    let of = Digest::of(b"a certificate");
+    let capitals = of.to_string().to_uppercase();
+    let pairs: Vec<_> = capitals
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| str::from_utf8(pair).unwrap())
+        .collect();
+    for (text, pinned) in [
+        (String::new(), None),
+        (format!(" {of}"), Some(of)),
+        (pairs.join(":"), Some(of)),
+    ] {
+        let route = json!({"server": "https://127.0.0.1:27124", "ca": text});
+        assert_eq!(manifest.egress[1].pinned(&route), Ok(pinned), "{text}");
+        assert!(manifest.admitted(&route).is_ok(), "{text}");
+    }
+    for (server, pin, field) in [
+        ("https://127.0.0.1:27124", &capitals[1..], "ca"),
+        ("https://127.0.0.1:27124", "sha256", "ca"),
+        ("http://127.0.0.1:27123", &*capitals, "server"),
+    ] {
+        let route = json!({"server": server, "ca": pin});
+        assert_eq!(
+            manifest.admitted(&route).unwrap_err().0,
+            field,
+            "{server} {pin}"
+        );
     }
 }
 

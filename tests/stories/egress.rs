@@ -277,8 +277,21 @@ fn reader_sends_no_method_that_changes_something() {
     }
     assert!(net.https.heads().is_empty(), "{:?}", net.https.heads());
     net.audited(net.https.port, "method");
-    // The control.
+    // The controls: a method that reads, and one that does at this path.
     says(&net.get("/dav/notes", ""), "200", "this is");
+    says(&post(&net, "/dav/find/simple"), "200", "this is");
+    says(&post(&net, "/dav/finds"), "403", "may not have this method");
+    // A path that is listed for one method alone.
+    says(&net.get("/menu/today", ""), "200", "this is");
+    says(&post(&net, "/menu"), "403", "may not have this method");
+}
+
+fn post(net: &Net, path: &str) -> String {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         authorization: Bearer {{credential}}\r\ncontent-length: 0\r\n\r\n"
+    );
+    answer(&net.send(json!({ "head": head })))
 }
 
 /// A host of this machine that has no TLS, as the owner wrote it.

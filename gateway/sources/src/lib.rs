@@ -263,8 +263,10 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
                 true => String::new(),
                 false => format!(" (reads \"{}\")", entry.reads.join("\" \"")),
             };
+            let pin = entry.pin.as_ref();
+            let pin = pin.map_or_else(String::new, |pin| format!(" (pin \"{pin}\")"));
             format!(
-                " (secret \"{secret}\") (paths{}){reads}",
+                " (secret \"{secret}\") (paths{}){reads}{pin}",
                 paths.collect::<String>()
             )
         });

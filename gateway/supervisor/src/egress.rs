@@ -21,13 +21,13 @@ use super::{
 use plexus_home::inspection;
 use plexus_ipc::{
     BUILD,
-    egress::{EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, ToEgress},
+    egress::{EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, ToEgress},
     frame::{self, FrameReader, FrameSender},
     manifest::{Admitted, Auth, Egress as Entry},
     message::{EgressAccess, Probe, Role, Secret},
     stream::{self, ReadHalf},
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{Digest, SourceId};
 use std::{
     collections::HashMap,
     fmt, fs,
@@ -194,7 +194,10 @@ async fn start(
                 auth: auth(spec, &entry.auth),
                 paths: entry.paths.clone(),
                 reads: entry.reads.clone(),
-                ca: authorities.into(),
+                proof: match &entry.pin {
+                    None => Proof::Name(authorities.into()),
+                    Some(_) => Proof::Certificate(pinned(spec, entry)?),
+                },
             })
         }
     };
@@ -336,6 +339,12 @@ impl Running {
             next = Instant::now() + PAUSE;
         }
     }
+}
+
+/// The fingerprint that the owner pinned.
+fn pinned(spec: &Spec, entry: &Entry) -> Result<Option<Digest>, StartError> {
+    let pinned = entry.pinned(&spec.config);
+    pinned.map_err(|why| StartError::Egress(why.to_owned()))
 }
 
 /// How the secret is added, with the owner's own name where it takes one.

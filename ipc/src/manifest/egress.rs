@@ -4,14 +4,18 @@
 //! [{"host": "api.example.com", "port": 443}]                                  by CONNECT, from the worker to the host
 //! [{"host": {"field": "server"}, "port": 443, "secret": "password",           by the forwarder, which adds the secret
 //!   "auth": {"basic": "user"}, "paths": ["/dav"], "reads": ["GET"], "ca": "caFile"}]
+//! [{"host": {"field": "app"}, "port": 443, "secret": "key",                   the same for an app with a certificate
+//!   "paths": ["/notes", "GET /menu"], "reads": ["GET", "POST /find"],         that it signed itself
+//!   "pin": "certificate"}]
 //! ```
 //!
 //! Invariants of a checked list: at most [`MAX_EGRESS`] entries; one of them at most has a secret, and that one has
-//! paths; every field that is named exists and is of the right kind.
+//! paths; every field that is named exists and is of the right kind; an entry with a pin is reached over TLS alone.
 //!
 //! Must not know: addresses, how a connection is made.
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
+use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -33,16 +37,24 @@ pub struct Egress {
     /// How the secret is added.
     #[serde(default, skip_serializing_if = "Auth::is_bearer")]
     pub auth: Auth<String>,
-    /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them.
+    /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them. With a method before
+    /// it (`"GET /menu"`), a path admits requests of that method alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// The methods of requests that change nothing at the host: a reader's requests have one of these. Absent: any.
+    /// The requests that change nothing at the host: a method (`"GET"`), or a method for the paths that begin so
+    /// (`"POST /find"`). A reader's requests are of these. Absent: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
     /// The text field that names a PEM file with further certificate authorities, for a host of the owner's own. The
     /// gateway reads it: it is no folder of the source, and the worker has no way to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// The text field with the SHA-256 fingerprint of the host's certificate, for a host of the owner's own that signed
+    /// its certificate itself. The host proves that it holds the key of exactly this certificate; its name, its dates and
+    /// its signer do not count. While the field is empty no request is forwarded, and the refusal names the fingerprint
+    /// of the certificate that the host shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
 }
 
 /// Where the name of a host comes from.
@@ -93,6 +105,48 @@ pub struct Admitted {
     pub plain: bool,
 }
 
+impl Egress {
+    /// The fingerprint that the owner pinned; `None` while there is none.
+    ///
+    /// # Errors
+    /// Why the field's text is no fingerprint.
+    pub fn pinned(&self, route: &Value) -> Result<Option<Digest>, &'static str> {
+        let text = self
+            .pin
+            .as_ref()
+            .and_then(|field| route.get(field)?.as_str());
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        // As programs print them: in capitals, with colons between the bytes.
+        let hex = text.replace(':', "").to_ascii_lowercase();
+        let digest = Digest::parse(&hex).ok_or(NO_FINGERPRINT)?;
+        Ok(Some(digest))
+    }
+}
+
+/// Whether a line of `paths` or `reads` admits a request: `GET`, `/dav` or `GET /dav`. The path is judged segment by
+/// segment.
+#[must_use]
+pub fn admits(line: &str, method: &str, path: &str) -> bool {
+    let (of, below) = split(line);
+    let begins = |with: &str| {
+        let with = with.strip_suffix('/').unwrap_or(with);
+        path.strip_prefix(with)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    of.is_none_or(|of| of == method) && below.is_none_or(begins)
+}
+
+/// The method and the path of a line.
+fn split(line: &str) -> (Option<&str>, Option<&str>) {
+    match line.split_once(' ') {
+        Some((method, path)) => (Some(method), Some(path)),
+        None if line.starts_with('/') => (None, Some(line)),
+        None => (Some(line), None),
+    }
+}
+
 impl Manifest {
     /// The hosts of a source with this `route`, each with its entry. Empty where the source needs no network.
     ///
@@ -117,13 +171,17 @@ impl Manifest {
                         continue;
                     }
                     let read = owners_host(text.trim(), entry.port);
-                    let read = read.and_then(|host| match host.plain && entry.secret.is_none() {
+                    let encrypted = entry.secret.is_none() || entry.pin.is_some();
+                    let read = read.and_then(|host| match host.plain && encrypted {
                         true => Err(NOT_ENCRYPTED),
                         false => Ok(host),
                     });
                     read.map_err(|why| (field.as_str(), why))?
                 }
             };
+            if let (Some(field), Err(why)) = (&entry.pin, entry.pinned(route)) {
+                return Err((field, why));
+            }
             all.push((entry, admitted));
         }
         Ok(all)
@@ -165,10 +223,10 @@ impl Manifest {
         }
         let Some(secret) = &entry.secret else {
             let bare = entry.auth.is_bearer() && entry.paths.is_empty() && entry.ca.is_none();
-            return if bare && entry.reads.is_empty() {
+            return if bare && entry.reads.is_empty() && entry.pin.is_none() {
                 Ok(())
             } else {
-                Err("auth, paths, reads and ca belong to a host with a secret")
+                Err("auth, paths, reads, ca and pin belong to a host with a secret")
             };
         };
         let mut secrets = self
@@ -187,27 +245,39 @@ impl Manifest {
             }
             Auth::Bearer | Auth::Basic(_) | Auth::Header(_) => {}
         }
-        if entry.paths.is_empty() || !entry.paths.iter().all(|path| is_path(path)) {
+        let sound = |line: &String| {
+            let (method, path) = split(line);
+            let named = |name: &str| {
+                (1..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase())
+            };
+            method.is_none_or(named) && path.is_none_or(is_path)
+        };
+        let mut paths = entry.paths.iter().map(|line| (line, split(line).1));
+        if entry.paths.is_empty() || !paths.all(|(line, path)| path.is_some() && sound(line)) {
             return Err("a host with a secret has paths, each plain and beginning with '/'");
         }
-        let method = |name: &String| {
-            (1..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase())
-        };
-        if !entry.reads.iter().all(method) {
+        let mut reads = entry.reads.iter().map(|line| (line, split(line).0));
+        if !reads.all(|(line, method)| method.is_some() && sound(line)) {
             return Err("reads names no method in capitals");
         }
-        if entry
-            .ca
-            .as_ref()
-            .is_some_and(|ca| !route(ca, &[FieldKind::Text]))
-        {
-            return Err("ca names no field of type text and target route");
+        let text = |field: &Option<String>| {
+            let mut fields = field.iter();
+            fields.all(|field| route(field, &[FieldKind::Text]))
+        };
+        if !text(&entry.ca) || !text(&entry.pin) {
+            return Err("ca or pin names no field of type text and target route");
+        }
+        let owners = matches!(entry.host, EgressHost::Owner { .. });
+        if entry.pin.is_some() && (entry.ca.is_some() || !owners) {
+            return Err("a pin is for a host of the owner's, and replaces ca");
         }
         Ok(())
     }
 }
 
 const NOT_ENCRYPTED: &str = "not an https URL: nothing else is encrypted";
+const NO_FINGERPRINT: &str =
+    "no SHA-256 fingerprint of a certificate: 64 hex digits, with or without colons";
 
 /// A host as an owner types it.
 fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {

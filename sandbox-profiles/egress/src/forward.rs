@@ -8,7 +8,7 @@
 
 use crate::{
     proxy::{Body, OURS, Proxy, Refused},
-    tls::{self, TlsError},
+    tls::{self, TlsError, Unpinned},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http_body_util::BodyExt as _;
@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use plexus_ipc::{
     egress::{EgressVerdict as Verdict, Forward},
-    manifest::{Admitted, Auth, is_path},
+    manifest::{Admitted, Auth, admits, is_path},
     message::Secret,
 };
 use rustls::pki_types::ServerName;
@@ -68,7 +68,7 @@ const OF_HOSTS: [HeaderName; 3] = [
 pub(crate) struct Forwarder {
     pub(crate) to: Admitted,
     paths: Vec<String>,
-    /// The methods of readers.
+    /// What readers may send, by the manifest's lines.
     reads: Vec<String>,
     /// The header with the secret; its value is marked so that it is never printed.
     secret: (HeaderName, HeaderValue),
@@ -97,7 +97,10 @@ impl Forwarder {
         ];
         let tls = match forward.to.plain {
             true => None,
-            false => Some((tls::connector(&forward.ca)?, tls::name(&forward.to.host)?)),
+            false => Some((
+                tls::connector(&forward.proof)?,
+                tls::name(&forward.to.host)?,
+            )),
         };
         Ok(Self {
             host: host_header(&forward.to)?,
@@ -123,7 +126,9 @@ impl Forwarder {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refused> {
         // One that names a host is meant for another proxy.
-        if request.uri().authority().is_some() || !self.admits(request.uri().path()) {
+        if request.uri().authority().is_some()
+            || !self.admits(request.method(), request.uri().path())
+        {
             let why = "the manifest of the source lists no such path";
             return Err(Refused(Verdict::Path, why));
         }
@@ -138,10 +143,16 @@ impl Forwarder {
             None => begin(proxy, stream).await,
             Some((tls, name)) => {
                 let handshake = tls.connect(name.clone(), stream);
-                let Ok(Ok(stream)) = timeout(HANDSHAKE_WITHIN, handshake).await else {
-                    return came_to(Verdict::Tls, "the host has not proven its name");
-                };
-                begin(proxy, stream).await
+                match timeout(HANDSHAKE_WITHIN, handshake).await {
+                    Ok(Ok(stream)) => begin(proxy, stream).await,
+                    Ok(Err(error)) if let Some(unpinned) = Unpinned::of(&error) => {
+                        open.came_to(Verdict::Tls);
+                        return Ok(unpinned.answer());
+                    }
+                    Ok(Err(_)) | Err(_) => {
+                        return came_to(Verdict::Tls, "the host has not proven its name");
+                    }
+                }
             }
         };
         let Some(mut sender) = begun else {
@@ -161,19 +172,16 @@ impl Forwarder {
         Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 
-    /// Whether a reader's request may have this method.
-    pub(crate) fn reads_by(&self, method: &Method) -> bool {
-        self.reads.is_empty() || self.reads.iter().any(|name| name == method.as_str())
+    /// Whether a reader may send this. Asked before [`Self::admits`], which every request has to pass.
+    pub(crate) fn reads_by(&self, method: &Method, path: &str) -> bool {
+        let admitted = |line: &String| admits(line, method.as_str(), path);
+        self.reads.is_empty() || self.reads.iter().any(admitted)
     }
 
-    /// Whether a path begins with one of the manifest's, segment by segment, and every server reads it alike.
-    fn admits(&self, path: &str) -> bool {
-        let begins = |with: &String| {
-            let with = with.strip_suffix('/').unwrap_or(with);
-            path.strip_prefix(with)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        is_path(path) && self.paths.iter().any(begins)
+    /// Whether the manifest lists a path, segment by segment, for this method, and every server reads it alike.
+    fn admits(&self, method: &Method, path: &str) -> bool {
+        let admitted = |line: &String| admits(line, method.as_str(), path);
+        is_path(path) && self.paths.iter().any(admitted)
     }
 
     fn with_secret(&self, request: Request<Incoming>) -> Request<Incoming> {

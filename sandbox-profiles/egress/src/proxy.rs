@@ -163,7 +163,7 @@ impl Proxy {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
         };
-        if role == Role::Reader && !forwarder.reads_by(request.method()) {
+        if role == Role::Reader && !forwarder.reads_by(request.method(), request.uri().path()) {
             return self.refused(&forwarder.to, NO_READ);
         }
         match forwarder.forward(&self, request).await {
@@ -342,12 +342,13 @@ fn empty() -> Body {
         .boxed_unsync()
 }
 
-/// Marks an answer of ours: `refused`, or `broken` where the host broke off. No answer of a host has it.
+/// Marks an answer of ours: `refused`; `broken` where the host broke off; `certificate` where it showed another
+/// certificate than the pinned one, with the fingerprints of both as the body. No answer of a host has it.
 pub(crate) const OURS: HeaderName = HeaderName::from_static("x-plexus-egress");
 
 /// An answer of ours.
-fn refusal(status: StatusCode, why: &'static str) -> Response<Body> {
-    let body = Full::new(Bytes::from_static(why.as_bytes()));
+pub(crate) fn refusal(status: StatusCode, why: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(why.into());
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     let ours = HeaderValue::from_static("refused");

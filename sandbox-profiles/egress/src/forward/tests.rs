@@ -1,6 +1,7 @@
 //! What of a request and an answer goes on.
 
 use super::*;
+use plexus_ipc::egress::Proof;
 
 fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
     Forwarder::new(Forward {
@@ -14,14 +15,14 @@ fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
         auth,
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         reads: vec!["GET".into(), "REPORT".into()],
-        ca: Vec::new().into(),
+        proof: Proof::Name(Vec::new().into()),
     })
     .unwrap()
 }
 
 #[test]
 fn a_path_is_admitted_segment_by_segment() {
-    let some = forwarder(Auth::Bearer, &["/v1/messages", "/dav/"]);
+    let some = forwarder(Auth::Bearer, &["/v1/messages", "/dav/", "GET /menu"]);
     for path in [
         "/v1/messages",
         "/v1/messages/",
@@ -29,7 +30,7 @@ fn a_path_is_admitted_segment_by_segment() {
         "/dav",
         "/dav/a%20b",
     ] {
-        assert!(some.admits(path), "{path}");
+        assert!(some.admits(&Method::PUT, path), "{path}");
     }
     for path in [
         "/",
@@ -40,16 +41,19 @@ fn a_path_is_admitted_segment_by_segment() {
         "/dav/%2e%2e/x",
         "/davx",
     ] {
-        assert!(!some.admits(path), "{path}");
+        assert!(!some.admits(&Method::GET, path), "{path}");
     }
+    assert!(some.admits(&Method::GET, "/menu/x") && !some.admits(&Method::POST, "/menu/x"));
+    assert!(!some.admits(&Method::GET, "/menu/../keys"));
     let all = forwarder(Auth::Bearer, &["/"]);
-    assert!(all.admits("/") && all.admits("/anything"));
-    assert!(!all.admits("/a/../b"));
+    assert!(all.admits(&Method::GET, "/") && all.admits(&Method::PUT, "/anything"));
+    assert!(!all.admits(&Method::GET, "/a/../b"));
 }
 
 #[test]
 fn a_reader_has_the_methods_that_the_manifest_lists() {
     let mut forwarder = forwarder(Auth::Bearer, &["/"]);
+    forwarder.reads.push("POST /find".into());
     let method = |name: &str| Method::from_bytes(name.as_bytes()).unwrap();
     for (name, reads) in [
         ("GET", true),
@@ -58,10 +62,15 @@ fn a_reader_has_the_methods_that_the_manifest_lists() {
         ("DELETE", false),
         ("get", false),
     ] {
-        assert_eq!(forwarder.reads_by(&method(name)), reads, "{name}");
+        let may = forwarder.reads_by(&method(name), "/x");
+        assert_eq!(may, reads, "{name}");
+    }
+    assert!(forwarder.reads_by(&Method::POST, "/find/simple"));
+    for path in ["/", "/finds", "/commands/run"] {
+        assert!(!forwarder.reads_by(&Method::POST, path), "{path}");
     }
     forwarder.reads.clear();
-    assert!(forwarder.reads_by(&Method::DELETE));
+    assert!(forwarder.reads_by(&Method::DELETE, "/x"));
 }
 
 #[test]
