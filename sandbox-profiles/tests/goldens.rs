@@ -371,11 +371,11 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
                     .any(|(of, key, _)| *of == case.connector() && key == name)),
             "{asked:?}"
         );
-        // The way to the network serves no folder, and an account on a server has none.
+        // The way to the network serves no folder, and what is behind it has none.
         let needs = match case.connector() {
             "egress" => ["WORKER", "PORT"],
             "things" => ["WORKER", "DATABASE"],
-            "caldav" => ["WORKER", "EGRESS_PORT"],
+            "caldav" | "obsidian-rest" => ["WORKER", "EGRESS_PORT"],
             _ => ["WORKER", "ROOT"],
         };
         assert!(

@@ -59,6 +59,7 @@ mod measured;
 mod misbehaviour;
 mod newcomer;
 mod notify;
+mod obsidian_rest;
 #[cfg(target_os = "linux")]
 mod old_kernels;
 mod once;

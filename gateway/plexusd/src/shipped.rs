@@ -23,4 +23,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("codex", "turn": "codex", "resumed-turn": "codex"),
     connector!("claudecode", "turn": "claude", "resumed-turn": "claude"),
     connector!("things"),
+    connector!("obsidian-rest"),
 ];
