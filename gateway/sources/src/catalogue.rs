@@ -170,6 +170,12 @@ pub fn wire_entry(
     if capability.long_running {
         put("longRunning", json!(true));
     }
+    if capability.kind == EntryKind::Capability {
+        put(
+            "network",
+            json!(!entry.connector.offer.manifest.egress.is_empty()),
+        );
+    }
     put("version", json!(env!("CARGO_PKG_VERSION")));
     put("provenance", json!(entry.provenance));
     put("sensitivity", json!(entry.facts.sensitivity));
