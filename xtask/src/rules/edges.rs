@@ -71,6 +71,8 @@ const EDGES: &[(&str, Uses)] = &[
         ]),
     ),
     ("plexus-client", Uses::Only(&["plexus-protocol"])),
+    // The core of an MCP server: no I/O, whoever hosts it.
+    ("plexus-mcp", Uses::Only(&["plexus-protocol"])),
     (
         "plexus-calls",
         Uses::Only(&[
@@ -88,6 +90,7 @@ const EDGES: &[(&str, Uses)] = &[
     (
         "plexus-edge",
         Uses::Only(&[
+            "plexus-mcp",
             "plexus-calls",
             "plexus-record",
             "plexus-trust",
@@ -137,7 +140,10 @@ const EDGES: &[(&str, Uses)] = &[
         "plexusctl",
         Uses::Only(&["plexus-protocol", "plexus-client"]),
     ),
-    ("plexus", Uses::Only(&["plexus-protocol", "plexus-client"])),
+    (
+        "plexus",
+        Uses::Only(&["plexus-protocol", "plexus-client", "plexus-mcp"]),
+    ),
     // Of every crate's tests; nothing of it ships.
     ("plexus-mutation", Uses::Only(&[])),
     // Acts of a worker that was taken over; nothing of it ships.
@@ -154,6 +160,7 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-rooted-files",
     "plexus-coding-agent",
     "plexus-egress-client",
+    "plexus-mcp",
 ]);
 
 /// One line for each edge that is not allowed.

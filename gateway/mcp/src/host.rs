@@ -1,0 +1,117 @@
+//! What passes between the core and its host.
+
+use crate::results::Refusal;
+use plexus_protocol::{CapabilityId, PendingId, RunId, Timestamp};
+use serde_json::{Map, Value};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// When something happens, as the host's clocks say.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Since the host started, on a clock that nobody sets.
+    pub elapsed: Duration,
+    /// By the wall clock, for tasks.
+    pub wall: Timestamp,
+}
+
+/// Names one piece of work between this core and its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallNumber(pub(crate) u64);
+
+/// What goes on without its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A call that waits for the owner.
+    Pending(PendingId),
+    /// A call that runs by itself.
+    Run(RunId),
+}
+
+impl Item {
+    /// Its id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending(id) => id.as_str(),
+            Self::Run(id) => id.as_str(),
+        }
+    }
+    /// The member that carries its id.
+    pub(crate) fn member(&self) -> &'static str {
+        match self {
+            Self::Pending(_) => "pendingId",
+            Self::Run(_) => "runId",
+        }
+    }
+    /// What is said of it while it goes on.
+    pub(crate) fn waits_for(&self) -> &'static str {
+        match self {
+            Self::Pending(_) => "waiting for the owner",
+            Self::Run(_) => "running",
+        }
+    }
+}
+
+impl FromStr for Item {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pending = text.parse().map(Self::Pending);
+        pending
+            .or_else(|_| text.parse().map(Self::Run))
+            .map_err(|_| format!("{text:?} is neither a pendingId (pend_…) nor a runId (run_…)"))
+    }
+}
+
+/// A call of a capability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The capability.
+    pub capability: CapabilityId,
+    /// Its input.
+    pub input: Map<String, Value>,
+    /// It changes nothing.
+    pub read: bool,
+    /// It is made as a run.
+    pub long_running: bool,
+    /// Its input has `offset`, by which a long text is taken up again.
+    pub offset: bool,
+    /// Its input has `after`, by which a long list is taken up again.
+    pub after: bool,
+}
+
+/// What the host does for the core.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write this message to the client. It holds no line break.
+    Send(String),
+    /// Make a call, so that an approval makes it whether or not anybody waits.
+    Call(CallNumber, Call),
+    /// Wait until an item has ended.
+    Follow(CallNumber, Item),
+    /// Ask once how an item stands.
+    Look(CallNumber, Item),
+    /// Withdraw a pending item, or cancel a run.
+    Cancel(CallNumber, Item),
+    /// Stop working on this: nobody waits for it. What was asked of the gateway is not taken back.
+    Drop(CallNumber),
+}
+
+/// What came of an [`Action`] with a [`CallNumber`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The gateway's InvokeResponse, of a call that ended, well or not.
+    Replied(Value),
+    /// The call goes on as this item; asked about an item: it has not ended.
+    GoesOn(Item),
+    /// The owner approved, and the call is still to be made.
+    Approved,
+    /// The item ended without a decision, or was withdrawn.
+    Lapsed(Refusal),
+    /// The gateway knows of no such item of this agent.
+    Unknown,
+    /// A pending item was withdrawn, or the run is being cancelled.
+    Cancelled,
+    /// It was refused, or could not be asked.
+    Refused(Refusal),
+}

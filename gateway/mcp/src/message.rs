@@ -1,0 +1,204 @@
+//! JSON-RPC 2.0, one message at a time: strict reading, and the few forms that are written.
+
+use plexus_protocol::json;
+use serde_json::{Map, Value, json};
+
+/// The bytes are no JSON.
+pub(crate) const PARSE_ERROR: i64 = -32700;
+/// The JSON is no request, or comes at the wrong time.
+pub(crate) const INVALID_REQUEST: i64 = -32600;
+/// No such method in this era.
+pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+/// Parameters that are not of the method's form; an unknown tool; an unknown task.
+pub(crate) const INVALID_PARAMS: i64 = -32602;
+/// The gateway cannot be asked now.
+pub(crate) const INTERNAL_ERROR: i64 = -32603;
+/// A protocol version that is not spoken here; `data` lists those that are.
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+
+/// A message that somebody sent.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// Wants a response.
+    Request {
+        id: Value,
+        method: String,
+        params: Map<String, Value>,
+    },
+    /// Wants none.
+    Notification {
+        method: String,
+        params: Map<String, Value>,
+    },
+    /// A response. This server sends no requests, so it is of no interest.
+    Response,
+}
+
+/// A JSON-RPC error as one line, to the request with an id (`null` where the message had none that could be read).
+#[derive(Debug)]
+pub(crate) struct RpcError(String);
+
+impl RpcError {
+    pub(crate) fn new(id: &Value, code: i64, message: impl Into<String>) -> Self {
+        Self::with_data(id, code, message, None)
+    }
+    pub(crate) fn with_data(
+        id: &Value,
+        code: i64,
+        message: impl Into<String>,
+        data: Option<Value>,
+    ) -> Self {
+        let mut error = json!({"code": code, "message": message.into()});
+        if let Some(data) = data {
+            error["data"] = data;
+        }
+        Self(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string())
+    }
+    /// The message.
+    pub(crate) fn line(self) -> String {
+        self.0
+    }
+}
+
+/// Reads one message.
+pub(crate) fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
+    let nobody = Value::Null;
+    let value = json::parse(bytes).map_err(|why| {
+        RpcError::new(
+            &nobody,
+            PARSE_ERROR,
+            format!("This is no strict JSON: {why}"),
+        )
+    })?;
+    let invalid = |id: &Value, why: &str| RpcError::new(id, INVALID_REQUEST, why);
+    let Value::Object(mut message) = value else {
+        return Err(invalid(
+            &nobody,
+            "A message is one JSON object; batches are not taken.",
+        ));
+    };
+    let id = message.remove("id");
+    let shown = match &id {
+        Some(id @ (Value::String(_) | Value::Number(_))) => id.clone(),
+        _ => Value::Null,
+    };
+    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return Err(invalid(&shown, "The member jsonrpc is not \"2.0\"."));
+    }
+    let method = match message.remove("method") {
+        Some(Value::String(method)) => method,
+        Some(_) => return Err(invalid(&shown, "The member method is no text.")),
+        None if message.contains_key("result") || message.contains_key("error") => {
+            return Ok(Incoming::Response);
+        }
+        None => return Err(invalid(&shown, "The member method is missing.")),
+    };
+    let params = match message.remove("params") {
+        None => Map::new(),
+        Some(Value::Object(params)) => params,
+        Some(_) => {
+            return Err(RpcError::new(
+                &shown,
+                INVALID_PARAMS,
+                "The member params is no object.",
+            ));
+        }
+    };
+    match id {
+        None => Ok(Incoming::Notification { method, params }),
+        Some(_) if shown.is_null() => Err(invalid(
+            &shown,
+            "The member id is neither a text nor a number.",
+        )),
+        Some(_) => Ok(Incoming::Request {
+            id: shown,
+            method,
+            params,
+        }),
+    }
+}
+
+/// A value as JSON. Its `Display` goes byte by byte through a formatter, which takes several times as long.
+pub(crate) fn text(value: &Value) -> String {
+    // A value that is in memory can be written.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A response as one line. `result` is JSON already.
+pub(crate) fn response(id: &Value, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
+}
+
+/// A notification as one line.
+pub(crate) fn notification(method: &str, params: Option<Value>) -> String {
+    match params {
+        Some(params) => json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string(),
+        None => json!({"jsonrpc": "2.0", "method": method}).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_message_gets_its_code() {
+        for (text, code, id) in [
+            ("{", PARSE_ERROR, json!(null)),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+                PARSE_ERROR,
+                json!(null),
+            ),
+            ("[]", INVALID_REQUEST, json!(null)),
+            (
+                r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+                INVALID_REQUEST,
+                json!(null),
+            ),
+            (r#"{"id":1,"method":"ping"}"#, INVALID_REQUEST, json!(1)),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+                INVALID_REQUEST,
+                json!(null),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":"a","method":7}"#,
+                INVALID_REQUEST,
+                json!("a"),
+            ),
+            (r#"{"jsonrpc":"2.0","id":"a"}"#, INVALID_REQUEST, json!("a")),
+            (
+                r#"{"jsonrpc":"2.0","id":3,"method":"ping","params":[]}"#,
+                INVALID_PARAMS,
+                json!(3),
+            ),
+        ] {
+            let error: Value =
+                serde_json::from_str(&read(text.as_bytes()).unwrap_err().line()).unwrap();
+            assert_eq!(
+                (&error["error"]["code"], &error["id"]),
+                (&json!(code), &id),
+                "{text}"
+            );
+        }
+        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+        let line = read(deep.as_bytes()).unwrap_err().line();
+        assert!(line.contains(&PARSE_ERROR.to_string()), "{line}");
+    }
+
+    #[test]
+    fn request_notification_and_response_are_told_apart() {
+        let kind = |text: &str| match read(text.as_bytes()).unwrap() {
+            Incoming::Request { .. } => "request",
+            Incoming::Notification { .. } => "notification",
+            Incoming::Response => "response",
+        };
+        assert_eq!(
+            kind(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
+            "request"
+        );
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"ping"}"#), "notification");
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "response");
+    }
+}

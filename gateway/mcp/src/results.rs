@@ -1,0 +1,345 @@
+//! What a model is told of a call.
+//!
+//! Clients show a model either the text or the structured content of a result, and which one differs by client and by
+//! `isError`. So each of them says all of it: whether anything was done, why, what next.
+
+use crate::host::Item;
+use crate::message;
+use crate::tools::{Tool, WAIT};
+use plexus_protocol::Effect;
+use serde_json::{Map, Value, json};
+
+/// Why a call did not do what was asked: the three answers of every refusal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// A word to branch on: the gateway's code, or one of the host's. `unreachable`: no gateway answers now.
+    pub code: String,
+    /// Whether anything was done.
+    pub effect: Effect,
+    /// Why.
+    pub message: String,
+    /// What to do next, as the gateway or the host says it: a command line is put into a tool's words.
+    pub next: String,
+}
+
+/// A result of `tools/call`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ToolResult {
+    texts: Vec<String>,
+    structured: Option<Value>,
+    error: bool,
+}
+
+impl ToolResult {
+    /// The result as MCP carries it, without what an era adds.
+    pub(crate) fn value(self) -> Map<String, Value> {
+        let content: Vec<Value> = self
+            .texts
+            .into_iter()
+            .map(|text| json!({"type": "text", "text": text}))
+            .collect();
+        let mut result = Map::new();
+        result.insert("content".into(), content.into());
+        if let Some(structured) = self.structured {
+            result.insert("structuredContent".into(), structured);
+        }
+        if self.error {
+            result.insert("isError".into(), true.into());
+        }
+        result
+    }
+
+    /// The same data in both carriers.
+    pub(crate) fn data(structured: Value) -> Self {
+        Self {
+            texts: vec![message::text(&structured)],
+            structured: Some(structured),
+            error: false,
+        }
+    }
+
+    /// A text that is read as it is.
+    pub(crate) fn text(text: &str) -> Self {
+        Self {
+            texts: vec![text.to_owned()],
+            structured: None,
+            error: false,
+        }
+    }
+
+    /// What the gateway answered to a call of `tool`, where that is known; `undo` is the tool that takes it back.
+    pub(crate) fn of_reply(mut reply: Value, tool: Option<&Tool>, undo: Option<&Tool>) -> Self {
+        if reply["ok"] != true {
+            return Self::refused(
+                &Refusal::of_error(&reply["error"]),
+                reply["error"].get("detail"),
+            );
+        }
+        let mut output = reply["output"].take();
+        let mut envelope = Map::new();
+        envelope.insert("ok".into(), true.into());
+        let as_text = tool.is_none_or(|tool| tool.text);
+        let content = match output.as_object_mut() {
+            Some(members) if as_text && members.get("content").is_some_and(Value::is_string) => {
+                members.shift_remove("content")
+            }
+            _ => None,
+        };
+        envelope.insert("output".into(), output);
+        if let Value::String(id) = reply["undo"].take() {
+            envelope.insert(
+                "undo".into(),
+                match undo {
+                    Some(tool) => json!({"tool": tool.name, "arguments": {"id": id}}),
+                    None => json!({"id": id}),
+                },
+            );
+        }
+        for member in ["outputOmitted", "replayed"] {
+            if reply[member] == true {
+                envelope.insert(member.into(), true.into());
+            }
+        }
+        if let Value::String(id) = reply["auditId"].take() {
+            envelope.insert("auditId".into(), id.into());
+        }
+        let envelope = Value::Object(envelope);
+        match content {
+            Some(Value::String(content)) => Self {
+                texts: vec![content, envelope.to_string()],
+                structured: None,
+                error: false,
+            },
+            // A tool that is listed without an output schema keeps to texts.
+            _ if tool.is_some_and(|tool| tool.text) => Self::text(&envelope.to_string()),
+            _ => Self::data(envelope),
+        }
+    }
+
+    /// A refusal or a failure.
+    pub(crate) fn refused(refusal: &Refusal, detail: Option<&Value>) -> Self {
+        let (next, call) = in_tools(&refusal.next);
+        let done = match refusal.effect {
+            Effect::None => "Nothing was done.",
+            Effect::Partial => "A part of it was done.",
+            Effect::Done => "It was done.",
+            Effect::Unknown => "It may have happened: do not repeat it; tell the owner.",
+        };
+        let mut structured = json!({
+            "ok": false, "effect": refusal.effect, "code": refusal.code, "message": refusal.message, "next": next,
+        });
+        let mut text = format!("{done} {} (code {})", refusal.message, refusal.code);
+        if !next.is_empty() {
+            text.push_str(&format!("\nNext: {next}"));
+        }
+        if let Some(detail) = detail.filter(|detail| !detail.is_null()) {
+            structured["detail"] = detail.clone();
+            text.push_str(&format!("\nDetail: {detail}"));
+        }
+        if let Some(call) = call {
+            structured["nextCall"] = call;
+        }
+        Self {
+            texts: vec![text],
+            structured: Some(structured),
+            error: true,
+        }
+    }
+
+    /// A call that goes on without its caller. `effect` is what the gateway has just said, if it has.
+    pub(crate) fn goes_on(item: &Item, effect: Effect) -> Self {
+        let (member, id) = (item.member(), item.as_str());
+        let call = json!({"tool": WAIT, "arguments": {member: id}});
+        let (status, message) = match (item, effect) {
+            (Item::Pending(_), Effect::None) => (
+                "waiting_for_owner",
+                "Nothing was done yet. The owner must approve this in Plexus; the approval makes the call.",
+            ),
+            (Item::Pending(_), _) => (
+                "decided_or_waiting",
+                "The owner may have decided by now; whether it was done is not known yet.",
+            ),
+            (Item::Run(_), _) => ("running", "It still runs, and goes on by itself."),
+        };
+        let next = format!(
+            "call {WAIT} with {{\"{member}\":\"{id}\"}}, or go on with other work; do not look for another way"
+        );
+        Self {
+            texts: vec![format!("{message} ({member} {id})\nNext: {next}")],
+            structured: Some(json!({
+                "ok": false, "status": status, "effect": effect, member: id, "message": message, "next": next,
+                "nextCall": call,
+            })),
+            error: false,
+        }
+    }
+}
+
+impl Refusal {
+    /// Reads the error object of a gateway's answer.
+    fn of_error(error: &Value) -> Self {
+        let text = |member: &str| error[member].as_str().unwrap_or_default().to_owned();
+        let message = text("message");
+        Self {
+            code: text("code"),
+            // An answer that does not say is not taken for a promise.
+            effect: Effect::deserialize_or_unknown(&error["effect"]),
+            message: if message.is_empty() {
+                text("code")
+            } else {
+                message
+            },
+            next: text("next"),
+        }
+    }
+}
+
+trait OrUnknown {
+    fn deserialize_or_unknown(value: &Value) -> Self;
+}
+
+impl OrUnknown for Effect {
+    fn deserialize_or_unknown(value: &Value) -> Self {
+        serde_json::from_value(value.clone()).unwrap_or(Self::Unknown)
+    }
+}
+
+/// A gateway's advice, which is a command line or a sentence, in the words of tools; with the call that it stands for.
+fn in_tools(next: &str) -> (String, Option<Value>) {
+    if let Some(item) = next
+        .strip_prefix("plexus wait ")
+        .and_then(|id| id.parse::<Item>().ok())
+    {
+        let arguments = json!({item.member(): item.as_str()});
+        let call = json!({"tool": WAIT, "arguments": arguments});
+        return (format!("call {WAIT} with {arguments}"), Some(call));
+    }
+    let said = if next.starts_with("plexus list") || next.contains("GET /manifest") {
+        "use a tool that is in the list".to_owned()
+    } else if next.starts_with("plexus describe") {
+        "read the description of the tool".to_owned()
+    } else if next.starts_with("plexus ") || next.contains("/grants") || next.contains("session") {
+        "make the same call again; if it fails again, stop and tell the owner".to_owned()
+    } else if next.starts_with("plexusctl") {
+        format!("stop; tell the owner: {next}")
+    } else {
+        next.to_owned()
+    };
+    (said, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::tests::view;
+
+    fn of(reply: Value, tool: &str) -> Map<String, Value> {
+        let view = view();
+        let tool = view.tool(tool).unwrap();
+        ToolResult::of_reply(reply, Some(tool), view.undo_of(&tool.id)).value()
+    }
+
+    #[test]
+    fn note_is_its_text_and_the_rest() {
+        let result = of(
+            json!({"id": "x", "ok": true, "output": {"content": "# A\n\"b\"\n", "bytes": 8}, "auditId": "evt_1"}),
+            "obsidian_vault_read",
+        );
+        assert_eq!(result["content"][0]["text"], "# A\n\"b\"\n");
+        let rest: Value =
+            serde_json::from_str(result["content"][1]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            rest,
+            json!({"ok": true, "output": {"bytes": 8}, "auditId": "evt_1"})
+        );
+        assert!(!result.contains_key("structuredContent") && !result.contains_key("isError"));
+    }
+
+    #[test]
+    fn other_output_is_the_same_in_both_carriers() {
+        let result = of(
+            json!({"ok": true, "output": {"bytes": 8}, "undo": "evt_2", "auditId": "evt_1"}),
+            "workspace_write",
+        );
+        let text: Value =
+            serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(text, result["structuredContent"]);
+        assert_eq!(
+            text["undo"],
+            json!({"tool": "workspace_undo", "arguments": {"id": "evt_2"}})
+        );
+    }
+
+    #[test]
+    fn refusal_says_effect_why_and_next_in_both_carriers() {
+        let reply = json!({"ok": false, "error": {"code": "transport_error", "message": "No such file.",
+            "effect": "none", "next": "plexus describe workspace.write", "detail": {"reason": "not_found"}}});
+        let result = of(reply, "workspace_write");
+        assert_eq!(result["isError"], true);
+        assert_eq!(
+            result["content"][0]["text"],
+            "Nothing was done. No such file. (code transport_error)\nNext: read the description of the tool\n\
+             Detail: {\"reason\":\"not_found\"}"
+        );
+        let structured = &result["structuredContent"];
+        assert_eq!(structured["effect"], "none");
+        assert_eq!(structured["detail"]["reason"], "not_found");
+        let silent = of(
+            json!({"ok": false, "error": {"code": "x"}}),
+            "workspace_write",
+        );
+        assert_eq!(silent["structuredContent"]["effect"], "unknown");
+        assert!(
+            silent["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains("do not repeat")
+        );
+    }
+
+    #[test]
+    fn pending_is_no_error_and_names_plexus_wait() {
+        let item: Item = "pend_00000000-0000-4000-8000-000000000000".parse().unwrap();
+        let result = ToolResult::goes_on(&item, Effect::None).value();
+        assert!(!result.contains_key("isError"));
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(
+            text.starts_with("Nothing was done yet.")
+                && text.contains("plexus_wait")
+                && text.contains(item.as_str()),
+            "{text}"
+        );
+        assert_eq!(
+            result["structuredContent"]["nextCall"],
+            json!({"tool": "plexus_wait", "arguments": {"pendingId": item.as_str()}})
+        );
+        let unsure = ToolResult::goes_on(&item, Effect::Unknown).value();
+        assert!(
+            !unsure["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains("Nothing was done")
+        );
+    }
+
+    #[test]
+    fn shell_command_becomes_the_words_of_tools() {
+        for (next, said) in [
+            ("plexus list", "use a tool that is in the list"),
+            ("plexusctl status", "stop; tell the owner: plexusctl status"),
+            (
+                "stop; tell the owner: start plexusd",
+                "stop; tell the owner: start plexusd",
+            ),
+            (
+                "wait for some of your calls to end",
+                "wait for some of your calls to end",
+            ),
+        ] {
+            assert_eq!(in_tools(next), (said.to_owned(), None));
+        }
+        let (said, call) = in_tools("plexus wait run_00000000-0000-4000-8000-000000000000");
+        assert!(said.starts_with("call plexus_wait"));
+        assert!(call.unwrap()["arguments"]["runId"].is_string());
+    }
+}

@@ -1,0 +1,591 @@
+//! A client of each era against the core, with a host that answers as the test says.
+
+use super::*;
+use crate::client::{CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY};
+use crate::tools::tests::{manifest, view};
+use serde_json::json;
+
+const PEND: &str = "pend_00000000-0000-4000-8000-000000000000";
+const RUN: &str = "run_00000000-0000-4000-8000-000000000000";
+
+fn at(seconds: u64) -> Moment {
+    Moment {
+        elapsed: Duration::from_secs(seconds),
+        wall: Timestamp(1_800_000_000_000 + seconds * 1000),
+    }
+}
+
+fn server() -> Server {
+    Server::new("1.2.3", view())
+}
+
+/// Past its handshake with a client of this name.
+fn greeted(name: &str) -> Server {
+    let mut server = server();
+    let hello =
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": name}});
+    ask(&mut server, 0, "initialize", hello);
+    server
+}
+
+fn send(server: &mut Server, message: &Value, now: u64) -> Vec<Action> {
+    server.read(message.to_string().as_bytes(), at(now))
+}
+
+fn request(server: &mut Server, id: u64, method: &str, params: Value, now: u64) -> Vec<Action> {
+    let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    send(server, &message, now)
+}
+
+/// The one message of these actions.
+#[track_caller]
+fn message(actions: &[Action]) -> Value {
+    match actions {
+        [Action::Send(line)] => serde_json::from_str(line).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn ask(server: &mut Server, id: u64, method: &str, params: Value) -> Value {
+    message(&request(server, id, method, params, 0))
+}
+
+fn modern(mut params: Value, capabilities: Value) -> Value {
+    params["_meta"] = json!({VERSION_KEY: MODERN, CAPABILITIES_KEY: capabilities, CLIENT_KEY: {"name": "claude-code"}});
+    params
+}
+
+fn tasks() -> Value {
+    json!({"extensions": {TASKS: {}}})
+}
+
+fn write(token: bool) -> Value {
+    let mut params = json!({"name": "workspace_write", "arguments": {"path": "a.md"}});
+    if token {
+        params["_meta"] = json!({"progressToken": "t1"});
+    }
+    params
+}
+
+/// The number of the one call, which the host begins.
+#[track_caller]
+fn number(actions: &[Action]) -> CallNumber {
+    match actions {
+        [
+            Action::Call(number, _)
+            | Action::Follow(number, _)
+            | Action::Look(number, _)
+            | Action::Cancel(number, _),
+        ] => *number,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn item(id: &str) -> Item {
+    id.parse().unwrap()
+}
+
+fn refusal(code: &str) -> Refusal {
+    Refusal {
+        code: code.into(),
+        effect: Effect::None,
+        message: "because".into(),
+        next: "stop; tell the owner: so".into(),
+    }
+}
+
+fn wrote() -> Answer {
+    Answer::Replied(
+        json!({"ok": true, "output": {"bytes": 3}, "undo": "evt_9", "auditId": "evt_1"}),
+    )
+}
+
+#[test]
+fn handshake_answers_the_version_or_the_newest() {
+    for (asked, answered) in [
+        ("2025-06-18", "2025-06-18"),
+        ("2025-11-25", "2025-11-25"),
+        ("2024-11-05", "2025-11-25"),
+        ("2999-01-01", "2025-11-25"),
+    ] {
+        let reply = ask(
+            &mut server(),
+            1,
+            "initialize",
+            json!({"protocolVersion": asked}),
+        );
+        assert_eq!(reply["result"]["protocolVersion"], answered);
+        assert_eq!(reply["result"]["serverInfo"]["name"], "plexus");
+        assert_eq!(
+            reply["result"]["capabilities"],
+            json!({"tools": {"listChanged": true}})
+        );
+    }
+    let reply = ask(&mut server(), 1, "initialize", json!({}));
+    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn instructions_begin_with_what_counts() {
+    assert!(INSTRUCTIONS.len() <= 600, "{}", INSTRUCTIONS.len());
+    let first: String = INSTRUCTIONS.chars().take(245).collect();
+    for part in [
+        "Notes, files",
+        "search, read and change",
+        "nothing is done",
+        "plexus_wait with the pendingId",
+    ] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+}
+
+#[test]
+fn request_before_the_handshake_is_refused() {
+    for method in ["tools/list", "tools/call"] {
+        let reply = ask(&mut server(), 1, method, json!({}));
+        assert_eq!(reply["error"]["code"], message::INVALID_REQUEST);
+    }
+    assert_eq!(
+        ask(&mut server(), 1, "ping", json!({}))["result"],
+        json!({})
+    );
+    assert!(ask(&mut greeted("x"), 1, "tools/list", json!({}))["result"]["tools"].is_array());
+}
+
+#[test]
+fn method_of_the_other_era_is_unknown() {
+    for method in [
+        "server/discover",
+        "tasks/get",
+        "subscriptions/listen",
+        "resources/list",
+    ] {
+        let reply = ask(&mut greeted("x"), 1, method, json!({}));
+        assert_eq!(
+            reply["error"]["code"],
+            message::METHOD_NOT_FOUND,
+            "{method}"
+        );
+    }
+    for method in ["initialize", "ping", "prompts/list"] {
+        let reply = ask(&mut server(), 1, method, modern(json!({}), json!({})));
+        assert_eq!(
+            reply["error"]["code"],
+            message::METHOD_NOT_FOUND,
+            "{method}"
+        );
+    }
+}
+
+#[test]
+fn stateless_request_names_a_version_that_is_spoken() {
+    let mut server = server();
+    let reply = ask(
+        &mut server,
+        1,
+        "server/discover",
+        modern(json!({}), json!({})),
+    );
+    let result = &reply["result"];
+    assert_eq!(result["supportedVersions"], json!([MODERN]));
+    assert_eq!(result["resultType"], "complete");
+    assert_eq!(result["_meta"][SERVER_KEY]["version"], "1.2.3");
+    assert!(result["capabilities"]["extensions"][TASKS].is_object());
+
+    let mut other = modern(json!({}), json!({}));
+    other["_meta"][VERSION_KEY] = "2025-11-25".into();
+    let error = &ask(&mut server, 2, "tools/list", other)["error"];
+    assert_eq!(error["code"], message::UNSUPPORTED_VERSION);
+    assert_eq!(
+        error["data"],
+        json!({"supported": [MODERN], "requested": "2025-11-25"})
+    );
+    let bare = json!({"_meta": {VERSION_KEY: MODERN}});
+    let reply = ask(&mut server, 3, "tools/list", bare);
+    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn stateless_list_says_how_long_it_holds() {
+    let mut server = greeted("x");
+    let legacy = ask(&mut server, 1, "tools/list", json!({}));
+    assert!(legacy["result"].get("ttlMs").is_none());
+    let reply = ask(&mut server, 2, "tools/list", modern(json!({}), json!({})));
+    assert_eq!(reply["result"]["ttlMs"], LIST_TTL_MS);
+    assert_eq!(reply["result"]["cacheScope"], "private");
+    assert_eq!(reply["result"]["tools"], legacy["result"]["tools"]);
+    let reply = ask(&mut server, 3, "tools/list", json!({"cursor": "x"}));
+    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn unknown_tool_is_an_error_bad_argument_a_result() {
+    let mut server = greeted("x");
+    for name in ["nobody", "workspace.write", "plexus_setup"] {
+        let reply = ask(&mut server, 1, "tools/call", json!({"name": name}));
+        assert_eq!(reply["error"]["code"], message::INVALID_PARAMS, "{name}");
+    }
+    for params in [
+        json!({"name": "workspace_write", "arguments": [1]}),
+        json!({"name": "plexus_wait", "arguments": {"pendingId": "nonsense"}}),
+        json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 601}}),
+        json!({"name": "plexus_guide", "arguments": {"id": "nobody"}}),
+    ] {
+        let reply = ask(&mut server, 1, "tools/call", params);
+        assert_eq!(reply["result"]["isError"], true);
+        assert_eq!(reply["result"]["structuredContent"]["effect"], "none");
+    }
+}
+
+#[test]
+fn guide_is_listed_and_read() {
+    let mut server = greeted("x");
+    let listed = ask(
+        &mut server,
+        1,
+        "tools/call",
+        json!({"name": "plexus_guide"}),
+    );
+    assert_eq!(
+        listed["result"]["structuredContent"]["guides"],
+        json!(["workspace.how-to-use"])
+    );
+    let arguments = json!({"name": "plexus_guide", "arguments": {"id": "workspace.how-to-use"}});
+    let read = ask(&mut server, 2, "tools/call", arguments);
+    assert_eq!(read["result"]["content"][0]["text"], "# Read first\n");
+}
+
+#[test]
+fn call_goes_to_the_host_and_its_answer_to_the_client() {
+    let mut server = greeted("x");
+    let actions = request(&mut server, 7, "tools/call", write(false), 0);
+    let [Action::Call(number, call)] = &*actions else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(call.capability.as_str(), "workspace.write");
+    assert_eq!(json!(call.input), json!({"path": "a.md"}));
+    let again = request(&mut server, 7, "ping", json!({}), 0);
+    assert_eq!(message(&again)["error"]["code"], message::INVALID_REQUEST);
+
+    let reply = message(&server.answered(*number, wrote(), at(1)));
+    assert_eq!(reply["id"], 7);
+    assert_eq!(
+        reply["result"]["structuredContent"]["undo"]["tool"],
+        "workspace_undo"
+    );
+    assert!(
+        server.answered(*number, wrote(), at(1)).is_empty(),
+        "one response"
+    );
+}
+
+#[test]
+fn pending_call_is_held_as_long_as_its_client_allows() {
+    for (client, seconds) in [
+        ("claude-code", 600),
+        ("codex-mcp-client", 240),
+        ("other", 50),
+    ] {
+        let mut server = greeted(client);
+        let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
+        let follow = server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+        assert_eq!(follow, [Action::Follow(call, item(PEND))]);
+        assert_eq!(server.next_tick(), Some(Duration::from_secs(seconds)));
+        assert!(server.tick(at(seconds - 1)).is_empty());
+        assert_eq!(server.tick(at(seconds)), [Action::Look(call, item(PEND))]);
+        let actions = server.answered(call, Answer::GoesOn(item(PEND)), at(seconds));
+        let result = message(&actions)["result"].clone();
+        assert!(result.get("isError").is_none());
+        assert_eq!(result["structuredContent"]["status"], "waiting_for_owner");
+        assert_eq!(result["structuredContent"]["effect"], "none");
+        assert_eq!(result["structuredContent"]["pendingId"], PEND);
+        assert_eq!(server.next_tick(), None);
+    }
+}
+
+#[test]
+fn held_call_is_answered_when_the_owner_approves() {
+    let mut server = greeted("claude-code");
+    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let reply = message(&server.answered(call, wrote(), at(90)));
+    assert_eq!(reply["result"]["structuredContent"]["output"]["bytes"], 3);
+    // What was denied is an error with the owner's words.
+    let call = number(&request(&mut server, 2, "tools/call", write(false), 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let denied = server.answered(call, Answer::Refused(refusal("denied_by_owner")), at(2));
+    let result = message(&denied)["result"].clone();
+    assert_eq!(result["isError"], true);
+    assert_eq!(result["structuredContent"]["code"], "denied_by_owner");
+}
+
+#[test]
+fn last_look_without_an_answer_promises_nothing() {
+    let mut server = greeted("other");
+    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    server.tick(at(50));
+    let actions = server.tick(at(55));
+    let [Action::Drop(dropped), Action::Send(line)] = &*actions else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*dropped, call);
+    let reply: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(reply["result"]["structuredContent"]["effect"], "unknown");
+    assert!(!line.contains("Nothing was done"), "{line}");
+}
+
+#[test]
+fn item_out_of_sight_is_not_said_to_be_undone() {
+    let mut server = greeted("other");
+    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    server.tick(at(50));
+    let actions = server.answered(call, Answer::Refused(refusal(UNREACHABLE)), at(51));
+    let result = message(&actions)["result"].clone();
+    assert!(result.get("isError").is_none());
+    assert_eq!(result["structuredContent"]["effect"], "unknown");
+    assert_eq!(result["structuredContent"]["pendingId"], PEND);
+    // What never left is said to be undone.
+    let call = number(&request(&mut server, 2, "tools/call", write(false), 60));
+    let actions = server.answered(call, Answer::Refused(refusal(UNREACHABLE)), at(61));
+    let result = message(&actions)["result"].clone();
+    assert_eq!(result["structuredContent"]["effect"], "none");
+    assert_eq!(result["isError"], true);
+}
+
+#[test]
+fn approval_without_a_result_calls_once_more() {
+    let mut server = greeted("claude-code");
+    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let again = server.answered(call, Answer::Approved, at(2));
+    assert!(matches!(&*again, [Action::Call(number, _)] if *number == call));
+    let reply = message(&server.answered(call, Answer::GoesOn(item(PEND)), at(3)));
+    assert_eq!(reply["result"]["structuredContent"]["effect"], "unknown");
+}
+
+#[test]
+fn look_at_an_approved_item_promises_nothing() {
+    let mut server = greeted("other");
+    let params = json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 0}});
+    let call = number(&request(&mut server, 1, "tools/call", params, 0));
+    let reply = message(&server.answered(call, Answer::Approved, at(0)));
+    assert_eq!(reply["result"]["structuredContent"]["effect"], "unknown");
+    assert!(reply["result"].get("isError").is_none());
+    let params = modern(json!({"taskId": PEND}), tasks());
+    let call = number(&request(&mut server, 2, "tasks/get", params, 0));
+    let task = message(&server.answered(call, Answer::Approved, at(0)))["result"].clone();
+    assert_eq!(task["status"], "working");
+}
+
+#[test]
+fn progress_rises_for_who_gave_a_token() {
+    let mut server = greeted("claude-code");
+    let call = number(&request(&mut server, 1, "tools/call", write(true), 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    assert_eq!(server.next_tick(), Some(Duration::from_secs(10)));
+    let first = message(&server.tick(at(10)));
+    assert_eq!(
+        first["params"],
+        json!({"progressToken": "t1", "progress": 10, "message": "waiting for the owner, 10 s"})
+    );
+    assert!(server.tick(at(15)).is_empty());
+    let later = message(&server.tick(at(125)));
+    assert_eq!(later["params"]["progress"], 125);
+    assert_eq!(later["params"]["message"], "waiting for the owner, 2 min");
+
+    let mut silent = greeted("claude-code");
+    number(&request(&mut silent, 1, "tools/call", write(false), 0));
+    assert!(silent.tick(at(100)).is_empty());
+}
+
+#[test]
+fn cancelled_call_never_withdraws_and_is_never_answered() {
+    let cancel = |server: &mut Server, id: u64| {
+        let params = json!({"requestId": id});
+        let message =
+            json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+        send(server, &message, 2)
+    };
+    let mut server = greeted("x");
+    let effect = number(&request(&mut server, 1, "tools/call", write(false), 0));
+    assert!(cancel(&mut server, 1).is_empty(), "an effect goes on");
+    assert!(server.answered(effect, wrote(), at(3)).is_empty());
+
+    let held = number(&request(&mut server, 2, "tools/call", write(false), 0));
+    server.answered(held, Answer::GoesOn(item(PEND)), at(1));
+    assert_eq!(cancel(&mut server, 2), [Action::Drop(held)]);
+
+    let read = json!({"name": "obsidian_vault_read", "arguments": {"path": "a"}});
+    let read = number(&request(&mut server, 3, "tools/call", read, 0));
+    assert_eq!(cancel(&mut server, 3), [Action::Drop(read)]);
+    assert!(cancel(&mut server, 99).is_empty());
+    // What was held is still known.
+    let listed = ask(&mut server, 4, "tools/call", json!({"name": "plexus_wait"}));
+    assert_eq!(
+        listed["result"]["structuredContent"]["waiting"],
+        json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}])
+    );
+}
+
+#[test]
+fn wait_follows_an_item_within_its_seconds() {
+    let mut server = greeted("codex-mcp-client");
+    let params = json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 20}});
+    let wait = request(&mut server, 1, "tools/call", params, 0);
+    let call = number(&wait);
+    assert_eq!(wait, [Action::Follow(call, item(PEND))]);
+    assert_eq!(server.next_tick(), Some(Duration::from_secs(20)));
+    let reply = message(&server.answered(call, wrote(), at(5)));
+    assert_eq!(reply["result"]["structuredContent"]["ok"], true);
+
+    let params = json!({"name": "plexus_wait", "arguments": {"runId": RUN, "seconds": 0}});
+    let wait = request(&mut server, 2, "tools/call", params, 0);
+    let call = number(&wait);
+    assert_eq!(wait, [Action::Look(call, item(RUN))]);
+    let reply = message(&server.answered(call, Answer::GoesOn(item(RUN)), at(0)));
+    assert_eq!(reply["result"]["structuredContent"]["status"], "running");
+    let params = json!({"name": "plexus_wait", "arguments": {"pendingId": PEND}});
+    let call = number(&request(&mut server, 3, "tools/call", params, 0));
+    let reply = message(&server.answered(call, Answer::Unknown, at(0)));
+    assert_eq!(reply["result"]["isError"], true);
+}
+
+#[test]
+fn client_with_tasks_gets_a_task_from_pending_to_completed() {
+    let mut server = server();
+    let call = number(&request(
+        &mut server,
+        1,
+        "tools/call",
+        modern(write(false), tasks()),
+        0,
+    ));
+    let task = message(&server.answered(call, Answer::GoesOn(item(PEND)), at(1)))["result"].clone();
+    assert_eq!(task["resultType"], "task");
+    assert_eq!(
+        (&task["taskId"], &task["status"]),
+        (&json!(PEND), &json!("working"))
+    );
+    assert_eq!(server.next_tick(), None, "nothing is held");
+
+    let get = |server: &mut Server, id: u64, answer: Answer| {
+        let params = modern(json!({"taskId": PEND}), tasks());
+        let look = request(server, id, "tasks/get", params, 5);
+        let call = number(&look);
+        assert_eq!(look, [Action::Look(call, item(PEND))]);
+        message(&server.answered(call, answer, at(6)))
+    };
+    let working = get(&mut server, 2, Answer::GoesOn(item(PEND)))["result"].clone();
+    assert_eq!(working["resultType"], "complete");
+    assert_eq!(working["createdAt"], task["createdAt"]);
+    let away = get(&mut server, 3, Answer::Refused(refusal("unreachable")))["result"].clone();
+    assert_eq!(away["status"], "working");
+    let done = get(&mut server, 4, wrote())["result"].clone();
+    assert_eq!(done["status"], "completed");
+    assert_eq!(done["result"]["structuredContent"]["output"]["bytes"], 3);
+    let denied = get(&mut server, 5, Answer::Refused(refusal("denied_by_owner")))["result"].clone();
+    assert_eq!(denied["status"], "completed");
+    assert_eq!(denied["result"]["isError"], true);
+    let lapsed = get(&mut server, 6, Answer::Lapsed(refusal("expired")))["result"].clone();
+    assert_eq!(lapsed["status"], "cancelled");
+    let nobody = get(&mut server, 7, Answer::Unknown);
+    assert_eq!(nobody["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn client_without_tasks_is_never_given_one() {
+    let mut server = server();
+    let params = modern(write(false), json!({"elicitation": {}}));
+    let call = number(&request(&mut server, 1, "tools/call", params, 0));
+    let actions = server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    assert_eq!(actions, [Action::Follow(call, item(PEND))]);
+    assert_eq!(
+        server.next_tick(),
+        Some(Duration::from_secs(600)),
+        "Claude Code's"
+    );
+}
+
+#[test]
+fn cancelled_task_is_withdrawn() {
+    let mut server = server();
+    let params = modern(json!({"taskId": PEND}), tasks());
+    let actions = request(&mut server, 1, "tasks/cancel", params, 0);
+    let call = number(&actions);
+    assert_eq!(actions, [Action::Cancel(call, item(PEND))]);
+    let reply = message(&server.answered(call, Answer::Cancelled, at(1)));
+    assert_eq!(reply["result"]["resultType"], "complete");
+    let params = modern(json!({"taskId": "other"}), tasks());
+    let reply = ask(&mut server, 2, "tasks/cancel", params);
+    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn changed_list_is_told_and_same_one_is_not() {
+    let mut server = greeted("x");
+    let listen = modern(
+        json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true}}),
+        json!({}),
+    );
+    let acknowledged = ask(&mut server, 5, "subscriptions/listen", listen);
+    assert_eq!(
+        acknowledged["params"],
+        json!({"_meta": {SUBSCRIPTION_KEY: 5}, "notifications": {"toolsListChanged": true}})
+    );
+    assert!(server.show(view()).is_empty());
+    let mut fewer = manifest();
+    fewer["manifest"]["entries"].as_array_mut().unwrap().pop();
+    let fewer = || View::of_manifest(fewer.to_string().as_bytes()).unwrap();
+    let told: Vec<Value> = server
+        .show(fewer())
+        .iter()
+        .map(|action| message(std::slice::from_ref(action)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!({"jsonrpc": "2.0", "method": LIST_CHANGED}),
+            json!({"jsonrpc": "2.0", "method": LIST_CHANGED, "params": {"_meta": {SUBSCRIPTION_KEY: 5}}})
+        ]
+    );
+    let params = json!({"requestId": 5});
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+    send(&mut server, &cancel, 1);
+    assert_eq!(server.show(view()).len(), 1);
+}
+
+#[test]
+fn view_without_manifest_offers_the_setup_tool() {
+    let mut server = Server::new("1", View::without_manifest(refusal("not_enrolled")));
+    let hello = json!({"protocolVersion": "2025-06-18"});
+    ask(&mut server, 0, "initialize", hello);
+    let tools = ask(&mut server, 1, "tools/list", json!({}))["result"]["tools"].clone();
+    assert_eq!(tools.as_array().map(Vec::len), Some(1));
+    let said = tools[0]["description"].as_str().unwrap();
+    assert!(said.contains("stop; tell the owner: so"), "{said}");
+    let result = ask(
+        &mut server,
+        2,
+        "tools/call",
+        json!({"name": "plexus_setup"}),
+    );
+    assert_eq!(
+        result["result"]["structuredContent"]["code"],
+        "not_enrolled"
+    );
+    let reply = ask(&mut server, 3, "tools/call", json!({"name": "plexus_wait"}));
+    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn calls_at_once_are_bounded() {
+    let mut server = greeted("x");
+    for id in 1..=MAX_FLIGHTS as u64 {
+        number(&request(&mut server, id, "tools/call", write(false), 0));
+    }
+    let reply = ask(&mut server, 500, "tools/call", write(false));
+    assert_eq!(reply["result"]["structuredContent"]["code"], "busy");
+}

@@ -1,0 +1,531 @@
+//! What an agent may see, as tools.
+//!
+//! Every capability of the manifest is one tool, callable now or after the owner's approval alike; the texts of skills
+//! are one tool together. The order is the manifest's, so that a client that keeps a list sees no change where there is
+//! none.
+
+use crate::message;
+use crate::names::tool_name;
+use crate::results::Refusal;
+use crate::schema;
+use plexus_protocol::{CapabilityId, Verb, Verbs, unseen::is_unseen};
+use serde::{Deserialize, de};
+use serde_json::{Value, json, value::RawValue};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Most characters of a tool's description: Claude Code cuts at 4,096.
+const MAX_DESCRIPTION: usize = 4_000;
+/// Most characters of the description of `plexus_guide`.
+const MAX_GUIDES: usize = 1_000;
+/// Waits for the owner or for a run.
+pub(crate) const WAIT: &str = "plexus_wait";
+/// Gives the text of a skill.
+pub(crate) const GUIDE: &str = "plexus_guide";
+/// Says what is missing. The only tool of a view without a manifest.
+pub(crate) const SETUP: &str = "plexus_setup";
+/// The longest that one call of `plexus_wait` may ask for, in seconds.
+pub(crate) const MAX_WAIT_S: u64 = 600;
+
+/// The bytes are no manifest of a gateway.
+#[derive(Debug)]
+pub struct NotAManifest(serde_json::Error);
+
+impl std::fmt::Display for NotAManifest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not a manifest: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotAManifest {}
+
+/// One capability, as far as a call of it needs it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Tool {
+    pub(crate) id: CapabilityId,
+    pub(crate) name: String,
+    /// Changes nothing.
+    pub(crate) read: bool,
+    /// Is called as a run that goes on by itself.
+    pub(crate) long_running: bool,
+    /// Its output has a text, which is shown as it is.
+    pub(crate) text: bool,
+    /// Its input has `offset`: a long text is taken up again from a byte on.
+    pub(crate) offset: bool,
+    /// Its input has `after`: a long list is taken up again after an entry.
+    pub(crate) after: bool,
+}
+
+/// The text of a skill.
+#[derive(Debug)]
+pub(crate) struct Guide {
+    pub(crate) id: String,
+    label: String,
+    pub(crate) markdown: String,
+}
+
+/// A list of tools, ready to be sent.
+pub struct View {
+    tools: HashMap<String, Arc<Tool>>,
+    pub(crate) guides: Vec<Guide>,
+    /// The tools as a JSON array.
+    pub(crate) list: String,
+    /// What is missing, where there is no manifest.
+    pub(crate) setup: Option<Refusal>,
+    /// What the list was made of, as JSON.
+    entries: String,
+}
+
+/// A manifest as the gateway answers it, or what was kept of one.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    manifest: Option<Entries<'a>>,
+    #[serde(borrow)]
+    entries: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Entries<'a> {
+    #[serde(borrow)]
+    entries: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    id: CapabilityId,
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    describe: String,
+    #[serde(default)]
+    io: Io,
+    #[serde(default)]
+    grants: Verbs,
+    #[serde(default)]
+    provenance: String,
+    #[serde(default)]
+    sensitivity: String,
+    #[serde(default)]
+    long_running: bool,
+    /// Whether calls leave this machine; an older gateway does not say.
+    network: Option<bool>,
+    body: Option<Body>,
+}
+
+#[derive(Default, Deserialize)]
+struct Io {
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    output: Value,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    markdown: String,
+}
+
+impl View {
+    /// Reads the answer of `GET /manifest`, or what [`View::kept`] gave.
+    ///
+    /// # Errors
+    /// [`NotAManifest`].
+    pub fn of_manifest(bytes: &[u8]) -> Result<Self, NotAManifest> {
+        let answer: Answer<'_> = serde_json::from_slice(bytes).map_err(NotAManifest)?;
+        let entries = match (answer.manifest, answer.entries) {
+            (Some(manifest), _) => manifest.entries,
+            (None, Some(entries)) => entries,
+            (None, None) => return Err(NotAManifest(de::Error::missing_field("entries"))),
+        };
+        let read = serde_json::from_str(entries.get()).map_err(NotAManifest)?;
+        Ok(Self::of(read, entries.get().to_owned()))
+    }
+
+    /// The view of who cannot have a manifest now, and has no earlier one: one tool that says what is missing.
+    #[must_use]
+    pub fn without_manifest(why: Refusal) -> Self {
+        let describe = format!(
+            "Plexus is not ready: {} Next: {}. Call this tool to look again.",
+            why.message, why.next
+        );
+        let tool = json!({
+            "name": SETUP, "title": "Set Plexus up", "description": describe,
+            "inputSchema": closed(json!({})), "annotations": read_only(),
+        });
+        Self {
+            tools: HashMap::new(),
+            guides: Vec::new(),
+            list: format!("[{tool}]"),
+            setup: Some(why),
+            entries: String::new(),
+        }
+    }
+
+    /// What may be kept on disk for a start without a gateway: the entries, and nothing of the session.
+    #[must_use]
+    pub fn kept(&self) -> String {
+        format!(r#"{{"entries":{}}}"#, self.entries)
+    }
+
+    fn of(read: Vec<Entry>, entries: String) -> Self {
+        let (skills, capabilities): (Vec<_>, Vec<_>) =
+            read.into_iter().partition(|entry| entry.kind == "skill");
+        let guides: Vec<Guide> = skills
+            .into_iter()
+            .map(|skill| Guide {
+                id: skill.id.to_string(),
+                label: seen(&skill.label),
+                markdown: skill
+                    .body
+                    .map(|body| body.markdown)
+                    .filter(|text| !text.is_empty())
+                    .unwrap_or(skill.describe),
+            })
+            .collect();
+        let mut list = format!("[{}", wait_tool());
+        if !guides.is_empty() {
+            // Writing to a String cannot fail, here and below.
+            let _ = write!(list, ",{}", guide_tool(&guides));
+        }
+        let mut tools = HashMap::new();
+        for entry in capabilities {
+            let tool = entry.tool();
+            list.push(',');
+            list.push_str(&message::text(&entry.listed(&tool)));
+            tools.insert(tool.name.clone(), Arc::new(tool));
+        }
+        list.push(']');
+        Self {
+            tools,
+            guides,
+            list,
+            setup: None,
+            entries,
+        }
+    }
+
+    pub(crate) fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.tools.get(name)
+    }
+
+    /// The tool that takes back what `id` did, where there is one.
+    pub(crate) fn undo_of(&self, id: &CapabilityId) -> Option<&Tool> {
+        let (source, _) = id.as_str().split_once('.')?;
+        let undo: CapabilityId = format!("{source}.undo").parse().ok()?;
+        self.tool(&tool_name(&undo)).map(|tool| &**tool)
+    }
+}
+
+impl Entry {
+    fn tool(&self) -> Tool {
+        let has = |name: &str| self.io.input["properties"].get(name).is_some();
+        Tool {
+            id: self.id.clone(),
+            name: tool_name(&self.id),
+            read: self.grants.is_read(),
+            long_running: self.long_running,
+            text: self.io.output["properties"]["content"]["type"] == "string",
+            offset: has("offset"),
+            after: has("after"),
+        }
+    }
+
+    /// The tool as a client lists it.
+    fn listed(mut self, tool: &Tool) -> Value {
+        let annotations = self.annotations();
+        let (input, alternatives) = schema::for_client(self.io.input.take());
+        let mut listed = json!({
+            "name": tool.name,
+            "title": seen(&self.label),
+            "description": self.description(&alternatives),
+            "inputSchema": input,
+            "annotations": annotations,
+            "_meta": {"dev.plexus/id": self.id},
+        });
+        if !tool.text {
+            listed["outputSchema"] = envelope();
+        }
+        listed
+    }
+
+    fn description(&self, alternatives: &str) -> String {
+        let mut text = String::new();
+        if self.provenance == "extension" {
+            let _ = writeln!(text, "Third-party tool of {}:", seen(&self.source));
+        }
+        let said = if self.describe.is_empty() {
+            &self.label
+        } else {
+            &self.describe
+        };
+        text.push_str(&seen(said));
+        if !alternatives.is_empty() {
+            let _ = write!(text, "\n{alternatives}");
+        }
+        if !self.grants.is_read() {
+            text.push_str("\nThe owner may have to approve the call before it happens.");
+        }
+        cut(&text, MAX_DESCRIPTION)
+    }
+
+    /// What a client may take for true of every call, from the manifest's verbs and rating. What the manifest does not
+    /// say is claimed as MCP's own default has it: destructive, open to the world.
+    fn annotations(&self) -> Value {
+        let leaves = self.sensitivity == "high" || self.grants.contains(Verb::Execute);
+        let open = match self.network {
+            _ if leaves => Some(true),
+            known => known,
+        };
+        let mut annotations = if self.grants.is_read() {
+            json!({"readOnlyHint": true})
+        } else {
+            let digest = self.io.input["properties"].get("ifDigest").is_some();
+            json!({
+                "readOnlyHint": false, "destructiveHint": true,
+                "idempotentHint": digest && !self.grants.contains(Verb::Execute),
+            })
+        };
+        if let Some(open) = open {
+            annotations["openWorldHint"] = open.into();
+        }
+        annotations
+    }
+}
+
+/// Annotations of this server's own tools.
+fn read_only() -> Value {
+    json!({"readOnlyHint": true, "openWorldHint": false})
+}
+
+fn closed(properties: Value) -> Value {
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+/// The form of every structured result. The output itself is not described: no gateway holds a worker's output to its
+/// schema, and a client of the newest era fails a call whose result does not fit.
+fn envelope() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "ok": {"type": "boolean"},
+            "output": {},
+            "undo": {"type": "object"},
+            "status": {"type": "string"},
+            "pendingId": {"type": "string"},
+            "runId": {"type": "string"},
+            "effect": {"type": "string"},
+            "code": {"type": "string"},
+            "message": {"type": "string"},
+            "next": {"type": "string"},
+            "nextCall": {"type": "object"},
+            "auditId": {"type": "string"}
+        },
+        "required": ["ok"]
+    })
+}
+
+fn wait_tool() -> Value {
+    json!({
+        "name": WAIT,
+        "title": "Wait for the owner, or for a run",
+        "description": "Wait for the owner's decision on a call that needs approval, or for a call that still runs, and get \
+            its result. Give the pendingId or runId that the call answered. If it answers that the owner has not decided \
+            yet, go on with other work and call it again later. Without an id it lists what this session has waiting.",
+        "inputSchema": closed(json!({
+            "pendingId": {"type": "string", "description": "pendingId of the answer to the call (pend_…)."},
+            "runId": {"type": "string", "description": "runId of the answer to the call (run_…)."},
+            "seconds": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S,
+                "description": format!("How long to wait, 0 to {MAX_WAIT_S}; as long as this client allows if absent.")}
+        })),
+        "annotations": read_only(),
+        "_meta": {"anthropic/alwaysLoad": true},
+    })
+}
+
+fn guide_tool(guides: &[Guide]) -> Value {
+    let names: Vec<_> = guides
+        .iter()
+        .map(|guide| format!("{} ({})", guide.id, guide.label))
+        .collect();
+    let describe = format!(
+        "How to work well with a source, as its makers say. Read the guide of a source before you change anything there. \
+         Guides: {}",
+        names.join(", ")
+    );
+    json!({
+        "name": GUIDE,
+        "title": "Read a guide",
+        "description": cut(&describe, MAX_GUIDES),
+        "inputSchema": closed(json!({
+            "id": {"type": "string", "description": "Guide to read; absent for the list."}
+        })),
+        "annotations": read_only(),
+    })
+}
+
+/// Without what a reader does not see, or what moves the text around it.
+fn seen(text: &str) -> String {
+    text.chars()
+        .filter(|c| *c == '\n' || !is_unseen(*c))
+        .collect()
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A vault, a workspace, a calendar over the network and an extension.
+    pub(crate) fn manifest() -> Value {
+        json!({"manifest": {"sessionId": "sess_secret", "entries": [
+            {"id": "calendar.events.create", "source": "calendar", "kind": "capability", "label": "Create an event",
+             "describe": "Create an event.", "grants": ["write"], "sensitivity": "high", "network": true,
+             "io": {"input": {"type": "object", "properties": {"title": {"type": "string"}}}}},
+            {"id": "calendar.events.list", "source": "calendar", "kind": "capability", "label": "List events",
+             "describe": "List events.", "grants": ["read"], "sensitivity": "low", "network": true},
+            {"id": "extra.run", "source": "extra", "kind": "capability", "label": "Ru\u{202e}n", "grants": ["execute"],
+             "describe": "Run\u{200b} it.", "provenance": "extension", "sensitivity": "high", "longRunning": true},
+            {"id": "obsidian.vault.read", "source": "obsidian", "kind": "capability", "label": "Read a note",
+             "describe": "Read a note.", "grants": ["read"], "sensitivity": "low", "network": false,
+             "io": {"input": {"type": "object", "properties": {"path": {"type": "string", "maxLength": 9},
+                                                               "offset": {"type": "integer"}}},
+                    "output": {"properties": {"content": {"type": "string"}}}}},
+            {"id": "workspace.how-to-use", "source": "workspace", "kind": "skill", "label": "How to", "describe": "",
+             "body": {"format": "markdown", "markdown": "# Read first\n"}},
+            {"id": "workspace.undo", "source": "workspace", "kind": "capability", "label": "Undo", "describe": "Undo.",
+             "grants": ["write"], "sensitivity": "elevated", "network": false},
+            {"id": "workspace.write", "source": "workspace", "kind": "capability", "label": "Write a file",
+             "describe": "Write a file.", "grants": ["write"], "sensitivity": "elevated", "network": false,
+             "io": {"input": {"type": "object", "properties": {"path": {"type": "string"},
+                                                               "ifDigest": {"type": "string"}},
+                              "required": ["path"]}}}
+        ]}})
+    }
+
+    pub(crate) fn view() -> View {
+        View::of_manifest(manifest().to_string().as_bytes()).unwrap()
+    }
+
+    fn listed(name: &str) -> Value {
+        let tools: Vec<Value> = serde_json::from_str(&view().list).unwrap();
+        tools
+            .into_iter()
+            .find(|tool| tool["name"] == name)
+            .unwrap_or_else(|| panic!("{name}"))
+    }
+
+    #[test]
+    fn every_capability_is_one_tool_in_the_manifests_order() {
+        let tools: Vec<Value> = serde_json::from_str(&view().list).unwrap();
+        let names: Vec<_> = tools
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "plexus_wait",
+                "plexus_guide",
+                "calendar_events_create",
+                "calendar_events_list",
+                "extra_run",
+                "obsidian_vault_read",
+                "workspace_undo",
+                "workspace_write"
+            ]
+        );
+        for tool in &tools {
+            assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{tool}");
+            assert!(tool["description"].as_str().unwrap().len() > 5, "{tool}");
+        }
+    }
+
+    #[test]
+    fn annotations_say_what_the_manifest_says() {
+        let hints = |name: &str| listed(name)["annotations"].clone();
+        assert_eq!(
+            hints("obsidian_vault_read"),
+            json!({"readOnlyHint": true, "openWorldHint": false})
+        );
+        assert_eq!(
+            hints("calendar_events_list"),
+            json!({"readOnlyHint": true, "openWorldHint": true})
+        );
+        assert_eq!(
+            hints("workspace_write"),
+            json!({"readOnlyHint": false, "destructiveHint": true, "idempotentHint": true, "openWorldHint": false})
+        );
+        assert_eq!(hints("workspace_undo")["idempotentHint"], false);
+        for leaves in ["calendar_events_create", "extra_run"] {
+            assert_eq!(
+                hints(leaves),
+                json!({"readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": true})
+            );
+        }
+        let mut older = manifest();
+        let entries = older["manifest"]["entries"].as_array_mut().unwrap();
+        for entry in entries.iter_mut() {
+            entry.as_object_mut().unwrap().shift_remove("network");
+        }
+        let older = View::of_manifest(older.to_string().as_bytes()).unwrap();
+        let tools: Vec<Value> = serde_json::from_str(&older.list).unwrap();
+        let read = tools
+            .iter()
+            .find(|tool| tool["name"] == "obsidian_vault_read");
+        assert_eq!(read.unwrap()["annotations"], json!({"readOnlyHint": true}));
+    }
+
+    #[test]
+    fn third_party_text_is_marked_and_holds_nothing_unseen() {
+        let tool = listed("extra_run");
+        let description = tool["description"].as_str().unwrap();
+        assert!(
+            description.starts_with("Third-party tool of extra:\nRun it."),
+            "{description}"
+        );
+        assert_eq!(tool["title"], "Run");
+    }
+
+    #[test]
+    fn text_tool_has_no_output_schema() {
+        assert!(listed("obsidian_vault_read").get("outputSchema").is_none());
+        assert_eq!(
+            listed("workspace_write")["outputSchema"]["required"],
+            json!(["ok"])
+        );
+    }
+
+    #[test]
+    fn kept_list_holds_no_session_and_reads_the_same() {
+        let kept = view().kept();
+        assert!(!kept.contains("sess_secret"));
+        let again = View::of_manifest(kept.as_bytes()).unwrap();
+        assert_eq!(again.list, view().list);
+    }
+
+    #[test]
+    fn long_description_is_cut() {
+        let mut manifest = manifest();
+        manifest["manifest"]["entries"][0]["describe"] = "ä".repeat(9_000).into();
+        let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+        let tools: Vec<Value> = serde_json::from_str(&view.list).unwrap();
+        assert_eq!(
+            tools[2]["description"].as_str().unwrap().chars().count(),
+            MAX_DESCRIPTION + 1
+        );
+    }
+}
