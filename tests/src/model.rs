@@ -45,6 +45,11 @@ impl Step {
             json!({"command": command, "description": "A step of the story", "timeout": 60_000});
         Self::Call("Bash".into(), arguments)
     }
+    /// Calls a tool of an MCP server, as both agents name it.
+    #[must_use]
+    pub fn mcp(server: &str, tool: &str, arguments: Value) -> Self {
+        Self::Call(format!("mcp__{server}__{tool}"), arguments)
+    }
     /// Runs a shell command with Codex's tool.
     #[must_use]
     pub fn exec(command: &str) -> Self {
@@ -366,10 +371,18 @@ fn responses(turn: usize, step: &Step) -> String {
     let mut out = String::new();
     let id = format!("resp_story_{turn}");
     let item = match step {
-        Step::Call(tool, arguments) => json!({
-            "type": "function_call", "id": format!("fc_story_{turn}"), "status": "completed",
-            "call_id": format!("call_story_{turn}"), "name": tool, "arguments": arguments.to_string(),
-        }),
+        Step::Call(tool, arguments) => {
+            let mut call = json!({
+                "type": "function_call", "id": format!("fc_story_{turn}"), "status": "completed",
+                "call_id": format!("call_story_{turn}"), "name": tool, "arguments": arguments.to_string(),
+            });
+            // Tools of an MCP server stand in a namespace of their own.
+            if let Some((namespace, name)) = tool.rsplit_once("__") {
+                call["namespace"] = namespace.into();
+                call["name"] = name.into();
+            }
+            call
+        }
         Step::Say(text) => json!({
             "type": "message", "id": format!("msg_story_{turn}"), "status": "completed", "role": "assistant",
             "content": [{"type": "output_text", "text": text, "annotations": []}],

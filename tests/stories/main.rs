@@ -55,6 +55,7 @@ mod known_defects;
 mod lending;
 mod life_of_a_call;
 mod logged;
+mod mcp;
 mod measured;
 mod misbehaviour;
 mod newcomer;

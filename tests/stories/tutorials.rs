@@ -1,7 +1,8 @@
 //! The pages that say how to connect an agent: every command in them, in their order, on real processes.
 //!
 //! A fenced block that begins with `sh` is a script. Its second word says how it is run: `gateway` is the one that is up
-//! already (with these arguments), `waits` goes on while the next block runs, `elsewhere` is another machine. Four things
+//! already (with these arguments), `waits` goes on while the next block runs, `elsewhere` is another machine, `mcp` is run by
+//! the stories of MCP. Four things
 //! differ from what a person types: the port, the code that was just printed, the person's yes, and the digest of the card
 //! that a person looks at.
 
@@ -189,6 +190,7 @@ impl Person {
                     said.push(waiting.join().expect("an end"));
                     said.last().expect("just pushed").expect_ok();
                 }
+                "mcp" => continue,
                 "" | "elsewhere" => said.push(self.run(block)),
                 other => panic!("{page} has a block that is run as {other:?}"),
             }

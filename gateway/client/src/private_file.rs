@@ -67,6 +67,14 @@ impl Unusable {
 /// # Errors
 /// [`Unusable`] unless it is a plain file of ours (not reached through a link) that nobody else may open.
 pub fn read(path: &Path) -> Result<Zeroizing<String>, Unusable> {
+    read_bounded(path, MAX)
+}
+
+/// Reads a private file that is no longer than `most` bytes, like [`read`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bounded(path: &Path, most: u64) -> Result<Zeroizing<String>, Unusable> {
     let file = OpenOptions::new()
         .read(true)
         // A pipe put in its place would otherwise make us wait.
@@ -74,12 +82,12 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Unusable> {
         .open(path)
         .map_err(|e| Unusable::io(path, e))?;
     let about = file.metadata().map_err(|e| Unusable::io(path, e))?;
-    if !about.is_file() || about.len() > MAX {
+    if !about.is_file() || about.len() > most {
         return Err(Unusable::Strange(path.to_owned()));
     }
     check_ours(path, about.uid(), about.mode())?;
-    let mut text = Zeroizing::new(String::with_capacity(MAX as usize));
-    file.take(MAX)
+    let mut text = Zeroizing::new(String::with_capacity(about.len() as usize));
+    file.take(most)
         .read_to_string(&mut text)
         .map_err(|e| Unusable::io(path, e))?;
     let end = text.trim_end().len();

@@ -23,11 +23,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// The longest that one request waits at the gateway, in seconds: below what proxies and laptops tolerate.
-const POLL_S: u64 = 20;
+pub(crate) const POLL_S: u64 = 20;
 /// What the gateway gets on top of that to answer.
 const SLACK: Duration = Duration::from_secs(10);
 /// The pause before asking again where a gateway answers at once although it was asked to wait.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the owner decided.
 pub(crate) enum Decision {
@@ -52,6 +52,47 @@ pub(crate) fn announce(what: &str, id: &PendingId) {
     ));
 }
 
+/// How a request stands.
+pub(crate) enum Standing {
+    /// The owner has not decided.
+    Waits,
+    /// The owner has.
+    Decided(Decision),
+}
+
+/// Asks once how a request stands, and waits up to `seconds` for its end. `collect`: the result is wanted this once.
+pub(crate) async fn look(
+    session: &mut Session,
+    id: &PendingId,
+    seconds: u64,
+    collect: bool,
+) -> Result<Standing, Stop> {
+    let collect = if collect { "&collect=1" } else { "" };
+    let path = format!(
+        "{}?pendingId={id}&wait={seconds}{collect}",
+        session.gateway.path(Route::GrantStatus)
+    );
+    let status: Status = poll(session, path, seconds)
+        .await
+        .and_then(|reply| Ok(reply.json()?))
+        .map_err(|stop| unanswered(id, stop))?;
+    match (status.state.as_str(), status.result) {
+        ("approved", Some(result)) => {
+            Answer::of_raw(200, result).map(|ran| Standing::Decided(Decision::Ran(Box::new(ran))))
+        }
+        ("approved", None) => Ok(Standing::Decided(Decision::Approved)),
+        ("denied", _) => Err(denied(status.reason)),
+        ("expired", _) => Err(expired(id)),
+        ("pending", _) => Ok(Standing::Waits),
+        (other, _) => {
+            let why = format!("the gateway says {other:?} of {id}, which is no state");
+            Err(Stop::new(Exit::Failed, "not_a_gateway", why)
+                .done(Done::Unknown)
+                .item(id.as_str()))
+        }
+    }
+}
+
 /// Waits until the owner has decided, or until `until`.
 pub(crate) async fn wait(
     session: &mut Session,
@@ -61,29 +102,9 @@ pub(crate) async fn wait(
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
-        let path = format!(
-            "{}?pendingId={id}&wait={seconds}&collect=1",
-            session.gateway.path(Route::GrantStatus)
-        );
         let asked = Instant::now();
-        let status: Status = poll(session, path, seconds)
-            .await
-            .and_then(|reply| Ok(reply.json()?))
-            .map_err(|stop| unanswered(id, stop))?;
-        match (status.state.as_str(), status.result) {
-            ("approved", Some(result)) => {
-                return Answer::of_raw(200, result).map(|ran| Decision::Ran(Box::new(ran)));
-            }
-            ("approved", None) => return Ok(Decision::Approved),
-            ("denied", _) => return Err(denied(status.reason)),
-            ("expired", _) => return Err(expired(id)),
-            ("pending", _) => {}
-            (other, _) => {
-                let why = format!("the gateway says {other:?} of {id}, which is no state");
-                return Err(Stop::new(Exit::Failed, "not_a_gateway", why)
-                    .done(Done::Unknown)
-                    .item(id.as_str()));
-            }
+        if let Standing::Decided(decision) = look(session, id, seconds, true).await? {
+            return Ok(decision);
         }
         if Instant::now() >= until {
             return Err(still_waiting(id, "the owner has not decided yet"));

@@ -236,7 +236,12 @@ fn request(call: &Call, input: Input, long_running: bool) -> Value {
     Value::Object(body)
 }
 
-async fn invoke(session: &mut Session, body: &Value, read: bool) -> Result<Answer, Stop> {
+/// Sends a call.
+pub(crate) async fn invoke(
+    session: &mut Session,
+    body: &Value,
+    read: bool,
+) -> Result<Answer, Stop> {
     let request = Request::post(session.gateway.path(Route::Invoke), body).within(CALL);
     let reply = session.send(request).await.map_err(|failure| {
         let stop = Stop::from(failure);

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
+    /// Serve MCP on stdin and stdout, for an agent that starts its tools that way
+    Mcp,
     /// Print how to use this command, for an agent's instructions
     Skill,
     /// Print a completion script

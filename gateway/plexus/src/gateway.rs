@@ -22,6 +22,7 @@ pub(crate) struct Gateway {
 pub(crate) enum Route {
     Enroll,
     Handshake,
+    Manifest,
     GrantsList,
     GrantStatus,
     GrantCancel,
@@ -36,6 +37,7 @@ impl Route {
         match self {
             Self::Enroll => ("enrollmentUrl", "/agents/enroll"),
             Self::Handshake => ("handshakeUrl", "/link/handshake"),
+            Self::Manifest => ("manifestUrl", "/manifest"),
             Self::GrantsList => ("grantsListUrl", "/grants"),
             Self::GrantStatus => ("grantStatusUrl", "/grants/status"),
             Self::GrantCancel => ("grantCancelUrl", "/grants/cancel"),

@@ -1,7 +1,8 @@
 //! `plexus`: the agent's command. It lists what this agent may do, does it, and waits where the owner has to decide.
 //!
 //! Invariants: it holds one credential, the agent's own, and sends it only to the gateway it was told of; it writes
-//! one file, that credential, and the one that `--output` names; stdout is data, everything else goes to stderr; every end that is not a success says
+//! one file, that credential, the one that `--output` names, and for `plexus mcp` the list of tools in the person's cache
+//! folder; stdout is data, everything else goes to stderr; every end that is not a success says
 //! whether anything was done, why, and what next.
 //!
 //! Must not know: the owner's key, the owner's routes.
@@ -17,6 +18,7 @@ mod gateway;
 mod input;
 mod list;
 mod manifest;
+mod mcp;
 mod output;
 mod run;
 mod session;
@@ -34,8 +36,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(exit) => return exit.into(),
     };
-    let ended = settings.and_then(|settings| dispatch(command, &settings));
-    ended
+    dispatch(command, settings)
         .unwrap_or_else(|stop| {
             out::say(&stop.to_string());
             stop.exit
@@ -44,7 +45,12 @@ fn main() -> ExitCode {
 }
 
 /// Runs a command to its end.
-fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
+fn dispatch(command: Command, settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
+    // Its client starts it once, so it says what is missing instead of ending.
+    if command == Command::Mcp {
+        return block_on(mcp::run(settings));
+    }
+    let settings = &settings?;
     match command {
         Command::Enroll(it) => block_on(enroll::run(settings, it)),
         Command::List(it) => block_on(list::run(settings, it)),
@@ -53,6 +59,8 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
         Command::Wait(it) => block_on(call::resume(settings, it)),
         Command::Cancel(it) => block_on(call::cancel(settings, &it)),
         Command::Watch(it) => block_on(watch::run(settings, it)),
+        // Served above.
+        Command::Mcp => Ok(Exit::Ok),
         Command::Whoami(it) => block_on(whoami::run(settings, it)),
         Command::Skill => {
             let command = settings.agent.as_ref().map_or_else(

@@ -91,6 +91,11 @@ impl Answer {
         Ok(Self { raw, status, read })
     }
 
+    /// All of it.
+    pub(crate) fn raw(&self) -> &str {
+        self.raw.get()
+    }
+
     /// The run that it opened.
     pub(crate) fn run(&self) -> Option<&RunHandle> {
         self.read.run.as_ref()

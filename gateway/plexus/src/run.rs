@@ -95,6 +95,16 @@ pub(crate) async fn follow(
     Err(goes_on(run, "it still runs"))
 }
 
+/// Asks once how `run` stands: its answer, where it has ended.
+pub(crate) async fn look(session: &mut Session, run: &RunId) -> Result<Option<Answer>, Stop> {
+    let path = format!("{}?runId={run}", session.gateway.path(Route::InvokeStatus));
+    let status: Status = poll(session, path, 0).await?.json()?;
+    match (status.status.as_str(), status.result) {
+        ("running", _) | (_, None) => Ok(None),
+        (_, Some(result)) => Answer::of_raw(200, result).map(Some),
+    }
+}
+
 /// What was shown of a run's stream.
 #[derive(Default)]
 struct Streamed {

@@ -1,0 +1,406 @@
+//! `plexus mcp`: an MCP server on stdin and stdout.
+//!
+//! ```text
+//! stdin ─thread─▶ lines ─▶ ┌──────┐ ─▶ stdout
+//!                          │ core │ ─▶ one task for each call ─▶ gateway
+//! gateway's events ─task─▶ └──────┘ ◀───────┘
+//! ```
+//! The core (`plexus-mcp`) decides what is said; this module carries it.
+//!
+//! Invariants: it ends at the end of stdin and not before, whatever the gateway does; nothing but messages goes to
+//! stdout; one that does not read its messages holds up itself alone; a call that its client gave up is not repeated.
+//!
+//! Must not know: what a message means.
+
+mod kept;
+mod work;
+
+use crate::{
+    credential,
+    cut::{self, Takes},
+    gateway::Route,
+    input::Input,
+    session::Session,
+    settings::Settings,
+};
+use plexus_client::{Exit, Request, Stop, events::Events, out, span};
+use plexus_mcp::{Action, Answer, CallNumber, Moment, Refusal, Server, View};
+use serde_json::Value;
+use std::{
+    collections::HashMap,
+    io::{BufRead, Read, Write},
+    rc::Rc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, LocalSet},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use work::Pool;
+
+/// The longest message that is read, in bytes: twice what the gateway takes as a body.
+const MAX_LINE: usize = 2 << 20;
+/// Messages that are read ahead.
+const AHEAD: usize = 16;
+/// How long the first word of the gateway is waited for: a client that starts this one waits a second.
+const FIRST_WORD: Duration = Duration::from_millis(400);
+/// The pause before connecting again.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// The longest pause where the gateway refuses: each refusal of a credential is on record.
+const MAX_RECONNECT: Duration = Duration::from_secs(60);
+/// The most of a text or a list that one result carries, in bytes: clients hide more than 48,000 characters.
+const MOST: usize = 45_000;
+
+/// What to do where no gateway answers.
+const START: &str = "stop; tell the owner: start plexusd";
+
+/// What stdin holds.
+enum Line {
+    Message(Vec<u8>),
+    TooLong,
+}
+
+/// What the gateway says.
+enum News {
+    Answered(CallNumber, Answer),
+    /// What this agent may see now.
+    View(View),
+    /// Why it cannot be seen.
+    Away(Stop),
+}
+
+/// Serves until stdin ends.
+pub(crate) async fn run(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
+    LocalSet::new().run_until(serve(settings)).await
+}
+
+async fn serve(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
+    let (tell, mut news) = mpsc::channel(AHEAD);
+    let mut lines = lines();
+    let (settings, view) = match settings {
+        Ok(settings) => {
+            let view = first_view(&settings);
+            (Some(Rc::new(settings)), view)
+        }
+        Err(stop) => (None, View::without_manifest(refusal(stop))),
+    };
+    let mut host = Host {
+        server: Server::new(env!("CARGO_PKG_VERSION"), view),
+        pool: settings
+            .as_ref()
+            .map(|settings| Rc::new(Pool::new(settings))),
+        tell: tell.clone(),
+        tasks: HashMap::new(),
+        inputs: HashMap::new(),
+        began: Instant::now(),
+    };
+    if let Some(pool) = &host.pool {
+        tokio::task::spawn_local(watch(Rc::clone(pool), tell));
+        if let Ok(Some(first)) = timeout(FIRST_WORD, news.recv()).await {
+            host.hear(first)?;
+        }
+    }
+    loop {
+        let due = host.server.next_tick().map(|due| host.began + due);
+        tokio::select! {
+            biased;
+            Some(said) = news.recv() => host.hear(said)?,
+            line = lines.recv() => match line {
+                Some(Line::Message(bytes)) => {
+                    let now = host.now();
+                    let actions = host.server.read(&bytes, now);
+                    host.act(actions)?;
+                }
+                Some(Line::TooLong) => {
+                    let actions = host.server.too_long(MAX_LINE);
+                    host.act(actions)?;
+                }
+                None => return Ok(Exit::Ok),
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let now = host.now();
+                let actions = host.server.tick(now);
+                host.act(actions)?;
+            }
+        }
+    }
+}
+
+/// What can be shown before the gateway has said anything.
+fn first_view(settings: &Settings) -> View {
+    match credential::load(settings) {
+        Ok((agent, _)) => kept::read(settings, agent.as_ref()).unwrap_or_else(|| {
+            let stop = Stop::new(
+                Exit::Unreachable,
+                "unreachable",
+                "the gateway has not answered yet.",
+            );
+            View::without_manifest(refusal(stop))
+        }),
+        Err(stop) => View::without_manifest(refusal(stop)),
+    }
+}
+
+/// Carries actions out and answers back.
+struct Host {
+    server: Server,
+    /// None where the command line or the environment is wrong: then nothing can be asked.
+    pool: Option<Rc<Pool>>,
+    tell: mpsc::Sender<News>,
+    tasks: HashMap<CallNumber, AbortHandle>,
+    /// Inputs of the calls under way, for what continues a long output.
+    inputs: HashMap<CallNumber, (Input, Takes)>,
+    began: Instant,
+}
+
+impl Host {
+    fn now(&self) -> Moment {
+        Moment {
+            elapsed: self.began.elapsed(),
+            wall: span::now(),
+        }
+    }
+
+    fn hear(&mut self, news: News) -> Result<(), Stop> {
+        let actions = match news {
+            News::Answered(number, mut answer) => {
+                self.tasks.remove(&number);
+                if let (Answer::Replied(reply), Some((input, takes))) =
+                    (&mut answer, self.inputs.get(&number))
+                {
+                    cut::resumable(&mut reply["output"], input, *takes, MOST);
+                }
+                if !matches!(answer, Answer::GoesOn(_) | Answer::Approved) {
+                    self.inputs.remove(&number);
+                }
+                let now = self.now();
+                self.server.answered(number, answer, now)
+            }
+            News::View(view) => self.server.show(view),
+            // A list that is known stays while the credential does: the gateway comes back, and a pause ends.
+            News::Away(stop) if !is_let_in_no_more(&stop) && self.server.has_tools() => Vec::new(),
+            News::Away(stop) => self.server.show(View::without_manifest(refusal(stop))),
+        };
+        self.act(actions)
+    }
+
+    fn act(&mut self, actions: Vec<Action>) -> Result<(), Stop> {
+        for action in actions {
+            let Some(pool) = self.pool.clone() else {
+                // Without settings there is no tool that asks for more than messages.
+                if let Action::Send(message) = action {
+                    send(&message)?;
+                }
+                continue;
+            };
+            match action {
+                Action::Send(message) => send(&message)?,
+                Action::Call(number, call) => {
+                    let takes = Takes {
+                        offset: call.offset,
+                        after: call.after,
+                    };
+                    self.inputs.insert(number, (call.input.clone(), takes));
+                    self.begin(number, async move { work::call(&pool, call).await });
+                }
+                Action::Follow(number, item) => {
+                    self.begin(number, async move { work::follow(&pool, item).await });
+                }
+                Action::Look(number, item) => {
+                    self.begin(number, async move { work::look(&pool, item).await });
+                }
+                Action::Cancel(number, item) => {
+                    self.begin(number, async move { work::cancel(&pool, item).await });
+                }
+                Action::Drop(number) => {
+                    self.inputs.remove(&number);
+                    if let Some(task) = self.tasks.remove(&number) {
+                        task.abort();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts work whose answer is told; earlier work of the same number ends.
+    fn begin(&mut self, number: CallNumber, work: impl Future<Output = Answer> + 'static) {
+        let tell = self.tell.clone();
+        let task = tokio::task::spawn_local(async move {
+            let answer = work.await;
+            // Nobody hears it where the command is ending.
+            let _ = tell.send(News::Answered(number, answer)).await;
+        });
+        if let Some(earlier) = self.tasks.insert(number, task.abort_handle()) {
+            earlier.abort();
+        }
+    }
+}
+
+/// Writes one message.
+fn send(message: &str) -> Result<(), Stop> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(message.as_bytes())
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush());
+    out::settle(written)
+}
+
+/// Reads stdin on a thread of its own: the runtime has no other way to wait for a pipe or a terminal.
+fn lines() -> mpsc::Receiver<Line> {
+    let (tell, lines) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        while let Ok(Some(line)) = read_line(&mut stdin) {
+            let blank = matches!(&line, Line::Message(bytes) if bytes.trim_ascii().is_empty());
+            if !blank && tell.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Line>> {
+    let mut bytes = Vec::new();
+    let most = MAX_LINE as u64 + 1;
+    stdin.take(most).read_until(b'\n', &mut bytes)?;
+    if bytes.last() == Some(&b'\n') || bytes.len() <= MAX_LINE {
+        return Ok((!bytes.is_empty()).then_some(Line::Message(bytes)));
+    }
+    // The rest of it is passed over.
+    loop {
+        let part = stdin.fill_buf()?;
+        let (length, end) = match part.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (part.len(), part.is_empty()),
+        };
+        stdin.consume(length);
+        if end {
+            return Ok(Some(Line::TooLong));
+        }
+    }
+}
+
+/// Tells what this agent may see, now and whenever it changes, for ever.
+async fn watch(pool: Rc<Pool>, tell: mpsc::Sender<News>) {
+    let mut known = String::new();
+    let mut pause = RECONNECT;
+    loop {
+        match listen(&pool, &tell, &mut known).await {
+            Ok(()) => pause = RECONNECT,
+            Err(stop) => {
+                // Neither costs the gateway anything.
+                let free = matches!(
+                    stop.exit,
+                    Exit::Unreachable | Exit::NotEnrolled | Exit::Usage
+                );
+                pause = if free {
+                    RECONNECT
+                } else {
+                    (pause * 2).min(MAX_RECONNECT)
+                };
+                if tell.send(News::Away(stop)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        sleep(pause).await;
+    }
+}
+
+/// Whether the gateway takes this agent's credential no more, or there is none.
+fn is_let_in_no_more(stop: &Stop) -> bool {
+    stop.exit == Exit::NotEnrolled || stop.code == "session_expired"
+}
+
+/// Follows one stream of events to its end. `known` is what was kept last.
+async fn listen(pool: &Pool, tell: &mpsc::Sender<News>, known: &mut String) -> Result<(), Stop> {
+    let mut session = Session::open(&pool.settings).await?;
+    let path = session.gateway.path(Route::Events);
+    let mut events = Events::of(session.stream(path).await?);
+    // What changes from here on is told by the stream.
+    loop {
+        let view = manifest(pool).await?;
+        let kept = view.kept();
+        if kept != *known {
+            kept::write(&pool.settings, session.agent.as_ref(), &kept);
+            *known = kept;
+        }
+        if tell.send(News::View(view)).await.is_err() {
+            return Ok(());
+        }
+        loop {
+            match events.next().await? {
+                None => return Ok(()),
+                Some(event) if matches!(event.kind.as_str(), "manifest_changed" | "missed") => {
+                    break;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+async fn manifest(pool: &Pool) -> Result<View, Stop> {
+    let mut session = pool.take().await?;
+    let path = session.gateway.path(Route::Manifest);
+    let reply = session.send(Request::get(path)).await?;
+    if !reply.is_success() {
+        return Err(crate::session::refusal(&reply));
+    }
+    let view = View::of_manifest(&reply.body)
+        .map_err(|why| plexus_client::Failure::Foreign(why.to_string()))?;
+    pool.give_back(session);
+    Ok(view)
+}
+
+/// A stop in the words of the core.
+fn refusal(mut stop: Stop) -> Refusal {
+    let code = match stop.exit {
+        Exit::Unreachable => "unreachable".to_owned(),
+        _ => stop.code,
+    };
+    if stop.exit == Exit::Unreachable && stop.next.is_empty() {
+        stop.next = START.to_owned();
+    }
+    Refusal {
+        code,
+        effect: stop.done,
+        message: stop.why,
+        next: stop.next,
+    }
+}
+
+/// An InvokeResponse that the gateway sent.
+fn replied(answer: &crate::output::Answer) -> Answer {
+    Answer::Replied(serde_json::from_str(answer.raw()).unwrap_or(Value::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Vec<Option<usize>> {
+        let mut text = text;
+        std::iter::from_fn(|| read_line(&mut text).unwrap())
+            .map(|line| match line {
+                Line::Message(bytes) => Some(bytes.len()),
+                Line::TooLong => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn too_long_line_is_passed_over() {
+        let mut text = vec![b'x'; MAX_LINE + 5];
+        text.extend(b"\n{}\nend");
+        assert_eq!(read(&text), [None, Some(3), Some(3)]);
+        let mut just = vec![b'x'; MAX_LINE];
+        just.push(b'\n');
+        assert_eq!(read(&just), [Some(MAX_LINE + 1)]);
+        assert_eq!(read(b""), []);
+    }
+}

@@ -1,0 +1,178 @@
+//! What one call asks of the gateway, in a session of its own that is used again.
+//!
+//! Invariant: a task that is dropped closes its connection, by which the gateway learns that a read is not wanted.
+
+use super::{refusal, replied};
+use crate::{
+    approval::{self, Decision, PAUSE, POLL_S, Standing},
+    call::invoke,
+    run,
+    session::Session,
+    settings::Settings,
+};
+use plexus_client::{Done, Exit, Stop};
+use plexus_mcp::{Answer, Call, Item};
+use plexus_protocol::PendingId;
+use serde_json::json;
+use std::{cell::RefCell, rc::Rc};
+use tokio::time::{Instant, sleep};
+
+/// Sessions that are kept for the next call.
+const IDLE: usize = 8;
+
+/// The sessions of one server.
+pub(super) struct Pool {
+    pub(super) settings: Rc<Settings>,
+    idle: RefCell<Vec<Session>>,
+}
+
+impl Pool {
+    pub(super) fn new(settings: &Rc<Settings>) -> Self {
+        Self {
+            settings: Rc::clone(settings),
+            idle: RefCell::new(Vec::new()),
+        }
+    }
+    /// A session that nobody uses.
+    pub(super) async fn take(&self) -> Result<Session, Stop> {
+        let idle = self.idle.borrow_mut().pop();
+        match idle {
+            Some(session) => Ok(session),
+            None => Session::open(&self.settings).await,
+        }
+    }
+    /// Keeps a session whose last exchange was complete.
+    pub(super) fn give_back(&self, session: Session) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE {
+            idle.push(session);
+        }
+    }
+}
+
+/// Makes a call. Approval makes it too, whether or not anybody waits (DESIGN 5).
+pub(super) async fn call(pool: &Pool, call: Call) -> Answer {
+    let mut body = json!({
+        "id": call.capability, "input": call.input, "onApproval": "run", "token": false,
+    });
+    if call.long_running {
+        body["async"] = true.into();
+    }
+    let mut session = match pool.take().await {
+        Ok(session) => session,
+        Err(stop) => return Answer::Refused(refusal(stop)),
+    };
+    let answer = match invoke(&mut session, &body, call.read).await {
+        Ok(answer) => answer,
+        Err(stop) => return Answer::Refused(refusal(stop)),
+    };
+    let told = match (answer.run(), answer.pending()) {
+        (Some(run), _) => Answer::GoesOn(Item::Run(run.run_id.clone())),
+        (None, Some(id)) => Answer::GoesOn(Item::Pending(id)),
+        (None, None) => replied(&answer),
+    };
+    match &told {
+        // The credential was replaced, or ended: the next call reads the file again.
+        Answer::Replied(reply) if reply["error"]["code"] == "session_expired" => {
+            pool.idle.borrow_mut().clear();
+        }
+        _ => pool.give_back(session),
+    }
+    told
+}
+
+/// Waits until an item has ended, also over restarts of the gateway.
+pub(super) async fn follow(pool: &Pool, item: Item) -> Answer {
+    loop {
+        let asked = Instant::now();
+        match once(pool, &item, POLL_S).await {
+            Answer::GoesOn(_) => {}
+            Answer::Refused(why) if why.code == "unreachable" => {}
+            ended => return ended,
+        }
+        if asked.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Asks once how an item stands.
+pub(super) async fn look(pool: &Pool, item: Item) -> Answer {
+    once(pool, &item, 0).await
+}
+
+async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
+    let mut session = match pool.take().await {
+        Ok(session) => session,
+        Err(stop) => return unheard(stop),
+    };
+    let answer = match item {
+        Item::Pending(id) => pending(&mut session, id, seconds).await,
+        Item::Run(run) => {
+            let looked = match seconds {
+                0 => run::look(&mut session, run).await,
+                _ => run::follow(&mut session, run, None).await.map(Some),
+            };
+            match looked {
+                Ok(Some(answer)) => replied(&answer),
+                Ok(None) => Answer::GoesOn(item.clone()),
+                Err(stop) => unheard(stop),
+            }
+        }
+    };
+    if !matches!(answer, Answer::Refused(_)) {
+        pool.give_back(session);
+    }
+    answer
+}
+
+async fn pending(session: &mut Session, id: &PendingId, seconds: u64) -> Answer {
+    // The result is left at the gateway: a client may ask for a task again.
+    match approval::look(session, id, seconds, false).await {
+        Ok(Standing::Waits) => Answer::GoesOn(Item::Pending(id.clone())),
+        Ok(Standing::Decided(Decision::Ran(answer))) => replied(&answer),
+        Ok(Standing::Decided(Decision::Approved)) => Answer::Approved,
+        Err(stop) if stop.code == "expired" => Answer::Lapsed(refusal(
+            stop.next("make the same call again, if it is still wanted"),
+        )),
+        Err(stop) => unheard(stop),
+    }
+}
+
+/// No word of an item: the gateway is away, or does not know it.
+fn unheard(stop: Stop) -> Answer {
+    match stop.code.as_str() {
+        "session_expired" | "unknown_capability" if stop.done == Done::None => Answer::Unknown,
+        "denied_by_owner" => Answer::Refused(refusal(stop)),
+        // It goes on all the same.
+        _ if matches!(stop.exit, Exit::Waiting | Exit::Unreachable)
+            || stop.done == Done::Unknown =>
+        {
+            let mut why = refusal(stop);
+            why.code = "unreachable".to_owned();
+            why.effect = Done::Unknown;
+            Answer::Refused(why)
+        }
+        _ => Answer::Refused(refusal(stop)),
+    }
+}
+
+/// Withdraws a pending item, or cancels a run.
+pub(super) async fn cancel(pool: &Pool, item: Item) -> Answer {
+    let mut session = match pool.take().await {
+        Ok(session) => session,
+        Err(stop) => return Answer::Refused(refusal(stop)),
+    };
+    let cancelled = match &item {
+        Item::Pending(id) => approval::withdraw(&mut session, id).await,
+        Item::Run(run) => run::cancel(&mut session, run).await,
+    };
+    match cancelled {
+        Ok(()) => {
+            pool.give_back(session);
+            Answer::Cancelled
+        }
+        Err(stop) if stop.code == "session_expired" => Answer::Unknown,
+        Err(stop) => Answer::Refused(refusal(stop)),
+    }
+}
