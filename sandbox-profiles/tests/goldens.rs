@@ -303,7 +303,7 @@ fn a_dyld_binary_can_start_and_nothing_is_allowed_without_a_filter() {
                 "{}: {rule}",
                 case.name
             );
-            // The other connectors need nothing of macOS but files and the way to their hosts.
+            // The other connectors need files, the way to their hosts, and for Apple's apps the services behind EventKit.
             let known = [
                 "process-exec*",
                 "file-read*",
@@ -312,6 +312,7 @@ fn a_dyld_binary_can_start_and_nothing_is_allowed_without_a_filter() {
                 "signal",
                 "network-outbound",
                 "network-inbound",
+                "mach-lookup",
             ];
             let of_apps = ["process-fork", "lsopen", "mach-lookup", "appleevent-send"];
             for operation in &rule.operations {
@@ -337,6 +338,10 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
                 let Argument::Text(Text::Literal(path)) = argument else {
                     continue;
                 };
+                // The name of a service is no path; which ones there are is held below.
+                if rule.operations == ["mach-lookup"] {
+                    continue;
+                }
                 let port = path.rsplit_once(':').map(|(_, port)| port);
                 let given = |value: &String| value == path || port == Some(value.as_str());
                 assert!(
@@ -372,16 +377,64 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
             "{asked:?}"
         );
         // The way to the network serves no folder, and what is behind it has none.
-        let needs = match case.connector() {
-            "egress" => ["WORKER", "PORT"],
-            "things" => ["WORKER", "DATABASE"],
-            "caldav" | "obsidian-rest" => ["WORKER", "EGRESS_PORT"],
-            _ => ["WORKER", "ROOT"],
+        let needs: &[&str] = match case.connector() {
+            "egress" => &["WORKER", "PORT"],
+            "things" => &["WORKER", "DATABASE"],
+            "caldav" | "obsidian-rest" => &["WORKER", "EGRESS_PORT"],
+            "apple-calendar" => &["WORKER"],
+            "apple-reminders" => &["WORKER", "SCRATCH"],
+            _ => &["WORKER", "ROOT"],
         };
         assert!(
             needs.iter().all(|name| asked.contains(&(*name).to_owned())),
             "{asked:?}"
         );
+    }
+}
+
+/// The services that a profile names, for one case.
+fn services(case: &Case) -> Vec<String> {
+    let rules = case.rules();
+    let lookups = rules
+        .iter()
+        .filter(|rule| rule.operations.iter().any(|name| name == "mach-lookup"));
+    let mut found = Vec::new();
+    for filter in lookups.flat_map(|rule| &rule.filters) {
+        assert_eq!(filter.name, "global-name", "{}: a wider filter", case.name);
+        for argument in &filter.arguments {
+            match argument {
+                Argument::Text(Text::Literal(name)) => found.push(name.clone()),
+                other => panic!("{}: {other:?}", case.name),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What EventKit asks (calaccessd, before it CalendarAgent; remindd for reminders), consent and accounts: nothing else.
+/// Apple events, launching apps, preferences and the network are in none of them.
+#[test]
+fn services_of_apps_are_those_behind_eventkit() {
+    let calendar = [
+        "com.apple.CalendarAgent",
+        "com.apple.accountsd.accountmanager",
+        "com.apple.calaccessd",
+        "com.apple.tccd",
+    ];
+    // What a worker that starts programs reaches is spelled out above.
+    for case in cases().iter().filter(|case| case.spelled_out().is_none()) {
+        let mut expected: Vec<&str> = match case.connector() {
+            "apple-calendar" => calendar.to_vec(),
+            "apple-reminders" => calendar
+                .iter()
+                .copied()
+                .chain(["com.apple.remindd"])
+                .collect(),
+            _ => vec![],
+        };
+        expected.sort_unstable();
+        assert_eq!(services(case), expected, "{} as {}", case.name, case.role);
     }
 }
 

@@ -24,4 +24,6 @@ pub const SHIPPED: &[Connector] = &[
     connector!("claudecode", "turn": "claude", "resumed-turn": "claude"),
     connector!("things"),
     connector!("obsidian-rest"),
+    connector!("apple-calendar"),
+    connector!("apple-reminders"),
 ];

@@ -30,6 +30,11 @@ const EDGES: &[(&str, Uses)] = &[
         Uses::Only(&["plexus-ipc", "plexus-protocol"]),
     ),
     ("plexus-rooted-files", Uses::Only(&[])),
+    // What the workers for Apple's apps share: failures are told in the harness's words.
+    (
+        "plexus-apple",
+        Uses::Only(&["plexus-ipc", "plexus-protocol"]),
+    ),
     ("plexus-coding-agent", WORKER),
     // Holds connectors to the rules from their own tests; nothing of it ships.
     (
@@ -161,6 +166,7 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-coding-agent",
     "plexus-egress-client",
     "plexus-mcp",
+    "plexus-apple",
 ]);
 
 /// One line for each edge that is not allowed.

@@ -1,0 +1,284 @@
+//! Why an app does not answer, and what the person does about it.
+//!
+//! Invariant: consent that is missing, an app that is missing and an app that hangs are three reasons; each that the
+//! owner can fix names the place.
+//!
+//! Must not know: which call failed.
+
+use plexus_ipc::worker::{OpenError, SourceError};
+use plexus_protocol::Effect;
+use serde_json::json;
+
+/// One of the person's apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum App {
+    /// Calendar.
+    Calendar,
+    /// Reminders.
+    Reminders,
+}
+
+impl App {
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calendar => "Calendar",
+            Self::Reminders => "Reminders",
+        }
+    }
+
+    /// The list of System Settings that holds the consent to its data.
+    const fn pane(self) -> &'static str {
+        match self {
+            Self::Calendar => "System Settings > Privacy & Security > Calendars",
+            Self::Reminders => "System Settings > Privacy & Security > Reminders",
+        }
+    }
+}
+
+/// Why an app does not answer, or does not do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The person did not consent to EventKit.
+    ConsentDenied,
+    /// The person has not answered the question yet.
+    ConsentPending,
+    /// The person let Plexus add and not read: every list would be empty.
+    AddOnly,
+    /// The organisation that manages this Mac forbids it.
+    Restricted,
+    /// The person did not consent to Apple events (-1743, -1744).
+    AutomationDenied,
+    /// The app is not installed, or cannot be started (-10814, -10810, -2741).
+    AppMissing,
+    /// The app is not running, or quit while it was asked (-600, -609).
+    AppQuit,
+    /// The app did not answer in time (-1712, or [`crate::PATIENCE`]).
+    Hanging,
+    /// The app or the system refuses a sender in a sandbox (-10004, -54).
+    Sandboxed,
+    /// There is no such thing any more (-1728).
+    Gone,
+    /// Somebody changed it since it was looked at.
+    Changed,
+    /// The account takes no changes of this list.
+    ReadOnly,
+    /// The app failed, with its number.
+    Failed(i64),
+    /// The answer is not what the script or the fixture says.
+    BadAnswer,
+    /// The answer is larger than the bound.
+    TooLarge,
+    /// The worker's own file for changes cannot be read or written.
+    Store,
+}
+
+impl Failure {
+    /// That of an Apple event's error number.
+    #[must_use]
+    pub const fn of_number(number: i64) -> Self {
+        match number {
+            -1743 | -1744 => Self::AutomationDenied,
+            -10814 | -10810 | -2740 | -2741 => Self::AppMissing,
+            -600 | -609 => Self::AppQuit,
+            -1712 => Self::Hanging,
+            -10004 | -54 => Self::Sandboxed,
+            -1728 | -1719 => Self::Gone,
+            -10003 | -10006 => Self::ReadOnly,
+            other => Self::Failed(other),
+        }
+    }
+
+    /// The word for programs: `detail.reason` of the answer.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::ConsentDenied => "consent_denied",
+            Self::ConsentPending => "consent_pending",
+            Self::AddOnly => "consent_add_only",
+            Self::Restricted => "consent_restricted",
+            Self::AutomationDenied => "automation_denied",
+            Self::AppMissing => "app_missing",
+            Self::AppQuit => "app_not_running",
+            Self::Hanging => "app_hangs",
+            Self::Sandboxed => "sandbox",
+            Self::Gone => "not_found",
+            Self::Changed => "changed",
+            Self::ReadOnly => "read_only",
+            Self::Failed(_) => "app_failed",
+            Self::BadAnswer => "bad_answer",
+            Self::TooLarge => "too_large",
+            Self::Store => "store",
+        }
+    }
+
+    /// What is wrong and what to do, in one sentence of at most 256 bytes.
+    #[must_use]
+    pub fn words(&self, app: App) -> String {
+        let (name, pane) = (app.name(), app.pane());
+        match self {
+            Self::ConsentDenied => {
+                format!(
+                    "macOS does not let Plexus read {name}: allow Full Access in {pane}, for plexusd or the terminal that started it, then retry"
+                )
+            }
+            Self::ConsentPending => {
+                format!(
+                    "macOS asks at the screen whether Plexus may read {name}, and nobody has answered: answer there, or in {pane}, then retry"
+                )
+            }
+            Self::AddOnly => {
+                format!(
+                    "macOS lets Plexus add to {name} and not read it: change Add Only to Full Access in {pane}, then retry"
+                )
+            }
+            Self::Restricted => {
+                format!(
+                    "a profile of this Mac's organisation keeps Plexus from {name}: ask its administrator"
+                )
+            }
+            Self::AutomationDenied => {
+                format!(
+                    "macOS does not let Plexus control {name}: allow {name} in System Settings > Privacy & Security > Automation, below plexusd or the terminal that started it, then retry"
+                )
+            }
+            Self::AppMissing => {
+                format!("{name} is not installed on this Mac, or cannot be started")
+            }
+            Self::AppQuit => format!("{name} is not running: open it, then retry"),
+            Self::Hanging => format!(
+                "{name} did not answer within {} s: look whether it asks something, then retry",
+                crate::PATIENCE.as_secs()
+            ),
+            Self::Sandboxed => {
+                format!("{name} refuses programs in a sandbox; Plexus does not leave its own")
+            }
+            Self::Gone => "there is nothing with this id any more; list again".to_owned(),
+            Self::Changed => {
+                "somebody changed it meanwhile; nothing was done; list again".to_owned()
+            }
+            Self::ReadOnly => "this list can be read and not changed".to_owned(),
+            Self::Failed(number) => format!("{name} failed with error {number}"),
+            Self::BadAnswer => format!("{name} gave an answer that cannot be read"),
+            Self::TooLarge => "the answer is too large: ask for less".to_owned(),
+            Self::Store => "the worker's own file of changes cannot be used".to_owned(),
+        }
+    }
+
+    /// Whether the owner has to do something before anything works.
+    #[must_use]
+    pub const fn is_ailment(&self) -> bool {
+        matches!(
+            self,
+            Self::ConsentDenied
+                | Self::ConsentPending
+                | Self::AddOnly
+                | Self::Restricted
+                | Self::AutomationDenied
+                | Self::AppMissing
+                | Self::AppQuit
+                | Self::Hanging
+                | Self::Sandboxed
+        )
+    }
+
+    /// As the agent is told: a call that failed.
+    #[must_use]
+    pub fn told(&self, app: App) -> SourceError {
+        let (reason, words) = (self.reason(), self.words(app));
+        let detail = json!({ "reason": reason });
+        match self {
+            Self::ConsentDenied
+            | Self::ConsentPending
+            | Self::AddOnly
+            | Self::Restricted
+            | Self::AutomationDenied
+            | Self::Sandboxed
+            | Self::ReadOnly => SourceError::denied(words).detail(detail),
+            Self::AppMissing | Self::AppQuit | Self::Hanging => {
+                SourceError::unavailable(words).detail(detail)
+            }
+            Self::Changed => SourceError::changed(reason, words),
+            Self::Store => SourceError::internal(words),
+            Self::Gone | Self::Failed(_) | Self::BadAnswer | Self::TooLarge => {
+                SourceError::transport(reason, words)
+            }
+        }
+    }
+
+    /// What a change may have done where it failed so: an app that hangs may still do it.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::Hanging | Self::AppQuit | Self::BadAnswer | Self::TooLarge | Self::Failed(_) => {
+                Effect::Unknown
+            }
+            _ => Effect::None,
+        }
+    }
+
+    /// As the owner is told who adds the source.
+    #[must_use]
+    pub fn open_error(&self, app: App) -> OpenError {
+        OpenError::unavailable(self.words(app))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Failure; 16] = [
+        Failure::ConsentDenied,
+        Failure::ConsentPending,
+        Failure::AddOnly,
+        Failure::Restricted,
+        Failure::AutomationDenied,
+        Failure::AppMissing,
+        Failure::AppQuit,
+        Failure::Hanging,
+        Failure::Sandboxed,
+        Failure::Gone,
+        Failure::Changed,
+        Failure::ReadOnly,
+        Failure::Failed(-1),
+        Failure::BadAnswer,
+        Failure::TooLarge,
+        Failure::Store,
+    ];
+
+    #[test]
+    fn each_failure_has_its_own_reason_and_whole_sentence() {
+        let mut reasons: Vec<_> = ALL.iter().map(Failure::reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), ALL.len());
+        for app in [App::Calendar, App::Reminders] {
+            for failure in &ALL {
+                // Longer ones would be cut where the owner reads them.
+                assert!(failure.words(app).len() <= 256, "{failure:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn missing_consent_names_the_pane_of_its_app() {
+        let reminders = Failure::ConsentDenied.words(App::Reminders);
+        assert!(
+            reminders.contains("Privacy & Security > Reminders")
+                && reminders.contains("Full Access")
+        );
+        assert!(
+            Failure::AddOnly
+                .words(App::Calendar)
+                .contains("Privacy & Security > Calendars")
+        );
+        assert!(
+            Failure::of_number(-1743)
+                .words(App::Calendar)
+                .contains("Privacy & Security > Automation")
+        );
+        assert_eq!(Failure::of_number(-42), Failure::Failed(-42));
+    }
+}
