@@ -3,6 +3,7 @@
 mod house;
 
 mod agents;
+mod apple;
 mod approved_runs;
 mod archives;
 mod audit;
