@@ -2,7 +2,7 @@
 //! as the server, with TLS, changed by another client too.
 
 #[path = "../../workers/caldav/tests/radicale.rs"]
-mod radicale;
+pub(crate) mod radicale;
 
 use plexus_tests::{Agent, Folder, Gateway, programs::Said};
 use radicale::{PASSWORD, Radicale, USER};
@@ -451,7 +451,8 @@ fn source_is_tested_before_it_is_kept() {
     let secrets = std::fs::read_dir(owner.state().join("secrets")).expect("the folder");
     assert_eq!(secrets.count(), 0);
     // Kept all the same, it says what is wrong whenever it is tested.
-    add("wrong", &["--keep", "--id", "kept"]).expect_status(1);
+    let kept = add("wrong", &["--keep", "--id", "kept"]);
+    assert!(kept.expect_ok().contains("kept does not serve"), "{kept:?}");
     let tested = owner.cli(["sources", "test", "kept"]);
     tested.expect_status(1);
     assert!(tested.all().contains("unavailable"), "{tested:?}");

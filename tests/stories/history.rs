@@ -153,6 +153,7 @@ fn a_repository_that_leads_elsewhere_is_refused_in_words() {
             &borrower_path,
             "--id",
             "borrows",
+            "--keep",
         ])
         .expect_ok();
     let agent = gateway.agent_with("one", &["borrows.log"]);

@@ -24,6 +24,7 @@ mod coding_agents;
 mod connections;
 mod credentials;
 mod damage;
+mod day;
 mod demo;
 mod discovery;
 mod doctor;

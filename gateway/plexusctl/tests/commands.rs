@@ -559,6 +559,11 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
             422,
             json!({"ok": false, "reason": "a reserved id"}),
         )),
+        ("GET", "/admin/api/sources") => Some(Answer::Json(200, json!({"sources": []}))),
+        ("GET", "/admin/api/health") => Some(Answer::Json(
+            200,
+            json!({"sources": [{"id": "my-vault", "status": "ok"}]}),
+        )),
         _ => None,
     });
     let vault = place.dir.path().join("My Vault");
@@ -573,8 +578,10 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
         "{ended:?}"
     );
     let real = vault.canonicalize().unwrap();
+    let asked = place.asked();
+    let added = asked.iter().find(|asked| asked.method.as_str() == "POST");
     assert_eq!(
-        place.asked().last().unwrap().body,
+        added.unwrap().body,
         json!({"id": "my-vault", "kind": "obsidian-fs", "enabled": true, "route": {"vaultPath": real},
             "label": "my-vault", "approval": "ask"})
     );

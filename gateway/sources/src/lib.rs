@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(
             rules,
             [
-                "(allow plexus-egress (remote tcp (param \"server\") 443) (secret \"token\") (paths \"/dav\") (reads \"GET\"))",
+                "(allow plexus-egress (remote tcp (param \"server\") 443) (secret \"token\") (paths \"/dav\" \"GET /menu\") (reads \"GET\" \"POST /dav/find\"))",
                 "(allow plexus-egress (remote tcp (param \"peer\") 443))",
             ]
         );
@@ -361,9 +361,9 @@ mod tests {
             assert_eq!(profile::rules(rule), std::slice::from_ref(rule));
             assert!(profile::words(rule).starts_with("reach over the network: "));
         }
-        let moved = manifest.replace("[\"/dav\"]", "[\"/\"]");
+        let moved = manifest.replace("[\"/dav\", ", "[\"/\", ");
         assert_ne!(egress_of(&Manifest::parse(&moved).unwrap()), rules);
-        let wider = manifest.replace("\"reads\": [\"GET\"], ", "");
+        let wider = manifest.replace("\"reads\": [\"GET\", \"POST /dav/find\"], ", "");
         assert_ne!(egress_of(&Manifest::parse(&wider).unwrap()), rules);
     }
 

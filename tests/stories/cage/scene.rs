@@ -142,16 +142,10 @@ impl Scene {
             .arg("--workers")
             .arg(&workers.path().to_string_lossy())
             .start();
-        gateway
-            .cli([
-                "sources",
-                "add",
-                "git-repository",
-                &path("git").to_string_lossy(),
-                "--id",
-                "git",
-            ])
-            .expect_ok();
+        // Not by the command, which would start the worker to test it.
+        let git = json!({"id": "git", "kind": "git-repository", "label": "git", "route": {"path": path("git")}});
+        let owner = gateway.owner();
+        owner.client.post("/admin/api/sources", git).expect_ok();
         let mut targets = BTreeMap::new();
         for subject in Subject::ALL {
             let root = path(subject.connector());

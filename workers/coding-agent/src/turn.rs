@@ -1,6 +1,6 @@
 //! One turn of a coding agent: its lines of JSON in, what they come to out.
 //!
-//! Invariants: a line of an unknown kind, or of none, changes nothing; a line is held up to [`LONGEST_LINE`], and what is
+//! Invariants: a line of an unknown kind, or of none, changes nothing; a line is held up to 1 MiB, and what is
 //! longer is skipped to its end; text of the model is text, whatever it holds; what is kept of a turn is bounded.
 //!
 //! Must not know: processes, pipes, folders, which agent it is.
@@ -128,7 +128,7 @@ impl Turn {
         Shown::Text(text)
     }
 
-    /// Adds a complaint; beyond [`MOST_WARNINGS`] they are left out.
+    /// Adds a complaint; beyond 50 they are left out.
     pub fn warn(&mut self, warning: String) {
         if self.warnings.len() < MOST_WARNINGS {
             self.warnings.push(warning);

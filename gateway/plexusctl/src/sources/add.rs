@@ -80,7 +80,8 @@ impl Add {
                 Ok(health) => health,
                 Err(stop) => return Err(self.take_back(owner, &id, is_new, stop).await),
             };
-            if let Some(row) = health.as_ref().filter(|row| row["status"] == "unavailable") {
+            let away = health.as_ref().filter(|row| row["status"] == "unavailable");
+            if let Some(row) = away.filter(|_| !self.keep) {
                 let stop = Stop::new(Exit::Failed, "source_unavailable", sentence(row));
                 return Err(self.take_back(owner, &id, is_new, stop).await);
             }
@@ -285,8 +286,12 @@ fn registered(reply: &Value, id: &str, open: &[&Value]) -> String {
         .filter_map(Value::as_str)
         .collect();
     let id = text::line(id);
+    let now = match reply["health"]["status"] == "unavailable" {
+        true => "is kept, with",
+        false => "serves",
+    };
     let mut lines = vec![
-        format!("{id} serves: {}", text::line(&ids.join(" "))),
+        format!("{id} {now}: {}", text::line(&ids.join(" "))),
         "no agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl hide takes one away".to_owned(),
     ];
     // That it serves stands above.
