@@ -36,12 +36,12 @@ pub enum ConnectionError {
 
 /// The phase, which both halves move: the worker's messages forwards, our `Stop` to its end.
 #[derive(Clone, Debug)]
-struct Place {
+struct SharedPhase {
     role: Role,
     phase: Arc<Mutex<Phase>>,
 }
 
-impl Place {
+impl SharedPhase {
     fn phase(&self) -> Phase {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,14 +70,14 @@ impl Place {
 #[derive(Clone, Debug)]
 pub struct Sender {
     frames: FrameSender<ToWorker>,
-    place: Place,
+    place: SharedPhase,
 }
 
 /// Hears what the worker says, on a stream of `R`.
 #[derive(Debug)]
 pub struct Receiver<R = ReadHalf> {
     frames: FrameReader<R, FromWorker>,
-    place: Place,
+    place: SharedPhase,
 }
 
 /// Takes the gateway's end of a [`stream::pair`] whose other end a worker of `role` holds, and starts the task that
@@ -109,7 +109,7 @@ where
             tracing::debug!(%error, "cannot write to the worker");
         }
     });
-    let place = Place {
+    let place = SharedPhase {
         role,
         phase: Arc::new(Mutex::new(Phase::Starting)),
     };

@@ -18,7 +18,7 @@ mod place;
 pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
-pub use place::Place;
+pub use place::FolderField;
 pub use plexus_sandbox::reach::Platform;
 
 use crate::frame::MAX_FRAME;

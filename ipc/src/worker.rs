@@ -46,7 +46,7 @@ use serde::de::DeserializeOwned;
 
 /// What a source is opened with, beside its configuration.
 #[derive(Debug)]
-pub struct Given {
+pub struct SourceContext {
     /// The source's id, for words that name a command; `None` outside of a gateway.
     pub source: Option<SourceId>,
     /// By field name.
@@ -94,7 +94,7 @@ pub trait Source: Sized + Send + Sync + 'static {
     /// all, so that it can be taken back.
     fn open_with(
         config: Self::Config,
-        given: Given,
+        given: SourceContext,
     ) -> impl Future<Output = Result<Self, OpenError>> + Send {
         Self::open(config, given.secrets, given.role)
     }

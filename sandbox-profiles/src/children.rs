@@ -63,7 +63,7 @@ pub struct ChildProgram {
 
 /// All that a keeper is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeeperSettings {
     /// The folder that has a folder for each run, resolved.
     pub runs: PathBuf,
     /// The gateway's state directory, which every run's cage must keep out.
@@ -78,7 +78,7 @@ pub fn keeper_command(
     profile: &str,
     params: &[(String, String)],
     limits: &Limits,
-    kept: &Kept,
+    kept: &KeeperSettings,
     launcher: &Path,
     worker: &Path,
 ) -> Option<(PathBuf, Vec<OsString>)> {

@@ -3,7 +3,7 @@
 //! For people and for tests. The gateway hands over the profile as it is written and the parameters beside it: a
 //! path never becomes part of a program.
 
-use crate::profile::{Argument, Filter, Form, Profile, ProfileError, Reason, Rule, Text, What};
+use crate::profile::{Argument, Clause, Filter, Form, Profile, ProfileError, Reason, Rule, Text};
 use crate::ruleset::{Parameters, in_effect, value};
 
 impl Profile {
@@ -13,7 +13,7 @@ impl Profile {
     pub fn expanded(&self, parameters: &Parameters) -> Result<Self, ProfileError> {
         let mut forms = Vec::new();
         for form in &self.forms {
-            if matches!(form.what, What::SystemCalls(_)) {
+            if matches!(form.what, Clause::SystemCalls(_)) {
                 forms.push(form.clone());
             }
         }
@@ -22,7 +22,7 @@ impl Profile {
                 .map_err(|reason| ProfileError::new(form.line, form, reason))?;
             forms.push(Form {
                 line: form.line,
-                what: What::Rule(filled),
+                what: Clause::Rule(filled),
             });
         }
         forms.sort_by_key(|form| form.line);

@@ -13,7 +13,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::profile::{
-    Action, Argument, Condition, Form, Profile, ProfileError, Reason, Rule, Text, What,
+    Action, Argument, Clause, Condition, Form, Profile, ProfileError, Reason, Rule, Text,
 };
 use crate::ruleset::{Parameters, Ruleset, is_normal, meanings, value};
 
@@ -230,8 +230,8 @@ fn placeholders(role: &str, known: &[&str]) -> Parameters {
 
 fn look_at_form(form: &Form, later: &[Form], known: &[&str], found: &mut impl FnMut(Fault)) {
     match &form.what {
-        What::SystemCalls(_) => {}
-        What::Rule(rule) => {
+        Clause::SystemCalls(_) => {}
+        Clause::Rule(rule) => {
             if writes(rule) {
                 found(Fault::AlwaysWrites);
             }
@@ -240,7 +240,7 @@ fn look_at_form(form: &Form, later: &[Form], known: &[&str], found: &mut impl Fn
                 found(Fault::Overruled(line));
             }
         }
-        What::If {
+        Clause::If {
             when,
             then,
             otherwise,
@@ -453,9 +453,9 @@ fn overruled(denied: &Rule, later: &[Form]) -> Option<u32> {
         rule.action == Action::Allow && whole && rule.operations.iter().any(same)
     };
     let form = later.iter().find(|form| match &form.what {
-        What::SystemCalls(_) => false,
-        What::Rule(rule) => again(rule),
-        What::If {
+        Clause::SystemCalls(_) => false,
+        Clause::Rule(rule) => again(rule),
+        Clause::If {
             then, otherwise, ..
         } => std::iter::once(then).chain(otherwise).any(again),
     });
@@ -478,13 +478,13 @@ fn not_taken_back(profile: &Profile) -> impl Iterator<Item = Finding> + '_ {
         .into_iter()
         .filter(|operation| {
             let says = |form: &&Form| match &form.what {
-                What::Rule(rule) => {
+                Clause::Rule(rule) => {
                     let denies = rule.action == Action::Deny && rule.filters.is_empty();
                     let allows = rule.action == Action::Allow && *operation == "process-fork";
                     (denies || allows) && rule.operations.iter().any(|name| name == operation)
                 }
                 // What is denied in one branch alone is not denied.
-                What::If { .. } | What::SystemCalls(_) => false,
+                Clause::If { .. } | Clause::SystemCalls(_) => false,
             };
             profile.forms.iter().find(says).is_none()
         })

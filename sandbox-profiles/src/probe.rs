@@ -35,7 +35,7 @@ pub struct ProbeTargets {
     /// A listening Unix stream socket.
     pub unix_socket: PathBuf,
     /// The folders of its source.
-    pub places: Vec<Place>,
+    pub places: Vec<ProbedFolder>,
     /// What the worker may do in those that are writable.
     pub role: Role,
     /// The gateway.
@@ -46,7 +46,7 @@ pub struct ProbeTargets {
 
 /// A folder that the worker's source names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct ProbedFolder {
     /// What the report calls it, such as `root`.
     pub name: String,
     /// Where it is.
@@ -153,7 +153,7 @@ pub fn attack(targets: &ProbeTargets) -> CageReport {
     attack_sockets(&mut report, targets);
     attack_processes(&mut report, targets);
     let places = targets.places.iter();
-    let places: Vec<&Place> = places.filter(|place| !lacks_consent(&place.path)).collect();
+    let places: Vec<&ProbedFolder> = places.filter(|place| !lacks_consent(&place.path)).collect();
     try_controls(&mut report, targets, &places);
     for place in places {
         match targets.role {
@@ -295,7 +295,7 @@ fn lacks_consent(folder: &Path) -> bool {
     cfg!(target_os = "macos") && std::fs::read_dir(folder).is_err_and(|error| is_refusal(&error))
 }
 
-fn try_controls(report: &mut CageReport, targets: &ProbeTargets, places: &[&Place]) {
+fn try_controls(report: &mut CageReport, targets: &ProbeTargets, places: &[&ProbedFolder]) {
     for place in places {
         report.control(
             &format!("list the {}", place.name),
@@ -350,7 +350,11 @@ fn control_place(report: &mut CageReport, name: &str, written: io::Result<()>) {
 }
 
 /// What a worker must not do to a folder that it only reads.
-fn attack_place(report: &mut CageReport, Place { name, path, .. }: &Place, role: Role) {
+fn attack_place(
+    report: &mut CageReport,
+    ProbedFolder { name, path, .. }: &ProbedFolder,
+    role: Role,
+) {
     report.attack(
         &format!("create a file in the {name}"),
         on_writable_system(create_and_remove(path)),

@@ -34,12 +34,12 @@ pub struct Form {
     /// Line of its opening parenthesis.
     pub line: u32,
     /// What it says.
-    pub what: What,
+    pub what: Clause,
 }
 
 /// What a form says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Clause {
     /// A rule that always holds.
     Rule(Rule),
     /// A rule that holds under a condition on the parameters.
@@ -136,7 +136,7 @@ impl Profile {
     #[must_use]
     pub fn system_calls(&self) -> SystemCalls {
         let said = self.forms.iter().rev().find_map(|form| match form.what {
-            What::SystemCalls(flavour) => Some(flavour),
+            Clause::SystemCalls(flavour) => Some(flavour),
             _ => None,
         });
         said.unwrap_or_default()
@@ -148,9 +148,9 @@ impl Profile {
         let mut names = BTreeSet::new();
         for form in &self.forms {
             match &form.what {
-                What::SystemCalls(_) => {}
-                What::Rule(rule) => rule.parameters(&mut names),
-                What::If {
+                Clause::SystemCalls(_) => {}
+                Clause::Rule(rule) => rule.parameters(&mut names),
+                Clause::If {
                     when,
                     then,
                     otherwise,

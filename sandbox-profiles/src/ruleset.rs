@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::profile::{
-    Action, Argument, Condition, Filter, Form, Profile, ProfileError, Reason, Rule, SystemCalls,
-    Text, What,
+    Action, Argument, Clause, Condition, Filter, Form, Profile, ProfileError, Reason, Rule,
+    SystemCalls, Text,
 };
 
 /// The values of a profile's parameters, as `-D KEY=VALUE` gives them.
@@ -313,9 +313,9 @@ pub(crate) fn in_effect<'p>(
     for form in &profile.forms {
         let refuse = |reason| ProfileError::new(form.line, form, reason);
         let rule = match &form.what {
-            What::SystemCalls(_) => None,
-            What::Rule(rule) => Some(rule),
-            What::If {
+            Clause::SystemCalls(_) => None,
+            Clause::Rule(rule) => Some(rule),
+            Clause::If {
                 when,
                 then,
                 otherwise,

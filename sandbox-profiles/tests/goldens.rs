@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use plexus_sandbox::lint::{PARAMETERS, ROLES};
-use plexus_sandbox::profile::{Action, Argument, Filter, Profile, Rule, Text, What};
+use plexus_sandbox::profile::{Action, Argument, Clause, Filter, Profile, Rule, Text};
 use plexus_sandbox::reach::{Platform, reach};
 use plexus_sandbox::ruleset::{Parameters, Ruleset};
 
@@ -139,8 +139,8 @@ impl Case {
 
     fn rules(&self) -> Vec<Rule> {
         let rule = |form: plexus_sandbox::profile::Form| match form.what {
-            What::Rule(rule) => Some(rule),
-            What::If { .. } | What::SystemCalls(_) => None,
+            Clause::Rule(rule) => Some(rule),
+            Clause::If { .. } | Clause::SystemCalls(_) => None,
         };
         self.expanded().forms.into_iter().filter_map(rule).collect()
     }

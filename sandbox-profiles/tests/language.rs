@@ -1,8 +1,8 @@
 //! The profile language: what parses means one thing, what does not is refused with its line.
 
 use plexus_sandbox::profile::{
-    Action, Argument, Condition, Filter, Form, Profile, ProfileError, Reason, Rule, SystemCalls,
-    Text, What,
+    Action, Argument, Clause, Condition, Filter, Form, Profile, ProfileError, Reason, Rule,
+    SystemCalls, Text,
 };
 use plexus_sandbox::ruleset::{Extent, Host, Parameters, Ruleset};
 use proptest::collection::vec;
@@ -439,15 +439,15 @@ fn rule() -> impl Strategy<Value = Rule> {
     })
 }
 
-fn what() -> impl Strategy<Value = What> {
+fn what() -> impl Strategy<Value = Clause> {
     let condition = prop_oneof![
         (text(), text()).prop_map(|(left, right)| Condition::Equal(left, right)),
         "[ -~]{0,6}".prop_map(Condition::Given)
     ];
     prop_oneof![
-        4 => rule().prop_map(What::Rule),
-        2 => (condition, rule(), proptest::option::of(rule())).prop_map(|(when, then, otherwise)| What::If { when, then, otherwise }),
-        1 => prop_oneof![Just(SystemCalls::Leaf), Just(SystemCalls::Agent)].prop_map(What::SystemCalls),
+        4 => rule().prop_map(Clause::Rule),
+        2 => (condition, rule(), proptest::option::of(rule())).prop_map(|(when, then, otherwise)| Clause::If { when, then, otherwise }),
+        1 => prop_oneof![Just(SystemCalls::Leaf), Just(SystemCalls::Agent)].prop_map(Clause::SystemCalls),
     ]
 }
 

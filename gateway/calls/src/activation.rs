@@ -7,7 +7,7 @@ use crate::{
     kernel::Kernel,
 };
 use plexus_home::inspection;
-use plexus_ipc::manifest::Place;
+use plexus_ipc::manifest::FolderField;
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{catalogue::Catalogue, configure, let_go, programs, secrets};
 use plexus_supervisor::{Folder, IsTarget, Spec};
@@ -89,7 +89,7 @@ impl Kernel {
     }
 
     /// The folders of a source, each with its path as it was typed where it is missing, or its disk does not answer.
-    async fn real_folders(&self, source: &Source) -> Vec<(Place, PathBuf)> {
+    async fn real_folders(&self, source: &Source) -> Vec<(FolderField, PathBuf)> {
         let places = configure::places(&self.registry, &source.config);
         let looks = places.iter().map(|place| {
             let path = place.path.clone();
@@ -101,7 +101,7 @@ impl Kernel {
             (place.field.clone(), look)
         });
         let mut real = inspection::at_once(looks).await;
-        let folder = |place: Place| {
+        let folder = |place: FolderField| {
             let real = real.remove(&place.field);
             let real = real.unwrap_or_else(|| place.path.clone());
             (place, real)
@@ -109,13 +109,13 @@ impl Kernel {
         places.into_iter().map(folder).collect()
     }
 
-    fn spec(&self, source: &Source, folders: Vec<(Place, PathBuf)>) -> Result<Spec, String> {
+    fn spec(&self, source: &Source, folders: Vec<(FolderField, PathBuf)>) -> Result<Spec, String> {
         let connector = self
             .registry
             .of_source(&source.config)
             .ok_or("no such connector")?;
         let manifest = &connector.offer.manifest;
-        let folder = |(place, path): (Place, PathBuf)| {
+        let folder = |(place, path): (FolderField, PathBuf)| {
             let seen = match manifest.root.as_ref() == Some(&place.field) {
                 true => source.target.clone(),
                 false => source.paths.get(&place.field).cloned(),

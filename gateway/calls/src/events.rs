@@ -147,7 +147,7 @@ pub enum Since {
 
 /// One frame.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct QueuedEvent {
     number: u64,
     audience: Audience,
     kind: &'static str,
@@ -189,8 +189,8 @@ impl Listener {
 
 /// The stream, and the frames that can be sent again.
 pub struct Feed {
-    frames: broadcast::Sender<Arc<Told>>,
-    kept: Arc<Mutex<Kept>>,
+    frames: broadcast::Sender<Arc<QueuedEvent>>,
+    kept: Arc<Mutex<Backlog>>,
     pub(crate) owners: Arc<AtomicUsize>,
     agents: Listeners,
     closed: tokio::sync::watch::Sender<bool>,
@@ -200,23 +200,23 @@ pub struct Feed {
 type Listeners = Arc<Mutex<HashMap<(AgentId, u64), usize>>>;
 
 /// What can be told again.
-struct Kept {
+struct Backlog {
     /// Numbers begin anew with each.
     launch: u64,
     /// The number of the last frame.
     last: u64,
     /// The number of the last one that is not kept any more.
     gone: u64,
-    told: VecDeque<Arc<Told>>,
+    told: VecDeque<Arc<QueuedEvent>>,
 }
 
-impl Kept {
+impl Backlog {
     fn id(&self, number: u64) -> String {
         format!("{}-{number}", self.launch)
     }
 
     /// What a listener lacks, and whether more than that is lost to it.
-    fn since(&self, since: Since) -> (VecDeque<Arc<Told>>, bool) {
+    fn since(&self, since: Since) -> (VecDeque<Arc<QueuedEvent>>, bool) {
         let after = |number: u64| {
             let later = self.told.iter().filter(|told| told.number > number);
             later.cloned().collect()
@@ -238,7 +238,7 @@ impl Feed {
     pub fn new(launch: u64, owners: Arc<AtomicUsize>) -> Self {
         Self {
             frames: broadcast::Sender::new(LAG),
-            kept: Arc::new(Mutex::new(Kept {
+            kept: Arc::new(Mutex::new(Backlog {
                 launch,
                 last: 0,
                 gone: 0,
@@ -250,7 +250,7 @@ impl Feed {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Backlog> {
         locked(&self.kept)
     }
 
@@ -360,7 +360,7 @@ impl Feed {
         // Numbered, kept and sent in one step: whoever begins to listen has each frame from one side or the other.
         let mut kept = self.kept();
         kept.last += 1;
-        let told = Arc::new(Told {
+        let told = Arc::new(QueuedEvent {
             number: kept.last,
             audience,
             kind,
@@ -425,16 +425,16 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One open stream.
 pub struct Listening {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<Backlog>>,
     owners: Arc<AtomicUsize>,
     agents: Listeners,
     listener: Listener,
-    behind: VecDeque<Arc<Told>>,
+    behind: VecDeque<Arc<QueuedEvent>>,
     /// It is to be told first that more is lost.
     lost: bool,
     /// The number of the last frame that was taken for it, shown or not.
     heard: u64,
-    frames: broadcast::Receiver<Arc<Told>>,
+    frames: broadcast::Receiver<Arc<QueuedEvent>>,
     closed: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -504,7 +504,7 @@ impl Listening {
         self.heard = self.heard.max(kept.gone);
     }
 
-    fn shown(&self, told: &Told, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
+    fn shown(&self, told: &QueuedEvent, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
         let owner = self.listener.is_owner();
         let allowed = match &told.audience {
             Audience::Everyone => true,

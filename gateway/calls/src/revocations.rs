@@ -28,12 +28,12 @@ pub(crate) enum RevocationScope {
 /// Revocations that are not saved.
 #[derive(Default)]
 pub struct Revocations {
-    held: Mutex<Vec<Held>>,
+    held: Mutex<Vec<UnsavedRevocation>>,
     any_held: AtomicBool,
 }
 
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct UnsavedRevocation {
     pub(crate) what: RevocationScope,
     pub(crate) command: Command,
     /// Whose own it was to give back; none: the owner took it.
@@ -116,7 +116,7 @@ impl Revocations {
     }
 
     /// Whether it is held now: of an agent's own only so much is.
-    pub(crate) fn hold(&self, new: Held) -> bool {
+    pub(crate) fn hold(&self, new: UnsavedRevocation) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.iter().any(|known| known.what == new.what) {
             return true;
@@ -136,7 +136,7 @@ impl Revocations {
         self.any_held.store(!held.is_empty(), Ordering::Release);
     }
 
-    pub(crate) fn all_held(&self) -> Vec<Held> {
+    pub(crate) fn all_held(&self) -> Vec<UnsavedRevocation> {
         if !self.any_held.load(Ordering::Acquire) {
             return Vec::new();
         }
@@ -163,7 +163,7 @@ mod tests {
         let taken = Revocations::default();
         let hold = |agent: Option<&AgentId>| {
             let token = TokenId::fresh();
-            taken.hold(Held {
+            taken.hold(UnsavedRevocation {
                 what: RevocationScope::Token(token.clone()),
                 command: Command::RevokeToken {
                     token,
@@ -183,7 +183,7 @@ mod tests {
         let taken = Revocations::default();
         let hold = |what, command| {
             let agent = None;
-            taken.hold(Held {
+            taken.hold(UnsavedRevocation {
                 what,
                 command,
                 agent,

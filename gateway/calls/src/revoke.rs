@@ -3,7 +3,7 @@
 use crate::{
     kernel::Kernel,
     refusal,
-    revocations::{Held, RevocationScope},
+    revocations::{RevocationScope, UnsavedRevocation},
     under_way::{CancelledBy, Principal},
 };
 use plexus_ledger::{Lane, Receipt, SubmitError};
@@ -37,7 +37,7 @@ impl Kernel {
         {
             tracing::error!(name: "revoke.held", %error, "what the owner took back could not be saved; it is held in memory");
             let agent = None;
-            self.revocations.hold(Held {
+            self.revocations.hold(UnsavedRevocation {
                 what,
                 command,
                 agent,
@@ -65,7 +65,7 @@ impl Kernel {
             Err(SubmitError::Refused(refusal)) => return Err(GaveBack::Refused(refusal)),
             Err(error) => error,
         };
-        let held = Held {
+        let held = UnsavedRevocation {
             what,
             command,
             agent: Some(agent.clone()),

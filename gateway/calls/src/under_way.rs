@@ -242,15 +242,15 @@ struct Calls {
 #[derive(Clone)]
 pub(crate) struct Entered {
     pub(crate) call: Arc<CallUnderWay>,
-    _place: Arc<Place>,
+    _place: Arc<TableEntry>,
 }
 
-struct Place {
+struct TableEntry {
     table: Arc<Table>,
     number: u64,
 }
 
-impl Drop for Place {
+impl Drop for TableEntry {
     fn drop(&mut self) {
         let gone = self.table.calls().by_number.remove(&self.number);
         // Those who wait are waiting for effects.
@@ -282,7 +282,7 @@ impl UnderWay {
             progress: OnceLock::new(),
         });
         calls.by_number.insert(call.number, call.clone());
-        let place = Place {
+        let place = TableEntry {
             table: self.0.clone(),
             number: call.number,
         };

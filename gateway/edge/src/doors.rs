@@ -69,7 +69,7 @@ impl Doors {
         }
         let metrics = self.edge.metrics.clone();
         let response = self.answered(peer, request).await;
-        if let Some(reply::Said(code)) = response.extensions().get() {
+        if let Some(reply::ReplyCode(code)) = response.extensions().get() {
             metrics.refused(*code);
         }
         Ok(response)

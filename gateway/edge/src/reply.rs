@@ -38,7 +38,7 @@ const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// The code of the error that a response is about, for whoever counts: an extension of the response.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Said(pub(crate) ErrorCode);
+pub(crate) struct ReplyCode(pub(crate) ErrorCode);
 
 /// A refusal on its way out: envelope 1 of wire §6.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let (retry, said) = (retry_after(&self.error), Said(self.error.code));
+        let (retry, said) = (retry_after(&self.error), ReplyCode(self.error.code));
         let mut body = object!({ "error": self.error });
         for (key, value) in self.beside {
             body[key] = value;
@@ -124,7 +124,7 @@ pub(crate) fn answered(answer: &Answer, place: Option<CallSlot>) -> Response {
     let body = sized(answer.status, &answer.body, output + ROOM, place);
     let mut response = hinted(body, retry);
     if let Some(error) = &answer.body.error {
-        response.extensions_mut().insert(Said(error.code));
+        response.extensions_mut().insert(ReplyCode(error.code));
     }
     response
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no stream outlives the credential that opened it, but for the frames that tell of its end.
 
-use super::{browser, stream::Given};
+use super::{browser, stream::ReceiverStream};
 use crate::{edge::Edge, sessions::Visitor};
 use axum::{
     http::{HeaderMap, HeaderValue, header},
@@ -152,7 +152,9 @@ pub fn response(
         }
     });
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("keep-alive");
-    let mut response = Sse::new(Given(take)).keep_alive(heartbeat).into_response();
+    let mut response = Sse::new(ReceiverStream(take))
+        .keep_alive(heartbeat)
+        .into_response();
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));

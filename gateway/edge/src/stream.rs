@@ -8,9 +8,9 @@ use std::{
 use tokio::sync::mpsc;
 
 /// What a task gives through a channel. It ends when the task does; when the reader goes, the task's sends fail.
-pub struct Given<T>(pub mpsc::Receiver<T>);
+pub struct ReceiverStream<T>(pub mpsc::Receiver<T>);
 
-impl<T> Stream for Given<T> {
+impl<T> Stream for ReceiverStream<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {

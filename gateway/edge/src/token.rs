@@ -90,7 +90,7 @@ impl TokenKey {
     /// of clients after a restart is not taken for somebody who guesses.
     pub(crate) fn is_of_an_earlier_launch(&self, token: &str) -> bool {
         #[derive(Deserialize)]
-        struct Said {
+        struct UnverifiedClaims {
             iss: String,
             iat: u64,
             #[serde(rename = "jti")]
@@ -103,7 +103,7 @@ impl TokenKey {
             return false;
         };
         let said = URL_SAFE_NO_PAD.decode(claims).ok();
-        let said = said.and_then(|said| serde_json::from_slice::<Said>(&said).ok());
+        let said = said.and_then(|said| serde_json::from_slice::<UnverifiedClaims>(&said).ok());
         said.is_some_and(|said| said.iss == self.issuer && said.iat <= self.since)
     }
 

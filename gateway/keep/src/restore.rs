@@ -71,7 +71,7 @@ pub fn run(file: &Path, home: &Path, replace: bool) -> Result<Restored, BackupEr
         let home = home.display().to_string();
         return Err(BackupError::Occupied { home });
     }
-    let stage = Stage::begin(home)?;
+    let stage = StagingFolder::begin(home)?;
     let fresh = stage.fresh();
     let dir = StateDir::open(Some(fresh.clone())).map_err(|e| BackupError::Other(e.to_string()))?;
     // The folders are the daemon's to make; the backup brings its files.
@@ -151,12 +151,12 @@ fn record(home: &Path, made_at: Timestamp) -> Result<(Timestamp, Restoration), B
 }
 
 /// The folder in which the new state is made, locked while this process lives.
-struct Stage {
+struct StagingFolder {
     at: PathBuf,
     _lock: Flock<File>,
 }
 
-impl Stage {
+impl StagingFolder {
     /// The state while it is made: a rest of it may go.
     const FRESH: &str = "home";
     /// The state once it is whole, and after the exchange the one that was there before: it is kept, whichever it is.
@@ -218,7 +218,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for StagingFolder {
     fn drop(&mut self) {
         // A state that is ready is kept; an unfinished one, and the empty folder, may go.
         let _ = fs::remove_dir_all(self.fresh());

@@ -105,7 +105,7 @@ impl Archive {
 
 /// Whether the file of an archive is where it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ArchiveState {
     /// It is, and has its length. Only a full check reads it.
     There,
     /// It is not.
@@ -116,7 +116,7 @@ pub enum Place {
     Forgotten,
 }
 
-impl Place {
+impl ArchiveState {
     pub(crate) fn of(folder: &Path, archive: &Archive) -> Self {
         match std::fs::metadata(folder.join(&archive.file)) {
             _ if archive.forgotten => Self::Forgotten,

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use redb::DatabaseError;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::archive::{Archive, Place, SealWatch};
+use crate::archive::{Archive, ArchiveState, SealWatch};
 use crate::ballast::Ballast;
 use crate::check::{self, Loaded, Verified};
 use crate::event::Recorded;
@@ -336,8 +336,8 @@ impl<M: Machine> Ledger<M> {
             .archives()?
             .iter()
             .filter(|archive| {
-                let place = Place::of(view.archive_folder(), archive);
-                !matches!(place, Place::There | Place::Forgotten)
+                let place = ArchiveState::of(view.archive_folder(), archive);
+                !matches!(place, ArchiveState::There | ArchiveState::Forgotten)
             })
             .cloned()
             .collect();
@@ -491,9 +491,9 @@ impl<M: Machine> Ledger<M> {
     ///
     /// # Errors
     /// When the storage cannot be read.
-    pub fn archives(&self) -> Result<Vec<(Archive, Place)>, StoreError> {
+    pub fn archives(&self) -> Result<Vec<(Archive, ArchiveState)>, StoreError> {
         let view = self.shared().store.read()?;
-        let place = |archive: &Archive| Place::of(view.archive_folder(), archive);
+        let place = |archive: &Archive| ArchiveState::of(view.archive_folder(), archive);
         let list = view.archives()?.iter();
         Ok(list.map(|a| (a.clone(), place(a))).collect())
     }

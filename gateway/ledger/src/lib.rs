@@ -35,7 +35,7 @@ mod store;
 mod verify;
 mod writer;
 
-pub use archive::{Archive, Place, SealStep, SealWatch};
+pub use archive::{Archive, ArchiveState, SealStep, SealWatch};
 pub use check::Verified;
 pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};

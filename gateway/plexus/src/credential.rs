@@ -82,9 +82,9 @@ fn enrolled(home: &Home) -> Vec<AgentId> {
 }
 
 /// A place for a credential that does not exist yet.
-pub(crate) struct Place(Unnamed);
+pub(crate) struct CredentialSlot(Unnamed);
 
-impl Place {
+impl CredentialSlot {
     /// Makes sure, before a one-time code is spent, that its fruit can be kept.
     pub(crate) fn reserve(home: &Home) -> Result<Self, Stop> {
         let fail = |why: Unusable| {
@@ -139,14 +139,17 @@ mod tests {
 
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
         let pat = Pat::fresh().unwrap();
-        let path = Place::reserve(&home).unwrap().keep(&a, &pat).unwrap();
+        let path = CredentialSlot::reserve(&home)
+            .unwrap()
+            .keep(&a, &pat)
+            .unwrap();
         let mode = |p: &std::path::Path| fs::metadata(p).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&path), mode(&home.agents())), (0o600, 0o700));
         let (agent, found) = load(&settings(&home)).unwrap();
         assert!(found.matches(&pat));
         assert_eq!(agent, Some(a));
 
-        Place::reserve(&home)
+        CredentialSlot::reserve(&home)
             .unwrap()
             .keep(&b, &Pat::fresh().unwrap())
             .unwrap();
@@ -163,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path().join("home"));
         let agent = AgentId::parse("a").unwrap();
-        let path = Place::reserve(&home)
+        let path = CredentialSlot::reserve(&home)
             .unwrap()
             .keep(&agent, &Pat::fresh().unwrap())
             .unwrap();

@@ -1,7 +1,7 @@
 //! `plexus enroll`: a one-time code becomes this agent's credential (wire §4.2).
 
 use crate::{
-    credential::Place,
+    credential::CredentialSlot,
     gateway::{Gateway, Route},
     session::refusal,
     settings::Settings,
@@ -43,7 +43,7 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
             Stop::usage("an enrollment code is plx_enroll_ and 43 characters").next(NEW_CODE)
         })?;
     let mut gateway = Gateway::find(settings).await?;
-    let place = Place::reserve(&settings.home)?;
+    let place = CredentialSlot::reserve(&settings.home)?;
     let body = json!({"code": code.expose()});
     let reply = gateway
         .send(Request::post(gateway.path(Route::Enroll), &body))

@@ -52,15 +52,15 @@ pub(crate) async fn run(desk: &Desk, activity: Activity) -> Result<Exit, Stop> {
 
 /// The calls that were found, oldest first, and how many there are of what.
 #[derive(Default)]
-struct Found {
+struct FoundCalls {
     calls: Vec<Value>,
     totals: Map<String, Value>,
     /// Whether there are calls that are counted and not shown.
     more: bool,
 }
 
-async fn find(owner: &mut Owner, activity: &Activity, now: &Zoned) -> Result<Found, Stop> {
-    let mut found = Found::default();
+async fn find(owner: &mut Owner, activity: &Activity, now: &Zoned) -> Result<FoundCalls, Stop> {
+    let mut found = FoundCalls::default();
     let most = usize::try_from(activity.limit).unwrap_or(usize::MAX);
     let mut before = None;
     loop {
@@ -145,7 +145,7 @@ struct Line {
     folds: bool,
 }
 
-impl Found {
+impl FoundCalls {
     fn json(&self) -> Value {
         json!({"calls": self.calls, "totals": self.totals, "more": self.more})
     }
@@ -279,7 +279,7 @@ mod tests {
             json!({"at": at, "did": "read", "agentId": "cc", "source": "obsidian", "capabilityId": "obsidian.vault.read",
                 "summary": format!("read {path}"), "touched": [{"kind": "note", "id": path}], "outputBytes": 3_140})
         };
-        let found = Found {
+        let found = FoundCalls {
             calls: vec![
                 read("2026-11-19T23:59:10.000Z", "a.md"),
                 read("2026-11-20T10:42:00.000Z", "a.md"),

@@ -40,7 +40,7 @@ enum Act {
     Show {
         /// Event: its number, or its id
         #[arg(value_parser = which)]
-        event: Which,
+        event: EventSelector,
     },
     /// Check the whole chain and that it explains the present state
     Verify,
@@ -67,16 +67,16 @@ enum Archives {
 
 /// An event, as it is named on the command line.
 #[derive(Clone)]
-enum Which {
+enum EventSelector {
     Number(u64),
     Id(AuditId),
 }
 
-fn which(text: &str) -> Result<Which, String> {
+fn which(text: &str) -> Result<EventSelector, String> {
     match text.trim_start_matches('#').parse() {
-        Ok(number) => Ok(Which::Number(number)),
+        Ok(number) => Ok(EventSelector::Number(number)),
         Err(_) => AuditId::parse(text)
-            .map(Which::Id)
+            .map(EventSelector::Id)
             .map_err(|e| format!("write an event's number, or its id, which is {e}")),
     }
 }
@@ -122,10 +122,10 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
 }
 
 /// One event, in the shape of `GET /admin/api/audit/{id}`.
-async fn one(owner: &mut Owner, which: &Which) -> Result<Value, Stop> {
+async fn one(owner: &mut Owner, which: &EventSelector) -> Result<Value, Stop> {
     let number = match which {
-        Which::Id(id) => return owner.get(&format!("/admin/api/audit/{id}")).await,
-        Which::Number(number) => *number,
+        EventSelector::Id(id) => return owner.get(&format!("/admin/api/audit/{id}")).await,
+        EventSelector::Number(number) => *number,
     };
     let before = number.saturating_add(1);
     let reply = owner
@@ -209,7 +209,7 @@ fn ended() -> Stop {
 /// One more event as a line; what the stream leaves out of it is asked for.
 async fn follow_line(owner: &mut Owner, frame: Value, widths: [usize; 2]) -> String {
     let whole = match AuditId::parse(text_of(&frame, "id")) {
-        Ok(id) => one(owner, &Which::Id(id)).await.ok(),
+        Ok(id) => one(owner, &EventSelector::Id(id)).await.ok(),
         Err(_) => None,
     };
     let event = whole.map_or(frame, |mut reply| reply["event"].take());
@@ -393,10 +393,10 @@ mod tests {
 
     #[test]
     fn events_are_named_by_number_or_id() {
-        assert!(matches!(which("#76"), Ok(Which::Number(76))));
-        assert!(matches!(which("76"), Ok(Which::Number(76))));
+        assert!(matches!(which("#76"), Ok(EventSelector::Number(76))));
+        assert!(matches!(which("76"), Ok(EventSelector::Number(76))));
         let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
-        assert!(matches!(which(id), Ok(Which::Id(_))));
+        assert!(matches!(which(id), Ok(EventSelector::Id(_))));
         assert!(which("evt_").is_err() && which("-1").is_err());
     }
 

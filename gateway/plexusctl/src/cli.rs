@@ -54,9 +54,9 @@ enum Command {
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
-    Expose(exposure::Which),
+    Expose(exposure::CapabilityArgs),
     /// Hide a capability from all agents
-    Hide(exposure::Which),
+    Hide(exposure::CapabilityArgs),
     /// Serve no agent until you resume
     Pause,
     /// Serve agents again

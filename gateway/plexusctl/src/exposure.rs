@@ -8,13 +8,13 @@ use serde_json::json;
 
 /// Which capability.
 #[derive(Args)]
-pub(crate) struct Which {
+pub(crate) struct CapabilityArgs {
     /// Capability
     capability: CapabilityId,
 }
 
 /// Exposes or hides it.
-pub(crate) async fn run(desk: &Desk, which: Which, enabled: bool) -> Result<Exit, Stop> {
+pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Result<Exit, Stop> {
     if enabled {
         desk.widen("exposing a capability")?;
     }

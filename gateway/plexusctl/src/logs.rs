@@ -58,7 +58,7 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     let failed = |e: std::io::Error| Stop::new(Exit::Failed, "logs", e.to_string());
     let mut follower = Follower::new(desk.home.path().join("logs"));
     let most = usize::try_from(logs.lines).unwrap_or(usize::MAX);
-    let mut last: VecDeque<Said> = VecDeque::new();
+    let mut last: VecDeque<LogLine> = VecDeque::new();
     follower
         .begin(|line| {
             if let Some(said) = wanted.said(line) {
@@ -104,7 +104,7 @@ struct Wanted {
 }
 
 /// A line that is wanted.
-struct Said {
+struct LogLine {
     at: Timestamp,
     line: Value,
 }
@@ -119,7 +119,7 @@ impl Wanted {
     }
 
     /// The line, if it is one and wanted. The rest of a line that a crash cut off is none.
-    fn said(&self, line: &str) -> Option<Said> {
+    fn said(&self, line: &str) -> Option<LogLine> {
         let line: Value = serde_json::from_str(line).ok()?;
         let at: Timestamp = serde_json::from_value(line["time"].clone()).ok()?;
         let level = Level::from_str(text_of(&line, "level"), true).unwrap_or(Level::Error);
@@ -128,11 +128,11 @@ impl Wanted {
             .as_ref()
             .is_none_or(|source| text_of(&line, "source") == source.as_str());
         let wanted = of_source && level >= self.level && self.since.is_none_or(|since| at >= since);
-        wanted.then_some(Said { at, line })
+        wanted.then_some(LogLine { at, line })
     }
 }
 
-impl Said {
+impl LogLine {
     fn shown(&self, json: bool, zone: &TimeZone) -> String {
         if json {
             return self.line.to_string();

@@ -33,7 +33,7 @@ pub(crate) struct Service {
     act: Act,
     /// Service manager to speak to [default: this system's]
     #[arg(long, global = true, hide_short_help = true)]
-    manager: Option<Which>,
+    manager: Option<ServiceManager>,
 }
 
 #[derive(Subcommand)]
@@ -104,14 +104,14 @@ impl Ask {
 
 /// Who keeps services of a person.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Which {
+enum ServiceManager {
     /// A user unit (Linux)
     Systemd,
     /// An agent (macOS)
     Launchd,
 }
 
-impl Which {
+impl ServiceManager {
     fn here() -> Self {
         if cfg!(target_os = "macos") {
             Self::Launchd
@@ -134,14 +134,14 @@ enum Manager {
 }
 
 impl Manager {
-    fn of(which: Which) -> Result<Self, Stop> {
+    fn of(which: ServiceManager) -> Result<Self, Stop> {
         let person = std::env::var_os("HOME").filter(|home| !home.is_empty());
         let person = PathBuf::from(person.ok_or_else(|| Stop::usage("HOME is not set"))?);
         Ok(match which {
-            Which::Systemd => {
+            ServiceManager::Systemd => {
                 Self::Systemd(systemd::Systemd::new(&person, Runner::new("systemctl")))
             }
-            Which::Launchd => {
+            ServiceManager::Launchd => {
                 Self::Launchd(launchd::Launchd::new(&person, Runner::new("launchctl")))
             }
         })
@@ -216,12 +216,12 @@ enum Change {
 
 /// Whether the gateway starts with the person's login.
 pub(crate) fn is_installed() -> bool {
-    Manager::of(Which::here()).is_ok_and(|manager| !manager.installed().is_empty())
+    Manager::of(ServiceManager::here()).is_ok_and(|manager| !manager.installed().is_empty())
 }
 
 /// Runs the sub-command.
 pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
-    let which = service.manager.unwrap_or_else(Which::here);
+    let which = service.manager.unwrap_or_else(ServiceManager::here);
     let manager = Manager::of(which)?;
     match service.act {
         Act::Install(install) => {
@@ -277,7 +277,7 @@ fn not_installed() -> Stop {
 }
 
 impl Install {
-    fn run(self, desk: &Desk, which: Which, manager: &Manager) -> Result<Exit, Stop> {
+    fn run(self, desk: &Desk, which: ServiceManager, manager: &Manager) -> Result<Exit, Stop> {
         let starts = self.starts(desk, which)?;
         let mut plan = manager.install(&starts)?;
         if self.write_only {
@@ -287,8 +287,8 @@ impl Install {
             manager.reachable()?;
         }
         let log = match which {
-            Which::Systemd => "journalctl --user -u plexusd.service".to_owned(),
-            Which::Launchd => format!(
+            ServiceManager::Systemd => "journalctl --user -u plexusd.service".to_owned(),
+            ServiceManager::Launchd => format!(
                 "tail {}",
                 desk.home.path().join("logs/service.log").display()
             ),
@@ -311,7 +311,7 @@ impl Install {
         )
     }
 
-    fn starts(&self, desk: &Desk, which: Which) -> Result<Vec<job::Start>, Stop> {
+    fn starts(&self, desk: &Desk, which: ServiceManager) -> Result<Vec<job::Start>, Stop> {
         let plexusd = match &self.plexusd {
             Some(program) => std::path::absolute(program)
                 .map_err(|e| Stop::usage(format!("{}: {e}", program.display())))?,
@@ -323,7 +323,7 @@ impl Install {
         if let Some(port) = self.port {
             arguments.extend(["--port".to_owned(), port.to_string()]);
         }
-        if which == Which::Launchd {
+        if which == ServiceManager::Launchd {
             arguments.push("--under-launchd".to_owned());
         }
         let mut starts = vec![job::Start::new(Job::Gateway, &plexusd, arguments, &home)?];
@@ -373,7 +373,7 @@ pub(crate) struct Removal {
 impl Removal {
     /// The plan; empty where no service is installed.
     pub(crate) fn plan() -> Result<Self, Stop> {
-        let manager = Manager::of(Which::here())?;
+        let manager = Manager::of(ServiceManager::here())?;
         let plan = manager.removal();
         Ok(Self { manager, plan })
     }

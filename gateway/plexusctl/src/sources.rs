@@ -53,14 +53,14 @@ enum Act {
         /// Source
         source: SourceId,
         #[command(flatten)]
-        what: What,
+        what: HiddenArgs,
     },
     /// Show agents again what a source hides; grants on it rest until you resume them
     Unhide {
         /// Source
         source: SourceId,
         #[command(flatten)]
-        what: What,
+        what: HiddenArgs,
     },
     /// Say what the workers of a source may reach, and what the system does not hide from them
     Profile(profile::Profile),
@@ -78,7 +78,7 @@ enum Act {
 
 /// What is hidden.
 #[derive(Args)]
-struct What {
+struct HiddenArgs {
     /// Folder, with all it holds; may be given again
     #[arg(long = "folder", value_name = "PATH")]
     folders: Vec<String>,
@@ -177,7 +177,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     }
 }
 
-impl What {
+impl HiddenArgs {
     fn path(&self, source: &SourceId) -> String {
         format!("/admin/api/sources/{source}/hide")
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 /// Shows the gateway at a glance.
 pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
-    let seen = Seen::look(&mut desk.open().await?).await?;
+    let seen = Snapshot::look(&mut desk.open().await?).await?;
     let needs = seen.needs();
     let shown = match desk.json {
         true => seen.json(&needs).to_string(),
@@ -28,7 +28,7 @@ pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     })
 }
 
-struct Seen {
+struct Snapshot {
     status: Value,
     health: Value,
     exposure: Value,
@@ -42,7 +42,7 @@ struct Need {
     next: String,
 }
 
-impl Seen {
+impl Snapshot {
     async fn look(owner: &mut Owner) -> Result<Self, Stop> {
         // This looks at every source, so its worker has started, and proved its cage, when its state is read next.
         let health = owner.get("/admin/api/health").await?;

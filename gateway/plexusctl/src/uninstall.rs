@@ -55,7 +55,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is there to remove, and what stays.
-struct Found {
+struct Installation {
     services: Removal,
     integrations: Vec<Integration>,
     programs: Option<Installed>,
@@ -70,7 +70,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
             .map_err(|e| Stop::usage(format!("{}: {e}", prefix.display())))?,
         None => programs::prefix()?,
     };
-    let found = Found {
+    let found = Installation {
         services: Removal::plan()?,
         integrations: integrations(&desk.home)?,
         programs: Installed::read(&prefix)?,
@@ -151,7 +151,7 @@ impl Uninstall {
     }
 }
 
-impl Found {
+impl Installation {
     fn removes(&self) -> Vec<String> {
         let mut lines = self.services.lines();
         for integration in &self.integrations {

@@ -26,14 +26,14 @@ enum Act {
         /// Event of the call, as the list shows it
         event: AuditId,
         #[command(flatten)]
-        which: Which,
+        which: Resolution,
     },
 }
 
 /// One of the two.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct Resolution {
     /// It happened
     #[arg(long)]
     happened: bool,

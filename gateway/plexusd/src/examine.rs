@@ -10,7 +10,7 @@ mod cage;
 
 use crate::{arguments::Examine, launch::Programs};
 use plexus_home::state_dir::StateDir;
-use plexus_ipc::{BUILD, manifest::Place};
+use plexus_ipc::{BUILD, manifest::FolderField};
 use plexus_ledger::{OpenError, Options};
 use plexus_protocol::{SourceId, Timestamp};
 use plexus_record::{Ledger, Trust};
@@ -48,7 +48,7 @@ pub(crate) fn run(asked: &Examine, connectors: &[Connector]) -> ExitCode {
 struct Subject {
     id: SourceId,
     connector: Arc<Registered>,
-    places: Vec<Place>,
+    places: Vec<FolderField>,
     config: Value,
     home: StateDir,
     secrets: Vec<SecretFile>,
@@ -64,8 +64,8 @@ fn look(home: &Path, asked: &Examine, connectors: &[Connector]) -> Result<Value,
     };
     let rest = at_rest(home, &tempfile::env::temp_dir());
     let (ledger, configured) = match (rest, &asked.sources) {
-        (Rest { said, .. }, Some(given)) => (said, sources(given)?),
-        (Rest { said, sources }, None) => (said, sources),
+        (LedgerAtRest { said, .. }, Some(given)) => (said, sources(given)?),
+        (LedgerAtRest { said, sources }, None) => (said, sources),
     };
     let named = |(id, config): &(SourceId, SourceConfig)| json!({"id": id, "kind": config.kind, "route": config.route});
     let named: Vec<Value> = configured.iter().map(named).collect();
@@ -148,12 +148,12 @@ fn sources(given: &str) -> Result<Vec<(SourceId, SourceConfig)>, String> {
 }
 
 /// The ledger as it lies there.
-struct Rest {
+struct LedgerAtRest {
     said: Value,
     sources: Vec<(SourceId, SourceConfig)>,
 }
 
-impl Rest {
+impl LedgerAtRest {
     fn only(said: Value) -> Self {
         let sources = Vec::new();
         Self { said, sources }
@@ -162,9 +162,9 @@ impl Rest {
 
 /// Checks the whole ledger on a copy in a new folder in `place`, and reads the sources from that: what lies there is
 /// read and not touched.
-fn at_rest(home: &Path, place: &Path) -> Rest {
+fn at_rest(home: &Path, place: &Path) -> LedgerAtRest {
     if !home.join("ledger.redb").exists() {
-        return Rest::only(json!({"state": "absent"}));
+        return LedgerAtRest::only(json!({"state": "absent"}));
     }
     match copied(home, place) {
         Ok(rest) => rest,
@@ -177,12 +177,12 @@ fn at_rest(home: &Path, place: &Path) -> Rest {
                 error if error.is_the_systems() => "unseen",
                 _ => "damaged",
             };
-            Rest::only(json!({"state": state, "why": error.to_string()}))
+            LedgerAtRest::only(json!({"state": state, "why": error.to_string()}))
         }
     }
 }
 
-fn copied(home: &Path, place: &Path) -> Result<Rest, OpenError> {
+fn copied(home: &Path, place: &Path) -> Result<LedgerAtRest, OpenError> {
     let no_room = |error| OpenError::Io {
         what: "making a copy to look at",
         error,
@@ -199,7 +199,7 @@ fn copied(home: &Path, place: &Path) -> Result<Rest, OpenError> {
     let state = ledger.snapshot();
     ledger.close();
     let of = |source: &Arc<plexus_trust::Source>| (source.id.clone(), source.config.clone());
-    Ok(Rest {
+    Ok(LedgerAtRest {
         sources: state.sources.values().map(of).collect(),
         said: json!({
             "state": "sound",

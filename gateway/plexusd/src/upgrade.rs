@@ -33,13 +33,13 @@ use tokio::sync::{OwnedMutexGuard, mpsc};
 pub(crate) const RUNNING: Duration = Duration::from_secs(10);
 
 /// A change that was agreed on.
-pub(crate) struct Asked {
+pub(crate) struct AcceptedUpgrade {
     pub(crate) candidate: Candidate,
     _one: OwnedMutexGuard<()>,
 }
 
 /// What the owner's route asks, and where the daemon hears what was agreed on.
-pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<Asked>) {
+pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<AcceptedUpgrade>) {
     let (asked, hears) = mpsc::channel(1);
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let inspect = move || {
@@ -48,7 +48,7 @@ pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<Asked
         let asked = asked.clone();
         let begin = Box::new(move |one: OwnedMutexGuard<()>| {
             // There is room for one, and `one` is held by whoever put it there.
-            let _ = asked.try_send(Asked {
+            let _ = asked.try_send(AcceptedUpgrade {
                 candidate,
                 _one: one,
             });

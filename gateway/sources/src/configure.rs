@@ -5,7 +5,7 @@ use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
 };
-use plexus_ipc::manifest::{FieldKind, FieldTarget, Manifest, Place};
+use plexus_ipc::manifest::{FieldKind, FieldTarget, FolderField, Manifest};
 use plexus_protocol::{Provenance, SourceId};
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
@@ -40,7 +40,7 @@ impl Wanted<'_> {
         state_dir: &StateDir,
     ) -> Result<(SourceId, SourceConfig), String> {
         let (id, config) = self.read(registry)?;
-        let look = |place: Place| {
+        let look = |place: FolderField| {
             let looked = look_in(&place, state_dir, &registry.programs)?;
             Ok((place, looked))
         };
@@ -284,7 +284,11 @@ struct Looked {
 
 /// A source's folder may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
 /// something may be written in it, it may not hold the gateway's programs, which run without a cage.
-fn look_in(place: &Place, state_dir: &StateDir, programs: &[PathBuf]) -> Result<Looked, String> {
+fn look_in(
+    place: &FolderField,
+    state_dir: &StateDir,
+    programs: &[PathBuf],
+) -> Result<Looked, String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = place.path.canonicalize();
     let real = real.unwrap_or_else(|_| place.path.clone());
@@ -335,7 +339,9 @@ fn overlap(one: &Path, other: &Path) -> bool {
 }
 
 /// What a source only reads may not overlap what it writes: the cage allows what any rule of its allows.
-fn apart<'a>(looked: impl Iterator<Item = (&'a Place, &'a Looked)> + Clone) -> Result<(), String> {
+fn apart<'a>(
+    looked: impl Iterator<Item = (&'a FolderField, &'a Looked)> + Clone,
+) -> Result<(), String> {
     for (written, there) in looked.clone().filter(|(place, _)| place.writable) {
         for (read, here) in looked.clone().filter(|(place, _)| !place.writable) {
             if overlap(&there.real, &here.real) {
@@ -356,8 +362,8 @@ fn apart<'a>(looked: impl Iterator<Item = (&'a Place, &'a Looked)> + Clone) -> R
 async fn look_at_all(
     registry: &Registry,
     state_dir: &StateDir,
-    places: Vec<Place>,
-) -> Result<Vec<(Place, std::io::Result<Looked>)>, String> {
+    places: Vec<FolderField>,
+) -> Result<Vec<(FolderField, std::io::Result<Looked>)>, String> {
     let looks = places.iter().cloned().map(|place| {
         let (field, state_dir) = (place.field.clone(), state_dir.clone());
         let programs = registry.programs.clone();
@@ -383,7 +389,7 @@ async fn look_at_all(
 }
 
 /// The folders that a source names, as they were typed.
-pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<Place> {
+pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<FolderField> {
     let connector = registry.of_source(config);
     connector.map_or_else(Vec::new, |c| c.offer.manifest.places(&config.route))
 }

@@ -23,7 +23,7 @@ use std::{
 const GONE: &str = "run/gone";
 
 /// What could not be removed and was told of: the log says it once in each launch.
-pub type Told = Mutex<BTreeSet<OsString>>;
+pub type ReportedOnce = Mutex<BTreeSet<OsString>>;
 
 /// Puts the folder `workers/NAME` of the state directory `home` aside, if it is there. Its name is free then.
 ///
@@ -48,7 +48,7 @@ pub fn put_aside(home: &Path, name: &str) -> io::Result<()> {
 
 /// Removes what was put aside in `home`, as far as the system lets it. Blocks for as long as that takes; where one call
 /// is at it, another returns at once.
-pub fn remove(home: &Path, told: &Told) {
+pub fn remove(home: &Path, told: &ReportedOnce) {
     let Ok(mut told) = told.try_lock() else {
         return;
     };
@@ -153,7 +153,7 @@ mod tests {
         assert!(!lent.exists(), "its name is free at once");
         let (few, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, few.min(256), most).unwrap();
-        remove(home.path(), &Told::default());
+        remove(home.path(), &ReportedOnce::default());
         assert!(is_gone(home.path()));
         setrlimit(Resource::RLIMIT_NOFILE, few, most).unwrap();
     }
@@ -173,7 +173,7 @@ mod tests {
         }
         put_aside(home.path(), "lent").unwrap();
         put_aside(home.path(), "lent").unwrap();
-        remove(home.path(), &Told::default());
+        remove(home.path(), &ReportedOnce::default());
         assert!(is_gone(home.path()) && home.path().join("workers").is_dir());
         assert_eq!(fs::read_to_string(kept).unwrap(), "mine");
     }
@@ -182,7 +182,7 @@ mod tests {
     fn one_removal_at_a_time() {
         let home = home();
         put_aside(home.path(), "lent").unwrap();
-        let told = Told::default();
+        let told = ReportedOnce::default();
         let other = told.lock().unwrap();
         remove(home.path(), &told);
         assert!(!is_gone(home.path()));

@@ -37,7 +37,7 @@ use super::{
 pub(super) use handle::Handle;
 use handle::View;
 pub use live::UNDER_WAY;
-use live::{Live, Said};
+use live::{Live, LiveEvent};
 use plexus_ipc::message::{self, Role, ToWorker};
 
 use std::{
@@ -111,7 +111,7 @@ struct After {
 
 enum Event<P: Process> {
     Started(Result<Started<P>, StartError>),
-    Live(Said),
+    Live(LiveEvent),
     Reaped(Exit),
     Due,
 }

@@ -15,7 +15,7 @@ use plexus_ipc::{
     manifest::{ChildArgument, ChildProgram},
     message::Role,
 };
-use plexus_sandbox::children::{self, Kept};
+use plexus_sandbox::children::{self, KeeperSettings};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ pub(super) fn kept(
     spec: &Spec,
     role: Role,
     egress: Option<u16>,
-) -> Result<Kept, StartError> {
+) -> Result<KeeperSettings, StartError> {
     let runs = scratch_of(context, spec)
         .join("runs")
         .join(role.to_string());
@@ -47,7 +47,7 @@ pub(super) fn kept(
         }
         programs.push(program);
     }
-    Ok(Kept {
+    Ok(KeeperSettings {
         runs: runs.into(),
         state_dir: state_dir.into(),
         programs,

@@ -6,7 +6,7 @@
 
 /// What processes hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct ProcessUsage {
     /// Memory that the machine keeps for it, in bytes: what is resident, swapped out, and in tables about both.
     pub(super) memory: u64,
     /// The resident part of it, in bytes.

@@ -83,7 +83,7 @@ pub(super) trait Process: fmt::Debug + Send + Sync + Sized + 'static {
     fn pid(&self) -> u32;
 
     /// What it and all that it started hold now; `None` when it is gone.
-    fn held(&self) -> Option<os::Held>;
+    fn held(&self) -> Option<os::ProcessUsage>;
 
     /// How long its machine has slept since that was started.
     fn slept(&self) -> Duration;
@@ -114,7 +114,7 @@ enum Order {
     Start {
         context: Arc<Context<Group>>,
         spec: Arc<Spec>,
-        what: What,
+        what: ProcessKind,
         reply: oneshot::Sender<Result<Fresh, StartError>>,
     },
     /// It was reaped.
@@ -124,7 +124,7 @@ enum Order {
 }
 
 /// Which of a source's processes.
-enum What {
+enum ProcessKind {
     Worker {
         role: Role,
         /// The source's folders, resolved, each with its parameter.
@@ -187,7 +187,7 @@ impl Spawner {
         for folder in &spec.folders {
             folders.push((folder.parameter.clone(), found(folder).await?));
         }
-        let what = What::Worker {
+        let what = ProcessKind::Worker {
             role,
             folders,
             egress,
@@ -203,7 +203,7 @@ impl Spawner {
         listener: TcpListener,
         ports: Vec<u16>,
     ) -> Result<Fresh, StartError> {
-        self.order(context, spec, What::Egress { listener, ports })
+        self.order(context, spec, ProcessKind::Egress { listener, ports })
             .await
     }
 
@@ -211,7 +211,7 @@ impl Spawner {
         &self,
         context: &Arc<Context<Group>>,
         spec: &Arc<Spec>,
-        what: What,
+        what: ProcessKind,
     ) -> Result<Fresh, StartError> {
         let (reply, answer) = oneshot::channel();
         let (context, spec) = (Arc::clone(context), Arc::clone(spec));
@@ -274,13 +274,13 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
 fn spawn(
     context: &Context<Group>,
     spec: &Spec,
-    what: What,
+    what: ProcessKind,
     records: &mut Records,
 ) -> Result<Fresh, StartError> {
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
     let ((program, arguments), stdin) = match what {
-        What::Worker {
+        ProcessKind::Worker {
             role,
             folders,
             egress,
@@ -300,7 +300,7 @@ fn spawn(
             };
             (command, Stdio::null())
         }
-        What::Egress { listener, ports } => {
+        ProcessKind::Egress { listener, ports } => {
             let program = context.workers.join(egress::PROGRAM);
             let parameters = egress_parameters(&program, &listener, &ports)
                 .map_err(StartError::prepare("the egress's program"))?;
@@ -567,7 +567,7 @@ impl Process for Group {
         self.pid
     }
 
-    fn held(&self) -> Option<os::Held> {
+    fn held(&self) -> Option<os::ProcessUsage> {
         os::held_by_group(self.pid)
     }
 

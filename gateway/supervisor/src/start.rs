@@ -220,7 +220,7 @@ pub(super) async fn prove<P: Process>(
 }
 
 /// A worker that said what it was `heard` for.
-struct Met<P: Process> {
+struct GreetedWorker<P: Process> {
     process: P,
     out: Sender,
     inbox: Receiver<P::Stream>,
@@ -237,7 +237,7 @@ async fn meet<P: Process, T>(
     proof_only: bool,
     call_off: &Notify,
     heard: impl AsyncFnOnce(&mut Receiver<P::Stream>) -> Result<T, StartError>,
-) -> Result<(Met<P>, T), StartError> {
+) -> Result<(GreetedWorker<P>, T), StartError> {
     let Spawned {
         process,
         out,
@@ -274,7 +274,7 @@ async fn meet<P: Process, T>(
     drop(targets);
     match met {
         Ok(met) => Ok((
-            Met {
+            GreetedWorker {
                 process,
                 out,
                 inbox,

@@ -102,7 +102,7 @@ async fn read_until(
 }
 
 async fn read(mut pipe: impl AsyncRead + Unpin, log: impl Fn(Line<LINE>, u64)) {
-    let mut bytes = Left::of(BYTES);
+    let mut bytes = Allowance::of(BYTES);
     let mut lines = Lines::new();
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
@@ -117,7 +117,7 @@ async fn read(mut pipe: impl AsyncRead + Unpin, log: impl Fn(Line<LINE>, u64)) {
 /// Cuts bytes into lines and lets as many pass as the budget allows.
 struct Lines {
     line: Vec<u8>,
-    budget: Left,
+    budget: Allowance,
     dropped: u64,
 }
 
@@ -125,7 +125,7 @@ impl Lines {
     fn new() -> Self {
         Self {
             line: Vec::with_capacity(LINE),
-            budget: Left::of(LINES),
+            budget: Allowance::of(LINES),
             dropped: 0,
         }
     }
@@ -167,13 +167,13 @@ struct Budget {
 }
 
 /// What is left of a budget.
-struct Left {
+struct Allowance {
     budget: Budget,
     left: f64,
     at: Instant,
 }
 
-impl Left {
+impl Allowance {
     fn of(budget: Budget) -> Self {
         Self {
             budget,
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_budget_says_how_long_to_wait_and_spends_nothing_before() {
-        let mut left = Left::of(Budget {
+        let mut left = Allowance::of(Budget {
             most: 10.0,
             per_second: 2.0,
         });

@@ -16,7 +16,7 @@ pub(super) const RESERVED: [&str; 6] = ["WORKER", "ROOT", "SCRATCH", "ROLE", "PO
 
 /// A folder of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FolderField {
     /// Its field.
     pub field: String,
     /// Its parameter in the profile.
@@ -43,10 +43,10 @@ impl Manifest {
 
     /// The folders that a configuration names, in the order of the fields.
     #[must_use]
-    pub fn places(&self, config: &Value) -> Vec<Place> {
+    pub fn places(&self, config: &Value) -> Vec<FolderField> {
         let filled = self.paths().filter_map(|(field, parameter)| {
             let path = config.get(&field.name)?.as_str()?;
-            (!path.is_empty()).then(|| Place {
+            (!path.is_empty()).then(|| FolderField {
                 field: field.name.clone(),
                 parameter,
                 path: PathBuf::from(path),

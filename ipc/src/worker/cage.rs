@@ -1,6 +1,6 @@
 //! The proof of the cage: the one place that knows how the attack is called and what its report may hold.
 
-use crate::manifest::{Limits, Manifest, Place};
+use crate::manifest::{FolderField, Limits, Manifest};
 use crate::message::{Role, Start};
 use plexus_sandbox::probe::{self, CageReport, Check, CheckKind, ProbeTargets};
 use serde::{Deserialize, Deserializer, de};
@@ -60,8 +60,8 @@ pub(super) fn attack(start: &Start, manifest: &Manifest) -> CageReport {
     report
 }
 
-fn probed(place: Place) -> probe::Place {
-    probe::Place {
+fn probed(place: FolderField) -> probe::ProbedFolder {
+    probe::ProbedFolder {
         name: spoken(&place.parameter),
         path: place.path,
         writable: place.writable,

@@ -24,7 +24,7 @@ mod commit;
 mod judge;
 mod server;
 
-use super::{Given, Handlers, Host, Source};
+use super::{Handlers, Host, Source, SourceContext};
 use crate::frame::{FrameError, FrameReader, FrameSender, MAX_FRAME, writer};
 use crate::manifest::Manifest;
 use crate::message::{CageReport, FromWorker, Health, OpenError, Phase, Role, Start, ToWorker};
@@ -159,7 +159,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
         let config = serde_json::from_slice(&start.config).map_err(|_| {
             OpenError::config("the source's configuration is not as the manifest describes it")
         })?;
-        let given = Given {
+        let given = SourceContext {
             source: Some(start.source),
             secrets: start.secrets,
             role,

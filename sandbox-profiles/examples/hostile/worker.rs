@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use plexus_sandbox::probe::{Place, ProbeTargets, Role, attack};
+use plexus_sandbox::probe::{ProbeTargets, ProbedFolder, Role, attack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use plexus_hostile::Arguments;
@@ -26,7 +26,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             tcp_port: tcp_port.parse().unwrap_or_default(),
             unix_socket: PathBuf::from(unix_socket),
             places: (!root.is_empty())
-                .then(|| Place {
+                .then(|| ProbedFolder {
                     name: "root".to_owned(),
                     path: PathBuf::from(root),
                     writable: true,

@@ -39,8 +39,8 @@ use nix::unistd::Pid;
 use super::os::children::{self, Ended};
 use super::tree;
 use crate::children::{
-    Ask, ChildArgument, ChildProgram, Ending, Kept, MAX_MESSAGE, MAX_RUNS, Tell, Usage, decode,
-    encode, is_run_name,
+    Ask, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE, MAX_RUNS, Tell, Usage,
+    decode, encode, is_run_name,
 };
 use crate::launch::{PROVE, STAY, launcher_command};
 
@@ -56,7 +56,7 @@ pub(super) struct Keeper {
     control: Option<OwnedFd>,
     signals: SignalFd,
     launcher: PathBuf,
-    kept: Kept,
+    kept: KeeperSettings,
     targets: Targets,
     runs: BTreeMap<u64, Run>,
 }
@@ -86,7 +86,7 @@ struct Targets {
 struct Breach;
 
 impl Keeper {
-    pub(super) fn new(worker: Pid, control: OwnedFd, kept: Kept) -> io::Result<Self> {
+    pub(super) fn new(worker: Pid, control: OwnedFd, kept: KeeperSettings) -> io::Result<Self> {
         let mut told = SigSet::empty();
         told.add(Signal::SIGCHLD);
         let targets = Targets::make(&kept.runs)?;

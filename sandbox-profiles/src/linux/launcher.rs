@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use super::monitor::Duty;
 use super::{CageError, enter_with, go_without};
-use crate::children::{ChildArgument, ChildProgram, Kept};
+use crate::children::{ChildArgument, ChildProgram, KeeperSettings};
 use crate::launch::{Limits, PROVE, STAY, UNCAGED};
 use crate::probe::{ChildTargets, attack_as_child};
 use crate::profile::{Profile, ProfileError};
@@ -109,7 +109,7 @@ struct Call {
     /// What the program's cage must keep out, tried before the program is there.
     prove: Option<ChildTargets>,
     /// What the worker may have started.
-    kept: Option<Kept>,
+    kept: Option<KeeperSettings>,
     worker: PathBuf,
     arguments: Vec<OsString>,
 }
@@ -263,7 +263,7 @@ impl Call {
         let children = children.into_iter().map(Group::into_child);
         let children = children.collect::<Result<Vec<_>, _>>()?;
         let kept = match (runs, state_dir) {
-            (Some(runs), Some(state_dir)) => Some(Kept {
+            (Some(runs), Some(state_dir)) => Some(KeeperSettings {
                 runs,
                 state_dir,
                 programs: children,

@@ -50,7 +50,7 @@ use super::keeper::Keeper;
 use super::os::children;
 use super::os::notify::{self, Listener, Notice};
 use super::{CageError, tree};
-use crate::children::{KEEPER_FD, Kept};
+use crate::children::{KEEPER_FD, KeeperSettings};
 use crate::launch::STREAM;
 use crate::profile::SystemCalls;
 use crate::ruleset::Ruleset;
@@ -73,7 +73,7 @@ pub(super) enum Duty {
     /// That, and to end what descends from the program.
     EndTree,
     /// To decide on calls, and to start and end the programs that a worker may have.
-    Keep(Kept),
+    Keep(KeeperSettings),
 }
 
 impl Duty {

@@ -2,8 +2,8 @@
 
 use super::sexp::{Node, Sexp};
 use super::{
-    Action, Argument, Condition, Filter, Form, Profile, ProfileError, Reason, Rule, SystemCalls,
-    Text, What,
+    Action, Argument, Clause, Condition, Filter, Form, Profile, ProfileError, Reason, Rule,
+    SystemCalls, Text,
 };
 
 const RULE: &str = "(allow | deny operation ... (filter ...) ...)";
@@ -53,13 +53,13 @@ fn is_deny_default(sexp: &Sexp) -> bool {
 
 fn form(sexp: &Sexp) -> Result<Form, ProfileError> {
     let what = match (sexp.head(), sexp.tail()) {
-        (Some("allow" | "deny"), _) => What::Rule(rule(sexp)?),
-        (Some("if"), [when, then]) => What::If {
+        (Some("allow" | "deny"), _) => Clause::Rule(rule(sexp)?),
+        (Some("if"), [when, then]) => Clause::If {
             when: condition(when)?,
             then: rule(then)?,
             otherwise: None,
         },
-        (Some("if"), [when, then, otherwise]) => What::If {
+        (Some("if"), [when, then, otherwise]) => Clause::If {
             when: condition(when)?,
             then: rule(then)?,
             otherwise: Some(rule(otherwise)?),
@@ -74,7 +74,7 @@ fn form(sexp: &Sexp) -> Result<Form, ProfileError> {
                 },
             ],
         ) if name.symbol() == Some("plexus-system-calls") => {
-            What::SystemCalls(match value.as_str() {
+            Clause::SystemCalls(match value.as_str() {
                 "leaf" => SystemCalls::Leaf,
                 "agent" => SystemCalls::Agent,
                 _ => return Err(sexp.refuse(FORM)),

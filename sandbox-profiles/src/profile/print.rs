@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Formatter, Result, Write as _};
 
-use super::{Action, Argument, Condition, Filter, Form, Profile, Rule, SystemCalls, Text, What};
+use super::{Action, Argument, Clause, Condition, Filter, Form, Profile, Rule, SystemCalls, Text};
 
 impl Display for Profile {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -18,21 +18,21 @@ impl Display for Profile {
 impl Display for Form {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match &self.what {
-            What::Rule(rule) => rule.fmt(f),
-            What::If {
+            Clause::Rule(rule) => rule.fmt(f),
+            Clause::If {
                 when,
                 then,
                 otherwise: None,
             } => write!(f, "(if {when} {then})"),
-            What::If {
+            Clause::If {
                 when,
                 then,
                 otherwise: Some(other),
             } => write!(f, "(if {when} {then} {other})"),
-            What::SystemCalls(SystemCalls::Leaf) => {
+            Clause::SystemCalls(SystemCalls::Leaf) => {
                 f.write_str("(define plexus-system-calls \"leaf\")")
             }
-            What::SystemCalls(SystemCalls::Agent) => {
+            Clause::SystemCalls(SystemCalls::Agent) => {
                 f.write_str("(define plexus-system-calls \"agent\")")
             }
         }

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use plexus_hostile::{has_ended, hold};
 use plexus_sandbox::Limits;
-use plexus_sandbox::children::{ChildArgument, ChildProgram, Kept, keeper_command};
+use plexus_sandbox::children::{ChildArgument, ChildProgram, KeeperSettings, keeper_command};
 
 use crate::{Bystander, Cage, Outcome, WORKSPACE, hostile, outcome, uncaged};
 
@@ -39,7 +39,7 @@ const SHELL: &str = r#"(define plexus-system-calls "agent")
 struct Keeping {
     cage: Cage,
     runs: PathBuf,
-    kept: Kept,
+    kept: KeeperSettings,
 }
 
 impl Keeping {
@@ -79,7 +79,7 @@ impl Keeping {
             ..ChildProgram::default()
         });
         Self {
-            kept: Kept {
+            kept: KeeperSettings {
                 runs: runs.clone(),
                 state_dir: cage.outside.clone(),
                 programs,

@@ -17,8 +17,8 @@ use crate::{
 };
 use plexus_apple::{App, Failure, Named, Queue, is_false, named, time::Clock};
 use plexus_ipc::worker::{
-    CallContext, Content, Given, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
-    SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Content, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
+    SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Effect};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ impl Source for AppleRemindersSource {
         source.answers().await
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let kept = given.scratch.clone().map(KeptChanges::new);
         if let (Role::Writer, Some(changes), Some(bound)) = (given.role, kept.clone(), given.kept) {
             let pruned = on_file_thread(move || Ok(changes.prune(bound))).await;

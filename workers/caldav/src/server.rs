@@ -117,12 +117,14 @@ impl Server {
         let mut redirects = 0;
         let found = loop {
             match self.propfind(&path, "0", &question).await? {
-                Asked::Found(found) => break found,
-                Asked::Moved(to) if redirects < REDIRECTS => {
+                QueryAnswer::Found(found) => break found,
+                QueryAnswer::Moved(to) if redirects < REDIRECTS => {
                     redirects += 1;
                     path = self.resolve(&path, &to)?;
                 }
-                Asked::Moved(_) => return Err(Failure::Unreadable("it redirects in a circle")),
+                QueryAnswer::Moved(_) => {
+                    return Err(Failure::Unreadable("it redirects in a circle"));
+                }
             }
         };
         let Some(first) = found.first() else {
@@ -136,8 +138,8 @@ impl Server {
         };
         let question = dav::propfind("<c:calendar-home-set/>");
         match self.propfind(&principal, "0", &question).await? {
-            Asked::Found(found) => found.first().map_or(Ok(None), home),
-            Asked::Moved(_) => Err(Failure::Unreadable("the user's own address redirects")),
+            QueryAnswer::Found(found) => found.first().map_or(Ok(None), home),
+            QueryAnswer::Moved(_) => Err(Failure::Unreadable("the user's own address redirects")),
         }
     }
 
@@ -149,7 +151,12 @@ impl Server {
             .transpose()
     }
 
-    async fn propfind(&self, path: &str, depth: &str, question: &str) -> Result<Asked, Failure> {
+    async fn propfind(
+        &self,
+        path: &str,
+        depth: &str,
+        question: &str,
+    ) -> Result<QueryAnswer, Failure> {
         let headers = [(DEPTH, depth), XML];
         let answer = self
             .http
@@ -158,9 +165,9 @@ impl Server {
         if answer.status.is_redirection() {
             let to = answer.header(header::LOCATION);
             let to = to.ok_or(Failure::Unreadable("a redirect to nowhere"))?;
-            return Ok(Asked::Moved(to.to_owned()));
+            return Ok(QueryAnswer::Moved(to.to_owned()));
         }
-        Ok(Asked::Found(dav::resources(&done(answer)?.body)?))
+        Ok(QueryAnswer::Found(dav::resources(&done(answer)?.body)?))
     }
 
     /// Whether the account is there.
@@ -174,7 +181,7 @@ impl Server {
         let question = dav::propfind(
             "<d:displayname/><d:resourcetype/><d:current-user-privilege-set/><c:supported-calendar-component-set/><a:calendar-color/>",
         );
-        let Asked::Found(found) = self.propfind(&self.home, "1", &question).await? else {
+        let QueryAnswer::Found(found) = self.propfind(&self.home, "1", &question).await? else {
             return Err(Failure::Unreadable(
                 "the address of the calendars redirects",
             ));
@@ -326,7 +333,7 @@ impl Server {
     }
 }
 
-enum Asked {
+enum QueryAnswer {
     Found(Vec<Resource>),
     Moved(String),
 }

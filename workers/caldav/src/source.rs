@@ -19,8 +19,8 @@ use crate::{
 use chrono::Utc;
 use hyper::StatusCode;
 use plexus_ipc::worker::{
-    CallContext, Content, Given, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
-    SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Content, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
+    SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect};
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ impl Source for CaldavSource {
         ))
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let http = given
             .egress
             .and_then(|egress| Http::new(&egress, &config.user));

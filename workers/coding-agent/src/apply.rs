@@ -15,7 +15,7 @@ use crate::{
 };
 use plexus_protocol::AuditId;
 use plexus_rooted_files::{
-    Change, Digest, FileError, Place, RelPath, Root, WriteError, runs_unasked,
+    Change, Digest, FileError, RelPath, Root, WriteError, WriteTarget, runs_unasked,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -81,7 +81,7 @@ pub(crate) enum ApplyError {
 #[derive(Debug)]
 pub(crate) struct Plan {
     set: String,
-    files: Vec<(FileChange, Place, Option<Vec<u8>>)>,
+    files: Vec<(FileChange, WriteTarget, Option<Vec<u8>>)>,
     pub(crate) token: Digest,
     pub(crate) diff: String,
     /// A part of the differences is not shown.

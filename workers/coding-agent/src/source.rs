@@ -14,8 +14,8 @@ use crate::{
     turn::Usage,
 };
 use plexus_ipc::worker::{
-    CallContext, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
-    Secrets, Source, SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role, Secrets,
+    Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use plexus_rooted_files::{
@@ -178,7 +178,7 @@ impl<P: Program> Source for CodingAgent<P> {
         Err(OpenError::internal("opened with all that it is given"))
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let opened = on_file_thread(move || Ok(Self::at(config, given)));
         opened
             .await
@@ -211,7 +211,7 @@ impl<P: Program> Source for CodingAgent<P> {
 }
 
 impl<P: Program> CodingAgent<P> {
-    fn at(config: Config, given: Given) -> Result<Self, OpenError> {
+    fn at(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let root = Root::open(&config.path, Policy::default());
         let root = root.map_err(|error| open_error(&error))?;
         let identity = root.identity().map_err(|error| open_error(&error))?;

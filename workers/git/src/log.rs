@@ -42,7 +42,7 @@ pub(crate) struct Input {
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
     r#type: &'static str,
-    pub(crate) commits: Vec<Told>,
+    pub(crate) commits: Vec<CommitEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub(crate) struct Next {
 
 /// A commit, as it is told.
 #[derive(Debug, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct CommitEntry {
     pub(crate) id: String,
     pub(crate) author: String,
     pub(crate) email: String,
@@ -71,7 +71,7 @@ pub(crate) struct Told {
     pub(crate) names: Vec<String>,
 }
 
-impl Told {
+impl CommitEntry {
     pub(crate) fn new(commit: &Commit, names: Vec<String>) -> Self {
         Self {
             id: commit.id.to_string(),
@@ -168,7 +168,7 @@ pub(crate) fn run(
             break;
         }
         paths.extend(touched);
-        commits.push(Told::new(
+        commits.push(CommitEntry::new(
             &commit,
             names.remove(&commit.id).unwrap_or_default(),
         ));

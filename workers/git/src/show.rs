@@ -4,7 +4,7 @@ use crate::{
     changes::{self, Change},
     error::GitError,
     lines,
-    log::{Next, Told},
+    log::{CommitEntry, Next},
     look::{Answer, Look},
     objects::{Entry, EntryKind, Reader},
     refs,
@@ -47,7 +47,7 @@ pub(crate) enum Output {
 #[derive(Debug, Serialize)]
 pub(crate) struct CommitOutput {
     r#type: &'static str,
-    commit: Told,
+    commit: CommitEntry,
     files: Vec<File>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<&'static str>,
@@ -158,7 +158,7 @@ pub(crate) fn run(
         commits: vec![id],
         output: Output::Commit(Box::new(CommitOutput {
             r#type: "commit",
-            commit: Told::new(&commit, Vec::new()),
+            commit: CommitEntry::new(&commit, Vec::new()),
             files,
             warnings,
             next,

@@ -69,21 +69,29 @@ impl Source for GitSource {
 }
 
 impl GitSource {
-    async fn log(self: Arc<Self>, call: CallContext, input: log::Input) -> Told<log::Output> {
+    async fn log(self: Arc<Self>, call: CallContext, input: log::Input) -> Answered<log::Output> {
         self.ask(call, move |repository, look| {
             log::run(repository, look, &input)
         })
         .await
     }
 
-    async fn show(self: Arc<Self>, call: CallContext, input: show::Input) -> Told<show::Output> {
+    async fn show(
+        self: Arc<Self>,
+        call: CallContext,
+        input: show::Input,
+    ) -> Answered<show::Output> {
         self.ask(call, move |repository, look| {
             show::run(repository, look, &input)
         })
         .await
     }
 
-    async fn blame(self: Arc<Self>, call: CallContext, input: blame::Input) -> Told<blame::Output> {
+    async fn blame(
+        self: Arc<Self>,
+        call: CallContext,
+        input: blame::Input,
+    ) -> Answered<blame::Output> {
         self.ask(call, move |repository, look| {
             blame::run(repository, look, &input)
         })
@@ -94,7 +102,7 @@ impl GitSource {
         self: Arc<Self>,
         call: CallContext,
         input: search::Input,
-    ) -> Told<search::Output> {
+    ) -> Answered<search::Output> {
         self.ask(call, move |repository, look| {
             search::run(repository, look, &input)
         })
@@ -105,7 +113,7 @@ impl GitSource {
         self: Arc<Self>,
         call: CallContext,
         question: impl FnOnce(&Repository, &Look<'_>) -> Result<Answer<T>, GitError> + Send + 'static,
-    ) -> Told<T> {
+    ) -> Answered<T> {
         on_file_thread(move || {
             // The objects would go on being served from a folder that the owner has moved away.
             self.anchor
@@ -133,4 +141,4 @@ impl GitSource {
 }
 
 /// What a handler answers.
-type Told<T> = Result<Reply<T>, SourceError>;
+type Answered<T> = Result<Reply<T>, SourceError>;

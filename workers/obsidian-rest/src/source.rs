@@ -24,8 +24,8 @@ use crate::{
 use hyper::StatusCode;
 use plexus_egress_client::{EgressClient, NoAnswer};
 use plexus_ipc::worker::{
-    CallContext, Content, Given, Handlers, Health, KeptChanges, OpenError, Plan, Reply, Role,
-    Secrets, Source, SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Content, Handlers, Health, KeptChanges, OpenError, Plan, Reply, Role, Secrets,
+    Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Verb};
 use plexus_rooted_files::{FileError, HideRules, RelPath};
@@ -90,7 +90,7 @@ impl Source for ObsidianRestSource {
         ))
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let client = given.egress.as_ref();
         let client = client.and_then(|egress| EgressClient::new(egress, WITHIN, MOST));
         let client = client.ok_or_else(|| OpenError::config("baseUrl names no host"))?;

@@ -54,7 +54,7 @@ impl File {
 
 /// What a name resolved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct ResolvedName<'a> {
     /// The file.
     pub path: &'a RelPath,
     /// Another file was as good; this is the first in code-unit order.
@@ -93,7 +93,7 @@ impl NoteIndex {
     /// Resolves a link target, with or without `.md`: the file at exactly that path, else the file whose path ends so,
     /// the shortest path first. Case and normal forms do not count, except to choose among exact paths.
     #[must_use]
-    pub fn find(&self, target: &str) -> Option<Found<'_>> {
+    pub fn find(&self, target: &str) -> Option<ResolvedName<'_>> {
         let target = target.trim().trim_start_matches('/');
         if target.is_empty() || target.ends_with('/') {
             return None;
@@ -113,7 +113,7 @@ impl NoteIndex {
             .iter()
             .find(|file| literal.iter().any(|text| text == file.path.as_str()))
         {
-            return Some(Found {
+            return Some(ResolvedName {
                 path: &exact.path,
                 is_ambiguous: false,
             });
@@ -132,7 +132,7 @@ impl NoteIndex {
 }
 
 /// The shortest, then the first; ambiguous where another is as short.
-fn best<'a>(candidates: &[&'a File]) -> Option<Found<'a>> {
+fn best<'a>(candidates: &[&'a File]) -> Option<ResolvedName<'a>> {
     let order = |a: &&&File, b: &&&File| -> Ordering {
         a.chars
             .cmp(&b.chars)
@@ -142,7 +142,7 @@ fn best<'a>(candidates: &[&'a File]) -> Option<Found<'a>> {
     let as_short = candidates
         .iter()
         .filter(|file| file.chars == first.chars && file.path != first.path);
-    Some(Found {
+    Some(ResolvedName {
         path: &first.path,
         is_ambiguous: as_short.count() > 0,
     })

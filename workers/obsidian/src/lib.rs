@@ -25,7 +25,7 @@ mod vault;
 
 pub use error::VaultError;
 pub use frontmatter::Frontmatter;
-pub use index::{Found, NoteIndex};
+pub use index::{NoteIndex, ResolvedName};
 pub use markdown::{Mark, Reference, scan};
 pub use read::{FolderEntry, FolderOutput, Link, Next, NoteOutput, ReadInput, ReadOutput};
 pub use search::{Hit, PropertyFilter, SearchInput, SearchOutput};

@@ -62,7 +62,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    kept: Option<Kept>,
+    kept: Option<CachedIndex>,
     /// Walks begun and ended, ever. One more begun than ended: one is under way.
     begun: u64,
     ended: u64,
@@ -72,13 +72,13 @@ struct State {
     rests_until: Option<Instant>,
 }
 
-struct Kept {
+struct CachedIndex {
     index: Arc<NoteIndex>,
     begun: Instant,
     took: Duration,
 }
 
-impl Kept {
+impl CachedIndex {
     fn is_ageing(&self, age: Duration) -> bool {
         age > RENEW_AFTER.max(self.took * RENEW_WALKS)
     }
@@ -277,7 +277,7 @@ impl Drop for Ending<'_> {
             Ok(index) => {
                 state.failure = None;
                 let begun = self.begun;
-                state.kept.replace(Kept { index, begun, took })
+                state.kept.replace(CachedIndex { index, begun, took })
             }
             Err(failure) => {
                 state.failure = Some(failure);

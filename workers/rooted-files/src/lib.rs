@@ -45,7 +45,7 @@ pub use found::Found;
 pub use hide::{HiddenPaths, Hide, HideRules, Stamp};
 pub use list::{Entry, Kind, Listing, MAX_DIRECTORY_ENTRIES};
 pub use path_rule::PathRule;
-pub use place::{Current, Place, StateToken};
+pub use place::{Current, StateToken, WriteTarget};
 pub use read::{FileBytes, MAX_FILE_BYTES, Meta};
 pub use rel_path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
 pub use root::{Identity, Policy, Root};

@@ -1,4 +1,4 @@
-//! [`Place`]: where a change would happen and what is there, and the [`StateToken`] that stands for both.
+//! [`WriteTarget`]: where a change would happen and what is there, and the [`StateToken`] that stands for both.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use crate::{
 
 /// A path a file may be written to, as it was found.
 #[derive(Debug)]
-pub struct Place {
+pub struct WriteTarget {
     pub(crate) path: RelPath,
     /// The deepest folder on the way that exists: the parent itself unless folders are missing.
     pub(crate) folder: RelPath,
@@ -62,7 +62,7 @@ impl fmt::Debug for StateToken {
     }
 }
 
-impl Place {
+impl WriteTarget {
     /// The path that was looked at.
     #[must_use]
     pub const fn path(&self) -> &RelPath {
@@ -118,12 +118,12 @@ impl Root {
     /// # Errors
     /// As [`Root::read`], except that absence, of the file or of folders on the way, is a finding and not an error.
     /// [`PathError::Reserved`] for the names of our own temporary files.
-    pub fn look(&self, path: &RelPath) -> Result<Place, FileError> {
+    pub fn look(&self, path: &RelPath) -> Result<WriteTarget, FileError> {
         self.locate(path).map(|(place, _)| place)
     }
 
     /// As [`Root::look`], with the handle of the deepest folder that exists.
-    pub(crate) fn locate(&self, path: &RelPath) -> Result<(Place, OwnedFd), FileError> {
+    pub(crate) fn locate(&self, path: &RelPath) -> Result<(WriteTarget, OwnedFd), FileError> {
         let Some((parent, name)) = path.split_last() else {
             return Err(PathError::NotAFileName.into());
         };
@@ -155,7 +155,7 @@ impl Root {
         };
         let folder_identity = identity_of(dir.as_fd(), path)?;
         Ok((
-            Place {
+            WriteTarget {
                 path: path.clone(),
                 folder,
                 folder_identity,

@@ -1,4 +1,4 @@
-//! Putting new content in a [`Place`], all or nothing.
+//! Putting new content in a [`WriteTarget`], all or nothing.
 //!
 //! ```text
 //! locate, compare ─▶ missing folders made ─▶ temporary file: written, synced ─▶ last look ─▶ rename ─▶ folder synced
@@ -35,7 +35,7 @@ use rustix::{
 };
 
 use crate::{
-    FileError, Meta, Place, RelPath, Root, WalkBounds, WriteError,
+    FileError, Meta, RelPath, Root, WalkBounds, WriteError, WriteTarget,
     read::is_unchanged,
     root::{Identity, identity_of, open_dir, stat_in, stat_of},
 };
@@ -79,7 +79,7 @@ impl Root {
     ///
     /// # Errors
     /// [`WriteError::Moved`] and [`WriteError::Before`]: nothing was done. [`WriteError::Unconfirmed`]: done.
-    pub fn put(&self, planned: &Place, content: &[u8]) -> Result<Meta, WriteError> {
+    pub fn put(&self, planned: &WriteTarget, content: &[u8]) -> Result<Meta, WriteError> {
         self.put_noting(planned, content, |_| Ok(()))
     }
 
@@ -90,7 +90,7 @@ impl Root {
     /// As [`Root::put`]; an error of `note` is a [`WriteError::Before`].
     pub fn put_noting(
         &self,
-        planned: &Place,
+        planned: &WriteTarget,
         content: &[u8],
         note: impl FnOnce(&Ready) -> Result<(), FileError>,
     ) -> Result<Meta, WriteError> {
@@ -116,7 +116,7 @@ impl Root {
 
     fn replace_within(
         &self,
-        now: &Place,
+        now: &WriteTarget,
         folders: &NewFolders,
         name: &str,
         content: &[u8],
@@ -161,7 +161,7 @@ impl Root {
     /// As [`Root::put_noting`]; a place without a file is [`WriteError::Moved`].
     pub fn remove_noting(
         &self,
-        planned: &Place,
+        planned: &WriteTarget,
         folders: usize,
         note: impl FnOnce(&Ready) -> Result<(), FileError>,
     ) -> Result<(), WriteError> {
@@ -280,7 +280,12 @@ impl Root {
     }
 
     /// Walks the path once more: the folder we hold must still be the one the path leads to, the file unchanged.
-    fn last_look(&self, now: &Place, folders: &NewFolders, name: &str) -> Result<(), WriteError> {
+    fn last_look(
+        &self,
+        now: &WriteTarget,
+        folders: &NewFolders,
+        name: &str,
+    ) -> Result<(), WriteError> {
         let path = now.path();
         let (parent, _) = path.split_last().unwrap_or_default();
         let again = self
@@ -324,7 +329,7 @@ impl Root {
     }
 }
 
-fn compare(planned: &Place, now: &Place) -> Result<(), WriteError> {
+fn compare(planned: &WriteTarget, now: &WriteTarget) -> Result<(), WriteError> {
     if planned.token() == now.token() {
         return Ok(());
     }
@@ -409,7 +414,7 @@ struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    fn create(dir: BorrowedFd<'a>, place: &Place, content: &[u8]) -> Result<Self, FileError> {
+    fn create(dir: BorrowedFd<'a>, place: &WriteTarget, content: &[u8]) -> Result<Self, FileError> {
         let failed = |errno: Errno| FileError::from_errno(place.path(), errno);
         let from_io = |error: std::io::Error| {
             failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))

@@ -10,14 +10,14 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use plexus_rooted_files::{Place, RelPath, Root, WriteError, is_leftover_name};
+use plexus_rooted_files::{RelPath, Root, WriteError, WriteTarget, is_leftover_name};
 use tree::{INSIDE, SECRET, Tree, read, refusal};
 
 fn path(text: &str) -> RelPath {
     RelPath::parse_file(text).unwrap()
 }
 
-fn look(root: &Root, text: &str) -> Place {
+fn look(root: &Root, text: &str) -> WriteTarget {
     root.look(&path(text)).unwrap()
 }
 

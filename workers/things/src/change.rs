@@ -10,7 +10,7 @@
 //! Must not know: how a URL is opened, how Things is read.
 
 use crate::{
-    item::{Place, Status, Todo},
+    item::{Container, Status, Todo},
     store::{Act, Record},
     url::{Deadline, Fields, When, read_date},
 };
@@ -58,9 +58,9 @@ pub(crate) struct UpdateInput {
 /// Where a to-do is put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    pub(crate) project: Option<Place>,
+    pub(crate) project: Option<Container>,
     /// That of the project, or the one that was named.
-    pub(crate) area: Option<Place>,
+    pub(crate) area: Option<Container>,
 }
 
 /// A change that was planned.
@@ -372,7 +372,7 @@ impl Change {
             (Act::Undo, _) => format!("Take a change of the to-do back: {title}"),
         });
         let before = self.todo.as_ref();
-        let place = |place: Option<&Place>| {
+        let place = |place: Option<&Container>| {
             place.map(|place| format!("{} ({})", visible(&place.title), place.id))
         };
         if let Some(todo) = before {
@@ -466,7 +466,7 @@ impl Change {
     /// All that it changes; `version` is that of the to-do once it is read back.
     pub(crate) fn touched(&self, id: Option<&str>, version: Option<Digest>) -> Vec<Touched> {
         let mut all = Vec::new();
-        let mut add = |kind: &str, place: Option<&Place>| {
+        let mut add = |kind: &str, place: Option<&Container>| {
             let new = place.filter(|place| !all.iter().any(|one: &Touched| *one.id == *place.id));
             all.extend(new.map(|place| Touched::write(kind, &place.id, None)));
         };

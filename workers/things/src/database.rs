@@ -17,7 +17,7 @@
 
 use crate::{
     failure::Failure,
-    item::{Place, Project, Start, Status, Tag, Todo, View},
+    item::{Container, Project, Start, Status, Tag, Todo, View},
 };
 use chrono::{Datelike as _, NaiveDate};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -319,10 +319,10 @@ impl Base {
         })
     }
 
-    pub(crate) fn areas(&self) -> Result<Vec<Place>, Failure> {
+    pub(crate) fn areas(&self) -> Result<Vec<Container>, Failure> {
         let sentence = "SELECT uuid, title FROM TMArea ORDER BY \"index\", uuid LIMIT 20000";
         self.all(sentence, |row| {
-            Ok(Place {
+            Ok(Container {
                 id: row.get(0)?,
                 title: text(row, 1)?,
             })
@@ -399,10 +399,10 @@ fn todo(row: &Row<'_>) -> rusqlite::Result<Todo> {
 }
 
 /// The id in column `at` and the name behind it.
-fn place(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Place>> {
+fn place(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Container>> {
     let id: Option<String> = row.get(at)?;
     let title = text(row, at + 1)?;
-    Ok(id.map(|id| Place { id, title }))
+    Ok(id.map(|id| Container { id, title }))
 }
 
 fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<String> {

@@ -54,7 +54,7 @@ pub enum Start {
 
 /// A project or an area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Container {
     /// Its id.
     pub id: String,
     /// Its name.
@@ -75,10 +75,10 @@ pub struct Todo {
     pub status: Status,
     /// The project that it belongs to, under a heading or not.
     #[serde(default)]
-    pub project: Option<Place>,
+    pub project: Option<Container>,
     /// The area that it, or its project, belongs to.
     #[serde(default)]
-    pub area: Option<Place>,
+    pub area: Option<Container>,
     /// The heading that it stands under.
     #[serde(default)]
     pub heading: Option<String>,
@@ -119,7 +119,7 @@ pub struct Project {
     pub title: String,
     /// Its area.
     #[serde(default)]
-    pub area: Option<Place>,
+    pub area: Option<Container>,
     /// Its deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<NaiveDate>,
@@ -145,9 +145,9 @@ pub(crate) struct Shown<'t> {
     notes: &'t str,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
-    project: Option<&'t Place>,
+    project: Option<&'t Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    area: Option<&'t Place>,
+    area: Option<&'t Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
     heading: Option<&'t str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

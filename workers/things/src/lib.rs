@@ -35,7 +35,7 @@ pub use database::Database;
 pub use failure::Failure;
 #[cfg(not(target_os = "macos"))]
 pub use fake::rename;
-pub use item::{Place, Project, Start, Status, Tag, Todo, View};
+pub use item::{Container, Project, Start, Status, Tag, Todo, View};
 pub use reads::Reads;
 pub use run::Program;
 pub use script::Script;

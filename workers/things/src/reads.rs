@@ -7,7 +7,7 @@ use crate::fake::Fake;
 use crate::{
     database::{Base, Database},
     failure::Failure,
-    item::{Place, Project, Tag, Todo, View},
+    item::{Container, Project, Tag, Todo, View},
     script::Script,
 };
 use chrono::NaiveDate;
@@ -86,7 +86,7 @@ impl Reads {
     ///
     /// # Errors
     /// Why they cannot be read.
-    pub fn areas(&self) -> Result<Vec<Place>, Failure> {
+    pub fn areas(&self) -> Result<Vec<Container>, Failure> {
         self.on(Base::areas, Script::areas)
     }
 

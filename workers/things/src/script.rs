@@ -6,7 +6,7 @@
 
 use crate::{
     failure::Failure,
-    item::{Place, Project, Tag, Todo, View},
+    item::{Container, Project, Tag, Todo, View},
     run::Program,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -100,7 +100,7 @@ impl Script {
     ///
     /// # Errors
     /// Why Things did not answer.
-    pub fn areas(&self) -> Result<Vec<Place>, Failure> {
+    pub fn areas(&self) -> Result<Vec<Container>, Failure> {
         self.ask(&json!({"ask": "areas"}), "areas")
     }
 

@@ -14,15 +14,15 @@ use crate::{
     change::{AREA, AddInput, Change, PROJECT, TODO, Target, UpdateInput, cannot},
     database::Database,
     failure::Failure,
-    item::{Place, Project, Tag, Todo, View},
+    item::{Container, Project, Tag, Todo, View},
     opener::Opener,
     reads::Reads,
     store::{Act, Record, Store},
 };
 use chrono::{Local, NaiveDate, Utc};
 use plexus_ipc::worker::{
-    CallContext, Given, Handlers, Health, OpenError, Plan, Reply, Role, Secret, Secrets, Source,
-    SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Handlers, Health, OpenError, Plan, Reply, Role, Secret, Secrets, Source,
+    SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Effect};
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ struct Projects {
 
 #[derive(Debug, Serialize)]
 struct Areas {
-    areas: Vec<Place>,
+    areas: Vec<Container>,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,7 +126,7 @@ impl Source for ThingsSource {
         Err(OpenError::internal("a folder for changes is missing"))
     }
 
-    async fn open_with(config: Config, mut given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, mut given: SourceContext) -> Result<Self, OpenError> {
         let token = given.secrets.take("token");
         let has_token = token.is_some();
         let token = token.filter(|_| given.role == Role::Writer);
@@ -351,7 +351,7 @@ impl ThingsSource {
                     .into_iter()
                     .find(|project| project.id == id)
                     .ok_or_else(|| missing("project"))?;
-                let project = Some(Place {
+                let project = Some(Container {
                     id: found.id,
                     title: found.title,
                 });

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath, StateToken, text::decode};
+use plexus_rooted_files::{
+    Digest, FileError, PathRule, RelPath, StateToken, WriteTarget, text::decode,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Change, Edit, EditError, Keeping, MAX_CHANGE_BYTES, Workspace, WorkspaceError, edit};
@@ -64,7 +66,7 @@ pub struct WriteOutput {
 /// A write, computed and not done.
 #[derive(Debug)]
 pub struct Plan {
-    place: Place,
+    place: WriteTarget,
     content: Vec<u8>,
     change: Change,
     runs_because: Option<&'static str>,
@@ -89,9 +91,9 @@ impl Workspace {
     /// for those who may see that.
     pub fn plan_at(
         &self,
-        place: Place,
+        place: WriteTarget,
         input: &WriteInput,
-    ) -> Result<Plan, Box<(Place, WorkspaceError)>> {
+    ) -> Result<Plan, Box<(WriteTarget, WorkspaceError)>> {
         let content = match new_content(input, &place) {
             Ok(content) => content,
             Err(error) => return Err(Box::new((place, error))),
@@ -115,7 +117,11 @@ impl Workspace {
     ///
     /// # Errors
     /// As [`Workspace::plan`], without those about the new content.
-    pub fn place(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Place, WorkspaceError> {
+    pub fn place(
+        &self,
+        input: &WriteInput,
+        rule: PathRule<'_>,
+    ) -> Result<WriteTarget, WorkspaceError> {
         let path = self.allowed(RelPath::parse_file(&input.path)?, rule)?;
         let place = self.root.look(&path)?;
         match (input.if_digest, place.digest()) {
@@ -202,7 +208,7 @@ impl Plan {
 }
 
 /// The content a write leads to.
-fn new_content(input: &WriteInput, place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+fn new_content(input: &WriteInput, place: &WriteTarget) -> Result<Vec<u8>, WorkspaceError> {
     let room = room_beside(place)?;
     match (&input.content, &input.edits) {
         (Some(content), None) if content.len() > room => Err(too_large(place)),
@@ -215,26 +221,26 @@ fn new_content(input: &WriteInput, place: &Place) -> Result<Vec<u8>, WorkspaceEr
 }
 
 /// Most bytes of new content that can be kept beside what is at the place.
-pub(crate) fn room_beside(place: &Place) -> Result<usize, WorkspaceError> {
+pub(crate) fn room_beside(place: &WriteTarget) -> Result<usize, WorkspaceError> {
     let room = MAX_CHANGE_BYTES.checked_sub(size(place) as u64);
     room.map(|room| room as usize)
         .ok_or_else(|| too_large(place))
 }
 
 /// The refusal of a change at this place.
-pub(crate) fn too_large(place: &Place) -> WorkspaceError {
+pub(crate) fn too_large(place: &WriteTarget) -> WorkspaceError {
     WorkspaceError::TooLarge {
         path: place.path().clone(),
         before: size(place),
     }
 }
 
-fn size(place: &Place) -> usize {
+fn size(place: &WriteTarget) -> usize {
     let current = place.current();
     current.map_or(0, |current| current.content.bytes.len())
 }
 
-fn edited(edits: &[Edit], place: &Place, room: usize) -> Result<Vec<u8>, WorkspaceError> {
+fn edited(edits: &[Edit], place: &WriteTarget, room: usize) -> Result<Vec<u8>, WorkspaceError> {
     if edits.is_empty() || edits.len() > MAX_EDITS {
         return Err(WorkspaceError::InvalidInput(format!(
             "give 1 to {MAX_EDITS} edits"

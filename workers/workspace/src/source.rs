@@ -6,12 +6,12 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
-    CallContext, Content, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply,
-    Role, Secrets, Source, SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Content, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
+    Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use plexus_rooted_files::{
-    Anchor, FileError, HideRules, PathRule, Place, RelPath, names::escape_controls,
+    Anchor, FileError, HideRules, PathRule, RelPath, WriteTarget, names::escape_controls,
 };
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ impl Source for WorkspaceSource {
     type Config = Config;
 
     async fn open(config: Config, secrets: Secrets, role: Role) -> Result<Self, OpenError> {
-        let given = Given {
+        let given = SourceContext {
             source: None,
             secrets,
             role,
@@ -72,7 +72,7 @@ impl Source for WorkspaceSource {
         Self::open_with(config, given).await
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let opened = on_file_thread(move || Ok(Self::at(&config, given)));
         opened
             .await
@@ -111,7 +111,7 @@ impl Source for WorkspaceSource {
 }
 
 impl WorkspaceSource {
-    fn at(config: &Config, given: Given) -> Result<Self, OpenError> {
+    fn at(config: &Config, given: SourceContext) -> Result<Self, OpenError> {
         let workspace = Workspace::open_with(&config.path, config.allow_hard_links)
             .map_err(|error| open_error(&error))?
             .hiding(&config.hide);
@@ -395,7 +395,7 @@ fn planned(plan: Plan) -> Planned<WriteOrNot> {
         .before(before)
 }
 
-fn not_planned(place: &Place, error: WorkspaceError, runs: bool) -> Planned<WriteOrNot> {
+fn not_planned(place: &WriteTarget, error: WorkspaceError, runs: bool) -> Planned<WriteOrNot> {
     let summary = format!(
         "could not write {}",
         escape_controls(place.path().as_str(), false)

@@ -8,7 +8,7 @@
 //! folders made for it as far as they are empty; an undo is kept like any change, so that it can be taken back.
 
 use plexus_protocol::AuditId;
-use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath};
+use plexus_rooted_files::{Digest, FileError, PathRule, RelPath, WriteTarget};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -54,7 +54,7 @@ pub struct Keeping<'s> {
 /// An undo, computed and not done.
 #[derive(Debug)]
 pub struct Undo {
-    place: Place,
+    place: WriteTarget,
     entry: KeptEntry,
     content: Option<Vec<u8>>,
     change: Change,
@@ -175,7 +175,7 @@ impl Workspace {
     /// Makes a change at `place`: to `after`, or to nothing and then as many of the folders above it as `folders` says.
     pub(crate) fn change(
         &self,
-        place: &Place,
+        place: &WriteTarget,
         after: Option<&[u8]>,
         folders: usize,
         keeping: Option<Keeping<'_>>,

@@ -1,12 +1,12 @@
 //! One request as the owner reads it: the same item that the digest covers, in words, in order, bounded.
 //!
 //! Invariants: everything shown is of one card (`approvals::card`), and its digest goes with it; text that is not the
-//! gateway's own is [`Said`] and stands in a marked place; what does not fit is said to be missing, and can be had. Of an
+//! gateway's own is [`ForeignText`] and stands in a marked place; what does not fit is said to be missing, and can be had. Of an
 //! input what its capability declares comes first: what an agent adds pushes nothing out of sight.
 
 use super::{
     diff::{self, Room},
-    foreign::Said,
+    foreign::ForeignText,
     words,
 };
 use crate::desk::Desk;
@@ -44,18 +44,18 @@ pub(super) struct Card {
     revision: u32,
     /// `pending`, or how it ended.
     state: &'static str,
-    agent: Said,
-    client: Said,
-    title: Said,
+    agent: ForeignText,
+    client: ForeignText,
+    title: ForeignText,
     more_asks: usize,
     asked: Moment,
     ends: Moment,
-    purpose: Option<Said>,
+    purpose: Option<ForeignText>,
     wish: &'static str,
     asks: Vec<AskView>,
     differs: Option<Differs>,
     /// What the owner said no to before.
-    denied: Vec<Said>,
+    denied: Vec<ForeignText>,
     choices: Vec<Choice>,
     narrow: Vec<Narrow>,
     /// Still being computed.
@@ -65,7 +65,7 @@ pub(super) struct Card {
     any_input: bool,
     runs: bool,
     verdict: String,
-    reason: Option<Said>,
+    reason: Option<ForeignText>,
 }
 
 /// A moment for machines and for people.
@@ -77,33 +77,33 @@ pub(super) struct Moment {
 
 #[cfg_attr(test, derive(Default))]
 struct AskView {
-    id: Said,
-    label: Said,
-    source: Said,
+    id: ForeignText,
+    label: ForeignText,
+    source: ForeignText,
     verbs: String,
     rating: &'static str,
-    only: Option<Said>,
+    only: Option<ForeignText>,
     making: bool,
-    error: Option<Said>,
-    headline: Said,
-    facts: Vec<(Said, Said)>,
+    error: Option<ForeignText>,
+    headline: ForeignText,
+    facts: Vec<(ForeignText, ForeignText)>,
     facts_more: usize,
-    warnings: Vec<Said>,
+    warnings: Vec<ForeignText>,
     warnings_more: usize,
     runs_code: bool,
     diff: Option<Diff>,
     input: Vec<Member>,
     input_more: usize,
     has_input: bool,
-    touches: Vec<(String, Said)>,
+    touches: Vec<(String, ForeignText)>,
     touches_more: usize,
 }
 
 struct Member {
-    name: Said,
+    name: ForeignText,
     /// The capability's schema does not name it.
     undeclared: bool,
-    value: Said,
+    value: ForeignText,
     block: bool,
     rest: String,
 }
@@ -117,7 +117,7 @@ pub(super) struct Diff {
 
 struct Differs {
     since: Moment,
-    changes: Vec<(Said, Said, Said)>,
+    changes: Vec<(ForeignText, ForeignText, ForeignText)>,
     more: usize,
 }
 
@@ -125,15 +125,15 @@ struct Choice {
     window: String,
     /// How long that is.
     span: &'static str,
-    words: Said,
-    refused: Option<Said>,
+    words: ForeignText,
+    refused: Option<ForeignText>,
     once: bool,
 }
 
 /// A field by which a longer permission can be narrowed.
 struct Narrow {
     field: String,
-    label: Said,
+    label: ForeignText,
     value: String,
     /// Names a folder: what lies below it is allowed too.
     path: bool,
@@ -187,13 +187,13 @@ impl Card {
             digest: text(&shown, "cardDigest").to_owned(),
             revision: item.revision,
             state: words::state(item, now),
-            agent: Said::line(item.agent.as_str()),
+            agent: ForeignText::line(item.agent.as_str()),
             client: client(item),
             title: first.map(|ask| ask.label.clone()).unwrap_or_default(),
             more_asks: item.asks.len() - 1.min(item.asks.len()),
             asked: Moment::ago(item.created_at, now),
             ends: Moment::left(item.expires_at, now),
-            purpose: item.purpose.as_deref().map(Said::line),
+            purpose: item.purpose.as_deref().map(ForeignText::line),
             wish: item
                 .asks
                 .iter()
@@ -204,7 +204,7 @@ impl Card {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .filter_map(|denied| Some(Said::line(denied["words"].as_str()?)))
+                .filter_map(|denied| Some(ForeignText::line(denied["words"].as_str()?)))
                 .collect(),
             choices: choices(&shown),
             narrow: narrow(item, &shown, entry),
@@ -215,7 +215,7 @@ impl Card {
             runs: item.on_approval == plexus_trust::OnApproval::Run,
             verdict: words::verdict(item, now, by),
             reason: match &item.state {
-                ItemState::Denied { reason } => reason.as_deref().map(Said::line),
+                ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
                 _ => None,
             },
         }
@@ -269,10 +269,10 @@ impl AskView {
         let touched: Vec<Touched> =
             serde_json::from_value(plan["touched"].clone()).unwrap_or_default();
         let (touches, touches_more) = first(touched.iter(), |touched| {
-            let kind = Said::line(&touched.kind.to_string());
+            let kind = ForeignText::line(&touched.kind.to_string());
             (
                 format!("{} {kind}", words::access(touched.access)),
-                Said::line(&touched.id.to_string()),
+                ForeignText::line(&touched.id.to_string()),
             )
         });
         let facts = list(preview, "facts")
@@ -285,31 +285,34 @@ impl AskView {
             });
         let (facts, facts_more) = first(facts, |fact| {
             (
-                Said::short(text(fact, "name"), 80),
-                Said::short(text(fact, "value"), 400),
+                ForeignText::short(text(fact, "name"), 80),
+                ForeignText::short(text(fact, "value"), 400),
             )
         });
         let warnings = list(plan, "warnings").iter().filter_map(Value::as_str);
-        let (warnings, warnings_more) = first(warnings, Said::line);
+        let (warnings, warnings_more) = first(warnings, ForeignText::line);
         let schema = entry.and_then(|e| e.capability().input.as_ref());
         let (input, input_more) = members(&seen["input"], schema, has_diff, left);
         let rating = entry.map_or("unknown to this gateway: treat it as sensitive", |e| {
             words::rating(e)
         });
         Self {
-            id: Said::line(ask.capability.as_str()),
-            label: Said::line(label),
+            id: ForeignText::line(ask.capability.as_str()),
+            label: ForeignText::line(label),
             source: source
-                .map(|s| Said::short(&s.config.label, 120))
+                .map(|s| ForeignText::short(&s.config.label, 120))
                 .unwrap_or_default(),
             verbs: words::verbs(ask.verbs),
             rating,
-            only: ask.constraint.as_ref().map(|c| Said::line(&c.in_words())),
+            only: ask
+                .constraint
+                .as_ref()
+                .map(|c| ForeignText::line(&c.in_words())),
             making: ask.plan == Plan::Making,
             error: plan
                 .get("error")
-                .map(|why| Said::line(why.as_str().unwrap_or_default())),
-            headline: Said::line(text(preview, "headline")),
+                .map(|why| ForeignText::line(why.as_str().unwrap_or_default())),
+            headline: ForeignText::line(text(preview, "headline")),
             facts,
             facts_more,
             warnings,
@@ -350,17 +353,17 @@ fn members(
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
         let (lines, characters) = (whole.lines().count(), whole.chars().count());
-        let name = Said::short(name, 80);
+        let name = ForeignText::short(name, 80);
         if has_diff && lines > 1 && !undeclared {
             return Member {
                 name,
                 undeclared,
-                value: Said::default(),
+                value: ForeignText::default(),
                 block: false,
                 rest: format!("{lines} lines, shown as the change above"),
             };
         }
-        let (value, taken) = Said::beginning(&whole, VALUE.min(*left));
+        let (value, taken) = ForeignText::beginning(&whole, VALUE.min(*left));
         *left = left.saturating_sub(value.len());
         let rest = whole[taken..].chars().count();
         Member {
@@ -381,10 +384,10 @@ fn members(
     first(known.chain(others), member)
 }
 
-fn client(item: &Item) -> Said {
+fn client(item: &Item) -> ForeignText {
     let (name, version) = &item.client;
     let both = [name, version].map(|part| part.as_deref().unwrap_or_default());
-    Said::short(both.join(" ").trim(), 80)
+    ForeignText::short(both.join(" ").trim(), 80)
 }
 
 impl Differs {
@@ -395,9 +398,9 @@ impl Differs {
             let side = |name: &str| {
                 let value = &change[name];
                 match value {
-                    Value::Null => Said::default(),
-                    Value::String(text) => Said::short(text, 300),
-                    other => Said::short(&other.to_string(), 300),
+                    Value::Null => ForeignText::default(),
+                    Value::String(text) => ForeignText::short(text, 300),
+                    other => ForeignText::short(&other.to_string(), 300),
                 }
             };
             let path = text(change, "path");
@@ -406,7 +409,7 @@ impl Differs {
                 Some(of) => format!("{of}: {path}"),
                 None => path.to_owned(),
             };
-            (Said::short(&place, 160), side("was"), side("now"))
+            (ForeignText::short(&place, 160), side("was"), side("now"))
         };
         Some(Self {
             since: Moment::ago(since, now),
@@ -429,8 +432,8 @@ fn choices(shown: &Value) -> Vec<Choice> {
             _ => "Once",
         },
         once: text(choice, "window") == "once",
-        words: Said::line(text(choice, "words")),
-        refused: choice["refused"].as_str().map(Said::line),
+        words: ForeignText::line(text(choice, "words")),
+        refused: choice["refused"].as_str().map(ForeignText::line),
     };
     list(shown, "choices").iter().map(choice).collect()
 }
@@ -467,11 +470,11 @@ impl Narrow {
         };
         // What a field of a form would show otherwise than it is, or the gateway would refuse, is not suggested.
         let plain = value.len() <= 400
-            && !Said::line(value).to_string().contains("<b class=u>")
+            && !ForeignText::line(value).to_string().contains("<b class=u>")
             && (!path || is_prefix(value));
         Self {
             field: field.to_owned(),
-            label: Said::short(field, 60),
+            label: ForeignText::short(field, 60),
             value: if plain {
                 value.to_owned()
             } else {
@@ -536,7 +539,7 @@ pub(super) fn diff_page(
 #[derive(Template)]
 #[template(path = "everything.html")]
 struct Everything {
-    text: Said,
+    text: ForeignText,
     more: String,
 }
 
@@ -553,7 +556,7 @@ pub(super) fn everything(
     };
     let whole = serde_json::to_string_pretty(&shown).ok()?;
     let rest = whole.get(from..)?;
-    let (text, taken) = Said::beginning(rest, EVERYTHING);
+    let (text, taken) = ForeignText::beginning(rest, EVERYTHING);
     let more = if taken < rest.len() {
         format!(
             "/admin/console/pending/{id}/everything?from={}",
@@ -641,7 +644,7 @@ mod tests {
     #[test]
     fn facts_and_warnings_that_are_left_out_are_counted() {
         let many: Vec<usize> = (0..LISTED + 2).collect();
-        let (shown, more) = first(many.iter(), |n| Said::line(&n.to_string()));
+        let (shown, more) = first(many.iter(), |n| ForeignText::line(&n.to_string()));
         assert_eq!((shown.len(), more), (LISTED, 2));
         assert_eq!(first(many[..LISTED].iter(), |n| *n).1, 0);
         let told = page(AskView {

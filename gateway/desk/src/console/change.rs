@@ -4,7 +4,7 @@
 //! Invariants: everything shown is of one card (`approvals::change`), and its digest goes with it; a card that no longer
 //! waits says so under the same id, until the source changes again.
 
-use super::{card::Moment, foreign::Said};
+use super::{card::Moment, foreign::ForeignText};
 use crate::desk::Desk;
 use askama::Template;
 use plexus_calls::approvals::change;
@@ -25,8 +25,8 @@ pub(super) struct Card {
     revision: u64,
     /// None: it no longer waits.
     waits: Option<Waits>,
-    source: Said,
-    label: Said,
+    source: ForeignText,
+    label: ForeignText,
     /// How it was decided.
     verdict: String,
 }
@@ -34,20 +34,20 @@ pub(super) struct Card {
 struct Waits {
     title: String,
     since: Moment,
-    why: Vec<Said>,
+    why: Vec<ForeignText>,
     changes: Vec<Difference>,
     more_changes: usize,
-    agents: Vec<Said>,
+    agents: Vec<ForeignText>,
     more_agents: usize,
-    capabilities: Vec<(Said, Said)>,
+    capabilities: Vec<(ForeignText, ForeignText)>,
     more_capabilities: usize,
-    if_approved: Said,
-    if_denied: Said,
+    if_approved: ForeignText,
+    if_denied: ForeignText,
 }
 
 struct Difference {
-    about: Said,
-    words: Vec<Said>,
+    about: ForeignText,
+    words: Vec<ForeignText>,
     more: usize,
 }
 
@@ -55,9 +55,9 @@ struct Difference {
 pub(super) struct Line {
     pub(super) id: String,
     pub(super) revision: u64,
-    pub(super) source: Said,
+    pub(super) source: ForeignText,
     pub(super) title: String,
-    pub(super) what: Said,
+    pub(super) what: ForeignText,
     pub(super) since: Moment,
 }
 
@@ -79,8 +79,8 @@ impl Card {
                 .map_or("", |card| text(card, "cardDigest"))
                 .to_owned(),
             revision: shown.as_ref().map_or(0, revision),
-            source: Said::short(source.id.as_str(), 60),
-            label: Said::short(&source.config.label, 120),
+            source: ForeignText::short(source.id.as_str(), 60),
+            label: ForeignText::short(&source.config.label, 120),
             verdict: match desk.feed.decision_on(id).as_deref() {
                 Some("approve") => format!("Approved {}: its grants go on.", place(by)),
                 Some("deny") => format!("Denied {}: its grants ended.", place(by)),
@@ -106,7 +106,7 @@ impl Waits {
         let (capabilities, more_capabilities) = first(list(card, "pendingNarration"), |one| {
             let verbs = one["verbs"].as_array().into_iter().flatten();
             let verbs: Vec<_> = verbs.filter_map(Value::as_str).collect();
-            (said(&one["id"], 120), Said::line(&verbs.join(", ")))
+            (said(&one["id"], 120), ForeignText::line(&verbs.join(", ")))
         });
         let (changes, more_changes) = first(list(card, "changes"), |one| {
             let words = one["words"].as_array().map_or(&[][..], Vec::as_slice);
@@ -127,8 +127,8 @@ impl Waits {
             more_agents,
             capabilities,
             more_capabilities,
-            if_approved: Said::short(text(card, "ifApproved"), LINE),
-            if_denied: Said::short(text(card, "ifDenied"), LINE),
+            if_approved: ForeignText::short(text(card, "ifApproved"), LINE),
+            if_denied: ForeignText::short(text(card, "ifDenied"), LINE),
         }
     }
 }
@@ -145,9 +145,9 @@ pub(super) fn lines(desk: &Desk, state: &State) -> Vec<Line> {
         Some(Line {
             id: text(&card, "pendingId").to_owned(),
             revision: revision(&card),
-            source: Said::short(source.id.as_str(), 60),
+            source: ForeignText::short(source.id.as_str(), 60),
             title: title(state, source),
-            what: Said::short(word.or(why).unwrap_or_default(), 90),
+            what: ForeignText::short(word.or(why).unwrap_or_default(), 90),
             since: since(&card, now),
         })
     };
@@ -189,8 +189,8 @@ fn first<T>(all: &[Value], show: impl Fn(&Value) -> T) -> (Vec<T>, usize) {
     (shown, all.len().saturating_sub(LISTED))
 }
 
-fn said(value: &Value, most: usize) -> Said {
-    Said::short(value.as_str().unwrap_or_default(), most)
+fn said(value: &Value, most: usize) -> ForeignText {
+    ForeignText::short(value.as_str().unwrap_or_default(), most)
 }
 
 fn text<'v>(card: &'v Map<String, Value>, member: &str) -> &'v str {

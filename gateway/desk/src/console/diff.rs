@@ -3,7 +3,7 @@
 //! Invariants: every line of the text is a row of its own, in its order, and says itself whether it adds or removes;
 //! a page of rows is bounded in rows and in bytes.
 
-use super::foreign::Said;
+use super::foreign::ForeignText;
 
 /// How much of a diff is on one page.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub(super) struct Row {
     pub(super) before: Option<usize>,
     /// Its number after the change.
     pub(super) after: Option<usize>,
-    pub(super) text: Said,
+    pub(super) text: ForeignText,
     /// Characters that are not shown.
     pub(super) cut: usize,
 }
@@ -103,7 +103,7 @@ pub(super) fn page(text: &str, from: usize, room: Room) -> Page {
             if index < from || next.is_some() {
                 return;
             }
-            let (text, taken) = Said::beginning(shown, WIDE);
+            let (text, taken) = ForeignText::beginning(shown, WIDE);
             if !rows.is_empty() && (rows.len() >= room.rows || bytes + text.len() > room.bytes) {
                 next = Some(index);
                 return;

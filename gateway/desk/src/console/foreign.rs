@@ -9,17 +9,17 @@ use std::fmt::{self, Write};
 
 /// Foreign text, escaped and marked. Templates print it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said(String);
+pub(super) struct ForeignText(String);
 
-impl HtmlSafe for Said {}
+impl HtmlSafe for ForeignText {}
 
-impl fmt::Display for Said {
+impl fmt::Display for ForeignText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Said {
+impl ForeignText {
     /// One line: line breaks and tabs are marked too.
     pub(super) fn line(text: &str) -> Self {
         Self(escaped(text, |_| false))
@@ -132,13 +132,13 @@ mod tests {
             ("{{ 7*7 }} &lt;", "{{ 7*7 }} &#38;lt;"),
             ("Größe 3 → 4, 日本語 🙂", "Größe 3 → 4, 日本語 🙂"),
         ] {
-            assert_eq!(Said::line(text).to_string(), shown);
+            assert_eq!(ForeignText::line(text).to_string(), shown);
         }
         assert_eq!(
-            Said::text("a\n\tb\r").to_string(),
+            ForeignText::text("a\n\tb\r").to_string(),
             "a\n\tb<b class=u>\\r</b>"
         );
-        assert_eq!(Said::short("abcdef", 4).to_string(), "abc…");
+        assert_eq!(ForeignText::short("abcdef", 4).to_string(), "abc…");
     }
 
     #[test]
@@ -146,10 +146,10 @@ mod tests {
         let pile: String = std::iter::once('e')
             .chain(std::iter::repeat_n('\u{301}', 40))
             .collect();
-        let shown = Said::line(&pile).to_string();
+        let shown = ForeignText::line(&pile).to_string();
         assert_eq!(shown.matches('\u{301}').count(), MARKS);
         assert_eq!(shown.matches("<b class=u>").count(), 40 - MARKS);
-        assert_eq!(Said::line("e\u{301}").to_string(), "e\u{301}");
+        assert_eq!(ForeignText::line("e\u{301}").to_string(), "e\u{301}");
     }
 
     #[test]
@@ -157,18 +157,18 @@ mod tests {
         let text = "\u{202e}<ä".repeat(1_000);
         let (mut rest, mut seen) = (text.as_str(), String::new());
         while !rest.is_empty() {
-            let (said, taken) = Said::beginning(rest, 2_000);
+            let (said, taken) = ForeignText::beginning(rest, 2_000);
             assert!(taken > 0 && said.len() <= 2_000);
             seen.push_str(&said.to_string());
             rest = &rest[taken..];
         }
-        assert_eq!(seen, Said::text(&text).to_string());
+        assert_eq!(seen, ForeignText::text(&text).to_string());
     }
 
     proptest! {
         #[test]
         fn nothing_but_our_own_mark_is_markup(text in any::<String>()) {
-            for said in [Said::line(&text), Said::text(&text)] {
+            for said in [ForeignText::line(&text), ForeignText::text(&text)] {
                 let bare = said.to_string().replace("<b class=u>", "").replace("</b>", "");
                 prop_assert!(!bare.contains(['<', '>', '"', '\'', '`']), "{bare:?}");
                 prop_assert!(!bare.chars().any(|c| is_unseen(c) && c != '\n' && c != '\t'), "{bare:?}");

@@ -1,6 +1,6 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, change, foreign::Said};
+use super::{card::Moment, change, foreign::ForeignText};
 use crate::desk::Desk;
 use askama::Template;
 use plexus_ipc::message::Role;
@@ -18,7 +18,7 @@ const SOURCES: usize = 12;
 #[derive(Template)]
 #[template(path = "glance.html")]
 struct Glance {
-    machine: Said,
+    machine: ForeignText,
     port: u16,
     paused: bool,
     stopping: bool,
@@ -43,11 +43,11 @@ struct Cages {
 }
 
 struct SourceView {
-    id: Said,
-    label: Said,
+    id: ForeignText,
+    label: ForeignText,
     /// `ok`, `idle`, `bad` or `off`, for the style.
     class: &'static str,
-    words: Said,
+    words: ForeignText,
     cage: String,
 }
 
@@ -62,9 +62,9 @@ struct Queue {
 
 struct Row {
     id: String,
-    agent: Said,
-    title: Said,
-    what: Said,
+    agent: ForeignText,
+    title: ForeignText,
+    what: ForeignText,
     asked: Moment,
     making: bool,
     lost: bool,
@@ -109,9 +109,9 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
         };
         Row {
             id: item.id.to_string(),
-            agent: Said::short(item.agent.as_str(), 60),
-            title: Said::short(&title, 60),
-            what: Said::short(&what, 90),
+            agent: ForeignText::short(item.agent.as_str(), 60),
+            title: ForeignText::short(&title, 60),
+            what: ForeignText::short(&what, 90),
             asked: Moment::ago(item.created_at, now),
             making: item.asks.iter().any(|ask| ask.plan == Plan::Making),
             lost: item.asks.iter().any(|ask| ask.plan == Plan::Failed),
@@ -173,14 +173,14 @@ impl Glance {
                 })
                 .collect();
             SourceView {
-                id: Said::short(source.id.as_str(), 40),
-                label: Said::short(&source.config.label, 60),
+                id: ForeignText::short(source.id.as_str(), 40),
+                label: ForeignText::short(&source.config.label, 60),
                 class,
                 words: match &health.detail {
                     Some(detail) if class == "bad" => {
-                        Said::short(&format!("{said}: {detail}"), 160)
+                        ForeignText::short(&format!("{said}: {detail}"), 160)
                     }
-                    _ => Said::line(said),
+                    _ => ForeignText::line(said),
                 },
                 cage: roles.join(", "),
             }
@@ -201,7 +201,7 @@ impl Glance {
             .collect();
         let unsettled = state.open_intents.len();
         Self {
-            machine: Said::short(&machine(desk), 60),
+            machine: ForeignText::short(&machine(desk), 60),
             port: desk.address.port(),
             paused: state.paused,
             stopping: desk.phase() != plexus_calls::kernel::Phase::Serving,

@@ -14,10 +14,11 @@ use axum::{
 use bytes::Bytes;
 use plexus_edge::{
     reply::{self, Refused, ok},
-    stream::Given,
+    stream::ReceiverStream,
 };
 use plexus_ledger::{
-    Archive, CheckError, EventId, Finding, ForgetError, IndexTerm, Place, Recorded, StoreError,
+    Archive, ArchiveState, CheckError, EventId, Finding, ForgetError, IndexTerm, Recorded,
+    StoreError,
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
 use plexus_record::{Ledger, keep_events};
@@ -193,11 +194,14 @@ pub(super) async fn forget(
         };
         Refused::new(ErrorBody::new(code, format!("Nothing was given up: {error}.")).next(next))
     })?;
-    let list: Vec<_> = gone.iter().map(|a| archive(a, Place::Forgotten)).collect();
+    let list: Vec<_> = gone
+        .iter()
+        .map(|a| archive(a, ArchiveState::Forgotten))
+        .collect();
     Ok(ok(&json!({"ok": true, "forgotten": list})))
 }
 
-fn archive(archive: &Archive, place: Place) -> Value {
+fn archive(archive: &Archive, place: ArchiveState) -> Value {
     json!({
         "file": archive.file,
         "first": archive.first,
@@ -207,10 +211,10 @@ fn archive(archive: &Archive, place: Place) -> Value {
         "bytes": archive.bytes,
         "sha256": archive.sha256,
         "state": match place {
-            Place::There => "there",
-            Place::Missing => "missing",
-            Place::Changed => "changed",
-            Place::Forgotten => "forgotten",
+            ArchiveState::There => "there",
+            ArchiveState::Missing => "missing",
+            ArchiveState::Changed => "changed",
+            ArchiveState::Forgotten => "forgotten",
         },
     })
 }
@@ -301,7 +305,7 @@ pub(super) async fn export(
     };
     let (give, take) = mpsc::channel(AHEAD);
     tokio::spawn(lines(ledger, after, end, give));
-    let mut response = Response::new(Body::from_stream(Given(take)));
+    let mut response = Response::new(Body::from_stream(ReceiverStream(take)));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

@@ -98,7 +98,7 @@ pub(super) async fn revoke(
 }
 
 /// One id of the body.
-struct Asked {
+struct RequestedGrant {
     id: String,
     verbs: Option<Verbs>,
     window: Option<TrustWindow>,
@@ -170,7 +170,7 @@ pub(super) async fn give(
     Ok(ok(&ScopedToken { declined, ..token }))
 }
 
-fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<Asked>, Refused> {
+fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<RequestedGrant>, Refused> {
     let grants = body.given("grants").and_then(Value::as_object);
     let grants = grants
         .ok_or_else(|| Refused::malformed("`grants` (an object: id to decision) is required"))?;
@@ -180,7 +180,7 @@ fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<Asked>, Refuse
         if !decision.is_allow {
             continue;
         }
-        asked.push(Asked {
+        asked.push(RequestedGrant {
             id: id.clone(),
             verbs: decision.verbs.filter(|v| !v.is_empty()),
             window: window.or(decision.trust_window),
@@ -191,9 +191,9 @@ fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<Asked>, Refuse
 }
 
 /// What can be granted, and why the rest cannot.
-fn sort(state: &TrustState, asked: Vec<Asked>) -> (Vec<GrantEntry>, Vec<Declined>) {
+fn sort(state: &TrustState, asked: Vec<RequestedGrant>) -> (Vec<GrantEntry>, Vec<Declined>) {
     let (mut entries, mut declined) = (Vec::new(), Vec::new());
-    for Asked {
+    for RequestedGrant {
         id,
         verbs,
         window,

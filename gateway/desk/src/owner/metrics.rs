@@ -32,7 +32,7 @@ pub(super) async fn show(
     let (ledger, home) = (desk.ledger.clone(), desk.state_dir.path().to_owned());
     let seen = blocking(move || {
         let head = ledger.head().ok().map(|head| head.seq);
-        Seen::of(head, &home)
+        StorageFigures::of(head, &home)
     })
     .await?;
     let mut text = String::new();
@@ -51,7 +51,7 @@ pub(super) async fn show(
 }
 
 /// What takes a look at files to know.
-struct Seen {
+struct StorageFigures {
     head: Option<u64>,
     ledger_bytes: u64,
     ballast_bytes: u64,
@@ -60,7 +60,7 @@ struct Seen {
     most_descriptors: u64,
 }
 
-impl Seen {
+impl StorageFigures {
     fn of(head: Option<u64>, home: &Path) -> Self {
         let length = |name: &str| fs::metadata(home.join(name)).map_or(0, |m| m.len());
         // Both systems show a process its own descriptors here. One is the look itself.
@@ -138,7 +138,7 @@ fn items(desk: &Desk, state: &TrustState) -> [Items; 2] {
     all
 }
 
-fn now(desk: &Desk, seen: &Seen) -> Registry {
+fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     let state = desk.ledger.snapshot();
     let counts = Counts::of(desk, &state);
     let (condition, queued) = desk.ledger.condition();
@@ -269,7 +269,7 @@ fn now(desk: &Desk, seen: &Seen) -> Registry {
 }
 
 /// What every program shows under the same names.
-fn process(seen: &Seen, desk: &Desk) -> Registry {
+fn process(seen: &StorageFigures, desk: &Desk) -> Registry {
     let mut all = Gauges(Registry::default());
     all.say(
         "process_resident_memory_bytes",

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Archive, Place, digest_text, is_exhausted};
+use super::{Archive, ArchiveState, digest_text, is_exhausted};
 use crate::event::{GENESIS, Recorded};
 use crate::finding::{CheckError, Finding};
 use crate::machine::{FORGOTTEN, SEALED};
@@ -44,12 +44,12 @@ pub(crate) fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> 
             continue;
         }
         let path = folder.join(&archive.file);
-        match Place::of(folder, archive) {
-            Place::Missing => return Err(wrong(archive, "it is missing").into()),
-            Place::Changed => {
+        match ArchiveState::of(folder, archive) {
+            ArchiveState::Missing => return Err(wrong(archive, "it is missing").into()),
+            ArchiveState::Changed => {
                 return Err(wrong(archive, "it has another length than when it was sealed").into());
             }
-            Place::There | Place::Forgotten => {}
+            ArchiveState::There | ArchiveState::Forgotten => {}
         }
         let digest = digest(&path).map_err(|e| unread(archive, e))?;
         if digest != archive.sha256 {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use plexus_ledger::{
-    CheckError, EventId, FORGOTTEN, Finding, ForgetError, IndexTerm, Lane, Ledger, OpenError,
-    Options, Place, SEALED, SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives,
+    ArchiveState, CheckError, EventId, FORGOTTEN, Finding, ForgetError, IndexTerm, Lane, Ledger,
+    OpenError, Options, SEALED, SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives,
     verify_export, verify_file,
 };
 use redb::{
@@ -191,7 +191,11 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
 
     let archives = ledger.archives().expect("readable");
     let last = archives.last().expect("some").0.last;
-    assert!(archives.iter().all(|(_, place)| *place == Place::There));
+    assert!(
+        archives
+            .iter()
+            .all(|(_, place)| *place == ArchiveState::There)
+    );
     let told = everything
         .iter()
         .filter(|e| e.event_type() == SEALED)
@@ -302,7 +306,7 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     let folder = dir.path().join("archive");
     let path = folder.join(&archive.file);
     let good = fs::read(&path).expect("readable");
-    let named = |place: Place| {
+    let named = |place: ArchiveState| {
         let Finding::Archive {
             file,
             first,
@@ -323,7 +327,7 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     };
 
     fs::remove_file(&path).expect("removed");
-    assert!(named(Place::Missing).contains("missing"));
+    assert!(named(ArchiveState::Missing).contains("missing"));
     let gone = ledger
         .after(archive.first, 3)
         .expect_err("not as if there were none");
@@ -335,17 +339,17 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     let mut bytes = good.clone();
     *bytes.last_mut().expect("some") = b' ';
     fs::write(&path, &bytes).expect("written");
-    assert!(named(Place::There).contains("content"));
+    assert!(named(ArchiveState::There).contains("content"));
     fs::write(&path, &good[..good.len() - 1]).expect("written");
-    assert!(named(Place::Changed).contains("length"));
+    assert!(named(ArchiveState::Changed).contains("length"));
     let other = folder.join(&list[2].0.file);
     let others = fs::read(&other).expect("readable");
     fs::write(&path, &others).expect("written");
     fs::write(&other, &good).expect("written");
     named(if others.len() == good.len() {
-        Place::There
+        ArchiveState::There
     } else {
-        Place::Changed
+        ArchiveState::Changed
     });
     fs::write(&path, &good).expect("written");
     fs::write(&other, &others).expect("written");
@@ -577,7 +581,11 @@ fn what_the_owner_gives_up_is_gone_is_said_and_leaves_the_rest_provable() {
         .collect();
     assert_eq!(
         places[..3],
-        [Place::Forgotten, Place::Forgotten, Place::There]
+        [
+            ArchiveState::Forgotten,
+            ArchiveState::Forgotten,
+            ArchiveState::There
+        ]
     );
     let folder = dir.path().join("archive");
     assert!(

@@ -49,7 +49,7 @@ enum Woke {
 
 /// What outlives a connection.
 #[derive(Default)]
-struct Seen {
+struct WatchState {
     /// Items that are not shown again: decided, put aside, or shown where nobody is asked.
     done: HashSet<String>,
     /// A decision of which nobody knows whether it was carried out.
@@ -58,7 +58,7 @@ struct Seen {
     still_waits: bool,
 }
 
-impl Seen {
+impl WatchState {
     fn is_unanswered(&self, item: &Value) -> bool {
         let lost = self.unanswered.as_ref();
         lost.is_some_and(|lost| lost.item == text_of(item, "pendingId"))
@@ -81,7 +81,7 @@ impl Seen {
 }
 
 /// How a question ended.
-enum Asked {
+enum QuestionEnd {
     /// Decided here.
     Decided,
     /// Put aside.
@@ -106,7 +106,7 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     let person = desk.hands.terminal && !desk.json && desk.widen("deciding").is_ok();
     let mut lines = person.then(read_lines);
     let mut watch = Watch::open(desk).await?;
-    let mut seen = Seen::default();
+    let mut seen = WatchState::default();
     out::say(if person {
         "waiting for requests; a key and Enter answers one, q ends this"
     } else {
@@ -150,7 +150,7 @@ impl Watch {
         &mut self,
         desk: &Desk,
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
-        seen: &mut Seen,
+        seen: &mut WatchState,
     ) -> Result<(), Stop> {
         loop {
             if let Some(lost) = &seen.unanswered {
@@ -182,17 +182,17 @@ impl Watch {
                 }
                 if lines.is_some() {
                     match self.decide(lines, item).await? {
-                        Asked::Decided => seen.forget(item),
-                        Asked::Aside => {}
+                        QuestionEnd::Decided => seen.forget(item),
+                        QuestionEnd::Aside => {}
                         // Whoever sent a decision on it and heard nothing is told by the item, at the next round.
-                        Asked::Gone if seen.is_unanswered(item) => {}
-                        Asked::Gone => out::say("decided elsewhere, or no longer wanted"),
-                        Asked::Unanswered(lost) => {
+                        QuestionEnd::Gone if seen.is_unanswered(item) => {}
+                        QuestionEnd::Gone => out::say("decided elsewhere, or no longer wanted"),
+                        QuestionEnd::Unanswered(lost) => {
                             seen.unanswered = Some(lost);
                             seen.still_waits = false;
                             continue;
                         }
-                        Asked::Over => return Ok(()),
+                        QuestionEnd::Over => return Ok(()),
                     }
                 }
                 // Only now: a question that a lost connection has cut short is asked again.
@@ -219,14 +219,14 @@ impl Watch {
         &mut self,
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         item: &Value,
-    ) -> Result<Asked, Stop> {
+    ) -> Result<QuestionEnd, Stop> {
         let windows = answers::windows(item);
         let question = question(item, &windows);
         out::say(&question);
         let asked = Instant::now();
         loop {
             let (typed, line) = match self.wait(lines, IDLE).await? {
-                Woke::Over => return Ok(Asked::Over),
+                Woke::Over => return Ok(QuestionEnd::Over),
                 Woke::Line(typed) => typed,
                 Woke::Changed => {
                     let id = &item["pendingId"];
@@ -238,14 +238,14 @@ impl Watch {
                     {
                         continue;
                     }
-                    return Ok(Asked::Gone);
+                    return Ok(QuestionEnd::Gone);
                 }
             };
             match answer(&line, &windows, typed.saturating_duration_since(asked)) {
-                Ok(Answer::Quit) => return Ok(Asked::Over),
+                Ok(Answer::Quit) => return Ok(QuestionEnd::Over),
                 Ok(Answer::Skip) => {
                     out::say("it still waits: plexusctl approvals");
-                    return Ok(Asked::Aside);
+                    return Ok(QuestionEnd::Aside);
                 }
                 Ok(Answer::All) => {
                     card::print(&card::everything::render(item, span::now()))?;
@@ -254,12 +254,12 @@ impl Watch {
                 Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
                     Ok(_) => {
                         out::say(&verdict.said(item));
-                        return Ok(Asked::Decided);
+                        return Ok(QuestionEnd::Decided);
                     }
                     Err(stop) if stop.done == Done::Unknown => {
                         let lost = Unanswered::of(&verdict, item);
                         out::say(&format!("{}; {}", text::line(&stop.why), lost.unknown()));
-                        return Ok(Asked::Unanswered(lost));
+                        return Ok(QuestionEnd::Unanswered(lost));
                     }
                     // The gateway said no to this way of deciding; the owner may choose another.
                     Err(stop) if stop.exit != Exit::Unreachable => {

@@ -12,13 +12,13 @@ pub(crate) struct Change {
     pub(crate) path: PathBuf,
     /// What in it.
     #[serde(flatten)]
-    pub(crate) what: What,
+    pub(crate) what: ChangeKind,
 }
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub(crate) enum What {
+pub(crate) enum ChangeKind {
     /// The whole file is ours.
     File {
         /// SHA-256 of its text.
@@ -68,14 +68,14 @@ impl Change {
     /// Takes it out of `text`.
     pub(super) fn remove_from(&self, text: &str) -> Removed {
         match &self.what {
-            What::File { digest, was } => {
+            ChangeKind::File { digest, was } => {
                 let there = Digest::of(text.as_bytes());
                 match there == *digest || Some(there) == *was {
                     true => Removed::Yes(None),
                     false => Removed::Edited,
                 }
             }
-            What::Block { digest, lead } => match block_of(text) {
+            ChangeKind::Block { digest, lead } => match block_of(text) {
                 None => Removed::Gone,
                 Some((start, end)) if Digest::of(&text.as_bytes()[start..end]) == *digest => {
                     let before = text[..start].strip_suffix(lead.as_str());
@@ -84,7 +84,7 @@ impl Change {
                 }
                 Some(_) => Removed::Edited,
             },
-            What::JsonRule { at, value, made } => {
+            ChangeKind::JsonRule { at, value, made } => {
                 let at: Vec<&str> = at.iter().map(String::as_str).collect();
                 match json_text::remove(text, &at, value, *made) {
                     Ok(Some(rest)) => Removed::Yes(Some(rest).filter(|rest| rest.trim() != "{}")),
@@ -92,11 +92,15 @@ impl Change {
                     Err(_) => Removed::Edited,
                 }
             }
-            What::TomlKey { at, value, made } => match toml_text::unset(text, at, value, *made) {
-                Ok(Some(rest)) => Removed::Yes(Some(rest).filter(|rest| !rest.trim().is_empty())),
-                Ok(None) => Removed::Gone,
-                Err(_) => Removed::Edited,
-            },
+            ChangeKind::TomlKey { at, value, made } => {
+                match toml_text::unset(text, at, value, *made) {
+                    Ok(Some(rest)) => {
+                        Removed::Yes(Some(rest).filter(|rest| !rest.trim().is_empty()))
+                    }
+                    Ok(None) => Removed::Gone,
+                    Err(_) => Removed::Edited,
+                }
+            }
         }
     }
 
@@ -127,10 +131,10 @@ impl Change {
 
     fn subject(&self) -> Option<String> {
         match &self.what {
-            What::File { .. } => None,
-            What::Block { .. } => Some("the block of Plexus".to_owned()),
-            What::JsonRule { at, value, .. } => Some(format!("{} {value:?}", at.join("."))),
-            What::TomlKey { at, .. } => Some(at.join(".")),
+            ChangeKind::File { .. } => None,
+            ChangeKind::Block { .. } => Some("the block of Plexus".to_owned()),
+            ChangeKind::JsonRule { at, value, .. } => Some(format!("{} {value:?}", at.join("."))),
+            ChangeKind::TomlKey { at, .. } => Some(at.join(".")),
         }
     }
 }

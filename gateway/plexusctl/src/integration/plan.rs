@@ -2,7 +2,7 @@
 
 use super::{
     Finding, Wanted,
-    change::{Change, Removed, What, block_of},
+    change::{Change, ChangeKind, Removed, block_of},
     json_text, toml_text,
 };
 use plexus_client::{Exit, Stop};
@@ -182,7 +182,7 @@ impl Plan {
                 let was = was.map(|before| Digest::of(before.as_bytes()));
                 edit.after = Some(text.clone());
                 edit.mode = *mode;
-                What::File {
+                ChangeKind::File {
                     digest: Digest::of(text.as_bytes()),
                     was,
                 }
@@ -204,7 +204,7 @@ impl Plan {
                     }
                 };
                 edit.after = Some(rest);
-                What::Block {
+                ChangeKind::Block {
                     digest: Digest::of(block.as_bytes()),
                     lead,
                 }
@@ -215,7 +215,7 @@ impl Plan {
                 }
                 let (next, made) = json_text::add(&text, at, value).map_err(unfit)?;
                 edit.after = Some(next);
-                What::JsonRule {
+                ChangeKind::JsonRule {
                     at: at.iter().map(|name| (*name).to_owned()).collect(),
                     value: value.clone(),
                     made,
@@ -232,7 +232,7 @@ impl Plan {
                     }));
                 };
                 edit.after = Some(next);
-                What::TomlKey {
+                ChangeKind::TomlKey {
                     at: at.clone(),
                     value: value.clone(),
                     made,

@@ -66,7 +66,7 @@ impl Notice {
 }
 
 /// What was told, since something began to wait.
-struct Told {
+struct LastNotice {
     at: Instant,
     kind: Kind,
     /// How many waited when it was told.
@@ -76,7 +76,7 @@ struct Told {
 /// The memory of what was told.
 pub(super) struct Calm {
     a_while: Duration,
-    told: Option<Told>,
+    told: Option<LastNotice>,
     /// How many waited when it last looked.
     waiting: usize,
 }
@@ -99,7 +99,7 @@ impl Calm {
             return None;
         };
         let kind = self.due(now)?;
-        self.told = Some(Told {
+        self.told = Some(LastNotice {
             at: now,
             kind,
             waiting: waiting.len(),
@@ -119,7 +119,7 @@ impl Calm {
         (now >= told.at + self.a_while).then_some(next)
     }
 
-    fn next(&self, told: &Told) -> Option<Kind> {
+    fn next(&self, told: &LastNotice) -> Option<Kind> {
         match told.kind {
             Kind::First => Some(Kind::Reminder),
             Kind::Reminder | Kind::Count => (self.waiting > told.waiting).then_some(Kind::Count),

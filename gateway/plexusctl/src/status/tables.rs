@@ -2,7 +2,7 @@
 //!
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
-use super::Seen;
+use super::Snapshot;
 use crate::{
     grants,
     owner::{list_of, text_of},
@@ -14,7 +14,7 @@ use plexus_protocol::Timestamp;
 const ROWS: usize = 12;
 
 /// Each source with what of it agents can ask for.
-pub(super) fn sources(seen: &Seen) -> String {
+pub(super) fn sources(seen: &Snapshot) -> String {
     let rows = list_of(&seen.health, "sources").iter().map(|source| {
         let id = text_of(source, "id");
         let hidden = match &seen.capabilities(id, false)[..] {
@@ -39,7 +39,7 @@ pub(super) fn sources(seen: &Seen) -> String {
 }
 
 /// What stands: a row for each agent and source, and for each end and narrowing of it.
-pub(super) fn allowed(seen: &Seen, now: Timestamp) -> String {
+pub(super) fn allowed(seen: &Snapshot, now: Timestamp) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for grant in list_of(&seen.grants, "grants") {
         let [agent, id, _, ends, terms] = grants::row(grant, now);
@@ -85,7 +85,7 @@ fn short<const N: usize>(
 }
 
 /// An agent, and that it cannot call where it has no credential.
-fn named(seen: &Seen, agent: String) -> String {
+fn named(seen: &Snapshot, agent: String) -> String {
     let known = list_of(&seen.agents, "agents").iter();
     let state = known
         .filter(|known| known["agentId"] == agent.as_str())

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn seen() -> Seen {
-    Seen {
+fn seen() -> Snapshot {
+    Snapshot {
         status: json!({"runtimeVersion": "0.1.0", "pid": 12, "port": 7077, "uptimeMs": 7_200_000,
             "startedBy": "systemd", "loopbackOnly": true, "paused": false,
             "ledger": {"condition": "open", "events": 1204, "head": "0123456789abcdef", "checkpoint": 1000,
@@ -26,7 +26,7 @@ fn seen() -> Seen {
     }
 }
 
-fn text(seen: &Seen) -> String {
+fn text(seen: &Snapshot) -> String {
     let now = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
     seen.text(&seen.needs(), now)
 }

@@ -10,7 +10,7 @@
 
 use super::Subject;
 use crate::launch::Programs;
-use plexus_ipc::{manifest::Place, message::Role, offer::Offer};
+use plexus_ipc::{manifest::FolderField, message::Role, offer::Offer};
 use plexus_sandbox::{profile::Profile, ruleset::Ruleset};
 use plexus_sources::secrets;
 use plexus_supervisor::{Folder, Pace, Setup, Spec, Supervisor};
@@ -76,7 +76,7 @@ async fn take(
     let scratch = tempfile::tempdir().map_err(|e| failed("programs", None, &e.to_string()))?;
     let place = scratch.path().canonicalize();
     let place = place.map_err(|e| failed("programs", None, &e.to_string()))?;
-    let stage = Stage {
+    let stage = Trial {
         programs,
         worker: &worker,
         place: &place,
@@ -128,14 +128,14 @@ async fn take(
 }
 
 /// Where a worker is tried.
-struct Stage<'s> {
+struct Trial<'s> {
     programs: &'s Programs,
     worker: &'s Path,
     place: &'s Path,
-    places: &'s [Place],
+    places: &'s [FolderField],
 }
 
-impl Stage<'_> {
+impl Trial<'_> {
     fn parameters(&self, role: Role) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut parameters = vec![
@@ -150,7 +150,7 @@ impl Stage<'_> {
 }
 
 /// A real start in a state directory of its own, with the attack on its cage.
-async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> Result<(), Value> {
+async fn prove(subject: &Subject, stage: &Trial<'_>, text: &str, role: Role) -> Result<(), Value> {
     let fault = |why: String| failed("proof", Some(role), &why);
     let port = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| fault(e.to_string()))?;
     let (notices, _heard) = tokio::sync::mpsc::unbounded_channel();
@@ -188,7 +188,7 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         .map_err(fault)
 }
 
-fn folder(place: &Place) -> Folder {
+fn folder(place: &FolderField) -> Folder {
     Folder {
         parameter: place.parameter.clone(),
         path: place.path.clone(),

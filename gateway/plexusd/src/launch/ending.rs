@@ -10,7 +10,7 @@ use super::{
     service,
     signals::{self, PauseSignal, StopSignal},
 };
-use crate::upgrade::{self, Asked, Handed};
+use crate::upgrade::{self, AcceptedUpgrade, Handed};
 use anyhow::bail;
 use nix::sys::signal::Signal;
 use plexus_calls::kernel::Phase;
@@ -37,7 +37,7 @@ pub(super) struct Serving {
     pub(super) tasks: [JoinHandle<()>; 3],
     pub(super) pause: PauseSignal,
     pub(super) stop: StopSignal,
-    pub(super) upgrades: mpsc::Receiver<Asked>,
+    pub(super) upgrades: mpsc::Receiver<AcceptedUpgrade>,
 }
 
 impl Serving {

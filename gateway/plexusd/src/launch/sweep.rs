@@ -14,7 +14,7 @@ const MARK_EVERY: u32 = 20;
 pub(crate) async fn sweep(app: Arc<Edge>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
-    let told = Arc::new(let_go::Told::default());
+    let told = Arc::new(let_go::ReportedOnce::default());
     let mut tidying: Option<JoinHandle<()>> = None;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

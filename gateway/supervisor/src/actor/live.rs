@@ -106,7 +106,7 @@ fn excused(nap: Duration, late: Duration) -> bool {
 }
 
 /// What happened.
-pub(super) enum Said {
+pub(super) enum LiveEvent {
     Message(Result<Option<FromWorker>, ConnectionError>),
     Time,
     /// A call of its own has its answer, or will have none.
@@ -126,7 +126,7 @@ pub(super) struct Parts<P> {
 }
 
 /// What the actor has to do about it.
-pub(super) enum Then {
+pub(super) enum NextStep {
     GoOn,
     /// The worker answered a call.
     Answered,
@@ -183,7 +183,7 @@ impl<P: Process> Live<P> {
     }
 
     /// Waits for the worker or for time. Cancelling it loses nothing.
-    pub(super) async fn next(&mut self) -> Said {
+    pub(super) async fn next(&mut self) -> LiveEvent {
         let due = self.stop.as_ref().map_or(self.probe.due, |stop| stop.due);
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
@@ -199,37 +199,39 @@ impl<P: Process> Live<P> {
         };
         let first = tokio::select! {
             biased;
-            () = egress_gone => return Said::EgressGone,
-            (id, answer) = self.unasked.answered() => return Said::HostAnswer(id, answer),
+            () = egress_gone => return LiveEvent::EgressGone,
+            (id, answer) = self.unasked.answered() => return LiveEvent::HostAnswer(id, answer),
             first = first => first,
         };
         match first {
-            First::One(message) => Said::Message(message),
-            First::Other(()) => Said::Time,
+            First::One(message) => LiveEvent::Message(message),
+            First::Other(()) => LiveEvent::Time,
         }
     }
 
-    pub(super) async fn on(&mut self, said: Said) -> Then {
+    pub(super) async fn on(&mut self, said: LiveEvent) -> NextStep {
         match said {
-            Said::Message(Ok(Some(message))) => self.message(message),
-            Said::Message(Ok(None)) => Then::Over(self.cause(Cause::Exited)),
+            LiveEvent::Message(Ok(Some(message))) => self.message(message),
+            LiveEvent::Message(Ok(None)) => NextStep::Over(self.cause(Cause::Exited)),
             // A process that dies with words unread resets its stream: that is an end, not a breach.
-            Said::Message(Err(ConnectionError::Frame(FrameError::Io(_)))) => {
-                Then::Over(self.cause(Cause::Exited))
+            LiveEvent::Message(Err(ConnectionError::Frame(FrameError::Io(_)))) => {
+                NextStep::Over(self.cause(Cause::Exited))
             }
-            Said::Message(Err(error)) => Then::Over(self.cause(Cause::Broke(error.to_string()))),
-            Said::Time if self.stop.is_some() => self.escalate(),
-            Said::Time => self.tick().await,
+            LiveEvent::Message(Err(error)) => {
+                NextStep::Over(self.cause(Cause::Broke(error.to_string())))
+            }
+            LiveEvent::Time if self.stop.is_some() => self.escalate(),
+            LiveEvent::Time => self.tick().await,
             // One that is given up has nobody who waits.
-            Said::HostAnswer(_, None) => Then::GoOn,
-            Said::HostAnswer(id, Some(response)) => {
+            LiveEvent::HostAnswer(_, None) => NextStep::GoOn,
+            LiveEvent::HostAnswer(id, Some(response)) => {
                 match self.send(ToWorker::HostAnswer { id, response }).await {
-                    Ok(()) => Then::GoOn,
+                    Ok(()) => NextStep::GoOn,
                     Err(_) => self.terminate(Cause::Exited),
                 }
             }
             // The next one comes with a port and a credential of its own.
-            Said::EgressGone => self.terminate(Cause::Egress),
+            LiveEvent::EgressGone => self.terminate(Cause::Egress),
         }
     }
 
@@ -315,17 +317,17 @@ impl<P: Process> Live<P> {
 
     // What it says
 
-    fn message(&mut self, message: FromWorker) -> Then {
+    fn message(&mut self, message: FromWorker) -> NextStep {
         let said = match message {
             FromWorker::Done(done) => self.done(*done),
             FromWorker::Planned(planned) => self.planned(*planned),
             FromWorker::Settled { id, verdict } => self.settled(id, verdict),
             FromWorker::Progress(progress) => match self.progress(progress.id, progress.chunk) {
-                Ok(()) => return Then::GoOn,
+                Ok(()) => return NextStep::GoOn,
                 Err(why) => Err(why),
             },
             FromWorker::Event(_) | FromWorker::HostCall(_) if self.stop.is_some() => {
-                return Then::GoOn;
+                return NextStep::GoOn;
             }
             FromWorker::Event(event) => match self.unasked.event(*event) {
                 Ok(notice) => return self.notify(notice),
@@ -347,17 +349,17 @@ impl<P: Process> Live<P> {
         match said {
             Ok(()) => {
                 self.answered = true;
-                Then::Answered
+                NextStep::Answered
             }
-            Err(why) => Then::Over(self.cause(Cause::Broke(why.to_owned()))),
+            Err(why) => NextStep::Over(self.cause(Cause::Broke(why.to_owned()))),
         }
     }
 
-    fn notify(&self, notice: Option<Notice>) -> Then {
+    fn notify(&self, notice: Option<Notice>) -> NextStep {
         if let Some(notice) = notice {
             self.context.notify(notice);
         }
-        Then::GoOn
+        NextStep::GoOn
     }
 
     fn done(&mut self, done: Done) -> Result<(), &'static str> {
@@ -434,14 +436,14 @@ impl<P: Process> Live<P> {
         }
     }
 
-    fn probed(&mut self, nonce: u64, health: Health) -> Then {
+    fn probed(&mut self, nonce: u64, health: Health) -> NextStep {
         if self.probe.out.is_none() || nonce != self.probe.nonce {
-            return Then::Over(self.cause(Cause::Broke("an answer to no probe".to_owned())));
+            return NextStep::Over(self.cause(Cause::Broke("an answer to no probe".to_owned())));
         }
         self.answered = true;
         self.probe.out = None;
         self.probe.due = Instant::now() + self.context.pace.probe_every;
-        Then::Probed(health)
+        NextStep::Probed(health)
     }
 
     // Time
@@ -453,7 +455,7 @@ impl<P: Process> Live<P> {
         }
     }
 
-    async fn tick(&mut self) -> Then {
+    async fn tick(&mut self) -> NextStep {
         let now = Instant::now();
         if let Some(slept) = self.probe.out {
             let late = now.saturating_duration_since(self.probe.due);
@@ -463,7 +465,7 @@ impl<P: Process> Live<P> {
             tracing::debug!(name: "worker.probe_excused", pid = self.pid(), durationMs = u64::try_from(late.as_millis()).unwrap_or(u64::MAX), "a missed probe is excused");
             self.probe.out = Some(self.process.slept());
             self.probe.due = now + self.context.pace.probe_within;
-            return Then::GoOn;
+            return NextStep::GoOn;
         }
         if let Some(held) = self.process.held() {
             if held.memory > self.memory {
@@ -480,7 +482,7 @@ impl<P: Process> Live<P> {
         if idle && now >= self.last_call + self.context.pace.idle {
             // Nothing is under way, so nobody is told this.
             self.stop(Cause::Idle, &DispatchError::ShuttingDown).await;
-            return Then::Stopping;
+            return NextStep::Stopping;
         }
         self.strays = 0;
         let dropped = self.unasked.dropped();
@@ -490,7 +492,7 @@ impl<P: Process> Live<P> {
         self.probe.due = now + self.context.pace.probe_within;
         let nonce = self.probe.nonce;
         match self.send(ToWorker::Probe { nonce }).await {
-            Ok(()) => Then::GoOn,
+            Ok(()) => NextStep::GoOn,
             Err(_) => self.terminate(Cause::Exited),
         }
     }
@@ -524,7 +526,7 @@ impl<P: Process> Live<P> {
     }
 
     /// Ends a worker that cannot be asked.
-    fn terminate(&mut self, cause: Cause) -> Then {
+    fn terminate(&mut self, cause: Cause) -> NextStep {
         self.stop = Some(Stopping {
             cause,
             step: Step::Asked,
@@ -533,9 +535,9 @@ impl<P: Process> Live<P> {
         self.escalate()
     }
 
-    fn escalate(&mut self) -> Then {
+    fn escalate(&mut self) -> NextStep {
         let Some(stop) = &mut self.stop else {
-            return Then::GoOn;
+            return NextStep::GoOn;
         };
         match stop.step {
             Step::Asked => {
@@ -547,10 +549,10 @@ impl<P: Process> Live<P> {
                 stop.step = Step::Killed;
             }
             // Its stream should have ended. Whatever holds it open, the calls go on without it.
-            Step::Killed => return Then::Over(self.cause(Cause::Exited)),
+            Step::Killed => return NextStep::Over(self.cause(Cause::Exited)),
         }
         stop.due = Instant::now() + self.context.pace.signal_within;
-        Then::Stopping
+        NextStep::Stopping
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
         start::{self, Exit, StartError, Started},
     },
     Actor, After, READ_RETRIES, START_ATTEMPTS, Stage,
-    live::{self, Live, Said},
+    live::{self, Live, LiveEvent},
     replaced,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -126,20 +126,20 @@ impl<P: Process> Actor<P> {
         );
     }
 
-    pub(super) async fn heard(&mut self, said: Said) {
+    pub(super) async fn heard(&mut self, said: LiveEvent) {
         let Stage::Up(live) = &mut self.stage else {
             return;
         };
         match live.on(said).await {
-            live::Then::GoOn => {}
-            live::Then::Answered => self.failures = 0,
-            live::Then::Probed(health) => {
+            live::NextStep::GoOn => {}
+            live::NextStep::Answered => self.failures = 0,
+            live::NextStep::Probed(health) => {
                 self.failures = 0;
                 self.health(health.into());
                 self.answer_probes();
             }
-            live::Then::Stopping => self.state_of_stopping(),
-            live::Then::Over(cause) => self.over(cause),
+            live::NextStep::Stopping => self.state_of_stopping(),
+            live::NextStep::Over(cause) => self.over(cause),
         }
     }
 

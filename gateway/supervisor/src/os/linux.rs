@@ -1,6 +1,6 @@
 //! Linux: `/proc`, the death signal, two clocks.
 
-use super::Held;
+use super::ProcessUsage;
 use nix::time::{ClockId, clock_gettime};
 pub(crate) use plexus_sandbox::die_with_this_thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn ticks(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
-pub(crate) fn held_by_group(leader: u32) -> Option<Held> {
+pub(crate) fn held_by_group(leader: u32) -> Option<ProcessUsage> {
     let mut all = held(leader)?;
     let mut left: Vec<u32> = children(leader).collect();
     while let Some(pid) = left.pop() {
@@ -59,7 +59,7 @@ fn children(pid: u32) -> impl Iterator<Item = u32> {
     lists.flat_map(numbers)
 }
 
-pub(crate) fn held(pid: u32) -> Option<Held> {
+pub(crate) fn held(pid: u32) -> Option<ProcessUsage> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let kib = |name| -> Option<u64> {
@@ -69,7 +69,7 @@ pub(crate) fn held(pid: u32) -> Option<Held> {
     let resident = kib("VmRSS:")? * 1024;
     // Older kernels leave out what they do not count.
     let beside = kib("VmSwap:").unwrap_or(0) + kib("VmPTE:").unwrap_or(0);
-    Some(Held {
+    Some(ProcessUsage {
         memory: resident + beside * 1024,
         resident,
         threads: field("Threads:")?.trim().parse().ok()?,

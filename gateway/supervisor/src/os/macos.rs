@@ -1,7 +1,7 @@
 //! macOS: libproc and two clocks.
 #![expect(unsafe_code, reason = "libproc has no safe wrapper")]
 
-use super::Held;
+use super::ProcessUsage;
 use nix::{
     libc,
     time::{ClockId, clock_gettime},
@@ -22,7 +22,7 @@ pub(crate) fn started(pid: u32) -> Option<String> {
     (filled == size).then(|| format!("{}.{:06}", info.pbi_start_tvsec, info.pbi_start_tvusec))
 }
 
-pub(crate) fn held(pid: u32) -> Option<Held> {
+pub(crate) fn held(pid: u32) -> Option<ProcessUsage> {
     let pid = c_int::try_from(pid).ok()?;
     // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
     let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
@@ -46,7 +46,7 @@ pub(crate) fn held(pid: u32) -> Option<Held> {
             size,
         )
     };
-    (filled == size).then_some(Held {
+    (filled == size).then_some(ProcessUsage {
         memory: usage.ri_phys_footprint,
         resident: usage.ri_phys_footprint,
         threads: tasks.pti_threadnum.try_into().ok()?,
@@ -54,7 +54,7 @@ pub(crate) fn held(pid: u32) -> Option<Held> {
 }
 
 /// The process alone: no launcher of ours stays beside a worker here, and no profile grants a child.
-pub(crate) fn held_by_group(pid: u32) -> Option<Held> {
+pub(crate) fn held_by_group(pid: u32) -> Option<ProcessUsage> {
     held(pid)
 }
 

@@ -7,7 +7,7 @@ use super::{
     super::{
         call::DispatchError,
         notice::Cause,
-        os::Held,
+        os::ProcessUsage,
         process::{Process, Spawned},
         setup::{Context, Spec},
         start::StartError,
@@ -362,11 +362,11 @@ impl Process for Puppet {
         self.pid
     }
 
-    fn held(&self) -> Option<Held> {
+    fn held(&self) -> Option<ProcessUsage> {
         let inner = self.world.look();
         let fate = inner.processes.get(&self.pid)?;
         let large = fate.grows_at.is_some_and(|at| at <= Instant::now());
-        (!fate.gone).then_some(Held {
+        (!fate.gone).then_some(ProcessUsage {
             memory: if large { u64::MAX } else { 1 << 20 },
             resident: 1 << 20,
             threads: 2,

@@ -14,14 +14,14 @@ const REMEMBERED: usize = 4_096;
 
 /// The durable intents that this worker has been shown.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenIntents {
     launch: u64,
     /// Everything below counts as seen.
     floor: u64,
     above: BTreeSet<u64>,
 }
 
-impl Seen {
+impl SeenIntents {
     pub(super) fn new(launch: u64) -> Self {
         Self {
             launch,
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_counts_as_seen() {
-        let mut seen = Seen::new(1);
+        let mut seen = SeenIntents::new(1);
         let last = REMEMBERED as u64 * 3;
         let mut admit = |sequence| {
             seen.admit(Stamp {

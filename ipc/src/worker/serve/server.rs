@@ -1,6 +1,6 @@
 //! The calls of a worker that is ready.
 
-use super::commit::Seen;
+use super::commit::SeenIntents;
 use super::{AT_ONCE, Ended, UNDER_WAY, guarded, health_of, judge, placed};
 use crate::frame::{FrameError, FrameReader, FrameSender};
 use crate::manifest::{Capability, Manifest};
@@ -38,7 +38,7 @@ pub(super) struct Shared<S> {
 /// The side that hears the gateway.
 pub(super) struct Server<S> {
     shared: Arc<Shared<S>>,
-    seen: Seen,
+    seen: SeenIntents,
     reads: JoinSet<()>,
     commits: JoinSet<()>,
 }
@@ -64,7 +64,7 @@ impl<S: Source> Server<S> {
                 turn: Semaphore::new(AT_ONCE),
                 commit_turn: Semaphore::new(1),
             }),
-            seen: Seen::new(launch),
+            seen: SeenIntents::new(launch),
             reads: JoinSet::new(),
             commits: JoinSet::new(),
         }

@@ -3,8 +3,8 @@
 //! Must not know: anything of the daemon but its protocol.
 
 use plexus_ipc::worker::{
-    CallContext, Given, Handlers, Host, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
-    SourceError, Touched,
+    CallContext, Handlers, Host, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
+    SourceContext, SourceError, Touched,
 };
 use plexus_protocol::{Digest, Effect};
 use serde::Deserialize;
@@ -55,7 +55,7 @@ impl Source for Beacon {
         Ok(Self { host })
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         let host = given.host.clone();
         if given.role == Role::Reader {
             let host = host.clone();

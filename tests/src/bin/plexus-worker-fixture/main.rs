@@ -9,8 +9,8 @@
 mod os;
 
 use plexus_ipc::worker::{
-    CallContext, EgressAccess, Given, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets,
-    Source, SourceError, Touched, Verdict, children::Children, on_file_thread,
+    CallContext, EgressAccess, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
+    SourceContext, SourceError, Touched, Verdict, children::Children, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
@@ -61,7 +61,7 @@ impl Source for Fixture {
         Err(OpenError::internal("opened with all that it is given"))
     }
 
-    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
         if given.secrets.get("token").is_some() {
             return Err(OpenError::internal("given a secret that is not its own"));
         }

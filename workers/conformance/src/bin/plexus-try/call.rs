@@ -3,12 +3,12 @@
 use crate::{
     arguments::Arguments,
     denial::Places,
-    observe::{self, Observer, Seen},
+    observe::{self, Observation, Observer},
 };
 use anyhow::{Context, Result, bail, ensure};
 use plexus_conformance::caged::{Cage, Caged, LAUNCH, StartError};
 use plexus_ipc::{
-    manifest::{Manifest, Place},
+    manifest::{FolderField, Manifest},
     message::{
         Call, Commit, FromWorker, PlanMade, Preview, Role, Stamp, ToWorker, Touched, WorkerError,
     },
@@ -35,7 +35,7 @@ pub(crate) struct Tried {
     pub(crate) took: Duration,
     pub(crate) came: Result<Answer, String>,
     /// For each run: what was seen, and the places that its rules speak of.
-    pub(crate) seen: Vec<(Role, Seen, Places)>,
+    pub(crate) seen: Vec<(Role, Observation, Places)>,
     /// With `--commit`: paths in the copy that differ afterwards.
     pub(crate) changed: Option<Vec<String>>,
 }
@@ -59,7 +59,7 @@ struct Setting<'a> {
     config: Value,
     secrets: BTreeMap<String, String>,
     root: Option<PathBuf>,
-    folders: Vec<Place>,
+    folders: Vec<FolderField>,
     input: Vec<u8>,
 }
 
@@ -227,7 +227,7 @@ impl Setting<'_> {
         };
         let begun = Instant::now();
         let (came, seen, scratch) = match cage.spawn() {
-            Err(error) => (Err(error.to_string()), Seen::default(), None),
+            Err(error) => (Err(error.to_string()), Observation::default(), None),
             Ok(spawned) => {
                 let scratch = Some(spawned.scratch());
                 let observer = Observer::watch(spawned.pid());

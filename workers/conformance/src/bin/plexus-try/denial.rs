@@ -2,7 +2,7 @@
 //!
 //! Must not know: how it was observed.
 
-use plexus_ipc::manifest::Place;
+use plexus_ipc::manifest::FolderField;
 use plexus_sandbox::profile::Profile;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ pub(crate) enum Advice {
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     /// The source's folders, resolved.
-    pub(crate) folders: Vec<Place>,
+    pub(crate) folders: Vec<FolderField>,
     pub(crate) scratch: Option<PathBuf>,
     pub(crate) is_writer: bool,
 }
@@ -193,7 +193,7 @@ mod tests {
     fn advice(act: Act, is_writer: bool) -> Advice {
         let places = Places {
             folders: [("path", "ROOT", true), ("library", "LIBRARY", false)]
-                .map(|(field, parameter, writable)| Place {
+                .map(|(field, parameter, writable)| FolderField {
                     field: field.to_owned(),
                     parameter: parameter.to_owned(),
                     path: Path::new("/home/me").join(if writable { "notes" } else { field }),

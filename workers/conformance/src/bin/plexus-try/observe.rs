@@ -22,7 +22,7 @@ pub(crate) const HELD: &str = "--held";
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Observation {
     /// In order, each once.
     pub(crate) denials: Vec<Denial>,
     /// Why nothing could be seen.

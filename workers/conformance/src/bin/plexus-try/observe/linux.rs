@@ -9,7 +9,7 @@
 //! Invariants: all requests come from the one thread that attached; a tracee that cannot be understood goes on untouched.
 
 use super::{
-    HELD, Seen,
+    HELD, Observation,
     os::{Stop, stop},
 };
 use crate::denial::{Act, Denial};
@@ -57,7 +57,7 @@ pub(crate) fn held(line: Vec<OsString>) -> io::Error {
 }
 
 /// A thread that watches one process until it ends, and reaps it.
-pub(crate) struct Observer(JoinHandle<Seen>);
+pub(crate) struct Observer(JoinHandle<Observation>);
 
 impl Observer {
     /// Watches `pid`, a child of this process that is held.
@@ -69,18 +69,18 @@ impl Observer {
     }
 
     /// Waits for the end of the process.
-    pub(crate) fn finish(self) -> Seen {
-        self.0.join().unwrap_or_else(|_| Seen {
+    pub(crate) fn finish(self) -> Observation {
+        self.0.join().unwrap_or_else(|_| Observation {
             blind: Some("the observer failed".to_owned()),
-            ..Seen::default()
+            ..Observation::default()
         })
     }
 }
 
-fn watch(pid: Pid) -> Seen {
+fn watch(pid: Pid) -> Observation {
     // Pid 0 and below would name groups.
     if pid.as_raw() <= 0 {
-        return Seen::default();
+        return Observation::default();
     }
     let mut tracer = Tracer::default();
     match waitpid(pid, Some(WaitPidFlag::WUNTRACED)) {
@@ -121,7 +121,7 @@ struct Tracer {
     phase: Phase,
     /// The call that each thread is in.
     entered: HashMap<Pid, (i64, [u64; 6])>,
-    seen: Seen,
+    seen: Observation,
 }
 
 impl Tracer {

@@ -1,6 +1,6 @@
 //! macOS: what the system's log says about the worker, after the run.
 
-use super::Seen;
+use super::Observation;
 use crate::denial::{Act, Denial};
 use std::{ffi::OsString, io, process::Command};
 
@@ -23,7 +23,7 @@ impl Observer {
     }
 
     /// Reads the log of the last minute. A line reads `… Sandbox: NAME(PID) deny(1) OPERATION PATH`.
-    pub(crate) fn finish(self) -> Seen {
+    pub(crate) fn finish(self) -> Observation {
         let output = Command::new("/usr/bin/log")
             .args(["show", "--last", "1m", "--style", "compact", "--predicate"])
             .arg("eventMessage CONTAINS \"deny(\"")
@@ -31,14 +31,14 @@ impl Observer {
         let output = match output {
             Ok(output) => output,
             Err(error) => {
-                return Seen {
+                return Observation {
                     blind: Some(format!("/usr/bin/log: {error}")),
-                    ..Seen::default()
+                    ..Observation::default()
                 };
             }
         };
         let mark = format!("({}) deny(", self.0);
-        let mut seen = Seen::default();
+        let mut seen = Observation::default();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let Some((_, said)) = line.split_once(&mark) else {
                 continue;
