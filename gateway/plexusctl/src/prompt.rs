@@ -13,21 +13,27 @@ use zeroize::Zeroizing;
 /// Asks for a yes before something is done. `question` ends without a question mark; `flag` gives the yes beforehand.
 ///
 /// # Errors
-/// There is nobody to ask, or the answer is anything but `y`.
+/// There is nobody to ask, or the answer is no.
 pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Stop> {
     if !desk.can_ask() {
         let why = format!("nobody can be asked here, or was shown what to say yes to: say {flag}");
         return Err(Stop::usage(why));
     }
-    out::say(&format!("{question}? [y/N]"));
-    let mut answer = String::new();
-    // A closed stdin says nothing, which is no.
-    let _ = io::stdin().read_line(&mut answer);
-    if answer.trim().eq_ignore_ascii_case("y") {
+    if is_yes(&format!("{question}?")) {
         return Ok(());
     }
     let why = "you did not say yes; nothing was changed";
     Err(Stop::new(Exit::Refused, "not_confirmed", why))
+}
+
+/// Shows a question and reads the answer: `y` and `yes` are yes, and everything else is no.
+pub(crate) fn is_yes(question: &str) -> bool {
+    out::say(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    // A closed stdin says nothing, which is no.
+    let _ = io::stdin().read_line(&mut answer);
+    let answer = answer.trim();
+    answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")
 }
 
 /// Asks for one line that is not empty.

@@ -14,17 +14,14 @@ mod plan;
 mod runner;
 mod systemd;
 
-use crate::{owner::Desk, programs};
+use crate::{owner::Desk, programs, prompt};
 use clap::{Args, Subcommand, ValueEnum};
 use job::Job;
 use plan::Plan;
 use plexus_client::{Exit, Stop, out, text};
 use runner::Runner;
 use serde_json::{Value, json};
-use std::{
-    io::{BufRead as _, stdin},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// The service.
 #[derive(Args)]
@@ -94,11 +91,7 @@ impl Ask {
             };
             return Err(Stop::usage(why).next(format!("{line} --yes")));
         }
-        out::say(&format!("{question} [y/N]"));
-        let mut answer = String::new();
-        // What cannot be read is no yes.
-        let _ = stdin().lock().read_line(&mut answer);
-        Ok(matches!(answer.trim(), "y" | "yes"))
+        Ok(prompt::is_yes(question))
     }
 }
 

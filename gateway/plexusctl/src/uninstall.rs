@@ -12,7 +12,7 @@ mod list;
 
 use crate::{
     owner::{Desk, list_of},
-    programs,
+    programs, prompt,
     service::{Ask, Removal},
 };
 use clap::{Args, ValueEnum};
@@ -21,8 +21,7 @@ use list::Installed;
 use plexus_client::{Address, Connection, Exit, Stop, out, text};
 use serde_json::{Value, json};
 use std::{
-    fs,
-    io::{self, BufRead as _, stdin},
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -138,15 +137,13 @@ impl Uninstall {
         if !desk.can_ask() || self.ask.yes || !home.exists() {
             return Ok(State::Keep);
         }
-        out::say(&format!(
-            "remove the state as well, with all decisions, the record and credentials, in {}? [y/N]",
+        let question = format!(
+            "remove the state as well, with all decisions, the record and credentials, in {}?",
             text::line(&home.display().to_string())
-        ));
-        let mut answer = String::new();
-        let _ = stdin().lock().read_line(&mut answer);
-        Ok(match answer.trim() {
-            "y" | "yes" => State::Delete,
-            _ => State::Keep,
+        );
+        Ok(match prompt::is_yes(&question) {
+            true => State::Delete,
+            false => State::Keep,
         })
     }
 }

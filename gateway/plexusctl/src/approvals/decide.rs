@@ -6,12 +6,13 @@
 use super::{PENDING, card::plan, card_of};
 use crate::{
     owner::{Owner, list_of, text_of},
+    prompt,
     terms::Terms,
 };
-use plexus_client::{Done, Exit, Stop, out, text};
+use plexus_client::{Done, Exit, Stop, text};
 use plexus_protocol::{Digest, ErrorCode, TrustWindow, json::digest};
 use serde_json::{Map, Value, json};
-use std::{io::BufRead, time::Duration};
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long an approval waits for a plan that is still being made: the gateway's deadline for one (DESIGN 13).
@@ -262,18 +263,12 @@ pub(super) fn confirm(
         Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
         Verdict::Deny { .. } => "",
     };
-    match text_of(item, "kind") {
-        "change" => out::say(&format!(
-            "approve: {}? [y/N]",
-            text::line(text_of(item, "ifApproved"))
-        )),
-        _ => out::say(&format!("approve {window}? [y/N]")),
-    }
+    let question = match text_of(item, "kind") {
+        "change" => format!("approve: {}?", text::line(text_of(item, "ifApproved"))),
+        _ => format!("approve {window}?"),
+    };
     let asked = Instant::now();
-    let mut answer = String::new();
-    // A closed stdin says nothing, which is no.
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    let why = match answer.trim().eq_ignore_ascii_case("y") {
+    let why = match prompt::is_yes(&question) {
         true if asked.elapsed() >= READING => return Ok(()),
         true => "that was typed before you could read the card; it still waits",
         false => "you did not say yes; it still waits",
