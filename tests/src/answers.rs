@@ -85,7 +85,12 @@ pub fn check(method: &str, path: &str, response: &Response) {
         "{response}"
     );
     let error = &body["error"];
-    if error.is_object() {
+    if body["jsonrpc"] == "2.0" {
+        assert!(
+            error["message"].is_string() || error.is_null(),
+            "{response}"
+        );
+    } else if error.is_object() {
         check_refusal(response, error);
     } else {
         assert!(

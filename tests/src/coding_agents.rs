@@ -151,11 +151,25 @@ pub fn ask_codex(
     more: &[&str],
     prompt: &str,
 ) -> Conversation {
+    ask_codex_with(model, home, folder, &[], more, prompt)
+}
+
+/// The same with further variables of its environment.
+#[track_caller]
+pub fn ask_codex_with(
+    model: &Model,
+    home: &Path,
+    folder: &Path,
+    environment: &[(&str, &str)],
+    more: &[&str],
+    prompt: &str,
+) -> Conversation {
     let codex_home = home.join(".codex");
     std::fs::create_dir_all(&codex_home).expect("a folder");
     let mut command = as_person(&codex(), home, folder);
     command
         .env("STORY_API_KEY", "no-key")
+        .envs(environment.iter().copied())
         .args(["exec", "--json"]);
     command.args(codex_arguments(model)).args(more).arg(prompt);
     converse(command)

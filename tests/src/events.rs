@@ -1,6 +1,6 @@
 //! Reading a stream of server-sent events frame by frame.
 
-use crate::http::Client;
+use crate::http::{Client, Request};
 use crate::waiting::PATIENCE;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -40,9 +40,18 @@ impl Events {
     #[must_use]
     #[track_caller]
     pub fn open(client: &Client, path: &str) -> Self {
-        let mut stream = client.connect();
+        Self::of(&client.request("GET", path))
+    }
+    /// Opens the stream that answers a request.
+    ///
+    /// # Panics
+    /// When the gateway does not answer with HTTP.
+    #[must_use]
+    #[track_caller]
+    pub fn of(request: &Request) -> Self {
+        let mut stream = request.client().connect();
         stream
-            .write_all(&client.request("GET", path).bytes_kept_alive())
+            .write_all(&request.bytes_kept_alive())
             .expect("the request is taken");
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
@@ -160,7 +169,9 @@ fn read_frame(lines: &[String]) -> Vec<Frame> {
             _ => {}
         }
     }
-    if let Some(kind) = kind {
+    if kind.is_some() || !data.is_empty() {
+        // What has no name is a message.
+        let kind = kind.unwrap_or_else(|| "message".to_owned());
         let data = data.join("\n");
         let data = serde_json::from_str(&data)
             .unwrap_or_else(|error| panic!("event {kind}: {error}: {data}"));

@@ -49,7 +49,7 @@ pub use dead_share::DeadShare;
 pub use failing_disk::FailingDisk;
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
-pub use http::{Client, Response};
+pub use http::{Client, Request, Response};
 pub use mcp::McpClient;
 pub use model::{Gate, Model, Step};
 pub use owner::Owner;

@@ -58,6 +58,7 @@ mod lending;
 mod life_of_a_call;
 mod logged;
 mod mcp;
+mod mcp_http;
 mod measured;
 mod misbehaviour;
 mod newcomer;

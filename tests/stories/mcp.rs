@@ -438,20 +438,22 @@ fn script() -> Vec<Step> {
     ]
 }
 
-/// The two lines of a page: what adds the server, and what is typed then.
-fn lines_of(page: &str) -> [String; 2] {
+/// The two lines of a block of a page: what adds the server, and what is typed then.
+fn lines_of(page: &str, fence: &str) -> [String; 2] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs")
         .join(page);
     let text = std::fs::read_to_string(path).expect("the page");
-    let (_, block) = text.split_once("```sh mcp\n").expect("a block");
+    let (_, block) = text
+        .split_once(&format!("```sh {fence}\n"))
+        .expect("a block");
     let mut lines = block.lines().map(str::to_owned);
     [(); 2].map(|()| lines.next().expect("two lines"))
 }
 
 /// Sets a real client up by its page, lets it play the script, and approves its write while the client waits.
-fn played(
-    [kind, agent, page]: [&str; 3],
+pub(crate) fn played(
+    [kind, agent, page, fence]: [&str; 4],
     program: &Path,
     flag: &[&str],
     ask: impl Fn(&Model, &Path, &Path) -> Conversation + Sync,
@@ -471,7 +473,8 @@ fn played(
         "connect", agent, "--type", kind, "--allow", reads, "--here", "--yes",
     ];
     house.gateway.cli(connect).expect_ok();
-    let [add, typed] = lines_of(page);
+    let [add, typed] = lines_of(page, fence);
+    let add = add.replace("http://127.0.0.1:7077", &house.gateway.base());
     assert!(typed.contains(&flag.join(" ")), "{typed}");
     let mut shell = programs::command(Path::new("/bin/bash"), &home);
     shell
@@ -507,7 +510,7 @@ fn played(
 
 #[test]
 fn claude_code_reads_and_writes_over_mcp() {
-    let page = ["claude-code", "my-cc", "connect-claude-code.md"];
+    let page = ["claude-code", "my-cc", "connect-claude-code.md", "mcp"];
     let flag = ["--allowedTools", "mcp__plexus"];
     played(
         page,
@@ -519,7 +522,7 @@ fn claude_code_reads_and_writes_over_mcp() {
 
 #[test]
 fn codex_reads_and_writes_over_mcp() {
-    let page = ["codex", "codex", "connect-codex.md"];
+    let page = ["codex", "codex", "connect-codex.md", "mcp"];
     let setting = "mcp_servers.plexus.default_tools_approval_mode=\"approve\"";
     let flag = ["-c", setting];
     played(

@@ -7,10 +7,13 @@ mod events;
 pub mod grants;
 mod handshake;
 mod manifest;
+mod mcp;
 mod refresh;
 mod revoke;
 mod run_status;
 mod status;
+
+pub use mcp::McpAgents;
 
 use crate::edge::Edge;
 use axum::{
@@ -36,4 +39,5 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/invoke/status", get(run_status::show))
         .route("/invoke/cancel", post(run_status::cancel))
         .route("/events", get(events::stream))
+        .route("/mcp", post(mcp::message).fallback(mcp::only_post))
 }

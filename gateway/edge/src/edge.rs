@@ -1,8 +1,13 @@
 //! What the agents' routes and every credential need.
 
 use crate::{
-    address::Address, agent::discovery::Made, connection_key::KeyFile, key_lock::KeyLock,
-    sessions::Sessions, throttle::Throttle, token::TokenKey,
+    address::Address,
+    agent::{McpAgents, discovery::Made},
+    connection_key::KeyFile,
+    key_lock::KeyLock,
+    sessions::Sessions,
+    throttle::Throttle,
+    token::TokenKey,
 };
 use plexus_calls::kernel::Kernel;
 use std::{
@@ -30,6 +35,8 @@ pub struct Edge {
     pub instance: Option<String>,
     /// Rises with each rotation of the connection key in this launch.
     pub key_epoch: AtomicU64,
+    /// Agents that speak MCP over HTTP.
+    pub mcp: McpAgents,
     /// Between acts that the key allows and its rotation.
     pub key_lock: KeyLock,
 }

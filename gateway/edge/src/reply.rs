@@ -200,13 +200,17 @@ fn sized(status: u16, body: &impl Serialize, room: usize, place: Option<CallSlot
             )
         }
     };
-    let bytes = match place.filter(|_| bytes.len() > LIGHT) {
-        Some(_place) => Bytes::from_owner(Leaving { bytes, _place }),
-        None => Bytes::from(bytes),
-    };
-    let mut response = made(bytes);
+    let mut response = made_holding(bytes, place);
     *response.status_mut() = status;
     response
+}
+
+/// 200 with JSON that is written already, and the place that it holds as [`sized`] says.
+pub(crate) fn made_holding(bytes: Vec<u8>, place: Option<CallSlot>) -> Response {
+    made(match place.filter(|_| bytes.len() > LIGHT) {
+        Some(_place) => Bytes::from_owner(Leaving { bytes, _place }),
+        None => Bytes::from(bytes),
+    })
 }
 
 /// 200 with JSON that is written already.

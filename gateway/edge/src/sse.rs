@@ -11,12 +11,15 @@ use axum::{
         sse::{Event as Frame, KeepAlive},
     },
 };
+use futures_core::Stream;
 use plexus_calls::events::{Listener, Shown, Since};
 use plexus_protocol::{AgentId, CapabilityId, SessionId, TokenId};
 use plexus_trust::{EnrollmentStatus, SESSION_MS, in_reach};
 use std::{
     convert::Infallible,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -27,7 +30,7 @@ use tokio::{
 /// Between two comments that keep a quiet connection open.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// How often a quiet stream asks whether its credential still stands.
-const LOOK: Duration = Duration::from_secs(5);
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
 /// How long a stream whose credential has ended still gets the frames of that very end.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Frames that are on their way to one reader.
@@ -159,6 +162,25 @@ pub fn response(
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     response
+}
+
+/// Messages as they come, each an event of its own.
+pub(crate) fn of_messages(messages: mpsc::Receiver<String>) -> Response {
+    Sse::new(Messages(ReceiverStream(messages)))
+        .keep_alive(KeepAlive::new().interval(HEARTBEAT))
+        .into_response()
+}
+
+/// Messages as frames.
+struct Messages(ReceiverStream<String>);
+
+impl Stream for Messages {
+    type Item = Result<Frame, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.0).poll_next(cx);
+        next.map(|message| message.map(|message| Ok(Frame::default().data(message))))
+    }
 }
 
 /// Changes when the credential that opened a stream has ended: the key was rotated; the console was left; the agent was

@@ -63,6 +63,17 @@ impl FromStr for Item {
     }
 }
 
+/// An item, and what it is about.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The item.
+    pub item: Item,
+    /// The call.
+    pub capability: CapabilityId,
+    /// When it was asked for.
+    pub since: Timestamp,
+}
+
 /// A call of a capability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -74,10 +85,6 @@ pub struct Call {
     pub read: bool,
     /// It is made as a run.
     pub long_running: bool,
-    /// Its input has `offset`, by which a long text is taken up again.
-    pub offset: bool,
-    /// Its input has `after`, by which a long list is taken up again.
-    pub after: bool,
 }
 
 /// What the host does for the core.
@@ -93,6 +100,8 @@ pub enum Action {
     Look(CallNumber, Item),
     /// Withdraw a pending item, or cancel a run.
     Cancel(CallNumber, Item),
+    /// Tell what waits for the owner. Asked of the host of a [stateless](crate::Server::stateless) server alone.
+    List(CallNumber),
     /// Stop working on this: nobody waits for it. What was asked of the gateway is not taken back.
     Drop(CallNumber),
 }
@@ -112,6 +121,8 @@ pub enum Answer {
     Unknown,
     /// A pending item was withdrawn, or the run is being cancelled.
     Cancelled,
+    /// What waits, the oldest first.
+    Listed(Vec<Waiting>),
     /// It was refused, or could not be asked.
     Refused(Refusal),
 }

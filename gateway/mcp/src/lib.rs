@@ -18,7 +18,9 @@
 //! Must not know: sockets, HTTP, credentials, files, an async runtime.
 
 mod client;
+pub mod cut;
 mod host;
+mod http;
 mod message;
 mod names;
 mod results;
@@ -26,7 +28,8 @@ mod schema;
 mod server;
 mod tools;
 
-pub use host::{Action, Answer, Call, CallNumber, Item, Moment};
+pub use host::{Action, Answer, Call, CallNumber, Item, Moment, Waiting};
+pub use http::{Headers, Posted};
 pub use names::tool_name;
 pub use results::Refusal;
 pub use server::Server;

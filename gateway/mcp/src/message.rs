@@ -13,6 +13,8 @@ pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 pub(crate) const INVALID_PARAMS: i64 = -32602;
 /// The gateway cannot be asked now.
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
+/// A header of HTTP is missing, or says something else than the body.
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
 /// A protocol version that is not spoken here; `data` lists those that are.
 pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 
@@ -36,7 +38,10 @@ pub(crate) enum Incoming {
 
 /// A JSON-RPC error as one line, to the request with an id (`null` where the message had none that could be read).
 #[derive(Debug)]
-pub(crate) struct RpcError(String);
+pub(crate) struct RpcError {
+    pub(crate) code: i64,
+    line: String,
+}
 
 impl RpcError {
     pub(crate) fn new(id: &Value, code: i64, message: impl Into<String>) -> Self {
@@ -52,11 +57,12 @@ impl RpcError {
         if let Some(data) = data {
             error["data"] = data;
         }
-        Self(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string())
+        let line = json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string();
+        Self { code, line }
     }
     /// The message.
     pub(crate) fn line(self) -> String {
-        self.0
+        self.line
     }
 }
 

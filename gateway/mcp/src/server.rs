@@ -10,8 +10,10 @@
 //! ```
 
 use crate::client::{Client, LEGACY, MODERN, TASKS, modern_client, name_of};
-use crate::host::{Action, Answer, Call, CallNumber, Item, Moment};
+use crate::cut;
+use crate::host::{Action, Answer, Call, CallNumber, Item, Moment, Waiting};
 use crate::message::{self, Incoming, RpcError};
+use crate::names::tool_name;
 use crate::results::{Refusal, ToolResult};
 use crate::tools::{GUIDE, MAX_WAIT_S, SETUP, Tool, View, WAIT};
 use plexus_protocol::{Effect, Timestamp};
@@ -44,6 +46,8 @@ const TASK_TTL_MS: u64 = 86_400_000;
 const MAX_FLIGHTS: usize = 64;
 /// Most items that one client is reminded of.
 const MAX_KNOWN: usize = 64;
+/// The most of a text or a list that one result carries, in bytes: clients hide more than 48,000 characters.
+const MAX_OUTPUT: usize = 45_000;
 
 /// What a model reads before it has seen a tool: some clients show the first 245 characters only, one shows the whole
 /// under each tool.
@@ -55,9 +59,11 @@ const INSTRUCTIONS: &str = "Notes, files, calendars and apps that this machine's
 /// The server of one client.
 pub struct Server {
     version: &'static str,
-    view: View,
+    view: Arc<View>,
     /// The client of the handshake, once there was one.
     legacy: Option<Client>,
+    /// It serves one request, and remembers nothing of earlier ones.
+    stateless: bool,
     /// Requests of the stateless era that want to hear of changes.
     listeners: Vec<Value>,
     flights: BTreeMap<CallNumber, Flight>,
@@ -80,6 +86,7 @@ struct Flight {
 enum Purpose {
     Tool { call: Call, tool: Arc<Tool> },
     Wait(Item),
+    List,
     GetTask(Item),
     CancelTask,
 }
@@ -103,11 +110,12 @@ struct Known {
 impl Server {
     /// A server of this version of the product, with what the agent may see.
     #[must_use]
-    pub fn new(version: &'static str, view: View) -> Self {
+    pub fn new(version: &'static str, view: impl Into<Arc<View>>) -> Self {
         Self {
             version,
-            view,
+            view: view.into(),
             legacy: None,
+            stateless: false,
             listeners: Vec::new(),
             flights: BTreeMap::new(),
             known: VecDeque::new(),
@@ -115,14 +123,50 @@ impl Server {
         }
     }
 
+    /// A server for one request. A client of the handshake need not begin with it: `client` is the name that a handshake
+    /// would have told.
+    #[must_use]
+    pub fn stateless(version: &'static str, view: impl Into<Arc<View>>, client: &str) -> Self {
+        let legacy = Client {
+            name: client.to_owned(),
+            modern: false,
+            tasks: false,
+        };
+        Self {
+            legacy: Some(legacy),
+            stateless: true,
+            ..Self::new(version, view)
+        }
+    }
+
+    /// Whether nothing is under way and nobody listens: no message will come any more.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.listeners.is_empty()
+    }
+
+    /// Whether somebody wants to hear of changes.
+    #[must_use]
+    pub fn is_listened_to(&self) -> bool {
+        !self.listeners.is_empty()
+    }
+
+    /// What an item is about, where the host knows it better: of a [stateless](Self::stateless) server it always does.
+    pub fn know(&mut self, waiting: &Waiting) {
+        let tool = self.view.tool(&tool_name(&waiting.capability)).cloned();
+        self.remember(&waiting.item, tool.as_ref(), waiting.since);
+    }
+
     /// Another view. Clients are told where the list differs.
-    pub fn show(&mut self, view: View) -> Vec<Action> {
+    pub fn show(&mut self, view: impl Into<Arc<View>>) -> Vec<Action> {
+        let view = view.into();
         let changed = view.list != self.view.list;
         self.view = view;
         if !changed {
             return Vec::new();
         }
-        let legacy = self.legacy.iter().map(|_| None);
+        // A client of the handshake that only posts hears nothing by itself.
+        let legacy = self.legacy.iter().filter(|_| !self.stateless).map(|_| None);
         let listeners = self
             .listeners
             .iter()
@@ -186,7 +230,7 @@ impl Server {
         }
     }
 
-    fn asked(
+    pub(crate) fn asked(
         &mut self,
         id: &Value,
         method: &str,
@@ -259,9 +303,13 @@ impl Server {
             modern: false,
             tasks: false,
         });
+        let tools = match self.stateless {
+            true => json!({}),
+            false => json!({"listChanged": true}),
+        };
         let result = json!({
             "protocolVersion": version.unwrap_or(&LEGACY[0]),
-            "capabilities": {"tools": {"listChanged": true}},
+            "capabilities": {"tools": tools},
             "serverInfo": self.info(),
             "instructions": INSTRUCTIONS,
         });
@@ -382,8 +430,6 @@ impl Server {
                     input: arguments,
                     read: tool.read,
                     long_running: tool.long_running,
-                    offset: tool.offset,
-                    after: tool.after,
                 };
                 let purpose = Purpose::Tool {
                     call: call.clone(),
@@ -422,6 +468,11 @@ impl Server {
         }
     }
 
+    fn waiting(&self) -> ToolResult {
+        let waiting: Vec<Value> = self.known.iter().map(Known::listed).collect();
+        ToolResult::data(json!({"ok": true, "waiting": waiting}))
+    }
+
     fn wait(
         &mut self,
         id: &Value,
@@ -433,9 +484,10 @@ impl Server {
             .get("pendingId")
             .or_else(|| arguments.get("runId"));
         let Some(named) = named else {
-            let waiting: Vec<Value> = self.known.iter().map(Known::listed).collect();
-            let result = ToolResult::data(json!({"ok": true, "waiting": waiting}));
-            return self.finish(id, &client, result);
+            if self.stateless {
+                return self.start(id, client, Purpose::List, now, Action::List);
+            }
+            return self.finish(id, &client, self.waiting());
         };
         let item = match named.as_str().unwrap_or_default().parse::<Item>() {
             Ok(item) => item,
@@ -500,7 +552,7 @@ impl Server {
             return Vec::new();
         };
         match &flight.purpose {
-            Purpose::Tool { .. } | Purpose::Wait(_) => {
+            Purpose::Tool { .. } | Purpose::Wait(_) | Purpose::List => {
                 self.tool_answered(number, flight, answer, now)
             }
             Purpose::GetTask(item) => {
@@ -541,7 +593,7 @@ impl Server {
         };
         let result = match answer {
             Answer::GoesOn(item) => {
-                self.remember(&item, tool.as_ref(), now);
+                self.remember(&item, tool.as_ref(), now.wall);
                 return match flight.stage {
                     Stage::Calling if matches!(flight.purpose, Purpose::Tool { .. }) => {
                         if flight.client.tasks {
@@ -579,9 +631,16 @@ impl Server {
                 }
                 ToolResult::refused(&call_again(), None)
             }
-            Answer::Replied(reply) => {
+            Answer::Replied(mut reply) => {
+                if let Purpose::Tool { call, tool } = &flight.purpose {
+                    cut::resumable(&mut reply["output"], &call.input, tool.takes, MAX_OUTPUT);
+                }
                 let undo = tool.as_ref().and_then(|tool| self.view.undo_of(&tool.id));
                 ToolResult::of_reply(reply, tool.as_deref(), undo)
+            }
+            Answer::Listed(waiting) => {
+                waiting.iter().for_each(|waiting| self.know(waiting));
+                self.waiting()
             }
             Answer::Lapsed(why) | Answer::Refused(why) => match &known {
                 // The item outlives what keeps us from asking about it.
@@ -626,7 +685,7 @@ impl Server {
             }
             Answer::Approved => ("working", None, Some("approved, and under way".to_owned())),
             Answer::Lapsed(why) => ("cancelled", None, Some(why.message)),
-            Answer::Cancelled => ("cancelled", None, None),
+            Answer::Cancelled | Answer::Listed(_) => ("cancelled", None, None),
             Answer::Refused(why) => ("completed", done(ToolResult::refused(&why, None)), None),
         };
         let mut task = self.task(item, status, now);
@@ -659,7 +718,7 @@ impl Server {
         task
     }
 
-    fn remember(&mut self, item: &Item, tool: Option<&Arc<Tool>>, now: Moment) {
+    fn remember(&mut self, item: &Item, tool: Option<&Arc<Tool>>, since: Timestamp) {
         if self.known.iter().any(|known| known.item == *item) {
             return;
         }
@@ -669,7 +728,7 @@ impl Server {
         self.known.push_back(Known {
             item: item.clone(),
             tool: tool.cloned(),
-            since: now.wall,
+            since,
             ended: false,
         });
     }

@@ -4,6 +4,7 @@
 //! are one tool together. The order is the manifest's, so that a client that keeps a list sees no change where there is
 //! none.
 
+use crate::cut::Takes;
 use crate::message;
 use crate::names::tool_name;
 use crate::results::Refusal;
@@ -51,10 +52,8 @@ pub(crate) struct Tool {
     pub(crate) long_running: bool,
     /// Its output has a text, which is shown as it is.
     pub(crate) text: bool,
-    /// Its input has `offset`: a long text is taken up again from a byte on.
-    pub(crate) offset: bool,
-    /// Its input has `after`: a long list is taken up again after an entry.
-    pub(crate) after: bool,
+    /// How a long output is taken up again.
+    pub(crate) takes: Takes,
 }
 
 /// The text of a skill.
@@ -226,15 +225,13 @@ impl View {
 
 impl Entry {
     fn tool(&self) -> Tool {
-        let has = |name: &str| self.io.input["properties"].get(name).is_some();
         Tool {
             id: self.id.clone(),
             name: tool_name(&self.id),
             read: self.grants.is_read(),
             long_running: self.long_running,
             text: self.io.output["properties"]["content"]["type"] == "string",
-            offset: has("offset"),
-            after: has("after"),
+            takes: Takes::of(&self.io.input),
         }
     }
 

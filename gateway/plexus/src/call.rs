@@ -13,7 +13,6 @@
 use crate::{
     approval::{self, Decision},
     cli::{Call, Cancel, Wait},
-    cut::Takes,
     gateway::Route,
     input::{self, Input},
     output::{Answer, Form},
@@ -22,6 +21,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Request, Stop, out};
+use plexus_mcp::cut::Takes;
 use plexus_protocol::{PendingId, RunId};
 use serde_json::{Map, Value, json};
 use std::{

@@ -11,7 +11,6 @@ mod approval;
 mod call;
 mod cli;
 mod credential;
-mod cut;
 mod describe;
 mod enroll;
 mod gateway;

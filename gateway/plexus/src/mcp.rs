@@ -15,14 +15,7 @@
 mod kept;
 mod work;
 
-use crate::{
-    credential,
-    cut::{self, Takes},
-    gateway::Route,
-    input::Input,
-    session::Session,
-    settings::Settings,
-};
+use crate::{credential, gateway::Route, session::Session, settings::Settings};
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
 use plexus_mcp::{Action, Answer, CallNumber, Moment, Refusal, Server, View};
 use serde_json::Value;
@@ -49,8 +42,6 @@ const FIRST_WORD: Duration = Duration::from_millis(400);
 const RECONNECT: Duration = Duration::from_secs(1);
 /// The longest pause where the gateway refuses: each refusal of a credential is on record.
 const MAX_RECONNECT: Duration = Duration::from_secs(60);
-/// The most of a text or a list that one result carries, in bytes: clients hide more than 48,000 characters.
-const MOST: usize = 45_000;
 
 /// What to do where no gateway answers.
 const START: &str = "stop; tell the owner: start plexusd";
@@ -92,7 +83,6 @@ async fn serve(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
             .map(|settings| Rc::new(Pool::new(settings))),
         tell: tell.clone(),
         tasks: HashMap::new(),
-        inputs: HashMap::new(),
         began: Instant::now(),
     };
     if let Some(pool) = &host.pool {
@@ -149,8 +139,6 @@ struct Host {
     pool: Option<Rc<Pool>>,
     tell: mpsc::Sender<News>,
     tasks: HashMap<CallNumber, AbortHandle>,
-    /// Inputs of the calls under way, for what continues a long output.
-    inputs: HashMap<CallNumber, (Input, Takes)>,
     began: Instant,
 }
 
@@ -164,16 +152,8 @@ impl Host {
 
     fn hear(&mut self, news: News) -> Result<(), Stop> {
         let actions = match news {
-            News::Answered(number, mut answer) => {
+            News::Answered(number, answer) => {
                 self.tasks.remove(&number);
-                if let (Answer::Replied(reply), Some((input, takes))) =
-                    (&mut answer, self.inputs.get(&number))
-                {
-                    cut::resumable(&mut reply["output"], input, *takes, MOST);
-                }
-                if !matches!(answer, Answer::GoesOn(_) | Answer::Approved) {
-                    self.inputs.remove(&number);
-                }
                 let now = self.now();
                 self.server.answered(number, answer, now)
             }
@@ -197,11 +177,6 @@ impl Host {
             match action {
                 Action::Send(message) => send(&message)?,
                 Action::Call(number, call) => {
-                    let takes = Takes {
-                        offset: call.offset,
-                        after: call.after,
-                    };
-                    self.inputs.insert(number, (call.input.clone(), takes));
                     self.begin(number, async move { work::call(&pool, call).await });
                 }
                 Action::Follow(number, item) => {
@@ -213,8 +188,9 @@ impl Host {
                 Action::Cancel(number, item) => {
                     self.begin(number, async move { work::cancel(&pool, item).await });
                 }
+                // A server that remembers lists by itself.
+                Action::List(_) => {}
                 Action::Drop(number) => {
-                    self.inputs.remove(&number);
                     if let Some(task) = self.tasks.remove(&number) {
                         task.abort();
                     }

@@ -1,15 +1,16 @@
 //! What a call prints: the whole answer, or what a reader wants of it.
 
-use crate::{
-    cut::{self, Cut, MOST, Takes},
-    input::{self, Input},
-};
+use crate::input::{self, Input};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
+use plexus_mcp::cut::{self, Cut, Takes};
 use plexus_protocol::CapabilityId;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{io::Write as _, path::PathBuf};
+
+/// The most that is printed unasked, in bytes: a reader pays for each word.
+const MOST: usize = 16 << 10;
 
 /// How an answer is printed.
 #[derive(Args, Clone, Default, Debug, PartialEq)]

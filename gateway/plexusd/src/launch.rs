@@ -42,8 +42,15 @@ use plexus_calls::{
 };
 use plexus_desk::desk::{Checked, Desk};
 use plexus_edge::{
-    address::Address, agent::discovery, connection_key::KeyFile, edge::Edge, key_lock::KeyLock,
-    listen, sessions::Sessions, throttle::Throttle, token::TokenKey,
+    address::Address,
+    agent::{McpAgents, discovery},
+    connection_key::KeyFile,
+    edge::Edge,
+    key_lock::KeyLock,
+    listen,
+    sessions::Sessions,
+    throttle::Throttle,
+    token::TokenKey,
 };
 use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Options, SubmitError};
@@ -232,6 +239,7 @@ async fn run(
         instance: arguments.instance.clone(),
         key_epoch: AtomicU64::new(0),
         key_lock: KeyLock::default(),
+        mcp: McpAgents::default(),
         key,
         kernel: kernel.clone(),
     });

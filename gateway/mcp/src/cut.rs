@@ -1,39 +1,35 @@
-//! Long outputs: what fits is printed, and one command gives the rest.
+//! Long outputs: a reader gets what fits, and one call gives the rest.
 //!
-//! A reader pays for each word, so nothing over [`MOST`] is printed unasked. A text is cut at a line and a listing at an
-//! entry, so that what is printed is whole lines and valid JSON, and the cut is told as the gateway tells its own: by a
-//! `next` that the same call takes up.
-//! Must not know: how an answer got here.
+//! A text is cut at a line and a listing at an entry, so that a reader has whole lines and valid JSON. The cut is told as
+//! the gateway tells its own: by a `next` that the same call takes up.
+//! Must not know: how an answer got here, how much a reader bears.
 
-use crate::input::Input;
-use serde_json::{Value, json};
-
-/// The most that is printed, in bytes.
-pub(crate) const MOST: usize = 16 << 10;
+use serde_json::{Map, Value, json};
 
 /// What an output was cut down from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// Bytes of all of it, as it would have been printed.
-    pub(crate) whole: usize,
+    pub whole: usize,
     /// Bytes that are left of it.
-    pub(crate) shown: usize,
+    pub shown: usize,
     /// Whether its `next` leads to the rest.
-    pub(crate) goes_on: bool,
+    pub goes_on: bool,
 }
 
 /// Which of the two ways to go on the capability takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Takes {
+pub struct Takes {
     /// From a byte on.
-    pub(crate) offset: bool,
+    pub offset: bool,
     /// After an entry.
-    pub(crate) after: bool,
+    pub after: bool,
 }
 
 impl Takes {
     /// What a schema of an input has.
-    pub(crate) fn of(schema: &Value) -> Self {
+    #[must_use]
+    pub fn of(schema: &Value) -> Self {
         let has = |name: &str| schema["properties"].get(name).is_some();
         Self {
             offset: has("offset"),
@@ -43,7 +39,8 @@ impl Takes {
 }
 
 /// The beginning of `text` that fits, up to the end of a line, or, where not even one fits, of a character.
-pub(crate) fn at_line(text: &str, most: usize) -> &str {
+#[must_use]
+pub fn at_line(text: &str, most: usize) -> &str {
     let most = text.floor_char_boundary(most);
     match text[..most].rfind('\n') {
         _ if most == text.len() => text,
@@ -53,9 +50,9 @@ pub(crate) fn at_line(text: &str, most: usize) -> &str {
 }
 
 /// Cuts the output of a call made with `input`, where it is a text or a listing that the call can take up again.
-pub(crate) fn resumable(
+pub fn resumable(
     output: &mut Value,
-    input: &Input,
+    input: &Map<String, Value>,
     takes: Takes,
     most: usize,
 ) -> Option<Cut> {
@@ -67,7 +64,7 @@ pub(crate) fn resumable(
     }
 }
 
-fn text(output: &mut Value, input: &Input, whole: usize, most: usize) -> Option<Cut> {
+fn text(output: &mut Value, input: &Map<String, Value>, whole: usize, most: usize) -> Option<Cut> {
     let start = input.get("offset").map_or(Some(0), Value::as_u64)?;
     // Offsets count the file's bytes. They are the text's own unless it was decoded.
     let end = output["next"]["offset"]
@@ -119,6 +116,7 @@ fn listing(output: &mut Value, most: usize) -> Option<Cut> {
 mod tests {
     use super::*;
 
+    const MOST: usize = 16 << 10;
     const BOTH: Takes = Takes {
         offset: true,
         after: true,
@@ -135,7 +133,7 @@ mod tests {
     #[test]
     fn a_text_goes_on_where_it_was_cut_as_often_as_it_takes() {
         let file: String = (0..5_000).map(|n| format!("line {n}\n")).collect();
-        let (mut read, mut input) = (String::new(), Input::new());
+        let (mut read, mut input) = (String::new(), Map::new());
         for _ in 0..100 {
             let start = read.len();
             let mut output = json!({"content": file[start..], "bytes": file.len()});
@@ -154,10 +152,10 @@ mod tests {
     fn a_text_whose_bytes_are_not_the_files_is_not_taken_up_by_offset() {
         // Decoded from UTF-16: half as many characters as bytes.
         let mut output = json!({"content": "a\n".repeat(20_000), "bytes": 80_002});
-        assert_eq!(resumable(&mut output, &Input::new(), BOTH, MOST), None);
+        assert_eq!(resumable(&mut output, &Map::new(), BOTH, MOST), None);
         let mut output = json!({"content": "a\n".repeat(20_000), "bytes": 40_000});
         assert_eq!(
-            resumable(&mut output, &Input::new(), Takes::default(), MOST),
+            resumable(&mut output, &Map::new(), Takes::default(), MOST),
             None
         );
     }
@@ -168,11 +166,11 @@ mod tests {
             .map(|n| json!({"name": format!("{n}.md"), "kind": "file"}))
             .collect();
         let mut output = json!({"type": "dir", "entries": all});
-        let cut = resumable(&mut output, &Input::new(), BOTH, MOST).unwrap();
+        let cut = resumable(&mut output, &Map::new(), BOTH, MOST).unwrap();
         let kept = output["entries"].as_array().unwrap();
         assert_eq!(output["next"]["after"], kept.last().unwrap()["name"]);
         assert!(cut.shown <= MOST && cut.shown > MOST / 2 && kept.len() > 100);
         let odd = &mut json!({"entries": [1, 2, 3]});
-        assert_eq!(resumable(odd, &Input::new(), BOTH, 4), None);
+        assert_eq!(resumable(odd, &Map::new(), BOTH, 4), None);
     }
 }

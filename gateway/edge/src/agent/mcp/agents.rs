@@ -1,0 +1,117 @@
+//! What is kept of agents that speak MCP: one session for each credential, and its list of tools as it was last made.
+//!
+//! Must not know: messages.
+
+use crate::{edge::Edge, reply::Refused};
+use plexus_mcp::{Refusal, View};
+use plexus_protocol::{AgentId, CapabilityId, Digest, Effect, SessionId};
+use plexus_sources::{catalogue::wire_entry, narration};
+use plexus_trust::{Command, SessionProof};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// By the digest of a credential. None leaves the gateway.
+#[derive(Default)]
+pub struct McpAgents(Mutex<HashMap<Digest, Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    session: Option<SessionId>,
+    view: Option<MadeView>,
+}
+
+/// A list of tools, and what it was made of.
+struct MadeView {
+    revision: u64,
+    ids: Vec<CapabilityId>,
+    view: Arc<View>,
+}
+
+impl McpAgents {
+    fn all(&self) -> MutexGuard<'_, HashMap<Digest, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The session of `agent` for its credential `pat`: it ends like any other, and is opened again.
+pub(super) async fn session(
+    edge: &Edge,
+    agent: &AgentId,
+    pat: &Digest,
+    client: &str,
+) -> Result<SessionId, Refused> {
+    let state = edge.ledger.snapshot();
+    let now = state.time(edge.clock.now());
+    let open = edge
+        .mcp
+        .all()
+        .get(pat)
+        .and_then(|kept| kept.session.clone());
+    let is_live = |id: &SessionId| {
+        let open = state.agent(agent).and_then(|agent| agent.sessions.get(id));
+        open.is_some_and(|open| now < open.expires_at)
+    };
+    if let Some(open) = open.filter(is_live) {
+        return Ok(open);
+    }
+    let fresh = SessionId::fresh();
+    let command = Command::OpenSession {
+        agent: Some(agent.clone()),
+        by: SessionProof::Pat(*pat),
+        session: fresh.clone(),
+        client: (narration::clean(client), None),
+    };
+    edge.admit(agent)?;
+    edge.submit_for(agent, command).await?;
+    let state = edge.ledger.snapshot();
+    let mut all = edge.mcp.all();
+    all.retain(|pat, _| state.agent_by_pat(pat).is_some());
+    all.entry(*pat).or_default().session = Some(fresh.clone());
+    Ok(fresh)
+}
+
+/// What `agent` may see, as tools. It is made again where something of it has changed.
+pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
+    let state = edge.ledger.snapshot();
+    let (catalogue, now) = (edge.catalogue.load(), edge.clock.now());
+    let known = state.agent(agent);
+    let seen = known.map_or_else(Vec::new, |agent| catalogue.view(&state, agent, now));
+    let revision = catalogue.revision;
+    let is_same = |made: &&MadeView| {
+        made.revision == revision && made.ids.iter().eq(seen.iter().map(|entry| &entry.id))
+    };
+    let all = edge.mcp.all();
+    if let Some(made) = all
+        .get(pat)
+        .and_then(|kept| kept.view.as_ref())
+        .filter(is_same)
+    {
+        return made.view.clone();
+    }
+    drop(all);
+    let entries: Vec<Value> = seen
+        .iter()
+        .map(|entry| wire_entry(entry, &state, None, None))
+        .collect();
+    let manifest = json!({ "manifest": { "entries": entries } }).to_string();
+    let view = View::of_manifest(manifest.as_bytes()).unwrap_or_else(|error| {
+        tracing::error!(name: "mcp.no_view", %error, "a manifest of ours is not read");
+        View::without_manifest(Refusal {
+            code: "internal_error".into(),
+            effect: Effect::None,
+            message: "The gateway cannot list its capabilities.".into(),
+            next: "stop; tell the owner: look at what plexusd printed".into(),
+        })
+    });
+    let view = Arc::new(view);
+    let made = MadeView {
+        revision,
+        ids: seen.iter().map(|entry| entry.id.clone()).collect(),
+        view: view.clone(),
+    };
+    edge.mcp.all().entry(*pat).or_default().view = Some(made);
+    view
+}

@@ -1,0 +1,312 @@
+//! What one request asks of the kernel, in the words of the core.
+//!
+//! Invariant: that nothing was done is said only where that is so.
+
+use crate::edge::Edge;
+use plexus_calls::{
+    call::{Caller, InvokeRequest},
+    events::Listener,
+    life,
+    limits::CallSlot,
+    runs::OneRun,
+};
+use plexus_ledger::SubmitError;
+use plexus_mcp::{Answer, Call, Item, Refusal, Waiting};
+use plexus_protocol::{
+    CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, RunId, body::InvokeResponse,
+};
+use plexus_trust::{Command, EnrollmentStatus, ItemState, OnApproval};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Most items that one answer lists.
+const MAX_LISTED: usize = 64;
+
+/// Who asks, and with which credential.
+#[derive(Clone)]
+pub(super) struct Who {
+    pub(super) caller: Caller,
+    pub(super) epoch: u64,
+    pub(super) pat: Digest,
+}
+
+impl Who {
+    /// Whether the credential is still good.
+    pub(super) fn stands(&self, edge: &Edge) -> bool {
+        let state = edge.ledger.snapshot();
+        let agent = state.agent_by_pat(&self.pat);
+        agent.is_some_and(|agent| {
+            agent.id == self.caller.agent
+                && agent.epoch == self.epoch
+                && agent.status != EnrollmentStatus::Revoked
+                && !edge.revocations.ended(&agent.id)
+        })
+    }
+
+    pub(super) fn listener(&self) -> Listener {
+        Listener::Agent {
+            agent: self.caller.agent.clone(),
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// What came of one piece of work.
+pub(super) struct Done {
+    pub(super) answer: Answer,
+    /// What it holds until its answer has been sent.
+    pub(super) slot: Option<CallSlot>,
+    /// What the item is about that was asked for.
+    pub(super) about: Option<Waiting>,
+}
+
+impl From<Answer> for Done {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            slot: None,
+            about: None,
+        }
+    }
+}
+
+/// Makes a call. Approval makes it too, whether or not anybody waits.
+pub(super) async fn call(edge: Arc<Edge>, who: Who, call: Call) -> Done {
+    if let Err(error) = edge.admit(&who.caller.agent) {
+        return Answer::Refused(refusal(*error)).into();
+    }
+    if edge.is_stopping() {
+        return Answer::Refused(stopping()).into();
+    }
+    let request = InvokeRequest {
+        id: call.capability.to_string(),
+        input: Value::Object(call.input),
+        purpose: None,
+        on_approval: OnApproval::Run,
+        in_background: call.long_running,
+        key: None,
+    };
+    let mut slot = None;
+    let answer = life::invoke(&edge.kernel, who.caller, request, &mut slot).await;
+    Done {
+        slot,
+        ..told(&answer.body).into()
+    }
+}
+
+fn told(body: &InvokeResponse) -> Answer {
+    if let Some(run) = &body.run {
+        return Answer::GoesOn(Item::Run(run.run_id.clone()));
+    }
+    let pending = body.error.as_ref().and_then(|error| {
+        let id = error.more.get("pendingId")?.as_str()?;
+        id.parse::<PendingId>().ok()
+    });
+    match pending {
+        Some(id) => Answer::GoesOn(Item::Pending(id)),
+        None => {
+            // An output is the worker's own bytes.
+            let text = serde_json::to_string(body).unwrap_or_default();
+            Answer::Replied(serde_json::from_str(&text).unwrap_or(Value::Null))
+        }
+    }
+}
+
+/// How an item stands; with `waits`, once it has ended.
+pub(super) async fn follow(edge: Arc<Edge>, who: Who, item: Item, waits: bool) -> Done {
+    match &item {
+        Item::Pending(id) => {
+            let answer = pending(&edge, &who, id, waits).await;
+            let about = edge
+                .ledger
+                .snapshot()
+                .item(id)
+                .and_then(|item| waiting_of(item));
+            Done {
+                about,
+                ..answer.into()
+            }
+        }
+        Item::Run(id) => run(&edge, &who, id, waits).await,
+    }
+}
+
+async fn pending(edge: &Edge, who: &Who, id: &PendingId, waits: bool) -> Answer {
+    let mut changed = edge.approvals.changed();
+    loop {
+        if !who.stands(edge) {
+            return Answer::Refused(let_in_no_more());
+        }
+        let state = edge.ledger.snapshot();
+        let mine = |item: &&Arc<plexus_trust::Item>| {
+            let agent = state.agent(&who.caller.agent);
+            agent.is_some_and(|agent| item.is_of(agent))
+        };
+        let Some(item) = state.item(id).filter(mine).cloned() else {
+            return Answer::Unknown;
+        };
+        let now = edge.clock.now();
+        let undecided =
+            matches!(item.state, ItemState::Pending) && item.wire_state(now) == "pending";
+        if !undecided && !edge.approvals.is_running(edge, &item) {
+            return decided(edge, &item);
+        }
+        if !waits {
+            return Answer::GoesOn(Item::Pending(id.clone()));
+        }
+        tokio::select! {
+            _ = changed.changed() => {}
+            () = edge.ending() => return Answer::Refused(stopping()),
+        }
+    }
+}
+
+fn decided(edge: &Edge, item: &plexus_trust::Item) -> Answer {
+    match (&item.state, item.wire_state(edge.clock.now())) {
+        (_, "approved") => {
+            let results = edge.approvals.results(edge, item);
+            let told_of = results.and_then(|results| {
+                let failed = results.iter().position(|result| !result.ok);
+                let at = failed.unwrap_or(results.len() - 1);
+                results.into_iter().nth(at)
+            });
+            told_of.map_or(Answer::Approved, |result| told(&result))
+        }
+        (ItemState::Denied { reason }, _) => {
+            let why = match reason {
+                Some(reason) => format!("The owner denied it: {reason}"),
+                None => "The owner denied it.".to_owned(),
+            };
+            let error = ErrorBody::new(ErrorCode::DeniedByOwner, why);
+            Answer::Refused(refusal(
+                error.next("stop; do something else, or ask the owner why"),
+            ))
+        }
+        (ItemState::Void { why }, _) => lapsed(why),
+        _ => lapsed("It ended without a decision."),
+    }
+}
+
+fn lapsed(why: &str) -> Answer {
+    Answer::Lapsed(Refusal {
+        code: "expired".into(),
+        effect: Effect::None,
+        message: why.into(),
+        next: "make the same call again, if it is still wanted".into(),
+    })
+}
+
+async fn run(edge: &Edge, who: &Who, id: &RunId, waits: bool) -> Done {
+    let Some(run) = run_of(edge, who, id).await else {
+        return Answer::Unknown.into();
+    };
+    let about = run.capability().parse().ok().map(|capability| Waiting {
+        item: Item::Run(id.clone()),
+        capability,
+        since: run.handle("", edge.clock.now()).started_at,
+    });
+    let answer = match run.is_over() {
+        true => None,
+        false if !waits => Some(Answer::GoesOn(Item::Run(id.clone()))),
+        false => tokio::select! {
+            () = run.finished() => {
+                (!who.stands(edge)).then(|| Answer::Refused(let_in_no_more()))
+            }
+            () = edge.ending() => Some(Answer::Refused(stopping())),
+        },
+    };
+    let given = || {
+        let given = run.given(edge);
+        given.map_or(Answer::Unknown, |(_, result)| told(&result))
+    };
+    Done {
+        about,
+        ..answer.unwrap_or_else(given).into()
+    }
+}
+
+/// A run of this agent, in the epoch that asked.
+async fn run_of(edge: &Edge, who: &Who, id: &RunId) -> Option<Arc<OneRun>> {
+    let run = edge.runs.get(id.as_str(), edge.clock.now()).await?;
+    (run.whose() == (who.caller.agent.clone(), who.epoch)).then_some(run)
+}
+
+/// Withdraws a pending item, or cancels a run.
+pub(super) async fn cancel(edge: Arc<Edge>, who: Who, item: Item) -> Done {
+    let id = match item {
+        Item::Pending(id) => id,
+        Item::Run(id) => {
+            let run = run_of(&edge, &who, &id).await;
+            let cancelled = run.map_or(Answer::Unknown, |run| {
+                run.cancel();
+                Answer::Cancelled
+            });
+            return cancelled.into();
+        }
+    };
+    let agent = who.caller.agent;
+    let withdraw = Command::Withdraw {
+        agent: agent.clone(),
+        item: id.clone(),
+    };
+    let answer = match edge.submit_for(&agent, withdraw).await {
+        Ok(_) => {
+            edge.approvals.drop_input(&id);
+            Answer::Cancelled
+        }
+        Err(SubmitError::Refused(_)) => Answer::Unknown,
+        Err(error) => {
+            let error = plexus_calls::refusal::not_recorded(&error, None);
+            Answer::Refused(refusal(error))
+        }
+    };
+    answer.into()
+}
+
+/// What of this agent's waits for the owner, the oldest first.
+pub(super) fn waiting(edge: &Edge, who: &Who) -> Vec<Waiting> {
+    let state = edge.ledger.snapshot();
+    let Some(agent) = state.agent(&who.caller.agent) else {
+        return Vec::new();
+    };
+    let now = edge.clock.now();
+    let items = agent.items.values();
+    let waits = items.filter(|item| item.is_of(agent) && item.wire_state(now) == "pending");
+    let mut waiting: Vec<Waiting> = waits.filter_map(|item| waiting_of(item)).collect();
+    waiting.sort_by_key(|waiting| waiting.since);
+    waiting.truncate(MAX_LISTED);
+    waiting
+}
+
+fn waiting_of(item: &plexus_trust::Item) -> Option<Waiting> {
+    Some(Waiting {
+        item: Item::Pending(item.id.clone()),
+        capability: CapabilityId::clone(&item.asks.first()?.capability),
+        since: item.created_at,
+    })
+}
+
+fn refusal(error: ErrorBody) -> Refusal {
+    Refusal {
+        code: error.code.as_str().to_owned(),
+        effect: error.effect,
+        message: error.message,
+        next: error.next,
+    }
+}
+
+/// The item outlives this launch: "unreachable" is what a core asks again about.
+fn stopping() -> Refusal {
+    Refusal {
+        code: "unreachable".into(),
+        effect: Effect::Unknown,
+        message: "The gateway is stopping.".into(),
+        next: "ask again when the gateway is back".into(),
+    }
+}
+
+fn let_in_no_more() -> Refusal {
+    let why = "This credential is not live any more.";
+    let error = ErrorBody::new(ErrorCode::SessionExpired, why).effect(Effect::Unknown);
+    refusal(error.next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)"))
+}

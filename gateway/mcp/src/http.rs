@@ -1,0 +1,235 @@
+//! What HTTP adds to a message: headers that repeat it, and a status.
+//!
+//! Each POST is served for itself. In the stateless era headers name the version, the method and the tool again, so that
+//! proxies need not read bodies; one that says something else than the body is refused. A handshake is answered and not
+//! remembered.
+//!
+//! Must not know: sockets, credentials.
+
+use crate::client::{LEGACY, MODERN, VERSION_KEY};
+use crate::host::{Action, Moment};
+use crate::message::{self, Incoming, RpcError};
+use crate::server::Server;
+use serde_json::{Map, Value, json};
+
+/// Headers of one request. A header that is there and no text is `""`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers<'a> {
+    /// `MCP-Protocol-Version`.
+    pub version: Option<&'a str>,
+    /// `Mcp-Method`.
+    pub method: Option<&'a str>,
+    /// `Mcp-Name`: the tool of a call, the task of `tasks/…`.
+    pub name: Option<&'a str>,
+}
+
+/// What becomes of a POST.
+#[derive(Debug)]
+pub enum Posted {
+    /// 202 without a body: it wants no response.
+    Accepted,
+    /// This status and this message.
+    Refused(u16, String),
+    /// The response is the last message that is sent.
+    UnderWay(Vec<Action>),
+}
+
+impl Server {
+    /// Takes the body of a POST.
+    pub fn post(&mut self, headers: &Headers<'_>, body: &[u8], now: Moment) -> Posted {
+        let incoming = match message::read(body) {
+            Ok(incoming) => incoming,
+            Err(error) => return Posted::Refused(400, error.line()),
+        };
+        let Incoming::Request { id, method, params } = incoming else {
+            return match headers.version {
+                Some(version) if !is_spoken(version) => refused(unsupported(&Value::Null, version)),
+                _ => Posted::Accepted,
+            };
+        };
+        let modern = params
+            .get("_meta")
+            .is_some_and(|meta| meta.get(VERSION_KEY).is_some());
+        let taken = headers
+            .agree(&id, &method, &params)
+            .and_then(|()| self.asked(&id, &method, params, now));
+        match taken {
+            Ok(actions) => Posted::UnderWay(actions),
+            Err(error) if modern && error.code == message::METHOD_NOT_FOUND => {
+                Posted::Refused(404, error.line())
+            }
+            Err(error) => refused(error),
+        }
+    }
+}
+
+impl Headers<'_> {
+    /// Whether they say what the body says.
+    fn agree(&self, id: &Value, method: &str, params: &Map<String, Value>) -> Result<(), RpcError> {
+        let meta = params.get("_meta").unwrap_or(&Value::Null);
+        let said = meta.get(VERSION_KEY).and_then(Value::as_str);
+        if let Some(version) = self.version.filter(|version| !is_spoken(version)) {
+            return Err(unsupported(id, version));
+        }
+        let mismatch = |why: String| RpcError::new(id, message::HEADER_MISMATCH, why);
+        if said.is_none() && self.version != Some(MODERN) {
+            return Ok(());
+        }
+        let name = match method {
+            "tools/call" => params.get("name"),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => params.get("taskId"),
+            _ => None,
+        };
+        for (header, given, wanted) in [
+            ("MCP-Protocol-Version", self.version, said),
+            ("Mcp-Method", self.method, Some(method)),
+            ("Mcp-Name", self.name, name.and_then(Value::as_str)),
+        ] {
+            if given != wanted {
+                let wanted = wanted.map_or_else(
+                    || "which the body does not have".to_owned(),
+                    |wanted| format!("which is {wanted:?} in the body"),
+                );
+                return Err(mismatch(match given {
+                    Some(given) => format!("The header {header} is {given:?}, {wanted}."),
+                    None => format!("The header {header} is missing, {wanted}."),
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_spoken(version: &str) -> bool {
+    version == MODERN || LEGACY.contains(&version)
+}
+
+fn unsupported(id: &Value, version: &str) -> RpcError {
+    let data = json!({"supported": [MODERN, LEGACY[0], LEGACY[1]], "requested": version});
+    let why = "This protocol version is not spoken here.";
+    RpcError::with_data(id, message::UNSUPPORTED_VERSION, why, Some(data))
+}
+
+/// What is wrong with the request is its status too; what is wrong with a call is not.
+fn refused(error: RpcError) -> Posted {
+    let status = match error.code {
+        message::HEADER_MISMATCH | message::UNSUPPORTED_VERSION | message::INVALID_REQUEST => 400,
+        _ => 200,
+    };
+    Posted::Refused(status, error.line())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::View;
+    use plexus_protocol::Timestamp;
+    use std::time::Duration;
+
+    fn posted(headers: Headers<'_>, body: &Value) -> (u16, Value) {
+        let view = View::of_manifest(br#"{"manifest": {"entries": []}}"#).unwrap();
+        let mut server = Server::stateless("1", view, "test");
+        let now = Moment {
+            elapsed: Duration::ZERO,
+            wall: Timestamp(0),
+        };
+        let parsed = |text: &str| serde_json::from_str(text).unwrap();
+        match server.post(&headers, body.to_string().as_bytes(), now) {
+            Posted::Accepted => (202, Value::Null),
+            Posted::Refused(status, body) => (status, parsed(&body)),
+            Posted::UnderWay(actions) => match &actions[..] {
+                [Action::Send(message)] if server.is_idle() => (200, parsed(message)),
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+
+    fn modern(method: &str, name: Option<&str>) -> Value {
+        let mut params = json!({"_meta": {
+            VERSION_KEY: MODERN, crate::client::CAPABILITIES_KEY: {},
+        }});
+        if let Some(name) = name {
+            params["name"] = name.into();
+        }
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    }
+
+    #[test]
+    fn legacy_client_needs_no_handshake_before_its_request() {
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        for version in [None, Some("2025-06-18"), Some("2025-11-25")] {
+            let headers = Headers {
+                version,
+                ..Headers::default()
+            };
+            let (status, answer) = posted(headers, &list);
+            assert_eq!(status, 200);
+            assert!(answer["result"]["tools"].is_array(), "{answer}");
+        }
+        let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
+            "params": {"protocolVersion": "2025-06-18", "capabilities": {}}});
+        let (_, answer) = posted(Headers::default(), &begin);
+        assert_eq!(answer["result"]["protocolVersion"], "2025-06-18");
+        // Nothing is pushed to a client that only posts.
+        assert_eq!(answer["result"]["capabilities"], json!({"tools": {}}));
+        let begun = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(posted(Headers::default(), &begun).0, 202);
+    }
+
+    #[test]
+    fn header_that_says_something_else_than_the_body_is_refused() {
+        let right = Headers {
+            version: Some(MODERN),
+            method: Some("tools/call"),
+            name: Some("plexus_wait"),
+        };
+        let call = modern("tools/list", None);
+        let listed = Headers {
+            method: Some("tools/list"),
+            name: None,
+            ..right
+        };
+        assert_eq!(posted(listed, &call).0, 200);
+        for wrong in [
+            Headers {
+                version: None,
+                ..listed
+            },
+            Headers {
+                version: Some("2025-11-25"),
+                ..listed
+            },
+            Headers {
+                method: None,
+                ..listed
+            },
+            Headers {
+                method: Some("tools/call"),
+                ..listed
+            },
+            right,
+        ] {
+            let (status, answer) = posted(wrong, &call);
+            assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32020)));
+        }
+        let named = modern("tools/call", Some("another"));
+        let (status, answer) = posted(right, &named);
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32020)));
+    }
+
+    #[test]
+    fn status_says_what_is_wrong_with_a_request() {
+        let headers = |version| Headers {
+            version: Some(version),
+            method: Some("prompts/list"),
+            name: None,
+        };
+        let unknown = modern("prompts/list", None);
+        let (status, answer) = posted(headers(MODERN), &unknown);
+        assert_eq!((status, &answer["error"]["code"]), (404, &json!(-32601)));
+        let (status, answer) = posted(headers("1900-01-01"), &unknown);
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32022)));
+        assert_eq!(answer["error"]["data"]["supported"][0], MODERN);
+        assert_eq!(posted(Headers::default(), &json!([])).0, 400);
+    }
+}
