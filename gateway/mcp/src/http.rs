@@ -6,7 +6,7 @@
 //!
 //! Must not know: sockets, credentials.
 
-use crate::client::{LEGACY, MODERN, VERSION_KEY};
+use crate::client::{LEGACY, MODERN, VERSION_KEY, modern_client};
 use crate::host::{Action, Moment};
 use crate::message::{self, Incoming, RpcError};
 use crate::server::Server;
@@ -47,33 +47,44 @@ impl Server {
                 _ => Posted::Accepted,
             };
         };
-        let modern = params
-            .get("_meta")
-            .is_some_and(|meta| meta.get(VERSION_KEY).is_some());
-        let taken = headers
-            .agree(&id, &method, &params)
-            .and_then(|()| self.asked(&id, &method, params, now));
-        match taken {
+        let modern = match headers.agree(&id, &method, &params) {
+            Ok(modern) => modern,
+            // What is wrong with the request is its status too; what is wrong with a call is not.
+            Err(error) => return refused(error),
+        };
+        match self.asked(&id, &method, params, now) {
             Ok(actions) => Posted::UnderWay(actions),
-            Err(error) if modern && error.code == message::METHOD_NOT_FOUND => {
-                Posted::Refused(404, error.line())
+            Err(error) => {
+                let status = match error.code {
+                    message::METHOD_NOT_FOUND if modern => 404,
+                    message::INVALID_REQUEST => 400,
+                    _ => 200,
+                };
+                Posted::Refused(status, error.line())
             }
-            Err(error) => refused(error),
         }
     }
 }
 
 impl Headers<'_> {
-    /// Whether they say what the body says.
-    fn agree(&self, id: &Value, method: &str, params: &Map<String, Value>) -> Result<(), RpcError> {
+    /// Whether the request is of the stateless era, if they say what the body says.
+    fn agree(
+        &self,
+        id: &Value,
+        method: &str,
+        params: &Map<String, Value>,
+    ) -> Result<bool, RpcError> {
         let meta = params.get("_meta").unwrap_or(&Value::Null);
         let said = meta.get(VERSION_KEY).and_then(Value::as_str);
-        if let Some(version) = self.version.filter(|version| !is_spoken(version)) {
-            return Err(unsupported(id, version));
-        }
         let mismatch = |why: String| RpcError::new(id, message::HEADER_MISMATCH, why);
-        if said.is_none() && self.version != Some(MODERN) {
-            return Ok(());
+        match (said, self.version) {
+            (None, Some(version)) if !is_spoken(version) => return Err(unsupported(id, version)),
+            (None, Some(MODERN)) => {
+                let why = format!("_meta has no {VERSION_KEY}.");
+                return Err(RpcError::new(id, message::INVALID_PARAMS, why));
+            }
+            (None, _) => return Ok(false),
+            (Some(_), _) => {}
         }
         let name = match method {
             "tools/call" => params.get("name"),
@@ -96,7 +107,8 @@ impl Headers<'_> {
                 }));
             }
         }
-        Ok(())
+        modern_client(id, params)?;
+        Ok(true)
     }
 }
 
@@ -105,18 +117,13 @@ fn is_spoken(version: &str) -> bool {
 }
 
 fn unsupported(id: &Value, version: &str) -> RpcError {
-    let data = json!({"supported": [MODERN, LEGACY[0], LEGACY[1]], "requested": version});
+    let data = json!({"supported": [MODERN], "requested": version});
     let why = "This protocol version is not spoken here.";
     RpcError::with_data(id, message::UNSUPPORTED_VERSION, why, Some(data))
 }
 
-/// What is wrong with the request is its status too; what is wrong with a call is not.
 fn refused(error: RpcError) -> Posted {
-    let status = match error.code {
-        message::HEADER_MISMATCH | message::UNSUPPORTED_VERSION | message::INVALID_REQUEST => 400,
-        _ => 200,
-    };
-    Posted::Refused(status, error.line())
+    Posted::Refused(400, error.line())
 }
 
 #[cfg(test)]
@@ -227,9 +234,25 @@ mod tests {
         let unknown = modern("prompts/list", None);
         let (status, answer) = posted(headers(MODERN), &unknown);
         assert_eq!((status, &answer["error"]["code"]), (404, &json!(-32601)));
-        let (status, answer) = posted(headers("1900-01-01"), &unknown);
+        let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let (status, answer) = posted(headers("1900-01-01"), &bare);
         assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32022)));
         assert_eq!(answer["error"]["data"]["supported"][0], MODERN);
         assert_eq!(posted(Headers::default(), &json!([])).0, 400);
+        // A request of the stateless era says in its body too what it is, and what its client can do.
+        let mut bare = modern("tools/list", None);
+        let listed = Headers {
+            version: Some(MODERN),
+            method: Some("tools/list"),
+            name: None,
+        };
+        for member in [crate::client::CAPABILITIES_KEY, VERSION_KEY] {
+            bare["params"]["_meta"]
+                .as_object_mut()
+                .unwrap()
+                .remove(member);
+            let (status, answer) = posted(listed, &bare);
+            assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32602)));
+        }
     }
 }

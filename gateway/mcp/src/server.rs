@@ -632,7 +632,9 @@ impl Server {
                 ToolResult::refused(&call_again(), None)
             }
             Answer::Replied(mut reply) => {
-                if let Purpose::Tool { call, tool } = &flight.purpose {
+                if let Purpose::Tool { call, tool } = &flight.purpose
+                    && is_long(&reply["output"])
+                {
                     cut::resumable(&mut reply["output"], &call.input, tool.takes, MAX_OUTPUT);
                 }
                 let undo = tool.as_ref().and_then(|tool| self.view.undo_of(&tool.id));
@@ -857,6 +859,15 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({} under way)", self.flights.len())
     }
+}
+
+/// Whether a client would not show all of an output.
+fn is_long(output: &Value) -> bool {
+    let length = match output["content"].as_str() {
+        Some(text) => text.len(),
+        None => message::text(output).len(),
+    };
+    length > MAX_OUTPUT
 }
 
 /// What was done so far of an item that has just been said not to have ended.

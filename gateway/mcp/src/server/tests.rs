@@ -589,3 +589,23 @@ fn calls_at_once_are_bounded() {
     let reply = ask(&mut server, 500, "tools/call", write(false));
     assert_eq!(reply["result"]["structuredContent"]["code"], "busy");
 }
+
+#[test]
+fn only_a_long_text_is_cut_and_continued() {
+    let read = |content: String| {
+        let mut server = greeted("claude-code");
+        let params = json!({"name": "obsidian_vault_read", "arguments": {"path": "a.md"}});
+        let number = number(&request(&mut server, 1, "tools/call", params, 0));
+        let output = json!({"bytes": content.len(), "content": content});
+        let reply = json!({"ok": true, "output": output, "auditId": "evt_1"});
+        let answer = message(&server.answered(number, Answer::Replied(reply), at(1)));
+        let content = answer["result"]["content"].clone();
+        let text = content[0]["text"].as_str().unwrap().len();
+        let rest: Value = serde_json::from_str(content[1]["text"].as_str().unwrap()).unwrap();
+        (text, rest["output"]["next"].clone())
+    };
+    assert_eq!(read("line\n".to_owned()), (5, Value::Null));
+    let (shown, next) = read("line\n".repeat(20_000));
+    assert!((40_000..=MAX_OUTPUT).contains(&shown), "{shown}");
+    assert_eq!(next["offset"], shown);
+}
