@@ -430,10 +430,10 @@ fn slow_read_holds_up_nothing_and_ends_with_its_client() {
 }
 
 /// What each of the real clients is told to do: read, and write what the owner has to approve.
-fn script() -> Vec<Step> {
+fn script(server: &str) -> Vec<Step> {
     vec![
-        Step::mcp("plexus", "obsidian_vault_read", json!({"path": NOTE})),
-        Step::mcp("plexus", "workspace_write", write("notes/new.md")),
+        Step::mcp(server, "obsidian_vault_read", json!({"path": NOTE})),
+        Step::mcp(server, "workspace_write", write("notes/new.md")),
         Step::say("That is all."),
     ]
 }
@@ -458,6 +458,19 @@ pub(crate) fn played(
     flag: &[&str],
     ask: impl Fn(&Model, &Path, &Path) -> Conversation + Sync,
 ) {
+    let [add, typed] = lines_of(page, fence);
+    assert!(typed.contains(&flag.join(" ")), "{typed}");
+    used([kind, agent, "plexus"], &[], &add, program, ask);
+}
+
+/// Connects a client of a kind with `more`, has its person type `add`, and holds what it does with the tools of `server`.
+fn used(
+    [kind, agent, server]: [&str; 3],
+    more: &[&str],
+    add: &str,
+    program: &Path,
+    ask: impl Fn(&Model, &Path, &Path) -> Conversation + Sync,
+) {
     let house = House::open();
     let (project, path) = (Folder::empty(), Folder::empty());
     project.write(".git/HEAD", "ref: refs/heads/main\n");
@@ -472,10 +485,9 @@ pub(crate) fn played(
     let connect = [
         "connect", agent, "--type", kind, "--allow", reads, "--here", "--yes",
     ];
-    house.gateway.cli(connect).expect_ok();
-    let [add, typed] = lines_of(page, fence);
+    let connect = connect.iter().chain(more);
+    house.gateway.cli(connect.copied()).expect_ok();
     let add = add.replace("http://127.0.0.1:7077", &house.gateway.base());
-    assert!(typed.contains(&flag.join(" ")), "{typed}");
     let mut shell = programs::command(Path::new("/bin/bash"), &home);
     shell
         .env("PATH", format!("{}:/usr/bin:/bin", path.path().display()))
@@ -483,7 +495,7 @@ pub(crate) fn played(
         .args(["-c", &add]);
     programs::run(shell).expect_ok();
 
-    let model = Model::start(script());
+    let model = Model::start(script(server));
     let folder = project.path();
     let went = std::thread::scope(|scope| {
         let talking = scope.spawn(|| ask(&model, &home, &folder));
@@ -503,7 +515,7 @@ pub(crate) fn played(
     assert_eq!(outcomes(&house), 1);
     let first = model.requests()[0].to_string();
     assert!(
-        first.contains("mcp__plexus"),
+        first.contains(&format!("mcp__{server}")),
         "the model is told of the tools"
     );
 }
@@ -530,5 +542,29 @@ fn codex_reads_and_writes_over_mcp() {
         &coding_agents::codex(),
         &flag,
         |model, home, folder| ask_codex(model, home, folder, &flag, "Use Plexus."),
+    );
+}
+
+#[test]
+fn claude_code_is_set_up_with_its_tools() {
+    let server = "plugin_plexus-my-cc_plexus";
+    let setup = ["claude-code", "my-cc", server];
+    used(
+        setup,
+        &["--mcp"],
+        "true",
+        &coding_agents::claude(),
+        |model, home, folder| ask_claude(model, home, folder, &[], "Use Plexus."),
+    );
+}
+
+#[test]
+fn codex_is_set_up_with_its_tools() {
+    used(
+        ["codex", "codex", "plexus"],
+        &["--mcp"],
+        "true",
+        &coding_agents::codex(),
+        |model, home, folder| ask_codex(model, home, folder, &[], "Use Plexus."),
     );
 }

@@ -42,6 +42,9 @@ pub(crate) struct Connect {
     /// Set up the coding agent on this machine as well: its command, its instructions, its own rules
     #[arg(long, requires = "kind")]
     here: bool,
+    /// Give it the capabilities as tools over MCP too
+    #[arg(long, requires = "here")]
+    mcp: bool,
     /// For sessions in this folder only [default: for all of the agent's sessions]
     #[arg(long, value_name = "DIR", requires = "here")]
     project: Option<PathBuf>,

@@ -71,6 +71,8 @@ pub(crate) struct Surroundings {
     pub(crate) project: Option<PathBuf>,
     /// The gateway's port.
     pub(crate) port: u16,
+    /// Whether the agent gets its capabilities as tools too.
+    pub(crate) mcp: bool,
 }
 
 impl Surroundings {
@@ -110,6 +112,7 @@ impl Surroundings {
             }),
             project,
             port: port.unwrap_or(plexus_protocol::DEFAULT_PORT),
+            mcp: false,
         })
     }
 

@@ -21,7 +21,8 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
             .next("--type claude-code or --type codex; for others leave --here out")
     })?;
     let agent = connect.named()?;
-    let around = Surroundings::look(&desk.home, kind, connect.project.as_deref())?;
+    let mut around = Surroundings::look(&desk.home, kind, connect.project.as_deref())?;
+    around.mcp = connect.mcp;
     let earlier = Installation::of(&desk.home, &agent);
     if let Some(other) = earlier.as_ref().filter(|earlier| earlier.kind != kind) {
         let why = format!("{agent} is set up here as {}", other.kind.name());

@@ -45,8 +45,17 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
         file("SKILL.md", skill::skill_file(&command), 0o644),
         file(&format!("bin/{command}"), forward, 0o755),
     ];
+    if around.mcp {
+        let server = serde_json::json!({"command": ours, "args": ["mcp"]});
+        let servers = serde_json::json!({"mcpServers": {"plexus": server}});
+        changes.push(file(".mcp.json", format!("{servers:#}\n"), 0o644));
+    }
     let settings = folder.join(settings);
     let mut rules = rules(&command, &ours, &plugin, around);
+    let tools = format!("mcp__plugin_{command}_plexus");
+    if around.mcp {
+        rules.push((ALLOW, tools.clone()));
+    }
     let really = resolved(&plugin)?;
     if really != plugin {
         rules.push(no_edit(&really));
@@ -62,6 +71,11 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
         "in a new session, Claude Code runs `{command}` without asking, and neither `plexusctl` nor anything that reads {}",
         around.state.display()
     )];
+    if around.mcp {
+        notes.push(format!(
+            "its tools {tools}__… run without asking in Claude Code; you are asked by Plexus"
+        ));
+    }
     if let Some(project) = &around.project {
         notes.push(format!(
             "Claude Code takes the plugin and what is allowed from {} once you trust that folder in it; what is denied, at once",

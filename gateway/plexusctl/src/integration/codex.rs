@@ -40,10 +40,26 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
             mode: 0o644,
         },
     ];
+    let mut key = |at: &[&str], value: String| {
+        changes.push(Want::TomlKey {
+            path: config.clone(),
+            at: at.iter().map(|name| (*name).to_owned()).collect(),
+            value,
+        });
+    };
+    if around.mcp {
+        key(&["mcp_servers", "plexus", "command"], toml_string(&command));
+        key(&["mcp_servers", "plexus", "args"], "[\"mcp\"]".to_owned());
+        let mode = ["mcp_servers", "plexus", "default_tools_approval_mode"];
+        key(&mode, toml_string("approve"));
+    }
     let profile = format!("plexus-{agent}");
     let mut notes = vec![format!(
         "in a new session, Codex runs {command} without asking, and does not run plexusctl"
     )];
+    if around.mcp {
+        notes.push("its tools of the MCP server `plexus` run without asking in Codex; you are asked by Plexus".to_owned());
+    }
     match chosen(&config, &profile)? {
         Some(key) => notes.push(format!(
             "{} has `{key}`: that sandbox stays as it is, and only the command above runs outside of it; files in {} \
