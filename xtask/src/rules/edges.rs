@@ -30,6 +30,10 @@ const EDGES: &[(&str, Uses)] = &[
         Uses::Only(&["plexus-ipc", "plexus-protocol"]),
     ),
     ("plexus-rooted-files", Uses::Only(&[])),
+    // Ids, wire types, cryptography and client; a worker may be one of its hosts.
+    ("plexus-channels", Uses::Only(&["plexus-protocol"])),
+    // A program beside the gateway: it knows nothing of it.
+    ("plexus-relay", Uses::Only(&["plexus-channels"])),
     // What the workers for Apple's apps share: failures are told in the harness's words.
     (
         "plexus-apple",
@@ -166,6 +170,7 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-coding-agent",
     "plexus-egress-client",
     "plexus-mcp",
+    "plexus-channels",
     "plexus-apple",
 ]);
 

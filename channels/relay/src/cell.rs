@@ -1,0 +1,269 @@
+//! [`Cell`]: one subject in memory: its fold, and the way of its next act to disk.
+//!
+//! ```text
+//! loaded ──act decided, applied, queued──▶ ahead of the disk ──durable──▶ answered, pushed
+//!                                               └──not durable──▶ broken: left; the next caller loads another
+//! ```
+//! Acts are decided one after the other on what the one before left, and queued in that order, without waiting for the disk:
+//! callers of one channel share flushes.
+//!
+//! Invariants: nobody is answered, with success or refusal, from a fold that is ahead of the disk, before the disk has
+//! caught up; a push leaves after its act is durable, in the order of the acts.
+
+use crate::refusal::Refusal;
+use crate::store::{Append, Store, StoreError, Subject};
+use plexus_channels::Id;
+use plexus_channels::crypto::random;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Bits of an act's number in its id, between the moment and the random bits.
+const NUMBER_BITS: u32 = 40;
+/// What [`Cell::durable`] shows when an append has failed.
+const BROKEN: u64 = u64::MAX;
+/// Acts that a load reads at once.
+const CHUNK: usize = 1_024;
+
+/// What acts add up to.
+pub(crate) trait Fold: Default + Serialize + DeserializeOwned + Send + 'static {
+    type Act: Serialize + DeserializeOwned;
+    /// After how many acts a snapshot is worth its bytes.
+    const SNAPSHOT_EVERY: u64;
+
+    /// Takes an act that was decided. `number` is its place in the subject.
+    fn apply(&mut self, id: Id, number: u64, act: &Self::Act);
+}
+
+/// Rows that change with an act.
+pub(crate) type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+struct Inner<F> {
+    fold: F,
+    /// The number of the last act, on disk or on its way.
+    number: u64,
+    last: Id,
+    snapshot: u64,
+}
+
+/// A subject in memory.
+pub(crate) struct Cell<F> {
+    subject: Subject,
+    inner: Mutex<Inner<F>>,
+    /// The number of the last act on disk.
+    durable: watch::Sender<u64>,
+}
+
+impl<F: Fold> Cell<F> {
+    /// Reads a subject; a fold of nothing where there is none.
+    pub(crate) fn load(store: &dyn Store, subject: Subject) -> Result<Self, StoreError> {
+        let damaged = |why: &dyn std::fmt::Display| StoreError(format!("{subject:?}: {why}"));
+        let mut inner = Inner {
+            fold: F::default(),
+            number: 0,
+            last: Id::ZERO,
+            snapshot: 0,
+        };
+        if let Some((number, bytes)) = store.snapshot(subject)? {
+            let (last, fold) = rmp_serde::from_slice(&bytes).map_err(|why| damaged(&why))?;
+            inner = Inner {
+                fold,
+                number,
+                last,
+                snapshot: number,
+            };
+        }
+        loop {
+            let after = inner.number + 1;
+            let acts = store.acts(subject, (after, u64::MAX), CHUNK, false)?;
+            if acts.is_empty() {
+                break;
+            }
+            for (number, bytes) in acts {
+                let (id, act) = decode::<F::Act>(&bytes).ok_or_else(|| damaged(&number))?;
+                inner.fold.apply(id, number, &act);
+                (inner.number, inner.last) = (number, id);
+            }
+        }
+        let (durable, _) = watch::channel(inner.number);
+        Ok(Self {
+            subject,
+            inner: Mutex::new(inner),
+            durable,
+        })
+    }
+
+    /// Whether there was ever an act, on disk or on its way.
+    pub(crate) fn exists(&self) -> bool {
+        self.lock().number > 0
+    }
+
+    /// Whether an append has failed.
+    pub(crate) fn is_broken(&self) -> bool {
+        *self.durable.borrow() == BROKEN
+    }
+
+    /// Looks at the fold, and answers when all that it shows is on disk.
+    pub(crate) async fn read<T>(
+        &self,
+        look: impl FnOnce(&F) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let (found, number) = {
+            let inner = self.lock();
+            (look(&inner.fold), inner.number)
+        };
+        self.caught_up(number).await?;
+        found
+    }
+
+    /// Looks at the fold as it is, ahead of the disk or not.
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(&F) -> T) -> T {
+        look(&self.lock().fold)
+    }
+
+    /// Decides on an act, and answers when it is on disk; where nothing has to happen, when all that this rests on is.
+    ///
+    /// `decide` gets the id that the act will have. `answer` sees the fold after the act; what it returns beside the answer
+    /// is run once the act is durable, from the store's thread. The answer comes with whether there was an act.
+    pub(crate) async fn act<T>(
+        self: &Arc<Self>,
+        store: &dyn Store,
+        now: u64,
+        decide: impl FnOnce(&F, Id) -> Result<Option<(F::Act, Rows)>, Refusal>,
+        answer: impl FnOnce(&F, Id) -> (T, Box<dyn FnOnce() + Send>),
+    ) -> Result<(bool, T), Refusal> {
+        let decided = {
+            let mut inner = self.lock();
+            if self.is_broken() {
+                return Err(Refusal::unavailable());
+            }
+            let number = inner.number + 1;
+            let id = next_id(inner.last, number, now);
+            match decide(&inner.fold, id) {
+                Err(refusal) => Err((refusal, inner.number)),
+                Ok(None) => {
+                    let (answer, _) = answer(&inner.fold, id);
+                    Ok((false, answer, inner.number))
+                }
+                Ok(Some((act, rows))) => {
+                    let bytes = encode(id, &act);
+                    let snapshot = self.snapshot_due(&mut inner);
+                    let expected = inner.number;
+                    inner.fold.apply(id, number, &act);
+                    (inner.number, inner.last) = (number, id);
+                    let (answer, push) = answer(&inner.fold, id);
+                    let cell = Arc::clone(self);
+                    let append = Append {
+                        subject: self.subject,
+                        expected,
+                        act: bytes,
+                        rows,
+                        snapshot,
+                        then: Box::new(move |taken| {
+                            if taken && !cell.is_broken() {
+                                push();
+                                cell.durable.send_replace(number);
+                            } else {
+                                cell.durable.send_replace(BROKEN);
+                            }
+                        }),
+                    };
+                    if store.append(append).is_err() {
+                        // The fold is ahead for good: what comes next has to be decided on another one.
+                        self.durable.send_replace(BROKEN);
+                        return Err(Refusal::rate_limited(1));
+                    }
+                    Ok((true, answer, number))
+                }
+            }
+        };
+        match decided {
+            Ok((acted, answer, number)) => {
+                self.caught_up(number).await?;
+                Ok((acted, answer))
+            }
+            Err((refusal, number)) => {
+                self.caught_up(number).await?;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The fold before the next act, when it is time for a snapshot.
+    fn snapshot_due(&self, inner: &mut Inner<F>) -> Option<(u64, Vec<u8>)> {
+        if inner.number - inner.snapshot < F::SNAPSHOT_EVERY {
+            return None;
+        }
+        inner.snapshot = inner.number;
+        let fold = rmp_serde::to_vec(&(inner.last, &inner.fold));
+        Some((inner.number, fold.ok()?))
+    }
+
+    async fn caught_up(&self, number: u64) -> Result<(), Refusal> {
+        if *self.durable.borrow() < number {
+            let mut durable = self.durable.subscribe();
+            let reached = durable.wait_for(|durable| *durable >= number).await;
+            reached.map_err(|_| Refusal::unavailable())?;
+        }
+        if self.is_broken() {
+            return Err(Refusal::unavailable());
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<F>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An id above the last one, whatever the clock says: the later of both moments, the act's number, random bits.
+fn next_id(last: Id, number: u64, now: u64) -> Id {
+    let millis = now.max(last.millis());
+    let number = u128::from(number) & ((1 << NUMBER_BITS) - 1);
+    let random = u128::from_be_bytes(random()) & ((1 << NUMBER_BITS) - 1);
+    Id::from_parts(millis, number << NUMBER_BITS | random)
+}
+
+/// The number of the act that has this id, if it is the id of an act.
+pub(crate) const fn number_of(id: Id) -> u64 {
+    (id.low() >> NUMBER_BITS) as u64
+}
+
+/// An act as it is stored: its id, and its fields as MessagePack.
+fn encode(id: Id, act: &impl Serialize) -> Vec<u8> {
+    let mut bytes = id.to_bytes().to_vec();
+    rmp_serde::encode::write(&mut bytes, act).expect("acts are numbers, strings and bytes");
+    bytes
+}
+
+/// The id of a stored act.
+pub(crate) fn id_of(bytes: &[u8]) -> Option<Id> {
+    Some(Id::from_bytes(*bytes.first_chunk()?))
+}
+
+/// A stored act.
+pub(crate) fn decode<A: DeserializeOwned>(bytes: &[u8]) -> Option<(Id, A)> {
+    let (id, act) = bytes.split_first_chunk::<16>()?;
+    Some((Id::from_bytes(*id), rmp_serde::from_slice(act).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ids_rise_whatever_the_clock_says(clock in prop::collection::vec(0_u64..1 << 47, 1..50)) {
+            let mut last = Id::ZERO;
+            for (number, now) in (1_u64..).zip(clock) {
+                let id = next_id(last, number, now);
+                prop_assert!(id > last);
+                prop_assert_eq!(number_of(id), number);
+                prop_assert!(id.millis() >= now);
+                last = id;
+            }
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! [`Channel`]: the fold of a channel's acts: members, key versions, who sent what last.
+//!
+//! Pure: ids and the directory are arguments. Stored acts are arrays of their fields: a field is added only at an end, with
+//! a default. The fold holds no message and no wrapped key; it knows which acts have them.
+//!
+//! Invariants: every refusal is decided on the acts before it; a repeat of what is stored is none; a message is taken only
+//! under the newest key version, and while no rotation is due.
+
+use crate::cell::Fold;
+use crate::refusal::Refusal;
+use plexus_channels::wire::{Code, CreateChannel, Message, Name, Post, Status, Wrap};
+use plexus_channels::{Base64Url, Id, limits};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Messages of a device that a repeat is recognised among.
+const REMEMBERED: usize = 16;
+const ALGORITHM_BYTES: usize = 64;
+const JOIN_REQUESTS: usize = 100;
+
+/// Who acts: a user with a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct By {
+    pub(crate) organization: Id,
+    pub(crate) user: Id,
+    pub(crate) device: Id,
+}
+
+/// What happens to a channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Act {
+    Created {
+        organization: Id,
+        by: Id,
+        name: Name,
+        members: Vec<Id>,
+        wraps: Vec<Wrap>,
+        message: Option<Posted>,
+    },
+    Posted(Posted),
+    Renamed {
+        by: Id,
+        name: Name,
+    },
+    Archived {
+        by: Id,
+    },
+    Unarchived {
+        by: Id,
+    },
+    MemberAdded {
+        by: Id,
+        user: Id,
+        wraps: Vec<Wrap>,
+    },
+    MemberRemoved {
+        by: Id,
+        user: Id,
+    },
+    Rotated {
+        by: Id,
+        wraps: Vec<Wrap>,
+    },
+    JoinRequested {
+        user: Id,
+    },
+}
+
+/// A message as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Posted {
+    by: Id,
+    device: Id,
+    post: Post,
+}
+
+impl Posted {
+    pub(crate) const fn new(by: By, post: Post) -> Self {
+        Self {
+            by: by.user,
+            device: by.device,
+            post,
+        }
+    }
+
+    pub(crate) const fn by(&self) -> Id {
+        self.by
+    }
+
+    /// As it travels.
+    pub(crate) fn wire(self, channel_id: Id, message_id: Id, sender_name: String) -> Message {
+        Message {
+            message_id,
+            channel_id,
+            sender_id: self.by,
+            sender_name,
+            sender_device_id: self.device,
+            client_message_id: self.post.client_message_id,
+            key_version: self.post.key_version,
+            seq: self.post.seq,
+            nonce: self.post.nonce,
+            ciphertext: self.post.ciphertext,
+            created_at: crate::organization::moment(message_id.millis()),
+        }
+    }
+
+    /// What tells it from another message with the same id: a repeat has the same bytes.
+    fn digest(&self) -> [u8; 8] {
+        let mut digest = Sha256::new();
+        digest.update(self.post.key_version.to_be_bytes());
+        digest.update(self.post.seq.to_be_bytes());
+        digest.update(&self.post.nonce.0);
+        digest.update(&self.post.ciphertext.0);
+        let digest = digest.finalize();
+        std::array::from_fn(|at| digest[at])
+    }
+}
+
+impl Act {
+    /// The message of an act, if it has one.
+    pub(crate) fn message(self) -> Option<Posted> {
+        match self {
+            Self::Posted(posted) => Some(posted),
+            Self::Created { message, .. } => message,
+            _ => None,
+        }
+    }
+
+    /// The wrapped keys of an act, and whose device wrapped them.
+    pub(crate) fn wraps(self) -> Option<(Id, Vec<Wrap>)> {
+        match self {
+            Self::Created { by, wraps, .. }
+            | Self::MemberAdded { by, wraps, .. }
+            | Self::Rotated { by, wraps } => Some((by, wraps)),
+            _ => None,
+        }
+    }
+}
+
+/// What a device has sent.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Sender {
+    seq: u64,
+    /// The sender's id, the message's id, its digest; the newest last.
+    recent: VecDeque<(Id, Id, [u8; 8])>,
+}
+
+/// The fold. It is one of no channel before its first act.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Channel {
+    made: Option<Made>,
+    archived: bool,
+    key_version: u32,
+    rotation_due: bool,
+    /// Messages under the newest key version.
+    under_version: u64,
+    members: Arc<Vec<Id>>,
+    /// Device → numbers of the acts that hold keys for it.
+    keys: BTreeMap<Id, Vec<u64>>,
+    senders: BTreeMap<Id, Sender>,
+    last_message: Option<Id>,
+    joining: Vec<Id>,
+    last_rotation: Option<Base64Url>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Made {
+    organization: Id,
+    by: Id,
+    at: Id,
+    name: Name,
+}
+
+impl Fold for Channel {
+    type Act = Act;
+    const SNAPSHOT_EVERY: u64 = 256;
+
+    fn apply(&mut self, id: Id, number: u64, act: &Act) {
+        match act {
+            Act::Created {
+                organization,
+                by,
+                name,
+                members,
+                wraps,
+                message,
+            } => {
+                self.made = Some(Made {
+                    organization: *organization,
+                    by: *by,
+                    at: id,
+                    name: name.clone(),
+                });
+                self.key_version = 1;
+                self.members = Arc::new(members.clone());
+                self.hold(wraps, number);
+                if let Some(posted) = message {
+                    self.take(id, posted);
+                }
+            }
+            Act::Posted(posted) => self.take(id, posted),
+            Act::Renamed { name, .. } => {
+                if let Some(made) = &mut self.made {
+                    made.name = name.clone();
+                }
+            }
+            Act::Archived { .. } => self.archived = true,
+            Act::Unarchived { .. } => self.archived = false,
+            Act::MemberAdded { user, wraps, .. } => {
+                Arc::make_mut(&mut self.members).push(*user);
+                self.joining.retain(|asking| asking != user);
+                self.hold(wraps, number);
+            }
+            Act::MemberRemoved { user, .. } => {
+                Arc::make_mut(&mut self.members).retain(|member| member != user);
+                self.rotation_due = true;
+            }
+            Act::Rotated { wraps, .. } => {
+                self.key_version += 1;
+                self.rotation_due = false;
+                self.under_version = 0;
+                self.last_rotation = Some(digest_of(wraps));
+                self.hold(wraps, number);
+            }
+            Act::JoinRequested { user } => self.joining.push(*user),
+        }
+    }
+}
+
+impl Channel {
+    fn hold(&mut self, wraps: &[Wrap], number: u64) {
+        for wrap in wraps {
+            let acts = self.keys.entry(wrap.device_id).or_default();
+            if acts.last() != Some(&number) {
+                acts.push(number);
+            }
+        }
+    }
+
+    fn take(&mut self, id: Id, posted: &Posted) {
+        let sender = self.senders.entry(posted.device).or_default();
+        sender.seq = posted.post.seq;
+        let kept = (posted.post.client_message_id, id, posted.digest());
+        sender.recent.push_back(kept);
+        if sender.recent.len() > REMEMBERED {
+            sender.recent.pop_front();
+        }
+        self.under_version += 1;
+        self.rotation_due |= self.under_version >= limits::MESSAGES_PER_KEY;
+        self.last_message = Some(id);
+    }
+
+    pub(crate) fn members(&self) -> &Arc<Vec<Id>> {
+        &self.members
+    }
+
+    pub(crate) fn is_member(&self, by: By) -> bool {
+        self.members.contains(&by.user)
+    }
+
+    /// The act must be a member's; to everybody else there is no such channel.
+    pub(crate) fn admit(&self, by: By) -> Result<&Self, Refusal> {
+        if self.is_member(by) {
+            Ok(self)
+        } else {
+            Err(Refusal::not_found())
+        }
+    }
+
+    pub(crate) fn organization(&self) -> Option<Id> {
+        self.made.as_ref().map(|made| made.organization)
+    }
+
+    pub(crate) const fn last_message(&self) -> Option<Id> {
+        self.last_message
+    }
+
+    pub(crate) const fn rotation_due(&self) -> bool {
+        self.rotation_due
+    }
+
+    pub(crate) const fn key_version(&self) -> u32 {
+        self.key_version
+    }
+
+    pub(crate) const fn status(&self) -> Status {
+        if self.archived {
+            Status::Archived
+        } else {
+            Status::Active
+        }
+    }
+
+    pub(crate) fn joining(&self) -> &[Id] {
+        &self.joining
+    }
+
+    /// Acts that hold keys for a device.
+    pub(crate) fn key_acts(&self, device: Id) -> Vec<u64> {
+        self.keys.get(&device).cloned().unwrap_or_default()
+    }
+
+    /// Creator, time and name.
+    pub(crate) fn made(&self) -> Option<(Id, Id, &Name)> {
+        let made = self.made.as_ref()?;
+        Some((made.by, made.at, &made.name))
+    }
+
+    /// A new channel. `devices` gives a user's devices, and none for a user that is not of the organization.
+    pub(crate) fn create(
+        &self,
+        by: By,
+        create: CreateChannel,
+        devices: impl Fn(Id) -> Option<Vec<Id>>,
+    ) -> Result<Option<Act>, Refusal> {
+        if let Some(made) = &self.made {
+            let own = made.by == by.user && made.organization == by.organization;
+            let exists = Refusal::new(Code::Exists, "there is a channel with this id");
+            return if own { Ok(None) } else { Err(exists) };
+        }
+        let mut members = create.members;
+        members.push(by.user);
+        members.sort_unstable();
+        members.dedup();
+        if members.len() > limits::MEMBERS {
+            return Err(Refusal::invalid("a channel has at most 200 members"));
+        }
+        let mut wanted = BTreeSet::new();
+        for member in &members {
+            wanted.extend(devices(*member).ok_or_else(Refusal::not_found)?);
+        }
+        check_wraps(by, &create.keys, &wanted, (1, 1), 1)?;
+        check_name(by, &create.name, 1)?;
+        if let Some(post) = &create.message {
+            check_post(post)?;
+            if post.key_version != 1 {
+                return Err(Refusal::stale(1));
+            }
+        }
+        Ok(Some(Act::Created {
+            organization: by.organization,
+            by: by.user,
+            name: create.name,
+            members,
+            wraps: create.keys,
+            message: create.message.map(|post| Posted::new(by, post)),
+        }))
+    }
+
+    /// A message: the id of the one that it repeats, or nothing where it is new and taken.
+    pub(crate) fn post(&self, by: By, posted: &Posted) -> Result<Option<Id>, Refusal> {
+        self.admit(by)?;
+        let post = &posted.post;
+        let sender = self.senders.get(&by.device);
+        if let Some(sender) = sender {
+            let mut recent = sender.recent.iter();
+            if let Some((_, id, digest)) = recent.find(|(id, ..)| *id == post.client_message_id) {
+                let other = Refusal::new(Code::Conflict, "this id is another message's");
+                let same = *digest == posted.digest();
+                return if same { Ok(Some(*id)) } else { Err(other) };
+            }
+        }
+        check_post(post)?;
+        if self.archived {
+            return Err(Refusal::new(Code::Archived, "the channel is archived"));
+        }
+        if self.rotation_due {
+            let message = "a member must make a new key version first";
+            let detail = json!({"key_version": self.key_version});
+            return Err(Refusal::new(Code::RotationDue, message).with(detail));
+        }
+        if post.key_version != self.key_version {
+            return Err(Refusal::stale(self.key_version));
+        }
+        let last = sender.map_or(0, |sender| sender.seq);
+        if post.seq <= last {
+            let message = "the device has used this number";
+            let refusal = Refusal::new(Code::SeqConflict, message);
+            return Err(refusal.with(json!({"last_seq": last})));
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn rename(&self, by: By, name: Name) -> Result<Option<Act>, Refusal> {
+        self.admit(by)?;
+        if self.made().is_some_and(|(_, _, known)| *known == name) {
+            return Ok(None);
+        }
+        check_name(by, &name, self.key_version)?;
+        Ok(Some(Act::Renamed { by: by.user, name }))
+    }
+
+    pub(crate) fn archive(&self, by: By, archived: bool) -> Result<Option<Act>, Refusal> {
+        self.admit(by)?;
+        let by = by.user;
+        Ok(match archived {
+            same if same == self.archived => None,
+            true => Some(Act::Archived { by }),
+            false => Some(Act::Unarchived { by }),
+        })
+    }
+
+    /// A further member; `devices` are theirs.
+    pub(crate) fn add(
+        &self,
+        by: By,
+        user: Id,
+        devices: Option<Vec<Id>>,
+        wraps: Vec<Wrap>,
+    ) -> Result<Option<Act>, Refusal> {
+        self.admit(by)?;
+        if self.members.contains(&user) {
+            return Ok(None);
+        }
+        let devices = devices.ok_or_else(Refusal::not_found)?;
+        if self.archived {
+            return Err(Refusal::new(Code::Archived, "the channel is archived"));
+        }
+        if self.members.len() >= limits::MEMBERS {
+            return Err(Refusal::invalid("a channel has at most 200 members"));
+        }
+        let wanted = devices.into_iter().collect();
+        check_wraps(by, &wraps, &wanted, (1, self.key_version), self.key_version)?;
+        let by = by.user;
+        Ok(Some(Act::MemberAdded { by, user, wraps }))
+    }
+
+    pub(crate) fn remove(&self, by: By, user: Id) -> Result<Option<Act>, Refusal> {
+        self.admit(by)?;
+        let by = by.user;
+        let there = self.members.contains(&user);
+        Ok(there.then_some(Act::MemberRemoved { by, user }))
+    }
+
+    /// A new key version. `devices` gives a member's devices.
+    pub(crate) fn rotate(
+        &self,
+        by: By,
+        version: u32,
+        wraps: Vec<Wrap>,
+        devices: impl Fn(Id) -> Option<Vec<Id>>,
+    ) -> Result<Option<Act>, Refusal> {
+        self.admit(by)?;
+        let repeated =
+            version == self.key_version && self.last_rotation.as_ref() == Some(&digest_of(&wraps));
+        if repeated {
+            return Ok(None);
+        }
+        let next = self.key_version + 1;
+        if version != next {
+            return Err(Refusal::stale(self.key_version));
+        }
+        let wanted = self.members.iter().filter_map(|member| devices(*member));
+        let wanted = wanted.flatten().collect();
+        check_wraps(by, &wraps, &wanted, (next, next), next)?;
+        let by = by.user;
+        Ok(Some(Act::Rotated { by, wraps }))
+    }
+
+    pub(crate) fn ask_to_join(&self, by: By) -> Option<Act> {
+        let user = by.user;
+        let new = self.organization() == Some(by.organization)
+            && !self.is_member(by)
+            && !self.joining.contains(&user)
+            && self.joining.len() < JOIN_REQUESTS;
+        new.then_some(Act::JoinRequested { user })
+    }
+}
+
+fn digest_of(wraps: &[Wrap]) -> Base64Url {
+    let mut digest = Sha256::new();
+    for wrap in wraps {
+        digest.update(wrap.device_id.to_bytes());
+        digest.update(&wrap.salt.0);
+        digest.update(&wrap.ciphertext.0);
+    }
+    Base64Url(digest.finalize().to_vec())
+}
+
+fn check_post(post: &Post) -> Result<(), Refusal> {
+    let sealed = (17..=limits::CIPHERTEXT_BYTES).contains(&post.ciphertext.0.len());
+    if post.seq == 0 || post.nonce.0.len() != 12 || !sealed {
+        return Err(Refusal::invalid(
+            "nonce, ciphertext or seq are out of bounds",
+        ));
+    }
+    Ok(())
+}
+
+fn check_name(by: By, name: &Name, version: u32) -> Result<(), Refusal> {
+    let sealed = (17..=limits::NAME_CIPHERTEXT_BYTES).contains(&name.ciphertext.0.len());
+    if name.nonce.0.len() != 12 || !sealed || name.sender_device_id != by.device {
+        return Err(Refusal::invalid(
+            "the name is not one that this device sealed",
+        ));
+    }
+    if name.key_version != version {
+        return Err(Refusal::stale(version));
+    }
+    Ok(())
+}
+
+/// Wraps of this device, for the wanted devices and no other, each once a version, within the versions; `needed` of each.
+fn check_wraps(
+    by: By,
+    wraps: &[Wrap],
+    wanted: &BTreeSet<Id>,
+    (first, last): (u32, u32),
+    needed: u32,
+) -> Result<(), Refusal> {
+    let mut there = BTreeSet::new();
+    for wrap in wraps {
+        let formed = wrap.sender_device_id == by.device
+            && (first..=last).contains(&wrap.key_version)
+            && wrap.alg.len() <= ALGORITHM_BYTES
+            && wrap.salt.0.len() == 32
+            && wrap.ciphertext.0.len() == 48;
+        if !formed || !there.insert((wrap.device_id, wrap.key_version)) {
+            return Err(Refusal::invalid(
+                "the keys are not ones that this device wrapped",
+            ));
+        }
+    }
+    let strangers: BTreeSet<Id> = there.iter().map(|(device, _)| *device).collect();
+    let strangers: Vec<Id> = strangers.difference(wanted).copied().collect();
+    if !strangers.is_empty() {
+        let message = "there are keys for devices of others";
+        return Err(Refusal::devices(Code::KeysOfStrangers, message, &strangers));
+    }
+    let missing = wanted
+        .iter()
+        .filter(|device| !there.contains(&(**device, needed)));
+    let missing: Vec<Id> = missing.copied().collect();
+    if !missing.is_empty() {
+        let message = "keys for some devices are missing";
+        return Err(Refusal::devices(Code::KeysMissing, message, &missing));
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! `plexus-relay`: keeps who may write where, and ciphertext in order. It can read neither messages nor names of channels.
+//!
+//! ```text
+//! listen ▸ routes ▸ relay ▸ cell (decide, apply) ▸ store (one thread, durable) ▸ answer
+//!                     │                              └▸ hub ▸ socket: pushes, in order, after durable
+//!                     └▸ sessions, rates
+//! ```
+//! Everything durable is an act in a subject; `organization` and `channel` are folds of acts and pure.
+//!
+//! Must not know: a channel's key, a private key, a text.
+
+mod cell;
+mod channel;
+mod hub;
+pub mod listen;
+mod organization;
+mod rates;
+mod refusal;
+mod relay;
+mod routes;
+mod sessions;
+mod socket;
+pub mod store;
+
+pub use refusal::Refusal;
+pub use relay::{Relay, Terms};

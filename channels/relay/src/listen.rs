@@ -1,0 +1,217 @@
+//! The listener: TCP on the address that clients know, with TLS where there is a certificate, and the operator's socket.
+//!
+//! Invariants: without TLS it listens on this machine only; a connection that does not speak is closed; the operator's socket
+//! serves this user alone.
+
+use crate::refusal::Refusal;
+use crate::relay::Relay;
+use crate::routes;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum::response::IntoResponse as _;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use plexus_channels::wire::Kind;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// Connections at once.
+const CONNECTIONS: usize = 20_000;
+/// How long a TLS handshake or the head of a request may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+const DAY: u64 = 86_400;
+const OPERATOR_BODY: usize = 64 << 10;
+
+/// A listener that is bound.
+pub struct Bound {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+/// What an operator asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Invite {
+    /// The organization's name; it is made where there is none.
+    pub organization: String,
+    /// Agent or human.
+    pub kind: Kind,
+    /// How many may register.
+    pub uses: u32,
+    /// Days until it expires.
+    pub days: u32,
+}
+
+/// A certificate chain and its key, in PEM, for a listener.
+///
+/// # Errors
+/// Where they are not such, or this processor cannot do TLS here.
+pub fn tls(chain: &[u8], key: &[u8]) -> io::Result<TlsAcceptor> {
+    if !graviola::util::is_cpu_supported() {
+        let why = "this processor lacks instructions that the cryptography of TLS needs";
+        return Err(io::Error::other(why));
+    }
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+    let chain = chain.map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls_graviola::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Bound {
+    /// Binds an address.
+    ///
+    /// # Errors
+    /// Where the address is taken, or is not this machine's own and there is no TLS.
+    pub async fn to(address: SocketAddr, tls: Option<TlsAcceptor>) -> io::Result<Self> {
+        if tls.is_none() && !address.ip().is_loopback() {
+            let why =
+                "beyond this machine a relay needs a certificate: --tls-certificate and --tls-key";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, tls })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Whether clients reach it by TLS.
+    #[must_use]
+    pub const fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Serves clients for as long as it is polled.
+    pub async fn serve(self, relay: Arc<Relay>) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let (stream, from) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(why) => {
+                    // Out of descriptors: closing connections frees some.
+                    tracing::warn!(name: "listen.accept_failed", %why, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                continue;
+            };
+            // Small answers leave at once, or nothing does: the option is a hint.
+            let _ = stream.set_nodelay(true);
+            let (relay, tls, from) = (Arc::clone(&relay), self.tls.clone(), from.ip());
+            tokio::spawn(async move {
+                match tls {
+                    None => connection(stream, relay, from).await,
+                    Some(tls) => {
+                        if let Ok(Ok(stream)) = timeout(PATIENCE, tls.accept(stream)).await {
+                            connection(stream, relay, from).await;
+                        }
+                    }
+                }
+                drop(slot);
+            });
+        }
+    }
+}
+
+async fn connection<S>(stream: S, relay: Arc<Relay>, from: IpAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let relay = Arc::clone(&relay);
+        async move { Ok::<_, Infallible>(routes::answer(relay, from, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // A client that breaks off has broken off.
+    let _ = served.await;
+}
+
+/// Serves the operator on a socket beside the store, for as long as it is polled. Only this user is answered.
+///
+/// # Errors
+/// Where the socket cannot be made.
+pub async fn operator(path: &Path, relay: Arc<Relay>) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    // Those who run as this relay's user.
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path)?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        if stream.peer_cred()?.uid() != own {
+            continue;
+        }
+        let relay = Arc::clone(&relay);
+        let service = service_fn(move |request| {
+            let relay = Arc::clone(&relay);
+            async move { Ok::<_, Infallible>(invite(relay, request).await) }
+        });
+        tokio::spawn(async move {
+            let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = served.await;
+        });
+    }
+}
+
+async fn invite(relay: Arc<Relay>, request: Request<Incoming>) -> Response<Body> {
+    let read = Limited::new(request.into_body(), OPERATOR_BODY)
+        .collect()
+        .await;
+    let asked = read
+        .ok()
+        .and_then(|body| serde_json::from_slice::<Invite>(&body.to_bytes()).ok());
+    let fits = |asked: &Invite| {
+        (1..=80).contains(&asked.organization.chars().count()) && asked.uses > 0 && asked.days > 0
+    };
+    let Some(asked) = asked.filter(fits) else {
+        return Refusal::invalid(
+            "an organization's name has 1 to 80 characters; uses and days are at least 1",
+        )
+        .into_response();
+    };
+    let valid = Duration::from_secs(u64::from(asked.days) * DAY);
+    let made = relay
+        .invite(&asked.organization, asked.kind, asked.uses, valid)
+        .await;
+    match made {
+        Ok(key) => axum::Json(json!({"invitation_key": key})).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}

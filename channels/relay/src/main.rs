@@ -1,0 +1,229 @@
+//! The command line of the relay: `serve`, and `invite`, which asks a serving one.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use plexus_channels::wire::Kind;
+use plexus_relay::listen::{self, Bound, Invite};
+use plexus_relay::store::RedbFile;
+use plexus_relay::{Relay, Terms};
+use std::error::Error;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long connections may take to end when the relay stops.
+const LEAVE: Duration = Duration::from_secs(2);
+
+#[derive(Parser)]
+#[command(
+    name = "plexus-relay",
+    version,
+    about = "A relay for end-to-end encrypted channels",
+    after_help = "Exit status: 0 done, 1 failed, 2 usage. docs/channels.md is the manual."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients until SIGINT or SIGTERM
+    Serve(Serve),
+    /// Make an invitation; a relay must be serving from the store. Prints a secret
+    Invite(Invitation),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where everything is kept: redb:FILE
+    #[arg(long, value_parser = store)]
+    store: PathBuf,
+    /// Where clients connect; beyond this machine only with a certificate
+    #[arg(long, default_value = "127.0.0.1:7090")]
+    listen: SocketAddr,
+    /// The certificate chain, PEM
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Requests a second of one device, after a burst of twice as many; 0 for no limit
+    #[arg(long, default_value_t = Terms::default().device_rate)]
+    device_rate: u32,
+    /// Requests a second without a token from one address; 0 for no limit
+    #[arg(long, default_value_t = Terms::default().address_rate)]
+    address_rate: u32,
+}
+
+#[derive(Args)]
+struct Invitation {
+    /// The store of the serving relay: redb:FILE
+    #[arg(long, value_parser = store)]
+    store: PathBuf,
+    /// The organization; it is made where there is none of this name
+    #[arg(long)]
+    organization: String,
+    /// Who is invited
+    #[arg(long, value_enum, default_value_t = Who::Agent)]
+    kind: Who,
+    /// How many may register with it
+    #[arg(long, default_value_t = 1)]
+    uses: u32,
+    /// Days until it expires
+    #[arg(long, default_value_t = 7)]
+    days: u32,
+    /// Print {"invitation_key": …} instead of the key alone
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Who {
+    Agent,
+    Human,
+}
+
+fn store(text: &str) -> Result<PathBuf, String> {
+    match text.split_once(':') {
+        Some(("redb", file)) if !file.is_empty() => Ok(PathBuf::from(file)),
+        _ => Err("a store is redb:FILE".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_RELAY_LOG");
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended: Result<(), Box<dyn Error>> = runtime.map_err(Into::into).and_then(|runtime| {
+        let ended = runtime.block_on(async {
+            match cli.command {
+                Command::Serve(serve) => serve_until_told(serve).await,
+                Command::Invite(invitation) => invite(invitation).await,
+            }
+        });
+        runtime.shutdown_timeout(LEAVE);
+        ended
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Where stderr is closed nobody listens.
+            let _ = writeln!(std::io::stderr(), "plexus-relay: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let tls = match (&serve.tls_certificate, &serve.tls_key) {
+        (Some(chain), Some(key)) => Some(listen::tls(&read(chain)?, &read(key)?)?),
+        _ => None,
+    };
+    let store = RedbFile::open(&serve.store)?;
+    let terms = Terms {
+        device_rate: serve.device_rate,
+        address_rate: serve.address_rate,
+    };
+    let relay = Arc::new(Relay::new(Arc::new(store), terms));
+    let bound = Bound::to(serve.listen, tls).await?;
+    let scheme = if bound.has_tls() { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{}", bound.address()?);
+    let operator = operator_socket(&serve.store);
+    tokio::select! {
+        ended = listen::operator(&operator, Arc::clone(&relay)) => {
+            return Err(format!("the operator's socket {}: {}", operator.display(), end(ended)).into());
+        }
+        () = async {
+            let ready = serde_json::json!({"endpoint": endpoint, "pid": std::process::id()});
+            // Who started the relay may not care for it.
+            let _ = writeln!(std::io::stdout(), "PLEXUS_RELAY_READY {ready}");
+            tracing::info!(name: "relay.ready", %endpoint, "the relay serves");
+            bound.serve(Arc::clone(&relay)).await;
+        } => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    relay.stop();
+    // A second relay on this store makes it anew.
+    let _ = std::fs::remove_file(&operator);
+    tracing::info!(name: "relay.stopped", "the relay stops");
+    Ok(())
+}
+
+fn end(ended: std::io::Result<()>) -> String {
+    ended
+        .err()
+        .map_or_else(|| "ended".to_owned(), |why| why.to_string())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// Where the relay that serves from a store listens to its operator.
+fn operator_socket(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".operator");
+    path.into()
+}
+
+async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
+    let ask = Invite {
+        organization: invitation.organization,
+        kind: match invitation.kind {
+            Who::Agent => Kind::Agent,
+            Who::Human => Kind::Human,
+        },
+        uses: invitation.uses,
+        days: invitation.days,
+    };
+    let path = operator_socket(&invitation.store);
+    let stream = UnixStream::connect(&path).await.map_err(|why| {
+        let store = invitation.store.display();
+        format!(
+            "no relay serves from this store ({why})\nrun: plexus-relay serve --store redb:{store}"
+        )
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let body = Full::new(bytes::Bytes::from(serde_json::to_vec(&ask)?));
+    let request = hyper::Request::post("/invitations")
+        .header("host", "operator")
+        .body(body)?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await?.to_bytes();
+    let answer: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let Some(key) = answer["invitation_key"]
+        .as_str()
+        .filter(|_| status.is_success())
+    else {
+        let why = answer["error"]["message"].as_str().unwrap_or("no answer");
+        return Err(format!("the relay refuses: {why}").into());
+    };
+    let line = if invitation.json {
+        answer.to_string()
+    } else {
+        key.to_owned()
+    };
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}

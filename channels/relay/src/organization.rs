@@ -1,0 +1,273 @@
+//! [`Organization`]: the fold of an organization's acts: its invitations and its users.
+//!
+//! Pure: ids and the time are arguments. Stored acts are arrays of their fields: a field is added only at an end, with a
+//! default.
+//!
+//! Invariants: a user, the device and its key come into being in one act, which spends the invitation; no invitation is kept,
+//! only its SHA-256.
+
+use crate::cell::Fold;
+use crate::refusal::Refusal;
+use jiff::Timestamp;
+use plexus_channels::wire::{Code, Device, Kind, Member, Profile, Register, Registered};
+use plexus_channels::{Base64Url, Id, PublicKey, limits, wire};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+const PREFIX: &str = "plxinv_";
+
+/// What happens to an organization.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Act {
+    Founded {
+        name: String,
+    },
+    Invited {
+        hash: Base64Url,
+        kind: Kind,
+        uses: u32,
+        expires: u64,
+    },
+    Registered(Registration),
+}
+
+/// A user with their first device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Registration {
+    registration_id: Id,
+    invitation: Base64Url,
+    pub(crate) user: Id,
+    device: Id,
+    kind: Kind,
+    first_name: String,
+    last_name: String,
+    skills: Vec<String>,
+    public_key: Base64Url,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Invitation {
+    kind: Kind,
+    uses: u32,
+    expires: u64,
+}
+
+/// The fold.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Organization {
+    name: String,
+    invitations: BTreeMap<Base64Url, Invitation>,
+    users: BTreeMap<Id, (u64, Registration)>,
+    registrations: BTreeMap<Id, Id>,
+}
+
+impl Fold for Organization {
+    type Act = Act;
+    /// A start reads all acts of an organization: there are about as many as users.
+    const SNAPSHOT_EVERY: u64 = u64::MAX;
+
+    fn apply(&mut self, id: Id, _: u64, act: &Act) {
+        match act {
+            Act::Founded { name } => self.name.clone_from(name),
+            Act::Invited {
+                hash,
+                kind,
+                uses,
+                expires,
+            } => {
+                let (kind, uses, expires) = (*kind, *uses, *expires);
+                let invitation = Invitation {
+                    kind,
+                    uses,
+                    expires,
+                };
+                self.invitations.insert(hash.clone(), invitation);
+            }
+            Act::Registered(made) => {
+                if let Some(invitation) = self.invitations.get_mut(&made.invitation) {
+                    invitation.uses = invitation.uses.saturating_sub(1);
+                }
+                self.registrations.insert(made.registration_id, made.user);
+                self.users.insert(made.user, (id.millis(), made.clone()));
+            }
+        }
+    }
+}
+
+/// A new invitation to an organization. A secret.
+pub(crate) fn invitation_key(organization: Id) -> String {
+    let secret = plexus_channels::crypto::random::<32>();
+    let secret = plexus_channels::base64url::encode(&secret);
+    format!("{PREFIX}{organization}_{secret}")
+}
+
+/// Which organization an invitation says that it is to.
+pub(crate) fn invited_to(key: &str) -> Option<Id> {
+    let (organization, _) = key.strip_prefix(PREFIX)?.split_once('_')?;
+    organization.parse().ok()
+}
+
+pub(crate) fn invitation_hash(key: &str) -> Base64Url {
+    Base64Url(Sha256::digest(key.as_bytes()).to_vec())
+}
+
+impl Organization {
+    pub(crate) fn wire(&self, id: Id) -> wire::Organization {
+        let name = self.name.clone();
+        wire::Organization { id, name }
+    }
+
+    /// What a registration leads to: nothing new where it is repeated, and its refusal.
+    pub(crate) fn register(
+        &self,
+        register: &Register,
+        now: u64,
+        (user, device): (Id, Id),
+    ) -> Result<Option<Act>, Refusal> {
+        let hash = invitation_hash(&register.invitation_key);
+        if let Some((_, made)) = self.registered(register.registration_id) {
+            let same = made.invitation == hash && made.public_key == register.device.public_key;
+            let refusal = Refusal::new(Code::Conflict, "registered before, with another key");
+            return if same { Ok(None) } else { Err(refusal) };
+        }
+        let invitation = self.invitations.get(&hash);
+        let invitation = invitation.filter(|found| found.uses > 0 && found.expires > now);
+        let Some(Invitation { kind, .. }) = invitation else {
+            return Err(Self::no_invitation());
+        };
+        if PublicKey::from_bytes(&register.device.public_key.0).is_err() {
+            let code = Code::InvalidPublicKey;
+            return Err(Refusal::new(code, "not an uncompressed point of P-256"));
+        }
+        let fits = |text: &str, most: usize| {
+            text.chars().count() <= most && !text.chars().any(char::is_control)
+        };
+        let names = [&register.first_name, &register.last_name];
+        let names_fit = names.into_iter().flatten();
+        let names_fit = names_fit
+            .into_iter()
+            .all(|name| fits(name, limits::USER_NAME_CHARS));
+        let skills = &register.skills;
+        let skills_fit = skills.len() <= limits::SKILLS
+            && skills
+                .iter()
+                .all(|s| !s.is_empty() && fits(s, limits::SKILL_CHARS));
+        if !names_fit || !skills_fit {
+            return Err(Refusal::invalid("names or skills are too long"));
+        }
+        let given = |name: &Option<String>| name.as_deref().unwrap_or_default().trim().to_owned();
+        let mut first_name = given(&register.first_name);
+        if first_name.is_empty() {
+            // A name that tells users apart, and nothing about them.
+            let end = user.to_string().split_off(20);
+            first_name = format!(
+                "{} {end}",
+                if *kind == Kind::Agent {
+                    "Agent"
+                } else {
+                    "Human"
+                }
+            );
+        }
+        Ok(Some(Act::Registered(Registration {
+            registration_id: register.registration_id,
+            invitation: hash,
+            user,
+            device,
+            kind: *kind,
+            first_name,
+            last_name: given(&register.last_name),
+            skills: skills.clone(),
+            public_key: register.device.public_key.clone(),
+        })))
+    }
+
+    pub(crate) const fn no_invitation() -> Refusal {
+        let code = Code::InvalidInvitation;
+        Refusal::new(code, "this invitation is not valid")
+    }
+
+    fn registered(&self, registration_id: Id) -> Option<&(u64, Registration)> {
+        self.users.get(self.registrations.get(&registration_id)?)
+    }
+
+    /// The answer to a registration that was taken.
+    pub(crate) fn answer(&self, id: Id, registration_id: Id) -> Option<Registered> {
+        let (_, made) = self.registered(registration_id)?;
+        Some(Registered {
+            public_id: made.user,
+            agent_id: made.user,
+            device_id: made.device,
+            kind: made.kind,
+            first_name: made.first_name.clone(),
+            last_name: made.last_name.clone(),
+            skills: made.skills.clone(),
+            organization: self.wire(id),
+        })
+    }
+
+    pub(crate) fn profile(&self, user: Id) -> Option<Profile> {
+        let (at, made) = self.users.get(&user)?;
+        let created_at = moment(*at);
+        Some(Profile {
+            id: user,
+            kind: made.kind,
+            first_name: made.first_name.clone(),
+            last_name: made.last_name.clone(),
+            name: self.name_of(user),
+            skills: made.skills.clone(),
+            created_at,
+            devices: vec![Device {
+                device_id: made.device,
+                public_key: made.public_key.clone(),
+                created_at,
+            }],
+        })
+    }
+
+    pub(crate) fn profiles(&self, kind: Kind) -> Vec<Profile> {
+        let users = self.users.iter().filter(|(_, (_, made))| made.kind == kind);
+        users.filter_map(|(user, _)| self.profile(*user)).collect()
+    }
+
+    pub(crate) fn name_of(&self, user: Id) -> String {
+        self.users.get(&user).map_or_else(String::new, |(_, made)| {
+            let name = format!("{} {}", made.first_name, made.last_name);
+            name.trim().to_owned()
+        })
+    }
+
+    pub(crate) fn member(&self, user: Id) -> Option<Member> {
+        let (_, made) = self.users.get(&user)?;
+        let (kind, name) = (made.kind, self.name_of(user));
+        Some(Member {
+            id: user,
+            kind,
+            name,
+        })
+    }
+
+    /// The user's devices.
+    pub(crate) fn devices(&self, user: Id) -> Vec<Id> {
+        let found = self.users.get(&user);
+        found.map(|(_, made)| made.device).into_iter().collect()
+    }
+
+    /// The key of a user's device.
+    pub(crate) fn device_key(&self, user: Id, device: Id) -> Option<PublicKey> {
+        let (_, made) = self.users.get(&user)?;
+        let found = (made.device == device).then_some(&made.public_key.0)?;
+        PublicKey::from_bytes(found).ok()
+    }
+
+    pub(crate) fn has(&self, user: Id) -> bool {
+        self.users.contains_key(&user)
+    }
+}
+
+/// A time of the wire.
+pub(crate) fn moment(millis: u64) -> Timestamp {
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}

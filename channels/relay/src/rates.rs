@@ -1,0 +1,74 @@
+//! [`Rates`]: how many requests a device, or an address without a token, may make.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Keys that are kept before full ones are forgotten.
+const KEPT: usize = 20_000;
+
+/// Requests a second, after a burst of twice as many. 0 is no limit.
+pub(crate) struct Rates<K> {
+    rate: f64,
+    buckets: Mutex<HashMap<K, (f64, Instant)>>,
+}
+
+impl<K: Hash + Eq> Rates<K> {
+    pub(crate) fn new(rate: u32) -> Self {
+        Self {
+            rate: f64::from(rate),
+            buckets: Mutex::default(),
+        }
+    }
+
+    /// Counts a request; the pause in seconds where there were too many.
+    pub(crate) fn admit(&self, key: K, now: Instant) -> Result<(), u64> {
+        if self.rate == 0.0 {
+            return Ok(());
+        }
+        let full = self.rate * 2.0;
+        let filled = |(left, at): (f64, Instant)| {
+            let since = now.saturating_duration_since(at).as_secs_f64();
+            since.mul_add(self.rate, left).min(full)
+        };
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= KEPT {
+            buckets.retain(|_, bucket| filled(*bucket) < full);
+        }
+        let bucket = buckets.entry(key).or_insert((full, now));
+        *bucket = (filled(*bucket), now);
+        if bucket.0 < 1.0 {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "seconds, between 0 and 1 over the rate"
+            )]
+            return Err(((1.0 - bucket.0) / self.rate).ceil().max(1.0) as u64);
+        }
+        bucket.0 -= 1.0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn burst_is_admitted_then_refused_until_time_passes() {
+        let (rates, now) = (Rates::new(5), Instant::now());
+        assert!((0..10).all(|_| rates.admit("a", now).is_ok()));
+        assert_eq!(rates.admit("a", now), Err(1));
+        assert_eq!(rates.admit("b", now), Ok(()));
+        let later = now + Duration::from_millis(400);
+        assert_eq!(
+            (rates.admit("a", later), rates.admit("a", later)),
+            (Ok(()), Ok(()))
+        );
+        assert!(rates.admit("a", later).is_err());
+        let unbounded = Rates::new(0);
+        assert!((0..1_000).all(|_| unbounded.admit("a", now).is_ok()));
+    }
+}

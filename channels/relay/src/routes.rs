@@ -1,0 +1,284 @@
+//! The routes of `docs/channels.md`, as functions of a [`Relay`].
+//!
+//! Invariants: who asks is settled before a body is read; every answer but an upgrade is JSON; every route, id and method that
+//! is not there, or not for the caller, has the same answer.
+
+use crate::refusal::Refusal;
+use crate::relay::{Cursor, Relay};
+use crate::sessions::Session;
+use crate::socket;
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{Method, Request, Response, StatusCode};
+use axum::response::IntoResponse as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use plexus_channels::wire::{
+    AddMember, AskChallenge, AskToken, Code, CreateChannel, Kind, PROTOCOL, Post, Register, Rename,
+    Rotate, Status,
+};
+use plexus_channels::{Id, limits};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the body of a request may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers one request.
+pub(crate) async fn answer(
+    relay: Arc<Relay>,
+    from: IpAddr,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    let routed = route(&relay, from, &mut request).await;
+    routed.unwrap_or_else(|refusal| refusal.into_response())
+}
+
+async fn route(
+    relay: &Arc<Relay>,
+    from: IpAddr,
+    request: &mut Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let ["v1", rest @ ..] = segments.as_slice() else {
+        return Err(Refusal::not_found());
+    };
+    let method = request.method().clone();
+    let open = match (method.as_str(), rest) {
+        ("GET", ["health"]) => {
+            return Ok(ok(&json!({"status": "ok", "protocol": PROTOCOL})));
+        }
+        ("POST", ["register"]) => Open::Register,
+        ("POST", ["auth", "challenge"]) => Open::Challenge,
+        ("POST", ["auth", "token"]) => Open::Token,
+        _ => return with_token(relay, from, request, &method, rest).await,
+    };
+    count_address(relay, from)?;
+    match open {
+        Open::Register => {
+            let (new, answer) = relay.register(body::<Register>(request).await?).await?;
+            Ok(made(new, &answer))
+        }
+        Open::Challenge => {
+            let ask: AskChallenge = body(request).await?;
+            Ok(ok(&relay.sessions.challenge(ask)?))
+        }
+        Open::Token => {
+            let ask: AskToken = body(request).await?;
+            let known = |user, device| relay.device(user, device);
+            Ok(ok(&relay.sessions.token(&ask, known).await?))
+        }
+    }
+}
+
+enum Open {
+    Register,
+    Challenge,
+    Token,
+}
+
+async fn with_token(
+    relay: &Arc<Relay>,
+    from: IpAddr,
+    request: &mut Request<Incoming>,
+    method: &Method,
+    path: &[&str],
+) -> Result<Response<Body>, Refusal> {
+    let session = match session(relay, request) {
+        Some(session) => session,
+        None => {
+            count_address(relay, from)?;
+            return Err(Refusal::unauthorized());
+        }
+    };
+    let by = session.by;
+    let counted = relay.devices.admit(by.device, Instant::now());
+    counted.map_err(Refusal::rate_limited)?;
+    let query = query(request)?;
+    let kind = |word: &str| match word {
+        "agents" => Some(Kind::Agent),
+        "humans" => Some(Kind::Human),
+        _ => None,
+    };
+    Ok(match (method.as_str(), path) {
+        ("GET", ["events"]) => socket::upgrade(relay, &session, request).await?,
+        ("DELETE", ["auth", "token"]) => {
+            relay.sessions.end(&session);
+            relay.hub.end_token(by.user, session.token);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        ("GET", ["me"]) => ok(&relay.me(by).await?),
+        ("GET", [users @ ("agents" | "humans")]) => {
+            let kind = kind(users).unwrap_or(Kind::Agent);
+            ok(&json!({*users: relay.users(by, kind).await?}))
+        }
+        ("GET", [users @ ("agents" | "humans"), id]) => {
+            let kind = kind(users).unwrap_or(Kind::Agent);
+            ok(&relay.user(by, kind, parsed(id)?).await?)
+        }
+        ("GET", ["channels"]) => {
+            let status = match text(&query, "status") {
+                None => None,
+                Some("active") => Some(Status::Active),
+                Some("archived") => Some(Status::Archived),
+                Some(_) => return Err(Refusal::invalid("status is active or archived")),
+            };
+            ok(&json!({"channels": relay.list(by, status).await?}))
+        }
+        ("POST", ["channels"]) => {
+            let create: CreateChannel = body(request).await?;
+            let (new, answer) = relay.create(by, create).await?;
+            made(new, &answer)
+        }
+        (_, ["channels", id, rest @ ..]) => {
+            let id = parsed(id)?;
+            match (method.as_str(), rest) {
+                ("GET", []) => ok(&relay.channel(by, id).await?),
+                ("PATCH", []) => {
+                    let rename: Rename = body(request).await?;
+                    ok(&relay.rename(by, id, rename.name).await?)
+                }
+                ("POST", ["archive"]) => ok(&relay.archive(by, id, true).await?),
+                ("POST", ["unarchive"]) => ok(&relay.archive(by, id, false).await?),
+                ("POST", ["members"]) => {
+                    let add: AddMember = body(request).await?;
+                    ok(&relay.add(by, id, add).await?)
+                }
+                ("DELETE", ["members", "me"]) => ok(&relay.remove(by, id, by.user).await?),
+                ("DELETE", ["members", user]) => ok(&relay.remove(by, id, parsed(user)?).await?),
+                ("GET", ["keys"]) => ok(&json!({"keys": relay.keys(by, id).await?})),
+                ("POST", ["keys"]) => {
+                    let rotate: Rotate = body(request).await?;
+                    let (new, answer) = relay.rotate(by, id, rotate).await?;
+                    made(new, &answer)
+                }
+                ("POST", ["messages"]) => {
+                    let post: Post = body(request).await?;
+                    let (new, message) = relay.post(by, id, post).await?;
+                    json_response(status(new), message.into())
+                }
+                ("GET", ["messages"]) => {
+                    let (cursor, limit) = cursor(&query)?;
+                    ok(&relay.history(by, id, cursor, limit).await?)
+                }
+                ("POST", ["join_requests"]) => {
+                    relay.ask_to_join(by, id).await?;
+                    json_response(StatusCode::ACCEPTED, "{}".into())
+                }
+                ("GET", ["join_requests"]) => {
+                    let asking = relay.join_requests(by, id).await?;
+                    ok(&json!({"join_requests": asking}))
+                }
+                _ => return Err(Refusal::not_found()),
+            }
+        }
+        _ => return Err(Refusal::not_found()),
+    })
+}
+
+fn count_address(relay: &Relay, from: IpAddr) -> Result<(), Refusal> {
+    let counted = relay.addresses.admit(from, Instant::now());
+    counted.map_err(Refusal::rate_limited)
+}
+
+fn session(relay: &Relay, request: &Request<Incoming>) -> Option<Session> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    relay.sessions.of(header.strip_prefix("Bearer ")?)
+}
+
+/// An id in a path: what is none leads nowhere.
+fn parsed(id: &str) -> Result<Id, Refusal> {
+    id.parse().map_err(|_| Refusal::not_found())
+}
+
+fn query(request: &Request<Incoming>) -> Result<Map<String, Value>, Refusal> {
+    let mut query = Map::new();
+    for pair in request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|p| !p.is_empty())
+    {
+        // No value of this protocol needs an escape.
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if query.insert(key.to_owned(), value.into()).is_some() {
+            return Err(Refusal::invalid("a parameter stands twice"));
+        }
+    }
+    Ok(query)
+}
+
+fn text<'a>(query: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    query.get(key).and_then(Value::as_str)
+}
+
+fn cursor(query: &Map<String, Value>) -> Result<(Cursor, usize), Refusal> {
+    let limit = match text(query, "limit").map(str::parse) {
+        None => limits::PAGE,
+        Some(Ok(limit)) if (1..=limits::LARGEST_PAGE).contains(&limit) => limit,
+        Some(_) => return Err(Refusal::invalid("limit is 1 to 200")),
+    };
+    let id = |key| match text(query, key).map(str::parse::<Id>) {
+        None => Ok(None),
+        Some(Ok(id)) => Ok(Some(id)),
+        Some(Err(_)) => Err(Refusal::invalid("a cursor is an id")),
+    };
+    let cursor = match (id("after_id")?, id("before_id")?) {
+        (None, None) => Cursor::Newest,
+        (Some(after), None) => Cursor::After(after),
+        (None, Some(before)) => Cursor::Before(before),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::invalid(
+                "after_id and before_id exclude each other",
+            ));
+        }
+    };
+    Ok((cursor, limit))
+}
+
+/// The body of a request: one JSON object of at most 1 MiB.
+async fn body<T: DeserializeOwned>(request: &mut Request<Incoming>) -> Result<T, Refusal> {
+    let read = Limited::new(request.body_mut(), limits::BODY_BYTES).collect();
+    let read = tokio::time::timeout(BODY_PATIENCE, read).await;
+    let bytes = match read {
+        Ok(Ok(read)) => read.to_bytes(),
+        Ok(Err(why)) if why.is::<LengthLimitError>() => {
+            return Err(Refusal::new(Code::TooLarge, "a body has at most 1 MiB"));
+        }
+        Ok(Err(_)) | Err(_) => return Err(Refusal::invalid("the body did not come")),
+    };
+    let object = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let parsed = object
+        .then(|| serde_json::from_slice(&bytes).ok())
+        .flatten();
+    parsed.ok_or_else(|| Refusal::invalid("the body is not the JSON object that this route takes"))
+}
+
+const fn status(new: bool) -> StatusCode {
+    if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    }
+}
+
+fn ok(answer: &impl Serialize) -> Response<Body> {
+    made(false, answer)
+}
+
+fn made(new: bool, answer: &impl Serialize) -> Response<Body> {
+    match serde_json::to_vec(answer) {
+        Ok(bytes) => json_response(status(new), bytes.into()),
+        Err(_) => Refusal::unavailable().into_response(),
+    }
+}
+
+fn json_response(status: StatusCode, body: Body) -> Response<Body> {
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}

@@ -1,0 +1,174 @@
+//! [`Sessions`]: challenges, and the tokens that they were answered for. Both stay in memory: after a restart clients log in
+//! again.
+//!
+//! Invariants: a token is kept as its SHA-256; a challenge is spent by the first answer, right or wrong; whether user and
+//! device exist shows in no answer.
+
+use crate::channel::By;
+use crate::refusal::Refusal;
+use plexus_channels::crypto::{Login, random};
+use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Code, Token};
+use plexus_channels::{Base64Url, DeviceKey, Id, PublicKey, base64url, limits};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Challenges that may be open.
+const CHALLENGES: usize = 10_000;
+/// Tokens of one device that are valid; the oldest ends for another one.
+const TOKENS_OF_DEVICE: usize = 4;
+
+struct Open {
+    agent_id: Id,
+    device_id: Id,
+    server: DeviceKey,
+    nonce: [u8; 32],
+    until: Instant,
+}
+
+/// A token's holder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    pub(crate) by: By,
+    pub(crate) token: [u8; 32],
+    pub(crate) until: Instant,
+}
+
+#[derive(Default)]
+struct Tokens {
+    sessions: HashMap<[u8; 32], Session>,
+    /// Device → its tokens, the oldest first.
+    devices: HashMap<Id, Vec<[u8; 32]>>,
+}
+
+/// Who is logged in, and who is about to be.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<Id, Open>>,
+    tokens: Mutex<Tokens>,
+}
+
+impl Sessions {
+    /// A challenge for whoever asks.
+    pub(crate) fn challenge(&self, ask: AskChallenge) -> Result<Challenge, Refusal> {
+        let server = DeviceKey::generate();
+        let nonce = random();
+        let (challenge_id, now) = (Id::generate(), Instant::now());
+        let answer = Challenge {
+            challenge_id,
+            server_public_key: server.public().to_wire(),
+            nonce: Base64Url(nonce.to_vec()),
+            expires_in: limits::CHALLENGE.as_secs(),
+        };
+        let mut open = lock(&self.open);
+        if open.len() >= CHALLENGES {
+            open.retain(|_, open| open.until > now);
+        }
+        if open.len() >= CHALLENGES {
+            return Err(Refusal::rate_limited(limits::CHALLENGE.as_secs()));
+        }
+        let AskChallenge {
+            agent_id,
+            device_id,
+        } = ask;
+        let kept = Open {
+            agent_id,
+            device_id,
+            server,
+            nonce,
+            until: now + limits::CHALLENGE,
+        };
+        open.insert(challenge_id, kept);
+        Ok(answer)
+    }
+
+    /// A token for a proof. `known` finds the organization and the key of a user's device.
+    pub(crate) async fn token<K: Future<Output = Option<(Id, PublicKey)>>>(
+        &self,
+        ask: &AskToken,
+        known: impl FnOnce(Id, Id) -> K,
+    ) -> Result<Token, Refusal> {
+        let refused = || Refusal::new(Code::InvalidProof, "the proof is not valid");
+        let now = Instant::now();
+        let open = lock(&self.open).remove(&ask.challenge_id);
+        let open = open.filter(|open| open.until > now).ok_or_else(refused)?;
+        let (user, device) = (open.agent_id, open.device_id);
+        let found = known(user, device).await;
+        // The same work where there is no such device.
+        let device_public_key = found.as_ref().map_or(open.server.public(), |(_, key)| key);
+        let login = Login {
+            challenge_id: ask.challenge_id,
+            agent_id: user,
+            device_id: device,
+            nonce: &open.nonce,
+            server_public_key: open.server.public(),
+            device_public_key,
+        };
+        let accepted = login.accepts(&open.server, &ask.proof.0);
+        let organization = match found {
+            Some((organization, _)) if accepted => organization,
+            _ => return Err(refused()),
+        };
+        let access_token = base64url::encode(&random::<32>());
+        let token = hash(&access_token);
+        let by = By {
+            organization,
+            user,
+            device,
+        };
+        let until = now + limits::TOKEN;
+        lock(&self.tokens).add(Session { by, token, until }, now);
+        Ok(Token {
+            access_token,
+            token_type: "Bearer".to_owned(),
+            expires_in: limits::TOKEN.as_secs(),
+        })
+    }
+
+    /// The session of a token.
+    pub(crate) fn of(&self, token: &str) -> Option<Session> {
+        let tokens = lock(&self.tokens);
+        let session = tokens.sessions.get(&hash(token)).copied();
+        session.filter(|session| session.until > Instant::now())
+    }
+
+    /// Ends a session.
+    pub(crate) fn end(&self, session: &Session) {
+        lock(&self.tokens).remove(&session.token, session.by.device);
+    }
+}
+
+impl Tokens {
+    fn add(&mut self, session: Session, now: Instant) {
+        let device = session.by.device;
+        let held = self.devices.get(&device).cloned().unwrap_or_default();
+        let surplus = (held.len() + 1).saturating_sub(TOKENS_OF_DEVICE);
+        for (at, token) in held.iter().enumerate() {
+            let ended = self
+                .sessions
+                .get(token)
+                .is_none_or(|held| held.until <= now);
+            if ended || at < surplus {
+                self.remove(token, device);
+            }
+        }
+        self.devices.entry(device).or_default().push(session.token);
+        self.sessions.insert(session.token, session);
+    }
+
+    fn remove(&mut self, token: &[u8; 32], device: Id) {
+        self.sessions.remove(token);
+        if let Some(tokens) = self.devices.get_mut(&device) {
+            tokens.retain(|held| held != token);
+        }
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

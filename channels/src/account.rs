@@ -1,0 +1,561 @@
+//! [`Account`]: an identity at its relay: what it sends is encrypted, what it reads is decrypted, keys are pinned.
+//!
+//! Invariants: a message is in the outbox, with its number, before it is sent; messages of one account go out one after
+//! the other, in the order of their numbers; a channel key is wrapped only when this account creates a channel, adds a
+//! member or rotates, and only for pinned keys.
+//!
+//! Must not know: who reads what it opens.
+
+use crate::api::{Api, ApiError, Credentials, Cursor};
+use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey, WrapContext};
+use crate::dial::Dial;
+use crate::identity::{Identity, IdentityError};
+use crate::state::{DeviceNews, Outgoing, Pins, State};
+use crate::wire::{
+    AddMember, Channel, Code, CreateChannel, Message, Name, Post, Profile, Rotate, Wrap,
+};
+use crate::{Id, limits};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How often a message is encrypted anew because the channel's key changed meanwhile.
+const NEW_KEYS: usize = 4;
+
+/// Why an act failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The relay.
+    #[error(transparent)]
+    Relay(#[from] ApiError),
+    /// The files.
+    #[error(transparent)]
+    Disk(#[from] IdentityError),
+    /// The text is empty or too long.
+    #[error("a message has 1 to {} bytes", limits::TEXT_BYTES)]
+    Text,
+    /// The name is empty or too long.
+    #[error("a channel's name has 1 to {} characters", limits::CHANNEL_NAME_CHARS)]
+    Name,
+    /// What was asked for cannot be done safely.
+    #[error("{0}")]
+    Trouble(#[from] Trouble),
+    /// The channel's key changes faster than this account can follow.
+    #[error("the channel's key changed {NEW_KEYS} times meanwhile; send it again")]
+    Unsettled,
+}
+
+/// What is wrong with something that others sent or the relay shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// No key of this version is held.
+    #[error("version {0} of the channel's key is not held")]
+    UnknownKeyVersion(u32),
+    /// It does not open.
+    #[error("it could not be decrypted")]
+    Undecryptable,
+    /// The device is none of the user's, or its key is another one than before.
+    #[error("the relay shows a device {device_id} of {user_id} that is not the one known before")]
+    Device {
+        /// Whose, as the relay says.
+        user_id: Id,
+        /// Which.
+        device_id: Id,
+    },
+    /// The device has used this number before.
+    #[error("a message was repeated or came out of order")]
+    Replayed,
+}
+
+/// A message, opened or not.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// As it came.
+    pub message: Message,
+    /// What it says.
+    pub content: Result<Content, Trouble>,
+}
+
+/// An identity at its relay.
+pub struct Account {
+    identity: Identity,
+    api: Arc<Api>,
+    sending: tokio::sync::Mutex<State>,
+    keys: Mutex<HashMap<(Id, u32), ChannelKey>>,
+    pins: Mutex<Pins>,
+    news: Mutex<Vec<DeviceNews>>,
+    /// By channel and device: the last number in the live stream, and its message.
+    heard: Mutex<HashMap<(Id, Id), (u64, Id)>>,
+}
+
+impl Account {
+    /// Opens an identity's files. Nothing is sent.
+    ///
+    /// # Errors
+    /// Where a file is not private or damaged, or names no relay.
+    pub fn open(identity: Identity, dial: Arc<dyn Dial>) -> Result<Self, IdentityError> {
+        let credentials = Credentials {
+            agent_id: identity.facts.agent_id,
+            device_id: identity.facts.device_id,
+            key: Arc::clone(&identity.key),
+        };
+        let api = Api::new(identity.endpoint()?, dial, Some(credentials));
+        Ok(Self {
+            sending: tokio::sync::Mutex::new(State::open(identity.folder())?),
+            pins: Mutex::new(Pins::open(identity.folder())?),
+            api: Arc::new(api),
+            identity,
+            keys: Mutex::default(),
+            news: Mutex::default(),
+            heard: Mutex::default(),
+        })
+    }
+
+    /// Its routes.
+    #[must_use]
+    pub const fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What came to light about devices since the last time.
+    pub fn take_device_news(&self) -> Vec<DeviceNews> {
+        std::mem::take(&mut lock(&self.news))
+    }
+
+    /// Makes a channel, with an opening message if there is one.
+    ///
+    /// # Errors
+    /// Where name or text has no fit length, a member's device is not the one known before, or the relay refuses.
+    pub async fn create(
+        &self,
+        name: &str,
+        members: &[Id],
+        opening: Option<&str>,
+    ) -> Result<Channel, AccountError> {
+        check_name(name)?;
+        opening.map_or(Ok(()), check_text)?;
+        let (channel_id, key) = (Id::generate(), ChannelKey::generate());
+        let mut users = members.to_vec();
+        users.push(self.me());
+        users.sort_unstable();
+        users.dedup();
+        let keys = self
+            .wrap_for(channel_id, &[(1, key.clone())], &users)
+            .await?;
+        let mut state = self.sending.lock().await;
+        let message =
+            opening.map(|text| self.seal(channel_id, 1, &key, state.next_seq(channel_id), text));
+        if let Some(post) = &message {
+            state.raise_seq(channel_id, post.seq);
+            // The number is on disk; the message itself lies in the request, which may be repeated as a whole.
+            state.advance([])?;
+        }
+        let create = CreateChannel {
+            channel_id,
+            name: self.sealed_name(channel_id, 1, &key, name),
+            members: members.to_vec(),
+            keys,
+            message,
+        };
+        let created = self.api.create(&create).await?;
+        lock(&self.keys).insert((channel_id, 1), key);
+        Ok(created.channel)
+    }
+
+    /// Sends a text. It is in the outbox until the relay has answered; after an error that passes it is sent by the next
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// Where the text has no fit length, a key is missing, the disk or the relay refuses.
+    pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
+        check_text(text)?;
+        let mut state = self.sending.lock().await;
+        self.flush_locked(&mut state).await?;
+        let (version, key) = self.newest_key(channel_id).await?;
+        let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
+        state.put(Outgoing { channel_id, post })?;
+        let mut sent = self.flush_locked(&mut state).await?;
+        sent.pop().ok_or(AccountError::Unsettled)
+    }
+
+    /// Sends what is in the outbox, in its order.
+    ///
+    /// # Errors
+    /// At the first message that the relay does not take: one that it refuses for good has left the outbox.
+    pub async fn flush(&self) -> Result<Vec<Message>, AccountError> {
+        let mut state = self.sending.lock().await;
+        self.flush_locked(&mut state).await
+    }
+
+    async fn flush_locked(&self, state: &mut State) -> Result<Vec<Message>, AccountError> {
+        let mut sent = Vec::new();
+        while let Some(outgoing) = state.outbox().first().cloned() {
+            sent.push(self.deliver(state, outgoing).await?);
+        }
+        Ok(sent)
+    }
+
+    async fn deliver(
+        &self,
+        state: &mut State,
+        mut outgoing: Outgoing,
+    ) -> Result<Message, AccountError> {
+        for _ in 0..NEW_KEYS {
+            let Outgoing { channel_id, post } = &outgoing;
+            let refused = match self.api.post(*channel_id, post).await {
+                Ok(message) => {
+                    state.settle(post.client_message_id)?;
+                    return Ok(message);
+                }
+                Err(passing) if passing.is_passing() => return Err(passing.into()),
+                Err(refused) => refused,
+            };
+            match refused.code() {
+                Some(Code::StaleKeyVersion | Code::SeqConflict) => {}
+                Some(Code::RotationDue) => {
+                    self.rotate(*channel_id).await?;
+                }
+                _ => {
+                    state.settle(post.client_message_id)?;
+                    return Err(refused.into());
+                }
+            }
+            if let ApiError::Refused(refusal) = &refused
+                && let Some(last) = refusal.detail["last_seq"].as_u64()
+            {
+                state.raise_seq(*channel_id, last);
+            }
+            let text = self.own_text(*channel_id, post).await?;
+            let (version, key) = self.newest_key(*channel_id).await?;
+            let seq = state.next_seq(*channel_id);
+            let (channel_id, old) = (*channel_id, post.client_message_id);
+            let post = self.seal(channel_id, version, &key, seq, &text);
+            outgoing = Outgoing { channel_id, post };
+            state.replace(old, outgoing.clone())?;
+        }
+        Err(AccountError::Unsettled)
+    }
+
+    /// Adds a user, who can read all that was written before.
+    ///
+    /// # Errors
+    /// Where a device of the user is not the one known before, a key is missing, or the relay refuses.
+    pub async fn add_member(&self, channel_id: Id, user_id: Id) -> Result<Channel, AccountError> {
+        self.fetch_keys(channel_id).await?;
+        let held: Vec<_> = lock(&self.keys)
+            .iter()
+            .filter(|((channel, _), _)| *channel == channel_id)
+            .map(|((_, version), key)| (*version, key.clone()))
+            .collect();
+        let keys = self.wrap_for(channel_id, &held, &[user_id]).await?;
+        Ok(self
+            .api
+            .add_member(channel_id, &AddMember { user_id, keys })
+            .await?)
+    }
+
+    /// Makes a new version of a channel's key for its members of now.
+    ///
+    /// # Errors
+    /// Where a member's device is not the one known before, or the relay refuses. Another member's rotation at the same
+    /// time is no error.
+    pub async fn rotate(&self, channel_id: Id) -> Result<Channel, AccountError> {
+        let channel = self.api.channel(channel_id).await?;
+        let (key_version, key) = (channel.key_version + 1, ChannelKey::generate());
+        let members: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
+        let wrapped = [(key_version, key.clone())];
+        let keys = self.wrap_for(channel_id, &wrapped, &members).await?;
+        match self
+            .api
+            .rotate(channel_id, &Rotate { key_version, keys })
+            .await
+        {
+            Ok(channel) => {
+                lock(&self.keys).insert((channel_id, key_version), key);
+                Ok(channel)
+            }
+            Err(stale) if stale.code() == Some(Code::StaleKeyVersion) => {
+                self.fetch_keys(channel_id).await?;
+                Ok(self.api.channel(channel_id).await?)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Gives a channel another name.
+    ///
+    /// # Errors
+    /// Where the name has no fit length, a key is missing, or the relay refuses.
+    pub async fn rename(&self, channel_id: Id, name: &str) -> Result<Channel, AccountError> {
+        check_name(name)?;
+        let (version, key) = self.newest_key(channel_id).await?;
+        let name = self.sealed_name(channel_id, version, &key, name);
+        Ok(self.api.rename(channel_id, name).await?)
+    }
+
+    /// The name of a channel.
+    ///
+    /// # Errors
+    /// Where its key is missing or it does not open.
+    pub async fn name_of(&self, channel: &Channel) -> Result<String, AccountError> {
+        self.open_name(channel.id, &channel.name).await
+    }
+
+    /// Opens the name of a channel.
+    ///
+    /// # Errors
+    /// As [`name_of`](Self::name_of).
+    pub async fn open_name(&self, channel_id: Id, name: &Name) -> Result<String, AccountError> {
+        let key = self.key(channel_id, name.key_version).await?;
+        let opened = key.open_name(channel_id, name);
+        Ok(opened.map_err(|_| Trouble::Undecryptable)?)
+    }
+
+    /// A page of history, opened, oldest first, and whether there are further ones. A message that cannot be opened does not
+    /// fail the page.
+    ///
+    /// # Errors
+    /// Where the relay refuses, or is away while a key or a device is looked up.
+    pub async fn history(
+        &self,
+        channel_id: Id,
+        cursor: Cursor,
+        limit: usize,
+    ) -> Result<(Vec<Opened>, bool), AccountError> {
+        let page = self.api.history(channel_id, cursor, limit).await?;
+        let (mut opened, mut last) = (Vec::new(), HashMap::new());
+        for message in page.messages {
+            let before = last.insert(message.sender_device_id, message.seq);
+            let content = if before.is_some_and(|before| message.seq <= before) {
+                Err(Trouble::Replayed)
+            } else {
+                self.open_message(channel_id, &message).await?
+            };
+            opened.push(Opened { message, content });
+        }
+        Ok((opened, page.has_more))
+    }
+
+    /// Opens a message of the live stream; nothing where it came before.
+    ///
+    /// # Errors
+    /// Where the relay is away while a key or a device is looked up.
+    pub async fn receive(
+        &self,
+        channel_id: Id,
+        message: Message,
+    ) -> Result<Option<Opened>, AccountError> {
+        let at = (channel_id, message.sender_device_id);
+        if let Some((seq, id)) = lock(&self.heard).get(&at).copied()
+            && message.seq <= seq
+        {
+            return Ok((id != message.message_id).then_some(Opened {
+                message,
+                content: Err(Trouble::Replayed),
+            }));
+        }
+        let content = self.open_message(channel_id, &message).await?;
+        // A number counts as used only by a message that its device really sealed.
+        if content.is_ok() {
+            lock(&self.heard).insert(at, (message.seq, message.message_id));
+        }
+        Ok(Some(Opened { message, content }))
+    }
+
+    /// Opens a message, whatever came before it.
+    async fn open_message(
+        &self,
+        channel_id: Id,
+        message: &Message,
+    ) -> Result<Result<Content, Trouble>, AccountError> {
+        if message.channel_id != channel_id {
+            return Ok(Err(Trouble::Undecryptable));
+        }
+        let checked = async {
+            self.device_key(message.sender_id, message.sender_device_id)
+                .await?;
+            let key = self.key(channel_id, message.key_version).await?;
+            let context = MessageContext {
+                channel_id,
+                key_version: message.key_version,
+                sender_id: message.sender_id,
+                sender_device_id: message.sender_device_id,
+                client_message_id: message.client_message_id,
+                seq: message.seq,
+            };
+            let opened = key.open_message(&context, &message.nonce, &message.ciphertext);
+            Ok(opened.map_err(|_| Trouble::Undecryptable)?)
+        };
+        match checked.await {
+            Ok(content) => Ok(Ok(content)),
+            Err(AccountError::Trouble(trouble)) => Ok(Err(trouble)),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn me(&self) -> Id {
+        self.identity.facts.agent_id
+    }
+
+    fn device(&self) -> Id {
+        self.identity.facts.device_id
+    }
+
+    fn seal(&self, channel_id: Id, version: u32, key: &ChannelKey, seq: u64, text: &str) -> Post {
+        let context = MessageContext {
+            channel_id,
+            key_version: version,
+            sender_id: self.me(),
+            sender_device_id: self.device(),
+            client_message_id: Id::generate(),
+            seq,
+        };
+        let (nonce, ciphertext) = key.seal_text(&context, text);
+        Post {
+            client_message_id: context.client_message_id,
+            key_version: version,
+            seq,
+            nonce,
+            ciphertext,
+        }
+    }
+
+    fn sealed_name(&self, channel_id: Id, version: u32, key: &ChannelKey, name: &str) -> Name {
+        key.seal_name(channel_id, version, self.device(), name)
+    }
+
+    /// The text of a message of this account that the relay has not taken.
+    async fn own_text(&self, channel_id: Id, post: &Post) -> Result<String, AccountError> {
+        let key = self.key(channel_id, post.key_version).await?;
+        let context = MessageContext {
+            channel_id,
+            key_version: post.key_version,
+            sender_id: self.me(),
+            sender_device_id: self.device(),
+            client_message_id: post.client_message_id,
+            seq: post.seq,
+        };
+        match key.open_message(&context, &post.nonce, &post.ciphertext) {
+            Ok(Content::Text(text)) => Ok(text),
+            Ok(Content::Unsupported) | Err(_) => Err(Trouble::Undecryptable.into()),
+        }
+    }
+
+    async fn wrap_for(
+        &self,
+        channel_id: Id,
+        keys: &[(u32, ChannelKey)],
+        users: &[Id],
+    ) -> Result<Vec<Wrap>, AccountError> {
+        let mut wraps = Vec::new();
+        for user_id in users {
+            let profile = self.api.user(*user_id).await?;
+            self.learn(&profile)?;
+            for device in &profile.devices {
+                let recipient = self.pinned(*user_id, device.device_id)?;
+                if recipient.to_wire() != device.public_key {
+                    let (user_id, device_id) = (*user_id, device.device_id);
+                    return Err(Trouble::Device { user_id, device_id }.into());
+                }
+                for (key_version, key) in keys {
+                    let context = WrapContext {
+                        channel_id,
+                        key_version: *key_version,
+                        sender_device_id: self.device(),
+                        recipient_device_id: device.device_id,
+                        recipient: &recipient,
+                    };
+                    wraps.push(self.identity.key.wrap(key, &context));
+                }
+            }
+        }
+        Ok(wraps)
+    }
+
+    /// The key of the channel's newest version.
+    async fn newest_key(&self, channel_id: Id) -> Result<(u32, ChannelKey), AccountError> {
+        let version = self.api.channel(channel_id).await?.key_version;
+        Ok((version, self.key(channel_id, version).await?))
+    }
+
+    async fn key(&self, channel_id: Id, version: u32) -> Result<ChannelKey, AccountError> {
+        let held =
+            |keys: &Mutex<HashMap<_, ChannelKey>>| lock(keys).get(&(channel_id, version)).cloned();
+        if let Some(key) = held(&self.keys) {
+            return Ok(key);
+        }
+        self.fetch_keys(channel_id).await?;
+        Ok(held(&self.keys).ok_or(Trouble::UnknownKeyVersion(version))?)
+    }
+
+    /// Opens every version that was wrapped for this device, by devices that it knows.
+    async fn fetch_keys(&self, channel_id: Id) -> Result<(), AccountError> {
+        for held in self.api.keys(channel_id).await? {
+            let at = (channel_id, held.wrap.key_version);
+            if lock(&self.keys).contains_key(&at) {
+                continue;
+            }
+            let sender = match self
+                .device_key(held.sender_id, held.wrap.sender_device_id)
+                .await
+            {
+                Ok(sender) if sender.to_wire() == held.sender_public_key => sender,
+                // Another wrap of this version may be a known device's.
+                Ok(_) | Err(AccountError::Trouble(_)) => continue,
+                Err(other) => return Err(other),
+            };
+            let opened: Result<ChannelKey, CryptoError> =
+                self.identity.key.unwrap(channel_id, &held.wrap, &sender);
+            if let Ok(key) = opened {
+                lock(&self.keys).insert(at, key);
+            }
+        }
+        Ok(())
+    }
+
+    /// The pinned key of a user's device; the directory is asked where there is none.
+    async fn device_key(&self, user_id: Id, device_id: Id) -> Result<PublicKey, AccountError> {
+        if let Ok(key) = self.pinned(user_id, device_id) {
+            return Ok(key);
+        }
+        let profile = self.api.user(user_id).await?;
+        self.learn(&profile)?;
+        Ok(self.pinned(user_id, device_id)?)
+    }
+
+    fn learn(&self, profile: &Profile) -> Result<(), AccountError> {
+        let news = lock(&self.pins).learn(profile)?;
+        lock(&self.news).extend(news);
+        Ok(())
+    }
+
+    fn pinned(&self, user_id: Id, device_id: Id) -> Result<PublicKey, Trouble> {
+        let key = lock(&self.pins).key(user_id, device_id);
+        key.ok_or(Trouble::Device { user_id, device_id })
+    }
+}
+
+fn check_text(text: &str) -> Result<(), AccountError> {
+    if (1..=limits::TEXT_BYTES).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(AccountError::Text)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), AccountError> {
+    if (1..=limits::CHANNEL_NAME_CHARS).contains(&name.chars().count()) {
+        Ok(())
+    } else {
+        Err(AccountError::Name)
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

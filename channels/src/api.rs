@@ -1,0 +1,534 @@
+//! [`Api`]: the REST routes of a relay, and the login that they need.
+//!
+//! Invariants: a token stays in memory and is never printed; a request that met an expired token is sent once more after
+//! a login; an answer is bounded in bytes and time. A request on a connection that was kept open, and that died before an
+//! answer came, is sent once more on a fresh one: every act of the protocol may be repeated.
+//!
+//! Must not know: what is encrypted in what it carries.
+
+use crate::crypto::{DeviceKey, Login, PublicKey};
+use crate::dial::{Dial, Endpoint, Stream};
+use crate::wire::{
+    AddMember, AskChallenge, AskToken, Challenge, Channel, Code, CreateChannel, ErrorBody, HeldKey,
+    Member, Message, Name, Page, Post, Profile, Refusal, Register, Registered, Rename, Rotate,
+    Status, Token,
+};
+use crate::{Base64Url, Id};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of an answer. A page of 200 of the largest messages is 13 MiB.
+const ANSWER_BYTES: usize = 64 << 20;
+/// Connections that are kept.
+const KEPT: usize = 4;
+
+/// Why a request has no answer that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The relay refuses.
+    #[error("the relay refuses: {}", .0.message)]
+    Refused(Refusal),
+    /// The relay asks for a pause.
+    #[error("the relay asks to wait {} s", .0.as_secs())]
+    RateLimited(Duration),
+    /// Not reached, or it went away, or it has nothing to say. Whether it acted is unknown.
+    #[error("the relay at {endpoint} was not reached: {why}")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoint: String,
+        /// What happened.
+        why: String,
+    },
+    /// An answer that is not of this protocol.
+    #[error("the relay answers what is not of this protocol: {0}")]
+    Malformed(String),
+}
+
+impl ApiError {
+    /// The code of a refusal.
+    #[must_use]
+    pub const fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code),
+            Self::RateLimited(_) => Some(Code::RateLimited),
+            Self::Unreachable { .. } | Self::Malformed(_) => None,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::RateLimited(_))
+            || matches!(self.code(), Some(Code::Unavailable | Code::Unknown))
+    }
+}
+
+/// Who logs in.
+pub struct Credentials {
+    /// The user.
+    pub agent_id: Id,
+    /// The device.
+    pub device_id: Id,
+    /// Its key.
+    pub key: Arc<DeviceKey>,
+}
+
+/// A relay's routes, for one device.
+pub struct Api {
+    endpoint: Endpoint,
+    dial: Arc<dyn Dial>,
+    credentials: Option<Credentials>,
+    token: Mutex<Option<Zeroizing<String>>>,
+    kept: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+#[derive(Deserialize)]
+struct Listed<T> {
+    #[serde(
+        alias = "agents",
+        alias = "humans",
+        alias = "channels",
+        alias = "keys",
+        alias = "join_requests"
+    )]
+    items: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct OneMessage {
+    message: Message,
+}
+
+/// The answer to a created channel.
+#[derive(Debug, Deserialize)]
+pub struct Created {
+    /// The channel.
+    pub channel: Channel,
+    /// Its opening message, where there was one.
+    #[serde(default)]
+    pub message: Option<Message>,
+}
+
+/// Where a page of history begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// The newest messages.
+    Newest,
+    /// The first ones after this id.
+    After(Id),
+    /// The last ones before this id.
+    Before(Id),
+}
+
+impl Api {
+    /// The routes of a relay; without credentials only those that need no token.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, dial: Arc<dyn Dial>, credentials: Option<Credentials>) -> Self {
+        Self {
+            endpoint,
+            dial,
+            credentials,
+            token: Mutex::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Where the relay is.
+    #[must_use]
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// A stream to the relay, for events.
+    pub(crate) async fn dial(&self) -> std::io::Result<Box<dyn Stream>> {
+        self.dial.dial(&self.endpoint).await
+    }
+
+    /// The token of this login, or of a new one.
+    ///
+    /// # Errors
+    /// As every request; `invalid_proof` where the relay does not know the device's key.
+    pub async fn token(&self) -> Result<Zeroizing<String>, ApiError> {
+        let held = lock(&self.token).clone();
+        match held {
+            Some(token) => Ok(token),
+            None => self.login().await,
+        }
+    }
+
+    /// Forgets the token: the next request logs in.
+    pub fn forget_token(&self) {
+        lock(&self.token).take();
+    }
+
+    async fn login(&self) -> Result<Zeroizing<String>, ApiError> {
+        let Some(who) = &self.credentials else {
+            return Err(ApiError::Malformed("a login without an identity".into()));
+        };
+        let ask = AskChallenge {
+            agent_id: who.agent_id,
+            device_id: who.device_id,
+        };
+        let challenge: Challenge = self.open_post("/v1/auth/challenge", &ask).await?;
+        let server = PublicKey::from_bytes(&challenge.server_public_key.0);
+        let server = server.map_err(|why| ApiError::Malformed(why.to_string()))?;
+        let proof = who.key.prove(&Login {
+            challenge_id: challenge.challenge_id,
+            agent_id: who.agent_id,
+            device_id: who.device_id,
+            nonce: &challenge.nonce.0,
+            server_public_key: &server,
+            device_public_key: who.key.public(),
+        });
+        let ask = AskToken {
+            challenge_id: challenge.challenge_id,
+            proof: Base64Url(proof.to_vec()),
+        };
+        let token: Token = self.open_post("/v1/auth/token", &ask).await?;
+        let token = Zeroizing::new(token.access_token);
+        *lock(&self.token) = Some(token.clone());
+        Ok(token)
+    }
+
+    /// `POST /register`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn register(&self, register: &Register) -> Result<Registered, ApiError> {
+        self.open_post("/v1/register", register).await
+    }
+
+    /// `GET /me`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn me(&self) -> Result<Profile, ApiError> {
+        self.get("/v1/me").await
+    }
+
+    /// `GET /agents` and `GET /humans`, together.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn users(&self) -> Result<Vec<Profile>, ApiError> {
+        let mut users: Listed<Profile> = self.get("/v1/agents").await?;
+        let humans: Listed<Profile> = self.get("/v1/humans").await?;
+        users.items.extend(humans.items);
+        Ok(users.items)
+    }
+
+    /// `GET /agents/{id}`, else `GET /humans/{id}`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn user(&self, id: Id) -> Result<Profile, ApiError> {
+        match self.get(&format!("/v1/agents/{id}")).await {
+            Err(error) if error.code() == Some(Code::NotFound) => {
+                self.get(&format!("/v1/humans/{id}")).await
+            }
+            other => other,
+        }
+    }
+
+    /// `GET /channels`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn channels(&self, status: Option<Status>) -> Result<Vec<Channel>, ApiError> {
+        let path = match status {
+            None => "/v1/channels",
+            Some(Status::Active) => "/v1/channels?status=active",
+            Some(Status::Archived) => "/v1/channels?status=archived",
+        };
+        Ok(self.get::<Listed<Channel>>(path).await?.items)
+    }
+
+    /// `GET /channels/{id}`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn channel(&self, id: Id) -> Result<Channel, ApiError> {
+        self.get(&format!("/v1/channels/{id}")).await
+    }
+
+    /// `POST /channels`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn create(&self, create: &CreateChannel) -> Result<Created, ApiError> {
+        self.send(Method::POST, "/v1/channels", Some(create)).await
+    }
+
+    /// `PATCH /channels/{id}`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn rename(&self, id: Id, name: Name) -> Result<Channel, ApiError> {
+        let path = format!("/v1/channels/{id}");
+        self.send(Method::PATCH, &path, Some(&Rename { name }))
+            .await
+    }
+
+    /// `POST /channels/{id}/archive` or `/unarchive`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn archive(&self, id: Id, archived: bool) -> Result<Channel, ApiError> {
+        let act = if archived { "archive" } else { "unarchive" };
+        let path = format!("/v1/channels/{id}/{act}");
+        self.send(Method::POST, &path, Some(&json!({}))).await
+    }
+
+    /// `POST /channels/{id}/members`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn add_member(&self, id: Id, add: &AddMember) -> Result<Channel, ApiError> {
+        let path = format!("/v1/channels/{id}/members");
+        self.send(Method::POST, &path, Some(add)).await
+    }
+
+    /// `DELETE /channels/{id}/members/{user_id}`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn remove_member(&self, id: Id, user_id: Id) -> Result<Channel, ApiError> {
+        let path = format!("/v1/channels/{id}/members/{user_id}");
+        self.send(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// `GET /channels/{id}/keys`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn keys(&self, id: Id) -> Result<Vec<HeldKey>, ApiError> {
+        let path = format!("/v1/channels/{id}/keys");
+        Ok(self.get::<Listed<HeldKey>>(&path).await?.items)
+    }
+
+    /// `POST /channels/{id}/keys`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn rotate(&self, id: Id, rotate: &Rotate) -> Result<Channel, ApiError> {
+        let path = format!("/v1/channels/{id}/keys");
+        self.send(Method::POST, &path, Some(rotate)).await
+    }
+
+    /// `POST /channels/{id}/messages`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn post(&self, id: Id, post: &Post) -> Result<Message, ApiError> {
+        let path = format!("/v1/channels/{id}/messages");
+        let sent: OneMessage = self.send(Method::POST, &path, Some(post)).await?;
+        Ok(sent.message)
+    }
+
+    /// `GET /channels/{id}/messages`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn history(&self, id: Id, cursor: Cursor, limit: usize) -> Result<Page, ApiError> {
+        let from = match cursor {
+            Cursor::Newest => String::new(),
+            Cursor::After(id) => format!("&after_id={id}"),
+            Cursor::Before(id) => format!("&before_id={id}"),
+        };
+        let path = format!("/v1/channels/{id}/messages?limit={limit}{from}");
+        self.get(&path).await
+    }
+
+    /// `POST /channels/{id}/join_requests`.
+    ///
+    /// # Errors
+    /// As every request; the relay does not say whether there is such a channel.
+    pub async fn ask_to_join(&self, id: Id) -> Result<(), ApiError> {
+        let path = format!("/v1/channels/{id}/join_requests");
+        let _: serde_json::Value = self.send(Method::POST, &path, Some(&json!({}))).await?;
+        Ok(())
+    }
+
+    /// `GET /channels/{id}/join_requests`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn join_requests(&self, id: Id) -> Result<Vec<Member>, ApiError> {
+        let path = format!("/v1/channels/{id}/join_requests");
+        Ok(self.get::<Listed<Member>>(&path).await?.items)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.send(Method::GET, path, None::<&()>).await
+    }
+
+    async fn open_post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
+        self.exchange(Method::POST, path, encoded(Some(body))?, None)
+            .await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ApiError> {
+        let body = encoded(body)?;
+        let token = self.token().await?;
+        let sent = self
+            .exchange(method.clone(), path, body.clone(), Some(&token))
+            .await;
+        match sent {
+            Err(error) if error.code() == Some(Code::Unauthorized) => {
+                self.forget_token();
+                let token = self.token().await?;
+                self.exchange(method, path, body, Some(&token)).await
+            }
+            other => other,
+        }
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        token: Option<&str>,
+    ) -> Result<T, ApiError> {
+        let exchange = async {
+            let kept = lock(&self.kept).pop();
+            if let Some(connection) = kept.filter(|connection| !connection.is_closed()) {
+                let request = self.request(&method, path, body.clone(), token)?;
+                match self.carry(connection, request).await {
+                    Err(ApiError::Unreachable { .. }) => {}
+                    other => return other,
+                }
+            }
+            let request = self.request(&method, path, body, token)?;
+            let connection = self.connect().await?;
+            self.carry(connection, request).await
+        };
+        let (status, pause, bytes) = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| self.unreachable("no answer in 30 s"))??;
+        if status < 300 {
+            let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+            return serde_json::from_slice(bytes).map_err(|e| ApiError::Malformed(e.to_string()));
+        }
+        if status == 429 {
+            return Err(ApiError::RateLimited(Duration::from_secs(pause)));
+        }
+        match serde_json::from_slice::<ErrorBody>(&bytes) {
+            Ok(body) => Err(ApiError::Refused(body.error)),
+            Err(_) if status >= 500 => Err(self.unreachable(&format!("status {status}"))),
+            Err(_) => Err(ApiError::Malformed(format!("status {status}"))),
+        }
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        token: Option<&str>,
+    ) -> Result<Request<Full<Bytes>>, ApiError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.endpoint.authority())
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, bearer(token)?);
+        }
+        request
+            .body(Full::new(body))
+            .map_err(|why| ApiError::Malformed(why.to_string()))
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ApiError> {
+        let unreachable = |why: &dyn std::fmt::Display| self.unreachable(&why.to_string());
+        let stream = self.dial().await.map_err(|why| unreachable(&why))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|why| unreachable(&why))?;
+        tokio::spawn(async move {
+            // Its requests say what went wrong with it.
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    async fn carry(
+        &self,
+        mut connection: SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(u16, u64, Bytes), ApiError> {
+        let unreachable = |why: &dyn std::fmt::Display| self.unreachable(&why.to_string());
+        connection.ready().await.map_err(|why| unreachable(&why))?;
+        let answer = connection
+            .send_request(request)
+            .await
+            .map_err(|why| unreachable(&why))?;
+        let status = answer.status().as_u16();
+        let pause = answer.headers().get(RETRY_AFTER);
+        let pause = pause.and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes = Limited::new(answer.into_body(), ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|why| unreachable(&why))?
+            .to_bytes();
+        let mut kept = lock(&self.kept);
+        if kept.len() < KEPT && !connection.is_closed() {
+            kept.push(connection);
+        }
+        Ok((status, pause.unwrap_or(1), bytes))
+    }
+
+    fn unreachable(&self, why: &str) -> ApiError {
+        ApiError::Unreachable {
+            endpoint: self.endpoint.to_string(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+/// The value of the header that carries a token.
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue, ApiError> {
+    let text = Zeroizing::new(format!("Bearer {token}"));
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| ApiError::Malformed("a token that no header holds".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn encoded(body: Option<&impl Serialize>) -> Result<Bytes, ApiError> {
+    body.map_or_else(
+        || Ok(Bytes::new()),
+        |body| {
+            let bytes = serde_json::to_vec(body);
+            bytes
+                .map(Bytes::from)
+                .map_err(|why| ApiError::Malformed(why.to_string()))
+        },
+    )
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,542 @@
+//! [`Home`] and [`Identity`]: who this client is, on disk.
+//!
+//! ```text
+//! HOME/agents/<first>-<last>-<public_id>/   0700   identity.json  private_key.pem  state.json  known_devices.json  lock
+//! HOME/agents/.new-<registration_id>/       0700   a registration under way: private_key.pem  pending.json
+//! ```
+//! Invariants: a file is private (0600, this user's, no link) or it is refused; a file is replaced whole or not at all, and
+//! on disk before the call returns; a registration that was cut short is repeated with the same key, so that no second
+//! user comes about; one process holds an identity.
+
+use crate::api::{Api, ApiError};
+use crate::crypto::{CryptoError, DeviceKey};
+use crate::dial::{Dial, Endpoint, EndpointError};
+use crate::wire::{Kind, NewDevice, Register, Registered};
+use crate::{Base64Url, Id};
+use jiff::Timestamp;
+use nix::fcntl::OFlag;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use unicode_normalization::UnicodeNormalization as _;
+use zeroize::Zeroizing;
+
+const IDENTITY: &str = "identity.json";
+const PRIVATE_KEY: &str = "private_key.pem";
+const PENDING: &str = "pending.json";
+const LOCK: &str = "lock";
+const NEW: &str = ".new-";
+/// Bytes of a file here: state grows with channels.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// Why an identity is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A name that is not one component of a path.
+    #[error(
+        "{0:?} is no name of an identity: one folder, without slashes, not beginning with a dot"
+    )]
+    Name(String),
+    /// No such identity.
+    #[error("there is no identity {name:?}; there are: {}", .known.join(", "))]
+    Missing {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A file that others can read.
+    #[error("{path} can be read by others; run: chmod 600 {path}", path = .0.display())]
+    Readable(PathBuf),
+    /// A file of another user, or a link in its place.
+    #[error("{} is a link, no file, or another user's", .0.display())]
+    Foreign(PathBuf),
+    /// A file that does not hold what it should.
+    #[error("{} is damaged: {why}", .file.display())]
+    Damaged {
+        /// Which.
+        file: PathBuf,
+        /// How.
+        why: String,
+    },
+    /// Another process has it.
+    #[error("another process uses the identity {0:?}")]
+    InUse(String),
+    /// The file system.
+    #[error("{}: {why}", .file.display())]
+    Io {
+        /// Which file.
+        file: PathBuf,
+        /// What it says.
+        why: io::Error,
+    },
+    /// The relay's address.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The relay.
+    #[error(transparent)]
+    Relay(#[from] ApiError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] CryptoError),
+}
+
+/// What `identity.json` holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    /// The form of this file.
+    pub version: u32,
+    /// The user's id.
+    pub public_id: Id,
+    /// The same.
+    pub agent_id: Id,
+    /// The device's id.
+    pub device_id: Id,
+    /// Agent or human.
+    pub kind: Kind,
+    /// As registered.
+    pub first_name: String,
+    /// As registered.
+    pub last_name: String,
+    /// Where the relay is.
+    pub api_endpoint: String,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// What a registration is made of.
+pub struct Registration {
+    /// Where the relay is.
+    pub endpoint: Endpoint,
+    /// The invitation, a secret.
+    pub invitation: Zeroizing<String>,
+    /// May be left to the relay.
+    pub first_name: Option<String>,
+    /// May be left out.
+    pub last_name: Option<String>,
+    /// In the user's own words.
+    pub skills: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Pending {
+    registration_id: Id,
+    invitation: Base64Url,
+    api_endpoint: String,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    skills: Vec<String>,
+}
+
+/// The folder of all identities of a person.
+pub struct Home {
+    agents: PathBuf,
+}
+
+/// An identity that this process holds.
+pub struct Identity {
+    /// What is known about it.
+    pub facts: Facts,
+    /// Its private key.
+    pub key: Arc<DeviceKey>,
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// The home at a path; it is made where it is missing.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn at(root: &Path) -> Result<Self, IdentityError> {
+        let agents = root.join("agents");
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&agents);
+        made.map_err(|why| io_error(&agents, why))?;
+        Ok(Self { agents })
+    }
+
+    /// The names of the identities that are there, sorted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn identities(&self) -> Result<Vec<String>, IdentityError> {
+        let mut names = self.entries()?;
+        names.retain(|name| {
+            !name.starts_with('.') && self.agents.join(name).join(IDENTITY).exists()
+        });
+        Ok(names)
+    }
+
+    fn entries(&self) -> Result<Vec<String>, IdentityError> {
+        let read = fs::read_dir(&self.agents).map_err(|why| io_error(&self.agents, why))?;
+        let mut names: Vec<String> = read
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Takes an identity for this process.
+    ///
+    /// # Errors
+    /// Where there is none of that name, a file is not private or damaged, or another process holds it.
+    pub fn open(&self, name: &str) -> Result<Identity, IdentityError> {
+        let forbidden = name.starts_with('.') || name.contains(['/', '\\', '\0']);
+        if name.is_empty() || forbidden {
+            return Err(IdentityError::Name(name.to_owned()));
+        }
+        let folder = self.agents.join(name);
+        if !folder.join(IDENTITY).exists() {
+            return Err(IdentityError::Missing {
+                name: name.to_owned(),
+                known: self.identities()?,
+            });
+        }
+        let lock = lock(&folder, name)?;
+        let facts: Facts = read_json(&folder.join(IDENTITY))?;
+        let key = read_key(&folder)?;
+        Ok(Identity {
+            facts,
+            key: Arc::new(key),
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Registers with a relay, or goes on with a registration by the same invitation that was cut short.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where the relay refuses or is not reached. What was begun is kept for the next try.
+    pub async fn register(
+        &self,
+        dial: Arc<dyn Dial>,
+        registration: &Registration,
+    ) -> Result<Identity, IdentityError> {
+        let hash = Sha256::digest(registration.invitation.as_bytes());
+        let hash = Base64Url(hash.to_vec());
+        let folder = match self.unfinished(&hash, registration)? {
+            Some(folder) => folder,
+            None => self.begin(hash, registration)?,
+        };
+        let pending: Pending = read_json(&folder.join(PENDING))?;
+        let key = read_key(&folder)?;
+        let api = Api::new(registration.endpoint.clone(), dial, None);
+        let registered = api
+            .register(&Register {
+                registration_id: pending.registration_id,
+                invitation_key: registration.invitation.to_string(),
+                first_name: pending.first_name,
+                last_name: pending.last_name,
+                skills: pending.skills,
+                device: NewDevice {
+                    public_key: key.public().to_wire(),
+                },
+            })
+            .await?;
+        let name = self.finish(&folder, &registered, &pending.api_endpoint)?;
+        self.open(&name)
+    }
+
+    fn begin(&self, hash: Base64Url, from: &Registration) -> Result<PathBuf, IdentityError> {
+        let registration_id = Id::generate();
+        let folder = self.agents.join(format!("{NEW}{registration_id}"));
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|why| io_error(&folder, why))?;
+        write_private(
+            &folder,
+            PRIVATE_KEY,
+            DeviceKey::generate().to_pem()?.as_bytes(),
+        )?;
+        let pending = Pending {
+            registration_id,
+            invitation: hash,
+            api_endpoint: from.endpoint.to_string(),
+            first_name: from.first_name.clone(),
+            last_name: from.last_name.clone(),
+            skills: from.skills.clone(),
+        };
+        write_json(&folder, PENDING, &pending)?;
+        sync_folder(&self.agents)?;
+        Ok(folder)
+    }
+
+    fn unfinished(
+        &self,
+        hash: &Base64Url,
+        from: &Registration,
+    ) -> Result<Option<PathBuf>, IdentityError> {
+        let names = self.entries()?.into_iter();
+        let mut folders = names
+            .filter(|name| name.starts_with(NEW))
+            .map(|name| self.agents.join(name));
+        Ok(folders.find(|folder| {
+            read_json::<Pending>(&folder.join(PENDING)).is_ok_and(|pending| {
+                pending.invitation == *hash && pending.api_endpoint == from.endpoint.to_string()
+            })
+        }))
+    }
+
+    fn finish(
+        &self,
+        folder: &Path,
+        registered: &Registered,
+        api_endpoint: &str,
+    ) -> Result<String, IdentityError> {
+        let facts = Facts {
+            version: 1,
+            public_id: registered.public_id,
+            agent_id: registered.agent_id,
+            device_id: registered.device_id,
+            kind: registered.kind,
+            first_name: registered.first_name.clone(),
+            last_name: registered.last_name.clone(),
+            api_endpoint: api_endpoint.to_owned(),
+            created_at: Timestamp::now(),
+        };
+        let name = folder_name(&facts);
+        write_json(folder, IDENTITY, &facts)?;
+        let to = self.agents.join(&name);
+        fs::rename(folder, &to).map_err(|why| io_error(&to, why))?;
+        // A pending request beside an identity is ignored; it only names a spent invitation's hash.
+        let _ = fs::remove_file(to.join(PENDING));
+        sync_folder(&self.agents)?;
+        Ok(name)
+    }
+}
+
+impl Identity {
+    /// The folder of its files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where its relay is.
+    ///
+    /// # Errors
+    /// Where the file names no address of a relay.
+    pub fn endpoint(&self) -> Result<Endpoint, IdentityError> {
+        Ok(Endpoint::parse(&self.facts.api_endpoint)?)
+    }
+}
+
+/// `<first>-<last>-<public_id>`, in letters and digits that every file system has.
+fn folder_name(facts: &Facts) -> String {
+    let part = |text: &str| {
+        let plain: String = text
+            .nfkd()
+            .filter(|c| !unicode_normalization::char::is_combining_mark(*c))
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
+        words.join("-")
+    };
+    let parts = [part(&facts.first_name), part(&facts.last_name)];
+    let mut parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.push(facts.public_id.to_string());
+    parts.join("-")
+}
+
+fn lock(folder: &Path, name: &str) -> Result<File, IdentityError> {
+    let path = folder.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = options.open(&path).map_err(|why| io_error(&path, why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse(name.to_owned())),
+        Err(TryLockError::Error(why)) => Err(io_error(&path, why)),
+    }
+}
+
+fn read_key(folder: &Path) -> Result<DeviceKey, IdentityError> {
+    let file = folder.join(PRIVATE_KEY);
+    let bytes = Zeroizing::new(read_private(&file)?);
+    let text = str::from_utf8(&bytes).unwrap_or_default();
+    DeviceKey::from_pem(text).map_err(|why| IdentityError::Damaged {
+        file,
+        why: why.to_string(),
+    })
+}
+
+/// Reads a file that is private.
+fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(why) if why.raw_os_error() == Some(nix::libc::ELOOP) => {
+            return Err(IdentityError::Foreign(path.to_owned()));
+        }
+        Err(why) => return Err(io_error(path, why)),
+    };
+    let facts = file.metadata().map_err(|why| io_error(path, why))?;
+    if !facts.is_file() || facts.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(IdentityError::Foreign(path.to_owned()));
+    }
+    if facts.mode() & 0o077 != 0 {
+        return Err(IdentityError::Readable(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
+    read.map_err(|why| io_error(path, why))?;
+    Ok(bytes)
+}
+
+/// Reads a private file of JSON.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, IdentityError> {
+    serde_json::from_slice(&read_private(path)?).map_err(|why| IdentityError::Damaged {
+        file: path.to_owned(),
+        why: why.to_string(),
+    })
+}
+
+/// Writes a private file of JSON, whole or not at all, to disk.
+pub(crate) fn write_json(
+    folder: &Path,
+    name: &str,
+    value: &impl Serialize,
+) -> Result<(), IdentityError> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(|why| IdentityError::Damaged {
+        file: folder.join(name),
+        why: why.to_string(),
+    })?;
+    write_private(folder, name, &bytes)
+}
+
+fn write_private(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
+    let path = folder.join(name);
+    let written = || -> io::Result<()> {
+        // Made with 0600.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(|why| io_error(&path, why))
+}
+
+fn sync_folder(folder: &Path) -> Result<(), IdentityError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|why| io_error(folder, why))
+}
+
+fn io_error(file: &Path, why: io::Error) -> IdentityError {
+    IdentityError::Io {
+        file: file.to_owned(),
+        why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn registered(first: &str, last: &str) -> Registered {
+        let id = Id::generate();
+        Registered {
+            public_id: id,
+            agent_id: id,
+            device_id: Id::generate(),
+            kind: Kind::Agent,
+            first_name: first.into(),
+            last_name: last.into(),
+            skills: Vec::new(),
+            organization: crate::wire::Organization {
+                id: Id::generate(),
+                name: "o".into(),
+            },
+        }
+    }
+
+    fn made(home: &Home) -> String {
+        let from = Registration {
+            endpoint: Endpoint::parse("http://127.0.0.1:1").expect("an address"),
+            invitation: Zeroizing::new("secret".into()),
+            first_name: None,
+            last_name: None,
+            skills: Vec::new(),
+        };
+        let hash = Base64Url(vec![1; 32]);
+        let folder = home.begin(hash.clone(), &from).expect("begun");
+        assert_eq!(
+            home.unfinished(&hash, &from).expect("read"),
+            Some(folder.clone())
+        );
+        assert_eq!(
+            home.unfinished(&Base64Url(vec![2; 32]), &from)
+                .expect("read"),
+            None
+        );
+        home.finish(
+            &folder,
+            &registered("Péra  d'Or", "ž"),
+            "http://127.0.0.1:1",
+        )
+        .expect("finished")
+    }
+
+    #[test]
+    fn identity_is_private_and_held_by_one_process() {
+        let root = tempfile::tempdir().expect("a folder");
+        let home = Home::at(root.path()).expect("a home");
+        let name = made(&home);
+        assert!(name.starts_with("pera-d-or-z-0"), "{name}");
+        assert_eq!(home.identities().expect("names"), [name.clone()]);
+        let identity = home.open(&name).expect("opens");
+        for file in [IDENTITY, PRIVATE_KEY, LOCK] {
+            let mode = identity.folder().join(file).metadata().expect(file).mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+        assert!(matches!(home.open(&name), Err(IdentityError::InUse(_))));
+        drop(identity);
+        home.open(&name).expect("opens again");
+    }
+
+    #[test]
+    fn identity_with_open_linked_or_damaged_file_is_refused() {
+        let root = tempfile::tempdir().expect("a folder");
+        let home = Home::at(root.path()).expect("a home");
+        let name = made(&home);
+        let key = home.agents.join(&name).join(PRIVATE_KEY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("mode");
+        assert!(matches!(home.open(&name), Err(IdentityError::Readable(_))));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("mode");
+        drop(home.open(&name).expect("opens"));
+        let aside = root.path().join("aside");
+        fs::rename(&key, &aside).expect("moved");
+        symlink(&aside, &key).expect("a link");
+        assert!(matches!(home.open(&name), Err(IdentityError::Foreign(_))));
+        fs::remove_file(&key).expect("removed");
+        write_private(&home.agents.join(&name), PRIVATE_KEY, b"no key").expect("written");
+        assert!(matches!(
+            home.open(&name),
+            Err(IdentityError::Damaged { .. })
+        ));
+        for bad in ["", "..", ".new-x", "a/b", "a\\b", "a\0"] {
+            assert!(
+                matches!(home.open(bad), Err(IdentityError::Name(_))),
+                "{bad:?}"
+            );
+        }
+        assert!(
+            matches!(home.open("nobody"), Err(IdentityError::Missing { known, .. }) if known == [name])
+        );
+    }
+}

@@ -1,0 +1,356 @@
+//! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read; and [`Pins`], the
+//! public keys that it has seen.
+//!
+//! Invariant: a change is on disk before anybody acts on it.
+
+use crate::Base64Url;
+use crate::Id;
+use crate::crypto::PublicKey;
+use crate::identity::{IdentityError, read_json, write_json};
+use crate::wire::{Kind, Post, Profile};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const STATE: &str = "state.json";
+const KNOWN_DEVICES: &str = "known_devices.json";
+
+/// A message that the relay has not answered yet, with the bytes that it is sent with, however often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Where it goes.
+    pub channel_id: Id,
+    /// What is sent.
+    pub post: Post,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    seqs: BTreeMap<Id, u64>,
+    outbox: Vec<Outgoing>,
+    watermarks: BTreeMap<Id, Id>,
+}
+
+/// What `state.json` holds.
+pub struct State {
+    folder: PathBuf,
+    kept: Kept,
+}
+
+impl State {
+    /// The state in an identity's folder; empty where there is none yet.
+    ///
+    /// # Errors
+    /// Where the file is not private or damaged.
+    pub fn open(folder: &Path) -> Result<Self, IdentityError> {
+        let path = folder.join(STATE);
+        let kept = if path.exists() {
+            read_json(&path)?
+        } else {
+            Kept::default()
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            kept,
+        })
+    }
+
+    /// The number that the next message in the channel has. It is used once [`put`](Self::put) has returned.
+    #[must_use]
+    pub fn next_seq(&self, channel_id: Id) -> u64 {
+        self.kept.seqs.get(&channel_id).map_or(1, |last| last + 1)
+    }
+
+    /// Lifts the counter of a channel above a number that the relay knows of.
+    pub fn raise_seq(&mut self, channel_id: Id, last: u64) {
+        let kept = self.kept.seqs.entry(channel_id).or_default();
+        *kept = last.max(*kept);
+    }
+
+    /// Keeps a message, and its number as used.
+    ///
+    /// # Errors
+    /// Where the disk refuses: the message must not be sent then.
+    pub fn put(&mut self, outgoing: Outgoing) -> Result<(), IdentityError> {
+        self.raise_seq(outgoing.channel_id, outgoing.post.seq);
+        self.kept.outbox.push(outgoing);
+        self.save()
+    }
+
+    /// The messages on their way, in the order in which they were put.
+    #[must_use]
+    pub fn outbox(&self) -> &[Outgoing] {
+        &self.kept.outbox
+    }
+
+    /// Takes a message out of the outbox.
+    ///
+    /// # Errors
+    /// Where the disk refuses; the message is sent again then, which changes nothing.
+    pub fn settle(&mut self, client_message_id: Id) -> Result<(), IdentityError> {
+        let outbox = &mut self.kept.outbox;
+        outbox.retain(|kept| kept.post.client_message_id != client_message_id);
+        self.save()
+    }
+
+    /// Puts a message, encrypted anew, in the place of one that the relay does not take as it was.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn replace(&mut self, client_message_id: Id, by: Outgoing) -> Result<(), IdentityError> {
+        self.raise_seq(by.channel_id, by.post.seq);
+        let mut kept = self.kept.outbox.iter_mut();
+        if let Some(old) = kept.find(|kept| kept.post.client_message_id == client_message_id) {
+            *old = by;
+        }
+        self.save()
+    }
+
+    /// The newest message of a channel that was dealt with.
+    #[must_use]
+    pub fn watermark(&self, channel_id: Id) -> Option<Id> {
+        self.kept.watermarks.get(&channel_id).copied()
+    }
+
+    /// Sets watermarks. None goes back.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn advance(
+        &mut self,
+        marks: impl IntoIterator<Item = (Id, Id)>,
+    ) -> Result<(), IdentityError> {
+        for (channel, message) in marks {
+            let mark = self.kept.watermarks.entry(channel).or_default();
+            *mark = message.max(*mark);
+        }
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), IdentityError> {
+        write_json(&self.folder, STATE, &self.kept)
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Pin {
+    user_id: Id,
+    public_key: Base64Url,
+    first_seen: Timestamp,
+}
+
+/// Something about the devices of a user that a person should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceNews {
+    /// A human shows one more device; it is used from now on.
+    Added {
+        /// Whose.
+        user_id: Id,
+        /// Which.
+        device_id: Id,
+    },
+    /// A device shows another key, or another owner; or an agent shows a second device. It is not used.
+    Refused {
+        /// Whose, as the relay says.
+        user_id: Id,
+        /// Which.
+        device_id: Id,
+    },
+}
+
+/// What `known_devices.json` holds: the first key seen for each device.
+pub struct Pins {
+    folder: PathBuf,
+    pins: BTreeMap<Id, Pin>,
+}
+
+impl Pins {
+    /// The pins in an identity's folder; none where there is no file yet.
+    ///
+    /// # Errors
+    /// Where the file is not private or damaged.
+    pub fn open(folder: &Path) -> Result<Self, IdentityError> {
+        let path = folder.join(KNOWN_DEVICES);
+        let pins = if path.exists() {
+            read_json(&path)?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            pins,
+        })
+    }
+
+    /// Pins the devices of a profile that were not seen before.
+    ///
+    /// # Errors
+    /// Where the disk refuses: nothing may be wrapped then.
+    pub fn learn(&mut self, profile: &Profile) -> Result<Vec<DeviceNews>, IdentityError> {
+        let user_id = profile.id;
+        let known = self
+            .pins
+            .values()
+            .filter(|pin| pin.user_id == user_id)
+            .count();
+        let (mut news, mut added) = (Vec::new(), 0);
+        for device in &profile.devices {
+            let device_id = device.device_id;
+            if let Some(pin) = self.pins.get(&device_id) {
+                if pin.user_id != user_id || pin.public_key != device.public_key {
+                    news.push(DeviceNews::Refused { user_id, device_id });
+                }
+                continue;
+            }
+            let second = known + added > 0;
+            let valid = PublicKey::from_bytes(&device.public_key.0).is_ok();
+            if !valid || second && profile.kind == Kind::Agent {
+                news.push(DeviceNews::Refused { user_id, device_id });
+                continue;
+            }
+            if known > 0 {
+                news.push(DeviceNews::Added { user_id, device_id });
+            }
+            added += 1;
+            let pin = Pin {
+                user_id,
+                public_key: device.public_key.clone(),
+                first_seen: Timestamp::now(),
+            };
+            self.pins.insert(device_id, pin);
+        }
+        if added > 0 {
+            write_json(&self.folder, KNOWN_DEVICES, &self.pins)?;
+        }
+        Ok(news)
+    }
+
+    /// The pinned key of a user's device.
+    #[must_use]
+    pub fn key(&self, user_id: Id, device_id: Id) -> Option<PublicKey> {
+        let pin = self
+            .pins
+            .get(&device_id)
+            .filter(|pin| pin.user_id == user_id)?;
+        PublicKey::from_bytes(&pin.public_key.0).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DeviceKey;
+    use crate::wire::Device;
+
+    fn profile(id: Id, kind: Kind, devices: &[(Id, &DeviceKey)]) -> Profile {
+        let device = |(device_id, key): &(Id, &DeviceKey)| Device {
+            device_id: *device_id,
+            public_key: key.public().to_wire(),
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        Profile {
+            id,
+            kind,
+            first_name: String::new(),
+            last_name: String::new(),
+            name: String::new(),
+            skills: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            devices: devices.iter().map(device).collect(),
+        }
+    }
+
+    #[test]
+    fn first_key_of_device_is_kept_over_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (user, other, device, second) = (
+            Id::generate(),
+            Id::generate(),
+            Id::generate(),
+            Id::generate(),
+        );
+        let (key, false_key) = (DeviceKey::generate(), DeviceKey::generate());
+        let mut pins = Pins::open(folder.path()).expect("opens");
+        assert_eq!(pins.key(user, device), None);
+        assert!(
+            pins.learn(&profile(user, Kind::Agent, &[(device, &key)]))
+                .expect("pinned")
+                .is_empty()
+        );
+        let mut pins = Pins::open(folder.path()).expect("opens");
+        let refused = |user_id, device_id| vec![DeviceNews::Refused { user_id, device_id }];
+        let swapped = pins.learn(&profile(user, Kind::Agent, &[(device, &false_key)]));
+        assert_eq!(swapped.expect("read"), refused(user, device));
+        let moved = pins.learn(&profile(other, Kind::Agent, &[(device, &key)]));
+        assert_eq!(moved.expect("read"), refused(other, device));
+        let more = pins.learn(&profile(
+            user,
+            Kind::Agent,
+            &[(device, &key), (second, &false_key)],
+        ));
+        assert_eq!(more.expect("read"), refused(user, second));
+        assert_eq!(pins.key(user, device).as_ref(), Some(key.public()));
+        assert_eq!(pins.key(other, device), None);
+        assert_eq!(pins.key(user, second), None);
+    }
+
+    #[test]
+    fn further_device_of_human_is_reported_and_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (user, device, second) = (Id::generate(), Id::generate(), Id::generate());
+        let key = DeviceKey::generate();
+        let mut pins = Pins::open(folder.path()).expect("opens");
+        pins.learn(&profile(user, Kind::Human, &[(device, &key)]))
+            .expect("pinned");
+        let news = pins.learn(&profile(
+            user,
+            Kind::Human,
+            &[(device, &key), (second, &key)],
+        ));
+        assert_eq!(
+            news.expect("pinned"),
+            [DeviceNews::Added {
+                user_id: user,
+                device_id: second
+            }]
+        );
+        assert!(pins.key(user, second).is_some());
+    }
+
+    #[test]
+    fn sequence_and_outbox_survive_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let channel = Id::generate();
+        let mut state = State::open(folder.path()).expect("opens");
+        assert_eq!(state.next_seq(channel), 1);
+        let post = |seq| Post {
+            client_message_id: Id::generate(),
+            key_version: 1,
+            seq,
+            nonce: Base64Url(vec![1; 12]),
+            ciphertext: Base64Url(vec![2; 20]),
+        };
+        let (first, second) = (post(1), post(2));
+        for post in [&first, &second] {
+            state
+                .put(Outgoing {
+                    channel_id: channel,
+                    post: post.clone(),
+                })
+                .expect("put");
+        }
+        state.advance([(channel, channel)]).expect("kept");
+        state.advance([(channel, Id::ZERO)]).expect("kept");
+        let mut state = State::open(folder.path()).expect("opens");
+        assert_eq!(state.next_seq(channel), 3);
+        assert_eq!(state.watermark(channel), Some(channel));
+        assert_eq!(
+            state.outbox().iter().map(|o| &o.post).collect::<Vec<_>>(),
+            [&first, &second]
+        );
+        state.settle(first.client_message_id).expect("settled");
+        let state = State::open(folder.path()).expect("opens");
+        assert_eq!((state.outbox().len(), state.next_seq(channel)), (1, 3));
+    }
+}
