@@ -151,6 +151,7 @@ impl Account {
         let message =
             opening.map(|text| self.seal(channel_id, 1, &key, state.next_seq(channel_id), text));
         if let Some(post) = &message {
+            check_sealed(post)?;
             state.raise_seq(channel_id, post.seq);
             // The number is on disk; the message itself lies in the request, which may be repeated as a whole.
             state.advance([])?;
@@ -178,6 +179,7 @@ impl Account {
         self.flush_locked(&mut state).await?;
         let (version, key) = self.newest_key(channel_id).await?;
         let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
+        check_sealed(&post)?;
         state.put(Outgoing { channel_id, post })?;
         let mut sent = self.flush_locked(&mut state).await?;
         sent.pop().ok_or(AccountError::Unsettled)
@@ -216,7 +218,8 @@ impl Account {
                 Err(refused) => refused,
             };
             match refused.code() {
-                Some(Code::StaleKeyVersion | Code::SeqConflict) => {}
+                Some(Code::StaleKeyVersion) => self.fetch_keys(*channel_id).await?,
+                Some(Code::SeqConflict) => {}
                 Some(Code::RotationDue) => {
                     self.rotate(*channel_id).await?;
                 }
@@ -398,6 +401,16 @@ impl Account {
         }
     }
 
+    /// The bytes of the keys that are held for a channel: for tests that look for them elsewhere.
+    #[doc(hidden)]
+    pub fn held_keys(&self, channel_id: Id) -> Vec<[u8; 32]> {
+        let keys = lock(&self.keys);
+        let held = keys
+            .iter()
+            .filter(|((channel, _), _)| *channel == channel_id);
+        held.map(|(_, key)| key.exposed()).collect()
+    }
+
     fn me(&self) -> Id {
         self.identity.facts.agent_id
     }
@@ -477,10 +490,24 @@ impl Account {
         Ok(wraps)
     }
 
-    /// The key of the channel's newest version.
+    /// The newest version of the channel's key that is held; the relay is asked where none is. Another may be newer: the relay
+    /// says so when it refuses.
     async fn newest_key(&self, channel_id: Id) -> Result<(u32, ChannelKey), AccountError> {
-        let version = self.api.channel(channel_id).await?.key_version;
-        Ok((version, self.key(channel_id, version).await?))
+        let held = {
+            let keys = lock(&self.keys);
+            let of_channel = keys
+                .iter()
+                .filter(|((channel, _), _)| *channel == channel_id);
+            let newest = of_channel.max_by_key(|((_, version), _)| *version);
+            newest.map(|((_, version), key)| (*version, key.clone()))
+        };
+        match held {
+            Some(held) => Ok(held),
+            None => {
+                let version = self.api.channel(channel_id).await?.key_version;
+                Ok((version, self.key(channel_id, version).await?))
+            }
+        }
     }
 
     async fn key(&self, channel_id: Id, version: u32) -> Result<ChannelKey, AccountError> {
@@ -542,6 +569,15 @@ impl Account {
 
 fn check_text(text: &str) -> Result<(), AccountError> {
     if (1..=limits::TEXT_BYTES).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(AccountError::Text)
+    }
+}
+
+/// A text of many escapes is longer in its JSON.
+fn check_sealed(post: &Post) -> Result<(), AccountError> {
+    if post.ciphertext.0.len() <= limits::CIPHERTEXT_BYTES {
         Ok(())
     } else {
         Err(AccountError::Text)

@@ -408,6 +408,10 @@ impl ChannelKey {
         Self(bytes)
     }
 
+    pub(crate) const fn exposed(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Seals a text: its nonce and its ciphertext.
     #[must_use]
     pub fn seal_text(&self, context: &MessageContext, text: &str) -> (Base64Url, Base64Url) {

@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::{self, Message as Frame};
 
 /// How long a bound connection must hold for the next failure to count as a first one.
 const SETTLED: Duration = Duration::from_secs(60);
+const TOKEN_ENDED: &str = "the token has ended";
 
 /// What a listener reports.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub enum Over {
 enum Broken {
     Over(Over),
     Lost(String),
+    /// A login makes the next connection.
+    Token,
 }
 
 /// The events of an account.
@@ -70,6 +73,8 @@ pub struct Listener {
     bound: Option<Instant>,
     lost: Option<Instant>,
     pause: Option<Duration>,
+    /// The last connection ended for want of a token.
+    relogin: bool,
 }
 
 impl Listener {
@@ -83,6 +88,7 @@ impl Listener {
             bound: None,
             lost: None,
             pause: None,
+            relogin: false,
         }
     }
 
@@ -106,8 +112,15 @@ impl Listener {
             self.backoff.reset();
         }
         self.lost.get_or_insert(now);
+        let again = std::mem::replace(&mut self.relogin, matches!(broken, Broken::Token));
         match broken {
             Broken::Over(over) => Err(over),
+            // At once, unless the login before did not help.
+            Broken::Token if !again => Ok(Notice::Lost(TOKEN_ENDED.to_owned())),
+            Broken::Token => {
+                self.pause = Some(self.backoff.next(random::<1>()[0]));
+                Ok(Notice::Lost(TOKEN_ENDED.to_owned()))
+            }
             Broken::Lost(why) => {
                 self.pause = Some(self.backoff.next(random::<1>()[0]));
                 Ok(Notice::Lost(why))
@@ -135,6 +148,7 @@ impl Listener {
         self.socket = Some(socket);
         let now = Instant::now();
         self.bound = Some(now);
+        self.relogin = false;
         let offline = self.lost.take().map(|lost| now - lost);
         Ok(Notice::Bound { offline })
     }
@@ -160,7 +174,7 @@ impl Listener {
                 Ok((socket, _)) => Ok(socket),
                 Err(tungstenite::Error::Http(answer)) if answer.status() == 401 => {
                     self.api.forget_token();
-                    Err(lost(&"the token has ended"))
+                    Err(Broken::Token)
                 }
                 Err(why) => Err(lost(&why)),
             }
@@ -187,7 +201,7 @@ async fn read(socket: &mut WebSocketStream<Box<dyn Stream>>, api: &Api) -> Resul
                     Some(close::REPLACED) => Broken::Over(Over::Replaced),
                     Some(close::TOKEN_ENDED) => {
                         api.forget_token();
-                        Broken::Lost("the token has ended".into())
+                        Broken::Token
                     }
                     code => Broken::Lost(format!("closed ({})", code.unwrap_or(1005))),
                 });

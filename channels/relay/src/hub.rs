@@ -6,9 +6,12 @@
 use plexus_channels::wire::close;
 use plexus_channels::{Id, limits};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// Sockets at once.
+const SOCKETS: usize = 20_000;
 
 /// A connection, as those see it who push.
 struct Connection {
@@ -32,6 +35,17 @@ pub(crate) struct Feed {
 #[derive(Default)]
 pub(crate) struct Hub {
     users: Mutex<HashMap<Id, Vec<Connection>>>,
+    /// Sockets that are open, replaced ones and such that are closing among them.
+    sockets: watch::Sender<usize>,
+}
+
+/// A place among the sockets that are open.
+pub(crate) struct Place(Arc<Hub>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sockets.send_modify(|sockets| *sockets -= 1);
+    }
 }
 
 impl Hub {
@@ -111,6 +125,27 @@ impl Hub {
                 !ended
             });
         }
+    }
+
+    /// Takes a place for a socket; none where there are too many.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+        let mut entered = false;
+        self.sockets.send_if_modified(|sockets| {
+            entered = *sockets < SOCKETS;
+            *sockets += usize::from(entered);
+            entered
+        });
+        entered.then(|| Place(Arc::clone(self)))
+    }
+
+    /// Waits until no socket is open.
+    pub(crate) async fn left(&self) {
+        // The sender is this hub's own.
+        let _ = self
+            .sockets
+            .subscribe()
+            .wait_for(|sockets| *sockets == 0)
+            .await;
     }
 
     /// Closes every connection: the relay stops.

@@ -114,7 +114,7 @@ fn main() -> ExitCode {
                 Command::Invite(invitation) => invite(invitation).await,
             }
         });
-        runtime.shutdown_timeout(LEAVE);
+        runtime.shutdown_background();
         ended
     });
     match ended {
@@ -160,7 +160,8 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    relay.stop();
+    // Who does not take their leave is left.
+    let _ = tokio::time::timeout(LEAVE, relay.stop()).await;
     // A second relay on this store makes it anew.
     let _ = std::fs::remove_file(&operator);
     tracing::info!(name: "relay.stopped", "the relay stops");

@@ -82,9 +82,10 @@ impl Relay {
         }
     }
 
-    /// Closes every connection: the process is about to end.
-    pub fn stop(&self) {
+    /// Closes every connection, and waits for their clients: the process is about to end.
+    pub async fn stop(&self) {
         self.hub.stop();
+        self.hub.left().await;
     }
 
     /// A new invitation to the organization of that name, which is made where there is none. What it returns is a secret.

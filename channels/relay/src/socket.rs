@@ -49,9 +49,11 @@ pub(crate) async fn upgrade(
     let key = header(SEC_WEBSOCKET_KEY).filter(|_| asked);
     let key = key.ok_or_else(|| Refusal::invalid("this route is a WebSocket of version 13"))?;
     let accept = derive_accept_key(key.as_bytes());
+    let place = relay.hub.enter().ok_or_else(|| Refusal::rate_limited(30))?;
     let upgrade = hyper::upgrade::on(request);
     let (relay, session) = (Arc::clone(relay), *session);
     tokio::spawn(async move {
+        let _place = place;
         let Ok(upgraded) = upgrade.await else { return };
         let config = WebSocketConfig::default()
             .max_message_size(Some(limits::FRAME_BYTES))

@@ -1,0 +1,151 @@
+//! Ends in the middle: what was answered is there afterwards, in its order.
+
+use crate::harness::{Relay, id_of, story};
+use plexus_channels::account::AccountError;
+use plexus_channels::api::{ApiError, Cursor};
+use plexus_channels::crypto::Content;
+use plexus_channels::dial::Direct;
+use plexus_channels::identity::Home;
+use plexus_channels::{Account, Id};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+async fn history(account: &Account, channel: Id) -> Vec<(Id, String)> {
+    let (mut all, mut cursor) = (Vec::new(), Id::ZERO);
+    loop {
+        let (page, more) = account
+            .history(channel, Cursor::After(cursor), 200)
+            .await
+            .expect("a page");
+        for opened in page {
+            cursor = opened.message.message_id;
+            let Ok(Content::Text(text)) = opened.content else {
+                panic!("{opened:?}")
+            };
+            all.push((cursor, text));
+        }
+        if !more {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn answered_message_survives_kill_and_resend_is_no_second_one() {
+    story(async {
+        let mut relay = Relay::start();
+        let mut accounts = Vec::new();
+        for name in ["A", "B", "C", "D"] {
+            accounts.push(relay.account(name).await);
+        }
+        let members: Vec<Id> = accounts.iter().map(|account| id_of(account)).collect();
+        let channel = accounts[0]
+            .create("a", &members, None)
+            .await
+            .expect("made")
+            .id;
+        let mut answered = BTreeMap::new();
+        for round in 0..4 {
+            let stop = Arc::new(AtomicBool::new(false));
+            let senders: Vec<_> = accounts
+                .iter()
+                .map(|account| {
+                    let (account, stop) = (Arc::clone(account), Arc::clone(&stop));
+                    tokio::spawn(async move {
+                        let (mut answered, mut n) = (Vec::new(), 0);
+                        while !stop.load(Ordering::Relaxed) {
+                            let text = format!("{} {round} {n}", id_of(&account));
+                            n += 1;
+                            match account.send(channel, &text).await {
+                                Ok(sent) => answered.push((sent.message_id, text)),
+                                // The message waits in the outbox.
+                                Err(AccountError::Relay(error)) if error.is_passing() => break,
+                                Err(other) => panic!("{other}"),
+                            }
+                        }
+                        answered
+                    })
+                })
+                .collect();
+            // Some have been answered, others are under way.
+            let (watcher, floor) = (&accounts[0], answered.len());
+            while history(watcher, channel).await.len() < floor + 30 {}
+            relay.kill();
+            stop.store(true, Ordering::Relaxed);
+            for sender in senders {
+                answered.extend(sender.await.expect("ends"));
+            }
+            // The clock goes back by a day while the relay is away.
+            relay.go_on((round % 2 == 0).then_some("-1d"));
+            for account in &accounts {
+                for sent in account.flush().await.expect("flushed") {
+                    answered.insert(sent.message_id, String::new());
+                }
+            }
+        }
+        let all = history(&accounts[1], channel).await;
+        assert!(all.iter().map(|(id, _)| id).is_sorted_by(|a, b| a < b));
+        let mut texts: Vec<_> = all.iter().map(|(_, text)| text).collect();
+        let stored: BTreeMap<_, _> = all.iter().cloned().collect();
+        for (id, text) in &answered {
+            let found = stored.get(id);
+            assert!(
+                found.is_some_and(|found| text.is_empty() || found == text),
+                "{id} {text} was lost"
+            );
+        }
+        texts.sort();
+        let many = texts.len();
+        texts.dedup();
+        assert_eq!(texts.len(), many, "a message stands twice");
+        assert!(answered.len() > 100, "{}", answered.len());
+    });
+}
+
+#[test]
+fn message_sent_while_the_relay_is_away_goes_out_once_later() {
+    story(async {
+        let mut relay = Relay::start();
+        let ann = relay.account("Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        ann.send(channel, "two").await.expect("sent");
+        relay.kill();
+        let away = ann.send(channel, "three").await.expect_err("away");
+        assert!(matches!(
+            away,
+            AccountError::Relay(ApiError::Unreachable { .. })
+        ));
+        let folder = ann.identity().folder().to_owned();
+        let state = || -> serde_json::Value {
+            let state = std::fs::read(folder.join("state.json")).expect("state");
+            serde_json::from_slice(&state).expect("JSON")
+        };
+        assert_eq!(state()["outbox"][0]["post"]["seq"], 3);
+        relay.go_on(None);
+        // As after a crash between the relay's answer and its note here: the next process sends the same bytes.
+        let outbox = std::fs::read(folder.join("state.json")).expect("state");
+        ann.flush().await.expect("flushed");
+        assert_eq!(state()["outbox"], serde_json::json!([]));
+        std::fs::write(folder.join("state.json"), outbox).expect("written");
+        let name = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name")
+            .to_owned();
+        drop(ann);
+        let home = Home::at(&relay.folder.path().join("Ann")).expect("a home");
+        let ann = Account::open(
+            home.open(&name).expect("opens"),
+            Arc::new(Direct::default()),
+        )
+        .expect("opens");
+        ann.send(channel, "four").await.expect("sent");
+        let texts: Vec<_> = history(&ann, channel)
+            .await
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(texts, ["one", "two", "three", "four"]);
+    });
+}

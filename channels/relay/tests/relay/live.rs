@@ -1,0 +1,195 @@
+//! Events: who gets which connection closed and how, and that no message is missed between a socket and a history.
+
+use crate::harness::{PATIENCE, Relay, bound, event, id_of, listener, story, tls_file};
+use plexus_channels::account::Account;
+use plexus_channels::api::Cursor;
+use plexus_channels::dial::{Direct, Endpoint};
+use plexus_channels::events::{Listener, Notice, Over};
+use plexus_channels::identity::{Home, Registration};
+use plexus_channels::wire::Event;
+use plexus_channels::{Id, api::Api};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[test]
+fn second_connection_of_device_ends_the_first_for_good() {
+    story(async {
+        let relay = Relay::start();
+        let ann = relay.account("Ann").await;
+        let mut first = listener(&ann).await;
+        let mut second = listener(&ann).await;
+        let over = tokio::time::timeout(PATIENCE, first.next())
+            .await
+            .expect("closed");
+        assert!(matches!(over, Err(Over::Replaced)));
+        ann.create("a", &[], Some("x")).await.expect("made");
+        assert!(matches!(
+            event(&mut second).await,
+            Event::MessageCreated { .. }
+        ));
+    });
+}
+
+#[test]
+fn ended_token_closes_the_connection_and_a_login_opens_another() {
+    story(async {
+        let relay = Relay::start();
+        let ann = relay.account("Ann").await;
+        let mut events = listener(&ann).await;
+        let token = ann.api().token().await.expect("a token");
+        let ended = crate::harness::raw(
+            &relay.endpoint,
+            "DELETE",
+            "/v1/auth/token",
+            Some(&token),
+            b"",
+        )
+        .await;
+        assert_eq!(ended.0, 204);
+        assert!(matches!(events.next().await, Ok(Notice::Lost(_))));
+        bound(&mut events).await;
+    });
+}
+
+#[test]
+fn identity_that_the_relay_does_not_know_is_over_at_once() {
+    story(async {
+        let (relay, other) = (Relay::start(), Relay::start());
+        let (_, agent_id, device_id, key) = relay.stranger("Acme").await;
+        let who = plexus_channels::api::Credentials {
+            agent_id,
+            device_id,
+            key,
+        };
+        let api = Api::new(
+            other.endpoint.clone(),
+            Arc::new(Direct::default()),
+            Some(who),
+        );
+        let mut events = Listener::new(Arc::new(api));
+        assert!(matches!(events.next().await, Err(Over::Unknown)));
+    });
+}
+
+#[test]
+fn nothing_is_missed_over_restarts_of_the_relay() {
+    story(async {
+        let mut relay = Relay::start();
+        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let channel = ann
+            .create("a", &[id_of(&bob)], None)
+            .await
+            .expect("made")
+            .id;
+        let mut events = listener(&bob).await;
+        let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+        let mut sent = BTreeSet::new();
+        for round in 0..2 {
+            for n in 0..20 {
+                let message = ann
+                    .send(channel, &format!("{round} {n}"))
+                    .await
+                    .expect("sent");
+                sent.insert(message.message_id);
+            }
+            if round % 2 == 0 {
+                relay.kill();
+            } else {
+                relay.stop();
+            }
+            relay.go_on(None);
+            // One comes before the reader is bound again, or after: nobody can tell.
+            sent.insert(ann.send(channel, "between").await.expect("sent").message_id);
+            let take = |event: Event, seen: &mut BTreeSet<Id>, order: &mut Vec<Id>| {
+                if let Event::MessageCreated { message, .. } = event
+                    && seen.insert(message.message_id)
+                {
+                    order.push(message.message_id);
+                }
+            };
+            loop {
+                match tokio::time::timeout(PATIENCE, events.next())
+                    .await
+                    .expect("a notice")
+                {
+                    Ok(Notice::Event(event)) => take(event, &mut seen, &mut order),
+                    Ok(Notice::Lost(_)) => {}
+                    Ok(Notice::Bound { .. }) => break,
+                    Err(over) => panic!("{over}"),
+                }
+            }
+            let after = order.last().copied().unwrap_or(Id::ZERO);
+            let mut cursor = after;
+            loop {
+                let (page, more) = bob
+                    .history(channel, Cursor::After(cursor), 7)
+                    .await
+                    .expect("a page");
+                for opened in page {
+                    cursor = opened.message.message_id;
+                    opened.content.expect("opens");
+                    if seen.insert(cursor) {
+                        order.push(cursor);
+                    }
+                }
+                if !more {
+                    break;
+                }
+            }
+        }
+        assert_eq!(seen, sent);
+        assert!(order.is_sorted());
+    });
+}
+
+#[test]
+fn relay_with_certificate_serves_those_who_trust_it() {
+    story(async {
+        let file = |name: &str| tls_file(name).display().to_string();
+        let (chain, key) = (file("server.pem"), file("server.key"));
+        let arguments = ["--tls-certificate", &chain, "--tls-key", &key];
+        let relay = Relay::start_with(&arguments);
+        let port = relay.endpoint.to_string();
+        let (_, port) = port.rsplit_once(':').expect("a port");
+        let endpoint = Endpoint::parse(&format!("https://localhost:{port}")).expect("an address");
+        let home = Home::at(&relay.folder.path().join("ann")).expect("a home");
+        let registration = Registration {
+            endpoint,
+            invitation: relay.invitation().into(),
+            first_name: None,
+            last_name: None,
+            skills: Vec::new(),
+        };
+        assert!(
+            home.register(Arc::new(Direct::default()), &registration)
+                .await
+                .is_err(),
+            "not trusted"
+        );
+        let authority = std::fs::read(tls_file("ca.pem")).expect("a certificate");
+        let dial = Arc::new(Direct::trusting(&authority).expect("a certificate"));
+        let identity = home
+            .register(Arc::clone(&dial) as Arc<_>, &registration)
+            .await
+            .expect("registered");
+        let ann = Account::open(identity, dial).expect("opens");
+        let mut events = listener(&ann).await;
+        ann.create("a", &[], Some("x")).await.expect("made");
+        assert!(matches!(
+            event(&mut events).await,
+            Event::MessageCreated { .. }
+        ));
+    });
+}
+
+#[test]
+fn plain_listener_beyond_this_machine_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("redb:{}", folder.path().join("s").display());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_plexus-relay"))
+        .args(["serve", "--store", &store, "--listen", "0.0.0.0:0"])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--tls-certificate"));
+}
