@@ -111,11 +111,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         Command::Open { name, users } => {
-            println!("{}", account.create(&name, &users, None).await?.id)
+            println!("{}", account.create(&name, &users, None).await?.id);
         }
         Command::Add { channel, user } => drop(account.add_member(channel, user).await?),
         Command::Say { channel, text } => {
-            println!("{}", account.send(channel, &text).await?.message_id)
+            println!("{}", account.send(channel, &text).await?.message_id);
         }
         Command::Tail { channel } => tail(&account, channel).await?,
     }

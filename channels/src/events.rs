@@ -28,10 +28,6 @@ const TOKEN_ENDED: &str = "the token has ended";
 
 /// What a listener reports.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one at a time, and most are the large one"
-)]
 pub enum Notice {
     /// Connected. Every message that becomes durable from now on is pushed.
     Bound {

@@ -498,7 +498,7 @@ mod tests {
         let home = Home::at(root.path()).expect("a home");
         let name = made(&home);
         assert!(name.starts_with("pera-d-or-z-0"), "{name}");
-        assert_eq!(home.identities().expect("names"), [name.clone()]);
+        assert_eq!(home.identities().expect("names"), [name.as_str()]);
         let identity = home.open(&name).expect("opens");
         for file in [IDENTITY, PRIVATE_KEY, LOCK] {
             let mode = identity.folder().join(file).metadata().expect(file).mode();

@@ -22,6 +22,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,13 +167,14 @@ where
 /// # Errors
 /// Where the socket cannot be made.
 pub async fn operator(path: &Path, relay: Arc<Relay>) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-        _ => {}
+    // What an earlier relay on this store left; anything else in its place is kept, and refuses the bind.
+    let left = std::fs::symlink_metadata(path).is_ok_and(|left| left.file_type().is_socket());
+    if left {
+        std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     // Those who run as this relay's user.
-    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path)?);
+    let own = std::fs::metadata(path)?.uid();
     loop {
         let (stream, _) = listener.accept().await?;
         if stream.peer_cred()?.uid() != own {

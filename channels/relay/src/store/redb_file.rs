@@ -11,7 +11,10 @@
 //! "not known", and the same act again finds out.
 
 use super::{Append, Full, Store, StoreError, Subject};
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    AccessGuard, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _,
+    TableDefinition,
+};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -28,6 +31,15 @@ const SNAPSHOTS: TableDefinition<'_, &[u8; 17], (u64, &[u8])> = TableDefinition:
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT: (&str, u64) = ("format", 1);
+
+/// An act as a range gives it.
+type Entry<'a> = Result<
+    (
+        AccessGuard<'a, (&'static [u8; 17], u64)>,
+        AccessGuard<'a, &'static [u8]>,
+    ),
+    redb::StorageError,
+>;
 
 /// Acts of one commit.
 const MOST: usize = 512;
@@ -122,13 +134,7 @@ impl Store for RedbFile {
             }
             let acts = transaction.open_table(ACTS)?;
             let range = acts.range((&subject, first)..=(&subject, last))?;
-            let taken = |entry: Result<
-                (
-                    redb::AccessGuard<'_, (&[u8; 17], u64)>,
-                    redb::AccessGuard<'_, &[u8]>,
-                ),
-                _,
-            >| {
+            let taken = |entry: Entry<'_>| {
                 let (key, act) = entry?;
                 Ok((key.value().1, act.value().to_vec()))
             };

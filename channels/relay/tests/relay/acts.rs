@@ -6,7 +6,7 @@ use plexus_channels::api::{Api, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::Direct;
 use plexus_channels::identity::{Home, Registration};
-use plexus_channels::wire::{Code, Event, NewDevice, Register, Status};
+use plexus_channels::wire::{Code, Event, Message, NewDevice, Register, Status};
 use plexus_channels::{Account, DeviceKey, Id};
 use std::sync::Arc;
 
@@ -401,6 +401,93 @@ fn false_key_of_known_device_gets_nothing_wrapped() {
         assert!(
             ann.send(channel, "x").await.is_err(),
             "a key from that device is not opened"
+        );
+    });
+}
+
+#[test]
+fn replayed_moved_or_altered_message_is_refused() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let channel = ann
+            .create("a", &[id_of(&bob)], None)
+            .await
+            .expect("made")
+            .id;
+        let other = ann
+            .create("b", &[id_of(&bob)], None)
+            .await
+            .expect("made")
+            .id;
+        let mut sent = Vec::new();
+        for text in ["one", "two", "three"] {
+            sent.push(ann.send(channel, text).await.expect("sent"));
+        }
+        let receive = async |channel, message: &Message| {
+            let opened = bob
+                .receive(channel, message.clone())
+                .await
+                .expect("received");
+            opened.map(|opened| opened.content)
+        };
+        let altered = |change: fn(&mut Message)| {
+            let mut message = sent[1].clone();
+            change(&mut message);
+            message
+        };
+        // As a relay could push them: altered first, so that nothing of them may count.
+        for message in [
+            altered(|message| message.ciphertext.0[0] ^= 1),
+            altered(|message| message.nonce.0[0] ^= 1),
+            altered(|message| message.seq = 9),
+            altered(|message| message.client_message_id = Id::generate()),
+        ] {
+            assert_eq!(
+                receive(channel, &message).await,
+                Some(Err(Trouble::Undecryptable))
+            );
+        }
+        let newer = altered(|message| message.key_version = 2);
+        assert_eq!(
+            receive(channel, &newer).await,
+            Some(Err(Trouble::UnknownKeyVersion(2)))
+        );
+        let mut moved = sent[1].clone();
+        assert_eq!(
+            receive(other, &moved).await,
+            Some(Err(Trouble::Undecryptable))
+        );
+        moved.channel_id = other;
+        assert_eq!(
+            receive(other, &moved).await,
+            Some(Err(Trouble::Undecryptable))
+        );
+        let mut forged = sent[1].clone();
+        forged.sender_id = id_of(&bob);
+        assert!(matches!(
+            receive(channel, &forged).await,
+            Some(Err(Trouble::Device { .. }))
+        ));
+        // The true ones open; out of order and again they do not.
+        assert_eq!(
+            receive(channel, &sent[1]).await,
+            Some(Ok(Content::Text("two".into())))
+        );
+        assert_eq!(receive(channel, &sent[1]).await, None);
+        assert_eq!(
+            receive(channel, &sent[0]).await,
+            Some(Err(Trouble::Replayed))
+        );
+        let mut renamed = sent[1].clone();
+        renamed.message_id = Id::generate();
+        assert_eq!(
+            receive(channel, &renamed).await,
+            Some(Err(Trouble::Replayed))
+        );
+        assert_eq!(
+            receive(channel, &sent[2]).await,
+            Some(Ok(Content::Text("three".into())))
         );
     });
 }

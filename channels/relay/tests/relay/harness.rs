@@ -208,7 +208,7 @@ pub(crate) fn story<F: Future<Output = ()>>(story: F) {
     let bounded = async {
         tokio::time::timeout(PATIENCE * 2, story)
             .await
-            .expect("the story ends")
+            .expect("the story ends");
     };
     runtime.expect("a runtime").block_on(bounded);
 }
