@@ -117,17 +117,23 @@ where
                 // What a client sends is a sign of life and nothing else.
                 Some(Ok(_)) => heard = Instant::now(),
             },
-            frame = feed.frames.recv() => match frame {
-                Some(frame) => {
+            frame = feed.frames.recv() => {
+                let Some(frame) = frame else {
+                    return feed.close.borrow().or(Some(close::GOING_AWAY));
+                };
+                let out = async {
                     socket.feed(Message::Text(frame)).await.ok()?;
                     // What is queued goes out with it.
                     while let Ok(frame) = feed.frames.try_recv() {
-                        let fed = timeout(PATIENCE, socket.feed(Message::Text(frame))).await;
-                        fed.ok()?.ok()?;
+                        socket.feed(Message::Text(frame)).await.ok()?;
                     }
-                    timeout(PATIENCE, socket.flush()).await.ok()?.ok()?;
+                    socket.flush().await.ok()
+                };
+                tokio::select! {
+                    sent = timeout(limits::SILENCE, out) => sent.ok()??,
+                    // A reader too slow for its queue is told why, behind what it still has to read.
+                    _ = feed.close.changed() => return feed.close.borrow().or(Some(close::GOING_AWAY)),
                 }
-                None => return feed.close.borrow().or(Some(close::GOING_AWAY)),
             },
         }
     }

@@ -77,7 +77,7 @@ fn answered_message_survives_kill_and_resend_is_no_second_one() {
                 answered.extend(sender.await.expect("ends"));
             }
             // The clock goes back by a day while the relay is away.
-            relay.go_on((round % 2 == 0).then_some("-1d"));
+            relay.go_on((cfg!(target_os = "linux") && round % 2 == 0).then_some("-1d"));
             for account in &accounts {
                 for sent in account.flush().await.expect("flushed") {
                     answered.insert(sent.message_id, String::new());

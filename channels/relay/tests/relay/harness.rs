@@ -89,6 +89,7 @@ impl Relay {
         format!("redb:{}", self.store().display())
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }

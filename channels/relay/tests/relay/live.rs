@@ -6,9 +6,9 @@ use plexus_channels::api::Cursor;
 use plexus_channels::dial::{Direct, Endpoint};
 use plexus_channels::events::{Listener, Notice, Over};
 use plexus_channels::identity::{Home, Registration};
-use plexus_channels::wire::Event;
-use plexus_channels::{Id, api::Api};
-use std::collections::BTreeSet;
+use plexus_channels::wire::{Event, Post};
+use plexus_channels::{Base64Url, Id, api::Api};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[test]
@@ -139,6 +139,72 @@ fn nothing_is_missed_over_restarts_of_the_relay() {
         }
         assert_eq!(seen, sent);
         assert!(order.is_sorted());
+    });
+}
+
+#[test]
+fn reader_too_slow_for_its_queue_is_closed_and_reads_the_rest() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let mut channels = Vec::new();
+        for name in ["a", "b", "c", "d"] {
+            let made = ann.create(name, &[id_of(&bob)], None).await;
+            channels.push(made.expect("made").id);
+        }
+        let mut slow = listener(&bob).await;
+        // Nobody reads: what the system holds for a socket fills, then the queue.
+        let send = async |channel| {
+            let mut sent = Vec::new();
+            for seq in 1..=400 {
+                let post = Post {
+                    client_message_id: Id::generate(),
+                    key_version: 1,
+                    seq,
+                    nonce: Base64Url(vec![1; 12]),
+                    ciphertext: Base64Url(vec![1; 20_000]),
+                };
+                let message = ann.api().post(channel, &post).await.expect("sent");
+                sent.push(message.message_id);
+            }
+            sent
+        };
+        let [a, b, c, d] = channels.try_into().expect("four");
+        let sent = tokio::join!(send(a), send(b), send(c), send(d));
+        let sent = BTreeMap::from([(a, sent.0), (b, sent.1), (c, sent.2), (d, sent.3)]);
+        let mut pushed = BTreeMap::<Id, Vec<Id>>::new();
+        let why = loop {
+            match tokio::time::timeout(PATIENCE, slow.next())
+                .await
+                .expect("a notice")
+            {
+                Ok(Notice::Event(Event::MessageCreated { message, .. })) => {
+                    pushed
+                        .entry(message.channel_id)
+                        .or_default()
+                        .push(message.message_id);
+                }
+                Ok(Notice::Lost(why)) => break why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(why, "closed (4013)");
+        // What came before is whole and in order in each channel; the rest is in the history.
+        let all: usize = pushed.values().map(Vec::len).sum();
+        assert!((1..1_600).contains(&all), "{all}");
+        for (channel, pushed) in &pushed {
+            assert_eq!(pushed, &sent[channel][..pushed.len()]);
+        }
+        bound(&mut slow).await;
+        let (channel, before) = pushed.first_key_value().expect("one");
+        let cursor = Cursor::After(*before.last().expect("one"));
+        let page = bob
+            .api()
+            .history(*channel, cursor, 1)
+            .await
+            .expect("a page");
+        let next = page.messages.first().map(|message| message.message_id);
+        assert_eq!(next.as_ref(), sent[channel].get(before.len()));
     });
 }
 

@@ -6,4 +6,5 @@ mod dialect;
 mod harness;
 mod live;
 mod refusals;
+#[cfg(target_os = "linux")]
 mod secrets;

@@ -39,7 +39,6 @@ fn has(bytes: &[u8], what: &[u8]) -> bool {
     memchr::memmem::find(bytes, what).is_some()
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn texts_names_of_channels_and_keys_are_nowhere_in_the_relay() {
     story(async {
