@@ -390,6 +390,8 @@ pub mod close {
     pub const REPLACED: u16 = 4009;
     /// The client reads too slowly.
     pub const TOO_SLOW: u16 = 4013;
+    /// The relay failed: something may have been missed.
+    pub const FAILED: u16 = 1011;
     /// The relay stops.
     pub const GOING_AWAY: u16 = 1001;
 }

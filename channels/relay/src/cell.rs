@@ -8,7 +8,8 @@
 //! callers of one channel share flushes.
 //!
 //! Invariants: nobody is answered, with success or refusal, from a fold that is ahead of the disk, before the disk has
-//! caught up; a push leaves after its act is durable, in the order of the acts.
+//! caught up; a push leaves after its act is durable, in the order of the acts; of an act that may be durable or not its
+//! readers are told by the end of their connections.
 
 use crate::refusal::Refusal;
 use crate::store::{Append, Store, StoreError, Subject};
@@ -46,6 +47,9 @@ struct Inner<F> {
     last: Id,
     snapshot: u64,
 }
+
+/// What is run when an act is durable, or when that is not known.
+pub(crate) type Settled = Box<dyn FnOnce(bool) + Send>;
 
 /// A subject in memory.
 pub(crate) struct Cell<F> {
@@ -125,13 +129,13 @@ impl<F: Fold> Cell<F> {
     /// Decides on an act, and answers when it is on disk; where nothing has to happen, when all that this rests on is.
     ///
     /// `decide` gets the id that the act will have. `answer` sees the fold after the act; what it returns beside the answer
-    /// is run once the act is durable, from the store's thread. The answer comes with whether there was an act.
+    /// is run from the store's thread once the act is durable, or was not taken or perhaps not. The answer comes with whether there was an act.
     pub(crate) async fn act<T>(
         self: &Arc<Self>,
         store: &dyn Store,
         now: u64,
         decide: impl FnOnce(&F, Id) -> Result<Option<(F::Act, Rows)>, Refusal>,
-        answer: impl FnOnce(&F, Id) -> (T, Box<dyn FnOnce() + Send>),
+        answer: impl FnOnce(&F, Id) -> (T, Settled),
     ) -> Result<(bool, T), Refusal> {
         let decided = {
             let mut inner = self.lock();
@@ -161,12 +165,11 @@ impl<F: Fold> Cell<F> {
                         rows,
                         snapshot,
                         then: Box::new(move |taken| {
-                            if taken && !cell.is_broken() {
-                                push();
-                                cell.durable.send_replace(number);
-                            } else {
-                                cell.durable.send_replace(BROKEN);
-                            }
+                            push(taken);
+                            // An act may be taken although a later one has broken the cell.
+                            let sound = taken && !cell.is_broken();
+                            let durable = if sound { number } else { BROKEN };
+                            cell.durable.send_replace(durable);
                         }),
                     };
                     if store.append(append).is_err() {
@@ -251,7 +254,153 @@ pub(crate) fn decode<A: DeserializeOwned>(bytes: &[u8]) -> Option<(Id, A)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Full;
+    use futures_util::FutureExt as _;
+    use plexus_channels::wire::Code;
     use proptest::prelude::*;
+    use serde::Deserialize;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Default, Serialize, Deserialize)]
+    struct Sum(u64);
+
+    impl Fold for Sum {
+        type Act = u64;
+        const SNAPSHOT_EVERY: u64 = 2;
+
+        fn apply(&mut self, _: Id, _: u64, act: &u64) {
+            self.0 += act;
+        }
+    }
+
+    /// A disk that takes what it was given when it is told to.
+    #[derive(Default)]
+    struct Slow(Mutex<Vec<Append>>);
+
+    impl Slow {
+        fn settle(&self, taken: bool) -> Vec<Option<(u64, Vec<u8>)>> {
+            let appends: Vec<Append> = self.0.lock().expect("no panic").drain(..).collect();
+            let settled = appends.into_iter().map(|append| {
+                (append.then)(taken);
+                append.snapshot
+            });
+            settled.collect()
+        }
+    }
+
+    impl Store for Slow {
+        fn append(&self, append: Append) -> Result<(), Full> {
+            let mut queue = self.0.lock().expect("no panic");
+            if queue.len() == 3 {
+                return Err(Full);
+            }
+            queue.push(append);
+            Ok(())
+        }
+        fn acts(
+            &self,
+            _: Subject,
+            _: (u64, u64),
+            _: usize,
+            _: bool,
+        ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn snapshot(&self, _: Subject) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+            Ok(None)
+        }
+        fn row(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+        fn row_keys(&self, _: &[u8], _: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn cell() -> (Slow, Arc<Cell<Sum>>) {
+        let store = Slow::default();
+        let cell = Cell::load(&store, Subject::Channel(Id::ZERO)).expect("loads");
+        (store, Arc::new(cell))
+    }
+
+    async fn add(
+        store: &Slow,
+        cell: &Arc<Cell<Sum>>,
+        act: Option<u64>,
+        pushed: &Arc<AtomicU64>,
+    ) -> Result<(bool, u64), Refusal> {
+        let pushed = Arc::clone(pushed);
+        let decide = |_: &Sum, _: Id| Ok(act.map(|act| (act, Rows::new())));
+        let answer = |sum: &Sum, _: Id| {
+            let sum = sum.0;
+            let push = move |taken| pushed.store(if taken { sum } else { 99 }, Ordering::Relaxed);
+            (sum, Box::new(push) as Settled)
+        };
+        cell.act(store, 1, decide, answer).await
+    }
+
+    #[tokio::test]
+    async fn nobody_is_answered_before_the_disk_has_caught_up() {
+        let ((store, cell), pushed) = (cell(), Arc::default());
+        let mut first = pin!(add(&store, &cell, Some(1), &pushed));
+        let mut second = pin!(add(&store, &cell, Some(2), &pushed));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        let mut read = pin!(cell.read(|sum| Ok(sum.0)));
+        let mut refusal = pin!(cell.read(|_| Err::<(), _>(Refusal::not_found())));
+        let mut nothing = pin!(add(&store, &cell, None, &pushed));
+        assert!(read.as_mut().now_or_never().is_none());
+        assert!(refusal.as_mut().now_or_never().is_none());
+        assert!(nothing.as_mut().now_or_never().is_none());
+        assert_eq!(pushed.load(Ordering::Relaxed), 0);
+        store.settle(true);
+        assert_eq!(first.await.ok(), Some((true, 1)));
+        assert_eq!(second.await.ok(), Some((true, 3)));
+        assert_eq!(read.await.ok(), Some(3));
+        assert_eq!(refusal.await.err().map(|r| r.code()), Some(Code::NotFound));
+        assert_eq!(nothing.await.ok(), Some((false, 3)));
+        assert_eq!(pushed.load(Ordering::Relaxed), 3);
+        // The next act carries a snapshot of what was before it.
+        let mut third = pin!(add(&store, &cell, Some(4), &pushed));
+        assert!(third.as_mut().now_or_never().is_none());
+        let snapshots = store.settle(true);
+        let (number, fold) = snapshots[0].clone().expect("a snapshot");
+        let (_, sum): (Id, Sum) = rmp_serde::from_slice(&fold).expect("a fold");
+        assert_eq!((number, sum.0), (2, 3));
+        assert!(third.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn failed_or_refused_append_breaks_the_cell() {
+        for full in [false, true] {
+            let ((store, cell), pushed) = (cell(), Arc::default());
+            let mut first = pin!(add(&store, &cell, Some(1), &pushed));
+            assert!(first.as_mut().now_or_never().is_none());
+            if full {
+                let mut others = [2, 3].map(|n| Box::pin(add(&store, &cell, Some(n), &pushed)));
+                for other in &mut others {
+                    assert!(other.now_or_never().is_none());
+                }
+                let refused = add(&store, &cell, Some(4), &pushed).await;
+                assert_eq!(refused.err().map(|r| r.code()), Some(Code::RateLimited));
+            } else {
+                store.settle(false);
+            }
+            assert!(cell.is_broken());
+            for refused in [first.await, add(&store, &cell, Some(5), &pushed).await] {
+                assert_eq!(refused.err().map(|r| r.code()), Some(Code::Unavailable));
+            }
+            assert_eq!(
+                cell.read(|sum| Ok(sum.0)).await.err().map(|r| r.code()),
+                Some(Code::Unavailable)
+            );
+            // What is taken after all is pushed; of what is not, the readers are told.
+            store.settle(full);
+            assert_eq!(pushed.load(Ordering::Relaxed), if full { 6 } else { 99 });
+            assert!(cell.is_broken());
+        }
+    }
 
     proptest! {
         #[test]

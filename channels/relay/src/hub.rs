@@ -127,6 +127,14 @@ impl Hub {
         }
     }
 
+    /// Closes the connections of users who may have missed something.
+    pub(crate) fn interrupt(&self, of: &[Id]) {
+        let mut users = self.lock();
+        for connection in of.iter().filter_map(|user| users.remove(user)).flatten() {
+            connection.close.send_replace(Some(close::FAILED));
+        }
+    }
+
     /// Takes a place for a socket; none where there are too many.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
         let mut entered = false;
@@ -194,7 +202,10 @@ mod tests {
         hub.end_token(user, [1; 32]);
         assert_eq!(*second.close.borrow(), Some(close::TOKEN_ENDED));
         assert_eq!(*beside.close.borrow(), None);
+        hub.interrupt(&[Id::ZERO, user]);
+        assert_eq!(*beside.close.borrow(), Some(close::FAILED));
+        let last = hub.open(user, device, [1; 32], "".into());
         hub.stop();
-        assert_eq!(*beside.close.borrow(), Some(close::GOING_AWAY));
+        assert_eq!(*last.close.borrow(), Some(close::GOING_AWAY));
     }
 }

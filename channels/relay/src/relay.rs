@@ -3,7 +3,7 @@
 //! Invariants: what a caller may not see is `not_found`, whatever the reason; a push carries what the answer carries; no
 //! text, name of a channel or key is ever here in the clear.
 
-use crate::cell::{Cell, Fold, Rows, decode, id_of, number_of};
+use crate::cell::{Cell, Fold, Rows, Settled, decode, id_of, number_of};
 use crate::channel::{self, By, Channel, Posted};
 use crate::hub::Hub;
 use crate::organization::{self, Organization, invitation_hash, invited_to, moment};
@@ -574,6 +574,20 @@ impl Relay {
         decide: impl FnOnce(&Channel, Id) -> Result<Option<(channel::Act, Rows)>, Refusal>,
         answer: impl FnOnce(&Channel, Id) -> (T, Push),
     ) -> Result<(bool, T), Refusal> {
+        let hub = Arc::clone(&self.hub);
+        let answer = |fold: &Channel, act: Id| {
+            let (answer, push) = answer(fold, act);
+            let members = Arc::clone(fold.members());
+            let settled = move |taken| {
+                if taken {
+                    push();
+                } else {
+                    // Perhaps it is there all the same: the members read the history.
+                    hub.interrupt(&members);
+                }
+            };
+            (answer, Box::new(settled) as Settled)
+        };
         cell.act(&*self.store, id::now_millis(), decide, answer)
             .await
     }
@@ -757,12 +771,12 @@ pub(crate) fn frame(event: &Event, act: Id) -> String {
     frame.to_string()
 }
 
-fn nothing(_: &Organization, _: Id) -> ((), Push) {
+fn nothing(_: &Organization, _: Id) -> ((), Settled) {
     ((), no_push())
 }
 
-fn no_push() -> Push {
-    Box::new(|| {})
+fn no_push() -> Settled {
+    Box::new(|_| {})
 }
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
