@@ -162,33 +162,50 @@ where
     let _ = served.await;
 }
 
-/// Serves the operator on a socket beside the store, for as long as it is polled. Only this user is answered.
-///
-/// # Errors
-/// Where the socket cannot be made.
-pub async fn operator(path: &Path, relay: Arc<Relay>) -> io::Result<()> {
-    // What an earlier relay on this store left; anything else in its place is kept, and refuses the bind.
-    let left = std::fs::symlink_metadata(path).is_ok_and(|left| left.file_type().is_socket());
-    if left {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    // Those who run as this relay's user.
-    let own = std::fs::metadata(path)?.uid();
-    loop {
-        let (stream, _) = listener.accept().await?;
-        if stream.peer_cred()?.uid() != own {
-            continue;
+/// The operator's socket, bound.
+pub struct Operator {
+    listener: UnixListener,
+    /// Those who run as this relay's user.
+    own: u32,
+}
+
+impl Operator {
+    /// Binds the socket beside the store.
+    ///
+    /// # Errors
+    /// Where the socket cannot be made.
+    pub fn to(path: &Path) -> io::Result<Self> {
+        // What an earlier relay on this store left; anything else in its place is kept, and refuses the bind.
+        let left = std::fs::symlink_metadata(path).is_ok_and(|left| left.file_type().is_socket());
+        if left {
+            std::fs::remove_file(path)?;
         }
-        let relay = Arc::clone(&relay);
-        let service = service_fn(move |request| {
+        let listener = UnixListener::bind(path)?;
+        let own = std::fs::metadata(path)?.uid();
+        Ok(Self { listener, own })
+    }
+
+    /// Serves the operator for as long as it is polled. Only this user is answered.
+    ///
+    /// # Errors
+    /// Where the system accepts no connection any more.
+    pub async fn serve(self, relay: Arc<Relay>) -> io::Result<()> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            if stream.peer_cred()?.uid() != self.own {
+                continue;
+            }
             let relay = Arc::clone(&relay);
-            async move { Ok::<_, Infallible>(invite(relay, request).await) }
-        });
-        tokio::spawn(async move {
-            let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            let _ = served.await;
-        });
+            let service = service_fn(move |request| {
+                let relay = Arc::clone(&relay);
+                async move { Ok::<_, Infallible>(invite(relay, request).await) }
+            });
+            tokio::spawn(async move {
+                let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                // A command that breaks off has broken off.
+                let _ = served.await;
+            });
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use plexus_channels::wire::Kind;
-use plexus_relay::listen::{self, Bound, Invite};
+use plexus_relay::listen::{self, Bound, Invite, Operator};
 use plexus_relay::store::RedbFile;
 use plexus_relay::{Relay, Terms};
 use std::error::Error;
@@ -145,11 +145,12 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
     let bound = Bound::to(serve.listen, tls).await?;
     let scheme = if bound.has_tls() { "https" } else { "http" };
     let endpoint = format!("{scheme}://{}", bound.address()?);
-    let operator = operator_socket(&serve.store);
+    let path = operator_socket(&serve.store);
+    let of_operator =
+        |why: std::io::Error| format!("the operator's socket {}: {why}", path.display());
+    let operator = Operator::to(&path).map_err(of_operator)?;
     tokio::select! {
-        ended = listen::operator(&operator, Arc::clone(&relay)) => {
-            return Err(format!("the operator's socket {}: {}", operator.display(), end(ended)).into());
-        }
+        ended = operator.serve(Arc::clone(&relay)) => ended.map_err(of_operator)?,
         () = async {
             let ready = serde_json::json!({"endpoint": endpoint, "pid": std::process::id()});
             // Who started the relay may not care for it.
@@ -163,15 +164,9 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
     // Who does not take their leave is left.
     let _ = tokio::time::timeout(LEAVE, relay.stop()).await;
     // A second relay on this store makes it anew.
-    let _ = std::fs::remove_file(&operator);
+    let _ = std::fs::remove_file(&path);
     tracing::info!(name: "relay.stopped", "the relay stops");
     Ok(())
-}
-
-fn end(ended: std::io::Result<()>) -> String {
-    ended
-        .err()
-        .map_or_else(|| "ended".to_owned(), |why| why.to_string())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
