@@ -356,9 +356,38 @@ pub struct Capability {
     /// Limits of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<CallLimits>,
+    /// Where its approval permits further calls, as the turns of one conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Turns>,
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,
+}
+
+/// How an effect is a conversation: its approval permits up to so many calls within so many minutes. The first has the
+/// approved input, each further one the field `message` alone. The input's fields `turns` and `minutes` may ask for
+/// other numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turns {
+    /// The input field that a further message goes into.
+    pub message: String,
+    /// Turns, where the input names no number; the first is one of them.
+    pub turns: u32,
+    /// Minutes from the first turn on, where the input names no number.
+    pub minutes: u32,
+}
+
+impl Turns {
+    /// Turns and minutes that a call with this input asks for.
+    #[must_use]
+    pub fn asked(&self, input: &Value) -> (u32, u32) {
+        let number = |field: &str, usual: u32| {
+            let given = input.get(field).and_then(Value::as_u64);
+            given.map_or(usual, |given| u32::try_from(given).unwrap_or(u32::MAX))
+        };
+        (number("turns", self.turns), number("minutes", self.minutes))
+    }
 }
 
 fn low() -> Sensitivity {

@@ -131,6 +131,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
                     call,
                     state_token,
                     expect,
+                    conversation: state_token,
                     permit_rating,
                     durable: Stamp { launch, sequence },
                 }))

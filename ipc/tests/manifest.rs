@@ -72,6 +72,45 @@ fn a_manifest_is_read_as_it_is_written() {
     assert_eq!(again.capabilities, manifest.capabilities);
 }
 
+/// A write whose message is a text of its input.
+fn conversation(change: impl FnOnce(&mut Value)) -> Value {
+    let mut manifest = good();
+    let write = &mut manifest["capabilities"][1];
+    write["input"]["properties"] = json!({"text": {"type": "string"}, "n": {"type": "integer"}});
+    write["conversation"] = json!({"message": "text", "turns": 20, "minutes": 60});
+    change(&mut manifest);
+    manifest
+}
+
+#[test]
+fn conversation_is_read_and_takes_other_numbers() {
+    let manifest = parse(&conversation(|_| {})).unwrap();
+    let write = manifest.capability("item.write").unwrap();
+    let turns = write.conversation.as_ref().unwrap();
+    assert_eq!(turns.asked(&json!({"text": "x"})), (20, 60));
+    assert_eq!(turns.asked(&json!({"turns": 2, "minutes": 5})), (2, 5));
+    // A number beyond all bounds is not a small one.
+    assert_eq!(turns.asked(&json!({"turns": u64::MAX})), (u32::MAX, 60));
+}
+
+#[test]
+fn conversation_that_cannot_be_is_refused() {
+    let refused: [fn(&mut Value); 5] = [
+        |m| m["capabilities"][1]["conversation"]["message"] = json!("other"),
+        |m| m["capabilities"][1]["conversation"]["message"] = json!("n"),
+        |m| m["capabilities"][1]["conversation"]["turns"] = json!(0),
+        |m| m["capabilities"][1]["conversation"]["minutes"] = json!(0),
+        |m| {
+            m["capabilities"][0]["conversation"] =
+                json!({"message": "x", "turns": 1, "minutes": 1});
+        },
+    ];
+    for change in refused {
+        let manifest = conversation(change);
+        assert!(parse(&manifest).is_err(), "{manifest}");
+    }
+}
+
 #[test]
 fn property_order_of_a_schema_is_kept() {
     let mut value = good();

@@ -31,6 +31,7 @@ fn commit() -> Commit {
         call: call(),
         state_token: None,
         expect: None,
+        conversation: None,
         permit_rating: Verb::Write,
         durable: Stamp {
             launch: 1,

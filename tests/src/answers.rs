@@ -54,6 +54,7 @@ const CODES: &[&str] = &[
     "permission_denied",
     "deadline_exceeded",
     "outcome_unknown",
+    "not_accepting_input",
     "payload_too_large",
     "upgrade_refused",
 ];

@@ -30,6 +30,8 @@ pub enum CallerProof {
     Session(SessionId),
     /// The gateway itself, for what the owner approved.
     Approval(PendingId),
+    /// The gateway itself, for a further turn of what the owner approved.
+    Turn(PendingId),
 }
 
 impl CallerProof {
@@ -38,13 +40,14 @@ impl CallerProof {
             Self::Token { jti, .. } => Door::Token(jti),
             Self::Session(session) => Door::Session(session),
             Self::Approval(item) => Door::Approved(item),
+            Self::Turn(item) => Door::Bounded(item),
         }
     }
     /// The session, where an agent asks itself.
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Token { session, .. } | Self::Session(session) => Some(session),
-            Self::Approval(_) => None,
+            Self::Approval(_) | Self::Turn(_) => None,
         }
     }
 }

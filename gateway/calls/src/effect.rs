@@ -1,6 +1,6 @@
 //! An agent's effect: what it is held against, and what becomes of one that amounts to more than its permit covers.
 
-use super::{change_author, pend, read, refusal};
+use super::{change_author, conversation, pend, read, refusal};
 use crate::{
     answer::Answer,
     call::CallerProof,
@@ -51,6 +51,8 @@ pub(super) async fn run(
         },
         request: read::call_request(call, &asked, &permit),
         terms: CommitTerms {
+            conversation: conversation::item_of(&kernel.ledger.snapshot(), &permit)
+                .map(|item| Digest::of(item.as_str().as_bytes())),
             state_token: permit.state_token,
             expect: held.map(|(content, _)| content),
             permit_rating: permit.rating,
@@ -75,7 +77,8 @@ pub(super) async fn run(
     if !over.recorded {
         return unknown(&over.intent);
     }
-    match over.result {
+    let conversation = conversation::of_permit(kernel, &permit);
+    let mut answer = match over.result {
         Ok(output) => {
             let touched = &over.outcome.touched;
             kernel
@@ -92,7 +95,9 @@ pub(super) async fn run(
             let status = failed.status.unwrap_or(200);
             Answer { status, body }
         }
-    }
+    };
+    answer.body.conversation = conversation;
+    answer
 }
 
 /// What a write is held against whose plan the owner did not see, a standing one or one with any input: the agent's own
@@ -174,7 +179,7 @@ async fn beyond(
 ) -> Answer {
     let session = match &asked.caller.by {
         CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),
-        CallerProof::Approval(item) => {
+        CallerProof::Approval(item) | CallerProof::Turn(item) => {
             let state = kernel.ledger.snapshot();
             let known = state.item(item).map(|i| i.session.clone());
             match known {

@@ -15,6 +15,7 @@ pub mod call;
 pub mod change_author;
 mod commit;
 pub mod contents;
+pub mod conversation;
 pub mod denial;
 mod effect;
 pub mod events;

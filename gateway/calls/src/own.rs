@@ -207,6 +207,7 @@ async fn carried(
         terms: CommitTerms {
             state_token: Some(state_token),
             expect: None,
+            conversation: None,
             // The owner saw what it amounts to.
             permit_rating: Verb::Execute,
         },

@@ -122,6 +122,7 @@ async fn put(
             constraint: None,
             input: Some(input),
             beyond_grant,
+            turns: asked.entry.turns(&asked.input),
         }],
         purpose,
         on_approval,

@@ -75,7 +75,7 @@ impl Asked {
     fn held_back(&self, kernel: &Kernel) -> Option<Refusal> {
         let token = match &self.caller.by {
             CallerProof::Token { jti, .. } => Some(jti),
-            CallerProof::Session(_) | CallerProof::Approval(_) => None,
+            CallerProof::Session(_) | CallerProof::Approval(_) | CallerProof::Turn(_) => None,
         };
         kernel
             .revocations

@@ -76,6 +76,16 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
         .next("call again: the answer to the first call is given, if it has ended"),
+        Refusal::NoTurn { why } => {
+            ErrorBody::new(C::NotAcceptingInput, format!("The conversation takes no message now: {why}."))
+                .detail(json!({"reason": why}))
+                .next("wait for the turn that is under way; where none is, ask for a new conversation")
+        }
+        Refusal::MessageKnown { turn } => {
+            ErrorBody::new(C::NotAcceptingInput, format!("This message is turn {turn} already."))
+                .detail(json!({"turn": turn}))
+                .next("send a further message with another messageId")
+        }
         Refusal::Invalid(why) => ErrorBody::new(C::SchemaValidationFailed, why.clone()).next("mend the request"),
         Refusal::TooManyPending => ErrorBody::new(
             C::RateLimited,

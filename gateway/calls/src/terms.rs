@@ -31,7 +31,7 @@ impl<'a> Terms<'a> {
     pub(crate) fn of(permit: &'a Permit) -> Self {
         let grant = match permit.basis {
             Basis::Grant(serial) => Some(serial),
-            Basis::Item(_) => None,
+            Basis::Item(_) | Basis::Bounded(_) => None,
         };
         Self {
             agent: &permit.agent,

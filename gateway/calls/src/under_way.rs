@@ -118,7 +118,7 @@ pub struct CallUnderWay {
     by: OnceLock<CancelledBy>,
     /// What allowed it was revoked, whatever cancelled it before.
     revoked: AtomicBool,
-    /// Wakes a read that waits for its cancellation.
+    /// Wakes who waits for its cancellation or its intent.
     woken: Notify,
     /// The same for an effect's dispatch. Made when one asks for it: a read has none.
     signal: OnceLock<watch::Sender<bool>>,
@@ -147,6 +147,18 @@ impl CallUnderWay {
     pub(crate) fn intended(&self, intent: &AuditId) {
         // Once: a call has one intent.
         let _ = self.intent.set(intent.clone());
+        self.woken.notify_waiters();
+    }
+
+    /// Waits until its intent is recorded.
+    pub(crate) async fn begun(&self) {
+        loop {
+            let woken = self.woken.notified();
+            if self.intent().is_some() {
+                return;
+            }
+            woken.await;
+        }
     }
 
     /// From here on the same call is refused until this one is over.

@@ -22,7 +22,7 @@ mod words;
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
-    owner::approvals,
+    owner::{approvals, calls},
 };
 use askama::Template;
 use axum::{
@@ -49,6 +49,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console/events", get(events))
         .route("/admin/console/pending/{id}", get(show).post(decide))
         .route("/admin/console/pending/{id}/plan", post(plan_again))
+        .route("/admin/console/pending/{id}/end", post(end))
         .route("/admin/console/pending/{id}/everything", get(everything))
         .route("/admin/console/pending/{id}/diff/{capability}", get(more))
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
@@ -138,6 +139,16 @@ async fn plan_again(
     Path(id): Path<String>,
 ) -> Result<Response, Refused> {
     approvals::plan_item_again(desk, &acting, id).await
+}
+
+/// Ends the conversation that an item's approval opened.
+async fn end(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| gone())?;
+    calls::end(&desk, &narrowing, item).await
 }
 
 /// More of a diff.

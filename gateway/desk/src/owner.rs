@@ -12,7 +12,7 @@ mod agents;
 pub(crate) mod approvals;
 mod audit;
 mod body;
-mod calls;
+pub(crate) mod calls;
 mod catalogue;
 mod copy;
 mod explain;

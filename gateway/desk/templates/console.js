@@ -342,6 +342,10 @@
     } else if ('goOn' in hit.dataset) {
       await next();
       (current()?.querySelector('h2') || $('card')).focus();
+    } else if (hit.dataset.end) {
+      const answer = await call(`/admin/console/pending/${hit.dataset.end}/end`, {});
+      if (!answer.ok) return soon();
+      hit.closest('p').textContent = 'The conversation is ended.';
     } else if (hit.dataset.rows) {
       const made = document.createElement('template');
       const answer = await call(hit.dataset.rows);

@@ -6,6 +6,7 @@ mod enroll;
 mod events;
 pub mod grants;
 mod handshake;
+mod input;
 mod manifest;
 mod mcp;
 mod refresh;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/invoke", post(call::invoke))
         .route("/invoke/status", get(run_status::show))
         .route("/invoke/cancel", post(run_status::cancel))
+        .route("/invoke/input", post(input::say))
         .route("/events", get(events::stream))
         .route("/mcp", post(mcp::message).fallback(mcp::only_post))
 }

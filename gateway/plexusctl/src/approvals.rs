@@ -69,6 +69,12 @@ struct Approve {
     /// For a request without input: one call, whatever its input
     #[arg(long)]
     any_input: bool,
+    /// For a conversation: at most so many turns, where fewer are to do than it asks for
+    #[arg(long, value_name = "N")]
+    turns: Option<u32>,
+    /// For a conversation: at most so many minutes, where fewer are to do than it asks for
+    #[arg(long, value_name = "N")]
+    minutes: Option<u32>,
     /// Approve only the card with this digest, which you have seen before
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     card: Option<Digest>,
@@ -118,7 +124,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 card::print(&card::render(&found, span::now()))?;
             }
             let verdict = Verdict::Approve {
-                terms: approve.terms,
+                terms: approve.terms.within(approve.turns, approve.minutes),
                 any_input: approve.any_input,
             };
             decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;

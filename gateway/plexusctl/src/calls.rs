@@ -6,6 +6,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
+use plexus_protocol::Timestamp;
 use serde_json::{Value, json};
 
 /// Calls that are under way.
@@ -17,11 +18,11 @@ pub(crate) struct Calls {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show the calls that are under way
+    /// Show the calls that are under way, and the conversations that take further messages
     List,
-    /// Cancel a call; its record says what was done by then
+    /// Cancel a call, or end a conversation; the record says what was done by then
     Stop {
-        /// Call, as the list shows it
+        /// Call or conversation, as the list shows it
         call: String,
     },
 }
@@ -31,7 +32,11 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
     match calls.act.unwrap_or(Act::List) {
         Act::List => {
             let reply = desk.open().await?.get("/admin/api/calls").await?;
-            desk.show(&reply, || as_text(&reply))
+            desk.show(&reply, || {
+                let open = open(list_of(&reply, "conversations"), span::now());
+                let tables = std::iter::once(as_text(&reply)).chain(open);
+                tables.collect::<Vec<_>>().join("\n\n")
+            })
         }
         Act::Stop { call } => {
             // Ids are of these characters; another one could only name another path.
@@ -47,6 +52,9 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             let path = format!("/admin/api/calls/{call}/stop");
             let reply = desk.open().await?.post(&path, &json!({})).await?;
             desk.show(&reply, || {
+                if reply["conversation"].is_object() {
+                    return "the conversation is ended; what it changed is in its copy alone: plexusctl activity".to_owned();
+                }
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
             })
@@ -74,4 +82,35 @@ pub(crate) fn as_text(reply: &Value) -> String {
     });
     let head = ["agent", "capability", "kind", "for", "call", ""];
     table(head, rows.collect(), "no call is under way")
+}
+
+/// The conversations that take further messages, as a table.
+pub(crate) fn open(conversations: &[Value], now: Timestamp) -> Option<String> {
+    let rows = conversations.iter().map(|open| {
+        let end = serde_json::from_value(open["expiresAt"].clone());
+        let left = open["turnsLeft"].as_u64().unwrap_or(0);
+        [
+            text_of(open, "agentId").to_owned(),
+            text_of(open, "capabilityId").to_owned(),
+            match left {
+                1 => "1 turn".to_owned(),
+                left => format!("{left} turns"),
+            },
+            end.map_or_else(|_| "?".to_owned(), |end| span::end(end, now)),
+            text_of(open, "id").to_owned(),
+            match open["underWay"] == true {
+                true => "a turn is under way".to_owned(),
+                false => String::new(),
+            },
+        ]
+    });
+    let head = [
+        "agent",
+        "conversation",
+        "left",
+        "ends",
+        "end it: calls stop",
+        "",
+    ];
+    (!conversations.is_empty()).then(|| table(head, rows.collect(), ""))
 }

@@ -6,6 +6,7 @@
 mod tables;
 
 use crate::{
+    calls,
     owner::{Desk, Owner, list_of, text_of},
     pause::PAUSED,
 };
@@ -95,12 +96,13 @@ impl Snapshot {
         lines.extend(
             needs.map(|need| format!("! {}: {}", text::line(&need.what), text::line(&need.next))),
         );
-        format!(
-            "{}\n\n{}\n\n{}",
+        let mut parts = vec![
             lines.join("\n"),
             tables::sources(self),
-            tables::allowed(self, now)
-        )
+            tables::allowed(self, now),
+        ];
+        parts.extend(calls::open(list_of(&self.status, "conversations"), now));
+        parts.join("\n\n")
     }
 
     fn gateway(&self) -> String {

@@ -17,6 +17,9 @@ pub(crate) struct Terms {
     /// At most so many calls
     #[arg(long, value_name = "N")]
     max_calls: Option<u32>,
+    /// Fewer turns and minutes than a conversation asks for; given where a request is approved.
+    #[arg(skip)]
+    fewer: [Option<u32>; 2],
 }
 
 /// Reads a window.
@@ -34,6 +37,14 @@ fn under(text: &str) -> Result<(String, String), String> {
 }
 
 impl Terms {
+    /// The same with fewer turns and minutes of a conversation.
+    pub(crate) fn within(self, turns: Option<u32>, minutes: Option<u32>) -> Self {
+        Self {
+            fewer: [turns, minutes],
+            ..self
+        }
+    }
+
     /// Only a window, or the one that is used where none is given.
     pub(crate) fn lasting(window: Option<TrustWindow>) -> Self {
         Self {
@@ -52,6 +63,7 @@ impl Terms {
             window: Some(window),
             under: under.into_iter().collect(),
             max_calls,
+            ..Self::default()
         }
     }
 
@@ -97,6 +109,11 @@ impl Terms {
         }
         if let Some(constraint) = self.constraint()? {
             body.insert("constraint".into(), json!(constraint));
+        }
+        for (name, fewer) in ["turns", "minutes"].into_iter().zip(self.fewer) {
+            if let Some(fewer) = fewer {
+                body.insert(name.into(), json!(fewer));
+            }
         }
         Ok(())
     }

@@ -107,6 +107,21 @@ pub struct StandingGrant {
     pub top_level_disabled: bool,
 }
 
+/// What is left of a conversation that one approval permits (ours).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conversation {
+    /// Its name: `runId` of `POST /invoke/input`.
+    pub run_id: RunId,
+    /// Turns that were used.
+    pub turn: u32,
+    /// Turns that are left; 0 also where it was ended.
+    pub turns_left: u32,
+    /// First moment at which it takes no message; absent where it takes none now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
 /// The answer of every invoke (§4.9).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,6 +144,9 @@ pub struct InvokeResponse {
     /// The run, where the call goes on without the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
+    /// Where the call is a turn of a conversation: how to go on, and what is left of it (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Conversation>,
     /// By which id the effect can be taken back: input `id` of `<source>.undo` (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
@@ -152,6 +170,7 @@ impl InvokeResponse {
             grant: None,
             audit_id: audit.map(|a| a.as_str().to_owned()).unwrap_or_default(),
             run: None,
+            conversation: None,
             undo: None,
             replayed: false,
             output_omitted: false,

@@ -106,6 +106,8 @@ codes! {
     Cancelled = "cancelled", 409;
     /// It is not known whether the effect happened.
     OutcomeUnknown = "outcome_unknown", 409;
+    /// The conversation takes no message now; `detail.reason` says why.
+    NotAcceptingInput = "not_accepting_input", 409;
     /// The program that was to take over is not fit for it; the old one serves on.
     UpgradeRefused = "upgrade_refused", 409;
     /// A body, header or URL larger than allowed.

@@ -144,6 +144,39 @@ macro_rules! fresh {
 }
 fresh!(SessionId "sess_", PendingId "pend_", TokenId "tok_", RunId "run_");
 
+impl PendingId {
+    /// The name of the conversation that an item's approval opens: what `/invoke/input` takes.
+    #[must_use]
+    pub fn conversation(&self) -> RunId {
+        RunId(Arc::from(format!(
+            "run_{}",
+            self.0.trim_start_matches("pend_")
+        )))
+    }
+}
+
+impl RunId {
+    /// The item whose approval opened the conversation of this name, where it is one's.
+    #[must_use]
+    pub fn item(&self) -> PendingId {
+        PendingId(Arc::from(format!(
+            "pend_{}",
+            self.0.trim_start_matches("run_")
+        )))
+    }
+    /// The run that a message of a conversation is: the same for the same message.
+    #[must_use]
+    pub fn of_message(item: &PendingId, message: &crate::Digest) -> Self {
+        let named = crate::Digest::of(format!("{item} {message}").as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&named.0[..16]);
+        Self(Arc::from(format!(
+            "run_{}",
+            uuid::Uuid::new_v8(bytes).hyphenated()
+        )))
+    }
+}
+
 /// Between the agent that calls a source and the source, in the id of a nested agent.
 const VIA: &str = ".via.";
 
@@ -214,6 +247,21 @@ mod tests {
         }
         let long = agent(&"a".repeat(195));
         assert!(AgentId::via(Some(&long), &source("codex")).is_err());
+    }
+
+    #[test]
+    fn conversation_is_named_by_its_item() {
+        let item = PendingId::fresh();
+        assert_eq!(item.conversation().item(), item);
+        assert_eq!(
+            RunId::parse(item.conversation().as_str()),
+            Ok(item.conversation())
+        );
+        let (one, two) = (crate::Digest::of(b"1"), crate::Digest::of(b"2"));
+        let run = RunId::of_message(&item, &one);
+        assert_eq!(run, RunId::of_message(&item, &one));
+        assert_ne!(run, RunId::of_message(&item, &two));
+        assert_eq!(RunId::parse(run.as_str()), Ok(run));
     }
 
     #[test]

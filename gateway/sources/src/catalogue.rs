@@ -6,7 +6,7 @@
 use super::{Registered, Registry};
 use plexus_ipc::manifest::{Capability, EntryKind};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
-use plexus_trust::{Agent, Facts, State, class_default, standing_for, visible};
+use plexus_trust::{Agent, Facts, State, TurnLimits, class_default, standing_for, visible};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,6 +32,11 @@ impl Entry {
     /// What the manifest says of it.
     pub fn capability(&self) -> &Capability {
         &self.connector.offer.manifest.capabilities[self.index]
+    }
+    /// How many turns a call with this input asks for, within which time; none where it opens no conversation.
+    pub fn turns(&self, input: &Value) -> Option<TurnLimits> {
+        let (turns, minutes) = self.capability().conversation.as_ref()?.asked(input);
+        Some(TurnLimits { turns, minutes })
     }
     /// Whether it takes back what an earlier effect has changed.
     pub fn is_undo(&self) -> bool {
@@ -169,6 +174,9 @@ pub fn wire_entry(
     }
     if capability.long_running {
         put("longRunning", json!(true));
+    }
+    if let Some(turns) = &capability.conversation {
+        put("conversation", json!(turns));
     }
     if capability.kind == EntryKind::Capability {
         put(

@@ -192,12 +192,16 @@ impl Registered {
                 .filter(|c| c.touched.is_some())
                 .map(|c| c.field.clone())
                 .collect();
-            let shape = object!({
+            let mut shape = object!({
                 "verbs": capability.verbs,
                 "sensitivity": capability.sensitivity,
                 "input": without_wording(&schema),
                 "constrainable": capability.constrainable,
             });
+            // Only where it is one: else every grant of before would rest.
+            if let Some(turns) = &capability.conversation {
+                shape["conversation"] = object!(turns);
+            }
             Some((
                 id,
                 Facts {

@@ -169,6 +169,8 @@ pub struct CommitTerms {
     pub state_token: Option<Digest>,
     /// What the agent knows to be there.
     pub expect: Option<Content>,
+    /// Names the conversation that it is a turn of.
+    pub conversation: Option<Digest>,
     /// The highest rating that the permit allows.
     pub permit_rating: Verb,
 }
@@ -348,6 +350,7 @@ impl CommitTerms {
             call,
             state_token: self.state_token,
             expect: self.expect,
+            conversation: self.conversation,
             permit_rating: self.permit_rating,
             durable,
         }))

@@ -4,8 +4,8 @@
 //! and [`Permit::recheck`] holds exactly as long as that act does.
 
 use crate::{
-    Agent, Approval, Facts, Grant, Item, ItemState, Plan, Refusal, Source, State, window::Ceiling,
-    window::ceiling,
+    Agent, Approval, BoundedState, Facts, Grant, Item, ItemState, Plan, Refusal, Source, State,
+    window::Ceiling, window::ceiling,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId, Verb,
@@ -36,6 +36,8 @@ pub enum Door<'a> {
     Session(&'a SessionId),
     /// The gateway runs what the owner approved (`onApproval: "run"`).
     Approved(&'a PendingId),
+    /// A further turn of a conversation that the owner approved within bounds, by the item that was approved.
+    Bounded(&'a PendingId),
     /// An event of the source, which nobody asked for: a standing grant allows it, and no approval is used for it.
     Event,
 }
@@ -60,6 +62,8 @@ pub enum Basis {
     Grant(u64),
     /// An approved item.
     Item(PendingId),
+    /// The bounded approval of an item, for a further turn.
+    Bounded(PendingId),
 }
 
 /// The terms on which one call may go on. Worth nothing by itself: the writer checks it again.
@@ -118,6 +122,11 @@ impl Permit {
                 .get(&self.capability)
                 .is_some_and(|g| g.serial == *serial && g.suspended.is_none()),
             Basis::Item(_) => true,
+            // The intent itself may have used the last turn.
+            Basis::Bounded(item) => agent.items.get(item).is_some_and(|item| {
+                let mut asks = item.asks.iter().filter_map(|ask| ask.bounded.as_ref());
+                asks.any(|b| matches!(b.state, BoundedState::Open { .. } | BoundedState::Spent))
+            }),
         };
         !state.paused
             && agent.epoch == self.agent_epoch
@@ -177,6 +186,9 @@ impl Permit {
             return Err(Refusal::TokenRevoked);
         }
         not_unknown(agent, &self.capability, &self.input)?;
+        if let Basis::Bounded(item) = &self.basis {
+            return turn_open(state, agent, item, &self.capability, self.verbs, now).map(drop);
+        }
         not_denied(agent, &self.capability, &self.input, now)?;
         // What the gateway runs by itself stands on the item that says so; an agent's own call never does, and in the
         // background it has no session either.
@@ -185,7 +197,7 @@ impl Permit {
                 let mut asks = item.asks.iter();
                 asks.any(|ask| ask.capability == self.capability && item.runs(ask))
             }),
-            Basis::Grant(_) => false,
+            Basis::Grant(_) | Basis::Bounded(_) => false,
         };
         if !by_gateway && !self.is_read() {
             not_run(agent, &self.capability, &self.input, now)?;
@@ -196,6 +208,7 @@ impl Permit {
             Basis::Item(item) => agent.items.get(item).is_some_and(|i| {
                 open_ask(i, &self.capability, self.verbs, &self.input, now).is_some()
             }),
+            Basis::Bounded(_) => false,
         };
         if stands {
             Ok(())
@@ -222,7 +235,9 @@ fn try_authorize(
     let Some(agent) = state.agent(call.agent) else {
         return Err(match door {
             Door::Token(_) => Refusal::TokenRevoked,
-            Door::Session(_) | Door::Approved(_) | Door::Event => Refusal::SessionExpired,
+            Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => {
+                Refusal::SessionExpired
+            }
         });
     };
     if let Door::Session(session) = door {
@@ -230,7 +245,7 @@ fn try_authorize(
     }
     let token = match door {
         Door::Token(id) => Some((id, agent.tokens.get(id))),
-        Door::Session(_) | Door::Approved(_) | Door::Event => None,
+        Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => None,
     };
     let scope = token.and_then(|(_, t)| t?.scopes.iter().find(|s| &s.id == call.capability));
     let Some((source, facts)) = state.capability(call.capability) else {
@@ -255,7 +270,7 @@ fn try_authorize(
     }
     let mut session = match door {
         Door::Session(session) => Some(session.clone()),
-        Door::Token(_) | Door::Approved(_) | Door::Event => None,
+        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => None,
     };
     let mut token_scope = None;
     if let Some((_, token)) = token {
@@ -282,8 +297,11 @@ fn try_authorize(
         return Err(Refusal::Paused);
     }
     not_unknown(agent, call.capability, &call.digest)?;
-    not_denied(agent, call.capability, &call.digest, now)?;
-    if !matches!(door, Door::Approved(_)) && !facts.verbs.is_read() {
+    if !matches!(door, Door::Bounded(_)) {
+        // The approval of a conversation is the owner's newer word on whatever is said in it.
+        not_denied(agent, call.capability, &call.digest, now)?;
+    }
+    if !matches!(door, Door::Approved(_) | Door::Bounded(_)) && !facts.verbs.is_read() {
         not_run(agent, call.capability, &call.digest, now)?;
     }
 
@@ -320,6 +338,19 @@ fn try_authorize(
         fits
     };
 
+    if let Door::Bounded(item) = door {
+        let ask = turn_open(state, agent, item, call.capability, facts.verbs, now)?;
+        if !within(ask.constraint.as_ref()) {
+            return Err(Refusal::GrantRequired { constraint: missed });
+        }
+        return Ok(Verdict::Permit(Box::new(permit(
+            Basis::Bounded(item.clone()),
+            ask.constraint.clone(),
+            highest,
+            None,
+        ))));
+    }
+
     // What the owner approved for exactly this input comes first: it is bound to what the card showed.
     let approved = agent.items.values().find_map(|item| {
         let ask = open_ask(item, call.capability, facts.verbs, &call.digest, now)?;
@@ -327,7 +358,7 @@ fn try_authorize(
             Door::Approved(id) => &item.id == id && item.runs(ask),
             // What the gateway runs by itself is not run a second time by the agent.
             Door::Token(_) | Door::Session(_) => !item.runs(ask),
-            Door::Event => false,
+            Door::Bounded(_) | Door::Event => false,
         };
         (ours && within(ask.constraint.as_ref())).then_some((item, ask))
     });
@@ -359,7 +390,7 @@ fn try_authorize(
         ))));
     }
     match door {
-        Door::Token(_) | Door::Approved(_) | Door::Event => {
+        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => {
             Err(Refusal::GrantRequired { constraint: missed })
         }
         Door::Session(_) => Ok(Verdict::Pend),
@@ -415,6 +446,38 @@ fn open_ask<'a>(
                 Approval::Open | Approval::Granted | Approval::Used | Approval::Ended => false,
             }
     })
+}
+
+/// The ask whose bounded approval takes a further turn now: opened, not over, and with no turn under way.
+fn turn_open<'a>(
+    state: &State,
+    agent: &'a Agent,
+    id: &PendingId,
+    capability: &CapabilityId,
+    declared: Verbs,
+    now: Timestamp,
+) -> Result<&'a crate::Ask, Refusal> {
+    let refused = |why| Err(Refusal::NoTurn { why });
+    let item = agent.items.get(id).filter(|item| item.is_of(agent));
+    let Some(item) = item else {
+        return refused("there is no such conversation");
+    };
+    let mut asks = item.asks.iter().filter(|ask| &ask.capability == capability);
+    let held = asks.find(|ask| ask.bounded.is_some() && ask.verbs.covers(declared));
+    let Some((ask, bounded)) = held.and_then(|ask| Some((ask, ask.bounded.as_deref()?))) else {
+        return refused("its approval permits one call alone");
+    };
+    match &bounded.state {
+        BoundedState::Asked => refused("it has not begun"),
+        BoundedState::Spent => refused("every turn of it is used"),
+        BoundedState::Void { .. } => refused("it was ended"),
+        BoundedState::Expired => refused("its time is over"),
+        BoundedState::Open { until } if now >= *until => refused("its time is over"),
+        BoundedState::Open { .. } if state.turn_under_way(id).is_some() => {
+            refused("a turn of it is under way")
+        }
+        BoundedState::Open { .. } => Ok(ask),
+    }
 }
 
 /// Whether an agent may know that a capability exists.

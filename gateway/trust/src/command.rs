@@ -4,6 +4,7 @@
 
 use crate::{
     Bounds, Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch,
+    TurnLimits,
 };
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Effect, PendingId, SessionId, SourceId,
@@ -40,6 +41,11 @@ pub enum Command {
         item: PendingId,
         /// In the owner's words.
         reason: Option<String>,
+    },
+    /// Ends a bounded approval before its turns and its time are over.
+    EndTurns {
+        /// The item that was approved.
+        item: PendingId,
     },
     /// Grants without being asked (wire §4.18).
     Grant {
@@ -267,7 +273,8 @@ pub enum Command {
         /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
         /// owner, should nobody ever know how it ended.
         about: Vec<Touch>,
-        /// The idempotency key that it reserves, as [`key_digest`](crate::key_digest) has it.
+        /// The idempotency key that it reserves, as [`key_digest`](crate::key_digest) has it; of a further turn of a
+        /// bounded approval, the digest of its message's id.
         key: Option<Digest>,
     },
     /// Records what became of an effect.
@@ -343,6 +350,10 @@ pub struct Approve {
     pub constraint: Option<Constraint>,
     /// Whether one call may have an input that the item does not name.
     pub any_input: bool,
+    /// Fewer turns than a bounded approval asks for.
+    pub turns: Option<u32>,
+    /// Fewer minutes than a bounded approval asks for.
+    pub minutes: Option<u32>,
 }
 
 /// One grant that the owner makes without being asked.
@@ -406,6 +417,8 @@ pub struct Entry {
     pub input: Option<(Digest, u64)>,
     /// Whether the call is known to be more than what stands covers: then the owner is asked whatever stands.
     pub beyond_grant: bool,
+    /// The turns that the call would open, where its manifest lets it open any; counts with an input alone.
+    pub turns: Option<TurnLimits>,
 }
 
 impl Entry {
@@ -419,6 +432,7 @@ impl Entry {
             constraint: None,
             input: None,
             beyond_grant: false,
+            turns: None,
         }
     }
 }
@@ -674,6 +688,18 @@ pub enum Refusal {
     KeyUsed {
         /// The event of its intent.
         intent: AuditId,
+    },
+    /// The bounded approval takes no further turn now.
+    #[error("no further turn: {why}")]
+    NoTurn {
+        /// In one clause.
+        why: &'static str,
+    },
+    /// A message with this id is a turn already.
+    #[error("this message is turn {turn}")]
+    MessageKnown {
+        /// Which turn.
+        turn: u32,
     },
     /// Nothing that was asked for is declared (D1), or a term makes no sense.
     #[error("{0}")]

@@ -9,10 +9,11 @@ mod lending;
 mod requests;
 mod sources;
 mod sweep;
+mod turns;
 
 use crate::{
-    Agent, Command, Event, Fact, Facts, Item, ItemState, Note, OutcomeKind, Refusal, Reply, Source,
-    State, event::Change,
+    Agent, BoundedState, Command, Event, Fact, Facts, Item, ItemState, Note, OutcomeKind, Refusal,
+    Reply, Source, State, event::Change,
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Constraint, SourceId, Timestamp, TokenId};
 use std::{borrow::Cow, sync::Arc};
@@ -42,6 +43,7 @@ pub fn decide(
         } => draft.revoke_agent(agent, reason.as_ref(), *delete),
         Command::Approve(approve) => draft.approve(approve),
         Command::Deny { item, reason } => draft.deny(item, reason.as_ref()),
+        Command::EndTurns { item } => draft.end_turns(item),
         Command::Grant { agent, entries } => draft.grant(agent, entries),
         Command::RevokeGrant {
             agent,
@@ -238,11 +240,19 @@ impl<'a> Draft<'a> {
         for item in agent.items.values() {
             // What became grants and nothing else was used by being approved: there is nothing left of it to void.
             let open = item.state == ItemState::Pending || item.has_call_left();
+            if item.is_held_open() && !open && which(item) {
+                self.close_turns(item, &BoundedState::Void { why: why.into() });
+            }
             if open && which(item) {
                 let mut void = (**item).clone();
                 void.state = ItemState::Void {
                     why: why.to_owned(),
                 };
+                // Of several asks one may have opened turns already.
+                let asks = void.asks.iter_mut().filter_map(|ask| ask.bounded.as_mut());
+                for bounded in asks.filter(|b| matches!(b.state, BoundedState::Open { .. })) {
+                    bounded.state = BoundedState::Void { why: why.into() };
+                }
                 let fact = Fact::Voided {
                     item: item.id.clone(),
                     why: why.to_owned(),

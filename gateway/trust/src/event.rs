@@ -179,6 +179,14 @@ pub enum Fact {
     Lapsed { item: PendingId },
     #[serde(rename = "item.void")]
     Voided { item: PendingId, why: String },
+    /// A bounded approval takes no further turn.
+    #[serde(rename = "turns.end")]
+    TurnsEnded {
+        item: PendingId,
+        used: u32,
+        turns: u32,
+        why: String,
+    },
     /// One call of an approved item was refused before it was begun. The item is what it was for its other calls.
     #[serde(rename = "item.not_made")]
     NotMade { item: PendingId, why: String },
@@ -331,6 +339,12 @@ pub struct CallFact {
     /// What the approved plan assumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_token: Option<Digest>,
+    /// Which turn of a bounded approval it is, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u32>,
+    /// The intent of the call whose approval permits this turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<AuditId>,
     /// The event of the intent, on an outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<AuditId>,

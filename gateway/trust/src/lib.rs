@@ -35,9 +35,9 @@ pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};
 pub use restore::{Part, RestoreError, needs, put_together, read_part, restore};
 pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Bounds, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item,
-    ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig,
-    State, Target, Token, Unknown, UsedKey, key_digest,
+    Agent, Approval, Ask, Bounded, BoundedState, Bounds, Denial, Difference, EnrollmentStatus,
+    Facts, Grant, Hide, Item, ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session,
+    Settings, Source, SourceConfig, State, Target, Token, TurnLimits, Unknown, UsedKey, key_digest,
 };
 pub use window::{Ceiling, ceiling, class_default, grantable};
 
@@ -46,6 +46,10 @@ pub const MAX_PENDING: usize = 20;
 /// Items of one agent that are kept after they came to nothing or were used; the oldest give way to new ones. Far more
 /// than an agent that waits for its answers has in the 48 h that they are kept at most.
 pub const MAX_DECIDED: usize = 200;
+/// Turns that one bounded approval may permit, the approved call among them.
+pub const MAX_TURNS: u32 = 100;
+/// Minutes that a bounded approval may last: a day, so that its item is there for as long as it is open.
+pub const MAX_MINUTES: u32 = 24 * 60;
 /// Calls that an agent may make in a second unless the owner says otherwise; as many at one moment, if it made none in
 /// the second before.
 pub const CALLS_PER_SECOND: u32 = 200;

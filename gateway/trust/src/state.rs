@@ -405,6 +405,20 @@ impl Item {
         let same = |a: &&Ask| a.capability == ask.capability && a.approval == Approval::OneCall;
         matches!(self.state, ItemState::Approved { .. }) && self.asks.iter().any(|a| same(&a))
     }
+    /// The ask of this capability whose bounded approval takes a further turn at `now`.
+    #[must_use]
+    pub fn open_turns(&self, id: &CapabilityId, now: Timestamp) -> Option<(&Ask, &Bounded)> {
+        let mut asks = self.asks.iter().filter(|ask| &ask.capability == id);
+        asks.find_map(|ask| {
+            let bounded = ask.bounded.as_deref()?;
+            bounded.is_open(now).then_some((ask, bounded))
+        })
+    }
+    /// Whether a bounded approval of it was opened and is neither spent nor ended, whatever the time is.
+    pub(crate) fn is_held_open(&self) -> bool {
+        let mut bounded = self.asks.iter().filter_map(|ask| ask.bounded.as_deref());
+        bounded.any(|bounded| matches!(bounded.state, BoundedState::Open { .. }))
+    }
     /// Whether a call is left that the owner approved.
     pub(crate) fn has_call_left(&self) -> bool {
         matches!(self.state, ItemState::Approved { .. })
@@ -445,6 +459,110 @@ pub struct Ask {
     /// How its one call ended, or what the owner said of it since; none: it has not, or an earlier version wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeKind>,
+    /// What its approval permits beyond the one call, where the call opens a conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounded: Option<Box<Bounded>>,
+}
+
+/// How far a bounded approval reaches: the agent asks for it, the card shows it, the owner may lower it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnLimits {
+    /// Calls, the approved one among them; 1 to [`MAX_TURNS`](crate::MAX_TURNS).
+    pub turns: u32,
+    /// Minutes from the intent of the first call on; 1 to [`MAX_MINUTES`](crate::MAX_MINUTES).
+    pub minutes: u32,
+}
+
+/// A bounded approval: one approval that permits several calls, the turns of one conversation (DESIGN 14).
+///
+/// ```text
+/// asked ─intent of the approved call─▶ open ─┬─ intent of the last turn ─▶ spent
+///                                            ├─ its minutes are over ────▶ expired
+///                                            └─ revoked, rotated, re-gated, withdrawn, ended ─▶ void
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounded {
+    /// How far it reaches.
+    pub limits: TurnLimits,
+    /// Where it stands.
+    pub state: BoundedState,
+    /// Turns that an intent has used.
+    #[serde(default)]
+    pub used: u32,
+    /// The turn that each message became, by the digest of the message's id: a message that comes again is no new turn.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub messages: BTreeMap<Digest, u32>,
+    /// The intent of the approved call, once that call has ended: the parent of every further turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<AuditId>,
+}
+
+/// Where a [`Bounded`] approval stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase")]
+pub enum BoundedState {
+    /// The approved call has not begun.
+    Asked,
+    /// It takes further turns.
+    Open {
+        /// First moment at which it takes none.
+        until: Timestamp,
+    },
+    /// Every turn is used.
+    Spent,
+    /// Its time was over before its turns were.
+    Expired,
+    /// It was ended before both.
+    Void {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Bounded {
+    /// One that is asked for.
+    #[must_use]
+    pub fn asked(limits: TurnLimits) -> Self {
+        Self {
+            limits,
+            state: BoundedState::Asked,
+            used: 0,
+            messages: BTreeMap::new(),
+            parent: None,
+        }
+    }
+    /// Whether it takes a further turn at `now`.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        matches!(self.state, BoundedState::Open { until } if now < until)
+    }
+    /// First moment at which it takes none, while it is open.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self.state {
+            BoundedState::Open { until } => Some(until),
+            _ => None,
+        }
+    }
+    /// Turns that are left, whether or not it takes them.
+    #[must_use]
+    pub fn turns_left(&self) -> u32 {
+        self.limits.turns.saturating_sub(self.used)
+    }
+    /// Uses a turn, and opens with the first one.
+    pub(crate) fn use_turn(&mut self, message: Option<Digest>, now: Timestamp) {
+        self.used += 1;
+        if let Some(message) = message {
+            self.messages.insert(message, self.used);
+        }
+        let minutes = u64::from(self.limits.minutes);
+        if self.turns_left() == 0 {
+            self.state = BoundedState::Spent;
+        } else if self.state == BoundedState::Asked {
+            let until = now.plus(minutes * 60_000);
+            self.state = BoundedState::Open { until };
+        }
+    }
 }
 
 #[expect(
@@ -688,6 +806,9 @@ pub struct OpenIntent {
     /// The item that allowed it, where it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<PendingId>,
+    /// The item whose bounded approval it is a further turn of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_of: Option<PendingId>,
 }
 
 /// What the manifest says of one capability, as far as decisions depend on it.
@@ -950,6 +1071,16 @@ impl State {
     #[must_use]
     pub fn item(&self, id: &PendingId) -> Option<&Arc<Item>> {
         self.agents.values().find_map(|a| a.items.get(id))
+    }
+
+    /// The intent of the turn of this item's bounded approval that was begun and has no outcome yet.
+    #[must_use]
+    pub fn turn_under_way(&self, item: &PendingId) -> Option<&AuditId> {
+        let is_turn = |open: &OpenIntent| {
+            open.item.as_ref() == Some(item) || open.turn_of.as_ref() == Some(item)
+        };
+        let mut open = self.open_intents.iter();
+        open.find_map(|(intent, open)| is_turn(open).then_some(intent))
     }
 
     pub(crate) fn agent_mut(&mut self, id: &AgentId) -> Option<&mut Agent> {

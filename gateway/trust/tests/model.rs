@@ -40,6 +40,7 @@ struct Counts {
     by_item: u64,
     by_gateway: u64,
     by_token: u64,
+    by_turn: u64,
 }
 
 impl Both {
@@ -87,7 +88,9 @@ impl Both {
         match by {
             By::Session(id) => player.sessions.iter().any(|s| &s.0 == who && &s.1 == id),
             By::Token(id) => player.tokens.iter().any(|t| &t.0 == who && &t.1 == id),
-            By::Gateway(id) => player.items.iter().any(|i| &i.0 == who && &i.1 == id),
+            By::Gateway(id) | By::Turn(id) => {
+                player.items.iter().any(|i| &i.0 == who && &i.1 == id)
+            }
         }
     }
 
@@ -115,7 +118,7 @@ impl Both {
             .iter()
             .rev()
             .take(2)
-            .map(|i| By::Gateway(&i.1));
+            .flat_map(|i| [By::Gateway(&i.1), By::Turn(&i.1)]);
         let doors: Vec<By<'_>> = sessions.chain(tokens).chain(items).collect();
         // Another's door is tried less often, because it never opens.
         self.acts += 1;
@@ -188,6 +191,14 @@ impl Both {
                     now.outcome = then.outcome;
                     // The owner may narrow it by approving.
                     now.constraint.clone_from(&then.constraint);
+                    let limits = |ask: &plexus_trust::Ask| ask.bounded.as_ref().map(|b| b.limits);
+                    prop_assert_eq!(limits(now), limits(then));
+                    let within = now
+                        .bounded
+                        .as_ref()
+                        .is_none_or(|b| b.used <= b.limits.turns);
+                    prop_assert!(within, "{:?}", now);
+                    now.bounded.clone_from(&then.bounded);
                 }
                 prop_assert_eq!(&as_first, first);
             }
@@ -202,6 +213,7 @@ impl Counts {
         self.by_item += u64::from(matches!(permit.basis, plexus_trust::Basis::Item(_)));
         self.by_gateway += u64::from(matches!(by, By::Gateway(_)));
         self.by_token += u64::from(matches!(by, By::Token(_)));
+        self.by_turn += u64::from(matches!(by, By::Turn(_)));
     }
 }
 
@@ -215,6 +227,7 @@ fn door<'a>(by: By<'a>) -> Door<'a> {
         By::Session(id) => Door::Session(id),
         By::Token(id) => Door::Token(id),
         By::Gateway(id) => Door::Approved(id),
+        By::Turn(id) => Door::Bounded(id),
     }
 }
 
@@ -262,6 +275,7 @@ fn the_histories_are_not_empty_of_cases() {
         sum.by_item += seen.by_item;
         sum.by_gateway += seen.by_gateway;
         sum.by_token += seen.by_token;
+        sum.by_turn += seen.by_turn;
     }
     let Counts {
         permits,
@@ -271,6 +285,7 @@ fn the_histories_are_not_empty_of_cases() {
         by_item,
         by_gateway,
         by_token,
+        by_turn,
     } = sum;
     let least = [
         permits,
@@ -280,6 +295,7 @@ fn the_histories_are_not_empty_of_cases() {
         by_item,
         by_gateway,
         by_token,
+        by_turn,
     ];
     assert!(least.iter().all(|n| *n > 50), "{sum:?}");
 }

@@ -15,5 +15,7 @@ mod calls;
 mod requests;
 #[path = "stories/sources.rs"]
 mod sources;
+#[path = "stories/turns.rs"]
+mod turns;
 #[path = "stories/windows.rs"]
 mod windows;

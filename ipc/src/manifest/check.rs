@@ -229,6 +229,7 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
         && entry.constrainable.is_empty()
         && entry.skills.is_empty()
         && entry.limits.is_none()
+        && entry.conversation.is_none()
         && !entry.long_running
         && entry.sensitivity == Sensitivity::Low;
     if bare {
@@ -258,6 +259,16 @@ fn check_callable(entry: &Capability) -> Result<(), &'static str> {
     }
     if !entry.is_read() && entry.sensitivity == Sensitivity::Low {
         return Err("an effect is at least of elevated sensitivity");
+    }
+    if let Some(turns) = &entry.conversation {
+        let schema = entry.input.as_ref();
+        let message = schema.and_then(|s| s["properties"].get(&turns.message));
+        if entry.is_read() || message.is_none_or(|message| message["type"] != "string") {
+            return Err("a conversation is an effect whose message is a text of its input");
+        }
+        if turns.turns == 0 || turns.minutes == 0 {
+            return Err("a conversation has at least one turn and lasts at least a minute");
+        }
     }
     let mut fields = BTreeSet::new();
     for c in &entry.constrainable {

@@ -63,6 +63,13 @@ pub struct Commit {
     /// What the agent knows to be there now: what a standing write is held against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Content>,
+    /// Names the conversation that it is a turn of.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "digest::option"
+    )]
+    pub conversation: Option<Digest>,
     /// The highest rating that the permit allows.
     pub permit_rating: Verb,
     /// That its intent is durable.

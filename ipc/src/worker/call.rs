@@ -4,7 +4,7 @@ use super::{Host, SourceError};
 use crate::frame::{FrameSender, WeakFrameSender};
 use crate::message::{Chunk, FromWorker, MAX_CHUNK, PROGRESS_WINDOW, Progress, Role};
 use crate::text::{Output, Text};
-use plexus_protocol::{AuditId, Constraint};
+use plexus_protocol::{AuditId, Constraint, Digest};
 use serde::Serialize;
 use serde_json::json;
 use std::{
@@ -30,6 +30,7 @@ pub struct CallContext(Arc<Inner>);
 struct Inner {
     id: u64,
     audit: Option<AuditId>,
+    conversation: Option<Digest>,
     role: Role,
     constraint: Option<Constraint>,
     deadline: Instant,
@@ -70,6 +71,7 @@ impl Over {
 impl CallContext {
     pub(super) fn new(
         call: &crate::message::Call,
+        conversation: Option<Digest>,
         role: Role,
         deadline: Instant,
         over: Arc<Over>,
@@ -79,6 +81,7 @@ impl CallContext {
         Self(Arc::new(Inner {
             id: call.id,
             audit: call.audit.clone(),
+            conversation,
             role,
             constraint: call.constraint.clone(),
             deadline,
@@ -97,6 +100,7 @@ impl CallContext {
         Self(Arc::new(Inner {
             id: 0,
             audit: None,
+            conversation: None,
             role,
             constraint,
             deadline: Instant::now() + time,
@@ -119,6 +123,12 @@ impl CallContext {
     #[must_use]
     pub fn audit(&self) -> Option<&AuditId> {
         self.0.audit.as_ref()
+    }
+
+    /// Of a commit, the conversation that it is a turn of: the same for all that one approval permits.
+    #[must_use]
+    pub fn conversation(&self) -> Option<Digest> {
+        self.0.conversation
     }
 
     /// The narrowing of the permit.

@@ -200,6 +200,7 @@ pub(crate) fn effect(call: Call) -> Commit {
         call,
         state_token: None,
         expect: None,
+        conversation: None,
         permit_rating: Verb::Write,
         durable: Stamp {
             launch: LAUNCH,

@@ -83,6 +83,7 @@ fn in_its_cage_a_writer_writes() {
             call: call("page.write", json!({"name": "b", "text": "beta"})),
             state_token: None,
             expect: None,
+            conversation: None,
             permit_rating: Verb::Write,
             durable: Stamp {
                 launch: 1,

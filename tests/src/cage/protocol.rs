@@ -559,6 +559,7 @@ impl Wire<'_> {
             },
             state_token: None,
             expect: Some(Content::Absent),
+            conversation: None,
             permit_rating: Verb::Execute,
             durable,
         }

@@ -360,6 +360,7 @@ impl Worker {
             call,
             state_token,
             expect,
+            conversation: None,
             permit_rating,
             durable,
         };

@@ -210,6 +210,9 @@ fn shown_ask(
             },
         },
     );
+    if let Some(bounded) = &ask.bounded {
+        put("conversation", object!(bounded.limits));
+    }
     put(
         "windows",
         choices::offers(&state.settings, item, ask, entry.map(|e| &**e)),

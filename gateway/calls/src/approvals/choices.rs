@@ -84,7 +84,14 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
             format!(", only where {}", constraint.in_words())
         });
     match (window, ask.input) {
-        (TrustWindow::Once, Some(_)) => "this one call, exactly as shown".to_owned(),
+        (TrustWindow::Once, Some(_)) => match ask.bounded.as_ref().map(|b| b.limits) {
+            Some(limits) if limits.turns > 1 => format!(
+                "this call, exactly as shown, and {} further turns of its conversation within {} minutes, whose messages you do not see first",
+                limits.turns - 1,
+                limits.minutes
+            ),
+            Some(_) | None => "this one call, exactly as shown".to_owned(),
+        },
         (TrustWindow::Once, None) => {
             let what = if is_undo(entry) {
                 "on any change of its own"

@@ -97,6 +97,8 @@ struct AskView {
     has_input: bool,
     touches: Vec<(String, ForeignText)>,
     touches_more: usize,
+    /// How far the approval of a conversation reaches.
+    permits: String,
 }
 
 struct Member {
@@ -324,6 +326,13 @@ impl AskView {
             diff,
             touches,
             touches_more,
+            permits: ask.bounded.as_ref().map_or(String::new(), |bounded| {
+                let limits = bounded.limits;
+                format!(
+                    "at most {} turns, this one among them, within {} minutes from its start",
+                    limits.turns, limits.minutes
+                )
+            }),
         }
     }
 }

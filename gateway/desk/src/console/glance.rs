@@ -1,7 +1,7 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
 use super::{card::Moment, change, foreign::ForeignText};
-use crate::desk::Desk;
+use crate::{desk::Desk, owner::calls};
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
@@ -29,9 +29,18 @@ struct Glance {
     unsettled: usize,
     cages: Cages,
     sources: Vec<SourceView>,
+    open: Vec<OpenView>,
     more_sources: usize,
     /// Whether something of it needs the owner.
     sound: bool,
+}
+
+/// A conversation that takes further messages.
+struct OpenView {
+    item: String,
+    agent: ForeignText,
+    capability: ForeignText,
+    left: u64,
 }
 
 struct Cages {
@@ -213,8 +222,24 @@ impl Glance {
             ledger,
             unsettled,
             cages,
+            open: calls::conversations(desk)
+                .iter()
+                .map(OpenView::of)
+                .collect(),
             more_sources: state.sources.len().saturating_sub(SOURCES),
             sources,
+        }
+    }
+}
+
+impl OpenView {
+    fn of(open: &Value) -> Self {
+        let text = |name: &str| open[name].as_str().unwrap_or_default();
+        Self {
+            item: text("pendingId").to_owned(),
+            agent: ForeignText::short(text("agentId"), 60),
+            capability: ForeignText::short(text("capabilityId"), 60),
+            left: open["turnsLeft"].as_u64().unwrap_or_default(),
         }
     }
 }

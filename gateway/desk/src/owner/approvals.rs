@@ -133,6 +133,8 @@ struct DecideRequest {
     window: Option<TrustWindow>,
     constraint: Option<Constraint>,
     any_input: bool,
+    turns: Option<u32>,
+    minutes: Option<u32>,
     card: Option<String>,
     agent: Option<String>,
 }
@@ -145,6 +147,8 @@ impl DecideRequest {
                 .typed::<Constraint>("constraint")?
                 .filter(|c| !c.is_empty()),
             any_input: body.flag("anyInput")?.unwrap_or(false),
+            turns: body.typed("turns")?,
+            minutes: body.typed("minutes")?,
             card: body.text("cardDigest")?.map(str::to_owned),
             agent: body.text("agentId")?.map(str::to_owned),
         })
@@ -244,6 +248,8 @@ async fn approve(
         window: wish.window,
         constraint: wish.constraint,
         any_input: wish.any_input,
+        turns: wish.turns,
+        minutes: wish.minutes,
     });
     let receipt = act(desk, acting, command)
         .await

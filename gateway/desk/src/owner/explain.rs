@@ -312,7 +312,7 @@ fn allowed(
     now: Timestamp,
 ) -> Explained {
     let item = match &permit.basis {
-        Basis::Item(item) => Some(item),
+        Basis::Item(item) | Basis::Bounded(item) => Some(item),
         Basis::Grant(_) => None,
     };
     if let Some(item) = item {

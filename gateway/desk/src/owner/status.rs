@@ -1,7 +1,7 @@
 //! The gateway at a glance, for `status` and `doctor`: what runs, what waits, what is wrong.
 
 use super::{
-    unsettled,
+    calls, unsettled,
     v1::{Counts, uptime_ms, versions},
 };
 use crate::{
@@ -107,6 +107,7 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         "agents": {"known": state.agents.len(), "withGrants": with_grants.map(|a| &a.id).collect::<Vec<_>>()},
         "counts": Counts::of(&desk, &state).wire(),
         "effectsUnderWay": state.open_intents.len(),
+        "conversations": calls::conversations(&desk),
         "unsettled": unsettled::all(&state),
         "resting": resting(&state),
         "unsandboxed": desk.unsandboxed,

@@ -245,6 +245,7 @@ fn read(
                 if let Some(Err(why)) = schema.map(|s| s.check(&input)) {
                     return Err(bad(format!("{id}: {why}")));
                 }
+                entry.turns = found.turns(&input);
                 let canonical = Bytes::from(strict::canonical(&input));
                 entry.input = Some((Digest::of(&canonical), canonical.len() as u64));
                 wanted.inputs.insert(known, canonical);

@@ -118,7 +118,7 @@ async fn run_of(
     Ok((run.ok_or_else(no_such_run)?, asker))
 }
 
-fn no_such_run() -> Refused {
+pub(super) fn no_such_run() -> Refused {
     let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
     Refused::new(error.next("open a session: POST /link/handshake")).status(403)
 }
@@ -162,7 +162,7 @@ struct Shown<'a> {
 }
 
 /// The agent that asks, and its epoch: by a token (5 min grace, not revoked) or by any live session.
-fn asking(edge: &Edge, headers: &HeaderMap) -> Option<(AgentId, u64)> {
+pub(super) fn asking(edge: &Edge, headers: &HeaderMap) -> Option<(AgentId, u64)> {
     if let Some(text) = bearer(headers) {
         return authenticate::held_token(edge, text);
     }

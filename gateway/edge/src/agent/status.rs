@@ -13,7 +13,7 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use plexus_calls::kernel::Phase;
+use plexus_calls::{conversation, kernel::Phase};
 use plexus_protocol::{
     ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, body::InvokeResponse,
 };
@@ -162,6 +162,9 @@ async fn shown(
     }
     if !mine || out["state"] != "approved" {
         return shown;
+    }
+    if let Some(left) = conversation::of_item(edge, item) {
+        out["conversation"] = json!(left);
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.

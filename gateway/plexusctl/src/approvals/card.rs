@@ -65,13 +65,14 @@ const KNOWN: [&str; 20] = [
     "cardDigest",
 ];
 /// The same of an ask.
-const KNOWN_IN_ASK: [&str; 7] = [
+const KNOWN_IN_ASK: [&str; 8] = [
     "id",
     "verbs",
     "label",
     "inputDigest",
     "input",
     "plan",
+    "conversation",
     "windows",
 ];
 /// The same of a plan.
@@ -201,9 +202,24 @@ fn happens(card: &mut String, ask: &Value) {
     if plan::made(card, ask).is_some() {
         planned(card, ask, plan);
     }
+    if let Some(permits) = turns(&ask["conversation"]) {
+        heading(card, "  permits", &permits);
+    }
     for (name, value) in others(ask, &KNOWN_IN_ASK) {
         member(card, 1, name, value);
     }
+}
+
+/// How far the approval of a conversation reaches.
+pub(super) fn turns(bounds: &Value) -> Option<String> {
+    let (turns, minutes) = (bounds["turns"].as_u64()?, bounds["minutes"].as_u64()?);
+    Some(match turns {
+        1 => "this one turn".to_owned(),
+        turns => format!(
+            "at most {turns} turns, this one among them, within {} from its start",
+            span::length(minutes * 60_000)
+        ),
+    })
 }
 
 /// What a preview shows beside its headline and its facts.

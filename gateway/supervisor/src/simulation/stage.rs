@@ -292,6 +292,7 @@ impl Stage {
         let terms = CommitTerms {
             state_token: None,
             expect: None,
+            conversation: None,
             permit_rating: Verb::Write,
         };
         let durable = Stamp {

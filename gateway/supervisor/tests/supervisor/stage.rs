@@ -240,6 +240,7 @@ pub(crate) fn terms() -> CommitTerms {
     CommitTerms {
         state_token: None,
         expect: None,
+        conversation: None,
         permit_rating: Verb::Write,
     }
 }

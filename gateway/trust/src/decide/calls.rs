@@ -45,9 +45,10 @@ impl Draft<'_> {
         }
         permit.recheck(self.state, self.now)?;
         let reserved = match key {
-            Some(key) => self.reserve(permit, key)?,
-            None => Vec::new(),
+            Some(key) if !matches!(permit.basis, Basis::Bounded(_)) => self.reserve(permit, key)?,
+            Some(_) | None => Vec::new(),
         };
+        let turn = self.turn_of(permit, key)?;
         let fact = Fact::Intent(CallFact {
             phase: Cow::Borrowed("intent"),
             basis: Some(permit.basis.clone()),
@@ -55,6 +56,8 @@ impl Draft<'_> {
             input_bytes: Some(input_bytes),
             state_token: permit.state_token,
             touched: about.to_vec(),
+            turn: turn.as_ref().map(|(turn, _)| *turn),
+            parent: turn.and_then(|(_, parent)| parent),
             ..CallFact::default()
         });
         let open = OpenIntent {
@@ -63,10 +66,17 @@ impl Draft<'_> {
             input: permit.input,
             item: match &permit.basis {
                 Basis::Item(item) => Some(item.clone()),
-                Basis::Grant(_) => None,
+                Basis::Grant(_) | Basis::Bounded(_) => None,
+            },
+            turn_of: match &permit.basis {
+                Basis::Bounded(item) => Some(item.clone()),
+                Basis::Grant(_) | Basis::Item(_) => None,
             },
         };
-        let used = self.use_up(permit, None);
+        let used = match &permit.basis {
+            Basis::Bounded(item) => self.use_turn(permit, item, key),
+            Basis::Grant(_) | Basis::Item(_) => self.use_up(permit, None),
+        };
         self.emit(
             of_call(permit, fact)
                 .set_all(used)
@@ -142,6 +152,7 @@ impl Draft<'_> {
             capability: id.clone(),
             input,
             item: None,
+            turn_of: None,
         };
         let mut intent = event("invoke", fact).about(id).set(Change::Open(open));
         intent.verbs = Some(facts.verbs);
@@ -310,6 +321,8 @@ impl Draft<'_> {
                 let grants = grants.filter(|grant| is_counted(grant) && counts_too(grant));
                 grants.map(count).collect()
             }
+            // Used by `use_turn`.
+            Basis::Bounded(_) => Vec::new(),
             Basis::Item(id) => {
                 let Some(item) = agent.items.get(id) else {
                     return Vec::new();
@@ -323,6 +336,10 @@ impl Draft<'_> {
                     {
                         ask.approval = used;
                         ask.outcome = over;
+                        // With the approved call begins what it was approved with.
+                        if let Some(bounded) = ask.bounded.as_mut().filter(|_| over.is_none()) {
+                            bounded.use_turn(None, self.now);
+                        }
                     }
                     let left = |a: &crate::Ask| {
                         matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)
@@ -351,6 +368,9 @@ impl Draft<'_> {
             if let Some(ask) = item.asks.iter_mut().find(asked) {
                 ask.approval = Approval::Ended;
                 ask.outcome = Some(outcome);
+                if let Some(bounded) = &mut ask.bounded {
+                    bounded.parent.get_or_insert_with(|| intent.clone());
+                }
             }
             if matches!(item.state, ItemState::Consumed | ItemState::Over { .. }) {
                 item.state = self.spent(item, Some(intent));

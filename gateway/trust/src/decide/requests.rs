@@ -270,6 +270,7 @@ impl<'a> Draft<'a> {
             approval: Approval::Open,
             denied: denied_lately(agent, id, self.now),
             outcome: None,
+            bounded: self.turns_asked(entry)?,
         }))
     }
 
@@ -309,7 +310,7 @@ impl<'a> Draft<'a> {
         let mut past: Vec<_> = agent
             .items
             .values()
-            .filter(|item| item.state.is_final())
+            .filter(|item| item.state.is_final() && !item.is_held_open())
             .map(|item| (item.created_at, &item.id))
             .collect();
         past.sort();
@@ -487,6 +488,7 @@ impl<'a> Draft<'a> {
             return Err(Refusal::PlanMaking);
         }
         let mut next = (**item).clone();
+        Self::lower_turns(&mut next, a)?;
         let (mut granted, mut once) = (vec![], vec![]);
         for ask in &mut next.asks {
             let (source, facts) = with_capability(self.state, &ask.capability)?;
@@ -607,7 +609,7 @@ impl<'a> Draft<'a> {
     pub(super) fn withdraw(&mut self, id: &AgentId, item: &PendingId) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
         let held = agent.items.get(item).ok_or(Refusal::NoSuchItem)?;
-        if held.state != ItemState::Pending && !held.has_call_left() {
+        if held.state != ItemState::Pending && !held.has_call_left() && !held.is_held_open() {
             return Err(Refusal::NoSuchItem);
         }
         self.void_items(agent, "the agent withdrew it", |i| &i.id == item);

@@ -2,7 +2,8 @@
 
 use super::{Draft, boxed, event};
 use crate::{
-    DENIAL_MS, Fact, ITEM_MS, ItemState, KEY_MS, REFRESH_GRACE_MS, Refusal, Reply, event::Change,
+    BoundedState, DENIAL_MS, Fact, ITEM_MS, ItemState, KEY_MS, REFRESH_GRACE_MS, Refusal, Reply,
+    event::Change,
 };
 
 impl Draft<'_> {
@@ -13,6 +14,15 @@ impl Draft<'_> {
             let of = || agent.id.clone();
             for item in agent.items.values() {
                 let open = item.state == ItemState::Pending || item.has_call_left();
+                if item.is_held_open()
+                    && !item
+                        .asks
+                        .iter()
+                        .any(|ask| item.open_turns(&ask.capability, now).is_some())
+                {
+                    self.close_turns(item, &BoundedState::Expired);
+                    continue;
+                }
                 // What became grants and nothing else was used by being approved.
                 let over = item.state.is_final()
                     || (matches!(item.state, ItemState::Approved { .. }) && !open);
@@ -22,7 +32,7 @@ impl Draft<'_> {
                         item: item.id.clone(),
                     };
                     self.emit(event("grant.deny", fact).agent(&agent.id).set(lapsed));
-                } else if over && now >= item.expires_at.plus(ITEM_MS) {
+                } else if over && !item.is_held_open() && now >= item.expires_at.plus(ITEM_MS) {
                     forgotten.push(Change::ItemGone(of(), item.id.clone()));
                 }
             }

@@ -220,6 +220,23 @@ impl Model {
                     n.0 == item.agent && n.1 == ask.cap && ask.input.is_none_or(|i| i == n.2)
                 };
                 self.no.retain(|n| !mine(n));
+                if ask.cap == RUN && ask.input.is_some() {
+                    self.yes.push(Yes {
+                        agent: item.agent.clone(),
+                        cap: ask.cap.clone(),
+                        what: What::Turns {
+                            item: item.id.clone(),
+                        },
+                        read_only: ask.read_only,
+                        limit,
+                        // Until its call begins.
+                        until: 0,
+                        used: 0,
+                        dead: false,
+                        rests: false,
+                        ended: false,
+                    });
+                }
                 self.yes.push(Yes {
                     agent: item.agent.clone(),
                     cap: ask.cap,

@@ -29,8 +29,16 @@ impl Model {
                     let Stood {
                         agent, cap, input, ..
                     } = stood.clone();
-                    self.begun.push((agent, cap, input, last.clone()));
+                    self.begun.push((agent, cap.clone(), input, last.clone()));
                     self.begun_by.push((last.clone(), stood.yes));
+                    if let What::Call { item, .. } = self.yes[stood.yes].what.clone() {
+                        let opens = |y: &&mut Yes| {
+                            y.cap == cap && y.what == What::Turns { item: item.clone() }
+                        };
+                        for yes in self.yes.iter_mut().filter(opens) {
+                            (yes.used, yes.until) = (1, t + u64::from(TURNS.minutes) * MINUTE);
+                        }
+                    }
                 }
             }
             other if done => self.simple(other, t),
@@ -116,6 +124,9 @@ impl Model {
                     .any(|i| &i.id == item && &i.agent == agent);
                 assert!(own, "only its own");
                 self.end_items(|i| &i.id == item);
+            }
+            Command::EndTurns { item } => {
+                self.end(|y| matches!(&y.what, What::Turns { item: of } if of == item));
             }
             Command::Grant { agent, entries } => self.grant(agent, entries, t),
             Command::RevokeGrant {
@@ -247,7 +258,8 @@ impl Model {
             item.waits = false;
             ended.push(item.id.clone());
         }
-        self.end(|y| matches!(&y.what, What::Call { item, .. } if ended.contains(item)));
+        let of = |item: &PendingId| ended.contains(item);
+        self.end(|y| matches!(&y.what, What::Call { item, .. } | What::Turns { item } if of(item)));
     }
     pub(super) fn end_credentials(&mut self, agent: &AgentId) {
         self.sessions.retain(|s| &s.agent != agent);

@@ -3,7 +3,7 @@
 //! Knows the commands and the manifests of the test's world; shares no rule with the machine.
 
 use crate::support::{
-    DAY, EDIT, EXT_READ, EXT_WRITE, HOUR, MINUTE, READ, RUN, SEARCH, SEND, WRITE,
+    DAY, EDIT, EXT_READ, EXT_WRITE, HOUR, MINUTE, READ, RUN, SEARCH, SEND, TURNS, WRITE,
     history::{INPUTS, Limit},
     player::Step,
 };
@@ -145,6 +145,10 @@ enum What {
         input: Option<Digest>,
         gateway: bool,
     },
+    /// The turns of a conversation, which the item's one call opens.
+    Turns {
+        item: PendingId,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -221,6 +225,8 @@ pub(crate) enum By<'a> {
     Session(&'a SessionId),
     Token(&'a TokenId),
     Gateway(&'a PendingId),
+    /// A further turn of what an item permits.
+    Turn(&'a PendingId),
 }
 
 /// What a permit stood on when it was given.
@@ -345,7 +351,7 @@ impl Model {
         let mut named = false;
         let open = match by {
             By::Session(session) => self.session(agent, session, t),
-            By::Gateway(_) => true,
+            By::Gateway(_) | By::Turn(_) => true,
             By::Token(token) => self.tokens.iter().any(|k| {
                 let scope = k.scopes.iter().find(|s| s.0 == cap);
                 named = scope.is_some();
@@ -364,15 +370,19 @@ impl Model {
             || !(self.in_view(agent, cap, t) || named)
             || class(cap) == Class::Skill
             || self.blocked(agent, cap, name)
-            || self.denied(agent, cap, name, t)
-            || (!matches!(by, By::Gateway(_)) && self.run(agent, cap, name, t))
+            || (!matches!(by, By::Turn(_)) && self.denied(agent, cap, name, t))
+            || (matches!(by, By::Session(_) | By::Token(_)) && self.run(agent, cap, name, t))
         {
             return vec![];
         }
         let all = self.yes.iter().enumerate();
         let good = all.filter(|(_, y)| {
             let fits = match (&y.what, by) {
-                (What::Standing, By::Gateway(_)) => false,
+                (What::Standing, By::Gateway(_) | By::Turn(_)) => false,
+                (What::Turns { item }, By::Turn(id)) => {
+                    item == id && y.used < TURNS.turns && !self.speaks(item)
+                }
+                (What::Turns { .. }, _) => false,
                 (What::Standing, _) => {
                     matches!(class(cap), Class::Read { .. } | Class::StandingWrite)
                 }
@@ -387,6 +397,7 @@ impl Model {
                     let door = match by {
                         By::Gateway(id) => *gateway && id == item,
                         By::Session(_) | By::Token(_) => !gateway,
+                        By::Turn(_) => false,
                     };
                     door && input.is_none_or(|i| i == name) && y.used == 0
                 }
@@ -414,7 +425,8 @@ impl Model {
                 && !y.dead
                 && match (&permit.basis, &y.what) {
                     (Basis::Grant(_), What::Standing) => true,
-                    (Basis::Item(id), What::Call { item, .. }) => id == item,
+                    (Basis::Item(id), What::Call { item, .. })
+                    | (Basis::Bounded(id), What::Turns { item }) => id == item,
                     _ => false,
                 }
         });
@@ -428,6 +440,17 @@ impl Model {
             lives: self.lives_of(&permit.agent, cap),
         }
     }
+    /// Whether a call of this item has begun and has not ended.
+    fn speaks(&self, item: &PendingId) -> bool {
+        let open = |b: &(AgentId, Cap, Digest, AuditId)| {
+            let by = self.begun_by.iter().find(|by| by.0 == b.3).unwrap().1;
+            match &self.yes[by].what {
+                What::Call { item: of, .. } | What::Turns { item: of } => of == item,
+                What::Standing => false,
+            }
+        };
+        self.begun.iter().any(open)
+    }
     fn lives_of(&self, agent: &AgentId, cap: &str) -> (u32, u32) {
         let place = self.places.iter().find(|p| p.id == source_of(cap));
         (
@@ -440,8 +463,12 @@ impl Model {
     pub(crate) fn still(&self, stood: &Stood, now: Timestamp) -> bool {
         let t = self.time(now);
         let yes = &self.yes[stood.yes];
-        let unused = match yes.what {
+        let turn = matches!(yes.what, What::Turns { .. });
+        let unused = match &yes.what {
             What::Standing => self.good(yes, t),
+            What::Turns { item } => {
+                !yes.dead && t < yes.until && yes.used < TURNS.turns && !self.speaks(item)
+            }
             What::Call { .. } => !yes.dead && t < yes.until && yes.used == 0,
         };
         let agent = &stood.agent;
@@ -459,7 +486,7 @@ impl Model {
                 .as_ref()
                 .is_none_or(|id| self.tokens.iter().any(|k| &k.id == id && t < k.until))
             && !self.blocked(agent, &stood.cap, stood.input)
-            && !self.denied(agent, &stood.cap, stood.input, t)
+            && (turn || !self.denied(agent, &stood.cap, stood.input, t))
             && (stood.session.is_none() || !self.run(agent, &stood.cap, stood.input, t))
     }
 }

@@ -146,6 +146,9 @@ pub(crate) enum Act {
         any_input: bool,
         run: bool,
     },
+    /// A further turn of what an item permits.
+    Turn(u8, u8),
+    EndTurns(u8),
     Use(u8),
     End(u8, u8),
     Settle(u8, u8),
@@ -276,6 +279,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0u8..9, rarely()).prop_map(|(c, hide)| Act::Expose(c, !hide)),
         2 => rarely().prop_map(Act::Pause),
         4 => n().prop_map(Act::Deny),
+        1 => n().prop_map(Act::EndTurns),
         4 => (n(), n()).prop_map(|(a, i)| Act::Settle(a, i)),
     ];
     let sources = prop_oneof![
@@ -293,6 +297,7 @@ fn act() -> impl Strategy<Value = Act> {
         14 => n().prop_map(Act::Use),
         4 => n().prop_map(Act::RunApproved),
         14 => errand,
+        8 => (n(), 0u8..4).prop_map(|(item, input)| Act::Turn(item, input)),
         3 => (n(), n()).prop_map(|(t, s)| Act::Refresh(t, s)),
         3 => (n(), n()).prop_map(|(a, i)| Act::Withdraw(a, i)),
     ];
@@ -319,7 +324,33 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// A conversation: approved, its first turn made and ended, and permits for further ones.
+fn talk() -> impl Strategy<Value = Vec<Act>> {
+    (any::<u8>(), 0u8..4, any::<bool>(), 0u8..3).prop_map(|(session, input, run, ends)| {
+        vec![
+            Act::Errand {
+                session,
+                wish: Wish {
+                    cap: 4,
+                    input: Some(input),
+                    read_only: false,
+                    window: None,
+                    limit: None,
+                },
+                window: Some(TrustWindow::Once),
+                any_input: false,
+                run,
+            },
+            Act::Use(0),
+            Act::End(0, ends),
+            Act::Turn(0, (input + 1) % 4),
+            Act::Use(0),
+        ]
+    })
+}
+
 /// A history of at most `length` acts; both agents are there from the start.
 pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Act>> {
-    prop::collection::vec(act(), 1..length)
+    let acts = prop_oneof![30 => act().prop_map(|act| vec![act]), 2 => talk()];
+    prop::collection::vec(acts, 1..length).prop_map(|acts| acts.into_iter().flatten().collect())
 }

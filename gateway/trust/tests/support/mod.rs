@@ -12,7 +12,7 @@ use plexus_protocol::{
 use plexus_trust::{
     Approve, Bounds, Call, Command, Connect, Decision, Door, Entry, Event, Facts, OnApproval,
     Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, SourceConfig,
-    SourceSeen, State, Target, Verdict, authorize, decide,
+    SourceSeen, State, Target, TurnLimits, Verdict, authorize, decide,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -31,6 +31,11 @@ pub(crate) const SEND: &str = "notes.send";
 pub(crate) const GUIDE: &str = "notes.guide";
 pub(crate) const EXT_READ: &str = "ext.read";
 pub(crate) const EXT_WRITE: &str = "ext.write";
+/// What an approved call of [`RUN`] permits: three turns within half an hour.
+pub(crate) const TURNS: TurnLimits = TurnLimits {
+    turns: 3,
+    minutes: 30,
+};
 /// One capability of every class.
 pub(crate) const ALL: [&str; 9] = [
     READ, SEARCH, WRITE, EDIT, RUN, SEND, GUIDE, EXT_READ, EXT_WRITE,
@@ -138,6 +143,7 @@ pub(crate) fn entry(id: &str) -> Entry {
 pub(crate) fn entry_with(id: &str, input: &Value) -> Entry {
     Entry {
         input: Some((digest(input), input.to_string().len() as u64)),
+        turns: (id == RUN).then_some(TURNS),
         ..entry(id)
     }
 }
@@ -338,6 +344,8 @@ impl World {
             window,
             constraint: None,
             any_input: false,
+            turns: None,
+            minutes: None,
         }
     }
     pub(crate) fn approve(
@@ -411,6 +419,14 @@ impl World {
             key,
         })?;
         Ok(self.last_event())
+    }
+    /// A permit for a further turn of an item's conversation.
+    pub(crate) fn turn(&self, who: &Who, item: &PendingId, input: &Value) -> Verdict {
+        self.through(&who.agent, Door::Bounded(item), RUN, input)
+    }
+    /// Records the intent of a turn that a message is.
+    pub(crate) fn say(&mut self, permit: Permit, message: &str) -> Result<AuditId, Refusal> {
+        self.begin_keyed(permit, Some(secret(message)))
     }
     pub(crate) fn end(&mut self, intent: &AuditId, kind: OutcomeKind) {
         self.ok(Command::Outcome {

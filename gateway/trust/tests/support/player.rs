@@ -192,6 +192,7 @@ impl Player {
                     entry.wish = w.window;
                     entry.constraint = w.limit.map(Limit::constraint);
                     entry.input = w.input.map(|n| (INPUTS[usize::from(n)].1, 2));
+                    entry.turns = (entry.id == RUN).then_some(TURNS);
                     entry
                 });
                 let entries = entries.collect();
@@ -433,6 +434,19 @@ impl Player {
                 }
                 return vec![];
             }
+            Act::Turn(item, input) => {
+                let Some((agent, item)) = pick(&self.items, *item) else {
+                    return vec![];
+                };
+                let (input, _) = &INPUTS[usize::from(*input)];
+                let verdict = self.world.through(&agent, Door::Bounded(&item), RUN, input);
+                self.keep(verdict);
+                return vec![];
+            }
+            Act::EndTurns(item) => match pick(&self.items, *item) {
+                None => return vec![],
+                Some((_, item)) => Command::EndTurns { item },
+            },
             Act::Use(permit) => match pick(&self.permits, *permit) {
                 None => return vec![],
                 Some(permit) => keyed(used(permit)),
@@ -484,7 +498,9 @@ impl Player {
 
 /// The same with an idempotency key, for half of all inputs: a repeated call brings the same one.
 fn keyed(mut command: Command) -> Command {
-    if let Command::Intent { permit, key, .. } = &mut command {
+    if let Command::Intent { permit, key, .. } = &mut command
+        && !matches!(permit.basis, plexus_trust::Basis::Bounded(_))
+    {
         *key = Some(permit.input).filter(|input| input.to_string().as_str() < "8");
     }
     command
@@ -501,8 +517,15 @@ pub(crate) fn used(permit: Permit) -> Command {
         Command::Intent {
             input_bytes: 2,
             about: Vec::new(),
-            key: None,
+            key: matches!(permit.basis, plexus_trust::Basis::Bounded(_)).then(message),
             permit,
         }
     }
+}
+
+/// The digest of a message's id that no other message has.
+fn message() -> Digest {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    secret(&format!("message {}", LAST.fetch_add(1, Ordering::Relaxed)))
 }

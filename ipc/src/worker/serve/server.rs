@@ -116,7 +116,7 @@ impl<S: Source> Server<S> {
     async fn handle(&mut self, message: ToWorker) -> Result<bool, Ended> {
         match message {
             ToWorker::Read(call) => {
-                if let Some(ctx) = self.admit(&call, "Read").await? {
+                if let Some(ctx) = self.admit(&call, None, "Read").await? {
                     let shared = Arc::clone(&self.shared);
                     self.reads.spawn(async move {
                         let result = shared.read(&ctx, &call).await;
@@ -125,7 +125,7 @@ impl<S: Source> Server<S> {
                 }
             }
             ToWorker::Plan(call) => {
-                if let Some(ctx) = self.admit(&call, "Plan").await? {
+                if let Some(ctx) = self.admit(&call, None, "Plan").await? {
                     let shared = Arc::clone(&self.shared);
                     self.reads.spawn(async move {
                         let result = shared.plan(&ctx, &call).await;
@@ -134,7 +134,8 @@ impl<S: Source> Server<S> {
                 }
             }
             ToWorker::Commit(commit) => {
-                if let Some(ctx) = self.admit(&commit.call, "Commit").await? {
+                let admitted = self.admit(&commit.call, commit.conversation, "Commit");
+                if let Some(ctx) = admitted.await? {
                     // Asked here and not in the task, so that the order of the frames decides.
                     let fresh = self.seen.admit(commit.durable);
                     let shared = Arc::clone(&self.shared);
@@ -184,12 +185,14 @@ impl<S: Source> Server<S> {
     async fn admit(
         &mut self,
         call: &Call,
+        conversation: Option<Digest>,
         name: &'static str,
     ) -> Result<Option<CallContext>, Ended> {
         let deadline =
             Instant::now() + Duration::from_millis(call.deadline_ms.min(MAX_DEADLINE_MS));
         let ctx = CallContext::new(
             call,
+            conversation,
             self.shared.role,
             deadline,
             Arc::default(),

@@ -275,6 +275,7 @@ impl Setting<'_> {
                 call,
                 state_token: None,
                 expect: None,
+                conversation: None,
                 permit_rating: permit.unwrap_or(Verb::Write),
                 durable: Stamp {
                     launch: LAUNCH,

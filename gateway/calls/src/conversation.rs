@@ -1,0 +1,220 @@
+//! Conversations: further messages under one approval, each a call of its own (DESIGN 14).
+//!
+//! ```text
+//! message ─▶ known: the turn that it is ─────────────────────────────┐
+//!    └─ new ─▶ authorized ─▶ a run ─▶ intent, which uses the turn ───┴─▶ which turn, how many are left, its run
+//!                 └─ ended, spent, over, a turn under way: nothing is done
+//! ```
+//! Invariants: a turn is answered only once its intent is recorded; the same message is the same run; a turn stands on
+//! its approval alone, and on no session or token of who sent the message.
+//!
+//! Must not know: HTTP, what a turn does.
+
+use crate::{
+    background,
+    call::{Asked, Caller, CallerProof},
+    denial::note_denial,
+    kernel::Kernel,
+    life,
+    permit::Authorized,
+    refusal,
+    runs::OneRun,
+};
+use plexus_protocol::{
+    AgentId, Digest, ErrorBody, ErrorCode, PendingId, RunId,
+    body::{self, Run},
+};
+use plexus_trust::{Basis, Bounded, Item, Permit, Refusal, State};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A further message of an agent.
+pub struct Message<'a> {
+    /// Who sends it.
+    pub agent: &'a AgentId,
+    /// The agent's epoch in which it is sent.
+    pub epoch: u64,
+    /// The conversation.
+    pub conversation: &'a RunId,
+    /// The sender's own name for it.
+    pub id: &'a str,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// The turn that a message became.
+pub struct Turn {
+    /// Which, counted from 1.
+    pub turn: u32,
+    /// Turns that are left after it.
+    pub turns_left: u32,
+    /// Its run; none where that is forgotten.
+    pub run: Option<Run>,
+}
+
+/// Takes a message. `None`: the agent has no such conversation.
+///
+/// # Errors
+/// Why it is no turn; nothing was done then, or a run's own answer says what.
+pub async fn say(
+    kernel: &Arc<Kernel>,
+    message: &Message<'_>,
+) -> Option<Result<Turn, Box<ErrorBody>>> {
+    let item = message.conversation.item();
+    let (held, capability) = {
+        let state = kernel.ledger.snapshot();
+        let agent = state.agent(message.agent)?;
+        let held = agent.items.get(&item).filter(|held| held.is_of(agent))?;
+        let ask = held.asks.iter().find(|ask| ask.bounded.is_some())?;
+        if agent.epoch != message.epoch {
+            return None;
+        }
+        (held.clone(), ask.capability.clone())
+    };
+    let id = Digest::of(message.id.as_bytes());
+    let run = RunId::of_message(&item, &id);
+    if let Some(turn) = turn_of(kernel, &held, &id).await {
+        return Some(Ok(turn));
+    }
+    let entry = kernel.catalogue.load().get(&capability).cloned();
+    let field = entry.as_ref().and_then(|entry| {
+        let turns = entry.capability().conversation.as_ref();
+        turns.map(|turns| turns.message.clone())
+    });
+    let (Some(entry), Some(field)) = (entry, field) else {
+        let error = refusal::refused(&Refusal::UnknownCapability, Some(&capability));
+        return Some(Err(Box::new(error)));
+    };
+    let input = Value::Object([(field, json!(message.text))].into_iter().collect());
+    let schema = entry.connector.schemas.get(&entry.capability().name);
+    if let Some(Err(why)) = schema.map(|schema| schema.check(&input)) {
+        let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&capability);
+        return Some(Err(Box::new(error.next("send a shorter message"))));
+    }
+    Some(taken(kernel, message, &item, (entry, input), id, run).await)
+}
+
+/// Makes a message a turn.
+async fn taken(
+    kernel: &Arc<Kernel>,
+    message: &Message<'_>,
+    item: &PendingId,
+    (entry, input): (Arc<plexus_sources::catalogue::Entry>, Value),
+    id: Digest,
+    run: RunId,
+) -> Result<Turn, Box<ErrorBody>> {
+    let _place = kernel.place(message.agent)?;
+    let caller = Caller {
+        agent: message.agent.clone(),
+        by: CallerProof::Turn(item.clone()),
+    };
+    let asked = Asked::new(caller, entry, input);
+    let capability = asked.id().clone();
+    let refused = |refusal: &Refusal| Box::new(refusal::refused(refusal, Some(&capability)));
+    // From here to the start of the run nothing is waited for: of two that send the same message the second finds the
+    // run of the first.
+    let now = kernel.clock.now();
+    if kernel.runs.in_memory(run.as_str(), now).is_none() {
+        let entered = life::enter(kernel, &asked, Some(run.clone()));
+        match asked.authorize(kernel) {
+            Ok(Authorized::Yes(permitted)) => {
+                let begun = background::start(kernel, permitted, entered, run.clone(), Some(id));
+                if let Some(error) = begun.body.error {
+                    return Err(Box::new(error));
+                }
+            }
+            Ok(Authorized::Pend(_)) => {
+                return Err(refused(&Refusal::GrantRequired { constraint: None }));
+            }
+            Err(refusal) => {
+                let error = refused(&refusal);
+                let id = capability.as_str();
+                Box::pin(note_denial(kernel, message.agent, None, id, &error)).await;
+                return Err(error);
+            }
+        }
+    }
+    let made = kernel.runs.in_memory(run.as_str(), now);
+    let made = made.ok_or_else(|| refused(&Refusal::NoSuchItem))?;
+    begun(&made).await;
+    let state = kernel.ledger.snapshot();
+    let held = state.agent(message.agent).and_then(|a| a.items.get(item));
+    if let Some(turn) = held.and_then(|held| turn_in(held, &id)) {
+        let run = Some(made.handle(&kernel.base, kernel.clock.now()));
+        return Ok(Turn { run, ..turn });
+    }
+    // It ended before its intent, and its answer says why.
+    let error = made.result().and_then(|(_, answer)| answer.error);
+    Err(error.map_or_else(|| refused(&Refusal::NoSuchItem), Box::new))
+}
+
+/// Waits until a run's intent is recorded, or there will be none.
+async fn begun(run: &OneRun) {
+    let intended = async {
+        match &run.call {
+            Some(call) => call.begun().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = intended => {}
+        () = run.finished() => {}
+    }
+}
+
+/// The turn that a message is already, with its run as far as that is kept.
+async fn turn_of(kernel: &Kernel, item: &Item, message: &Digest) -> Option<Turn> {
+    let turn = turn_in(item, message)?;
+    let now = kernel.clock.now();
+    let run = RunId::of_message(&item.id, message);
+    let run = kernel.runs.get(run.as_str(), now).await;
+    let run = run.map(|run| run.handle(&kernel.base, now));
+    Some(Turn { run, ..turn })
+}
+
+fn turn_in(item: &Item, message: &Digest) -> Option<Turn> {
+    let bounded = item.asks.iter().find_map(|ask| ask.bounded.as_deref())?;
+    Some(Turn {
+        turn: *bounded.messages.get(message)?,
+        turns_left: bounded.turns_left(),
+        run: None,
+    })
+}
+
+/// The item whose conversation a permitted call is a turn of.
+pub(crate) fn item_of(state: &State, permit: &Permit) -> Option<PendingId> {
+    match &permit.basis {
+        Basis::Grant(_) => None,
+        Basis::Bounded(item) => Some(item.clone()),
+        Basis::Item(item) => {
+            let held = state.agent(&permit.agent)?.items.get(item)?;
+            let mut asks = held.asks.iter();
+            let opens = asks.any(|a| a.capability == permit.capability && a.bounded.is_some());
+            opens.then(|| item.clone())
+        }
+    }
+}
+
+/// What is left of the conversation that a permitted call is a turn of.
+pub(crate) fn of_permit(kernel: &Kernel, permit: &Permit) -> Option<body::Conversation> {
+    let state = kernel.ledger.snapshot();
+    let item = item_of(&state, permit)?;
+    let held = state.agent(&permit.agent)?.items.get(&item)?;
+    of_item(kernel, held)
+}
+
+/// What is left of the conversation that an item's approval opened.
+pub fn of_item(kernel: &Kernel, item: &Item) -> Option<body::Conversation> {
+    let now = kernel.ledger.snapshot().time(kernel.clock.now());
+    let asks = item.asks.iter();
+    let bounded = asks.filter_map(|ask| ask.bounded.as_deref());
+    let begun = |bounded: &&Bounded| bounded.used > 0;
+    let bounded = bounded.clone().find(begun)?;
+    let open = bounded.is_open(now);
+    Some(body::Conversation {
+        run_id: item.id.conversation(),
+        turn: bounded.used,
+        turns_left: if open { bounded.turns_left() } else { 0 },
+        expires_at: bounded.until().filter(|_| open),
+    })
+}
