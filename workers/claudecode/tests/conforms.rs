@@ -18,6 +18,7 @@ fn conforms() {
     .config("model", json!("claude-opus-4-8"))
     .world(|root| fs::write(root.join("a.txt"), "a\n").unwrap())
     .elsewhere("run", STORIES)
+    .elsewhere("chat", STORIES)
     .elsewhere("changes.read", STORIES)
     .elsewhere("apply", STORIES)
     .elsewhere("undo", STORIES)

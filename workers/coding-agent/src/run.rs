@@ -10,6 +10,8 @@
 //!
 //! Must not know: how a change set is applied, agents, grants.
 
+mod conversation;
+
 use crate::{
     Named, Program,
     change_set::{ChangeSet, SetError, Sets},
@@ -107,6 +109,8 @@ pub(crate) enum RunError {
     OverLimit(&'static str),
     #[error("it went on with a thread that is not its own")]
     OtherThread,
+    #[error("this thread belongs to a conversation, whose copy no other run works on")]
+    InConversation,
     #[error("cancelled")]
     Cancelled,
     #[error("{0}")]
@@ -143,6 +147,9 @@ impl<P: Program> Runs<P> {
         let run = known
             .as_ref()
             .map_or_else(|| fresh_name(call), |thread| thread.run.clone());
+        if conversation::has(&run) {
+            return Err(RunError::InConversation);
+        }
         let _turn = tokio::select! {
             turn = self.threads.turn(&run) => turn,
             () = call.cancelled() => return Err(RunError::Cancelled),
@@ -186,7 +193,7 @@ impl<P: Program> Runs<P> {
             run,
             usage: total,
         })?;
-        let (changes, id) = self.changes(call, copy, before).await?;
+        let (changes, id) = self.changes(call, copy, before, false).await?;
         let said = ended.turn.warnings.iter();
         warnings.extend(said.map(|said| without(said, self.egress.credential.expose())));
         Ok(Outcome {
@@ -205,7 +212,9 @@ impl<P: Program> Runs<P> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            let is_run = name.to_str().is_some_and(|name| name.starts_with("evt-"));
+            let is_run = name
+                .to_str()
+                .is_some_and(|name| name.starts_with("evt-") || conversation::has(name));
             // Of the folder itself, which no run can write to; each turn makes a new copy in it.
             let used = entry.metadata().and_then(|meta| meta.modified())?;
             let age = SystemTime::now().duration_since(used).unwrap_or(KEPT);
@@ -251,12 +260,13 @@ impl<P: Program> Runs<P> {
         copied.await.map_err(failed)?
     }
 
-    /// What became of the copy, kept; the copy goes.
+    /// What became of the copy, kept; the copy goes, unless its conversation goes on in it.
     async fn changes(
         &self,
         call: &CallContext,
         copy: PathBuf,
         before: Snapshot,
+        goes_on: bool,
     ) -> Result<(ChangeSet, Option<String>), RunError> {
         let (root, sets, call) = (self.root.clone(), self.sets.clone(), call.clone());
         let kept = on_file_thread(move || {
@@ -268,7 +278,7 @@ impl<P: Program> Runs<P> {
                     true => None,
                     false => Some(sets.keep(&set, &root, &made)?),
                 };
-                if let Err(error) = empty_folder(&copy) {
+                if !goes_on && let Err(error) = empty_folder(&copy) {
                     tracing::warn!(%error, "the copy of a run cannot be removed");
                 }
                 Ok((set, id))
@@ -484,6 +494,7 @@ impl From<&RunError> for SourceError {
             }
             RunError::Turn(why) if is_status(why, "429") => Self::transport("rate_limited", words),
             RunError::Turn(_) => Self::transport("turn_failed", words),
+            RunError::InConversation => Self::invalid(words),
             RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
             RunError::OutOfTime => Self::transport("out_of_time", words),
             RunError::OverLimit(_) => Self::transport("over_limit", words),

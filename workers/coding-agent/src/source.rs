@@ -74,6 +74,18 @@ struct RunInput {
     thread: Option<String>,
 }
 
+/// Input of `chat`. How long the conversation may be is the gateway's to hold it to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatInput {
+    prompt: String,
+    model: Option<String>,
+    #[serde(default, rename = "turns")]
+    _turns: Option<u32>,
+    #[serde(default, rename = "minutes")]
+    _minutes: Option<u32>,
+}
+
 /// Output of `run`.
 #[derive(Debug, Serialize)]
 struct RunOutput {
@@ -204,6 +216,7 @@ impl<P: Program> Source for CodingAgent<P> {
     fn handlers() -> Handlers<Self> {
         Handlers::new()
             .effect("run", Self::plan_run, Self::commit_run)
+            .effect("chat", Self::plan_chat, Self::commit_chat)
             .read("changes.read", Self::changes)
             .effect("apply", Self::plan_apply, Self::commit)
             .effect("undo", Self::plan_undo, Self::commit)
@@ -241,6 +254,7 @@ impl<P: Program> CodingAgent<P> {
         if let Some(runs) = &runs {
             // A run may have made what cannot be removed; that is no reason not to serve.
             let pruned = runs.sets.prune().and_then(|()| Runs::<P>::prune(&runs.dir));
+            let pruned = pruned.and_then(|()| runs.prune_conversations());
             if let Err(error) = pruned {
                 tracing::warn!(%error, "old runs cannot be removed");
             }
@@ -266,6 +280,33 @@ impl<P: Program> CodingAgent<P> {
     fn in_place(&self) -> Result<(), SourceError> {
         let checked = self.anchor.check();
         checked.map_err(|adrift| SourceError::unavailable(adrift.to_string()))
+    }
+
+    async fn plan_chat(
+        self: Arc<Self>,
+        call: CallContext,
+        input: ChatInput,
+    ) -> Result<Planned<Task>, SourceError> {
+        let input = RunInput {
+            prompt: input.prompt,
+            model: input.model,
+            thread: None,
+        };
+        self.plan_run(call, input).await
+    }
+
+    async fn commit_chat(
+        self: Arc<Self>,
+        call: CallContext,
+        task: Task,
+    ) -> Result<Reply<RunOutput>, SourceError> {
+        let Some(conversation) = call.conversation() else {
+            // Approved without its bounds on a card: one turn, which nothing follows.
+            return self.commit_run(call, task).await;
+        };
+        self.in_place()?;
+        let done = self.runs()?.turn_of(&call, &task, conversation).await;
+        told::<P>(done)
     }
 
     async fn plan_run(
@@ -324,17 +365,14 @@ impl<P: Program> CodingAgent<P> {
         task: Task,
     ) -> Result<Reply<RunOutput>, SourceError> {
         self.in_place()?;
-        let runs = self.runs.as_ref().ok_or_else(|| {
+        let done = self.runs()?.run(&call, &task).await;
+        told::<P>(done)
+    }
+
+    fn runs(&self) -> Result<&Runs<P>, SourceError> {
+        self.runs.as_ref().ok_or_else(|| {
             SourceError::unavailable("this worker has nobody who would start programs")
-        })?;
-        let done = runs.run(&call, &task).await;
-        let done = done.map_err(|error| SourceError::from(&error))?;
-        let summary = format!(
-            "had {} work on a copy; {} files changed",
-            P::NAME,
-            done.changes.files.len()
-        );
-        Ok(Reply::new(answer(done)?, summary))
+        })
     }
 
     async fn changes(
@@ -505,6 +543,17 @@ fn planned(plan: Plan, will: &str, did: &str) -> Planned<Plan> {
 fn touched(change: &FileChange) -> Touched {
     let digest = change.after.map(|after| Digest(*after.digest.as_bytes()));
     Touched::write(KIND, change.path.as_str(), digest)
+}
+
+/// The answer to a turn.
+fn told<P: Program>(done: Result<Outcome, RunError>) -> Result<Reply<RunOutput>, SourceError> {
+    let done = done.map_err(|error| SourceError::from(&error))?;
+    let summary = format!(
+        "had {} work on a copy; {} files changed",
+        P::NAME,
+        done.changes.files.len()
+    );
+    Ok(Reply::new(answer(done)?, summary))
 }
 
 fn answer(done: Outcome) -> Result<RunOutput, SourceError> {

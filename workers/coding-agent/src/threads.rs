@@ -82,6 +82,11 @@ impl Threads {
         File::open(&self.dir)?.sync_all()
     }
 
+    /// The folder of what is written down of conversations.
+    pub(crate) fn conversations(&self) -> PathBuf {
+        self.dir.with_file_name("conversations")
+    }
+
     /// Waits until no other turn has this run's folder.
     pub(crate) async fn turn(&self, run: &str) -> OwnedMutexGuard<()> {
         let turn = {

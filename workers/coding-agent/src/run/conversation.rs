@@ -1,0 +1,239 @@
+//! A conversation: turns of one thread on one copy, which stays between them; its change set grows with the turns.
+//!
+//! ```text
+//! first turn ─▶ copy, what the folder held is written down ─▶ turn ─▶ change set
+//!                 └─ further turn ─▶ what was applied since counts as held ─▶ turn ─▶ change set of all turns
+//! ```
+//! Invariants: a conversation is there only when what its folder held is on disk; a further turn sees what the turns
+//! before it changed; a change set holds what differs from the folder as far as this conversation knows it.
+//!
+//! Must not know: how many turns there may be, who speaks.
+
+use super::{Outcome, RunError, Runs, Stop, Task, fresh_name, is_over, without, words_on};
+use crate::{
+    Program,
+    change_set::read_most,
+    snapshot::{FileFacts, Snapshot, SnapshotError},
+    threads::Thread,
+    turn::TurnEnd,
+};
+use plexus_ipc::worker::{CallContext, SourceError, on_file_thread};
+use plexus_protocol::Digest;
+use plexus_rooted_files::{FileError, Policy, RelPath, Root};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use tokio::time::sleep;
+
+/// Longest record, in bytes: the files of the largest folder that is copied.
+const LONGEST: u64 = 64 * 1024 * 1024;
+
+/// How the run of a conversation is named.
+const PREFIX: &str = "chat-";
+
+/// Whether a run is a conversation's.
+pub(super) fn has(run: &str) -> bool {
+    run.starts_with(PREFIX)
+}
+
+/// What is written down of a conversation.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// The name of its run's folder.
+    run: String,
+    /// The thread, once the agent has named it.
+    thread: Option<String>,
+    /// The model of all its turns.
+    model: String,
+    /// What the folder held, as far as the turns are concerned.
+    before: Snapshot,
+}
+
+impl<P: Program> Runs<P> {
+    /// Carries one turn of a conversation out.
+    ///
+    /// # Errors
+    /// [`RunError`]; what the turn changed in the copy stays there.
+    pub(crate) async fn turn_of(
+        &self,
+        call: &CallContext,
+        task: &Task,
+        conversation: Digest,
+    ) -> Result<Outcome, RunError> {
+        let path = self
+            .threads
+            .conversations()
+            .join(format!("{conversation}.json"));
+        let mut warnings = Vec::new();
+        let known = read(&path)?;
+        let run = known.as_ref().map_or_else(
+            || format!("{PREFIX}{}", fresh_name(call)),
+            |record| record.run.clone(),
+        );
+        let _turn = tokio::select! {
+            turn = self.threads.turn(&run) => turn,
+            () = call.cancelled() => return Err(RunError::Cancelled),
+            () = sleep(call.remaining().saturating_sub(super::RESERVE)) => return Err(RunError::OutOfTime),
+        };
+        let copy = self.dir.join(&run).join("root");
+        let mut record = match known {
+            Some(mut record) if copy.is_dir() => {
+                record.before = self.as_applied(call, record.before, copy.clone()).await?;
+                record
+            }
+            _ => {
+                let before = self.copy(call, copy.clone()).await?;
+                warnings.extend(words_on(&before));
+                Record {
+                    run: run.clone(),
+                    thread: None,
+                    model: task.model.clone(),
+                    before,
+                }
+            }
+        };
+        write(&path, &record)?;
+        self.prepare_home(&run)?;
+        if call.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+
+        let task = Task {
+            model: record.model.clone(),
+            thread: record.thread.clone(),
+            ..task.clone()
+        };
+        let mut began = self.known(&task)?;
+        let mut ended = self.turn(call, &task, &run, began.as_ref()).await?;
+        if began.is_some() && ended.stop.is_none() && ended.turn.thread().is_none() {
+            let lost = format!(
+                "{} has this thread no more; the turn began a new one",
+                P::NAME
+            );
+            warnings.push(lost);
+            began = None;
+            ended = self.turn(call, &task, &run, None).await?;
+        }
+        if let Some(thread) = ended.turn.thread() {
+            record.thread = Some(thread.to_owned());
+            write(&path, &record)?;
+        }
+        match ended.stop {
+            Some(Stop::Cancelled) => return Err(RunError::Cancelled),
+            Some(Stop::OutOfTime) => return Err(RunError::OutOfTime),
+            None => {}
+        }
+        let (Some(thread), Some(TurnEnd::Completed(total))) =
+            (record.thread.clone(), ended.turn.end.clone())
+        else {
+            return Err(ended.failure());
+        };
+        let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
+        self.threads.put(&Thread {
+            id: thread.clone(),
+            run,
+            usage: total,
+        })?;
+        let (changes, id) = self.changes(call, copy, record.before, true).await?;
+        let said = ended.turn.warnings.iter();
+        warnings.extend(said.map(|said| without(said, self.egress.credential.expose())));
+        Ok(Outcome {
+            thread,
+            text: without(ended.turn.text.trim_end(), self.egress.credential.expose()),
+            usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
+            changes,
+            id,
+            warnings,
+        })
+    }
+
+    /// What the folder held, with what a change set of this conversation has brought into it since.
+    async fn as_applied(
+        &self,
+        call: &CallContext,
+        mut before: Snapshot,
+        copy: PathBuf,
+    ) -> Result<Snapshot, RunError> {
+        let (root, call) = (self.root.clone(), call.clone());
+        let renewed = on_file_thread(move || {
+            let renew = || -> Result<Snapshot, RunError> {
+                let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
+                let made = Snapshot::of(&made, &|| is_over(&call))?;
+                let paths: Vec<RelPath> = before
+                    .files
+                    .keys()
+                    .chain(made.files.keys())
+                    .cloned()
+                    .collect();
+                for path in paths {
+                    let (held, made) = (before.files.get(&path), made.files.get(&path));
+                    if held == made || !is_as(&root, &path, made)? {
+                        continue;
+                    }
+                    match made {
+                        Some(made) => before.files.insert(path, *made),
+                        None => before.files.remove(&path),
+                    };
+                }
+                Ok(before)
+            };
+            Ok(renew())
+        });
+        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
+        renewed.await.map_err(failed)?
+    }
+
+    /// Forgets conversations whose copy nobody goes on with. For a writer that starts.
+    pub(crate) fn prune_conversations(&self) -> io::Result<()> {
+        let listed = match fs::read_dir(self.threads.conversations()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        for entry in listed {
+            let entry = entry?;
+            let used = entry.metadata().and_then(|meta| meta.modified())?;
+            let age = SystemTime::now().duration_since(used);
+            if age.is_ok_and(|age| age >= super::KEPT) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the folder has a file as the copy has it: the same content, or none.
+fn is_as(root: &Root, path: &RelPath, made: Option<&FileFacts>) -> Result<bool, SnapshotError> {
+    match (root.read(path), made) {
+        (Ok(read), Some(made)) => Ok(read.digest() == made.digest),
+        (Err(FileError::NotFound(_)), made) => Ok(made.is_none()),
+        // What cannot be read now was not brought there by anybody who checks what he writes.
+        (Ok(_) | Err(_), _) => Ok(false),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Record>> {
+    let bytes = match read_most(path, LONGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    Ok(Some(serde_json::from_slice(&bytes)?))
+}
+
+/// Writes a record, in one rename.
+fn write(path: &Path, record: &Record) -> io::Result<()> {
+    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(&serde_json::to_vec(record)?)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
