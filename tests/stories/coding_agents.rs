@@ -12,42 +12,42 @@ use std::path::{Path, PathBuf};
 const KEY: &str = "sk-story-7f41c0de";
 
 /// A coding agent.
-struct Kind {
+pub(crate) struct Kind {
     /// The source and, with `-folder`, its kind.
-    id: &'static str,
+    pub(crate) id: &'static str,
     binary: fn() -> PathBuf,
     /// A step that runs a command.
-    exec: fn(&str) -> Step,
+    pub(crate) exec: fn(&str) -> Step,
 }
 
-const CODEX: Kind = Kind {
+pub(crate) const CODEX: Kind = Kind {
     id: "codex",
     binary: programs::codex,
     exec: Step::exec,
 };
-const CLAUDE: Kind = Kind {
+pub(crate) const CLAUDE: Kind = Kind {
     id: "claudecode",
     binary: programs::claude,
     exec: Step::bash,
 };
 
 impl Kind {
-    fn of(&self, capability: &str) -> String {
+    pub(crate) fn of(&self, capability: &str) -> String {
         format!("{}.{capability}", self.id)
     }
 }
 
-struct Desk {
-    kind: Kind,
-    gateway: Gateway,
-    folder: Folder,
-    model: Model,
-    agent: Agent,
+pub(crate) struct Desk {
+    pub(crate) kind: Kind,
+    pub(crate) gateway: Gateway,
+    pub(crate) folder: Folder,
+    pub(crate) model: Model,
+    pub(crate) agent: Agent,
 }
 
 impl Desk {
     /// A folder that a coding agent may work on copies of, and an agent that may ask for that.
-    fn open(kind: Kind, steps: impl IntoIterator<Item = Step>) -> Self {
+    pub(crate) fn open(kind: Kind, steps: impl IntoIterator<Item = Step>) -> Self {
         let model = Model::start(steps);
         let gateway = Gateway::start();
         let folder = Folder::empty();
@@ -85,12 +85,12 @@ impl Desk {
         }
     }
 
-    fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         self.gateway.owner()
     }
 
     /// Asks, has the owner approve, and calls.
-    fn approved(&self, capability: &str, input: &Value) -> Response {
+    pub(crate) fn approved(&self, capability: &str, input: &Value) -> Response {
         let item = self.asked(capability, input);
         self.owner().approve(&item, "once");
         self.agent.invoke(&self.kind.of(capability), input.clone())

@@ -22,6 +22,8 @@ mod clients;
 #[cfg(target_os = "linux")]
 mod coding_agents;
 mod connections;
+#[cfg(target_os = "linux")]
+mod conversations;
 mod credentials;
 mod damage;
 mod day;

@@ -12,6 +12,7 @@
 
 use crate::{
     approval::{self, Decision},
+    chat,
     cli::{Call, Cancel, Wait},
     gateway::Route,
     input::{self, Input},
@@ -77,6 +78,13 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
     let input = RefCell::new((Input::new(), Takes::default()));
     call.printing.check()?;
     let ended = interruptible(settings, perform(settings, &call, &input, &stage), &stage).await;
+    if let Ok(Ended::Answer(answer)) = &ended
+        && let Some(open) = answer
+            .conversation()
+            .filter(|_| chat::can_talk(&call.printing))
+    {
+        return chat::go_on(settings, &call.capability, answer, open.run_id.clone()).await;
+    }
     let (input, takes) = input.into_inner();
     finish(
         ended,
@@ -182,10 +190,17 @@ async fn perform(
         return Ok(Ended::Skill(markdown.unwrap_or(&skill.describe).to_owned()));
     }
     let schema = entry.as_ref().map_or(&Value::Null, |e| &e.io.input);
-    let input = match whole {
+    let mut input = match whole {
         Some(input) => input,
         None => input::from_words(&call.words, schema)?,
     };
+    if let Some(talk) = entry.as_ref().and_then(|entry| entry.conversation.as_ref())
+        && !input.contains_key(&talk.message)
+        && chat::can_talk(&call.printing)
+        && let Some(first) = chat::ask(&call.capability).await
+    {
+        input.insert(talk.message.clone(), first.into());
+    }
     built.replace((input.clone(), Takes::of(schema)));
     let body = request(call, input, entry.as_ref().is_some_and(|e| e.long_running));
     let read = entry.as_ref().is_some_and(|e| e.grants.is_read());

@@ -29,6 +29,7 @@ pub(crate) enum Route {
     Invoke,
     InvokeStatus,
     InvokeCancel,
+    InvokeInput,
     Events,
 }
 
@@ -44,6 +45,7 @@ impl Route {
             Self::Invoke => ("invokeUrl", "/invoke"),
             Self::InvokeStatus => ("invokeStatusUrl", "/invoke/status"),
             Self::InvokeCancel => ("invokeCancelUrl", "/invoke/cancel"),
+            Self::InvokeInput => ("invokeInputUrl", "/invoke/input"),
             Self::Events => ("eventsUrl", "/events"),
         }
     }

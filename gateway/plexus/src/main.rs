@@ -9,6 +9,7 @@
 
 mod approval;
 mod call;
+mod chat;
 mod cli;
 mod credential;
 mod describe;

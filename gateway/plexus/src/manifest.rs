@@ -33,6 +33,7 @@ pub(crate) struct Entry {
     pub(crate) sensitivity: String,
     #[serde(default)]
     pub(crate) long_running: bool,
+    pub(crate) conversation: Option<Conversation>,
     #[serde(default)]
     pub(crate) skills: Vec<Skill>,
     pub(crate) body: Option<Body>,
@@ -46,6 +47,13 @@ pub(crate) struct Io {
     pub(crate) input: Value,
     #[serde(default)]
     pub(crate) output: Value,
+}
+
+/// How a capability is a conversation.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Conversation {
+    /// The input field that a message goes into.
+    pub(crate) message: String,
 }
 
 /// Guidance that belongs to a capability.

@@ -4,7 +4,7 @@ use crate::input::{self, Input};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
-use plexus_protocol::CapabilityId;
+use plexus_protocol::{CapabilityId, body::Conversation};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{io::Write as _, path::PathBuf};
@@ -64,6 +64,7 @@ struct Members {
     #[serde(default)]
     error: Value,
     run: Option<RunHandle>,
+    conversation: Option<Conversation>,
 }
 
 /// A call that goes on (wire §4.9).
@@ -100,6 +101,21 @@ impl Answer {
     /// The run that it opened.
     pub(crate) fn run(&self) -> Option<&RunHandle> {
         self.read.run.as_ref()
+    }
+
+    /// What is left of the conversation that it is a turn of.
+    pub(crate) fn conversation(&self) -> Option<&Conversation> {
+        self.read.conversation.as_ref()
+    }
+
+    /// What the call brought.
+    pub(crate) fn output(&self) -> &Value {
+        &self.read.output
+    }
+
+    /// The end that a failed call stands for.
+    pub(crate) fn failure(&self) -> Option<Stop> {
+        (!self.read.ok).then(|| self.stop())
     }
 
     /// The pending item that it waits for.

@@ -1,0 +1,269 @@
+//! A conversation at a terminal: after the first turn, which is a call like any other, each line is a further message.
+//!
+//! ```text
+//! first turn ─▶ line ─▶ sent ─▶ its run, as it streams ─▶ what came of it ─▶ line …
+//!                 │              └─ Ctrl-C: the turn is cancelled; again: leave
+//!                 └─ end of input, or Ctrl-C twice: leave ─▶ the conversation is ended
+//! ```
+//! Invariants: a message is sent under one id until the gateway has answered, so that it becomes one turn; whoever leaves
+//! ends the conversation, for what is open and forgotten is nobody's wish.
+//!
+//! Must not know: what a turn does.
+
+use crate::{
+    approval,
+    gateway::Route,
+    output::{Answer, Printing},
+    run,
+    session::{Session, refusal},
+    settings::Settings,
+};
+use plexus_client::{Done, Exit, Request, Stop, out, text};
+use plexus_protocol::{CapabilityId, RunId};
+use serde::Deserialize;
+use serde_json::json;
+use std::{
+    io::{self, BufRead as _, IsTerminal as _},
+    pin::pin,
+    sync::OnceLock,
+    time::Duration,
+};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::sleep,
+};
+
+/// How long a second Ctrl-C is waited for.
+const SECOND_PRESS: Duration = Duration::from_secs(3);
+/// How long the gateway has to record a turn.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+/// How often a message whose answer was lost is sent again.
+const TRIES: u32 = 3;
+
+/// The gateway's answer to a message.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Taken {
+    turns_left: u32,
+    run: Option<Handle>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Handle {
+    run_id: RunId,
+}
+
+/// How a turn ended at this terminal.
+enum Ended {
+    Answer(Box<Answer>),
+    Left,
+}
+
+/// Whether somebody is there to talk.
+pub(crate) fn can_talk(printing: &Printing) -> bool {
+    let whole = *printing == Printing::default();
+    whole && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks for the first message.
+pub(crate) async fn ask(capability: &CapabilityId) -> Option<String> {
+    out::say(&format!("{capability}: what is it about?"));
+    out::murmur("> ");
+    let mut lines = lines().lock().await;
+    tokio::select! {
+        line = lines.recv() => line.filter(|line| !line.trim().is_empty()),
+        _ = tokio::signal::ctrl_c() => None,
+    }
+}
+
+/// Goes on after the first turn, until its turns or its person have had enough.
+pub(crate) async fn go_on(
+    settings: &Settings,
+    capability: &CapabilityId,
+    first: &Answer,
+    conversation: RunId,
+) -> Result<Exit, Stop> {
+    let mut session = Session::open(settings).await?;
+    let mut left = first.conversation().map_or(0, |open| open.turns_left);
+    show(first, false)?;
+    let mut changes = changes_of(first);
+    let mut lines = lines().lock().await;
+    while left > 0 {
+        tell(left);
+        let Some(words) = next_line(&mut lines).await else {
+            break;
+        };
+        let taken = match send(&mut session, &conversation, &words).await {
+            Ok(taken) => taken,
+            // What one message is not taken for may be otherwise for the next one.
+            Err(stop) if stop.code == "schema_validation_failed" => {
+                out::say(&stop.to_string());
+                continue;
+            }
+            Err(stop) => {
+                bring(capability, changes.as_deref());
+                return Err(stop);
+            }
+        };
+        left = taken.turns_left;
+        let Some(handle) = taken.run else {
+            out::say("that message was taken before; its answer is no longer kept");
+            continue;
+        };
+        match follow(settings, &mut session, &handle.run_id).await? {
+            Ended::Left => break,
+            Ended::Answer(answer) => {
+                show(&answer, true)?;
+                changes = changes_of(&answer).or(changes);
+                left = answer.conversation().map_or(left, |open| open.turns_left);
+            }
+        }
+    }
+    // One that took its last turn, or that somebody ended, is ended already.
+    let ended = approval::withdraw(&mut session, &conversation.item()).await;
+    if let Err(stop) = ended.as_ref()
+        && stop.code != "unknown_capability"
+    {
+        out::say(&stop.to_string());
+    }
+    out::say("the conversation is over");
+    bring(capability, changes.as_deref());
+    Ok(Exit::Ok)
+}
+
+/// The lines that are typed. One thread reads them for as long as the command lasts, because a read of a terminal cannot
+/// be taken back.
+fn lines() -> &'static Mutex<mpsc::Receiver<String>> {
+    static LINES: OnceLock<Mutex<mpsc::Receiver<String>>> = OnceLock::new();
+    LINES.get_or_init(|| {
+        let (line, typed) = mpsc::channel(1);
+        std::thread::spawn(move || {
+            for words in io::stdin().lock().lines() {
+                let Ok(words) = words else { return };
+                if line.blocking_send(words).is_err() {
+                    return;
+                }
+            }
+        });
+        Mutex::new(typed)
+    })
+}
+
+/// The next message; none where the person leaves.
+async fn next_line(lines: &mut mpsc::Receiver<String>) -> Option<String> {
+    loop {
+        out::murmur("> ");
+        tokio::select! {
+            line = lines.recv() => match line {
+                Some(words) if words.trim().is_empty() => {}
+                line => return line,
+            },
+            _ = tokio::signal::ctrl_c() => {
+                out::say("\npress Ctrl-C again to leave; the conversation ends then");
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => return None,
+                    () = sleep(SECOND_PRESS) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Sends a message until the gateway has said what became of it.
+async fn send(session: &mut Session, conversation: &RunId, words: &str) -> Result<Taken, Stop> {
+    let message = RunId::fresh();
+    let body = json!({"runId": conversation, "messageId": message, "text": words});
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let path = session.gateway.path(Route::InvokeInput);
+        let request = Request::post(path, &body).within(TAKEN_WITHIN);
+        match session.send(request).await {
+            Ok(reply) if reply.is_success() => return Ok(reply.json()?),
+            Ok(reply) => {
+                let stop = refusal(&reply);
+                let again = stop.code == "busy" || stop.code == "session_expired";
+                if !again || tries == TRIES {
+                    return Err(stop);
+                }
+            }
+            Err(failure) if tries == TRIES => return Err(Stop::from(failure).done(Done::Unknown)),
+            Err(_) => {}
+        }
+        sleep(approval::PAUSE).await;
+        session.reopen().await?;
+    }
+}
+
+/// Follows a turn. Ctrl-C once cancels it, twice leaves.
+async fn follow(settings: &Settings, session: &mut Session, turn: &RunId) -> Result<Ended, Stop> {
+    let answer = |answer| Ended::Answer(Box::new(answer));
+    let mut following = pin!(run::follow(session, turn, None));
+    tokio::select! {
+        ended = &mut following => return ended.map(answer),
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    run::cancel(&mut Session::open(settings).await?, turn).await?;
+    out::say("\nstopping this turn; press Ctrl-C again to leave");
+    tokio::select! {
+        ended = following => ended.map(answer),
+        _ = tokio::signal::ctrl_c() => Ok(Ended::Left),
+    }
+}
+
+/// Shows what a turn came to. What it said was `streamed` already, or is told here.
+fn show(answer: &Answer, streamed: bool) -> Result<(), Stop> {
+    if let Some(stop) = answer.failure() {
+        out::say(&stop.to_string());
+        return Ok(());
+    }
+    let output = answer.output();
+    match output["text"].as_str() {
+        Some(_) if streamed => {}
+        Some(said) => out::line(said)?,
+        None => out::line(&output.to_string())?,
+    }
+    for warning in output["warnings"].as_array().into_iter().flatten() {
+        out::say(&format!(
+            "warning: {}",
+            text::line(warning.as_str().unwrap_or_default())
+        ));
+    }
+    let changes = &output["changes"];
+    if let (Some(id), Some(added), Some(edited), Some(removed)) = (
+        changes["id"].as_str(),
+        changes["added"].as_u64(),
+        changes["edited"].as_u64(),
+        changes["removed"].as_u64(),
+    ) {
+        out::say(&format!(
+            "changes so far, in the copy alone: {added} added, {edited} edited, {removed} removed ({})",
+            text::line(id)
+        ));
+    }
+    Ok(())
+}
+
+fn changes_of(answer: &Answer) -> Option<String> {
+    let id = answer.output()["changes"]["id"].as_str();
+    id.map(str::to_owned)
+}
+
+fn tell(left: u32) {
+    out::say(&match left {
+        1 => "(1 turn left; Ctrl-D leaves)".to_owned(),
+        left => format!("({left} turns left; Ctrl-D leaves)"),
+    });
+}
+
+/// Says how what was changed comes out of the copy.
+fn bring(capability: &CapabilityId, changes: Option<&str>) {
+    let source = capability.as_str().split('.').next().unwrap_or_default();
+    if let Some(changes) = changes {
+        out::say(&format!(
+            "bring its changes into the folder: plexus {source}.apply changes={}",
+            text::line(changes)
+        ));
+    }
+}

@@ -1,0 +1,404 @@
+//! Conversations with the real coding agents: one approval, several turns on one copy.
+
+use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
+use plexus_tests::{Agent, Gate, Response, Step, Terminal, waiting::until};
+use serde_json::{Value, json};
+
+/// A desk where a conversation was approved and its first turn is over.
+struct Talk {
+    desk: Desk,
+    item: String,
+    /// As further messages name it.
+    run: String,
+    /// The answer to the first turn.
+    first: Value,
+}
+
+impl Talk {
+    fn open(kind: Kind, steps: impl IntoIterator<Item = Step>, bounds: &Value) -> Self {
+        let desk = Desk::open(kind, steps);
+        let chat = desk.kind.of("chat");
+        let mut input = json!({"prompt": "Remember the word heron."});
+        for (name, value) in bounds.as_object().into_iter().flatten() {
+            input[name] = value.clone();
+        }
+        let asked = desk
+            .agent
+            .invoke_body(json!({"id": chat, "input": input, "onApproval": "run"}));
+        let error = asked.expect_error(401, "approval_required");
+        let item = error["pendingId"].as_str().expect("an item").to_owned();
+        desk.owner().approve(&item, "once");
+        let status = desk.agent.status_after(&item, 60).expect_ok();
+        let first = status["result"].clone();
+        let run = first["conversation"]["runId"].as_str();
+        let run = run.unwrap_or_else(|| panic!("a conversation: {status}"));
+        let run = run.to_owned();
+        Self {
+            desk,
+            item,
+            run,
+            first,
+        }
+    }
+
+    fn send(&self, message: &str, text: &str) -> Response {
+        send(&self.desk.agent, &self.run, message, text)
+    }
+
+    /// One turn to its end; its answer.
+    fn say(&self, message: &str, text: &str) -> Value {
+        let taken = self.send(message, text).expect_ok();
+        self.answer(&taken)
+    }
+
+    fn answer(&self, taken: &Value) -> Value {
+        answer(&self.desk.agent, taken)
+    }
+
+    fn refused(&self, message: &str, why: &str) {
+        let reply = self.send(message, "More.");
+        let error = reply.expect_error(409, "not_accepting_input");
+        assert_eq!(error["effect"], "none", "{error}");
+        assert!(error["message"].to_string().contains(why), "{error}");
+    }
+}
+
+fn send(agent: &Agent, run: &str, message: &str, text: &str) -> Response {
+    let body = json!({"runId": run, "messageId": message, "text": text});
+    agent.client().post("/invoke/input", body)
+}
+
+/// The answer to a turn, once it is over.
+fn answer(agent: &Agent, taken: &Value) -> Value {
+    let run = taken["run"]["runId"].as_str().expect("a run");
+    until("the end of a turn", || {
+        let path = format!("/invoke/status?runId={run}&wait=20");
+        let status = agent.client().get(&path).expect_ok();
+        (status["status"] != "running").then(|| status["result"].clone())
+    })
+}
+
+#[test]
+fn codex_goes_on_in_its_copy() {
+    goes_on_in_its_copy(CODEX);
+}
+
+#[test]
+fn claude_goes_on_in_its_copy() {
+    goes_on_in_its_copy(CLAUDE);
+}
+
+fn goes_on_in_its_copy(kind: Kind) {
+    let exec = kind.exec;
+    let steps = [exec("echo more >> a.txt"), Step::say("Remembered.")];
+    let talk = Talk::open(kind, steps, &json!({"turns": 4, "minutes": 30}));
+    let (desk, first) = (&talk.desk, &talk.first);
+    assert_eq!(first["output"]["text"], "Remembered.", "{first}");
+    assert_eq!(first["output"]["changes"]["edited"], 1, "{first}");
+    let left = &first["conversation"];
+    assert_eq!((&left["turn"], &left["turnsLeft"]), (&json!(1), &json!(3)));
+
+    // The second turn has the first one's words and files.
+    desk.model.then([
+        exec("cat a.txt; echo new > new.txt"),
+        Step::say("The word is heron."),
+    ]);
+    let taken = talk.send("m2", "Which word?").expect_ok();
+    assert_eq!(
+        (&taken["turn"], &taken["turnsLeft"]),
+        (&json!(2), &json!(2))
+    );
+    let second = talk.answer(&taken);
+    assert_eq!(
+        second["output"]["thread"], first["output"]["thread"],
+        "{second}"
+    );
+    let seen = desk.model.results();
+    assert!(
+        seen.last().expect("a result").contains("one\nmore"),
+        "{seen:?}"
+    );
+    let sent = desk.model.requests().last().expect("a request").to_string();
+    assert!(
+        sent.contains("heron") && sent.contains("Which word?"),
+        "{sent}"
+    );
+    let changes = &second["output"]["changes"];
+    assert_eq!(
+        (&changes["added"], &changes["edited"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        desk.folder.read("a.txt"),
+        "one\n",
+        "the folder itself stays"
+    );
+
+    // The same message again is the same turn, and nothing is sent to the model.
+    let requests = desk.model.requests().len();
+    let again = talk.send("m2", "Which word?").expect_ok();
+    assert_eq!(again["turn"], 2, "{again}");
+    assert_eq!(again["run"]["runId"], taken["run"]["runId"]);
+    assert_eq!(desk.model.requests().len(), requests);
+
+    // What was applied is no change any more; what comes after it is one to what was applied.
+    let all = json!({"changes": changes["id"]});
+    desk.approved("apply", &all).expect_ok();
+    assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
+    desk.model
+        .then([exec("echo last >> a.txt"), Step::say("Added.")]);
+    let third = talk.say("m3", "One more line.");
+    let changes = &third["output"]["changes"];
+    assert_eq!(
+        (&changes["added"], &changes["edited"]),
+        (&json!(0), &json!(1))
+    );
+    let all = json!({"changes": changes["id"]});
+    desk.approved("apply", &all).expect_ok();
+    assert_eq!(desk.folder.read("a.txt"), "one\nmore\nlast\n");
+
+    // No run works on the conversation's copy.
+    let beside = json!({"prompt": "Go on.", "thread": first["output"]["thread"]});
+    let refused = desk.approved("run", &beside);
+    let error = refused.expect_error(200, "schema_validation_failed");
+    let why = error["message"].to_string();
+    assert!(why.contains("belongs to a conversation"), "{error}");
+
+    // The last turn, and no more.
+    desk.model.then([Step::say("Bye.")]);
+    let fourth = talk.say("m4", "Bye.");
+    assert_eq!(fourth["conversation"]["turnsLeft"], 0, "{fourth}");
+    talk.refused("m5", "every turn of it is used");
+    desk.model.finish();
+
+    // Each turn is an audited child of the first.
+    let intents: Vec<_> = desk
+        .owner()
+        .audit(200)
+        .into_iter()
+        .filter(|e| e["detail"]["phase"] == "intent" && e["capabilityId"] == desk.kind.of("chat"))
+        .collect();
+    let turns: Vec<_> = intents
+        .iter()
+        .rev()
+        .map(|e| e["detail"]["turn"].clone())
+        .collect();
+    assert_eq!(json!(turns), json!([1, 2, 3, 4]));
+    let parents = intents
+        .iter()
+        .filter(|e| e["detail"]["parent"] == first["auditId"]);
+    assert_eq!(parents.count(), 3, "{intents:?}");
+}
+
+#[test]
+fn card_says_its_bounds_and_owner_lowers_them() {
+    let desk = Desk::open(CODEX, [Step::say("Hello.")]);
+    let input = json!({"prompt": "Hello.", "turns": 9, "minutes": 45});
+    let item = desk.agent.must_ask("codex.chat", input.clone());
+    let card = desk.owner().card(&item);
+    let asked = json!({"turns": 9, "minutes": 45});
+    assert_eq!(card["asks"][0]["conversation"], asked, "{card}");
+    let shown = desk.gateway.cli(["approvals", "show", &item]);
+    let shown = shown.expect_ok();
+    assert!(shown.contains("at most 9 turns"), "{shown}");
+    assert!(shown.contains("8 further turns"), "{shown}");
+    let more = ["approvals", "approve", &item, "--yes", "--turns", "10"];
+    desk.gateway.cli(more).expect_status(1);
+    let fewer = [
+        "approvals",
+        "approve",
+        &item,
+        "--yes",
+        "--turns",
+        "2",
+        "--minutes",
+        "5",
+    ];
+    desk.gateway.cli(fewer).expect_ok();
+    let first = desk.agent.invoke("codex.chat", input).expect_ok();
+    let left = &first["conversation"];
+    assert_eq!(left["turnsLeft"], 1, "{first}");
+
+    // It is listed with what is left, and the owner ends it.
+    let listed = desk.gateway.cli(["calls", "list"]);
+    let listed = listed.expect_ok();
+    assert!(
+        listed.contains("1 turn") && listed.contains("ends in "),
+        "{listed}"
+    );
+    let status = desk.gateway.cli(["status"]);
+    assert!(status.stdout.contains("codex.chat"), "{status}");
+    let run = left["runId"].as_str().expect("its name");
+    desk.gateway.cli(["calls", "stop", run]).expect_ok();
+    let reply = send(&desk.agent, run, "m2", "More.");
+    let error = reply.expect_error(409, "not_accepting_input");
+    assert!(error["message"].to_string().contains("ended"), "{error}");
+    let ended = desk
+        .owner()
+        .audited(|e| e["detail"]["event"] == "turns.end");
+    assert_eq!(ended["detail"]["used"], 1, "{ended}");
+    let listed = desk.gateway.cli(["calls", "list"]);
+    assert!(!listed.expect_ok().contains("codex.chat"), "{listed}");
+}
+
+#[test]
+fn conversation_goes_on_after_a_restart_and_turn_is_not_repeated() {
+    let gate = Gate::closed();
+    let mut talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
+    let exec = CODEX.exec;
+    talk.desk.model.then([
+        exec("echo half >> a.txt"),
+        Step::Wait(gate.clone()),
+        Step::say("never"),
+    ]);
+    let requests = talk.desk.model.requests().len();
+    let taken = talk.send("m2", "Work.").expect_ok();
+    until("the turn has changed its copy", || {
+        (talk.desk.model.requests().len() == requests + 2).then_some(())
+    });
+    talk.desk.gateway.kill9();
+    gate.open();
+    talk.desk.gateway.start_again();
+    let agent = Agent::with_pat(
+        &talk.desk.gateway.client(),
+        &talk.desk.agent.id,
+        &talk.desk.agent.pat,
+    );
+    // The message is a turn whatever became of it; it is not sent again.
+    let again = until("the end of the turn is known", || {
+        let reply = send(&agent, &talk.run, "m2", "Work.");
+        (reply.status == 200).then(|| reply.expect_ok())
+    });
+    assert_eq!(again["turn"], taken["turn"], "{again}");
+    // The next one goes on with thread and copy.
+    talk.desk
+        .model
+        .then([exec("cat a.txt"), Step::say("The word is heron.")]);
+    let taken = until("the turn before is settled", || {
+        let reply = send(&agent, &talk.run, "m3", "Which word?");
+        (reply.status == 200).then(|| reply.expect_ok())
+    });
+    assert_eq!(taken["turn"], 3, "{taken}");
+    let third = answer(&agent, &taken);
+    assert_eq!(third["output"]["text"], "The word is heron.", "{third}");
+    assert_eq!(third["output"]["thread"], talk.first["output"]["thread"]);
+    let seen = talk.desk.model.results();
+    assert!(seen.last().expect("a result").contains("half"), "{seen:?}");
+    assert_eq!(third["output"]["changes"]["edited"], 1, "{third}");
+}
+
+#[test]
+fn revoke_in_the_middle_ends_turn_and_conversation() {
+    let gate = Gate::closed();
+    let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
+    let desk = &talk.desk;
+    desk.model
+        .then([Step::Wait(gate.clone()), Step::say("never")]);
+    let requests = desk.model.requests().len();
+    talk.send("m2", "Wait.").expect_ok();
+    until("the turn", || {
+        (desk.model.requests().len() > requests).then_some(())
+    });
+    talk.refused("m3", "under way");
+    let other = desk.gateway.agent_with("other", &["codex.changes.read"]);
+    let foreign = send(&other, &talk.run, "m4", "Mine now.");
+    foreign.expect_error(403, "session_expired");
+    desk.owner().revoke_agent("caller");
+    until("the end of the turn", || {
+        let calls = desk.owner().client.get("/admin/api/calls").expect_ok();
+        (calls["calls"] == json!([]) && calls["conversations"] == json!([])).then_some(())
+    });
+    gate.open();
+    // The credential is gone with it, and nobody who comes back under the name has the conversation.
+    let back = desk.gateway.agent_with("caller", &["codex.changes.read"]);
+    let gone = send(&back, &talk.run, "m5", "Hello?");
+    gone.expect_error(403, "session_expired");
+}
+
+#[test]
+fn pause_suspends_a_conversation() {
+    let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
+    let desk = &talk.desk;
+    desk.gateway.cli(["pause"]).expect_ok();
+    let paused = talk.send("m2", "Which word?");
+    paused.expect_error(503, "paused");
+    desk.gateway.cli(["resume"]).expect_ok();
+    desk.model.then([Step::say("The word is heron.")]);
+    let second = talk.say("m2", "Which word?");
+    assert_eq!(second["output"]["text"], "The word is heron.", "{second}");
+}
+
+#[test]
+fn key_rotation_and_withdrawal_end_a_conversation() {
+    let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
+    let cancel = json!({"pendingId": talk.item});
+    talk.desk
+        .agent
+        .client()
+        .post("/grants/cancel", cancel)
+        .expect_ok();
+    talk.refused("m2", "it was ended");
+    let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
+    let owner = talk.desk.owner();
+    let open = || owner.client.get("/admin/api/calls").expect_ok()["conversations"].clone();
+    assert_eq!(open().as_array().map(Vec::len), Some(1));
+    talk.desk.gateway.cli(["key", "rotate"]).expect_ok();
+    let listed = talk.desk.gateway.cli(["calls", "list"]);
+    assert!(!listed.expect_ok().contains("codex.chat"), "{listed}");
+    talk.send("m2", "Hello?")
+        .expect_error(403, "session_expired");
+}
+
+#[test]
+fn person_talks_with_codex_at_a_terminal() {
+    let exec = CODEX.exec;
+    let desk = Desk::open(CODEX, [Step::say("Which file?")]);
+    let connected = desk.owner().connect("person", &["codex.changes.read"]);
+    let code = connected["code"].as_str().expect("a code").to_owned();
+    desk.gateway.plexus("person", ["enroll", &code]).expect_ok();
+    let command = desk.gateway.plexus_command("person", ["codex.chat"]);
+    let mut terminal = Terminal::start(&command, 100, 40);
+    terminal.until_shows("what is it about?");
+    terminal.keys("Add a line\r");
+    terminal.until_shows("waiting for the owner");
+    let item = desk.owner().pending()[0]["pendingId"]
+        .as_str()
+        .expect("an item")
+        .to_owned();
+    desk.owner().approve(&item, "once");
+    terminal.until_shows("Which file?");
+    terminal.until_shows("(19 turns left");
+
+    desk.model
+        .then([exec("echo more >> a.txt"), Step::say("Added it.")]);
+    terminal.keys("a.txt\r");
+    terminal.until_shows("Added it.");
+    terminal.until_shows("1 edited");
+    terminal.until_shows("(18 turns left");
+
+    // Once stops the turn, and the conversation goes on.
+    let gate = Gate::closed();
+    desk.model
+        .then([Step::Wait(gate.clone()), Step::say("never")]);
+    let requests = desk.model.requests().len();
+    terminal.keys("Wait\r");
+    until("the turn", || {
+        (desk.model.requests().len() > requests).then_some(())
+    });
+    terminal.keys("\u{3}");
+    terminal.until_shows("stopping this turn");
+    terminal.until_shows("You cancelled it.");
+    terminal.until_shows("(17 turns left");
+    gate.open();
+
+    // Twice leaves, and ends the conversation.
+    terminal.keys("\u{3}");
+    terminal.until_shows("press Ctrl-C again to leave");
+    terminal.keys("\u{3}");
+    terminal.until_shows("the conversation is over");
+    terminal.until_shows("plexus codex.apply changes=cs_");
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.picture());
+    let open = desk.owner().client.get("/admin/api/calls").expect_ok();
+    assert_eq!(open["conversations"], json!([]), "{open}");
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+}
