@@ -83,6 +83,38 @@ impl Snapshot {
         Self::each(root, is_over, file, folder)
     }
 
+    /// How many files a copy would have, and how many bytes, without reading any.
+    ///
+    /// # Errors
+    /// As [`Snapshot::of`].
+    pub(crate) fn size(
+        root: &Root,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(usize, u64), SnapshotError> {
+        let (mut files, mut bytes) = (0, 0);
+        let bounds = WalkBounds {
+            max_entries: MOST_ENTRIES,
+            ..WalkBounds::default()
+        };
+        let report = root.walk(&RelPath::root(), bounds, is_over, |entry| {
+            // One that is gone, has a second name or is too large is not in the copy.
+            if entry.kind == Kind::File
+                && let Ok(size @ ..=LARGEST) = entry.size()
+            {
+                files += 1;
+                bytes += size;
+            }
+            match bytes > MOST_BYTES {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        match report.bounded || bytes > MOST_BYTES {
+            true => Err(SnapshotError::TooLarge),
+            false => Ok((files, bytes)),
+        }
+    }
+
     fn each(
         root: &Root,
         is_over: &dyn Fn() -> bool,

@@ -332,10 +332,10 @@ impl<P: Program> CodingAgent<P> {
                 .fact("model", &task.model);
             // A writer plans it once more, and the card is made by then: it need not look through the folder.
             if call.role() == Role::Reader {
-                let found = Snapshot::of(&self.root, &|| call.is_over());
+                let found = Snapshot::size(&self.root, &|| call.is_over());
                 let found = found.map_err(|error| SourceError::from(&RunError::from(error)))?;
-                let size = format!("{} files, {} bytes", found.files.len(), found.bytes);
-                preview = preview.fact("copies", size);
+                let (files, bytes) = found;
+                preview = preview.fact("copies", format!("{files} files, {bytes} bytes"));
             }
             if let Some(thread) = &task.thread {
                 preview = preview.fact("goes on with", thread);

@@ -6,11 +6,11 @@ use std::{
 };
 
 use crate::{
-    Entry, FileBytes, FileError, Kind, Policy, RelPath, Root,
+    Entry, FileBytes, FileError, Kind, Meta, Policy, RelPath, Root,
     list::{Contents, contents_of},
     names::code_unit_order,
     read::read_in,
-    root::open_dir,
+    root::{accept_file, open_dir, stat_in},
 };
 
 /// Where a walk stops by itself.
@@ -61,6 +61,16 @@ impl WalkEntry<'_> {
     /// As [`Root::read`].
     pub fn read(&self, limit: u64) -> Result<FileBytes, FileError> {
         read_in(self.dir, self.path.name(), self.path, self.policy, limit)
+    }
+
+    /// What a file holds now, in bytes, without opening it. A file with a second name is none where the policy says so.
+    ///
+    /// # Errors
+    /// As [`Root::read`], without the errors about content.
+    pub fn size(&self) -> Result<u64, FileError> {
+        let stat = stat_in(self.dir, self.path.name(), self.path)?;
+        accept_file(&stat, self.path, self.policy)?;
+        Ok(Meta::from(&stat).size)
     }
 }
 
