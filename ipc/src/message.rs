@@ -20,7 +20,10 @@ pub use call::{
     TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
-pub use host::{Event, HOST_CALLS, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED, MAX_HOST_INPUT};
+pub use host::{
+    Event, HOST_CALLS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED, MAX_HOST_INPUT,
+    MAX_ITEM_WAIT,
+};
 pub(crate) use secret::MAX_SECRETS;
 pub use secret::{MAX_SECRET, Secret, Secrets};
 

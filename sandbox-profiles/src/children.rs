@@ -29,6 +29,13 @@ pub const MAX_RUNS: usize = 16;
 /// The longest name of a run.
 const MAX_RUN_NAME: usize = 64;
 
+/// The folder of a run that has its pipes, which the run cannot change.
+pub const PIPES: &str = "host";
+/// The pipe that a run writes to, in [`PIPES`], and the profile's parameter for it in capitals.
+pub const CALLS: &str = "calls";
+/// The pipe that a run reads from.
+pub const ANSWERS: &str = "answers";
+
 /// One argument of a declared program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildArgument {
@@ -57,6 +64,9 @@ pub struct ChildProgram {
     pub tree_processes: Option<u32>,
     /// Its arguments.
     pub arguments: Vec<ChildArgument>,
+    /// Whether its runs have two pipes to the worker: [`CALLS`] from a run, [`ANSWERS`] to it. Then the profile is given
+    /// the parameters of these names.
+    pub pipes: bool,
     /// Its environment by name; without a value where the worker gives one. `HOME`, `TMPDIR` and `PWD` are the keeper's.
     pub environment: Vec<(String, Option<String>)>,
 }
@@ -104,6 +114,9 @@ pub fn keeper_command(
         line.extend(cage.into_iter().take(end));
         if let Some(bytes) = child.tree_memory {
             line.extend(["--tree-memory".into(), bytes.to_string().into()]);
+        }
+        if child.pipes {
+            line.push("--pipes".into());
         }
         if let Some(count) = child.tree_processes {
             line.extend(["--tree-processes".into(), count.to_string().into()]);
@@ -161,7 +174,8 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Tell {
-    /// It runs. With this message come its standard input, output and error.
+    /// It runs. With this message come its standard input, output and error, and, where it was declared with pipes, the
+    /// worker's ends of [`CALLS`] and [`ANSWERS`].
     Started {
         /// The run.
         id: u64,

@@ -252,6 +252,10 @@ fn caged(profile: &str, agent: &Path, model: &Model, root: &Path, scratch: &Path
         ("ROOT".to_owned(), text(root)),
         ("SCRATCH".to_owned(), text(scratch)),
         ("EGRESS_PORT".to_owned(), port),
+        // A run by hand has no worker: nothing speaks over these.
+        ("WORKER".to_owned(), text(agent)),
+        ("CALLS".to_owned(), "/dev/null".to_owned()),
+        ("ANSWERS".to_owned(), "/dev/null".to_owned()),
     ];
     let (program, line) = plexus_sandbox::launcher_command(
         profile,

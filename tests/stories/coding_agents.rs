@@ -97,12 +97,12 @@ impl Desk {
     }
 
     /// Asks; the item that waits for the owner.
-    fn asked(&self, capability: &str, input: &Value) -> String {
+    pub(crate) fn asked(&self, capability: &str, input: &Value) -> String {
         self.agent
             .must_ask(&self.kind.of(capability), input.clone())
     }
 
-    fn run(&self, input: &Value) -> Value {
+    pub(crate) fn run(&self, input: &Value) -> Value {
         self.approved("run", input).expect_ok()["output"].clone()
     }
 

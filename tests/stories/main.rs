@@ -1,5 +1,7 @@
 //! The stories: one module per subject; each test has a gateway, a home and folders of its own.
 
+#[cfg(target_os = "linux")]
+mod host_tools;
 mod house;
 
 mod agents;

@@ -6,26 +6,32 @@
 //! ```
 //! Invariants: who calls is derived here and never the worker's to say; a nested agent that the owner has not connected
 //! calls nothing; nothing goes on for a caller whose credential has changed; a read, which may be made twice, calls reads
-//! alone. A call that nobody waits for any more is dropped like one whose client has gone.
+//! alone. A call that nobody waits for any more is dropped like one whose client has gone. An item is told of and
+//! withdrawn for the nested agent alone that asked.
 //!
 //! Must not know: what the worker wants it for.
 
 use crate::{
     call::{Caller, CallerProof, InvokeRequest},
     denial::note_denial,
-    kernel::Kernel,
+    kernel::{Kernel, Phase},
     life,
 };
-use plexus_ipc::text::Payload;
+use plexus_ipc::{
+    message::{HostAsk, MAX_ITEM_WAIT},
+    text::Payload,
+};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorBody, ErrorCode, SessionId, SourceId, body::InvokeResponse, json,
+    AgentId, CapabilityId, ErrorBody, ErrorCode, PendingId, SessionId, SourceId,
+    body::InvokeResponse, json,
 };
 use plexus_sources::catalogue::wire_entry;
 use plexus_supervisor::{HostCall, HostCaller};
-use plexus_trust::{Command, EnrollmentStatus, OnApproval, Refusal, SessionProof};
+use plexus_trust::{Command, EnrollmentStatus, ItemState, OnApproval, Refusal, SessionProof};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Sources that a call may pass through.
 const DEPTH: usize = 3;
@@ -35,11 +41,10 @@ pub(crate) async fn answer(kernel: Arc<Kernel>, call: HostCall) {
     let HostCall {
         source,
         caller,
-        capability,
-        input,
+        ask,
         mut reply,
     } = call;
-    let answered = answered(&kernel, &source, caller, capability.as_deref(), &input);
+    let answered = answered(&kernel, &source, caller, ask);
     let response = tokio::select! {
         biased;
         // A read is cancelled by this; an effect goes on, and is recorded.
@@ -53,19 +58,33 @@ async fn answered(
     kernel: &Arc<Kernel>,
     source: &SourceId,
     caller: Option<HostCaller>,
-    capability: Option<&str>,
-    input: &[u8],
+    ask: HostAsk,
 ) -> Vec<u8> {
-    let id = capability.unwrap_or_default();
-    let response = match nested(kernel, source, caller) {
-        Err(error) => InvokeResponse::refused(id, *error, None),
-        Ok(agent) => match capability {
-            None => return view(kernel, &agent).to_string().into_bytes(),
-            Some(id) => match made(kernel, &agent, caller, id, input).await {
+    let id = match &ask {
+        HostAsk::Call { capability, .. } => capability.as_str().to_owned(),
+        HostAsk::List | HostAsk::Item { .. } | HostAsk::Withdraw { .. } => String::new(),
+    };
+    // Whoever is cancelled still says what is not wanted any more.
+    let may_be_over = matches!(ask, HostAsk::Withdraw { .. });
+    let response = match nested(kernel, source, caller, may_be_over) {
+        Err(error) => InvokeResponse::refused(&id, *error, None),
+        Ok(agent) => match ask {
+            HostAsk::List => return view(kernel, &agent).to_string().into_bytes(),
+            HostAsk::Item { item, seconds } => {
+                let wait = Duration::from_secs(seconds.min(MAX_ITEM_WAIT).into());
+                return standing(kernel, &agent, &item, wait)
+                    .await
+                    .to_string()
+                    .into();
+            }
+            HostAsk::Withdraw { item } => {
+                return withdrawn(kernel, agent, item).await.to_string().into();
+            }
+            HostAsk::Call { input, .. } => match made(kernel, &agent, caller, &id, &input).await {
                 Ok(response) => response,
                 Err(error) => {
-                    let audit = note_denial(kernel, &agent, None, id, &error).await;
-                    InvokeResponse::refused(id, *error, audit.as_ref())
+                    let audit = note_denial(kernel, &agent, None, &id, &error).await;
+                    InvokeResponse::refused(&id, *error, audit.as_ref())
                 }
             },
         },
@@ -73,11 +92,55 @@ async fn answered(
     serde_json::to_vec(&response).unwrap_or_default()
 }
 
+/// How an item of a nested agent stands, once that is decided or the wait is over.
+async fn standing(kernel: &Kernel, agent: &AgentId, id: &PendingId, wait: Duration) -> Value {
+    let until = Instant::now() + wait;
+    let mut changed = kernel.approvals.changed();
+    loop {
+        let state = kernel.ledger.snapshot();
+        let known = state.agent(agent);
+        let item = state
+            .item(id)
+            .filter(|item| known.is_some_and(|agent| item.is_of(agent)));
+        let Some(item) = item else {
+            return json!({"ok": false, "state": "unknown"});
+        };
+        let told = item.wire_state(kernel.clock.now());
+        let is_late = Instant::now() >= until || kernel.phase() != Phase::Serving;
+        if told != "pending" || is_late {
+            let reason = match &item.state {
+                ItemState::Denied { reason } => reason.clone(),
+                ItemState::Void { why } => Some(why.clone()),
+                _ => None,
+            };
+            return json!({"ok": true, "state": told, "reason": reason});
+        }
+        drop(state);
+        tokio::select! {
+            _ = tokio::time::timeout_at(until, changed.changed()) => {}
+            () = kernel.ending() => {}
+        }
+    }
+}
+
+async fn withdrawn(kernel: &Kernel, agent: AgentId, item: PendingId) -> Value {
+    let withdraw = Command::Withdraw {
+        agent: agent.clone(),
+        item: item.clone(),
+    };
+    let done = kernel.submit_for(&agent, withdraw).await.is_ok();
+    if done {
+        kernel.approvals.drop_input(&item);
+    }
+    json!({"ok": done})
+}
+
 /// As whom the worker of `source` calls.
 fn nested(
     kernel: &Kernel,
     source: &SourceId,
     caller: Option<HostCaller>,
+    may_be_over: bool,
 ) -> Result<AgentId, Box<ErrorBody>> {
     let refused = |why: &str| ErrorBody::new(ErrorCode::GrantRequired, why);
     let over = || {
@@ -93,7 +156,7 @@ fn nested(
             let is_same = state
                 .agent(agent)
                 .is_some_and(|known| Some(known.epoch) == call.principal.epoch());
-            if !is_same || call.cancelled_by().is_some() {
+            if !is_same || (call.cancelled_by().is_some() && !may_be_over) {
                 return Err(over());
             }
             if agent.sources().any(|passed| passed == source.as_str()) {

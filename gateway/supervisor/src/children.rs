@@ -7,7 +7,7 @@
 
 use super::{
     Context, Spec,
-    process::{Group, resolved, scratch_of},
+    process::{Group, resolved, scratch_of, worker},
     records,
     start::StartError,
 };
@@ -41,7 +41,8 @@ pub(super) fn kept(
     let declared = spec.offer.manifest.children.iter();
     let mut programs = Vec::new();
     for child in declared {
-        let program = program(spec, child, Path::new(&state_dir), egress).map_err(&refuse)?;
+        let program = program(context, spec, child, (Path::new(&state_dir), egress));
+        let program = program.map_err(&refuse)?;
         if !(spec.is_program)(&child.name, &program.program).map_err(&refuse)? {
             return Err(StartError::Program(program.program));
         }
@@ -55,10 +56,10 @@ pub(super) fn kept(
 }
 
 fn program(
+    context: &Context<Group>,
     spec: &Spec,
     child: &ChildProgram,
-    state_dir: &Path,
-    egress: Option<u16>,
+    (state_dir, egress): (&Path, Option<u16>),
 ) -> io::Result<children::ChildProgram> {
     let program = PathBuf::from(resolved(&child.program.named(&spec.config))?);
     let own = spec
@@ -75,6 +76,13 @@ fn program(
     let mut profiles = spec.offer.children.iter();
     let profile = profiles.find(|(name, _)| *name == child.name);
     let (_, profile) = profile.ok_or_else(|| io::Error::other("no profile of it"))?;
+    let mut parameters: Vec<_> = egress
+        .map(|port| ("EGRESS_PORT".to_owned(), port.to_string()))
+        .into_iter()
+        .collect();
+    if child.host {
+        parameters.push(("WORKER".to_owned(), resolved(&worker(context, spec))?));
+    }
     let argument = |argument: &ChildArgument| match argument {
         ChildArgument::Fixed(text) => children::ChildArgument::Fixed(text.clone()),
         ChildArgument::Named(named) => children::ChildArgument::Named(named.name.clone()),
@@ -83,10 +91,8 @@ fn program(
         name: child.name.clone(),
         program,
         profile: profile.to_string(),
-        parameters: egress
-            .map(|port| ("EGRESS_PORT".to_owned(), port.to_string()))
-            .into_iter()
-            .collect(),
+        parameters,
+        pipes: child.host,
         limits: child.limits.of_process(),
         tree_memory: Some(u64::from(child.limits.memory_mib) << 20),
         tree_processes: Some(child.limits.processes),

@@ -3,10 +3,9 @@
 //! Must not know: the audit log, HTTP.
 
 use super::start::{Exit, StartError};
-use bytes::Bytes;
 use plexus_ipc::{
     egress::Connections,
-    message::{CageReport, Event, Role},
+    message::{CageReport, Event, HostAsk, Role},
     text::Payload,
 };
 use plexus_protocol::{SourceId, Timestamp};
@@ -106,10 +105,8 @@ pub struct HostCall {
     pub source: SourceId,
     /// For whom; none: for nobody who may ask.
     pub caller: Option<HostCaller>,
-    /// The capability's id, as the worker says it; none: which there are.
-    pub capability: Option<String>,
-    /// As the worker says it.
-    pub input: Bytes,
+    /// What it asks for, as the worker says it.
+    pub ask: HostAsk,
     /// Takes the answer; closed when nobody waits for one any more.
     pub reply: oneshot::Sender<Payload>,
 }

@@ -354,7 +354,7 @@ fn spawn(
     })
 }
 
-fn worker<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
+pub(super) fn worker<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
     context.workers.join(&spec.offer.program)
 }
 

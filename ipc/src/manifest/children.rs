@@ -38,6 +38,10 @@ pub struct ChildProgram {
     /// Whether it runs programs of the machine itself, as a coding agent does. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tools: bool,
+    /// Whether its runs may ask the worker for what other sources offer, by two pipes and the worker's own program as the
+    /// one that speaks over them. Its profile says the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host: bool,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<ChildArgument>,
@@ -122,6 +126,9 @@ impl Manifest {
     }
 
     fn check_child(&self, child: &ChildProgram) -> Result<(), &'static str> {
+        if child.host && !self.host_calls {
+            return Err("host without the manifest's hostCalls");
+        }
         match &child.program {
             Program::Path(path) => {
                 let mut parts = path.split('/').skip(1);

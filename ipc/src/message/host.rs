@@ -4,6 +4,7 @@
 
 use super::{Summary, Touched};
 use crate::text::{Line, Output, Payload, Word, at_most};
+use plexus_protocol::PendingId;
 use serde::{Deserialize, Serialize};
 
 /// Largest payload of an event, in bytes.
@@ -12,6 +13,8 @@ pub const MAX_EVENT: usize = 16 * 1024;
 pub const MAX_EVENT_TOUCHED: usize = 64;
 /// Calls of its own that a worker may have under way; more wait in it.
 pub const HOST_CALLS: usize = 16;
+/// Longest wait for a decision in one [`HostAsk::Item`], in seconds.
+pub const MAX_ITEM_WAIT: u8 = 20;
 /// Largest input of such a call, in bytes.
 pub const MAX_HOST_INPUT: usize = 1024 * 1024;
 
@@ -30,7 +33,7 @@ pub struct Event {
     pub touched: Vec<Touched>,
 }
 
-/// A worker calls what another source offers. Who calls is for the gateway to derive: from the call that it serves, or,
+/// A worker asks for what another source offers. Who asks is for the gateway to derive: from the call that it serves, or,
 /// of a resident worker, from the source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,9 +43,33 @@ pub struct HostCall {
     /// The call that it serves; none: a resident worker's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<u64>,
-    /// The capability's id, `<source>.<name>`; none: which there are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capability: Option<Line<200>>,
-    /// A JSON object.
-    pub input: Payload,
+    /// What it asks for.
+    pub ask: HostAsk,
+}
+
+/// What a [`HostCall`] asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum HostAsk {
+    /// Which capabilities there are.
+    List,
+    /// To call one.
+    Call {
+        /// Its id, `<source>.<name>`.
+        capability: Line<200>,
+        /// A JSON object.
+        input: Payload,
+    },
+    /// How a call of its own that waits for the owner stands.
+    Item {
+        /// The pending item.
+        item: PendingId,
+        /// How long a decision is waited for, in seconds; at most [`MAX_ITEM_WAIT`].
+        seconds: u8,
+    },
+    /// To withdraw such a call.
+    Withdraw {
+        /// The pending item.
+        item: PendingId,
+    },
 }

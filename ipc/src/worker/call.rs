@@ -1,10 +1,12 @@
 //! What a handler knows about the call it serves.
 
-use super::{Host, SourceError};
+use super::{Host, SourceError, host::called};
 use crate::frame::{FrameSender, WeakFrameSender};
-use crate::message::{Chunk, FromWorker, MAX_CHUNK, PROGRESS_WINDOW, Progress, Role};
+use crate::message::{
+    Chunk, FromWorker, HostAsk, MAX_CHUNK, MAX_ITEM_WAIT, PROGRESS_WINDOW, Progress, Role,
+};
 use crate::text::{Output, Text};
-use plexus_protocol::{AuditId, Constraint, Digest};
+use plexus_protocol::{AuditId, Constraint, Digest, PendingId};
 use serde::Serialize;
 use serde_json::json;
 use std::{
@@ -224,8 +226,7 @@ impl CallContext {
         if self.0.role == Role::Writer && !self.0.begun.load(Ordering::Acquire) {
             return Err(SourceError::refused("plan", "a plan calls nobody"));
         }
-        let (call, capability) = (Some(self.0.id), Some(capability));
-        self.host()?.call_in(call, capability, input).await
+        self.host_ask(called(capability, input)?).await
     }
 
     /// What [`CallContext::host_call`] may call, as `{"capabilities": […]}`.
@@ -233,7 +234,39 @@ impl CallContext {
     /// # Errors
     /// No gateway.
     pub async fn host_capabilities(&self) -> Result<serde_json::Value, SourceError> {
-        self.host()?.call_in(Some(self.0.id), None, &()).await
+        self.host_ask(HostAsk::List).await
+    }
+
+    /// How a call of [`CallContext::host_call`] that waits for the owner stands, as `{"ok": true, "state": …}` with a
+    /// `reason` where there is one; `state` is `pending`, `approved` (then the same call is made again), `denied` or
+    /// `expired`. A decision is waited for as long as `wait` says, 20 s at most.
+    ///
+    /// # Errors
+    /// No gateway.
+    pub async fn host_item(
+        &self,
+        item: &PendingId,
+        wait: Duration,
+    ) -> Result<serde_json::Value, SourceError> {
+        let seconds = wait.as_secs().min(MAX_ITEM_WAIT.into());
+        self.host_ask(HostAsk::Item {
+            item: item.clone(),
+            seconds: u8::try_from(seconds).unwrap_or(MAX_ITEM_WAIT),
+        })
+        .await
+    }
+
+    /// Withdraws such a call: nothing comes of it any more. Also where this call is cancelled.
+    ///
+    /// # Errors
+    /// No gateway.
+    pub async fn host_withdraw(&self, item: &PendingId) -> Result<serde_json::Value, SourceError> {
+        self.host_ask(HostAsk::Withdraw { item: item.clone() })
+            .await
+    }
+
+    async fn host_ask(&self, ask: HostAsk) -> Result<serde_json::Value, SourceError> {
+        self.host()?.ask_in(Some(self.0.id), ask).await
     }
 
     fn host(&self) -> Result<&Host, SourceError> {

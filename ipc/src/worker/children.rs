@@ -10,8 +10,8 @@
 //! Must not know: what the programs are for; how a keeper starts them.
 
 use super::os;
+pub use plexus_sandbox::children::{ANSWERS, CALLS, Ending, PIPES, Usage};
 use plexus_sandbox::children::{Ask, MAX_MESSAGE, Tell, decode, encode};
-pub use plexus_sandbox::children::{Ending, Usage};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -62,6 +62,8 @@ pub struct Child {
     pub stdout: Option<pipe::Receiver>,
     /// Its standard error; the launcher's own words come here too.
     pub stderr: Option<pipe::Receiver>,
+    /// What its run says to the worker, and hears from it; where the manifest has it so.
+    pub host: Option<(pipe::Receiver, pipe::Sender)>,
     ended: oneshot::Receiver<(Ending, Usage)>,
     shared: Arc<Shared>,
 }
@@ -131,14 +133,24 @@ impl Children {
             stdin: None,
             stdout: None,
             stderr: None,
+            host: None,
             ended: end,
             shared: Arc::clone(&self.0),
         };
         self.0.ask(&ask).await?;
         let pipes = answer.await.map_err(|_| gone())?;
         let pipes = pipes.map_err(ChildError::Refused)?;
-        let [input, output, error] =
-            <[OwnedFd; 3]>::try_from(pipes).map_err(|_| io::Error::other("not three pipes"))?;
+        let mut pipes = pipes.into_iter();
+        let mut next = || {
+            pipes
+                .next()
+                .ok_or_else(|| io::Error::other("a pipe is missing"))
+        };
+        let (input, output, error) = (next()?, next()?, next()?);
+        if let (Ok(calls), Ok(answers)) = (next(), next()) {
+            let calls = pipe::Receiver::from_owned_fd(calls)?;
+            run.host = Some((calls, pipe::Sender::from_owned_fd(answers)?));
+        }
         run.stdin = Some(pipe::Sender::from_owned_fd(input)?);
         run.stdout = Some(pipe::Receiver::from_owned_fd(output)?);
         run.stderr = Some(pipe::Receiver::from_owned_fd(error)?);

@@ -8,8 +8,8 @@ use super::SourceError;
 use crate::frame::{FrameSender, MAX_FRAME, WeakFrameSender, writer};
 use crate::manifest::Manifest;
 use crate::message::{
-    Event, Failure, FromWorker, HOST_CALLS, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED, MAX_HOST_INPUT,
-    Touched,
+    Event, Failure, FromWorker, HOST_CALLS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED,
+    MAX_HOST_INPUT, Touched,
 };
 use crate::text::{Line, Output, Payload};
 use serde::Serialize;
@@ -103,7 +103,7 @@ impl Host {
         input: &impl Serialize,
     ) -> Result<Value, SourceError> {
         self.opened().await;
-        self.call_in(None, Some(capability), input).await
+        self.ask_in(None, called(capability, input)?).await
     }
 
     /// What this source itself may call, as `{"capabilities": […]}`: for resident workers.
@@ -112,33 +112,21 @@ impl Host {
     /// A gateway that is gone.
     pub async fn capabilities(&self) -> Result<Value, SourceError> {
         self.opened().await;
-        self.call_in(None, None, &()).await
+        self.ask_in(None, HostAsk::List).await
     }
 
-    pub(super) async fn call_in(
+    pub(super) async fn ask_in(
         &self,
         call: Option<u64>,
-        capability: Option<&str>,
-        input: &impl Serialize,
+        ask: HostAsk,
     ) -> Result<Value, SourceError> {
-        let input = serde_json::to_vec(input)
-            .ok()
-            .filter(|input| input.len() <= MAX_HOST_INPUT)
-            .ok_or_else(|| SourceError::invalid("the input of a call is no JSON, or too large"))?;
         let _slot = self.0.slots.acquire().await;
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         self.waiting().insert(id, answer);
         let _entry = Entry { host: self, id };
-        let capability = capability.map(Line::new);
-        let input = input.into();
-        self.say(&FromWorker::HostCall(HostCall {
-            id,
-            call,
-            capability,
-            input,
-        }))
-        .await?;
+        self.say(&FromWorker::HostCall(HostCall { id, call, ask }))
+            .await?;
         let response = answered.await.map_err(|_| gone())?;
         serde_json::from_slice(&response)
             .map_err(|_| SourceError::internal("the gateway's answer is no JSON"))
@@ -180,6 +168,18 @@ impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.host.waiting().remove(&self.id);
     }
+}
+
+/// A call of `capability`.
+pub(super) fn called(capability: &str, input: &impl Serialize) -> Result<HostAsk, SourceError> {
+    let input = serde_json::to_vec(input)
+        .ok()
+        .filter(|input| input.len() <= MAX_HOST_INPUT)
+        .ok_or_else(|| SourceError::invalid("the input of a call is no JSON, or too large"))?;
+    Ok(HostAsk::Call {
+        capability: Line::new(capability),
+        input: input.into(),
+    })
 }
 
 fn gone() -> SourceError {

@@ -94,7 +94,7 @@ pub(super) fn send(socket: RawFd, bytes: &[u8]) -> io::Result<()> {
 /// Receives one packet, and the descriptors that came with it.
 pub(super) fn receive(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut parts = [IoSliceMut::new(bytes)];
-    let mut space = nix::cmsg_space!([RawFd; 3]);
+    let mut space = nix::cmsg_space!([RawFd; 5]);
     let flags = MsgFlags::MSG_DONTWAIT | CLOSE_ON_EXEC;
     let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), flags)?;
     let mut descriptors = Vec::new();

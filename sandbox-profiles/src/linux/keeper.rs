@@ -27,20 +27,20 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::os::children::{self, Ended};
 use super::tree;
 use crate::children::{
-    Ask, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE, MAX_RUNS, Tell, Usage,
-    decode, encode, is_run_name,
+    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE, MAX_RUNS,
+    PIPES, Tell, Usage, decode, encode, is_run_name,
 };
 use crate::launch::{PROVE, STAY, launcher_command};
 
@@ -267,12 +267,14 @@ impl Keeper {
         let arguments = filled(&program.arguments, arguments)?;
         let environment = chosen(&program.environment, environment)?;
         let folder = self.kept.runs.join(&run);
-        prepare(&self.kept.runs, &run).map_err(|error| format!("the run's folder: {error}"))?;
+        let prepared = prepare(&self.kept.runs, &run, program.pipes);
+        let to_worker = prepared.map_err(|error| format!("the run's folder: {error}"))?;
         let mut started = self
             .command(program, &folder, arguments, environment)
             .spawn()
             .map_err(|error| format!("the launcher: {error}"))?;
-        let pipes = pipes_of(&mut started);
+        let mut pipes = pipes_of(&mut started);
+        pipes.extend(to_worker);
         let run = Run {
             launcher: Pid::from_raw(started.id() as i32),
             folder: run,
@@ -299,6 +301,10 @@ impl Keeper {
             ("SCRATCH".to_owned(), text(&scratch)),
         ];
         parameters.extend(program.parameters.iter().cloned());
+        if program.pipes {
+            let pipe = |name: &str| (name.to_uppercase(), text(&folder.join(PIPES).join(name)));
+            parameters.extend([CALLS, ANSWERS].map(pipe));
+        }
         let (launcher, line) = launcher_command(
             &program.profile,
             &parameters,
@@ -457,8 +463,9 @@ fn chosen(
     Ok(chosen.collect())
 }
 
-/// Makes what is missing of a run's folders; what is there must be folders, and no links.
-fn prepare(runs: &Path, run: &str) -> io::Result<()> {
+/// Makes what is missing of a run's folders; what is there must be folders, and no links. Answers with the worker's ends of
+/// new pipes, where the run has any.
+fn prepare(runs: &Path, run: &str, pipes: bool) -> io::Result<Vec<OwnedFd>> {
     let folder = |from: &File, name: &str| -> io::Result<File> {
         match mkdirat(from, name, Mode::S_IRWXU) {
             Ok(()) | Err(Errno::EEXIST) => {}
@@ -473,7 +480,26 @@ fn prepare(runs: &Path, run: &str) -> io::Result<()> {
     folder(&run, "root")?;
     let scratch = folder(&run, "scratch")?;
     folder(&scratch, "tmp")?;
-    Ok(())
+    if !pipes {
+        return Ok(Vec::new());
+    }
+    // Beside what the run may write, so that it can put nothing in their place.
+    let pipes = folder(&run, PIPES)?;
+    [CALLS, ANSWERS]
+        .map(|name| pipe(&pipes, name))
+        .into_iter()
+        .collect()
+}
+
+/// A new pipe with a name. Both of its ends are the worker's, so neither side waits for the other to open it.
+fn pipe(folder: &File, name: &str) -> io::Result<OwnedFd> {
+    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    mkfifoat(folder, name, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    Ok(openat(folder, name, flags, Mode::empty())?)
 }
 
 fn pipes_of(child: &mut Child) -> Vec<OwnedFd> {

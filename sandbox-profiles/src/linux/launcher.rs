@@ -175,6 +175,7 @@ impl Group {
                     .map_err(|_| Refusal::Usage("too many processes".to_owned()))?;
                 child.tree_processes = Some(count);
             }
+            "--pipes" => child.pipes = true,
             "--argument" => child.arguments.push(ChildArgument::Fixed(text(value()?)?)),
             "--named-argument" => child.arguments.push(ChildArgument::Named(text(value()?)?)),
             "--environment" => {

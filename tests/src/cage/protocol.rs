@@ -8,8 +8,9 @@
 
 use plexus_ipc::frame::{MAX_FRAME, encode};
 use plexus_ipc::message::{
-    Answer, CageReport, Chunk, Commit, Content, Done, Event, Fact, FromWorker, Health, HostCall,
-    PlanMade, Planned, Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict, WorkerError,
+    Answer, CageReport, Chunk, Commit, Content, Done, Event, Fact, FromWorker, Health, HostAsk,
+    HostCall, PlanMade, Planned, Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict,
+    WorkerError,
 };
 use plexus_ipc::text::Output;
 use plexus_protocol::{Digest, Verb};
@@ -515,8 +516,10 @@ impl Wire<'_> {
         self.say(&FromWorker::HostCall(HostCall {
             id: 1,
             call,
-            capability: Some("workspace.list".into()),
-            input: b"{}".to_vec().into(),
+            ask: HostAsk::Call {
+                capability: "workspace.list".into(),
+                input: b"{}".to_vec().into(),
+            },
         }));
     }
     fn done(&self) -> Box<Done> {

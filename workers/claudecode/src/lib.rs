@@ -8,7 +8,9 @@
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
-use plexus_coding_agent::{CodingAgent, Named, Program, Shown, Turn, TurnEnd, Usage, word};
+use plexus_coding_agent::{
+    CodingAgent, HostServer, Named, Program, Shown, Turn, TurnEnd, Usage, word,
+};
 use plexus_ipc::worker::EgressAccess;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,10 +28,23 @@ pub struct ClaudeCode;
 impl Program for ClaudeCode {
     const NAME: &'static str = "Claude Code";
     const COUNTS_THREADS: bool = false;
+    const NO_THREAD: &'static str = "No conversation found";
     const SETTINGS: &'static [&'static str] = &["settings.json"];
 
-    fn arguments(_: u16) -> Named {
-        Vec::new()
+    fn arguments(_: u16, host: Option<&HostServer>) -> Named {
+        let mut servers = json!({"mcpServers": {}});
+        if let Some(host) = host {
+            servers["mcpServers"][&host.name] = json!({
+                "type": "stdio", "command": host.program, "args": ["mcp-host"],
+                "env": {"PLEXUM_MCP_SOCKET": host.address},
+            });
+        }
+        // Without a server it allows the tools of none.
+        let name = host.map_or("plexum-host", |host| &host.name);
+        vec![
+            ("host", servers.to_string()),
+            ("tools", format!("mcp__{name}")),
+        ]
     }
 
     fn environment(home: &Path, egress: &EgressAccess) -> Named {

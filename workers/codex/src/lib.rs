@@ -7,7 +7,9 @@
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
-use plexus_coding_agent::{CodingAgent, Named, Program, Shown, Turn, TurnEnd, Usage, word};
+use plexus_coding_agent::{
+    CodingAgent, HostServer, Named, Program, Shown, Turn, TurnEnd, Usage, word,
+};
 use plexus_ipc::worker::EgressAccess;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -27,14 +29,27 @@ pub struct Codex;
 impl Program for Codex {
     const NAME: &'static str = "Codex";
     const COUNTS_THREADS: bool = true;
+    const NO_THREAD: &'static str = "no rollout found";
     const SETTINGS: &'static [&'static str] = &["config.toml"];
 
-    fn arguments(port: u16) -> Named {
+    fn arguments(port: u16, host: Option<&HostServer>) -> Named {
         let provider = format!(
             "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{port}/v1\",wire_api=\"responses\",\
              env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}"
         );
-        vec![("provider", provider)]
+        let servers = match host {
+            None => "mcp_servers={}".to_owned(),
+            Some(host) => {
+                // A text of JSON is one of TOML.
+                let [program, address] = [&host.program, &host.address].map(|path| json!(path));
+                format!(
+                    "mcp_servers.{}={{command={program},args=[\"mcp-host\"],env={{PLEXUM_MCP_SOCKET={address}}},\
+                     required=true,startup_timeout_sec=20,tool_timeout_sec=1800}}",
+                    host.name
+                )
+            }
+        };
+        vec![("provider", provider), ("host", servers)]
     }
 
     fn environment(home: &Path, egress: &EgressAccess) -> Named {

@@ -5,6 +5,7 @@
 //! source.rs     calls in, answers out; what a failure means to an agent
 //!   run.rs      copy ─▶ the program in a cage of its own ─▶ what it changed
 //!     turn.rs   its lines           threads.rs  which conversation is whose folder
+//!     host.rs   its tools of the host, by way of bridge.rs in its cage
 //!   apply.rs    a change set into the folder, and back
 //! snapshot.rs   what a folder holds, and a copy of it
 //! change_set.rs what lies between two snapshots, and where that is kept
@@ -17,13 +18,17 @@
 //! Must not know: agents of the gateway, grants, the key of the model server, one coding agent by name.
 
 mod apply;
+mod bridge;
 mod change_set;
+mod host;
 mod run;
 mod snapshot;
 mod source;
 mod threads;
 mod turn;
 
+pub use bridge::mcp_host;
+pub use host::HostServer;
 pub use run::Task;
 pub use source::{CodingAgent, Config};
 pub use turn::{Shown, Turn, TurnEnd, Usage, word};
@@ -41,11 +46,14 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether it counts the tokens of a whole thread, and not those of a turn.
     const COUNTS_THREADS: bool;
+    /// What it says on standard error where it has no such thread.
+    const NO_THREAD: &'static str;
     /// Files of its home with settings, which a run must not leave for the next one.
     const SETTINGS: &'static [&'static str];
 
-    /// The arguments beside `model`, `prompt` and `thread`; `port` is where its model is.
-    fn arguments(port: u16) -> Named;
+    /// The arguments beside `model`, `prompt` and `thread`; `port` is where its model is, `host` the server of the host's
+    /// tools, where it has any. It does not begin a turn without that server.
+    fn arguments(port: u16, host: Option<&HostServer>) -> Named;
 
     /// Its environment, with a home that is there and its own credential for the model.
     fn environment(home: &Path, egress: &EgressAccess) -> Named;

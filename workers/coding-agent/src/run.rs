@@ -15,13 +15,14 @@ mod conversation;
 use crate::{
     Named, Program,
     change_set::{ChangeSet, SetError, Sets},
+    host::HostTools,
     snapshot::{Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
     turn::{Shown, Turn, TurnEnd, Usage},
 };
 use plexus_ipc::worker::{
     CallContext, EgressAccess, SourceError,
-    children::{Child, ChildError, Children, Ending},
+    children::{Child, ChildError, Children, Ending, PIPES},
     on_file_thread,
 };
 use plexus_protocol::Effect;
@@ -107,6 +108,10 @@ pub(crate) enum RunError {
     OutOfTime,
     #[error("the run was ended: its processes {0}")]
     OverLimit(&'static str),
+    #[error("it did not take up the tools that the owner granted to it")]
+    NoTools,
+    #[error(transparent)]
+    Host(#[from] SourceError),
     #[error("it went on with a thread that is not its own")]
     OtherThread,
     #[error("this thread belongs to a conversation, whose copy no other run works on")]
@@ -170,7 +175,8 @@ impl<P: Program> Runs<P> {
         let mut ended = self.turn(call, task, &run, known.as_ref()).await?;
         let mut began = known;
         let unheard = ended.stop.is_none() && ended.turn.thread().is_none();
-        if began.is_some() && unheard {
+        let is_lost = unheard && ended.last_words.contains(P::NO_THREAD);
+        if began.is_some() && is_lost {
             warnings.push(format!(
                 "{} has this thread no more; the run began a new one",
                 P::NAME
@@ -297,7 +303,11 @@ impl<P: Program> Runs<P> {
         run: &str,
         thread: Option<&Thread>,
     ) -> Result<Ended, RunError> {
-        let mut arguments = P::arguments(self.egress.port);
+        let tools = HostTools::of(call).await?;
+        let address = self.dir.join(run).join(PIPES);
+        let server = tools.as_ref().map(|tools| tools.server(address));
+        let server = server.transpose()?;
+        let mut arguments = P::arguments(self.egress.port, server.as_ref());
         arguments.push(("model", task.model.clone()));
         arguments.push(("prompt", task.prompt.clone()));
         arguments.extend(thread.map(|thread| ("thread", thread.id.clone())));
@@ -311,13 +321,28 @@ impl<P: Program> Runs<P> {
         let started = self.children.start(program, run, &arguments, &environment);
         let mut child = started.await?;
         drop(child.stdin.take());
+        let serving = tools
+            .zip(child.host.take())
+            .map(|(tools, pipes)| tools.serve(call, pipes));
         let ended = self.listen(call, &mut child, run, thread).await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
             child.end();
             child.wait().await?;
         }
-        ended
+        let had_tools = match serving {
+            Some(serving) => serving.end().await,
+            None => true,
+        };
+        match ended {
+            // An agent whose tool server did not come up may answer without a word of it.
+            Ok(Ended {
+                turn, stop: None, ..
+            }) if !had_tools && matches!(turn.end, Some(TurnEnd::Completed(_))) => {
+                Err(RunError::NoTools)
+            }
+            ended => ended,
+        }
     }
 
     async fn listen(
@@ -496,6 +521,8 @@ impl From<&RunError> for SourceError {
             RunError::Turn(_) => Self::transport("turn_failed", words),
             RunError::InConversation => Self::invalid(words),
             RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
+            RunError::NoTools => Self::transport("no_host_tools", words),
+            RunError::Host(error) => error.clone(),
             RunError::OutOfTime => Self::transport("out_of_time", words),
             RunError::OverLimit(_) => Self::transport("over_limit", words),
             RunError::Child(_) => Self::unavailable(words),

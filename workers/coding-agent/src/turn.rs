@@ -152,7 +152,7 @@ pub(crate) fn record_name(thread: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Named;
+    use crate::{HostServer, Named};
     use plexus_ipc::worker::EgressAccess;
     use std::path::Path;
 
@@ -162,8 +162,9 @@ mod tests {
     impl Program for Plain {
         const NAME: &'static str = "Plain";
         const COUNTS_THREADS: bool = false;
+        const NO_THREAD: &'static str = "none";
         const SETTINGS: &'static [&'static str] = &[];
-        fn arguments(_: u16) -> Named {
+        fn arguments(_: u16, _: Option<&HostServer>) -> Named {
             Vec::new()
         }
         fn environment(_: &Path, _: &EgressAccess) -> Named {

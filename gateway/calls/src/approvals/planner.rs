@@ -14,19 +14,23 @@ use crate::{
     kernel::{Kernel, Phase},
 };
 use plexus_ipc::{
-    message::{Failure, PlanMade},
+    message::{Failure, PlanMade, Preview},
     text::Line,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AgentId, Digest, PendingId, json};
+use plexus_protocol::{AgentId, Digest, PendingId, Verb, json};
+use plexus_sources::catalogue::Entry;
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
-use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan};
+use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
 use std::{sync::Arc, time::Duration};
 
 /// How long a plan may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// From one try to the next, where there was no room.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Capabilities that a card names one by one.
+const SHOWN_TOOLS: usize = 12;
 
 /// Why there is no plan.
 enum NotMade {
@@ -202,6 +206,9 @@ async fn make(
         Ok(Ok(mut made)) => {
             // The harness has raised it; a worker that was taken over has no harness.
             made.rating = made.rating.max(entry.capability().rating());
+            if let Some(tools) = tools(kernel, &item.agent, &entry) {
+                ours_first(&mut made.preview, "its tools", &tools);
+            }
             Ok(marked(*made, undoes, &item.agent))
         }
         Ok(Err(error)) if error.code == Failure::Busy => Err(NotMade::Later),
@@ -230,17 +237,65 @@ fn marked(
         return (Arc::new(made), false);
     };
     let words = whose.in_words();
-    // Ours come first: what the source adds cannot push them out.
-    let rest = std::mem::take(&mut made.preview.facts);
-    made.preview = made.preview.fact("change_of", &words);
-    for fact in rest {
-        made.preview = made.preview.fact(fact.name.as_str(), fact.value.as_str());
-    }
+    ours_first(&mut made.preview, "change_of", &words);
     if whose != ChangeAuthor::Own {
         let warning = format!("This takes back a change that {agent} did not make: {words}.");
         made.warnings.insert(0, Line::new(warning));
     }
     (Arc::new(made), whose != ChangeAuthor::Own)
+}
+
+/// Adds a fact of ours before those of the source, which so cannot push it out.
+fn ours_first(preview: &mut Preview, name: &str, value: &str) {
+    let rest = std::mem::take(&mut preview.facts);
+    let mut whole = std::mem::take(preview).fact(name, value);
+    for fact in rest {
+        whole = whole.fact(fact.name.as_str(), fact.value.as_str());
+    }
+    *preview = whole;
+}
+
+/// What a program that this call runs may do at other sources, and how the owner changes that; `None` where it runs none,
+/// or its source calls no other.
+fn tools(kernel: &Kernel, caller: &AgentId, entry: &Entry) -> Option<String> {
+    let calls = entry.connector.offer.manifest.host_calls;
+    if !calls || !entry.capability().verbs.contains(Verb::Execute) {
+        return None;
+    }
+    let agent = AgentId::via(Some(caller), &entry.source).ok()?;
+    let state = kernel.ledger.snapshot();
+    let now = kernel.clock.now();
+    let catalogue = kernel.catalogue.load();
+    let known = state.agent(&agent);
+    let seen = known.map(|known| catalogue.view(&state, known, now));
+    let callable = seen.into_iter().flatten();
+    let callable = callable.filter(|entry| entry.capability().callable());
+    let stands = |entry: &&Arc<Entry>| {
+        known.is_some_and(|known| standing_for(&state, known, &entry.id, now).is_some())
+    };
+    let (free, asking): (Vec<_>, Vec<_>) = callable.partition(stands);
+    let mut words = Vec::new();
+    for (what, entries) in [("may", free), ("asks you for", asking)] {
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        match ids.len() {
+            0 => {}
+            count if count <= SHOWN_TOOLS => words.push(format!("{what} {}", ids.join(", "))),
+            count => words.push(format!(
+                "{what} {} and {} more",
+                ids[..SHOWN_TOOLS].join(", "),
+                count - SHOWN_TOOLS
+            )),
+        }
+    }
+    Some(match words.is_empty() {
+        true => format!(
+            "none; plexusctl connect {agent} --reach selected --allow CAPABILITY gives it some"
+        ),
+        false => format!(
+            "{agent} {}; plexusctl connect {agent} changes that",
+            words.join(" and ")
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::super::{
     setup::Spec,
 };
 use plexus_ipc::{
-    message::{self, Event, HOST_CALLS, MAX_EVENT, MAX_HOST_INPUT},
+    message::{self, Event, HOST_CALLS, HostAsk, MAX_EVENT, MAX_HOST_INPUT},
     text::Payload,
 };
 use std::{collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
@@ -91,7 +91,7 @@ impl Unasked {
         if self.calls.len() >= HOST_CALLS || self.calls.contains_key(&call.id) {
             return Err("more calls of its own than it may make");
         }
-        if call.input.len() > MAX_HOST_INPUT {
+        if matches!(&call.ask, HostAsk::Call { input, .. } if input.len() > MAX_HOST_INPUT) {
             return Err("a call beyond its size");
         }
         let caller = match call.call {
@@ -116,8 +116,7 @@ impl Unasked {
         Ok(Notice::HostCall(Box::new(HostCall {
             source: self.spec.source.clone(),
             caller,
-            capability: call.capability.map(|id| id.as_str().to_owned()),
-            input: call.input.0,
+            ask: call.ask,
             reply,
         })))
     }
