@@ -15,7 +15,7 @@ mod egress;
 mod host;
 mod place;
 
-pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program};
+pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program, Words};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
 pub use place::FolderField;

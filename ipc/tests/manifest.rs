@@ -1,6 +1,8 @@
 //! Manifests: the written form is accepted, every rule refuses, and no text makes the parser panic.
 
-use plexus_ipc::manifest::{ChildArgument, MAX_EGRESS, MAX_OUTPUT, Manifest, Named, Program};
+use plexus_ipc::manifest::{
+    ChildArgument, MAX_EGRESS, MAX_OUTPUT, Manifest, Named, Program, Words,
+};
 use plexus_ipc::message::Role;
 use plexus_ipc::offer::Offer;
 use plexus_protocol::{Digest, Verb};
@@ -549,6 +551,34 @@ fn children_are_read_as_written() {
         manifest.children[0].program,
         Program::Field("binary".into())
     );
+}
+
+#[test]
+fn child_with_pipes_needs_host_calls_and_words_a_field() {
+    let with_pipes = |allowed: bool| {
+        let mut manifest = with_child(|child| child["host"] = true.into());
+        manifest["hostCalls"] = allowed.into();
+        parse(&manifest)
+    };
+    assert!(with_pipes(true).unwrap().children[0].host);
+    let refused = with_pipes(false).unwrap_err().to_string();
+    assert!(refused.contains("hostCalls"), "{refused}");
+    let with_words = |field: &str| {
+        let mut manifest = with_child(|child| {
+            child["arguments"] = json!(["-c", {"words": field}]);
+        });
+        let more = json!({"name": "more", "label": "More", "type": "text", "required": false, "target": "route"});
+        manifest["fields"].as_array_mut().unwrap().push(more);
+        parse(&manifest)
+    };
+    let words = ChildArgument::Words(Words {
+        words: "more".into(),
+    });
+    assert_eq!(with_words("more").unwrap().children[0].arguments[1], words);
+    for other in ["path", "key", "nobody"] {
+        let refused = with_words(other).unwrap_err().to_string();
+        assert!(refused.contains("words of no field"), "{other}: {refused}");
+    }
 }
 
 #[test]

@@ -48,6 +48,11 @@ pub(crate) struct Desk {
 impl Desk {
     /// A folder that a coding agent may work on copies of, and an agent that may ask for that.
     pub(crate) fn open(kind: Kind, steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::set(kind, steps, &[])
+    }
+
+    /// The same with further fields.
+    pub(crate) fn set(kind: Kind, steps: impl IntoIterator<Item = Step>, more: &[&str]) -> Self {
         let model = Model::start(steps);
         let gateway = Gateway::start();
         let folder = Folder::empty();
@@ -67,15 +72,23 @@ impl Desk {
         let secret = format!("key={}", secrets.path().join("key").display());
         let path = folder.path().display().to_string();
         let folders = format!("{}-folder", kind.id);
-        let added = gateway.cli([
-            "sources", "add", &folders, &path, "--id", kind.id, "--set", &set[0], "--set", &set[1],
-            "--secret", &secret,
-        ]);
+        let mut words = vec!["sources", "add", &folders, &path, "--id", kind.id];
+        words.extend(["--secret", &secret]);
+        let set = set.iter().map(String::as_str).chain(more.iter().copied());
+        words.extend(set.flat_map(|set| ["--set", set]));
+        let added = gateway.cli(words);
         assert!(
             added.expect_ok().contains(&format!("{} serves", kind.id)),
             "{added:?}"
         );
-        let agent = gateway.agent_with("caller", &[&kind.of("changes.read")]);
+        let agent = gateway.agent_with(
+            "caller",
+            &[
+                &kind.of("changes.read"),
+                &kind.of("models"),
+                &kind.of("threads.list"),
+            ],
+        );
         Self {
             kind,
             gateway,

@@ -24,7 +24,11 @@ fn nested(kind: &Kind) -> String {
 
 /// A desk with a second folder as a workspace, and the nested agent connected to these of its capabilities alone.
 fn desk(kind: Kind, allowed: &[&str]) -> (Desk, Folder) {
-    let desk = Desk::open(kind, []);
+    desk_with(kind, allowed, &[])
+}
+
+fn desk_with(kind: Kind, allowed: &[&str], more: &[&str]) -> (Desk, Folder) {
+    let desk = Desk::set(kind, [], more);
     let other = Folder::empty();
     other.write("heron.txt", "grey\n");
     let path = other.path().display().to_string();
@@ -47,7 +51,7 @@ fn desk(kind: Kind, allowed: &[&str]) -> (Desk, Folder) {
 }
 
 /// Begins a run that the owner has approved; its id.
-fn begun(desk: &Desk, input: &Value) -> String {
+pub(crate) fn begun(desk: &Desk, input: &Value) -> String {
     let item = desk.asked("run", input);
     desk.owner().approve(&item, "once");
     let begun = desk
@@ -57,7 +61,7 @@ fn begun(desk: &Desk, input: &Value) -> String {
     begun.text_at("/run/runId")
 }
 
-fn ended(desk: &Desk, run: &str) -> Value {
+pub(crate) fn ended(desk: &Desk, run: &str) -> Value {
     let path = format!("/invoke/status?runId={run}&wait=30");
     desk.agent.client().get(&path).expect_ok()
 }
@@ -225,10 +229,9 @@ fn waiting_call_is_withdrawn_when_its_run_ends() {
     let item = waits(&desk.owner(), "caller.via.codex");
     desk.gateway.cli(["calls", "stop", &run]).expect_ok();
     assert_eq!(ended(&desk, &run)["result"]["error"]["code"], "cancelled");
-    let gone = desk
-        .owner()
-        .decide(&item, json!({"decision": "approve", "trustWindow": "once"}));
-    assert_ne!(gone.status, 200, "{gone:?}");
+    let late = json!({"action": "approve", "trustWindow": {"kind": "once"}});
+    let late = desk.owner().decide(&item, late);
+    assert_ne!(late.status, 200, "{late:?}");
     assert!(!other.has("late.txt"));
     // Nobody listens at the run's pipes any more: a program that had survived would be told so.
     let runs = desk.gateway.state().join("workers/codex/runs/writer");
@@ -244,4 +247,22 @@ fn waiting_call_is_withdrawn_when_its_run_ends() {
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(calls);
     assert_eq!(opened.unwrap_err().raw_os_error(), Some(nix::libc::ENXIO));
+}
+
+#[test]
+fn turn_without_its_tool_server_fails() {
+    // The owner's own arguments take the server away: Codex says nothing of it and ends well.
+    let more = ["extraArgs=-c mcp_servers={}"];
+    let (desk, _other) = desk_with(CODEX, &[READ], &more);
+    desk.model.then([Step::say("I have no tools.")]);
+    let input = json!({"prompt": "Read."});
+    let item = desk.asked("run", &input);
+    desk.owner().approve(&item, "once");
+    let failed = desk.agent.invoke("codex.run", input).json();
+    assert_eq!(
+        failed["error"]["detail"]["reason"], "no_host_tools",
+        "{failed}"
+    );
+    assert_eq!(failed["error"]["effect"], "none", "{failed}");
+    desk.model.finish();
 }

@@ -86,6 +86,8 @@ mod starts;
 mod streaming;
 #[cfg(target_os = "linux")]
 mod things;
+#[cfg(target_os = "linux")]
+mod threads;
 mod tutorials;
 mod undo;
 mod upgrades;

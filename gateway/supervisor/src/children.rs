@@ -84,8 +84,13 @@ fn program(
         parameters.push(("WORKER".to_owned(), resolved(&worker(context, spec))?));
     }
     let argument = |argument: &ChildArgument| match argument {
-        ChildArgument::Fixed(text) => children::ChildArgument::Fixed(text.clone()),
-        ChildArgument::Named(named) => children::ChildArgument::Named(named.name.clone()),
+        ChildArgument::Fixed(text) => vec![children::ChildArgument::Fixed(text.clone())],
+        ChildArgument::Named(named) => vec![children::ChildArgument::Named(named.name.clone())],
+        ChildArgument::Words(words) => {
+            let words = spec.config[&words.words].as_str().unwrap_or_default();
+            let words = words.split_ascii_whitespace().map(str::to_owned);
+            words.map(children::ChildArgument::Fixed).collect()
+        }
     };
     Ok(children::ChildProgram {
         name: child.name.clone(),
@@ -96,7 +101,7 @@ fn program(
         limits: child.limits.of_process(),
         tree_memory: Some(u64::from(child.limits.memory_mib) << 20),
         tree_processes: Some(child.limits.processes),
-        arguments: child.arguments.iter().map(argument).collect(),
+        arguments: child.arguments.iter().flat_map(argument).collect(),
         environment: child.environment.clone().into_iter().collect(),
     })
 }

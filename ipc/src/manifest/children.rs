@@ -70,6 +70,16 @@ pub enum ChildArgument {
     Fixed(String),
     /// The worker's value.
     Named(Named),
+    /// The words of an optional field of the owner's, in this place; none where it is empty.
+    Words(Words),
+}
+
+/// Arguments that the owner gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Words {
+    /// The field, of type text and target route; white space parts its words.
+    pub words: String,
 }
 
 /// An argument that the worker gives.
@@ -164,7 +174,16 @@ impl Manifest {
                 {
                     return Err("a named argument's name is no name, or there twice");
                 }
-                ChildArgument::Fixed(_) | ChildArgument::Named(_) => {}
+                ChildArgument::Words(Words { words })
+                    if !self.fields.iter().any(|field| {
+                        field.name == *words
+                            && field.kind == FieldKind::Text
+                            && field.target == FieldTarget::Route
+                    }) =>
+                {
+                    return Err("words of no field of type text and target route");
+                }
+                ChildArgument::Fixed(_) | ChildArgument::Named(_) | ChildArgument::Words(_) => {}
             }
         }
         for (name, value) in &child.environment {

@@ -35,6 +35,11 @@ const SHELL: &str = r#"(define plexus-system-calls "agent")
 (allow file-read* (subpath "/usr/lib"))
 "#;
 
+/// And one with pipes to its worker.
+const PIPED: &str = r#"(allow file-write* (literal (param "CALLS")))
+(allow file-read* (literal (param "ANSWERS")))
+"#;
+
 /// A worker's cage with the folders of its runs.
 struct Keeping {
     cage: Cage,
@@ -77,6 +82,13 @@ impl Keeping {
             tree_memory: Some(64 << 20),
             tree_processes: Some(8),
             ..ChildProgram::default()
+        });
+        let shell = programs[3].clone();
+        programs.push(ChildProgram {
+            name: "piped".to_owned(),
+            profile: format!("{LEAF}{SHELL}{PIPED}"),
+            pipes: true,
+            ..shell
         });
         Self {
             kept: KeeperSettings {
@@ -241,6 +253,18 @@ fn declared_program_runs_in_its_own_cage() {
         );
         assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
     }
+}
+
+#[test]
+fn pipes_of_a_run_cannot_be_replaced() {
+    let keeping = Keeping::new();
+    let line = "a=rm -f ../host/calls ../host/answers; touch ../host/x; [ -p ../host/calls ] && [ -p ../host/answers ] \
+                && ! [ -e ../host/x ] && touch made && [ -e made ] && echo kept";
+    let said = keeping.have(&["piped", "one", line]);
+    assert!(said.starts_with("kept\n"), "{said}");
+    // A run without them has none.
+    let said = keeping.have(&["shell", "two", "a=[ -e ../host ] || echo none"]);
+    assert!(said.starts_with("none\n"), "{said}");
 }
 
 /// The worker's own cage stays that of a leaf: it starts nothing itself, and only its keeper sends it anything.

@@ -19,6 +19,8 @@ fn conforms() {
     .world(|root| fs::write(root.join("a.txt"), "a\n").unwrap())
     .elsewhere("run", STORIES)
     .elsewhere("chat", STORIES)
+    .elsewhere("models", STORIES)
+    .elsewhere("threads.list", STORIES)
     .elsewhere("changes.read", STORIES)
     .elsewhere("apply", STORIES)
     .elsewhere("undo", STORIES)

@@ -7,10 +7,14 @@
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
+mod rollout;
+mod session;
+
 use plexus_coding_agent::{
-    CodingAgent, HostServer, Named, Program, Shown, Turn, TurnEnd, Usage, word,
+    CodingAgent, HostServer, Named, Program, Shown, ThreadFolder, ToolCall, Turn, TurnEnd, Usage,
+    word,
 };
-use plexus_ipc::worker::EgressAccess;
+use plexus_ipc::worker::{EgressAccess, Handlers};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -57,6 +61,22 @@ impl Program for Codex {
             ("CODEX_HOME", home.to_string_lossy().into_owned()),
             ("PLEXUS_EGRESS_KEY", egress.credential.expose().to_owned()),
         ]
+    }
+
+    fn handlers(handlers: Handlers<CodexSource>) -> Handlers<CodexSource> {
+        handlers.read("thread.read", session::read).effect(
+            "session.consume",
+            session::plan_consume,
+            session::consume,
+        )
+    }
+
+    fn record_end(folder: &ThreadFolder) -> u64 {
+        session::end(folder)
+    }
+
+    fn recorded(folder: &ThreadFolder, from: u64, is_over: &dyn Fn() -> bool) -> Vec<ToolCall> {
+        session::calls(folder, from, is_over)
     }
 
     fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {

@@ -9,7 +9,7 @@ use plexus_ipc::worker::children::{ANSWERS, CALLS};
 use std::{
     env,
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read, Write},
     path::PathBuf,
     process::ExitCode,
     thread,
@@ -41,9 +41,25 @@ fn carry() -> io::Result<()> {
     let mut calls = OpenOptions::new().write(true).open(folder.join(CALLS))?;
     let taken = |_| io::Error::other("another client of this run has them");
     calls.try_lock().map_err(taken)?;
-    let mut answers = File::open(folder.join(ANSWERS))?;
-    thread::spawn(move || io::copy(&mut answers, &mut io::stdout()));
+    let answers = File::open(folder.join(ANSWERS))?;
+    thread::spawn(move || pass(answers, io::stdout()));
     // What an earlier one may have left is a line of its own.
     calls.write_all(b"\n")?;
-    io::copy(&mut io::stdin().lock(), &mut calls).map(drop)
+    pass(io::stdin(), calls)
+}
+
+/// Passes on what is there as soon as it is there, by reading and writing alone.
+fn pass(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                to.write_all(&bytes[..length])?;
+                to.flush()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

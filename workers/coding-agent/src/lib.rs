@@ -7,6 +7,7 @@
 //!     turn.rs   its lines           threads.rs  which conversation is whose folder
 //!     host.rs   its tools of the host, by way of bridge.rs in its cage
 //!   apply.rs    a change set into the folder, and back
+//! sessions.rs   threads as capabilities
 //! snapshot.rs   what a folder holds, and a copy of it
 //! change_set.rs what lies between two snapshots, and where that is kept
 //! ```
@@ -22,6 +23,7 @@ mod bridge;
 mod change_set;
 mod host;
 mod run;
+mod sessions;
 mod snapshot;
 mod source;
 mod threads;
@@ -30,15 +32,31 @@ mod turn;
 pub use bridge::mcp_host;
 pub use host::HostServer;
 pub use run::Task;
+pub use sessions::ThreadFolder;
 pub use source::{CodingAgent, Config};
 pub use turn::{Shown, Turn, TurnEnd, Usage, word};
 
-use plexus_ipc::worker::EgressAccess;
+use plexus_ipc::worker::{EgressAccess, Handlers};
+use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
 
 /// Values for names of the manifest's `children`.
 pub type Named = Vec<(&'static str, String)>;
+
+/// A call of a tool, as the agent recorded it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ToolCall {
+    /// The agent's own id of it.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The beginning of what it was called with.
+    pub arguments: String,
+    /// The beginning of what came back, once something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
 
 /// A command-line coding agent. Its manifest has the children `turn` and `resumed-turn`.
 pub trait Program: std::fmt::Debug + Send + Sync + 'static {
@@ -57,6 +75,27 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
 
     /// Its environment, with a home that is there and its own credential for the model.
     fn environment(home: &Path, egress: &EgressAccess) -> Named;
+
+    /// Its handlers beside those of every coding agent.
+    #[must_use]
+    fn handlers(handlers: Handlers<CodingAgent<Self>>) -> Handlers<CodingAgent<Self>>
+    where
+        Self: Sized,
+    {
+        handlers
+    }
+
+    /// Where its own record of a thread ends now, in bytes.
+    #[must_use]
+    fn record_end(_: &ThreadFolder) -> u64 {
+        0
+    }
+
+    /// The calls in that record from a byte on, as far as it can be read.
+    #[must_use]
+    fn recorded(_: &ThreadFolder, _from: u64, _is_over: &dyn Fn() -> bool) -> Vec<ToolCall> {
+        Vec::new()
+    }
 
     /// Takes one event of its output; answers with what it shows.
     fn take(turn: &mut Turn, event: &Value) -> Option<Shown>;

@@ -13,9 +13,10 @@
 mod conversation;
 
 use crate::{
-    Named, Program,
+    Named, Program, ToolCall,
     change_set::{ChangeSet, SetError, Sets},
     host::HostTools,
+    sessions::{ThreadFolder, caller},
     snapshot::{Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
     turn::{Shown, Turn, TurnEnd, Usage},
@@ -25,7 +26,7 @@ use plexus_ipc::worker::{
     children::{Child, ChildError, Children, Ending, PIPES},
     on_file_thread,
 };
-use plexus_protocol::Effect;
+use plexus_protocol::{Effect, Timestamp};
 use plexus_rooted_files::{Policy, Root};
 use serde_json::json;
 use std::{
@@ -47,6 +48,8 @@ const RESERVE: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(5);
 /// Of what an agent says on standard error, the end that is kept, in bytes.
 const LAST_WORDS: usize = 2048;
+/// Most calls of a turn that are events.
+const MOST_CALLS: usize = 500;
 /// How long the folder of a run that nobody goes on with is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -60,7 +63,7 @@ pub(crate) struct Runs<P> {
     pub(crate) children: Children,
     pub(crate) egress: EgressAccess,
     pub(crate) sets: Sets,
-    pub(crate) threads: Threads,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) program: PhantomData<P>,
 }
 
@@ -71,6 +74,8 @@ pub struct Task {
     pub prompt: String,
     /// One that the owner allows.
     pub model: String,
+    /// What its program calls that.
+    pub(crate) program_model: String,
     /// The conversation to go on with.
     pub thread: Option<String>,
 }
@@ -84,6 +89,8 @@ pub(crate) struct Outcome {
     /// With its id, where anything changed.
     pub(crate) changes: ChangeSet,
     pub(crate) id: Option<String>,
+    /// What the agent's own record says of its calls.
+    pub(crate) calls: Vec<ToolCall>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -144,7 +151,8 @@ impl<P: Program> Runs<P> {
     /// [`RunError`].
     pub(crate) async fn run(&self, call: &CallContext, task: &Task) -> Result<Outcome, RunError> {
         let mut warnings = Vec::new();
-        let mut known = self.known(task)?;
+        let agent = caller(call).await?;
+        let mut known = self.known(task, agent.as_deref())?;
         if task.thread.is_some() && known.is_none() {
             warnings
                 .push("this source has no such thread any more; the run began a new one".into());
@@ -162,7 +170,7 @@ impl<P: Program> Runs<P> {
         };
         // The turn before this one has used more.
         if known.is_some() {
-            known = self.known(task)?;
+            known = self.known(task, agent.as_deref())?;
         }
         let copy = self.dir.join(&run).join("root");
         let before = self.copy(call, copy.clone()).await?;
@@ -172,7 +180,10 @@ impl<P: Program> Runs<P> {
             return Err(RunError::Cancelled);
         }
 
-        let mut ended = self.turn(call, task, &run, known.as_ref()).await?;
+        let from = self.recorded_end(known.as_ref()).await?;
+        let mut ended = self
+            .turn(call, task, (&run, agent.as_deref()), known.as_ref())
+            .await?;
         let mut began = known;
         let unheard = ended.stop.is_none() && ended.turn.thread().is_none();
         let is_lost = unheard && ended.last_words.contains(P::NO_THREAD);
@@ -182,7 +193,9 @@ impl<P: Program> Runs<P> {
                 P::NAME
             ));
             began = None;
-            ended = self.turn(call, task, &run, None).await?;
+            ended = self
+                .turn(call, task, (&run, agent.as_deref()), None)
+                .await?;
         }
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
@@ -193,11 +206,17 @@ impl<P: Program> Runs<P> {
         let Some(TurnEnd::Completed(total)) = ended.turn.end else {
             return Err(ended.failure());
         };
+        let from = if began.is_some() { from } else { 0 };
+        let calls = self.recorded(call, &run, &thread, from).await?;
+        let since = began.as_ref().map(|began| began.began);
         let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
         self.threads.put(&Thread {
             id: thread.clone(),
             run,
             usage: total,
+            agent,
+            began: since.unwrap_or_else(now),
+            last: now(),
         })?;
         let (changes, id) = self.changes(call, copy, before, false).await?;
         let said = ended.turn.warnings.iter();
@@ -208,6 +227,7 @@ impl<P: Program> Runs<P> {
             usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
             changes,
             id,
+            calls,
             warnings,
         })
     }
@@ -232,21 +252,72 @@ impl<P: Program> Runs<P> {
         failed.map_or(Ok(()), Err)
     }
 
-    fn known(&self, task: &Task) -> io::Result<Option<Thread>> {
-        match &task.thread {
-            Some(id) => self.threads.get(id),
-            None => Ok(None),
-        }
+    /// The thread to go on with, where it is the caller's.
+    fn known(&self, task: &Task, agent: Option<&str>) -> io::Result<Option<Thread>> {
+        let known = match &task.thread {
+            Some(id) => self.threads.get(id)?,
+            None => None,
+        };
+        Ok(known.filter(|known| known.agent.as_deref() == agent))
+    }
+
+    /// Where the agent's record of a thread ends.
+    async fn recorded_end(&self, thread: Option<&Thread>) -> Result<u64, RunError> {
+        let Some(thread) = thread else { return Ok(0) };
+        let (id, path) = (thread.id.clone(), self.threads.scratch_of(&thread.run));
+        let end = on_file_thread(move || {
+            let folder = ThreadFolder::open(&id, path);
+            Ok(folder.map_or(0, |folder| P::record_end(&folder)))
+        });
+        Ok(end.await?)
+    }
+
+    /// What the agent recorded of the turn's calls; each is an event.
+    async fn recorded(
+        &self,
+        call: &CallContext,
+        run: &str,
+        thread: &str,
+        from: u64,
+    ) -> Result<Vec<ToolCall>, RunError> {
+        let (id, path, over) = (
+            thread.to_owned(),
+            self.threads.scratch_of(run),
+            call.clone(),
+        );
+        let recorded = on_file_thread(move || {
+            let folder = ThreadFolder::open(&id, path);
+            let calls = |folder| P::recorded(&folder, from, &|| is_over(&over));
+            Ok(folder.map(calls).unwrap_or_default())
+        });
+        let recorded = recorded.await?;
+        let credential = self.egress.credential.expose();
+        let events = recorded.iter().take(MOST_CALLS).map(|recorded| {
+            let mut event = json!(recorded);
+            event["kind"] = "call".into();
+            Shown::Event(event)
+        });
+        show(call, events.collect(), credential).await;
+        Ok(recorded)
     }
 
     /// The agent's home, without settings that a run left for the next one.
     fn prepare_home(&self, run: &str) -> io::Result<()> {
         let home = self.home(run);
+        let kind = |path: &Path| match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            meta => meta.map(|meta| Some(meta.file_type())),
+        };
+        // A run may have put a link to the owner's own folder in its place.
+        if kind(&home)?.is_some_and(|kind| !kind.is_dir()) {
+            fs::remove_file(&home)?;
+        }
         fs::create_dir_all(&home)?;
-        for settings in P::SETTINGS {
-            match fs::remove_file(home.join(settings)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
+        for settings in P::SETTINGS.iter().map(|settings| home.join(settings)) {
+            match kind(&settings)? {
+                None => {}
+                Some(kind) if kind.is_dir() => fs::remove_dir_all(&settings)?,
+                Some(_) => fs::remove_file(&settings)?,
             }
         }
         Ok(())
@@ -300,7 +371,7 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         task: &Task,
-        run: &str,
+        (run, agent): (&str, Option<&str>),
         thread: Option<&Thread>,
     ) -> Result<Ended, RunError> {
         let tools = HostTools::of(call).await?;
@@ -308,7 +379,7 @@ impl<P: Program> Runs<P> {
         let server = tools.as_ref().map(|tools| tools.server(address));
         let server = server.transpose()?;
         let mut arguments = P::arguments(self.egress.port, server.as_ref());
-        arguments.push(("model", task.model.clone()));
+        arguments.push(("model", task.program_model.clone()));
         arguments.push(("prompt", task.prompt.clone()));
         arguments.extend(thread.map(|thread| ("thread", thread.id.clone())));
         let environment = P::environment(&self.home(run), &self.egress);
@@ -324,7 +395,7 @@ impl<P: Program> Runs<P> {
         let serving = tools
             .zip(child.host.take())
             .map(|(tools, pipes)| tools.serve(call, pipes));
-        let ended = self.listen(call, &mut child, run, thread).await;
+        let ended = self.listen(call, &mut child, (run, agent), thread).await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
             child.end();
@@ -349,7 +420,7 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         child: &mut Child,
-        run: &str,
+        (run, agent): (&str, Option<&str>),
         asked: Option<&Thread>,
     ) -> Result<Ended, RunError> {
         let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
@@ -370,7 +441,7 @@ impl<P: Program> Runs<P> {
                     let was_known = turn.thread().is_some();
                     let shown = turn.feed::<P>(&out[..read]);
                     if let (false, Some(thread)) = (was_known, turn.thread()) {
-                        self.begun(thread, run, asked)?;
+                        self.begun(thread, (run, agent), asked)?;
                     }
                     show(call, shown, self.egress.credential.expose()).await;
                 }
@@ -406,7 +477,12 @@ impl<P: Program> Runs<P> {
     }
 
     /// A thread is there from its first line on: what comes after may be killed. A run names no thread but its own.
-    fn begun(&self, thread: &str, run: &str, asked: Option<&Thread>) -> Result<(), RunError> {
+    fn begun(
+        &self,
+        thread: &str,
+        (run, agent): (&str, Option<&str>),
+        asked: Option<&Thread>,
+    ) -> Result<(), RunError> {
         let known = self.threads.get(thread)?;
         let is_other = asked.is_some_and(|asked| asked.id != thread)
             || known.as_ref().is_some_and(|known| known.run != run);
@@ -418,7 +494,11 @@ impl<P: Program> Runs<P> {
                 id: thread.to_owned(),
                 run: run.to_owned(),
                 usage: Usage::default(),
+                agent: agent.map(str::to_owned),
+                began: now(),
+                last: now(),
             })?;
+            self.threads.mirror(thread, run)?;
         }
         Ok(())
     }
@@ -439,6 +519,26 @@ impl Ended {
             }
         }
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ms = since.unwrap_or_default().as_millis();
+    Timestamp(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// Whether the agent says that the server does not have the model.
+fn is_about_the_model(why: &str) -> bool {
+    let why = why.to_lowercase();
+    why.contains("model")
+        && [
+            "not supported",
+            "does not exist",
+            "not found",
+            "selected model",
+        ]
+        .iter()
+        .any(|words| why.contains(words))
 }
 
 /// Whether the agent says that its model server answered so.
@@ -518,6 +618,9 @@ impl From<&RunError> for SourceError {
                 )
             }
             RunError::Turn(why) if is_status(why, "429") => Self::transport("rate_limited", words),
+            RunError::Turn(why) if is_about_the_model(why) => {
+                Self::transport("model_refused", words)
+            }
             RunError::Turn(_) => Self::transport("turn_failed", words),
             RunError::InConversation => Self::invalid(words),
             RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),

@@ -22,7 +22,7 @@ use plexus_rooted_files::{
     Anchor, Change, Digest as FileDigest, FileError, HiddenPaths, HideRules, Policy, RelPath, Root,
 };
 use serde::{Deserialize, Serialize};
-use std::{marker::PhantomData, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, marker::PhantomData, path::PathBuf, sync::Arc};
 
 /// The kind that files are recorded under, and the field that a constraint may narrow.
 const KIND: &str = "file";
@@ -43,9 +43,12 @@ pub struct CodingAgent<P> {
     folder: Option<Folder>,
     /// In a writer with a keeper and an egress.
     runs: Option<Runs<P>>,
+    threads: Option<Arc<Threads>>,
     binary: String,
-    model: String,
-    models: Vec<String>,
+    pub(crate) model: String,
+    pub(crate) models: Vec<String>,
+    /// What the program calls a model, where that is something else.
+    model_names: BTreeMap<String, String>,
 }
 
 /// The source's route.
@@ -60,6 +63,9 @@ pub struct Config {
     /// Further models, separated by commas.
     #[serde(default)]
     pub models: String,
+    /// What the program calls models, as `model=name`, separated by commas.
+    #[serde(default, rename = "modelArgs")]
+    pub model_args: String,
     /// What does not exist in it, for agents.
     #[serde(default)]
     pub hide: HideRules,
@@ -88,12 +94,24 @@ struct ChatInput {
 
 /// Output of `run`.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct RunOutput {
     thread: String,
     text: String,
     usage: Usage,
     changes: Changes,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    calls: Vec<Named>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more_calls: Option<usize>,
     warnings: Vec<String>,
+}
+
+/// A call of a turn in short.
+#[derive(Debug, Serialize)]
+struct Named {
+    id: String,
+    name: String,
 }
 
 /// A change set in short.
@@ -214,12 +232,15 @@ impl<P: Program> Source for CodingAgent<P> {
     }
 
     fn handlers() -> Handlers<Self> {
-        Handlers::new()
+        let handlers = Handlers::new()
             .effect("run", Self::plan_run, Self::commit_run)
             .effect("chat", Self::plan_chat, Self::commit_chat)
+            .read("models", Self::list_models)
+            .read("threads.list", Self::list_threads)
             .read("changes.read", Self::changes)
             .effect("apply", Self::plan_apply, Self::commit)
-            .effect("undo", Self::plan_undo, Self::commit)
+            .effect("undo", Self::plan_undo, Self::commit);
+        P::handlers(handlers)
     }
 }
 
@@ -239,15 +260,20 @@ impl<P: Program> CodingAgent<P> {
         let folder = folder.map(|(dir, sets)| Folder::new(root.clone(), sets, dir));
         let runs = given.scratch.as_ref().map(|dir| dir.join("runs/writer"));
         let parts = runs.zip(given.children.zip(given.egress));
-        let parts = parts.zip(sets.clone().zip(given.scratch));
+        let threads = given
+            .scratch
+            .as_deref()
+            .map(Threads::in_folder)
+            .map(Arc::new);
+        let parts = parts.zip(sets.clone().zip(threads.clone()));
         let runs = parts.filter(|_| given.role == Role::Writer).map(
-            |((dir, (children, egress)), (sets, scratch))| Runs {
+            |((dir, (children, egress)), (sets, threads))| Runs {
                 root: root.clone(),
                 dir,
                 children,
                 egress,
                 sets,
-                threads: Threads::in_folder(&scratch),
+                threads,
                 program: PhantomData,
             },
         );
@@ -267,6 +293,15 @@ impl<P: Program> CodingAgent<P> {
             sets,
             folder,
             runs,
+            threads,
+            model_names: config
+                .model_args
+                .split(',')
+                .filter_map(|pair| {
+                    let (model, name) = pair.split_once('=')?;
+                    Some((model.trim().to_owned(), name.trim().to_owned()))
+                })
+                .collect(),
             binary: config.binary,
             models: models
                 .filter(|model| !model.is_empty())
@@ -322,8 +357,10 @@ impl<P: Program> CodingAgent<P> {
         }
         on_file_thread(move || {
             self.in_place()?;
+            let name = self.model_names.get(&model);
             let task = Task {
                 prompt: input.prompt,
+                program_model: name.unwrap_or(&model).clone(),
                 model,
                 thread: input.thread,
             };
@@ -347,7 +384,7 @@ impl<P: Program> CodingAgent<P> {
                 )
                 .diff(&task.prompt);
             // What it works on is a copy, so it assumes nothing of the folder.
-            let token = Digest::of(format!("{}\n{}", self.binary, task.model).as_bytes());
+            let token = Digest::of(format!("{}\n{}", self.binary, task.program_model).as_bytes());
             let planned = Planned::new(
                 task,
                 token,
@@ -504,6 +541,10 @@ impl<P: Program> CodingAgent<P> {
         self.sets.as_ref().ok_or_else(nothing_kept)
     }
 
+    pub(crate) fn threads(&self) -> Result<&Arc<Threads>, SourceError> {
+        self.threads.as_ref().ok_or_else(nothing_kept)
+    }
+
     fn folder(&self) -> Result<&Folder, SourceError> {
         self.folder.as_ref().ok_or_else(nothing_kept)
     }
@@ -576,6 +617,20 @@ fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
         text: done.text,
         usage: done.usage,
         changes,
+        more_calls: done
+            .calls
+            .len()
+            .checked_sub(LISTED)
+            .filter(|more| *more > 0),
+        calls: done
+            .calls
+            .into_iter()
+            .take(LISTED)
+            .map(|call| Named {
+                id: call.id,
+                name: call.name,
+            })
+            .collect(),
         warnings: done.warnings,
     })
 }

@@ -11,6 +11,7 @@ use crate::{
     change_set::read_most,
     turn::{Usage, record_name},
 };
+use plexus_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -22,6 +23,10 @@ use std::{
 };
 use tokio::sync::OwnedMutexGuard;
 
+/// The file of [`Threads::mirror`].
+const MIRROR: &str = ".plexum-codex-session";
+/// Most threads that are looked at for a list.
+const MOST: usize = 10_000;
 /// Longest record of a thread, in bytes.
 const LONGEST: u64 = 4096;
 
@@ -34,12 +39,21 @@ pub(crate) struct Thread {
     pub(crate) run: String,
     /// What it has used so far.
     pub(crate) usage: Usage,
+    /// The agent whose it is; none: the owner's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<String>,
+    /// When it began.
+    pub(crate) began: Timestamp,
+    /// When its last turn began or ended.
+    pub(crate) last: Timestamp,
 }
 
 /// All threads of a source.
 #[derive(Debug)]
 pub(crate) struct Threads {
     dir: PathBuf,
+    /// The folders of the runs.
+    runs: PathBuf,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -47,6 +61,7 @@ impl Threads {
     pub(crate) fn in_folder(scratch: &Path) -> Self {
         Self {
             dir: scratch.join("threads"),
+            runs: scratch.join("runs/writer"),
             turns: Mutex::default(),
         }
     }
@@ -62,6 +77,39 @@ impl Threads {
         };
         let thread: Thread = serde_json::from_slice(&bytes)?;
         Ok(Some(thread).filter(|thread| thread.id == id))
+    }
+
+    /// All of them, in no order; what is no record of one is left out.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn all(&self) -> io::Result<Vec<Thread>> {
+        let listed = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let mut all = Vec::new();
+        for entry in listed.take(MOST) {
+            let bytes = read_most(&entry?.path(), LONGEST)?;
+            all.extend(serde_json::from_slice::<Thread>(&bytes));
+        }
+        Ok(all)
+    }
+
+    /// The folder of a run that the run itself can write.
+    pub(crate) fn scratch_of(&self, run: &str) -> PathBuf {
+        self.runs.join(run).join("scratch")
+    }
+
+    /// Writes the thread of a run beside the run's folders, for people: nobody reads it back.
+    ///
+    /// # Errors
+    /// What is there stays.
+    pub(crate) fn mirror(&self, thread: &str, run: &str) -> io::Result<()> {
+        let path = self.runs.join(run).join(MIRROR);
+        let new = path.with_extension("tmp");
+        fs::write(&new, format!("{thread}\n"))?;
+        fs::rename(&new, &path)
     }
 
     /// Writes a thread down, in one rename.
@@ -112,9 +160,14 @@ mod tests {
             id: "01a1".into(),
             run: "evt-1".into(),
             usage: Usage::default(),
+            agent: Some("cc".into()),
+            began: Timestamp(1),
+            last: Timestamp(2),
         };
         threads.put(&thread).unwrap();
-        assert_eq!(threads.get("01a1").unwrap(), Some(thread));
+        assert_eq!(threads.get("01a1").unwrap().as_ref(), Some(&thread));
+        fs::write(scratch.path().join("threads/x"), "no record").unwrap();
+        assert_eq!(threads.all().unwrap(), [thread]);
         assert_eq!(threads.get("01a2").unwrap(), None);
     }
 }

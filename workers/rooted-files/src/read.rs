@@ -77,6 +77,23 @@ impl Root {
         let dir = self.walk_to(&parent, path)?;
         read_in(dir.as_fd(), name, path, self.policy(), MAX_FILE_BYTES)
     }
+
+    /// Opens a file that is too large to be read whole, or that grows.
+    ///
+    /// # Errors
+    /// As [`Root::read`], without the errors about content.
+    pub fn open_file(&self, path: &RelPath) -> Result<(File, Meta), FileError> {
+        let Some((parent, name)) = path.split_last() else {
+            return Err(FileError::NotAFile {
+                path: path.clone(),
+                what: "a folder",
+            });
+        };
+        self.refuse_hidden(path)?;
+        let dir = self.walk_to(&parent, path)?;
+        let (file, stat) = open_file(dir.as_fd(), name, path, self.policy())?;
+        Ok((file, Meta::from(&stat)))
+    }
 }
 
 /// Reads the file `name` of the folder `dir`.

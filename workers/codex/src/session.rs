@@ -1,0 +1,381 @@
+//! What a thread of Codex remembers: shown, and taken out of it.
+//!
+//! Invariants: a rollout is replaced in one rename, while no turn uses it; beside it only what Codex makes anew from it is
+//! removed.
+//!
+//! Must not know: who calls, how a turn is made.
+
+use crate::{CodexSource, rollout};
+use plexus_coding_agent::{ThreadFolder, ToolCall};
+use plexus_ipc::worker::{CallContext, Plan, Preview, Reply, SourceError, on_file_thread};
+use plexus_protocol::{Digest, Effect};
+use plexus_rooted_files::{FileError, Kind, RelPath, WalkBounds};
+use rollout::{Entry, Pair, Rollout};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, BufWriter, Seek as _, SeekFrom},
+    ops::ControlFlow,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+/// Largest rollout that is rewritten, in bytes: what a worker may write as one file, with room to spare.
+const LARGEST: u64 = 240 * 1024 * 1024;
+/// Most of an answer, in bytes.
+const LONGEST_ANSWER: usize = 512 * 1024;
+/// Calls that a card names one by one.
+const SHOWN: usize = 20;
+/// What takes the place of an output where nobody says what.
+const MARKER: &str = "(this result was taken out of the conversation)";
+/// Copies of the record that Codex makes anew.
+const COPIES: [&str; 2] = ["thread_history_", "logs_"];
+
+/// Input of `thread.read`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReadInput {
+    thread: String,
+    #[serde(default)]
+    after: usize,
+}
+
+/// Output of `thread.read`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReadOutput {
+    thread: String,
+    entries: Vec<Shown>,
+    unread: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+}
+
+#[derive(Debug, Serialize)]
+struct Next {
+    after: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+enum Shown {
+    Said {
+        role: String,
+        text: String,
+    },
+    Call {
+        id: String,
+        name: String,
+        arguments: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+    },
+}
+
+/// Input of `session.consume`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConsumeInput {
+    thread: String,
+    #[serde(default)]
+    calls: Vec<String>,
+    before: Option<String>,
+    marker: Option<String>,
+}
+
+/// What is taken out of which thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Consumption {
+    thread: String,
+    calls: BTreeSet<String>,
+    marker: String,
+}
+
+/// Output of `session.consume`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConsumeOutput {
+    ok: bool,
+    thread: String,
+    consumed: BTreeSet<String>,
+    bytes_before: u64,
+    bytes_after: u64,
+    /// Lines that could not be read, and are as they were.
+    unread: usize,
+}
+
+pub(crate) async fn read(
+    source: Arc<CodexSource>,
+    call: CallContext,
+    input: ReadInput,
+) -> Result<Reply<ReadOutput>, SourceError> {
+    let folder = source.thread(&call, &input.thread).await?;
+    on_file_thread(move || {
+        let found = whole(&folder, &|| call.is_over())?;
+        let (mut entries, mut next, mut length) = (Vec::new(), None, 0);
+        for (at, entry) in found.entries.into_iter().enumerate().skip(input.after) {
+            let entry = shown(entry);
+            length += serde_json::to_vec(&entry).map_or(0, |bytes| bytes.len());
+            if length > LONGEST_ANSWER && !entries.is_empty() {
+                next = Some(Next { after: at });
+                break;
+            }
+            entries.push(entry);
+        }
+        let summary = format!("showed {} entries of a thread", entries.len());
+        let output = ReadOutput {
+            thread: folder.id.clone(),
+            entries,
+            unread: found.unread,
+            next,
+        };
+        Ok(Reply::new(output, summary).touched([folder.touched(false)]))
+    })
+    .await
+}
+
+pub(crate) async fn plan_consume(
+    source: Arc<CodexSource>,
+    call: CallContext,
+    input: ConsumeInput,
+) -> Result<Plan<Consumption>, SourceError> {
+    on_file_thread(move || {
+        let folder = source.thread_of_anybody(&input.thread)?;
+        if end(&folder) > LARGEST {
+            return Err(too_large());
+        }
+        let found = whole(&folder, &|| call.is_over())?;
+        let pairs: Vec<_> = found.pairs().collect();
+        let position = |id: &String| {
+            let at = pairs.iter().position(|pair| pair.id == *id);
+            at.ok_or_else(|| SourceError::invalid(format!("the thread has no call {id}")))
+        };
+        let chosen: Vec<&Pair> = match (&input.before, &*input.calls) {
+            (Some(before), []) => pairs[..position(before)?].to_vec(),
+            (None, calls) => {
+                let at: Result<Vec<_>, _> = calls.iter().map(position).collect();
+                at?.into_iter().map(|at| pairs[at]).collect()
+            }
+            (Some(_), _) => {
+                return Err(SourceError::invalid("give either calls or before"));
+            }
+        };
+        if chosen.is_empty() {
+            return Err(SourceError::invalid(
+                "no call is chosen: give calls or before",
+            ));
+        }
+        let marker = input.marker.unwrap_or_else(|| MARKER.to_owned());
+        let mut preview = Preview::new(format!(
+            "takes {} calls and their results out of a thread of Codex, for good",
+            chosen.len()
+        ))
+        .fact("thread", &folder.id)
+        .fact("results become", &marker);
+        for pair in chosen.iter().take(SHOWN) {
+            preview = preview.fact("call", format!("{} {}", pair.name, pair.id));
+        }
+        if chosen.len() > SHOWN {
+            preview = preview.fact("and", format!("{} more", chosen.len() - SHOWN));
+        }
+        let plan = Consumption {
+            thread: folder.id.clone(),
+            calls: chosen.iter().map(|pair| pair.id.clone()).collect(),
+            marker,
+        };
+        let assumed = serde_json::json!([plan.thread, plan.calls, plan.marker]).to_string();
+        let summary = format!("took {} calls out of a thread", plan.calls.len());
+        let token = Digest::of(assumed.as_bytes());
+        Ok(Plan::new(plan, token, preview, summary).touched([folder.touched(true)]))
+    })
+    .await
+}
+
+pub(crate) async fn consume(
+    source: Arc<CodexSource>,
+    call: CallContext,
+    plan: Consumption,
+) -> Result<Reply<ConsumeOutput>, SourceError> {
+    let (folder, turn) = source.thread_alone(&call, &plan.thread).await?;
+    on_file_thread(move || {
+        let _turn = turn;
+        let path = find(&folder)?.ok_or_else(no_rollout)?;
+        let (file, meta) = folder
+            .files
+            .open_file(&path)
+            .map_err(|error| failed(&error))?;
+        if meta.size > LARGEST {
+            return Err(too_large());
+        }
+        let rewritten = rewrite(file, &folder.path.join(path.as_str()), &plan, &|| {
+            call.is_cancelled()
+        });
+        let (consumed, bytes_after) = rewritten.map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
+            _ => SourceError::transport("io", format!("the record of the thread: {error}")),
+        })?;
+        remove_copies(&folder).map_err(|error| {
+            let words = format!("the record is rewritten; a copy of it stays: {error}");
+            SourceError::transport("io", words).effect(Effect::Partial)
+        })?;
+        let output = ConsumeOutput {
+            ok: true,
+            thread: plan.thread,
+            consumed: plan.calls,
+            bytes_before: meta.size,
+            bytes_after,
+            unread: consumed.unread,
+        };
+        let summary = format!("took {} calls out of a thread", output.consumed.len());
+        Ok(Reply::new(output, summary).touched([folder.touched(true)]))
+    })
+    .await
+}
+
+/// Where the rollout of a thread ends now.
+pub(crate) fn end(folder: &ThreadFolder) -> u64 {
+    let path = find(folder).ok().flatten();
+    let opened = path.and_then(|path| folder.files.open_file(&path).ok());
+    opened.map_or(0, |(_, meta)| meta.size)
+}
+
+/// The calls that a turn added to a rollout.
+pub(crate) fn calls(folder: &ThreadFolder, from: u64, is_over: &dyn Fn() -> bool) -> Vec<ToolCall> {
+    let read = || -> Option<Rollout> {
+        let path = find(folder).ok()??;
+        let (mut file, _) = folder.files.open_file(&path).ok()?;
+        file.seek(SeekFrom::Start(from)).ok()?;
+        Rollout::read(BufReader::new(file), is_over).ok()
+    };
+    let found = read().unwrap_or_default();
+    let pairs = found.pairs().cloned();
+    pairs
+        .map(|pair| ToolCall {
+            id: pair.id,
+            name: pair.name,
+            arguments: pair.arguments,
+            output: pair.output,
+        })
+        .collect()
+}
+
+fn whole(folder: &ThreadFolder, is_over: &dyn Fn() -> bool) -> Result<Rollout, SourceError> {
+    let path = find(folder)?.ok_or_else(no_rollout)?;
+    let (file, meta) = folder
+        .files
+        .open_file(&path)
+        .map_err(|error| failed(&error))?;
+    let found =
+        Rollout::read(BufReader::new(file), is_over).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
+            _ => SourceError::transport("io", format!("the record of the thread: {error}")),
+        })?;
+    match found.entries.is_empty() && found.unread > 0 && meta.size > 0 {
+        true => Err(SourceError::transport(
+            "damaged",
+            "the record of this thread is none that this version of Plexus can read",
+        )),
+        false => Ok(found),
+    }
+}
+
+/// The file of a thread's rollout, below folders of years, months and days.
+fn find(folder: &ThreadFolder) -> Result<Option<RelPath>, SourceError> {
+    let sessions = RelPath::parse("agent/sessions");
+    let sessions = sessions.map_err(|error| SourceError::internal(error.to_string()))?;
+    let end = format!("-{}.jsonl", folder.id);
+    let mut found = None;
+    let walked = folder
+        .files
+        .walk(&sessions, WalkBounds::default(), &|| false, |entry| {
+            let name = entry.path.name();
+            if entry.kind == Kind::File && name.starts_with("rollout-") && name.ends_with(&end) {
+                found = Some(entry.path.clone());
+            }
+            ControlFlow::Continue(())
+        });
+    match walked {
+        Ok(_) => Ok(found),
+        Err(FileError::NotFound(_)) => Ok(None),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Writes the rollout anew beside itself, and puts that in its place.
+fn rewrite(
+    old: File,
+    path: &Path,
+    plan: &Consumption,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<(rollout::Consumed, u64)> {
+    let new = path.with_extension("plexus-new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    let written = || -> io::Result<(rollout::Consumed, u64)> {
+        let lines = BufReader::new(old);
+        let mut to = BufWriter::new(&file);
+        let consumed = rollout::consume(lines, &mut to, &plan.calls, &plan.marker, is_over)?;
+        drop(to);
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok((consumed, file.metadata()?.len()))
+    };
+    let written = written();
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Removes the databases in which Codex has the same once more.
+fn remove_copies(folder: &ThreadFolder) -> io::Result<()> {
+    let home = folder.path.join("agent");
+    for entry in fs::read_dir(&home)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_copy = COPIES.iter().any(|copy| name.starts_with(copy)) && name.contains(".sqlite");
+        if is_copy {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn shown(entry: Entry) -> Shown {
+    match entry {
+        Entry::Said { role, text } => Shown::Said { role, text },
+        Entry::Called(pair) => Shown::Call {
+            id: pair.id,
+            name: pair.name,
+            arguments: pair.arguments,
+            output: pair.output,
+        },
+    }
+}
+
+fn too_large() -> SourceError {
+    let words = "the record of this thread holds more than 240 MiB; begin a new thread";
+    SourceError::transport("too_large", words)
+}
+
+fn no_rollout() -> SourceError {
+    let words = "Codex has no record of this thread; a run begins it anew";
+    SourceError::transport("not_found", words)
+}
+
+fn failed(error: &FileError) -> SourceError {
+    SourceError::transport(error.reason(), error.to_string())
+}
