@@ -168,7 +168,7 @@ fn nested_write_waits_for_the_owner_and_is_done_once(kind: Kind) {
     let (desk, other) = desk(kind, &[WRITE]);
     let write = json!({"path": "new.txt", "content": "from the run"});
     desk.model.then([
-        tool(&desk.kind, "workspace_write", write.clone()),
+        tool(&desk.kind, "workspace_write", write),
         Step::say("Written."),
     ]);
     let run = begun(&desk, &json!({"prompt": "Write it."}));
