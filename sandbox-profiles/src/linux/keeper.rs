@@ -39,8 +39,8 @@ use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 use super::os::children::{self, Ended};
 use super::tree;
 use crate::children::{
-    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE, MAX_RUNS,
-    PIPES, Tell, Usage, decode, encode, is_run_name,
+    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE,
+    MAX_RUNS, PIPES, Tell, Usage, decode, encode, is_run_name,
 };
 use crate::launch::{PROVE, STAY, launcher_command};
 

@@ -252,6 +252,8 @@ impl Host {
                     self.tasks
                         .spawn(async move { (number, withdrawn(&call, &waiting, &item).await) });
                 }
+                // Only a stateless server asks for it.
+                Action::List(_) => {}
                 // The gateway counts a call until it has answered it: it is not given up here.
                 Action::Drop(number) => {
                     if let Some(unwanted) = self.dropped.remove(&number) {
