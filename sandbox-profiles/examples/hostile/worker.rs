@@ -185,7 +185,9 @@ mod children {
             environment: pairs(true),
         })?;
         match hear()? {
-            (Tell::Started { id: started }, pipes) if started == id && pipes.len() == 3 => {
+            (Tell::Started { id: started }, pipes)
+                if started == id && matches!(pipes.len(), 3 | 5) =>
+            {
                 Ok(pipes.into_iter().map(File::from).collect())
             }
             (other, _) => Err(io::Error::other(format!("{other:?}"))),
@@ -201,7 +203,7 @@ mod children {
     fn hear() -> io::Result<(Tell, Vec<OwnedFd>)> {
         let mut bytes = vec![0; MAX_MESSAGE];
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let mut space = nix::cmsg_space!([i32; 3]);
+        let mut space = nix::cmsg_space!([i32; 5]);
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = recvmsg::<()>(KEEPER_FD.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         let mut pipes = Vec::new();
