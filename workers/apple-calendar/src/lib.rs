@@ -3,7 +3,7 @@
 //! ```text
 //! source.rs    calls in, answers out                      list.rs     the events of a range
 //! store.rs     what an event is, and where it comes from
-//!   os.rs      EventKit (macOS)      scripted.rs  Calendar by a script      fake.rs  for systems without it
+//!   os.rs      EventKit (macOS)      fake.rs  for systems without it
 //! ```
 //!
 //! Invariants: no function of this crate, no capability and no rule of its profile changes anything; a constraint is asked
@@ -16,9 +16,8 @@ mod fake;
 mod list;
 #[cfg(target_os = "macos")]
 mod os;
-pub mod scripted;
 mod source;
-pub mod store;
+mod store;
 
 pub use source::{AppleCalendarSource, Config};
 

@@ -1,6 +1,6 @@
 //! The events of a range, as an answer shows them: in order, in pages.
 //!
-//! Invariants: a page is bounded in events and in bytes, whatever the store holds; what a store cannot give is a warning.
+//! Invariants: a page is bounded in events and in bytes, whatever the store holds.
 //!
 //! Must not know: who asks, what they may see.
 
@@ -36,8 +36,6 @@ pub(crate) struct Output {
     from: String,
     to: String,
     pub(crate) events: Vec<Shown>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -128,7 +126,7 @@ impl Input {
             to,
             calendars,
         };
-        let warnings = store.events(&wanted, &mut |start, id, make| {
+        let listed = store.events(&wanted, &mut |start, id, make| {
             let at = start.as_millisecond();
             if page.wants(at, id) {
                 let event = make();
@@ -138,7 +136,7 @@ impl Input {
             }
             !is_over()
         });
-        let warnings = warnings.map_err(NoList::Failed)?;
+        listed.map_err(NoList::Failed)?;
         if is_over() {
             return Err(NoList::Over);
         }
@@ -148,7 +146,6 @@ impl Input {
             from: clock.shown(from, None),
             to: clock.shown(to, None),
             events: events.collect(),
-            warnings,
             next,
         })
     }

@@ -42,7 +42,7 @@ impl EventStore for EventKit {
         })
     }
 
-    fn events(&self, wanted: &Wanted, take: Take<'_>) -> Result<Vec<String>, Failure> {
+    fn events(&self, wanted: &Wanted, take: Take<'_>) -> Result<(), Failure> {
         with_store(App::Calendar, |store| {
             let mut asked = calendars(store);
             // SAFETY: a property of objects that this thread just got from its store.
@@ -50,7 +50,7 @@ impl EventStore for EventKit {
             asked.retain(|one| wanted.calendars.contains(&id(one)));
             // EventKit takes an empty list for all of them.
             if asked.is_empty() {
-                return Ok(vec![]);
+                return Ok(());
             }
             let asked = NSArray::from_retained_slice(&asked);
             let (from, to) = (date(wanted.from), date(wanted.to));
@@ -79,7 +79,7 @@ impl EventStore for EventKit {
                     break;
                 }
             }
-            Ok(vec![])
+            Ok(())
         })
     }
 }

@@ -124,7 +124,7 @@ impl FakeReminders {
             None => Ok(world),
             Some("consent_denied") => Err(Failure::ConsentDenied),
             Some("consent_add_only") => Err(Failure::AddOnly),
-            Some("app_missing") => Err(Failure::AppMissing),
+            Some("consent_restricted") => Err(Failure::Restricted),
             Some(_) => Err(Failure::Failed(0)),
         }
     }

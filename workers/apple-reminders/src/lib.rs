@@ -4,7 +4,7 @@
 //! source.rs    calls in, answers out                      list.rs     reminders in an answer
 //! change.rs    what a change would be, and the change     kept.rs     what was changed, for undo and for `Settle`
 //! store.rs     what a reminder is, and where it lives
-//!   os.rs      EventKit (macOS)      scripted.rs  Reminders by a script      fake.rs  for systems without it
+//!   os.rs      EventKit (macOS)      fake.rs  for systems without it
 //! ```
 //!
 //! Invariants: a change names the version that it was planned on, and the store compares it once more before it saves; what
@@ -19,9 +19,8 @@ mod kept;
 mod list;
 #[cfg(target_os = "macos")]
 mod os;
-pub mod scripted;
 mod source;
-pub mod store;
+mod store;
 
 pub use source::{AppleRemindersSource, Config};
 

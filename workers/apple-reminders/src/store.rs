@@ -11,25 +11,25 @@ use serde::{Deserialize, Serialize};
 
 /// One list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct List {
+pub(crate) struct List {
     /// Stays when the list gets another name.
-    pub id: String,
+    pub(crate) id: String,
     /// As the person named it.
-    pub name: String,
+    pub(crate) name: String,
     /// The account that it belongs to.
     #[serde(default)]
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
     /// It takes reminders that name no list.
     #[serde(default)]
-    pub default: bool,
+    pub(crate) default: bool,
     /// Its account takes changes.
-    pub writable: bool,
+    pub(crate) writable: bool,
 }
 
 /// When a reminder is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Due {
+pub(crate) enum Due {
     /// On a day.
     Day(Date),
     /// At a moment.
@@ -38,57 +38,57 @@ pub enum Due {
 
 /// What the person sees of a reminder, and a change can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub(crate) struct Content {
     /// What is to be done.
-    pub title: String,
+    pub(crate) title: String,
     /// Further text.
     #[serde(default)]
-    pub notes: Option<String>,
+    pub(crate) notes: Option<String>,
     /// When it is due.
     #[serde(default)]
-    pub due: Option<Due>,
+    pub(crate) due: Option<Due>,
     /// 1 high, 5 medium, 9 low; 0 none.
     #[serde(default)]
-    pub priority: u8,
+    pub(crate) priority: u8,
     /// It is done.
     #[serde(default)]
-    pub done: bool,
+    pub(crate) done: bool,
 }
 
 /// One reminder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reminder {
+pub(crate) struct Reminder {
     /// Stays while it exists.
-    pub id: String,
+    pub(crate) id: String,
     /// Id of its list.
-    pub list: String,
+    pub(crate) list: String,
     /// What the person sees.
     #[serde(flatten)]
-    pub content: Content,
+    pub(crate) content: Content,
     /// When it was done.
     #[serde(default)]
-    pub completed: Option<Timestamp>,
+    pub(crate) completed: Option<Timestamp>,
     /// It comes again once it is done.
     #[serde(default)]
-    pub repeats: bool,
+    pub(crate) repeats: bool,
     /// When it was made.
     #[serde(default)]
-    pub created: Option<Timestamp>,
+    pub(crate) created: Option<Timestamp>,
     /// When anybody last changed it.
     #[serde(default)]
-    pub modified: Option<Timestamp>,
+    pub(crate) modified: Option<Timestamp>,
 }
 
 impl Reminder {
     /// Another one after every change, also one of what is not shown here.
     #[must_use]
-    pub fn version(&self) -> Digest {
+    pub(crate) fn version(&self) -> Digest {
         Digest::of(format!("{self:?}").as_bytes())
     }
 }
 
 /// Where reminders live. Its calls block.
-pub trait ReminderStore: Send + Sync + 'static {
+pub(crate) trait ReminderStore: Send + Sync + 'static {
     /// The name of the person's zone.
     ///
     /// # Errors

@@ -418,7 +418,7 @@ async fn missing_consent_is_told_with_its_pane() {
             "System Settings > Privacy & Security > Reminders",
         ),
         ("consent_add_only", "change Add Only to Full Access"),
-        ("app_missing", "not installed"),
+        ("consent_restricted", "ask its administrator"),
     ] {
         let mut worker = home.worker(Role::Reader).await;
         home.edit(|world| world["fails"] = json!(fails));

@@ -1,7 +1,7 @@
 //! Why an app does not answer, and what the person does about it.
 //!
-//! Invariant: consent that is missing, an app that is missing and an app that hangs are three reasons; each that the
-//! owner can fix names the place.
+//! Invariant: consent that is missing, refused by the organisation or for adding alone, and an app that hangs, are reasons
+//! of their own; each that the owner can fix names the place.
 //!
 //! Must not know: which call failed.
 
@@ -48,17 +48,9 @@ pub enum Failure {
     AddOnly,
     /// The organisation that manages this Mac forbids it.
     Restricted,
-    /// The person did not consent to Apple events (-1743, -1744).
-    AutomationDenied,
-    /// The app is not installed, or cannot be started (-10814, -10810, -2741).
-    AppMissing,
-    /// The app is not running, or quit while it was asked (-600, -609).
-    AppQuit,
-    /// The app did not answer in time (-1712, or [`crate::PATIENCE`]).
+    /// The app did not answer in time ([`crate::PATIENCE`]).
     Hanging,
-    /// The app or the system refuses a sender in a sandbox (-10004, -54).
-    Sandboxed,
-    /// There is no such thing any more (-1728).
+    /// There is no such thing any more.
     Gone,
     /// Somebody changed it since it was looked at.
     Changed,
@@ -66,30 +58,13 @@ pub enum Failure {
     ReadOnly,
     /// The app failed, with its number.
     Failed(i64),
-    /// The answer is not what the script or the fixture says.
+    /// The store gave no answer, or one that cannot be read.
     BadAnswer,
-    /// The answer is larger than the bound.
-    TooLarge,
     /// The worker's own file for changes cannot be read or written.
     Store,
 }
 
 impl Failure {
-    /// That of an Apple event's error number.
-    #[must_use]
-    pub const fn of_number(number: i64) -> Self {
-        match number {
-            -1743 | -1744 => Self::AutomationDenied,
-            -10814 | -10810 | -2740 | -2741 => Self::AppMissing,
-            -600 | -609 => Self::AppQuit,
-            -1712 => Self::Hanging,
-            -10004 | -54 => Self::Sandboxed,
-            -1728 | -1719 => Self::Gone,
-            -10003 | -10006 => Self::ReadOnly,
-            other => Self::Failed(other),
-        }
-    }
-
     /// The word for programs: `detail.reason` of the answer.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -98,17 +73,12 @@ impl Failure {
             Self::ConsentPending => "consent_pending",
             Self::AddOnly => "consent_add_only",
             Self::Restricted => "consent_restricted",
-            Self::AutomationDenied => "automation_denied",
-            Self::AppMissing => "app_missing",
-            Self::AppQuit => "app_not_running",
             Self::Hanging => "app_hangs",
-            Self::Sandboxed => "sandbox",
             Self::Gone => "not_found",
             Self::Changed => "changed",
             Self::ReadOnly => "read_only",
             Self::Failed(_) => "app_failed",
             Self::BadAnswer => "bad_answer",
-            Self::TooLarge => "too_large",
             Self::Store => "store",
         }
     }
@@ -138,22 +108,10 @@ impl Failure {
                     "a profile of this Mac's organisation keeps Plexus from {name}: ask its administrator"
                 )
             }
-            Self::AutomationDenied => {
-                format!(
-                    "macOS does not let Plexus control {name}: allow {name} in System Settings > Privacy & Security > Automation, below plexusd or the terminal that started it, then retry"
-                )
-            }
-            Self::AppMissing => {
-                format!("{name} is not installed on this Mac, or cannot be started")
-            }
-            Self::AppQuit => format!("{name} is not running: open it, then retry"),
             Self::Hanging => format!(
                 "{name} did not answer within {} s: look whether it asks something, then retry",
                 crate::PATIENCE.as_secs()
             ),
-            Self::Sandboxed => {
-                format!("{name} refuses programs in a sandbox; Plexus does not leave its own")
-            }
             Self::Gone => "there is nothing with this id any more; list again".to_owned(),
             Self::Changed => {
                 "somebody changed it meanwhile; nothing was done; list again".to_owned()
@@ -161,7 +119,6 @@ impl Failure {
             Self::ReadOnly => "this list can be read and not changed".to_owned(),
             Self::Failed(number) => format!("{name} failed with error {number}"),
             Self::BadAnswer => format!("{name} gave an answer that cannot be read"),
-            Self::TooLarge => "the answer is too large: ask for less".to_owned(),
             Self::Store => "the worker's own file of changes cannot be used".to_owned(),
         }
     }
@@ -175,11 +132,7 @@ impl Failure {
                 | Self::ConsentPending
                 | Self::AddOnly
                 | Self::Restricted
-                | Self::AutomationDenied
-                | Self::AppMissing
-                | Self::AppQuit
                 | Self::Hanging
-                | Self::Sandboxed
         )
     }
 
@@ -193,17 +146,11 @@ impl Failure {
             | Self::ConsentPending
             | Self::AddOnly
             | Self::Restricted
-            | Self::AutomationDenied
-            | Self::Sandboxed
             | Self::ReadOnly => SourceError::denied(words).detail(detail),
-            Self::AppMissing | Self::AppQuit | Self::Hanging => {
-                SourceError::unavailable(words).detail(detail)
-            }
+            Self::Hanging => SourceError::unavailable(words).detail(detail),
             Self::Changed => SourceError::changed(reason, words),
             Self::Store => SourceError::internal(words),
-            Self::Gone | Self::Failed(_) | Self::BadAnswer | Self::TooLarge => {
-                SourceError::transport(reason, words)
-            }
+            Self::Gone | Self::Failed(_) | Self::BadAnswer => SourceError::transport(reason, words),
         }
     }
 
@@ -211,9 +158,7 @@ impl Failure {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::Hanging | Self::AppQuit | Self::BadAnswer | Self::TooLarge | Self::Failed(_) => {
-                Effect::Unknown
-            }
+            Self::Hanging | Self::BadAnswer | Self::Failed(_) => Effect::Unknown,
             _ => Effect::None,
         }
     }
@@ -229,22 +174,17 @@ impl Failure {
 mod tests {
     use super::*;
 
-    const ALL: [Failure; 16] = [
+    const ALL: [Failure; 11] = [
         Failure::ConsentDenied,
         Failure::ConsentPending,
         Failure::AddOnly,
         Failure::Restricted,
-        Failure::AutomationDenied,
-        Failure::AppMissing,
-        Failure::AppQuit,
         Failure::Hanging,
-        Failure::Sandboxed,
         Failure::Gone,
         Failure::Changed,
         Failure::ReadOnly,
         Failure::Failed(-1),
         Failure::BadAnswer,
-        Failure::TooLarge,
         Failure::Store,
     ];
 
@@ -274,11 +214,5 @@ mod tests {
                 .words(App::Calendar)
                 .contains("Privacy & Security > Calendars")
         );
-        assert!(
-            Failure::of_number(-1743)
-                .words(App::Calendar)
-                .contains("Privacy & Security > Automation")
-        );
-        assert_eq!(Failure::of_number(-42), Failure::Failed(-42));
     }
 }

@@ -3,12 +3,12 @@
 //! ```text
 //! failure.rs  why an app does not answer, in words for the agent and the owner
 //! queue.rs    one call at a time, each bounded in time            page.rs    the next page of a long list
-//! time.rs     days, times and zones, typed and shown              script.rs  a fixed script in osascript
+//! time.rs     days, times and zones, typed and shown
 //! os.rs       macOS: consent, and Objective-C's values in Rust's
 //! ```
 //!
 //! Invariants: a failure names the pane of System Settings where consent is missing; a call that an app does not answer
-//! ends after 15 s; a value reaches a script as one JSON argument and never as text of the script.
+//! ends after 15 s.
 //!
 //! Must not know: events, reminders, agents, grants.
 
@@ -17,7 +17,6 @@ mod failure;
 pub mod os;
 mod page;
 mod queue;
-pub mod script;
 pub mod time;
 
 pub use failure::{App, Failure};
