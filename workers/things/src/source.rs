@@ -130,11 +130,15 @@ impl Source for ThingsSource {
         let token = given.secrets.take("token");
         let has_token = token.is_some();
         let token = token.filter(|_| given.role == Role::Writer);
-        let store = given.scratch.as_deref().map(Store::new);
+        let changes = given.scratch.as_ref().map(|scratch| scratch.join("changes"));
+        let store = changes.clone().map(Store::new);
         let (prepared, kept, role) = (store.clone(), given.kept, given.role);
         let opened = on_file_thread(move || {
-            if let (Role::Writer, Some(store), Some(kept)) = (role, prepared, kept)
-                && store.prepare(kept).is_err()
+            if let (Role::Writer, Some(store), Some(kept), Some(folder)) =
+                (role, prepared, kept, changes)
+                && std::fs::create_dir_all(folder)
+                    .and_then(|()| store.prune(kept))
+                    .is_err()
             {
                 return Ok(Err(OpenError::internal(
                     "what is kept for undo cannot be read",
