@@ -112,14 +112,9 @@ impl AddInput {
         fields.heading = self.heading;
         fields.checklist = self.checklist;
         short(&fields)?;
-        let (act, of, todo, warnings) = (Act::Add, None, None, Vec::new());
         Ok(Change {
-            act,
-            fields,
-            todo,
             target,
-            of,
-            warnings,
+            ..Change::new(Act::Add, fields, None)
         })
     }
 }
@@ -172,14 +167,10 @@ impl UpdateInput {
         if fields.list.is_some() && back.list.is_none() {
             warnings.push("It is in no project and no area, and undo cannot take it out of the one named here.");
         }
-        let (act, of) = (Act::Update, None);
         Ok(Change {
-            act,
-            fields,
-            todo: Some(todo),
             target,
-            of,
             warnings,
+            ..Change::new(Act::Update, fields, Some(todo))
         })
     }
 }
@@ -259,6 +250,18 @@ fn visible(text: &str) -> String {
 }
 
 impl Change {
+    /// One that puts nothing elsewhere and takes nothing back.
+    fn new(act: Act, fields: Fields, todo: Option<Todo>) -> Self {
+        Self {
+            act,
+            fields,
+            todo,
+            target: Target::default(),
+            of: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// Completes `todo`.
     ///
     /// # Errors
@@ -278,15 +281,7 @@ impl Change {
             status,
             ..Fields::default()
         };
-        let (act, target, of) = (Act::Complete, Target::default(), None);
-        Ok(Self {
-            act,
-            fields,
-            todo: Some(todo),
-            target,
-            of,
-            warnings: Vec::new(),
-        })
+        Ok(Self::new(Act::Complete, fields, Some(todo)))
     }
 
     /// Takes back the change that `record` tells of; `todo` is as it is now.
@@ -316,14 +311,10 @@ impl Change {
         if fields == Fields::default() || !fields.fit() {
             return Err(("not_undoable", "Things has no URL that takes this back"));
         }
-        let (act, of, target) = (Act::Undo, Some(record.act), Target::default());
         Ok(Self {
-            act,
-            fields,
-            todo: Some(todo),
-            target,
-            of,
+            of: Some(record.act),
             warnings,
+            ..Self::new(Act::Undo, fields, Some(todo))
         })
     }
 
