@@ -7,7 +7,7 @@
 use crate::store::{Event, EventStore, Wanted};
 use jiff::{Timestamp, ToSpan as _};
 use plexus_apple::{
-    Failure, NOTES, Page, TITLE, is_false, shortened,
+    NOTES, NoList, Page, TITLE, is_false, shortened,
     time::{Clock, Typed},
 };
 use serde::{Deserialize, Serialize};
@@ -67,17 +67,6 @@ pub(crate) struct Shown {
     people: Vec<String>,
     #[serde(skip_serializing_if = "is_false")]
     cut: bool,
-}
-
-/// Why there is no list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoList {
-    /// The input is wrong.
-    Invalid(&'static str),
-    /// Nobody waits for it any more.
-    Over,
-    /// The store failed.
-    Failed(Failure),
 }
 
 impl Input {

@@ -9,7 +9,7 @@
 //! Must not know: how events are found, what they look like.
 
 use crate::{
-    list::{Input, NoList, Output},
+    list::{Input, Output},
     store::{Calendar, EventStore},
 };
 use plexus_apple::{App, Named, Queue, named, time::Clock};
@@ -153,11 +153,7 @@ impl AppleCalendarSource {
             let clock = Clock::in_zone(&store.zone()?);
             Ok(input.answer(&*store, &clock, calendars, &|| call.is_over()))
         });
-        let output = listed.await?.map_err(|why| match why {
-            NoList::Invalid(why) => SourceError::invalid(why),
-            NoList::Over => SourceError::cancelled(plexus_protocol::Effect::None),
-            NoList::Failed(failure) => failure.told(App::Calendar),
-        })?;
+        let output = listed.await?.map_err(|why| why.told(App::Calendar))?;
         let mut ids: Vec<&str> = output
             .events
             .iter()

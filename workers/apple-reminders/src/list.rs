@@ -6,7 +6,7 @@
 
 use crate::store::{Due, Reminder, ReminderStore};
 use jiff::Timestamp;
-use plexus_apple::{Failure, NOTES, Page, TITLE, is_false, shortened, time::Clock};
+use plexus_apple::{NOTES, NoList, Page, TITLE, is_false, shortened, time::Clock};
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -52,17 +52,6 @@ pub(crate) struct Shown {
     /// For what the gateway knows of who read what.
     #[serde(skip)]
     pub(crate) version: Digest,
-}
-
-/// Why there is no list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoList {
-    /// The input is wrong.
-    Invalid(&'static str),
-    /// Nobody waits for it any more.
-    Over,
-    /// The store failed.
-    Failed(Failure),
 }
 
 impl Input {

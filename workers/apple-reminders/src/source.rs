@@ -20,7 +20,7 @@ use plexus_ipc::worker::{
     CallContext, Content, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
-use plexus_protocol::{AuditId, Effect};
+use plexus_protocol::AuditId;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::Arc};
 
@@ -286,11 +286,7 @@ impl AppleRemindersSource {
             let clock = Clock::in_zone(&store.zone()?);
             Ok(input.answer(store, &clock, &lists, &|| call.is_over()))
         });
-        let output = listed.await?.map_err(|why| match why {
-            list::NoList::Invalid(why) => SourceError::invalid(why),
-            list::NoList::Over => SourceError::cancelled(Effect::None),
-            list::NoList::Failed(failure) => failure.told(APP),
-        })?;
+        let output = listed.await?.map_err(|why| why.told(APP))?;
         let reminders: Vec<_> = output
             .reminders
             .iter()

@@ -170,6 +170,29 @@ impl Failure {
     }
 }
 
+/// Why there is no list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoList {
+    /// The input is wrong.
+    Invalid(&'static str),
+    /// Nobody waits for it any more.
+    Over,
+    /// The store failed.
+    Failed(Failure),
+}
+
+impl NoList {
+    /// As the agent is told.
+    #[must_use]
+    pub fn told(&self, app: App) -> SourceError {
+        match self {
+            Self::Invalid(why) => SourceError::invalid(*why),
+            Self::Over => SourceError::cancelled(Effect::None),
+            Self::Failed(failure) => failure.told(app),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ mod page;
 mod queue;
 pub mod time;
 
-pub use failure::{App, Failure};
+pub use failure::{App, Failure, NoList};
 pub use page::{Key, Page};
 pub use queue::{PATIENCE, Queue};
 
