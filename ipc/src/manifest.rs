@@ -477,6 +477,11 @@ impl Manifest {
         self.fields.iter().filter(secret)
     }
 
+    /// The fields that hold the fingerprint of a host's certificate.
+    pub fn pins(&self) -> impl Iterator<Item = &str> {
+        self.egress.iter().filter_map(|entry| entry.pin.as_deref())
+    }
+
     /// Whether its sources can serve on `platform`.
     #[must_use]
     pub fn serves_on(&self, platform: Platform) -> bool {

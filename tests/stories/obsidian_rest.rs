@@ -1,85 +1,18 @@
 //! A vault behind the running app, from the owner who compares its certificate to the agent that writes a note: the real
 //! commands, and a server with TLS that answers as the plugin's OpenAPI has it.
 
-#[path = "../../workers/obsidian-rest/tests/plugin.rs"]
-mod plugin;
+pub(crate) mod app;
 
+use app::plugin::{KEY, Plugin};
+use app::{fingerprint, tls};
 use plexus_protocol::Digest;
 use plexus_tests::{Agent, Folder, Gateway, Response, programs::Said};
-use plugin::{KEY, Plugin, Stream};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const READ: &str = "obsidian-rest.vault.read";
 const WRITE: &str = "obsidian-rest.vault.write";
 const APPEND: &str = "obsidian-rest.vault.append";
 const UNDO: &str = "obsidian-rest.undo";
-
-/// A file of `tests/fixture/tls`.
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixture/tls")
-        .join(name)
-}
-
-fn certificate(name: &str) -> CertificateDer<'static> {
-    CertificateDer::from_pem_file(file(name)).expect("a certificate")
-}
-
-/// What the owner compares.
-fn fingerprint(name: &str) -> String {
-    Digest::of(&certificate(name)).to_string()
-}
-
-/// A server's side of TLS, with this chain.
-fn tls(
-    chain: &[&str],
-    key: &str,
-) -> impl Fn(TcpStream) -> Option<Box<dyn Stream>> + Send + Sync + 'static {
-    let provider = Arc::new(rustls_graviola::default_provider());
-    let key = PrivateKeyDer::from_pem_file(file(key)).expect("a key");
-    let chain = chain.iter().map(|name| certificate(name)).collect();
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a server");
-    let config = Arc::new(config);
-    move |stream| {
-        let connection = ServerConnection::new(Arc::clone(&config)).ok()?;
-        Some(Box::new(Ends(StreamOwned::new(connection, stream))))
-    }
-}
-
-/// Says at its end that it is one.
-struct Ends(StreamOwned<ServerConnection, TcpStream>);
-
-impl std::io::Read for Ends {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl std::io::Write for Ends {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.conn.send_close_notify();
-        let _ = std::io::Write::flush(&mut self.0);
-    }
-}
 
 struct Desk {
     gateway: Gateway,
@@ -277,15 +210,24 @@ fn changed_certificate_is_refused_until_it_is_pinned_anew() {
         );
     }
     assert_eq!(desk.app.asked().len(), asked, "nothing may have been sent");
-    // The owner made a new one: what was granted is void, as after any change of where a source points.
+    // The owner made a new one: what was granted is suspended, with both fingerprints on a card.
     desk.app.set_wrap(tls(&["other.pem"], "other.key"));
     let said = desk.pin(&fingerprint("other.pem"));
     assert!(
         said.expect_ok().contains("obsidian-rest serves"),
         "{said:?}"
     );
-    let item = agent.must_ask(READ, input.clone());
-    desk.gateway.owner().approve(&item, "1h");
+    let owner = desk.gateway.owner();
+    agent.must_ask(READ, input.clone());
+    let mut cards = owner.pending();
+    cards.retain(|item| item["kind"] == "change");
+    assert_eq!(cards.len(), 1, "{cards:#?}");
+    let words = cards[0]["changes"].to_string();
+    for fingerprint in ["app.pem", "other.pem"].map(fingerprint) {
+        assert!(words.contains(&fingerprint), "{words}");
+    }
+    let resumed = desk.gateway.cli(["sources", "resume", "obsidian-rest"]);
+    resumed.expect_ok();
     let reply = agent.invoke(READ, input.clone()).expect_ok();
     assert_eq!(reply["output"]["content"], "- one");
     // The same value once more changes nothing.

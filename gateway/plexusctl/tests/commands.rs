@@ -549,7 +549,7 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
         ("GET", "/admin/api/connectors") => Some(Answer::Json(
             200,
             json!({"connectors": [{"kind": "obsidian-fs", "connector": "obsidian", "root": "vaultPath",
-            "fields": [{"name": "vaultPath", "type": "path", "target": "route", "required": true}]}]}),
+            "form": {"properties": {"vaultPath": {"format": "absolute-path"}}, "required": ["vaultPath"]}}]}),
         )),
         ("POST", "/admin/api/sources") if asked.body["id"] == "my-vault" => Some(Answer::Json(
             200,

@@ -11,9 +11,45 @@ use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
+    fmt,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
+
+/// Why a source cannot be configured so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// The field that is to be filled in otherwise, where it is one: `id`, or a field of the kind.
+    pub field: Option<String>,
+    /// One sentence for the owner.
+    pub why: String,
+}
+
+impl Objection {
+    fn to(field: &str, why: impl Into<String>) -> Self {
+        let field = Some(field.to_owned());
+        let why = why.into();
+        Self { field, why }
+    }
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<String> for Objection {
+    fn from(why: String) -> Self {
+        Self { field: None, why }
+    }
+}
+
+impl From<Objection> for String {
+    fn from(objection: Objection) -> Self {
+        objection.why
+    }
+}
 
 /// A ConfiguredSource as a body carries it. Reads leniently: what is wrong is said as a reason, in the owner's terms.
 pub struct Wanted<'a> {
@@ -33,19 +69,19 @@ impl Wanted<'_> {
     /// Checks everything that can be checked without starting a worker. Blocks on the disks of its folders.
     ///
     /// # Errors
-    /// One sentence for the owner.
+    /// What stands against it.
     pub fn check(
         &self,
         registry: &Registry,
         state_dir: &StateDir,
-    ) -> Result<(SourceId, SourceConfig), String> {
+    ) -> Result<(SourceId, SourceConfig), Objection> {
         let (id, config) = self.read(registry)?;
-        let look = |place: FolderField| {
-            let looked = look_in(&place, state_dir, &registry.programs)?;
-            Ok((place, looked))
+        let look = |place: FolderField| match look_in(&place, state_dir, &registry.programs) {
+            Ok(looked) => Ok((place, looked)),
+            Err(why) => Err(Objection::to(&place.field, why)),
         };
         let places = places(registry, &config).into_iter().map(look);
-        let looked: Vec<_> = places.collect::<Result<_, String>>()?;
+        let looked: Vec<_> = places.collect::<Result<_, Objection>>()?;
         apart(looked.iter().map(|(place, looked)| (place, looked)))?;
         Ok((id, config))
     }
@@ -53,28 +89,28 @@ impl Wanted<'_> {
     /// As [`Self::check`], with a bounded wait for each folder's disk.
     ///
     /// # Errors
-    /// One sentence for the owner.
+    /// What stands against it.
     pub async fn inspect(
         &self,
         registry: &Registry,
         state_dir: &StateDir,
-    ) -> Result<(SourceId, SourceConfig), String> {
+    ) -> Result<(SourceId, SourceConfig), Objection> {
         let (id, config) = self.read(registry)?;
         let looked = look_at_all(registry, state_dir, places(registry, &config)).await?;
         match looked
             .into_iter()
             .find_map(|(place, looked)| Some((place, looked.err()?)))
         {
-            Some((place, error)) => Err(format!(
-                "{}: {error}; repeat it when it does",
-                place.path.display()
+            Some((place, error)) => Err(Objection::to(
+                &place.field,
+                format!("{}: {error}; repeat it when it does", place.path.display()),
             )),
             None => Ok((id, config)),
         }
     }
 
     /// What the body says, as far as no folder has to be looked at for it.
-    fn read(&self, registry: &Registry) -> Result<(SourceId, SourceConfig), String> {
+    fn read(&self, registry: &Registry) -> Result<(SourceId, SourceConfig), Objection> {
         let kind = self.text("kind").unwrap_or_default();
         let connector = registry.of_kind(kind).ok_or_else(|| {
             let known: Vec<_> = registry
@@ -83,29 +119,33 @@ impl Wanted<'_> {
                 .collect();
             format!("unknown source kind {kind:?}; known: {}", known.join(", "))
         })?;
-        let id = self.text("id").ok_or("a source needs an id")?;
-        let id = SourceId::parse(id).map_err(|e| format!("{id:?} is {e}"))?;
+        let of_id = |why: String| Objection::to("id", why);
+        let id = self.text("id").ok_or("a source needs an id");
+        let id = id.map_err(|why| of_id(why.into()))?;
+        let id = SourceId::parse(id).map_err(|e| of_id(format!("{id:?} is {e}")))?;
         match registry.reserved_for(&id) {
             Some(owner) if owner.offer.manifest.kind != kind => {
-                return Err(format!(
+                return Err(of_id(format!(
                     "the id {id} is reserved for {}; choose another",
                     owner.offer.manifest.label
-                ));
+                )));
             }
             None if reserved(&id) => {
-                return Err(format!("the id {id} is reserved; choose another"));
+                return Err(of_id(format!("the id {id} is reserved; choose another")));
             }
             Some(_) | None => {}
         }
         let manifest = &connector.offer.manifest;
         if let Some(why) = registry.out_of_place(manifest) {
-            return Err(why);
+            return Err(why.into());
         }
         let ask = match self.body.get("approval") {
             None | Some(Value::Null) => false,
             Some(Value::String(word)) if word == "auto" => false,
             Some(Value::String(word)) if word == "ask" => true,
-            Some(other) => return Err(format!("approval is \"auto\" or \"ask\", not {other}")),
+            Some(other) => {
+                return Err(format!("approval is \"auto\" or \"ask\", not {other}").into());
+            }
         };
         let secret_ref = match self.body.get("secretRef") {
             None | Some(Value::Null) => None,
@@ -113,16 +153,18 @@ impl Wanted<'_> {
                 Some(name.clone())
             }
             Some(_) => {
-                return Err(format!(
+                let why = format!(
                     "secretRef is a plain name without a dot; a secret of this source's own is set with plexusctl sources secret {id} FIELD"
-                ));
+                );
+                return Err(why.into());
             }
         };
         if secret_ref.is_some() && manifest.secrets().count() != 1 {
-            return Err(format!(
+            let why = format!(
                 "secretRef stands for the one secret of a kind, and {kind} has {}",
                 manifest.secrets().count()
-            ));
+            );
+            return Err(why.into());
         }
         let route = route(self.body.get("route"), &id, manifest)?;
         let label = self
@@ -161,28 +203,33 @@ fn route(
     given: Option<&Value>,
     source: &SourceId,
     manifest: &Manifest,
-) -> Result<Map<String, Value>, String> {
+) -> Result<Map<String, Value>, Objection> {
     let kind = &manifest.kind;
     let mut route = match given {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(route)) => route.clone(),
-        Some(_) => return Err("route must be an object".into()),
+        Some(_) => return Err("route must be an object".to_owned().into()),
     };
     route.retain(|_, value| !value.is_null());
     for (key, value) in &route {
         match manifest.field(key).map(|field| field.target) {
             Some(FieldTarget::Route) if value.is_string() => {}
-            Some(FieldTarget::Route) => return Err(format!("route.{key} is a text")),
+            Some(FieldTarget::Route) => {
+                return Err(Objection::to(key, format!("route.{key} is a text")));
+            }
             // The value is not repeated: whoever typed it here meant it to be kept.
             Some(FieldTarget::Secret) => {
-                return Err(format!(
+                let why = format!(
                     "{key} is a secret, and a route is none: plexusctl sources secret {source} {key}"
-                ));
+                );
+                return Err(Objection::to(key, why));
             }
             None if key == HARD_LINKS && value.is_boolean() => {}
-            None if key == HARD_LINKS => return Err(format!("route.{key} is true or false")),
+            None if key == HARD_LINKS => {
+                return Err(format!("route.{key} is true or false").into());
+            }
             Some(FieldTarget::Label) | None => {
-                return Err(format!("route.{key} is not a field of {kind}"));
+                return Err(format!("route.{key} is not a field of {kind}").into());
             }
         }
     }
@@ -196,23 +243,52 @@ fn route(
         }
         let value = route.get(name).and_then(Value::as_str).unwrap_or_default();
         if field.required && value.is_empty() {
-            return Err(format!("route.{name} ({}) is required", field.label));
+            let why = format!("route.{name} ({}) is required", field.label);
+            return Err(Objection::to(name, why));
         }
         let is_path = field.kind == FieldKind::Path;
         if is_path && !value.is_empty() && !Path::new(value).is_absolute() {
-            return Err(format!(
+            let why = format!(
                 "route.{name} must be an absolute path, not {value:?}: a relative one would depend on where the daemon runs"
-            ));
+            );
+            return Err(Objection::to(name, why));
         }
     }
     let admitted = Value::Object(route);
     if let Err((field, why)) = manifest.admitted(&admitted) {
-        return Err(format!("route.{field} is {why}"));
+        return Err(Objection::to(field, format!("route.{field} is {why}")));
     }
     match admitted {
         Value::Object(route) => Ok(route),
-        _ => Err("route must be an object".into()),
+        _ => Err("route must be an object".to_owned().into()),
     }
+}
+
+/// The certificates that differ between two configurations of a source which differ in nothing else; none where anything
+/// else does, or nothing.
+pub fn repinned(
+    registry: &Registry,
+    was: &SourceConfig,
+    is: &SourceConfig,
+) -> Option<BTreeMap<String, Option<String>>> {
+    let mut as_is = was.clone();
+    let mut pins = BTreeMap::new();
+    for pin in registry.of_source(was)?.offer.manifest.pins() {
+        let (old, new) = (was.route.get(pin), is.route.get(pin));
+        if old == new {
+            continue;
+        }
+        let route = as_is.route.as_object_mut()?;
+        match new {
+            Some(new) => route.insert(pin.to_owned(), new.clone()),
+            None => route.remove(pin),
+        };
+        pins.insert(
+            pin.to_owned(),
+            new.and_then(Value::as_str).map(str::to_owned),
+        );
+    }
+    (as_is == *is && !pins.is_empty()).then_some(pins)
 }
 
 /// The member of a route that no manifest names: whether files with several names are served.
@@ -363,7 +439,7 @@ async fn look_at_all(
     registry: &Registry,
     state_dir: &StateDir,
     places: Vec<FolderField>,
-) -> Result<Vec<(FolderField, std::io::Result<Looked>)>, String> {
+) -> Result<Vec<(FolderField, std::io::Result<Looked>)>, Objection> {
     let looks = places.iter().cloned().map(|place| {
         let (field, state_dir) = (place.field.clone(), state_dir.clone());
         let programs = registry.programs.clone();
@@ -377,7 +453,7 @@ async fn look_at_all(
     let mut looked = Vec::new();
     for place in places {
         let one = match found.remove(&place.field) {
-            Some(Ok(looked)) => Ok(looked?),
+            Some(Ok(looked)) => Ok(looked.map_err(|why| Objection::to(&place.field, why))?),
             Some(Err(error)) => Err(error),
             None => Err(std::io::ErrorKind::NotFound.into()),
         };
@@ -479,11 +555,13 @@ mod tests {
         };
         for holds in ["", "libexec", "libexec/plexus", "notes/link"] {
             let why = check("workspace-dir", &prefix.join(holds)).unwrap_err();
+            assert_eq!(why.field.as_deref(), Some("path"));
+            let why = why.why;
             assert!(why.contains("the gateway's own programs"), "{holds}: {why}");
         }
         std::fs::write(prefix.join("notes/file"), "no folder").unwrap();
         let why = check("workspace-dir", &prefix.join("notes/file")).unwrap_err();
-        assert!(why.contains("is not a folder"), "{why}");
+        assert!(why.why.contains("is not a folder"), "{why}");
         // The controls: a folder beside them, and reading what lies there.
         check("workspace-dir", &prefix.join("notes")).unwrap();
         check("git-repository", &prefix).unwrap();

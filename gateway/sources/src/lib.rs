@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod configure;
 pub mod detect;
+pub mod form;
 pub mod lending;
 pub mod let_go;
 pub mod narration;

@@ -91,6 +91,13 @@ pub enum Command {
         /// What the owner configured.
         config: SourceConfig,
     },
+    /// Changes the certificates by which hosts of a source are known, and nothing else: its grants are suspended.
+    PinSource {
+        /// Which.
+        id: SourceId,
+        /// Members of its route, with what each is to hold; none where it is to be empty.
+        pins: BTreeMap<String, Option<String>>,
+    },
     /// Removes a source and every grant on it.
     RemoveSource {
         /// Which.

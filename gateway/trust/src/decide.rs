@@ -57,6 +57,7 @@ pub fn decide(
         } => draft.expose(capability, *enabled),
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
         Command::PutSource { id, config } => draft.put_source(id, config),
+        Command::PinSource { id, pins } => draft.pin_source(id, pins),
         Command::RemoveSource { id } => draft.remove_source(id),
         Command::Lend(lend) => draft.lend(lend),
         Command::EndLending { id } => draft.end_lending(id, "you took it back"),

@@ -19,8 +19,8 @@ use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
-    configure::{Wanted, root_of, shown_route},
-    detect, secrets,
+    configure::{Objection, Wanted, repinned, root_of, shown_route},
+    detect, form, secrets,
 };
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
@@ -121,6 +121,7 @@ pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
             "wireable": true,
             "exposesSummary": offers.join(" · "),
             "fields": manifest.fields,
+            "form": form::schema(manifest),
         });
         if let Some(root) = &manifest.root {
             row["root"] = json!(root);
@@ -360,18 +361,20 @@ fn no_such(desk: &Desk, id: &str) -> Response {
     refused(desk, source, format!("no configured source {id:?}"))
 }
 
-fn refused(desk: &Desk, source: Value, reason: String) -> Response {
+fn refused(desk: &Desk, source: Value, objection: impl Into<Objection>) -> Response {
     let revision = desk.catalogue.load().revision;
-    with_status(
-        422,
-        &json!({"ok": false, "source": source, "registered": [], "revision": revision, "reason": reason}),
-    )
+    let Objection { field, why } = objection.into();
+    let mut out = json!({"ok": false, "source": source, "registered": [], "revision": revision, "reason": why});
+    if let Some(field) = field {
+        out["field"] = json!(field);
+    }
+    with_status(422, &out)
 }
 
 /// A whole ConfiguredSource, looked at.
 struct Checked {
     shown: Value,
-    wanted: Result<(SourceId, SourceConfig), String>,
+    wanted: Result<(SourceId, SourceConfig), Objection>,
 }
 
 impl Checked {
@@ -379,7 +382,7 @@ impl Checked {
         let enabled = match whole.get("enabled") {
             None | Some(Value::Null) => Ok(true),
             Some(Value::Bool(enabled)) => Ok(*enabled),
-            Some(_) => Err("enabled is true or false".to_owned()),
+            Some(_) => Err(Objection::from("enabled is true or false".to_owned())),
         };
         whole.insert("enabled".into(), json!(enabled.as_ref().unwrap_or(&true)));
         let member = |key: &&str| {
@@ -408,7 +411,7 @@ async fn put(
     Checked { shown, wanted }: Checked,
 ) -> Result<Response, Refused> {
     match wanted {
-        Err(reason) => Ok(refused(desk, shown, reason)),
+        Err(objection) => Ok(refused(desk, shown, objection)),
         Ok((id, mut config)) => {
             // Whom it is lent to is no member of a body: it stays, or there is a new source.
             let there = desk.ledger.snapshot().sources.get(&id).cloned();
@@ -418,7 +421,7 @@ async fn put(
             config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
             if config.is_over() {
                 let why = "this id is kept for what was changed in a lent folder; choose another";
-                return Ok(refused(desk, shown, why.into()));
+                return Ok(refused(desk, shown, why.to_owned()));
             }
             carry_out(desk, acting, turn, id, config).await
         }
@@ -433,9 +436,19 @@ async fn carry_out(
     config: SourceConfig,
 ) -> Result<Response, Refused> {
     let before = known(desk, id.as_str());
-    let command = Command::PutSource {
-        id: id.clone(),
-        config: config.clone(),
+    // Under `turn` nothing else changes it meanwhile.
+    let pins = before
+        .as_ref()
+        .and_then(|before| repinned(&desk.registry, &before.config, &config));
+    let command = match pins {
+        Some(pins) => Command::PinSource {
+            id: id.clone(),
+            pins,
+        },
+        None => Command::PutSource {
+            id: id.clone(),
+            config: config.clone(),
+        },
     };
     act(desk, &acting, command).await?;
     // What was given to one app is not for another.

@@ -75,7 +75,7 @@ impl Add {
             }
         }
         let open = missing_secrets(connector, &secrets);
-        if open.iter().all(|field| field["required"] != true) {
+        if open.iter().all(|field| !field.required) {
             let health = match health_of(owner, &id).await {
                 Ok(health) => health,
                 Err(stop) => return Err(self.take_back(owner, &id, is_new, stop).await),
@@ -112,15 +112,12 @@ impl Add {
             fields.any(|(field, _)| field == name)
                 || connector["root"] == name && self.path.is_some()
         };
-        let fields = list_of(connector, "fields").iter();
-        let open: Vec<_> = fields
-            .filter(|f| f["target"] == "route" && f["required"] == true && f["default"].is_null())
-            .filter(|f| !is_given(text_of(f, "name")))
+        let open: Vec<_> = form(connector)
+            .filter(|field| !field.is_secret() && field.required && !is_given(field.name))
             .collect();
         for field in open {
-            let value = prompt::line(&question(field))?;
-            self.fields
-                .push(format!("{}={value}", text_of(field, "name")));
+            let value = prompt::line(&field.question())?;
+            self.fields.push(format!("{}={value}", field.name));
         }
         Ok(())
     }
@@ -136,8 +133,7 @@ impl Add {
             let (name, file) = given
                 .split_once('=')
                 .ok_or_else(|| Stop::usage("write --secret FIELD=FILE"))?;
-            let field = field_of(connector, name)?;
-            if field["target"] != "secret" {
+            if !field_of(connector, name)?.is_secret() {
                 let why = format!("{name} is no secret: --set {name}=VALUE");
                 return Err(Stop::usage(why));
             }
@@ -148,11 +144,11 @@ impl Add {
             secrets.push((name.to_owned(), value?));
         }
         let open = missing_secrets(connector, &secrets);
-        let required = open.iter().filter(|field| field["required"] == true);
+        let required = open.iter().filter(|field| field.required);
         if desk.can_ask() {
             for field in required {
-                let value = prompt::secret(&question(field))?;
-                secrets.push((text_of(field, "name").to_owned(), value));
+                let value = prompt::secret(&field.question())?;
+                secrets.push((field.name.to_owned(), value));
             }
         }
         Ok(secrets)
@@ -211,9 +207,51 @@ pub(super) fn connector_of<'c>(connectors: &'c Value, kind: &str) -> Result<&'c 
     })
 }
 
-fn field_of<'c>(connector: &'c Value, name: &str) -> Result<&'c Value, Stop> {
-    let mut fields = list_of(connector, "fields").iter();
-    let field = fields.find(|f| f["name"] == name && f["target"] != "label");
+/// A field of the form of a kind: a property of the schema that the catalogue serves.
+pub(super) struct Field<'c> {
+    pub(super) name: &'c str,
+    schema: &'c Value,
+    required: bool,
+}
+
+impl Field<'_> {
+    fn is_secret(&self) -> bool {
+        self.schema["writeOnly"] == true
+    }
+
+    fn is_path(&self) -> bool {
+        self.schema["format"] == "absolute-path"
+    }
+
+    /// Whether another value only suspends the grants on the source.
+    pub(super) fn suspends(&self) -> bool {
+        self.schema["x-grants"] == "suspended"
+    }
+
+    /// What a person is asked for it.
+    fn question(&self) -> String {
+        let example = match self.schema["examples"][0].as_str() {
+            None => String::new(),
+            Some(example) => format!(" (such as {example})"),
+        };
+        format!("{}{example}", text_of(self.schema, "title"))
+    }
+}
+
+/// The form of a kind, in its order.
+pub(super) fn form(connector: &Value) -> impl Iterator<Item = Field<'_>> {
+    let form = &connector["form"];
+    let required = list_of(form, "required");
+    let properties = form["properties"].as_object().into_iter().flatten();
+    properties.map(|(name, schema)| Field {
+        name,
+        schema,
+        required: required.iter().any(|one| one == name.as_str()),
+    })
+}
+
+fn field_of<'c>(connector: &'c Value, name: &str) -> Result<Field<'c>, Stop> {
+    let field = form(connector).find(|field| field.name == name);
     field.ok_or_else(|| {
         let kind = text_of(connector, "kind");
         Stop::usage(format!(
@@ -228,12 +266,12 @@ pub(super) fn field_value<'g>(connector: &Value, given: &'g str) -> Result<(&'g 
         .split_once('=')
         .ok_or_else(|| Stop::usage(format!("{given:?} is not of the form FIELD=VALUE")))?;
     let field = field_of(connector, name)?;
-    if field["target"] == "secret" {
+    if field.is_secret() {
         return Err(Stop::usage(format!(
             "{name} is a secret, and what is typed here is seen by other programs: give it with --secret {name}=FILE, or later: plexusctl sources secret ID {name}"
         )));
     }
-    match field["type"] == "path" {
+    match field.is_path() {
         true => Ok((name, json!(resolved(Path::new(value))?))),
         false => Ok((name, value.into())),
     }
@@ -243,21 +281,11 @@ pub(super) fn field_value<'g>(connector: &Value, given: &'g str) -> Result<(&'g 
 fn missing_secrets<'c>(
     connector: &'c Value,
     given: &[(String, Zeroizing<String>)],
-) -> Vec<&'c Value> {
-    let fields = list_of(connector, "fields").iter();
-    fields
-        .filter(|field| field["target"] == "secret")
-        .filter(|field| given.iter().all(|(name, _)| field["name"] != name.as_str()))
+) -> Vec<Field<'c>> {
+    form(connector)
+        .filter(Field::is_secret)
+        .filter(|field| given.iter().all(|(name, _)| field.name != name))
         .collect()
-}
-
-/// What a person is asked for a field.
-fn question(field: &Value) -> String {
-    let example = match text_of(field, "placeholder") {
-        "" => String::new(),
-        example => format!(" (such as {example})"),
-    };
-    format!("{}{example}", text_of(field, "label"))
 }
 
 fn resolved(path: &Path) -> Result<PathBuf, Stop> {
@@ -280,7 +308,7 @@ fn id_of(path: &Path) -> Result<SourceId, Stop> {
         .map_err(|_| Stop::usage(format!("{name:?} gives no source id: name one with --id")))
 }
 
-fn registered(reply: &Value, id: &str, open: &[&Value]) -> String {
+fn registered(reply: &Value, id: &str, open: &[Field<'_>]) -> String {
     let ids: Vec<_> = list_of(reply, "registered")
         .iter()
         .filter_map(Value::as_str)
@@ -298,8 +326,8 @@ fn registered(reply: &Value, id: &str, open: &[&Value]) -> String {
     let health = Some(&reply["health"]).filter(|row| row["status"].is_string());
     lines.extend(health.filter(|row| row["status"] != "ok").map(sentence));
     lines.extend(open.iter().map(|secret| {
-        let name = text::line(text_of(secret, "name"));
-        let need = match secret["required"] == true {
+        let name = text::line(secret.name);
+        let need = match secret.required {
             true => "it needs a secret",
             false => "it can have a secret",
         };
@@ -310,27 +338,19 @@ fn registered(reply: &Value, id: &str, open: &[&Value]) -> String {
 
 /// The kinds of sources, with what each asks for; one that cannot serve here says why.
 pub(super) fn kinds(connectors: &[Value]) -> String {
-    let field = |connector: &Value, field: &Value| {
-        let name = text_of(field, "name");
-        let what = match (field["target"].as_str(), field["type"].as_str()) {
-            (Some("secret"), _) => " (secret)",
-            _ if connector["root"] == name => " (folder)",
-            (_, Some("path")) if field["writable"] == true => " (folder, written)",
-            (_, Some("path")) => " (folder, read)",
+    let field = |field: Field<'_>| {
+        let what = match &field.schema {
+            _ if field.is_secret() => " (secret)",
+            schema if schema["x-root"] == true => " (folder)",
+            schema if field.is_path() && schema["x-writable"] == true => " (folder, written)",
+            _ if field.is_path() => " (folder, read)",
             _ => "",
         };
-        let optional = match field["required"] == true {
-            true => "",
-            false => "?",
-        };
-        format!("{name}{optional}{what}")
+        let optional = if field.required { "" } else { "?" };
+        format!("{}{optional}{what}", field.name)
     };
     let rows = connectors.iter().map(|connector| {
-        let fields = list_of(connector, "fields").iter();
-        let fields: Vec<_> = fields
-            .filter(|f| f["target"] != "label")
-            .map(|f| field(connector, f))
-            .collect();
+        let fields: Vec<_> = form(connector).map(field).collect();
         [
             text_of(connector, "kind").to_owned(),
             text_of(connector, "label").to_owned(),
@@ -359,11 +379,11 @@ mod tests {
 
     #[test]
     fn source_without_folder_takes_fields_and_no_secret() {
-        let connector = json!({"kind": "mail-imap", "connector": "mail", "fields": [
-            {"name": "host", "type": "text", "target": "route", "required": true},
-            {"name": "spool", "type": "path", "target": "route", "required": false},
-            {"name": "token", "type": "password", "target": "secret", "required": true},
-        ]});
+        let connector = json!({"kind": "mail-imap", "connector": "mail", "form": {"properties": {
+            "host": {},
+            "spool": {"format": "absolute-path"},
+            "token": {"writeOnly": true},
+        }, "required": ["host", "token"]}});
         let add = |path: Option<&str>, fields: &[&str]| Add {
             kind: "mail-imap".into(),
             path: path.map(PathBuf::from),

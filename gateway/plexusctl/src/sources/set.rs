@@ -2,7 +2,7 @@
 //! granted it, so the grants on it end; that is asked first.
 
 use super::{
-    add::{connector_of, field_value},
+    add::{Field, connector_of, field_value, form},
     test::{health_of, sentence},
     there,
 };
@@ -63,7 +63,14 @@ impl Set {
         if !self.yes && (turns || !changes.is_empty()) {
             let granted = granted_on(owner, &self.source).await?;
             if granted > 0 {
-                let question = question(&self.source, &changes, granted);
+                let pins: Vec<_> = form(connector).filter(Field::suspends).collect();
+                let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
+                let given = self.fields.iter().filter_map(|given| given.split_once('='));
+                let mut named = given
+                    .map(|(name, _)| name)
+                    .chain(self.cleared.iter().map(|n| &**n));
+                let suspends = !turns && self.label.is_none() && named.all(is_pin);
+                let question = question(&self.source, &changes, granted, suspends);
                 confirm(desk, &question, "--yes")?;
             }
         }
@@ -114,13 +121,18 @@ fn line(name: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     format!("{}: {} -> {}", text::line(name), shown(old), shown(new))
 }
 
-fn question(source: &SourceId, changes: &[String], granted: usize) -> String {
+fn question(source: &SourceId, changes: &[String], granted: usize, suspends: bool) -> String {
     let grants = match granted {
         1 => "the grant".to_owned(),
         many => format!("the {many} grants"),
     };
     let changes: String = changes.iter().map(|line| format!("{line}\n")).collect();
-    format!("{changes}this ends {grants} on {source}; change it")
+    match suspends {
+        true => {
+            format!("{changes}this suspends {grants} on {source} until you approve it; change it")
+        }
+        false => format!("{changes}this ends {grants} on {source}; change it"),
+    }
 }
 
 /// How many grants there are on a source.
@@ -135,11 +147,10 @@ mod tests {
 
     #[test]
     fn changed_fields_are_merged_and_shown() {
-        let connector = json!({"kind": "mail", "fields": [
-            {"name": "host", "type": "text", "target": "route"},
-            {"name": "port", "type": "text", "target": "route"},
-            {"name": "token", "type": "password", "target": "secret"},
-        ]});
+        let connector = json!({"kind": "mail", "form": {"properties": {
+            "host": {}, "port": {}, "folder": {}, "token": {"writeOnly": true},
+            "certificate": {"x-grants": "suspended"},
+        }}});
         let before = json!({"route": {"host": "a\u{202e}", "port": "1", "folder": "in"}});
         let set = |fields: &[&str], cleared: &[&str]| Set {
             source: SourceId::parse("mail").unwrap(),

@@ -6,7 +6,11 @@ use crate::{
     event::Change,
 };
 use plexus_protocol::{CapabilityId, SourceId};
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 impl Draft<'_> {
     pub(super) fn put_source(
@@ -97,25 +101,85 @@ impl Draft<'_> {
         if config.hide.covers(&old.config.hide) {
             return Vec::new();
         }
-        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
-        let live = grants
-            .filter(|grant| on_source(&old.id, &grant.capability) && grant.suspended.is_none());
-        let rest: Vec<Grant> = live
-            .map(|grant| Grant {
-                suspended: Some("this source shows more than when you granted it".into()),
-                ..(**grant).clone()
-            })
-            .collect();
+        let rest = self.suspended(&old.id, "this source shows more than when you granted it");
         if !rest.is_empty() {
-            source.changed.push(Difference {
-                at: self.now,
-                capability: None,
-                words: vec!["it shows what it hid when this was granted".to_owned()],
-                rules: Vec::new(),
-                rules_gone: Vec::new(),
-            });
+            let words = "it shows what it hid when this was granted".to_owned();
+            source.changed.push(self.told(vec![words]));
         }
         rest
+    }
+
+    /// The live grants on a source, suspended for this reason.
+    fn suspended(&self, id: &SourceId, why: &str) -> Vec<Grant> {
+        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
+        let live =
+            grants.filter(|grant| on_source(id, &grant.capability) && grant.suspended.is_none());
+        let suspended = live.map(|grant| Grant {
+            suspended: Some(why.to_owned()),
+            ..(**grant).clone()
+        });
+        suspended.collect()
+    }
+
+    /// A difference of a whole source, in words.
+    fn told(&self, words: Vec<String>) -> Difference {
+        Difference {
+            at: self.now,
+            capability: None,
+            words,
+            rules: Vec::new(),
+            rules_gone: Vec::new(),
+        }
+    }
+
+    /// The owner knows a host by another certificate: the source points where it did, and the owner decides on its grants
+    /// with both fingerprints on the card.
+    pub(super) fn pin_source(
+        &mut self,
+        id: &SourceId,
+        pins: &BTreeMap<String, Option<String>>,
+    ) -> Result<Reply, Refusal> {
+        let old = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
+        let mut source = (**old).clone();
+        let mut words = Vec::new();
+        for (field, pin) in pins {
+            let Some(route) = source.config.route.as_object_mut() else {
+                continue;
+            };
+            let was = match pin {
+                Some(pin) => route.insert(field.clone(), pin.as_str().into()),
+                None => route.remove(field),
+            };
+            let was = was.as_ref().and_then(|was| was.as_str());
+            if was != pin.as_deref() {
+                let shown = |pin: Option<&str>| pin.unwrap_or("not set").to_owned();
+                words.push(format!(
+                    "{field}, by which its host is known, is {}, it was {}",
+                    shown(pin.as_deref()),
+                    shown(was)
+                ));
+            }
+        }
+        if words.is_empty() {
+            return Ok(Reply::Changed(false));
+        }
+        source.revision = self.next();
+        let rest = self.suspended(
+            id,
+            "its host has another certificate than when you granted it",
+        );
+        if rest.is_empty() && self.state.resting(old).next().is_none() {
+            source.changed.clear();
+        } else {
+            source.changed.push(self.told(words));
+        }
+        self.replace(source, "has another certificate", None, rest);
+        // A card shows what a call was; it is not worth more than that.
+        self.void_source_items(
+            "its host has another certificate than when this was asked",
+            |c| on_source(id, c),
+        );
+        Ok(Reply::Changed(true))
     }
 
     pub(super) fn remove_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {

@@ -538,6 +538,53 @@ fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
 }
 
 #[test]
+fn another_certificate_suspends_its_grants_until_the_owner_resumes() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ, EXT_READ]);
+    let pin = |pin: Option<&str>| Command::PinSource {
+        id: source("notes"),
+        pins: [("certificate".to_owned(), pin.map(str::to_owned))].into(),
+    };
+    let kept = |world: &World| world.state.sources[&source("notes")].changed.clone();
+    let waits = world.ask(&who, WRITE, &json!({"n": 1}));
+    let revision = world.state.sources[&source("notes")].revision;
+    world.ok(pin(Some("aa")));
+    assert!(world.pends(&who, READ, &json!({})));
+    assert!(world.allowed(&who, EXT_READ, &json!({})), "another source");
+    assert!(world.state.sources[&source("notes")].revision > revision);
+    let state = &world.state.item(&waits).unwrap().state;
+    assert!(matches!(state, ItemState::Void { .. }), "{state:?}");
+    // Two changes before the owner decides are both on the card.
+    world.ok(pin(Some("bb")));
+    let words: Vec<_> = kept(&world).into_iter().flat_map(|one| one.words).collect();
+    assert_eq!(
+        words,
+        [
+            "certificate, by which its host is known, is aa, it was not set",
+            "certificate, by which its host is known, is bb, it was aa",
+        ]
+    );
+    world.ok(resume("notes", true));
+    assert!(world.allowed(&who, READ, &json!({})));
+    assert!(kept(&world).is_empty());
+    // The same one changes nothing; none at all is a change.
+    world.ok(pin(Some("bb")));
+    assert!(world.allowed(&who, READ, &json!({})), "the control");
+    world.ok(pin(None));
+    assert!(world.pends(&who, READ, &json!({})));
+    assert!(world.state.sources[&source("notes")].config.route["certificate"].is_null());
+    // Where it points is another matter: nothing stands on it.
+    let mut config = config("notes");
+    config.route = json!({"path": "/srv/other"});
+    world.ok(Command::PutSource {
+        id: source("notes"),
+        config,
+    });
+    world.ok(resume("notes", true));
+    assert!(world.pends(&who, READ, &json!({})));
+}
+
+#[test]
 fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
     let mut world = World::empty();
     let who = world.member("a", &[]);
