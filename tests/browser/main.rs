@@ -11,4 +11,5 @@ mod newcomer;
 mod pages;
 mod scene;
 mod sign_in;
+mod sources;
 mod walls;

@@ -3,10 +3,11 @@
 //! ```text
 //! browser ─GET─▶ shell: page, style, script; nothing of the owner's
 //!         ─key or one-time link─▶ door: cookie + the tab's secret
-//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision
+//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision · sources
 //! ```
 //! Invariants: see `door` for who comes in, `foreign` for text that is not ours. A decision goes through the same
-//! handler as `plexusctl`'s and names the digest of the card that was rendered. Every answer is bounded.
+//! handler as `plexusctl`'s and names the digest of the card that was rendered; so does an act on a source. Every answer is
+//! bounded.
 //!
 //! Must not know: how a decision is made or carried out.
 
@@ -17,12 +18,13 @@ pub(crate) mod door;
 mod foreign;
 mod glance;
 pub(crate) mod shell;
+mod sources;
 mod words;
 
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
-    owner::{approvals, calls},
+    owner::{self, approvals, calls},
 };
 use askama::Template;
 use axum::{
@@ -52,6 +54,9 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console/pending/{id}/end", post(end))
         .route("/admin/console/pending/{id}/everything", get(everything))
         .route("/admin/console/pending/{id}/diff/{capability}", get(more))
+        .route("/admin/console/sources", get(sources::page))
+        .route("/admin/console/sources/form", get(sources::form))
+        .merge(owner::source_routes())
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
     Router::new()
         .route("/admin", get(shell::page))

@@ -63,6 +63,22 @@ pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .merge(console::routes(desk))
 }
 
+/// The acts on sources, for the console: the handlers of `/admin/api`, behind its own way in.
+pub(crate) fn source_routes() -> Router<Arc<Desk>> {
+    let of = |act: &str| format!("/admin/console/source/{{id}}/{act}");
+    Router::new()
+        .route(
+            "/admin/console/source",
+            get(sources::list).post(sources::add),
+        )
+        .route("/admin/console/health", get(catalogue::health))
+        .route("/admin/console/secrets/{name}", post(secrets::write))
+        .route(&of("enable"), post(sources::enable))
+        .route(&of("disable"), post(sources::disable))
+        .route(&of("reconfigure"), post(sources::reconfigure))
+        .route(&of("remove"), post(sources::remove))
+}
+
 /// What is not asked for over TCP, key or no key: it takes who may open the owner's socket.
 pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
     let keyed = from_fn_with_state(desk.edge.clone(), authenticate::owner_only);

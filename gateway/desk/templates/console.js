@@ -62,7 +62,7 @@
     shown = { queue: '', glance: '' };
     fresh = true;
     for (const id of ['glance', 'queue', 'card', 'notes', 'announce']) $(id).replaceChildren();
-    for (const id of ['desk', 'sign-out']) $(id).hidden = true;
+    for (const id of ['desk', 'sources', 'sign-out']) $(id).hidden = true;
     document.title = 'Plexus';
     $('door').hidden = false;
     $('door-why').hidden = !why;
@@ -86,7 +86,7 @@
   function enter() {
     $('door').hidden = true;
     $('key').value = '';
-    for (const id of ['desk', 'sign-out']) $(id).hidden = false;
+    for (const id of ['desk', 'sources', 'sign-out']) $(id).hidden = false;
     listen();
   }
 
@@ -331,6 +331,115 @@
     say(text);
   }
 
+  // --- sources ---
+
+  const SOURCE = '/admin/console/source';
+  const of = (id, act) => `${SOURCE}/${encodeURIComponent(id)}/${act}`;
+
+  // `open` names no request meanwhile, so that none takes the page's place by itself.
+  async function page(path) {
+    const now = ++turn;
+    const answer = await call(path);
+    if (!answer.ok || now !== turn) return;
+    const text = await answer.text();
+    if (now !== turn) return;
+    open = 'sources';
+    seen = null;
+    $('quiet').hidden = true;
+    fill($('card'), text);
+    mark();
+    current().querySelector('h2').focus();
+  }
+  const sources = () => page('/admin/console/sources');
+
+  async function told(path, body) {
+    const answer = await call(path, body);
+    const said = await answer.json();
+    return { ok: answer.ok, why: said.reason || said.error?.message, ...said };
+  }
+
+  // How a source does, found out now; none where it is disabled.
+  async function tested(id) {
+    return (await told('/admin/console/health')).sources.find((one) => one.id === id);
+  }
+
+  // Beside the field that it is about: the one that is named, or whose remedy or value the words hold.
+  function remedy(form, id, why, name) {
+    const fields = [...form.querySelectorAll('[data-goes]')];
+    const secrets = fields.filter((field) => field.dataset.goes === 'secret');
+    const about = fields.find((field) => why.includes(`${id} ${field.dataset.name}`))
+      || (why.includes('plexusctl sources secret') && secrets.length === 1 && secrets[0])
+      || (why.includes("the source's folder") && form.querySelector('[data-root]'))
+      || fields.find((field) => field.dataset.goes === 'route' && field.value && why.includes(field.value));
+    const place = form.querySelector(`[data-for="${CSS.escape(name || about?.dataset.name || '')}"]`);
+    if (!place) return notice(form, why);
+    place.textContent = why;
+    place.hidden = false;
+    form.querySelector(`[data-name="${CSS.escape(place.dataset.for)}"]`).focus();
+  }
+
+  async function saved(form) {
+    const field = (name) => form.querySelector(`[data-name="${name}"]`);
+    const id = form.dataset.source || field('id').value.trim();
+    const there = (await told(SOURCE)).sources.find((one) => one.id === id);
+    if (there && !form.dataset.source) return remedy(form, id, 'There is a source of this id: choose another.', 'id');
+    const route = { ...there?.route };
+    const secrets = [];
+    for (const one of form.querySelectorAll('[data-goes]')) {
+      const name = one.dataset.name;
+      if (one.dataset.goes === 'secret') { if (one.value) secrets.push([name, one.value]); }
+      else if (one.value.trim()) route[name] = one.value.trim();
+      else delete route[name];
+    }
+    const body = { label: field('label').value.trim() || id, route, approval: field('ask').checked ? 'ask' : null };
+    const put = there ? await told(of(id, 'reconfigure'), body)
+      : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, ...body });
+    if (!put.ok) return remedy(form, id, put.why, put.field);
+    const undo = async (why, name) => {
+      if (!there) await told(of(id, 'remove'), {});
+      remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
+    };
+    for (const [name, value] of secrets) {
+      const set = await told(`/admin/console/secrets/${encodeURIComponent(`${id}.${name}`)}`, { value });
+      if (!set.ok) return undo(set.why, name);
+    }
+    const now = await tested(id);
+    if (now?.status === 'unavailable') return undo(now.detail);
+    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}`);
+    await sources();
+  }
+
+  async function act(row, button) {
+    const id = row.dataset.source;
+    const what = button.dataset.act;
+    if (what === 'change') return page(`/admin/console/sources/form?id=${encodeURIComponent(id)}`);
+    if (what === 'test') {
+      const now = await tested(id);
+      const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'switched off: enable it first';
+      row.querySelector('[data-state]').textContent = words;
+      return say(`${id}: ${words}`);
+    }
+    if (what === 'remove' && !('sure' in button.dataset)) {
+      button.dataset.sure = '';
+      button.textContent = 'Really remove it, its secrets and its grants';
+      return;
+    }
+    const done = await told(of(id, what), {});
+    if (!done.ok) return notice(row.closest('article'), done.why);
+    note(`${{ enable: 'Enabled', disable: 'Disabled', remove: 'Removed' }[what]} — ${id}`);
+    await sources();
+  }
+
+  // One act at a time; whether an unanswered one happened, the list tells.
+  async function alone(place, work) {
+    if ('busy' in place.dataset) return;
+    place.dataset.busy = '';
+    for (const old of place.querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
+    try { await work(); } catch {
+      if (place.isConnected) notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; the list of sources tells.');
+    } finally { delete place.dataset.busy; }
+  }
+
   // --- hands ---
 
   document.addEventListener('click', async (event) => {
@@ -339,6 +448,13 @@
     if (hit.dataset.id) {
       await load(hit.dataset.id);
       current()?.querySelector('h2').focus();
+    } else if ('sources' in hit.dataset) {
+      await sources();
+    } else if (hit.dataset.kind) {
+      await page(`/admin/console/sources/form?kind=${encodeURIComponent(hit.dataset.kind)}`);
+    } else if (hit.dataset.act) {
+      const row = hit.closest('[data-source]');
+      await alone(row, () => act(row, hit));
     } else if ('goOn' in hit.dataset) {
       await next();
       (current()?.querySelector('h2') || $('card')).focus();
@@ -381,6 +497,8 @@
       const key = $('key').value.trim();
       $('key').value = '';
       if (key) signIn({ key });
+    } else if (event.target.dataset.form) {
+      alone(event.target, () => saved(event.target));
     } else if ('answer' in event.target.dataset) {
       // Enter in a field does nothing but in the reason, where it denies: nothing is approved by the way.
       const act = event.submitter?.value;

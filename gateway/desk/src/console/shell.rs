@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     /// Every template, as it is written.
-    const TEMPLATES: [&str; 7] = [
+    const TEMPLATES: [&str; 9] = [
         include_str!("../../templates/shell.html"),
         include_str!("../../templates/glance.html"),
         include_str!("../../templates/queue.html"),
@@ -129,6 +129,8 @@ mod tests {
         include_str!("../../templates/change.html"),
         include_str!("../../templates/diff.html"),
         include_str!("../../templates/everything.html"),
+        include_str!("../../templates/sources.html"),
+        include_str!("../../templates/source.html"),
     ];
 
     #[test]

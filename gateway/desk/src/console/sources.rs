@@ -1,0 +1,208 @@
+//! The owner's sources as a page, and the form of one: fields from the schema that the catalogue serves.
+//!
+//! ```text
+//! page: each source with its acts, the kinds to add ─▶ form ─save, secrets, test─▶ page | a remedy beside its field
+//! ```
+//! Invariants: no secret is in a page; what a source is called and where it lies is text.
+//!
+//! Must not know: how a source is checked or put in place.
+
+use super::{blocking, foreign::ForeignText, gone, shell};
+use crate::desk::Desk;
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_edge::reply::{Refused, query};
+use plexus_ipc::manifest::Manifest;
+use plexus_sources::form;
+use plexus_supervisor::Health;
+use plexus_trust::Source;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Sources that the page lists.
+const LISTED: usize = 100;
+
+#[derive(Template)]
+#[template(path = "sources.html")]
+struct Page {
+    sources: Vec<Row>,
+    more: usize,
+    kinds: Vec<Kind>,
+}
+
+struct Row {
+    id: String,
+    label: ForeignText,
+    enabled: bool,
+    /// `ok`, `idle`, `bad` or `off`, for the style.
+    class: &'static str,
+    words: ForeignText,
+}
+
+struct Kind {
+    kind: String,
+    label: String,
+    blurb: String,
+    /// Why it cannot be added here.
+    away: Option<ForeignText>,
+}
+
+#[derive(Template)]
+#[template(path = "source.html")]
+struct Form {
+    kind: String,
+    name: String,
+    blurb: String,
+    /// Of one that is there: its id.
+    source: Option<String>,
+    id: String,
+    label: String,
+    ask: bool,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    name: String,
+    title: String,
+    help: String,
+    example: String,
+    value: String,
+    secret: bool,
+    /// It is the folder that the source opens.
+    root: bool,
+    required: bool,
+    /// What another value does to the grants.
+    note: &'static str,
+}
+
+/// All sources, and the kinds that can be added.
+pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let of = desk.clone();
+    let made = blocking(move || Page::of(&of).render()).await?;
+    shown(&desk, made)
+}
+
+/// The form of `?kind=`, or of the source `?id=`.
+pub(super) async fn form(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let state = desk.ledger.snapshot();
+    let form = match (query(&request, "id"), query(&request, "kind")) {
+        (Some(id), _) => {
+            let source = state.sources.get(&*id).ok_or_else(gone)?;
+            let connector = desk.registry.of_source(&source.config).ok_or_else(gone)?;
+            Form::of(&connector.offer.manifest, Some(source))
+        }
+        (None, Some(kind)) => {
+            let connector = desk.registry.of_kind(&kind).ok_or_else(gone)?;
+            Form::of(&connector.offer.manifest, None)
+        }
+        (None, None) => return Err(gone()),
+    };
+    shown(&desk, form.render())
+}
+
+fn shown(desk: &Desk, made: Result<String, askama::Error>) -> Result<Response, Refused> {
+    let made = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    Ok(shell::typed(desk, made.into(), "text/html; charset=utf-8"))
+}
+
+impl Page {
+    fn of(desk: &Desk) -> Self {
+        let state = desk.ledger.snapshot();
+        let there: Vec<_> = state
+            .sources
+            .values()
+            .filter(|source| !source.config.is_over())
+            .collect();
+        let row = |source: &&Arc<Source>| {
+            let health = desk.supervisor.health(&source.id);
+            let (class, words) = match (source.config.enabled, health.status) {
+                (false, _) => ("off", "switched off"),
+                (true, Health::Ok) => ("ok", "serves"),
+                (true, Health::Degraded) => ("bad", "serves in part"),
+                (true, Health::Unavailable) => ("bad", "does not serve"),
+                (true, Health::Unknown) => ("idle", "not used yet"),
+            };
+            let words = match health.detail.filter(|_| class == "bad") {
+                Some(detail) => format!("{words}: {detail}"),
+                None => words.to_owned(),
+            };
+            Row {
+                id: source.id.to_string(),
+                label: ForeignText::short(&source.config.label, 60),
+                enabled: source.config.enabled,
+                class,
+                words: ForeignText::short(&words, 400),
+            }
+        };
+        let kind = |manifest: &Manifest| Kind {
+            kind: manifest.kind.clone(),
+            label: manifest.label.clone(),
+            blurb: manifest.blurb.clone(),
+            away: desk
+                .registry
+                .out_of_place(manifest)
+                .map(|why| ForeignText::line(&why)),
+        };
+        Self {
+            sources: there.iter().take(LISTED).map(row).collect(),
+            more: there.len().saturating_sub(LISTED),
+            kinds: desk
+                .registry
+                .iter()
+                .map(|connector| kind(&connector.offer.manifest))
+                .collect(),
+        }
+    }
+}
+
+impl Form {
+    fn of(manifest: &Manifest, source: Option<&Arc<Source>>) -> Self {
+        let form = form::schema(manifest);
+        let required = form["required"].as_array().cloned().unwrap_or_default();
+        let config = source.map(|source| &source.config);
+        let field = |(name, property): (&String, &Value)| {
+            let text = |key: &str| property[key].as_str().unwrap_or_default().to_owned();
+            let secret = property["writeOnly"] == true;
+            let value = config.and_then(|config| config.route.get(name)?.as_str());
+            let example = property["examples"][0].as_str().unwrap_or_default();
+            Field {
+                name: name.clone(),
+                title: text("title"),
+                help: text("description"),
+                example: example.to_owned(),
+                value: value.map_or_else(|| text("default"), str::to_owned),
+                secret,
+                root: property["x-root"] == true,
+                // One that is set is left as it is.
+                required: required.contains(&name.as_str().into()) && !(secret && source.is_some()),
+                note: match (source, &*text("x-grants")) {
+                    (None, _) => "",
+                    (Some(_), "suspended") => {
+                        "Another value suspends the grants on it until you approve them."
+                    }
+                    (Some(_), _) => "Another value ends the grants on it.",
+                },
+            }
+        };
+        let fields = form["properties"].as_object().into_iter().flatten();
+        Self {
+            kind: manifest.kind.clone(),
+            name: manifest.label.clone(),
+            blurb: manifest.blurb.clone(),
+            source: source.map(|source| source.id.to_string()),
+            id: source.map_or_else(
+                || manifest.connector.clone(),
+                |source| source.id.to_string(),
+            ),
+            label: config.map_or_else(String::new, |config| config.label.clone()),
+            ask: config.is_some_and(|config| config.ask),
+            fields: fields.map(field).collect(),
+        }
+    }
+}

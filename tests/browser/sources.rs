@@ -1,0 +1,175 @@
+//! The owner's sources in the console: added, tested, changed, disabled and removed, each failure beside its field.
+
+#[path = "../stories/obsidian_rest/app.rs"]
+mod app;
+
+use crate::scene::{LOOKS, Scene};
+use app::plugin::{KEY, Plugin};
+use app::{fingerprint, tls};
+use plexus_tests::{Folder, browser::Browser};
+use serde_json::{Value, json};
+
+const SAVE: &str = "form.fields [type=submit]";
+
+fn source(scene: &Scene, id: &str) -> Value {
+    let list = scene.owner().client.get("/admin/api/sources").expect_ok();
+    let sources = list["sources"].as_array().expect("a list");
+    let found = sources.iter().find(|source| source["id"] == id);
+    found.cloned().unwrap_or(Value::Null)
+}
+
+fn fill(browser: &Browser, field: &str, text: &str) {
+    browser.see(&format!("#f-{field}")).fill(text);
+}
+
+fn form(browser: &Browser, kind: &str) {
+    browser.see("#sources").click();
+    browser.see(&format!("[data-kind='{kind}']")).click();
+    browser.reads("#card h2", "Add:");
+}
+
+/// Nothing went wrong but what was refused with words.
+fn is_well(scene: &Scene) {
+    let mut log = scene.browser.log();
+    log.retain(|entry| entry["level"] == "SEVERE");
+    log.retain(|entry| !entry["message"].to_string().contains("status of 422"));
+    assert!(log.is_empty(), "{log:#?}");
+    scene.fits();
+}
+
+fn act(browser: &Browser, id: &str, act: &str) {
+    browser
+        .see(&format!("[data-source='{id}'] [data-act='{act}']"))
+        .click();
+}
+
+#[test]
+fn folder_is_added_changed_disabled_and_removed() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let folder = Folder::empty();
+    folder.write("a.md", "a");
+    form(browser, "workspace-dir");
+    // What cannot be is told beside its field, and nothing is kept of it.
+    fill(browser, "id", "workspace");
+    fill(browser, "path", &folder.path().display().to_string());
+    browser.see(SAVE).click();
+    browser.reads("[data-for=id]", "choose another");
+    fill(browser, "id", "notes");
+    fill(browser, "path", "a/relative/one");
+    browser.see(SAVE).click();
+    browser.reads("[data-for=path]", "must be an absolute path");
+    let missing = folder.path().join("nowhere").display().to_string();
+    fill(browser, "path", &missing);
+    browser.see(SAVE).click();
+    browser.reads("[data-for=path]", "Not added:");
+    assert_eq!(source(&scene, "notes"), Value::Null);
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("source-{name}"));
+    }
+    fill(browser, "path", &folder.path().display().to_string());
+    browser.see(SAVE).click();
+    browser.reads("#notes", "Added — notes");
+    browser.reads("[data-source=notes]", "serves");
+    assert_eq!(
+        source(&scene, "notes")["route"],
+        json!({"path": folder.path()})
+    );
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("sources-{name}"));
+    }
+
+    // It is used, also after another name; another folder ends what was granted.
+    let agent = scene.gateway.agent_with("a", &["notes.read"]);
+    let read = || agent.invoke("notes.read", json!({"path": "a.md"}));
+    read().expect_ok();
+    act(browser, "notes", "change");
+    browser.reads("#card h2", "Change notes");
+    fill(browser, "label", "<b>My notes</b>");
+    browser.see(SAVE).click();
+    browser.reads("[data-source=notes]", "<b>My notes</b>");
+    read().expect_ok();
+    let other = Folder::empty();
+    other.write("a.md", "another");
+    act(browser, "notes", "change");
+    browser.reads("form.fields", "Another value ends the grants on it.");
+    fill(browser, "path", &other.path().display().to_string());
+    browser.see(SAVE).click();
+    browser.reads("#notes", "Changed — notes");
+    read().expect_error(401, "approval_required");
+
+    act(browser, "notes", "disable");
+    browser.reads("[data-source=notes]", "switched off");
+    assert_eq!(source(&scene, "notes")["enabled"], false);
+    act(browser, "notes", "enable");
+    browser.reads("#notes", "Enabled — notes");
+    act(browser, "notes", "test");
+    browser.reads("[data-source=notes] [data-state]", "serves");
+    // Once is not enough.
+    act(browser, "notes", "remove");
+    browser.reads("[data-source=notes]", "Really remove it");
+    assert_eq!(source(&scene, "notes")["enabled"], true);
+    act(browser, "notes", "remove");
+    browser.loses("[data-source=notes]");
+    assert_eq!(source(&scene, "notes"), Value::Null);
+    is_well(&scene);
+}
+
+#[test]
+fn key_and_certificate_are_tested_before_they_are_kept() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let app = Plugin::wrapped(tls(&["app.pem"], "app.key"));
+    app.fill(&[("Log.md", "- one")]);
+    form(browser, "obsidian-rest");
+    fill(
+        browser,
+        "baseUrl",
+        &format!("https://127.0.0.1:{}", app.port),
+    );
+    // A field that is required is asked for by the browser.
+    browser.see(SAVE).click();
+    assert_eq!(source(&scene, "obsidian-rest"), Value::Null);
+    fill(browser, "apiKey", "another-key");
+    browser.see(SAVE).click();
+    let met = fingerprint("app.pem");
+    browser.reads("[data-for=certificate]", &met);
+    assert_eq!(source(&scene, "obsidian-rest"), Value::Null);
+    fill(browser, "certificate", "no fingerprint");
+    browser.see(SAVE).click();
+    browser.reads("[data-for=certificate]", "route.certificate is");
+    fill(browser, "certificate", &met);
+    browser.see(SAVE).click();
+    browser.reads("[data-for=apiKey]", "does not accept the API key");
+    fill(browser, "apiKey", KEY);
+    browser.see(SAVE).click();
+    browser.reads("[data-source=obsidian-rest]", "serves");
+    let agent = scene.gateway.agent_with("a", &["obsidian-rest.vault.read"]);
+    let read = || agent.invoke("obsidian-rest.vault.read", json!({"path": "Log.md"}));
+    assert_eq!(read().expect_ok()["output"]["content"], "- one");
+    // The key is in no page; a form that leaves it empty leaves it as it is.
+    act(browser, "obsidian-rest", "change");
+    browser.reads("form.fields", "stays as it is when it is empty");
+    let value =
+        browser.run("return document.querySelector('#f-apiKey').value + document.body.innerHTML");
+    assert!(!value.to_string().contains(KEY));
+    app.set_wrap(tls(&["other.pem"], "other.key"));
+    fill(browser, "certificate", &fingerprint("other.pem"));
+    browser.see(SAVE).click();
+    browser.reads("#notes", "Changed — obsidian-rest");
+    // Both fingerprints are on the card of the source; one act lets its grants go on.
+    read().expect_error(401, "approval_required");
+    browser.see(".ticket").click();
+    for fingerprint in [met, fingerprint("other.pem")] {
+        browser.reads(".differs", &fingerprint);
+    }
+    browser.see("form:not([data-fresh]) [value=once]").click();
+    browser.reads("#notes", "obsidian-rest");
+    is_well(&scene);
+}
