@@ -3,6 +3,11 @@
 #![cfg(not(target_os = "macos"))]
 
 use crate::caldav::radicale::{PASSWORD, Radicale, USER};
+use crate::obsidian_rest::app::{
+    fingerprint,
+    plugin::{KEY, Plugin},
+    tls,
+};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Folder, Gateway, binaries};
@@ -53,14 +58,43 @@ impl Day {
         format!("{field}={}", self.secrets.path().join(field).display())
     }
 
-    /// Approves the next thing that an agent asks for.
-    fn approve(&self) {
-        let owner = self.gateway.owner();
-        let item = until("a request", || {
-            let pending = owner.pending();
-            Some(pending.first()?["pendingId"].as_str()?.to_owned())
+    /// Lets the page's agent in, with the commands that the page has for the owner.
+    fn let_in(&self, owner: &[&str]) {
+        let mut printed = String::new();
+        for line in owner {
+            printed = self.typed(line).expect_ok().to_owned();
+        }
+        let code = printed
+            .split_whitespace()
+            .find(|word| word.contains("plx_enroll_"));
+        let code = code.map(|word| {
+            word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c))
         });
-        owner.approve(&item, "once");
+        let code = code.expect("a code");
+        let code = &code[code.find("plx_enroll_").expect("it")..];
+        self.typed(&format!("plexus enroll {code}")).expect_ok();
+    }
+
+    /// Types a command of the agent and approves what it asks for; what its card showed.
+    fn approved(&self, line: &str) -> Value {
+        let owner = self.gateway.owner();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| self.typed(line));
+            let item = until("a request", || {
+                let pending = owner.pending();
+                Some(pending.first()?["pendingId"].as_str()?.to_owned())
+            });
+            let plan = owner.plan(&item);
+            owner.approve(&item, "once");
+            waits.join().expect("a command").expect_ok();
+            plan
+        })
+    }
+
+    /// What the agent did, in the words of `plexusctl activity`.
+    fn told(&self) -> String {
+        let told = self.gateway.cli(["activity", "planner"]);
+        told.expect_ok().to_owned()
     }
 
     fn done(&self, agent: &Agent, capability: &str, input: Value) -> Value {
@@ -70,55 +104,91 @@ impl Day {
     }
 }
 
-/// The commands in the page's scripts.
-fn commands() -> Vec<&'static str> {
+/// The commands of each of the page's scripts.
+fn scripts() -> Vec<Vec<&'static str>> {
     let scripts = PAGE.split("```sh\n").skip(1);
     let scripts = scripts.map(|rest| rest.split("```").next().expect("its end"));
-    scripts.flat_map(str::lines).collect()
+    scripts.map(|script| script.lines().collect()).collect()
 }
 
 #[test]
 fn agent_prepares_the_day_as_the_page_says() {
     let day = Day::open();
-    let commands = commands();
-    assert_eq!(commands.len(), 7, "{commands:?}");
-    let (owner, agent) = commands.split_at(3);
-    let mut printed = String::new();
-    for line in owner {
-        printed = day.typed(line).expect_ok().to_owned();
-    }
-    let code = printed
-        .split_whitespace()
-        .find(|word| word.contains("plx_enroll_"));
-    let code = code
-        .map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c)));
-    let code = code.expect("a code").to_owned();
-    let code = &code[code.find("plx_enroll_").expect("it")..];
-    day.typed(&format!("plexus enroll {code}")).expect_ok();
-
-    let (reads, create) = agent.split_at(3);
-    let said: Vec<_> = reads
+    let scripts = scripts();
+    let lengths: Vec<_> = scripts.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [3, 3, 1, 3], "{scripts:?}");
+    day.let_in(&scripts[0]);
+    let said: Vec<_> = scripts[1]
         .iter()
         .map(|line| day.typed(line).expect_ok().to_owned())
         .collect();
     assert!(said[0].contains("Team sync"), "{said:?}");
     assert!(said[1].contains("Meetings/Team sync.md"), "{said:?}");
     assert!(said[2].contains("send Ann the draft"), "{said:?}");
-    let created = std::thread::scope(|scope| {
-        let waits = scope.spawn(|| day.typed(create[0]));
-        day.approve();
-        waits.join().expect("a command")
-    });
-    created.expect_ok();
-    let listed = day.typed("plexus apple-reminders.reminders.list");
+    let plan = day.approved(scripts[2][0]);
+    assert!(plan.to_string().contains("Send Ann the draft"), "{plan}");
+    let list = "plexus apple-reminders.reminders.list";
+    let listed = day.typed(list);
     assert!(
         listed.expect_ok().contains("Send Ann the draft"),
         "{listed:?}"
     );
-    let activity = day.gateway.cli(["activity", "planner"]);
-    let told = activity.expect_ok();
+    let told = day.told();
     assert!(
         told.contains("add a reminder") && !told.contains("Ann"),
+        "{told}"
+    );
+    // The owner takes it back.
+    let owner = day.gateway.owner();
+    let intent = owner.audited(|event| {
+        event["detail"]["phase"] == "intent"
+            && event["capabilityId"] == "apple-reminders.reminders.create"
+    });
+    let intent = intent["id"].as_str().expect("an id");
+    let undo = day.typed(&format!("plexusctl undo {intent} --yes"));
+    assert!(undo.expect_ok().contains("remove an added reminder"));
+    let listed = day.typed(list);
+    assert!(
+        !listed.expect_ok().contains("Send Ann the draft"),
+        "{listed:?}"
+    );
+}
+
+#[test]
+fn note_is_changed_in_the_running_app_as_the_page_says() {
+    let day = Day::open();
+    let scripts = scripts();
+    let app = Plugin::wrapped(tls(&["app.pem"], "app.key"));
+    let note = "Meetings/Team sync.md";
+    app.fill(&[(note, NOTE)]);
+    day.let_in(&scripts[0]);
+    day.secrets.write("key.txt", format!("{KEY}\n"));
+    let key = day.secrets.path().join("key.txt").display().to_string();
+    let [add, set, append] = scripts[3][..] else {
+        panic!("{scripts:?}")
+    };
+    // The plugin of the page listens on its usual port.
+    let url = format!(" --set baseUrl=https://127.0.0.1:{}", app.port);
+    let added = day.typed(&(add.replace("key.txt", &key) + &url));
+    let met = fingerprint("app.pem");
+    assert!(added.expect_ok().contains(&met), "{added:?}");
+    let set = day.typed(&set.replace("FINGERPRINT", &met));
+    assert!(set.expect_ok().contains("obsidian-rest serves"), "{set:?}");
+    let plan = day.approved(append);
+    let diff = plan["preview"]["diff"].as_str().expect("a difference");
+    let last = NOTE.lines().last().expect("a line");
+    assert!(
+        diff.contains(&format!(" {last}\n")) && diff.contains("+- Draft sent."),
+        "{diff}"
+    );
+    let text = app.text(note).expect("the note");
+    assert!(
+        text.starts_with(NOTE) && text.contains("- Draft sent."),
+        "{text}"
+    );
+    let told = day.told();
+    assert!(
+        told.contains(note) && !told.contains("Draft sent"),
         "{told}"
     );
 }
@@ -165,7 +235,9 @@ fn one_agent_uses_things_and_a_calendar_server_side_by_side() {
     let id = done["output"]["id"].as_str().expect("an id");
     let there = server.get(id);
     assert!(there.body.contains("SUMMARY:Buy bread"), "{there:?}");
-    let told = day.gateway.cli(["activity", "planner"]);
-    let told = told.expect_ok();
-    assert!(told.contains("things") && told.contains("caldav"), "{told}");
+    let told = day.told();
+    assert!(
+        told.contains("add a to-do") && told.contains("things") && told.contains("caldav"),
+        "{told}"
+    );
 }
