@@ -61,6 +61,7 @@ mod known_defects;
 mod lending;
 mod life_of_a_call;
 mod logged;
+mod managed_sources;
 mod mcp;
 mod mcp_http;
 mod measured;
