@@ -625,6 +625,27 @@ async fn failure_is_a_code_with_words() {
             "look at Obsidian",
         ),
         (
+            "forbidden",
+            Some(answer("403 Forbidden", "", b"")),
+            transport("refused"),
+            "403",
+            "",
+        ),
+        (
+            "conflict",
+            Some(answer("409 Conflict", "", b"")),
+            transport("refused"),
+            "409",
+            "",
+        ),
+        (
+            "stale",
+            Some(answer("412 Precondition Failed", "", b"")),
+            transport("refused"),
+            "412",
+            "",
+        ),
+        (
             "busy",
             Some(answer("429 Too Many Requests", "retry-after: 7\r\n", b"")),
             transport("rate_limited"),
