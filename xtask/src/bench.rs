@@ -16,7 +16,10 @@ pub(crate) struct Arguments {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger; all without it
+    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources; without one all but sources
+    #[arg(value_name = "PART", conflicts_with_all = ["only", "write"])]
+    parts: Vec<String>,
+    /// The same, one by one
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// One short round and a small large home: to see that it works, not how fast
@@ -44,6 +47,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{error:#}");
         }
     }
+    if arguments
+        .parts
+        .iter()
+        .chain(&arguments.only)
+        .any(|part| part == "sources")
+    {
+        debian::ensure(&debian::RADICALE)?;
+        // Without it a search stands alone.
+        if let Err(error) = debian::ensure(&debian::RIPGREP) {
+            eprintln!("{error:#}");
+        }
+    }
     // In one go, so that all of it is built once: two builds would choose features twice.
     let mut build = cargo::command();
     build.args(["build", "--locked", "--release", "--workspace"]);
@@ -53,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     bench
         .args(["--seconds", &arguments.seconds.to_string()])
         .args(["--rounds", &arguments.rounds.to_string()]);
-    for part in &arguments.only {
+    for part in arguments.parts.iter().chain(&arguments.only) {
         bench.args(["--only", part]);
     }
     for (wanted, option) in [

@@ -70,6 +70,13 @@ pub(crate) const WRK: Package = Package {
     purpose: "the bench loads the gateway with it",
 };
 
+/// What a search of a vault is measured beside.
+pub(crate) const RIPGREP: Package = Package {
+    name: "ripgrep",
+    program: "rg",
+    purpose: "the bench of sources has a search by it beside ours",
+};
+
 /// Makes sure of `package`; on a system without apt there is nothing to do.
 ///
 /// # Errors

@@ -130,7 +130,10 @@ impl Source for ThingsSource {
         let token = given.secrets.take("token");
         let has_token = token.is_some();
         let token = token.filter(|_| given.role == Role::Writer);
-        let changes = given.scratch.as_ref().map(|scratch| scratch.join("changes"));
+        let changes = given
+            .scratch
+            .as_ref()
+            .map(|scratch| scratch.join("changes"));
         let store = changes.clone().map(Store::new);
         let (prepared, kept, role) = (store.clone(), given.kept, given.role);
         let opened = on_file_thread(move || {

@@ -62,7 +62,7 @@ fn answered(gateway: &Gateway, began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
 
-fn middle(mut times: Vec<f64>) -> f64 {
+pub(crate) fn middle(mut times: Vec<f64>) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
@@ -241,7 +241,7 @@ fn activity(pid: u32) -> Result<HashMap<String, (u64, u64)>> {
 }
 
 /// Memory that a process holds now, in MB of 1,000,000 bytes.
-fn resident(pid: u32) -> Result<f64> {
+pub(crate) fn resident(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()

@@ -26,6 +26,7 @@ mod load;
 mod picture;
 mod promises;
 mod report;
+mod sources;
 mod world;
 
 use anyhow::{Result, ensure};
@@ -102,6 +103,8 @@ enum Part {
     Worker,
     /// Bytes of ledger for each call
     Ledger,
+    /// Calendars, notes and a vault of 50 MB, each beside a bare client; only where it is named. Needs Radicale and curl
+    Sources,
 }
 
 /// The servers that are measured, as processes of their own.
@@ -206,6 +209,7 @@ impl Bench {
             life::ledger(figures, &bench.load, &mut World::new(&[])?)
         }),
         (Part::Growth, Self::growth),
+        (Part::Sources, |_, figures| sources::measure(figures)),
     ];
 
     fn new(arguments: &Arguments) -> Self {
@@ -227,7 +231,7 @@ impl Bench {
         }
     }
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        self.only.contains(&part) || self.only.is_empty() && part != Part::Sources
     }
 
     fn calls(&self, figures: &mut Figures) -> Result<()> {
