@@ -735,3 +735,23 @@ async fn periodic_note_is_told_where_the_plugin_offers_it() {
     let commands = read(&server, "commands.list", json!({})).await.unwrap();
     assert_eq!(commands["commands"][0]["id"], "app:reload");
 }
+
+#[tokio::test]
+async fn app_that_says_nothing_is_a_timeout() {
+    let server = Plugin::start();
+    let mut worker = reader(&server).await;
+    let (release, hold) = std::sync::mpsc::channel::<()>();
+    let hold = std::sync::Mutex::new(hold);
+    server.set_script(move |_, _| {
+        // Until the test ends.
+        let _ = hold.lock().unwrap().recv();
+        None
+    });
+    let outcome = worker.read("vault.list", json!({})).await;
+    assert_eq!(refusal(&outcome.0)["transport_error"]["reason"], "timeout");
+    drop(release);
+    server.set_script(|_, _| None);
+    let listed = output(&worker.read("vault.list", json!({})).await);
+    assert_eq!(listed["type"], "dir", "the control");
+    worker.stop().await;
+}
