@@ -160,14 +160,19 @@ fn every_part_of_the_credential_is_needed() {
     // The same for acts on sources. A wrong half of a whole is a guess: more of them would be slowed.
     let whole = |what: &str| matches!(what, "no tab" | "the key instead");
     let plain = refused.iter();
-    for (what, client, status, _) in plain.filter(|(what, _, status, _)| *status == 403 || whole(what)) {
+    for (what, client, status, _) in
+        plain.filter(|(what, _, status, _)| *status == 403 || whole(what))
+    {
         for act in ["source", "source/workspace/remove", "secrets/workspace.x"] {
             let answer = client.post(&format!("/admin/console/{act}"), json!({}));
             assert_eq!(answer.status, *status, "{what}, {act}: {answer}");
         }
     }
     let there = own.whole.get("/admin/console/source").expect_ok();
-    assert!(there.to_string().contains("\"id\":\"workspace\""), "{there}");
+    assert!(
+        there.to_string().contains("\"id\":\"workspace\""),
+        "{there}"
+    );
     // What only looks needs no origin, and everything else.
     own.whole.without("origin").get(VIEW).expect_ok();
     for (what, client, status, code) in refused.iter().filter(|(what, ..)| *what != "no origin") {
