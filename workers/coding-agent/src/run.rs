@@ -144,6 +144,15 @@ struct Ended {
     last_words: String,
 }
 
+/// A turn that was asked for.
+struct Spoken {
+    ended: Ended,
+    /// The thread that it went on with.
+    began: Option<Thread>,
+    /// Where the agent's record of that thread ended before.
+    from: u64,
+}
+
 impl<P: Program> Runs<P> {
     /// Carries one run out.
     ///
@@ -180,23 +189,49 @@ impl<P: Program> Runs<P> {
             return Err(RunError::Cancelled);
         }
 
+        let folder = (&*run, agent.as_deref());
+        let spoken = self.speak(call, task, folder, known, &mut warnings).await?;
+        self.outcome(call, spoken, folder, (copy, before, false), warnings)
+            .await
+    }
+
+    /// One turn of a thread, or of a new one where the agent has that thread no more.
+    async fn speak(
+        &self,
+        call: &CallContext,
+        task: &Task,
+        folder: (&str, Option<&str>),
+        known: Option<Thread>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Spoken, RunError> {
         let from = self.recorded_end(known.as_ref()).await?;
-        let mut ended = self
-            .turn(call, task, (&run, agent.as_deref()), known.as_ref())
-            .await?;
-        let mut began = known;
+        let ended = self.turn(call, task, folder, known.as_ref()).await?;
         let unheard = ended.stop.is_none() && ended.turn.thread().is_none();
-        let is_lost = unheard && ended.last_words.contains(P::NO_THREAD);
-        if began.is_some() && is_lost {
-            warnings.push(format!(
-                "{} has this thread no more; the run began a new one",
-                P::NAME
-            ));
-            began = None;
-            ended = self
-                .turn(call, task, (&run, agent.as_deref()), None)
-                .await?;
+        if known.is_none() || !unheard || !ended.last_words.contains(P::NO_THREAD) {
+            let began = known;
+            return Ok(Spoken { ended, began, from });
         }
+        warnings.push(format!(
+            "{} has this thread no more; the run began a new one",
+            P::NAME
+        ));
+        Ok(Spoken {
+            ended: self.turn(call, task, folder, None).await?,
+            began: None,
+            from: 0,
+        })
+    }
+
+    /// What a turn came to that has ended; its thread is written down.
+    async fn outcome(
+        &self,
+        call: &CallContext,
+        spoken: Spoken,
+        (run, agent): (&str, Option<&str>),
+        (copy, before, goes_on): (PathBuf, Snapshot, bool),
+        mut warnings: Vec<String>,
+    ) -> Result<Outcome, RunError> {
+        let Spoken { ended, began, from } = spoken;
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
             (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
@@ -206,19 +241,18 @@ impl<P: Program> Runs<P> {
         let Some(TurnEnd::Completed(total)) = ended.turn.end else {
             return Err(ended.failure());
         };
-        let from = if began.is_some() { from } else { 0 };
-        let calls = self.recorded(call, &run, &thread, from).await?;
+        let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
         let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
         self.threads.put(&Thread {
             id: thread.clone(),
-            run,
+            run: run.to_owned(),
             usage: total,
-            agent,
+            agent: agent.map(str::to_owned),
             began: since.unwrap_or_else(now),
             last: now(),
         })?;
-        let (changes, id) = self.changes(call, copy, before, false).await?;
+        let (changes, id) = self.changes(call, copy, before, goes_on).await?;
         let said = ended.turn.warnings.iter();
         warnings.extend(said.map(|said| without(said, self.egress.credential.expose())));
         Ok(Outcome {

@@ -9,13 +9,11 @@
 //!
 //! Must not know: how many turns there may be, who speaks.
 
-use super::{Outcome, RunError, Runs, Stop, Task, fresh_name, is_over, without, words_on};
+use super::{Outcome, RunError, Runs, Task, caller, fresh_name, is_over, words_on};
 use crate::{
     Program,
     change_set::read_most,
     snapshot::{FileFacts, Snapshot, SnapshotError},
-    threads::Thread,
-    turn::TurnEnd,
 };
 use plexus_ipc::worker::{CallContext, SourceError, on_file_thread};
 use plexus_protocol::Digest;
@@ -48,7 +46,7 @@ struct Record {
     run: String,
     /// The thread, once the agent has named it.
     thread: Option<String>,
-    /// The model of all its turns.
+    /// The model of all its turns, as the program calls it.
     model: String,
     /// What the folder held, as far as the turns are concerned.
     before: Snapshot,
@@ -92,7 +90,7 @@ impl<P: Program> Runs<P> {
                 Record {
                     run: run.clone(),
                     thread: None,
-                    model: task.model.clone(),
+                    model: task.program_model.clone(),
                     before,
                 }
             }
@@ -104,52 +102,23 @@ impl<P: Program> Runs<P> {
         }
 
         let task = Task {
-            model: record.model.clone(),
+            program_model: record.model.clone(),
             thread: record.thread.clone(),
             ..task.clone()
         };
-        let mut began = self.known(&task)?;
-        let mut ended = self.turn(call, &task, &run, began.as_ref()).await?;
-        if began.is_some() && ended.stop.is_none() && ended.turn.thread().is_none() {
-            let lost = format!(
-                "{} has this thread no more; the turn began a new one",
-                P::NAME
-            );
-            warnings.push(lost);
-            began = None;
-            ended = self.turn(call, &task, &run, None).await?;
-        }
-        if let Some(thread) = ended.turn.thread() {
+        let agent = caller(call).await?;
+        let known = self.known(&task, agent.as_deref())?;
+        let folder = (&*run, agent.as_deref());
+        let spoken = self
+            .speak(call, &task, folder, known, &mut warnings)
+            .await?;
+        // Kept whatever became of the turn: the next one goes on with it.
+        if let Some(thread) = spoken.ended.turn.thread() {
             record.thread = Some(thread.to_owned());
             write(&path, &record)?;
         }
-        match ended.stop {
-            Some(Stop::Cancelled) => return Err(RunError::Cancelled),
-            Some(Stop::OutOfTime) => return Err(RunError::OutOfTime),
-            None => {}
-        }
-        let (Some(thread), Some(TurnEnd::Completed(total))) =
-            (record.thread.clone(), ended.turn.end.clone())
-        else {
-            return Err(ended.failure());
-        };
-        let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
-        self.threads.put(&Thread {
-            id: thread.clone(),
-            run,
-            usage: total,
-        })?;
-        let (changes, id) = self.changes(call, copy, record.before, true).await?;
-        let said = ended.turn.warnings.iter();
-        warnings.extend(said.map(|said| without(said, self.egress.credential.expose())));
-        Ok(Outcome {
-            thread,
-            text: without(ended.turn.text.trim_end(), self.egress.credential.expose()),
-            usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
-            changes,
-            id,
-            warnings,
-        })
+        let made = (copy, record.before, true);
+        self.outcome(call, spoken, folder, made, warnings).await
     }
 
     /// What the folder held, with what a change set of this conversation has brought into it since.
