@@ -317,7 +317,9 @@ impl Channel {
         devices: impl Fn(Id) -> Option<Vec<Id>>,
     ) -> Result<Option<Act>, Refusal> {
         if let Some(made) = &self.made {
-            let own = made.by == by.user && made.organization == by.organization;
+            // Who was removed since is told what a stranger is told.
+            let own =
+                made.by == by.user && made.organization == by.organization && self.is_member(by);
             let exists = Refusal::new(Code::Exists, "there is a channel with this id");
             return if own { Ok(None) } else { Err(exists) };
         }

@@ -186,13 +186,18 @@ impl Operator {
     }
 
     /// Serves the operator for as long as it is polled. Only this user is answered.
-    ///
-    /// # Errors
-    /// Where the system accepts no connection any more.
-    pub async fn serve(self, relay: Arc<Relay>) -> io::Result<()> {
+    pub async fn serve(self, relay: Arc<Relay>) {
         loop {
-            let (stream, _) = self.listener.accept().await?;
-            if stream.peer_cred()?.uid() != self.own {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(why) => {
+                    tracing::warn!(name: "listen.accept_failed", %why, "the operator was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let is_own = stream.peer_cred().is_ok_and(|peer| peer.uid() == self.own);
+            if !is_own {
                 continue;
             }
             let relay = Arc::clone(&relay);

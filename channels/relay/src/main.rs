@@ -150,7 +150,7 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
         |why: std::io::Error| format!("the operator's socket {}: {why}", path.display());
     let operator = Operator::to(&path).map_err(of_operator)?;
     tokio::select! {
-        ended = operator.serve(Arc::clone(&relay)) => ended.map_err(of_operator)?,
+        () = operator.serve(Arc::clone(&relay)) => {}
         () = async {
             let ready = serde_json::json!({"endpoint": endpoint, "pid": std::process::id()});
             // Who started the relay may not care for it.

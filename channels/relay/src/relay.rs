@@ -211,16 +211,25 @@ impl Relay {
     pub(crate) async fn create(
         &self,
         by: By,
-        create: CreateChannel,
+        mut create: CreateChannel,
     ) -> Result<(bool, Value), Refusal> {
         let id = create.channel_id;
+        create.members.push(by.user);
+        create.members.sort_unstable();
+        create.members.dedup();
+        if create.members.len() > limits::MEMBERS {
+            return Err(Refusal::invalid("a channel has at most 200 members"));
+        }
         let directory = self.organization_cell(by.organization).await?;
-        for user in create.members.iter().chain([&by.user]) {
-            if self.channels_of(*user).await?.len() >= limits::CHANNELS {
-                return Err(Refusal::invalid("a member is in 10,000 channels"));
+        let cell = self.new_channel_cell(id).await?;
+        // What is stored already is answered before anything else is judged.
+        if !cell.exists() {
+            for user in &create.members {
+                if self.channels_of(*user).await?.len() >= limits::CHANNELS {
+                    return Err(Refusal::invalid("a member is in 10,000 channels"));
+                }
             }
         }
-        let cell = self.new_channel_cell(id).await?;
         let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
         let opening = create.message.clone().map(|post| Posted::new(by, post));
         let decide = |fold: &Channel, _: Id| {

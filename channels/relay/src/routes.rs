@@ -25,6 +25,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Longest body of somebody who has not shown who it is, in bytes.
+const SMALL_BODY: usize = 16 << 10;
 /// How long the body of a request may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,18 +63,28 @@ async fn route(
     count_address(relay, from)?;
     match open {
         Open::Register => {
-            let (new, answer) = relay.register(body::<Register>(request).await?).await?;
+            let (new, answer) = relay
+                .register(small_body::<Register>(request).await?)
+                .await?;
             Ok(made(new, &answer))
         }
         Open::Challenge => {
-            let ask: AskChallenge = body(request).await?;
-            Ok(ok(&relay.sessions.challenge(ask)?))
+            let ask: AskChallenge = small_body(request).await?;
+            Ok(ok(&relay.sessions.challenge(ask, network_of(from))?))
         }
         Open::Token => {
-            let ask: AskToken = body(request).await?;
+            let ask: AskToken = small_body(request).await?;
             let known = |user, device| relay.device(user, device);
             Ok(ok(&relay.sessions.token(&ask, known).await?))
         }
+    }
+}
+
+/// Who has an address, as far as an address says: one of IPv6 is one of 2^64 that somebody has.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(whole) => IpAddr::V6((whole.to_bits() & !u128::from(u64::MAX)).into()),
+        four => four,
     }
 }
 
@@ -182,7 +194,7 @@ async fn with_token(
 }
 
 fn count_address(relay: &Relay, from: IpAddr) -> Result<(), Refusal> {
-    let counted = relay.addresses.admit(from, Instant::now());
+    let counted = relay.addresses.admit(network_of(from), Instant::now());
     counted.map_err(Refusal::rate_limited)
 }
 
@@ -244,12 +256,24 @@ fn cursor(query: &Map<String, Value>) -> Result<(Cursor, usize), Refusal> {
 
 /// The body of a request: one JSON object of at most 1 MiB.
 async fn body<T: DeserializeOwned>(request: &mut Request<Incoming>) -> Result<T, Refusal> {
-    let read = Limited::new(request.body_mut(), limits::BODY_BYTES).collect();
+    bounded(request, limits::BODY_BYTES).await
+}
+
+/// The body of somebody who has not shown who it is.
+async fn small_body<T: DeserializeOwned>(request: &mut Request<Incoming>) -> Result<T, Refusal> {
+    bounded(request, SMALL_BODY).await
+}
+
+async fn bounded<T: DeserializeOwned>(
+    request: &mut Request<Incoming>,
+    most: usize,
+) -> Result<T, Refusal> {
+    let read = Limited::new(request.body_mut(), most).collect();
     let read = tokio::time::timeout(BODY_PATIENCE, read).await;
     let bytes = match read {
         Ok(Ok(read)) => read.to_bytes(),
         Ok(Err(why)) if why.is::<LengthLimitError>() => {
-            return Err(Refusal::new(Code::TooLarge, "a body has at most 1 MiB"));
+            return Err(Refusal::new(Code::TooLarge, "the body is too large"));
         }
         Ok(Err(_)) | Err(_) => return Err(Refusal::invalid("the body did not come")),
     };

@@ -11,11 +11,14 @@ use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Code, Token};
 use plexus_channels::{Base64Url, DeviceKey, Id, PublicKey, base64url, limits};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Challenges that may be open.
 const CHALLENGES: usize = 10_000;
+/// Of them of one network; the oldest ends for another one.
+const CHALLENGES_OF_ONE: usize = 32;
 /// Tokens of one device that are valid; the oldest ends for another one.
 const TOKENS_OF_DEVICE: usize = 4;
 
@@ -24,6 +27,8 @@ struct Open {
     device_id: Id,
     server: DeviceKey,
     nonce: [u8; 32],
+    /// The network that asked.
+    from: IpAddr,
     until: Instant,
 }
 
@@ -50,8 +55,8 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// A challenge for whoever asks.
-    pub(crate) fn challenge(&self, ask: AskChallenge) -> Result<Challenge, Refusal> {
+    /// A challenge for whoever asks. Of one network so many are open, and the newest count.
+    pub(crate) fn challenge(&self, ask: AskChallenge, from: IpAddr) -> Result<Challenge, Refusal> {
         let server = DeviceKey::generate();
         let nonce = random();
         let (challenge_id, now) = (Id::generate(), Instant::now());
@@ -65,6 +70,24 @@ impl Sessions {
         if open.len() >= CHALLENGES {
             open.retain(|_, open| open.until > now);
         }
+        let theirs = open.iter().filter(|(_, open)| open.from == from);
+        let (many, oldest) =
+            theirs.fold((0, None::<(Id, Instant)>), |(many, oldest), (id, open)| {
+                let older = oldest.is_none_or(|(_, until)| open.until < until);
+                (
+                    many + 1,
+                    if older {
+                        Some((*id, open.until))
+                    } else {
+                        oldest
+                    },
+                )
+            });
+        if many >= CHALLENGES_OF_ONE
+            && let Some((oldest, _)) = oldest
+        {
+            open.remove(&oldest);
+        }
         if open.len() >= CHALLENGES {
             return Err(Refusal::rate_limited(limits::CHALLENGE.as_secs()));
         }
@@ -77,6 +100,7 @@ impl Sessions {
             device_id,
             server,
             nonce,
+            from,
             until: now + limits::CHALLENGE,
         };
         open.insert(challenge_id, kept);
@@ -131,6 +155,13 @@ impl Sessions {
         let tokens = lock(&self.tokens);
         let session = tokens.sessions.get(&hash(token)).copied();
         session.filter(|session| session.until > Instant::now())
+    }
+
+    /// Whether a token is still valid.
+    pub(crate) fn holds(&self, token: &[u8; 32]) -> bool {
+        let tokens = lock(&self.tokens);
+        let session = tokens.sessions.get(token);
+        session.is_some_and(|session| session.until > Instant::now())
     }
 
     /// Ends a session.

@@ -73,6 +73,10 @@ pub(crate) async fn upgrade(
         let ready = frame(&ready, moment);
         let (user, device) = (session.by.user, session.by.device);
         let mut feed = relay.hub.open(user, device, session.token, ready.into());
+        // The token may have ended since the request for this connection was looked at.
+        if !relay.sessions.holds(&session.token) {
+            relay.hub.end_token(user, session.token);
+        }
         let code = serve(&mut socket, &mut feed, session.until.into()).await;
         relay.hub.forget(feed.user, feed.id);
         drop(feed);
