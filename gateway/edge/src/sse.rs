@@ -12,7 +12,10 @@ use axum::{
     },
 };
 use futures_core::Stream;
-use plexus_calls::events::{Listener, Shown, Since};
+use plexus_calls::{
+    events::{Listener, Shown, Since},
+    limits::CallSlot,
+};
 use plexus_protocol::{AgentId, CapabilityId, SessionId, TokenId};
 use plexus_trust::{EnrollmentStatus, SESSION_MS, in_reach};
 use std::{
@@ -164,22 +167,29 @@ pub fn response(
     response
 }
 
+/// A message, and the place that it holds until the next one is taken.
+pub(crate) type Message = (String, Option<CallSlot>);
+
 /// Messages as they come, each an event of its own.
-pub(crate) fn of_messages(messages: mpsc::Receiver<String>) -> Response {
-    Sse::new(Messages(ReceiverStream(messages)))
+pub(crate) fn of_messages(messages: mpsc::Receiver<Message>) -> Response {
+    Sse::new(Messages(ReceiverStream(messages), None))
         .keep_alive(KeepAlive::new().interval(HEARTBEAT))
         .into_response()
 }
 
-/// Messages as frames.
-struct Messages(ReceiverStream<String>);
+/// Messages as frames, and the place of the last one.
+struct Messages(ReceiverStream<Message>, Option<CallSlot>);
 
 impl Stream for Messages {
     type Item = Result<Frame, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.0).poll_next(cx);
-        next.map(|message| message.map(|message| Ok(Frame::default().data(message))))
+        next.map(|next| {
+            let (message, place) = next?;
+            self.1 = place;
+            Some(Ok(Frame::default().data(message)))
+        })
     }
 }
 

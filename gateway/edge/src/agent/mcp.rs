@@ -114,6 +114,9 @@ pub(super) async fn message(
         ready: VecDeque::new(),
         slot: None,
     };
+    if exchange.server.is_listened_to() && !accept {
+        return Ok(StatusCode::NOT_ACCEPTABLE.into_response());
+    }
     exchange.act(actions);
     Ok(exchange.answer(accept).await)
 }
@@ -176,10 +179,9 @@ impl Exchange {
         tokio::spawn(async move {
             let mut message = Some(first);
             while let Some(text) = message {
-                if give.send(text).await.is_err() {
+                if give.send((text, self.slot.take())).await.is_err() {
                     return;
                 }
-                self.slot = None;
                 message = tokio::select! {
                     message = self.next() => message,
                     () = give.closed() => return,

@@ -16,7 +16,7 @@ use plexus_protocol::{
     CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, RunId, body::InvokeResponse,
 };
 use plexus_trust::{Command, EnrollmentStatus, ItemState, OnApproval};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Most items that one answer lists.
@@ -88,9 +88,13 @@ pub(super) async fn call(edge: Arc<Edge>, who: Who, call: Call) -> Done {
     };
     let mut slot = None;
     let answer = life::invoke(&edge.kernel, who.caller, request, &mut slot).await;
+    let answer = told(&answer.body);
+    // A call that goes on by itself holds no place while it is waited for.
+    let slot = slot.filter(|_| !matches!(answer, Answer::GoesOn(_)));
     Done {
+        answer,
         slot,
-        ..told(&answer.body).into()
+        about: None,
     }
 }
 
@@ -104,30 +108,61 @@ fn told(body: &InvokeResponse) -> Answer {
     });
     match pending {
         Some(id) => Answer::GoesOn(Item::Pending(id)),
-        None => {
-            // An output is the worker's own bytes.
-            let text = serde_json::to_string(body).unwrap_or_default();
-            Answer::Replied(serde_json::from_str(&text).unwrap_or(Value::Null))
-        }
+        None => Answer::Replied(value_of(body)),
     }
+}
+
+/// An answer as a value. An output that is none for our library stays the text that the worker wrote.
+fn value_of(body: &InvokeResponse) -> Value {
+    let parsed = |body: &InvokeResponse| {
+        let text = serde_json::to_string(body).ok()?;
+        serde_json::from_str::<Value>(&text).ok()
+    };
+    parsed(body).unwrap_or_else(|| {
+        let mut rest = body.clone();
+        let output = rest.output.take();
+        let mut value = parsed(&rest).unwrap_or_else(|| json!({"ok": body.ok}));
+        value["output"] = output.map_or(Value::Null, |output| output.get().into());
+        value
+    })
 }
 
 /// How an item stands; with `waits`, once it has ended.
 pub(super) async fn follow(edge: Arc<Edge>, who: Who, item: Item, waits: bool) -> Done {
     match &item {
         Item::Pending(id) => {
-            let answer = pending(&edge, &who, id, waits).await;
+            let (answer, slot) = place_for(&edge, &who, pending(&edge, &who, id, waits).await);
             let about = edge
                 .ledger
                 .snapshot()
                 .item(id)
                 .and_then(|item| waiting_of(item));
             Done {
+                answer,
+                slot,
                 about,
-                ..answer.into()
             }
         }
-        Item::Run(id) => run(&edge, &who, id, waits).await,
+        Item::Run(id) => {
+            let done = run(&edge, &who, id, waits).await;
+            let (answer, slot) = place_for(&edge, &who, done.answer);
+            Done {
+                answer,
+                slot,
+                about: done.about,
+            }
+        }
+    }
+}
+
+/// An answer with an output takes one of its agent's places until it has left, as it does by the other routes.
+fn place_for(edge: &Edge, who: &Who, answer: Answer) -> (Answer, Option<CallSlot>) {
+    if !matches!(answer, Answer::Replied(_)) {
+        return (answer, None);
+    }
+    match edge.place(&who.caller.agent) {
+        Ok(slot) => (answer, Some(slot)),
+        Err(error) => (Answer::Refused(refusal(*error)), None),
     }
 }
 
