@@ -16,6 +16,7 @@ pub(crate) mod calls;
 mod catalogue;
 mod copy;
 mod explain;
+mod for_console;
 mod grants;
 mod lend;
 mod limits;
@@ -31,6 +32,8 @@ mod undo;
 mod unsettled;
 mod upgrade;
 mod v1;
+
+pub(crate) use for_console::source_routes;
 
 use crate::{
     acting::{Acting, Narrowing},
@@ -61,22 +64,6 @@ pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/v1/events", get(v1::events))
         .route("/metrics", get(metrics::show))
         .merge(console::routes(desk))
-}
-
-/// The acts on sources, for the console: the handlers of `/admin/api`, behind its own way in.
-pub(crate) fn source_routes() -> Router<Arc<Desk>> {
-    let of = |act: &str| format!("/admin/console/source/{{id}}/{act}");
-    Router::new()
-        .route(
-            "/admin/console/source",
-            get(sources::list).post(sources::add),
-        )
-        .route("/admin/console/health", get(catalogue::health))
-        .route("/admin/console/secrets/{name}", post(secrets::write))
-        .route(&of("enable"), post(sources::enable))
-        .route(&of("disable"), post(sources::disable))
-        .route(&of("reconfigure"), post(sources::reconfigure))
-        .route(&of("remove"), post(sources::remove))
 }
 
 /// What is not asked for over TCP, key or no key: it takes who may open the owner's socket.

@@ -382,6 +382,7 @@
     const field = (name) => form.querySelector(`[data-name="${name}"]`);
     const id = form.dataset.source || field('id').value.trim();
     const there = (await told(SOURCE)).sources.find((one) => one.id === id);
+    if (form.dataset.source && !there) return notice(form, `There is no source ${id} any more: somebody removed it.`);
     if (there && !form.dataset.source) return remedy(form, id, 'There is a source of this id: choose another.', 'id');
     const route = { ...there?.route };
     const secrets = [];
@@ -405,6 +406,7 @@
     }
     const now = await tested(id);
     if (now?.status === 'unavailable') return undo(now.detail);
+    if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
     note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}`);
     await sources();
   }
@@ -454,6 +456,8 @@
       await page(`/admin/console/sources/form?kind=${encodeURIComponent(hit.dataset.kind)}`);
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
+      // The second click of a double one means what the first did: it confirms nothing.
+      if (event.detail > 1) return;
       await alone(row, () => act(row, hit));
     } else if ('goOn' in hit.dataset) {
       await next();
