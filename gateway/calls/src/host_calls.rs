@@ -64,6 +64,10 @@ async fn answered(
         HostAsk::Call { capability, .. } => capability.as_str().to_owned(),
         HostAsk::List | HostAsk::Item { .. } | HostAsk::Withdraw { .. } => String::new(),
     };
+    if matches!(ask, HostAsk::List) && is_owners(kernel, caller) {
+        let told = json!({"ok": true, "owner": true, "capabilities": []});
+        return told.to_string().into_bytes();
+    }
     // Whoever is cancelled still says what is not wanted any more.
     let may_be_over = matches!(ask, HostAsk::Withdraw { .. });
     let response = match nested(kernel, source, caller, may_be_over) {
@@ -90,6 +94,15 @@ async fn answered(
         },
     };
     serde_json::to_vec(&response).unwrap_or_default()
+}
+
+/// Whether the worker serves a call of the owner's own, who needs no nested agent.
+fn is_owners(kernel: &Kernel, caller: Option<HostCaller>) -> bool {
+    let Some(HostCaller::Call { origin, .. }) = caller else {
+        return false;
+    };
+    let call = kernel.under_way.numbered(origin);
+    call.is_some_and(|call| call.principal.agent().is_none())
 }
 
 /// How an item of a nested agent stands, once that is decided or the wait is over.

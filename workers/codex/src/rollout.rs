@@ -19,13 +19,29 @@ use std::{
     io::{self, BufRead, Write},
 };
 
-/// Longest line that is read, in bytes.
-const LONGEST_LINE: usize = 32 * 1024 * 1024;
+/// Longest line that is read, in bytes. As values it takes up to sixty times as much.
+const LONGEST_LINE: usize = 4 * 1024 * 1024;
+/// Most entries that are kept of one rollout.
+const MOST_ENTRIES: usize = 50_000;
+/// Longest id of a call, in bytes.
+const LONGEST_ID: usize = 128;
 /// Most of a text that is kept for showing, in bytes.
 const LONGEST_TEXT: usize = 2048;
-/// What may stay of something that a call is about: words of the format, and numbers.
+/// What may stay of something that a call is about: words of the format.
 const FORM: [&str; 9] = [
     "type", "id", "call_id", "status", "source", "server", "tool", "cwd", "ordinal",
+];
+
+/// Members that hold what a tool was given, or gave.
+const GIVEN: [&str; 8] = [
+    "arguments",
+    "input",
+    "output",
+    "structured_content",
+    "structuredContent",
+    "_meta",
+    "env",
+    "changes",
 ];
 
 /// What a rollout has to show.
@@ -92,7 +108,12 @@ impl Rollout {
         if kind != "response_item" {
             return;
         }
-        let (what, id) = (&item["type"], item["call_id"].as_str());
+        if self.entries.len() >= MOST_ENTRIES {
+            self.unread += 1;
+            return;
+        }
+        let id = item["call_id"].as_str();
+        let (what, id) = (&item["type"], id.filter(|id| id.len() <= LONGEST_ID));
         match (what.as_str().unwrap_or_default(), id) {
             ("message", _) => {
                 let role = item["role"].as_str().unwrap_or_default();
@@ -210,23 +231,24 @@ fn empty(members: &mut Map<String, Value>, marker: &str) {
         // An event about it: Codex reads it for its own views alone.
         _ => members.iter_mut().for_each(|(key, value)| {
             if !FORM.contains(&key.as_str()) {
-                hollow(value);
+                hollow(key, value);
             }
         }),
     }
 }
 
-/// Keeps the form of a value, and numbers.
-fn hollow(value: &mut Value) {
+/// Keeps the form of the member `name` of an event, and nothing that a call may have put there.
+fn hollow(name: &str, value: &mut Value) {
     match value {
-        Value::String(text) => text.clear(),
+        Value::String(text) if name != "type" => text.clear(),
         Value::Array(values) => values.clear(),
-        Value::Object(members) => members.iter_mut().for_each(|(key, value)| {
-            if !FORM.contains(&key.as_str()) {
-                hollow(value);
-            }
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        // The tool's own JSON, not Codex's.
+        Value::Object(members) if GIVEN.contains(&name) => members.clear(),
+        Value::Object(members) => members
+            .iter_mut()
+            .for_each(|(name, value)| hollow(name, value)),
+        Value::Number(number) => *number = 0.into(),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -360,6 +382,23 @@ garbage
         );
         assert!(
             text.contains(r#""status":"completed""#) && text.contains("file:///w"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_of_a_tool_leaves_nothing_behind_under_words_of_the_format() {
+        let line = r#"{"ordinal":1,"type":"event_msg","payload":{"item":{"type":"McpToolCall","id":"call_1","server":"s","tool":"t",
+            "arguments":{"id":"SECRET","status":"SECRET","SECRET":7301},
+            "result":{"content":[{"text":"SECRET"}],"structured_content":{"source":"SECRET","n":7301},"duration":7301}}}}"#;
+        let line = format!("{}\n", line.replace('\n', ""));
+        let chosen = BTreeSet::from(["call_1".to_owned()]);
+        let mut new = Vec::new();
+        consume(Cursor::new(line), &mut new, &chosen, "[gone]", &|| false).unwrap();
+        let text = String::from_utf8(new).unwrap();
+        assert!(!text.contains("SECRET") && !text.contains("7301"), "{text}");
+        assert!(
+            text.contains("McpToolCall") && text.contains("\"ordinal\":1"),
             "{text}"
         );
     }

@@ -244,7 +244,10 @@ pub(crate) fn end(folder: &ThreadFolder) -> u64 {
 pub(crate) fn calls(folder: &ThreadFolder, from: u64, is_over: &dyn Fn() -> bool) -> Vec<ToolCall> {
     let read = || -> Option<Rollout> {
         let path = find(folder).ok()??;
-        let (mut file, _) = folder.files.open_file(&path).ok()?;
+        let (mut file, meta) = folder.files.open_file(&path).ok()?;
+        if meta.size.saturating_sub(from) > LARGEST {
+            return None;
+        }
         file.seek(SeekFrom::Start(from)).ok()?;
         Rollout::read(BufReader::new(file), is_over).ok()
     };
@@ -266,6 +269,9 @@ fn whole(folder: &ThreadFolder, is_over: &dyn Fn() -> bool) -> Result<Rollout, S
         .files
         .open_file(&path)
         .map_err(|error| failed(&error))?;
+    if meta.size > LARGEST {
+        return Err(too_large());
+    }
     let found =
         Rollout::read(BufReader::new(file), is_over).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
@@ -285,18 +291,23 @@ fn find(folder: &ThreadFolder) -> Result<Option<RelPath>, SourceError> {
     let sessions = RelPath::parse("agent/sessions");
     let sessions = sessions.map_err(|error| SourceError::internal(error.to_string()))?;
     let end = format!("-{}.jsonl", folder.id);
-    let mut found = None;
+    let mut found = Vec::new();
     let walked = folder
         .files
         .walk(&sessions, WalkBounds::default(), &|| false, |entry| {
             let name = entry.path.name();
             if entry.kind == Kind::File && name.starts_with("rollout-") && name.ends_with(&end) {
-                found = Some(entry.path.clone());
+                found.push(entry.path.clone());
             }
             ControlFlow::Continue(())
         });
+    // A run can put files there: of two, one is not Codex's, and behind too many others it may not be seen.
     match walked {
-        Ok(_) => Ok(found),
+        Ok(report) if found.len() > 1 || report.bounded || report.unreadable > 0 => {
+            let why = "the folder of this thread's sessions is not as Codex makes it";
+            Err(SourceError::transport("damaged", why))
+        }
+        Ok(_) => Ok(found.pop()),
         Err(FileError::NotFound(_)) => Ok(None),
         Err(error) => Err(failed(&error)),
     }
@@ -310,10 +321,13 @@ fn rewrite(
     is_over: &dyn Fn() -> bool,
 ) -> io::Result<(rollout::Consumed, u64)> {
     let new = path.with_extension("plexus-new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    let removed = match fs::symlink_metadata(&new) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(&new),
+        Ok(_) => fs::remove_file(&new),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    removed?;
     let mut options = OpenOptions::new();
     let file = options
         .write(true)
@@ -342,16 +356,23 @@ fn rewrite(
 /// Removes the databases in which Codex has the same once more.
 fn remove_copies(folder: &ThreadFolder) -> io::Result<()> {
     let home = folder.path.join("agent");
+    let mut failed = None;
     for entry in fs::read_dir(&home)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_copy = COPIES.iter().any(|copy| name.starts_with(copy)) && name.contains(".sqlite");
-        if is_copy {
-            fs::remove_file(entry.path())?;
+        if !is_copy {
+            continue;
         }
+        // A run may have put a folder in the way.
+        let removed = match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path()),
+            false => fs::remove_file(entry.path()),
+        };
+        failed = failed.or(removed.err());
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 fn shown(entry: Entry) -> Shown {

@@ -9,6 +9,7 @@
 //!
 //! Must not know: grants, which agent a run has, how it is started.
 
+use crate::sessions::caller_in;
 use plexus_ipc::worker::{CallContext, SourceError};
 use plexus_mcp::{Action, Answer, Call, CallNumber, Item, Moment, Refusal, Server, View};
 use plexus_protocol::{Effect, PendingId, Timestamp};
@@ -64,6 +65,7 @@ impl HostTools {
     /// No gateway.
     pub(crate) async fn of(call: &CallContext) -> Result<Option<Self>, SourceError> {
         let told = call.host_capabilities().await?;
+        let caller = caller_in(&told)?;
         let is_call = |entry: &Value| entry["kind"] == "capability";
         let entries = told["capabilities"].as_array();
         if !entries.is_some_and(|entries| entries.iter().any(is_call)) {
@@ -71,11 +73,8 @@ impl HostTools {
         }
         let view = View::of_manifest(json!({"entries": entries}).to_string().as_bytes());
         let view = view.map_err(|why| SourceError::internal(why.to_string()))?;
-        let agent = told["agentId"].as_str().unwrap_or_default();
-        Ok(Some(Self {
-            caller: caller_of(agent).to_owned(),
-            view,
-        }))
+        let caller = caller.unwrap_or_default();
+        Ok(Some(Self { caller, view }))
     }
 
     /// The server, for the agent of the run that has its pipes in the folder `address`.
@@ -147,6 +146,9 @@ fn server_name(caller: &str) -> String {
     format!("plexum-host-{name}")
 }
 
+/// Most of a run's requests that are under way.
+const MOST_TASKS: usize = 64;
+
 type Waiting = Arc<Mutex<Vec<PendingId>>>;
 
 struct Host {
@@ -181,7 +183,8 @@ impl Host {
                     let now = self.now();
                     self.server.answered(number, answer, now)
                 }
-                read = read_line(&mut calls, &mut line) => match read {
+                // What is not read waits in the pipe, and its run with it.
+                read = read_line(&mut calls, &mut line), if self.tasks.len() < MOST_TASKS => match read {
                     // The pipe is ours at both ends: it does not end by itself.
                     Err(_) => break,
                     Ok(false) => self.server.too_long(MAX_LINE),

@@ -11,8 +11,11 @@ use plexus_protocol::Timestamp;
 use plexus_rooted_files::{FileError, Policy, Root};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::OwnedMutexGuard;
+
+/// What a call keeps back of its time for what follows a wait.
+const RESERVE: Duration = Duration::from_secs(10);
 
 /// The kind that threads are recorded under.
 const KIND: &str = "thread";
@@ -154,6 +157,10 @@ impl<P: Program> CodingAgent<P> {
             () = call.cancelled() => {
                 return Err(SourceError::cancelled(plexus_protocol::Effect::None));
             }
+            () = tokio::time::sleep(call.remaining().saturating_sub(RESERVE)) => {
+                let why = "a turn of this thread is under way; repeat this when it has ended";
+                return Err(SourceError::transport("busy", why));
+            }
         };
         Ok((self.folder_of(&thread)?, turn))
     }
@@ -182,14 +189,20 @@ impl<P: Program> CodingAgent<P> {
 
 /// The agent that calls, as the gateway says; `None`: the owner.
 pub(crate) async fn caller(call: &CallContext) -> Result<Option<String>, SourceError> {
-    Ok(caller_in(&call.host_capabilities().await?))
+    caller_in(&call.host_capabilities().await?)
 }
 
-/// The same from an answer that is there.
-pub(crate) fn caller_in(told: &Value) -> Option<String> {
-    told["agentId"]
-        .as_str()
-        .map(|agent| caller_of(agent).to_owned())
+/// The same from an answer that is there. One that does not say it is nobody's: not the owner's either.
+pub(crate) fn caller_in(told: &Value) -> Result<Option<String>, SourceError> {
+    match (&told["agentId"], &told["owner"]) {
+        (Value::String(agent), _) if told["ok"] == true => Ok(Some(caller_of(agent).to_owned())),
+        (Value::Null, Value::Bool(true)) if told["ok"] == true => Ok(None),
+        _ => {
+            let why = told["error"]["message"].as_str();
+            let why = why.unwrap_or("the gateway does not say who calls");
+            Err(SourceError::transport("unknown_caller", why))
+        }
+    }
 }
 
 fn no_thread() -> SourceError {
@@ -198,4 +211,28 @@ fn no_thread() -> SourceError {
 
 fn failed(words: &str) -> SourceError {
     SourceError::transport("io", words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn caller_is_the_owner_only_where_the_gateway_says_so() {
+        let agent = json!({"ok": true, "agentId": "my-agent.via.codex", "capabilities": []});
+        assert_eq!(caller_in(&agent).unwrap().as_deref(), Some("my-agent"));
+        let owner = json!({"ok": true, "owner": true, "capabilities": []});
+        assert_eq!(caller_in(&owner).unwrap(), None);
+        let refused =
+            json!({"ok": false, "error": {"message": "A source is not called through itself."}});
+        for told in [
+            refused,
+            json!({}),
+            json!({"ok": true}),
+            json!({"owner": true}),
+        ] {
+            assert!(caller_in(&told).is_err(), "{told}");
+        }
+    }
 }

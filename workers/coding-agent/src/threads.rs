@@ -42,10 +42,16 @@ pub(crate) struct Thread {
     /// The agent whose it is; none: the owner's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) agent: Option<String>,
-    /// When it began.
+    /// When it began; the beginning of time where an earlier version noted none.
+    #[serde(default = "unknown_time")]
     pub(crate) began: Timestamp,
     /// When its last turn began or ended.
+    #[serde(default = "unknown_time")]
     pub(crate) last: Timestamp,
+}
+
+fn unknown_time() -> Timestamp {
+    Timestamp(0)
 }
 
 /// All threads of a source.
@@ -90,8 +96,15 @@ impl Threads {
         };
         let mut all = Vec::new();
         for entry in listed.take(MOST) {
-            let bytes = read_most(&entry?.path(), LONGEST)?;
-            all.extend(serde_json::from_slice::<Thread>(&bytes));
+            let path = entry?.path();
+            // A record that is being written; and one that its writer has just put in its place.
+            let is_new = path.extension().is_some_and(|ending| ending == "new");
+            let read = match read_most(&path, LONGEST) {
+                _ if is_new => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
+            all.extend(serde_json::from_slice::<Thread>(&read));
         }
         Ok(all)
     }
