@@ -114,7 +114,10 @@ async fn taken(
     // From here to the start of the run nothing is waited for: of two that send the same message the second finds the
     // run of the first.
     let now = kernel.clock.now();
-    if kernel.runs.in_memory(run.as_str(), now).is_none() {
+    let made = kernel.runs.in_memory(run.as_str(), now);
+    // One that ended before its intent was no turn: the same message may be sent again.
+    let is_made = made.is_some_and(|run| !(run.is_over() && run.began_nothing()));
+    if !is_made {
         let entered = life::enter(kernel, &asked, Some(run.clone()));
         match asked.authorize(kernel) {
             Ok(Authorized::Yes(permitted)) => {

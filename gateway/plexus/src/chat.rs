@@ -85,42 +85,9 @@ pub(crate) async fn go_on(
     conversation: RunId,
 ) -> Result<Exit, Stop> {
     let mut session = Session::open(settings).await?;
-    let mut left = first.conversation().map_or(0, |open| open.turns_left);
-    show(first, false)?;
     let mut changes = changes_of(first);
-    let mut lines = lines().lock().await;
-    while left > 0 {
-        tell(left);
-        let Some(words) = next_line(&mut lines).await else {
-            break;
-        };
-        let taken = match send(&mut session, &conversation, &words).await {
-            Ok(taken) => taken,
-            // What one message is not taken for may be otherwise for the next one.
-            Err(stop) if stop.code == "schema_validation_failed" => {
-                out::say(&stop.to_string());
-                continue;
-            }
-            Err(stop) => {
-                bring(capability, changes.as_deref());
-                return Err(stop);
-            }
-        };
-        left = taken.turns_left;
-        let Some(handle) = taken.run else {
-            out::say("that message was taken before; its answer is no longer kept");
-            continue;
-        };
-        match follow(settings, &mut session, &handle.run_id).await? {
-            Ended::Left => break,
-            Ended::Answer(answer) => {
-                show(&answer, true)?;
-                changes = changes_of(&answer).or(changes);
-                left = answer.conversation().map_or(left, |open| open.turns_left);
-            }
-        }
-    }
-    // One that took its last turn, or that somebody ended, is ended already.
+    let talked = talk(settings, &mut session, first, &conversation, &mut changes).await;
+    // Whatever ended it here. One that took its last turn, or that somebody ended, is ended already.
     let ended = approval::withdraw(&mut session, &conversation.item()).await;
     if let Err(stop) = ended.as_ref()
         && stop.code != "unknown_capability"
@@ -129,7 +96,49 @@ pub(crate) async fn go_on(
     }
     out::say("the conversation is over");
     bring(capability, changes.as_deref());
-    Ok(Exit::Ok)
+    talked.map(|()| Exit::Ok)
+}
+
+/// Turn by turn, until there are no more or the person leaves.
+async fn talk(
+    settings: &Settings,
+    session: &mut Session,
+    first: &Answer,
+    conversation: &RunId,
+    changes: &mut Option<String>,
+) -> Result<(), Stop> {
+    let mut left = first.conversation().map_or(0, |open| open.turns_left);
+    show(first, false)?;
+    let mut lines = lines().lock().await;
+    while left > 0 {
+        tell(left);
+        let Some(words) = next_line(&mut lines).await else {
+            break;
+        };
+        let taken = match send(session, conversation, &words).await {
+            Ok(taken) => taken,
+            // What one message is not taken for may be otherwise for the next one.
+            Err(stop) if stop.code == "schema_validation_failed" => {
+                out::say(&stop.to_string());
+                continue;
+            }
+            Err(stop) => return Err(stop),
+        };
+        left = taken.turns_left;
+        let Some(handle) = taken.run else {
+            out::say("that message was taken before; its answer is no longer kept");
+            continue;
+        };
+        match follow(settings, session, &handle.run_id).await? {
+            Ended::Left => break,
+            Ended::Answer(answer) => {
+                show(&answer, true)?;
+                *changes = changes_of(&answer).or(changes.take());
+                left = answer.conversation().map_or(left, |open| open.turns_left);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The lines that are typed. One thread reads them for as long as the command lasts, because a read of a terminal cannot

@@ -277,7 +277,8 @@ impl<P: Program> Runs<P> {
                 .is_some_and(|name| name.starts_with("evt-") || conversation::has(name));
             // Of the folder itself, which no run can write to; each turn makes a new copy in it.
             let used = entry.metadata().and_then(|meta| meta.modified())?;
-            let age = SystemTime::now().duration_since(used).unwrap_or(KEPT);
+            // A clock that was set back makes nothing old.
+            let age = SystemTime::now().duration_since(used).unwrap_or_default();
             if is_run && age >= KEPT {
                 let removed = fs::remove_dir_all(entry.path());
                 failed = failed.or(removed.err());

@@ -37,7 +37,7 @@ pub(crate) struct FileFacts {
 }
 
 /// The files of a folder.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     pub(crate) files: BTreeMap<RelPath, FileFacts>,
     /// Links, special files, files with a second name, names that are no text, and folders that may not be read.

@@ -52,12 +52,17 @@ pub(crate) async fn end(
     narrowing: &Narrowing,
     item: PendingId,
 ) -> Result<Response, Refused> {
+    let cancel = || {
+        let state = desk.ledger.snapshot();
+        let turn = state.turn_under_way(&item);
+        if let Some(call) = turn.and_then(|turn| desk.under_way.named(turn.as_str())) {
+            call.cancel(CancelledBy::Owner);
+        }
+    };
+    // Also where the end itself cannot be recorded now.
+    cancel();
     act(desk, narrowing, Command::EndTurns { item: item.clone() }).await?;
-    let state = desk.ledger.snapshot();
-    let turn = state.turn_under_way(&item);
-    if let Some(call) = turn.and_then(|turn| desk.under_way.named(turn.as_str())) {
-        call.cancel(CancelledBy::Owner);
-    }
+    cancel();
     let ended = json!({"id": item.conversation(), "pendingId": item});
     Ok(reply::accepted(&json!({"ok": true, "conversation": ended})))
 }

@@ -3,6 +3,7 @@
 
 use super::run_status::{asking, no_such_run};
 use crate::{
+    authenticate::bearer,
     edge::Edge,
     reply::{self, Refused, ok},
 };
@@ -22,8 +23,12 @@ pub(super) async fn say(
     State(edge): State<Arc<Edge>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    // Who asks comes first: for nobody nothing is read.
-    let asked = asking(&edge, request.headers());
+    // Who asks comes first: for nobody nothing is read. A token looks at runs after its end, and whatever its scopes are:
+    // a message makes a turn, so it takes a session.
+    let by_session = bearer(request.headers()).is_none();
+    let asked = by_session
+        .then(|| asking(&edge, request.headers()))
+        .flatten();
     let (agent, epoch) = asked.ok_or_else(no_such_run)?;
     edge.admit(&agent)?;
     if edge.is_stopping() {

@@ -120,6 +120,11 @@ impl<'a> Draft<'a> {
             decision.scopes.push(scope);
         }
 
+        // A conversation is named by its item.
+        if asks.iter().filter(|ask| ask.bounded.is_some()).count() > 1 {
+            let why = "one request asks for one conversation at most";
+            return Err(Refusal::Invalid(why.to_owned()));
+        }
         if !asks.is_empty() {
             self.pend(agent, r, asks, &mut decision)?;
         }

@@ -69,6 +69,8 @@ impl Draft<'_> {
             self.void_source_items("this source shows more than when this was asked", |c| {
                 on_source(id, c)
             });
+        } else if keep.is_some_and(|old| old.config.hide != config.hide) {
+            self.void_turns("this source hides more than when this was approved", id);
         }
         Ok(Reply::Changed(true))
     }
@@ -446,6 +448,17 @@ impl Draft<'_> {
             }
         }
         out
+    }
+
+    /// Ends the open turns on a source: the copy that they work on holds what is hidden from here on.
+    fn void_turns(&mut self, why: &str, source: &SourceId) {
+        let agents: Vec<Arc<crate::Agent>> = self.state.agents.values().cloned().collect();
+        for agent in agents {
+            self.void_items(&agent, why, |item| {
+                let mut asks = item.asks.iter();
+                item.is_held_open() && asks.any(|ask| on_source(source, &ask.capability))
+            });
+        }
     }
 
     fn void_source_items(&mut self, why: &str, which: impl Fn(&CapabilityId) -> bool) {

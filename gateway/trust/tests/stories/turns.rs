@@ -3,8 +3,8 @@
 use crate::support::*;
 use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
 use plexus_trust::{
-    Approve, BoundedState, Command, Door, Entry, Fact, ITEM_MS, OnApproval, OutcomeKind, Refusal,
-    TurnLimits, Verdict, all_rows, restore,
+    Approve, BoundedState, Command, Door, Entry, Fact, Hide, ITEM_MS, OnApproval, OutcomeKind,
+    Refusal, SourceConfig, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
 
@@ -201,7 +201,7 @@ fn pause_suspends_turns() {
 
 #[test]
 fn what_ends_an_approval_ends_its_turns() {
-    let ends: [End; 8] = [
+    let ends: [End; 9] = [
         ("ended by the owner", |talk| {
             let item = talk.item.clone();
             talk.world.ok(Command::EndTurns { item });
@@ -235,6 +235,19 @@ fn what_ends_an_approval_ends_its_turns() {
             let mut moved = seen("notes");
             moved.target.as_mut().unwrap().inode += 1;
             talk.world.ok(Command::SourceSeen(moved));
+        }),
+        ("more is hidden", |talk| {
+            let hide = Hide {
+                folders: ["letters".to_owned()].into(),
+                ..Hide::default()
+            };
+            talk.world.ok(Command::PutSource {
+                id: source("notes"),
+                config: SourceConfig {
+                    hide,
+                    ..config("notes")
+                },
+            });
         }),
         ("another profile", |talk| {
             let mut other = seen("notes");

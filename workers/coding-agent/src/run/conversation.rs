@@ -48,8 +48,8 @@ struct Record {
     thread: Option<String>,
     /// The model of all its turns, as the program calls it.
     model: String,
-    /// What the folder held, as far as the turns are concerned.
-    before: Snapshot,
+    /// What the folder held, as far as the turns are concerned; none: nothing is copied yet.
+    before: Option<Snapshot>,
 }
 
 impl<P: Program> Runs<P> {
@@ -69,32 +69,38 @@ impl<P: Program> Runs<P> {
             .join(format!("{conversation}.json"));
         let mut warnings = Vec::new();
         let known = read(&path)?;
-        let run = known.as_ref().map_or_else(
-            || format!("{PREFIX}{}", fresh_name(call)),
-            |record| record.run.clone(),
-        );
+        let mut record = known.unwrap_or_else(|| Record {
+            run: format!("{PREFIX}{}", fresh_name(call)),
+            thread: None,
+            model: task.program_model.clone(),
+            before: None,
+        });
+        let run = record.run.clone();
         let _turn = tokio::select! {
             turn = self.threads.turn(&run) => turn,
             () = call.cancelled() => return Err(RunError::Cancelled),
             () = sleep(call.remaining().saturating_sub(super::RESERVE)) => return Err(RunError::OutOfTime),
         };
+        // Before there is a copy: whatever becomes of this turn, the next one has the same model.
+        write(&path, &record)?;
         let copy = self.dir.join(&run).join("root");
-        let mut record = match known {
-            Some(mut record) if copy.is_dir() => {
-                record.before = self.as_applied(call, record.before, copy.clone()).await?;
-                record
-            }
-            _ => {
+        let before = match record.before.take() {
+            Some(before) if copy.is_dir() => self.as_applied(call, before, copy.clone()).await?,
+            earlier => {
+                if earlier.is_some() {
+                    warnings.push(
+                        "the copy of this conversation is gone; the turn has a new one".into(),
+                    );
+                }
                 let before = self.copy(call, copy.clone()).await?;
                 warnings.extend(words_on(&before));
-                Record {
-                    run: run.clone(),
-                    thread: None,
-                    model: task.program_model.clone(),
-                    before,
-                }
+                before
             }
         };
+        record.before = Some(before.clone());
+        if record.thread.is_none() {
+            record.thread = self.begun_in(&run)?;
+        }
         write(&path, &record)?;
         self.prepare_home(&run)?;
         if call.is_cancelled() {
@@ -108,6 +114,9 @@ impl<P: Program> Runs<P> {
         };
         let agent = caller(call).await?;
         let known = self.known(&task, agent.as_deref())?;
+        if task.thread.is_some() && known.is_none() {
+            warnings.push("this conversation's thread is gone; the turn began a new one".into());
+        }
         let folder = (&*run, agent.as_deref());
         let spoken = self
             .speak(call, &task, folder, known, &mut warnings)
@@ -117,8 +126,17 @@ impl<P: Program> Runs<P> {
             record.thread = Some(thread.to_owned());
             write(&path, &record)?;
         }
-        let made = (copy, record.before, true);
+        let made = (copy, before, true);
         self.outcome(call, spoken, folder, made, warnings).await
+    }
+
+    /// The thread that a turn of this run began and did not live to note here.
+    fn begun_in(&self, run: &str) -> io::Result<Option<String>> {
+        let all = self.threads.all()?.into_iter();
+        let newest = all
+            .filter(|thread| thread.run == run)
+            .max_by_key(|thread| thread.last);
+        Ok(newest.map(|thread| thread.id))
     }
 
     /// What the folder held, with what a change set of this conversation has brought into it since.
