@@ -6,6 +6,7 @@ mod app;
 use crate::scene::{LOOKS, Scene};
 use app::plugin::{KEY, Plugin};
 use app::{fingerprint, tls};
+use plexus_tests::waiting::until;
 use plexus_tests::{Folder, browser::Browser};
 use serde_json::{Value, json};
 
@@ -101,7 +102,12 @@ fn folder_is_added_changed_disabled_and_removed() {
     browser.reads("form.fields", "Another value ends the grants on it.");
     fill(browser, "path", &other.path().display().to_string());
     browser.see(SAVE).click();
-    browser.reads("#notes", "Changed — notes");
+    // The note of the change before reads the same.
+    until("the other folder", || {
+        let is_there = source(&scene, "notes")["route"] == json!({"path": other.path()});
+        is_there.then_some(())
+    });
+    browser.reads("[data-source=notes]", "<b>My notes</b>");
     read().expect_error(401, "approval_required");
 
     act(browser, "notes", "disable");
