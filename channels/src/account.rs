@@ -39,6 +39,9 @@ pub enum AccountError {
     /// What was asked for cannot be done safely.
     #[error("{0}")]
     Trouble(#[from] Trouble),
+    /// The relay did not answer. The message is in the outbox, and the next [`Account::flush`] sends it.
+    #[error("the message is kept and is sent later: {0}")]
+    Kept(ApiError),
     /// The channel's key changes faster than this account can follow.
     #[error("the channel's key changed {NEW_KEYS} times meanwhile; send it again")]
     Unsettled,
@@ -168,11 +171,10 @@ impl Account {
         Ok(created.channel)
     }
 
-    /// Sends a text. It is in the outbox until the relay has answered; after an error that passes it is sent by the next
-    /// [`flush`](Self::flush).
+    /// Sends a text. It is in the outbox until the relay has answered.
     ///
     /// # Errors
-    /// Where the text has no fit length, a key is missing, the disk or the relay refuses.
+    /// [`AccountError::Kept`] where the next [`flush`](Self::flush) sends it. Else it is not sent: the text has no fit length, a key is missing, the disk or the relay refuses.
     pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
         check_text(text)?;
         let mut state = self.sending.lock().await;
@@ -181,8 +183,26 @@ impl Account {
         let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
         check_sealed(&post)?;
         state.put(Outgoing { channel_id, post })?;
-        let mut sent = self.flush_locked(&mut state).await?;
+        let mut sent = match self.flush_locked(&mut state).await {
+            Err(AccountError::Relay(passing)) if passing.is_passing() => {
+                return Err(AccountError::Kept(passing));
+            }
+            flushed => flushed?,
+        };
         sent.pop().ok_or(AccountError::Unsettled)
+    }
+
+    /// The newest message of a channel that was dealt with.
+    pub async fn watermark(&self, channel_id: Id) -> Option<Id> {
+        self.sending.lock().await.watermark(channel_id)
+    }
+
+    /// Sets watermarks: channels, each with its newest message that was dealt with. None goes back.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub async fn advance(&self, marks: &[(Id, Id)]) -> Result<(), IdentityError> {
+        self.sending.lock().await.advance(marks.iter().copied())
     }
 
     /// Sends what is in the outbox, in its order.

@@ -10,7 +10,7 @@ use crate::crypto::{DeviceKey, Login, PublicKey};
 use crate::dial::{Dial, Endpoint, Stream};
 use crate::wire::{
     AddMember, AskChallenge, AskToken, Challenge, Channel, Code, CreateChannel, ErrorBody, HeldKey,
-    Member, Message, Name, Page, Post, Profile, Refusal, Register, Registered, Rename, Rotate,
+    Me, Member, Message, Name, Page, Post, Profile, Refusal, Register, Registered, Rename, Rotate,
     Status, Token,
 };
 use crate::{Base64Url, Id};
@@ -214,7 +214,7 @@ impl Api {
     ///
     /// # Errors
     /// As every request.
-    pub async fn me(&self) -> Result<Profile, ApiError> {
+    pub async fn me(&self) -> Result<Me, ApiError> {
         self.get("/v1/me").await
     }
 

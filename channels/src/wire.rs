@@ -63,6 +63,18 @@ pub struct Organization {
     pub name: String,
 }
 
+/// The answer to `GET /me`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// What the directory says.
+    #[serde(flatten)]
+    pub profile: Profile,
+    /// The asking device.
+    pub device_id: Id,
+    /// Whose user it is.
+    pub organization: Organization,
+}
+
 /// A user in a list of members or of join requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

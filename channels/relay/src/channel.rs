@@ -309,7 +309,7 @@ impl Channel {
         Some((made.by, made.at, &made.name))
     }
 
-    /// A new channel. `devices` gives a user's devices, and none for a user that is not of the organization.
+    /// A new channel of [`first_members`]. `devices` gives a user's devices, and none for a user that is not of the organization.
     pub(crate) fn create(
         &self,
         by: By,
@@ -323,13 +323,7 @@ impl Channel {
             let exists = Refusal::new(Code::Exists, "there is a channel with this id");
             return if own { Ok(None) } else { Err(exists) };
         }
-        let mut members = create.members;
-        members.push(by.user);
-        members.sort_unstable();
-        members.dedup();
-        if members.len() > limits::MEMBERS {
-            return Err(Refusal::invalid("a channel has at most 200 members"));
-        }
+        let members = create.members;
         let mut wanted = BTreeSet::new();
         for member in &members {
             wanted.extend(devices(*member).ok_or_else(Refusal::not_found)?);
@@ -480,6 +474,17 @@ fn digest_of(wraps: &[Wrap]) -> Base64Url {
         digest.update(&wrap.ciphertext.0);
     }
     Base64Url(digest.finalize().to_vec())
+}
+
+/// The members of a new channel, its creator among them, each once and in order.
+pub(crate) fn first_members(mut members: Vec<Id>, creator: Id) -> Result<Vec<Id>, Refusal> {
+    members.push(creator);
+    members.sort_unstable();
+    members.dedup();
+    if members.len() > limits::MEMBERS {
+        return Err(Refusal::invalid("a channel has at most 200 members"));
+    }
+    Ok(members)
 }
 
 fn check_post(post: &Post) -> Result<(), Refusal> {

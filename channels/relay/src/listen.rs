@@ -5,7 +5,7 @@
 
 use crate::refusal::Refusal;
 use crate::relay::Relay;
-use crate::routes;
+use crate::routes::{self, network_of};
 use axum::body::Body;
 use axum::http::{Request, Response};
 use axum::response::IntoResponse as _;
@@ -19,21 +19,26 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
+/// Of them of one network that is not this machine; a proxy in front of the relay is on it.
+const CONNECTIONS_OF_ONE: usize = 1_000;
+/// How long an answer may wait for its reader.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a TLS handshake or the head of a request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 const DAY: u64 = 86_400;
@@ -112,7 +117,7 @@ impl Bound {
 
     /// Serves clients for as long as it is polled.
     pub async fn serve(self, relay: Arc<Relay>) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let slots = Slots::default();
         loop {
             let (stream, from) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -123,7 +128,7 @@ impl Bound {
                     continue;
                 }
             };
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            let Some(slot) = slots.take(from.ip()) else {
                 continue;
             };
             // Small answers leave at once, or nothing does: the option is a hint.
@@ -144,6 +149,49 @@ impl Bound {
     }
 }
 
+/// Connections that are open, by network.
+#[derive(Clone, Default)]
+struct Slots(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of them; free again when dropped.
+struct Slot {
+    slots: Slots,
+    network: IpAddr,
+}
+
+impl Slots {
+    /// A slot for a connection; none where its network, or the relay, has too many.
+    fn take(&self, from: IpAddr) -> Option<Slot> {
+        let network = network_of(from);
+        let mut open = self.lock();
+        let all: usize = open.values().sum();
+        let own = open.get(&network).copied().unwrap_or(0);
+        let is_free = network.is_loopback() || own < CONNECTIONS_OF_ONE;
+        if all >= CONNECTIONS || !is_free {
+            return None;
+        }
+        open.insert(network, own + 1);
+        let slots = self.clone();
+        Some(Slot { slots, network })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.slots.lock();
+        if let Some(own) = open.get_mut(&self.network) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.network);
+            }
+        }
+    }
+}
+
 async fn connection<S>(stream: S, relay: Arc<Relay>, from: IpAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -152,11 +200,13 @@ where
         let relay = Arc::clone(&relay);
         async move { Ok::<_, Infallible>(routes::answer(relay, from, request).await) }
     });
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(WRITE_PATIENCE));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .with_upgrades();
     // A client that breaks off has broken off.
     let _ = served.await;
@@ -237,5 +287,29 @@ async fn invite(relay: Arc<Relay>, request: Request<Incoming>) -> Response<Body>
     match made {
         Ok(key) => axum::Json(json!({"invitation_key": key})).into_response(),
         Err(refusal) => refusal.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_with_too_many_connections_gets_no_more() {
+        let slots = Slots::default();
+        let far: IpAddr = "2001:db8::1".parse().unwrap();
+        let beside: IpAddr = "2001:db8::2".parse().unwrap();
+        let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+        let near: IpAddr = "127.0.0.1".parse().unwrap();
+        let mut held: Vec<Slot> = (0..CONNECTIONS_OF_ONE)
+            .map(|_| slots.take(far).expect("a slot"))
+            .collect();
+        assert!(slots.take(far).is_none());
+        assert!(slots.take(beside).is_none(), "the same network");
+        assert!(slots.take(other).is_some());
+        let many: Vec<_> = (0..=CONNECTIONS_OF_ONE).map(|_| slots.take(near)).collect();
+        assert!(many.iter().all(Option::is_some), "this machine's own");
+        held.pop();
+        assert!(slots.take(beside).is_some(), "one ended");
     }
 }

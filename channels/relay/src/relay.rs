@@ -214,12 +214,7 @@ impl Relay {
         mut create: CreateChannel,
     ) -> Result<(bool, Value), Refusal> {
         let id = create.channel_id;
-        create.members.push(by.user);
-        create.members.sort_unstable();
-        create.members.dedup();
-        if create.members.len() > limits::MEMBERS {
-            return Err(Refusal::invalid("a channel has at most 200 members"));
-        }
+        create.members = channel::first_members(create.members, by.user)?;
         let directory = self.organization_cell(by.organization).await?;
         let cell = self.new_channel_cell(id).await?;
         // What is stored already is answered before anything else is judged.
@@ -511,32 +506,34 @@ impl Relay {
         let cell = self.channel_cell(id).await?;
         let look = |fold: &Channel| Ok(fold.admit(by)?.key_acts(by.device));
         let numbers = cell.read(look).await?;
-        let acts = self
+        let wraps = self
             .blocking(move |store| {
-                let act =
-                    |number: &u64| store.acts(Subject::Channel(id), (*number, *number), 1, false);
-                let acts: Result<Vec<_>, StoreError> = numbers.iter().map(act).collect();
-                Ok(acts?.concat())
+                // An act has the wraps of every device: one is held at a time.
+                let mut own = Vec::new();
+                for number in numbers {
+                    let act = store.acts(Subject::Channel(id), (number, number), 1, false)?;
+                    let act = act.first().and_then(|(_, bytes)| decode(bytes));
+                    let Some((sender_id, wraps)) =
+                        act.and_then(|(_, act): (_, channel::Act)| act.wraps())
+                    else {
+                        continue;
+                    };
+                    let mine = wraps.into_iter().filter(|wrap| wrap.device_id == by.device);
+                    own.extend(mine.map(|wrap| (sender_id, wrap)));
+                }
+                Ok(own)
             })
             .await?;
         let mut keys = Vec::new();
-        for (_, bytes) in acts {
-            let Some((_, act)) = decode::<channel::Act>(&bytes) else {
-                continue;
-            };
-            let Some((sender_id, wraps)) = act.wraps() else {
-                continue;
-            };
-            for wrap in wraps.into_iter().filter(|wrap| wrap.device_id == by.device) {
-                let device = wrap.sender_device_id;
-                let key = directory.peek(|fold| fold.device_key(sender_id, device));
-                let Some(key) = key else { continue };
-                keys.push(HeldKey {
-                    wrap,
-                    sender_id,
-                    sender_public_key: key.to_wire(),
-                });
-            }
+        for (sender_id, wrap) in wraps {
+            let device = wrap.sender_device_id;
+            let key = directory.peek(|fold| fold.device_key(sender_id, device));
+            let Some(key) = key else { continue };
+            keys.push(HeldKey {
+                wrap,
+                sender_id,
+                sender_public_key: key.to_wire(),
+            });
         }
         Ok(keys)
     }
@@ -629,7 +626,7 @@ impl Relay {
         if cell.exists() {
             return Ok(cell);
         }
-        // Whoever is making it holds the cell, too.
+        // A request that makes it holds the cell too.
         let mut channels = lock(&self.channels);
         if Arc::strong_count(&cell) == 2 {
             channels.remove(&id);

@@ -75,13 +75,17 @@ async fn route(
         Open::Token => {
             let ask: AskToken = small_body(request).await?;
             let known = |user, device| relay.device(user, device);
-            Ok(ok(&relay.sessions.token(&ask, known).await?))
+            let granted = relay.sessions.token(&ask, known).await?;
+            for token in granted.ended {
+                relay.hub.end_token(granted.user, token);
+            }
+            Ok(ok(&granted.answer))
         }
     }
 }
 
 /// Who has an address, as far as an address says: one of IPv6 is one of 2^64 that somebody has.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(whole) => IpAddr::V6((whole.to_bits() & !u128::from(u64::MAX)).into()),
         four => four,

@@ -47,6 +47,14 @@ struct Tokens {
     devices: HashMap<Id, Vec<[u8; 32]>>,
 }
 
+/// A token that was given.
+pub(crate) struct Granted {
+    pub(crate) answer: Token,
+    pub(crate) user: Id,
+    /// The device's tokens that it took the place of.
+    pub(crate) ended: Vec<[u8; 32]>,
+}
+
 /// Who is logged in, and who is about to be.
 #[derive(Default)]
 pub(crate) struct Sessions {
@@ -55,7 +63,7 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// A challenge for whoever asks. Of one network so many are open, and the newest count.
+    /// A challenge. One network may have [`CHALLENGES_OF_ONE`] open; another one ends the oldest.
     pub(crate) fn challenge(&self, ask: AskChallenge, from: IpAddr) -> Result<Challenge, Refusal> {
         let server = DeviceKey::generate();
         let nonce = random();
@@ -112,7 +120,7 @@ impl Sessions {
         &self,
         ask: &AskToken,
         known: impl FnOnce(Id, Id) -> K,
-    ) -> Result<Token, Refusal> {
+    ) -> Result<Granted, Refusal> {
         let refused = || Refusal::new(Code::InvalidProof, "the proof is not valid");
         let now = Instant::now();
         let open = lock(&self.open).remove(&ask.challenge_id);
@@ -142,11 +150,16 @@ impl Sessions {
             device,
         };
         let until = now + limits::TOKEN;
-        lock(&self.tokens).add(Session { by, token, until }, now);
-        Ok(Token {
+        let ended = lock(&self.tokens).add(Session { by, token, until }, now);
+        let answer = Token {
             access_token,
             token_type: "Bearer".to_owned(),
             expires_in: limits::TOKEN.as_secs(),
+        };
+        Ok(Granted {
+            answer,
+            user,
+            ended,
         })
     }
 
@@ -171,21 +184,25 @@ impl Sessions {
 }
 
 impl Tokens {
-    fn add(&mut self, session: Session, now: Instant) {
+    /// The device's tokens that have no place beside the new one.
+    fn add(&mut self, session: Session, now: Instant) -> Vec<[u8; 32]> {
         let device = session.by.device;
         let held = self.devices.get(&device).cloned().unwrap_or_default();
         let surplus = (held.len() + 1).saturating_sub(TOKENS_OF_DEVICE);
-        for (at, token) in held.iter().enumerate() {
-            let ended = self
+        let mut ended = Vec::new();
+        for (at, token) in held.into_iter().enumerate() {
+            let is_over = self
                 .sessions
-                .get(token)
+                .get(&token)
                 .is_none_or(|held| held.until <= now);
-            if ended || at < surplus {
-                self.remove(token, device);
+            if is_over || at < surplus {
+                self.remove(&token, device);
+                ended.push(token);
             }
         }
         self.devices.entry(device).or_default().push(session.token);
         self.sessions.insert(session.token, session);
+        ended
     }
 
     fn remove(&mut self, token: &[u8; 32], device: Id) {

@@ -60,7 +60,11 @@ fn answered_message_survives_kill_and_resend_is_no_second_one() {
                             match account.send(channel, &text).await {
                                 Ok(sent) => answered.push((sent.message_id, text)),
                                 // The message waits in the outbox.
-                                Err(AccountError::Relay(error)) if error.is_passing() => break,
+                                Err(AccountError::Relay(error) | AccountError::Kept(error))
+                                    if error.is_passing() =>
+                                {
+                                    break;
+                                }
                                 Err(other) => panic!("{other}"),
                             }
                         }
@@ -114,7 +118,7 @@ fn message_sent_while_the_relay_is_away_goes_out_once_later() {
         let away = ann.send(channel, "three").await.expect_err("away");
         assert!(matches!(
             away,
-            AccountError::Relay(ApiError::Unreachable { .. })
+            AccountError::Kept(ApiError::Unreachable { .. })
         ));
         let folder = ann.identity().folder().to_owned();
         let state = || -> serde_json::Value {

@@ -52,6 +52,37 @@ fn ended_token_closes_the_connection_and_a_login_opens_another() {
 }
 
 #[test]
+fn newer_logins_close_the_connection_of_the_oldest_token() {
+    story(async {
+        let relay = Relay::start();
+        let (first, agent_id, device_id, key) = relay.stranger("Acme").await;
+        let mut events = Listener::new(Arc::clone(&first));
+        bound(&mut events).await;
+        let login = async || {
+            let who = plexus_channels::api::Credentials {
+                agent_id,
+                device_id,
+                key: Arc::clone(&key),
+            };
+            let dial = Arc::new(Direct::default());
+            let api = Api::new(relay.endpoint.clone(), dial, Some(who));
+            api.token().await.expect("a token")
+        };
+        for _ in 0..3 {
+            login().await;
+        }
+        let token = first.token().await.expect("the first token");
+        let own =
+            async || crate::harness::raw(&relay.endpoint, "GET", "/v1/me", Some(&token), b"").await;
+        assert_eq!(own().await.0, 200, "four tokens of a device are valid");
+        login().await;
+        assert_eq!(own().await.0, 401);
+        let next = tokio::time::timeout(PATIENCE, events.next()).await;
+        assert!(matches!(next, Ok(Ok(Notice::Lost(_)))), "closed");
+    });
+}
+
+#[test]
 fn identity_that_the_relay_does_not_know_is_over_at_once() {
     story(async {
         let (relay, other) = (Relay::start(), Relay::start());
