@@ -98,6 +98,7 @@ async fn connect() -> (Sender, Receiver) {
     let start = Start {
         uncaged: false,
         keeper: false,
+        manifest: None,
         proof_only: false,
         source: SourceId::parse("page").unwrap(),
         role: Role::Reader,

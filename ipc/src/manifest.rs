@@ -13,11 +13,13 @@ mod check;
 mod children;
 mod egress;
 mod host;
+mod mcp;
 mod place;
 
 pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program, Words};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
+pub use mcp::McpPins;
 pub use place::FolderField;
 pub use plexus_sandbox::reach::Platform;
 
@@ -111,12 +113,21 @@ pub struct Manifest {
     /// The owner's read that lists what effects have changed: its input is `{"calls": […]}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<String>,
+    /// Where effects change nothing of the owner's before a change set is applied: how the owner sees and applies one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_sets: Option<ChangeSets>,
+    /// The read that shows the owner boards of tasks: its input is `{}`, or `{"board": …}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boards: Option<String>,
     /// The hosts that its workers reach; absent: none, and no way to the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Egress>,
     /// The programs that its worker may have started, each in a cage of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<ChildProgram>,
+    /// Of an MCP server, the definitions that the owner agreed to; absent: none yet, and no tool of it can be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<McpPins>,
     /// What it can do.
     pub capabilities: Vec<Capability>,
     /// Digest of the file.
@@ -264,6 +275,18 @@ pub struct Kept {
     pub changes: u32,
 }
 
+/// The capabilities by which the owner sees and applies change sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeSets {
+    /// The owner's read that lists them: its input is `{}`.
+    pub list: String,
+    /// The read that shows one: its input is `{"changes": …, "path"?, "after"?}`.
+    pub read: String,
+    /// The effect that applies one: its input is `{"changes": …, "paths"?: […]}`.
+    pub apply: String,
+}
+
 /// By what a part of a source can be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -359,6 +382,13 @@ pub struct Capability {
     /// Where its approval permits further calls, as the turns of one conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Turns>,
+    /// Where its approval permits calls of what other sources offer, made by its own worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<ChildCalls>,
+    /// Whether it works on a copy and changes nothing of the owner's, unless its input asks for another `mode` than
+    /// `staged`: only such a capability may be a child call, and only in that mode.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub staged: bool,
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,
@@ -382,12 +412,58 @@ impl Turns {
     /// Turns and minutes that a call with this input asks for.
     #[must_use]
     pub fn asked(&self, input: &Value) -> (u32, u32) {
-        let number = |field: &str, usual: u32| {
-            let given = input.get(field).and_then(Value::as_u64);
-            given.map_or(usual, |given| u32::try_from(given).unwrap_or(u32::MAX))
-        };
+        let number = |field, usual| number(input, field, usual);
         (number("turns", self.turns), number("minutes", self.minutes))
     }
+}
+
+/// How the approval of an effect permits child calls: up to so many within so many minutes, so many side by side. The
+/// input's fields `runs`, `minutes` and `parallel` may ask for other numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChildCalls {
+    /// The input field that lists the ids of the capabilities which may be called.
+    pub field: String,
+    /// Calls, where the input names no number.
+    pub runs: u32,
+    /// Minutes from the start of the approved call on, where the input names no number.
+    pub minutes: u32,
+    /// Calls side by side, where the input names no number.
+    pub parallel: u32,
+}
+
+/// What a call asks for with [`ChildCalls`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildCallsAsked {
+    /// Ids of capabilities, as they were typed.
+    pub capabilities: Vec<String>,
+    /// Calls.
+    pub runs: u32,
+    /// Minutes.
+    pub minutes: u32,
+    /// Calls side by side.
+    pub parallel: u32,
+}
+
+impl ChildCalls {
+    /// What a call with this input asks for.
+    #[must_use]
+    pub fn asked(&self, input: &Value) -> ChildCallsAsked {
+        let listed = input.get(&self.field).and_then(Value::as_array);
+        let ids = listed.into_iter().flatten().filter_map(Value::as_str);
+        ChildCallsAsked {
+            capabilities: ids.map(str::to_owned).collect(),
+            runs: number(input, "runs", self.runs),
+            minutes: number(input, "minutes", self.minutes),
+            parallel: number(input, "parallel", self.parallel),
+        }
+    }
+}
+
+/// A number of an input, or the usual one; one beyond all bounds is no small one.
+fn number(input: &Value, field: &str, usual: u32) -> u32 {
+    let given = input.get(field).and_then(Value::as_u64);
+    given.map_or(usual, |given| u32::try_from(given).unwrap_or(u32::MAX))
 }
 
 fn low() -> Sensitivity {

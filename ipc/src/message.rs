@@ -21,8 +21,8 @@ pub use call::{
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use host::{
-    Event, HOST_CALLS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED, MAX_HOST_INPUT,
-    MAX_ITEM_WAIT,
+    ChildAsk, Event, HOST_CALLS, HOST_WAITS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED,
+    MAX_HOST_INPUT, MAX_ITEM_WAIT,
 };
 pub(crate) use secret::MAX_SECRETS;
 pub use secret::{MAX_SECRET, Secret, Secrets};
@@ -129,7 +129,7 @@ pub enum FromWorker {
         #[serde(deserialize_with = "crate::worker::cage::bounded")]
         cage: Box<CageReport>,
     },
-    /// The manifest it was built with.
+    /// The manifest it was built with, or was given.
     Described {
         /// Digest of the file.
         #[serde(with = "digest")]
@@ -188,6 +188,9 @@ pub struct Start {
     /// A folder of its own, outside of what it serves: a writer may write in it, a reader look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<PathBuf>,
+    /// The manifest, as text, for a program that was built without one: it serves whatever source it is started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Box<str>>,
     /// Its way to the hosts of its manifest, where the source has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressAccess>,
@@ -203,6 +206,9 @@ pub struct Start {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proof_only: bool,
 }
+
+/// How each credential of an egress begins, so that it is told from other words.
+pub const EGRESS_CREDENTIAL: &str = "plx_egress_";
 
 /// Where a worker finds the `plexus-egress` of its source. A CONNECT names the credential in `Proxy-Authorization`, a
 /// forwarded request in `Authorization`: as `Bearer`, or as the password of `Basic`.

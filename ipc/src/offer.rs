@@ -25,6 +25,8 @@ pub struct Offer {
     pub profile: Arc<str>,
     /// The profile of each program that the manifest lets its workers have started, as text, by its name.
     pub children: Vec<(String, Arc<str>)>,
+    /// The manifest's text, where the workers' program is built without it and is given it when it starts.
+    pub given: Option<Arc<str>>,
     /// The workers' program; a relative path begins in the gateway's folder of workers.
     pub program: PathBuf,
 }
@@ -70,6 +72,7 @@ impl Offer {
             manifest: Arc::new(manifest),
             profile: profile.into(),
             children: Vec::new(),
+            given: None,
         };
         offer.check()?;
         Ok(offer)

@@ -31,15 +31,15 @@ pub mod serve;
 /// Why a handler failed.
 pub use crate::message::WorkerError as SourceError;
 pub use crate::message::{
-    Content, EgressAccess, Fact, Health, OpenError, OpenFailure, Preview, Role, Secret, Secrets,
-    Touched, Verdict,
+    Content, EGRESS_CREDENTIAL, EgressAccess, Fact, Health, OpenError, OpenFailure, Preview, Role,
+    Secret, Secrets, Touched, Verdict,
 };
 pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, Plan, Reply};
 pub use host::Host;
 pub use kept::KeptChanges;
 pub use os::take_stream;
-pub use process::main;
+pub use process::{main, serve_any};
 
 use plexus_protocol::{AuditId, Effect, SourceId};
 use serde::de::DeserializeOwned;
@@ -61,6 +61,8 @@ pub struct SourceContext {
     pub egress: Option<EgressAccess>,
     /// The programs of its manifest; `None` where there are none, or nobody who would start them.
     pub children: Option<children::Children>,
+    /// Of an MCP server, the definitions that the owner agreed to.
+    pub pins: Option<crate::manifest::McpPins>,
     /// For what it says unasked.
     pub host: Host,
 }
@@ -106,6 +108,11 @@ pub trait Source: Sized + Send + Sync + 'static {
 
     /// What runs for each of the manifest's capabilities.
     fn handlers() -> Handlers<Self>;
+
+    /// As [`Source::handlers`], for a program that [serves any manifest](serve_any).
+    fn handlers_of(_manifest: &crate::manifest::Manifest) -> Handlers<Self> {
+        Self::handlers()
+    }
 
     /// Whether the effect with this intent happened, from the source's own record of it.
     fn settle(&self, _intent: AuditId) -> impl Future<Output = Verdict> + Send {

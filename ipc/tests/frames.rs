@@ -81,6 +81,7 @@ fn start() -> Start {
     Start {
         uncaged: false,
         keeper: false,
+        manifest: None,
         proof_only: false,
         source: SourceId::parse("vault").unwrap(),
         role: Role::Writer,

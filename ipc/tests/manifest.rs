@@ -95,6 +95,51 @@ fn conversation_is_read_and_takes_other_numbers() {
     assert_eq!(turns.asked(&json!({"turns": u64::MAX})), (u32::MAX, 60));
 }
 
+/// What executes, with child calls, of a resident connector.
+fn child_calls(change: impl FnOnce(&mut Value)) -> Value {
+    let mut manifest = good();
+    manifest["resident"] = json!(true);
+    manifest["hostCalls"] = json!(true);
+    let write = &mut manifest["capabilities"][1];
+    write["verbs"] = json!(["execute"]);
+    write["sensitivity"] = json!("high");
+    let ids = json!({"type": "array", "items": {"type": "string"}});
+    write["input"]["properties"] = json!({"agents": ids, "n": {"type": "integer"}});
+    write["children"] = json!({"field": "agents", "runs": 20, "minutes": 60, "parallel": 2});
+    change(&mut manifest);
+    manifest
+}
+
+#[test]
+fn child_calls_are_read_and_take_other_numbers() {
+    let manifest = parse(&child_calls(|_| {})).unwrap();
+    let write = manifest.capability("item.write").unwrap();
+    let calls = write.children.as_ref().unwrap();
+    let asked = calls.asked(&json!({"agents": ["codex.run", 7], "runs": 3, "parallel": u64::MAX}));
+    assert_eq!(asked.capabilities, ["codex.run"]);
+    assert_eq!((asked.runs, asked.minutes), (3, 60));
+    assert_eq!(asked.parallel, u32::MAX, "no small number");
+}
+
+#[test]
+fn child_calls_that_cannot_be_are_refused() {
+    let refused: [fn(&mut Value); 9] = [
+        |m| m["resident"] = json!(false),
+        |m| m["hostCalls"] = json!(false),
+        |m| m["capabilities"][1]["verbs"] = json!(["write"]),
+        |m| m["capabilities"][1]["children"]["field"] = json!("other"),
+        |m| m["capabilities"][1]["children"]["field"] = json!("n"),
+        |m| m["capabilities"][1]["children"]["runs"] = json!(0),
+        |m| m["capabilities"][1]["children"]["minutes"] = json!(0),
+        |m| m["capabilities"][1]["children"]["parallel"] = json!(0),
+        |m| m["capabilities"][0]["staged"] = json!(true),
+    ];
+    for change in refused {
+        let manifest = child_calls(change);
+        assert!(parse(&manifest).is_err(), "{manifest}");
+    }
+}
+
 #[test]
 fn conversation_that_cannot_be_is_refused() {
     let refused: [fn(&mut Value); 5] = [

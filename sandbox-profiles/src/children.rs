@@ -67,6 +67,8 @@ pub struct ChildProgram {
     /// Whether its runs have two pipes to the worker: [`CALLS`] from a run, [`ANSWERS`] to it. Then the profile is given
     /// the parameters of these names.
     pub pipes: bool,
+    /// Whether each run begins with an empty folder, which is removed when it has ended.
+    pub discard: bool,
     /// Its environment by name; without a value where the worker gives one. `HOME`, `TMPDIR` and `PWD` are the keeper's.
     pub environment: Vec<(String, Option<String>)>,
 }
@@ -118,6 +120,9 @@ pub fn keeper_command(
         if child.pipes {
             line.push("--pipes".into());
         }
+        if child.discard {
+            line.push("--discard".into());
+        }
         if let Some(count) = child.tree_processes {
             line.extend(["--tree-processes".into(), count.to_string().into()]);
         }
@@ -151,7 +156,7 @@ pub enum Ask {
         /// Its declared name.
         child: String,
         /// The run's folder: small letters, digits and hyphens. It and what is missing of `root` and `scratch` in it
-        /// are made; nothing of it is removed.
+        /// are made; nothing of it is removed, unless the program is declared so.
         run: String,
         /// For all of the named arguments.
         arguments: BTreeMap<String, String>,

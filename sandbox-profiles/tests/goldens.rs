@@ -381,8 +381,8 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
             "egress" => &["WORKER", "PORT"],
             "things" => &["WORKER", "DATABASE"],
             "caldav" | "obsidian-rest" => &["WORKER", "EGRESS_PORT"],
-            "apple-calendar" => &["WORKER"],
-            "apple-reminders" => &["WORKER", "SCRATCH"],
+            "apple-calendar" | "mcp" => &["WORKER"],
+            "apple-reminders" | "cc-master" => &["WORKER", "SCRATCH"],
             _ => &["WORKER", "ROOT"],
         };
         assert!(

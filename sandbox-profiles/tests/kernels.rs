@@ -1,6 +1,6 @@
 //! Which kernel holds which profile: asked of the function that the launcher asks, for kernels that nobody here runs.
 //!
-//! The table stands in `docs/operations.md` between two marks. `PLEXUS_UPDATE_GOLDENS=1` writes it anew; the
+//! The table stands in `docs/install-and-upgrade.md` between two marks. `PLEXUS_UPDATE_GOLDENS=1` writes it anew; the
 //! difference is then reviewed like any other change.
 
 use std::path::Path;
@@ -117,8 +117,8 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_in_the_operations_page_is_what_is_decided() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+fn the_table_of_kernel_versions_is_what_is_decided() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/install-and-upgrade.md");
     let page = std::fs::read_to_string(&path).expect("the page");
     let (before, rest) = page.split_once(BEGIN).expect("the first mark");
     let (kept, after) = rest.split_once(END).expect("the second mark");
@@ -129,7 +129,7 @@ fn the_table_in_the_operations_page_is_what_is_decided() {
     }
     assert!(
         kept == seen,
-        "docs/operations.md: if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n--- kept\n{kept}\n--- seen\n{seen}"
+        "docs/install-and-upgrade.md: if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n--- kept\n{kept}\n--- seen\n{seen}"
     );
 }
 

@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 mod approvals;
+mod change_sets;
 mod changes;
 mod crowd;
 mod hostile;

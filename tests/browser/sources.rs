@@ -115,6 +115,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     assert_eq!(source(&scene, "notes")["enabled"], false);
     act(browser, "notes", "enable");
     browser.reads("#notes", "Enabled — notes");
+    let _ = browser.see("[data-source=notes] [data-act=disable]");
     act(browser, "notes", "test");
     browser.reads("[data-source=notes] [data-state]", "serves");
     // Once is not enough.

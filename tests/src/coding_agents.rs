@@ -61,6 +61,17 @@ pub fn codex() -> PathBuf {
     ])
 }
 
+/// A reference MCP server: the folder of its packages, and its script.
+#[must_use]
+#[track_caller]
+pub fn reference_server(name: &str) -> (PathBuf, PathBuf) {
+    let script = packaged(&[&format!("@modelcontextprotocol/{name}/dist/index.js")]);
+    let code = script
+        .ancestors()
+        .find(|folder| folder.ends_with("node_modules"));
+    (code.expect("its packages").to_owned(), script)
+}
+
 /// How one conversation went.
 #[derive(Debug)]
 pub struct Conversation {

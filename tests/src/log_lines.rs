@@ -1,7 +1,7 @@
 //! What every daemon's log is held against once it has stopped, whatever the story it served.
 //!
 //! Each line is one JSON object that begins with `time`, `level`, `event` and `target`; its event and its fields are in
-//! the tables of `docs/operations.md`; no line holds anything of the form of a credential.
+//! the tables of `docs/reference/log-events.md`; no line holds anything of the form of a credential.
 
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-const PAGE: &str = include_str!("../../docs/operations.md");
+const PAGES: &str = concat!(
+    include_str!("../../docs/reference/log-events.md"),
+    include_str!("../../docs/reference/metrics.md")
+);
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const HEAD: [&str; 4] = ["time", "level", "event", "target"];
 
@@ -19,14 +22,14 @@ pub static FIELDS: LazyLock<BTreeSet<String>> =
 /// The events that the page lists, each with its levels.
 pub static EVENTS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| rows("events"));
 
-/// The rows between two marks of the page: what stands between backticks in the first column, and the second column.
+/// The rows between two marks of the reference of log events and metrics: what stands between backticks in the first column, and the second column.
 #[must_use]
 pub fn rows(mark: &str) -> BTreeMap<String, String> {
     let (begin, end) = (
         format!("<!-- {mark}: begin -->"),
         format!("<!-- {mark}: end -->"),
     );
-    let (_, rest) = PAGE.split_once(&begin).expect("the page has the table");
+    let (_, rest) = PAGES.split_once(&begin).expect("the page has the table");
     let (table, _) = rest.split_once(&end).expect("the table ends");
     let row = |line: &str| {
         let mut cells = line.split('|').skip(1).map(str::trim);

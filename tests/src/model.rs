@@ -28,6 +28,10 @@ pub enum Step {
     Say(String),
     /// It calls one tool with these arguments.
     Call(String, Value),
+    /// Its server refuses the request with this status.
+    Refuse(u16),
+    /// Its server closes the connection in the middle of a line.
+    Drop,
     /// It answers only once the gate is open; the step after it follows in the same answer.
     Wait(Gate),
 }
@@ -165,6 +169,10 @@ impl Model {
     pub fn then(&self, steps: impl IntoIterator<Item = Step>) {
         self.record().steps.extend(steps);
     }
+    /// Forgets the steps that were not asked for, and goes on with these: for a turn that was cut off.
+    pub fn instead(&self, steps: impl IntoIterator<Item = Step>) {
+        self.record().steps = steps.into_iter().collect();
+    }
     /// What the tools of the latest turn gave back, in order of the calls.
     #[must_use]
     pub fn results(&self) -> Vec<String> {
@@ -291,10 +299,21 @@ async fn answer(
     for gate in gates {
         gate.pass().await;
     }
-    let stream = match wire {
+    if let Step::Refuse(status) = step {
+        let body =
+            json!({"type": "error", "error": {"type": "story", "message": "refused by the story"}});
+        let status = StatusCode::from_u16(status).expect("a status");
+        return plain(status, body.to_string());
+    }
+    let is_dropped = matches!(step, Step::Drop);
+    let step = if is_dropped { Step::say("half") } else { step };
+    let mut stream = match wire {
         Wire::Messages => messages(turn, &step),
         Wire::Responses => responses(turn, &step),
     };
+    if is_dropped {
+        stream.truncate(stream.len() / 2);
+    }
     let mut response = plain(StatusCode::OK, stream);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -344,7 +363,9 @@ fn messages(turn: usize, step: &Step) -> String {
             json!({"type": "text_delta", "text": text}),
             "end_turn",
         ),
-        Step::Wait(_) => unreachable!("gates are passed before"),
+        Step::Refuse(_) | Step::Drop | Step::Wait(_) => {
+            unreachable!("is no answer of the model")
+        }
     };
     event(
         &mut out,
@@ -387,7 +408,9 @@ fn responses(turn: usize, step: &Step) -> String {
             "type": "message", "id": format!("msg_story_{turn}"), "status": "completed", "role": "assistant",
             "content": [{"type": "output_text", "text": text, "annotations": []}],
         }),
-        Step::Wait(_) => unreachable!("gates are passed before"),
+        Step::Refuse(_) | Step::Drop | Step::Wait(_) => {
+            unreachable!("is no answer of the model")
+        }
     };
     event(
         &mut out,

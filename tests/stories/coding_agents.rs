@@ -420,3 +420,37 @@ fn edited_script_is_rated_as_running_code() {
     assert_eq!(plan["rating"], "execute", "{plan}");
     assert!(plan["warnings"].to_string().contains("tool"), "{plan}");
 }
+
+/// The owner's settings of a source that runs programs, by the routes of the wire.
+#[test]
+fn source_settings_change_folder_and_launch() {
+    let desk = Desk::open(CODEX, []);
+    let client = &desk.owner().client;
+    let route = "/admin/api/source-settings";
+    let listed = client.get(route).expect_ok();
+    let row = &listed["sources"][0];
+    let folder = desk.folder.path().display().to_string();
+    assert_eq!(
+        (&row["sourceId"], &row["realLaunch"], &row["authorizedDir"]),
+        (&json!("codex"), &json!(true), &json!(folder)),
+    );
+    let put = |id: &str, body: Value| client.put(&format!("{route}/{id}"), body);
+    put("codex", json!({"authorizedDir": "x"})).expect_error(400, "internal_error");
+    put("codex", json!({"realLaunch": "yes"})).expect_error(400, "internal_error");
+    put("workspace", json!({"realLaunch": true})).expect_error(404, "unknown_capability");
+    assert_eq!(client.get(route).expect_ok(), listed, "nothing changed");
+
+    let other = Folder::empty();
+    let dir = other.path().display().to_string();
+    let changed = put("codex", json!({"authorizedDir": dir})).expect_ok();
+    assert_eq!(changed["authorizedDirPersisted"], json!(dir));
+    let off = put("codex", json!({"realLaunch": false})).expect_ok();
+    assert_eq!(
+        (&off["ok"], &off["realLaunch"], &off["authorizedDir"]),
+        (&json!(true), &json!(false), &json!(dir)),
+    );
+    let refused = desk.agent.invoke("codex.models", json!({}));
+    assert_ne!(refused.at("/ok"), json!(true), "{refused:?}");
+    let on = put("codex", json!({"realLaunch": true})).expect_ok();
+    assert_eq!(on["persisted"], json!(true));
+}

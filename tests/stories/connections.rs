@@ -16,7 +16,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long the gateway lets a head take (docs/security.md).
+/// How long the gateway lets a head take (docs/threats.md).
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a connection of this file may last at most: far longer than the gateway lets it, far shorter than for ever.
 const AT_LAST: Duration = Duration::from_secs(80);
@@ -518,7 +518,7 @@ fn bytes_that_are_no_text_are_refused() {
     }
 }
 
-/// Places for connections over TCP, and the descriptors that the gateway keeps for all else (docs/operations.md).
+/// Places for connections over TCP, and the descriptors that the gateway keeps for all else (docs/reference/metrics.md).
 const PLACES: u64 = 1_024;
 const OTHER_FILES: u64 = 768;
 

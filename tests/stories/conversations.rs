@@ -393,7 +393,7 @@ fn person_talks_with_codex_at_a_terminal() {
 
     // Twice leaves, and ends the conversation.
     terminal.keys("\u{3}");
-    terminal.until_shows("press Ctrl-C again to leave");
+    terminal.until_shows("the conversation ends then");
     terminal.keys("\u{3}");
     terminal.until_shows("the conversation is over");
     terminal.until_shows("plexus codex.apply changes=cs_");

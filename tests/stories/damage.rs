@@ -135,7 +135,7 @@ fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
     let found = verify_copy(&house.gateway, &copy);
     assert_eq!(found.status, 1, "{found}");
     assert!(found.stderr.contains("audit-heads.jsonl"), "{found}");
-    // The owner goes on with it knowingly, as docs/operations.md says.
+    // The owner goes on with it knowingly, as docs/runbook.md says.
     fs::remove_file(house.gateway.state().join("audit-heads.jsonl")).expect("moved away");
     house.gateway.start_again();
     let status = house.owner().client.get("/admin/api/status").expect_ok();

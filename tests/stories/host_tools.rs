@@ -250,6 +250,33 @@ fn waiting_call_is_withdrawn_when_its_run_ends() {
 }
 
 #[test]
+fn item_of_two_runs_outlives_the_first_to_end() {
+    let (desk, other) = desk(CODEX, &[WRITE]);
+    let write = || {
+        let write = json!({"path": "new.txt", "content": "from a run"});
+        tool(&CODEX, "workspace_write", write)
+    };
+    desk.model.then([write(), write()]);
+    let runs = ["One.", "Two."].map(|prompt| begun(&desk, &json!({"prompt": prompt})));
+    let item = waits(&desk.owner(), "caller.via.codex");
+    for run in &runs {
+        let path = format!("/invoke/status?runId={run}&after=0");
+        until("the run waits", || {
+            let going = desk.agent.client().get(&path).expect_ok();
+            going["progress"].to_string().contains(&item).then_some(())
+        });
+    }
+    desk.gateway.cli(["calls", "stop", &runs[0]]).expect_ok();
+    let stopped = ended(&desk, &runs[0]);
+    assert_eq!(stopped["result"]["error"]["code"], "cancelled", "{stopped}");
+    desk.model.then([Step::say("Written.")]);
+    desk.owner().approve(&item, "once");
+    let done = ended(&desk, &runs[1]);
+    assert_eq!(done["result"]["output"]["text"], "Written.", "{done}");
+    assert_eq!(other.read("new.txt"), "from a run");
+}
+
+#[test]
 fn turn_without_its_tool_server_fails() {
     // The owner's own arguments take the server away: Codex says nothing of it and ends well.
     let more = ["extraArgs=-c mcp_servers={}"];

@@ -216,13 +216,13 @@ fn decide_until_gone(owner: &plexus_tests::Owner) -> Option<(bool, bool)> {
 const SHOWN: &str = "fixture.fail";
 
 /// Moments that nobody chose, and that can be had again: a test that fails says of which start they came.
-struct Dice {
+pub(crate) struct Dice {
     start: u64,
     state: u64,
 }
 
 impl Dice {
-    fn thrown() -> Self {
+    pub(crate) fn thrown() -> Self {
         let given = std::env::var("PLEXUS_TEST_SEED").ok();
         let given = given.map(|seed| seed.parse().expect("PLEXUS_TEST_SEED is a number"));
         // The library's own randomness: a key that is another for each.
@@ -234,7 +234,7 @@ impl Dice {
     }
 
     /// From 0 to `most`.
-    fn up_to(&mut self, most: u64) -> u64 {
+    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         // SplitMix64.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let x = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

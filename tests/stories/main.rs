@@ -4,6 +4,10 @@
 mod host_tools;
 mod house;
 
+#[cfg(target_os = "linux")]
+mod agent_faults;
+#[cfg(target_os = "linux")]
+mod agent_kills;
 mod agents;
 mod apple;
 mod approved_runs;
@@ -17,7 +21,10 @@ mod cage;
 mod caged_agents;
 mod caldav;
 mod cards;
+#[cfg(target_os = "linux")]
+mod change_sets;
 mod changing_over;
+mod child_calls;
 #[cfg(target_os = "linux")]
 mod children;
 mod clients;
@@ -64,6 +71,8 @@ mod logged;
 mod managed_sources;
 mod mcp;
 mod mcp_http;
+#[cfg(target_os = "linux")]
+mod mcp_servers;
 mod measured;
 mod misbehaviour;
 mod newcomer;
@@ -72,6 +81,9 @@ mod obsidian_rest;
 #[cfg(target_os = "linux")]
 mod old_kernels;
 mod once;
+#[cfg(target_os = "linux")]
+mod orchestration;
+mod peers;
 mod real_agents;
 mod refresh;
 mod resident;

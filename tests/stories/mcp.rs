@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const NOTE: &str = "Projects/Plexus.md";
+pub(crate) const NOTE: &str = "Projects/Plexus.md";
 /// Time in which a held call would have been answered if it were.
 const A_WHILE: Duration = Duration::from_millis(400);
 
@@ -21,12 +21,12 @@ fn server(gateway: &Gateway, agent: &Agent) -> Command {
     command
 }
 
-fn write(path: &str) -> Value {
+pub(crate) fn write(path: &str) -> Value {
     json!({"path": path, "content": "first line"})
 }
 
 /// The one item that waits, once it does.
-fn waiting(house: &House) -> String {
+pub(crate) fn waiting(house: &House) -> String {
     until("a request of the agent", || {
         let items = house.owner().pending();
         items.first()?["pendingId"].as_str().map(str::to_owned)
@@ -38,7 +38,7 @@ fn text(result: &Value) -> &str {
 }
 
 /// The outcomes of writes on record.
-fn outcomes(house: &House) -> usize {
+pub(crate) fn outcomes(house: &House) -> usize {
     let events = house.owner().audit(1000);
     let wrote =
         |event: &&Value| event["capabilityId"] == WRITE && event["detail"]["phase"] == "outcome";

@@ -1,7 +1,7 @@
 //! An agent whose client speaks MCP over HTTP: `POST /mcp`, with a plain client and with the real ones.
 
 use crate::house::{House, WRITE};
-use crate::mcp::played;
+use crate::mcp::{NOTE, outcomes, played, waiting, write};
 use plexus_tests::coding_agents::{self, ask_claude, ask_codex_with};
 use plexus_tests::events::Events;
 use plexus_tests::waiting::until;
@@ -9,7 +9,6 @@ use plexus_tests::{Agent, Client, Request, Response};
 use serde_json::{Value, json};
 use std::thread;
 
-const NOTE: &str = "Projects/Plexus.md";
 const MODERN: &str = "2026-07-28";
 
 /// A client of an agent, of the era with a handshake.
@@ -72,26 +71,6 @@ fn streamed(response: &Response) -> Vec<Value> {
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(|message| serde_json::from_str(message).expect("a message"))
         .collect()
-}
-
-fn write(path: &str) -> Value {
-    json!({"path": path, "content": "first line"})
-}
-
-/// The one item that waits, once it does.
-fn waiting(house: &House) -> String {
-    until("a request of the agent", || {
-        let items = house.owner().pending();
-        items.first()?["pendingId"].as_str().map(str::to_owned)
-    })
-}
-
-/// The outcomes of writes on record.
-fn outcomes(house: &House) -> usize {
-    let events = house.owner().audit(1000);
-    let wrote =
-        |event: &&Value| event["capabilityId"] == WRITE && event["detail"]["phase"] == "outcome";
-    events.iter().filter(wrote).count()
 }
 
 #[test]

@@ -286,19 +286,13 @@ fn the_state_directory_is_the_owners() {
 fn what_is_not_built_is_unknown_to_the_owner_too() {
     let house = House::open();
     let owner = house.owner();
-    for path in ["mesh", "bundles", "extensions", "source-settings"] {
+    for path in ["mesh", "bundles"] {
         owner
             .client
             .get(&format!("/admin/api/{path}"))
             .expect_error(404, "unknown_capability");
     }
-    for path in [
-        "mesh/join-token",
-        "bundles",
-        "extensions",
-        "extensions/preview",
-        "demo-workspace",
-    ] {
+    for path in ["mesh/join-token", "bundles", "demo-workspace"] {
         owner
             .client
             .post(&format!("/admin/api/{path}"), json!({}))

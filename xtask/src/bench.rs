@@ -3,7 +3,7 @@
 //! What one part costs alone is divan's to say, in the packages' own benches: [`PARTS`].
 
 use crate::step::finish;
-use crate::{cargo, debian};
+use crate::{agents, cargo, debian};
 use anyhow::Result;
 
 /// Packages with benches of their own.
@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources; without one all but sources
+    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources, agents; without one all but sources and
+    /// agents
     #[arg(value_name = "PART", conflicts_with_all = ["only", "write"])]
     parts: Vec<String>,
     /// The same, one by one
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     /// Do not use wrk even where it is there
     #[arg(long)]
     own_loader: bool,
-    /// Put the figures into docs/performance.md, and draw them
+    /// Put the figures into docs/performance.md and its notes, and draw them
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
 }
@@ -58,6 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         if let Err(error) = debian::ensure(&debian::RIPGREP) {
             eprintln!("{error:#}");
         }
+    }
+    let wants_agents = |part: &String| part == "agents";
+    if arguments
+        .parts
+        .iter()
+        .chain(&arguments.only)
+        .any(wants_agents)
+    {
+        agents::ensure()?;
     }
     // In one go, so that all of it is built once: two builds would choose features twice.
     let mut build = cargo::command();

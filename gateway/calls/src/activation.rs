@@ -9,7 +9,7 @@ use crate::{
 use plexus_home::inspection;
 use plexus_ipc::manifest::FolderField;
 use plexus_protocol::{CapabilityId, SourceId};
-use plexus_sources::{catalogue::Catalogue, configure, let_go, programs, secrets};
+use plexus_sources::{Registry, catalogue::Catalogue, configure, let_go, programs, secrets};
 use plexus_supervisor::{Folder, IsTarget, Spec};
 use plexus_trust::{Command, Source, State};
 use std::{path::PathBuf, sync::Arc};
@@ -39,7 +39,7 @@ impl Kernel {
         loop {
             let source = self.configured(id).ok_or("no such source")?;
             let seen = configure::look(&self.registry, &source, &self.state_dir).await;
-            let folders = self.real_folders(&source).await;
+            let folders = real_folders(&self.registry, &source).await;
             let turn = self.turn().await;
             if self
                 .configured(id)
@@ -53,7 +53,8 @@ impl Kernel {
                     told.map_err(|e| e.to_string())?;
                     let source = self.configured(id).ok_or("no such source")?;
                     if source.config.enabled {
-                        self.supervisor.put(Arc::new(self.spec(&source, folders)?));
+                        let spec = self.spec(&self.registry, &source, folders)?;
+                        self.supervisor.put(Arc::new(spec));
                         return Ok(());
                     }
                     Ok(())
@@ -85,33 +86,24 @@ impl Kernel {
     /// # Errors
     /// This build has no such connector.
     pub async fn spec_of(&self, source: &Source) -> Result<Spec, String> {
-        self.spec(source, self.real_folders(source).await)
+        self.spec_in(&self.registry, source).await
     }
 
-    /// The folders of a source, each with its path as it was typed where it is missing, or its disk does not answer.
-    async fn real_folders(&self, source: &Source) -> Vec<(FolderField, PathBuf)> {
-        let places = configure::places(&self.registry, &source.config);
-        let looks = places.iter().map(|place| {
-            let path = place.path.clone();
-            let look = async move {
-                let folder = path.clone();
-                let found = inspection::at(&path, move || folder.canonicalize()).await;
-                found.flatten().unwrap_or(path)
-            };
-            (place.field.clone(), look)
-        });
-        let mut real = inspection::at_once(looks).await;
-        let folder = |place: FolderField| {
-            let real = real.remove(&place.field);
-            let real = real.unwrap_or_else(|| place.path.clone());
-            (place, real)
-        };
-        places.into_iter().map(folder).collect()
+    /// The same, of a source that another registry knows.
+    ///
+    /// # Errors
+    /// It has no such connector.
+    pub async fn spec_in(&self, registry: &Registry, source: &Source) -> Result<Spec, String> {
+        self.spec(registry, source, real_folders(registry, source).await)
     }
 
-    fn spec(&self, source: &Source, folders: Vec<(FolderField, PathBuf)>) -> Result<Spec, String> {
-        let connector = self
-            .registry
+    fn spec(
+        &self,
+        registry: &Registry,
+        source: &Source,
+        folders: Vec<(FolderField, PathBuf)>,
+    ) -> Result<Spec, String> {
+        let connector = registry
             .of_source(&source.config)
             .ok_or("no such connector")?;
         let manifest = &connector.offer.manifest;
@@ -184,4 +176,25 @@ pub async fn follow_lendings(kernel: &Kernel, before: &State) {
             tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be put aside; it is yours to remove");
         }
     }
+}
+
+/// The folders of a source, each with its path as it was typed where it is missing, or its disk does not answer.
+async fn real_folders(registry: &Registry, source: &Source) -> Vec<(FolderField, PathBuf)> {
+    let places = configure::places(registry, &source.config);
+    let looks = places.iter().map(|place| {
+        let path = place.path.clone();
+        let look = async move {
+            let folder = path.clone();
+            let found = inspection::at(&path, move || folder.canonicalize()).await;
+            found.flatten().unwrap_or(path)
+        };
+        (place.field.clone(), look)
+    });
+    let mut real = inspection::at_once(looks).await;
+    let folder = |place: FolderField| {
+        let real = real.remove(&place.field);
+        let real = real.unwrap_or_else(|| place.path.clone());
+        (place, real)
+    };
+    places.into_iter().map(folder).collect()
 }

@@ -1,4 +1,4 @@
-//! Answers that outlive their caller, as files of `pending/` (docs/operations.md): asynchronous runs, approved runs, effects
+//! Answers that outlive their caller, as files of `pending/` (docs/reference/state-directory.md): asynchronous runs, approved runs, effects
 //! that came with an idempotency key.
 //!
 //! The ledger knows what was called and what became of it; a file only adds the words of the answer. One that is lost, too

@@ -11,6 +11,7 @@
 //! Must not know: how a principal is answered.
 
 use crate::{
+    conversation,
     events::Notice,
     kernel::Kernel,
     outcome, read, refusal,
@@ -22,7 +23,7 @@ use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
-use plexus_trust::{Command, Outcome, OutcomeKind, Permit, Refusal};
+use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal};
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Instant};
 
@@ -155,9 +156,13 @@ pub(crate) async fn commit(
 /// The refusal where the owner took back what a call stands on and it could not be saved.
 fn unsaved(kernel: &Kernel, permit: &Permit) -> Option<Refusal> {
     let token = permit.token.as_ref();
-    kernel
+    let held = kernel
         .revocations
-        .refuses(&permit.agent, &permit.capability, token)
+        .refuses(&permit.agent, &permit.capability, token);
+    held.or_else(|| match &permit.basis {
+        Basis::Bounded(item) => conversation::held_back(kernel, &permit.agent, item),
+        Basis::Grant(_) | Basis::Item(_) => None,
+    })
 }
 
 /// Why an effect was not sent although its intent is recorded.

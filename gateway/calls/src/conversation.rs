@@ -21,7 +21,7 @@ use crate::{
     runs::OneRun,
 };
 use plexus_protocol::{
-    AgentId, Digest, ErrorBody, ErrorCode, PendingId, RunId,
+    AgentId, Digest, ErrorBody, ErrorCode, PendingId, RunId, Timestamp,
     body::{self, Run},
 };
 use plexus_trust::{Basis, Bounded, Item, Permit, Refusal, State};
@@ -65,14 +65,14 @@ pub async fn say(
         let state = kernel.ledger.snapshot();
         let agent = state.agent(message.agent)?;
         let held = agent.items.get(&item).filter(|held| held.is_of(agent))?;
-        let ask = held.asks.iter().find(|ask| ask.bounded.is_some())?;
+        let mut asks = held.asks.iter();
+        let ask = asks.find(|ask| ask.bounded_for(&ask.capability).is_some())?;
         if agent.epoch != message.epoch {
             return None;
         }
         (held.clone(), ask.capability.clone())
     };
     let id = Digest::of(message.id.as_bytes());
-    let run = RunId::of_message(&item, &id);
     if let Some(turn) = turn_of(kernel, &held, &id).await {
         return Some(Ok(turn));
     }
@@ -86,26 +86,27 @@ pub async fn say(
         return Some(Err(Box::new(error)));
     };
     let input = Value::Object([(field, json!(message.text))].into_iter().collect());
-    let schema = entry.connector.schemas.get(&entry.capability().name);
-    if let Some(Err(why)) = schema.map(|schema| schema.check(&input)) {
-        let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&capability);
-        return Some(Err(Box::new(error.next("send a shorter message"))));
-    }
-    Some(taken(kernel, message, &item, (entry, input), id, run).await)
+    let call = (entry, input, "send a shorter message");
+    Some(taken(kernel, message.agent, &item, call, id).await)
 }
 
-/// Makes a message a turn.
-async fn taken(
+/// Makes a message a turn, or a name a child call; with what to do where its input does not fit.
+pub(crate) async fn taken(
     kernel: &Arc<Kernel>,
-    message: &Message<'_>,
+    agent: &AgentId,
     item: &PendingId,
-    (entry, input): (Arc<plexus_sources::catalogue::Entry>, Value),
+    (entry, input, unfit): (Arc<plexus_sources::catalogue::Entry>, Value, &str),
     id: Digest,
-    run: RunId,
 ) -> Result<Turn, Box<ErrorBody>> {
-    let _place = kernel.place(message.agent)?;
+    let schema = entry.connector.schemas.get(&entry.capability().name);
+    if let Some(Err(why)) = schema.map(|schema| schema.check(&input)) {
+        let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&entry.id);
+        return Err(Box::new(error.next(unfit)));
+    }
+    let run = RunId::of_message(item, &id);
+    let _place = kernel.place(agent)?;
     let caller = Caller {
-        agent: message.agent.clone(),
+        agent: agent.clone(),
         by: CallerProof::Turn(item.clone()),
     };
     let asked = Asked::new(caller, entry, input);
@@ -132,7 +133,7 @@ async fn taken(
             Err(refusal) => {
                 let error = refused(&refusal);
                 let id = capability.as_str();
-                Box::pin(note_denial(kernel, message.agent, None, id, &error)).await;
+                Box::pin(note_denial(kernel, agent, None, id, &error)).await;
                 return Err(error);
             }
         }
@@ -141,7 +142,7 @@ async fn taken(
     let made = made.ok_or_else(|| refused(&Refusal::NoSuchItem))?;
     begun(&made).await;
     let state = kernel.ledger.snapshot();
-    let held = state.agent(message.agent).and_then(|a| a.items.get(item));
+    let held = state.agent(agent).and_then(|a| a.items.get(item));
     if let Some(turn) = held.and_then(|held| turn_in(held, &id)) {
         let run = Some(made.handle(&kernel.base, kernel.clock.now()));
         return Ok(Turn { run, ..turn });
@@ -166,7 +167,7 @@ async fn begun(run: &OneRun) {
 }
 
 /// The turn that a message is already, with its run as far as that is kept.
-async fn turn_of(kernel: &Kernel, item: &Item, message: &Digest) -> Option<Turn> {
+pub(crate) async fn turn_of(kernel: &Kernel, item: &Item, message: &Digest) -> Option<Turn> {
     let turn = turn_in(item, message)?;
     let now = kernel.clock.now();
     let run = RunId::of_message(&item.id, message);
@@ -184,40 +185,84 @@ fn turn_in(item: &Item, message: &Digest) -> Option<Turn> {
     })
 }
 
-/// The item whose conversation a permitted call is a turn of.
-pub(crate) fn item_of(state: &State, permit: &Permit) -> Option<PendingId> {
-    match &permit.basis {
-        Basis::Grant(_) => None,
-        Basis::Bounded(item) => Some(item.clone()),
-        Basis::Item(item) => {
-            let held = state.agent(&permit.agent)?.items.get(item)?;
-            let mut asks = held.asks.iter();
-            let opens = asks.any(|a| a.capability == permit.capability && a.bounded.is_some());
-            opens.then(|| item.clone())
-        }
-    }
+/// How the worker of a source is told which bounded approval a commit opens, or is a turn of.
+pub(crate) fn name_of(item: &PendingId) -> Digest {
+    Digest::of(item.as_str().as_bytes())
 }
 
-/// What is left of the conversation that a permitted call is a turn of.
-pub(crate) fn of_permit(kernel: &Kernel, permit: &Permit) -> Option<body::Conversation> {
+/// The refusal where the owner took back the call that a bounded approval is about, and it could not be saved.
+pub(crate) fn held_back(kernel: &Kernel, agent: &AgentId, item: &PendingId) -> Option<Refusal> {
+    let state = kernel.ledger.snapshot();
+    let item = state.agent(agent)?.items.get(item)?;
+    let mut opened = item.asks.iter().filter(|ask| ask.bounded.is_some());
+    opened.find_map(|ask| kernel.revocations.refuses(agent, &ask.capability, None))
+}
+
+/// The item whose bounded approval a permitted call opens, or is a turn of; none of a child call, which is the other
+/// source's alone.
+pub(crate) fn item_of(state: &State, permit: &Permit) -> Option<PendingId> {
+    let (Basis::Item(item) | Basis::Bounded(item)) = &permit.basis else {
+        return None;
+    };
+    let mut asks = state.agent(&permit.agent)?.items.get(item)?.asks.iter();
+    let is_of = asks.any(|a| a.capability == permit.capability && a.bounded.is_some());
+    is_of.then(|| item.clone())
+}
+
+/// What is left of the bounded approval that a permitted call opens, or is a turn of.
+pub(crate) fn of_permit(kernel: &Kernel, permit: &Permit) -> Option<Left> {
     let state = kernel.ledger.snapshot();
     let item = item_of(&state, permit)?;
     let held = state.agent(&permit.agent)?.items.get(&item)?;
     of_item(kernel, held)
 }
 
-/// What is left of the conversation that an item's approval opened.
-pub fn of_item(kernel: &Kernel, item: &Item) -> Option<body::Conversation> {
+/// What is left of a bounded approval that was opened.
+pub enum Left {
+    /// A conversation takes messages.
+    Conversation(body::Conversation),
+    /// Its source's worker makes child calls.
+    Children(body::ChildCalls),
+}
+
+impl Left {
+    /// First moment at which nothing of it is left; none where that is so now.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Conversation(left) => left.expires_at,
+            Self::Children(left) => left.expires_at,
+        }
+    }
+    /// As the two members of a body that say it.
+    pub fn parts(self) -> (Option<body::Conversation>, Option<body::ChildCalls>) {
+        match self {
+            Self::Conversation(left) => (Some(left), None),
+            Self::Children(left) => (None, Some(left)),
+        }
+    }
+}
+
+/// What is left of the bounded approval of an item, once that was opened.
+pub fn of_item(kernel: &Kernel, item: &Item) -> Option<Left> {
     let now = kernel.ledger.snapshot().time(kernel.clock.now());
-    let asks = item.asks.iter();
-    let bounded = asks.filter_map(|ask| ask.bounded.as_deref());
-    let begun = |bounded: &&Bounded| bounded.used > 0;
-    let bounded = bounded.clone().find(begun)?;
+    let mut bounded = item.asks.iter().filter_map(|ask| ask.bounded.as_deref());
+    let begun = |bounded: &&Bounded| bounded.used > 0 || bounded.until().is_some();
+    let bounded = bounded.find(begun)?;
     let open = bounded.is_open(now);
-    Some(body::Conversation {
-        run_id: item.id.conversation(),
-        turn: bounded.used,
-        turns_left: if open { bounded.turns_left() } else { 0 },
-        expires_at: bounded.until().filter(|_| open),
+    let (used, left) = (bounded.used, bounded.turns_left());
+    let left = if open { left } else { 0 };
+    let expires_at = bounded.until().filter(|_| open);
+    Some(match bounded.children {
+        None => Left::Conversation(body::Conversation {
+            run_id: item.id.conversation(),
+            turn: used,
+            turns_left: left,
+            expires_at,
+        }),
+        Some(_) => Left::Children(body::ChildCalls {
+            runs: used,
+            runs_left: left,
+            expires_at,
+        }),
     })
 }

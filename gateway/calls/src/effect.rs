@@ -52,7 +52,7 @@ pub(super) async fn run(
         request: read::call_request(call, &asked, &permit),
         terms: CommitTerms {
             conversation: conversation::item_of(&kernel.ledger.snapshot(), &permit)
-                .map(|item| Digest::of(item.as_str().as_bytes())),
+                .map(|item| conversation::name_of(&item)),
             state_token: permit.state_token,
             expect: held.map(|(content, _)| content),
             permit_rating: permit.rating,
@@ -77,7 +77,7 @@ pub(super) async fn run(
     if !over.recorded {
         return unknown(&over.intent);
     }
-    let conversation = conversation::of_permit(kernel, &permit);
+    let left = conversation::of_permit(kernel, &permit);
     let mut answer = match over.result {
         Ok(output) => {
             let touched = &over.outcome.touched;
@@ -96,7 +96,9 @@ pub(super) async fn run(
             Answer { status, body }
         }
     };
-    answer.body.conversation = conversation;
+    if let Some(left) = left {
+        (answer.body.conversation, answer.body.children) = left.parts();
+    }
     answer
 }
 

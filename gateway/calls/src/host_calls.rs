@@ -13,6 +13,7 @@
 
 use crate::{
     call::{Caller, CallerProof, InvokeRequest},
+    children,
     denial::note_denial,
     kernel::{Kernel, Phase},
     life,
@@ -62,36 +63,42 @@ async fn answered(
 ) -> Vec<u8> {
     let id = match &ask {
         HostAsk::Call { capability, .. } => capability.as_str().to_owned(),
-        HostAsk::List | HostAsk::Item { .. } | HostAsk::Withdraw { .. } => String::new(),
+        HostAsk::List
+        | HostAsk::Item { .. }
+        | HostAsk::Withdraw { .. }
+        | HostAsk::Children { .. } => String::new(),
     };
     if matches!(ask, HostAsk::List) && is_owners(kernel, caller) {
         let told = json!({"ok": true, "owner": true, "capabilities": []});
         return told.to_string().into_bytes();
     }
-    // Whoever is cancelled still says what is not wanted any more.
+    // A call that was cancelled still takes its requests back.
     let may_be_over = matches!(ask, HostAsk::Withdraw { .. });
-    let response = match nested(kernel, source, caller, may_be_over) {
-        Err(error) => InvokeResponse::refused(&id, *error, None),
-        Ok(agent) => match ask {
-            HostAsk::List => return view(kernel, &agent).to_string().into_bytes(),
-            HostAsk::Item { item, seconds } => {
-                let wait = Duration::from_secs(seconds.min(MAX_ITEM_WAIT).into());
-                return standing(kernel, &agent, &item, wait)
-                    .await
-                    .to_string()
-                    .into();
-            }
-            HostAsk::Withdraw { item } => {
-                return withdrawn(kernel, agent, item).await.to_string().into();
-            }
-            HostAsk::Call { input, .. } => match made(kernel, &agent, caller, &id, &input).await {
+    let agent = nested(kernel, source, caller, may_be_over);
+    let response = match (ask, agent) {
+        (HostAsk::Children { approval, ask }, _) => {
+            let told = children::answered(kernel, source, caller, &approval, &ask).await;
+            return told.to_string().into_bytes();
+        }
+        (_, Err(error)) => InvokeResponse::refused(&id, *error, None),
+        (HostAsk::List, Ok(agent)) => return view(kernel, &agent).to_string().into_bytes(),
+        (HostAsk::Item { item, seconds }, Ok(agent)) => {
+            let wait = Duration::from_secs(seconds.min(MAX_ITEM_WAIT).into());
+            let told = standing(kernel, &agent, &item, wait).await;
+            return told.to_string().into();
+        }
+        (HostAsk::Withdraw { item }, Ok(agent)) => {
+            return withdrawn(kernel, agent, item).await.to_string().into();
+        }
+        (HostAsk::Call { input, .. }, Ok(agent)) => {
+            match made(kernel, &agent, caller, &id, &input).await {
                 Ok(response) => response,
                 Err(error) => {
                     let audit = note_denial(kernel, &agent, None, &id, &error).await;
                     InvokeResponse::refused(&id, *error, audit.as_ref())
                 }
-            },
-        },
+            }
+        }
     };
     serde_json::to_vec(&response).unwrap_or_default()
 }
@@ -137,15 +144,7 @@ async fn standing(kernel: &Kernel, agent: &AgentId, id: &PendingId, wait: Durati
 }
 
 async fn withdrawn(kernel: &Kernel, agent: AgentId, item: PendingId) -> Value {
-    let withdraw = Command::Withdraw {
-        agent: agent.clone(),
-        item: item.clone(),
-    };
-    let done = kernel.submit_for(&agent, withdraw).await.is_ok();
-    if done {
-        kernel.approvals.drop_input(&item);
-    }
-    json!({"ok": done})
+    json!({"ok": kernel.withdraw(&agent, &item).await.is_ok()})
 }
 
 /// As whom the worker of `source` calls.

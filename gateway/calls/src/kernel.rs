@@ -18,7 +18,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
 use plexus_record::{Ledger, audit_id};
 use plexus_sources::{Registry, catalogue::Catalogue};
 use plexus_supervisor::Supervisor;
@@ -141,6 +141,24 @@ impl Kernel {
     /// Submits an act of the owner, or one of the daemon's that belongs to it.
     pub async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
         self.in_lane(command, Lane::Owner).await
+    }
+
+    /// Takes an agent's own request back, and what was kept of its inputs.
+    ///
+    /// # Errors
+    /// It does not wait, is not the agent's, or this cannot be recorded.
+    pub async fn withdraw(
+        &self,
+        agent: &AgentId,
+        item: &PendingId,
+    ) -> Result<(), SubmitError<Refusal>> {
+        let withdraw = Command::Withdraw {
+            agent: agent.clone(),
+            item: item.clone(),
+        };
+        self.submit_for(agent, withdraw).await?;
+        self.approvals.drop_input(item);
+        Ok(())
     }
 
     /// Submits what the daemon does of itself, now and again: it takes no place and no space that is the owner's.

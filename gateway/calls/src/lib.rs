@@ -13,6 +13,7 @@ pub mod approvals;
 mod background;
 pub mod call;
 pub mod change_author;
+mod children;
 mod commit;
 pub mod contents;
 pub mod conversation;

@@ -1,5 +1,5 @@
 //! What the owner does through a source: the same life as an agent's effect, without a grant. The owner saw this very
-//! plan, so a commit names its state token. Also the owner's questions to a source that no agent can ask.
+//! plan, so a commit names its state token. Also the owner's questions to a source.
 
 use super::refusal;
 use crate::{
@@ -13,7 +13,7 @@ use plexus_ipc::{
     message::PlanMade,
 };
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
-use plexus_supervisor::{CallRequest, CommitTerms, Finished, Stands};
+use plexus_supervisor::{CallRequest, CommitTerms, Finished, Spec, Stands};
 use plexus_trust::Command;
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration};
@@ -37,6 +37,29 @@ pub enum Upkeep {
     Undo,
     /// The read that lists what effects have changed.
     Changes,
+    /// The read that lists the change sets that wait to be applied.
+    ChangeSets,
+    /// The read that shows one of them.
+    ChangeSet,
+    /// The effect that applies one of them.
+    Apply,
+    /// The read that shows boards of tasks.
+    Boards,
+}
+
+impl Upkeep {
+    /// What a manifest calls it.
+    fn named(self, manifest: &Manifest) -> Option<&str> {
+        let sets = manifest.change_sets.as_ref();
+        match self {
+            Self::Undo => manifest.undo.as_deref(),
+            Self::Changes => manifest.changes.as_deref(),
+            Self::ChangeSets => sets.map(|sets| &*sets.list),
+            Self::ChangeSet => sets.map(|sets| &*sets.read),
+            Self::Apply => sets.map(|sets| &*sets.apply),
+            Self::Boards => manifest.boards.as_deref(),
+        }
+    }
 }
 
 /// A capability of a source, as the owner reaches it: also where a lending has ended and agents have nothing.
@@ -70,11 +93,8 @@ impl Door {
         let connector = kernel.registry.of_source(&known.config);
         let manifest = connector.map(|connector| connector.offer.manifest.clone());
         let named = manifest.and_then(|manifest| {
-            let name = match upkeep {
-                Upkeep::Undo => &manifest.undo,
-                Upkeep::Changes => &manifest.changes,
-            };
-            Some((name.clone()?, manifest))
+            let name = upkeep.named(&manifest)?.to_owned();
+            Some((name, manifest))
         });
         let (name, manifest) = named.ok_or_else(|| {
             gone(match upkeep {
@@ -82,6 +102,10 @@ impl Door {
                     format!("The source {source} keeps nothing that could be put back.")
                 }
                 Upkeep::Changes => format!("The source {source} does not list what was changed."),
+                Upkeep::ChangeSets | Upkeep::ChangeSet | Upkeep::Apply => {
+                    format!("The source {source} makes no change sets.")
+                }
+                Upkeep::Boards => format!("The source {source} has no boards."),
             })
         })?;
         if known
@@ -230,7 +254,34 @@ async fn carried(
     })
 }
 
-/// Asks a source something that only the owner may ask. It leaves no event: the owner's own look at what is his.
+/// Asks a source that is not configured, and ends its workers. Goes on when the owner's connection ends.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_once(
+    kernel: &Arc<Kernel>,
+    spec: Spec,
+    capability: &str,
+) -> Result<Box<RawValue>, ErrorBody> {
+    let source = spec.source.clone();
+    let id = CapabilityId::of(&source, capability);
+    let door = Door {
+        id: id.map_err(|why| ErrorBody::new(ErrorCode::InternalError, why.to_string()))?,
+        manifest: spec.offer.manifest.clone(),
+        revision: spec.revision,
+        source,
+    };
+    let kernel = kernel.clone();
+    to_its_end(async move {
+        kernel.supervisor.put(Arc::new(spec));
+        let asked = ask(&kernel, &door, &Value::Object(Default::default())).await;
+        kernel.supervisor.remove(&door.source).await;
+        asked
+    })
+    .await
+}
+
+/// Asks a source something for the owner. It leaves no event: the owner's own look at what is his.
 ///
 /// # Errors
 /// The worker's refusal, or why there is no answer.

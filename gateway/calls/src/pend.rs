@@ -111,6 +111,7 @@ async fn put(
 ) -> Result<Decision, SubmitError<Refusal>> {
     let item = PendingId::fresh();
     let input = (asked.digest, asked.canonical.len() as u64);
+    let (turns, children) = asked.entry.turns(&asked.input);
     let request = Command::Request(RequestGrants {
         agent: Some(asked.caller.agent.clone()),
         session,
@@ -122,7 +123,8 @@ async fn put(
             constraint: None,
             input: Some(input),
             beyond_grant,
-            turns: asked.entry.turns(&asked.input),
+            turns,
+            children,
         }],
         purpose,
         on_approval,

@@ -4,6 +4,7 @@
 
 use crate::{
     call::{Asked, CallerProof},
+    conversation,
     kernel::Kernel,
 };
 use plexus_trust::{Call, Permit, Refusal, Verdict, authorize};
@@ -77,8 +78,11 @@ impl Asked {
             CallerProof::Token { jti, .. } => Some(jti),
             CallerProof::Session(_) | CallerProof::Approval(_) | CallerProof::Turn(_) => None,
         };
-        kernel
-            .revocations
-            .refuses(&self.caller.agent, &self.entry.id, token)
+        let agent = &self.caller.agent;
+        let held = kernel.revocations.refuses(agent, &self.entry.id, token);
+        held.or_else(|| match &self.caller.by {
+            CallerProof::Turn(item) => conversation::held_back(kernel, agent, item),
+            _ => None,
+        })
     }
 }

@@ -81,6 +81,11 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
                 .detail(json!({"reason": why}))
                 .next("wait for the turn that is under way; where none is, ask for a new conversation")
         }
+        Refusal::NoChild { why } => {
+            ErrorBody::new(C::NotAcceptingInput, format!("The approval permits no such child call now: {why}."))
+                .detail(json!({"reason": why}))
+                .next("wait for the runs that are under way; where none is, ask for a new approval")
+        }
         Refusal::MessageKnown { turn } => {
             ErrorBody::new(C::NotAcceptingInput, format!("This message is turn {turn} already."))
                 .detail(json!({"turn": turn}))
@@ -269,6 +274,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Failure::PreconditionChanged { reason } => {
             let next = match reason.as_str() {
                 "unread" => "read it first, then repeat the call",
+                "definition_changed" => "stop; tell the owner: the message names the command",
                 _ => "read it again, then repeat the call",
             };
             (

@@ -3,7 +3,7 @@
 //! ```text
 //! browser ─GET─▶ shell: page, style, script; nothing of the owner's
 //!         ─key or one-time link─▶ door: cookie + the tab's secret
-//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision · sources
+//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision · sources · changes
 //! ```
 //! Invariants: see `door` for who comes in, `foreign` for text that is not ours. A decision goes through the same
 //! handler as `plexusctl`'s and names the digest of the card that was rendered; so does an act on a source. Every answer is
@@ -13,6 +13,7 @@
 
 mod card;
 mod change;
+mod change_sets;
 mod diff;
 pub(crate) mod door;
 mod foreign;
@@ -24,7 +25,7 @@ mod words;
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
-    owner::{self, approvals, calls},
+    owner::{self, approvals, calls, changes},
 };
 use askama::Template;
 use axum::{
@@ -56,6 +57,11 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console/pending/{id}/diff/{capability}", get(more))
         .route("/admin/console/sources", get(sources::page))
         .route("/admin/console/sources/form", get(sources::form))
+        .route("/admin/console/changes", get(change_sets::list))
+        .route("/admin/console/changes/{id}", get(change_sets::show))
+        .route("/admin/console/changes/{id}/rows", get(change_sets::rows))
+        .route("/admin/console/changes/{id}/plan", post(changes::plan))
+        .route("/admin/console/changes/{id}/apply", post(changes::apply))
         .merge(owner::source_routes())
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
     Router::new()

@@ -11,11 +11,14 @@ mod activity;
 mod agents;
 pub(crate) mod approvals;
 mod audit;
+mod boards;
 mod body;
 pub(crate) mod calls;
 mod catalogue;
+pub(crate) mod changes;
 mod copy;
 mod explain;
+mod extensions;
 mod for_console;
 mod grants;
 mod lend;
@@ -26,6 +29,7 @@ mod profile;
 mod review;
 mod secrets;
 mod settings;
+mod source_settings;
 mod sources;
 mod status;
 mod undo;
@@ -96,6 +100,12 @@ fn management() -> Router<Arc<Desk>> {
         .route("/lend", get(lend::list).post(lend::lend))
         .route("/lend/{id}", delete(lend::end))
         .route("/review/{agent}", get(review::show))
+        .route("/changes", get(changes::list))
+        .route("/changes/{id}", get(changes::show))
+        .route("/changes/{id}/plan", post(changes::plan))
+        .route("/changes/{id}/apply", post(changes::apply))
+        .route("/boards", get(boards::list))
+        .route("/boards/{id}", get(boards::show))
         .route("/calls", get(calls::list))
         .route("/calls/{id}/stop", post(calls::stop))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))
@@ -119,6 +129,14 @@ fn management() -> Router<Arc<Desk>> {
         .route("/sources/{id}/disable", post(sources::disable))
         .route("/sources/{id}/reconfigure", post(sources::reconfigure))
         .route("/sources/{id}/resume", post(sources::resume))
+        .route("/extensions", get(extensions::list).post(extensions::add))
+        .route("/extensions/preview", post(extensions::preview))
+        .route(
+            "/extensions/{id}",
+            get(extensions::show).delete(extensions::remove),
+        )
+        .route("/source-settings", get(source_settings::list))
+        .route("/source-settings/{id}", put(source_settings::change))
         .route("/activity", get(activity::list))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))

@@ -62,7 +62,7 @@
     shown = { queue: '', glance: '' };
     fresh = true;
     for (const id of ['glance', 'queue', 'card', 'notes', 'announce']) $(id).replaceChildren();
-    for (const id of ['desk', 'sources', 'sign-out']) $(id).hidden = true;
+    for (const id of ['desk', 'sources', 'changes', 'sign-out']) $(id).hidden = true;
     document.title = 'Plexus';
     $('door').hidden = false;
     $('door-why').hidden = !why;
@@ -159,6 +159,7 @@
       fill($('queue'), shown.queue = view.queue);
       if (held) ticket(held)?.focus();
     }
+    $('changes').hidden = !view.changes;
     document.title = view.waiting ? `(${view.waiting}) Plexus` : 'Plexus';
     const come = [...known.keys()].filter((id) => !before.has(id));
     if (come.length && !fresh) tell(come[0], view.waiting);
@@ -432,13 +433,37 @@
     await sources();
   }
 
+  // --- changes of coding agents ---
+
+  const CHANGES = '/admin/console/changes';
+  const ofSet = (id, rest) => `${CHANGES}/${encodeURIComponent(id)}${rest}`;
+
+  async function applied(form) {
+    if ('fresh' in form.dataset) return;
+    const id = form.dataset.apply;
+    const paths = [...form.querySelectorAll('[name=path]:checked')].map((box) => box.value);
+    if (!paths.length) return notice(form, 'Choose at least one file.');
+    const body = { source: form.dataset.source, paths };
+    const plan = await told(ofSet(id, '/plan'), body);
+    if (!plan.ok) return notice(form, plan.why);
+    if (plan.warnings.length && form.dataset.sure !== plan.stateToken) {
+      form.dataset.sure = plan.stateToken;
+      settle(form);
+      return notice(form, `${plan.warnings.join(' ')} Apply once more if you want that.`);
+    }
+    const done = await told(ofSet(id, '/apply'), { ...body, stateToken: plan.stateToken });
+    if (!done.ok) return notice(form, done.why);
+    note(`Applied — ${done.summary}. To take it back: plexusctl undo ${done.auditId}`);
+    await page(ofSet(id, ''));
+  }
+
   // One act at a time; whether an unanswered one happened, the list tells.
   async function alone(place, work) {
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
     for (const old of place.querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await work(); } catch {
-      if (place.isConnected) notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; the list of sources tells.');
+      if (place.isConnected) notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; the list tells.');
     } finally { delete place.dataset.busy; }
   }
 
@@ -452,6 +477,10 @@
       current()?.querySelector('h2').focus();
     } else if ('sources' in hit.dataset) {
       await sources();
+    } else if ('changes' in hit.dataset) {
+      await page(CHANGES);
+    } else if (hit.dataset.set) {
+      await page(ofSet(hit.dataset.set, hit.dataset.after ? `?after=${encodeURIComponent(hit.dataset.after)}` : ''));
     } else if (hit.dataset.kind) {
       await page(`/admin/console/sources/form?kind=${encodeURIComponent(hit.dataset.kind)}`);
     } else if (hit.dataset.act) {
@@ -465,7 +494,7 @@
     } else if (hit.dataset.end) {
       const answer = await call(`/admin/console/pending/${hit.dataset.end}/end`, {});
       if (!answer.ok) return soon();
-      hit.closest('p').textContent = 'The conversation is ended.';
+      hit.closest('p').textContent = 'It is ended.';
     } else if (hit.dataset.rows) {
       const made = document.createElement('template');
       const answer = await call(hit.dataset.rows);
@@ -501,6 +530,8 @@
       const key = $('key').value.trim();
       $('key').value = '';
       if (key) signIn({ key });
+    } else if (event.target.dataset.apply) {
+      alone(event.target, () => applied(event.target));
     } else if (event.target.dataset.form) {
       alone(event.target, () => saved(event.target));
     } else if ('answer' in event.target.dataset) {

@@ -105,7 +105,7 @@ impl StateDir {
     /// Removes the temporary files that writes of an earlier process left behind when it was killed: they hold content.
     /// For the one process that holds the ledger.
     pub fn remove_leftovers(&self) {
-        for folder in ["", "pending", "secrets"] {
+        for folder in ["", "pending", "secrets", "extensions"] {
             let entries = fs::read_dir(self.join(folder)).into_iter().flatten();
             for entry in entries.flatten() {
                 if !entry

@@ -283,7 +283,7 @@ fn archived(copy: &Path) -> Result<Vec<String>, BackupError> {
 /// Names of the files of the state directory that a backup may hold, but for the ledger's own.
 fn beside(home: &Path) -> Result<Vec<String>, BackupError> {
     let mut names: Vec<String> = Vec::new();
-    for folder in ["", "agents", "secrets"] {
+    for folder in ["", "agents", "extensions", "secrets"] {
         let path = home.join(folder);
         let entries = match fs::read_dir(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Versions with a handshake, the newest first: a client that asks for another gets that one.
-pub(crate) const LEGACY: [&str; 2] = ["2025-11-25", "2025-06-18"];
+pub const LEGACY: [&str; 2] = ["2025-11-25", "2025-06-18"];
 /// The version without one.
 pub(crate) const MODERN: &str = "2026-07-28";
 pub(crate) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";

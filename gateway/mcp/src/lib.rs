@@ -21,13 +21,14 @@ mod client;
 pub mod cut;
 mod host;
 mod http;
-mod message;
+pub mod message;
 mod names;
 mod results;
 mod schema;
 mod server;
 mod tools;
 
+pub use client::LEGACY;
 pub use host::{Action, Answer, Call, CallNumber, Item, Moment, Waiting};
 pub use http::{Headers, Posted};
 pub use names::tool_name;

@@ -4,32 +4,37 @@ use plexus_protocol::json;
 use serde_json::{Map, Value, json};
 
 /// The bytes are no JSON.
-pub(crate) const PARSE_ERROR: i64 = -32700;
+pub const PARSE_ERROR: i64 = -32700;
 /// The JSON is no request, or comes at the wrong time.
-pub(crate) const INVALID_REQUEST: i64 = -32600;
+pub const INVALID_REQUEST: i64 = -32600;
 /// No such method in this era.
-pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+pub const METHOD_NOT_FOUND: i64 = -32601;
 /// Parameters that are not of the method's form; an unknown tool; an unknown task.
-pub(crate) const INVALID_PARAMS: i64 = -32602;
+pub const INVALID_PARAMS: i64 = -32602;
 /// The gateway cannot be asked now.
-pub(crate) const INTERNAL_ERROR: i64 = -32603;
+pub const INTERNAL_ERROR: i64 = -32603;
 /// A header of HTTP is missing, or says something else than the body.
-pub(crate) const HEADER_MISMATCH: i64 = -32020;
+pub const HEADER_MISMATCH: i64 = -32020;
 /// A protocol version that is not spoken here; `data` lists those that are.
-pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+pub const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// A message that somebody sent.
 #[derive(Debug)]
-pub(crate) enum Incoming {
+pub enum Incoming {
     /// Wants a response.
     Request {
+        /// A text or a number.
         id: Value,
+        /// What is asked.
         method: String,
+        /// Empty where there are none.
         params: Map<String, Value>,
     },
     /// Wants none.
     Notification {
+        /// What is said.
         method: String,
+        /// Empty where there are none.
         params: Map<String, Value>,
     },
     /// A response. This server sends no requests, so it is of no interest.
@@ -38,16 +43,21 @@ pub(crate) enum Incoming {
 
 /// A JSON-RPC error as one line, to the request with an id (`null` where the message had none that could be read).
 #[derive(Debug)]
-pub(crate) struct RpcError {
-    pub(crate) code: i64,
+pub struct RpcError {
+    /// One of the codes here.
+    pub code: i64,
     line: String,
 }
 
 impl RpcError {
-    pub(crate) fn new(id: &Value, code: i64, message: impl Into<String>) -> Self {
+    /// An error.
+    #[must_use]
+    pub fn new(id: &Value, code: i64, message: impl Into<String>) -> Self {
         Self::with_data(id, code, message, None)
     }
-    pub(crate) fn with_data(
+    /// An error with details for a program.
+    #[must_use]
+    pub fn with_data(
         id: &Value,
         code: i64,
         message: impl Into<String>,
@@ -61,13 +71,17 @@ impl RpcError {
         Self { code, line }
     }
     /// The message.
-    pub(crate) fn line(self) -> String {
+    #[must_use]
+    pub fn line(self) -> String {
         self.line
     }
 }
 
 /// Reads one message.
-pub(crate) fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
+///
+/// # Errors
+/// Where it is none; the error is the answer.
+pub fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
     let nobody = Value::Null;
     let value = json::parse(bytes).map_err(|why| {
         RpcError::new(
@@ -125,18 +139,21 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
 }
 
 /// A value as JSON. Its `Display` goes byte by byte through a formatter, which takes several times as long.
-pub(crate) fn text(value: &Value) -> String {
+#[must_use]
+pub fn text(value: &Value) -> String {
     // A value that is in memory can be written.
     serde_json::to_string(value).unwrap_or_default()
 }
 
 /// A response as one line. `result` is JSON already.
-pub(crate) fn response(id: &Value, result: &str) -> String {
+#[must_use]
+pub fn response(id: &Value, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
 }
 
 /// A notification as one line.
-pub(crate) fn notification(method: &str, params: Option<Value>) -> String {
+#[must_use]
+pub fn notification(method: &str, params: Option<Value>) -> String {
     match params {
         Some(params) => json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string(),
         None => json!({"jsonrpc": "2.0", "method": method}).to_string(),

@@ -17,25 +17,25 @@ use serde_json::{Map, Value, json};
 pub(crate) struct Activity {
     /// Only this agent's [default: all agents]
     agent: Option<AgentId>,
-    /// From then on: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h; with --touched, ever]
+    /// Since: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h; with --touched, all]
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     since: Option<Moment>,
-    /// Up to then; a day is meant to its end
+    /// Until; a day counts to its end
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     until: Option<Moment>,
     /// Only calls of this source
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Only calls that read or changed this thing, named as the source names it: Projects/Plexus.md
+    /// Only calls that read or changed this item, as the source names it: Projects/Plexus.md
     #[arg(long, value_name = "THING")]
     touched: Option<String>,
-    /// Only what changed something, or may have
+    /// Only calls that changed something, or may have
     #[arg(long, conflicts_with = "refused")]
     changed: bool,
-    /// Only what was refused
+    /// Only refused calls
     #[arg(long)]
     refused: bool,
-    /// Most calls to show, the newest; the totals count all
+    /// Number of newest calls to show; the totals count all
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 }
@@ -120,7 +120,7 @@ impl Activity {
 }
 
 /// Percent-encoded, but for what needs it nowhere.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/:".contains(&b);
     text.bytes().fold(String::new(), |mut out, byte| {
         if plain(byte) {

@@ -26,33 +26,33 @@ enum Act {
         /// Agent
         agent: AgentId,
     },
-    /// Give an agent another one-time code: its old credential ends, what it was granted stays
+    /// Print a new one-time code: revokes the agent's old credential and keeps its grants
     Code {
         /// Agent
         agent: AgentId,
-        /// How long the code can be used
+        /// How long the code is valid
         #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
         code_ttl: u64,
     },
-    /// Show or set how much an agent may do before it is refused for a while
+    /// Show or set an agent's rate limits
     Limit {
         /// Agent
         agent: AgentId,
         /// Calls a second: a number, or default
         #[arg(long, value_name = "N", value_parser = calls)]
         calls: Option<Wanted>,
-        /// Bytes that the log may grow by for it in a day: 64MiB, a number of bytes, or default
+        /// Bytes of audit log a day: 64MiB, a number of bytes, or default
         #[arg(long, value_name = "N", value_parser = bytes)]
         ledger: Option<Wanted>,
     },
-    /// End an agent's access: credential, sessions, tokens, grants
+    /// Revoke an agent's credential, sessions, tokens and grants
     Revoke {
         /// Agent
         agent: AgentId,
-        /// Forget it altogether
+        /// Also delete the agent
         #[arg(long)]
         delete: bool,
-        /// Why, for the record
+        /// Reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },

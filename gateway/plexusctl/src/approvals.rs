@@ -26,34 +26,34 @@ pub(crate) struct Approvals {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show what waits
+    /// Show pending requests
     List,
-    /// Show one request: who, why, what it would change, what you may answer
+    /// Show one request: agent, purpose, changes, possible answers
     Show {
         /// Request; its beginning is enough where only one begins so, and nothing where only one waits
         item: Option<String>,
-        /// Everything that its digest covers
+        /// Show everything that the card's digest covers
         #[arg(long)]
         all: bool,
     },
-    /// Allow one request, once unless a window is given
+    /// Approve one request, once unless you give a window
     Approve(Approve),
-    /// Refuse one request; the same call is not asked again
+    /// Deny one request; the same call is then refused without asking you
     Deny {
-        /// Request; its beginning is enough where only one begins so
+        /// Request; a unique beginning of its id is enough
         item: String,
-        /// Why; the agent is told
+        /// Reason, shown to the agent
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Compute again what a request would do
+    /// Compute the preview of a request again
     Plan {
-        /// Request; its beginning is enough where only one begins so
+        /// Request; a unique beginning of its id is enough
         item: String,
     },
-    /// Show requests as they come, and decide them by keys
+    /// Follow requests as they arrive, and decide them by keys
     Watch {
-        /// Line by line instead of a full screen, as it is where stdout is no terminal
+        /// Print line by line instead of a full screen [default where stdout is no terminal]
         #[arg(long)]
         lines: bool,
     },
@@ -62,23 +62,23 @@ enum Act {
 /// Approving.
 #[derive(Args)]
 struct Approve {
-    /// Request; its beginning is enough where only one begins so
+    /// Request; a unique beginning of its id is enough
     item: String,
     #[command(flatten)]
     terms: Terms,
     /// For a request without input: one call, whatever its input
     #[arg(long)]
     any_input: bool,
-    /// For a conversation: at most so many turns, where fewer are to do than it asks for
-    #[arg(long, value_name = "N")]
+    /// For a conversation or an orchestration: lower the number of turns or runs
+    #[arg(long, visible_alias = "runs", value_name = "N")]
     turns: Option<u32>,
-    /// For a conversation: at most so many minutes, where fewer are to do than it asks for
+    /// For a conversation or an orchestration: lower the number of minutes
     #[arg(long, value_name = "N")]
     minutes: Option<u32>,
     /// Approve only the card with this digest, which you have seen before
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     card: Option<Digest>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }

@@ -32,7 +32,7 @@ enum Act {
         /// How many
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         lines: u16,
-        /// Go on with what happens next
+        /// Follow new events
         #[arg(long, short)]
         follow: bool,
     },
@@ -42,14 +42,14 @@ enum Act {
         #[arg(value_parser = which)]
         event: EventSelector,
     },
-    /// Check the whole chain and that it explains the present state
+    /// Verify the hash chain, and that its events produce the present state
     Verify,
-    /// Show where older events lie
+    /// List the archives with older events
     Archives {
         #[command(subcommand)]
         act: Option<Archives>,
     },
-    /// Write every event, archived ones first, one a line, each behind its hash
+    /// Export every event, oldest first, one per line after its hash
     Export {
         /// File to make [default: stdout]
         file: Option<PathBuf>,
@@ -58,7 +58,7 @@ enum Act {
 
 #[derive(Subcommand)]
 enum Archives {
-    /// Delete an archive and all before it, for ever; the record keeps that it was done
+    /// Delete an archive and all older ones permanently; the audit log keeps that you did
     Forget {
         /// Name of the newest archive to delete
         file: String,

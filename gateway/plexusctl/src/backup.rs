@@ -25,7 +25,7 @@ const COPY: Duration = Duration::from_secs(600);
 pub(crate) struct Backup {
     /// File to make; none is replaced
     file: PathBuf,
-    /// With the connection key and the secrets of sources: keep it as you keep those
+    /// Include the connection key and the secrets of sources: store the file accordingly
     #[arg(long)]
     with_secrets: bool,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Backup {
 pub(crate) struct Restore {
     /// A backup
     file: PathBuf,
-    /// Put it in the place of a state that is there; the old one is kept beside it
+    /// Replace an existing state; the old one is kept beside it
     #[arg(long)]
     replace: bool,
 }
@@ -194,7 +194,7 @@ fn restored_text(restored: &Value) -> String {
         ));
     }
     lines.push(
-        "what agents may know of and what is hidden is as it was then: plexusctl hide ID, plexusctl sources hide SOURCE"
+        "what agents may know of and what is hidden is as it was then: plexusctl unexpose ID, plexusctl sources hide SOURCE"
             .to_owned(),
     );
     lines.push(

@@ -18,11 +18,11 @@ pub(crate) struct Calls {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show the calls that are under way, and the conversations that take further messages
+    /// Show running calls, open conversations and orchestrations
     List,
-    /// Cancel a call, or end a conversation; the record says what was done by then
+    /// Cancel a call, or end a conversation or an orchestration; the audit log states what was done
     Stop {
-        /// Call or conversation, as the list shows it
+        /// Call, conversation or orchestration, as the list shows it
         call: String,
     },
 }
@@ -53,7 +53,8 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             let reply = desk.open().await?.post(&path, &json!({})).await?;
             desk.show(&reply, || {
                 if reply["conversation"].is_object() {
-                    return "the conversation is ended; what it changed is in its copy alone: plexusctl activity".to_owned();
+                    return "it is ended; what was changed is in copies alone: plexusctl activity"
+                        .to_owned();
                 }
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
@@ -84,7 +85,7 @@ pub(crate) fn as_text(reply: &Value) -> String {
     table(head, rows.collect(), "no call is under way")
 }
 
-/// The conversations that take further messages, as a table.
+/// The conversations that take further messages and the approvals of child calls that are left, as a table.
 pub(crate) fn open(conversations: &[Value], now: Timestamp) -> Option<String> {
     let rows = conversations.iter().map(|open| {
         let end = serde_json::from_value(open["expiresAt"].clone());
@@ -92,21 +93,23 @@ pub(crate) fn open(conversations: &[Value], now: Timestamp) -> Option<String> {
         [
             text_of(open, "agentId").to_owned(),
             text_of(open, "capabilityId").to_owned(),
-            match left {
-                1 => "1 turn".to_owned(),
-                left => format!("{left} turns"),
+            match (left, open["children"].is_array()) {
+                (1, false) => "1 turn".to_owned(),
+                (left, false) => format!("{left} turns"),
+                (1, true) => "1 run".to_owned(),
+                (left, true) => format!("{left} runs"),
             },
             end.map_or_else(|_| "?".to_owned(), |end| span::end(end, now)),
             text_of(open, "id").to_owned(),
             match open["underWay"] == true {
-                true => "a turn is under way".to_owned(),
+                true => "under way".to_owned(),
                 false => String::new(),
             },
         ]
     });
     let head = [
         "agent",
-        "conversation",
+        "conversation or runs",
         "left",
         "ends",
         "end it: calls stop",

@@ -1,9 +1,10 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, calls, config, connect, console,
-    disconnect, doctor, explain, exposure, grants, key, lend, logs, network, notify, owner::Desk,
-    pause, review, service, sources, status, tokens, undo, uninstall, unknown, upgrade,
+    act::Hands, activity, agents, approvals, audit, backup, board, calls, changes, config, connect,
+    console, disconnect, doctor, explain, exposure, grants, key, lend, logs, mcp, network, notify,
+    owner::Desk, pause, review, service, sources, status, tokens, undo, uninstall, unknown,
+    upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -30,60 +31,67 @@ struct Global {
     /// Print as JSON
     #[arg(long, global = true)]
     json: bool,
-    /// For scripts of the owner's own: do without a terminal what otherwise needs one
+    /// For your own scripts: allow without a terminal what otherwise needs one
     #[arg(long, global = true, hide_short_help = true)]
     i_am_the_owner: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show what is shared, who may do what, what waits, and whether all is well
+    /// Show sources, agents, pending requests and health
     Status,
-    /// Give an agent a one-time code and what it may do at once
+    /// Enroll an agent: print its one-time code, and grant what it may do from the start
     Connect(connect::Connect),
-    /// Undo what `connect --here` wrote, and end the agent
+    /// Remove what `connect --here` wrote, and revoke the agent
     Disconnect(disconnect::Disconnect),
-    /// Show agents, or end one
+    /// Show agents, limit one, or revoke one
     Agents(agents::Agents),
-    /// Show what waits for you, and decide it
+    /// Show pending requests, and approve or deny them
     Approvals(approvals::Approvals),
     /// Print a link that signs your browser in to the console, once
     Console(console::Console),
-    /// Tell your desktop when something waits
+    /// Notify your desktop of pending requests
     Notify(notify::Notify),
-    /// Show what is allowed, allow more, or take it back
+    /// Show, give and revoke grants
     Grants(grants::Grants),
-    /// Let agents see a capability and ask for it
+    /// Expose a capability: agents may see it and ask for it
     Expose(exposure::CapabilityArgs),
-    /// Hide a capability from all agents
-    Hide(exposure::CapabilityArgs),
-    /// Serve no agent until you resume
+    /// Stop exposing a capability: no agent sees it
+    #[command(alias = "hide")]
+    Unexpose(exposure::CapabilityArgs),
+    /// Suspend every agent until you resume
     Pause,
-    /// Serve agents again
+    /// Serve agents again after a pause
     Resume,
-    /// Show, add and change what agents can reach
+    /// Show, add and change sources: what agents can reach
     Sources(sources::Sources),
     /// Lend a folder to one agent for a time
     Lend(lend::Lend),
-    /// Show all that an agent changed, as one difference for each file
+    /// Lend an MCP server to agents, tool by tool
+    Mcp(mcp::Mcp),
+    /// Show everything that an agent changed, as one diff per file
     Review(review::Review),
-    /// Take an effect back, after showing what that changes
+    /// Show what coding agents would change, and apply it
+    Changes(changes::Changes),
+    /// Undo an effect, after a preview
     Undo(undo::Undo),
-    /// Say what would happen to a call, and which rule decides
+    /// Show boards of tasks: progress, running tasks, what waits for you
+    Board(board::Board),
+    /// Explain how a call would be decided, and by which rule
     Explain(explain::Explain),
-    /// Show the calls that are under way, or cancel one
+    /// Show running calls, or cancel one
     Calls(calls::Calls),
-    /// Show what agents did, one line a call
+    /// Show what agents did, one line per call
     Activity(activity::Activity),
-    /// Show calls of which nobody knows whether they happened, and say what you found
+    /// Show calls with an unknown outcome, and record what you found
     Unknown(unknown::Unknown),
-    /// Look for what is wrong, and say for each thing what to type
+    /// Diagnose problems, with a command for each
     Doctor(doctor::Doctor),
-    /// Read what the gateway and its workers said, also while it is down
+    /// Show the logs of the gateway and its workers, also while it is down
     Logs(logs::Logs),
-    /// Read and check the record of everything that happened
+    /// Show, verify and export the audit log
     Audit(audit::Audit),
-    /// Show or replace your connection key
+    /// Show or rotate your connection key
     Key(key::Key),
     /// Show or change where the gateway listens
     Network(network::Network),
@@ -91,15 +99,15 @@ enum Command {
     Config(config::Config),
     /// Show live tokens
     Tokens,
-    /// Run the gateway as a service of your own, which starts with your login
+    /// Run the gateway as a user service that starts with your login
     Service(service::Service),
-    /// Let the running gateway give way to the program that was installed in its place
+    /// Restart the gateway on the installed version
     Upgrade(upgrade::Upgrade),
-    /// Copy decisions and record into one file, also while the gateway runs
+    /// Back up state and audit log into one file, also while the gateway runs
     Backup(backup::Backup),
-    /// Put a backup back; nothing in it counts until you have looked
+    /// Restore a backup; its grants stay suspended until you review them
     Restore(backup::Restore),
-    /// Remove Plexus from this account, and say what stays
+    /// Remove Plexus from this account, and list what remains
     Uninstall(uninstall::Uninstall),
     /// Print a completion script
     Completion {
@@ -138,13 +146,16 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Notify(it) => notify::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
-        Command::Hide(it) => exposure::run(&desk, it, false).await,
+        Command::Unexpose(it) => exposure::run(&desk, it, false).await,
         Command::Pause => pause::run(&desk, true).await,
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
         Command::Lend(it) => lend::run(&desk, it).await,
+        Command::Mcp(it) => mcp::run(&desk, it).await,
         Command::Review(it) => review::run(&desk, it).await,
+        Command::Changes(it) => changes::run(&desk, it).await,
         Command::Undo(it) => undo::run(&desk, it).await,
+        Command::Board(it) => board::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Calls(it) => calls::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,

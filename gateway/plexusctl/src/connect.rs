@@ -19,30 +19,30 @@ use std::path::PathBuf;
 /// Connecting an agent.
 #[derive(Args)]
 pub(crate) struct Connect {
-    /// Agent to connect [default: its type]
+    /// Agent id [default: its type]
     #[arg(required_unless_present = "kind")]
     agent: Option<AgentId>,
     /// Kind of agent: claude-code, codex, in-context, or any word
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// Capabilities it is meant for; reads are granted at once, effects ask each time
+    /// Capabilities that it may use: a read needs no further approval, an effect asks each time
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     allow: Vec<CapabilityId>,
-    /// Capabilities that are granted at once although they change things
+    /// Effects to grant from the start
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     standing: Vec<CapabilityId>,
     #[command(flatten)]
     terms: Terms,
-    /// Whether it sees everything that you expose, or only what you name here
+    /// Whether it sees every exposed capability, or only those named here
     #[arg(long)]
     reach: Option<Reach>,
-    /// How long the code can be used
+    /// How long the code is valid
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
     code_ttl: u64,
-    /// Set up the coding agent on this machine as well: its command, its instructions, its own rules
+    /// Also set up the coding agent on this machine: command, instructions, permission rules
     #[arg(long, requires = "kind")]
     here: bool,
-    /// Give it the capabilities as tools over MCP too
+    /// Also give it the capabilities as MCP tools
     #[arg(long, requires = "here")]
     mcp: bool,
     /// For sessions in this folder only [default: for all of the agent's sessions]
@@ -55,7 +55,7 @@ pub(crate) struct Connect {
 /// What an agent sees.
 #[derive(Clone, Copy, ValueEnum)]
 enum Reach {
-    /// Every exposed capability; what was not granted asks
+    /// Every exposed capability; one without a grant asks
     Exposed,
     /// Only the capabilities named at connect
     Selected,

@@ -16,7 +16,7 @@ use serde_json::json;
 pub(crate) struct Disconnect {
     /// Agent
     agent: AgentId,
-    /// Leave the agent connected: only its files are taken back
+    /// Remove only the files, and leave the agent connected
     #[arg(long)]
     keep_agent: bool,
     #[command(flatten)]

@@ -29,19 +29,19 @@ use std::{
 /// How to look.
 #[derive(Args)]
 pub(crate) struct Doctor {
-    /// Make a text for a bug report, without what is private, and print it or write it to FILE
+    /// Write a bug report without private data, to stdout or FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     report: Option<PathBuf>,
-    /// Raise each consent prompt of the system, one by one, while you look
+    /// Raise each consent prompt of the system, one by one
     #[arg(long)]
     ask: bool,
-    /// Port to look at [default: the running gateway's, else 7077]
+    /// Port to check [default: the running gateway's, else 7077]
     #[arg(long)]
     port: Option<u16>,
-    /// Folder with the workers, where it is not the usual one
+    /// Folder with the workers
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     workers: Option<PathBuf>,
-    /// A profile to try in the place of a connector's own, as CONNECTOR=FILE
+    /// Profile to try instead of a connector's own, as CONNECTOR=FILE
     #[arg(long, value_name = "CONNECTOR=FILE", hide_short_help = true)]
     profile: Vec<String>,
 }

@@ -13,7 +13,7 @@ pub(crate) struct Explain {
     agent: AgentId,
     /// Capability that it would call
     capability: CapabilityId,
-    /// Input that it would give, as a JSON object
+    /// Input of the call, as a JSON object
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `plexusctl expose` and `plexusctl hide` (wire §4.19).
+//! `plexusctl expose` and `plexusctl unexpose` (wire §4.19).
 
 use crate::owner::Desk;
 use clap::Args;

@@ -19,12 +19,12 @@ pub(crate) struct Grants {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show what stands
+    /// Show grants
     List {
         /// Only this agent's
         agent: Option<AgentId>,
     },
-    /// Allow a capability for a while, without waiting to be asked
+    /// Grant a capability for a time
     Allow {
         /// Agent to allow it to
         agent: AgentId,
@@ -33,13 +33,13 @@ enum Act {
         #[command(flatten)]
         terms: Terms,
     },
-    /// Take a capability back; the agent's tokens end
+    /// Revoke a grant, and the agent's tokens
     Revoke {
         /// Agent to take it from
         agent: AgentId,
         /// Capability
         capability: CapabilityId,
-        /// Why, for the record
+        /// Reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },

@@ -14,9 +14,9 @@ pub(crate) struct Key {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Print it, for the console's login
+    /// Print the key, for the console's login
     Print,
-    /// Replace it: every session, token, code and agent's credential ends
+    /// Rotate the key: revokes every session, token, code and agent credential
     Rotate,
 }
 

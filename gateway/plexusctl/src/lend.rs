@@ -22,22 +22,22 @@ pub(crate) struct Lend {
     /// Folder to lend
     #[arg(required = true)]
     folder: Option<PathBuf>,
-    /// Let it change files too, without asking each time
+    /// Let the agent change files too, without asking each time
     #[arg(long)]
     write: bool,
     /// For how long
     #[arg(long = "for", value_name = "TIME", default_value = "1d", value_parser = span::parse)]
     time: u64,
-    /// At most so many writes, taking one back included; further ones ask
+    /// Number of writes, undo included; further ones ask
     #[arg(long, value_name = "N", requires = "write")]
     max_writes: Option<u32>,
 }
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show what is lent, and what was in the last 7 days
+    /// Show lent folders, and those of the last 7 days
     List,
-    /// Take a folder back now
+    /// End a lending now
     End {
         /// What it is lent as
         source: SourceId,

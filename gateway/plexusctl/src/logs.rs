@@ -17,19 +17,19 @@ use std::{collections::VecDeque, time::Duration};
 /// Which lines.
 #[derive(Args)]
 pub(crate) struct Logs {
-    /// Only what is about this source, its workers' own lines among it [default: everything]
+    /// Only lines about this source, its workers' among them [default: everything]
     #[arg(value_parser = source)]
     source: Option<SourceId>,
-    /// Go on with what is said next
+    /// Follow new lines
     #[arg(long, short)]
     follow: bool,
-    /// From then on: yesterday, today, 2h, 10:42, 2026-11-19
+    /// Since: yesterday, today, 2h, 10:42, 2026-11-19
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     since: Option<Moment>,
-    /// Only lines of this weight, and heavier ones
+    /// Only lines of this level and above
     #[arg(long, value_enum, default_value = "trace")]
     level: Level,
-    /// Most lines to begin with, the newest
+    /// Number of newest lines to begin with
     #[arg(short = 'n', long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     lines: u32,
 }

@@ -17,17 +17,17 @@ pub(crate) struct Network {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show addresses and names
+    /// Show listening addresses and public names
     Show,
     /// Change them; takes effect at the next start
     Set {
         /// Address to listen on; may be given again
         #[arg(long, value_name = "ADDRESS", required = true)]
         bind: Vec<String>,
-        /// Public name that is accepted as Host; may be given again
+        /// Public name to accept as Host; may be given again
         #[arg(long, value_name = "NAME")]
         hostname: Vec<String>,
-        /// Accept no public name any more
+        /// Remove every public name
         #[arg(long, conflicts_with = "hostname")]
         no_hostnames: bool,
     },

@@ -26,7 +26,7 @@ const MAX_LABEL: usize = 60;
 /// Notifying.
 #[derive(Args)]
 pub(crate) struct Notify {
-    /// Stay, and tell when something begins to wait; else tell once what waits now
+    /// Keep running, and notify of each new request; otherwise notify once of those pending now
     #[arg(long)]
     follow: bool,
     /// Run this program with the text as its only argument, instead of the system's notifications

@@ -15,10 +15,10 @@ use serde_json::Value;
 pub(crate) struct Review {
     /// Agent
     agent: AgentId,
-    /// From when on: 1d, yesterday, 10:42, 2026-11-19
+    /// Since: 1d, yesterday, 10:42, 2026-11-19
     #[arg(long, value_name = "MOMENT", default_value = "1d", value_parser = moment::parse)]
     since: Moment,
-    /// Only in this source
+    /// Only changes in this source
     #[arg(long)]
     source: Option<SourceId>,
 }

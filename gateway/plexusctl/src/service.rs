@@ -28,16 +28,16 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Service {
     #[command(subcommand)]
     act: Act,
-    /// Service manager to speak to [default: this system's]
+    /// Service manager [default: this system's]
     #[arg(long, global = true, hide_short_help = true)]
     manager: Option<ServiceManager>,
 }
 
 #[derive(Subcommand)]
 enum Act {
-    /// Start the gateway with your login, and again when it fails
+    /// Start the gateway with your login, and restart it when it fails
     Install(Install),
-    /// End that, and remove what was written for it
+    /// Stop the service, and remove its files
     Uninstall(Ask),
     /// Show whether it is installed and runs
     Status,
@@ -59,10 +59,10 @@ struct Install {
     /// Port on 127.0.0.1 and ::1
     #[arg(long)]
     port: Option<u16>,
-    /// Without the notifications of what waits for you
+    /// Without notifications of pending requests
     #[arg(long)]
     no_notify: bool,
-    /// Write the files and start nothing
+    /// Write the files without starting the service
     #[arg(long)]
     write_only: bool,
 }
@@ -70,10 +70,10 @@ struct Install {
 /// Before something is written or run.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Ask {
-    /// Show what would be written and run, and do nothing
+    /// Show what would be written and run, without doing it
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
 }

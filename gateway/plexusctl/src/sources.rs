@@ -26,45 +26,45 @@ pub(crate) struct Sources {
 enum Act {
     /// Show configured sources
     List,
-    /// Show what could be added, as far as this machine tells
+    /// Show sources that this machine offers to add
     Detect,
-    /// Show the kinds of sources, and what each asks for
+    /// Show the kinds of sources, and the fields of each
     Kinds,
     /// Add a source
     Add(add::Add),
-    /// Change what a source was configured with
+    /// Change the configuration of a source
     Set(set::Set),
-    /// Set a secret of a source, typed at the terminal, from standing input or from a file
+    /// Set a secret of a source, from the terminal, stdin or a file
     Secret(secret::Secret),
-    /// Ask sources how they do, and say what is wrong
+    /// Check the health of sources, with a reason for each failure
     Test(test::Test),
-    /// Let a source serve again
+    /// Enable a source
     Enable {
         /// Source
         source: SourceId,
     },
-    /// Stop a source; its grants rest
+    /// Disable a source; its grants are suspended
     Disable {
         /// Source
         source: SourceId,
     },
-    /// Hide folders, patterns of paths or tags of a source from all agents, or say what is hidden
+    /// Hide folders, path patterns or tags of a source from all agents, or list what is hidden
     Hide {
         /// Source
         source: SourceId,
         #[command(flatten)]
         what: HiddenArgs,
     },
-    /// Show agents again what a source hides; grants on it rest until you resume them
+    /// Stop hiding parts of a source; its grants are suspended until you resume them
     Unhide {
         /// Source
         source: SourceId,
         #[command(flatten)]
         what: HiddenArgs,
     },
-    /// Say what the workers of a source may reach, and what the system does not hide from them
+    /// Show what the workers of a source may reach, and what the system cannot hide from them
     Profile(profile::Profile),
-    /// Let the grants go on that rest because a source has changed
+    /// Resume grants that were suspended because a source changed
     Resume {
         /// Source
         source: SourceId,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(crate) struct Undo {
     /// Audit id of the effect, or of its outcome (plexusctl audit tail, plexusctl review)
     audit_id: AuditId,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }

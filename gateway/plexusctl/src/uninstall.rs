@@ -31,7 +31,7 @@ use std::{
 pub(crate) struct Uninstall {
     #[command(flatten)]
     ask: Ask,
-    /// What becomes of the state: decisions, the record, credentials [default: ask; without a terminal, keep]
+    /// State (decisions, audit log, credentials): keep or remove [default: ask; without a terminal, keep]
     #[arg(long)]
     state: Option<State>,
     /// Prefix that the programs are installed under [default: this program's]

@@ -16,12 +16,12 @@ pub(crate) struct Unknown {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Show them: what is known, where to look, how to settle
+    /// Show each: what is known, where to look, how to settle it
     List {
         /// Only this one
         event: Option<AuditId>,
     },
-    /// Say what you found; from then on the same call is no longer held back
+    /// Record what you found; the same call is then no longer blocked
     Settle {
         /// Event of the call, as the list shows it
         event: AuditId,
@@ -34,10 +34,10 @@ enum Act {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Resolution {
-    /// It happened
+    /// The call happened
     #[arg(long)]
     happened: bool,
-    /// It did not happen
+    /// The call did not happen
     #[arg(long)]
     did_not: bool,
 }

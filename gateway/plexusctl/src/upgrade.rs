@@ -30,13 +30,13 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Changing over.
 #[derive(Args)]
 pub(crate) struct Upgrade {
-    /// Only say whether it would be done
+    /// Only check whether the restart is possible
     #[arg(long)]
     check: bool,
-    /// Seconds to wait for the calls that are under way
+    /// Seconds to wait for running calls
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
-    /// Cancel the calls that are under way instead of waiting for them
+    /// Cancel running calls instead of waiting for them
     #[arg(long, conflicts_with = "check")]
     now: bool,
 }

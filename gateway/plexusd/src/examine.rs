@@ -56,6 +56,9 @@ struct Subject {
 
 fn look(home: &Path, asked: &Examine, connectors: &[Connector]) -> Result<Value, String> {
     let registry = Registry::read(connectors).map_err(|e| e.to_string())?;
+    if let Ok(home) = StateDir::as_it_is(Some(home.to_owned())) {
+        registry.read_installed(&home);
+    }
     let kernel = match plexus_sandbox::kernel_support() {
         Ok(support) => {
             json!({"supported": true, "mechanism": support.mechanism, "version": support.version})
@@ -79,8 +82,8 @@ fn look(home: &Path, asked: &Examine, connectors: &[Connector]) -> Result<Value,
                 .map_err(|e| e.to_string())?;
             let all = configured.into_iter().filter(|(_, config)| config.enabled);
             all.map(|(id, config)| {
-                let Some(connector) = registry.of_source(&config).cloned() else {
-                    let why = format!("this build has no connector for {:?}", config.kind);
+                let Some(connector) = registry.of_source(&config) else {
+                    let why = registry.missing(&config.kind);
                     return json!({"source": id, "steps": [cage::failed("connector", None, &why)]});
                 };
                 let mut places = configure::places(&registry, &config);

@@ -163,6 +163,7 @@ async fn run(
     // The ledger is ours, so the log and the files are.
     state_dir.remove_leftovers();
     log.attach(&state_dir.join("logs"));
+    registry.read_installed(&state_dir);
     clock.not_before(Timestamp(boot.checked.head.at));
     clock.go_on_from(state_dir.path())?;
     if let Some(finding) = &boot.rolled_back {

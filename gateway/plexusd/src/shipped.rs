@@ -26,4 +26,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("obsidian-rest"),
     connector!("apple-calendar"),
     connector!("apple-reminders"),
+    connector!("cc-master"),
 ];

@@ -122,6 +122,19 @@ pub struct Conversation {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What is left of the child calls that one approval permits (ours).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChildCalls {
+    /// Calls that were made.
+    pub runs: u32,
+    /// Calls that are left; 0 also where it was ended.
+    pub runs_left: u32,
+    /// First moment at which none is made any more; absent where that is so now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
 /// The answer of every invoke (§4.9).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -147,6 +160,9 @@ pub struct InvokeResponse {
     /// Where the call is a turn of a conversation: how to go on, and what is left of it (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Conversation>,
+    /// Where the call was approved with child calls: what is left of them (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<ChildCalls>,
     /// By which id the effect can be taken back: input `id` of `<source>.undo` (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
@@ -171,6 +187,7 @@ impl InvokeResponse {
             audit_id: audit.map(|a| a.as_str().to_owned()).unwrap_or_default(),
             run: None,
             conversation: None,
+            children: None,
             undo: None,
             replayed: false,
             output_omitted: false,

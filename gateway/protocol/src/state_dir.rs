@@ -1,4 +1,4 @@
-//! Names in the state directory (docs/operations.md): what `plexusd` makes and repairs, and what the commands look at. One
+//! Names in the state directory (docs/reference/state-directory.md): what `plexusd` makes and repairs, and what the commands look at. One
 //! list, so that no entry is made that nobody examines.
 
 /// Folders, 0700, each after the one that holds it.

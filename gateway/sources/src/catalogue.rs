@@ -6,7 +6,9 @@
 use super::{Registered, Registry};
 use plexus_ipc::manifest::{Capability, EntryKind};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
-use plexus_trust::{Agent, Facts, State, TurnLimits, class_default, standing_for, visible};
+use plexus_trust::{
+    Agent, ChildrenAsked, Facts, State, TurnLimits, class_default, standing_for, visible,
+};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,10 +35,27 @@ impl Entry {
     pub fn capability(&self) -> &Capability {
         &self.connector.offer.manifest.capabilities[self.index]
     }
-    /// How many turns a call with this input asks for, within which time; none where it opens no conversation.
-    pub fn turns(&self, input: &Value) -> Option<TurnLimits> {
-        let (turns, minutes) = self.capability().conversation.as_ref()?.asked(input);
-        Some(TurnLimits { turns, minutes })
+    /// How many turns or child calls a call with this input asks for, within which time, and which child calls; none where
+    /// it is one call and no more.
+    pub fn turns(&self, input: &Value) -> (Option<TurnLimits>, Option<ChildrenAsked>) {
+        let capability = self.capability();
+        if let Some(calls) = &capability.children {
+            let asked = calls.asked(input);
+            let limits = TurnLimits {
+                turns: asked.runs,
+                minutes: asked.minutes,
+            };
+            let children = ChildrenAsked {
+                capabilities: asked.capabilities,
+                parallel: asked.parallel,
+            };
+            return (Some(limits), Some(children));
+        }
+        let turns = capability.conversation.as_ref().map(|turns| {
+            let (turns, minutes) = turns.asked(input);
+            TurnLimits { turns, minutes }
+        });
+        (turns, None)
     }
     /// Whether it takes back what an earlier effect has changed.
     pub fn is_undo(&self) -> bool {
@@ -177,6 +196,12 @@ pub fn wire_entry(
     }
     if let Some(turns) = &capability.conversation {
         put("conversation", json!(turns));
+    }
+    if let Some(calls) = &capability.children {
+        put("children", json!(calls));
+    }
+    if capability.staged {
+        put("staged", json!(true));
     }
     if capability.kind == EntryKind::Capability {
         put(

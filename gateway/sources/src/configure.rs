@@ -139,6 +139,11 @@ impl Wanted<'_> {
         if let Some(why) = registry.out_of_place(manifest) {
             return Err(why.into());
         }
+        if connector.offer.given.is_some() && crate::extensions::kind_of(&id) != kind {
+            return Err(of_id(format!(
+                "{kind} is the kind of one source, and not of {id}"
+            )));
+        }
         let ask = match self.body.get("approval") {
             None | Some(Value::Null) => false,
             Some(Value::String(word)) if word == "auto" => false,
@@ -300,7 +305,7 @@ pub fn shown_route(registry: &Registry, body: &Map<String, Value>) -> Value {
     let kind = body.get("kind").and_then(Value::as_str).map(str::trim);
     let connector = kind.and_then(|kind| registry.of_kind(kind));
     let is_shown = |key: &String| {
-        let field = connector.and_then(|c| c.offer.manifest.field(key));
+        let field = connector.as_ref().and_then(|c| c.offer.manifest.field(key));
         key == HARD_LINKS || field.is_some_and(|field| field.target == FieldTarget::Route)
     };
     let route = body.get("route").and_then(Value::as_object);
@@ -320,6 +325,7 @@ const RESERVED: &[&str] = &[
     "plexus",
     "bundle",
     "admin",
+    crate::extensions::PREVIEW,
 ];
 
 /// Whether no owner may name a source so.
@@ -472,7 +478,8 @@ pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<FolderField> {
 
 /// The root folder that a source names, as it was typed.
 pub fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
-    let field = registry.of_source(config)?.offer.manifest.root.as_ref()?;
+    let connector = registry.of_source(config)?;
+    let field = connector.offer.manifest.root.as_ref()?;
     config.route.get(field)?.as_str().map(PathBuf::from)
 }
 
@@ -493,7 +500,7 @@ pub async fn look(
 ) -> Result<SourceSeen, String> {
     let connector = registry
         .of_source(&source.config)
-        .ok_or_else(|| format!("this build has no connector for {:?}", source.config.kind))?;
+        .ok_or_else(|| registry.missing(&source.config.kind))?;
     let manifest = &connector.offer.manifest;
     if let Some(why) = registry.out_of_place(manifest) {
         return Err(why);

@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod configure;
 pub mod detect;
+pub mod extensions;
 pub mod form;
 pub mod lending;
 pub mod let_go;
@@ -17,6 +18,7 @@ mod schema;
 pub mod secrets;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use plexus_ipc::{
     manifest::{Audience, Egress, EgressHost, Manifest, Platform},
     offer::Offer,
@@ -59,9 +61,11 @@ pub struct Registered {
     pub schemas: BTreeMap<String, Schema>,
 }
 
-/// All connectors of this build.
+/// All connectors of this build, and the offers that the owner has installed: each of one source, under a kind of its own.
 pub struct Registry {
     connectors: Vec<Arc<Registered>>,
+    /// By kind; of one whose file does not read, why.
+    installed: ArcSwap<BTreeMap<String, Result<Arc<Registered>, String>>>,
     /// Folders with the gateway's own programs, resolved.
     programs: Vec<PathBuf>,
     /// The systems whose sources serve here.
@@ -78,6 +82,7 @@ impl Registry {
         let own = own.as_deref().and_then(Path::parent);
         let mut registry = Self {
             connectors: Vec::new(),
+            installed: ArcSwap::default(),
             programs: own.map(Path::to_owned).into_iter().collect(),
             platforms: vec![Platform::here()],
         };
@@ -128,21 +133,31 @@ impl Registry {
         ))
     }
 
-    /// Every connector, in the order of registration.
+    /// Every connector that ships, in the order of registration: what a source can be added of.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {
         self.connectors.iter()
     }
 
     /// What a source is served with: the connector of its kind.
-    pub fn of_source(&self, config: &SourceConfig) -> Option<&Arc<Registered>> {
+    pub fn of_source(&self, config: &SourceConfig) -> Option<Arc<Registered>> {
         self.of_kind(&config.kind)
     }
 
-    /// The connector of a wire kind.
-    pub fn of_kind(&self, kind: &str) -> Option<&Arc<Registered>> {
-        self.connectors
-            .iter()
-            .find(|c| c.offer.manifest.kind == kind)
+    /// The connector of a wire kind, or the installed offer.
+    pub fn of_kind(&self, kind: &str) -> Option<Arc<Registered>> {
+        let mut shipped = self.connectors.iter();
+        match shipped.find(|c| c.offer.manifest.kind == kind) {
+            Some(shipped) => Some(Arc::clone(shipped)),
+            None => self.installed.load().get(kind)?.as_ref().ok().cloned(),
+        }
+    }
+
+    /// Why there is nothing to serve a source of this kind with.
+    pub fn missing(&self, kind: &str) -> String {
+        match self.installed.load().get(kind) {
+            Some(Err(why)) => format!("what was installed as {kind} cannot be read: {why}"),
+            _ => format!("this build has no connector for {kind:?}"),
+        }
     }
 
     /// Whether a source id is one that only its own connector may use.
@@ -155,7 +170,7 @@ impl Registry {
 
 impl Registered {
     /// Compiles an offer.
-    fn of(offer: Arc<Offer>) -> anyhow::Result<Self> {
+    pub(crate) fn of(offer: Arc<Offer>) -> anyhow::Result<Self> {
         let (manifest, profile) = (&offer.manifest, &*offer.profile);
         let mut schemas = BTreeMap::new();
         for capability in manifest.capabilities.iter().filter(|c| c.callable()) {
@@ -203,6 +218,9 @@ impl Registered {
             if let Some(turns) = &capability.conversation {
                 shape["conversation"] = object!(turns);
             }
+            if let Some(calls) = &capability.children {
+                shape["children"] = object!(calls);
+            }
             Some((
                 id,
                 Facts {
@@ -215,6 +233,7 @@ impl Registered {
                     shape: json::digest(&shape),
                     input: Some(without_wording(&schema)),
                     narrow: object!(capability.constrainable),
+                    staged: capability.staged,
                 },
             ))
         });

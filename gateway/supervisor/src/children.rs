@@ -61,7 +61,12 @@ fn program(
     child: &ChildProgram,
     (state_dir, egress): (&Path, Option<u16>),
 ) -> io::Result<children::ChildProgram> {
-    let program = PathBuf::from(resolved(&child.program.named(&spec.config))?);
+    let named = child.program.named(&spec.config);
+    let program = resolved(&named).map_err(|error| {
+        let words = format!("{}: {error}", named.display());
+        io::Error::new(error.kind(), words)
+    })?;
+    let program = PathBuf::from(program);
     let own = spec
         .folders
         .iter()
@@ -80,6 +85,11 @@ fn program(
         .map(|port| ("EGRESS_PORT".to_owned(), port.to_string()))
         .into_iter()
         .collect();
+    // A run has a root of its own.
+    let folders = spec.folders.iter().filter(|of| of.parameter != "ROOT");
+    for folder in folders {
+        parameters.push((folder.parameter.clone(), resolved(&folder.path)?));
+    }
     if child.host {
         parameters.push(("WORKER".to_owned(), resolved(&worker(context, spec))?));
     }
@@ -98,6 +108,7 @@ fn program(
         profile: profile.to_string(),
         parameters,
         pipes: child.host,
+        discard: child.discard,
         limits: child.limits.of_process(),
         tree_memory: Some(u64::from(child.limits.memory_mib) << 20),
         tree_processes: Some(child.limits.processes),

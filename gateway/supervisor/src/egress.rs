@@ -24,7 +24,7 @@ use plexus_ipc::{
     egress::{EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, ToEgress},
     frame::{self, FrameReader, FrameSender},
     manifest::{Admitted, Auth, Egress as Entry},
-    message::{EgressAccess, Probe, Role, Secret},
+    message::{EGRESS_CREDENTIAL, EgressAccess, Probe, Role, Secret},
     stream::{self, ReadHalf},
 };
 use plexus_protocol::{Digest, SourceId};
@@ -362,8 +362,9 @@ fn auth(spec: &Spec, auth: &Auth<String>) -> Auth<String> {
 fn credential() -> io::Result<Secret> {
     let mut bits = [0_u8; 32];
     getrandom::fill(&mut bits).map_err(io::Error::other)?;
-    let text = bits.iter().map(|byte| format!("{byte:02x}"));
-    Ok(Secret::new(text.collect()))
+    let mut text = EGRESS_CREDENTIAL.to_owned();
+    text.extend(bits.iter().map(|byte| format!("{byte:02x}")));
+    Ok(Secret::new(text))
 }
 
 /// What the machine says of names now; nothing where it says nothing.

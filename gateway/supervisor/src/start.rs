@@ -1,7 +1,7 @@
 //! From nothing to a worker that serves: spawn, `Hello`, `Described`, `Opened`, each with a deadline.
 //!
 //! Invariants: a worker is handed on only if its build is ours, its cage report is sound and its manifest is the
-//! embedded one; in every other case its group is dead and reaped before the failure is told.
+//! offer's own; in every other case its group is dead and reaped before the failure is told.
 //!
 //! Must not know: queues, backoff.
 
@@ -256,6 +256,7 @@ async fn meet<P: Process, T>(
         secrets,
         limits: spec.offer.manifest.limits,
         scratch: Some(super::process::scratch_of(context, spec)),
+        manifest: spec.offer.given.as_deref().map(Into::into),
         egress: egress.as_ref().map(|egress| egress.access(role)),
         probe,
         keeper: spec.has_keeper(),

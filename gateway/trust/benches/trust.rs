@@ -75,6 +75,7 @@ fn read() -> Facts {
         shape: secret("shape"),
         input: None,
         narrow: Value::Null,
+        staged: false,
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Door<'a> {
     Session(&'a SessionId),
     /// The gateway runs what the owner approved (`onApproval: "run"`).
     Approved(&'a PendingId),
-    /// A further turn of a conversation that the owner approved within bounds, by the item that was approved.
+    /// A further turn or a child call that the owner approved within bounds, by the item that was approved.
     Bounded(&'a PendingId),
     /// An event of the source, which nobody asked for: a standing grant allows it, and no approval is used for it.
     Event,
@@ -62,7 +62,7 @@ pub enum Basis {
     Grant(u64),
     /// An approved item.
     Item(PendingId),
-    /// The bounded approval of an item, for a further turn.
+    /// The bounded approval of an item, for a further turn or a child call.
     Bounded(PendingId),
 }
 
@@ -340,12 +340,21 @@ fn try_authorize(
 
     if let Door::Bounded(item) = door {
         let ask = turn_open(state, agent, item, call.capability, facts.verbs, now)?;
-        if !within(ask.constraint.as_ref()) {
+        // A narrowing of the approved call is about its own input.
+        let is_turn = &ask.capability == call.capability;
+        let constraint = ask.constraint.as_ref().filter(|_| is_turn);
+        // The card says that a child changes a copy alone: whatever else its capability can do is not permitted.
+        let mode = call.input.get("mode").filter(|_| !is_turn);
+        if mode.is_some_and(|mode| mode != "staged") {
+            let why = "a child call works on a copy alone, so its mode is staged";
+            return Err(Refusal::NoChild { why });
+        }
+        if !within(constraint) {
             return Err(Refusal::GrantRequired { constraint: missed });
         }
         return Ok(Verdict::Permit(Box::new(permit(
             Basis::Bounded(item.clone()),
-            ask.constraint.clone(),
+            constraint.cloned(),
             highest,
             None,
         ))));
@@ -462,6 +471,13 @@ fn turn_open<'a>(
     let Some(item) = item else {
         return refused("there is no such conversation");
     };
+    let mut children = item.asks.iter().filter_map(|ask| {
+        let calls = ask.bounded.as_deref()?.children.as_ref()?;
+        Some((ask, calls))
+    });
+    if let Some((ask, calls)) = children.next() {
+        return child_open(state, agent, (item, ask, calls), capability, now);
+    }
     let mut asks = item.asks.iter().filter(|ask| &ask.capability == capability);
     let held = asks.find(|ask| ask.bounded.is_some() && ask.verbs.covers(declared));
     let Some((ask, bounded)) = held.and_then(|ask| Some((ask, ask.bounded.as_deref()?))) else {
@@ -473,10 +489,51 @@ fn turn_open<'a>(
         BoundedState::Void { .. } => refused("it was ended"),
         BoundedState::Expired => refused("its time is over"),
         BoundedState::Open { until } if now >= *until => refused("its time is over"),
-        BoundedState::Open { .. } if state.turn_under_way(id).is_some() => {
+        BoundedState::Open { .. } if state.begun_under(id).next().is_some() => {
             refused("a turn of it is under way")
         }
         BoundedState::Open { .. } => Ok(ask),
+    }
+}
+
+/// The same of child calls: of what it names and what has not changed since, as many side by side as it says, for as long
+/// as its own capability is there.
+fn child_open<'a>(
+    state: &State,
+    agent: &Agent,
+    (item, ask, calls): (&Item, &'a crate::Ask, &crate::ChildCalls),
+    capability: &CapabilityId,
+    now: Timestamp,
+) -> Result<&'a crate::Ask, Refusal> {
+    let refused = |why| Err(Refusal::NoChild { why });
+    let Some(bounded) = ask.bounded_for(capability) else {
+        return refused("its approval does not name this capability");
+    };
+    match &bounded.state {
+        BoundedState::Asked => return refused("it has not begun"),
+        BoundedState::Spent => return refused("every run of it is used"),
+        BoundedState::Void { .. } => return refused("it was ended"),
+        BoundedState::Expired => return refused("its time is over"),
+        BoundedState::Open { until } if now >= *until => return refused("its time is over"),
+        BoundedState::Open { .. } => {}
+    }
+    let may_go_on = state.capability(&ask.capability).is_some()
+        && state.exposed(&ask.capability)
+        && for_agent(state, agent, &ask.capability, now);
+    if !may_go_on {
+        return refused("the owner does not expose what it was approved for");
+    }
+    let as_asked = state.capability(capability).is_some_and(|(source, facts)| {
+        facts.staged && calls.capabilities.get(capability) == Some(&source.revision)
+    });
+    if !as_asked {
+        return refused("this capability has changed since it was asked for");
+    }
+    let under_way = state.children_under_way(agent, &item.id);
+    if u32::try_from(under_way).is_ok_and(|under_way| under_way < calls.parallel) {
+        Ok(ask)
+    } else {
+        refused("as many runs as it permits side by side are under way")
     }
 }
 

@@ -281,7 +281,7 @@ pub enum Command {
         /// owner, should nobody ever know how it ended.
         about: Vec<Touch>,
         /// The idempotency key that it reserves, as [`key_digest`](crate::key_digest) has it; of a further turn of a
-        /// bounded approval, the digest of its message's id.
+        /// bounded approval, the digest of its message's id; of a child call, that of its name.
         key: Option<Digest>,
     },
     /// Records what became of an effect.
@@ -357,7 +357,7 @@ pub struct Approve {
     pub constraint: Option<Constraint>,
     /// Whether one call may have an input that the item does not name.
     pub any_input: bool,
-    /// Fewer turns than a bounded approval asks for.
+    /// Fewer turns, or child calls, than a bounded approval asks for.
     pub turns: Option<u32>,
     /// Fewer minutes than a bounded approval asks for.
     pub minutes: Option<u32>,
@@ -424,8 +424,10 @@ pub struct Entry {
     pub input: Option<(Digest, u64)>,
     /// Whether the call is known to be more than what stands covers: then the owner is asked whatever stands.
     pub beyond_grant: bool,
-    /// The turns that the call would open, where its manifest lets it open any; counts with an input alone.
+    /// The turns or child calls that its approval would permit, where its manifest says so; counts with an input alone.
     pub turns: Option<TurnLimits>,
+    /// Where those are child calls: which.
+    pub children: Option<ChildrenAsked>,
 }
 
 impl Entry {
@@ -440,8 +442,18 @@ impl Entry {
             input: None,
             beyond_grant: false,
             turns: None,
+            children: None,
         }
     }
+}
+
+/// The child calls that an entry asks for.
+#[derive(Clone, Debug)]
+pub struct ChildrenAsked {
+    /// Ids of capabilities, as they were typed.
+    pub capabilities: Vec<String>,
+    /// How many side by side.
+    pub parallel: u32,
 }
 
 /// Wire §4.4.
@@ -702,7 +714,13 @@ pub enum Refusal {
         /// In one clause.
         why: &'static str,
     },
-    /// A message with this id is a turn already.
+    /// The bounded approval permits no further child call, or not this one.
+    #[error("no child call: {why}")]
+    NoChild {
+        /// In one clause.
+        why: &'static str,
+    },
+    /// A message with this id is a turn already, or a child call of this name is made.
     #[error("this message is turn {turn}")]
     MessageKnown {
         /// Which turn.

@@ -339,12 +339,15 @@ pub struct CallFact {
     /// What the approved plan assumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_token: Option<Digest>,
-    /// Which turn of a bounded approval it is, counted from 1.
+    /// Which turn or child call of a bounded approval it is, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<u32>,
-    /// The intent of the call whose approval permits this turn.
+    /// The intent of the call whose approval permits this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<AuditId>,
+    /// The source whose worker made this child call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<SourceId>,
     /// The event of the intent, on an outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<AuditId>,

@@ -27,17 +27,18 @@ pub use authorize::{
     Basis, Call, Door, Permit, Verdict, authorize, in_reach, standing_for, visible,
 };
 pub use command::{
-    Approve, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note, Outcome, Refusal,
-    Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
+    Approve, ChildrenAsked, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note,
+    Outcome, Refusal, Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};
 pub use restore::{Part, RestoreError, needs, put_together, read_part, restore};
 pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Bounded, BoundedState, Bounds, Denial, Difference, EnrollmentStatus,
-    Facts, Grant, Hide, Item, ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session,
-    Settings, Source, SourceConfig, State, Target, Token, TurnLimits, Unknown, UsedKey, key_digest,
+    Agent, Approval, Ask, Bounded, BoundedState, Bounds, ChildCalls, Denial, Difference,
+    EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent, OnApproval, OpenIntent, Plan,
+    Reach, Session, Settings, Source, SourceConfig, State, Target, Token, TurnLimits, Unknown,
+    UsedKey, key_digest,
 };
 pub use window::{Ceiling, ceiling, class_default, grantable};
 
@@ -48,6 +49,10 @@ pub const MAX_PENDING: usize = 20;
 pub const MAX_DECIDED: usize = 200;
 /// Turns that one bounded approval may permit, the approved call among them.
 pub const MAX_TURNS: u32 = 100;
+/// Child calls that one bounded approval may permit side by side.
+pub const MAX_PARALLEL: u32 = 8;
+/// Capabilities that the child calls of one bounded approval may be of.
+pub const MAX_CHILDREN: usize = 16;
 /// Minutes that a bounded approval may last: a day, so that its item is there for as long as it is open.
 pub const MAX_MINUTES: u32 = 24 * 60;
 /// Calls that an agent may make in a second unless the owner says otherwise; as many at one moment, if it made none in

@@ -459,21 +459,44 @@ pub struct Ask {
     /// How its one call ended, or what the owner said of it since; none: it has not, or an earlier version wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeKind>,
-    /// What its approval permits beyond the one call, where the call opens a conversation.
+    /// What its approval permits beyond the one call: turns of a conversation, or child calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounded: Option<Box<Bounded>>,
+}
+
+impl Ask {
+    /// The bounded approval that a further call of `id` stands on: a turn is of the same capability, a child of another.
+    #[must_use]
+    pub fn bounded_for(&self, id: &CapabilityId) -> Option<&Bounded> {
+        let bounded = self.bounded.as_deref()?;
+        let permits = match &bounded.children {
+            None => &self.capability == id,
+            Some(children) => children.capabilities.contains_key(id),
+        };
+        permits.then_some(bounded)
+    }
 }
 
 /// How far a bounded approval reaches: the agent asks for it, the card shows it, the owner may lower it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnLimits {
-    /// Calls, the approved one among them; 1 to [`MAX_TURNS`](crate::MAX_TURNS).
+    /// Turns, the approved call among them, or child calls beside it; 1 to [`MAX_TURNS`](crate::MAX_TURNS).
     pub turns: u32,
     /// Minutes from the intent of the first call on; 1 to [`MAX_MINUTES`](crate::MAX_MINUTES).
     pub minutes: u32,
 }
 
-/// A bounded approval: one approval that permits several calls, the turns of one conversation (DESIGN 14).
+/// Which calls of other sources a bounded approval permits, made by the worker of the source that it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildCalls {
+    /// The capabilities, each with its source's revision when it was asked for: what has changed since is not called.
+    pub capabilities: BTreeMap<CapabilityId, u64>,
+    /// How many may be under way side by side; 1 to [`MAX_PARALLEL`](crate::MAX_PARALLEL).
+    pub parallel: u32,
+}
+
+/// A bounded approval: one approval that permits several calls, the turns of one conversation or the child calls of one
+/// orchestration (DESIGN 14).
 ///
 /// ```text
 /// asked ─intent of the approved call─▶ open ─┬─ intent of the last turn ─▶ spent
@@ -486,10 +509,14 @@ pub struct Bounded {
     pub limits: TurnLimits,
     /// Where it stands.
     pub state: BoundedState,
+    /// Where it permits child calls: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<ChildCalls>,
     /// Turns that an intent has used.
     #[serde(default)]
     pub used: u32,
     /// The turn that each message became, by the digest of the message's id: a message that comes again is no new turn.
+    /// The same of child calls and their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub messages: BTreeMap<Digest, u32>,
     /// The intent of the approved call, once that call has ended: the parent of every further turn.
@@ -522,10 +549,11 @@ pub enum BoundedState {
 impl Bounded {
     /// One that is asked for.
     #[must_use]
-    pub fn asked(limits: TurnLimits) -> Self {
+    pub fn asked(limits: TurnLimits, children: Option<ChildCalls>) -> Self {
         Self {
             limits,
             state: BoundedState::Asked,
+            children,
             used: 0,
             messages: BTreeMap::new(),
             parent: None,
@@ -549,18 +577,22 @@ impl Bounded {
     pub fn turns_left(&self) -> u32 {
         self.limits.turns.saturating_sub(self.used)
     }
-    /// Uses a turn, and opens with the first one.
-    pub(crate) fn use_turn(&mut self, message: Option<Digest>, now: Timestamp) {
+    /// The approved call begins: it opens it, and is the first turn of a conversation.
+    pub(crate) fn open(&mut self, now: Timestamp) {
+        let until = now.plus(u64::from(self.limits.minutes) * 60_000);
+        self.state = BoundedState::Open { until };
+        if self.children.is_none() {
+            self.use_turn(None);
+        }
+    }
+    /// Uses a turn.
+    pub(crate) fn use_turn(&mut self, message: Option<Digest>) {
         self.used += 1;
         if let Some(message) = message {
             self.messages.insert(message, self.used);
         }
-        let minutes = u64::from(self.limits.minutes);
         if self.turns_left() == 0 {
             self.state = BoundedState::Spent;
-        } else if self.state == BoundedState::Asked {
-            let until = now.plus(minutes * 60_000);
-            self.state = BoundedState::Open { until };
         }
     }
 }
@@ -806,7 +838,7 @@ pub struct OpenIntent {
     /// The item that allowed it, where it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<PendingId>,
-    /// The item whose bounded approval it is a further turn of.
+    /// The item whose bounded approval it is a further turn or a child call of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_of: Option<PendingId>,
 }
@@ -832,6 +864,9 @@ pub struct Facts {
     /// The fields that a constraint may name, as the manifest has them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub narrow: Value,
+    /// Whether a call works on a copy and changes nothing of the owner's: then it may be a child call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub staged: bool,
 }
 
 /// How a source changed since the owner granted something on it, for as long as such a grant rests.
@@ -1073,14 +1108,27 @@ impl State {
         self.agents.values().find_map(|a| a.items.get(id))
     }
 
-    /// The intent of the turn of this item's bounded approval that was begun and has no outcome yet.
-    #[must_use]
-    pub fn turn_under_way(&self, item: &PendingId) -> Option<&AuditId> {
-        let is_turn = |open: &OpenIntent| {
+    /// The intents that were begun under this item's approval and have no outcome yet: of the approved call, of turns and
+    /// of child calls.
+    pub fn begun_under<'s>(
+        &'s self,
+        item: &'s PendingId,
+    ) -> impl Iterator<Item = (&'s AuditId, &'s OpenIntent)> {
+        let of = |open: &OpenIntent| {
             open.item.as_ref() == Some(item) || open.turn_of.as_ref() == Some(item)
         };
-        let mut open = self.open_intents.iter();
-        open.find_map(|(intent, open)| is_turn(open).then_some(intent))
+        self.open_intents.iter().filter(move |(_, open)| of(open))
+    }
+
+    /// How many child calls of this item's approval are under way. One that an earlier launch left without an outcome is
+    /// not: no worker outlives its gateway.
+    #[must_use]
+    pub fn children_under_way(&self, agent: &Agent, item: &PendingId) -> usize {
+        let runs = |(intent, open): &(&AuditId, &OpenIntent)| {
+            let known = agent.unknown.get(&(open.capability.clone(), open.input));
+            open.turn_of.is_some() && !known.is_some_and(|unknown| unknown.names(intent))
+        };
+        self.begun_under(item).filter(runs).count()
     }
 
     pub(crate) fn agent_mut(&mut self, id: &AgentId) -> Option<&mut Agent> {

@@ -11,6 +11,8 @@ mod approvals;
 mod bounds;
 #[path = "stories/calls.rs"]
 mod calls;
+#[path = "stories/children.rs"]
+mod children;
 #[path = "stories/requests.rs"]
 mod requests;
 #[path = "stories/sources.rs"]

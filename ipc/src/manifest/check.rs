@@ -49,6 +49,7 @@ impl Manifest {
         self.check_children()?;
         self.check_events()?;
         self.check_capabilities()?;
+        self.check_mcp()?;
         self.check_upkeep()
     }
 
@@ -67,6 +68,24 @@ impl Manifest {
             && !self.capability(changes).is_some_and(own_read)
         {
             return Err(invalid("changes", "names no read for the owner alone"));
+        }
+        let read = |entry: &Capability| entry.callable() && entry.is_read();
+        if let Some(sets) = &self.change_sets {
+            let names = |name: &str, fits: &dyn Fn(&Capability) -> bool| {
+                self.capability(name).is_some_and(fits)
+            };
+            if !(names(&sets.list, &own_read)
+                && names(&sets.read, &read)
+                && names(&sets.apply, &effect))
+            {
+                let why = "names no list for the owner alone, no read or no effect";
+                return Err(invalid("changeSets", why));
+            }
+        }
+        if let Some(boards) = &self.boards
+            && !self.capability(boards).is_some_and(read)
+        {
+            return Err(invalid("boards", "names no read"));
         }
         Ok(())
     }
@@ -182,6 +201,9 @@ impl Manifest {
                 EntryKind::Skill => check_skill(entry).map_err(|why| invalid(at(), why))?,
                 EntryKind::Capability => {
                     check_callable(entry).map_err(|why| invalid(at(), why))?;
+                    if entry.children.is_some() && !(self.resident && self.host_calls) {
+                        return Err(invalid(at(), "child calls need resident and hostCalls"));
+                    }
                     self.limits_of(entry).check(&at())?;
                     if !self.roles.contains(&Role::Reader) {
                         return Err(invalid(at(), "reads and plans need the role reader"));
@@ -230,6 +252,8 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
         && entry.skills.is_empty()
         && entry.limits.is_none()
         && entry.conversation.is_none()
+        && entry.children.is_none()
+        && !entry.staged
         && !entry.long_running
         && entry.sensitivity == Sensitivity::Low;
     if bare {
@@ -269,6 +293,22 @@ fn check_callable(entry: &Capability) -> Result<(), &'static str> {
         if turns.turns == 0 || turns.minutes == 0 {
             return Err("a conversation has at least one turn and lasts at least a minute");
         }
+    }
+    if let Some(calls) = &entry.children {
+        let schema = entry.input.as_ref();
+        let list = schema.and_then(|s| s["properties"].get(&calls.field));
+        let is_list = list.is_some_and(|l| l["type"] == "array" && l["items"]["type"] == "string");
+        if !entry.verbs.contains(Verb::Execute) || !is_list || entry.conversation.is_some() {
+            return Err(
+                "child calls belong to what executes, lists their ids and is no conversation",
+            );
+        }
+        if calls.runs == 0 || calls.minutes == 0 || calls.parallel == 0 {
+            return Err("child calls are at least one, within a minute, one at a time");
+        }
+    }
+    if entry.staged && entry.is_read() {
+        return Err("a read is not staged");
     }
     let mut fields = BTreeSet::new();
     for c in &entry.constrainable {

@@ -42,6 +42,9 @@ pub struct ChildProgram {
     /// one that speaks over them. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host: bool,
+    /// Whether each run begins with an empty folder, which is removed when it has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discard: bool,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<ChildArgument>,

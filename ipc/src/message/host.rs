@@ -3,8 +3,8 @@
 //! Must not know: who listens, who pays.
 
 use super::{Summary, Touched};
-use crate::text::{Line, Output, Payload, Word, at_most};
-use plexus_protocol::PendingId;
+use crate::text::{Line, Output, Payload, Word, at_most, digest};
+use plexus_protocol::{Digest, PendingId};
 use serde::{Deserialize, Serialize};
 
 /// Largest payload of an event, in bytes.
@@ -13,7 +13,9 @@ pub const MAX_EVENT: usize = 16 * 1024;
 pub const MAX_EVENT_TOUCHED: usize = 64;
 /// Calls of its own that a worker may have under way; more wait in it.
 pub const HOST_CALLS: usize = 16;
-/// Longest wait for a decision in one [`HostAsk::Item`], in seconds.
+/// Waits for a decision or the end of a run that a worker may have under way beside its calls; more wait in it.
+pub const HOST_WAITS: usize = 64;
+/// Longest wait in one [`HostAsk::Item`] or [`ChildAsk::Run`], in seconds.
 pub const MAX_ITEM_WAIT: u8 = 20;
 /// Largest input of such a call, in bytes.
 pub const MAX_HOST_INPUT: usize = 1024 * 1024;
@@ -72,4 +74,56 @@ pub enum HostAsk {
         /// The pending item.
         item: PendingId,
     },
+    /// About child calls: a resident worker's own alone, outside any call.
+    Children {
+        /// The approval that permits them, as the commit of the approved call named it.
+        #[serde(with = "digest")]
+        approval: Digest,
+        /// What it asks.
+        ask: ChildAsk,
+    },
+}
+
+/// What a worker asks about child calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ChildAsk {
+    /// To make one, once for each name.
+    Call {
+        /// The worker's own name for it.
+        name: Line<128>,
+        /// Its id, `<source>.<name>`.
+        capability: Line<200>,
+        /// A JSON object.
+        input: Payload,
+    },
+    /// How the run of one stands.
+    Run {
+        /// Its name.
+        name: Line<128>,
+        /// How long its end is waited for, in seconds; at most [`MAX_ITEM_WAIT`].
+        seconds: u8,
+    },
+    /// To cancel the run of one.
+    Stop {
+        /// Its name.
+        name: Line<128>,
+    },
+    /// How the approval stands.
+    Approval,
+}
+
+impl HostAsk {
+    /// Whether it may last until the owner decides or a run ends, and so counts among the [`HOST_WAITS`].
+    #[must_use]
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Item { seconds, .. }
+            | Self::Children {
+                ask: ChildAsk::Run { seconds, .. },
+                ..
+            } => *seconds > 0,
+            _ => false,
+        }
+    }
 }

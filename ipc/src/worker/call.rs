@@ -1,9 +1,12 @@
 //! What a handler knows about the call it serves.
 
-use super::{Host, SourceError, host::called};
+use super::{
+    Host, SourceError,
+    host::{called, seconds},
+};
 use crate::frame::{FrameSender, WeakFrameSender};
 use crate::message::{
-    Chunk, FromWorker, HostAsk, MAX_CHUNK, MAX_ITEM_WAIT, PROGRESS_WINDOW, Progress, Role,
+    Chunk, Commit, FromWorker, HostAsk, MAX_CHUNK, PROGRESS_WINDOW, Progress, Role,
 };
 use crate::text::{Output, Text};
 use plexus_protocol::{AuditId, Constraint, Digest, PendingId};
@@ -33,6 +36,7 @@ struct Inner {
     id: u64,
     audit: Option<AuditId>,
     conversation: Option<Digest>,
+    is_approved_plan: bool,
     role: Role,
     constraint: Option<Constraint>,
     deadline: Instant,
@@ -73,7 +77,7 @@ impl Over {
 impl CallContext {
     pub(super) fn new(
         call: &crate::message::Call,
-        conversation: Option<Digest>,
+        commit: Option<&Commit>,
         role: Role,
         deadline: Instant,
         over: Arc<Over>,
@@ -83,7 +87,8 @@ impl CallContext {
         Self(Arc::new(Inner {
             id: call.id,
             audit: call.audit.clone(),
-            conversation,
+            conversation: commit.and_then(|commit| commit.conversation),
+            is_approved_plan: commit.is_some_and(|commit| commit.state_token.is_some()),
             role,
             constraint: call.constraint.clone(),
             deadline,
@@ -103,6 +108,7 @@ impl CallContext {
             id: 0,
             audit: None,
             conversation: None,
+            is_approved_plan: false,
             role,
             constraint,
             deadline: Instant::now() + time,
@@ -131,6 +137,12 @@ impl CallContext {
     #[must_use]
     pub fn conversation(&self) -> Option<Digest> {
         self.0.conversation
+    }
+
+    /// Of a commit, whether the owner approved just this plan.
+    #[must_use]
+    pub fn is_approved_plan(&self) -> bool {
+        self.0.is_approved_plan
     }
 
     /// The narrowing of the permit.
@@ -248,10 +260,9 @@ impl CallContext {
         item: &PendingId,
         wait: Duration,
     ) -> Result<serde_json::Value, SourceError> {
-        let seconds = wait.as_secs().min(MAX_ITEM_WAIT.into());
         self.host_ask(HostAsk::Item {
             item: item.clone(),
-            seconds: u8::try_from(seconds).unwrap_or(MAX_ITEM_WAIT),
+            seconds: seconds(wait),
         })
         .await
     }

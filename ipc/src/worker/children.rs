@@ -93,7 +93,7 @@ impl Children {
     /// `arguments` for all of its named ones, and `environment` for any of the names that the manifest leaves open.
     ///
     /// The run's folder lies in the worker's own folder, under `runs`; the program works in `root` below it and may write
-    /// there and in `scratch`. It stays when the run has ended.
+    /// there and in `scratch`. It stays when the run has ended, unless the manifest has it discarded.
     ///
     /// # Errors
     /// [`ChildError`]. A launcher that refuses after that says so on the child's standard error.

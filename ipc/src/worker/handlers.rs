@@ -119,7 +119,7 @@ pub(super) enum Handler<S> {
 
 /// A connector's handlers.
 pub struct Handlers<S> {
-    by_name: BTreeMap<&'static str, Handler<S>>,
+    by_name: BTreeMap<String, Handler<S>>,
 }
 
 impl<S> std::fmt::Debug for Handlers<S> {
@@ -144,10 +144,10 @@ pub enum Mismatch {
     Missing(String),
     /// A handler that no callable entry of the manifest names.
     #[error("the manifest has no capability {0:?}")]
-    Unknown(&'static str),
+    Unknown(String),
     /// A read where the manifest says effect, or the other way round.
     #[error("{0:?} is a read on one side and an effect on the other")]
-    Kind(&'static str),
+    Kind(String),
 }
 
 impl<S: Send + Sync + 'static> Handlers<S> {
@@ -164,7 +164,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     #[must_use]
     pub fn read<In, Out, Fut>(
         self,
-        name: &'static str,
+        name: impl Into<String>,
         read: impl Fn(Arc<S>, CallContext, In) -> Fut + Send + Sync + 'static,
     ) -> Self
     where
@@ -194,7 +194,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     #[must_use]
     pub fn effect<In, P, Out, PlanFut, CommitFut, C>(
         self,
-        name: &'static str,
+        name: impl Into<String>,
         plan: impl Fn(Arc<S>, CallContext, In) -> PlanFut + Send + Sync + 'static,
         commit: C,
     ) -> Self
@@ -222,8 +222,9 @@ impl<S: Send + Sync + 'static> Handlers<S> {
         )
     }
 
-    fn add(mut self, name: &'static str, handler: Handler<S>) -> Self {
-        let earlier = self.by_name.insert(name, handler);
+    fn add(mut self, name: impl Into<String>, handler: Handler<S>) -> Self {
+        let name = name.into();
+        let earlier = self.by_name.insert(name.clone(), handler);
         assert!(earlier.is_none(), "two handlers for {name:?}");
         self
     }
@@ -237,14 +238,14 @@ impl<S: Send + Sync + 'static> Handlers<S> {
             match manifest.capability(name) {
                 Some(entry) if entry.callable() => {
                     if entry.is_read() != matches!(handler, Handler::Read(_)) {
-                        return Err(Mismatch::Kind(name));
+                        return Err(Mismatch::Kind(name.clone()));
                     }
                 }
-                Some(_) | None => return Err(Mismatch::Unknown(name)),
+                Some(_) | None => return Err(Mismatch::Unknown(name.clone())),
             }
         }
         for entry in manifest.capabilities.iter().filter(|c| c.callable()) {
-            if !self.by_name.contains_key(entry.name.as_str()) {
+            if !self.by_name.contains_key(&entry.name) {
                 return Err(Mismatch::Missing(entry.name.clone()));
             }
         }

@@ -1,6 +1,8 @@
 //! What a worker says unasked: events of its source, and calls of what other sources offer.
 //!
-//! Invariants: nothing is said before the source is open; no more calls are under way than the gateway takes.
+//! Invariants: nothing is said before the source is open; no more calls are under way than the gateway takes: a call holds
+//! its slot until the gateway has answered it, or the call that it serves, whether or not somebody still waits for it;
+//! waits for the owner's decision have slots of their own.
 //!
 //! Must not know: who listens, as whom a call is made.
 
@@ -8,10 +10,11 @@ use super::SourceError;
 use crate::frame::{FrameSender, MAX_FRAME, WeakFrameSender, writer};
 use crate::manifest::Manifest;
 use crate::message::{
-    Event, Failure, FromWorker, HOST_CALLS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED,
-    MAX_HOST_INPUT, Touched,
+    ChildAsk, Event, Failure, FromWorker, HOST_CALLS, HOST_WAITS, HostAsk, HostCall, MAX_EVENT,
+    MAX_EVENT_TOUCHED, MAX_HOST_INPUT, MAX_ITEM_WAIT, Touched,
 };
 use crate::text::{Line, Output, Payload};
+use plexus_protocol::Digest;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -20,8 +23,9 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 /// The gateway, as a source may speak to it of its own accord. Clones are the same.
 #[derive(Clone, Debug)]
@@ -33,9 +37,20 @@ struct Inner {
     /// Weak: a task that outlives the worker's end must not keep its writer waiting.
     out: WeakFrameSender<FromWorker>,
     open: watch::Sender<bool>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
+    /// Of waits for a decision.
+    waits: Arc<Semaphore>,
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Payload>>>,
+    under_way: Mutex<HashMap<u64, UnderWay>>,
+}
+
+/// A call that the gateway has not answered.
+#[derive(Debug)]
+struct UnderWay {
+    /// The call that it serves.
+    call: Option<u64>,
+    answer: oneshot::Sender<Payload>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Host {
@@ -56,9 +71,10 @@ impl Host {
             topics,
             out,
             open: watch::Sender::new(is_open),
-            slots: Semaphore::new(HOST_CALLS),
+            slots: Arc::new(Semaphore::new(HOST_CALLS)),
+            waits: Arc::new(Semaphore::new(HOST_WAITS)),
             next: AtomicU64::new(1),
-            waiting: Mutex::default(),
+            under_way: Mutex::default(),
         }))
     }
 
@@ -102,8 +118,7 @@ impl Host {
         capability: &str,
         input: &impl Serialize,
     ) -> Result<Value, SourceError> {
-        self.opened().await;
-        self.ask_in(None, called(capability, input)?).await
+        self.ask_opened(called(capability, input)?).await
     }
 
     /// What this source itself may call, as `{"capabilities": […]}`: for resident workers.
@@ -111,8 +126,74 @@ impl Host {
     /// # Errors
     /// A gateway that is gone.
     pub async fn capabilities(&self) -> Result<Value, SourceError> {
+        self.ask_opened(HostAsk::List).await
+    }
+
+    /// Makes the child call `name` of another source's `capability` under `approval`, which
+    /// [`CallContext::conversation`](super::CallContext::conversation) names in the commit of the approved call. Answers
+    /// `{"ok": true, "run", "used", "left"}` once it is recorded, else `{"ok": false, "error"}` and nothing was done. The
+    /// same name again is the same run. Waits until the source is open.
+    ///
+    /// # Errors
+    /// A name that is no line of at most 128 bytes; an input that is no JSON, or of more than 1 MiB; a gateway that is
+    /// gone.
+    pub async fn child(
+        &self,
+        approval: Digest,
+        name: &str,
+        capability: &str,
+        input: &impl Serialize,
+    ) -> Result<Value, SourceError> {
+        let ask = ChildAsk::Call {
+            name: child_name(name)?,
+            capability: Line::new(capability),
+            input: payload(input)?,
+        };
+        self.ask_opened(HostAsk::Children { approval, ask }).await
+    }
+
+    /// How the run of the child call `name` stands, as `{"ok": true, "state": "running" | "over" | "unknown"}`, once it is
+    /// over with its `answer`; its end is waited for as long as `wait` says, 20 s at most. It is unknown where the gateway
+    /// or its answer is gone: then it is not made again either.
+    ///
+    /// # Errors
+    /// As of [`Host::child`].
+    pub async fn child_run(
+        &self,
+        approval: Digest,
+        name: &str,
+        wait: Duration,
+    ) -> Result<Value, SourceError> {
+        let ask = ChildAsk::Run {
+            name: child_name(name)?,
+            seconds: seconds(wait),
+        };
+        self.ask_opened(HostAsk::Children { approval, ask }).await
+    }
+
+    /// How an approval of child calls stands, as `{"ok": true, "state", "left", "until"}`; `state` is `open`,
+    /// `suspended`, `spent`, `over` or `void`.
+    ///
+    /// # Errors
+    /// A gateway that is gone.
+    pub async fn child_approval(&self, approval: Digest) -> Result<Value, SourceError> {
+        let ask = ChildAsk::Approval;
+        self.ask_opened(HostAsk::Children { approval, ask }).await
+    }
+
+    /// Cancels the run of the child call `name`.
+    ///
+    /// # Errors
+    /// As of [`Host::child`].
+    pub async fn stop_child(&self, approval: Digest, name: &str) -> Result<Value, SourceError> {
+        let name = child_name(name)?;
+        let ask = ChildAsk::Stop { name };
+        self.ask_opened(HostAsk::Children { approval, ask }).await
+    }
+
+    async fn ask_opened(&self, ask: HostAsk) -> Result<Value, SourceError> {
         self.opened().await;
-        self.ask_in(None, HostAsk::List).await
+        self.ask_in(None, ask).await
     }
 
     pub(super) async fn ask_in(
@@ -120,13 +201,24 @@ impl Host {
         call: Option<u64>,
         ask: HostAsk,
     ) -> Result<Value, SourceError> {
-        let _slot = self.0.slots.acquire().await;
+        let slots = match ask.is_wait() {
+            true => &self.0.waits,
+            false => &self.0.slots,
+        };
+        let slot = slots.clone().acquire_owned().await.map_err(|_| gone())?;
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.waiting().insert(id, answer);
-        let _entry = Entry { host: self, id };
+        let under_way = UnderWay {
+            call,
+            answer,
+            _slot: slot,
+        };
+        self.under_way().insert(id, under_way);
+        let unsent = Unsent { host: self, id };
         self.say(&FromWorker::HostCall(HostCall { id, call, ask }))
             .await?;
+        // The gateway counts it from here on, whoever still waits.
+        std::mem::forget(unsent);
         let response = answered.await.map_err(|_| gone())?;
         serde_json::from_slice(&response)
             .map_err(|_| SourceError::internal("the gateway's answer is no JSON"))
@@ -134,9 +226,15 @@ impl Host {
 
     pub(super) fn answer(&self, id: u64, response: Payload) {
         // The caller may have gone.
-        if let Some(waiting) = self.waiting().remove(&id) {
-            drop(waiting.send(response));
+        if let Some(under_way) = self.under_way().remove(&id) {
+            drop(under_way.answer.send(response));
         }
+    }
+
+    /// The gateway hears that `call` is answered, and forgets what served it.
+    pub(super) fn ended(&self, call: u64) {
+        self.under_way()
+            .retain(|_, under_way| under_way.call != Some(call));
     }
 
     pub(super) fn open(&self) {
@@ -152,36 +250,107 @@ impl Host {
         self.0.out.send(message).await.map_err(|_| gone())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Payload>>> {
-        let waiting = self.0.waiting.lock();
-        waiting.unwrap_or_else(PoisonError::into_inner)
+    fn under_way(&self) -> MutexGuard<'_, HashMap<u64, UnderWay>> {
+        let under_way = self.0.under_way.lock();
+        under_way.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call that waits for its answer.
-struct Entry<'h> {
+/// A call that the gateway has not been sent.
+struct Unsent<'h> {
     host: &'h Host,
     id: u64,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for Unsent<'_> {
     fn drop(&mut self) {
-        self.host.waiting().remove(&self.id);
+        self.host.under_way().remove(&self.id);
     }
 }
 
 /// A call of `capability`.
 pub(super) fn called(capability: &str, input: &impl Serialize) -> Result<HostAsk, SourceError> {
+    Ok(HostAsk::Call {
+        capability: Line::new(capability),
+        input: payload(input)?,
+    })
+}
+
+fn payload(input: &impl Serialize) -> Result<Payload, SourceError> {
     let input = serde_json::to_vec(input)
         .ok()
         .filter(|input| input.len() <= MAX_HOST_INPUT)
         .ok_or_else(|| SourceError::invalid("the input of a call is no JSON, or too large"))?;
-    Ok(HostAsk::Call {
-        capability: Line::new(capability),
-        input: input.into(),
-    })
+    Ok(input.into())
+}
+
+/// Two names are never one: nothing of a name is left out.
+fn child_name(name: &str) -> Result<Line<128>, SourceError> {
+    let line = Line::new(name);
+    match !name.is_empty() && line.as_str() == name {
+        true => Ok(line),
+        false => Err(SourceError::invalid(
+            "the name of a child call is no line of 1 to 128 bytes",
+        )),
+    }
+}
+
+/// How long a wait may be, for the gateway.
+pub(super) fn seconds(wait: Duration) -> u8 {
+    u8::try_from(wait.as_secs()).map_or(MAX_ITEM_WAIT, |seconds| seconds.min(MAX_ITEM_WAIT))
 }
 
 fn gone() -> SourceError {
     SourceError::new(Failure::SourceUnavailable, "the gateway is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::FrameReader;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn slot_is_held_until_the_gateway_counts_no_more() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (out, writing) = writer::<_, FromWorker>(near, MAX_FRAME);
+        tokio::spawn(writing);
+        let host = Host::over(Vec::new(), out.downgrade(), true);
+        let mut heard = FrameReader::<_, FromWorker>::new(far, MAX_FRAME);
+        let ask = |call: u64, ask: HostAsk| {
+            let host = host.clone();
+            tokio::spawn(async move { host.ask_in(Some(call), ask).await })
+        };
+        let mut calls = Vec::new();
+        for _ in 0..HOST_CALLS {
+            calls.push(ask(1, HostAsk::List));
+        }
+        for _ in 0..HOST_CALLS {
+            heard.next().await.unwrap();
+        }
+        // Nobody waits for them any more; the gateway does not know.
+        for call in calls {
+            call.abort();
+            let _ = call.await;
+        }
+        let _next = ask(2, HostAsk::List);
+        let soon = Duration::from_millis(50);
+        let early = tokio::time::timeout(soon, heard.next()).await;
+        assert!(early.is_err(), "{early:?}");
+        // A wait for the owner holds up no call, and no call holds it up.
+        let item = plexus_protocol::PendingId::fresh();
+        let _wait = ask(2, HostAsk::Item { item, seconds: 20 });
+        assert!(matches!(
+            heard.next().await.unwrap(),
+            Some(FromWorker::HostCall(call)) if call.ask.is_wait()
+        ));
+        host.answer(1, b"{}".to_vec().into());
+        assert!(matches!(
+            heard.next().await.unwrap(),
+            Some(FromWorker::HostCall(call)) if call.call == Some(2)
+        ));
+        // With the answer to the call that they served the rest are free.
+        host.ended(1);
+        assert_eq!(host.0.slots.available_permits(), HOST_CALLS - 1);
+    }
 }

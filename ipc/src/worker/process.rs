@@ -1,6 +1,6 @@
 //! A worker's whole `main`.
 
-use super::{Source, cage, os, serve};
+use super::{Handlers, Source, cage, os, serve};
 use crate::frame;
 use crate::manifest::Manifest;
 use crate::message::{Start, ToWorker};
@@ -27,7 +27,9 @@ enum Failed {
     Start(#[from] frame::FrameError),
     #[error("{0} came before Start")]
     NotStart(&'static str),
-    #[error("the embedded manifest: {0}")]
+    #[error("Start brings no manifest, and this program has none of its own")]
+    NoManifest,
+    #[error("the manifest: {0}")]
     Manifest(#[from] crate::manifest::ManifestError),
     #[error("the handlers do not fit the manifest: {0}")]
     Handlers(#[from] super::Mismatch),
@@ -47,8 +49,19 @@ enum Failed {
 /// To be called first in `main`, in a process with one thread whose descriptor 3 is the worker's end of a
 /// [`stream::pair`]. Logs go to stderr.
 pub fn main<S: Source>(manifest: &'static str) -> ExitCode {
+    ended(|| run::<S>(Some(manifest)))
+}
+
+/// As [`main`], for a program that serves whatever manifest `Start` brings. The gateway holds the digest in `Described`
+/// against the one that it sent.
+#[must_use]
+pub fn serve_any<S: Source>() -> ExitCode {
+    ended(|| run::<S>(None))
+}
+
+fn ended(run: impl FnOnce() -> Result<serve::Ended, Failed>) -> ExitCode {
     log_to_stderr();
-    match run::<S>(manifest) {
+    match run() {
         Ok(serve::Ended::Stopped) => ExitCode::SUCCESS,
         Ok(serve::Ended::GatewayGone) => {
             tracing::info!("the gateway is gone");
@@ -66,12 +79,16 @@ pub fn main<S: Source>(manifest: &'static str) -> ExitCode {
     }
 }
 
-fn run<S: Source>(manifest: &'static str) -> Result<serve::Ended, Failed> {
+fn run<S: Source>(embedded: Option<&'static str>) -> Result<serve::Ended, Failed> {
     let stream = os::take_stream().map_err(Failed::Stream)?;
-    let manifest = Manifest::parse(manifest)?;
-    let handlers = S::handlers();
-    handlers.check(&manifest)?;
+    // What was built wrong is found before the gateway says anything.
+    let embedded = embedded.map(described::<S>).transpose()?;
     let start = read_start(&stream)?;
+    let (manifest, handlers) = match (embedded, &start.manifest) {
+        (Some(embedded), _) => embedded,
+        (None, Some(given)) => described::<S>(given)?,
+        (None, None) => return Err(Failed::NoManifest),
+    };
     if !manifest.roles.contains(&start.role) {
         return Err(Failed::Role(start.role));
     }
@@ -93,6 +110,14 @@ fn run<S: Source>(manifest: &'static str) -> Result<serve::Ended, Failed> {
     // A read on a blocking thread is not waited for: nobody wants its result any more.
     runtime.shutdown_background();
     ended
+}
+
+/// A manifest, and what runs for it.
+fn described<S: Source>(manifest: &str) -> Result<(Manifest, Handlers<S>), Failed> {
+    let manifest = Manifest::parse(manifest)?;
+    let handlers = S::handlers_of(&manifest);
+    handlers.check(&manifest)?;
+    Ok((manifest, handlers))
 }
 
 /// Reads exactly the first frame, so that what follows it is still in the stream.

@@ -129,7 +129,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
     let mut frames = FrameReader::new(read, MAX_FRAME);
     let (role, launch) = (start.role, start.launch);
     let host = Host::new(manifest, out);
-    let opened = open::<S, R>(start, manifest.kept, &host, &mut frames, out).await;
+    let opened = open::<S, R>(start, manifest, &host, &mut frames, out).await;
     let source = Arc::new(opened?);
     let health = health_of(&*source).await;
     out.send(&FromWorker::Opened { health }).await?;
@@ -149,7 +149,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
 /// Opens the source while probes are answered.
 async fn open<S: Source, R: AsyncRead + Unpin>(
     start: Start,
-    kept: Option<crate::manifest::Kept>,
+    manifest: &Manifest,
     host: &Host,
     frames: &mut FrameReader<R, ToWorker>,
     out: &FrameSender<FromWorker>,
@@ -164,7 +164,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
             secrets: start.secrets,
             role,
             scratch: start.scratch,
-            kept,
+            kept: manifest.kept,
             egress: start.egress,
             children: if start.keeper {
                 let children = super::children::Children::inherited();
@@ -172,6 +172,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
             } else {
                 None
             },
+            pins: manifest.mcp.clone(),
             host: host.clone(),
         };
         S::open_with(config, given).await

@@ -34,6 +34,7 @@ pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
     Start {
         uncaged: false,
         keeper: false,
+        manifest: None,
         proof_only: false,
         source: SourceId::parse("shelf").unwrap(),
         role,

@@ -69,6 +69,7 @@ impl Scene {
         ToWorker::Start(Box::new(Start {
             uncaged: false,
             keeper: false,
+            manifest: None,
             proof_only: false,
             source: SourceId::parse("page").unwrap(),
             role,

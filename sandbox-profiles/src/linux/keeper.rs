@@ -68,6 +68,8 @@ struct Run {
     memory: Option<u64>,
     processes: Option<u32>,
     usage: Usage,
+    /// Its folder goes with it.
+    discard: bool,
     /// Why it was ended from here.
     over: Option<Ending>,
 }
@@ -173,6 +175,10 @@ impl Keeper {
         let Some(run) = self.runs.remove(&id) else {
             return;
         };
+        if run.discard {
+            // What is left of it goes before the next run of its name.
+            _ = discard(&self.kept.runs.join(&run.folder));
+        }
         let ending = run.over.unwrap_or(match ended.status {
             WaitStatus::Exited(_, status) => Ending::Exited(status),
             WaitStatus::Signaled(_, signal, _) => Ending::Signaled(signal as i32),
@@ -267,6 +273,9 @@ impl Keeper {
         let arguments = filled(&program.arguments, arguments)?;
         let environment = chosen(&program.environment, environment)?;
         let folder = self.kept.runs.join(&run);
+        if program.discard {
+            discard(&folder).map_err(|error| format!("an earlier run's folder: {error}"))?;
+        }
         let prepared = prepare(&self.kept.runs, &run, program.pipes);
         let to_worker = prepared.map_err(|error| format!("the run's folder: {error}"))?;
         let mut started = self
@@ -281,6 +290,7 @@ impl Keeper {
             memory: program.tree_memory,
             processes: program.tree_processes,
             usage: Usage::default(),
+            discard: program.discard,
             over: None,
         };
         Ok((run, pipes))
@@ -461,6 +471,14 @@ fn chosen(
         Some((name.clone(), value.clone()))
     });
     Ok(chosen.collect())
+}
+
+/// Removes a run's folder, and no place that a link in it leads to.
+fn discard(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes what is missing of a run's folders; what is there must be folders, and no links. Answers with the worker's ends of

@@ -176,6 +176,7 @@ impl Group {
                 child.tree_processes = Some(count);
             }
             "--pipes" => child.pipes = true,
+            "--discard" => child.discard = true,
             "--argument" => child.arguments.push(ChildArgument::Fixed(text(value()?)?)),
             "--named-argument" => child.arguments.push(ChildArgument::Named(text(value()?)?)),
             "--environment" => {

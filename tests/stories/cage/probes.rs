@@ -65,7 +65,7 @@ fn every_probe_in_every_cage_and_without_one() {
         || (scene.descriptors() <= before).then_some(()),
     );
     assert!(scene.gateway.stop().success());
-    golden::check_section("docs/security.md", "probes", &page(&measured));
+    golden::check_section("docs/sandbox-probes.md", "probes", &page(&measured));
 }
 
 /// The kernel ends it, in place of an answer: as a writer, because a read would be tried on four of them.

@@ -116,7 +116,7 @@ mod tests {
 
     fn read(text: &str) -> Turn {
         let mut turn = Turn::default();
-        turn.feed::<ClaudeCode>(text.as_bytes());
+        turn.feed(ClaudeCode::take, text.as_bytes());
         turn
     }
 

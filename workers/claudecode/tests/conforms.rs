@@ -21,6 +21,7 @@ fn conforms() {
     .elsewhere("chat", STORIES)
     .elsewhere("models", STORIES)
     .elsewhere("threads.list", STORIES)
+    .elsewhere("changes.list", STORIES)
     .elsewhere("changes.read", STORIES)
     .elsewhere("apply", STORIES)
     .elsewhere("undo", STORIES)

@@ -6,7 +6,7 @@
 //! Must not know: who calls, how a turn is made.
 
 use crate::{CodexSource, rollout};
-use plexus_coding_agent::{ThreadFolder, ToolCall};
+use plexus_coding_agent::{ThreadFolder, ToolCall, without_credentials};
 use plexus_ipc::worker::{CallContext, Plan, Preview, Reply, SourceError, on_file_thread};
 use plexus_protocol::{Digest, Effect};
 use plexus_rooted_files::{FileError, Kind, RelPath, WalkBounds};
@@ -18,7 +18,7 @@ use std::{
     io::{self, BufReader, BufWriter, Seek as _, SeekFrom},
     ops::ControlFlow,
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -208,12 +208,18 @@ pub(crate) async fn consume(
         if meta.size > LARGEST {
             return Err(too_large());
         }
-        let rewritten = rewrite(file, &folder.path.join(path.as_str()), &plan, &|| {
+        let rewritten = rewrite(file, &path_in(&folder, &path), &plan, &|| {
             call.is_cancelled()
         });
         let (consumed, bytes_after) = rewritten.map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
             _ => SourceError::transport("io", format!("the record of the thread: {error}")),
+        })?;
+        let synced = path_in(&folder, &path).parent().map(File::open).transpose();
+        let synced = synced.and_then(|dir| dir.map_or(Ok(()), |dir| dir.sync_all()));
+        synced.map_err(|error| {
+            let words = format!("the record is rewritten; a power cut may undo that: {error}");
+            SourceError::transport("io", words).effect(Effect::Unknown)
         })?;
         remove_copies(&folder).map_err(|error| {
             let words = format!("the record is rewritten; a copy of it stays: {error}");
@@ -255,10 +261,10 @@ pub(crate) fn calls(folder: &ThreadFolder, from: u64, is_over: &dyn Fn() -> bool
     let pairs = found.pairs().cloned();
     pairs
         .map(|pair| ToolCall {
-            id: pair.id,
-            name: pair.name,
-            arguments: pair.arguments,
-            output: pair.output,
+            id: without_credentials(&pair.id),
+            name: without_credentials(&pair.name),
+            arguments: without_credentials(&pair.arguments),
+            output: pair.output.as_deref().map(without_credentials),
         })
         .collect()
 }
@@ -313,6 +319,10 @@ fn find(folder: &ThreadFolder) -> Result<Option<RelPath>, SourceError> {
     }
 }
 
+fn path_in(folder: &ThreadFolder, path: &RelPath) -> PathBuf {
+    folder.path.join(path.as_str())
+}
+
 /// Writes the rollout anew beside itself, and puts that in its place.
 fn rewrite(
     old: File,
@@ -340,11 +350,10 @@ fn rewrite(
         let consumed = rollout::consume(lines, &mut to, &plan.calls, &plan.marker, is_over)?;
         drop(to);
         file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        // The last that may fail: what fails here has changed nothing.
         fs::rename(&new, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok((consumed, file.metadata()?.len()))
+        Ok((consumed, bytes))
     };
     let written = written();
     if written.is_err() {
@@ -377,12 +386,15 @@ fn remove_copies(folder: &ThreadFolder) -> io::Result<()> {
 
 fn shown(entry: Entry) -> Shown {
     match entry {
-        Entry::Said { role, text } => Shown::Said { role, text },
+        Entry::Said { role, text } => Shown::Said {
+            role: without_credentials(&role),
+            text: without_credentials(&text),
+        },
         Entry::Called(pair) => Shown::Call {
-            id: pair.id,
-            name: pair.name,
-            arguments: pair.arguments,
-            output: pair.output,
+            id: without_credentials(&pair.id),
+            name: without_credentials(&pair.name),
+            arguments: without_credentials(&pair.arguments),
+            output: pair.output.as_deref().map(without_credentials),
         },
     }
 }

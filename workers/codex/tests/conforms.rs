@@ -23,6 +23,7 @@ fn conforms() {
     .elsewhere("threads.list", STORIES)
     .elsewhere("thread.read", STORIES)
     .elsewhere("session.consume", STORIES)
+    .elsewhere("changes.list", STORIES)
     .elsewhere("changes.read", STORIES)
     .elsewhere("apply", STORIES)
     .elsewhere("undo", STORIES)

@@ -19,6 +19,7 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt as _,
@@ -50,7 +51,7 @@ pub(crate) enum ApplyError {
     File(#[from] FileError),
     #[error("{0} is not in this change set")]
     NotInSet(String),
-    #[error("nothing of it can be applied: only modes of files changed, or what is named twice")]
+    #[error("nothing of it can be applied: no file is named, or one of them twice")]
     Nothing,
     #[error("{0} changed since; nothing was done. Run again, or apply the other files with paths")]
     Changed(RelPath),
@@ -60,6 +61,8 @@ pub(crate) enum ApplyError {
         "it has files that tools run, and more than one card can show: apply it in parts, with paths"
     )]
     NotShown,
+    #[error("{0} is hidden from agents: apply the other files with paths")]
+    Hidden(RelPath),
     #[error("cancelled")]
     Over,
     #[error("every file is changed, but what an undo needs could not be put in place: {0}")]
@@ -76,6 +79,17 @@ pub(crate) enum ApplyError {
     #[error("what is kept for undo: {0}")]
     Io(#[from] io::Error),
 }
+
+/// What a run brought into the folder with its own approval.
+#[derive(Debug)]
+pub(crate) struct AtOnce {
+    pub(crate) applied: Vec<FileChange>,
+    /// What stays in the change set, and why.
+    pub(crate) left: Vec<(RelPath, String)>,
+}
+
+/// Why a file stays in the change set of a run that applies at once.
+const CHANGED: &str = "somebody changed it since the run began";
 
 /// A change, computed and not made.
 #[derive(Debug)]
@@ -146,7 +160,6 @@ impl Folder {
         mut files: Vec<FileChange>,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Plan, ApplyError> {
-        files.retain(|change| change.kind() != ChangeKind::Mode);
         if files.len() > MOST_FILES {
             return Err(ApplyError::TooMuch);
         }
@@ -159,8 +172,12 @@ impl Folder {
             if is_over() {
                 return Err(ApplyError::Over);
             }
-            let place = self.root.look(&change.path)?;
-            if place.digest() != change.before.map(|before| before.digest) {
+            let place = self.root.look(&change.path).map_err(|error| match error {
+                // A path that is there for nobody: one without a file is a place all the same.
+                FileError::NotFound(path) => ApplyError::Hidden(path),
+                error => error.into(),
+            })?;
+            if !is_as(&place, change.before) {
                 return Err(ApplyError::Changed(change.path));
             }
             let content = match &change.after {
@@ -176,20 +193,22 @@ impl Folder {
             if diff.len() < LONGEST_DIFF {
                 let shown =
                     Change::between(&change.path, before, content.as_deref(), verbs(&change));
-                match shown.diff {
-                    Some(text) => diff.push_str(&text),
-                    None => diff.push_str(&format!("{}\n", shown.headline)),
+                match (shown.diff, change.kind()) {
+                    (_, ChangeKind::Mode) => {}
+                    (Some(text), _) => diff.push_str(&text),
+                    (None, _) => diff.push_str(&format!("{}\n", shown.headline)),
                 }
-                cut |= shown.is_cut;
+                if let Some(words) = mode_words(&change) {
+                    diff.push_str(&format!("{words}: {}\n", change.path));
+                }
+                cut |= shown.is_cut && change.kind() != ChangeKind::Mode;
             }
             cut |= diff.len() >= LONGEST_DIFF;
-            let is_executable = current.is_some_and(|current| current.meta.mode & 0o111 != 0);
-            let why = runs_unasked(&change.path)
-                .or(is_executable.then_some("the file is marked as executable"));
-            runs.extend(why.map(|why| (change.path.clone(), why)));
+            runs.extend(why_it_runs(&change, &place).map(|why| (change.path.clone(), why)));
             tokens.extend_from_slice(place.token().as_bytes());
             if let Some(after) = &change.after {
                 tokens.extend_from_slice(after.digest.as_bytes());
+                tokens.push(after.executable.into());
             }
             planned.push((change, place, content));
         }
@@ -238,13 +257,18 @@ impl Folder {
         write_once(&self.record(call, "begun"), &record)?.sync_all()?;
         self.sets.renew(&applied.set)?;
         File::open(&self.records)?.sync_all()?;
+        let mut made = BTreeSet::new();
         for (done, (change, place, content)) in plan.files.iter().enumerate() {
-            let changed = match content {
-                Some(content) => self.root.put(place, content).map(|_| ()),
+            let changed = match content.as_ref().zip(change.after) {
+                Some((content, after)) => self.beside(place, &made).and_then(|renewed| {
+                    let place = renewed.as_ref().unwrap_or(place);
+                    let put = self.root.put_marked(place, content, after.executable);
+                    put.map(|_| ())
+                }),
                 None => self.root.remove_noting(place, 0, |_| Ok(())),
             };
             match changed {
-                Ok(()) | Err(WriteError::Unconfirmed(_)) => {}
+                Ok(()) | Err(WriteError::Unconfirmed(_)) => made.extend(missing_folders(place)),
                 Err(error) => {
                     if done == 0 {
                         fs::remove_file(self.record(call, "begun"))?;
@@ -266,6 +290,71 @@ impl Folder {
         Ok(files)
     }
 
+    /// The place of a file in a folder that this very commit has `made`, as it is now; none for any other file, which is
+    /// held to what the plan saw.
+    fn beside(
+        &self,
+        place: &WriteTarget,
+        made: &BTreeSet<RelPath>,
+    ) -> Result<Option<WriteTarget>, WriteError> {
+        if !missing_folders(place).any(|folder| made.contains(&folder)) {
+            return Ok(None);
+        }
+        let now = self.root.look(place.path()).map_err(WriteError::Before)?;
+        if now.current().is_none() && made.contains(now.folder()) {
+            return Ok(Some(now));
+        }
+        Err(WriteError::Moved {
+            path: place.path().clone(),
+            what: "moved",
+        })
+    }
+
+    /// Applies what a run changed as far as its approval reaches: not what tools run, nor what somebody changed since.
+    ///
+    /// # Errors
+    /// Something was changed, and not all that should have been.
+    pub(crate) fn apply_at_once(
+        &self,
+        id: &str,
+        call: &AuditId,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<AtOnce, ApplyError> {
+        let (mut chosen, mut left) = (Vec::new(), Vec::new());
+        for change in self.sets.get(id)?.files {
+            match self.standing(&change) {
+                Ok((Standing::Waits, None)) => chosen.push(change),
+                Ok((Standing::Waits, Some(why))) => left.push((change.path, why.to_owned())),
+                Ok((Standing::Applied, _)) => {}
+                Ok((Standing::Changed, _)) => left.push((change.path, CHANGED.to_owned())),
+                Err(error) => left.push((change.path, error.to_string())),
+            }
+        }
+        while !chosen.is_empty() {
+            let done = self.planned(id.to_owned(), chosen.clone(), is_over);
+            let done = done.and_then(|plan| match plan.runs.first() {
+                Some((path, _)) => Err(ApplyError::Changed(path.clone())),
+                None => self.commit(plan, call),
+            });
+            match done {
+                Ok(applied) => return Ok(AtOnce { applied, left }),
+                Err(ApplyError::Changed(path)) => {
+                    chosen.retain(|change| change.path != path);
+                    left.push((path, CHANGED.to_owned()));
+                }
+                Err(error @ (ApplyError::Partly { done: 1.., .. } | ApplyError::NotKept(_))) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    left.extend(chosen.drain(..).map(|change| (change.path, why.clone())));
+                }
+            }
+        }
+        let applied = Vec::new();
+        Ok(AtOnce { applied, left })
+    }
+
     /// Whether a call's change came to its end; none where it did not, or nobody can tell how far it came.
     pub(crate) fn happened(&self, call: &AuditId) -> Option<bool> {
         if self.record(call, "done").exists() {
@@ -277,6 +366,42 @@ impl Folder {
         }
     }
 
+    /// Every call's change that came to its end, in the order of the calls.
+    pub(crate) fn history(&self) -> io::Result<Vec<(AuditId, Applied)>> {
+        let mut calls: Vec<(AuditId, Applied)> = Vec::new();
+        let listed = match fs::read_dir(&self.records) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(calls),
+            listed => listed?,
+        };
+        for entry in listed {
+            let name = entry?.file_name();
+            let call = name.to_str().and_then(|name| name.strip_suffix(".done"));
+            if let Some(call) = call.and_then(|call| AuditId::parse(call).ok()) {
+                let record = read_most(&self.record(&call, "done"), LONGEST_RECORD)?;
+                calls.push((call, serde_json::from_slice(&record)?));
+            }
+        }
+        // An id begins with the place of its event in the log.
+        calls.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        Ok(calls)
+    }
+
+    /// How far a file of a change set has come, and why writing it would be running code.
+    pub(crate) fn standing(
+        &self,
+        change: &FileChange,
+    ) -> Result<(Standing, Option<&'static str>), FileError> {
+        let place = self.root.look(&change.path)?;
+        let standing = if is_as(&place, change.after) {
+            Standing::Applied
+        } else if is_as(&place, change.before) {
+            Standing::Waits
+        } else {
+            Standing::Changed
+        };
+        Ok((standing, why_it_runs(change, &place)))
+    }
+
     fn record(&self, call: &AuditId, state: &str) -> PathBuf {
         self.records.join(format!("{call}.{state}"))
     }
@@ -286,6 +411,54 @@ impl Plan {
     /// What it does to each file.
     pub(crate) fn files(&self) -> impl Iterator<Item = &FileChange> {
         self.files.iter().map(|(change, ..)| change)
+    }
+}
+
+/// How far a file of a change set has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Standing {
+    /// The folder has it as the run found it.
+    Waits,
+    /// The folder has it as the run left it.
+    Applied,
+    /// Somebody has made something else of it.
+    Changed,
+}
+
+/// The folders that a write to the place makes, innermost first.
+fn missing_folders(place: &WriteTarget) -> impl Iterator<Item = RelPath> {
+    let above = |path: &RelPath| path.split_last().map(|(folder, _)| folder);
+    std::iter::successors(above(place.path()), move |folder| above(folder))
+        .take(place.missing_folders())
+}
+
+/// Whether a place has what these facts say; none: that there is no file.
+fn is_as(place: &WriteTarget, facts: Option<FileFacts>) -> bool {
+    let there = place.current().map(|current| {
+        let is_executable = current.content.meta.mode & 0o100 != 0;
+        (current.digest, is_executable)
+    });
+    there == facts.map(|facts| (facts.digest, facts.executable))
+}
+
+/// Why a change would be running code.
+fn why_it_runs(change: &FileChange, place: &WriteTarget) -> Option<&'static str> {
+    let current = place.current().map(|current| current.content.meta.mode);
+    let is_executable = current.is_some_and(|mode| mode & 0o111 != 0);
+    let becomes = change.after.is_some_and(|after| after.executable);
+    runs_unasked(&change.path)
+        .or(is_executable.then_some("the file is marked as executable"))
+        .or(becomes.then_some("the file becomes executable"))
+}
+
+/// What becomes of its mode.
+fn mode_words(change: &FileChange) -> Option<&'static str> {
+    let was = change.before.is_some_and(|before| before.executable);
+    match change.after?.executable {
+        true if !was => Some("becomes executable"),
+        false if was => Some("is executable no more"),
+        true | false => None,
     }
 }
 

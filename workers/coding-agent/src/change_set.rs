@@ -10,9 +10,13 @@
 //! Must not know: runs, the folder that is changed.
 
 use crate::snapshot::{FileFacts, LARGEST, Snapshot};
+use plexus_protocol::Timestamp;
 use plexus_rooted_files::{Digest, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -78,6 +82,19 @@ pub(crate) struct ChangeSet {
     pub(crate) files: Vec<FileChange>,
     /// Links and special files in the copy; never applied.
     pub(crate) omitted: usize,
+    /// Of one that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
+}
+
+/// Where a change set comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Whose run it was; none: the owner's.
+    pub(crate) agent: Option<String>,
+    pub(crate) made: Timestamp,
+    /// The conversation that it is of; each change set of one has all that those before it have.
+    pub(crate) conversation: Option<String>,
 }
 
 /// Why there is no change set.
@@ -131,12 +148,14 @@ impl ChangeSet {
         Ok(Self {
             files,
             omitted: after.omitted.max(unread.len()),
+            origin: None,
         })
     }
 
-    /// Stands for all of it.
+    /// Stands for all that it changes.
     pub(crate) fn digest(&self) -> Result<Digest, SetError> {
-        let bytes = serde_json::to_vec(self).map_err(io::Error::other)?;
+        let changes = (&self.files, self.omitted);
+        let bytes = serde_json::to_vec(&changes).map_err(io::Error::other)?;
         Ok(Digest::of(&bytes))
     }
 }
@@ -190,6 +209,51 @@ impl Sets {
         serde_json::from_slice(&bytes).map_err(|_| SetError::Damaged)
     }
 
+    /// Change sets with their ids, the newest first, of a conversation the last; and how many there are beyond `most`,
+    /// which are not looked at.
+    pub(crate) fn newest(
+        &self,
+        most: usize,
+    ) -> Result<(Vec<(String, ChangeSet)>, usize), SetError> {
+        let mut dirs = self.dirs()?;
+        dirs.sort_unstable_by(|a, b| b.cmp(a));
+        let more = dirs.len().saturating_sub(most);
+        let mut sets = Vec::new();
+        for (_, dir) in dirs.into_iter().take(most) {
+            let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            match self.get(id) {
+                Ok(set) => sets.push((id.to_owned(), set)),
+                // Not finished, or pruned since it was listed.
+                Err(SetError::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let made = |set: &ChangeSet| set.origin.as_ref().map(|origin| origin.made);
+        sets.sort_by_key(|(_, set)| Reverse(made(set)));
+        let mut conversations = BTreeSet::new();
+        sets.retain(|(_, set)| {
+            let origin = set.origin.as_ref();
+            let of = origin.and_then(|origin| origin.conversation.clone());
+            of.is_none_or(|of| conversations.insert(of))
+        });
+        Ok((sets, more))
+    }
+
+    /// Each change set's folder with its age; one that is not finished is as old as what was last put in it.
+    fn dirs(&self) -> io::Result<Vec<(SystemTime, PathBuf)>> {
+        let listed = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let dated = |entry: io::Result<fs::DirEntry>| {
+            let dir = entry?.path();
+            let meta = fs::metadata(dir.join(SET)).or_else(|_| fs::metadata(&dir));
+            let made = meta.and_then(|meta| meta.modified());
+            Ok((made.unwrap_or(SystemTime::UNIX_EPOCH), dir))
+        };
+        listed.map(dated).collect()
+    }
+
     /// A content of a change set; none where it was not kept.
     pub(crate) fn content(&self, id: &str, digest: &Digest) -> Result<Option<Vec<u8>>, SetError> {
         match read_most(&self.dir(id)?.join(digest.to_string()), LARGEST) {
@@ -202,7 +266,12 @@ impl Sets {
 
     /// Keeps a further content with a change set.
     pub(crate) fn add(&self, id: &str, digest: &Digest, bytes: &[u8]) -> Result<(), SetError> {
-        Ok(write_once(&self.dir(id)?.join(digest.to_string()), bytes)?.sync_all()?)
+        let path = self.dir(id)?.join(digest.to_string());
+        if matches!(self.content(id, digest), Err(SetError::Damaged)) {
+            // A crash took a part of it along before it was synced.
+            fs::remove_file(&path)?;
+        }
+        Ok(write_once(&path, bytes)?.sync_all()?)
     }
 
     /// Has a change set be as new as now, with all that was added to it on disk: it is kept for an undo.
@@ -215,28 +284,14 @@ impl Sets {
 
     /// Lets go of what is too old, and of the oldest where all hold too much. For a writer that starts.
     pub(crate) fn prune(&self) -> io::Result<()> {
-        let mut all = Vec::new();
-        let listed = match fs::read_dir(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            listed => listed?,
-        };
-        for entry in listed {
-            let dir = entry?.path();
-            let made = fs::metadata(dir.join(SET)).and_then(|meta| meta.modified());
+        let mut dirs = self.dirs()?;
+        dirs.sort_unstable_by(|a, b| b.cmp(a));
+        let mut held = 0;
+        for (made, dir) in dirs {
             let bytes = fs::read_dir(&dir)?
                 .filter_map(|file| file.and_then(|file| file.metadata()).ok())
                 .map(|meta| meta.len());
-            // One without `set.json` was never finished.
-            all.push((
-                made.unwrap_or(SystemTime::UNIX_EPOCH),
-                bytes.sum::<u64>(),
-                dir,
-            ));
-        }
-        all.sort_unstable_by(|a, b| b.cmp(a));
-        let mut held = 0;
-        for (made, bytes, dir) in all {
-            held += bytes;
+            held += bytes.sum::<u64>();
             if held > MOST_BYTES || made.elapsed().is_ok_and(|age| age > KEPT) {
                 fs::remove_dir_all(dir)?;
             }
@@ -253,19 +308,23 @@ impl Sets {
 
 /// Writes a file that is there afterwards, whole, or not at all; one that is there already has the same content.
 pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    match options.write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
-        Err(error) => Err(error),
-        Ok(mut file) => match file.write_all(bytes) {
-            Ok(()) => Ok(file),
-            Err(error) => {
-                // A part of it would be taken for the whole.
-                let _ = fs::remove_file(path);
-                Err(error)
-            }
-        },
+    if let Ok(file) = File::open(path) {
+        return Ok(file);
     }
+    let new = path.with_extension(format!("{}.new", Uuid::new_v4()));
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    let written = file.write_all(bytes).and_then(|()| fs::rename(&new, path));
+    if let Err(error) = written {
+        // What cannot be removed goes with its folder.
+        let _ = fs::remove_file(&new);
+        return Err(error);
+    }
+    Ok(file)
 }
 
 /// Reads a file of ours that is no longer than `most` bytes.

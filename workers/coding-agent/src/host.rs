@@ -4,8 +4,8 @@
 //! agent of the run ─stdio─▶ mcp-host (in the run's cage) ─pipes─▶ here: plexus-mcp ─HostCall─▶ gateway
 //!                                                                   └─ waits for the owner ─▶ the same call once more
 //! ```
-//! Invariants: who calls is the gateway's to say; a call that waits when its turn ends is withdrawn; after that no call is
-//! taken; no more is read from a run than one line of [`MAX_LINE`] bytes and the calls that the gateway lets through.
+//! Invariants: who calls is the gateway's to say; a call that waits when its turn ends is withdrawn, unless another run
+//! waits for the same item; after that no call is taken; no more is read from a run than one line of [`MAX_LINE`] bytes and the calls that the gateway lets through.
 //!
 //! Must not know: grants, which agent a run has, how it is started.
 
@@ -19,7 +19,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -28,7 +28,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::unix::pipe,
     sync::oneshot,
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -93,6 +93,7 @@ impl HostTools {
     pub(crate) fn serve(
         self,
         call: &CallContext,
+        all: Arc<Waiting>,
         (calls, answers): (pipe::Receiver, pipe::Sender),
     ) -> Serving {
         let (end, over) = oneshot::channel();
@@ -100,9 +101,12 @@ impl HostTools {
         let host = Host {
             server: Server::new(env!("CARGO_PKG_VERSION"), self.view),
             call: call.clone(),
-            waiting: Arc::default(),
+            waiting: Arc::new(Held {
+                all,
+                own: Mutex::default(),
+            }),
             tasks: JoinSet::new(),
-            dropped: HashMap::new(),
+            following: HashMap::new(),
             listed: listed.clone(),
             began: Instant::now(),
         };
@@ -149,16 +153,60 @@ fn server_name(caller: &str) -> String {
 /// Most of a run's requests that are under way.
 const MOST_TASKS: usize = 64;
 
-type Waiting = Arc<Mutex<Vec<PendingId>>>;
+/// What waits for the owner, with the number of runs that it does so for: two runs of one agent that ask for the same wait
+/// for one item.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Mutex<HashMap<PendingId, usize>>);
+
+/// The items of one run among them.
+#[derive(Debug)]
+struct Held {
+    all: Arc<Waiting>,
+    own: Mutex<Vec<PendingId>>,
+}
+
+impl Held {
+    fn add(&self, item: &PendingId) {
+        let mut own = lock(&self.own);
+        if !own.contains(item) {
+            own.push(item.clone());
+            *lock(&self.all.0).entry(item.clone()).or_default() += 1;
+        }
+    }
+
+    /// Whether no other run waits for an item.
+    fn is_alone(&self, item: &PendingId) -> bool {
+        lock(&self.all.0).get(item).is_none_or(|runs| *runs <= 1)
+    }
+
+    fn remove(&self, item: &PendingId) {
+        let mut own = lock(&self.own);
+        let Some(at) = own.iter().position(|known| known == item) else {
+            return;
+        };
+        own.swap_remove(at);
+        let mut all = lock(&self.all.0);
+        if let Some(runs) = all.get_mut(item) {
+            *runs -= 1;
+            if *runs == 0 {
+                all.remove(item);
+            }
+        }
+    }
+
+    fn last(&self) -> Option<PendingId> {
+        lock(&self.own).last().cloned()
+    }
+}
 
 struct Host {
     server: Server,
     call: CallContext,
     /// What waits for the owner.
-    waiting: Waiting,
+    waiting: Arc<Held>,
     tasks: JoinSet<(CallNumber, Answer)>,
-    /// Set where nobody waits for the answer any more.
-    dropped: HashMap<CallNumber, Arc<AtomicBool>>,
+    /// Those of the tasks that wait for the owner.
+    following: HashMap<CallNumber, AbortHandle>,
     listed: Arc<AtomicBool>,
     began: Instant,
 }
@@ -179,7 +227,7 @@ impl Host {
                 _ = &mut over => break,
                 Some(done) = self.tasks.join_next() => {
                     let Ok((number, answer)) = done else { continue };
-                    self.dropped.remove(&number);
+                    self.following.remove(&number);
                     let now = self.now();
                     self.server.answered(number, answer, now)
                 }
@@ -240,11 +288,10 @@ impl Host {
                         .spawn(async move { (number, made(&call, &waiting, asked).await) });
                 }
                 Action::Follow(number, item) => {
-                    let unwanted = Arc::new(AtomicBool::new(false));
-                    self.dropped.insert(number, unwanted.clone());
-                    self.tasks.spawn(async move {
-                        (number, followed(&call, &waiting, item, &unwanted).await)
-                    });
+                    let follows = self
+                        .tasks
+                        .spawn(async move { (number, followed(&call, &waiting, item).await) });
+                    self.following.insert(number, follows);
                 }
                 Action::Look(number, item) => {
                     self.tasks.spawn(async move {
@@ -257,10 +304,10 @@ impl Host {
                 }
                 // Only a stateless server asks for it.
                 Action::List(_) => {}
-                // The gateway counts a call until it has answered it: it is not given up here.
+                // Of what has an effect the gateway's answer is still waited for.
                 Action::Drop(number) => {
-                    if let Some(unwanted) = self.dropped.remove(&number) {
-                        unwanted.store(true, Ordering::Release);
+                    if let Some(follows) = self.following.remove(&number) {
+                        follows.abort();
                     }
                 }
             }
@@ -269,14 +316,17 @@ impl Host {
     }
 
     async fn end(mut self) {
-        self.dropped
-            .values()
-            .for_each(|unwanted| unwanted.store(true, Ordering::Release));
+        self.following.values().for_each(AbortHandle::abort);
         let last = async {
             loop {
-                let next = lock(&self.waiting).pop();
-                match next {
-                    Some(item) => _ = self.call.host_withdraw(&item).await,
+                match self.waiting.last() {
+                    Some(item) => {
+                        let is_alone = self.waiting.is_alone(&item);
+                        self.waiting.remove(&item);
+                        if is_alone {
+                            let _ = self.call.host_withdraw(&item).await;
+                        }
+                    }
                     // A call may begin to wait only now.
                     None => match self.tasks.join_next().await {
                         Some(_) => {}
@@ -300,8 +350,8 @@ impl Host {
     }
 }
 
-fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Vec<PendingId>> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads one line, also over several calls; `false` for one that was too long, and passed over.
@@ -327,7 +377,7 @@ async fn read_line(calls: &mut BufReader<pipe::Receiver>, line: &mut Vec<u8>) ->
     }
 }
 
-async fn made(call: &CallContext, waiting: &Waiting, asked: Call) -> Answer {
+async fn made(call: &CallContext, waiting: &Held, asked: Call) -> Answer {
     let reply = match call
         .host_call(asked.capability.as_str(), &asked.input)
         .await
@@ -339,7 +389,7 @@ async fn made(call: &CallContext, waiting: &Waiting, asked: Call) -> Answer {
     let item = error["pendingId"].as_str().map(str::parse::<PendingId>);
     match item {
         Some(Ok(item)) if error["code"] == "approval_required" => {
-            lock(waiting).push(item.clone());
+            waiting.add(&item);
             let event = json!({"kind": "waits", "capability": asked.capability, "pendingId": item});
             let _ = call.progress_event(&event).await;
             Answer::GoesOn(Item::Pending(item))
@@ -348,21 +398,16 @@ async fn made(call: &CallContext, waiting: &Waiting, asked: Call) -> Answer {
     }
 }
 
-async fn followed(
-    call: &CallContext,
-    waiting: &Waiting,
-    item: Item,
-    unwanted: &AtomicBool,
-) -> Answer {
+async fn followed(call: &CallContext, waiting: &Held, item: Item) -> Answer {
     loop {
         match looked(call, waiting, &item, LOOK).await {
-            Answer::GoesOn(_) if !unwanted.load(Ordering::Acquire) => {}
+            Answer::GoesOn(_) => {}
             ended => return ended,
         }
     }
 }
 
-async fn looked(call: &CallContext, waiting: &Waiting, item: &Item, wait: Duration) -> Answer {
+async fn looked(call: &CallContext, waiting: &Held, item: &Item, wait: Duration) -> Answer {
     // Its calls are made to their end at once: it has no runs.
     let Item::Pending(id) = item else {
         return Answer::Unknown;
@@ -377,7 +422,7 @@ async fn looked(call: &CallContext, waiting: &Waiting, item: &Item, wait: Durati
     }
     // One that is approved is still withdrawn where the turn ends before its call is made again.
     if state != "approved" {
-        lock(waiting).retain(|known| known != id);
+        waiting.remove(id);
     }
     let reason = told["reason"].as_str();
     match state {
@@ -404,13 +449,17 @@ async fn looked(call: &CallContext, waiting: &Waiting, item: &Item, wait: Durati
     }
 }
 
-async fn withdrawn(call: &CallContext, waiting: &Waiting, item: &Item) -> Answer {
+async fn withdrawn(call: &CallContext, waiting: &Held, item: &Item) -> Answer {
     let Item::Pending(id) = item else {
         return Answer::Unknown;
     };
+    if !waiting.is_alone(id) {
+        waiting.remove(id);
+        return Answer::Cancelled;
+    }
     match call.host_withdraw(id).await {
         Ok(told) if told["ok"] == true => {
-            lock(waiting).retain(|known| known != id);
+            waiting.remove(id);
             Answer::Cancelled
         }
         Ok(_) => Answer::Unknown,

@@ -4,7 +4,7 @@
 //! ```text
 //! source.rs     calls in, answers out; what a failure means to an agent
 //!   run.rs      copy ─▶ the program in a cage of its own ─▶ what it changed
-//!     turn.rs   its lines           threads.rs  which conversation is whose folder
+//!     threads.rs  which conversation is whose folder; plexus-agent-lines reads its lines
 //!     host.rs   its tools of the host, by way of bridge.rs in its cage
 //!   apply.rs    a change set into the folder, and back
 //! sessions.rs   threads as capabilities
@@ -21,20 +21,21 @@
 mod apply;
 mod bridge;
 mod change_set;
+mod credential;
 mod host;
 mod run;
 mod sessions;
 mod snapshot;
 mod source;
 mod threads;
-mod turn;
 
 pub use bridge::mcp_host;
+pub use credential::without_credentials;
 pub use host::HostServer;
+pub use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage, word};
 pub use run::Task;
 pub use sessions::ThreadFolder;
 pub use source::{CodingAgent, Config};
-pub use turn::{Shown, Turn, TurnEnd, Usage, word};
 
 use plexus_ipc::worker::{EgressAccess, Handlers};
 use serde::Serialize;

@@ -14,15 +14,16 @@ mod conversation;
 
 use crate::{
     Named, Program, ToolCall,
-    change_set::{ChangeSet, SetError, Sets},
-    host::HostTools,
+    change_set::{ChangeSet, Origin, SetError, Sets},
+    credential::without_credentials,
+    host::{HostTools, Waiting},
     sessions::{ThreadFolder, caller},
     snapshot::{Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
-    turn::{Shown, Turn, TurnEnd, Usage},
 };
+use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage};
 use plexus_ipc::worker::{
-    CallContext, EgressAccess, SourceError,
+    CallContext, EGRESS_CREDENTIAL, EgressAccess, SourceError,
     children::{Child, ChildError, Children, Ending, PIPES},
     on_file_thread,
 };
@@ -38,6 +39,7 @@ use std::{
 };
 use tokio::{
     io::AsyncReadExt as _,
+    sync::OwnedMutexGuard,
     time::{Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
@@ -64,20 +66,25 @@ pub(crate) struct Runs<P> {
     pub(crate) egress: EgressAccess,
     pub(crate) sets: Sets,
     pub(crate) threads: Arc<Threads>,
+    pub(crate) waiting: Arc<Waiting>,
     pub(crate) program: PhantomData<P>,
 }
 
 /// What is asked of a coding agent.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// In the words of whoever asks.
+    /// In the caller's words.
     pub prompt: String,
     /// One that the owner allows.
     pub model: String,
     /// What its program calls that.
     pub(crate) program_model: String,
+    /// Whether the caller named the model.
+    pub(crate) names_model: bool,
     /// The conversation to go on with.
     pub thread: Option<String>,
+    /// Whether its approval is one for applying what it changes too.
+    pub(crate) applies: bool,
 }
 
 /// What a run came to.
@@ -109,7 +116,9 @@ pub(crate) enum RunError {
     #[error("the turn failed: {0}")]
     Turn(String),
     /// With the end of its standard error.
-    #[error("it ended without an answer ({0}): {1}")]
+    #[error(
+        "it ended without an answer ({0}){1}; repeat the call, and where it ends so again tell the owner to look at the source's program"
+    )]
     Silent(String, String),
     #[error("the turn took longer than a call may; ask for less in one run")]
     OutOfTime,
@@ -123,6 +132,11 @@ pub(crate) enum RunError {
     OtherThread,
     #[error("this thread belongs to a conversation, whose copy no other run works on")]
     InConversation,
+    #[error("the first turn of this conversation never began; ask for a new conversation")]
+    NotBegun,
+    /// The turn had begun.
+    #[error("{0}; its thread has the message, and its next turn goes on from there")]
+    CutOff(Box<RunError>),
     #[error("cancelled")]
     Cancelled,
     #[error("{0}")]
@@ -172,11 +186,7 @@ impl<P: Program> Runs<P> {
         if conversation::has(&run) {
             return Err(RunError::InConversation);
         }
-        let _turn = tokio::select! {
-            turn = self.threads.turn(&run) => turn,
-            () = call.cancelled() => return Err(RunError::Cancelled),
-            () = sleep(call.remaining().saturating_sub(RESERVE)) => return Err(RunError::OutOfTime),
-        };
+        let _turn = self.turn_alone(call, &run).await?;
         // The turn before this one has used more.
         if known.is_some() {
             known = self.known(task, agent.as_deref())?;
@@ -190,9 +200,32 @@ impl<P: Program> Runs<P> {
         }
 
         let folder = (&*run, agent.as_deref());
-        let spoken = self.speak(call, task, folder, known, &mut warnings).await?;
-        self.outcome(call, spoken, folder, (copy, before, false), warnings)
-            .await
+        let goes_on = known.is_some();
+        if goes_on {
+            self.threads.note_turn(call.audit())?;
+        }
+        let turn = async {
+            let spoken = self.speak(call, task, folder, known, &mut warnings).await?;
+            let made = (copy, before, false);
+            self.outcome(call, spoken, folder, made, warnings).await
+        };
+        turn.await.map_err(|error| match goes_on {
+            true => error.cut_off(),
+            false => error,
+        })
+    }
+
+    /// Waits until no other turn uses the folder of a run; none does while what comes back lasts.
+    async fn turn_alone(
+        &self,
+        call: &CallContext,
+        run: &str,
+    ) -> Result<OwnedMutexGuard<()>, RunError> {
+        tokio::select! {
+            turn = self.threads.turn(run) => Ok(turn),
+            () = call.cancelled() => Err(RunError::Cancelled),
+            () = sleep(call.remaining().saturating_sub(RESERVE)) => Err(RunError::OutOfTime),
+        }
     }
 
     /// One turn of a thread, or of a new one where the agent has that thread no more.
@@ -252,12 +285,17 @@ impl<P: Program> Runs<P> {
             began: since.unwrap_or_else(now),
             last: now(),
         })?;
-        let (changes, id) = self.changes(call, copy, before, goes_on).await?;
+        let origin = Origin {
+            agent: agent.map(str::to_owned),
+            made: now(),
+            conversation: goes_on.then(|| run.to_owned()),
+        };
+        let (changes, id) = self.changes(call, copy, before, origin).await?;
         let said = ended.turn.warnings.iter();
-        warnings.extend(said.map(|said| without(said, self.egress.credential.expose())));
+        warnings.extend(said.map(|said| without_credentials(said)));
         Ok(Outcome {
             thread,
-            text: without(ended.turn.text.trim_end(), self.egress.credential.expose()),
+            text: without_credentials(ended.turn.text.trim_end()),
             usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
             changes,
             id,
@@ -326,13 +364,12 @@ impl<P: Program> Runs<P> {
             Ok(folder.map(calls).unwrap_or_default())
         });
         let recorded = recorded.await?;
-        let credential = self.egress.credential.expose();
         let events = recorded.iter().take(MOST_CALLS).map(|recorded| {
             let mut event = json!(recorded);
             event["kind"] = "call".into();
             Shown::Event(event)
         });
-        show(call, events.collect(), credential).await;
+        show(call, events.collect()).await;
         Ok(recorded)
     }
 
@@ -378,14 +415,16 @@ impl<P: Program> Runs<P> {
         call: &CallContext,
         copy: PathBuf,
         before: Snapshot,
-        goes_on: bool,
+        origin: Origin,
     ) -> Result<(ChangeSet, Option<String>), RunError> {
         let (root, sets, call) = (self.root.clone(), self.sets.clone(), call.clone());
         let kept = on_file_thread(move || {
-            let keep = || -> Result<_, RunError> {
+            let keep = move || -> Result<_, RunError> {
                 let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
                 let after = Snapshot::of(&made, &|| is_over(&call))?;
-                let set = ChangeSet::between(&before, &after, &copy)?;
+                let mut set = ChangeSet::between(&before, &after, &copy)?;
+                let goes_on = origin.conversation.is_some();
+                set.origin = Some(origin);
                 let id = match set.files.is_empty() {
                     true => None,
                     false => Some(sets.keep(&set, &root, &made)?),
@@ -429,7 +468,7 @@ impl<P: Program> Runs<P> {
         drop(child.stdin.take());
         let serving = tools
             .zip(child.host.take())
-            .map(|(tools, pipes)| tools.serve(call, pipes));
+            .map(|(tools, pipes)| tools.serve(call, self.waiting.clone(), pipes));
         let ended = self.listen(call, &mut child, (run, agent), thread).await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
@@ -474,11 +513,11 @@ impl<P: Program> Runs<P> {
                     let read = read?;
                     out_open = read > 0;
                     let was_known = turn.thread().is_some();
-                    let shown = turn.feed::<P>(&out[..read]);
+                    let shown = turn.feed(P::take, &out[..read]);
                     if let (false, Some(thread)) = (was_known, turn.thread()) {
                         self.begun(thread, (run, agent), asked)?;
                     }
-                    show(call, shown, self.egress.credential.expose()).await;
+                    show(call, shown).await;
                 }
                 read = error.read(&mut err), if err_open => {
                     let read = read?;
@@ -542,16 +581,19 @@ impl<P: Program> Runs<P> {
 impl Ended {
     /// Why there is no answer.
     fn failure(self) -> RunError {
+        let silent = |how| {
+            let words = match &*self.last_words {
+                "" => String::new(),
+                words => format!(": {words}"),
+            };
+            RunError::Silent(how, words)
+        };
         match (self.turn.end, self.ending) {
             (_, Ending::TooMuchMemory) => RunError::OverLimit("held too much memory"),
             (_, Ending::TooManyProcesses) => RunError::OverLimit("were too many"),
             (Some(TurnEnd::Failed(why)), _) => RunError::Turn(why),
-            (_, Ending::Exited(status)) => {
-                RunError::Silent(format!("exit status {status}"), self.last_words)
-            }
-            (_, Ending::Signaled(signal)) => {
-                RunError::Silent(format!("signal {signal}"), self.last_words)
-            }
+            (_, Ending::Exited(status)) => silent(format!("exit status {status}")),
+            (_, Ending::Signaled(signal)) => silent(format!("signal {signal}")),
         }
     }
 }
@@ -589,11 +631,11 @@ fn pairs(named: &Named) -> Vec<(&str, &str)> {
 }
 
 /// Passes on what a turn shows. What cannot be passed on is no reason to end it.
-async fn show(call: &CallContext, shown: Vec<Shown>, credential: &str) {
+async fn show(call: &CallContext, shown: Vec<Shown>) {
     for piece in shown {
         match piece {
-            Shown::Text(text) => call.progress(without(&text, credential)).await,
-            Shown::Event(event) if event.to_string().contains(credential) => {}
+            Shown::Text(text) => call.progress(without_credentials(&text)).await,
+            Shown::Event(event) if event.to_string().contains(EGRESS_CREDENTIAL) => {}
             Shown::Event(event) => {
                 if call.progress_event(&event).await.is_err() {
                     let cut = json!({"kind": event["kind"], "cut": true});
@@ -602,11 +644,6 @@ async fn show(call: &CallContext, shown: Vec<Shown>, credential: &str) {
             }
         }
     }
-}
-
-/// A text without the credential of the egress, should a command have found it.
-fn without(text: &str, credential: &str) -> String {
-    text.replace(credential, "[credential]")
 }
 
 /// Whether the work on files for a call is to end.
@@ -636,10 +673,24 @@ fn fresh_name(call: &CallContext) -> String {
     name.unwrap_or_else(|| format!("evt-{}", Uuid::new_v4()))
 }
 
+impl RunError {
+    /// The same where a turn has begun that its thread or copy remembers. A program that was never started said nothing.
+    fn cut_off(self) -> Self {
+        match self {
+            Self::Child(_) => self,
+            _ => Self::CutOff(Box::new(self)),
+        }
+    }
+}
+
 impl From<&RunError> for SourceError {
     fn from(error: &RunError) -> Self {
-        let words = error.to_string();
+        let words = without_credentials(&error.to_string());
         match error {
+            RunError::CutOff(why) => {
+                let told = Self::from(&**why);
+                Self::new(told.code, words).effect(Effect::Partial)
+            }
             RunError::Cancelled => Self::cancelled(Effect::None),
             RunError::Snapshot(SnapshotError::TooLarge) | RunError::Set(SetError::TooMany) => {
                 Self::transport("too_large", words)
@@ -652,12 +703,19 @@ impl From<&RunError> for SourceError {
                     "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
                 )
             }
-            RunError::Turn(why) if is_status(why, "429") => Self::transport("rate_limited", words),
+            RunError::Turn(why) if is_status(why, "429") => Self::transport(
+                "rate_limited",
+                "the model server takes no more for now (429); repeat the call in some minutes",
+            ),
             RunError::Turn(why) if is_about_the_model(why) => {
                 Self::transport("model_refused", words)
             }
-            RunError::Turn(_) => Self::transport("turn_failed", words),
-            RunError::InConversation => Self::invalid(words),
+            RunError::Turn(_) => {
+                let words =
+                    format!("{words}; repeat the call, and tell the owner if it fails again");
+                Self::transport("turn_failed", words)
+            }
+            RunError::InConversation | RunError::NotBegun => Self::invalid(words),
             RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
             RunError::NoTools => Self::transport("no_host_tools", words),
             RunError::Host(error) => error.clone(),

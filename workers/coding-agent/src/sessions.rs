@@ -5,7 +5,8 @@
 //!
 //! Must not know: what a coding agent keeps in its folder.
 
-use crate::{CodingAgent, Program, host::caller_of, threads::Thread, turn::Usage};
+use crate::{CodingAgent, Program, host::caller_of, threads::Thread};
+use plexus_agent_lines::Usage;
 use plexus_ipc::worker::{CallContext, Reply, SourceError, Touched, on_file_thread};
 use plexus_protocol::Timestamp;
 use plexus_rooted_files::{FileError, Policy, Root};
@@ -125,7 +126,7 @@ impl<P: Program> CodingAgent<P> {
         .await
     }
 
-    /// The folder of a thread of whoever calls.
+    /// The folder of one of the caller's threads.
     ///
     /// # Errors
     /// `not_found`; no gateway.

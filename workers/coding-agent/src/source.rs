@@ -6,29 +6,36 @@
 
 use crate::{
     Program,
-    apply::{ApplyError, Folder, Plan},
+    apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{ChangeKind, ChangeSet, FileChange, SetError, Sets},
     run::{Outcome, RunError, Runs, Task},
     snapshot::{FileFacts, Snapshot},
     threads::Threads,
-    turn::Usage,
 };
+use plexus_agent_lines::Usage;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role, Secrets,
     Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
-use plexus_protocol::{AuditId, Digest, Effect, Verb};
+use plexus_protocol::{AuditId, Digest, Effect, Timestamp, Verb};
 use plexus_rooted_files::{
     Anchor, Change, Digest as FileDigest, FileError, HiddenPaths, HideRules, Policy, RelPath, Root,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, marker::PhantomData, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// The kind that files are recorded under, and the field that a constraint may narrow.
 const KIND: &str = "file";
 const FIELD: &str = "path";
 /// Files that the answer of a run lists; `changes.read` has all.
 const LISTED: usize = 200;
+/// Change sets that the owner's list looks at.
+const MOST_SETS: usize = 200;
 /// Files that tools run which a card warns of one by one.
 const MOST_WARNINGS: usize = 8;
 /// Most of an answer with differences, in bytes.
@@ -78,6 +85,19 @@ struct RunInput {
     prompt: String,
     model: Option<String>,
     thread: Option<String>,
+    #[serde(default)]
+    mode: RunMode,
+}
+
+/// What becomes of that which a run changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RunMode {
+    /// It is a change set.
+    #[default]
+    Staged,
+    /// It is applied with the run's approval, as far as that reaches.
+    Direct,
 }
 
 /// Input of `chat`. How long the conversation may be is the gateway's to hold it to.
@@ -104,7 +124,26 @@ struct RunOutput {
     calls: Vec<Named>,
     #[serde(skip_serializing_if = "Option::is_none")]
     more_calls: Option<usize>,
+    /// Of a run that applies at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<AppliedAtOnce>,
     warnings: Vec<String>,
+}
+
+/// What came into the folder with the run's approval.
+#[derive(Debug, Serialize)]
+struct AppliedAtOnce {
+    files: usize,
+    /// What stays in the change set.
+    left: Vec<LeftOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeftOut {
+    path: RelPath,
+    why: String,
 }
 
 /// A call of a turn in short.
@@ -121,10 +160,8 @@ struct Changes {
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<FileDigest>,
-    added: usize,
-    edited: usize,
-    removed: usize,
-    modes: usize,
+    #[serde(flatten)]
+    counts: Counts,
     omitted: usize,
     files: Vec<FileOutput>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,6 +183,12 @@ struct FileOutput {
     diff: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<bool>,
+    /// In `changes.read`: how far it has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Standing>,
+    /// There too: why applying it would be running code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<&'static str>,
 }
 
 /// One content.
@@ -171,6 +214,45 @@ struct ChangesOutput {
     files: Vec<FileOutput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Next>,
+}
+
+/// Input of `changes.list`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListInput {}
+
+/// Output of `changes.list`.
+#[derive(Debug, Serialize)]
+struct ListOutput {
+    sets: Vec<ListedSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+}
+
+/// A change set as the owner's list has it.
+#[derive(Debug, Serialize)]
+struct ListedSet {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<Timestamp>,
+    #[serde(flatten)]
+    counts: Counts,
+    omitted: usize,
+    /// Files of it that the owner or an agent brought into the folder, and nobody took back.
+    applied: usize,
+    /// The calls that did.
+    calls: BTreeSet<AuditId>,
+}
+
+/// How many files of a change set have which change.
+#[derive(Debug, Serialize)]
+struct Counts {
+    added: usize,
+    edited: usize,
+    removed: usize,
+    modes: usize,
 }
 
 /// Where to go on.
@@ -218,6 +300,10 @@ impl<P: Program> Source for CodingAgent<P> {
     async fn settle(&self, intent: AuditId) -> Verdict {
         match self.folder.as_ref().map(|folder| folder.happened(&intent)) {
             Some(Some(true)) => Verdict::Happened,
+            // Its thread, or its conversation's copy, has more or less of it.
+            Some(Some(false)) if self.threads.iter().any(|threads| threads.had_turn(&intent)) => {
+                Verdict::CannotTell
+            }
             // A run changes nothing that is the owner's, so one without a record did not happen.
             Some(Some(false)) => Verdict::DidNot,
             Some(None) | None => Verdict::CannotTell,
@@ -237,6 +323,7 @@ impl<P: Program> Source for CodingAgent<P> {
             .effect("chat", Self::plan_chat, Self::commit_chat)
             .read("models", Self::list_models)
             .read("threads.list", Self::list_threads)
+            .read("changes.list", Self::list_changes)
             .read("changes.read", Self::changes)
             .effect("apply", Self::plan_apply, Self::commit)
             .effect("undo", Self::plan_undo, Self::commit);
@@ -274,6 +361,7 @@ impl<P: Program> CodingAgent<P> {
                 egress,
                 sets,
                 threads,
+                waiting: Arc::default(),
                 program: PhantomData,
             },
         );
@@ -326,6 +414,7 @@ impl<P: Program> CodingAgent<P> {
             prompt: input.prompt,
             model: input.model,
             thread: None,
+            mode: RunMode::Staged,
         };
         self.plan_run(call, input).await
     }
@@ -349,6 +438,7 @@ impl<P: Program> CodingAgent<P> {
         call: CallContext,
         input: RunInput,
     ) -> Result<Planned<Task>, SourceError> {
+        let names_model = input.model.is_some();
         let model = input.model.unwrap_or_else(|| self.model.clone());
         if model != self.model && !self.models.contains(&model) {
             let models = [std::slice::from_ref(&self.model), &*self.models].concat();
@@ -362,9 +452,25 @@ impl<P: Program> CodingAgent<P> {
                 prompt: input.prompt,
                 program_model: name.unwrap_or(&model).clone(),
                 model,
+                names_model,
                 thread: input.thread,
+                applies: input.mode == RunMode::Direct,
             };
-            let mut preview = Preview::new(format!("has {} work on a copy of the folder", P::NAME))
+            let (will, did, changes) = match input.mode {
+                RunMode::Staged => (
+                    "",
+                    "",
+                    "none to the folder itself: applying them asks again",
+                ),
+                RunMode::Direct => (
+                    " and applies what it changed",
+                    " and applied what it changed",
+                    "come into the folder with this approval, without another card; files that tools run do not, and ask \
+                     again; plexusctl undo takes them back",
+                ),
+            };
+            let headline = format!("has {} work on a copy of the folder{will}", P::NAME);
+            let mut preview = Preview::new(headline)
                 .fact("program", &self.binary)
                 .fact("model", &task.model);
             // A writer plans it once more, and the card is made by then: it need not look through the folder.
@@ -378,10 +484,7 @@ impl<P: Program> CodingAgent<P> {
                 preview = preview.fact("goes on with", thread);
             }
             let preview = preview
-                .fact(
-                    "changes",
-                    "none to the folder itself: applying them asks again",
-                )
+                .fact("changes", changes)
                 .diff(&task.prompt);
             // What it works on is a copy, so it assumes nothing of the folder.
             let token = Digest::of(format!("{}\n{}", self.binary, task.program_model).as_bytes());
@@ -389,7 +492,7 @@ impl<P: Program> CodingAgent<P> {
                 task,
                 token,
                 preview,
-                format!("had {} work on a copy", P::NAME),
+                format!("had {} work on a copy{did}", P::NAME),
             );
             Ok(planned.rating(Verb::Execute))
         })
@@ -403,13 +506,120 @@ impl<P: Program> CodingAgent<P> {
     ) -> Result<Reply<RunOutput>, SourceError> {
         self.in_place()?;
         let done = self.runs()?.run(&call, &task).await;
-        told::<P>(done)
+        if !task.applies {
+            return told::<P>(done);
+        }
+        let done = done.map_err(|error| SourceError::from(&error))?;
+        self.apply_at_once(call, done).await
+    }
+
+    /// Applies what a run changed, in the call that its approval permits.
+    async fn apply_at_once(
+        self: Arc<Self>,
+        call: CallContext,
+        done: Outcome,
+    ) -> Result<Reply<RunOutput>, SourceError> {
+        let id = call
+            .audit()
+            .ok_or_else(|| SourceError::internal("a commit without an event"))?
+            .clone();
+        let (set, this, event) = (done.id.clone(), self.clone(), id.clone());
+        // The turn is over, and its thread has it: where nothing was applied the answer is the run's, with the reason.
+        let at_once = on_file_thread(move || {
+            let none = AtOnce {
+                applied: Vec::new(),
+                left: Vec::new(),
+            };
+            let Some(set) = set else {
+                return Ok((none, None));
+            };
+            let folder = match this.in_place().and_then(|()| this.folder()) {
+                Ok(folder) => folder,
+                Err(error) => return Ok((none, Some(error.to_string()))),
+            };
+            match folder.apply_at_once(&set, &event, &|| call.is_over()) {
+                Ok(at_once) => Ok((at_once, None)),
+                Err(error @ (ApplyError::Partly { .. } | ApplyError::NotKept(_))) => {
+                    Err(failed(&error))
+                }
+                Err(error) => Ok((none, Some(error.to_string()))),
+            }
+        });
+        let (AtOnce { applied, left }, why) = at_once.await?;
+        let summary = format!(
+            "had {} work on a copy; applied {} files, left {} in the change set",
+            P::NAME,
+            applied.len(),
+            left.len()
+        );
+        let mut output = answer(done)?;
+        let why = why.map(|why| format!("nothing was applied: {why}"));
+        output.warnings.extend(why);
+        output.applied = Some(AppliedAtOnce {
+            files: applied.len(),
+            more: left.len().checked_sub(LISTED).filter(|more| *more > 0),
+            left: left
+                .into_iter()
+                .take(LISTED)
+                .map(|(path, why)| LeftOut { path, why })
+                .collect(),
+        });
+        let reply =
+            Reply::new(output, summary).touched(applied.iter().map(touched).collect::<Vec<_>>());
+        Ok(match applied.is_empty() {
+            true => reply,
+            false => reply.undo(id.as_str()),
+        })
     }
 
     fn runs(&self) -> Result<&Runs<P>, SourceError> {
         self.runs.as_ref().ok_or_else(|| {
             SourceError::unavailable("this worker has nobody who would start programs")
         })
+    }
+
+    async fn list_changes(
+        self: Arc<Self>,
+        _: CallContext,
+        _: ListInput,
+    ) -> Result<Reply<ListOutput>, SourceError> {
+        on_file_thread(move || {
+            let sets = self.sets()?.newest(MOST_SETS);
+            let (sets, more) = sets.map_err(|error| failed(&error.into()))?;
+            let history = self.folder()?.history();
+            let history = history.map_err(|error| failed(&error.into()))?;
+            // What the last call on each file of a change set made of it.
+            let mut last = BTreeMap::new();
+            for (call, applied) in &history {
+                for file in &applied.files {
+                    last.insert((&*applied.set, &file.path), (call, file.after));
+                }
+            }
+            let listed = |(id, set): (String, ChangeSet)| {
+                let applied = set.files.iter().filter_map(|file| {
+                    let (call, after) = last.get(&(&*id, &file.path))?;
+                    (*after == file.after).then(|| AuditId::clone(call))
+                });
+                let applied: Vec<_> = applied.collect();
+                let (agent, made) = set.origin.clone().map(|it| (it.agent, it.made)).unzip();
+                ListedSet {
+                    agent: agent.flatten(),
+                    made,
+                    counts: Counts::of(&set.files),
+                    omitted: set.omitted,
+                    applied: applied.len(),
+                    calls: applied.into_iter().collect(),
+                    id,
+                }
+            };
+            let output = ListOutput {
+                sets: sets.into_iter().map(listed).collect(),
+                more: Some(more).filter(|more| *more > 0),
+            };
+            let summary = format!("listed {} change sets", output.sets.len());
+            Ok(Reply::new(output, summary))
+        })
+        .await
     }
 
     async fn changes(
@@ -450,7 +660,11 @@ impl<P: Program> CodingAgent<P> {
                 };
                 let sides = content(&change.before).and_then(|a| Ok((a, content(&change.after)?)));
                 let (before, after) = sides.map_err(|error| failed(&error.into()))?;
-                let file = with_diff(change, before.as_deref(), after.as_deref());
+                let mut file = with_diff(change, before.as_deref(), after.as_deref());
+                // A place that cannot be looked at is no longer as the run found it.
+                let standing = self.folder()?.standing(change);
+                let (state, runs) = standing.unwrap_or((Standing::Changed, None));
+                (file.state, file.runs) = (Some(state), runs);
                 length +=
                     change.path.as_str().len() + file.diff.as_ref().map_or(0, String::len) + 512;
                 if length > LONGEST_ANSWER && !files.is_empty() {
@@ -550,18 +764,46 @@ impl<P: Program> CodingAgent<P> {
     }
 }
 
+impl Counts {
+    fn of<'f>(files: impl IntoIterator<Item = &'f FileChange>) -> Self {
+        let mut counts = Self {
+            added: 0,
+            edited: 0,
+            removed: 0,
+            modes: 0,
+        };
+        for file in files {
+            *match file.kind() {
+                ChangeKind::Added => &mut counts.added,
+                ChangeKind::Edited => &mut counts.edited,
+                ChangeKind::Removed => &mut counts.removed,
+                ChangeKind::Mode => &mut counts.modes,
+            } += 1;
+        }
+        counts
+    }
+
+    fn words(&self) -> String {
+        let modes = match self.modes {
+            0 => String::new(),
+            modes => format!(", {modes} of another mode"),
+        };
+        let Self {
+            added,
+            edited,
+            removed,
+            ..
+        } = self;
+        format!("{added} added, {edited} edited, {removed} removed{modes}")
+    }
+}
+
 fn nothing_kept() -> SourceError {
     SourceError::transport("not_kept", "this worker keeps nothing")
 }
 
 fn planned(plan: Plan, will: &str, did: &str) -> Planned<Plan> {
-    let count = |wanted: ChangeKind| plan.files().filter(|file| file.kind() == wanted).count();
-    let counts = format!(
-        "{} added, {} edited, {} removed",
-        count(ChangeKind::Added),
-        count(ChangeKind::Edited),
-        count(ChangeKind::Removed)
-    );
+    let counts = Counts::of(plan.files()).words();
     let mut preview = Preview::new(format!("{will}: {counts}"));
     for file in plan.files() {
         preview = preview.fact("file", file.path.as_str());
@@ -598,15 +840,11 @@ fn told<P: Program>(done: Result<Outcome, RunError>) -> Result<Reply<RunOutput>,
 }
 
 fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
-    let ChangeSet { files, omitted } = &done.changes;
-    let count = |wanted: ChangeKind| files.iter().filter(|file| file.kind() == wanted).count();
+    let ChangeSet { files, omitted, .. } = &done.changes;
     let digest = done.id.as_ref().map(|_| done.changes.digest());
     let changes = Changes {
         digest: digest.transpose().map_err(|error| failed(&error.into()))?,
-        added: count(ChangeKind::Added),
-        edited: count(ChangeKind::Edited),
-        removed: count(ChangeKind::Removed),
-        modes: count(ChangeKind::Mode),
+        counts: Counts::of(files),
         omitted: *omitted,
         files: files.iter().take(LISTED).map(output).collect(),
         more: files.len().checked_sub(LISTED).filter(|more| *more > 0),
@@ -631,6 +869,7 @@ fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
                 name: call.name,
             })
             .collect(),
+        applied: None,
         warnings: done.warnings,
     })
 }
@@ -652,6 +891,8 @@ fn output(change: &FileChange) -> FileOutput {
             .filter(|on| *on || is_mode),
         diff: None,
         cut: None,
+        state: None,
+        runs: None,
     }
 }
 
@@ -676,6 +917,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::Changed(_) => SourceError::changed("changed", words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),
+        ApplyError::Hidden(_) => SourceError::transport("hidden", words),
         ApplyError::Over => SourceError::cancelled(Effect::None),
         ApplyError::NotKept(_) => SourceError::transport("io", words).effect(Effect::Done),
         ApplyError::Partly { done: 0, .. } => SourceError::transport("io", words),

@@ -7,11 +7,9 @@
 //!
 //! Must not know: what was said.
 
-use crate::{
-    change_set::read_most,
-    turn::{Usage, record_name},
-};
-use plexus_protocol::Timestamp;
+use crate::change_set::read_most;
+use plexus_agent_lines::Usage;
+use plexus_protocol::{AuditId, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -148,6 +146,29 @@ impl Threads {
         self.dir.with_file_name("conversations")
     }
 
+    /// The folder of what [`Self::note_turn`] notes.
+    pub(crate) fn turns_begun(&self) -> PathBuf {
+        self.dir.with_file_name("turns")
+    }
+
+    /// Notes that a turn begins whose thread or copy keeps what it does, whatever becomes of its answer.
+    ///
+    /// # Errors
+    /// It is not noted.
+    pub(crate) fn note_turn(&self, intent: Option<&AuditId>) -> io::Result<()> {
+        let Some(intent) = intent else { return Ok(()) };
+        let dir = self.turns_begun();
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        File::create(dir.join(intent.as_str()))?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// Whether a turn of this intent may have begun.
+    pub(crate) fn had_turn(&self, intent: &AuditId) -> bool {
+        let noted = self.turns_begun().join(intent.as_str()).try_exists();
+        noted.unwrap_or(true)
+    }
+
     /// Waits until no other turn has this run's folder.
     pub(crate) async fn turn(&self, run: &str) -> OwnedMutexGuard<()> {
         let turn = {
@@ -158,6 +179,12 @@ impl Threads {
         };
         turn.lock_owned().await
     }
+}
+
+/// What names the record of a thread: its id's digest, so that no id of an agent is ever a path.
+fn record_name(thread: &str) -> String {
+    let digest = Digest::of(thread.as_bytes()).to_string();
+    format!("thread-{}", &digest[..32])
 }
 
 #[cfg(test)]

@@ -208,6 +208,7 @@ impl Cage<'_> {
         let start = Start {
             uncaged: false,
             keeper: false,
+            manifest: None,
             proof_only: false,
             source: "source".parse().expect("an id"),
             role: self.role,

@@ -122,6 +122,7 @@ impl Worker {
         let start = Start {
             uncaged: false,
             keeper: false,
+            manifest: None,
             proof_only: false,
             source: "source".parse().expect("an id"),
             role,
@@ -213,7 +214,7 @@ impl Worker {
                 .expect("a frame")
                 .expect("the worker lives")
             {
-                FromWorker::Progress(_) => {}
+                FromWorker::Progress(_) | FromWorker::Event(_) => {}
                 message => return message,
             }
         }

@@ -154,6 +154,7 @@ async fn start() -> (Sender, Receiver) {
     let start = Start {
         uncaged: false,
         keeper: false,
+        manifest: None,
         proof_only: false,
         source: "vault".parse().unwrap(),
         role: Role::Reader,

@@ -81,6 +81,12 @@ impl WriteTarget {
         self.current.as_ref().map(|current| current.digest)
     }
 
+    /// The innermost folder on the way that is there.
+    #[must_use]
+    pub const fn folder(&self) -> &RelPath {
+        &self.folder
+    }
+
     /// How many folders on the way are missing: a write makes them.
     #[must_use]
     pub fn missing_folders(&self) -> usize {

@@ -3,8 +3,7 @@
 //! an agent, logging in, or pushing. Writing there is running code later, so such a write is rated `execute`.
 //!
 //! Not on it: what runs only when somebody runs it by name (scripts, sources, container files). The owner sees those
-//! as the writes they are, and a file we create is never marked as executable; one that is so marked is rated by its
-//! mode. On it in case of doubt: asking once too often is cheap.
+//! as the writes they are; a file that is marked as executable, or becomes so, is rated by its mode. On it in case of doubt: asking once too often is cheap.
 //!
 //! Components are compared as a careless file system would: without case, in NFC, without what folding file systems, HFS+
 //! and FAT ignore.

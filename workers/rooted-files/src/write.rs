@@ -83,6 +83,19 @@ impl Root {
         self.put_noting(planned, content, |_| Ok(()))
     }
 
+    /// As [`Root::put`]; whoever may read the file may execute it afterwards, or nobody may.
+    ///
+    /// # Errors
+    /// As [`Root::put`].
+    pub fn put_marked(
+        &self,
+        planned: &WriteTarget,
+        content: &[u8],
+        executable: bool,
+    ) -> Result<Meta, WriteError> {
+        self.put_as(planned, content, Some(executable), |_| Ok(()))
+    }
+
     /// As [`Root::put`]; `note` is told what is about to happen when all is ready and nothing visible is done yet. Where
     /// it fails, nothing is done. What it was told lets [`Root::happened`] say later whether the rename took place.
     ///
@@ -92,6 +105,16 @@ impl Root {
         &self,
         planned: &WriteTarget,
         content: &[u8],
+        note: impl FnOnce(&Ready) -> Result<(), FileError>,
+    ) -> Result<Meta, WriteError> {
+        self.put_as(planned, content, None, note)
+    }
+
+    fn put_as(
+        &self,
+        planned: &WriteTarget,
+        content: &[u8],
+        executable: Option<bool>,
         note: impl FnOnce(&Ready) -> Result<(), FileError>,
     ) -> Result<Meta, WriteError> {
         let path = planned.path();
@@ -107,7 +130,7 @@ impl Root {
         for component in parent.components().skip(now.folder.components().count()) {
             folders.make(component, path)?;
         }
-        let result = self.replace_within(&now, &folders, name, content, note);
+        let result = self.replace_within(&now, &folders, name, (content, executable), note);
         if !matches!(result, Ok(_) | Err(WriteError::Unconfirmed(_))) {
             folders.remove();
         }
@@ -119,7 +142,7 @@ impl Root {
         now: &WriteTarget,
         folders: &NewFolders,
         name: &str,
-        content: &[u8],
+        content: (&[u8], Option<bool>),
         note: impl FnOnce(&Ready) -> Result<(), FileError>,
     ) -> Result<Meta, WriteError> {
         let path = now.path();
@@ -414,7 +437,11 @@ struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    fn create(dir: BorrowedFd<'a>, place: &WriteTarget, content: &[u8]) -> Result<Self, FileError> {
+    fn create(
+        dir: BorrowedFd<'a>,
+        place: &WriteTarget,
+        (content, executable): (&[u8], Option<bool>),
+    ) -> Result<Self, FileError> {
         let failed = |errno: Errno| FileError::from_errno(place.path(), errno);
         let from_io = |error: std::io::Error| {
             failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
@@ -438,7 +465,18 @@ impl<'a> Temporary<'a> {
         };
         temporary.lock = lock_of(&temporary.file);
         temporary.file.write_all(content).map_err(from_io)?;
-        if let Some(mode) = keep {
+        let mode = match (keep, executable) {
+            (None, None | Some(false)) => None,
+            (Some(keep), None) => Some(keep),
+            (keep, Some(executable)) => {
+                let stat = stat_of(temporary.file.as_fd(), place.path())?;
+                let there = keep.unwrap_or(Meta::from(&stat).mode & KEPT_MODE);
+                // Whoever may read it.
+                let marks = if executable { (there & 0o444) >> 2 } else { 0 };
+                Some(there & !0o111 | marks)
+            }
+        };
+        if let Some(mode) = mode {
             fchmod(&temporary.file, Mode::from_bits_truncate(mode as _)).map_err(failed)?;
         }
         temporary.file.sync_all().map_err(from_io)?;

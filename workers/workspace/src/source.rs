@@ -67,6 +67,7 @@ impl Source for WorkspaceSource {
             egress: None,
             kept: None,
             children: None,
+            pins: None,
             host: plexus_ipc::worker::Host::detached(),
         };
         Self::open_with(config, given).await

@@ -34,6 +34,18 @@ const EDGES: &[(&str, Uses)] = &[
     ("plexus-channels", Uses::Only(&["plexus-protocol"])),
     // A program beside the gateway: it knows nothing of it.
     ("plexus-relay", Uses::Only(&["plexus-channels"])),
+    // A program beside the gateway: Codex as a member of channels.
+    (
+        "plexus-peer",
+        Uses::Only(&[
+            "plexus-agent-lines",
+            "plexus-channels",
+            "plexus-mcp",
+            "plexus-protocol",
+        ]),
+    ),
+    // What a coding agent says in a turn: whoever starts one reads it.
+    ("plexus-agent-lines", Uses::Only(&[])),
     // What the workers for Apple's apps share: failures are told in the harness's words.
     (
         "plexus-apple",
@@ -167,6 +179,7 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-ipc",
     "plexus-protocol",
     "plexus-rooted-files",
+    "plexus-agent-lines",
     "plexus-coding-agent",
     "plexus-egress-client",
     "plexus-mcp",

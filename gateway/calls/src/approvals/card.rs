@@ -4,7 +4,7 @@ use super::choices;
 use crate::approvals::store::{Approvals, Planned};
 use plexus_protocol::{Digest, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
-use plexus_trust::{Ask, Item, Plan, State};
+use plexus_trust::{Ask, Bounded, Item, Plan, State};
 use serde_json::{Map, Value, json as object};
 
 /// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
@@ -211,13 +211,42 @@ fn shown_ask(
         },
     );
     if let Some(bounded) = &ask.bounded {
-        put("conversation", object!(bounded.limits));
+        match &bounded.children {
+            None => put("conversation", object!(bounded.limits)),
+            Some(children) => put(
+                "children",
+                object!({
+                    "capabilities": children.capabilities.keys().collect::<Vec<_>>(),
+                    "runs": bounded.limits.turns,
+                    "minutes": bounded.limits.minutes,
+                    "parallel": children.parallel,
+                    "words": permits(bounded),
+                }),
+            ),
+        };
     }
     put(
         "windows",
         choices::offers(&state.settings, item, ask, entry.map(|e| &**e)),
     );
     Value::Object(out)
+}
+
+/// How far a bounded approval reaches, as a card says it.
+pub fn permits(bounded: &Bounded) -> String {
+    let (most, minutes) = (bounded.limits.turns, bounded.limits.minutes);
+    let Some(children) = &bounded.children else {
+        return format!(
+            "at most {most} turns, this one among them, within {minutes} minutes from its start"
+        );
+    };
+    let names: Vec<_> = children.capabilities.keys().map(|id| id.as_str()).collect();
+    format!(
+        "at most {most} calls of {} within {minutes} minutes from its start, {} side by side; each works on a copy and \
+         changes nothing in its folder until you approve its change set",
+        names.join(" or "),
+        children.parallel
+    )
 }
 
 fn without_nulls(value: Value) -> Value {

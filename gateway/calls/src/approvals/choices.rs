@@ -4,9 +4,10 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
+use super::card::permits;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
 use plexus_sources::catalogue::{Catalogue, Entry};
-use plexus_trust::{Ask, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
+use plexus_trust::{Ask, Bounded, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
 use serde_json::{Value, json};
 
 /// Every window that a card names, from least to most.
@@ -84,8 +85,12 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
             format!(", only where {}", constraint.in_words())
         });
     match (window, ask.input) {
-        (TrustWindow::Once, Some(_)) => match ask.bounded.as_ref().map(|b| b.limits) {
-            Some(limits) if limits.turns > 1 => format!(
+        (TrustWindow::Once, Some(_)) => match ask.bounded.as_deref() {
+            Some(bounded) if bounded.children.is_some() => format!(
+                "this call, exactly as shown, and {}; you do not see their inputs first",
+                permits(bounded)
+            ),
+            Some(Bounded { limits, .. }) if limits.turns > 1 => format!(
                 "this call, exactly as shown, and {} further turns of its conversation within {} minutes, whose messages you do not see first",
                 limits.turns - 1,
                 limits.minutes

@@ -22,7 +22,7 @@ use plexus_protocol::{AgentId, Digest, PendingId, Verb, json};
 use plexus_sources::catalogue::Entry;
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long a plan may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -206,7 +206,7 @@ async fn make(
         Ok(Ok(mut made)) => {
             // The harness has raised it; a worker that was taken over has no harness.
             made.rating = made.rating.max(entry.capability().rating());
-            if let Some(tools) = tools(kernel, &item.agent, &entry) {
+            if let Some(tools) = tools_of_runs(kernel, &item.agent, &entry, ask) {
                 ours_first(&mut made.preview, "its tools", &tools);
             }
             Ok(marked(*made, undoes, &item.agent))
@@ -253,6 +253,24 @@ fn ours_first(preview: &mut Preview, name: &str, value: &str) {
         whole = whole.fact(fact.name.as_str(), fact.value.as_str());
     }
     *preview = whole;
+}
+
+/// What the programs that an approval has run may do at other sources: those of this call, or of its child calls.
+fn tools_of_runs(kernel: &Kernel, caller: &AgentId, entry: &Entry, ask: &Ask) -> Option<String> {
+    let children = ask.bounded.as_ref().and_then(|b| b.children.as_ref());
+    let Some(children) = children else {
+        return tools(kernel, caller, entry);
+    };
+    let catalogue = kernel.catalogue.load();
+    let entries = children
+        .capabilities
+        .keys()
+        .filter_map(|id| catalogue.get(id));
+    let told: BTreeMap<_, _> = entries
+        .filter_map(|entry| Some((&entry.source, tools(kernel, caller, entry)?)))
+        .collect();
+    let told: Vec<String> = told.into_values().collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// What a program that this call runs may do at other sources, and how the owner changes that; `None` where it runs none,

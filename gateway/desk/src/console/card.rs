@@ -326,13 +326,11 @@ impl AskView {
             diff,
             touches,
             touches_more,
-            permits: ask.bounded.as_ref().map_or(String::new(), |bounded| {
-                let limits = bounded.limits;
-                format!(
-                    "at most {} turns, this one among them, within {} minutes from its start",
-                    limits.turns, limits.minutes
-                )
-            }),
+            permits: ask
+                .bounded
+                .as_deref()
+                .map(card::permits)
+                .unwrap_or_default(),
         }
     }
 }
@@ -516,8 +514,8 @@ impl Moment {
 
 #[derive(Template)]
 #[template(path = "diff.html")]
-struct Rows<'a> {
-    diff: &'a Diff,
+pub(super) struct Rows<'a> {
+    pub(super) diff: &'a Diff,
 }
 
 /// One more page of a diff: rows alone.

@@ -1,7 +1,10 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
 use super::{card::Moment, change, foreign::ForeignText};
-use crate::{desk::Desk, owner::calls};
+use crate::{
+    desk::Desk,
+    owner::{calls, changes},
+};
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
@@ -35,12 +38,14 @@ struct Glance {
     sound: bool,
 }
 
-/// A conversation that takes further messages.
+/// A conversation that takes further messages, or child calls that may still be made.
 struct OpenView {
     item: String,
     agent: ForeignText,
     capability: ForeignText,
     left: u64,
+    /// Whether child calls are left, and not turns.
+    runs: bool,
 }
 
 struct Cages {
@@ -135,6 +140,7 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
     Ok(json!({
         "waiting": all,
         "paused": state.paused,
+        "changes": changes::are_made(desk),
         "items": items,
         "glance": glance.render()?,
         "queue": queue.render()?,
@@ -240,6 +246,7 @@ impl OpenView {
             agent: ForeignText::short(text("agentId"), 60),
             capability: ForeignText::short(text("capabilityId"), 60),
             left: open["turnsLeft"].as_u64().unwrap_or_default(),
+            runs: open["children"].is_array(),
         }
     }
 }

@@ -86,6 +86,12 @@ fn policy(desk: &Desk) -> String {
     )
 }
 
+/// A page that a template made.
+pub(super) fn made(desk: &Desk, made: Result<String, askama::Error>) -> Result<Response, Refused> {
+    let made = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    Ok(typed(desk, made.into(), "text/html; charset=utf-8"))
+}
+
 pub(super) fn typed(desk: &Desk, body: Body, kind: &'static str) -> Response {
     let mut response = Response::new(body);
     response
@@ -121,7 +127,7 @@ mod tests {
     use super::*;
 
     /// Every template, as it is written.
-    const TEMPLATES: [&str; 9] = [
+    const TEMPLATES: [&str; 11] = [
         include_str!("../../templates/shell.html"),
         include_str!("../../templates/glance.html"),
         include_str!("../../templates/queue.html"),
@@ -131,6 +137,8 @@ mod tests {
         include_str!("../../templates/everything.html"),
         include_str!("../../templates/sources.html"),
         include_str!("../../templates/source.html"),
+        include_str!("../../templates/change_sets.html"),
+        include_str!("../../templates/change_set.html"),
     ];
 
     #[test]

@@ -82,7 +82,7 @@ struct Field {
 pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let of = desk.clone();
     let made = blocking(move || Page::of(&of).render()).await?;
-    shown(&desk, made)
+    shell::made(&desk, made)
 }
 
 /// The form of `?kind=`, or of the source `?id=`.
@@ -103,12 +103,7 @@ pub(super) async fn form(
         }
         (None, None) => return Err(gone()),
     };
-    shown(&desk, form.render())
-}
-
-fn shown(desk: &Desk, made: Result<String, askama::Error>) -> Result<Response, Refused> {
-    let made = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
-    Ok(shell::typed(desk, made.into(), "text/html; charset=utf-8"))
+    shell::made(&desk, form.render())
 }
 
 impl Page {

@@ -1,4 +1,4 @@
-//! The calls that are under way, the conversations that are open, and the owner's stop of one.
+//! The calls that are under way, the bounded approvals that are open, and the owner's stop of one.
 
 use super::Narrowing;
 use crate::{
@@ -16,7 +16,7 @@ use plexus_trust::Command;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The oldest first; and the conversations that take further messages.
+/// The oldest first; and the bounded approvals that permit further calls.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
     let now = desk.clock.now();
     let calls = desk.under_way.all();
@@ -24,29 +24,35 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
     ok(&json!({ "calls": calls, "conversations": conversations(&desk) }))
 }
 
-/// The conversations that take further messages.
+/// The conversations that take further messages, and the child calls that may still be made.
 pub(crate) fn conversations(desk: &Desk) -> Vec<Value> {
     let state = desk.ledger.snapshot();
     let items = state.agents.values().flat_map(|agent| agent.items.values());
     let open = items.filter_map(|item| {
         let left = conversation::of_item(&desk.edge.kernel, item)?;
-        left.expires_at?;
+        let expires_at = left.expires_at()?;
         let ask = item.asks.iter().find(|ask| ask.bounded.is_some())?;
-        Some(json!({
-            "id": left.run_id,
+        let bounded = ask.bounded.as_deref()?;
+        let mut open = json!({
+            "id": item.id.conversation(),
             "pendingId": item.id,
             "agentId": item.agent,
             "capabilityId": ask.capability,
-            "turn": left.turn,
-            "turnsLeft": left.turns_left,
-            "expiresAt": left.expires_at,
-            "underWay": state.turn_under_way(&item.id).is_some(),
-        }))
+            "turn": bounded.used,
+            "turnsLeft": bounded.turns_left(),
+            "expiresAt": expires_at,
+            "underWay": state.begun_under(&item.id).next().is_some(),
+        });
+        if let Some(children) = &bounded.children {
+            let capabilities = children.capabilities.keys();
+            open["children"] = capabilities.map(|id| json!(id)).collect();
+        }
+        Some(open)
     });
     open.collect()
 }
 
-/// Ends a conversation, and cancels the turn of it that is under way.
+/// Ends a conversation or child calls, and cancels what of it is under way.
 pub(crate) async fn end(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
@@ -54,9 +60,10 @@ pub(crate) async fn end(
 ) -> Result<Response, Refused> {
     let cancel = || {
         let state = desk.ledger.snapshot();
-        let turn = state.turn_under_way(&item);
-        if let Some(call) = turn.and_then(|turn| desk.under_way.named(turn.as_str())) {
-            call.cancel(CancelledBy::Owner);
+        for (intent, _) in state.begun_under(&item) {
+            if let Some(call) = desk.under_way.named(intent.as_str()) {
+                call.cancel(CancelledBy::Owner);
+            }
         }
     };
     // Also where the end itself cannot be recorded now.
@@ -67,14 +74,14 @@ pub(crate) async fn end(
     Ok(reply::accepted(&json!({"ok": true, "conversation": ended})))
 }
 
-/// The item whose conversation a name names, if it takes further messages.
+/// The item whose conversation or child calls a name names, if it permits further ones.
 fn conversation_of(desk: &Desk, name: &str) -> Option<PendingId> {
     let run = RunId::parse(name).map(|run| run.item());
     let item = run.or_else(|_| PendingId::parse(name)).ok()?;
     let state = desk.ledger.snapshot();
     let held = state.item(&item)?;
     let left = conversation::of_item(&desk.edge.kernel, held)?;
-    left.expires_at.is_some().then_some(item)
+    left.expires_at().is_some().then_some(item)
 }
 
 fn shown(call: &CallUnderWay, now: plexus_protocol::Timestamp) -> Value {

@@ -1,5 +1,5 @@
 //! Figures for a monitor of the owner's (`/metrics`, the text format of OpenMetrics, which Prometheus reads): what was
-//! counted ([`plexus_calls::metrics`]), then what is looked at now. The table of `docs/operations.md` names each; the story
+//! counted ([`plexus_calls::metrics`]), then what is looked at now. The table of `docs/reference/metrics.md` names each; the story
 //! `measured` holds it against this route.
 
 use super::{status::state_word, v1::Counts};

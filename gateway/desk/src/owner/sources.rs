@@ -62,9 +62,9 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
-    let transport = desk
-        .registry
-        .of_source(config)
+    let connector = desk.registry.of_source(config);
+    let transport = connector
+        .as_ref()
         .map_or("ipc", |c| c.offer.manifest.transport.as_str());
     let whole = json!({
         "id": id,
@@ -147,10 +147,19 @@ pub(super) async fn add(
     if body.text("kind")?.is_none_or(|kind| kind.trim().is_empty()) {
         return Err(Refused::malformed("`kind` is required"));
     }
-    let checked = Checked::of(&desk, body.0).await;
-    let acting = narrowing.wider(&desk).await?;
+    added(&desk, &narrowing, body.0).await
+}
+
+/// Adds a source, or puts it in place of the one of its id.
+pub(super) async fn added(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    whole: Map<String, Value>,
+) -> Result<Response, Refused> {
+    let checked = Checked::of(desk, whole).await;
+    let acting = narrowing.wider(desk).await?;
     let turn = desk.turn().await;
-    put(&desk, acting, turn, checked).await
+    put(desk, acting, turn, checked).await
 }
 
 pub(super) async fn reconfigure(
@@ -160,20 +169,29 @@ pub(super) async fn reconfigure(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
+    reconfigured(&desk, &narrowing, &id, &body.0).await
+}
+
+/// Changes the named members of a source: what `named` leaves out stays, null takes away.
+pub(super) async fn reconfigured(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    id: &str,
+    named: &Map<String, Value>,
+) -> Result<Response, Refused> {
     loop {
-        let Some(source) = known(&desk, &id) else {
-            return Ok(no_such(&desk, &id));
+        let Some(source) = known(desk, id) else {
+            return Ok(no_such(desk, id));
         };
-        let mut whole = configured(&desk, &source.id, &source.config);
-        // What the body does not name stays; null takes away.
-        let named = body.0.iter().filter(|(key, _)| *key != "id");
+        let mut whole = configured(desk, &source.id, &source.config);
+        let named = named.iter().filter(|(key, _)| *key != "id");
         whole.extend(named.map(|(key, value)| (key.clone(), value.clone())));
-        let checked = Checked::of(&desk, whole).await;
-        let acting = narrowing.wider(&desk).await?;
+        let checked = Checked::of(desk, whole).await;
+        let acting = narrowing.wider(desk).await?;
         let turn = desk.turn().await;
         // Changed while it was checked: what stays is read anew.
-        if known(&desk, &id).is_some_and(|now| Arc::ptr_eq(&now, &source)) {
-            return put(&desk, acting, turn, checked).await;
+        if known(desk, id).is_some_and(|now| Arc::ptr_eq(&now, &source)) {
+            return put(desk, acting, turn, checked).await;
         }
     }
 }
@@ -325,29 +343,35 @@ pub(super) async fn remove(
     narrowing: Narrowing,
     Named(id): Named,
 ) -> Result<Response, Refused> {
+    let known = removed(&desk, &narrowing, &id).await?;
+    Ok(ok(&json!({"ok": true, "known": known})))
+}
+
+/// Removes a source. Whether there was one.
+pub(super) async fn removed(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    id: &str,
+) -> Result<bool, Refused> {
     let turn = desk.turn().await;
-    let source = known(&desk, &id);
-    if let Some(source) = &source {
-        act(
-            &desk,
-            &narrowing,
-            Command::RemoveSource {
-                id: source.id.clone(),
-            },
-        )
-        .await?;
-        let gone = desk.supervisor.remove(&source.id);
-        let forgotten = forget(&desk, &source.id).await;
-        drop(turn);
-        gone.await;
-        let removed = of_source(&desk.catalogue.load(), &source.id);
-        desk.renew_catalogue(Some(Changed {
-            removed,
-            ..Changed::default()
-        }));
-        forgotten?;
-    }
-    Ok(ok(&json!({"ok": true, "known": source.is_some()})))
+    let Some(source) = known(desk, id) else {
+        return Ok(false);
+    };
+    let command = Command::RemoveSource {
+        id: source.id.clone(),
+    };
+    act(desk, narrowing, command).await?;
+    let gone = desk.supervisor.remove(&source.id);
+    let forgotten = forget(desk, &source.id).await;
+    drop(turn);
+    gone.await;
+    let removed = of_source(&desk.catalogue.load(), &source.id);
+    desk.renew_catalogue(Some(Changed {
+        removed,
+        ..Changed::default()
+    }));
+    forgotten?;
+    Ok(true)
 }
 
 pub(super) fn known(desk: &Desk, id: &str) -> Option<Arc<Source>> {

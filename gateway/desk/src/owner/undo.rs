@@ -130,6 +130,10 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
     };
     match past.result.as_deref() {
         Some("ok" | "unknown") => {}
+        Some("failed") => {
+            let why = "It failed, perhaps halfway: nothing is kept to take it back with. Look at what it names.";
+            return Err(not("not_done", why.into()));
+        }
         Some(_) => {
             return Err(not(
                 "not_done",

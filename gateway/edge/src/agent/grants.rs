@@ -76,11 +76,7 @@ pub(super) async fn cancel(
     let item = item.ok_or_else(|| Refused::malformed("`pendingId` must be a pending id"))?;
     let agent = session.agent.ok_or(Refusal::NoSuchItem)?;
     // Not held to any bound: there is no more to withdraw than was asked for within them.
-    let withdraw = Command::Withdraw {
-        agent: agent.clone(),
-        item: item.clone(),
-    };
-    edge.submit_for(&agent, withdraw)
+    edge.withdraw(&agent, &item)
         .await
         .map_err(|error| match error {
             // The owner's words for it name the owner's command.
@@ -91,7 +87,6 @@ pub(super) async fn cancel(
             }
             other => other.into(),
         })?;
-    edge.approvals.drop_input(&item);
     Ok(ok(
         &json!({"ok": true, "pendingId": item, "state": "expired"}),
     ))
@@ -245,7 +240,7 @@ fn read(
                 if let Some(Err(why)) = schema.map(|s| s.check(&input)) {
                     return Err(bad(format!("{id}: {why}")));
                 }
-                entry.turns = found.turns(&input);
+                (entry.turns, entry.children) = found.turns(&input);
                 let canonical = Bytes::from(strict::canonical(&input));
                 entry.input = Some((Digest::of(&canonical), canonical.len() as u64));
                 wanted.inputs.insert(known, canonical);

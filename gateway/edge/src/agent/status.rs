@@ -13,7 +13,10 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use plexus_calls::{conversation, kernel::Phase};
+use plexus_calls::{
+    conversation::{self, Left},
+    kernel::Phase,
+};
 use plexus_protocol::{
     ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, body::InvokeResponse,
 };
@@ -164,7 +167,10 @@ async fn shown(
         return shown;
     }
     if let Some(left) = conversation::of_item(edge, item) {
-        out["conversation"] = json!(left);
+        match left {
+            Left::Conversation(left) => out["conversation"] = json!(left),
+            Left::Children(left) => out["children"] = json!(left),
+        }
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.

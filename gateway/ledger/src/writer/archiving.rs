@@ -26,7 +26,7 @@ use crate::writer::batch::Batch;
 
 /// Events that one commit takes out of the file while nobody calls.
 const REMOVE_IDLE: u64 = 1_000;
-/// The same between calls, and how long after the one before: see docs/operations.md for what it costs them.
+/// The same between calls, and how long after the one before: see docs/audit.md for what it costs them.
 const REMOVE_BUSY: u64 = 100;
 const BREATH: Duration = Duration::from_millis(50);
 /// An archive is begun when so many events more than are kept are there, at most: a file worth its name.

@@ -65,7 +65,7 @@ const KNOWN: [&str; 20] = [
     "cardDigest",
 ];
 /// The same of an ask.
-const KNOWN_IN_ASK: [&str; 8] = [
+const KNOWN_IN_ASK: [&str; 9] = [
     "id",
     "verbs",
     "label",
@@ -73,6 +73,7 @@ const KNOWN_IN_ASK: [&str; 8] = [
     "input",
     "plan",
     "conversation",
+    "children",
     "windows",
 ];
 /// The same of a plan.
@@ -202,7 +203,8 @@ fn happens(card: &mut String, ask: &Value) {
     if plan::made(card, ask).is_some() {
         planned(card, ask, plan);
     }
-    if let Some(permits) = turns(&ask["conversation"]) {
+    let children = ask["children"]["words"].as_str().map(str::to_owned);
+    if let Some(permits) = turns(&ask["conversation"]).or(children) {
         heading(card, "  permits", &permits);
     }
     for (name, value) in others(ask, &KNOWN_IN_ASK) {

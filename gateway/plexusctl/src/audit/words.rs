@@ -44,9 +44,10 @@ fn happened(event: &Value, detail: &Value) -> String {
     };
     match text("event") {
         "call.read" => call("read", detail),
-        "call.intent" => match count("turn") {
-            0 => "begins".to_owned(),
-            turn => format!("begins, turn {turn} of its conversation"),
+        "call.intent" => match (count("turn"), text("via")) {
+            (0, _) => "begins".to_owned(),
+            (turn, "") => format!("begins, turn {turn} of its conversation"),
+            (run, via) => format!("begins, run {run} that {via} makes"),
         },
         "call.outcome" => call("done", detail),
         "grant.pending" => because("asks you", "agentPurpose"),
@@ -58,7 +59,7 @@ fn happened(event: &Value, detail: &Value) -> String {
         "grant.revoke" => because("taken back", "reason"),
         "item.lapse" => "the request lapsed undecided".to_owned(),
         "item.void" => because("the request is void", "why"),
-        "turns.end" => because("the conversation takes no further message", "why"),
+        "turns.end" => because("its approval permits no further call", "why"),
         "item.not_made" => because("an approved call was not made", "why"),
         "agent.connect" => match (count("grantedCount"), count("skippedCount")) {
             (granted, 0) => format!("you connect it, {granted} granted at once"),

@@ -320,7 +320,7 @@ fn registered(reply: &Value, id: &str, open: &[Field<'_>]) -> String {
     };
     let mut lines = vec![
         format!("{id} {now}: {}", text::line(&ids.join(" "))),
-        "no agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl hide takes one away".to_owned(),
+        "no agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl unexpose takes one away".to_owned(),
     ];
     // That it serves stands above.
     let health = Some(&reply["health"]).filter(|row| row["status"].is_string());

@@ -11,7 +11,7 @@ use super::super::{
     setup::Spec,
 };
 use plexus_ipc::{
-    message::{self, Event, HOST_CALLS, HostAsk, MAX_EVENT, MAX_HOST_INPUT},
+    message::{self, ChildAsk, Event, HOST_CALLS, HOST_WAITS, HostAsk, MAX_EVENT, MAX_HOST_INPUT},
     text::Payload,
 };
 use std::{collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
@@ -33,6 +33,8 @@ pub(super) struct Unasked {
 struct Serving {
     /// The call that it serves.
     call: Option<u64>,
+    /// It may last until the owner decides.
+    is_wait: bool,
     answer: oneshot::Receiver<Payload>,
 }
 
@@ -88,10 +90,21 @@ impl Unasked {
         if !manifest.host_calls || (call.call.is_none() && !manifest.resident) {
             return Err("a call that its manifest does not allow");
         }
-        if self.calls.len() >= HOST_CALLS || self.calls.contains_key(&call.id) {
+        let is_wait = call.ask.is_wait();
+        let alike = self.calls.values().filter(|call| call.is_wait == is_wait);
+        let most = if is_wait { HOST_WAITS } else { HOST_CALLS };
+        if alike.count() >= most || self.calls.contains_key(&call.id) {
             return Err("more calls of its own than it may make");
         }
-        if matches!(&call.ask, HostAsk::Call { input, .. } if input.len() > MAX_HOST_INPUT) {
+        let input = match &call.ask {
+            HostAsk::Call { input, .. } => input.len(),
+            HostAsk::Children {
+                ask: ChildAsk::Call { input, .. },
+                ..
+            } => input.len(),
+            _ => 0,
+        };
+        if input > MAX_HOST_INPUT {
             return Err("a call beyond its size");
         }
         let caller = match call.call {
@@ -110,6 +123,7 @@ impl Unasked {
         let (reply, answer) = oneshot::channel();
         let serving = Serving {
             call: call.call,
+            is_wait,
             answer,
         };
         self.calls.insert(call.id, serving);

@@ -105,6 +105,7 @@ fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
             manifest,
             profile: "".into(),
             children: Vec::new(),
+            given: None,
             program: "plexus-worker-puppet".into(),
         }),
         folders: Vec::new(),

@@ -2,8 +2,8 @@
 
 use super::{Draft, boxed, event, result_word};
 use crate::{
-    Agent, Approval, Basis, Event, Fact, Item, ItemState, MAX_KEYS, OpenIntent, Outcome,
-    OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
+    Agent, Approval, Basis, BoundedState, Event, Fact, Item, ItemState, MAX_KEYS, OpenIntent,
+    Outcome, OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
@@ -56,8 +56,9 @@ impl Draft<'_> {
             input_bytes: Some(input_bytes),
             state_token: permit.state_token,
             touched: about.to_vec(),
-            turn: turn.as_ref().map(|(turn, _)| *turn),
-            parent: turn.and_then(|(_, parent)| parent),
+            turn: turn.as_ref().map(|turn| turn.number),
+            parent: turn.as_ref().and_then(|turn| turn.parent.clone()),
+            via: turn.and_then(|turn| turn.via),
             ..CallFact::default()
         });
         let open = OpenIntent {
@@ -338,7 +339,7 @@ impl Draft<'_> {
                         ask.outcome = over;
                         // With the approved call begins what it was approved with.
                         if let Some(bounded) = ask.bounded.as_mut().filter(|_| over.is_none()) {
-                            bounded.use_turn(None, self.now);
+                            bounded.open(self.now);
                         }
                     }
                     let left = |a: &crate::Ask| {
@@ -370,6 +371,12 @@ impl Draft<'_> {
                 ask.outcome = Some(outcome);
                 if let Some(bounded) = &mut ask.bounded {
                     bounded.parent.get_or_insert_with(|| intent.clone());
+                    // A call that was not made leaves nothing behind whose children could be made.
+                    let is_open = matches!(bounded.state, BoundedState::Open { .. });
+                    if is_open && bounded.children.is_some() && outcome == OutcomeKind::Refused {
+                        let why = "its call was not made".into();
+                        bounded.state = BoundedState::Void { why };
+                    }
                 }
             }
             if matches!(item.state, ItemState::Consumed | ItemState::Over { .. }) {

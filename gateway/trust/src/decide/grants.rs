@@ -144,7 +144,8 @@ impl Draft<'_> {
         }
         self.emit(revoked);
         self.void_items(agent, "the owner revoked this capability", |item| {
-            item.asks.iter().any(|ask| &ask.capability == capability)
+            let mut asks = item.asks.iter();
+            asks.any(|ask| &ask.capability == capability || ask.bounded_for(capability).is_some())
         });
         let in_flight = self.in_flight(&agent.id);
         Ok(Reply::Revoked {

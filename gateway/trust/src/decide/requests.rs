@@ -122,7 +122,7 @@ impl<'a> Draft<'a> {
 
         // A conversation is named by its item.
         if asks.iter().filter(|ask| ask.bounded.is_some()).count() > 1 {
-            let why = "one request asks for one conversation at most";
+            let why = "one request asks for one conversation, or for child calls, at most";
             return Err(Refusal::Invalid(why.to_owned()));
         }
         if !asks.is_empty() {
@@ -275,7 +275,7 @@ impl<'a> Draft<'a> {
             approval: Approval::Open,
             denied: denied_lately(agent, id, self.now),
             outcome: None,
-            bounded: self.turns_asked(entry)?,
+            bounded: self.turns_asked(agent, id, entry)?,
         }))
     }
 

@@ -1,24 +1,80 @@
-//! Bounded approvals: asked for, lowered, used turn by turn, ended (DESIGN 14).
+//! Bounded approvals: asked for, lowered, used turn by turn or child by child, ended (DESIGN 14).
 //!
 //! Invariants: a turn is used by the very transaction that records its intent; no turn begins while another of the same
-//! approval has no outcome; a message is one turn, whatever became of it; nothing gives a turn back.
+//! approval has no outcome, no child call while as many as may are under way; a message is one turn and a name one child
+//! call, whatever became of it; nothing gives a turn back.
 
-use super::{Draft, boxed, event};
+use super::{Draft, boxed, event, on_source};
 use crate::{
-    Approve, Basis, Bounded, BoundedState, Entry, Fact, Item, MAX_MINUTES, MAX_TURNS, Permit,
-    Refusal, Reply, TurnLimits, event::Change,
+    Agent, Approve, Basis, Bounded, BoundedState, ChildCalls, ChildrenAsked, Entry, Fact, Item,
+    MAX_CHILDREN, MAX_MINUTES, MAX_PARALLEL, MAX_TURNS, Permit, Refusal, Reply, TurnLimits,
+    event::Change, visible,
 };
-use plexus_protocol::{AuditId, Digest, PendingId};
+use plexus_protocol::{AuditId, CapabilityId, Digest, PendingId, SourceId};
 use std::sync::Arc;
+
+/// What an intent is within a bounded approval.
+pub(super) struct Turn {
+    /// Which, counted from 1.
+    pub(super) number: u32,
+    /// The intent of the approved call.
+    pub(super) parent: Option<AuditId>,
+    /// Of a child call, the source that makes it.
+    pub(super) via: Option<SourceId>,
+}
 
 impl Draft<'_> {
     /// What an entry asks for beyond its one call.
-    pub(super) fn turns_asked(&self, entry: &Entry) -> Result<Option<Box<Bounded>>, Refusal> {
+    pub(super) fn turns_asked(
+        &self,
+        agent: &Agent,
+        id: &CapabilityId,
+        entry: &Entry,
+    ) -> Result<Option<Box<Bounded>>, Refusal> {
         let Some(limits) = entry.turns.filter(|_| entry.input.is_some()) else {
             return Ok(None);
         };
         within(limits)?;
-        Ok(Some(Box::new(Bounded::asked(limits))))
+        let children = entry.children.as_ref();
+        let children = children.map(|asked| self.children_asked(agent, id, asked));
+        Ok(Some(Box::new(Bounded::asked(
+            limits,
+            children.transpose()?,
+        ))))
+    }
+
+    /// Child calls as the card will show them: of other sources alone, and only of what the agent may know of.
+    fn children_asked(
+        &self,
+        agent: &Agent,
+        id: &CapabilityId,
+        asked: &ChildrenAsked,
+    ) -> Result<ChildCalls, Refusal> {
+        if !(1..=MAX_PARALLEL).contains(&asked.parallel) {
+            let why = format!("1 to {MAX_PARALLEL} runs may be side by side");
+            return Err(Refusal::Invalid(why));
+        }
+        if !(1..=MAX_CHILDREN).contains(&asked.capabilities.len()) {
+            let why = format!("1 to {MAX_CHILDREN} capabilities may be called");
+            return Err(Refusal::Invalid(why));
+        }
+        let fits = |named: &String| {
+            let child = CapabilityId::parse(named).ok()?;
+            let (source, facts) = self.state.capability(&child)?;
+            let fits = facts.staged && !on_source(&source.id, id);
+            let is_known = fits && visible(self.state, agent, &child, self.now);
+            is_known.then_some((child, source.revision))
+        };
+        let named = asked.capabilities.iter().map(|named| {
+            fits(named).ok_or_else(|| {
+                let why = "is no capability of another source that works on a copy";
+                Refusal::Invalid(format!("{named:?} {why}"))
+            })
+        });
+        Ok(ChildCalls {
+            capabilities: named.collect::<Result<_, _>>()?,
+            parallel: asked.parallel,
+        })
     }
 
     /// Takes over what the owner lowers.
@@ -35,7 +91,7 @@ impl Draft<'_> {
             };
             within(limits)?;
             if limits.turns > asked.turns || limits.minutes > asked.minutes {
-                let why = "an approval may lower the turns and minutes that were asked for, not raise them";
+                let why = "an approval may lower the turns, runs and minutes that were asked for, not raise them";
                 return Err(Refusal::Invalid(why.into()));
             }
             bounded.limits = limits;
@@ -44,34 +100,48 @@ impl Draft<'_> {
         match lowered {
             true => Ok(()),
             false => Err(Refusal::Invalid(
-                "this request opens no conversation: it has no turns to lower".into(),
+                "this request opens no conversation and no child calls: it has no turns or runs to lower".into(),
             )),
         }
     }
 
-    /// Which turn a call is, and the intent that it belongs to; none of a call that no bounded approval is about.
+    /// Which turn or child call an intent is; none of a call that no bounded approval is about.
     pub(super) fn turn_of(
         &self,
         permit: &Permit,
         message: Option<Digest>,
-    ) -> Result<Option<(u32, Option<AuditId>)>, Refusal> {
+    ) -> Result<Option<Turn>, Refusal> {
         let agent = self.known(&permit.agent)?;
         let bounded = |item: &PendingId| {
-            let asks = agent.items.get(item)?.asks.iter();
-            let mut mine = asks.filter(|ask| ask.capability == permit.capability);
-            mine.find_map(|ask| ask.bounded.as_deref())
+            let mut asks = agent.items.get(item)?.asks.iter();
+            asks.find_map(|ask| Some((ask, ask.bounded_for(&permit.capability)?)))
         };
         match &permit.basis {
             Basis::Grant(_) => Ok(None),
-            Basis::Item(item) => Ok(bounded(item).map(|bounded| (bounded.used + 1, None))),
+            Basis::Item(item) => Ok(bounded(item).map(|(_, bounded)| Turn {
+                number: bounded.used + 1,
+                parent: None,
+                via: None,
+            })),
             Basis::Bounded(item) => {
-                let bounded = bounded(item).ok_or(Refusal::NoSuchItem)?;
+                let (ask, bounded) = bounded(item).ok_or(Refusal::NoSuchItem)?;
                 let message =
                     message.ok_or_else(|| Refusal::Invalid("a turn is a message".into()))?;
-                match bounded.messages.get(&message) {
-                    Some(turn) => Err(Refusal::MessageKnown { turn: *turn }),
-                    None => Ok(Some((bounded.used + 1, bounded.parent.clone()))),
+                if let Some(turn) = bounded.messages.get(&message) {
+                    return Err(Refusal::MessageKnown { turn: *turn });
                 }
+                let source = self.state.capability(&ask.capability);
+                let source = source.filter(|_| bounded.children.is_some());
+                // A child may begin before the approved call is over.
+                let opened = || {
+                    let mut begun = self.state.begun_under(item);
+                    begun.find_map(|(intent, open)| open.item.is_some().then(|| intent.clone()))
+                };
+                Ok(Some(Turn {
+                    number: bounded.used + 1,
+                    parent: bounded.parent.clone().or_else(opened),
+                    via: source.map(|(source, _)| source.id.clone()),
+                }))
             }
         }
     }
@@ -88,9 +158,9 @@ impl Draft<'_> {
         held.map(|item| {
             boxed(item, |item| {
                 let mut asks = item.asks.iter_mut();
-                let mine = asks.find(|ask| ask.capability == permit.capability);
+                let mine = asks.find(|ask| ask.bounded_for(&permit.capability).is_some());
                 if let Some(bounded) = mine.and_then(|ask| ask.bounded.as_mut()) {
-                    bounded.use_turn(message, self.now);
+                    bounded.use_turn(message);
                 }
             })
         })
@@ -143,12 +213,12 @@ impl Draft<'_> {
 fn within(limits: TurnLimits) -> Result<(), Refusal> {
     if !(1..=MAX_TURNS).contains(&limits.turns) {
         return Err(Refusal::Invalid(format!(
-            "a conversation has 1 to {MAX_TURNS} turns"
+            "a conversation has 1 to {MAX_TURNS} turns, child calls 1 to {MAX_TURNS} runs"
         )));
     }
     if !(1..=MAX_MINUTES).contains(&limits.minutes) {
         return Err(Refusal::Invalid(format!(
-            "a conversation lasts 1 to {MAX_MINUTES} minutes"
+            "a conversation or child calls last 1 to {MAX_MINUTES} minutes"
         )));
     }
     Ok(())

@@ -95,6 +95,7 @@ pub(crate) fn manifest(id: &str, edition: u8) -> BTreeMap<CapabilityId, Facts> {
             shape: secret(&format!("{c} {edition}")),
             input: None,
             narrow: Value::Null,
+            staged: *c == RUN,
         };
         (cap(c), facts)
     })

@@ -5,8 +5,8 @@ use super::{AT_ONCE, Ended, UNDER_WAY, guarded, health_of, judge, placed};
 use crate::frame::{FrameError, FrameReader, FrameSender};
 use crate::manifest::{Capability, Manifest};
 use crate::message::{
-    Answer, Call, Done, Failure, FromWorker, MAX_LINES, Phase, PlanMade, Planned, Role, ToWorker,
-    Touched, Verdict,
+    Answer, Call, Commit, Done, Failure, FromWorker, MAX_LINES, Phase, PlanMade, Planned, Role,
+    ToWorker, Touched, Verdict,
 };
 use crate::text::Output;
 use crate::worker::handlers::{Handler, Plan, Reply};
@@ -134,7 +134,7 @@ impl<S: Source> Server<S> {
                 }
             }
             ToWorker::Commit(commit) => {
-                let admitted = self.admit(&commit.call, commit.conversation, "Commit");
+                let admitted = self.admit(&commit.call, Some(&commit), "Commit");
                 if let Some(ctx) = admitted.await? {
                     // Asked here and not in the task, so that the order of the frames decides.
                     let fresh = self.seen.admit(commit.durable);
@@ -185,14 +185,14 @@ impl<S: Source> Server<S> {
     async fn admit(
         &mut self,
         call: &Call,
-        conversation: Option<Digest>,
+        commit: Option<&Commit>,
         name: &'static str,
     ) -> Result<Option<CallContext>, Ended> {
         let deadline =
             Instant::now() + Duration::from_millis(call.deadline_ms.min(MAX_DEADLINE_MS));
         let ctx = CallContext::new(
             call,
-            conversation,
+            commit,
             self.shared.role,
             deadline,
             Arc::default(),
@@ -328,6 +328,7 @@ impl<S: Source> Shared<S> {
             done(Err(unsayable(effect)), Vec::new())
         })
         .await;
+        self.host.ended(id);
     }
 
     async fn planned(&self, id: u64, result: Result<PlanMade, SourceError>) {
@@ -335,6 +336,7 @@ impl<S: Source> Shared<S> {
         let planned = |result| FromWorker::Planned(Box::new(Planned { id, result }));
         self.answer(&planned(result), || planned(Err(unsayable(Effect::None))))
             .await;
+        self.host.ended(id);
     }
 
     /// Says `answer`, or `instead` where it does not fit a frame, which the limits rule out: a call is answered anyway.

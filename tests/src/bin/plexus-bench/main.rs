@@ -18,6 +18,7 @@
     reason = "the figures are data; how far it is, and what was missed, is talk"
 )]
 
+mod agents;
 mod bare;
 mod figures;
 mod large;
@@ -79,7 +80,7 @@ struct Arguments {
     /// Do not use wrk even where it is there
     #[arg(long)]
     own_loader: bool,
-    /// Put the figures into docs/performance.md of this repository
+    /// Put the figures into docs/performance.md and its notes, of this repository
     #[arg(long, value_name = "ROOT", conflicts_with_all = ["only", "kinds", "quick"])]
     write: Option<PathBuf>,
     #[command(subcommand)]
@@ -105,6 +106,8 @@ enum Part {
     Ledger,
     /// Calendars, notes and a vault of 50 MB, each beside a bare client; only where it is named. Needs Radicale and curl
     Sources,
+    /// Runs of Codex beside the bare command, with a model that is a script; only where it is named
+    Agents,
 }
 
 /// The servers that are measured, as processes of their own.
@@ -210,6 +213,7 @@ impl Bench {
         }),
         (Part::Growth, Self::growth),
         (Part::Sources, |_, figures| sources::measure(figures)),
+        (Part::Agents, |_, figures| agents::measure(figures)),
     ];
 
     fn new(arguments: &Arguments) -> Self {
@@ -226,12 +230,13 @@ impl Bench {
                 true => Size::QUICK,
                 false => Size::PROMISED,
             },
-            // Two sweeps (docs/performance.md, timers).
+            // Two sweeps (docs/performance-notes.md, timers).
             rest: Duration::from_secs(if arguments.quick { 5 } else { 60 }),
         }
     }
     fn wants(&self, part: Part) -> bool {
-        self.only.contains(&part) || self.only.is_empty() && part != Part::Sources
+        let is_asked_for = matches!(part, Part::Sources | Part::Agents);
+        self.only.contains(&part) || self.only.is_empty() && !is_asked_for
     }
 
     fn calls(&self, figures: &mut Figures) -> Result<()> {

@@ -299,7 +299,7 @@ pub(crate) static PROMISES: &[Promise] = &[
         0.1,
         Unit::Cpu,
     ),
-    // The timers of an idle gateway are those of docs/performance.md; one more of 15 s or less would be seen.
+    // The timers of an idle gateway are those of docs/performance-notes.md; one more of 15 s or less would be seen.
     most(
         Part::Memory,
         "idle, workers asleep: times that a thread woke",
@@ -327,6 +327,41 @@ pub(crate) static PROMISES: &[Promise] = &[
         Value::Of("ledger/effect/bytes"),
         1_500.0,
         Unit::Bytes,
+    ),
+    most(
+        Part::Agents,
+        "a turn of Codex, more than the bare command",
+        Value::Of("agents/alone/overhead/ms"),
+        40.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Agents,
+        "the same, 8 side by side",
+        Value::Of("agents/beside/overhead/ms"),
+        40.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Agents,
+        "a coding agent's first word, until a client has it",
+        Value::Of("agents/first-word/ms"),
+        5.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Agents,
+        "a copy of 10,000 files and 200 MB, until the agent starts",
+        Value::Of("agents/copy/ms"),
+        600.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Agents,
+        "a change set of 1,000 files, read",
+        Value::Of("agents/changes/ms"),
+        200.0,
+        Unit::Ms,
     ),
     most(
         Part::Sources,

@@ -21,6 +21,15 @@ pub(crate) struct Report {
 const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
 const END: &str = "<!-- end of figures -->";
 
+/// The five rows that the first page shows.
+const HEADLINES: [&str; 5] = [
+    "read, 64 connections, of the bare path",
+    "read, 64 connections, p99",
+    "effect, 64 connections, of the bare path with two commits",
+    "start, large home",
+    "memory, idle",
+];
+
 impl Report {
     /// One object.
     pub(crate) fn json(&self) -> Value {
@@ -49,11 +58,8 @@ impl Report {
             let _ = writeln!(text, "- {name}: {value}");
         }
         if !self.kept.is_empty() {
-            text.push_str("\n| promise | bound | measured | |\n|---|---|---|---|\n");
-            for p in &self.kept {
-                let mark = if p.kept { "kept" } else { "**missed**" };
-                let _ = writeln!(text, "| {} | {} | {} | {mark} |", p.what, p.bound, p.value);
-            }
+            text.push_str("\n| target | bound | measured | |\n|---|---|---|---|\n");
+            text.extend(self.kept.iter().map(row));
         }
         let loads = self.loads();
         if !loads.is_empty() {
@@ -136,24 +142,52 @@ impl Report {
         text
     }
 
-    /// Puts the figures into `docs/performance.md` below `root`, and the picture beside it.
+    /// Puts five figures and the picture into `docs/performance.md` below `root`, and all of them into its notes.
     ///
     /// # Errors
-    /// When the page has no place for them, or cannot be written.
+    /// When a page has no place for them, or cannot be written, or a headline is no promise.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
-        let page = root.join("docs/performance.md");
-        let text = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
-        let (before, rest) = text.split_once(BEGIN).context("the page has no figures")?;
-        let (_, after) = rest.split_once(END).context("the figures have no end")?;
-        let text = format!(
-            "{before}{BEGIN}\n![Calls a second](images/performance.svg)\n\n{}{END}{after}",
-            self.text()
-        );
-        std::fs::write(&page, text)?;
+        place(&root.join("docs/performance.md"), &self.headlines()?)?;
+        place(&root.join("docs/performance-notes.md"), &self.text())?;
         let picture = picture::draw(&self.figures, CONNECTIONS);
         std::fs::write(root.join("docs/images/performance.svg"), picture)?;
         Ok(())
     }
+
+    fn headlines(&self) -> Result<String> {
+        let missed = self.kept.iter().filter(|p| !p.kept).count();
+        let mut text = format!(
+            "**{missed} of {} targets are missed.**\n\n| target | bound | measured | |\n|---|---|---|---|\n",
+            self.kept.len()
+        );
+        for what in HEADLINES {
+            let found = self.kept.iter().find(|p| p.what == what);
+            text.push_str(&row(found.with_context(|| format!("no promise {what}"))?));
+        }
+        text.push('\n');
+        for (name, value) in &self.about {
+            let _ = writeln!(text, "- {name}: {value}");
+        }
+        text.push_str("\n![Calls a second](images/performance.svg)\n");
+        Ok(text)
+    }
+}
+
+fn row(kept: &Kept) -> String {
+    let mark = if kept.kept { "kept" } else { "**missed**" };
+    format!(
+        "| {} | {} | {} | {mark} |\n",
+        kept.what, kept.bound, kept.value
+    )
+}
+
+/// Puts `figures` between the marks of a page.
+fn place(page: &Path, figures: &str) -> Result<()> {
+    let text = std::fs::read_to_string(page).with_context(|| page.display().to_string())?;
+    let (before, rest) = text.split_once(BEGIN).context("the page has no figures")?;
+    let (_, after) = rest.split_once(END).context("the figures have no end")?;
+    std::fs::write(page, format!("{before}{BEGIN}\n{figures}{END}{after}"))?;
+    Ok(())
 }
 
 /// How the figures of a load end.

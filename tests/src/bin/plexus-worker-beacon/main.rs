@@ -9,7 +9,7 @@ use plexus_ipc::worker::{
 use plexus_protocol::{Digest, Effect};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 const MANIFEST: &str = include_str!("../../../fixture/beacon.json");
 
@@ -38,6 +38,23 @@ struct Ring {
     bells: Vec<String>,
     times: Option<u32>,
     topic: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Orchestrate {
+    agents: Vec<String>,
+}
+
+/// What it asks about an approval: of one of the three, else how it stands.
+#[derive(Deserialize)]
+struct Children {
+    approval: Digest,
+    call: Option<String>,
+    run: Option<String>,
+    stop: Option<String>,
+    capability: Option<String>,
+    #[serde(default)]
+    input: Value,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +93,9 @@ impl Source for Beacon {
             .read("bells", Self::bells)
             .read("ring", Self::ring)
             .read("ask", Self::ask)
+            .read("children", Self::children)
             .effect("pass", Self::plan_pass, Self::pass)
+            .effect("orchestrate", Self::plan_orchestrate, Self::orchestrate)
     }
 }
 
@@ -118,6 +137,48 @@ impl Beacon {
             None => call.host_capabilities().await?,
         };
         Ok(Reply::new(answer, "asked"))
+    }
+
+    async fn children(
+        self: Arc<Self>,
+        _: CallContext,
+        asked: Children,
+    ) -> Result<Reply<Value>, SourceError> {
+        let (host, approval) = (&self.host, asked.approval);
+        let answer = if let Some(name) = asked.call {
+            let capability = asked.capability.unwrap_or_default();
+            let child = host.child(approval, &name, &capability, &asked.input);
+            child.await?
+        } else if let Some(name) = asked.run {
+            let wait = Duration::from_secs(5);
+            host.child_run(approval, &name, wait).await?
+        } else if let Some(name) = asked.stop {
+            host.stop_child(approval, &name).await?
+        } else {
+            host.child_approval(approval).await?
+        };
+        Ok(Reply::new(answer, "asked"))
+    }
+
+    async fn plan_orchestrate(
+        self: Arc<Self>,
+        _: CallContext,
+        input: Orchestrate,
+    ) -> Result<Plan<Orchestrate>, SourceError> {
+        let preview = Preview::new("orchestrate").fact("agents", input.agents.join(", "));
+        let state = Digest::of(b"any");
+        Ok(Plan::new(input, state, preview, "orchestrate"))
+    }
+
+    async fn orchestrate(
+        self: Arc<Self>,
+        call: CallContext,
+        _: Orchestrate,
+    ) -> Result<Reply<Value>, SourceError> {
+        Ok(Reply::new(
+            json!({"approval": call.conversation()}),
+            "approved",
+        ))
     }
 
     async fn plan_pass(

@@ -26,7 +26,6 @@ use std::{
     path::{Path, PathBuf},
     time::SystemTime,
 };
-use tokio::time::sleep;
 
 /// Longest record, in bytes: the files of the largest folder that is copied.
 const LONGEST: u64 = 64 * 1024 * 1024;
@@ -68,19 +67,21 @@ impl<P: Program> Runs<P> {
             .conversations()
             .join(format!("{conversation}.json"));
         let mut warnings = Vec::new();
-        let known = read(&path)?;
-        let mut record = known.unwrap_or_else(|| Record {
-            run: format!("{PREFIX}{}", fresh_name(call)),
-            thread: None,
-            model: task.program_model.clone(),
-            before: None,
-        });
-        let run = record.run.clone();
-        let _turn = tokio::select! {
-            turn = self.threads.turn(&run) => turn,
-            () = call.cancelled() => return Err(RunError::Cancelled),
-            () = sleep(call.remaining().saturating_sub(super::RESERVE)) => return Err(RunError::OutOfTime),
+        let mut record = match read(&path)? {
+            Some(known) => known,
+            // A further message names no model, so it cannot begin what the first one was to begin.
+            None if !task.names_model && !call.is_approved_plan() => {
+                return Err(RunError::NotBegun);
+            }
+            None => Record {
+                run: format!("{PREFIX}{}", fresh_name(call)),
+                thread: None,
+                model: task.program_model.clone(),
+                before: None,
+            },
         };
+        let run = record.run.clone();
+        let _turn = self.turn_alone(call, &run).await?;
         // Before there is a copy: whatever becomes of this turn, the next one has the same model.
         write(&path, &record)?;
         let copy = self.dir.join(&run).join("root");
@@ -118,16 +119,20 @@ impl<P: Program> Runs<P> {
             warnings.push("this conversation's thread is gone; the turn began a new one".into());
         }
         let folder = (&*run, agent.as_deref());
-        let spoken = self
-            .speak(call, &task, folder, known, &mut warnings)
-            .await?;
-        // Kept whatever became of the turn: the next one goes on with it.
-        if let Some(thread) = spoken.ended.turn.thread() {
-            record.thread = Some(thread.to_owned());
-            write(&path, &record)?;
-        }
-        let made = (copy, before, true);
-        self.outcome(call, spoken, folder, made, warnings).await
+        self.threads.note_turn(call.audit())?;
+        let turn = async {
+            let spoken = self
+                .speak(call, &task, folder, known, &mut warnings)
+                .await?;
+            // Kept whatever became of the turn: the next one goes on with it.
+            if let Some(thread) = spoken.ended.turn.thread() {
+                record.thread = Some(thread.to_owned());
+                write(&path, &record)?;
+            }
+            let made = (copy, before, true);
+            self.outcome(call, spoken, folder, made, warnings).await
+        };
+        turn.await.map_err(RunError::cut_off)
     }
 
     /// The thread that a turn of this run began and did not live to note here.
@@ -175,28 +180,34 @@ impl<P: Program> Runs<P> {
         renewed.await.map_err(failed)?
     }
 
-    /// Forgets conversations whose copy nobody goes on with. For a writer that starts.
+    /// Forgets conversations whose copy nobody goes on with, and turns that nobody asks about any more. For a writer that
+    /// starts.
     pub(crate) fn prune_conversations(&self) -> io::Result<()> {
-        let listed = match fs::read_dir(self.threads.conversations()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            listed => listed?,
-        };
-        for entry in listed {
-            let entry = entry?;
-            let used = entry.metadata().and_then(|meta| meta.modified())?;
-            let age = SystemTime::now().duration_since(used);
-            if age.is_ok_and(|age| age >= super::KEPT) {
-                fs::remove_file(entry.path())?;
+        for dir in [self.threads.conversations(), self.threads.turns_begun()] {
+            let listed = match fs::read_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                listed => listed?,
+            };
+            for entry in listed {
+                let entry = entry?;
+                let used = entry.metadata().and_then(|meta| meta.modified())?;
+                let age = SystemTime::now().duration_since(used);
+                if age.is_ok_and(|age| age >= super::KEPT) {
+                    fs::remove_file(entry.path())?;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Whether the folder has a file as the copy has it: the same content, or none.
+/// Whether the folder has a file as the copy has it: the same content, executable or not, or none.
 fn is_as(root: &Root, path: &RelPath, made: Option<&FileFacts>) -> Result<bool, SnapshotError> {
     match (root.read(path), made) {
-        (Ok(read), Some(made)) => Ok(read.digest() == made.digest),
+        (Ok(read), Some(made)) => {
+            let executable = read.meta.mode & 0o100 != 0;
+            Ok((read.digest(), executable) == (made.digest, made.executable))
+        }
         (Err(FileError::NotFound(_)), made) => Ok(made.is_none()),
         // What cannot be read now was not brought there by anybody who checks what he writes.
         (Ok(_) | Err(_), _) => Ok(false),

@@ -38,6 +38,7 @@ impl World {
             shape: Digest::of(b""),
             input: None,
             narrow: Value::Null,
+            staged: false,
         };
         world.act(Command::PutSource {
             id: source.clone(),

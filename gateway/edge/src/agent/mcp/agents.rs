@@ -2,7 +2,7 @@
 //!
 //! Must not know: messages.
 
-use crate::{edge::Edge, reply::Refused};
+use crate::{authenticate, edge::Edge, reply::Refused};
 use plexus_mcp::{Refusal, View};
 use plexus_protocol::{AgentId, CapabilityId, Digest, Effect, SessionId};
 use plexus_sources::{catalogue::wire_entry, narration};
@@ -43,19 +43,14 @@ pub(super) async fn session(
     pat: &Digest,
     client: &str,
 ) -> Result<SessionId, Refused> {
-    let state = edge.ledger.snapshot();
-    let now = state.time(edge.clock.now());
     let open = edge
         .mcp
         .all()
         .get(pat)
         .and_then(|kept| kept.session.clone());
-    let is_live = |id: &SessionId| {
-        let open = state.agent(agent).and_then(|agent| agent.sessions.get(id));
-        open.is_some_and(|open| now < open.expires_at)
-    };
-    if let Some(open) = open.filter(is_live) {
-        return Ok(open);
+    let live = open.and_then(|open| authenticate::live_session(edge, open.as_str()));
+    if let Some(live) = live {
+        return Ok(live.id);
     }
     let fresh = SessionId::fresh();
     let command = Command::OpenSession {

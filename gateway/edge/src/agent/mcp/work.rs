@@ -15,7 +15,7 @@ use plexus_mcp::{Answer, Call, Item, Refusal, Waiting};
 use plexus_protocol::{
     CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, RunId, body::InvokeResponse,
 };
-use plexus_trust::{Command, EnrollmentStatus, ItemState, OnApproval};
+use plexus_trust::{EnrollmentStatus, ItemState, OnApproval};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -279,16 +279,8 @@ pub(super) async fn cancel(edge: Arc<Edge>, who: Who, item: Item) -> Done {
             return cancelled.into();
         }
     };
-    let agent = who.caller.agent;
-    let withdraw = Command::Withdraw {
-        agent: agent.clone(),
-        item: id.clone(),
-    };
-    let answer = match edge.submit_for(&agent, withdraw).await {
-        Ok(_) => {
-            edge.approvals.drop_input(&id);
-            Answer::Cancelled
-        }
+    let answer = match edge.withdraw(&who.caller.agent, &id).await {
+        Ok(()) => Answer::Cancelled,
         Err(SubmitError::Refused(_)) => Answer::Unknown,
         Err(error) => {
             let error = plexus_calls::refusal::not_recorded(&error, None);

@@ -5,8 +5,6 @@
 //!
 //! Must not know: processes, pipes, folders, which agent it is.
 
-use crate::Program;
-use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -35,7 +33,7 @@ pub struct Usage {
 impl Usage {
     /// What was used since `before`.
     #[must_use]
-    pub(crate) fn since(self, before: Self) -> Self {
+    pub fn since(self, before: Self) -> Self {
         Self {
             input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
             cached_input_tokens: self
@@ -64,6 +62,9 @@ pub enum TurnEnd {
     Failed(String),
 }
 
+/// Takes one event of an agent's output; answers with what it shows.
+pub type Take = fn(&mut Turn, &Value) -> Option<Shown>;
+
 /// A turn, as far as it was read.
 #[derive(Debug, Default)]
 pub struct Turn {
@@ -80,8 +81,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes the next bytes; answers with what they show.
-    pub fn feed<P: Program>(&mut self, bytes: &[u8]) -> Vec<Shown> {
+    /// Takes the next bytes; answers with what they show. `take` is one agent's reading of an event.
+    pub fn feed(&mut self, take: Take, bytes: &[u8]) -> Vec<Shown> {
         let mut shown = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.line.len() + part.len() > LONGEST_LINE {
@@ -97,7 +98,7 @@ impl Turn {
                     true => self.warn("a line was longer than 1 MiB, and was left out".into()),
                     false => {
                         let event: Result<Value, _> = serde_json::from_slice(&line);
-                        shown.extend(event.ok().and_then(|event| P::take(self, &event)));
+                        shown.extend(event.ok().and_then(|event| take(self, &event)));
                     }
                 }
             }
@@ -143,37 +144,13 @@ pub fn word(value: &Value) -> String {
     text[..text.floor_char_boundary(LONGEST_WORD)].to_owned()
 }
 
-/// What names the record of a thread: its id's digest, so that no id of an agent is ever a path.
-pub(crate) fn record_name(thread: &str) -> String {
-    let digest = Digest::of(thread.as_bytes()).to_string();
-    format!("thread-{}", &digest[..32])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HostServer, Named};
-    use plexus_ipc::worker::EgressAccess;
-    use std::path::Path;
 
-    #[derive(Debug)]
-    struct Plain;
-
-    impl Program for Plain {
-        const NAME: &'static str = "Plain";
-        const COUNTS_THREADS: bool = false;
-        const NO_THREAD: &'static str = "none";
-        const SETTINGS: &'static [&'static str] = &[];
-        fn arguments(_: u16, _: Option<&HostServer>) -> Named {
-            Vec::new()
-        }
-        fn environment(_: &Path, _: &EgressAccess) -> Named {
-            Vec::new()
-        }
-        fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
-            turn.begin(event["thread"].as_str()?);
-            None
-        }
+    fn plain(turn: &mut Turn, event: &Value) -> Option<Shown> {
+        turn.begin(event["thread"].as_str()?);
+        None
     }
 
     #[test]
@@ -181,14 +158,14 @@ mod tests {
         let mut turn = Turn::default();
         let piece = vec![b'x'; 1 << 20];
         for _ in 0..20 {
-            assert!(turn.feed::<Plain>(&piece).is_empty());
+            assert!(turn.feed(plain, &piece).is_empty());
             assert!(turn.line.len() <= LONGEST_LINE);
         }
-        turn.feed::<Plain>(b"\xff\xfe\n{\"thread\":\"../../x\"}\n");
+        turn.feed(plain, b"\xff\xfe\n{\"thread\":\"../../x\"}\n");
         assert_eq!(turn.thread(), None);
         let ids = ["0", "1"].map(|digit| format!("{digit}0000000-0000-4000-8000-000000000000"));
         for id in &ids {
-            turn.feed::<Plain>(format!("{{\"thread\":\"{id}\"}}\n").as_bytes());
+            turn.feed(plain, format!("{{\"thread\":\"{id}\"}}\n").as_bytes());
         }
         assert_eq!(turn.thread(), Some(&*ids[0]));
         assert_eq!(turn.warnings.len(), 1);

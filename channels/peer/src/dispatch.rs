@@ -1,0 +1,425 @@
+//! [`Dispatcher`]: which messages go into which turn of the agent. A pure machine: events in, commands out.
+//!
+//! ```text
+//! Boot ─Started─▶ Turn(digest) ─Completed─▶ Idle ─a channel is due─▶ Fetching ─Page─▶ Idle
+//!                   └─Failed─▶ Over          └─the buffer holds entries─▶ Turn ─Completed─▶ Idle
+//!                                                                          └─Failed─▶ Gated(n) ─n × 5 s─▶ Turn;  n = 7 ─▶ Over
+//! ```
+//! A channel is *due* when the relay may hold messages of it that no push brings: after each new connection, and when the
+//! buffer was full. Messages of a due channel come from its history alone, so that none is passed over.
+//!
+//! Invariants: one turn at a time; the watermark of a channel rises only when a turn has completed, to the greatest
+//! message of that turn; within a channel messages enter turns in the order of their ids; a message enters a second turn only
+//! where the first one failed; the buffer is bounded; after [`Event::Stop`] no command comes.
+//!
+//! Must not know: clocks, sockets, the relay's protocol, what a line says.
+
+use crate::lines;
+use plexus_channels::Id;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Bytes of one turn's input, unless one entry alone is longer.
+const TURN_BYTES: usize = 64 << 10;
+/// Bytes in the buffer beyond which messages are left at the relay.
+const BUFFER_BYTES: usize = 1 << 20;
+/// Failures of one batch that end the process.
+pub(crate) const FAILURES: u32 = 7;
+/// The first pause after a failure; each further one is as much longer.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A channel and one of its messages.
+pub(crate) type Mark = (Id, Id);
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// The first connection is bound; the digest shows these messages, and these channels have unread ones after an id.
+    Started {
+        digest: String,
+        shown: Vec<Mark>,
+        unread: Vec<Mark>,
+    },
+    /// A later connection is bound. These are all channels, each with where to begin if it was not known before.
+    Bound {
+        offline: Duration,
+        channels: Vec<Mark>,
+    },
+    /// The relay pushed a message; no line where it is the agent's own.
+    Pushed {
+        channel: Id,
+        message: Id,
+        line: Option<String>,
+    },
+    /// The relay pushed a message that could not be opened now.
+    Missed { channel: Id, message: Id },
+    /// The agent is a member now; earlier messages than this one are not for it.
+    Joined { channel: Id, after: Id },
+    /// The agent is no member any more.
+    Left { channel: Id },
+    /// Something else that the model should know.
+    Line(String),
+    /// A page of history, the answer to [`Command::Fetch`] of this number.
+    Page {
+        fetch: u64,
+        messages: Vec<(Id, Option<String>)>,
+        more: bool,
+    },
+    /// The turn completed.
+    Completed,
+    /// The turn failed, or ended without a word.
+    Failed,
+    /// The pause is over.
+    Timer,
+    /// The process ends.
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Begin a turn with this input.
+    Turn(String),
+    /// Read a page of the channel's history after an id.
+    Fetch { fetch: u64, channel: Id, after: Id },
+    /// Write these watermarks to disk.
+    Keep(Vec<Mark>),
+    /// Send [`Event::Timer`] after this pause.
+    Wait(Duration),
+    /// End the process as a failure.
+    GiveUp(&'static str),
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    marks: Vec<Mark>,
+    text: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    Boot,
+    Idle,
+    Fetching { channel: Id, pushed: Option<Id> },
+    Turn { digest: bool },
+    Gated,
+    Over,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    stage: Stage,
+    buffer: VecDeque<Entry>,
+    bytes: usize,
+    /// The entries of the turn that runs.
+    batch: Vec<Entry>,
+    /// Entries at the front of the buffer that a failed turn has shown.
+    failed: usize,
+    failures: u32,
+    watermarks: BTreeMap<Id, Id>,
+    /// The greatest message of each channel that is in the buffer, in a turn or behind one.
+    cursors: BTreeMap<Id, Id>,
+    due: BTreeSet<Id>,
+    fetches: u64,
+    /// What comes before the first message that history brings.
+    heading: Option<String>,
+    /// A line was left out, and the buffer says so.
+    overfull: bool,
+}
+
+impl Dispatcher {
+    pub(crate) const fn new() -> Self {
+        Self {
+            stage: Stage::Boot,
+            buffer: VecDeque::new(),
+            bytes: 0,
+            batch: Vec::new(),
+            failed: 0,
+            failures: 0,
+            watermarks: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            due: BTreeSet::new(),
+            fetches: 0,
+            heading: None,
+            overfull: false,
+        }
+    }
+
+    /// Takes an event; answers with what is to be done, in this order.
+    pub(crate) fn take(&mut self, event: Event) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if self.stage == Stage::Over {
+            return commands;
+        }
+        match event {
+            Event::Started {
+                digest,
+                shown,
+                unread,
+            } => {
+                self.cursors.extend(shown.iter().chain(&unread).copied());
+                self.watermarks.extend(unread.iter().copied());
+                keep(&unread, &mut commands);
+                self.due.extend(unread.iter().map(|(channel, _)| *channel));
+                self.heading = Some(lines::unread());
+                self.batch = vec![Entry {
+                    marks: shown,
+                    text: digest.clone(),
+                }];
+                self.stage = Stage::Turn { digest: true };
+                commands.push(Command::Turn(digest));
+            }
+            Event::Bound { offline, channels } => self.bound(offline, &channels, &mut commands),
+            Event::Pushed {
+                channel,
+                message,
+                line,
+            } => self.pushed(channel, message, line),
+            Event::Missed { channel, message } => {
+                if !self.is_due(channel, message) {
+                    self.due.insert(channel);
+                }
+            }
+            Event::Joined { channel, after } => {
+                self.watermarks.insert(channel, after);
+                let cursor = self.cursors.entry(channel).or_default();
+                *cursor = after.max(*cursor);
+                keep(&[(channel, after)], &mut commands);
+            }
+            Event::Left { channel } => {
+                self.watermarks.remove(&channel);
+                self.due.remove(&channel);
+            }
+            Event::Line(line) => self.line(line),
+            Event::Page {
+                fetch,
+                messages,
+                more,
+            } => {
+                if let Stage::Fetching { channel, pushed } = self.stage
+                    && fetch == self.fetches
+                {
+                    self.page(channel, pushed, messages, more);
+                    self.stage = Stage::Idle;
+                }
+            }
+            Event::Completed => self.completed(&mut commands),
+            Event::Failed => self.failed(&mut commands),
+            Event::Timer => {
+                if self.stage == Stage::Gated {
+                    self.begin(&mut commands);
+                }
+            }
+            Event::Stop => self.stage = Stage::Over,
+        }
+        if self.stage == Stage::Idle {
+            self.go_on(&mut commands);
+        }
+        commands
+    }
+
+    fn bound(&mut self, offline: Duration, channels: &[Mark], commands: &mut Vec<Command>) {
+        let members: BTreeSet<Id> = channels.iter().map(|(channel, _)| *channel).collect();
+        self.watermarks
+            .retain(|channel, _| members.contains(channel));
+        // A channel of the digest has its watermark when that turn is completed.
+        let in_digest = |channel: &Id| {
+            let mut marks = self.batch.iter().flat_map(|entry| &entry.marks);
+            marks.any(|(shown, _)| shown == channel)
+        };
+        let known = |channel: &Id| self.watermarks.contains_key(channel) || in_digest(channel);
+        let new: Vec<Mark> = channels
+            .iter()
+            .filter(|(channel, _)| !known(channel))
+            .copied()
+            .collect();
+        self.watermarks.extend(new.iter().copied());
+        keep(&new, commands);
+        // What was pushed and not shown yet comes again, in its place among what was missed.
+        let (shown, rest) = (self.failed, std::mem::take(&mut self.buffer));
+        let kept = rest.into_iter().enumerate();
+        let kept = kept.filter(|(at, entry)| *at < shown || entry.marks.is_empty());
+        self.buffer = kept.map(|(_, entry)| entry).collect();
+        self.bytes = self.buffer.iter().map(|entry| entry.text.len()).sum();
+        self.cursors = self.watermarks.clone();
+        let in_turns = self.batch.iter().chain(&self.buffer);
+        for (channel, message) in in_turns.flat_map(|entry| &entry.marks) {
+            let cursor = self.cursors.entry(*channel).or_default();
+            *cursor = (*message).max(*cursor);
+        }
+        self.due = members;
+        self.heading = Some(lines::backfill(offline));
+        if matches!(self.stage, Stage::Fetching { .. }) {
+            self.stage = Stage::Idle;
+        }
+    }
+
+    fn pushed(&mut self, channel: Id, message: Id, line: Option<String>) {
+        if self.is_due(channel, message) {
+        } else if self.bytes > BUFFER_BYTES {
+            self.due.insert(channel);
+        } else {
+            self.append(channel, message, line);
+        }
+    }
+
+    /// Whether the channel's history will bring the message. One that is pushed while a page is read may not be in it.
+    fn is_due(&mut self, channel: Id, message: Id) -> bool {
+        if let Stage::Fetching {
+            channel: fetched,
+            pushed,
+        } = &mut self.stage
+            && *fetched == channel
+        {
+            *pushed = (*pushed).max(Some(message));
+        }
+        self.due.contains(&channel)
+    }
+
+    /// Appends a message unless it came before.
+    fn append(&mut self, channel: Id, message: Id, line: Option<String>) -> bool {
+        let cursor = self.cursors.entry(channel).or_default();
+        if message <= *cursor {
+            return false;
+        }
+        *cursor = message;
+        if let Some(text) = line {
+            let marks = vec![(channel, message)];
+            self.enter(Entry { marks, text });
+        }
+        true
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        self.bytes += entry.text.len();
+        self.buffer.push_back(entry);
+    }
+
+    fn line(&mut self, text: String) {
+        let is_full = self.bytes > BUFFER_BYTES;
+        if !(is_full && std::mem::replace(&mut self.overfull, is_full)) {
+            let text = if is_full { lines::left_out() } else { text };
+            let marks = Vec::new();
+            self.enter(Entry { marks, text });
+        }
+        self.overfull = is_full;
+    }
+
+    fn page(
+        &mut self,
+        channel: Id,
+        pushed: Option<Id>,
+        messages: Vec<(Id, Option<String>)>,
+        more: bool,
+    ) {
+        let (mut is_new, before) = (false, self.buffer.len());
+        for (message, line) in messages {
+            is_new |= self.append(channel, message, line);
+        }
+        if self.buffer.len() > before
+            && let Some(text) = self.heading.take()
+        {
+            self.bytes += text.len();
+            let marks = Vec::new();
+            self.buffer.push_front(Entry { marks, text });
+        }
+        let is_behind = pushed > self.cursors.get(&channel).copied();
+        // A page that brings nothing ends the history, whatever the relay says of more.
+        if !(is_behind || is_new && more) {
+            self.due.remove(&channel);
+        }
+        if self.due.is_empty() {
+            self.heading = None;
+        }
+    }
+
+    fn completed(&mut self, commands: &mut Vec<Command>) {
+        if !matches!(self.stage, Stage::Turn { .. }) {
+            return;
+        }
+        let mut marks: BTreeMap<Id, Id> = BTreeMap::new();
+        for (channel, message) in self.batch.drain(..).flat_map(|entry| entry.marks) {
+            let mark = marks.entry(channel).or_default();
+            *mark = message.max(*mark);
+        }
+        self.watermarks
+            .extend(marks.iter().map(|(channel, message)| (*channel, *message)));
+        keep(&marks.into_iter().collect::<Vec<_>>(), commands);
+        self.failures = 0;
+        self.stage = Stage::Idle;
+    }
+
+    fn failed(&mut self, commands: &mut Vec<Command>) {
+        let Stage::Turn { digest } = self.stage else {
+            return;
+        };
+        self.failures += 1;
+        if digest || self.failures == FAILURES {
+            self.stage = Stage::Over;
+            commands.push(Command::GiveUp(match digest {
+                true => "the first turn failed",
+                false => "a turn failed seven times",
+            }));
+            return;
+        }
+        self.failed = self.batch.len();
+        for entry in self.batch.drain(..).rev() {
+            self.bytes += entry.text.len();
+            self.buffer.push_front(entry);
+        }
+        self.stage = Stage::Gated;
+        commands.push(Command::Wait(PAUSE * self.failures));
+    }
+
+    fn go_on(&mut self, commands: &mut Vec<Command>) {
+        if self.bytes < TURN_BYTES
+            && let Some(channel) = self.due.first().copied()
+        {
+            self.fetches += 1;
+            let pushed = None;
+            self.stage = Stage::Fetching { channel, pushed };
+            commands.push(Command::Fetch {
+                fetch: self.fetches,
+                channel,
+                after: self.cursors.get(&channel).copied().unwrap_or_default(),
+            });
+        } else if !self.buffer.is_empty() {
+            self.begin(commands);
+        }
+    }
+
+    /// A turn of what is in the buffer: all that a failed turn had, then as much as fits.
+    fn begin(&mut self, commands: &mut Vec<Command>) {
+        let mut input = String::new();
+        if self.failures > 0 {
+            input = lines::retry(self.failures);
+        }
+        while let Some(entry) = self.buffer.front() {
+            let is_again = self.batch.len() < self.failed;
+            let fits = input.len() + entry.text.len() < TURN_BYTES;
+            if !(is_again || fits || self.batch.is_empty()) {
+                break;
+            }
+            if !input.is_empty() {
+                input.push('\n');
+            }
+            input.push_str(&entry.text);
+            self.bytes -= entry.text.len();
+            self.batch.extend(self.buffer.pop_front());
+        }
+        self.failed = 0;
+        self.stage = Stage::Turn { digest: false };
+        commands.push(Command::Turn(input));
+    }
+}
+
+/// So that the next process knows where to go on.
+fn keep(marks: &[Mark], commands: &mut Vec<Command>) {
+    if !marks.is_empty() {
+        commands.push(Command::Keep(marks.to_vec()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! `plexusctl changes`: what runs of coding agents would change, seen and applied.
+
+use crate::{
+    activity::encoded,
+    diff::Page,
+    owner::{Desk, Owner, list_of, text_of},
+    prompt::confirm,
+    table::table,
+};
+use clap::{Args, Subcommand};
+use plexus_client::{Exit, Stop, shell::quote, span, text};
+use plexus_protocol::{SourceId, Timestamp};
+use serde_json::{Value, json};
+
+/// Change sets.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Changes {
+    /// Change set to show as one difference; without one, list them
+    #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
+    id: Option<String>,
+    /// List those of this source alone
+    #[arg(long, conflicts_with = "id")]
+    source: Option<SourceId>,
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Bring a change set, or some files of it, into its folder
+    Apply {
+        /// Change set
+        #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
+        id: String,
+        /// Only this file; may be repeated
+        #[arg(long = "path", value_name = "FILE")]
+        paths: Vec<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Reads the id of a change set, which becomes a part of a path.
+fn change_set(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix("cs_").unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    match !id.is_empty() && id.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("the id of a change set begins with cs_: plexusctl changes lists them".into()),
+    }
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
+    match (changes.act, changes.id) {
+        (Some(Act::Apply { id, paths, yes }), _) => apply(desk, &id, &paths, yes).await,
+        (None, Some(id)) => show(desk, &id).await,
+        (None, None) => list(desk, changes.source.as_ref()).await,
+    }
+}
+
+async fn list(desk: &Desk, source: Option<&SourceId>) -> Result<Exit, Stop> {
+    let mut path = "/admin/api/changes".to_owned();
+    if let Some(source) = source {
+        path.push_str(&format!("?source={source}"));
+    }
+    let reply = desk.open().await?.get(&path).await?;
+    desk.show(&reply, || as_text(&reply, span::now()))
+}
+
+async fn show(desk: &Desk, id: &str) -> Result<Exit, Stop> {
+    let set = whole(&mut desk.open().await?, id).await?;
+    if desk.json {
+        return desk.show(&set, String::new);
+    }
+    page(&set).print().map(|()| Exit::Ok)
+}
+
+/// All stretches of a change set as one.
+async fn whole(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
+    let path = format!("/admin/api/changes/{}", id);
+    let mut set = owner.get(&path).await?;
+    while let Some(after) = set["next"]["after"].as_str() {
+        let further = format!("{path}?after={}", encoded(after));
+        let mut further = owner.get(&further).await?;
+        set["next"] = further["next"].take();
+        if let (Some(files), Some(more)) =
+            (set["files"].as_array_mut(), further["files"].as_array_mut())
+        {
+            files.append(more);
+        }
+    }
+    Ok(set)
+}
+
+async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exit, Stop> {
+    desk.widen("applying a change set")?;
+    let mut owner = desk.open().await?;
+    let path = format!("/admin/api/changes/{}", id);
+    let set = owner.get(&path).await?;
+    let mut body = json!({"source": set["source"]});
+    if !paths.is_empty() {
+        body["paths"] = json!(paths);
+    }
+    let plan = owner.post(&format!("{path}/plan"), &body).await?;
+    if !desk.json {
+        planned(&plan).print()?;
+    }
+    if !yes {
+        confirm(desk, "apply this", "--yes")?;
+    }
+    body["stateToken"] = plan["stateToken"].clone();
+    let done = owner.post(&format!("{path}/apply"), &body).await?;
+    desk.show(&done, || {
+        format!(
+            "{}\nto take it back: plexusctl undo {}",
+            text::line(text_of(&done, "summary")),
+            text::line(text_of(&done, "auditId"))
+        )
+    })
+}
+
+fn planned(plan: &Value) -> Page {
+    let mut page = Page::default();
+    for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
+        page.say(format!("warning: {}", text::line(warning)));
+    }
+    let preview = &plan["preview"];
+    match preview["diff"].as_str() {
+        Some(diff) => page.diff(diff, preview["cut"] == true),
+        None => page.say("  (no difference is shown: not text, or too large to compare)"),
+    }
+    page.say(text::line(text_of(preview, "headline")));
+    page
+}
+
+fn as_text(reply: &Value, now: Timestamp) -> String {
+    let sets = list_of(reply, "sets");
+    let rows = sets.iter().map(|set| {
+        let agent = match text_of(set, "agent") {
+            "" => "you".to_owned(),
+            agent => agent.to_owned(),
+        };
+        let made: Option<Timestamp> = serde_json::from_value(set["made"].clone()).ok();
+        [
+            text_of(set, "id").to_owned(),
+            text_of(set, "source").to_owned(),
+            agent,
+            made.map_or_else(|| "earlier".to_owned(), |made| span::ago(made, now)),
+            counts(set),
+            applied(set),
+        ]
+    });
+    let head = ["change set", "source", "agent", "made", "files", "applied"];
+    let mut lines = vec![table(head, rows.collect(), "No change set is kept.")];
+    if let Some(set) = sets.first() {
+        let id = text::line(text_of(set, "id"));
+        lines.push(format!("\nto see one: plexusctl changes {id}"));
+    }
+    for away in list_of(reply, "away") {
+        lines.push(format!(
+            "{}: {}",
+            text::line(text_of(away, "source")),
+            text::line(text_of(away, "why"))
+        ));
+    }
+    if let Some(more @ 1..) = reply["more"].as_u64() {
+        lines.push(format!("and {more} older ones"));
+    }
+    lines.join("\n")
+}
+
+fn counts(set: &Value) -> String {
+    let words = [
+        ("added", "added"),
+        ("edited", "edited"),
+        ("removed", "removed"),
+        ("modes", "of another mode"),
+    ];
+    let words = words.iter().filter_map(|(name, word)| {
+        let count = set[*name].as_u64().filter(|count| *count > 0)?;
+        Some(format!("{count} {word}"))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn files_of(set: &Value) -> u64 {
+    let names = ["added", "edited", "removed", "modes"];
+    names.iter().filter_map(|name| set[*name].as_u64()).sum()
+}
+
+fn applied(set: &Value) -> String {
+    match (set["applied"].as_u64().unwrap_or_default(), files_of(set)) {
+        (0, _) => "no".to_owned(),
+        (applied, files) if applied == files => "all".to_owned(),
+        (applied, files) => format!("{applied} of {files}"),
+    }
+}
+
+fn page(set: &Value) -> Page {
+    let mut page = Page::default();
+    let (id, source) = (
+        text::line(text_of(set, "id")),
+        text::line(text_of(set, "source")),
+    );
+    let files = list_of(set, "files");
+    for file in files {
+        one(&mut page, &source, file);
+    }
+    let count = |state: &str| files.iter().filter(|file| file["state"] == state).count();
+    let (waits, changed) = (count("waits"), count("changed"));
+    page.say(format!(
+        "{source}: {} in this change set, {} applied, {waits} waiting, {changed} changed since the run",
+        match files.len() {
+            1 => "1 file".to_owned(),
+            many => format!("{many} files"),
+        },
+        count("applied"),
+    ));
+    match (waits, changed, files.len() - waits) {
+        (0, _, _) => {}
+        (_, _, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
+        (_, _, _) => page.say(format!(
+            "to apply what waits: plexusctl changes apply {id}{}",
+            files
+                .iter()
+                .filter(|file| file["state"] == "waits")
+                .take(3)
+                .map(|file| format!(" --path {}", quote(&text::line(text_of(file, "path")))))
+                .collect::<String>()
+        )),
+    }
+    page
+}
+
+fn one(page: &mut Page, source: &str, file: &Value) {
+    let kind = match text_of(file, "kind") {
+        "mode" => "mode changed",
+        kind => kind,
+    };
+    page.say(format!(
+        "{source}: {} {}",
+        text::line(kind),
+        text::line(text_of(file, "path"))
+    ));
+    match text_of(file, "state") {
+        "applied" => page.say("  it is applied"),
+        "changed" => page.say("  somebody changed this file since the run: it cannot be applied"),
+        _ => {}
+    }
+    match file["executable"].as_bool() {
+        Some(true) => page.say("  it is executable"),
+        Some(false) => page.say("  it is executable no more"),
+        None => {}
+    }
+    if let Some(why) = file["runs"].as_str() {
+        page.say(format!(
+            "  applying it amounts to running code: {}",
+            text::line(why)
+        ));
+    }
+    match (file["diff"].as_str(), text_of(file, "kind")) {
+        (Some(diff), _) => page.diff(diff, file["cut"] == true),
+        (None, "mode") => {}
+        (None, _) => page.say("  (no difference is shown: not text, or too large)"),
+    }
+    page.say("");
+}

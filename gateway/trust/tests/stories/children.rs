@@ -1,0 +1,380 @@
+//! Child calls: one approval, several calls of another source.
+
+use crate::support::*;
+use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
+use plexus_trust::{
+    Approve, BoundedState, ChildrenAsked, Command, Door, Entry, Fact, Hide, MAX_CHILDREN,
+    OutcomeKind, Permit, Refusal, SourceConfig, TurnLimits, Verdict, all_rows, restore,
+};
+use serde_json::{Value, json};
+
+/// What is approved: an effect of another source than the child's.
+const CONDUCT: &str = EXT_WRITE;
+const LIMITS: TurnLimits = TurnLimits {
+    turns: 3,
+    minutes: 30,
+};
+
+fn conduct() -> Value {
+    json!({"agents": [RUN]})
+}
+
+fn entry_for(capabilities: &[&str], parallel: u32) -> Entry {
+    Entry {
+        turns: Some(LIMITS),
+        children: Some(ChildrenAsked {
+            capabilities: capabilities.iter().map(|&id| id.to_owned()).collect(),
+            parallel,
+        }),
+        ..entry_with(CONDUCT, &conduct())
+    }
+}
+
+struct Board {
+    world: World,
+    who: Who,
+    item: PendingId,
+    first: AuditId,
+}
+
+impl Board {
+    /// An approval of three runs, so many side by side, whose call is under way.
+    fn begun(parallel: u32) -> Self {
+        let mut world = World::new();
+        let who = world.member("a", &[]);
+        let item = world.ask_for(&who, vec![entry_for(&[RUN], parallel)]).item;
+        let item = item.unwrap();
+        world.plan(&item, CONDUCT, Verb::Write);
+        world.approve(&item, Some(TrustWindow::Once)).unwrap();
+        let early = world.through(&who.agent, Door::Bounded(&item), RUN, &json!({}));
+        assert_eq!(refused(early), no_child("it has not begun"));
+        let permit = world.permit(&who, CONDUCT, &conduct());
+        let first = world.begin(permit).unwrap();
+        Self {
+            world,
+            who,
+            item,
+            first,
+        }
+    }
+
+    fn open(parallel: u32) -> Self {
+        let mut board = Self::begun(parallel);
+        let first = board.first.clone();
+        board.world.end(&first, OutcomeKind::Ok);
+        board
+    }
+
+    fn verdict(&self, id: &str, input: &str) -> Verdict {
+        let door = Door::Bounded(&self.item);
+        self.world
+            .through(&self.who.agent, door, id, &json!({"text": input}))
+    }
+
+    fn child(&self, input: &str) -> Permit {
+        granted(self.verdict(RUN, input))
+    }
+
+    fn make(&mut self, name: &str) -> AuditId {
+        let permit = self.child(name);
+        self.world.say(permit, name).unwrap()
+    }
+
+    fn refused(&self) -> Refusal {
+        refused(self.verdict(RUN, "more"))
+    }
+
+    fn state(&self) -> BoundedState {
+        let item = self.world.state.item(&self.item).unwrap();
+        item.asks[0].bounded.as_ref().unwrap().state.clone()
+    }
+}
+
+fn no_child(why: &'static str) -> Refusal {
+    Refusal::NoChild { why }
+}
+
+#[test]
+fn children_end_with_the_last_run() {
+    let mut board = Board::open(8);
+    for name in ["one", "two", "three"] {
+        board.make(name);
+    }
+    assert_eq!(board.state(), BoundedState::Spent);
+    assert_eq!(board.refused(), no_child("every run of it is used"));
+}
+
+#[test]
+fn child_names_its_number_parent_and_source() {
+    // Also while the approved call is under way.
+    for mut board in [Board::begun(2), Board::open(2)] {
+        board.make("one");
+        let told = match &board.world.log.last().unwrap().event.detail {
+            Fact::Intent(call) => (call.turn, call.parent.clone(), call.via.clone()),
+            other => panic!("an intent, not {other:?}"),
+        };
+        let via = Some(source("ext"));
+        assert_eq!(told, (Some(1), Some(board.first), via));
+    }
+}
+
+#[test]
+fn no_more_children_are_under_way_than_side_by_side() {
+    let mut board = Board::open(2);
+    let late = board.child("late");
+    let one = board.make("one");
+    board.make("two");
+    let full = no_child("as many runs as it permits side by side are under way");
+    assert_eq!(board.refused(), full);
+    assert_eq!(board.world.say(late.clone(), "late").unwrap_err(), full);
+    board.world.end(&one, OutcomeKind::Failed);
+    assert!(board.world.say(late, "late").is_ok());
+}
+
+#[test]
+fn name_is_one_child_whatever_became_of_it() {
+    for outcome in [OutcomeKind::Ok, OutcomeKind::Failed, OutcomeKind::Refused] {
+        let mut board = Board::open(1);
+        let one = board.make("one");
+        board.world.end(&one, outcome);
+        let again = board.child("one");
+        assert_eq!(
+            board.world.say(again.clone(), "one").unwrap_err(),
+            Refusal::MessageKnown { turn: 1 }
+        );
+        // The control: another name is another child.
+        assert!(board.world.say(again, "two").is_ok());
+    }
+}
+
+#[test]
+fn unknown_child_is_not_repeated_and_blocks_no_other() {
+    let mut board = Board::open(1);
+    board.make("one");
+    assert!(matches!(board.refused(), Refusal::NoChild { .. }));
+    let latest = board.world.state.latest;
+    board.world.state = restore(all_rows(&board.world.state)).unwrap();
+    board.world.state.latest = latest;
+    board.world.ok(Command::Launch);
+    assert!(matches!(
+        refused(board.verdict(RUN, "one")),
+        Refusal::OutcomeUnknown { .. }
+    ));
+    let other = board.child("two");
+    assert_eq!(
+        board.world.say(other.clone(), "one").unwrap_err(),
+        Refusal::MessageKnown { turn: 1 }
+    );
+    board.world.say(other, "two").unwrap();
+    // The control: what this launch began does count.
+    assert!(matches!(board.refused(), Refusal::NoChild { .. }));
+}
+
+#[test]
+fn only_what_the_approval_names_is_a_child() {
+    let mut board = Board::open(2);
+    let unnamed = no_child("its approval does not name this capability");
+    for other in [WRITE, CONDUCT, SEND] {
+        assert_eq!(refused(board.verdict(other, "x")), unnamed, "{other}");
+    }
+    let stranger = board.world.member("b", &[]);
+    let door = Door::Bounded(&board.item);
+    let foreign = board.world.through(&stranger.agent, door, RUN, &json!({}));
+    assert!(matches!(foreign, Verdict::Refuse(_)));
+    board.child("the control");
+}
+
+#[test]
+fn child_changes_a_copy_alone() {
+    let board = Board::open(2);
+    let verdict = |input: Value| {
+        let door = Door::Bounded(&board.item);
+        board.world.through(&board.who.agent, door, RUN, &input)
+    };
+    for mode in [json!("direct"), json!(null), json!(["staged"])] {
+        let refusal = refused(verdict(json!({"mode": mode})));
+        assert!(matches!(refusal, Refusal::NoChild { .. }), "{refusal}");
+    }
+    granted(verdict(json!({"mode": "staged"})));
+    granted(verdict(json!({})));
+}
+
+#[test]
+fn only_staged_capabilities_of_other_sources_are_asked_for() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let many = vec![RUN; MAX_CHILDREN + 1];
+    let cases: [(&[&str], u32, bool); 9] = [
+        (&[RUN], 8, true),
+        (&[RUN], 9, false),
+        (&[RUN], 0, false),
+        (&[], 1, false),
+        (&many, 1, false),
+        (&[RUN, WRITE], 1, false),
+        (&[CONDUCT], 1, false),
+        (&["notes.nothing"], 1, false),
+        (&["nothing at all"], 1, false),
+    ];
+    for (capabilities, parallel, fits) in cases {
+        let request = world.request(&who, vec![entry_for(capabilities, parallel)]);
+        let asked = world.run(Command::Request(request));
+        assert_eq!(
+            asked.is_ok(),
+            fits,
+            "{capabilities:?} {parallel}: {asked:?}"
+        );
+    }
+    // What the owner hides is not asked for either.
+    world.ok(Command::Expose {
+        capability: cap(RUN),
+        enabled: false,
+    });
+    let request = world.request(&who, vec![entry_for(&[RUN], 1)]);
+    assert!(world.run(Command::Request(request)).is_err());
+}
+
+#[test]
+fn owner_lowers_runs_and_raises_none() {
+    for (runs, fits) in [(1, true), (3, true), (4, false), (0, false)] {
+        let mut world = World::new();
+        let who = world.member("a", &[]);
+        let item = world
+            .ask_for(&who, vec![entry_for(&[RUN], 2)])
+            .item
+            .unwrap();
+        world.plan(&item, CONDUCT, Verb::Write);
+        let approve = Approve {
+            turns: Some(runs),
+            ..world.approval(&item, Some(TrustWindow::Once))
+        };
+        let approved = world.run(Command::Approve(approve));
+        assert_eq!(approved.is_ok(), fits, "{runs}: {approved:?}");
+    }
+}
+
+#[test]
+fn pause_and_switch_suspend_children() {
+    let mut board = Board::open(1);
+    board.world.ok(Command::Pause(true));
+    assert_eq!(board.refused(), Refusal::Paused);
+    board.world.ok(Command::Pause(false));
+    for id in [RUN, CONDUCT] {
+        let expose = |enabled| Command::Expose {
+            capability: cap(id),
+            enabled,
+        };
+        let held = board.child("held");
+        board.world.ok(expose(false));
+        assert!(
+            matches!(board.verdict(RUN, "x"), Verdict::Refuse(_)),
+            "{id}"
+        );
+        assert!(board.world.say(held, "held").is_err(), "{id}");
+        board.world.ok(expose(true));
+    }
+    board.make("on it goes");
+}
+
+#[test]
+fn changed_source_of_a_child_is_called_no_more() {
+    let hide = Hide {
+        folders: ["letters".to_owned()].into(),
+        ..Hide::default()
+    };
+    let mut moved = seen("notes");
+    moved.target.as_mut().unwrap().inode += 1;
+    let changes = [
+        Command::SourceSeen(moved),
+        Command::PutSource {
+            id: source("notes"),
+            config: SourceConfig {
+                hide,
+                ..config("notes")
+            },
+        },
+    ];
+    for change in changes {
+        let mut board = Board::open(2);
+        let held = board.child("held");
+        board.world.ok(change);
+        assert!(matches!(board.verdict(RUN, "more"), Verdict::Refuse(_)));
+        assert!(board.world.say(held, "held").is_err());
+    }
+    // The control: what is seen unchanged changes nothing.
+    let mut board = Board::open(2);
+    board.world.ok(Command::SourceSeen(seen("notes")));
+    board.make("one");
+}
+
+#[test]
+fn what_ends_an_approval_ends_its_children() {
+    type End = (&'static str, fn(&mut Board));
+    let ends: [End; 7] = [
+        ("ended by the owner", |board| {
+            let item = board.item.clone();
+            board.world.ok(Command::EndTurns { item });
+        }),
+        ("withdrawn", |board| {
+            let (agent, item) = (board.who.agent.clone(), board.item.clone());
+            board.world.ok(Command::Withdraw { agent, item });
+        }),
+        ("its capability revoked", |board| {
+            board.world.ok(Command::RevokeGrant {
+                agent: board.who.agent.clone(),
+                capability: cap(CONDUCT),
+                reason: None,
+            });
+        }),
+        ("the child's capability revoked", |board| {
+            board.world.ok(Command::RevokeGrant {
+                agent: board.who.agent.clone(),
+                capability: cap(RUN),
+                reason: None,
+            });
+        }),
+        ("agent revoked", |board| {
+            board.world.ok(Command::RevokeAgent {
+                agent: board.who.agent.clone(),
+                reason: None,
+                delete: false,
+            });
+        }),
+        ("key rotated", |board| {
+            board.world.ok(Command::RotateKey);
+        }),
+        ("its source changed", |board| {
+            let mut other = seen("ext");
+            other.profile = secret("another");
+            board.world.ok(Command::SourceSeen(other));
+        }),
+    ];
+    for (name, end) in ends {
+        let mut board = Board::open(2);
+        let held = board.child("held");
+        end(&mut board);
+        assert!(matches!(board.state(), BoundedState::Void { .. }), "{name}");
+        assert!(board.world.say(held, "m").is_err(), "{name}");
+        assert!(
+            matches!(board.verdict(RUN, "x"), Verdict::Refuse(_)),
+            "{name}"
+        );
+    }
+    let mut board = Board::open(2);
+    board.world.later(30 * MINUTE);
+    assert_eq!(board.refused(), no_child("its time is over"));
+}
+
+#[test]
+fn call_that_was_not_made_leaves_no_children() {
+    for (outcome, is_open) in [
+        (OutcomeKind::Refused, false),
+        (OutcomeKind::Ok, true),
+        (OutcomeKind::Failed, true),
+    ] {
+        let mut board = Board::begun(2);
+        let first = board.first.clone();
+        board.world.end(&first, outcome);
+        let takes = matches!(board.verdict(RUN, "x"), Verdict::Permit(_));
+        assert_eq!(takes, is_open, "{outcome:?}");
+    }
+}

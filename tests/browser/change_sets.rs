@@ -1,0 +1,102 @@
+//! A change set in the console: seen as a difference, applied in part, refused by name where a file changed.
+
+use crate::scene::{LOOKS, Scene};
+use plexus_tests::{Folder, Model, Step, coding_agents::codex};
+use serde_json::json;
+
+const EDITS: &str = "for n in 1 2 3 4 5; do echo more >> part-$n.txt; done; rm old.txt";
+
+/// Has codex work on a copy of a folder; the id of what it changed.
+fn made(scene: &Scene, folder: &Folder, model: &Model) -> String {
+    let secrets = Folder::empty();
+    secrets.write("key", "sk-story\n");
+    let path = folder.path().display().to_string();
+    let key = format!("key={}", secrets.path().join("key").display());
+    let binary = format!("binary={}", codex().display());
+    let server = format!("server={}", model.base());
+    let mut words = vec!["sources", "add", "codex-folder", &path, "--id", "codex"];
+    words.extend(["--secret", &key, "--set", &binary, "--set", &server]);
+    scene.gateway.cli(words).expect_ok();
+    let agent = scene.gateway.agent_with("caller", &["codex.models"]);
+    let input = json!({"prompt": "Work."});
+    let item = agent.must_ask("codex.run", input.clone());
+    scene.owner().approve(&item, "once");
+    let done = agent.invoke("codex.run", input).expect_ok();
+    let id = done["output"]["changes"]["id"].as_str().expect("an id");
+    id.to_owned()
+}
+
+#[test]
+fn change_set_is_seen_and_applied_in_part() {
+    let model = Model::start([Step::exec(EDITS), Step::say("Edited five, removed one.")]);
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let folder = Folder::empty();
+    for part in 1..=5 {
+        folder.write(&format!("part-{part}.txt"), "one\n");
+    }
+    folder.write("old.txt", "old\n");
+    let id = made(&scene, &folder, &model);
+
+    browser.see("#changes").click();
+    browser.reads("#card h2", "Changes of coding agents");
+    browser.reads("#card", "caller");
+    browser.see(&format!("[data-set='{id}']")).click();
+    browser.reads("#card h2", "what a run would change");
+    let count = |selector: &str| {
+        browser.run(&format!(
+            "return document.querySelectorAll(\"{selector}\").length"
+        ))
+    };
+    assert_eq!(count("#card tr.add"), 5);
+    assert_eq!(count("#card tr.del"), 1);
+    assert_eq!(count("#card [name=path]:checked"), 6);
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("change-set-{name}"));
+    }
+
+    // Two of them stay out.
+    for path in ["part-4.txt", "part-5.txt"] {
+        browser.see(&format!("[name=path][value='{path}']")).click();
+    }
+    browser.see("#card [type=submit]").click();
+    browser.reads("#notes", "Applied — changed 4 files");
+    browser.reads("#card", "applied");
+    assert_eq!(folder.read("part-3.txt"), "one\nmore\n");
+    assert_eq!(folder.read("part-4.txt"), "one\n");
+    assert!(!folder.has("old.txt"));
+    assert_eq!(count("#card [name=path]:checked"), 2);
+    scene.all_is_well();
+
+    // Somebody was faster.
+    folder.write("part-4.txt", "mine\n");
+    browser.see("#card [type=submit]").click();
+    browser.reads("#card [data-notice]", "part-4.txt changed since");
+    assert_eq!(folder.read("part-4.txt"), "mine\n");
+    assert_eq!(folder.read("part-5.txt"), "one\n");
+}
+
+#[test]
+fn file_that_tools_run_is_applied_by_a_second_press() {
+    let line = "mkdir -p .vscode; echo '{}' > .vscode/tasks.json";
+    let model = Model::start([Step::exec(line), Step::say("Done.")]);
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let folder = Folder::empty();
+    made(&scene, &folder, &model);
+    browser.see("#changes").click();
+    browser.see("[data-set]").click();
+    browser.reads("#card", "amounts to running code");
+    browser.see("#card [type=submit]").click();
+    browser.reads("#card [data-notice]", "Apply once more");
+    assert!(!folder.has(".vscode/tasks.json"));
+    plexus_tests::waiting::until("the second press", || {
+        let _ = browser.sees("#card [type=submit]")?.pressed();
+        folder.has(".vscode/tasks.json").then_some(())
+    });
+    browser.reads("#notes", "Applied");
+    scene.all_is_well();
+}

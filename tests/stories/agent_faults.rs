@@ -1,0 +1,120 @@
+//! Faults of coding agents: a model server that refuses, a program that is none, a turn that is cut off. Each has a code and
+//! a sentence that says what to do.
+
+use crate::coding_agents::{CODEX, Desk};
+use crate::host_tools::{begun, ended};
+use plexus_tests::{Gate, Step, waiting::until};
+use serde_json::{Value, json};
+
+/// The error of a run that comes to nothing.
+fn failed(desk: &Desk, input: &Value) -> Value {
+    let reply = desk.approved("run", input).json();
+    assert_eq!(reply["ok"], false, "{reply}");
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+    reply["error"].clone()
+}
+
+#[test]
+fn model_server_that_refuses_is_told_in_words() {
+    let desk = Desk::open(CODEX, []);
+    let input = json!({"prompt": "Hello."});
+    for (step, reason, words) in [
+        (Step::Refuse(401), "key_refused", "plexusctl sources secret"),
+        (Step::Refuse(429), "rate_limited", "429"),
+        (Step::Refuse(500), "turn_failed", "repeat the call"),
+        (Step::Drop, "turn_failed", "disconnected"),
+    ] {
+        desk.model.instead(vec![step; 20]);
+        let error = failed(&desk, &input);
+        assert_eq!(error["detail"]["reason"], reason, "{error}");
+        assert_eq!(error["effect"], "none", "{error}");
+        assert!(error["message"].to_string().contains(words), "{error}");
+    }
+    // The source is as good as before.
+    desk.model.instead([Step::say("Hello.")]);
+    assert_eq!(desk.run(&input)["text"], "Hello.");
+}
+
+#[test]
+fn program_that_is_none_is_told_in_words() {
+    let desk = Desk::open(CODEX, []);
+    let set = |binary: &str| {
+        let binary = format!("binary={binary}");
+        let set = ["sources", "set", "codex", &binary, "--yes"];
+        desk.gateway.cli(set).expect_ok().to_owned()
+    };
+    set("/usr/bin/true");
+    let error = failed(&desk, &json!({"prompt": "Hello."}));
+    assert_eq!(error["detail"]["reason"], "agent_failed", "{error}");
+    let words = "tell the owner to look at the source's program";
+    assert!(error["message"].to_string().contains(words), "{error}");
+    let said = set("/nowhere/codex");
+    assert!(said.contains("/nowhere/codex: No such file"), "{said}");
+}
+
+#[test]
+fn turn_of_a_known_thread_that_is_cut_off_is_partly_done() {
+    let desk = Desk::open(CODEX, [Step::say("Noted.")]);
+    let first = desk.run(&json!({"prompt": "Remember heron."}));
+    let gate = Gate::closed();
+    desk.model
+        .then([Step::Wait(gate.clone()), Step::say("never")]);
+    let run = begun(
+        &desk,
+        &json!({"prompt": "Wait.", "thread": first["thread"]}),
+    );
+    until("the turn", || {
+        (desk.model.requests().len() == 2).then_some(())
+    });
+    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
+    let error = ended(&desk, &run)["result"]["error"].clone();
+    gate.open();
+    assert_eq!(error["code"], "cancelled", "{error}");
+    assert_eq!(error["effect"], "partial", "{error}");
+}
+
+#[test]
+fn turn_of_a_conversation_that_is_cut_off_is_partly_done() {
+    let desk = Desk::open(CODEX, []);
+    let gate = Gate::closed();
+    desk.model.then([
+        Step::exec("echo half >> a.txt"),
+        Step::Wait(gate.clone()),
+        Step::say("never"),
+    ]);
+    let item = desk.asked("chat", &json!({"prompt": "Work."}));
+    desk.owner().approve(&item, "once");
+    let chat = json!({"id": "codex.chat", "input": {"prompt": "Work."}, "async": true});
+    let begun = desk.agent.invoke_body(chat);
+    begun.expect_status(202);
+    let run = begun.text_at("/run/runId");
+    until("the turn", || {
+        (desk.model.requests().len() == 2).then_some(())
+    });
+    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
+    let error = ended(&desk, &run)["result"]["error"].clone();
+    gate.open();
+    assert_eq!(error["code"], "cancelled", "{error}");
+    assert_eq!(error["effect"], "partial", "{error}");
+}
+
+#[test]
+fn credential_of_the_egress_is_in_no_answer() {
+    let credential = format!("plx_egress_{}", "0a".repeat(32));
+    let command = format!("echo {credential}");
+    let desk = Desk::open(CODEX, [Step::exec(&command), Step::say(&credential)]);
+    let run = begun(&desk, &json!({"prompt": "Tell it."}));
+    let done = ended(&desk, &run);
+    let path = format!("/invoke/status?runId={run}&after=0");
+    let told = desk.agent.client().get(&path).expect_ok();
+    assert!(told.to_string().contains("[credential]"), "{told}");
+    let thread = json!({"thread": done["result"]["output"]["thread"]});
+    desk.owner()
+        .grant("caller", "codex.thread.read", "1d")
+        .expect_ok();
+    let read = desk.agent.invoke("codex.thread.read", thread).expect_ok();
+    assert!(read.to_string().contains("echo [credential]"), "{read}");
+    for answer in [done, told, read] {
+        assert!(!answer.to_string().contains(&credential), "{answer}");
+    }
+}

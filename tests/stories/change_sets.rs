@@ -1,0 +1,325 @@
+//! Change sets as the owner meets them: seen as one difference, applied in part, taken back, refused by name where
+//! somebody changed a file meanwhile; modes of files with them.
+
+use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
+use plexus_tests::{Gate, Step, Terminal, programs::Said, waiting::until};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+
+/// What five edits and a removal leave.
+const EDITS: &str = "for n in 1 2 3 4 5; do echo more >> part-$n.txt; done; rm docs/old.txt";
+
+fn edited(kind: Kind) -> (Desk, String) {
+    let step = (kind.exec)(EDITS);
+    let desk = Desk::open(kind, [step, Step::say("Edited five files, removed one.")]);
+    for part in 1..=5 {
+        desk.folder.write(&format!("part-{part}.txt"), "one\n");
+    }
+    let id = made(&desk, "Edit the parts.");
+    (desk, id)
+}
+
+fn made(desk: &Desk, prompt: &str) -> String {
+    let done = desk.run(&json!({"prompt": prompt}));
+    let id = done["changes"]["id"].as_str().expect("a change set");
+    id.to_owned()
+}
+
+fn undo_of(said: &Said) -> String {
+    let words = said.stdout.rsplit("plexusctl undo ").next();
+    words.expect("the way back").trim().to_owned()
+}
+
+#[test]
+fn change_set_is_seen_applied_in_part_and_undone() {
+    seen_applied_in_part_and_undone(CODEX);
+}
+
+#[test]
+fn change_set_of_claude_is_seen_applied_in_part_and_undone() {
+    seen_applied_in_part_and_undone(CLAUDE);
+}
+
+fn seen_applied_in_part_and_undone(kind: Kind) {
+    let (desk, id) = edited(kind);
+    let gateway = &desk.gateway;
+    let before = desk.folder.tree();
+    let listed = gateway.cli(["changes"]).expect_ok().to_owned();
+    for word in [&*id, desk.kind.id, "caller", "5 edited, 1 removed", "no"] {
+        assert!(listed.contains(word), "{word}: {listed}");
+    }
+    // One difference, in colour, with the next command.
+    let mut terminal = Terminal::start(&gateway.on_terminal(["changes", &id]), 100, 90);
+    let shown = terminal.until_shows("plexusctl changes apply");
+    assert!(terminal.end().success() && terminal.is_coloured());
+    for part in 1..=5 {
+        assert!(
+            shown.contains(&format!("edited part-{part}.txt")),
+            "{shown}"
+        );
+    }
+    assert!(shown.contains("removed docs/old.txt"), "{shown}");
+    assert_eq!(shown.matches("│ +more").count(), 5, "{shown}");
+    assert!(shown.contains("│ -old"), "{shown}");
+
+    // A part of it, as the owner's own effect.
+    let apply = [
+        "changes",
+        "apply",
+        &*id,
+        "--path",
+        "part-1.txt",
+        "--path",
+        "docs/old.txt",
+        "--yes",
+    ];
+    let applied = gateway.cli(apply);
+    assert!(applied.expect_ok().contains("+more"), "{applied}");
+    assert_eq!(desk.folder.read("part-1.txt"), "one\nmore\n");
+    assert_eq!(desk.folder.read("part-2.txt"), "one\n");
+    assert!(!desk.folder.has("docs/old.txt"));
+    let listed = gateway.cli(["changes", "--source", desk.kind.id]);
+    assert!(listed.expect_ok().contains("2 of 6"), "{listed}");
+    let shown = gateway.cli(["changes", &id]);
+    assert!(
+        shown
+            .expect_ok()
+            .contains("2 applied, 4 waiting, 0 changed"),
+        "{shown}"
+    );
+    let audited = desk.owner().audited(|event| {
+        event["capabilityId"] == desk.kind.of("apply") && event["detail"]["phase"] == "outcome"
+    });
+    assert_eq!(audited["agentId"], Value::Null, "{audited}");
+
+    let back = undo_of(&applied);
+    gateway.cli(["undo", &back, "--yes"]).expect_ok();
+    assert_eq!(desk.folder.tree(), before);
+    assert_eq!(desk.folder.read("part-1.txt"), "one\n");
+    let listed = gateway.cli(["changes"]);
+    assert!(!listed.expect_ok().contains("of 6"), "{listed}");
+}
+
+#[test]
+fn file_changed_meanwhile_is_named_and_the_rest_can_be_applied() {
+    let (desk, id) = edited(CODEX);
+    let gateway = &desk.gateway;
+    desk.folder.write("part-2.txt", "mine\n");
+    let refused = gateway.cli(["changes", "apply", &id, "--yes"]);
+    assert_eq!(refused.status, 1, "{refused}");
+    assert!(
+        refused.stderr.contains("part-2.txt changed since"),
+        "{refused}"
+    );
+    assert!(
+        refused.stderr.contains(&format!("plexusctl changes {id}")),
+        "{refused}"
+    );
+    assert_eq!(desk.folder.read("part-1.txt"), "one\n");
+    let shown = gateway.cli(["changes", &id]);
+    let shown = shown.expect_ok();
+    let (_, after) = shown.split_once("edited part-2.txt").expect("the file");
+    assert!(
+        after
+            .trim_start()
+            .starts_with("somebody changed this file since the run"),
+        "{shown}"
+    );
+    // The page names what can still come; that, typed, is applied.
+    let (_, offered) = shown.rsplit_once("plexusctl ").expect("a command");
+    assert!(!offered.contains("part-2.txt"), "{offered}");
+    let words = offered.split_whitespace().chain(["--yes"]);
+    gateway.cli(words).expect_ok();
+    assert_eq!(desk.folder.read("part-1.txt"), "one\nmore\n");
+    assert_eq!(desk.folder.read("part-2.txt"), "mine\n");
+}
+
+#[test]
+fn unknown_change_set_is_refused_with_words() {
+    let (desk, _) = edited(CODEX);
+    let unknown = "cs_00000000-0000-4000-8000-000000000000";
+    for line in [
+        vec!["changes", unknown],
+        vec!["changes", "apply", unknown, "--yes"],
+    ] {
+        let refused = desk.gateway.cli(line);
+        assert_eq!(refused.status, 1, "{refused}");
+        assert!(refused.stderr.contains("has a change set"), "{refused}");
+    }
+    assert_eq!(desk.gateway.cli(["changes", "../x"]).status, 64);
+}
+
+#[test]
+fn modes_are_applied_and_undone() {
+    let line = "printf '#!/bin/sh\\necho hello\\n' > new.sh; chmod 4755 new.sh || chmod +x new.sh; chmod +x tool; chmod -x old-tool; \
+                echo x >> a.txt";
+    let desk = Desk::open(CODEX, [Step::exec(line), Step::say("modes")]);
+    let path = |name: &str| desk.folder.path().join(name);
+    let mode = |name: &str| {
+        let meta = std::fs::metadata(path(name)).expect("it is there");
+        meta.permissions().mode() & 0o7777
+    };
+    for (name, bits) in [("tool", 0o644), ("old-tool", 0o755)] {
+        desk.folder.write(name, "#!/bin/sh\n");
+        std::fs::set_permissions(path(name), PermissionsExt::from_mode(bits)).expect("a mode");
+    }
+    let id = made(&desk, "Change modes.");
+    let input = json!({"changes": id});
+    // Files that are or become executable make it an effect that executes.
+    let item = desk.asked("apply", &input);
+    let plan = desk.owner().plan(&item);
+    assert_eq!(plan["rating"], "execute", "{plan}");
+    let text = plan.to_string();
+    for words in [
+        "becomes executable: tool",
+        "is executable no more: old-tool",
+        "new.sh",
+    ] {
+        assert!(text.contains(words), "{words}: {plan}");
+    }
+    let text_alone = desk.asked("apply", &json!({"changes": id, "paths": ["a.txt"]}));
+    assert_eq!(desk.owner().plan(&text_alone)["rating"], "write");
+    desk.owner().approve(&item, "once");
+    let apply = desk.kind.of("apply");
+    let applied = desk.agent.invoke(&apply, input).expect_ok();
+    // No set-id bit comes with it.
+    assert_eq!(mode("new.sh") & 0o7100, 0o100);
+    assert_eq!([mode("tool"), mode("old-tool")], [0o755, 0o644]);
+    let said = std::process::Command::new(path("new.sh")).output();
+    assert_eq!(said.expect("it runs").stdout, b"hello\n");
+
+    desk.approved("undo", &json!({"id": applied["auditId"]}))
+        .expect_ok();
+    assert_eq!([mode("tool"), mode("old-tool")], [0o644, 0o755]);
+    assert!(!desk.folder.has("new.sh"));
+    // A mode that somebody changed since is a change too.
+    std::fs::set_permissions(path("tool"), PermissionsExt::from_mode(0o755)).expect("a mode");
+    let refused = desk.gateway.cli(["changes", "apply", &id, "--yes"]);
+    assert!(refused.stderr.contains("tool changed since"), "{refused}");
+}
+
+#[test]
+fn direct_run_applies_what_its_approval_reaches() {
+    direct_run_applies(CODEX);
+}
+
+#[test]
+fn direct_run_of_claude_applies_what_its_approval_reaches() {
+    direct_run_applies(CLAUDE);
+}
+
+fn direct_run_applies(kind: Kind) {
+    let gate = Gate::closed();
+    let line = "echo more >> a.txt; echo more >> docs/b.txt; rm docs/old.txt; echo new > new.txt; \
+                mkdir .githooks; echo x > .githooks/pre-commit; printf '#!/bin/sh\n' > tool; chmod +x tool";
+    let steps = [
+        (kind.exec)(line),
+        Step::Wait(gate.clone()),
+        Step::say("Changed."),
+    ];
+    let desk = Desk::open(kind, steps);
+    let before = desk.folder.tree();
+    let run = desk.kind.of("run");
+    let input = json!({"prompt": "Change.", "mode": "direct"});
+    let item = desk.asked("run", &input);
+    let plan = desk.owner().plan(&item);
+    for words in [
+        "applies what it changed",
+        "without another card",
+        "files that tools run do not",
+    ] {
+        assert!(plan.to_string().contains(words), "{words}: {plan}");
+    }
+    assert_eq!(plan["rating"], "execute", "{plan}");
+    desk.owner().approve(&item, "once");
+    let begun = desk
+        .agent
+        .invoke_body(json!({"id": run, "input": input, "async": true}));
+    begun.expect_status(202);
+    // Somebody writes while it works.
+    until("the second request", || {
+        (desk.model.requests().len() > 1).then_some(())
+    });
+    desk.folder.write("docs/b.txt", "mine\n");
+    gate.open();
+    let path = format!(
+        "/invoke/status?runId={}&wait=20",
+        begun.text_at("/run/runId")
+    );
+    let ended = until("the end", || {
+        let ended = desk.agent.client().get(&path).expect_ok();
+        (!ended["result"].is_null()).then_some(ended)
+    });
+    let result = &ended["result"];
+    let applied = &result["output"]["applied"];
+    assert_eq!(applied["files"], 3, "{ended}");
+    let left = applied["left"].as_array().expect("a list");
+    let left: Vec<_> = left
+        .iter()
+        .map(|left| (left["path"].as_str(), left["why"].as_str()))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            (
+                Some(".githooks/pre-commit"),
+                Some("git runs hooks kept there")
+            ),
+            (
+                Some("docs/b.txt"),
+                Some("somebody changed it since the run began")
+            ),
+            (Some("tool"), Some("the file becomes executable")),
+        ],
+        "{ended}"
+    );
+    assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
+    assert_eq!(desk.folder.read("docs/b.txt"), "mine\n");
+    assert_eq!(desk.folder.read("new.txt"), "new\n");
+    assert!(!desk.folder.has("docs/old.txt") && !desk.folder.has("tool"));
+    assert!(!desk.folder.has(".githooks/pre-commit"));
+    let id = result["output"]["changes"]["id"].as_str().expect("an id");
+    let listed = desk.gateway.cli(["changes"]);
+    assert!(listed.expect_ok().contains("3 of 6"), "{listed}");
+
+    // What is left asks for itself, and the run is taken back by its own id.
+    let rest = json!({"changes": id, "paths": ["tool"]});
+    let asked = desk.asked("apply", &rest);
+    assert_eq!(desk.owner().plan(&asked)["rating"], "execute");
+    let event = result["undo"].as_str().expect("the way back");
+    desk.gateway.cli(["undo", event, "--yes"]).expect_ok();
+    assert_eq!(desk.folder.tree(), before);
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+    assert_eq!(desk.folder.read("docs/b.txt"), "mine\n");
+}
+
+#[test]
+fn new_folders_with_several_files_are_applied_and_undone() {
+    let make =
+        "mkdir -p new/deep; for n in 1 2; do echo $n > new/$n.txt; echo $n > new/deep/$n.txt; done";
+    let again = "mkdir -p new; echo 3 > new/3.txt; echo 4 > new/4.txt; echo more >> a.txt";
+    let steps = [
+        Step::exec(make),
+        Step::say("Made."),
+        Step::exec(again),
+        Step::say("Made more."),
+    ];
+    let desk = Desk::open(CODEX, steps);
+    let id = made(&desk, "Make a folder.");
+    let applied = desk.gateway.cli(["changes", "apply", &id, "--yes"]);
+    applied.expect_ok();
+    let paths = ["new/1.txt", "new/2.txt", "new/deep/1.txt", "new/deep/2.txt"];
+    assert_eq!(paths.map(|path| desk.folder.has(path)), [true; 4]);
+    let back = undo_of(&applied);
+    desk.gateway.cli(["undo", &back, "--yes"]).expect_ok();
+    // Folders that it made stay, empty.
+    assert_eq!(paths.map(|path| desk.folder.has(path)), [false; 4]);
+
+    // A folder that somebody made since is not this commit's own.
+    let id = made(&desk, "Make it again.");
+    desk.folder.write("new/mine.txt", "mine\n");
+    let applied = desk.gateway.cli(["changes", "apply", &id, "--yes"]);
+    applied.expect_ok();
+    assert_eq!(desk.folder.read("new/mine.txt"), "mine\n");
+    assert_eq!(desk.folder.read("new/4.txt"), "4\n");
+}

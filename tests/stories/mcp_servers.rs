@@ -1,0 +1,253 @@
+//! MCP servers that the owner lends: a real one from npm, and one that does what none should, each in its cage.
+
+use plexus_tests::{Agent, Folder, Gateway, coding_agents::reference_server};
+use serde_json::{Value, json};
+use std::net::TcpListener;
+
+/// A gateway and a server, with a folder.
+struct Lent {
+    gateway: Gateway,
+    folder: Folder,
+}
+
+const NAME: &str = "rude";
+
+impl Lent {
+    /// The server that does what none should.
+    fn rude(reads: &[&str]) -> Self {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        folder.write("words", "Does");
+        let lent = Self { gateway, folder };
+        let program = plexus_tests::binaries::path("plexus-mcp-rude");
+        let path = lent.folder.path().display().to_string();
+        let mut words = vec!["mcp", "add", NAME, "--folder", &path, "--yes"];
+        words.extend(reads.iter().flat_map(|read| ["--read", read]));
+        let program = program.display().to_string();
+        words.extend(["--", &program, &path]);
+        let shown = lent.gateway.cli(words);
+        let shown = shown.expect_ok();
+        for said in [
+            "tool write",
+            "asks you each time",
+            "network      none",
+            "not lent: its name",
+        ] {
+            assert!(shown.contains(said), "{said}: {shown}");
+        }
+        lent
+    }
+
+    fn agent(&self, tools: &[&str]) -> Agent {
+        let ids: Vec<String> = tools.iter().map(|tool| format!("{NAME}.{tool}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        self.gateway.agent_with("caller", &ids)
+    }
+
+    /// Asks, has the owner approve, and calls.
+    fn approved(&self, agent: &Agent, tool: &str, input: &Value) -> plexus_tests::Response {
+        let id = format!("{NAME}.{tool}");
+        let item = agent.must_ask(&id, input.clone());
+        self.gateway.owner().approve(&item, "once");
+        agent.invoke(&id, input.clone())
+    }
+
+    fn file(&self) -> String {
+        self.folder.path().join("made").display().to_string()
+    }
+}
+
+#[test]
+fn real_server_serves_after_approval() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let (code, entry) = reference_server("server-memory");
+    let memory = folder.path().join("memory.jsonl").display().to_string();
+    let add = [
+        "mcp",
+        "add",
+        "memory",
+        "--env",
+        &format!("MEMORY_FILE_PATH={memory}"),
+        "--folder",
+        &folder.path().display().to_string(),
+        "--code",
+        &code.display().to_string(),
+        "--read",
+        "read_graph",
+        "--yes",
+        "--",
+        "/usr/bin/node",
+        &entry.display().to_string(),
+    ];
+    let added = gateway.cli(add);
+    assert!(added.expect_ok().contains("memory.read_graph"), "{added:?}");
+    let listed = gateway.cli(["mcp", "list"]);
+    assert!(listed.expect_ok().contains("memory"), "{listed:?}");
+    let shown = gateway.cli(["mcp", "show", "memory"]);
+    assert!(
+        shown.expect_ok().contains("tool delete_entities"),
+        "{shown:?}"
+    );
+
+    let agent = gateway.agent_with("caller", &["memory.read_graph", "memory.create_entities"]);
+    let entry = agent.entry("memory.create_entities");
+    let describe = entry["describe"].as_str().expect("words");
+    assert!(
+        describe.starts_with("Third-party tool of memory:\n"),
+        "{entry}"
+    );
+    assert_eq!(entry["provenance"], "extension");
+    let input =
+        json!({"entities": [{"name": "tea", "entityType": "drink", "observations": ["hot"]}]});
+    let item = agent.must_ask("memory.create_entities", input.clone());
+    let card = gateway.owner().card(&item).to_string();
+    for said in [
+        "Plexus cannot preview",
+        "argument entities",
+        "no network",
+        "pinned description",
+    ] {
+        assert!(card.contains(said), "{said}: {card}");
+    }
+    assert!(!folder.has("memory.jsonl"), "before the approval");
+    gateway.owner().approve(&item, "once");
+    let made = agent.invoke("memory.create_entities", input).expect_ok();
+    assert!(
+        made["output"]["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("tea")),
+        "{made}"
+    );
+    assert!(folder.read("memory.jsonl").contains("tea"));
+    // A read, in a process of its own, that finds what the writer has kept.
+    let graph = agent.invoke("memory.read_graph", json!({})).expect_ok();
+    assert_eq!(
+        graph["output"]["structured"]["entities"][0]["name"], "tea",
+        "{graph}"
+    );
+
+    // It is there after a restart, and gone when it is taken back.
+    let mut gateway = gateway;
+    gateway.restart();
+    let agent = gateway.agent_with("later", &["memory.read_graph"]);
+    agent.invoke("memory.read_graph", json!({})).expect_ok();
+    gateway.cli(["mcp", "remove", "memory"]).expect_ok();
+    assert!(!agent.sees().iter().any(|id| id.starts_with("memory.")));
+    assert!(!gateway.state().join("extensions/memory.json").exists());
+}
+
+#[test]
+fn read_that_writes_gets_nothing_written() {
+    let lent = Lent::rude(&["peek"]);
+    let agent = lent.agent(&["peek", "write"]);
+    let input = json!({"path": lent.file()});
+    let lie = agent.invoke("rude.peek", input.clone()).expect_ok();
+    let words = lie["output"]["text"].as_str().expect("words");
+    assert!(
+        words.contains("os error 13") || words.contains("os error 1)"),
+        "{words}"
+    );
+    assert!(!lent.folder.has("made"));
+    // The control: the same write by the writer.
+    let done = lent.approved(&agent, "write", &input).expect_ok();
+    assert_eq!(done["output"]["text"], "done", "{done}");
+    assert!(lent.folder.has("made"));
+}
+
+#[test]
+fn servers_have_no_network() {
+    let lent = Lent::rude(&[]);
+    let agent = lent.agent(&["connect"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("a port").port();
+    let done = lent
+        .approved(&agent, "connect", &json!({"port": port}))
+        .expect_ok();
+    assert_ne!(done["output"]["text"], "done", "{done}");
+}
+
+#[test]
+fn changed_definition_is_refused_until_agreed_to() {
+    let lent = Lent::rude(&["peek"]);
+    let agent = lent.agent(&["peek", "sample", "fail"]);
+    lent.approved(&agent, "sample", &json!({})).expect_ok();
+    lent.folder.write("words", "Now does");
+    let told = agent
+        .invoke("rude.peek", json!({"path": lent.file()}))
+        .expect_error(200, "precondition_changed");
+    assert_eq!(told["detail"]["reason"], "definition_changed", "{told}");
+    // An effect has no plan, so its card cannot be approved.
+    let item = agent.must_ask("rude.fail", json!({}));
+    let card = lent.gateway.owner().card(&item).to_string();
+    assert!(card.contains("plexusctl mcp refresh rude"), "{card}");
+    let refreshed = lent.gateway.cli(["mcp", "refresh", "rude", "--yes"]);
+    let shown = refreshed.expect_ok();
+    assert!(shown.contains("since you agreed to it: changed"), "{shown}");
+    assert!(shown.contains("Now does sample"), "{shown}");
+    let done = lent.approved(&agent, "sample", &json!({})).expect_ok();
+    // Sampling is not offered.
+    assert_eq!(done["output"]["text"], "-32601", "{done}");
+}
+
+#[test]
+fn server_that_dies_or_floods_leaves_the_outcome_unknown() {
+    let lent = Lent::rude(&[]);
+    let agent = lent.agent(&["die", "flood", "fail", "sample"]);
+    for tool in ["die", "flood"] {
+        let over = lent.approved(&agent, tool, &json!({}));
+        assert_eq!(
+            over.json()["error"]["effect"],
+            "unknown",
+            "{tool}: {over:?}"
+        );
+    }
+    let failed = lent.approved(&agent, "fail", &json!({})).json();
+    assert_eq!(failed["error"]["effect"], "done", "{failed:?}");
+    let words = failed["error"]["message"].as_str().expect("words");
+    assert!(
+        words.contains("this tool is broken") && !words.contains('\u{202e}'),
+        "{words}"
+    );
+    // The next call has a server that is well.
+    lent.approved(&agent, "sample", &json!({})).expect_ok();
+}
+
+#[test]
+fn installed_file_that_does_not_read_stops_its_source_alone() {
+    let mut lent = Lent::rude(&[]);
+    let file = lent.gateway.state().join("extensions/rude.json");
+    std::fs::write(&file, "{}").expect("a file");
+    lent.gateway.restart();
+    let listed = lent.gateway.cli(["mcp", "list"]);
+    assert!(listed.expect_ok().contains("rude.json"), "{listed:?}");
+    lent.gateway.cli(["status"]).expect_ok();
+}
+
+#[test]
+fn what_was_not_shown_is_not_added() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("words", "Does");
+    let path = folder.path().display().to_string();
+    let program = plexus_tests::binaries::path("plexus-mcp-rude");
+    let owner = gateway.owner();
+    let mut body =
+        json!({"name": "rude", "program": program, "arguments": [path], "folders": [path]});
+    let shown = owner
+        .client
+        .post("/admin/api/extensions/preview", body.clone())
+        .expect_ok();
+    assert!(
+        !gateway.state().join("extensions").exists(),
+        "a preview adds nothing"
+    );
+    body["digest"] = shown["digest"].clone();
+    folder.write("words", "Secretly does");
+    let refused = owner.client.post("/admin/api/extensions", body.clone());
+    assert_eq!(
+        refused.json()["error"]["code"],
+        "precondition_changed",
+        "{refused:?}"
+    );
+    // The control.
+    folder.write("words", "Does");
+    owner.client.post("/admin/api/extensions", body).expect_ok();
+}

@@ -1,0 +1,336 @@
+//! Boards of tasks, carried by runs of the real Codex under one approval of the owner.
+
+use crate::coding_agents::{CODEX, Desk};
+use plexus_tests::{Agent, Gate, Step, waiting::until};
+use serde_json::{Value, json};
+
+const CREATE: &str = "cc-master.board.create";
+const STATUS: &str = "cc-master.board.status";
+const RUN: &str = "cc-master.orchestration.run";
+const DISPATCH: &str = "cc-master.agent.dispatch";
+const LAUNCH: &str = "cc-master.session.launch";
+const STOP: &str = "cc-master.board.stop";
+
+/// A desk with Codex and boards.
+struct Office {
+    desk: Desk,
+}
+
+impl Office {
+    fn open(steps: impl IntoIterator<Item = Step>) -> Self {
+        let desk = Desk::open(CODEX, steps);
+        let added = desk.gateway.cli(["sources", "add", "cc-master"]);
+        assert!(added.expect_ok().contains("cc-master serves"), "{added:?}");
+        desk.owner()
+            .grant("caller", STATUS, "until-revoked")
+            .expect_ok();
+        Self { desk }
+    }
+
+    fn agent(&self) -> &Agent {
+        &self.desk.agent
+    }
+
+    /// Has the owner approve a call, and makes it; the board that it answers.
+    fn approved(&self, capability: &str, input: &Value) -> String {
+        let item = self.agent().must_ask(capability, input.clone());
+        self.desk.owner().approve(&item, "once");
+        let done = self.agent().invoke(capability, input.clone()).expect_ok();
+        let board = done["output"]["board"].as_str();
+        board
+            .unwrap_or_else(|| panic!("a board: {done}"))
+            .to_owned()
+    }
+
+    fn board(&self, id: &str) -> Value {
+        let status = self.agent().invoke(STATUS, json!({"board": id}));
+        status.expect_ok()["output"]["board"].clone()
+    }
+
+    /// The board, once its state is that.
+    fn once(&self, id: &str, state: &str) -> Value {
+        until(&format!("a board that is {state}"), || {
+            let board = self.board(id);
+            (board["state"] == state).then_some(board)
+        })
+    }
+
+    /// The intents of runs, oldest first.
+    fn runs(&self) -> Vec<Value> {
+        let mut events = self.desk.owner().audit(200);
+        events.retain(|e| e["capabilityId"] == "codex.run" && e["detail"]["phase"] == "intent");
+        events.reverse();
+        events
+    }
+}
+
+fn task(id: &str, needs: &[&str]) -> Value {
+    json!({"id": id, "title": format!("The {id} task"), "prompt": format!("Do {id}."), "agent": "codex.run", "needs": needs})
+}
+
+fn state<'b>(board: &'b Value, task: &str) -> &'b str {
+    let mut tasks = board["tasks"].as_array().expect("tasks").iter();
+    let found = tasks.find(|one| one["id"] == task);
+    found.and_then(|one| one["state"].as_str()).unwrap_or("")
+}
+
+#[test]
+fn orchestration_survives_a_killed_gateway() {
+    let gate = Gate::closed();
+    let mut office = Office::open([
+        Step::exec("echo spec > spec.txt"),
+        Step::say("The spec says heron."),
+        Step::Wait(gate.clone()),
+        Step::say("Lost."),
+    ]);
+    let tasks = [
+        task("spec", &[]),
+        task("build", &["spec"]),
+        task("check", &["build", "spec"]),
+    ];
+    let create = json!({"goal": "Ship the heron.", "tasks": tasks});
+    let item = office.agent().must_ask(CREATE, create.clone());
+    let plan = office.desk.owner().plan(&item);
+    let shown = plan["preview"]["diff"].as_str().expect("an outline");
+    assert!(
+        shown.contains("build (codex.run, after spec):\n    The build task\n    Do build.\n"),
+        "{shown}"
+    );
+    office.desk.owner().approve(&item, "once");
+    let made = office.agent().invoke(CREATE, create).expect_ok();
+    let id = made["output"]["board"]
+        .as_str()
+        .expect("a board")
+        .to_owned();
+    assert_eq!(office.board(&id)["state"], "new");
+
+    // One approval, and the second run is under way.
+    let run = json!({"board": id, "agents": ["codex.run"], "runs": 5, "minutes": 60});
+    assert_eq!(office.approved(RUN, &run), id);
+    until("the second run", || {
+        (office.desk.model.requests().len() == 3).then_some(())
+    });
+    let board = office.board(&id);
+    assert_eq!(
+        ["spec", "build", "check"].map(|task| state(&board, task)),
+        ["done", "running", "waiting"],
+        "{board}"
+    );
+    let drawn = office.desk.gateway.cli(["board", &id]);
+    let drawn = drawn.expect_ok();
+    assert!(
+        drawn.contains("Ship the heron.") && drawn.contains("under-way"),
+        "{drawn}"
+    );
+
+    office.desk.gateway.kill9();
+    gate.open();
+    office.desk.gateway.start_again();
+    let agent = &office.desk.agent;
+    office.desk.agent = Agent::with_pat(&office.desk.gateway.client(), &agent.id, &agent.pat);
+    let board = office.once(&id, "unfinished");
+    assert_eq!(
+        ["spec", "check"].map(|task| state(&board, task)),
+        ["done", "skipped"],
+        "{board}"
+    );
+    let build = state(&board, "build");
+    assert!(["unknown", "failed"].contains(&build), "{board}");
+    assert!(board["tasks"][1]["error"].is_string(), "{board}");
+    assert_eq!(office.desk.model.requests().len(), 3, "nothing is repeated");
+    assert_eq!(office.runs().len(), 2);
+    let parent = office.runs()[0]["detail"]["parent"].clone();
+    assert_eq!(office.runs()[1]["detail"]["parent"], parent);
+
+    // A new approval goes on with what is not done.
+    office.desk.model.then([
+        Step::say("It is built."),
+        Step::exec("cat spec.txt || echo ABSENT"),
+        Step::say("It is checked."),
+    ]);
+    let again = json!({"board": id, "agents": ["codex.run"], "runs": 2});
+    office.approved(RUN, &again);
+    let board = office.once(&id, "done");
+    office.desk.model.finish();
+    let attempts: Vec<_> = board["tasks"].as_array().expect("tasks").iter().collect();
+    let attempts: Vec<_> = attempts.iter().map(|task| &task["attempts"]).collect();
+    assert_eq!(attempts, [1, 2, 1], "{board}");
+    assert_eq!(board["tasks"][2]["message"], "It is checked.");
+    // Its run had the answers of both, and not the file, which nobody has applied.
+    let sent = office
+        .desk
+        .model
+        .requests()
+        .last()
+        .expect("a request")
+        .to_string();
+    assert!(
+        sent.contains("The spec says heron.") && sent.contains("It is built."),
+        "{sent}"
+    );
+    let seen = office.desk.model.results();
+    assert!(
+        seen.last().expect("a result").contains("ABSENT"),
+        "{seen:?}"
+    );
+    assert!(!office.desk.folder.path().join("spec.txt").exists());
+    assert_eq!(board["tasks"][0]["files"], 1, "{board}");
+
+    // Each run is on record as a child of the orchestration that made it.
+    let runs = office.runs();
+    assert_eq!(runs.len(), 4);
+    let orchestrations: Vec<Value> = office.desk.owner().audit(200);
+    let orchestrations: Vec<_> = orchestrations
+        .iter()
+        .filter(|e| e["capabilityId"] == RUN && e["detail"]["phase"] == "intent")
+        .map(|e| &e["id"])
+        .collect();
+    let parents: Vec<_> = runs.iter().map(|e| &e["detail"]["parent"]).collect();
+    let [second, first] = orchestrations[..] else {
+        panic!("two orchestrations: {orchestrations:?}")
+    };
+    assert_eq!(parents, [first, first, second, second]);
+    assert!(
+        runs.iter()
+            .all(|e| e["detail"]["via"] == "cc-master" && e["agentId"] == "caller"),
+        "{runs:?}"
+    );
+
+    let drawn = office.desk.gateway.cli(["board", &id]);
+    let drawn = drawn.expect_ok();
+    for words in ["done: 3 done", "· build", "cs_", "codex.apply"] {
+        assert!(drawn.contains(words), "{words}: {drawn}");
+    }
+    let listed = office.desk.gateway.cli(["board"]);
+    assert!(listed.expect_ok().contains(&id), "{listed:?}");
+}
+
+#[test]
+fn independent_tasks_run_side_by_side_and_stop() {
+    let gates = [Gate::closed(), Gate::closed()];
+    let office = Office::open([
+        Step::Wait(gates[0].clone()),
+        Step::say("One."),
+        Step::Wait(gates[1].clone()),
+        Step::say("Two."),
+    ]);
+    let tasks = [
+        task("left", &[]),
+        task("right", &[]),
+        task("join", &["left", "right"]),
+    ];
+    let id = office.approved(CREATE, &json!({"goal": "Both.", "tasks": tasks}));
+    let hears = office.agent().events();
+    let run = json!({"board": id, "agents": ["codex.run"], "runs": 3, "parallel": 2});
+    office.approved(RUN, &run);
+    // Both are asked before any is answered.
+    until("two runs side by side", || {
+        (office.desk.model.requests().len() == 2).then_some(())
+    });
+    let heard = hears.wait_until("source_event", |data| {
+        data["payload"]["tasks"]["running"] == 2
+    });
+    assert_eq!(heard["payload"]["board"], json!(id));
+    let twice = office
+        .agent()
+        .must_ask(RUN, json!({"board": id, "agents": ["codex.run"]}));
+    let plan = office.desk.owner().plan(&twice);
+    assert!(
+        plan["error"].to_string().contains("under way already"),
+        "{plan}"
+    );
+
+    // Stopped, both runs end, and the third is not made.
+    office.approved(STOP, &json!({"board": id}));
+    let board = office.once(&id, "unfinished");
+    assert_eq!(board["why"], "it was stopped", "{board}");
+    assert_eq!(state(&board, "left"), "failed", "{board}");
+    assert_eq!(office.desk.model.requests().len(), 2);
+    for gate in gates {
+        gate.open();
+    }
+
+    // One task alone.
+    office.desk.model.then([Step::say("Left.")]);
+    let one = json!({"board": id, "task": "left", "agents": ["codex.run"]});
+    office.approved(DISPATCH, &one);
+    let board = office.once(&id, "unfinished");
+    assert_eq!(
+        ["left", "right", "join"].map(|task| state(&board, task)),
+        ["done", "failed", "skipped"],
+        "{board}"
+    );
+
+    // And one run without a board of the agent's own.
+    office.desk.model.then([Step::say("Launched.")]);
+    let launched = office.approved(
+        LAUNCH,
+        &json!({"prompt": "Say it.", "agents": ["codex.run"]}),
+    );
+    let board = office.once(&launched, "done");
+    assert_eq!(board["tasks"][0]["message"], "Launched.", "{board}");
+    assert_eq!(office.runs().len(), 4);
+}
+
+#[test]
+fn pause_suspends_a_board_and_revoke_ends_its_runs() {
+    let gate = Gate::closed();
+    let office = Office::open([
+        Step::Wait(gate.clone()),
+        Step::say("First."),
+        Step::say("Second."),
+    ]);
+    let tasks = [task("one", &[]), task("two", &[]), task("three", &["two"])];
+    let id = office.approved(CREATE, &json!({"goal": "In a row.", "tasks": tasks}));
+    let run = json!({"board": id, "agents": ["codex.run"], "runs": 2});
+    office.approved(RUN, &run);
+    until("the first run", || {
+        (office.desk.model.requests().len() == 1).then_some(())
+    });
+    office.desk.gateway.cli(["pause"]).expect_ok();
+    gate.open();
+    let owner = office.desk.owner();
+    let path = format!("/admin/api/boards/{id}");
+    let seen = |state: &str| {
+        until(&format!("a board that is {state}"), || {
+            let board = owner.client.get(&path).expect_ok()["board"].clone();
+            (board["state"] == state).then_some(board)
+        })
+    };
+    // As every call, the run ends with the pause; the board waits.
+    let board = seen("suspended");
+    assert_eq!(state(&board, "one"), "failed", "{board}");
+    assert_eq!(state(&board, "two"), "ready", "{board}");
+    assert_eq!(office.desk.model.requests().len(), 1);
+    office.desk.gateway.cli(["resume"]).expect_ok();
+    // The approval permits two runs, and a third is left.
+    let board = seen("unfinished");
+    assert_eq!(board["why"], "the approval's runs are used up", "{board}");
+    assert_eq!(
+        ["one", "two", "three"].map(|task| state(&board, task)),
+        ["failed", "done", "ready"],
+        "{board}"
+    );
+    office.desk.model.finish();
+
+    // What failed is redone under a new approval, which a revoke ends with its run.
+    let gate = Gate::closed();
+    office
+        .desk
+        .model
+        .then([Step::Wait(gate.clone()), Step::say("Lost.")]);
+    office.approved(RUN, &json!({"board": id, "agents": ["codex.run"]}));
+    until("the third run", || {
+        (office.desk.model.requests().len() == 3).then_some(())
+    });
+    owner.revoke_agent("caller");
+    gate.open();
+    let board = seen("unfinished");
+    assert_eq!(board["why"], "the approval was ended", "{board}");
+    assert_eq!(
+        ["one", "two", "three"].map(|task| state(&board, task)),
+        ["failed", "done", "ready"],
+        "{board}"
+    );
+    assert_eq!(office.desk.model.requests().len(), 3);
+}

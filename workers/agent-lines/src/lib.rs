@@ -1,0 +1,9 @@
+//! The lines of JSON that a command-line coding agent writes in one turn, read as they come.
+//!
+//! Must not know: processes, pipes, folders, who asked for the turn.
+
+mod codex;
+mod turn;
+
+pub use codex::codex;
+pub use turn::{Shown, Take, Turn, TurnEnd, Usage, word};

@@ -1,0 +1,280 @@
+//! Boards: what makes one, how its tasks go, and that no history breaks its invariants.
+
+use super::*;
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp(1);
+
+fn agent() -> CapabilityId {
+    "codex.run".parse().unwrap()
+}
+
+fn draft(id: &str, needs: &[&str]) -> Draft {
+    Draft {
+        id: id.into(),
+        title: format!("Do {id}"),
+        prompt: format!("Please do {id}."),
+        agent: agent(),
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+    }
+}
+
+fn board(drafts: Vec<Draft>) -> Result<Board, BoardError> {
+    Board::new(BoardId::fresh(), "All of it".into(), drafts, NOW)
+}
+
+/// Two that need nothing, one that needs both, one behind it.
+fn diamond() -> Board {
+    let drafts = vec![
+        draft("last", &["join"]),
+        draft("join", &["left", "right"]),
+        draft("left", &[]),
+        draft("right", &[]),
+    ];
+    board(drafts).unwrap()
+}
+
+fn orchestration(task: Option<&str>) -> Orchestration {
+    Orchestration {
+        approval: Digest([7; 32]),
+        agents: vec![agent()],
+        parallel: 2,
+        task: task.map(str::to_owned),
+        began: NOW,
+        state: Progress::UnderWay,
+    }
+}
+
+fn done(message: &str) -> TaskResult {
+    TaskResult::Done {
+        message: message.into(),
+        changes: None,
+    }
+}
+
+fn ready(board: &Board) -> Vec<&str> {
+    let ready = board.ready().into_iter();
+    ready.map(|task| task.draft.id.as_str()).collect()
+}
+
+#[test]
+fn board_with_wrong_needs_is_refused() {
+    let refused = |drafts| board(drafts).unwrap_err();
+    assert_eq!(refused(vec![]), BoardError::Count);
+    assert_eq!(
+        refused(
+            (0..=MAX_TASKS)
+                .map(|n| draft(&n.to_string(), &[]))
+                .collect()
+        ),
+        BoardError::Count
+    );
+    assert_eq!(
+        refused(vec![draft("a", &[]), draft("a", &[])]),
+        BoardError::Twice("a".into())
+    );
+    let unknown = refused(vec![draft("a", &["b"])]).to_string();
+    assert_eq!(unknown, "the task a needs b, which is not on the board");
+    let circle = vec![
+        draft("a", &["b"]),
+        draft("b", &["a"]),
+        draft("free", &[]),
+        draft("self", &["self"]),
+    ];
+    let named = ["a", "b", "self"].map(str::to_owned).to_vec();
+    assert_eq!(refused(circle), BoardError::Circle(named));
+    let mut long = draft("a", &[]);
+    long.prompt = "x".repeat(MAX_OUTLINE);
+    assert_eq!(refused(vec![long]), BoardError::TooLarge);
+}
+
+#[test]
+fn task_starts_when_all_it_needs_is_done() {
+    let mut board = diamond();
+    assert_eq!(ready(&board), [""; 0], "nothing is under way");
+    board.begin(orchestration(None)).unwrap();
+    assert_eq!(ready(&board), ["left", "right"]);
+    board.start("left", NOW).unwrap();
+    board.finish("left", done("Left."), NOW).unwrap();
+    assert_eq!(ready(&board), ["right"]);
+    let early = board.start("join", NOW).unwrap_err().to_string();
+    assert_eq!(early, "the task join is waiting");
+    board.start("right", NOW).unwrap();
+    board.finish("right", done("Right."), NOW).unwrap();
+    assert_eq!(ready(&board), ["join"]);
+    let prompt = board.prompt_of(board.task("join").unwrap());
+    assert!(prompt.starts_with("Please do join.\n\n"), "{prompt}");
+    assert!(
+        prompt.ends_with("\nleft:\nLeft.\n\nright:\nRight.\n"),
+        "{prompt}"
+    );
+}
+
+#[test]
+fn failure_skips_what_needs_it_until_it_is_redone() {
+    let mut board = diamond();
+    board.begin(orchestration(None)).unwrap();
+    for task in ["left", "right"] {
+        board.start(task, NOW).unwrap();
+    }
+    board.finish("left", done("Left."), NOW).unwrap();
+    let why = "nobody knows".to_owned();
+    board
+        .finish("right", TaskResult::Unknown(why), NOW)
+        .unwrap();
+    let states = |board: &Board| -> Vec<TaskState> {
+        let of = board.states();
+        ["left", "right", "join", "last"].map(|id| of[id]).to_vec()
+    };
+    use TaskState::{Done, Ready, Skipped, Unknown, Waiting};
+    assert_eq!(states(&board), [Done, Unknown, Skipped, Skipped]);
+    assert_eq!(board.left_for(None, &[agent()]), Err(BoardError::UnderWay));
+    board.end(None, NOW).unwrap();
+    assert_eq!(board.state(), BoardState::Unfinished);
+
+    // One task alone, then all the rest.
+    let skipped = board.begin(orchestration(Some("join"))).unwrap_err();
+    assert_eq!(skipped.to_string(), "the task join is skipped");
+    board.begin(orchestration(Some("right"))).unwrap();
+    assert_eq!(states(&board), [Done, Ready, Waiting, Waiting]);
+    board.start("right", NOW).unwrap();
+    assert_eq!(board.task("right").unwrap().attempts, 2);
+    board.finish("right", done("Right."), NOW).unwrap();
+    assert_eq!(ready(&board), [""; 0], "it is about one task");
+    board.end(None, NOW).unwrap();
+    board.begin(orchestration(None)).unwrap();
+    for task in ["join", "last"] {
+        board.start(task, NOW).unwrap();
+        board.finish(task, done("Ok."), NOW).unwrap();
+    }
+    board.end(None, NOW).unwrap();
+    assert_eq!(board.state(), BoardState::Done);
+    assert_eq!(
+        board.begin(orchestration(None)),
+        Err(BoardError::NothingLeft)
+    );
+}
+
+#[test]
+fn orchestration_names_the_capabilities_of_its_tasks() {
+    let mut board = diamond();
+    let mut other = orchestration(None);
+    other.agents = vec!["claudecode.run".parse().unwrap()];
+    let refused = board.begin(other).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "the task last is for codex.run, which `agents` does not name"
+    );
+    assert_eq!(board.state(), BoardState::New);
+}
+
+#[test]
+fn long_answers_share_what_fits_a_prompt() {
+    let mut board = diamond();
+    board.begin(orchestration(None)).unwrap();
+    for task in ["left", "right"] {
+        board.start(task, NOW).unwrap();
+        board.finish(task, done(&"é".repeat(40_000)), NOW).unwrap();
+    }
+    board.tasks[1].draft.prompt = "y".repeat(28_000);
+    let prompt = board.prompt_of(board.task("join").unwrap());
+    let length = prompt.chars().count();
+    assert!((31_900..=32_000).contains(&length), "{length}");
+    assert_eq!(prompt.matches(" (cut)\n").count(), 2);
+}
+
+#[test]
+fn outline_shows_prompts_below_lines_of_ours() {
+    let mut drafts = vec![draft("b", &["a"]), draft("a", &[])];
+    drafts[1].prompt = "One.\nb (codex.run):\n".into();
+    let board = board(drafts).unwrap();
+    let outline = "goal:\n    All of it\n\
+                   \na (codex.run):\n    Do a\n    One.\n    b (codex.run):\n\
+                   \nb (codex.run, after a):\n    Do b\n    Please do b.\n";
+    assert_eq!(board.outline(|_| true), outline);
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Begin(Option<usize>),
+    Start(usize),
+    Named(usize),
+    PutBack(usize),
+    Finish(usize, u8),
+    Suspend(bool),
+    Stop,
+    End,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let task = || 0..6usize;
+    prop_oneof![
+        proptest::option::of(task()).prop_map(Act::Begin),
+        task().prop_map(Act::Start),
+        task().prop_map(Act::Named),
+        task().prop_map(Act::PutBack),
+        (task(), 0..3u8).prop_map(|(task, result)| Act::Finish(task, result)),
+        any::<bool>().prop_map(Act::Suspend),
+        Just(Act::Stop),
+        Just(Act::End),
+    ]
+}
+
+fn carried(board: &mut Board, act: &Act) -> Result<(), BoardError> {
+    let id = |task: &usize| task.to_string();
+    match act {
+        Act::Begin(task) => board.begin(orchestration(task.as_ref().map(id).as_deref())),
+        Act::Start(task) => board.start(&id(task), NOW),
+        Act::Named(task) => board.named(&id(task), "run".into()),
+        Act::PutBack(task) => board.put_back(&id(task)),
+        Act::Finish(task, result) => {
+            let result = match result {
+                0 => done("ok"),
+                1 => TaskResult::Failed("no".into()),
+                _ => TaskResult::Unknown("?".into()),
+            };
+            board.finish(&id(task), result, NOW)
+        }
+        Act::Suspend(on) => board.suspend(*on),
+        Act::Stop => board.stop(),
+        Act::End => board.end(None, NOW),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_history_breaks_a_board(
+        needs in proptest::collection::vec(proptest::collection::vec(0..6usize, 0..3), 6),
+        acts in proptest::collection::vec(act(), 0..80),
+    ) {
+        let named: Vec<Vec<String>> =
+            needs.iter().map(|needs| needs.iter().map(ToString::to_string).collect()).collect();
+        let drafts = named.iter().enumerate().map(|(task, needs)| {
+            let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+            draft(&task.to_string(), &needs)
+        });
+        // Circles are refused, and nothing else is.
+        let Ok(mut board) = board(drafts.collect()) else { return Ok(()) };
+        for act in acts {
+            let before = board.clone();
+            if carried(&mut board, &act).is_err() {
+                prop_assert_eq!(&board, &before, "what is refused changes nothing");
+                continue;
+            }
+            let states = board.states();
+            prop_assert!(board.running().next().is_none() || board.is_under_way());
+            for (task, earlier) in board.tasks.iter().zip(&before.tasks) {
+                // A name of a run counts its attempts: it is never given twice.
+                let is_start = matches!(act, Act::Start(_)) && task != earlier;
+                prop_assert_eq!(task.attempts, earlier.attempts + u32::from(is_start));
+                let is_begun = matches!(task.stage, Stage::Running { .. });
+                let is_met = task.draft.needs.iter().all(|need| states[need.as_str()] == TaskState::Done);
+                prop_assert!(!is_begun || is_met, "{:?}", task);
+                let was_done = matches!(earlier.stage, Stage::Ended { result: TaskResult::Done { .. }, .. });
+                prop_assert!(!was_done || task == earlier, "what is done stays");
+            }
+            let kept: Board = serde_json::from_slice(&serde_json::to_vec(&board).unwrap()).unwrap();
+            prop_assert_eq!(&kept, &board);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Boards that are walked on a gateway of the test's own: what is asked for after a start, after a refusal, and how often.
+
+use super::*;
+use crate::board::{BoardState, Draft, TaskState};
+use tokio::sync::watch;
+
+const APPROVAL: Digest = Digest([3; 32]);
+
+/// A gateway that answers each run at once.
+#[derive(Clone, Debug)]
+struct Fake {
+    /// What was asked for: `child NAME PROMPT`, `run NAME`, `stop NAME`.
+    asked: Arc<Mutex<Vec<String>>>,
+    /// How the approval stands.
+    standing: watch::Sender<&'static str>,
+    told: watch::Sender<Value>,
+}
+
+impl Fake {
+    fn new(standing: &'static str) -> Self {
+        Self {
+            asked: Arc::default(),
+            standing: watch::Sender::new(standing),
+            told: watch::Sender::new(Value::Null),
+        }
+    }
+
+    fn note(&self, line: String) {
+        self.asked.lock().unwrap().push(line);
+    }
+
+    /// What was asked for, without the board's id.
+    fn asked(&self, id: BoardId) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .map(|line| line.replace(&format!("{id}/"), ""))
+            .collect()
+    }
+}
+
+impl Gateway for Fake {
+    async fn child(
+        &self,
+        approval: Digest,
+        name: &str,
+        capability: &str,
+        input: &Value,
+    ) -> Result<Value, SourceError> {
+        assert_eq!((approval, capability), (APPROVAL, "codex.run"));
+        let prompt = input["prompt"].as_str().unwrap();
+        self.note(format!("child {name} {prompt}"));
+        Ok(match prompt.contains("refuse") {
+            true => json!({"ok": false, "error": {"code": "denied", "message": "No."}}),
+            false => json!({"ok": true, "run": "run_1", "used": 1, "left": 9}),
+        })
+    }
+
+    async fn run(&self, _: Digest, name: &str) -> Result<Value, SourceError> {
+        self.note(format!("run {name}"));
+        let output =
+            json!({"text": "Did it.", "changes": {"id": "cs_1", "added": 2, "removed": 1}});
+        Ok(json!({"ok": true, "state": "over", "answer": {"ok": true, "output": output}}))
+    }
+
+    async fn approval(&self, _: Digest) -> Result<Value, SourceError> {
+        let standing = *self.standing.borrow();
+        Ok(json!({"ok": true, "state": standing, "left": 9}))
+    }
+
+    async fn stop(&self, _: Digest, name: &str) -> Result<Value, SourceError> {
+        self.note(format!("stop {name}"));
+        Ok(json!({"ok": true}))
+    }
+
+    async fn tell(&self, _: BoardId, payload: &Value) -> Result<(), SourceError> {
+        self.told.send_replace(payload.clone());
+        Ok(())
+    }
+}
+
+fn draft(id: &str, prompt: &str, needs: &[&str]) -> Draft {
+    Draft {
+        id: id.into(),
+        title: id.into(),
+        prompt: prompt.into(),
+        agent: "codex.run".parse().unwrap(),
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+    }
+}
+
+/// A board that is under way, kept, and what would walk it.
+fn kept(
+    folder: &std::path::Path,
+    drafts: Vec<Draft>,
+    fake: &Fake,
+    begun: impl FnOnce(&mut Board),
+) -> (Walker<Fake>, BoardId) {
+    let id = BoardId::fresh();
+    let mut board = Board::new(id, "A goal".into(), drafts, Timestamp(1)).unwrap();
+    let orchestration = Orchestration {
+        approval: APPROVAL,
+        agents: vec!["codex.run".parse().unwrap()],
+        parallel: 2,
+        task: None,
+        began: Timestamp(1),
+        state: Progress::UnderWay,
+    };
+    board.begin(orchestration).unwrap();
+    begun(&mut board);
+    let walker = Walker::new(Store::new(folder.into()), fake.clone());
+    walker.store.add(&board).unwrap();
+    (walker, id)
+}
+
+async fn once(fake: &Fake, state: &str) {
+    let mut told = fake.told.subscribe();
+    told.wait_for(|told| told["state"] == state).await.unwrap();
+}
+
+#[tokio::test]
+async fn started_process_goes_on_under_the_names_of_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("open");
+    let drafts = vec![
+        draft("a", "Do a.", &[]),
+        draft("b", "Do b.", &[]),
+        draft("c", "Do c.", &["a", "b"]),
+    ];
+    // The last process ended before it knew whether it had made the run of `a`, and while that of `b` went on.
+    let (walker, id) = kept(folder.path(), drafts, &fake, |board| {
+        board.start("a", Timestamp(2)).unwrap();
+        board.start("b", Timestamp(2)).unwrap();
+        board.named("b", "run_b".into()).unwrap();
+    });
+    walker.resume().await.unwrap();
+    once(&fake, "done").await;
+    let mut asked = fake.asked(id);
+    let last = asked.split_off(3);
+    asked.sort();
+    assert_eq!(asked, ["child a/1 Do a.", "run a/1", "run b/1"]);
+    assert!(last[0].starts_with("child c/1 Do c.\n\n"), "{last:?}");
+    assert!(
+        last[0].ends_with("\na:\nDid it.\n\nb:\nDid it.\n"),
+        "{last:?}"
+    );
+    assert_eq!(last[1..], ["run c/1"]);
+    let board = walker.store.get(id).unwrap();
+    assert_eq!(board.state(), BoardState::Done);
+    let Stage::Ended { result, .. } = &board.task("c").unwrap().stage else {
+        panic!("{board:?}")
+    };
+    let changes = ChangeSet {
+        id: "cs_1".into(),
+        files: 3,
+    };
+    let message = "Did it.".to_owned();
+    assert_eq!(
+        result,
+        &TaskResult::Done {
+            message,
+            changes: Some(changes)
+        }
+    );
+}
+
+#[tokio::test]
+async fn refused_run_fails_its_task_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("open");
+    let drafts = vec![
+        draft("a", "Please refuse.", &[]),
+        draft("b", "Do b.", &[]),
+        draft("c", "Do c.", &["a"]),
+    ];
+    let (walker, id) = kept(folder.path(), drafts, &fake, |_| {});
+    walker.go(id);
+    once(&fake, "unfinished").await;
+    let board = walker.store.get(id).unwrap();
+    let states: Vec<TaskState> = board.states().into_values().collect();
+    assert_eq!(
+        states,
+        [TaskState::Failed, TaskState::Done, TaskState::Skipped]
+    );
+}
+
+#[tokio::test]
+async fn ended_approval_makes_no_run() {
+    for (standing, why) in [
+        ("void", "the approval was ended"),
+        ("over", "the approval's time is over"),
+        ("spent", "the approval's runs are used up"),
+        ("of a later version", "the approval was ended"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = Fake::new(standing);
+        let (walker, id) = kept(folder.path(), vec![draft("a", "Do a.", &[])], &fake, |_| {});
+        walker.go(id);
+        once(&fake, "unfinished").await;
+        let board = walker.store.get(id).unwrap();
+        let state = board.orchestration.unwrap().state;
+        assert!(matches!(state, Progress::Ended { why: Some(kept), .. } if kept == why));
+        assert_eq!(fake.asked(id), [""; 0]);
+    }
+}
+
+#[test]
+fn answers_are_read_as_what_they_say() {
+    let answer = |error: Value| result_of(&json!({"ok": false, "error": error}));
+    let failed = answer(json!({"code": "transport_error", "message": "no", "effect": "none"}));
+    assert_eq!(failed, TaskResult::Failed("transport_error: no".into()));
+    let unknown = answer(json!({"code": "outcome_unknown", "message": "?", "effect": "unknown"}));
+    assert_eq!(unknown, TaskResult::Unknown("outcome_unknown: ?".into()));
+    for lost in [Value::Null, json!({"ok": true, "outputOmitted": true})] {
+        assert!(matches!(result_of(&lost), TaskResult::Unknown(_)), "{lost}");
+    }
+}

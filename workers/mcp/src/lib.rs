@@ -1,0 +1,296 @@
+//! The worker of lent MCP servers: calls the tools of a server that runs in a cage of its own.
+//!
+//! ```text
+//! reader: listing, plan, read ─▶ a server of its own for this call ─▶ its definitions as pinned? ─▶ call ─▶ thrown away
+//! writer: commit ─▶ the one server, started when first needed ─▶ its definitions as pinned? ─▶ call ─▶ kept
+//! ```
+//!
+//! Invariants: a tool is called only while the server defines it, and its instructions, as the owner agreed; the reader's
+//! servers share nothing, not even between two calls; an effect is sent once.
+//!
+//! Must not know: agents, grants, the gateway, which server it is.
+
+mod output;
+mod session;
+
+use output::output;
+use plexus_ipc::{
+    manifest::{Manifest, McpPins},
+    worker::{
+        CallContext, Handlers, Health, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
+        SourceContext, SourceError, children::Children,
+    },
+};
+use plexus_protocol::{Effect, SourceId, json::digest};
+use serde_json::{Map, Value, json};
+use session::{Defined, Session, SessionError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use tokio::sync::{Mutex, Semaphore};
+
+/// The owner's read that answers all that a server says of itself.
+pub const LISTING: &str = "server.tools";
+/// Servers of a reader at one time. The keeper has room for 16.
+const AT_ONCE: usize = 8;
+
+/// One server.
+#[derive(Debug)]
+pub struct McpServer {
+    source: SourceId,
+    children: Children,
+    role: Role,
+    pins: McpPins,
+    folders: Map<String, Value>,
+    next_run: AtomicU64,
+    slots: Arc<Semaphore>,
+    /// The writer's server, while it runs.
+    kept: Mutex<Option<Session>>,
+    /// The server has defined something otherwise than the owner agreed to.
+    differs: AtomicBool,
+}
+
+impl Source for McpServer {
+    /// The folders that the owner gives the server, by field.
+    type Config = Map<String, Value>;
+
+    async fn open(_: Self::Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
+        Err(OpenError::internal("an MCP server is opened with a keeper"))
+    }
+
+    async fn open_with(config: Self::Config, given: SourceContext) -> Result<Self, OpenError> {
+        let missing = |what| OpenError::internal(format!("this worker has no {what}"));
+        Ok(Self {
+            source: given.source.ok_or_else(|| missing("source"))?,
+            children: given.children.ok_or_else(|| missing("keeper"))?,
+            role: given.role,
+            pins: given.pins.unwrap_or_default(),
+            folders: config,
+            next_run: AtomicU64::new(0),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            kept: Mutex::default(),
+            differs: AtomicBool::new(false),
+        })
+    }
+
+    async fn health(&self) -> Health {
+        if self.differs.load(Ordering::Acquire) {
+            Health::Degraded(self.differently("the server").into())
+        } else {
+            Health::Well
+        }
+    }
+
+    fn handlers() -> Handlers<Self> {
+        Handlers::new()
+    }
+
+    fn handlers_of(manifest: &Manifest) -> Handlers<Self> {
+        let tools = manifest.capabilities.iter().filter(|c| c.callable());
+        tools.fold(Handlers::new(), |handlers, tool| {
+            let name = tool.name.clone();
+            if name == LISTING {
+                return handlers.read(name, |server, _, _: Value| server.listed());
+            }
+            if tool.is_read() {
+                let of = name.clone();
+                return handlers.read(name, move |server, call, arguments| {
+                    server.read(of.clone(), call, arguments)
+                });
+            }
+            let (of, describe) = (name.clone(), tool.describe.clone());
+            handlers.effect(
+                name,
+                move |server, _, arguments| server.plan(of.clone(), describe.clone(), arguments),
+                |server, call, (tool, arguments): (String, Value)| {
+                    server.commit(tool, call, arguments)
+                },
+            )
+        })
+    }
+}
+
+impl McpServer {
+    /// All that the server says of itself.
+    async fn listed(self: Arc<Self>) -> Result<Reply<Value>, SourceError> {
+        let session = self.fresh().await?;
+        let defined = session.defined.clone();
+        session.end().await;
+        let summary = format!("{} tools", defined.tools.len());
+        Ok(Reply::new(json!(defined), summary))
+    }
+
+    async fn read(
+        self: Arc<Self>,
+        tool: String,
+        call: CallContext,
+        arguments: Value,
+    ) -> Result<Reply<Value>, SourceError> {
+        let mut session = self.fresh().await?;
+        self.agreed(&session.defined, &tool)?;
+        let answered = session.call(&tool, &arguments, &call).await;
+        session.end().await;
+        answer(&tool, answered, Effect::None)
+    }
+
+    /// Says what the tool would be given. What it does with it, nobody but the server knows.
+    async fn plan(
+        self: Arc<Self>,
+        tool: String,
+        describe: String,
+        arguments: Value,
+    ) -> Result<Plan<(String, Value)>, SourceError> {
+        match self.role {
+            Role::Reader => {
+                let session = self.fresh().await?;
+                let agreed = self.agreed(&session.defined, &tool);
+                session.end().await;
+                agreed?;
+            }
+            Role::Writer => {
+                let mut kept = self.kept.lock().await;
+                let session = self.running(&mut kept).await?;
+                self.agreed(&session.defined, &tool)?;
+            }
+        }
+        let mut preview = Preview::new(format!("run the tool {tool} of {}", self.source))
+            .fact("tool", &tool)
+            .fact("pinned description", one_line(&describe));
+        for (name, value) in arguments.as_object().into_iter().flatten() {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            preview = preview.fact(&format!("argument {name}"), one_line(&value));
+        }
+        let whole = serde_json::to_string_pretty(&arguments).unwrap_or_default();
+        let preview = preview.fact("reaches", self.reach()).diff(&whole);
+        let token = digest(&json!([self.pins.tools.get(&tool), tool, arguments]));
+        let summary = format!("run {tool}");
+        Ok(Plan::new((tool, arguments), token, preview, summary)
+            .warning("Plexus cannot preview what this tool will do: a third party wrote it."))
+    }
+
+    async fn commit(
+        self: Arc<Self>,
+        tool: String,
+        call: CallContext,
+        arguments: Value,
+    ) -> Result<Reply<Value>, SourceError> {
+        let mut kept = self.kept.lock().await;
+        let session = self.running(&mut kept).await?;
+        self.agreed(&session.defined, &tool)?;
+        let answered = session.call(&tool, &arguments, &call).await;
+        if answered.is_err() {
+            // A server that failed once is started afresh: its state is not known either.
+            *kept = None;
+        }
+        answer(&tool, answered, Effect::Done)
+    }
+
+    /// A server for one call of the reader.
+    async fn fresh(&self) -> Result<Session, SourceError> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(|_| SourceError::internal("no slot"))?;
+        let run = format!("call-{}", self.next_run.fetch_add(1, Ordering::Relaxed));
+        let session = Session::start(&self.children, self.role, run).await;
+        let session = session.map_err(|error| unusable(&error))?;
+        Ok(session.holding(slot))
+    }
+
+    /// The writer's server: the one that runs, or a new one.
+    async fn running<'k>(
+        &self,
+        kept: &'k mut Option<Session>,
+    ) -> Result<&'k mut Session, SourceError> {
+        let usable = match kept {
+            Some(session) => session.refresh().await,
+            None => false,
+        };
+        if !usable {
+            *kept = None;
+            let started = Session::start(&self.children, self.role, "server".to_owned()).await;
+            *kept = Some(started.map_err(|error| unusable(&error))?);
+        }
+        kept.as_mut()
+            .ok_or_else(|| SourceError::internal("no server"))
+    }
+
+    /// Whether the server is still what the owner agreed to, as far as this tool goes.
+    fn agreed(&self, defined: &Defined, tool: &str) -> Result<(), SourceError> {
+        let now = defined.pins();
+        self.differs.store(now != self.pins, Ordering::Release);
+        let same = now.instructions == self.pins.instructions
+            && now.tools.contains_key(tool)
+            && now.tools.get(tool) == self.pins.tools.get(tool);
+        if same {
+            return Ok(());
+        }
+        Err(SourceError::changed(
+            "definition_changed",
+            self.differently(&format!("the tool {tool}")),
+        ))
+    }
+
+    fn differently(&self, what: &str) -> String {
+        let source = &self.source;
+        format!(
+            "{source} defines {what} otherwise than the owner agreed to; the owner compares and decides: plexusctl mcp refresh {source}"
+        )
+    }
+
+    /// What the cage of the writer's server lets it reach.
+    fn reach(&self) -> String {
+        let named = |what: &str| {
+            let folders = self
+                .folders
+                .iter()
+                .filter(|(field, _)| field.starts_with(what));
+            let folders: Vec<_> = folders.filter_map(|(_, path)| path.as_str()).collect();
+            match folders.is_empty() {
+                true => "nothing of yours".to_owned(),
+                false => folders.join(", "),
+            }
+        };
+        format!(
+            "no network, no other program; writes {}; reads {}",
+            named("folder"),
+            named("code")
+        )
+    }
+}
+
+/// The answer of a tool that was called; `ran` is what is true of a call that has come to its end.
+fn answer(
+    tool: &str,
+    answered: Result<Value, SessionError>,
+    ran: Effect,
+) -> Result<Reply<Value>, SourceError> {
+    let result = answered.map_err(|error| {
+        let is_effect = ran != Effect::None;
+        match error {
+            SessionError::Cancelled => SourceError::cancelled(match is_effect {
+                true => Effect::Unknown,
+                false => Effect::None,
+            }),
+            error if is_effect => unusable(&error).effect(Effect::Unknown),
+            error => unusable(&error),
+        }
+    })?;
+    match output(&result) {
+        Ok(output) => Ok(Reply::new(output, format!("ran {tool}"))),
+        Err(words) => Err(SourceError::transport(
+            "tool_failed",
+            format!("{tool} ran and says that it failed: {}", one_line(&words)),
+        )
+        .effect(ran)),
+    }
+}
+
+fn unusable(error: &SessionError) -> SourceError {
+    SourceError::unavailable(format!("the MCP server cannot be used: {error}"))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
