@@ -1,4 +1,4 @@
-//! The pages under `docs/` name only what there is: tests, files, types, other pages.
+//! The pages under `docs/` and in the first folder name only what there is: tests, files, types, other pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -33,7 +33,7 @@ fn files(extension: &str) -> Vec<PathBuf> {
 fn pages() -> BTreeMap<PathBuf, String> {
     let pages = files("md").into_iter();
     pages
-        .filter(|page| page.starts_with(root().join("docs")))
+        .filter(|page| page.starts_with(root().join("docs")) || page.parent() == Some(root()))
         .map(|page| (page.clone(), fs::read_to_string(page).expect("a page")))
         .collect()
 }
@@ -86,36 +86,39 @@ fn tests() -> BTreeSet<String> {
     tests
 }
 
+/// What has the form of a test's name.
+fn named_tests(page: &str) -> impl Iterator<Item = &str> {
+    quoted(page).into_iter().filter(|text| {
+        let parts: Vec<&str> = text.split("::").collect();
+        let lower = |part: &&str| is_word(part, |c| c.is_ascii_lowercase());
+        parts.len() == 2 && parts.iter().all(lower)
+    })
+}
+
 /// A threat without its test is worse than one that says that it has none.
 #[test]
-fn the_tests_that_the_security_page_names_exist() {
+fn the_tests_that_the_pages_name_exist() {
     let tests = tests();
-    assert!(tests.contains("documents::the_tests_that_the_security_page_names_exist"));
+    assert!(tests.contains("documents::the_tests_that_the_pages_name_exist"));
     assert!(!tests.contains("documents::root"), "a function is no test");
-    let page = page("security.md");
-    let lower = |c: char| c.is_ascii_lowercase();
-    let named: BTreeSet<&str> = quoted(&page)
-        .into_iter()
-        .filter(|text| {
-            let parts: Vec<&str> = text.split("::").collect();
-            parts.len() == 2
-                && parts
-                    .iter()
-                    .all(|part| is_word(part, |c| c.is_ascii_lowercase()))
-                && text.starts_with(lower)
-        })
-        .collect();
+    let coverage = page("test-coverage.md") + &page("sandbox-probes.md");
+    let named: BTreeSet<&str> = named_tests(&coverage).collect();
     let missing: Vec<_> = named
         .iter()
         .filter(|name| !tests.contains(**name))
         .collect();
-    assert!(missing.is_empty(), "docs/security.md names {missing:#?}");
+    assert!(missing.is_empty(), "the pages name {missing:#?}");
     assert!(named.len() > 100, "only {} tests are named", named.len());
     // Each finding about the peer has its row.
     for module in ["known_defects::", "further_findings::"] {
         for test in tests.iter().filter(|test| test.starts_with(module)) {
             assert!(named.contains(test.as_str()), "{test} is not on the page");
         }
+    }
+    // Whoever reads about threats is spared the names.
+    for name in ["threat-model.md", "threats.md", "advisories.md"] {
+        let found: Vec<_> = named_tests(&page(name)).map(str::to_owned).collect();
+        assert!(found.is_empty(), "docs/{name} names {found:?}");
     }
 }
 
@@ -210,9 +213,24 @@ fn typed(page: &str) -> BTreeSet<Vec<String>> {
         .collect()
 }
 
+/// What an owner reads with a terminal at hand.
+const OWNERS_PAGES: [&str; 11] = [
+    "runbook.md",
+    "install-and-upgrade.md",
+    "backup.md",
+    "audit.md",
+    "approvals.md",
+    "lending.md",
+    "sources/README.md",
+    "reference/flags.md",
+    "reference/state-directory.md",
+    "reference/metrics.md",
+    "reference/log-events.md",
+];
+
 /// Whoever is woken at night types what the pages say: commands and their options are there.
 #[test]
-fn the_commands_of_the_operations_page_are_there() {
+fn the_commands_of_the_owners_pages_are_there() {
     let help = |words: &[&str]| {
         let said = std::process::Command::new(plexus_tests::binaries::path("plexusctl"))
             .args(words)
@@ -230,7 +248,7 @@ fn the_commands_of_the_operations_page_are_there() {
     };
     assert!(help(&["no-such-command"]).is_none(), "the control");
     let (mut commands, mut options) = (BTreeSet::new(), 0);
-    let page = page("operations.md");
+    let page: String = OWNERS_PAGES.map(page).concat();
     let top = help(&[]).expect("help");
     for words in typed(&page) {
         // Prose goes on behind the command: "plexusctl sources say why".
@@ -262,4 +280,25 @@ fn the_commands_of_the_operations_page_are_there() {
         "{} {options}: {commands:?}",
         commands.len()
     );
+}
+
+#[test]
+fn the_error_codes_are_those_of_the_code() {
+    let source = fs::read_to_string(root().join("gateway/protocol/src/error.rs"));
+    let source = source.expect("the source");
+    let codes: BTreeSet<String> = source
+        .lines()
+        .filter_map(|line| {
+            let (word, status) = line.split_once(" = \"")?.1.split_once("\", ")?;
+            let status: u16 = status.strip_suffix(';')?.parse().ok()?;
+            Some(format!("| `{word}` | {status} |"))
+        })
+        .collect();
+    assert!(codes.len() > 30, "{codes:?}");
+    let page = page("reference/error-codes.md");
+    let listed = page.lines().filter(|line| line.starts_with("| `"));
+    let listed: BTreeSet<String> = listed
+        .map(|line| line.split_inclusive('|').take(3).collect())
+        .collect();
+    assert_eq!(listed, codes);
 }

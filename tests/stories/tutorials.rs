@@ -1,10 +1,11 @@
-//! The pages that say how to connect an agent: every command in them, in their order, on real processes.
+//! The README, the tutorial and the pages that say how to connect an agent: every command in them, in their order, on real
+//! processes.
 //!
-//! A fenced block that begins with `sh` is a script. Its second word says how it is run: `gateway` is the one that is up
-//! already (with these arguments), `waits` goes on while the next block runs, `elsewhere` is another machine, `mcp` is run by
-//! the stories of MCP. Four things
-//! differ from what a person types: the port, the code that was just printed, the person's yes, and the digest of the card
-//! that a person looks at.
+//! A fenced block that begins with `sh` is a script, one that begins with `text` is none. The second word says how a script is
+//! run: `gateway` is the one that is up already (with these arguments), `waits` goes on while the next block runs, `elsewhere`
+//! is another machine, `mcp` is run by the stories of MCP, `install` by the newcomer's. `refused`, after it or instead, is one
+//! that fails. Five things differ from what a person types: the port, the code or id that was just printed, the yes, the id
+//! of the request that waits, and the digest of its card.
 
 use crate::house::House;
 use plexus_tests::coding_agents::{claude, claude_environment, codex};
@@ -19,7 +20,19 @@ use std::process::Command;
 #[derive(Debug)]
 struct Block {
     how: String,
+    refused: bool,
     script: String,
+}
+
+impl Block {
+    #[track_caller]
+    fn holds(&self, said: &Said) {
+        if self.refused {
+            assert_ne!(said.status, 0, "{self:?}: {said}");
+        } else {
+            said.expect_ok();
+        }
+    }
 }
 
 fn blocks(page: &str) -> Vec<Block> {
@@ -29,18 +42,15 @@ fn blocks(page: &str) -> Vec<Block> {
     let text = std::fs::read_to_string(path).expect("the page");
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
-    for line in text.lines() {
+    for line in text.lines().map(str::trim_start) {
         match (line.strip_prefix("```"), &mut open) {
-            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(_), Some(_)) => blocks.extend(open.take().filter(|block| block.how != "text")),
             (Some(info), None) => {
-                let mut words = info.split_whitespace();
-                assert_eq!(
-                    words.next(),
-                    Some("sh"),
-                    "a block of another kind: {info:?}"
-                );
+                let words = info.strip_prefix("sh").unwrap_or(info).split_whitespace();
+                let (refused, how): (Vec<_>, Vec<_>) = words.partition(|word| *word == "refused");
                 open = Some(Block {
-                    how: words.next().unwrap_or_default().to_owned(),
+                    how: how.join(" "),
+                    refused: !refused.is_empty(),
                     script: String::new(),
                 });
             }
@@ -60,6 +70,8 @@ struct Person {
     variables: Vec<(&'static str, String)>,
     /// What the last scripts printed.
     printed: String,
+    /// What the page says, and what it is on this machine.
+    here: Vec<(String, String)>,
 }
 
 impl Person {
@@ -71,6 +83,7 @@ impl Person {
             programs: Folder::empty(),
             variables: claude_environment(model),
             printed: String::new(),
+            here: Vec::new(),
             house,
         };
         symlink(person.house.gateway.state(), person.home().join(".plexus")).expect("a link");
@@ -81,7 +94,7 @@ impl Person {
         // The person: says yes, and is one although no terminal is here.
         let plexusctl = binaries::path("plexusctl");
         let yes = format!(
-            "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;; *--here*|disconnect*) yes=(--yes) ;; esac\n\
+            "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;; *--here*|disconnect*|undo*|changes\\ apply*) yes=(--yes) ;; esac\n\
              exec {} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
             plexusctl.display()
         );
@@ -122,13 +135,25 @@ impl Person {
                 .collect();
             script = script.replace("plx_enroll_…", &code);
         }
-        if script.contains("approvals approve") {
-            let pending = self.house.owner().pending();
-            let item = pending[0]["pendingId"].as_str().expect("an id");
+        for (said, is) in &self.here {
+            script = script.replace(said, is);
+        }
+        for mark in ["cs_", "evt_"] {
+            if let Some(at) = self.printed.rfind(mark) {
+                let id = self.printed[at..].chars();
+                let id: String = id
+                    .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
+                    .collect();
+                script = script.replace(&format!("{mark}…"), &id);
+            }
+        }
+        if let Some(pending) = self.house.owner().pending().first() {
+            let item = pending["pendingId"].as_str().expect("an id");
             let card = self.house.owner().card(item);
             let card = card["cardDigest"].as_str().expect("a digest");
-            let whole = format!("approvals approve {item} --card {card}");
-            script = script.replace("approvals approve", &whole);
+            script = script
+                .replace("approve ITEM", &format!("approve {item} --card {card}"))
+                .replace("ITEM", item);
         }
         script
     }
@@ -187,24 +212,58 @@ impl Person {
                     });
                     let answer = next.next().expect("a block that answers it");
                     said.push(self.run(answer));
-                    said.push(waiting.join().expect("an end"));
-                    said.last().expect("just pushed").expect_ok();
+                    let end = waiting.join().expect("an end");
+                    block.holds(&end);
+                    said.push(end);
                 }
-                "mcp" => continue,
+                "mcp" | "install" => continue,
                 "" | "elsewhere" => said.push(self.run(block)),
                 other => panic!("{page} has a block that is run as {other:?}"),
             }
-            self.printed = said.last().map(Said::all).unwrap_or_default();
+            let printed = said.last().map(Said::all).unwrap_or_default();
+            self.printed.push_str(&printed);
         }
         said
     }
     #[track_caller]
     fn run(&self, block: &Block) -> Said {
         let said = programs::run(self.shell(block));
-        said.expect_ok();
+        block.holds(&said);
         assert!(!said.stdout.contains("plx_enroll_…"));
         said
     }
+}
+
+/// A person whose vault has the note of the tutorial.
+fn beginner() -> Person {
+    let person = Person::new(&Model::start([]));
+    let vault = &person.house.vault;
+    vault.write("Ideas.md", "A gateway for agents.\n");
+    person
+}
+
+#[test]
+fn quick_start() {
+    let mut person = beginner();
+    let said = person.play("../README.md");
+    let all: String = said.iter().map(Said::all).collect();
+    assert!(all.contains("A gateway for agents."), "{all}");
+    assert_eq!(person.house.workspace.read("notes/today.md"), "one line");
+}
+
+#[test]
+fn first_five_minutes() {
+    let mut person = beginner();
+    let said = person.play("tutorial.md");
+    let all: String = said.iter().map(Said::all).collect();
+    for part in ["A gateway for agents.", "not today", "the chain holds"] {
+        assert!(all.contains(part), "{part} was not said:\n{all}");
+    }
+    assert_eq!(
+        person.house.workspace.read("notes/today.md"),
+        "another line"
+    );
+    assert!(!person.house.workspace.has("elsewhere.md"));
 }
 
 #[test]
@@ -287,4 +346,61 @@ fn connecting_codex() {
     );
     let left = std::fs::read_to_string(folder.join("config.toml")).expect("a file");
     assert_eq!(left, config, "it was taken back");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn lending_a_repository() {
+    let work = "sed -i s/helo/hello/ greet.py; printf '#!/bin/sh\\npython3 greet.py\\n' > run.sh; chmod +x run.sh; \
+                rm TODO.md; ls -R";
+    let model = Model::start([
+        Step::exec(work),
+        Step::say("It greets properly now."),
+        Step::exec("sed -i s/hello/HELLO/ greet.py"),
+        Step::say("It greets in capitals."),
+        Step::say("There is no test at all."),
+    ]);
+    let mut person = Person::new(&model);
+    let site = person.home().join("Projects/site");
+    std::fs::create_dir_all(site.join("private")).expect("a folder");
+    let files = [
+        ("greet.py", "print(\"helo\")\n"),
+        ("TODO.md", "Write tests.\n"),
+        ("private/q3-offer.md", "Nobody's business.\n"),
+    ];
+    for (name, text) in files {
+        std::fs::write(site.join(name), text).expect("a file");
+    }
+    person.project.write("key.txt", "sk-story\n");
+    let binary = format!("{} --set server={}", codex().display(), model.base());
+    person.here = vec![("/opt/codex/bin/codex".to_owned(), binary)];
+    let said = person.play("coding-agents.md");
+    model.finish();
+    let all: String = said.iter().map(Said::all).collect();
+    for part in [
+        "It greets properly now.",
+        "It greets in capitals.",
+        "There is no test at all.",
+    ] {
+        assert!(all.contains(part), "{part} was not said:\n{all}");
+    }
+    // What the page shows is what was printed.
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/coding-agents.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    for shown in page.lines().filter_map(|line| line.strip_prefix("    ")) {
+        assert!(all.contains(shown), "{shown} was not printed:\n{all}");
+    }
+    let sent: String = model
+        .requests()
+        .iter()
+        .map(|sent| sent.to_string())
+        .collect();
+    assert!(
+        sent.contains("run.sh") && !sent.contains("q3-offer"),
+        "it was hidden: {sent}"
+    );
+    let read = |name: &str| std::fs::read_to_string(site.join(name)).expect("a file");
+    assert_eq!(read("greet.py"), "print(\"HELLO\")\n");
+    assert!(read("run.sh").contains("python3") && !site.join("TODO.md").exists());
+    assert_eq!(read("private/q3-offer.md"), "Nobody's business.\n");
 }
