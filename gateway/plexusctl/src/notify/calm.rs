@@ -3,10 +3,10 @@
 //! ```text
 //! quiet ─something waits─▶ told ─a while, it still waits─▶ reminded ─a while, the number has risen─▶ counted ─┐
 //!   ▲                                                                                     ▲                  │
-//!   └── nothing waits any more ──────────────────────────────────────────────────────────┴──────────────────┘
+//!   └── nothing told of waits ───────────────────────────────────────────────────────────┴──────────────────┘
 //! ```
-//! Invariant: between two notices there is at least the while, but for the first one after nothing had waited; so
-//! whoever asks a hundred times is told of as often as whoever asks once.
+//! Invariant: between two notices there is at least the while, but for the first one after all that waited was decided;
+//! so an agent that asks a hundred times is told of as often as one that asks once.
 
 use std::time::{Duration, Instant};
 
@@ -77,8 +77,8 @@ struct LastNotice {
 pub(super) struct Calm {
     a_while: Duration,
     told: Option<LastNotice>,
-    /// How many waited when it last looked.
-    waiting: usize,
+    /// Ids of what waited when it last looked.
+    waiting: Vec<String>,
 }
 
 impl Calm {
@@ -87,17 +87,18 @@ impl Calm {
         Self {
             a_while,
             told: None,
-            waiting: 0,
+            waiting: Vec::new(),
         }
     }
 
     /// What there is to tell, now that this waits, the oldest first.
     pub(super) fn look(&mut self, waiting: &[Waits], now: Instant) -> Option<Notice> {
-        self.waiting = waiting.len();
-        let Some(oldest) = waiting.first() else {
+        // Between two looks everything may have been decided and something else asked for.
+        if !waiting.iter().any(|item| self.waiting.contains(&item.id)) {
             self.told = None;
-            return None;
-        };
+        }
+        self.waiting = waiting.iter().map(|item| item.id.clone()).collect();
+        let oldest = waiting.first()?;
         let kind = self.due(now)?;
         self.told = Some(LastNotice {
             at: now,
@@ -122,7 +123,9 @@ impl Calm {
     fn next(&self, told: &LastNotice) -> Option<Kind> {
         match told.kind {
             Kind::First => Some(Kind::Reminder),
-            Kind::Reminder | Kind::Count => (self.waiting > told.waiting).then_some(Kind::Count),
+            Kind::Reminder | Kind::Count => {
+                (self.waiting.len() > told.waiting).then_some(Kind::Count)
+            }
         }
     }
 
@@ -174,6 +177,16 @@ mod tests {
             said("Plexus: agent-0 asks for “Write a file”"),
             "it begins anew"
         );
+    }
+
+    #[test]
+    fn a_request_after_all_others_were_decided_is_a_first_one() {
+        let (begin, a_while) = (Instant::now(), Duration::from_secs(600));
+        let mut calm = Calm::new(a_while);
+        let [one, two] = waits(2).try_into().expect("two");
+        assert!(calm.look(&[one], begin).is_some());
+        let told = calm.look(&[two], begin).expect("nobody looked in between");
+        assert_eq!(told.text(), "Plexus: agent-1 asks for “Write a file”");
     }
 
     #[test]
