@@ -10,11 +10,12 @@ use crate::api::{Api, ApiError, Credentials, Cursor};
 use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey, WrapContext};
 use crate::dial::Dial;
 use crate::identity::{Identity, IdentityError};
-use crate::state::{DeviceNews, Outgoing, Pins, State};
+use crate::state::{DeviceNews, Once, Outgoing, Pins, State};
 use crate::wire::{
     AddMember, Channel, Code, CreateChannel, Message, Name, Post, Profile, Rotate, Wrap,
 };
 use crate::{Id, limits};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -76,6 +77,17 @@ pub struct Opened {
     pub message: Message,
     /// What it says.
     pub content: Result<Content, Trouble>,
+}
+
+/// A message that the relay has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its id.
+    pub message_id: Id,
+    /// When the relay took it.
+    pub created_at: Timestamp,
+    /// An earlier attempt had sent it.
+    pub is_repeated: bool,
 }
 
 /// An identity at its relay.
@@ -142,7 +154,56 @@ impl Account {
     ) -> Result<Channel, AccountError> {
         check_name(name)?;
         opening.map_or(Ok(()), check_text)?;
-        let (channel_id, key) = (Id::generate(), ChannelKey::generate());
+        let mut state = self.sending.lock().await;
+        let made = self.make(&mut state, Id::generate(), (name, members, opening));
+        made.await
+    }
+
+    /// As [`create`](Self::create), unless an earlier attempt made the channel: that one then, and `true`.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_once(
+        &self,
+        once: Once,
+        name: &str,
+        members: &[Id],
+        opening: Option<&str>,
+    ) -> Result<(Channel, bool), AccountError> {
+        check_name(name)?;
+        opening.map_or(Ok(()), check_text)?;
+        let mut state = self.sending.lock().await;
+        let channel_id = match state.repeated(&once)? {
+            Some(begun) => match self.api.channel(begun.channel_id).await {
+                Ok(channel) => return Ok((channel, true)),
+                Err(none) if none.code() == Some(Code::NotFound) => begun.channel_id,
+                Err(other) => return Err(other.into()),
+            },
+            None => {
+                let channel_id = Id::generate();
+                state.put_channel(channel_id, once.clone())?;
+                channel_id
+            }
+        };
+        let made = self
+            .make(&mut state, channel_id, (name, members, opening))
+            .await;
+        match &made {
+            // Nobody knows whether it was made.
+            Err(AccountError::Relay(passing)) if passing.is_passing() => {}
+            Err(_) => state.unwrite(&once)?,
+            Ok(_) => {}
+        }
+        made.map(|channel| (channel, false))
+    }
+
+    async fn make(
+        &self,
+        state: &mut State,
+        channel_id: Id,
+        (name, members, opening): (&str, &[Id], Option<&str>),
+    ) -> Result<Channel, AccountError> {
+        let key = ChannelKey::generate();
         let mut users = members.to_vec();
         users.push(self.me());
         users.sort_unstable();
@@ -150,7 +211,6 @@ impl Account {
         let keys = self
             .wrap_for(channel_id, &[(1, key.clone())], &users)
             .await?;
-        let mut state = self.sending.lock().await;
         let message =
             opening.map(|text| self.seal(channel_id, 1, &key, state.next_seq(channel_id), text));
         if let Some(post) = &message {
@@ -176,20 +236,71 @@ impl Account {
     /// # Errors
     /// [`AccountError::Kept`] where the next [`flush`](Self::flush) sends it. Else it is not sent: the text has no fit length, a key is missing, the disk or the relay refuses.
     pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
-        check_text(text)?;
         let mut state = self.sending.lock().await;
-        self.flush_locked(&mut state).await?;
+        self.post(&mut state, channel_id, text, None).await
+    }
+
+    /// As [`send`](Self::send), unless an earlier attempt sent it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_once(
+        &self,
+        once: Once,
+        channel_id: Id,
+        text: &str,
+    ) -> Result<Delivery, AccountError> {
+        let mut state = self.sending.lock().await;
+        let (message_id, created_at, is_repeated) = match state.repeated(&once)? {
+            Some(known) => {
+                let taken = match known.taken {
+                    Some(taken) => Some(taken),
+                    // It is on its way still.
+                    None => {
+                        self.flush_kept(&mut state).await?;
+                        state.repeated(&once)?.and_then(|known| known.taken)
+                    }
+                };
+                let (message_id, created_at) = taken.ok_or(AccountError::Unsettled)?;
+                (message_id, created_at, true)
+            }
+            None => {
+                let sent = self.post(&mut state, channel_id, text, Some(once)).await?;
+                (sent.message_id, sent.created_at, false)
+            }
+        };
+        Ok(Delivery {
+            message_id,
+            created_at,
+            is_repeated,
+        })
+    }
+
+    async fn post(
+        &self,
+        state: &mut State,
+        channel_id: Id,
+        text: &str,
+        once: Option<Once>,
+    ) -> Result<Message, AccountError> {
+        check_text(text)?;
+        self.flush_locked(state).await?;
         let (version, key) = self.newest_key(channel_id).await?;
         let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
         check_sealed(&post)?;
-        state.put(Outgoing { channel_id, post })?;
-        let mut sent = match self.flush_locked(&mut state).await {
-            Err(AccountError::Relay(passing)) if passing.is_passing() => {
-                return Err(AccountError::Kept(passing));
-            }
-            flushed => flushed?,
-        };
+        state.put(Outgoing { channel_id, post }, once)?;
+        let mut sent = self.flush_kept(state).await?;
         sent.pop().ok_or(AccountError::Unsettled)
+    }
+
+    /// Sends what is in the outbox; where the relay is away it stays there.
+    async fn flush_kept(&self, state: &mut State) -> Result<Vec<Message>, AccountError> {
+        match self.flush_locked(state).await {
+            Err(AccountError::Relay(passing)) if passing.is_passing() => {
+                Err(AccountError::Kept(passing))
+            }
+            flushed => flushed,
+        }
     }
 
     /// The newest message of a channel that was dealt with.
@@ -231,7 +342,7 @@ impl Account {
             let Outgoing { channel_id, post } = &outgoing;
             let refused = match self.api.post(*channel_id, post).await {
                 Ok(message) => {
-                    state.settle(post.client_message_id)?;
+                    state.settle(post.client_message_id, Some(&message))?;
                     return Ok(message);
                 }
                 Err(passing) if passing.is_passing() => return Err(passing.into()),
@@ -244,7 +355,7 @@ impl Account {
                     self.rotate(*channel_id).await?;
                 }
                 _ => {
-                    state.settle(post.client_message_id)?;
+                    state.settle(post.client_message_id, None)?;
                     return Err(refused.into());
                 }
             }

@@ -1,5 +1,5 @@
-//! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read; and [`Pins`], the
-//! public keys that it has seen.
+//! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read, writes of work that
+//! is not complete; and [`Pins`], the public keys that it has seen.
 //!
 //! Invariant: a change is on disk before anybody acts on it.
 
@@ -7,9 +7,10 @@ use crate::Base64Url;
 use crate::Id;
 use crate::crypto::PublicKey;
 use crate::identity::{IdentityError, read_json, write_json};
-use crate::wire::{Kind, Post, Profile};
+use crate::wire::{Kind, Message, Post, Profile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,11 +26,45 @@ pub struct Outgoing {
     pub post: Post,
 }
 
+/// The write of a piece of work that is begun again as a whole when it fails: named so that a repetition is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once {
+    /// The same for a repetition; another for each other write of the same work.
+    pub key: Base64Url,
+    /// The work is complete when the watermark of each of these channels has reached its message.
+    pub until: Vec<(Id, Id)>,
+}
+
+impl Once {
+    /// A write of this name; the name may hold the whole text, only its digest is kept.
+    #[must_use]
+    pub fn named(name: &str, until: Vec<(Id, Id)>) -> Self {
+        let key = Base64Url(Sha256::digest(name).to_vec());
+        Self { key, until }
+    }
+}
+
+/// A write that is not to be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Which.
+    #[serde(flatten)]
+    pub once: Once,
+    /// The channel that it went to, or made.
+    pub channel_id: Id,
+    /// The message; nothing where it made a channel.
+    pub client_message_id: Option<Id>,
+    /// The message's id and time, once the relay has it.
+    pub taken: Option<(Id, Timestamp)>,
+}
+
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
     seqs: BTreeMap<Id, u64>,
     outbox: Vec<Outgoing>,
     watermarks: BTreeMap<Id, Id>,
+    #[serde(default)]
+    written: Vec<Written>,
 }
 
 /// What `state.json` holds.
@@ -68,13 +103,57 @@ impl State {
         *kept = last.max(*kept);
     }
 
-    /// Keeps a message, and its number as used.
+    /// Keeps a message, and its number as used; with a name, so that it is known when it is written again.
     ///
     /// # Errors
     /// Where the disk refuses: the message must not be sent then.
-    pub fn put(&mut self, outgoing: Outgoing) -> Result<(), IdentityError> {
+    pub fn put(&mut self, outgoing: Outgoing, once: Option<Once>) -> Result<(), IdentityError> {
         self.raise_seq(outgoing.channel_id, outgoing.post.seq);
+        self.kept.written.extend(once.map(|once| Written {
+            once,
+            channel_id: outgoing.channel_id,
+            client_message_id: Some(outgoing.post.client_message_id),
+            taken: None,
+        }));
         self.kept.outbox.push(outgoing);
+        self.save()
+    }
+
+    /// Keeps that a channel is about to be made.
+    ///
+    /// # Errors
+    /// Where the disk refuses: it must not be made then.
+    pub fn put_channel(&mut self, channel_id: Id, once: Once) -> Result<(), IdentityError> {
+        self.kept.written.push(Written {
+            once,
+            channel_id,
+            client_message_id: None,
+            taken: None,
+        });
+        self.save()
+    }
+
+    /// The write of this key, where there was one; it belongs to the repeated work from now on.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn repeated(&mut self, once: &Once) -> Result<Option<Written>, IdentityError> {
+        let mut written = self.kept.written.iter_mut();
+        let Some(known) = written.find(|known| known.once.key == once.key) else {
+            return Ok(None);
+        };
+        known.once.until.clone_from(&once.until);
+        let known = known.clone();
+        self.save()?;
+        Ok(Some(known))
+    }
+
+    /// Forgets a write that did not happen.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn unwrite(&mut self, once: &Once) -> Result<(), IdentityError> {
+        self.kept.written.retain(|known| known.once.key != once.key);
         self.save()
     }
 
@@ -84,13 +163,27 @@ impl State {
         &self.kept.outbox
     }
 
-    /// Takes a message out of the outbox.
+    /// Takes a message out of the outbox: the relay has it, or has refused it for good.
     ///
     /// # Errors
     /// Where the disk refuses; the message is sent again then, which changes nothing.
-    pub fn settle(&mut self, client_message_id: Id) -> Result<(), IdentityError> {
+    pub fn settle(
+        &mut self,
+        client_message_id: Id,
+        taken: Option<&Message>,
+    ) -> Result<(), IdentityError> {
         let outbox = &mut self.kept.outbox;
         outbox.retain(|kept| kept.post.client_message_id != client_message_id);
+        let is_it = |known: &Written| known.client_message_id == Some(client_message_id);
+        match taken {
+            Some(message) => {
+                let mut written = self.kept.written.iter_mut();
+                if let Some(known) = written.find(|known| is_it(known)) {
+                    known.taken = Some((message.message_id, message.created_at));
+                }
+            }
+            None => self.kept.written.retain(|known| !is_it(known)),
+        }
         self.save()
     }
 
@@ -100,6 +193,11 @@ impl State {
     /// As [`put`](Self::put).
     pub fn replace(&mut self, client_message_id: Id, by: Outgoing) -> Result<(), IdentityError> {
         self.raise_seq(by.channel_id, by.post.seq);
+        for known in &mut self.kept.written {
+            if known.client_message_id == Some(client_message_id) {
+                known.client_message_id = Some(by.post.client_message_id);
+            }
+        }
         let mut kept = self.kept.outbox.iter_mut();
         if let Some(old) = kept.find(|kept| kept.post.client_message_id == client_message_id) {
             *old = by;
@@ -113,7 +211,7 @@ impl State {
         self.kept.watermarks.get(&channel_id).copied()
     }
 
-    /// Sets watermarks. None goes back.
+    /// Sets watermarks, and forgets the writes of work that is complete with them. No watermark goes back.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -125,6 +223,10 @@ impl State {
             let mark = self.kept.watermarks.entry(channel).or_default();
             *mark = message.max(*mark);
         }
+        let marks = &self.kept.watermarks;
+        let is_reached = |(channel, message): &(Id, Id)| marks.get(channel) >= Some(message);
+        let written = &mut self.kept.written;
+        written.retain(|known| !known.once.until.iter().all(is_reached));
         self.save()
     }
 
@@ -334,10 +436,13 @@ mod tests {
         let (first, second) = (post(1), post(2));
         for post in [&first, &second] {
             state
-                .put(Outgoing {
-                    channel_id: channel,
-                    post: post.clone(),
-                })
+                .put(
+                    Outgoing {
+                        channel_id: channel,
+                        post: post.clone(),
+                    },
+                    None,
+                )
                 .expect("put");
         }
         state.advance([(channel, channel)]).expect("kept");
@@ -349,8 +454,50 @@ mod tests {
             state.outbox().iter().map(|o| &o.post).collect::<Vec<_>>(),
             [&first, &second]
         );
-        state.settle(first.client_message_id).expect("settled");
+        state
+            .settle(first.client_message_id, None)
+            .expect("settled");
         let state = State::open(folder.path()).expect("opens");
         assert_eq!((state.outbox().len(), state.next_seq(channel)), (1, 3));
+    }
+
+    #[test]
+    fn write_is_known_until_its_work_is_complete() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (channel, other) = (Id::generate(), Id::generate());
+        let (before, last) = (Id::from_parts(1, 1), Id::from_parts(2, 1));
+        let once = |name| Once::named(name, vec![(channel, last)]);
+        let post = Post {
+            client_message_id: Id::generate(),
+            key_version: 1,
+            seq: 1,
+            nonce: Base64Url::default(),
+            ciphertext: Base64Url::default(),
+        };
+        let outgoing = Outgoing {
+            channel_id: other,
+            post: post.clone(),
+        };
+        let mut state = State::open(folder.path()).expect("opens");
+        state.put(outgoing.clone(), Some(once("a"))).expect("put");
+        state.put_channel(channel, once("b")).expect("put");
+        let mut state = State::open(folder.path()).expect("opens");
+        let known = state.repeated(&once("a")).expect("kept").expect("known");
+        assert_eq!(known.taken, None, "it is on its way");
+        assert!(state.repeated(&once("c")).expect("read").is_none());
+        // Encrypted anew it is the same write; refused for good it is none.
+        let mut anew = outgoing;
+        anew.post.client_message_id = Id::generate();
+        let id = anew.post.client_message_id;
+        state.replace(post.client_message_id, anew).expect("kept");
+        state.settle(id, None).expect("settled");
+        assert!(state.repeated(&once("a")).expect("read").is_none());
+        // Not when another message of the channel is dealt with, nor another channel.
+        state
+            .advance([(channel, before), (other, last)])
+            .expect("kept");
+        assert!(state.repeated(&once("b")).expect("read").is_some());
+        state.advance([(channel, last)]).expect("kept");
+        assert!(state.repeated(&once("b")).expect("read").is_none());
     }
 }

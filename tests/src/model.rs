@@ -3,7 +3,7 @@
 //! It speaks what the two agents' own binaries ask for: Anthropic Messages (`POST /v1/messages`) and OpenAI Responses
 //! (`POST /v1/responses`), both as server-sent events, on a free loopback port.
 //!
-//! Invariants: one request takes one step; a request that the script does not foresee, of any kind, is answered with an
+//! Invariants: one request takes one step, of the script or else of the rule; a request that neither foresees is answered with an
 //! error and fails the story at [`Model::finish`], and so does a step that was never asked for. Proxies point here too,
 //! so an attempt to reach another host is such a request.
 
@@ -89,9 +89,13 @@ enum Wire {
     Responses,
 }
 
+/// The step that a request gets.
+type Rule = Box<dyn FnMut(&Value) -> Step + Send>;
+
 #[derive(Default)]
 struct Record {
     steps: VecDeque<Step>,
+    rule: Option<Rule>,
     requests: Vec<Value>,
     credentials: Vec<String>,
     faults: Vec<String>,
@@ -172,6 +176,10 @@ impl Model {
     /// Forgets the steps that were not asked for, and goes on with these: for a turn that was cut off.
     pub fn instead(&self, steps: impl IntoIterator<Item = Step>) {
         self.record().steps = steps.into_iter().collect();
+    }
+    /// Once the script has ended, answers each request by a rule, which is asked again after [`Step::Wait`]: where nobody knows which turns there will be.
+    pub fn by_rule(&self, rule: impl FnMut(&Value) -> Step + Send + 'static) {
+        self.record().rule = Some(Box::new(rule));
     }
     /// What the tools of the latest turn gave back, in order of the calls.
     #[must_use]
@@ -279,16 +287,18 @@ async fn answer(
     let sent = sent.unwrap_or_default().to_owned();
     let (turn, gates, step) = {
         let mut record = shared.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.requests.push(request);
         record.credentials.push(sent);
         record.turns += 1;
         let mut gates = Vec::new();
-        loop {
-            match record.steps.pop_front() {
+        let step = loop {
+            let step = record.steps.pop_front();
+            match step.or_else(|| record.rule.as_mut().map(|rule| rule(&request))) {
                 Some(Step::Wait(gate)) => gates.push(gate),
-                step => break (record.turns, gates, step),
+                step => break step,
             }
-        }
+        };
+        record.requests.push(request);
+        (record.turns, gates, step)
     };
     let Some(step) = step else {
         return unforeseen(

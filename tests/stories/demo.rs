@@ -5,7 +5,7 @@ use plexus_tests::waiting::until;
 use serde_json::json;
 
 /// Says what happens, where somebody watches (`cargo xtask demo`).
-fn tell(what: &str) {
+pub(crate) fn tell(what: &str) {
     if std::env::var_os("PLEXUS_DEMO").is_some() {
         #[expect(clippy::print_stderr, reason = "the demo is told")]
         {

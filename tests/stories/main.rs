@@ -37,6 +37,7 @@ mod credentials;
 mod damage;
 mod day;
 mod demo;
+mod demo_channels;
 mod discovery;
 mod doctor;
 mod documents;
@@ -78,11 +79,14 @@ mod misbehaviour;
 mod newcomer;
 mod notify;
 mod obsidian_rest;
+/// A relay, a person and peers.
+mod office;
 #[cfg(target_os = "linux")]
 mod old_kernels;
 mod once;
 #[cfg(target_os = "linux")]
 mod orchestration;
+mod peer_kills;
 mod peers;
 mod real_agents;
 mod refresh;

@@ -41,8 +41,7 @@ enum Task {
     Start(start::Arguments),
     /// Run every check and every test; fails when one does
     Test(test::Arguments),
-    /// Play the story of an agent that asks to write a note, on real processes
-    Demo,
+    Demo(demo::Arguments),
     /// Measure a release build beside a bare handler and the bare path
     Bench(bench::Arguments),
     /// Put the programs under a prefix and print what to add to PATH and to the service manager
@@ -71,7 +70,7 @@ fn main() -> ExitCode {
     let verdict = match Arguments::parse().task {
         Task::Start(arguments) => start::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
-        Task::Demo => demo::run(),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),

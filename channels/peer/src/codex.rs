@@ -9,6 +9,7 @@
 //!
 //! Must not know: channels, what the input says.
 
+use crate::dispatch::Mark;
 use crate::server::{Server, Used};
 use crate::settings::REGISTER_KEY;
 use nix::sys::signal::{Signal, killpg};
@@ -86,21 +87,21 @@ impl Codex {
         }
     }
 
-    /// One turn, to its end.
+    /// One turn that shows these messages, to its end.
     ///
     /// # Errors
     /// [`TurnError`]; no process of the turn is left.
     pub(crate) async fn turn(
         &mut self,
         input: String,
+        shows: Vec<Mark>,
         stop: watch::Receiver<bool>,
     ) -> Result<(), TurnError> {
+        self.server.tools().begin_turn(shows);
         let token = self.server.open_turn();
         let ended = self.run(&token, input, stop).await;
         let used = self.server.close_turn().await;
-        let ended = ended.and_then(|(turn, failed_calls)| self.judge(&turn, used, failed_calls));
-        self.server.tools().end_turn(ended.is_ok());
-        ended
+        ended.and_then(|(turn, failed_calls)| self.judge(&turn, used, failed_calls))
     }
 
     fn judge(&mut self, turn: &Turn, used: Used, failed_calls: usize) -> Result<(), TurnError> {

@@ -146,6 +146,12 @@ impl Dispatcher {
         }
     }
 
+    /// The messages that the turn under way shows; a turn of events alone shows none.
+    pub(crate) fn shown(&self) -> Vec<Mark> {
+        let marks = self.batch.iter().flat_map(|entry| &entry.marks);
+        marks.copied().collect()
+    }
+
     /// Takes an event; answers with what is to be done, in this order.
     pub(crate) fn take(&mut self, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();

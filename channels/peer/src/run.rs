@@ -97,7 +97,7 @@ pub(crate) async fn run(
         };
         let mut obeyed = Ok(());
         for command in machine.take(event) {
-            obeyed = peer.obey(command).await;
+            obeyed = peer.obey(command, &machine).await;
             if obeyed.is_err() {
                 break;
             }
@@ -117,13 +117,14 @@ pub(crate) async fn run(
 }
 
 impl Peer {
-    async fn obey(&mut self, command: Command) -> Result<(), RunError> {
+    async fn obey(&mut self, command: Command, machine: &Dispatcher) -> Result<(), RunError> {
         match command {
             Command::Turn(input) => {
                 tracing::info!(name: "peer.turn.began", bytes = input.len(), "a turn begins");
                 let (codex, stop) = (Arc::clone(&self.codex), self.stop.clone());
+                let shows = machine.shown();
                 self.turn = Some(self.spawn(async move {
-                    match codex.lock().await.turn(input, stop).await {
+                    match codex.lock().await.turn(input, shows, stop).await {
                         Ok(()) => {
                             tracing::info!(name: "peer.turn.completed", "the turn is complete");
                             Done::Event(Event::Completed)

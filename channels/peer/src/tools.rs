@@ -1,14 +1,15 @@
 //! [`Tools`]: the fifteen tools of the agent, each an act or a question at the relay under its own identity.
 //!
-//! Invariants: every tool that writes names its channel; a refusal has a code; what a failed turn has sent is not sent again
-//! by the turn that repeats it, which gets the first answer with `duplicate`.
+//! Invariants: every tool that writes names its channel; a refusal has a code; what a turn that did not complete has sent is
+//! not sent again by the turn that repeats it, in this process or the next, which gets the first answer with `duplicate`.
 //!
 //! Must not know: how a call arrives, when a turn begins.
 
-use jiff::Timestamp;
+use crate::dispatch::Mark;
 use plexus_channels::account::{Account, AccountError, Opened};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
+use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Code, Kind, Profile, Status};
 use plexus_channels::{Id, PublicKey, limits};
 use serde::Deserialize;
@@ -20,14 +21,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The tools, for one identity.
 pub(crate) struct Tools {
     account: Arc<Account>,
-    sent: Mutex<Sent>,
+    turn: Mutex<Turn>,
 }
 
-/// What turns have written, by tool and arguments.
+/// The turn that is under way.
 #[derive(Default)]
-struct Sent {
-    by_this_turn: Vec<(String, Value)>,
-    by_failed_turns: HashMap<String, Value>,
+struct Turn {
+    /// The messages that it shows.
+    shows: Vec<Mark>,
+    /// How often it has made each write, by tool and arguments.
+    writes: HashMap<String, usize>,
 }
 
 /// Why a call has no result.
@@ -93,26 +96,24 @@ impl Tools {
     pub(crate) fn new(account: Arc<Account>) -> Self {
         Self {
             account,
-            sent: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
-    /// The turn is over; the next one repeats it unless it completed.
-    pub(crate) fn end_turn(&self, is_completed: bool) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_this_turn = std::mem::take(&mut sent.by_this_turn);
-        if is_completed {
-            sent.by_failed_turns.clear();
-        } else {
-            sent.by_failed_turns.extend(by_this_turn);
-        }
+    /// A turn begins that shows these messages.
+    pub(crate) fn begin_turn(&self, shows: Vec<Mark>) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Turn {
+            shows,
+            writes: HashMap::new(),
+        };
     }
 
     /// Calls a tool; the result of `tools/call`. Nothing where there is no such tool.
     pub(crate) async fn call(&self, name: &str, arguments: Map<String, Value>) -> Option<Value> {
         let arguments = Value::Object(arguments);
         let answered = match name {
-            "reply" | "start_discussion" => self.write_once(name, arguments).await,
+            "reply" => self.reply(arguments).await,
+            "start_discussion" => self.start_discussion(arguments).await,
             _ => self.act(name, arguments).await?,
         };
         let (content, is_error) = match answered {
@@ -125,21 +126,14 @@ impl Tools {
         Some(json!({"content": text, "structuredContent": content, "isError": is_error}))
     }
 
-    async fn write_once(&self, name: &str, arguments: Value) -> Result<Value, ToolError> {
-        let key = format!("{name} {arguments}");
-        let lock = || self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lock().by_failed_turns.remove(&key);
-        if let Some(mut known) = known {
-            lock().by_this_turn.push((key, known.clone()));
-            known["duplicate"] = true.into();
-            return Ok(known);
-        }
-        let done = match name {
-            "reply" => self.reply(parsed(arguments)?).await?,
-            _ => self.start_discussion(parsed(arguments)?).await?,
-        };
-        lock().by_this_turn.push((key, done.clone()));
-        Ok(done)
+    /// The name of a write: the first time, the second time … that this turn makes it.
+    fn once(&self, tool: &str, arguments: &Value) -> Once {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let write = format!("{tool} {arguments}");
+        let before = turn.writes.entry(write.clone()).or_default();
+        let name = format!("{before} {write}");
+        *before += 1;
+        Once::named(&name, turn.shows.clone())
     }
 
     async fn act(&self, name: &str, arguments: Value) -> Option<Result<Value, ToolError>> {
@@ -259,25 +253,33 @@ impl Tools {
         Ok(json!({"messages": messages, "has_more": has_more}))
     }
 
-    async fn reply(&self, reply: Reply) -> Result<Value, ToolError> {
-        match self.account.send(reply.channel_id, &reply.text).await {
-            Ok(sent) => Ok(sent_as(sent.message_id, sent.created_at)),
+    async fn reply(&self, arguments: Value) -> Result<Value, ToolError> {
+        let once = self.once("reply", &arguments);
+        let Reply { channel_id, text } = parsed(arguments)?;
+        match self.account.send_once(once, channel_id, &text).await {
+            Ok(sent) => {
+                let answer = json!({"message_id": sent.message_id, "created_at": sent.created_at});
+                Ok(marked(answer, sent.is_repeated))
+            }
             // On disk: it goes out once, when the relay is back.
             Err(AccountError::Kept(why)) => Ok(json!({"queued": true, "why": why.to_string()})),
             Err(other) => Err(other.into()),
         }
     }
 
-    async fn start_discussion(&self, start: StartDiscussion) -> Result<Value, ToolError> {
+    async fn start_discussion(&self, arguments: Value) -> Result<Value, ToolError> {
+        let once = self.once("start_discussion", &arguments);
+        let start: StartDiscussion = parsed(arguments)?;
         if !(1..limits::MEMBERS).contains(&start.member_ids.len()) {
             let why = format!("member_ids has 1 to {} users", limits::MEMBERS - 1);
             return Err(refused(Code::InvalidRequest, why));
         }
-        let channel = self
-            .account
-            .create(&start.name, &start.member_ids, Some(&start.message))
-            .await?;
-        Ok(json!({"channel_id": channel.id, "message_id": channel.last_message_id}))
+        let (name, members) = (&start.name, &start.member_ids);
+        let opening = Some(start.message.as_str());
+        let made = self.account.create_once(once, name, members, opening);
+        let (channel, is_repeated) = made.await?;
+        let answer = json!({"channel_id": channel.id, "message_id": channel.last_message_id});
+        Ok(marked(answer, is_repeated))
     }
 
     async fn add_member(&self, arguments: Value) -> Result<Value, ToolError> {
@@ -309,8 +311,11 @@ impl Tools {
     }
 }
 
-fn sent_as(message_id: Id, created_at: Timestamp) -> Value {
-    json!({"message_id": message_id, "created_at": created_at})
+fn marked(mut answer: Value, is_repeated: bool) -> Value {
+    if is_repeated {
+        answer["duplicate"] = true.into();
+    }
+    answer
 }
 
 fn shown_message(opened: &Opened) -> Value {

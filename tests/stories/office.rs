@@ -1,0 +1,361 @@
+//! An office for stories of channels: a real relay, a person, and peers that run the real Codex on a scripted model.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use plexus_channels::Id;
+use plexus_channels::account::Account;
+use plexus_channels::api::Cursor;
+use plexus_channels::crypto::Content;
+use plexus_channels::dial::{Direct, Endpoint};
+use plexus_channels::identity::{Home, Registration};
+use plexus_tests::programs::command;
+use plexus_tests::waiting::until;
+use plexus_tests::{Model, Step, binaries, coding_agents};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// A program that a story started; it goes with the value.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts it, and waits for its line of this word.
+    #[track_caller]
+    pub(crate) fn start(mut command: Command, word: &str, log: &Path) -> (Self, Value) {
+        let log_file = File::options().create(true).append(true).open(log);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(log_file.expect("a log"))
+            .spawn()
+            .expect("it starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        let running = Self(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let ready = line.strip_prefix(word).unwrap_or_else(|| {
+            let log = fs::read_to_string(log).unwrap_or_default();
+            panic!("not ready: {line}\n{log}")
+        });
+        (running, serde_json::from_str(ready).expect("JSON"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        kill(pid, signal).expect("our child");
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("our child").is_some()
+    }
+
+    /// SIGKILL, and reaped.
+    pub(crate) fn kill(&mut self) {
+        // One that has ended is reaped already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        until("the end of the program", || {
+            self.0.try_wait().expect("our child")
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A relay and a person.
+pub(crate) struct Office {
+    pub(crate) folder: TempDir,
+    relay: Running,
+    address: String,
+    runtime: Runtime,
+    pub(crate) person: Arc<Account>,
+}
+
+impl Office {
+    pub(crate) fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (relay, ready) = Self::serve(&folder, "127.0.0.1:0");
+        let address = ready["endpoint"].as_str().expect("an address").to_owned();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let registration = Registration {
+            endpoint: Endpoint::parse(&address).expect("an address"),
+            invitation: Self::invited(&folder, "human").into(),
+            first_name: Some("Pat".into()),
+            last_name: None,
+            skills: Vec::new(),
+        };
+        let home = Home::at(&folder.path().join("person")).expect("a home");
+        let registered = home.register(Arc::new(Direct::default()), &registration);
+        let identity = runtime.block_on(registered).expect("registered");
+        let person = Account::open(identity, Arc::new(Direct::default())).expect("opens");
+        Self {
+            folder,
+            relay,
+            address,
+            runtime,
+            person: Arc::new(person),
+        }
+    }
+
+    fn serve(folder: &TempDir, listen: &str) -> (Running, Value) {
+        let mut command = command(&binaries::path("plexus-relay"), folder.path());
+        command
+            .args(["serve", "--store", &Self::store(folder), "--listen", listen])
+            .args(["--device-rate", "0", "--address-rate", "0"]);
+        Running::start(
+            command,
+            "PLEXUS_RELAY_READY ",
+            &folder.path().join("relay.log"),
+        )
+    }
+
+    /// The relay is killed, and starts again where it was.
+    pub(crate) fn restart_relay(&mut self) {
+        self.relay.kill();
+        let address = self.person.api().endpoint().authority();
+        self.relay = Self::serve(&self.folder, &address).0;
+    }
+
+    fn store(folder: &TempDir) -> String {
+        format!("redb:{}", folder.path().join("store").display())
+    }
+
+    fn invited(folder: &TempDir, kind: &str) -> String {
+        let mut command = command(&binaries::path("plexus-relay"), folder.path());
+        command
+            .args(["invite", "--store", &Self::store(folder)])
+            .args(["--organization", "Acme", "--kind", kind]);
+        plexus_tests::programs::run(command)
+            .expect_ok()
+            .trim()
+            .to_owned()
+    }
+
+    /// Registers a peer, which is not running afterwards.
+    pub(crate) fn seat(&self, first_name: &str, last_name: &str, skills: &str) -> Seat {
+        let mut seat = Seat {
+            home: self.folder.path().join(first_name),
+            log: self.folder.path().join(format!("{first_name}.log")),
+            id: Id::ZERO,
+            model: Model::start([]),
+        };
+        seat.set_codex_up();
+        // The first run registers, and ends when it is connected.
+        let mut first = seat.command();
+        first
+            .env("AGENT_CHATHAM_CODEX_EXIT_AFTER_BOOT", "1")
+            .env(
+                "AGENT_CHATHAM_REGISTER_KEY",
+                Self::invited(&self.folder, "agent"),
+            )
+            .args(["--server-url", &self.address, "--first-name", first_name])
+            .args(["--last-name", last_name, "--skills", skills]);
+        let said = plexus_tests::programs::run(first);
+        let ready = said.expect_ok().trim_start_matches("PLEXUS_PEER_READY ");
+        let ready: Value = serde_json::from_str(ready).expect("JSON");
+        seat.id = ready["agent_id"]
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .expect("an id");
+        assert!(seat.model.requests().is_empty(), "no turn was begun");
+        seat
+    }
+
+    /// A channel of the person with these peers.
+    pub(crate) fn channel(&self, name: &str, members: &[Id], opening: Option<&str>) -> Id {
+        let made = self.person.create(name, members, opening);
+        self.runtime.block_on(made).expect("made").id
+    }
+
+    /// The person sends a text; while the relay is away it is tried again.
+    pub(crate) fn says(&self, channel: Id, text: &str) -> Id {
+        let sent = self.person.send(channel, text);
+        self.runtime.block_on(sent).expect("sent").message_id
+    }
+
+    /// What one member said in a channel, as the person reads it.
+    pub(crate) fn heard(&self, channel: Id, of: Id) -> Vec<String> {
+        let said = self.all_heard(channel).into_iter();
+        let of_peer = said.filter(|(sender, _)| *sender == of);
+        of_peer.map(|(_, text)| text).collect()
+    }
+
+    /// All of a channel, as the person reads it: who, and what.
+    pub(crate) fn all_heard(&self, channel: Id) -> Vec<(Id, String)> {
+        let (mut all, mut after) = (Vec::new(), Id::ZERO);
+        loop {
+            let read = self.person.history(channel, Cursor::After(after), 200);
+            let (page, has_more) = self.runtime.block_on(read).expect("a page");
+            for opened in page {
+                after = opened.message.message_id;
+                match opened.content {
+                    Ok(Content::Text(text)) => all.push((opened.message.sender_id, text)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            if !has_more {
+                return all;
+            }
+        }
+    }
+
+    /// Who the person is.
+    pub(crate) fn me(&self) -> Id {
+        self.person.identity().facts.agent_id
+    }
+
+    /// All that the relay keeps.
+    pub(crate) fn stored(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("store")).expect("the store")
+    }
+
+    /// The channels that the person sees.
+    pub(crate) fn channels(&self) -> Vec<plexus_channels::wire::Channel> {
+        let channels = self.runtime.block_on(self.person.api().channels(None));
+        channels.expect("channels")
+    }
+}
+
+/// A peer's place: its home, its log, its model.
+pub(crate) struct Seat {
+    home: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) id: Id,
+    pub(crate) model: Model,
+}
+
+impl Seat {
+    /// A login that the model does not look at, and settings that lead to it.
+    fn set_codex_up(&self) {
+        let codex = self.home.join(".codex");
+        fs::create_dir_all(&codex).expect("a folder");
+        fs::write(codex.join("auth.json"), r#"{"OPENAI_API_KEY":"none"}"#).expect("written");
+        let settings = format!(
+            "model_provider = \"story\"\nmodel = \"gpt-5.5\"\n\
+             [model_providers.story]\nname = \"story\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\n\
+             env_key = \"STORY_API_KEY\"\nrequest_max_retries = 0\nstream_max_retries = 0\n\
+             [analytics]\nenabled = false\n[features]\nplugins = false\nunbounded_connection_retries = false\n",
+            self.model.base()
+        );
+        fs::write(codex.join("config.toml"), settings).expect("written");
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = command(&binaries::path("plexus-peer"), &self.home);
+        let codex = coding_agents::codex();
+        let folder = codex.parent().expect("a folder").display();
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env("PATH", format!("{folder}:{path}"))
+            .env("STORY_API_KEY", "no-key");
+        command
+    }
+
+    /// Starts the peer; its first turn may still be under way.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Running {
+        Running::start(self.command(), "PLEXUS_PEER_READY ", &self.log).0
+    }
+
+    /// The peer, once its first turn is complete.
+    #[track_caller]
+    pub(crate) fn peer(&self) -> Running {
+        let complete = || self.logged("the turn is complete");
+        let before = complete();
+        self.model.then([Step::say("Ready.")]);
+        let peer = self.start();
+        until("the end of the first turn", || {
+            (complete() > before).then_some(())
+        });
+        peer
+    }
+
+    /// How often its log says so.
+    pub(crate) fn logged(&self, words: &str) -> usize {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        log.matches(words).count()
+    }
+
+    /// Waits until the model was asked so many times.
+    #[track_caller]
+    pub(crate) fn asked(&self, times: usize) {
+        until("a request to the model", || {
+            (self.model.requests().len() >= times).then_some(())
+        });
+    }
+
+    /// What the turn of the newest request to the model was given.
+    #[track_caller]
+    pub(crate) fn input(&self) -> String {
+        let requests = self.model.requests();
+        turn_of(requests.last().expect("a request")).0
+    }
+
+    fn state(&self) -> Value {
+        let agents = fs::read_dir(self.home.join(".agent-chatham/agents")).expect("agents");
+        let folder = agents.flatten().next().expect("an identity").path();
+        let state = fs::read(folder.join("state.json")).unwrap_or_else(|_| b"{}".to_vec());
+        serde_json::from_slice(&state).expect("JSON")
+    }
+
+    /// The newest message of a channel that the peer has dealt with.
+    pub(crate) fn watermark(&self, channel: Id) -> Option<Id> {
+        let mark = self.state()["watermarks"][channel.to_string()].clone();
+        mark.as_str().and_then(|mark| mark.parse().ok())
+    }
+
+    /// Waits until the peer has dealt with a message.
+    #[track_caller]
+    pub(crate) fn consumed(&self, channel: Id, message: Id) {
+        until("the watermark", || {
+            (self.watermark(channel) == Some(message)).then_some(())
+        });
+    }
+}
+
+impl Drop for Seat {
+    #[expect(clippy::print_stderr, reason = "a failed test says what its peer did")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("the log of {}:\n{log}", self.log.display());
+        }
+    }
+}
+
+/// The input of the turn that a request to the model belongs to, and the calls that the model has made in it.
+#[track_caller]
+pub(crate) fn turn_of(request: &Value) -> (String, usize) {
+    let input = request["input"].as_array().expect("input");
+    let at = input.iter().rposition(|item| item["role"] == "user");
+    let at = at.expect("a message");
+    let text = input[at]["content"][0]["text"].as_str();
+    let after = input[at..].iter();
+    let calls = after.filter(|item| item["type"] == "function_call").count();
+    (text.expect("a text").to_owned(), calls)
+}
+
+/// The model's call that writes in a channel.
+pub(crate) fn reply(channel: impl std::fmt::Display, text: &str) -> Step {
+    let arguments = json!({"channel_id": channel.to_string(), "text": text});
+    Step::mcp("channels", "reply", arguments)
+}
