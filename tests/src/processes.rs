@@ -5,23 +5,29 @@ use nix::unistd::Pid;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A process that cannot be mistaken for a later one of the same number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    /// Its parent's number.
+    /// Its parent's number, when it was looked at: an orphan gets another.
     pub parent: u32,
-    /// Its name, at most 15 bytes.
+    /// Its name, at most 15 bytes, when it was looked at: what it executes gives it another.
     pub name: String,
     /// When it started, in ticks since boot.
     started: u64,
+}
+
+impl PartialEq for Process {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
 }
 
 impl Process {
     /// Whether it still runs; a zombie does not.
     #[must_use]
     pub fn alive(&self) -> bool {
-        all().iter().any(|other| other == self)
+        all().contains(self)
     }
     /// Signals it. It may be gone already, which is as good.
     pub fn signal(&self, signal: Signal) {

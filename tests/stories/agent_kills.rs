@@ -23,7 +23,7 @@ enum Victim {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Moment {
-    /// The call is accepted.
+    /// The call is accepted; whether a worker has it yet is open.
     Accepted,
     /// The model has the message, and has said nothing.
     Asked,
@@ -127,14 +127,15 @@ impl Talk {
         let message = self.message();
         let (first, second) = (Gate::closed(), Gate::closed());
         let at_work = format!("at-work-{}", self.turns);
-        self.desk.model.instead([
-            Step::Wait(first.clone()),
-            Step::exec(&format!(
-                "sleep 600 > /dev/null 2>&1 & touch {at_work}; until test -e go; do sleep 0.05; done"
-            )),
-            Step::Wait(second.clone()),
-            Step::say("Noted."),
-        ]);
+        let command = Step::exec(&format!(
+            "sleep 600 > /dev/null 2>&1 & touch {at_work}; until test -e go; do sleep 0.05; done"
+        ));
+        let mut steps = vec![Step::Wait(first.clone())];
+        if moment != Moment::Accepted {
+            steps.extend([command, Step::Wait(second.clone())]);
+        }
+        steps.push(Step::say("Noted."));
+        self.desk.model.instead(steps);
         let requests = self.desk.model.requests().len();
         let run = begun(
             &self.desk,
@@ -169,11 +170,18 @@ impl Talk {
         second.open();
         let told = self.ended(&run);
         until("the end of everything of the run", || {
-            of_run.iter().all(|process| !process.alive()).then_some(())
+            let is_over = of_run.iter().all(|process| !process.alive());
+            (is_over && self.codex().is_none()).then_some(())
         });
         match told["error"]["effect"].as_str() {
             Some("none") => self.threads[at].unsaid.push(message),
             Some("partial" | "unknown") => {}
+            // It waited for a worker still, and the next one served it.
+            None if (moment, victim) == (Moment::Accepted, Victim::Worker) => {
+                let output = &told["output"];
+                assert_eq!(output["thread"], self.threads[at].id, "{told}");
+                self.threads[at].answered.push(message);
+            }
             _ => panic!("{moment:?} {victim:?}: {told}"),
         }
     }
@@ -228,9 +236,17 @@ impl Talk {
         if status.status == 200 {
             return status.json()["result"].clone();
         }
-        // The daemon died with it: the audit log has its end.
-        let outcome = self.desk.owner().audited(|event| {
-            event["capabilityId"] == "codex.run" && event["detail"]["phase"] == "outcome"
+        // The daemon died with it: the audit log has its end. A run that has no intent was never sent to a worker.
+        let outcome = until("the outcome of the last run", || {
+            let events = self.desk.owner().audit(200);
+            let of = |phase: &str| {
+                let is_of = |event: &&Value| {
+                    event["capabilityId"] == "codex.run" && event["detail"]["phase"] == phase
+                };
+                events.iter().find(is_of)
+            };
+            let (intent, outcome) = (of("intent")?, of("outcome")?);
+            (outcome["detail"]["intent"] == intent["id"]).then(|| outcome.clone())
         });
         let effect = match outcome["outcome"].as_str() {
             Some("refused") => "none",
