@@ -15,6 +15,7 @@ use plexus_ipc::{
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
 use plexus_supervisor::{CallRequest, CommitTerms, Finished, Spec, Stands};
 use plexus_trust::Command;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -257,7 +258,7 @@ async fn carried(
 /// Asks a source that is not configured, and ends its workers. Goes on when the owner's connection ends.
 ///
 /// # Errors
-/// As [`ask`].
+/// The worker's refusal, or why there is no answer.
 pub async fn ask_once(
     kernel: &Arc<Kernel>,
     spec: Spec,
@@ -274,7 +275,7 @@ pub async fn ask_once(
     let kernel = kernel.clone();
     to_its_end(async move {
         kernel.supervisor.put(Arc::new(spec));
-        let asked = ask(&kernel, &door, &Value::Object(Default::default())).await;
+        let asked = read(&kernel, &door, &Value::Object(Default::default())).await;
         kernel.supervisor.remove(&door.source).await;
         asked
     })
@@ -284,8 +285,22 @@ pub async fn ask_once(
 /// Asks a source something for the owner. It leaves no event: the owner's own look at what is his.
 ///
 /// # Errors
-/// The worker's refusal, or why there is no answer.
-pub async fn ask(kernel: &Kernel, door: &Door, input: &Value) -> Result<Box<RawValue>, ErrorBody> {
+/// As [`Door::open`]; the worker's refusal, or why there is no answer that can be read.
+pub async fn ask<T: DeserializeOwned>(
+    kernel: &Kernel,
+    source: &SourceId,
+    upkeep: Upkeep,
+    input: &Value,
+) -> Result<T, ErrorBody> {
+    let door = Door::open(kernel, source, upkeep).await;
+    let answer = read(kernel, &door.map_err(|error| *error)?, input).await?;
+    serde_json::from_str(answer.get()).map_err(|_| {
+        let why = "the source answered what cannot be read";
+        ErrorBody::new(ErrorCode::SourceUnavailable, why)
+    })
+}
+
+async fn read(kernel: &Kernel, door: &Door, input: &Value) -> Result<Box<RawValue>, ErrorBody> {
     let Finished { result, .. } = kernel
         .supervisor
         .read(&door.source, door.request(input))

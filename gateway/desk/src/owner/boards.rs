@@ -4,7 +4,7 @@
 
 use crate::{acts::Named, desk::Desk};
 use axum::{extract::State, response::Response};
-use plexus_calls::own::{self, Door, Upkeep};
+use plexus_calls::own::{self, Upkeep};
 use plexus_edge::reply::{Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let mut boards = Vec::new();
     let mut unread = Vec::new();
     for source in sources(&desk) {
-        match asked(&desk, &source, &json!({})).await {
+        match own::ask::<Value>(&desk, &source, Upkeep::Boards, &json!({})).await {
             Ok(mut answer) => {
                 for mut board in answer["boards"]
                     .as_array_mut()
@@ -40,7 +40,8 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let mut why = format!("No source has a board {id:?}.");
     for source in sources(&desk) {
-        match asked(&desk, &source, &json!({"board": id})).await {
+        let input = json!({"board": id});
+        match own::ask::<Value>(&desk, &source, Upkeep::Boards, &input).await {
             Ok(answer) if answer["board"].is_object() => {
                 let mut board = answer["board"].clone();
                 board["source"] = json!(source);
@@ -64,13 +65,4 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
     };
     let sources = state.sources.values().filter(has_boards);
     sources.map(|source| source.id.clone()).collect()
-}
-
-async fn asked(desk: &Desk, source: &SourceId, input: &Value) -> Result<Value, ErrorBody> {
-    let door = Door::open(desk, source, Upkeep::Boards).await;
-    let answer = own::ask(desk, &door.map_err(|error| *error)?, input).await?;
-    serde_json::from_str(answer.get()).map_err(|_| {
-        let why = "the source answered what cannot be read";
-        ErrorBody::new(ErrorCode::SourceUnavailable, why)
-    })
 }

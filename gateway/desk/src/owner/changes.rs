@@ -14,7 +14,7 @@ use axum::{
 use plexus_calls::own::{self, Door, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
 use plexus_protocol::{Digest, ErrorBody, ErrorCode, SourceId};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `{sets: [{source, id, …}], away: [{source, why}]}`, of each source the newest first.
@@ -33,7 +33,7 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> Value {
         if only.is_some_and(|only| only != source.as_str()) {
             continue;
         }
-        match asked(desk, &source, Upkeep::ChangeSets, &json!({})).await {
+        match own::ask::<Value>(desk, &source, Upkeep::ChangeSets, &json!({})).await {
             Ok(answer) => {
                 more += answer["more"].as_u64().unwrap_or_default();
                 for set in answer["sets"].as_array().into_iter().flatten() {
@@ -77,7 +77,7 @@ pub(crate) async fn shown(
     }
     let mut away = None;
     for source in sources(desk) {
-        match asked(desk, &source, Upkeep::ChangeSet, &input).await {
+        match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
             Ok(mut set) => {
                 set["source"] = json!(source);
                 return Ok(set);
@@ -162,24 +162,6 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
     };
     let makers = state.sources.values().filter(makes);
     makers.map(|source| source.id.clone()).collect()
-}
-
-async fn asked(
-    desk: &Desk,
-    source: &SourceId,
-    upkeep: Upkeep,
-    input: &Value,
-) -> Result<Value, ErrorBody> {
-    let door = Door::open(desk, source, upkeep)
-        .await
-        .map_err(|error| *error)?;
-    let answer: Box<RawValue> = own::ask(desk, &door, input).await?;
-    serde_json::from_str(answer.get()).map_err(|_| {
-        ErrorBody::new(
-            ErrorCode::SourceUnavailable,
-            "the source answered what cannot be read",
-        )
-    })
 }
 
 /// Whether a source says that it has no such change set.

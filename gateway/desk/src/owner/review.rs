@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::own::{self, Door, Upkeep};
+use plexus_calls::own::{self, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
@@ -165,25 +165,18 @@ struct Changes {
 
 async fn of_source(desk: &Desk, source: &SourceId, effects: &[Effect]) -> Value {
     let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
-    let asked = match Door::open(desk, source, Upkeep::Changes).await {
-        Ok(door) => own::ask(desk, &door, &json!({ "calls": calls })).await,
-        Err(error) => Err(*error),
-    };
-    let read = asked.map_err(|error| error.message).and_then(|answer| {
-        let unreadable = |_| "the source answered what cannot be read".to_owned();
-        serde_json::from_str::<Changes>(answer.get()).map_err(unreadable)
-    });
-    let (answer, why) = match read {
+    let asked = own::ask(desk, source, Upkeep::Changes, &json!({ "calls": calls })).await;
+    let (answer, why): (Changes, _) = match asked {
         Ok(answer) => (answer, None),
         // A source that keeps nothing, is gone, or cannot be asked now: its effects are named by the log.
-        Err(why) => {
+        Err(error) => {
             let lost = calls.iter().map(|id| (*id).to_owned()).collect();
             (
                 Changes {
                     files: Vec::new(),
                     not_kept: lost,
                 },
-                Some(why),
+                Some(error.message),
             )
         }
     };
