@@ -13,7 +13,7 @@ use axum::{
 };
 use plexus_calls::own::{self, Door, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
-use plexus_protocol::{Digest, ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -119,8 +119,7 @@ pub(crate) async fn apply(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let token: Option<Digest> = body.typed("stateToken")?;
-    let token = token.ok_or_else(|| Refused::malformed("`stateToken` is required"))?;
+    let token = body.state_token()?;
     let (door, input) = applying(&desk, &id, &body).await?;
     let done = own::commit(&desk.edge.kernel, &door, input, token).await;
     let done = done.map_err(|error| told(error, &id))?;

@@ -15,7 +15,7 @@ use axum::{
 use plexus_calls::own::{self, Door, Upkeep};
 use plexus_edge::reply::{Refused, ok};
 use plexus_ledger::{EventId, Recorded, StoreError};
-use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_record::Ledger;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -72,8 +72,7 @@ pub(super) async fn take_back(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let token: Option<Digest> = body.typed("stateToken")?;
-    let token = token.ok_or_else(|| Refused::malformed("`stateToken` is required"))?;
+    let token = body.state_token()?;
     let past = past(&desk, &id).await?;
     let (door, input) = undo_of(&desk, &past).await?;
     let done = own::commit(&desk.edge.kernel, &door, input, token)
