@@ -1041,6 +1041,25 @@ pub struct Source {
     pub changed: Vec<Difference>,
 }
 
+impl Source {
+    /// One that was not looked at yet.
+    #[must_use]
+    pub fn new(id: SourceId, config: SourceConfig, revision: u64) -> Self {
+        Self {
+            id,
+            config,
+            revision,
+            target: None,
+            paths: BTreeMap::new(),
+            profile: None,
+            capabilities: BTreeMap::new(),
+            rules: Vec::new(),
+            base: Vec::new(),
+            changed: Vec::new(),
+        }
+    }
+}
+
 impl State {
     /// The grants that rest because what their source can do has changed, and that the owner could let go on.
     pub fn resting<'s>(&'s self, source: &'s Source) -> impl Iterator<Item = &'s Arc<Grant>> {

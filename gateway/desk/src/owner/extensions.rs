@@ -284,19 +284,8 @@ impl Looked {
             .await
             .map_err(|objection| unusable(objection.why))?;
         let id = SourceId::parse(PREVIEW).map_err(|why| failed(why.to_string()))?;
-        let mut source = Source {
-            id: id.clone(),
-            config,
-            // Of no look before: nothing that is left of one answers for this one.
-            revision: desk.clock.now().0,
-            target: None,
-            paths: Default::default(),
-            profile: None,
-            capabilities: Default::default(),
-            rules: Vec::new(),
-            base: Vec::new(),
-            changed: Vec::new(),
-        };
+        // The revision is of no look before: nothing that is left of one answers for this one.
+        let mut source = Source::new(id, config, desk.clock.now().0);
         let seen = look(&only, &source, &desk.state_dir)
             .await
             .map_err(unusable)?;

@@ -178,18 +178,7 @@ async fn looked_at(
         ended: None,
     });
     // As it is now: the machine wants the source and the look at it at once.
-    let source = Source {
-        id: id.clone(),
-        config: config.clone(),
-        revision: 0,
-        target: None,
-        paths: Default::default(),
-        profile: None,
-        capabilities: Default::default(),
-        rules: Vec::new(),
-        base: Vec::new(),
-        changed: Vec::new(),
-    };
+    let source = Source::new(id.clone(), config.clone(), 0);
     let seen = configure::look(&desk.registry, &source, &desk.state_dir).await;
     let seen = seen.map_err(Refused::malformed)?;
     let was = before.and_then(|source| lending::shown(state, &source));
