@@ -124,15 +124,8 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
 
 fn planned(plan: &Value) -> Page {
     let mut page = Page::default();
-    for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
-        page.say(format!("warning: {}", text::line(warning)));
-    }
-    let preview = &plan["preview"];
-    match preview["diff"].as_str() {
-        Some(diff) => page.diff(diff, preview["cut"] == true),
-        None => page.say("  (no difference is shown: not text, or too large to compare)"),
-    }
-    page.say(text::line(text_of(preview, "headline")));
+    page.plan(plan);
+    page.say(text::line(text_of(&plan["preview"], "headline")));
     page
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Invariant: every line of a file stands behind a bar, so that no content imitates what this command says itself.
 
+use crate::owner::list_of;
 use plexus_client::{Stop, out, text};
+use serde_json::Value;
 use std::io::Write as _;
 
 /// What every line of a difference begins with.
@@ -48,6 +50,18 @@ impl Page {
             .extend(text::lines(diff).map(|line| format!("{BAR}{line}")));
         if cut {
             self.say("    (not all of it is shown)");
+        }
+    }
+
+    /// Adds the warnings and the difference of a plan.
+    pub(crate) fn plan(&mut self, plan: &Value) {
+        for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
+            self.say(format!("warning: {}", text::line(warning)));
+        }
+        let preview = &plan["preview"];
+        match preview["diff"].as_str() {
+            Some(diff) => self.diff(diff, preview["cut"] == true),
+            None => self.say("  (no difference is shown: not text, or too large to compare)"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     diff::Page,
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, text_of},
     prompt::confirm,
 };
 use clap::Args;
@@ -59,14 +59,7 @@ fn page(plan: &Value) -> Page {
         "taking it back: {}",
         text::line(text_of(plan, "summary"))
     ));
-    for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
-        page.say(format!("warning: {}", text::line(warning)));
-    }
-    let preview = &plan["preview"];
-    match preview["diff"].as_str() {
-        Some(diff) => page.diff(diff, preview["cut"] == true),
-        None => page.say("  (no difference is shown: not text, or too large to compare)"),
-    }
+    page.plan(plan);
     page
 }
 
