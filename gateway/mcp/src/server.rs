@@ -67,6 +67,8 @@ pub struct Server {
     /// Requests of the stateless era that want to hear of changes.
     listeners: Vec<Value>,
     flights: BTreeMap<CallNumber, Flight>,
+    /// Effects on their way whose request was cancelled: no response is due, but an item of one is remembered.
+    let_go: BTreeMap<CallNumber, Arc<Tool>>,
     known: VecDeque<Known>,
     last: u64,
 }
@@ -118,6 +120,7 @@ impl Server {
             stateless: false,
             listeners: Vec::new(),
             flights: BTreeMap::new(),
+            let_go: BTreeMap::new(),
             known: VecDeque::new(),
             last: 0,
         }
@@ -221,9 +224,10 @@ impl Server {
         let Some(flight) = self.flights.remove(&number) else {
             return Vec::new();
         };
-        match (&flight.purpose, &flight.stage) {
+        match (flight.purpose, &flight.stage) {
             // It is on its way: the gateway carries it to its end and records it, whoever listens.
-            (Purpose::Tool { call, .. }, Stage::Calling | Stage::CallingAgain) if !call.read => {
+            (Purpose::Tool { call, tool }, Stage::Calling | Stage::CallingAgain) if !call.read => {
+                self.let_go.insert(number, tool);
                 Vec::new()
             }
             _ => vec![Action::Drop(number)],
@@ -411,7 +415,7 @@ impl Server {
                 return Ok(self.finish(id, &client, result));
             }
         };
-        if self.flights.len() >= MAX_FLIGHTS {
+        if self.flights.len() + self.let_go.len() >= MAX_FLIGHTS {
             let result = ToolResult::refused(
                 &Refusal {
                     code: "busy".into(),
@@ -549,6 +553,9 @@ impl Server {
     /// What came of something that the host was asked for. Ignored where nobody waits for it any more.
     pub fn answered(&mut self, number: CallNumber, answer: Answer, now: Moment) -> Vec<Action> {
         let Some(flight) = self.flights.remove(&number) else {
+            if let (Some(tool), Answer::GoesOn(item)) = (self.let_go.remove(&number), &answer) {
+                self.remember(item, Some(&tool), now.wall);
+            }
             return Vec::new();
         };
         match &flight.purpose {

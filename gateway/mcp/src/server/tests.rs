@@ -431,6 +431,23 @@ fn cancelled_call_never_withdraws_and_is_never_answered() {
 }
 
 #[test]
+fn item_of_a_call_cancelled_on_its_way_is_known() {
+    let mut server = greeted("x");
+    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
+    let cancel = json!({
+        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1},
+    });
+    assert!(send(&mut server, &cancel, 1).is_empty());
+    let silent = server.answered(call, Answer::GoesOn(item(PEND)), at(2));
+    assert!(silent.is_empty(), "{silent:?}");
+    let listed = ask(&mut server, 2, "tools/call", json!({"name": "plexus_wait"}));
+    assert_eq!(
+        listed["result"]["structuredContent"]["waiting"],
+        json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}])
+    );
+}
+
+#[test]
 fn wait_follows_an_item_within_its_seconds() {
     let mut server = greeted("codex-mcp-client");
     let params = json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 20}});
