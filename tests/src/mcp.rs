@@ -1,6 +1,6 @@
 //! A plain MCP client over stdio: writes lines, reads lines, knows nothing of what they mean.
 
-use crate::waiting::PATIENCE;
+use crate::waiting::{PATIENCE, until};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -55,6 +55,18 @@ impl McpClient {
         client.ask("initialize", hello);
         client.notify("notifications/initialized", json!({}));
         client
+    }
+
+    /// Waits until the server has the gateway's tools: one that heard nothing in its first 400 ms offers its own meanwhile.
+    #[must_use]
+    #[track_caller]
+    pub fn served(mut self) -> Self {
+        until("tools of the gateway", || {
+            (self.names() != ["plexus_setup"]).then_some(())
+        });
+        let is_news = |message: &Value| message["method"] == "notifications/tools/list_changed";
+        self.heard.retain(|message| !is_news(message));
+        self
     }
 
     /// Speaks the stateless era from here on, with these capabilities.
