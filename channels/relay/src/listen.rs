@@ -149,9 +149,16 @@ impl Bound {
     }
 }
 
-/// Connections that are open, by network.
+/// Connections that are open.
+#[derive(Default)]
+struct Open {
+    all: usize,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+/// Slots for connections.
 #[derive(Clone, Default)]
-struct Slots(Arc<Mutex<HashMap<IpAddr, usize>>>);
+struct Slots(Arc<Mutex<Open>>);
 
 /// One of them; free again when dropped.
 struct Slot {
@@ -164,18 +171,18 @@ impl Slots {
     fn take(&self, from: IpAddr) -> Option<Slot> {
         let network = network_of(from);
         let mut open = self.lock();
-        let all: usize = open.values().sum();
-        let own = open.get(&network).copied().unwrap_or(0);
+        let own = open.by_network.get(&network).copied().unwrap_or(0);
         let is_free = network.is_loopback() || own < CONNECTIONS_OF_ONE;
-        if all >= CONNECTIONS || !is_free {
+        if open.all >= CONNECTIONS || !is_free {
             return None;
         }
-        open.insert(network, own + 1);
+        open.all += 1;
+        open.by_network.insert(network, own + 1);
         let slots = self.clone();
         Some(Slot { slots, network })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -183,10 +190,11 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.slots.lock();
-        if let Some(own) = open.get_mut(&self.network) {
+        open.all -= 1;
+        if let Some(own) = open.by_network.get_mut(&self.network) {
             *own -= 1;
             if *own == 0 {
-                open.remove(&self.network);
+                open.by_network.remove(&self.network);
             }
         }
     }
@@ -311,5 +319,18 @@ mod tests {
         assert!(many.iter().all(Option::is_some), "this machine's own");
         held.pop();
         assert!(slots.take(beside).is_some(), "one ended");
+    }
+
+    #[test]
+    fn full_relay_takes_a_connection_when_one_ends() {
+        let slots = Slots::default();
+        let near: IpAddr = "127.0.0.1".parse().unwrap();
+        let mut held: Vec<Slot> = (0..CONNECTIONS)
+            .map(|_| slots.take(near).expect("a slot"))
+            .collect();
+        let far: IpAddr = "2001:db8::1".parse().unwrap();
+        assert!(slots.take(near).is_none() && slots.take(far).is_none());
+        held.pop();
+        assert!(slots.take(far).is_some(), "one ended");
     }
 }
