@@ -244,7 +244,7 @@ impl Session {
             let mut page = self.request("tools/list", params, None).await?;
             match page["tools"].take() {
                 Value::Array(more) => {
-                    held += Value::Array(more.clone()).to_string().len();
+                    held += more.iter().map(written).sum::<usize>();
                     if held > MAX_LIST {
                         return Err(SessionError::Protocol("more than 1 MiB of tools"));
                     }
@@ -369,6 +369,22 @@ impl Session {
             None => String::new(),
         })
     }
+}
+
+/// How many bytes of JSON a value is.
+fn written(value: &Value) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
 }
 
 /// Reads a server's standard error to its end, and holds the last of it.
