@@ -325,13 +325,8 @@ impl Watch {
                     channel.name = name.clone();
                 });
                 let new = self.named(*channel_id).await?;
-                match *by == me {
-                    true => Vec::new(),
-                    false => line(format!(
-                        "channel {old} was renamed to {new}{}",
-                        self.by(*by).await?
-                    )),
-                }
+                self.act(*by, format!("channel {old} was renamed to {new}"))
+                    .await?
             }
             wire::Event::MemberAdded {
                 channel_id,
@@ -342,17 +337,10 @@ impl Watch {
                     channel.members.retain(|member| member.id != user.id);
                     channel.members.push(user.clone());
                 });
-                let (who, named) = (
-                    lines::sender(user.id, &user.name, &[]),
-                    self.named(*channel_id).await?,
-                );
-                match *by == me {
-                    true => Vec::new(),
-                    false => line(format!(
-                        "{who} was added to channel {named}{}",
-                        self.by(*by).await?
-                    )),
-                }
+                let who = lines::sender(user.id, &user.name, &[]);
+                let named = self.named(*channel_id).await?;
+                self.act(*by, format!("{who} was added to channel {named}"))
+                    .await?
             }
             wire::Event::MemberRemoved {
                 channel_id,
@@ -379,6 +367,15 @@ impl Watch {
                 Vec::new()
             }
         })
+    }
+
+    /// The line of an act of another user's.
+    async fn act(&self, by: Id, what: String) -> Result<Vec<Event>, AccountError> {
+        if by == self.account.identity().facts.agent_id {
+            return Ok(Vec::new());
+        }
+        let by = self.by(by).await?;
+        Ok(vec![Event::Line(lines::event(&format!("{what}{by}")))])
     }
 
     async fn status(&self, id: Id, status: Status, by: Id) -> Result<Vec<Event>, AccountError> {

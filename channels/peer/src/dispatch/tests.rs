@@ -1,3 +1,5 @@
+//! The dispatcher as a machine: its commands after sequences of events.
+
 use super::*;
 
 const ME: u64 = 0;

@@ -1,3 +1,5 @@
+//! The server over its port: who may ask, sessions, tools of an identity whose relay is away.
+
 use super::*;
 use plexus_channels::dial::Direct;
 use plexus_channels::identity::{Facts, Home};
