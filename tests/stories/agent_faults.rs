@@ -63,11 +63,16 @@ fn turn_of_a_known_thread_that_is_cut_off_is_partly_done() {
         &desk,
         &json!({"prompt": "Wait.", "thread": first["thread"]}),
     );
+    partly_done_when_stopped(&desk, &run, &gate);
+}
+
+/// Stops a run at the second request to the model.
+fn partly_done_when_stopped(desk: &Desk, run: &str, gate: &Gate) {
     until("the turn", || {
         (desk.model.requests().len() == 2).then_some(())
     });
-    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
-    let error = ended(&desk, &run)["result"]["error"].clone();
+    desk.gateway.cli(["calls", "stop", run]).expect_ok();
+    let error = ended(desk, run)["result"]["error"].clone();
     gate.open();
     assert_eq!(error["code"], "cancelled", "{error}");
     assert_eq!(error["effect"], "partial", "{error}");
@@ -87,15 +92,7 @@ fn turn_of_a_conversation_that_is_cut_off_is_partly_done() {
     let chat = json!({"id": "codex.chat", "input": {"prompt": "Work."}, "async": true});
     let begun = desk.agent.invoke_body(chat);
     begun.expect_status(202);
-    let run = begun.text_at("/run/runId");
-    until("the turn", || {
-        (desk.model.requests().len() == 2).then_some(())
-    });
-    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
-    let error = ended(&desk, &run)["result"]["error"].clone();
-    gate.open();
-    assert_eq!(error["code"], "cancelled", "{error}");
-    assert_eq!(error["effect"], "partial", "{error}");
+    partly_done_when_stopped(&desk, &begun.text_at("/run/runId"), &gate);
 }
 
 #[test]
