@@ -26,7 +26,12 @@ pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path) {
     cargo.arg(format!("target.'cfg(all())'.runner = {runner}"));
 }
 
-/// Runs the tests, as many at once as there are processors; prints a line for each, and the output of each that fails.
+/// How many tests run at once: two for each processor. Most of a story is waiting for time-outs, disks and other programs.
+pub(crate) fn at_once() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs the tests, [`at_once`]; prints a line for each, and the output of each that fails.
 ///
 /// # Errors
 /// When a test failed, or the binary does not list its tests.
@@ -55,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let _ = std::fs::remove_file(output);
     };
     thread::scope(|scope| {
-        for worker in 0..thread::available_parallelism().map_or(1, usize::from) {
+        for worker in 0..at_once() {
             let work = &work;
             scope.spawn(move || work(worker));
         }

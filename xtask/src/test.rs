@@ -87,6 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             "--locked",
             "--workspace",
             "--no-fail-fast",
+            "--test-threads",
+            &isolate::at_once().to_string(),
         ]);
         tests("tests", nextest);
     } else {
