@@ -48,6 +48,18 @@ pub enum AccountError {
     Unsettled,
 }
 
+impl AccountError {
+    /// Whether a message that met this is in the outbox still: later it may be sent.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        match self {
+            Self::Relay(why) | Self::Kept(why) => why.is_passing(),
+            Self::Disk(_) => true,
+            Self::Text | Self::Name | Self::Trouble(_) | Self::Unsettled => false,
+        }
+    }
+}
+
 /// What is wrong with something that others sent or the relay shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -251,28 +263,31 @@ impl Account {
         text: &str,
     ) -> Result<Delivery, AccountError> {
         let mut state = self.sending.lock().await;
-        let (message_id, created_at, is_repeated) = match state.repeated(&once)? {
-            Some(known) => {
-                let taken = match known.taken {
-                    Some(taken) => Some(taken),
-                    // It is on its way still.
-                    None => {
-                        self.flush_kept(&mut state).await?;
-                        state.repeated(&once)?.and_then(|known| known.taken)
-                    }
-                };
-                let (message_id, created_at) = taken.ok_or(AccountError::Unsettled)?;
-                (message_id, created_at, true)
-            }
+        let Some(known) = state.repeated(&once)? else {
+            let sent = self.post(&mut state, channel_id, text, Some(once)).await?;
+            return Ok(Delivery {
+                message_id: sent.message_id,
+                created_at: sent.created_at,
+                is_repeated: false,
+            });
+        };
+        let taken = match known.taken {
+            Some(taken) => Some(taken),
+            // It is on its way still.
             None => {
-                let sent = self.post(&mut state, channel_id, text, Some(once)).await?;
-                (sent.message_id, sent.created_at, false)
+                let flushed = self.flush_locked(&mut state).await.map_err(kept);
+                let taken = state.repeated(&once)?.and_then(|known| known.taken);
+                match (taken, flushed) {
+                    (None, Err(why)) => return Err(why),
+                    (taken, _) => taken,
+                }
             }
         };
+        let (message_id, created_at) = taken.ok_or(AccountError::Unsettled)?;
         Ok(Delivery {
             message_id,
             created_at,
-            is_repeated,
+            is_repeated: true,
         })
     }
 
@@ -284,23 +299,17 @@ impl Account {
         once: Option<Once>,
     ) -> Result<Message, AccountError> {
         check_text(text)?;
-        self.flush_locked(state).await?;
+        match self.flush_locked(state).await {
+            Err(why) if why.is_kept() => return Err(why),
+            // One that is refused is no matter of this text.
+            Ok(_) | Err(_) => {}
+        }
         let (version, key) = self.newest_key(channel_id).await?;
         let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
         check_sealed(&post)?;
-        state.put(Outgoing { channel_id, post }, once)?;
-        let mut sent = self.flush_kept(state).await?;
-        sent.pop().ok_or(AccountError::Unsettled)
-    }
-
-    /// Sends what is in the outbox; where the relay is away it stays there.
-    async fn flush_kept(&self, state: &mut State) -> Result<Vec<Message>, AccountError> {
-        match self.flush_locked(state).await {
-            Err(AccountError::Relay(passing)) if passing.is_passing() => {
-                Err(AccountError::Kept(passing))
-            }
-            flushed => flushed,
-        }
+        let outgoing = Outgoing { channel_id, post };
+        state.put(outgoing.clone(), once)?;
+        self.deliver(state, outgoing).await.map_err(kept)
     }
 
     /// The newest message of a channel that was dealt with.
@@ -319,21 +328,43 @@ impl Account {
     /// Sends what is in the outbox, in its order.
     ///
     /// # Errors
-    /// At the first message that the relay does not take: one that it refuses for good has left the outbox.
+    /// Where the relay is away or the disk refuses: the rest is kept. Else the first message that cannot be sent: it has
+    /// left the outbox, and those behind it were tried.
     pub async fn flush(&self) -> Result<Vec<Message>, AccountError> {
         let mut state = self.sending.lock().await;
         self.flush_locked(&mut state).await
     }
 
     async fn flush_locked(&self, state: &mut State) -> Result<Vec<Message>, AccountError> {
-        let mut sent = Vec::new();
+        let (mut sent, mut refused) = (Vec::new(), None);
         while let Some(outgoing) = state.outbox().first().cloned() {
-            sent.push(self.deliver(state, outgoing).await?);
+            match self.deliver(state, outgoing).await {
+                Ok(message) => sent.push(message),
+                Err(why) if why.is_kept() => return Err(why),
+                Err(why) => refused = refused.or(Some(why)),
+            }
         }
-        Ok(sent)
+        refused.map_or(Ok(sent), Err)
     }
 
+    /// Sends the first message of the outbox. It leaves, sent or not, unless [`AccountError::is_kept`].
     async fn deliver(
+        &self,
+        state: &mut State,
+        outgoing: Outgoing,
+    ) -> Result<Message, AccountError> {
+        let delivered = self.attempt(state, outgoing).await;
+        if !delivered.as_ref().is_err_and(AccountError::is_kept)
+            && let Some(first) = state.outbox().first()
+        {
+            // Encrypted anew, it has another id than it began with.
+            let id = first.post.client_message_id;
+            state.settle(id, delivered.as_ref().ok())?;
+        }
+        delivered
+    }
+
+    async fn attempt(
         &self,
         state: &mut State,
         mut outgoing: Outgoing,
@@ -341,10 +372,7 @@ impl Account {
         for _ in 0..NEW_KEYS {
             let Outgoing { channel_id, post } = &outgoing;
             let refused = match self.api.post(*channel_id, post).await {
-                Ok(message) => {
-                    state.settle(post.client_message_id, Some(&message))?;
-                    return Ok(message);
-                }
+                Ok(message) => return Ok(message),
                 Err(passing) if passing.is_passing() => return Err(passing.into()),
                 Err(refused) => refused,
             };
@@ -354,10 +382,7 @@ impl Account {
                 Some(Code::RotationDue) => {
                     self.rotate(*channel_id).await?;
                 }
-                _ => {
-                    state.settle(post.client_message_id, None)?;
-                    return Err(refused.into());
-                }
+                _ => return Err(refused.into()),
             }
             if let ApiError::Refused(refusal) = &refused
                 && let Some(last) = refusal.detail["last_seq"].as_u64()
@@ -695,6 +720,14 @@ impl Account {
     fn pinned(&self, user_id: Id, device_id: Id) -> Result<PublicKey, Trouble> {
         let key = lock(&self.pins).key(user_id, device_id);
         key.ok_or(Trouble::Device { user_id, device_id })
+    }
+}
+
+/// The error of a message that is in the outbox.
+fn kept(why: AccountError) -> AccountError {
+    match why {
+        AccountError::Relay(passing) if passing.is_passing() => AccountError::Kept(passing),
+        other => other,
     }
 }
 

@@ -108,6 +108,30 @@ fn answered_message_survives_kill_and_resend_is_no_second_one() {
 }
 
 #[test]
+fn kept_message_that_is_refused_later_holds_up_no_other() {
+    story(async {
+        let mut relay = Relay::start();
+        let ann = relay.account("Ann").await;
+        let archived = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let other = ann.create("b", &[], Some("one")).await.expect("made").id;
+        relay.kill();
+        let away = ann.send(archived, "two").await.expect_err("away");
+        assert!(matches!(away, AccountError::Kept(_)), "{away}");
+        relay.go_on(None);
+        ann.api().archive(archived, true).await.expect("archived");
+        ann.send(other, "two").await.expect("sent");
+        let refused = ann.send(archived, "three").await.expect_err("archived");
+        assert!(!refused.is_kept(), "{refused}");
+        ann.flush().await.expect("nothing is left");
+        let (page, _) = ann
+            .history(archived, Cursor::Newest, 10)
+            .await
+            .expect("read");
+        assert_eq!(page.len(), 1);
+    });
+}
+
+#[test]
 fn message_sent_while_the_relay_is_away_goes_out_once_later() {
     story(async {
         let mut relay = Relay::start();
