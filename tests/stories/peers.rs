@@ -9,6 +9,7 @@ use plexus_tests::{Gate, Step};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 /// An office with one peer.
 struct World {
@@ -299,7 +300,7 @@ fn second_process_of_an_identity_is_refused() {
 #[test]
 fn turn_without_tools_is_a_failed_turn() {
     let world = World::open();
-    // An agent that completes its turn, and has not looked at its tools.
+    // An agent that completes its turn, has not looked at its tools, and leaves a program in a session of its own.
     let folder = world.office.folder.path().join("mute");
     fs::create_dir(&folder).expect("a folder");
     let codex = folder.join("codex");
@@ -308,8 +309,10 @@ fn turn_without_tools_is_a_failed_turn() {
         r#"{"type":"turn.completed","usage":{}}"#,
     ];
     let script = format!(
-        "#!/bin/sh\ncat >/dev/null\necho '{}'\necho '{}'\n",
-        lines[0], lines[1]
+        "#!/bin/sh\ncat >/dev/null\nsetsid sleep 600 &\necho $! > {left}\necho '{}'\necho '{}'\n",
+        lines[0],
+        lines[1],
+        left = folder.join("left").display(),
     );
     fs::write(&codex, script).expect("written");
     fs::set_permissions(&codex, fs::Permissions::from_mode(0o755)).expect("a mode");
@@ -323,4 +326,6 @@ fn turn_without_tools_is_a_failed_turn() {
         "{said}"
     );
     assert!(said.stderr.contains("the first turn failed"), "{said}");
+    let left = fs::read_to_string(folder.join("left")).expect("a number");
+    assert!(!Path::new("/proc").join(left.trim()).exists());
 }

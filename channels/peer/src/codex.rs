@@ -5,11 +5,12 @@
 //!    └─ stopped, or out of time: SIGINT, after 5 s SIGKILL for its group ────────────────────────▶ an error
 //! ```
 //! Invariants: a turn that says nothing, or that had no tools, is a failed one; the token of the tools is in the process's
-//! environment only, and the invitation is not.
+//! environment only, and the invitation is not; a turn leaves no process behind, on macOS none of its group.
 //!
 //! Must not know: channels, what the input says.
 
 use crate::dispatch::Mark;
+use crate::leftovers;
 use crate::server::{Server, Used};
 use crate::settings::REGISTER_KEY;
 use nix::sys::signal::{Signal, killpg};
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 const TOKEN: &str = "AGENT_CHATHAM_MCP_TOKEN";
@@ -130,6 +132,8 @@ impl Codex {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(Turn, usize), TurnError> {
         let mut child = self.command(token).spawn().map_err(TurnError::Start)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        let group = Pid::from_raw(pid.ok_or_else(|| io::Error::other("it has no number"))?);
         let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = taken else {
             return Err(TurnError::Io(io::Error::other("a pipe is missing")));
@@ -158,17 +162,18 @@ impl Codex {
                 }
                 status = child.wait() => break status?,
                 () = &mut deadline => {
-                    end(&mut child).await?;
+                    end(&mut child, group).await?;
                     return Err(TurnError::OutOfTime);
                 }
                 // The sender is held by whoever waits for this turn.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-                    end(&mut child).await?;
+                    end(&mut child, group).await?;
                     return Err(TurnError::Stopped);
                 }
             }
         };
-        // A program that it left behind may hold the pipes.
+        // A program that it left behind would hold the pipes.
+        let _ = spawn_blocking(move || leftovers::end(group)).await;
         let rest = async {
             while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
                 failed_calls += heard(turn.feed(plexus_agent_lines::codex, &buffer[..read]));
@@ -235,19 +240,13 @@ fn heard(shown: Vec<Shown>) -> usize {
     failed
 }
 
-/// Ends a process and its group: by a word, then by force.
-async fn end(child: &mut Child) -> io::Result<()> {
-    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else {
-        return Ok(());
-    };
-    let group = Pid::from_raw(pid);
+/// Ends a process and all that it started: by a word, then by force.
+async fn end(child: &mut Child, group: Pid) -> io::Result<()> {
     // A group that is gone has ended.
     let _ = killpg(group, Signal::SIGINT);
-    if let Ok(ended) = timeout(GRACE, child.wait()).await {
-        ended?;
-        return Ok(());
+    if timeout(GRACE, child.wait()).await.is_err() {
+        child.kill().await?;
     }
-    let _ = killpg(group, Signal::SIGKILL);
-    child.wait().await?;
+    let _ = spawn_blocking(move || leftovers::end(group)).await;
     Ok(())
 }

@@ -10,6 +10,7 @@
 
 mod codex;
 mod dispatch;
+mod leftovers;
 mod lines;
 mod prompt;
 mod roster;
@@ -121,6 +122,7 @@ async fn work(who: Who, environment: settings::Environment<'_>) -> Result<(), Bo
         let _ = writeln!(std::io::stdout(), "PLEXUS_PEER_READY {ready}");
         is_smoke
     };
+    leftovers::adopt().map_err(|why| format!("orphans of turns: {why}"))?;
     let codex = Codex::new(server, port, folder, prompt::instructions(&me));
     let (stop, asked) = tokio::sync::oneshot::channel();
     let asked = async { drop(asked.await) };

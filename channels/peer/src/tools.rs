@@ -8,7 +8,8 @@
 use crate::dispatch::Mark;
 use plexus_channels::account::{Account, AccountError, Opened};
 use plexus_channels::api::{ApiError, Cursor};
-use plexus_channels::crypto::Content;
+use plexus_channels::backoff::Backoff;
+use plexus_channels::crypto::{Content, random};
 use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Code, Kind, Profile, Status};
 use plexus_channels::{Id, PublicKey, limits};
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::sleep;
 
 /// The tools, for one identity.
 pub(crate) struct Tools {
@@ -261,8 +263,11 @@ impl Tools {
                 let answer = json!({"message_id": sent.message_id, "created_at": sent.created_at});
                 Ok(marked(answer, sent.is_repeated))
             }
-            // On disk: it goes out once, when the relay is back.
-            Err(AccountError::Kept(why)) => Ok(json!({"queued": true, "why": why.to_string()})),
+            // On disk: it goes out once, when the relay answers.
+            Err(AccountError::Kept(why)) => {
+                tokio::spawn(send_kept(Arc::clone(&self.account)));
+                Ok(json!({"queued": true, "why": why.to_string()}))
+            }
             Err(other) => Err(other.into()),
         }
     }
@@ -308,6 +313,23 @@ impl Tools {
             "id": channel.id, "name": name, "status": channel.status, "members": members,
             "last_message_id": channel.last_message_id,
         }))
+    }
+}
+
+/// Tries what is kept again until the relay answers: it may be away for requests alone, and no reconnect follows then.
+async fn send_kept(account: Arc<Account>) {
+    let mut backoff = Backoff::default();
+    loop {
+        sleep(backoff.next(random::<1>()[0])).await;
+        match account.flush().await {
+            Ok(_) => return,
+            Err(why) => {
+                tracing::warn!(name: "peer.outbox.kept", %why, "a message is not sent");
+                if !why.is_kept() {
+                    return;
+                }
+            }
+        }
     }
 }
 
