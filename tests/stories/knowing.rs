@@ -385,6 +385,8 @@ fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
     }
     glance["status"]["cages"] = "<of this machine>".into();
     glance["status"]["ledger"]["events"] = "<number>".into();
+    // A record of the start may be on its way still.
+    glance["status"]["ledger"]["queued"] = "<number>".into();
     for worker in glance["status"]["workers"].as_array_mut().expect("workers") {
         if worker["cage"].is_object() {
             worker["cage"] = "<checks>".into();
