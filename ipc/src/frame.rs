@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-/// Largest frame, in bytes without its length (DESIGN 6).
+/// Largest frame, in bytes without its length (docs/design.md#workers).
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 /// Bytes of a frame's length.
 pub const PREFIX: usize = 4;

@@ -29,9 +29,9 @@ use plexus_protocol::{Digest, Provenance, Sensitivity, Verb, Verbs, json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Most entries of a manifest (wire §5.11).
+/// Most entries of a manifest.
 pub const MAX_ENTRIES: usize = 256;
-/// Largest markdown of a skill, in bytes (wire §5.11).
+/// Largest markdown of a skill, in bytes.
 pub const MAX_MARKDOWN: usize = 65_536;
 
 /// Why a file is no manifest.
@@ -187,7 +187,7 @@ pub struct Field {
     pub help: Option<String>,
 }
 
-/// What may stand in a [`Field`] (wire §4.21).
+/// What may stand in a [`Field`] (docs/protocol/owner.md#sources).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldKind {
@@ -201,7 +201,7 @@ pub enum FieldKind {
     Path,
 }
 
-/// Where the value of a [`Field`] goes (wire §4.21).
+/// Where the value of a [`Field`] goes (docs/protocol/owner.md#sources).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldTarget {

@@ -71,7 +71,7 @@ pub fn check(method: &str, path: &str, response: &Response) {
             "{response}: it sends {name}"
         );
     }
-    // What a shell reads is text, refusals included (wire §4.13).
+    // What a shell reads is text, refusals included (docs/protocol/owner.md#set-up-another-machine).
     let for_a_shell = path.starts_with("/integration/") && path.matches('/').count() > 2;
     if response.body.is_empty() || for_a_shell {
         return;

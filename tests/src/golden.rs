@@ -149,6 +149,16 @@ pub fn check_screen(name: &str, screen: &str) {
     hold(&path, &format!("{}\n", lines.join("\n").trim_end()));
 }
 
+/// Compares with a file of the workspace.
+///
+/// # Panics
+/// When they differ, with both.
+#[track_caller]
+pub fn check_file(name: &str, seen: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    hold(&root.expect("the workspace").join(name), seen);
+}
+
 /// Compares with what stands in a page of the workspace between `<!-- <name>: begin … -->` and `<!-- <name>: end -->`.
 ///
 /// # Panics

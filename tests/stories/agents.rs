@@ -115,7 +115,7 @@ fn capabilities_of_a_connect() {
     }
 }
 
-/// What an agent may see: everything that is exposed, or what was chosen (DESIGN 5).
+/// What an agent may see: everything that is exposed, or what was chosen (docs/design.md#trust).
 #[test]
 fn reach() {
     let house = House::open();
@@ -159,7 +159,7 @@ fn windows_of_a_connect() {
     connect(json!({"kind": "custom", "ms": -1})).expect_error(400, "internal_error");
 }
 
-/// Elevated writes may stand by the owner's explicit choice; what executes never does (DESIGN 5).
+/// Elevated writes may stand by the owner's explicit choice; what executes never does (docs/design.md#ceilings).
 #[test]
 fn standing_effects() {
     let house = House::open();

@@ -229,7 +229,7 @@ fn the_example_agent_waits_for_the_owner() {
     });
 }
 
-/// The zero-dependency command of the peer, as its contract says (wire §9.1).
+/// The zero-dependency command of the peer, as its contract says.
 struct PeerCommand {
     client: Client,
     auth: Value,

@@ -1,10 +1,9 @@
 //! Every route with every wrong credential: owner and agent are never mixed.
 
 use crate::house::{House, READ, WRITE, nobody, note};
-use plexus_tests::{Client, Response};
+use plexus_tests::{Client, Response, routes};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// Whose route it is, and how it answers who is not let in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -208,7 +207,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
 }
 
 /// The owner's routes that say something to everybody.
-const OPEN: [(&str, &str); 3] = [
+pub(crate) const OPEN: [(&str, &str); 3] = [
     // That it serves.
     ("GET", "/v1/health"),
     // Versions, and without the key no more.
@@ -219,51 +218,11 @@ const OPEN: [(&str, &str); 3] = [
 /// A method and a path in which names stand in braces.
 type Declared = (String, String);
 
-/// What stands between a call's parentheses; `text` begins behind the first of them.
-fn arguments(text: &str) -> &str {
-    let mut open = 1;
-    let end = text.find(|c: char| {
-        open += match c {
-            '(' => 1,
-            ')' => -1,
-            _ => 0,
-        };
-        open == 0
-    });
-    &text[..end.expect("the end of a call")]
-}
-
 /// The owner's routes, as their source declares them.
 fn declared() -> BTreeSet<Declared> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/desk/src/owner.rs");
-    let text = std::fs::read_to_string(&file).expect("the source");
-    let (whole, nested) = text
-        .split_once("\nfn management()")
-        .expect("the routes below the prefixes");
-    let mut all = BTreeSet::new();
-    for (text, prefixes) in [
-        (whole, &[""][..]),
-        (nested, &["/admin/api", "/v1/admin/api"]),
-    ] {
-        for route in text.split(".route(").skip(1).map(arguments) {
-            let path = route.split('"').nth(1).expect("a path");
-            let mut methods: Vec<&str> = ["get", "post", "put", "delete", "patch"]
-                .into_iter()
-                .filter(|method| route.contains(&format!("{method}(")))
-                .collect();
-            // What makes its handler elsewhere is an upgrade.
-            if methods.is_empty() {
-                assert!(path.ends_with("/upgrade"), "how is {path} asked for?");
-                methods.push("post");
-            }
-            for prefix in prefixes {
-                for method in &methods {
-                    all.insert((method.to_uppercase(), format!("{prefix}{path}")));
-                }
-            }
-        }
-    }
-    all
+    let all = routes::of_owner(&["/admin/api", "/v1/admin/api"]).into_iter();
+    all.map(|(method, path)| (method.to_owned(), path))
+        .collect()
 }
 
 /// Those of the declared routes that are in no row. A row is of the route that has the most of its words.
@@ -568,7 +527,8 @@ fn the_sockets_serve_one_side_each() {
     assert_eq!(house.gateway.key(), key);
 }
 
-/// The owner's command refuses to widen for a program that shows an agent's marks (DESIGN 5).
+/// The owner's command refuses to widen for a program that shows an agent's marks
+/// (docs/design.md#who-can-be-the-owner).
 #[test]
 fn the_owners_command_stops_an_eager_agent() {
     let house = House::open();

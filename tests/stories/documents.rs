@@ -282,23 +282,163 @@ fn the_commands_of_the_owners_pages_are_there() {
     );
 }
 
+/// The anchors of a page's headings.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let text = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+            text.chars()
+                .filter(kept)
+                .collect::<String>()
+                .replace(' ', "-")
+        })
+        .collect()
+}
+
+/// A page and a section of it: `docs/design.md#trust` in a comment, `(design.md#trust)` in a page.
+#[track_caller]
+fn assert_section(from: &Path, page: &Path, section: &str) {
+    let about = format!("{}: {}#{section}", from.display(), page.display());
+    let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{about}: {error}"));
+    assert!(
+        section.is_empty() || anchors(&text).contains(section),
+        "{about}: no such section"
+    );
+}
+
+/// A citation of a text that is not in the repository leads nobody anywhere: a comment cites a page, with its section.
 #[test]
-fn the_error_codes_are_those_of_the_code() {
-    let source = fs::read_to_string(root().join("gateway/protocol/src/error.rs"));
-    let source = source.expect("the source");
-    let codes: BTreeSet<String> = source
-        .lines()
-        .filter_map(|line| {
-            let (word, status) = line.split_once(" = \"")?.1.split_once("\", ")?;
-            let status: u16 = status.strip_suffix(';')?.parse().ok()?;
-            Some(format!("| `{word}` | {status} |"))
+fn cited_sections_exist() {
+    let mut cited = 0;
+    let sources = ["rs", "sb", "toml"].iter().flat_map(|end| files(end));
+    for path in sources {
+        let text = fs::read_to_string(&path).expect("a source");
+        for line in text.lines() {
+            let Some(at) = line.find("//").or_else(|| line.find(['#', ';'])) else {
+                continue;
+            };
+            let comment = &line[at..];
+            let elsewhere = [
+                " DESIGN ",
+                "(DESIGN ",
+                "wire \u{a7}",
+                "Wire \u{a7}",
+                "(\u{a7}",
+            ];
+            let found = elsewhere.iter().find(|words| comment.contains(**words));
+            assert!(
+                found.is_none(),
+                "{}: cite docs/design.md or docs/protocol: {line}",
+                path.display()
+            );
+            for citation in comment.split("docs/").skip(1) {
+                let end =
+                    citation.find(|c: char| !c.is_ascii_alphanumeric() && !"-_./#".contains(c));
+                let citation = citation[..end.unwrap_or(citation.len())].trim_end_matches('.');
+                let (page, section) = citation.split_once('#').unwrap_or((citation, ""));
+                if page.ends_with(".md") {
+                    cited += 1;
+                    assert_section(&path, &root().join("docs").join(page), section);
+                }
+            }
+        }
+    }
+    assert!(cited > 100, "only {cited} sections are cited");
+    for (path, text) in pages() {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap_or_default();
+            if let Some((page, section)) = link.split_once('#').filter(|_| !link.contains("://")) {
+                let folder = path.parent().expect("a folder");
+                let page = if page.is_empty() {
+                    path.clone()
+                } else {
+                    folder.join(page)
+                };
+                assert_section(&path, &page, section);
+            }
+        }
+    }
+}
+
+fn help_of(program: &str) -> String {
+    let help = std::process::Command::new(plexus_tests::binaries::path(program))
+        .arg("--help")
+        .env_clear()
+        .output()
+        .expect("the program runs");
+    String::from_utf8(help.stdout).expect("text")
+}
+
+/// The commands of a help text with their one line each.
+fn commands(help: &str) -> Vec<(String, String)> {
+    let (_, after) = help.split_once("Commands:\n").expect("commands");
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for line in after.lines().take_while(|line| !line.trim().is_empty()) {
+        let text = line.trim();
+        if line.starts_with("   ") {
+            let (_, about) = rows.last_mut().expect("a command");
+            about.push_str(&format!(" {text}"));
+        } else if let Some((name, about)) = text.split_once("  ") {
+            rows.push((name.to_owned(), about.trim().to_owned()));
+        }
+    }
+    rows
+}
+
+/// The commands stand on their page as the programs print them; the page explains each flag of the daemon.
+#[test]
+fn flags_and_commands_are_those_of_the_programs() {
+    let mut section = String::new();
+    for program in ["plexusctl", "plexus", "plexusd"] {
+        section.push_str(&format!("\n| `{program}` | |\n|---|---|\n"));
+        for (name, about) in commands(&help_of(program)) {
+            if name != "help" {
+                section.push_str(&format!("| `{name}` | {} |\n", about.replace('|', "\\|")));
+            }
+        }
+    }
+    assert!(section.lines().count() > 45, "{section}");
+    plexus_tests::golden::check_section("docs/reference/flags.md", "commands", &section);
+    let help = help_of("plexusd");
+    let mut printed: BTreeMap<String, String> = BTreeMap::new();
+    let mut flag = String::new();
+    for line in help.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("--") {
+            flag = name.split(' ').next().unwrap_or_default().to_owned();
+            printed.insert(flag.clone(), String::new());
+        } else if let Some(name) = line.strip_prefix("[env: ") {
+            let name = name.split(['=', ']']).next().unwrap_or_default();
+            printed.insert(flag.clone(), name.to_owned());
+        }
+    }
+    let page = page("reference/flags.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let listed: BTreeMap<String, String> = rows
+        .filter_map(|row| {
+            let flag = row.split([' ', '`']).next()?;
+            let environment = row.split('|').nth(1)?.trim().trim_matches('`');
+            Some((flag.to_owned(), environment.to_owned()))
+        })
+        .filter(|(flag, _)| {
+            printed.contains_key(flag) || !["full", "output"].contains(&flag.as_str())
         })
         .collect();
-    assert!(codes.len() > 30, "{codes:?}");
-    let page = page("reference/error-codes.md");
-    let listed = page.lines().filter(|line| line.starts_with("| `"));
-    let listed: BTreeSet<String> = listed
-        .map(|line| line.split_inclusive('|').take(3).collect())
-        .collect();
-    assert_eq!(listed, codes);
+    assert!(printed.len() > 8, "{help}");
+    assert_eq!(listed, printed);
+}
+
+/// The daemon's own files and folders are on the page about them.
+#[test]
+fn state_directory_page_names_every_entry() {
+    let page = page("reference/state-directory.md");
+    let entries = quoted(&page);
+    for name in plexus_protocol::state_dir::FOLDERS
+        .iter()
+        .chain(plexus_protocol::state_dir::FILES)
+    {
+        let named = |entry: &&str| *entry == *name || entry.starts_with(&format!("{name}/"));
+        assert!(entries.iter().any(named), "the page does not name {name}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The further findings about the peer (wire §7, E1 to E30), each with the behaviour that replaces it. Those about
+//! The further findings about the peer (E1 to E30), each with the behaviour that replaces it. Those about
 //! extensions, bundles, workflows and installers hold here in the part that applies: there is nothing to misuse.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note};

@@ -37,7 +37,7 @@ fn what_stands_gives_a_token_at_once() {
     );
 }
 
-/// Nothing is allowed without an act of the owner, reads included (DESIGN 5).
+/// Nothing is allowed without an act of the owner, reads included (docs/design.md#trust).
 #[test]
 fn what_was_never_granted_pends() {
     let house = House::open();

@@ -258,7 +258,7 @@ fn bodies_have_limits() {
         .expect_error(413, "payload_too_large");
 }
 
-/// What two parsers could read differently is refused (DESIGN 4).
+/// What two parsers could read differently is refused (docs/design.md#the-life-of-a-call).
 #[test]
 fn bodies_are_parsed_strictly() {
     let house = House::open();

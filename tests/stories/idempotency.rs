@@ -1,4 +1,5 @@
-//! A call that is made again under its key: the same answer, never a second effect (wire §5.13).
+//! A call that is made again under its key: the same answer, never a second effect
+//! (docs/protocol/agents.md#idempotency).
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use plexus_tests::{Agent, Clock, Gateway, Response, waiting::until};

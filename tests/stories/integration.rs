@@ -1,4 +1,5 @@
-//! Setting an agent up on another machine (wire §4.13): what the owner fetches, and what the scripts do there.
+//! Setting an agent up on another machine (docs/protocol/owner.md#set-up-another-machine): what the owner fetches, and
+//! what the scripts do there.
 
 use crate::house::{House, READ};
 use plexus_tests::coding_agents::{ask_claude, claude};

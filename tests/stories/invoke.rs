@@ -409,7 +409,7 @@ fn an_effect_asks_and_says_so() {
     assert_eq!(house.workspace.read("a.txt"), "a");
 }
 
-/// The reply of a pend comes before the plan is made and shows nothing of it (DESIGN 5).
+/// The reply of a pend comes before the plan is made and shows nothing of it (docs/design.md#approvals).
 #[test]
 fn a_preview_is_the_owners() {
     let house = House::open();

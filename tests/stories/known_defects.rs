@@ -1,4 +1,4 @@
-//! The thirteen defects of the peer (wire §7), each with the behaviour that replaces it.
+//! The thirteen defects of the peer, each with the behaviour that replaces it.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use plexus_tests::{Clock, Folder};

@@ -88,6 +88,7 @@ mod once;
 mod orchestration;
 mod peer_kills;
 mod peers;
+mod published;
 mod real_agents;
 mod refresh;
 mod resident;

@@ -201,7 +201,7 @@ fn a_whole_agent() {
     assert!(owner.pending().is_empty());
 }
 
-/// Rotating the key ends everything (DESIGN 5).
+/// Rotating the key ends everything (docs/design.md#credentials).
 #[test]
 fn rotating_the_key_ends_everything() {
     let house = House::open();
@@ -236,7 +236,8 @@ fn rotating_the_key_ends_everything() {
     assert_eq!(reply.status, 401, "{reply}");
 }
 
-/// A revoke between a call's authorization and its record: the record is refused, or the call is named (DESIGN 4).
+/// A revoke between a call's authorization and its record: the record is refused, or the call is named
+/// (docs/design.md#the-life-of-a-call).
 #[test]
 fn the_writer_decides_last() {
     let workshop = Workshop::open();

@@ -185,7 +185,7 @@ fn a_source_that_asks_for_everything() {
     agent.must_ask("careful.read", json!({"path": "a.txt"}));
 }
 
-/// A changed target voids grants, tokens and items on it; a changed label does not (§5.12).
+/// A changed target voids grants, tokens and items on it; a changed label does not.
 #[test]
 fn a_changed_target_voids_what_was_granted() {
     let house = House::open();

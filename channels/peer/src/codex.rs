@@ -29,7 +29,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 const TOKEN: &str = "AGENT_CHATHAM_MCP_TOKEN";
-/// What the tools are called in front of the agent's own.
+/// Prefix of the tools' names, which keeps them apart from the agent's own.
 const TOOLS: &str = "channels";
 /// How long a turn may take: without a network Codex waits for ever.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -58,7 +58,7 @@ pub(crate) enum TurnError {
     OutOfTime,
     #[error("stopped")]
     Stopped,
-    /// What was said before is not known to it: no retry helps.
+    /// It does not know the turns before: no retry helps.
     #[error("codex went on with another thread")]
     OtherThread,
 }
@@ -124,7 +124,7 @@ impl Codex {
         }
     }
 
-    /// What the process said, and how many calls of our tools failed in its words.
+    /// Output of the process, and how many calls of our tools it reports as failed.
     async fn run(
         &self,
         token: &str,
@@ -165,7 +165,7 @@ impl Codex {
                     end(&mut child, group).await?;
                     return Err(TurnError::OutOfTime);
                 }
-                // The sender is held by whoever waits for this turn.
+                // The task that waits for this turn holds the sender.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => {
                     end(&mut child, group).await?;
                     return Err(TurnError::Stopped);

@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A channel and one of its messages.
 pub(crate) type Mark = (Id, Id);
 
-/// What happened.
+/// An event of the world outside.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// The first connection is bound; the digest shows these messages, and these channels have unread ones after an id.
@@ -75,7 +75,7 @@ pub(crate) enum Event {
     Stop,
 }
 
-/// What is to be done.
+/// An act that the caller carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Begin a turn with this input.
@@ -122,7 +122,7 @@ pub(crate) struct Dispatcher {
     cursors: BTreeMap<Id, Id>,
     due: BTreeSet<Id>,
     fetches: u64,
-    /// What comes before the first message that history brings.
+    /// Messages before the first one that history brings.
     heading: Option<String>,
     /// A line was left out, and the buffer says so.
     overfull: bool,
@@ -242,7 +242,7 @@ impl Dispatcher {
             .collect();
         self.watermarks.extend(new.iter().copied());
         keep(&new, commands);
-        // What was pushed and not shown yet comes again, in its place among what was missed.
+        // Messages that were pushed and not shown yet come again, in their place among the missed ones.
         let (shown, rest) = (self.failed, std::mem::take(&mut self.buffer));
         let kept = rest.into_iter().enumerate();
         let kept = kept.filter(|(at, entry)| *at < shown || entry.marks.is_empty());

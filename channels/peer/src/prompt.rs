@@ -1,4 +1,4 @@
-//! What the agent is told about itself and its channels, in each turn.
+//! The words about itself and its channels that the agent gets in each turn.
 
 use crate::lines;
 use plexus_channels::wire::Me;

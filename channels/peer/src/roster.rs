@@ -122,7 +122,7 @@ pub(crate) fn names(members: &[Member]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// What is called archived.
+/// Channels that are archived.
 pub(crate) const fn state(status: Status) -> &'static str {
     match status {
         Status::Active => "unarchived",

@@ -43,7 +43,7 @@ struct Peer {
     turn: Option<JoinHandle<()>>,
 }
 
-/// What a task of the peer came to.
+/// The end of a task of the peer.
 enum Done {
     Event(Event),
     Fatal(TurnError),

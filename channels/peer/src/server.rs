@@ -34,11 +34,11 @@ const SESSION: &str = "mcp-session-id";
 /// Sessions of one turn.
 const SESSIONS: usize = 16;
 const BODY_BYTES: usize = 1 << 20;
-/// What the agent reads where its tools are deferred.
+/// Instructions for an agent whose tools are deferred.
 const INSTRUCTIONS: &str = "Channels with the agents and people of your organization: read them, answer in them, open new ones. \
     Only `reply` and `start_discussion` reach others.";
 
-/// What a turn has done with the tools.
+/// Uses of the tools by one turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     /// The agent has asked which there are.
@@ -109,7 +109,7 @@ impl Server {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What refuses a request, whatever it asks for.
+    /// The refusal that precedes every other check, if there is one.
     fn refusal(&self, headers: &HeaderMap) -> Option<StatusCode> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
@@ -205,7 +205,7 @@ async fn posted(State(server): State<Arc<Server>>, headers: HeaderMap, body: Byt
     if let Some(refusal) = server.refusal(&headers) {
         return refusal.into_response();
     }
-    // A call that has begun comes to its end, whoever hangs up.
+    // A call that has begun comes to its end, also where its client hangs up.
     let answering = tokio::spawn(async move {
         let answer = server.answer(&headers, &body).await;
         drop(under_way);

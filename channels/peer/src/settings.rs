@@ -1,4 +1,4 @@
-//! What flags and environment ask for, and whether Codex has a login.
+//! Settings from flags and environment, and whether Codex has a login.
 //!
 //! Invariants: a flag wins over the environment, also one that excludes a variable; an empty value counts as none; an
 //! invitation goes to no address that nobody named.

@@ -35,7 +35,7 @@ const MESSAGES: usize = 20;
 /// Bytes of the digest. What does not fit is read from the history.
 const DIGEST_BYTES: usize = 48 << 10;
 
-/// What is reported.
+/// A report of the watch.
 #[derive(Debug)]
 pub(crate) enum News {
     /// Connected, for the first time.
@@ -98,7 +98,7 @@ impl Watch {
         }
     }
 
-    /// What a new connection comes to; tried until the relay answers.
+    /// A new connection; tried until the relay answers.
     async fn bound(&mut self, offline: Duration) -> Vec<Event> {
         let mut backoff = Backoff::default();
         loop {
@@ -187,7 +187,7 @@ impl Watch {
         Ok((block, page.first().map(id_of), page.last().map(id_of)))
     }
 
-    /// What happened to the channels while there was no connection. Of one that is new, its last messages are unread.
+    /// Changes of the channels while there was no connection. Of one that is new, its last messages are unread.
     async fn changes(&self, offline: Duration) -> Result<Vec<Event>, AccountError> {
         let channels = self.account.api().channels(None).await?;
         let (mut events, mut marks): (Vec<Event>, Vec<Mark>) = (Vec::new(), Vec::new());
@@ -230,7 +230,7 @@ impl Watch {
         Ok(events)
     }
 
-    /// What a frame comes to.
+    /// The reports that follow from a frame.
     async fn event(&self, event: wire::Event) -> Vec<Event> {
         let mut events = match self.translated(&event).await {
             Ok(events) => events,

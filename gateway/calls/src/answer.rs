@@ -18,7 +18,7 @@ impl Answer {
             body: InvokeResponse::refused(id, error, audit),
         }
     }
-    /// Something that was dispatched is answered with 200, whatever came of it (wire §4.9).
+    /// Something that was dispatched is answered with 200, whatever came of it (docs/protocol/agents.md#call).
     pub(crate) fn dispatched(body: InvokeResponse) -> Self {
         Self { status: 200, body }
     }

@@ -1,4 +1,4 @@
-//! Child calls: what a resident worker does with an approval of them (DESIGN 14).
+//! Child calls: what a resident worker does with an approval of them (docs/design.md#bounded-approvals).
 //!
 //! ```text
 //! worker ─▶ whose approval? ─▶ its name is known: that run ─────────────────────────────┐

@@ -1,4 +1,5 @@
-//! What each agent has last read or written where, through Plexus: what its standing writes are held against (DESIGN 5).
+//! What each agent has last read or written where, through Plexus: what its standing writes are held against
+//! (docs/design.md#trust).
 //!
 //! In memory only: after a restart an agent reads again. Bounded: 1,000 things an agent, the oldest go first.
 //!

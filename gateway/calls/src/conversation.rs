@@ -1,4 +1,4 @@
-//! Conversations: further messages under one approval, each a call of its own (DESIGN 14).
+//! Conversations: further messages under one approval, each a call of its own (docs/design.md#bounded-approvals).
 //!
 //! ```text
 //! message ─▶ known: the turn that it is ─────────────────────────────┐

@@ -1,4 +1,4 @@
-//! The stream of events for agents and the owner (wire §4.11), made from what the ledger records.
+//! The stream of events for agents and the owner (docs/protocol/events.md), made from what the ledger records.
 //!
 //! ```text
 //! told ─▶ numbered and kept, and sent to who listens, in one step

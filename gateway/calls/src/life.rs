@@ -1,4 +1,4 @@
-//! The life of a call, from a body to an answer (DESIGN 4).
+//! The life of a call, from a body to an answer (docs/design.md#the-life-of-a-call).
 //!
 //! ```text
 //! body ─parse─▶ Asked ─authorize─▶ Permitted ─┬ read:   dispatch ─▶ InFlight ─record─▶ disclose(Durable)

@@ -1,7 +1,8 @@
 //! What one agent may use of the gateway: calls under way, calls a second, bytes of the log a day, records of its refused
-//! calls (DESIGN 10). The figures of the owner's are a part of the state ([`Bounds`]); what is counted against them is
-//! here. The bytes of the day outlive the process: they are noted now and then with the sequence up to which they count,
-//! and what the log has beyond that is charged at the start. The rest is memory's: an agent cannot restart the gateway.
+//! calls (docs/design.md#http). The figures of the owner's are a part of the state ([`Bounds`]); what is counted
+//! against them is here. The bytes of the day outlive the process: they are noted now and then with the sequence up to
+//! which they count, and what the log has beyond that is charged at the start. The rest is memory's: an agent cannot
+//! restart the gateway.
 //!
 //! ```text
 //! agent known ▸ admit (calls, log) ▸ … ▸ enter (places) ▸ … ▸ recorded: charge

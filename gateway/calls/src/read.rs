@@ -165,7 +165,7 @@ fn judged(
     Judged {
         status: match &output {
             Err(_) if missed => 401,
-            // Known to be away: refused as such (wire §4.9, row 11), though the source was asked once more.
+            // Known to be away: refused as such (docs/protocol/agents.md#call), though the source was asked once more.
             Err(error) if error.code == ErrorCode::SourceUnavailable && known_away() => 503,
             _ => 200,
         },

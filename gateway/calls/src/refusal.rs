@@ -8,7 +8,8 @@ use plexus_supervisor::DispatchError;
 use plexus_trust::Refusal;
 use serde_json::json;
 
-/// The one reason for every id that an agent may not know of (wire §4.4): it tells nothing.
+/// The one reason for every id that an agent may not know of (docs/protocol/agents.md#ask-for-grants): it tells
+/// nothing.
 pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you can use (GET /manifest); ask the owner if you need more.";
 
 /// What an agent does after a cancelled call.

@@ -1,4 +1,4 @@
-//! Idempotency keys: the same key and input within 24 hours get the same answer (wire §5.13).
+//! Idempotency keys: the same key and input within 24 hours get the same answer (docs/protocol/agents.md#idempotency).
 //!
 //! ```text
 //! key ─▶ here: under way ─▶ its answer; a run: its handle, until it is forgotten or its effect is over

@@ -1,4 +1,4 @@
-//! Asynchronous calls: accepted, run without the caller, asked for by their id (wire §4.10).
+//! Asynchronous calls: accepted, run without the caller, asked for by their id (docs/protocol/agents.md#follow-a-run).
 //!
 //! Invariant: at most 8 run for one agent; an answer is kept 24 hours after its end, over a restart too, but for what was
 //! read by a single approval. What was read is given to its agent while that may still have it (`given`).

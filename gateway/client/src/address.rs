@@ -41,7 +41,8 @@ impl Address {
         }
     }
 
-    /// The Host header; a socket has no authority of its own, and any loopback name is accepted on it (DESIGN 13).
+    /// The Host header; a socket has no authority of its own, and any loopback name is accepted on it
+    /// (docs/design.md#http).
     #[must_use]
     pub fn authority(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! Server-sent events (wire §4.11): frames parted by an empty line, comments skipped.
+//! Server-sent events (docs/protocol/events.md): frames parted by an empty line, comments skipped.
 
 use crate::{Failure, http::MAX_REPLY};
 use http_body_util::BodyExt;

@@ -1,4 +1,4 @@
-//! The exit statuses of both commands (DESIGN 12; the numbers from 64 on are those of BSD `sysexits.h`).
+//! The exit statuses of both commands (docs/design.md#commands; the numbers from 64 on are those of BSD `sysexits.h`).
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The state directory (DESIGN 12).
+/// The state directory (docs/design.md#commands).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home(PathBuf);
 

@@ -26,7 +26,8 @@ use tokio::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an ordinary answer may take.
 pub const ANSWER: Duration = Duration::from_secs(30);
-/// The largest reply that is read, in bytes: twice the largest frame of a worker (DESIGN 6), whose JSON it may quote.
+/// The largest reply that is read, in bytes: twice the largest frame of a worker (docs/design.md#workers), whose JSON
+/// it may quote.
 pub const MAX_REPLY: usize = 32 << 20;
 
 /// Why there is no reply.

@@ -28,7 +28,7 @@ pub fn length(ms: u64) -> String {
 /// When something ends, seen from `now`: `ends in 6 d`, `ended 3 min ago`, `until revoked`.
 #[must_use]
 pub fn end(at: Timestamp, now: Timestamp) -> String {
-    // `until-revoked` travels as a moment a century away (wire §5.5).
+    // `until-revoked` travels as a moment a century away (docs/protocol/agents.md#trust-windows).
     if at.since(now) > FOREVER_MS / 2 {
         "until revoked".to_owned()
     } else if at > now {

@@ -1,4 +1,5 @@
-//! Why a command stopped: the three answers that every refusal gives (DESIGN 4), and the exit status.
+//! Why a command stopped: the three answers that every refusal gives (docs/design.md#the-life-of-a-call), and the exit
+//! status.
 
 use crate::{Exit, http::Failure, text};
 use plexus_protocol::{Effect, ErrorCode};
@@ -64,7 +65,8 @@ impl Stop {
         self
     }
 
-    /// Reads the error object of a reply (wire §6) that came with HTTP `status`. A reply without one is described.
+    /// Reads the error object of a reply (docs/protocol/errors.md) that came with HTTP `status`. A reply without one is
+    /// described.
     #[must_use]
     pub fn of_reply(status: u16, body: &Value) -> Self {
         let error = body.get("error").unwrap_or(&Value::Null);
@@ -74,7 +76,7 @@ impl Stop {
         };
         let code = said("code").unwrap_or_else(|| format!("http_{status}"));
         let why = said("message")
-            // Result objects put their sentence in `reason` beside `ok: false` (wire §6, envelope 3).
+            // Result objects put their sentence in `reason` beside `ok: false` (docs/protocol/errors.md).
             .or_else(|| {
                 body.get("reason")
                     .and_then(Value::as_str)

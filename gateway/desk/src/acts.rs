@@ -56,7 +56,7 @@ pub(crate) async fn act(
         .submit(command, Lane::Owner)
         .await
         .map_err(|error| match error {
-            // What an agent calls a schema error is bad input like any other here (wire §5.5).
+            // What an agent calls a schema error is bad input like any other here (docs/protocol/errors.md).
             SubmitError::Refused(Refusal::Invalid(why)) => Refused::malformed(why),
             SubmitError::Refused(Refusal::UnknownCapability) => Refused::new(
                 ErrorBody::new(
@@ -95,7 +95,7 @@ pub(crate) async fn take_back(
     taken.map_err(|error| Refused::new(refusal::held(&error)))
 }
 
-/// The event of an act; empty where it changed nothing (wire §4.9).
+/// The event of an act; empty where it changed nothing.
 pub(crate) fn event_of(receipt: &Receipt<Reply>) -> String {
     receipt
         .events

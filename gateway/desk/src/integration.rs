@@ -1,4 +1,5 @@
-//! What an agent on any machine is set up from (wire §4.13): the owner fetches a command line, the other machine a script.
+//! What an agent on any machine is set up from (docs/protocol/owner.md#set-up-another-machine): the owner fetches a
+//! command line, the other machine a script.
 //!
 //! ```text
 //! owner ──GET /integration/ID, with the key──▶ one command line, with a fresh code where one is needed
@@ -49,7 +50,7 @@ pub(super) fn public_routes() -> Router<Arc<Desk>> {
         .route("/integration/{id}/engine/{platform}", get(engine))
 }
 
-/// The forms of material (wire §4.16); an agent without a type is Claude Code's.
+/// The forms of material (docs/protocol/owner.md#agents); an agent without a type is Claude Code's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     ClaudeCode,

@@ -21,7 +21,8 @@ impl Address {
     pub fn network(&self) -> &Network {
         &self.network
     }
-    /// `https://<first public hostname>` where one is configured, else the loopback address (wire §4.1).
+    /// `https://<first public hostname>` where one is configured, else the loopback address
+    /// (docs/protocol/agents.md#discovery).
     pub fn base(&self) -> String {
         match self.network.public_hostnames.first() {
             Some(name) => format!("https://{name}"),

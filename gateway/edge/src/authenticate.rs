@@ -174,7 +174,8 @@ pub fn peer_of(extensions: &Extensions) -> Peer {
         .unwrap_or(Peer::User(u32::MAX))
 }
 
-/// `Bearer x`, the scheme in any case, the header trimmed; any other scheme counts as none (wire §2).
+/// `Bearer x`, the scheme in any case, the header trimmed; any other scheme counts as none
+/// (docs/protocol/README.md#credentials).
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = single(headers, header::AUTHORIZATION.as_str())?.trim();
     let (scheme, rest) = value.split_once(char::is_whitespace)?;
@@ -205,7 +206,7 @@ pub(crate) fn live_session(edge: &Edge, text: &str) -> Option<InSession> {
     (now < session.expires_at && !ended).then_some(InSession { id, agent, session })
 }
 
-/// Wants a session in its header (wire §4.3).
+/// Wants a session in its header (docs/protocol/agents.md#read-the-manifest).
 ///
 /// # Errors
 /// 401 `session_expired`.

@@ -96,7 +96,8 @@ impl Doors {
     }
 }
 
-/// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
+/// Any route that does not exist. Below the owner's prefixes the key comes first
+/// (docs/protocol/README.md#host-and-origin).
 pub async fn unknown(edge: Arc<Edge>, request: Request) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
     let (method, peer) = (request.method().clone(), authenticate::peer(&request));

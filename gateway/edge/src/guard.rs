@@ -1,4 +1,5 @@
-//! Host and Origin, before routing, authentication and parsing, on every path and method (wire §3).
+//! Host and Origin, before routing, authentication and parsing, on every path and method
+//! (docs/protocol/README.md#host-and-origin).
 //!
 //! Ours is tighter in one thing (E3): a request that changes state takes an Origin only of the gateway's own pages.
 

@@ -484,7 +484,8 @@ async fn evicted(place: Option<&ConnectionSlot>) {
     }
 }
 
-/// Says that the gateway serves: one line on stdout, and `runtime.json` (wire §4.14).
+/// Says that the gateway serves: one line on stdout, and `runtime.json`
+/// (docs/protocol/owner.md#shells-and-tray-applications).
 pub fn announce(edge: &Edge) -> anyhow::Result<()> {
     let ready =
         json!({"port": edge.address.port(), "pid": std::process::id(), "lraVersion": "1.0"});

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-/// Largest body of most routes (wire §3).
+/// Largest body of most routes (docs/protocol/README.md#limits).
 pub(crate) const BODY: usize = 1024 * 1024;
 /// Largest body of enroll and handshake.
 pub const SMALL_BODY: usize = 4 * 1024;
@@ -40,12 +40,12 @@ const BODY_TIME: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyCode(pub(crate) ErrorCode);
 
-/// A refusal on its way out: envelope 1 of wire §6.
+/// A refusal on its way out: the standard envelope (docs/protocol/errors.md).
 #[derive(Debug)]
 pub struct Refused {
     status: u16,
     error: Box<ErrorBody>,
-    /// Members beside `error` (wire §6: `unknownCapabilities`, `rejected`).
+    /// Members beside `error` (docs/protocol/errors.md: `unknownCapabilities`, `rejected`).
     beside: Vec<(&'static str, Value)>,
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn leaving(body: &impl Serialize, place: Option<CallSlot>) -> Respons
     sized(200, body, ROOM, place)
 }
 
-/// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
+/// Any status with a JSON body. `content-type` has no charset parameter (docs/protocol/README.md#limits).
 pub fn with_status(status: u16, body: &impl Serialize) -> Response {
     sized(status, body, ROOM, None)
 }
@@ -277,7 +277,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Reads a body and parses it strictly (DESIGN 4).
+/// Reads a body and parses it strictly (docs/design.md#the-life-of-a-call).
 ///
 /// # Errors
 /// The body did not arrive whole, or in time; 400 `code` where it is not strict JSON.

@@ -1,4 +1,4 @@
-//! One revocation, for the agent's route and the owner's (wire §4.8).
+//! One revocation, for the agent's route and the owner's (docs/protocol/agents.md#revoke).
 
 use super::reply::{Refused, ok};
 use crate::edge::Edge;

@@ -1,5 +1,5 @@
 //! Failed credentials: each failure of a kind from a peer makes the next failure slower, then 429; a right credential
-//! is never delayed (DESIGN 13).
+//! is never delayed (docs/design.md#credentials).
 
 use plexus_calls::metrics::FailedCredential;
 pub use plexus_calls::metrics::FailedCredential as Kind;

@@ -1,4 +1,4 @@
-//! Scoped tokens: compact JWTs under a key that lives as long as the process (wire §5.14, DESIGN 5).
+//! Scoped tokens: compact JWTs under a key that lives as long as the process (docs/protocol/README.md#credentials).
 //!
 //! Invariant: a token begins with the one header that this gateway writes, and HS256 is the only algorithm that has code
 //! here: any other header is refused before anything of it is read. What a token opens is decided by the machine from its id: the claims are a copy for the client.

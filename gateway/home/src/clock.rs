@@ -1,7 +1,8 @@
 //! Time that only goes forward.
 //!
 //! Windows, codes, sessions and tokens count wall time including sleep. "Now" is the later of the wall clock and the
-//! latest recorded time plus what the boot clock has counted since: setting the clock back lengthens nothing (DESIGN 5).
+//! latest recorded time plus what the boot clock has counted since: setting the clock back lengthens nothing
+//! (docs/design.md#time).
 //!
 //! Over a stop of the daemon a mark carries that on. What the boot clock shows above the mark has certainly passed
 //! since: all of it, or, where the machine was started anew, only a part.

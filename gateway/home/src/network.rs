@@ -1,4 +1,4 @@
-//! Where the gateway listens beyond loopback, by the owner's choice (`network.json`, wire §4.22).
+//! Where the gateway listens beyond loopback, by the owner's choice (`network.json`, docs/protocol/owner.md#network).
 
 use crate::state_dir::{Lasting, StateDir};
 use anyhow::Context;
@@ -169,7 +169,7 @@ impl Network {
     }
 }
 
-/// A lower-case DNS name of at least two labels, the last with a letter (wire §4.22).
+/// A lower-case DNS name of at least two labels, the last with a letter (docs/protocol/owner.md#network).
 fn hostname(text: &str) -> Option<String> {
     let name = text.trim().to_ascii_lowercase();
     let labels: Vec<&str> = name.split('.').collect();

@@ -243,7 +243,7 @@ pub fn file_system_id(path: &Path) -> u64 {
     }
 }
 
-/// A name below `secrets/` (wire §4.22).
+/// A name below `secrets/` (docs/protocol/owner.md#secrets).
 pub fn secret_name(name: &str) -> bool {
     let plain = |c: char| !matches!(c, '/' | '\\' | '\0') && !c.is_control();
     !name.is_empty()

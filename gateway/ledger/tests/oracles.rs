@@ -10,7 +10,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Each line with the hash that follows from the one before, as DESIGN has it; the first may be an anchor.
+/// Each line with the hash that follows from the one before, as docs/design.md#ledger has it; the first may be an
+/// anchor.
 fn follows(text: &str) -> bool {
     let mut previous: Option<Vec<u8>> = None;
     text.lines().enumerate().all(|(n, line)| {

@@ -1,4 +1,4 @@
-//! Waiting for the owner (wire §4.6).
+//! Waiting for the owner (docs/protocol/agents.md#follow-a-request).
 //!
 //! ```text
 //! pending ─▶ approved with a result ─▶ print it

@@ -33,8 +33,8 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How long a call may take that is not long-running: four times the gateway's own deadline (DESIGN 13), because the
-/// call may stand in a queue first.
+/// How long a call may take that is not long-running: four times the gateway's own deadline (docs/design.md#workers),
+/// because the call may stand in a queue first.
 const CALL: Duration = Duration::from_secs(120);
 /// How often a result is looked for that the owner's approval has set off.
 const RESULT_LOOKS: u32 = 10;
@@ -234,7 +234,8 @@ async fn perform(
     }
 }
 
-/// The body of the call. `onApproval` lets the owner's yes do it, whether or not this command still waits (DESIGN 5).
+/// The body of the call. `onApproval` lets the owner's yes do it, whether or not this command still waits
+/// (docs/design.md#approvals).
 fn request(call: &Call, input: Input, long_running: bool) -> Value {
     let mut body = Map::new();
     body.insert("id".into(), json!(call.capability));

@@ -1,4 +1,4 @@
-//! `plexus enroll`: a one-time code becomes this agent's credential (wire §4.2).
+//! `plexus enroll`: a one-time code becomes this agent's credential (docs/protocol/agents.md#enrol).
 
 use crate::{
     credential::CredentialSlot,

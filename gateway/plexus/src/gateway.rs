@@ -1,4 +1,5 @@
-//! Finding the gateway and, where it is not its own socket that answers, reading its discovery document (wire §4.1).
+//! Finding the gateway and, where it is not its own socket that answers, reading its discovery document
+//! (docs/protocol/agents.md#discovery).
 //!
 //! Invariant: of an advertised URL only the path is used, on the connection that we were told to open. A gateway that
 //! publishes another name for itself, or a document that lies, cannot make us send a credential elsewhere.

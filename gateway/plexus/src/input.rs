@@ -1,4 +1,4 @@
-//! From words on a command line to the input of a capability (wire §9.1).
+//! From words on a command line to the input of a capability.
 //!
 //! `field=value` sets a field; any other word fills the next field that is still empty, the required ones first, in the
 //! order in which the schema lists them. A value becomes what the schema says its field is; a field of which the schema
@@ -9,7 +9,8 @@ use plexus_protocol::json;
 use serde_json::{Map, Value};
 use std::io::Read;
 
-/// The largest input that is read from stdin, in bytes: what the gateway accepts as a body (wire §3).
+/// The largest input that is read from stdin, in bytes: what the gateway accepts as a body
+/// (docs/protocol/README.md#limits).
 const MAX_STDIN: u64 = 1 << 20;
 
 /// What says how input is given.

@@ -131,7 +131,7 @@ impl View<'_> {
         lines
     }
 
-    /// The shape of wire §9.1, with additive `state`, `why`, `until` and `input`.
+    /// The shape that existing commands print, with additive `state`, `why`, `until` and `input`.
     fn json(&self) -> Value {
         let capabilities: Vec<_> = self
             .entries

@@ -1,4 +1,5 @@
-//! The manifest as the command reads it (wire §5.1, §5.3), and whether an entry can be called now.
+//! The manifest as the command reads it (docs/protocol/agents.md#read-the-manifest), and whether an entry can be called
+//! now.
 
 use plexus_client::text;
 use plexus_protocol::{CapabilityId, Timestamp, Verbs, body::StandingGrant};

@@ -49,7 +49,7 @@ impl Printing {
     }
 }
 
-/// An InvokeResponse (wire §4.9): the bytes as they came, and the members that we read.
+/// An InvokeResponse (docs/protocol/agents.md#call): the bytes as they came, and the members that we read.
 pub(crate) struct Answer {
     raw: Box<RawValue>,
     status: u16,
@@ -67,7 +67,7 @@ struct Members {
     conversation: Option<Conversation>,
 }
 
-/// A call that goes on (wire §4.9).
+/// A call that goes on (docs/protocol/agents.md#call).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunHandle {

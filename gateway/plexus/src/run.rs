@@ -1,4 +1,4 @@
-//! Following a call that goes on without us (wire §4.10).
+//! Following a call that goes on without us (docs/protocol/agents.md#follow-a-run).
 
 use crate::{
     approval::poll,
@@ -13,7 +13,7 @@ use serde_json::{Value, json, value::RawValue};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long a run is followed: twice what the gateway allows one (DESIGN 13).
+/// How long a run is followed: twice what the gateway allows one (docs/design.md#workers).
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// The longest that one request waits at the gateway, in seconds.
 const POLL_S: u64 = 20;

@@ -1,4 +1,4 @@
-//! A session of this agent (wire §4.2): opened for one command, used by it alone.
+//! A session of this agent (docs/protocol/agents.md#open-a-session): opened for one command, used by it alone.
 
 use crate::{
     credential,

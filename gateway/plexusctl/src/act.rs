@@ -1,4 +1,4 @@
-//! Who does an act that gives agents more (DESIGN 5, "Who can be the owner").
+//! Who does an act that gives agents more (docs/design.md#who-can-be-the-owner).
 //!
 //! Such an act needs a terminal on stdin and an environment without an agent's mark. This stops an agent that is eager
 //! to help itself, not one that is hostile: whoever runs as the owner's user can set an environment and make a

@@ -1,4 +1,4 @@
-//! `plexusctl agents` (wire §4.16).
+//! `plexusctl agents` (docs/protocol/owner.md#agents).
 
 use crate::{
     connect, grants,

@@ -1,4 +1,5 @@
-//! `plexusctl approvals`: what waits for the owner, and the owner's decision on it (wire §4.17).
+//! `plexusctl approvals`: what waits for the owner, and the owner's decision on it
+//! (docs/protocol/owner.md#requests-and-approvals).
 
 mod card;
 mod decide;

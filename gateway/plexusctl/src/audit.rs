@@ -1,4 +1,4 @@
-//! `plexusctl audit`: the record of everything that happened (DESIGN 9).
+//! `plexusctl audit`: the record of everything that happened (docs/design.md#ledger).
 
 mod words;
 

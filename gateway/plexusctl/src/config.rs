@@ -45,7 +45,7 @@ pub(crate) async fn run(desk: &Desk, config: Config) -> Result<Exit, Stop> {
         Act::Set { pairs } => {
             desk.widen("changing settings")?;
             let mut owner = desk.open().await?;
-            // Unknown settings are ignored on the wire (§4.14); a typing error must not look like success.
+            // Unknown settings are ignored on the wire; a typing error must not look like success.
             let known = owner.get("/v1/config").await?;
             if let Some((name, _)) = pairs
                 .iter()

@@ -1,4 +1,5 @@
-//! `plexusctl connect`: a one-time code for an agent, and what it may do from the start (wire §4.16).
+//! `plexusctl connect`: a one-time code for an agent, and what it may do from the start
+//! (docs/protocol/owner.md#agents).
 
 mod here;
 

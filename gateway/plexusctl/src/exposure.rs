@@ -1,4 +1,4 @@
-//! `plexusctl expose` and `plexusctl unexpose` (wire §4.19).
+//! `plexusctl expose` and `plexusctl unexpose` (docs/protocol/owner.md#exposure).
 
 use crate::owner::Desk;
 use clap::Args;

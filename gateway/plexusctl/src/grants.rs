@@ -1,4 +1,4 @@
-//! `plexusctl grants`: what stands, and the owner's acts on it (wire §4.18).
+//! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
 use crate::{
     owner::{Desk, list_of, text_of},
@@ -106,7 +106,7 @@ async fn allow(
         return Err(Stop::new(Exit::Refused, "declined", why)
             .next("plexusctl expose, or plexusctl sources list"));
     }
-    // A token comes back too (wire §4.18); nobody here uses it, so nobody sees it.
+    // A token comes back too (docs/protocol/owner.md#grants-and-tokens); nobody here uses it, so nobody sees it.
     if let Some(members) = reply.as_object_mut() {
         members.shift_remove("token");
     }

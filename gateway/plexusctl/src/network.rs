@@ -1,4 +1,4 @@
-//! `plexusctl network`: where the gateway listens (wire §4.22).
+//! `plexusctl network`: where the gateway listens (docs/protocol/owner.md#network).
 
 use crate::{
     owner::{Desk, list_of},

@@ -1,4 +1,4 @@
-//! `plexusctl sources`: what agents can reach (wire §4.20).
+//! `plexusctl sources`: what agents can reach (docs/protocol/owner.md#sources).
 
 mod add;
 mod profile;

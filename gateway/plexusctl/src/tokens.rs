@@ -1,4 +1,4 @@
-//! `plexusctl tokens` (wire §4.18).
+//! `plexusctl tokens` (docs/protocol/owner.md#grants-and-tokens).
 
 use crate::{
     owner::{Desk, list_of, text_of},

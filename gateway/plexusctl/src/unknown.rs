@@ -1,5 +1,5 @@
 //! `plexusctl unknown`: effects of which nobody knows whether they happened. The owner looks and says so; until then the
-//! same call of that agent is not run again (DESIGN 4).
+//! same call of that agent is not run again (docs/design.md#the-life-of-a-call).
 
 use crate::owner::{Desk, Owner, list_of, text_of};
 use clap::{Args, Subcommand};

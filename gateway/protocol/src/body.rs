@@ -9,7 +9,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// One scope of a token (§4.4).
+/// One scope of a token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scope {
     /// The capability.
@@ -30,7 +30,7 @@ pub struct Declined {
     pub reason: String,
 }
 
-/// A token reply (§4.4, §4.7).
+/// A token reply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopedToken {
@@ -53,7 +53,7 @@ pub struct ScopedToken {
     pub declined: Vec<Declined>,
 }
 
-/// What one id of a pending item means, in words for the owner (§4.4).
+/// What one id of a pending item means, in words for the owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Narration {
@@ -73,7 +73,7 @@ pub struct Narration {
     pub notification_line: String,
 }
 
-/// A standing grant as lists show it (§4.5).
+/// A standing grant as lists show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StandingGrant {
@@ -135,7 +135,7 @@ pub struct ChildCalls {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The answer of every invoke (§4.9).
+/// The answer of every invoke.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InvokeResponse {
@@ -207,7 +207,7 @@ impl InvokeResponse {
     }
 }
 
-/// A handle on a call that goes on (§4.9, §4.10).
+/// A handle on a call that goes on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
@@ -223,7 +223,7 @@ pub struct Run {
     pub expires_at: Timestamp,
 }
 
-/// A request that waits for the owner (§4.4).
+/// A request that waits for the owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingReply {

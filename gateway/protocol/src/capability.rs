@@ -149,7 +149,7 @@ impl Provenance {
     }
 }
 
-/// For how long a grant lasts. On the wire `{"kind": …, "ms"?: …}` (§5.5).
+/// For how long a grant lasts. On the wire `{"kind": …, "ms"?: …}` (docs/protocol/agents.md#trust-windows).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "WireWindow", into = "WireWindow")]
 pub enum TrustWindow {
@@ -183,7 +183,7 @@ pub enum WindowKind {
 pub const HOUR_MS: u64 = 3_600_000;
 /// One day in milliseconds.
 pub const DAY_MS: u64 = 86_400_000;
-/// How far off `until-revoked` is stored: 36 500 days (wire §5.5).
+/// How far off `until-revoked` is stored: 36 500 days (docs/protocol/agents.md#trust-windows).
 pub const FOREVER_MS: u64 = 36_500 * DAY_MS;
 
 impl TrustWindow {
@@ -236,7 +236,8 @@ impl TrustWindow {
             Self::UntilRevoked => "until-revoked",
         }
     }
-    /// How a sentence names it: "for this one request only", "for up to 1 hour", … (wire §4.4).
+    /// How a sentence names it: "for this one request only", "for up to 1 hour", …
+    /// (docs/protocol/agents.md#ask-for-grants).
     #[must_use]
     pub fn phrase(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Constraints narrow a grant by argument (wire §5.6; `maxCalls` is ours).
+//! Constraints narrow a grant by argument (docs/protocol/agents.md#constraints; `maxCalls` is ours).
 //!
 //! Invariants: every part that is present must hold; a field that is absent from the input denies; an empty list
 //! allows nothing; a part, operator or shape that is not known here does not parse, so it can never widen anything; a

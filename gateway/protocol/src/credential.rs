@@ -1,4 +1,5 @@
-//! The bearer secrets of the wire (§2) and of the console, as types that cannot be printed, cloned or serialised by accident.
+//! The bearer secrets of the wire (docs/protocol/README.md#credentials) and of the console, as types that cannot be
+//! printed, cloned or serialised by accident.
 //!
 //! Invariants: a value has its documented form; `Debug` shows only the kind; memory is wiped on drop; the text leaves
 //! only through `expose`, which is easy to search for.

@@ -1,4 +1,4 @@
-//! The closed set of error codes, the status each travels with, and the one error shape (wire §6, envelope 1).
+//! The closed set of error codes, the status each travels with, and the one error shape (docs/protocol/errors.md).
 
 use crate::CapabilityId;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
-            /// The HTTP status it usually travels with (wire §6); a route may say otherwise where the wire does.
+            /// The HTTP status it usually travels with; a route may say otherwise where the wire does.
             #[must_use]
             pub fn status(self) -> u16 {
                 match self { $(Self::$variant => $status,)* }

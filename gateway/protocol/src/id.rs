@@ -103,7 +103,7 @@ fn prefixed_uuid(text: &str, prefix: &str) -> bool {
 }
 
 identifier!(
-    /// Who an agent is: 1 to 200 of `A-Z a-z 0-9 . _ -`, and not the console's name. Wire §2.
+    /// Who an agent is: 1 to 200 of `A-Z a-z 0-9 . _ -`, and not the console's name.
     AgentId,
     "an agent id (1 to 200 letters, digits, '.', '_' or '-'; not 'plexus-admin', '.' or '..')",
     |t| word(t, 200) && !t.eq_ignore_ascii_case(CONSOLE_NAME) && t != "." && t != ".."

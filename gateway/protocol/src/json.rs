@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, value::RawValue};
 use std::{cell::Cell, fmt};
 
-/// Deepest nesting of arrays and objects that is accepted (DESIGN 4).
+/// Deepest nesting of arrays and objects that is accepted (docs/design.md#the-life-of-a-call).
 pub const MAX_DEPTH: usize = 64;
 /// Most values in one text, each member and element counted. A value takes some two hundred bytes where the text has three:
 /// without this bound a body of 1 MiB would be 65 MB.

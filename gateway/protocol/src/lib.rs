@@ -1,7 +1,8 @@
 //! The public wire of Plexus: what agents, the owner's commands and the gateway say to each other.
 //!
 //! Purpose: one place for identifiers, credentials, codes and bodies, so that a string is parsed once, at the edge,
-//! and is a type from there on. No I/O, no clock, no policy. Changes only by addition (`docs/protocol.md`).
+//! and is a type from there on. No I/O, no clock, no policy. Changes only by addition
+//! (`docs/protocol/compatibility.md`).
 //!
 //! Must not know: HTTP, the ledger, workers.
 

@@ -1,4 +1,4 @@
-//! The catalogue: every capability of every configured source, as the wire shows it (§5.1–5.3).
+//! The catalogue: every capability of every configured source, as the wire shows it.
 //!
 //! Built from the machine's state and the manifests whenever a source changes, and shared as a snapshot. Who may see
 //! an entry is the machine's to say; health is the supervisor's.
@@ -231,7 +231,7 @@ pub fn wire_entry(
     Value::Object(out)
 }
 
-/// One entry as discovery carries it (§5.2).
+/// One entry as discovery carries it (docs/protocol/agents.md#discovery).
 pub fn wire_summary(entry: &Entry, state: &State) -> Value {
     json!({
         "id": entry.id,

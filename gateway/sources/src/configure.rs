@@ -1,4 +1,5 @@
-//! From what the owner typed to a source that may be started, or to a reason why not (wire §4.20, DESIGN 8).
+//! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
+//! docs/design.md#sandbox).
 
 use super::{Registry, programs};
 use plexus_home::{
@@ -317,7 +318,7 @@ pub fn shown_route(registry: &Registry, body: &Map<String, Value>) -> Value {
     )
 }
 
-/// Ids that the wire gives to built-in modules (§5.1), whether this build has them or not.
+/// Ids that existing gateways give to built-in modules, whether this build has them or not.
 const RESERVED: &[&str] = &[
     "claudecode",
     "codex",
@@ -364,8 +365,9 @@ struct Looked {
     target: Option<Target>,
 }
 
-/// A source's folder may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
-/// something may be written in it, it may not hold the gateway's programs, which run without a cage.
+/// A source's folder may not hold the state directory, lie in it, or be the home directory itself
+/// (docs/design.md#sandbox); and where something may be written in it, it may not hold the gateway's programs, which
+/// run without a cage.
 fn look_in(
     place: &FolderField,
     state_dir: &StateDir,

@@ -1,5 +1,5 @@
 //! Finds what the owner could add, by the list of an app that a manifest names: the gateway's only reading of an app's
-//! data (DESIGN 10).
+//! data (docs/design.md#http).
 
 use crate::Registry;
 use plexus_ipc::manifest::{Detect, Manifest};

@@ -1,4 +1,4 @@
-//! What an approval would mean, in the words of wire §4.4. The gateway writes them; the agent cannot.
+//! What an approval would mean, in words for the owner. The gateway writes them; the agent cannot.
 
 use super::catalogue::{Catalogue, Entry};
 use plexus_protocol::{
@@ -99,8 +99,9 @@ pub fn cut(text: &str, max: usize) -> String {
         .collect()
 }
 
-/// An agent's words as they are kept: control characters are spaces, white space collapsed, cut (wire §4.4).
-/// Characters that turn the direction of text around go too: they could make a card say something else.
+/// An agent's words as they are kept: control characters are spaces, white space collapsed, cut
+/// (docs/protocol/agents.md#ask-for-grants). Characters that turn the direction of text around go too: they could make
+/// a card say something else.
 pub fn clean(text: &str) -> Option<String> {
     let spaced: String = text
         .chars()

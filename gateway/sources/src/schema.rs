@@ -1,4 +1,4 @@
-//! Does an input fit its schema? Compiled once; messages as wire §4.9 orders them.
+//! Does an input fit its schema? Compiled once; messages in the order of docs/protocol/agents.md#call.
 
 use serde_json::{Map, Value};
 

@@ -51,9 +51,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Starts in a row that may fail before the source counts as failed (DESIGN 13).
+/// Starts in a row that may fail before the source counts as failed (docs/design.md#workers).
 pub const START_ATTEMPTS: u32 = 5;
-/// How often a read is tried again when its worker ends (DESIGN 4).
+/// How often a read is tried again when its worker ends (docs/design.md#the-life-of-a-call).
 pub const READ_RETRIES: u8 = 3;
 
 struct Actor<P: Process> {

@@ -61,7 +61,7 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// Probes, the failed pause and the patience with effects are those of DESIGN 13.
+    /// Probes, the failed pause and the patience with effects are those of docs/design.md#workers.
     fn default() -> Self {
         Self {
             hello_within: Duration::from_secs(10),

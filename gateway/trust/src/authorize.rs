@@ -136,7 +136,7 @@ impl Permit {
     }
 
     /// The same permit for a call that goes on without its caller: it outlives the token and the session that it came
-    /// with, and nothing else (wire §5.10).
+    /// with, and nothing else.
     #[must_use]
     pub fn for_a_run(self) -> Self {
         Self {
@@ -623,8 +623,8 @@ pub(crate) fn denied_lately(agent: &Agent, id: &CapabilityId, now: Timestamp) ->
 }
 
 /// An effect that the gateway is about to make, or is making, is not made again by the agent's own call with that input:
-/// it gets that outcome (DESIGN 5). Once it is over, the same call is a new wish and asks anew; the daemon hands an
-/// outcome that the agent has not had yet to the first such call.
+/// it gets that outcome (docs/design.md#approvals). Once it is over, the same call is a new wish and asks anew; the
+/// daemon hands an outcome that the agent has not had yet to the first such call.
 fn not_run(
     agent: &Agent,
     id: &CapabilityId,

@@ -21,8 +21,8 @@ pub enum Command {
     /// Connects an agent anew, or again: its old credential and sessions end, and so does every grant that this connect
     /// does not make anew.
     Connect(Connect),
-    /// Makes ready what an agent is set up from (wire §4.13): its form, and a fresh code where it has no credential or is
-    /// to lose the one it has. What it was granted stays.
+    /// Makes ready what an agent is set up from (docs/protocol/owner.md#set-up-another-machine): its form, and a fresh
+    /// code where it has no credential or is to lose the one it has. What it was granted stays.
     Deliver(Deliver),
     /// Ends an agent.
     RevokeAgent {
@@ -47,7 +47,7 @@ pub enum Command {
         /// The item that was approved.
         item: PendingId,
     },
-    /// Grants without being asked (wire §4.18).
+    /// Grants without being asked (docs/protocol/owner.md#grants-and-tokens).
     Grant {
         /// To whom.
         agent: AgentId,
@@ -233,9 +233,9 @@ pub enum Command {
         /// What the client calls itself: name, version.
         client: (Option<String>, Option<String>),
     },
-    /// Asks for grants (wire §4.4), or for one call (grant-assist).
+    /// Asks for grants (docs/protocol/agents.md#ask-for-grants), or for one call (grant-assist).
     Request(RequestGrants),
-    /// Exchanges a token (wire §4.7).
+    /// Exchanges a token (docs/protocol/agents.md#refresh-a-token).
     Refresh {
         /// Whose token it is.
         agent: AgentId,
@@ -304,7 +304,7 @@ pub enum SessionProof {
     Gateway,
 }
 
-/// Wire §4.16.
+/// Body of a connect (docs/protocol/owner.md#agents).
 #[derive(Clone, Debug)]
 pub struct Connect {
     /// Whom.
@@ -327,7 +327,7 @@ pub struct Connect {
     pub code_ms: u64,
 }
 
-/// Wire §4.13.
+/// Body of a delivery (docs/protocol/owner.md#set-up-another-machine).
 #[derive(Clone, Debug)]
 pub struct Deliver {
     /// To whom.
@@ -342,7 +342,7 @@ pub struct Deliver {
     pub code_ms: u64,
 }
 
-/// Wire §4.17, and what ours adds.
+/// Body of a decision (docs/protocol/owner.md#requests-and-approvals).
 #[derive(Clone, Debug)]
 pub struct Approve {
     /// Which item.
@@ -456,7 +456,7 @@ pub struct ChildrenAsked {
     pub parallel: u32,
 }
 
-/// Wire §4.4.
+/// Body of a request (docs/protocol/agents.md#ask-for-grants).
 #[derive(Clone, Debug)]
 pub struct RequestGrants {
     /// Who asks; none: the owner's key without a name, which is declined everything.

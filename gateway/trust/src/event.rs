@@ -22,7 +22,7 @@ use std::{collections::BTreeSet, sync::Arc};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// The wire's audit type (§5.15).
+    /// The wire's audit type (docs/protocol/owner.md#audit-log).
     #[serde(skip)]
     pub kind: &'static str,
     /// Whom it is about.
@@ -111,7 +111,7 @@ pub struct Touch {
 #[serde(remote = "Self", tag = "event", rename_all_fields = "camelCase")]
 #[allow(
     missing_docs,
-    reason = "the members are the wire's (§5.15) and repeat the commands' own"
+    reason = "the members are the wire's and repeat the commands' own"
 )]
 pub enum Fact {
     #[serde(rename = "agent.connect")]
@@ -322,7 +322,7 @@ pub fn spell_out(detail: &mut Value) {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CallFact {
-    /// `read`, `intent` or `outcome` (DESIGN 13).
+    /// `read`, `intent` or `outcome` (docs/design.md#ledger).
     pub phase: std::borrow::Cow<'static, str>,
     /// The grant's serial or the item that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]

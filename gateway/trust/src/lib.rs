@@ -60,23 +60,23 @@ pub const MAX_MINUTES: u32 = 24 * 60;
 pub const CALLS_PER_SECOND: u32 = 200;
 /// Bytes that the log may grow by for one agent in a day unless the owner says otherwise: 64 MiB, some 100,000 reads.
 pub const LEDGER_PER_DAY: u64 = 64 << 20;
-/// How long an item waits for the owner, and an approved one for its use: 24 h (DESIGN 5).
+/// How long an item waits for the owner, and an approved one for its use: 24 h (docs/design.md#approvals).
 pub const ITEM_MS: u64 = 24 * 3_600_000;
-/// How long a denial is remembered: 30 days (DESIGN 5).
+/// How long a denial is remembered: 30 days (docs/design.md#approvals).
 pub const DENIAL_MS: u64 = 30 * 24 * 3_600_000;
-/// How long an idempotency key is known: 24 h (wire §5.13).
+/// How long an idempotency key is known: 24 h (docs/protocol/agents.md#idempotency).
 pub const KEY_MS: u64 = 24 * 3_600_000;
 /// Idempotency keys of one agent that are known at once; the oldest that is not under way gives way.
 pub const MAX_KEYS: usize = 1_000;
 /// How long the owner can look at what was changed in a folder whose lending has ended, and take it back: 7 days.
 pub const LENT_KEPT_MS: u64 = 7 * 24 * 3_600_000;
-/// How long a session lasts: 60 min, not sliding (wire §2).
+/// How long a session lasts: 60 min, not sliding (docs/protocol/README.md#credentials).
 pub const SESSION_MS: u64 = 3_600_000;
-/// Sessions that one agent may have at once; the oldest gives way (wire §9.1 handshakes on every command).
+/// Sessions that one agent may have at once; the oldest gives way, because existing commands open one each.
 pub const MAX_SESSIONS: usize = 64;
 /// Tokens that one agent may have at once; the oldest gives way.
 pub const MAX_TOKENS: usize = 256;
-/// How long after its end a token may still be exchanged: 5 min (wire §4.7).
+/// How long after its end a token may still be exchanged: 5 min (docs/protocol/agents.md#refresh-a-token).
 pub const REFRESH_GRACE_MS: u64 = 300_000;
-/// How long an enrollment code lives unless connect says otherwise: 15 min (wire §2).
+/// How long an enrollment code lives unless connect says otherwise: 15 min (docs/protocol/README.md#credentials).
 pub const CODE_MS: u64 = 900_000;

@@ -34,7 +34,7 @@ pub struct State {
     pub sources: Arc<BTreeMap<SourceId, Arc<Source>>>,
     /// What the owner switched on or off; a capability that is not here is exposed.
     pub exposure: Arc<BTreeMap<CapabilityId, bool>>,
-    /// Pre-ticks of the connect dialog: no authority (wire §4.19).
+    /// Pre-ticks of the connect dialog: no authority (docs/protocol/owner.md#exposure).
     pub default_grants: Arc<BTreeSet<CapabilityId>>,
     /// Effects that were begun and have no outcome yet.
     pub open_intents: Arc<BTreeMap<AuditId, OpenIntent>>,
@@ -54,7 +54,7 @@ pub struct Settings {
     pub max_trust_window_ms: u64,
     /// Whether `until-revoked` may be chosen.
     pub allow_until_revoked: bool,
-    /// Whether first-party and managed reads that an agent was selected for allow themselves (wire §5.7 rule 6).
+    /// Whether first-party and managed reads that an agent was selected for allow themselves (docs/design.md#trust).
     pub auto_allow_reads: bool,
     /// What `connect` means when it names no reach.
     pub default_reach: Reach,
@@ -373,7 +373,7 @@ pub struct Item {
     pub expires_at: Timestamp,
     /// What is asked for, each id once.
     pub asks: Vec<Ask>,
-    /// The agent's words, cleaned (wire §4.4).
+    /// The agent's words, cleaned (docs/protocol/agents.md#ask-for-grants).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// What an approval does beside allowing.
@@ -496,7 +496,7 @@ pub struct ChildCalls {
 }
 
 /// A bounded approval: one approval that permits several calls, the turns of one conversation or the child calls of one
-/// orchestration (DESIGN 14).
+/// orchestration (docs/design.md#bounded-approvals).
 ///
 /// ```text
 /// asked ─intent of the approved call─▶ open ─┬─ intent of the last turn ─▶ spent
@@ -712,7 +712,7 @@ impl ItemState {
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Pending | Self::Approved { .. } | Self::Consumed)
     }
-    /// The wire word (wire §4.6, DESIGN 5).
+    /// The word on the wire (docs/protocol/agents.md#follow-a-request).
     #[must_use]
     pub fn wire(&self) -> &'static str {
         match self {
@@ -795,7 +795,7 @@ impl Unknown {
     }
 }
 
-/// An idempotency key that an intent reserved for its effect (wire §5.13).
+/// An idempotency key that an intent reserved for its effect (docs/protocol/agents.md#idempotency).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedKey {
     /// The key and what it was used for, as [`key_digest`] has them.
@@ -922,7 +922,7 @@ impl Target {
     }
 }
 
-/// What the owner configured (wire §4.20).
+/// What the owner configured (docs/protocol/owner.md#sources).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceConfig {

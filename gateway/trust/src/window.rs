@@ -6,7 +6,7 @@ use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb, capability::Wi
 /// The longest that a grant of a capability may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ceiling {
-    /// One call at a time, whoever asks (DESIGN 5).
+    /// One call at a time, whoever asks (docs/design.md#ceilings).
     Once,
     /// Any window that the owner chooses.
     Owner,
@@ -26,7 +26,7 @@ pub fn ceiling(facts: &Facts, provenance: Provenance) -> Ceiling {
     }
 }
 
-/// The window of an approval that names none (wire §5.5).
+/// The window of an approval that names none (docs/protocol/agents.md#trust-windows).
 #[must_use]
 pub fn class_default(settings: &Settings, facts: &Facts, provenance: Provenance) -> TrustWindow {
     // A skill has no verbs: reading it is all that can be done with it.

@@ -19,10 +19,10 @@ use crate::{
     needle::Needle,
 };
 
-/// Hits returned unless asked otherwise, and the most that can be asked for (wire §4.20).
+/// Hits returned unless asked otherwise, and the most that can be asked for.
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
-/// Longest snippet, in UTF-16 code units as JavaScript counts (wire §4.20).
+/// Longest snippet, in UTF-16 code units as JavaScript counts.
 const MAX_SNIPPET: usize = 200;
 /// Largest file looked into, in bytes, and the most read in one search: some seconds of a slow disk.
 const MAX_NOTE_BYTES: u64 = 4 * 1024 * 1024;

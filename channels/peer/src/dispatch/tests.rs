@@ -71,7 +71,7 @@ fn seventh_failure_of_turn_ends_process() {
             machine.take(Event::Failed),
             [Command::Wait(Duration::from_secs(5 * u64::from(failures)))]
         );
-        // What comes meanwhile waits behind, and rides out together.
+        // Messages that come meanwhile wait, and go out together.
         assert_eq!(machine.take(pushed(1 + u64::from(failures), "b")), []);
         let commands = machine.take(Event::Timer);
         let [Command::Turn(input)] = &*commands else {
@@ -145,7 +145,7 @@ fn gap_is_read_after_retry_behind_heading() {
         channels: vec![(id(1), id(0))],
     };
     assert_eq!(machine.take(bound), []);
-    // What was pushed before comes out of the history.
+    // Messages that were pushed before come out of the history.
     let commands = machine.take(Event::Timer);
     assert!(matches!(&*commands, [Command::Turn(input)] if input.ends_with("\na")));
     let fetch = Command::Fetch {
@@ -251,7 +251,7 @@ impl Chance {
     }
 }
 
-/// What a relay and a model would see, as naively as can be.
+/// The view of a relay and of a model, as simply as can be.
 #[derive(Default)]
 struct World {
     /// The messages of each channel: who sent them.

@@ -1,4 +1,5 @@
-//! The card: all that the owner sees of an item, and the digest that an approval is bound to (wire §4.17, DESIGN 13).
+//! The card: all that the owner sees of an item, and the digest that an approval is bound to
+//! (docs/protocol/owner.md#requests-and-approvals, docs/design.md#approvals).
 
 use super::choices;
 use crate::approvals::store::{Approvals, Planned};

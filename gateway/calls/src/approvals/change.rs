@@ -1,6 +1,6 @@
 //! The card of a source whose grants rest, because it can do more than when they were given or because they came out of
 //! a backup: why, what differs, whose they are, and what a yes or a no does. One for each such source, decided as a whole
-//! (DESIGN 5, Re-gating).
+//! (docs/design.md#re-gating).
 //!
 //! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
 //! Must not know: what is wider; the machine has decided that.

@@ -1,4 +1,4 @@
-//! Agents: connecting them, ending them, what is known of them (wire §4.16).
+//! Agents: connecting them, ending them, what is known of them (docs/protocol/owner.md#agents).
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{
@@ -191,7 +191,7 @@ fn refused_to_stand(id: &CapabilityId) -> Value {
     })
 }
 
-/// The forms in which install material is delivered (wire §4.16); no type is delivered as none.
+/// The forms in which install material is delivered (docs/protocol/owner.md#agents); no type is delivered as none.
 fn delivered_as(asked: Option<&str>) -> Option<&'static str> {
     match asked.map(|t| t.trim().to_lowercase())?.as_str() {
         "" => None,

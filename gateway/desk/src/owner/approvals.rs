@@ -1,4 +1,5 @@
-//! What waits for the owner, and the owner's answer (wire §4.17, DESIGN 5 and 13).
+//! What waits for the owner, and the owner's answer (docs/protocol/owner.md#requests-and-approvals,
+//! docs/design.md#approvals).
 //!
 //! Invariant: an effect is approved only against the card that the owner saw. The card is compared by its digest with
 //! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one

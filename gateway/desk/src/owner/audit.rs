@@ -1,4 +1,4 @@
-//! Reading the audit log (wire §4.22, §5.15). Everything here reads the file, off the runtime's thread.
+//! Reading the audit log (docs/protocol/owner.md#audit-log). Everything here reads the file, off the runtime's thread.
 
 use super::{Acting, body::Fields};
 use crate::{
@@ -57,7 +57,7 @@ pub(super) async fn list(
     Ok(ok(&json!({ "events": events })))
 }
 
-/// Unparsable and 0 mean the usual (wire §4.22).
+/// Unparsable and 0 mean the usual (docs/protocol/owner.md#audit-log).
 fn limit(asked: Option<&str>) -> usize {
     match asked.and_then(|l| l.trim().parse::<i64>().ok()) {
         None | Some(0) => USUAL,

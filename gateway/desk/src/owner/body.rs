@@ -66,7 +66,8 @@ impl Fields {
             .ok_or_else(|| Refused::malformed("`stateToken` is required"))
     }
 
-    /// The strings of an array; what is none is dropped, and anything else counts as empty (wire §4.16).
+    /// The strings of an array; what is none is dropped, and anything else counts as empty
+    /// (docs/protocol/owner.md#agents).
     pub(super) fn strings(&self, key: &str) -> Vec<&str> {
         let all = self
             .given(key)

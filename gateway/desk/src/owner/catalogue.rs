@@ -1,4 +1,4 @@
-//! What there is, what of it agents may see, and how its sources do (wire §4.19).
+//! What there is, what of it agents may see, and how its sources do (docs/protocol/owner.md#exposure).
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{

@@ -268,7 +268,8 @@ fn in_session(
             match decide(&world, &request, now) {
                 Ok((_, Reply::Decided(decision))) if !decision.scopes.is_empty() => {
                     match standing_for(state, agent, id, now) {
-                        // A grant that does not reach a call is no reason to ask for that call (wire §5.6).
+                        // A grant that does not reach a call is no reason to ask for that call
+                        // (docs/protocol/agents.md#constraints).
                         Some(grant) => beyond(agent, grant, facts, id, input.unwrap_or(&nothing)),
                         None => explained(
                             "permit",

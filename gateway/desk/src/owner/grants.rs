@@ -1,4 +1,4 @@
-//! Grants that the owner makes unasked, what stands, and what is taken back (wire §4.18).
+//! Grants that the owner makes unasked, what stands, and what is taken back (docs/protocol/owner.md#grants-and-tokens).
 //!
 //! Invariant: nothing that has a ceiling of one call is allowed here: a call is approved on its card, with its input.
 

@@ -1,4 +1,4 @@
-//! Where the gateway listens beyond loopback (wire §4.22). A change counts from the next start.
+//! Where the gateway listens beyond loopback (docs/protocol/owner.md#network). A change counts from the next start.
 
 use super::{Acting, body::Fields};
 use crate::{

@@ -1,7 +1,7 @@
-//! Secrets of sources: written, never read back (wire §4.22).
+//! Secrets of sources: written, never read back (docs/protocol/owner.md#secrets).
 //!
 //! Invariant: a changed secret is a changed target: what was granted on the sources that use it is void before a
-//! worker can start with it (DESIGN 5). The value is in no event, log or answer.
+//! worker can start with it (docs/design.md#credentials). The value is in no event, log or answer.
 
 use super::{Acting, body::Fields, sources};
 use crate::{

@@ -1,4 +1,5 @@
-//! The owner's settings (`/v1/config`, wire §4.14) and the pause. Both apply at once.
+//! The owner's settings (`/v1/config`, docs/protocol/owner.md#shells-and-tray-applications) and the pause. Both apply
+//! at once.
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{
@@ -17,7 +18,7 @@ use plexus_trust::{Command, Reach, Reply, Settings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Life of a token, in milliseconds: the least and the most (wire §4.14).
+/// Life of a token, in milliseconds: the least and the most (docs/protocol/owner.md#shells-and-tray-applications).
 const TOKEN_MS: (u64, u64) = (60_000, 3_600_000);
 /// The least that the longest window may be, in milliseconds.
 const LEAST_WINDOW_MS: u64 = DAY_MS;
@@ -107,7 +108,7 @@ fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
     Ok(next)
 }
 
-/// A window by its name; unknown ones are ignored (wire §4.14).
+/// A window by its name; unknown ones are ignored (docs/protocol/owner.md#shells-and-tray-applications).
 fn window(windows: &Map<String, Value>, key: &str) -> Option<TrustWindow> {
     let kind = windows.get(key)?;
     let named = TrustWindow::parse(kind.as_str()?)?;

@@ -1,5 +1,5 @@
-//! Settings of the sources that run programs, in the words of wire §4.20: the authorized folder, and whether runs are
-//! allowed (`realLaunch`: whether the source is enabled).
+//! Settings of the sources that run programs, in the words of the wire (docs/protocol/owner.md#sources): the authorized
+//! folder, and whether runs are allowed (`realLaunch`: whether the source is enabled).
 //!
 //! Invariant: a change is a reconfiguration of the source, with all that goes with one; nothing is kept here.
 

@@ -1,4 +1,4 @@
-//! Sources: what the owner configured, and changing it (wire §4.20, §5.12).
+//! Sources: what the owner configured, and changing it (docs/protocol/owner.md#sources, docs/design.md#re-gating).
 //!
 //! Invariant: each change in this order: the machine records it (and voids what must not survive it), the source is
 //! looked at, its workers are put in place, the catalogue is built anew and whoever listens is told. Changes are recorded
@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
-/// Members of a ConfiguredSource (wire §4.20), in the wire's order.
+/// Members of a ConfiguredSource (docs/protocol/owner.md#sources), in the wire's order.
 const MEMBERS: &[&str] = &[
     "id",
     "kind",
@@ -294,7 +294,7 @@ pub(super) async fn enable(
     carry_out(&desk, acting, turn, source.id.clone(), config).await
 }
 
-/// `ok` whether there is such a source or not (wire §4.20); `known` says which.
+/// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
 pub(super) async fn disable(
     State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
@@ -337,7 +337,7 @@ pub(crate) async fn resume(
     ))
 }
 
-/// `ok` whether there is such a source or not (wire §4.20); `known` says which.
+/// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
 pub(super) async fn remove(
     State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,

@@ -1,4 +1,4 @@
-//! Taking an effect back, as the owner: by the audit id of the effect (DESIGN 6).
+//! Taking an effect back, as the owner: by the audit id of the effect.
 //!
 //! `GET` plans it and shows what would change; `POST` commits exactly that plan, named by its state token. The
 //! gateway knows of the past only what the log says; what was replaced is the worker's to know.

@@ -1,5 +1,5 @@
 //! Effects of which nobody knows whether they happened: the owner looks and says so; until then the same call is not
-//! run again (DESIGN 4).
+//! run again (docs/design.md#the-life-of-a-call).
 
 use super::{Acting, audit::unreadable, body::Fields};
 use crate::{

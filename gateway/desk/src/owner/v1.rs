@@ -1,4 +1,4 @@
-//! The thin surface for shells and tray apps (wire §4.14).
+//! The thin surface for shells and tray apps (docs/protocol/owner.md#shells-and-tray-applications).
 
 use super::Narrowing;
 use crate::{

@@ -1,4 +1,4 @@
-//! `POST /invoke` (wire §4.9): every reply, success or refusal, is an InvokeResponse.
+//! `POST /invoke` (docs/protocol/agents.md#call): every reply, success or refusal, is an InvokeResponse.
 
 use crate::{
     authenticate::{self, bearer, failed, peer},
@@ -146,7 +146,7 @@ async fn answer(
     let by_session = matches!(caller.by, CallerProof::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(edge, &caller, &wish)).flatten();
     let mut answer = life::invoke(&edge.kernel, caller, wish, place).await;
-    // A call with a session alone that was allowed comes with a token for the next ones (wire §4.9).
+    // A call with a session alone that was allowed comes with a token for the next ones (docs/protocol/agents.md#call).
     let allowed = answer.status == 200 || answer.status == 202 || answer.status == 422;
     if let Some(asked) = asked.filter(|_| allowed && !answer.body.replayed) {
         answer.body.grant = Box::pin(super::grants::token_for(edge, &asked)).await;

@@ -1,4 +1,5 @@
-//! Discovery: where everything is, in the shape that the seeds' and the later clients read (wire §1.4, §4.1).
+//! Discovery: where everything is, in the shape that the seeds' and the later clients read
+//! (docs/protocol/agents.md#discovery).
 
 use crate::{
     edge::Edge,

@@ -1,4 +1,5 @@
-//! A one-time code becomes an agent's own credential (wire §4.2). The code is spent only once the PAT is durable.
+//! A one-time code becomes an agent's own credential (docs/protocol/agents.md#enrol). The code is spent only once the
+//! PAT is durable.
 
 use crate::{
     authenticate::{failed, peer},

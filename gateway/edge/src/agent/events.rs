@@ -1,4 +1,4 @@
-//! `GET /events`: an agent's own frames (wire §4.11). Without a credential there is nothing to hear (D2).
+//! `GET /events`: an agent's own frames (docs/protocol/events.md). Without a credential there is nothing to hear (D2).
 
 use crate::{
     authenticate::{self, bearer},

@@ -1,4 +1,4 @@
-//! Asking for grants, and the list of what stands (wire §4.4, §4.5).
+//! Asking for grants, and the list of what stands (docs/protocol/agents.md#ask-for-grants).
 
 use super::super::grant_reply;
 use crate::{
@@ -106,7 +106,7 @@ pub(super) async fn request(
 ) -> Result<Response, Refused> {
     let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let has_header = request.headers().contains_key(SESSION_HEADER);
-    // Shape before session (wire §4.4).
+    // Shape before session (docs/protocol/agents.md#ask-for-grants).
     let Some(bytes) = crate::body::body_of(&edge, request).await? else {
         return Err(authenticate::no_session(if has_header {
             "unknown session, or it is over"
@@ -251,7 +251,7 @@ fn read(
     Ok(wanted)
 }
 
-/// What one entry of `grants` says (wire §4.4): a word, or an object with one.
+/// What one entry of `grants` says (docs/protocol/agents.md#ask-for-grants): a word, or an object with one.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantDecision {
@@ -324,7 +324,7 @@ fn all_known(edge: &Edge, wanted: &Wanted) -> Result<(), Refused> {
     .status(400))
 }
 
-/// A request that is not of its form has another status here than on `/invoke` (wire §6).
+/// A request that is not of its form has another status here than on `/invoke` (docs/protocol/errors.md).
 fn refused(error: SubmitError<Refusal>) -> Refused {
     let refused = Refused::from(error);
     match refused.code() {

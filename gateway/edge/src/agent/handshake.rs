@@ -1,4 +1,5 @@
-//! A credential opens a session (wire §4.2). A Bearer that fails never falls through to the key in the body.
+//! A credential opens a session (docs/protocol/agents.md#open-a-session). A Bearer that fails never falls through to
+//! the key in the body.
 
 use crate::{
     authenticate::{bearer, failed, peer},

@@ -1,5 +1,5 @@
-//! `POST /invoke/input {runId, messageId, text}`: a further message of a conversation (docs/protocol.md). Missing,
-//! unknown and foreign conversations are one answer.
+//! `POST /invoke/input {runId, messageId, text}`: a further message of a conversation
+//! (docs/protocol/agents.md#conversations). Missing, unknown and foreign conversations are one answer.
 
 use super::run_status::{asking, no_such_run};
 use crate::{

@@ -1,4 +1,4 @@
-//! What an agent sees (wire §4.3, §5.3).
+//! What an agent sees (docs/protocol/agents.md#read-the-manifest).
 
 use crate::{
     authenticate,

@@ -1,4 +1,5 @@
-//! A token is exchanged for a new one (wire §4.7). The session in the body must be the token's own agent's (D5).
+//! A token is exchanged for a new one (docs/protocol/agents.md#refresh-a-token). The session in the body must be the
+//! token's own agent's (D5).
 
 use crate::{
     authenticate::{self, bearer},

@@ -1,4 +1,4 @@
-//! Taking permission back (wire §4.8): the owner anything, a token itself.
+//! Taking permission back (docs/protocol/agents.md#revoke): the owner anything, a token itself.
 
 use crate::{
     authenticate::{self, bearer, failed, peer},
@@ -46,7 +46,7 @@ pub(super) async fn revoke(
     drop(body);
     match (owner, own) {
         (true, _) => revocation::carry_out(&edge, wish).await,
-        // A token may end itself, whatever else the body names (DESIGN 13).
+        // A token may end itself, whatever else the body names (docs/design.md#http).
         (false, Some((agent, jti))) => revocation::give_back(&edge, &agent, jti, wish).await,
         (false, None) => {
             let error = ErrorBody::new(

@@ -1,4 +1,5 @@
-//! What an asynchronous call streams, what became of it, and its cancelling (wire §4.10, docs/protocol.md). Missing, unknown and foreign runs are one answer.
+//! Progress, result and cancelling of an asynchronous call (docs/protocol/agents.md#follow-a-run). Missing, unknown and
+//! foreign runs are one answer.
 
 use crate::{
     authenticate::{self, bearer},

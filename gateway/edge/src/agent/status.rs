@@ -1,4 +1,5 @@
-//! What became of an item (wire §4.6), with `wait=` to be told as soon as there is something to tell.
+//! What became of an item (docs/protocol/agents.md#follow-a-request), with `wait=` to be told as soon as there is
+//! something to tell.
 
 use super::super::grant_reply;
 use crate::{
@@ -66,7 +67,7 @@ pub(super) async fn show(
             let agent = state
                 .agent(&item.agent)
                 .filter(|agent| item.is_of(agent) && agent.status != EnrollmentStatus::Revoked);
-            // The session that asked need not be live (wire §4.6); its agent must be.
+            // The session that asked need not be live (docs/protocol/agents.md#follow-a-request); its agent must be.
             let asked_it = session.as_deref() == Some(item.session.as_str());
             let speaks = |agent: &Agent| {
                 live.as_ref()

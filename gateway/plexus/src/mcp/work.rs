@@ -50,7 +50,7 @@ impl Pool {
     }
 }
 
-/// Makes a call. Approval makes it too, whether or not anybody waits (DESIGN 5).
+/// Makes a call. Approval makes it too, whether or not anybody waits (docs/design.md#approvals).
 pub(super) async fn call(pool: &Pool, call: Call) -> Answer {
     let mut body = json!({
         "id": call.capability, "input": call.input, "onApproval": "run", "token": false,

@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long an approval waits for a plan that is still being made: the gateway's deadline for one (DESIGN 13).
+/// How long an approval waits for a plan that is still being made: the gateway's deadline for one
+/// (docs/design.md#workers).
 const PLANNING: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);

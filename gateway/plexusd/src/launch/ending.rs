@@ -79,7 +79,7 @@ impl Serving {
         }
         app.enter(Phase::Stopping);
         app.feed.close();
-        // New calls are refused now; running ones get their outcome (DESIGN 13).
+        // New calls are refused now; running ones get their outcome (docs/design.md#workers).
         app.supervisor.shutdown().await;
         // What was sent to a worker gets its record, also where the caller has gone.
         if tokio::time::timeout(LAST_RECORDS, app.under_way.no_effects())

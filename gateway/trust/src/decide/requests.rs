@@ -720,7 +720,7 @@ impl<'a> Draft<'a> {
 }
 
 /// An agent can only shorten: a longer wish is cut to the class default, and for what is approved call by call it says
-/// nothing (wire §5.5).
+/// nothing (docs/protocol/agents.md#trust-windows).
 fn shortened(
     wish: TrustWindow,
     facts: &Facts,

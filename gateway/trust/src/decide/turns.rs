@@ -1,4 +1,5 @@
-//! Bounded approvals: asked for, lowered, used turn by turn or child by child, ended (DESIGN 14).
+//! Bounded approvals: asked for, lowered, used turn by turn or child by child, ended
+//! (docs/design.md#bounded-approvals).
 //!
 //! Invariants: a turn is used by the very transaction that records its intent; no turn begins while another of the same
 //! approval has no outcome, no child call while as many as may are under way; a message is one turn and a name one child

@@ -46,7 +46,7 @@ pub(super) fn made<'p>(card: &mut String, ask: &'p Value) -> Option<&'p Map<Stri
     None
 }
 
-/// Whether a plan of `item` is still being made; until then it has no digest (DESIGN 5).
+/// Whether a plan of `item` is still being made; until then it has no digest (docs/design.md#approvals).
 pub(in super::super) fn is_planning(item: &Value) -> bool {
     let mut asks = list_of(item, "asks").iter();
     asks.any(|ask| matches!(of(ask), State::Making))

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""A small client of Plexus: Python 3 and its standard library. The steps are those of agents.md.
+
+    client.py enrol CODE          redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
+    client.py list                print the ids that this agent may see
+    client.py call ID [JSON]      make a call; where the owner has to decide, wait for that
+
+PLEXUS_URL is the gateway's address: http://127.0.0.1:7077 if it is not set.
+Exit statuses: 0 done, 1 failed, 64 usage, 75 not decided within ten minutes, 77 refused.
+"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+
+URL = os.environ.get("PLEXUS_URL", "http://127.0.0.1:7077")
+FILE = os.environ.get("PLEXUS_PAT_FILE", "./plexus.pat")
+# A gateway on this machine is not reached by a proxy.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def send(method, path, headers=None, body=None):
+    """The answer as JSON, whatever its status."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(URL + path, data, headers or {}, method=method)
+    request.add_header("content-type", "application/json")
+    try:
+        with OPENER.open(request, timeout=120) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as refused:
+        return json.load(refused)
+
+
+def refused(answer):
+    print(json.dumps(answer, indent=2), file=sys.stderr)
+    return 77
+
+
+def enrol(code):
+    answer = send("POST", "/agents/enroll", body={"code": code})
+    if "pat" not in answer:
+        return refused(answer)
+    with open(os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(answer["pat"] + "\n")
+    print(answer["agentId"])
+    return 0
+
+
+def open_session():
+    with open(FILE) as file:
+        pat = file.read().strip()
+    answer = send("POST", "/link/handshake", {"authorization": f"Bearer {pat}"}, {"client": {"name": "client.py"}})
+    if "sessionId" not in answer:
+        sys.exit(refused(answer))
+    return {"x-plexus-session": answer["sessionId"]}, answer["manifest"]
+
+
+def list_capabilities():
+    _, manifest = open_session()
+    for entry in manifest["entries"]:
+        if entry["kind"] == "capability":
+            print(entry["id"])
+    return 0
+
+
+def call(capability, text="{}"):
+    session, manifest = open_session()
+    body = {"id": capability, "input": json.loads(text), "onApproval": "run", "token": False}
+    entry = next((entry for entry in manifest["entries"] if entry["id"] == capability), {})
+    body["async"] = entry.get("longRunning", False)
+    answer = send("POST", "/invoke", session, body)
+    while answer.get("run", {}).get("status") == "running":
+        run = send("GET", f"/invoke/status?runId={answer['run']['runId']}&wait=60", session)
+        answer = run.get("result") or {"run": run}
+    error = answer.get("error", {})
+    if error.get("code") == "approval_required":
+        print(f"waiting for the owner: {error['pendingId']}", file=sys.stderr)
+        for _ in range(10):
+            status = send("GET", f"/grants/status?pendingId={error['pendingId']}&wait=60", session)
+            if "result" in status:
+                answer = status["result"]
+                break
+            if status.get("state") not in ("pending", "approved"):
+                return refused(status)
+        else:
+            return 75
+    print(json.dumps(answer, indent=2))
+    return 0 if answer.get("ok") else 1
+
+
+def main(words):
+    commands = {"enrol": (enrol, 1, 1), "list": (list_capabilities, 0, 0), "call": (call, 1, 2)}
+    command, least, most = commands.get(words[0] if words else "", (None, 0, 0))
+    if command is None or not least <= len(words) - 1 <= most:
+        print(__doc__, file=sys.stderr)
+        return 64
+    return command(*words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+//! The gateway's routes, as the sources of its routers declare them.
+
+use std::path::Path;
+
+/// A method, and a path in which names stand in braces.
+pub type Route = (&'static str, String);
+
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
+
+/// The agents' routes, in their order.
+#[must_use]
+pub fn of_agents() -> Vec<Route> {
+    declared(&source("gateway/edge/src/agent.rs"), "")
+}
+
+/// The owner's routes; those of the management API below each of `prefixes`.
+///
+/// # Panics
+/// Where the source has another form.
+#[must_use]
+pub fn of_owner(prefixes: &[&str]) -> Vec<Route> {
+    let text = source("gateway/desk/src/owner.rs");
+    let (whole, nested) = text
+        .split_once("\nfn management()")
+        .expect("the routes below the prefixes");
+    let whole = declared(whole, "").into_iter();
+    let in_place = whole.filter(|(_, path)| {
+        !path.contains("/api/") || prefixes.iter().any(|prefix| path.starts_with(prefix))
+    });
+    let nested = prefixes.iter().flat_map(|prefix| declared(nested, prefix));
+    nested.chain(in_place).collect()
+}
+
+/// The routes by which another machine is set up: the owner's, then the public ones.
+#[must_use]
+pub fn of_integration() -> Vec<Route> {
+    declared(&source("gateway/desk/src/integration.rs"), "")
+}
+
+fn source(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    std::fs::read_to_string(path).expect("the source")
+}
+
+fn declared(text: &str, prefix: &str) -> Vec<Route> {
+    let mut all = Vec::new();
+    for route in text.split(".route(").skip(1).map(arguments) {
+        let path = route.split('"').nth(1).expect("a path");
+        let mut methods: Vec<&str> = METHODS
+            .into_iter()
+            .filter(|method| route.contains(&format!("{}(", method.to_lowercase())))
+            .collect();
+        // The handler of an upgrade is made elsewhere.
+        if methods.is_empty() {
+            assert!(path.ends_with("/upgrade"), "how is {path} asked for?");
+            methods.push("POST");
+        }
+        all.extend(methods.into_iter().map(|m| (m, format!("{prefix}{path}"))));
+    }
+    all
+}
+
+/// The text between a call's parentheses; `text` begins behind the first of them.
+fn arguments(text: &str) -> &str {
+    let mut open = 1;
+    let end = text.find(|c: char| {
+        open += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        open == 0
+    });
+    &text[..end.expect("the end of a call")]
+}
