@@ -418,6 +418,7 @@ fn flags_and_commands_are_those_of_the_programs() {
     let listed: BTreeMap<String, String> = rows
         .filter_map(|row| {
             let flag = row.split([' ', '`']).next()?;
+            let row = row.replace("\\|", " ");
             let environment = row.split('|').nth(1)?.trim().trim_matches('`');
             Some((flag.to_owned(), environment.to_owned()))
         })

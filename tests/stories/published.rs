@@ -207,7 +207,7 @@ impl Published {
     }
 }
 
-/// Statuses that this story does not meet: streams, and a conversation, which needs a coding agent.
+/// Answers that the first story does not meet: of streams, and of a conversation, which has a story of its own.
 const ELSEWHERE: [&str; 2] = ["POST /mcp", "POST /invoke/input 200"];
 
 #[test]
@@ -328,6 +328,36 @@ fn answers_fit_the_published_schemas() {
             );
         }
     }
+}
+
+/// A conversation is with a coding agent.
+#[test]
+#[cfg(target_os = "linux")]
+fn answers_of_a_conversation_fit() {
+    use crate::coding_agents::{CODEX, Desk};
+    use plexus_tests::Step;
+    let desk = Desk::open(CODEX, [Step::say("Remembered.")]);
+    let mut published = Published::read();
+    let (agent, none) = (desk.agent.client(), Value::Null);
+    published.send(&agent, "GET", "/manifest", &none);
+    let input = json!({"prompt": "Remember the word heron."});
+    let call = json!({"id": desk.kind.of("chat"), "input": input, "onApproval": "run"});
+    let refused = published.send(&agent, "POST", "/invoke", &call);
+    let item = refused["error"]["pendingId"].as_str().expect("an item");
+    desk.owner().approve(item, "once");
+    let status = format!("/grants/status?pendingId={item}&wait=60");
+    let done = published.send(&agent, "GET", &status, &none);
+    desk.model.then([Step::say("The word is heron.")]);
+    let run = &done["result"]["conversation"]["runId"];
+    let message = json!({"runId": run, "messageId": "m2", "text": "Which word?"});
+    let taken = published.send(&agent, "POST", "/invoke/input", &message);
+    let run = taken["run"]["runId"].as_str().expect("a run");
+    let status = format!("/invoke/status?runId={run}&wait=60&after=0");
+    let ended = until("the end of the turn", || {
+        let status = published.send(&agent, "GET", &status, &none);
+        (status["status"] != "running").then_some(status)
+    });
+    assert_eq!(ended["result"]["ok"], true, "{ended}");
 }
 
 /// The control: an answer with a field more, and one with a field less, do not fit.
