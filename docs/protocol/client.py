@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A small client of Plexus: Python 3 and its standard library. The steps are those of agents.md.
 
-    client.py enrol CODE          redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
+    client.py enroll CODE         redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
     client.py list                print the ids that this agent may see
     client.py call ID [JSON]      make a call; where the owner has to decide, wait for that
 
@@ -38,7 +38,7 @@ def refused(answer):
     return 77
 
 
-def enrol(code):
+def enroll(code):
     answer = send("POST", "/agents/enroll", body={"code": code})
     if "pat" not in answer:
         return refused(answer)
@@ -91,7 +91,7 @@ def call(capability, text="{}"):
 
 
 def main(words):
-    commands = {"enrol": (enrol, 1, 1), "list": (list_capabilities, 0, 0), "call": (call, 1, 2)}
+    commands = {"enroll": (enroll, 1, 1), "list": (list_capabilities, 0, 0), "call": (call, 1, 2)}
     command, least, most = commands.get(words[0] if words else "", (None, 0, 0))
     if command is None or not least <= len(words) - 1 <= most:
         print(__doc__, file=sys.stderr)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A small client of Plexus: a shell, curl, sed. The steps are those of agents.md.
 #
-#   client.sh enrol CODE          redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
+#   client.sh enroll CODE         redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
 #   client.sh list                print the ids that this agent may see
 #   client.sh call ID [JSON]      make a call; where the owner has to decide, wait for that
 #
@@ -28,7 +28,7 @@ member() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 open_session() {
     session=$(send POST /link/handshake "authorization: Bearer $(cat "$file")" '{"client":{"name":"client.sh"}}' |
         sed -n 's/^{"sessionId":"\([^"]*\)".*/\1/p')
-    [ -n "$session" ] || { echo "no session: enrol first" >&2; exit 77; }
+    [ -n "$session" ] || { echo "no session: enroll first" >&2; exit 77; }
     session="x-plexus-session: $session"
 }
 
@@ -39,7 +39,7 @@ finish() {
 }
 
 case "${1-} $#" in
-"enrol 2")
+"enroll 2")
     answer=$(send POST /agents/enroll 'accept: application/json' "{\"code\":\"$2\"}")
     pat=$(printf '%s' "$answer" | member pat)
     [ -n "$pat" ] || { printf '%s\n' "$answer" >&2; exit 77; }

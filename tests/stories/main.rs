@@ -90,6 +90,7 @@ mod peer_kills;
 mod peers;
 mod published;
 mod real_agents;
+mod reference;
 mod refresh;
 mod resident;
 mod revoke;
@@ -99,6 +100,7 @@ mod settings;
 mod setups;
 #[cfg(target_os = "linux")]
 mod sleep;
+mod small_clients;
 mod sources;
 mod starts;
 mod streaming;

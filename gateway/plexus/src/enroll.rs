@@ -1,4 +1,4 @@
-//! `plexus enroll`: a one-time code becomes this agent's credential (docs/protocol/agents.md#enrol).
+//! `plexus enroll`: a one-time code becomes this agent's credential (docs/protocol/agents.md#enroll).
 
 use crate::{
     credential::CredentialSlot,

@@ -1,4 +1,4 @@
-//! A one-time code becomes an agent's own credential (docs/protocol/agents.md#enrol). The code is spent only once the
+//! A one-time code becomes an agent's own credential (docs/protocol/agents.md#enroll). The code is spent only once the
 //! PAT is durable.
 
 use crate::{

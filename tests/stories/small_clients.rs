@@ -1,0 +1,63 @@
+//! The small clients of `docs/protocol`.
+
+use crate::house::{House, READ, WRITE, note};
+use plexus_tests::{programs, waiting::until};
+use std::os::unix::fs::PermissionsExt;
+
+/// The two clients of the pages, as a reader runs them: enroll, list, call, wait for the owner, be denied.
+#[test]
+fn enroll_list_call_and_wait() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol");
+    for (interpreter, file) in [("/bin/sh", "client.sh"), ("python3", "client.py")] {
+        let house = House::open();
+        let owner = house.owner();
+        let run = |words: &[&str]| {
+            let mut command =
+                programs::command(std::path::Path::new(interpreter), house.gateway.home());
+            command
+                .env("PLEXUS_URL", house.gateway.base())
+                .arg(folder.join(file))
+                .args(words);
+            programs::run(command)
+        };
+        run(&["call"]).expect_status(64);
+        run(&["enroll", "plx_enroll_wrong"]).expect_status(77);
+        let connected = owner.connect("small", &[READ]);
+        let enrolled = run(&["enroll", connected["code"].as_str().expect("a code")]);
+        assert_eq!(enrolled.expect_ok().trim(), "small");
+        let kept = house.gateway.home().join("plexus.pat");
+        let mode = std::fs::metadata(kept)
+            .expect("the credential")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        let listed = run(&["list"]);
+        let listed: Vec<&str> = listed.expect_ok().lines().collect();
+        assert!(
+            listed.contains(&READ) && listed.contains(&WRITE),
+            "{listed:?}"
+        );
+        let read = run(&["call", READ, r#"{"path": "report.txt"}"#]);
+        assert!(read.expect_ok().contains("relativePath"), "{read}");
+        run(&["call", READ, r#"{"path": "no-such-file.txt"}"#]).expect_status(1);
+        let waits = |name: &str, decide: &dyn Fn(&str), status: i32| {
+            let input = note(name, "hello").to_string();
+            std::thread::scope(|scope| {
+                let calling = scope.spawn(|| run(&["call", WRITE, &input]));
+                let item = until("a request", || {
+                    owner
+                        .pending()
+                        .first()
+                        .map(|card| card["pendingId"].clone())
+                });
+                decide(item.as_str().expect("an id"));
+                let said = calling.join().expect("an end");
+                said.expect_status(status);
+                assert!(said.stderr.contains("waiting for the owner"), "{said}");
+            });
+        };
+        waits("approved.txt", &|item| drop(owner.approve(item, "once")), 0);
+        assert_eq!(house.workspace.read("approved.txt"), "hello");
+        waits("denied.txt", &|item| drop(owner.deny(item, "no")), 77);
+        assert!(!house.workspace.has("denied.txt"));
+    }
+}
