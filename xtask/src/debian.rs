@@ -57,6 +57,12 @@ pub(crate) const RADICALE: Package = Package {
     program: "radicale",
     purpose: "tests of the caldav connector have it as their server",
 };
+/// The store that several relays share.
+pub(crate) const NATS: Package = Package {
+    name: "nats-server",
+    program: "nats-server",
+    purpose: "tests of the relay keep its store in it",
+};
 /// Runs `docs/verify-export.py`.
 pub(crate) const PYTHON: Package = Package {
     name: "python3",

@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         debian::ensure(&debian::CURL)?;
         debian::ensure(&debian::GIT)?;
         debian::ensure(&debian::RADICALE)?;
+        debian::ensure(&debian::NATS)?;
         debian::ensure(&debian::PYTHON)?;
         debian::BROWSER.iter().try_for_each(debian::ensure)
     });

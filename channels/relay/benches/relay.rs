@@ -1,16 +1,21 @@
 //! Durable messages a second through a relay's routes, over loopback. `cargo bench -p plexus-relay`.
 //!
 //! The relay is the program as it is shipped, without limits of rate, on a fresh store in the temporary directory's file
-//! system. Each of 64 senders has one connection, waits for its answer, and sends again. Clients share the machine with the relay.
+//! system: one file, one server of NATS, and a cluster of three on this machine. Each of 64 senders has one connection, waits for its answer, and sends again. Clients share the machine with the relay.
 //!
 //! With `bare` the same bytes go to the store alone: what redb gives to 64 callers, without HTTP, JSON and folds.
 
 #![expect(clippy::print_stdout, reason = "a measurement is for people")]
 
+#[allow(dead_code, reason = "the relay's stories use it")]
+#[path = "../tests/relay/nats.rs"]
+mod nats;
+
+use nats::Nats;
 use plexus_channels::wire::{CreateChannel, NewDevice, Post, Register};
 use plexus_channels::{Api, Base64Url, ChannelKey, DeviceKey, Direct, Endpoint, Id};
 use plexus_channels::{api::Credentials, crypto::WrapContext};
-use plexus_relay::store::{Append, RedbFile, Store as _, Subject};
+use plexus_relay::store::{Append, Outcome, RedbFile, Store as _, Subject};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -37,10 +42,18 @@ fn main() {
         .build()
         .expect("a runtime");
     for channels in [1, SENDERS] {
-        report(
-            &format!("relay, {SENDERS} senders, {channels} channels"),
-            runtime.block_on(relay(channels)),
-        );
+        for servers in [0, 1, 3] {
+            let nats = (servers > 0).then(|| Nats::start(servers, ""));
+            let store = nats.as_ref().map(Nats::url);
+            let name = match servers {
+                0 => "a file".to_owned(),
+                n => format!("NATS, {n} servers"),
+            };
+            report(
+                &format!("relay on {name}, {SENDERS} senders, {channels} channels"),
+                runtime.block_on(relay(channels, store)),
+            );
+        }
     }
     report(
         &format!("bare store, {SENDERS} callers"),
@@ -60,12 +73,18 @@ fn report(what: &str, mut took: Vec<Duration>) {
     );
 }
 
-async fn relay(channels: usize) -> Vec<Duration> {
+async fn relay(channels: usize, servers: Option<String>) -> Vec<Duration> {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = format!("redb:{}", folder.path().join("store.redb").display());
+    let file = folder.path().join("store.redb").display().to_string();
+    let store = match servers {
+        None => vec!["--store".to_owned(), format!("redb:{file}")],
+        Some(servers) => vec!["--store".to_owned(), servers, "--cache".to_owned(), file],
+    };
     let program = env!("CARGO_BIN_EXE_plexus-relay");
     let mut child = Command::new(program)
-        .args(["serve", "--store", &store, "--listen", "127.0.0.1:0"])
+        .arg("serve")
+        .args(&store)
+        .args(["--listen", "127.0.0.1:0"])
         .args(["--device-rate", "0", "--address-rate", "0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -82,15 +101,9 @@ async fn relay(channels: usize) -> Vec<Duration> {
         Endpoint::parse(ready["endpoint"].as_str().expect("an address")).expect("an address");
     let uses = SENDERS.to_string();
     let invited = Command::new(program)
-        .args([
-            "invite",
-            "--store",
-            &store,
-            "--organization",
-            "bench",
-            "--uses",
-            &uses,
-        ])
+        .arg("invite")
+        .args(&store)
+        .args(["--organization", "bench", "--uses", &uses])
         .output()
         .expect("invited");
     let invitation = String::from_utf8(invited.stdout)
@@ -203,12 +216,12 @@ async fn bare() -> Vec<Duration> {
                         act: vec![7; SEALED + 100],
                         rows: Vec::new(),
                         snapshot: None,
-                        then: Box::new(move |taken| {
-                            let _ = tell.send(taken);
+                        then: Box::new(move |outcome| {
+                            let _ = tell.send(outcome);
                         }),
                     };
                     store.append(append).expect("room");
-                    assert_eq!(told.await, Ok(true));
+                    assert_eq!(told.await, Ok(Outcome::Durable));
                     took.push(began.elapsed());
                 }
                 took

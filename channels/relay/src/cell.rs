@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! loaded ──act decided, applied, queued──▶ ahead of the disk ──durable──▶ answered, pushed
-//!                                               └──not durable──▶ broken: left; the next caller loads another
+//!   │                                           ├──another relay's act came first──▶ ended: overtaken; decided again
+//!   │                                           └──perhaps not durable──▶ ended: left; the next caller loads another
+//!   └──an act of another relay, in its turn──▶ followed
 //! ```
 //! Acts are decided one after the other on what the one before left, and queued in that order, without waiting for the disk:
 //! callers of one channel share flushes.
@@ -12,7 +14,7 @@
 //! readers are told by the end of their connections.
 
 use crate::refusal::Refusal;
-use crate::store::{Append, Store, StoreError, Subject};
+use crate::store::{Append, Outcome, Rows, Snapshot, Store, StoreError, Subject};
 use plexus_channels::Id;
 use plexus_channels::crypto::random;
 use serde::Serialize;
@@ -22,8 +24,6 @@ use tokio::sync::watch;
 
 /// Bits of an act's number in its id, between the moment and the random bits.
 const NUMBER_BITS: u32 = 40;
-/// What [`Cell::durable`] shows when an append has failed.
-const BROKEN: u64 = u64::MAX;
 /// Acts that a load reads at once.
 const CHUNK: usize = 1_024;
 
@@ -37,8 +37,22 @@ pub(crate) trait Fold: Default + Serialize + DeserializeOwned + Send + 'static {
     fn apply(&mut self, id: Id, number: u64, act: &Self::Act);
 }
 
-/// Rows that change with an act.
-pub(crate) type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// How far a cell is on disk, and whether it is over.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The number of the last act on disk.
+    durable: u64,
+    end: Option<End>,
+}
+
+/// Why a cell is over.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// Acts ahead of the disk lost to one that came before them.
+    Overtaken,
+    /// It is not known whether acts ahead of the disk are there.
+    Failed,
+}
 
 struct Inner<F> {
     fold: F,
@@ -49,20 +63,18 @@ struct Inner<F> {
 }
 
 /// What is run when an act is durable, or when that is not known.
-pub(crate) type Settled = Box<dyn FnOnce(bool) + Send>;
+pub(crate) type Settled = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A subject in memory.
 pub(crate) struct Cell<F> {
     subject: Subject,
     inner: Mutex<Inner<F>>,
-    /// The number of the last act on disk.
-    durable: watch::Sender<u64>,
+    progress: watch::Sender<Progress>,
 }
 
 impl<F: Fold> Cell<F> {
     /// Reads a subject; a fold of nothing where there is none.
     pub(crate) fn load(store: &dyn Store, subject: Subject) -> Result<Self, StoreError> {
-        let damaged = |why: &dyn std::fmt::Display| StoreError(format!("{subject:?}: {why}"));
         let mut inner = Inner {
             fold: F::default(),
             number: 0,
@@ -70,7 +82,8 @@ impl<F: Fold> Cell<F> {
             snapshot: 0,
         };
         if let Some((number, bytes)) = store.snapshot(subject)? {
-            let (last, fold) = rmp_serde::from_slice(&bytes).map_err(|why| damaged(&why))?;
+            let damaged = |why| StoreError(format!("{subject:?}: {why}"));
+            let (last, fold) = rmp_serde::from_slice(&bytes).map_err(damaged)?;
             inner = Inner {
                 fold,
                 number,
@@ -78,24 +91,55 @@ impl<F: Fold> Cell<F> {
                 snapshot: number,
             };
         }
-        loop {
-            let after = inner.number + 1;
-            let acts = store.acts(subject, (after, u64::MAX), CHUNK, false)?;
-            if acts.is_empty() {
-                break;
-            }
-            for (number, bytes) in acts {
-                let (id, act) = decode::<F::Act>(&bytes).ok_or_else(|| damaged(&number))?;
-                inner.fold.apply(id, number, &act);
-                (inner.number, inner.last) = (number, id);
-            }
-        }
-        let (durable, _) = watch::channel(inner.number);
+        inner.read_on(store, subject)?;
+        let (progress, _) = watch::channel(Progress {
+            durable: inner.number,
+            end: None,
+        });
         Ok(Self {
             subject,
             inner: Mutex::new(inner),
-            durable,
+            progress,
         })
+    }
+
+    /// Reads acts that came while the cell was loaded. Only for one that nobody else has.
+    pub(crate) fn read_on(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let subject = self.subject;
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        inner.read_on(store, subject)?;
+        let durable = inner.number;
+        self.progress
+            .send_modify(|progress| progress.durable = durable);
+        Ok(())
+    }
+
+    /// Takes an act that another relay appended, and shows the fold with it; none where this cell cannot go on with it.
+    pub(crate) fn follow<T>(
+        &self,
+        (number, id): (u64, Id),
+        act: &F::Act,
+        look: impl FnOnce(&F) -> T,
+    ) -> Option<(T, Option<Snapshot>)> {
+        let mut inner = self.lock();
+        let Progress { durable, end } = *self.progress.borrow();
+        if end.is_some() {
+            return None;
+        }
+        // It was loaded with the act.
+        if durable >= number {
+            return Some((look(&inner.fold), None));
+        }
+        if inner.number + 1 != number || durable != inner.number {
+            self.end(End::Overtaken);
+            return None;
+        }
+        let snapshot = self.snapshot_due(&mut inner);
+        inner.fold.apply(id, number, act);
+        (inner.number, inner.last) = (number, id);
+        self.progress
+            .send_modify(|progress| progress.durable = number);
+        Some((look(&inner.fold), snapshot))
     }
 
     /// Whether there was ever an act, on disk or on its way.
@@ -103,9 +147,16 @@ impl<F: Fold> Cell<F> {
         self.lock().number > 0
     }
 
-    /// Whether an append has failed.
-    pub(crate) fn is_broken(&self) -> bool {
-        *self.durable.borrow() == BROKEN
+    /// Whether an append has failed, or was overtaken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.progress.borrow().end.is_some()
+    }
+
+    /// The first reason stays.
+    fn end(&self, end: End) {
+        self.progress.send_modify(|progress| {
+            progress.end.get_or_insert(end);
+        });
     }
 
     /// Looks at the fold, and answers when all that it shows is on disk.
@@ -128,26 +179,26 @@ impl<F: Fold> Cell<F> {
 
     /// Decides on an act, and answers when it is on disk; where nothing has to happen, when all that this rests on is.
     ///
-    /// `decide` gets the id that the act will have. `answer` sees the fold after the act; what it returns beside the answer
-    /// is run from the store's thread once the act is durable, or was not taken or perhaps not. The answer comes with whether there was an act.
+    /// `decide` gets the id that the act will have. `answer` sees the fold after the act, and the act; what it returns beside
+    /// the answer is run from the store's thread once the append is over. The answer comes with whether there was an act.
     pub(crate) async fn act<T>(
         self: &Arc<Self>,
         store: &dyn Store,
         now: u64,
         decide: impl FnOnce(&F, Id) -> Result<Option<(F::Act, Rows)>, Refusal>,
-        answer: impl FnOnce(&F, Id) -> (T, Settled),
+        answer: impl FnOnce(&F, Id, Option<&F::Act>) -> (T, Settled),
     ) -> Result<(bool, T), Refusal> {
         let decided = {
             let mut inner = self.lock();
-            if self.is_broken() {
-                return Err(Refusal::unavailable());
+            if let Some(end) = self.progress.borrow().end {
+                return Err(end.refusal());
             }
             let number = inner.number + 1;
             let id = next_id(inner.last, number, now);
             match decide(&inner.fold, id) {
                 Err(refusal) => Err((refusal, inner.number)),
                 Ok(None) => {
-                    let (answer, _) = answer(&inner.fold, id);
+                    let (answer, _) = answer(&inner.fold, id, None);
                     Ok((false, answer, inner.number))
                 }
                 Ok(Some((act, rows))) => {
@@ -156,7 +207,7 @@ impl<F: Fold> Cell<F> {
                     let expected = inner.number;
                     inner.fold.apply(id, number, &act);
                     (inner.number, inner.last) = (number, id);
-                    let (answer, push) = answer(&inner.fold, id);
+                    let (answer, settled) = answer(&inner.fold, id, Some(&act));
                     let cell = Arc::clone(self);
                     let append = Append {
                         subject: self.subject,
@@ -164,17 +215,20 @@ impl<F: Fold> Cell<F> {
                         act: bytes,
                         rows,
                         snapshot,
-                        then: Box::new(move |taken| {
-                            push(taken);
-                            // An act may be taken although a later one has broken the cell.
-                            let sound = taken && !cell.is_broken();
-                            let durable = if sound { number } else { BROKEN };
-                            cell.durable.send_replace(durable);
+                        then: Box::new(move |outcome| {
+                            settled(outcome);
+                            match outcome {
+                                Outcome::Durable => cell.progress.send_modify(|progress| {
+                                    progress.durable = number;
+                                }),
+                                Outcome::Behind => cell.end(End::Overtaken),
+                                Outcome::Unknown => cell.end(End::Failed),
+                            }
                         }),
                     };
                     if store.append(append).is_err() {
                         // The fold is ahead for good: what comes next has to be decided on another one.
-                        self.durable.send_replace(BROKEN);
+                        self.end(End::Failed);
                         return Err(Refusal::rate_limited(1));
                     }
                     Ok((true, answer, number))
@@ -204,19 +258,44 @@ impl<F: Fold> Cell<F> {
     }
 
     async fn caught_up(&self, number: u64) -> Result<(), Refusal> {
-        if *self.durable.borrow() < number {
-            let mut durable = self.durable.subscribe();
-            let reached = durable.wait_for(|durable| *durable >= number).await;
-            reached.map_err(|_| Refusal::unavailable())?;
+        let mut progress = self.progress.subscribe();
+        let reached = progress.wait_for(|now| now.durable >= number || now.end.is_some());
+        let reached = *reached.await.map_err(|_| Refusal::unavailable())?;
+        match reached.end {
+            Some(end) if reached.durable < number => Err(end.refusal()),
+            _ => Ok(()),
         }
-        if self.is_broken() {
-            return Err(Refusal::unavailable());
-        }
-        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<F>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Fold> Inner<F> {
+    fn read_on(&mut self, store: &dyn Store, subject: Subject) -> Result<(), StoreError> {
+        loop {
+            let acts = store.acts(subject, (self.number + 1, u64::MAX), CHUNK, false)?;
+            if acts.is_empty() {
+                return Ok(());
+            }
+            for (number, bytes) in acts {
+                let act = decode::<F::Act>(&bytes);
+                let (id, act) =
+                    act.ok_or_else(|| StoreError(format!("{subject:?}: {number} is damaged")))?;
+                self.fold.apply(id, number, &act);
+                (self.number, self.last) = (number, id);
+            }
+        }
+    }
+}
+
+impl End {
+    const fn refusal(self) -> Refusal {
+        match self {
+            Self::Overtaken => Refusal::overtaken(),
+            Self::Failed => Refusal::unavailable(),
+        }
     }
 }
 
@@ -279,10 +358,10 @@ mod tests {
     struct Slow(Mutex<Vec<Append>>);
 
     impl Slow {
-        fn settle(&self, taken: bool) -> Vec<Option<(u64, Vec<u8>)>> {
+        fn settle(&self, outcome: Outcome) -> Vec<Option<Snapshot>> {
             let appends: Vec<Append> = self.0.lock().expect("no panic").drain(..).collect();
             let settled = appends.into_iter().map(|append| {
-                (append.then)(taken);
+                (append.then)(outcome);
                 append.snapshot
             });
             settled.collect()
@@ -307,7 +386,7 @@ mod tests {
         ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
             Ok(Vec::new())
         }
-        fn snapshot(&self, _: Subject) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        fn snapshot(&self, _: Subject) -> Result<Option<Snapshot>, StoreError> {
             Ok(None)
         }
         fn row(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -332,9 +411,12 @@ mod tests {
     ) -> Result<(bool, u64), Refusal> {
         let pushed = Arc::clone(pushed);
         let decide = |_: &Sum, _: Id| Ok(act.map(|act| (act, Rows::new())));
-        let answer = |sum: &Sum, _: Id| {
+        let answer = |sum: &Sum, _: Id, _: Option<&u64>| {
             let sum = sum.0;
-            let push = move |taken| pushed.store(if taken { sum } else { 99 }, Ordering::Relaxed);
+            let push = move |outcome| {
+                let shown = if outcome == Outcome::Durable { sum } else { 99 };
+                pushed.store(shown, Ordering::Relaxed);
+            };
             (sum, Box::new(push) as Settled)
         };
         cell.act(store, 1, decide, answer).await
@@ -354,7 +436,7 @@ mod tests {
         assert!(refusal.as_mut().now_or_never().is_none());
         assert!(nothing.as_mut().now_or_never().is_none());
         assert_eq!(pushed.load(Ordering::Relaxed), 0);
-        store.settle(true);
+        store.settle(Outcome::Durable);
         assert_eq!(first.await.ok(), Some((true, 1)));
         assert_eq!(second.await.ok(), Some((true, 3)));
         assert_eq!(read.await.ok(), Some(3));
@@ -364,7 +446,7 @@ mod tests {
         // The next act carries a snapshot of what was before it.
         let mut third = pin!(add(&store, &cell, Some(4), &pushed));
         assert!(third.as_mut().now_or_never().is_none());
-        let snapshots = store.settle(true);
+        let snapshots = store.settle(Outcome::Durable);
         let (number, fold) = snapshots[0].clone().expect("a snapshot");
         let (_, sum): (Id, Sum) = rmp_serde::from_slice(&fold).expect("a fold");
         assert_eq!((number, sum.0), (2, 3));
@@ -385,9 +467,9 @@ mod tests {
                 let refused = add(&store, &cell, Some(4), &pushed).await;
                 assert_eq!(refused.err().map(|r| r.code()), Some(Code::RateLimited));
             } else {
-                store.settle(false);
+                store.settle(Outcome::Unknown);
             }
-            assert!(cell.is_broken());
+            assert!(cell.is_over());
             for refused in [first.await, add(&store, &cell, Some(5), &pushed).await] {
                 assert_eq!(refused.err().map(|r| r.code()), Some(Code::Unavailable));
             }
@@ -396,10 +478,50 @@ mod tests {
                 Some(Code::Unavailable)
             );
             // What is taken after all is pushed; of what is not, the readers are told.
-            store.settle(full);
+            store.settle(if full {
+                Outcome::Durable
+            } else {
+                Outcome::Unknown
+            });
             assert_eq!(pushed.load(Ordering::Relaxed), if full { 6 } else { 99 });
-            assert!(cell.is_broken());
+            assert!(cell.is_over());
         }
+    }
+
+    #[tokio::test]
+    async fn act_of_another_relay_overtakes_what_is_ahead_of_it() {
+        let ((store, cell), pushed) = (cell(), Arc::default());
+        let follow = |number, act| cell.follow((number, Id::generate()), &act, |sum| sum.0);
+        assert_eq!(follow(1, 5), Some((5, None)));
+        assert_eq!(follow(1, 5), Some((5, None)), "it is there already");
+        assert_eq!(cell.read(|sum| Ok(sum.0)).await.ok(), Some(5));
+        // The second act here and the second act there: theirs is in the log.
+        let mut own = pin!(add(&store, &cell, Some(1), &pushed));
+        assert!(own.as_mut().now_or_never().is_none());
+        assert_eq!(follow(2, 7), None);
+        store.settle(Outcome::Behind);
+        assert!(own.await.is_err_and(|refusal| refusal.is_overtaken()));
+        assert!(cell.is_over());
+    }
+
+    #[tokio::test]
+    async fn durable_act_is_answered_although_the_next_is_overtaken() {
+        let ((store, cell), pushed) = (cell(), Arc::default());
+        let mut first = pin!(add(&store, &cell, Some(1), &pushed));
+        let mut second = pin!(add(&store, &cell, Some(2), &pushed));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        let mut appends = store
+            .0
+            .lock()
+            .expect("no panic")
+            .drain(..)
+            .collect::<Vec<_>>();
+        let (last, begun) = (appends.pop().expect("two"), appends.pop().expect("two"));
+        (begun.then)(Outcome::Durable);
+        (last.then)(Outcome::Behind);
+        assert_eq!(first.await.ok(), Some((true, 1)));
+        assert!(second.await.is_err_and(|refusal| refusal.is_overtaken()));
     }
 
     proptest! {

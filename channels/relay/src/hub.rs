@@ -135,6 +135,11 @@ impl Hub {
         }
     }
 
+    /// Closes every connection: each may miss something.
+    pub(crate) fn interrupt_all(&self) {
+        self.close_all(close::FAILED);
+    }
+
     /// Takes a place for a socket; none where there are too many.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
         let mut entered = false;
@@ -158,9 +163,13 @@ impl Hub {
 
     /// Closes every connection: the relay stops.
     pub(crate) fn stop(&self) {
+        self.close_all(close::GOING_AWAY);
+    }
+
+    fn close_all(&self, code: u16) {
         for (_, connections) in self.lock().drain() {
             for connection in connections {
-                connection.close.send_replace(Some(close::GOING_AWAY));
+                connection.close.send_replace(Some(code));
             }
         }
     }

@@ -1,9 +1,9 @@
 //! `plexus-relay`: keeps who may write where, and ciphertext in order. It can read neither messages nor names of channels.
 //!
 //! ```text
-//! listen ▸ routes ▸ relay ▸ cell (decide, apply) ▸ store (one thread, durable) ▸ answer
+//! listen ▸ routes ▸ relay ▸ cell (decide, apply) ▸ store (durable) ▸ answer
 //!                     │                              └▸ hub ▸ socket: pushes, in order, after durable
-//!                     └▸ sessions, rates
+//!                     └▸ sessions, rates                          pushes: also of acts that another relay appended
 //! ```
 //! Everything durable is an act in a subject; `organization` and `channel` are folds of acts and pure.
 //!
@@ -14,6 +14,7 @@ mod channel;
 mod hub;
 pub mod listen;
 mod organization;
+mod pushes;
 mod rates;
 mod refusal;
 mod relay;

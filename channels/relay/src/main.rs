@@ -1,11 +1,12 @@
 //! The command line of the relay: `serve`, and `invite`, which asks a serving one.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use plexus_channels::wire::Kind;
 use plexus_relay::listen::{self, Bound, Invite, Operator};
-use plexus_relay::store::RedbFile;
+use plexus_relay::store::{Address, JetStream, RedbFile, Store};
 use plexus_relay::{Relay, Terms};
 use std::error::Error;
 use std::io::Write as _;
@@ -42,9 +43,14 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Where everything is kept: redb:FILE
-    #[arg(long, value_parser = store)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Place,
+    /// A file with USER:PASSWORD or a token for NATS; no one else may read it
+    #[arg(long, value_name = "FILE", requires = "cache")]
+    nats_credentials: Option<PathBuf>,
+    /// The certificates that sign those of the NATS servers, PEM; tls:// needs it
+    #[arg(long, value_name = "FILE", requires = "cache")]
+    nats_ca: Option<PathBuf>,
     /// Where clients connect; beyond this machine only with a certificate
     #[arg(long, default_value = "127.0.0.1:7090")]
     listen: SocketAddr,
@@ -64,9 +70,8 @@ struct Serve {
 
 #[derive(Args)]
 struct Invitation {
-    /// The store of the serving relay: redb:FILE
-    #[arg(long, value_parser = store)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Place,
     /// The organization; it is made where there is none of this name
     #[arg(long)]
     organization: String,
@@ -90,15 +95,55 @@ enum Who {
     Human,
 }
 
-fn store(text: &str) -> Result<PathBuf, String> {
+/// Where everything is kept.
+#[derive(Args)]
+struct Place {
+    /// Where everything is kept: redb:FILE, or nats://HOST:PORT[,HOST:PORT…] or tls://… for several relays
+    #[arg(long, value_parser = store)]
+    store: Where,
+    /// With NATS: this relay's own copy of what it has read
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+}
+
+#[derive(Clone)]
+enum Where {
+    Redb(PathBuf),
+    Nats(Address),
+}
+
+fn store(text: &str) -> Result<Where, String> {
     match text.split_once(':') {
-        Some(("redb", file)) if !file.is_empty() => Ok(PathBuf::from(file)),
-        _ => Err("a store is redb:FILE".to_owned()),
+        Some(("redb", file)) if !file.is_empty() => Ok(Where::Redb(PathBuf::from(file))),
+        Some(("nats" | "tls", _)) => Address::parse(text).map(Where::Nats),
+        _ => Err("a store is redb:FILE, nats://HOST:PORT or tls://HOST:PORT".to_owned()),
+    }
+}
+
+impl Place {
+    /// The file that is this relay's own.
+    fn file(&self) -> Result<&Path, &'static str> {
+        match (&self.store, &self.cache) {
+            (Where::Redb(file), None) | (Where::Nats(_), Some(file)) => Ok(file),
+            (Where::Redb(_), Some(_)) => Err("--cache goes with a store of NATS"),
+            (Where::Nats(_), None) => {
+                Err("a store of NATS needs --cache FILE, for each relay its own")
+            }
+        }
     }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let place = match &cli.command {
+        Command::Serve(serve) => &serve.store,
+        Command::Invite(invitation) => &invitation.store,
+    };
+    if let Err(why) = place.file() {
+        Cli::command()
+            .error(ErrorKind::ArgumentConflict, why)
+            .exit();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_RELAY_LOG");
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -136,16 +181,22 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
         (Some(chain), Some(key)) => Some(listen::tls(&read(chain)?, &read(key)?)?),
         _ => None,
     };
-    let store = RedbFile::open(&serve.store)?;
+    let file = serve.store.file()?;
+    // Servers of NATS may take their time.
+    let store = tokio::select! {
+        store = open(&serve) => store?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
     let terms = Terms {
         device_rate: serve.device_rate,
         address_rate: serve.address_rate,
     };
-    let relay = Arc::new(Relay::new(Arc::new(store), terms));
+    let relay = Relay::new(store, terms);
     let bound = Bound::to(serve.listen, tls).await?;
     let scheme = if bound.has_tls() { "https" } else { "http" };
     let endpoint = format!("{scheme}://{}", bound.address()?);
-    let path = operator_socket(&serve.store);
+    let path = operator_socket(file);
     let of_operator =
         |why: std::io::Error| format!("the operator's socket {}: {why}", path.display());
     let operator = Operator::to(&path).map_err(of_operator)?;
@@ -169,6 +220,18 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+async fn open(serve: &Serve) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+    let address = match &serve.store.store {
+        Where::Redb(file) => return Ok(Arc::new(RedbFile::open(file)?)),
+        Where::Nats(address) => address,
+    };
+    let mut address = address.clone();
+    address.credentials.clone_from(&serve.nats_credentials);
+    address.authority.clone_from(&serve.nats_ca);
+    let cache = serve.store.file()?;
+    Ok(Arc::new(JetStream::open(&address, cache).await?))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|why| format!("{}: {why}", path.display()))
 }
@@ -190,12 +253,10 @@ async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
         uses: invitation.uses,
         days: invitation.days,
     };
-    let path = operator_socket(&invitation.store);
+    let path = operator_socket(invitation.store.file()?);
     let stream = UnixStream::connect(&path).await.map_err(|why| {
-        let store = invitation.store.display();
-        format!(
-            "no relay serves from this store ({why})\nrun: plexus-relay serve --store redb:{store}"
-        )
+        let socket = path.display();
+        format!("no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same --store and --cache")
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -13,6 +13,7 @@ pub struct Refusal {
     message: &'static str,
     detail: Value,
     pause: u64,
+    overtaken: bool,
 }
 
 impl Refusal {
@@ -23,6 +24,7 @@ impl Refusal {
             message,
             detail: Value::Null,
             pause: 0,
+            overtaken: false,
         }
     }
 
@@ -54,6 +56,31 @@ impl Refusal {
             Code::Unavailable,
             "it is not known whether this was saved; send the same again",
         )
+    }
+
+    /// It was decided on acts that another relay's act came behind. Decided again, it may be no refusal.
+    pub(crate) const fn overtaken() -> Self {
+        let message = "others changed the same all the time; send the same again";
+        let mut refusal = Self::new(Code::Unavailable, message);
+        refusal.overtaken = true;
+        refusal
+    }
+
+    pub(crate) const fn is_overtaken(&self) -> bool {
+        self.overtaken
+    }
+
+    /// The store cannot be reached; another relay's may be.
+    pub(crate) const fn no_store() -> Self {
+        Self::new(
+            Code::Unavailable,
+            "this relay has lost its store; try again later, or another relay",
+        )
+    }
+
+    /// Whether acts of others that are not read yet could make it another answer.
+    pub(crate) const fn rests_on_acts(&self) -> bool {
+        !matches!(self.code, Code::Unavailable | Code::RateLimited)
     }
 
     pub(crate) fn stale(key_version: u32) -> Self {

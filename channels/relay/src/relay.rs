@@ -3,29 +3,32 @@
 //! Invariants: what a caller may not see is `not_found`, whatever the reason; a push carries what the answer carries; no
 //! text, name of a channel or key is ever here in the clear.
 
-use crate::cell::{Cell, Fold, Rows, Settled, decode, id_of, number_of};
+use crate::cell::{Cell, Fold, Settled, decode, id_of, number_of};
 use crate::channel::{self, By, Channel, Posted};
 use crate::hub::Hub;
-use crate::organization::{self, Organization, invitation_hash, invited_to, moment};
+use crate::organization::{self, Organization, invitation_hash, invited_to};
+use crate::pushes::{Pushes, view};
 use crate::rates::Rates;
 use crate::refusal::Refusal;
 use crate::sessions::Sessions;
-use crate::store::{Store, StoreError, Subject};
+use crate::store::{Follow, Outcome, Rows, Snapshot, Store, StoreError, Subject};
 use plexus_channels::wire::{
-    self, AddMember, CreateChannel, Event, HeldKey, Kind, Member, Message, Page, Post, Registered,
+    self, AddMember, Code, CreateChannel, HeldKey, Kind, Member, Message, Page, Post, Registered,
     Rotate, Status,
 };
 use plexus_channels::{Id, PublicKey, id, limits};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Channels that stay in memory although nobody uses them.
 const IDLE_CHANNELS: usize = 20_000;
 /// Acts that a page of history reads at once.
 const CHUNK: usize = 256;
+/// How often something is decided again because another relay's act came first.
+const ATTEMPTS: u32 = 64;
 
 /// What a relay works with.
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +67,48 @@ pub(crate) enum Cursor {
     Before(Id),
 }
 
-/// What runs once an act is durable.
-type Push = Box<dyn FnOnce() + Send>;
+/// A derived row: key and value, or none.
+type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// Which channel an act may be of.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Existing,
+    /// Also one that the act makes.
+    Any,
+}
+
+/// The attempts at one answer.
+struct Attempts<'a> {
+    relay: &'a Relay,
+    left: u32,
+    caught_up: bool,
+}
+
+impl Attempts<'_> {
+    /// Whether to try again after this refusal: it was decided on acts that are not the last any more, or perhaps are not.
+    async fn again(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        if refusal.is_overtaken() && self.left > 0 {
+            self.left -= 1;
+            return Ok(());
+        }
+        if self.caught_up || !refusal.rests_on_acts() {
+            return Err(refusal);
+        }
+        self.caught_up = true;
+        if self.relay.catch_up().await? {
+            Ok(())
+        } else {
+            Err(refusal)
+        }
+    }
+}
 
 impl Relay {
     /// A relay on a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, terms: Terms) -> Self {
-        Self {
+    pub fn new(store: Arc<dyn Store>, terms: Terms) -> Arc<Self> {
+        let relay = Arc::new(Self {
             store,
             organizations: Mutex::default(),
             channels: Mutex::default(),
@@ -79,7 +116,10 @@ impl Relay {
             sessions: Sessions::default(),
             devices: Rates::new(terms.device_rate),
             addresses: Rates::new(terms.address_rate),
-        }
+        });
+        let follower: Weak<Self> = Arc::downgrade(&relay);
+        relay.store.follow(follower);
+        relay
     }
 
     /// Closes every connection, and waits for their clients: the process is about to end.
@@ -100,17 +140,20 @@ impl Relay {
         valid: Duration,
     ) -> Result<String, Refusal> {
         let row = [b"n", organization.as_bytes()].concat();
-        let found = self.row(row.clone()).await?;
+        let found = match self.row(row.clone()).await? {
+            Some(found) => Some(found),
+            None if self.catch_up().await? => self.row(row.clone()).await?,
+            None => None,
+        };
         let found = found.and_then(|id| Some(Id::from_bytes(id.try_into().ok()?)));
         let id = found.unwrap_or_else(Id::generate);
-        let cell = self.organization_cell(id).await?;
         let now = id::now_millis();
         if found.is_none() {
             let name = organization.to_owned();
             let act = organization::Act::Founded { name };
             let rows = vec![(row, Some(id.to_bytes().to_vec()))];
-            let decide = |_: &Organization, _| Ok(Some((act, rows)));
-            cell.act(&*self.store, now, decide, nothing).await?;
+            let decide = |_: &Organization| Ok(Some((act.clone(), rows.clone())));
+            self.act_of(id, now, decide, |_| ()).await?;
         }
         let key = organization::invitation_key(id);
         let valid = u64::try_from(valid.as_millis()).unwrap_or(u64::MAX);
@@ -120,8 +163,8 @@ impl Relay {
             uses,
             expires: now.saturating_add(valid),
         };
-        let decide = |_: &Organization, _| Ok(Some((act, Rows::new())));
-        cell.act(&*self.store, now, decide, nothing).await?;
+        let decide = |_: &Organization| Ok(Some((act.clone(), Rows::new())));
+        self.act_of(id, now, decide, |_| ()).await?;
         Ok(key)
     }
 
@@ -132,33 +175,42 @@ impl Relay {
         let Some(id) = invited_to(&register.invitation_key) else {
             return Err(Organization::no_invitation());
         };
-        let cell = self.organization_cell(id).await?;
         let (now, user, device) = (id::now_millis(), Id::generate(), Id::generate());
-        let registration = register.registration_id;
-        let decide = |fold: &Organization, _| {
+        let decide = |fold: &Organization| {
             let act = fold.register(&register, now, (user, device))?;
             let row = [b"u".as_slice(), &user.to_bytes()].concat();
             let rows = vec![(row, Some(id.to_bytes().to_vec()))];
             Ok(act.map(|act| (act, rows)))
         };
-        let answer = |fold: &Organization, _| (fold.answer(id, registration), no_push());
-        let (new, answer) = cell.act(&*self.store, now, decide, answer).await?;
+        let answer = |fold: &Organization| fold.answer(id, register.registration_id);
+        let (new, answer) = self.act_of(id, now, decide, answer).await?;
         Ok((new, answer.ok_or_else(Refusal::unavailable)?))
     }
 
     /// The organization and the key of a user's device.
-    pub(crate) async fn device(&self, user: Id, device: Id) -> Option<(Id, PublicKey)> {
-        let row = [b"u".as_slice(), &user.to_bytes()].concat();
-        let organization = self.row(row).await.ok()??;
-        let organization = Id::from_bytes(organization.try_into().ok()?);
-        let cell = self.organization_cell(organization).await.ok()?;
+    pub(crate) async fn device(
+        &self,
+        user: Id,
+        device: Id,
+    ) -> Result<Option<(Id, PublicKey)>, Refusal> {
+        let key = [b"u".as_slice(), &user.to_bytes()].concat();
+        let row = match self.row(key.clone()).await? {
+            Some(row) => Some(row),
+            // Whoever has registered with another relay in this moment is not turned away.
+            None if self.catch_up().await? => self.row(key).await?,
+            None => None,
+        };
+        let Some(organization) = row.and_then(|row| Some(Id::from_bytes(row.try_into().ok()?)))
+        else {
+            return Ok(None);
+        };
         let look = |fold: &Organization| Ok(fold.device_key(user, device));
-        Some((organization, cell.read(look).await.ok()??))
+        let key = self.look_at(organization, look).await?;
+        Ok(key.map(|key| (organization, key)))
     }
 
     pub(crate) async fn me(&self, by: By) -> Result<Value, Refusal> {
-        let cell = self.organization_cell(by.organization).await?;
-        cell.read(|fold| {
+        self.look_at(by.organization, |fold| {
             let profile = fold.profile(by.user).ok_or_else(Refusal::unauthorized)?;
             let mut me = json!(profile);
             me["device_id"] = json!(by.device);
@@ -169,15 +221,14 @@ impl Relay {
     }
 
     pub(crate) async fn users(&self, by: By, kind: Kind) -> Result<Vec<wire::Profile>, Refusal> {
-        let cell = self.organization_cell(by.organization).await?;
-        cell.read(|fold| Ok(fold.profiles(kind))).await
+        let look = |fold: &Organization| Ok(fold.profiles(kind));
+        self.look_at(by.organization, look).await
     }
 
     pub(crate) async fn user(&self, by: By, kind: Kind, id: Id) -> Result<wire::Profile, Refusal> {
-        let cell = self.organization_cell(by.organization).await?;
         let look = |fold: &Organization| fold.profile(id).filter(|profile| profile.kind == kind);
-        cell.read(|fold| look(fold).ok_or_else(Refusal::not_found))
-            .await
+        let look = |fold: &Organization| look(fold).ok_or_else(Refusal::not_found);
+        self.look_at(by.organization, look).await
     }
 
     pub(crate) async fn list(
@@ -188,24 +239,22 @@ impl Relay {
         let directory = self.organization_cell(by.organization).await?;
         let mut channels = Vec::new();
         for id in self.channels_of(by.user).await? {
-            let cell = self.channel_cell(id).await?;
             let look = |fold: &Channel| {
                 let listed = fold.is_member(by) && status.is_none_or(|s| s == fold.status());
                 Ok(listed.then(|| view(fold, id, &directory)).flatten())
             };
-            channels.extend(cell.read(look).await?);
+            channels.extend(self.look(id, look).await?);
         }
         Ok(channels)
     }
 
     pub(crate) async fn channel(&self, by: By, id: Id) -> Result<wire::Channel, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let cell = self.channel_cell(id).await?;
-        cell.read(|fold| {
+        let look = |fold: &Channel| {
             fold.admit(by)?;
             view(fold, id, &directory).ok_or_else(Refusal::not_found)
-        })
-        .await
+        };
+        self.look(id, look).await
     }
 
     pub(crate) async fn create(
@@ -227,8 +276,8 @@ impl Relay {
         }
         let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
         let opening = create.message.clone().map(|post| Posted::new(by, post));
-        let decide = |fold: &Channel, _: Id| {
-            let act = fold.create(by, create, devices)?;
+        let decide = |fold: &Channel| {
+            let act = fold.create(by, create.clone(), devices)?;
             let rows = match &act {
                 Some(channel::Act::Created { members, .. }) => {
                     let rows = members.iter().map(|user| membership(*user, id, true));
@@ -238,32 +287,12 @@ impl Relay {
             };
             Ok(act.map(|act| (act, rows)))
         };
-        let hub = Arc::clone(&self.hub);
         let answer = |fold: &Channel, act: Id| {
-            let channel = view(fold, id, &directory);
-            let members = Arc::clone(fold.members());
             let name = directory.peek(|users| users.name_of(by.user));
-            let message = opening.map(|posted| posted.wire(id, act, name));
-            let (added, pushed) = (channel.clone(), message.clone());
-            let push = move || {
-                let by = by.user;
-                let others: Vec<Id> = members.iter().copied().filter(|m| *m != by).collect();
-                if let Some(channel) = added {
-                    let event = Event::ChannelAdded { channel, by };
-                    hub.push(&others, || frame(&event, act));
-                }
-                if let Some(message) = pushed {
-                    let channel_id = id;
-                    let event = Event::MessageCreated {
-                        channel_id,
-                        message,
-                    };
-                    hub.push(&members, || frame(&event, act));
-                }
-            };
-            ((channel, message), Box::new(push) as Push)
+            let message = opening.clone().map(|posted| posted.wire(id, act, name));
+            (view(fold, id, &directory), message)
         };
-        let made = self.act(&cell, decide, answer).await;
+        let made = self.act(Wanted::Any, by, id, decide, answer).await;
         // What an id that was refused left in memory goes.
         if made.is_err() && !cell.exists() {
             lock(&self.channels).remove(&id);
@@ -283,37 +312,23 @@ impl Relay {
         Ok((new, json!({"channel": channel, "message": message})))
     }
 
-    /// Takes a message; its JSON is written once, for the answer and for the pushes.
     pub(crate) async fn post(&self, by: By, id: Id, post: Post) -> Result<(bool, String), Refusal> {
-        let cell = self.channel_cell(id).await?;
         let directory = self.organization_cell(by.organization).await?;
         let sender_name = directory.peek(|fold| fold.name_of(by.user));
         let posted = Posted::new(by, post);
-        let stored = posted.clone();
-        let repeats = OnceLock::new();
-        let decide = |fold: &Channel, _: Id| {
-            let before = fold.post(by, &stored)?;
+        let repeats = Mutex::new(None);
+        let decide = |fold: &Channel| {
+            let before = fold.post(by, &posted)?;
+            *lock(&repeats) = before;
             let new = before.is_none();
-            before.map(|id| repeats.set(id));
-            Ok(new.then(|| (channel::Act::Posted(stored), Rows::new())))
+            Ok(new.then(|| (channel::Act::Posted(posted.clone()), Rows::new())))
         };
-        let hub = Arc::clone(&self.hub);
-        let answer = |fold: &Channel, act: Id| {
-            let message_id = repeats.get().copied().unwrap_or(act);
-            let message = posted.wire(id, message_id, sender_name);
-            let message: Arc<str> = serde_json::to_string(&message).unwrap_or_default().into();
-            let (members, pushed) = (Arc::clone(fold.members()), Arc::clone(&message));
-            let push = move || {
-                let at = moment(act.millis());
-                hub.push(&members, || {
-                    format!(
-                        r#"{{"type":"message.created","event_id":"{act}","at":"{at}","channel_id":"{id}","message":{pushed}}}"#
-                    )
-                });
-            };
-            (message, Box::new(push) as Push)
+        let answer = |_: &Channel, act: Id| {
+            let message_id = lock(&repeats).unwrap_or(act);
+            let message = posted.clone().wire(id, message_id, sender_name.clone());
+            serde_json::to_string(&message).unwrap_or_default()
         };
-        let (new, message) = self.act(&cell, decide, answer).await?;
+        let (new, message) = self.act(Wanted::Existing, by, id, decide, answer).await?;
         Ok((new, format!(r#"{{"message":{message}}}"#)))
     }
 
@@ -323,30 +338,18 @@ impl Relay {
         id: Id,
         name: wire::Name,
     ) -> Result<wire::Channel, Refusal> {
-        let event = Event::ChannelRenamed {
-            channel_id: id,
-            name: name.clone(),
-            by: by.user,
-        };
-        let decide = |fold: &Channel, _| Ok(fold.rename(by, name)?.map(|act| (act, Rows::new())));
-        Ok(self.change(by, id, decide, |_, _| event).await?.1)
+        let decide = |fold: &Channel| fold.rename(by, name.clone());
+        Ok(self.change(by, id, decide, None).await?.1)
     }
 
     pub(crate) async fn archive(
         &self,
-        user: By,
+        by: By,
         id: Id,
         archived: bool,
     ) -> Result<wire::Channel, Refusal> {
-        let (channel_id, by) = (id, user.user);
-        let event = if archived {
-            Event::ChannelArchived { channel_id, by }
-        } else {
-            Event::ChannelUnarchived { channel_id, by }
-        };
-        let decide =
-            |fold: &Channel, _| Ok(fold.archive(user, archived)?.map(|act| (act, Rows::new())));
-        Ok(self.change(user, id, decide, |_, _| event).await?.1)
+        let decide = |fold: &Channel| fold.archive(by, archived);
+        Ok(self.change(by, id, decide, None).await?.1)
     }
 
     pub(crate) async fn rotate(
@@ -358,16 +361,8 @@ impl Relay {
         let directory = self.organization_cell(by.organization).await?;
         let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
         let Rotate { key_version, keys } = rotate;
-        let decide = |fold: &Channel, _| {
-            let act = fold.rotate(by, key_version, keys, devices)?;
-            Ok(act.map(|act| (act, Rows::new())))
-        };
-        let event = Event::KeyRotated {
-            channel_id: id,
-            key_version,
-            by: by.user,
-        };
-        self.change(by, id, decide, |_, _| event).await
+        let decide = |fold: &Channel| fold.rotate(by, key_version, keys.clone(), devices);
+        self.change(by, id, decide, None).await
     }
 
     pub(crate) async fn add(
@@ -381,121 +376,48 @@ impl Relay {
         if self.channels_of(user_id).await?.len() >= limits::CHANNELS {
             return Err(Refusal::invalid("the user is in 10,000 channels"));
         }
-        let devices = directory.peek(|fold| fold.has(user_id).then(|| fold.devices(user_id)));
-        let user = directory.peek(|fold| fold.member(user_id));
-        let decide = |fold: &Channel, _| {
-            let act = fold.add(by, user_id, devices, keys)?;
-            Ok(act.map(|act| (act, vec![membership(user_id, id, true)])))
-        };
-        let hub = Arc::clone(&self.hub);
-        let answer = |fold: &Channel, act: Id| {
-            let channel = view(fold, id, &directory);
-            let (added, members) = (channel.clone(), Arc::clone(fold.members()));
-            let push = move || {
-                let by = by.user;
-                if let (Some(channel), Some(user)) = (added, user) {
-                    let event = Event::ChannelAdded { channel, by };
-                    hub.push(&[user_id], || frame(&event, act));
-                    let others: Vec<Id> =
-                        members.iter().copied().filter(|m| *m != user_id).collect();
-                    let channel_id = id;
-                    let event = Event::MemberAdded {
-                        channel_id,
-                        user,
-                        by,
-                    };
-                    hub.push(&others, || frame(&event, act));
-                }
-            };
-            (channel, Box::new(push) as Push)
-        };
-        let cell = self.channel_cell(id).await?;
-        let (_, channel) = self.act(&cell, decide, answer).await?;
-        channel.ok_or_else(Refusal::not_found)
+        let devices = || directory.peek(|fold| fold.has(user_id).then(|| fold.devices(user_id)));
+        let decide = |fold: &Channel| fold.add(by, user_id, devices(), keys.clone());
+        let row = membership(user_id, id, true);
+        Ok(self.change(by, id, decide, Some(row)).await?.1)
     }
 
     pub(crate) async fn remove(&self, by: By, id: Id, user: Id) -> Result<wire::Channel, Refusal> {
-        let directory = self.organization_cell(by.organization).await?;
-        let removed = directory.peek(|fold| fold.member(user));
-        let decide = |fold: &Channel, _| {
-            let act = fold.remove(by, user)?;
-            Ok(act.map(|act| (act, vec![membership(user, id, false)])))
-        };
-        let hub = Arc::clone(&self.hub);
-        let answer = |fold: &Channel, act: Id| {
-            let channel = view(fold, id, &directory);
-            let members = Arc::clone(fold.members());
-            let push = move || {
-                let (channel_id, by) = (id, by.user);
-                let event = Event::ChannelRemoved { channel_id, by };
-                hub.push(&[user], || frame(&event, act));
-                if let Some(user) = removed {
-                    let event = Event::MemberRemoved {
-                        channel_id,
-                        user,
-                        by,
-                        rotation_due: true,
-                    };
-                    hub.push(&members, || frame(&event, act));
-                }
-            };
-            (channel, Box::new(push) as Push)
-        };
-        let cell = self.channel_cell(id).await?;
-        let (_, channel) = self.act(&cell, decide, answer).await?;
-        channel.ok_or_else(Refusal::not_found)
+        let decide = |fold: &Channel| fold.remove(by, user);
+        let row = membership(user, id, false);
+        Ok(self.change(by, id, decide, Some(row)).await?.1)
     }
 
-    /// An act that all members hear of in one event.
+    /// An act that is answered with the channel.
     async fn change(
         &self,
         by: By,
         id: Id,
-        decide: impl FnOnce(&Channel, Id) -> Result<Option<(channel::Act, Rows)>, Refusal>,
-        event: impl FnOnce(&Channel, Id) -> Event,
+        decide: impl Fn(&Channel) -> Result<Option<channel::Act>, Refusal>,
+        row: Option<Row>,
     ) -> Result<(bool, wire::Channel), Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let cell = self.channel_cell(id).await?;
-        let hub = Arc::clone(&self.hub);
-        let answer = |fold: &Channel, act: Id| {
-            let channel = view(fold, id, &directory);
-            let (members, event) = (Arc::clone(fold.members()), event(fold, act));
-            let push = move || hub.push(&members, || frame(&event, act));
-            (channel, Box::new(push) as Push)
-        };
-        let (new, channel) = self.act(&cell, decide, answer).await?;
+        let decide =
+            |fold: &Channel| Ok(decide(fold)?.map(|act| (act, row.iter().cloned().collect())));
+        let answer = |fold: &Channel, _| view(fold, id, &directory);
+        let (new, channel) = self.act(Wanted::Existing, by, id, decide, answer).await?;
         Ok((new, channel.ok_or_else(Refusal::not_found)?))
     }
 
     /// A request to join. Whether there is such a channel shows in no answer.
     pub(crate) async fn ask_to_join(&self, by: By, id: Id) -> Result<(), Refusal> {
-        let directory = self.organization_cell(by.organization).await?;
-        let Ok(cell) = self.channel_cell(id).await else {
-            return Ok(());
-        };
-        let user = directory.peek(|fold| fold.member(by.user));
-        let decide = |fold: &Channel, _| Ok(fold.ask_to_join(by).map(|act| (act, Rows::new())));
-        let hub = Arc::clone(&self.hub);
-        let answer = |fold: &Channel, act: Id| {
-            let members = Arc::clone(fold.members());
-            let push = move || {
-                if let Some(user) = user {
-                    let channel_id = id;
-                    let event = Event::JoinRequested { channel_id, user };
-                    hub.push(&members, || frame(&event, act));
-                }
-            };
-            ((), Box::new(push) as Push)
-        };
-        self.act(&cell, decide, answer).await.map(|_| ())
+        let decide = |fold: &Channel| Ok(fold.ask_to_join(by).map(|act| (act, Rows::new())));
+        let asked = self.act(Wanted::Existing, by, id, decide, |_, _| ()).await;
+        match asked {
+            Err(refusal) if refusal.code() == Code::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     pub(crate) async fn join_requests(&self, by: By, id: Id) -> Result<Vec<Member>, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let cell = self.channel_cell(id).await?;
-        let asking = cell
-            .read(|fold| Ok(fold.admit(by)?.joining().to_vec()))
-            .await?;
+        let look = |fold: &Channel| Ok(fold.admit(by)?.joining().to_vec());
+        let asking = self.look(id, look).await?;
         let member = |user: &Id| directory.peek(|fold| fold.member(*user));
         Ok(asking.iter().filter_map(member).collect())
     }
@@ -503,9 +425,8 @@ impl Relay {
     /// The keys that were wrapped for the asking device.
     pub(crate) async fn keys(&self, by: By, id: Id) -> Result<Vec<HeldKey>, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let cell = self.channel_cell(id).await?;
         let look = |fold: &Channel| Ok(fold.admit(by)?.key_acts(by.device));
-        let numbers = cell.read(look).await?;
+        let numbers = self.look(id, look).await?;
         let wraps = self
             .blocking(move |store| {
                 // An act has the wraps of every device: one is held at a time.
@@ -546,8 +467,7 @@ impl Relay {
         limit: usize,
     ) -> Result<Page, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let cell = self.channel_cell(id).await?;
-        cell.read(|fold| fold.admit(by).map(|_| ())).await?;
+        self.look(id, |fold| fold.admit(by).map(|_| ())).await?;
         self.page(id, cursor, limit, &directory).await
     }
 
@@ -574,28 +494,127 @@ impl Relay {
         Ok(Page { messages, has_more })
     }
 
+    /// An act of a channel, decided again where another relay's came first.
     async fn act<T>(
         &self,
-        cell: &Arc<Cell<Channel>>,
-        decide: impl FnOnce(&Channel, Id) -> Result<Option<(channel::Act, Rows)>, Refusal>,
-        answer: impl FnOnce(&Channel, Id) -> (T, Push),
+        wanted: Wanted,
+        by: By,
+        id: Id,
+        decide: impl Fn(&Channel) -> Result<Option<(channel::Act, Rows)>, Refusal>,
+        answer: impl Fn(&Channel, Id) -> T,
     ) -> Result<(bool, T), Refusal> {
-        let hub = Arc::clone(&self.hub);
-        let answer = |fold: &Channel, act: Id| {
-            let (answer, push) = answer(fold, act);
-            let members = Arc::clone(fold.members());
-            let settled = move |taken| {
-                if taken {
-                    push();
-                } else {
-                    // Perhaps it is there all the same: the members read the history.
-                    hub.interrupt(&members);
-                }
+        let directory = self.organization_cell(by.organization).await?;
+        let mut attempts = self.attempts();
+        loop {
+            let cell = match wanted {
+                Wanted::Any => self.new_channel_cell(id).await,
+                Wanted::Existing => self.channel_cell(id).await,
             };
-            (answer, Box::new(settled) as Settled)
-        };
-        cell.act(&*self.store, id::now_millis(), decide, answer)
-            .await
+            let acted = match cell {
+                Ok(cell) => {
+                    let answer = |fold: &Channel, at: Id, act: Option<&channel::Act>| {
+                        let pushes = act.map(|act| Pushes::of(id, fold, (at, act), &directory));
+                        (answer(fold, at), self.settled(fold, pushes))
+                    };
+                    let decide = |fold: &Channel, _| decide(fold);
+                    let now = id::now_millis();
+                    cell.act(&*self.store, now, decide, answer).await
+                }
+                Err(refusal) => Err(refusal),
+            };
+            match acted {
+                Err(refusal) => attempts.again(refusal).await?,
+                acted => return acted,
+            }
+        }
+    }
+
+    fn settled(&self, fold: &Channel, pushes: Option<Pushes>) -> Settled {
+        let (hub, members) = (Arc::clone(&self.hub), Arc::clone(fold.members()));
+        Box::new(move |outcome| match outcome {
+            Outcome::Durable => {
+                if let Some(pushes) = pushes {
+                    pushes.send(&hub);
+                }
+            }
+            Outcome::Behind => {}
+            // Perhaps it is there all the same: the members read the history.
+            Outcome::Unknown => hub.interrupt(&members),
+        })
+    }
+
+    /// An act of an organization.
+    async fn act_of<T>(
+        &self,
+        id: Id,
+        now: u64,
+        decide: impl Fn(&Organization) -> Result<Option<(organization::Act, Rows)>, Refusal>,
+        answer: impl Fn(&Organization) -> T,
+    ) -> Result<(bool, T), Refusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let cell = self.organization_cell(id).await?;
+            let decide = |fold: &Organization, _| decide(fold);
+            let answer = |fold: &Organization, _, _: Option<&organization::Act>| {
+                (answer(fold), Box::new(|_| {}) as Settled)
+            };
+            match cell.act(&*self.store, now, decide, answer).await {
+                Err(refusal) => attempts.again(refusal).await?,
+                acted => return acted,
+            }
+        }
+    }
+
+    /// Looks at a channel.
+    async fn look<T>(
+        &self,
+        id: Id,
+        look: impl Fn(&Channel) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let found = match self.channel_cell(id).await {
+                Ok(cell) => cell.read(&look).await,
+                Err(refusal) => Err(refusal),
+            };
+            match found {
+                Err(refusal) => attempts.again(refusal).await?,
+                found => return found,
+            }
+        }
+    }
+
+    /// Looks at an organization.
+    async fn look_at<T>(
+        &self,
+        id: Id,
+        look: impl Fn(&Organization) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let cell = self.organization_cell(id).await?;
+            match cell.read(&look).await {
+                Err(refusal) => attempts.again(refusal).await?,
+                found => return found,
+            }
+        }
+    }
+
+    const fn attempts(&self) -> Attempts<'_> {
+        Attempts {
+            relay: self,
+            left: ATTEMPTS,
+            caught_up: false,
+        }
+    }
+
+    /// Reads what others have appended; whether there are others.
+    async fn catch_up(&self) -> Result<bool, Refusal> {
+        let caught_up = self.store.catch_up().await;
+        caught_up.map_err(|why| {
+            tracing::warn!(name: "store.not_current", %why, "the newest acts could not be read");
+            Refusal::no_store()
+        })
     }
 
     async fn channels_of(&self, user: Id) -> Result<Vec<Id>, Refusal> {
@@ -640,26 +659,79 @@ impl Relay {
         subject: Subject,
         id: Id,
     ) -> Result<Arc<Cell<F>>, Refusal> {
-        let held = lock(cells)
-            .get(&id)
-            .filter(|cell| !cell.is_broken())
-            .cloned();
-        if let Some(cell) = held {
+        if let Some(cell) = held(cells, id) {
             return Ok(cell);
         }
         let loaded = self
             .blocking(move |store| Cell::load(store, subject))
             .await?;
+        self.keep(cells, id, loaded)
+            .map_err(|why| read_failed(&why))
+    }
+
+    /// Keeps a cell that was loaded, unless there is one by now.
+    fn keep<F: Fold>(
+        &self,
+        cells: &Mutex<HashMap<Id, Arc<Cell<F>>>>,
+        id: Id,
+        mut loaded: Cell<F>,
+    ) -> Result<Arc<Cell<F>>, StoreError> {
         let mut cells = lock(cells);
         if cells.len() >= IDLE_CHANNELS {
             cells.retain(|_, cell| Arc::strong_count(cell) > 1);
         }
-        if cells.get(&id).is_some_and(|cell| cell.is_broken()) {
-            // What was loaded may be older than acts on their way: the store refuses its next act then, and it breaks too.
+        if cells.get(&id).is_some_and(|cell| cell.is_over()) {
+            // What was loaded may be older than acts on their way: the store refuses its next act then, and it ends too.
             cells.remove(&id);
         }
-        let cell = cells.entry(id).or_insert_with(|| Arc::new(loaded));
-        Ok(Arc::clone(cell))
+        if let Some(cell) = cells.get(&id) {
+            return Ok(Arc::clone(cell));
+        }
+        // Acts of others that came while it was loaded have told nobody. The next one finds it here.
+        loaded.read_on(&*self.store)?;
+        let cell = Arc::new(loaded);
+        cells.insert(id, Arc::clone(&cell));
+        Ok(cell)
+    }
+
+    /// A cell, on a thread that may wait.
+    fn loaded<F: Fold>(
+        &self,
+        cells: &Mutex<HashMap<Id, Arc<Cell<F>>>>,
+        subject: Subject,
+        id: Id,
+    ) -> Result<Arc<Cell<F>>, StoreError> {
+        match held(cells, id) {
+            Some(cell) => Ok(cell),
+            None => self.keep(cells, id, Cell::load(&*self.store, subject)?),
+        }
+    }
+
+    fn follow_channel(
+        &self,
+        id: Id,
+        number: u64,
+        (at, act): (Id, &channel::Act),
+    ) -> Result<Option<Snapshot>, StoreError> {
+        // A cell that cannot go on with the act is over; what is loaded then has it.
+        for _ in 0..2 {
+            let cell = self.loaded(&self.channels, Subject::Channel(id), id)?;
+            let organization = match act {
+                channel::Act::Created { organization, .. } => Some(*organization),
+                _ => cell.peek(Channel::organization),
+            };
+            let Some(organization) = organization else {
+                continue;
+            };
+            let subject = Subject::Organization(organization);
+            let directory = self.loaded(&self.organizations, subject, organization)?;
+            let look = |fold: &Channel| Pushes::of(id, fold, (at, act), &directory);
+            if let Some((pushes, snapshot)) = cell.follow((number, at), act, look) {
+                pushes.send(&self.hub);
+                return Ok(snapshot);
+            }
+        }
+        Err(StoreError(format!("act {number} of {id} cannot be told")))
     }
 
     async fn row(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, Refusal> {
@@ -675,13 +747,43 @@ impl Relay {
         let read = tokio::task::spawn_blocking(move || read(&*store)).await;
         match read {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(why)) => {
-                tracing::error!(name: "store.read_failed", %why, "the store could not be read");
-                Err(Refusal::unavailable())
-            }
+            Ok(Err(why)) => Err(read_failed(&why)),
             Err(_) => Err(Refusal::unavailable()),
         }
     }
+}
+
+impl Follow for Relay {
+    fn appended(&self, subject: Subject, number: u64, act: &[u8]) -> Option<Snapshot> {
+        let followed = match subject {
+            Subject::Organization(id) => {
+                if let (Some(cell), Some((at, act))) = (held(&self.organizations, id), decode(act))
+                {
+                    // One that cannot go on with it is over: the next caller loads another.
+                    cell.follow((number, at), &act, |_| ());
+                }
+                return None;
+            }
+            Subject::Channel(id) => match decode(act) {
+                Some((at, act)) => self.follow_channel(id, number, (at, &act)),
+                None => Err(StoreError(format!("act {number} of {id} is damaged"))),
+            },
+        };
+        followed.unwrap_or_else(|why| {
+            tracing::error!(name: "store.not_followed", %why, "an act of another relay could not be pushed");
+            self.hub.interrupt_all();
+            None
+        })
+    }
+
+    fn lost(&self) {
+        self.hub.interrupt_all();
+    }
+}
+
+/// The cell in memory that can be used.
+fn held<F: Fold>(cells: &Mutex<HashMap<Id, Arc<Cell<F>>>>, id: Id) -> Option<Arc<Cell<F>>> {
+    lock(cells).get(&id).filter(|cell| !cell.is_over()).cloned()
 }
 
 /// Messages beside the cursor, at most so many, nearest first, and whether they run backwards.
@@ -743,46 +845,15 @@ fn act_id(store: &dyn Store, subject: Subject, number: u64) -> Result<Option<Id>
     Ok(act.first().and_then(|(_, bytes)| id_of(bytes)))
 }
 
-/// A channel as its members see it.
-fn view(fold: &Channel, id: Id, directory: &Arc<Cell<Organization>>) -> Option<wire::Channel> {
-    let (created_by, at, name) = fold.made()?;
-    let members = directory.peek(|users| {
-        let members = fold.members().iter();
-        members.filter_map(|user| users.member(*user)).collect()
-    });
-    Some(wire::Channel {
-        id,
-        status: fold.status(),
-        name: name.clone(),
-        created_by,
-        created_at: moment(at.millis()),
-        key_version: fold.key_version(),
-        rotation_due: fold.rotation_due(),
-        members,
-        last_message_id: fold.last_message(),
-    })
-}
-
 /// The row that says, or no longer says, that a user is in a channel.
-fn membership(user: Id, channel: Id, there: bool) -> (Vec<u8>, Option<Vec<u8>>) {
+fn membership(user: Id, channel: Id, there: bool) -> Row {
     let key = [b"m".as_slice(), &user.to_bytes(), &channel.to_bytes()].concat();
     (key, there.then(Vec::new))
 }
 
-/// A frame: the event, the id of its act, and when that was.
-pub(crate) fn frame(event: &Event, act: Id) -> String {
-    let mut frame = json!(event);
-    frame["event_id"] = json!(act);
-    frame["at"] = json!(moment(act.millis()));
-    frame.to_string()
-}
-
-fn nothing(_: &Organization, _: Id) -> ((), Settled) {
-    ((), no_push())
-}
-
-fn no_push() -> Settled {
-    Box::new(|_| {})
+fn read_failed(why: &StoreError) -> Refusal {
+    tracing::error!(name: "store.read_failed", %why, "the store could not be read");
+    Refusal::unavailable()
 }
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -116,7 +116,7 @@ impl Sessions {
     }
 
     /// A token for a proof. `known` finds the organization and the key of a user's device.
-    pub(crate) async fn token<K: Future<Output = Option<(Id, PublicKey)>>>(
+    pub(crate) async fn token<K: Future<Output = Result<Option<(Id, PublicKey)>, Refusal>>>(
         &self,
         ask: &AskToken,
         known: impl FnOnce(Id, Id) -> K,
@@ -126,7 +126,7 @@ impl Sessions {
         let open = lock(&self.open).remove(&ask.challenge_id);
         let open = open.filter(|open| open.until > now).ok_or_else(refused)?;
         let (user, device) = (open.agent_id, open.device_id);
-        let found = known(user, device).await;
+        let found = known(user, device).await?;
         // The same work where there is no such device.
         let device_public_key = found.as_ref().map_or(open.server.public(), |(_, key)| key);
         let login = Login {

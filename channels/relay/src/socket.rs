@@ -6,8 +6,9 @@
 //! Invariant: the connection stands in the hub, with `ready` first in its queue, before the client can know of it.
 
 use crate::hub::Feed;
+use crate::pushes::frame;
 use crate::refusal::Refusal;
-use crate::relay::{Relay, frame};
+use crate::relay::Relay;
 use crate::sessions::Session;
 use axum::body::Body;
 use axum::http::header::{

@@ -1,10 +1,10 @@
 //! The laws of a [`Store`], for every store that there is.
 
-use super::{Append, Store, Subject};
+use super::{Append, Outcome, Rows, Snapshot, Store, Subject};
 use plexus_channels::Id;
 use std::sync::mpsc::{Receiver, channel};
 
-fn append(store: &impl Store, subject: Subject, expected: u64, act: &[u8]) -> Receiver<bool> {
+fn append(store: &impl Store, subject: Subject, expected: u64, act: &[u8]) -> Receiver<Outcome> {
     full(store, subject, expected, act, Vec::new(), None)
 }
 
@@ -13,9 +13,9 @@ fn full(
     subject: Subject,
     expected: u64,
     act: &[u8],
-    rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    snapshot: Option<(u64, Vec<u8>)>,
-) -> Receiver<bool> {
+    rows: Rows,
+    snapshot: Option<Snapshot>,
+) -> Receiver<Outcome> {
     let (tell, told) = channel();
     let append = Append {
         subject,
@@ -23,8 +23,8 @@ fn full(
         act: act.to_vec(),
         rows,
         snapshot,
-        then: Box::new(move |taken| {
-            let _ = tell.send(taken);
+        then: Box::new(move |outcome| {
+            let _ = tell.send(outcome);
         }),
     };
     store.append(append).expect("room");
@@ -40,12 +40,14 @@ pub(crate) fn all<S: Store>(open: impl Fn() -> S) {
     );
     let store = open();
     // An act follows the one that it was decided on, or it is refused and leaves no trace.
-    assert_eq!(append(&store, b, 1, b"early").recv(), Ok(false));
+    assert_eq!(append(&store, b, 1, b"early").recv(), Ok(Outcome::Behind));
     let told: Vec<_> = (0..1_000_u32)
         .map(|n| append(&store, b, u64::from(n), &n.to_be_bytes()))
         .collect();
-    assert!(told.into_iter().all(|told| told.recv() == Ok(true)));
-    assert_eq!(append(&store, b, 999, b"late").recv(), Ok(false));
+    for (n, told) in told.into_iter().enumerate() {
+        assert_eq!(told.recv(), Ok(Outcome::Durable), "act {n}");
+    }
+    assert_eq!(append(&store, b, 999, b"late").recv(), Ok(Outcome::Behind));
     let row = |key: &[u8], value: Option<&[u8]>| (key.to_vec(), value.map(<[u8]>::to_vec));
     let refused = full(
         &store,
@@ -55,7 +57,7 @@ pub(crate) fn all<S: Store>(open: impl Fn() -> S) {
         vec![row(b"r1", Some(b"x"))],
         Some((9, b"s".to_vec())),
     );
-    assert_eq!(refused.recv(), Ok(false));
+    assert_eq!(refused.recv(), Ok(Outcome::Behind));
     assert_eq!(store.row(b"r1").expect("read"), None);
     assert!(store.snapshot(b).expect("read").is_none());
     // Subjects are numbered apart; rows and snapshot come with their act.
@@ -66,7 +68,8 @@ pub(crate) fn all<S: Store>(open: impl Fn() -> S) {
     ];
     let first = full(&store, a, 0, b"first", rows, Some((0, b"fold".to_vec())));
     let second = full(&store, a, 1, b"second", vec![row(b"r1", None)], None);
-    assert_eq!((first.recv(), second.recv()), (Ok(true), Ok(true)));
+    assert_eq!(first.recv(), Ok(Outcome::Durable));
+    assert_eq!(second.recv(), Ok(Outcome::Durable));
     let check = |store: &S| {
         let numbers = |numbers, most, backwards| -> Vec<u64> {
             let acts = store.acts(b, numbers, most, backwards).expect("read");

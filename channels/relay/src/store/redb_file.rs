@@ -10,42 +10,18 @@
 //! Invariant: after a failed commit the file is opened again before anything is read from it; what a caller hears then is
 //! "not known", and the same act again finds out.
 
-use super::{Append, Full, Store, StoreError, Subject};
-use redb::{
-    AccessGuard, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _,
-    TableDefinition,
-};
-use std::os::unix::fs::OpenOptionsExt as _;
+use super::tables::{self, Change, Commit, Tables, failed};
+use super::{Append, Full, Outcome, Snapshot, Store, StoreError, Subject};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Subject and number → act.
-const ACTS: TableDefinition<'_, (&[u8; 17], u64), &[u8]> = TableDefinition::new("acts");
-/// Subject → number of its last act.
-const HEADS: TableDefinition<'_, &[u8; 17], u64> = TableDefinition::new("heads");
-/// Subject → number of the last act in the fold, and the fold.
-const SNAPSHOTS: TableDefinition<'_, &[u8; 17], (u64, &[u8])> = TableDefinition::new("snapshots");
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const FORMAT: (&str, u64) = ("format", 1);
-
-/// An act as a range gives it.
-type Entry<'a> = Result<
-    (
-        AccessGuard<'a, (&'static [u8; 17], u64)>,
-        AccessGuard<'a, &'static [u8]>,
-    ),
-    redb::StorageError,
->;
-
 /// Acts of one commit.
 const MOST: usize = 512;
 /// Acts that wait.
 const QUEUE: usize = 8_192;
-const CACHE_BYTES: usize = 32 << 20;
 /// A faster commit is not worth lingering for.
 const SLOW_COMMIT: Duration = Duration::from_millis(1);
 /// However slow the last commit was.
@@ -54,7 +30,7 @@ const LONGEST_LINGER: Duration = Duration::from_millis(20);
 struct Shared {
     path: PathBuf,
     /// Nothing between a failed commit and the next opening.
-    file: RwLock<Option<Database>>,
+    file: RwLock<Option<Tables>>,
 }
 
 /// A store in one redb file.
@@ -72,7 +48,7 @@ impl RedbFile {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            file: RwLock::new(Some(open(path)?)),
+            file: RwLock::new(Some(Tables::open(path, tables::STORE)?)),
         });
         let (queue, jobs) = sync_channel(QUEUE);
         let writing = Arc::clone(&shared);
@@ -89,15 +65,12 @@ impl RedbFile {
 
     fn read<T>(
         &self,
-        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+        read: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let file = self.shared.file.read();
         let file = file.unwrap_or_else(PoisonError::into_inner);
-        let file = file
-            .as_ref()
-            .ok_or_else(|| failed("it is closed after a failure"))?;
-        let transaction = file.begin_read().map_err(failed)?;
-        read(&transaction).map_err(failed)
+        let file = file.as_ref();
+        read(file.ok_or_else(|| failed("it is closed after a failure"))?)
     }
 }
 
@@ -123,102 +96,23 @@ impl Store for RedbFile {
     fn acts(
         &self,
         subject: Subject,
-        (first, last): (u64, u64),
+        numbers: (u64, u64),
         most: usize,
         backwards: bool,
     ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let subject = subject.to_bytes();
-        self.read(|transaction| {
-            if first > last {
-                return Ok(Vec::new());
-            }
-            let acts = transaction.open_table(ACTS)?;
-            let range = acts.range((&subject, first)..=(&subject, last))?;
-            let taken = |entry: Entry<'_>| {
-                let (key, act) = entry?;
-                Ok((key.value().1, act.value().to_vec()))
-            };
-            if backwards {
-                range.rev().take(most).map(taken).collect()
-            } else {
-                range.take(most).map(taken).collect()
-            }
-        })
+        self.read(|tables| tables.acts(subject, numbers, most, backwards))
     }
 
-    fn snapshot(&self, subject: Subject) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        self.read(|transaction| {
-            let snapshots = transaction.open_table(SNAPSHOTS)?;
-            let found = snapshots.get(&subject.to_bytes())?;
-            Ok(found.map(|found| {
-                let (number, fold) = found.value();
-                (number, fold.to_vec())
-            }))
-        })
+    fn snapshot(&self, subject: Subject) -> Result<Option<Snapshot>, StoreError> {
+        self.read(|tables| tables.snapshot(subject))
     }
 
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|transaction| {
-            let rows = transaction.open_table(ROWS)?;
-            Ok(rows.get(key)?.map(|value| value.value().to_vec()))
-        })
+        self.read(|tables| tables.row(key))
     }
 
     fn row_keys(&self, prefix: &[u8], most: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.read(|transaction| {
-            let rows = transaction.open_table(ROWS)?;
-            let mut keys = Vec::new();
-            for entry in rows.range(prefix..)? {
-                let (key, _) = entry?;
-                if keys.len() == most || !key.value().starts_with(prefix) {
-                    break;
-                }
-                keys.push(key.value().to_vec());
-            }
-            Ok(keys)
-        })
-    }
-}
-
-fn failed(why: impl std::fmt::Display) -> StoreError {
-    StoreError(why.to_string())
-}
-
-fn open(path: &Path) -> Result<Database, StoreError> {
-    let mut options = std::fs::OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let file = options.open(path).map_err(failed)?;
-    let mut builder = redb::Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    let file = builder.create_file(file).map_err(|why| match why {
-        DatabaseError::DatabaseAlreadyOpen => failed("another process has it"),
-        other => failed(other),
-    })?;
-    let prepare = || -> Result<Option<u64>, redb::Error> {
-        let transaction = file.begin_write()?;
-        transaction.open_table(ACTS)?;
-        transaction.open_table(HEADS)?;
-        transaction.open_table(SNAPSHOTS)?;
-        transaction.open_table(ROWS)?;
-        let found = {
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get(FORMAT.0)?.map(|found| found.value());
-            if found.is_none() {
-                meta.insert(FORMAT.0, FORMAT.1)?;
-            }
-            found
-        };
-        transaction.commit()?;
-        Ok(found)
-    };
-    match prepare().map_err(failed)? {
-        None | Some(1) => Ok(file),
-        Some(other) => Err(failed(format!("format {other} is not known to this build"))),
+        self.read(|tables| tables.row_keys(prefix, most))
     }
 }
 
@@ -262,9 +156,10 @@ fn write(shared: &Shared, jobs: &Receiver<Append>) {
             let linger = (took * 5 / 4).min(LONGEST_LINGER);
             crowd = Some((batch.len(), Instant::now() + linger));
         }
-        let taken = committed.unwrap_or_else(|_| vec![false; batch.len()]);
-        for (job, taken) in batch.into_iter().zip(taken) {
-            (job.then)(taken);
+        let outcomes = committed.map(|taken| taken.into_iter().map(Outcome::of).collect());
+        let outcomes: Vec<_> = outcomes.unwrap_or_else(|_| vec![Outcome::Unknown; batch.len()]);
+        for (job, outcome) in batch.into_iter().zip(outcomes) {
+            (job.then)(outcome);
         }
     }
 }
@@ -274,12 +169,23 @@ fn commit(shared: &Shared, batch: &[Append]) -> Result<Vec<bool>, StoreError> {
     let committed = {
         let mut slot = shared.file.write().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
-            *slot = Some(open(&shared.path)?);
+            *slot = Some(Tables::open(&shared.path, tables::STORE)?);
         }
         drop(slot);
         let file = shared.file.read().unwrap_or_else(PoisonError::into_inner);
         let file = file.as_ref().ok_or_else(|| failed("it is closed"))?;
-        insert(file, batch)
+        let changes = batch.iter().map(|append| Change {
+            subject: append.subject,
+            expected: append.expected,
+            act: &append.act,
+            rows: &append.rows,
+            snapshot: append.snapshot.as_ref(),
+            logged: None,
+        });
+        file.commit(&Commit {
+            changes: changes.collect(),
+            ..Commit::default()
+        })
     };
     committed.map_err(|why| {
         // Readers go on with nothing until the file is open again.
@@ -292,47 +198,6 @@ fn commit(shared: &Shared, batch: &[Append]) -> Result<Vec<bool>, StoreError> {
         );
         failed(why)
     })
-}
-
-fn insert(file: &Database, batch: &[Append]) -> Result<Vec<bool>, redb::Error> {
-    let transaction = file.begin_write()?;
-    let mut taken = Vec::with_capacity(batch.len());
-    {
-        let mut acts = transaction.open_table(ACTS)?;
-        let mut heads = transaction.open_table(HEADS)?;
-        let mut snapshots = None;
-        let mut rows = None;
-        for append in batch {
-            let subject = append.subject.to_bytes();
-            let head = heads.get(&subject)?.map_or(0, |head| head.value());
-            taken.push(head == append.expected);
-            if head != append.expected {
-                continue;
-            }
-            acts.insert((&subject, head + 1), append.act.as_slice())?;
-            heads.insert(&subject, head + 1)?;
-            if let Some((number, fold)) = &append.snapshot {
-                if snapshots.is_none() {
-                    snapshots = Some(transaction.open_table(SNAPSHOTS)?);
-                }
-                if let Some(snapshots) = &mut snapshots {
-                    snapshots.insert(&subject, (*number, fold.as_slice()))?;
-                }
-            }
-            for (key, value) in &append.rows {
-                if rows.is_none() {
-                    rows = Some(transaction.open_table(ROWS)?);
-                }
-                let Some(rows) = &mut rows else { continue };
-                match value {
-                    Some(value) => drop(rows.insert(key.as_slice(), value.as_slice())?),
-                    None => drop(rows.remove(key.as_slice())?),
-                }
-            }
-        }
-    }
-    transaction.commit()?;
-    Ok(taken)
 }
 
 #[cfg(test)]
@@ -354,16 +219,18 @@ mod tests {
         let store = RedbFile::open(&path).expect("opens");
         assert!(RedbFile::open(&path).is_err());
         drop(store);
-        {
-            let file = Database::open(&path).expect("opens");
-            let transaction = file.begin_write().expect("begins");
-            transaction
-                .open_table(META)
-                .expect("a table")
-                .insert(FORMAT.0, 9)
-                .expect("written");
-            transaction.commit().expect("committed");
-        }
+        let cache = folder.path().join("cache.redb");
+        drop(Tables::open(&cache, tables::COPY).expect("opens"));
+        let refused = RedbFile::open(&cache).err().expect("refused").to_string();
+        assert!(refused.contains("a cache of another store"), "{refused}");
+        let tables = Tables::open(&path, tables::STORE).expect("opens");
+        let marks = [("format", 9)];
+        let commit = Commit {
+            marks: &marks,
+            ..Commit::default()
+        };
+        tables.commit(&commit).expect("committed");
+        drop(tables);
         let refused = RedbFile::open(&path).err().expect("refused").to_string();
         assert!(refused.contains("format 9"), "{refused}");
     }

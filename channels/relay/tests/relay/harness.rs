@@ -1,5 +1,8 @@
 //! A relay's process, and accounts at it. A process is ended only by the handle that started it.
+//!
+//! The stories run on each store that there is: `crate::ON_NATS` says which this program tests.
 
+use crate::nats::Nats;
 use plexus_channels::account::Account;
 use plexus_channels::api::{Api, Credentials};
 use plexus_channels::dial::{Direct, Endpoint};
@@ -27,15 +30,29 @@ pub(crate) struct Relay {
     child: Option<Child>,
     port: u16,
     more: Vec<String>,
+    /// The servers that keep its store, if it is no file.
+    servers: Option<String>,
+    own_servers: Option<Nats>,
 }
+
+/// No limits of rate.
+pub(crate) const FREELY: [&str; 4] = ["--device-rate", "0", "--address-rate", "0"];
 
 impl Relay {
     /// A relay without limits of rate.
     pub(crate) fn start() -> Self {
-        Self::start_with(&["--device-rate", "0", "--address-rate", "0"])
+        Self::start_with(&FREELY)
     }
 
     pub(crate) fn start_with(more: &[&str]) -> Self {
+        let nats = crate::ON_NATS.then(|| Nats::one(""));
+        let mut relay = Self::start_on(nats.as_ref().map(Nats::url), more);
+        relay.own_servers = nats;
+        relay
+    }
+
+    /// A relay on servers of NATS, or on a file of its own.
+    pub(crate) fn start_on(servers: Option<String>, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut relay = Self {
             folder,
@@ -43,6 +60,8 @@ impl Relay {
             child: None,
             port: 0,
             more: more.iter().map(|text| (*text).to_owned()).collect(),
+            servers,
+            own_servers: None,
         };
         relay.go_on(None);
         relay
@@ -53,7 +72,8 @@ impl Relay {
         let log = File::options().create(true).append(true).open(self.log());
         let mut child = Command::new(env!("CARGO_BIN_EXE_plexus-relay"))
             .envs(clock.into_iter().flat_map(wall_clock))
-            .args(["serve", "--store", &self.store_argument()])
+            .arg("serve")
+            .args(self.store_arguments())
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(&self.more)
             .stdout(Stdio::piped())
@@ -85,8 +105,12 @@ impl Relay {
         self.folder.path().join("relay.log")
     }
 
-    pub(crate) fn store_argument(&self) -> String {
-        format!("redb:{}", self.store().display())
+    pub(crate) fn store_arguments(&self) -> Vec<String> {
+        let file = self.store().display().to_string();
+        match &self.servers {
+            None => vec!["--store".into(), format!("redb:{file}")],
+            Some(servers) => vec!["--store".into(), servers.clone(), "--cache".into(), file],
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -113,7 +137,8 @@ impl Relay {
     /// What the command of the operator prints.
     pub(crate) fn invite(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_plexus-relay"))
-            .args(["invite", "--store", &self.store_argument()])
+            .arg("invite")
+            .args(self.store_arguments())
             .args(arguments)
             .output()
             .expect("it runs");

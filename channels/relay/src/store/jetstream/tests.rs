@@ -1,0 +1,283 @@
+#[path = "../../../tests/relay/nats.rs"]
+mod nats;
+
+use super::*;
+use crate::store::{Outcome, conformance};
+use nats::Nats;
+use std::sync::mpsc::{Receiver, channel};
+use tokio::runtime::Runtime;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// Opens a store; one on the same cache may still be ending.
+fn open(runtime: &Runtime, nats: &Nats, cache: &Path) -> JetStream {
+    let address = Address::parse(&nats.url()).expect("an address");
+    loop {
+        match runtime.block_on(JetStream::open(&address, cache)) {
+            Ok(store) => return store,
+            Err(why) if why.0.contains("another process has it") => std::thread::yield_now(),
+            Err(why) => panic!("{why}"),
+        }
+    }
+}
+
+fn refusal(runtime: &Runtime, nats: &Nats, cache: &Path) -> String {
+    let address = Address::parse(&nats.url()).expect("an address");
+    loop {
+        let opened = runtime.block_on(JetStream::open(&address, cache));
+        let why = opened.err().expect("refused").0;
+        if !why.contains("another process has it") {
+            return why;
+        }
+    }
+}
+
+fn append(store: &JetStream, subject: Subject, expected: u64, act: &str) -> Receiver<Outcome> {
+    let (tell, told) = channel();
+    let append = Append {
+        subject,
+        expected,
+        act: act.into(),
+        rows: Rows::new(),
+        snapshot: None,
+        then: Box::new(move |outcome| {
+            let _ = tell.send(outcome);
+        }),
+    };
+    store.append(append).expect("room");
+    told
+}
+
+/// Appends until it is known how that ended: a cluster may be electing.
+fn settled(store: &JetStream, subject: Subject, expected: u64, act: &str) -> Outcome {
+    loop {
+        let outcome = append(store, subject, expected, act).recv().expect("told");
+        if outcome != Outcome::Unknown {
+            return outcome;
+        }
+    }
+}
+
+#[test]
+fn one_node_keeps_the_laws_of_a_store() {
+    let (runtime, nats) = (runtime(), Nats::one(""));
+    let folder = tempfile::tempdir().expect("a folder");
+    conformance::all(|| open(&runtime, &nats, &folder.path().join("cache")));
+    // A new relay reads the same.
+    let other = open(&runtime, &nats, &folder.path().join("other"));
+    let own = open(&runtime, &nats, &folder.path().join("cache"));
+    assert_eq!(*other.shared.applied.borrow(), *own.shared.applied.borrow());
+    let keys = |store: &JetStream| store.row_keys(b"", 9).expect("read");
+    assert_eq!(keys(&other), keys(&own));
+}
+
+#[test]
+fn cluster_of_three_keeps_the_laws_of_a_store() {
+    let (runtime, nats) = (runtime(), Nats::three());
+    let folder = tempfile::tempdir().expect("a folder");
+    conformance::all(|| open(&runtime, &nats, &folder.path().join("cache")));
+}
+
+#[derive(Default)]
+struct Followed(Mutex<Vec<(u64, String)>>);
+
+impl Follow for Followed {
+    fn appended(&self, _: Subject, number: u64, act: &[u8]) -> Option<Snapshot> {
+        lock(&self.0).push((number, String::from_utf8_lossy(act).into_owned()));
+        None
+    }
+    fn lost(&self) {}
+}
+
+#[test]
+fn stores_agree_on_which_act_was_first() {
+    let (runtime, nats) = (runtime(), Nats::three());
+    let folder = tempfile::tempdir().expect("a folder");
+    let stores = ["a", "b"].map(|name| open(&runtime, &nats, &folder.path().join(name)));
+    let [a, b] = &stores;
+    let followed = Arc::new(Followed::default());
+    let follower: Arc<dyn Follow> = Arc::clone(&followed) as _;
+    b.follow(Arc::downgrade(&follower));
+    let subject = Subject::Channel(Id::generate());
+    let acts = |store: &JetStream| {
+        store
+            .acts(subject, (1, u64::MAX), 1_000, false)
+            .expect("read")
+    };
+    let mut known = Vec::new();
+    loop {
+        let number = acts(a).len() as u64;
+        if number == 100 {
+            break;
+        }
+        let names = ["a", "b"].map(|name| format!("{name}{}", known.len()));
+        let told = [
+            append(a, subject, number, &names[0]),
+            append(b, subject, number, &names[1]),
+        ];
+        let outcomes = told.map(|told| told.recv().expect("told"));
+        known.push((number, names, outcomes));
+        // A cluster that elects does not answer.
+        while [a, b]
+            .into_iter()
+            .any(|store| runtime.block_on(store.catch_up()).is_err())
+        {}
+    }
+    let read = acts(a);
+    assert_eq!(read, acts(b));
+    for (number, names, outcomes) in known {
+        let at = usize::try_from(number).expect("small");
+        for (own, outcome) in names.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Durable => assert_eq!(read[at].1, own.as_bytes()),
+                Outcome::Behind => assert_ne!(read[at].1, own.as_bytes()),
+                Outcome::Unknown => {}
+            }
+        }
+    }
+    let of_a = read.iter().filter(|(_, act)| act.starts_with(b"a"));
+    let of_a: Vec<u64> = of_a.map(|(number, _)| *number).collect();
+    let followed = lock(&followed.0);
+    let told = followed.iter().filter(|(_, act)| act.starts_with('a'));
+    let told: Vec<u64> = told.map(|(number, _)| *number).collect();
+    assert_eq!(told, of_a, "each act of the other, once and in order");
+}
+
+#[test]
+fn message_behind_another_counts_for_nobody() {
+    // An old cluster takes a message that it should refuse; so does a server asked without an expected sequence.
+    let (runtime, nats) = (runtime(), Nats::one(""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&runtime, &nats, &folder.path().join("cache"));
+    let subject = Subject::Channel(Id::generate());
+    assert_eq!(settled(&store, subject, 0, "first"), Outcome::Durable);
+    let late = Entry::new(Id::generate(), 0, b"late".to_vec(), Rows::new());
+    for bytes in [rmp_serde::to_vec(&late).expect("bytes"), b"no act".to_vec()] {
+        runtime.block_on(async {
+            let sent = store.shared.context.publish(path_of(subject), bytes.into());
+            sent.await.expect("sent").await.expect("taken");
+        });
+    }
+    runtime.block_on(store.catch_up()).expect("caught up");
+    assert_eq!(settled(&store, subject, 1, "second"), Outcome::Durable);
+    let fresh = open(&runtime, &nats, &folder.path().join("fresh"));
+    for store in [&store, &fresh] {
+        let acts = store.acts(subject, (1, 9), 9, false).expect("read");
+        assert_eq!(acts, [(1, b"first".to_vec()), (2, b"second".to_vec())]);
+    }
+}
+
+#[test]
+fn act_decided_on_one_that_lost_is_not_published() {
+    let (runtime, nats) = (runtime(), Nats::one(""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let [a, b] = ["a", "b"].map(|name| open(&runtime, &nats, &folder.path().join(name)));
+    let subject = Subject::Channel(Id::generate());
+    assert_eq!(settled(&b, subject, 0, "of b"), Outcome::Durable);
+    // Whether `a` has read that or not: its second act was decided on its first, not on the one that has that number.
+    let told = [
+        append(&a, subject, 0, "first"),
+        append(&a, subject, 1, "second"),
+    ];
+    let outcomes = told.map(|told| told.recv().expect("told"));
+    assert_eq!(outcomes, [Outcome::Behind; 2]);
+    assert_eq!(settled(&a, subject, 1, "again"), Outcome::Durable);
+}
+
+#[test]
+fn stream_that_lost_what_was_read_is_refused() {
+    let (runtime, mut nats) = (runtime(), Nats::one(""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let [cache, other] = ["cache", "other"].map(|name| folder.path().join(name));
+    let store = open(&runtime, &nats, &cache);
+    let subject = Subject::Channel(Id::generate());
+    assert_eq!(settled(&store, subject, 0, "kept"), Outcome::Durable);
+    // A disk that forgets: the servers' files as they were before the second act.
+    nats.kill(0);
+    nats.save(0);
+    while !nats.run(0) {}
+    assert_eq!(settled(&store, subject, 1, "lost"), Outcome::Durable);
+    drop(store);
+    nats.kill(0);
+    nats.restore(0);
+    while !nats.run(0) {}
+    let why = refusal(&runtime, &nats, &cache);
+    assert!(why.contains("messages were lost"), "{why}");
+    // Another act in its place is seen too.
+    let fresh = open(&runtime, &nats, &other);
+    assert_eq!(settled(&fresh, subject, 1, "another"), Outcome::Durable);
+    let why = refusal(&runtime, &nats, &cache);
+    assert!(why.contains("messages were lost"), "{why}");
+}
+
+#[test]
+fn stream_that_loses_messages_and_cache_of_another_are_refused() {
+    let (runtime, mut nats) = (runtime(), Nats::one(""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = folder.path().join("cache");
+    let store = open(&runtime, &nats, &cache);
+    let subject = Subject::Channel(Id::generate());
+    assert_eq!(settled(&store, subject, 0, "first"), Outcome::Durable);
+    // Another stream under the same name.
+    let context = store.shared.context.clone();
+    runtime.block_on(async {
+        context.delete_stream(STREAM).await.expect("deleted");
+        context.create_stream(config(1)).await.expect("made");
+    });
+    drop(store);
+    let why = refusal(&runtime, &nats, &cache);
+    assert!(why.contains("of another stream"), "{why}");
+    runtime.block_on(async {
+        context.delete_stream(STREAM).await.expect("deleted");
+        let forgetful = Config {
+            max_age: Duration::from_secs(60),
+            ..config(1)
+        };
+        context.create_stream(forgetful).await.expect("made");
+    });
+    let why = refusal(&runtime, &nats, &folder.path().join("other"));
+    assert!(why.contains("may lose messages"), "{why}");
+    nats.kill(0);
+    let why = refusal(&runtime, &nats, &folder.path().join("other"));
+    assert!(why.contains("no NATS server"), "{why}");
+}
+
+#[test]
+fn server_with_password_and_certificate_is_reached() {
+    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixture/tls");
+    let file = |name: &str| tls.join(name).display().to_string();
+    let (certificate, key) = (file("server.pem"), file("server.key"));
+    let nats = Nats::one(&format!(
+        "tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}\nauthorization {{ user: ann, password: secret }}"
+    ));
+    let runtime = runtime();
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = folder.path().join("cache");
+    let credentials = folder.path().join("credentials");
+    let mut address = Address::parse(&nats.url()).expect("an address");
+    address.authority = Some(tls.join("ca.pem"));
+    let refused = runtime.block_on(JetStream::open(&address, &cache));
+    assert!(refused.is_err(), "without the password");
+    address.credentials = Some(credentials.clone());
+    std::fs::write(&credentials, "ann:secret\n").expect("written");
+    std::fs::set_permissions(
+        &credentials,
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .expect("set");
+    drop(
+        runtime
+            .block_on(JetStream::open(&address, &cache))
+            .expect("opens"),
+    );
+    address.authority = Some(tls.join("server.key"));
+    let other = folder.path().join("other");
+    let refused = runtime.block_on(JetStream::open(&address, &other));
+    assert!(refused.is_err(), "a server that nobody vouches for");
+}

@@ -1,0 +1,168 @@
+//! Servers of NATS: the real `nats-server`, each with a folder and ports of its own, ended by the handle that started it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// How often ports are chosen anew because another process has taken one in between.
+const TRIES: usize = 20;
+
+struct Node {
+    child: Option<Child>,
+    port: u16,
+}
+
+/// One server, or a cluster.
+pub(crate) struct Nats {
+    folder: TempDir,
+    nodes: Vec<Node>,
+    scheme: &'static str,
+}
+
+impl Nats {
+    /// A server alone, with more lines of configuration.
+    pub(crate) fn one(more: &str) -> Self {
+        Self::start(1, more)
+    }
+
+    /// A cluster of three.
+    pub(crate) fn three() -> Self {
+        Self::start(3, "")
+    }
+
+    /// So many.
+    pub(crate) fn start(nodes: usize, more: &str) -> Self {
+        for _ in 0..TRIES {
+            let folder = tempfile::tempdir().expect("a folder");
+            let ports = free_ports(nodes * 2);
+            let (clients, routes) = ports.split_at(nodes);
+            for (n, port) in clients.iter().enumerate() {
+                let file = folder.path().join(format!("{n}.conf"));
+                let text = configuration(folder.path(), n, *port, routes, more);
+                std::fs::write(file, text).expect("written");
+            }
+            let node = |port: &u16| Node {
+                child: None,
+                port: *port,
+            };
+            let mut nats = Self {
+                folder,
+                nodes: clients.iter().map(node).collect(),
+                scheme: if more.contains("tls") { "tls" } else { "nats" },
+            };
+            if (0..nodes).all(|n| nats.run(n)) {
+                return nats;
+            }
+        }
+        panic!("no free ports for nats-server");
+    }
+
+    /// Starts a node, on its files; whether it got its ports.
+    pub(crate) fn run(&mut self, n: usize) -> bool {
+        let file = self.folder.path().join(format!("{n}.conf"));
+        let mut programs = ["nats-server", "/usr/sbin/nats-server"].into_iter();
+        let spawned = programs.find_map(|program| {
+            let mut command = Command::new(program);
+            command.arg("-c").arg(&file).stderr(Stdio::piped());
+            command.spawn().ok()
+        });
+        let mut child =
+            spawned.expect("nats-server is missing; type: sudo apt-get install nats-server");
+        let log = BufReader::new(child.stderr.take().expect("its log"));
+        let mut lines = log.lines().map_while(Result::ok);
+        let mut seen = String::new();
+        let ready = lines.by_ref().any(|line| {
+            let _ = writeln!(seen, "{line}");
+            line.contains("Server is ready")
+        });
+        // A full pipe would stop the server.
+        std::thread::spawn(move || lines.for_each(drop));
+        self.nodes[n].child = Some(child);
+        if !ready {
+            self.kill(n);
+            assert!(seen.contains("address already in use"), "{seen}");
+        }
+        ready
+    }
+
+    /// SIGKILL, and reaped.
+    pub(crate) fn kill(&mut self, n: usize) {
+        if let Some(mut child) = self.nodes[n].child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            child.wait().expect("reaped");
+        }
+    }
+
+    /// Keeps the files of a node that does not run.
+    pub(crate) fn save(&self, n: usize) {
+        let folder = self.folder.path();
+        copy(&folder.join(n.to_string()), &folder.join("saved"));
+    }
+
+    /// Gives a node that does not run the files that were kept.
+    pub(crate) fn restore(&self, n: usize) {
+        let folder = self.folder.path();
+        std::fs::remove_dir_all(folder.join(n.to_string())).expect("removed");
+        copy(&folder.join("saved"), &folder.join(n.to_string()));
+    }
+
+    /// Where they are, as an argument of the relay.
+    pub(crate) fn url(&self) -> String {
+        let hosts = self.nodes.iter();
+        let hosts: Vec<_> = hosts
+            .map(|node| format!("localhost:{}", node.port))
+            .collect();
+        format!("{}://{}", self.scheme, hosts.join(","))
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        (0..self.nodes.len()).for_each(|n| self.kill(n));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let (from, to) = entry
+            .map(|e| (e.path(), to.join(e.file_name())))
+            .expect("an entry");
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).expect("copied");
+        }
+    }
+}
+
+fn free_ports(many: usize) -> Vec<u16> {
+    let bound = (0..many).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let bound: Vec<_> = bound.collect();
+    let port = |bound: &TcpListener| bound.local_addr().expect("an address").port();
+    bound.iter().map(port).collect()
+}
+
+fn configuration(folder: &Path, n: usize, port: u16, routes: &[u16], more: &str) -> String {
+    let files = folder.join(n.to_string());
+    let files = files.display();
+    let mut text = format!(
+        "server_name: n{n}\nhost: 127.0.0.1\nport: {port}\njetstream {{ store_dir: \"{files}\", max_file_store: 1GB }}\n{more}\n"
+    );
+    if let [_, _, ..] = routes {
+        let others = routes
+            .iter()
+            .map(|port| format!("nats-route://127.0.0.1:{port}"));
+        let others: Vec<_> = others.collect();
+        let (own, others) = (routes[n], others.join(", "));
+        let _ = writeln!(
+            text,
+            "cluster {{ name: tests, host: 127.0.0.1, port: {own}, routes: [{others}] }}"
+        );
+    }
+    text
+}
