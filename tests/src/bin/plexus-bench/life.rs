@@ -1,7 +1,7 @@
 //! What is not a load: starts, memory, an idle hour's wake-ups, the ledger's growth, a worker's start.
 
-use crate::figures::{Cell, Figures, interleaved};
-use crate::load::{Load, Measured};
+use crate::figures::Figures;
+use crate::load::{Load, Measured, Target};
 use crate::world::{Kind, World};
 use anyhow::{Context as _, Result, ensure};
 use plexus_tests::Gateway;
@@ -16,6 +16,8 @@ const STARTS: usize = 5;
 const READS: &str = "plexus-worker-obsidian";
 /// What it may still have to do after a start or a call.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Answers after which the ledger's growth is measured.
+const ENOUGH: f64 = 1_000.0;
 /// When a start has nothing left to do: a ledger at rest for 5 s writes down which pages it uses, and threads of the pool
 /// end 10 s after their work.
 const AT_REST: Duration = Duration::from_secs(15);
@@ -157,35 +159,25 @@ pub(crate) fn worker_starts(into: &mut Figures, world: &mut World) -> Result<()>
 /// Bytes that the ledger grows by for each read and each effect, by redb's own statistics.
 pub(crate) fn ledger(into: &mut Figures, load: &Load, world: &mut World) -> Result<()> {
     for (kind, events) in [(Kind::Read, 1.0), (Kind::Effect, 2.0)] {
-        // At 16 connections a commit holds about as many records as on a busy machine.
-        let cell = Cell {
-            name: format!("filling/{}", kind.name()),
-            connections: 16,
-            target: world.target(kind),
-        };
-        interleaved(
-            &mut Figures::default(),
-            load,
-            1,
-            std::slice::from_ref(&cell),
-        )?;
+        fill(load, &world.target(kind))?;
         let before = Stored::of(world)?;
-        // Of few events the pages of the file say little; a slow machine needs several goes for enough.
-        let (after, added) = loop {
-            let cell = Cell {
-                name: cell.name.clone(),
-                target: world.target(kind),
-                ..cell
-            };
-            interleaved(&mut Figures::default(), load, 1, &[cell])?;
-            let after = Stored::of(world)?;
-            let added = (after.events - before.events) as f64;
-            if added > 100.0 {
-                break (after, added);
-            }
-        };
+        fill(load, &world.target(kind))?;
+        let after = Stored::of(world)?;
+        let added = (after.events - before.events) as f64;
         let grown = (after.bytes as f64 - before.bytes as f64) / added;
         into.set(&format!("ledger/{}/bytes", kind.name()), grown * events);
+    }
+    Ok(())
+}
+
+/// Loads a target until the ledger has grown by enough: of few events its pages say little.
+fn fill(load: &Load, target: &Target) -> Result<()> {
+    let mut answers = 0.0;
+    while answers < ENOUGH {
+        // At 16 connections a commit holds about as many records as on a busy machine.
+        let seen = load.run(target, 16)?;
+        ensure!(seen.wrong == 0, "{} wrong answers: {seen:?}", seen.wrong);
+        answers += load.answers(&seen);
     }
     Ok(())
 }

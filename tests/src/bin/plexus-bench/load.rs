@@ -150,6 +150,10 @@ impl Load {
     pub(crate) fn name(&self) -> &'static str {
         if self.wrk { "wrk" } else { "its own threads" }
     }
+    /// How many answers came in the time of one cell.
+    pub(crate) fn answers(&self, measured: &Measured) -> f64 {
+        measured.per_second * self.time.as_secs_f64()
+    }
     /// Loads a target for the time of one cell.
     pub(crate) fn run(&self, target: &Target, connections: usize) -> Result<Measured> {
         let before = processes::processor_time(target.server);
@@ -162,7 +166,7 @@ impl Load {
         let spent = processes::processor_time(target.server)
             .map(|after| after.saturating_sub(before.unwrap_or_default()));
         let threads = parts(target.server, &threads);
-        let answers = measured.per_second * self.time.as_secs_f64();
+        let answers = self.answers(&measured);
         measured.processor = spent
             .filter(|_| answers > 0.0)
             .map(|spent| spent.div_f64(answers));
