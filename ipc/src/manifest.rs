@@ -356,6 +356,9 @@ pub struct Capability {
     pub label: String,
     /// What it does, for the agent and the owner.
     pub describe: String,
+    /// Other words that it is looked for by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
     /// What a call may do.
     pub verbs: Verbs,
     /// How much harm one call can do.

@@ -1,6 +1,7 @@
 //! What agents may reach.
 
 mod call;
+mod capabilities;
 pub mod discovery;
 mod enroll;
 mod events;
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/agents/enroll", post(enroll::redeem))
         .route("/link/handshake", post(handshake::open))
         .route("/manifest", get(manifest::show))
+        .route("/capabilities", get(capabilities::find))
         .route("/grants", get(grants::list).put(grants::request))
         .route("/grants/context", get(grants::context))
         .route("/grants/cancel", post(grants::cancel))

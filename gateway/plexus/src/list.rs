@@ -8,6 +8,7 @@ use crate::{
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
 use plexus_protocol::{Timestamp, body::StandingGrant};
+use plexus_search::{Document, Index};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -17,8 +18,12 @@ const SUMMARY_WORDS: usize = 8;
 /// Showing what can be called.
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct List {
-    /// Only what has this in its name or description
-    word: Option<String>,
+    /// Only what fits these words, best first
+    query: Vec<String>,
+    /// How many to show of what fits
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "query",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -35,12 +40,7 @@ pub(crate) async fn run(settings: &Settings, list: List) -> Result<Exit, Stop> {
     let view = View {
         agent: agent.map_or("unknown", |id| id.as_str()),
         gateway: session.gateway.address().to_string(),
-        entries: session
-            .manifest
-            .entries
-            .iter()
-            .filter(|e| matches(e, list.word.as_deref()))
-            .collect(),
+        entries: chosen(&session.manifest.entries, &list),
         grants: &grants,
         now: span::now(),
     };
@@ -52,13 +52,23 @@ pub(crate) async fn run(settings: &Settings, list: List) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-fn matches(entry: &Entry, word: Option<&str>) -> bool {
-    let Some(word) = word.map(str::to_lowercase) else {
-        return true;
-    };
-    [entry.id.as_str(), &entry.label, &entry.describe]
-        .iter()
-        .any(|t| t.to_lowercase().contains(&word))
+/// What to show: with a query what fits it, best first, else all in the gateway's order.
+fn chosen<'a>(entries: &'a [Entry], list: &List) -> Vec<&'a Entry> {
+    if list.query.is_empty() {
+        return entries.iter().collect();
+    }
+    let index = Index::of(entries.iter().map(|entry| Document {
+        id: entry.id.as_str(),
+        label: &entry.label,
+        usage: &entry.describe,
+        keywords: &entry.keywords,
+        source: &entry.source,
+    }));
+    let found = index.search(&list.query.join(" ")).into_iter();
+    found
+        .take(list.limit.into())
+        .map(|at| &entries[at])
+        .collect()
 }
 
 struct View<'a> {
@@ -311,16 +321,25 @@ off  workspace.read                     suspended: its manifest changed
     }
 
     #[test]
-    fn a_word_chooses() {
-        let chosen = |word| entries().iter().filter(|e| matches(e, word)).count();
+    fn query_chooses_best_first() {
+        let entries = entries();
+        let chosen = |query: &[&str], limit| {
+            let list = List {
+                query: query.iter().map(|word| (*word).to_owned()).collect(),
+                limit,
+                json: false,
+            };
+            let chosen = chosen(&entries, &list);
+            chosen.iter().map(|e| e.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(&[], 1).len(), 5);
         assert_eq!(
-            (
-                chosen(None),
-                chosen(Some("VAULT")),
-                chosen(Some("to-dos")),
-                chosen(Some("nope"))
-            ),
-            (5, 2, 1, 0)
+            chosen(&["read", "note"], 20),
+            ["obsidian.vault.read", "workspace.read"]
         );
+        assert_eq!(chosen(&["VAULT"], 20).len(), 2);
+        assert_eq!(chosen(&["VAULT"], 1).len(), 1);
+        assert_eq!(chosen(&["to-dos"], 20), ["things.list"]);
+        assert!(chosen(&["nope"], 20).is_empty());
     }
 }

@@ -19,11 +19,15 @@ pub(crate) struct Manifest {
 pub(crate) struct Entry {
     pub(crate) id: CapabilityId,
     #[serde(default)]
+    pub(crate) source: String,
+    #[serde(default)]
     pub(crate) kind: String,
     #[serde(default)]
     pub(crate) label: String,
     #[serde(default)]
     pub(crate) describe: String,
+    #[serde(default)]
+    pub(crate) keywords: Vec<String>,
     #[serde(default)]
     pub(crate) io: Io,
     #[serde(default)]

@@ -157,6 +157,9 @@ pub fn wire_entry(
     put("kind", json!(kind(capability)));
     put("label", json!(capability.label));
     put("describe", json!(capability.describe));
+    if !capability.keywords.is_empty() {
+        put("keywords", json!(capability.keywords));
+    }
     if capability.input.is_some() || capability.output.is_some() {
         let mut io = Map::new();
         if let Some(input) = &capability.input {

@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 
 /// Most path fields: every one is attacked at each start, and the report has room for so many.
 const MAX_PATHS: usize = 16;
+/// Most keywords of one entry, and the longest of them in characters.
+const KEYWORDS: usize = 16;
+const KEYWORD_CHARS: usize = 40;
 
 impl Manifest {
     pub(super) fn check(&self) -> Result<(), ManifestError> {
@@ -196,6 +199,15 @@ impl Manifest {
             }
             if entry.label.trim().is_empty() || entry.describe.trim().is_empty() {
                 return Err(invalid(at(), "no label, or no describe"));
+            }
+            let is_word = |word: &String| {
+                let length = word.chars().count();
+                (1..=KEYWORD_CHARS).contains(&length) && word.trim() == word
+            };
+            if entry.keywords.len() > KEYWORDS || !entry.keywords.iter().all(is_word) {
+                let why =
+                    "keywords are at most 16, each of 1 to 40 characters without spaces around it";
+                return Err(invalid(at(), why));
             }
             match entry.kind {
                 EntryKind::Skill => check_skill(entry).map_err(|why| invalid(at(), why))?,

@@ -93,7 +93,12 @@ const EDGES: &[(&str, Uses)] = &[
     ),
     ("plexus-client", Uses::Only(&["plexus-protocol"])),
     // The core of an MCP server: no I/O, whoever hosts it.
-    ("plexus-mcp", Uses::Only(&["plexus-protocol"])),
+    // Which capabilities fit a query: texts in, an order out.
+    ("plexus-search", Uses::Only(&[])),
+    (
+        "plexus-mcp",
+        Uses::Only(&["plexus-protocol", "plexus-search"]),
+    ),
     (
         "plexus-calls",
         Uses::Only(&[
@@ -112,6 +117,7 @@ const EDGES: &[(&str, Uses)] = &[
         "plexus-edge",
         Uses::Only(&[
             "plexus-mcp",
+            "plexus-search",
             "plexus-calls",
             "plexus-record",
             "plexus-trust",
@@ -163,7 +169,12 @@ const EDGES: &[(&str, Uses)] = &[
     ),
     (
         "plexus",
-        Uses::Only(&["plexus-protocol", "plexus-client", "plexus-mcp"]),
+        Uses::Only(&[
+            "plexus-protocol",
+            "plexus-client",
+            "plexus-mcp",
+            "plexus-search",
+        ]),
     ),
     // Of every crate's tests; nothing of it ships.
     ("plexus-mutation", Uses::Only(&[])),

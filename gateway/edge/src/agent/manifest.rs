@@ -6,11 +6,12 @@ use crate::{
     reply::{Refused, ok},
 };
 use axum::{
-    extract::{Request, State},
+    extract::{self, Request},
     response::Response,
 };
 use plexus_protocol::{AgentId, SessionId, Timestamp};
-use plexus_sources::catalogue::wire_entry;
+use plexus_sources::catalogue::{Catalogue, Entry, wire_entry};
+use plexus_trust::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use std::sync::Arc;
 const TTL_MS: u64 = 300_000;
 
 pub(super) async fn show(
-    State(edge): State<Arc<Edge>>,
+    extract::State(edge): extract::State<Arc<Edge>>,
     request: Request,
 ) -> Result<Response, Refused> {
     let session = authenticate::session(&edge, request.headers())?;
@@ -38,40 +39,56 @@ pub(crate) fn manifest(
     session: &SessionId,
     expires_at: Timestamp,
 ) -> Value {
-    let state = edge.ledger.snapshot();
-    let catalogue = edge.catalogue.load();
-    let now = edge.clock.now();
-    let entries: Vec<Value> = match agent {
-        Some(agent) => match state.agent(agent) {
-            Some(agent) => catalogue
-                .view(&state, agent, now)
-                .into_iter()
-                .map(|e| {
-                    wire_entry(
-                        e,
-                        &state,
-                        Some((agent, now)),
-                        Some(json!(edge.supervisor.health(&e.source).for_agents())),
-                    )
-                })
-                .collect(),
-            None => Vec::new(),
-        },
-        None => catalogue
-            .iter()
-            .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
-            .map(|e| {
-                let health = edge.supervisor.health(&e.source).for_agents();
-                wire_entry(e, &state, None, Some(json!(health)))
-            })
-            .collect(),
-    };
+    let view = Visible::of(edge, agent);
     json!({
         "gateway": super::discovery::gateway(edge),
-        "entries": entries,
+        "entries": view.entries().into_iter().map(|entry| view.shown(edge, entry)).collect::<Vec<_>>(),
         "sessionId": session,
         "expiresAt": expires_at,
-        "revision": catalogue.revision,
+        "revision": view.catalogue.revision,
         "ttlMs": TTL_MS,
     })
+}
+
+/// What a session may know of, at one moment.
+pub(super) struct Visible<'a> {
+    state: Arc<State>,
+    catalogue: Arc<Catalogue>,
+    /// None of the owner's nameless session.
+    agent: Option<&'a AgentId>,
+    now: Timestamp,
+}
+
+impl<'a> Visible<'a> {
+    pub(super) fn of(edge: &Edge, agent: Option<&'a AgentId>) -> Self {
+        Self {
+            state: edge.ledger.snapshot(),
+            catalogue: edge.catalogue.load_full(),
+            agent,
+            now: edge.clock.now(),
+        }
+    }
+
+    /// The entries, in wire order.
+    pub(super) fn entries(&self) -> Vec<&Arc<Entry>> {
+        let state = &self.state;
+        match self.agent {
+            Some(agent) => state.agent(agent).map_or_else(Vec::new, |agent| {
+                self.catalogue.view(state, agent, self.now)
+            }),
+            None => self
+                .catalogue
+                .iter()
+                .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
+                .collect(),
+        }
+    }
+
+    /// One of them as the wire has it.
+    pub(super) fn shown(&self, edge: &Edge, entry: &Entry) -> Value {
+        let agent = self.agent.and_then(|agent| self.state.agent(agent));
+        let agent = agent.map(|agent| (agent, self.now));
+        let health = edge.supervisor.health(&entry.source).for_agents();
+        wire_entry(entry, &self.state, agent, Some(json!(health)))
+    }
 }
