@@ -1,7 +1,8 @@
 //! Conversations with the real coding agents: one approval, several turns on one copy.
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
-use plexus_tests::{Agent, Gate, Response, Step, Terminal, waiting::until};
+use crate::{mcp, mcp_http::Plain};
+use plexus_tests::{Agent, Gate, McpClient, Response, Step, Terminal, waiting::until};
 use serde_json::{Value, json};
 
 /// A desk where a conversation was approved and its first turn is over.
@@ -188,6 +189,71 @@ fn goes_on_in_its_copy(kind: Kind) {
         .iter()
         .filter(|e| e["detail"]["parent"] == first["auditId"]);
     assert_eq!(parents.count(), 3, "{intents:?}");
+}
+
+#[test]
+fn conversation_goes_on_over_mcp() {
+    let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({"turns": 4}));
+    let desk = &talk.desk;
+    let server = mcp::server(&desk.gateway, &desk.agent);
+    let mut stdio = McpClient::greeted(server, "plain");
+    until("the list", || (stdio.names().len() > 1).then_some(()));
+    let http = Plain::at(&desk.gateway, &desk.agent);
+    let mut by_stdio = |tool: &str, arguments: Value| stdio.call(tool, arguments);
+    let mut by_http = |tool: &str, arguments: Value| http.call(tool, arguments);
+    let doors: [&mut dyn FnMut(&str, Value) -> Value; 2] = [&mut by_stdio, &mut by_http];
+
+    let mut turn = 1;
+    for call in doors {
+        let first = call("plexus_wait", json!({"pendingId": talk.item}));
+        let mut next = first["structuredContent"]["nextCall"].clone();
+        assert_eq!(next["tool"], "plexus_continue", "{first}");
+        assert_eq!(next["arguments"]["runId"], talk.run.as_str(), "{first}");
+        turn += 1;
+        next["arguments"]["turn"] = turn.into();
+        next["arguments"]["text"] = "Which word?".into();
+        desk.model.then([Step::say("The word is heron.")]);
+        let said = call("plexus_continue", next["arguments"].clone());
+        let answer = &said["structuredContent"];
+        assert_eq!(answer["output"]["text"], "The word is heron.", "{said}");
+        assert_eq!(answer["conversation"]["turnsLeft"], 4 - turn, "{said}");
+        assert_eq!(answer["nextCall"]["arguments"]["turn"], turn + 1, "{said}");
+        // The same call again is the same turn, and nothing is sent to the model.
+        let requests = desk.model.requests().len();
+        let again = call("plexus_continue", next["arguments"].clone());
+        assert_eq!(again["structuredContent"]["auditId"], answer["auditId"]);
+        assert_eq!(desk.model.requests().len(), requests);
+    }
+
+    desk.model.then([Step::say("Bye.")]);
+    let last = http.call(
+        "plexus_continue",
+        json!({"runId": talk.run, "text": "Bye."}),
+    );
+    let answer = &last["structuredContent"];
+    assert_eq!(answer["conversation"]["turnsLeft"], 0, "{last}");
+    assert!(answer.get("nextCall").is_none(), "{last}");
+    desk.model.finish();
+    let more = json!({"runId": talk.run, "text": "More."});
+    let stranger = desk
+        .gateway
+        .agent_with("stranger", &[&desk.kind.of("models")]);
+    let theirs = Plain::at(&desk.gateway, &stranger).call("plexus_continue", more.clone());
+    assert_eq!(
+        theirs["structuredContent"]["code"], "bad_arguments",
+        "{theirs}"
+    );
+    for refused in [
+        stdio.call("plexus_continue", more.clone()),
+        http.call("plexus_continue", more),
+    ] {
+        let why = &refused["structuredContent"];
+        assert_eq!(
+            (&why["code"], &why["effect"]),
+            (&json!("not_accepting_input"), &json!("none")),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) const NOTE: &str = "Projects/Plexus.md";
 const A_WHILE: Duration = Duration::from_millis(400);
 
 /// `plexus mcp` of an agent.
-fn server(gateway: &Gateway, agent: &Agent) -> Command {
+pub(crate) fn server(gateway: &Gateway, agent: &Agent) -> Command {
     let mut command = gateway.plexus_command(&agent.id, ["mcp"]);
     command.env("PLEXUS_PAT", &agent.pat);
     command

@@ -5,21 +5,25 @@ use crate::mcp::{NOTE, outcomes, played, waiting, write};
 use plexus_tests::coding_agents::{self, ask_claude, ask_codex_with};
 use plexus_tests::events::Events;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Client, Request, Response};
+use plexus_tests::{Agent, Client, Gateway, Request, Response};
 use serde_json::{Value, json};
 use std::thread;
 
 const MODERN: &str = "2026-07-28";
 
 /// A client of an agent, of the era with a handshake.
-struct Plain {
+pub(crate) struct Plain {
     client: Client,
 }
 
 impl Plain {
     fn of(house: &House, agent: &Agent) -> Self {
+        Self::at(&house.gateway, agent)
+    }
+
+    pub(crate) fn at(gateway: &Gateway, agent: &Agent) -> Self {
         let bearer = format!("Bearer {}", agent.pat);
-        let client = house.gateway.client().with("authorization", &bearer);
+        let client = gateway.client().with("authorization", &bearer);
         let accept = "application/json, text/event-stream";
         Self {
             client: client.with("accept", accept),
@@ -31,12 +35,12 @@ impl Plain {
         self.client.request("POST", "/mcp").json(message)
     }
 
-    fn ask(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn ask(&self, method: &str, params: Value) -> Value {
         let response = self.request(method, params).send();
         response.expect_status(200).json()
     }
 
-    fn call(&self, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&self, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         self.ask("tools/call", params)["result"].clone()
     }

@@ -8,6 +8,7 @@ use crate::{
     contents::Contents,
     events::Feed,
     host_sessions::HostSessions,
+    lately::Lately,
     limits::{CallSlot, Limits},
     metrics::Metrics,
     replay::Replays,
@@ -59,6 +60,8 @@ pub struct Kernel {
     pub host_sessions: HostSessions,
     /// Rates and slots of agents.
     pub limits: Limits,
+    /// What agents called lately.
+    pub lately: Lately,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The stream of events.

@@ -26,6 +26,7 @@ mod given;
 mod host_calls;
 pub mod host_sessions;
 pub mod kernel;
+pub mod lately;
 pub mod life;
 pub mod limits;
 pub mod metrics;

@@ -73,6 +73,7 @@ pub async fn invoke(
     if let Some(Err(why)) = schema.map(|schema| schema.check(&asked.input)) {
         return invalid(kernel, &asked, &why).await;
     }
+    kernel.lately.note(&asked.caller.agent, asked.id());
     // What may be read anyway is read: what was read before is for whoever has nothing else.
     let is_read = asked.entry.capability().verbs.is_read();
     let reads = is_read && matches!(authorized, Some(Authorized::Yes(_)));

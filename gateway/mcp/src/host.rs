@@ -87,6 +87,17 @@ pub struct Call {
     pub long_running: bool,
 }
 
+/// A further message of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The conversation.
+    pub conversation: RunId,
+    /// The message's own name: what is sent twice under one is one turn. Absent: the host makes one.
+    pub id: Option<String>,
+    /// What it says.
+    pub text: String,
+}
+
 /// What the host does for the core.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -94,6 +105,8 @@ pub enum Action {
     Send(String),
     /// Make a call, so that an approval makes it whether or not anybody waits.
     Call(CallNumber, Call),
+    /// Send a message; its turn is a run.
+    Continue(CallNumber, Message),
     /// Wait until an item has ended.
     Follow(CallNumber, Item),
     /// Ask once how an item stands.

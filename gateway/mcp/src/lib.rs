@@ -25,13 +25,15 @@ pub mod message;
 mod names;
 mod results;
 mod schema;
+mod search;
 mod server;
 mod tools;
 
 pub use client::LEGACY;
-pub use host::{Action, Answer, Call, CallNumber, Item, Moment, Waiting};
+pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 pub use http::{Headers, Posted};
 pub use names::tool_name;
 pub use results::Refusal;
+pub use search::MAX_LISTED;
 pub use server::Server;
 pub use tools::{NotAManifest, View};

@@ -5,7 +5,7 @@
 
 use crate::host::Item;
 use crate::message;
-use crate::tools::{Tool, WAIT};
+use crate::tools::{CONTINUE, Tool, View, WAIT};
 use plexus_protocol::Effect;
 use serde_json::{Map, Value, json};
 
@@ -67,13 +67,15 @@ impl ToolResult {
         }
     }
 
-    /// What the gateway answered to a call of `tool`, where that is known; `undo` is the tool that takes it back.
-    pub(crate) fn of_reply(mut reply: Value, tool: Option<&Tool>, undo: Option<&Tool>) -> Self {
+    /// What the gateway answered to a call of `tool`, where that is known.
+    pub(crate) fn of_reply(mut reply: Value, tool: Option<&Tool>, view: &View) -> Self {
+        let conversation = Conversation::of(&mut reply);
         if reply["ok"] != true {
-            return Self::refused(
+            let refused = Self::refused(
                 &Refusal::of_error(&reply["error"]),
                 reply["error"].get("detail"),
             );
+            return refused.within(conversation);
         }
         let mut output = reply["output"].take();
         let mut envelope = Map::new();
@@ -89,8 +91,8 @@ impl ToolResult {
         if let Value::String(id) = reply["undo"].take() {
             envelope.insert(
                 "undo".into(),
-                match undo {
-                    Some(tool) => json!({"tool": tool.name, "arguments": {"id": id}}),
+                match tool.and_then(|tool| view.undo_of(&tool.id)) {
+                    Some(undo) => view.call_of(undo, json!({"id": id})),
                     None => json!({"id": id}),
                 },
             );
@@ -102,6 +104,9 @@ impl ToolResult {
         }
         if let Value::String(id) = reply["auditId"].take() {
             envelope.insert("auditId".into(), id.into());
+        }
+        if let Some(conversation) = conversation {
+            conversation.put(&mut envelope);
         }
         let envelope = Value::Object(envelope);
         match content {
@@ -146,6 +151,29 @@ impl ToolResult {
         }
     }
 
+    /// Adds how a conversation stands in which a call failed.
+    fn within(mut self, conversation: Option<Conversation>) -> Self {
+        if let (Some(conversation), Some(Value::Object(structured))) =
+            (conversation, &mut self.structured)
+        {
+            let said = format!("The conversation: {}", conversation.0);
+            self.texts.push(said);
+            conversation.put(structured);
+        }
+        self
+    }
+
+    /// The arguments of a call do not fit: nothing was done.
+    pub(crate) fn bad_arguments(why: &str) -> Self {
+        let refusal = Refusal {
+            code: "bad_arguments".into(),
+            effect: Effect::None,
+            message: why.into(),
+            next: "read the description of the tool".into(),
+        };
+        Self::refused(&refusal, None)
+    }
+
     /// A call that goes on without its caller. `effect` is what the gateway has just said, if it has.
     pub(crate) fn goes_on(item: &Item, effect: Effect) -> Self {
         let (member, id) = (item.member(), item.as_str());
@@ -172,6 +200,29 @@ impl ToolResult {
             })),
             error: false,
         }
+    }
+}
+
+/// How a conversation stands after a turn, as the gateway says it.
+struct Conversation(Value);
+
+impl Conversation {
+    fn of(reply: &mut Value) -> Option<Self> {
+        let conversation = reply.get_mut("conversation")?.take();
+        conversation.is_object().then_some(Self(conversation))
+    }
+
+    /// With the call that goes on with it, while there are turns left.
+    fn put(self, structured: &mut Map<String, Value>) {
+        let number = |member: &str| self.0[member].as_u64().unwrap_or_default();
+        if number("turnsLeft") > 0 {
+            let arguments = json!({
+                "runId": self.0["runId"], "turn": number("turn") + 1, "text": "<your next message>",
+            });
+            let call = json!({"tool": CONTINUE, "arguments": arguments});
+            structured.insert("nextCall".into(), call);
+        }
+        structured.insert("conversation".into(), self.0);
     }
 }
 
@@ -236,7 +287,7 @@ mod tests {
     fn of(reply: Value, tool: &str) -> Map<String, Value> {
         let view = view();
         let tool = view.tool(tool).unwrap();
-        ToolResult::of_reply(reply, Some(tool), view.undo_of(&tool.id)).value()
+        ToolResult::of_reply(reply, Some(tool), &view).value()
     }
 
     #[test]
@@ -295,6 +346,32 @@ mod tests {
                 .unwrap()
                 .contains("do not repeat")
         );
+    }
+
+    #[test]
+    fn turn_names_the_call_that_goes_on() {
+        let turn = |ok: bool, left: u64| {
+            let error =
+                json!({"code": "transport_error", "message": "It ended.", "effect": "done"});
+            let conversation = json!({"runId": "run_1", "turn": 2, "turnsLeft": left});
+            of(
+                json!({"ok": ok, "output": {}, "error": error, "conversation": conversation}),
+                "workspace_write",
+            )
+        };
+        for ok in [true, false] {
+            let result = turn(ok, 3);
+            let structured = &result["structuredContent"];
+            assert_eq!(structured["conversation"]["turnsLeft"], 3);
+            let call = &structured["nextCall"];
+            assert_eq!(
+                (&call["tool"], &call["arguments"]["turn"]),
+                (&json!("plexus_continue"), &json!(3))
+            );
+            let texts = result["content"].to_string();
+            assert!(texts.contains("turnsLeft"), "{texts}");
+        }
+        assert!(turn(true, 0)["structuredContent"].get("nextCall").is_none());
     }
 
     #[test]

@@ -2,17 +2,19 @@
 //!
 //! Every capability of the manifest is one tool, callable now or after the owner's approval alike; the texts of skills
 //! are one tool together. The order is the manifest's, so that a client that keeps a list sees no change where there is
-//! none.
+//! none. Of many capabilities a few are listed, and the others are found ([search mode](crate::search)).
 
 use crate::cut::Takes;
 use crate::message;
 use crate::names::tool_name;
 use crate::results::Refusal;
 use crate::schema;
+use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
 use plexus_protocol::{CapabilityId, Verb, Verbs, unseen::is_unseen};
+use plexus_search::{Document, Index};
 use serde::{Deserialize, de};
 use serde_json::{Value, json, value::RawValue};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ const MAX_GUIDES: usize = 1_000;
 pub(crate) const WAIT: &str = "plexus_wait";
 /// Gives the text of a skill.
 pub(crate) const GUIDE: &str = "plexus_guide";
+/// Sends a further message of a conversation.
+pub(crate) const CONTINUE: &str = "plexus_continue";
 /// Says what is missing. The only tool of a view without a manifest.
 pub(crate) const SETUP: &str = "plexus_setup";
 /// The longest that one call of `plexus_wait` may ask for, in seconds.
@@ -72,6 +76,10 @@ pub struct View {
     pub(crate) list: String,
     /// What is missing, where there is no manifest.
     pub(crate) setup: Option<Refusal>,
+    /// Whether one of the capabilities is a conversation.
+    pub(crate) has_conversations: bool,
+    /// Where there are too many capabilities to list.
+    pub(crate) search: Option<Search>,
     /// What the list was made of, as JSON.
     entries: String,
 }
@@ -113,6 +121,15 @@ struct Entry {
     sensitivity: String,
     #[serde(default)]
     long_running: bool,
+    #[serde(default)]
+    keywords: Vec<String>,
+    /// A grant stands behind it.
+    #[serde(default)]
+    standing: bool,
+    /// The agent called it in this launch of the gateway.
+    #[serde(default)]
+    lately: bool,
+    conversation: Option<de::IgnoredAny>,
     /// Whether calls leave this machine; an older gateway does not say.
     network: Option<bool>,
     body: Option<Body>,
@@ -164,6 +181,8 @@ impl View {
             guides: Vec::new(),
             list: format!("[{tool}]"),
             setup: Some(why),
+            has_conversations: false,
+            search: None,
             entries: String::new(),
         }
     }
@@ -189,24 +208,39 @@ impl View {
                     .unwrap_or(skill.describe),
             })
             .collect();
-        let mut list = format!("[{}", wait_tool());
-        if !guides.is_empty() {
-            // Writing to a String cannot fail, here and below.
-            let _ = write!(list, ",{}", guide_tool(&guides));
+        let has_conversations = capabilities.iter().any(|e| e.conversation.is_some());
+        let mut own = vec![wait_tool()];
+        own.extend((!guides.is_empty()).then(|| guide_tool(&guides)));
+        own.extend(has_conversations.then(continue_tool));
+        let pinned = (capabilities.len() > MAX_LISTED).then(|| pinned(&capabilities));
+        let index = pinned.as_ref().map(|_| index(&capabilities));
+        if pinned.is_some() {
+            own.extend(search::tools(capabilities.len()));
         }
-        let mut tools = HashMap::new();
+        let mut list: Vec<String> = own.iter().map(message::text).collect();
+        let (mut tools, mut listed) = (HashMap::new(), Vec::new());
         for entry in capabilities {
             let tool = entry.tool();
-            list.push(',');
-            list.push_str(&message::text(&entry.listed(&tool)));
+            let shown = entry.listed(&tool);
+            let is_listed = pinned
+                .as_ref()
+                .is_none_or(|names| names.contains(&tool.name));
+            if is_listed {
+                list.push(message::text(&shown));
+            }
+            if pinned.is_some() {
+                listed.push((tool.name.clone(), shown));
+            }
             tools.insert(tool.name.clone(), Arc::new(tool));
         }
-        list.push(']');
+        let search = index.zip(pinned);
         Self {
             tools,
             guides,
-            list,
+            list: format!("[{}]", list.join(",")),
             setup: None,
+            has_conversations,
+            search: search.map(|(index, pinned)| Search::new(index, listed, pinned)),
             entries,
         }
     }
@@ -247,6 +281,9 @@ impl Entry {
             "annotations": annotations,
             "_meta": {"dev.plexus/id": self.id},
         });
+        if !self.keywords.is_empty() {
+            listed["_meta"]["anthropic/searchHint"] = seen(&self.keywords.join(" ")).into();
+        }
         if !tool.text {
             listed["outputSchema"] = envelope();
         }
@@ -297,12 +334,35 @@ impl Entry {
     }
 }
 
+/// Names of the capabilities that search mode lists: those that the agent called lately, then those with a grant.
+fn pinned(capabilities: &[Entry]) -> HashSet<String> {
+    let lately = capabilities.iter().filter(|entry| entry.lately);
+    let standing = capabilities
+        .iter()
+        .filter(|entry| entry.standing && !entry.lately);
+    lately
+        .chain(standing)
+        .take(MAX_PINNED)
+        .map(|entry| tool_name(&entry.id))
+        .collect()
+}
+
+fn index(capabilities: &[Entry]) -> Index {
+    Index::of(capabilities.iter().map(|entry| Document {
+        id: entry.id.as_str(),
+        label: &entry.label,
+        usage: &entry.describe,
+        keywords: &entry.keywords,
+        source: &entry.source,
+    }))
+}
+
 /// Annotations of this server's own tools.
-fn read_only() -> Value {
+pub(crate) fn read_only() -> Value {
     json!({"readOnlyHint": true, "openWorldHint": false})
 }
 
-fn closed(properties: Value) -> Value {
+pub(crate) fn closed(properties: Value) -> Value {
     json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
@@ -315,6 +375,7 @@ fn envelope() -> Value {
             "ok": {"type": "boolean"},
             "output": {},
             "undo": {"type": "object"},
+            "conversation": {"type": "object"},
             "status": {"type": "string"},
             "pendingId": {"type": "string"},
             "runId": {"type": "string"},
@@ -347,6 +408,26 @@ fn wait_tool() -> Value {
     })
 }
 
+fn continue_tool() -> Value {
+    let mut schema = closed(json!({
+        "runId": {"type": "string", "description": "conversation.runId of an answer (run_…)."},
+        "text": {"type": "string", "description": "What you say."},
+        "turn": {"type": "integer", "minimum": 2,
+            "description": "Which turn this is, as nextCall names it: the same call made twice is then one turn."}
+    }));
+    schema["required"] = json!(["runId", "text"]);
+    json!({
+        "name": CONTINUE,
+        "title": "Go on with a conversation",
+        "description": "Send a further message of a conversation that the owner approved, and get the answer. An answer with \
+            `conversation` says how many turns are left and until when. It needs no further approval.",
+        "inputSchema": schema,
+        "annotations": {
+            "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": true,
+        },
+    })
+}
+
 fn guide_tool(guides: &[Guide]) -> Value {
     let names: Vec<_> = guides
         .iter()
@@ -375,7 +456,7 @@ fn seen(text: &str) -> String {
         .collect()
 }
 
-fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -43,9 +43,16 @@ const TRIES: u32 = 3;
 /// The gateway's answer to a message.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Taken {
+pub(crate) struct Taken {
     turns_left: u32,
     run: Option<Handle>,
+}
+
+impl Taken {
+    /// The run of its turn; none where that is forgotten.
+    pub(crate) fn run(self) -> Option<RunId> {
+        self.run.map(|run| run.run_id)
+    }
 }
 
 #[derive(Deserialize)]
@@ -115,7 +122,7 @@ async fn talk(
         let Some(words) = next_line(&mut lines).await else {
             break;
         };
-        let taken = match send(session, conversation, &words).await {
+        let taken = match send(session, conversation, RunId::fresh().as_str(), &words).await {
             Ok(taken) => taken,
             // What one message is not taken for may be otherwise for the next one.
             Err(stop) if stop.code == "schema_validation_failed" => {
@@ -180,8 +187,12 @@ async fn next_line(lines: &mut mpsc::Receiver<String>) -> Option<String> {
 }
 
 /// Sends a message until the gateway has said what became of it.
-async fn send(session: &mut Session, conversation: &RunId, words: &str) -> Result<Taken, Stop> {
-    let message = RunId::fresh();
+pub(crate) async fn send(
+    session: &mut Session,
+    conversation: &RunId,
+    message: &str,
+    words: &str,
+) -> Result<Taken, Stop> {
     let body = json!({"runId": conversation, "messageId": message, "text": words});
     let mut tries = 0;
     loop {

@@ -179,6 +179,9 @@ impl Host {
                 Action::Call(number, call) => {
                     self.begin(number, async move { work::call(&pool, call).await });
                 }
+                Action::Continue(number, message) => {
+                    self.begin(number, async move { work::say(&pool, message).await });
+                }
                 Action::Follow(number, item) => {
                     self.begin(number, async move { work::follow(&pool, item).await });
                 }

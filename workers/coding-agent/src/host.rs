@@ -64,12 +64,19 @@ impl HostTools {
     /// # Errors
     /// No gateway.
     pub(crate) async fn of(call: &CallContext) -> Result<Option<Self>, SourceError> {
-        let told = call.host_capabilities().await?;
+        let mut told = call.host_capabilities().await?;
         let caller = caller_in(&told)?;
         let is_call = |entry: &Value| entry["kind"] == "capability";
         let entries = told["capabilities"].as_array();
         if !entries.is_some_and(|entries| entries.iter().any(is_call)) {
             return Ok(None);
+        }
+        let mut entries = told["capabilities"].take();
+        for entry in entries.as_array_mut().into_iter().flatten() {
+            if let Some(members) = entry.as_object_mut() {
+                // A run has no way to send a further message.
+                members.remove("conversation");
+            }
         }
         let view = View::of_manifest(json!({"entries": entries}).to_string().as_bytes());
         let view = view.map_err(|why| SourceError::internal(why.to_string()))?;
@@ -302,8 +309,8 @@ impl Host {
                     self.tasks
                         .spawn(async move { (number, withdrawn(&call, &waiting, &item).await) });
                 }
-                // Only a stateless server asks for it.
-                Action::List(_) => {}
+                // A stateless server asks for the first, and one with conversations for the second.
+                Action::List(_) | Action::Continue(..) => {}
                 // Of what has an effect the gateway's answer is still waited for.
                 Action::Drop(number) => {
                     if let Some(follows) = self.following.remove(&number) {

@@ -9,7 +9,7 @@ use axum::{
     extract::{self, Request},
     response::Response,
 };
-use plexus_protocol::{AgentId, SessionId, Timestamp};
+use plexus_protocol::{AgentId, CapabilityId, SessionId, Timestamp};
 use plexus_sources::catalogue::{Catalogue, Entry, wire_entry};
 use plexus_trust::State;
 use serde_json::{Value, json};
@@ -57,6 +57,8 @@ pub(super) struct Visible<'a> {
     /// None of the owner's nameless session.
     agent: Option<&'a AgentId>,
     now: Timestamp,
+    /// What the agent called in this launch.
+    lately: Vec<CapabilityId>,
 }
 
 impl<'a> Visible<'a> {
@@ -66,6 +68,7 @@ impl<'a> Visible<'a> {
             catalogue: edge.catalogue.load_full(),
             agent,
             now: edge.clock.now(),
+            lately: agent.map_or_else(Vec::new, |agent| edge.lately.of(agent)),
         }
     }
 
@@ -89,6 +92,10 @@ impl<'a> Visible<'a> {
         let agent = self.agent.and_then(|agent| self.state.agent(agent));
         let agent = agent.map(|agent| (agent, self.now));
         let health = edge.supervisor.health(&entry.source).for_agents();
-        wire_entry(entry, &self.state, agent, Some(json!(health)))
+        let mut shown = wire_entry(entry, &self.state, agent, Some(json!(health)));
+        if self.lately.contains(&entry.id) {
+            shown["lately"] = true.into();
+        }
+        shown
     }
 }

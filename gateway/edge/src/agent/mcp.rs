@@ -271,6 +271,9 @@ impl Exchange {
                     continue;
                 }
                 Action::Call(number, call) => (number, Box::pin(work::call(edge, who, call))),
+                Action::Continue(number, message) => {
+                    (number, Box::pin(work::say(edge, who, message)))
+                }
                 Action::Follow(number, item) => {
                     (number, Box::pin(work::follow(edge, who, item, true)))
                 }

@@ -140,6 +140,255 @@ fn instructions_begin_with_what_counts() {
     }
 }
 
+/// `MAX_LISTED` and one more capabilities beside those of the usual view, of which two have a mark.
+fn crowded() -> Server {
+    let mut manifest = manifest();
+    let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+    for entry in entries.iter_mut() {
+        if entry["id"] == "obsidian.vault.read" {
+            entry["standing"] = true.into();
+        }
+        if entry["id"] == "calendar.events.list" {
+            entry["lately"] = true.into();
+        }
+    }
+    for n in 0..=crate::MAX_LISTED {
+        entries.push(json!({"id": format!("shelf.book-{n}"), "source": "shelf", "kind": "capability",
+            "label": format!("Open book {n}"), "describe": "Open one book.", "grants": ["read"], "sensitivity": "low",
+            "network": false, "io": {"input": {"type": "object", "properties": {"page": {"type": "integer"}}}}}));
+    }
+    let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+    let mut server = Server::new("1.2.3", view);
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "plain"}});
+    let reply = ask(&mut server, 0, "initialize", hello);
+    let instructions = reply["result"]["instructions"].as_str().unwrap();
+    assert!(instructions.len() <= 600, "{}", instructions.len());
+    for part in ["plexus_search", "nothing is done", "plexus_wait"] {
+        assert!(instructions[..245].contains(part), "{part}");
+    }
+    server
+}
+
+fn call(server: &mut Server, id: u64, name: &str, arguments: Value) -> Vec<Action> {
+    let params = json!({"name": name, "arguments": arguments});
+    request(server, id, "tools/call", params, 0)
+}
+
+#[test]
+fn crowded_view_lists_search_and_what_has_a_mark() {
+    let mut server = crowded();
+    let listed = ask(&mut server, 1, "tools/list", json!({}))["result"]["tools"].take();
+    let names: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["name"])
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "plexus_wait",
+            "plexus_guide",
+            "plexus_search",
+            "plexus_describe",
+            "plexus_read",
+            "plexus_call",
+            "calendar_events_list",
+            "obsidian_vault_read",
+        ]
+    );
+    for tool in listed.as_array().unwrap() {
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{tool}");
+    }
+    // The usual view has none of these.
+    let unknown = ask(
+        &mut greeted("plain"),
+        1,
+        "tools/call",
+        json!({"name": "plexus_search", "arguments": {"query": "note"}}),
+    );
+    assert_eq!(unknown["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn search_answers_with_schemas_best_first() {
+    let mut server = crowded();
+    let mut ask = |arguments: Value| {
+        let actions = call(&mut server, 1, "plexus_search", arguments);
+        message(&actions)["result"]["structuredContent"].take()
+    };
+    let found = ask(json!({"query": "write a file"}));
+    let first = &found["found"][0];
+    assert_eq!(
+        (&first["id"], &first["call"]),
+        (&json!("workspace.write"), &json!("plexus_call"))
+    );
+    assert_eq!(first["inputSchema"]["required"], json!(["path"]));
+    let books = ask(json!({"query": "book 7", "limit": 20}));
+    assert_eq!(books["found"][0]["id"], "shelf.book-7");
+    assert_eq!(books["found"][0]["call"], "plexus_read");
+    assert_eq!(books["found"].as_array().unwrap().len(), 20);
+    assert!(books["total"].as_u64().unwrap() > 100);
+    assert_eq!(ask(json!({"query": "printer"}))["found"], json!([]));
+    for wrong in [json!({}), json!({"query": "a", "limit": 0})] {
+        assert_eq!(ask(wrong)["code"], "bad_arguments");
+    }
+}
+
+#[test]
+fn long_answer_of_a_search_is_shortened_and_described() {
+    let mut manifest = manifest();
+    let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+    for n in 0..=crate::MAX_LISTED {
+        entries.push(
+            json!({"id": format!("shelf.book-{n}"), "kind": "capability", "grants": ["read"],
+            "label": "Book", "describe": "word ".repeat(700)}),
+        );
+    }
+    let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+    let mut server = Server::stateless("1", view, "plain");
+    let arguments = json!({"query": "book", "limit": 20});
+    let actions = call(&mut server, 1, "plexus_search", arguments);
+    let result = message(&actions)["result"].take();
+    assert!(result["content"][0]["text"].as_str().unwrap().len() < MAX_OUTPUT);
+    let last = &result["structuredContent"]["found"][19];
+    assert!(last["inputSchema"].is_null() && last["omitted"].is_string());
+    let id = json!({"id": last["id"]});
+    let actions = call(&mut server, 2, "plexus_describe", id);
+    let described = message(&actions)["result"]["structuredContent"].take();
+    assert_eq!(described["capability"]["inputSchema"]["type"], "object");
+}
+
+#[test]
+fn call_by_id_is_the_same_call() {
+    let mut server = crowded();
+    let by_id = json!({"id": "workspace.write", "arguments": {"path": "a.md"}});
+    let actions = call(&mut server, 1, "plexus_call", by_id.clone());
+    let [Action::Call(number, made)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(made.capability.as_str(), "workspace.write");
+    assert_eq!((made.read, &made.input["path"]), (false, &json!("a.md")));
+    let result = message(&server.answered(*number, wrote(), at(1)))["result"].take();
+    // Its undo is not listed either.
+    assert_eq!(
+        result["structuredContent"]["undo"],
+        json!({"tool": "plexus_call", "arguments": {"id": "workspace.undo", "arguments": {"id": "evt_9"}}})
+    );
+    let own = call(&mut server, 2, "workspace_write", json!({"path": "a.md"}));
+    let [Action::Call(_, direct)] = &own[..] else {
+        panic!("{own:?}");
+    };
+    assert_eq!(direct, made);
+    let read = json!({"id": "shelf_book-7"});
+    assert!(matches!(
+        &call(&mut server, 3, "plexus_read", read)[..],
+        [Action::Call(_, call)] if call.read && call.capability.as_str() == "shelf.book-7"
+    ));
+    for (tool, wrong) in [
+        ("plexus_read", by_id),
+        ("plexus_call", json!({"id": "shelf.nothing"})),
+        ("plexus_call", json!({"id": "plexus_call"})),
+        ("plexus_call", json!({"arguments": {}})),
+        (
+            "plexus_call",
+            json!({"id": "workspace.write", "arguments": "{}"}),
+        ),
+    ] {
+        let refused = message(&call(&mut server, 4, tool, wrong));
+        let structured = &refused["result"]["structuredContent"];
+        assert_eq!(
+            (&structured["code"], &structured["effect"]),
+            (&json!("bad_arguments"), &json!("none"))
+        );
+    }
+}
+
+/// With one capability that is a conversation.
+fn talking() -> Server {
+    let mut manifest = manifest();
+    let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+    entries.push(json!({"id": "codex.chat", "kind": "capability", "grants": ["execute"], "label": "Chat",
+        "describe": "Talk.", "longRunning": true, "conversation": {"message": "prompt", "turns": 4, "minutes": 9}}));
+    let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+    let mut server = Server::new("1", view);
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "plain"}});
+    ask(&mut server, 0, "initialize", hello);
+    server
+}
+
+#[test]
+fn conversation_goes_on_by_message_with_progress() {
+    let mut server = talking();
+    let go_on = json!({"runId": RUN, "text": "And then?", "turn": 2});
+    let params =
+        json!({"name": "plexus_continue", "arguments": go_on, "_meta": {"progressToken": 1}});
+    let actions = request(&mut server, 1, "tools/call", params.clone(), 0);
+    let [Action::Continue(number, said)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    let (number, said) = (*number, said.clone());
+    assert_eq!(
+        (said.conversation.as_str(), &*said.text),
+        (RUN, "And then?")
+    );
+    // The same call is the same message; another text is another one.
+    let again = call(
+        &mut server,
+        2,
+        "plexus_continue",
+        params["arguments"].clone(),
+    );
+    assert!(matches!(&again[..], [Action::Continue(_, same)] if *same == said));
+    let turn = item("run_00000000-0000-4000-8000-000000000001");
+    let followed = server.answered(number, Answer::GoesOn(turn.clone()), at(1));
+    assert!(matches!(&followed[..], [Action::Follow(_, item)] if *item == turn));
+    let told = message(&server.tick(at(11)));
+    assert_eq!(told["method"], "notifications/progress");
+    let reply = json!({"ok": true, "output": {"text": "The end."},
+        "conversation": {"runId": RUN, "turn": 2, "turnsLeft": 1}});
+    let result = message(&server.answered(number, Answer::Replied(reply), at(12)))["result"].take();
+    let structured = &result["structuredContent"];
+    assert_eq!(structured["output"]["text"], "The end.");
+    assert_eq!(structured["nextCall"]["arguments"]["turn"], 3);
+}
+
+#[test]
+fn message_without_its_parts_is_refused() {
+    let mut server = talking();
+    for wrong in [
+        json!({"text": "a"}),
+        json!({"runId": "run_1", "text": "a"}),
+        json!({"runId": RUN}),
+        json!({"runId": RUN, "text": " "}),
+        json!({"runId": RUN, "text": "a", "turn": "2"}),
+    ] {
+        let refused = message(&call(&mut server, 1, "plexus_continue", wrong));
+        assert_eq!(
+            refused["result"]["structuredContent"]["code"],
+            "bad_arguments"
+        );
+    }
+    // A view without conversations has no such tool.
+    let params = json!({"name": "plexus_continue", "arguments": {"runId": RUN, "text": "a"}});
+    let unknown = ask(&mut greeted("plain"), 1, "tools/call", params);
+    assert_eq!(unknown["error"]["code"], message::INVALID_PARAMS);
+}
+
+#[test]
+fn cancelled_message_is_not_taken_back() {
+    let mut server = talking();
+    call(
+        &mut server,
+        1,
+        "plexus_continue",
+        json!({"runId": RUN, "text": "a"}),
+    );
+    let cancelled =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert!(send(&mut server, &cancelled, 1).is_empty());
+}
+
 #[test]
 fn request_before_the_handshake_is_refused() {
     for method in ["tools/list", "tools/call"] {

@@ -6,13 +6,13 @@ use super::{refusal, replied};
 use crate::{
     approval::{self, Decision, PAUSE, POLL_S, Standing},
     call::invoke,
-    run,
+    chat, run,
     session::Session,
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Stop};
-use plexus_mcp::{Answer, Call, Item};
-use plexus_protocol::PendingId;
+use plexus_mcp::{Answer, Call, Item, Message};
+use plexus_protocol::{PendingId, RunId};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
 use tokio::time::{Instant, sleep};
@@ -79,6 +79,32 @@ pub(super) async fn call(pool: &Pool, call: Call) -> Answer {
         _ => pool.give_back(session),
     }
     told
+}
+
+/// Sends a message of a conversation. Its turn goes on as a run.
+pub(super) async fn say(pool: &Pool, message: Message) -> Answer {
+    let mut session = match pool.take().await {
+        Ok(session) => session,
+        Err(stop) => return Answer::Refused(refusal(stop)),
+    };
+    let id = message
+        .id
+        .unwrap_or_else(|| RunId::fresh().as_str().to_owned());
+    match chat::send(&mut session, &message.conversation, &id, &message.text).await {
+        Ok(taken) => {
+            pool.give_back(session);
+            match taken.run() {
+                Some(run) => Answer::GoesOn(Item::Run(run)),
+                None => {
+                    let why = "that message was taken before; its answer is no longer kept.";
+                    let stop = Stop::new(Exit::Failed, "expired", why).done(Done::Done);
+                    Answer::Refused(refusal(stop.next("send another message")))
+                }
+            }
+        }
+        Err(stop) if stop.code == "session_expired" => Answer::Unknown,
+        Err(stop) => Answer::Refused(refusal(stop)),
+    }
 }
 
 /// Waits until an item has ended, also over restarts of the gateway.

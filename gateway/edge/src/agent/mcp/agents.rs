@@ -3,10 +3,10 @@
 //! Must not know: messages.
 
 use crate::{authenticate, edge::Edge, reply::Refused};
-use plexus_mcp::{Refusal, View};
+use plexus_mcp::{MAX_LISTED, Refusal, View};
 use plexus_protocol::{AgentId, CapabilityId, Digest, Effect, SessionId};
 use plexus_sources::{catalogue::wire_entry, narration};
-use plexus_trust::{Command, SessionProof};
+use plexus_trust::{Command, SessionProof, standing_for};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -27,7 +27,15 @@ struct Kept {
 struct MadeView {
     revision: u64,
     ids: Vec<CapabilityId>,
+    marks: Vec<Marks>,
     view: Arc<View>,
+}
+
+/// What decides whether a list that is too long names a capability.
+#[derive(Clone, Copy, PartialEq)]
+struct Marks {
+    standing: bool,
+    lately: bool,
 }
 
 impl McpAgents {
@@ -75,8 +83,22 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
     let known = state.agent(agent);
     let seen = known.map_or_else(Vec::new, |agent| catalogue.view(&state, agent, now));
     let revision = catalogue.revision;
+    // A short list names all, whatever their marks.
+    let marks: Vec<Marks> = match known.filter(|_| seen.len() > MAX_LISTED) {
+        None => Vec::new(),
+        Some(known) => {
+            let lately = edge.lately.of(agent);
+            let marks = seen.iter().map(|entry| Marks {
+                standing: standing_for(&state, known, &entry.id, now).is_some(),
+                lately: lately.contains(&entry.id),
+            });
+            marks.collect()
+        }
+    };
     let is_same = |made: &&MadeView| {
-        made.revision == revision && made.ids.iter().eq(seen.iter().map(|entry| &entry.id))
+        made.revision == revision
+            && made.marks == marks
+            && made.ids.iter().eq(seen.iter().map(|entry| &entry.id))
     };
     let all = edge.mcp.all();
     if let Some(made) = all
@@ -89,7 +111,15 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
     drop(all);
     let entries: Vec<Value> = seen
         .iter()
-        .map(|entry| wire_entry(entry, &state, None, None))
+        .enumerate()
+        .map(|(at, entry)| {
+            let mut shown = wire_entry(entry, &state, None, None);
+            if let Some(marks) = marks.get(at) {
+                shown["standing"] = marks.standing.into();
+                shown["lately"] = marks.lately.into();
+            }
+            shown
+        })
         .collect();
     let manifest = json!({ "manifest": { "entries": entries } }).to_string();
     let view = View::of_manifest(manifest.as_bytes()).unwrap_or_else(|error| {
@@ -104,6 +134,7 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
     let view = Arc::new(view);
     let made = MadeView {
         revision,
+        marks,
         ids: seen.iter().map(|entry| entry.id.clone()).collect(),
         view: view.clone(),
     };

@@ -5,6 +5,7 @@
 use crate::edge::Edge;
 use plexus_calls::{
     call::{Caller, InvokeRequest},
+    conversation,
     events::Listener,
     life,
     limits::CallSlot,
@@ -95,6 +96,46 @@ pub(super) async fn call(edge: Arc<Edge>, who: Who, call: Call) -> Done {
         answer,
         slot,
         about: None,
+    }
+}
+
+/// Sends a message of a conversation. Its turn goes on as a run.
+pub(super) async fn say(edge: Arc<Edge>, who: Who, message: plexus_mcp::Message) -> Done {
+    let agent = &who.caller.agent;
+    if let Err(error) = edge.admit(agent) {
+        return Answer::Refused(refusal(*error)).into();
+    }
+    if edge.is_stopping() {
+        return Answer::Refused(stopping()).into();
+    }
+    let id = message
+        .id
+        .unwrap_or_else(|| RunId::fresh().as_str().to_owned());
+    let message = conversation::Message {
+        agent,
+        epoch: who.epoch,
+        conversation: &message.conversation,
+        id: &id,
+        text: &message.text,
+    };
+    let answer = match Box::pin(conversation::say(&edge.kernel, &message)).await {
+        None => Answer::Unknown,
+        Some(Err(error)) => Answer::Refused(refusal(*error)),
+        Some(Ok(turn)) => match turn.run {
+            Some(run) => Answer::GoesOn(Item::Run(run.run_id)),
+            None => Answer::Refused(taken_before()),
+        },
+    };
+    answer.into()
+}
+
+/// The message was a turn already, and what came of it is forgotten.
+fn taken_before() -> Refusal {
+    Refusal {
+        code: "expired".into(),
+        effect: Effect::Done,
+        message: "That message was taken before; its answer is no longer kept.".into(),
+        next: "send another message".into(),
     }
 }
 
