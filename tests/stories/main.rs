@@ -71,7 +71,10 @@ mod life_of_a_call;
 mod logged;
 mod managed_sources;
 mod mcp;
+#[cfg(target_os = "linux")]
+mod mcp_checks;
 mod mcp_http;
+mod mcp_search;
 #[cfg(target_os = "linux")]
 mod mcp_servers;
 mod measured;
