@@ -191,6 +191,9 @@ fn goes_on_in_its_copy(kind: Kind) {
     assert_eq!(parents.count(), 3, "{intents:?}");
 }
 
+/// Calls a tool by one of the ways to speak MCP.
+type Door<'a> = &'a mut dyn FnMut(&str, Value) -> Value;
+
 #[test]
 fn conversation_goes_on_over_mcp() {
     let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({"turns": 4}));
@@ -201,7 +204,7 @@ fn conversation_goes_on_over_mcp() {
     let http = Plain::at(&desk.gateway, &desk.agent);
     let mut by_stdio = |tool: &str, arguments: Value| stdio.call(tool, arguments);
     let mut by_http = |tool: &str, arguments: Value| http.call(tool, arguments);
-    let doors: [&mut dyn FnMut(&str, Value) -> Value; 2] = [&mut by_stdio, &mut by_http];
+    let doors: [Door<'_>; 2] = [&mut by_stdio, &mut by_http];
 
     let mut turn = 1;
     for call in doors {
