@@ -10,7 +10,7 @@ use crate::api::{Api, ApiError, Credentials, Cursor};
 use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey, WrapContext};
 use crate::dial::Dial;
 use crate::identity::{Identity, IdentityError};
-use crate::state::{DeviceNews, Once, Outgoing, Pins, State};
+use crate::state::{DeviceNews, Once, Outgoing, Pins, Sent, State};
 use crate::wire::{
     AddMember, Channel, Code, CreateChannel, Message, Name, Post, Profile, Rotate, Wrap,
 };
@@ -102,6 +102,13 @@ pub struct Delivery {
     pub is_repeated: bool,
 }
 
+/// How a message is found again.
+#[derive(Default)]
+struct Names {
+    label: Option<String>,
+    once: Option<Once>,
+}
+
 /// An identity at its relay.
 pub struct Account {
     identity: Identity,
@@ -126,9 +133,14 @@ impl Account {
             key: Arc::clone(&identity.key),
         };
         let api = Api::new(identity.endpoint()?, dial, Some(credentials));
+        let pins = if identity.is_held() {
+            Pins::open(identity.folder())
+        } else {
+            Pins::look(identity.folder())
+        };
         Ok(Self {
             sending: tokio::sync::Mutex::new(State::open(identity.folder())?),
-            pins: Mutex::new(Pins::open(identity.folder())?),
+            pins: Mutex::new(pins?),
             api: Arc::new(api),
             identity,
             keys: Mutex::default(),
@@ -147,6 +159,30 @@ impl Account {
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Pins the devices of a profile that were not seen before.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn pin(&self, profile: &Profile) -> Result<(), IdentityError> {
+        let news = lock(&self.pins).learn(profile)?;
+        lock(&self.news).extend(news);
+        Ok(())
+    }
+
+    /// Takes over what the process that holds the identity has pinned meanwhile.
+    ///
+    /// # Errors
+    /// Where the file is not private or damaged.
+    pub fn reload_pins(&self) -> Result<(), IdentityError> {
+        lock(&self.pins).reload()
+    }
+
+    /// The key that is pinned for a user's device.
+    #[must_use]
+    pub fn pinned_key(&self, user_id: Id, device_id: Id) -> Option<PublicKey> {
+        lock(&self.pins).key(user_id, device_id)
     }
 
     /// What came to light about devices since the last time.
@@ -249,7 +285,23 @@ impl Account {
     /// [`AccountError::Kept`] where the next [`flush`](Self::flush) sends it. Else it is not sent: the text has no fit length, a key is missing, the disk or the relay refuses.
     pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
         let mut state = self.sending.lock().await;
-        self.post(&mut state, channel_id, text, None).await
+        self.post(&mut state, channel_id, text, Names::default())
+            .await
+    }
+
+    /// As [`send`](Self::send), with a label by which [`sent`](Self::sent) finds the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_as(
+        &self,
+        label: Option<String>,
+        channel_id: Id,
+        text: &str,
+    ) -> Result<Message, AccountError> {
+        let mut state = self.sending.lock().await;
+        let names = Names { label, once: None };
+        self.post(&mut state, channel_id, text, names).await
     }
 
     /// As [`send`](Self::send), unless an earlier attempt sent it.
@@ -264,7 +316,11 @@ impl Account {
     ) -> Result<Delivery, AccountError> {
         let mut state = self.sending.lock().await;
         let Some(known) = state.repeated(&once)? else {
-            let sent = self.post(&mut state, channel_id, text, Some(once)).await?;
+            let names = Names {
+                label: None,
+                once: Some(once),
+            };
+            let sent = self.post(&mut state, channel_id, text, names).await?;
             return Ok(Delivery {
                 message_id: sent.message_id,
                 created_at: sent.created_at,
@@ -296,7 +352,7 @@ impl Account {
         state: &mut State,
         channel_id: Id,
         text: &str,
-        once: Option<Once>,
+        Names { label, once }: Names,
     ) -> Result<Message, AccountError> {
         check_text(text)?;
         match self.flush_locked(state).await {
@@ -307,9 +363,18 @@ impl Account {
         let (version, key) = self.newest_key(channel_id).await?;
         let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
         check_sealed(&post)?;
-        let outgoing = Outgoing { channel_id, post };
+        let outgoing = Outgoing {
+            channel_id,
+            post,
+            label,
+        };
         state.put(outgoing.clone(), once)?;
         self.deliver(state, outgoing).await.map_err(kept)
+    }
+
+    /// What became of the message with this label.
+    pub async fn sent(&self, label: &str) -> Sent {
+        self.sending.lock().await.sent(label)
     }
 
     /// The newest message of a channel that was dealt with.
@@ -359,7 +424,9 @@ impl Account {
         {
             // Encrypted anew, it has another id than it began with.
             let id = first.post.client_message_id;
-            state.settle(id, delivered.as_ref().ok())?;
+            let taken = delivered.as_ref().ok();
+            let taken = taken.map(|message| (message.message_id, message.created_at));
+            state.settle(id, taken)?;
         }
         delivered
     }
@@ -370,7 +437,9 @@ impl Account {
         mut outgoing: Outgoing,
     ) -> Result<Message, AccountError> {
         for _ in 0..NEW_KEYS {
-            let Outgoing { channel_id, post } = &outgoing;
+            let Outgoing {
+                channel_id, post, ..
+            } = &outgoing;
             let refused = match self.api.post(*channel_id, post).await {
                 Ok(message) => return Ok(message),
                 Err(passing) if passing.is_passing() => return Err(passing.into()),
@@ -394,7 +463,12 @@ impl Account {
             let seq = state.next_seq(*channel_id);
             let (channel_id, old) = (*channel_id, post.client_message_id);
             let post = self.seal(channel_id, version, &key, seq, &text);
-            outgoing = Outgoing { channel_id, post };
+            let label = outgoing.label;
+            outgoing = Outgoing {
+                channel_id,
+                post,
+                label,
+            };
             state.replace(old, outgoing.clone())?;
         }
         Err(AccountError::Unsettled)
@@ -624,7 +698,7 @@ impl Account {
         let mut wraps = Vec::new();
         for user_id in users {
             let profile = self.api.user(*user_id).await?;
-            self.learn(&profile)?;
+            self.pin(&profile)?;
             for device in &profile.devices {
                 let recipient = self.pinned(*user_id, device.device_id)?;
                 if recipient.to_wire() != device.public_key {
@@ -707,18 +781,12 @@ impl Account {
             return Ok(key);
         }
         let profile = self.api.user(user_id).await?;
-        self.learn(&profile)?;
+        self.pin(&profile)?;
         Ok(self.pinned(user_id, device_id)?)
     }
 
-    fn learn(&self, profile: &Profile) -> Result<(), AccountError> {
-        let news = lock(&self.pins).learn(profile)?;
-        lock(&self.news).extend(news);
-        Ok(())
-    }
-
     fn pinned(&self, user_id: Id, device_id: Id) -> Result<PublicKey, Trouble> {
-        let key = lock(&self.pins).key(user_id, device_id);
+        let key = self.pinned_key(user_id, device_id);
         key.ok_or(Trouble::Device { user_id, device_id })
     }
 }

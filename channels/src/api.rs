@@ -35,7 +35,7 @@ const ANSWER_BYTES: usize = 64 << 20;
 const KEPT: usize = 4;
 
 /// Why a request has no answer that was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
     /// The relay refuses.
     #[error("the relay refuses: {}", .0.message)]

@@ -127,6 +127,22 @@ impl Direct {
         Ok(Self { authorities })
     }
 
+    /// TLS over a stream that leads to the relay, where the address says `https`; else the stream as it is.
+    ///
+    /// # Errors
+    /// Where the relay does not prove its name.
+    pub async fn secure<S: Stream + 'static>(
+        &self,
+        stream: S,
+        to: &Endpoint,
+    ) -> io::Result<Box<dyn Stream>> {
+        if !to.tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
+        Ok(Box::new(self.connector()?.connect(name, stream).await?))
+    }
+
     fn connector(&self) -> io::Result<TlsConnector> {
         if !graviola::util::is_cpu_supported() {
             return Err(io::Error::other(
@@ -152,12 +168,7 @@ impl Dial for Direct {
         Box::pin(async move {
             let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
             stream.set_nodelay(true)?;
-            if !to.tls {
-                return Ok(Box::new(stream) as Box<dyn Stream>);
-            }
-            let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
-            let stream = self.connector()?.connect(name, stream).await?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            self.secure(stream, to).await
         })
     }
 }

@@ -138,14 +138,14 @@ pub struct Home {
     agents: PathBuf,
 }
 
-/// An identity that this process holds.
+/// An identity that this process holds, or [looks at](Home::look).
 pub struct Identity {
     /// What is known about it.
     pub facts: Facts,
     /// Its private key.
     pub key: Arc<DeviceKey>,
     folder: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl Home {
@@ -188,6 +188,20 @@ impl Home {
     /// # Errors
     /// Where there is none of that name, a file is not private or damaged, or another process holds it.
     pub fn open(&self, name: &str) -> Result<Identity, IdentityError> {
+        let folder = self.folder_of(name)?;
+        let lock = lock(&folder, name)?;
+        read_identity(folder, Some(lock))
+    }
+
+    /// An identity that another process holds, to read with: this process changes none of its files.
+    ///
+    /// # Errors
+    /// Where there is none of that name, or a file is not private or damaged.
+    pub fn look(&self, name: &str) -> Result<Identity, IdentityError> {
+        read_identity(self.folder_of(name)?, None)
+    }
+
+    fn folder_of(&self, name: &str) -> Result<PathBuf, IdentityError> {
         let forbidden = name.starts_with('.') || name.contains(['/', '\\', '\0']);
         if name.is_empty() || forbidden {
             return Err(IdentityError::Name(name.to_owned()));
@@ -199,15 +213,7 @@ impl Home {
                 known: self.identities()?,
             });
         }
-        let lock = lock(&folder, name)?;
-        let facts: Facts = read_json(&folder.join(IDENTITY))?;
-        let key = read_key(&folder)?;
-        Ok(Identity {
-            facts,
-            key: Arc::new(key),
-            folder,
-            _lock: lock,
-        })
+        Ok(folder)
     }
 
     /// Registers with a relay, or goes on with a registration by the same invitation that was cut short.
@@ -318,6 +324,12 @@ impl Identity {
         &self.folder
     }
 
+    /// Whether this process holds it, and may change its files.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// Where its relay is.
     ///
     /// # Errors
@@ -325,6 +337,17 @@ impl Identity {
     pub fn endpoint(&self) -> Result<Endpoint, IdentityError> {
         Ok(Endpoint::parse(&self.facts.api_endpoint)?)
     }
+}
+
+fn read_identity(folder: PathBuf, lock: Option<File>) -> Result<Identity, IdentityError> {
+    let facts: Facts = read_json(&folder.join(IDENTITY))?;
+    let key = read_key(&folder)?;
+    Ok(Identity {
+        facts,
+        key: Arc::new(key),
+        folder,
+        lock,
+    })
 }
 
 /// `<first>-<last>-<public_id>`, in letters and digits that every file system has.

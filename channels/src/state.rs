@@ -7,14 +7,16 @@ use crate::Base64Url;
 use crate::Id;
 use crate::crypto::PublicKey;
 use crate::identity::{IdentityError, read_json, write_json};
-use crate::wire::{Kind, Message, Post, Profile};
+use crate::wire::{Kind, Post, Profile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 const STATE: &str = "state.json";
+/// Answers that are kept.
+const ANSWERED: usize = 256;
 const KNOWN_DEVICES: &str = "known_devices.json";
 
 /// A message that the relay has not answered yet, with the bytes that it is sent with, however often.
@@ -24,6 +26,22 @@ pub struct Outgoing {
     pub channel_id: Id,
     /// What is sent.
     pub post: Post,
+    /// By which [`State::sent`] finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// What became of a message with a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// None of this label was put, or so long ago that it is forgotten.
+    Unheard,
+    /// The relay has not answered yet.
+    Waiting,
+    /// The relay has it, under this id.
+    Taken(Id),
+    /// The relay refused it for good.
+    Refused,
 }
 
 /// The write of a piece of work that is begun again as a whole when it fails: named so that a repetition is known.
@@ -65,6 +83,9 @@ struct Kept {
     watermarks: BTreeMap<Id, Id>,
     #[serde(default)]
     written: Vec<Written>,
+    /// Of messages with a label that were answered, the newest last: their ids, or none where refused.
+    #[serde(default)]
+    answered: VecDeque<(String, Option<Id>)>,
 }
 
 /// What `state.json` holds.
@@ -163,28 +184,57 @@ impl State {
         &self.kept.outbox
     }
 
-    /// Takes a message out of the outbox: the relay has it, or has refused it for good.
+    /// Takes a message out of the outbox: the relay has taken it under an id and at a time, or has refused it for good.
     ///
     /// # Errors
     /// Where the disk refuses; the message is sent again then, which changes nothing.
     pub fn settle(
         &mut self,
         client_message_id: Id,
-        taken: Option<&Message>,
+        taken: Option<(Id, Timestamp)>,
     ) -> Result<(), IdentityError> {
-        let outbox = &mut self.kept.outbox;
-        outbox.retain(|kept| kept.post.client_message_id != client_message_id);
+        let Kept {
+            outbox,
+            answered,
+            written,
+            ..
+        } = &mut self.kept;
+        let is_it = |kept: &Outgoing| kept.post.client_message_id == client_message_id;
+        let labels = outbox.iter().filter(|kept| is_it(kept));
+        let id = taken.map(|(id, _)| id);
+        answered.extend(labels.filter_map(|kept| Some((kept.label.clone()?, id))));
+        while answered.len() > ANSWERED {
+            answered.pop_front();
+        }
+        outbox.retain(|kept| !is_it(kept));
         let is_it = |known: &Written| known.client_message_id == Some(client_message_id);
         match taken {
-            Some(message) => {
-                let mut written = self.kept.written.iter_mut();
-                if let Some(known) = written.find(|known| is_it(known)) {
-                    known.taken = Some((message.message_id, message.created_at));
+            Some(_) => {
+                if let Some(known) = written.iter_mut().find(|known| is_it(known)) {
+                    known.taken = taken;
                 }
             }
-            None => self.kept.written.retain(|known| !is_it(known)),
+            None => written.retain(|known| !is_it(known)),
         }
         self.save()
+    }
+
+    /// What became of the message with this label.
+    #[must_use]
+    pub fn sent(&self, label: &str) -> Sent {
+        let Kept {
+            outbox, answered, ..
+        } = &self.kept;
+        if outbox
+            .iter()
+            .any(|kept| kept.label.as_deref() == Some(label))
+        {
+            return Sent::Waiting;
+        }
+        let answer = answered.iter().rfind(|(answered, _)| answered == label);
+        answer.map_or(Sent::Unheard, |(_, taken)| {
+            taken.map_or(Sent::Refused, Sent::Taken)
+        })
     }
 
     /// Puts a message, encrypted anew, in the place of one that the relay does not take as it was.
@@ -265,6 +315,8 @@ pub enum DeviceNews {
 pub struct Pins {
     folder: PathBuf,
     pins: BTreeMap<Id, Pin>,
+    /// Whether what it learns is kept.
+    is_kept: bool,
 }
 
 impl Pins {
@@ -273,16 +325,30 @@ impl Pins {
     /// # Errors
     /// Where the file is not private or damaged.
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
-        let path = folder.join(KNOWN_DEVICES);
-        let pins = if path.exists() {
-            read_json(&path)?
-        } else {
-            BTreeMap::new()
-        };
         Ok(Self {
             folder: folder.to_owned(),
-            pins,
+            pins: kept_pins(folder)?,
+            is_kept: true,
         })
+    }
+
+    /// The same for a process that changes no file: what it learns, it knows until it ends.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look(folder: &Path) -> Result<Self, IdentityError> {
+        let mut pins = Self::open(folder)?;
+        pins.is_kept = false;
+        Ok(pins)
+    }
+
+    /// Reads the file again: another process has it. Its pins win over what this one has learned.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reload(&mut self) -> Result<(), IdentityError> {
+        self.pins.extend(kept_pins(&self.folder)?);
+        Ok(())
     }
 
     /// Pins the devices of a profile that were not seen before.
@@ -322,7 +388,7 @@ impl Pins {
             };
             self.pins.insert(device_id, pin);
         }
-        if added > 0 {
+        if added > 0 && self.is_kept {
             write_json(&self.folder, KNOWN_DEVICES, &self.pins)?;
         }
         Ok(news)
@@ -336,6 +402,15 @@ impl Pins {
             .get(&device_id)
             .filter(|pin| pin.user_id == user_id)?;
         PublicKey::from_bytes(&pin.public_key.0).ok()
+    }
+}
+
+fn kept_pins(folder: &Path) -> Result<BTreeMap<Id, Pin>, IdentityError> {
+    let path = folder.join(KNOWN_DEVICES);
+    if path.exists() {
+        read_json(&path)
+    } else {
+        Ok(BTreeMap::new())
     }
 }
 
@@ -395,6 +470,17 @@ mod tests {
         assert_eq!(pins.key(user, device).as_ref(), Some(key.public()));
         assert_eq!(pins.key(other, device), None);
         assert_eq!(pins.key(user, second), None);
+        // One that only looks keeps nothing, and hears of what the other has kept since.
+        let newcomer = profile(other, Kind::Agent, &[(second, &false_key)]);
+        let mut looks = Pins::look(folder.path()).expect("opens");
+        looks.learn(&newcomer).expect("known");
+        assert!(looks.key(other, second).is_some());
+        let mut pins = Pins::open(folder.path()).expect("opens");
+        assert_eq!(pins.key(other, second), None);
+        let truth = profile(other, Kind::Agent, &[(second, &key)]);
+        pins.learn(&truth).expect("pinned");
+        looks.reload().expect("read");
+        assert_eq!(looks.key(other, second).as_ref(), Some(key.public()));
     }
 
     #[test]
@@ -440,6 +526,7 @@ mod tests {
                     Outgoing {
                         channel_id: channel,
                         post: post.clone(),
+                        label: Some(format!("call {}", post.seq)),
                     },
                     None,
                 )
@@ -454,11 +541,19 @@ mod tests {
             state.outbox().iter().map(|o| &o.post).collect::<Vec<_>>(),
             [&first, &second]
         );
-        state
-            .settle(first.client_message_id, None)
-            .expect("settled");
-        let state = State::open(folder.path()).expect("opens");
+        assert_eq!(state.sent("call 1"), Sent::Waiting);
+        let settled = state.settle(
+            first.client_message_id,
+            Some((channel, Timestamp::UNIX_EPOCH)),
+        );
+        settled.expect("settled");
+        let mut state = State::open(folder.path()).expect("opens");
         assert_eq!((state.outbox().len(), state.next_seq(channel)), (1, 3));
+        assert_eq!(state.sent("call 1"), Sent::Taken(channel));
+        assert_eq!(state.sent("call 3"), Sent::Unheard);
+        let refused = state.settle(second.client_message_id, None);
+        refused.expect("settled");
+        assert_eq!(state.sent("call 2"), Sent::Refused);
     }
 
     #[test]
@@ -477,6 +572,7 @@ mod tests {
         let outgoing = Outgoing {
             channel_id: other,
             post: post.clone(),
+            label: None,
         };
         let mut state = State::open(folder.path()).expect("opens");
         state.put(outgoing.clone(), Some(once("a"))).expect("put");
