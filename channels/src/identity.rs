@@ -161,6 +161,13 @@ impl Home {
         Ok(Self { agents })
     }
 
+    /// The home at a path, where another process has made it; nothing where it has not.
+    #[must_use]
+    pub fn there(root: &Path) -> Option<Self> {
+        let agents = root.join("agents");
+        agents.is_dir().then_some(Self { agents })
+    }
+
     /// The names of the identities that are there, sorted.
     ///
     /// # Errors

@@ -119,6 +119,9 @@ pub struct Manifest {
     /// The read that shows the owner boards of tasks: its input is `{}`, or `{"board": …}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boards: Option<String>,
+    /// Where it holds conversations of people and agents: how the owner takes part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
     /// The hosts that its workers reach; absent: none, and no way to the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Egress>,
@@ -285,6 +288,26 @@ pub struct ChangeSets {
     pub read: String,
     /// The effect that applies one: its input is `{"changes": …, "paths"?: […]}`.
     pub apply: String,
+}
+
+/// The capabilities by which the owner takes part in conversations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channels {
+    /// The read that lists them: its input is `{}`.
+    pub list: String,
+    /// The owner's read of who is in one, or could be: its input is `{"channel"?: …}`.
+    pub members: String,
+    /// The read of messages: its input is `{"channel": …, "after"?, "limit"?}`.
+    pub read: String,
+    /// The effect that sends one: its input is `{"channel": …, "text": …}`.
+    pub send: String,
+    /// The effect that makes a channel: its input is `{"name": …, "members": […]}`.
+    pub create: String,
+    /// The effect by which the source leaves one: its input is `{"channel": …}`.
+    pub leave: String,
+    /// The effect that renews the key of one: its input is `{"channel": …}`.
+    pub rotate: String,
 }
 
 /// By what a part of a source can be hidden.

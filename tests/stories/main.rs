@@ -24,6 +24,7 @@ mod cards;
 #[cfg(target_os = "linux")]
 mod change_sets;
 mod changing_over;
+mod channels;
 mod child_calls;
 #[cfg(target_os = "linux")]
 mod children;

@@ -78,6 +78,35 @@ impl Drop for Running {
     }
 }
 
+/// A relay with its store in a folder.
+pub(crate) fn serve(folder: &TempDir, listen: &str) -> Command {
+    let mut command = command(&binaries::path("plexus-relay"), folder.path());
+    command
+        .args(["serve", "--store", &store(folder), "--listen", listen])
+        .args(["--device-rate", "0", "--address-rate", "0"]);
+    command
+}
+
+fn start(folder: &TempDir, listen: &str) -> (Running, Value) {
+    let log = folder.path().join("relay.log");
+    Running::start(serve(folder, listen), "PLEXUS_RELAY_READY ", &log)
+}
+
+fn store(folder: &TempDir) -> String {
+    format!("redb:{}", folder.path().join("store").display())
+}
+
+/// An invitation to the organization Acme.
+pub(crate) fn invited(folder: &TempDir, kind: &str) -> String {
+    let mut command = command(&binaries::path("plexus-relay"), folder.path());
+    let of = ["--organization", "Acme", "--kind", kind];
+    command.args(["invite", "--store", &store(folder)]).args(of);
+    plexus_tests::programs::run(command)
+        .expect_ok()
+        .trim()
+        .to_owned()
+}
+
 /// A relay and a person.
 pub(crate) struct Office {
     pub(crate) folder: TempDir,
@@ -90,7 +119,7 @@ pub(crate) struct Office {
 impl Office {
     pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (relay, ready) = Self::serve(&folder, "127.0.0.1:0");
+        let (relay, ready) = start(&folder, "127.0.0.1:0");
         let address = ready["endpoint"].as_str().expect("an address").to_owned();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -98,7 +127,7 @@ impl Office {
             .expect("a runtime");
         let registration = Registration {
             endpoint: Endpoint::parse(&address).expect("an address"),
-            invitation: Self::invited(&folder, "human").into(),
+            invitation: invited(&folder, "human").into(),
             first_name: Some("Pat".into()),
             last_name: None,
             skills: Vec::new(),
@@ -116,38 +145,11 @@ impl Office {
         }
     }
 
-    fn serve(folder: &TempDir, listen: &str) -> (Running, Value) {
-        let mut command = command(&binaries::path("plexus-relay"), folder.path());
-        command
-            .args(["serve", "--store", &Self::store(folder), "--listen", listen])
-            .args(["--device-rate", "0", "--address-rate", "0"]);
-        Running::start(
-            command,
-            "PLEXUS_RELAY_READY ",
-            &folder.path().join("relay.log"),
-        )
-    }
-
     /// The relay is killed, and starts again where it was.
     pub(crate) fn restart_relay(&mut self) {
         self.relay.kill();
         let address = self.person.api().endpoint().authority();
-        self.relay = Self::serve(&self.folder, &address).0;
-    }
-
-    fn store(folder: &TempDir) -> String {
-        format!("redb:{}", folder.path().join("store").display())
-    }
-
-    fn invited(folder: &TempDir, kind: &str) -> String {
-        let mut command = command(&binaries::path("plexus-relay"), folder.path());
-        command
-            .args(["invite", "--store", &Self::store(folder)])
-            .args(["--organization", "Acme", "--kind", kind]);
-        plexus_tests::programs::run(command)
-            .expect_ok()
-            .trim()
-            .to_owned()
+        self.relay = start(&self.folder, &address).0;
     }
 
     /// Registers a peer, which is not running afterwards.
@@ -165,7 +167,7 @@ impl Office {
             .env("AGENT_CHATHAM_CODEX_EXIT_AFTER_BOOT", "1")
             .env(
                 "AGENT_CHATHAM_REGISTER_KEY",
-                Self::invited(&self.folder, "agent"),
+                invited(&self.folder, "agent"),
             )
             .args(["--server-url", &self.address, "--first-name", first_name])
             .args(["--last-name", last_name, "--skills", skills]);

@@ -138,6 +138,11 @@ impl Person {
         for (said, is) in &self.here {
             script = script.replace(said, is);
         }
+        let words: Vec<_> = self.printed.split_whitespace().collect();
+        let mut made = words.windows(3).filter(|words| words[0] == "made");
+        if let Some([.., channel]) = made.next_back() {
+            script = script.replace("01HZY…", channel);
+        }
         for mark in ["cs_", "evt_"] {
             if let Some(at) = self.printed.rfind(mark) {
                 let id = self.printed[at..].chars();
@@ -346,6 +351,26 @@ fn connecting_codex() {
     );
     let left = std::fs::read_to_string(folder.join("config.toml")).expect("a file");
     assert_eq!(left, config, "it was taken back");
+}
+
+#[test]
+fn talking_in_channels() {
+    let office = crate::channels::World::open();
+    let mut person = Person::new(&Model::start([]));
+    person.project.write("invitation.txt", office.invitation());
+    person.here = vec![("https://relay.example".to_owned(), office.address.clone())];
+    let said = person.play("channels.md");
+    let all: String = said.iter().map(Said::all).collect();
+    let key = office.fingerprint_of_pat();
+    for part in [
+        "you are Ana",
+        "    What is 2 + 2?",
+        key.as_str(),
+        "has a new key",
+        "left sums",
+    ] {
+        assert!(all.contains(part), "{part} was not said:\n{all}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     under_way::{CallFacts, Principal},
 };
 use plexus_ipc::{
-    manifest::{Capability, Manifest},
+    manifest::{Capability, Channels, Manifest},
     message::PlanMade,
 };
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
@@ -29,6 +29,8 @@ pub struct Done {
     pub summary: Option<String>,
     /// By which id it can be taken back.
     pub undo: Option<String>,
+    /// What the source answered.
+    pub output: Box<RawValue>,
 }
 
 /// A capability that a manifest names for the owner's own use.
@@ -46,6 +48,41 @@ pub enum Upkeep {
     Apply,
     /// The read that shows boards of tasks.
     Boards,
+    /// A part in conversations.
+    Channels(Talk),
+}
+
+/// How the owner takes part in conversations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// The read that lists them.
+    List,
+    /// The read of who is in one.
+    Members,
+    /// The read of messages.
+    Read,
+    /// The effect that sends one.
+    Send,
+    /// The effect that makes a channel.
+    Create,
+    /// The effect that leaves one.
+    Leave,
+    /// The effect that renews the key of one.
+    Rotate,
+}
+
+impl Talk {
+    fn named(self, channels: &Channels) -> &str {
+        match self {
+            Self::List => &channels.list,
+            Self::Members => &channels.members,
+            Self::Read => &channels.read,
+            Self::Send => &channels.send,
+            Self::Create => &channels.create,
+            Self::Leave => &channels.leave,
+            Self::Rotate => &channels.rotate,
+        }
+    }
 }
 
 impl Upkeep {
@@ -59,6 +96,7 @@ impl Upkeep {
             Self::ChangeSet => sets.map(|sets| &*sets.read),
             Self::Apply => sets.map(|sets| &*sets.apply),
             Self::Boards => manifest.boards.as_deref(),
+            Self::Channels(talk) => manifest.channels.as_ref().map(|c| talk.named(c)),
         }
     }
 }
@@ -107,6 +145,7 @@ impl Door {
                     format!("The source {source} makes no change sets.")
                 }
                 Upkeep::Boards => format!("The source {source} has no boards."),
+                Upkeep::Channels(_) => format!("The source {source} has no channels."),
             })
         })?;
         if known
@@ -247,8 +286,9 @@ async fn carried(
     if !over.recorded {
         return Err(refusal::unknown_outcome(id));
     }
-    over.result.map_err(|failed| failed.error)?;
+    let output = over.result.map_err(|failed| failed.error)?;
     Ok(Done {
+        output,
         audit: over.intent,
         summary: over.outcome.summary,
         undo: over.outcome.undo,

@@ -16,6 +16,7 @@ mod body;
 pub(crate) mod calls;
 mod catalogue;
 pub(crate) mod changes;
+mod channels;
 mod copy;
 mod explain;
 mod extensions;
@@ -106,6 +107,21 @@ fn management() -> Router<Arc<Desk>> {
         .route("/changes/{id}/apply", post(changes::apply))
         .route("/boards", get(boards::list))
         .route("/boards/{id}", get(boards::show))
+        .route("/channels", get(channels::list))
+        .route(
+            "/channels/{source}",
+            get(channels::people).post(channels::create),
+        )
+        .route("/channels/{source}/{channel}", get(channels::members))
+        .route(
+            "/channels/{source}/{channel}/messages",
+            get(channels::messages).post(channels::say),
+        )
+        .route("/channels/{source}/{channel}/leave", post(channels::leave))
+        .route(
+            "/channels/{source}/{channel}/rotate",
+            post(channels::rotate),
+        )
         .route("/calls", get(calls::list))
         .route("/calls/{id}/stop", post(calls::stop))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))

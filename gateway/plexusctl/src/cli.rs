@@ -1,10 +1,10 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, board, calls, changes, config, connect,
-    console, disconnect, doctor, explain, exposure, grants, key, lend, logs, mcp, network, notify,
-    owner::Desk, pause, review, service, sources, status, tokens, undo, uninstall, unknown,
-    upgrade,
+    act::Hands, activity, agents, approvals, audit, backup, board, calls, changes, channels,
+    config, connect, console, disconnect, doctor, explain, exposure, grants, key, lend, logs, mcp,
+    network, notify, owner::Desk, pause, review, service, sources, status, tokens, undo, uninstall,
+    unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -77,6 +77,8 @@ enum Command {
     Undo(undo::Undo),
     /// Show boards of tasks: progress, running tasks, what waits for you
     Board(board::Board),
+    /// Talk with people and agents in end-to-end encrypted channels
+    Channels(channels::Channels),
     /// Explain how a call would be decided, and by which rule
     Explain(explain::Explain),
     /// Show running calls, or cancel one
@@ -156,6 +158,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Changes(it) => changes::run(&desk, it).await,
         Command::Undo(it) => undo::run(&desk, it).await,
         Command::Board(it) => board::run(&desk, it).await,
+        Command::Channels(it) => channels::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Calls(it) => calls::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,

@@ -16,6 +16,7 @@ mod backup;
 mod board;
 mod calls;
 mod changes;
+mod channels;
 mod cli;
 mod config;
 mod connect;

@@ -1,6 +1,6 @@
 //! `plexusctl sources`: what agents can reach (docs/protocol/owner.md#sources).
 
-mod add;
+pub(crate) mod add;
 mod profile;
 mod secret;
 mod set;

@@ -27,4 +27,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("apple-calendar"),
     connector!("apple-reminders"),
     connector!("cc-master"),
+    connector!("channels"),
 ];

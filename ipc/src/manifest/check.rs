@@ -90,6 +90,25 @@ impl Manifest {
         {
             return Err(invalid("boards", "names no read"));
         }
+        if let Some(channels) = &self.channels {
+            let all = |names: &[&String], fits: &dyn Fn(&Capability) -> bool| {
+                let mut entries = names.iter().map(|name| self.capability(name));
+                entries.all(|entry| entry.is_some_and(fits))
+            };
+            let effects = [
+                &channels.send,
+                &channels.create,
+                &channels.leave,
+                &channels.rotate,
+            ];
+            if !(all(&[&channels.list, &channels.read], &read)
+                && all(&[&channels.members], &own_read)
+                && all(&effects, &effect))
+            {
+                let why = "names no read, no members for the owner alone or no effect";
+                return Err(invalid("channels", why));
+            }
+        }
         Ok(())
     }
 

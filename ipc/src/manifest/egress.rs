@@ -63,7 +63,7 @@ pub struct Egress {
 pub enum EgressHost {
     /// The manifest: a name or an address. It may lead to public addresses only.
     Fixed(String),
-    /// A route field: `host`, `host:port` or an `https` URL; for the host of a secret also an `http` URL of this very
+    /// A route field: `host`, `host:port`, an `https` URL, or, where nothing is pinned, an `http` URL of this very
     /// machine. Left empty, there is no such host.
     Owner {
         /// The field's name.
@@ -100,7 +100,8 @@ pub struct Admitted {
     pub port: u16,
     /// The owner named it: it may lead to private addresses.
     pub owners: bool,
-    /// The owner wrote `http` and this machine: the forwarder speaks without TLS, to a loopback address or not at all.
+    /// The owner wrote `http` and this machine: it leads to a loopback address or nowhere, and the forwarder speaks without
+    /// TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain: bool,
 }
@@ -171,8 +172,7 @@ impl Manifest {
                         continue;
                     }
                     let read = owners_host(text.trim(), entry.port);
-                    let encrypted = entry.secret.is_none() || entry.pin.is_some();
-                    let read = read.and_then(|host| match host.plain && encrypted {
+                    let read = read.and_then(|host| match host.plain && entry.pin.is_some() {
                         true => Err(NOT_ENCRYPTED),
                         false => Ok(host),
                     });

@@ -1,8 +1,9 @@
-//! Requests of a worker to the host that its source has a secret for. `plexus-egress` forwards each, and adds TLS and the
-//! secret.
+//! Requests of a worker to the host that its source has a secret for: `plexus-egress` forwards each, and adds TLS and the
+//! secret. And tunnels to hosts without one, in which the worker speaks for itself.
 //!
 //! ```text
 //! worker ──plain HTTP, the credential of this start──▶ plexus-egress ──TLS, the secret──▶ host
+//! worker ──CONNECT, the credential─────────────────────▶ plexus-egress ──the same bytes────▶ host
 //! ```
 //!
 //! Invariants: an answer is bounded in bytes and in time; a refusal of the egress is told from an answer of the host; after
@@ -22,6 +23,9 @@ use plexus_ipc::worker::EgressAccess;
 use plexus_protocol::{Digest, Effect};
 use std::{fmt, net::Ipv4Addr, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
+
+/// Bytes of a refusal.
+const WORDS: usize = 4 * 1024;
 
 /// Why there is no answer of the host, or none of use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +193,45 @@ impl EgressClient {
                 body,
             }),
         }
+    }
+}
+
+/// Opens a tunnel to `authority`, a `host:port` that the manifest admits. The egress sees what passes.
+///
+/// # Errors
+/// The refusal of the egress, in its words, or why it was not reached. Nothing was sent to the host.
+pub async fn tunnel(egress: &EgressAccess, authority: &str) -> Result<TcpStream, NoAnswer> {
+    let closed = || NoAnswer::NoWay("the way to the network is closed".into());
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, egress.port));
+    let stream = stream.await.map_err(|_| closed())?;
+    let _ = stream.set_nodelay(true);
+    let begun = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = begun.map_err(|_| closed())?;
+    let driver = tokio::spawn(connection.with_upgrades());
+    let mut credential = HeaderValue::try_from(format!("Bearer {}", egress.credential.expose()))
+        .map_err(|_| closed())?;
+    credential.set_sensitive(true);
+    let request = Request::connect(authority)
+        .header(header::HOST, authority)
+        .header(header::PROXY_AUTHORIZATION, credential)
+        .body(Full::<Bytes>::default())
+        .map_err(|_| NoAnswer::NoWay("the address of the host is none".into()))?;
+    let answer = sender.send_request(request).await.map_err(|_| closed())?;
+    if answer.status() != StatusCode::OK {
+        let kind = answer.headers().get("x-plexus-egress").cloned();
+        let words = Limited::new(answer.into_body(), WORDS).collect().await;
+        driver.abort();
+        let words = words.map_err(|_| closed())?.to_bytes();
+        let kind = kind.unwrap_or_else(|| HeaderValue::from_static("refused"));
+        return Err(NoAnswer::of(&kind, &words));
+    }
+    let upgraded = hyper::upgrade::on(answer).await.map_err(|_| closed())?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>();
+    let parts = parts.map_err(|_| closed())?;
+    // Before the worker has spoken, a host of TLS or HTTP has nothing to say.
+    match parts.read_buf.is_empty() {
+        true => Ok(parts.io.into_inner()),
+        false => Err(NoAnswer::NoWay("the host spoke out of turn".into())),
     }
 }
 

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 /// A source to add.
 #[derive(Args)]
-pub(super) struct Add {
+pub(crate) struct Add {
     /// Kind of source: plexusctl sources kinds
     kind: String,
     /// Folder that it opens, where it opens one
@@ -45,8 +45,32 @@ pub(super) struct Add {
 }
 
 impl Add {
+    /// One of a kind without folder, for a command of its own.
+    pub(crate) fn of(
+        kind: &str,
+        id: Option<SourceId>,
+        fields: Vec<String>,
+        secrets: Vec<String>,
+    ) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            path: None,
+            id,
+            label: None,
+            ask: false,
+            fields,
+            secrets,
+            keep: false,
+        }
+    }
+
+    /// Whether a secret is given beforehand.
+    pub(crate) fn has_secrets(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
     /// A secret may come in on standing input; then the person is at the terminal that is written to.
-    pub(super) fn judge(&self, desk: &Desk) -> Result<(), Stop> {
+    pub(crate) fn judge(&self, desk: &Desk) -> Result<(), Stop> {
         let mut given = self
             .secrets
             .iter()
@@ -55,7 +79,17 @@ impl Add {
         secret::judge_piped("adding a source", desk, piped)
     }
 
-    pub(super) async fn run(mut self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
+    pub(super) async fn run(self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
+        let (added, said) = self.add(desk, owner).await?;
+        desk.show(&added, || said)
+    }
+
+    /// Adds it; the gateway's answer, and the same for a person.
+    pub(crate) async fn add(
+        mut self,
+        desk: &Desk,
+        owner: &mut Owner,
+    ) -> Result<(Value, String), Stop> {
         let reply = owner.get("/admin/api/connectors").await?;
         let connector = connector_of(&reply, &self.kind)?;
         if desk.can_ask() {
@@ -87,7 +121,8 @@ impl Add {
             }
             added["health"] = json!(health);
         }
-        desk.show(&added, || registered(&added, &id, &open))
+        let said = registered(&added, &id, &open);
+        Ok((added, said))
     }
 
     /// Leaves nothing behind of a new source that does not serve, unless it is to be kept.

@@ -1,0 +1,196 @@
+//! Conversations of people and agents, as the owner takes part in them (ours).
+//!
+//! What is in a channel is its source's to say: the gateway keeps nothing of it. A read of the owner's leaves no event; an
+//! act is planned and committed at once, and is in the audit log as the owner's.
+
+use super::{Acting, body::Fields};
+use crate::{acts::Named, desk::Desk};
+use axum::{
+    extract::{Path, Request, State},
+    response::Response,
+};
+use plexus_calls::own::{self, Door, Talk, Upkeep};
+use plexus_edge::reply::{self, Refused, ok};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `{channels: [{source, id, …}], you: [{source, id, name, …}], away: [{source, why}]}` of all sources that have channels.
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let (mut channels, mut you, mut away) = (Vec::new(), Vec::new(), Vec::new());
+    for source in sources(&desk) {
+        match asked(&desk, &source, Talk::List, &json!({})).await {
+            Ok(mut answer) => {
+                let mut self_ = answer["you"].take();
+                self_["source"] = json!(source);
+                you.push(self_);
+                for channel in answer["channels"].as_array_mut().into_iter().flatten() {
+                    let mut channel = channel.take();
+                    channel["source"] = json!(source);
+                    channels.push(channel);
+                }
+            }
+            Err(error) => away.push(json!({"source": source, "why": error.message})),
+        }
+    }
+    Ok(ok(&json!({"channels": channels, "you": you, "away": away})))
+}
+
+/// Who can be in a channel of this source.
+pub(super) async fn people(
+    State(desk): State<Arc<Desk>>,
+    Named(source): Named,
+) -> Result<Response, Refused> {
+    shown(&desk, &source, Talk::Members, &json!({})).await
+}
+
+pub(super) async fn members(
+    State(desk): State<Arc<Desk>>,
+    Path((source, channel)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    shown(&desk, &source, Talk::Members, &json!({"channel": channel})).await
+}
+
+/// `?after=` reads on from a message, `?limit=` at most so many.
+pub(super) async fn messages(
+    State(desk): State<Arc<Desk>>,
+    Path((source, channel)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let mut input = json!({"channel": channel});
+    if let Some(after) = reply::query(&request, "after") {
+        input["after"] = after.into();
+    }
+    if let Some(limit) = reply::query(&request, "limit") {
+        let limit: Result<u32, _> = limit.parse();
+        let limit = limit.map_err(|_| Refused::malformed("`limit` is a number"))?;
+        input["limit"] = limit.into();
+    }
+    drop(request);
+    shown(&desk, &source, Talk::Read, &input).await
+}
+
+/// `{text}`.
+pub(super) async fn say(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let text = body.text("text")?;
+    let text = text.ok_or_else(|| Refused::malformed("`text` is required"))?;
+    let input = json!({"channel": channel, "text": text});
+    done(&desk, acting, &source, Talk::Send, input).await
+}
+
+/// `{name, members}`.
+pub(super) async fn create(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Named(source): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let name = body.text("name")?;
+    let name = name.ok_or_else(|| Refused::malformed("`name` is required"))?;
+    let members: Vec<String> = body.typed("members")?.unwrap_or_default();
+    let input = json!({"name": name, "members": members});
+    done(&desk, acting, &source, Talk::Create, input).await
+}
+
+pub(super) async fn leave(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    let input = json!({"channel": channel});
+    done(&desk, acting, &source, Talk::Leave, input).await
+}
+
+pub(super) async fn rotate(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    let input = json!({"channel": channel});
+    done(&desk, acting, &source, Talk::Rotate, input).await
+}
+
+/// The enabled sources that have channels.
+fn sources(desk: &Desk) -> Vec<SourceId> {
+    let state = desk.ledger.snapshot();
+    let has = |source: &&Arc<plexus_trust::Source>| {
+        let connector = desk.registry.of_source(&source.config);
+        source.config.enabled
+            && connector.is_some_and(|connector| connector.offer.manifest.channels.is_some())
+    };
+    let sources = state.sources.values().filter(has);
+    sources.map(|source| source.id.clone()).collect()
+}
+
+async fn asked(
+    desk: &Desk,
+    source: &SourceId,
+    talk: Talk,
+    input: &Value,
+) -> Result<Value, ErrorBody> {
+    let door = Door::open(desk, source, Upkeep::Channels(talk)).await;
+    let answer = own::ask(desk, &door.map_err(|error| *error)?, input).await?;
+    serde_json::from_str(answer.get()).map_err(|_| {
+        let why = "the source answered what cannot be read";
+        ErrorBody::new(ErrorCode::SourceUnavailable, why)
+    })
+}
+
+async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<Response, Refused> {
+    let source = parsed(source)?;
+    let answer = asked(desk, &source, talk, input).await;
+    let mut answer = answer.map_err(|error| refused(error, &source))?;
+    answer["source"] = json!(source);
+    Ok(ok(&answer))
+}
+
+/// Plans an act and commits that very plan.
+async fn done(
+    desk: &Arc<Desk>,
+    _: Acting,
+    source: &str,
+    talk: Talk,
+    input: Value,
+) -> Result<Response, Refused> {
+    let source = parsed(source)?;
+    let door = Door::open(desk, &source, Upkeep::Channels(talk)).await;
+    let door = door.map_err(|error| Refused::new(*error))?;
+    let refused = |error| refused(error, &source);
+    let plan = own::plan(desk, &door, &input).await.map_err(refused)?;
+    let done = own::commit(&desk.edge.kernel, &door, input, plan.state_token).await;
+    let done = done.map_err(refused)?;
+    Ok(ok(&json!({
+        "ok": true,
+        "source": source,
+        "auditId": done.audit,
+        "summary": done.summary,
+        "output": done.output,
+    })))
+}
+
+fn parsed(source: &str) -> Result<SourceId, Refused> {
+    SourceId::parse(source).map_err(|_| Refused::malformed("that is no id of a source"))
+}
+
+/// What a worker says, with the owner's next step.
+fn refused(error: ErrorBody, source: &SourceId) -> Refused {
+    let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
+    let next = match (&error.code, reason.and_then(Value::as_str)) {
+        (ErrorCode::OutcomeUnknown, _) => "plexusctl unknown".to_owned(),
+        (_, Some("not_found")) => "plexusctl channels list".to_owned(),
+        _ => format!("plexusctl sources test {source}"),
+    };
+    // What a worker found out is no bad request of the owner's.
+    let status = match error.code {
+        ErrorCode::TransportError => ErrorCode::PreconditionChanged.status(),
+        code => code.status(),
+    };
+    Refused::new(error.next(next)).status(status)
+}

@@ -1,0 +1,59 @@
+//! `plexusctl channels join`: registers with a relay, in one step with the source that it makes.
+
+use crate::{
+    owner::{Desk, list_of, text_of},
+    sources::add::Add,
+};
+use clap::Args;
+use plexus_client::{Exit, Stop, text};
+use plexus_protocol::SourceId;
+use serde_json::json;
+
+/// A relay to register with.
+#[derive(Args)]
+pub(super) struct Join {
+    /// Relay, as https://HOST; http only on this machine
+    relay: String,
+    /// Name that others see
+    #[arg(long)]
+    name: String,
+    /// File with the invitation, or - for standing input [default: typed at the terminal]
+    #[arg(long, value_name = "FILE")]
+    invitation: Option<String>,
+}
+
+impl Join {
+    pub(super) async fn run(self, desk: &Desk, source: Option<SourceId>) -> Result<Exit, Stop> {
+        let fields = [
+            format!("relay={}", self.relay),
+            format!("displayName={}", self.name),
+        ];
+        let secret = self.invitation.map(|file| format!("invitation={file}"));
+        let add = Add::of(
+            "channels",
+            source,
+            fields.into(),
+            secret.into_iter().collect(),
+        );
+        add.judge(desk)?;
+        if !add.has_secrets() && !desk.can_ask() {
+            let why = "nobody can be asked for the invitation here: give --invitation FILE";
+            return Err(Stop::usage(why));
+        }
+        let mut owner = desk.open().await?;
+        let (mut added, said) = add.add(desk, &mut owner).await?;
+        let channels = owner.get("/admin/api/channels").await?;
+        let mut you = list_of(&channels, "you").iter();
+        let you = you.find(|you| you["source"] == added["source"]["id"]);
+        added["you"] = json!(you);
+        desk.show(&added, || match you {
+            None => said,
+            Some(you) => format!(
+                "{said}\nyou are {} at {}; others compare your key: {}",
+                text::line(text_of(you, "name")),
+                text::line(text_of(you, "relay")),
+                text::line(text_of(you, "fingerprint")),
+            ),
+        })
+    }
+}

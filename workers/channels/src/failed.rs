@@ -1,0 +1,68 @@
+//! What a failure means to an agent.
+
+use plexus_channels::account::AccountError;
+use plexus_channels::api::ApiError;
+use plexus_channels::wire::Code;
+use plexus_ipc::worker::SourceError;
+use plexus_protocol::Effect;
+use serde_json::json;
+
+/// The error of a read or a plan.
+pub(crate) fn told(error: &AccountError) -> SourceError {
+    match error {
+        AccountError::Relay(error) | AccountError::Kept(error) => of_relay(error),
+        AccountError::Text | AccountError::Name => SourceError::invalid(error.to_string()),
+        AccountError::Trouble(why) => SourceError::transport("not_safe", why.to_string()),
+        AccountError::Unsettled => SourceError::transport("conflict", error.to_string()),
+        AccountError::Disk(_) => SourceError::internal("the identity's files cannot be used"),
+    }
+}
+
+/// The error of an effect, with what was done. A message that `is_sent` and not kept has not left.
+pub(crate) fn of_effect(error: &AccountError, is_sent: bool) -> SourceError {
+    match error {
+        AccountError::Kept(_) | AccountError::Unsettled => SourceError::transport(
+            "kept",
+            "the relay did not answer; the message is kept and is sent once when the relay answers: \
+             do not send it again",
+        )
+        .effect(Effect::Unknown),
+        AccountError::Relay(passing) if passing.is_passing() && !is_sent => {
+            told(error).effect(Effect::Unknown)
+        }
+        _ => told(error),
+    }
+}
+
+fn of_relay(error: &ApiError) -> SourceError {
+    match error {
+        ApiError::Unreachable { .. } => {
+            SourceError::unavailable("the relay was not reached; try again later")
+        }
+        ApiError::RateLimited(pause) => {
+            SourceError::transport("rate_limited", "the relay asks to wait")
+                .detail(json!({"retryAfterSeconds": pause.as_secs()}))
+        }
+        ApiError::Malformed(_) => {
+            SourceError::transport("bad_answer", "the relay's answer cannot be read")
+        }
+        ApiError::Refused(refusal) => match refusal.code {
+            Code::NotFound => SourceError::transport(
+                "not_found",
+                "there is no such channel or user here; list them",
+            ),
+            Code::Archived => SourceError::transport(
+                "archived",
+                "the channel is archived: it can be read, and takes no message",
+            ),
+            Code::Unavailable => {
+                SourceError::unavailable("the relay could not save it; try again later")
+            }
+            Code::InvalidProof | Code::Unauthorized => SourceError::unavailable(
+                "the relay does not know this source's identity; tell the owner",
+            ),
+            // Words of the relay's, which is not trusted.
+            _ => SourceError::transport("refused", "the relay refuses it"),
+        },
+    }
+}

@@ -1,0 +1,142 @@
+//! The source's identity: the writer registers it and holds it, the reader looks at it.
+//!
+//! ```text
+//! writer: none ─invitation─▶ registered ─▶ held        reader: none ─waits for the writer─▶ looked at
+//!               └─refused: a note says why, for the reader
+//! ```
+//! Invariant: one source has one identity; a registration that was cut short goes on with the same key.
+
+use crate::Config;
+use plexus_channels::api::ApiError;
+use plexus_channels::dial::{Dial, Endpoint};
+use plexus_channels::identity::{Home, Identity, IdentityError, Registration};
+use plexus_channels::wire::Code;
+use plexus_ipc::worker::{OpenError, Role, Secret};
+use plexus_protocol::Digest;
+use serde::{Deserialize, Serialize};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+use zeroize::Zeroizing;
+
+/// Where the writer says why it could not register.
+const NOTE: &str = "registration.json";
+/// How long a registration may take; a worker is to be open within 30 s.
+const WITHIN: Duration = Duration::from_secs(20);
+/// How often the reader looks for what the writer makes: another process, with files between them.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// Of the invitation that it is about.
+    invitation: Digest,
+    why: String,
+}
+
+/// The identity of this source.
+///
+/// # Errors
+/// Why there is none, with the owner's next step.
+pub(crate) async fn of_source(
+    scratch: &Path,
+    config: &Config,
+    invitation: &Secret,
+    role: Role,
+    dial: Arc<dyn Dial>,
+) -> Result<Identity, OpenError> {
+    let endpoint = Endpoint::parse(config.relay.trim());
+    let endpoint = endpoint.map_err(|why| OpenError::config(format!("relay: {why}")))?;
+    let about = Digest::of(invitation.expose().as_bytes());
+    let identity = match role {
+        Role::Reader => looked_at(scratch, about).await?,
+        Role::Writer => {
+            let registration = Registration {
+                endpoint: endpoint.clone(),
+                invitation: Zeroizing::new(invitation.expose().trim().to_owned()),
+                first_name: Some(config.display_name.trim().to_owned()),
+                last_name: None,
+                skills: Vec::new(),
+            };
+            let held = timeout(WITHIN, held(scratch, dial, &registration)).await;
+            let late = || OpenError::unavailable("the relay did not answer in 20 s");
+            let held = held.map_err(|_| late()).and_then(|held| held);
+            let note = scratch.join(NOTE);
+            if let Err(why) = &held {
+                let why = why.message.to_string();
+                let note_of = Note {
+                    invitation: about,
+                    why,
+                };
+                // Without it the reader waits in vain, and says so.
+                let _ = fs::write(note, serde_json::to_vec(&note_of).unwrap_or_default());
+            } else {
+                let _ = fs::remove_file(note);
+            }
+            held?
+        }
+    };
+    let of = identity.endpoint().map_err(|error| open_error(&error))?;
+    if of != endpoint {
+        return Err(OpenError::config(format!(
+            "this source's identity is one of {of}: add another source for another relay"
+        )));
+    }
+    Ok(identity)
+}
+
+async fn held(
+    scratch: &Path,
+    dial: Arc<dyn Dial>,
+    registration: &Registration,
+) -> Result<Identity, OpenError> {
+    let home = Home::at(scratch).map_err(|error| open_error(&error))?;
+    let names = home.identities().map_err(|error| open_error(&error))?;
+    let identity = match names.first() {
+        Some(name) => home.open(name),
+        None => home.register(dial, registration).await,
+    };
+    identity.map_err(|error| open_error(&error))
+}
+
+async fn looked_at(scratch: &Path, about: Digest) -> Result<Identity, OpenError> {
+    let until = Instant::now() + WITHIN;
+    loop {
+        // The writer makes the folder.
+        if let Some(home) = Home::there(scratch) {
+            let names = home.identities().map_err(|error| open_error(&error))?;
+            if let Some(name) = names.first() {
+                return home.look(name).map_err(|error| open_error(&error));
+            }
+        }
+        if let Some(note) = noted(&scratch.join(NOTE)).filter(|note| note.invitation == about) {
+            return Err(OpenError::unavailable(note.why));
+        }
+        if Instant::now() >= until {
+            let why = "the source has not registered with its relay yet: test it again";
+            return Err(OpenError::unavailable(why));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn noted(path: &Path) -> Option<Note> {
+    let read: io::Result<Vec<u8>> = fs::read(path);
+    serde_json::from_slice(&read.ok()?).ok()
+}
+
+fn open_error(error: &IdentityError) -> OpenError {
+    match error {
+        IdentityError::Relay(refused) if refused.code() == Some(Code::InvalidInvitation) => {
+            OpenError::config(
+                "the relay does not accept the invitation: it is unknown, used or expired; ask for \
+                 another one and set it with plexusctl sources secret",
+            )
+        }
+        IdentityError::Relay(ApiError::Unreachable { .. }) => {
+            OpenError::unavailable(format!("{error}; is the relay up?"))
+        }
+        IdentityError::Relay(_) | IdentityError::InUse(_) => {
+            OpenError::unavailable(error.to_string())
+        }
+        _ => OpenError::internal(error.to_string()),
+    }
+}

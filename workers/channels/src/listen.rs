@@ -1,0 +1,160 @@
+//! The writer's connection to the relay: it pins devices as they appear, sends what waits, and tells of new messages.
+//!
+//! Invariant: a message is told of once, also over a lost connection and a restart: the watermark of its channel says so.
+
+use plexus_channels::Id;
+use plexus_channels::account::{Account, AccountError};
+use plexus_channels::events::{Listener, Notice};
+use plexus_channels::state::DeviceNews;
+use plexus_channels::wire::{Event, Message};
+use plexus_ipc::worker::{Host, Touched};
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// The kind under which channels are recorded.
+pub(crate) const KIND: &str = "channel";
+/// The manifest's topic.
+const TOPIC: &str = "message";
+/// Refused messages that are passed over at one go.
+const REFUSED: usize = 64;
+
+/// From one try to send what waits to the next.
+const SEND_AGAIN: Duration = Duration::from_secs(5);
+
+/// What is wrong with the connection; `None` while it stands.
+pub(crate) type Ailing = Arc<Mutex<Option<String>>>;
+
+/// Takes note of how the connection is.
+pub(crate) fn note(ailing: &Ailing, why: Option<String>) {
+    *ailing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+}
+
+/// Until trying again would be wrong.
+pub(crate) async fn listen(account: Arc<Account>, host: Host, ailing: Ailing) {
+    tokio::select! {
+        () = hear(&account, &host, &ailing) => {}
+        () = send_again(&account) => {}
+    }
+}
+
+/// A message whose answer was lost is sent again, with the same bytes, also where the connection stands.
+async fn send_again(account: &Account) {
+    loop {
+        sleep(SEND_AGAIN).await;
+        // Where the relay is still away, the next round tries.
+        let _ = flush(account).await;
+    }
+}
+
+async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
+    let mut listener = Listener::new(Arc::clone(account.api()));
+    loop {
+        match listener.next().await {
+            Ok(Notice::Bound { .. }) => {
+                note(ailing, None);
+                // What it missed is met with the next message, or at the next connection.
+                if let Err(error) = catch_up(account, host).await {
+                    tracing::warn!(%error, "what happened meanwhile could not be taken in");
+                }
+            }
+            Ok(Notice::Event(event)) => {
+                if let Err(error) = heard(account, host, event).await {
+                    tracing::warn!(%error, "what the relay pushed could not be taken in");
+                }
+            }
+            Ok(Notice::Lost(why)) => {
+                let relay = account.api().endpoint();
+                note(ailing, Some(format!("no connection to {relay}: {why}")));
+            }
+            Err(over) => {
+                note(ailing, Some(over.to_string()));
+                return;
+            }
+        }
+        for news in account.take_device_news() {
+            let (user, device, change) = match news {
+                DeviceNews::Added { user_id, device_id } => (user_id, device_id, "added"),
+                DeviceNews::Refused { user_id, device_id } => (user_id, device_id, "refused"),
+            };
+            tracing::warn!(%user, %device, change, "the relay shows another device of a user");
+        }
+    }
+}
+
+/// What happened while nobody listened.
+async fn catch_up(account: &Account, host: &Host) -> Result<(), AccountError> {
+    for user in account.api().users().await? {
+        account.pin(&user)?;
+    }
+    flush(account).await?;
+    for channel in account.api().channels(None).await? {
+        let Some(last) = channel.last_message_id else {
+            continue;
+        };
+        let known = account.watermark(channel.id).await;
+        if known.is_some_and(|known| known < last) {
+            tell(
+                host,
+                channel.id,
+                json!({"channel": channel.id, "message": last}),
+            )
+            .await;
+        }
+        account.advance(&[(channel.id, last)]).await?;
+    }
+    Ok(())
+}
+
+/// Sends what waits, and passes over what the relay refuses.
+pub(crate) async fn flush(account: &Account) -> Result<(), AccountError> {
+    for _ in 0..REFUSED {
+        match account.flush().await {
+            Ok(_) => return Ok(()),
+            Err(AccountError::Relay(why)) if why.is_passing() => return Err(why.into()),
+            Err(error) => tracing::warn!(%error, "a message that waited was refused"),
+        }
+    }
+    Ok(())
+}
+
+async fn heard(account: &Account, host: &Host, event: Event) -> Result<(), AccountError> {
+    let Event::MessageCreated {
+        channel_id,
+        message,
+    } = event
+    else {
+        return Ok(());
+    };
+    let known = account.watermark(channel_id).await;
+    if known.is_some_and(|known| message.message_id <= known) {
+        return Ok(());
+    }
+    let Message {
+        message_id,
+        sender_id,
+        ref sender_name,
+        ..
+    } = message;
+    let payload = json!({
+        "channel": channel_id, "message": message_id,
+        "sender": {"id": sender_id, "name": sender_name},
+    });
+    let is_own = sender_id == account.identity().facts.agent_id;
+    // Opening it pins the sender's device.
+    if !is_own && account.receive(channel_id, message).await?.is_some() {
+        tell(host, channel_id, payload).await;
+    }
+    Ok(account.advance(&[(channel_id, message_id)]).await?)
+}
+
+async fn tell(host: &Host, channel: Id, payload: serde_json::Value) {
+    let touched = vec![Touched::read(KIND, channel.to_string(), None)];
+    let told = host.event(TOPIC, "a new message", &payload, touched).await;
+    if let Err(error) = told {
+        tracing::warn!(?error, "an event could not be sent");
+    }
+}

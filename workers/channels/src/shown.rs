@@ -1,0 +1,180 @@
+//! Answers, as agents and the owner read them.
+//!
+//! Invariant: who sent a message is shown by the pinned key that opened it; a name is the relay's word.
+
+use jiff::Timestamp;
+use plexus_channels::account::{Account, AccountError, Opened};
+use plexus_channels::crypto::Content;
+use plexus_channels::wire::{Channel, Kind, Member, Profile, Status};
+use plexus_channels::{Id, PublicKey};
+use serde::Serialize;
+
+/// Members that a list of channels names one by one.
+const NAMED: usize = 20;
+
+/// Who this source is.
+#[derive(Debug, Serialize)]
+pub(crate) struct You {
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) fingerprint: String,
+    pub(crate) relay: String,
+}
+
+/// A user by the relay's word.
+#[derive(Debug, Serialize)]
+pub(crate) struct User {
+    pub(crate) id: Id,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+}
+
+/// A channel.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shown {
+    pub(crate) id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    pub(crate) status: Status,
+    pub(crate) members: Vec<User>,
+    pub(crate) member_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_message: Option<Id>,
+}
+
+/// A message.
+#[derive(Debug, Serialize)]
+pub(crate) struct Said {
+    pub(crate) id: Id,
+    pub(crate) at: Timestamp,
+    pub(crate) sender: Sender,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+    /// Why there is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unreadable: Option<String>,
+}
+
+/// Who sent it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sender {
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) you: bool,
+    /// Of the pinned key that opened it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+}
+
+/// A user with the keys of their devices.
+#[derive(Debug, Serialize)]
+pub(crate) struct Person {
+    #[serde(flatten)]
+    pub(crate) user: User,
+    pub(crate) you: bool,
+    pub(crate) devices: Vec<Device>,
+}
+
+/// A device, as the relay shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Device {
+    fingerprint: String,
+    /// `pinned`, `new`, or `changed`: not the key that was pinned, so it is not used.
+    state: &'static str,
+}
+
+impl User {
+    pub(crate) fn of(member: &Member) -> Self {
+        Self {
+            id: member.id,
+            kind: member.kind,
+            name: member.name.clone(),
+        }
+    }
+
+    /// As a card names them.
+    pub(crate) fn line(&self) -> String {
+        let kind = match self.kind {
+            Kind::Agent => "agent",
+            Kind::Human => "person",
+        };
+        format!("{} ({kind})", self.name)
+    }
+}
+
+impl Shown {
+    pub(crate) async fn of(account: &Account, channel: &Channel) -> Result<Self, AccountError> {
+        let name = match account.name_of(channel).await {
+            Ok(name) => Some(name),
+            // One whose name does not open is still there.
+            Err(AccountError::Trouble(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            id: channel.id,
+            name,
+            status: channel.status,
+            members: channel.members.iter().take(NAMED).map(User::of).collect(),
+            member_count: channel.members.len(),
+            last_message: channel.last_message_id,
+        })
+    }
+}
+
+impl Said {
+    pub(crate) fn of(account: &Account, opened: Opened) -> Self {
+        let message = opened.message;
+        let (text, unreadable) = match opened.content {
+            Ok(Content::Text(text)) => (Some(text), None),
+            Ok(Content::Unsupported) => (None, Some("a message of an unknown type".to_owned())),
+            Err(trouble) => (None, Some(trouble.to_string())),
+        };
+        let key = account.pinned_key(message.sender_id, message.sender_device_id);
+        // What did not open proves nothing.
+        let key = key.filter(|_| text.is_some());
+        Self {
+            id: message.message_id,
+            at: message.created_at,
+            sender: Sender {
+                you: message.sender_id == account.identity().facts.agent_id,
+                id: message.sender_id,
+                name: message.sender_name,
+                fingerprint: key.map(|key| key.shown_fingerprint()),
+            },
+            text,
+            unreadable,
+        }
+    }
+
+    /// Bytes of its text.
+    pub(crate) fn len(&self) -> usize {
+        self.text.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Person {
+    pub(crate) fn of(account: &Account, profile: &Profile) -> Self {
+        let device = |device: &plexus_channels::wire::Device| {
+            let shown = PublicKey::from_bytes(&device.public_key.0).ok();
+            let pinned = account.pinned_key(profile.id, device.device_id);
+            Device {
+                state: match &pinned {
+                    None => "new",
+                    Some(pinned) if shown.as_ref() == Some(pinned) => "pinned",
+                    Some(_) => "changed",
+                },
+                fingerprint: shown.map_or_else(String::new, |key| key.shown_fingerprint()),
+            }
+        };
+        Self {
+            user: User {
+                id: profile.id,
+                kind: profile.kind,
+                name: profile.name.clone(),
+            },
+            you: profile.id == account.identity().facts.agent_id,
+            devices: profile.devices.iter().map(device).collect(),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A stream to the relay, by way of the source's egress; TLS is made here, so that the egress sees none of what passes.
+
+use plexus_channels::dial::{Dial, Dialing, Direct, Endpoint};
+use plexus_ipc::worker::EgressAccess;
+use std::io;
+
+/// The way.
+pub(crate) struct Tunnel {
+    egress: EgressAccess,
+    tls: Direct,
+}
+
+impl Tunnel {
+    pub(crate) fn new(egress: EgressAccess) -> Self {
+        let tls = Direct::default();
+        Self { egress, tls }
+    }
+}
+
+impl Dial for Tunnel {
+    fn dial<'a>(&'a self, to: &'a Endpoint) -> Dialing<'a> {
+        Box::pin(async move {
+            let opened = plexus_egress_client::tunnel(&self.egress, &to.authority()).await;
+            let stream = opened.map_err(io::Error::other)?;
+            self.tls.secure(stream, to).await
+        })
+    }
+}
