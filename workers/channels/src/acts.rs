@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::wire::{Channel, Member, Status};
 use plexus_channels::{Id, PublicKey};
-use plexus_ipc::worker::{Plan, Preview, SourceError, Touched};
+use plexus_ipc::worker::{Content, Plan, Preview, SourceError, Touched};
 use plexus_protocol::{AuditId, Digest, json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -88,7 +88,13 @@ fn plan_of(act: Act, of: &serde_json::Value, preview: Preview, summary: &str) ->
         Act::Create(..) => None,
     };
     let touched = id.map(|id| Touched::write(KIND, id.to_string(), None));
-    Plan::new(act, token, preview, summary).touched(touched)
+    let is_new = matches!(act, Act::Send(..) | Act::Create(..));
+    let plan = Plan::new(act, token, preview, summary).touched(touched);
+    match is_new {
+        // It replaces nothing that an agent would have to read first.
+        true => plan.before(Content::Absent),
+        false => plan,
+    }
 }
 
 fn ids(members: &[Member]) -> Vec<Id> {
