@@ -454,6 +454,14 @@ fn hosts_come_from_the_manifest_and_from_the_owners_fields() {
     );
     let wrong = json!({"server": "http://cal.example"});
     assert_eq!(manifest.admitted(&wrong).unwrap_err().0, "server");
+    // A worker that speaks for itself may do so in the clear, to this machine alone.
+    let mut tunnel = reaching();
+    tunnel["egress"][1] = json!({"host": {"field": "server"}, "port": 443});
+    let tunnel = parse(&tunnel).unwrap();
+    let here = json!({"server": "http://127.0.0.1:7090"});
+    let (_, here) = &tunnel.admitted(&here).unwrap()[1];
+    assert_eq!((here.plain, here.port), (true, 7090));
+    assert_eq!(tunnel.admitted(&wrong).unwrap_err().0, "server");
     // What is written out again means the same.
     let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
     assert_eq!(again.egress, manifest.egress);

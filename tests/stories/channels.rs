@@ -13,8 +13,9 @@ use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
@@ -135,6 +136,20 @@ impl World {
         texts.collect()
     }
 
+    /// Waits until Ana's connection has met what is in a channel: what follows is told of.
+    fn listens(&self, channel: Id) {
+        let agents = self.gateway.state().join("workers/channels/agents");
+        let identity = fs::read_dir(agents).expect("agents").flatten().next();
+        let state = identity.expect("an identity").path().join("state.json");
+        until("the watermark of the channel", || {
+            let state = fs::read(&state).unwrap_or_default();
+            let state: Value = serde_json::from_slice(&state).unwrap_or_default();
+            state["watermarks"][channel.to_string()]
+                .is_string()
+                .then_some(())
+        });
+    }
+
     fn agent(&self, capabilities: &[&str]) -> Agent {
         self.gateway.agent_with("helper", capabilities)
     }
@@ -161,15 +176,19 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     world.gateway.cli(allow).expect_ok();
     let listed = agent.invoke(LIST, json!({})).expect_ok();
     assert!(listed.to_string().contains("sums"), "{listed}");
+    let first = world.pat_says(lent, "hello");
+    world.listens(lent);
     // It waits for a message, and hears of that of its channel alone.
     let events = agent.events();
     world.pat_says(other, "not for agents");
     let asked = world.pat_says(lent, FORGED);
     let told = events.wait_until("source_event", |data| {
+        assert_ne!(data["payload"]["channel"], json!(other), "{data}");
         data["payload"]["message"] == json!(asked)
     });
     assert_eq!(told["payload"]["channel"], json!(lent));
-    let read = agent.invoke(READ, json!({"channel": lent})).expect_ok();
+    let after = json!({"channel": lent, "after": first});
+    let read = agent.invoke(READ, after).expect_ok();
     let message = &read["output"]["messages"][0];
     assert_eq!(message["text"], FORGED);
     let key = world.fingerprint_of_pat();
@@ -241,11 +260,13 @@ fn owner_talks_from_the_terminal() {
         "{listed}"
     );
     let key = world.fingerprint_of_pat();
-    let members = world.channels(["members", "sums"]);
-    assert!(
-        members.expect_ok().contains(&key) && members.all().contains("pinned"),
-        "{members}"
-    );
+    until("the pin of Pat's key", || {
+        let members = world.channels(["members", "sums"]);
+        let mut lines = members.expect_ok().lines();
+        lines
+            .any(|line| line.contains(&key) && line.contains("pinned"))
+            .then_some(())
+    });
     // Another's text begins no line, and moves no cursor.
     let read = world.channels(["read", "sums"]);
     let shown = read.expect_ok();
@@ -268,6 +289,17 @@ fn owner_talks_from_the_terminal() {
         (&tail["text"], &tail["sender"]["you"]),
         (&json!("It is 4."), &json!(true))
     );
+    // Who follows sees what comes.
+    let line = ["channels", "tail", "sums", "-f", "-n", "1", "--json"];
+    let mut line = world.gateway.on_terminal(line);
+    let child = line.stdout(Stdio::piped()).spawn();
+    let mut follows = Running(child.expect("it starts"));
+    let shown = follows.0.stdout.take().expect("a pipe");
+    let mut shown = BufReader::new(shown).lines().map_while(Result::ok);
+    assert!(shown.next().expect("a line").contains("It is 4."));
+    world.pat_says(channel, "Thank you.");
+    assert!(shown.next().expect("a line").contains("Thank you."));
+    drop(follows);
     // An agent's shell is no way round the card.
     let line = ["channels", "say", "sums", "psst"];
     let refused = plexus_tests::programs::run(world.gateway.on_terminal(line));

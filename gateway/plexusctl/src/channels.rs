@@ -310,8 +310,11 @@ async fn tail(
     let found = find(&mut owner, channel, source).await?;
     let page = messages(&mut owner, &found, None, lines).await?;
     let mut last = show_new(desk, &page)?;
+    if !follow {
+        return Ok(Exit::Ok);
+    }
     let (mut feed, mut is_lost) = (Feed::new(), false);
-    while follow {
+    loop {
         // A frame only says that there is a reason to look.
         let _ = timeout(LOOK_EVERY, feed.next(desk)).await;
         match further(desk, &found, last.as_deref()).await {
@@ -329,7 +332,6 @@ async fn tail(
             Err(stop) => return Err(stop),
         }
     }
-    Ok(Exit::Ok)
 }
 
 async fn further(desk: &Desk, found: &Found, last: Option<&str>) -> Result<Value, Stop> {
