@@ -216,7 +216,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     agent.invoke(SEND, input.clone()).expect_ok();
     assert_eq!(world.heard(lent), [text]);
     // The approval was for one.
-    agent.must_ask(SEND, input.clone());
+    agent.must_ask(SEND, input);
     // A grant narrowed to the channel needs no card, and covers no other channel.
     let allow = [
         "grants", "allow", "helper", SEND, "--window", "1h", "--under", &under,
