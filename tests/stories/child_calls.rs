@@ -280,6 +280,73 @@ fn children_end_with_what_allowed_them() {
 }
 
 #[test]
+fn revoked_orchestration_ends_with_its_runs() {
+    let board = Board::of_two();
+    board.call("one");
+    let revoke = ["grants", "revoke", "caller", ORCHESTRATE];
+    let said = board.workshop.gateway.cli(revoke);
+    let said = said.expect_ok();
+    let item = board.first["pendingId"].as_str();
+    for words in [
+        "requests and approvals ended: pend_",
+        "being cancelled: fixture.stream (evt_",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(item.is_none_or(|item| said.contains(item)), "{said}");
+    assert!(!said.contains("not stopped"), "{said}");
+    let back = Board {
+        agent: board.agent.another_session(),
+        ..board
+    };
+    let ended = until("the end of the child", || {
+        let stands = back.asks(json!({"run": "one"}));
+        (stands["state"] == "over").then_some(stands)
+    });
+    assert_eq!(ended["answer"]["error"]["code"], "cancelled", "{ended}");
+    back.refused("two", "it was ended");
+    // The control: of what is over there is nothing to revoke.
+    let again = back.workshop.gateway.cli(revoke);
+    again.expect_status(1);
+}
+
+#[test]
+fn spent_orchestration_is_stopped_by_its_id() {
+    let board = Board::of_two();
+    board.call("one");
+    board.call("two");
+    assert_eq!(board.stands()["state"], "spent");
+    let owner = board.workshop.owner();
+    let open = owner.client.get("/admin/api/calls").expect_ok()["conversations"].clone();
+    assert_eq!(open[0]["turnsLeft"], 0, "{open}");
+    let id = open[0]["id"].as_str().expect("its name");
+    let listed = board.workshop.gateway.cli(["calls", "list"]);
+    assert!(
+        listed.expect_ok().contains("with its last runs"),
+        "{listed:?}"
+    );
+    let stopped = board.workshop.gateway.cli(["calls", "stop", id]);
+    let stopped = stopped.expect_ok();
+    assert_eq!(
+        stopped.matches("fixture.stream (evt_").count(),
+        2,
+        "{stopped}"
+    );
+    for name in ["one", "two"] {
+        let ended = until("the end of a child", || {
+            let stands = board.asks(json!({"run": name}));
+            (stands["state"] == "over").then_some(stands)
+        });
+        assert_eq!(ended["answer"]["error"]["code"], "cancelled", "{ended}");
+    }
+    board
+        .workshop
+        .gateway
+        .cli(["calls", "stop", id])
+        .expect_status(1);
+}
+
+#[test]
 fn revoked_agents_children_are_nobodys() {
     let board = Board::of_two();
     board.call("one");
@@ -320,8 +387,20 @@ fn children_go_on_after_a_crash_and_none_is_repeated() {
     // The name is known, and nothing is made under it again.
     let again = board.call("one");
     assert_eq!((&again["ok"], &again["run"]), (&json!(true), &one["run"]));
-    assert_eq!(board.asks(json!({"run": "one"}))["state"], "unknown");
+    let lost = board.asks(json!({"run": "one"}));
+    assert_eq!(lost["answer"]["error"]["code"], "outcome_unknown", "{lost}");
+    assert_eq!(lost["answer"]["error"]["effect"], "unknown", "{lost}");
     assert_eq!(board.intents().len(), 1);
+    // Its agent finds the run too, with the intent that the owner settles.
+    let run = one["run"].as_str().expect("a run");
+    let path = format!("/invoke/status?runId={run}");
+    let status = board.agent.client().get(&path).expect_ok();
+    assert_eq!(status["status"], "failed", "{status}");
+    assert_eq!(
+        status["result"]["auditId"],
+        board.intents()[0]["id"],
+        "{status}"
+    );
     // The other place is not taken by it.
     let two = board.call("two");
     assert_eq!(

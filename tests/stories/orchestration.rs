@@ -240,7 +240,7 @@ fn independent_tasks_run_side_by_side_and_stop() {
         "{plan}"
     );
 
-    // Stopped, both runs end, and the third is not made.
+    // Stopped by its agent, both runs end, and the third is not made.
     office.approved(STOP, &json!({"board": id}));
     let board = office.once(&id, "unfinished");
     assert_eq!(board["why"], "it was stopped", "{board}");
@@ -333,4 +333,102 @@ fn pause_suspends_a_board_and_revoke_ends_its_runs() {
         "{board}"
     );
     assert_eq!(office.desk.model.requests().len(), 3);
+}
+
+#[test]
+fn owner_follows_a_board_and_stops_it() {
+    let gates = [Gate::closed(), Gate::closed()];
+    let office = Office::open([
+        Step::Wait(gates[0].clone()),
+        Step::say("One."),
+        Step::Wait(gates[1].clone()),
+        Step::say("Two."),
+    ]);
+    let tasks = [
+        task("one", &[]),
+        task("two", &["one"]),
+        task("three", &["two"]),
+    ];
+    let id = office.approved(CREATE, &json!({"goal": "In a row.", "tasks": tasks}));
+    let cli = |arguments: &[&str]| office.desk.gateway.cli(arguments.iter().copied());
+    // Nothing carries it yet.
+    cli(&["board", &id, "--stop"]).expect_status(1);
+    let run = json!({"board": id, "agents": ["codex.run"], "runs": 3});
+    office.approved(RUN, &run);
+    let requests = |count: usize| {
+        until("a request to the model", || {
+            (office.desk.model.requests().len() == count).then_some(())
+        });
+    };
+    requests(1);
+    std::thread::scope(|scope| {
+        let followed = scope.spawn(|| cli(&["board", &id, "--follow"]));
+        gates[0].open();
+        requests(2);
+        let stopped = cli(&["board", &id, "--stop"]);
+        let stopped = stopped.expect_ok();
+        for words in [
+            "2 of it were used, 1 are left",
+            "being cancelled: codex.run (evt_",
+        ] {
+            assert!(stopped.contains(words), "{words}: {stopped}");
+        }
+        // It ends by itself once the board is over.
+        let followed = followed.join().expect("the command");
+        let shown = followed.expect_ok();
+        assert!(shown.starts_with("In a row."), "{shown}");
+        for words in ["under-way: ", "unfinished: ", "ended with tasks left"] {
+            assert!(shown.contains(words), "{words}: {shown}");
+        }
+    });
+    let board = office.board(&id);
+    assert_eq!(
+        ["one", "two", "three"].map(|task| state(&board, task)),
+        ["done", "failed", "skipped"],
+        "{board}"
+    );
+    let calls = office
+        .desk
+        .owner()
+        .client
+        .get("/admin/api/calls")
+        .expect_ok();
+    assert_eq!(calls["conversations"], json!([]), "{calls}");
+    assert_eq!(office.runs().len(), 2);
+    cli(&["board", &id, "--stop"]).expect_status(1);
+    gates[1].open();
+}
+
+#[test]
+fn damaged_board_is_named_and_the_others_are_served() {
+    let mut office = Office::open([Step::say("Done.")]);
+    let board = |goal: &str| json!({"goal": goal, "tasks": [task("one", &[])]});
+    let whole = office.approved(CREATE, &board("Whole."));
+    let cut = office.approved(CREATE, &board("Cut."));
+    let file = format!("workers/cc-master/boards/{cut}.json");
+    std::fs::write(office.desk.gateway.state().join(file), "{\"id\":").expect("written");
+    office.desk.gateway.kill9();
+    office.desk.gateway.start_again();
+    let agent = &office.desk.agent;
+    office.desk.agent = Agent::with_pat(&office.desk.gateway.client(), &agent.id, &agent.pat);
+    let listed = until("the boards", || {
+        let reply = office.agent().invoke(STATUS, json!({}));
+        (reply.status == 200).then(|| reply.at("/output"))
+    });
+    assert_eq!(listed["boards"][0]["id"], json!(whole), "{listed}");
+    assert_eq!(listed["unread"][0]["board"], json!(cut), "{listed}");
+    let said = office.desk.gateway.cli(["board"]);
+    assert!(
+        said.expect_ok().contains(&format!("{cut} cannot be read")),
+        "{said:?}"
+    );
+    let asked = office.agent().invoke(STATUS, json!({"board": cut}));
+    let refused = asked.expect_error(502, "transport_error");
+    assert!(refused.to_string().contains("damaged"), "{refused}");
+    // The other one is carried.
+    office.approved(
+        RUN,
+        &json!({"board": whole, "agents": ["codex.run"], "runs": 1}),
+    );
+    office.once(&whole, "done");
 }

@@ -18,7 +18,10 @@ use plexus_protocol::{
     AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp, body::InvokeResponse,
 };
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+};
 
 impl OneRun {
     /// The same for its agent: what was read only as long as it may still be given. The outcome of an effect always is.
@@ -53,6 +56,35 @@ impl OneRun {
         let may = self.may_be_followed(kernel).is_ok();
         may.then(|| self.progress.after(after))
     }
+}
+
+/// Waits for the end of a run. Once its intent is recorded an effect has an answer on the disk, which says that its outcome
+/// is not known: what a gateway that ends with the run leaves.
+async fn begun_first(
+    kernel: &Kernel,
+    run: &OneRun,
+    performed: &mut JoinHandle<Answer>,
+) -> Result<Answer, JoinError> {
+    if let Some(call) = run.call.as_ref().filter(|_| !run.facts.is_read) {
+        tokio::select! {
+            over = &mut *performed => return over,
+            () = call.begun() => {}
+        }
+        let id = &run.facts.capability;
+        let mut error = refusal::unknown_outcome(id);
+        error.message = "The gateway ended while this run was under way. It is not known what it did. Do not repeat it.".into();
+        let body = InvokeResponse::refused(id.as_str(), error, call.intent());
+        let facts = RunFacts {
+            ended: kernel.clock.now(),
+            ..run.facts.clone()
+        };
+        let kept = KeptAnswer {
+            run: Some(facts),
+            ..KeptAnswer::of(&Answer::dispatched(body))
+        };
+        kernel.answers.keep_aside(Key::Run(&run.id), kept).await;
+    }
+    performed.await
 }
 
 /// Begins a call in the background; an effect `reserves` its idempotency key.
@@ -117,12 +149,11 @@ pub(crate) fn start(
     tokio::spawn(async move {
         let capability = permitted.asked().id().clone();
         // A run has no caller that could go away, so even a read is carried through in a task of its own.
-        let answer = match tokio::spawn({
+        let mut performed = tokio::spawn({
             let kernel = kernel.clone();
             async move { perform(&kernel, permitted, entered, None, reserves).await }
-        })
-        .await
-        {
+        });
+        let answer = match begun_first(&kernel, &run, &mut performed).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(name: "call.task_failed", %error, runId = %run.id, "a run ended badly");

@@ -16,7 +16,9 @@ use crate::{
     refusal,
 };
 use plexus_ipc::message::{ChildAsk, MAX_ITEM_WAIT};
-use plexus_protocol::{AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, SourceId, json};
+use plexus_protocol::{
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, RunId, SourceId, json,
+};
 use plexus_supervisor::HostCaller;
 use plexus_trust::{Bounded, BoundedState, Item, Refusal};
 use serde_json::{Value, json};
@@ -116,6 +118,12 @@ fn approved(kernel: &Kernel, source: &SourceId, approval: &Digest) -> Option<App
             is_of_agent: item.is_of(agent),
         })
     })
+}
+
+/// The item of the approval of child calls that this source knows by that name.
+#[must_use]
+pub fn item_of(kernel: &Kernel, source: &SourceId, approval: &Digest) -> Option<PendingId> {
+    approved(kernel, source, approval).map(|held| held.item.id.clone())
 }
 
 /// How an approval stands.

@@ -13,7 +13,7 @@ pub mod approvals;
 mod background;
 pub mod call;
 pub mod change_author;
-mod children;
+pub mod children;
 mod commit;
 pub mod contents;
 pub mod conversation;

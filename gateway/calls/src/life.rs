@@ -132,7 +132,12 @@ pub(crate) fn enter(kernel: &Kernel, asked: &Asked, run: Option<RunId>) -> Enter
         CallerProof::Token { jti, .. } if run.is_none() => Some(jti.clone()),
         _ => None,
     };
+    let turn_of = match &asked.caller.by {
+        CallerProof::Turn(item) => Some(item.clone()),
+        _ => None,
+    };
     kernel.under_way.enter(CallFacts {
+        turn_of,
         principal: Principal::Agent {
             id: agent.clone(),
             epoch: state.agent(agent).map_or(0, |agent| agent.epoch),

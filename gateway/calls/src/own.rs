@@ -250,6 +250,7 @@ async fn carried(
     let id = &door.id;
     let request = door.request(input);
     let entered = kernel.under_way.enter(CallFacts {
+        turn_of: None,
         principal: Principal::Owner,
         capability: id.clone(),
         is_read: false,

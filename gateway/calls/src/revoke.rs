@@ -1,14 +1,25 @@
 //! Carries out what the owner, or an agent, takes back: saved, or held in memory until it can be.
+//!
+//! Invariant: what ends an approval cancels the calls that stand on it, also one that began while the end was recorded.
 
 use crate::{
     kernel::Kernel,
     refusal,
     revocations::{RevocationScope, UnsavedRevocation},
-    under_way::{CancelledBy, Principal},
+    under_way::{CallUnderWay, CancelledBy, Principal},
 };
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, CapabilityId, ErrorBody, TokenId};
+use plexus_protocol::{AgentId, CapabilityId, ErrorBody, PendingId, TokenId};
 use plexus_trust::{Command, Refusal, Reply};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the owner took back, once it is recorded.
+pub struct TakenBack {
+    /// The event and what it ended.
+    pub receipt: Receipt<Reply>,
+    /// The calls that it cancels.
+    pub cancelled: Vec<Arc<CallUnderWay>>,
+}
 
 /// Why a token that was given back is not ended on record.
 pub enum GaveBack {
@@ -20,18 +31,19 @@ pub enum GaveBack {
 
 impl Kernel {
     /// Has the machine take back what the owner says. What it cannot record is held: the call's error then says so.
-    pub async fn take_back(
-        &self,
-        command: Command,
-    ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
+    pub async fn take_back(&self, command: Command) -> Result<TakenBack, SubmitError<Refusal>> {
         let what = RevocationScope::of(&command);
+        let mut cancelled = BTreeMap::new();
         if let Some(what) = what.clone() {
-            self.cancel_calls(&what);
+            cancelled = self.cancel_calls(&what);
             if let RevocationScope::Grant(agent, id) = &what {
                 self.approvals.take_back(&self.ledger.snapshot(), agent, id);
             }
         }
         let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
+        if let (Some(what), Ok(_)) = (&what, &submitted) {
+            cancelled.append(&mut self.cancel_calls(what));
+        }
         if let (Some(what), Err(error)) = (what, &submitted)
             && !matches!(error, SubmitError::Refused(_))
         {
@@ -43,7 +55,25 @@ impl Kernel {
                 agent,
             });
         }
-        submitted
+        Ok(TakenBack {
+            receipt: submitted?,
+            cancelled: cancelled.into_values().collect(),
+        })
+    }
+
+    /// Cancels the further turns or child calls of a bounded approval, and the approved call where that goes on.
+    pub fn cancel_under(&self, item: &PendingId, by: CancelledBy) -> Vec<Arc<CallUnderWay>> {
+        let state = self.ledger.snapshot();
+        let mut calls = self.under_way.all();
+        calls.retain(|call| {
+            let intent = call.intent().and_then(|id| state.open_intents.get(id));
+            call.turn_of.as_ref() == Some(item)
+                || intent.is_some_and(|open| open.item.as_ref() == Some(item))
+        });
+        for call in &calls {
+            call.cancel(by);
+        }
+        calls
     }
 
     /// Has the machine end a token that its own agent gives back: as any act of an agent, and charged to it. Where the
@@ -80,7 +110,7 @@ impl Kernel {
 
     /// Cancels the calls that stand on what is taken back, and withholds the answers of runs that did. The command is
     /// submitted before anything else is awaited: a call that begins from now on is recorded after it, or refused.
-    fn cancel_calls(&self, what: &RevocationScope) {
+    fn cancel_calls(&self, what: &RevocationScope) -> BTreeMap<u64, Arc<CallUnderWay>> {
         let by = match what {
             RevocationScope::Everything => CancelledBy::Pause,
             _ => CancelledBy::Revoke,
@@ -91,15 +121,24 @@ impl Kernel {
             } => what.concerns(agent, id, token.as_ref()),
             Principal::Owner => false,
         };
-        for call in self.under_way.all() {
-            if concerns(&call.principal, &call.capability) {
-                call.cancel(by);
+        let mut cancelled = self.under_way.all();
+        cancelled.retain(|call| concerns(&call.principal, &call.capability));
+        for call in &cancelled {
+            call.cancel(by);
+        }
+        if let RevocationScope::Grant(agent, id) = what {
+            let state = self.ledger.snapshot();
+            let items = state.agent(agent).map(|agent| agent.items.values());
+            for item in items.into_iter().flatten().filter(|i| i.concerns(id)) {
+                cancelled.extend(self.cancel_under(&item.id, by));
             }
         }
         if by == CancelledBy::Revoke {
             self.runs
                 .revoke(|call| concerns(&call.principal, &call.capability));
         }
+        let numbered = cancelled.into_iter().map(|call| (call.number(), call));
+        numbered.collect()
     }
 
     /// Saves what the owner took back and is held, if the ledger records again.

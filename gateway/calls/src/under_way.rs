@@ -11,7 +11,9 @@
 //! Must not know: what a call does.
 
 use crate::progress::ProgressLog;
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, RunId, Timestamp, TokenId};
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Digest, PendingId, RunId, Timestamp, TokenId,
+};
 use plexus_trust::{Refusal, Streamed};
 use std::{
     collections::BTreeMap,
@@ -106,6 +108,8 @@ pub struct CallFacts {
     pub started: Timestamp,
     /// The run that it is, where its caller does not wait for it.
     pub run: Option<RunId>,
+    /// The item whose bounded approval it is a further turn or a child call of.
+    pub turn_of: Option<PendingId>,
 }
 
 /// One call that is under way.

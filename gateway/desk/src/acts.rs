@@ -91,7 +91,7 @@ pub(crate) async fn take_back(
     command: Command,
 ) -> Result<Receipt<Reply>, Refused> {
     desk.save_held().await;
-    let taken = desk.take_back(command).await;
+    let taken = desk.take_back(command).await.map(|taken| taken.receipt);
     taken.map_err(|error| Refused::new(refusal::held(&error)))
 }
 

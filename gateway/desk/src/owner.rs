@@ -107,6 +107,7 @@ fn management() -> Router<Arc<Desk>> {
         .route("/changes/{id}/apply", post(changes::apply))
         .route("/boards", get(boards::list))
         .route("/boards/{id}", get(boards::show))
+        .route("/boards/{id}/stop", post(boards::stop))
         .route("/channels", get(channels::list))
         .route(
             "/channels/{source}",

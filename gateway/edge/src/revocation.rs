@@ -3,7 +3,7 @@
 use super::reply::{Refused, ok};
 use crate::edge::Edge;
 use axum::response::Response;
-use plexus_calls::{refusal, revoke::GaveBack};
+use plexus_calls::{refusal, revoke::GaveBack, under_way::CallUnderWay};
 use plexus_ledger::{Receipt, SubmitError};
 use plexus_protocol::{AgentId, CapabilityId, TokenId};
 use plexus_record::audit_id;
@@ -77,7 +77,7 @@ pub async fn carry_out(edge: &Arc<Edge>, wish: RevokeRequest) -> Result<Response
         (None, None) => return Ok(nothing()),
     };
     match edge.take_back(command).await {
-        Ok(receipt) => revoked(receipt),
+        Ok(taken) => revoked(taken.receipt, &taken.cancelled),
         Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => Ok(nothing()),
         Err(error) => Err(Refused::new(refusal::held(&error))),
     }
@@ -98,7 +98,7 @@ pub(crate) async fn give_back(
         return Ok(nothing());
     }
     match edge.give_back(agent, token, wish.reason).await {
-        Ok(receipt) => revoked(receipt),
+        Ok(receipt) => revoked(receipt, &[]),
         Err(GaveBack::Refused(Refusal::TokenRevoked)) => Ok(nothing()),
         Err(GaveBack::Refused(refusal)) => Err(refusal.into()),
         Err(GaveBack::Unsaved(error)) => Err(Refused::new(error)),
@@ -111,11 +111,12 @@ fn nothing() -> Response {
     )
 }
 
-fn revoked(receipt: Receipt<Reply>) -> Result<Response, Refused> {
+fn revoked(receipt: Receipt<Reply>, cancelled: &[Arc<CallUnderWay>]) -> Result<Response, Refused> {
     let audit = receipt.events.first().map(|e| audit_id(e.id));
     let Reply::Revoked {
         tokens,
         grants,
+        items,
         in_flight,
         ..
     } = receipt.reply
@@ -124,11 +125,28 @@ fn revoked(receipt: Receipt<Reply>) -> Result<Response, Refused> {
             Refused::malformed("a revocation was answered with something else").status(500),
         );
     };
-    Ok(ok(&json!({
-        "ok": !tokens.is_empty() || grants > 0,
+    let mut answer = json!({
+        "ok": !tokens.is_empty() || grants > 0 || !items.is_empty() || !cancelled.is_empty(),
         "revokedJtis": tokens,
         "grantRemoved": grants > 0,
         "auditId": audit,
         "inFlight": in_flight,
-    })))
+    });
+    // Ours, where there is anything to say.
+    if !items.is_empty() {
+        answer["ended"] = json!(items);
+    }
+    if !cancelled.is_empty() {
+        answer["cancelled"] = in_short(cancelled);
+    }
+    Ok(ok(&answer))
+}
+
+/// Calls that are being cancelled, for an answer.
+#[must_use]
+pub fn in_short(calls: &[Arc<CallUnderWay>]) -> Value {
+    let calls = calls.iter().map(|call| {
+        json!({"id": call.handle(), "auditId": call.intent(), "capabilityId": call.capability})
+    });
+    calls.collect()
 }

@@ -1,6 +1,7 @@
-//! `plexusctl board`: boards of tasks: how far they are, who runs, and what waits for you.
+//! `plexusctl board`: boards of tasks: how far they are, who runs, what waits for you, and the stop of one.
 
 use crate::{
+    calls,
     feed::Feed,
     owner::{Desk, list_of, text_of},
     table::table,
@@ -16,8 +17,11 @@ pub(crate) struct Board {
     /// Board, as the list shows it [default: list all boards]
     board: Option<String>,
     /// Stay, and show it again when it changes
-    #[arg(long, requires = "board")]
+    #[arg(long, requires = "board", conflicts_with = "stop")]
     follow: bool,
+    /// End the orchestration that carries it, and cancel its runs
+    #[arg(long, requires = "board")]
+    stop: bool,
 }
 
 /// Asks and prints.
@@ -33,6 +37,11 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     {
         let why = format!("{:?} is no id of a board", text::line(&id));
         return Err(Stop::usage(why).next("plexusctl board"));
+    }
+    if board.stop {
+        let path = format!("/admin/api/boards/{id}/stop");
+        let reply = desk.open().await?.post(&path, &json!({})).await?;
+        return desk.show(&reply, || calls::ended(&reply["conversation"]));
     }
     let mut shown = looked(desk, &id).await?;
     let exit = desk.show(&shown, || drawn(&shown, span::now()))?;
@@ -131,7 +140,11 @@ fn listed(reply: &Value, now: Timestamp) -> String {
     let mut out = table(head, rows.collect(), "no board was made yet");
     for source in list_of(reply, "unread") {
         let (name, why) = (text_of(source, "source"), text_of(source, "why"));
-        out.push_str(&format!("\n{}: {}", text::line(name), text::line(why)));
+        let line = match source["board"].as_str() {
+            Some(board) => format!("{name}: {board} cannot be read: {why}"),
+            None => format!("{name}: {why}"),
+        };
+        out.push_str(&format!("\n{}", text::line(&line)));
     }
     out
 }

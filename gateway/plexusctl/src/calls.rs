@@ -53,14 +53,41 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             let reply = desk.open().await?.post(&path, &json!({})).await?;
             desk.show(&reply, || {
                 if reply["conversation"].is_object() {
-                    return "it is ended; what was changed is in copies alone: plexusctl activity"
-                        .to_owned();
+                    return ended(&reply["conversation"]);
                 }
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
             })
         }
     }
+}
+
+/// What the end of a conversation or an orchestration came to.
+pub(crate) fn ended(conversation: &Value) -> String {
+    let count = |member: &str| conversation[member].as_u64().unwrap_or_default();
+    let mut lines = vec![format!(
+        "it is ended: {} of it were used, {} are left unused",
+        count("turn"),
+        count("turnsLeft")
+    )];
+    lines.extend(cancelled(conversation));
+    lines.push("its changes are in copies: plexusctl changes".to_owned());
+    lines.join("\n")
+}
+
+/// The calls that an act cancels, in words.
+pub(crate) fn cancelled(reply: &Value) -> Option<String> {
+    let calls = list_of(reply, "cancelled").iter().map(|call| {
+        let intent = text_of(call, "auditId");
+        let name = if intent.is_empty() {
+            text_of(call, "id")
+        } else {
+            intent
+        };
+        format!("{} ({name})", text_of(call, "capabilityId"))
+    });
+    let calls: Vec<_> = calls.collect();
+    (!calls.is_empty()).then(|| format!("being cancelled: {}", text::line(&calls.join(", "))))
 }
 
 /// Them as a table.
@@ -99,7 +126,11 @@ pub(crate) fn open(conversations: &[Value], now: Timestamp) -> Option<String> {
                 (1, true) => "1 run".to_owned(),
                 (left, true) => format!("{left} runs"),
             },
-            end.map_or_else(|_| "?".to_owned(), |end| span::end(end, now)),
+            match end {
+                Ok(end) => span::end(end, now),
+                Err(_) if left == 0 => "with its last runs".to_owned(),
+                Err(_) => "?".to_owned(),
+            },
             text_of(open, "id").to_owned(),
             match open["underWay"] == true {
                 true => "under way".to_owned(),

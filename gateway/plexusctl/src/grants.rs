@@ -1,6 +1,7 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
 use crate::{
+    calls,
     owner::{Desk, list_of, text_of},
     table::table,
     terms::{self, Terms},
@@ -115,14 +116,24 @@ async fn allow(
     })
 }
 
-/// What a revoke ended besides the grant: tokens, and calls that were sent before it.
+/// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.
 pub(crate) fn revoked(reply: &Value) -> String {
     let tokens = list_of(reply, "revokedJtis").len();
-    let flying: Vec<_> = list_of(reply, "inFlight")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
+    let names = |member: &str| list_of(reply, member).iter().filter_map(Value::as_str);
+    let cancelled = list_of(reply, "cancelled");
+    let is_cancelled = |id: &&str| cancelled.iter().any(|call| call["auditId"] == **id);
+    let flying: Vec<_> = names("inFlight").filter(|id| !is_cancelled(id)).collect();
     let mut text = format!("; tokens ended: {tokens}");
+    let ended: Vec<_> = names("ended").collect();
+    if !ended.is_empty() {
+        text.push_str(&format!(
+            "\nrequests and approvals ended: {}",
+            text::line(&ended.join(", "))
+        ));
+    }
+    if let Some(cancelled) = calls::cancelled(reply) {
+        text.push_str(&format!("\n{cancelled}"));
+    }
     if !flying.is_empty() {
         text.push_str(&format!(
             "\nalready sent before this, and not stopped: {}",
@@ -192,10 +203,14 @@ mod tests {
 
     #[test]
     fn a_revoke_names_what_it_could_not_stop() {
-        let reply = json!({"revokedJtis": ["tok_1"], "inFlight": ["evt_1"]});
+        let run = json!({"id": "call_1", "auditId": "evt_2", "capabilityId": "codex.run"});
+        let reply = json!({
+            "revokedJtis": ["tok_1"], "ended": ["pend_1"], "cancelled": [run], "inFlight": ["evt_1", "evt_2"],
+        });
         assert_eq!(
             revoked(&reply),
-            "; tokens ended: 1\nalready sent before this, and not stopped: evt_1"
+            "; tokens ended: 1\nrequests and approvals ended: pend_1\nbeing cancelled: codex.run (evt_2)\n\
+             already sent before this, and not stopped: evt_1"
         );
     }
 }

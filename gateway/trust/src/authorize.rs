@@ -187,7 +187,8 @@ impl Permit {
         }
         not_unknown(agent, &self.capability, &self.input)?;
         if let Basis::Bounded(item) = &self.basis {
-            return turn_open(state, agent, item, &self.capability, self.verbs, now).map(drop);
+            let ask = turn_open(state, agent, item, &self.capability, self.verbs, now)?;
+            return not_denied_since(agent, ask, &self.capability, &self.input, now);
         }
         not_denied(agent, &self.capability, &self.input, now)?;
         // What the gateway runs by itself stands on the item that says so; an agent's own call never does, and in the
@@ -298,7 +299,7 @@ fn try_authorize(
     }
     not_unknown(agent, call.capability, &call.digest)?;
     if !matches!(door, Door::Bounded(_)) {
-        // The approval of a conversation is the owner's newer word on whatever is said in it.
+        // The approval of a conversation is the owner's newer word on what was denied before.
         not_denied(agent, call.capability, &call.digest, now)?;
     }
     if !matches!(door, Door::Approved(_) | Door::Bounded(_)) && !facts.verbs.is_read() {
@@ -340,6 +341,7 @@ fn try_authorize(
 
     if let Door::Bounded(item) = door {
         let ask = turn_open(state, agent, item, call.capability, facts.verbs, now)?;
+        not_denied_since(agent, ask, call.capability, &call.digest, now)?;
         // A narrowing of the approved call is about its own input.
         let is_turn = &ask.capability == call.capability;
         let constraint = ask.constraint.as_ref().filter(|_| is_turn);
@@ -610,6 +612,22 @@ pub(crate) fn not_denied(
             reason: denial.reason.clone(),
         }),
         _ => Ok(()),
+    }
+}
+
+/// The same of a denial that is newer than the bounded approval of `ask`.
+fn not_denied_since(
+    agent: &Agent,
+    ask: &crate::Ask,
+    id: &CapabilityId,
+    input: &Digest,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let opened = ask.bounded.as_deref().and_then(|bounded| bounded.opened());
+    let denial = agent.denials.get(&(id.clone(), *input));
+    match denial.filter(|denial| opened.is_none_or(|opened| denial.at > opened)) {
+        Some(_) => not_denied(agent, id, input, now),
+        None => Ok(()),
     }
 }
 

@@ -584,6 +584,8 @@ pub enum Reply {
         sessions: usize,
         /// Whether a credential ended.
         enrollment: bool,
+        /// Requests and approvals.
+        items: Vec<PendingId>,
         /// Effects of the agent that were begun before this and have no outcome yet.
         in_flight: Vec<AuditId>,
     },

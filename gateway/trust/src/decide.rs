@@ -236,15 +236,23 @@ impl<'a> Draft<'a> {
             .collect()
     }
 
-    /// Voids every item of an agent that `which` picks and that something could still come of.
-    fn void_items(&mut self, agent: &Agent, why: &str, which: impl Fn(&Item) -> bool) {
+    /// Voids every item of an agent that `which` picks and that something could still come of; answers with those.
+    fn void_items(
+        &mut self,
+        agent: &Agent,
+        why: &str,
+        which: impl Fn(&Item) -> bool,
+    ) -> Vec<plexus_protocol::PendingId> {
+        let mut voided = Vec::new();
         for item in agent.items.values() {
             // What became grants and nothing else was used by being approved: there is nothing left of it to void.
             let open = item.state == ItemState::Pending || item.has_call_left();
             if item.is_held_open() && !open && which(item) {
+                voided.push(item.id.clone());
                 self.close_turns(item, &BoundedState::Void { why: why.into() });
             }
             if open && which(item) {
+                voided.push(item.id.clone());
                 let mut void = (**item).clone();
                 void.state = ItemState::Void {
                     why: why.to_owned(),
@@ -265,6 +273,7 @@ impl<'a> Draft<'a> {
                 );
             }
         }
+        voided
     }
 
     /// Checks a constraint against what a capability takes.

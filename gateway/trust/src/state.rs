@@ -414,6 +414,12 @@ impl Item {
             bounded.is_open(now).then_some((ask, bounded))
         })
     }
+    /// Whether it is about this capability, or permits child calls of it.
+    #[must_use]
+    pub fn concerns(&self, id: &CapabilityId) -> bool {
+        let mut asks = self.asks.iter();
+        asks.any(|ask| &ask.capability == id || ask.bounded_for(id).is_some())
+    }
     /// Whether a bounded approval of it was opened and is neither spent nor ended, whatever the time is.
     pub(crate) fn is_held_open(&self) -> bool {
         let mut bounded = self.asks.iter().filter_map(|ask| ask.bounded.as_deref());
@@ -563,6 +569,11 @@ impl Bounded {
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
         matches!(self.state, BoundedState::Open { until } if now < until)
+    }
+    /// When the approved call opened it, while it is open.
+    pub(crate) fn opened(&self) -> Option<Timestamp> {
+        let length = u64::from(self.limits.minutes) * 60_000;
+        Some(Timestamp(self.until()?.0.saturating_sub(length)))
     }
     /// First moment at which it takes none, while it is open.
     #[must_use]

@@ -160,7 +160,11 @@ impl<G: Gateway> Walker<G> {
     /// Goes on with every board that is under way. For a process that starts.
     pub(crate) async fn resume(&self) -> Result<(), StoreError> {
         let store = self.store.clone();
-        for board in blocking(move || store.all()).await? {
+        let found = blocking(move || store.all()).await?;
+        for unread in found.unread {
+            tracing::error!(?unread, "a board cannot be read; it is not carried further");
+        }
+        for board in found.boards {
             if board.is_under_way() {
                 self.go(board.id);
             }
@@ -209,7 +213,7 @@ impl<G: Gateway> Walker<G> {
         loop {
             let ended = self.steps(id).await;
             let why = match &ended {
-                Err(Halt::Store(error @ (StoreError::Io(_) | StoreError::Full))) => {
+                Err(Halt::Store(error @ (StoreError::Io(_) | StoreError::Unsure(_)))) => {
                     Some(error.to_string())
                 }
                 _ => None,
@@ -217,6 +221,10 @@ impl<G: Gateway> Walker<G> {
             *self.ailing.lock().unwrap_or_else(PoisonError::into_inner) = why;
             match ended {
                 Ok(()) | Err(Halt::Gone | Halt::Store(StoreError::Unknown(_))) => return,
+                Err(Halt::Store(error @ StoreError::Unreadable(..))) => {
+                    tracing::error!(%error, "a board is not carried further");
+                    return;
+                }
                 Err(Halt::Store(_)) => sleep(LOOK).await,
             }
         }
@@ -464,5 +472,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let done = on_file_thread(move || Ok(work())).await;
-    done.unwrap_or_else(|error| Err(StoreError::Io(io::Error::other(error.message.to_string()))))
+    done.unwrap_or_else(|error| {
+        Err(StoreError::Unsure(io::Error::other(
+            error.message.to_string(),
+        )))
+    })
 }

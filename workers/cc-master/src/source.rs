@@ -9,13 +9,13 @@ use crate::{
     board::{Board, BoardError, BoardId, Draft, Orchestration, Progress},
     orchestrate::{KIND, Walker, blocking, now},
     status::Status,
-    store::{Store, StoreError},
+    store::{Listed, Store, StoreError},
 };
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
 };
-use plexus_protocol::{AuditId, CapabilityId, Digest, json};
+use plexus_protocol::{AuditId, CapabilityId, Digest, Effect, json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
@@ -142,11 +142,14 @@ impl Source for CcMasterSource {
         };
         let store = walker.store.clone();
         let boards = blocking(move || store.all()).await;
-        match boards.map(|boards| boards.iter().any(|board| board.has_intent(&intent))) {
-            Ok(true) => Verdict::Happened,
-            // A board remembers it before the call is answered.
-            Ok(false) => Verdict::DidNot,
-            Err(_) => Verdict::CannotTell,
+        let Ok(found) = boards else {
+            return Verdict::CannotTell;
+        };
+        match found.boards.iter().any(|board| board.has_intent(&intent)) {
+            true => Verdict::Happened,
+            // A board remembers it before the call is answered, and one that cannot be read may be that board.
+            false if found.unread.is_empty() => Verdict::DidNot,
+            false => Verdict::CannotTell,
         }
     }
 }
@@ -181,16 +184,22 @@ impl CcMasterSource {
             return Err(SourceError::invalid("a task is of a board: name that too"));
         }
         let Some(walker) = &self.walker else {
-            return Ok(Reply::new(Status::of_all(&[]), "listed 0 boards"));
+            return Ok(Reply::new(
+                Status::of_all(Listed::default()),
+                "listed 0 boards",
+            ));
         };
         let store = walker.store.clone();
-        let mut boards = blocking(move || store.all()).await?;
-        boards.retain(|board| call.allows(FIELD, &board.id.to_string()));
-        let summary = format!("listed {} boards", boards.len());
-        let touched = boards
-            .iter()
-            .map(|b| Touched::read(KIND, b.id.to_string(), None));
-        Ok(Reply::new(Status::of_all(&boards), summary).touched(touched))
+        let mut found = blocking(move || store.all()).await?;
+        let may_see = |id: &str| call.allows(FIELD, id);
+        found.boards.retain(|board| may_see(&board.id.to_string()));
+        found.unread.retain(|unread| may_see(&unread.board));
+        let summary = format!("listed {} boards", found.boards.len());
+        let read = found.boards.iter();
+        let touched: Vec<_> = read
+            .map(|b| Touched::read(KIND, b.id.to_string(), None))
+            .collect();
+        Ok(Reply::new(Status::of_all(found), summary).touched(touched))
     }
 
     async fn plan_create(
@@ -372,7 +381,11 @@ impl From<StoreError> for SourceError {
             StoreError::Board(error) => return error.into(),
             StoreError::Unknown(_) => "not_found",
             StoreError::Full => "too_many",
+            StoreError::Unreadable(..) => "damaged",
             StoreError::Io(_) => "io",
+            StoreError::Unsure(_) => {
+                return Self::transport("io", error.to_string()).effect(Effect::Unknown);
+            }
         };
         Self::transport(reason, error.to_string())
     }

@@ -2,8 +2,11 @@
 //!
 //! Must not know: how a board changes.
 
-use crate::board::{Board, BoardId, BoardState, Progress, Stage, Task, TaskResult, TaskState};
-use plexus_protocol::{CapabilityId, Timestamp};
+use crate::{
+    board::{Board, BoardId, BoardState, Progress, Stage, Task, TaskResult, TaskState},
+    store::{Listed, Unread},
+};
+use plexus_protocol::{CapabilityId, Digest, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,6 +19,9 @@ pub(crate) struct Status {
     /// All boards, in short.
     #[serde(skip_serializing_if = "Option::is_none")]
     boards: Option<Vec<Short>>,
+    /// The files of boards that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<Unread>,
     /// The one that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     board: Option<Whole>,
@@ -37,6 +43,9 @@ struct Short {
 struct Whole {
     #[serde(flatten)]
     short: Short,
+    /// The approval that carries it now, as the gateway names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Digest>,
     tasks: Vec<Shown>,
 }
 
@@ -71,9 +80,10 @@ struct Shown {
 
 impl Status {
     /// The list.
-    pub(crate) fn of_all(boards: &[Board]) -> Self {
+    pub(crate) fn of_all(found: Listed) -> Self {
         Self {
-            boards: Some(boards.iter().map(short).collect()),
+            boards: Some(found.boards.iter().map(short).collect()),
+            unread: found.unread,
             board: None,
         }
     }
@@ -86,8 +96,10 @@ impl Status {
         let shown = tasks.map(|one| shown(one, states[one.draft.id.as_str()], task.is_some()));
         Self {
             boards: None,
+            unread: Vec::new(),
             board: Some(Whole {
                 short: short(board),
+                approval: board.current().map(|current| current.approval),
                 tasks: shown.collect(),
             }),
         }

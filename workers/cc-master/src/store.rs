@@ -4,11 +4,13 @@
 //! change: read ─▶ change ─▶ written whole beside it ─▶ on the disk ─▶ renamed over it
 //! ```
 //! Invariants: a file is whole or as it was before, whenever the process ends; changes of one process come one after the
-//! other; the boards that were made first and are not under way go beyond [`MOST`].
+//! other; the boards that were made first and are not under way go beyond [`MOST`]; a file that cannot be read costs its own
+//! board alone, stays as it is, and is named.
 //!
 //! Must not know: what a board means to anybody.
 
 use crate::board::{Board, BoardError, BoardId};
+use serde::Serialize;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -34,9 +36,34 @@ pub enum StoreError {
     /// 200 boards are under way.
     #[error("{MOST} boards are under way: wait until one is over")]
     Full,
-    /// The disk, or a file that is no board.
+    /// Its file cannot be read, or is no board.
+    #[error(
+        "the board {0} cannot be read ({1}); its file, boards/{0}.json of this source's state, is left as it is"
+    )]
+    Unreadable(BoardId, io::Error),
+    /// The disk; nothing was changed.
     #[error("the boards of this source cannot be read or written: {0}")]
     Io(#[from] io::Error),
+    /// The disk failed when the change may have been made.
+    #[error("it is not known whether the board was changed: {0}")]
+    Unsure(io::Error),
+}
+
+/// The boards on the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The newest first.
+    pub(crate) boards: Vec<Board>,
+    /// The others.
+    pub(crate) unread: Vec<Unread>,
+}
+
+/// A file that cannot be read as a board.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unread {
+    /// Its name without the ending: a board's id.
+    pub(crate) board: String,
+    why: String,
 }
 
 /// The boards of one source.
@@ -61,35 +88,45 @@ impl Store {
     pub(crate) fn get(&self, id: BoardId) -> Result<Board, StoreError> {
         match read(&self.path(id)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Unknown(id)),
-            board => Ok(board?),
+            board => board.map_err(|error| StoreError::Unreadable(id, error)),
         }
     }
 
-    /// All boards, the newest first.
-    pub(crate) fn all(&self) -> Result<Vec<Board>, StoreError> {
+    /// All boards.
+    pub(crate) fn all(&self) -> Result<Listed, StoreError> {
+        let mut found = Listed::default();
         let listed = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
             listed => listed?,
         };
-        let mut boards = Vec::new();
         for entry in listed {
             let path = entry?.path();
             if path.extension().is_some_and(|kind| kind == "json") {
                 match read(&path) {
                     // It went between the two looks.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    board => boards.push(board?),
+                    Ok(board) => found.boards.push(board),
+                    Err(error) => found.unread.push(Unread {
+                        board: path
+                            .file_stem()
+                            .unwrap_or_default()
+                            .to_string_lossy()
+                            .into(),
+                        why: error.to_string(),
+                    }),
                 }
             }
         }
-        boards.sort_by_key(|board: &Board| std::cmp::Reverse((board.made, board.id)));
-        Ok(boards)
+        let newest = |board: &Board| std::cmp::Reverse((board.made, board.id));
+        found.boards.sort_by_key(newest);
+        found.unread.sort_by(|a, b| a.board.cmp(&b.board));
+        Ok(found)
     }
 
     /// Keeps a new board; on the disk when this returns.
     pub(crate) fn add(&self, board: &Board) -> Result<(), StoreError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = self.all()?;
+        let mut kept = self.all()?.boards;
         let mut surplus = Vec::new();
         while kept.len() >= MOST {
             let oldest = kept.iter().rposition(|board| !board.is_under_way());
@@ -97,7 +134,9 @@ impl Store {
         }
         self.write(board)?;
         for board in surplus {
-            fs::remove_file(self.path(board.id))?;
+            if let Err(error) = fs::remove_file(self.path(board.id)) {
+                tracing::warn!(%error, board = %board.id, "an old board cannot be removed");
+            }
         }
         Ok(())
     }
@@ -115,7 +154,7 @@ impl Store {
         Ok((board, changed))
     }
 
-    fn write(&self, board: &Board) -> io::Result<()> {
+    fn write(&self, board: &Board) -> Result<(), StoreError> {
         let folder = &self.folder;
         DirBuilder::new()
             .recursive(true)
@@ -126,10 +165,11 @@ impl Store {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&fresh)?;
-        file.write_all(&serde_json::to_vec(board)?)?;
+        file.write_all(&serde_json::to_vec(board).map_err(io::Error::from)?)?;
         file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        File::open(folder)?.sync_all()
+        let folder = File::open(folder)?;
+        let renamed = fs::rename(&fresh, &path).and_then(|()| folder.sync_all());
+        renamed.map_err(StoreError::Unsure)
     }
 }
 
@@ -143,7 +183,8 @@ fn read(path: &Path) -> io::Result<Board> {
 mod tests {
     use super::*;
     use crate::board::Orchestration;
-    use plexus_protocol::{Digest, Timestamp};
+    use plexus_ipc::worker::SourceError;
+    use plexus_protocol::{Digest, Effect, Timestamp};
 
     fn board(made: u64) -> Board {
         let agent = "codex.run".parse().unwrap();
@@ -175,7 +216,7 @@ mod tests {
         store.add(&board).unwrap();
         fs::write(store.path(board.id).with_extension("new"), "{\"id\":").unwrap();
         assert_eq!(store.get(board.id).unwrap(), board);
-        assert_eq!(store.all().unwrap(), std::slice::from_ref(&board));
+        assert_eq!(store.all().unwrap().boards, std::slice::from_ref(&board));
         let refused = store.change(board.id, |board| board.stop());
         assert!(matches!(
             refused,
@@ -203,6 +244,42 @@ mod tests {
         store.add(&board(1_000)).unwrap();
         assert!(store.get(boards[0].id).is_ok(), "it is under way");
         assert!(store.get(boards[1].id).is_err());
-        assert_eq!(store.all().unwrap().len(), MOST);
+        assert_eq!(store.all().unwrap().boards.len(), MOST);
+    }
+
+    #[test]
+    fn damaged_file_costs_its_own_board_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().into());
+        let (whole, cut) = (board(1), board(2));
+        store.add(&whole).unwrap();
+        store.add(&cut).unwrap();
+        let text = fs::read(store.path(cut.id)).unwrap();
+        fs::write(store.path(cut.id), &text[..text.len() / 2]).unwrap();
+        let found = store.all().unwrap();
+        assert_eq!(found.boards, [whole]);
+        let named: Vec<_> = found.unread.iter().map(|it| it.board.clone()).collect();
+        assert_eq!(named, [cut.id.to_string()]);
+        let refused = store.change(cut.id, |board| board.begin(orchestration()));
+        assert!(matches!(refused, Err(StoreError::Unreadable(id, _)) if id == cut.id));
+        store.add(&board(3)).unwrap();
+        let left = fs::read(store.path(cut.id)).unwrap();
+        assert_eq!(left, text[..text.len() / 2], "it stays for the owner");
+    }
+
+    #[test]
+    fn failed_rename_leaves_the_effect_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().join("boards"));
+        let new = board(1);
+        fs::create_dir_all(store.path(new.id).join("in its place")).unwrap();
+        assert!(matches!(store.add(&new), Err(StoreError::Unsure(_))));
+        let told = SourceError::from(store.add(&new).unwrap_err());
+        assert_eq!(told.effect, Effect::Unknown);
+        // The control: where not even its folder can be made, nothing was done.
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let told = SourceError::from(Store::new(file.join("boards")).add(&new).unwrap_err());
+        assert_eq!(told.effect, Effect::None);
     }
 }

@@ -263,6 +263,7 @@ pub(super) async fn revoke(
         sessions,
         enrollment,
         in_flight,
+        items: _,
     } = receipt.reply
     else {
         return Err(failed("a revocation was answered with something else"));

@@ -7,10 +7,13 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use plexus_calls::{
-    conversation,
+    conversation::{self, Left},
     under_way::{CallUnderWay, CancelledBy},
 };
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::{
+    reply::{self, Refused, ok},
+    revocation,
+};
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId};
 use plexus_trust::Command;
 use serde_json::{Value, json};
@@ -30,7 +33,11 @@ pub(crate) fn conversations(desk: &Desk) -> Vec<Value> {
     let items = state.agents.values().flat_map(|agent| agent.items.values());
     let open = items.filter_map(|item| {
         let left = conversation::of_item(&desk.edge.kernel, item)?;
-        let expires_at = left.expires_at()?;
+        let expires_at = left.expires_at();
+        // The last runs of an orchestration may be under way when no further one may be made.
+        if expires_at.is_none() && !(matches!(left, Left::Children(_)) && goes_on(desk, &item.id)) {
+            return None;
+        }
         let ask = item.asks.iter().find(|ask| ask.bounded.is_some())?;
         let bounded = ask.bounded.as_deref()?;
         let mut open = json!({
@@ -52,36 +59,68 @@ pub(crate) fn conversations(desk: &Desk) -> Vec<Value> {
     open.collect()
 }
 
+/// Whether a turn or a child call of this item's approval is under way.
+fn goes_on(desk: &Desk, item: &PendingId) -> bool {
+    let calls = desk.under_way.all();
+    calls.iter().any(|call| call.turn_of.as_ref() == Some(item))
+}
+
 /// Ends a conversation or child calls, and cancels what of it is under way.
 pub(crate) async fn end(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     item: PendingId,
 ) -> Result<Response, Refused> {
-    let cancel = || {
-        let state = desk.ledger.snapshot();
-        for (intent, _) in state.begun_under(&item) {
-            if let Some(call) = desk.under_way.named(intent.as_str()) {
-                call.cancel(CancelledBy::Owner);
-            }
-        }
-    };
     // Also where the end itself cannot be recorded now.
-    cancel();
-    act(desk, narrowing, Command::EndTurns { item: item.clone() }).await?;
-    cancel();
-    let ended = json!({"id": item.conversation(), "pendingId": item});
-    Ok(reply::accepted(&json!({"ok": true, "conversation": ended})))
+    let mut cancelled = desk.cancel_under(&item, CancelledBy::Owner);
+    let (used, left, is_open) = {
+        let state = desk.ledger.snapshot();
+        let held = state.item(&item).map(|held| &held.asks);
+        let bounded = held.and_then(|asks| asks.iter().find_map(|ask| ask.bounded.as_deref()));
+        let now = state.time(desk.clock.now());
+        bounded.map_or((0, 0, false), |b| (b.used, b.turns_left(), b.is_open(now)))
+    };
+    // After its last turn has begun there is nothing else to end.
+    let ended = match is_open {
+        true => act(desk, narrowing, Command::EndTurns { item: item.clone() })
+            .await
+            .map(drop),
+        false => Ok(()),
+    };
+    for call in desk.cancel_under(&item, CancelledBy::Owner) {
+        if cancelled
+            .iter()
+            .all(|known| known.handle() != call.handle())
+        {
+            cancelled.push(call);
+        }
+    }
+    ended?;
+    Ok(reply::accepted(&json!({
+        "ok": true,
+        "conversation": {
+            "id": item.conversation(),
+            "pendingId": item,
+            "turn": used,
+            "turnsLeft": left,
+            "cancelled": revocation::in_short(&cancelled),
+        },
+    })))
 }
 
-/// The item whose conversation or child calls a name names, if it permits further ones.
+/// The item whose conversation or child calls a name names, if it permits further ones or one of them is under way.
 fn conversation_of(desk: &Desk, name: &str) -> Option<PendingId> {
     let run = RunId::parse(name).map(|run| run.item());
     let item = run.or_else(|_| PendingId::parse(name)).ok()?;
+    may_end(desk, &item).then_some(item)
+}
+
+/// Whether an item permits further turns or child calls, or one of them is under way.
+pub(super) fn may_end(desk: &Desk, item: &PendingId) -> bool {
     let state = desk.ledger.snapshot();
-    let held = state.item(&item)?;
-    let left = conversation::of_item(&desk.edge.kernel, held)?;
-    left.expires_at().is_some().then_some(item)
+    let held = state.item(item);
+    let left = held.and_then(|held| conversation::of_item(&desk.edge.kernel, held));
+    left.is_some_and(|left| left.expires_at().is_some() || goes_on(desk, item))
 }
 
 fn shown(call: &CallUnderWay, now: plexus_protocol::Timestamp) -> Value {

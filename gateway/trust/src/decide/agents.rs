@@ -319,7 +319,7 @@ impl Draft<'_> {
             .outcome("ok")
             .set_all(ended)
             .set_all(gone);
-        if delete {
+        let items = if delete {
             let of = || id.clone();
             revoked = revoked
                 .set_all(
@@ -348,12 +348,14 @@ impl Draft<'_> {
                 )
                 .set(Change::AgentGone(id.clone()));
             self.emit(revoked);
+            Vec::new()
         } else {
             self.emit(revoked.set(Change::Agent(Box::new(row))));
-            self.void_items(agent, "the agent was revoked", |_| true);
-        }
+            self.void_items(agent, "the agent was revoked", |_| true)
+        };
         let in_flight = self.in_flight(&agent.id);
         Reply::Revoked {
+            items,
             in_flight,
             tokens,
             grants: agent.grants.len(),

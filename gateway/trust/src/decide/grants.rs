@@ -143,12 +143,11 @@ impl Draft<'_> {
             revoked = revoked.set(Change::GrantGone(id.clone(), capability.clone()));
         }
         self.emit(revoked);
-        self.void_items(agent, "the owner revoked this capability", |item| {
-            let mut asks = item.asks.iter();
-            asks.any(|ask| &ask.capability == capability || ask.bounded_for(capability).is_some())
-        });
+        let why = "the owner revoked this capability";
+        let items = self.void_items(agent, why, |item| item.concerns(capability));
         let in_flight = self.in_flight(&agent.id);
         Ok(Reply::Revoked {
+            items,
             in_flight,
             tokens,
             grants: usize::from(removed),
@@ -182,6 +181,7 @@ impl Draft<'_> {
         }));
         let in_flight = self.in_flight(&agent.id);
         Ok(Reply::Revoked {
+            items: Vec::new(),
             in_flight,
             tokens: vec![token.clone()],
             grants: 0,

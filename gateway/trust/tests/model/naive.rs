@@ -318,6 +318,12 @@ impl Model {
             .iter()
             .any(|n| &n.0 == agent && n.1 == cap && n.2 == input && t < n.3 + 30 * DAY)
     }
+    /// Denied after the conversation of `y` began.
+    fn denied_in(&self, y: &Yes, agent: &AgentId, cap: &str, input: Digest, t: u64) -> bool {
+        let began = y.until.saturating_sub(u64::from(TURNS.minutes) * MINUTE);
+        let mut no = self.no.iter();
+        no.any(|n| (&n.0, &*n.1, n.2) == (agent, cap, input) && n.3 > began && t < n.3 + 30 * DAY)
+    }
     fn blocked(&self, agent: &AgentId, cap: &str, input: Digest) -> bool {
         self.unknown
             .iter()
@@ -380,7 +386,10 @@ impl Model {
             let fits = match (&y.what, by) {
                 (What::Standing, By::Gateway(_) | By::Turn(_)) => false,
                 (What::Turns { item }, By::Turn(id)) => {
-                    item == id && y.used < TURNS.turns && !self.speaks(item)
+                    item == id
+                        && y.used < TURNS.turns
+                        && !self.speaks(item)
+                        && !self.denied_in(y, agent, cap, name, t)
                 }
                 (What::Turns { .. }, _) => false,
                 (What::Standing, _) => {
@@ -467,7 +476,11 @@ impl Model {
         let unused = match &yes.what {
             What::Standing => self.good(yes, t),
             What::Turns { item } => {
-                !yes.dead && t < yes.until && yes.used < TURNS.turns && !self.speaks(item)
+                !yes.dead
+                    && t < yes.until
+                    && yes.used < TURNS.turns
+                    && !self.speaks(item)
+                    && !self.denied_in(yes, &stood.agent, &stood.cap, stood.input, t)
             }
             What::Call { .. } => !yes.dead && t < yes.until && yes.used == 0,
         };

@@ -42,6 +42,10 @@ impl Board {
     fn begun(parallel: u32) -> Self {
         let mut world = World::new();
         let who = world.member("a", &[]);
+        Self::begun_in(world, who, parallel)
+    }
+
+    fn begun_in(mut world: World, who: Who, parallel: u32) -> Self {
         let item = world.ask_for(&who, vec![entry_for(&[RUN], parallel)]).item;
         let item = item.unwrap();
         world.plan(&item, CONDUCT, Verb::Write);
@@ -116,6 +120,32 @@ fn child_names_its_number_parent_and_source() {
         let via = Some(source("ext"));
         assert_eq!(told, (Some(1), Some(board.first), via));
     }
+}
+
+#[test]
+fn newer_denial_refuses_the_same_child() {
+    let deny = |board: &mut Board, input: &str| {
+        board.world.later(1_000);
+        let entry = entry_with(RUN, &json!({"text": input}));
+        let item = board.world.ask_for(&board.who, vec![entry]).item.unwrap();
+        board.world.ok(Command::Deny { item, reason: None });
+    };
+    let mut board = Board::open(2);
+    let held = board.child("wipe it");
+    deny(&mut board, "wipe it");
+    let denied = Refusal::Denied { reason: None };
+    assert_eq!(refused(board.verdict(RUN, "wipe it")), denied);
+    assert_eq!(board.world.say(held, "held").unwrap_err(), denied);
+    // The controls: another input, and an approval that is newer than the denial.
+    board.make("another");
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let entry = entry_with(RUN, &json!({"text": "wipe it"}));
+    let item = world.ask_for(&who, vec![entry]).item.unwrap();
+    world.ok(Command::Deny { item, reason: None });
+    world.later(1_000);
+    let mut newer = Board::begun_in(world, who, 2);
+    newer.make("wipe it");
 }
 
 #[test]
