@@ -454,3 +454,119 @@ fn source_settings_change_folder_and_launch() {
     let on = put("codex", json!({"realLaunch": true})).expect_ok();
     assert_eq!(on["persisted"], json!(true));
 }
+
+#[test]
+fn ignored_build_folder_is_neither_copied_nor_applied() {
+    let desk = Desk::open(
+        CODEX,
+        [
+            Step::exec(
+                "cat .env dist/kept.js; ls; mkdir -p target; echo o > target/new.o; echo code > made.rs",
+            ),
+            Step::say("Built."),
+        ],
+    );
+    desk.folder.write(".gitignore", "target/\n.env\ndist/\n");
+    desk.folder.write(".env", "SECRET=heron\n");
+    desk.folder.write("dist/kept.js", "kept\n");
+    // 3 GB that are ignored, in files that a copy would take.
+    for number in 0..200 {
+        let name = format!("target/debug/{number}.rlib");
+        desk.folder.write(&name, "");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(desk.folder.path().join(&name));
+        file.expect("the file").set_len(15 << 20).expect("longer");
+    }
+    let set = ["sources", "set", "codex", "copyIgnored=dist", "--yes"];
+    desk.gateway.cli(set).expect_ok();
+    let input = json!({"prompt": "Build it."});
+    let item = desk.asked("run", &input);
+    let plan = desk.owner().plan(&item).to_string();
+    for words in [
+        "5 files",
+        ".env, target (3145728014 bytes), which are ignored",
+    ] {
+        assert!(plan.contains(words), "{words}: {plan}");
+    }
+    desk.owner().approve(&item, "once");
+    let output = desk.agent.invoke("codex.run", input).expect_ok()["output"].clone();
+    let seen = desk.model.results().join("\n");
+    assert!(seen.contains("kept") && seen.contains("a.txt"), "{seen}");
+    assert!(!seen.contains("heron") && !seen.contains("debug"), "{seen}");
+    let changes = &output["changes"];
+    assert_eq!(
+        (&changes["added"], &changes["removed"]),
+        (&json!(1), &json!(0)),
+        "{output}"
+    );
+    assert_eq!(changes["files"][0]["path"], "made.rs", "{output}");
+    let warnings = output["warnings"].to_string();
+    for words in [
+        "not in the copy, because it is ignored: .env, target",
+        "the run made what is ignored, and no change set has it: target",
+    ] {
+        assert!(warnings.contains(words), "{words}: {warnings}");
+    }
+    assert!(desk.folder.path().join("target/debug/7.rlib").exists());
+}
+
+#[test]
+fn run_uses_the_further_programs_that_the_owner_names() {
+    let (tools, other) = (Folder::empty(), Folder::empty());
+    for folder in [&tools, &other] {
+        folder.write("heron", "#!/bin/sh\necho found a heron\n");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path().join("heron"), mode).expect("executable");
+    }
+    let beside = other.path().join("heron").display().to_string();
+    let desk = Desk::open(
+        CODEX,
+        [
+            Step::exec("heron"),
+            Step::say("None."),
+            Step::exec("heron"),
+            Step::exec(&beside),
+            Step::say("One."),
+        ],
+    );
+    // The control: without the field nobody finds it.
+    desk.run(&json!({"prompt": "Look."}));
+    let seen = desk.model.results().join("\n");
+    assert!(!seen.contains("found a heron"), "{seen}");
+    let folder = tools.path().display().to_string();
+    let set = |value: &str| {
+        let field = format!("tools={value}");
+        desk.gateway
+            .cli(["sources", "set", "codex", &field, "--yes"])
+    };
+    set(&folder).expect_ok();
+    let input = json!({"prompt": "Look again."});
+    let item = desk.asked("run", &input);
+    let plan = desk.owner().plan(&item).to_string();
+    assert!(
+        plan.contains("further programs") && plan.contains(&folder),
+        "{plan}"
+    );
+    desk.owner().approve(&item, "once");
+    desk.agent.invoke("codex.run", input).expect_ok();
+    let seen = desk.model.results();
+    let found: Vec<_> = seen
+        .iter()
+        .map(|seen| seen.contains("found a heron"))
+        .collect();
+    assert_eq!(found, [true, false], "{seen:?}");
+    desk.model.finish();
+    // What lies above the gateway's own state is none of a run's.
+    let above = desk
+        .gateway
+        .state()
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string();
+    drop(set(&above));
+    let tested = desk.gateway.cli(["sources", "test", "codex"]);
+    let told = format!("{tested:?}");
+    assert!(told.contains("or above one"), "{told}");
+}

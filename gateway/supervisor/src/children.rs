@@ -1,7 +1,7 @@
 //! What a worker's keeper is told: the manifest's programs, resolved, with their profiles.
 //!
 //! Invariant: a program that is not there, is no file, lies where the worker may write, or is not the one that was granted
-//! on is never handed on.
+//! on is never handed on; further programs of the owner's lie in no folder of the source's or of Plexus, nor above one.
 //!
 //! Must not know: who asks for a run, what a program is for.
 
@@ -20,6 +20,9 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
+
+/// Most folders of further programs.
+const MOST_TOOLS: usize = 4;
 
 /// For a worker of this source in this role. Each role has runs of its own; `egress` is the source's port to the network.
 pub(super) fn kept(
@@ -102,6 +105,15 @@ fn program(
             words.map(children::ChildArgument::Fixed).collect()
         }
     };
+    let tools = tools(spec, child, state_dir)?;
+    let numbered = tools.iter().enumerate();
+    parameters.extend(numbered.map(|(at, folder)| (format!("TOOLS_{at}"), folder.clone())));
+    let mut environment = child.environment.clone();
+    if let Some(Some(path)) = environment.get_mut("PATH") {
+        for folder in &tools {
+            path.push_str(&format!(":{folder}:{folder}/bin"));
+        }
+    }
     Ok(children::ChildProgram {
         name: child.name.clone(),
         program,
@@ -113,8 +125,59 @@ fn program(
         tree_memory: Some(u64::from(child.limits.memory_mib) << 20),
         tree_processes: Some(child.limits.processes),
         arguments: child.arguments.iter().flat_map(argument).collect(),
-        environment: child.environment.clone().into_iter().collect(),
+        environment: environment.into_iter().collect(),
     })
+}
+
+/// The folders of further programs that the owner names: a folder, or that of a program.
+fn tools(spec: &Spec, child: &ChildProgram, state_dir: &Path) -> io::Result<Vec<String>> {
+    let field = child.tools_field.as_ref();
+    let named = field
+        .and_then(|field| spec.config[field].as_str())
+        .unwrap_or_default();
+    let mut own = vec![state_dir.to_owned()];
+    for folder in &spec.folders {
+        own.push(resolved(&folder.path)?.into());
+    }
+    let mut folders = Vec::new();
+    for named in named
+        .split(',')
+        .map(str::trim)
+        .filter(|named| !named.is_empty())
+    {
+        let refused = |why: &str| io::Error::other(format!("further program {named}: {why}"));
+        if !Path::new(named).is_absolute() {
+            return Err(refused("no absolute path"));
+        }
+        let found = resolved(Path::new(named)).map_err(|error| refused(&error.to_string()))?;
+        let found = Path::new(&found);
+        let folder = match found.parent() {
+            Some(folder) if !found.is_dir() => folder,
+            _ => found,
+        };
+        if folder.components().count() < 3 {
+            return Err(refused("too much lies in its folder: name one below it"));
+        }
+        if own
+            .iter()
+            .any(|own| own.starts_with(folder) || folder.starts_with(own))
+        {
+            return Err(refused(
+                "it lies in a folder of the source's or of Plexus, or above one",
+            ));
+        }
+        let folder = folder
+            .to_str()
+            .ok_or_else(|| refused("no text"))?
+            .to_owned();
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    match folders.len() > MOST_TOOLS {
+        true => Err(io::Error::other("more than 4 folders of further programs")),
+        false => Ok(folders),
+    }
 }
 
 /// What is said where there is no keeper.

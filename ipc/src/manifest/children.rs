@@ -38,6 +38,10 @@ pub struct ChildProgram {
     /// Whether it runs programs of the machine itself, as a coding agent does. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tools: bool,
+    /// The optional field of the owner's with further programs that its runs may use: absolute paths, separated by commas.
+    /// Its profile has them as `TOOLS_0` to `TOOLS_3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools_field: Option<String>,
     /// Whether its runs may ask the worker for what other sources offer, by two pipes and the worker's own program as the
     /// one that speaks over them. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -163,6 +167,21 @@ impl Manifest {
                 }
             }
         }
+        let is_text = |name: &String| {
+            let mut fields = self.fields.iter();
+            fields.any(|field| {
+                field.name == *name
+                    && field.kind == FieldKind::Text
+                    && field.target == FieldTarget::Route
+            })
+        };
+        if child
+            .tools_field
+            .as_ref()
+            .is_some_and(|field| !is_text(field))
+        {
+            return Err("toolsField names no field of type text and target route");
+        }
         if child.arguments.len() > MAX_WORDS || child.environment.len() > MAX_WORDS {
             return Err("more than 64 arguments or variables");
         }
@@ -177,13 +196,7 @@ impl Manifest {
                 {
                     return Err("a named argument's name is no name, or there twice");
                 }
-                ChildArgument::Words(Words { words })
-                    if !self.fields.iter().any(|field| {
-                        field.name == *words
-                            && field.kind == FieldKind::Text
-                            && field.target == FieldTarget::Route
-                    }) =>
-                {
+                ChildArgument::Words(Words { words }) if !is_text(words) => {
                     return Err("words of no field of type text and target route");
                 }
                 ChildArgument::Fixed(_) | ChildArgument::Named(_) | ChildArgument::Words(_) => {}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! change set ─▶ each file is as the run found it? ─▶ Plan: differences, token, rating ─▶ record ─▶ files ─▶ record: done
-//!                                                                                          └ undo: the same, reversed
+//!                                                                                          └ undo: the same, reversed; the folders that it made go
 //! ```
 //! Invariants: every file is looked at before the first one is changed; a file that is not as planned ends the change
 //! there, and the answer says how far it came; what an undo needs is on disk before the first file changes.
@@ -10,7 +10,7 @@
 //! Must not know: frames, agents, grants, how a run is made.
 
 use crate::{
-    change_set::{ChangeKind, ChangeSet, FileChange, SetError, Sets, read_most, write_once},
+    change_set::{ChangeKind, ChangeSet, FileChange, KEPT, SetError, Sets, read_most, write_once},
     snapshot::FileFacts,
 };
 use plexus_protocol::AuditId;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     fs::{self, DirBuilder, File},
-    io,
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
@@ -31,6 +31,8 @@ const MOST_FILES: usize = 500;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// Most differences that are made for a card, which shows as much.
 const LONGEST_DIFF: usize = 256 * 1024;
+/// Has the last call whose record is gone.
+const FORGOTTEN: &str = "forgotten";
 /// Longest record, in bytes.
 const LONGEST_RECORD: u64 = 32 * 1024 * 1024;
 
@@ -40,6 +42,9 @@ pub(crate) struct Applied {
     /// Whose contents these are.
     pub(crate) set: String,
     pub(crate) files: Vec<FileChange>,
+    /// The folders that it made: an undo removes those that are empty then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    folders: BTreeSet<RelPath>,
 }
 
 /// Why nothing was applied, or how far it came.
@@ -67,9 +72,11 @@ pub(crate) enum ApplyError {
     Over,
     #[error("every file is changed, but what an undo needs could not be put in place: {0}")]
     NotKept(io::Error),
-    #[error("no change with this id is kept, or it did not come to its end")]
+    #[error("no change with this id is kept, or nothing of it was made")]
     NotUndoable,
-    #[error("{path} could not be changed: {why}; {done} of {all} files are changed")]
+    #[error(
+        "{path} could not be changed: {why}; {done} of {all} files are changed, and an undo takes those back"
+    )]
     Partly {
         path: RelPath,
         why: String,
@@ -96,6 +103,8 @@ const CHANGED: &str = "somebody changed it since the run began";
 pub(crate) struct Plan {
     set: String,
     files: Vec<(FileChange, WriteTarget, Option<Vec<u8>>)>,
+    /// Folders that go with the last file in them.
+    folders: BTreeSet<RelPath>,
     pub(crate) token: Digest,
     pub(crate) diff: String,
     /// A part of the differences is not shown.
@@ -143,14 +152,26 @@ impl Folder {
         is_over: &dyn Fn() -> bool,
     ) -> Result<Plan, ApplyError> {
         let call = AuditId::parse(call).map_err(|_| ApplyError::NotUndoable)?;
-        let bytes = read_most(&self.record(&call, "done"), LONGEST_RECORD);
-        let bytes = bytes.map_err(|_| ApplyError::NotUndoable)?;
+        let read = |state| read_most(&self.record(&call, state), LONGEST_RECORD);
+        let (bytes, is_whole) = match (read("done"), read("begun")) {
+            (Ok(bytes), _) => (bytes, true),
+            (Err(_), Ok(bytes)) => (bytes, false),
+            (Err(_), Err(_)) => return Err(ApplyError::NotUndoable),
+        };
         let applied: Applied =
             serde_json::from_slice(&bytes).map_err(|_| ApplyError::NotUndoable)?;
-        let files = applied.files.iter().map(FileChange::reversed).collect();
+        let reversed = applied.files.iter().map(FileChange::reversed);
+        let mut files: Vec<_> = reversed.collect();
+        if !is_whole {
+            // It ended halfway: a file that is as it would have left it is what it changed.
+            files.retain(|change| matches!(self.standing(change), Ok((Standing::Waits, _))));
+        }
         match self.planned(applied.set, files, is_over) {
-            Err(ApplyError::Set(_)) => Err(ApplyError::NotUndoable),
-            planned => planned,
+            Err(ApplyError::Set(_) | ApplyError::Nothing) => Err(ApplyError::NotUndoable),
+            planned => Ok(Plan {
+                folders: applied.folders,
+                ..planned?
+            }),
         }
     }
 
@@ -221,6 +242,7 @@ impl Folder {
         Ok(Plan {
             set,
             files: planned,
+            folders: BTreeSet::new(),
             token: Digest::of(&tokens),
             diff,
             cut,
@@ -249,9 +271,16 @@ impl Folder {
                 self.sets.add(&plan.set, &current.digest, bytes)?;
             }
         }
+        let written = plan
+            .files
+            .iter()
+            .filter(|(change, ..)| change.after.is_some());
         let applied = Applied {
             set: plan.set,
             files: files.clone(),
+            folders: written
+                .flat_map(|(_, place, _)| missing_folders(place))
+                .collect(),
         };
         let record = serde_json::to_vec(&applied).map_err(io::Error::other)?;
         write_once(&self.record(call, "begun"), &record)?.sync_all()?;
@@ -265,7 +294,11 @@ impl Folder {
                     let put = self.root.put_marked(place, content, after.executable);
                     put.map(|_| ())
                 }),
-                None => self.root.remove_noting(place, 0, |_| Ok(())),
+                None => {
+                    let above = folders_above(place.path());
+                    let empty = above.take_while(|folder| plan.folders.contains(folder));
+                    self.root.remove_noting(place, empty.count(), |_| Ok(()))
+                }
             };
             match changed {
                 Ok(()) | Err(WriteError::Unconfirmed(_)) => made.extend(missing_folders(place)),
@@ -359,7 +392,7 @@ impl Folder {
     pub(crate) fn happened(&self, call: &AuditId) -> Option<bool> {
         if self.record(call, "done").exists() {
             Some(true)
-        } else if self.record(call, "begun").exists() {
+        } else if self.record(call, "begun").exists() || call.as_str() <= &*self.forgotten() {
             None
         } else {
             Some(false)
@@ -384,6 +417,48 @@ impl Folder {
         // An id begins with the place of its event in the log.
         calls.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(calls)
+    }
+
+    /// Forgets the calls whose contents are kept no more. For a writer that starts.
+    pub(crate) fn prune(&self) -> io::Result<()> {
+        let listed = match fs::read_dir(&self.records) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        let mut old = Vec::new();
+        for entry in listed {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default().rsplit_once('.');
+            let call = name.filter(|(_, state)| ["done", "begun"].contains(state));
+            let call = call.and_then(|(call, _)| AuditId::parse(call).ok());
+            let made = entry.metadata().and_then(|meta| meta.modified())?;
+            // A clock that was set back makes nothing old.
+            if let Some(call) = call.filter(|_| made.elapsed().is_ok_and(|age| age > KEPT)) {
+                old.push((call, entry.path()));
+            }
+        }
+        let Some((newest, _)) = old
+            .iter()
+            .max_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()))
+        else {
+            return Ok(());
+        };
+        // First: of a call that was forgotten nobody may say that it did not happen.
+        if newest.as_str() > &*self.forgotten() {
+            let new = self.records.join("forgotten.new");
+            let mut file = File::create(&new)?;
+            file.write_all(newest.as_str().as_bytes())?;
+            file.sync_all()?;
+            fs::rename(new, self.records.join(FORGOTTEN))?;
+            File::open(&self.records)?.sync_all()?;
+        }
+        old.iter().try_for_each(|(_, path)| fs::remove_file(path))
+    }
+
+    /// The last call that was forgotten; empty where none was.
+    fn forgotten(&self) -> String {
+        fs::read_to_string(self.records.join(FORGOTTEN)).unwrap_or_default()
     }
 
     /// How far a file of a change set has come, and why writing it would be running code.
@@ -426,11 +501,15 @@ pub(crate) enum Standing {
     Changed,
 }
 
+/// The folders that a path lies in, innermost first.
+fn folders_above(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    let above = |path: &RelPath| path.split_last().map(|(folder, _)| folder);
+    std::iter::successors(above(path), move |folder| above(folder))
+}
+
 /// The folders that a write to the place makes, innermost first.
 fn missing_folders(place: &WriteTarget) -> impl Iterator<Item = RelPath> {
-    let above = |path: &RelPath| path.split_last().map(|(folder, _)| folder);
-    std::iter::successors(above(place.path()), move |folder| above(folder))
-        .take(place.missing_folders())
+    folders_above(place.path()).take(place.missing_folders())
 }
 
 /// Whether a place has what these facts say; none: that there is no file.
@@ -481,4 +560,150 @@ fn chosen(files: &[FileChange], paths: &[String]) -> Result<Vec<FileChange>, App
         chosen.push(found.clone());
     }
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ignored::IgnoreTexts, snapshot::Snapshot};
+    use plexus_rooted_files::Policy;
+    use std::{fs, sync::Arc, time::SystemTime};
+
+    struct Scene {
+        dir: tempfile::TempDir,
+        folder: Folder,
+        set: String,
+    }
+
+    fn write(dir: &Path, path: &str, content: &str) {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// A folder with `before`, and a change set that makes `after` of it.
+    fn scene(before: &[(&str, &str)], after: &[(&str, &str)]) -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let places = ["folder", "copy"].map(|name| dir.path().join(name));
+        for (place, files) in places.iter().zip([before, after]) {
+            fs::create_dir(place).unwrap();
+            files
+                .iter()
+                .for_each(|(path, text)| write(place, path, text));
+        }
+        let [root, copy] = places
+            .each_ref()
+            .map(|at| Root::open(at, Policy::default()).unwrap());
+        let snapshot = |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
+        let set = ChangeSet::between(&snapshot(&root), &snapshot(&copy), &places[1]).unwrap();
+        let sets = Sets::in_folder(dir.path());
+        let set = sets.keep(&set, &root, &copy).unwrap();
+        let folder = Folder::new(Arc::new(root), sets, dir.path());
+        Scene { dir, folder, set }
+    }
+
+    impl Scene {
+        fn apply(&self, call: &AuditId, meanwhile: impl FnOnce(&Path)) -> Result<(), ApplyError> {
+            let plan = self.folder.plan(&self.set, None, &|| false)?;
+            meanwhile(&self.dir.path().join("folder"));
+            self.folder.commit(plan, call).map(drop)
+        }
+
+        fn undo(&self, of: &AuditId, call: &AuditId) -> Result<(), ApplyError> {
+            let plan = self.folder.plan_undo(of.as_str(), &|| false)?;
+            self.folder.commit(plan, call).map(drop)
+        }
+
+        fn read(&self, path: &str) -> Option<String> {
+            fs::read_to_string(self.dir.path().join("folder").join(path)).ok()
+        }
+
+        fn has(&self, path: &str) -> bool {
+            self.dir.path().join("folder").join(path).exists()
+        }
+    }
+
+    fn call(number: u8) -> AuditId {
+        AuditId::parse(&format!(
+            "evt_00000000-0000-8000-8000-0000000000{number:02}"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn undo_removes_folders_that_the_apply_made() {
+        let scene = scene(
+            &[("old/a", "a")],
+            &[
+                ("old/a", "a"),
+                ("old/new/b", "b"),
+                ("new/deep/c", "c"),
+                ("new/d", "d"),
+            ],
+        );
+        scene.apply(&call(1), |_| ()).unwrap();
+        assert_eq!(scene.read("new/deep/c").unwrap(), "c");
+        scene.undo(&call(1), &call(2)).unwrap();
+        assert!(
+            !scene.has("new") && !scene.has("old/new"),
+            "the folders went"
+        );
+        assert_eq!(scene.read("old/a").unwrap(), "a");
+        // The undo is taken back, and somebody's file keeps its folder.
+        scene.undo(&call(2), &call(3)).unwrap();
+        assert_eq!(scene.read("new/deep/c").unwrap(), "c");
+        write(&scene.dir.path().join("folder"), "new/deep/mine", "m");
+        scene.undo(&call(3), &call(4)).unwrap();
+        assert_eq!(scene.read("new/deep/mine").unwrap(), "m");
+        assert!(!scene.has("new/d") && !scene.has("old/new"));
+    }
+
+    #[test]
+    fn partly_failed_apply_is_undone_as_far_as_it_came() {
+        let scene = scene(
+            &[("a", "1"), ("z", "1")],
+            &[("a", "2"), ("made/b", "b"), ("z", "2")],
+        );
+        let failed = scene.apply(&call(1), |folder| write(folder, "z", "mine"));
+        assert!(
+            matches!(
+                failed,
+                Err(ApplyError::Partly {
+                    done: 2,
+                    all: 3,
+                    ..
+                })
+            ),
+            "{failed:?}"
+        );
+        assert_eq!(scene.folder.happened(&call(1)), None);
+        scene.undo(&call(1), &call(2)).unwrap();
+        assert_eq!(
+            (scene.read("a").unwrap(), scene.read("z").unwrap()),
+            ("1".into(), "mine".into())
+        );
+        assert!(!scene.has("made"));
+        let twice = scene.undo(&call(1), &call(3));
+        assert!(matches!(twice, Err(ApplyError::NotUndoable)), "{twice:?}");
+    }
+
+    #[test]
+    fn old_records_go_and_leave_their_calls_in_doubt() {
+        let scene = scene(&[], &[("a", "a")]);
+        scene.apply(&call(2), |_| ()).unwrap();
+        scene.folder.prune().unwrap();
+        assert_eq!(scene.folder.happened(&call(2)), Some(true), "the control");
+        let record = File::options()
+            .write(true)
+            .open(scene.folder.record(&call(2), "done"));
+        let long_ago = SystemTime::now() - KEPT - std::time::Duration::from_secs(60);
+        record.unwrap().set_modified(long_ago).unwrap();
+        scene.folder.prune().unwrap();
+        assert!(scene.folder.history().unwrap().is_empty());
+        let happened = |number| scene.folder.happened(&call(number));
+        assert_eq!(
+            [happened(1), happened(2), happened(3)],
+            [None, None, Some(false)]
+        );
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! changes/<id>/set.json     the change set; written last, so a folder without it is none
+//! changes/<id>/head.json    the same without its files, for a list
 //! changes/<id>/<sha256>     a content before or after
 //! ```
 //! Invariants: a change set is never changed; a content is believed only where its digest is its name; sets go after a
@@ -26,12 +27,13 @@ use std::{
 use uuid::Uuid;
 
 /// How long a change set is kept.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What all of them may hold, in bytes.
 const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// Most files of a change set.
 const MOST_FILES: usize = 50_000;
 const SET: &str = "set.json";
+const HEAD: &str = "head.json";
 /// Longest `set.json`, in bytes.
 const LONGEST_SET: u64 = 32 * 1024 * 1024;
 
@@ -97,6 +99,53 @@ pub(crate) struct Origin {
     pub(crate) conversation: Option<String>,
 }
 
+/// A change set without its files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) counts: Counts,
+    pub(crate) omitted: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
+}
+
+/// How many files of a change set have which change.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    added: usize,
+    edited: usize,
+    removed: usize,
+    modes: usize,
+}
+
+impl Counts {
+    pub(crate) fn of<'f>(files: impl IntoIterator<Item = &'f FileChange>) -> Self {
+        let mut counts = Self::default();
+        for file in files {
+            *match file.kind() {
+                ChangeKind::Added => &mut counts.added,
+                ChangeKind::Edited => &mut counts.edited,
+                ChangeKind::Removed => &mut counts.removed,
+                ChangeKind::Mode => &mut counts.modes,
+            } += 1;
+        }
+        counts
+    }
+
+    pub(crate) fn words(&self) -> String {
+        let modes = match self.modes {
+            0 => String::new(),
+            modes => format!(", {modes} of another mode"),
+        };
+        let Self {
+            added,
+            edited,
+            removed,
+            ..
+        } = self;
+        format!("{added} added, {edited} edited, {removed} removed{modes}")
+    }
+}
+
 /// Why there is no change set.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetError {
@@ -152,6 +201,14 @@ impl ChangeSet {
         })
     }
 
+    fn head(&self) -> Head {
+        Head {
+            counts: Counts::of(&self.files),
+            omitted: self.omitted,
+            origin: self.origin.clone(),
+        }
+    }
+
     /// Stands for all that it changes.
     pub(crate) fn digest(&self) -> Result<Digest, SetError> {
         let changes = (&self.files, self.omitted);
@@ -195,6 +252,8 @@ impl Sets {
                 }
             }
         }
+        let head = serde_json::to_vec(&set.head()).map_err(io::Error::other)?;
+        write_once(&dir.join(HEAD), &head)?;
         write_once(&dir.join(SET), &bytes)?.sync_all()?;
         File::open(&dir)?.sync_all()?;
         Ok(id)
@@ -209,26 +268,34 @@ impl Sets {
         serde_json::from_slice(&bytes).map_err(|_| SetError::Damaged)
     }
 
+    /// A change set without its files. One of an earlier version, or whose head a crash took along, is read whole.
+    fn head(&self, id: &str) -> Result<Head, SetError> {
+        let dir = self.dir(id)?;
+        if !dir.join(SET).exists() {
+            return Err(SetError::Unknown);
+        }
+        let head = read_most(&dir.join(HEAD), LONGEST_SET).ok();
+        let head = head.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        head.map_or_else(|| Ok(self.get(id)?.head()), Ok)
+    }
+
     /// Change sets with their ids, the newest first, of a conversation the last; and how many there are beyond `most`,
     /// which are not looked at.
-    pub(crate) fn newest(
-        &self,
-        most: usize,
-    ) -> Result<(Vec<(String, ChangeSet)>, usize), SetError> {
+    pub(crate) fn newest(&self, most: usize) -> Result<(Vec<(String, Head)>, usize), SetError> {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         let more = dirs.len().saturating_sub(most);
         let mut sets = Vec::new();
         for (_, dir) in dirs.into_iter().take(most) {
             let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            match self.get(id) {
-                Ok(set) => sets.push((id.to_owned(), set)),
+            match self.head(id) {
+                Ok(head) => sets.push((id.to_owned(), head)),
                 // Not finished, or pruned since it was listed.
                 Err(SetError::Unknown) => {}
                 Err(error) => return Err(error),
             }
         }
-        let made = |set: &ChangeSet| set.origin.as_ref().map(|origin| origin.made);
+        let made = |set: &Head| set.origin.as_ref().map(|origin| origin.made);
         sets.sort_by_key(|(_, set)| Reverse(made(set)));
         let mut conversations = BTreeSet::new();
         sets.retain(|(_, set)| {
@@ -354,7 +421,7 @@ mod tests {
     }
 
     fn snapshot(root: &Root) -> Snapshot {
-        Snapshot::of(root, &|| false).unwrap()
+        Snapshot::of_copy(root, &crate::ignored::IgnoreTexts::default(), &|| false).unwrap()
     }
 
     #[test]
@@ -413,6 +480,18 @@ mod tests {
         }
         sets.prune().unwrap();
         assert!(sets.get(&id).is_ok());
+        // A list reads the head alone.
+        let whole = fs::read(kept.join(SET)).unwrap();
+        fs::write(kept.join(SET), "not read").unwrap();
+        let (listed, more) = sets.newest(1).unwrap();
+        assert_eq!(
+            (listed[0].1.counts.words(), more),
+            (set.head().counts.words(), 0)
+        );
+        fs::remove_file(kept.join(HEAD)).unwrap();
+        assert!(matches!(sets.newest(1), Err(SetError::Damaged)));
+        fs::write(kept.join(SET), whole).unwrap();
+        assert_eq!(sets.newest(1).unwrap().0.len(), 1, "of an earlier version");
         let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
         let file = File::options().write(true).open(kept.join(SET)).unwrap();
         file.set_modified(long_ago).unwrap();

@@ -28,7 +28,7 @@ use plexus_ipc::worker::{
     on_file_thread,
 };
 use plexus_protocol::{Effect, Timestamp};
-use plexus_rooted_files::{Policy, Root};
+use plexus_rooted_files::{Policy, RelPath, Root};
 use serde_json::json;
 use std::{
     fs, io,
@@ -60,6 +60,8 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) struct Runs<P> {
     /// The folder that is copied, with what it hides.
     pub(crate) root: Arc<Root>,
+    /// What is copied of it although it is ignored.
+    pub(crate) copied: Arc<[String]>,
     /// Where the keeper has the folders of the runs.
     pub(crate) dir: PathBuf,
     pub(crate) children: Children,
@@ -290,7 +292,13 @@ impl<P: Program> Runs<P> {
             made: now(),
             conversation: goes_on.then(|| run.to_owned()),
         };
-        let (changes, id) = self.changes(call, copy, before, origin).await?;
+        let (changes, id, ignored) = self.changes(call, copy, before, origin).await?;
+        if !ignored.is_empty() {
+            let made = names_of(&ignored);
+            warnings.push(format!(
+                "the run made what is ignored, and no change set has it: {made}"
+            ));
+        }
         let said = ended.turn.warnings.iter();
         warnings.extend(said.map(|said| without_credentials(said)));
         Ok(Outcome {
@@ -400,28 +408,28 @@ impl<P: Program> Runs<P> {
     }
 
     async fn copy(&self, call: &CallContext, to: PathBuf) -> Result<Snapshot, RunError> {
-        let (root, call) = (self.root.clone(), call.clone());
+        let (root, named, call) = (self.root.clone(), self.copied.clone(), call.clone());
         let copied = on_file_thread(move || {
             let copied = empty_folder(&to).map_err(RunError::from);
-            Ok(copied.and_then(|()| Ok(Snapshot::copy(&root, &to, &|| is_over(&call))?)))
+            Ok(copied.and_then(|()| Ok(Snapshot::copy(&root, &to, &named, &|| is_over(&call))?)))
         });
         let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
         copied.await.map_err(failed)?
     }
 
-    /// What became of the copy, kept; the copy goes, unless its conversation goes on in it.
+    /// What became of the copy, kept, and what of it is ignored; the copy goes, unless its conversation goes on in it.
     async fn changes(
         &self,
         call: &CallContext,
         copy: PathBuf,
         before: Snapshot,
         origin: Origin,
-    ) -> Result<(ChangeSet, Option<String>), RunError> {
+    ) -> Result<(ChangeSet, Option<String>, Vec<RelPath>), RunError> {
         let (root, sets, call) = (self.root.clone(), self.sets.clone(), call.clone());
         let kept = on_file_thread(move || {
             let keep = move || -> Result<_, RunError> {
                 let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
-                let after = Snapshot::of(&made, &|| is_over(&call))?;
+                let after = Snapshot::of_copy(&made, &before.rules, &|| is_over(&call))?;
                 let mut set = ChangeSet::between(&before, &after, &copy)?;
                 let goes_on = origin.conversation.is_some();
                 set.origin = Some(origin);
@@ -432,7 +440,7 @@ impl<P: Program> Runs<P> {
                 if !goes_on && let Err(error) = empty_folder(&copy) {
                     tracing::warn!(%error, "the copy of a run cannot be removed");
                 }
-                Ok((set, id))
+                Ok((set, id, after.ignored))
             };
             Ok(keep())
         });
@@ -660,11 +668,24 @@ fn words_on(copied: &Snapshot) -> Vec<String> {
             copied.omitted
         ));
     }
+    if !copied.ignored.is_empty() {
+        let ignored = names_of(&copied.ignored);
+        words.push(format!("not in the copy, because it is ignored: {ignored}"));
+    }
     let left_out = copied.left_out.iter().take(10);
     words.extend(
         left_out.map(|path| format!("{path} is not in the copy: too large, or not readable")),
     );
     words
+}
+
+/// The first of these paths, and how many more there are.
+pub(crate) fn names_of(paths: &[RelPath]) -> String {
+    let named: Vec<_> = paths.iter().take(8).map(RelPath::as_str).collect();
+    match paths.len() - named.len() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 /// A run that begins a thread has the name of its call.

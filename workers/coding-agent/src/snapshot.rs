@@ -1,17 +1,19 @@
 //! [`Snapshot`]: the regular files of a folder at one moment, by path, with what tells two contents apart; and copying.
 //!
-//! Invariants: links and special files are counted, never followed or copied; a folder beyond the bounds is an error,
-//! not a part of it.
+//! Invariants: links and special files are counted, never followed or copied; what is ignored is no part of a snapshot, and
+//! is named; a folder beyond the bounds is an error, not a part of it.
 //!
 //! Must not know: what the folder is for.
 
-use plexus_rooted_files::{Digest, FileError, Kind, RelPath, Root, WalkBounds};
+use crate::ignored::{IgnoreRules, IgnoreTexts};
+use plexus_rooted_files::{
+    Digest, FileError, Kind, RelPath, Root, WalkBounds, WalkEntry, WalkReport, WalkStep,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write as _},
-    ops::ControlFlow,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
@@ -21,6 +23,8 @@ use uuid::Uuid;
 const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Most files and folders of it.
 const MOST_ENTRIES: usize = 200_000;
+/// Ignored files and folders that are named.
+const MOST_IGNORED: usize = 1000;
 /// Largest file that is copied, in bytes: half of what one process may write.
 pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -44,13 +48,34 @@ pub(crate) struct Snapshot {
     pub(crate) omitted: usize,
     /// Files larger than [`LARGEST`], and files and folders that may not be read.
     pub(crate) left_out: Vec<RelPath>,
+    /// Ignored files and folders, the first thousand.
+    #[serde(default)]
+    pub(crate) ignored: Vec<RelPath>,
+    /// The rules by which they are.
+    #[serde(default)]
+    pub(crate) rules: IgnoreTexts,
     pub(crate) bytes: u64,
+}
+
+/// What a copy would have, without reading any file.
+#[derive(Debug, Default)]
+pub(crate) struct CopySize {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+    /// What it would not have, because it is ignored; the first thousand.
+    pub(crate) ignored: Vec<RelPath>,
+    /// What those hold, as far as it was counted.
+    pub(crate) ignored_bytes: u64,
+    /// There is more of it.
+    pub(crate) ignores_more: bool,
 }
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
-    #[error("the folder holds more than 2 GiB or 200,000 files; hide what a run need not see")]
+    #[error(
+        "the folder holds more than 2 GiB or 200,000 files; hide what a run need not see, or name it in .gitignore"
+    )]
     TooLarge,
     #[error(transparent)]
     File(#[from] FileError),
@@ -59,18 +84,27 @@ pub(crate) enum SnapshotError {
 }
 
 impl Snapshot {
-    /// Reads every file of a folder.
+    /// Reads every file of a copy that the rules of its folder do not ignore.
     ///
     /// # Errors
     /// [`SnapshotError`]; [`FileError::Over`] once `is_over` says that nobody waits any more.
-    pub(crate) fn of(root: &Root, is_over: &dyn Fn() -> bool) -> Result<Self, SnapshotError> {
-        Self::each(root, is_over, |_, _| Ok(()), |_| Ok(()))
+    pub(crate) fn of_copy(
+        root: &Root,
+        rules: &IgnoreTexts,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Self, SnapshotError> {
+        let rules = (IgnoreRules::new(rules.clone()), false);
+        Self::each(root, rules, is_over, |_, _| Ok(()), |_| Ok(()))
     }
 
-    /// The same, and copies all of it into the folder `to`, which is empty.
+    /// Copies what is not ignored of a folder into the folder `to`, which is empty; `copied` is copied although it is.
+    ///
+    /// # Errors
+    /// As [`Snapshot::of_copy`].
     pub(crate) fn copy(
         root: &Root,
         to: &Path,
+        copied: &[String],
         is_over: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
         let file = |path: &RelPath, (bytes, executable): (&[u8], bool)| {
@@ -80,96 +114,166 @@ impl Snapshot {
             options.open(to.join(path.as_str()))?.write_all(bytes)
         };
         let folder = |path: &RelPath| fs::create_dir(to.join(path.as_str()));
-        Self::each(root, is_over, file, folder)
+        let rules = (IgnoreRules::of(root, copied), true);
+        Self::each(root, rules, is_over, file, folder)
     }
 
-    /// How many files a copy would have, and how many bytes, without reading any.
+    /// What a copy would have.
     ///
     /// # Errors
-    /// As [`Snapshot::of`].
+    /// As [`Snapshot::of_copy`].
     pub(crate) fn size(
         root: &Root,
+        copied: &[String],
         is_over: &dyn Fn() -> bool,
-    ) -> Result<(usize, u64), SnapshotError> {
-        let (mut files, mut bytes) = (0, 0);
-        let bounds = WalkBounds {
-            max_entries: MOST_ENTRIES,
-            ..WalkBounds::default()
-        };
-        let report = root.walk(&RelPath::root(), bounds, is_over, |entry| {
-            // One that is gone, has a second name or is too large is not in the copy.
-            if entry.kind == Kind::File
-                && let Ok(size @ ..=LARGEST) = entry.size()
-            {
-                files += 1;
-                bytes += size;
+    ) -> Result<CopySize, SnapshotError> {
+        let mut found = CopySize::default();
+        let mut rules = IgnoreRules::of(root, copied);
+        let mut ignored = Vec::new();
+        let report = walk(root, &mut rules, true, is_over, |entry, is_ignored| {
+            // One that is gone or has a second name is not in the copy.
+            let size = match entry.kind {
+                Kind::File => entry.size().ok(),
+                Kind::Dir => None,
+            };
+            match (is_ignored, size) {
+                (true, size) => {
+                    found.ignored_bytes += size.unwrap_or_default();
+                    ignored.push((entry.path.clone(), entry.kind));
+                }
+                (false, Some(size @ ..=LARGEST)) => {
+                    found.files += 1;
+                    found.bytes += size;
+                }
+                (false, _) => {}
             }
-            match bytes > MOST_BYTES {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            found.bytes <= MOST_BYTES
         })?;
-        match report.bounded || bytes > MOST_BYTES {
-            true => Err(SnapshotError::TooLarge),
-            false => Ok((files, bytes)),
+        if report.bounded || found.bytes > MOST_BYTES {
+            return Err(SnapshotError::TooLarge);
         }
+        let mut left = MOST_ENTRIES;
+        for (path, kind) in &ignored {
+            if *kind == Kind::Dir && left > 0 {
+                let bounds = WalkBounds {
+                    max_entries: left,
+                    ..WalkBounds::default()
+                };
+                let report = root.walk_choosing(path, bounds, is_over, |entry| {
+                    left -= 1;
+                    if entry.kind == Kind::File {
+                        found.ignored_bytes += entry.size().unwrap_or_default();
+                    }
+                    WalkStep::On
+                });
+                match report {
+                    Ok(report) => found.ignores_more |= report.bounded,
+                    Err(FileError::Over) => return Err(FileError::Over.into()),
+                    // It went, or is closed to us.
+                    Err(_) => found.ignores_more = true,
+                }
+            }
+            found.ignores_more |= left == 0;
+        }
+        found.ignored = ignored.into_iter().map(|(path, _)| path).collect();
+        Ok(found)
     }
 
     fn each(
         root: &Root,
+        (mut rules, reads_rules): (IgnoreRules, bool),
         is_over: &dyn Fn() -> bool,
         file: impl Fn(&RelPath, (&[u8], bool)) -> io::Result<()>,
         folder: impl Fn(&RelPath) -> io::Result<()>,
     ) -> Result<Self, SnapshotError> {
         let mut found = Self::default();
         let mut failed = None;
-        let bounds = WalkBounds {
-            max_entries: MOST_ENTRIES,
-            ..WalkBounds::default()
-        };
-        let report = root.walk(&RelPath::root(), bounds, is_over, |entry| {
-            let seen = match entry.kind {
-                Kind::Dir => folder(entry.path).map_err(SnapshotError::from),
-                Kind::File => match entry.read(LARGEST) {
-                    Ok(read) => {
-                        let facts = FileFacts {
-                            digest: read.digest(),
-                            bytes: read.bytes.len() as u64,
-                            executable: read.meta.mode & 0o100 != 0,
-                        };
-                        found.bytes += facts.bytes;
-                        found.files.insert(entry.path.clone(), facts);
-                        file(entry.path, (&read.bytes, facts.executable)).map_err(Into::into)
-                    }
-                    // Gone since it was listed.
-                    Err(FileError::NotFound(_)) => Ok(()),
-                    Err(FileError::TooLarge { .. } | FileError::Permission(_)) => {
-                        found.left_out.push(entry.path.clone());
-                        Ok(())
-                    }
-                    Err(FileError::HardLink(_)) => {
-                        found.omitted += 1;
-                        Ok(())
-                    }
-                    Err(error) => Err(error.into()),
-                },
-            };
-            match seen {
-                Ok(()) if found.bytes > MOST_BYTES => failed = Some(SnapshotError::TooLarge),
-                Ok(()) => return ControlFlow::Continue(()),
-                Err(error) => failed = Some(error),
-            }
-            ControlFlow::Break(())
-        })?;
+        let mut ignored = Vec::new();
+        let report = walk(
+            root,
+            &mut rules,
+            reads_rules,
+            is_over,
+            |entry, is_ignored| {
+                if is_ignored {
+                    ignored.push(entry.path.clone());
+                    return true;
+                }
+                let seen = match entry.kind {
+                    Kind::Dir => folder(entry.path).map_err(SnapshotError::from),
+                    Kind::File => match entry.read(LARGEST) {
+                        Ok(read) => {
+                            let facts = FileFacts {
+                                digest: read.digest(),
+                                bytes: read.bytes.len() as u64,
+                                executable: read.meta.mode & 0o100 != 0,
+                            };
+                            found.bytes += facts.bytes;
+                            found.files.insert(entry.path.clone(), facts);
+                            file(entry.path, (&read.bytes, facts.executable)).map_err(Into::into)
+                        }
+                        // Gone since it was listed.
+                        Err(FileError::NotFound(_)) => Ok(()),
+                        Err(FileError::TooLarge { .. } | FileError::Permission(_)) => {
+                            found.left_out.push(entry.path.clone());
+                            Ok(())
+                        }
+                        Err(FileError::HardLink(_)) => {
+                            found.omitted += 1;
+                            Ok(())
+                        }
+                        Err(error) => Err(error.into()),
+                    },
+                };
+                match seen {
+                    Ok(()) if found.bytes > MOST_BYTES => failed = Some(SnapshotError::TooLarge),
+                    Ok(()) => return true,
+                    Err(error) => failed = Some(error),
+                }
+                false
+            },
+        )?;
         match failed {
             Some(error) => Err(error),
             None if report.bounded => Err(SnapshotError::TooLarge),
             None => {
                 found.omitted += report.omitted + report.unreadable;
+                (found.ignored, found.rules) = (ignored, rules.into_texts());
                 Ok(found)
             }
         }
     }
+}
+
+/// Shows what is below a folder, and whether it is ignored: what an ignored folder holds is not shown. `visit` says whether to
+/// go on. Of ignored files and folders a thousand are shown.
+fn walk(
+    root: &Root,
+    rules: &mut IgnoreRules,
+    reads_rules: bool,
+    is_over: &dyn Fn() -> bool,
+    mut visit: impl FnMut(&WalkEntry<'_>, bool) -> bool,
+) -> Result<WalkReport, FileError> {
+    let bounds = WalkBounds {
+        max_entries: MOST_ENTRIES,
+        ..WalkBounds::default()
+    };
+    let mut ignored = 0;
+    root.walk_choosing(&RelPath::root(), bounds, is_over, |entry| {
+        let is_folder = entry.kind == Kind::Dir;
+        let is_ignored = rules.ignore(entry.path, is_folder);
+        ignored += usize::from(is_ignored);
+        if !(is_ignored && ignored > MOST_IGNORED) && !visit(entry, is_ignored) {
+            return WalkStep::Stop;
+        }
+        if is_folder && !is_ignored && reads_rules {
+            rules.enter(root, entry.path);
+        }
+        match is_ignored {
+            true => WalkStep::Past,
+            false => WalkStep::On,
+        }
+    })
 }
 
 /// Makes an empty folder for nobody else's eyes, in place of whatever was there. What cannot be removed, because a

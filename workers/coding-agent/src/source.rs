@@ -7,8 +7,8 @@
 use crate::{
     Program,
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
-    change_set::{ChangeKind, ChangeSet, FileChange, SetError, Sets},
-    run::{Outcome, RunError, Runs, Task},
+    change_set::{ChangeKind, ChangeSet, Counts, FileChange, Head, SetError, Sets},
+    run::{Outcome, RunError, Runs, Task, names_of},
     snapshot::{FileFacts, Snapshot},
     threads::Threads,
 };
@@ -45,6 +45,8 @@ const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct CodingAgent<P> {
     root: Arc<Root>,
+    /// What runs have although it is ignored.
+    copied: Arc<[String]>,
     anchor: Anchor,
     sets: Option<Sets>,
     folder: Option<Folder>,
@@ -52,6 +54,7 @@ pub struct CodingAgent<P> {
     runs: Option<Runs<P>>,
     threads: Option<Arc<Threads>>,
     binary: String,
+    tools: String,
     pub(crate) model: String,
     pub(crate) models: Vec<String>,
     /// What the program calls a model, where that is something else.
@@ -73,6 +76,12 @@ pub struct Config {
     /// What the program calls models, as `model=name`, separated by commas.
     #[serde(default, rename = "modelArgs")]
     pub model_args: String,
+    /// Further programs that runs may use, separated by commas: the keeper's to give, and the card's to say.
+    #[serde(default)]
+    pub tools: String,
+    /// Files and folders that runs have although they are ignored: patterns, separated by commas.
+    #[serde(default, rename = "copyIgnored")]
+    pub copy_ignored: String,
     /// What does not exist in it, for agents.
     #[serde(default)]
     pub hide: HideRules,
@@ -246,15 +255,6 @@ struct ListedSet {
     calls: BTreeSet<AuditId>,
 }
 
-/// How many files of a change set have which change.
-#[derive(Debug, Serialize)]
-struct Counts {
-    added: usize,
-    edited: usize,
-    removed: usize,
-    modes: usize,
-}
-
 /// Where to go on.
 #[derive(Debug, Serialize)]
 struct Next {
@@ -342,6 +342,7 @@ impl<P: Program> CodingAgent<P> {
             false => root.hiding(Arc::new(HiddenPaths::new(&config.hide))),
         };
         let root = Arc::new(root);
+        let copied: Arc<[String]> = listed(&config.copy_ignored).collect();
         let sets = given.scratch.as_deref().map(Sets::in_folder);
         let folder = given.scratch.as_deref().zip(sets.clone());
         let folder = folder.map(|(dir, sets)| Folder::new(root.clone(), sets, dir));
@@ -356,6 +357,7 @@ impl<P: Program> CodingAgent<P> {
         let runs = parts.filter(|_| given.role == Role::Writer).map(
             |((dir, (children, egress)), (sets, threads))| Runs {
                 root: root.clone(),
+                copied: copied.clone(),
                 dir,
                 children,
                 egress,
@@ -369,14 +371,15 @@ impl<P: Program> CodingAgent<P> {
             // A run may have made what cannot be removed; that is no reason not to serve.
             let pruned = runs.sets.prune().and_then(|()| Runs::<P>::prune(&runs.dir));
             let pruned = pruned.and_then(|()| runs.prune_conversations());
+            let pruned = pruned.and_then(|()| folder.iter().try_for_each(Folder::prune));
             if let Err(error) = pruned {
                 tracing::warn!(%error, "old runs cannot be removed");
             }
             root.remove_leftovers();
         }
-        let models = config.models.split(',').map(str::trim);
         Ok(Self {
             root,
+            copied,
             anchor,
             sets,
             folder,
@@ -391,10 +394,8 @@ impl<P: Program> CodingAgent<P> {
                 })
                 .collect(),
             binary: config.binary,
-            models: models
-                .filter(|model| !model.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            tools: config.tools,
+            models: listed(&config.models).collect(),
             model: config.model,
         })
     }
@@ -473,12 +474,21 @@ impl<P: Program> CodingAgent<P> {
             let mut preview = Preview::new(headline)
                 .fact("program", &self.binary)
                 .fact("model", &task.model);
+            if !self.tools.trim().is_empty() {
+                preview = preview.fact("further programs", &self.tools);
+            }
             // A writer plans it once more, and the card is made by then: it need not look through the folder.
             if call.role() == Role::Reader {
-                let found = Snapshot::size(&self.root, &|| call.is_over());
+                let found = Snapshot::size(&self.root, &self.copied, &|| call.is_over());
                 let found = found.map_err(|error| SourceError::from(&RunError::from(error)))?;
-                let (files, bytes) = found;
+                let (files, bytes) = (found.files, found.bytes);
                 preview = preview.fact("copies", format!("{files} files, {bytes} bytes"));
+                if !found.ignored.is_empty() {
+                    let at_least = if found.ignores_more { "more than " } else { "" };
+                    let (names, bytes) = (names_of(&found.ignored), found.ignored_bytes);
+                    let words = format!("{names} ({at_least}{bytes} bytes), which are ignored");
+                    preview = preview.fact("leaves out", words);
+                }
             }
             if let Some(thread) = &task.thread {
                 preview = preview.fact("goes on with", thread);
@@ -589,31 +599,43 @@ impl<P: Program> CodingAgent<P> {
             let history = self.folder()?.history();
             let history = history.map_err(|error| failed(&error.into()))?;
             // What the last call on each file of a change set made of it.
-            let mut last = BTreeMap::new();
+            let mut last = BTreeMap::<&str, BTreeMap<_, _>>::new();
             for (call, applied) in &history {
-                for file in &applied.files {
-                    last.insert((&*applied.set, &file.path), (call, file.after));
-                }
+                let of = last.entry(&applied.set).or_default();
+                of.extend(
+                    applied
+                        .files
+                        .iter()
+                        .map(|file| (&file.path, (call, file.after))),
+                );
             }
-            let listed = |(id, set): (String, ChangeSet)| {
-                let applied = set.files.iter().filter_map(|file| {
-                    let (call, after) = last.get(&(&*id, &file.path))?;
-                    (*after == file.after).then(|| AuditId::clone(call))
-                });
-                let applied: Vec<_> = applied.collect();
-                let (agent, made) = set.origin.clone().map(|it| (it.agent, it.made)).unzip();
-                ListedSet {
+            let listed = |(id, head): (String, Head)| {
+                let mut applied = Vec::new();
+                // The files of a change set that nothing was applied of are not needed.
+                if let Some(last) = last.get(&*id) {
+                    let set = self
+                        .sets()?
+                        .get(&id)
+                        .map_err(|error| failed(&error.into()))?;
+                    applied.extend(set.files.iter().filter_map(|file| {
+                        let (call, after) = last.get(&file.path)?;
+                        (*after == file.after).then(|| AuditId::clone(call))
+                    }));
+                }
+                let (agent, made) = head.origin.map(|it| (it.agent, it.made)).unzip();
+                Ok(ListedSet {
                     agent: agent.flatten(),
                     made,
-                    counts: Counts::of(&set.files),
-                    omitted: set.omitted,
+                    counts: head.counts,
+                    omitted: head.omitted,
                     applied: applied.len(),
                     calls: applied.into_iter().collect(),
                     id,
-                }
+                })
             };
+            let listed: Result<Vec<_>, SourceError> = sets.into_iter().map(listed).collect();
             let output = ListOutput {
-                sets: sets.into_iter().map(listed).collect(),
+                sets: listed?,
                 more: Some(more).filter(|more| *more > 0),
             };
             let summary = format!("listed {} change sets", output.sets.len());
@@ -764,38 +786,10 @@ impl<P: Program> CodingAgent<P> {
     }
 }
 
-impl Counts {
-    fn of<'f>(files: impl IntoIterator<Item = &'f FileChange>) -> Self {
-        let mut counts = Self {
-            added: 0,
-            edited: 0,
-            removed: 0,
-            modes: 0,
-        };
-        for file in files {
-            *match file.kind() {
-                ChangeKind::Added => &mut counts.added,
-                ChangeKind::Edited => &mut counts.edited,
-                ChangeKind::Removed => &mut counts.removed,
-                ChangeKind::Mode => &mut counts.modes,
-            } += 1;
-        }
-        counts
-    }
-
-    fn words(&self) -> String {
-        let modes = match self.modes {
-            0 => String::new(),
-            modes => format!(", {modes} of another mode"),
-        };
-        let Self {
-            added,
-            edited,
-            removed,
-            ..
-        } = self;
-        format!("{added} added, {edited} edited, {removed} removed{modes}")
-    }
+/// The words of a field that separates them by commas.
+fn listed(field: &str) -> impl Iterator<Item = String> {
+    let words = field.split(',').map(str::trim);
+    words.filter(|word| !word.is_empty()).map(str::to_owned)
 }
 
 fn nothing_kept() -> SourceError {

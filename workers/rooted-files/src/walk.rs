@@ -43,6 +43,17 @@ pub struct WalkReport {
     pub unreadable: usize,
 }
 
+/// Where a walk goes from an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalkStep {
+    /// On, into a folder.
+    On,
+    /// On, past what a folder holds.
+    Past,
+    /// No further.
+    Stop,
+}
+
 /// One entry met on a walk, with the handle of the folder it lies in.
 #[derive(Debug)]
 pub struct WalkEntry<'a> {
@@ -88,6 +99,23 @@ impl Root {
         is_over: &dyn Fn() -> bool,
         mut visit: impl FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
     ) -> Result<WalkReport, FileError> {
+        self.walk_choosing(start, bounds, is_over, |entry| match visit(entry) {
+            ControlFlow::Continue(()) => WalkStep::On,
+            ControlFlow::Break(()) => WalkStep::Stop,
+        })
+    }
+
+    /// As [`Root::walk`]; `visit` says of each folder whether it is entered.
+    ///
+    /// # Errors
+    /// As [`Root::walk`].
+    pub fn walk_choosing(
+        &self,
+        start: &RelPath,
+        bounds: WalkBounds,
+        is_over: &dyn Fn() -> bool,
+        mut visit: impl FnMut(&WalkEntry<'_>) -> WalkStep,
+    ) -> Result<WalkReport, FileError> {
         self.walk_with(start, bounds, is_over, &mut visit, &mut |_, _| {})
     }
 
@@ -101,7 +129,7 @@ impl Root {
             &RelPath::root(),
             bounds,
             &|| false,
-            &mut |_| ControlFlow::Continue(()),
+            &mut |_| WalkStep::On,
             found,
         )
     }
@@ -111,7 +139,7 @@ impl Root {
         start: &RelPath,
         bounds: WalkBounds,
         is_over: &dyn Fn() -> bool,
-        visit: &mut dyn FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(&WalkEntry<'_>) -> WalkStep,
         leftover: &mut dyn FnMut(BorrowedFd<'_>, &str),
     ) -> Result<WalkReport, FileError> {
         let dir = self.walk_to(start, start)?;
@@ -139,7 +167,7 @@ struct Walk<'a> {
     seen: usize,
     report: WalkReport,
     is_over: &'a dyn Fn() -> bool,
-    visit: &'a mut dyn FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
+    visit: &'a mut dyn FnMut(&WalkEntry<'_>) -> WalkStep,
     leftover: &'a mut dyn FnMut(BorrowedFd<'_>, &str),
 }
 
@@ -170,8 +198,10 @@ impl Walk<'_> {
                 path: &path,
                 kind,
             };
-            if (self.visit)(&entry).is_break() {
-                return ControlFlow::Break(None);
+            match (self.visit)(&entry) {
+                WalkStep::On => {}
+                WalkStep::Past => continue,
+                WalkStep::Stop => return ControlFlow::Break(None),
             }
             if kind == Kind::Dir {
                 if depth >= self.bounds.max_depth {

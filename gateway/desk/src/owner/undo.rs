@@ -37,6 +37,8 @@ pub(super) struct Past {
     /// `ok`, `failed`, `refused`, `unknown`; none: it has no outcome.
     result: Option<String>,
     undo: Option<String>,
+    /// It failed when something was done.
+    is_partial: bool,
 }
 
 pub(super) async fn show(
@@ -129,8 +131,10 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
     };
     match past.result.as_deref() {
         Some("ok" | "unknown") => {}
+        // Its source says whether it kept what the halfway change replaced.
+        Some("failed") if past.is_partial => {}
         Some("failed") => {
-            let why = "It failed, perhaps halfway: nothing is kept to take it back with. Look at what it names.";
+            let why = "It failed and changed nothing: there is nothing to take back.";
             return Err(not("not_done", why.into()));
         }
         Some(_) => {
@@ -262,5 +266,9 @@ pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
         summary: outcome.and_then(|o| text(&o["detail"]["summary"])),
         result: outcome.and_then(|o| text(&o["detail"]["result"])),
         undo: outcome.and_then(|o| text(&o["detail"]["undo"])),
+        is_partial: outcome.is_some_and(|o| {
+            let effect = o["detail"]["effect"].as_str();
+            effect.is_some_and(|effect| ["partial", "done"].contains(&effect))
+        }),
     })
 }

@@ -1,0 +1,193 @@
+//! Ignore rules of a folder: which of its files a copy leaves out.
+//!
+//! ```text
+//! .gitignore of each folder, .git/info/exclude ─▶ IgnoreTexts, kept with the snapshot ─▶ IgnoreRules: is this path ignored?
+//!                                                     the owner's `copyIgnored` overrides both
+//! ```
+//! Invariants: rules are read from the owner's folder, through its handle and never by git; a copy, which a run may write to,
+//! is judged by the rules of the folder that it was made of; `.git` itself is never ignored.
+//!
+//! Must not know: what is copied, why.
+
+use ignore::{
+    Match,
+    gitignore::{Gitignore, GitignoreBuilder},
+};
+use plexus_rooted_files::{HiddenPaths, HideRules, RelPath, Root};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Longest file of rules that is read, and all of them together, in bytes.
+const LONGEST: usize = 256 * 1024;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// The rules of a folder as they were written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct IgnoreTexts {
+    /// Of each folder that has any.
+    folders: BTreeMap<RelPath, String>,
+    /// Of `.git/info/exclude`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    exclude: String,
+    /// What is copied although it is ignored, as the owner writes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    copied: Vec<String>,
+}
+
+/// The rules, ready to be asked.
+#[derive(Debug)]
+pub(crate) struct IgnoreRules {
+    texts: IgnoreTexts,
+    folders: BTreeMap<RelPath, Gitignore>,
+    exclude: Option<Gitignore>,
+    copied: HiddenPaths,
+    bytes: usize,
+}
+
+impl IgnoreRules {
+    /// Of the folder itself; those of the folders in it come with [`IgnoreRules::enter`].
+    pub(crate) fn of(root: &Root, copied: &[String]) -> Self {
+        let exclude = RelPath::parse(".git/info/exclude").ok();
+        let texts = IgnoreTexts {
+            folders: BTreeMap::new(),
+            exclude: exclude
+                .and_then(|path| read(root, &path))
+                .unwrap_or_default(),
+            copied: copied.to_vec(),
+        };
+        let mut rules = Self::new(texts);
+        rules.enter(root, &RelPath::root());
+        rules
+    }
+
+    /// As they were when a copy was made.
+    pub(crate) fn new(texts: IgnoreTexts) -> Self {
+        let folders = texts.folders.iter();
+        let globs = HideRules {
+            globs: texts.copied.clone(),
+            ..HideRules::default()
+        };
+        Self {
+            folders: folders
+                .filter_map(|(folder, text)| Some((folder.clone(), compiled(text)?)))
+                .collect(),
+            exclude: compiled(&texts.exclude),
+            copied: HiddenPaths::new(&globs),
+            bytes: texts.folders.values().map(String::len).sum(),
+            texts,
+        }
+    }
+
+    /// Reads those of a folder, whose files are asked about next.
+    pub(crate) fn enter(&mut self, root: &Root, folder: &RelPath) {
+        let text = folder.join(".gitignore").ok();
+        let Some(text) = text.and_then(|path| read(root, &path)) else {
+            return;
+        };
+        self.bytes += text.len();
+        if self.bytes > MOST_BYTES {
+            return;
+        }
+        if let Some(rules) = compiled(&text) {
+            self.folders.insert(folder.clone(), rules);
+            self.texts.folders.insert(folder.clone(), text);
+        }
+    }
+
+    /// Whether a path is ignored, whose folder is not.
+    pub(crate) fn ignore(&self, path: &RelPath, is_folder: bool) -> bool {
+        if path.components().any(|name| name == ".git") || self.copied.hide(path) {
+            return false;
+        }
+        let above = std::iter::successors(folder_of(path), folder_of);
+        let exclude = self.exclude.as_ref().map(|rules| (RelPath::root(), rules));
+        let rules = above.filter_map(|folder| Some((folder.clone(), self.folders.get(&folder)?)));
+        // The folder that is nearest has the last word.
+        for (folder, rules) in rules.chain(exclude) {
+            let within = match folder.is_root() {
+                true => path.as_str(),
+                false => path.as_str()[folder.as_str().len()..].trim_start_matches('/'),
+            };
+            match rules.matched(within, is_folder) {
+                Match::None => {}
+                Match::Ignore(_) => return true,
+                Match::Whitelist(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// As they were written, to judge the copy by.
+    pub(crate) fn into_texts(self) -> IgnoreTexts {
+        self.texts
+    }
+}
+
+fn folder_of(path: &RelPath) -> Option<RelPath> {
+    path.split_last().map(|(folder, _)| folder)
+}
+
+fn read(root: &Root, path: &RelPath) -> Option<String> {
+    let read = root.read(path).ok()?;
+    (read.bytes.len() <= LONGEST).then(|| String::from_utf8_lossy(&read.bytes).into_owned())
+}
+
+/// A line that is no rule is left out, as git does.
+fn compiled(text: &str) -> Option<Gitignore> {
+    let mut builder = GitignoreBuilder::new("");
+    for line in text.trim_start_matches('\u{feff}').lines() {
+        let _ = builder.add_line(None, line);
+    }
+    builder.build().ok().filter(|rules| !rules.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_rooted_files::Policy;
+    use std::fs;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn nearest_rules_have_the_last_word() {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            (".gitignore", "target/\n*.log\n/only-here\n"),
+            ("app/.gitignore", "!keep.log\nbuild\n"),
+            (".git/info/exclude", "mine.txt\n*.tmp\n"),
+        ] {
+            let file = dir.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let root = Root::open(dir.path(), Policy::default()).unwrap();
+        let mut rules = IgnoreRules::of(&root, &["special.log".to_owned(), "vendor".to_owned()]);
+        rules.enter(&root, &path("app"));
+        let again = IgnoreRules::new(rules.texts.clone());
+        for (text, is_folder, ignored) in [
+            ("target", true, true),
+            ("app/target", true, true),
+            ("target", false, false),
+            ("a.log", false, true),
+            ("app/keep.log", false, false),
+            ("app/other.log", false, true),
+            ("app/build", true, true),
+            ("build", true, false),
+            ("only-here", false, true),
+            ("app/only-here", false, false),
+            ("app/mine.txt", false, true),
+            ("special.log", false, false),
+            ("vendor", true, false),
+            ("vendor/x.log", false, false),
+            (".git/x.log", false, false),
+            ("src", true, false),
+        ] {
+            for rules in [&rules, &again] {
+                assert_eq!(rules.ignore(&path(text), is_folder), ignored, "{text}");
+            }
+        }
+    }
+}
