@@ -3,6 +3,10 @@
 use crate::coding_agents::{CODEX, Desk};
 use plexus_tests::{Agent, Gate, Step, waiting::until};
 use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
 
 const CREATE: &str = "cc-master.board.create";
 const STATUS: &str = "cc-master.board.status";
@@ -361,26 +365,30 @@ fn owner_follows_a_board_and_stops_it() {
         });
     };
     requests(1);
-    std::thread::scope(|scope| {
-        let followed = scope.spawn(|| cli(&["board", &id, "--follow"]));
-        gates[0].open();
-        requests(2);
-        let stopped = cli(&["board", &id, "--stop"]);
-        let stopped = stopped.expect_ok();
-        for words in [
-            "2 of it were used, 1 are left",
-            "being cancelled: codex.run (evt_",
-        ] {
-            assert!(stopped.contains(words), "{words}: {stopped}");
-        }
-        // It ends by itself once the board is over.
-        let followed = followed.join().expect("the command");
-        let shown = followed.expect_ok();
-        assert!(shown.starts_with("In a row."), "{shown}");
-        for words in ["under-way: ", "unfinished: ", "ended with tasks left"] {
-            assert!(shown.contains(words), "{words}: {shown}");
-        }
-    });
+    let mut follow = office.desk.gateway.on_terminal(["board", &id, "--follow"]);
+    let follow = follow.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut follow = follow.spawn().expect("the command");
+    let mut shown = BufReader::new(follow.stdout.take().expect("its output")).lines();
+    let mut shows = |words: &str| {
+        let mut lines = shown.by_ref().map(|line| line.expect("text"));
+        assert!(lines.any(|line| line.contains(words)), "it shows {words}");
+    };
+    shows("In a row.");
+    shows("under-way: 2 waiting, 1 running");
+    gates[0].open();
+    requests(2);
+    shows("under-way: 1 waiting, 1 running, 1 done");
+    let stopped = cli(&["board", &id, "--stop"]);
+    let stopped = stopped.expect_ok();
+    for words in [
+        "2 of it were used, 1 are left",
+        "being cancelled: codex.run (evt_",
+    ] {
+        assert!(stopped.contains(words), "{words}: {stopped}");
+    }
+    // It ends by itself once the board is over.
+    shows("unfinished: 1 done, 1 failed, 1 skipped");
+    assert!(follow.wait().expect("its end").success());
     let board = office.board(&id);
     assert_eq!(
         ["one", "two", "three"].map(|task| state(&board, task)),
