@@ -513,45 +513,47 @@ fn ignored_build_folder_is_neither_copied_nor_applied() {
     assert!(desk.folder.path().join("target/debug/7.rlib").exists());
 }
 
-#[test]
-fn run_uses_the_further_programs_that_the_owner_names() {
+/// A run with a program of the owner's outside `/usr`, called by `command` of its path; another one beside it stays closed.
+fn uses_further_programs(kind: Kind, command: fn(&Path) -> String) {
     let (tools, other) = (Folder::empty(), Folder::empty());
-    for folder in [&tools, &other] {
+    let [heron, beside] = [&tools, &other].map(|folder| {
         folder.write("heron", "#!/bin/sh\necho found a heron\n");
+        let program = folder.path().join("heron");
         let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path().join("heron"), mode).expect("executable");
-    }
-    let beside = other.path().join("heron").display().to_string();
-    let desk = Desk::open(
-        CODEX,
-        [
-            Step::exec("heron"),
-            Step::say("None."),
-            Step::exec("heron"),
-            Step::exec(&beside),
-            Step::say("One."),
-        ],
-    );
-    // The control: without the field nobody finds it.
+        std::fs::set_permissions(&program, mode).expect("executable");
+        program
+    });
+    let [named, beside] = [command(&heron), beside.display().to_string()];
+    let exec = kind.exec;
+    let steps = [
+        exec(&named),
+        Step::say("None."),
+        exec(&named),
+        exec(&beside),
+        Step::say("One."),
+    ];
+    let desk = Desk::open(kind, steps);
+    // The control: without the field it reaches none.
     desk.run(&json!({"prompt": "Look."}));
     let seen = desk.model.results().join("\n");
     assert!(!seen.contains("found a heron"), "{seen}");
-    let folder = tools.path().display().to_string();
-    let set = |value: &str| {
-        let field = format!("tools={value}");
-        desk.gateway
-            .cli(["sources", "set", "codex", &field, "--yes"])
+    let id = desk.kind.id;
+    let set = |folder: &Path| {
+        let field = format!("tools={}", folder.display());
+        desk.gateway.cli(["sources", "set", id, &field, "--yes"])
     };
-    set(&folder).expect_ok();
+    set(tools.path()).expect_ok();
     let input = json!({"prompt": "Look again."});
     let item = desk.asked("run", &input);
     let plan = desk.owner().plan(&item).to_string();
+    let folder = tools.path().display().to_string();
     assert!(
         plan.contains("further programs") && plan.contains(&folder),
         "{plan}"
     );
     desk.owner().approve(&item, "once");
-    desk.agent.invoke("codex.run", input).expect_ok();
+    let run = desk.kind.of("run");
+    desk.agent.invoke(&run, input).expect_ok();
     let seen = desk.model.results();
     let found: Vec<_> = seen
         .iter()
@@ -560,15 +562,19 @@ fn run_uses_the_further_programs_that_the_owner_names() {
     assert_eq!(found, [true, false], "{seen:?}");
     desk.model.finish();
     // What lies above the gateway's own state is none of a run's.
-    let above = desk
-        .gateway
-        .state()
-        .parent()
-        .expect("a folder")
-        .display()
-        .to_string();
-    drop(set(&above));
-    let tested = desk.gateway.cli(["sources", "test", "codex"]);
+    let state = desk.gateway.state();
+    drop(set(state.parent().expect("a folder")));
+    let tested = desk.gateway.cli(["sources", "test", id]);
     let told = format!("{tested:?}");
     assert!(told.contains("or above one"), "{told}");
+}
+
+#[test]
+fn codex_run_uses_further_programs_by_path() {
+    uses_further_programs(CODEX, |program| program.display().to_string());
+}
+
+#[test]
+fn claude_run_uses_further_programs_by_name() {
+    uses_further_programs(CLAUDE, |_| "heron".to_owned());
 }
