@@ -542,7 +542,7 @@ fn uses_further_programs(kind: Kind, command: fn(&Path) -> String) {
         let field = format!("tools={}", folder.display());
         desk.gateway.cli(["sources", "set", id, &field, "--yes"])
     };
-    set(tools.path()).expect_ok();
+    set(&tools.path()).expect_ok();
     let input = json!({"prompt": "Look again."});
     let item = desk.asked("run", &input);
     let plan = desk.owner().plan(&item).to_string();
