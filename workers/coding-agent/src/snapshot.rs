@@ -263,7 +263,8 @@ fn walk(
         let is_folder = entry.kind == Kind::Dir;
         let is_ignored = rules.ignore(entry.path, is_folder);
         ignored += usize::from(is_ignored);
-        if !(is_ignored && ignored > MOST_IGNORED) && !visit(entry, is_ignored) {
+        let is_shown = !is_ignored || ignored <= MOST_IGNORED;
+        if is_shown && !visit(entry, is_ignored) {
             return WalkStep::Stop;
         }
         if is_folder && !is_ignored && reads_rules {
