@@ -11,12 +11,14 @@
 
 mod check;
 mod children;
+mod command;
 mod egress;
 mod host;
 mod mcp;
 mod place;
 
-pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program, Words};
+pub use children::{ChildArgument, ChildLimits, ChildProgram, List, Named, Program, Words};
+pub use command::{ARGUMENTS, CommandLine};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
 pub use mcp::McpPins;
@@ -415,6 +417,9 @@ pub struct Capability {
     /// `staged`: only such a capability may be a child call, and only in that mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub staged: bool,
+    /// Where it is one run of a program: how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandLine>,
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,

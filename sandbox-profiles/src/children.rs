@@ -43,6 +43,8 @@ pub enum ChildArgument {
     Fixed(String),
     /// The worker's value for this name.
     Named(String),
+    /// Any number of arguments: the worker's value for this name, with a zero byte after each.
+    List(String),
 }
 
 /// A program that a worker may have started, as the gateway declares it.
@@ -130,6 +132,7 @@ pub fn keeper_command(
             let (option, text) = match argument {
                 ChildArgument::Fixed(text) => ("--argument", text),
                 ChildArgument::Named(name) => ("--named-argument", name),
+                ChildArgument::List(name) => ("--list-argument", name),
             };
             line.extend([option.into(), text.into()]);
         }

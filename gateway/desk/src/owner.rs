@@ -18,6 +18,7 @@ mod catalogue;
 pub(crate) mod changes;
 mod channels;
 mod copy;
+mod declared;
 mod explain;
 mod extensions;
 mod for_console;

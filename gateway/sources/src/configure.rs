@@ -140,7 +140,9 @@ impl Wanted<'_> {
         if let Some(why) = registry.out_of_place(manifest) {
             return Err(why.into());
         }
-        if connector.offer.given.is_some() && crate::extensions::kind_of(&id) != kind {
+        if connector.offer.given.is_some()
+            && crate::extensions::source_of(kind) != Some(id.as_str())
+        {
             return Err(of_id(format!(
                 "{kind} is the kind of one source, and not of {id}"
             )));

@@ -1,17 +1,24 @@
-//! MCP servers that the owner lends: what the owner asks for, the manifest that is made of it and of what the server says,
-//! and the files that hold the manifests that the owner agreed to.
+//! What the owner installs beside the connectors: MCP servers, with the manifest that is made of what the owner asks for and of
+//! what the server says; extensions [by manifest](declared); and the files that hold what the owner agreed to.
 //!
 //! ```text
 //! ServerRequest ─▶ manifest without tools ─▶ listing, by a worker ─▶ manifest with tools ─agreed─▶ extensions/<id>.json
 //!                                                                                              └─▶ Registry
 //! ```
-//! Invariants: one server is one kind, `mcp-<id>`, and one source, `<id>`; a path is a parameter of a profile and no text
+//! Invariants: one server is one kind, `mcp-<id>`, one extension `ext-<id>`, and each one source, `<id>`; a path is a parameter of a profile and no text
 //! of it; a manifest that is installed is, byte for byte, the one that was shown.
 //!
 //! Must not know: how a server is started, who may call it.
 
+mod commands;
+pub mod declared;
+mod surface;
+
+pub use surface::{differences, surface};
+
 use crate::{Registered, Registry, schema::Schema};
 use arc_swap::ArcSwap;
+use declared::Agreed;
 use plexus_home::state_dir::{StateDir, write_private};
 use plexus_ipc::{
     manifest::{ChildArgument, Manifest, McpPins, Program},
@@ -42,6 +49,8 @@ const MAX_TOOLS: usize = plexus_ipc::manifest::MAX_ENTRIES - 1;
 /// Largest input schema of a tool, in bytes, and most patterns in it.
 const MAX_SCHEMA: usize = 65_536;
 const MAX_PATTERNS: usize = 32;
+const SERVER_KIND: &str = "mcp-";
+const BY_MANIFEST: &str = "ext-";
 const WORKER: &str = include_str!("../../../sandbox-profiles/mcp.sb");
 const SERVER: &str = include_str!("../../../sandbox-profiles/children/mcp.sb");
 
@@ -96,7 +105,25 @@ pub struct Generated {
 /// The kind of a server's source.
 #[must_use]
 pub fn kind_of(id: &SourceId) -> String {
-    format!("mcp-{id}")
+    format!("{SERVER_KIND}{id}")
+}
+
+/// The kind of the source of an extension by manifest.
+#[must_use]
+pub fn by_manifest_kind(id: &str) -> String {
+    format!("{BY_MANIFEST}{id}")
+}
+
+/// Whether a kind is that of an extension by manifest.
+#[must_use]
+pub fn is_by_manifest(kind: &str) -> bool {
+    kind.starts_with(BY_MANIFEST)
+}
+
+/// The one source of an installed kind.
+pub(crate) fn source_of(kind: &str) -> Option<&str> {
+    let server = kind.strip_prefix(SERVER_KIND);
+    server.or_else(|| kind.strip_prefix(BY_MANIFEST))
 }
 
 impl ServerRequest {
@@ -114,7 +141,7 @@ impl ServerRequest {
             .iter()
             .filter_map(|argument| match argument {
                 ChildArgument::Fixed(text) => Some(text.clone()),
-                ChildArgument::Named(_) | ChildArgument::Words(_) => None,
+                ChildArgument::Named(_) | ChildArgument::Words(_) | ChildArgument::List(_) => None,
             });
         let folders = |begins: &str| {
             let fields = manifest
@@ -337,7 +364,7 @@ fn with_folders(base: &str, manifest: &Manifest, may_write: &str) -> String {
     for (field, parameter) in manifest.paths() {
         profile.push_str(&format!(
             "(allow file-read* (subpath (param \"{parameter}\"))) ; the owner's \"{}\"\n",
-            field.label
+            shown_line(&field.label)
         ));
         if field.writable {
             profile.push_str(&may_write.replace("FIELD", &parameter));
@@ -347,8 +374,12 @@ fn with_folders(base: &str, manifest: &Manifest, may_write: &str) -> String {
     profile
 }
 
-/// The offer of a manifest that was made here.
+/// The offer of what is installed, by its text.
 fn registered(text: &str) -> anyhow::Result<Registered> {
+    // Whose manifest is an object within it is an extension by manifest.
+    if json::parse(text.as_bytes()).is_ok_and(|whole| whole["manifest"].is_object()) {
+        return json::parse_as::<Agreed>(text.as_bytes())?.registered();
+    }
     let manifest = Manifest::parse(text)?;
     let fields = |begins: &str| {
         let fields = manifest
@@ -402,26 +433,26 @@ impl Registry {
             let read = stored(state_dir, &id).map_err(anyhow::Error::from);
             let read = read.and_then(|text| registered(&text)).and_then(|read| {
                 let kind = &read.offer.manifest.kind;
-                anyhow::ensure!(*kind == kind_of(&id), "it is of the kind {kind}");
+                anyhow::ensure!(
+                    source_of(kind) == Some(id.as_str()),
+                    "it is of the kind {kind}"
+                );
                 Ok(Arc::new(read))
             });
             let read = read.map_err(|why| format!("{}: {why:#}", entry.path().display()));
             if let Err(why) = &read {
-                tracing::warn!(name: "extension.unreadable", source = %id, error = why, "an installed server cannot be used");
+                tracing::warn!(name: "extension.unreadable", source = %id, error = why, "what was installed cannot be used");
             }
-            all.insert(kind_of(&id), read);
+            all.insert(id.to_string(), read);
         }
         self.installed.store(Arc::new(all));
     }
 
-    /// The ids of all that is installed, each with why it cannot be used.
-    pub fn installed(&self) -> Vec<(String, Option<String>)> {
+    /// The ids of all that is installed, each with its offer or with why it cannot be used.
+    pub fn installed(&self) -> Vec<(String, Result<Arc<Registered>, String>)> {
         let all = self.installed.load();
-        let of = |(kind, read): (&String, &Result<_, String>)| {
-            let id = kind.strip_prefix("mcp-").unwrap_or(kind);
-            (id.to_owned(), read.as_ref().err().cloned())
-        };
-        all.iter().map(of).collect()
+        let all = all.iter();
+        all.map(|(id, read)| (id.clone(), read.clone())).collect()
     }
 
     /// Keeps a manifest that the owner agreed to, in place of an earlier one of the same server.
@@ -440,7 +471,7 @@ impl Registry {
         write_private(&path, text.as_bytes())?;
         self.installed.rcu(|all| {
             let mut all = BTreeMap::clone(all);
-            all.insert(kind_of(id), Ok(read.clone()));
+            all.insert(id.to_string(), Ok(read.clone()));
             all
         });
         Ok(())
@@ -457,7 +488,7 @@ impl Registry {
         };
         self.installed.rcu(|all| {
             let mut all = BTreeMap::clone(all);
-            all.remove(&kind_of(id));
+            all.remove(id.as_str());
             all
         });
         Ok(there)
@@ -465,10 +496,11 @@ impl Registry {
 
     /// A registry of this offer alone, which looks at folders as this one does.
     pub fn only(&self, offer: Registered) -> Self {
-        let kind = offer.offer.manifest.kind.clone();
+        let kind = &offer.offer.manifest.kind;
+        let id = source_of(kind).unwrap_or(kind).to_owned();
         Self {
             connectors: Vec::new(),
-            installed: ArcSwap::from_pointee(BTreeMap::from([(kind, Ok(Arc::new(offer)))])),
+            installed: ArcSwap::from_pointee(BTreeMap::from([(id, Ok(Arc::new(offer)))])),
             programs: self.programs.clone(),
             platforms: self.platforms.clone(),
         }

@@ -64,7 +64,7 @@ pub struct Registered {
 /// All connectors of this build, and the offers that the owner has installed: each of one source, under a kind of its own.
 pub struct Registry {
     connectors: Vec<Arc<Registered>>,
-    /// By kind; of one whose file does not read, why.
+    /// By source; of one whose file does not read, why.
     installed: ArcSwap<BTreeMap<String, Result<Arc<Registered>, String>>>,
     /// Folders with the gateway's own programs, resolved.
     programs: Vec<PathBuf>,
@@ -148,13 +148,18 @@ impl Registry {
         let mut shipped = self.connectors.iter();
         match shipped.find(|c| c.offer.manifest.kind == kind) {
             Some(shipped) => Some(Arc::clone(shipped)),
-            None => self.installed.load().get(kind)?.as_ref().ok().cloned(),
+            None => {
+                let all = self.installed.load();
+                let found = all.get(extensions::source_of(kind)?)?.as_ref().ok();
+                found.filter(|c| c.offer.manifest.kind == kind).cloned()
+            }
         }
     }
 
     /// Why there is nothing to serve a source of this kind with.
     pub fn missing(&self, kind: &str) -> String {
-        match self.installed.load().get(kind) {
+        let all = self.installed.load();
+        match extensions::source_of(kind).and_then(|id| all.get(id)) {
             Some(Err(why)) => format!("what was installed as {kind} cannot be read: {why}"),
             _ => format!("this build has no connector for {kind:?}"),
         }
@@ -184,6 +189,7 @@ impl Registered {
         let mut base = base_of(profile)?;
         base.extend(egress_of(manifest));
         base.extend(programs_of(&offer));
+        base.extend(commands_of(manifest));
         Ok(Self {
             profile_digest: profile_digest(profile),
             rules: profile::rules(profile),
@@ -308,6 +314,12 @@ fn programs_of(offer: &Offer) -> impl Iterator<Item = String> {
         let whole = format!("{}{}", object!(child), profile::spelled(profile));
         format!("child {} {}", child.name, Digest::of(whole.as_bytes()))
     })
+}
+
+/// What the commands of an extension are given, as rules: another argument is reviewed as another right.
+fn commands_of(manifest: &Manifest) -> impl Iterator<Item = String> {
+    let commands = manifest.commands().into_iter();
+    commands.map(|(name, command)| format!("command {name} {}", object!(command)))
 }
 
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.

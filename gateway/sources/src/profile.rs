@@ -69,6 +69,9 @@ pub fn words(rule: &str) -> String {
         let start = digest.get(..8).unwrap_or(digest);
         return format!("ask the kernel for: (what the list {start}… of system calls says)");
     }
+    if let Some(command) = rule.strip_prefix("command ") {
+        return format!("run the command {command}");
+    }
     for role in ["reader", "writer"] {
         let only = format!("(if (string=? (param \"ROLE\") \"{role}\") ");
         let then = rule.strip_prefix(&only).and_then(|r| r.strip_suffix(')'));

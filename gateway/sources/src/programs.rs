@@ -42,7 +42,16 @@ fn identity(about: &Metadata) -> Identity {
 /// The system's; a path that is no file.
 pub fn rule(name: &str, path: &Path) -> io::Result<String> {
     let path = path.canonicalize()?;
-    let mut file = File::open(&path)?;
+    let digest = digest(&path)?;
+    Ok(format!("program {name} {} {digest}", path.display()))
+}
+
+/// SHA-256 of a file's content. Reads the whole file, unless it was read before.
+///
+/// # Errors
+/// The system's; a path that is no file.
+pub(crate) fn digest(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("it is no file"));
@@ -50,8 +59,8 @@ pub fn rule(name: &str, path: &Path) -> io::Result<String> {
     let key = identity(&about);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let found = known().get(&key).copied();
-    let digest = match found {
-        Some(digest) => digest,
+    match found {
+        Some(digest) => Ok(digest),
         None => {
             let mut hasher = Sha256::new();
             let mut part = vec![0; 256 * 1024];
@@ -71,10 +80,9 @@ pub fn rule(name: &str, path: &Path) -> io::Result<String> {
                 known.clear();
             }
             known.insert(key, digest);
-            digest
+            Ok(digest)
         }
-    };
-    Ok(format!("program {name} {} {digest}", path.display()))
+    }
 }
 
 /// The rules of a source's programs, as they are now.

@@ -42,6 +42,7 @@ pub(super) fn kept(
         resolved(&context.state_dir).map_err(StartError::prepare("the state directory"))?;
     let refuse = StartError::prepare("a program that the worker may have started");
     let declared = spec.offer.manifest.children.iter();
+    let declared = declared.filter(|child| child.role.is_none_or(|of| of == role));
     let mut programs = Vec::new();
     for child in declared {
         let program = program(context, spec, child, (Path::new(&state_dir), egress));
@@ -99,6 +100,7 @@ fn program(
     let argument = |argument: &ChildArgument| match argument {
         ChildArgument::Fixed(text) => vec![children::ChildArgument::Fixed(text.clone())],
         ChildArgument::Named(named) => vec![children::ChildArgument::Named(named.name.clone())],
+        ChildArgument::List(list) => vec![children::ChildArgument::List(list.list.clone())],
         ChildArgument::Words(words) => {
             let words = spec.config[&words.words].as_str().unwrap_or_default();
             let words = words.split_ascii_whitespace().map(str::to_owned);

@@ -52,6 +52,7 @@ impl Manifest {
         self.check_children()?;
         self.check_events()?;
         self.check_capabilities()?;
+        self.check_commands()?;
         self.check_mcp()?;
         self.check_upkeep()
     }
@@ -284,6 +285,7 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
         && entry.limits.is_none()
         && entry.conversation.is_none()
         && entry.children.is_none()
+        && entry.command.is_none()
         && !entry.staged
         && !entry.long_running
         && entry.sensitivity == Sensitivity::Low;

@@ -1,6 +1,7 @@
 //! The programs that a worker may have started by its keeper, as its manifest declares them.
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
+use crate::message::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -35,6 +36,9 @@ pub struct ChildProgram {
     pub name: String,
     /// Which program it is.
     pub program: Program,
+    /// The role whose workers alone may have it started; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// Whether it runs programs of the machine itself, as a coding agent does. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tools: bool,
@@ -79,6 +83,8 @@ pub enum ChildArgument {
     Named(Named),
     /// The words of an optional field of the owner's, in this place; none where it is empty.
     Words(Words),
+    /// Any number of arguments that the worker gives.
+    List(List),
 }
 
 /// Arguments that the owner gives.
@@ -95,6 +101,14 @@ pub struct Words {
 pub struct Named {
     /// By this name.
     pub name: String,
+}
+
+/// Arguments that the worker gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// By this name.
+    pub list: String,
 }
 
 /// What a run of a child may use.
@@ -191,7 +205,7 @@ impl Manifest {
                 ChildArgument::Fixed(text) if text.len() > MAX_WORD || text.contains('\0') => {
                     return Err("an argument beyond 1024 bytes, or with a zero byte");
                 }
-                ChildArgument::Named(Named { name })
+                ChildArgument::Named(Named { name }) | ChildArgument::List(List { list: name })
                     if !super::check::plain_name(name) || !named.insert(name) =>
                 {
                     return Err("a named argument's name is no name, or there twice");
@@ -199,7 +213,10 @@ impl Manifest {
                 ChildArgument::Words(Words { words }) if !is_text(words) => {
                     return Err("words of no field of type text and target route");
                 }
-                ChildArgument::Fixed(_) | ChildArgument::Named(_) | ChildArgument::Words(_) => {}
+                ChildArgument::Fixed(_)
+                | ChildArgument::Named(_)
+                | ChildArgument::Words(_)
+                | ChildArgument::List(_) => {}
             }
         }
         for (name, value) in &child.environment {

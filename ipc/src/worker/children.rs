@@ -9,7 +9,10 @@
 //!
 //! Must not know: what the programs are for; how a keeper starts them.
 
+mod last_words;
+
 use super::os;
+pub use last_words::LastWords;
 pub use plexus_sandbox::children::{ANSWERS, CALLS, Ending, PIPES, Usage};
 use plexus_sandbox::children::{Ask, MAX_MESSAGE, Tell, decode, encode};
 use std::{

@@ -439,19 +439,30 @@ fn filled(
 ) -> Result<Vec<String>, String> {
     let is_declared = |name: &String| {
         let mut names = declared.iter();
-        names.any(|argument| matches!(argument, ChildArgument::Named(known) if known == name))
+        names.any(|argument| match argument {
+            ChildArgument::Named(known) | ChildArgument::List(known) => known == name,
+            ChildArgument::Fixed(_) => false,
+        })
     };
     if let Some(name) = values.keys().find(|name| !is_declared(name)) {
         return Err(format!("no argument {name:?} is declared"));
     }
-    let filled = declared.iter().map(|argument| match argument {
-        ChildArgument::Fixed(text) => Ok(text.clone()),
-        ChildArgument::Named(name) => {
-            let value = values.get(name).cloned();
-            value.ok_or_else(|| format!("the argument {name:?} has no value"))
+    let value = |name: &String| {
+        let value = values.get(name);
+        value.ok_or_else(|| format!("the argument {name:?} has no value"))
+    };
+    let mut filled = Vec::new();
+    for argument in declared {
+        match argument {
+            ChildArgument::Fixed(text) => filled.push(text.clone()),
+            ChildArgument::Named(name) => filled.push(value(name)?.clone()),
+            // After the last zero byte there is nothing.
+            ChildArgument::List(name) => {
+                filled.extend(value(name)?.split_terminator('\0').map(str::to_owned));
+            }
         }
-    });
-    filled.collect()
+    }
+    Ok(filled)
 }
 
 /// The declared environment, with the worker's values where it gives any.

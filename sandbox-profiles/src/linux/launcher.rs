@@ -179,6 +179,7 @@ impl Group {
             "--discard" => child.discard = true,
             "--argument" => child.arguments.push(ChildArgument::Fixed(text(value()?)?)),
             "--named-argument" => child.arguments.push(ChildArgument::Named(text(value()?)?)),
+            "--list-argument" => child.arguments.push(ChildArgument::List(text(value()?)?)),
             "--environment" => {
                 let variable = text(value()?)?;
                 child.environment.push(match variable.split_once('=') {

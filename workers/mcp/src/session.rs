@@ -18,17 +18,13 @@ use plexus_ipc::{
     manifest::McpPins,
     worker::{
         CallContext, Role,
-        children::{Child, ChildError, Children},
+        children::{Child, ChildError, Children, LastWords},
     },
 };
 use plexus_protocol::json;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::unix::pipe,
@@ -49,8 +45,6 @@ const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", VERSION];
 const MAX_PAGES: usize = 64;
 /// Longest list of tools, in bytes.
 const MAX_LIST: usize = 1 << 20;
-/// How much of the end of a server's standard error is held for words about its end, in bytes.
-const LAST_WORDS: usize = 512;
 
 /// Why a server is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +102,7 @@ pub(crate) struct Session {
     next: u64,
     /// It said that its tools have changed.
     stale: bool,
-    last_words: Arc<Mutex<Vec<u8>>>,
+    last_words: Arc<LastWords>,
     /// What bounds the number of servers.
     slot: Option<OwnedSemaphorePermit>,
     pub(crate) defined: Defined,
@@ -126,9 +120,10 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let mut child = children.start(&role.to_string(), &run, &[], &[]).await?;
         let no_pipe = || SessionError::Protocol("it has no pipes");
-        let last_words = Arc::<Mutex<Vec<u8>>>::default();
+        let last_words = Arc::<LastWords>::default();
         let error = child.stderr.take().ok_or_else(no_pipe)?;
-        tokio::spawn(hear(error, Arc::clone(&last_words)));
+        let hears = Arc::clone(&last_words);
+        tokio::spawn(async move { hears.hear(error).await });
         let mut session = Self {
             input: child.stdin.take().ok_or_else(no_pipe)?,
             output: BufReader::new(child.stdout.take().ok_or_else(no_pipe)?),
@@ -359,12 +354,7 @@ impl Session {
         }
         self.child.end();
         drop(self.child.wait().await);
-        let words = self
-            .last_words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let words = String::from_utf8_lossy(&words);
-        SessionError::Ended(match words.trim().lines().last() {
+        SessionError::Ended(match self.last_words.line() {
             Some(line) => format!("; its last words: {line}"),
             None => String::new(),
         })
@@ -385,15 +375,4 @@ fn written(value: &Value) -> usize {
     }
     let mut count = Count(0);
     serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
-}
-
-/// Reads a server's standard error to its end, and holds the last of it.
-async fn hear(mut error: pipe::Receiver, last_words: Arc<Mutex<Vec<u8>>>) {
-    let mut part = [0; 4096];
-    while let Ok(read @ 1..) = error.read(&mut part).await {
-        let mut held = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend_from_slice(&part[..read]);
-        let excess = held.len().saturating_sub(LAST_WORDS);
-        held.drain(..excess);
-    }
 }

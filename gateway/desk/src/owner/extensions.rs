@@ -12,6 +12,7 @@
 use super::{
     Narrowing,
     body::Fields,
+    declared,
     sources::{added, known, removed, restart},
 };
 use crate::{
@@ -27,8 +28,12 @@ use plexus_edge::reply::{Refused, ok};
 use plexus_ipc::manifest::{Manifest, McpPins};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
+    Registry,
     configure::{Wanted, look},
-    extensions::{self, Generated, LISTING, Listing, PREVIEW, ServerRequest, agreement, described},
+    extensions::{
+        self, Generated, LISTING, Listing, PREVIEW, ServerRequest, agreement, described,
+        is_by_manifest,
+    },
     let_go,
 };
 use plexus_trust::{Source, Target};
@@ -56,16 +61,10 @@ const PRIVATE: [&str; 9] = [
 static LOOKING: Mutex<()> = Mutex::const_new(());
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
-    let rows = desk.registry.installed().into_iter().map(|(id, unusable)| {
-        let configured = known(&desk, &id);
-        json!({
-            "name": id,
-            "configured": configured.is_some(),
-            "unusable": unusable,
-            "tools": configured.map(|source| source.capabilities.len()),
-        })
-    });
-    ok(&json!({"extensions": rows.collect::<Vec<_>>()}))
+    let rows = desk.registry.installed().into_iter();
+    let rows = rows.map(|(id, read)| declared::row(&desk, &id, read));
+    let revision = desk.catalogue.load().revision;
+    ok(&json!({"extensions": rows.collect::<Vec<_>>(), "revision": revision}))
 }
 
 /// What the owner agreed to.
@@ -73,6 +72,9 @@ pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
+    if let Some(source) = known(&desk, &id).filter(|s| is_by_manifest(&s.config.kind)) {
+        return declared::show(&desk, &source).await;
+    }
     let (request, manifest) = installed(&desk, &id).await?;
     let tools = manifest.capabilities.iter().filter(|c| c.name != LISTING);
     let tools = tools.map(|tool| {
@@ -87,13 +89,18 @@ pub(super) async fn show(
     Ok(ok(&out))
 }
 
-/// `{name, program, arguments?, environment?, folders?, code?, reads?}`, or `{name, refresh: true}` for one that is there.
+/// `{name, program, arguments?, environment?, folders?, code?, reads?}`, or `{name, refresh: true}` for one that is there; an
+/// extension by manifest has no `name`.
 pub(super) async fn preview(
     State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let mut asked = Asked::read(&desk, Fields::read(request).await?).await?;
+    let body = Fields::read(request).await?;
+    if body.given("name").is_none() {
+        return declared::preview(&desk, &body).await;
+    }
+    let mut asked = Asked::read(&desk, body).await?;
     // A program of the owner's is started.
     narrowing.wider(&desk).await?;
     let looked = Looked::at(&desk, &mut asked).await?;
@@ -110,7 +117,11 @@ pub(super) async fn add(
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let mut asked = Asked::read(&desk, Fields::read(request).await?).await?;
+    let body = Fields::read(request).await?;
+    if body.given("name").is_none() {
+        return declared::add(&desk, &narrowing, &body).await;
+    }
+    let mut asked = Asked::read(&desk, body).await?;
     let Some(digest) = asked.digest.take() else {
         return Err(Refused::malformed(
             "`digest` is required: that of what a preview showed",
@@ -161,6 +172,9 @@ pub(super) async fn remove(
     narrowing: Narrowing,
     Named(id): Named,
 ) -> Result<Response, Refused> {
+    let source = known(&desk, &id);
+    let capabilities = source.iter().flat_map(|source| source.capabilities.keys());
+    let capabilities: Vec<_> = capabilities.cloned().collect();
     let there = match SourceId::parse(&id) {
         Ok(name) if is_installed(&desk, &id) => {
             removed(&desk, &narrowing, &id).await?;
@@ -175,30 +189,61 @@ pub(super) async fn remove(
         }
         _ => false,
     };
-    Ok(ok(&json!({"ok": true, "known": there})))
+    let capabilities = if there { capabilities } else { Vec::new() };
+    Ok(ok(
+        &json!({"ok": true, "known": there, "source": id, "removed": capabilities}),
+    ))
 }
 
-/// Why no server is given a folder: keys and settings of the owner's programs lie in it.
+/// Why no server or extension is given a folder: keys and settings of the owner's programs lie in it.
 fn private(target: &Target) -> Option<String> {
     let path = &target.path;
     let is_private = |part: &&str| PRIVATE.contains(part);
     let part = path.split('/').find(is_private)?;
     Some(format!(
-        "{path} lies in {part}, where your own programs have keys or settings: no server is given that"
+        "{path} lies in {part}, where your own programs have keys or settings: nothing that is installed is given that"
     ))
 }
 
-async fn uninstall(desk: &Arc<Desk>, id: &SourceId) -> Result<bool, Refused> {
+pub(super) async fn uninstall(desk: &Arc<Desk>, id: &SourceId) -> Result<bool, Refused> {
     let (here, name) = (desk.clone(), id.clone());
     let gone = blocking(move || here.registry.uninstall(&here.state_dir, &name)).await?;
     gone.map_err(|error| failed(format!("extensions/{id}.json cannot be removed: {error}")))
 }
 
-fn is_installed(desk: &Desk, id: &str) -> bool {
+pub(super) fn is_installed(desk: &Desk, id: &str) -> bool {
     desk.registry
         .installed()
         .iter()
         .any(|(there, _)| there == id)
+}
+
+/// A source that is not there yet, as `body` would configure it, with its folders and programs as they are now.
+///
+/// # Errors
+/// What stands against it.
+pub(super) async fn surveyed(
+    desk: &Desk,
+    only: &Registry,
+    body: &Value,
+    id: SourceId,
+) -> Result<Source, String> {
+    let empty = Map::new();
+    let wanted = Wanted {
+        body: body.as_object().unwrap_or(&empty),
+    };
+    let (_, config) = wanted
+        .inspect(only, &desk.state_dir)
+        .await
+        .map_err(|objection| objection.why)?;
+    // The revision is of no look before: nothing that is left of one answers for this one.
+    let mut source = Source::new(id, config, desk.clock.now().0);
+    let seen = look(only, &source, &desk.state_dir).await?;
+    (source.paths, source.base) = (seen.paths, seen.base);
+    match source.paths.values().find_map(private) {
+        Some(why) => Err(why),
+        None => Ok(source),
+    }
 }
 
 /// A server that is there, as it was asked for and agreed to.
@@ -206,7 +251,7 @@ async fn installed(desk: &Arc<Desk>, id: &str) -> Result<(ServerRequest, Manifes
     let none = || {
         let error = ErrorBody::new(
             ErrorCode::NotFound,
-            format!("No MCP server {id:?} is lent."),
+            format!("No extension and no MCP server {id:?} is there."),
         );
         Refused::new(error.next("plexusctl mcp list"))
     };
@@ -274,25 +319,9 @@ impl Looked {
         let request = &mut asked.request;
         let unusable = |why: String| Refused::malformed(why);
         let only = desk.registry.only(request.to_ask().map_err(unusable)?);
-        let body = request.source(&request.name);
-        let empty = Map::new();
-        let wanted = Wanted {
-            body: body.as_object().unwrap_or(&empty),
-        };
-        let (_, config) = wanted
-            .inspect(&only, &desk.state_dir)
-            .await
-            .map_err(|objection| unusable(objection.why))?;
         let id = SourceId::parse(PREVIEW).map_err(|why| failed(why.to_string()))?;
-        // The revision is of no look before: nothing that is left of one answers for this one.
-        let mut source = Source::new(id, config, desk.clock.now().0);
-        let seen = look(&only, &source, &desk.state_dir)
-            .await
-            .map_err(unusable)?;
-        (source.paths, source.base) = (seen.paths, seen.base);
-        if let Some(why) = source.paths.values().find_map(private) {
-            return Err(unusable(why));
-        }
+        let body = request.source(&request.name);
+        let source = surveyed(desk, &only, &body, id).await.map_err(unusable)?;
         let programs = source
             .base
             .iter()

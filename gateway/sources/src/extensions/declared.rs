@@ -1,0 +1,435 @@
+//! Extensions by manifest (`plexus-extension/0.1`): what one declares, and which programs it means on this machine.
+//!
+//! ```text
+//! file ─▶ ExtensionManifest ─▶ programs resolved ─▶ Agreed ─shown, agreed─▶ extensions/<id>.json
+//! ```
+//! Invariants: an unknown member is refused, and so is a program that would run another one for its input; a program is named
+//! by the file that it is, and never by a link to it.
+//!
+//! Must not know: how a manifest becomes an offer, who may call it.
+
+use crate::{Registry, extensions::patterns, programs, schema::Schema};
+use plexus_ipc::{manifest::Manifest, text::Line};
+use plexus_protocol::{Digest, SourceId, Verbs, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// What a manifest says that it is.
+pub const FORMAT: &str = "plexus-extension/0.1";
+/// Largest manifest, in bytes, and most capabilities (wire §5.11).
+const MAX_MANIFEST: usize = 262_144;
+const MAX_CAPABILITIES: usize = 256;
+/// Longest id and label, in bytes.
+const MAX_ID: usize = 60;
+const MAX_LABEL: usize = 100;
+/// Largest input schema of a capability, in bytes, and most patterns in it.
+const MAX_SCHEMA: usize = 65_536;
+const MAX_PATTERNS: usize = 32;
+/// Parameters of a command's profile, beside those that no path field may have.
+const TAKEN: [&str; 3] = ["PROGRAM", "CALLS", "ANSWERS"];
+/// Where a bare name is looked for; `PATH` is whoever set it.
+const PLACES: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+/// Programs that run what their arguments or input say. Their names may end in a version.
+const RUNS_OTHERS: [&str; 46] = [
+    "ash",
+    "awk",
+    "bash",
+    "bun",
+    "busybox",
+    "chroot",
+    "csh",
+    "dash",
+    "deno",
+    "doas",
+    "ed",
+    "emacs",
+    "env",
+    "expect",
+    "fish",
+    "gawk",
+    "gdb",
+    "java",
+    "ksh",
+    "lua",
+    "make",
+    "mawk",
+    "nawk",
+    "nice",
+    "node",
+    "nodejs",
+    "nohup",
+    "osascript",
+    "perl",
+    "php",
+    "pkexec",
+    "python",
+    "ruby",
+    "script",
+    "setsid",
+    "sh",
+    "ssh",
+    "su",
+    "sudo",
+    "tclsh",
+    "tcsh",
+    "timeout",
+    "vi",
+    "vim",
+    "xargs",
+    "zsh",
+];
+
+/// An extension, as its author declares it. Names of members are those of wire §5.11; `folders` is ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExtensionManifest {
+    /// [`FORMAT`].
+    pub manifest: String,
+    /// The source's id.
+    pub source: String,
+    /// Its name for people.
+    pub label: String,
+    /// How its capabilities are reached.
+    pub transport: Transport,
+    /// Folders that the owner gives it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<DeclaredFolder>,
+    /// What it can do.
+    pub capabilities: Vec<DeclaredCapability>,
+}
+
+/// How a capability is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// By a run of a program.
+    Cli,
+}
+
+/// A folder that the owner names when the extension is added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeclaredFolder {
+    /// Stands for it in arguments, as `{folder.<name>}`.
+    pub name: String,
+    /// Its name for people.
+    pub label: String,
+    /// What the extension does there.
+    pub access: Access,
+}
+
+/// What an extension does in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It reads, and its effects write.
+    ReadWrite,
+}
+
+/// One capability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeclaredCapability {
+    /// Its name within the source.
+    pub name: String,
+    /// `capability`: a skill is not carried yet.
+    pub kind: Kind,
+    /// Its name for people.
+    pub label: String,
+    /// What it does, for the agent and the owner.
+    pub describe: String,
+    /// Its verbs.
+    pub grants: Verbs,
+    /// As the whole extension's.
+    pub transport: Transport,
+    /// What goes in.
+    #[serde(default)]
+    pub io: Io,
+    /// How it is reached.
+    pub route: CliRoute,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It can be called.
+    Capability,
+}
+
+/// Schemas of a capability.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Io {
+    /// JSON schema of its input; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+}
+
+/// One run of a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CliRoute {
+    /// The program: a bare name, or the absolute path of the file.
+    pub bin: String,
+    /// Its arguments, each a template.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The field of the input that is its standard input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// Whether it answers JSON; otherwise it answers text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub json: bool,
+    /// Its environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The exit statuses that are answers.
+    #[serde(default = "zero")]
+    pub exit_statuses: BTreeSet<u8>,
+    /// How long a run may take, in milliseconds.
+    #[serde(default = "half_a_minute")]
+    pub timeout_ms: u32,
+    /// Longest output, in bytes.
+    #[serde(default = "a_mebibyte")]
+    pub output_bytes: u32,
+}
+
+fn zero() -> BTreeSet<u8> {
+    BTreeSet::from([0])
+}
+
+fn half_a_minute() -> u32 {
+    30_000
+}
+
+fn a_mebibyte() -> u32 {
+    1 << 20
+}
+
+/// A program of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedProgram {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its content.
+    pub sha256: Digest,
+}
+
+/// What the owner agrees to, as it is kept: the manifest, and the programs that it means by their names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agreed {
+    /// The manifest.
+    pub manifest: ExtensionManifest,
+    /// Its programs, by the names that it has for them.
+    pub programs: BTreeMap<String, PinnedProgram>,
+}
+
+impl ExtensionManifest {
+    /// Reads a manifest, and checks all of it that can be checked without this machine's files.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn read(value: &Value, registry: &Registry) -> Result<Self, Vec<String>> {
+        let one = |why: String| vec![why];
+        if value.to_string().len() > MAX_MANIFEST {
+            return Err(one("the manifest has more than 256 KiB".to_owned()));
+        }
+        let read: Self = json::from_value(value.clone()).map_err(|why| one(why.to_string()))?;
+        let mut reasons = Vec::new();
+        if read.manifest != FORMAT {
+            reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
+        }
+        reasons.extend(read.odd_name(registry));
+        let count = read.capabilities.len();
+        if !(1..=MAX_CAPABILITIES).contains(&count) {
+            reasons.push(format!(
+                "it has {count} capabilities, not 1 to {MAX_CAPABILITIES}"
+            ));
+        }
+        for folder in &read.folders {
+            // It stands behind a rule of a profile, and a line break in it would begin another rule.
+            if !is_label(&folder.label) {
+                let name = &folder.name;
+                reasons.push(format!(
+                    "the label of the folder {name:?} is not one line of 1 to {MAX_LABEL} bytes"
+                ));
+            }
+            if TAKEN.contains(&folder.name.to_ascii_uppercase().as_str()) {
+                reasons.push(format!("no folder can have the name {:?}", folder.name));
+            }
+        }
+        for capability in &read.capabilities {
+            let why = capability.odd_input();
+            reasons.extend(why.map(|why| format!("capability {:?}: {why}", capability.name)));
+        }
+        match reasons.is_empty() {
+            true => Ok(read),
+            false => Err(reasons),
+        }
+    }
+
+    /// Why it cannot be called so: it is no id, or imitates what ships.
+    fn odd_name(&self, registry: &Registry) -> Vec<String> {
+        let mut reasons = Vec::new();
+        match SourceId::parse(&self.source) {
+            Ok(id) if self.source.len() <= MAX_ID => {
+                let shipped = registry.iter().find(|known| {
+                    let manifest: &Manifest = &known.offer.manifest;
+                    let names = [&manifest.connector, &manifest.kind];
+                    names
+                        .into_iter()
+                        .any(|name| skeleton(name) == skeleton(id.as_str()))
+                });
+                let imitated = shipped.map(|known| known.offer.manifest.label.clone());
+                let imitated = imitated.or_else(|| {
+                    let own =
+                        crate::configure::reserved(&id) || skeleton(id.as_str()).contains("plexus");
+                    own.then(|| "Plexus's own".to_owned())
+                });
+                if let Some(label) = imitated {
+                    reasons.push(format!(
+                        "source {id:?} is, or looks like, an id of {label}; choose another"
+                    ));
+                }
+            }
+            Ok(_) => reasons.push(format!(
+                "source {:?} has more than {MAX_ID} letters",
+                self.source
+            )),
+            Err(why) => reasons.push(format!("source {:?} is not {why}", self.source)),
+        }
+        let mut shipped = registry.iter().map(|known| &known.offer.manifest.label);
+        let label = self.label.as_str();
+        if !is_label(label) {
+            reasons.push(format!("label is not one line of 1 to {MAX_LABEL} bytes"));
+        } else if shipped.any(|known| skeleton(known) == skeleton(label)) {
+            reasons.push(format!(
+                "label {label:?} is one of Plexus's own sources; choose another"
+            ));
+        }
+        reasons
+    }
+
+    /// The programs that its commands mean here. Blocks on the disks that they lie on.
+    ///
+    /// # Errors
+    /// Why one cannot be run.
+    pub fn programs(&self) -> Result<BTreeMap<String, PinnedProgram>, Vec<String>> {
+        let bins: BTreeSet<&String> = self.capabilities.iter().map(|c| &c.route.bin).collect();
+        let (mut found, mut reasons) = (BTreeMap::new(), Vec::new());
+        for bin in bins {
+            match resolved(bin) {
+                Ok(program) => _ = found.insert(bin.clone(), program),
+                Err(why) => reasons.push(format!("bin {bin:?}: {why}")),
+            }
+        }
+        match reasons.is_empty() {
+            true => Ok(found),
+            false => Err(reasons),
+        }
+    }
+}
+
+impl DeclaredCapability {
+    /// Its input's schema: closed, whether it says so or not.
+    pub(super) fn schema(&self) -> Value {
+        let mut schema = self.io.input.clone();
+        if let Some(schema) = schema.as_mut().and_then(Value::as_object_mut) {
+            schema.entry("additionalProperties").or_insert(false.into());
+        }
+        schema
+            .unwrap_or_else(|| serde_json::json!({"type": "object", "additionalProperties": false}))
+    }
+
+    fn odd_input(&self) -> Option<String> {
+        let schema = self.schema();
+        if schema["type"] != "object" {
+            return Some("io.input is no schema of an object".to_owned());
+        }
+        if schema.to_string().len() > MAX_SCHEMA || patterns(&schema) > MAX_PATTERNS {
+            return Some("io.input has more than 64 KiB, or more than 32 patterns".to_owned());
+        }
+        let why = Schema::compile(&schema).err()?;
+        Some(format!("io.input: {}", &*Line::<256>::new(&why)))
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    !text.trim().is_empty() && *Line::<MAX_LABEL>::new(text) == *text
+}
+
+/// An id or label without what makes it look unlike another one that reads the same.
+fn skeleton(text: &str) -> String {
+    let plain = text.chars().filter(|c| c.is_alphanumeric());
+    let lower = plain.flat_map(char::to_lowercase);
+    let same = lower.map(|c| match c {
+        '0' => 'o',
+        '1' | 'l' | '|' => 'i',
+        '5' => 's',
+        c => c,
+    });
+    same.collect::<String>()
+        .replace("rn", "m")
+        .replace("vv", "w")
+}
+
+fn resolved(bin: &str) -> Result<PinnedProgram, String> {
+    let path = match bin.contains('/') {
+        true => PathBuf::from(bin),
+        false => {
+            let mut places = PLACES.iter().map(|place| Path::new(place).join(bin));
+            let found = places.find(|path| path.symlink_metadata().is_ok());
+            found.ok_or_else(|| format!("it is not in {}", PLACES.join(", ")))?
+        }
+    };
+    let shown = path.display();
+    if !path.is_absolute() {
+        return Err("it is neither a bare name nor an absolute path".to_owned());
+    }
+    let real = path
+        .canonicalize()
+        .map_err(|error| format!("{shown}: {error}"))?;
+    if real != path {
+        return Err(format!(
+            "{shown} is a link to {0}: name {0} itself",
+            real.display()
+        ));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+    if RUNS_OTHERS.contains(&plain) {
+        return Err(format!(
+            "{name} runs what its arguments or input say: name the program that does the work"
+        ));
+    }
+    let about = fs::metadata(&path).map_err(|error| format!("{shown}: {error}"))?;
+    let mode = about.permissions().mode();
+    if !about.is_file() || mode & 0o111 == 0 {
+        return Err(format!("{shown} is no program"));
+    }
+    if mode & 0o6000 != 0 {
+        return Err(format!("{shown} runs with another user's rights"));
+    }
+    let mut start = [0; 2];
+    let read = File::open(&path).and_then(|mut file| file.read_exact(&mut start));
+    read.map_err(|error| format!("{shown}: {error}"))?;
+    if start == *b"#!" {
+        return Err(format!(
+            "{shown} is a script, which its interpreter runs: name a compiled program"
+        ));
+    }
+    let sha256 = programs::digest(&path).map_err(|error| format!("{shown}: {error}"))?;
+    Ok(PinnedProgram { path, sha256 })
+}

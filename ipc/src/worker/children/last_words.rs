@@ -1,0 +1,32 @@
+//! The end of what a program writes to its standard error, for words about its own end.
+
+use std::sync::{Mutex, PoisonError};
+use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+
+/// How much is held, in bytes.
+const HELD: usize = 512;
+
+/// The end of one program's standard error.
+#[derive(Debug, Default)]
+pub struct LastWords(Mutex<Vec<u8>>);
+
+impl LastWords {
+    /// Reads it to its end.
+    pub async fn hear(&self, mut error: pipe::Receiver) {
+        let mut part = [0; 4096];
+        while let Ok(read @ 1..) = error.read(&mut part).await {
+            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            held.extend_from_slice(&part[..read]);
+            let excess = held.len().saturating_sub(HELD);
+            held.drain(..excess);
+        }
+    }
+
+    /// Its last line so far.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = String::from_utf8_lossy(&held);
+        words.trim().lines().last().map(str::to_owned)
+    }
+}

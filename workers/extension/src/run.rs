@@ -1,0 +1,164 @@
+//! One run of a command, from its start to its end.
+//!
+//! Invariants: no more than the declared output is held; a run that is cancelled, late or too long is ended, with all that
+//! descends from it, before its failure is answered.
+
+use crate::{Command, Extension};
+use plexus_ipc::{
+    manifest::ARGUMENTS,
+    worker::{
+        CallContext, Role, SourceError,
+        children::{Child, Ending, LastWords},
+    },
+};
+use plexus_protocol::{Effect, json};
+use serde_json::{Value, json as object};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+/// Why a run has no answer.
+enum Stopped {
+    Late,
+    Cancelled,
+    TooLong,
+    Pipe(io::Error),
+}
+
+impl Extension {
+    pub(crate) async fn run(
+        &self,
+        command: &Command,
+        line: &[String],
+        input: &Value,
+        call: &CallContext,
+    ) -> Result<Value, SourceError> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let _slot = slot.map_err(|_| SourceError::internal("no slot"))?;
+        let run = format!("call-{}", self.next_run.fetch_add(1, Ordering::Relaxed));
+        let arguments: String = line
+            .iter()
+            .map(|argument| format!("{argument}\0"))
+            .collect();
+        let child = &command.line.child;
+        let arguments = [(ARGUMENTS, arguments.as_str())];
+        let started = self.children.start(child, &run, &arguments, &[]).await;
+        let mut child = started.map_err(|error| unavailable(command, &error.to_string()))?;
+        // From here on it may have done something.
+        let unknown = match self.role {
+            Role::Reader => Effect::None,
+            Role::Writer => Effect::Unknown,
+        };
+        let last_words = LastWords::default();
+        let limit = u64::from(command.line.output_bytes);
+        let stdin = command.stdin(input).as_bytes();
+        let limit_of_time = call
+            .remaining()
+            .min(Duration::from_millis(command.line.timeout_ms.into()));
+        let served = serve(&mut child, stdin, limit, &last_words);
+        let served = tokio::select! {
+            served = timeout(limit_of_time, served) => served.unwrap_or(Err(Stopped::Late)),
+            () = call.cancelled() => Err(Stopped::Cancelled),
+        };
+        if served.is_err() {
+            child.end();
+        }
+        let ended = child.wait().await;
+        let output = served.map_err(|why| match why {
+            Stopped::Cancelled => SourceError::cancelled(unknown),
+            Stopped::Late => {
+                let what = format!("{} took longer than it may, and was ended", command.name);
+                SourceError::transport("timed_out", what).effect(unknown)
+            }
+            Stopped::Pipe(error) => unavailable(command, &error.to_string()).effect(unknown),
+            Stopped::TooLong => {
+                let what = format!(
+                    "{} said more than {limit} bytes, and was ended",
+                    command.name
+                );
+                SourceError::transport("too_large", what).effect(unknown)
+            }
+        })?;
+        let (ending, _) = ended.map_err(|error| {
+            unavailable(command, &format!("its keeper is gone: {error}")).effect(unknown)
+        })?;
+        let ran = match self.role {
+            Role::Reader => Effect::None,
+            Role::Writer => Effect::Done,
+        };
+        let words = last_words
+            .line()
+            .map_or_else(String::new, |line| format!(": {line}"));
+        let failed = |what: String| SourceError::transport("command_failed", what);
+        let name = &command.name;
+        let status = match ending {
+            Ending::Exited(status) => status,
+            Ending::Signaled(signal) => {
+                let what = format!("{name} was ended by signal {signal}{words}");
+                return Err(failed(what).effect(unknown));
+            }
+            Ending::TooMuchMemory | Ending::TooManyProcesses => {
+                let what =
+                    format!("{name} used more memory or processes than it may, and was ended");
+                return Err(failed(what).effect(unknown));
+            }
+        };
+        let is_answer = u8::try_from(status).is_ok_and(|s| command.line.exit_statuses.contains(&s));
+        if !is_answer {
+            let what = format!("{name} ran and exited with status {status}{words}");
+            return Err(failed(what).effect(ran));
+        }
+        let unreadable = |reason: &str, what: &str| {
+            SourceError::transport(reason, format!("{name} ran; its output is {what}")).effect(ran)
+        };
+        if command.line.json {
+            let value = json::parse(&output).map_err(|_| unreadable("not_json", "no JSON"))?;
+            return Ok(object!({"status": status, "json": value}));
+        }
+        let text =
+            String::from_utf8(output).map_err(|_| unreadable("not_text", "no UTF-8 text"))?;
+        Ok(object!({"status": status, "text": text}))
+    }
+}
+
+/// Gives a run its input, and reads its output to the end.
+async fn serve(
+    child: &mut Child,
+    stdin: &[u8],
+    limit: u64,
+    last_words: &LastWords,
+) -> Result<Vec<u8>, Stopped> {
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut input), Some(output), Some(error)) = pipes else {
+        return Err(Stopped::Pipe(io::ErrorKind::BrokenPipe.into()));
+    };
+    let writes = async move {
+        // A program need not read its input.
+        let _ = input.write_all(stdin).await;
+        Ok(())
+    };
+    let hears = async {
+        last_words.hear(error).await;
+        Ok(())
+    };
+    let reads = async {
+        let mut read = Vec::new();
+        let length = output.take(limit + 1).read_to_end(&mut read).await;
+        match length.map_err(Stopped::Pipe)? as u64 > limit {
+            true => Err(Stopped::TooLong),
+            false => Ok(read),
+        }
+    };
+    let ((), (), read) = tokio::try_join!(writes, hears, reads)?;
+    Ok(read)
+}
+
+fn unavailable(command: &Command, why: &str) -> SourceError {
+    SourceError::unavailable(format!("{} cannot be run: {why}", command.name))
+}
