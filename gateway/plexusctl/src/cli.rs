@@ -2,7 +2,7 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, board, calls, changes, channels,
-    config, connect, console, disconnect, doctor, explain, exposure, grants, key, lend, logs, mcp,
+    config, connect, console, disconnect, doctor, explain, exposure, extension, grants, key, lend, logs, mcp,
     network, notify, owner::Desk, pause, review, service, sources, status, tokens, undo, uninstall,
     unknown, upgrade,
 };
@@ -69,6 +69,8 @@ enum Command {
     Lend(lend::Lend),
     /// Lend an MCP server to agents, tool by tool
     Mcp(mcp::Mcp),
+    /// Add commands of your own as sources, by a manifest
+    Extension(extension::Extension),
     /// Show everything that an agent changed, as one diff per file
     Review(review::Review),
     /// Show what coding agents would change, and apply it
@@ -154,6 +156,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Sources(it) => sources::run(&desk, it).await,
         Command::Lend(it) => lend::run(&desk, it).await,
         Command::Mcp(it) => mcp::run(&desk, it).await,
+        Command::Extension(it) => extension::run(&desk, it).await,
         Command::Review(it) => review::run(&desk, it).await,
         Command::Changes(it) => changes::run(&desk, it).await,
         Command::Undo(it) => undo::run(&desk, it).await,

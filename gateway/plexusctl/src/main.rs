@@ -26,6 +26,7 @@ mod disconnect;
 mod doctor;
 mod explain;
 mod exposure;
+mod extension;
 mod feed;
 mod grants;
 mod integration;

@@ -76,7 +76,10 @@ struct Add {
 pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
     match mcp.act.unwrap_or(Act::List) {
         Act::List => {
-            let reply = desk.open().await?.get("/admin/api/extensions").await?;
+            let mut reply = desk.open().await?.get("/admin/api/extensions").await?;
+            if let Some(all) = reply["extensions"].as_array_mut() {
+                all.retain(|row| row["transport"] == "mcp");
+            }
             desk.show(&reply, || rows(list_of(&reply, "extensions")))
         }
         Act::Show { name } => {
