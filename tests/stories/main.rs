@@ -47,6 +47,8 @@ mod enroll;
 mod events;
 mod expiry;
 mod exposure;
+#[cfg(target_os = "linux")]
+mod extensions;
 mod fields;
 mod first_write;
 mod flood;

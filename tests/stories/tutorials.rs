@@ -94,8 +94,10 @@ impl Person {
         // The person: says yes, and is one although no terminal is here.
         let plexusctl = binaries::path("plexusctl");
         let yes = format!(
-            "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;; *--here*|disconnect*|undo*|changes\\ apply*) yes=(--yes) ;; esac\n\
-             exec {} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
+            "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;;\n\
+             extension\\ add*) yes=(--digest \"$({0} extension preview \"${{@:3}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
+             *--here*|disconnect*|undo*|changes\\ apply*) yes=(--yes) ;; esac\n\
+             exec {0} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
             plexusctl.display()
         );
         person.program("plexusctl", &yes);
@@ -371,6 +373,25 @@ fn talking_in_channels() {
     ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn creating_an_extension() {
+    let mut person = Person::new(&Model::start([]));
+    let said = person.play("create-an-extension.md");
+    let all: String = said.iter().map(Said::all).collect();
+    for part in [
+        "monday.md:1:monday: buy bread",
+        "network      none",
+        "the capability journal.find: arguments was",
+        "journal is removed",
+    ] {
+        assert!(all.contains(part), "{part} was not said:\n{all}");
+    }
+    let page = person.home().join("journal/monday.md");
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert_eq!(page, "monday: buy bread\nand butter");
 }
 
 #[test]
