@@ -272,8 +272,8 @@ fn manifest_that_asks_for_more_is_refused() {
     copied("python3.11", 0o755);
     copied("setuid", 0o4755);
     copied("data", 0o644);
-    elsewhere.write("script", "#!/bin/sh\n");
-    let script = elsewhere.path().join("script");
+    elsewhere.write("tool", "#!/bin/sh\n");
+    let script = elsewhere.path().join("tool");
     std::fs::set_permissions(script, PermissionsExt::from_mode(0o755)).expect("a mode");
     world
         .folder
@@ -316,7 +316,7 @@ fn manifest_that_asks_for_more_is_refused() {
         (
             "no id",
             |m, _| set(m, "/source", json!("Two Words")),
-            "is not a source id",
+            "not a source id",
         ),
         (
             "first-party id",
@@ -340,7 +340,7 @@ fn manifest_that_asks_for_more_is_refused() {
         ),
         (
             "imitated label",
-            |m, _| set(m, "/label", json!("0bsidian")),
+            |m, _| set(m, "/label", json!("0bsidian vault")),
             "one of Plexus's own sources",
         ),
         (
@@ -494,11 +494,7 @@ fn manifest_that_asks_for_more_is_refused() {
             "runs what its arguments",
         ),
         ("a link", |m, at| bin(m, &at.join("link")), "is a link to"),
-        (
-            "a script",
-            |m, at| bin(m, &at.join("script")),
-            "is a script",
-        ),
+        ("a script", |m, at| bin(m, &at.join("tool")), "is a script"),
         (
             "another user's rights",
             |m, at| bin(m, &at.join("setuid")),

@@ -294,8 +294,8 @@ impl ExtensionManifest {
                 });
                 let imitated = shipped.map(|known| known.offer.manifest.label.clone());
                 let imitated = imitated.or_else(|| {
-                    let own =
-                        crate::configure::reserved(&id) || skeleton(id.as_str()).contains("plexus");
+                    let own = crate::configure::reserved(&id)
+                        || skeleton(id.as_str()).contains(&skeleton("plexus"));
                     own.then(|| "Plexus's own".to_owned())
                 });
                 if let Some(label) = imitated {
@@ -308,7 +308,7 @@ impl ExtensionManifest {
                 "source {:?} has more than {MAX_ID} letters",
                 self.source
             )),
-            Err(why) => reasons.push(format!("source {:?} is not {why}", self.source)),
+            Err(why) => reasons.push(format!("source {:?} is {why}", self.source)),
         }
         let mut shipped = registry.iter().map(|known| &known.offer.manifest.label);
         let label = self.label.as_str();
