@@ -278,8 +278,7 @@ fn shown(seen: &Value) -> String {
 fn capability_lines(capability: &Value) -> Vec<String> {
     let texts = |member: &str| {
         let all = list_of(capability, member).iter().filter_map(Value::as_str);
-        all.map(|word| text::line(word).to_string())
-            .collect::<Vec<_>>()
+        all.map(text::line).collect::<Vec<_>>()
     };
     let asks = match capability["asksEachTime"] == true {
         true => "asks you each time",
@@ -292,7 +291,7 @@ fn capability_lines(capability: &Value) -> Vec<String> {
     }
     let arguments = list_of(capability, "arguments").iter();
     let arguments: Vec<_> = arguments
-        .map(|word| text::line(&word.to_string()).to_string())
+        .map(|word| text::line(&word.to_string()))
         .collect();
     let program = text::line(text_of(capability, "program"));
     lines.push(format!("  runs       {program} {}", arguments.join(" ")));
@@ -300,9 +299,7 @@ fn capability_lines(capability: &Value) -> Vec<String> {
         lines.push(format!("  its input  {{{}}}", text::line(field)));
     }
     let variables = capability["environment"].as_object().into_iter().flatten();
-    let variables: Vec<_> = variables
-        .map(|(name, _)| text::line(name).to_string())
-        .collect();
+    let variables: Vec<_> = variables.map(|(name, _)| text::line(name)).collect();
     if !variables.is_empty() {
         lines.push(format!("  variables  {}", variables.join(", ")));
     }
