@@ -132,7 +132,7 @@ fn read_writes_nothing_and_write_asks_each_time() {
         assert!(card.contains(said), "{said}: {card}");
     }
     world.gateway.owner().approve(&item, "once");
-    let done = agent.invoke("box.put", input.clone()).expect_ok();
+    let done = agent.invoke("box.put", input).expect_ok();
     assert_eq!(
         done["output"],
         json!({"status": 0, "text": "one\nline"}),
@@ -452,7 +452,7 @@ fn manifest_that_asks_for_more_is_refused() {
                     m,
                     "/capabilities/0/io/input",
                     json!({"type": "object", "properties": 3}),
-                )
+                );
             },
             "io.input",
         ),
@@ -578,7 +578,7 @@ fn manifest_that_asks_for_more_is_refused() {
             "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
         ])
         .expect_ok();
-    let mut taken = good.clone();
+    let mut taken = good;
     taken["source"] = json!("rude");
     assert!(
         world.preview(&taken)["reasons"]

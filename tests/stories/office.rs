@@ -165,10 +165,7 @@ impl Office {
         let mut first = seat.command();
         first
             .env("AGENT_CHATHAM_CODEX_EXIT_AFTER_BOOT", "1")
-            .env(
-                "AGENT_CHATHAM_REGISTER_KEY",
-                invited(&self.folder, "agent"),
-            )
+            .env("AGENT_CHATHAM_REGISTER_KEY", invited(&self.folder, "agent"))
             .args(["--server-url", &self.address, "--first-name", first_name])
             .args(["--last-name", last_name, "--skills", skills]);
         let said = plexus_tests::programs::run(first);

@@ -2,9 +2,9 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, board, calls, changes, channels,
-    config, connect, console, disconnect, doctor, explain, exposure, extension, grants, key, lend, logs, mcp,
-    network, notify, owner::Desk, pause, review, service, sources, status, tokens, undo, uninstall,
-    unknown, upgrade,
+    config, connect, console, disconnect, doctor, explain, exposure, extension, grants, key, lend,
+    logs, mcp, network, notify, owner::Desk, pause, review, service, sources, status, tokens, undo,
+    uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let (mut channels, mut you, mut away) = (Vec::new(), Vec::new(), Vec::new());
     for source in sources(&desk) {
-        match asked(&desk, &source, Talk::List, &json!({})).await {
+        match own::ask::<Value>(&desk, &source, Upkeep::Channels(Talk::List), &json!({})).await {
             Ok(mut answer) => {
                 let mut self_ = answer["you"].take();
                 self_["source"] = json!(source);
@@ -129,24 +129,10 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
     sources.map(|source| source.id.clone()).collect()
 }
 
-async fn asked(
-    desk: &Desk,
-    source: &SourceId,
-    talk: Talk,
-    input: &Value,
-) -> Result<Value, ErrorBody> {
-    let door = Door::open(desk, source, Upkeep::Channels(talk)).await;
-    let answer = own::ask(desk, &door.map_err(|error| *error)?, input).await?;
-    serde_json::from_str(answer.get()).map_err(|_| {
-        let why = "the source answered what cannot be read";
-        ErrorBody::new(ErrorCode::SourceUnavailable, why)
-    })
-}
-
 async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<Response, Refused> {
     let source = parsed(source)?;
-    let answer = asked(desk, &source, talk, input).await;
-    let mut answer = answer.map_err(|error| refused(error, &source))?;
+    let answer = own::ask(desk, &source, Upkeep::Channels(talk), input).await;
+    let mut answer: Value = answer.map_err(|error| refused(error, &source))?;
     answer["source"] = json!(source);
     Ok(ok(&answer))
 }
