@@ -239,6 +239,8 @@ fn answers_fit_the_published_schemas() {
     let agent = anyone.with("x-plexus-session", &session);
     published.send(&agent, "GET", "/manifest", &none);
     published.send(&anyone, "GET", "/manifest", &none);
+    let found = published.send(&agent, "GET", "/capabilities?q=note&limit=2", &none);
+    assert_eq!(found["capabilities"][0]["source"], "obsidian", "{found}");
     published.send(&agent, "GET", "/grants", &none);
     published.send(&agent, "GET", "/grants/context?bundle=bnd_x", &none);
 

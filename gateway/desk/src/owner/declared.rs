@@ -1,4 +1,4 @@
-//! Extensions by manifest: what one is and may reach, shown before it is there; adding, comparing (ours; wire §4.21).
+//! Extensions by manifest: what one is and may reach, shown before it is there; adding, comparing (docs/protocol/compatibility.md).
 //!
 //! ```text
 //! preview: manifest, folders ─▶ programs and folders as they are now ─▶ surface, digest ─▶ shown

@@ -1,4 +1,4 @@
-//! `GET /capabilities?q=…&limit=…`: entries of the manifest, those that fit a query best first (docs/protocol.md).
+//! `GET /capabilities?q=…&limit=…`: entries of the manifest, those that fit a query best first (docs/protocol/compatibility.md).
 //!
 //! Invariant: it lists and compares what the session's manifest has, and nothing else.
 

@@ -23,7 +23,7 @@ use std::{
 
 /// What a manifest says that it is.
 pub const FORMAT: &str = "plexus-extension/0.1";
-/// Largest manifest, in bytes, and most capabilities (wire §5.11).
+/// Largest manifest, in bytes, and most capabilities.
 const MAX_MANIFEST: usize = 262_144;
 const MAX_CAPABILITIES: usize = 256;
 /// Longest id and label, in bytes.
@@ -86,7 +86,7 @@ const RUNS_OTHERS: [&str; 46] = [
     "zsh",
 ];
 
-/// An extension, as its author declares it. Names of members are those of wire §5.11; `folders` is ours.
+/// An extension, as its author declares it. Names of members are those of other gateways of this protocol; `folders` is ours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExtensionManifest {

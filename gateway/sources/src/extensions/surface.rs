@@ -8,7 +8,7 @@ use plexus_trust::Target;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The whole surface. Members of wire §4.21, and what the owner has to know beside them.
+/// The whole surface. The members of a surface on the wire, and what the owner has to know beside them.
 #[must_use]
 pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
     let declared = &agreed.manifest;
