@@ -38,7 +38,7 @@ const KEPT: usize = 4;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
     /// The relay refuses.
-    #[error("the relay refuses: {}", .0.message)]
+    #[error("the relay refuses: {}", .0.message.escape_debug())]
     Refused(Refusal),
     /// The relay asks for a pause.
     #[error("the relay asks to wait {} s", .0.as_secs())]

@@ -49,7 +49,8 @@ pub enum Sent {
 pub struct Once {
     /// The same for a repetition; another for each other write of the same work.
     pub key: Base64Url,
-    /// The work is complete when the watermark of each of these channels has reached its message.
+    /// The work is complete when the watermark of each of these channels has reached its message; without any, when
+    /// [`State::complete`] says so.
     pub until: Vec<(Id, Id)>,
 }
 
@@ -101,11 +102,13 @@ impl State {
     /// Where the file is not private or damaged.
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
         let path = folder.join(STATE);
-        let kept = if path.exists() {
+        let mut kept = if path.exists() {
             read_json(&path)?
         } else {
             Kept::default()
         };
+        // Work without messages is not begun again by another process.
+        kept.written.retain(|known| !known.once.until.is_empty());
         Ok(Self {
             folder: folder.to_owned(),
             kept,
@@ -130,6 +133,7 @@ impl State {
     /// Where the disk refuses: the message must not be sent then.
     pub fn put(&mut self, outgoing: Outgoing, once: Option<Once>) -> Result<(), IdentityError> {
         self.raise_seq(outgoing.channel_id, outgoing.post.seq);
+        let (sent, written) = (self.kept.outbox.len(), self.kept.written.len());
         self.kept.written.extend(once.map(|once| Written {
             once,
             channel_id: outgoing.channel_id,
@@ -137,7 +141,12 @@ impl State {
             taken: None,
         }));
         self.kept.outbox.push(outgoing);
-        self.save()
+        let saved = self.save();
+        if saved.is_err() {
+            self.kept.outbox.truncate(sent);
+            self.kept.written.truncate(written);
+        }
+        saved
     }
 
     /// Keeps that a channel is about to be made.
@@ -151,7 +160,11 @@ impl State {
             client_message_id: None,
             taken: None,
         });
-        self.save()
+        let saved = self.save();
+        if saved.is_err() {
+            self.kept.written.pop();
+        }
+        saved
     }
 
     /// The write of this key, where there was one; it belongs to the repeated work from now on.
@@ -276,8 +289,28 @@ impl State {
         let marks = &self.kept.watermarks;
         let is_reached = |(channel, message): &(Id, Id)| marks.get(channel) >= Some(message);
         let written = &mut self.kept.written;
-        written.retain(|known| !known.once.until.iter().all(is_reached));
+        written.retain(
+            |Written {
+                 once: Once { until, .. },
+                 ..
+             }| { until.is_empty() || !until.iter().all(is_reached) },
+        );
         self.save()
+    }
+
+    /// Forgets the writes of work without messages: it is complete.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn complete(&mut self) -> Result<(), IdentityError> {
+        let before = self.kept.written.len();
+        self.kept
+            .written
+            .retain(|known| !known.once.until.is_empty());
+        match self.kept.written.len() == before {
+            true => Ok(()),
+            false => self.save(),
+        }
     }
 
     fn save(&self) -> Result<(), IdentityError> {

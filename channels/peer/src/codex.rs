@@ -48,9 +48,9 @@ pub(crate) enum TurnError {
     #[error("codex: {0}")]
     Io(#[from] io::Error),
     /// In the agent's words.
-    #[error("the turn failed: {0}")]
+    #[error("the turn failed: {}", .0.escape_debug())]
     Failed(String),
-    #[error("codex ended without completing its turn ({0}): {1}")]
+    #[error("codex ended without completing its turn ({}): {}", .0, .1.escape_debug())]
     Silent(ExitStatus, String),
     #[error("the turn had no tools to answer with")]
     Mute,
@@ -103,7 +103,11 @@ impl Codex {
         let token = self.server.open_turn();
         let ended = self.run(&token, input, stop).await;
         let used = self.server.close_turn().await;
-        ended.and_then(|(turn, failed_calls)| self.judge(&turn, used, failed_calls))
+        let (turn, failed_calls) = ended?;
+        self.judge(&turn, used, failed_calls)?;
+        // Where the disk refuses, the watermarks say so.
+        let _ = self.server.tools().complete_turn().await;
+        Ok(())
     }
 
     fn judge(&mut self, turn: &Turn, used: Used, failed_calls: usize) -> Result<(), TurnError> {

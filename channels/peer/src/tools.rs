@@ -10,13 +10,14 @@ use plexus_channels::account::{Account, AccountError, Opened};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::backoff::Backoff;
 use plexus_channels::crypto::{Content, random};
+use plexus_channels::identity::IdentityError;
 use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Code, Kind, Profile, Status};
 use plexus_channels::{Id, PublicKey, limits};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::sleep;
 
@@ -31,7 +32,7 @@ pub(crate) struct Tools {
 struct Turn {
     /// The messages that it shows.
     shows: Vec<Mark>,
-    /// How often it has made each write, by tool and arguments.
+    /// How often it has made each write, by tool and what was written.
     writes: HashMap<String, usize>,
 }
 
@@ -129,13 +130,27 @@ impl Tools {
     }
 
     /// The name of a write: the first time, the second time … that this turn makes it.
-    fn once(&self, tool: &str, arguments: &Value) -> Once {
+    fn once(&self, write: &str) -> Once {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let write = format!("{tool} {arguments}");
-        let before = turn.writes.entry(write.clone()).or_default();
+        let before = turn.writes.entry(write.to_owned()).or_default();
         let name = format!("{before} {write}");
         *before += 1;
         Once::named(&name, turn.shows.clone())
+    }
+
+    /// A write that failed does not count: made again, it has the same name. What is kept did not fail.
+    fn not_written(&self, write: &str, why: &AccountError) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(why, AccountError::Kept(_))
+            && let Some(count) = turn.writes.get_mut(write)
+        {
+            *count -= 1;
+        }
+    }
+
+    /// The turn is complete: what it wrote is not repeated.
+    pub(crate) async fn complete_turn(&self) -> Result<(), IdentityError> {
+        self.account.complete().await
     }
 
     async fn act(&self, name: &str, arguments: Value) -> Option<Result<Value, ToolError>> {
@@ -256,9 +271,11 @@ impl Tools {
     }
 
     async fn reply(&self, arguments: Value) -> Result<Value, ToolError> {
-        let once = self.once("reply", &arguments);
         let Reply { channel_id, text } = parsed(arguments)?;
-        match self.account.send_once(once, channel_id, &text).await {
+        let write = format!("reply {}", json!([channel_id, text]));
+        let once = self.once(&write);
+        let sent = self.account.send_once(once, channel_id, &text).await;
+        match sent.inspect_err(|why| self.not_written(&write, why)) {
             Ok(sent) => {
                 let answer = json!({"message_id": sent.message_id, "created_at": sent.created_at});
                 Ok(marked(answer, sent.is_repeated))
@@ -273,16 +290,18 @@ impl Tools {
     }
 
     async fn start_discussion(&self, arguments: Value) -> Result<Value, ToolError> {
-        let once = self.once("start_discussion", &arguments);
         let start: StartDiscussion = parsed(arguments)?;
         if !(1..limits::MEMBERS).contains(&start.member_ids.len()) {
             let why = format!("member_ids has 1 to {} users", limits::MEMBERS - 1);
             return Err(refused(Code::InvalidRequest, why));
         }
         let (name, members) = (&start.name, &start.member_ids);
+        let sorted: BTreeSet<Id> = members.iter().copied().collect();
+        let write = format!("start_discussion {}", json!([name, sorted, start.message]));
+        let once = self.once(&write);
         let opening = Some(start.message.as_str());
-        let made = self.account.create_once(once, name, members, opening);
-        let (channel, is_repeated) = made.await?;
+        let made = self.account.create_once(once, name, members, opening).await;
+        let (channel, is_repeated) = made.inspect_err(|why| self.not_written(&write, why))?;
         let answer = json!({"channel_id": channel.id, "message_id": channel.last_message_id});
         Ok(marked(answer, is_repeated))
     }

@@ -21,7 +21,7 @@ pub(crate) fn told(error: &AccountError) -> SourceError {
 /// The error of an effect, with what was done. A message that `is_sent` and not kept has not left.
 pub(crate) fn of_effect(error: &AccountError, is_sent: bool) -> SourceError {
     match error {
-        AccountError::Kept(_) | AccountError::Unsettled => SourceError::transport(
+        AccountError::Kept(_) => SourceError::transport(
             "kept",
             "the relay did not answer; the message is kept and is sent once when the relay answers: \
              do not send it again",
