@@ -231,8 +231,18 @@ fn missing(all: &Value, why: String) -> Stop {
 /// A channel by its id or its name.
 async fn find(owner: &mut Owner, wanted: &str, source: Option<&SourceId>) -> Result<Found, Stop> {
     let all = all(owner, source).await?;
-    let channels = list_of(&all, "channels").iter();
-    let mut fitting = channels.filter(|c| c["id"] == wanted || c["name"] == wanted);
+    let channels = list_of(&all, "channels");
+    // Anybody may make a channel of any name: an id comes first, and a name counts only where all are seen.
+    let field = match channels.iter().any(|channel| channel["id"] == wanted) {
+        true => "id",
+        false => "name",
+    };
+    if field == "name" && all["more"].as_u64() > Some(0) {
+        let why = "there are more channels than are listed, so a name may be another's";
+        let next = "name the channel's id: plexusctl channels list --json";
+        return Err(Stop::new(Exit::Failed, "ambiguous", why.to_owned()).next(next));
+    }
+    let mut fitting = channels.iter().filter(|channel| channel[field] == wanted);
     let Some(channel) = fitting.next() else {
         let why = format!("there is no channel {}", text::line(wanted));
         return Err(missing(&all, why));

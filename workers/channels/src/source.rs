@@ -22,6 +22,7 @@ use plexus_ipc::worker::{
 };
 use plexus_protocol::AuditId;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -241,6 +242,8 @@ impl ChannelsSource {
         let account = self.reading()?;
         let mut channels = self.heard(account.api().channels(None).await.map_err(Into::into))?;
         channels.retain(|channel| call.allows(FIELD, &channel.id.to_string()));
+        // Those that somebody wrote in lately: anybody can make channels with this member.
+        channels.sort_by_key(|channel| Reverse(channel.last_message_id));
         let more = channels.len().saturating_sub(CHANNELS);
         channels.truncate(CHANNELS);
         let mut shown = Vec::new();

@@ -15,14 +15,16 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// `{channels: [{source, id, …}], you: [{source, id, name, …}], away: [{source, why}]}` of all sources that have channels.
+/// `{channels: [{source, id, …}], more, you: [{source, id, name, …}], away: [{source, why}]}` of all sources that have channels.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let (mut channels, mut you, mut away) = (Vec::new(), Vec::new(), Vec::new());
+    let mut more = 0;
     for source in sources(&desk) {
         match own::ask::<Value>(&desk, &source, Upkeep::Channels(Talk::List), &json!({})).await {
             Ok(mut answer) => {
                 let mut self_ = answer["you"].take();
                 self_["source"] = json!(source);
+                more += answer["more"].as_u64().unwrap_or_default();
                 you.push(self_);
                 for channel in answer["channels"].as_array_mut().into_iter().flatten() {
                     let mut channel = channel.take();
@@ -33,7 +35,9 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             Err(error) => away.push(json!({"source": source, "why": error.message})),
         }
     }
-    Ok(ok(&json!({"channels": channels, "you": you, "away": away})))
+    Ok(ok(
+        &json!({"channels": channels, "more": more, "you": you, "away": away}),
+    ))
 }
 
 /// Who can be in a channel of this source.
