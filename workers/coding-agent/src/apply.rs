@@ -97,6 +97,13 @@ pub(crate) struct AtOnce {
 
 /// Why a file stays in the change set of a run that applies at once.
 const CHANGED: &str = "somebody changed it since the run began";
+const RULES: &str = "it says what copies of later runs leave out";
+
+/// Whether a file has ignore rules.
+fn is_rules(path: &RelPath) -> bool {
+    path.split_last()
+        .is_some_and(|(_, name)| name.eq_ignore_ascii_case(".gitignore"))
+}
 
 /// A change, computed and not made.
 #[derive(Debug)]
@@ -356,6 +363,10 @@ impl Folder {
         let (mut chosen, mut left) = (Vec::new(), Vec::new());
         for change in self.sets.get(id)?.files {
             match self.standing(&change) {
+                // Else a run could take a rule away, and a later one would be given what it hid.
+                Ok((Standing::Waits, None)) if is_rules(&change.path) => {
+                    left.push((change.path, RULES.to_owned()));
+                }
                 Ok((Standing::Waits, None)) => chosen.push(change),
                 Ok((Standing::Waits, Some(why))) => left.push((change.path, why.to_owned())),
                 Ok((Standing::Applied, _)) => {}

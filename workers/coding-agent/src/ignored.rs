@@ -5,7 +5,8 @@
 //!                                                     the owner's `copyIgnored` overrides both
 //! ```
 //! Invariants: rules are read from the owner's folder, through its handle and never by git; a copy, which a run may write to,
-//! is judged by the rules of the folder that it was made of; `.git` itself is never ignored.
+//! is judged by the rules of the folder that it was made of; `.git` itself is never ignored; rules that are there and cannot be
+//! used leave out their whole folder.
 //!
 //! Must not know: what is copied, why.
 
@@ -13,13 +14,15 @@ use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
 };
-use plexus_rooted_files::{HiddenPaths, HideRules, RelPath, Root};
+use plexus_rooted_files::{FileError, HiddenPaths, HideRules, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Longest file of rules that is read, and all of them together, in bytes.
 const LONGEST: usize = 256 * 1024;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// Rules that leave out everything.
+const ALL: &str = "*\n";
 
 /// The rules of a folder as they were written.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -81,12 +84,12 @@ impl IgnoreRules {
     /// Reads those of a folder, whose files are asked about next.
     pub(crate) fn enter(&mut self, root: &Root, folder: &RelPath) {
         let text = folder.join(".gitignore").ok();
-        let Some(text) = text.and_then(|path| read(root, &path)) else {
+        let Some(mut text) = text.and_then(|path| read(root, &path)) else {
             return;
         };
         self.bytes += text.len();
         if self.bytes > MOST_BYTES {
-            return;
+            ALL.clone_into(&mut text);
         }
         if let Some(rules) = compiled(&text) {
             self.folders.insert(folder.clone(), rules);
@@ -127,9 +130,15 @@ fn folder_of(path: &RelPath) -> Option<RelPath> {
     path.split_last().map(|(folder, _)| folder)
 }
 
+/// The text of a file of rules; one that is there and cannot be used leaves out all that it is about.
 fn read(root: &Root, path: &RelPath) -> Option<String> {
-    let read = root.read(path).ok()?;
-    (read.bytes.len() <= LONGEST).then(|| String::from_utf8_lossy(&read.bytes).into_owned())
+    match root.read(path) {
+        Ok(read) if read.bytes.len() <= LONGEST => {
+            Some(String::from_utf8_lossy(&read.bytes).into_owned())
+        }
+        Err(FileError::NotFound(_)) => None,
+        Ok(_) | Err(_) => Some(ALL.to_owned()),
+    }
 }
 
 /// A line that is no rule is left out, as git does.
