@@ -287,7 +287,8 @@ fn capability_lines(capability: &Value) -> Vec<String> {
     let id = text::line(text_of(capability, "id"));
     let mut lines = vec![format!("\n{id} ({}): {asks}", texts("verbs").join(", "))];
     for words in text_of(capability, "describe").lines() {
-        lines.push(format!("  {}", text::line(words)));
+        // Not as the facts below: these are the author's words.
+        lines.push(format!("    | {}", text::line(words)));
     }
     let arguments = list_of(capability, "arguments").iter();
     let arguments: Vec<_> = arguments
@@ -299,7 +300,9 @@ fn capability_lines(capability: &Value) -> Vec<String> {
         lines.push(format!("  its input  {{{}}}", text::line(field)));
     }
     let variables = capability["environment"].as_object().into_iter().flatten();
-    let variables: Vec<_> = variables.map(|(name, _)| text::line(name)).collect();
+    let variables: Vec<_> = variables
+        .map(|(name, value)| text::line(&format!("{name}={value}")))
+        .collect();
     if !variables.is_empty() {
         lines.push(format!("  variables  {}", variables.join(", ")));
     }

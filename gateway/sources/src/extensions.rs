@@ -49,6 +49,8 @@ const MAX_TOOLS: usize = plexus_ipc::manifest::MAX_ENTRIES - 1;
 /// Largest input schema of a tool, in bytes, and most patterns in it.
 const MAX_SCHEMA: usize = 65_536;
 const MAX_PATTERNS: usize = 32;
+/// How many patterns a reference counts as.
+const REFERENCE: usize = 2;
 const SERVER_KIND: &str = "mcp-";
 const BY_MANIFEST: &str = "ext-";
 const WORKER: &str = include_str!("../../../sandbox-profiles/mcp.sb");
@@ -252,7 +254,7 @@ impl ServerRequest {
         }
         let (bytes, patterns) = (input.to_string().len(), patterns(input));
         if bytes > MAX_SCHEMA || patterns > MAX_PATTERNS {
-            let why = "its input schema has more than 64 KiB, or more than 32 patterns";
+            let why = "its input schema has more than 64 KiB, or more than 32 patterns; a reference counts as two";
             return Err(why.to_owned());
         }
         Schema::compile(input).map_err(|why| format!("its input schema: {}", shown_line(&why)))?;
@@ -334,7 +336,8 @@ pub fn described(tool: &Value) -> Text<16_384> {
     Text::new(tool["description"].as_str().unwrap_or("(no description)"))
 }
 
-/// How many regular expressions a schema has: each is compiled.
+/// How much work a schema makes beside its length: each regular expression is compiled, and each reference may double what a
+/// call costs.
 fn patterns(schema: &Value) -> usize {
     match schema {
         Value::Array(all) => all.iter().map(patterns).sum(),
@@ -343,6 +346,7 @@ fn patterns(schema: &Value) -> usize {
             .map(|(name, value)| {
                 let own = match (&**name, value) {
                     ("pattern", Value::String(_)) => 1,
+                    ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(_)) => REFERENCE,
                     ("patternProperties", Value::Object(all)) => all.len(),
                     _ => 0,
                 };

@@ -31,7 +31,11 @@ impl Schema {
                 .cloned()
                 .unwrap_or_default(),
             closed: schema.get("additionalProperties") == Some(&Value::Bool(false)),
-            whole: jsonschema::validator_for(schema).map_err(|e| e.to_string())?,
+            // An engine without backtracking: a schema may be a stranger's.
+            whole: jsonschema::options()
+                .with_pattern_options(jsonschema::PatternOptions::regex())
+                .build(schema)
+                .map_err(|e| e.to_string())?,
         })
     }
 

@@ -61,15 +61,22 @@ impl Extension {
         let limit_of_time = call
             .remaining()
             .min(Duration::from_millis(command.line.timeout_ms.into()));
-        let served = serve(&mut child, stdin, limit, &last_words);
-        let served = tokio::select! {
-            served = timeout(limit_of_time, served) => served.unwrap_or(Err(Stopped::Late)),
+        // It may close its output and go on: its end counts too.
+        let whole = async {
+            let output = serve(&mut child, stdin, limit, &last_words).await?;
+            Ok((output, child.wait().await))
+        };
+        let whole = tokio::select! {
+            whole = timeout(limit_of_time, whole) => whole.unwrap_or(Err(Stopped::Late)),
             () = call.cancelled() => Err(Stopped::Cancelled),
         };
-        if served.is_err() {
-            child.end();
-        }
-        let ended = child.wait().await;
+        let (served, ended) = match whole {
+            Ok((output, ended)) => (Ok(output), ended),
+            Err(why) => {
+                child.end();
+                (Err(why), child.wait().await)
+            }
+        };
         let output = served.map_err(|why| match why {
             Stopped::Cancelled => SourceError::cancelled(unknown),
             Stopped::Late => {

@@ -359,7 +359,7 @@ impl DeclaredCapability {
             return Some("io.input is no schema of an object".to_owned());
         }
         if schema.to_string().len() > MAX_SCHEMA || patterns(&schema) > MAX_PATTERNS {
-            return Some("io.input has more than 64 KiB, or more than 32 patterns".to_owned());
+            return Some("io.input has more than 64 KiB, or more than 32 patterns; a reference counts as two".to_owned());
         }
         let why = Schema::compile(&schema).err()?;
         Some(format!("io.input: {}", &*Line::<256>::new(&why)))
