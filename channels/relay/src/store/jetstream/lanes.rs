@@ -65,7 +65,20 @@ impl Lanes {
     async fn run(&self, subject: Subject) {
         let mut head = None;
         while let Some(append) = self.next(subject) {
-            head = self.write(append, head).await;
+            let known = match head.take() {
+                Some(head) => Some(head),
+                None => self.head(subject).await,
+            };
+            if known.is_some_and(|(number, _)| number != append.expected) {
+                // Taken before anybody is told: what is decided on the news does not go with them.
+                let behind = self.take_all(subject);
+                (append.then)(Outcome::Behind);
+                for behind in behind {
+                    (behind.then)(Outcome::Behind);
+                }
+                continue;
+            }
+            head = self.write(append, known).await;
             if head.is_none() {
                 // Their cell is over: what comes from now on is decided on another one.
                 for behind in self.take_all(subject) {
@@ -83,20 +96,12 @@ impl Lanes {
         queued
     }
 
-    /// Writes one act: where the subject ends then, or none where the act is not known to be durable.
+    /// Writes one act that was decided on `head`: where the subject ends then, or none where the act is not known to be durable.
     async fn write(&self, append: Append, head: Option<(u64, u64)>) -> Option<(u64, u64)> {
-        let head = match head {
-            Some(head) => Some(head),
-            None => self.head(append.subject).await,
-        };
-        let Some((number, sequence)) = head else {
+        let Some((_, sequence)) = head else {
             (append.then)(Outcome::Unknown);
             return None;
         };
-        if number != append.expected {
-            (append.then)(Outcome::Behind);
-            return None;
-        }
         let deadline = Instant::now() + PATIENCE;
         let Append {
             subject,
