@@ -384,11 +384,8 @@ impl Account {
 
     /// Forgets what [`send_once`](Self::send_once) and [`create_once`](Self::create_once) know of work without messages: it
     /// is complete.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    pub async fn complete(&self) -> Result<(), IdentityError> {
-        self.sending.lock().await.complete()
+    pub async fn complete(&self) {
+        self.sending.lock().await.complete();
     }
 
     /// Sets watermarks: channels, each with its newest message that was dealt with. None goes back.

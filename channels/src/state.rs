@@ -102,17 +102,18 @@ impl State {
     /// Where the file is not private or damaged.
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
         let path = folder.join(STATE);
-        let mut kept = if path.exists() {
+        let kept = if path.exists() {
             read_json(&path)?
         } else {
             Kept::default()
         };
-        // Work without messages is not begun again by another process.
-        kept.written.retain(|known| !known.once.until.is_empty());
-        Ok(Self {
+        let mut state = Self {
             folder: folder.to_owned(),
             kept,
-        })
+        };
+        // Work without messages is not begun again by another process.
+        state.complete();
+        Ok(state)
     }
 
     /// The number that the next message in the channel has. It is used once [`put`](Self::put) has returned.
@@ -176,9 +177,12 @@ impl State {
         let Some(known) = written.find(|known| known.once.key == once.key) else {
             return Ok(None);
         };
+        let is_moved = known.once.until != once.until;
         known.once.until.clone_from(&once.until);
         let known = known.clone();
-        self.save()?;
+        if is_moved {
+            self.save()?;
+        }
         Ok(Some(known))
     }
 
@@ -289,28 +293,18 @@ impl State {
         let marks = &self.kept.watermarks;
         let is_reached = |(channel, message): &(Id, Id)| marks.get(channel) >= Some(message);
         let written = &mut self.kept.written;
-        written.retain(
-            |Written {
-                 once: Once { until, .. },
-                 ..
-             }| { until.is_empty() || !until.iter().all(is_reached) },
-        );
+        written.retain(|known| {
+            let until = &known.once.until;
+            until.is_empty() || !until.iter().all(is_reached)
+        });
         self.save()
     }
 
-    /// Forgets the writes of work without messages: it is complete.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    pub fn complete(&mut self) -> Result<(), IdentityError> {
-        let before = self.kept.written.len();
-        self.kept
-            .written
-            .retain(|known| !known.once.until.is_empty());
-        match self.kept.written.len() == before {
-            true => Ok(()),
-            false => self.save(),
-        }
+    /// Forgets the writes of work without messages: it is complete. On disk they may stay until the next change:
+    /// [`open`](Self::open) takes none of them.
+    pub fn complete(&mut self) {
+        let written = &mut self.kept.written;
+        written.retain(|known| !known.once.until.is_empty());
     }
 
     fn save(&self) -> Result<(), IdentityError> {

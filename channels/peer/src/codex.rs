@@ -105,8 +105,7 @@ impl Codex {
         let used = self.server.close_turn().await;
         let (turn, failed_calls) = ended?;
         self.judge(&turn, used, failed_calls)?;
-        // Where the disk refuses, the watermarks say so.
-        let _ = self.server.tools().complete_turn().await;
+        self.server.tools().complete_turn().await;
         Ok(())
     }
 

@@ -3,14 +3,13 @@
 //! Invariants: every tool that writes names its channel; a refusal has a code; what a turn that did not complete has sent is
 //! not sent again by the turn that repeats it, in this process or the next, which gets the first answer with `duplicate`.
 //!
-//! Must not know: how a call arrives, when a turn begins.
+//! Must not know: how a call arrives, what a turn's input says.
 
 use crate::dispatch::Mark;
 use plexus_channels::account::{Account, AccountError, Opened};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::backoff::Backoff;
 use plexus_channels::crypto::{Content, random};
-use plexus_channels::identity::IdentityError;
 use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Code, Kind, Profile, Status};
 use plexus_channels::{Id, PublicKey, limits};
@@ -149,8 +148,8 @@ impl Tools {
     }
 
     /// The turn is complete: what it wrote is not repeated.
-    pub(crate) async fn complete_turn(&self) -> Result<(), IdentityError> {
-        self.account.complete().await
+    pub(crate) async fn complete_turn(&self) {
+        self.account.complete().await;
     }
 
     async fn act(&self, name: &str, arguments: Value) -> Option<Result<Value, ToolError>> {

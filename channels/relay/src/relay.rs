@@ -196,7 +196,7 @@ impl Relay {
         let key = [b"u".as_slice(), &user.to_bytes()].concat();
         let row = match self.row(key.clone()).await? {
             Some(row) => Some(row),
-            // Whoever has registered with another relay in this moment is not turned away.
+            // A user who registered with another relay a moment ago is not turned away.
             None if self.catch_up().await? => self.row(key).await?,
             None => None,
         };

@@ -6,7 +6,7 @@
 //!
 //! Invariants: an act is appended only behind the one that it was decided on; acts, their rows and their snapshot are durable
 //! together; [`Append::then`] is called once for each append, in the order of its subject, with [`Outcome::Durable`] only when
-//! the act is durable; a subject's acts are told of in their order, whoever appended them.
+//! the act is durable; a subject's acts are told of in their order, those of other relays too.
 //!
 //! Must not know: what an act says.
 

@@ -1,3 +1,5 @@
+//! The store on real servers: the laws of every store, relays that share a stream, and streams that cannot be used.
+
 #[path = "../../../tests/relay/nats.rs"]
 mod nats;
 
