@@ -79,17 +79,13 @@ impl Drop for Running {
 }
 
 /// A relay with its store in a folder.
-pub(crate) fn serve(folder: &TempDir, listen: &str) -> Command {
+fn start(folder: &TempDir, listen: &str) -> (Running, Value) {
     let mut command = command(&binaries::path("plexus-relay"), folder.path());
     command
         .args(["serve", "--store", &store(folder), "--listen", listen])
         .args(["--device-rate", "0", "--address-rate", "0"]);
-    command
-}
-
-fn start(folder: &TempDir, listen: &str) -> (Running, Value) {
     let log = folder.path().join("relay.log");
-    Running::start(serve(folder, listen), "PLEXUS_RELAY_READY ", &log)
+    Running::start(command, "PLEXUS_RELAY_READY ", &log)
 }
 
 fn store(folder: &TempDir) -> String {
@@ -111,7 +107,7 @@ pub(crate) fn invited(folder: &TempDir, kind: &str) -> String {
 pub(crate) struct Office {
     pub(crate) folder: TempDir,
     relay: Running,
-    address: String,
+    pub(crate) address: String,
     runtime: Runtime,
     pub(crate) person: Arc<Account>,
 }
@@ -147,7 +143,15 @@ impl Office {
 
     /// The relay is killed, and starts again where it was.
     pub(crate) fn restart_relay(&mut self) {
+        self.end_relay();
+        self.start_relay();
+    }
+
+    pub(crate) fn end_relay(&mut self) {
         self.relay.kill();
+    }
+
+    pub(crate) fn start_relay(&mut self) {
         let address = self.person.api().endpoint().authority();
         self.relay = start(&self.folder, &address).0;
     }

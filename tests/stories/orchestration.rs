@@ -209,8 +209,8 @@ fn orchestration_survives_a_killed_gateway() {
     assert!(listed.expect_ok().contains(&id), "{listed:?}");
 }
 
-#[test]
-fn independent_tasks_run_side_by_side_and_stop() {
+/// An office whose first two turns wait, each for a gate.
+fn two_gated() -> (Office, [Gate; 2]) {
     let gates = [Gate::closed(), Gate::closed()];
     let office = Office::open([
         Step::Wait(gates[0].clone()),
@@ -218,6 +218,12 @@ fn independent_tasks_run_side_by_side_and_stop() {
         Step::Wait(gates[1].clone()),
         Step::say("Two."),
     ]);
+    (office, gates)
+}
+
+#[test]
+fn independent_tasks_run_side_by_side_and_stop() {
+    let (office, gates) = two_gated();
     let tasks = [
         task("left", &[]),
         task("right", &[]),
@@ -341,13 +347,7 @@ fn pause_suspends_a_board_and_revoke_ends_its_runs() {
 
 #[test]
 fn owner_follows_a_board_and_stops_it() {
-    let gates = [Gate::closed(), Gate::closed()];
-    let office = Office::open([
-        Step::Wait(gates[0].clone()),
-        Step::say("One."),
-        Step::Wait(gates[1].clone()),
-        Step::say("Two."),
-    ]);
+    let (office, gates) = two_gated();
     let tasks = [
         task("one", &[]),
         task("two", &["one"]),

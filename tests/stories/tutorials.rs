@@ -357,13 +357,16 @@ fn connecting_codex() {
 
 #[test]
 fn talking_in_channels() {
-    let office = crate::channels::World::open();
+    let world = crate::channels::World::open();
     let mut person = Person::new(&Model::start([]));
-    person.project.write("invitation.txt", office.invitation());
-    person.here = vec![("https://relay.example".to_owned(), office.address.clone())];
+    person.project.write("invitation.txt", world.invitation());
+    person.here = vec![(
+        "https://relay.example".to_owned(),
+        world.office.address.clone(),
+    )];
     let said = person.play("channels.md");
     let all: String = said.iter().map(Said::all).collect();
-    let key = office.fingerprint_of_pat();
+    let key = world.fingerprint_of_pat();
     for part in [
         "you are Ana",
         "    What is 2 + 2?",
