@@ -31,7 +31,9 @@ pub fn scrubbed(value: &Value) -> Value {
     }
 }
 
-fn scrub_text(text: &str) -> String {
+/// The same for one text.
+#[must_use]
+pub fn scrub_text(text: &str) -> String {
     if text.starts_with("eyJ") && text.matches('.').count() == 2 {
         return "<jwt>".into();
     }
@@ -147,6 +149,27 @@ pub fn check_screen(name: &str, screen: &str) {
     let lines = screen.lines().map(|line| scrub_text(line.trim_end()));
     let lines: Vec<String> = lines.collect();
     hold(&path, &format!("{}\n", lines.join("\n").trim_end()));
+}
+
+/// Compares with `docs/images/<name>.svg`, but for the pictures that lie in it: a browser draws no two alike.
+///
+/// # Panics
+/// When they differ, with both texts.
+#[track_caller]
+pub fn check_picture(name: &str, svg: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let path = root
+        .expect("the workspace")
+        .join(format!("docs/images/{name}.svg"));
+    if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_some() {
+        return hold(&path, svg);
+    }
+    let words = |svg: &str| {
+        let lines = svg.lines().filter(|line| !line.starts_with("<image "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(words(&kept), words(svg), "{}", path.display());
 }
 
 /// Compares with a file of the workspace.

@@ -1,7 +1,7 @@
 //! A terminal with a person in front of it: a real pseudo-terminal, and the picture that a real one would show.
 
-use crate::binaries;
 use crate::waiting::until;
+use crate::{binaries, programs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroU16;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -242,6 +243,64 @@ impl Drop for Terminal {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// A terminal with a shell in it that knows nothing of Plexus.
+pub struct Shell {
+    /// Its screen and its keyboard.
+    pub terminal: Terminal,
+    prompt: &'static str,
+}
+
+impl Shell {
+    /// Opens it; `home` is the person's folder, and `prompt` is what the shell says when it can be typed to.
+    ///
+    /// # Panics
+    /// Where the system has no pseudo-terminals.
+    #[must_use]
+    #[track_caller]
+    pub fn open(home: &Path, prompt: &'static str, columns: u16, rows: u16) -> Self {
+        let mut shell = programs::command(Path::new("/bin/sh"), home);
+        shell
+            .arg("-i")
+            .env_remove("NO_COLOR")
+            .env("PATH", "/usr/bin:/bin")
+            .env("PS1", prompt)
+            .env("PS2", "");
+        let terminal = Terminal::start(&shell, columns, rows);
+        terminal.until_shows(prompt);
+        Self { terminal, prompt }
+    }
+    /// Types a line.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    #[track_caller]
+    pub fn types(&mut self, line: &str) {
+        self.terminal.keys(&format!("{line}\r"));
+    }
+    /// Types a line; gives the screen once it can be typed to again.
+    ///
+    /// # Panics
+    /// When that does not come.
+    #[track_caller]
+    pub fn runs(&mut self, line: &str) -> String {
+        let prompts = |picture: &str| picture.matches(self.prompt.trim_end()).count();
+        let before = prompts(&self.terminal.picture());
+        self.terminal.keys(&format!("{line}\r"));
+        self.until_ready(line, |picture| prompts(picture) > before)
+    }
+    /// Waits until the picture fits and the shell can be typed to; gives the picture.
+    ///
+    /// # Panics
+    /// When that does not come.
+    #[track_caller]
+    pub fn until_ready(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let prompt = self.prompt.trim_end();
+        self.terminal.until_fits(what, |picture| {
+            fits(picture) && picture.trim_end().ends_with(prompt)
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! screens says, as it says it. The twin of the story with this name that has a browser.
 
 use crate::watching::answer;
+use plexus_tests::terminal::Shell;
 use plexus_tests::{Folder, Terminal, binaries, golden, programs, vault, workspace};
 use std::path::Path;
 use std::process::Command;
@@ -12,39 +13,6 @@ use tempfile::TempDir;
 
 /// What the whole way may take a newcomer. The test is quicker; building the gateway comes before.
 const THREE_MINUTES: Duration = Duration::from_secs(180);
-/// What the shell says when it can be typed to.
-const PROMPT: &str = "newcomer$ ";
-
-/// A terminal of the newcomer's, with a shell that knows nothing of Plexus.
-struct Shell(Terminal);
-
-impl Shell {
-    fn open(person: &Path, columns: u16, rows: u16) -> Self {
-        let mut shell = programs::command(Path::new("/bin/sh"), person);
-        shell
-            .arg("-i")
-            .env_remove("NO_COLOR")
-            .env("PATH", "/usr/bin:/bin")
-            .env("PS1", PROMPT);
-        let terminal = Terminal::start(&shell, columns, rows);
-        terminal.until_shows(PROMPT);
-        Self(terminal)
-    }
-    fn types(&mut self, line: &str) {
-        self.0.keys(&format!("{line}\r"));
-    }
-    /// Types a line; gives the screen once it can be typed to again.
-    #[track_caller]
-    fn runs(&mut self, line: &str) -> String {
-        let prompts = |picture: &str| picture.matches(PROMPT.trim_end()).count();
-        let before = prompts(&self.0.picture());
-        self.types(line);
-        self.0.until_fits(line, |picture| {
-            prompts(picture) > before && picture.trim_end().ends_with(PROMPT.trim_end())
-        })
-    }
-}
-
 fn start(vault: &Folder, workspace: &Folder, state: &Path) -> Command {
     let program = binaries::path("xtask");
     let mut start = programs::command(&program, state.parent().expect("a folder"));
@@ -80,14 +48,14 @@ fn from_start_to_an_approved_write_in_terminals() {
             .to_owned()
     };
 
-    let mut owner = Shell::open(person.path(), 100, 30);
-    let mut agent = Shell::open(person.path(), 100, 50);
+    let mut owner = Shell::open(person.path(), "newcomer$ ", 100, 30);
+    let mut agent = Shell::open(person.path(), "newcomer$ ", 100, 50);
     for shell in [&mut owner, &mut agent] {
         shell.runs(&line("export PATH="));
         shell.runs(&line("export PLEXUS_HOME="));
     }
     owner.types(&line("plexusctl approvals watch"));
-    owner.0.until_shows("nothing waits");
+    owner.terminal.until_shows("nothing waits");
 
     // An agent is let in; what that prints is the agent's line.
     let connected = agent.runs(&line("plexusctl connect"));
@@ -101,7 +69,7 @@ fn from_start_to_an_approved_write_in_terminals() {
 
     // It asks for a write, and waits for the owner, who sees all of it.
     agent.types(&line("plexus workspace.write"));
-    let request = owner.0.until_shows("creates hello.md");
+    let request = owner.terminal.until_shows("creates hello.md");
     for shown in [
         "agent: first-agent",
         "to see what you would see",
@@ -110,7 +78,7 @@ fn from_start_to_an_approved_write_in_terminals() {
         assert!(request.contains(shown), "{shown}\n{request}");
     }
     assert_eq!(
-        owner.0.colour_of(|row| row.contains("+Hello")),
+        owner.terminal.colour_of(|row| row.contains("+Hello")),
         Some(vt100::Color::Idx(2)),
         "what is added is green"
     );
@@ -118,28 +86,26 @@ fn from_start_to_an_approved_write_in_terminals() {
 
     // By keyboard, and by what the screen says of its keys.
     assert!(request.contains("a yes"), "{request}");
-    owner.0.keys("a");
+    owner.terminal.keys("a");
     let panel = owner
-        .0
+        .terminal
         .until_shows("(•) once: this one call, exactly as shown");
     assert!(panel.contains("Enter approve"), "{panel}");
-    answer(&mut owner.0, "\r", "approved pend_");
-    agent.0.until_fits("the end of the call", |picture| {
-        picture.contains("hello.md") && picture.trim_end().ends_with(PROMPT.trim_end())
+    answer(&mut owner.terminal, "\r", "approved pend_");
+    agent.until_ready("the end of the call", |picture| {
+        picture.contains("hello.md")
     });
     assert_eq!(workspace.read("hello.md"), "Hello");
     assert!(began.elapsed() < THREE_MINUTES, "{:?}", began.elapsed());
 
     golden::check_screen("newcomer-terminal", &without_clock(&request));
-    owner.0.keys("q");
-    owner.0.until_fits("the shell again", |picture| {
-        picture.trim_end().ends_with(PROMPT.trim_end())
-    });
+    owner.terminal.keys("q");
+    owner.until_ready("the shell again", |_| true);
     gateway.keys("\x03");
     assert!(gateway.end().success(), "{}", gateway.picture());
     for mut shell in [owner, agent] {
         shell.types("exit");
-        assert!(shell.0.end().success());
+        assert!(shell.terminal.end().success());
     }
 }
 

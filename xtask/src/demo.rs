@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: stories that the tests assert, told while they happen.
+//! `cargo xtask demo`: stories that the tests assert, told while they happen, or drawn.
 
 use crate::step::finish;
 use crate::{agents, cargo};
@@ -18,22 +18,33 @@ enum Story {
     Gateway,
     /// Two peers and a person over a relay, one peer killed in mid turn
     Channels,
+    /// The moving picture of the README, drawn anew: `docs/images/first-write.svg`
+    Picture,
 }
 
 /// Builds the binaries and plays the story; fails where the story is not true.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let test = match arguments.story {
-        Story::Gateway => "demo::the_demo",
+    let (binary, test, told) = match arguments.story {
+        Story::Gateway => ("stories", "demo::the_demo", "PLEXUS_DEMO"),
         Story::Channels => {
             agents::ensure()?;
-            "demo_channels::the_demo_of_channels"
+            (
+                "stories",
+                "demo_channels::the_demo_of_channels",
+                "PLEXUS_DEMO",
+            )
         }
+        Story::Picture => (
+            "browser",
+            "film::first_write_as_a_moving_picture",
+            "PLEXUS_UPDATE_GOLDENS",
+        ),
     };
     finish(cargo::command().args(["build", "--workspace", "--bins"]))?;
     finish(
         cargo::command()
-            .args(["test", "-q", "-p", "plexus-tests", "--test", "stories"])
+            .args(["test", "-q", "-p", "plexus-tests", "--test", binary])
             .args(["--", "--exact", test, "--nocapture"])
-            .env("PLEXUS_DEMO", "1"),
+            .env(told, "1"),
     )
 }
