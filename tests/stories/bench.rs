@@ -10,6 +10,7 @@ const PROMISES: usize = 35;
 
 /// What the ledger grows by is the same on every machine and in every build; a start and a worker are measured at least.
 #[test]
+#[ignore = "measures for a minute: cargo xtask test --long"]
 fn a_short_run_measures_and_judges() {
     let home = TempDir::new().expect("a folder");
     let mut bench = programs::command(&binaries::path("plexus-bench"), home.path());

@@ -14,14 +14,20 @@ use std::time::Instant;
 /// Run each test of one binary in a process of its own (used by `test`)
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Run the tests that are marked `ignore` as well
+    #[arg(long)]
+    include_ignored: bool,
     /// The binary, as cargo built it
     binary: PathBuf,
 }
 
-/// Makes `cargo test` run its binaries with this task; `xtask` is this program.
-pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path) {
+/// Makes `cargo test` run its binaries with this task; `xtask` is this program. `whole`: with tests marked `ignore`.
+pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path, whole: bool) {
     // Not a variable: a test that starts cargo itself would inherit it.
-    let runner = serde_json::json!([xtask, "isolate"]);
+    let mut runner = serde_json::json!([xtask, "isolate"]);
+    if let (Some(words), true) = (runner.as_array_mut(), whole) {
+        words.push("--include-ignored".into());
+    }
     cargo.arg("--config");
     cargo.arg(format!("target.'cfg(all())'.runner = {runner}"));
 }
@@ -45,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let output = binary.with_extension(format!("output-{worker}"));
         while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
             let began = Instant::now();
-            let verdict = run_alone(binary, test, &output);
+            let verdict = run_alone(binary, test, arguments.include_ignored, &output);
             let seconds = began.elapsed().as_secs_f64();
             match verdict {
                 Ok(()) => println!("ok     {seconds:>7.1} s  {test}"),
@@ -96,10 +102,11 @@ fn list(binary: &Path) -> Result<Vec<String>> {
 }
 
 /// Runs one test with its output in a file; the error holds that output.
-fn run_alone(binary: &Path, test: &str, output: &Path) -> Result<()> {
+fn run_alone(binary: &Path, test: &str, whole: bool, output: &Path) -> Result<()> {
     let file = File::create(output).with_context(|| format!("making {}", output.display()))?;
     let status = Command::new(binary)
         .args([test, "--exact", "--nocapture"])
+        .args(whole.then_some("--include-ignored"))
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
@@ -127,7 +134,10 @@ mod tests {
             *) exit 9 ;;\nesac\n";
         std::fs::write(&binary, script).unwrap();
         std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
-        let arguments = Arguments { binary };
+        let arguments = Arguments {
+            include_ignored: false,
+            binary,
+        };
         let error = run(&arguments).unwrap_err().to_string();
         assert!(error.starts_with("1 of 3 tests failed"), "{error}");
         assert!(error.ends_with(": bad"), "{error}");

@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
     /// Leave out the other platform and the documentation, and repeat the destructive tests fewer times
     #[arg(long)]
     quick: bool,
-    /// Repeat the destructive tests as often as their promises say; takes two hours
+    /// Run the tests that are marked `ignore` too, repeat the destructive ones as often as their promises say, and break
+    /// the promises; takes two hours
     #[arg(long, conflicts_with = "quick")]
     long: bool,
 }
@@ -79,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         // One suite as on a machine without nextest, and before nextest builds examples itself.
         tests(
             "cage tests without nextest",
-            without_nextest(&xtask, &["--test", "cage"]),
+            without_nextest(&xtask, &["--test", "cage"], false),
         );
         let mut nextest = cargo::command();
         nextest.args([
@@ -91,18 +92,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             "--test-threads",
             &isolate::at_once().to_string(),
         ]);
+        if arguments.long {
+            nextest.args(["--run-ignored", "all"]);
+        }
         tests("tests", nextest);
     } else {
         tests(
             "tests",
-            without_nextest(&xtask, &["--bins", "--lib", "--tests"]),
+            without_nextest(&xtask, &["--bins", "--lib", "--tests"], arguments.long),
         );
     }
     if !arguments.quick {
-        steps.child(
-            "examples in the documentation",
-            cargo::command().args(["test", "--locked", "--workspace", "--doc"]),
-        );
         steps.child(
             "documentation",
             cargo::command()
@@ -128,17 +128,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         steps.run("promises, broken one at a time", promises::all);
     }
     let verdict = steps.summary();
+    if !arguments.long {
+        println!("  left to --long: the tests that are marked `ignore`, the promises");
+    }
     for line in std::fs::read_to_string(not_run).unwrap_or_default().lines() {
         println!("  NOT RUN here: {line}");
     }
     verdict
 }
 
-/// `cargo test` of these targets, each test in a process of its own.
-fn without_nextest(xtask: &Path, targets: &[&str]) -> Command {
+/// `cargo test` of these targets, each test in a process of its own; `whole`: those that are marked `ignore` as well.
+fn without_nextest(xtask: &Path, targets: &[&str], whole: bool) -> Command {
     let mut command = cargo::command();
     command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
-    isolate::as_runner(&mut command, xtask);
+    isolate::as_runner(&mut command, xtask, whole);
     command.args(targets);
     command
 }

@@ -59,7 +59,7 @@ pub(crate) fn build(
 /// Where cargo cannot be started.
 pub(crate) fn run(scratch: &Scratch, test: &Test) -> Result<Verdict> {
     let mut command = cargo_test(scratch, &test.package, &test.target);
-    command.args(["--", "--exact", &test.name]);
+    command.args(["--", "--include-ignored", "--exact", &test.name]);
     Ok(verdict(&output(&mut command)?))
 }
 
