@@ -70,23 +70,33 @@ pub struct EgressStart {
     pub probe: Probe,
 }
 
-/// The host of a secret.
+/// The host that requests are forwarded to.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     /// The host.
     pub to: Admitted,
-    /// What is added to each request.
-    #[serde(with = "single")]
-    pub secret: Secret,
-    /// How it is added.
-    pub auth: Auth<String>,
+    /// What is added to each request, and how.
+    pub secret: Option<AddedSecret>,
+    /// Whether the lines are whole requests, in which `*` stands for text within a segment.
+    pub whole: bool,
     /// What requests are, by the manifest's lines.
     pub paths: Vec<String>,
     /// What a reader's requests are, by the manifest's lines; any where it is empty.
     pub reads: Vec<String>,
     /// What proves the host.
     pub proof: Proof,
+}
+
+/// A secret that is added to requests.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddedSecret {
+    /// The secret.
+    #[serde(with = "single")]
+    pub value: Secret,
+    /// How it is added.
+    pub auth: Auth<String>,
 }
 
 /// What a host proves before the secret is sent to it.

@@ -16,6 +16,7 @@ mod egress;
 mod host;
 mod mcp;
 mod place;
+mod request;
 
 pub use children::{ChildArgument, ChildLimits, ChildProgram, List, Named, Program, Words};
 pub use command::{ARGUMENTS, CommandLine};
@@ -24,6 +25,7 @@ pub use host::EventTopic;
 pub use mcp::McpPins;
 pub use place::FolderField;
 pub use plexus_sandbox::reach::Platform;
+pub use request::{HttpMethod, RenderedRequest, RequestTemplate, admits_whole};
 
 use crate::frame::MAX_FRAME;
 use crate::message::Role;
@@ -420,6 +422,9 @@ pub struct Capability {
     /// Where it is one run of a program: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandLine>,
+    /// Where it is one HTTP request: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestTemplate>,
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,

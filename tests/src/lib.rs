@@ -30,6 +30,7 @@ pub mod failing_disk;
 pub mod folders;
 pub mod gateway;
 pub mod golden;
+pub mod home_app;
 pub mod http;
 pub mod kept;
 pub mod log_lines;

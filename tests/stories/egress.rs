@@ -195,13 +195,19 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
 
 /// Whether any readable page of a process holds `word`.
 #[cfg(target_os = "linux")]
-fn memory_holds(pid: u32, word: &[u8]) -> bool {
+pub(crate) fn memory_holds(pid: u32, word: &[u8]) -> bool {
+    !found_in_memory(pid, word, 0).is_empty()
+}
+
+/// What follows `word` in the readable pages of a process, `more` bytes each time.
+#[cfg(target_os = "linux")]
+pub(crate) fn found_in_memory(pid: u32, word: &[u8], more: usize) -> Vec<Vec<u8>> {
     use std::os::unix::fs::FileExt as _;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("our own process");
     let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("our own process");
     let address = |text: &str| u64::from_str_radix(text, 16).expect("an address");
     let mut read = 0;
-    let mut found = false;
+    let mut found = Vec::new();
     for line in maps.lines() {
         let mut fields = line.split_whitespace();
         let (range, rights) = (
@@ -217,7 +223,11 @@ fn memory_holds(pid: u32, word: &[u8]) -> bool {
         // Pages of the kernel's own cannot be read.
         if memory.read_exact_at(&mut bytes, from).is_ok() {
             read += bytes.len();
-            found |= memchr::memmem::find(&bytes, word).is_some();
+            let places = memchr::memmem::find_iter(&bytes, word);
+            found.extend(places.filter_map(|at| {
+                let end = at + word.len() + more;
+                bytes.get(at..end).map(<[u8]>::to_vec)
+            }));
         }
     }
     assert!(read > 1 << 20, "only {read} bytes could be read");

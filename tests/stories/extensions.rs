@@ -310,8 +310,24 @@ fn manifest_that_asks_for_more_is_refused() {
         ),
         (
             "another transport",
-            |m, _| set(m, "/transport", json!("stdio")),
-            "unknown variant `stdio`",
+            |m, _| set(m, "/transport", json!("mesh")),
+            "unknown variant `mesh`",
+        ),
+        (
+            "a transport of its own",
+            |m, _| set(m, "/transport", json!("local-rest")),
+            "another transport than the manifest",
+        ),
+        (
+            "a secret of a command",
+            |m, _| {
+                set(
+                    m,
+                    "/secrets",
+                    json!([{"name": "token", "attach": "bearer"}]),
+                )
+            },
+            "are for the transport local-rest",
         ),
         (
             "no id",

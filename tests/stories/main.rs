@@ -71,6 +71,8 @@ mod knowing;
 mod known_defects;
 mod lending;
 mod life_of_a_call;
+#[cfg(target_os = "linux")]
+mod local_apps;
 mod logged;
 mod managed_sources;
 mod mcp;

@@ -9,6 +9,7 @@
 
 use crate::house::House;
 use plexus_tests::coding_agents::{claude, claude_environment, codex};
+use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Model, Step, binaries};
@@ -382,13 +383,24 @@ fn talking_in_channels() {
 #[cfg(target_os = "linux")]
 fn creating_an_extension() {
     let mut person = Person::new(&Model::start([]));
+    let app = HomeApp::start();
+    person.here = vec![(
+        "127.0.0.1:8123".to_owned(),
+        format!("127.0.0.1:{}", app.port),
+    )];
+    std::fs::write(person.home().join("home-token"), format!("{TOKEN}\n")).expect("a file");
     let said = person.play("create-an-extension.md");
     let all: String = said.iter().map(Said::all).collect();
+    assert!(!all.contains(TOKEN), "{all}");
     for part in [
         "monday.md:1:monday: buy bread",
         "network      none",
         "the capability journal.find: arguments was",
         "journal is removed",
+        "alone, not encrypted",
+        "secret       token: added outside of the sandbox, as Authorization: Bearer",
+        "\"state\":\"off\"",
+        "\"state\":\"on\"",
     ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }

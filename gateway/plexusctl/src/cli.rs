@@ -69,7 +69,7 @@ enum Command {
     Lend(lend::Lend),
     /// Lend an MCP server to agents, tool by tool
     Mcp(mcp::Mcp),
-    /// Add commands of your own as sources, by a manifest
+    /// Add commands and apps of your own as sources, by a manifest
     Extension(extension::Extension),
     /// Show everything that an agent changed, as one diff per file
     Review(review::Review),

@@ -1,8 +1,11 @@
 //! `plexusctl extension`: extensions by manifest as sources. All that one is and may reach is shown before it is added.
 
+mod surface;
+
 use crate::{
     owner::{Desk, list_of, text_of},
     prompt,
+    sources::secret,
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -13,12 +16,17 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
+    str::FromStr,
 };
+use surface::shown;
+use zeroize::Zeroizing;
 
 /// Largest manifest file that is read, in bytes: what the gateway takes, and the white space of a person's file.
 const MAX_FILE: u64 = 1 << 20;
 /// What `new` writes, under another id.
 const EXAMPLE: &str = include_str!("../../../docs/extensions/journal.json");
+/// The same of requests to an app.
+const EXAMPLE_OF_REQUESTS: &str = include_str!("../../../docs/extensions/home.json");
 
 /// Extensions by manifest.
 #[derive(Args)]
@@ -45,6 +53,9 @@ enum Act {
         /// Agree, without being asked, to the preview with this digest
         #[arg(long, value_name = "DIGEST")]
         digest: Option<String>,
+        /// Secret that the manifest declares, from a file, or from standing input with -
+        #[arg(long = "secret", value_name = "NAME=FILE")]
+        secrets: Vec<SecretFrom>,
     },
     /// Remove an extension, and every grant on it
     Remove {
@@ -55,6 +66,9 @@ enum Act {
     New {
         /// Its id, the first part of its capabilities' names
         name: SourceId,
+        /// Of requests to an app with an HTTP API, and not of commands
+        #[arg(long)]
+        rest: bool,
     },
 }
 
@@ -66,6 +80,36 @@ struct Given {
     /// Folder that the manifest declares; may be given again
     #[arg(long = "folder", value_name = "NAME=PATH")]
     folders: Vec<String>,
+}
+
+/// Where a secret is read from. It is never an argument: other programs see those.
+#[derive(Clone)]
+struct SecretFrom {
+    name: String,
+    file: String,
+}
+
+impl FromStr for SecretFrom {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, file) = text
+            .split_once('=')
+            .ok_or("it is not NAME=FILE, or NAME=-")?;
+        Ok(Self {
+            name: name.to_owned(),
+            file: file.to_owned(),
+        })
+    }
+}
+
+impl SecretFrom {
+    fn read(&self) -> Result<Zeroizing<String>, Stop> {
+        match self.file.as_str() {
+            "-" => secret::from_stdin(),
+            file => secret::from_file(Path::new(file)),
+        }
+    }
 }
 
 /// Runs the sub-command.
@@ -95,9 +139,18 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
                 format!("{}\n\ndigest       {digest}", shown(&seen))
             })
         }
-        Act::Add { given, digest } => {
-            desk.widen("adding an extension")?;
-            add(desk, given.body()?, digest).await
+        Act::Add {
+            given,
+            digest,
+            secrets,
+        } => {
+            let piped = secrets.iter().any(|from| from.file == "-");
+            secret::judge_piped("adding an extension", desk, piped)?;
+            if piped && digest.is_none() {
+                let why = "with a secret on standing input nobody can be asked";
+                return Err(Stop::usage(why).next("name what you agree to with --digest"));
+            }
+            add(desk, given.body()?, digest, &secrets).await
         }
         Act::Remove { name } => {
             let path = format!("/admin/api/extensions/{name}");
@@ -111,7 +164,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
                 format!("{name} is removed, and every grant on it")
             })
         }
-        Act::New { name } => new(desk, &name),
+        Act::New { name, rest } => new(desk, &name, rest),
     }
 }
 
@@ -132,7 +185,19 @@ async fn preview(desk: &Desk, body: &Value) -> Result<Value, Stop> {
 }
 
 /// Shows what there is, asks, and adds just that.
-async fn add(desk: &Desk, mut body: Value, digest: Option<String>) -> Result<Exit, Stop> {
+async fn add(
+    desk: &Desk,
+    mut body: Value,
+    digest: Option<String>,
+    given: &[SecretFrom],
+) -> Result<Exit, Stop> {
+    let declared = secret_names(&body["manifest"]);
+    if let Some(unknown) = given.iter().find(|from| !declared.contains(&from.name)) {
+        let why = format!("the manifest declares no secret {:?}", unknown.name);
+        return Err(Stop::usage(why));
+    }
+    let secrets = given.iter().map(|from| Ok((&from.name, from.read()?)));
+    let secrets: Vec<_> = secrets.collect::<Result<_, Stop>>()?;
     let digest = match digest {
         Some(digest) => digest,
         None => {
@@ -147,22 +212,50 @@ async fn add(desk: &Desk, mut body: Value, digest: Option<String>) -> Result<Exi
     };
     body["digest"] = digest.into();
     let mut owner = desk.open().await?;
-    let reply = owner.post("/admin/api/extensions", &body).await?;
+    let mut reply = owner.post("/admin/api/extensions", &body).await?;
+    let name = text_of(&reply, "source").to_owned();
+    for (field, value) in &secrets {
+        secret::set(&mut owner, &name, field, value).await?;
+    }
+    let given = |field: &String| given.iter().any(|from| from.name == *field);
+    let wanted: Vec<_> = declared.iter().filter(|field| !given(field)).collect();
+    reply["secretsNotGiven"] = json!(wanted);
     desk.show(&reply, || {
         let ids = list_of(&reply, "registered").iter();
         let ids: Vec<_> = ids
             .filter_map(Value::as_str)
             .map(|id| format!("  {}", text::line(id)))
             .collect();
-        let name = text::line(text_of(&reply, "source"));
-        format!("{name} serves; agents may ask for:\n{}", ids.join("\n"))
+        let name = text::line(&name);
+        let wanted = wanted.iter().map(|field| {
+            format!(
+                "\nunless its secret {0} is set already: plexusctl sources secret {name} {0}",
+                text::line(field)
+            )
+        });
+        let wanted: String = wanted.collect();
+        format!(
+            "{name} serves; agents may ask for:\n{}{wanted}",
+            ids.join("\n")
+        )
     })
 }
 
-fn new(desk: &Desk, name: &SourceId) -> Result<Exit, Stop> {
+/// The secrets that a manifest declares.
+fn secret_names(manifest: &Value) -> Vec<String> {
+    let names = list_of(manifest, "secrets").iter();
+    let names = names.filter_map(|secret| secret["name"].as_str());
+    names.map(str::to_owned).collect()
+}
+
+fn new(desk: &Desk, name: &SourceId, rest: bool) -> Result<Exit, Stop> {
     let path = PathBuf::from(format!("{name}.json"));
-    let manifest = EXAMPLE.replacen(
-        "\"source\": \"journal\"",
+    let (example, id, more) = match rest {
+        false => (EXAMPLE, "journal", " --folder pages=PATH"),
+        true => (EXAMPLE_OF_REQUESTS, "home", ""),
+    };
+    let manifest = example.replacen(
+        &format!("\"source\": \"{id}\""),
         &format!("\"source\": \"{name}\""),
         1,
     );
@@ -170,7 +263,7 @@ fn new(desk: &Desk, name: &SourceId) -> Result<Exit, Stop> {
     written.map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
     desk.show(&json!({"ok": true, "file": path}), || {
         format!(
-            "{0} is written; change it, then: plexusctl extension preview {0} --folder pages=PATH",
+            "{0} is written; change it, then: plexusctl extension preview {0}{more}",
             path.display()
         )
     })
@@ -228,98 +321,4 @@ fn rows(extensions: &[Value]) -> String {
         rows.collect(),
         "no extension is added: plexusctl extension new NAME",
     )
-}
-
-/// All that the owner is to know before a yes.
-fn shown(seen: &Value) -> String {
-    let surface = &seen["surface"];
-    let line = |value: &Value, member: &str| text::line(text_of(value, member));
-    let mut lines = vec![format!(
-        "extension    {} ({})",
-        line(surface, "source"),
-        line(surface, "label")
-    )];
-    for program in list_of(surface, "programs") {
-        lines.push(format!("program      {}", line(program, "path")));
-        lines.push(format!("  sha256     {}", line(program, "sha256")));
-    }
-    for folder in list_of(surface, "folders") {
-        let does = match folder["access"] == "read" {
-            true => "reads",
-            false => "reads, and writes when you approve a call",
-        };
-        lines.push(format!(
-            "folder       {} ({}): {does}",
-            line(folder, "path"),
-            line(folder, "name")
-        ));
-    }
-    if list_of(surface, "folders").is_empty() {
-        lines.push("folder       none".to_owned());
-    }
-    lines.push("network      none".to_owned());
-    for capability in list_of(surface, "capabilities") {
-        lines.extend(capability_lines(capability));
-    }
-    let changes = list_of(seen, "changes").iter().filter_map(Value::as_str);
-    let changes: Vec<_> = changes
-        .map(|words| format!("  {}", text::line(words)))
-        .collect();
-    if seen["changes"].is_array() {
-        let changes = match changes.is_empty() {
-            true => "  nothing".to_owned(),
-            false => changes.join("\n"),
-        };
-        lines.push(format!("\nsince you agreed to it:\n{changes}"));
-    }
-    lines.join("\n")
-}
-
-fn capability_lines(capability: &Value) -> Vec<String> {
-    let texts = |member: &str| {
-        let all = list_of(capability, member).iter().filter_map(Value::as_str);
-        all.map(text::line).collect::<Vec<_>>()
-    };
-    let asks = match capability["asksEachTime"] == true {
-        true => "asks you each time",
-        false => "once granted it asks no more, and runs where it can write nothing",
-    };
-    let id = text::line(text_of(capability, "id"));
-    let mut lines = vec![format!("\n{id} ({}): {asks}", texts("verbs").join(", "))];
-    for words in text_of(capability, "describe").lines() {
-        // Not as the facts below: these are the author's words.
-        lines.push(format!("    | {}", text::line(words)));
-    }
-    let arguments = list_of(capability, "arguments").iter();
-    let arguments: Vec<_> = arguments
-        .map(|word| text::line(&word.to_string()))
-        .collect();
-    let program = text::line(text_of(capability, "program"));
-    lines.push(format!("  runs       {program} {}", arguments.join(" ")));
-    if let Some(field) = capability["stdin"].as_str() {
-        lines.push(format!("  its input  {{{}}}", text::line(field)));
-    }
-    let variables = capability["environment"].as_object().into_iter().flatten();
-    let variables: Vec<_> = variables
-        .map(|(name, value)| text::line(&format!("{name}={value}")))
-        .collect();
-    if !variables.is_empty() {
-        lines.push(format!("  variables  {}", variables.join(", ")));
-    }
-    let writes = texts("writes");
-    if !writes.is_empty() {
-        lines.push(format!("  writes in  {}", writes.join(", ")));
-    }
-    lines.push(format!(
-        "  answers    {} of at most {} bytes within {} ms; exit statuses {}",
-        text::line(text_of(capability, "output")),
-        capability["outputBytes"],
-        capability["timeoutMs"],
-        text::line(&capability["exitStatuses"].to_string())
-    ));
-    lines.push(format!(
-        "  input      {}",
-        text::line(&capability["input"].to_string())
-    ));
-    lines
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod add;
 mod profile;
-mod secret;
+pub(crate) mod secret;
 mod set;
 mod test;
 

@@ -12,6 +12,8 @@
 
 mod commands;
 pub mod declared;
+mod rest;
+mod stdio;
 mod surface;
 
 pub use surface::{differences, surface};

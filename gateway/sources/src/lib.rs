@@ -190,6 +190,7 @@ impl Registered {
         base.extend(egress_of(manifest));
         base.extend(programs_of(&offer));
         base.extend(commands_of(manifest));
+        base.extend(requests_of(manifest));
         Ok(Self {
             profile_digest: profile_digest(profile),
             rules: profile::rules(profile),
@@ -286,21 +287,31 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
         let host = match &entry.host {
             EgressHost::Fixed(host) => format!("\"{host}:{}\"", entry.port),
             EgressHost::Owner { field } => format!("(param \"{field}\") {}", entry.port),
+            EgressHost::Agreed { agreed, .. } => format!("\"{agreed}\""),
         };
-        let secret = entry.secret.as_ref().map_or_else(String::new, |secret| {
-            let paths = entry.paths.iter().map(|path| format!(" \"{path}\""));
-            let reads = match entry.reads.is_empty() {
-                true => String::new(),
-                false => format!(" (reads \"{}\")", entry.reads.join("\" \"")),
-            };
-            let pin = entry.pin.as_ref();
-            let pin = pin.map_or_else(String::new, |pin| format!(" (pin \"{pin}\")"));
-            format!(
-                " (secret \"{secret}\") (paths{}){reads}{pin}",
-                paths.collect::<String>()
-            )
-        });
-        format!("(allow plexus-egress (remote tcp {host}){secret})")
+        if !entry.is_forwarded() {
+            return format!("(allow plexus-egress (remote tcp {host}))");
+        }
+        let secret = entry.secret.as_ref();
+        let secret = secret.map_or_else(String::new, |name| format!(" (secret \"{name}\")"));
+        let reads = match entry.reads.is_empty() {
+            true => String::new(),
+            false => format!(" (reads \"{}\")", entry.reads.join("\" \"")),
+        };
+        let pin = match &entry.host {
+            EgressHost::Agreed { certificate, .. } => certificate.as_ref(),
+            EgressHost::Fixed(_) | EgressHost::Owner { .. } => entry.pin.as_ref(),
+        };
+        let pin = pin.map_or_else(String::new, |pin| format!(" (pin \"{pin}\")"));
+        let paths = entry.paths.join("\" \"");
+        // Of what ships, how a secret is added is the release's.
+        let auth = match entry.is_agreed() && !secret.is_empty() {
+            true => format!(" (as {})", object!(entry.auth)),
+            false => String::new(),
+        };
+        format!(
+            "(allow plexus-egress (remote tcp {host}){secret}{auth} (paths \"{paths}\"){reads}{pin})"
+        )
     };
     manifest.egress.iter().map(rule).collect()
 }
@@ -320,6 +331,12 @@ fn programs_of(offer: &Offer) -> impl Iterator<Item = String> {
 fn commands_of(manifest: &Manifest) -> impl Iterator<Item = String> {
     let commands = manifest.commands().into_iter();
     commands.map(|(name, command)| format!("command {name} {}", object!(command)))
+}
+
+/// The requests of an extension, as rules: another query or body is reviewed as another right.
+fn requests_of(manifest: &Manifest) -> impl Iterator<Item = String> {
+    let requests = manifest.requests();
+    requests.map(|(name, request)| format!("request {name} {}", object!(request)))
 }
 
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.

@@ -72,6 +72,9 @@ pub fn words(rule: &str) -> String {
     if let Some(command) = rule.strip_prefix("command ") {
         return format!("run the command {command}");
     }
+    if let Some(request) = rule.strip_prefix("request ") {
+        return format!("send the request {request}");
+    }
     for role in ["reader", "writer"] {
         let only = format!("(if (string=? (param \"ROLE\") \"{role}\") ");
         let then = rule.strip_prefix(&only).and_then(|r| r.strip_suffix(')'));

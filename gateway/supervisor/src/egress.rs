@@ -21,7 +21,9 @@ use super::{
 use plexus_home::inspection;
 use plexus_ipc::{
     BUILD,
-    egress::{EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, ToEgress},
+    egress::{
+        AddedSecret, EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, ToEgress,
+    },
     frame::{self, FrameReader, FrameSender},
     manifest::{Admitted, Auth, Egress as Entry},
     message::{EGRESS_CREDENTIAL, EgressAccess, Probe, Role, Secret},
@@ -178,25 +180,28 @@ async fn start(
         .spawner
         .start_egress(context, spec, listener, ports)
         .await?;
-    let (open, forwarded) = hosts
+    let (forwarded, open) = hosts
         .iter()
-        .partition::<Vec<_>, _>(|(entry, _)| entry.secret.is_none());
+        .partition::<Vec<_>, _>(|(entry, _)| entry.is_forwarded());
     let forward = match forwarded.first() {
         None => None,
         Some((entry, to)) => {
-            let field = entry.secret.as_deref().unwrap_or_default();
-            let secret = secrets.take(field).ok_or_else(|| {
-                StartError::Secrets(io::Error::other(format!("{field} is not set")))
-            })?;
+            let unset =
+                |field: &str| StartError::Secrets(io::Error::other(format!("{field} is not set")));
+            let added = |field: &String| {
+                let value = secrets.take(field).ok_or_else(|| unset(field))?;
+                let auth = auth(spec, &entry.auth);
+                Ok::<_, StartError>(AddedSecret { value, auth })
+            };
             Some(Forward {
                 to: to.clone(),
-                secret,
-                auth: auth(spec, &entry.auth),
+                secret: entry.secret.as_ref().map(added).transpose()?,
+                whole: entry.is_agreed(),
                 paths: entry.paths.clone(),
                 reads: entry.reads.clone(),
-                proof: match &entry.pin {
-                    None => Proof::Name(authorities.into()),
-                    Some(_) => Proof::Certificate(pinned(spec, entry)?),
+                proof: match entry.is_pinned() {
+                    false => Proof::Name(authorities.into()),
+                    true => Proof::Certificate(pinned(spec, entry)?),
                 },
             })
         }

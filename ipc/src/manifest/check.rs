@@ -53,6 +53,7 @@ impl Manifest {
         self.check_events()?;
         self.check_capabilities()?;
         self.check_commands()?;
+        self.check_requests()?;
         self.check_mcp()?;
         self.check_upkeep()
     }

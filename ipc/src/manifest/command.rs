@@ -22,7 +22,7 @@ const MAX_TEMPLATE: usize = 1024;
 /// Longest command line with its values, in bytes: what a message to the keeper has room for, less what is said beside it.
 const MAX_LINE: usize = 64 * 1024;
 /// Longest run, in milliseconds.
-const MAX_TIMEOUT: u32 = 600_000;
+pub(super) const MAX_TIMEOUT: u32 = 600_000;
 /// From here on an exit status may be the launcher's.
 const MAX_STATUS: u8 = 63;
 
@@ -37,6 +37,9 @@ pub struct CommandLine {
     /// The field of the input that is its standard input; absent: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+    /// Whether it is asked in one line of JSON with the whole input, and answers in lines of JSON.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exchange: bool,
     /// Whether its standard output is JSON; otherwise it is text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub json: bool,
@@ -50,14 +53,14 @@ pub struct CommandLine {
 
 /// A part of an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Literal(String),
     Field(String),
     Folder(String),
 }
 
 /// The parts of a template.
-fn parts(template: &str) -> Result<Vec<Part>, &'static str> {
+pub(super) fn parts(template: &str) -> Result<Vec<Part>, &'static str> {
     if template.len() > MAX_TEMPLATE || template.contains('\0') {
         return Err("it has more than 1024 bytes, or a zero byte");
     }
@@ -229,6 +232,12 @@ impl CommandLine {
             }
         }
         let used: BTreeSet<String> = self.fields().map(|(name, _)| name).collect();
+        if self.exchange && self.stdin.is_some() {
+            return Err(invalid(
+                at("stdin".into()),
+                "its input is the line that asks it",
+            ));
+        }
         if let Some(stdin) = &self.stdin {
             let text = property(stdin).is_some_and(|p| p["type"] == "string");
             if !text || used.contains(stdin) {
@@ -239,7 +248,7 @@ impl CommandLine {
         let unused = properties.into_iter().flat_map(Map::keys);
         let mut unused =
             unused.filter(|name| !used.contains(*name) && self.stdin.as_ref() != Some(*name));
-        if let Some(name) = unused.next() {
+        if let Some(name) = unused.next().filter(|_| !self.exchange) {
             return Err(invalid(
                 at(format!("field {name:?}")),
                 "no argument uses it",
@@ -291,6 +300,7 @@ mod tests {
             child: "reader-1".into(),
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             stdin: None,
+            exchange: false,
             json: false,
             exit_statuses: BTreeSet::from([0]),
             output_bytes: 1024,

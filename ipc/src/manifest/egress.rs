@@ -7,15 +7,18 @@
 //! [{"host": {"field": "app"}, "port": 443, "secret": "key",                   the same for an app with a certificate
 //!   "paths": ["/notes", "GET /menu"], "reads": ["GET", "POST /find"],         that it signed itself
 //!   "pin": "certificate"}]
+//! [{"host": {"agreed": "http://192.168.1.5:8123"}, "port": 443,               by the forwarder, whole requests only: of an
+//!   "paths": ["GET /api/states/*"], "reads": ["GET /api/states/*"]}]          extension, as the owner agreed to it
 //! ```
 //!
-//! Invariants of a checked list: at most [`MAX_EGRESS`] entries; one of them at most has a secret, and that one has
-//! paths; every field that is named exists and is of the right kind; an entry with a pin is reached over TLS alone.
+//! Invariants of a checked list: at most [`MAX_EGRESS`] entries; requests are forwarded to one of them at most, and that
+//! one has paths; every field that is named exists and is of the right kind; an entry with a pin is reached over TLS
+//! alone; an agreed host lies on this machine or in its network.
 //!
 //! Must not know: addresses, how a connection is made.
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, Provenance};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -69,6 +72,14 @@ pub enum EgressHost {
         /// The field's name.
         field: String,
     },
+    /// An extension that the owner agreed to as it is: a URL with `http` or `https`, on this machine or in its network.
+    Agreed {
+        /// The URL; its path does not count.
+        agreed: String,
+        /// SHA-256 fingerprint of the host's certificate, as with [`Egress::pin`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<String>,
+    },
 }
 
 /// How a secret is added to a request. `U` is the name of a user: in a manifest, the field that holds it.
@@ -100,29 +111,75 @@ pub struct Admitted {
     pub port: u16,
     /// The owner named it: it may lead to private addresses.
     pub owners: bool,
-    /// The owner wrote `http` and this machine: it leads to a loopback address or nowhere, and the forwarder speaks without
-    /// TLS.
+    /// The owner wrote `http`: the forwarder speaks without TLS, and where it is not [`Admitted::local`] the host leads to
+    /// a loopback address or nowhere.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain: bool,
+    /// It leads to this machine or its network, and to no public address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
 }
 
 impl Egress {
+    /// Whether requests to it are forwarded; any other host is reached by CONNECT.
+    #[must_use]
+    pub fn is_forwarded(&self) -> bool {
+        self.secret.is_some() || self.is_agreed()
+    }
+
+    /// Whether the owner agreed to the host as the manifest has it. Its lines are whole requests.
+    #[must_use]
+    pub fn is_agreed(&self) -> bool {
+        matches!(self.host, EgressHost::Agreed { .. })
+    }
+
+    /// Whether its certificate proves the host, and not its name.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        let agreed =
+            matches!(&self.host, EgressHost::Agreed { certificate, .. } if certificate.is_some());
+        self.pin.is_some() || agreed
+    }
+
     /// The fingerprint that the owner pinned; `None` while there is none.
     ///
     /// # Errors
-    /// Why the field's text is no fingerprint.
+    /// Why the text is no fingerprint.
     pub fn pinned(&self, route: &Value) -> Result<Option<Digest>, &'static str> {
-        let text = self
-            .pin
-            .as_ref()
-            .and_then(|field| route.get(field)?.as_str());
-        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+        let typed = match &self.host {
+            EgressHost::Agreed { certificate, .. } => certificate.as_deref(),
+            EgressHost::Fixed(_) | EgressHost::Owner { .. } => {
+                let field = self.pin.as_ref();
+                field.and_then(|field| route.get(field)?.as_str())
+            }
+        };
+        let Some(text) = typed.map(str::trim).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
         // As programs print them: in capitals, with colons between the bytes.
         let hex = text.replace(':', "").to_ascii_lowercase();
         let digest = Digest::parse(&hex).ok_or(NO_FINGERPRINT)?;
         Ok(Some(digest))
+    }
+
+    /// Whether its paths and reads are lines that can be judged.
+    fn check_lines(&self) -> Result<(), &'static str> {
+        let sound = |line: &String| {
+            let (method, path) = split(line);
+            let named = |name: &str| {
+                (1..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase())
+            };
+            method.is_none_or(named) && path.is_none_or(is_path)
+        };
+        let mut paths = self.paths.iter().map(|line| (line, split(line).1));
+        if self.paths.is_empty() || !paths.all(|(line, path)| path.is_some() && sound(line)) {
+            return Err("a host that is forwarded to has paths, each plain and beginning with '/'");
+        }
+        let mut reads = self.reads.iter().map(|line| (line, split(line).0));
+        if !reads.all(|(line, method)| method.is_some() && sound(line)) {
+            return Err("reads names no method in capitals");
+        }
+        Ok(())
     }
 }
 
@@ -165,7 +222,11 @@ impl Manifest {
                     port: entry.port,
                     owners: false,
                     plain: false,
+                    local: false,
                 },
+                EgressHost::Agreed { agreed, .. } => {
+                    agreed_host(agreed).map_err(|why| ("egress", why))?
+                }
                 EgressHost::Owner { field } => {
                     let text = route.get(field).and_then(Value::as_str).unwrap_or_default();
                     if text.trim().is_empty() {
@@ -191,8 +252,11 @@ impl Manifest {
         if self.egress.len() > MAX_EGRESS {
             return Err(invalid("egress", "more than 8 hosts"));
         }
-        if self.egress.iter().filter(|e| e.secret.is_some()).count() > 1 {
-            return Err(invalid("egress", "more than one host with a secret"));
+        if self.egress.iter().filter(|e| e.is_forwarded()).count() > 1 {
+            return Err(invalid(
+                "egress",
+                "requests are forwarded to more than one host",
+            ));
         }
         for (at, entry) in self.egress.iter().enumerate() {
             self.check_entry(entry)
@@ -216,10 +280,22 @@ impl Manifest {
             EgressHost::Owner { field } if !route(field, &typed) => {
                 return Err("host names no field of type text or url and target route");
             }
+            EgressHost::Agreed { agreed, .. } => {
+                let host = agreed_host(agreed)?;
+                if self.provenance != Provenance::Extension {
+                    return Err("an agreed host is an extension's");
+                }
+                if entry.pinned(&Value::Null)?.is_some() && host.plain {
+                    return Err(NOT_ENCRYPTED);
+                }
+            }
             EgressHost::Fixed(_) | EgressHost::Owner { .. } => {}
         }
         if entry.port == 0 {
             return Err("the port is 0");
+        }
+        if entry.secret.is_none() && entry.is_agreed() {
+            return entry.check_lines();
         }
         let Some(secret) = &entry.secret else {
             let bare = entry.auth.is_bearer() && entry.paths.is_empty() && entry.ca.is_none();
@@ -245,21 +321,7 @@ impl Manifest {
             }
             Auth::Bearer | Auth::Basic(_) | Auth::Header(_) => {}
         }
-        let sound = |line: &String| {
-            let (method, path) = split(line);
-            let named = |name: &str| {
-                (1..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase())
-            };
-            method.is_none_or(named) && path.is_none_or(is_path)
-        };
-        let mut paths = entry.paths.iter().map(|line| (line, split(line).1));
-        if entry.paths.is_empty() || !paths.all(|(line, path)| path.is_some() && sound(line)) {
-            return Err("a host with a secret has paths, each plain and beginning with '/'");
-        }
-        let mut reads = entry.reads.iter().map(|line| (line, split(line).0));
-        if !reads.all(|(line, method)| method.is_some() && sound(line)) {
-            return Err("reads names no method in capitals");
-        }
+        entry.check_lines()?;
         let text = |field: &Option<String>| {
             let mut fields = field.iter();
             fields.all(|field| route(field, &[FieldKind::Text]))
@@ -276,8 +338,44 @@ impl Manifest {
 }
 
 const NOT_ENCRYPTED: &str = "not an https URL: nothing else is encrypted";
+const NO_URL: &str = "no URL with http or https and a host";
 const NO_FINGERPRINT: &str =
     "no SHA-256 fingerprint of a certificate: 64 hex digits, with or without colons";
+
+/// A host that stands in a manifest which the owner agreed to.
+fn agreed_host(url: &str) -> Result<Admitted, &'static str> {
+    let (scheme, rest) = url.split_once("://").ok_or(NO_URL)?;
+    let plain = match scheme {
+        "http" => true,
+        "https" => false,
+        _ => return Err(NO_URL),
+    };
+    let port = if plain { 80 } else { 443 };
+    let host = owners_host(rest, port).map_err(|_| NO_URL)?;
+    if host
+        .host
+        .parse()
+        .is_ok_and(|address: IpAddr| !is_near(address))
+    {
+        return Err("its host is neither this machine nor in its network");
+    }
+    Ok(Admitted {
+        plain,
+        local: true,
+        ..host
+    })
+}
+
+/// Whether an address is of this machine or of a network of its own; `plexus-egress` judges what a name leads to.
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
 
 /// A host as an owner types it.
 fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
@@ -317,6 +415,7 @@ fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
             port,
             owners: true,
             plain,
+            local: false,
         }),
         _ => Err("no host, host:port or https URL"),
     }

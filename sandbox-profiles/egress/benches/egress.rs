@@ -152,6 +152,7 @@ impl Running {
                     port: host.port(),
                     owners: true,
                     plain: false,
+                    local: false,
                 })
                 .collect(),
             forward: None,

@@ -7,7 +7,8 @@
 //! | loopback, link-local | no | only where the owner wrote the address itself, or `localhost` |
 //! | anything else: multicast, reserved, documentation | no | no |
 //!
-//! A host without TLS leads to loopback only, whatever its name is resolved to.
+//! A host without TLS leads to loopback only, whatever its name is resolved to. A host of an extension leads to no public
+//! address; it may lie in the network without TLS, as the owner agreed to it.
 //!
 //! An address of version 6 that holds one of version 4 is judged as the latter.
 //!
@@ -66,8 +67,8 @@ pub(crate) fn may_lead_to(host: &Admitted, address: IpAddr) -> bool {
     };
     match kind(address) {
         Kind::Loopback => host.owners && spelled(),
-        _ if host.plain => false,
-        Kind::Public => true,
+        _ if host.plain && !host.local => false,
+        Kind::Public => !host.local,
         Kind::Private => host.owners,
         Kind::LinkLocal => host.owners && spelled() && host.host != "localhost",
         Kind::Other => false,
@@ -139,6 +140,7 @@ mod tests {
             port: 443,
             owners,
             plain: false,
+            local: false,
         }
     }
 
@@ -204,6 +206,19 @@ mod tests {
             ..host("localhost", true)
         };
         assert!(leads(&plain, "127.0.0.1") && leads(&plain, "::1"));
+        let extensions = |name| Admitted {
+            plain: true,
+            local: true,
+            ..host(name, true)
+        };
+        assert!(leads(&extensions("lamp.home.example"), "192.168.1.5"));
+        assert!(leads(&extensions("127.0.0.1"), "127.0.0.1"));
+        for outward in ["1.1.1.1", "2606:4700::1111", "127.0.0.1", "169.254.169.254"] {
+            assert!(
+                !leads(&extensions("lamp.home.example"), outward),
+                "{outward}"
+            );
+        }
         // A hosts file that says something else of this name gets no secret in the clear.
         for elsewhere in ["1.1.1.1", "192.168.1.5", "fe80::1"] {
             assert!(!leads(&plain, elsewhere), "{elsewhere}");

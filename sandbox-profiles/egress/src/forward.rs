@@ -1,4 +1,4 @@
-//! Requests to the host of a secret: what goes on, what does not, and the secret that is added.
+//! Requests that are forwarded to a host: what goes on, what does not, and the secret that is added.
 //!
 //! Invariants: the host is the manifest's, whatever the request says; the secret is added after TLS has proven the
 //! host's name, or on a connection to this machine where the owner wrote `http`; no credential or cookie of the client's leaves, and no cookie comes back; a redirect is an answer like
@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use plexus_ipc::{
     egress::{EgressVerdict as Verdict, Forward},
-    manifest::{Admitted, Auth, admits, is_path},
+    manifest::{Admitted, Auth, admits, admits_whole, is_path},
     message::Secret,
 };
 use rustls::pki_types::ServerName;
@@ -70,10 +70,12 @@ pub(crate) struct Forwarder {
     paths: Vec<String>,
     /// What readers may send, by the manifest's lines.
     reads: Vec<String>,
+    /// Whether the lines are whole requests.
+    whole: bool,
     /// The header with the secret; its value is marked so that it is never printed.
-    secret: (HeaderName, HeaderValue),
+    secret: Option<(HeaderName, HeaderValue)>,
     /// Where a client's credential may stand.
-    credential: [HeaderName; 3],
+    credential: Vec<HeaderName>,
     host: HeaderValue,
     /// What proves the host's name, and that name; none for a host of this machine without TLS.
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -89,12 +91,12 @@ impl std::fmt::Debug for Forwarder {
 
 impl Forwarder {
     pub(crate) fn new(forward: Forward) -> Result<Self, TlsError> {
-        let secret = secret(&forward.auth, &forward.secret)?;
-        let credential = [
-            header::AUTHORIZATION,
-            HeaderName::from_static("x-api-key"),
-            secret.0.clone(),
-        ];
+        let secret = forward
+            .secret
+            .map(|added| secret(&added.auth, &added.value));
+        let secret = secret.transpose()?;
+        let mut credential = vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
+        credential.extend(secret.iter().map(|(name, _)| name.clone()));
         let tls = match forward.to.plain {
             true => None,
             false => Some((
@@ -108,6 +110,7 @@ impl Forwarder {
             to: forward.to,
             paths: forward.paths,
             reads: forward.reads,
+            whole: forward.whole,
             secret,
             credential,
         })
@@ -174,14 +177,20 @@ impl Forwarder {
 
     /// Whether a reader may send this. Asked before [`Self::admits`], which every request has to pass.
     pub(crate) fn reads_by(&self, method: &Method, path: &str) -> bool {
-        let admitted = |line: &String| admits(line, method.as_str(), path);
-        self.reads.is_empty() || self.reads.iter().any(admitted)
+        let any = !self.whole && self.reads.is_empty();
+        any || self.reads.iter().any(|line| self.fits(line, method, path))
     }
 
     /// Whether the manifest lists a path, segment by segment, for this method, and every server reads it alike.
     fn admits(&self, method: &Method, path: &str) -> bool {
-        let admitted = |line: &String| admits(line, method.as_str(), path);
-        is_path(path) && self.paths.iter().any(admitted)
+        is_path(path) && self.paths.iter().any(|line| self.fits(line, method, path))
+    }
+
+    fn fits(&self, line: &str, method: &Method, path: &str) -> bool {
+        match self.whole {
+            true => admits_whole(line, method.as_str(), path),
+            false => admits(line, method.as_str(), path),
+        }
     }
 
     fn with_secret(&self, request: Request<Incoming>) -> Request<Incoming> {
@@ -193,9 +202,10 @@ impl Forwarder {
         for name in &OF_CLIENTS {
             head.headers.remove(name);
         }
-        let (name, value) = &self.secret;
         head.headers.insert(header::HOST, self.host.clone());
-        head.headers.insert(name, value.clone());
+        if let Some((name, value)) = &self.secret {
+            head.headers.insert(name, value.clone());
+        }
         Request::from_parts(head, body)
     }
 }

@@ -246,10 +246,13 @@ impl Proxy {
             .filter(|address| admit::may_lead_to(to, *address))
             .peekable();
         if allowed.peek().is_none() {
-            return Err(Refused(
-                Verdict::Address,
-                "the host leads into this machine or network, where the owner has not listed it",
-            ));
+            let why = match to.local {
+                true => "the host leads out of this machine and its network",
+                false => {
+                    "the host leads into this machine or network, where the owner has not listed it"
+                }
+            };
+            return Err(Refused(Verdict::Address, why));
         }
         for address in allowed {
             let connecting = TcpStream::connect(SocketAddr::new(address, to.port));

@@ -14,10 +14,11 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
-    HeaderMap, Request, StatusCode,
+    HeaderMap,
     client::conn::http1,
     header::{self, HeaderName, HeaderValue},
 };
+pub use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use plexus_ipc::worker::EgressAccess;
 use plexus_protocol::{Digest, Effect};

@@ -1,9 +1,12 @@
-//! The worker of extensions by manifest: each call is one run of a declared command, in a cage of its own.
+//! The worker of extensions by manifest: each call is one run of a declared command, in a cage of its own, or one declared
+//! request to an app.
 //!
 //! ```text
 //! reader: read ─▶ command line of the input ─▶ a run that can write nothing ─▶ its output
 //! reader: plan ─▶ command line of the input ─▶ shown; nothing runs
 //! writer: commit ─▶ the same command line ─▶ a run that writes in the writable folders ─▶ its output
+//!
+//! either: request of the input ─▶ plexus-egress: is it a declared one, of a read? the secret ─▶ the app's answer
 //! ```
 //!
 //! Invariants: no shell; one template of the manifest is one argument; a run shares nothing with another one but the folders;
@@ -11,16 +14,20 @@
 //!
 //! Must not know: agents, grants, the gateway, what a command does.
 
+mod exchange;
+mod request;
 mod run;
 
+use plexus_egress_client::EgressClient;
 use plexus_ipc::{
-    manifest::{CommandLine, Manifest, Program},
+    manifest::{Capability, CommandLine, Manifest, Program},
     worker::{
         CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
         SourceContext, SourceError, children::Children,
     },
 };
 use plexus_protocol::{SourceId, json::digest};
+use request::AppRequest;
 use serde_json::{Map, Value, json};
 use std::{
     fmt::Write as _,
@@ -35,7 +42,10 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct Extension {
     source: SourceId,
-    children: Children,
+    /// Who starts its commands; `None` where it has none.
+    children: Option<Children>,
+    /// The way to its app; `None` where it reaches none.
+    app: Option<EgressClient>,
     role: Role,
     /// The folders that the owner gives it, by name.
     folders: Map<String, Value>,
@@ -65,7 +75,8 @@ impl Source for Extension {
         let missing = |what| OpenError::internal(format!("this worker has no {what}"));
         Ok(Self {
             source: given.source.ok_or_else(|| missing("source"))?,
-            children: given.children.ok_or_else(|| missing("keeper"))?,
+            children: given.children,
+            app: request::client(given.egress.as_ref()),
             role: given.role,
             folders,
             next_run: AtomicU64::new(0),
@@ -78,15 +89,11 @@ impl Source for Extension {
     }
 
     fn handlers_of(manifest: &Manifest) -> Handlers<Self> {
-        manifest
-            .commands()
-            .into_iter()
-            .fold(Handlers::new(), |handlers, (name, line)| {
+        let handlers = manifest.commands().into_iter().fold(
+            Handlers::<Self>::new(),
+            |handlers, (name, line)| {
                 let command = Arc::new(Command::of(manifest, name, line));
-                if manifest
-                    .capability(name)
-                    .is_some_and(|entry| entry.is_read())
-                {
+                if is_read(manifest, name) {
                     return handlers.read(name, move |extension, call, input| {
                         extension.answer(Arc::clone(&command), call, input)
                     });
@@ -102,8 +109,35 @@ impl Source for Extension {
                         extension.answer(Arc::clone(&committed), call, input)
                     },
                 )
+            },
+        );
+        manifest
+            .requests()
+            .fold(handlers, |handlers, (name, template)| {
+                let request = Arc::new(AppRequest::of(manifest, name, template));
+                if is_read(manifest, name) {
+                    return handlers.read(name, move |extension, call, input| {
+                        extension.ask_app(Arc::clone(&request), call, input)
+                    });
+                }
+                let committed = Arc::clone(&request);
+                handlers.effect(
+                    name,
+                    move |extension, _, input| {
+                        let request = Arc::clone(&request);
+                        async move { extension.plan_request(&request, input) }
+                    },
+                    move |extension, call, input| {
+                        extension.ask_app(Arc::clone(&committed), call, input)
+                    },
+                )
             })
     }
+}
+
+fn is_read(manifest: &Manifest, name: &str) -> bool {
+    let entry = manifest.capability(name);
+    entry.is_some_and(Capability::is_read)
 }
 
 impl Command {

@@ -3,7 +3,10 @@
 //! Invariants: no more than the declared output is held; a run that is cancelled, late or too long is ended, with all that
 //! descends from it, before its failure is answered.
 
-use crate::{Command, Extension};
+use crate::{
+    Command, Extension,
+    exchange::{self, Failure, NoAnswer},
+};
 use plexus_ipc::{
     manifest::ARGUMENTS,
     worker::{
@@ -15,6 +18,7 @@ use plexus_protocol::{Effect, json};
 use serde_json::{Value, json as object};
 use std::{
     io,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -23,12 +27,27 @@ use tokio::{
     time::timeout,
 };
 
+/// How long a run that broke off may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Why a run has no answer.
 enum Stopped {
     Late,
     Cancelled,
     TooLong,
     Pipe(io::Error),
+    /// Of an exchange: it said what is no line.
+    NotALine(String),
+}
+
+impl From<NoAnswer> for Stopped {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::TooLong => Self::TooLong,
+            NoAnswer::Ended(error) => Self::Pipe(error),
+            NoAnswer::NotALine(why) => Self::NotALine(why),
+        }
+    }
 }
 
 impl Extension {
@@ -48,7 +67,9 @@ impl Extension {
             .collect();
         let child = &command.line.child;
         let arguments = [(ARGUMENTS, arguments.as_str())];
-        let started = self.children.start(child, &run, &arguments, &[]).await;
+        let children = self.children.as_ref();
+        let children = children.ok_or_else(|| unavailable(command, "it has no keeper"))?;
+        let started = children.start(child, &run, &arguments, &[]).await;
         let mut child = started.map_err(|error| unavailable(command, &error.to_string()))?;
         // From here on it may have done something.
         let unknown = match self.role {
@@ -57,10 +78,24 @@ impl Extension {
         };
         let last_words = LastWords::default();
         let limit = u64::from(command.line.output_bytes);
-        let stdin = command.stdin(input).as_bytes();
         let limit_of_time = call
             .remaining()
             .min(Duration::from_millis(command.line.timeout_ms.into()));
+        if command.line.exchange {
+            let answer = converse(&mut child, command, input, call, &last_words);
+            let answer = tokio::select! {
+                answer = timeout(limit_of_time, answer) => answer.unwrap_or(Err(Stopped::Late)),
+                () = call.cancelled() => Err(Stopped::Cancelled),
+            };
+            // It stays for one call alone.
+            child.end();
+            let ended = child.wait().await;
+            let answer = answer.map_err(|why| stopped(command, why, unknown, &last_words))?;
+            let output = answer.map_err(|failure| failure.told(&command.name, unknown))?;
+            ended.map_err(|error| gone(command, &error).effect(unknown))?;
+            return Ok(object!({"output": output}));
+        }
+        let stdin = command.stdin(input).as_bytes();
         // It may close its output and go on: its end counts too.
         let whole = async {
             let output = serve(&mut child, stdin, limit, &last_words).await?;
@@ -77,24 +112,8 @@ impl Extension {
                 (Err(why), child.wait().await)
             }
         };
-        let output = served.map_err(|why| match why {
-            Stopped::Cancelled => SourceError::cancelled(unknown),
-            Stopped::Late => {
-                let what = format!("{} took longer than it may, and was ended", command.name);
-                SourceError::transport("timed_out", what).effect(unknown)
-            }
-            Stopped::Pipe(error) => unavailable(command, &error.to_string()).effect(unknown),
-            Stopped::TooLong => {
-                let what = format!(
-                    "{} said more than {limit} bytes, and was ended",
-                    command.name
-                );
-                SourceError::transport("too_large", what).effect(unknown)
-            }
-        })?;
-        let (ending, _) = ended.map_err(|error| {
-            unavailable(command, &format!("its keeper is gone: {error}")).effect(unknown)
-        })?;
+        let output = served.map_err(|why| stopped(command, why, unknown, &last_words))?;
+        let (ending, _) = ended.map_err(|error| gone(command, &error).effect(unknown))?;
         let ran = match self.role {
             Role::Reader => Effect::None,
             Role::Writer => Effect::Done,
@@ -134,6 +153,72 @@ impl Extension {
     }
 }
 
+/// What a run that was stopped means to the caller.
+fn stopped(
+    command: &Command,
+    why: Stopped,
+    unknown: Effect,
+    last_words: &LastWords,
+) -> SourceError {
+    let name = &command.name;
+    match why {
+        Stopped::Cancelled => SourceError::cancelled(unknown),
+        Stopped::Late => {
+            let what = format!("{name} took longer than it may, and was ended");
+            SourceError::transport("timed_out", what).effect(unknown)
+        }
+        Stopped::Pipe(_) if command.line.exchange => {
+            let words = last_words.line();
+            let words = words.map_or_else(String::new, |line| format!(": {line}"));
+            let what = format!("{name} ended before it answered{words}");
+            SourceError::transport("command_failed", what).effect(unknown)
+        }
+        Stopped::Pipe(error) => unavailable(command, &error.to_string()).effect(unknown),
+        Stopped::TooLong => {
+            let limit = command.line.output_bytes;
+            let what = format!("{name} said more than {limit} bytes, and was ended");
+            SourceError::transport("too_large", what).effect(unknown)
+        }
+        Stopped::NotALine(why) => {
+            let what = format!(
+                "{name} said what is no line of JSON with an output, an error or progress: {why}"
+            );
+            SourceError::transport("not_json", what).effect(unknown)
+        }
+    }
+}
+
+/// Asks a run, which keeps its input until it has answered.
+async fn converse(
+    child: &mut Child,
+    command: &Command,
+    input: &Value,
+    call: &CallContext,
+    last_words: &LastWords,
+) -> Result<Result<Value, Failure>, Stopped> {
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut to), Some(from), Some(error)) = pipes else {
+        return Err(Stopped::Pipe(io::ErrorKind::BrokenPipe.into()));
+    };
+    let question = (command.name.as_str(), input);
+    let output = command.line.output_bytes;
+    let mut asking = pin!(exchange::ask(&mut to, from, question, output, call));
+    let mut hearing = pin!(last_words.hear(error));
+    let mut heard = false;
+    loop {
+        tokio::select! {
+            answer = &mut asking => {
+                if answer.is_err() && !heard {
+                    let _ = timeout(LAST_WORDS, hearing).await;
+                }
+                return Ok(answer?);
+            }
+            // It may close that pipe alone.
+            () = &mut hearing, if !heard => heard = true,
+        }
+    }
+}
+
 /// Gives a run its input, and reads its output to the end.
 async fn serve(
     child: &mut Child,
@@ -164,6 +249,10 @@ async fn serve(
     };
     let ((), (), read) = tokio::try_join!(writes, hears, reads)?;
     Ok(read)
+}
+
+fn gone(command: &Command, error: &io::Error) -> SourceError {
+    unavailable(command, &format!("its keeper is gone: {error}"))
 }
 
 fn unavailable(command: &Command, why: &str) -> SourceError {

@@ -22,6 +22,8 @@ use crate::{
 use axum::response::Response;
 use plexus_calls::approvals::change;
 use plexus_edge::reply::{Refused, ok, with_status};
+use plexus_home::network::local_addresses;
+use plexus_ipc::manifest::Admitted;
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, json as strict};
 use plexus_sources::Registered;
 use plexus_sources::extensions::{
@@ -31,7 +33,7 @@ use plexus_sources::extensions::{
 };
 use plexus_trust::{Command, Source};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// `{manifest, folders?}`; `folders` of one that is there may be left out.
 pub(super) async fn preview(desk: &Arc<Desk>, body: &Fields) -> Result<Response, Refused> {
@@ -206,6 +208,14 @@ impl Inspected {
             Ok(read) => read,
             Err(reasons) => return Ok(Err(reasons)),
         };
+        let hosts = offer
+            .offer
+            .manifest
+            .admitted(&Value::Null)
+            .unwrap_or_default();
+        if hosts.iter().any(|(_, host)| is_own(desk, host)) {
+            return one("its host is this gateway, which lends nothing to itself".to_owned());
+        }
         let declared = &agreed.manifest;
         let id = SourceId::parse(&declared.source).map_err(|why| failed(why.to_string()))?;
         let kind = by_manifest_kind(&declared.source);
@@ -295,6 +305,17 @@ impl Inspected {
     }
 }
 
+/// Whether a host is where this gateway listens.
+fn is_own(desk: &Desk, host: &Admitted) -> bool {
+    let here = |address: IpAddr| {
+        let mut addresses = local_addresses().into_iter();
+        address.is_loopback() || addresses.any(|(_, own)| own == address)
+    };
+    let name = host.host == "localhost" || host.host.ends_with(".localhost");
+    let is_here = name || host.host.parse().is_ok_and(here);
+    is_here && host.port == desk.address.port()
+}
+
 /// A row of the list.
 pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) -> Value {
     let configured = known(desk, id);
@@ -310,7 +331,11 @@ pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) 
         "source": id,
         "label": configured.as_ref().map_or(id, |source| &source.config.label),
         "capabilities": ids.clone().unwrap_or_default(),
-        "transport": if is_by_manifest(&kind) { "cli" } else { "mcp" },
+        "transport": match (&read, is_by_manifest(&kind)) {
+            (Ok(read), _) => read.offer.manifest.transport.as_str(),
+            (Err(_), true) => "cli",
+            (Err(_), false) => "mcp",
+        },
         "name": id,
         "configured": configured.is_some(),
         "unusable": read.err(),

@@ -68,7 +68,7 @@ impl Secret {
 
 /// Whether this person may do `act`. Where a secret is `piped` in, standing input is no terminal; the one that is written
 /// to counts.
-pub(super) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Stop> {
+pub(crate) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Stop> {
     let hands = Hands {
         sworn: desk.hands.sworn,
         terminal: desk.hands.terminal || piped && io::stderr().is_terminal(),
@@ -78,7 +78,7 @@ pub(super) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Sto
 }
 
 /// Sets a secret of a source.
-pub(super) async fn set(
+pub(crate) async fn set(
     owner: &mut Owner,
     source: &str,
     field: &str,
@@ -89,7 +89,7 @@ pub(super) async fn set(
 }
 
 /// The secret in a file.
-pub(super) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
+pub(crate) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
     let opened = File::open(file).and_then(read);
     opened.map_err(|error| {
         Stop::usage(format!(
@@ -100,7 +100,7 @@ pub(super) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
 }
 
 /// The secret on standing input.
-pub(super) fn from_stdin() -> Result<Zeroizing<String>, Stop> {
+pub(crate) fn from_stdin() -> Result<Zeroizing<String>, Stop> {
     if io::stdin().is_terminal() {
         let why = "standing input is the terminal, which would show the secret: give a file";
         return Err(Stop::usage(why));

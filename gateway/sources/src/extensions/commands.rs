@@ -1,4 +1,5 @@
-//! An extension that the owner agreed to, as an offer: a manifest, and the profiles of its worker and of its commands.
+//! An extension that the owner agreed to, as an offer: a manifest, and the profiles of its worker and of its commands. What
+//! reaches an app has no command, and its worker a way to its egress.
 //!
 //! Invariants: a path of the owner's is a parameter of a profile and no text of it; a run of a read has no rule that lets it
 //! write.
@@ -7,7 +8,8 @@
 
 use super::{
     WORKER, by_manifest_kind,
-    declared::{Access, Agreed, CliRoute, DeclaredCapability},
+    declared::{Access, Agreed, CliRoute, DeclaredCapability, Route},
+    rest::WAY_OUT,
     with_folders,
 };
 use crate::Registered;
@@ -44,20 +46,19 @@ impl Agreed {
     pub fn registered(&self) -> anyhow::Result<Registered> {
         let text = self.offered()?;
         let manifest = Manifest::parse(&text)?;
-        let worker = with_folders(
+        let mut worker = with_folders(
             WORKER,
             &manifest,
             "; Only the writer changes it.\n(if (string=? (param \"ROLE\") \"writer\")\n  (allow file-write* (subpath (param \"FIELD\"))))\n",
         );
+        if !manifest.egress.is_empty() {
+            worker = before_denials(&worker, WAY_OUT);
+        }
         let reader = with_folders(COMMAND, &manifest, "");
         let writes = "(allow file-write* (subpath (param \"FIELD\"))) ; and changes it\n";
         let writer = with_folders(COMMAND, &manifest, writes);
-        let end = writer
-            .rfind("(deny file-write-create")
-            .unwrap_or(writer.len());
-        let (rules, last) = writer.split_at(end);
         let own = "(allow file-write* (subpath (param \"SCRATCH\"))) ; temporary files\n";
-        let writer = format!("{rules}{own}{last}");
+        let writer = before_denials(&writer, own);
         let profiles = manifest.children.iter().map(|child| {
             let profile = match child.role {
                 Some(Role::Writer) => writer.as_str(),
@@ -74,8 +75,7 @@ impl Agreed {
 
     fn children(&self) -> Vec<ChildKey<'_>> {
         let mut children = Vec::new();
-        for capability in &self.manifest.capabilities {
-            let key = key(capability);
+        for key in self.manifest.capabilities.iter().filter_map(key) {
             if !children.contains(&key) {
                 children.push(key);
             }
@@ -105,33 +105,54 @@ impl Agreed {
                 "target": "route", "writable": folder.access == Access::ReadWrite,
             })
         });
-        let mut capabilities = Vec::new();
-        for capability in &declared.capabilities {
-            let route = &capability.route;
-            let at = children.iter().position(|known| *known == key(capability));
-            let at = at.unwrap_or(children.len());
-            capabilities.push(entry(capability, route, &child_name(role(capability), at)));
-        }
+        let fields: Vec<Value> = fields.chain(declared.secret_fields()).collect();
+        let capabilities = declared.capabilities.iter().map(|capability| {
+            let child = || {
+                let at = children
+                    .iter()
+                    .position(|known| Some(known) == key(capability).as_ref());
+                child_name(role(capability), at.unwrap_or(children.len()))
+            };
+            entry(capability, child)
+        });
         let kind = by_manifest_kind(&declared.source);
-        let whole = json!({
+        let blurb = match declared.app() {
+            None => {
+                "An extension by manifest: each call is one run of a declared program, in a sandbox of its own."
+            }
+            Some(_) => {
+                "An extension by manifest: each call is one declared request to an app of yours."
+            }
+        };
+        let mut whole = json!({
             "connector": kind,
             "kind": kind,
             "label": declared.label,
-            "blurb": "An extension by manifest: each call is one run of a declared program, in a sandbox of its own.",
+            "blurb": blurb,
             "provenance": "extension",
             "transport": declared.transport,
             "platforms": ["linux"],
-            "fields": fields.collect::<Vec<_>>(),
+            "fields": fields,
             "roles": ["reader", "writer"],
             "limits": {"frameBytes": FRAME, "openFiles": 256, "fileBytes": 1_048_576, "callMs": 30_000, "memoryMiB": 256},
             "children": programs,
-            "capabilities": capabilities,
+            "capabilities": capabilities.collect::<Vec<_>>(),
         });
+        if let Some(host) = declared.egress() {
+            whole["egress"] = json!([host]);
+        }
         Ok(format!("{whole:#}\n"))
     }
 }
 
-fn entry(capability: &DeclaredCapability, route: &CliRoute, child: &str) -> Value {
+/// A profile with these rules before what it denies at last.
+fn before_denials(profile: &str, rules: &str) -> String {
+    let end = profile.rfind("(deny file-write-create");
+    let (before, last) = profile.split_at(end.unwrap_or(profile.len()));
+    format!("{before}{rules}{last}")
+}
+
+fn entry(capability: &DeclaredCapability, child: impl FnOnce() -> String) -> Value {
     let sensitivity = if capability.grants.contains(Verb::Execute) {
         "high"
     } else if capability.grants.is_read() {
@@ -139,12 +160,32 @@ fn entry(capability: &DeclaredCapability, route: &CliRoute, child: &str) -> Valu
     } else {
         "elevated"
     };
-    let mut answer = json!({"status": {"type": "integer"}});
-    match route.json {
-        true => answer["json"] = json!({}),
-        false => answer["text"] = json!({"type": "string"}),
-    }
-    json!({
+    let status = |is_json: bool| match is_json {
+        true => json!({"status": {"type": "integer"}, "json": {}}),
+        false => json!({"status": {"type": "integer"}, "text": {"type": "string"}}),
+    };
+    let (answer, timeout, how) = match &capability.route {
+        Route::Cli(route) => (
+            status(route.json),
+            route.timeout_ms,
+            ("command", line(route, child())),
+        ),
+        Route::Rest(route) => (
+            status(route.json),
+            route.timeout_ms,
+            ("request", json!(route.template())),
+        ),
+        Route::Stdio(route) => {
+            let mut exchange = line(&route.run(), child());
+            exchange["exchange"] = json!(true);
+            (
+                json!({"output": {}}),
+                route.timeout_ms,
+                ("command", exchange),
+            )
+        }
+    };
+    let mut entry = json!({
         "name": capability.name,
         "kind": "capability",
         "label": Line::<256>::new(&capability.label),
@@ -153,11 +194,16 @@ fn entry(capability: &DeclaredCapability, route: &CliRoute, child: &str) -> Valu
         "sensitivity": sensitivity,
         "input": capability.schema(),
         "output": {"type": "object", "properties": answer, "additionalProperties": false},
-        "limits": {"callMs": route.timeout_ms.saturating_add(BESIDE)},
-        "command": {
-            "child": child, "arguments": route.args, "stdin": route.stdin, "json": route.json,
-            "exitStatuses": route.exit_statuses, "outputBytes": route.output_bytes, "timeoutMs": route.timeout_ms,
-        },
+        "limits": {"callMs": timeout.saturating_add(BESIDE)},
+    });
+    entry[how.0] = how.1;
+    entry
+}
+
+fn line(route: &CliRoute, child: String) -> Value {
+    json!({
+        "child": child, "arguments": route.args, "stdin": route.stdin, "json": route.json,
+        "exitStatuses": route.exit_statuses, "outputBytes": route.output_bytes, "timeoutMs": route.timeout_ms,
     })
 }
 
@@ -168,12 +214,13 @@ fn role(capability: &DeclaredCapability) -> Role {
     }
 }
 
-fn key(capability: &DeclaredCapability) -> ChildKey<'_> {
-    (
-        &capability.route.bin,
-        &capability.route.env,
-        role(capability),
-    )
+fn key(capability: &DeclaredCapability) -> Option<ChildKey<'_>> {
+    let (bin, env) = match &capability.route {
+        Route::Cli(route) => (&route.bin, &route.env),
+        Route::Stdio(route) => (&route.bin, &route.env),
+        Route::Rest(_) => return None,
+    };
+    Some((bin, env, role(capability)))
 }
 
 fn child_name(role: Role, at: usize) -> String {

@@ -8,6 +8,10 @@
 //!
 //! Must not know: how a manifest becomes an offer, who may call it.
 
+use super::{
+    rest::{DeclaredSecret, RestRoute},
+    stdio::StdioRoute,
+};
 use crate::{Registry, extensions::patterns, programs, schema::Schema};
 use plexus_ipc::{manifest::Manifest, text::Line};
 use plexus_protocol::{Digest, SourceId, Verbs, json};
@@ -101,6 +105,12 @@ pub struct ExtensionManifest {
     /// Folders that the owner gives it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<DeclaredFolder>,
+    /// Secrets that its app asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<DeclaredSecret>,
+    /// SHA-256 fingerprint of its app's certificate, where no authority signed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// What it can do.
     pub capabilities: Vec<DeclaredCapability>,
 }
@@ -111,6 +121,43 @@ pub struct ExtensionManifest {
 pub enum Transport {
     /// By a run of a program.
     Cli,
+    /// By an HTTP request to an app on this machine or in its network.
+    LocalRest,
+    /// By a run of a program that is asked, and answers, in lines of JSON.
+    Stdio,
+}
+
+/// How a capability is reached, by its transport.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Route {
+    /// Of [`Transport::Cli`].
+    Cli(CliRoute),
+    /// Of [`Transport::LocalRest`].
+    Rest(RestRoute),
+    /// Of [`Transport::Stdio`].
+    Stdio(StdioRoute),
+}
+
+impl Route {
+    fn read(transport: Transport, route: Value) -> Result<Self, String> {
+        let read = match transport {
+            Transport::Cli => json::from_value(route).map(Self::Cli),
+            Transport::LocalRest => json::from_value(route).map(Self::Rest),
+            Transport::Stdio => json::from_value(route).map(Self::Stdio),
+        };
+        read.map_err(|why| format!("route: {why}"))
+    }
+
+    /// The program that it runs.
+    #[must_use]
+    pub fn bin(&self) -> Option<&String> {
+        match self {
+            Self::Cli(route) => Some(&route.bin),
+            Self::Stdio(route) => Some(&route.bin),
+            Self::Rest(_) => None,
+        }
+    }
 }
 
 /// A folder that the owner names when the extension is added.
@@ -137,7 +184,7 @@ pub enum Access {
 
 /// One capability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(try_from = "RawCapability")]
 pub struct DeclaredCapability {
     /// Its name within the source.
     pub name: String,
@@ -155,7 +202,39 @@ pub struct DeclaredCapability {
     #[serde(default)]
     pub io: Io,
     /// How it is reached.
-    pub route: CliRoute,
+    pub route: Route,
+}
+
+/// A capability whose route is not read yet: the transport says what it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawCapability {
+    name: String,
+    kind: Kind,
+    label: String,
+    describe: String,
+    grants: Verbs,
+    transport: Transport,
+    #[serde(default)]
+    io: Io,
+    route: Value,
+}
+
+impl TryFrom<RawCapability> for DeclaredCapability {
+    type Error = String;
+
+    fn try_from(raw: RawCapability) -> Result<Self, String> {
+        Ok(Self {
+            route: Route::read(raw.transport, raw.route)?,
+            name: raw.name,
+            kind: raw.kind,
+            label: raw.label,
+            describe: raw.describe,
+            grants: raw.grants,
+            transport: raw.transport,
+            io: raw.io,
+        })
+    }
 }
 
 /// What an entry is.
@@ -270,7 +349,14 @@ impl ExtensionManifest {
                 reasons.push(format!("no folder can have the name {:?}", folder.name));
             }
         }
+        reasons.extend(read.odd_app());
         for capability in &read.capabilities {
+            if capability.transport != read.transport {
+                let name = &capability.name;
+                reasons.push(format!(
+                    "capability {name:?} has another transport than the manifest"
+                ));
+            }
             let why = capability.odd_input();
             reasons.extend(why.map(|why| format!("capability {:?}: {why}", capability.name)));
         }
@@ -327,7 +413,8 @@ impl ExtensionManifest {
     /// # Errors
     /// Why one cannot be run.
     pub fn programs(&self) -> Result<BTreeMap<String, PinnedProgram>, Vec<String>> {
-        let bins: BTreeSet<&String> = self.capabilities.iter().map(|c| &c.route.bin).collect();
+        let routes = self.capabilities.iter().map(|c| &c.route);
+        let bins: BTreeSet<&String> = routes.filter_map(Route::bin).collect();
         let (mut found, mut reasons) = (BTreeMap::new(), Vec::new());
         for bin in bins {
             match resolved(bin) {

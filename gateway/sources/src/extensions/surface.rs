@@ -2,7 +2,11 @@
 //!
 //! Must not know: how it is drawn.
 
-use super::declared::{Access, Agreed};
+use super::{
+    declared::{Access, Agreed, CliRoute, Route},
+    rest::RestRoute,
+    stdio::StdioRoute,
+};
 use plexus_ipc::text::{Line, Text};
 use plexus_trust::Target;
 use serde_json::{Map, Value, json};
@@ -23,44 +27,107 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
         })
     });
     let capabilities = declared.capabilities.iter().map(|capability| {
-        let route = &capability.route;
-        let program = agreed.programs.get(&route.bin).map(|pinned| &pinned.path);
         let is_read = capability.grants.is_read();
-        let writes = declared
-            .folders
-            .iter()
-            .filter(|f| f.access == Access::ReadWrite && !is_read);
-        json!({
+        let mut about = json!({
             "id": format!("{}.{}", declared.source, capability.name),
             "label": Line::<256>::new(&capability.label),
             "kind": capability.kind,
             "transport": capability.transport,
             "verbs": capability.grants,
             "describe": Text::<16_384>::new(&capability.describe),
-            "program": program,
-            "arguments": route.args,
-            "stdin": route.stdin,
-            "environment": route.env,
             "input": capability.schema(),
-            "output": if route.json { "json" } else { "text" },
-            "exitStatuses": route.exit_statuses,
-            "timeoutMs": route.timeout_ms,
-            "outputBytes": route.output_bytes,
-            "writes": writes.map(|folder| &folder.name).collect::<Vec<_>>(),
             "asksEachTime": !is_read,
-        })
+        });
+        let how = match &capability.route {
+            Route::Cli(route) => run(agreed, route, !is_read),
+            Route::Rest(route) => request(agreed, route),
+            Route::Stdio(route) => exchange(agreed, route, !is_read),
+        };
+        if let (Some(about), Value::Object(how)) = (about.as_object_mut(), how) {
+            about.extend(how);
+        }
+        about
     });
+    let hosts: Vec<&str> = declared.app().into_iter().collect();
     json!({
         "source": declared.source,
         "label": declared.label,
         "programs": programs.collect::<Vec<_>>(),
         "folders": places.collect::<Vec<_>>(),
-        "network": false,
+        "network": !hosts.is_empty(),
+        "hosts": hosts.iter().map(|url| host(agreed, url)).collect::<Vec<_>>(),
+        "secrets": declared.secrets,
         "capabilities": capabilities.collect::<Vec<_>>(),
         "cliBins": agreed.programs.keys().collect::<Vec<_>>(),
-        "restHosts": [],
+        "restHosts": hosts.iter().map(|url| after_scheme(url)).collect::<Vec<_>>(),
         "crossSource": [],
         "transportBacked": true,
+    })
+}
+
+/// The app that is reached, and what of it is not protected.
+fn host(agreed: &Agreed, url: &str) -> Value {
+    json!({
+        "url": Line::<256>::new(url),
+        "encrypted": url.starts_with("https://"),
+        "certificate": agreed.manifest.certificate,
+    })
+}
+
+fn after_scheme(url: &str) -> Line<256> {
+    Line::new(url.split_once("://").map_or(url, |(_, host)| host))
+}
+
+/// A run of a program.
+fn run(agreed: &Agreed, route: &CliRoute, effect: bool) -> Value {
+    let mut how = program(agreed, &route.bin, &route.args, &route.env, effect);
+    how["stdin"] = json!(route.stdin);
+    how["output"] = json!(if route.json { "json" } else { "text" });
+    how["exitStatuses"] = json!(route.exit_statuses);
+    how["timeoutMs"] = json!(route.timeout_ms);
+    how["outputBytes"] = json!(route.output_bytes);
+    how
+}
+
+/// A program that is asked and answers in lines of JSON.
+fn exchange(agreed: &Agreed, route: &StdioRoute, effect: bool) -> Value {
+    let mut how = program(agreed, &route.bin, &route.args, &route.env, effect);
+    how["exchange"] = json!(true);
+    how["output"] = json!("json");
+    how["timeoutMs"] = json!(route.timeout_ms);
+    how["outputBytes"] = json!(route.output_bytes);
+    how
+}
+
+fn program(
+    agreed: &Agreed,
+    bin: &str,
+    args: &[String],
+    env: &BTreeMap<String, String>,
+    effect: bool,
+) -> Value {
+    let folders = agreed.manifest.folders.iter();
+    let writes = folders.filter(|f| f.access == Access::ReadWrite && effect);
+    json!({
+        "program": agreed.programs.get(bin).map(|pinned| &pinned.path),
+        "arguments": args,
+        "environment": env,
+        "writes": writes.map(|folder| &folder.name).collect::<Vec<_>>(),
+    })
+}
+
+/// A request to the app.
+fn request(agreed: &Agreed, route: &RestRoute) -> Value {
+    let request = route.template();
+    json!({
+        "method": request.method,
+        "url": format!("{}{}", agreed.manifest.app().unwrap_or_default(), request.path),
+        "query": request.query,
+        "body": request.body,
+        "output": if route.json { "json" } else { "text" },
+        "statuses": route.statuses,
+        "timeoutMs": route.timeout_ms,
+        "outputBytes": route.output_bytes,
     })
 }
 
@@ -77,6 +144,8 @@ pub fn differences(before: &Value, after: &Value) -> Vec<String> {
     for (list, name, what) in [
         ("programs", "bin", "the program"),
         ("folders", "name", "the folder"),
+        ("hosts", "url", "the host"),
+        ("secrets", "name", "the secret"),
         ("capabilities", "id", "the capability"),
     ] {
         let (was, is) = (named(before, list, name), named(after, list, name));

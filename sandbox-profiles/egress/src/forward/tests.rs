@@ -1,7 +1,7 @@
 //! What of a request and an answer goes on.
 
 use super::*;
-use plexus_ipc::egress::Proof;
+use plexus_ipc::egress::{AddedSecret, Proof};
 
 fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
     Forwarder::new(Forward {
@@ -10,9 +10,13 @@ fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
             port: 443,
             owners: false,
             plain: false,
+            local: false,
         },
-        secret: Secret::new("hunter2\n".into()),
-        auth,
+        secret: Some(AddedSecret {
+            value: Secret::new("hunter2\n".into()),
+            auth,
+        }),
+        whole: false,
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         reads: vec!["GET".into(), "REPORT".into()],
         proof: Proof::Name(Vec::new().into()),
@@ -74,6 +78,28 @@ fn a_reader_has_the_methods_that_the_manifest_lists() {
 }
 
 #[test]
+fn whole_requests_admit_nothing_below() {
+    let mut forwarder = forwarder(Auth::Bearer, &["GET /api/states/*", "POST /api/on"]);
+    forwarder.whole = true;
+    forwarder.reads = vec!["GET /api/states/*".into()];
+    for (method, path, admitted, reads) in [
+        (Method::GET, "/api/states/lamp", true, true),
+        (Method::POST, "/api/on", true, false),
+        (Method::GET, "/api/states", false, false),
+        (Method::GET, "/api/states/lamp/x", false, false),
+        (Method::GET, "/api/states/..", false, true),
+        (Method::PUT, "/api/states/lamp", false, false),
+        (Method::POST, "/api/on/x", false, false),
+    ] {
+        assert_eq!(forwarder.admits(&method, path), admitted, "{method} {path}");
+        assert_eq!(forwarder.reads_by(&method, path), reads, "{method} {path}");
+    }
+    // Where no request is a read, a reader sends none.
+    forwarder.reads.clear();
+    assert!(!forwarder.reads_by(&Method::GET, "/api/states/lamp"));
+}
+
+#[test]
 fn the_secret_is_added_as_the_manifest_says_and_is_never_printed() {
     for (auth, name, value) in [
         (Auth::Bearer, "authorization", "Bearer hunter2"),
@@ -85,9 +111,9 @@ fn the_secret_is_added_as_the_manifest_says_and_is_never_printed() {
         (Auth::Header("x-api-key".into()), "x-api-key", "hunter2"),
     ] {
         let forwarder = forwarder(auth, &["/"]);
-        assert_eq!(forwarder.secret.0, name);
-        assert_eq!(forwarder.secret.1, value);
-        assert!(!format!("{forwarder:?} {:?}", forwarder.secret.1).contains("hunter2"));
+        let secret = forwarder.secret.as_ref().unwrap();
+        assert_eq!((secret.0.as_str(), &secret.1), (name, &value));
+        assert!(!format!("{forwarder:?} {:?}", secret.1).contains("hunter2"));
     }
     let two_lines = Secret::new("hunter2\r\nX-Evil: 1".into());
     assert!(secret(&Auth::Bearer, &two_lines).is_err());

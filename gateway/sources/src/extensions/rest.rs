@@ -1,0 +1,190 @@
+//! Transport `local-rest`: requests to one app on this machine or in its network, as a manifest declares them; and what they
+//! are in the offer.
+//!
+//! Invariants: all requests of an extension go to one host; its egress admits the declared requests and no other, and those
+//! of the reads alone from a reader; the secret is the egress's.
+//!
+//! Must not know: how a request is sent, who may call it.
+
+use super::declared::{DeclaredCapability, ExtensionManifest, Route, Transport};
+use plexus_ipc::manifest::{HttpMethod, RequestTemplate};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The rule of the worker's profile that leads to its egress.
+pub(super) const WAY_OUT: &str = "; The way to the app's host, which is no other address and no other port.\n(if (param \"EGRESS_PORT\")\n  (allow network-outbound (remote tcp (string-append \"localhost:\" (param \"EGRESS_PORT\")))))\n";
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestRoute {
+    /// The app: a URL with `http` or `https`, and the beginning of the path where there is one.
+    pub base_url: String,
+    /// The method.
+    #[serde(default)]
+    pub method: HttpMethod,
+    /// The rest of the path, a template.
+    pub path: String,
+    /// The query: a template by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// The JSON body, whose texts are templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+    /// Whether it answers JSON; otherwise it answers text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub json: bool,
+    /// The statuses that are answers.
+    #[serde(default = "success")]
+    pub statuses: BTreeSet<u16>,
+    /// How long a request may take, in milliseconds.
+    #[serde(default = "half_a_minute")]
+    pub timeout_ms: u32,
+    /// Largest answer, in bytes.
+    #[serde(default = "a_mebibyte")]
+    pub output_bytes: u32,
+}
+
+fn success() -> BTreeSet<u16> {
+    BTreeSet::from([200, 201, 202, 204])
+}
+
+fn half_a_minute() -> u32 {
+    30_000
+}
+
+fn a_mebibyte() -> u32 {
+    1 << 20
+}
+
+/// A secret that the owner gives the app's egress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredSecret {
+    /// Its field.
+    pub name: String,
+    /// How it is added to each request.
+    pub attach: Attach,
+    /// Of [`Attach::Header`]: the header's name, in lower case.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+}
+
+/// How a secret is added to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// `Authorization: Bearer …`
+    Bearer,
+    /// A header of its own.
+    Header,
+}
+
+impl RestRoute {
+    /// The scheme, host and port, and the beginning of the path.
+    fn base(&self) -> (&str, &str) {
+        let url = self.base_url.as_str();
+        let from = url.find("://").map_or(0, |at| at + 3);
+        let to = url[from..].find('/').map_or(url.len(), |at| from + at);
+        let (origin, path) = url.split_at(to);
+        (origin, path.strip_suffix('/').unwrap_or(path))
+    }
+
+    /// The request, with its whole path.
+    #[must_use]
+    pub fn template(&self) -> RequestTemplate {
+        RequestTemplate {
+            method: self.method,
+            path: format!("{}{}", self.base().1, self.path),
+            query: self.query.clone(),
+            body: self.body.clone(),
+            json: self.json,
+            statuses: self.statuses.clone(),
+            output_bytes: self.output_bytes,
+            timeout_ms: self.timeout_ms,
+        }
+    }
+}
+
+impl ExtensionManifest {
+    /// The app's scheme, host and port; none where it reaches no app.
+    #[must_use]
+    pub fn app(&self) -> Option<&str> {
+        let mut routes = self.requests().map(|(_, route)| route.base().0);
+        routes.next()
+    }
+
+    fn requests(&self) -> impl Iterator<Item = (&DeclaredCapability, &RestRoute)> {
+        let all = self.capabilities.iter();
+        all.filter_map(|capability| match &capability.route {
+            Route::Rest(route) => Some((capability, route)),
+            Route::Cli(_) | Route::Stdio(_) => None,
+        })
+    }
+
+    /// What stands against its app and its secret.
+    pub(super) fn odd_app(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let mut said = |why: String| reasons.push(why);
+        if self.transport != Transport::LocalRest {
+            if !self.secrets.is_empty() || self.certificate.is_some() {
+                said("secrets and certificate are for the transport local-rest".to_owned());
+            }
+            return reasons;
+        }
+        let origins: BTreeSet<&str> = self.requests().map(|(_, route)| route.base().0).collect();
+        if origins.len() > 1 {
+            said("its capabilities name more than one host: make one extension of each".to_owned());
+        }
+        if !self.folders.is_empty() {
+            said("an extension of requests has no folders".to_owned());
+        }
+        if self.secrets.len() > 1 {
+            said("it has more than one secret".to_owned());
+        }
+        for secret in &self.secrets {
+            if (secret.attach == Attach::Header) != secret.header.is_some() {
+                let name = &secret.name;
+                said(format!(
+                    "secret {name:?}: `as` is the header's name, for attach \"header\" alone"
+                ));
+            }
+        }
+        reasons
+    }
+
+    /// The host of the offer, with the requests that it is sent.
+    pub(super) fn egress(&self) -> Option<Value> {
+        let (mut paths, mut reads) = (BTreeSet::new(), BTreeSet::new());
+        for (capability, route) in self.requests() {
+            let line = route.template().line();
+            if capability.grants.is_read() {
+                reads.insert(line.clone());
+            }
+            paths.insert(line);
+        }
+        let mut host = json!({
+            "host": {"agreed": self.app()?, "certificate": self.certificate},
+            "port": 443, "paths": paths, "reads": reads,
+        });
+        if let Some(secret) = self.secrets.first() {
+            host["secret"] = json!(secret.name);
+            host["auth"] = match &secret.header {
+                Some(header) => json!({"header": header}),
+                None => json!("bearer"),
+            };
+        }
+        Some(host)
+    }
+
+    /// Its secrets, as fields of the offer.
+    pub(super) fn secret_fields(&self) -> impl Iterator<Item = Value> {
+        self.secrets.iter().map(|secret| {
+            json!({
+                "name": secret.name, "label": format!("Secret {}", secret.name), "type": "password",
+                "required": true, "target": "secret",
+            })
+        })
+    }
+}

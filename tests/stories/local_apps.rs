@@ -1,0 +1,791 @@
+//! Extensions that reach an app of the owner's: declared requests by the source's egress, which keeps the secret.
+
+use crate::egress::{found_in_memory, memory_holds};
+use plexus_tests::home_app::{HomeApp, TOKEN};
+use plexus_tests::processes::{self, Process};
+use plexus_tests::{Agent, Folder, Gateway, Response, waiting::until};
+use serde_json::{Value, json};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+};
+
+const PREVIEW: &str = "/admin/api/extensions/preview";
+const EXTENSIONS: &str = "/admin/api/extensions";
+const EXAMPLE: &str = include_str!("../../docs/extensions/home.json");
+
+/// A capability of requests, whose fields are texts.
+fn capability(name: &str, verb: &str, route: &Value) -> Value {
+    let words = route.to_string();
+    let fields: Vec<&str> = ["what", "more"]
+        .into_iter()
+        .filter(|field| words.contains(&format!("{{{field}}}")))
+        .collect();
+    let properties = fields
+        .iter()
+        .map(|field| ((*field).to_owned(), json!({"type": "string"})));
+    let properties: serde_json::Map<String, Value> = properties.collect();
+    let in_path: Vec<&&str> = fields
+        .iter()
+        .filter(|field| {
+            route["path"]
+                .as_str()
+                .expect("a path")
+                .contains(&format!("{{{field}}}"))
+        })
+        .collect();
+    json!({
+        "name": name, "kind": "capability", "label": name, "describe": format!("Does {name}."),
+        "grants": [verb], "transport": "local-rest", "route": route,
+        "io": {"input": {"type": "object", "properties": properties, "required": in_path}},
+    })
+}
+
+fn manifest(capabilities: &[Value]) -> Value {
+    json!({
+        "manifest": "plexus-extension/0.1", "source": "app", "label": "App", "transport": "local-rest",
+        "secrets": [{"name": "token", "attach": "bearer"}], "capabilities": capabilities,
+    })
+}
+
+/// A gateway, an app, and an extension that reaches it.
+struct World {
+    gateway: Gateway,
+    app: HomeApp,
+    source: String,
+}
+
+impl World {
+    /// With a manifest of the app's address.
+    fn with(manifest: impl Fn(&str) -> Value) -> Self {
+        let (gateway, app) = (Gateway::start(), HomeApp::start());
+        let manifest = manifest(&app.url());
+        let source = manifest["source"].as_str().expect("an id").to_owned();
+        let world = Self {
+            gateway,
+            app,
+            source,
+        };
+        world.add(&manifest);
+        world.set(TOKEN);
+        world
+    }
+
+    /// The example of the docs, with a lamp.
+    fn home() -> Self {
+        Self::with(|url| {
+            let text = EXAMPLE.replace("http://192.168.1.5:8123", url);
+            serde_json::from_str(&text).expect("the example")
+        })
+    }
+
+    fn preview(&self, manifest: &Value) -> Value {
+        let body = json!({"manifest": manifest});
+        self.gateway.owner().client.post(PREVIEW, body).expect_ok()
+    }
+
+    fn add(&self, manifest: &Value) -> Value {
+        let seen = self.preview(manifest);
+        let body = json!({"manifest": manifest, "digest": seen["digest"]});
+        let added = self
+            .gateway
+            .owner()
+            .client
+            .post(EXTENSIONS, body)
+            .expect_ok();
+        assert_eq!(added["ok"], true, "{seen} {added}");
+        seen
+    }
+
+    fn set(&self, secret: &str) {
+        let path = format!("/admin/api/secrets/{}.token", self.source);
+        let body = json!({"value": secret});
+        self.gateway.owner().client.post(&path, body).expect_ok();
+    }
+
+    fn agent(&self, names: &[&str]) -> Agent {
+        let ids: Vec<String> = names
+            .iter()
+            .map(|name| format!("{}.{name}", self.source))
+            .collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        self.gateway.agent_with("caller", &ids)
+    }
+
+    /// Asks, has the owner approve, and calls.
+    fn approved(&self, agent: &Agent, id: &str, input: &Value) -> Response {
+        let item = agent.must_ask(id, input.clone());
+        self.gateway.owner().approve(&item, "once");
+        agent.invoke(id, input.clone())
+    }
+
+    fn process(&self, name: &str) -> Process {
+        until(name, || {
+            let mut all = processes::below(self.gateway.pid()).into_iter();
+            all.rfind(|process| name.starts_with(&process.name))
+        })
+    }
+}
+
+#[test]
+fn lamp_is_read_and_switched_with_approval() {
+    let world = World::home();
+    let agent = world.agent(&["state", "light"]);
+    let state = || {
+        agent
+            .invoke("home.state", json!({"entity": "light.kitchen"}))
+            .expect_ok()["output"]
+            .clone()
+    };
+    assert_eq!(
+        state(),
+        json!({"status": 200, "json": {"entity_id": "light.kitchen", "state": "off"}})
+    );
+    let on = json!({"act": "turn_on", "entity": "light.kitchen", "brightness": 40});
+    let item = agent.must_ask("home.light", on.clone());
+    let card = world.gateway.owner().card(&item).to_string();
+    let url = format!("POST {}/api/services/light/turn_on", world.app.url());
+    for said in [
+        url.as_str(),
+        "\\\"brightness\\\": 40",
+        "its secret, by plexus-egress",
+        "cannot preview",
+    ] {
+        assert!(card.contains(said), "{said}: {card}");
+    }
+    // A plan sends nothing.
+    assert_eq!(world.app.heard().len(), 1);
+    world.gateway.owner().approve(&item, "once");
+    let done = agent.invoke("home.light", on.clone()).expect_ok();
+    assert_eq!(done["output"]["json"][0]["state"], "on", "{done}");
+    assert_eq!(state()["json"]["state"], "on");
+    let heard = world.app.heard();
+    let body: Value = serde_json::from_str(&heard[1].body).expect("JSON");
+    assert_eq!(
+        body,
+        json!({"entity_id": "light.kitchen", "brightness": 40})
+    );
+    let head = heard[1].head.to_lowercase();
+    for line in [
+        format!("authorization: bearer {TOKEN}"),
+        format!("host: 127.0.0.1:{}", world.app.port),
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line} in {head}");
+    }
+    // Once was once, and no window is longer.
+    agent.must_ask("home.light", on);
+    let standing = world.gateway.owner().grant("caller", "home.light", "7d");
+    assert!(
+        standing.text().contains("standing_not_allowed"),
+        "{standing}"
+    );
+}
+
+#[test]
+fn secret_stays_out_of_worker_log_and_audit() {
+    let world = World::home();
+    let agent = world.agent(&["state"]);
+    agent
+        .invoke("home.state", json!({"entity": "light.kitchen"}))
+        .expect_ok();
+    let worker = world.process("plexus-worker-extension");
+    let egress = world.process("plexus-egress");
+    assert!(!memory_holds(worker.pid, TOKEN.as_bytes()));
+    // The controls: the same look finds it where it is, and finds what is the worker's.
+    assert!(memory_holds(egress.pid, TOKEN.as_bytes()));
+    assert!(memory_holds(worker.pid, b"/api/states/"));
+    let said = [
+        world.gateway.stderr(),
+        json!(world.gateway.log()).to_string(),
+        json!(world.gateway.owner().audit(1000)).to_string(),
+    ];
+    assert!(!said.iter().any(|text| text.contains(TOKEN)));
+    let kept = std::fs::read_to_string(world.gateway.state().join("extensions/home.json"));
+    assert!(!kept.expect("the manifest").contains(TOKEN));
+}
+
+/// The port that a process listens on, its descriptor 0.
+fn listens_on(pid: u32) -> u16 {
+    let link = std::fs::read_link(format!("/proc/{pid}/fd/0")).expect("its listener");
+    let link = link.display().to_string();
+    let inode = link.trim_start_matches("socket:[").trim_end_matches(']');
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the sockets");
+    let mut rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows
+        .find(|row| row.get(9) == Some(&inode))
+        .expect("the socket");
+    let (_, port) = row[1].split_once(':').expect("an address");
+    u16::from_str_radix(port, 16).expect("a port")
+}
+
+/// What the egress answers to a request of whoever has taken over the reader, and holds its credential.
+fn as_the_reader(world: &World, request: &str) -> String {
+    let worker = world.process("plexus-worker-extension");
+    let port = listens_on(world.process("plexus-egress").pid);
+    let credentials = found_in_memory(worker.pid, b"plx_egress_", 64);
+    let hex = |found: &&Vec<u8>| found[11..].iter().all(u8::is_ascii_hexdigit);
+    let credential = credentials
+        .iter()
+        .find(hex)
+        .expect("the reader's credential");
+    let credential = String::from_utf8_lossy(credential);
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the egress");
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {credential}\r\n\
+         proxy-authorization: Bearer {credential}\r\ncontent-length: 0\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn taken_over_reader_can_send_the_reads_alone() {
+    let world = World::home();
+    let agent = world.agent(&["state"]);
+    agent
+        .invoke("home.state", json!({"entity": "light.kitchen"}))
+        .expect_ok();
+    let before = world.app.heard().len();
+    for refused in [
+        // A declared request, which is no read.
+        "POST /api/services/light/turn_on",
+        // A read's path by another method, and other paths by the read's.
+        "DELETE /api/states/light.kitchen",
+        "GET /api/services/light/turn_on",
+        "GET /api/states",
+        "GET /api/states/light.kitchen/history",
+        "GET /api/states/..",
+        "GET /api/config",
+        "GET //api/states/light.kitchen",
+    ] {
+        let answer = as_the_reader(&world, refused);
+        assert!(answer.starts_with("HTTP/1.1 403"), "{refused}: {answer}");
+    }
+    let app = format!("CONNECT 127.0.0.1:{}", world.app.port);
+    let answer = as_the_reader(&world, &app);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert_eq!(world.app.heard().len(), before, "{:?}", world.app.heard());
+    // The control.
+    let answer = as_the_reader(&world, "GET /api/states/light.kitchen");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(world.app.heard().len(), before + 1);
+}
+
+#[test]
+fn value_stays_in_its_place() {
+    let world = World::with(|url| {
+        manifest(&[capability(
+            "ask",
+            "read",
+            &json!({
+                "baseUrl": format!("{url}/api"), "path": "/states/{what}", "statuses": [200, 404],
+                "query": {"more": "is:{more}", "fixed": "1"},
+            }),
+        )])
+    });
+    let agent = world.agent(&["ask"]);
+    let odd = "a b?c=d&e#f%2Fg\u{e9}\r\nX-Evil: 1";
+    let said = agent
+        .invoke("app.ask", json!({"what": odd, "more": odd}))
+        .expect_ok();
+    assert_eq!(
+        said["output"],
+        json!({"status": 404, "text": "Entity not found."})
+    );
+    let encoded = "a%20b%3Fc%3Dd%26e%23f%252Fg%C3%A9%0D%0AX-Evil%3A%201";
+    let line = format!("GET /api/states/{encoded}?fixed=1&more=is%3A{encoded} HTTP/1.1\r\n");
+    let heard = world.app.heard();
+    assert!(heard[0].head.starts_with(&line), "{}", heard[0].head);
+    assert!(
+        !heard[0].head.to_lowercase().contains("\r\nx-evil"),
+        "{}",
+        heard[0].head
+    );
+    // What would be another segment is refused before anything is sent.
+    for what in ["..", ".", "", "a/b", "a\\b", "a;b", "\0"] {
+        let refused = agent.invoke("app.ask", json!({"what": what}));
+        let error = &refused.json()["error"];
+        assert_eq!(error["effect"], "none", "{what:?}: {refused}");
+    }
+    assert_eq!(world.app.heard().len(), 1);
+    // What the input leaves out is left out.
+    agent
+        .invoke("app.ask", json!({"what": "light.kitchen"}))
+        .expect_ok();
+    let head = &world.app.heard()[1].head;
+    assert!(
+        head.starts_with("GET /api/states/light.kitchen?fixed=1 HTTP/1.1\r\n"),
+        "{head}"
+    );
+}
+
+#[test]
+fn failure_of_the_app_has_a_code_and_words() {
+    let odd = |url: &str, name: &str, verb: &str, more: Value| {
+        let method = if verb == "read" { "GET" } else { "POST" };
+        let mut route =
+            json!({"baseUrl": url, "path": "/odd/{what}", "method": method, "timeoutMs": 1500});
+        route
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().cloned().unwrap_or_default());
+        capability(name, verb, &route)
+    };
+    let world = World::with(|url| {
+        manifest(&[
+            odd(url, "get", "read", json!({"statuses": [200, 418]})),
+            odd(url, "data", "read", json!({"json": true})),
+            odd(url, "send", "write", json!({})),
+        ])
+    });
+    let agent = world.agent(&["get", "data", "send"]);
+    let read = |name: &str, what: &str| agent.invoke(&format!("app.{name}"), json!({"what": what}));
+    // What goes wrong, the reason, and what a write may have done by then.
+    for (what, reason, done) in [
+        ("401", "app_unauthorized", "none"),
+        ("403", "app_forbidden", "none"),
+        ("404", "not_found", "none"),
+        ("409", "conflict", "none"),
+        ("422", "refused", "none"),
+        ("429", "rate_limited", "none"),
+        ("302", "redirected", "unknown"),
+        ("500", "server_error", "unknown"),
+        ("503", "rate_limited", "none"),
+        ("half", "broken_off", "unknown"),
+        ("stall", "timed_out", "unknown"),
+        ("big", "too_large", "unknown"),
+        ("binary", "not_text", "done"),
+    ] {
+        let told = read("get", what).json()["error"].clone();
+        assert_eq!(
+            (&told["code"], &told["effect"]),
+            (&json!("transport_error"), &json!("none")),
+            "{what}: {told}"
+        );
+        assert_eq!(told["detail"]["reason"], reason, "{what}: {told}");
+        assert!(
+            told["message"].as_str().expect("words").len() > 20,
+            "{told}"
+        );
+        if ["401", "429", "302", "500", "half", "binary"].contains(&what) {
+            let told = world
+                .approved(&agent, "app.send", &json!({"what": what}))
+                .json()["error"]
+                .clone();
+            assert_eq!(told["detail"]["reason"], reason, "{what}: {told}");
+            assert_eq!(told["effect"], done, "{what}: {told}");
+        }
+    }
+    let told = read("get", "429").json()["error"]["detail"].clone();
+    assert_eq!(
+        (&told["retryAfterSeconds"], &told["answer"]),
+        (&json!(7), &json!("slow down")),
+        "{told}"
+    );
+    assert_eq!(
+        read("data", "words").json()["error"]["detail"]["reason"],
+        "not_json"
+    );
+    // A redirect is not followed.
+    let followed = world
+        .app
+        .heard()
+        .iter()
+        .any(|heard| heard.head.contains("/api/states"));
+    assert!(!followed, "{:?}", world.app.heard());
+    // The controls.
+    let teapot = read("get", "418").expect_ok();
+    assert_eq!(
+        teapot["output"],
+        json!({"status": 418, "text": "told\nand more"})
+    );
+    assert_eq!(
+        read("get", "words").expect_ok()["output"]["text"],
+        "just words"
+    );
+    // Another secret is not the app's.
+    world.set("wrong");
+    let again = world.agent(&["get"]);
+    let told = again.invoke("app.get", json!({"what": "words"}));
+    assert_eq!(
+        told.json()["error"]["detail"]["reason"],
+        "app_unauthorized",
+        "{told}"
+    );
+}
+
+/// A change of a manifest that is refused, and a part of the words for it.
+type Bad = (&'static str, fn(&mut Value), &'static str);
+
+#[test]
+fn manifest_of_requests_that_asks_for_more_is_refused() {
+    const ROUTE: &str = "/capabilities/0/route";
+    fn set(manifest: &mut Value, at: &str, value: Value) {
+        let (parent, key) = at.rsplit_once('/').expect("a pointer");
+        manifest.pointer_mut(parent).expect("a place")[key] = value;
+    }
+    fn route(manifest: &mut Value, key: &str, value: Value) {
+        set(manifest, &format!("{ROUTE}/{key}"), value);
+    }
+    let world = World::home();
+    let good = manifest(&[
+        capability(
+            "a",
+            "read",
+            &json!({"baseUrl": "http://127.0.0.1:8123", "path": "/x/{what}"}),
+        ),
+        capability(
+            "b",
+            "write",
+            &json!({"baseUrl": "http://127.0.0.1:8123", "method": "PUT", "path": "/y"}),
+        ),
+    ]);
+    let table: &[Bad] = &[
+        (
+            "a public address",
+            |m| {
+                route(m, "baseUrl", json!("http://1.1.1.1"));
+                route_b(m, "http://1.1.1.1");
+            },
+            "neither this machine nor in its network",
+        ),
+        (
+            "no URL",
+            |m| {
+                route(m, "baseUrl", json!("127.0.0.1"));
+                route_b(m, "127.0.0.1");
+            },
+            "no URL with http",
+        ),
+        (
+            "a file",
+            |m| {
+                route(m, "baseUrl", json!("file:///etc"));
+                route_b(m, "file:///etc");
+            },
+            "no URL with http",
+        ),
+        (
+            "a user in the URL",
+            |m| {
+                route(m, "baseUrl", json!("http://me@127.0.0.1"));
+                route_b(m, "http://me@127.0.0.1");
+            },
+            "no URL with http",
+        ),
+        (
+            "two hosts",
+            |m| route(m, "baseUrl", json!("http://127.0.0.2:8123")),
+            "more than one host",
+        ),
+        (
+            "a read that writes",
+            |m| route(m, "method", json!("POST")),
+            "a read sends GET or HEAD",
+        ),
+        (
+            "an odd method",
+            |m| route(m, "method", json!("BREW")),
+            "unknown variant `BREW`",
+        ),
+        (
+            "a path that climbs",
+            |m| route(m, "path", json!("/../{what}")),
+            "not a plain path",
+        ),
+        (
+            "a path with a query",
+            |m| route(m, "path", json!("/x?a={what}")),
+            "not a plain path",
+        ),
+        (
+            "a pattern",
+            |m| route(m, "path", json!("/*/{what}")),
+            "not a plain path",
+        ),
+        (
+            "a relative path",
+            |m| route(m, "path", json!("x/{what}")),
+            "not a plain path",
+        ),
+        (
+            "a field that is not there",
+            |m| route(m, "path", json!("/x/{what}/{other}")),
+            "is no property of the input",
+        ),
+        (
+            "a field that nothing uses",
+            |m| route(m, "path", json!("/x")),
+            "no part of the request uses it",
+        ),
+        (
+            "a part that may be left out",
+            |m| set(m, "/capabilities/0/io/input/required", json!([])),
+            "make it required",
+        ),
+        (
+            "a body of a read",
+            |m| route(m, "body", json!({"a": 1})),
+            "GET and HEAD have none",
+        ),
+        (
+            "a header in a name",
+            |m| route(m, "query", json!({"a\r\nb": "{what}"})),
+            "more than 32 names, or one",
+        ),
+        (
+            "a redirect as an answer",
+            |m| route(m, "statuses", json!([302])),
+            "not 200 to 299",
+        ),
+        (
+            "a request without an end",
+            |m| route(m, "timeoutMs", json!(3_600_000)),
+            "not 1 to 600,000 ms",
+        ),
+        (
+            "a header of its own",
+            |m| route(m, "headers", json!({"a": "b"})),
+            "unknown field `headers`",
+        ),
+        (
+            "another transport",
+            |m| set(m, "/capabilities/0/transport", json!("cli")),
+            "unknown field `baseUrl`",
+        ),
+        (
+            "a secret by a header without a name",
+            |m| set(m, "/secrets/0/attach", json!("header")),
+            "`as` is the header's name",
+        ),
+        (
+            "a header that frames",
+            |m| {
+                set(
+                    m,
+                    "/secrets/0",
+                    json!({"name": "token", "attach": "header", "as": "Bad Name"}),
+                )
+            },
+            "no header's name in lower case",
+        ),
+        (
+            "two secrets",
+            |m| {
+                set(
+                    m,
+                    "/secrets",
+                    json!([{"name": "a", "attach": "bearer"}, {"name": "b", "attach": "bearer"}]),
+                )
+            },
+            "more than one secret",
+        ),
+        (
+            "a certificate without TLS",
+            |m| set(m, "/certificate", json!("ab".repeat(32))),
+            "not encrypted",
+        ),
+        (
+            "a folder",
+            |m| {
+                set(
+                    m,
+                    "/folders",
+                    json!([{"name": "f", "label": "F", "access": "read"}]),
+                )
+            },
+            "no folders",
+        ),
+    ];
+    for (what, change, words) in table {
+        let mut bad = good.clone();
+        change(&mut bad);
+        let seen = world.preview(&bad);
+        assert_eq!(seen["valid"], false, "{what}: {seen}");
+        assert!(
+            seen["reasons"]
+                .to_string()
+                .replace("\\\"", "\"")
+                .contains(words),
+            "{what}: {seen}"
+        );
+    }
+    // The gateway itself.
+    let own = good.to_string().replace(
+        "127.0.0.1:8123",
+        &format!("localhost:{}", world.gateway.port()),
+    );
+    let seen = world.preview(&serde_json::from_str(&own).expect("JSON"));
+    assert!(
+        seen["reasons"]
+            .to_string()
+            .contains("its host is this gateway"),
+        "{seen}"
+    );
+    // The control.
+    assert_eq!(world.preview(&good)["valid"], true);
+}
+
+fn route_b(manifest: &mut Value, url: &str) {
+    manifest["capabilities"][1]["route"]["baseUrl"] = json!(url);
+}
+
+#[test]
+fn other_host_is_shown_and_suspends_until_agreed() {
+    let world = World::home();
+    let agent = world.agent(&["state"]);
+    let lamp = json!({"entity": "light.kitchen"});
+    agent.invoke("home.state", lamp.clone()).expect_ok();
+    // Another app, and a further request.
+    let other = HomeApp::start();
+    let mut second: Value =
+        serde_json::from_str(&EXAMPLE.replace("http://192.168.1.5:8123", &other.url()))
+            .expect("the example");
+    second["capabilities"][1]["route"]["path"] = json!("/api/services/{act}");
+    let seen = world.preview(&second);
+    let changes = seen["changes"].to_string();
+    for said in [
+        format!("the host {} is new", other.url()),
+        format!("the host {} is gone", world.app.url()),
+        "home.light: url was".to_owned(),
+    ] {
+        assert!(changes.contains(&said), "{said}: {changes}");
+    }
+    agent.invoke("home.state", lamp.clone()).expect_ok();
+    assert_eq!((world.app.heard().len(), other.heard().len()), (2, 0));
+    world.add(&second);
+    agent.invoke("home.state", lamp).expect_ok();
+    assert_eq!((world.app.heard().len(), other.heard().len()), (2, 1));
+    // Removed, its secret goes.
+    let secret = world.gateway.state().join("secrets/home.token");
+    assert!(secret.exists());
+    world
+        .gateway
+        .cli(["extension", "remove", "home"])
+        .expect_ok();
+    assert!(!secret.exists());
+}
+
+#[test]
+fn app_without_a_secret_needs_none() {
+    let world = World::with(|url| {
+        let mut bare = manifest(&[capability(
+            "ask",
+            "read",
+            &json!({"baseUrl": url, "path": "/api/x"}),
+        )]);
+        bare["secrets"] = json!([{"name": "token", "attach": "header", "as": "x-app-key"}]);
+        bare
+    });
+    let agent = world.agent(&["ask"]);
+    // The header is the one that the app knows.
+    let told = agent.invoke("app.ask", json!({})).json()["error"]["detail"].clone();
+    assert_eq!(told["reason"], "not_found", "{told}");
+    let mut bare = manifest(&[capability(
+        "ask",
+        "read",
+        &json!({"baseUrl": world.app.url(), "path": "/api/x"}),
+    )]);
+    bare.as_object_mut().expect("an object").remove("secrets");
+    let seen = world.add(&bare);
+    assert!(
+        seen["changes"]
+            .to_string()
+            .contains("the secret token is gone"),
+        "{seen}"
+    );
+    let told = agent.invoke("app.ask", json!({})).json()["error"]["detail"].clone();
+    assert_eq!(told["reason"], "app_unauthorized", "{told}");
+    let shown = world.gateway.cli(["extension", "show", "app"]);
+    let shown = shown.expect_ok();
+    assert!(
+        shown.contains(&format!(
+            "network      {} alone, not encrypted",
+            world.app.url()
+        )),
+        "{shown}"
+    );
+    let profile = world.gateway.cli(["sources", "profile", "app"]);
+    assert!(
+        profile.expect_ok().contains("by plexus-egress"),
+        "{profile}"
+    );
+}
+
+#[test]
+fn program_is_asked_and_answers_in_lines() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let program = plexus_tests::binaries::path("plexus-lines");
+    let one = |name: &str, verb: &str| {
+        json!({
+            "name": name, "kind": "capability", "label": name, "describe": format!("Does {name}."),
+            "grants": [verb], "transport": "stdio",
+            "route": {"bin": program, "args": ["{folder.files}"], "timeoutMs": 20_000, "outputBytes": 100_000},
+            "io": {"input": {"type": "object", "properties": {"how": {"type": "string"}, "list": {"type": "array"}}}},
+        })
+    };
+    let manifest = json!({
+        "manifest": "plexus-extension/0.1", "source": "lines", "label": "Lines", "transport": "stdio",
+        "folders": [{"name": "files", "label": "Files", "access": "read-write"}],
+        "capabilities": [one("look", "read"), one("act", "write")],
+    });
+    let owner = gateway.owner();
+    let mut body = json!({"manifest": manifest, "folders": {"files": folder.path()}});
+    let seen = owner.client.post(PREVIEW, body.clone()).expect_ok();
+    body["digest"] = seen["digest"].clone();
+    let added = owner.client.post(EXTENSIONS, body).expect_ok();
+    assert_eq!(added["ok"], true, "{seen} {added}");
+    let agent = gateway.agent_with("caller", &["lines.look", "lines.act"]);
+    let look = |how: &str| agent.invoke("lines.look", json!({"how": how}));
+    let whole = agent
+        .invoke("lines.look", json!({"list": [1, "a\nb"]}))
+        .expect_ok();
+    assert_eq!(
+        whole["output"],
+        json!({"output": {"capability": "look", "input": {"list": [1, "a\nb"]}}})
+    );
+    assert_eq!(
+        look("progress").expect_ok()["output"]["output"],
+        "all of it"
+    );
+    for (how, reason, words) in [
+        ("error", "refused", "not today"),
+        ("die", "command_failed", "no such thing"),
+        ("words", "not_json", "no line of JSON"),
+        ("both", "not_json", "no line of JSON"),
+        ("flood", "too_large", "more than 100000 bytes"),
+    ] {
+        let told = look(how).json()["error"].clone();
+        assert_eq!(told["detail"]["reason"], reason, "{how}: {told}");
+        assert!(
+            told["message"].as_str().expect("words").contains(words),
+            "{how}: {told}"
+        );
+        assert_eq!(told["effect"], "none", "{how}: {told}");
+    }
+    // A read's program can write nothing; the control is the same program in an approved call.
+    let told = look("write").json()["error"].clone();
+    assert!(
+        told["message"]
+            .as_str()
+            .expect("words")
+            .contains("Permission denied"),
+        "{told}"
+    );
+    assert_eq!(folder.tree(), Vec::<String>::new());
+    let input = json!({"how": "write"});
+    let item = agent.must_ask("lines.act", input.clone());
+    gateway.owner().approve(&item, "once");
+    let done = agent.invoke("lines.act", input).expect_ok();
+    assert_eq!(done["output"]["output"], "written", "{done}");
+    assert_eq!(folder.tree(), ["made"]);
+    // Nothing of it stays.
+    until("no program", || {
+        let mut all = processes::below(gateway.pid()).into_iter();
+        (!all.any(|process| process.name == "plexus-lines")).then_some(())
+    });
+}
