@@ -96,7 +96,9 @@ impl Person {
         let plexusctl = binaries::path("plexusctl");
         let yes = format!(
             "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;;\n\
-             extension\\ add*) yes=(--digest \"$({0} extension preview \"${{@:3}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
+             extension\\ add*) shown=(); skip=\n\
+             for word in \"${{@:3}}\"; do case \"$skip:$word\" in :--secret) skip=y ;; y:*) skip= ;; *) shown+=(\"$word\") ;; esac; done\n\
+             yes=(--digest \"$({0} extension preview \"${{shown[@]}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
              *--here*|disconnect*|undo*|changes\\ apply*) yes=(--yes) ;; esac\n\
              exec {0} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
             plexusctl.display()
