@@ -380,7 +380,7 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
         let needs: &[&str] = match case.connector() {
             "egress" => &["WORKER", "PORT"],
             "things" => &["WORKER", "DATABASE"],
-            "caldav" | "channels" | "obsidian-rest" => &["WORKER", "EGRESS_PORT"],
+            "caldav" | "channels" | "codex-peer" | "obsidian-rest" => &["WORKER", "EGRESS_PORT"],
             "apple-calendar" | "mcp" => &["WORKER"],
             "apple-reminders" | "cc-master" => &["WORKER", "SCRATCH"],
             _ => &["WORKER", "ROOT"],

@@ -30,6 +30,8 @@ mod child_calls;
 mod children;
 mod clients;
 #[cfg(target_os = "linux")]
+mod codex_peer;
+#[cfg(target_os = "linux")]
 mod coding_agents;
 mod connections;
 #[cfg(target_os = "linux")]

@@ -9,13 +9,13 @@
 //!
 //! Must not know: channels, what the input says.
 
-use crate::dispatch::Mark;
 use crate::leftovers;
 use crate::server::{Server, Used};
 use crate::settings::REGISTER_KEY;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use plexus_agent_lines::{Shown, Turn, TurnEnd};
+use plexus_participant::{Agent, Mark};
 use serde_json::json;
 use std::io;
 use std::path::PathBuf;
@@ -89,26 +89,6 @@ impl Codex {
         }
     }
 
-    /// One turn that shows these messages, to its end.
-    ///
-    /// # Errors
-    /// [`TurnError`]; no process of the turn is left.
-    pub(crate) async fn turn(
-        &mut self,
-        input: String,
-        shows: Vec<Mark>,
-        stop: watch::Receiver<bool>,
-    ) -> Result<(), TurnError> {
-        self.server.tools().begin_turn(shows);
-        let token = self.server.open_turn();
-        let ended = self.run(&token, input, stop).await;
-        let used = self.server.close_turn().await;
-        let (turn, failed_calls) = ended?;
-        self.judge(&turn, used, failed_calls)?;
-        self.server.tools().complete_turn().await;
-        Ok(())
-    }
-
     fn judge(&mut self, turn: &Turn, used: Used, failed_calls: usize) -> Result<(), TurnError> {
         if let Some(TurnEnd::Failed(why)) = &turn.end {
             return Err(TurnError::Failed(why.clone()));
@@ -132,11 +112,27 @@ impl Codex {
         &self,
         token: &str,
         input: String,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
     ) -> Result<(Turn, usize), TurnError> {
         let mut child = self.command(token).spawn().map_err(TurnError::Start)?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let group = Pid::from_raw(pid.ok_or_else(|| io::Error::other("it has no number"))?);
+        let ended = self.listen(&mut child, group, input, stop).await;
+        if ended.is_err() {
+            // One that has ended is reaped already.
+            let _ = child.kill().await;
+            let _ = spawn_blocking(move || leftovers::end(group)).await;
+        }
+        ended
+    }
+
+    async fn listen(
+        &self,
+        child: &mut Child,
+        group: Pid,
+        input: String,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(Turn, usize), TurnError> {
         let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = taken else {
             return Err(TurnError::Io(io::Error::other("a pipe is missing")));
@@ -165,12 +161,12 @@ impl Codex {
                 }
                 status = child.wait() => break status?,
                 () = &mut deadline => {
-                    end(&mut child, group).await?;
+                    end(child, group).await?;
                     return Err(TurnError::OutOfTime);
                 }
                 // The task that waits for this turn holds the sender.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-                    end(&mut child, group).await?;
+                    end(child, group).await?;
                     return Err(TurnError::Stopped);
                 }
             }
@@ -230,6 +226,32 @@ impl Codex {
     }
 }
 
+impl Agent for Codex {
+    type Error = TurnError;
+
+    /// One turn; no process of it is left.
+    async fn turn(
+        &mut self,
+        input: String,
+        shows: Vec<Mark>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), TurnError> {
+        self.server.tools().begin_turn(shows);
+        let token = self.server.open_turn();
+        let ended = self.run(&token, input, stop).await;
+        let used = self.server.close_turn().await;
+        self.server.tools().end_turn();
+        let (turn, failed_calls) = ended?;
+        self.judge(&turn, used, failed_calls)?;
+        self.server.tools().complete_turn().await;
+        Ok(())
+    }
+
+    fn is_fatal(why: &TurnError) -> bool {
+        matches!(why, TurnError::OtherThread)
+    }
+}
+
 /// Logs what a turn shows, without a word of it; answers with how many calls of our tools failed.
 fn heard(shown: Vec<Shown>) -> usize {
     let mut failed = 0;
@@ -243,13 +265,12 @@ fn heard(shown: Vec<Shown>) -> usize {
     failed
 }
 
-/// Ends a process and all that it started: by a word, then by force.
+/// Ends a process: by a word, then by force.
 async fn end(child: &mut Child, group: Pid) -> io::Result<()> {
     // A group that is gone has ended.
     let _ = killpg(group, Signal::SIGINT);
     if timeout(GRACE, child.wait()).await.is_err() {
         child.kill().await?;
     }
-    let _ = spawn_blocking(move || leftovers::end(group)).await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `plexus-peer`: Codex as a member of end-to-end encrypted channels, one process, one identity, one thread.
 //!
 //! ```text
-//! relay ─▶ watch ─▶ dispatch ─▶ codex, a process for each turn
+//! relay ─▶ plexus-participant ─▶ codex, a process for each turn
 //!   ▲                              │ MCP on loopback
 //!   └──────────── tools ◀── server ┘
 //! ```
@@ -9,16 +9,9 @@
 //! the tools of Plexus. `docs/channels.md` is the manual.
 
 mod codex;
-mod dispatch;
 mod leftovers;
-mod lines;
-mod prompt;
-mod roster;
-mod run;
 mod server;
 mod settings;
-mod tools;
-mod watch;
 
 use clap::Parser as _;
 use codex::Codex;
@@ -26,17 +19,19 @@ use plexus_channels::Account;
 use plexus_channels::dial::{Direct, Endpoint};
 use plexus_channels::identity::{Home, Identity, IdentityError, Registration};
 use plexus_channels::wire::Me;
+use plexus_participant::{Connection, Tools};
 use server::Server;
 use settings::{Flags, Who};
 use std::error::Error;
 use std::fs::DirBuilder;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tools::Tools;
+use tokio::sync::mpsc;
 
 /// `EX_USAGE`.
 const USAGE: u8 = 64;
@@ -118,16 +113,30 @@ async fn work(who: Who, environment: settings::Environment<'_>) -> Result<(), Bo
     };
     let facts = &account.identity().facts;
     let ready = serde_json::json!({"agent_id": facts.agent_id, "pid": std::process::id()});
-    let connected = move || {
-        let _ = writeln!(std::io::stdout(), "PLEXUS_PEER_READY {ready}");
-        is_smoke
+    let mut is_new = true;
+    let connection = move |now| {
+        if is_new && matches!(now, Connection::Bound) {
+            is_new = false;
+            let _ = writeln!(std::io::stdout(), "PLEXUS_PEER_READY {ready}");
+            if is_smoke {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
     };
+    // Nobody tells it of anything but its relay.
+    let (_, notes) = mpsc::channel(1);
     leftovers::adopt().map_err(|why| format!("orphans of turns: {why}"))?;
-    let codex = Codex::new(server, port, folder, prompt::instructions(&me));
+    let codex = Codex::new(
+        server,
+        port,
+        folder,
+        plexus_participant::instructions(&me, &str::to_owned),
+    );
     let (stop, asked) = tokio::sync::oneshot::channel();
     let asked = async { drop(asked.await) };
     tokio::select! {
-        ended = run::run(Arc::clone(&account), codex, connected, asked) => Ok(ended?),
+        ended = plexus_participant::run(Arc::clone(&account), codex, notes, connection, asked) => Ok(ended?),
         // The first signal stops it with grace, a second one at once.
         () = async {
             signals().await;

@@ -9,7 +9,6 @@
 //!
 //! Must not know: what a tool does, the relay.
 
-use crate::tools::{self, Tools};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -21,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use plexus_channels::crypto::random;
 use plexus_mcp::LEGACY;
 use plexus_mcp::message::{self, Incoming, RpcError};
+use plexus_participant::{Tools, list};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::io;
@@ -148,7 +148,7 @@ impl Server {
             "ping" => Ok(json!({})),
             "tools/list" => {
                 self.lock().used.is_listed = true;
-                Ok(json!({"tools": tools::list()}))
+                Ok(json!({"tools": list()}))
             }
             "tools/call" => self.called(&id, params).await,
             _ => {

@@ -28,4 +28,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("apple-reminders"),
     connector!("cc-master"),
     connector!("channels"),
+    connector!("codex-peer", "turn": "codex", "resumed-turn": "codex"),
 ];

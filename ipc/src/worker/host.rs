@@ -14,7 +14,7 @@ use crate::message::{
     MAX_EVENT_TOUCHED, MAX_HOST_INPUT, MAX_ITEM_WAIT, Touched,
 };
 use crate::text::{Line, Output, Payload};
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, PendingId};
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -108,7 +108,7 @@ impl Host {
         self.say(&FromWorker::Event(Box::new(event))).await
     }
 
-    /// Calls `capability` of another source as this source itself: for resident workers. Answers what `POST /invoke`
+    /// Calls `capability` of another source, or of its own, as this source itself: for resident workers. Answers what `POST /invoke`
     /// would: refusals and pending approvals are answers too. Waits until the source is open.
     ///
     /// # Errors
@@ -127,6 +127,25 @@ impl Host {
     /// A gateway that is gone.
     pub async fn capabilities(&self) -> Result<Value, SourceError> {
         self.ask_opened(HostAsk::List).await
+    }
+
+    /// How a call of [`Host::call`] that waits for the owner stands, as
+    /// [`CallContext::host_item`](super::CallContext::host_item) has it.
+    ///
+    /// # Errors
+    /// A gateway that is gone.
+    pub async fn item(&self, item: &PendingId, wait: Duration) -> Result<Value, SourceError> {
+        let (item, seconds) = (item.clone(), seconds(wait));
+        self.ask_opened(HostAsk::Item { item, seconds }).await
+    }
+
+    /// Withdraws such a call: nothing comes of it any more.
+    ///
+    /// # Errors
+    /// A gateway that is gone.
+    pub async fn withdraw(&self, item: &PendingId) -> Result<Value, SourceError> {
+        let item = item.clone();
+        self.ask_opened(HostAsk::Withdraw { item }).await
     }
 
     /// Makes the child call `name` of another source's `capability` under `approval`, which

@@ -62,7 +62,10 @@ pub(crate) struct Done {
 }
 
 /// A channel that a plan is about, with its name.
-async fn channel(account: &Account, id: Id) -> Result<(Channel, String), SourceError> {
+///
+/// # Errors
+/// There is none, or the relay is away.
+pub async fn channel(account: &Account, id: Id) -> Result<(Channel, String), SourceError> {
     let channel = account.api().channel(id).await;
     let channel = channel.map_err(|error| told(&error.into()))?;
     let name = account.name_of(&channel).await;
@@ -70,7 +73,9 @@ async fn channel(account: &Account, id: Id) -> Result<(Channel, String), SourceE
     Ok((channel, name))
 }
 
-fn about(headline: &str, channel: &Channel, name: &str) -> Preview {
+/// A card about a channel: its name and members.
+#[must_use]
+pub fn about(headline: &str, channel: &Channel, name: &str) -> Preview {
     let named = channel.members.iter().take(NAMED);
     let mut members: Vec<String> = named.map(|m| User::of(m).line()).collect();
     if let Some(more) = channel.members.len().checked_sub(NAMED).filter(|n| *n > 0) {

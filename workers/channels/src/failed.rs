@@ -8,7 +8,8 @@ use plexus_protocol::Effect;
 use serde_json::json;
 
 /// The error of a read or a plan.
-pub(crate) fn told(error: &AccountError) -> SourceError {
+#[must_use]
+pub fn told(error: &AccountError) -> SourceError {
     match error {
         AccountError::Relay(error) | AccountError::Kept(error) => of_relay(error),
         AccountError::Text | AccountError::Name => SourceError::invalid(error.to_string()),

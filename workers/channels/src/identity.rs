@@ -36,7 +36,7 @@ struct Note {
 ///
 /// # Errors
 /// Why there is none, with the owner's next step.
-pub(crate) async fn of_source(
+pub async fn of_source(
     scratch: &Path,
     config: &Config,
     invitation: &Secret,

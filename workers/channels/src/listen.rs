@@ -16,7 +16,7 @@ use std::{
 use tokio::time::sleep;
 
 /// The kind under which channels are recorded.
-pub(crate) const KIND: &str = "channel";
+pub const KIND: &str = "channel";
 /// The manifest's topic.
 const TOPIC: &str = "message";
 /// Refused messages that are passed over at one go.

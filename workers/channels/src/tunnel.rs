@@ -2,17 +2,20 @@
 
 use plexus_channels::dial::{Dial, Dialing, Direct, Endpoint};
 use plexus_ipc::worker::EgressAccess;
-use std::io;
+use std::{io, sync::Arc};
 
 /// The way.
-pub(crate) struct Tunnel {
-    egress: EgressAccess,
+pub struct Tunnel {
+    egress: Arc<EgressAccess>,
     tls: Direct,
 }
 
 impl Tunnel {
-    pub(crate) fn new(egress: EgressAccess) -> Self {
+    /// By this egress.
+    #[must_use]
+    pub fn new(egress: impl Into<Arc<EgressAccess>>) -> Self {
         let tls = Direct::default();
+        let egress = egress.into();
         Self { egress, tls }
     }
 }

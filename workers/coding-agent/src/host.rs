@@ -10,10 +10,10 @@
 //! Must not know: grants, which agent a run has, how it is started.
 
 use crate::sessions::caller_in;
-use plexus_ipc::worker::{CallContext, SourceError};
+use plexus_ipc::worker::{CallContext, Host as Gateway, SourceError};
 use plexus_mcp::{Action, Answer, Call, CallNumber, Item, Moment, Refusal, Server, View};
 use plexus_protocol::{Effect, PendingId, Timestamp};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
     io,
@@ -27,7 +27,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::unix::pipe,
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
@@ -38,6 +38,8 @@ const MAX_LINE: usize = 2 << 20;
 const LAST_CALLS: Duration = Duration::from_secs(30);
 /// How long one look at a waiting call takes.
 const LOOK: Duration = Duration::from_secs(20);
+/// What an agent does after a call that waits while its run goes on.
+const AFTERWARDS: &str = "go on without it; do not repeat it: once the owner has approved, it is made, and an event tells you";
 /// Longest name of a caller in a server's name.
 const LONGEST_NAME: usize = 32;
 
@@ -52,26 +54,82 @@ pub struct HostServer {
     pub address: PathBuf,
 }
 
-/// What the nested agent of a call may do at other sources.
-pub(crate) struct HostTools {
+/// As whom calls are made.
+#[derive(Clone, Debug)]
+pub enum Asker {
+    /// As the nested agent of a call: what waits for the owner holds the run until the owner has decided.
+    Call(CallContext),
+    /// As the resident source itself: what waits for the owner goes to the queue, and the run goes on.
+    Source(Gateway, mpsc::UnboundedSender<Pended>),
+}
+
+/// A call that waits for the owner while its run goes on.
+#[derive(Debug)]
+pub struct Pended {
+    /// What waits.
+    pub item: PendingId,
+    /// The capability's id.
+    pub capability: String,
+    /// Its input.
+    pub input: Map<String, Value>,
+}
+
+impl Asker {
+    async fn capabilities(&self) -> Result<Value, SourceError> {
+        match self {
+            Self::Call(call) => call.host_capabilities().await,
+            Self::Source(host, _) => host.capabilities().await,
+        }
+    }
+
+    async fn call(&self, asked: &Call) -> Result<Value, SourceError> {
+        let (capability, input) = (asked.capability.as_str(), &asked.input);
+        match self {
+            Self::Call(call) => call.host_call(capability, input).await,
+            Self::Source(host, _) => host.call(capability, input).await,
+        }
+    }
+
+    async fn item(&self, item: &PendingId, wait: Duration) -> Result<Value, SourceError> {
+        match self {
+            Self::Call(call) => call.host_item(item, wait).await,
+            Self::Source(host, _) => host.item(item, wait).await,
+        }
+    }
+
+    async fn withdraw(&self, item: &PendingId) -> Result<Value, SourceError> {
+        match self {
+            Self::Call(call) => call.host_withdraw(item).await,
+            Self::Source(host, _) => host.withdraw(item).await,
+        }
+    }
+}
+
+/// What the agent of a run may do at other sources.
+pub struct HostTools {
     caller: String,
     view: View,
 }
 
 impl HostTools {
-    /// What the gateway grants for `call`; `None` where that is nothing.
+    /// What the gateway grants to `asker`, without the capability `but`; `None` where that is nothing.
     ///
     /// # Errors
     /// No gateway.
-    pub(crate) async fn of(call: &CallContext) -> Result<Option<Self>, SourceError> {
-        let mut told = call.host_capabilities().await?;
+    pub async fn of(asker: &Asker, but: Option<&str>) -> Result<Option<Self>, SourceError> {
+        let mut told = asker.capabilities().await?;
         let caller = caller_in(&told)?;
         let is_call = |entry: &Value| entry["kind"] == "capability";
-        let entries = told["capabilities"].as_array();
-        if !entries.is_some_and(|entries| entries.iter().any(is_call)) {
+        let mut entries = told["capabilities"].take();
+        if let (Some(entries), Some(but)) = (entries.as_array_mut(), but) {
+            entries.retain(|entry| entry["id"] != but);
+        }
+        if !entries
+            .as_array()
+            .is_some_and(|entries| entries.iter().any(is_call))
+        {
             return Ok(None);
         }
-        let mut entries = told["capabilities"].take();
         for entry in entries.as_array_mut().into_iter().flatten() {
             if let Some(members) = entry.as_object_mut() {
                 // A run has no way to send a further message.
@@ -88,7 +146,7 @@ impl HostTools {
     ///
     /// # Errors
     /// This program does not know where it lies.
-    pub(crate) fn server(&self, address: PathBuf) -> io::Result<HostServer> {
+    pub fn server(&self, address: PathBuf) -> io::Result<HostServer> {
         Ok(HostServer {
             name: server_name(&self.caller),
             program: std::env::current_exe()?,
@@ -97,9 +155,10 @@ impl HostTools {
     }
 
     /// Answers the run's agent until [`Serving::end`].
-    pub(crate) fn serve(
+    #[must_use]
+    pub fn serve(
         self,
-        call: &CallContext,
+        asker: &Asker,
         all: Arc<Waiting>,
         (calls, answers): (pipe::Receiver, pipe::Sender),
     ) -> Serving {
@@ -107,7 +166,7 @@ impl HostTools {
         let listed = Arc::new(AtomicBool::new(false));
         let host = Host {
             server: Server::new(env!("CARGO_PKG_VERSION"), self.view),
-            call: call.clone(),
+            asker: asker.clone(),
             waiting: Arc::new(Held {
                 all,
                 own: Mutex::default(),
@@ -124,7 +183,7 @@ impl HostTools {
 
 /// Tools that a run may use.
 #[derive(Debug)]
-pub(crate) struct Serving {
+pub struct Serving {
     end: oneshot::Sender<()>,
     listed: Arc<AtomicBool>,
     task: JoinHandle<()>,
@@ -133,7 +192,7 @@ pub(crate) struct Serving {
 impl Serving {
     /// Takes no more calls, withdraws what waits, and waits for the rest. Answers whether the agent has asked for the list
     /// of tools, without which it had none.
-    pub(crate) async fn end(self) -> bool {
+    pub async fn end(self) -> bool {
         // Where it has ended by itself, nobody hears this.
         let _ = self.end.send(());
         let _ = self.task.await;
@@ -163,7 +222,7 @@ const MOST_TASKS: usize = 64;
 /// What waits for the owner, with the number of runs that it does so for: two runs of one agent that ask for the same wait
 /// for one item.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<HashMap<PendingId, usize>>);
+pub struct Waiting(Mutex<HashMap<PendingId, usize>>);
 
 /// The items of one run among them.
 #[derive(Debug)]
@@ -208,7 +267,7 @@ impl Held {
 
 struct Host {
     server: Server,
-    call: CallContext,
+    asker: Asker,
     /// What waits for the owner.
     waiting: Arc<Held>,
     tasks: JoinSet<(CallNumber, Answer)>,
@@ -287,27 +346,30 @@ impl Host {
     fn act(&mut self, actions: Vec<Action>) -> Vec<String> {
         let mut messages = Vec::new();
         for action in actions {
-            let (call, waiting) = (self.call.clone(), self.waiting.clone());
+            let (asker, waiting) = (self.asker.clone(), self.waiting.clone());
             match action {
                 Action::Send(message) => messages.push(message),
                 Action::Call(number, asked) => {
                     self.tasks
-                        .spawn(async move { (number, made(&call, &waiting, asked).await) });
+                        .spawn(async move { (number, made(&asker, &waiting, asked).await) });
                 }
                 Action::Follow(number, item) => {
                     let follows = self
                         .tasks
-                        .spawn(async move { (number, followed(&call, &waiting, item).await) });
+                        .spawn(async move { (number, followed(&asker, &waiting, item).await) });
                     self.following.insert(number, follows);
                 }
                 Action::Look(number, item) => {
                     self.tasks.spawn(async move {
-                        (number, looked(&call, &waiting, &item, Duration::ZERO).await)
+                        (
+                            number,
+                            looked(&asker, &waiting, &item, Duration::ZERO).await,
+                        )
                     });
                 }
                 Action::Cancel(number, item) => {
                     self.tasks
-                        .spawn(async move { (number, withdrawn(&call, &waiting, &item).await) });
+                        .spawn(async move { (number, withdrawn(&asker, &waiting, &item).await) });
                 }
                 // A stateless server asks for the first, and one with conversations for the second.
                 Action::List(_) | Action::Continue(..) => {}
@@ -331,7 +393,7 @@ impl Host {
                         let is_alone = self.waiting.is_alone(&item);
                         self.waiting.remove(&item);
                         if is_alone {
-                            let _ = self.call.host_withdraw(&item).await;
+                            let _ = self.asker.withdraw(&item).await;
                         }
                     }
                     // A call may begin to wait only now.
@@ -384,42 +446,54 @@ async fn read_line(calls: &mut BufReader<pipe::Receiver>, line: &mut Vec<u8>) ->
     }
 }
 
-async fn made(call: &CallContext, waiting: &Held, asked: Call) -> Answer {
-    let reply = match call
-        .host_call(asked.capability.as_str(), &asked.input)
-        .await
-    {
+async fn made(asker: &Asker, waiting: &Held, asked: Call) -> Answer {
+    let mut reply = match asker.call(&asked).await {
         Ok(reply) => reply,
         Err(error) => return Answer::Refused(unheard(&error, asked.read)),
     };
     let error = &reply["error"];
     let item = error["pendingId"].as_str().map(str::parse::<PendingId>);
-    match item {
-        Some(Ok(item)) if error["code"] == "approval_required" => {
+    let item = item.and_then(Result::ok);
+    let Some(item) = item.filter(|_| error["code"] == "approval_required") else {
+        return Answer::Replied(reply);
+    };
+    match asker {
+        Asker::Call(call) => {
             waiting.add(&item);
             let event = json!({"kind": "waits", "capability": asked.capability, "pendingId": item});
             let _ = call.progress_event(&event).await;
             Answer::GoesOn(Item::Pending(item))
         }
-        _ => Answer::Replied(reply),
+        Asker::Source(_, pended) => {
+            let capability = asked.capability.to_string();
+            let input = asked.input;
+            // Where nobody follows it, it waits for the same call again.
+            let _ = pended.send(Pended {
+                item,
+                capability,
+                input,
+            });
+            reply["error"]["next"] = AFTERWARDS.into();
+            Answer::Replied(reply)
+        }
     }
 }
 
-async fn followed(call: &CallContext, waiting: &Held, item: Item) -> Answer {
+async fn followed(asker: &Asker, waiting: &Held, item: Item) -> Answer {
     loop {
-        match looked(call, waiting, &item, LOOK).await {
+        match looked(asker, waiting, &item, LOOK).await {
             Answer::GoesOn(_) => {}
             ended => return ended,
         }
     }
 }
 
-async fn looked(call: &CallContext, waiting: &Held, item: &Item, wait: Duration) -> Answer {
+async fn looked(asker: &Asker, waiting: &Held, item: &Item, wait: Duration) -> Answer {
     // Its calls are made to their end at once: it has no runs.
     let Item::Pending(id) = item else {
         return Answer::Unknown;
     };
-    let told = match call.host_item(id, wait).await {
+    let told = match asker.item(id, wait).await {
         Ok(told) => told,
         Err(error) => return Answer::Refused(unheard(&error, true)),
     };
@@ -456,7 +530,7 @@ async fn looked(call: &CallContext, waiting: &Held, item: &Item, wait: Duration)
     }
 }
 
-async fn withdrawn(call: &CallContext, waiting: &Held, item: &Item) -> Answer {
+async fn withdrawn(asker: &Asker, waiting: &Held, item: &Item) -> Answer {
     let Item::Pending(id) = item else {
         return Answer::Unknown;
     };
@@ -464,7 +538,7 @@ async fn withdrawn(call: &CallContext, waiting: &Held, item: &Item) -> Answer {
         waiting.remove(id);
         return Answer::Cancelled;
     }
-    match call.host_withdraw(id).await {
+    match asker.withdraw(id).await {
         Ok(told) if told["ok"] == true => {
             waiting.remove(id);
             Answer::Cancelled

@@ -32,9 +32,9 @@ mod threads;
 
 pub use bridge::mcp_host;
 pub use credential::without_credentials;
-pub use host::HostServer;
+pub use host::{Asker, HostServer, HostTools, Pended, Serving, Waiting};
 pub use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage, word};
-pub use run::Task;
+pub use run::{Task, prepare_home};
 pub use sessions::ThreadFolder;
 pub use source::{CodingAgent, Config};
 

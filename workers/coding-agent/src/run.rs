@@ -16,7 +16,7 @@ use crate::{
     Named, Program, ToolCall,
     change_set::{ChangeSet, Origin, SetError, Sets},
     credential::without_credentials,
-    host::{HostTools, Waiting},
+    host::{Asker, HostTools, Waiting},
     sessions::{ThreadFolder, caller},
     snapshot::{Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
@@ -196,7 +196,7 @@ impl<P: Program> Runs<P> {
         let copy = self.dir.join(&run).join("root");
         let before = self.copy(call, copy.clone()).await?;
         warnings.extend(words_on(&before));
-        self.prepare_home(&run)?;
+        prepare_home(&self.home(&run), P::SETTINGS)?;
         if call.is_cancelled() {
             return Err(RunError::Cancelled);
         }
@@ -381,28 +381,6 @@ impl<P: Program> Runs<P> {
         Ok(recorded)
     }
 
-    /// The agent's home, without settings that a run left for the next one.
-    fn prepare_home(&self, run: &str) -> io::Result<()> {
-        let home = self.home(run);
-        let kind = |path: &Path| match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            meta => meta.map(|meta| Some(meta.file_type())),
-        };
-        // A run may have put a link to the owner's own folder in its place.
-        if kind(&home)?.is_some_and(|kind| !kind.is_dir()) {
-            fs::remove_file(&home)?;
-        }
-        fs::create_dir_all(&home)?;
-        for settings in P::SETTINGS.iter().map(|settings| home.join(settings)) {
-            match kind(&settings)? {
-                None => {}
-                Some(kind) if kind.is_dir() => fs::remove_dir_all(&settings)?,
-                Some(_) => fs::remove_file(&settings)?,
-            }
-        }
-        Ok(())
-    }
-
     fn home(&self, run: &str) -> PathBuf {
         self.dir.join(run).join("scratch/agent")
     }
@@ -456,7 +434,8 @@ impl<P: Program> Runs<P> {
         (run, agent): (&str, Option<&str>),
         thread: Option<&Thread>,
     ) -> Result<Ended, RunError> {
-        let tools = HostTools::of(call).await?;
+        let asker = Asker::Call(call.clone());
+        let tools = HostTools::of(&asker, None).await?;
         let address = self.dir.join(run).join(PIPES);
         let server = tools.as_ref().map(|tools| tools.server(address));
         let server = server.transpose()?;
@@ -476,7 +455,7 @@ impl<P: Program> Runs<P> {
         drop(child.stdin.take());
         let serving = tools
             .zip(child.host.take())
-            .map(|(tools, pipes)| tools.serve(call, self.waiting.clone(), pipes));
+            .map(|(tools, pipes)| tools.serve(&asker, self.waiting.clone(), pipes));
         let ended = self.listen(call, &mut child, (run, agent), thread).await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
@@ -610,6 +589,30 @@ fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let ms = since.unwrap_or_default().as_millis();
     Timestamp(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// An agent's home, without those of its `settings` that a run left for the next one.
+///
+/// # Errors
+/// What a run made cannot be removed.
+pub fn prepare_home(home: &Path, settings: &[&str]) -> io::Result<()> {
+    let kind = |path: &Path| match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        meta => meta.map(|meta| Some(meta.file_type())),
+    };
+    // A run may have put a link to the owner's own folder in its place.
+    if kind(home)?.is_some_and(|kind| !kind.is_dir()) {
+        fs::remove_file(home)?;
+    }
+    fs::create_dir_all(home)?;
+    for settings in settings.iter().map(|settings| home.join(settings)) {
+        match kind(&settings)? {
+            None => {}
+            Some(kind) if kind.is_dir() => fs::remove_dir_all(&settings)?,
+            Some(_) => fs::remove_file(&settings)?,
+        }
+    }
+    Ok(())
 }
 
 /// Whether the agent says that the server does not have the model.

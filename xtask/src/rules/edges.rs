@@ -34,6 +34,11 @@ const EDGES: &[(&str, Uses)] = &[
     ("plexus-channels", Uses::Only(&["plexus-protocol"])),
     // A program beside the gateway: it knows nothing of it.
     ("plexus-relay", Uses::Only(&["plexus-channels"])),
+    // An agent as a member of channels, whoever starts it.
+    (
+        "plexus-participant",
+        Uses::Only(&["plexus-channels", "plexus-protocol"]),
+    ),
     // A program beside the gateway: Codex as a member of channels.
     (
         "plexus-peer",
@@ -41,6 +46,7 @@ const EDGES: &[(&str, Uses)] = &[
             "plexus-agent-lines",
             "plexus-channels",
             "plexus-mcp",
+            "plexus-participant",
             "plexus-protocol",
         ]),
     ),
@@ -195,7 +201,10 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-egress-client",
     "plexus-mcp",
     "plexus-channels",
+    "plexus-participant",
     "plexus-apple",
+    // One identity at a relay, whoever speaks as it.
+    "plexus-worker-channels",
 ]);
 
 /// One line for each edge that is not allowed.

@@ -9,7 +9,7 @@
 //!
 //! Must not know: how many turns there may be, who speaks.
 
-use super::{Outcome, RunError, Runs, Task, caller, fresh_name, is_over, words_on};
+use super::{Outcome, RunError, Runs, Task, caller, fresh_name, is_over, prepare_home, words_on};
 use crate::{
     Program,
     change_set::read_most,
@@ -103,7 +103,7 @@ impl<P: Program> Runs<P> {
             record.thread = self.begun_in(&run)?;
         }
         write(&path, &record)?;
-        self.prepare_home(&run)?;
+        prepare_home(&self.home(&run), P::SETTINGS)?;
         if call.is_cancelled() {
             return Err(RunError::Cancelled);
         }

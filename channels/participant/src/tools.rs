@@ -6,7 +6,7 @@
 //! Must not know: how a call arrives, what a turn's input says.
 
 use crate::dispatch::Mark;
-use plexus_channels::account::{Account, AccountError, Opened};
+use plexus_channels::account::{Account, AccountError, Delivery, Opened};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::backoff::Backoff;
 use plexus_channels::crypto::{Content, random};
@@ -17,13 +17,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::sleep;
 
 /// The tools, for one identity.
-pub(crate) struct Tools {
+pub struct Tools {
     account: Arc<Account>,
-    turn: Mutex<Turn>,
+    /// None: nothing is repeated, so each write is one of its own.
+    turn: Mutex<Option<Turn>>,
 }
 
 /// The turn that is under way.
@@ -36,9 +37,12 @@ struct Turn {
 }
 
 /// Why a call has no result.
-struct ToolError {
-    code: String,
-    message: String,
+#[derive(Debug)]
+pub struct ToolError {
+    /// A code of the relay's, or `unreachable`.
+    pub code: String,
+    /// In words.
+    pub message: String,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +99,9 @@ struct AddMember {
 }
 
 impl Tools {
-    pub(crate) fn new(account: Arc<Account>) -> Self {
+    /// Those of an identity.
+    #[must_use]
+    pub fn new(account: Arc<Account>) -> Self {
         Self {
             account,
             turn: Mutex::default(),
@@ -103,21 +109,25 @@ impl Tools {
     }
 
     /// A turn begins that shows these messages.
-    pub(crate) fn begin_turn(&self, shows: Vec<Mark>) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Turn {
+    pub fn begin_turn(&self, shows: Vec<Mark>) {
+        *self.turn() = Some(Turn {
             shows,
             writes: HashMap::new(),
-        };
+        });
+    }
+
+    /// The turn has ended: what is written from here on is no part of it.
+    pub fn end_turn(&self) {
+        *self.turn() = None;
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls a tool; the result of `tools/call`. Nothing where there is no such tool.
-    pub(crate) async fn call(&self, name: &str, arguments: Map<String, Value>) -> Option<Value> {
-        let arguments = Value::Object(arguments);
-        let answered = match name {
-            "reply" => self.reply(arguments).await,
-            "start_discussion" => self.start_discussion(arguments).await,
-            _ => self.act(name, arguments).await?,
-        };
+    pub async fn call(&self, name: &str, arguments: Map<String, Value>) -> Option<Value> {
+        let answered = self.answer(name, Value::Object(arguments)).await?;
         let (content, is_error) = match answered {
             Ok(content) => (content, false),
             Err(ToolError { code, message }) => {
@@ -128,19 +138,29 @@ impl Tools {
         Some(json!({"content": text, "structuredContent": content, "isError": is_error}))
     }
 
-    /// The name of a write: the first time, the second time … that this turn makes it.
-    fn once(&self, write: &str) -> Once {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Calls a tool; its structured result. Nothing where there is no such tool.
+    pub async fn answer(&self, name: &str, arguments: Value) -> Option<Result<Value, ToolError>> {
+        match name {
+            "reply" => Some(self.reply(arguments).await),
+            "start_discussion" => Some(self.start_discussion(arguments).await),
+            _ => self.act(name, arguments).await,
+        }
+    }
+
+    /// The name of a write: the first time, the second time … that this turn makes it. None outside of a turn.
+    fn once(&self, write: &str) -> Option<Once> {
+        let mut turn = self.turn();
+        let turn = turn.as_mut()?;
         let before = turn.writes.entry(write.to_owned()).or_default();
         let name = format!("{before} {write}");
         *before += 1;
-        Once::named(&name, turn.shows.clone())
+        Some(Once::named(&name, turn.shows.clone()))
     }
 
     /// A write that failed does not count: made again, it has the same name. What is kept did not fail.
     fn not_written(&self, write: &str, why: &AccountError) {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(why, AccountError::Kept(_))
+            && let Some(turn) = self.turn().as_mut()
             && let Some(count) = turn.writes.get_mut(write)
         {
             *count -= 1;
@@ -148,7 +168,7 @@ impl Tools {
     }
 
     /// The turn is complete: what it wrote is not repeated.
-    pub(crate) async fn complete_turn(&self) {
+    pub async fn complete_turn(&self) {
         self.account.complete().await;
     }
 
@@ -273,7 +293,17 @@ impl Tools {
         let Reply { channel_id, text } = parsed(arguments)?;
         let write = format!("reply {}", json!([channel_id, text]));
         let once = self.once(&write);
-        let sent = self.account.send_once(once, channel_id, &text).await;
+        let sent = match once {
+            Some(once) => self.account.send_once(once, channel_id, &text).await,
+            None => {
+                let sent = self.account.send(channel_id, &text).await;
+                sent.map(|sent| Delivery {
+                    message_id: sent.message_id,
+                    created_at: sent.created_at,
+                    is_repeated: false,
+                })
+            }
+        };
         match sent.inspect_err(|why| self.not_written(&write, why)) {
             Ok(sent) => {
                 let answer = json!({"message_id": sent.message_id, "created_at": sent.created_at});
@@ -299,7 +329,13 @@ impl Tools {
         let write = format!("start_discussion {}", json!([name, sorted, start.message]));
         let once = self.once(&write);
         let opening = Some(start.message.as_str());
-        let made = self.account.create_once(once, name, members, opening).await;
+        let made = match once {
+            Some(once) => self.account.create_once(once, name, members, opening).await,
+            None => {
+                let made = self.account.create(name, members, opening).await;
+                made.map(|channel| (channel, false))
+            }
+        };
         let (channel, is_repeated) = made.inspect_err(|why| self.not_written(&write, why))?;
         let answer = json!({"channel_id": channel.id, "message_id": channel.last_message_id});
         Ok(marked(answer, is_repeated))
@@ -413,7 +449,8 @@ impl From<AccountError> for ToolError {
 }
 
 /// The tools as `tools/list` shows them.
-pub(crate) fn list() -> Value {
+#[must_use]
+pub fn list() -> Value {
     let id = json!({"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"});
     let text = json!({"type": "string", "minLength": 1, "maxLength": limits::TEXT_BYTES});
     let name = json!({"type": "string", "minLength": 1, "maxLength": limits::CHANNEL_NAME_CHARS});

@@ -29,7 +29,7 @@ pub(crate) const FAILURES: u32 = 7;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A channel and one of its messages.
-pub(crate) type Mark = (Id, Id);
+pub type Mark = (Id, Id);
 
 /// An event of the world outside.
 #[derive(Clone, Debug)]

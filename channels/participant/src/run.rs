@@ -1,18 +1,20 @@
-//! The peer at work: the dispatcher's commands done, its events fed to it, one after the other.
+//! An agent at work in its channels: the dispatcher's commands done, its events fed to it, one after the other.
 //!
-//! Invariants: one task feeds the dispatcher; a watermark is on disk before the next turn begins; when [`run`] returns no
-//! process of the agent is left.
+//! Invariants: one task feeds the dispatcher; a watermark is on disk before the next turn begins; when [`run`] returns no turn
+//! is under way.
 //!
-//! Must not know: how settings were given.
+//! Must not know: how a turn is carried out.
 
-use crate::codex::{Codex, TurnError};
-use crate::dispatch::{Command, Dispatcher, Event};
+use crate::dispatch::{Command, Dispatcher, Event, Mark};
+use crate::lines;
 use crate::roster::Roster;
 use crate::watch::{self, News, Watch};
 use plexus_channels::account::Account;
 use plexus_channels::events::Over;
 use plexus_channels::identity::IdentityError;
+use std::fmt::Display;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, watch as flag};
 use tokio::task::JoinHandle;
@@ -21,43 +23,77 @@ use tokio::time::sleep;
 /// News that wait while one is dealt with.
 const QUEUED: usize = 64;
 
-/// Why the peer cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error("{0}; the messages are kept at the relay, and the next start shows them")]
-    GaveUp(&'static str),
-    #[error("{0}")]
-    Over(Over),
-    #[error("{0}")]
-    Disk(#[from] IdentityError),
-    #[error("{0}")]
-    Turn(TurnError),
+/// One that takes turns.
+pub trait Agent: Send + 'static {
+    /// Why a turn did not complete.
+    type Error: Display + Send + 'static;
+
+    /// One turn with this input, which shows these messages, to its end; a word of `stop` ends it early.
+    ///
+    /// # Errors
+    /// It did not complete: the same messages come again.
+    fn turn(
+        &mut self,
+        input: String,
+        shows: Vec<Mark>,
+        stop: flag::Receiver<bool>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Whether no retry helps.
+    fn is_fatal(why: &Self::Error) -> bool;
 }
 
-struct Peer {
+/// How things stand with the relay.
+#[derive(Debug)]
+pub enum Connection {
+    /// There is one.
+    Bound,
+    /// There is none, for this reason; it is tried again.
+    Lost(String),
+}
+
+/// Why the agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Turns failed too often.
+    #[error("{0}; the messages are kept at the relay, and the next start shows them")]
+    GaveUp(&'static str),
+    /// The relay takes this identity no more.
+    #[error("{0}")]
+    Over(Over),
+    /// The identity's files.
+    #[error("{0}")]
+    Disk(#[from] IdentityError),
+    /// A turn failed for good.
+    #[error("{0}")]
+    Turn(String),
+}
+
+struct Work<A> {
     account: Arc<Account>,
     roster: Arc<Roster>,
-    codex: Arc<Mutex<Codex>>,
+    agent: Arc<Mutex<A>>,
     done: mpsc::Sender<Done>,
     stop: flag::Receiver<bool>,
     turn: Option<JoinHandle<()>>,
 }
 
-/// The end of a task of the peer.
+/// The end of a task.
 enum Done {
     Event(Event),
-    Fatal(TurnError),
+    Fatal(String),
 }
 
-/// Runs until `asked` is done, or the peer cannot go on; calls `connected` at the first connection, and ends there where that
-/// says so.
+/// Runs until `asked` is done, or the agent cannot go on. Each of `notes` is an event that the agent is to know; `connection`
+/// hears how things stand with the relay, and ends it where that breaks.
 ///
 /// # Errors
 /// [`RunError`].
-pub(crate) async fn run(
+pub async fn run<A: Agent>(
     account: Arc<Account>,
-    codex: Codex,
-    connected: impl FnOnce() -> bool,
+    agent: A,
+    mut notes: mpsc::Receiver<String>,
+    mut connection: impl FnMut(Connection) -> ControlFlow<()>,
     asked: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (news, mut heard) = mpsc::channel(QUEUED);
@@ -66,29 +102,29 @@ pub(crate) async fn run(
     let roster = Arc::new(Roster::new(Arc::clone(&account)));
     let watch = Watch::new(Arc::clone(&account), Arc::clone(&roster), news);
     let watching = tokio::spawn(watch.run());
-    let mut peer = Peer {
+    let mut work = Work {
         account,
         roster,
-        codex: Arc::new(Mutex::new(codex)),
+        agent: Arc::new(Mutex::new(agent)),
         done,
         stop,
         turn: None,
     };
     let mut machine = Dispatcher::new();
-    let mut connected = Some(connected);
     tokio::pin!(asked);
     let result = loop {
         let event = tokio::select! {
             () = &mut asked => break Ok(()),
             news = heard.recv() => match news {
-                Some(News::Bound) => match connected.take().is_some_and(|connected| connected()) {
-                    true => break Ok(()),
-                    false => continue,
+                Some(News::Connection(now)) => match connection(now) {
+                    ControlFlow::Break(()) => break Ok(()),
+                    ControlFlow::Continue(()) => continue,
                 },
                 Some(News::Event(event)) => event,
                 Some(News::Over(over)) => break Err(RunError::Over(over)),
                 None => break Ok(()),
             },
+            Some(note) = notes.recv() => Event::Line(lines::event(&note)),
             done = ended.recv() => match done {
                 Some(Done::Event(event)) => event,
                 Some(Done::Fatal(why)) => break Err(RunError::Turn(why)),
@@ -97,7 +133,7 @@ pub(crate) async fn run(
         };
         let mut obeyed = Ok(());
         for command in machine.take(event) {
-            obeyed = peer.obey(command, &machine).await;
+            obeyed = work.obey(command, &machine).await;
             if obeyed.is_err() {
                 break;
             }
@@ -108,28 +144,28 @@ pub(crate) async fn run(
     };
     machine.take(Event::Stop);
     watching.abort();
-    // A receiver is in the peer.
+    // A receiver is in the work.
     let _ = stopping.send(true);
-    if let Some(turn) = peer.turn {
+    if let Some(turn) = work.turn {
         let _ = turn.await;
     }
     result
 }
 
-impl Peer {
+impl<A: Agent> Work<A> {
     async fn obey(&mut self, command: Command, machine: &Dispatcher) -> Result<(), RunError> {
         match command {
             Command::Turn(input) => {
                 tracing::info!(name: "peer.turn.began", bytes = input.len(), "a turn begins");
-                let (codex, stop) = (Arc::clone(&self.codex), self.stop.clone());
+                let (agent, stop) = (Arc::clone(&self.agent), self.stop.clone());
                 let shows = machine.shown();
                 self.turn = Some(self.spawn(async move {
-                    match codex.lock().await.turn(input, shows, stop).await {
+                    match agent.lock().await.turn(input, shows, stop).await {
                         Ok(()) => {
                             tracing::info!(name: "peer.turn.completed", "the turn is complete");
                             Done::Event(Event::Completed)
                         }
-                        Err(fatal @ TurnError::OtherThread) => Done::Fatal(fatal),
+                        Err(fatal) if A::is_fatal(&fatal) => Done::Fatal(fatal.to_string()),
                         Err(why) => {
                             tracing::error!(name: "peer.turn.failed", %why, "the turn failed");
                             Done::Event(Event::Failed)

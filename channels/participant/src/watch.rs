@@ -13,6 +13,7 @@
 use crate::dispatch::{Event, Mark};
 use crate::lines;
 use crate::roster::{Roster, names, state};
+use crate::run::Connection;
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::{ApiError, Cursor};
@@ -38,8 +39,8 @@ const DIGEST_BYTES: usize = 48 << 10;
 /// A report of the watch.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// Connected, for the first time.
-    Bound,
+    /// How things stand with the relay now.
+    Connection(Connection),
     /// For the dispatcher.
     Event(Event),
     /// The relay does not take this identity any more.
@@ -79,11 +80,14 @@ impl Watch {
                 }
                 Ok(Notice::Lost(why)) => {
                     tracing::warn!(name: "peer.relay.lost", %why, "no connection to the relay");
+                    if self.tell(Connection::Lost(why)).await.is_err() {
+                        return;
+                    }
                     continue;
                 }
                 Ok(Notice::Bound { offline }) => {
                     tracing::info!(name: "peer.relay.bound", "connected to the relay");
-                    if !self.is_started && self.news.send(News::Bound).await.is_err() {
+                    if self.tell(Connection::Bound).await.is_err() {
                         return;
                     }
                     self.bound(offline.unwrap_or_default()).await
@@ -96,6 +100,10 @@ impl Watch {
                 }
             }
         }
+    }
+
+    async fn tell(&self, now: Connection) -> Result<(), mpsc::error::SendError<News>> {
+        self.news.send(News::Connection(now)).await
     }
 
     /// A new connection; tried until the relay answers.

@@ -1,0 +1,115 @@
+//! Cards of what the peer does: a turn, and the effects of its tools.
+//!
+//! Invariant: a card shows the channel, its members and all of the text; its token covers them.
+
+use plexus_channels::account::Account;
+use plexus_channels::wire::Channel;
+use plexus_channels::{Id, PublicKey};
+use plexus_ipc::worker::{Content, Plan, Preview, SourceError, Touched};
+use plexus_protocol::{Digest, json};
+use plexus_worker_channels::{KIND, about, channel, told};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Input of `turn`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TurnInput {
+    pub(crate) turn: Id,
+    messages: usize,
+}
+
+/// What a commit is to do: a tool of this name with this input.
+#[derive(Debug)]
+pub(crate) struct Act {
+    pub(crate) tool: String,
+    pub(crate) input: Value,
+}
+
+/// A turn: what it will do and reach.
+pub(crate) fn turn(input: TurnInput, model: &str) -> Plan<Id> {
+    let preview = Preview::new("lets Codex take a turn for its channels; a window lets it take all turns by itself")
+        .fact("messages", input.messages.to_string())
+        .fact("model", model)
+        .fact("who can write to it", "everybody in its organization at the relay: what they write is a request, never your word")
+        .fact("by itself", "it reads its channels, works in a folder of its own without your files, and does what its grants allow")
+        .fact("asks you", "every call that it was not granted; opening a channel, adding a member and archiving each time");
+    let token = Digest::of(input.turn.to_string().as_bytes());
+    Plan::new(input.turn, token, preview, "took a turn")
+}
+
+/// A call of a tool that has an effect.
+pub(crate) async fn plan(account: &Account, act: Act) -> Result<Plan<Act>, SourceError> {
+    let id = act.input["channel_id"].as_str().map(str::parse::<Id>);
+    let id = id.transpose();
+    let id = id.map_err(|_| SourceError::invalid("channel_id is no id"))?;
+    let found = match id {
+        Some(id) => Some(channel(account, id).await?),
+        None => None,
+    };
+    let preview = card(account, &act, found.as_ref()).await?;
+    let members = |(channel, name): &(Channel, String)| {
+        let mut ids: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
+        ids.sort_unstable();
+        json!([name, ids])
+    };
+    let of = json!([act.tool, act.input, found.as_ref().map(members)]);
+    let token = Digest::of(&json::canonical(&of));
+    let touched = id.map(|id| Touched::write(KIND, id.to_string(), None));
+    let summary = summary(&act.tool);
+    let plan = Plan::new(act, token, preview, summary).touched(touched);
+    // It replaces nothing that an agent would have to read first.
+    Ok(plan.before(Content::Absent))
+}
+
+/// What a tool has done, in a line without content.
+pub(crate) fn summary(tool: &str) -> &'static str {
+    match tool {
+        "reply" => "sent a message",
+        "add_member" => "added a member",
+        "archive_channel" => "archived a channel",
+        "unarchive_channel" => "unarchived a channel",
+        _ => "opened a channel",
+    }
+}
+
+async fn card(
+    account: &Account,
+    act: &Act,
+    found: Option<&(Channel, String)>,
+) -> Result<Preview, SourceError> {
+    let text = |name: &str| act.input[name].as_str().unwrap_or_default();
+    let Some((channel, name)) = found else {
+        let headline = "opens a channel; its members can read all that is written in it";
+        let mut preview = Preview::new(headline).fact("name", text("name"));
+        for member in act.input["member_ids"].as_array().into_iter().flatten() {
+            let user = user(account, member.as_str().unwrap_or_default()).await?;
+            preview = preview.fact("member", user);
+        }
+        return Ok(preview.diff(text("message")));
+    };
+    let about = |headline: &str| about(headline, channel, name);
+    Ok(match &*act.tool {
+        "reply" => about("sends a message as the peer").diff(text("text")),
+        "add_member" => {
+            let user = user(account, text("user_id")).await?;
+            about("adds a member, who can read all that was written in the channel")
+                .fact("new member", user)
+        }
+        "archive_channel" => about("archives a channel: it can be read, and takes no message"),
+        _ => about("makes a channel active again"),
+    })
+}
+
+/// A user on a card: name, id and fingerprints.
+async fn user(account: &Account, id: &str) -> Result<String, SourceError> {
+    let id: Id = id
+        .parse()
+        .map_err(|_| SourceError::invalid("a user's id is no id"))?;
+    let user = account.api().user(id).await;
+    let user = user.map_err(|error| told(&error.into()))?;
+    let keys = user.devices.iter();
+    let keys = keys.filter_map(|device| PublicKey::from_bytes(&device.public_key.0).ok());
+    let keys: Vec<String> = keys.map(|key| key.shown_fingerprint()).collect();
+    Ok(format!("{} ({id}): {}", user.name, keys.join("; ")))
+}
