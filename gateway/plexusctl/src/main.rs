@@ -42,6 +42,7 @@ mod pause;
 mod programs;
 mod prompt;
 mod review;
+mod screen;
 mod service;
 mod sources;
 mod status;

@@ -14,6 +14,7 @@ pub(super) mod plan;
 use crate::{
     diff,
     owner::{list_of, text_of},
+    screen::lines::CHANGE,
     terms,
 };
 use plexus_client::{Stop, span, text};
@@ -377,8 +378,6 @@ fn member(card: &mut String, depth: usize, name: &str, value: &Value) {
 
 /// What stands before each line of a text.
 const TEXT: char = '│';
-/// What stands before each line of a change.
-pub(super) const CHANGE: char = '┃';
 
 /// A text of several lines, each behind a bar.
 fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {

@@ -10,9 +10,7 @@
 //! leaves before it is told what became of the last decision, or that it is not known.
 
 mod form;
-mod lines;
 mod model;
-mod terminal;
 mod view;
 
 use super::{
@@ -23,19 +21,14 @@ use super::{
 use crate::{
     feed::Feed,
     owner::{Desk, text_of},
+    screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
-use lines::Styles;
 use model::{Do, Model};
 use plexus_client::{Done, Exit, Stop, out, span, text};
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::event::{Event, KeyEventKind};
 use serde_json::{Value, json};
-use std::{pin::Pin, thread, time::Duration};
-use terminal::Screen;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 /// How often what waits is read although nothing was heard.
 const IDLE: Duration = Duration::from_secs(15);
@@ -46,11 +39,6 @@ const DECISION: Duration = Duration::from_secs(30);
 
 /// The longest that a decision under way is waited for by who leaves.
 const LEAVING: Duration = Duration::from_secs(5);
-
-type Pending<'d, T> = Option<Pin<Box<dyn Future<Output = T> + 'd>>>;
-
-/// Something typed, with the moment in which it was read.
-type Typed = (std::time::Instant, Event);
 
 /// Shows and decides until the owner ends it.
 pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
@@ -131,32 +119,19 @@ fn unknown() -> Stop {
         .next("plexusctl approvals list; plexusctl audit tail")
 }
 
-fn system(error: std::io::Error) -> Stop {
-    Stop::new(Exit::Failed, "terminal", format!("the terminal: {error}"))
-}
-
 async fn show<'d>(
     desk: &'d Desk,
     screen: &mut Screen,
     model: &mut Model,
     acting: &mut Pending<'d, Result<String, Stop>>,
 ) -> Result<Exit, Stop> {
-    let styles = Styles {
-        colour: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
-    };
-    let mut typed = read_keys();
+    let styles = Styles::of_environment();
+    let mut typed = keys();
     let mut feed = Feed::new();
     let mut reading: Pending<'_, Result<Read, Stop>> = Some(Box::pin(pending(desk, Vec::new())));
     let mut again = Instant::now() + IDLE;
     let mut stale = false;
-    let mut ends = [
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-    ]
-    .map(|kind| signal(kind).map_err(system));
-    let [term, hangup, interrupt] = &mut ends;
-    let (term, hangup, interrupt) = (open(term)?, open(hangup)?, open(interrupt)?);
+    let mut ends = Ends::catch()?;
     loop {
         let now = span::now();
         screen
@@ -215,9 +190,7 @@ async fn show<'d>(
                 model.ended(end);
             }
             () = sleep_until(look) => (stale, again) = (true, Instant::now() + IDLE),
-            _ = term.recv() => return Ok(Exit::Ok),
-            _ = hangup.recv() => return Ok(Exit::Ok),
-            _ = interrupt.recv() => return Ok(Exit::Ok),
+            () = ends.next() => return Ok(Exit::Ok),
         }
     }
 }
@@ -230,17 +203,6 @@ fn press(model: &mut Model, event: Event, at: std::time::Instant) -> Do {
         _ => {}
     }
     Do::Nothing
-}
-
-fn open<T>(made: &mut Result<T, Stop>) -> Result<&mut T, Stop> {
-    made.as_mut().map_err(|stop| stop.clone())
-}
-
-async fn polled<T>(future: &mut Pending<'_, T>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What was read of the gateway.
@@ -289,17 +251,4 @@ async fn plan_again(desk: &Desk, item: String) -> Result<String, Stop> {
     let path = format!("{PENDING}/{item}/plan");
     desk.open().await?.post(&path, &json!({})).await?;
     Ok(format!("{} is being planned again", text::line(&item)))
-}
-
-/// What is typed, read on a thread of its own because a terminal cannot be waited for otherwise.
-fn read_keys() -> mpsc::UnboundedReceiver<Typed> {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        while let Ok(event) = event::read() {
-            if sender.send((std::time::Instant::now(), event)).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }

@@ -5,20 +5,20 @@
 
 use super::{
     form::Form,
-    lines::{self, Styles},
     model::{Model, Panel, Tone},
 };
 use crate::{
     approvals::card::{self, everything},
     owner::{list_of, text_of},
+    screen::lines::{self, CHANGE, Styles},
 };
 use plexus_client::{span, text};
 use plexus_protocol::Timestamp;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
-    style::Color,
-    text::Line,
+    style::{Color, Modifier},
+    text::{Line, Span},
     widgets::Paragraph,
 };
 use serde_json::Value;
@@ -180,7 +180,7 @@ fn card_rows(
         false => card::render(item, now),
     };
     let id = text::short(text_of(item, "pendingId"), 18);
-    let rows = lines::card(&rendered, area.width.into(), styles);
+    let rows = rows_of(&rendered, area.width.into(), styles);
     let height = usize::from(area.height);
     model.scroll = model.scroll.min(rows.len().saturating_sub(height));
     let last = (model.scroll + height).min(rows.len());
@@ -195,6 +195,42 @@ fn card_rows(
     let rows = rows.into_iter().skip(model.scroll).take(height).collect();
     put(frame, area, rows);
     format!("{} of {}{place} · {id}", model.at + 1, model.items.len())
+}
+
+/// A row of a card, by what its line is.
+fn row_of(styles: Styles, line: &str, row: String) -> Line<'static> {
+    let inner = line.trim_start();
+    let change = inner
+        .strip_prefix(CHANGE)
+        .and_then(|rest| rest.strip_prefix(' '));
+    match change {
+        Some(changed) if changed.starts_with('+') => Line::styled(row, styles.colour(Color::Green)),
+        Some(changed) if changed.starts_with('-') => Line::styled(row, styles.colour(Color::Red)),
+        Some(_) => Line::raw(row),
+        None if inner.starts_with("WARNING: ") && line.starts_with("  WARNING") => Line::styled(
+            row,
+            styles.colour(Color::Yellow).add_modifier(Modifier::BOLD),
+        ),
+        // Only a label of our own stands at the left margin.
+        None => match row.split_once(": ") {
+            Some((label, rest)) if !row.starts_with(' ') => Line::from(vec![
+                Span::styled(format!("{label}: "), styles.strong()),
+                Span::raw(rest.to_owned()),
+            ]),
+            _ => Line::raw(row),
+        },
+    }
+}
+
+/// A card in rows of `max` columns.
+fn rows_of(card: &str, max: usize, styles: Styles) -> Vec<Line<'static>> {
+    let all = card.lines();
+    all.flat_map(|line| {
+        lines::wrap(line, max)
+            .into_iter()
+            .map(move |row| row_of(styles, line, row))
+    })
+    .collect()
 }
 
 /// The rows of a panel, and the last row of what has the keys.

@@ -3,19 +3,16 @@
 //! Invariants: nothing is lost by wrapping; a line that goes on is indented and marked, so that no text can wrap itself
 //! to the left margin, where only our own words begin; a line of a change keeps its bar.
 
-use ratatui::{
-    style::{Color, Modifier, Style},
-    text::{Line, Span},
-};
+use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthChar;
 
-use crate::approvals::card::CHANGE;
-
+/// What stands before the lines of a change.
+pub(crate) const CHANGE: char = '┃';
 /// What stands before the rest of a line that was too long.
 const GOES_ON: &str = "↪ ";
 
 /// How many columns a character takes, never less than the terminal may use: an emoji's selector makes its sign wide.
-pub(super) fn width(c: char) -> usize {
+pub(crate) fn width(c: char) -> usize {
     match c {
         '\u{fe0f}' => 1,
         c => c.width().unwrap_or(0),
@@ -23,12 +20,12 @@ pub(super) fn width(c: char) -> usize {
 }
 
 /// How many columns a text takes at most.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
 }
 
 /// At most `max` columns of a text, the last of them `…` where something was cut.
-pub(super) fn cut(text: &str, max: usize) -> String {
+pub(crate) fn cut(text: &str, max: usize) -> String {
     if columns(text) <= max {
         return text.to_owned();
     }
@@ -53,7 +50,7 @@ fn split(text: &str, max: usize) -> (&str, &str) {
 }
 
 /// A line in as many rows as it needs.
-pub(super) fn wrap(line: &str, max: usize) -> Vec<String> {
+pub(crate) fn wrap(line: &str, max: usize) -> Vec<String> {
     let line = line.replace('\t', "    ");
     let indent: String = line.chars().take_while(|c| *c == ' ').take(8).collect();
     let bar = line[indent.len()..].strip_prefix(CHANGE);
@@ -90,13 +87,20 @@ pub(super) fn wrap(line: &str, max: usize) -> Vec<String> {
 
 /// Which styles there are; without colours only those that need none.
 #[derive(Clone, Copy)]
-pub(super) struct Styles {
+pub(crate) struct Styles {
     /// Whether colours may be used.
-    pub(super) colour: bool,
+    pub(crate) colour: bool,
 }
 
 impl Styles {
-    pub(super) fn colour(self, colour: Color) -> Style {
+    /// As the person's environment asks.
+    pub(crate) fn of_environment() -> Self {
+        Self {
+            colour: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+        }
+    }
+
+    pub(crate) fn colour(self, colour: Color) -> Style {
         if self.colour {
             Style::new().fg(colour)
         } else {
@@ -104,55 +108,17 @@ impl Styles {
         }
     }
 
-    pub(super) fn strong(self) -> Style {
+    pub(crate) fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    pub(super) fn quiet(self) -> Style {
+    pub(crate) fn quiet(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    pub(super) fn chosen(self) -> Style {
+    pub(crate) fn chosen(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
-
-    /// A row of a card, by what its line is.
-    fn row(self, line: &str, row: String) -> Line<'static> {
-        let inner = line.trim_start();
-        let change = inner
-            .strip_prefix(CHANGE)
-            .and_then(|rest| rest.strip_prefix(' '));
-        match change {
-            Some(changed) if changed.starts_with('+') => {
-                Line::styled(row, self.colour(Color::Green))
-            }
-            Some(changed) if changed.starts_with('-') => Line::styled(row, self.colour(Color::Red)),
-            Some(_) => Line::raw(row),
-            None if inner.starts_with("WARNING: ") && line.starts_with("  WARNING") => {
-                Line::styled(row, self.colour(Color::Yellow).add_modifier(Modifier::BOLD))
-            }
-            // Only a label of our own stands at the left margin.
-            None => match row.split_once(": ") {
-                Some((label, rest)) if !row.starts_with(' ') => Line::from(vec![
-                    Span::styled(format!("{label}: "), self.strong()),
-                    Span::raw(rest.to_owned()),
-                ]),
-                _ => Line::raw(row),
-            },
-        }
-    }
-}
-
-/// A card in rows of `max` columns.
-pub(super) fn card(card: &str, max: usize, styles: Styles) -> Vec<Line<'static>> {
-    let lines = card.lines();
-    lines
-        .flat_map(|line| {
-            wrap(line, max)
-                .into_iter()
-                .map(move |row| styles.row(line, row))
-        })
-        .collect()
 }
 
 #[cfg(test)]

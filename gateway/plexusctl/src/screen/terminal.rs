@@ -31,13 +31,13 @@ use std::{
 static OURS: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is ours.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
 }
 
 impl Screen {
     /// Takes the terminal.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = panic::take_hook();
@@ -61,7 +61,7 @@ impl Screen {
     }
 
     /// Draws one picture, which appears whole.
-    pub(super) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         queue!(stdout(), BeginSynchronizedUpdate)?;
         let drawn = self.terminal.draw(picture).map(drop);
         execute!(stdout(), EndSynchronizedUpdate)?;
@@ -101,8 +101,7 @@ mod tests {
 
     /// Says to the same test, in a process of its own, that it is on a terminal and shall panic there.
     const PANIC: &str = "PLEXUSCTL_TEST_PANIC";
-    const NAME: &str =
-        "approvals::screen::terminal::tests::a_panic_gives_the_terminal_back_before_it_speaks";
+    const NAME: &str = "screen::terminal::tests::a_panic_gives_the_terminal_back_before_it_speaks";
 
     #[test]
     fn a_panic_gives_the_terminal_back_before_it_speaks() {
