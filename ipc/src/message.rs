@@ -220,6 +220,9 @@ pub struct EgressAccess {
     /// Opens that port until the worker ends. Worth nothing elsewhere.
     #[serde(with = "secret::single")]
     pub credential: Secret,
+    /// The owner's own certificate authorities, as PEM, for a worker that makes TLS itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub authorities: String,
 }
 
 /// Things outside the cage, made or named by the gateway for one start, that the worker must fail to reach.

@@ -102,6 +102,7 @@ fn start() -> Start {
         egress: Some(EgressAccess {
             port: 7078,
             credential: Secret::new("hunter3".into()),
+            authorities: String::new(),
         }),
         probe: Probe {
             canary: "/c".into(),

@@ -64,6 +64,8 @@ pub(super) struct Egress {
     credential: Secret,
     /// Of readers.
     reader: Secret,
+    /// For workers that make TLS themselves.
+    authorities: String,
     gone: watch::Receiver<bool>,
     /// Dropped with it: then its task ends the process.
     _wanted: oneshot::Sender<()>,
@@ -92,6 +94,7 @@ impl Egress {
         EgressAccess {
             port: self.port,
             credential: Secret::new(credential.expose().to_owned()),
+            authorities: self.authorities.clone(),
         }
     }
 
@@ -156,10 +159,12 @@ async fn start(
     spec: &Arc<Spec>,
     hosts: &[(&Entry, Admitted)],
 ) -> Result<Egress, StartError> {
-    let authorities = match hosts.iter().find_map(|(entry, _)| entry.ca.as_ref()) {
-        Some(field) => read_authorities(spec, field).await?,
-        None => Vec::new(),
-    };
+    let authorities = read_authorities(spec, hosts, |entry| entry.secret.is_some()).await?;
+    // Where no secret is added, TLS is the worker's, and the egress sees nothing of it.
+    let of_workers = read_authorities(spec, hosts, |entry| entry.secret.is_none()).await?;
+    let of_workers = String::from_utf8(of_workers)
+        .map_err(io::Error::other)
+        .map_err(StartError::prepare("the file of certificate authorities"))?;
     let names = read_names().await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(StartError::prepare("a port for the source's egress"))?;
@@ -256,6 +261,7 @@ async fn start(
         port,
         credential,
         reader,
+        authorities: of_workers,
         gone: is_gone,
         _wanted: wanted,
     })
@@ -386,7 +392,16 @@ async fn read_names() -> Names {
     }
 }
 
-async fn read_authorities(spec: &Spec, field: &str) -> Result<Vec<u8>, StartError> {
+/// The file that the owner named for the hosts that fit; nothing where none is named.
+async fn read_authorities(
+    spec: &Spec,
+    hosts: &[(&Entry, Admitted)],
+    fits: impl Fn(&Entry) -> bool,
+) -> Result<Vec<u8>, StartError> {
+    let mut entries = hosts.iter().filter(|(entry, _)| fits(entry));
+    let Some(field) = entries.find_map(|(entry, _)| entry.ca.as_ref()) else {
+        return Ok(Vec::new());
+    };
     let typed = spec.config.get(field).and_then(|path| path.as_str());
     let Some(path) = typed.filter(|path| !path.is_empty()).map(PathBuf::from) else {
         return Ok(Vec::new());

@@ -49,7 +49,8 @@ pub struct Egress {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
     /// The text field that names a PEM file with further certificate authorities, for a host of the owner's own. The
-    /// gateway reads it: it is no folder of the source, and the worker has no way to it.
+    /// gateway reads it: it is no folder of the source, and the worker has no way to it. Where no secret is added, the
+    /// worker makes TLS itself and is told what the file holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The text field with the SHA-256 fingerprint of the host's certificate, for a host of the owner's own that signed
@@ -294,15 +295,22 @@ impl Manifest {
         if entry.port == 0 {
             return Err("the port is 0");
         }
+        let text = |field: &Option<String>| {
+            let mut fields = field.iter();
+            fields.all(|field| route(field, &[FieldKind::Text]))
+        };
+        if !text(&entry.ca) || !text(&entry.pin) {
+            return Err("ca or pin names no field of type text and target route");
+        }
         if entry.secret.is_none() && entry.is_agreed() {
             return entry.check_lines();
         }
         let Some(secret) = &entry.secret else {
-            let bare = entry.auth.is_bearer() && entry.paths.is_empty() && entry.ca.is_none();
+            let bare = entry.auth.is_bearer() && entry.paths.is_empty();
             return if bare && entry.reads.is_empty() && entry.pin.is_none() {
                 Ok(())
             } else {
-                Err("auth, paths, reads, ca and pin belong to a host with a secret")
+                Err("auth, paths, reads and pin belong to a host with a secret")
             };
         };
         let mut secrets = self
@@ -322,13 +330,6 @@ impl Manifest {
             Auth::Bearer | Auth::Basic(_) | Auth::Header(_) => {}
         }
         entry.check_lines()?;
-        let text = |field: &Option<String>| {
-            let mut fields = field.iter();
-            fields.all(|field| route(field, &[FieldKind::Text]))
-        };
-        if !text(&entry.ca) || !text(&entry.pin) {
-            return Err("ca or pin names no field of type text and target route");
-        }
         let owners = matches!(entry.host, EgressHost::Owner { .. });
         if entry.pin.is_some() && (entry.ca.is_some() || !owners) {
             return Err("a pin is for a host of the owner's, and replaces ca");

@@ -45,6 +45,7 @@ pub(crate) fn access(egress: Option<&(u16, String)>) -> Option<EgressAccess> {
     egress.map(|(port, credential)| EgressAccess {
         port: *port,
         credential: Secret::new(credential.clone()),
+        authorities: String::new(),
     })
 }
 

@@ -306,6 +306,7 @@ mod tests {
         let access = EgressAccess {
             port,
             credential: plexus_ipc::message::Secret::new("word".into()),
+            authorities: String::new(),
         };
         let client = EgressClient::new(&access, Duration::from_millis(500), 1).unwrap();
         let request = Request::get("/a%20b?c=d").header("authorization", "mine");
