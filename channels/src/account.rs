@@ -6,21 +6,19 @@
 //!
 //! Must not know: who reads what it opens.
 
+mod outbox;
+
 use crate::api::{Api, ApiError, Credentials, Cursor};
 use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey, WrapContext};
 use crate::dial::Dial;
 use crate::identity::{Identity, IdentityError};
-use crate::state::{DeviceNews, Once, Outgoing, Pins, Sent, State};
-use crate::wire::{
-    AddMember, Channel, Code, CreateChannel, Message, Name, Post, Profile, Rotate, Wrap,
-};
+use crate::state::{DeviceNews, Pins, State};
+use crate::wire::{AddMember, Channel, Code, Message, Name, Page, Profile, Rotate, Wrap};
 use crate::{Id, limits};
 use jiff::Timestamp;
+use outbox::NEW_KEYS;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// How often a message is encrypted anew because the channel's key changed meanwhile.
-const NEW_KEYS: usize = 4;
 
 /// Why an act failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +38,12 @@ pub enum AccountError {
     /// What was asked for cannot be done safely.
     #[error("{0}")]
     Trouble(#[from] Trouble),
-    /// The relay did not answer. The message is in the outbox, and the next [`Account::flush`] sends it.
+    /// The relay has not judged the message. It is in the outbox, and the next [`Account::flush`] sends it.
     #[error("the message is kept and is sent later: {0}")]
     Kept(ApiError),
+    /// The message has left the outbox: the relay refuses it now, and an earlier attempt had no answer.
+    #[error("the relay refuses the message now, and may have taken it before: {0}")]
+    Doubtful(ApiError),
     /// The channel's key changes faster than this account can follow.
     #[error("the channel's key changed {NEW_KEYS} times meanwhile; send it again")]
     Unsettled,
@@ -53,9 +54,11 @@ impl AccountError {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         match self {
-            Self::Relay(why) | Self::Kept(why) => why.is_passing(),
+            Self::Relay(why) | Self::Kept(why) => !why.is_final(),
             Self::Disk(_) => true,
-            Self::Text | Self::Name | Self::Trouble(_) | Self::Unsettled => false,
+            Self::Text | Self::Name | Self::Trouble(_) | Self::Unsettled | Self::Doubtful(_) => {
+                false
+            }
         }
     }
 }
@@ -102,18 +105,13 @@ pub struct Delivery {
     pub is_repeated: bool,
 }
 
-/// How a message is found again.
-#[derive(Default)]
-struct Names {
-    label: Option<String>,
-    once: Option<Once>,
-}
-
 /// An identity at its relay.
 pub struct Account {
     identity: Identity,
     api: Arc<Api>,
-    sending: tokio::sync::Mutex<State>,
+    /// Whose turn it is to send. Held while the relay is waited for, as nothing else is.
+    sending: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
     keys: Mutex<HashMap<(Id, u32), ChannelKey>>,
     pins: Mutex<Pins>,
     news: Mutex<Vec<DeviceNews>>,
@@ -139,7 +137,8 @@ impl Account {
             Pins::look(identity.folder())
         };
         Ok(Self {
-            sending: tokio::sync::Mutex::new(State::open(identity.folder())?),
+            sending: tokio::sync::Mutex::default(),
+            state: Mutex::new(State::open(identity.folder())?),
             pins: Mutex::new(pins?),
             api: Arc::new(api),
             identity,
@@ -188,296 +187,6 @@ impl Account {
     /// What came to light about devices since the last time.
     pub fn take_device_news(&self) -> Vec<DeviceNews> {
         std::mem::take(&mut lock(&self.news))
-    }
-
-    /// Makes a channel, with an opening message if there is one.
-    ///
-    /// # Errors
-    /// Where name or text has no fit length, a member's device is not the one known before, or the relay refuses.
-    pub async fn create(
-        &self,
-        name: &str,
-        members: &[Id],
-        opening: Option<&str>,
-    ) -> Result<Channel, AccountError> {
-        check_name(name)?;
-        opening.map_or(Ok(()), check_text)?;
-        let mut state = self.sending.lock().await;
-        let made = self.make(&mut state, Id::generate(), (name, members, opening));
-        made.await
-    }
-
-    /// As [`create`](Self::create), unless an earlier attempt made the channel: that one then, and `true`.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    pub async fn create_once(
-        &self,
-        once: Once,
-        name: &str,
-        members: &[Id],
-        opening: Option<&str>,
-    ) -> Result<(Channel, bool), AccountError> {
-        check_name(name)?;
-        opening.map_or(Ok(()), check_text)?;
-        let mut state = self.sending.lock().await;
-        let channel_id = match state.repeated(&once)? {
-            Some(begun) => match self.api.channel(begun.channel_id).await {
-                Ok(channel) => return Ok((channel, true)),
-                Err(none) if none.code() == Some(Code::NotFound) => begun.channel_id,
-                Err(other) => return Err(other.into()),
-            },
-            None => {
-                let channel_id = Id::generate();
-                state.put_channel(channel_id, once.clone())?;
-                channel_id
-            }
-        };
-        let made = self
-            .make(&mut state, channel_id, (name, members, opening))
-            .await;
-        match &made {
-            // Nobody knows whether it was made.
-            Err(AccountError::Relay(passing)) if passing.is_passing() => {}
-            Err(_) => state.unwrite(&once)?,
-            Ok(_) => {}
-        }
-        made.map(|channel| (channel, false))
-    }
-
-    async fn make(
-        &self,
-        state: &mut State,
-        channel_id: Id,
-        (name, members, opening): (&str, &[Id], Option<&str>),
-    ) -> Result<Channel, AccountError> {
-        let key = ChannelKey::generate();
-        let mut users = members.to_vec();
-        users.push(self.me());
-        users.sort_unstable();
-        users.dedup();
-        let keys = self
-            .wrap_for(channel_id, &[(1, key.clone())], &users)
-            .await?;
-        let message =
-            opening.map(|text| self.seal(channel_id, 1, &key, state.next_seq(channel_id), text));
-        if let Some(post) = &message {
-            check_sealed(post)?;
-            state.raise_seq(channel_id, post.seq);
-            // The number is on disk; the message itself lies in the request, which may be repeated as a whole.
-            state.advance([])?;
-        }
-        let create = CreateChannel {
-            channel_id,
-            name: self.sealed_name(channel_id, 1, &key, name),
-            members: members.to_vec(),
-            keys,
-            message,
-        };
-        let created = self.api.create(&create).await?;
-        lock(&self.keys).insert((channel_id, 1), key);
-        Ok(created.channel)
-    }
-
-    /// Sends a text. It is in the outbox until the relay has answered.
-    ///
-    /// # Errors
-    /// [`AccountError::Kept`] where the next [`flush`](Self::flush) sends it. Else it is not sent: the text has no fit length, a key is missing, the disk or the relay refuses.
-    pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
-        let mut state = self.sending.lock().await;
-        self.post(&mut state, channel_id, text, Names::default())
-            .await
-    }
-
-    /// As [`send`](Self::send), with a label by which [`sent`](Self::sent) finds the message.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn send_as(
-        &self,
-        label: Option<String>,
-        channel_id: Id,
-        text: &str,
-    ) -> Result<Message, AccountError> {
-        let mut state = self.sending.lock().await;
-        let names = Names { label, once: None };
-        self.post(&mut state, channel_id, text, names).await
-    }
-
-    /// As [`send`](Self::send), unless an earlier attempt sent it.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn send_once(
-        &self,
-        once: Once,
-        channel_id: Id,
-        text: &str,
-    ) -> Result<Delivery, AccountError> {
-        let mut state = self.sending.lock().await;
-        let Some(known) = state.repeated(&once)? else {
-            let names = Names {
-                label: None,
-                once: Some(once),
-            };
-            let sent = self.post(&mut state, channel_id, text, names).await?;
-            return Ok(Delivery {
-                message_id: sent.message_id,
-                created_at: sent.created_at,
-                is_repeated: false,
-            });
-        };
-        let taken = match known.taken {
-            Some(taken) => Some(taken),
-            // It is on its way still.
-            None => {
-                let flushed = self.flush_locked(&mut state).await.map_err(kept);
-                let taken = state.repeated(&once)?.and_then(|known| known.taken);
-                match (taken, flushed) {
-                    (None, Err(why)) => return Err(why),
-                    (taken, _) => taken,
-                }
-            }
-        };
-        let (message_id, created_at) = taken.ok_or(AccountError::Unsettled)?;
-        Ok(Delivery {
-            message_id,
-            created_at,
-            is_repeated: true,
-        })
-    }
-
-    async fn post(
-        &self,
-        state: &mut State,
-        channel_id: Id,
-        text: &str,
-        Names { label, once }: Names,
-    ) -> Result<Message, AccountError> {
-        check_text(text)?;
-        match self.flush_locked(state).await {
-            Err(why) if why.is_kept() => return Err(why),
-            // One that is refused is no matter of this text.
-            Ok(_) | Err(_) => {}
-        }
-        let (version, key) = self.newest_key(channel_id).await?;
-        let post = self.seal(channel_id, version, &key, state.next_seq(channel_id), text);
-        check_sealed(&post)?;
-        let outgoing = Outgoing {
-            channel_id,
-            post,
-            label,
-        };
-        state.put(outgoing.clone(), once)?;
-        self.deliver(state, outgoing).await.map_err(kept)
-    }
-
-    /// What became of the message with this label.
-    pub async fn sent(&self, label: &str) -> Sent {
-        self.sending.lock().await.sent(label)
-    }
-
-    /// The newest message of a channel that was dealt with.
-    pub async fn watermark(&self, channel_id: Id) -> Option<Id> {
-        self.sending.lock().await.watermark(channel_id)
-    }
-
-    /// Forgets what [`send_once`](Self::send_once) and [`create_once`](Self::create_once) know of work without messages: it
-    /// is complete.
-    pub async fn complete(&self) {
-        self.sending.lock().await.complete();
-    }
-
-    /// Sets watermarks: channels, each with its newest message that was dealt with. None goes back.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    pub async fn advance(&self, marks: &[(Id, Id)]) -> Result<(), IdentityError> {
-        self.sending.lock().await.advance(marks.iter().copied())
-    }
-
-    /// Sends what is in the outbox, in its order.
-    ///
-    /// # Errors
-    /// Where the relay is away or the disk refuses: the rest is kept. Else the first message that cannot be sent: it has
-    /// left the outbox, and those behind it were tried.
-    pub async fn flush(&self) -> Result<Vec<Message>, AccountError> {
-        let mut state = self.sending.lock().await;
-        self.flush_locked(&mut state).await
-    }
-
-    async fn flush_locked(&self, state: &mut State) -> Result<Vec<Message>, AccountError> {
-        let (mut sent, mut refused) = (Vec::new(), None);
-        while let Some(outgoing) = state.outbox().first().cloned() {
-            match self.deliver(state, outgoing).await {
-                Ok(message) => sent.push(message),
-                Err(why) if why.is_kept() => return Err(why),
-                Err(why) => refused = refused.or(Some(why)),
-            }
-        }
-        refused.map_or(Ok(sent), Err)
-    }
-
-    /// Sends the first message of the outbox. It leaves, sent or not, unless [`AccountError::is_kept`].
-    async fn deliver(
-        &self,
-        state: &mut State,
-        outgoing: Outgoing,
-    ) -> Result<Message, AccountError> {
-        let delivered = self.attempt(state, outgoing).await;
-        if !delivered.as_ref().is_err_and(AccountError::is_kept)
-            && let Some(first) = state.outbox().first()
-        {
-            // Encrypted anew, it has another id than it began with.
-            let id = first.post.client_message_id;
-            let taken = delivered.as_ref().ok();
-            let taken = taken.map(|message| (message.message_id, message.created_at));
-            state.settle(id, taken)?;
-        }
-        delivered
-    }
-
-    async fn attempt(
-        &self,
-        state: &mut State,
-        mut outgoing: Outgoing,
-    ) -> Result<Message, AccountError> {
-        for _ in 0..NEW_KEYS {
-            let Outgoing {
-                channel_id, post, ..
-            } = &outgoing;
-            let refused = match self.api.post(*channel_id, post).await {
-                Ok(message) => return Ok(message),
-                Err(passing) if passing.is_passing() => return Err(passing.into()),
-                Err(refused) => refused,
-            };
-            match refused.code() {
-                Some(Code::StaleKeyVersion) => self.fetch_keys(*channel_id).await?,
-                Some(Code::SeqConflict) => {}
-                Some(Code::RotationDue) => {
-                    self.rotate(*channel_id).await?;
-                }
-                _ => return Err(refused.into()),
-            }
-            if let ApiError::Refused(refusal) = &refused
-                && let Some(last) = refusal.detail["last_seq"].as_u64()
-            {
-                state.raise_seq(*channel_id, last);
-            }
-            let text = self.own_text(*channel_id, post).await?;
-            let (version, key) = self.newest_key(*channel_id).await?;
-            let seq = state.next_seq(*channel_id);
-            let (channel_id, old) = (*channel_id, post.client_message_id);
-            let post = self.seal(channel_id, version, &key, seq, &text);
-            let label = outgoing.label;
-            outgoing = Outgoing {
-                channel_id,
-                post,
-                label,
-            };
-            state.replace(old, outgoing.clone())?;
-        }
-        Err(AccountError::Unsettled)
     }
 
     /// Adds a user, who can read all that was written before.
@@ -559,7 +268,7 @@ impl Account {
     /// fail the page.
     ///
     /// # Errors
-    /// Where the relay refuses, or is away while a key or a device is looked up.
+    /// Where the relay refuses, answers with another page than was asked for, or is away while a key or a device is looked up.
     pub async fn history(
         &self,
         channel_id: Id,
@@ -567,6 +276,7 @@ impl Account {
         limit: usize,
     ) -> Result<(Vec<Opened>, bool), AccountError> {
         let page = self.api.history(channel_id, cursor, limit).await?;
+        check_page(&page, cursor, limit)?;
         let (mut opened, mut last) = (Vec::new(), HashMap::new());
         for message in page.messages {
             let before = last.insert(message.sender_device_id, message.seq);
@@ -655,44 +365,8 @@ impl Account {
         self.identity.facts.device_id
     }
 
-    fn seal(&self, channel_id: Id, version: u32, key: &ChannelKey, seq: u64, text: &str) -> Post {
-        let context = MessageContext {
-            channel_id,
-            key_version: version,
-            sender_id: self.me(),
-            sender_device_id: self.device(),
-            client_message_id: Id::generate(),
-            seq,
-        };
-        let (nonce, ciphertext) = key.seal_text(&context, text);
-        Post {
-            client_message_id: context.client_message_id,
-            key_version: version,
-            seq,
-            nonce,
-            ciphertext,
-        }
-    }
-
     fn sealed_name(&self, channel_id: Id, version: u32, key: &ChannelKey, name: &str) -> Name {
         key.seal_name(channel_id, version, self.device(), name)
-    }
-
-    /// The text of a message of this account that the relay has not taken.
-    async fn own_text(&self, channel_id: Id, post: &Post) -> Result<String, AccountError> {
-        let key = self.key(channel_id, post.key_version).await?;
-        let context = MessageContext {
-            channel_id,
-            key_version: post.key_version,
-            sender_id: self.me(),
-            sender_device_id: self.device(),
-            client_message_id: post.client_message_id,
-            seq: post.seq,
-        };
-        match key.open_message(&context, &post.nonce, &post.ciphertext) {
-            Ok(Content::Text(text)) => Ok(text),
-            Ok(Content::Unsupported) | Err(_) => Err(Trouble::Undecryptable.into()),
-        }
     }
 
     async fn wrap_for(
@@ -797,36 +471,29 @@ impl Account {
     }
 }
 
-/// The error of a message that is in the outbox.
-fn kept(why: AccountError) -> AccountError {
-    match why {
-        AccountError::Relay(passing) if passing.is_passing() => AccountError::Kept(passing),
-        other => other,
-    }
-}
-
-fn check_text(text: &str) -> Result<(), AccountError> {
-    if (1..=limits::TEXT_BYTES).contains(&text.len()) {
-        Ok(())
-    } else {
-        Err(AccountError::Text)
-    }
-}
-
-/// A text of many escapes is longer in its JSON.
-fn check_sealed(post: &Post) -> Result<(), AccountError> {
-    if post.ciphertext.0.len() <= limits::CIPHERTEXT_BYTES {
-        Ok(())
-    } else {
-        Err(AccountError::Text)
-    }
-}
-
 fn check_name(name: &str) -> Result<(), AccountError> {
     if (1..=limits::CHANNEL_NAME_CHARS).contains(&name.chars().count()) {
         Ok(())
     } else {
         Err(AccountError::Name)
+    }
+}
+
+/// Whether a page is the one that was asked for: who reads page after page comes to an end of each relay's history.
+fn check_page(page: &Page, cursor: Cursor, limit: usize) -> Result<(), ApiError> {
+    let ids = || page.messages.iter().map(|message| message.message_id);
+    let fits = match cursor {
+        Cursor::Newest => true,
+        Cursor::After(after) => ids().all(|id| id > after),
+        Cursor::Before(before) => ids().all(|id| id < before),
+    };
+    let rises = ids().is_sorted_by(|one, next| one < next);
+    let goes_on = !(page.has_more && page.messages.is_empty());
+    if fits && rises && goes_on && page.messages.len() <= limit {
+        Ok(())
+    } else {
+        let why = "a page of messages that was not asked for";
+        Err(ApiError::Malformed(why.to_owned()))
     }
 }
 

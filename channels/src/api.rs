@@ -67,6 +67,29 @@ impl ApiError {
         }
     }
 
+    /// Whether the relay has judged this very request: it did not act, and would not. Anything else, such as a login that is
+    /// refused, says nothing about the request.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        let Self::Refused(refusal) = self else {
+            return false;
+        };
+        !matches!(
+            refusal.code,
+            Code::Unavailable | Code::Unknown | Code::Unauthorized | Code::InvalidProof
+        )
+    }
+
+    /// Whether the relay may have carried out the request although it did not say so.
+    #[must_use]
+    pub const fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Malformed(_) => true,
+            Self::RateLimited(_) => false,
+            Self::Refused(refusal) => matches!(refusal.code, Code::Unavailable | Code::Unknown),
+        }
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_passing(&self) -> bool {

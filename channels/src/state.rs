@@ -1,23 +1,25 @@
 //! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read, writes of work that
-//! is not complete; and [`Pins`], the public keys that it has seen.
+//! is not complete, calls; and [`Pins`], the public keys that it has seen.
 //!
 //! Invariant: a change is on disk before anybody acts on it.
 
+mod pins;
+
+pub use pins::{DeviceNews, Pins};
+
 use crate::Base64Url;
 use crate::Id;
-use crate::crypto::PublicKey;
 use crate::identity::{IdentityError, read_json, write_json};
-use crate::wire::{Kind, Post, Profile};
+use crate::wire::Post;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const STATE: &str = "state.json";
-/// Answers that are kept.
-const ANSWERED: usize = 256;
-const KNOWN_DEVICES: &str = "known_devices.json";
+/// Calls whose answers are kept.
+const CALLS: usize = 256;
 
 /// A message that the relay has not answered yet, with the bytes that it is sent with, however often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,41 +28,69 @@ pub struct Outgoing {
     pub channel_id: Id,
     /// What is sent.
     pub post: Post,
-    /// By which [`State::sent`] finds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
+    /// Whether an attempt had no answer, so that the relay may have it already. What a process finds on disk may have been
+    /// tried by the one before it.
+    #[serde(skip, default = "is_found")]
+    pub may_have_arrived: bool,
 }
 
-/// What became of a message with a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// None of this label was put, or so long ago that it is forgotten.
-    Unheard,
-    /// The relay has not answered yet.
-    Waiting,
-    /// The relay has it, under this id.
-    Taken(Id),
-    /// The relay refused it for good.
-    Refused,
+const fn is_found() -> bool {
+    true
 }
 
-/// The write of a piece of work that is begun again as a whole when it fails: named so that a repetition is known.
+/// A write that is known when it is made again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Once {
     /// The same for a repetition; another for each other write of the same work.
     pub key: Base64Url,
-    /// The work is complete when the watermark of each of these channels has reached its message; without any, when
-    /// [`State::complete`] says so.
-    pub until: Vec<(Id, Id)>,
+    /// How long it is known.
+    pub until: Until,
+}
+
+/// How long a write is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Until {
+    /// It belongs to work that is begun again as a whole when it fails, and is complete when the watermark of each of these
+    /// channels has reached its message; without any, when [`State::complete`] says so. A write that was refused is none.
+    Complete(Vec<(Id, Id)>),
+    /// It is a call: what became of it is known for the next 256 ones.
+    Forgotten,
 }
 
 impl Once {
     /// A write of this name; the name may hold the whole text, only its digest is kept.
     #[must_use]
     pub fn named(name: &str, until: Vec<(Id, Id)>) -> Self {
+        Self::of(name, Until::Complete(until))
+    }
+
+    /// The write of a call with this id.
+    #[must_use]
+    pub fn call(id: &str) -> Self {
+        Self::of(id, Until::Forgotten)
+    }
+
+    fn of(name: &str, until: Until) -> Self {
         let key = Base64Url(Sha256::digest(name).to_vec());
         Self { key, until }
     }
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The relay refused it for good, and never had it.
+    Refused,
+    /// The relay refuses it now, and may have taken it before.
+    Doubtful,
+    /// The relay has it: the message's id and time.
+    #[serde(untagged)]
+    Taken(Id, Timestamp),
+    /// The relay has not answered yet.
+    #[serde(untagged)]
+    Waiting,
 }
 
 /// A write that is not to be repeated.
@@ -73,8 +103,9 @@ pub struct Written {
     pub channel_id: Id,
     /// The message; nothing where it made a channel.
     pub client_message_id: Option<Id>,
-    /// The message's id and time, once the relay has it.
-    pub taken: Option<(Id, Timestamp)>,
+    /// What became of it.
+    #[serde(rename = "taken")]
+    pub fate: Fate,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -84,9 +115,6 @@ struct Kept {
     watermarks: BTreeMap<Id, Id>,
     #[serde(default)]
     written: Vec<Written>,
-    /// Of messages with a label that were answered, the newest last: their ids, or none where refused.
-    #[serde(default)]
-    answered: VecDeque<(String, Option<Id>)>,
 }
 
 /// What `state.json` holds.
@@ -139,7 +167,7 @@ impl State {
             once,
             channel_id: outgoing.channel_id,
             client_message_id: Some(outgoing.post.client_message_id),
-            taken: None,
+            fate: Fate::Waiting,
         }));
         self.kept.outbox.push(outgoing);
         let saved = self.save();
@@ -159,7 +187,7 @@ impl State {
             once,
             channel_id,
             client_message_id: None,
-            taken: None,
+            fate: Fate::Waiting,
         });
         let saved = self.save();
         if saved.is_err() {
@@ -201,57 +229,73 @@ impl State {
         &self.kept.outbox
     }
 
-    /// Takes a message out of the outbox: the relay has taken it under an id and at a time, or has refused it for good.
+    /// Notes that an attempt to send a message had no answer.
+    pub fn doubt(&mut self, client_message_id: Id) {
+        let mut kept = self.kept.outbox.iter_mut();
+        if let Some(kept) = kept.find(|kept| kept.post.client_message_id == client_message_id) {
+            kept.may_have_arrived = true;
+        }
+    }
+
+    /// Takes a message out of the outbox: this became of it.
     ///
     /// # Errors
     /// Where the disk refuses; the message is sent again then, which changes nothing.
-    pub fn settle(
-        &mut self,
-        client_message_id: Id,
-        taken: Option<(Id, Timestamp)>,
-    ) -> Result<(), IdentityError> {
+    pub fn settle(&mut self, client_message_id: Id, fate: Fate) -> Result<(), IdentityError> {
         let Kept {
-            outbox,
-            answered,
-            written,
-            ..
+            outbox, written, ..
         } = &mut self.kept;
-        let is_it = |kept: &Outgoing| kept.post.client_message_id == client_message_id;
-        let labels = outbox.iter().filter(|kept| is_it(kept));
-        let id = taken.map(|(id, _)| id);
-        answered.extend(labels.filter_map(|kept| Some((kept.label.clone()?, id))));
-        while answered.len() > ANSWERED {
-            answered.pop_front();
-        }
-        outbox.retain(|kept| !is_it(kept));
+        outbox.retain(|kept| kept.post.client_message_id != client_message_id);
         let is_it = |known: &Written| known.client_message_id == Some(client_message_id);
-        match taken {
-            Some(_) => {
-                if let Some(known) = written.iter_mut().find(|known| is_it(known)) {
-                    known.taken = taken;
-                }
-            }
-            None => written.retain(|known| !is_it(known)),
+        if let Some(known) = written.iter_mut().find(|known| is_it(known)) {
+            known.fate = fate;
         }
+        // The work that is begun again may make it again; a call is asked about.
+        let is_none = |known: &Written| {
+            is_it(known)
+                && matches!(fate, Fate::Refused | Fate::Doubtful)
+                && known.once.until != Until::Forgotten
+        };
+        written.retain(|known| !is_none(known));
+        let is_answered =
+            |known: &Written| known.once.until == Until::Forgotten && known.fate != Fate::Waiting;
+        let mut surplus = written.iter().filter(|known| is_answered(known)).count();
+        surplus = surplus.saturating_sub(CALLS);
+        written.retain(|known| {
+            let goes = surplus > 0 && is_answered(known);
+            surplus -= usize::from(goes);
+            !goes
+        });
         self.save()
     }
 
-    /// What became of the message with this label.
+    /// What became of a write; nothing where none of this key is known any more.
     #[must_use]
-    pub fn sent(&self, label: &str) -> Sent {
-        let Kept {
-            outbox, answered, ..
-        } = &self.kept;
-        if outbox
-            .iter()
-            .any(|kept| kept.label.as_deref() == Some(label))
-        {
-            return Sent::Waiting;
-        }
-        let answer = answered.iter().rfind(|(answered, _)| answered == label);
-        answer.map_or(Sent::Unheard, |(_, taken)| {
-            taken.map_or(Sent::Refused, Sent::Taken)
-        })
+    pub fn fate(&self, once: &Once) -> Option<Fate> {
+        let mut written = self.kept.written.iter();
+        let known = written.find(|known| known.once.key == once.key);
+        known.map(|known| known.fate)
+    }
+
+    /// Forgets what hangs on channels that this identity is in no more: `present` are all that it is in. A write of work that
+    /// showed messages of others is known until those are reached.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn keep_channels(&mut self, present: &[Id]) -> Result<(), IdentityError> {
+        let is_there = |channel: &Id| present.contains(channel);
+        let (mut is_changed, written) = (false, &mut self.kept.written);
+        written.retain_mut(|known| {
+            let Until::Complete(until) = &mut known.once.until else {
+                return true;
+            };
+            let before = until.len();
+            until.retain(|(channel, _)| is_there(channel));
+            is_changed |= until.len() != before;
+            // Without any from the start, it is forgotten otherwise.
+            before == 0 || !until.is_empty()
+        });
+        if is_changed { self.save() } else { Ok(()) }
     }
 
     /// Puts a message, encrypted anew, in the place of one that the relay does not take as it was.
@@ -293,9 +337,9 @@ impl State {
         let marks = &self.kept.watermarks;
         let is_reached = |(channel, message): &(Id, Id)| marks.get(channel) >= Some(message);
         let written = &mut self.kept.written;
-        written.retain(|known| {
-            let until = &known.once.until;
-            until.is_empty() || !until.iter().all(is_reached)
+        written.retain(|known| match &known.once.until {
+            Until::Complete(until) => until.is_empty() || !until.iter().all(is_reached),
+            Until::Forgotten => true,
         });
         self.save()
     }
@@ -303,8 +347,8 @@ impl State {
     /// Forgets the writes of work without messages: it is complete. On disk they may stay until the next change:
     /// [`open`](Self::open) takes none of them.
     pub fn complete(&mut self) {
-        let written = &mut self.kept.written;
-        written.retain(|known| !known.once.until.is_empty());
+        let none = Until::Complete(Vec::new());
+        self.kept.written.retain(|known| known.once.until != none);
     }
 
     fn save(&self) -> Result<(), IdentityError> {
@@ -312,225 +356,22 @@ impl State {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct Pin {
-    user_id: Id,
-    public_key: Base64Url,
-    first_seen: Timestamp,
-}
-
-/// Something about the devices of a user that a person should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceNews {
-    /// A human shows one more device; it is used from now on.
-    Added {
-        /// Whose.
-        user_id: Id,
-        /// Which.
-        device_id: Id,
-    },
-    /// A device shows another key, or another owner; or an agent shows a second device. It is not used.
-    Refused {
-        /// Whose, as the relay says.
-        user_id: Id,
-        /// Which.
-        device_id: Id,
-    },
-}
-
-/// What `known_devices.json` holds: the first key seen for each device.
-pub struct Pins {
-    folder: PathBuf,
-    pins: BTreeMap<Id, Pin>,
-    /// Whether what it learns is kept.
-    is_kept: bool,
-}
-
-impl Pins {
-    /// The pins in an identity's folder; none where there is no file yet.
-    ///
-    /// # Errors
-    /// Where the file is not private or damaged.
-    pub fn open(folder: &Path) -> Result<Self, IdentityError> {
-        Ok(Self {
-            folder: folder.to_owned(),
-            pins: kept_pins(folder)?,
-            is_kept: true,
-        })
-    }
-
-    /// The same for a process that changes no file: what it learns, it knows until it ends.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn look(folder: &Path) -> Result<Self, IdentityError> {
-        let mut pins = Self::open(folder)?;
-        pins.is_kept = false;
-        Ok(pins)
-    }
-
-    /// Reads the file again: another process has it. Its pins win over what this one has learned.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn reload(&mut self) -> Result<(), IdentityError> {
-        self.pins.extend(kept_pins(&self.folder)?);
-        Ok(())
-    }
-
-    /// Pins the devices of a profile that were not seen before.
-    ///
-    /// # Errors
-    /// Where the disk refuses: nothing may be wrapped then.
-    pub fn learn(&mut self, profile: &Profile) -> Result<Vec<DeviceNews>, IdentityError> {
-        let user_id = profile.id;
-        let known = self
-            .pins
-            .values()
-            .filter(|pin| pin.user_id == user_id)
-            .count();
-        let (mut news, mut added) = (Vec::new(), 0);
-        for device in &profile.devices {
-            let device_id = device.device_id;
-            if let Some(pin) = self.pins.get(&device_id) {
-                if pin.user_id != user_id || pin.public_key != device.public_key {
-                    news.push(DeviceNews::Refused { user_id, device_id });
-                }
-                continue;
-            }
-            let second = known + added > 0;
-            let valid = PublicKey::from_bytes(&device.public_key.0).is_ok();
-            if !valid || second && profile.kind == Kind::Agent {
-                news.push(DeviceNews::Refused { user_id, device_id });
-                continue;
-            }
-            if known > 0 {
-                news.push(DeviceNews::Added { user_id, device_id });
-            }
-            added += 1;
-            let pin = Pin {
-                user_id,
-                public_key: device.public_key.clone(),
-                first_seen: Timestamp::now(),
-            };
-            self.pins.insert(device_id, pin);
-        }
-        if added > 0 && self.is_kept {
-            write_json(&self.folder, KNOWN_DEVICES, &self.pins)?;
-        }
-        Ok(news)
-    }
-
-    /// The pinned key of a user's device.
-    #[must_use]
-    pub fn key(&self, user_id: Id, device_id: Id) -> Option<PublicKey> {
-        let pin = self
-            .pins
-            .get(&device_id)
-            .filter(|pin| pin.user_id == user_id)?;
-        PublicKey::from_bytes(&pin.public_key.0).ok()
-    }
-}
-
-fn kept_pins(folder: &Path) -> Result<BTreeMap<Id, Pin>, IdentityError> {
-    let path = folder.join(KNOWN_DEVICES);
-    if path.exists() {
-        read_json(&path)
-    } else {
-        Ok(BTreeMap::new())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DeviceKey;
-    use crate::wire::Device;
 
-    fn profile(id: Id, kind: Kind, devices: &[(Id, &DeviceKey)]) -> Profile {
-        let device = |(device_id, key): &(Id, &DeviceKey)| Device {
-            device_id: *device_id,
-            public_key: key.public().to_wire(),
-            created_at: Timestamp::UNIX_EPOCH,
-        };
-        Profile {
-            id,
-            kind,
-            first_name: String::new(),
-            last_name: String::new(),
-            name: String::new(),
-            skills: Vec::new(),
-            created_at: Timestamp::UNIX_EPOCH,
-            devices: devices.iter().map(device).collect(),
+    fn outgoing(channel_id: Id, seq: u64) -> Outgoing {
+        Outgoing {
+            channel_id,
+            post: Post {
+                client_message_id: Id::generate(),
+                key_version: 1,
+                seq,
+                nonce: Base64Url::default(),
+                ciphertext: Base64Url::default(),
+            },
+            may_have_arrived: false,
         }
-    }
-
-    #[test]
-    fn first_key_of_device_is_kept_over_restart() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (user, other, device, second) = (
-            Id::generate(),
-            Id::generate(),
-            Id::generate(),
-            Id::generate(),
-        );
-        let (key, false_key) = (DeviceKey::generate(), DeviceKey::generate());
-        let mut pins = Pins::open(folder.path()).expect("opens");
-        assert_eq!(pins.key(user, device), None);
-        assert!(
-            pins.learn(&profile(user, Kind::Agent, &[(device, &key)]))
-                .expect("pinned")
-                .is_empty()
-        );
-        let mut pins = Pins::open(folder.path()).expect("opens");
-        let refused = |user_id, device_id| vec![DeviceNews::Refused { user_id, device_id }];
-        let swapped = pins.learn(&profile(user, Kind::Agent, &[(device, &false_key)]));
-        assert_eq!(swapped.expect("read"), refused(user, device));
-        let moved = pins.learn(&profile(other, Kind::Agent, &[(device, &key)]));
-        assert_eq!(moved.expect("read"), refused(other, device));
-        let more = pins.learn(&profile(
-            user,
-            Kind::Agent,
-            &[(device, &key), (second, &false_key)],
-        ));
-        assert_eq!(more.expect("read"), refused(user, second));
-        assert_eq!(pins.key(user, device).as_ref(), Some(key.public()));
-        assert_eq!(pins.key(other, device), None);
-        assert_eq!(pins.key(user, second), None);
-        // One that only looks keeps nothing, and hears of what the other has kept since.
-        let newcomer = profile(other, Kind::Agent, &[(second, &false_key)]);
-        let mut looks = Pins::look(folder.path()).expect("opens");
-        looks.learn(&newcomer).expect("known");
-        assert!(looks.key(other, second).is_some());
-        let mut pins = Pins::open(folder.path()).expect("opens");
-        assert_eq!(pins.key(other, second), None);
-        let truth = profile(other, Kind::Agent, &[(second, &key)]);
-        pins.learn(&truth).expect("pinned");
-        looks.reload().expect("read");
-        assert_eq!(looks.key(other, second).as_ref(), Some(key.public()));
-    }
-
-    #[test]
-    fn further_device_of_human_is_reported_and_used() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (user, device, second) = (Id::generate(), Id::generate(), Id::generate());
-        let key = DeviceKey::generate();
-        let mut pins = Pins::open(folder.path()).expect("opens");
-        pins.learn(&profile(user, Kind::Human, &[(device, &key)]))
-            .expect("pinned");
-        let news = pins.learn(&profile(
-            user,
-            Kind::Human,
-            &[(device, &key), (second, &key)],
-        ));
-        assert_eq!(
-            news.expect("pinned"),
-            [DeviceNews::Added {
-                user_id: user,
-                device_id: second
-            }]
-        );
-        assert!(pins.key(user, second).is_some());
     }
 
     #[test]
@@ -547,15 +388,16 @@ mod tests {
             ciphertext: Base64Url(vec![2; 20]),
         };
         let (first, second) = (post(1), post(2));
+        let call = |seq| Once::call(&format!("call {seq}"));
         for post in [&first, &second] {
             state
                 .put(
                     Outgoing {
                         channel_id: channel,
                         post: post.clone(),
-                        label: Some(format!("call {}", post.seq)),
+                        may_have_arrived: false,
                     },
-                    None,
+                    Some(call(post.seq)),
                 )
                 .expect("put");
         }
@@ -568,19 +410,99 @@ mod tests {
             state.outbox().iter().map(|o| &o.post).collect::<Vec<_>>(),
             [&first, &second]
         );
-        assert_eq!(state.sent("call 1"), Sent::Waiting);
-        let settled = state.settle(
-            first.client_message_id,
-            Some((channel, Timestamp::UNIX_EPOCH)),
-        );
+        assert!(state.outbox().iter().all(|o| o.may_have_arrived));
+        assert_eq!(state.fate(&call(1)), Some(Fate::Waiting));
+        let taken = Fate::Taken(channel, Timestamp::UNIX_EPOCH);
+        let settled = state.settle(first.client_message_id, taken);
         settled.expect("settled");
         let mut state = State::open(folder.path()).expect("opens");
         assert_eq!((state.outbox().len(), state.next_seq(channel)), (1, 3));
-        assert_eq!(state.sent("call 1"), Sent::Taken(channel));
-        assert_eq!(state.sent("call 3"), Sent::Unheard);
-        let refused = state.settle(second.client_message_id, None);
+        assert_eq!(state.fate(&call(1)), Some(taken));
+        assert_eq!(state.fate(&call(3)), None);
+        let refused = state.settle(second.client_message_id, Fate::Refused);
         refused.expect("settled");
-        assert_eq!(state.sent("call 2"), Sent::Refused);
+        let state = State::open(folder.path()).expect("opens");
+        assert_eq!(state.fate(&call(2)), Some(Fate::Refused));
+    }
+
+    #[test]
+    fn half_written_state_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::open(folder.path()).expect("opens");
+        state.put(outgoing(Id::generate(), 7), None).expect("put");
+        let file = folder.path().join(STATE);
+        let whole = std::fs::read(&file).expect("a file");
+        std::fs::write(&file, &whole[..whole.len() / 2]).expect("written");
+        // A state without its numbers would use them again.
+        let damaged = State::open(folder.path());
+        assert!(matches!(damaged, Err(IdentityError::Damaged { .. })));
+    }
+
+    #[test]
+    fn answers_of_calls_are_bounded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::open(folder.path()).expect("opens");
+        let call = |n| Once::call(&format!("call {n}"));
+        let calls = u64::try_from(CALLS).expect("a number") + 2;
+        for n in 1..=calls {
+            let outgoing = outgoing(Id::generate(), n);
+            let id = outgoing.post.client_message_id;
+            state.put(outgoing, Some(call(n))).expect("put");
+            state.settle(id, Fate::Doubtful).expect("settled");
+        }
+        assert_eq!((state.fate(&call(1)), state.fate(&call(2))), (None, None));
+        assert_eq!(state.fate(&call(3)), Some(Fate::Doubtful));
+    }
+
+    #[test]
+    fn writes_of_left_channels_are_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (left, stays, last) = (Id::generate(), Id::generate(), Id::from_parts(2, 1));
+        let mut state = State::open(folder.path()).expect("opens");
+        let works = [
+            ("left", vec![(left, last)]),
+            ("both", vec![(left, last), (stays, last)]),
+            ("none", vec![]),
+        ];
+        let once = |(name, until): &(&str, Vec<(Id, Id)>)| Once::named(name, until.clone());
+        for work in &works {
+            let put = state.put(outgoing(stays, 1), Some(once(work)));
+            put.expect("put");
+        }
+        state.keep_channels(&[stays]).expect("kept");
+        let known = |state: &State| {
+            works
+                .each_ref()
+                .map(|work| state.fate(&once(work)).is_some())
+        };
+        assert_eq!(known(&state), [false, true, true]);
+        let mut state = State::open(folder.path()).expect("opens");
+        assert_eq!(known(&state), [false, true, false], "of another process");
+        state.advance([(stays, last)]).expect("kept");
+        assert_eq!(known(&state), [false; 3]);
+    }
+
+    #[test]
+    fn state_of_an_older_version_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (channel, last) = (Id::generate(), Id::from_parts(2, 1));
+        let work = Once::named("a", vec![(channel, last)]);
+        let post = outgoing(channel, 1).post;
+        let old = serde_json::json!({
+            "seqs": {}, "watermarks": {}, "answered": [["call", null]],
+            "outbox": [{"channel_id": channel, "post": post, "label": "evt_1"}],
+            "written": [
+                {"key": work.key, "until": [[channel, last]], "channel_id": channel, "client_message_id": post.client_message_id, "taken": null},
+                {"key": Base64Url(vec![1]), "until": [[channel, last]], "channel_id": channel, "client_message_id": last, "taken": [last, "2026-11-23T05:31:38Z"]},
+            ],
+        });
+        write_json(folder.path(), STATE, &old).expect("written");
+        let mut state = State::open(folder.path()).expect("opens");
+        assert_eq!(state.fate(&work), Some(Fate::Waiting));
+        assert!(state.outbox()[0].may_have_arrived);
+        assert!(matches!(state.kept.written[1].fate, Fate::Taken(id, _) if id == last));
+        state.advance([(channel, last)]).expect("kept");
+        assert_eq!(state.fate(&work), None);
     }
 
     #[test]
@@ -589,31 +511,21 @@ mod tests {
         let (channel, other) = (Id::generate(), Id::generate());
         let (before, last) = (Id::from_parts(1, 1), Id::from_parts(2, 1));
         let once = |name| Once::named(name, vec![(channel, last)]);
-        let post = Post {
-            client_message_id: Id::generate(),
-            key_version: 1,
-            seq: 1,
-            nonce: Base64Url::default(),
-            ciphertext: Base64Url::default(),
-        };
-        let outgoing = Outgoing {
-            channel_id: other,
-            post: post.clone(),
-            label: None,
-        };
+        let outgoing = outgoing(other, 1);
+        let post = outgoing.post.clone();
         let mut state = State::open(folder.path()).expect("opens");
         state.put(outgoing.clone(), Some(once("a"))).expect("put");
         state.put_channel(channel, once("b")).expect("put");
         let mut state = State::open(folder.path()).expect("opens");
         let known = state.repeated(&once("a")).expect("kept").expect("known");
-        assert_eq!(known.taken, None, "it is on its way");
+        assert_eq!(known.fate, Fate::Waiting, "it is on its way");
         assert!(state.repeated(&once("c")).expect("read").is_none());
         // Encrypted anew it is the same write; refused for good it is none.
         let mut anew = outgoing;
         anew.post.client_message_id = Id::generate();
         let id = anew.post.client_message_id;
         state.replace(post.client_message_id, anew).expect("kept");
-        state.settle(id, None).expect("settled");
+        state.settle(id, Fate::Refused).expect("settled");
         assert!(state.repeated(&once("a")).expect("read").is_none());
         // Not when another message of the channel is dealt with, nor another channel.
         state

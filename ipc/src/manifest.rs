@@ -302,12 +302,18 @@ pub struct Channels {
     pub list: String,
     /// The owner's read of who is in one, or could be: its input is `{"channel"?: …}`.
     pub members: String,
-    /// The read of messages: its input is `{"channel": …, "after"?, "limit"?}`.
+    /// The read of messages: its input is `{"channel": …, "after"? | "before"?, "limit"?}`.
     pub read: String,
     /// The effect that sends one: its input is `{"channel": …, "text": …}`.
     pub send: String,
     /// The effect that makes a channel: its input is `{"name": …, "members": […]}`.
     pub create: String,
+    /// The effect that adds a user to one: its input is `{"channel": …, "user": …}`.
+    pub add: String,
+    /// The effect that removes one from it: its input is `{"channel": …, "user": …}`.
+    pub remove: String,
+    /// The effect that archives one, or opens it again: its input is `{"channel": …, "archived": …}`.
+    pub archive: String,
     /// The effect by which the source leaves one: its input is `{"channel": …}`.
     pub leave: String,
     /// The effect that renews the key of one: its input is `{"channel": …}`.

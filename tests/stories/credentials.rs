@@ -75,6 +75,13 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "channels/talk/ch", json!(null)),
         ("GET", "channels/talk/ch/messages", json!(null)),
         ("POST", "channels/talk/ch/messages", json!({"text": "x"})),
+        ("POST", "channels/talk/ch/members", json!({"user": "x"})),
+        ("DELETE", "channels/talk/ch/members/x", json!(null)),
+        (
+            "POST",
+            "channels/talk/ch/archive",
+            json!({"archived": true}),
+        ),
         ("POST", "channels/talk/ch/leave", json!({})),
         ("POST", "channels/talk/ch/rotate", json!({})),
         ("GET", "calls", json!(null)),

@@ -163,6 +163,39 @@ fn reply_of_failed_turn_is_not_doubled() {
 }
 
 #[test]
+fn same_words_to_another_message_are_sent_when_called_again() {
+    let world = World::open();
+    let channel = world.channel();
+    let peer = world.seat.peer();
+    world.seat.model.then([reply(channel, "Yes.")]);
+    world.office.says(channel, "May I?");
+    world.answered(channel, "Yes.");
+    world.seat.asked(3);
+    // Another question comes before the retry, which answers both with the same word.
+    let last = world.office.says(channel, "And may Quinn?");
+    let yes = || reply(channel, "Yes.");
+    world
+        .seat
+        .model
+        .then([yes(), yes(), Step::say("Answered.")]);
+    world.seat.consumed(channel, last);
+    assert_eq!(world.heard(channel), ["Yes.", "Yes."]);
+    let results = world.seat.model.results();
+    let repeated = results
+        .iter()
+        .filter(|result| result.contains("\"duplicate\":true"));
+    assert_eq!(repeated.count(), 1, "{results:?}");
+    // The model is told so.
+    let told = json!(world.seat.model.requests()).to_string();
+    assert!(
+        told.contains("to answer another message with the same words, call it again"),
+        "{told}"
+    );
+    peer.signal(Signal::SIGINT);
+    assert_eq!(peer.ended().code(), Some(0));
+}
+
+#[test]
 fn messages_missed_while_relay_was_away_arrive() {
     let mut world = World::open();
     let channel = world.channel();

@@ -439,7 +439,9 @@ impl From<AccountError> for ToolError {
     fn from(error: AccountError) -> Self {
         let message = error.to_string();
         match error {
-            AccountError::Relay(error) | AccountError::Kept(error) => error.into(),
+            AccountError::Relay(error)
+            | AccountError::Kept(error)
+            | AccountError::Doubtful(error) => error.into(),
             AccountError::Text | AccountError::Name => refused(Code::InvalidRequest, message),
             // The relay shows keys that are not those known before: nothing was written.
             AccountError::Trouble(_) => refused(Code::Conflict, message),

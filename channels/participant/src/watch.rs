@@ -198,6 +198,7 @@ impl Watch {
     /// Changes of the channels while there was no connection. Of one that is new, its last messages are unread.
     async fn changes(&self, offline: Duration) -> Result<Vec<Event>, AccountError> {
         let channels = self.account.api().channels(None).await?;
+        self.account.keep_channels(&channels)?;
         let (mut events, mut marks): (Vec<Event>, Vec<Mark>) = (Vec::new(), Vec::new());
         for channel in &channels {
             let id = channel.id;

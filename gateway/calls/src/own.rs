@@ -65,6 +65,12 @@ pub enum Talk {
     Send,
     /// The effect that makes a channel.
     Create,
+    /// The effect that adds a user to one.
+    Add,
+    /// The effect that removes a user from one.
+    Remove,
+    /// The effect that archives one, or opens it again.
+    Archive,
     /// The effect that leaves one.
     Leave,
     /// The effect that renews the key of one.
@@ -79,6 +85,9 @@ impl Talk {
             Self::Read => &channels.read,
             Self::Send => &channels.send,
             Self::Create => &channels.create,
+            Self::Add => &channels.add,
+            Self::Remove => &channels.remove,
+            Self::Archive => &channels.archive,
             Self::Leave => &channels.leave,
             Self::Rotate => &channels.rotate,
         }

@@ -119,6 +119,15 @@ fn management() -> Router<Arc<Desk>> {
             "/channels/{source}/{channel}/messages",
             get(channels::messages).post(channels::say),
         )
+        .route("/channels/{source}/{channel}/members", post(channels::add))
+        .route(
+            "/channels/{source}/{channel}/members/{user}",
+            delete(channels::remove),
+        )
+        .route(
+            "/channels/{source}/{channel}/archive",
+            post(channels::archive),
+        )
         .route("/channels/{source}/{channel}/leave", post(channels::leave))
         .route(
             "/channels/{source}/{channel}/rotate",

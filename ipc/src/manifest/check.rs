@@ -100,6 +100,9 @@ impl Manifest {
             let effects = [
                 &channels.send,
                 &channels.create,
+                &channels.add,
+                &channels.remove,
+                &channels.archive,
                 &channels.leave,
                 &channels.rotate,
             ];

@@ -8,6 +8,7 @@ use crate::listen::{KIND, flush};
 use crate::shown::User;
 use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError};
+use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Member, Status};
 use plexus_channels::{Id, PublicKey};
 use plexus_ipc::worker::{Content, Plan, Preview, SourceError, Touched};
@@ -34,6 +35,22 @@ pub(crate) struct CreateInput {
     members: Vec<Id>,
 }
 
+/// Input of `add` and `remove`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemberInput {
+    pub(crate) channel: Id,
+    user: Id,
+}
+
+/// Input of `archive`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ArchiveInput {
+    pub(crate) channel: Id,
+    archived: bool,
+}
+
 /// Input of `leave` and `rotate`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,8 +63,40 @@ pub(crate) struct ChannelInput {
 pub(crate) enum Act {
     Send(Id, String),
     Create(String, Vec<Id>),
+    Add(Id, Id),
+    Remove(Id, Id),
+    Archive(Id, bool),
     Leave(Id),
     Rotate(Id),
+}
+
+impl Act {
+    /// What was done, without content.
+    pub(crate) const fn summary(&self) -> &'static str {
+        match self {
+            Self::Send(..) => "sent a message",
+            Self::Create(..) => "made a channel",
+            Self::Add(..) => "added a member to a channel",
+            Self::Remove(..) => "removed a member from a channel",
+            Self::Archive(_, true) => "archived a channel",
+            Self::Archive(_, false) => "opened an archived channel again",
+            Self::Leave(_) => "left a channel",
+            Self::Rotate(_) => "renewed the key of a channel",
+        }
+    }
+
+    /// The channel that it is about; none where it makes one.
+    const fn channel(&self) -> Option<Id> {
+        match self {
+            Self::Create(..) => None,
+            Self::Send(id, _)
+            | Self::Add(id, _)
+            | Self::Remove(id, _)
+            | Self::Archive(id, _)
+            | Self::Leave(id)
+            | Self::Rotate(id) => Some(*id),
+        }
+    }
 }
 
 /// What an act answers.
@@ -73,6 +122,22 @@ pub async fn channel(account: &Account, id: Id) -> Result<(Channel, String), Sou
     Ok((channel, name))
 }
 
+/// A user by name, with the fingerprints that the relay shows.
+async fn user(account: &Account, id: Id) -> Result<(String, Vec<String>), SourceError> {
+    let user = account.api().user(id).await;
+    let user = user.map_err(|error| told(&error.into()))?;
+    let devices = user.devices.iter();
+    let devices = devices.filter_map(|d| PublicKey::from_bytes(&d.public_key.0).ok());
+    let fingerprints: Vec<String> = devices.map(|key| key.shown_fingerprint()).collect();
+    let line = User {
+        id: user.id,
+        kind: user.kind,
+        name: user.name,
+    }
+    .line();
+    Ok((format!("{line}: {}", fingerprints.join("; ")), fingerprints))
+}
+
 /// A card about a channel: its name and members.
 #[must_use]
 pub fn about(headline: &str, channel: &Channel, name: &str) -> Preview {
@@ -86,14 +151,12 @@ pub fn about(headline: &str, channel: &Channel, name: &str) -> Preview {
         .fact("members", members.join(", "))
 }
 
-fn plan_of(act: Act, of: &serde_json::Value, preview: Preview, summary: &str) -> Plan<Act> {
+fn plan_of(act: Act, of: &serde_json::Value, preview: Preview) -> Plan<Act> {
     let token = Digest::of(&json::canonical(of));
-    let id = match &act {
-        Act::Send(id, _) | Act::Leave(id) | Act::Rotate(id) => Some(*id),
-        Act::Create(..) => None,
-    };
+    let id = act.channel();
     let touched = id.map(|id| Touched::write(KIND, id.to_string(), None));
     let is_new = matches!(act, Act::Send(..) | Act::Create(..));
+    let summary = act.summary();
     let plan = Plan::new(act, token, preview, summary).touched(touched);
     match is_new {
         // It replaces nothing that an agent would have to read first.
@@ -119,7 +182,7 @@ pub(crate) async fn plan_send(
     }
     let preview = about("sends a message", &channel, &name).diff(&text);
     let of = json!(["send", id, name, ids(&channel.members), text]);
-    Ok(plan_of(Act::Send(id, text), &of, preview, "sent a message"))
+    Ok(plan_of(Act::Send(id, text), &of, preview))
 }
 
 pub(crate) async fn plan_create(
@@ -131,23 +194,69 @@ pub(crate) async fn plan_create(
             .fact("name", &name);
     let mut keys = Vec::new();
     for id in &members {
-        let user = account.api().user(*id).await;
-        let user = user.map_err(|error| told(&error.into()))?;
-        let devices = user.devices.iter();
-        let devices = devices.filter_map(|d| PublicKey::from_bytes(&d.public_key.0).ok());
-        let fingerprints: Vec<String> = devices.map(|key| key.shown_fingerprint()).collect();
-        let line = User {
-            id: user.id,
-            kind: user.kind,
-            name: user.name,
-        }
-        .line();
-        preview = preview.fact("member", format!("{line}: {}", fingerprints.join("; ")));
+        let (line, fingerprints) = user(account, *id).await?;
+        preview = preview.fact("member", line);
         keys.push(fingerprints);
     }
     let of = json!(["create", name, members, keys]);
-    let act = Act::Create(name, members);
-    Ok(plan_of(act, &of, preview, "made a channel"))
+    Ok(plan_of(Act::Create(name, members), &of, preview))
+}
+
+pub(crate) async fn plan_add(
+    account: &Account,
+    MemberInput {
+        channel: id,
+        user: added,
+    }: MemberInput,
+) -> Result<Plan<Act>, SourceError> {
+    let (channel, name) = channel(account, id).await?;
+    if channel.members.iter().any(|member| member.id == added) {
+        let why = "that user is a member already";
+        return Err(SourceError::transport("exists", why));
+    }
+    let (line, keys) = user(account, added).await?;
+    let headline = "adds a member, who can read all that was written in the channel";
+    let preview = about(headline, &channel, &name).fact("added", line);
+    let of = json!(["add", id, name, ids(&channel.members), added, keys]);
+    Ok(plan_of(Act::Add(id, added), &of, preview))
+}
+
+pub(crate) async fn plan_remove(
+    account: &Account,
+    MemberInput {
+        channel: id,
+        user: removed,
+    }: MemberInput,
+) -> Result<Plan<Act>, SourceError> {
+    let (channel, name) = channel(account, id).await?;
+    let Some(member) = channel.members.iter().find(|member| member.id == removed) else {
+        let why = "that user is no member of the channel";
+        return Err(SourceError::transport("not_found", why));
+    };
+    let headline =
+        "removes a member, who keeps what they have read; the key changes before the next message";
+    let preview = about(headline, &channel, &name).fact("removed", User::of(member).line());
+    let of = json!(["remove", id, name, ids(&channel.members), removed]);
+    Ok(plan_of(Act::Remove(id, removed), &of, preview))
+}
+
+pub(crate) async fn plan_archive(
+    account: &Account,
+    ArchiveInput {
+        channel: id,
+        archived,
+    }: ArchiveInput,
+) -> Result<Plan<Act>, SourceError> {
+    let (channel, name) = channel(account, id).await?;
+    let headline = match archived {
+        true => {
+            "archives a channel for all members: it can be read, and takes no message and no member"
+        }
+        false => "opens an archived channel again for all members",
+    };
+    let preview = about(headline, &channel, &name);
+    let of = json!(["archive", id, name, ids(&channel.members), archived]);
+    Ok(plan_of(Act::Archive(id, archived), &of, preview))
 }
 
 pub(crate) async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
@@ -158,7 +267,7 @@ pub(crate) async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, S
         &name,
     );
     let of = json!(["leave", id, name]);
-    Ok(plan_of(Act::Leave(id), &of, preview, "left a channel"))
+    Ok(plan_of(Act::Leave(id), &of, preview))
 }
 
 pub(crate) async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
@@ -172,15 +281,10 @@ pub(crate) async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, 
         ids(&channel.members),
         channel.key_version
     ]);
-    Ok(plan_of(
-        Act::Rotate(id),
-        &of,
-        preview,
-        "renewed the key of a channel",
-    ))
+    Ok(plan_of(Act::Rotate(id), &of, preview))
 }
 
-/// Does it. A message has the intent as its label.
+/// Does it. A message is the write of its intent, by which it is known again.
 pub(crate) async fn commit(
     account: &Account,
     intent: Option<&AuditId>,
@@ -199,14 +303,34 @@ pub(crate) async fn commit(
             Act::Send(id, text) => {
                 // What waited before goes first.
                 flush(account).await?;
-                let label = intent.map(ToString::to_string);
-                let message = account.send_as(label, id, &text).await?;
-                let (message, at) = (message.message_id, message.created_at);
+                let (message, at) = match intent {
+                    Some(intent) => {
+                        let call = Once::call(intent.as_str());
+                        let sent = account.send_once(call, id, &text).await?;
+                        (sent.message_id, sent.created_at)
+                    }
+                    None => {
+                        let sent = account.send(id, &text).await?;
+                        (sent.message_id, sent.created_at)
+                    }
+                };
                 Ok(done(id, Some(message), Some(at)))
             }
             Act::Create(name, members) => {
                 let channel = account.create(&name, &members, None).await?;
                 Ok(done(channel.id, None, None))
+            }
+            Act::Add(id, user) => {
+                account.add_member(id, user).await?;
+                Ok(done(id, None, None))
+            }
+            Act::Remove(id, user) => {
+                account.api().remove_member(id, user).await?;
+                Ok(done(id, None, None))
+            }
+            Act::Archive(id, archived) => {
+                account.api().archive(id, archived).await?;
+                Ok(done(id, None, None))
             }
             Act::Leave(id) => {
                 let me = account.identity().facts.agent_id;

@@ -11,7 +11,9 @@ use serde_json::json;
 #[must_use]
 pub fn told(error: &AccountError) -> SourceError {
     match error {
-        AccountError::Relay(error) | AccountError::Kept(error) => of_relay(error),
+        AccountError::Relay(error) | AccountError::Kept(error) | AccountError::Doubtful(error) => {
+            of_relay(error)
+        }
         AccountError::Text | AccountError::Name => SourceError::invalid(error.to_string()),
         AccountError::Trouble(why) => SourceError::transport("not_safe", why.to_string()),
         AccountError::Unsettled => SourceError::transport("conflict", error.to_string()),
@@ -22,17 +24,36 @@ pub fn told(error: &AccountError) -> SourceError {
 /// The error of an effect, with what was done. A message that `is_sent` and not kept has not left.
 pub(crate) fn of_effect(error: &AccountError, is_sent: bool) -> SourceError {
     match error {
-        AccountError::Kept(_) => SourceError::transport(
-            "kept",
-            "the relay did not answer; the message is kept and is sent once when the relay answers: \
-             do not send it again",
+        AccountError::Kept(why) => SourceError::transport("kept", of_kept(why)).effect(Effect::Unknown),
+        AccountError::Doubtful(_) => SourceError::transport(
+            "doubtful",
+            "the relay refuses the message now, and may have taken it when its answer was lost: this source is no \
+             member of the channel any more; ask one what is there",
         )
         .effect(Effect::Unknown),
-        AccountError::Relay(passing) if passing.is_passing() && !is_sent => {
+        AccountError::Relay(why) if why.may_have_acted() && !is_sent => {
             told(error).effect(Effect::Unknown)
         }
         _ => told(error),
     }
+}
+
+/// Why a message waits in the outbox.
+fn of_kept(why: &ApiError) -> String {
+    let why = match why {
+        ApiError::Malformed(_) => "the relay's answer cannot be read",
+        ApiError::RateLimited(_) => "the relay asks to wait",
+        ApiError::Unreachable { .. } => "the relay did not answer",
+        ApiError::Refused(refusal) => match refusal.code {
+            Code::InvalidProof | Code::Unauthorized => {
+                "the relay does not accept this source's identity; tell the owner"
+            }
+            _ => "the relay could not save it",
+        },
+    };
+    format!(
+        "{why}; the message is kept and is sent once when the relay takes it: do not send it again"
+    )
 }
 
 fn of_relay(error: &ApiError) -> SourceError {

@@ -7,6 +7,7 @@
 //! Invariant: one source has one identity; a registration that was cut short goes on with the same key.
 
 use crate::Config;
+use jiff::Timestamp;
 use plexus_channels::api::ApiError;
 use plexus_channels::dial::{Dial, Endpoint};
 use plexus_channels::identity::{Home, Identity, IdentityError, Registration};
@@ -25,10 +26,12 @@ const WITHIN: Duration = Duration::from_secs(20);
 /// How often the reader looks for what the writer makes: another process, with files between them.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Note {
     /// Of the invitation that it is about.
     invitation: Digest,
+    /// Each attempt has a note of its own.
+    at: Timestamp,
     why: String,
 }
 
@@ -64,6 +67,7 @@ pub async fn of_source(
                 let why = why.message.to_string();
                 let note_of = Note {
                     invitation: about,
+                    at: Timestamp::now(),
                     why,
                 };
                 // Without it the reader waits in vain, and says so.
@@ -99,6 +103,9 @@ async fn held(
 
 async fn looked_at(scratch: &Path, about: Digest) -> Result<Identity, OpenError> {
     let until = Instant::now() + WITHIN;
+    let note = || noted(&scratch.join(NOTE)).filter(|note| note.invitation == about);
+    // One that is there already is of an earlier attempt, which says nothing about this one.
+    let earlier = note();
     loop {
         // The writer makes the folder.
         if let Some(home) = Home::there(scratch) {
@@ -107,10 +114,11 @@ async fn looked_at(scratch: &Path, about: Digest) -> Result<Identity, OpenError>
                 return home.look(name).map_err(|error| open_error(&error));
             }
         }
-        if let Some(note) = noted(&scratch.join(NOTE)).filter(|note| note.invitation == about) {
+        let is_over = Instant::now() >= until;
+        if let Some(note) = note().filter(|note| is_over || Some(note) != earlier.as_ref()) {
             return Err(OpenError::unavailable(note.why));
         }
-        if Instant::now() >= until {
+        if is_over {
             let why = "the source has not registered with its relay yet: test it again";
             return Err(OpenError::unavailable(why));
         }
@@ -131,8 +139,14 @@ fn open_error(error: &IdentityError) -> OpenError {
                  another one and set it with plexusctl sources secret",
             )
         }
-        IdentityError::Relay(ApiError::Unreachable { .. }) => {
-            OpenError::unavailable(format!("{error}; is the relay up?"))
+        IdentityError::Relay(ApiError::Unreachable { why, .. }) => {
+            let next = match why.contains("certificate") {
+                true => {
+                    "for a relay of your own, add the source with ca, the file of its authority"
+                }
+                false => "is the relay up?",
+            };
+            OpenError::unavailable(format!("{error}; {next}"))
         }
         IdentityError::Relay(_) | IdentityError::InUse(_) => {
             OpenError::unavailable(error.to_string())

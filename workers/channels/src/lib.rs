@@ -10,7 +10,7 @@
 //! States of a source: registering ─▶ registered (for good). States of its connection: lost ◀─▶ bound.
 //!
 //! Invariants: private key, token and texts are in no log and no event; only the writer changes a file or holds the
-//! connection; a message of a call has the call's id as its label, so that a lost answer doubles none; what others wrote
+//! connection; a message of a call is known by the call's id, so that a lost answer doubles none; what others wrote
 //! is a text of the answer and nothing else.
 //!
 //! Must not know: agents, grants, the gateway; how anything is encrypted.

@@ -91,7 +91,9 @@ async fn catch_up(account: &Account, host: &Host) -> Result<(), AccountError> {
         account.pin(&user)?;
     }
     flush(account).await?;
-    for channel in account.api().channels(None).await? {
+    let channels = account.api().channels(None).await?;
+    account.keep_channels(&channels)?;
+    for channel in channels {
         let Some(last) = channel.last_message_id else {
             continue;
         };
@@ -114,7 +116,7 @@ pub(crate) async fn flush(account: &Account) -> Result<(), AccountError> {
     for _ in 0..REFUSED {
         match account.flush().await {
             Ok(_) => return Ok(()),
-            Err(AccountError::Relay(why)) if why.is_passing() => return Err(why.into()),
+            Err(why) if why.is_kept() => return Err(why),
             Err(error) => tracing::warn!(%error, "a message that waited was refused"),
         }
     }

@@ -5,16 +5,18 @@
 //!
 //! Must not know: how a stream to the relay comes about.
 
-use crate::acts::{self, Act, ChannelInput, CreateInput, Done, SendInput};
+use crate::acts::{
+    self, Act, ArchiveInput, ChannelInput, CreateInput, Done, MemberInput, SendInput,
+};
 use crate::failed::told;
 use crate::identity;
 use crate::listen::{Ailing, KIND, flush, listen, note};
-use crate::shown::{Person, Said, Shown, You};
+use crate::shown::{Person, Said, Shown, User, You};
 use crate::tunnel::Tunnel;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
 use plexus_channels::dial::Dial;
-use plexus_channels::state::Sent;
+use plexus_channels::state::{Fate, Once};
 use plexus_channels::{Api, Id};
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source, SourceContext,
@@ -79,6 +81,7 @@ struct MembersInput {
 struct ReadInput {
     channel: Id,
     after: Option<Id>,
+    before: Option<Id>,
     limit: Option<usize>,
 }
 
@@ -92,6 +95,8 @@ struct Listed {
 #[derive(Debug, Serialize)]
 struct Members {
     members: Vec<Person>,
+    /// Who asks to be added to the channel.
+    asking: Vec<User>,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,7 +139,9 @@ impl Source for ChannelsSource {
         };
         let invitation = given.secrets.take("invitation");
         let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
-        let dial: Arc<dyn Dial> = Arc::new(Tunnel::new(egress));
+        let tunnel = Tunnel::new(egress);
+        let tunnel = tunnel.map_err(|why| OpenError::config(format!("ca: {why}")))?;
+        let dial: Arc<dyn Dial> = Arc::new(tunnel);
         let identity = identity::of_source(
             &scratch,
             &config,
@@ -174,6 +181,9 @@ impl Source for ChannelsSource {
             .read("read", Self::read)
             .effect("send", Self::plan_send, Self::commit)
             .effect("create", Self::plan_create, Self::commit)
+            .effect("add", Self::plan_add, Self::commit)
+            .effect("remove", Self::plan_remove, Self::commit)
+            .effect("archive", Self::plan_archive, Self::commit)
             .effect("leave", Self::plan_leave, Self::commit)
             .effect("rotate", Self::plan_rotate, Self::commit)
     }
@@ -182,14 +192,15 @@ impl Source for ChannelsSource {
         let Some(account) = &self.account else {
             return Verdict::CannotTell;
         };
-        if account.sent(intent.as_str()).await == Sent::Waiting {
+        let call = Once::call(intent.as_str());
+        if account.fate(&call) == Some(Fate::Waiting) {
             // Where the relay stays away, the next connection sends it.
             let _ = flush(account).await;
         }
-        match account.sent(intent.as_str()).await {
-            Sent::Taken(_) => Verdict::Happened,
-            Sent::Refused => Verdict::DidNot,
-            Sent::Waiting | Sent::Unheard => Verdict::CannotTell,
+        match account.fate(&call) {
+            Some(Fate::Taken(..)) => Verdict::Happened,
+            Some(Fate::Refused) => Verdict::DidNot,
+            Some(Fate::Waiting | Fate::Doubtful) | None => Verdict::CannotTell,
         }
     }
 }
@@ -280,15 +291,17 @@ impl ChannelsSource {
             call.require(FIELD, &id.to_string())?;
         }
         let mut users = self.heard(account.api().users().await.map_err(Into::into))?;
-        let mut touched = None;
+        let (mut touched, mut asking) = (None, Vec::new());
         if let Some(id) = input.channel {
             let channel = self.heard(account.api().channel(id).await.map_err(Into::into))?;
             users.retain(|user| channel.members.iter().any(|member| member.id == user.id));
+            let asked = self.heard(account.api().join_requests(id).await.map_err(Into::into))?;
+            asking = asked.iter().map(User::of).collect();
             touched = Some(Touched::read(KIND, id.to_string(), None));
         }
         let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
         let summary = format!("listed {} users", members.len());
-        Ok(Reply::new(Members { members }, summary).touched(touched))
+        Ok(Reply::new(Members { members, asking }, summary).touched(touched))
     }
 
     async fn read(
@@ -299,7 +312,15 @@ impl ChannelsSource {
         let id = input.channel;
         call.require(FIELD, &id.to_string())?;
         let account = self.reading()?;
-        let cursor = input.after.map_or(Cursor::Newest, Cursor::After);
+        let cursor = match (input.after, input.before) {
+            (None, None) => Cursor::Newest,
+            (Some(after), None) => Cursor::After(after),
+            (None, Some(before)) => Cursor::Before(before),
+            (Some(_), Some(_)) => {
+                let why = "after and before exclude each other";
+                return Err(SourceError::invalid(why));
+            }
+        };
         let limit = input.limit.unwrap_or(MESSAGES);
         let page = self.heard(account.history(id, cursor, limit).await)?;
         let (opened, mut more) = page;
@@ -307,12 +328,12 @@ impl ChannelsSource {
             .into_iter()
             .map(|opened| Said::of(account, opened))
             .collect();
-        // Of the newest the oldest are left out, of those after a message the last.
+        // Those after a message lose the last ones, the others the oldest.
         while messages.len() > 1 && messages.iter().map(Said::len).sum::<usize>() > TEXT {
             more = true;
             match cursor {
-                Cursor::Newest => drop(messages.remove(0)),
-                _ => drop(messages.pop()),
+                Cursor::Newest | Cursor::Before(_) => drop(messages.remove(0)),
+                Cursor::After(_) => drop(messages.pop()),
             }
         }
         let summary = format!("read {} messages", messages.len());
@@ -340,6 +361,33 @@ impl ChannelsSource {
         input: CreateInput,
     ) -> Result<Plan<Act>, SourceError> {
         acts::plan_create(self.planning()?, input).await
+    }
+
+    async fn plan_add(
+        self: Arc<Self>,
+        call: CallContext,
+        input: MemberInput,
+    ) -> Result<Plan<Act>, SourceError> {
+        call.require(FIELD, &input.channel.to_string())?;
+        acts::plan_add(self.planning()?, input).await
+    }
+
+    async fn plan_remove(
+        self: Arc<Self>,
+        call: CallContext,
+        input: MemberInput,
+    ) -> Result<Plan<Act>, SourceError> {
+        call.require(FIELD, &input.channel.to_string())?;
+        acts::plan_remove(self.planning()?, input).await
+    }
+
+    async fn plan_archive(
+        self: Arc<Self>,
+        call: CallContext,
+        input: ArchiveInput,
+    ) -> Result<Plan<Act>, SourceError> {
+        call.require(FIELD, &input.channel.to_string())?;
+        acts::plan_archive(self.planning()?, input).await
     }
 
     async fn plan_leave(
@@ -374,12 +422,7 @@ impl ChannelsSource {
         call: CallContext,
         act: Act,
     ) -> Result<Reply<Done>, SourceError> {
-        let summary = match &act {
-            Act::Send(..) => "sent a message",
-            Act::Create(..) => "made a channel",
-            Act::Leave(_) => "left a channel",
-            Act::Rotate(_) => "renewed the key of a channel",
-        };
+        let summary = act.summary();
         let done = acts::commit(self.account()?, call.audit(), act).await?;
         let touched = Touched::write(KIND, done.channel.to_string(), None);
         Ok(Reply::new(done, summary).touched([touched]))

@@ -12,11 +12,16 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// By this egress.
-    #[must_use]
-    pub fn new(egress: impl Into<Arc<EgressAccess>>) -> Self {
-        let tls = Direct::default();
+    ///
+    /// # Errors
+    /// Where the owner's file of authorities holds no certificate.
+    pub fn new(egress: impl Into<Arc<EgressAccess>>) -> io::Result<Self> {
         let egress = egress.into();
-        Self { egress, tls }
+        let tls = match &*egress.authorities {
+            "" => Direct::default(),
+            pem => Direct::trusting(pem.as_bytes())?,
+        };
+        Ok(Self { egress, tls })
     }
 }
 

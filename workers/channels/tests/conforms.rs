@@ -20,6 +20,9 @@ fn conforms() {
     .elsewhere("read", STORIES)
     .elsewhere("send", STORIES)
     .elsewhere("create", STORIES)
+    .elsewhere("add", STORIES)
+    .elsewhere("remove", STORIES)
+    .elsewhere("archive", STORIES)
     .elsewhere("leave", STORIES)
     .elsewhere("rotate", STORIES)
     .conform::<ChannelsSource>();

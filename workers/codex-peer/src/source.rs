@@ -130,7 +130,9 @@ impl Source for PeerSource {
         let egress = Arc::new(egress);
         let invitation = given.secrets.take("invitation");
         let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
-        let dial: Arc<dyn Dial> = Arc::new(Tunnel::new(Arc::clone(&egress)));
+        let tunnel = Tunnel::new(Arc::clone(&egress));
+        let tunnel = tunnel.map_err(|why| OpenError::config(format!("ca: {why}")))?;
+        let dial: Arc<dyn Dial> = Arc::new(tunnel);
         let as_member = plexus_worker_channels::Config {
             relay: config.relay,
             display_name: config.display_name,

@@ -4,6 +4,7 @@ mod acts;
 mod crashes;
 mod dialect;
 mod harness;
+mod lies;
 mod live;
 #[allow(dead_code, reason = "the stories of `relay_on_nats` use it")]
 mod nats;

@@ -55,15 +55,17 @@ pub(super) async fn members(
     shown(&desk, &source, Talk::Members, &json!({"channel": channel})).await
 }
 
-/// `?after=` reads on from a message, `?limit=` at most so many.
+/// `?after=` reads on from a message, `?before=` those that came before one, `?limit=` at most so many.
 pub(super) async fn messages(
     State(desk): State<Arc<Desk>>,
     Path((source, channel)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Refused> {
     let mut input = json!({"channel": channel});
-    if let Some(after) = reply::query(&request, "after") {
-        input["after"] = after.into();
+    for cursor in ["after", "before"] {
+        if let Some(id) = reply::query(&request, cursor) {
+            input[cursor] = id.into();
+        }
     }
     if let Some(limit) = reply::query(&request, "limit") {
         let limit: Result<u32, _> = limit.parse();
@@ -101,6 +103,42 @@ pub(super) async fn create(
     let members: Vec<String> = body.typed("members")?.unwrap_or_default();
     let input = json!({"name": name, "members": members});
     done(&desk, acting, &source, Talk::Create, input).await
+}
+
+/// `{user}`.
+pub(super) async fn add(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let user = body.text("user")?;
+    let user = user.ok_or_else(|| Refused::malformed("`user` is required"))?;
+    let input = json!({"channel": channel, "user": user});
+    done(&desk, acting, &source, Talk::Add, input).await
+}
+
+pub(super) async fn remove(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel, user)): Path<(String, String, String)>,
+) -> Result<Response, Refused> {
+    let input = json!({"channel": channel, "user": user});
+    done(&desk, acting, &source, Talk::Remove, input).await
+}
+
+/// `{archived}`.
+pub(super) async fn archive(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let archived: Option<bool> = Fields::read(request).await?.typed("archived")?;
+    let archived = archived.ok_or_else(|| Refused::malformed("`archived` is required"))?;
+    let input = json!({"channel": channel, "archived": archived});
+    done(&desk, acting, &source, Talk::Archive, input).await
 }
 
 pub(super) async fn leave(

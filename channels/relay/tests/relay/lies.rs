@@ -1,0 +1,402 @@
+//! A relay that lies, loses and waits: the real one, with a liar on the way to it that alters, drops or holds its answers.
+
+use crate::harness::{PATIENCE, Relay, id_of, story};
+use plexus_channels::Id;
+use plexus_channels::account::{Account, AccountError};
+use plexus_channels::api::{ApiError, Cursor};
+use plexus_channels::crypto::Content;
+use plexus_channels::dial::{Dial, Dialing, Direct, Endpoint, Stream};
+use plexus_channels::events::{Listener, Notice};
+use plexus_channels::identity::Home;
+use plexus_channels::state::{Fate, Once};
+use plexus_channels::wire::Event;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// What becomes of an answer.
+enum Lied {
+    /// It arrives as it is.
+    Truth,
+    /// This arrives in its place.
+    Answer(u16, Value),
+    /// The connection ends instead.
+    Lost,
+    /// It arrives when this says so.
+    After(Arc<Notify>),
+}
+
+type Lie = Box<dyn Fn(&str, &Value) -> Lied + Send>;
+
+/// The way to the relay.
+struct Liar {
+    lie: Arc<Mutex<Lie>>,
+    /// How many bytes of each of the next event streams arrive after the upgrade.
+    cuts: Arc<Mutex<VecDeque<u64>>>,
+}
+
+impl Liar {
+    /// From now on answers are what `lie` makes of them; it is given the line of the request.
+    fn lies(&self, lie: impl Fn(&str, &Value) -> Lied + Send + 'static) {
+        *self.lie.lock().expect("no panic") = Box::new(lie);
+    }
+
+    fn tells_the_truth(&self) {
+        self.lies(|_, _| Lied::Truth);
+    }
+}
+
+impl Dial for Liar {
+    fn dial<'a>(&'a self, to: &'a Endpoint) -> Dialing<'a> {
+        Box::pin(async move {
+            let far = Direct::default().dial(to).await?;
+            let (near, mine) = tokio::io::duplex(1 << 20);
+            let (lie, cuts) = (Arc::clone(&self.lie), Arc::clone(&self.cuts));
+            tokio::spawn(carry(mine, far, lie, cuts));
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// Carries requests and answers until one side ends.
+async fn carry(
+    mut near: impl Stream,
+    mut far: Box<dyn Stream>,
+    lie: Arc<Mutex<Lie>>,
+    cuts: Arc<Mutex<VecDeque<u64>>>,
+) {
+    while let Some((head, body)) = message(&mut near).await {
+        let line = head.lines().next().unwrap_or_default().to_owned();
+        far.write_all(format!("{head}{body}").as_bytes())
+            .await
+            .expect("the relay reads");
+        if head.to_ascii_lowercase().contains("upgrade: websocket") {
+            let cut = cuts.lock().expect("no panic").pop_front();
+            let Some((head, _)) = message(&mut far).await else {
+                return;
+            };
+            let _ = near.write_all(head.as_bytes()).await;
+            let mut down = far.take(cut.unwrap_or(u64::MAX));
+            // What the client sends has no meaning; its end is seen when something is written.
+            let _ = tokio::io::copy(&mut down, &mut near).await;
+            return;
+        }
+        let Some((head, body)) = message(&mut far).await else {
+            return;
+        };
+        let value: Value = serde_json::from_str(&body).unwrap_or_default();
+        let lied = lie.lock().expect("no panic")(&line, &value);
+        let answer = match lied {
+            Lied::Truth => format!("{head}{body}"),
+            Lied::Lost => return,
+            Lied::Answer(status, value) => {
+                let body = value.to_string();
+                let length = body.len();
+                format!("HTTP/1.1 {status} So\r\ncontent-length: {length}\r\n\r\n{body}")
+            }
+            Lied::After(gate) => {
+                gate.notified().await;
+                format!("{head}{body}")
+            }
+        };
+        if near.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A request or an answer: its head with the empty line, and its body.
+async fn message(from: &mut (impl Stream + ?Sized)) -> Option<(String, String)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(from.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let lengths = head.lines().filter_map(|line| line.split_once(": "));
+    let mut lengths = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = lengths.next().map_or(Ok(0), |(_, length)| length.parse());
+    let mut body = vec![0; length.ok()?];
+    from.read_exact(&mut body).await.ok()?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+/// An account whose way to the relay leads over a liar, which tells the truth at first.
+async fn account(relay: &Relay, name: &str) -> (Arc<Account>, Arc<Liar>) {
+    let honest = relay.account(name).await;
+    let folder = honest.identity().folder().to_owned();
+    drop(honest);
+    let home = Home::at(&relay.folder.path().join(name)).expect("a home");
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let identity = home.open(name.expect("a name")).expect("opens");
+    let liar = Arc::new(Liar {
+        lie: Arc::new(Mutex::new(Box::new(|_, _| Lied::Truth))),
+        cuts: Arc::default(),
+    });
+    let account = Account::open(identity, Arc::clone(&liar) as Arc<dyn Dial>);
+    (Arc::new(account.expect("opens")), liar)
+}
+
+async fn texts(account: &Account, channel: Id) -> Vec<String> {
+    let page = account.history(channel, Cursor::After(Id::ZERO), 200).await;
+    let (page, more) = page.expect("a page");
+    assert!(!more);
+    let text = |opened: plexus_channels::Opened| match opened.content {
+        Ok(Content::Text(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    page.into_iter().map(text).collect()
+}
+
+fn is_post(line: &str) -> bool {
+    line.starts_with("POST ") && line.contains("/messages ")
+}
+
+#[test]
+fn message_is_kept_while_the_login_is_refused() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        liar.lies(|line, _| match line.contains("/v1/auth/token") {
+            true => Lied::Answer(
+                401,
+                json!({"error": {"code": "invalid_proof", "message": "no"}}),
+            ),
+            false => Lied::Truth,
+        });
+        ann.api().forget_token();
+        let call = Once::call("evt_1");
+        let kept = ann.send_once(call.clone(), channel, "two").await;
+        assert!(matches!(kept, Err(AccountError::Kept(_))), "{kept:?}");
+        assert_eq!(ann.fate(&call), Some(Fate::Waiting));
+        // What follows it does not overtake it, and is not kept.
+        let next = ann.send(channel, "three").await.expect_err("not sent");
+        assert!(matches!(next, AccountError::Relay(_)), "{next}");
+        liar.tells_the_truth();
+        assert_eq!(ann.flush().await.expect("flushed").len(), 1);
+        assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+        assert!(matches!(ann.fate(&call), Some(Fate::Taken(..))));
+    });
+}
+
+#[test]
+fn message_is_kept_when_its_answer_cannot_be_read() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        liar.lies(|line, _| match is_post(line) {
+            true => Lied::Answer(201, json!({"taken": "perhaps"})),
+            false => Lied::Truth,
+        });
+        let kept = ann.send(channel, "two").await.expect_err("kept");
+        assert!(
+            matches!(kept, AccountError::Kept(ApiError::Malformed(_))),
+            "{kept}"
+        );
+        liar.tells_the_truth();
+        assert_eq!(ann.flush().await.expect("flushed").len(), 1);
+        assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+    });
+}
+
+#[test]
+fn refusal_after_a_removal_says_that_the_message_may_be_there() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let members = [id_of(&ann)];
+        let channel = bob
+            .create("a", &members, Some("one"))
+            .await
+            .expect("made")
+            .id;
+        ann.send(channel, "two").await.expect("sent");
+        let lost = Once::call("evt_1");
+        liar.lies(|line, _| match is_post(line) {
+            true => Lied::Lost,
+            false => Lied::Truth,
+        });
+        let kept = ann.send_once(lost.clone(), channel, "three").await;
+        assert!(matches!(kept, Err(AccountError::Kept(_))), "{kept:?}");
+        liar.tells_the_truth();
+        let removed = bob.api().remove_member(channel, id_of(&ann)).await;
+        removed.expect("removed");
+        let doubtful = ann.flush().await.expect_err("no member");
+        assert!(matches!(doubtful, AccountError::Doubtful(_)), "{doubtful}");
+        assert_eq!(ann.fate(&lost), Some(Fate::Doubtful));
+        assert_eq!(texts(&bob, channel).await, ["one", "two", "three"]);
+        // One that was never tried before is refused, and nobody doubts it.
+        let refused = Once::call("evt_2");
+        let end = ann.send_once(refused.clone(), channel, "four").await;
+        assert!(matches!(end, Err(AccountError::Relay(_))), "{end:?}");
+        assert_eq!(ann.fate(&refused), Some(Fate::Refused));
+        assert_eq!(texts(&bob, channel).await, ["one", "two", "three"]);
+    });
+}
+
+#[test]
+fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let (asked, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (seen, held) = (Arc::clone(&asked), Arc::clone(&gate));
+        liar.lies(move |line, _| match is_post(line) {
+            true => {
+                seen.notify_one();
+                Lied::After(Arc::clone(&held))
+            }
+            false => Lied::Truth,
+        });
+        let sender = Arc::clone(&ann);
+        let sending = tokio::spawn(async move { sender.send(channel, "two").await });
+        asked.notified().await;
+        let meanwhile = async {
+            let (page, _) = ann
+                .history(channel, Cursor::Newest, 10)
+                .await
+                .expect("read");
+            let last = page.last().expect("a message").message.message_id;
+            ann.advance(&[(channel, last)]).await.expect("kept");
+            assert_eq!(ann.watermark(channel).await, Some(last));
+            assert_eq!(ann.fate(&Once::call("evt_1")), None);
+        };
+        let held_up = timeout(Duration::from_secs(20), meanwhile).await;
+        assert!(held_up.is_ok(), "it waited for the send");
+        assert!(!sending.is_finished());
+        gate.notify_one();
+        sending.await.expect("it ends").expect("sent");
+        assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+    });
+}
+
+#[test]
+fn page_that_was_not_asked_for_is_refused() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        for text in ["two", "three"] {
+            ann.send(channel, text).await.expect("sent");
+        }
+        let first = ann.history(channel, Cursor::After(Id::ZERO), 1).await;
+        let first = first.expect("a page").0[0].message.message_id;
+        let read = || ann.history(channel, Cursor::After(first), 2);
+        assert_eq!(read().await.expect("the truth").0.len(), 2);
+        type Change = fn(&mut Value);
+        let lies: [(&str, Change); 4] = [
+            ("reordered", |page| {
+                page["messages"].as_array_mut().expect("a page").reverse();
+            }),
+            ("one twice", |page| {
+                page["messages"][1] = page["messages"][0].clone();
+            }),
+            ("one too many", |page| {
+                let mut more = page["messages"][1].clone();
+                more["message_id"] = json!(Id::generate());
+                page["messages"].as_array_mut().expect("a page").push(more);
+            }),
+            // Who goes on reading would never come to an end.
+            ("more without any", |page| {
+                *page = json!({"messages": [], "has_more": true});
+            }),
+        ];
+        for (name, change) in lies {
+            liar.lies(move |line, page| match line.contains("/messages?") {
+                true => {
+                    let mut page = page.clone();
+                    change(&mut page);
+                    Lied::Answer(200, page)
+                }
+                false => Lied::Truth,
+            });
+            let lied = read().await;
+            let is_refused = matches!(lied, Err(AccountError::Relay(ApiError::Malformed(_))));
+            assert!(is_refused, "{name}: {lied:?}");
+        }
+        // The same page again and again.
+        let (shown, _) = {
+            liar.tells_the_truth();
+            ann.history(channel, Cursor::After(Id::ZERO), 3)
+                .await
+                .expect("read")
+        };
+        let same = json!({"messages": [shown[0].message], "has_more": true});
+        liar.lies(move |line, _| match line.contains("/messages?") {
+            true => Lied::Answer(200, same.clone()),
+            false => Lied::Truth,
+        });
+        assert!(read().await.is_err());
+    });
+}
+
+#[test]
+fn socket_that_dies_at_each_frame_loses_no_message() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let channel = bob
+            .create("a", &[id_of(&ann)], None)
+            .await
+            .expect("made")
+            .id;
+        // Before `ready`; in it; in the frame of a message.
+        *liar.cuts.lock().expect("no panic") = [0, 40, 450].into();
+        let mut events = Listener::new(Arc::clone(ann.api()));
+        let said = ["one", "two"];
+        let (mut bounds, mut heard) = (0, Vec::new());
+        while heard.len() < said.len() {
+            match timeout(PATIENCE, events.next()).await {
+                Ok(Ok(Notice::Bound { .. })) => {
+                    // What it missed, as every client reads it.
+                    heard = texts(&ann, channel).await;
+                    bob.send(channel, said[bounds]).await.expect("sent");
+                    bounds += 1;
+                }
+                Ok(Ok(Notice::Event(Event::MessageCreated { message, .. }))) => {
+                    let opened = ann.receive(channel, message).await.expect("received");
+                    match opened.map(|opened| opened.content) {
+                        Some(Ok(Content::Text(text))) => heard.push(text),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                Ok(Ok(Notice::Event(_) | Notice::Lost(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(heard, said);
+        assert_eq!(bounds, 2, "a frame was cut");
+        assert!(
+            liar.cuts.lock().expect("no panic").is_empty(),
+            "all were met"
+        );
+    });
+}
+
+#[test]
+fn full_disk_sends_nothing_and_says_so() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, _liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        // No file can be made where its folder is away: as on a full disk, for whichever user.
+        let folder = ann.identity().folder().to_owned();
+        let aside = folder.with_extension("aside");
+        std::fs::rename(&folder, &aside).expect("moved");
+        let refused = ann.send(channel, "two").await.expect_err("no disk");
+        assert!(matches!(refused, AccountError::Disk(_)), "{refused}");
+        std::fs::rename(&aside, &folder).expect("moved back");
+        assert_eq!(texts(&ann, channel).await, ["one"]);
+        assert!(ann.flush().await.expect("nothing waits").is_empty());
+        ann.send(channel, "three").await.expect("sent");
+        assert_eq!(texts(&ann, channel).await, ["one", "three"]);
+    });
+}

@@ -1,0 +1,383 @@
+//! What an account sends: texts, by way of its outbox, and the opening message of a channel that it makes.
+//!
+//! ```text
+//! text ─sealed, on disk─▶ in the outbox ─┬─ the relay has it ─▶ taken
+//!            ▲                           ├─ refused for good, whatever came before ─▶ refused
+//!            │                           ├─ refused now, an attempt had no answer ─▶ doubtful
+//!            └─ encrypted anew ◀─ its key is old          no judgement: it stays
+//! ```
+//! Invariants: one message is under way at a time, in the order of the outbox; the relay is waited for without the state, so
+//! that reads and watermarks go on.
+
+use super::{Account, AccountError, Delivery, Trouble, check_name, lock};
+use crate::api::ApiError;
+use crate::crypto::{ChannelKey, Content, MessageContext};
+use crate::identity::IdentityError;
+use crate::state::{Fate, Once, Outgoing, State};
+use crate::wire::{Channel, Code, CreateChannel, Message, Post};
+use crate::{Id, limits};
+use std::sync::MutexGuard;
+
+/// How often a message is encrypted anew because the channel's key changed meanwhile.
+pub(super) const NEW_KEYS: usize = 4;
+
+/// The turn to send.
+type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
+
+impl Account {
+    /// Makes a channel, with an opening message if there is one.
+    ///
+    /// # Errors
+    /// Where name or text has no fit length, a member's device is not the one known before, or the relay refuses.
+    pub async fn create(
+        &self,
+        name: &str,
+        members: &[Id],
+        opening: Option<&str>,
+    ) -> Result<Channel, AccountError> {
+        check_name(name)?;
+        opening.map_or(Ok(()), check_text)?;
+        let turn = self.sending.lock().await;
+        let made = self.make(&turn, Id::generate(), (name, members, opening));
+        made.await
+    }
+
+    /// As [`create`](Self::create), unless an earlier attempt made the channel: that one then, and `true`.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_once(
+        &self,
+        once: Once,
+        name: &str,
+        members: &[Id],
+        opening: Option<&str>,
+    ) -> Result<(Channel, bool), AccountError> {
+        check_name(name)?;
+        opening.map_or(Ok(()), check_text)?;
+        let turn = self.sending.lock().await;
+        let begun = self.state().repeated(&once)?;
+        let channel_id = match begun {
+            Some(begun) => match self.api.channel(begun.channel_id).await {
+                Ok(channel) => return Ok((channel, true)),
+                Err(none) if none.code() == Some(Code::NotFound) => begun.channel_id,
+                Err(other) => return Err(other.into()),
+            },
+            None => {
+                let channel_id = Id::generate();
+                self.state().put_channel(channel_id, once.clone())?;
+                channel_id
+            }
+        };
+        let made = self.make(&turn, channel_id, (name, members, opening)).await;
+        match &made {
+            // Nobody knows whether it was made.
+            Err(AccountError::Relay(why)) if !why.is_final() => {}
+            Err(_) => self.state().unwrite(&once)?,
+            Ok(_) => {}
+        }
+        made.map(|channel| (channel, false))
+    }
+
+    async fn make(
+        &self,
+        _: &Turn<'_>,
+        channel_id: Id,
+        (name, members, opening): (&str, &[Id], Option<&str>),
+    ) -> Result<Channel, AccountError> {
+        let key = ChannelKey::generate();
+        let mut users = members.to_vec();
+        users.push(self.me());
+        users.sort_unstable();
+        users.dedup();
+        let keys = self
+            .wrap_for(channel_id, &[(1, key.clone())], &users)
+            .await?;
+        let seq = self.state().next_seq(channel_id);
+        let message = opening.map(|text| self.seal(channel_id, 1, &key, seq, text));
+        if let Some(post) = &message {
+            check_sealed(post)?;
+            let mut state = self.state();
+            state.raise_seq(channel_id, post.seq);
+            // The number is on disk; the message itself lies in the request, which may be repeated as a whole.
+            state.advance([])?;
+        }
+        let create = CreateChannel {
+            channel_id,
+            name: self.sealed_name(channel_id, 1, &key, name),
+            members: members.to_vec(),
+            keys,
+            message,
+        };
+        let created = self.api.create(&create).await?;
+        lock(&self.keys).insert((channel_id, 1), key);
+        Ok(created.channel)
+    }
+
+    /// Sends a text. It is in the outbox until the relay has judged it.
+    ///
+    /// # Errors
+    /// [`AccountError::Kept`] where the next [`flush`](Self::flush) sends it, [`AccountError::Doubtful`] where nobody knows
+    /// whether the relay has it. Else it is not sent: the text has no fit length, a key is missing, the disk or the relay refuses.
+    pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
+        let turn = self.sending.lock().await;
+        self.post(&turn, channel_id, text, None).await
+    }
+
+    /// As [`send`](Self::send), unless an earlier attempt sent it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_once(
+        &self,
+        once: Once,
+        channel_id: Id,
+        text: &str,
+    ) -> Result<Delivery, AccountError> {
+        let turn = self.sending.lock().await;
+        let known = self.state().repeated(&once)?.map(|known| known.fate);
+        let (message_id, created_at) = match known {
+            None | Some(Fate::Refused | Fate::Doubtful) => {
+                self.state().unwrite(&once)?;
+                let sent = self.post(&turn, channel_id, text, Some(once)).await?;
+                return Ok(Delivery {
+                    message_id: sent.message_id,
+                    created_at: sent.created_at,
+                    is_repeated: false,
+                });
+            }
+            Some(Fate::Taken(id, at)) => (id, at),
+            // It is on its way still.
+            Some(Fate::Waiting) => {
+                let flushed = self.flush_in(&turn).await.map_err(kept);
+                match (self.state().fate(&once), flushed) {
+                    (Some(Fate::Taken(id, at)), _) => (id, at),
+                    (_, Err(why)) => return Err(why),
+                    (_, Ok(_)) => return Err(AccountError::Unsettled),
+                }
+            }
+        };
+        Ok(Delivery {
+            message_id,
+            created_at,
+            is_repeated: true,
+        })
+    }
+
+    async fn post(
+        &self,
+        turn: &Turn<'_>,
+        channel_id: Id,
+        text: &str,
+        once: Option<Once>,
+    ) -> Result<Message, AccountError> {
+        check_text(text)?;
+        match self.flush_in(turn).await {
+            Err(why) if why.is_kept() => return Err(why),
+            // One that is refused is no matter of this text.
+            Ok(_) | Err(_) => {}
+        }
+        let (version, key) = self.newest_key(channel_id).await?;
+        let seq = self.state().next_seq(channel_id);
+        let post = self.seal(channel_id, version, &key, seq, text);
+        check_sealed(&post)?;
+        let outgoing = Outgoing {
+            channel_id,
+            post,
+            may_have_arrived: false,
+        };
+        self.state().put(outgoing.clone(), once)?;
+        self.deliver(turn, outgoing).await.map_err(kept)
+    }
+
+    /// What became of a write; nothing where it was never made, or so long ago that it is forgotten. It waits for no send.
+    #[must_use]
+    pub fn fate(&self, once: &Once) -> Option<Fate> {
+        self.state().fate(once)
+    }
+
+    /// The newest message of a channel that was dealt with. It waits for no send.
+    pub async fn watermark(&self, channel_id: Id) -> Option<Id> {
+        self.state().watermark(channel_id)
+    }
+
+    /// Forgets what [`send_once`](Self::send_once) and [`create_once`](Self::create_once) know of work without messages: it
+    /// is complete. It waits for no send.
+    pub async fn complete(&self) {
+        self.state().complete();
+    }
+
+    /// Sets watermarks: channels, each with its newest message that was dealt with. None goes back. It waits for no send.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub async fn advance(&self, marks: &[(Id, Id)]) -> Result<(), IdentityError> {
+        self.state().advance(marks.iter().copied())
+    }
+
+    /// Forgets what hangs on channels that this identity is in no more: these are all that it is in.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn keep_channels(&self, present: &[Channel]) -> Result<(), IdentityError> {
+        let present: Vec<Id> = present.iter().map(|channel| channel.id).collect();
+        self.state().keep_channels(&present)
+    }
+
+    /// Sends what is in the outbox, in its order.
+    ///
+    /// # Errors
+    /// Where the relay judges nothing or the disk refuses: the rest is kept. Else the first message that cannot be sent: it
+    /// has left the outbox, and those behind it were tried.
+    pub async fn flush(&self) -> Result<Vec<Message>, AccountError> {
+        let turn = self.sending.lock().await;
+        self.flush_in(&turn).await
+    }
+
+    async fn flush_in(&self, turn: &Turn<'_>) -> Result<Vec<Message>, AccountError> {
+        let (mut sent, mut refused) = (Vec::new(), None);
+        loop {
+            let first = self.state().outbox().first().cloned();
+            let Some(outgoing) = first else {
+                return refused.map_or(Ok(sent), Err);
+            };
+            match self.deliver(turn, outgoing).await {
+                Ok(message) => sent.push(message),
+                Err(why) if why.is_kept() => return Err(why),
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+    }
+
+    /// Sends the first message of the outbox. It leaves, sent or not, unless [`AccountError::is_kept`].
+    async fn deliver(&self, turn: &Turn<'_>, outgoing: Outgoing) -> Result<Message, AccountError> {
+        let delivered = self.attempt(turn, outgoing).await;
+        let fate = match &delivered {
+            Ok(message) => Fate::Taken(message.message_id, message.created_at),
+            Err(why) if why.is_kept() => return delivered,
+            Err(AccountError::Doubtful(_)) => Fate::Doubtful,
+            Err(_) => Fate::Refused,
+        };
+        let mut state = self.state();
+        // Encrypted anew, it has another id than it began with.
+        let first = state
+            .outbox()
+            .first()
+            .map(|kept| kept.post.client_message_id);
+        if let Some(id) = first {
+            state.settle(id, fate)?;
+        }
+        drop(state);
+        delivered
+    }
+
+    async fn attempt(&self, _: &Turn<'_>, mut outgoing: Outgoing) -> Result<Message, AccountError> {
+        for _ in 0..NEW_KEYS {
+            let (channel_id, post) = (outgoing.channel_id, &outgoing.post);
+            let refused = match self.api.post(channel_id, post).await {
+                Ok(message) => return Ok(message),
+                Err(why) if why.is_final() => why,
+                Err(why) => {
+                    if why.may_have_acted() {
+                        self.state().doubt(post.client_message_id);
+                    }
+                    return Err(why.into());
+                }
+            };
+            match refused.code() {
+                Some(Code::StaleKeyVersion) => self.fetch_keys(channel_id).await?,
+                Some(Code::SeqConflict) => {}
+                Some(Code::RotationDue) => {
+                    self.rotate(channel_id).await?;
+                }
+                // Who is no member is told nothing, not even that the message is there. The relay judges all else only of a
+                // message that it does not have.
+                Some(Code::NotFound) if outgoing.may_have_arrived => {
+                    return Err(AccountError::Doubtful(refused));
+                }
+                _ => return Err(refused.into()),
+            }
+            if let ApiError::Refused(refusal) = &refused
+                && let Some(last) = refusal.detail["last_seq"].as_u64()
+            {
+                self.state().raise_seq(channel_id, last);
+            }
+            let text = self.own_text(channel_id, post).await?;
+            let (version, key) = self.newest_key(channel_id).await?;
+            let (seq, old) = (self.state().next_seq(channel_id), post.client_message_id);
+            outgoing = Outgoing {
+                channel_id,
+                post: self.seal(channel_id, version, &key, seq, &text),
+                may_have_arrived: false,
+            };
+            self.state().replace(old, outgoing.clone())?;
+        }
+        Err(AccountError::Unsettled)
+    }
+
+    /// The state, for a moment: never while the relay is waited for.
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn seal(&self, channel_id: Id, version: u32, key: &ChannelKey, seq: u64, text: &str) -> Post {
+        let context = MessageContext {
+            channel_id,
+            key_version: version,
+            sender_id: self.me(),
+            sender_device_id: self.device(),
+            client_message_id: Id::generate(),
+            seq,
+        };
+        let (nonce, ciphertext) = key.seal_text(&context, text);
+        Post {
+            client_message_id: context.client_message_id,
+            key_version: version,
+            seq,
+            nonce,
+            ciphertext,
+        }
+    }
+
+    /// The text of a message of this account that the relay has not taken.
+    async fn own_text(&self, channel_id: Id, post: &Post) -> Result<String, AccountError> {
+        let key = self.key(channel_id, post.key_version).await?;
+        let context = MessageContext {
+            channel_id,
+            key_version: post.key_version,
+            sender_id: self.me(),
+            sender_device_id: self.device(),
+            client_message_id: post.client_message_id,
+            seq: post.seq,
+        };
+        match key.open_message(&context, &post.nonce, &post.ciphertext) {
+            Ok(Content::Text(text)) => Ok(text),
+            Ok(Content::Unsupported) | Err(_) => Err(Trouble::Undecryptable.into()),
+        }
+    }
+}
+
+/// The error of a message that is in the outbox.
+fn kept(why: AccountError) -> AccountError {
+    match why {
+        AccountError::Relay(why) if !why.is_final() => AccountError::Kept(why),
+        other => other,
+    }
+}
+
+fn check_text(text: &str) -> Result<(), AccountError> {
+    if (1..=limits::TEXT_BYTES).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(AccountError::Text)
+    }
+}
+
+/// A text of many escapes is longer in its JSON.
+fn check_sealed(post: &Post) -> Result<(), AccountError> {
+    if post.ciphertext.0.len() <= limits::CIPHERTEXT_BYTES {
+        Ok(())
+    } else {
+        Err(AccountError::Text)
+    }
+}
