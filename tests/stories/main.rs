@@ -25,6 +25,7 @@ mod cards;
 mod change_sets;
 mod changing_over;
 mod channels;
+mod chatting;
 mod child_calls;
 #[cfg(target_os = "linux")]
 mod children;

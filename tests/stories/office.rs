@@ -6,7 +6,7 @@ use plexus_channels::Id;
 use plexus_channels::account::Account;
 use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
-use plexus_channels::dial::{Direct, Endpoint};
+use plexus_channels::dial::{Dial, Direct, Endpoint};
 use plexus_channels::identity::{Home, Registration};
 use plexus_tests::programs::command;
 use plexus_tests::waiting::until;
@@ -78,12 +78,23 @@ impl Drop for Running {
     }
 }
 
+/// A file of the tests' certificate authority.
+pub(crate) fn tls_file(name: &str) -> String {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixture/tls");
+    fixture.join(name).display().to_string()
+}
+
 /// A relay with its store in a folder.
-fn start(folder: &TempDir, listen: &str) -> (Running, Value) {
+fn start(folder: &TempDir, listen: &str, has_certificate: bool) -> (Running, Value) {
     let mut command = command(&binaries::path("plexus-relay"), folder.path());
     command
         .args(["serve", "--store", &store(folder), "--listen", listen])
         .args(["--device-rate", "0", "--address-rate", "0"]);
+    if has_certificate {
+        command
+            .args(["--tls-certificate", &tls_file("server.pem")])
+            .args(["--tls-key", &tls_file("server.key")]);
+    }
     let log = folder.path().join("relay.log");
     Running::start(command, "PLEXUS_RELAY_READY ", &log)
 }
@@ -103,6 +114,27 @@ pub(crate) fn invited(folder: &TempDir, kind: &str) -> String {
         .to_owned()
 }
 
+/// A person, registered with the relay.
+fn registered(
+    folder: &TempDir,
+    runtime: &Runtime,
+    address: &str,
+    name: &str,
+    dial: Arc<dyn Dial>,
+) -> Arc<Account> {
+    let registration = Registration {
+        endpoint: Endpoint::parse(address).expect("an address"),
+        invitation: invited(folder, "human").into(),
+        first_name: Some(name.into()),
+        last_name: None,
+        skills: Vec::new(),
+    };
+    let home = Home::at(&folder.path().join(format!("home of {name}"))).expect("a home");
+    let registered = home.register(Arc::clone(&dial), &registration);
+    let identity = runtime.block_on(registered).expect("registered");
+    Arc::new(Account::open(identity, dial).expect("opens"))
+}
+
 /// A relay and a person.
 pub(crate) struct Office {
     pub(crate) folder: TempDir,
@@ -115,30 +147,47 @@ pub(crate) struct Office {
 impl Office {
     pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (relay, ready) = start(&folder, "127.0.0.1:0");
+        let (relay, ready) = start(&folder, "127.0.0.1:0", false);
         let address = ready["endpoint"].as_str().expect("an address").to_owned();
+        Self::of(folder, relay, address, Direct::default())
+    }
+
+    /// With a relay whose certificate an authority of the tests has signed.
+    pub(crate) fn with_certificate() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (relay, ready) = start(&folder, "127.0.0.1:0", true);
+        let address = ready["endpoint"].as_str().expect("an address");
+        // The certificate is for this name.
+        let address = address.replace("127.0.0.1", "localhost");
+        let authority = fs::read(tls_file("ca.pem")).expect("a certificate");
+        let dial = Direct::trusting(&authority).expect("a certificate");
+        Self::of(folder, relay, address, dial)
+    }
+
+    fn of(folder: TempDir, relay: Running, address: String, dial: Direct) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        let registration = Registration {
-            endpoint: Endpoint::parse(&address).expect("an address"),
-            invitation: invited(&folder, "human").into(),
-            first_name: Some("Pat".into()),
-            last_name: None,
-            skills: Vec::new(),
-        };
-        let home = Home::at(&folder.path().join("person")).expect("a home");
-        let registered = home.register(Arc::new(Direct::default()), &registration);
-        let identity = runtime.block_on(registered).expect("registered");
-        let person = Account::open(identity, Arc::new(Direct::default())).expect("opens");
+        let person = registered(&folder, &runtime, &address, "Pat", Arc::new(dial));
         Self {
             folder,
             relay,
             address,
             runtime,
-            person: Arc::new(person),
+            person,
         }
+    }
+
+    /// Another person of the organization, with a client of their own.
+    pub(crate) fn colleague(&self, name: &str) -> Arc<Account> {
+        let dial = Arc::new(Direct::default());
+        registered(&self.folder, &self.runtime, &self.address, name, dial)
+    }
+
+    /// Waits for what a client of this office does.
+    pub(crate) fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
     }
 
     /// The relay is killed, and starts again where it was.
@@ -153,7 +202,7 @@ impl Office {
 
     pub(crate) fn start_relay(&mut self) {
         let address = self.person.api().endpoint().authority();
-        self.relay = start(&self.folder, &address).0;
+        self.relay = start(&self.folder, &address, false).0;
     }
 
     /// Registers a peer, which is not running afterwards.

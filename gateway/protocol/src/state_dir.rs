@@ -23,4 +23,5 @@ pub const FILES: &[&str] = &[
     "network.json",
     "runtime.json",
     "instance-id",
+    "chat.json",
 ];

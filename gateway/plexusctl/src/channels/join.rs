@@ -8,6 +8,7 @@ use clap::Args;
 use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
 use serde_json::json;
+use std::path::PathBuf;
 
 /// A relay to register with.
 #[derive(Args)]
@@ -20,21 +21,25 @@ pub(super) struct Join {
     /// File with the invitation, or - for standing input [default: typed at the terminal]
     #[arg(long, value_name = "FILE")]
     invitation: Option<String>,
+    /// File (PEM) with the authority that signed the relay's certificate, for a relay of your own
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl Join {
     pub(super) async fn run(self, desk: &Desk, source: Option<SourceId>) -> Result<Exit, Stop> {
-        let fields = [
+        let mut fields = vec![
             format!("relay={}", self.relay),
             format!("displayName={}", self.name),
         ];
+        if let Some(file) = &self.ca {
+            let whole = std::path::absolute(file);
+            let whole =
+                whole.map_err(|error| Stop::usage(format!("{}: {error}", file.display())))?;
+            fields.push(format!("ca={}", whole.display()));
+        }
         let secret = self.invitation.map(|file| format!("invitation={file}"));
-        let add = Add::of(
-            "channels",
-            source,
-            fields.into(),
-            secret.into_iter().collect(),
-        );
+        let add = Add::of("channels", source, fields, secret.into_iter().collect());
         add.judge(desk)?;
         if !add.has_secrets() && !desk.can_ask() {
             let why = "nobody can be asked for the invitation here: give --invitation FILE";

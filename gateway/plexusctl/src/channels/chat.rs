@@ -1,0 +1,223 @@
+//! `plexusctl channels chat` on a terminal: channels, messages and what is being written, live, by keyboard.
+//!
+//! ```text
+//! keys ─────────────▶ ┌───────┐ ─▶ texts ─────▶ gateway ─▶ source ─▶ relay
+//! the owner's feed ─▶ │ model │ ─▶ questions ─▶
+//! answers ──────────▶ └───────┘ ─▶ screen, and the file of what was read
+//! ```
+//! Invariants: the terminal is given back as it was, however this ends; a gateway or relay that hangs does not hold up the
+//! keys; nobody leaves before it is told what became of what they wrote, or that it is not known.
+
+mod channel;
+mod model;
+mod read;
+mod view;
+
+use super::tail::messages;
+use crate::{
+    feed::Feed,
+    owner::{Desk, text_of},
+    screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
+};
+use channel::Fate;
+use model::{Ask, Do, Key, Model};
+use plexus_client::{Done, Exit, Stop, out, text};
+use plexus_protocol::SourceId;
+use ratatui::crossterm::event::{Event, KeyEventKind};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How often the channels are listed although nothing was heard.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The longest that an answer is waited for.
+const ANSWER: Duration = Duration::from_secs(70);
+/// The longest that a text under way is waited for by who leaves.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// A question or a text that is under way, and what it came to.
+type Asked = (Ask, Result<Value, Stop>);
+type Said = (Key, Result<String, Stop>);
+
+/// Shows and sends until the person ends it.
+pub(super) async fn run(
+    desk: &Desk,
+    source: Option<SourceId>,
+    channel: Option<String>,
+) -> Result<Exit, Stop> {
+    desk.widen("speaking in a channel")?;
+    if !desk.can_ask() {
+        let why = "the chat needs a terminal, and prints no JSON";
+        return Err(Stop::usage(why).next("plexusctl channels read; plexusctl channels say"));
+    }
+    // Connecting once before the screen is taken: a refusal is said where it can be read afterwards.
+    drop(desk.open().await?);
+    let mut model = Model::new(channel, read::load(&desk.home)?);
+    let mut screen = Screen::open().map_err(system)?;
+    let mut saying = None;
+    let ended = show(desk, source.as_ref(), &mut screen, &mut model, &mut saying).await;
+    drop(screen);
+    let told = leave(&mut model, saying).await;
+    ended.and_then(|exit| told.map(|()| exit))
+}
+
+async fn show<'d>(
+    desk: &'d Desk,
+    source: Option<&'d SourceId>,
+    screen: &mut Screen,
+    model: &mut Model,
+    saying: &mut Pending<'d, Said>,
+) -> Result<Exit, Stop> {
+    let styles = Styles::of_environment();
+    let (mut typed, mut feed, mut ends) = (keys(), Feed::new(), Ends::catch()?);
+    let mut asking: Pending<'_, Asked> = None;
+    let mut again = Instant::now() + LOOK_EVERY;
+    loop {
+        let mut is_seen = false;
+        let drawn = screen.draw(|frame| is_seen = view::draw(frame, model, styles));
+        drawn.map_err(system)?;
+        if is_seen {
+            model.seen();
+        }
+        if std::mem::take(&mut model.is_read_anew)
+            && let Err(stop) = read::save(&desk.home, model.marks())
+        {
+            model.note = Some(text::line(&stop.why));
+        }
+        if asking.is_none()
+            && let Some(ask) = model.next_ask()
+        {
+            asking = Some(Box::pin(asked(desk, source, ask)));
+        }
+        if saying.is_none()
+            && let Some((key, text)) = model.next_send()
+        {
+            *saying = Some(Box::pin(said(desk, key, text)));
+            continue;
+        }
+        tokio::select! {
+            first = typed.recv() => {
+                let Some(first) = first else {
+                    return Ok(Exit::Ok);
+                };
+                // A key that is held down is many: they are all taken before the next picture.
+                let mut next = Some(first);
+                while let Some((_, event)) = next {
+                    if press(model, event) == Do::Quit {
+                        return Ok(Exit::Ok);
+                    }
+                    next = typed.try_recv().ok();
+                }
+            }
+            heard = feed.next(desk) => {
+                match heard {
+                    Err(stop) if stop.exit == Exit::Refused => return Err(stop),
+                    Err(stop) => model.lost = Some(stop.why),
+                    Ok(()) => {}
+                }
+                model.look();
+            }
+            (ask, answer) = polled(&mut asking) => {
+                asking = None;
+                again = Instant::now() + LOOK_EVERY;
+                match answer {
+                    Err(stop) if stop.exit == Exit::Refused => return Err(stop),
+                    answer => model.answered(&ask, answer),
+                }
+            }
+            (key, end) = polled(saying) => {
+                *saying = None;
+                model.sent(&key, end);
+            }
+            () = sleep_until(again) => {
+                model.look();
+                again = Instant::now() + LOOK_EVERY;
+            }
+            () = ends.next() => return Ok(Exit::Ok),
+        }
+    }
+}
+
+fn press(model: &mut Model, event: Event) -> Do {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => return model.key(key),
+        Event::Paste(pasted) => model.paste(&pasted),
+        // The next drawing asks for the size.
+        _ => {}
+    }
+    Do::Nothing
+}
+
+async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> Asked {
+    let answer = async {
+        let mut owner = desk.open().await?;
+        match &ask {
+            Ask::List => super::all(&mut owner, source).await,
+            Ask::Page(key, cursor, limit) => {
+                messages(&mut owner, &path_of(key), cursor, *limit).await
+            }
+            Ask::Count(key, after) => {
+                messages(&mut owner, &path_of(key), after, model::COUNTED).await
+            }
+        }
+    };
+    let answer = timeout(ANSWER, answer)
+        .await
+        .unwrap_or_else(|_| Err(late()));
+    (ask, answer)
+}
+
+/// Sends a text; the id of its message.
+async fn said(desk: &Desk, key: Key, text: String) -> Said {
+    let send = async {
+        let path = format!("{}/messages", path_of(&key));
+        let mut owner = desk.open().await?;
+        let reply = owner.post(&path, &json!({ "text": text })).await?;
+        Ok(text_of(&reply["output"], "message").to_owned())
+    };
+    let end = timeout(ANSWER, send).await;
+    let end = end.unwrap_or_else(|_| Err(late().done(Done::Unknown)));
+    (key, end)
+}
+
+fn path_of((source, channel): &Key) -> String {
+    format!("/admin/api/channels/{source}/{channel}")
+}
+
+fn late() -> Stop {
+    let why = format!("no answer within {} s", ANSWER.as_secs());
+    Stop::new(Exit::Failed, "deadline_exceeded", why)
+}
+
+/// Says, on the screen that stays, what became of texts that the history does not have.
+///
+/// # Errors
+/// That one was not sent, or that this is not known.
+async fn leave(model: &mut Model, mut saying: Pending<'_, Said>) -> Result<(), Stop> {
+    if saying.is_some()
+        && let Ok((key, end)) = timeout(LEAVING, polled(&mut saying)).await
+    {
+        model.sent(&key, end);
+    }
+    let mut wrong = None;
+    for (channel, own) in model.unsent() {
+        let name = text::line(channel.name.as_deref().unwrap_or("(a channel)"));
+        let begins = text::short(&own.text, 40);
+        let (done, said) = match &own.fate {
+            Fate::Taken(_) => continue,
+            Fate::Waiting => (Done::None, "it was not sent".to_owned()),
+            Fate::NotSent(why) => (Done::None, format!("it was not sent: {}", text::line(why))),
+            Fate::UnderWay => (Done::Unknown, "no answer came".to_owned()),
+            Fate::Doubt(why) => (Done::Unknown, text::line(why)),
+        };
+        let why = format!("your message to {name}, \"{begins}\": {said}");
+        if let Some(before) = wrong.replace(
+            Stop::new(Exit::Failed, "not_sent", why)
+                .done(done)
+                .next(format!("plexusctl channels read {}", channel.key.1)),
+        ) {
+            out::say(&before.to_string());
+        }
+    }
+    wrong.map_or(Ok(()), Err)
+}

@@ -1,0 +1,233 @@
+//! One channel of the chat: its messages as far as they are loaded, and what the person writes in it.
+//!
+//! Invariant: messages are in the order of their ids, each once, whatever comes in which order.
+
+use super::super::tail::Cursor;
+use super::model::{COUNTED, Key};
+use crate::owner::{list_of, text_of};
+use plexus_protocol::Timestamp;
+use serde_json::Value;
+
+/// What became of a text of the person's own.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fate {
+    /// It goes out after those before it.
+    Waiting,
+    /// It is on its way.
+    UnderWay,
+    /// The relay has it, under this id.
+    Taken(String),
+    /// The relay may have it; why that is not known.
+    Doubt(String),
+    /// It was not sent, and why.
+    NotSent(String),
+}
+
+/// A text of the person's own that is not in the history yet.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// What it says.
+    pub(super) text: String,
+    /// When it was written.
+    pub(super) at: Timestamp,
+    /// What became of it.
+    pub(super) fate: Fate,
+    /// The newest message before it.
+    after: Option<String>,
+}
+
+/// A channel.
+#[derive(Debug, Default)]
+pub(super) struct Channel {
+    pub(super) key: Key,
+    pub(super) name: Option<String>,
+    pub(super) is_archived: bool,
+    /// Names of the first members, and how many there are.
+    pub(super) members: (Vec<String>, u64),
+    /// The newest message, as the relay lists it.
+    pub(super) last: Option<String>,
+    /// What is loaded, oldest first.
+    pub(super) messages: Vec<Value>,
+    pub(super) is_loaded: bool,
+    /// Whether the relay lists messages and none is loaded.
+    pub(super) is_behind: bool,
+    pub(super) has_older: bool,
+    pub(super) wants_older: bool,
+    /// Messages of others that were not on the screen, and whether there are more.
+    pub(super) unread: (u32, bool),
+    /// The newest message that the count takes in.
+    pub(super) counted_to: Option<String>,
+    /// The first message that was unread when the channel came on the screen follows this one.
+    pub(super) read_before: Option<String>,
+    /// Texts that are not in the history yet.
+    pub(super) own: Vec<Own>,
+    /// What is being written.
+    pub(super) draft: String,
+    /// Rows between the end and what is shown.
+    pub(super) up: usize,
+    /// Rows of a page; set by the view.
+    pub(super) page: usize,
+    /// The newest message at the last drawing, and all rows there were.
+    pub(super) drawn: (Option<String>, usize),
+    /// Why the last question about it failed.
+    pub(super) trouble: Option<String>,
+}
+
+fn id_of(message: &Value) -> &str {
+    text_of(message, "id")
+}
+
+impl Channel {
+    pub(super) fn new(key: Key) -> Self {
+        Self {
+            key,
+            page: 1,
+            ..Self::default()
+        }
+    }
+
+    /// What it is sorted by: what can be written in comes first.
+    pub(super) fn order(&self) -> (bool, String, &Key) {
+        let name = self.name.as_deref().unwrap_or("\u{10ffff}");
+        (self.is_archived, name.to_lowercase(), &self.key)
+    }
+
+    /// Takes over what a list says of it.
+    pub(super) fn list(&mut self, listed: &Value, mark: Option<&str>) {
+        self.name = listed["name"].as_str().map(str::to_owned);
+        self.is_archived = text_of(listed, "status") == "archived";
+        let members = list_of(listed, "members").iter();
+        let names = members.map(|member| text_of(member, "name").to_owned());
+        self.members = (names.collect(), listed["memberCount"].as_u64().unwrap_or(0));
+        self.last = listed["lastMessage"].as_str().map(str::to_owned);
+        self.is_behind = self.is_loaded && self.messages.is_empty() && self.last.is_some();
+        if self.last.as_deref() <= mark {
+            self.counted_to.clone_from(&self.last);
+            self.unread = (0, false);
+        }
+        if !self.is_loaded {
+            self.read_before = mark.map(str::to_owned);
+        }
+    }
+
+    /// The id of the newest message that is loaded.
+    pub(super) fn newest(&self) -> Option<&str> {
+        self.messages.last().map(id_of)
+    }
+
+    pub(super) fn oldest(&self) -> Option<&str> {
+        self.messages.first().map(id_of)
+    }
+
+    /// Takes a page in.
+    pub(super) fn take(&mut self, cursor: &Cursor, page: &Value) {
+        let messages = list_of(page, "messages");
+        let more = page["more"] == true;
+        self.trouble = None;
+        match cursor {
+            Cursor::Newest => {
+                self.messages = messages.to_vec();
+                (self.is_loaded, self.is_behind) = (true, false);
+                self.has_older = more;
+            }
+            // More than a page of new ones: the newest page is read instead.
+            Cursor::After(_) if more => self.is_loaded = false,
+            Cursor::After(_) => self.messages.extend_from_slice(messages),
+            Cursor::Before(_) => {
+                // A relay that has nothing more to give ends the history, whatever it says.
+                self.has_older = more && !messages.is_empty();
+                self.wants_older = false;
+                self.messages.extend_from_slice(messages);
+            }
+        }
+        self.messages.sort_by(|a, b| id_of(a).cmp(id_of(b)));
+        self.messages.dedup_by(|a, b| id_of(a) == id_of(b));
+        // What the relay lists and does not give is not asked for again before it lists something newer.
+        if self.is_loaded && self.last.as_deref() > self.newest() {
+            self.last = self.newest().map(str::to_owned);
+        }
+        self.settle();
+    }
+
+    /// How many of a page are others' messages.
+    pub(super) fn count(&mut self, page: &Value) {
+        let messages = list_of(page, "messages").iter();
+        let of_others = messages.filter(|message| message["sender"]["you"] != true);
+        let of_others = u32::try_from(of_others.count()).unwrap_or(u32::MAX);
+        self.unread = (of_others.min(COUNTED), page["more"] == true);
+        self.counted_to.clone_from(&self.last);
+        self.trouble = None;
+    }
+
+    /// Texts that the history has are the history's from now on.
+    fn settle(&mut self) {
+        let messages = &self.messages;
+        let newest = messages.last().map(id_of);
+        let mut found: Vec<&str> = Vec::new();
+        self.own.retain(|own| match &own.fate {
+            Fate::Taken(id) => newest < Some(id),
+            // Nothing but its text says which message it became.
+            Fate::Doubt(_) => {
+                let is_it = |id: &&str, message: &Value| {
+                    message["sender"]["you"] == true
+                        && message["text"] == *own.text
+                        && own.after.as_deref() < Some(*id)
+                        && !found.contains(id)
+                };
+                let mut all = messages.iter().map(|message| (id_of(message), message));
+                let is_there = all.find(|(id, message)| is_it(id, message));
+                found.extend(is_there.map(|(id, _)| id));
+                is_there.is_none()
+            }
+            Fate::Waiting | Fate::UnderWay | Fate::NotSent(_) => true,
+        });
+    }
+
+    /// The draft is said.
+    pub(super) fn say(&mut self) {
+        self.own.push(Own {
+            text: std::mem::take(&mut self.draft),
+            at: plexus_client::span::now(),
+            fate: Fate::Waiting,
+            after: self.newest().map(str::to_owned),
+        });
+        self.up = 0;
+    }
+
+    /// What was not sent waits again.
+    pub(super) fn again(&mut self) {
+        for own in &mut self.own {
+            if matches!(own.fate, Fate::NotSent(_)) {
+                own.fate = Fate::Waiting;
+            }
+        }
+    }
+
+    /// The first text that waits, where none is under way.
+    pub(super) fn begin_send(&mut self) -> Option<String> {
+        if self.own.iter().any(|own| own.fate == Fate::UnderWay) {
+            return None;
+        }
+        let newest = self.newest().map(str::to_owned);
+        let own = self.own.iter_mut().find(|own| own.fate == Fate::Waiting)?;
+        own.fate = Fate::UnderWay;
+        own.after = newest;
+        Some(own.text.clone())
+    }
+
+    /// What became of the text under way. Behind one that was not sent, none goes.
+    pub(super) fn end_send(&mut self, fate: Fate) {
+        let is_stuck = matches!(fate, Fate::NotSent(_) | Fate::Doubt(_));
+        let mut own = self.own.iter_mut();
+        let Some(ended) = own.find(|own| own.fate == Fate::UnderWay) else {
+            return;
+        };
+        ended.fate = fate;
+        if is_stuck {
+            for behind in own.filter(|own| own.fate == Fate::Waiting) {
+                behind.fate = Fate::NotSent("the one before it did not get through".to_owned());
+            }
+        }
+        self.settle();
+    }
+}

@@ -1,0 +1,265 @@
+use super::*;
+use plexus_client::Exit;
+use serde_json::json;
+
+fn key(id: &str) -> Key {
+    ("talk".to_owned(), id.to_owned())
+}
+
+fn message(id: &str, you: bool, text: &str) -> Value {
+    let sender = json!({"id": "U", "name": "Pat", "you": you, "fingerprint": "1a2b 3c4d 5e6f"});
+    json!({"id": id, "at": "2026-11-23T05:31:38.123Z", "sender": sender, "text": text})
+}
+
+fn page(messages: &[Value], more: bool) -> Value {
+    json!({"messages": messages, "more": more})
+}
+
+fn listed(channels: &[(&str, &str, Option<&str>)]) -> Value {
+    let channels = channels.iter().map(|(id, name, last)| {
+        json!({"source": "talk", "id": id, "name": name, "status": "active", "members": [], "memberCount": 2, "lastMessage": last})
+    });
+    json!({"channels": channels.collect::<Vec<_>>(), "more": 0, "you": [], "away": []})
+}
+
+/// A chat in which the channel `C` is read.
+fn chat(messages: &[Value], more: bool) -> Model {
+    let mut model = Model::new(None, BTreeMap::new());
+    assert_eq!(model.next_ask(), Some(Ask::List));
+    let last = messages.last().map(|message| text_of(message, "id"));
+    model.answered(&Ask::List, Ok(listed(&[("C", "sums", last)])));
+    let newest = Ask::Page(key("C"), Cursor::Newest, PAGE);
+    assert_eq!(model.next_ask().as_ref(), Some(&newest));
+    model.answered(&newest, Ok(page(messages, more)));
+    model.seen();
+    model
+}
+
+fn press(model: &mut Model, code: KeyCode) {
+    model.key(KeyEvent::new(code, KeyModifiers::NONE));
+}
+
+fn control(model: &mut Model, c: char) -> Do {
+    model.key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL))
+}
+
+fn say(model: &mut Model, text: &str) {
+    model.paste(text);
+    press(model, KeyCode::Enter);
+}
+
+fn fates(model: &Model) -> Vec<&Fate> {
+    let own = &model.shown().expect("a channel").own;
+    own.iter().map(|own| &own.fate).collect()
+}
+
+fn failed(done: Done) -> Stop {
+    Stop::new(Exit::Failed, "x", "no relay").done(done)
+}
+
+#[test]
+fn own_text_is_sent_when_the_relay_has_it() {
+    let mut model = chat(&[message("1", false, "hello")], false);
+    say(&mut model, "one");
+    say(&mut model, "two");
+    assert_eq!(fates(&model), [&Fate::Waiting, &Fate::Waiting]);
+    assert_eq!(model.next_send(), Some((key("C"), "one".to_owned())));
+    assert_eq!(model.next_send(), None, "one at a time");
+    assert_eq!(fates(&model), [&Fate::UnderWay, &Fate::Waiting]);
+    model.sent(&key("C"), Ok("2".to_owned()));
+    assert_eq!(fates(&model)[0], &Fate::Taken("2".to_owned()));
+    // It is a message like any other as soon as the history has it.
+    let after = Ask::Page(key("C"), Cursor::After("1".to_owned()), NEW);
+    model.answered(&Ask::List, Ok(listed(&[("C", "sums", Some("2"))])));
+    assert_eq!(model.next_ask().as_ref(), Some(&after));
+    model.answered(&after, Ok(page(&[message("2", true, "one")], false)));
+    assert_eq!(fates(&model), [&Fate::Waiting]);
+    assert_eq!(model.next_send(), Some((key("C"), "two".to_owned())));
+}
+
+#[test]
+fn nothing_goes_behind_a_text_that_was_not_sent() {
+    let mut model = chat(&[], false);
+    for text in ["one", "two"] {
+        say(&mut model, text);
+    }
+    model.next_send().expect("a text");
+    model.sent(&key("C"), Err(failed(Done::None)));
+    assert!(
+        fates(&model)
+            .iter()
+            .all(|fate| matches!(fate, Fate::NotSent(_)))
+    );
+    assert_eq!(model.next_send(), None);
+    control(&mut model, 'r');
+    assert_eq!(model.next_send(), Some((key("C"), "one".to_owned())));
+}
+
+#[test]
+fn doubt_ends_with_the_message_and_not_with_another() {
+    let mut model = chat(&[message("1", true, "yes")], false);
+    say(&mut model, "yes");
+    model.next_send().expect("a text");
+    model.sent(&key("C"), Err(failed(Done::Unknown)));
+    assert!(matches!(fates(&model)[..], [Fate::Doubt(_)]));
+    control(&mut model, 'r');
+    assert_eq!(model.next_send(), None, "it would stand there twice");
+    let after = |id: &str| Ask::Page(key("C"), Cursor::After(id.to_owned()), NEW);
+    // Neither the same words of before, nor another's.
+    model.answered(&after("1"), Ok(page(&[message("2", false, "yes")], false)));
+    assert!(matches!(fates(&model)[..], [Fate::Doubt(_)]));
+    model.answered(&after("2"), Ok(page(&[message("3", true, "yes")], false)));
+    assert!(fates(&model).is_empty());
+}
+
+#[test]
+fn unread_messages_are_counted_up_to_a_bound_and_kept_as_read() {
+    let mut model = chat(&[message("1", false, "a")], false);
+    assert_eq!(model.marks()["talk/C"], "1");
+    let all = [("C", "sums", Some("1")), ("D", "plans", Some("9"))];
+    model.answered(&Ask::List, Ok(listed(&all)));
+    let count = Ask::Count(key("D"), Cursor::After(START.to_owned()));
+    assert_eq!(model.next_ask().as_ref(), Some(&count));
+    let mut others: Vec<_> = (0..COUNTED)
+        .map(|n| message(&n.to_string(), false, "x"))
+        .collect();
+    others[0] = message("0", true, "mine");
+    model.answered(&count, Ok(page(&others, true)));
+    let plans = |model: &Model| {
+        model
+            .channels
+            .iter()
+            .position(|c| c.key.1 == "D")
+            .expect("D")
+    };
+    let unread = model.channels[plans(&model)].unread;
+    assert_eq!(unread, (COUNTED - 1, true));
+    assert_eq!(model.next_ask(), None, "counted once");
+    // Shown, it is read, and so it is in the next chat.
+    press(&mut model, KeyCode::Tab);
+    assert_eq!(model.at, plans(&model));
+    let newest = Ask::Page(key("D"), Cursor::Newest, PAGE);
+    model.answered(&newest, Ok(page(&[message("9", false, "x")], true)));
+    model.seen();
+    assert_eq!(model.channels[model.at].unread, (0, false));
+    let mut next = Model::new(None, model.marks().clone());
+    next.answered(&Ask::List, Ok(listed(&all)));
+    assert!(
+        next.channels
+            .iter()
+            .all(|channel| channel.unread == (0, false))
+    );
+    let shown = page(&[message("9", false, "x")], true);
+    next.answered(&newest, Ok(shown));
+    assert_eq!(next.next_ask(), None, "nothing is to be counted");
+}
+
+#[test]
+fn history_is_loaded_page_by_page_whatever_the_relay_says() {
+    let mut model = chat(&[message("5", false, "e")], true);
+    assert_eq!(model.next_ask(), None, "nobody looks further up");
+    model.shown_mut().expect("a channel").wants_older = true;
+    let before = Ask::Page(key("C"), Cursor::Before("5".to_owned()), PAGE);
+    assert_eq!(model.next_ask().as_ref(), Some(&before));
+    let older = [message("3", false, "c"), message("4", false, "d")];
+    model.answered(&before, Ok(page(&older, true)));
+    let ids = |model: &Model| -> Vec<String> {
+        let messages = &model.shown().expect("a channel").messages;
+        messages
+            .iter()
+            .map(|message| text_of(message, "id").to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&model), ["3", "4", "5"]);
+    // An empty page ends it, and what comes twice stands once.
+    model.shown_mut().expect("a channel").wants_older = true;
+    let before = Ask::Page(key("C"), Cursor::Before("3".to_owned()), PAGE);
+    model.answered(&before, Ok(page(&[message("3", false, "c")], true)));
+    assert_eq!(ids(&model), ["3", "4", "5"]);
+    model.answered(&before, Ok(page(&[], true)));
+    assert!(!model.shown().expect("a channel").has_older);
+    // A newest message that is listed and never given is asked for once.
+    model.answered(&Ask::List, Ok(listed(&[("C", "sums", Some("7"))])));
+    let after = Ask::Page(key("C"), Cursor::After("5".to_owned()), NEW);
+    assert_eq!(model.next_ask().as_ref(), Some(&after));
+    model.answered(&after, Ok(page(&[], false)));
+    assert_eq!(model.next_ask(), None);
+    // More new ones than a page: the newest page takes the place of all.
+    model.answered(&Ask::List, Ok(listed(&[("C", "sums", Some("9"))])));
+    model.answered(&after, Ok(page(&[message("6", false, "f")], true)));
+    let newest = Ask::Page(key("C"), Cursor::Newest, PAGE);
+    assert_eq!(model.next_ask().as_ref(), Some(&newest));
+    model.answered(&newest, Ok(page(&[message("9", false, "i")], true)));
+    assert_eq!(ids(&model), ["9"]);
+}
+
+#[test]
+fn failure_is_shown_and_asked_again_at_the_next_look() {
+    let mut model = chat(&[message("1", false, "a")], true);
+    model.shown_mut().expect("a channel").wants_older = true;
+    let ask = model.next_ask().expect("a question");
+    model.answered(&ask, Err(failed(Done::None)));
+    assert!(model.shown().expect("a channel").trouble.is_some());
+    assert_eq!(model.next_ask(), None, "not in a circle");
+    model.look();
+    assert_eq!(model.next_ask(), Some(Ask::List));
+    model.answered(&Ask::List, Err(failed(Done::None)));
+    assert_eq!(model.lost.as_deref(), Some("no relay"));
+    model.look();
+    model.answered(&Ask::List, Ok(listed(&[("C", "sums", Some("1"))])));
+    assert_eq!((&model.lost, model.next_ask()), (&None, Some(ask)));
+    // Of a source that is away, what is known stays.
+    let away = json!({"channels": [], "you": [], "more": 0, "away": [{"source": "talk", "why": "no relay"}]});
+    model.answered(&Ask::List, Ok(away));
+    assert_eq!(
+        (model.channels.len(), &*model.away),
+        (1, &["talk: no relay".to_owned()][..])
+    );
+    model.answered(&Ask::List, Ok(listed(&[])));
+    assert!(model.channels.is_empty() && model.note.is_some());
+}
+
+#[test]
+fn named_channel_is_shown_first_unless_two_have_the_name() {
+    let at = |wanted: &str, all: &[(&str, &str, Option<&str>)]| {
+        let mut model = Model::new(Some(wanted.to_owned()), BTreeMap::new());
+        model.answered(&Ask::List, Ok(listed(all)));
+        let shown = model.shown().map(|channel| channel.key.1.clone());
+        (shown, model.note.is_some())
+    };
+    let all = [
+        ("C", "sums", None),
+        ("D", "C", None),
+        ("E", "twice", None),
+        ("F", "twice", None),
+    ];
+    assert_eq!(at("sums", &all), (Some("C".to_owned()), false));
+    assert_eq!(
+        at("C", &all),
+        (Some("C".to_owned()), false),
+        "an id comes first"
+    );
+    assert!(at("twice", &all).1 && at("none", &all).1);
+    assert_eq!(at("sums", &[]).0, None);
+}
+
+#[test]
+fn what_is_written_is_text_and_bounded() {
+    let mut model = chat(&[], false);
+    model.paste("a\r\nb\u{1b}[2J\tc");
+    assert_eq!(model.shown().expect("a channel").draft, "a\nb[2J\tc");
+    model.paste(&"x".repeat(TEXT));
+    assert!(model.note.is_some());
+    assert_eq!(model.shown().expect("a channel").draft.len(), 8);
+    control(&mut model, 'u');
+    press(&mut model, KeyCode::Enter);
+    assert_eq!(model.next_send(), None, "nothing is no message");
+    assert_eq!(control(&mut model, 'd'), Do::Quit);
+    model.paste("x");
+    assert_eq!(
+        control(&mut model, 'd'),
+        Do::Nothing,
+        "a text would be lost"
+    );
+    assert_eq!(control(&mut model, 'c'), Do::Quit);
+}

@@ -1,0 +1,127 @@
+//! Channels and users by the names that people type.
+//!
+//! Invariant: a name counts only where it is one's alone; an id always wins.
+
+use crate::owner::{Owner, list_of, text_of};
+use plexus_client::{Exit, Stop, text};
+use plexus_protocol::SourceId;
+use serde_json::Value;
+
+/// A channel that was found.
+pub(super) struct Found {
+    source: String,
+    id: String,
+    pub(super) name: String,
+}
+
+impl Found {
+    /// The channel's route.
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.users(), self.id)
+    }
+
+    /// The route of all users who could be in it.
+    pub(super) fn users(&self) -> String {
+        format!("/admin/api/channels/{}", self.source)
+    }
+}
+
+/// All channels, or those of one source.
+pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<Value, Stop> {
+    let mut all = owner.get("/admin/api/channels").await?;
+    if let Some(source) = source {
+        for list in ["channels", "you", "away"] {
+            if let Some(list) = all[list].as_array_mut() {
+                list.retain(|one| one["source"] == source.as_str());
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Why there is not what was asked for: a source may be away.
+fn missing(all: &Value, why: String) -> Stop {
+    if let Some(away) = list_of(all, "away").first() {
+        let (source, its) = (text_of(away, "source"), text_of(away, "why"));
+        let why = format!("{}: {}", text::line(source), text::line(its));
+        let next = format!("plexusctl sources test {}", text::line(source));
+        return Stop::new(Exit::Failed, "source_unavailable", why).next(next);
+    }
+    if list_of(all, "you").is_empty() {
+        let why = "there is no source with channels";
+        return Stop::new(Exit::Failed, "not_found", why).next("plexusctl channels join");
+    }
+    Stop::new(Exit::Failed, "not_found", why).next("plexusctl channels list")
+}
+
+/// A channel by its id or its name.
+pub(super) async fn find(
+    owner: &mut Owner,
+    wanted: &str,
+    source: Option<&SourceId>,
+) -> Result<Found, Stop> {
+    let all = all(owner, source).await?;
+    let channels = list_of(&all, "channels");
+    // Anybody may make a channel of any name: an id comes first, and a name counts only where all are seen.
+    let field = match channels.iter().any(|channel| channel["id"] == wanted) {
+        true => "id",
+        false => "name",
+    };
+    if field == "name" && all["more"].as_u64() > Some(0) {
+        let why = "there are more channels than are listed, so a name may be another's";
+        let next = "name the channel's id: plexusctl channels list --json";
+        return Err(Stop::new(Exit::Failed, "ambiguous", why.to_owned()).next(next));
+    }
+    let mut fitting = channels.iter().filter(|channel| channel[field] == wanted);
+    let Some(channel) = fitting.next() else {
+        let why = format!("there is no channel {}", text::line(wanted));
+        return Err(missing(&all, why));
+    };
+    if fitting.next().is_some() {
+        let why = format!("more than one channel is {}", text::line(wanted));
+        let next = "name its id, and its --source: plexusctl channels list";
+        return Err(Stop::new(Exit::Failed, "ambiguous", why).next(next));
+    }
+    let name = channel["name"].as_str().unwrap_or(wanted);
+    Ok(Found {
+        source: text_of(channel, "source").to_owned(),
+        id: text_of(channel, "id").to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+/// The path of the one source with channels.
+pub(super) async fn own_path(owner: &mut Owner, source: Option<&SourceId>) -> Result<String, Stop> {
+    let all = all(owner, source).await?;
+    match list_of(&all, "you") {
+        [] => Err(missing(&all, "there is no such source".to_owned())),
+        [you] => Ok(format!("/admin/api/channels/{}", text_of(you, "source"))),
+        more => {
+            let sources: Vec<_> = more.iter().map(|you| text_of(you, "source")).collect();
+            let why = format!(
+                "name one with --source: {}",
+                text::line(&sources.join(", "))
+            );
+            Err(Stop::usage(why))
+        }
+    }
+}
+
+/// A user by id or name.
+pub(super) fn person<'p>(people: &'p Value, wanted: &str) -> Result<&'p Value, Stop> {
+    let members = list_of(people, "members").iter();
+    let mut fitting = members.filter(|m| m["id"] == wanted || m["name"] == wanted);
+    match (fitting.next(), fitting.next()) {
+        (Some(user), None) => Ok(user),
+        (found, _) => {
+            let how_many = if found.is_some() {
+                "more than one"
+            } else {
+                "no"
+            };
+            let why = format!("{how_many} user is {}", text::line(wanted));
+            let next = "plexusctl channels members";
+            Err(Stop::new(Exit::Failed, "not_found", why).next(next))
+        }
+    }
+}
