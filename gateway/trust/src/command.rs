@@ -42,6 +42,8 @@ pub enum Command {
         /// In the owner's words.
         reason: Option<String>,
     },
+    /// The extension that an item proposes is added, by the owner's approval.
+    Register(Register),
     /// Ends a bounded approval before its turns and its time are over.
     EndTurns {
         /// The item that was approved.
@@ -235,6 +237,8 @@ pub enum Command {
     },
     /// Asks for grants (docs/protocol/agents.md#ask-for-grants), or for one call (grant-assist).
     Request(RequestGrants),
+    /// Asks the owner to add an extension (docs/protocol/agents.md#propose-an-extension).
+    Propose(Propose),
     /// Exchanges a token (docs/protocol/agents.md#refresh-a-token).
     Refresh {
         /// Whose token it is.
@@ -361,6 +365,34 @@ pub struct Approve {
     pub turns: Option<u32>,
     /// Fewer minutes than a bounded approval asks for.
     pub minutes: Option<u32>,
+}
+
+/// An extension that was added because the owner approved it.
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// The item that proposed it.
+    pub item: PendingId,
+    /// Digest of the card that the owner saw.
+    pub card: Digest,
+    /// What it offers.
+    pub capabilities: Vec<CapabilityId>,
+}
+
+/// Body of a proposal.
+#[derive(Clone, Debug)]
+pub struct Propose {
+    /// Who proposes.
+    pub agent: AgentId,
+    /// In which session.
+    pub session: SessionId,
+    /// The source that it would be.
+    pub source: SourceId,
+    /// Digest of what was sent.
+    pub content: Digest,
+    /// The agent's words, cleaned.
+    pub purpose: Option<String>,
+    /// Id of the item, if one is made.
+    pub item: PendingId,
 }
 
 /// One grant that the owner makes without being asked.
@@ -633,6 +665,8 @@ pub enum Reply {
     },
     /// An effect that may begin.
     Begun,
+    /// The item of a proposal, new or joined.
+    Proposed(PendingId),
 }
 
 /// What a grant request came to.

@@ -6,6 +6,7 @@ mod agents;
 mod calls;
 mod grants;
 mod lending;
+mod proposals;
 mod requests;
 mod sources;
 mod sweep;
@@ -104,6 +105,8 @@ pub fn decide(
             client,
         } => draft.open_session(agent.as_ref(), *by, session, client),
         Command::Request(request) => draft.request(request),
+        Command::Propose(propose) => draft.propose(propose),
+        Command::Register(register) => draft.register(register),
         Command::Refresh {
             agent,
             token,

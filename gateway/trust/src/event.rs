@@ -175,6 +175,14 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// An extension that an agent proposed is added.
+    #[serde(rename = "extension.register")]
+    Registered {
+        item: PendingId,
+        source: SourceId,
+        card: Digest,
+        capabilities: Vec<CapabilityId>,
+    },
     #[serde(rename = "item.lapse")]
     Lapsed { item: PendingId },
     #[serde(rename = "item.void")]

@@ -28,7 +28,7 @@ pub use authorize::{
 };
 pub use command::{
     Approve, ChildrenAsked, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note,
-    Outcome, Refusal, Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
+    Outcome, Propose, Refusal, Register, Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};
@@ -37,8 +37,8 @@ pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{
     Agent, Approval, Ask, Bounded, BoundedState, Bounds, ChildCalls, Denial, Difference,
     EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent, OnApproval, OpenIntent, Plan,
-    Reach, Session, Settings, Source, SourceConfig, State, Target, Token, TurnLimits, Unknown,
-    UsedKey, key_digest,
+    Proposal, Reach, Session, Settings, Source, SourceConfig, State, Target, Token, TurnLimits,
+    Unknown, UsedKey, key_digest,
 };
 pub use window::{Ceiling, ceiling, class_default, grantable};
 

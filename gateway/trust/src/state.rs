@@ -8,7 +8,7 @@ use crate::OutcomeKind;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
-    capability::WindowKind,
+    capability::WindowKind, id::Malformed,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -379,6 +379,9 @@ pub struct Item {
     /// What an approval does beside allowing.
     #[serde(default)]
     pub on_approval: OnApproval,
+    /// The extension that it asks the owner to add; it has no asks then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Box<Proposal>>,
     /// What the client called itself.
     #[serde(default)]
     pub client: (Option<String>, Option<String>),
@@ -432,6 +435,28 @@ impl Item {
                 .asks
                 .iter()
                 .any(|ask| matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput))
+    }
+}
+
+/// An extension that an agent asks the owner to add.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The source that it would be.
+    pub source: SourceId,
+    /// Digest of what was sent: its manifest, and the folders that the agent would like it to have.
+    pub content: Digest,
+    /// The capabilities that the owner's approval added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registered: Vec<CapabilityId>,
+}
+
+impl Proposal {
+    /// What its events, its file and its denial are named by: the source, in the form of an id.
+    ///
+    /// # Errors
+    /// The source's id is too long for one.
+    pub fn id(source: &SourceId) -> Result<CapabilityId, Malformed> {
+        CapabilityId::of(source, "extension")
     }
 }
 

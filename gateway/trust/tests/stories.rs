@@ -13,6 +13,8 @@ mod bounds;
 mod calls;
 #[path = "stories/children.rs"]
 mod children;
+#[path = "stories/proposals.rs"]
+mod proposals;
 #[path = "stories/requests.rs"]
 mod requests;
 #[path = "stories/sources.rs"]

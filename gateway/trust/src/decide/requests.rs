@@ -308,23 +308,7 @@ impl<'a> Draft<'a> {
             decision.joined = true;
             return Ok(());
         }
-        if agent.items.values().filter(|item| waiting(item)).count() >= MAX_PENDING {
-            return Err(Refusal::TooManyPending);
-        }
-        // An agent that asks and withdraws all day keeps a bounded past.
-        let mut past: Vec<_> = agent
-            .items
-            .values()
-            .filter(|item| item.state.is_final() && !item.is_held_open())
-            .map(|item| (item.created_at, &item.id))
-            .collect();
-        past.sort();
-        let excess = (past.len() + 1).saturating_sub(MAX_DECIDED);
-        let forgotten: Vec<_> = past
-            .into_iter()
-            .take(excess)
-            .map(|(_, id)| Change::ItemGone(agent.id.clone(), id.clone()))
-            .collect();
+        let forgotten = self.room(agent)?;
         let client = agent
             .sessions
             .get(&r.session)
@@ -340,6 +324,7 @@ impl<'a> Draft<'a> {
             asks,
             purpose: r.purpose.clone(),
             on_approval: r.on_approval,
+            register: None,
             client,
             revision: 0,
             state: ItemState::Pending,
@@ -363,6 +348,27 @@ impl<'a> Draft<'a> {
             last.changes.push(Change::Item(Box::new(item)));
         }
         Ok(())
+    }
+
+    /// The room that one more item of an agent takes: its oldest ones that are over give way.
+    pub(super) fn room(&self, agent: &Agent) -> Result<Vec<Change>, Refusal> {
+        let waiting = |item: &Item| item.state == ItemState::Pending && self.now < item.expires_at;
+        if agent.items.values().filter(|item| waiting(item)).count() >= MAX_PENDING {
+            return Err(Refusal::TooManyPending);
+        }
+        // An agent that asks and withdraws all day keeps a bounded past.
+        let mut past: Vec<_> = agent
+            .items
+            .values()
+            .filter(|item| item.state.is_final() && !item.is_held_open())
+            .map(|item| (item.created_at, &item.id))
+            .collect();
+        past.sort();
+        let excess = (past.len() + 1).saturating_sub(MAX_DECIDED);
+        let gone = past.into_iter().take(excess);
+        Ok(gone
+            .map(|(_, id)| Change::ItemGone(agent.id.clone(), id.clone()))
+            .collect())
     }
 
     /// Makes a token: the oldest give way when there are too many.
@@ -483,7 +489,8 @@ impl<'a> Draft<'a> {
         if agent.status == EnrollmentStatus::Revoked {
             return Err(Refusal::NoSuchItem);
         }
-        if item.revision != a.revision {
+        // A proposal is approved by what it proposes being added.
+        if item.revision != a.revision || item.register.is_some() {
             return Err(Refusal::CardChanged);
         }
         if item.asks.iter().any(|ask| ask.plan == Plan::Failed) {
@@ -577,6 +584,9 @@ impl<'a> Draft<'a> {
         reason: Option<&String>,
     ) -> Result<Reply, Refusal> {
         let item = self.waiting(id)?.clone();
+        if item.register.is_some() {
+            self.deny_proposal(&item, reason)?;
+        }
         for ask in &item.asks {
             let fact = Fact::Denied {
                 item: Some(id.clone()),
@@ -709,7 +719,7 @@ impl<'a> Draft<'a> {
         Ok(Reply::Done)
     }
 
-    fn waiting(&self, id: &PendingId) -> Result<&'a std::sync::Arc<Item>, Refusal> {
+    pub(super) fn waiting(&self, id: &PendingId) -> Result<&'a std::sync::Arc<Item>, Refusal> {
         let item = self.state.item(id).ok_or(Refusal::NoSuchItem)?;
         if item.state == ItemState::Pending && self.now < item.expires_at {
             Ok(item)
