@@ -35,8 +35,8 @@ use serde_json::Value;
 
 /// Most entries of a manifest.
 pub const MAX_ENTRIES: usize = 256;
-/// Largest markdown of a skill, in bytes.
-pub const MAX_MARKDOWN: usize = 65_536;
+/// Largest markdown of a skill, in bytes: 64 KiB, and room for a line that says whose it is.
+pub const MAX_MARKDOWN: usize = 66_560;
 
 /// Why a file is no manifest.
 #[derive(Debug, thiserror::Error)]

@@ -26,6 +26,12 @@ pub use error::{Effect, ErrorBody, ErrorCode};
 pub use id::{AgentId, AuditId, CapabilityId, PendingId, RunId, SessionId, SourceId, TokenId};
 pub use time::Timestamp;
 
+/// How an agent writes an extension and proposes it: Markdown, true to what this version accepts.
+#[must_use]
+pub const fn extension_guide() -> &'static str {
+    include_str!("extension.md")
+}
+
 /// The protocol family, the only version that travels (`gateway.protocol`).
 pub const PROTOCOL_FAMILY: &str = "0.1";
 /// The exact revision that this crate speaks, sent as additive `gateway.protocolExact`.

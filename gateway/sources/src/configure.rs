@@ -1,7 +1,7 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, programs};
+use super::{Registry, private, programs};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
@@ -77,10 +77,13 @@ impl Wanted<'_> {
         state_dir: &StateDir,
     ) -> Result<(SourceId, SourceConfig), Objection> {
         let (id, config) = self.read(registry)?;
-        let look = |place: FolderField| match look_in(&place, state_dir, &registry.programs) {
-            Ok(looked) => Ok((place, looked)),
-            Err(why) => Err(Objection::to(&place.field, why)),
-        };
+        let is_installed = is_installed(&config);
+        let look =
+            |place: FolderField| match look_in(&place, state_dir, &registry.programs, is_installed)
+            {
+                Ok(looked) => Ok((place, looked)),
+                Err(why) => Err(Objection::to(&place.field, why)),
+            };
         let places = places(registry, &config).into_iter().map(look);
         let looked: Vec<_> = places.collect::<Result<_, Objection>>()?;
         apart(looked.iter().map(|(place, looked)| (place, looked)))?;
@@ -97,7 +100,8 @@ impl Wanted<'_> {
         state_dir: &StateDir,
     ) -> Result<(SourceId, SourceConfig), Objection> {
         let (id, config) = self.read(registry)?;
-        let looked = look_at_all(registry, state_dir, places(registry, &config)).await?;
+        let folders = places(registry, &config);
+        let looked = look_at_all(registry, state_dir, folders, is_installed(&config)).await?;
         match looked
             .into_iter()
             .find_map(|(place, looked)| Some((place, looked.err()?)))
@@ -374,6 +378,7 @@ fn look_in(
     place: &FolderField,
     state_dir: &StateDir,
     programs: &[PathBuf],
+    is_installed: bool,
 ) -> Result<Looked, String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = place.path.canonicalize();
@@ -416,8 +421,16 @@ fn look_in(
                 .into(),
         );
     }
+    if is_installed && let Some(why) = private::refused(&real, place.writable) {
+        return Err(why);
+    }
     let target = identity(&real).ok();
     Ok(Looked { real, target })
+}
+
+/// Whether a source is served with what the owner installed: then it is given no folder of keys or settings.
+fn is_installed(config: &SourceConfig) -> bool {
+    crate::extensions::source_of(&config.kind).is_some()
 }
 
 fn overlap(one: &Path, other: &Path) -> bool {
@@ -449,13 +462,15 @@ async fn look_at_all(
     registry: &Registry,
     state_dir: &StateDir,
     places: Vec<FolderField>,
+    is_installed: bool,
 ) -> Result<Vec<(FolderField, std::io::Result<Looked>)>, Objection> {
     let looks = places.iter().cloned().map(|place| {
         let (field, state_dir) = (place.field.clone(), state_dir.clone());
         let programs = registry.programs.clone();
         let look = async move {
             let folder = place.path.clone();
-            inspection::at(&folder, move || look_in(&place, &state_dir, &programs)).await
+            let look = move || look_in(&place, &state_dir, &programs, is_installed);
+            inspection::at(&folder, look).await
         };
         (field, look)
     });
@@ -511,7 +526,8 @@ pub async fn look(
     }
     let (mut target, mut paths) = (None, BTreeMap::new());
     let places = places(registry, &source.config);
-    for (place, looked) in look_at_all(registry, state_dir, places).await? {
+    let is_installed = is_installed(&source.config);
+    for (place, looked) in look_at_all(registry, state_dir, places, is_installed).await? {
         let seen = match looked {
             Ok(looked) => looked.target,
             // Like one that is missing for now: it is looked at again before each start of its worker.

@@ -12,9 +12,12 @@
 
 mod commands;
 pub mod declared;
+mod loader;
 mod rest;
+mod skills;
 mod stdio;
 mod surface;
+mod variables;
 
 pub use surface::{differences, surface};
 

@@ -12,6 +12,7 @@ pub mod form;
 pub mod lending;
 pub mod let_go;
 pub mod narration;
+mod private;
 pub mod profile;
 pub mod programs;
 mod schema;

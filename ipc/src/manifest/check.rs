@@ -278,7 +278,7 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
     match &entry.markdown {
         None => return Err("a skill needs markdown"),
         Some(text) if text.trim().is_empty() => return Err("a skill needs markdown"),
-        Some(text) if text.len() > MAX_MARKDOWN => return Err("markdown beyond 64 KiB"),
+        Some(text) if text.len() > MAX_MARKDOWN => return Err("markdown beyond 65 KiB"),
         Some(_) => {}
     }
     let bare = entry.verbs.is_empty()

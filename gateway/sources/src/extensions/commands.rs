@@ -8,7 +8,7 @@
 
 use super::{
     WORKER, by_manifest_kind,
-    declared::{Access, Agreed, CliRoute, DeclaredCapability, Route},
+    declared::{Access, Agreed, CliRoute, DeclaredCapability, PinnedProgram, Route},
     rest::WAY_OUT,
     with_folders,
 };
@@ -21,7 +21,7 @@ use plexus_ipc::{
 };
 use plexus_protocol::Verb;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 const COMMAND: &str = include_str!("../../../../sandbox-profiles/children/command.sb");
 /// What a call may take beyond its run, in milliseconds: the wait for a slot, the start, the end.
@@ -73,6 +73,21 @@ impl Agreed {
         Registered::of(Arc::new(offer))
     }
 
+    /// The program that is not, by these rules of a source, the file that is agreed to: it was replaced between two looks.
+    #[must_use]
+    pub fn unlike(&self, rules: &[String]) -> Option<&Path> {
+        let mut programs = self.programs.values();
+        let is_seen = |program: &PinnedProgram| {
+            let seen = format!(" {} {}", program.path.display(), program.sha256);
+            rules
+                .iter()
+                .any(|rule| rule.starts_with("program ") && rule.ends_with(&seen))
+        };
+        programs
+            .find(|program| !is_seen(program))
+            .map(|program| &*program.path)
+    }
+
     fn children(&self) -> Vec<ChildKey<'_>> {
         let mut children = Vec::new();
         for key in self.manifest.capabilities.iter().filter_map(key) {
@@ -106,15 +121,20 @@ impl Agreed {
             })
         });
         let fields: Vec<Value> = fields.chain(declared.secret_fields()).collect();
-        let capabilities = declared.capabilities.iter().map(|capability| {
+        let mut capabilities = Vec::new();
+        for capability in &declared.capabilities {
             let child = || {
                 let at = children
                     .iter()
                     .position(|known| Some(known) == key(capability).as_ref());
                 child_name(role(capability), at.unwrap_or(children.len()))
             };
-            entry(capability, child)
-        });
+            let mut entry = entry(capability, child);
+            entry["skills"] = declared.skills_of(&capability.name).into();
+            capabilities.push(entry);
+        }
+        let texts = declared.skills.iter();
+        capabilities.extend(texts.map(|skill| skill.entry(&declared.label)));
         let kind = by_manifest_kind(&declared.source);
         let blurb = match declared.app() {
             None => {
@@ -136,7 +156,7 @@ impl Agreed {
             "roles": ["reader", "writer"],
             "limits": {"frameBytes": FRAME, "openFiles": 256, "fileBytes": 1_048_576, "callMs": 30_000, "memoryMiB": 256},
             "children": programs,
-            "capabilities": capabilities.collect::<Vec<_>>(),
+            "capabilities": capabilities,
         });
         if let Some(host) = declared.egress() {
             whole["egress"] = json!([host]);

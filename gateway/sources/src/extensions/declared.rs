@@ -9,8 +9,11 @@
 //! Must not know: how a manifest becomes an offer, who may call it.
 
 use super::{
+    loader,
     rest::{DeclaredSecret, RestRoute},
+    skills::DeclaredSkill,
     stdio::StdioRoute,
+    variables,
 };
 use crate::{Registry, extensions::patterns, programs, schema::Schema};
 use plexus_ipc::{manifest::Manifest, text::Line};
@@ -38,6 +41,8 @@ const MAX_SCHEMA: usize = 65_536;
 const MAX_PATTERNS: usize = 32;
 /// Parameters of a command's profile, beside those that no path field may have.
 const TAKEN: [&str; 3] = ["PROGRAM", "CALLS", "ANSWERS"];
+/// How much of a program is looked at for what sort of file it is: loaders are smaller.
+const LARGEST: u64 = 16 << 20;
 /// Where a bare name is looked for; `PATH` is whoever set it.
 const PLACES: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 /// Programs that run what their arguments or input say. Their names may end in a version.
@@ -113,6 +118,9 @@ pub struct ExtensionManifest {
     pub certificate: Option<String>,
     /// What it can do.
     pub capabilities: Vec<DeclaredCapability>,
+    /// Its texts, which authors write among the capabilities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<DeclaredSkill>,
 }
 
 /// How a capability is reached.
@@ -125,6 +133,8 @@ pub enum Transport {
     LocalRest,
     /// By a run of a program that is asked, and answers, in lines of JSON.
     Stdio,
+    /// It is a text to read.
+    Skill,
 }
 
 /// How a capability is reached, by its transport.
@@ -145,6 +155,7 @@ impl Route {
             Transport::Cli => json::from_value(route).map(Self::Cli),
             Transport::LocalRest => json::from_value(route).map(Self::Rest),
             Transport::Stdio => json::from_value(route).map(Self::Stdio),
+            Transport::Skill => return Err("a text has no route of a call".to_owned()),
         };
         read.map_err(|why| format!("route: {why}"))
     }
@@ -155,6 +166,15 @@ impl Route {
         match self {
             Self::Cli(route) => Some(&route.bin),
             Self::Stdio(route) => Some(&route.bin),
+            Self::Rest(_) => None,
+        }
+    }
+
+    /// The variables that its program is given.
+    pub(super) fn env(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Cli(route) => Some(&route.env),
+            Self::Stdio(route) => Some(&route.env),
             Self::Rest(_) => None,
         }
     }
@@ -325,13 +345,14 @@ impl ExtensionManifest {
         if value.to_string().len() > MAX_MANIFEST {
             return Err(one("the manifest has more than 256 KiB".to_owned()));
         }
-        let read: Self = json::from_value(value.clone()).map_err(|why| one(why.to_string()))?;
+        let sorted = super::skills::sorted(value.clone()).map_err(one)?;
+        let read: Self = json::from_value(sorted).map_err(|why| one(why.to_string()))?;
         let mut reasons = Vec::new();
         if read.manifest != FORMAT {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
         }
         reasons.extend(read.odd_name(registry));
-        let count = read.capabilities.len();
+        let count = read.capabilities.len() + read.skills.len();
         if !(1..=MAX_CAPABILITIES).contains(&count) {
             reasons.push(format!(
                 "it has {count} capabilities, not 1 to {MAX_CAPABILITIES}"
@@ -339,10 +360,10 @@ impl ExtensionManifest {
         }
         for folder in &read.folders {
             // It stands behind a rule of a profile, and a line break in it would begin another rule.
-            if !is_label(&folder.label) {
+            if !is_label(&folder.label) || speaks_of_plexus(&folder.label) {
                 let name = &folder.name;
                 reasons.push(format!(
-                    "the label of the folder {name:?} is not one line of 1 to {MAX_LABEL} bytes"
+                    "the label of the folder {name:?} is not one line of 1 to {MAX_LABEL} bytes, or speaks of Plexus"
                 ));
             }
             if TAKEN.contains(&folder.name.to_ascii_uppercase().as_str()) {
@@ -350,6 +371,15 @@ impl ExtensionManifest {
             }
         }
         reasons.extend(read.odd_app());
+        let labels = read.capabilities.iter().map(|one| (&one.name, &one.label));
+        let texts = read.skills.iter().map(|one| (&one.name, &one.label));
+        for (name, label) in labels.chain(texts) {
+            if !is_label(label) || speaks_of_plexus(label) {
+                reasons.push(format!(
+                    "the label of {name:?} is not one line of 1 to {MAX_LABEL} bytes, or speaks of Plexus"
+                ));
+            }
+        }
         for capability in &read.capabilities {
             if capability.transport != read.transport {
                 let name = &capability.name;
@@ -357,9 +387,12 @@ impl ExtensionManifest {
                     "capability {name:?} has another transport than the manifest"
                 ));
             }
-            let why = capability.odd_input();
+            let why = capability.odd_input().into_iter();
+            let variables = capability.route.env().into_iter().flatten();
+            let why = why.chain(variables.filter_map(|(name, _)| variables::refused(name)));
             reasons.extend(why.map(|why| format!("capability {:?}: {why}", capability.name)));
         }
+        reasons.extend(read.odd_skills());
         match reasons.is_empty() {
             true => Ok(read),
             false => Err(reasons),
@@ -380,8 +413,7 @@ impl ExtensionManifest {
                 });
                 let imitated = shipped.map(|known| known.offer.manifest.label.clone());
                 let imitated = imitated.or_else(|| {
-                    let own = crate::configure::reserved(&id)
-                        || skeleton(id.as_str()).contains(&skeleton("plexus"));
+                    let own = crate::configure::reserved(&id) || speaks_of_plexus(id.as_str());
                     own.then(|| "Plexus's own".to_owned())
                 });
                 if let Some(label) = imitated {
@@ -400,12 +432,37 @@ impl ExtensionManifest {
         let label = self.label.as_str();
         if !is_label(label) {
             reasons.push(format!("label is not one line of 1 to {MAX_LABEL} bytes"));
+        } else if speaks_of_plexus(label) {
+            reasons.push(format!(
+                "label {label:?} speaks of Plexus, which is not its author; choose another"
+            ));
         } else if shipped.any(|known| skeleton(known) == skeleton(label)) {
             reasons.push(format!(
                 "label {label:?} is one of Plexus's own sources; choose another"
             ));
         }
         reasons
+    }
+
+    /// Checks the rest of what can be checked without this machine's files: that an offer can be made of it.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn check_offer(&self) -> Result<(), Vec<String>> {
+        let bins = self
+            .capabilities
+            .iter()
+            .filter_map(|c| c.route.bin().cloned());
+        let somewhere = PinnedProgram {
+            path: PathBuf::from("/program"),
+            sha256: Digest::of(b""),
+        };
+        let agreed = Agreed {
+            manifest: self.clone(),
+            programs: bins.map(|bin| (bin, somewhere.clone())).collect(),
+        };
+        let offered = agreed.registered().map(|_| ());
+        offered.map_err(|why| vec![format!("{why:#}")])
     }
 
     /// The programs that its commands mean here. Blocks on the disks that they lie on.
@@ -455,6 +512,11 @@ impl DeclaredCapability {
 
 fn is_label(text: &str) -> bool {
     !text.trim().is_empty() && *Line::<MAX_LABEL>::new(text) == *text
+}
+
+/// Whether words of an author could be taken for the gateway's own.
+fn speaks_of_plexus(text: &str) -> bool {
+    skeleton(text).contains(&skeleton("plexus"))
 }
 
 /// An id or label without what makes it look unlike another one that reads the same.
@@ -509,10 +571,15 @@ fn resolved(bin: &str) -> Result<PinnedProgram, String> {
     if mode & 0o6000 != 0 {
         return Err(format!("{shown} runs with another user's rights"));
     }
-    let mut start = [0; 2];
-    let read = File::open(&path).and_then(|mut file| file.read_exact(&mut start));
+    let mut start = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut start));
     read.map_err(|error| format!("{shown}: {error}"))?;
-    if start == *b"#!" {
+    if loader::is_library(&start) {
+        return Err(format!(
+            "{shown} is a library or a loader, which runs what its arguments say: name a program"
+        ));
+    }
+    if start.starts_with(b"#!") {
         return Err(format!(
             "{shown} is a script, which its interpreter runs: name a compiled program"
         ));

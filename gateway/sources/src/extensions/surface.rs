@@ -49,6 +49,8 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
         about
     });
     let hosts: Vec<&str> = declared.app().into_iter().collect();
+    let texts = declared.skills.iter();
+    let texts = texts.map(|skill| skill.shown(&declared.source));
     json!({
         "source": declared.source,
         "label": declared.label,
@@ -57,11 +59,11 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
         "network": !hosts.is_empty(),
         "hosts": hosts.iter().map(|url| host(agreed, url)).collect::<Vec<_>>(),
         "secrets": declared.secrets,
-        "capabilities": capabilities.collect::<Vec<_>>(),
+        "capabilities": capabilities.chain(texts).collect::<Vec<_>>(),
         "cliBins": agreed.programs.keys().collect::<Vec<_>>(),
         "restHosts": hosts.iter().map(|url| after_scheme(url)).collect::<Vec<_>>(),
         "crossSource": [],
-        "transportBacked": true,
+        "transportBacked": !declared.capabilities.is_empty(),
     })
 }
 

@@ -112,7 +112,10 @@ fn the_secret_is_added_as_the_manifest_says_and_is_never_printed() {
     ] {
         let forwarder = forwarder(auth, &["/"]);
         let secret = forwarder.secret.as_ref().unwrap();
-        assert_eq!((secret.0.as_str(), secret.1.to_str().unwrap()), (name, value));
+        assert_eq!(
+            (secret.0.as_str(), secret.1.to_str().unwrap()),
+            (name, value)
+        );
         assert!(!format!("{forwarder:?} {:?}", secret.1).contains("hunter2"));
     }
     let two_lines = Secret::new("hunter2\r\nX-Evil: 1".into());

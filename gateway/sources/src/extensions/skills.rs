@@ -1,0 +1,178 @@
+//! Texts of extensions: skills, which agents read and nobody calls.
+//!
+//! Invariants: a text is bounded, is shown whole before it is there, and says at its beginning whose it is; it goes with
+//! capabilities of its own extension alone.
+//!
+//! Must not know: who may read it.
+
+use super::declared::ExtensionManifest;
+use plexus_ipc::text::{Line, Text};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Longest text, in bytes.
+pub(super) const MAX_TEXT: usize = 65_536;
+/// The same with the line before it.
+const MAX_MARKED: usize = plexus_ipc::manifest::MAX_MARKDOWN;
+
+/// A text, as its author declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeclaredSkill {
+    /// Its name within the source.
+    pub name: String,
+    /// What it is.
+    pub kind: SkillKind,
+    /// Its name for people.
+    pub label: String,
+    /// What it is about, for the agent and the owner.
+    pub describe: String,
+    /// No verbs: there is nothing to grant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Value>,
+    /// As its kind.
+    pub transport: SkillKind,
+    /// The text.
+    pub body: Body,
+    /// What it goes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<SkillRoute>,
+}
+
+/// `skill`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SkillKind {
+    /// A text.
+    Skill,
+}
+
+/// A text and its format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// Which.
+    pub format: Format,
+    /// The text.
+    pub markdown: String,
+}
+
+/// Formats of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Markdown.
+    Markdown,
+}
+
+/// What a text goes with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SkillRoute {
+    /// Ids of capabilities of the same source: whoever sees one of them sees the text.
+    #[serde(default)]
+    pub attach_to: Vec<String>,
+}
+
+/// The manifest with its texts apart, as it is kept.
+pub(super) fn sorted(mut manifest: Value) -> Result<Value, String> {
+    let Some(members) = manifest.as_object_mut() else {
+        return Err("the manifest is no object".to_owned());
+    };
+    if members.contains_key("skills") {
+        return Err("unknown field `skills`: a text is a capability of transport skill".to_owned());
+    }
+    if let Some(Value::Array(all)) = members.get_mut("capabilities") {
+        let (skills, others): (Vec<_>, Vec<_>) = std::mem::take(all)
+            .into_iter()
+            .partition(|one| one["transport"] == "skill");
+        *all = others;
+        if !skills.is_empty() {
+            members.insert("skills".to_owned(), skills.into());
+        }
+    }
+    Ok(manifest)
+}
+
+impl ExtensionManifest {
+    /// What stands against its texts.
+    pub(super) fn odd_skills(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for skill in &self.skills {
+            let mut odd = |why: String| reasons.push(format!("skill {:?}: {why}", skill.name));
+            let length = skill.body.markdown.len();
+            if skill.body.markdown.trim().is_empty() || length > MAX_TEXT {
+                odd(format!(
+                    "body.markdown has {length} bytes, not 1 to {MAX_TEXT}"
+                ));
+            }
+            // What would be marked could not be read as it is written.
+            if *Text::<MAX_TEXT>::new(&skill.body.markdown) != *skill.body.markdown {
+                odd("body.markdown holds control characters, or such as turn text".to_owned());
+            }
+            if !skill.grants.is_empty() {
+                odd("a text is read, and has no verb: grants is []".to_owned());
+            }
+            for id in skill.route.iter().flat_map(|route| &route.attach_to) {
+                if self.attached(id).is_none() {
+                    odd(format!(
+                        "attachTo {id:?} is no capability of this extension"
+                    ));
+                }
+            }
+        }
+        reasons
+    }
+
+    /// The name of the capability of its own that an id is of.
+    fn attached(&self, id: &str) -> Option<&str> {
+        let (source, name) = id.split_once('.')?;
+        let mut own = self.capabilities.iter().map(|capability| &*capability.name);
+        (source == self.source).then(|| own.find(|known| *known == name))?
+    }
+
+    /// The names of the texts that go with a capability.
+    pub(super) fn skills_of(&self, capability: &str) -> Vec<&str> {
+        let goes_with = |skill: &&DeclaredSkill| {
+            let mut ids = skill.route.iter().flat_map(|route| &route.attach_to);
+            ids.any(|id| self.attached(id) == Some(capability))
+        };
+        let skills = self.skills.iter().filter(goes_with);
+        skills.map(|skill| &*skill.name).collect()
+    }
+}
+
+impl DeclaredSkill {
+    /// As the offer has it: whoever reads it is told first whose words they are.
+    pub(super) fn entry(&self, of: &str) -> Value {
+        let of = Line::<100>::new(of);
+        let marked = format!(
+            "> Third-party text of the extension {:?}. Plexus has not checked it, and it grants nothing.\n\n{}",
+            &*of, self.body.markdown
+        );
+        json!({
+            "name": self.name,
+            "kind": "skill",
+            "label": Line::<256>::new(&self.label),
+            "describe": Text::<16_384>::new(&self.describe),
+            "verbs": [],
+            "markdown": Text::<MAX_MARKED>::new(marked),
+        })
+    }
+
+    /// As the owner is shown it.
+    pub(super) fn shown(&self, source: &str) -> Value {
+        let with = self.route.iter().flat_map(|route| &route.attach_to);
+        json!({
+            "id": format!("{source}.{}", self.name),
+            "label": Line::<256>::new(&self.label),
+            "kind": "skill",
+            "transport": "skill",
+            "verbs": [],
+            "describe": Text::<16_384>::new(&self.describe),
+            "text": Text::<MAX_TEXT>::new(&self.body.markdown),
+            "attachedTo": with.collect::<Vec<_>>(),
+            "asksEachTime": false,
+        })
+    }
+}
