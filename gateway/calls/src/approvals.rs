@@ -120,7 +120,7 @@ impl Approvals {
         }
     }
 
-    fn input_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+    pub(crate) fn input_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
         self.dir.join(format!("{item}.{id}.input"))
     }
 

@@ -16,7 +16,14 @@ use std::sync::{
 use tokio::sync::broadcast;
 
 /// What of an item's heading is told when it begins to wait.
-const ADDED: [&str; 5] = ["pendingId", "kind", "createdAt", "agentId", "capabilities"];
+const ADDED: [&str; 6] = [
+    "pendingId",
+    "kind",
+    "createdAt",
+    "agentId",
+    "capabilities",
+    "register",
+];
 
 /// Turns records into frames until the ledger is gone.
 pub async fn follow(kernel: Arc<Kernel>) {
@@ -74,7 +81,7 @@ fn from_record(kernel: &Kernel, record: &Recorded) {
     let item = text(&detail, "item").or_else(|| text(&detail, "viaApproval"));
     if let Some(item) = item {
         let decision = match what.as_str() {
-            "grant.allow" => Some("approved"),
+            "grant.allow" | "extension.register" => Some("approved"),
             "grant.deny" | "item.void" | "item.lapse" => Some("denied"),
             _ => None,
         };
@@ -83,10 +90,12 @@ fn from_record(kernel: &Kernel, record: &Recorded) {
             // Whoever asked is told, also where the item ended with its credential.
             let state = kernel.ledger.snapshot();
             let known = plexus_protocol::PendingId::parse(&item).ok();
-            let asked = known.and_then(|id| state.item(&id)?.agent_epoch);
+            let known = known.and_then(|id| state.item(&id));
+            let asked = known.and_then(|item| item.agent_epoch);
+            let kind = known.map_or("grant", |item| card::kind(item));
             let epoch = Epoch::Is(asked.unwrap_or_else(|| epoch_now(&state, &agent)));
             feed.tell(Audience::Agent(agent, epoch), "grant_resolved", data, None);
-            let data = json!({"pendingId": item, "kind": "grant", "decision": decision});
+            let data = json!({"pendingId": item, "kind": kind, "decision": decision});
             feed.tell(Audience::Owner, "pending_resolved", data, None);
         }
         if what == "grant.pending" {

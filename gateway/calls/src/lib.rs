@@ -35,6 +35,7 @@ pub mod own;
 mod pend;
 mod permit;
 pub mod progress;
+pub mod proposals;
 mod read;
 pub mod refusal;
 pub mod replay;

@@ -18,6 +18,7 @@ mod diff;
 pub(crate) mod door;
 mod foreign;
 mod glance;
+mod register;
 pub(crate) mod shell;
 mod sources;
 mod words;
@@ -25,7 +26,7 @@ mod words;
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
-    owner::{self, approvals, calls, changes},
+    owner::{self, approvals, calls, changes, proposals::Proposed},
 };
 use askama::Template;
 use axum::{
@@ -42,6 +43,8 @@ use plexus_edge::{
     sse::{self, Opened},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
+use plexus_trust::Item;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
@@ -113,6 +116,12 @@ async fn show(
                 "in another browser"
             }
         });
+    if let Some((item, proposed)) = proposed(&desk, &id).await? {
+        let now = desk.ledger.snapshot().time(desk.clock.now());
+        let card = register::Card::of(&proposed, &item, now).render();
+        let card = card.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+        return Ok(shell::typed(&desk, card.into(), "text/html; charset=utf-8"));
+    }
     let shown = desk.clone();
     let card = blocking(move || {
         let state = shown.ledger.snapshot();
@@ -124,6 +133,21 @@ async fn show(
     .await?
     .ok_or_else(gone)?;
     Ok(shell::typed(&desk, card.into(), "text/html; charset=utf-8"))
+}
+
+/// An item that proposes an extension, with its card as it is now.
+async fn proposed(
+    desk: &Arc<Desk>,
+    id: &PendingId,
+) -> Result<Option<(Arc<Item>, Map<String, Value>)>, Refused> {
+    let item = desk.ledger.snapshot().item(id).cloned();
+    match item.filter(|item| item.register.is_some()) {
+        Some(item) => {
+            let card = Proposed::of(desk, &item).await?.card;
+            Ok(Some((item, card)))
+        }
+        None => Ok(None),
+    }
 }
 
 /// The owner's decision: the one handler of all decisions, remembered as made here.
@@ -186,8 +210,9 @@ async fn everything(
 ) -> Result<Response, Refused> {
     let id = PendingId::parse(&id).map_err(|_| gone())?;
     let from = from(&request);
+    let whole = proposed(&desk, &id).await?.map(|(_, card)| card);
     fragment(desk, move |desk| {
-        card::everything(desk, &desk.ledger.snapshot(), &id, from)
+        card::everything(desk, &desk.ledger.snapshot(), &id, whole, from)
     })
     .await
 }

@@ -23,11 +23,13 @@ mod explain;
 mod extensions;
 mod for_console;
 mod grants;
+mod inspected;
 mod lend;
 mod limits;
 mod metrics;
 mod network;
 mod profile;
+pub(crate) mod proposals;
 mod review;
 mod secrets;
 mod settings;
@@ -158,6 +160,7 @@ fn management() -> Router<Arc<Desk>> {
         .route("/sources/{id}/resume", post(sources::resume))
         .route("/extensions", get(extensions::list).post(extensions::add))
         .route("/extensions/preview", post(extensions::preview))
+        .route("/extensions/authoring-guide", get(extensions::guide))
         .route(
             "/extensions/{id}",
             get(extensions::show).delete(extensions::remove),

@@ -5,6 +5,7 @@ mod capabilities;
 pub mod discovery;
 mod enroll;
 mod events;
+mod extensions;
 pub mod grants;
 mod handshake;
 mod input;
@@ -20,7 +21,7 @@ pub use mcp::McpAgents;
 use crate::edge::Edge;
 use axum::{
     Router,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use std::sync::Arc;
 
@@ -42,6 +43,9 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/invoke/status", get(run_status::show))
         .route("/invoke/cancel", post(run_status::cancel))
         .route("/invoke/input", post(input::say))
+        .route("/extensions", post(extensions::register))
+        .route("/extensions/authoring-guide", get(extensions::guide))
+        .route("/extensions/{source}", delete(extensions::remove))
         .route("/events", get(events::stream))
         .route("/mcp", post(mcp::message).fallback(mcp::only_post))
 }

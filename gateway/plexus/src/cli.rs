@@ -1,7 +1,7 @@
 //! The command line. The doc comments here are the help.
 
 use crate::{
-    describe, enroll, list,
+    describe, enroll, extension, list,
     output::Printing,
     settings::{MAX_WAIT_S, Settings, Target},
     watch, whoami,
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Print what happens, as it happens: events of sources, decisions, ends of runs
     Watch(watch::Watch),
+    /// Write an extension: the guide, and proposing one to the owner
+    Extension(extension::Extension),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
     /// Serve MCP on stdin and stdout, for an agent that starts its tools that way

@@ -32,6 +32,7 @@ pub(crate) enum Route {
     InvokeCancel,
     InvokeInput,
     Events,
+    Extensions,
 }
 
 impl Route {
@@ -47,6 +48,7 @@ impl Route {
             Self::InvokeStatus => ("invokeStatusUrl", "/invoke/status"),
             Self::InvokeCancel => ("invokeCancelUrl", "/invoke/cancel"),
             Self::InvokeInput => ("invokeInputUrl", "/invoke/input"),
+            Self::Extensions => ("extensionsUrl", "/extensions"),
             Self::Events => ("eventsUrl", "/events"),
         }
     }

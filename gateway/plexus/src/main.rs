@@ -14,6 +14,7 @@ mod cli;
 mod credential;
 mod describe;
 mod enroll;
+mod extension;
 mod gateway;
 mod input;
 mod list;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, settings: Result<Settings, Stop>) -> Result<Exit, 
         Command::Call(it) => block_on(call::run(settings, it)),
         Command::Wait(it) => block_on(call::resume(settings, it)),
         Command::Cancel(it) => block_on(call::cancel(settings, &it)),
+        Command::Extension(it) => block_on(extension::run(settings, it)),
         Command::Watch(it) => block_on(watch::run(settings, it)),
         // Served above.
         Command::Mcp => Ok(Exit::Ok),

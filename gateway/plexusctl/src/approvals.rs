@@ -76,6 +76,9 @@ struct Approve {
     /// For a conversation or an orchestration: lower the number of minutes
     #[arg(long, value_name = "N")]
     minutes: Option<u32>,
+    /// For an extension that an agent proposes: a folder that you give it; may be given again
+    #[arg(long = "folder", value_name = "NAME=PATH")]
+    folders: Vec<String>,
     /// Approve only the card with this digest, which you have seen before
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     card: Option<Digest>,
@@ -124,9 +127,14 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             if !desk.json {
                 card::print(&card::render(&found, span::now()))?;
             }
-            let verdict = Verdict::Approve {
-                terms: approve.terms.within(approve.turns, approve.minutes),
-                any_input: approve.any_input,
+            let verdict = match text_of(&found, "kind") {
+                "register" => Verdict::Register {
+                    folders: crate::extension::named_folders(&approve.folders)?,
+                },
+                _ => Verdict::Approve {
+                    terms: approve.terms.within(approve.turns, approve.minutes),
+                    any_input: approve.any_input,
+                },
             };
             decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;
             let reply = verdict.send(&mut owner, &found).await?;

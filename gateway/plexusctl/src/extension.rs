@@ -19,6 +19,7 @@ use std::{
     str::FromStr,
 };
 use surface::shown;
+pub(crate) use surface::surface_lines;
 use zeroize::Zeroizing;
 
 /// Largest manifest file that is read, in bytes: what the gateway takes, and the white space of a person's file.
@@ -283,22 +284,27 @@ impl Given {
         let manifest = strict::parse(&bytes).map_err(|error| unreadable(error.to_string()))?;
         let mut body = json!({"manifest": manifest});
         if !self.folders.is_empty() {
-            let mut folders = Map::new();
-            for folder in &self.folders {
-                let (name, path) = folder
-                    .split_once('=')
-                    .ok_or_else(|| Stop::usage(format!("--folder {folder} is not NAME=PATH")))?;
-                let real = fs::canonicalize(Path::new(path))
-                    .map_err(|error| Stop::usage(format!("{path}: {error}")))?;
-                let real = real
-                    .to_str()
-                    .ok_or_else(|| Stop::usage(format!("{path} is not UTF-8")))?;
-                folders.insert(name.to_owned(), real.into());
-            }
-            body["folders"] = Value::Object(folders);
+            body["folders"] = Value::Object(named_folders(&self.folders)?);
         }
         Ok(body)
     }
+}
+
+/// The folders that the owner names, each by where it really lies.
+pub(crate) fn named_folders(named: &[String]) -> Result<Map<String, Value>, Stop> {
+    let mut folders = Map::new();
+    for folder in named {
+        let (name, path) = folder
+            .split_once('=')
+            .ok_or_else(|| Stop::usage(format!("--folder {folder} is not NAME=PATH")))?;
+        let real = fs::canonicalize(Path::new(path))
+            .map_err(|error| Stop::usage(format!("{path}: {error}")))?;
+        let real = real
+            .to_str()
+            .ok_or_else(|| Stop::usage(format!("{path} is not UTF-8")))?;
+        folders.insert(name.to_owned(), real.into());
+    }
+    Ok(folders)
 }
 
 fn rows(extensions: &[Value]) -> String {

@@ -114,7 +114,10 @@ fn title(item: &Value) -> Waits {
     let label = list_of(item, "asks")
         .first()
         .map_or("", |ask| text_of(ask, "label"));
-    let first = ids.first().and_then(Value::as_str).unwrap_or("something");
+    let proposed = item["register"]["source"].as_str();
+    let proposed = proposed.map(|source| format!("add the extension {source}"));
+    let first = ids.first().and_then(Value::as_str);
+    let first = first.or(proposed.as_deref()).unwrap_or("something");
     let label = if label.is_empty() { first } else { label };
     let more = match ids.len() {
         0 | 1 => String::new(),

@@ -14,7 +14,7 @@ pub fn heading(state: &State, item: &Item) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("pendingId", object!(item.id));
-    put("kind", object!("grant"));
+    put("kind", object!(kind(item)));
     put("state", object!(item.wire_state(state.latest)));
     put("createdAt", object!(item.created_at));
     put("expiresAt", object!(item.expires_at));
@@ -26,7 +26,19 @@ pub fn heading(state: &State, item: &Item) -> Map<String, Value> {
     if let Some(purpose) = &item.purpose {
         put("agentPurpose", object!(purpose));
     }
+    if let Some(proposal) = &item.register {
+        put("register", object!({"source": proposal.source}));
+    }
     out
+}
+
+/// What sort of item it is, as the wire says it.
+#[must_use]
+pub fn kind(item: &Item) -> &'static str {
+    match item.register {
+        Some(_) => "register",
+        None => "grant",
+    }
 }
 
 /// How an item's asks are told to the owner.

@@ -555,9 +555,11 @@ pub(super) fn everything(
     desk: &Desk,
     state: &State,
     id: &PendingId,
+    proposed: Option<Map<String, Value>>,
     from: usize,
 ) -> Option<String> {
     let shown = match state.item(id) {
+        Some(_) if proposed.is_some() => Value::Object(proposed?),
         Some(item) => card::card(&desk.approvals, &desk.catalogue.load(), state, item),
         None => Value::Object(super::change::whole(desk, state, id)?),
     };

@@ -111,14 +111,18 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
         let title = match (label, first) {
             (Some(entry), _) => entry.capability().label.clone(),
             (None, Some(ask)) => ask.capability.to_string(),
-            (None, None) => String::new(),
+            (None, None) => "An extension to add".to_owned(),
         };
         let headline = first.and_then(|ask| desk.approvals.headline(&item.id, ask));
         let more = item.asks.len().saturating_sub(1);
         let what = match (headline, more) {
             (Some(headline), 0) => headline,
             (Some(headline), more) => format!("{headline}, and {more} more"),
-            (None, 0) => first.map_or(String::new(), |ask| ask.capability.to_string()),
+            (None, 0) => match (first, &item.register) {
+                (Some(ask), _) => ask.capability.to_string(),
+                (None, Some(proposal)) => proposal.source.to_string(),
+                (None, None) => String::new(),
+            },
             (None, more) => format!("and {more} more"),
         };
         Row {

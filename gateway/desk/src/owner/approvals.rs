@@ -5,7 +5,7 @@
 //! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one
 //! that changed since.
 
-use super::{Acting, Narrowing, body::Fields};
+use super::{Acting, Narrowing, body::Fields, proposals::Proposed};
 use crate::{
     acts::{Named, act, blocking, event_of},
     desk::Desk,
@@ -21,7 +21,7 @@ use plexus_protocol::{
 };
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// How many bytes of cards the list carries; what else waits it only names. Inputs and previews make a card megabytes;
 /// agents decide how many of those there are, and the list has to reach the owner whatever they do: `plexusctl` reads
@@ -31,6 +31,7 @@ const CARDS: usize = 8 << 20;
 /// Everything that waits, the newest first: whole cards up to [`CARDS`], the rest without (`brief`), to be looked at one
 /// by one.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let mut proposed = proposals(&desk).await?;
     // Cards show the inputs, which lie in files.
     let cards = blocking(move || {
         let state = desk.ledger.snapshot();
@@ -44,7 +45,16 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         let mut carried = 0;
         let items = waiting.iter().map(|item| {
             if carried < CARDS {
-                let card = card::card(&desk.approvals, &catalogue, &state, item);
+                let card = match &item.register {
+                    Some(_) => proposed.remove(&item.id).unwrap_or_default(),
+                    None => card::card(&desk.approvals, &catalogue, &state, item),
+                };
+                // Made since, or one too many.
+                if card.is_null() {
+                    let mut brief = card::heading(&state, item);
+                    brief.insert("brief".into(), json!(true));
+                    return Value::Object(brief);
+                }
                 let long = length(&card);
                 if carried + long <= CARDS {
                     carried += long;
@@ -65,6 +75,36 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     Ok(ok(&json!({ "pending": cards })))
 }
 
+/// Proposals whose cards a list carries: for each the programs and folders of this machine are looked at.
+const PROPOSALS: usize = 16;
+
+/// The cards of the extensions that agents propose, the newest [`PROPOSALS`] of them.
+async fn proposals(desk: &Arc<Desk>) -> Result<BTreeMap<PendingId, Value>, Refused> {
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let all = state.agents.values().flat_map(|agent| agent.items.values());
+    let mut waiting: Vec<Arc<Item>> = all
+        .filter(|item| {
+            item.register.is_some() && item.state == ItemState::Pending && now < item.expires_at
+        })
+        .cloned()
+        .collect();
+    waiting.sort_by_key(|item| std::cmp::Reverse(item.created_at));
+    let mut cards = BTreeMap::new();
+    for item in waiting.iter().take(PROPOSALS) {
+        let proposed = Proposed::of(desk, item).await?;
+        cards.insert(item.id.clone(), Value::Object(proposed.card));
+    }
+    Ok(cards)
+}
+
+/// The item of this id, if it proposes an extension.
+fn proposal_of(desk: &Desk, id: &PendingId) -> Option<Arc<Item>> {
+    let state = desk.ledger.snapshot();
+    let item = state.item(id).filter(|item| item.register.is_some());
+    item.cloned()
+}
+
 /// How long a value is as JSON.
 fn length(value: &Value) -> usize {
     value.to_string().len()
@@ -80,6 +120,10 @@ pub(super) async fn show(
     if let Some(source) = change::source_of(&state, &item) {
         let card = change::card(&state, &desk.catalogue.load(), source);
         return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
+    }
+    if let Some(item) = proposal_of(&desk, &item) {
+        let proposed = Proposed::of(&desk, &item).await?;
+        return Ok(ok(&proposed.card));
     }
     let shown = seen(&desk, item).await?.ok_or_else(|| none_waits(&id))?;
     Ok(ok(&shown.card))
@@ -125,6 +169,15 @@ pub(crate) async fn decide_item(
     }
     if action == "deny" {
         return deny(&desk, &narrowing, item, reason).await;
+    }
+    if let Some(item) = proposal_of(&desk, &item) {
+        let now = desk.ledger.snapshot().time(desk.clock.now());
+        if item.state != ItemState::Pending || now >= item.expires_at {
+            return Err(none_waits(&id));
+        }
+        let folders = body.typed("folders")?.unwrap_or_default();
+        let card = wish.card.as_deref();
+        return super::proposals::approve(&desk, &narrowing, &item, card, folders).await;
     }
     approve(&desk, &narrowing.wider(&desk).await?, item, wish).await
 }
@@ -202,8 +255,9 @@ async fn deny(
         .await
         .map_err(|refused| named_item(refused, &item))?;
     desk.approvals.drop_input(&item);
+    let kind = proposal_of(desk, &item).map_or("grant", |_| "register");
     let mut answer =
-        json!({"ok": true, "action": "deny", "kind": "grant", "auditId": event_of(&receipt)});
+        json!({"ok": true, "action": "deny", "kind": kind, "auditId": event_of(&receipt)});
     if let Some(reason) = reason {
         answer["reason"] = json!(reason);
     }
@@ -363,7 +417,11 @@ async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<Shown>, Refused>
 }
 
 /// Holds the card that an approval names against the one that is shown now. An effect has to name it; a read may.
-fn same_card(effect: bool, current: Option<&str>, named: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn same_card(
+    effect: bool,
+    current: Option<&str>,
+    named: Option<&str>,
+) -> Result<(), Refusal> {
     match (current, named) {
         (Some(current), Some(named)) if Digest::parse(named).is_some() && current == named => {
             Ok(())

@@ -21,7 +21,8 @@ use crate::{
 };
 use axum::{
     extract::{Request, State},
-    response::Response,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
 };
 use plexus_calls::own;
 use plexus_edge::reply::{Refused, ok};
@@ -43,19 +44,6 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::Mutex;
-
-/// Folders of keys, and of settings that the owner's programs obey.
-const PRIVATE: [&str; 9] = [
-    ".ssh",
-    ".gnupg",
-    ".git",
-    ".aws",
-    ".kube",
-    ".claude",
-    ".codex",
-    "systemd",
-    "autostart",
-];
 
 /// One server is looked at at a time: they share the source's id.
 static LOOKING: Mutex<()> = Mutex::const_new(());
@@ -87,6 +75,12 @@ pub(super) async fn show(
     out["ok"] = json!(true);
     out["tools"] = tools.collect();
     Ok(ok(&out))
+}
+
+/// How an extension is written.
+pub(super) async fn guide() -> Response {
+    let kind = [(CONTENT_TYPE, "text/markdown; charset=utf-8")];
+    (kind, plexus_protocol::extension_guide()).into_response()
 }
 
 /// `{name, program, arguments?, environment?, folders?, code?, reads?}`, or `{name, refresh: true}` for one that is there; an
@@ -191,17 +185,7 @@ pub(super) async fn remove(
     };
     let capabilities = if there { capabilities } else { Vec::new() };
     Ok(ok(
-        &json!({"ok": true, "known": there, "source": id, "removed": capabilities}),
-    ))
-}
-
-/// Why no server or extension is given a folder: keys and settings of the owner's programs lie in it.
-fn private(target: &Target) -> Option<String> {
-    let path = &target.path;
-    let is_private = |part: &&str| PRIVATE.contains(part);
-    let part = path.split('/').find(is_private)?;
-    Some(format!(
-        "{path} lies in {part}, where your own programs have keys or settings: nothing that is installed is given that"
+        &json!({"ok": there, "known": there, "source": id, "removed": capabilities}),
     ))
 }
 
@@ -240,10 +224,7 @@ pub(super) async fn surveyed(
     let mut source = Source::new(id, config, desk.clock.now().0);
     let seen = look(only, &source, &desk.state_dir).await?;
     (source.paths, source.base) = (seen.paths, seen.base);
-    match source.paths.values().find_map(private) {
-        Some(why) => Err(why),
-        None => Ok(source),
-    }
+    Ok(source)
 }
 
 /// A server that is there, as it was asked for and agreed to.

@@ -157,6 +157,9 @@ async fn shown(
         "pendingNarration": grant_reply::narrate(edge, &state, item),
         "expiresAt": item.expires_at,
     });
+    if let Some(proposal) = &item.register {
+        out["register"] = json!({"source": proposal.source, "registered": proposal.registered});
+    }
     match &item.state {
         ItemState::Denied {
             reason: Some(reason),

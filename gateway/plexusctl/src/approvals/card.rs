@@ -10,6 +10,7 @@ pub(super) mod answers;
 mod change;
 pub(super) mod everything;
 pub(super) mod plan;
+mod register;
 
 use crate::{
     diff,
@@ -94,6 +95,9 @@ const KNOWN_IN_PREVIEW: [&str; 4] = ["headline", "facts", "diff", "cut"];
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
     if text_of(item, "kind") == "change" {
         return change::render(item, now);
+    }
+    if text_of(item, "kind") == "register" && item["brief"] != true {
+        return register::render(item, now);
     }
     let mut card = String::new();
     match text_of(item, "agentId") {

@@ -35,6 +35,11 @@ pub(super) enum Verdict {
         /// One call whatever its input.
         any_input: bool,
     },
+    /// Yes to an extension that an agent proposes.
+    Register {
+        /// The folders that the owner names, by name.
+        folders: Map<String, Value>,
+    },
     /// No.
     Deny {
         /// Why; the agent is told.
@@ -58,7 +63,7 @@ impl Verdict {
                     body.insert("reason".into(), reason.as_str().into());
                 }
             }
-            Self::Approve { .. } if item["brief"] == true => {
+            Self::Approve { .. } | Self::Register { .. } if item["brief"] == true => {
                 let why = "too much waits to show all of it: this card was not read";
                 let id = text::line(text_of(item, "pendingId"));
                 return Err(
@@ -66,6 +71,13 @@ impl Verdict {
                         "decide on what waits longer first, or: plexusctl approvals approve {id}"
                     )),
                 );
+            }
+            Self::Register { folders } => {
+                body.insert("action".into(), "approve".into());
+                body.insert("folders".into(), Value::Object(folders.clone()));
+                if let Some(digest) = card_digest(item)? {
+                    body.insert("cardDigest".into(), json!(digest));
+                }
             }
             Self::Approve { terms, any_input } => {
                 body.insert("action".into(), "approve".into());
@@ -93,6 +105,11 @@ impl Verdict {
             Self::Deny { .. } if text_of(item, "kind") == "change" => {
                 format!("denied {id}: {}", text::line(text_of(item, "ifDenied")))
             }
+            Self::Approve { .. } | Self::Register { .. } if text_of(item, "kind") == "register" => {
+                let source = text::line(text_of(&item["register"], "source"));
+                format!("approved {id}: {source} serves, and nothing is granted by that")
+            }
+            Self::Register { .. } => format!("approved {id}"),
             Self::Approve { terms, .. } => {
                 let then = match (text_of(item, "onApproval"), list_of(item, "asks")) {
                     ("run", [_]) => "; it is being done",
@@ -145,7 +162,7 @@ impl Unanswered {
         Self {
             item: text_of(item, "pendingId").to_owned(),
             wanted: match verdict {
-                Verdict::Approve { .. } => "approved",
+                Verdict::Approve { .. } | Verdict::Register { .. } => "approved",
                 Verdict::Deny { .. } => "denied",
             },
         }
@@ -262,10 +279,11 @@ pub(super) fn confirm(
     }
     let window = match verdict {
         Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
-        Verdict::Deny { .. } => "",
+        Verdict::Deny { .. } | Verdict::Register { .. } => "",
     };
     let question = match text_of(item, "kind") {
         "change" => format!("approve: {}?", text::line(text_of(item, "ifApproved"))),
+        "register" => "add this extension?".to_owned(),
         _ => format!("approve {window}?"),
     };
     let asked = Instant::now();

@@ -298,10 +298,14 @@ impl Watch {
 /// The keys of this card. Windows that it cannot be allowed for have none.
 fn question(item: &Value, windows: &[TrustWindow]) -> String {
     let changed = text_of(item, "kind") == "change";
+    let register = text_of(item, "kind") == "register";
     let mut keys = Vec::new();
     // The gateway refuses to approve what it could not compute; the key would only promise it.
     if !plan::is_lost(item) {
-        let yes = if changed { "y yes" } else { "y yes, once" };
+        let yes = match changed || register {
+            true => "y yes",
+            false => "y yes, once",
+        };
         keys.push(yes.to_owned());
         let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
         keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
@@ -314,6 +318,9 @@ fn question(item: &Value, windows: &[TrustWindow]) -> String {
         return format!("let the grants on {source} go on?  {}", keys.join(" · "));
     }
     let agent = text::line(text_of(item, "agentId"));
+    if register {
+        return format!("add this extension of {agent}'s?  {}", keys.join(" · "));
+    }
     format!("let {agent} do this?  {}", keys.join(" · "))
 }
 

@@ -57,6 +57,9 @@ fn happened(event: &Value, detail: &Value) -> String {
         "grant.allow" => allowed(detail),
         "grant.deny" => because("you said no", "reason"),
         "grant.revoke" => because("taken back", "reason"),
+        "extension.register" => {
+            format!("you add the extension {} that it proposed", text("source"))
+        }
         "item.lapse" => "the request lapsed undecided".to_owned(),
         "item.void" => because("the request is void", "why"),
         "turns.end" => because("its approval permits no further call", "why"),

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 /// All that the owner is to know before a yes.
 pub(super) fn shown(seen: &Value) -> String {
-    let surface = &seen["surface"];
+    surface_lines(&seen["surface"], &seen["changes"])
+}
+
+/// The same of a surface, and of what differs from what the owner agreed to before.
+pub(crate) fn surface_lines(surface: &Value, changes: &Value) -> String {
     let line = |value: &Value, member: &str| text::line(text_of(value, member));
     let mut lines = vec![format!(
         "extension    {} ({})",
@@ -24,9 +28,12 @@ pub(super) fn shown(seen: &Value) -> String {
             true => "reads",
             false => "reads, and writes when you approve a call",
         };
+        let path = match folder["path"].as_str() {
+            Some(path) => text::line(path),
+            None => "not named yet".to_owned(),
+        };
         lines.push(format!(
-            "folder       {} ({}): {does}",
-            line(folder, "path"),
+            "folder       {path} ({}): {does}",
             line(folder, "name")
         ));
     }
@@ -37,11 +44,11 @@ pub(super) fn shown(seen: &Value) -> String {
     for capability in list_of(surface, "capabilities") {
         lines.extend(capability_lines(capability));
     }
-    let changes = list_of(seen, "changes").iter().filter_map(Value::as_str);
-    let changes: Vec<_> = changes
-        .map(|words| format!("  {}", text::line(words)))
-        .collect();
-    if seen["changes"].is_array() {
+    if let Some(changes) = changes.as_array() {
+        let changes = changes.iter().filter_map(Value::as_str);
+        let changes: Vec<_> = changes
+            .map(|words| format!("  {}", text::line(words)))
+            .collect();
         let changes = match changes.is_empty() {
             true => "  nothing".to_owned(),
             false => changes.join("\n"),
@@ -134,10 +141,12 @@ fn capability_lines(capability: &Value) -> Vec<String> {
         let all = list_of(capability, member).iter().filter_map(Value::as_str);
         all.map(text::line).collect::<Vec<_>>()
     };
+    let is_text = text_of(capability, "kind") == "skill";
     let asks = match (
         capability["asksEachTime"] == true,
         capability["url"].is_string(),
     ) {
+        _ if is_text => "a text that agents read without asking",
         (true, _) => "asks you each time",
         (false, true) => {
             "once granted it asks no more, and can send no other request than these reads"
@@ -149,6 +158,12 @@ fn capability_lines(capability: &Value) -> Vec<String> {
     for words in text_of(capability, "describe").lines() {
         // Not as the facts below: these are the author's words.
         lines.push(format!("    | {}", text::line(words)));
+    }
+    if is_text {
+        lines.push("  its text:".to_owned());
+        let words = text::lines(text_of(capability, "text"));
+        lines.extend(words.map(|words| format!("    | {words}")));
+        return lines;
     }
     let sends = capability["url"].is_string();
     lines.extend(match sends {

@@ -55,5 +55,5 @@ pub(in super::super) fn is_planning(item: &Value) -> bool {
 /// Whether `item` can only be denied, or planned again.
 pub(in super::super) fn is_lost(item: &Value) -> bool {
     let mut asks = list_of(item, "asks").iter();
-    asks.any(|ask| matches!(of(ask), State::Failed(_)))
+    item["problems"].is_array() || asks.any(|ask| matches!(of(ask), State::Failed(_)))
 }

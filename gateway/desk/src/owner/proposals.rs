@@ -1,0 +1,207 @@
+//! Extensions that agents propose: the card with the whole surface, and the owner's decision (docs/design.md#extensions).
+//!
+//! ```text
+//! proposal ─▶ programs and folders as they are now ─▶ card, digest ─approve─▶ the same again? ─▶ added ─▶ recorded
+//! ```
+//! Invariants: what is added is what the card showed, with the folders that the card or the owner names; a program or
+//! folder that is another one by then makes another card; adding grants nothing.
+//!
+//! Must not know: what a command does.
+
+use super::{
+    Narrowing,
+    approvals::same_card,
+    declared::Put,
+    inspected::{Drafted, Inspected},
+};
+use crate::{
+    acts::{act, blocking, event_of, failed_halfway},
+    desk::Desk,
+};
+use axum::response::Response;
+use plexus_calls::approvals::card;
+use plexus_edge::reply::{Refused, ok};
+use plexus_ipc::text::Line;
+use plexus_protocol::CapabilityId;
+use plexus_sources::extensions::declared::Agreed;
+use plexus_trust::{Command, Item, ItemState, Refusal, Register};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+type Folders = BTreeMap<String, String>;
+
+/// A proposal, with its card.
+pub(crate) struct Proposed {
+    /// All that the owner sees.
+    pub(crate) card: Map<String, Value>,
+    /// The folders that it asks for; none where it leaves those that are there.
+    folders: Option<Folders>,
+    manifest: Value,
+    /// What the card shows of its programs; none where it cannot be added.
+    agreed: Option<Agreed>,
+    /// The same with its folders, where all of them are named.
+    inspected: Option<Inspected>,
+}
+
+impl Proposed {
+    /// A proposal as it is now.
+    ///
+    /// # Errors
+    /// Our own.
+    pub(crate) async fn of(desk: &Arc<Desk>, item: &Arc<Item>) -> Result<Self, Refused> {
+        let (here, of) = (desk.clone(), item.clone());
+        let content = blocking(move || here.approvals.proposal(&of)).await?;
+        let content = content.unwrap_or_default();
+        let mut proposed = Self {
+            card: card::heading(&desk.ledger.snapshot(), item),
+            folders: serde_json::from_value(content["folders"].clone()).unwrap_or_default(),
+            manifest: content["manifest"].clone(),
+            agreed: None,
+            inspected: None,
+        };
+        // What is decided is not kept.
+        let problems = match item.state == ItemState::Pending {
+            true => proposed.look(desk).await?.err().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        proposed.finish(item, &problems);
+        Ok(proposed)
+    }
+
+    /// Looks at its programs and folders, and puts what it finds on the card.
+    async fn look(&mut self, desk: &Arc<Desk>) -> Result<Result<(), Vec<String>>, Refused> {
+        let drafted = match Drafted::of(desk, &self.manifest).await? {
+            Ok(drafted) => drafted,
+            Err(reasons) => return Ok(Err(reasons)),
+        };
+        self.agreed = Some(drafted.agreed.clone());
+        self.card.insert("register".into(), drafted.surface());
+        let missing = drafted.missing(self.folders.as_ref()).into_iter();
+        let missing: Vec<_> = missing
+            .map(|(name, label)| json!({"name": name, "label": label}))
+            .collect();
+        if !missing.is_empty() {
+            self.card.insert("foldersToName".into(), missing.into());
+            return Ok(Ok(()));
+        }
+        let inspected = match drafted.placed(desk, self.folders.as_ref()).await? {
+            Ok(inspected) => inspected,
+            Err(reasons) => {
+                self.agreed = None;
+                return Ok(Err(reasons));
+            }
+        };
+        self.card.insert("register".into(), inspected.surface());
+        self.card
+            .insert("digest".into(), inspected.agreement().into());
+        if let Some(changes) = inspected.changes() {
+            self.card.insert("changes".into(), json!(changes));
+        }
+        self.inspected = Some(inspected);
+        Ok(Ok(()))
+    }
+
+    fn finish(&mut self, item: &Item, problems: &[String]) {
+        let source = item.register.as_ref().map(|proposal| &proposal.source);
+        let label = self.manifest["label"].as_str().unwrap_or_default();
+        let card = &mut self.card;
+        if card["register"]["capabilities"].is_null() {
+            card["register"] = json!({
+                "source": source, "label": Line::<256>::new(label), "capabilities": [], "cliBins": [],
+                "restHosts": [], "crossSource": [], "transportBacked": true,
+            });
+        }
+        if item.client != (None, None) {
+            let client = json!({"name": item.client.0, "version": item.client.1});
+            card.insert("client".into(), client);
+        }
+        let what = match card.contains_key("changes") {
+            true => "it is changed as shown, and its suspended grants go on",
+            false => "it is added as shown; nothing is granted by that",
+        };
+        let words = json!([{"window": "once", "words": what, "default": true}]);
+        // So that a view of cards that knows no such item still offers the one answer there is.
+        card.insert("choices".into(), words);
+        card.insert("asks".into(), json!([]));
+        card.insert("narrow".into(), json!([]));
+        card.insert("ifApproved".into(), what.into());
+        if problems.is_empty() {
+            let digest = card::digest(card);
+            card.insert("cardDigest".into(), json!(digest));
+        } else {
+            card.insert("problems".into(), json!(problems));
+        }
+    }
+
+    /// With the folders that the owner names beside those of the card.
+    async fn placed(
+        self,
+        desk: &Arc<Desk>,
+        owners: Folders,
+    ) -> Result<Result<Inspected, Vec<String>>, Refused> {
+        if owners.is_empty()
+            && let Some(inspected) = self.inspected
+        {
+            return Ok(Ok(inspected));
+        }
+        let drafted = match Drafted::of(desk, &self.manifest).await? {
+            Ok(drafted) => drafted,
+            Err(reasons) => return Ok(Err(reasons)),
+        };
+        // A program was replaced since the card was made.
+        if Some(&drafted.agreed) != self.agreed.as_ref() {
+            return Err(Refusal::CardChanged.into());
+        }
+        let mut folders = self.folders.unwrap_or_default();
+        folders.extend(owners);
+        drafted.placed(desk, Some(&folders)).await
+    }
+}
+
+/// Adds what an item proposes, as the card that is named showed it.
+pub(super) async fn approve(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    item: &Arc<Item>,
+    named: Option<&str>,
+    folders: Folders,
+) -> Result<Response, Refused> {
+    let acting = narrowing.wider(desk).await?;
+    let proposed = Proposed::of(desk, item).await?;
+    if proposed.agreed.is_none() {
+        return Err(Refusal::PlanFailed.into());
+    }
+    let current = proposed.card["cardDigest"].as_str();
+    same_card(true, current, named)?;
+    let card = card::digest(&proposed.card);
+    let inspected = match proposed.placed(desk, folders).await? {
+        Ok(inspected) => inspected,
+        Err(reasons) => return Err(Refused::malformed(reasons.join("; "))),
+    };
+    drop(acting);
+    let registered = match inspected.put(desk, narrowing).await? {
+        Put::Done(registered) => registered,
+        Put::Refused(answer) => return Ok(answer),
+    };
+    let ids = registered
+        .iter()
+        .filter_map(|id| CapabilityId::parse(id).ok());
+    let command = Command::Register(Register {
+        item: item.id.clone(),
+        card,
+        capabilities: ids.collect(),
+    });
+    let acting = narrowing.wider(desk).await?;
+    let receipt = act(desk, &acting, command).await.map_err(|error| {
+        let why = format!(
+            "it is added; the request is not closed: {}",
+            error.into_error().message
+        );
+        failed_halfway(why)
+    })?;
+    desk.approvals.drop_input(&item.id);
+    Ok(ok(&json!({
+        "ok": true, "action": "approve", "kind": "register", "registered": registered,
+        "auditId": event_of(&receipt),
+    })))
+}

@@ -1,0 +1,139 @@
+//! Extensions, as agents have to do with them: the guide, and proposing one (docs/protocol/agents.md#propose-an-extension).
+//!
+//! Invariants: an agent adds and removes nothing: its proposal waits for the owner; nothing of this machine's files is told
+//! to whoever proposes, so a manifest is judged by its own words alone here.
+
+use super::super::grant_reply::status_url;
+use crate::{
+    authenticate,
+    edge::Edge,
+    guard::single,
+    reply::{self, Refused, ok},
+};
+use axum::{
+    extract::{Path, Request, State},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
+};
+use plexus_calls::proposals::{Proposed, propose};
+use plexus_protocol::{
+    AgentId, ErrorCode, SESSION_HEADER, SessionId, SourceId, extension_guide, json as strict,
+};
+use plexus_sources::{extensions::declared::ExtensionManifest, narration::clean};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The authoring guide.
+pub(super) async fn guide() -> Response {
+    let kind = [(CONTENT_TYPE, "text/markdown; charset=utf-8")];
+    (kind, extension_guide()).into_response()
+}
+
+/// `{manifest, folders?, purpose?}`, in a session.
+pub(super) async fn register(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
+    let Some(bytes) = crate::body::body_of(&edge, request).await? else {
+        return Err(authenticate::no_session(
+            "so large a body needs its session in the header",
+        ));
+    };
+    let body = reply::members(reply::parsed(&bytes, ErrorCode::InternalError)?)?;
+    drop(bytes);
+    let named = body.get("sessionId").and_then(Value::as_str);
+    let session = header.as_deref().or(named);
+    let (agent, session) = in_session(&edge, session)?;
+    edge.admit(&agent)?;
+    let refused = |why: &str| {
+        ok(&json!({
+            "ok": false, "source": body.get("manifest").and_then(|m| m["source"].as_str()).unwrap_or_default(),
+            "registered": [], "revision": edge.catalogue.load().revision, "reason": why,
+        }))
+    };
+    let (manifest, folders) = match read(&edge, &body).await? {
+        Ok(read) => read,
+        Err(reasons) => return Ok(refused(&reasons.join("; "))),
+    };
+    let source = match SourceId::parse(&manifest.source) {
+        Ok(source) => source,
+        Err(why) => return Ok(refused(&format!("source is {why}"))),
+    };
+    let content = json!({"manifest": body.get("manifest"), "folders": folders});
+    let proposed = Proposed {
+        agent,
+        session,
+        source: source.clone(),
+        content: strict::canonical(&content).into(),
+        purpose: body.get("purpose").and_then(Value::as_str).and_then(clean),
+    };
+    let item = propose(&edge.kernel, proposed).await?;
+    Ok(ok(&json!({
+        "status": "grant_pending_user",
+        "pendingId": item,
+        "pending": [source],
+        "statusUrl": status_url(&edge, &item),
+        "approvalUrl": format!("{}/admin", edge.address.base()),
+    })))
+}
+
+/// An agent removes no extension: the owner does.
+pub(super) async fn remove(
+    State(edge): State<Arc<Edge>>,
+    Path(source): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let session = single(request.headers(), SESSION_HEADER);
+    in_session(&edge, session)?;
+    Ok(ok(&json!({
+        "ok": false, "source": source, "removed": [],
+        "reason": "only the owner removes an extension: plexusctl extension remove",
+    })))
+}
+
+fn in_session(edge: &Edge, session: Option<&str>) -> Result<(AgentId, SessionId), Refused> {
+    let open = session.and_then(|session| authenticate::live_session(edge, session));
+    let open = open.and_then(|open| Some((open.agent?, open.id)));
+    open.ok_or_else(|| authenticate::no_session("a live session of an agent is needed"))
+}
+
+type Folders = Option<BTreeMap<String, String>>;
+
+async fn read(
+    edge: &Arc<Edge>,
+    body: &Map<String, Value>,
+) -> Result<Result<(ExtensionManifest, Folders), Vec<String>>, Refused> {
+    let one = |why: &str| Ok(Err(vec![why.to_owned()]));
+    let folders: Folders = match body.get("folders").filter(|folders| !folders.is_null()) {
+        None => None,
+        Some(folders) => match serde_json::from_value(folders.clone()) {
+            Ok(folders) => Some(folders),
+            Err(_) => return one("`folders` holds a path for each name"),
+        },
+    };
+    let Some(manifest) = body.get("manifest").filter(|m| m.is_object()).cloned() else {
+        return one("`manifest` is required, and an object");
+    };
+    let here = edge.clone();
+    let checked = tokio::task::spawn_blocking(move || {
+        let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
+        manifest.check_offer()?;
+        Ok(manifest)
+    });
+    let checked: Result<ExtensionManifest, Vec<String>> = checked
+        .await
+        .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    let manifest = match checked {
+        Ok(manifest) => manifest,
+        Err(reasons) => return Ok(Err(reasons)),
+    };
+    let mut given = folders.iter().flat_map(BTreeMap::iter);
+    let is_declared = |name: &str| manifest.folders.iter().any(|folder| folder.name == name);
+    if given.any(|(name, path)| !is_declared(name) || !path.starts_with('/') || path.len() > 4096) {
+        return one(
+            "`folders` names a folder that is not declared, or a path that is not absolute",
+        );
+    }
+    Ok(Ok((manifest, folders)))
+}

@@ -1,0 +1,111 @@
+//! `plexus extension`: how an extension is written, and proposing one to the owner
+//! (docs/protocol/agents.md#propose-an-extension).
+//!
+//! Must not know: what a manifest may say; the gateway says it.
+
+use crate::{
+    approval::{self, Decision},
+    cli::Patience,
+    gateway::Route,
+    session::{Session, refusal},
+    settings::Settings,
+};
+use clap::{Args, Subcommand};
+use plexus_client::{Exit, Request, Stop, out, text};
+use plexus_protocol::{PendingId, extension_guide, json as strict};
+use serde_json::{Map, Value, json};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+use tokio::time::Instant;
+
+/// Largest manifest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Extensions.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Extension {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Subcommand, Debug, PartialEq)]
+enum Act {
+    /// Print how to write an extension
+    Guide,
+    /// Ask the owner to add the extension of a manifest
+    Propose(Proposal),
+}
+
+#[derive(Args, Debug, PartialEq)]
+struct Proposal {
+    /// Manifest file
+    file: PathBuf,
+    /// Folder that you would like it to have, as an absolute path; the owner decides; may be given again
+    #[arg(long = "folder", value_name = "NAME=PATH")]
+    folders: Vec<String>,
+    /// One sentence for the owner: why you ask
+    #[arg(long, value_name = "TEXT")]
+    purpose: Option<String>,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(settings: &Settings, extension: Extension) -> Result<Exit, Stop> {
+    match extension.act {
+        Act::Guide => out::data(extension_guide().as_bytes()).map(|()| Exit::Ok),
+        Act::Propose(proposal) => propose(settings, &proposal).await,
+    }
+}
+
+async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop> {
+    let manifest = read(&proposal.file)?;
+    let mut body = json!({"manifest": manifest, "purpose": proposal.purpose});
+    if !proposal.folders.is_empty() {
+        let folders = proposal.folders.iter().map(|folder| {
+            let (name, path) = folder
+                .split_once('=')
+                .ok_or_else(|| Stop::usage(format!("--folder {folder} is not NAME=PATH")))?;
+            let path = std::path::absolute(path)
+                .map_err(|error| Stop::usage(format!("{path}: {error}")))?;
+            Ok((name.to_owned(), json!(path)))
+        });
+        body["folders"] = Value::Object(folders.collect::<Result<Map<_, _>, Stop>>()?);
+    }
+    let mut session = Session::open(settings).await?;
+    let path = session.gateway.path(Route::Extensions);
+    let reply = session.send(Request::post(path, &body)).await?;
+    if !reply.is_success() {
+        return Err(refusal(&reply));
+    }
+    let reply: Value = reply.json()?;
+    let Some(item) = reply["pendingId"].as_str().map(PendingId::parse) else {
+        let why = text::line(reply["reason"].as_str().unwrap_or("it was not taken"));
+        let stop = Stop::new(Exit::Failed, "invalid_manifest", why);
+        return Err(stop.next("change the manifest, and propose it again"));
+    };
+    let item = item.map_err(|why| Stop::new(Exit::Failed, "not_a_gateway", why.to_string()))?;
+    let source = text::line(manifest["source"].as_str().unwrap_or_default());
+    approval::announce(&format!("add the extension {source}"), &item);
+    let until = Instant::now() + proposal.patience.length();
+    match approval::wait(&mut session, &item, until).await? {
+        Decision::Approved | Decision::Ran(_) => {
+            out::line(&format!("{source} is added: plexus list"))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Value, Stop> {
+    let unreadable = |why: String| Stop::usage(format!("{}: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(unreadable("it has more than 1 MiB".to_owned()));
+    }
+    strict::parse(&bytes).map_err(|error| unreadable(error.to_string()))
+}
