@@ -32,6 +32,13 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             json!({"grants": {READ: "allow"}}),
         ),
         (
+            Session,
+            "POST",
+            "/extensions".into(),
+            json!({"manifest": {}}),
+        ),
+        (Session, "DELETE", "/extensions/x".into(), Value::Null),
+        (
             Token,
             "POST",
             "/grants/refresh".into(),
@@ -178,6 +185,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             "extensions/preview",
             json!({"name": "x", "program": "/usr/bin/true"}),
         ),
+        ("GET", "extensions/authoring-guide", json!(null)),
         ("GET", "extensions/x", json!(null)),
         ("DELETE", "extensions/x", json!(null)),
         ("GET", "review/one", json!(null)),

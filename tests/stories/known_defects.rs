@@ -114,31 +114,39 @@ fn d05_a_refresh_stays_with_its_agent() {
     one.refresh(&token).expect_ok();
 }
 
-/// Registration by agents is not built; its routes do nothing at all.
+/// An agent's registration waits for the owner, whatever it is of; taking over and removing are not an agent's to do.
 #[test]
 fn d06_an_agent_registers_and_removes_nothing() {
     let house = House::open();
     let agent = house.reader("one");
-    let manifest = json!({
-        "manifest": "plexus-extension/0.1", "source": "workspace", "label": "evil", "transport": "workflow",
-        "capabilities": [],
+    let register = |source: &str, transport: &str, capability: Value| {
+        let manifest = json!({
+            "manifest": "plexus-extension/0.1", "source": source, "label": "Tips", "transport": transport,
+            "capabilities": [capability],
+        });
+        let body = json!({"sessionId": agent.session, "manifest": manifest});
+        agent.client().post("/extensions", body).expect_ok()
+    };
+    let text = json!({
+        "name": "note.how", "kind": "skill", "label": "Tip", "describe": "A tip.", "grants": [],
+        "transport": "skill", "body": {"format": "markdown", "markdown": "Do this."},
     });
-    agent
-        .client()
-        .post(
-            "/extensions",
-            json!({"sessionId": agent.session, "manifest": manifest}),
-        )
-        .expect_error(404, "unknown_capability");
-    agent
-        .client()
-        .delete("/extensions/workspace")
-        .expect_error(404, "unknown_capability");
-    house
-        .owner()
-        .client
-        .delete("/extensions/workspace")
-        .expect_error(404, "unknown_capability");
+    let taken = register("workspace", "skill", text.clone());
+    assert_eq!(taken["ok"], false, "{taken}");
+    let waits = register("tips", "skill", text);
+    assert_eq!(waits["status"], "grant_pending_user", "{waits}");
+    assert!(!agent.sees().iter().any(|id| id.starts_with("tips.")));
+    for source in ["tips", "workspace"] {
+        let kept = agent
+            .client()
+            .delete(&format!("/extensions/{source}"))
+            .expect_ok();
+        assert_eq!(
+            (&kept["ok"], &kept["removed"]),
+            (&json!(false), &json!([])),
+            "{kept}"
+        );
+    }
     agent
         .invoke(READ, json!({"path": "report.txt"}))
         .expect_ok();

@@ -99,6 +99,7 @@ mod once;
 mod orchestration;
 mod peer_kills;
 mod peers;
+mod proposals;
 mod published;
 mod real_agents;
 mod reference;

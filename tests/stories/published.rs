@@ -207,7 +207,11 @@ impl Published {
 }
 
 /// Answers that the first story does not meet: of streams, and of a conversation, which has a story of its own.
-const ELSEWHERE: [&str; 2] = ["POST /mcp", "POST /invoke/input 200"];
+const ELSEWHERE: [&str; 3] = [
+    "POST /mcp",
+    "POST /invoke/input 200",
+    "DELETE /extensions/{source} 200",
+];
 
 #[test]
 fn answers_fit_the_published_schemas() {
@@ -260,6 +264,23 @@ fn answers_fit_the_published_schemas() {
     published.send(&bearing(&fresh["token"]), "POST", "/invoke", &call);
     let stranger = json!({"jti": nobody("tok_")});
     published.send(&owner.client, "POST", "/grants/revoke", &stranger);
+
+    // An extension that waits, and one that says nothing.
+    let text = json!({
+        "name": "how", "kind": "skill", "label": "How", "describe": "How.", "grants": [], "transport": "skill",
+        "body": {"format": "markdown", "markdown": "So."},
+    });
+    let manifest = json!({
+        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
+        "capabilities": [text],
+    });
+    let proposed = json!({"manifest": manifest, "purpose": "a story"});
+    let waits = published.send(&agent, "POST", "/extensions", &proposed);
+    assert_eq!(waits["status"], "grant_pending_user", "{waits}");
+    let withdrawn = json!({"pendingId": waits["pendingId"]});
+    published.send(&agent, "POST", "/grants/cancel", &withdrawn);
+    let refused = published.send(&agent, "POST", "/extensions", &json!({"manifest": {}}));
+    assert_eq!(refused["ok"], false, "{refused}");
 
     // A run.
     let run =

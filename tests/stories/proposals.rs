@@ -1,0 +1,755 @@
+//! Extensions that agents propose: read, written, proposed, seen, added, called, changed; and what is in the way of more.
+
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Folder, Gateway};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+
+/// The manifest that the guide shows.
+fn of_the_guide(guide: &str) -> Value {
+    let (_, rest) = guide.split_once("```json\n").expect("a manifest");
+    let (manifest, _) = rest.split_once("```").expect("its end");
+    serde_json::from_str(manifest).expect("JSON")
+}
+
+struct World {
+    gateway: Gateway,
+    pages: Folder,
+}
+
+impl World {
+    fn new() -> Self {
+        let pages = Folder::empty();
+        pages.write("monday.md", "buy bread\n");
+        Self {
+            gateway: Gateway::start(),
+            pages,
+        }
+    }
+
+    fn guide(&self) -> Value {
+        let guide = self.gateway.client().get("/extensions/authoring-guide");
+        assert_eq!(guide.status, 200, "{guide}");
+        of_the_guide(&guide.text())
+    }
+
+    fn propose(&self, agent: &Agent, manifest: &Value) -> Value {
+        let body = json!({
+            "manifest": manifest, "folders": {"pages": self.pages.path()}, "purpose": "search the journal",
+        });
+        agent.client().post("/extensions", body).expect_ok()
+    }
+
+    fn item(&self, agent: &Agent, manifest: &Value) -> String {
+        let reply = self.propose(agent, manifest);
+        assert_eq!(reply["status"], "grant_pending_user", "{reply}");
+        reply["pendingId"].as_str().expect("an item").to_owned()
+    }
+
+    fn card(&self, item: &str) -> Value {
+        let path = format!("/admin/api/pending/{item}");
+        self.gateway.owner().client.get(&path).expect_ok()
+    }
+
+    fn approve(&self, item: &str, card: &Value) -> plexus_tests::Response {
+        let body = json!({"action": "approve", "cardDigest": card["cardDigest"]});
+        self.gateway.owner().decide(item, body)
+    }
+}
+
+#[test]
+fn agent_writes_an_extension_and_the_owner_decides() {
+    let world = World::new();
+    let gateway = &world.gateway;
+    let connected = gateway.owner().connect("coder", &[]);
+    let code = connected["code"].as_str().expect("a code");
+    gateway.plexus("coder", ["enroll", code]).expect_ok();
+    let pat = gateway.state_file("agents/coder.pat");
+    let agent = Agent::with_pat(&gateway.client(), "coder", pat.trim());
+    // The agent reads the guide, and proposes what stands there with the real command.
+    let guide = gateway.plexus("coder", ["extension", "guide"]);
+    let manifest = of_the_guide(guide.expect_ok());
+    assert_eq!(manifest, world.guide());
+    let folder = Folder::empty();
+    let file = folder.path().join("journal.json");
+    std::fs::write(&file, manifest.to_string()).expect("a file");
+    let file = file.display().to_string();
+    let pages = format!("pages={}", world.pages.path().display());
+    let said = gateway.plexus(
+        "coder",
+        [
+            "extension",
+            "propose",
+            &file,
+            "--folder",
+            &pages,
+            "--purpose",
+            "search it",
+            "--wait",
+            "0",
+        ],
+    );
+    assert_eq!(said.status, 75, "{said}");
+    assert!(
+        !gateway.state().join("extensions").exists(),
+        "nothing is added"
+    );
+    // The owner sees what it may touch.
+    let shown = gateway.cli(["approvals", "show"]);
+    let shown = shown.expect_ok();
+    for part in [
+        "agent: coder",
+        "add an extension",
+        "/usr/bin/grep",
+        "sha256",
+        "monday.md",
+        "journal.find (read)",
+        "\"--regexp={text}\"",
+        "once granted it asks no more",
+        "search it",
+        "a text that agents read without asking",
+        "it is added as shown; nothing is granted",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(
+        shown.contains(&world.pages.path().display().to_string()),
+        "{shown}"
+    );
+    let item = gateway.owner().pending()[0]["pendingId"]
+        .as_str()
+        .expect("an item")
+        .to_owned();
+    let added = gateway.cli(["approvals", "approve", &item, "--yes"]);
+    assert!(added.expect_ok().contains("journal serves"), "{added}");
+    let status = agent.status(&item).expect_ok();
+    assert_eq!(status["state"], "approved", "{status}");
+    assert_eq!(
+        status["register"]["registered"],
+        json!(["journal.find", "journal.how-to"]),
+        "{status}"
+    );
+    // Adding grants nothing.
+    let input = json!({"text": "bread"});
+    let refused = agent.invoke("journal.find", input.clone());
+    assert_eq!(refused.status, 401, "{refused}");
+    gateway
+        .owner()
+        .grant("coder", "journal.find", "1d")
+        .expect_ok();
+    let found = agent.invoke("journal.find", input.clone()).expect_ok();
+    assert!(
+        found["output"]["text"].to_string().contains("buy bread"),
+        "{found}"
+    );
+    // The text is there without asking, and says whose it is.
+    let text = agent.entry("journal.how-to");
+    let words = text["body"]["markdown"].as_str().expect("a text");
+    assert!(
+        words.starts_with("> Third-party text of the extension \"Journal\"."),
+        "{words}"
+    );
+    assert!(words.contains("One file for each day"), "{words}");
+    assert_eq!(text["provenance"], "extension");
+
+    // A changed one: the owner sees the difference before anything of it is there.
+    let more = Folder::empty();
+    let mut changed = manifest.clone();
+    changed["folders"]
+        .as_array_mut()
+        .expect("folders")
+        .push(json!({"name": "drafts", "label": "Drafts", "access": "read"}));
+    changed["capabilities"][0]["route"]["args"] = json!([
+        "-rnIF",
+        "--regexp={text}",
+        "--",
+        "{folder.pages}",
+        "{folder.drafts}"
+    ]);
+    let body = json!({
+        "manifest": changed, "folders": {"pages": world.pages.path(), "drafts": more.path()},
+    });
+    let reply = agent.client().post("/extensions", body).expect_ok();
+    let item = reply["pendingId"].as_str().expect("an item").to_owned();
+    let card = world.card(&item);
+    let changes = card["changes"].to_string();
+    for part in ["the folder drafts is new", "journal.find: arguments was"] {
+        assert!(changes.contains(part), "{part}: {changes}");
+    }
+    more.write("draft.md", "bread again\n");
+    let found = agent.invoke("journal.find", input.clone()).expect_ok();
+    assert!(
+        !found["output"]["text"].to_string().contains("again"),
+        "{found}"
+    );
+    world.approve(&item, &card).expect_ok();
+    let found = until("the changed extension", || {
+        let found = agent.invoke("journal.find", input.clone());
+        (found.status == 200).then(|| found.json())
+    });
+    assert!(
+        found["output"]["text"].to_string().contains("bread again"),
+        "{found}"
+    );
+}
+
+#[test]
+fn denied_proposal_is_not_asked_again() {
+    let world = World::new();
+    let agent = world.gateway.agent_with("coder", &[]);
+    let manifest = world.guide();
+    let item = world.item(&agent, &manifest);
+    // The same that waits is one item, also for another session.
+    assert_eq!(world.item(&agent.another_session(), &manifest), item);
+    world.gateway.owner().deny(&item, "not this one");
+    let again = json!({
+        "manifest": manifest, "folders": {"pages": world.pages.path()}, "purpose": "once more",
+    });
+    let refused = agent.client().post("/extensions", again);
+    refused.expect_error(403, "denied_by_owner");
+    assert!(refused.text().contains("not this one"), "{refused}");
+    assert_eq!(world.gateway.owner().pending(), Vec::<Value>::new());
+    // The control: another content is another question.
+    let mut other = manifest;
+    other["label"] = json!("Diary");
+    world.item(&agent, &other);
+    assert_eq!(world.gateway.owner().pending().len(), 1);
+}
+
+#[test]
+fn changed_program_makes_a_fresh_card() {
+    let mut world = World::new();
+    let agent = world.gateway.agent_with("coder", &[]);
+    let programs = Folder::empty();
+    let tool = programs.path().join("tool");
+    let put = |program: &str| {
+        std::fs::copy(program, programs.path().join("new")).expect("a copy");
+        std::fs::rename(programs.path().join("new"), &tool).expect("it is replaced");
+    };
+    put("/usr/bin/grep");
+    let mut manifest = world.guide();
+    manifest["capabilities"][0]["route"]["bin"] = json!(tool);
+    let item = world.item(&agent, &manifest);
+    let card = world.card(&item);
+    put("/usr/bin/cat");
+    world
+        .approve(&item, &card)
+        .expect_error(409, "card_changed");
+    assert!(!world.gateway.state().join("extensions").exists());
+    // It waits over a restart, and lapses with the agent's credential.
+    world.gateway.restart();
+    let fresh = world.card(&item);
+    assert_ne!(fresh["cardDigest"], card["cardDigest"]);
+    put("/usr/bin/grep");
+    // The control: what is as it was shown is added.
+    world.approve(&item, &world.card(&item)).expect_ok();
+    let listed = world.gateway.cli(["extension", "list"]);
+    assert!(listed.expect_ok().contains("journal"), "{listed}");
+}
+
+#[test]
+fn owner_names_the_folder_that_a_proposal_leaves_open() {
+    let world = World::new();
+    let agent = world.gateway.agent_with("coder", &[]);
+    let body = json!({"sessionId": agent.session, "manifest": world.guide()});
+    let reply = world.gateway.client().post("/extensions", body).expect_ok();
+    let item = reply["pendingId"].as_str().expect("an item");
+    let card = world.card(item);
+    assert_eq!(card["foldersToName"][0]["name"], "pages", "{card}");
+    let refused = world.approve(item, &card);
+    assert!(refused.text().contains("--folder pages=PATH"), "{refused}");
+    let pages = format!("pages={}", world.pages.path().display());
+    let added = world
+        .gateway
+        .cli(["approvals", "approve", item, "--folder", &pages, "--yes"]);
+    assert!(added.expect_ok().contains("journal serves"), "{added}");
+}
+
+#[test]
+fn proposal_tells_nothing_of_this_machine() {
+    let world = World::new();
+    let agent = world.gateway.agent_with("coder", &[]);
+    let mut manifest = world.guide();
+    manifest["capabilities"][0]["route"]["bin"] = json!("no-such-program");
+    manifest["source"] = json!("ghost");
+    let there = world.guide();
+    let body =
+        |manifest: &Value, path: &str| json!({"manifest": manifest, "folders": {"pages": path}});
+    for (manifest, path) in [(&manifest, "/no/such/folder"), (&there, "/etc")] {
+        let reply = agent
+            .client()
+            .post("/extensions", body(manifest, path))
+            .expect_ok();
+        assert_eq!(reply["status"], "grant_pending_user", "{reply}");
+    }
+    // The owner is told, and cannot add it.
+    let item = world.gateway.owner().pending();
+    let ghost = item
+        .iter()
+        .find(|item| item["register"]["source"] == "ghost")
+        .expect("it waits");
+    let problems = ghost["problems"].to_string();
+    assert!(problems.contains("no-such-program"), "{ghost}");
+    let refused = world.approve(ghost["pendingId"].as_str().expect("an item"), ghost);
+    refused.expect_error(409, "plan_failed");
+    // What its own words tell is told at once.
+    let mut bad = world.guide();
+    bad["capabilities"][0]["route"]["args"] = json!(["-e{text}"]);
+    let reply = world.propose(&agent, &bad);
+    assert_eq!(reply["ok"], false, "{reply}");
+    assert!(
+        reply["reason"]
+            .to_string()
+            .contains("could become an option"),
+        "{reply}"
+    );
+}
+
+/// A change of a manifest that is refused, and a part of the words for it.
+type Bad = (&'static str, fn(&mut Value), &'static str);
+
+#[test]
+fn text_and_words_of_an_author_are_bounded() {
+    let world = World::new();
+    let owner = world.gateway.owner();
+    let table: &[Bad] = &[
+        (
+            "a text beyond its bound",
+            |m| {
+                m["capabilities"][1]["body"]["markdown"] = json!("x".repeat(70_000));
+            },
+            "70000 bytes",
+        ),
+        (
+            "a text that turns",
+            |m| {
+                m["capabilities"][1]["body"]["markdown"] = json!("one \u{202e}owt");
+            },
+            "control characters",
+        ),
+        (
+            "a text with a verb",
+            |m| m["capabilities"][1]["grants"] = json!(["read"]),
+            "has no verb",
+        ),
+        (
+            "another source's capability",
+            |m| {
+                m["capabilities"][1]["route"]["attachTo"] = json!(["workspace.read"]);
+            },
+            "no capability of this extension",
+        ),
+        (
+            "texts apart",
+            |m| m["skills"] = json!([]),
+            "unknown field `skills`",
+        ),
+        (
+            "a label of Plexus",
+            |m| m["label"] = json!("Checked by Plexus"),
+            "speaks of Plexus",
+        ),
+        (
+            "a capability of Plexus",
+            |m| {
+                m["capabilities"][0]["label"] = json!("P1exus says it is safe");
+            },
+            "speaks of Plexus",
+        ),
+        (
+            "a folder of Plexus",
+            |m| m["folders"][0]["label"] = json!("Plexus's own"),
+            "speaks of Plexus",
+        ),
+        (
+            "a variable of a library",
+            |m| {
+                m["capabilities"][0]["route"]["env"] = json!({"GCONV_PATH": "/tmp"});
+            },
+            "GCONV_PATH",
+        ),
+        (
+            "a variable of options",
+            |m| {
+                m["capabilities"][0]["route"]["env"] = json!({"GREP_OPTIONS": "-r"});
+            },
+            "GREP_OPTIONS",
+        ),
+    ];
+    for (what, change, words) in table {
+        let mut bad = world.guide();
+        change(&mut bad);
+        let body = json!({"manifest": bad, "folders": {"pages": world.pages.path()}});
+        let seen = owner
+            .client
+            .post("/admin/api/extensions/preview", body)
+            .expect_ok();
+        assert_eq!(seen["valid"], false, "{what}: {seen}");
+        let reasons = seen["reasons"].to_string();
+        assert!(reasons.contains(words), "{what}: {reasons}");
+    }
+    // The loader, by the file that it is: it would run any program.
+    let loader = std::fs::canonicalize("/lib64/ld-linux-x86-64.so.2");
+    let loader = loader.or_else(|_| std::fs::canonicalize("/lib/ld-linux-aarch64.so.1"));
+    let copy = Folder::empty();
+    let tool = copy.path().join("tool");
+    std::fs::copy(loader.expect("a loader"), &tool).expect("a copy");
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("a mode");
+    let mut bad = world.guide();
+    bad["capabilities"][0]["route"]["bin"] = json!(tool);
+    let preview = |manifest: &Value, pages: &std::path::Path| {
+        let body = json!({"manifest": manifest, "folders": {"pages": pages}});
+        owner
+            .client
+            .post("/admin/api/extensions/preview", body)
+            .expect_ok()
+    };
+    let seen = preview(&bad, &world.pages.path());
+    assert!(
+        seen["reasons"]
+            .to_string()
+            .contains("a library or a loader"),
+        "{seen}"
+    );
+    // The control.
+    let seen = preview(&world.guide(), &world.pages.path());
+    assert_eq!(seen["valid"], true, "{seen}");
+    assert_eq!(
+        seen["surface"]["capabilities"][1]["kind"], "skill",
+        "{seen}"
+    );
+}
+
+#[test]
+fn private_folder_is_given_by_no_way() {
+    let world = World::new();
+    let owner = world.gateway.owner();
+    let keys = Folder::empty();
+    std::fs::create_dir_all(keys.path().join("inner/.ssh/deep")).expect("folders");
+    std::os::unix::fs::symlink(
+        keys.path().join("inner/.ssh/deep"),
+        keys.path().join("link"),
+    )
+    .expect("a link");
+    let preview = |pages: &std::path::Path| {
+        let body = json!({"manifest": world.guide(), "folders": {"pages": pages}});
+        owner
+            .client
+            .post("/admin/api/extensions/preview", body)
+            .expect_ok()
+    };
+    for folder in ["inner", "inner/.ssh", "inner/.ssh/deep", "link"] {
+        let seen = preview(&keys.path().join(folder));
+        assert!(
+            seen["reasons"].to_string().contains("keys or settings"),
+            "{folder}: {seen}"
+        );
+    }
+    let seen = preview(&world.pages.path());
+    let body = json!({
+        "manifest": world.guide(), "folders": {"pages": world.pages.path()}, "digest": seen["digest"],
+    });
+    owner.client.post("/admin/api/extensions", body).expect_ok();
+    // Nor when it is there already.
+    let at = |folder: &std::path::Path| {
+        let body = json!({"route": {"pages": folder}});
+        owner
+            .client
+            .post("/admin/api/sources/journal/reconfigure", body)
+    };
+    let refused = at(&keys.path().join("inner/.ssh"));
+    assert_eq!(refused.status, 422, "{refused}");
+    assert!(refused.text().contains("keys or settings"), "{refused}");
+    // The control.
+    let other = Folder::empty();
+    at(&other.path()).expect_ok();
+}
+
+#[test]
+fn source_that_is_off_stays_off_through_a_change() {
+    let world = World::new();
+    let owner = world.gateway.owner();
+    let agree = |manifest: &Value| {
+        let mut body = json!({"manifest": manifest, "folders": {"pages": world.pages.path()}});
+        let seen = owner
+            .client
+            .post("/admin/api/extensions/preview", body.clone())
+            .expect_ok();
+        body["digest"] = seen["digest"].clone();
+        owner.client.post("/admin/api/extensions", body).expect_ok()
+    };
+    let manifest = world.guide();
+    agree(&manifest);
+    owner
+        .client
+        .post("/admin/api/sources/journal/disable", json!({}))
+        .expect_ok();
+    let mut changed = manifest;
+    changed["capabilities"][0]["describe"] = json!("Prints lines.");
+    assert_eq!(agree(&changed)["ok"], true);
+    let sources = owner.client.get("/admin/api/sources").expect_ok();
+    let all = sources["sources"].as_array().expect("sources");
+    let journal = all
+        .iter()
+        .find(|source| source["id"] == "journal")
+        .expect("it is there");
+    assert_eq!(journal["enabled"], false, "{journal}");
+}
+
+/// What an agent sends, and a part of the reason for which it is refused at once.
+type Sent = (&'static str, fn(&mut Value), &'static str);
+
+/// The rows of the recorded exchanges about proposing, as statuses, codes and members; the differences are in
+/// docs/protocol/compatibility.md.
+#[test]
+fn proposing_answers_as_the_wire_has_it() {
+    let world = World::new();
+    let agent = world.gateway.agent_with("coder", &[]);
+    let tip = json!({
+        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
+        "capabilities": [{
+            "name": "note.how", "kind": "skill", "label": "Tip", "describe": "A tip.", "grants": [],
+            "transport": "skill", "body": {"format": "markdown", "markdown": "Do this."},
+        }],
+    });
+    let anyone = world.gateway.client();
+    let send = |manifest: &Value| {
+        let body = json!({"sessionId": agent.session, "manifest": manifest});
+        anyone.post("/extensions", body).expect_ok()
+    };
+    let table: &[Sent] = &[
+        (
+            "a shipped source",
+            |m| m["source"] = json!("workspace"),
+            "looks like, an id of",
+        ),
+        (
+            "another shipped one",
+            |m| m["source"] = json!("obsidian"),
+            "looks like, an id of",
+        ),
+        (
+            "another format",
+            |m| m["manifest"] = json!("plexus-extension/9"),
+            "not \"plexus-extension/0.1\"",
+        ),
+        (
+            "no source",
+            |m| *m = json!({"manifest": "plexus-extension/0.1"}),
+            "missing field",
+        ),
+        (
+            "a secret of a path",
+            |m| {
+                m["secrets"] = json!([{"name": "../../x", "attach": "bearer"}]);
+            },
+            "unknown field `secrets`",
+        ),
+        (
+            "300 kB",
+            |m| m["label"] = json!("x".repeat(300_000)),
+            "more than 256 KiB",
+        ),
+        (
+            "257 capabilities",
+            |m| {
+                let one = m["capabilities"][0].clone();
+                let many = (0..257).map(|n| {
+                    let mut one = one.clone();
+                    one["name"] = json!(format!("note{n}"));
+                    one
+                });
+                m["capabilities"] = many.collect();
+            },
+            "257 capabilities",
+        ),
+        (
+            "70 kB of text",
+            |m| {
+                m["capabilities"][0]["body"]["markdown"] = json!("x".repeat(70_000));
+            },
+            "70000 bytes",
+        ),
+        (
+            "no capabilities",
+            |m| _ = m.as_object_mut().expect("members").remove("capabilities"),
+            "missing field",
+        ),
+        (
+            "another source's capability",
+            |m| {
+                m["capabilities"][0]["route"] = json!({"attachTo": ["workspace.read"]});
+            },
+            "no capability of this extension",
+        ),
+        ("null", |m| *m = Value::Null, "required"),
+    ];
+    for (what, change, words) in table {
+        let mut sent = tip.clone();
+        change(&mut sent);
+        let reply = send(&sent);
+        let refused = (&reply["ok"], &reply["registered"]);
+        assert_eq!(refused, (&json!(false), &json!([])), "{what}: {reply}");
+        assert!(
+            reply["revision"].is_u64() && reply["source"].is_string(),
+            "{what}: {reply}"
+        );
+        let reason = reply["reason"].as_str().expect("a reason");
+        assert!(reason.contains(words), "{what}: {reason}");
+    }
+    // The control: the same text as it is waits.
+    let waits = send(&tip);
+    assert_eq!(waits["pending"], json!(["tips"]), "{waits}");
+    assert!(
+        waits["statusUrl"].is_string() && waits["approvalUrl"].is_string(),
+        "{waits}"
+    );
+    // Without a session, with a dead one, with the key alone; and what is no JSON.
+    let body = json!({"manifest": tip});
+    let dead = json!({"sessionId": "x", "manifest": tip});
+    for (client, body) in [
+        (&anyone, &body),
+        (&anyone, &dead),
+        (&world.gateway.owner().client, &body),
+    ] {
+        client
+            .post("/extensions", body.clone())
+            .expect_error(401, "session_expired");
+    }
+    let raw = agent
+        .client()
+        .request("POST", "/extensions")
+        .bytes("{nope".to_owned())
+        .send();
+    raw.expect_error(400, "internal_error");
+    anyone
+        .delete("/extensions/tips")
+        .expect_error(401, "session_expired");
+    // A denial with its words, and what waits no longer.
+    let item = waits["pendingId"].as_str().expect("an item");
+    let denied = world.gateway.owner().deny(item, "no");
+    assert_eq!(
+        (&denied["ok"], &denied["kind"]),
+        (&json!(true), &json!("register")),
+        "{denied}"
+    );
+    let status = agent.status(item).expect_ok();
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("denied"), &json!("no")),
+        "{status}"
+    );
+    assert_eq!(status["capabilities"], json!([]), "{status}");
+}
+
+/// The same of the owner's routes.
+#[test]
+fn owner_routes_answer_as_the_wire_has_them() {
+    let mut world = World::new();
+    let owner = world.gateway.owner();
+    let list = || owner.client.get("/admin/api/extensions").expect_ok();
+    let at = |path: &str, body: Value| {
+        owner
+            .client
+            .post(&format!("/admin/api/extensions{path}"), body)
+    };
+    assert_eq!(list()["extensions"], json!([]));
+    let mut body = json!({"manifest": world.guide(), "folders": {"pages": world.pages.path()}});
+    let seen = at("/preview", body.clone()).expect_ok();
+    assert_eq!(
+        (&seen["ok"], &seen["valid"], &seen["reasons"]),
+        (&json!(true), &json!(true), &json!([]))
+    );
+    let surface = &seen["surface"];
+    assert_eq!(surface["cliBins"], json!(["grep"]), "{surface}");
+    assert_eq!(
+        (&surface["restHosts"], &surface["crossSource"]),
+        (&json!([]), &json!([])),
+        "{surface}"
+    );
+    assert_eq!(surface["transportBacked"], true, "{surface}");
+    let first = &surface["capabilities"][0];
+    assert_eq!(
+        (
+            &first["id"],
+            &first["kind"],
+            &first["transport"],
+            &first["verbs"]
+        ),
+        (
+            &json!("journal.find"),
+            &json!("capability"),
+            &json!("cli"),
+            &json!(["read"])
+        ),
+    );
+    let missing = at("/preview", json!({})).expect_ok();
+    assert_eq!(
+        (&missing["valid"], &missing["surface"]),
+        (&json!(false), &Value::Null),
+        "{missing}"
+    );
+    assert_eq!(
+        missing["reasons"],
+        json!(["`manifest` is required"]),
+        "{missing}"
+    );
+    let raw = owner
+        .client
+        .request("POST", "/admin/api/extensions/preview");
+    raw.bytes("{nope".to_owned())
+        .send()
+        .expect_error(400, "internal_error");
+    assert_eq!(list()["extensions"], json!([]), "a preview adds nothing");
+    let refused = at("", json!({}));
+    assert_eq!(
+        (refused.status, &refused.json()["ok"]),
+        (400, &json!(false)),
+        "{refused}"
+    );
+    let mut empty = world.guide();
+    empty["capabilities"] = json!([]);
+    let refused = at("", json!({"manifest": empty, "digest": "0"}));
+    assert_eq!(
+        (refused.status, &refused.json()["ok"]),
+        (422, &json!(false)),
+        "{refused}"
+    );
+    body["digest"] = seen["digest"].clone();
+    let added = at("", body).expect_ok();
+    let ids = json!(["journal.find", "journal.how-to"]);
+    assert_eq!(
+        (&added["ok"], &added["registered"]),
+        (&json!(true), &ids),
+        "{added}"
+    );
+    let is_listed = |all: &Value| {
+        assert_eq!(all["extensions"][0]["source"], "journal", "{all}");
+        assert_eq!(all["extensions"][0]["capabilities"], ids, "{all}");
+    };
+    is_listed(&list());
+    let guide = owner.client.get("/admin/api/extensions/authoring-guide");
+    assert!(guide.text().starts_with("# Write an extension"), "{guide}");
+    drop(list);
+    world.gateway.restart();
+    let owner = world.gateway.owner();
+    is_listed(&owner.client.get("/admin/api/extensions").expect_ok());
+    let remove = || {
+        owner
+            .client
+            .delete("/admin/api/extensions/journal")
+            .expect_ok()
+    };
+    let removed = remove();
+    assert_eq!(
+        (&removed["ok"], &removed["removed"]),
+        (&json!(true), &ids),
+        "{removed}"
+    );
+    let again = remove();
+    assert_eq!(
+        (&again["ok"], &again["removed"]),
+        (&json!(false), &json!([])),
+        "{again}"
+    );
+}
