@@ -111,9 +111,13 @@ impl Proposed {
                 "restHosts": [], "crossSource": [], "transportBacked": true,
             });
         }
-        if item.client != (None, None) {
-            let client = json!({"name": item.client.0, "version": item.client.1});
-            card.insert("client".into(), client);
+        let (name, version) = &item.client;
+        let client = [("name", name), ("version", version)].into_iter();
+        let client =
+            client.filter_map(|(member, said)| Some((member.to_owned(), json!(said.as_ref()?))));
+        let client: Map<String, Value> = client.collect();
+        if !client.is_empty() {
+            card.insert("client".into(), client.into());
         }
         let what = match card.contains_key("changes") {
             true => "it is changed as shown, and its suspended grants go on",
@@ -124,6 +128,7 @@ impl Proposed {
         card.insert("choices".into(), words);
         card.insert("asks".into(), json!([]));
         card.insert("narrow".into(), json!([]));
+        card.insert("differs".into(), Value::Null);
         card.insert("ifApproved".into(), what.into());
         if problems.is_empty() {
             let digest = card::digest(card);
