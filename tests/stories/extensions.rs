@@ -325,7 +325,7 @@ fn manifest_that_asks_for_more_is_refused() {
                     m,
                     "/secrets",
                     json!([{"name": "token", "attach": "bearer"}]),
-                )
+                );
             },
             "are for the transport local-rest",
         ),

@@ -587,7 +587,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
         (
             "a certificate without TLS",
             |m| set(m, "/certificate", json!("ab".repeat(32))),
-            "not encrypted",
+            "not an https URL",
         ),
         (
             "a folder",
@@ -596,7 +596,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
                     m,
                     "/folders",
                     json!([{"name": "f", "label": "F", "access": "read"}]),
-                )
+                );
             },
             "no folders",
         ),

@@ -401,8 +401,8 @@ fn creating_an_extension() {
         "journal is removed",
         "alone, not encrypted",
         "secret       token: added outside of the sandbox, as Authorization: Bearer",
-        "\"state\":\"off\"",
-        "\"state\":\"on\"",
+        "\"state\": \"off\"",
+        "\"state\": \"on\"",
     ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }
