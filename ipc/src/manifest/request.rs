@@ -114,6 +114,11 @@ impl RequestTemplate {
                 Part::Field(name) => {
                     let value = text_of(&name, input)?;
                     let value = value.ok_or_else(|| format!("{name} is not there"))?;
+                    if value.is_empty() {
+                        return Err(format!(
+                            "the value for {name} is empty, and stands in the path"
+                        ));
+                    }
                     // Some servers take an encoded separator for one.
                     if value.contains(['/', '\\', ';', '\0']) {
                         return Err(format!(
