@@ -125,7 +125,7 @@ fn d06_an_agent_registers_and_removes_nothing() {
             "capabilities": [capability],
         });
         let body = json!({"sessionId": agent.session, "manifest": manifest});
-        agent.client().post("/extensions", body).expect_ok()
+        agent.client().post("/extensions", body).json()
     };
     let text = json!({
         "name": "note.how", "kind": "skill", "label": "Tip", "describe": "A tip.", "grants": [],
@@ -140,7 +140,7 @@ fn d06_an_agent_registers_and_removes_nothing() {
         let kept = agent
             .client()
             .delete(&format!("/extensions/{source}"))
-            .expect_ok();
+            .json();
         assert_eq!(
             (&kept["ok"], &kept["removed"]),
             (&json!(false), &json!([])),
