@@ -81,8 +81,8 @@ fn denied_proposal_is_remembered_for_its_agent_and_content() {
     };
     world.ok(deny);
     assert_eq!(world.state.item(&item).unwrap().state.wire(), "denied");
-    let again = proposed(&mut world, &who, "one").unwrap_err();
-    assert_eq!(again, Refusal::Denied { reason });
+    let refused = proposed(&mut world, &who, "one").unwrap_err();
+    assert_eq!(refused, Refusal::Denied { reason });
     assert_eq!(world.run(register(&item)).unwrap_err(), Refusal::NoSuchItem);
     proposed(&mut world, &who, "two").unwrap();
     proposed(&mut world, &other, "one").unwrap();
