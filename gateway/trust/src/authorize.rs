@@ -623,9 +623,9 @@ fn not_denied_since(
     input: &Digest,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let opened = ask.bounded.as_deref().and_then(|bounded| bounded.opened());
+    let approved = ask.bounded.as_deref().and_then(|bounded| bounded.word());
     let denial = agent.denials.get(&(id.clone(), *input));
-    match denial.filter(|denial| opened.is_none_or(|opened| denial.at > opened)) {
+    match denial.filter(|denial| approved.is_none_or(|approved| denial.at > approved)) {
         Some(_) => not_denied(agent, id, input, now),
         None => Ok(()),
     }

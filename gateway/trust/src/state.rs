@@ -540,6 +540,9 @@ pub struct Bounded {
     pub limits: TurnLimits,
     /// Where it stands.
     pub state: BoundedState,
+    /// When the owner approved it; none while nobody has, and in what an earlier version approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Timestamp>,
     /// Where it permits child calls: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub children: Option<ChildCalls>,
@@ -584,6 +587,7 @@ impl Bounded {
         Self {
             limits,
             state: BoundedState::Asked,
+            approved: None,
             children,
             used: 0,
             messages: BTreeMap::new(),
@@ -595,8 +599,11 @@ impl Bounded {
     pub fn is_open(&self, now: Timestamp) -> bool {
         matches!(self.state, BoundedState::Open { until } if now < until)
     }
-    /// When the approved call opened it, while it is open.
-    pub(crate) fn opened(&self) -> Option<Timestamp> {
+    /// The owner's word that a denial is newer or older than, while it is open.
+    pub(crate) fn word(&self) -> Option<Timestamp> {
+        if self.approved.is_some() {
+            return self.approved;
+        }
         let length = u64::from(self.limits.minutes) * 60_000;
         Some(Timestamp(self.until()?.0.saturating_sub(length)))
     }

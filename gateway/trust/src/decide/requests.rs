@@ -571,6 +571,9 @@ impl<'a> Draft<'a> {
             }
         }
         next.state = ItemState::Approved { at: self.now };
+        for bounded in next.asks.iter_mut().filter_map(|ask| ask.bounded.as_mut()) {
+            bounded.approved = Some(self.now);
+        }
         next.expires_at = self.now.plus(ITEM_MS);
         if let Some(last) = self.events.last_mut() {
             last.changes.push(Change::Item(Box::new(next)));

@@ -136,6 +136,33 @@ fn newer_denial_refuses_the_same_child() {
     let denied = Refusal::Denied { reason: None };
     assert_eq!(refused(board.verdict(RUN, "wipe it")), denied);
     assert_eq!(board.world.say(held, "held").unwrap_err(), denied);
+    // Also one between the approval and its call.
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world
+        .ask_for(&who, vec![entry_for(&[RUN], 2)])
+        .item
+        .unwrap();
+    world.plan(&item, CONDUCT, Verb::Write);
+    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    let entry = entry_with(RUN, &json!({"text": "wipe it"}));
+    let run = world.ask_for(&who, vec![entry]).item.unwrap();
+    world.later(1_000);
+    world.ok(Command::Deny {
+        item: run,
+        reason: None,
+    });
+    world.later(1_000);
+    let permit = world.permit(&who, CONDUCT, &conduct());
+    let first = world.begin(permit).unwrap();
+    world.end(&first, OutcomeKind::Ok);
+    let between = Board {
+        world,
+        who,
+        item,
+        first,
+    };
+    assert_eq!(refused(between.verdict(RUN, "wipe it")), denied);
     // The controls: another input, and an approval that is newer than the denial.
     board.make("another");
     let mut world = World::new();
