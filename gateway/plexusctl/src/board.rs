@@ -8,7 +8,7 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_protocol::Timestamp;
+use plexus_protocol::{SourceId, Timestamp};
 use serde_json::{Value, json};
 
 /// Which board.
@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 pub(crate) struct Board {
     /// Board, as the list shows it [default: list all boards]
     board: Option<String>,
+    /// Source that has it, where several have one of this id
+    #[arg(long, requires = "board", value_name = "SOURCE")]
+    source: Option<SourceId>,
     /// Stay, and show it again when it changes
     #[arg(long, requires = "board", conflicts_with = "stop")]
     follow: bool,
@@ -38,12 +41,15 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
         let why = format!("{:?} is no id of a board", text::line(&id));
         return Err(Stop::usage(why).next("plexusctl board"));
     }
+    let of = board.source.as_ref();
+    let of = of.map_or_else(String::new, |source| format!("?source={source}"));
     if board.stop {
-        let path = format!("/admin/api/boards/{id}/stop");
+        let path = format!("/admin/api/boards/{id}/stop{of}");
         let reply = desk.open().await?.post(&path, &json!({})).await?;
         return desk.show(&reply, || calls::ended(&reply["conversation"]));
     }
-    let mut shown = looked(desk, &id).await?;
+    let path = format!("/admin/api/boards/{id}{of}");
+    let mut shown = looked(desk, &path).await?;
     let exit = desk.show(&shown, || drawn(&shown, span::now()))?;
     if !board.follow {
         return Ok(exit);
@@ -52,7 +58,7 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let mut is_lost = false;
     while !is_over(&shown) {
         let now = match feed.next(desk).await {
-            Ok(()) => looked(desk, &id).await,
+            Ok(()) => looked(desk, &path).await,
             Err(stop) => Err(stop),
         };
         match now {
@@ -85,9 +91,9 @@ fn is_over(shown: &Value) -> bool {
 }
 
 /// The board, and the requests of its sources that wait for the owner.
-async fn looked(desk: &Desk, id: &str) -> Result<Value, Stop> {
+async fn looked(desk: &Desk, path: &str) -> Result<Value, Stop> {
     let mut owner = desk.open().await?;
-    let mut shown = owner.get(&format!("/admin/api/boards/{id}")).await?;
+    let mut shown = owner.get(path).await?;
     let pending = owner.get("/admin/api/pending").await?;
     let waits: Vec<Value> = list_of(&pending, "pending")
         .iter()

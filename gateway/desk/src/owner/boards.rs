@@ -4,7 +4,11 @@
 
 use super::{Narrowing, calls};
 use crate::{acts::Named, desk::Desk};
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State},
+    http::Uri,
+    response::Response,
+};
 use plexus_calls::{
     children,
     own::{self, Upkeep},
@@ -42,40 +46,79 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     Ok(ok(&json!({"boards": boards, "unread": unread})))
 }
 
-/// One board with its tasks, whichever source has it.
+/// One board with its tasks.
 pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
+    uri: Uri,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let (source, mut board) = found(&desk, &id).await?;
+    let (source, mut board) = found(&desk, &id, named(&uri)?.as_ref()).await?;
     board["source"] = json!(source);
     Ok(ok(&json!({"board": board})))
 }
 
-/// A board, and the source that has it.
-async fn found(desk: &Desk, id: &str) -> Result<(SourceId, Value), Refused> {
-    let mut why = format!("No source has a board {id:?}.");
-    for source in sources(desk) {
+/// Which source is asked; every one that has boards where the request names none.
+fn named(uri: &Uri) -> Result<Option<SourceId>, Refused> {
+    #[derive(serde::Deserialize)]
+    struct Of {
+        source: Option<SourceId>,
+    }
+    let of = Query::<Of>::try_from_uri(uri);
+    of.map(|of| of.0.source)
+        .map_err(|_| Refused::malformed("`source` is no id of a source"))
+}
+
+/// A board, and the source that has it. An id says nothing of its source: where two sources answer for one, the owner names
+/// the source.
+async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<(SourceId, Value), Refused> {
+    let mut why = match of {
+        None => format!("No source has a board {id:?}."),
+        Some(source) => format!("{source} has no board {id:?}."),
+    };
+    let mut boards = Vec::new();
+    let asked = sources(desk).into_iter();
+    for source in asked.filter(|source| of.is_none_or(|of| of == source)) {
         let input = json!({"board": id});
         match own::ask::<Value>(desk, &source, Upkeep::Boards, &input).await {
             Ok(mut answer) if answer["board"].is_object() => {
-                return Ok((source, answer["board"].take()));
+                boards.push((source, answer["board"].take()));
             }
             Ok(_) => {}
             Err(error) => why = format!("{why} {source}: {}", error.message),
         }
     }
-    let error = ErrorBody::new(ErrorCode::NotFound, why);
-    Err(Refused::new(error.next("plexusctl board")))
+    let names: Vec<String> = boards
+        .iter()
+        .map(|(source, _)| source.to_string())
+        .collect();
+    match (boards.pop(), boards.is_empty()) {
+        (Some(board), true) => Ok(board),
+        (None, _) => {
+            let error = ErrorBody::new(ErrorCode::NotFound, why);
+            Err(Refused::new(error.next("plexusctl board")))
+        }
+        (Some(_), false) => {
+            let why = format!(
+                "{} have a board {id:?}: name one of them",
+                names.join(" and ")
+            );
+            let error = ErrorBody::new(ErrorCode::Malformed, why);
+            Err(Refused::new(error.next(format!(
+                "plexusctl board {id} --source {}",
+                names[0]
+            ))))
+        }
+    }
 }
 
 /// Ends the approval that carries a board, and cancels its runs.
 pub(super) async fn stop(
     State(desk): State<Arc<Desk>>,
+    uri: Uri,
     narrowing: Narrowing,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let (source, board) = found(&desk, &id).await?;
+    let (source, board) = found(&desk, &id, named(&uri)?.as_ref()).await?;
     let approval: Option<Digest> = serde_json::from_value(board["approval"].clone()).ok();
     let item = approval.and_then(|approval| children::item_of(&desk, &source, &approval));
     let item = item
