@@ -78,6 +78,8 @@ pub struct Forward {
     pub to: Admitted,
     /// What is added to each request, and how.
     pub secret: Option<AddedSecret>,
+    /// Whether the client's own credential goes on. Then nothing is added.
+    pub clients_own: bool,
     /// Whether the lines are whole requests, in which `*` stands for text within a segment.
     pub whole: bool,
     /// What requests are, by the manifest's lines.

@@ -18,7 +18,9 @@ mod mcp;
 mod place;
 mod request;
 
-pub use children::{ChildArgument, ChildLimits, ChildProgram, List, Named, Program, Words};
+pub use children::{
+    COPY, ChildArgument, ChildLimits, ChildProgram, List, Named, Program, SignIn, SignInFile, Words,
+};
 pub use command::{ARGUMENTS, CommandLine};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
@@ -180,6 +182,10 @@ pub struct Field {
     pub required: bool,
     /// Where its value goes.
     pub target: FieldTarget,
+    /// Of a secret: the field of the route that replaces it. Where that one has a value, the secret is neither needed nor
+    /// given to anybody, and the forwarder leaves the credential that a request brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<String>,
     /// Of a path: whether the writer may change what lies in that folder. Otherwise no worker may.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub writable: bool,
@@ -192,6 +198,16 @@ pub struct Field {
     /// One sentence about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+impl Field {
+    /// Whether a source with this `route` has no use for this secret, because another field replaces it.
+    #[must_use]
+    pub fn is_replaced(&self, route: &Value) -> bool {
+        let by = self.unless.as_ref().and_then(|name| route.get(name));
+        by.and_then(Value::as_str)
+            .is_some_and(|value| !value.is_empty())
+    }
 }
 
 /// What may stand in a [`Field`] (docs/protocol/owner.md#sources).

@@ -73,6 +73,21 @@ pub struct ChildProgram {
     pub discard: bool,
     /// Its environment by name; without a value where the worker gives one. `HOME`, `TMPDIR` and `PWD` are the keeper's.
     pub environment: Vec<(String, Option<String>)>,
+    /// The owner's own sign-in, of which each run has a copy.
+    pub sign_in: Option<SignIn>,
+}
+
+/// A file with the owner's own sign-in at a service. A run has a copy from before its program starts until it has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignIn {
+    /// The file, which is JSON.
+    pub from: PathBuf,
+    /// The folder of the copy, in the run's `scratch`: one name.
+    pub folder: String,
+    /// The name of the copy in it.
+    pub name: String,
+    /// Members that are empty texts in the copy, wherever they stand: what renews the sign-in.
+    pub without: Vec<String>,
 }
 
 /// All that a keeper is told.
@@ -135,6 +150,13 @@ pub fn keeper_command(
                 ChildArgument::List(name) => ("--list-argument", name),
             };
             line.extend([option.into(), text.into()]);
+        }
+        if let Some(sign_in) = &child.sign_in {
+            line.extend(["--sign-in".into(), sign_in.from.clone().into()]);
+            line.extend([sign_in.folder.clone().into(), sign_in.name.clone().into()]);
+            for member in &sign_in.without {
+                line.extend(["--sign-in-without".into(), member.into()]);
+            }
         }
         for (name, value) in &child.environment {
             let text = match value {

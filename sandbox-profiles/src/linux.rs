@@ -21,6 +21,7 @@ mod leaf;
 mod monitor;
 mod os;
 mod rights;
+mod sign_in;
 mod syscalls;
 mod tree;
 

@@ -266,7 +266,9 @@ async fn answer(
         // Claude Code looks whether its server is there before it asks.
         (&Method::HEAD, "/") if uri.authority().is_none() => return plain(StatusCode::OK, ""),
         (&Method::POST, "/v1/messages") => Wire::Messages,
-        (&Method::POST, "/v1/responses") => Wire::Responses,
+        (&Method::POST, "/v1/responses" | "/backend-api/codex/responses") => Wire::Responses,
+        // Codex asks what there is where it has a sign-in, and goes on without an answer.
+        (&Method::GET, "/backend-api/codex/models") => return plain(StatusCode::NOT_FOUND, ""),
         _ => return unforeseen(&shared, format!("{method} {uri}")),
     };
     let Ok(request) = serde_json::from_slice::<Value>(&body) else {
@@ -276,9 +278,12 @@ async fn answer(
         );
     };
     let credential = match wire {
-        Wire::Messages => "x-api-key",
-        Wire::Responses => "authorization",
+        Wire::Messages if headers.contains_key("x-api-key") => "x-api-key",
+        Wire::Messages | Wire::Responses => "authorization",
     };
+    if headers.contains_key("x-plexus-egress") {
+        return unforeseen(&shared, format!("{uri} with what opens the egress"));
+    }
     if request["stream"] != true || !headers.contains_key(credential) {
         let why = format!("{method} {uri} without `stream` or its credential");
         return unforeseen(&shared, why);

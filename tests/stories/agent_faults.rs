@@ -1,10 +1,14 @@
-//! Faults of coding agents: a model server that refuses, a program that is none, a turn that is cut off. Each has a code and
+//! Faults of coding agents: a model server that refuses or stalls, too many files, a program that is none, a turn that is cut off. Each has a code and
 //! a sentence that says what to do.
 
 use crate::coding_agents::{CODEX, Desk};
 use crate::host_tools::{begun, ended};
 use plexus_tests::{Gate, Step, waiting::until};
 use serde_json::{Value, json};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+};
 
 /// The error of a run that comes to nothing.
 fn failed(desk: &Desk, input: &Value) -> Value {
@@ -33,6 +37,73 @@ fn model_server_that_refuses_is_told_in_words() {
     // The source is as good as before.
     desk.model.instead([Step::say("Hello.")]);
     assert_eq!(desk.run(&input)["text"], "Hello.");
+}
+
+#[test]
+fn model_server_that_stalls_is_told_in_words() {
+    // Codex gives a silent server five minutes; the owner of this one gives it a second.
+    let patience = "extraArgs=-c model_providers.plexus.stream_idle_timeout_ms=1000";
+    let desk = Desk::set(CODEX, [Step::say("Hello.")], &[patience]);
+    let silent = silent_server();
+    let server = |at: &str| {
+        let server = format!("server={at}");
+        desk.gateway
+            .cli(["sources", "set", "codex", &server, "--yes"])
+            .expect_ok();
+    };
+    server(&silent);
+    let error = failed(&desk, &json!({"prompt": "Hello."}));
+    assert_eq!(error["detail"]["reason"], "turn_failed", "{error}");
+    assert!(
+        error["message"].to_string().contains("idle timeout"),
+        "{error}"
+    );
+    assert_eq!(error["effect"], "none", "{error}");
+    server(&desk.model.base());
+    assert_eq!(desk.run(&json!({"prompt": "Hello."}))["text"], "Hello.");
+}
+
+/// A server on this machine that begins an answer to each request and says no more; its address.
+fn silent_server() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            // The head, and as much of the body as has come.
+            let _ = stream.read(&mut [0; 64 * 1024]);
+            let began = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: response.created\n";
+            stream.write_all(began).expect("written");
+            held.push(stream);
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn change_of_too_many_files_is_told_in_words() {
+    let many = |count: usize| {
+        format!("mkdir -p m && cd m && seq -f f%.0f {count} | xargs touch; ls | wc -l")
+    };
+    let desk = Desk::open(CODEX, [Step::exec(&many(50_001)), Step::say("Made.")]);
+    let error = failed(&desk, &json!({"prompt": "Make files."}));
+    assert!(
+        desk.model.results()[0].contains("50001"),
+        "{:?}",
+        desk.model.results()
+    );
+    assert_eq!(error["detail"]["reason"], "too_large", "{error}");
+    assert!(
+        error["message"]
+            .to_string()
+            .contains("more than 50,000 files"),
+        "{error}"
+    );
+    // The control: fewer come to a change set.
+    desk.model
+        .then([Step::exec(&many(2_000)), Step::say("Made.")]);
+    let made = desk.run(&json!({"prompt": "Make fewer."}));
+    assert_eq!(made["changes"]["added"], 2_000, "{made}");
 }
 
 #[test]

@@ -563,10 +563,38 @@ fn uses_further_programs(kind: Kind, command: fn(&Path) -> String) {
     desk.model.finish();
     // What lies above the gateway's own state is none of a run's.
     let state = desk.gateway.state();
-    drop(set(state.parent().expect("a folder")));
-    let tested = desk.gateway.cli(["sources", "test", id]);
-    let told = format!("{tested:?}");
-    assert!(told.contains("or above one"), "{told}");
+    let home = state.parent().expect("a folder").to_owned();
+    let elsewhere = Folder::empty();
+    let path = elsewhere.path().display().to_string();
+    let other = ["sources", "add", "workspace-dir", &path, "--id", "papers"];
+    desk.gateway.cli(other).expect_ok();
+    elsewhere.write("bin/heron", "");
+    for (folder, words) in [
+        (state.join("workers"), "Plexus' own folder, or above one"),
+        (home, "it is your home folder"),
+        (
+            elsewhere.path().join("bin"),
+            "the folder of the source papers",
+        ),
+        (
+            elsewhere.path().join("bin/heron"),
+            "the folder of the source papers",
+        ),
+    ] {
+        drop(set(&folder));
+        let told = format!("{:?}", desk.gateway.cli(["sources", "test", id]));
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // By a link: the card says where it leads.
+    let links = Folder::empty();
+    let link = links.path().join("link");
+    std::os::unix::fs::symlink(tools.path(), &link).expect("a link");
+    set(&link).expect_ok();
+    let plan = desk
+        .owner()
+        .plan(&desk.asked("run", &json!({"prompt": "By a link."})));
+    let shown = format!("{} (all of {folder})", link.display());
+    assert!(plan.to_string().contains(&shown), "{shown}: {plan}");
 }
 
 #[test]

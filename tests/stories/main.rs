@@ -8,6 +8,8 @@ mod house;
 mod agent_faults;
 #[cfg(target_os = "linux")]
 mod agent_kills;
+mod agent_limits;
+mod agent_sign_in;
 mod agents;
 mod apple;
 mod approved_runs;

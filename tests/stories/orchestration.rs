@@ -440,3 +440,66 @@ fn damaged_board_is_named_and_the_others_are_served() {
     );
     office.once(&whole, "done");
 }
+
+#[test]
+fn board_ends_at_the_tokens_of_its_approval() {
+    let office = Office::open([Step::say("One.")]);
+    office.desk.model.by_rule(|_| Step::exec("sleep 1"));
+    let tasks = json!([
+        task("one", &[]),
+        task("two", &["one"]),
+        task("three", &["two"])
+    ]);
+    let id = office.approved(CREATE, &json!({"goal": "Thrifty.", "tasks": tasks}));
+    // An answer of the story's model is 110 tokens.
+    let input = json!({"board": id, "agents": ["codex.run"], "maxTokens": 150});
+    let item = office.agent().must_ask(RUN, input.clone());
+    let plan = office.desk.owner().plan(&item).to_string();
+    assert!(plan.contains("150 tokens in all runs together"), "{plan}");
+    office.desk.owner().approve(&item, "once");
+    office.agent().invoke(RUN, input).expect_ok();
+    let board = office.once(&id, "unfinished");
+    let states = ["one", "two", "three"].map(|task| state(&board, task));
+    assert_eq!(states, ["done", "failed", "skipped"], "{board}");
+    assert!(
+        board.to_string().contains("ended at its maxTokens"),
+        "{board}"
+    );
+    // The control: an approval without a limit carries the rest.
+    office.desk.model.by_rule(|_| Step::say("Done."));
+    office.approved(RUN, &json!({"board": id, "agents": ["codex.run"]}));
+    office.once(&id, "done");
+}
+
+#[test]
+fn board_that_two_sources_answer_for_is_asked_of_the_one_that_is_named() {
+    let office = Office::open([]);
+    let id = office.approved(
+        CREATE,
+        &json!({"goal": "Mine.", "tasks": [task("one", &[])]}),
+    );
+    let cli = |words: &[&str]| {
+        office
+            .desk
+            .gateway
+            .cli(["board", &id].iter().chain(words).copied())
+    };
+    assert!(cli(&[]).expect_ok().contains("of cc-master"), "the control");
+    let add = ["sources", "add", "cc-master", "--id", "another"];
+    office.desk.gateway.cli(add).expect_ok();
+    let state = office.desk.gateway.state();
+    let [mine, theirs] =
+        ["cc-master", "another"].map(|of| state.join("workers").join(of).join("boards"));
+    std::fs::create_dir_all(&theirs).expect("a folder");
+    let file = format!("{id}.json");
+    let text = std::fs::read_to_string(mine.join(&file)).expect("the board");
+    std::fs::write(theirs.join(&file), text.replace("Mine.", "Theirs.")).expect("written");
+    for words in [&[][..], &["--stop"]] {
+        let refused = format!("{:?}", cli(words));
+        assert!(refused.contains("name one of them"), "{refused}");
+    }
+    for (source, goal) in [("cc-master", "Mine."), ("another", "Theirs.")] {
+        let said = cli(&["--source", source]);
+        assert!(said.expect_ok().contains(goal), "{said:?}");
+    }
+}

@@ -124,6 +124,7 @@ impl Kernel {
             source: source.id.clone(),
             offer: connector.offer.clone(),
             folders: folders.into_iter().map(folder).collect(),
+            elsewhere: self.elsewhere(&source.id),
             is_program: Arc::new(programs::is_known(source.base.clone())),
             config: configure::for_worker(&source.config),
             // Read each time a worker starts, so that a changed one counts at the next start.
@@ -131,6 +132,18 @@ impl Kernel {
             revision: source.revision,
             uncaged: self.unsandboxed.contains(&source.id),
         })
+    }
+
+    /// The folders of all sources but this one.
+    fn elsewhere(&self, id: &SourceId) -> Vec<(SourceId, PathBuf)> {
+        let state = self.ledger.snapshot();
+        let others = state.sources.values();
+        let others = others.filter(|other| other.id != *id && !other.config.is_over());
+        let folders = others.flat_map(|other| {
+            let targets = other.target.iter().chain(other.paths.values());
+            targets.map(|target| (other.id.clone(), PathBuf::from(&target.path)))
+        });
+        folders.collect()
     }
 
     /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.

@@ -267,6 +267,17 @@ fn route(
         }
     }
     let admitted = Value::Object(route);
+    let mut sign_ins = manifest
+        .children
+        .iter()
+        .filter_map(|child| child.sign_in.as_ref());
+    let wrong = sign_ins.find_map(|of| Some((of, of.file(&admitted).err()?)));
+    if let Some((of, why)) = wrong {
+        return Err(Objection::to(
+            &of.field,
+            format!("route.{} is {why}", of.field),
+        ));
+    }
     if let Err((field, why)) = manifest.admitted(&admitted) {
         return Err(Objection::to(field, format!("route.{field} is {why}")));
     }

@@ -5,6 +5,7 @@
 //! | `title`, `description`, `examples`, `default` | the field's name, one sentence, an example, what an empty one holds |
 //! | `writeOnly` | it is a secret: it goes into the secret store and is never shown |
 //! | `format` | `uri`, or `absolute-path` for a path on this machine |
+//! | `x-unless` | the property with which this secret is not needed |
 //! | `x-root`, `x-writable` | the folder that the source opens; workers may write in it |
 //! | `x-grants` | what another value does to the grants on the source: `ended` or `suspended` |
 //!
@@ -41,6 +42,9 @@ pub fn schema(manifest: &Manifest) -> Value {
         }
         if field.target == FieldTarget::Secret {
             put("writeOnly", json!(true));
+        }
+        if let Some(by) = &field.unless {
+            put("x-unless", json!(by));
         }
         if manifest.root.as_ref() == Some(&field.name) {
             put("x-root", json!(true));

@@ -294,7 +294,12 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
             return format!("(allow plexus-egress (remote tcp {host}))");
         }
         let secret = entry.secret.as_ref();
-        let secret = secret.map_or_else(String::new, |name| format!(" (secret \"{name}\")"));
+        let secret = secret.map_or_else(String::new, |name| {
+            let field = manifest.field(name);
+            let unless = field.and_then(|field| field.unless.as_ref());
+            let unless = unless.map_or_else(String::new, |by| format!(" (unless \"{by}\")"));
+            format!(" (secret \"{name}\"{unless})")
+        });
         let reads = match entry.reads.is_empty() {
             true => String::new(),
             false => format!(" (reads \"{}\")", entry.reads.join("\" \"")),

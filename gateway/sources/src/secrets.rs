@@ -35,7 +35,9 @@ pub struct SecretFile {
 
 /// The secrets that a source has by its manifest.
 pub fn of_source(manifest: &Manifest, id: &SourceId, config: &SourceConfig) -> Vec<SecretFile> {
-    let fields = manifest.secrets().map(|field| SecretFile {
+    let fields = manifest.secrets();
+    let fields = fields.filter(|field| !field.is_replaced(&config.route));
+    let fields = fields.map(|field| SecretFile {
         name: match &config.secret_ref {
             Some(name) => name.clone(),
             None => format!("{id}.{}", field.name),

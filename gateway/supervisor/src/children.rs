@@ -12,10 +12,11 @@ use super::{
     start::StartError,
 };
 use plexus_ipc::{
-    manifest::{ChildArgument, ChildProgram},
+    manifest::{ChildArgument, ChildProgram, SignIn, SignInFile},
     message::Role,
 };
 use plexus_sandbox::children::{self, KeeperSettings};
+use serde_json::Value;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -107,12 +108,13 @@ fn program(
             words.map(children::ChildArgument::Fixed).collect()
         }
     };
+    let sign_in = child.sign_in.as_ref().map(|of| sign_in(spec, of));
     let tools = tools(spec, child, state_dir)?;
     let numbered = tools.iter().enumerate();
-    parameters.extend(numbered.map(|(at, folder)| (format!("TOOLS_{at}"), folder.clone())));
+    parameters.extend(numbered.map(|(at, (_, folder))| (format!("TOOLS_{at}"), folder.clone())));
     let mut environment = child.environment.clone();
     if let Some(Some(path)) = environment.get_mut("PATH") {
-        for folder in &tools {
+        for (_, folder) in &tools {
             path.push_str(&format!(":{folder}:{folder}/bin"));
         }
     }
@@ -128,25 +130,48 @@ fn program(
         tree_processes: Some(child.limits.processes),
         arguments: child.arguments.iter().flat_map(argument).collect(),
         environment: environment.into_iter().collect(),
+        sign_in: sign_in.transpose()?.flatten(),
     })
 }
 
-/// The folders of further programs that the owner names: a folder, or that of a program.
-fn tools(spec: &Spec, child: &ChildProgram, state_dir: &Path) -> io::Result<Vec<String>> {
-    let field = child.tools_field.as_ref();
-    let named = field
-        .and_then(|field| spec.config[field].as_str())
-        .unwrap_or_default();
-    let mut own = vec![state_dir.to_owned()];
+/// The owner's own sign-in, where the owner has its runs have a copy of it. It is read when a run begins.
+fn sign_in(spec: &Spec, of: &SignIn) -> io::Result<Option<children::SignIn>> {
+    let file = of.file(&spec.config).map_err(|why| {
+        let words = format!("{}: {why}", of.field);
+        io::Error::other(words)
+    })?;
+    let from = match file {
+        None => return Ok(None),
+        Some(SignInFile::At(path)) => path,
+        Some(SignInFile::InHome(below)) => {
+            let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+            let home = home.ok_or_else(|| {
+                io::Error::other("the gateway knows no home folder: name the file itself")
+            })?;
+            Path::new(&home).join(below)
+        }
+    };
+    let (folder, name) = of.to.clone();
+    Ok(Some(children::SignIn {
+        from,
+        folder,
+        name,
+        without: of.without.clone(),
+    }))
+}
+
+/// Further programs that the owner names: as they are spelled, and the folder that runs may use for each.
+fn tools(spec: &Spec, child: &ChildProgram, state_dir: &Path) -> io::Result<Vec<(String, String)>> {
+    let mut own = vec![(state_dir.to_owned(), "Plexus' own folder".to_owned())];
     for folder in &spec.folders {
-        own.push(resolved(&folder.path)?.into());
+        let path = PathBuf::from(resolved(&folder.path)?);
+        own.push((path, "the source's folder".to_owned()));
     }
-    let mut folders = Vec::new();
-    for named in named
-        .split(',')
-        .map(str::trim)
-        .filter(|named| !named.is_empty())
-    {
+    let others = spec.elsewhere.iter();
+    own.extend(others.map(|(of, path)| (path.clone(), format!("the folder of the source {of}"))));
+    let home = std::env::var_os("HOME").and_then(|home| resolved(Path::new(&home)).ok());
+    let mut folders: Vec<(String, String)> = Vec::new();
+    for named in named_tools(spec, child) {
         let refused = |why: &str| io::Error::other(format!("further program {named}: {why}"));
         if !Path::new(named).is_absolute() {
             return Err(refused("no absolute path"));
@@ -157,29 +182,58 @@ fn tools(spec: &Spec, child: &ChildProgram, state_dir: &Path) -> io::Result<Vec<
             Some(folder) if !found.is_dir() => folder,
             _ => found,
         };
+        if home
+            .as_ref()
+            .is_some_and(|home| Path::new(home).starts_with(folder))
+        {
+            return Err(refused(
+                "it is your home folder, or above it: name a folder in it",
+            ));
+        }
         if folder.components().count() < 3 {
             return Err(refused("too much lies in its folder: name one below it"));
         }
-        if own
-            .iter()
-            .any(|own| own.starts_with(folder) || folder.starts_with(own))
-        {
-            return Err(refused(
-                "it lies in a folder of the source's or of Plexus, or above one",
-            ));
+        let overlaps = |own: &Path| own.starts_with(folder) || folder.starts_with(own);
+        if let Some((_, whose)) = own.iter().find(|(own, _)| overlaps(own)) {
+            return Err(refused(&format!("it lies in {whose}, or above one")));
         }
-        let folder = folder
-            .to_str()
-            .ok_or_else(|| refused("no text"))?
-            .to_owned();
-        if !folders.contains(&folder) {
-            folders.push(folder);
+        let folder = folder.to_str().ok_or_else(|| refused("no text"))?;
+        if !folders.iter().any(|(_, known)| known == folder) {
+            folders.push((named.to_owned(), folder.to_owned()));
         }
     }
     match folders.len() > MOST_TOOLS {
         true => Err(io::Error::other("more than 4 folders of further programs")),
         false => Ok(folders),
     }
+}
+
+fn named_tools<'a>(spec: &'a Spec, child: &ChildProgram) -> impl Iterator<Item = &'a str> {
+    let field = child.tools_field.as_ref();
+    let named = field.and_then(|field| spec.config[field].as_str());
+    let named = named.unwrap_or_default().split(',').map(str::trim);
+    named.filter(|named| !named.is_empty())
+}
+
+/// What a worker is told of its source: the route, and where its further programs lie, for the owner's cards.
+pub(super) fn config(state_dir: &Path, spec: &Spec) -> Value {
+    let mut config = spec.config.clone();
+    let mut children = spec.offer.manifest.children.iter();
+    let Some(child) = children.find(|child| named_tools(spec, child).next().is_some()) else {
+        return config;
+    };
+    // Where they cannot be used, the worker does not start.
+    let found = resolved(state_dir).and_then(|dir| tools(spec, child, Path::new(&dir)));
+    let shown = found.unwrap_or_default().into_iter();
+    let shown = shown.map(|(named, folder)| match named == folder {
+        true => named,
+        false => format!("{named} (all of {folder})"),
+    });
+    if let Some(members) = config.as_object_mut() {
+        let shown: Vec<_> = shown.collect();
+        members.insert("toolFolders".to_owned(), shown.join(", ").into());
+    }
+    config
 }
 
 /// What is said where there is no keeper.

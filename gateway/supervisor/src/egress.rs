@@ -198,9 +198,15 @@ async fn start(
                 let auth = auth(spec, &entry.auth);
                 Ok::<_, StartError>(AddedSecret { value, auth })
             };
+            // What its workers send may be the owner's own sign-in.
+            let field = entry.secret.as_deref();
+            let field = field.and_then(|field| spec.offer.manifest.field(field));
+            let clients_own = field.is_some_and(|field| field.is_replaced(&spec.config));
+            let named = entry.secret.as_ref().filter(|_| !clients_own);
             Some(Forward {
                 to: to.clone(),
-                secret: entry.secret.as_ref().map(added).transpose()?,
+                secret: named.map(added).transpose()?,
+                clients_own,
                 whole: entry.is_agreed(),
                 paths: entry.paths.clone(),
                 reads: entry.reads.clone(),

@@ -106,6 +106,8 @@ pub struct Spec {
     pub offer: Arc<Offer>,
     /// Its folders.
     pub folders: Vec<Folder>,
+    /// Folders of other sources, resolved: further programs of its runs lie in none of them.
+    pub elsewhere: Vec<(SourceId, PathBuf)>,
     /// Asked of each program that its worker may have started, before each start.
     pub is_program: IsProgram,
     /// Its route, as the connector's configuration reads it.

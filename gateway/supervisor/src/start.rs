@@ -252,7 +252,9 @@ async fn meet<P: Process, T>(
         source: spec.source.clone(),
         role,
         launch: context.launch,
-        config: serde_json::to_vec(&spec.config).unwrap_or_default().into(),
+        config: serde_json::to_vec(&super::children::config(&context.state_dir, spec))
+            .unwrap_or_default()
+            .into(),
         secrets,
         limits: spec.offer.manifest.limits,
         scratch: Some(super::process::scratch_of(context, spec)),

@@ -137,6 +137,12 @@ impl Manifest {
             if field.kind == FieldKind::Password && field.default.is_some() {
                 return Err(invalid(at(), "a secret has no default"));
             }
+            if field.unless.is_some() && !self.replaces(field) {
+                return Err(invalid(
+                    at(),
+                    "unless belongs to a secret, and names a field of type text and target route",
+                ));
+            }
             if field.kind == FieldKind::Path && field.target != FieldTarget::Route {
                 return Err(invalid(at(), "a path goes to the route"));
             }
@@ -164,6 +170,13 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// Whether the field that replaces a secret is one that can.
+    fn replaces(&self, secret: &Field) -> bool {
+        let by = secret.unless.as_ref().and_then(|name| self.field(name));
+        secret.target == FieldTarget::Secret
+            && by.is_some_and(|by| by.kind == FieldKind::Text && by.target == FieldTarget::Route)
     }
 
     fn check_writable(&self, field: &Field) -> Result<(), &'static str> {

@@ -50,6 +50,9 @@ pub struct ChildProgram {
     /// one that speaks over them. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host: bool,
+    /// The owner's own sign-in, of which its runs have a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignIn>,
     /// Whether each run begins with an empty folder, which is removed when it has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discard: bool,
@@ -61,6 +64,47 @@ pub struct ChildProgram {
     pub environment: BTreeMap<String, Option<String>>,
     /// What a run of it may use.
     pub limits: ChildLimits,
+}
+
+/// A file with the owner's own sign-in. Where the owner says so, each run has a copy of it while it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    /// The optional field of the route in which the owner says so: [`COPY`], or the absolute path of another file.
+    pub field: String,
+    /// The file, in the owner's home. It is JSON.
+    pub home: String,
+    /// The folder of the copy in the run's scratch, and the copy's name there.
+    pub to: (String, String),
+    /// The members that are empty in the copy: what renews the sign-in.
+    pub without: Vec<String>,
+}
+
+/// The word for the file in its usual place.
+pub const COPY: &str = "copy";
+
+impl SignIn {
+    /// The file that the owner names with this `route`; none where runs have no copy of one.
+    ///
+    /// # Errors
+    /// The text is neither [`COPY`] nor an absolute path.
+    pub fn file(&self, route: &Value) -> Result<Option<SignInFile>, &'static str> {
+        match route[&self.field].as_str().unwrap_or_default() {
+            "" => Ok(None),
+            COPY => Ok(Some(SignInFile::InHome(PathBuf::from(&self.home)))),
+            path if path.starts_with('/') => Ok(Some(SignInFile::At(PathBuf::from(path)))),
+            _ => Err("neither \"copy\" nor an absolute path"),
+        }
+    }
+}
+
+/// Where the owner's sign-in lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignInFile {
+    /// In the owner's home.
+    InHome(PathBuf),
+    /// At an absolute path.
+    At(PathBuf),
 }
 
 /// Which program a child is. Links are resolved when its worker starts.
@@ -195,6 +239,20 @@ impl Manifest {
             .is_some_and(|field| !is_text(field))
         {
             return Err("toolsField names no field of type text and target route");
+        }
+        if let Some(sign_in) = &child.sign_in {
+            let plain =
+                |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+            if !is_text(&sign_in.field) {
+                return Err("signIn names no field of type text and target route");
+            }
+            if !sign_in.home.split('/').all(plain)
+                || !plain(&sign_in.to.0)
+                || !plain(&sign_in.to.1)
+                || sign_in.without.len() > MAX_WORDS
+            {
+                return Err("the file of signIn is no path in the home, or its copy no name");
+            }
         }
         if child.arguments.len() > MAX_WORDS || child.environment.len() > MAX_WORDS {
             return Err("more than 64 arguments or variables");

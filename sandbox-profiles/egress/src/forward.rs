@@ -1,8 +1,9 @@
 //! Requests that are forwarded to a host: what goes on, what does not, and the secret that is added.
 //!
 //! Invariants: the host is the manifest's, whatever the request says; the secret is added after TLS has proven the
-//! host's name, or on a connection to this machine where the owner wrote `http`; no credential or cookie of the client's leaves, and no cookie comes back; a redirect is an answer like
-//! any other, so the secret follows none.
+//! host's name, or on a connection to this machine where the owner wrote `http`; no cookie of the client's leaves, and none
+//! comes back; its credential leaves only where the owner has it bring one of its own, and then no secret is added; a
+//! redirect is an answer like any other, so the secret follows none.
 //!
 //! Must not know: how a connection is admitted.
 
@@ -49,14 +50,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::TRAILER,
     header::UPGRADE,
 ];
+/// Where a client puts its credential.
+const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
 /// What a client may bring and must not be sent on. `Expect` is answered here.
-const OF_CLIENTS: [HeaderName; 5] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    header::COOKIE,
-    header::HOST,
-    header::EXPECT,
-];
+const OF_CLIENTS: [HeaderName; 4] = [header::COOKIE, header::HOST, header::EXPECT, OURS];
 /// What a host may set and a worker has no use for, or would take for our own word.
 const OF_HOSTS: [HeaderName; 3] = [
     header::SET_COOKIE,
@@ -74,7 +71,9 @@ pub(crate) struct Forwarder {
     whole: bool,
     /// The header with the secret; its value is marked so that it is never printed.
     secret: Option<(HeaderName, HeaderValue)>,
-    /// Where a client's credential may stand.
+    /// Whether clients bring a credential of their own.
+    clients_own: bool,
+    /// Where the credential of this start may stand.
     credential: Vec<HeaderName>,
     host: HeaderValue,
     /// What proves the host's name, and that name; none for a host of this machine without TLS.
@@ -95,7 +94,11 @@ impl Forwarder {
             .secret
             .map(|added| secret(&added.auth, &added.value));
         let secret = secret.transpose()?;
-        let mut credential = vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
+        let mut credential = match forward.clients_own {
+            // The usual places have the client's own.
+            true => vec![OURS],
+            false => CREDENTIALS.to_vec(),
+        };
         credential.extend(secret.iter().map(|(name, _)| name.clone()));
         let tls = match forward.to.plain {
             true => None,
@@ -111,6 +114,7 @@ impl Forwarder {
             paths: forward.paths,
             reads: forward.reads,
             whole: forward.whole,
+            clients_own: forward.clients_own,
             secret,
             credential,
         })
@@ -203,6 +207,11 @@ impl Forwarder {
             head.headers.remove(name);
         }
         head.headers.insert(header::HOST, self.host.clone());
+        if !self.clients_own {
+            for name in &CREDENTIALS {
+                head.headers.remove(name);
+            }
+        }
         if let Some((name, value)) = &self.secret {
             head.headers.insert(name, value.clone());
         }

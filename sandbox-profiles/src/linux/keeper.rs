@@ -37,6 +37,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::os::children::{self, Ended};
+use super::sign_in::SignedIn;
 use super::tree;
 use crate::children::{
     ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE,
@@ -70,6 +71,8 @@ struct Run {
     usage: Usage,
     /// Its folder goes with it.
     discard: bool,
+    /// The copy of the owner's sign-in, which goes with it.
+    _signed_in: Option<SignedIn>,
     /// Why it was ended from here.
     over: Option<Ending>,
 }
@@ -278,6 +281,9 @@ impl Keeper {
         }
         let prepared = prepare(&self.kept.runs, &run, program.pipes);
         let to_worker = prepared.map_err(|error| format!("the run's folder: {error}"))?;
+        let signed_in = program.sign_in.as_ref();
+        let signed_in = signed_in.map(|of| SignedIn::copy(of, &folder.join("scratch")));
+        let signed_in = signed_in.transpose()?;
         let mut started = self
             .command(program, &folder, arguments, environment)
             .spawn()
@@ -291,6 +297,7 @@ impl Keeper {
             processes: program.tree_processes,
             usage: Usage::default(),
             discard: program.discard,
+            _signed_in: signed_in,
             over: None,
         };
         Ok((run, pipes))

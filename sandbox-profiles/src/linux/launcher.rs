@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use super::monitor::Duty;
 use super::{CageError, enter_with, go_without};
-use crate::children::{ChildArgument, ChildProgram, KeeperSettings};
+use crate::children::{ChildArgument, ChildProgram, KeeperSettings, SignIn};
 use crate::launch::{Limits, PROVE, STAY, UNCAGED};
 use crate::probe::{ChildTargets, attack_as_child};
 use crate::profile::{Profile, ProfileError};
@@ -180,6 +180,21 @@ impl Group {
             "--argument" => child.arguments.push(ChildArgument::Fixed(text(value()?)?)),
             "--named-argument" => child.arguments.push(ChildArgument::Named(text(value()?)?)),
             "--list-argument" => child.arguments.push(ChildArgument::List(text(value()?)?)),
+            "--sign-in" => {
+                child.sign_in = Some(SignIn {
+                    from: absolute(value()?)?,
+                    folder: text(value()?)?,
+                    name: text(value()?)?,
+                    without: Vec::new(),
+                });
+            }
+            "--sign-in-without" => {
+                let known = child.sign_in.as_mut();
+                let known = known.ok_or_else(|| {
+                    Refusal::Usage("--sign-in-without comes after --sign-in".to_owned())
+                })?;
+                known.without.push(text(value()?)?);
+            }
             "--environment" => {
                 let variable = text(value()?)?;
                 child.environment.push(match variable.split_once('=') {

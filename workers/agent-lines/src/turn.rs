@@ -31,6 +31,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
     /// What was used since `before`.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
@@ -58,6 +64,8 @@ pub enum Shown {
 pub enum TurnEnd {
     /// Answered, with what its thread has used so far.
     Completed(Usage),
+    /// Ended by the agent itself because it would have cost more than it may.
+    TooDear(Usage),
     /// In the agent's own words.
     Failed(String),
 }
@@ -73,6 +81,12 @@ pub struct Turn {
     pub text: String,
     /// What the agent complains of.
     pub warnings: Vec<String>,
+    /// What its answers have used so far, where the lines say so.
+    pub used: Usage,
+    /// What it has cost, in US dollars, where the lines say so.
+    pub cost: Option<f64>,
+    /// The answer of the model that `used` counted last.
+    pub counted: Option<String>,
     /// Once it has ended.
     pub end: Option<TurnEnd>,
     line: Vec<u8>,

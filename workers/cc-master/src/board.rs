@@ -14,7 +14,10 @@
 //!
 //! Must not know: how a run is made, where a board is kept.
 
+mod budget;
 mod words;
+
+pub(crate) use budget::{Budget, Used};
 
 #[cfg(test)]
 mod tests;
@@ -180,6 +183,9 @@ pub enum Stage {
         run: Option<String>,
         /// Since when.
         since: Timestamp,
+        /// What it may use.
+        #[serde(default)]
+        share: Budget,
     },
     /// A run of it ended.
     Ended {
@@ -285,6 +291,9 @@ pub struct Orchestration {
     pub began: Timestamp,
     /// How far it is.
     pub state: Progress,
+    /// What its runs may use together, without what those that ended have used.
+    #[serde(default)]
+    pub budget: Budget,
 }
 
 /// How far an orchestration is.
@@ -595,6 +604,19 @@ impl Board {
         self.tasks.iter().filter(is_running)
     }
 
+    /// What the runs that go on leave for further ones.
+    #[must_use]
+    pub fn left(&self) -> Budget {
+        let budget = self.current().map(|current| current.budget);
+        let shares = self.running().filter_map(|task| match &task.stage {
+            Stage::Running { share, .. } => Some(*share),
+            Stage::Waiting | Stage::Ended { .. } => None,
+        });
+        shares.fold(budget.unwrap_or_default(), |left, share| {
+            left.less(share, Used::default())
+        })
+    }
+
     /// Starts a task: from here on its run counts, whatever becomes of it.
     ///
     /// # Errors
@@ -608,11 +630,15 @@ impl Board {
             let task = id.to_owned();
             return Err(BoardError::State { task, state });
         }
+        let beside = self.running().count();
+        let parallel = self.current().map_or(1, |current| current.parallel);
+        let share = self.left().share(parallel.saturating_sub(beside));
         let task = self.task_mut(id)?;
         task.attempts += 1;
         task.stage = Stage::Running {
             run: None,
             since: now,
+            share,
         };
         Ok(())
     }
@@ -638,7 +664,7 @@ impl Board {
         Ok(())
     }
 
-    /// The run of a task ended.
+    /// The run of a task ended, with what it says that it used.
     ///
     /// # Errors
     /// The task does not run.
@@ -646,6 +672,7 @@ impl Board {
         &mut self,
         id: &str,
         mut result: TaskResult,
+        used: Used,
         now: Timestamp,
     ) -> Result<(), BoardError> {
         let (TaskResult::Done { message: text, .. }
@@ -653,15 +680,18 @@ impl Board {
         | TaskResult::Unknown(text)) = &mut result;
         text.truncate(text.floor_char_boundary(MAX_MESSAGE));
         let stage = self.stage_of_running(id)?;
-        let Stage::Running { run, .. } = stage else {
+        let Stage::Running { run, share, .. } = stage else {
             return Ok(());
         };
-        let run = run.take();
+        let (run, share) = (run.take(), *share);
         *stage = Stage::Ended {
             run,
             at: now,
             result,
         };
+        if let Ok(current) = self.current_mut() {
+            current.budget = current.budget.less(share, used);
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod tests;
 use crate::{
     board::{
         Board, BoardError, BoardId, ChangeSet, Orchestration, Progress, Stage, Task, TaskResult,
+        Used,
     },
     store::{Store, StoreError},
 };
@@ -250,7 +251,9 @@ impl<G: Gateway> Walker<G> {
                     .await?;
             }
             let mut tasks: Vec<Task> = board.running().cloned().collect();
-            if let (Standing::Open(left), true) = (&standing, current.state != Progress::Stopping) {
+            let is_spent = board.left().is_spent();
+            let goes_on = current.state != Progress::Stopping && !is_spent;
+            if let (Standing::Open(left), true) = (&standing, goes_on) {
                 let free = current.parallel.saturating_sub(tasks.len()).min(*left);
                 for task in board.ready().into_iter().take(free).cloned() {
                     let (name, now) = (task.draft.id.clone(), now());
@@ -279,6 +282,9 @@ impl<G: Gateway> Walker<G> {
             let why = match standing {
                 _ if is_stopped => Some("it was stopped"),
                 Standing::Over(why) => Some(why),
+                Standing::Open(_) if is_spent => {
+                    Some("the tokens or the money of the approval are used up")
+                }
                 Standing::Open(_) => None,
                 Standing::Suspended => {
                     wait(&mut follows, &mut followed, stopped).await?;
@@ -305,8 +311,12 @@ impl<G: Gateway> Walker<G> {
         let board = blocking(move || store.get(id)).await?;
         let task = board.task(task).map_err(StoreError::from)?;
         let (name, of) = (run_name(&board, task), task.draft.id.clone());
-        if let Stage::Running { run: None, .. } = task.stage {
-            let input = json!({"prompt": board.prompt_of(task)});
+        if let Stage::Running {
+            run: None, share, ..
+        } = task.stage
+        {
+            let mut input = json!(share);
+            input["prompt"] = board.prompt_of(task).into();
             let capability = task.draft.agent.as_str();
             // Where the last process ended in between, the name finds the run that it made.
             let made = loop {
@@ -333,23 +343,26 @@ impl<G: Gateway> Walker<G> {
             self.change(id, move |board| board.named(&named, run))
                 .await?;
         }
-        let result = loop {
+        let (result, used) = loop {
             let asked = Instant::now();
             let run = self.gateway.run(approval, &name).await?;
             match run["state"].as_str() {
                 // A gateway that winds down does not wait.
                 Some("running") => sleep_until(asked + PAUSE).await,
-                Some("over") => break result_of(&run["answer"]),
-                _ if run["ok"] == false => break TaskResult::Unknown(words_of(&run["error"])),
+                Some("over") => break (result_of(&run["answer"]), used_of(&run["answer"])),
+                _ if run["ok"] == false => {
+                    let result = TaskResult::Unknown(words_of(&run["error"]));
+                    break (result, Used::default());
+                }
                 _ => {
                     let why =
                         "nobody knows what became of this run; it is not made again by itself";
-                    break TaskResult::Unknown(why.into());
+                    break (TaskResult::Unknown(why.into()), Used::default());
                 }
             }
         };
         let now = now();
-        self.change(id, move |board| board.finish(&of, result, now))
+        self.change(id, move |board| board.finish(&of, result, used, now))
             .await?;
         Ok(())
     }
@@ -372,7 +385,7 @@ impl<G: Gateway> Walker<G> {
         };
         let is_of_task = standing["state"] == "open";
         self.change(id, move |board| match is_of_task {
-            true => board.finish(&task, result, now),
+            true => board.finish(&task, result, NOTHING, now),
             false => board.put_back(&task),
         })
         .await?;
@@ -427,6 +440,24 @@ async fn wait(
     }
 }
 
+/// What a run used that never began.
+const NOTHING: Used = Used {
+    tokens: Some(0),
+    cost: Some(0.0),
+};
+
+/// What the answer to a run says that it used.
+fn used_of(answer: &Value) -> Used {
+    let usage = &answer["output"]["usage"];
+    let of = |name: &str| usage[name].as_u64();
+    Used {
+        tokens: of("inputTokens")
+            .zip(of("outputTokens"))
+            .map(|(a, b)| a.saturating_add(b)),
+        cost: answer["output"]["cost"].as_f64(),
+    }
+}
+
 /// The name of the run of a task that goes on, which no other run has.
 fn run_name(board: &Board, task: &Task) -> String {
     format!("{}/{}/{}", board.id, task.draft.id, task.attempts)
@@ -438,6 +469,10 @@ fn result_of(answer: &Value) -> TaskResult {
     if answer["ok"] == true && answer["outputOmitted"] != true {
         let output = &answer["output"];
         let changes = &output["changes"];
+        if let Some(limit) = output["limit"].as_str() {
+            let made = changes["id"].as_str().unwrap_or("no change set");
+            return TaskResult::Failed(format!("ended at its {limit}; what it did is in {made}"));
+        }
         let files = ["added", "edited", "removed", "modes"];
         let files = files.map(|kind| changes[kind].as_u64().unwrap_or_default());
         return TaskResult::Done {

@@ -6,7 +6,7 @@
 //! Must not know: how a board is walked, how it is kept.
 
 use crate::{
-    board::{Board, BoardError, BoardId, Draft, Orchestration, Progress},
+    board::{Board, BoardError, BoardId, Budget, Draft, Orchestration, Progress},
     orchestrate::{KIND, Walker, blocking, now},
     status::Status,
     store::{Listed, Store, StoreError},
@@ -72,6 +72,10 @@ struct OrchestrateInput {
     #[serde(default, rename = "minutes")]
     _minutes: Option<u32>,
     parallel: Option<usize>,
+    #[serde(default, rename = "maxTokens")]
+    max_tokens: Option<u64>,
+    #[serde(default, rename = "maxCost")]
+    max_cost: Option<f64>,
 }
 
 /// Input of `session.launch`.
@@ -82,6 +86,10 @@ struct LaunchInput {
     agents: Vec<CapabilityId>,
     #[serde(default, rename = "minutes")]
     _minutes: Option<u32>,
+    #[serde(default, rename = "maxTokens")]
+    max_tokens: Option<u64>,
+    #[serde(default, rename = "maxCost")]
+    max_cost: Option<f64>,
 }
 
 /// What a board that is changed answers.
@@ -100,6 +108,7 @@ struct Orchestrate {
     task: Option<String>,
     agents: Vec<CapabilityId>,
     parallel: usize,
+    budget: Budget,
 }
 
 impl Source for CcMasterSource {
@@ -274,17 +283,22 @@ impl CcMasterSource {
             tasks(left.len()),
             board.tasks.len()
         ))
-        .fact("board", board.id.to_string())
-        .diff(&board.outline(|task| left.contains(&task)));
+        .fact("board", board.id.to_string());
+        let budget = Budget {
+            max_tokens: input.max_tokens,
+            max_cost: input.max_cost,
+        };
+        let preview = bounded(preview, budget).diff(&board.outline(|task| left.contains(&task)));
         let has_needs = left.iter().any(|task| !task.draft.needs.is_empty());
         // What is there now, so that the runs are those of the card.
-        let token = token(&json!([board, input.task, input.agents, parallel]));
+        let token = token(&json!([board, input.task, input.agents, parallel, budget]));
         let orchestrate = Orchestrate {
             board: board.id,
             prompt: None,
             task: input.task,
             agents: input.agents,
             parallel,
+            budget,
         };
         let mut plan = Plan::new(orchestrate, token, preview, "began to carry a board");
         if has_needs {
@@ -304,14 +318,19 @@ impl CcMasterSource {
         let prompt = input.prompt.clone();
         let board = Board::of_one(BoardId::fresh(), prompt, agent.clone(), now())?;
         let preview = Preview::new("makes one run, on a board of its own");
-        let preview = preview.diff(&board.outline(|_| true));
-        let token = token(&json!([input.prompt, input.agents]));
+        let budget = Budget {
+            max_tokens: input.max_tokens,
+            max_cost: input.max_cost,
+        };
+        let preview = bounded(preview, budget).diff(&board.outline(|_| true));
+        let token = token(&json!([input.prompt, input.agents, budget]));
         let orchestrate = Orchestrate {
             board: board.id,
             prompt: Some((input.prompt, agent.clone())),
             task: None,
             agents: input.agents,
             parallel: 1,
+            budget,
         };
         Ok(Plan::new(orchestrate, token, preview, "began a session"))
     }
@@ -332,6 +351,7 @@ impl CcMasterSource {
             task: plan.task,
             began: now,
             state: Progress::UnderWay,
+            budget: plan.budget,
         };
         let begin = move |board: &mut Board| {
             board.begin(orchestration)?;
@@ -354,6 +374,20 @@ impl CcMasterSource {
 fn made(input: &CreateInput) -> Result<Board, SourceError> {
     let (goal, drafts) = (input.goal.clone(), input.tasks.clone());
     Ok(Board::new(BoardId::fresh(), goal, drafts, now())?)
+}
+
+/// The card's words on what the runs may use together.
+fn bounded(mut preview: Preview, budget: Budget) -> Preview {
+    if let Some(most) = budget.max_tokens {
+        preview = preview.fact("ends after", format!("{most} tokens in all runs together"));
+    }
+    if let Some(most) = budget.max_cost {
+        preview = preview.fact(
+            "ends after",
+            format!("{most} US dollars in all runs together"),
+        );
+    }
+    preview
 }
 
 fn changed(board: BoardId, summary: impl AsRef<str>) -> Reply<Changed> {

@@ -142,7 +142,7 @@ fn shown(task: &Task, state: TaskState, is_whole: bool) -> Shown {
     };
     match &task.stage {
         Stage::Waiting => {}
-        Stage::Running { run, since } => {
+        Stage::Running { run, since, .. } => {
             shown.run.clone_from(run);
             shown.since = Some(*since);
         }

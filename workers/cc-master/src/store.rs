@@ -205,6 +205,7 @@ mod tests {
             task: None,
             began: Timestamp(0),
             state: crate::board::Progress::UnderWay,
+            budget: crate::board::Budget::default(),
         }
     }
 

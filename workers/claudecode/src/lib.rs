@@ -9,9 +9,9 @@
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
 use plexus_coding_agent::{
-    CodingAgent, HostServer, Named, Program, Shown, Turn, TurnEnd, Usage, word,
+    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, Turn, TurnEnd,
+    Usage, word,
 };
-use plexus_ipc::worker::EgressAccess;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -28,10 +28,11 @@ pub struct ClaudeCode;
 impl Program for ClaudeCode {
     const NAME: &'static str = "Claude Code";
     const COUNTS_THREADS: bool = false;
+    const COUNTS_MONEY: bool = true;
     const NO_THREAD: &'static str = "No conversation found";
-    const SETTINGS: &'static [&'static str] = &["settings.json"];
+    const SETTINGS: &'static [&'static str] = &["settings.json", ".credentials.json"];
 
-    fn arguments(_: u16, host: Option<&HostServer>) -> Named {
+    fn arguments(_: &ModelServer, host: Option<&HostServer>) -> Named {
         let mut servers = json!({"mcpServers": {}});
         if let Some(host) = host {
             servers["mcpServers"][&host.name] = json!({
@@ -47,14 +48,22 @@ impl Program for ClaudeCode {
         ]
     }
 
-    fn environment(home: &Path, egress: &EgressAccess) -> Named {
+    fn environment(home: &Path, model: &ModelServer) -> Named {
+        let credential = model.egress.credential.expose();
+        let credential = match model.signs_in {
+            true => (
+                "ANTHROPIC_CUSTOM_HEADERS",
+                format!("{EGRESS_HEADER}: {credential}"),
+            ),
+            false => ("ANTHROPIC_API_KEY", credential.to_owned()),
+        };
         vec![
             ("CLAUDE_CONFIG_DIR", home.to_string_lossy().into_owned()),
             (
                 "ANTHROPIC_BASE_URL",
-                format!("http://127.0.0.1:{}", egress.port),
+                format!("http://127.0.0.1:{}", model.egress.port),
             ),
-            ("ANTHROPIC_API_KEY", egress.credential.expose().to_owned()),
+            credential,
         ]
     }
 
@@ -68,12 +77,16 @@ impl Program for ClaudeCode {
                 json!({"kind": "error", "message": format!("another try: {}", word(&event["error"]))}),
             )),
             // One line for each block.
-            ("assistant", _) => match &event["message"]["content"][0] {
-                block if block["type"] == "text" => Some(turn.say(block["text"].as_str()?)),
-                block if block["type"] == "tool_use" => Some(Shown::Event(tool(block))),
-                _ => None,
-            },
+            ("assistant", _) => {
+                count(turn, &event["message"]);
+                match &event["message"]["content"][0] {
+                    block if block["type"] == "text" => Some(turn.say(block["text"].as_str()?)),
+                    block if block["type"] == "tool_use" => Some(Shown::Event(tool(block))),
+                    _ => None,
+                }
+            }
             ("result", _) => {
+                turn.cost = event["total_cost_usd"].as_f64();
                 turn.end = Some(end(event));
                 None
             }
@@ -91,7 +104,32 @@ fn tool(block: &Value) -> Value {
     }
 }
 
+/// Adds what an answer of the model used, once for all of its blocks.
+fn count(turn: &mut Turn, message: &Value) {
+    let id = message["id"].as_str().map(str::to_owned);
+    if id.is_some() && turn.counted != id {
+        let more = usage(&message["usage"]);
+        turn.used.input_tokens += more.input_tokens;
+        turn.used.cached_input_tokens += more.cached_input_tokens;
+        turn.used.output_tokens += more.output_tokens;
+        turn.counted = id;
+    }
+}
+
+fn usage(usage: &Value) -> Usage {
+    let of = |name: &str| usage[name].as_u64().unwrap_or_default();
+    let cached = of("cache_read_input_tokens");
+    Usage {
+        input_tokens: of("input_tokens") + of("cache_creation_input_tokens") + cached,
+        cached_input_tokens: cached,
+        output_tokens: of("output_tokens"),
+    }
+}
+
 fn end(result: &Value) -> TurnEnd {
+    if result["subtype"] == "error_max_budget_usd" {
+        return TurnEnd::TooDear(usage(&result["usage"]));
+    }
     let is_whole = result["is_error"] == false && result["stop_reason"] == "end_turn";
     if !is_whole {
         let words = result["result"].as_str().or(result["errors"][0].as_str());
@@ -101,13 +139,7 @@ fn end(result: &Value) -> TurnEnd {
         let words = words.unwrap_or("the answer was cut off");
         return TurnEnd::Failed(format!("{words}{}", status.unwrap_or_default()));
     }
-    let of = |name: &str| result["usage"][name].as_u64().unwrap_or_default();
-    let cached = of("cache_read_input_tokens");
-    TurnEnd::Completed(Usage {
-        input_tokens: of("input_tokens") + of("cache_creation_input_tokens") + cached,
-        cached_input_tokens: cached,
-        output_tokens: of("output_tokens"),
-    })
+    TurnEnd::Completed(usage(&result["usage"]))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ mod rollout;
 mod session;
 
 use plexus_coding_agent::{
-    CodingAgent, HostServer, Named, Program, Shown, ThreadFolder, ToolCall, Turn,
+    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, ThreadFolder,
+    ToolCall, Turn, Usage,
 };
-use plexus_ipc::worker::{EgressAccess, Handlers};
+use plexus_ipc::worker::Handlers;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -25,18 +26,30 @@ pub struct Codex;
 impl Program for Codex {
     const NAME: &'static str = "Codex";
     const COUNTS_THREADS: bool = true;
+    const COUNTS_MONEY: bool = false;
     const NO_THREAD: &'static str = "no rollout found";
-    const SETTINGS: &'static [&'static str] = &["config.toml"];
+    const SETTINGS: &'static [&'static str] = &["config.toml", "auth.json"];
 
-    fn arguments(port: u16, host: Option<&HostServer>) -> Named {
+    fn arguments(model: &ModelServer, host: Option<&HostServer>) -> Named {
+        let path = match &*model.path {
+            "" => "/v1",
+            path => path,
+        };
+        // A text of JSON is one of TOML.
+        let base = json!(format!("http://127.0.0.1:{}{path}", model.egress.port));
+        let credential = match model.signs_in {
+            true => format!(
+                "requires_openai_auth=true,env_http_headers={{\"{EGRESS_HEADER}\"=\"PLEXUS_EGRESS_KEY\"}}"
+            ),
+            false => "env_key=\"PLEXUS_EGRESS_KEY\"".to_owned(),
+        };
         let provider = format!(
-            "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{port}/v1\",wire_api=\"responses\",\
-             env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}"
+            "model_providers.plexus={{name=\"plexus\",base_url={base},wire_api=\"responses\",{credential},\
+             request_max_retries=2,stream_max_retries=2}}"
         );
         let servers = match host {
             None => "mcp_servers={}".to_owned(),
             Some(host) => {
-                // A text of JSON is one of TOML.
                 let [program, address] = [&host.program, &host.address].map(|path| json!(path));
                 format!(
                     "mcp_servers.{}={{command={program},args=[\"mcp-host\"],env={{PLEXUM_MCP_SOCKET={address}}},\
@@ -48,7 +61,8 @@ impl Program for Codex {
         vec![("provider", provider), ("host", servers)]
     }
 
-    fn environment(home: &Path, egress: &EgressAccess) -> Named {
+    fn environment(home: &Path, model: &ModelServer) -> Named {
+        let egress = &model.egress;
         vec![
             ("CODEX_HOME", home.to_string_lossy().into_owned()),
             ("PLEXUS_EGRESS_KEY", egress.credential.expose().to_owned()),
@@ -65,6 +79,10 @@ impl Program for Codex {
 
     fn record_end(folder: &ThreadFolder) -> u64 {
         session::end(folder)
+    }
+
+    fn used(folder: &ThreadFolder) -> Option<Usage> {
+        session::used(folder)
     }
 
     fn recorded(folder: &ThreadFolder, from: u64, is_over: &dyn Fn() -> bool) -> Vec<ToolCall> {

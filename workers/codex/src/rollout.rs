@@ -13,6 +13,7 @@
 //!
 //! Must not know: where the file lies, who asked.
 
+use plexus_coding_agent::Usage;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -250,6 +251,29 @@ fn hollow(name: &str, value: &mut Value) {
         Value::Number(number) => *number = 0.into(),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
+}
+
+/// The sum over the thread that the last line about tokens gives.
+pub(crate) fn used(lines: impl BufRead) -> io::Result<Option<Usage>> {
+    let mut last = None;
+    each_line(lines, &|| false, |line| {
+        let event = line.object().filter(|object| object["type"] == "event_msg");
+        let Some(event) = event.filter(|event| event["payload"]["type"] == "token_count") else {
+            return Ok(());
+        };
+        let total = &event["payload"]["info"]["total_token_usage"];
+        let of = |name: &str| total[name].as_u64();
+        if let (Some(input_tokens), Some(output_tokens)) = (of("input_tokens"), of("output_tokens"))
+        {
+            last = Some(Usage {
+                input_tokens,
+                cached_input_tokens: of("cached_input_tokens").unwrap_or_default(),
+                output_tokens,
+            });
+        }
+        Ok(())
+    })?;
+    Ok(last)
 }
 
 /// A line, or a piece of one that is too long to be read.

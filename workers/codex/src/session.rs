@@ -6,7 +6,7 @@
 //! Must not know: who calls, how a turn is made.
 
 use crate::{CodexSource, rollout};
-use plexus_coding_agent::{ThreadFolder, ToolCall, without_credentials};
+use plexus_coding_agent::{ThreadFolder, ToolCall, Usage, without_credentials};
 use plexus_ipc::worker::{CallContext, Plan, Preview, Reply, SourceError, on_file_thread};
 use plexus_protocol::{Digest, Effect};
 use plexus_rooted_files::{FileError, Kind, RelPath, WalkBounds};
@@ -24,6 +24,8 @@ use std::{
 
 /// Largest rollout that is rewritten, in bytes: what a worker may write as one file, with room to spare.
 const LARGEST: u64 = 240 * 1024 * 1024;
+/// Of the end of a rollout, what is looked through for the tokens that were used, in bytes.
+const COUNTED: u64 = 4 * 1024 * 1024;
 /// Most of an answer, in bytes.
 const LONGEST_ANSWER: usize = 512 * 1024;
 /// Calls that a card names one by one.
@@ -244,6 +246,15 @@ pub(crate) fn end(folder: &ThreadFolder) -> u64 {
     let path = find(folder).ok().flatten();
     let opened = path.and_then(|path| folder.files.open_file(&path).ok());
     opened.map_or(0, |(_, meta)| meta.size)
+}
+
+/// What a thread has used, as the end of its rollout says; none where that says nothing.
+pub(crate) fn used(folder: &ThreadFolder) -> Option<Usage> {
+    let path = find(folder).ok()??;
+    let (mut file, meta) = folder.files.open_file(&path).ok()?;
+    file.seek(SeekFrom::Start(meta.size.saturating_sub(COUNTED)))
+        .ok()?;
+    rollout::used(BufReader::new(file)).ok()?
 }
 
 /// The calls that a turn added to a rollout.

@@ -97,6 +97,8 @@ pub(crate) struct AtOnce {
 
 /// Why a file stays in the change set of a run that applies at once.
 const CHANGED: &str = "somebody changed it since the run began";
+/// Why a file stays as it is when an apply that ended halfway is taken back.
+const CHANGED_SINCE: &str = "it is neither as it was nor as the apply would have left it";
 const RULES: &str = "it says what copies of later runs leave out";
 
 /// Whether a file has ignore rules.
@@ -112,6 +114,8 @@ pub(crate) struct Plan {
     files: Vec<(FileChange, WriteTarget, Option<Vec<u8>>)>,
     /// Folders that go with the last file in them.
     folders: BTreeSet<RelPath>,
+    /// Files that it leaves as they are, although it is about them too, and why.
+    pub(crate) left: Vec<(RelPath, String)>,
     pub(crate) token: Digest,
     pub(crate) diff: String,
     /// A part of the differences is not shown.
@@ -167,16 +171,22 @@ impl Folder {
         };
         let applied: Applied =
             serde_json::from_slice(&bytes).map_err(|_| ApplyError::NotUndoable)?;
-        let reversed = applied.files.iter().map(FileChange::reversed);
-        let mut files: Vec<_> = reversed.collect();
-        if !is_whole {
-            // It ended halfway: a file that is as it would have left it is what it changed.
-            files.retain(|change| matches!(self.standing(change), Ok((Standing::Waits, _))));
+        let (mut files, mut left) = (Vec::new(), Vec::new());
+        for change in applied.files.iter().map(FileChange::reversed) {
+            // One that ended halfway changed the files that are as it would have left them.
+            match self.standing(&change).map(|(standing, _)| standing) {
+                Ok(Standing::Waits) => files.push(change),
+                _ if is_whole => files.push(change),
+                Ok(Standing::Applied) => {}
+                Ok(Standing::Changed) => left.push((change.path, CHANGED_SINCE.to_owned())),
+                Err(error) => left.push((change.path, error.to_string())),
+            }
         }
         match self.planned(applied.set, files, is_over) {
             Err(ApplyError::Set(_) | ApplyError::Nothing) => Err(ApplyError::NotUndoable),
             planned => Ok(Plan {
                 folders: applied.folders,
+                left,
                 ..planned?
             }),
         }
@@ -250,6 +260,7 @@ impl Folder {
             set,
             files: planned,
             folders: BTreeSet::new(),
+            left: Vec::new(),
             token: Digest::of(&tokens),
             diff,
             cut,
@@ -290,9 +301,15 @@ impl Folder {
                 .collect(),
         };
         let record = serde_json::to_vec(&applied).map_err(io::Error::other)?;
-        write_once(&self.record(call, "begun"), &record)?.sync_all()?;
-        self.sets.renew(&applied.set)?;
-        File::open(&self.records)?.sync_all()?;
+        let begun = self.record(call, "begun");
+        let noted = write_once(&begun, &record).and_then(|file| file.sync_all());
+        let noted = noted.map_err(ApplyError::from);
+        let noted = noted.and_then(|()| Ok(self.sets.renew(&applied.set)?));
+        if let Err(error) = noted.and_then(|()| Ok(File::open(&self.records)?.sync_all()?)) {
+            // Nothing was changed. Where this fails too, the files themselves say so.
+            let _ = fs::remove_file(&begun);
+            return Err(error);
+        }
         let mut made = BTreeSet::new();
         for (done, (change, place, content)) in plan.files.iter().enumerate() {
             let changed = match content.as_ref().zip(change.after) {
@@ -311,7 +328,7 @@ impl Folder {
                 Ok(()) | Err(WriteError::Unconfirmed(_)) => made.extend(missing_folders(place)),
                 Err(error) => {
                     if done == 0 {
-                        fs::remove_file(self.record(call, "begun"))?;
+                        let _ = fs::remove_file(&begun);
                     }
                     if let (WriteError::Moved { .. }, 0) = (&error, done) {
                         return Err(ApplyError::Changed(change.path.clone()));
@@ -325,8 +342,7 @@ impl Folder {
                 }
             }
         }
-        fs::rename(self.record(call, "begun"), self.record(call, "done"))
-            .map_err(ApplyError::NotKept)?;
+        fs::rename(&begun, self.record(call, "done")).map_err(ApplyError::NotKept)?;
         Ok(files)
     }
 
@@ -403,10 +419,26 @@ impl Folder {
     pub(crate) fn happened(&self, call: &AuditId) -> Option<bool> {
         if self.record(call, "done").exists() {
             Some(true)
-        } else if self.record(call, "begun").exists() || call.as_str() <= &*self.forgotten() {
+        } else if self.record(call, "begun").exists() {
+            self.by_files(call)
+        } else if call.as_str() <= &*self.forgotten() {
             None
         } else {
             Some(false)
+        }
+    }
+
+    /// The same of a change that began, by the files: all are as it would have left them, or all as they were before.
+    fn by_files(&self, call: &AuditId) -> Option<bool> {
+        let record = read_most(&self.record(call, "begun"), LONGEST_RECORD).ok()?;
+        let applied: Applied = serde_json::from_slice(&record).ok()?;
+        let standings = applied.files.iter().map(|change| self.standing(change));
+        let standings: Vec<_> = standings.collect::<Result<_, _>>().ok()?;
+        let all = |of| standings.iter().all(|(standing, _)| *standing == of);
+        match (all(Standing::Applied), all(Standing::Waits)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
         }
     }
 
@@ -688,6 +720,18 @@ mod tests {
             "{failed:?}"
         );
         assert_eq!(scene.folder.happened(&call(1)), None);
+        let plan = scene.folder.plan_undo(call(1).as_str(), &|| false);
+        let left: Vec<_> = plan
+            .unwrap()
+            .left
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(
+            left,
+            [RelPath::parse("z").unwrap()],
+            "what somebody changed"
+        );
         scene.undo(&call(1), &call(2)).unwrap();
         assert_eq!(
             (scene.read("a").unwrap(), scene.read("z").unwrap()),
@@ -696,6 +740,29 @@ mod tests {
         assert!(!scene.has("made"));
         let twice = scene.undo(&call(1), &call(3));
         assert!(matches!(twice, Err(ApplyError::NotUndoable)), "{twice:?}");
+    }
+
+    #[test]
+    fn apply_that_fails_or_dies_is_settled_by_its_files() {
+        let scene = scene(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "2")]);
+        let set = format!("changes/{}/set.json", scene.set);
+        let away = |folder: &Path| {
+            let set = folder.parent().unwrap().join(&set);
+            fs::rename(&set, set.with_extension("away")).unwrap();
+        };
+        assert!(scene.apply(&call(1), away).is_err(), "after its record");
+        assert_eq!(scene.folder.happened(&call(1)), Some(false));
+        let set = scene.dir.path().join(set);
+        fs::rename(set.with_extension("away"), &set).unwrap();
+        scene.apply(&call(2), |_| ()).unwrap();
+        // It died before it could say that it was done; then somebody took one of two files back.
+        let record = |state| scene.folder.record(&call(2), state);
+        fs::rename(record("done"), record("begun")).unwrap();
+        assert_eq!(scene.folder.happened(&call(2)), Some(true));
+        write(&scene.dir.path().join("folder"), "a", "1");
+        assert_eq!(scene.folder.happened(&call(2)), None);
+        write(&scene.dir.path().join("folder"), "b", "1");
+        assert_eq!(scene.folder.happened(&call(2)), Some(false));
     }
 
     #[test]

@@ -314,12 +314,20 @@ impl Sets {
             listed => listed?,
         };
         let dated = |entry: io::Result<fs::DirEntry>| {
-            let dir = entry?.path();
+            let entry = entry?;
+            let dir = entry.path();
+            // What lies beside them is none of them.
+            let name = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if self.dir(name).is_err() || !entry.file_type()?.is_dir() {
+                return Ok(None);
+            }
             let meta = fs::metadata(dir.join(SET)).or_else(|_| fs::metadata(&dir));
             let made = meta.and_then(|meta| meta.modified());
-            Ok((made.unwrap_or(SystemTime::UNIX_EPOCH), dir))
+            Ok(Some((made.unwrap_or(SystemTime::UNIX_EPOCH), dir)))
         };
-        listed.map(dated).collect()
+        listed
+            .filter_map(|entry| dated(entry).transpose())
+            .collect()
     }
 
     /// A content of a change set; none where it was not kept.
@@ -496,7 +504,11 @@ mod tests {
         let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
         let file = File::options().write(true).open(kept.join(SET)).unwrap();
         file.set_modified(long_ago).unwrap();
+        // What somebody put beside it stays, and is no reason to keep it.
+        let stray = scratch.path().join("changes/.DS_Store");
+        fs::write(&stray, "x").unwrap();
         sets.prune().unwrap();
+        assert!(stray.exists());
         assert!(matches!(sets.get(&id), Err(SetError::Unknown)));
     }
 }

@@ -4,7 +4,7 @@
 //! .gitignore of each folder, .git/info/exclude ─▶ IgnoreTexts, kept with the snapshot ─▶ IgnoreRules: is this path ignored?
 //!                                                     the owner's `copyIgnored` overrides both
 //! ```
-//! Invariants: rules are read from the owner's folder, through its handle and never by git; a copy, which a run may write to,
+//! Invariants: rules are read from the owner's folder, hidden ones too, through its handle and never by git; a copy, which a run may write to,
 //! is judged by the rules of the folder that it was made of; `.git` itself is never ignored; rules that are there and cannot be
 //! used leave out their whole folder.
 //!
@@ -37,6 +37,15 @@ pub(crate) struct IgnoreTexts {
     copied: Vec<String>,
 }
 
+/// What decides which files of a folder a copy leaves out.
+#[derive(Debug)]
+pub(crate) struct Ignoring {
+    /// The folder with its rules, whatever of it is hidden.
+    pub(crate) rules: Root,
+    /// What runs have although it is ignored.
+    pub(crate) copied: Vec<String>,
+}
+
 /// The rules, ready to be asked.
 #[derive(Debug)]
 pub(crate) struct IgnoreRules {
@@ -49,14 +58,19 @@ pub(crate) struct IgnoreRules {
 
 impl IgnoreRules {
     /// Of the folder itself; those of the folders in it come with [`IgnoreRules::enter`].
-    pub(crate) fn of(root: &Root, copied: &[String]) -> Self {
+    pub(crate) fn of(
+        Ignoring {
+            rules: root,
+            copied,
+        }: &Ignoring,
+    ) -> Self {
         let exclude = RelPath::parse(".git/info/exclude").ok();
         let texts = IgnoreTexts {
             folders: BTreeMap::new(),
             exclude: exclude
                 .and_then(|path| read(root, &path))
                 .unwrap_or_default(),
-            copied: copied.to_vec(),
+            copied: copied.clone(),
         };
         let mut rules = Self::new(texts);
         rules.enter(root, &RelPath::root());
@@ -153,6 +167,7 @@ fn compiled(text: &str) -> Option<Gitignore> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{run::names_of, snapshot::Snapshot};
     use plexus_rooted_files::Policy;
     use std::fs;
 
@@ -173,8 +188,12 @@ mod tests {
             fs::write(file, text).unwrap();
         }
         let root = Root::open(dir.path(), Policy::default()).unwrap();
-        let mut rules = IgnoreRules::of(&root, &["special.log".to_owned(), "vendor".to_owned()]);
-        rules.enter(&root, &path("app"));
+        let ignoring = Ignoring {
+            rules: root,
+            copied: vec!["special.log".to_owned(), "vendor".to_owned()],
+        };
+        let mut rules = IgnoreRules::of(&ignoring);
+        rules.enter(&ignoring.rules, &path("app"));
         let again = IgnoreRules::new(rules.texts.clone());
         for (text, is_folder, ignored) in [
             ("target", true, true),
@@ -198,5 +217,36 @@ mod tests {
                 assert_eq!(rules.ignore(&path(text), is_folder), ignored, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn hidden_rules_count_and_many_ignored_files_are_said() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(".git/info")).unwrap();
+        fs::write(dir.path().join(".git/info/exclude"), "*.tmp\n").unwrap();
+        fs::write(dir.path().join("kept"), "k").unwrap();
+        for number in 0..1000 {
+            fs::write(dir.path().join(format!("{number}.tmp")), "").unwrap();
+        }
+        let open = || Root::open(dir.path(), Policy::default()).unwrap();
+        let ignoring = Ignoring {
+            rules: open(),
+            copied: Vec::new(),
+        };
+        let hide = HideRules {
+            paths: vec![".git".to_owned()],
+            ..HideRules::default()
+        };
+        let root = open().hiding(std::sync::Arc::new(HiddenPaths::new(&hide)));
+        let size = || Snapshot::size(&root, &ignoring, &|| false).unwrap();
+        let found = size();
+        assert_eq!((found.files, found.ignores_more), (1, false));
+        assert!(names_of(&found.ignored).ends_with(" and 992 more"));
+        for number in 1000..1300 {
+            fs::write(dir.path().join(format!("{number}.tmp")), "").unwrap();
+        }
+        let found = size();
+        assert_eq!((found.files, found.ignores_more), (1, true));
+        assert!(names_of(&found.ignored).ends_with(" and more than 992 more"));
     }
 }

@@ -46,6 +46,33 @@ use std::path::Path;
 /// Values for names of the manifest's `children`.
 pub type Named = Vec<(&'static str, String)>;
 
+/// Where a run's model is.
+#[derive(Debug)]
+pub struct ModelServer {
+    /// The source's egress, which leads to it and nowhere else.
+    pub egress: EgressAccess,
+    /// The path of the owner's `server`; empty where that names a host alone.
+    pub path: String,
+    /// Whether a run has a copy of the owner's own sign-in: it sends that, and opens the egress by the header
+    /// [`EGRESS_HEADER`].
+    pub signs_in: bool,
+}
+
+/// Opens an egress that adds no secret.
+pub const EGRESS_HEADER: &str = "x-plexus-egress";
+
+impl ModelServer {
+    pub(crate) fn new(egress: EgressAccess, server: &str, login: &str) -> Self {
+        let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+        let path = rest.find('/').map_or("", |at| &rest[at..]);
+        Self {
+            egress,
+            path: path.trim_end_matches('/').to_owned(),
+            signs_in: !login.is_empty(),
+        }
+    }
+}
+
 /// A call of a tool, as the agent recorded it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ToolCall {
@@ -66,17 +93,19 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether it counts the tokens of a whole thread, and not those of a turn.
     const COUNTS_THREADS: bool;
+    /// Whether it says what a turn costs, and ends one that would cost more than the named list `budget` says.
+    const COUNTS_MONEY: bool;
     /// What it says on standard error where it has no such thread.
     const NO_THREAD: &'static str;
     /// Files of its home with settings, which a run must not leave for the next one.
     const SETTINGS: &'static [&'static str];
 
-    /// The arguments beside `model`, `prompt` and `thread`; `port` is where its model is, `host` the server of the host's
-    /// tools, where it has any. It does not begin a turn without that server.
-    fn arguments(port: u16, host: Option<&HostServer>) -> Named;
+    /// The arguments beside `model`, `prompt` and `thread`; `host` is the server of the host's tools, where it has any. It does
+    /// not begin a turn without that server.
+    fn arguments(model: &ModelServer, host: Option<&HostServer>) -> Named;
 
     /// Its environment, with a home that is there and its own credential for the model.
-    fn environment(home: &Path, egress: &EgressAccess) -> Named;
+    fn environment(home: &Path, model: &ModelServer) -> Named;
 
     /// Its handlers beside those of every coding agent.
     #[must_use]
@@ -91,6 +120,12 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     #[must_use]
     fn record_end(_: &ThreadFolder) -> u64 {
         0
+    }
+
+    /// What that record says the whole thread has used so far; none for an agent whose lines say so.
+    #[must_use]
+    fn used(_: &ThreadFolder) -> Option<Usage> {
+        None
     }
 
     /// The calls in that record from a byte on, as far as it can be read.

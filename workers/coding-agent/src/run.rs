@@ -13,22 +13,24 @@
 mod conversation;
 
 use crate::{
-    Named, Program, ToolCall,
+    ModelServer, Named, Program, ToolCall,
     change_set::{ChangeSet, Origin, SetError, Sets},
     credential::without_credentials,
     host::{Asker, HostTools, Waiting},
+    ignored::Ignoring,
     sessions::{ThreadFolder, caller},
-    snapshot::{Snapshot, SnapshotError, empty_folder},
+    snapshot::{MOST_IGNORED, Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
 };
 use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage};
 use plexus_ipc::worker::{
-    CallContext, EGRESS_CREDENTIAL, EgressAccess, SourceError,
+    CallContext, EGRESS_CREDENTIAL, SourceError,
     children::{Child, ChildError, Children, Ending, PIPES},
     on_file_thread,
 };
 use plexus_protocol::{Effect, Timestamp};
 use plexus_rooted_files::{Policy, RelPath, Root};
+use serde::Serialize;
 use serde_json::json;
 use std::{
     fs, io,
@@ -60,12 +62,11 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) struct Runs<P> {
     /// The folder that is copied, with what it hides.
     pub(crate) root: Arc<Root>,
-    /// What is copied of it although it is ignored.
-    pub(crate) copied: Arc<[String]>,
+    pub(crate) ignoring: Arc<Ignoring>,
     /// Where the keeper has the folders of the runs.
     pub(crate) dir: PathBuf,
     pub(crate) children: Children,
-    pub(crate) egress: EgressAccess,
+    pub(crate) model: ModelServer,
     pub(crate) sets: Sets,
     pub(crate) threads: Arc<Threads>,
     pub(crate) waiting: Arc<Waiting>,
@@ -85,6 +86,10 @@ pub struct Task {
     pub(crate) names_model: bool,
     /// The conversation to go on with.
     pub thread: Option<String>,
+    /// Most tokens of the turn.
+    pub(crate) max_tokens: Option<u64>,
+    /// Most that the turn may cost, in US dollars.
+    pub(crate) max_cost: Option<f64>,
     /// Whether its approval is one for applying what it changes too.
     pub(crate) applies: bool,
 }
@@ -95,6 +100,10 @@ pub(crate) struct Outcome {
     pub(crate) thread: String,
     pub(crate) text: String,
     pub(crate) usage: Usage,
+    /// In US dollars, where the agent says so.
+    pub(crate) cost: Option<f64>,
+    /// The limit that ended it before its answer was whole.
+    pub(crate) limit: Option<Limit>,
     /// With its id, where anything changed.
     pub(crate) changes: ChangeSet,
     pub(crate) id: Option<String>,
@@ -122,6 +131,11 @@ pub(crate) enum RunError {
         "it ended without an answer ({0}){1}; repeat the call, and where it ends so again tell the owner to look at the source's program"
     )]
     Silent(String, String),
+    /// Of a run with a copy of the owner's sign-in.
+    #[error(
+        "the model server does not accept the owner's sign-in (401); tell the owner to start the program once, which renews it, or to sign in again"
+    )]
+    SignIn,
     #[error("the turn took longer than a call may; ask for less in one run")]
     OutOfTime,
     #[error("the run was ended: its processes {0}")]
@@ -145,11 +159,20 @@ pub(crate) enum RunError {
     FileThread(String),
 }
 
+/// A limit of the caller's that ended a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Limit {
+    MaxTokens,
+    MaxCost,
+}
+
 /// Why a turn was interrupted.
 #[derive(Clone, Copy, PartialEq)]
 enum Stop {
     Cancelled,
     OutOfTime,
+    Spent,
 }
 
 /// What is left of a turn when all its processes have ended.
@@ -157,6 +180,8 @@ struct Ended {
     turn: Turn,
     ending: Ending,
     stop: Option<Stop>,
+    /// What its thread, or the turn alone, is known to have used.
+    used: Usage,
     last_words: String,
 }
 
@@ -270,12 +295,18 @@ impl<P: Program> Runs<P> {
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
             (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
-            (None, Some(thread)) => thread,
-            (None, None) => return Err(ended.failure()),
+            (Some(Stop::Spent) | None, Some(thread)) => thread,
+            (Some(Stop::Spent) | None, None) => return Err(self.failure(ended)),
         };
-        let Some(TurnEnd::Completed(total)) = ended.turn.end else {
-            return Err(ended.failure());
+        let (total, limit) = match (&ended.turn.end, ended.stop) {
+            (Some(TurnEnd::Completed(total)), _) => (*total, None),
+            (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::MaxCost)),
+            (_, Some(Stop::Spent)) => (ended.used, Some(Limit::MaxTokens)),
+            _ => return Err(self.failure(ended)),
         };
+        if let Some(limit) = limit {
+            warnings.push(limit.words().to_owned());
+        }
         let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
         let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
@@ -305,11 +336,27 @@ impl<P: Program> Runs<P> {
             thread,
             text: without_credentials(ended.turn.text.trim_end()),
             usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
+            cost: ended.turn.cost,
+            limit,
             changes,
             id,
             calls,
             warnings,
         })
+    }
+
+    /// Why there is no answer.
+    fn failure(&self, ended: Ended) -> RunError {
+        match ended.failure() {
+            // It may have tried to renew what it has, which no run can.
+            RunError::Turn(why)
+                if self.model.signs_in
+                    && (is_unauthorized(&why) || why.contains("/oauth/token")) =>
+            {
+                RunError::SignIn
+            }
+            error => error,
+        }
     }
 
     /// Removes the folders of runs that nobody went on with. For a writer that starts.
@@ -353,6 +400,16 @@ impl<P: Program> Runs<P> {
         Ok(end.await?)
     }
 
+    /// What a thread is known to have used: as its record says, else as the lines of its turn do.
+    async fn used(&self, run: &str, thread: &str, lines: Usage) -> Result<Usage, RunError> {
+        let (id, path) = (thread.to_owned(), self.threads.scratch_of(run));
+        let used = on_file_thread(move || {
+            let folder = ThreadFolder::open(&id, path);
+            Ok(folder.ok().and_then(|folder| P::used(&folder)))
+        });
+        Ok(used.await?.unwrap_or(lines))
+    }
+
     /// What the agent recorded of the turn's calls; each is an event.
     async fn recorded(
         &self,
@@ -386,11 +443,13 @@ impl<P: Program> Runs<P> {
     }
 
     async fn copy(&self, call: &CallContext, to: PathBuf) -> Result<Snapshot, RunError> {
-        let (root, named, call) = (self.root.clone(), self.copied.clone(), call.clone());
-        let copied = on_file_thread(move || {
-            let copied = empty_folder(&to).map_err(RunError::from);
-            Ok(copied.and_then(|()| Ok(Snapshot::copy(&root, &to, &named, &|| is_over(&call))?)))
-        });
+        let (root, ignoring, call) = (self.root.clone(), self.ignoring.clone(), call.clone());
+        let copied =
+            on_file_thread(move || {
+                let copied = empty_folder(&to).map_err(RunError::from);
+                Ok(copied
+                    .and_then(|()| Ok(Snapshot::copy(&root, &to, &ignoring, &|| is_over(&call))?)))
+            });
         let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
         copied.await.map_err(failed)?
     }
@@ -439,11 +498,17 @@ impl<P: Program> Runs<P> {
         let address = self.dir.join(run).join(PIPES);
         let server = tools.as_ref().map(|tools| tools.server(address));
         let server = server.transpose()?;
-        let mut arguments = P::arguments(self.egress.port, server.as_ref());
+        let mut arguments = P::arguments(&self.model, server.as_ref());
         arguments.push(("model", task.program_model.clone()));
         arguments.push(("prompt", task.prompt.clone()));
         arguments.extend(thread.map(|thread| ("thread", thread.id.clone())));
-        let environment = P::environment(&self.home(run), &self.egress);
+        if P::COUNTS_MONEY {
+            let budget = task
+                .max_cost
+                .map(|most| format!("--max-budget-usd\0{most}\0"));
+            arguments.push(("budget", budget.unwrap_or_default()));
+        }
+        let environment = P::environment(&self.home(run), &self.model);
         let program = if thread.is_some() {
             "resumed-turn"
         } else {
@@ -456,7 +521,9 @@ impl<P: Program> Runs<P> {
         let serving = tools
             .zip(child.host.take())
             .map(|(tools, pipes)| tools.serve(&asker, self.waiting.clone(), pipes));
-        let ended = self.listen(call, &mut child, (run, agent), thread).await;
+        let folder = (run, agent);
+        let ended = self.listen(call, &mut child, folder, (thread, task.max_tokens));
+        let ended = ended.await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
             child.end();
@@ -482,7 +549,7 @@ impl<P: Program> Runs<P> {
         call: &CallContext,
         child: &mut Child,
         (run, agent): (&str, Option<&str>),
-        asked: Option<&Thread>,
+        (asked, most): (Option<&Thread>, Option<u64>),
     ) -> Result<Ended, RunError> {
         let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(io::Error::other("a program without pipes").into());
@@ -492,6 +559,11 @@ impl<P: Program> Runs<P> {
         let (mut out_open, mut err_open) = (true, true);
         let mut last_words = Vec::new();
         let mut stop = None;
+        let before = match (most, asked) {
+            (Some(_), Some(thread)) => self.used(run, &thread.id, Usage::default()).await?,
+            _ => Usage::default(),
+        };
+        let mut used = before;
         let mut until = Instant::now() + call.remaining().saturating_sub(RESERVE);
         let mut ending = None;
         while ending.is_none() || out_open || err_open {
@@ -504,7 +576,17 @@ impl<P: Program> Runs<P> {
                     if let (false, Some(thread)) = (was_known, turn.thread()) {
                         self.begun(thread, (run, agent), asked)?;
                     }
+                    let has_more = !shown.is_empty();
                     show(call, shown).await;
+                    let counts = most.filter(|_| has_more && turn.end.is_none());
+                    if let (Some(most), Some(thread), None) = (counts, turn.thread(), stop) {
+                        used = self.used(run, thread, turn.used).await?;
+                        if used.since(before).total() > most {
+                            stop = Some(Stop::Spent);
+                            until = Instant::now() + GRACE;
+                            child.interrupt();
+                        }
+                    }
                 }
                 read = error.read(&mut err), if err_open => {
                     let read = read?;
@@ -533,6 +615,7 @@ impl<P: Program> Runs<P> {
             turn,
             ending: ending.unwrap_or(Ending::Signaled(0)),
             stop,
+            used,
             last_words: String::from_utf8_lossy(&last_words).trim().to_owned(),
         })
     }
@@ -562,6 +645,19 @@ impl<P: Program> Runs<P> {
             self.threads.mirror(thread, run)?;
         }
         Ok(())
+    }
+}
+
+impl Limit {
+    fn words(self) -> &'static str {
+        match self {
+            Self::MaxTokens => {
+                "the run was ended at its maxTokens; what it did until then is in the change set, and thread goes on with it"
+            }
+            Self::MaxCost => {
+                "the run was ended at its maxCost; what it did until then is in the change set, and thread goes on with it"
+            }
+        }
     }
 }
 
@@ -629,6 +725,11 @@ fn is_about_the_model(why: &str) -> bool {
         .any(|words| why.contains(words))
 }
 
+/// Whether the agent says that its model server knows no such key.
+fn is_unauthorized(why: &str) -> bool {
+    why.contains("401 Unauthorized") || why.contains("(status 401)")
+}
+
 /// Whether the agent says that its model server answered so.
 fn is_status(why: &str, status: &str) -> bool {
     why.starts_with(&format!("unexpected status {status}"))
@@ -682,11 +783,15 @@ fn words_on(copied: &Snapshot) -> Vec<String> {
     words
 }
 
-/// The first of these paths, and how many more there are.
+/// The first of these ignored paths, and how many more there are.
 pub(crate) fn names_of(paths: &[RelPath]) -> String {
     let named: Vec<_> = paths.iter().take(8).map(RelPath::as_str).collect();
     match paths.len() - named.len() {
         0 => named.join(", "),
+        _ if paths.len() > MOST_IGNORED => {
+            let more = MOST_IGNORED - named.len();
+            format!("{} and more than {more} more", named.join(", "))
+        }
         more => format!("{} and {more} more", named.join(", ")),
     }
 }
@@ -719,14 +824,10 @@ impl From<&RunError> for SourceError {
             RunError::Snapshot(SnapshotError::TooLarge) | RunError::Set(SetError::TooMany) => {
                 Self::transport("too_large", words)
             }
-            RunError::Turn(why)
-                if why.contains("401 Unauthorized") || why.contains("(status 401)") =>
-            {
-                Self::transport(
-                    "key_refused",
-                    "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
-                )
-            }
+            RunError::Turn(why) if is_unauthorized(why) => Self::transport(
+                "key_refused",
+                "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
+            ),
             RunError::Turn(why) if is_status(why, "429") => Self::transport(
                 "rate_limited",
                 "the model server takes no more for now (429); repeat the call in some minutes",
@@ -739,6 +840,7 @@ impl From<&RunError> for SourceError {
                     format!("{words}; repeat the call, and tell the owner if it fails again");
                 Self::transport("turn_failed", words)
             }
+            RunError::SignIn => Self::transport("key_refused", words),
             RunError::InConversation | RunError::NotBegun => Self::invalid(words),
             RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
             RunError::NoTools => Self::transport("no_host_tools", words),

@@ -5,7 +5,7 @@
 //!
 //! Must not know: what the folder is for.
 
-use crate::ignored::{IgnoreRules, IgnoreTexts};
+use crate::ignored::{IgnoreRules, IgnoreTexts, Ignoring};
 use plexus_rooted_files::{
     Digest, FileError, Kind, RelPath, Root, WalkBounds, WalkEntry, WalkReport, WalkStep,
 };
@@ -23,8 +23,8 @@ use uuid::Uuid;
 const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Most files and folders of it.
 const MOST_ENTRIES: usize = 200_000;
-/// Ignored files and folders that are named.
-const MOST_IGNORED: usize = 1000;
+/// Ignored files and folders that are noted; where there are more, one more is.
+pub(crate) const MOST_IGNORED: usize = 1000;
 /// Largest file that is copied, in bytes: half of what one process may write.
 pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -48,7 +48,7 @@ pub(crate) struct Snapshot {
     pub(crate) omitted: usize,
     /// Files larger than [`LARGEST`], and files and folders that may not be read.
     pub(crate) left_out: Vec<RelPath>,
-    /// Ignored files and folders, the first thousand.
+    /// Ignored files and folders, [`MOST_IGNORED`] and one more at most.
     #[serde(default)]
     pub(crate) ignored: Vec<RelPath>,
     /// The rules by which they are.
@@ -62,7 +62,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct CopySize {
     pub(crate) files: usize,
     pub(crate) bytes: u64,
-    /// What it would not have, because it is ignored; the first thousand.
+    /// What it would not have, because it is ignored; [`MOST_IGNORED`] and one more at most.
     pub(crate) ignored: Vec<RelPath>,
     /// What those hold, as far as it was counted.
     pub(crate) ignored_bytes: u64,
@@ -93,18 +93,18 @@ impl Snapshot {
         rules: &IgnoreTexts,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
-        let rules = (IgnoreRules::new(rules.clone()), false);
+        let rules = (IgnoreRules::new(rules.clone()), None);
         Self::each(root, rules, is_over, |_, _| Ok(()), |_| Ok(()))
     }
 
-    /// Copies what is not ignored of a folder into the folder `to`, which is empty; `copied` is copied although it is.
+    /// Copies what is not ignored of a folder into the folder `to`, which is empty.
     ///
     /// # Errors
     /// As [`Snapshot::of_copy`].
     pub(crate) fn copy(
         root: &Root,
         to: &Path,
-        copied: &[String],
+        ignoring: &Ignoring,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
         let file = |path: &RelPath, (bytes, executable): (&[u8], bool)| {
@@ -114,7 +114,7 @@ impl Snapshot {
             options.open(to.join(path.as_str()))?.write_all(bytes)
         };
         let folder = |path: &RelPath| fs::create_dir(to.join(path.as_str()));
-        let rules = (IgnoreRules::of(root, copied), true);
+        let rules = (IgnoreRules::of(ignoring), Some(&ignoring.rules));
         Self::each(root, rules, is_over, file, folder)
     }
 
@@ -124,31 +124,37 @@ impl Snapshot {
     /// As [`Snapshot::of_copy`].
     pub(crate) fn size(
         root: &Root,
-        copied: &[String],
+        ignoring: &Ignoring,
         is_over: &dyn Fn() -> bool,
     ) -> Result<CopySize, SnapshotError> {
         let mut found = CopySize::default();
-        let mut rules = IgnoreRules::of(root, copied);
+        let mut rules = IgnoreRules::of(ignoring);
         let mut ignored = Vec::new();
-        let report = walk(root, &mut rules, true, is_over, |entry, is_ignored| {
-            // One that is gone or has a second name is not in the copy.
-            let size = match entry.kind {
-                Kind::File => entry.size().ok(),
-                Kind::Dir => None,
-            };
-            match (is_ignored, size) {
-                (true, size) => {
-                    found.ignored_bytes += size.unwrap_or_default();
-                    ignored.push((entry.path.clone(), entry.kind));
+        let report = walk(
+            root,
+            &mut rules,
+            Some(&ignoring.rules),
+            is_over,
+            |entry, is_ignored| {
+                // One that is gone or has a second name is not in the copy.
+                let size = match entry.kind {
+                    Kind::File => entry.size().ok(),
+                    Kind::Dir => None,
+                };
+                match (is_ignored, size) {
+                    (true, size) => {
+                        found.ignored_bytes += size.unwrap_or_default();
+                        ignored.push((entry.path.clone(), entry.kind));
+                    }
+                    (false, Some(size @ ..=LARGEST)) => {
+                        found.files += 1;
+                        found.bytes += size;
+                    }
+                    (false, _) => {}
                 }
-                (false, Some(size @ ..=LARGEST)) => {
-                    found.files += 1;
-                    found.bytes += size;
-                }
-                (false, _) => {}
-            }
-            found.bytes <= MOST_BYTES
-        })?;
+                found.bytes <= MOST_BYTES
+            },
+        )?;
         if report.bounded || found.bytes > MOST_BYTES {
             return Err(SnapshotError::TooLarge);
         }
@@ -175,13 +181,14 @@ impl Snapshot {
             }
             found.ignores_more |= left == 0;
         }
+        found.ignores_more |= ignored.len() > MOST_IGNORED;
         found.ignored = ignored.into_iter().map(|(path, _)| path).collect();
         Ok(found)
     }
 
     fn each(
         root: &Root,
-        (mut rules, reads_rules): (IgnoreRules, bool),
+        (mut rules, rules_in): (IgnoreRules, Option<&Root>),
         is_over: &dyn Fn() -> bool,
         file: impl Fn(&RelPath, (&[u8], bool)) -> io::Result<()>,
         folder: impl Fn(&RelPath) -> io::Result<()>,
@@ -189,50 +196,44 @@ impl Snapshot {
         let mut found = Self::default();
         let mut failed = None;
         let mut ignored = Vec::new();
-        let report = walk(
-            root,
-            &mut rules,
-            reads_rules,
-            is_over,
-            |entry, is_ignored| {
-                if is_ignored {
-                    ignored.push(entry.path.clone());
-                    return true;
-                }
-                let seen = match entry.kind {
-                    Kind::Dir => folder(entry.path).map_err(SnapshotError::from),
-                    Kind::File => match entry.read(LARGEST) {
-                        Ok(read) => {
-                            let facts = FileFacts {
-                                digest: read.digest(),
-                                bytes: read.bytes.len() as u64,
-                                executable: read.meta.mode & 0o100 != 0,
-                            };
-                            found.bytes += facts.bytes;
-                            found.files.insert(entry.path.clone(), facts);
-                            file(entry.path, (&read.bytes, facts.executable)).map_err(Into::into)
-                        }
-                        // Gone since it was listed.
-                        Err(FileError::NotFound(_)) => Ok(()),
-                        Err(FileError::TooLarge { .. } | FileError::Permission(_)) => {
-                            found.left_out.push(entry.path.clone());
-                            Ok(())
-                        }
-                        Err(FileError::HardLink(_)) => {
-                            found.omitted += 1;
-                            Ok(())
-                        }
-                        Err(error) => Err(error.into()),
-                    },
-                };
-                match seen {
-                    Ok(()) if found.bytes > MOST_BYTES => failed = Some(SnapshotError::TooLarge),
-                    Ok(()) => return true,
-                    Err(error) => failed = Some(error),
-                }
-                false
-            },
-        )?;
+        let report = walk(root, &mut rules, rules_in, is_over, |entry, is_ignored| {
+            if is_ignored {
+                ignored.push(entry.path.clone());
+                return true;
+            }
+            let seen = match entry.kind {
+                Kind::Dir => folder(entry.path).map_err(SnapshotError::from),
+                Kind::File => match entry.read(LARGEST) {
+                    Ok(read) => {
+                        let facts = FileFacts {
+                            digest: read.digest(),
+                            bytes: read.bytes.len() as u64,
+                            executable: read.meta.mode & 0o100 != 0,
+                        };
+                        found.bytes += facts.bytes;
+                        found.files.insert(entry.path.clone(), facts);
+                        file(entry.path, (&read.bytes, facts.executable)).map_err(Into::into)
+                    }
+                    // Gone since it was listed.
+                    Err(FileError::NotFound(_)) => Ok(()),
+                    Err(FileError::TooLarge { .. } | FileError::Permission(_)) => {
+                        found.left_out.push(entry.path.clone());
+                        Ok(())
+                    }
+                    Err(FileError::HardLink(_)) => {
+                        found.omitted += 1;
+                        Ok(())
+                    }
+                    Err(error) => Err(error.into()),
+                },
+            };
+            match seen {
+                Ok(()) if found.bytes > MOST_BYTES => failed = Some(SnapshotError::TooLarge),
+                Ok(()) => return true,
+                Err(error) => failed = Some(error),
+            }
+            false
+        })?;
         match failed {
             Some(error) => Err(error),
             None if report.bounded => Err(SnapshotError::TooLarge),
@@ -246,11 +247,11 @@ impl Snapshot {
 }
 
 /// Shows what is below a folder, and whether it is ignored: what an ignored folder holds is not shown. `visit` says whether to
-/// go on. Of ignored files and folders a thousand are shown.
+/// go on. Of ignored files and folders [`MOST_IGNORED`] are shown, and one more.
 fn walk(
     root: &Root,
     rules: &mut IgnoreRules,
-    reads_rules: bool,
+    rules_in: Option<&Root>,
     is_over: &dyn Fn() -> bool,
     mut visit: impl FnMut(&WalkEntry<'_>, bool) -> bool,
 ) -> Result<WalkReport, FileError> {
@@ -263,11 +264,14 @@ fn walk(
         let is_folder = entry.kind == Kind::Dir;
         let is_ignored = rules.ignore(entry.path, is_folder);
         ignored += usize::from(is_ignored);
-        let is_shown = !is_ignored || ignored <= MOST_IGNORED;
+        let is_shown = !is_ignored || ignored <= MOST_IGNORED + 1;
         if is_shown && !visit(entry, is_ignored) {
             return WalkStep::Stop;
         }
-        if is_folder && !is_ignored && reads_rules {
+        if is_folder
+            && !is_ignored
+            && let Some(root) = rules_in
+        {
             rules.enter(root, entry.path);
         }
         match is_ignored {

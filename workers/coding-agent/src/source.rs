@@ -5,10 +5,11 @@
 //! Must not know: how a coding agent is started, how a change set is kept.
 
 use crate::{
-    Program,
+    ModelServer, Program,
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{ChangeKind, ChangeSet, Counts, FileChange, Head, SetError, Sets},
-    run::{Outcome, RunError, Runs, Task, names_of},
+    ignored::Ignoring,
+    run::{Limit, Outcome, RunError, Runs, Task, names_of},
     snapshot::{FileFacts, Snapshot},
     threads::Threads,
 };
@@ -38,6 +39,9 @@ const LISTED: usize = 200;
 const MOST_SETS: usize = 200;
 /// Files that tools run which a card warns of one by one.
 const MOST_WARNINGS: usize = 8;
+/// What the card of a run says that has a copy of the owner's sign-in.
+const SIGN_IN: &str =
+    "the run has a copy of your own sign-in, without what renews it; its commands can read it";
 /// Most of an answer with differences, in bytes.
 const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -45,8 +49,7 @@ const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct CodingAgent<P> {
     root: Arc<Root>,
-    /// What runs have although it is ignored.
-    copied: Arc<[String]>,
+    ignoring: Arc<Ignoring>,
     anchor: Anchor,
     sets: Option<Sets>,
     folder: Option<Folder>,
@@ -54,6 +57,7 @@ pub struct CodingAgent<P> {
     runs: Option<Runs<P>>,
     threads: Option<Arc<Threads>>,
     binary: String,
+    login: String,
     tools: String,
     pub(crate) model: String,
     pub(crate) models: Vec<String>,
@@ -76,9 +80,18 @@ pub struct Config {
     /// What the program calls models, as `model=name`, separated by commas.
     #[serde(default, rename = "modelArgs")]
     pub model_args: String,
+    /// Where the model is served.
+    #[serde(default)]
+    pub server: String,
+    /// Whether runs have a copy of the owner's own sign-in: `copy`, or the file. The keeper's to give.
+    #[serde(default)]
+    pub login: String,
     /// Further programs that runs may use, separated by commas: the keeper's to give, and the card's to say.
     #[serde(default)]
     pub tools: String,
+    /// The same with the folder of each, as the card shows them.
+    #[serde(default, rename = "toolFolders")]
+    pub tool_folders: String,
     /// Files and folders that runs have although they are ignored: patterns, separated by commas.
     #[serde(default, rename = "copyIgnored")]
     pub copy_ignored: String,
@@ -96,6 +109,10 @@ struct RunInput {
     thread: Option<String>,
     #[serde(default)]
     mode: RunMode,
+    #[serde(default, rename = "maxTokens")]
+    max_tokens: Option<u64>,
+    #[serde(default, rename = "maxCost")]
+    max_cost: Option<f64>,
 }
 
 /// What becomes of that which a run changes.
@@ -119,6 +136,10 @@ struct ChatInput {
     _turns: Option<u32>,
     #[serde(default, rename = "minutes")]
     _minutes: Option<u32>,
+    #[serde(default, rename = "maxTokens")]
+    max_tokens: Option<u64>,
+    #[serde(default, rename = "maxCost")]
+    max_cost: Option<f64>,
 }
 
 /// Output of `run`.
@@ -128,6 +149,12 @@ struct RunOutput {
     thread: String,
     text: String,
     usage: Usage,
+    /// In US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
+    /// Which limit of the input ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     changes: Changes,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     calls: Vec<Named>,
@@ -281,6 +308,9 @@ struct UndoInput {
 struct Applied {
     ok: bool,
     applied: Vec<FileOutput>,
+    /// What an undo left as it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<LeftOut>,
 }
 
 impl<P: Program> Source for CodingAgent<P> {
@@ -337,12 +367,17 @@ impl<P: Program> CodingAgent<P> {
         let root = root.map_err(|error| open_error(&error))?;
         let identity = root.identity().map_err(|error| open_error(&error))?;
         let anchor = Anchor::new(&config.path, identity);
+        let ignoring = Arc::new(Ignoring {
+            // What is hidden is no reason to copy what it says to leave out.
+            rules: Root::open(&config.path, Policy::default())
+                .map_err(|error| open_error(&error))?,
+            copied: listed(&config.copy_ignored).collect(),
+        });
         let root = match config.hide.is_empty() {
             true => root,
             false => root.hiding(Arc::new(HiddenPaths::new(&config.hide))),
         };
         let root = Arc::new(root);
-        let copied: Arc<[String]> = listed(&config.copy_ignored).collect();
         let sets = given.scratch.as_deref().map(Sets::in_folder);
         let folder = given.scratch.as_deref().zip(sets.clone());
         let folder = folder.map(|(dir, sets)| Folder::new(root.clone(), sets, dir));
@@ -357,10 +392,10 @@ impl<P: Program> CodingAgent<P> {
         let runs = parts.filter(|_| given.role == Role::Writer).map(
             |((dir, (children, egress)), (sets, threads))| Runs {
                 root: root.clone(),
-                copied: copied.clone(),
+                ignoring: ignoring.clone(),
                 dir,
                 children,
-                egress,
+                model: ModelServer::new(egress, &config.server, &config.login),
                 sets,
                 threads,
                 waiting: Arc::default(),
@@ -379,7 +414,7 @@ impl<P: Program> CodingAgent<P> {
         }
         Ok(Self {
             root,
-            copied,
+            ignoring,
             anchor,
             sets,
             folder,
@@ -394,7 +429,11 @@ impl<P: Program> CodingAgent<P> {
                 })
                 .collect(),
             binary: config.binary,
-            tools: config.tools,
+            login: config.login,
+            tools: match config.tool_folders.is_empty() {
+                true => config.tools,
+                false => config.tool_folders,
+            },
             models: listed(&config.models).collect(),
             model: config.model,
         })
@@ -416,6 +455,8 @@ impl<P: Program> CodingAgent<P> {
             model: input.model,
             thread: None,
             mode: RunMode::Staged,
+            max_tokens: input.max_tokens,
+            max_cost: input.max_cost,
         };
         self.plan_run(call, input).await
     }
@@ -455,6 +496,8 @@ impl<P: Program> CodingAgent<P> {
                 model,
                 names_model,
                 thread: input.thread,
+                max_tokens: input.max_tokens,
+                max_cost: input.max_cost,
                 applies: input.mode == RunMode::Direct,
             };
             let (will, did, changes) = match input.mode {
@@ -474,12 +517,15 @@ impl<P: Program> CodingAgent<P> {
             let mut preview = Preview::new(headline)
                 .fact("program", &self.binary)
                 .fact("model", &task.model);
+            if !self.login.is_empty() {
+                preview = preview.fact("sign-in", SIGN_IN);
+            }
             if !self.tools.trim().is_empty() {
                 preview = preview.fact("further programs", &self.tools);
             }
             // A writer plans it once more, and the card is made by then: it need not look through the folder.
             if call.role() == Role::Reader {
-                let found = Snapshot::size(&self.root, &self.copied, &|| call.is_over());
+                let found = Snapshot::size(&self.root, &self.ignoring, &|| call.is_over());
                 let found = found.map_err(|error| SourceError::from(&RunError::from(error)))?;
                 let (files, bytes) = (found.files, found.bytes);
                 preview = preview.fact("copies", format!("{files} files, {bytes} bytes"));
@@ -489,6 +535,12 @@ impl<P: Program> CodingAgent<P> {
                     let words = format!("{names} ({at_least}{bytes} bytes), which are ignored");
                     preview = preview.fact("leaves out", words);
                 }
+            }
+            if let Some(most) = task.max_tokens {
+                preview = preview.fact("ends after", format!("{most} tokens a turn"));
+            }
+            if let Some(most) = task.max_cost {
+                preview = preview.fact("ends after", format!("{most} US dollars a turn"));
             }
             if let Some(thread) = &task.thread {
                 preview = preview.fact("goes on with", thread);
@@ -568,11 +620,7 @@ impl<P: Program> CodingAgent<P> {
         output.applied = Some(AppliedAtOnce {
             files: applied.len(),
             more: left.len().checked_sub(LISTED).filter(|more| *more > 0),
-            left: left
-                .into_iter()
-                .take(LISTED)
-                .map(|(path, why)| LeftOut { path, why })
-                .collect(),
+            left: left_out(left),
         });
         let reply =
             Reply::new(output, summary).touched(applied.iter().map(touched).collect::<Vec<_>>());
@@ -760,6 +808,7 @@ impl<P: Program> CodingAgent<P> {
             let id = call
                 .audit()
                 .ok_or_else(|| SourceError::internal("a commit without an event"))?;
+            let left = left_out(plan.left.clone());
             let files = self
                 .folder()?
                 .commit(plan, id)
@@ -767,7 +816,14 @@ impl<P: Program> CodingAgent<P> {
             let touched: Vec<_> = files.iter().map(touched).collect();
             let summary = format!("changed {} files", files.len());
             let applied = files.iter().map(output).collect();
-            let reply = Reply::new(Applied { ok: true, applied }, summary);
+            let reply = Reply::new(
+                Applied {
+                    ok: true,
+                    applied,
+                    left,
+                },
+                summary,
+            );
             Ok(reply.touched(touched).undo(id.as_str()))
         })
         .await
@@ -792,6 +848,12 @@ fn listed(field: &str) -> impl Iterator<Item = String> {
     words.filter(|word| !word.is_empty()).map(str::to_owned)
 }
 
+/// The first of what stays as it is.
+fn left_out(left: Vec<(RelPath, String)>) -> Vec<LeftOut> {
+    let listed = left.into_iter().take(LISTED);
+    listed.map(|(path, why)| LeftOut { path, why }).collect()
+}
+
 fn nothing_kept() -> SourceError {
     SourceError::transport("not_kept", "this worker keeps nothing")
 }
@@ -801,6 +863,17 @@ fn planned(plan: Plan, will: &str, did: &str) -> Planned<Plan> {
     let mut preview = Preview::new(format!("{will}: {counts}"));
     for file in plan.files() {
         preview = preview.fact("file", file.path.as_str());
+    }
+    for (path, why) in plan.left.iter().take(MOST_WARNINGS) {
+        preview = preview.fact("leaves as it is", format!("{path}: {why}"));
+    }
+    if let Some(more) = plan
+        .left
+        .len()
+        .checked_sub(MOST_WARNINGS)
+        .filter(|more| *more > 0)
+    {
+        preview = preview.fact("leaves as they are", format!("{more} more files"));
     }
     let mut preview = preview.diff(&plan.diff);
     preview.cut |= plan.cut;
@@ -848,6 +921,8 @@ fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
         thread: done.thread,
         text: done.text,
         usage: done.usage,
+        cost: done.cost,
+        limit: done.limit,
         changes,
         more_calls: done
             .calls

@@ -174,8 +174,10 @@ impl Form {
                 value: value.map_or_else(|| text("default"), str::to_owned),
                 secret,
                 root: property["x-root"] == true,
-                // One that is set is left as it is.
-                required: required.contains(&name.as_str().into()) && !(secret && source.is_some()),
+                // One that is set is left as it is; one that another field replaces may be left empty.
+                required: required.contains(&name.as_str().into())
+                    && !(secret && source.is_some())
+                    && property.get("x-unless").is_none(),
                 note: match (source, &*text("x-grants")) {
                     (None, _) => "",
                     (Some(_), "suspended") => {

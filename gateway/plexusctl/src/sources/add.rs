@@ -108,7 +108,7 @@ impl Add {
                 return Err(self.take_back(owner, &id, is_new, stop).await);
             }
         }
-        let open = missing_secrets(connector, &secrets);
+        let open = self.missing_secrets(connector, &secrets);
         if open.iter().all(|field| !field.required) {
             let health = match health_of(owner, &id).await {
                 Ok(health) => health,
@@ -178,7 +178,7 @@ impl Add {
             };
             secrets.push((name.to_owned(), value?));
         }
-        let open = missing_secrets(connector, &secrets);
+        let open = self.missing_secrets(connector, &secrets);
         let required = open.iter().filter(|field| field.required);
         if desk.can_ask() {
             for field in required {
@@ -187,6 +187,23 @@ impl Add {
             }
         }
         Ok(secrets)
+    }
+
+    /// The secrets of a kind that are not among these, and that no field replaces.
+    fn missing_secrets<'c>(
+        &self,
+        connector: &'c Value,
+        given: &[(String, Zeroizing<String>)],
+    ) -> Vec<Field<'c>> {
+        let is_set = |name: &str| {
+            let mut fields = self.fields.iter().filter_map(|given| given.split_once('='));
+            fields.any(|(field, value)| field == name && !value.is_empty())
+        };
+        form(connector)
+            .filter(Field::is_secret)
+            .filter(|field| given.iter().all(|(name, _)| field.name != name))
+            .filter(|field| !field.schema["x-unless"].as_str().is_some_and(is_set))
+            .collect()
     }
 
     /// The request, with the folder in the field that this kind of source has for it.
@@ -310,17 +327,6 @@ pub(super) fn field_value<'g>(connector: &Value, given: &'g str) -> Result<(&'g 
         true => Ok((name, json!(resolved(Path::new(value))?))),
         false => Ok((name, value.into())),
     }
-}
-
-/// The secrets of a kind that are not among these.
-fn missing_secrets<'c>(
-    connector: &'c Value,
-    given: &[(String, Zeroizing<String>)],
-) -> Vec<Field<'c>> {
-    form(connector)
-        .filter(Field::is_secret)
-        .filter(|field| given.iter().all(|(name, _)| field.name != name))
-        .collect()
 }
 
 fn resolved(path: &Path) -> Result<PathBuf, Stop> {

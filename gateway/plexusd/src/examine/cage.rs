@@ -179,6 +179,7 @@ async fn prove(subject: &Subject, stage: &Trial<'_>, text: &str, role: Role) -> 
         config: subject.config.clone(),
         secrets: Box::new(move || secrets::read(&home, &id, &files)),
         revision: 0,
+        elsewhere: Vec::new(),
         is_program: Arc::new(|_, _| Ok(true)),
         uncaged: false,
     };

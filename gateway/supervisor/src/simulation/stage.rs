@@ -112,6 +112,7 @@ fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
         config: json!({}),
         secrets: Box::new(|| Ok(Secrets::default())),
         revision,
+        elsewhere: Vec::new(),
         is_program: Arc::new(|_, _| Ok(true)),
         uncaged: false,
     })

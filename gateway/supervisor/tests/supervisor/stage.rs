@@ -129,6 +129,7 @@ impl Stage {
                 Ok(Secrets::from_iter([("password".to_owned(), secret)]))
             }),
             revision,
+            elsewhere: Vec::new(),
             is_program: Arc::new(|_, _| Ok(true)),
             uncaged: false,
         })

@@ -42,6 +42,7 @@ fn orchestration(task: Option<&str>) -> Orchestration {
         task: task.map(str::to_owned),
         began: NOW,
         state: Progress::UnderWay,
+        budget: Budget::default(),
     }
 }
 
@@ -95,12 +96,16 @@ fn task_starts_when_all_it_needs_is_done() {
     board.begin(orchestration(None)).unwrap();
     assert_eq!(ready(&board), ["left", "right"]);
     board.start("left", NOW).unwrap();
-    board.finish("left", done("Left."), NOW).unwrap();
+    board
+        .finish("left", done("Left."), Used::default(), NOW)
+        .unwrap();
     assert_eq!(ready(&board), ["right"]);
     let early = board.start("join", NOW).unwrap_err().to_string();
     assert_eq!(early, "the task join is waiting");
     board.start("right", NOW).unwrap();
-    board.finish("right", done("Right."), NOW).unwrap();
+    board
+        .finish("right", done("Right."), Used::default(), NOW)
+        .unwrap();
     assert_eq!(ready(&board), ["join"]);
     let prompt = board.prompt_of(board.task("join").unwrap());
     assert!(prompt.starts_with("Please do join.\n\n"), "{prompt}");
@@ -117,10 +122,12 @@ fn failure_skips_what_needs_it_until_it_is_redone() {
     for task in ["left", "right"] {
         board.start(task, NOW).unwrap();
     }
-    board.finish("left", done("Left."), NOW).unwrap();
+    board
+        .finish("left", done("Left."), Used::default(), NOW)
+        .unwrap();
     let why = "nobody knows".to_owned();
     board
-        .finish("right", TaskResult::Unknown(why), NOW)
+        .finish("right", TaskResult::Unknown(why), Used::default(), NOW)
         .unwrap();
     let states = |board: &Board| -> Vec<TaskState> {
         let of = board.states();
@@ -139,13 +146,17 @@ fn failure_skips_what_needs_it_until_it_is_redone() {
     assert_eq!(states(&board), [Done, Ready, Waiting, Waiting]);
     board.start("right", NOW).unwrap();
     assert_eq!(board.task("right").unwrap().attempts, 2);
-    board.finish("right", done("Right."), NOW).unwrap();
+    board
+        .finish("right", done("Right."), Used::default(), NOW)
+        .unwrap();
     assert_eq!(ready(&board), [""; 0], "it is about one task");
     board.end(None, NOW).unwrap();
     board.begin(orchestration(None)).unwrap();
     for task in ["join", "last"] {
         board.start(task, NOW).unwrap();
-        board.finish(task, done("Ok."), NOW).unwrap();
+        board
+            .finish(task, done("Ok."), Used::default(), NOW)
+            .unwrap();
     }
     board.end(None, NOW).unwrap();
     assert_eq!(board.state(), BoardState::Done);
@@ -174,7 +185,9 @@ fn long_answers_share_what_fits_a_prompt() {
     board.begin(orchestration(None)).unwrap();
     for task in ["left", "right"] {
         board.start(task, NOW).unwrap();
-        board.finish(task, done(&"é".repeat(40_000)), NOW).unwrap();
+        board
+            .finish(task, done(&"é".repeat(40_000)), Used::default(), NOW)
+            .unwrap();
     }
     board.tasks[1].draft.prompt = "y".repeat(28_000);
     let prompt = board.prompt_of(board.task("join").unwrap());
@@ -233,7 +246,7 @@ fn carried(board: &mut Board, act: &Act) -> Result<(), BoardError> {
                 1 => TaskResult::Failed("no".into()),
                 _ => TaskResult::Unknown("?".into()),
             };
-            board.finish(&id(task), result, NOW)
+            board.finish(&id(task), result, Used::default(), NOW)
         }
         Act::Suspend(on) => board.suspend(*on),
         Act::Stop => board.stop(),
@@ -277,4 +290,41 @@ proptest! {
             prop_assert_eq!(&kept, &board);
         }
     }
+}
+
+#[test]
+fn runs_share_a_budget_and_count_in_full_where_they_say_nothing() {
+    let drafts = ["a", "b", "c", "d"].map(|id| draft(id, &[]));
+    let mut board = board(drafts.into()).unwrap();
+    let budget = Budget {
+        max_tokens: Some(100),
+        max_cost: None,
+    };
+    board
+        .begin(Orchestration {
+            parallel: 2,
+            budget,
+            ..orchestration(None)
+        })
+        .unwrap();
+    let share = |board: &Board, task: &str| match &board.task(task).unwrap().stage {
+        Stage::Running { share, .. } => share.max_tokens,
+        other => panic!("{other:?}"),
+    };
+    for task in ["a", "b"] {
+        board.start(task, NOW).unwrap();
+        assert_eq!(share(&board, task), Some(50));
+    }
+    assert!(board.left().is_spent(), "while both go on");
+    let used = Used {
+        tokens: Some(10),
+        cost: None,
+    };
+    board.finish("a", done("Ok."), used, NOW).unwrap();
+    board.start("c", NOW).unwrap();
+    assert_eq!(share(&board, "c"), Some(40));
+    let unknown = TaskResult::Unknown("gone".into());
+    board.finish("c", unknown, Used::default(), NOW).unwrap();
+    board.finish("b", done("Ok."), used, NOW).unwrap();
+    assert_eq!(board.left().max_tokens, Some(40));
 }

@@ -105,6 +105,7 @@ fn kept(
         task: None,
         began: Timestamp(1),
         state: Progress::UnderWay,
+        budget: crate::board::Budget::default(),
     };
     board.begin(orchestration).unwrap();
     begun(&mut board);

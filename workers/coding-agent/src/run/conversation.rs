@@ -47,6 +47,9 @@ struct Record {
     thread: Option<String>,
     /// The model of all its turns, as the program calls it.
     model: String,
+    /// Most tokens and US dollars of each turn.
+    #[serde(default)]
+    limits: (Option<u64>, Option<f64>),
     /// What the folder held, as far as the turns are concerned; none: nothing is copied yet.
     before: Option<Snapshot>,
 }
@@ -77,6 +80,7 @@ impl<P: Program> Runs<P> {
                 run: format!("{PREFIX}{}", fresh_name(call)),
                 thread: None,
                 model: task.program_model.clone(),
+                limits: (task.max_tokens, task.max_cost),
                 before: None,
             },
         };
@@ -111,6 +115,8 @@ impl<P: Program> Runs<P> {
         let task = Task {
             program_model: record.model.clone(),
             thread: record.thread.clone(),
+            max_tokens: record.limits.0,
+            max_cost: record.limits.1,
             ..task.clone()
         };
         let agent = caller(call).await?;
