@@ -234,7 +234,7 @@ mod tests {
             copied: Vec::new(),
         };
         let hide = HideRules {
-            paths: vec![".git".to_owned()],
+            folders: vec![".git".to_owned()],
             ..HideRules::default()
         };
         let root = open().hiding(std::sync::Arc::new(HiddenPaths::new(&hide)));
