@@ -9,14 +9,16 @@
 //!
 //! Must not know: how a turn is made, what it says.
 
+use crate::pended::Notes;
 use crate::turn::TurnError;
-use plexus_channels::{Id, backoff::Backoff, crypto::random};
+use plexus_channels::{Id, account::Account, backoff::Backoff, crypto::random};
 use plexus_ipc::worker::{Host, SourceError};
-use plexus_participant::{Agent, Mark};
+use plexus_participant::{Agent, Connection, Mark, RunError};
 use plexus_protocol::PendingId;
 use serde_json::{Value, json};
 use std::{
     future::pending,
+    ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,6 +31,14 @@ use tokio::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait in one question about an item.
 const WAIT: Duration = Duration::from_secs(20);
+
+/// Notes that wait for the dispatcher.
+const NOTES: usize = 64;
+/// How long a member that gave up rests.
+const REST: Duration = Duration::from_secs(60);
+
+/// What is wrong with the member; `None` while all is well.
+pub(crate) type Ailing = Arc<Mutex<Option<String>>>;
 
 /// A turn that waits to be taken.
 #[derive(Debug)]
@@ -157,7 +167,47 @@ impl Member {
     }
 }
 
-/// Never: the source ends with its worker.
-pub(crate) async fn never() {
-    pending::<()>().await;
+/// The work of the member, begun anew where it gave up.
+pub(crate) struct Work {
+    pub(crate) account: Arc<Account>,
+    pub(crate) host: Host,
+    pub(crate) slot: Slot,
+    pub(crate) own: String,
+    pub(crate) notes: Notes,
+    pub(crate) ailing: Ailing,
+}
+
+impl Work {
+    /// Until the relay takes the identity no more.
+    pub(crate) async fn work(self) {
+        loop {
+            let member = Member {
+                host: self.host.clone(),
+                slot: self.slot.clone(),
+                own: self.own.clone(),
+            };
+            let connection = |now| {
+                self.note(match now {
+                    Connection::Bound => None,
+                    Connection::Lost(why) => Some(format!("no connection to the relay: {why}")),
+                });
+                ControlFlow::Continue(())
+            };
+            let notes = self.notes.begin(NOTES);
+            let account = Arc::clone(&self.account);
+            let ended =
+                plexus_participant::run(account, member, notes, connection, pending()).await;
+            let Err(why) = ended else { return };
+            tracing::error!(name: "peer.gave_up", %why, "the peer rests");
+            self.note(Some(why.to_string()));
+            if matches!(why, RunError::Over(_)) {
+                return;
+            }
+            sleep(REST).await;
+        }
+    }
+
+    fn note(&self, why: Option<String>) {
+        *self.ailing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }

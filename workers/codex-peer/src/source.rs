@@ -3,7 +3,7 @@
 //! Must not know: what a message says.
 
 use crate::acts::{self, Act, TurnInput};
-use crate::member::{Due, Member, Slot, never};
+use crate::member::{Ailing, Due, Slot, Work};
 use crate::pended::{Notes, follow};
 use crate::turn::{Codex, TurnError};
 use plexus_channels::Id;
@@ -13,7 +13,7 @@ use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
 };
-use plexus_participant::{Connection, RunError, ToolError, Tools};
+use plexus_participant::{ToolError, Tools};
 use plexus_protocol::{AuditId, CapabilityId, Effect};
 use plexus_worker_channels::{KIND, Tunnel, told};
 use serde::Deserialize;
@@ -21,12 +21,10 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
-    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
-use tokio::{sync::mpsc, task::AbortHandle, time::sleep};
+use tokio::{sync::mpsc, task::AbortHandle};
 
 /// The field that a constraint may narrow.
 const FIELD: &str = "channel_id";
@@ -34,10 +32,6 @@ const FIELD: &str = "channel_id";
 const TURN: &str = "turn";
 /// The turn that is under way, by its intent: one that a kill cut off is in it.
 const UNDER_WAY: &str = "turn.json";
-/// Notes that wait for the dispatcher.
-const NOTES: usize = 64;
-/// How long a member that gave up rests.
-const REST: Duration = Duration::from_secs(60);
 /// Channels that an event names.
 const NAMED: usize = 64;
 /// Tools that read.
@@ -61,9 +55,6 @@ const EFFECTS: [&str; 5] = [
     "archive-channel",
     "unarchive-channel",
 ];
-
-/// What is wrong with the member; `None` while all is well.
-type Ailing = Arc<Mutex<Option<String>>>;
 
 /// One peer, served.
 pub struct PeerSource {
@@ -164,7 +155,7 @@ impl Source for PeerSource {
             };
             let (slot, notes, host) = (Slot::default(), Notes::default(), given.host);
             let followed = tokio::spawn(follow(host.clone(), notes.clone(), waiting));
-            let member = Worker {
+            let member = Work {
                 account: Arc::clone(&account),
                 host: host.clone(),
                 slot: slot.clone(),
@@ -376,49 +367,6 @@ async fn tell(host: &Host, channels: &BTreeSet<Id>, messages: usize) {
     let told = host.event(TURN, "took a turn", &payload, touched.collect());
     if let Err(error) = told.await {
         tracing::warn!(?error, "an event could not be sent");
-    }
-}
-
-/// The work of the member, begun anew where it gave up.
-struct Worker {
-    account: Arc<Account>,
-    host: Host,
-    slot: Slot,
-    own: String,
-    notes: Notes,
-    ailing: Ailing,
-}
-
-impl Worker {
-    async fn work(self) {
-        loop {
-            let member = Member {
-                host: self.host.clone(),
-                slot: self.slot.clone(),
-                own: self.own.clone(),
-            };
-            let connection = |now| {
-                self.note(match now {
-                    Connection::Bound => None,
-                    Connection::Lost(why) => Some(format!("no connection to the relay: {why}")),
-                });
-                ControlFlow::Continue(())
-            };
-            let notes = self.notes.begin(NOTES);
-            let account = Arc::clone(&self.account);
-            let ended = plexus_participant::run(account, member, notes, connection, never()).await;
-            let Err(why) = ended else { return };
-            tracing::error!(name: "peer.gave_up", %why, "the peer rests");
-            self.note(Some(why.to_string()));
-            if matches!(why, RunError::Over(_)) {
-                return;
-            }
-            sleep(REST).await;
-        }
-    }
-
-    fn note(&self, why: Option<String>) {
-        *self.ailing.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
 
