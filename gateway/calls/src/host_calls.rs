@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! worker ─▶ as whom? ─▶ `<caller>.via.<source>`, or `via.<source>` for a resident worker's own
-//!             └ nobody, or a source that calls itself: refused      └─▶ a session of the gateway's own ─▶ life::invoke
+//!             └ nobody, or a call through its own source: refused   └─▶ a session of the gateway's own ─▶ life::invoke
 //! ```
 //! Invariants: who calls is derived here and never the worker's to say; a nested agent that the owner has not connected
 //! calls nothing; nothing goes on for a caller whose credential has changed; a read, which may be made twice, calls reads

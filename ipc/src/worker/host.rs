@@ -357,7 +357,7 @@ mod tests {
         let early = tokio::time::timeout(soon, heard.next()).await;
         assert!(early.is_err(), "{early:?}");
         // A wait for the owner holds up no call, and no call holds it up.
-        let item = plexus_protocol::PendingId::fresh();
+        let item = PendingId::fresh();
         let _wait = ask(2, HostAsk::Item { item, seconds: 20 });
         assert!(matches!(
             heard.next().await.unwrap(),
