@@ -17,7 +17,7 @@ pub const SKILLS: usize = 20;
 /// Characters in a skill.
 pub const SKILL_CHARS: usize = 40;
 /// Members of a channel.
-pub const MEMBERS: usize = 200;
+pub const MEMBERS: usize = 1_000;
 /// Channels of a user.
 pub const CHANNELS: usize = 10_000;
 /// Bytes of a request's body.

@@ -416,7 +416,7 @@ impl Channel {
             return Err(Refusal::new(Code::Archived, "the channel is archived"));
         }
         if self.members.len() >= limits::MEMBERS {
-            return Err(Refusal::invalid("a channel has at most 200 members"));
+            return Err(Refusal::invalid("a channel has at most 1,000 members"));
         }
         let wanted = devices.into_iter().collect();
         check_wraps(by, &wraps, &wanted, (1, self.key_version), self.key_version)?;
@@ -482,7 +482,7 @@ pub(crate) fn first_members(mut members: Vec<Id>, creator: Id) -> Result<Vec<Id>
     members.sort_unstable();
     members.dedup();
     if members.len() > limits::MEMBERS {
-        return Err(Refusal::invalid("a channel has at most 200 members"));
+        return Err(Refusal::invalid("a channel has at most 1,000 members"));
     }
     Ok(members)
 }

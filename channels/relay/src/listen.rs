@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_channels::wire::Kind;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -33,8 +34,10 @@ use tokio::time::timeout;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
-/// Connections at once.
+/// Connections at once, where the system allows so many open files.
 const CONNECTIONS: usize = 20_000;
+/// Open files beside connections: the store, the operator, the servers of NATS.
+const OTHER_FILES: usize = 256;
 /// Of them of one network that is not this machine; a proxy in front of the relay is on it.
 const CONNECTIONS_OF_ONE: usize = 1_000;
 /// How long an answer may wait for its reader.
@@ -117,7 +120,7 @@ impl Bound {
 
     /// Serves clients for as long as it is polled.
     pub async fn serve(self, relay: Arc<Relay>) {
-        let slots = Slots::default();
+        let slots = Slots::new(allowed_connections());
         loop {
             let (stream, from) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -149,6 +152,24 @@ impl Bound {
     }
 }
 
+/// How many connections there may be, so that the store keeps its files. Asks the system for as many as are wanted.
+fn allowed_connections() -> usize {
+    let wanted = (CONNECTIONS + OTHER_FILES) as u64;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    let asked = wanted.min(hard);
+    let given = if soft < asked && setrlimit(Resource::RLIMIT_NOFILE, asked, hard).is_ok() {
+        asked
+    } else {
+        soft
+    };
+    let given = usize::try_from(given).unwrap_or(usize::MAX);
+    let connections = given.saturating_sub(OTHER_FILES).min(CONNECTIONS);
+    if connections < CONNECTIONS {
+        tracing::warn!(name: "listen.few_files", connections, "the system allows few open files, so the relay takes fewer connections; raise the limit (LimitNOFILE=, ulimit -n)");
+    }
+    connections
+}
+
 /// Connections that are open.
 #[derive(Default)]
 struct Open {
@@ -157,8 +178,11 @@ struct Open {
 }
 
 /// Slots for connections.
-#[derive(Clone, Default)]
-struct Slots(Arc<Mutex<Open>>);
+#[derive(Clone)]
+struct Slots {
+    most: usize,
+    open: Arc<Mutex<Open>>,
+}
 
 /// One of them; free again when dropped.
 struct Slot {
@@ -167,13 +191,20 @@ struct Slot {
 }
 
 impl Slots {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            open: Arc::default(),
+        }
+    }
+
     /// A slot for a connection; none where its network, or the relay, has too many.
     fn take(&self, from: IpAddr) -> Option<Slot> {
         let network = network_of(from);
         let mut open = self.lock();
         let own = open.by_network.get(&network).copied().unwrap_or(0);
         let is_free = network.is_loopback() || own < CONNECTIONS_OF_ONE;
-        if open.all >= CONNECTIONS || !is_free {
+        if open.all >= self.most || !is_free {
             return None;
         }
         open.all += 1;
@@ -183,7 +214,7 @@ impl Slots {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -304,7 +335,7 @@ mod tests {
 
     #[test]
     fn network_with_too_many_connections_gets_no_more() {
-        let slots = Slots::default();
+        let slots = Slots::new(CONNECTIONS);
         let far: IpAddr = "2001:db8::1".parse().unwrap();
         let beside: IpAddr = "2001:db8::2".parse().unwrap();
         let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
@@ -323,7 +354,7 @@ mod tests {
 
     #[test]
     fn full_relay_takes_a_connection_when_one_ends() {
-        let slots = Slots::default();
+        let slots = Slots::new(CONNECTIONS);
         let near: IpAddr = "127.0.0.1".parse().unwrap();
         let mut held: Vec<Slot> = (0..CONNECTIONS)
             .map(|_| slots.take(near).expect("a slot"))

@@ -18,24 +18,24 @@
 mod address;
 mod apply;
 mod lanes;
+mod stream;
 mod tail;
 
-use super::tables::{self, Commit, Tables, failed};
+use super::tables::{self, Tables, failed};
 use super::{Append, Follow, Full, Rows, Snapshot, Store, StoreError, Subject, Then};
-use async_nats::jetstream::context::{Context, CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy, StorageType,
-};
-use async_nats::jetstream::{self, ErrorCode};
+use async_nats::jetstream::{self, context::Context};
 use futures_util::future::BoxFuture;
 use plexus_channels::{Base64Url, Id};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use stream::Held;
+use tail::Came;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -52,7 +52,6 @@ const PAYLOAD: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a cluster may take to elect its leaders when a relay starts.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-const START_REQUEST: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
 const LEADER_PAUSE: Duration = Duration::from_millis(20);
 /// How often the relay asks for the stream's end.
@@ -96,6 +95,8 @@ struct Shared {
     current: Mutex<Option<Instant>>,
     /// The tail has to be opened again.
     reopen: Notify,
+    /// The applying thread ends behind what it has in hand.
+    stopping: AtomicBool,
 }
 
 /// A store in a log of NATS JetStream.
@@ -103,6 +104,7 @@ pub struct JetStream {
     shared: Arc<Shared>,
     lanes: Arc<lanes::Lanes>,
     tasks: Vec<AbortHandle>,
+    queue: Sender<Option<Came>>,
     applier: Option<JoinHandle<()>>,
 }
 
@@ -124,10 +126,11 @@ impl JetStream {
         }
         let mut context = jetstream::new(client);
         context.set_timeout(PATIENCE);
-        let info = stream(&context).await?;
-        let applied = check_cache(&tables, cache, &info)?;
-        if !holds_last(&context, &tables).await? {
-            return Err(lost(applied, &cache.display().to_string()));
+        let info = stream::open(&context).await?;
+        let applied = stream::check_cache(&tables, cache, &info)?;
+        match stream::held(&context, &tables).await? {
+            Held::Yes => {}
+            held => return Err(stream::lost(applied, held, cache)),
         }
         tracing::info!(
             name: "store.opened",
@@ -144,6 +147,7 @@ impl JetStream {
             applied: watch::Sender::new(applied),
             current: Mutex::new(Some(Instant::now())),
             reopen: Notify::new(),
+            stopping: AtomicBool::new(false),
         });
         let (queue, came) = tokio::sync::mpsc::channel(tail::QUEUE);
         let applying = Arc::clone(&shared);
@@ -151,10 +155,10 @@ impl JetStream {
             .name("store-apply".to_owned())
             .spawn(move || apply::run(&applying, came))
             .map_err(failed)?;
-        let reading = Arc::clone(&shared);
+        let (reading, tail) = (Arc::clone(&shared), queue.clone());
         let checking = Arc::clone(&shared);
         let tasks = vec![
-            tokio::spawn(async move { tail::run(&reading, &reconnected, queue).await })
+            tokio::spawn(async move { tail::run(&reading, &reconnected, tail).await })
                 .abort_handle(),
             tokio::spawn(async move { checking.check().await }).abort_handle(),
         ];
@@ -162,6 +166,7 @@ impl JetStream {
             lanes: Arc::new(lanes::Lanes::new(Arc::clone(&shared))),
             shared,
             tasks,
+            queue,
             applier: Some(applier),
         };
         store.read_all(info.state.last_sequence).await?;
@@ -185,10 +190,18 @@ impl JetStream {
 }
 
 impl Drop for JetStream {
-    /// What is on its way may be durable or not; nobody is answered any more.
+    /// What is on its way may be durable or not; nobody is answered any more. Waits for one commit of the cache at most: the
+    /// tasks that feed the applying thread may need this thread to end.
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
-        if let Some(applier) = self.applier.take() {
+        self.shared.stopping.store(true, Ordering::Release);
+        // A full queue needs no word: the thread looks at the flag behind each commit.
+        let _ = self.queue.try_send(None);
+        let Some(applier) = self.applier.take() else {
+            return;
+        };
+        // The follower may have been the last one to hold the store; then this is the applying thread.
+        if applier.thread().id() != std::thread::current().id() {
             // A panic of the thread has ended the process already.
             let _ = applier.join();
         }
@@ -315,161 +328,6 @@ impl Store for JetStream {
     fn is_current(&self) -> bool {
         self.shared.is_current()
     }
-}
-
-/// The stream, which is made where there is none.
-async fn stream(context: &Context) -> Result<Info, StoreError> {
-    let began = Instant::now();
-    loop {
-        // A request to a cluster without a leader is answered by nobody.
-        let why = match timeout(START_REQUEST, found_or_made(context)).await {
-            Ok(Ok(info)) => return check_stream(info),
-            Ok(Err(why)) => why,
-            Err(_) => failed("no answer"),
-        };
-        if began.elapsed() > START_PATIENCE {
-            return Err(failed(format!(
-                "JetStream does not answer ({why}); start the servers with JetStream, and most of a cluster's nodes"
-            )));
-        }
-        tracing::info!(name: "store.waits", %why, "JetStream is not ready");
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-async fn found_or_made(context: &Context) -> Result<Info, StoreError> {
-    let found = context.get_stream(STREAM).await;
-    let why = match found {
-        Ok(stream) => return Ok(stream.cached_info().clone()),
-        Err(why) => why,
-    };
-    match why.kind() {
-        GetStreamErrorKind::JetStream(why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-        _ => return Err(failed(why)),
-    }
-    match context.create_stream(config(REPLICAS)).await {
-        Ok(stream) => Ok(stream.cached_info().clone()),
-        Err(why) => match why.kind() {
-            // A single node. A cluster with too few nodes has another answer, and no stream.
-            CreateStreamErrorKind::JetStream(why)
-                if why.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED =>
-            {
-                let made = context.create_stream(config(1)).await.map_err(failed)?;
-                Ok(made.cached_info().clone())
-            }
-            _ => Err(failed(why)),
-        },
-    }
-}
-
-fn config(replicas: usize) -> Config {
-    Config {
-        name: STREAM.to_owned(),
-        subjects: vec![SUBJECTS.to_owned()],
-        retention: RetentionPolicy::Limits,
-        discard: DiscardPolicy::New,
-        storage: StorageType::File,
-        max_bytes: -1,
-        max_messages: -1,
-        max_messages_per_subject: -1,
-        max_message_size: -1,
-        max_consumers: -1,
-        num_replicas: replicas,
-        deny_delete: true,
-        deny_purge: true,
-        ..Config::default()
-    }
-}
-
-/// A stream that drops messages is none to keep acts in.
-fn check_stream(info: Info) -> Result<Info, StoreError> {
-    let found = &info.config;
-    let wanted = config(found.num_replicas);
-    let keeps = found.subjects == wanted.subjects
-        && found.storage == wanted.storage
-        && found.retention == wanted.retention
-        && found.discard == wanted.discard
-        && found.max_messages <= 0
-        && found.max_messages_per_subject <= 0
-        && found.max_age.is_zero()
-        && found.deny_delete
-        && found.deny_purge;
-    let clustered = info.cluster.is_some();
-    if !keeps {
-        return Err(failed(format!(
-            "the stream {STREAM} may lose messages; it needs the subject {SUBJECTS}, file storage, no limits of age or number, discard new, deny_delete and deny_purge"
-        )));
-    }
-    if clustered && found.num_replicas < REPLICAS {
-        tracing::warn!(
-            name: "store.replicas",
-            replicas = found.num_replicas,
-            "the stream has fewer than {REPLICAS} replicas: a lost node may lose messages"
-        );
-    }
-    Ok(info)
-}
-
-/// How far the cache has read this stream.
-fn check_cache(tables: &Tables, cache: &Path, info: &Info) -> Result<u64, StoreError> {
-    let made = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
-    let [applied, known] = tables.marks([APPLIED, MADE])?;
-    let applied = applied.unwrap_or(0);
-    let cache = cache.display();
-    match known {
-        None => {
-            let marks = [(MADE, made)];
-            let marks = Commit {
-                marks: &marks,
-                ..Commit::default()
-            };
-            tables.commit(&marks).map_err(failed)?;
-        }
-        Some(found) if found != made => {
-            return Err(failed(format!(
-                "the cache {cache} is of another stream; delete it if this stream is the right one"
-            )));
-        }
-        Some(_) => {}
-    }
-    Ok(applied)
-}
-
-fn lost(applied: u64, cache: &str) -> StoreError {
-    failed(format!(
-        "the stream does not have message {applied} as this relay has read it: messages were lost; restore the stream, or delete the cache {cache} to go on without them"
-    ))
-}
-
-/// Whether the stream has the last message that was read, as it was read.
-async fn holds_last(context: &Context, tables: &Tables) -> Result<bool, StoreError> {
-    let [applied, digest] = tables.marks([APPLIED, DIGEST])?;
-    let Some(applied) = applied.filter(|applied| *applied > 0) else {
-        return Ok(true);
-    };
-    let stream = context.get_stream_no_info(STREAM).await.map_err(failed)?;
-    let last = async || {
-        let info = stream.get_info().await.map_err(failed)?;
-        Ok::<_, StoreError>(info.state.last_sequence)
-    };
-    // A leader that has just been elected applies what it has before it is behind for good.
-    let began = Instant::now();
-    while last().await? < applied {
-        if began.elapsed() > PATIENCE {
-            return Ok(false);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    match stream.get_raw_message(applied).await {
-        Ok(found) => Ok(Some(digest_of(&found.payload)) == digest),
-        Err(why) if why.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
-        Err(why) => Err(failed(why)),
-    }
-}
-
-fn digest_of(payload: &[u8]) -> u64 {
-    let digest = Sha256::digest(payload);
-    u64::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }
 
 /// Where a subject's acts are in the stream.

@@ -129,6 +129,7 @@ fn write(shared: &Shared, jobs: &Receiver<Append>) {
     }
     let _abort = AbortOnPanic;
     let mut crowd: Option<(usize, Instant)> = None;
+    let (mut acts, mut commits) = (0_u64, 0_u64);
     while let Ok(first) = jobs.recv() {
         let mut batch = vec![first];
         while batch.len() < MOST {
@@ -158,10 +159,12 @@ fn write(shared: &Shared, jobs: &Receiver<Append>) {
         }
         let outcomes = committed.map(|taken| taken.into_iter().map(Outcome::of).collect());
         let outcomes: Vec<_> = outcomes.unwrap_or_else(|_| vec![Outcome::Unknown; batch.len()]);
+        (acts, commits) = (acts + batch.len() as u64, commits + 1);
         for (job, outcome) in batch.into_iter().zip(outcomes) {
             (job.then)(outcome);
         }
     }
+    tracing::info!(name: "store.closed", acts, commits, "the store is closed");
 }
 
 /// Commits a batch: for each append whether it was taken. One that does not follow its subject's last act is left out.

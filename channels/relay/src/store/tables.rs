@@ -6,7 +6,7 @@
 
 use super::{Rows, Snapshot, StoreError, Subject};
 use redb::{
-    AccessGuard, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _,
+    AccessGuard, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable,
     TableDefinition,
 };
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,7 +14,8 @@ use std::path::Path;
 
 /// Subject and number → act.
 const ACTS: TableDefinition<'_, (&[u8; 17], u64), &[u8]> = TableDefinition::new("acts");
-/// Subject → number of its last act.
+/// Subject → number of its last act, in files of earlier builds. The last act says it too, on a page that the next one is
+/// written to anyway.
 const HEADS: TableDefinition<'_, &[u8; 17], u64> = TableDefinition::new("heads");
 /// Subject → number of the last act in the fold, and the fold.
 const SNAPSHOTS: TableDefinition<'_, &[u8; 17], (u64, &[u8])> = TableDefinition::new("snapshots");
@@ -85,7 +86,7 @@ impl Tables {
         let prepare = || -> Result<u64, redb::Error> {
             let transaction = file.begin_write()?;
             transaction.open_table(ACTS)?;
-            transaction.open_table(HEADS)?;
+            transaction.delete_table(HEADS)?;
             transaction.open_table(SNAPSHOTS)?;
             transaction.open_table(ROWS)?;
             let found = {
@@ -181,9 +182,8 @@ impl Tables {
     pub(super) fn head(&self, subject: Subject) -> Result<(u64, u64), StoreError> {
         let subject = subject.to_bytes();
         self.read(|transaction| {
-            let heads = transaction.open_table(HEADS)?;
+            let head = head_of(&transaction.open_table(ACTS)?, &subject)?;
             let logged = transaction.open_table(LOGGED)?;
-            let head = heads.get(&subject)?.map_or(0, |head| head.value());
             let place = logged.get(&subject)?.map_or(0, |place| place.value());
             Ok((head, place))
         })
@@ -212,7 +212,6 @@ impl Tables {
         let mut taken = Vec::with_capacity(commit.changes.len());
         {
             let mut acts = transaction.open_table(ACTS)?;
-            let mut heads = transaction.open_table(HEADS)?;
             let mut snapshots = None;
             let mut rows = None;
             for change in &commit.changes {
@@ -220,13 +219,12 @@ impl Tables {
                 if let Some(place) = change.logged {
                     transaction.open_table(LOGGED)?.insert(&subject, place)?;
                 }
-                let head = heads.get(&subject)?.map_or(0, |head| head.value());
+                let head = head_of(&acts, &subject)?;
                 taken.push(head == change.expected);
                 if head != change.expected {
                     continue;
                 }
                 acts.insert((&subject, head + 1), change.act)?;
-                heads.insert(&subject, head + 1)?;
                 if let Some((number, fold)) = change.snapshot {
                     if snapshots.is_none() {
                         snapshots = Some(transaction.open_table(SNAPSHOTS)?);
@@ -257,6 +255,16 @@ impl Tables {
         transaction.commit()?;
         Ok(taken)
     }
+}
+
+/// The number of a subject's last act; 0 where there is none.
+fn head_of(
+    acts: &impl ReadableTable<(&'static [u8; 17], u64), &'static [u8]>,
+    subject: &[u8; 17],
+) -> Result<u64, redb::StorageError> {
+    let mut range = acts.range((subject, 0)..=(subject, u64::MAX))?;
+    let last = range.next_back().transpose()?;
+    Ok(last.map_or(0, |(key, _)| key.value().1))
 }
 
 pub(super) fn failed(why: impl std::fmt::Display) -> StoreError {

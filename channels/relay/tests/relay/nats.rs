@@ -97,17 +97,17 @@ impl Nats {
         }
     }
 
-    /// Keeps the files of a node that does not run.
-    pub(crate) fn save(&self, n: usize) {
+    /// Keeps the files of a node that does not run, under a name.
+    pub(crate) fn save(&self, n: usize, name: &str) {
         let folder = self.folder.path();
-        copy(&folder.join(n.to_string()), &folder.join("saved"));
+        copy(&folder.join(n.to_string()), &folder.join(name));
     }
 
     /// Gives a node that does not run the files that were kept.
-    pub(crate) fn restore(&self, n: usize) {
+    pub(crate) fn restore(&self, n: usize, name: &str) {
         let folder = self.folder.path();
         std::fs::remove_dir_all(folder.join(n.to_string())).expect("removed");
-        copy(&folder.join("saved"), &folder.join(n.to_string()));
+        copy(&folder.join(name), &folder.join(n.to_string()));
     }
 
     /// Where they are, as an argument of the relay.

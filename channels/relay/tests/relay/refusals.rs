@@ -3,7 +3,7 @@
 use crate::harness::{Relay, raw, story};
 use plexus_channels::crypto::{ChannelKey, WrapContext};
 use plexus_channels::wire::Wrap;
-use plexus_channels::{DeviceKey, Id, MessageContext};
+use plexus_channels::{DeviceKey, Id, MessageContext, limits};
 use serde_json::{Value, json};
 
 /// A user as the wire has it.
@@ -170,7 +170,7 @@ fn every_code_has_its_case() {
             404,
             "not_found",
         );
-        let crowd: Vec<Id> = (0..200).map(|_| Id::generate()).collect();
+        let crowd: Vec<Id> = (0..limits::MEMBERS).map(|_| Id::generate()).collect();
         foreign["members"] = json!(crowd);
         Wire::is(
             &wire.ask(&a, "POST", "/channels", &foreign).await,

@@ -4,7 +4,9 @@ use crate::harness::{Relay, event, id_of, listener, story};
 use plexus_channels::base64url;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-/// The bytes of a process's memory that can be read, mapping by mapping.
+const PAGE: usize = 4_096;
+
+/// All of a process's memory that it can read itself: more than a core of it would hold.
 fn memory(pid: u32) -> Vec<u8> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its maps");
     let mut memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("its memory");
@@ -22,15 +24,16 @@ fn memory(pid: u32) -> Vec<u8> {
         if memory.seek(SeekFrom::Start(from)).is_err() {
             continue;
         }
-        // Some mappings of the kernel's own cannot be read.
         let mut bytes = vec![0; usize::try_from(to - from).expect("a size")];
-        if memory.read_exact(&mut bytes).is_ok() {
-            // Pages that nobody has written hold nothing.
-            let pages = bytes
-                .chunks(4_096)
-                .filter(|page| page.iter().any(|byte| *byte != 0));
-            pages.for_each(|page| all.extend_from_slice(page));
+        let mut read = 0;
+        // A mapping may end before its range does, as that of a file that was cut; what is there counts.
+        while let Ok(more @ 1..) = memory.read(&mut bytes[read..]) {
+            read += more;
         }
+        // Pages that nobody has written hold nothing.
+        let pages = bytes[..read].chunks(PAGE);
+        let pages = pages.filter(|page| page.iter().any(|byte| *byte != 0));
+        pages.for_each(|page| all.extend_from_slice(page));
     }
     all
 }

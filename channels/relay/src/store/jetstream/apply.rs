@@ -2,12 +2,14 @@
 //!
 //! Invariant: while there is a follower a commit has one message of a subject, so that it sees each act before the next one.
 
+use super::stream::digest_of;
 use super::tail::Came;
-use super::{APPLIED, DIGEST, Entry, Pending, Shared, digest_of, lock};
+use super::{APPLIED, DIGEST, Entry, Pending, Shared, lock};
 use crate::store::tables::{Change, Commit};
 use crate::store::{Outcome, Rows, Snapshot, Subject};
 use plexus_channels::Id;
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 
@@ -29,8 +31,8 @@ struct Read {
     own: Option<Pending>,
 }
 
-/// Applies messages until no more can come.
-pub(super) fn run(shared: &Shared, mut queue: Receiver<Came>) {
+/// Applies messages until the store is dropped.
+pub(super) fn run(shared: &Shared, mut queue: Receiver<Option<Came>>) {
     /// Nobody would answer the callers; the next process reads the stream again.
     struct AbortOnPanic;
     impl Drop for AbortOnPanic {
@@ -44,20 +46,23 @@ pub(super) fn run(shared: &Shared, mut queue: Receiver<Came>) {
     let mut kept: Option<Came> = None;
     let mut snapshots: Vec<(Subject, Snapshot)> = Vec::new();
     let (mut deferred, mut synced) = (0, Instant::now());
-    while let Some(first) = kept.take().or_else(|| queue.blocking_recv()) {
+    while let Some(first) = kept.take().or_else(|| queue.blocking_recv().flatten()) {
+        if shared.stopping.load(Ordering::Acquire) {
+            break;
+        }
         let follower = shared.follower();
         let mut subjects = HashSet::from([first.subject]);
         let mut batch = vec![first];
         while batch.len() < MOST {
             match queue.try_recv() {
-                Ok(came) if follower.is_none() || subjects.insert(came.subject) => {
+                Ok(Some(came)) if follower.is_none() || subjects.insert(came.subject) => {
                     batch.push(came);
                 }
-                Ok(came) => {
+                Ok(Some(came)) => {
                     kept = Some(came);
                     break;
                 }
-                Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
         }
         let Some(last) = batch.last() else { continue };

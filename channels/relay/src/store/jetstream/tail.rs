@@ -1,6 +1,7 @@
 //! The tail: messages of the stream in their order, each once, as long as the store lives.
 
-use super::{PAUSE, STREAM, Shared, StoreError, Subject, failed, holds_last, subject_of};
+use super::stream::{Held, held};
+use super::{PAUSE, STREAM, Shared, StoreError, Subject, failed, subject_of};
 use async_nats::jetstream::consumer::push::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::context::Context;
@@ -29,13 +30,18 @@ pub(super) struct Came {
 }
 
 /// Reads behind what was applied. A new connection begins with a new consumer: messages may have been sent to the lost one.
-pub(super) async fn run(shared: &Shared, reconnected: &Notify, queue: Sender<Came>) {
+pub(super) async fn run(shared: &Shared, reconnected: &Notify, queue: Sender<Option<Came>>) {
     let mut received = *shared.applied.borrow();
     loop {
         // A consumer behind what the stream has lost would go on as if nothing had been.
-        match holds_last(&shared.context, &shared.tables).await {
-            Ok(true) => {}
-            Ok(false) => {
+        match held(&shared.context, &shared.tables).await {
+            Ok(Held::Yes) => {}
+            // While it lasts this relay is not current, and says so.
+            Ok(Held::NotYet) => {
+                tracing::error!(name: "store.behind", "the stream ends before what this relay has read: its leader is behind, or messages were lost; trying again");
+                continue;
+            }
+            Ok(Held::Lost) => {
                 tracing::error!(name: "store.messages_lost", "the stream has lost messages that this relay has read; start it again to hear what to do");
                 shared.fail();
                 return;
@@ -67,7 +73,7 @@ pub(super) async fn run(shared: &Shared, reconnected: &Notify, queue: Sender<Cam
             };
             if came.sequence > received {
                 received = came.sequence;
-                if queue.send(came).await.is_err() {
+                if queue.send(Some(came)).await.is_err() {
                     return;
                 }
             }

@@ -202,12 +202,12 @@ fn stream_that_lost_what_was_read_is_refused() {
     assert_eq!(settled(&store, subject, 0, "kept"), Outcome::Durable);
     // A disk that forgets: the servers' files as they were before the second act.
     nats.kill(0);
-    nats.save(0);
+    nats.save(0, "older");
     while !nats.run(0) {}
     assert_eq!(settled(&store, subject, 1, "lost"), Outcome::Durable);
     drop(store);
     nats.kill(0);
-    nats.restore(0);
+    nats.restore(0, "older");
     while !nats.run(0) {}
     let why = refusal(&runtime, &nats, &cache);
     assert!(why.contains("messages were lost"), "{why}");
@@ -216,6 +216,57 @@ fn stream_that_lost_what_was_read_is_refused() {
     assert_eq!(settled(&fresh, subject, 1, "another"), Outcome::Durable);
     let why = refusal(&runtime, &nats, &cache);
     assert!(why.contains("messages were lost"), "{why}");
+}
+
+#[test]
+fn stream_behind_what_was_read_is_waited_for() {
+    let (runtime, mut nats) = (runtime(), Nats::one(""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&runtime, &nats, &folder.path().join("cache"));
+    let subject = Subject::Channel(Id::generate());
+    let files = |nats: &mut Nats, saved: &str, taken: Option<&str>| {
+        nats.kill(0);
+        nats.save(0, saved);
+        if let Some(taken) = taken {
+            nats.restore(0, taken);
+        }
+        while !nats.run(0) {}
+    };
+    assert_eq!(settled(&store, subject, 0, "first"), Outcome::Durable);
+    files(&mut nats, "older", None);
+    assert_eq!(settled(&store, subject, 1, "second"), Outcome::Durable);
+    // As a leader that applies what it has: the stream ends before what was read, and later it does not.
+    files(&mut nats, "newer", Some("older"));
+    while store.is_current() {
+        std::thread::yield_now();
+    }
+    files(&mut nats, "older again", Some("newer"));
+    while !store.is_current() {
+        std::thread::yield_now();
+    }
+    assert_eq!(settled(&store, subject, 2, "third"), Outcome::Durable);
+    let acts = store.acts(subject, (1, 9), 9, false).expect("read");
+    assert_eq!(acts.len(), 3);
+}
+
+#[test]
+fn store_dropped_on_the_only_thread_of_its_runtime_ends() {
+    let nats = Nats::one("");
+    let (address, folder) = (nats.url(), tempfile::tempdir().expect("a folder"));
+    let (ended, end) = channel();
+    std::thread::spawn(move || {
+        let address = Address::parse(&address).expect("an address");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let store = JetStream::open(&address, &folder.path().join("cache")).await;
+            drop(store.expect("opens"));
+        });
+        let _ = ended.send(());
+    });
+    // The tasks of the store end only when this thread of theirs is free again.
+    end.recv_timeout(PATIENCE * 3).expect("it ends");
 }
 
 #[test]
@@ -230,16 +281,19 @@ fn stream_that_loses_messages_and_cache_of_another_are_refused() {
     let context = store.shared.context.clone();
     runtime.block_on(async {
         context.delete_stream(STREAM).await.expect("deleted");
-        context.create_stream(config(1)).await.expect("made");
+        context
+            .create_stream(stream::config(1))
+            .await
+            .expect("made");
     });
     drop(store);
     let why = refusal(&runtime, &nats, &cache);
     assert!(why.contains("of another stream"), "{why}");
     runtime.block_on(async {
         context.delete_stream(STREAM).await.expect("deleted");
-        let forgetful = Config {
+        let forgetful = jetstream::stream::Config {
             max_age: Duration::from_secs(60),
-            ..config(1)
+            ..stream::config(1)
         };
         context.create_stream(forgetful).await.expect("made");
     });

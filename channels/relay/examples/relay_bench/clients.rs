@@ -1,0 +1,193 @@
+//! Clients by hand: devices that are registered and logged in, channels, and requests on a connection that is kept.
+
+use crate::server::Server;
+use futures_util::stream::{self, StreamExt as _};
+use plexus_channels::api::Credentials;
+use plexus_channels::crypto::WrapContext;
+use plexus_channels::wire::{CreateChannel, NewDevice, Register};
+use plexus_channels::{Api, ChannelKey, DeviceKey, Direct, Endpoint, Id, PublicKey};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Requests at once while clients are made. The relay keeps 32 challenges of one network.
+const AT_ONCE: usize = 16;
+
+/// A user with a device and a token.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) user: Id,
+    pub(crate) device: Id,
+    pub(crate) key: Arc<DeviceKey>,
+    pub(crate) token: String,
+}
+
+/// A member, as a channel's creator sees it.
+pub(crate) struct Recipient<'a> {
+    pub(crate) user: Id,
+    pub(crate) device: Id,
+    pub(crate) public: &'a PublicKey,
+}
+
+impl Client {
+    pub(crate) fn recipient(&self) -> Recipient<'_> {
+        Recipient {
+            user: self.user,
+            device: self.device,
+            public: self.key.public(),
+        }
+    }
+}
+
+/// Registers so many, and logs them in.
+pub(crate) async fn register(server: &Server, many: usize) -> Vec<Client> {
+    let invitation = server.invitation(many);
+    let open = Api::new(server.endpoint.clone(), Arc::new(Direct::default()), None);
+    let made = (0..many).map(|_| one(&open, &server.endpoint, &invitation));
+    stream::iter(made).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn one(open: &Api, endpoint: &Endpoint, invitation: &str) -> Client {
+    let key = Arc::new(DeviceKey::generate());
+    let register = Register {
+        registration_id: Id::generate(),
+        invitation_key: invitation.to_owned(),
+        first_name: None,
+        last_name: None,
+        skills: Vec::new(),
+        device: NewDevice {
+            public_key: key.public().to_wire(),
+        },
+    };
+    let made = open.register(&register).await.expect("registered");
+    log_in(endpoint, made.agent_id, made.device_id, key).await
+}
+
+async fn log_in(endpoint: &Endpoint, user: Id, device: Id, key: Arc<DeviceKey>) -> Client {
+    let who = Credentials {
+        agent_id: user,
+        device_id: device,
+        key: Arc::clone(&key),
+    };
+    let api = Api::new(endpoint.clone(), Arc::new(Direct::default()), Some(who));
+    let token = api.token().await.expect("logged in").to_string();
+    Client {
+        user,
+        device,
+        key,
+        token,
+    }
+}
+
+/// Makes a channel of a client and further members.
+pub(crate) async fn create(
+    connection: &mut Connection,
+    creator: &Client,
+    members: &[Recipient<'_>],
+) -> (Id, ChannelKey) {
+    let (channel_id, channel_key) = (Id::generate(), ChannelKey::generate());
+    let wrap = |to: &Recipient<'_>| {
+        let context = WrapContext {
+            channel_id,
+            key_version: 1,
+            sender_device_id: creator.device,
+            recipient_device_id: to.device,
+            recipient: to.public,
+        };
+        creator.key.wrap(&channel_key, &context)
+    };
+    let others = members.iter().filter(|member| member.user != creator.user);
+    let mut keys: Vec<_> = others.map(wrap).collect();
+    keys.push(wrap(&creator.recipient()));
+    let create = CreateChannel {
+        channel_id,
+        name: channel_key.seal_name(channel_id, 1, creator.device, "bench"),
+        members: members.iter().map(|member| member.user).collect(),
+        keys,
+        message: None,
+    };
+    let body = serde_json::to_string(&create).expect("JSON");
+    connection.post("/v1/channels", &creator.token, &body).await;
+    (channel_id, channel_key)
+}
+
+/// A connection to the relay that is kept.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    authority: String,
+    read: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(endpoint: &Endpoint) -> Self {
+        let authority = endpoint.authority();
+        let stream = TcpStream::connect(&authority).await.expect("connected");
+        stream.set_nodelay(true).expect("an option");
+        Self {
+            stream,
+            authority,
+            read: Vec::new(),
+        }
+    }
+
+    /// Sends a body, which has to be taken.
+    pub(crate) async fn post(&mut self, path: &str, token: &str, body: &str) {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.authority,
+            body.len()
+        );
+        let sent = self.stream.write_all(request.as_bytes()).await;
+        sent.expect("the relay is there");
+        self.read.clear();
+        let head = loop {
+            let read = self.stream.read_buf(&mut self.read).await;
+            assert!(
+                read.expect("an answer") > 0,
+                "the relay closed the connection"
+            );
+            if let Some(at) = memchr::memmem::find(&self.read, b"\r\n\r\n") {
+                break at;
+            }
+        };
+        let text = String::from_utf8_lossy(&self.read[..head]).to_lowercase();
+        let (_, length) = text.split_once("content-length: ").expect("a length");
+        let length = length.lines().next().and_then(|length| length.parse().ok());
+        let whole = head + 4 + length.unwrap_or(0);
+        while self.read.len() < whole {
+            let read = self.stream.read_buf(&mut self.read).await;
+            assert!(
+                read.expect("an answer") > 0,
+                "the relay closed the connection"
+            );
+        }
+        assert!(
+            text.starts_with("http/1.1 201"),
+            "{}",
+            String::from_utf8_lossy(&self.read)
+        );
+    }
+
+    /// Asks for events: the stream behind the answer, and what was read of it.
+    pub(crate) async fn events(mut self, token: &str) -> (TcpStream, Vec<u8>) {
+        let request = format!(
+            "GET /v1/events HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+            self.authority
+        );
+        let sent = self.stream.write_all(request.as_bytes()).await;
+        sent.expect("the relay is there");
+        loop {
+            let read = self.stream.read_buf(&mut self.read).await;
+            assert!(
+                read.expect("an answer") > 0,
+                "the relay closed the connection"
+            );
+            if let Some(at) = memchr::memmem::find(&self.read, b"\r\n\r\n") {
+                let text = String::from_utf8_lossy(&self.read[..at]);
+                assert!(text.starts_with("HTTP/1.1 101"), "{text}");
+                self.read.drain(..at + 4);
+                return (self.stream, self.read);
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What members do with a channel.
+//!
+//! Invariant: members and keys are judged against the directory as it is at that moment.
+
+use super::acts::Wanted;
+use super::history::Cursor;
+use super::{Relay, lock};
+use crate::cell::{decode, number_of};
+use crate::channel::{self, By, Channel, Posted};
+use crate::pushes::view;
+use crate::refusal::Refusal;
+use crate::store::{Rows, Subject};
+use plexus_channels::wire::{
+    self, AddMember, Code, CreateChannel, HeldKey, Member, Post, Rotate, Status,
+};
+use plexus_channels::{Id, limits};
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+/// A derived row: key and value, or none.
+type Row = (Vec<u8>, Option<Vec<u8>>);
+
+impl Relay {
+    pub(crate) async fn list(
+        &self,
+        by: By,
+        status: Option<Status>,
+    ) -> Result<Vec<wire::Channel>, Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let mut channels = Vec::new();
+        for id in self.channels_of(by.user).await? {
+            let look = |fold: &Channel| {
+                let listed = fold.is_member(by) && status.is_none_or(|s| s == fold.status());
+                Ok(listed.then(|| view(fold, id, &directory)).flatten())
+            };
+            channels.extend(self.look(id, look).await?);
+        }
+        Ok(channels)
+    }
+
+    pub(crate) async fn channel(&self, by: By, id: Id) -> Result<wire::Channel, Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let look = |fold: &Channel| {
+            fold.admit(by)?;
+            view(fold, id, &directory).ok_or_else(Refusal::not_found)
+        };
+        self.look(id, look).await
+    }
+
+    pub(crate) async fn create(
+        &self,
+        by: By,
+        mut create: CreateChannel,
+    ) -> Result<(bool, Value), Refusal> {
+        let id = create.channel_id;
+        create.members = channel::first_members(create.members, by.user)?;
+        let directory = self.organization_cell(by.organization).await?;
+        let cell = self.new_channel_cell(id).await?;
+        // What is stored already is answered before anything else is judged.
+        if !cell.exists() {
+            for user in &create.members {
+                if self.channels_of(*user).await?.len() >= limits::CHANNELS {
+                    return Err(Refusal::invalid("a member is in 10,000 channels"));
+                }
+            }
+        }
+        let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
+        let opening = create.message.clone().map(|post| Posted::new(by, post));
+        let decide = |fold: &Channel| {
+            let act = fold.create(by, create.clone(), devices)?;
+            let rows = match &act {
+                Some(channel::Act::Created { members, .. }) => {
+                    let rows = members.iter().map(|user| membership(*user, id, true));
+                    rows.collect()
+                }
+                _ => Rows::new(),
+            };
+            Ok(act.map(|act| (act, rows)))
+        };
+        let answer = |fold: &Channel, act: Id| {
+            let name = directory.peek(|users| users.name_of(by.user));
+            let message = opening.clone().map(|posted| posted.wire(id, act, name));
+            (view(fold, id, &directory), message)
+        };
+        let made = self.act(Wanted::Any, by, id, decide, answer).await;
+        // What an id that was refused left in memory goes.
+        if made.is_err() && !cell.exists() {
+            lock(&self.channels).remove(&id);
+        }
+        let (new, (channel, mut message)) = made?;
+        if !new {
+            // The opening message is in the channel's first act.
+            let page = self
+                .page(id, Cursor::After(Id::ZERO), 1, &directory)
+                .await?;
+            let mut first = page.messages.into_iter();
+            message = first
+                .next()
+                .filter(|message| number_of(message.message_id) == 1);
+        }
+        let channel = channel.ok_or_else(Refusal::unavailable)?;
+        Ok((new, json!({"channel": channel, "message": message})))
+    }
+
+    pub(crate) async fn post(&self, by: By, id: Id, post: Post) -> Result<(bool, String), Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let sender_name = directory.peek(|fold| fold.name_of(by.user));
+        let posted = Posted::new(by, post);
+        let repeats = Mutex::new(None);
+        let decide = |fold: &Channel| {
+            let before = fold.post(by, &posted)?;
+            *lock(&repeats) = before;
+            let new = before.is_none();
+            Ok(new.then(|| (channel::Act::Posted(posted.clone()), Rows::new())))
+        };
+        let answer = |_: &Channel, act: Id| {
+            let message_id = lock(&repeats).unwrap_or(act);
+            let message = posted.clone().wire(id, message_id, sender_name.clone());
+            serde_json::to_string(&message).unwrap_or_default()
+        };
+        let (new, message) = self.act(Wanted::Existing, by, id, decide, answer).await?;
+        Ok((new, format!(r#"{{"message":{message}}}"#)))
+    }
+
+    pub(crate) async fn rename(
+        &self,
+        by: By,
+        id: Id,
+        name: wire::Name,
+    ) -> Result<wire::Channel, Refusal> {
+        let decide = |fold: &Channel| fold.rename(by, name.clone());
+        Ok(self.change(by, id, decide, None).await?.1)
+    }
+
+    pub(crate) async fn archive(
+        &self,
+        by: By,
+        id: Id,
+        archived: bool,
+    ) -> Result<wire::Channel, Refusal> {
+        let decide = |fold: &Channel| fold.archive(by, archived);
+        Ok(self.change(by, id, decide, None).await?.1)
+    }
+
+    pub(crate) async fn rotate(
+        &self,
+        by: By,
+        id: Id,
+        rotate: Rotate,
+    ) -> Result<(bool, wire::Channel), Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
+        let Rotate { key_version, keys } = rotate;
+        let decide = |fold: &Channel| fold.rotate(by, key_version, keys.clone(), devices);
+        self.change(by, id, decide, None).await
+    }
+
+    pub(crate) async fn add(
+        &self,
+        by: By,
+        id: Id,
+        add: AddMember,
+    ) -> Result<wire::Channel, Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let AddMember { user_id, keys } = add;
+        if self.channels_of(user_id).await?.len() >= limits::CHANNELS {
+            return Err(Refusal::invalid("the user is in 10,000 channels"));
+        }
+        let devices = || directory.peek(|fold| fold.has(user_id).then(|| fold.devices(user_id)));
+        let decide = |fold: &Channel| fold.add(by, user_id, devices(), keys.clone());
+        let row = membership(user_id, id, true);
+        Ok(self.change(by, id, decide, Some(row)).await?.1)
+    }
+
+    pub(crate) async fn remove(&self, by: By, id: Id, user: Id) -> Result<wire::Channel, Refusal> {
+        let decide = |fold: &Channel| fold.remove(by, user);
+        let row = membership(user, id, false);
+        Ok(self.change(by, id, decide, Some(row)).await?.1)
+    }
+
+    /// An act that is answered with the channel.
+    pub(super) async fn change(
+        &self,
+        by: By,
+        id: Id,
+        decide: impl Fn(&Channel) -> Result<Option<channel::Act>, Refusal>,
+        row: Option<Row>,
+    ) -> Result<(bool, wire::Channel), Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let decide =
+            |fold: &Channel| Ok(decide(fold)?.map(|act| (act, row.iter().cloned().collect())));
+        let answer = |fold: &Channel, _| view(fold, id, &directory);
+        let (new, channel) = self.act(Wanted::Existing, by, id, decide, answer).await?;
+        Ok((new, channel.ok_or_else(Refusal::not_found)?))
+    }
+
+    /// A request to join. Whether there is such a channel shows in no answer.
+    pub(crate) async fn ask_to_join(&self, by: By, id: Id) -> Result<(), Refusal> {
+        let decide = |fold: &Channel| Ok(fold.ask_to_join(by).map(|act| (act, Rows::new())));
+        let asked = self.act(Wanted::Existing, by, id, decide, |_, _| ()).await;
+        match asked {
+            Err(refusal) if refusal.code() == Code::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    pub(crate) async fn join_requests(&self, by: By, id: Id) -> Result<Vec<Member>, Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let look = |fold: &Channel| Ok(fold.admit(by)?.joining().to_vec());
+        let asking = self.look(id, look).await?;
+        let member = |user: &Id| directory.peek(|fold| fold.member(*user));
+        Ok(asking.iter().filter_map(member).collect())
+    }
+
+    /// The keys that were wrapped for the asking device.
+    pub(crate) async fn keys(&self, by: By, id: Id) -> Result<Vec<HeldKey>, Refusal> {
+        let directory = self.organization_cell(by.organization).await?;
+        let look = |fold: &Channel| Ok(fold.admit(by)?.key_acts(by.device));
+        let numbers = self.look(id, look).await?;
+        let wraps = self
+            .blocking(move |store| {
+                // An act has the wraps of every device: one is held at a time.
+                let mut own = Vec::new();
+                for number in numbers {
+                    let act = store.acts(Subject::Channel(id), (number, number), 1, false)?;
+                    let act = act.first().and_then(|(_, bytes)| decode(bytes));
+                    let Some((sender_id, wraps)) =
+                        act.and_then(|(_, act): (_, channel::Act)| act.wraps())
+                    else {
+                        continue;
+                    };
+                    let mine = wraps.into_iter().filter(|wrap| wrap.device_id == by.device);
+                    own.extend(mine.map(|wrap| (sender_id, wrap)));
+                }
+                Ok(own)
+            })
+            .await?;
+        let mut keys = Vec::new();
+        for (sender_id, wrap) in wraps {
+            let device = wrap.sender_device_id;
+            let key = directory.peek(|fold| fold.device_key(sender_id, device));
+            let Some(key) = key else { continue };
+            keys.push(HeldKey {
+                wrap,
+                sender_id,
+                sender_public_key: key.to_wire(),
+            });
+        }
+        Ok(keys)
+    }
+
+    pub(super) async fn channels_of(&self, user: Id) -> Result<Vec<Id>, Refusal> {
+        let prefix = [b"m".as_slice(), &user.to_bytes()].concat();
+        let length = prefix.len();
+        let keys = self
+            .blocking(move |store| store.row_keys(&prefix, limits::CHANNELS))
+            .await?;
+        let id = |key: Vec<u8>| Some(Id::from_bytes(key.get(length..)?.try_into().ok()?));
+        Ok(keys.into_iter().filter_map(id).collect())
+    }
+}
+
+/// The row that says, or no longer says, that a user is in a channel.
+fn membership(user: Id, channel: Id, there: bool) -> Row {
+    let key = [b"m".as_slice(), &user.to_bytes(), &channel.to_bytes()].concat();
+    (key, there.then(Vec::new))
+}
