@@ -56,3 +56,36 @@ fn a_short_run_measures_and_judges() {
         assert!(figure.is_some_and(|figure| figure > 0.0), "{name}: {said}");
     }
 }
+
+/// The same of the relay's bench, at its small sizes.
+#[test]
+fn bench_of_channels_measures_and_judges() {
+    let home = TempDir::new().expect("a folder");
+    let mut bench = programs::command(&binaries::path("examples/relay_bench"), home.path());
+    bench.args(["--quick", "--json"]);
+    let parts = ["crypto", "gap", "sockets", "growth"];
+    let (parts, count) = match length() {
+        Length::Long => (&[][..], 13),
+        Length::Quick | Length::Full => (&parts[..], 9),
+    };
+    for part in parts {
+        bench.args(["--only", part]);
+    }
+    let said = programs::run(bench);
+    let report: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let targets = report["targets"].as_array().expect("targets");
+    assert_eq!(targets.len(), count, "{said}");
+    for target in targets {
+        assert_ne!(target["value"], "not measured", "{target}");
+    }
+    // Small sizes are called what they are.
+    assert_eq!(targets[1]["what"], "reconnect with a gap of 400 messages");
+    let missed = targets.iter().filter(|t| t["met"] == false).count();
+    assert_eq!(said.status, i32::from(missed > 0), "{said}");
+    assert_eq!(said.stderr.matches("missed: ").count(), missed, "{said}");
+    for figure in ["gap/ms", "sockets/MB", "growth/full/messages"] {
+        let value = report["figures"][figure].as_f64();
+        assert!(value.is_some_and(|value| value > 0.0), "{figure}: {said}");
+    }
+}

@@ -89,6 +89,9 @@ mod mcp_search;
 mod mcp_servers;
 mod measured;
 mod misbehaviour;
+#[allow(dead_code, reason = "the relay's own tests use all of it")]
+#[path = "../../channels/relay/tests/relay/nats.rs"]
+mod nats;
 mod newcomer;
 mod notify;
 mod obsidian_rest;

@@ -1,9 +1,10 @@
 //! An office for stories of channels: a real relay, a person, and peers that run the real Codex on a scripted model.
 
+use crate::nats::Nats;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_channels::Id;
-use plexus_channels::account::Account;
+use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::{Dial, Direct, Endpoint};
@@ -84,11 +85,18 @@ pub(crate) fn tls_file(name: &str) -> String {
     fixture.join(name).display().to_string()
 }
 
-/// A relay with its store in a folder.
-fn start(folder: &TempDir, listen: &str, has_certificate: bool) -> (Running, Value) {
+/// A relay with its store in a folder, or on servers of NATS.
+fn start(
+    folder: &TempDir,
+    servers: Option<&Nats>,
+    listen: &str,
+    has_certificate: bool,
+) -> (Running, Value) {
     let mut command = command(&binaries::path("plexus-relay"), folder.path());
     command
-        .args(["serve", "--store", &store(folder), "--listen", listen])
+        .arg("serve")
+        .args(store(folder, servers))
+        .args(["--listen", listen])
         .args(["--device-rate", "0", "--address-rate", "0"]);
     if has_certificate {
         command
@@ -99,15 +107,25 @@ fn start(folder: &TempDir, listen: &str, has_certificate: bool) -> (Running, Val
     Running::start(command, "PLEXUS_RELAY_READY ", &log)
 }
 
-fn store(folder: &TempDir) -> String {
-    format!("redb:{}", folder.path().join("store").display())
+fn store(folder: &TempDir, servers: Option<&Nats>) -> Vec<String> {
+    let file = folder.path().join("store").display().to_string();
+    match servers {
+        None => vec!["--store".to_owned(), format!("redb:{file}")],
+        Some(nats) => ["--store", &nats.url(), "--cache", &file]
+            .map(str::to_owned)
+            .to_vec(),
+    }
 }
 
-/// An invitation to the organization Acme.
+/// An invitation to the organization Acme, of a relay on a file.
 pub(crate) fn invited(folder: &TempDir, kind: &str) -> String {
+    invitation(folder, None, kind)
+}
+
+fn invitation(folder: &TempDir, servers: Option<&Nats>, kind: &str) -> String {
     let mut command = command(&binaries::path("plexus-relay"), folder.path());
     let of = ["--organization", "Acme", "--kind", kind];
-    command.args(["invite", "--store", &store(folder)]).args(of);
+    command.arg("invite").args(store(folder, servers)).args(of);
     plexus_tests::programs::run(command)
         .expect_ok()
         .trim()
@@ -116,7 +134,7 @@ pub(crate) fn invited(folder: &TempDir, kind: &str) -> String {
 
 /// A person, registered with the relay.
 fn registered(
-    folder: &TempDir,
+    (folder, servers): (&TempDir, Option<&Nats>),
     runtime: &Runtime,
     address: &str,
     name: &str,
@@ -124,7 +142,7 @@ fn registered(
 ) -> Arc<Account> {
     let registration = Registration {
         endpoint: Endpoint::parse(address).expect("an address"),
-        invitation: invited(folder, "human").into(),
+        invitation: invitation(folder, servers, "human").into(),
         first_name: Some(name.into()),
         last_name: None,
         skills: Vec::new(),
@@ -138,6 +156,8 @@ fn registered(
 /// A relay and a person.
 pub(crate) struct Office {
     pub(crate) folder: TempDir,
+    /// Where the relay keeps everything, if not in a file.
+    pub(crate) servers: Option<Nats>,
     relay: Running,
     pub(crate) address: String,
     runtime: Runtime,
@@ -146,32 +166,44 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) fn open() -> Self {
+        Self::on(None)
+    }
+
+    /// One whose relay keeps everything on these servers.
+    pub(crate) fn on(servers: Option<Nats>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (relay, ready) = start(&folder, "127.0.0.1:0", false);
+        let (relay, ready) = start(&folder, servers.as_ref(), "127.0.0.1:0", false);
         let address = ready["endpoint"].as_str().expect("an address").to_owned();
-        Self::of(folder, relay, address, Direct::default())
+        Self::of((folder, servers), relay, address, Direct::default())
     }
 
     /// With a relay whose certificate an authority of the tests has signed.
     pub(crate) fn with_certificate() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (relay, ready) = start(&folder, "127.0.0.1:0", true);
+        let (relay, ready) = start(&folder, None, "127.0.0.1:0", true);
         let address = ready["endpoint"].as_str().expect("an address");
         // The certificate is for this name.
         let address = address.replace("127.0.0.1", "localhost");
         let authority = fs::read(tls_file("ca.pem")).expect("a certificate");
         let dial = Direct::trusting(&authority).expect("a certificate");
-        Self::of(folder, relay, address, dial)
+        Self::of((folder, None), relay, address, dial)
     }
 
-    fn of(folder: TempDir, relay: Running, address: String, dial: Direct) -> Self {
+    fn of(
+        (folder, servers): (TempDir, Option<Nats>),
+        relay: Running,
+        address: String,
+        dial: Direct,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        let person = registered(&folder, &runtime, &address, "Pat", Arc::new(dial));
+        let of = (&folder, servers.as_ref());
+        let person = registered(of, &runtime, &address, "Pat", Arc::new(dial));
         Self {
             folder,
+            servers,
             relay,
             address,
             runtime,
@@ -182,7 +214,8 @@ impl Office {
     /// Another person of the organization, with a client of their own.
     pub(crate) fn colleague(&self, name: &str) -> Arc<Account> {
         let dial = Arc::new(Direct::default());
-        registered(&self.folder, &self.runtime, &self.address, name, dial)
+        let of = (&self.folder, self.servers.as_ref());
+        registered(of, &self.runtime, &self.address, name, dial)
     }
 
     /// Waits for what a client of this office does.
@@ -202,7 +235,7 @@ impl Office {
 
     pub(crate) fn start_relay(&mut self) {
         let address = self.person.api().endpoint().authority();
-        self.relay = start(&self.folder, &address, false).0;
+        self.relay = start(&self.folder, self.servers.as_ref(), &address, false).0;
     }
 
     /// Registers a peer, which is not running afterwards.
@@ -215,10 +248,11 @@ impl Office {
         };
         seat.set_codex_up();
         // The first run registers, and ends when it is connected.
+        let invitation = invitation(&self.folder, self.servers.as_ref(), "agent");
         let mut first = seat.command();
         first
             .env("AGENT_CHATHAM_CODEX_EXIT_AFTER_BOOT", "1")
-            .env("AGENT_CHATHAM_REGISTER_KEY", invited(&self.folder, "agent"))
+            .env("AGENT_CHATHAM_REGISTER_KEY", invitation)
             .args(["--server-url", &self.address, "--first-name", first_name])
             .args(["--last-name", last_name, "--skills", skills]);
         let said = plexus_tests::programs::run(first);
@@ -240,8 +274,23 @@ impl Office {
 
     /// The person sends a text; while the relay is away it is tried again.
     pub(crate) fn says(&self, channel: Id, text: &str) -> Id {
-        let sent = self.person.send(channel, text);
-        self.runtime.block_on(sent).expect("sent").message_id
+        let sent = async {
+            loop {
+                match self.person.send(channel, text).await {
+                    Ok(sent) => return sent.message_id,
+                    // It is in the outbox.
+                    Err(AccountError::Kept(_)) => break,
+                    Err(other) => assert!(other.is_kept(), "{other}"),
+                }
+            }
+            loop {
+                match self.person.flush().await {
+                    Ok(sent) => return sent.last().expect("the kept message").message_id,
+                    Err(other) => assert!(other.is_kept(), "{other}"),
+                }
+            }
+        };
+        self.runtime.block_on(sent)
     }
 
     /// What one member said in a channel, as the person reads it.
@@ -256,7 +305,12 @@ impl Office {
         let (mut all, mut after) = (Vec::new(), Id::ZERO);
         loop {
             let read = self.person.history(channel, Cursor::After(after), 200);
-            let (page, has_more) = self.runtime.block_on(read).expect("a page");
+            let (page, has_more) = match self.runtime.block_on(read) {
+                Ok(read) => read,
+                // Its servers elect a leader.
+                Err(passing) if passing.is_kept() => continue,
+                Err(other) => panic!("{other}"),
+            };
             for opened in page {
                 after = opened.message.message_id;
                 match opened.content {
@@ -404,6 +458,19 @@ pub(crate) fn turn_of(request: &Value) -> (String, usize) {
     let after = input[at..].iter();
     let calls = after.filter(|item| item["type"] == "function_call").count();
     (text.expect("a text").to_owned(), calls)
+}
+
+/// How many of a turn's calls have written, or left in the outbox, what they were to write: others were refused, and a model
+/// that wants them written calls again.
+#[track_caller]
+pub(crate) fn written_in(request: &Value) -> usize {
+    let input = request["input"].as_array().expect("input");
+    let at = input.iter().rposition(|item| item["role"] == "user");
+    let after = input[at.expect("a message")..].iter();
+    let outputs = after.filter(|item| item["type"] == "function_call_output");
+    let is_written = |output: &String| output.contains("message_id") || output.contains("queued");
+    let outputs = outputs.map(|item| item["output"].to_string());
+    outputs.filter(is_written).count()
 }
 
 /// The model's call that writes in a channel.

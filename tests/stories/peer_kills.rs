@@ -1,8 +1,9 @@
 //! A peer whose relay, process and Codex are killed in mid work, while a person goes on writing in two channels: each message is
-//! shown in a turn, in its channel's order, and answered once.
+//! shown in a turn, in its channel's order, and answered once. On a cluster its nodes are killed too, one at a time.
 
 use crate::kills::Dice;
-use crate::office::{Office, Running, Seat, reply, turn_of};
+use crate::nats::Nats;
+use crate::office::{Office, Running, Seat, reply, turn_of, written_in};
 use nix::sys::signal::Signal;
 use plexus_channels::Id;
 use plexus_tests::processes;
@@ -11,13 +12,17 @@ use plexus_tests::{Length, Step, length};
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// Deaths, each with messages before and after it.
-fn deaths() -> u64 {
+/// How long they die at full length.
+const LONG: Duration = Duration::from_secs(300);
+
+/// Whether there is another death, with messages before and after it.
+fn goes_on(began: Instant, deaths: u64, victims: u64) -> bool {
     match length() {
-        Length::Quick => 3,
-        Length::Full => 6,
-        Length::Long => 100,
+        Length::Quick => deaths < victims,
+        Length::Full => deaths < 2 * victims,
+        Length::Long => began.elapsed() < LONG,
     }
 }
 /// Most messages between two deaths.
@@ -43,12 +48,25 @@ enum Victim {
     Relay,
     Peer,
     Codex,
+    /// Of the cluster; it comes back before the next death.
+    Node,
 }
 
 #[test]
 fn every_message_is_answered_once_whatever_is_killed() {
+    let victims = [Victim::Relay, Victim::Peer, Victim::Codex];
+    killed(Office::open(), &victims);
+}
+
+#[test]
+fn every_message_is_answered_once_on_a_cluster() {
+    let victims = [Victim::Node, Victim::Relay, Victim::Peer, Victim::Codex];
+    killed(Office::on(Some(Nats::three())), &victims);
+}
+
+#[expect(clippy::print_stdout, reason = "a long run says how much it did")]
+fn killed(mut office: Office, victims: &[Victim]) {
     let mut dice = Dice::thrown();
-    let mut office = Office::open();
     let seat = office.seat("Pera", "Ždera", "echoes");
     let channels = ["first", "second"].map(|name| office.channel(name, &[seat.id], None));
     // Of each turn with messages what it showed. Each message is answered in its channel by its own text.
@@ -60,7 +78,7 @@ fn every_message_is_answered_once_whatever_is_killed() {
         if calls == 0 && !messages.is_empty() {
             record.lock().expect("no panic").push(messages.clone());
         }
-        match messages.get(calls) {
+        match messages.get(written_in(request)) {
             Some((channel, said)) => reply(channel, &format!("Heard {said}")),
             None => Step::say("Done."),
         }
@@ -84,7 +102,8 @@ fn every_message_is_answered_once_whatever_is_killed() {
             said[at].push(text);
         }
     };
-    for death in 0..deaths() {
+    let (began, mut deaths, mut away) = (Instant::now(), 0, None);
+    while goes_on(began, deaths, victims.len() as u64) {
         let turns = shown.lock().expect("no panic").len();
         let before = heard(&office, channels, seat.id);
         says(&office, &mut dice, &mut last);
@@ -99,9 +118,20 @@ fn every_message_is_answered_once_whatever_is_killed() {
             };
             has_come.then_some(())
         });
-        let victim = [Victim::Relay, Victim::Peer, Victim::Codex]
-            [usize::try_from(death % 3).expect("small")];
-        match victim {
+        let at = match length() {
+            Length::Quick => deaths % victims.len() as u64,
+            Length::Full | Length::Long => dice.up_to(victims.len() as u64 - 1),
+        };
+        deaths += 1;
+        if let (Some(node), Some(servers)) = (away.take(), &mut office.servers) {
+            while !servers.run(node) {}
+        }
+        match victims[usize::try_from(at).expect("small")] {
+            Victim::Node => {
+                let node = usize::try_from(dice.up_to(2)).expect("small");
+                office.servers.as_mut().expect("a cluster").kill(node);
+                away = Some(node);
+            }
             Victim::Relay => office.restart_relay(),
             Victim::Peer => {
                 peer.kill();
@@ -135,6 +165,11 @@ fn every_message_is_answered_once_whatever_is_killed() {
     drop(peer);
     let log = fs::read_to_string(&seat.log).expect("a log");
     assert!(!log.contains("Heard message"), "{log}");
+    // For the report of a long run.
+    println!(
+        "{deaths} deaths, {count} messages, in {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
 }
 
 fn heard(office: &Office, channels: [Id; 2], of: Id) -> usize {
