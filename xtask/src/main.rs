@@ -19,6 +19,7 @@ mod layout;
 mod new_source;
 mod promises;
 mod rules;
+mod scale;
 mod start;
 mod step;
 mod test;
@@ -58,6 +59,7 @@ enum Task {
     Promises(promises::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
+    Scale(scale::Arguments),
     /// Run each test of one binary in a process of its own (used by `test`)
     #[command(hide = true)]
     Isolate(isolate::Arguments),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Task::Agents => agents::ensure(),
         Task::Promises(arguments) => promises::run(&arguments),
         Task::Rules => rules::run(),
+        Task::Scale(arguments) => scale::run(&arguments),
         Task::Isolate(arguments) => isolate::run(&arguments),
         Task::Greet(greeting) => start::greet(&greeting),
     };
