@@ -12,6 +12,7 @@
 mod check;
 mod children;
 mod command;
+mod detect;
 mod egress;
 mod host;
 mod mcp;
@@ -22,6 +23,7 @@ pub use children::{
     COPY, ChildArgument, ChildLimits, ChildProgram, List, Named, Program, SignIn, SignInFile, Words,
 };
 pub use command::{ARGUMENTS, CommandLine};
+pub use detect::{Detect, FolderList};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
 pub use host::EventTopic;
 pub use mcp::McpPins;
@@ -147,24 +149,6 @@ pub struct Manifest {
 /// Replaced by [`Manifest::parse`], which is the only way to a manifest.
 fn no_digest() -> Digest {
     Digest([0; 32])
-}
-
-/// A JSON file in which an app lists folders: `{<members>: {<any>: {<path>: "/folder"}}}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Detect {
-    /// The file on Linux, relative to the home directory.
-    pub linux: String,
-    /// The same on macOS.
-    pub macos: String,
-    /// The member of the file whose members are the entries.
-    pub members: String,
-    /// The member of an entry that is the folder.
-    pub path: String,
-    /// What an entry is called in a sentence, such as `Obsidian lists a vault`.
-    pub evidence: String,
-    /// What an id of a suggested source begins with where the folder's name gives none, such as `vault`.
-    pub noun: String,
 }
 
 /// One thing that the owner fills in to make a source.

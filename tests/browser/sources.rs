@@ -180,3 +180,34 @@ fn key_and_certificate_are_tested_before_they_are_kept() {
     browser.reads("#notes", "obsidian-rest");
     is_well(&scene);
 }
+
+#[test]
+fn found_vault_is_added_from_a_filled_form() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let vault = Folder::empty();
+    vault.write("My <b>notes/a.md", "a");
+    let path = vault.path().join("My <b>notes");
+    let list = scene.gateway.home().join(match cfg!(target_os = "macos") {
+        true => "Library/Application Support/obsidian",
+        false => ".config/obsidian",
+    });
+    std::fs::create_dir_all(&list).expect("a folder");
+    let listed = json!({"vaults": {"1": {"path": path}}});
+    std::fs::write(list.join("obsidian.json"), listed.to_string()).expect("a file");
+    browser.see("#sources").click();
+    browser.reads("#card", "Obsidian lists a vault at");
+    browser.reads("#card", "My <b>notes");
+    browser.see("[data-found='my-b-notes']").click();
+    browser.reads("#card h2", "Add:");
+    browser.see(SAVE).click();
+    browser.reads("#notes", "Added — my-b-notes");
+    assert_eq!(
+        source(&scene, "my-b-notes")["route"],
+        json!({"vaultPath": path})
+    );
+    // It is listed as a source now, and offered no more.
+    let _ = browser.see("[data-source='my-b-notes']");
+    browser.loses("[data-found='my-b-notes']");
+    is_well(&scene);
+}

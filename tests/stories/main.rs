@@ -44,6 +44,7 @@ mod damage;
 mod day;
 mod demo;
 mod demo_channels;
+mod detected;
 mod discovery;
 mod doctor;
 mod documents;

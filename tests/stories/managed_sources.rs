@@ -10,12 +10,14 @@
 //! | label of a vault by flag | with the path | with the folder's name | agents read it |
 //! | `metadata.addedBy` | kept | not there | nobody reads it |
 //! | order of sources | as added | by id | one order over restarts |
-//! | detection | opens a port of this machine | reads Obsidian's list of vaults | the gateway speaks to no app itself |
+//! | detection | of Obsidian's plugin by its port | also by its file, of vaults, and of apps | a closed Obsidian is found too |
+//! | `suggested.secretRef` | a name of its own | `needsSecret` alone, as `<source>.<field>` | a secret belongs to one source |
 //! | grants after a change of one source | none of anybody | those on other sources stay | only what points elsewhere is void |
 //! | `demo-workspace` | makes two folders | 404 | an optional part of the wire; `cargo xtask demo` shows the same |
 
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
+use std::net::TcpListener;
 
 struct Wire {
     gateway: Gateway,
@@ -144,14 +146,21 @@ fn managed_sources_answer_as_they_were_recorded() {
         let wanted = json!({"connectors": [one]});
         wire.answers("GET", "/admin/api/connectors", json!(null), 200, wanted);
     }
-    let detected = wire.answers(
-        "GET",
-        "/admin/api/sources/detect",
-        json!(null),
-        200,
-        json!({}),
+    // On a machine where Obsidian runs, its port answers from the beginning.
+    let detected = |held: Value| {
+        let path = "/admin/api/sources/detect";
+        wire.answers("GET", path, json!(null), 200, json!({"detected": held}))
+    };
+    if TcpListener::bind("127.0.0.1:27124").is_ok() {
+        assert_eq!(detected(json!([]))["detected"], json!([]));
+    }
+    let app = TcpListener::bind("127.0.0.1:27124");
+    detected(
+        json!([{"kind": "obsidian-rest", "alreadyConfigured": false, "reachable": true,
+        "suggested": {"id": "obsidian-rest", "kind": "obsidian-rest", "transport": "local-rest",
+            "route": {"baseUrl": "https://127.0.0.1:27124"}}}]),
     );
-    assert_eq!(detected["detected"], json!([]));
+    drop(app);
 
     // What is added, also again, and also where the folder is not there.
     let notes = ids("notes");

@@ -482,7 +482,8 @@
     } else if (hit.dataset.set) {
       await page(ofSet(hit.dataset.set, hit.dataset.after ? `?after=${encodeURIComponent(hit.dataset.after)}` : ''));
     } else if (hit.dataset.kind) {
-      await page(`/admin/console/sources/form?kind=${encodeURIComponent(hit.dataset.kind)}`);
+      const found = hit.dataset.found ? `&found=${encodeURIComponent(hit.dataset.found)}` : '';
+      await page(`/admin/console/sources/form?kind=${encodeURIComponent(hit.dataset.kind)}${found}`);
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
       // The second click of a double one means what the first did: it confirms nothing.

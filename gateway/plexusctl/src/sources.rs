@@ -11,7 +11,7 @@ use crate::{
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, text};
+use plexus_client::{Exit, Stop, shell, text};
 use plexus_protocol::SourceId;
 use serde_json::{Value, json};
 
@@ -298,31 +298,27 @@ fn as_text(sources: &[Value]) -> String {
     table(
         ["source", "kind", "state", "asks", "where"],
         rows.collect(),
-        "no sources: plexusctl sources add",
+        "no sources; what this machine offers: plexusctl sources detect",
     )
 }
 
+/// Each with the command that adds it, for a shell.
 fn detected(found: &[Value]) -> String {
-    let rows = found.iter().map(|one| {
-        let place = one["suggested"]["route"].as_object().into_iter().flatten();
-        let place: Vec<_> = place.filter_map(|(_, value)| value.as_str()).collect();
-        let already = if one["alreadyConfigured"] == true {
-            "configured"
-        } else {
-            ""
+    let one = |found: &Value| {
+        let words = list_of(found, "command").iter().filter_map(Value::as_str);
+        let command: Vec<_> = words.map(shell::quote).collect();
+        let next = match found["alreadyConfigured"] == true {
+            true => "configured: plexusctl sources".to_owned(),
+            false => command.join(" "),
         };
-        [
-            text_of(one, "kind").to_owned(),
-            place.join(" "),
-            already.to_owned(),
-            text_of(one, "evidence").to_owned(),
-        ]
-    });
-    table(
-        ["kind", "where", "state", "evidence"],
-        rows.collect(),
-        "nothing found",
-    )
+        let label = text::line(text_of(&found["suggested"], "label"));
+        let evidence = text::line(text_of(found, "evidence"));
+        format!("{label}: {evidence}\n  {}", text::line(&next))
+    };
+    match found {
+        [] => "nothing found; plexusctl sources kinds shows all that can be added".to_owned(),
+        found => found.iter().map(one).collect::<Vec<_>>().join("\n"),
+    }
 }
 
 #[cfg(test)]

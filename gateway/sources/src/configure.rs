@@ -506,13 +506,6 @@ pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<FolderField> {
     connector.map_or_else(Vec::new, |c| c.offer.manifest.places(&config.route))
 }
 
-/// The root folder that a source names, as it was typed.
-pub fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
-    let connector = registry.of_source(config)?;
-    let field = connector.offer.manifest.root.as_ref()?;
-    config.route.get(field)?.as_str().map(PathBuf::from)
-}
-
 /// Whether a folder is what the source pointed at when it was last looked at.
 pub fn is_target(seen: Target) -> impl Fn(&Path) -> std::io::Result<bool> + Send + Sync + 'static {
     move |folder| Ok(identity(folder)?.same(&seen))

@@ -121,29 +121,39 @@ fn fresh(
     state: &State,
     name: &str,
 ) -> Result<SourceId, String> {
+    let is_reserved =
+        |id: &SourceId| registry.reserved_for(id).is_some() || super::configure::reserved(id);
+    let is_taken = |id: &SourceId| {
+        state.sources.contains_key(id) || state_dir.join("workers").join(id.as_str()).exists()
+    };
+    free_id(name, "lent", is_reserved, is_taken)
+        .ok_or_else(|| format!("{name:?} gives no free source id"))
+}
+
+/// An id made of a name, with `noun` before it where the name alone gives none, and a number behind it where it is taken.
+pub(crate) fn free_id(
+    name: &str,
+    noun: &str,
+    is_reserved: impl Fn(&SourceId) -> bool,
+    is_taken: impl Fn(&SourceId) -> bool,
+) -> Option<SourceId> {
     let name = name.to_lowercase();
     let words = name
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
     let slug = words.collect::<Vec<_>>().join("-");
-    let plain = SourceId::parse(&slug)
-        .ok()
-        .filter(|id| registry.reserved_for(id).is_none() && !super::configure::reserved(id));
+    let plain = SourceId::parse(&slug).ok().filter(|id| !is_reserved(id));
     let base = match plain {
         Some(id) => id.to_string(),
-        None if slug.is_empty() => "lent".to_owned(),
-        None => format!("lent-{slug}"),
+        None if slug.is_empty() => noun.to_owned(),
+        None => format!("{noun}-{slug}"),
     };
     let base = base.get(..40).unwrap_or(&base).trim_end_matches('-');
-    let free = |id: &SourceId| {
-        !state.sources.contains_key(id) && !state_dir.join("workers").join(id.as_str()).exists()
-    };
     let candidates =
         std::iter::once(base.to_owned()).chain((2..1000).map(|n| format!("{base}-{n}")));
     candidates
         .filter_map(|id| SourceId::parse(&id).ok())
-        .find(free)
-        .ok_or_else(|| format!("{name:?} gives no free source id"))
+        .find(|id| !is_taken(id))
 }
 
 /// One lending as the owner sees it.

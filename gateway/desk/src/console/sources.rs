@@ -1,7 +1,7 @@
 //! The owner's sources as a page, and the form of one: fields from the schema that the catalogue serves.
 //!
 //! ```text
-//! page: each source with its acts, the kinds to add ─▶ form ─save, secrets, test─▶ page | a remedy beside its field
+//! page: each source with its acts, what was found, the kinds to add ─▶ form ─save, secrets, test─▶ page | a remedy beside its field
 //! ```
 //! Invariants: no secret is in a page; what a source is called and where it lies is text.
 //!
@@ -16,7 +16,10 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_ipc::manifest::Manifest;
-use plexus_sources::form;
+use plexus_sources::{
+    detect::{self, Detected},
+    form,
+};
 use plexus_supervisor::Health;
 use plexus_trust::Source;
 use serde_json::Value;
@@ -30,7 +33,16 @@ const LISTED: usize = 100;
 struct Page {
     sources: Vec<Row>,
     more: usize,
+    found: Vec<Found>,
     kinds: Vec<Kind>,
+}
+
+/// What this machine offers to add.
+struct Found {
+    kind: String,
+    id: String,
+    label: ForeignText,
+    evidence: ForeignText,
 }
 
 struct Row {
@@ -85,7 +97,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     shell::made(&desk, made)
 }
 
-/// The form of `?kind=`, or of the source `?id=`.
+/// The form of the source `?id=`, or of `?kind=`: empty, or filled with what was `&found=` under an id.
 pub(super) async fn form(
     State(desk): State<Arc<Desk>>,
     request: Request,
@@ -99,11 +111,26 @@ pub(super) async fn form(
         }
         (None, Some(kind)) => {
             let connector = desk.registry.of_kind(&kind).ok_or_else(gone)?;
-            Form::of(&connector.offer.manifest, None)
+            let mut form = Form::of(&connector.offer.manifest, None);
+            if let Some(id) = query(&request, "found") {
+                let of = desk.clone();
+                let found = blocking(move || detected(&of)).await?;
+                let found = found.into_iter().find(|found| found.id.as_str() == id);
+                form.fill(&found.filter(|found| found.kind == kind).ok_or_else(gone)?);
+            }
+            form
         }
         (None, None) => return Err(gone()),
     };
     shell::made(&desk, form.render())
+}
+
+/// What could be added and is not yet.
+fn detected(desk: &Desk) -> Vec<Detected> {
+    let state = desk.ledger.snapshot();
+    let mut found = detect::detect(&desk.registry, &desk.state_dir, &state);
+    found.retain(|found| !found.is_configured);
+    found
 }
 
 impl Page {
@@ -147,6 +174,7 @@ impl Page {
         Self {
             sources: there.iter().take(LISTED).map(row).collect(),
             more: there.len().saturating_sub(LISTED),
+            found: detected(desk).iter().map(Found::of).collect(),
             kinds: desk
                 .registry
                 .iter()
@@ -156,7 +184,29 @@ impl Page {
     }
 }
 
+impl Found {
+    fn of(found: &Detected) -> Self {
+        Self {
+            kind: found.kind.clone(),
+            id: found.id.to_string(),
+            label: ForeignText::short(&found.label, 60),
+            evidence: ForeignText::short(&found.evidence, 400),
+        }
+    }
+}
+
 impl Form {
+    /// Fills in what was found.
+    fn fill(&mut self, found: &Detected) {
+        self.id = found.id.to_string();
+        self.label.clone_from(&found.label);
+        for field in &mut self.fields {
+            if let Some(value) = found.route.get(&field.name).and_then(Value::as_str) {
+                value.clone_into(&mut field.value);
+            }
+        }
+    }
+
     fn of(manifest: &Manifest, source: Option<&Arc<Source>>) -> Self {
         let form = form::schema(manifest);
         let required = form["required"].as_array().cloned().unwrap_or_default();

@@ -19,8 +19,9 @@ use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
-    configure::{Objection, Wanted, repinned, root_of, shown_route},
-    detect, form, secrets,
+    configure::{Objection, Wanted, repinned, shown_route},
+    detect::{self, Detected},
+    form, secrets,
 };
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
@@ -90,12 +91,8 @@ fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, 
 pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let found = blocking(move || {
         let state = desk.ledger.snapshot();
-        let roots: Vec<_> = state
-            .sources
-            .values()
-            .filter_map(|s| root_of(&desk.registry, &s.config))
-            .collect();
-        detect::detect(&desk.registry, &roots)
+        let found = detect::detect(&desk.registry, &desk.state_dir, &state);
+        found.iter().map(Detected::shown).collect::<Vec<_>>()
     })
     .await?;
     Ok(ok(&json!({ "detected": found })))

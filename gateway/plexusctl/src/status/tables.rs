@@ -33,7 +33,7 @@ pub(super) fn sources(seen: &Snapshot) -> String {
     short(
         ["source", "label", "state", "agents can ask for"],
         rows.collect(),
-        "no sources: plexusctl sources add",
+        "no sources; what this machine offers: plexusctl sources detect",
         "plexusctl sources",
     )
 }
