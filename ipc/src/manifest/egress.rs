@@ -7,6 +7,7 @@
 //! [{"host": {"field": "app"}, "port": 443, "secret": "key",                   the same for an app with a certificate
 //!   "paths": ["/notes", "GET /menu"], "reads": ["GET", "POST /find"],         that it signed itself
 //!   "pin": "certificate"}]
+//! [{"host": {"field": "url"}, "port": 443, "paths": ["/mcp"]}]                by the forwarder, which adds TLS alone
 //! [{"host": {"agreed": "http://192.168.1.5:8123"}, "port": 443,               by the forwarder, whole requests only: of an
 //!   "paths": ["GET /api/states/*"], "reads": ["GET /api/states/*"]}]          extension, as the owner agreed to it
 //! ```
@@ -40,7 +41,8 @@ pub struct Egress {
     /// How the secret is added.
     #[serde(default, skip_serializing_if = "Auth::is_bearer")]
     pub auth: Auth<String>,
-    /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them. With a method before
+    /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them. A host with paths and no
+    /// secret is forwarded to as well: the worker speaks no TLS. With a method before
     /// it (`"GET /menu"`), a path admits requests of that method alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
@@ -122,10 +124,10 @@ pub struct Admitted {
 }
 
 impl Egress {
-    /// Whether requests to it are forwarded; any other host is reached by CONNECT.
+    /// Whether requests to it are forwarded, with TLS and the secret if there is one; any other host is reached by CONNECT.
     #[must_use]
     pub fn is_forwarded(&self) -> bool {
-        self.secret.is_some() || self.is_agreed()
+        self.secret.is_some() || !self.paths.is_empty()
     }
 
     /// Whether the owner agreed to the host as the manifest has it. Its lines are whole requests.
@@ -305,20 +307,23 @@ impl Manifest {
         if entry.secret.is_none() && entry.is_agreed() {
             return entry.check_lines();
         }
-        let Some(secret) = &entry.secret else {
-            let bare = entry.auth.is_bearer() && entry.paths.is_empty();
-            return if bare && entry.reads.is_empty() && entry.pin.is_none() {
-                Ok(())
-            } else {
-                Err("auth, paths, reads and pin belong to a host with a secret")
+        if !entry.is_forwarded() {
+            let bare = entry.auth.is_bearer() && entry.pin.is_none();
+            return match bare && entry.reads.is_empty() {
+                true => Ok(()),
+                false => Err("auth, reads and pin belong to a host with a secret or paths"),
             };
-        };
+        }
         let mut secrets = self
             .fields
             .iter()
             .filter(|f| f.target == FieldTarget::Secret);
-        if !secrets.any(|f| f.name == *secret) {
-            return Err("secret names no field of type password");
+        match &entry.secret {
+            Some(secret) if !secrets.any(|f| f.name == *secret) => {
+                return Err("secret names no field of type password");
+            }
+            None if !entry.auth.is_bearer() => return Err("auth belongs to a host with a secret"),
+            _ => {}
         }
         match &entry.auth {
             Auth::Basic(user) if !route(user, &typed) => {

@@ -93,7 +93,7 @@ impl Forwarder {
         let secret = forward
             .secret
             .map(|added| secret(&added.auth, &added.value));
-        let secret = secret.transpose()?;
+        let secret = secret.transpose()?.flatten();
         let mut credential = match forward.clients_own {
             // The usual places have the client's own.
             true => vec![OURS],
@@ -232,9 +232,15 @@ async fn begin(
     Some(sender)
 }
 
-fn secret(auth: &Auth<String>, secret: &Secret) -> Result<(HeaderName, HeaderValue), TlsError> {
+fn secret(
+    auth: &Auth<String>,
+    secret: &Secret,
+) -> Result<Option<(HeaderName, HeaderValue)>, TlsError> {
     // A file of the owner's may end with a line feed.
     let word = secret.expose().trim_end_matches(['\r', '\n']);
+    if word.is_empty() {
+        return Ok(None);
+    }
     let (name, value) = match auth {
         Auth::Bearer => (
             header::AUTHORIZATION,
@@ -255,7 +261,7 @@ fn secret(auth: &Auth<String>, secret: &Secret) -> Result<(HeaderName, HeaderVal
     };
     let mut value = HeaderValue::from_str(&value).map_err(|_| TlsError::Secret)?;
     value.set_sensitive(true);
-    Ok((name, value))
+    Ok(Some((name, value)))
 }
 
 fn host_header(to: &Admitted) -> Result<HeaderValue, TlsError> {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap,
+    body::Incoming,
     client::conn::http1,
     header::{self, HeaderName, HeaderValue},
 };
@@ -23,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use plexus_ipc::worker::EgressAccess;
 use plexus_protocol::{Digest, Effect};
 use std::{fmt, net::Ipv4Addr, time::Duration};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 /// Bytes of a refusal.
 const WORDS: usize = 4 * 1024;
@@ -160,13 +161,47 @@ impl EgressClient {
     }
 
     async fn answer(&self, request: Request<Bytes>) -> Result<Answer, NoAnswer> {
+        let Streamed {
+            status,
+            headers,
+            body,
+            driver,
+        } = self.begin(request).await?;
+        let body = match Limited::new(body, self.most << 20).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(NoAnswer::TooLarge(self.most));
+            }
+            Err(_) => return Err(NoAnswer::Broken),
+        };
+        drop(driver);
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    /// As [`Self::send`], for an answer that is read while it comes. The time bounds its head alone, and nothing bounds its
+    /// size: that is the caller's.
+    ///
+    /// # Errors
+    /// As those of [`Self::send`].
+    pub async fn stream(&self, request: Request<Bytes>) -> Result<Streamed, NoAnswer> {
+        match timeout(self.within, self.begin(request)).await {
+            Ok(begun) => begun,
+            Err(_) => Err(NoAnswer::Stalled),
+        }
+    }
+
+    async fn begin(&self, request: Request<Bytes>) -> Result<Streamed, NoAnswer> {
         let no_way = |_| NoAnswer::NoWay("the way to the network is closed".into());
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         let stream = stream.await.map_err(no_way)?;
         let _ = stream.set_nodelay(true);
         let begun = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = begun.map_err(|_| NoAnswer::Broken)?;
-        let driver = tokio::spawn(connection);
+        let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
         let (mut head, body) = request.into_parts();
         let agent = concat!("plexus/", env!("CARGO_PKG_VERSION"));
         for (name, value) in [
@@ -178,22 +213,59 @@ impl EgressClient {
         }
         let sent = sender.send_request(Request::from_parts(head, Full::new(body)));
         let (head, body) = sent.await.map_err(|_| NoAnswer::Broken)?.into_parts();
-        let body = match Limited::new(body, self.most << 20).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                return Err(NoAnswer::TooLarge(self.most));
-            }
-            Err(_) => return Err(NoAnswer::Broken),
-        };
-        driver.abort();
-        match head.headers.get("x-plexus-egress") {
-            Some(kind) => Err(NoAnswer::of(kind, &body)),
-            None => Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body,
-            }),
+        if let Some(kind) = head.headers.get("x-plexus-egress") {
+            let words = Limited::new(body, WORDS).collect().await;
+            let words = words.map_err(|_| NoAnswer::Broken)?.to_bytes();
+            return Err(NoAnswer::of(kind, &words));
         }
+        Ok(Streamed {
+            status: head.status,
+            headers: head.headers,
+            body,
+            driver,
+        })
+    }
+}
+
+/// An answer of the host whose body comes in parts. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+    driver: Driver,
+}
+
+impl Streamed {
+    /// The next part of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// The connection broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(NoAnswer::Broken),
+                // Trailers say nothing.
+                Some(Ok(frame)) => {
+                    if let Ok(part) = frame.into_data() {
+                        return Ok(Some(part));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Moves the bytes of one connection, as long as somebody waits for them.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

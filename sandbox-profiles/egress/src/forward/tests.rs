@@ -121,6 +121,8 @@ fn the_secret_is_added_as_the_manifest_says_and_is_never_printed() {
     }
     let two_lines = Secret::new("hunter2\r\nX-Evil: 1".into());
     assert!(secret(&Auth::Bearer, &two_lines).is_err());
+    let none = secret(&Auth::Bearer, &Secret::new(String::new()));
+    assert!(none.unwrap().is_none());
 }
 
 #[test]
