@@ -28,6 +28,8 @@ pub struct Ruleset {
     pub writes: Vec<PathGrant>,
     /// Whether it may also create symbolic links there.
     pub creates_links: bool,
+    /// Whether it sets no permission bits through a descriptor, which it may have of a file that it only reads.
+    pub keeps_modes: bool,
     /// Devices that it may control.
     pub ioctls: Vec<PathGrant>,
     /// What it may execute.
@@ -100,6 +102,7 @@ pub(crate) enum Meaning {
     Write,
     Control,
     CreateOnly,
+    Mode,
     Execute,
     Fork,
     Signal,
@@ -127,6 +130,7 @@ const OPERATIONS: &[(&str, Meaning)] = &[
     ("file-test-existence", Meaning::Metadata),
     ("file-write*", Meaning::Write),
     ("file-write-create", Meaning::CreateOnly),
+    ("file-write-mode", Meaning::Mode),
     ("iokit-get-properties", Meaning::Absent),
     ("iokit-open", Meaning::Absent),
     ("iokit-open*", Meaning::Absent),
@@ -200,7 +204,7 @@ impl Ruleset {
             "metadata of any path (existence, size, times) can be read".to_owned(),
             "signals reach every process in the worker's own cage".to_owned(),
         ];
-        if !self.writes.is_empty() {
+        if !self.writes.is_empty() && !self.keeps_modes {
             all.push("permission bits and times of an owned file that may be read can be set through a descriptor".to_owned());
         }
         all
@@ -259,7 +263,11 @@ impl Ruleset {
             // in any way that matters: the residual is printed.
             Meaning::Signal => expect_target(rule)?,
             Meaning::Metadata | Meaning::Absent => {}
-            Meaning::Fork | Meaning::CreateOnly | Meaning::Listen | Meaning::AllNetwork => {
+            Meaning::Fork
+            | Meaning::CreateOnly
+            | Meaning::Mode
+            | Meaning::Listen
+            | Meaning::AllNetwork => {
                 return Err(Reason::Wider(rule.to_string()));
             }
         }
@@ -284,6 +292,7 @@ impl Ruleset {
             Meaning::Listen if self.accepts.is_none() => {}
             Meaning::Listen if rule.filters.is_empty() => self.accepts = None,
             Meaning::Absent => {}
+            Meaning::Mode if rule.filters.is_empty() => self.keeps_modes = true,
             Meaning::CreateOnly if is_link_filter(&rule.filters) => self.creates_links = false,
             Meaning::Write if !rule.filters.is_empty() => {
                 for filter in &rule.filters {

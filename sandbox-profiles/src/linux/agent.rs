@@ -208,9 +208,9 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
             .when(call, &[is_not(1, 0)])?
             .when(call, &[is(0, user)])?;
     }
-    if ruleset.writes.is_empty() {
-        // A file that is open for reading would do.
-        calls = calls.any(&[libc::SYS_fchmod]);
+    if ruleset.writes.is_empty() || ruleset.keeps_modes {
+        // A file that is open for reading would do, also for a lock that holds up the owner's own programs.
+        calls = calls.any(&[libc::SYS_fchmod, libc::SYS_flock]);
     } else {
         for bit in [libc::S_ISUID, libc::S_ISGID, libc::S_IWOTH] {
             calls = calls.when(libc::SYS_fchmod, &[set(1, bit as i32)])?;
