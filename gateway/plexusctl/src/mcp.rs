@@ -1,8 +1,13 @@
 //! `plexusctl mcp`: MCP servers as sources. What a server is and may reach is shown before it is added.
 
+mod from;
+mod install;
+mod surface;
+
 use crate::{
     owner::{Desk, list_of, text_of},
     prompt,
+    sources::{from_file, from_stdin},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -10,6 +15,7 @@ use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::SourceId;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use surface::surface;
 
 /// MCP servers.
 #[derive(Args)]
@@ -29,6 +35,8 @@ enum Act {
     },
     /// Lend a server: it is started in its sandbox, and you see all that it says before it is added
     Add(Add),
+    /// Install a server from npm or PyPI into a folder of its own, by a lock file with hashes, and lend it
+    Install(install::Install),
     /// Compare a server with what you agreed to, and agree to what it is now
     Refresh {
         /// Source
@@ -51,25 +59,47 @@ enum Act {
 #[derive(Args)]
 struct Add {
     /// Its id, the first part of its capabilities' names
-    name: SourceId,
+    #[arg(required_unless_present = "from")]
+    name: Option<SourceId>,
+    /// URL of a server that runs elsewhere, in place of a program
+    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "folders", "code"])]
+    url: Option<String>,
+    /// File with the servers of a client (Claude, Cursor: `mcpServers`): shows them all, or adds the one that is named
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "url"])]
+    from: Option<PathBuf>,
+    /// Add every server of the file that can be lent
+    #[arg(long, requires = "from", conflicts_with = "name")]
+    all: bool,
+    #[command(flatten)]
+    given: Given,
+    /// Program, an absolute path, and its arguments
+    #[arg(last = true, required_unless_present_any = ["url", "from"], value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// What a server is given.
+#[derive(Args, Default)]
+struct Given {
     /// Variable of its environment; may be given again
     #[arg(long = "env", value_name = "NAME=VALUE")]
     environment: Vec<String>,
+    /// Secret that it is given: a variable of a program, a header for a URL (authorization: as a bearer token). From a file,
+    /// from standard input with `-`, or typed where no file is named; may be given again
+    #[arg(long = "secret", value_name = "NAME[=FILE]")]
+    secrets: Vec<String>,
     /// Folder that it reads, and changes when you approve a call; may be given again
     #[arg(long = "folder", value_name = "PATH")]
     folders: Vec<PathBuf>,
-    /// Folder with the server's own files, which it only reads; may be given again
+    /// Folder with the server's own files, which it only reads; every file in it is pinned; may be given again
     #[arg(long = "code", value_name = "PATH")]
     code: Vec<PathBuf>,
-    /// Class this tool as a read: it needs no approval of each call, and runs where it can change nothing; may be given again
+    /// Class this tool as a read: it needs no approval of each call, and runs where it can change nothing (at a URL: nothing
+    /// holds it); may be given again
     #[arg(long = "read", value_name = "TOOL")]
     reads: Vec<String>,
     /// Agree to what is shown without being asked
     #[arg(long)]
     yes: bool,
-    /// Program, an absolute path, and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<String>,
 }
 
 /// Runs the sub-command.
@@ -88,9 +118,17 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             desk.show(&reply, || surface(&reply))
         }
         Act::Add(asked) => {
+            if let Some(file) = &asked.from {
+                let which = from::Which::of(asked.name.as_ref(), asked.all);
+                return from::run(desk, file, &which, &asked.given).await;
+            }
             desk.widen("lending an MCP server")?;
-            let (body, yes) = (asked.body()?, asked.yes);
+            let (body, yes) = (asked.body(desk)?, asked.given.yes);
             agree(desk, body, yes, "add").await
+        }
+        Act::Install(asked) => {
+            desk.widen("installing an MCP server")?;
+            install::run(desk, asked).await
         }
         Act::Refresh { name, reads, yes } => {
             desk.widen("agreeing to what an MCP server is now")?;
@@ -142,7 +180,13 @@ async fn agree(desk: &Desk, mut body: Value, yes: bool, what: &str) -> Result<Ex
 }
 
 impl Add {
-    fn body(&self) -> Result<Value, Stop> {
+    fn body(&self, desk: &Desk) -> Result<Value, Stop> {
+        let mut body = self.given.body(desk)?;
+        body.insert("name".into(), json!(self.name));
+        if let Some(url) = &self.url {
+            body.insert("url".into(), url.as_str().into());
+            return Ok(Value::Object(body));
+        }
         let (program, arguments) = self
             .command
             .split_first()
@@ -152,6 +196,15 @@ impl Add {
                 format!("{program} is no absolute path; your shell knows it: command -v {program}");
             return Err(Stop::usage(why));
         }
+        body.insert("program".into(), program.as_str().into());
+        body.insert("arguments".into(), json!(arguments));
+        Ok(Value::Object(body))
+    }
+}
+
+impl Given {
+    /// As members of a body.
+    fn body(&self, desk: &Desk) -> Result<Map<String, Value>, Stop> {
         let mut environment = Map::new();
         for variable in &self.environment {
             let (name, value) = variable
@@ -159,10 +212,27 @@ impl Add {
                 .ok_or_else(|| Stop::usage(format!("--env {variable} is not NAME=VALUE")))?;
             environment.insert(name.to_owned(), value.into());
         }
-        Ok(json!({
-            "name": self.name, "program": program, "arguments": arguments, "environment": environment,
-            "folders": real(&self.folders)?, "code": real(&self.code)?, "reads": self.reads,
-        }))
+        let mut secrets = Map::new();
+        for secret in &self.secrets {
+            let (name, value) = match secret.split_once('=') {
+                Some((name, "-")) => (name, from_stdin()?),
+                Some((name, file)) => (name, from_file(Path::new(file))?),
+                None if desk.can_ask() => (&**secret, prompt::secret(secret)?),
+                None => {
+                    let why = format!("name the file of the secret: --secret {secret}=FILE");
+                    return Err(Stop::usage(why));
+                }
+            };
+            secrets.insert(name.to_owned(), value.as_str().into());
+        }
+        let body = json!({
+            "environment": environment, "secrets": secrets, "folders": real(&self.folders)?,
+            "code": real(&self.code)?, "reads": self.reads,
+        });
+        match body {
+            Value::Object(body) => Ok(body),
+            _ => Ok(Map::new()),
+        }
     }
 }
 
@@ -194,97 +264,4 @@ fn rows(servers: &[Value]) -> String {
         rows.collect(),
         "no MCP server is lent: plexusctl mcp add NAME -- /path/of/program",
     )
-}
-
-/// All that the owner is to know before a yes.
-fn surface(seen: &Value) -> String {
-    let texts = |member: &str| {
-        let all = list_of(seen, member).iter().filter_map(Value::as_str);
-        let all: Vec<_> = all.map(text::line).collect();
-        match all.is_empty() {
-            true => "none".to_owned(),
-            false => all.join(", "),
-        }
-    };
-    let mut lines = vec![
-        format!("MCP server   {}", text::line(text_of(seen, "name"))),
-        format!("program      {}", text::line(text_of(seen, "program"))),
-    ];
-    if let Some(resolved) = seen["resolved"].as_str() {
-        let resolved = resolved.trim_start_matches("program reader ");
-        lines.push(format!("  which is   {}", text::line(resolved)));
-    }
-    let claims = match (
-        seen["serverInfo"]["name"].as_str(),
-        seen["serverInfo"]["version"].as_str(),
-    ) {
-        (Some(name), version) => format!(
-            "{} {}",
-            text::line(name),
-            text::line(version.unwrap_or_default())
-        ),
-        (None, _) => "nothing".to_owned(),
-    };
-    lines.extend([
-        format!("arguments    {}", texts("arguments")),
-        format!("environment  {}", texts("environment")),
-        format!("reads        {}", texts("code")),
-        format!(
-            "  and changes, when you approve a call: {}",
-            texts("folders")
-        ),
-        "network      none".to_owned(),
-        format!("it says that it is {claims}"),
-    ]);
-    if let Some(instructions) = seen["instructions"].as_str() {
-        lines.push(indented("it instructs", instructions));
-    }
-    for tool in list_of(seen, "tools") {
-        let name = text::line(text_of(tool, "name"));
-        let treated = match (tool["refused"].as_str(), tool["verbs"][0] == "read") {
-            (Some(why), _) => format!("not lent: {}", text::line(why)),
-            (None, true) => "a read: runs where it can change nothing".to_owned(),
-            (None, false) => "asks you each time".to_owned(),
-        };
-        lines.push(format!("\ntool {name}: {treated}"));
-        lines.push(indented("described as", text_of(tool, "description")));
-        if tool["claims"].is_object() {
-            lines.push(format!(
-                "  the server claims {}",
-                text::line(&tool["claims"].to_string())
-            ));
-        }
-        lines.push(format!(
-            "  input {}",
-            text::line(&tool["input"].to_string())
-        ));
-    }
-    if let Some(changes) = seen["changes"].as_object() {
-        let list = |member: &str| {
-            let all = changes[member].as_array().into_iter().flatten();
-            let all: Vec<_> = all.filter_map(Value::as_str).map(text::line).collect();
-            (!all.is_empty()).then(|| format!("{member} {}", all.join(", ")))
-        };
-        let mut what: Vec<String> = ["new", "changed", "gone"]
-            .into_iter()
-            .filter_map(list)
-            .collect();
-        if changes["instructions"] == true {
-            what.push("other instructions".to_owned());
-        }
-        let what = match what.is_empty() {
-            true => "nothing".to_owned(),
-            false => what.join("; "),
-        };
-        lines.push(format!("\nsince you agreed to it: {what}"));
-    }
-    lines.join("\n")
-}
-
-fn indented(what: &str, words: &str) -> String {
-    let lines: Vec<_> = words
-        .lines()
-        .map(|line| format!("    {}", text::line(line)))
-        .collect();
-    format!("  {what}:\n{}", lines.join("\n"))
 }

@@ -13,6 +13,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, text};
 use plexus_protocol::SourceId;
+pub(crate) use secret::{from_file, from_stdin};
 use serde_json::{Value, json};
 
 /// Sources.

@@ -10,8 +10,12 @@ use std::fmt::Write as _;
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
     let mut card = String::new();
     let source = &item["source"];
+    let waits = match item["definitions"].is_string() {
+        true => "what changed is hidden until you decide",
+        false => "its grants rest until you decide",
+    };
     let named = format!(
-        "{} (“{}”): its grants rest until you decide",
+        "{} (“{}”): {waits}",
         text::line(text_of(source, "id")),
         text::line(text_of(source, "label")),
     );
@@ -31,7 +35,9 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
             .filter_map(Value::as_str)
             .map(text::line)
             .collect();
-        heading(&mut card, label, &all.join(" "));
+        if !all.is_empty() {
+            heading(&mut card, label, &all.join(" "));
+        }
     }
     heading(
         &mut card,
