@@ -173,6 +173,9 @@ pub struct Field {
     /// Of a path: whether the writer may change what lies in that folder. Otherwise no worker may.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub writable: bool,
+    /// Of a path that no worker may change: whether the owner agrees to every file in that folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// What it holds when the owner leaves it empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,

@@ -35,6 +35,7 @@ pub mod http;
 pub mod kept;
 pub mod log_lines;
 pub mod mcp;
+pub mod mcp_web;
 pub mod model;
 pub mod not_run;
 pub mod owner;

@@ -83,8 +83,11 @@ mod logged;
 mod managed_sources;
 mod mcp;
 #[cfg(target_os = "linux")]
+mod mcp_changes;
+#[cfg(target_os = "linux")]
 mod mcp_checks;
 mod mcp_http;
+mod mcp_remote;
 mod mcp_search;
 #[cfg(target_os = "linux")]
 mod mcp_servers;

@@ -59,7 +59,22 @@ impl Lent {
 #[test]
 fn real_server_serves_after_approval() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
-    let (code, entry) = reference_server("server-memory");
+    let (all, entry) = reference_server("server-memory");
+    // Without the coding agents beside it: a folder of a server's code has a bound.
+    let place = Folder::empty();
+    let code = place.path().join("node_modules");
+    let script = code.join(entry.strip_prefix(&all).expect("a script of its own"));
+    std::fs::create_dir(&code).expect("a folder");
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("-r").arg("-t").arg(&code);
+    for entry in std::fs::read_dir(&all).expect("packages").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !["@openai", "@anthropic-ai"].contains(&&*name) && !name.starts_with("node") {
+            copy.arg(entry.path());
+        }
+    }
+    assert!(copy.status().expect("cp").success());
+    let entry = script;
     let memory = folder.path().join("memory.jsonl").display().to_string();
     let add = [
         "mcp",
@@ -154,6 +169,32 @@ fn read_that_writes_gets_nothing_written() {
 }
 
 #[test]
+fn read_changes_no_mode_and_takes_no_lock() {
+    let lent = Lent::rude(&["mode"]);
+    lent.folder.write("made", "mine");
+    let mode = || {
+        let about = std::fs::metadata(lent.file()).expect("a file");
+        std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777
+    };
+    let before = mode();
+    assert_ne!(before, 0o600);
+    let agent = lent.agent(&["mode"]);
+    let input = json!({"path": lent.file()});
+    let lie = agent.invoke("rude.mode", input.clone()).expect_ok();
+    let words = lie["output"]["text"].as_str().expect("words");
+    assert_eq!(words.matches("os error 1)").count(), 2, "{words}");
+    assert_eq!(mode(), before);
+    // The control: the same by the writer, in the folder that is its own to change.
+    lent.gateway
+        .cli(["mcp", "refresh", "rude", "--read", "peek", "--yes"])
+        .expect_ok();
+    let agent = lent.gateway.agent_with("other", &["rude.mode"]);
+    let done = lent.approved(&agent, "mode", &input).expect_ok();
+    assert_eq!(done["output"]["text"], "done done", "{done}");
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
 fn servers_have_no_network() {
     let lent = Lent::rude(&[]);
     let agent = lent.agent(&["connect"]);
@@ -175,10 +216,8 @@ fn changed_definition_is_refused_until_agreed_to() {
         .invoke("rude.peek", json!({"path": lent.file()}))
         .expect_error(200, "precondition_changed");
     assert_eq!(told["detail"]["reason"], "definition_changed", "{told}");
-    // An effect has no plan, so its card cannot be approved.
-    let item = agent.must_ask("rude.fail", json!({}));
-    let card = lent.gateway.owner().card(&item).to_string();
-    assert!(card.contains("plexusctl mcp refresh rude"), "{card}");
+    let words = told["message"].as_str().expect("words");
+    assert!(words.contains("plexusctl mcp refresh rude"), "{words}");
     let refreshed = lent.gateway.cli(["mcp", "refresh", "rude", "--yes"]);
     let shown = refreshed.expect_ok();
     assert!(shown.contains("since you agreed to it: changed"), "{shown}");

@@ -9,10 +9,15 @@ use crate::{
 use plexus_home::inspection;
 use plexus_ipc::manifest::FolderField;
 use plexus_protocol::{CapabilityId, SourceId};
-use plexus_sources::{Registry, catalogue::Catalogue, configure, let_go, programs, secrets};
+use plexus_sources::{
+    Registry, catalogue::Catalogue, configure, let_go, pinned, programs, secrets,
+};
 use plexus_supervisor::{Folder, IsTarget, Spec};
 use plexus_trust::{Command, Source, State};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 impl Kernel {
     /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
@@ -115,7 +120,17 @@ impl Kernel {
             Folder {
                 parameter: place.parameter,
                 path,
-                is_target: seen.map(|seen| Arc::new(configure::is_target(seen)) as IsTarget),
+                is_target: seen.map(|seen| {
+                    let is_pinned = manifest.field(&place.field).is_some_and(|f| f.pinned);
+                    let pinned = is_pinned.then(|| (place.field, source.base.clone()));
+                    let is_target = configure::is_target(seen);
+                    Arc::new(move |folder: &Path| {
+                        let known = |(field, rules): &(String, Vec<String>)| {
+                            pinned::is_known(rules, field, folder)
+                        };
+                        Ok(is_target(folder)? && pinned.as_ref().map_or(Ok(true), known)?)
+                    }) as IsTarget
+                }),
             }
         };
         let (state_dir, id) = (self.state_dir.clone(), source.id.clone());

@@ -17,6 +17,7 @@ pub mod children;
 mod commit;
 pub mod contents;
 pub mod conversation;
+mod definitions;
 pub mod denial;
 mod effect;
 pub mod events;

@@ -14,7 +14,7 @@ use plexus_ipc::{
 };
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
 use plexus_supervisor::{CallRequest, CommitTerms, Finished, Spec, Stands};
-use plexus_trust::Command;
+use plexus_trust::{Command, Source};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration};
@@ -330,6 +330,28 @@ pub async fn ask_once(
         asked
     })
     .await
+}
+
+/// Asks a source for what the manifest of its kind lets the owner alone read.
+///
+/// # Errors
+/// This build has no such kind; the worker's refusal, or why there is no answer.
+pub async fn listing(
+    kernel: &Kernel,
+    source: &Source,
+    capability: &str,
+) -> Result<Box<RawValue>, ErrorBody> {
+    let internal = |why: String| ErrorBody::new(ErrorCode::InternalError, why);
+    let connector = kernel.registry.of_source(&source.config);
+    let connector = connector.ok_or_else(|| internal("no such connector".to_owned()))?;
+    let id = CapabilityId::of(&source.id, capability);
+    let door = Door {
+        id: id.map_err(|why| internal(why.to_string()))?,
+        source: source.id.clone(),
+        manifest: connector.offer.manifest.clone(),
+        revision: source.revision,
+    };
+    read(kernel, &door, &Value::Object(Default::default())).await
 }
 
 /// Asks a source something for the owner. It leaves no event: the owner's own look at what is his.

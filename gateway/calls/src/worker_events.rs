@@ -6,6 +6,7 @@
 mod sparing;
 
 use crate::{
+    definitions,
     events::{self, Notice},
     host_calls,
     kernel::{Kernel, of_ours},
@@ -167,6 +168,9 @@ async fn hear(kernel: &Arc<Kernel>, source: SourceId, health: plexus_supervisor:
         reason: health.detail.clone(),
         told: health.told,
     });
+    if health.status == plexus_supervisor::Health::Degraded {
+        tokio::spawn(definitions::notice(kernel.clone(), source.clone()));
+    }
     // What it points at may have been replaced: then nothing that was granted on it stands.
     if health.status == plexus_supervisor::Health::Unavailable {
         let before = kernel.ledger.snapshot();

@@ -3,7 +3,7 @@
 //! Built from the machine's state and the manifests whenever a source changes, and shared as a snapshot. Who may see
 //! an entry is the machine's to say; health is the supervisor's.
 
-use super::{Registered, Registry};
+use super::{Registered, Registry, extensions::proposals::Proposal};
 use plexus_ipc::manifest::{Capability, EntryKind};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
 use plexus_trust::{
@@ -79,6 +79,8 @@ pub struct Catalogue {
     /// Rises with every change of the entries or of their exposure; restarts at boot.
     pub revision: u64,
     entries: BTreeMap<CapabilityId, Arc<Entry>>,
+    /// What the owner is asked about servers that define their tools otherwise than agreed.
+    proposals: BTreeMap<SourceId, Arc<Proposal>>,
 }
 
 impl Catalogue {
@@ -114,7 +116,21 @@ impl Catalogue {
                 entries.insert(id, Arc::new(entry));
             }
         }
-        Self { revision, entries }
+        let asked = |id: &SourceId| Some((id.clone(), registry.proposal(id)?));
+        Self {
+            revision,
+            entries,
+            proposals: state
+                .sources
+                .values()
+                .filter_map(|s| asked(&s.id))
+                .collect(),
+        }
+    }
+
+    /// What the owner is asked about a source.
+    pub fn proposal(&self, source: &SourceId) -> Option<&Arc<Proposal>> {
+        self.proposals.get(source)
     }
 
     /// One entry by its id.

@@ -1,7 +1,7 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, private, programs};
+use super::{Registry, pinned, private, programs};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
@@ -555,6 +555,7 @@ pub async fn look(
         base: [
             connector.base.clone(),
             programs::seen(manifest, source).await,
+            pinned::seen(manifest, source).await,
         ]
         .concat(),
     })

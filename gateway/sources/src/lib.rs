@@ -12,6 +12,7 @@ pub mod form;
 pub mod lending;
 pub mod let_go;
 pub mod narration;
+pub mod pinned;
 mod private;
 pub mod profile;
 pub mod programs;
@@ -67,6 +68,8 @@ pub struct Registry {
     connectors: Vec<Arc<Registered>>,
     /// By source; of one whose file does not read, why.
     installed: ArcSwap<BTreeMap<String, Result<Arc<Registered>, String>>>,
+    /// What the owner is asked about installed servers.
+    proposals: extensions::proposals::Proposals,
     /// Folders with the gateway's own programs, resolved.
     programs: Vec<PathBuf>,
     /// The systems whose sources serve here.
@@ -84,6 +87,7 @@ impl Registry {
         let mut registry = Self {
             connectors: Vec::new(),
             installed: ArcSwap::default(),
+            proposals: Default::default(),
             programs: own.map(Path::to_owned).into_iter().collect(),
             platforms: vec![Platform::here()],
         };

@@ -75,6 +75,12 @@ pub fn words(rule: &str) -> String {
     if let Some(request) = rule.strip_prefix("request ") {
         return format!("send the request {request}");
     }
+    if let Some(files) = rule.strip_prefix(crate::pinned::RULE) {
+        let (named, digest) = files.rsplit_once(' ').unwrap_or((files, ""));
+        let (_, folder) = named.split_once(' ').unwrap_or(("", named));
+        let start = digest.get(..8).unwrap_or(digest);
+        return format!("run the files in {folder} as they are with the digest {start}…");
+    }
     for role in ["reader", "writer"] {
         let only = format!("(if (string=? (param \"ROLE\") \"{role}\") ");
         let then = rule.strip_prefix(&only).and_then(|r| r.strip_suffix(')'));

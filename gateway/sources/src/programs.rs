@@ -51,30 +51,13 @@ pub fn rule(name: &str, path: &Path) -> io::Result<String> {
 /// # Errors
 /// The system's; a path that is no file.
 pub(crate) fn digest(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let key = identity(&about);
+    let (mut file, key) = opened(path)?;
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let found = known().get(&key).copied();
     match found {
         Some(digest) => Ok(digest),
         None => {
-            let mut hasher = Sha256::new();
-            let mut part = vec![0; 256 * 1024];
-            loop {
-                match file.read(&mut part)? {
-                    0 => break,
-                    read => hasher.update(&part[..read]),
-                }
-            }
-            let digest = Digest(hasher.finalize().into());
-            // Written meanwhile: what was read is no version of it.
-            if identity(&file.metadata()?) != key {
-                return Err(io::Error::other("it is being written"));
-            }
+            let digest = read(&mut file, key)?;
             let mut known = known();
             if known.len() >= KEPT {
                 known.clear();
@@ -82,6 +65,40 @@ pub(crate) fn digest(path: &Path) -> io::Result<Digest> {
             known.insert(key, digest);
             Ok(digest)
         }
+    }
+}
+
+/// The same, of a file that is not asked for again.
+///
+/// # Errors
+/// As those of [`digest`].
+pub(crate) fn content(path: &Path) -> io::Result<Digest> {
+    let (mut file, key) = opened(path)?;
+    read(&mut file, key)
+}
+
+fn opened(path: &Path) -> io::Result<(File, Identity)> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    match about.is_file() {
+        true => Ok((file, identity(&about))),
+        false => Err(io::Error::other("it is no file")),
+    }
+}
+
+fn read(file: &mut File, key: Identity) -> io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    let mut part = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut part)? {
+            0 => break,
+            read => hasher.update(&part[..read]),
+        }
+    }
+    // Written meanwhile: what was read is no version of it.
+    match identity(&file.metadata()?) == key {
+        true => Ok(Digest(hasher.finalize().into())),
+        false => Err(io::Error::other("it is being written")),
     }
 }
 

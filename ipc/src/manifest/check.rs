@@ -121,7 +121,10 @@ impl Manifest {
         let mut names = BTreeSet::new();
         for field in &self.fields {
             let at = || format!("field {:?}", field.name);
-            let word = field.name.bytes().all(|b| b.is_ascii_alphanumeric());
+            // A secret may have the name of a variable or of a header.
+            let is_secret = field.kind == FieldKind::Password;
+            let fits = |b: u8| b.is_ascii_alphanumeric() || is_secret && b"_-".contains(&b);
+            let word = field.name.bytes().all(fits);
             if !word || field.name.is_empty() || field.name.len() > 64 {
                 return Err(invalid(at(), "not 1 to 64 letters and digits"));
             }
@@ -145,6 +148,12 @@ impl Manifest {
             }
             if field.kind == FieldKind::Path && field.target != FieldTarget::Route {
                 return Err(invalid(at(), "a path goes to the route"));
+            }
+            if field.pinned && (field.kind != FieldKind::Path || field.writable) {
+                return Err(invalid(
+                    at(),
+                    "pinned is for a path that no worker may change",
+                ));
             }
             if field.writable {
                 self.check_writable(field)

@@ -14,6 +14,24 @@ pub struct McpPins {
     pub instructions: Option<Digest>,
     /// Of each tool, whose name is that of its capability.
     pub tools: BTreeMap<String, Digest>,
+    /// Of each tool that the owner has not agreed to, as it was last seen: none of it is a capability.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub withheld: BTreeMap<String, Digest>,
+}
+
+impl McpPins {
+    /// Whether a server that defines `now` says nothing that was not looked at: what is lent is there as it was agreed to.
+    #[must_use]
+    pub fn covers(&self, now: &Self) -> bool {
+        let mut tools = now.tools.iter();
+        let known = |(name, digest): (&String, &Digest)| {
+            [&self.tools, &self.withheld]
+                .iter()
+                .any(|pins| pins.get(name) == Some(digest))
+        };
+        let is_there = |name| now.tools.contains_key(name);
+        self.instructions == now.instructions && tools.all(known) && self.tools.keys().all(is_there)
+    }
 }
 
 impl Manifest {

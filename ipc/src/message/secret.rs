@@ -47,6 +47,10 @@ impl Secrets {
     pub fn take(&mut self, field: &str) -> Option<Secret> {
         self.0.remove(field)
     }
+    /// All of them, each with its field.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.0.iter().map(|(field, secret)| (&**field, secret))
+    }
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,11 +8,17 @@
 //! Invariants: a tool is called only while the server defines it, and its instructions, as the owner agreed; the reader's
 //! servers share nothing, not even between two calls; an effect is sent once.
 //!
+//! A server at a URL is spoken to by way of the source's egress. No cage of ours is around it: that a tool of it only reads is
+//! the server's word.
+//!
 //! Must not know: agents, grants, the gateway, which server it is.
 
+mod http;
 mod output;
 mod session;
+mod wire;
 
+use http::{Http, Place};
 use output::output;
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
@@ -39,10 +45,11 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct McpServer {
     source: SourceId,
-    children: Children,
+    way: Way,
     role: Role,
     pins: McpPins,
-    folders: Map<String, Value>,
+    /// The owner's fields: folders, or a URL.
+    route: Map<String, Value>,
     next_run: AtomicU64,
     slots: Arc<Semaphore>,
     /// The writer's server, while it runs.
@@ -51,8 +58,17 @@ pub struct McpServer {
     differs: AtomicBool,
 }
 
+/// Where the server is.
+#[derive(Debug)]
+enum Way {
+    /// A program that the keeper starts, with these variables of its environment.
+    Program(Children, Secrets),
+    /// A URL.
+    Url(Place),
+}
+
 impl Source for McpServer {
-    /// The folders that the owner gives the server, by field.
+    /// The folders that the owner gives the server, or its URL, by field.
     type Config = Map<String, Value>;
 
     async fn open(_: Self::Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
@@ -61,12 +77,23 @@ impl Source for McpServer {
 
     async fn open_with(config: Self::Config, given: SourceContext) -> Result<Self, OpenError> {
         let missing = |what| OpenError::internal(format!("this worker has no {what}"));
+        let way = match config.get("url").and_then(Value::as_str) {
+            Some(url) => {
+                let egress = given.egress.ok_or_else(|| missing("way to the network"))?;
+                let place = Place::new(&egress, url);
+                Way::Url(place.ok_or_else(|| missing("way that can be opened"))?)
+            }
+            None => {
+                let children = given.children.ok_or_else(|| missing("keeper"))?;
+                Way::Program(children, given.secrets)
+            }
+        };
         Ok(Self {
             source: given.source.ok_or_else(|| missing("source"))?,
-            children: given.children.ok_or_else(|| missing("keeper"))?,
+            way,
             role: given.role,
             pins: given.pins.unwrap_or_default(),
-            folders: config,
+            route: config,
             next_run: AtomicU64::new(0),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             kept: Mutex::default(),
@@ -193,9 +220,19 @@ impl McpServer {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|_| SourceError::internal("no slot"))?;
         let run = format!("call-{}", self.next_run.fetch_add(1, Ordering::Relaxed));
-        let session = Session::start(&self.children, self.role, run).await;
-        let session = session.map_err(|error| unusable(&error))?;
+        let session = self.start(run).await.map_err(|error| unusable(&error))?;
         Ok(session.holding(slot))
+    }
+
+    async fn start(&self, run: String) -> Result<Session, SessionError> {
+        match &self.way {
+            Way::Program(children, secrets) => {
+                let named = secrets.iter().map(|(name, secret)| (name, secret.expose()));
+                let named: Vec<_> = named.collect();
+                Session::start(children, self.role, run, &named).await
+            }
+            Way::Url(place) => Session::at(Http::new(place.clone())).await,
+        }
     }
 
     /// The writer's server: the one that runs, or a new one.
@@ -209,7 +246,7 @@ impl McpServer {
         };
         if !usable {
             *kept = None;
-            let started = Session::start(&self.children, self.role, "server".to_owned()).await;
+            let started = self.start("server".to_owned()).await;
             *kept = Some(started.map_err(|error| unusable(&error))?);
         }
         kept.as_mut()
@@ -219,7 +256,8 @@ impl McpServer {
     /// Whether the server is still what the owner agreed to, as far as this tool goes.
     fn agreed(&self, defined: &Defined, tool: &str) -> Result<(), SourceError> {
         let now = defined.pins();
-        self.differs.store(now != self.pins, Ordering::Release);
+        let differs = !self.pins.covers(&now);
+        self.differs.store(differs, Ordering::Release);
         let same = now.instructions == self.pins.instructions
             && now.tools.contains_key(tool)
             && now.tools.get(tool) == self.pins.tools.get(tool);
@@ -235,15 +273,21 @@ impl McpServer {
     fn differently(&self, what: &str) -> String {
         let source = &self.source;
         format!(
-            "{source} defines {what} otherwise than the owner agreed to; the owner compares and decides: plexusctl mcp refresh {source}"
+            "{source} defines {what} otherwise than the owner agreed to; the owner compares and decides: plexusctl approvals, or plexusctl mcp refresh {source}"
         )
     }
 
     /// What the cage of the writer's server lets it reach.
     fn reach(&self) -> String {
+        if let Some(url) = self.route.get("url").and_then(Value::as_str) {
+            return format!(
+                "whatever the server at {} reaches: no sandbox is around it",
+                one_line(url)
+            );
+        }
         let named = |what: &str| {
             let folders = self
-                .folders
+                .route
                 .iter()
                 .filter(|(field, _)| field.starts_with(what));
             let folders: Vec<_> = folders.filter_map(|(_, path)| path.as_str()).collect();
@@ -273,7 +317,7 @@ fn answer(
                 true => Effect::Unknown,
                 false => Effect::None,
             }),
-            error if is_effect => unusable(&error).effect(Effect::Unknown),
+            error if is_effect => unusable(&error).effect(error.effect()),
             error => unusable(&error),
         }
     })?;

@@ -1,39 +1,36 @@
-//! One MCP server, from its start to its end, over its standard input and output.
+//! One MCP server, from its start to its end, over its standard input and output or over HTTP ([`Wire`]).
 //!
 //! ```text
-//! start ─▶ initialize ─▶ tools/list ─▶ ready ─tools/call─▶ ready ─▶ …
-//!                          ▲                └─ list_changed: before the next call ─┐
-//!                          └───────────────────────────────────────────────────────┘
+//! start ─▶ initialize ─refused─▶ server/discover ─▶ tools/list ─▶ ready ─tools/call─▶ ready ─▶ …
+//!              └───────────────────────────────────────▲                └─ list_changed: before the next call ─┐
+//!                                                      └───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A client of our own and no library's: what is pinned is each definition as it came, every member of it, and a line is
-//! bounded before it is read.
+//! A client of our own and no library's: what is pinned is each definition as it came, every member of it, and a message is
+//! bounded before it is read. It speaks the revisions with a handshake, and the one without ([`Era`]).
 //!
 //! Invariants: one request of ours is under way at a time; a request of the server's is answered with a refusal, but for
-//! `ping`; no more than [`MAX_LINE`] of one line is held; a server that is dropped is ended with all that descends from it.
+//! `ping`; a server that is dropped is ended with all that descends from it.
 //!
 //! Must not know: capabilities, who asks.
 
+use crate::{
+    http::Http,
+    wire::{Pipes, Wire},
+};
 use plexus_ipc::{
     manifest::McpPins,
     worker::{
         CallContext, Role,
-        children::{Child, ChildError, Children, LastWords},
+        children::{ChildError, Children},
     },
 };
-use plexus_protocol::json;
+use plexus_protocol::{Effect, json};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{io, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::unix::pipe,
-    sync::OwnedSemaphorePermit,
-    time::timeout,
-};
+use std::{io, time::Duration};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
-/// The longest line that is read, in bytes.
-const MAX_LINE: usize = 16 << 20;
 /// How long a server may take until its tools are known, in awake time.
 const START_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may go on with a call that is cancelled.
@@ -41,6 +38,10 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 /// What is asked for, and the versions that are understood beside it.
 const VERSION: &str = "2025-11-25";
 const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", VERSION];
+/// The revision without a handshake.
+const STATELESS: &str = "2026-07-28";
+/// What begins the names of its members of `_meta`.
+const META: &str = "io.modelcontextprotocol/";
 /// Most pages of a list of tools.
 const MAX_PAGES: usize = 64;
 /// Longest list of tools, in bytes.
@@ -55,8 +56,12 @@ pub(crate) enum SessionError {
     Pipe(#[from] io::Error),
     #[error("it ended{0}")]
     Ended(String),
-    #[error("it sent a line of more than 16 MiB")]
+    #[error("it sent a message of more than 16 MiB")]
     TooLong,
+    #[error("{0}")]
+    NoWay(String),
+    #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
+    Status(u16),
     #[error("it took longer than it may")]
     Late,
     #[error("the call was cancelled")]
@@ -65,6 +70,35 @@ pub(crate) enum SessionError {
     Refused(String),
     #[error("its answer is not what the protocol says: {0}")]
     Protocol(&'static str),
+}
+
+fn status_hint(status: u16) -> &'static str {
+    match status {
+        401 | 403 => ": its secret is missing or wrong (plexusctl sources secret)",
+        404 | 405 => ": no MCP server is at this URL, or it has forgotten the session",
+        _ => "",
+    }
+}
+
+impl SessionError {
+    /// What a call that ended so has done at the server.
+    pub(crate) fn effect(&self) -> Effect {
+        match self {
+            Self::Start(_) | Self::NoWay(_) | Self::Status(401 | 403 | 404 | 405 | 429) => {
+                Effect::None
+            }
+            _ => Effect::Unknown,
+        }
+    }
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Era {
+    /// With a handshake, up to [`VERSION`].
+    Handshake,
+    /// Every request says all that is to be known of the client.
+    Stateless,
 }
 
 /// What a server says of itself.
@@ -87,29 +121,26 @@ impl Defined {
         McpPins {
             instructions: instructions.map(|text| json::digest(&json!(text))),
             tools: tools.collect(),
+            ..McpPins::default()
         }
     }
 }
 
-/// A server that runs.
+/// A server that is spoken to.
 #[derive(Debug)]
 pub(crate) struct Session {
-    child: Child,
-    input: pipe::Sender,
-    output: BufReader<pipe::Receiver>,
-    /// The part of a line that was read when a wait ended.
-    line: Vec<u8>,
+    wire: Wire,
+    era: Era,
     next: u64,
     /// It said that its tools have changed.
     stale: bool,
-    last_words: Arc<LastWords>,
     /// What bounds the number of servers.
     slot: Option<OwnedSemaphorePermit>,
     pub(crate) defined: Defined,
 }
 
 impl Session {
-    /// Starts the server of this role's cage, and asks what it has.
+    /// Starts the program of this role's cage, and asks what it has. `secrets` are variables of its environment.
     ///
     /// # Errors
     /// It cannot be started, or does not get so far in time.
@@ -117,27 +148,35 @@ impl Session {
         children: &Children,
         role: Role,
         run: String,
+        secrets: &[(&str, &str)],
     ) -> Result<Self, SessionError> {
-        let mut child = children.start(&role.to_string(), &run, &[], &[]).await?;
-        let no_pipe = || SessionError::Protocol("it has no pipes");
-        let last_words = Arc::<LastWords>::default();
-        let error = child.stderr.take().ok_or_else(no_pipe)?;
-        let hears = Arc::clone(&last_words);
-        tokio::spawn(async move { hears.hear(error).await });
+        let child = children
+            .start(&role.to_string(), &run, &[], secrets)
+            .await?;
+        let pipes = Pipes::of(child).ok_or(SessionError::Protocol("it has no pipes"))?;
+        Self::begin(Wire::Pipes(Box::new(pipes))).await
+    }
+
+    /// Begins to speak to the server at a URL, and asks what it has.
+    ///
+    /// # Errors
+    /// It is not reached, or does not get so far in time.
+    pub(crate) async fn at(http: Http) -> Result<Self, SessionError> {
+        Self::begin(Wire::Http(Box::new(http))).await
+    }
+
+    async fn begin(wire: Wire) -> Result<Self, SessionError> {
         let mut session = Self {
-            input: child.stdin.take().ok_or_else(no_pipe)?,
-            output: BufReader::new(child.stdout.take().ok_or_else(no_pipe)?),
-            child,
-            line: Vec::new(),
+            wire,
+            era: Era::Handshake,
             next: 0,
             stale: false,
-            last_words,
             slot: None,
             defined: Defined::default(),
         };
         match timeout(START_WITHIN, session.greet()).await {
             Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => Err(session.explained(error).await),
+            Ok(Err(error)) => Err(session.wire.explained(error).await),
             Err(_) => Err(SessionError::Late),
         }
     }
@@ -149,21 +188,22 @@ impl Session {
     }
 
     /// Ends it; over when it has ended.
-    pub(crate) async fn end(mut self) {
-        self.child.end();
-        drop(self.child.wait().await);
+    pub(crate) async fn end(self) {
+        self.wire.end().await;
     }
 
     /// Whether it can still be called; asks anew what it has where it said that this changed.
     pub(crate) async fn refresh(&mut self) -> bool {
-        // What it said since the last call is heard with this, an end of it too.
         let heard = async {
-            match self.request("ping", json!({}), None).await {
-                // Also a refusal is an answer.
-                Ok(_) | Err(SessionError::Refused(_)) => {}
-                Err(error) => return Err(error),
+            if self.wire.hears_unasked() {
+                // What it said since the last call is heard with this, an end of it too.
+                match self.request("ping", json!({}), None).await {
+                    // Also a refusal is an answer.
+                    Ok(_) | Err(SessionError::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
-            if self.stale {
+            if self.stale || !self.wire.hears_unasked() {
                 self.list().await?;
             }
             Ok::<_, SessionError>(())
@@ -194,14 +234,18 @@ impl Session {
         };
         let why = match answered {
             Ok(Ok(result)) => return Ok(result),
-            Ok(Err(error)) => return Err(self.explained(error).await),
+            Ok(Err(error)) => return Err(self.wire.explained(error).await),
             Err(why) => why,
         };
+        if self.era == Era::Stateless && !self.wire.hears_unasked() {
+            // The end of the connection, which comes with the session's, says it.
+            return Err(why);
+        }
         let cancel = json!({
             "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id},
         });
         let last = async {
-            self.send(&cancel).await?;
+            self.wire.send(&cancel).await?;
             self.answer(id, None).await
         };
         match timeout(CANCEL_WITHIN, last).await {
@@ -211,19 +255,41 @@ impl Session {
     }
 
     async fn greet(&mut self) -> Result<(), SessionError> {
-        let client = json!({"name": "plexus", "version": env!("CARGO_PKG_VERSION")});
-        let hello = json!({"protocolVersion": VERSION, "capabilities": {}, "clientInfo": client});
-        let mut told = self.request("initialize", hello, None).await?;
+        let hello = json!({"protocolVersion": VERSION, "capabilities": {}, "clientInfo": client()});
+        let mut told = match self.request("initialize", hello, None).await {
+            Ok(told) => told,
+            Err(SessionError::Refused(_) | SessionError::Status(400 | 404)) => {
+                return self.discover().await;
+            }
+            Err(error) => return Err(error),
+        };
         let version = told["protocolVersion"].as_str().unwrap_or_default();
         if !VERSIONS.contains(&version) {
             return Err(SessionError::Protocol(
                 "a version that Plexus does not speak",
             ));
         }
+        self.wire.speaks(version);
         self.defined.server_info = told["serverInfo"].take();
         self.defined.instructions = told["instructions"].as_str().map(str::to_owned);
-        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
-            .await?;
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        self.wire.send(&initialized).await?;
+        self.list().await
+    }
+
+    /// A server that knows no handshake.
+    async fn discover(&mut self) -> Result<(), SessionError> {
+        self.era = Era::Stateless;
+        self.wire.speaks(STATELESS);
+        let mut told = self.request("server/discover", json!({}), None).await?;
+        let mut versions = told["supportedVersions"].as_array().into_iter().flatten();
+        if !versions.any(|version| version == STATELESS) {
+            return Err(SessionError::Protocol(
+                "a version that Plexus does not speak",
+            ));
+        }
+        self.defined.server_info = told["_meta"][format!("{META}serverInfo")].take();
+        self.defined.instructions = told["instructions"].as_str().map(str::to_owned);
         self.list().await
     }
 
@@ -259,25 +325,37 @@ impl Session {
     async fn request(
         &mut self,
         method: &str,
-        params: Value,
+        mut params: Value,
         call: Option<&CallContext>,
     ) -> Result<Value, SessionError> {
         let id = self.next;
         self.next += 1;
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
-            .await?;
+        if self.era == Era::Stateless {
+            let meta = &mut params["_meta"];
+            meta[format!("{META}protocolVersion")] = STATELESS.into();
+            meta[format!("{META}clientCapabilities")] = json!({});
+            meta[format!("{META}clientInfo")] = client();
+        }
+        let asked = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.wire.send(&asked).await?;
         self.answer(id, call).await
     }
 
     /// Waits for the answer of one request, and hears all that comes before it.
     async fn answer(&mut self, id: u64, call: Option<&CallContext>) -> Result<Value, SessionError> {
         loop {
-            let mut message = self.receive().await?;
+            let mut message = self.wire.receive().await?;
             let method = message["method"].as_str().map(str::to_owned);
             match (method.as_deref(), message["id"].take()) {
                 (None, found) if found == json!(id) => {
                     let refused = message["error"]["message"].as_str().map(str::to_owned);
                     return match (message["result"].take(), refused) {
+                        // In place of a request of the server's, which is not offered either.
+                        (result, None) if result["resultType"] == "input_required" => {
+                            let why =
+                                "it asks for more than its input, which Plexus does not offer";
+                            Err(SessionError::Refused(why.to_owned()))
+                        }
                         (result @ Value::Object(_), None) => Ok(result),
                         (_, Some(words)) => Err(SessionError::Refused(words)),
                         _ => Err(SessionError::Protocol("neither a result nor an error")),
@@ -296,69 +374,22 @@ impl Session {
                 }
                 (Some(_), Value::Null) => {}
                 (Some("ping"), asked) => {
-                    self.send(&json!({"jsonrpc": "2.0", "id": asked, "result": {}}))
-                        .await?;
+                    let pong = json!({"jsonrpc": "2.0", "id": asked, "result": {}});
+                    self.wire.send(&pong).await?;
                 }
                 // Sampling, roots and elicitation are not declared.
                 (Some(_), asked) => {
                     let error = json!({"code": -32601, "message": "Plexus does not offer this"});
-                    self.send(&json!({"jsonrpc": "2.0", "id": asked, "error": error}))
-                        .await?;
+                    let refusal = json!({"jsonrpc": "2.0", "id": asked, "error": error});
+                    self.wire.send(&refusal).await?;
                 }
             }
         }
     }
+}
 
-    async fn send(&mut self, message: &Value) -> Result<(), SessionError> {
-        let mut line = message.to_string().into_bytes();
-        line.push(b'\n');
-        Ok(self.input.write_all(&line).await?)
-    }
-
-    /// The next message. A line that is none is passed over: some servers log on their standard output.
-    async fn receive(&mut self) -> Result<Value, SessionError> {
-        loop {
-            let room = MAX_LINE + 1 - self.line.len();
-            let part = (&mut self.output).take(room as u64);
-            let read = { part }.read_until(b'\n', &mut self.line).await?;
-            if self.line.len() > MAX_LINE {
-                return Err(SessionError::TooLong);
-            }
-            if self.line.last() == Some(&b'\n') {
-                let line = std::mem::take(&mut self.line);
-                match json::parse(line.trim_ascii()) {
-                    Ok(message @ Value::Object(_)) => return Ok(message),
-                    Err(_) if line.windows(9).any(|part| part == b"\"jsonrpc\"") => {
-                        let why =
-                            "a message with numbers, depth or members beyond what can be carried";
-                        return Err(SessionError::Protocol(why));
-                    }
-                    _ => continue,
-                }
-            }
-            if read == 0 {
-                return Err(SessionError::Ended(String::new()));
-            }
-        }
-    }
-
-    /// With the last words of a server that has ended.
-    async fn explained(&mut self, error: SessionError) -> SessionError {
-        let ended = match &error {
-            SessionError::Ended(_) => true,
-            SessionError::Pipe(error) => error.kind() == io::ErrorKind::BrokenPipe,
-            _ => false,
-        };
-        if !ended {
-            return error;
-        }
-        self.child.end();
-        drop(self.child.wait().await);
-        SessionError::Ended(match self.last_words.line() {
-            Some(line) => format!("; its last words: {line}"),
-            None => String::new(),
-        })
-    }
+fn client() -> Value {
+    json!({"name": "plexus", "version": env!("CARGO_PKG_VERSION")})
 }
 
 /// How many bytes of JSON a value is.

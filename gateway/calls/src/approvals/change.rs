@@ -1,6 +1,6 @@
 //! The card of a source whose grants rest, because it can do more than when they were given or because they came out of
-//! a backup: why, what differs, whose they are, and what a yes or a no does. One for each such source, decided as a whole
-//! (docs/design.md#re-gating).
+//! a backup; or whose server defines tools otherwise than the owner agreed to: why, what differs, whose the grants are, and
+//! what an approval or a denial does. One for each such source, decided as a whole (docs/design.md#re-gating).
 //!
 //! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
 //! Must not know: what is wider; the machine has decided that.
@@ -20,10 +20,17 @@ pub fn cards(state: &State, catalogue: &Catalogue) -> Vec<Map<String, Value>> {
 }
 
 /// The source whose card has this id, as it is now.
-pub fn source_of<'s>(state: &'s State, card: &PendingId) -> Option<&'s Source> {
+pub fn source_of<'s>(
+    state: &'s State,
+    catalogue: &Catalogue,
+    card: &PendingId,
+) -> Option<&'s Source> {
     let mut sources = state.sources.values();
+    let waits = |source: &Source| {
+        catalogue.proposal(&source.id).is_some() || state.resting(source).next().is_some()
+    };
     sources
-        .find(|source| id(source).as_ref() == Some(card) && state.resting(source).next().is_some())
+        .find(|source| id(source).as_ref() == Some(card) && waits(source))
         .map(|source| &**source)
 }
 
@@ -36,13 +43,18 @@ pub fn id(source: &Source) -> Option<PendingId> {
     PendingId::parse(&format!("pend_{}", uuid.hyphenated())).ok()
 }
 
-/// The card of one source; `None` where no grant on it rests.
+/// The card of one source; `None` where no grant on it rests and nothing is held back.
 pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map<String, Value>> {
     let resting: Vec<_> = state.resting(source).collect();
     let agents: BTreeSet<_> = resting.iter().map(|grant| &grant.agent).collect();
     let capabilities: BTreeSet<_> = resting.iter().map(|grant| &grant.capability).collect();
     let since = source.changed.first().map(|difference| difference.at);
-    let since = since.or_else(|| resting.iter().map(|grant| grant.granted_at).max())?;
+    let since = since.or_else(|| resting.iter().map(|grant| grant.granted_at).max());
+    let proposal = catalogue.proposal(&source.id);
+    if resting.is_empty() && proposal.is_none() {
+        return None;
+    }
+    let since = proposal.map(|proposal| proposal.at).or(since)?;
     let them = match resting.len() {
         1 => "its grant".to_owned(),
         n => format!("its {n} grants"),
@@ -66,12 +78,46 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
             ),
         }
     });
-    let changes: Vec<Value> = source.changed.iter().map(told).collect();
-    let why: BTreeSet<_> = resting
+    // What is not offered now waits for nobody: it could come back as something else.
+    let offered = |difference: &&Difference| {
+        let about = difference.capability.as_ref();
+        about.is_none_or(|id| source.capabilities.contains_key(id))
+    };
+    let mut changes: Vec<Value> = source.changed.iter().filter(offered).map(told).collect();
+    let mut why: BTreeSet<_> = resting
         .iter()
         .filter_map(|g| g.suspended.as_deref())
         .collect();
-    let go_on = format!("{them} on {} go on; nothing new is granted", source.id);
+    let mut go_on = format!("{them} on {} go on; nothing new is granted", source.id);
+    let mut end = format!("{them} on {} end", source.id);
+    if let Some(proposal) = proposal {
+        why.insert(
+            "its server defines tools otherwise than you agreed to; they are hidden from agents",
+        );
+        let tools = match proposal.changes.len() {
+            1 => "what changed is lent".to_owned(),
+            n => format!("the {n} changes are lent"),
+        };
+        let blocked = "what changed stays blocked until it changes again";
+        (go_on, end) = match resting.is_empty() {
+            true => (
+                format!(
+                    "{tools} as shown, and the grants of these tools go on; nothing new is granted"
+                ),
+                blocked.to_owned(),
+            ),
+            false => (
+                format!("{tools} as shown, and {go_on}"),
+                format!("{blocked}, and {end}"),
+            ),
+        };
+        let held = proposal.changes.iter();
+        changes.extend(held.map(
+            |change| json!({"about": change.about, "words": change.words, "at": proposal.at}),
+        ));
+    }
+    // The whole of what an approval puts in force.
+    let definitions = proposal.map(|proposal| Digest::of(proposal.manifest.as_bytes()));
     let card = json!({
         "pendingId": id(source)?,
         "kind": "change",
@@ -89,7 +135,8 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
         "narrow": [],
         "differs": null,
         "ifApproved": go_on,
-        "ifDenied": format!("{them} on {} end", source.id),
+        "ifDenied": end,
+        "definitions": definitions,
     });
     let Value::Object(mut card) = card else {
         return None;

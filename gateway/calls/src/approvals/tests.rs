@@ -32,6 +32,7 @@ fn with(item: &PendingId, sessions: &[SessionId]) -> State {
         client: (None, None),
         revision: 0,
         state: ItemState::Approved { at: NOW },
+        register: None,
     };
     agent.items.insert(item.id.clone(), Arc::new(item));
     State {

@@ -33,6 +33,8 @@ pub(super) struct Card {
 
 struct Waits {
     title: String,
+    /// The server defines tools that are hidden until the owner decides.
+    held_back: bool,
     since: Moment,
     why: Vec<ForeignText>,
     changes: Vec<Difference>,
@@ -83,7 +85,12 @@ impl Card {
             label: ForeignText::short(&source.config.label, 120),
             verdict: match desk.feed.decision_on(id).as_deref() {
                 Some("approve") => format!("Approved {}: its grants go on.", place(by)),
-                Some("deny") => format!("Denied {}: its grants ended.", place(by)),
+                Some("deny") => {
+                    format!(
+                        "Denied {}: its grants ended, what changed is blocked.",
+                        place(by)
+                    )
+                }
                 _ => {
                     "No grant on this source rests any more: they go on, or were ended one by one."
                         .into()
@@ -119,6 +126,7 @@ impl Waits {
         });
         Self {
             title: title(state, source),
+            held_back: card.get("definitions").is_some_and(Value::is_string),
             since: since(card, now),
             why: first(list(card, "reasons"), |why| said(why, LINE)).0,
             changes,
@@ -157,11 +165,13 @@ pub(super) fn lines(desk: &Desk, state: &State) -> Vec<Line> {
 
 /// All that the card's digest covers.
 pub(super) fn whole(desk: &Desk, state: &State, id: &PendingId) -> Option<Map<String, Value>> {
-    change::card(state, &desk.catalogue.load(), change::source_of(state, id)?)
+    let catalogue = desk.catalogue.load();
+    change::card(state, &catalogue, change::source_of(state, &catalogue, id)?)
 }
 
 fn title(state: &State, source: &Source) -> String {
     match state.resting(source).count() {
+        0 => "Changed tools are hidden".into(),
         1 => "1 grant rests".into(),
         n => format!("{n} grants rest"),
     }

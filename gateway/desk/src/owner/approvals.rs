@@ -5,7 +5,7 @@
 //! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one
 //! that changed since.
 
-use super::{Acting, Narrowing, body::Fields, proposals::Proposed};
+use super::{Acting, Narrowing, body::Fields, definitions, proposals::Proposed};
 use crate::{
     acts::{Named, act, blocking, event_of},
     desk::Desk,
@@ -117,8 +117,9 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     let state = desk.ledger.snapshot();
-    if let Some(source) = change::source_of(&state, &item) {
-        let card = change::card(&state, &desk.catalogue.load(), source);
+    let catalogue = desk.catalogue.load_full();
+    if let Some(source) = change::source_of(&state, &catalogue, &item) {
+        let card = change::card(&state, &catalogue, source);
         return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
     }
     if let Some(item) = proposal_of(&desk, &item) {
@@ -158,7 +159,8 @@ pub(crate) async fn decide_item(
     let reason = body.words("reason")?;
     let wish = DecideRequest::read(&body)?;
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
-    if let Some(source) = change::source_of(&desk.ledger.snapshot(), &item) {
+    let catalogue = desk.catalogue.load_full();
+    if let Some(source) = change::source_of(&desk.ledger.snapshot(), &catalogue, &item) {
         return match action {
             "deny" => changed(&desk, &narrowing, source, &item, false, &wish).await,
             _ => {
@@ -223,12 +225,20 @@ async fn changed(
         let current = card.as_ref().and_then(|c| c.get("cardDigest")?.as_str());
         same_card(true, current, wish.card.as_deref())?;
     }
+    let proposal = desk.registry.proposal(&source.id);
+    let revision = match &proposal {
+        Some(proposal) => definitions::decided(desk, source, proposal, go_on).await?,
+        None => Some(source.revision),
+    };
     let command = Command::ResumeSource {
         id: source.id.clone(),
-        revision: Some(source.revision),
+        revision,
         go_on,
     };
     let receipt = act(desk, acting, command).await?;
+    if proposal.is_some() {
+        desk.renew_catalogue(Some(Default::default()));
+    }
     let decision = if go_on { "approve" } else { "deny" };
     desk.feed.change_decided(item, decision);
     Ok(ok(&json!({

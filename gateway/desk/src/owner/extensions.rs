@@ -13,10 +13,11 @@ use super::{
     Narrowing,
     body::Fields,
     declared,
+    servers::{Asked, Looked, files, installed, surface},
     sources::{added, known, removed, restart},
 };
 use crate::{
-    acts::{Named, blocking, failed, failed_halfway},
+    acts::{Named, act, blocking, failed, failed_halfway},
     desk::Desk,
 };
 use axum::{
@@ -24,29 +25,17 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Response},
 };
-use plexus_calls::own;
 use plexus_edge::reply::{Refused, ok};
-use plexus_ipc::manifest::{Manifest, McpPins};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry,
     configure::{Wanted, look},
-    extensions::{
-        self, Generated, LISTING, Listing, PREVIEW, ServerRequest, agreement, described,
-        is_by_manifest,
-    },
-    let_go,
+    extensions::{LISTING, is_by_manifest},
+    let_go, secrets,
 };
-use plexus_trust::{Source, Target};
+use plexus_trust::{Command, Source};
 use serde_json::{Map, Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-use tokio::sync::Mutex;
-
-/// One server is looked at at a time: they share the source's id.
-static LOOKING: Mutex<()> = Mutex::const_new(());
+use std::sync::Arc;
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
     let rows = desk.registry.installed().into_iter();
@@ -83,8 +72,8 @@ pub(super) async fn guide() -> Response {
     (kind, plexus_protocol::extension_guide()).into_response()
 }
 
-/// `{name, program, arguments?, environment?, folders?, code?, reads?}`, or `{name, refresh: true}` for one that is there; an
-/// extension by manifest has no `name`.
+/// `{name, program, arguments?, environment?, secrets?, folders?, code?, reads?}`, `{name, url, secrets?, reads?}`, or
+/// `{name, refresh: true}` for one that is there; an extension by manifest has no `name`. `secrets` are values by name.
 pub(super) async fn preview(
     State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
@@ -138,8 +127,23 @@ pub(super) async fn add(
         ));
     }
     let (here, id, text) = (desk.clone(), name.clone(), looked.generated.text.clone());
-    let installed = blocking(move || here.registry.install(&here.state_dir, &id, &text)).await?;
-    installed.map_err(|why| failed(format!("it cannot be kept: {why:#}")))?;
+    let given = asked.values.clone();
+    let installed = blocking(move || {
+        for (field, value) in given.iter() {
+            let file = format!("secrets/{id}.{field}");
+            let written = here.state_dir.write_private(&file, value.as_bytes());
+            written.map_err(|error| format!("{file}: {error}"))?;
+        }
+        let (registry, state_dir) = (&here.registry, &here.state_dir);
+        let installed = registry.install(state_dir, &id, &text);
+        installed.map_err(|why| format!("{why:#}"))?;
+        // All that it says now was shown.
+        let forgotten = registry.propose(state_dir, &id, None);
+        forgotten.map_err(|error| error.to_string())
+    });
+    installed
+        .await?
+        .map_err(|why| failed(format!("it cannot be kept: {why}")))?;
     let Value::Object(source) = asked.request.source(&name) else {
         return Err(failed("no source"));
     };
@@ -147,11 +151,16 @@ pub(super) async fn add(
     let is_there = known(&desk, name.as_str()).is_some();
     if !is_there {
         uninstall(&desk, &name).await?;
+        let (here, of) = (desk.clone(), name.clone());
+        let forgotten = blocking(move || secrets::forget(&here.state_dir, &of)).await?;
+        forgotten
+            .map_err(|error| failed(format!("secrets/{name}.* cannot be deleted: {error}")))?;
     } else if asked.before.is_some() {
         // Its workers still have the manifest of before.
         let restarted = restart(&desk, &name).await;
         restarted
             .map_err(|why| failed_halfway(format!("it is changed, and does not serve: {why}")))?;
+        resumed(&desk, &narrowing, &looked, &name).await?;
     }
     desk.renew_catalogue(Some(Default::default()));
     let about = json!({"event": "extension.agreed", "source": name, "digest": digest});
@@ -159,6 +168,27 @@ pub(super) async fn add(
         desk.remark(about).await;
     }
     answer
+}
+
+/// Lets the grants go on that were suspended for what the owner has now agreed to, unless a program or a folder was replaced
+/// since it was shown.
+async fn resumed(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    looked: &Looked,
+    name: &SourceId,
+) -> Result<(), Refused> {
+    let source = known(desk, name.as_str()).ok_or_else(|| failed("the source is gone"))?;
+    if files(&source) != looked.files || source.paths != looked.folders {
+        return Ok(());
+    }
+    let resumed = Command::ResumeSource {
+        id: name.clone(),
+        revision: Some(source.revision),
+        go_on: true,
+    };
+    act(desk, &narrowing.wider(desk).await?, resumed).await?;
+    Ok(())
 }
 
 pub(super) async fn remove(
@@ -225,197 +255,4 @@ pub(super) async fn surveyed(
     let seen = look(only, &source, &desk.state_dir).await?;
     (source.paths, source.base) = (seen.paths, seen.base);
     Ok(source)
-}
-
-/// A server that is there, as it was asked for and agreed to.
-async fn installed(desk: &Arc<Desk>, id: &str) -> Result<(ServerRequest, Manifest), Refused> {
-    let none = || {
-        let error = ErrorBody::new(
-            ErrorCode::NotFound,
-            format!("No extension and no MCP server {id:?} is there."),
-        );
-        Refused::new(error.next("plexusctl mcp list"))
-    };
-    let name = SourceId::parse(id).map_err(|_| none())?;
-    let source = known(desk, id)
-        .filter(|_| is_installed(desk, id))
-        .ok_or_else(none)?;
-    let (here, of) = (desk.clone(), name.clone());
-    let text = blocking(move || extensions::stored(&here.state_dir, &of)).await?;
-    let text = text.map_err(|error| failed(format!("extensions/{name}.json: {error}")))?;
-    let manifest = Manifest::parse(&text).map_err(|why| failed(why.to_string()))?;
-    let request = ServerRequest::installed(&name, &manifest, &source.config.route);
-    Ok((request.map_err(failed)?, manifest))
-}
-
-/// What a body asks for.
-struct Asked {
-    request: ServerRequest,
-    digest: Option<String>,
-    /// Of one that is there, its tools as they were agreed to.
-    before: Option<McpPins>,
-}
-
-impl Asked {
-    async fn read(desk: &Arc<Desk>, mut body: Fields) -> Result<Self, Refused> {
-        let digest = body.text("digest")?.map(str::to_owned);
-        if body.flag("refresh")? == Some(true) {
-            let name = body.text("name")?.unwrap_or_default();
-            let (mut request, manifest) = installed(desk, name).await?;
-            // A read is one by the owner's word for the tool as it was; one that is gone is none any more.
-            if let Some(reads) = body.typed::<BTreeSet<String>>("reads")? {
-                request.reads = reads;
-            }
-            let before = Some(manifest.mcp.unwrap_or_default());
-            return Ok(Self {
-                request,
-                digest,
-                before,
-            });
-        }
-        body.0
-            .retain(|key, _| !matches!(key.as_str(), "digest" | "refresh"));
-        let request = serde_json::from_value(Value::Object(body.0));
-        let request = request.map_err(|why| Refused::malformed(why.to_string()))?;
-        Ok(Self {
-            request,
-            digest,
-            before: None,
-        })
-    }
-}
-
-/// A server that was looked at.
-struct Looked {
-    listing: Listing,
-    generated: Generated,
-    /// Which files its programs are, as rules of the source.
-    programs: Vec<String>,
-    /// Which folders it has, by field.
-    folders: BTreeMap<String, Target>,
-}
-
-impl Looked {
-    async fn at(desk: &Arc<Desk>, asked: &mut Asked) -> Result<Self, Refused> {
-        let request = &mut asked.request;
-        let unusable = |why: String| Refused::malformed(why);
-        let only = desk.registry.only(request.to_ask().map_err(unusable)?);
-        let id = SourceId::parse(PREVIEW).map_err(|why| failed(why.to_string()))?;
-        let body = request.source(&request.name);
-        let source = surveyed(desk, &only, &body, id).await.map_err(unusable)?;
-        let programs = source
-            .base
-            .iter()
-            .filter(|rule| rule.starts_with("program "));
-        let programs: Vec<String> = programs.cloned().collect();
-        if programs.is_empty() {
-            return Err(unusable(format!("there is no program {}", request.program)));
-        }
-        let looking = LOOKING.lock().await;
-        let spec = desk.spec_in(&only, &source).await.map_err(unusable)?;
-        let told = own::ask_once(&desk.edge.kernel, spec, LISTING).await;
-        let here = desk.clone();
-        let left = blocking(move || let_go::put_aside(here.state_dir.path(), PREVIEW));
-        if let Err(error) = left.await? {
-            tracing::warn!(name: "extension.left_behind", %error, "what a server wrote while it was looked at cannot be removed");
-        }
-        drop(looking);
-        let told = told.map_err(Refused::new)?;
-        let listing: Listing = serde_json::from_str(told.get())
-            .map_err(|why| failed(format!("the worker's answer: {why}")))?;
-        if asked.before.is_some() {
-            // One that is gone is no read any more.
-            let there: BTreeSet<_> = listing.tools.iter().map(|t| t["name"].as_str()).collect();
-            request.reads.retain(|read| there.contains(&Some(read)));
-        }
-        // Schemas of a third party are compiled.
-        let (wanted, told) = (request.clone(), listing.clone());
-        let generated = blocking(move || wanted.generate(&told)).await?;
-        Ok(Self {
-            listing,
-            generated: generated.map_err(unusable)?,
-            programs,
-            folders: source.paths,
-        })
-    }
-
-    fn digest(&self) -> String {
-        agreement(&self.generated.text, &self.programs, &self.folders).to_string()
-    }
-
-    /// The whole surface.
-    fn shown(&self, request: &ServerRequest) -> Value {
-        let refused = |name: &str| {
-            let mut refused = self.generated.refused.iter();
-            refused.find(|(known, _)| known == name).map(|(_, why)| why)
-        };
-        let tools = self.listing.tools.iter().map(|tool| {
-            let name = tool["name"].as_str().unwrap_or_default();
-            let is_read = request.reads.contains(name);
-            json!({
-                "name": name,
-                "description": described(tool),
-                "input": tool["inputSchema"],
-                "claims": tool["annotations"],
-                "verbs": [if is_read { "read" } else { "execute" }],
-                "cage": if is_read { "reader" } else { "writer" },
-                "refused": refused(name),
-            })
-        });
-        let mut out = surface(request);
-        let about = json!({
-            "ok": true,
-            "digest": self.digest(),
-            "resolved": self.programs.first(),
-            "serverInfo": self.listing.server_info,
-            "instructions": self.listing.instructions,
-            "tools": tools.collect::<Vec<_>>(),
-        });
-        if let (Some(out), Value::Object(about)) = (out.as_object_mut(), about) {
-            out.extend(about);
-        }
-        out
-    }
-
-    /// What is not as it was agreed to.
-    fn changes(&self, before: &McpPins) -> Value {
-        let now = Manifest::parse(&self.generated.text)
-            .ok()
-            .and_then(|m| m.mcp);
-        let now = now.unwrap_or_default();
-        let new = now
-            .tools
-            .keys()
-            .filter(|name| !before.tools.contains_key(*name));
-        let gone = before
-            .tools
-            .keys()
-            .filter(|name| !now.tools.contains_key(*name));
-        let other = now.tools.iter().filter(|(name, digest)| {
-            before
-                .tools
-                .get(*name)
-                .is_some_and(|known| known != *digest)
-        });
-        json!({
-            "new": new.collect::<Vec<_>>(),
-            "gone": gone.collect::<Vec<_>>(),
-            "changed": other.map(|(name, _)| name).collect::<Vec<_>>(),
-            "instructions": now.instructions != before.instructions,
-        })
-    }
-}
-
-/// What the owner has said of it. Values of variables may be secrets: only their names are shown.
-fn surface(request: &ServerRequest) -> Value {
-    json!({
-        "name": request.name,
-        "program": request.program,
-        "arguments": request.arguments,
-        "environment": request.environment.keys().collect::<Vec<_>>(),
-        "folders": request.folders,
-        "code": request.code,
-        "reads": request.reads,
-        "network": false,
-    })
 }

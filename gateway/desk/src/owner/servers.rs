@@ -1,0 +1,296 @@
+//! What the owner asks for of a lent MCP server, and a look at it: what it says, which files it is, what differs from before.
+//!
+//! Invariants: the server runs in its cage, or is asked through an egress, and nothing of the look stays; a secret's value is in
+//! no answer.
+//!
+//! Must not know: what becomes of what was seen.
+
+use super::{
+    body::Fields,
+    extensions::{is_installed, surveyed},
+    sources::known,
+};
+use crate::{
+    acts::{blocking, failed},
+    desk::Desk,
+};
+use plexus_calls::own;
+use plexus_edge::reply::Refused;
+use plexus_ipc::{
+    manifest::{Manifest, McpPins},
+    message::{MAX_SECRET, Secret},
+};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use plexus_sources::{
+    Registry,
+    extensions::{self, Generated, LISTING, Listing, PREVIEW, ServerRequest, agreement, described},
+    let_go, pinned, secrets,
+};
+use plexus_supervisor::SecretsOf;
+use plexus_trust::{Source, Target};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+/// One server is looked at at a time: they share the source's id.
+static LOOKING: Mutex<()> = Mutex::const_new(());
+
+/// A server that is there, as it was asked for and agreed to.
+pub(super) async fn installed(
+    desk: &Arc<Desk>,
+    id: &str,
+) -> Result<(ServerRequest, Manifest), Refused> {
+    let none = || {
+        let error = ErrorBody::new(
+            ErrorCode::NotFound,
+            format!("No extension and no MCP server {id:?} is there."),
+        );
+        Refused::new(error.next("plexusctl mcp list"))
+    };
+    let name = SourceId::parse(id).map_err(|_| none())?;
+    let source = known(desk, id)
+        .filter(|_| is_installed(desk, id))
+        .ok_or_else(none)?;
+    let (here, of) = (desk.clone(), name.clone());
+    let text = blocking(move || extensions::stored(&here.state_dir, &of)).await?;
+    let text = text.map_err(|error| failed(format!("extensions/{name}.json: {error}")))?;
+    let manifest = Manifest::parse(&text).map_err(|why| failed(why.to_string()))?;
+    let request = ServerRequest::installed(&name, &manifest, &source.config.route);
+    Ok((request.map_err(failed)?, manifest))
+}
+
+/// What a body asks for.
+pub(super) struct Asked {
+    pub(super) request: ServerRequest,
+    /// Of its secrets, those that come with the request.
+    pub(super) values: Arc<BTreeMap<String, Zeroizing<String>>>,
+    pub(super) digest: Option<String>,
+    /// Of one that is there, its tools as they were agreed to.
+    pub(super) before: Option<McpPins>,
+}
+
+impl Asked {
+    pub(super) async fn read(desk: &Arc<Desk>, mut body: Fields) -> Result<Self, Refused> {
+        let digest = body.text("digest")?.map(str::to_owned);
+        if body.flag("refresh")? == Some(true) {
+            let name = body.text("name")?.unwrap_or_default();
+            let (mut request, manifest) = installed(desk, name).await?;
+            // A read is one by the owner's word for the tool as it was; one that is gone is none any more.
+            if let Some(reads) = body.typed::<BTreeSet<String>>("reads")? {
+                request.reads = reads;
+            }
+            let before = Some(manifest.mcp.unwrap_or_default());
+            return Ok(Self {
+                request,
+                values: Arc::default(),
+                digest,
+                before,
+            });
+        }
+        let given: Option<BTreeMap<String, String>> = body.typed("secrets")?;
+        let given = given.into_iter().flatten();
+        let values: BTreeMap<_, _> = given
+            .map(|(name, value)| (name, Zeroizing::new(value)))
+            .collect();
+        if values
+            .values()
+            .any(|v| v.is_empty() || v.len() > MAX_SECRET)
+        {
+            let why = format!("a secret is empty, or longer than {MAX_SECRET} bytes");
+            return Err(Refused::malformed(why));
+        }
+        body.0
+            .retain(|key, _| !matches!(key.as_str(), "digest" | "refresh" | "secrets"));
+        body.0
+            .insert("secrets".into(), values.keys().cloned().collect());
+        let request = serde_json::from_value(Value::Object(body.0));
+        let request = request.map_err(|why| Refused::malformed(why.to_string()))?;
+        Ok(Self {
+            request,
+            values: Arc::new(values),
+            digest,
+            before: None,
+        })
+    }
+
+    /// The secrets of a worker that looks at the server: those of the request, or those that are kept for it.
+    fn secrets(&self, desk: &Desk, only: &Registry, source: &Source) -> SecretsOf {
+        let (values, name) = (self.values.clone(), self.request.name.clone());
+        let manifest = only
+            .of_source(&source.config)
+            .map(|c| c.offer.manifest.clone());
+        let kept = manifest.map_or_else(Vec::new, |manifest| {
+            secrets::of_source(&manifest, &name, &source.config)
+        });
+        let state_dir = desk.state_dir.clone();
+        Box::new(move || match values.is_empty() {
+            true => secrets::read(&state_dir, &name, &kept),
+            false => Ok(values
+                .iter()
+                .map(|(field, value)| (field.clone(), Secret::new(value.to_string())))
+                .collect()),
+        })
+    }
+}
+
+/// A server that was looked at.
+pub(super) struct Looked {
+    listing: Listing,
+    pub(super) generated: Generated,
+    /// Which files its programs and its own code are, as rules of the source.
+    pub(super) files: Vec<String>,
+    /// Which folders it has, by field.
+    pub(super) folders: BTreeMap<String, Target>,
+}
+
+impl Looked {
+    pub(super) async fn at(desk: &Arc<Desk>, asked: &mut Asked) -> Result<Self, Refused> {
+        let unusable = |why: String| Refused::malformed(why);
+        let request = &asked.request;
+        let only = desk.registry.only(request.to_ask().map_err(unusable)?);
+        let id = SourceId::parse(PREVIEW).map_err(|why| failed(why.to_string()))?;
+        let body = request.source(&request.name);
+        let source = surveyed(desk, &only, &body, id).await.map_err(unusable)?;
+        let connector = only.of_source(&source.config);
+        let manifest = connector.iter().map(|connector| &connector.offer.manifest);
+        let hosts = manifest.flat_map(|manifest| manifest.admitted(&source.config.route));
+        let own = desk.address.port();
+        if hosts.flatten().any(|(_, host)| host.port == own) {
+            let why = format!("{own} is the gateway's own port, which no source is given");
+            return Err(unusable(why));
+        }
+        let files = files(&source);
+        let pinned = files.iter().filter(|rule| rule.starts_with(pinned::RULE));
+        if pinned.count() < request.code.len() {
+            let why = "a folder of --code cannot be read as a whole in time, or holds more than 50,000 files or 512 MiB: name the folder of the server alone, or try again";
+            return Err(unusable(why.to_owned()));
+        }
+        if request.url.is_none() && !files.iter().any(|rule| rule.starts_with("program ")) {
+            return Err(unusable(format!("there is no program {}", request.program)));
+        }
+        let looking = LOOKING.lock().await;
+        let mut spec = desk.spec_in(&only, &source).await.map_err(unusable)?;
+        spec.secrets = asked.secrets(desk, &only, &source);
+        let told = own::ask_once(&desk.edge.kernel, spec, LISTING).await;
+        let here = desk.clone();
+        let left = blocking(move || let_go::put_aside(here.state_dir.path(), PREVIEW));
+        if let Err(error) = left.await? {
+            tracing::warn!(name: "extension.left_behind", %error, "what a server wrote while it was looked at cannot be removed");
+        }
+        drop(looking);
+        let told = told.map_err(Refused::new)?;
+        let listing: Listing = serde_json::from_str(told.get())
+            .map_err(|why| failed(format!("the worker's answer: {why}")))?;
+        let request = &mut asked.request;
+        if asked.before.is_some() {
+            // One that is gone is no read any more.
+            let there: BTreeSet<_> = listing.tools.iter().map(|t| t["name"].as_str()).collect();
+            request.reads.retain(|read| there.contains(&Some(read)));
+        }
+        // Schemas of a third party are compiled.
+        let (wanted, told) = (request.clone(), listing.clone());
+        let generated = blocking(move || wanted.generate(&told, &BTreeSet::new())).await?;
+        Ok(Self {
+            listing,
+            generated: generated.map_err(unusable)?,
+            files,
+            folders: source.paths,
+        })
+    }
+
+    pub(super) fn digest(&self) -> String {
+        agreement(&self.generated.text, &self.files, &self.folders).to_string()
+    }
+
+    /// The whole surface.
+    pub(super) fn shown(&self, request: &ServerRequest) -> Value {
+        let refused = |name: &str| {
+            let mut refused = self.generated.refused.iter();
+            refused.find(|(known, _)| known == name).map(|(_, why)| why)
+        };
+        let tools = self.listing.tools.iter().map(|tool| {
+            let name = tool["name"].as_str().unwrap_or_default();
+            let is_read = request.reads.contains(name);
+            json!({
+                "name": name,
+                "description": described(tool),
+                "input": tool["inputSchema"],
+                "claims": tool["annotations"],
+                "verbs": [if is_read { "read" } else { "execute" }],
+                "cage": match (&request.url, is_read) {
+                    (Some(_), _) => "none",
+                    (None, true) => "reader",
+                    (None, false) => "writer",
+                },
+                "refused": refused(name),
+            })
+        });
+        let mut out = surface(request);
+        let about = json!({
+            "ok": true,
+            "digest": self.digest(),
+            "resolved": self.files.iter().find(|rule| rule.starts_with("program ")),
+            "pinned": self.files.iter().filter(|rule| rule.starts_with(pinned::RULE)).collect::<Vec<_>>(),
+            "serverInfo": self.listing.server_info,
+            "instructions": self.listing.instructions,
+            "tools": tools.collect::<Vec<_>>(),
+        });
+        if let (Some(out), Value::Object(about)) = (out.as_object_mut(), about) {
+            out.extend(about);
+        }
+        out
+    }
+
+    /// What is not as it was agreed to.
+    pub(super) fn changes(&self, before: &McpPins) -> Value {
+        let now = Manifest::parse(&self.generated.text)
+            .ok()
+            .and_then(|m| m.mcp);
+        let now = now.unwrap_or_default();
+        let is_known =
+            |name: &String| before.tools.contains_key(name) || before.withheld.contains_key(name);
+        let new = now.tools.keys().filter(|name| !is_known(name));
+        let gone = before
+            .tools
+            .keys()
+            .filter(|name| !now.tools.contains_key(*name));
+        let other = now
+            .tools
+            .iter()
+            .filter(|(name, digest)| is_known(name) && before.tools.get(*name) != Some(*digest));
+        json!({
+            "new": new.collect::<Vec<_>>(),
+            "gone": gone.collect::<Vec<_>>(),
+            "changed": other.map(|(name, _)| name).collect::<Vec<_>>(),
+            "instructions": now.instructions != before.instructions,
+        })
+    }
+}
+
+/// What the owner has said of it. Values of variables may be secrets: only their names are shown.
+pub(super) fn surface(request: &ServerRequest) -> Value {
+    json!({
+        "name": request.name,
+        "program": request.program,
+        "url": request.url,
+        "secrets": request.secrets,
+        "arguments": request.arguments,
+        "environment": request.environment.keys().collect::<Vec<_>>(),
+        "folders": request.folders,
+        "code": request.code,
+        "reads": request.reads,
+        "network": request.url.is_some(),
+    })
+}
+
+/// The rules of a source that say which files its programs and its own code are.
+pub(super) fn files(source: &Source) -> Vec<String> {
+    let begin = ["program ", pinned::RULE];
+    let rules = source.base.iter();
+    let rules = rules.filter(|rule| begin.iter().any(|begin| rule.starts_with(begin)));
+    rules.cloned().collect()
+}

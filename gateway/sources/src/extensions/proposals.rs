@@ -1,0 +1,319 @@
+//! What a lent server says now and the owner has not agreed to: held back until the owner decides, on one card for the source.
+//!
+//! ```text
+//! listing ─▶ as agreed, or known and held back: nothing to do
+//!         └▶ in force: what is still as agreed     extensions/<id>.json
+//!            proposed: all that is asked about     extensions/<id>.proposed ─approve─▶ in force
+//!                                                                           └─block──▶ forgotten; what it named stays held back
+//! ```
+//! Invariants: a definition that nobody agreed to is no capability; what was blocked is asked about again only when it
+//! changes; a changed instruction holds every tool back.
+//!
+//! Must not know: grants, how a server is asked.
+
+use super::{Generated, Listing, ServerRequest, described, file, registered, shown_line};
+use crate::Registry;
+use arc_swap::ArcSwap;
+use plexus_home::state_dir::{StateDir, write_private};
+use plexus_ipc::manifest::{Manifest, McpPins};
+use plexus_protocol::{SourceId, Timestamp, json};
+use plexus_trust::Facts;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as object};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// A manifest that the owner is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proposal {
+    /// The manifest.
+    pub manifest: String,
+    /// What differs from what is agreed to.
+    pub changes: Vec<DefinitionChange>,
+    /// When it was first seen.
+    pub at: Timestamp,
+}
+
+/// What differs of one tool, or of the instructions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionChange {
+    /// The tool's name, as text for people.
+    pub about: String,
+    /// In words; third-party ones are marked as such.
+    pub words: Vec<String>,
+}
+
+/// What a look at a server comes to.
+#[derive(Debug)]
+pub struct Compared {
+    /// The manifest that is in force from now on.
+    pub in_force: Generated,
+    /// What the owner is asked about; none where something is gone and nothing is new.
+    pub proposal: Option<Proposal>,
+}
+
+/// Compares what a server says with what is in force; `None` where nothing new is said. `request` is the server as it is in
+/// force, `before` what the owner is already asked about.
+///
+/// # Errors
+/// What stands against lending it at all.
+pub fn compare(
+    request: &ServerRequest,
+    agreed: &str,
+    before: Option<&Proposal>,
+    listing: &Listing,
+    at: Timestamp,
+) -> Result<Option<Compared>, String> {
+    let pins = Manifest::parse(agreed).map_err(|why| why.to_string())?.mcp;
+    let pins = pins.unwrap_or_default();
+    let now = pins_of(listing);
+    if pins.covers(&now) {
+        return Ok(None);
+    }
+    let asked = before.and_then(|before| Manifest::parse(&before.manifest).ok());
+    let asked = asked.as_ref().and_then(|manifest| manifest.mcp.as_ref());
+    let is_asked = |name: &String| asked.is_some_and(|asked| asked.tools.contains_key(name));
+    let is_blocked = |(name, digest): &(&String, _)| {
+        pins.withheld.get(*name) == Some(*digest) && !is_asked(name)
+    };
+    let told = pins.instructions != now.instructions;
+    let is_agreed = |(name, digest): &(&String, _)| !told && pins.tools.get(*name) == Some(*digest);
+    let names = |tools: &mut dyn Iterator<Item = (&String, &_)>| -> BTreeSet<String> {
+        tools.map(|(name, _): (&String, _)| name.clone()).collect()
+    };
+    let blocked = names(&mut now.tools.iter().filter(is_blocked));
+    let withheld = names(&mut now.tools.iter().filter(|tool| !is_agreed(tool)));
+    let generate = |withheld: &BTreeSet<String>| {
+        let mut request = request.clone();
+        // A read is one by the owner's word, also while it is held back.
+        let reads = before.iter().flat_map(|before| reads_of(&before.manifest));
+        request.reads.extend(reads);
+        let lent = |name: &String| now.tools.contains_key(name) && !withheld.contains(name);
+        request.reads.retain(lent);
+        request.generate(listing, withheld)
+    };
+    let in_force = generate(&withheld)?;
+    let proposed = generate(&blocked)?;
+    let changes = changes(agreed, &proposed.text, listing, told);
+    let news = changes.iter().any(|change| !change.words.is_empty());
+    Ok(Some(Compared {
+        in_force,
+        proposal: news.then_some(Proposal {
+            manifest: proposed.text,
+            changes,
+            at: before.map_or(at, |before| before.at),
+        }),
+    }))
+}
+
+fn pins_of(listing: &Listing) -> McpPins {
+    let tools = listing.tools.iter();
+    let instructions = listing.instructions.as_ref();
+    McpPins {
+        instructions: instructions.map(|text| json::digest(&object!(text))),
+        tools: tools
+            .filter_map(|tool| Some((tool["name"].as_str()?.to_owned(), json::digest(tool))))
+            .collect(),
+        ..McpPins::default()
+    }
+}
+
+fn reads_of(manifest: &str) -> Vec<String> {
+    let manifest = Manifest::parse(manifest);
+    let all = manifest.map_or_else(|_| Vec::new(), |manifest| manifest.capabilities);
+    let reads = all
+        .into_iter()
+        .filter(|c| c.is_read() && c.name != super::LISTING);
+    reads.map(|read| read.name).collect()
+}
+
+/// What of `proposed` is not in force in `agreed`, in words.
+fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<DefinitionChange> {
+    let (Ok(agreed), Ok(manifest)) = (Manifest::parse(before), Manifest::parse(proposed)) else {
+        return Vec::new();
+    };
+    let mut changes = Vec::new();
+    if told {
+        let instructions = listing.instructions.as_deref().unwrap_or("(none)");
+        changes.push(DefinitionChange {
+            about: "its instructions".to_owned(),
+            words: vec![format!("they are now “{}”", shown_line(instructions))],
+        });
+    }
+    let (was, is) = (facts(before), facts(proposed));
+    let pins = agreed.mcp.as_ref();
+    for tool in &listing.tools {
+        let name = tool["name"].as_str().unwrap_or_default();
+        let Some(capability) = manifest.capability(name) else {
+            continue;
+        };
+        let (digest, description) = (json::digest(tool), described(tool));
+        let description = shown_line(&description);
+        let before = pins.and_then(|pins| pins.tools.get(name));
+        let mut words = match before {
+            Some(before) if *before == digest => continue,
+            None => vec![format!("a new tool, described as “{description}”")],
+            Some(_) => {
+                let (was, is) = (was.get(name), is.get(name));
+                let differ = was.zip(is).map(|(was, is)| is.differences(was));
+                let mut words = differ.unwrap_or_default();
+                let old = agreed.capability(name).map(|old| &old.describe);
+                if old != Some(&capability.describe) {
+                    words.push(format!("it is described as “{description}”"));
+                }
+                if words.is_empty() {
+                    words.push("what it says of its output or of its effects differs".to_owned());
+                }
+                words
+            }
+        };
+        if capability.is_read() {
+            words.push("it stays a read: it needs no approval of each call".to_owned());
+        }
+        changes.push(DefinitionChange {
+            about: shown_line(name),
+            words,
+        });
+    }
+    changes
+}
+
+/// What decisions depend on, by the tool's name.
+fn facts(manifest: &str) -> BTreeMap<String, Facts> {
+    let (Ok(read), Ok(source)) = (registered(manifest), SourceId::parse("tool")) else {
+        return BTreeMap::new();
+    };
+    let facts = read.facts(&source).into_iter();
+    facts
+        .filter_map(|(id, facts)| {
+            let (_, name) = id.as_str().split_once('.')?;
+            Some((name.to_owned(), facts))
+        })
+        .collect()
+}
+
+/// What the owner is asked about, by source.
+#[derive(Debug, Default)]
+pub(crate) struct Proposals(ArcSwap<BTreeMap<String, Arc<Proposal>>>);
+
+fn proposed(state_dir: &StateDir, id: &SourceId) -> PathBuf {
+    file(state_dir, id).with_extension("proposed")
+}
+
+impl Proposals {
+    pub(super) fn read(&self, state_dir: &StateDir, ids: impl Iterator<Item = String>) {
+        let read = |id: String| {
+            let text = fs::read(proposed(state_dir, &SourceId::parse(&id).ok()?)).ok()?;
+            let read = json::parse_as::<Proposal>(&text);
+            // What was held back stays so, and the next look at the server asks anew.
+            let read = read.inspect_err(|error| {
+                tracing::warn!(name: "extension.unreadable", source = %id, %error, "what the owner is asked about cannot be read");
+            });
+            Some((id, Arc::new(read.ok()?)))
+        };
+        self.0.store(Arc::new(ids.filter_map(read).collect()));
+    }
+}
+
+impl Registry {
+    /// What the owner is asked about a source.
+    pub fn proposal(&self, id: &SourceId) -> Option<Arc<Proposal>> {
+        self.proposals.0.load().get(id.as_str()).cloned()
+    }
+
+    /// Keeps what the owner is asked about, in place of an earlier one; `None` forgets it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn propose(
+        &self,
+        state_dir: &StateDir,
+        id: &SourceId,
+        proposal: Option<Proposal>,
+    ) -> io::Result<()> {
+        let path = proposed(state_dir, id);
+        match &proposal {
+            Some(proposal) => {
+                let text: Value = object!(proposal);
+                write_private(&path, text.to_string().as_bytes())?;
+            }
+            None => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        let proposal = proposal.map(Arc::new);
+        self.proposals.0.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            match &proposal {
+                Some(proposal) => all.insert(id.to_string(), proposal.clone()),
+                None => all.remove(id.as_str()),
+            };
+            all
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(words: &str, tools: &[&str]) -> Listing {
+        let tool = |name: &&str| object!({"name": name, "description": words, "inputSchema": {"type": "object"}});
+        Listing {
+            server_info: Value::Null,
+            instructions: Some("Be kind.".into()),
+            tools: tools.iter().map(tool).collect(),
+        }
+    }
+
+    #[test]
+    fn held_back_definitions_are_asked_about_once() {
+        let request: ServerRequest = serde_json::from_value(
+            object!({"name": "notes", "program": "/usr/bin/node", "reads": ["look"]}),
+        )
+        .unwrap();
+        let none = BTreeSet::new();
+        let first = request
+            .generate(&listing("Does", &["look", "act"]), &none)
+            .unwrap();
+        let agreed = first.text;
+        let at = |agreed: &str, before: Option<&Proposal>, listing: &Listing| {
+            compare(&request, agreed, before, listing, Timestamp(1)).unwrap()
+        };
+        assert!(at(&agreed, None, &listing("Does", &["look", "act"])).is_none());
+
+        let mut changed = listing("Does", &["look", "act", "more"]);
+        changed.tools[0]["description"] = "Now does".into();
+        let found = at(&agreed, None, &changed).unwrap();
+        let in_force = found.in_force.text;
+        let lent = |text: &str, tool| Manifest::parse(text).unwrap().capability(tool).is_some();
+        assert!(lent(&in_force, "act") && !lent(&in_force, "look"));
+        let asked = found.proposal.unwrap();
+        let about: Vec<_> = asked.changes.iter().map(|change| &*change.about).collect();
+        assert_eq!(about, ["look", "more"]);
+        let proposed = Manifest::parse(&asked.manifest).unwrap();
+        assert!(proposed.capability("look").unwrap().is_read());
+        // Seen again, and blocked: nobody is asked.
+        assert!(at(&in_force, Some(&asked), &changed).is_none());
+        assert!(at(&in_force, None, &changed).is_none());
+        // A blocked one that changes again is asked about, and the other is not.
+        changed.tools[0]["description"] = "Does yet more".into();
+        let again = at(&in_force, None, &changed).unwrap().proposal.unwrap();
+        assert_eq!(again.changes.len(), 1, "{again:?}");
+        let gone = at(&agreed, None, &listing("Does", &["look"])).unwrap();
+        assert_eq!(gone.proposal, None);
+        let mut told = listing("Does", &["look", "act"]);
+        told.instructions = Some("Be rude.".into());
+        let told = at(&agreed, None, &told).unwrap();
+        assert!(!lent(&told.in_force.text, "act"));
+        assert!(told.proposal.unwrap().changes[0].words[0].contains("Be rude."));
+    }
+}

@@ -1,0 +1,500 @@
+//! A lent MCP server: what the owner asks for, and the manifest that is made of that and of what the server says.
+//!
+//! Invariants: a tool that is not agreed to is no capability; a secret's value is in no manifest; a server at a URL has no
+//! folder, and a program no network.
+//!
+//! Must not know: how a server is started, who may call it.
+
+use super::{LISTING, kind_of, registered, shown_line};
+use crate::{Registered, schema::Schema};
+use plexus_ipc::{
+    manifest::{ChildArgument, Manifest, McpPins, Program},
+    text::Text,
+};
+use plexus_protocol::{CapabilityId, SourceId, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as object};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most tools: with the listing, as many as a manifest has room for.
+const MAX_TOOLS: usize = plexus_ipc::manifest::MAX_ENTRIES - 1;
+/// Largest input schema of a tool, in bytes, and most patterns in it.
+const MAX_SCHEMA: usize = 65_536;
+const MAX_PATTERNS: usize = 32;
+/// How many patterns a reference counts as.
+const REFERENCE: usize = 2;
+/// Variables that every program has.
+const BASE: [(&str, &str); 2] = [
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("LANG", "C.UTF-8"),
+];
+
+/// A server, as the owner asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerRequest {
+    /// The source's id.
+    pub name: SourceId,
+    /// The program, an absolute path; empty where the server is at a URL.
+    #[serde(default)]
+    pub program: String,
+    /// The URL of a server that no worker starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Its environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Names of its secrets: variables of a program, or the one header that is added for a URL.
+    #[serde(default)]
+    pub secrets: BTreeSet<String>,
+    /// Folders that it reads, and changes in its writer.
+    #[serde(default)]
+    pub folders: Vec<String>,
+    /// Folders with its own files, which it only reads.
+    #[serde(default)]
+    pub code: Vec<String>,
+    /// The tools that only read, by the owner's word.
+    #[serde(default)]
+    pub reads: BTreeSet<String>,
+}
+
+/// What a server says of itself, as the worker answers it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// Name and version, as it claims them.
+    #[serde(default)]
+    pub server_info: Value,
+    /// Its instructions.
+    #[serde(default)]
+    pub instructions: Option<String>,
+    /// Its tools, each as it came.
+    pub tools: Vec<Value>,
+}
+
+/// A manifest that was made of a listing.
+#[derive(Debug)]
+pub struct Generated {
+    /// The manifest.
+    pub text: String,
+    /// Tools that cannot be lent, each with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+impl ServerRequest {
+    /// As it was installed, where its folders are those of `route`.
+    ///
+    /// # Errors
+    /// The manifest is none that was made here.
+    pub fn installed(id: &SourceId, manifest: &Manifest, route: &Value) -> Result<Self, String> {
+        let child = manifest.children.first();
+        let program = match child.map(|child| &child.program) {
+            Some(Program::Path(program)) => program.clone(),
+            Some(Program::Field(_)) => return Err("its program has no path".to_owned()),
+            None => String::new(),
+        };
+        let url = route["url"].as_str().map(str::to_owned);
+        if program.is_empty() == url.is_none() {
+            return Err("it has neither a program nor a URL".to_owned());
+        }
+        let fixed = child
+            .into_iter()
+            .flat_map(|child| &child.arguments)
+            .filter_map(|argument| match argument {
+                ChildArgument::Fixed(text) => Some(text.clone()),
+                ChildArgument::Named(_) | ChildArgument::Words(_) | ChildArgument::List(_) => None,
+            });
+        let folders = |begins: &str| {
+            let fields = manifest
+                .fields
+                .iter()
+                .filter(|f| f.name.starts_with(begins));
+            let paths = fields.filter_map(|field| route[&field.name].as_str());
+            paths.map(str::to_owned).collect()
+        };
+        let reads = manifest.capabilities.iter();
+        let reads = reads.filter(|c| c.is_read() && c.name != LISTING);
+        let environment = child
+            .into_iter()
+            .flat_map(|child| child.environment.clone());
+        Ok(Self {
+            name: id.clone(),
+            program,
+            url,
+            secrets: manifest.secrets().map(|field| field.name.clone()).collect(),
+            arguments: fixed.collect(),
+            environment: environment
+                .filter_map(|(name, value)| Some((name, value?)))
+                .filter(|(name, value)| !BASE.contains(&(&**name, &**value)))
+                .collect(),
+            folders: folders("folder"),
+            code: folders("code"),
+            reads: reads.map(|c| c.name.clone()).collect(),
+        })
+    }
+
+    /// The source's route.
+    fn route(&self) -> Value {
+        let folders = |what: &'static str, paths: &[String]| {
+            let paths = paths.iter().cloned().enumerate();
+            let paths = paths.map(move |(at, path)| (format!("{what}{}", at + 1), path.into()));
+            paths.collect::<Vec<(String, Value)>>()
+        };
+        let mut route = folders("code", &self.code);
+        route.extend(folders("folder", &self.folders));
+        route.extend(self.url.clone().map(|url| ("url".to_owned(), url.into())));
+        Value::Object(route.into_iter().collect())
+    }
+
+    /// The source, as a body adds it.
+    #[must_use]
+    pub fn source(&self, id: &SourceId) -> Value {
+        let kind = kind_of(&self.name);
+        object!({"id": id, "kind": kind, "label": self.name, "route": self.route()})
+    }
+
+    /// The manifest that is good for nothing but to ask the server what it has.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn to_ask(&self) -> Result<Registered, String> {
+        self.check()?;
+        registered(&self.text(Vec::new(), None)).map_err(|why| format!("{why:#}"))
+    }
+
+    /// Whether it names one program or one URL, with what belongs to it.
+    fn check(&self) -> Result<(), String> {
+        let Some(url) = &self.url else {
+            return match self.program.is_empty() {
+                true => Err("name a program or a URL".to_owned()),
+                false => Ok(()),
+            };
+        };
+        let of_program = [&self.arguments, &self.folders, &self.code];
+        let alone = self.program.is_empty()
+            && self.environment.is_empty()
+            && of_program.iter().all(|given| given.is_empty());
+        if !alone {
+            return Err("a server at a URL has no program, arguments, variables or folders".into());
+        }
+        if self.secrets.len() > 1 {
+            return Err("one header alone is added for a URL".to_owned());
+        }
+        match ["http://", "https://"]
+            .iter()
+            .any(|begin| url.starts_with(begin))
+        {
+            true => Ok(()),
+            false => Err(format!("{url} is no http or https URL")),
+        }
+    }
+
+    /// The manifest of what the server says. Every tool executes, unless the owner says that it reads. Tools of `withheld`
+    /// are known and not lent.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn generate(
+        &self,
+        listing: &Listing,
+        withheld: &BTreeSet<String>,
+    ) -> Result<Generated, String> {
+        let mut names = BTreeSet::new();
+        let (mut entries, mut refused) = (Vec::new(), Vec::new());
+        let mut pins = McpPins {
+            instructions: listing
+                .instructions
+                .as_ref()
+                .map(|text| json::digest(&object!(text))),
+            ..McpPins::default()
+        };
+        for tool in &listing.tools {
+            let name = tool["name"].as_str().unwrap_or_default();
+            if withheld.contains(name) {
+                let digest = json::digest(tool);
+                pins.withheld.insert(name.to_owned(), digest);
+                continue;
+            }
+            match self.entry(name, tool) {
+                _ if !names.insert(name) => return Err(format!("it has two tools {name:?}")),
+                Ok(entry) => {
+                    pins.tools.insert(name.to_owned(), json::digest(tool));
+                    entries.push(entry);
+                }
+                Err(why) => {
+                    pins.withheld.insert(name.to_owned(), json::digest(tool));
+                    refused.push((shown_line(name), why));
+                }
+            }
+        }
+        if entries.len() > MAX_TOOLS {
+            return Err(format!("it has more than {MAX_TOOLS} tools"));
+        }
+        if let Some(unknown) = self
+            .reads
+            .iter()
+            .find(|read| !pins.tools.contains_key(*read))
+        {
+            return Err(format!("it has no tool {unknown:?} that could be a read"));
+        }
+        let text = self.text(entries, Some(pins));
+        registered(&text).map_err(|why| format!("{why:#}"))?;
+        Ok(Generated { text, refused })
+    }
+
+    /// One tool as a capability, or why it can be none.
+    fn entry(&self, name: &str, tool: &Value) -> Result<Value, String> {
+        let fits = name.len() <= 128
+            && !name.starts_with('.')
+            && CapabilityId::parse(&format!("source.{name}")).is_ok();
+        if !fits {
+            let why = "its name is not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end";
+            return Err(why.to_owned());
+        }
+        if name == LISTING {
+            return Err("its name is that of Plexus's own question to the server".to_owned());
+        }
+        let input = &tool["inputSchema"];
+        if !input.is_object() {
+            return Err("its input schema is no object".to_owned());
+        }
+        let (bytes, patterns) = (input.to_string().len(), patterns(input));
+        if bytes > MAX_SCHEMA || patterns > MAX_PATTERNS {
+            let why = "its input schema has more than 64 KiB, or more than 32 patterns; a reference counts as two";
+            return Err(why.to_owned());
+        }
+        Schema::compile(input).map_err(|why| format!("its input schema: {}", shown_line(&why)))?;
+        let is_read = self.reads.contains(name);
+        let sensitivity = match (is_read, &self.url) {
+            (true, None) => "low",
+            // Nothing holds it, and its arguments leave the machine.
+            (true, Some(_)) => "elevated",
+            (false, _) => "high",
+        };
+        Ok(object!({
+            "name": name,
+            "kind": "capability",
+            "label": name,
+            "describe": format!("Third-party tool of {}:\n{}", self.name, described(tool)),
+            "verbs": [if is_read { "read" } else { "execute" }],
+            "sensitivity": sensitivity,
+            "input": input,
+            "output": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string"},
+                    // The server's own schema has words in it, which no owner was shown.
+                    "structured": {},
+                    "images": {"type": "array", "items": {"type": "object"}},
+                },
+                "additionalProperties": false,
+            },
+        }))
+    }
+
+    fn text(&self, tools: Vec<Value>, pins: Option<McpPins>) -> String {
+        let field = |what: &str, label: &str, at: usize, writable: bool| {
+            object!({
+                "name": format!("{what}{at}"), "label": format!("{label} {at}"), "type": "path",
+                "required": true, "target": "route", "writable": writable, "pinned": !writable,
+            })
+        };
+        let secrets = self.secrets.iter().map(|name| {
+            object!({"name": name, "label": name, "type": "password", "required": true, "target": "secret"})
+        });
+        let url = self.url.iter().map(|_| {
+            object!({"name": "url", "label": "URL", "type": "url", "required": true, "target": "route"})
+        });
+        let code = (1..=self.code.len()).map(|at| field("code", "Program folder", at, false));
+        let folders = (1..=self.folders.len()).map(|at| field("folder", "Folder", at, true));
+        let child = |role: &str| {
+            let base = BASE.map(|(name, value)| (name.to_owned(), object!(value)));
+            let mut environment = BTreeMap::from(base);
+            let given = self.environment.iter();
+            environment.extend(given.map(|(name, value)| (name.clone(), object!(value))));
+            // Their values are the worker's to give: what the keeper is told stands on its command line.
+            environment.extend(self.secrets.iter().map(|name| (name.clone(), Value::Null)));
+            object!({
+                "name": role, "program": {"path": self.program}, "tools": true,
+                "discard": role == "reader",
+                "arguments": self.arguments, "environment": environment,
+                "limits": {"openFiles": 1024, "fileBytes": 268_435_456, "memoryMiB": 1024, "processes": 16},
+            })
+        };
+        let listing = object!({
+            "name": LISTING, "kind": "capability", "audience": "owner", "label": "What the server says",
+            "describe": "All that the server says of itself.", "verbs": ["read"],
+            "input": {"type": "object"}, "output": {"type": "object"},
+        });
+        let kind = kind_of(&self.name);
+        let capabilities: Vec<Value> = [listing].into_iter().chain(tools).collect();
+        let (platforms, children) = match &self.url {
+            None => (vec!["linux"], vec![child("reader"), child("writer")]),
+            Some(_) => (Vec::new(), Vec::new()),
+        };
+        let whole = object!({
+            "connector": kind,
+            "kind": kind,
+            "label": self.name,
+            "blurb": "An MCP server that you lend. Each of its tools asks you first, unless you class it as a read.",
+            "provenance": "extension",
+            "transport": "mcp",
+            "platforms": platforms,
+            "fields": code.chain(folders).chain(url).chain(secrets).collect::<Vec<_>>(),
+            "roles": ["reader", "writer"],
+            "limits": {"frameBytes": 8_388_608, "openFiles": 256, "fileBytes": 1_048_576, "callMs": 120_000, "memoryMiB": 512},
+            "egress": self.url.iter().map(|url| self.egress(url)).collect::<Vec<_>>(),
+            "children": children,
+            "mcp": pins,
+            "capabilities": capabilities,
+        });
+        let mut text = format!("{whole:#}");
+        text.push('\n');
+        text
+    }
+
+    /// The way to the URL: the egress adds TLS and the secret, so that the worker has neither.
+    fn egress(&self, url: &str) -> Value {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let path = rest.find('/').map_or("/", |at| &rest[at..]);
+        let mut host = object!({"host": {"field": "url"}, "port": 443, "paths": [path]});
+        if let Some(header) = self.secrets.first() {
+            host["secret"] = header.as_str().into();
+            if header != "authorization" {
+                host["auth"] = object!({"header": header});
+            }
+        }
+        host
+    }
+}
+
+/// A third party's description, as text without what would reorder or imitate.
+#[must_use]
+pub fn described(tool: &Value) -> Text<16_384> {
+    Text::new(tool["description"].as_str().unwrap_or("(no description)"))
+}
+
+/// How much work a schema makes beside its length: each regular expression is compiled, and each reference may double what a
+/// call costs.
+pub(super) fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Array(all) => all.iter().map(patterns).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| {
+                let own = match (&**name, value) {
+                    ("pattern", Value::String(_)) => 1,
+                    ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(_)) => REFERENCE,
+                    ("patternProperties", Value::Object(all)) => all.len(),
+                    _ => 0,
+                };
+                own + patterns(value)
+            })
+            .sum(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(reads: &[&str]) -> ServerRequest {
+        ServerRequest {
+            name: SourceId::parse("notes").unwrap(),
+            program: "/usr/bin/node".into(),
+            url: None,
+            secrets: BTreeSet::from(["API_KEY".to_owned()]),
+            arguments: vec!["/srv/mcp/index.js".into()],
+            environment: BTreeMap::from([("TOKEN".into(), "hush".into())]),
+            folders: vec!["/srv/notes".into()],
+            code: vec!["/srv/mcp".into()],
+            reads: reads.iter().map(|read| (*read).to_owned()).collect(),
+        }
+    }
+
+    fn listing(tools: &[Value]) -> Listing {
+        Listing {
+            server_info: Value::Null,
+            instructions: None,
+            tools: tools.to_vec(),
+        }
+    }
+
+    fn tool(name: &str) -> Value {
+        object!({"name": name, "description": "Does\u{202e}it", "inputSchema": {"type": "object"}})
+    }
+
+    #[test]
+    fn manifest_is_what_was_asked_for() {
+        let asked = request(&["look"]);
+        let made = asked
+            .generate(&listing(&[tool("look"), tool("do")]), &BTreeSet::new())
+            .unwrap();
+        let offer = registered(&made.text).unwrap().offer;
+        let look = offer.manifest.capability("look").unwrap();
+        let act = offer.manifest.capability("do").unwrap();
+        assert!(look.is_read() && !act.is_read());
+        assert_eq!(act.describe, "Third-party tool of notes:\nDoes\u{fffd}it");
+        let pins = offer.manifest.mcp.as_ref().unwrap();
+        assert_eq!(pins.tools["do"], json::digest(&tool("do")));
+        let again = ServerRequest::installed(&asked.name, &offer.manifest, &asked.route());
+        assert_eq!(again.unwrap(), asked);
+        let child = &offer.manifest.children[0];
+        assert_eq!(
+            child.environment["API_KEY"], None,
+            "its value is not in the manifest"
+        );
+    }
+
+    #[test]
+    fn only_the_writers_cages_write() {
+        let made = request(&[])
+            .generate(&listing(&[tool("do")]), &BTreeSet::new())
+            .unwrap();
+        let offer = registered(&made.text).unwrap().offer;
+        let writes = |text: &str| {
+            text.matches("(allow file-write* (subpath (param \"FOLDER1\")))")
+                .count()
+        };
+        let of = |name: &str| {
+            offer
+                .children
+                .iter()
+                .find(|(of, _)| of == name)
+                .unwrap()
+                .1
+                .clone()
+        };
+        assert_eq!(writes(&of("reader")), 0);
+        assert_eq!(writes(&of("writer")), 1);
+        assert!(
+            !of("writer").contains("/srv"),
+            "a path is text of a profile"
+        );
+        assert!(of("writer").contains("(param \"CODE1\")"));
+    }
+
+    #[test]
+    fn tool_that_fits_no_capability_is_refused() {
+        let odd = [
+            tool("two words"),
+            tool(LISTING),
+            object!({"name": "bare"}),
+            tool("do"),
+        ];
+        let made = request(&[])
+            .generate(&listing(&odd), &BTreeSet::new())
+            .unwrap();
+        let names: Vec<_> = made.refused.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["two words", LISTING, "bare"]);
+        let twice = request(&[]).generate(&listing(&[tool("do"), tool("do")]), &BTreeSet::new());
+        assert!(twice.unwrap_err().contains("two tools"));
+        let unknown = request(&["no"]).generate(&listing(&[tool("do")]), &BTreeSet::new());
+        assert!(unknown.unwrap_err().contains("no tool \"no\""));
+    }
+}

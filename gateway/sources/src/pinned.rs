@@ -1,0 +1,216 @@
+//! Folders of which the owner agreed to every file: those that a lent server's own code lies in.
+//!
+//! Such a folder is one rule of the source: its field, its resolved path, and one SHA-256 over the names, links and contents of
+//! all that lies in it. The owner reviews another one as any other change of the source's rules, and no worker starts on it.
+//!
+//! Invariants: no link is followed, and where it leads is part of the digest; a folder of more than [`MOST_ENTRIES`] entries
+//! or [`MOST_BYTES`] has no digest; a folder that cannot be read for now is what it was.
+//!
+//! Must not know: what runs from it.
+
+use crate::programs;
+use plexus_home::inspection;
+use plexus_ipc::manifest::Manifest;
+use plexus_protocol::Digest;
+use plexus_trust::Source;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    fs, io,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+/// Entries of a folder, at every depth.
+const MOST_ENTRIES: usize = 50_000;
+/// Bytes of its files.
+const MOST_BYTES: u64 = 512 << 20;
+/// Folders whose digests are kept.
+const KEPT: usize = 64;
+/// What the rules begin with.
+pub const RULE: &str = "files ";
+
+/// Digests of contents, by that of what changes with them: inodes, sizes, times.
+static KNOWN: LazyLock<Mutex<HashMap<Digest, Digest>>> = LazyLock::new(Mutex::default);
+
+/// The rule of the folder that a field names. Reads all of it, unless it was read before.
+///
+/// # Errors
+/// The system's; a folder that is too large, or changes while it is read.
+fn rule(field: &str, folder: &Path) -> io::Result<String> {
+    let folder = folder.canonicalize()?;
+    Ok(format!(
+        "{RULE}{field} {} {}",
+        folder.display(),
+        digest(&folder)?
+    ))
+}
+
+fn digest(folder: &Path) -> io::Result<Digest> {
+    let tree = tree(folder)?;
+    let key = identity(&tree);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(digest) = known().get(&key).copied() {
+        return Ok(digest);
+    }
+    let mut hasher = Sha256::new();
+    for (name, entry) in &tree {
+        let (kind, content) = match entry {
+            Entry::Folder(_) => (b'd', Digest::of(b"")),
+            Entry::Link(_, to) => (b'l', Digest::of(to.as_os_str().as_bytes())),
+            Entry::File(about) => {
+                let kind = if about.mode() & 0o111 == 0 {
+                    b'f'
+                } else {
+                    b'x'
+                };
+                (kind, programs::content(&folder.join(name))?)
+            }
+        };
+        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update([kind]);
+        hasher.update(content.0);
+    }
+    if identity(&self::tree(folder)?) != key {
+        return Err(io::Error::other("it is being written"));
+    }
+    let digest = Digest(hasher.finalize().into());
+    let mut known = known();
+    if known.len() >= KEPT {
+        known.clear();
+    }
+    known.insert(key, digest);
+    Ok(digest)
+}
+
+enum Entry {
+    Folder(fs::Metadata),
+    Link(fs::Metadata, PathBuf),
+    File(fs::Metadata),
+}
+
+type Tree = BTreeMap<OsString, Entry>;
+
+/// All that lies in a folder, by its path below it.
+fn tree(folder: &Path) -> io::Result<Tree> {
+    let (mut tree, mut folders, mut bytes) = (Tree::new(), vec![PathBuf::new()], 0);
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&below))? {
+            let entry = entry?;
+            let name = below.join(entry.file_name());
+            let about = entry.metadata()?;
+            bytes += about.size();
+            let entry = match about.file_type() {
+                kind if kind.is_dir() => {
+                    folders.push(name.clone());
+                    Entry::Folder(about)
+                }
+                kind if kind.is_symlink() => Entry::Link(about, fs::read_link(entry.path())?),
+                kind if kind.is_file() => Entry::File(about),
+                _ => return Err(io::Error::other("something in it is no file")),
+            };
+            tree.insert(name.into_os_string(), entry);
+            if tree.len() > MOST_ENTRIES || bytes > MOST_BYTES {
+                let why = "it holds more than 50,000 files or 512 MiB: name the folder of the server alone";
+                return Err(io::Error::other(why));
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn identity(tree: &Tree) -> Digest {
+    let mut hasher = Sha256::new();
+    for (name, entry) in tree {
+        let (Entry::Folder(about) | Entry::Link(about, _) | Entry::File(about)) = entry;
+        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        for number in [
+            about.dev(),
+            about.ino(),
+            about.size(),
+            u64::from(about.mode()),
+        ] {
+            hasher.update(number.to_le_bytes());
+        }
+        let times = [
+            about.mtime(),
+            about.mtime_nsec(),
+            about.ctime(),
+            about.ctime_nsec(),
+        ];
+        for number in times {
+            hasher.update(number.to_le_bytes());
+        }
+    }
+    Digest(hasher.finalize().into())
+}
+
+/// The rules of a source's pinned folders, as they are now.
+pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
+    let mut rules = Vec::new();
+    for field in manifest.fields.iter().filter(|field| field.pinned) {
+        let name = field.name.clone();
+        let Some(folder) = source.config.route[&name].as_str().map(PathBuf::from) else {
+            continue;
+        };
+        let look = folder.clone();
+        let found = inspection::at(&folder, move || rule(&name, &look)).await;
+        let found = found.flatten().map_err(|error| {
+            tracing::warn!(name: "source.silent", source = %source.id, path = %folder.display(), %error, "a source's folder does not answer");
+        });
+        let begins = format!("{RULE}{} ", field.name);
+        let known = || source.base.iter().find(|rule| rule.starts_with(&begins));
+        rules.extend(found.ok().or_else(|| known().cloned()));
+    }
+    rules
+}
+
+/// Whether a folder is, with every file in it, the one that the source's rules are about.
+///
+/// # Errors
+/// As those of reading all of it.
+pub fn is_known(rules: &[String], field: &str, folder: &Path) -> io::Result<bool> {
+    Ok(rules.contains(&rule(field, folder)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_change_of_a_file_is_another_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::create_dir(path.join("lib")).unwrap();
+        fs::write(path.join("lib/a.js"), "one").unwrap();
+        let first = digest(path).unwrap();
+        assert_eq!(digest(path).unwrap(), first, "the control");
+        fs::write(path.join("lib/a.js"), "two").unwrap();
+        let second = digest(path).unwrap();
+        assert_ne!(second, first);
+        fs::write(path.join("lib/a.js"), "one").unwrap();
+        assert_eq!(
+            digest(path).unwrap(),
+            first,
+            "contents count, and not times"
+        );
+        for (what, change) in [
+            (
+                "new",
+                &(|| fs::write(path.join("b"), "").unwrap()) as &dyn Fn(),
+            ),
+            ("link", &|| {
+                std::os::unix::fs::symlink("/etc", path.join("l")).unwrap()
+            }),
+            ("gone", &|| fs::remove_file(path.join("lib/a.js")).unwrap()),
+        ] {
+            let before = digest(path).unwrap();
+            change();
+            assert_ne!(digest(path).unwrap(), before, "{what}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! An MCP server over HTTP that a story steers: either era, a bearer token, a session, answers as JSON and as events.
+//!
+//! It speaks one revision: with a handshake and a session, or without either. What it heard is kept for the story.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// What opens the server, as a bearer token.
+pub const TOKEN: &str = "hush-hush";
+const SESSION: &str = "session-1";
+const STATELESS: &str = "2026-07-28";
+
+/// Whether the server has a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// 2025-11-25.
+    Handshake,
+    /// 2026-07-28.
+    Stateless,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Its method and path.
+    pub line: String,
+    /// Its headers, in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// Its body.
+    pub body: Value,
+}
+
+/// A server that serves until its process ends.
+#[derive(Debug)]
+pub struct McpWeb {
+    port: u16,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl McpWeb {
+    /// Starts it on a free loopback port.
+    ///
+    /// # Panics
+    /// When this machine has no port.
+    #[must_use]
+    #[track_caller]
+    pub fn start(era: Era) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let keeps = Arc::clone(&heard);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let keeps = Arc::clone(&keeps);
+                // One that breaks off ends its own connection alone.
+                thread::spawn(move || {
+                    if let Some(request) = read(&client) {
+                        let answer = answer(era, &request);
+                        keeps
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(request);
+                        drop((&client).write_all(answer.as_bytes()));
+                    }
+                });
+            }
+        });
+        Self { port, heard }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    /// All that it was asked so far.
+    #[must_use]
+    pub fn heard(&self) -> Vec<Heard> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.clone()
+    }
+}
+
+fn read(client: &TcpStream) -> Option<Heard> {
+    let mut input = BufReader::new(client);
+    let mut line = String::new();
+    input.read_line(&mut line).ok()?;
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut header = String::new();
+        input.read_line(&mut header).ok()?;
+        let Some((name, value)) = header.trim_end().split_once(':') else {
+            break;
+        };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    input.read_exact(&mut body).ok()?;
+    Some(Heard {
+        line: line.trim_end().trim_end_matches(" HTTP/1.1").to_owned(),
+        headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    })
+}
+
+fn answer(era: Era, request: &Heard) -> String {
+    let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
+    if header("authorization") != format!("Bearer {TOKEN}") {
+        return http(401, "text/plain", "", "who are you?");
+    }
+    let asked = &request.body;
+    let method = asked["method"].as_str().unwrap_or_default();
+    let is_stateless = era == Era::Stateless;
+    let fits = match era {
+        Era::Handshake => method == "initialize" || header("mcp-session-id") == SESSION,
+        Era::Stateless => {
+            asked["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == STATELESS
+                && (header("mcp-protocol-version"), header("mcp-method")) == (STATELESS, method)
+        }
+    };
+    if !fits {
+        let error = json!({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32022, "message": "another version"}});
+        return http(400, "application/json", "", &error.to_string());
+    }
+    if asked["id"].is_null() {
+        return http(202, "text/plain", "", "");
+    }
+    let result = match method {
+        "initialize" if !is_stateless => json!({
+            "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+            "serverInfo": {"name": "web", "version": "1"}, "instructions": "Be kind.",
+        }),
+        "server/discover" if is_stateless => json!({
+            "resultType": "complete", "supportedVersions": [STATELESS], "capabilities": {"tools": {}},
+            "instructions": "Be kind.", "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "web", "version": "1"}},
+        }),
+        "tools/list" => json!({"resultType": "complete", "tools": [
+            {"name": "look", "description": "Looks", "inputSchema": {"type": "object"}},
+            {"name": "act", "description": "Acts", "inputSchema": {"type": "object", "properties": {"what": {"type": "string"}}}},
+        ]}),
+        "tools/call" => {
+            let words = format!(
+                "{} {}",
+                asked["params"]["name"], asked["params"]["arguments"]
+            );
+            json!({"resultType": "complete", "content": [{"type": "text", "text": words}], "isError": false})
+        }
+        _ => json!({}),
+    };
+    let reply = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+    let session = match is_stateless {
+        true => String::new(),
+        false => format!("mcp-session-id: {SESSION}\r\n"),
+    };
+    if method != "tools/call" {
+        return http(200, "application/json", &session, &reply.to_string());
+    }
+    let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
+        "progressToken": asked["params"]["_meta"]["progressToken"], "progress": 1, "message": "on it",
+    }});
+    let events = format!(": hello\n\nevent: message\ndata: {progress}\n\nid: 2\ndata: {reply}\n\n");
+    http(200, "text/event-stream", &session, &events)
+}
+
+fn http(status: u16, kind: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} said\r\ncontent-type: {kind}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}

@@ -1,0 +1,337 @@
+//! Lent MCP servers that change, take secrets, or come from a client's file or a registry.
+
+use plexus_tests::{Agent, Folder, Gateway, programs, waiting::until};
+use serde_json::{Value, json};
+use std::{fs, path::Path};
+
+/// Adds the server that does what none should, with `more` options.
+fn add_rude(gateway: &Gateway, folder: &Folder, more: &[&str]) -> programs::Said {
+    let path = folder.path().display().to_string();
+    let program = plexus_tests::binaries::path("plexus-mcp-rude")
+        .display()
+        .to_string();
+    let mut words = vec!["mcp", "add", "rude", "--folder", &path, "--yes"];
+    words.extend(more);
+    words.extend(["--", &program, &path]);
+    gateway.cli(words)
+}
+
+/// The one card of the source, once there is one.
+fn card(gateway: &Gateway) -> Value {
+    until("a card of the source", || {
+        let mut cards = gateway.owner().pending();
+        cards.retain(|card| card["kind"] == "change");
+        assert!(cards.len() < 2, "{cards:?}");
+        cards.pop()
+    })
+}
+
+fn notices(gateway: &Gateway, agent: &Agent) -> Value {
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_error(200, "precondition_changed");
+    card(gateway)
+}
+
+#[test]
+fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("words", "Does");
+    add_rude(&gateway, &folder, &["--read", "peek"]).expect_ok();
+    let agent = gateway.agent_with("caller", &["rude.peek", "rude.sample"]);
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_ok();
+
+    folder.write("words", "Now does");
+    folder.write("more", "");
+    let asked = notices(&gateway, &agent);
+    let shown = gateway.cli([
+        "approvals",
+        "show",
+        asked["pendingId"].as_str().expect("an id"),
+    ]);
+    for said in [
+        "what changed is hidden",
+        "Now does peek",
+        "a new tool",
+        "it stays a read",
+    ] {
+        assert!(shown.expect_ok().contains(said), "{said}: {shown}");
+    }
+    assert!(
+        !agent.sees().iter().any(|id| id.starts_with("rude.")),
+        "{:?}",
+        agent.sees()
+    );
+    let found = agent.client().get("/capabilities?q=peek").text();
+    assert!(!found.contains("rude.peek"), "{found}");
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_error(404, "unknown_capability");
+    let id = asked["pendingId"].as_str().expect("an id");
+    let approved = gateway.cli(["approvals", "approve", id, "--yes"]);
+    approved.expect_ok();
+    assert!(
+        agent.sees().contains(&"rude.more".to_owned()),
+        "{:?}",
+        agent.sees()
+    );
+    // The grants of before go on, and nobody is asked again.
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_ok();
+    assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
+}
+
+#[test]
+fn blocked_tool_stays_hidden_and_is_not_asked_about_again() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("words", "Does");
+    add_rude(&gateway, &folder, &["--read", "peek"]).expect_ok();
+    let agent = gateway.agent_with("caller", &["rude.peek"]);
+    folder.write("more", "");
+    // The new one ails nobody: what was agreed to serves.
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_ok();
+    let asked = card(&gateway);
+    let id = asked["pendingId"].as_str().expect("an id");
+    assert_eq!(asked["changes"][0]["about"], "more", "{asked}");
+    gateway.owner().deny(id, "no");
+    assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
+    assert!(!agent.sees().contains(&"rude.more".to_owned()));
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_ok();
+    let health = gateway.cli(["sources", "test", "rude"]);
+    assert!(!health.all().contains("otherwise"), "{health}");
+    assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
+    // The control: the owner's own comparison offers it.
+    gateway.cli(["mcp", "refresh", "rude", "--yes"]).expect_ok();
+    assert!(agent.sees().contains(&"rude.more".to_owned()));
+}
+
+#[test]
+fn secret_of_a_server_is_on_no_command_line() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("words", "Does");
+    folder.write("key", "hush-hush\n");
+    let secret = format!("API_KEY={}", folder.path().join("key").display());
+    let added = add_rude(
+        &gateway,
+        &folder,
+        &[
+            "--secret",
+            &secret,
+            "--env",
+            "LEVEL=loud-loud",
+            "--read",
+            "variable",
+        ],
+    );
+    assert!(
+        added.expect_ok().contains("secrets      API_KEY"),
+        "{added}"
+    );
+    assert!(!added.all().contains("hush-hush"), "{added}");
+    let agent = gateway.agent_with("caller", &["rude.variable", "rude.sample"]);
+    let value = |name: &str| {
+        agent
+            .invoke("rude.variable", json!({"name": name}))
+            .expect_ok()
+    };
+    assert_eq!(value("API_KEY")["output"]["text"], "hush-hush");
+    let lines = || -> String {
+        let pids: Vec<u32> = gateway
+            .workers()
+            .iter()
+            .map(|process| process.pid)
+            .collect();
+        let read = |pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let lines = pids.into_iter().flat_map(read).collect::<Vec<_>>();
+        String::from_utf8_lossy(&lines).into_owned()
+    };
+    let all = lines();
+    assert!(!all.contains("hush-hush"), "{all}");
+    // The control: what is no secret is on one.
+    assert!(all.contains("loud-loud"), "{all}");
+    assert!(
+        !gateway
+            .state_file("extensions/rude.json")
+            .contains("hush-hush")
+    );
+    // Another value ends what was granted with the one before.
+    folder.write("key", "louder");
+    let key = folder.path().join("key").display().to_string();
+    gateway
+        .cli(["sources", "secret", "rude", "API_KEY", "--file", &key])
+        .expect_ok();
+    agent
+        .invoke("rude.variable", json!({"name": "API_KEY"}))
+        .expect_status(401);
+}
+
+#[test]
+fn changed_file_of_a_server_suspends_its_grants() {
+    let (gateway, folder, code) = (Gateway::start(), Folder::empty(), Folder::empty());
+    folder.write("words", "Does");
+    code.write("lib/a.js", "one");
+    let path = code.path().display().to_string();
+    let added = add_rude(&gateway, &folder, &["--code", &path, "--read", "peek"]);
+    assert!(added.expect_ok().contains("every file"), "{added}");
+    let agent = gateway.agent_with("caller", &["rude.peek"]);
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_ok();
+    let mut gateway = gateway;
+    gateway.stop();
+    code.write("lib/a.js", "two");
+    gateway.start_again();
+    let shown = card(&gateway);
+    assert!(shown.to_string().contains("run the files in"), "{shown}");
+    gateway
+        .owner()
+        .approve(shown["pendingId"].as_str().expect("an id"), "once");
+    let agent = gateway.agent_with("later", &["rude.peek"]);
+    agent
+        .invoke("rude.peek", json!({"path": "/tmp/none"}))
+        .expect_ok();
+}
+
+#[test]
+fn servers_of_a_client_are_listed_and_added() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("words", "Does");
+    let program = plexus_tests::binaries::path("plexus-mcp-rude");
+    let clients = json!({"mcpServers": {
+        "Rude One": {"command": program, "args": [folder.path()], "env": {"API_KEY": "hush-hush", "LEVEL": "1"}},
+        "other": {"command": "npx", "args": ["-y", "@a/b"]},
+    }});
+    folder.write("clients.json", &clients.to_string());
+    let file = folder.path().join("clients.json").display().to_string();
+    let listed = gateway.cli(["mcp", "add", "--from", &file]);
+    for said in [
+        "plexusctl mcp add rude-one --from",
+        "secrets      API_KEY",
+        "plexusctl mcp install NAME npm:@a/b@VERSION",
+    ] {
+        assert!(listed.expect_ok().contains(said), "{said}: {listed}");
+    }
+    assert!(!listed.all().contains("hush-hush"), "{listed}");
+    let shown = gateway
+        .cli(["--json", "mcp", "add", "--from", &file])
+        .json();
+    assert_eq!(shown["servers"][1]["source"], "other", "{shown}");
+    let refused = gateway.cli(["mcp", "add", "other", "--from", &file, "--yes"]);
+    refused.expect_status(64);
+    gateway
+        .cli([
+            "mcp", "add", "--from", &file, "--all", "--read", "variable", "--yes",
+        ])
+        .expect_ok();
+    let agent = gateway.agent_with("caller", &["rude-one.variable"]);
+    let value = agent
+        .invoke("rude-one.variable", json!({"name": "API_KEY"}))
+        .expect_ok();
+    assert_eq!(value["output"]["text"], "hush-hush", "{value}");
+}
+
+/// A package of npm, served by a registry of this machine.
+fn registry(folder: &Path) -> String {
+    let package = folder.join("tiny");
+    fs::create_dir(&package).expect("a folder");
+    let about = json!({
+        "name": "plexus-tiny", "version": "1.0.0", "bin": "server.js",
+        "scripts": {"postinstall": "touch was-run"},
+    });
+    fs::write(package.join("package.json"), about.to_string()).expect("a file");
+    fs::write(package.join("server.js"), TINY).expect("a file");
+    let mut pack = programs::command(Path::new("npm"), folder);
+    pack.args(["pack", "--json"]).current_dir(&package);
+    let packed = programs::run(pack).json();
+    let tarball = fs::read(package.join("plexus-tiny-1.0.0.tgz")).expect("a tarball");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let named = json!({
+        "name": "plexus-tiny", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {
+            "name": "plexus-tiny", "version": "1.0.0", "bin": {"plexus-tiny": "server.js"}, "hasInstallScript": true,
+            "dist": {"tarball": format!("{base}/t.tgz"), "integrity": packed[0]["integrity"]},
+        }},
+    });
+    let named = named.to_string();
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for mut client in listener.incoming().flatten() {
+            let mut head = [0; 8192];
+            let read = client.read(&mut head).unwrap_or(0);
+            let body: &[u8] = match head[..read].starts_with(b"GET /t.tgz") {
+                true => &tarball,
+                false => named.as_bytes(),
+            };
+            let length = body.len();
+            drop(write!(
+                client,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            ));
+            drop(client.write_all(body));
+        }
+    });
+    base
+}
+
+const TINY: &str = r#"#!/usr/bin/env node
+const say = (id, result) => console.log(JSON.stringify({jsonrpc: "2.0", id, result}));
+require("readline").createInterface({input: process.stdin}).on("line", line => {
+  const {id, method, params} = JSON.parse(line);
+  if (id === undefined) return;
+  if (method === "initialize") say(id, {protocolVersion: params.protocolVersion, capabilities: {tools: {}}, serverInfo: {name: "tiny", version: "1.0.0"}});
+  else if (method === "tools/list") say(id, {tools: [{name: "hello", description: "Says hello", inputSchema: {type: "object"}}]});
+  else if (method === "tools/call") say(id, {content: [{type: "text", text: "hello " + process.argv[2]}]});
+  else say(id, {});
+});
+"#;
+
+#[test]
+fn installed_server_is_locked_runs_no_script_and_is_pinned() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let base = registry(&folder.path());
+    let install = |package: &str| {
+        let mut command =
+            programs::command(&plexus_tests::binaries::path("plexusctl"), gateway.home());
+        command
+            .env("PLEXUS_HOME", gateway.state())
+            .env("npm_config_registry", &base);
+        command.args([
+            "--i-am-the-owner",
+            "mcp",
+            "install",
+            "tiny",
+            package,
+            "--read",
+            "hello",
+            "--yes",
+            "--",
+            "you",
+        ]);
+        programs::run(command)
+    };
+    install("npm:plexus-tiny@latest").expect_status(64);
+    let installed = install("npm:plexus-tiny@1.0.0");
+    assert!(installed.expect_ok().contains("tiny.hello"), "{installed}");
+    let mut place = gateway.state().into_os_string();
+    place.push("-servers/tiny");
+    let place = std::path::PathBuf::from(place);
+    let lock = fs::read_to_string(place.join("package-lock.json")).expect("a lock file");
+    assert!(lock.contains("sha512-"), "{lock}");
+    assert!(!place.join("node_modules/plexus-tiny/was-run").exists());
+    let agent = gateway.agent_with("caller", &["tiny.hello"]);
+    let said = agent.invoke("tiny.hello", json!({})).expect_ok();
+    assert_eq!(said["output"]["text"], "hello you", "{said}");
+    // A file, or the lock, is another: the owner is asked.
+    let mut gateway = gateway;
+    gateway.stop();
+    fs::write(place.join("package-lock.json"), lock + "\n").expect("a file");
+    gateway.start_again();
+    assert!(card(&gateway).to_string().contains("run the files in"));
+}

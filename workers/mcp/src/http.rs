@@ -1,0 +1,260 @@
+//! A server over HTTP: each message of ours is a POST of its own; the answer is one JSON text, or a stream of events in which
+//! other messages come before it. The source's egress adds TLS and the secret.
+//!
+//! ```text
+//! request ─POST─▶ 200 application/json ─▶ its answer      notification, answer of ours ─POST─▶ 2xx
+//!                 200 text/event-stream ─▶ messages, and its answer
+//! ```
+//!
+//! Invariants: the answers of one request are read at a time; no redirect is followed; no more than [`MAX_MESSAGE`] of one
+//! message is held.
+//!
+//! Must not know: what a message is about, the secret.
+
+use crate::{
+    session::SessionError,
+    wire::{MAX_MESSAGE, message},
+};
+use bytes::Bytes;
+use hyper::{
+    Method, Request, StatusCode,
+    header::{self, HeaderValue},
+};
+use plexus_egress_client::{EgressClient, NoAnswer, Streamed};
+use plexus_ipc::worker::EgressAccess;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// How long the head of an answer may take, awake: as long as a call.
+const HEAD_WITHIN: Duration = Duration::from_secs(120);
+/// Largest answer to what is no request, in MiB.
+const MOST: usize = 1;
+const SESSION: &str = "mcp-session-id";
+
+/// Where a server is, and the way to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    client: Arc<EgressClient>,
+    /// Path and query.
+    path: String,
+}
+
+impl Place {
+    /// `None` for a credential that no header holds.
+    pub(crate) fn new(egress: &EgressAccess, url: &str) -> Option<Self> {
+        let client = EgressClient::new(egress, HEAD_WITHIN, MOST)?;
+        Some(Self {
+            client: Arc::new(client),
+            path: path_of(url).to_owned(),
+        })
+    }
+}
+
+/// The path of a URL, with its query.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split('#').next().unwrap_or_default();
+    rest.find('/').map_or("/", |at| &rest[at..])
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(crate) struct Http {
+    place: Place,
+    /// What the server calls the conversation.
+    session: Option<HeaderValue>,
+    /// Once it was agreed on.
+    version: Option<HeaderValue>,
+    /// The answer that is being read.
+    answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    body: Streamed,
+    is_events: bool,
+    /// What was read and is not taken yet.
+    read: Vec<u8>,
+    /// How much of it holds no end of an event.
+    searched: usize,
+    is_over: bool,
+}
+
+impl Http {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            session: None,
+            version: None,
+            answer: None,
+        }
+    }
+
+    pub(crate) fn speaks(&mut self, version: &str) {
+        self.version = HeaderValue::from_str(version).ok();
+    }
+
+    pub(crate) async fn send(&mut self, said: &Value) -> Result<(), SessionError> {
+        let request = self.request(said)?;
+        let is_request = said["method"].is_string() && !said["id"].is_null();
+        if !is_request {
+            let answer = self.place.client.send(request).await.map_err(no_answer)?;
+            return match answer.status.is_success() {
+                true => Ok(()),
+                false => Err(SessionError::Status(answer.status.as_u16())),
+            };
+        }
+        self.answer = None;
+        let body = self.place.client.stream(request).await.map_err(no_answer)?;
+        let kind = body.headers.get(header::CONTENT_TYPE);
+        let is = |name: &str| {
+            let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            kind.eq_ignore_ascii_case(name)
+        };
+        let (is_json, is_events) = (is("application/json"), is("text/event-stream"));
+        // The words of a 400 say why, and whether the server speaks the other era.
+        let readable = body.status == StatusCode::OK || body.status == StatusCode::BAD_REQUEST;
+        if !readable || !(is_json || is_events) {
+            return Err(SessionError::Status(body.status.as_u16()));
+        }
+        if let Some(session) = body.headers.get(SESSION) {
+            self.session = Some(session.clone());
+        }
+        self.answer = Some(Answer {
+            body,
+            is_events,
+            read: Vec::new(),
+            searched: 0,
+            is_over: false,
+        });
+        Ok(())
+    }
+
+    fn request(&self, said: &Value) -> Result<Request<Bytes>, SessionError> {
+        let mut request = Request::post(&self.place.path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, text/event-stream");
+        if let Some(session) = &self.session {
+            request = request.header(SESSION, session);
+        }
+        if let Some(version) = &self.version {
+            request = request.header("mcp-protocol-version", version);
+        }
+        if let Some(method) = said["method"].as_str() {
+            request = request.header("mcp-method", method);
+        }
+        if let Some(name) = said["params"]["name"].as_str() {
+            request = request.header("mcp-name", name);
+        }
+        let body = Bytes::from(said.to_string());
+        let request = request.body(body);
+        request.map_err(|_| SessionError::NoWay("the URL has no path that can be asked".into()))
+    }
+
+    /// The next message of the answer.
+    pub(crate) async fn receive(&mut self) -> Result<Value, SessionError> {
+        let broken = || SessionError::Ended(": the connection has no answer".to_owned());
+        let answer = self.answer.as_mut().ok_or_else(broken)?;
+        loop {
+            if let Some(text) = answer.text() {
+                if let Some(message) = message(&text)? {
+                    return Ok(message);
+                }
+                // An event without a message says that the connection lives.
+                continue;
+            }
+            if answer.is_over {
+                return Err(broken());
+            }
+            match answer.body.next().await.map_err(no_answer)? {
+                None => answer.is_over = true,
+                Some(part) if answer.read.len() + part.len() > MAX_MESSAGE => {
+                    return Err(SessionError::TooLong);
+                }
+                Some(part) => answer.read.extend_from_slice(&part),
+            }
+        }
+    }
+
+    /// Tells the server that the conversation is over. It does not have to listen.
+    pub(crate) async fn end(mut self) {
+        self.answer = None;
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let over = Request::builder()
+            .method(Method::DELETE)
+            .uri(&self.place.path)
+            .header(SESSION, session);
+        if let Ok(over) = over.body(Bytes::new()) {
+            // Nobody waits for it: a server that hangs holds up no answer.
+            tokio::spawn(async move { self.place.client.send(over).await });
+        }
+    }
+}
+
+impl Answer {
+    /// The next text of the body, where it is there as a whole.
+    fn text(&mut self) -> Option<Vec<u8>> {
+        if !self.is_events {
+            let whole = self.is_over && !self.read.is_empty();
+            return whole.then(|| std::mem::take(&mut self.read));
+        }
+        let Some((end, after)) = end_of_event(&self.read, self.searched) else {
+            self.searched = self.read.len().saturating_sub(3);
+            return None;
+        };
+        self.searched = 0;
+        let event: Vec<u8> = self.read.drain(..after).take(end).collect();
+        let mut data = Vec::new();
+        for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            if let Some(part) = line.strip_prefix(b"data:") {
+                data.extend_from_slice(part);
+                data.push(b'\n');
+            }
+        }
+        Some(data.trim_ascii().to_vec())
+    }
+}
+
+/// Where the first event ends, and where the next begins; looked for from `searched` on.
+fn end_of_event(read: &[u8], searched: usize) -> Option<(usize, usize)> {
+    let ends: [&[u8]; 3] = [b"\n\n", b"\r\n\r\n", b"\r\r"];
+    let found = ends.iter().filter_map(|end| {
+        let mut parts = read.get(searched..)?.windows(end.len());
+        let at = searched + parts.position(|part| part == *end)?;
+        Some((at, at + end.len()))
+    });
+    found.min()
+}
+
+fn no_answer(why: NoAnswer) -> SessionError {
+    match why {
+        NoAnswer::NoWay(words) => SessionError::NoWay(words),
+        NoAnswer::Stalled => SessionError::Late,
+        NoAnswer::TooLarge(_) => SessionError::TooLong,
+        why @ (NoAnswer::Broken | NoAnswer::Certificate { .. }) => {
+            SessionError::Ended(format!(": {why}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_events_are_read_as_they_are_written() {
+        for (url, path) in [
+            ("https://a.example/mcp?x=1#y", "/mcp?x=1"),
+            ("https://a.example", "/"),
+            ("http://localhost:3000/", "/"),
+        ] {
+            assert_eq!(path_of(url), path, "{url}");
+        }
+        assert_eq!(end_of_event(b"data: 1\n\ndata: 2\n\n", 0), Some((7, 9)));
+        assert_eq!(end_of_event(b"data: 1\r\n\r\n", 6), Some((7, 11)));
+        assert_eq!(end_of_event(b"data: 1\n", 0), None);
+    }
+}
