@@ -390,7 +390,7 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     assert!(plan["preview"].to_string().contains(&key), "{plan}");
     assert!(!reads("after Quinn"));
     world.gateway.owner().approve(&item, "once");
-    agent.invoke("channels.add", input.clone()).expect_ok();
+    agent.invoke("channels.add", input).expect_ok();
     assert!(reads("open again"));
     let grants = ["channels.add", "channels.remove", "channels.archive"];
     for capability in grants {

@@ -208,7 +208,7 @@ fn servers_of_a_client_are_listed_and_added() {
         "Rude One": {"command": program, "args": [folder.path()], "env": {"API_KEY": "hush-hush", "LEVEL": "1"}},
         "other": {"command": "npx", "args": ["-y", "@a/b"]},
     }});
-    folder.write("clients.json", &clients.to_string());
+    folder.write("clients.json", clients.to_string());
     let file = folder.path().join("clients.json").display().to_string();
     let listed = gateway.cli(["mcp", "add", "--from", &file]);
     for said in [

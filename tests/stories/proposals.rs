@@ -155,7 +155,7 @@ fn agent_writes_an_extension_and_the_owner_decides() {
 
     // A changed one: the owner sees the difference before anything of it is there.
     let more = Folder::empty();
-    let mut changed = manifest.clone();
+    let mut changed = manifest;
     changed["folders"]
         .as_array_mut()
         .expect("folders")

@@ -204,7 +204,7 @@ mod tests {
                 &(|| fs::write(path.join("b"), "").unwrap()) as &dyn Fn(),
             ),
             ("link", &|| {
-                std::os::unix::fs::symlink("/etc", path.join("l")).unwrap()
+                std::os::unix::fs::symlink("/etc", path.join("l")).unwrap();
             }),
             ("gone", &|| fs::remove_file(path.join("lib/a.js")).unwrap()),
         ] {

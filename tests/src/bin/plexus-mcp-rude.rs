@@ -77,11 +77,7 @@ fn run(tool: &str, arguments: &Value) -> Result<String, String> {
             // By descriptor: what is open to be read.
             let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            format!(
-                "{} {}",
-                done(file.set_permissions(mode)),
-                done(file.lock().map_err(Into::into))
-            )
+            format!("{} {}", done(file.set_permissions(mode)), done(file.lock()))
         }
         "variable" => {
             let name = arguments["name"].as_str().expect("a name");

@@ -162,7 +162,7 @@ impl Package {
                 let why =
                     format!("there is no {program} on your PATH, which a server from {of} needs");
                 Stop::new(Exit::Failed, "missing_program", why)
-                    .next(&format!("install {program}, then say it again"))
+                    .next(format!("install {program}, then say it again"))
             })
         };
         match self {

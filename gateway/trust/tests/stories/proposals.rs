@@ -103,7 +103,7 @@ fn proposals_are_bounded_and_end_with_the_credential() {
     assert_eq!(more, Refusal::TooManyPending);
     let withdraw = Command::Withdraw {
         agent: who.agent.clone(),
-        item: first.clone(),
+        item: first,
     };
     world.ok(withdraw);
     let last = proposed(&mut world, &who, "more").unwrap();
