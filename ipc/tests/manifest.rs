@@ -262,7 +262,7 @@ fn every_rule_refuses() {
         ("/capabilities/1/sensitivity", json!("low")),
         ("/capabilities/2/markdown", Value::Null),
         ("/capabilities/2/markdown", json!(" ")),
-        ("/capabilities/2/markdown", json!("x".repeat(65_537))),
+        ("/capabilities/2/markdown", json!("x".repeat(66_561))),
         ("/capabilities/2/verbs", json!(["read"])),
         ("/capabilities/2/input", json!({})),
         ("/capabilities/2/longRunning", json!(true)),

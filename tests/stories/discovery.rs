@@ -169,24 +169,6 @@ fn signpost_and_unknown_routes() {
     }
 }
 
-/// Features of the wire that this gateway does not have answer as unknown routes do, never half.
-#[test]
-fn what_is_not_built_is_an_unknown_route() {
-    let house = House::open();
-    let agent = house.reader("curious");
-    for (method, path) in [("POST", "/extensions"), ("DELETE", "/extensions/workspace")] {
-        let request = agent
-            .client()
-            .request(method, path)
-            .json(json!({"sessionId": agent.session}));
-        request.send().expect_error(404, "unknown_capability");
-    }
-    assert!(
-        agent.sees().contains(&"workspace.read".to_owned()),
-        "the source is still there"
-    );
-}
-
 /// The document is made once and sent many times: whatever it shows is there at once when it changes, and back when it is.
 #[test]
 fn the_document_follows_what_it_shows() {

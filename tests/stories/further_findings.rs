@@ -196,11 +196,14 @@ fn e11_agents_register_nothing() {
     let house = House::open();
     let agent = house.reader("one");
     let body = json!({"sessionId": agent.session, "manifest": {}});
-    agent
-        .client()
-        .post("/extensions", body)
-        .expect_error(404, "unknown_capability");
+    for (method, path) in [("POST", "/extensions"), ("DELETE", "/extensions/workspace")] {
+        let request = agent.client().request(method, path);
+        let request = request.header("x-plexus-session", &agent.session);
+        let reply = request.json(body.clone()).send().expect_ok();
+        assert_eq!(reply["ok"], false, "{method} {path}: {reply}");
+    }
     assert!(house.owner().pending().is_empty());
+    assert!(agent.sees().contains(&"workspace.read".to_owned()));
 }
 
 #[test]

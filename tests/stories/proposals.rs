@@ -551,7 +551,7 @@ fn proposing_answers_as_the_wire_has_it() {
             |m| {
                 m["secrets"] = json!([{"name": "../../x", "attach": "bearer"}]);
             },
-            "unknown field `secrets`",
+            "secrets and certificate are for",
         ),
         (
             "300 kB",

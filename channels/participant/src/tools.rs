@@ -43,6 +43,8 @@ pub struct ToolError {
     pub code: String,
     /// In words.
     pub message: String,
+    /// Whether a message of the call may be at the relay nevertheless, or may get there.
+    pub may_be_there: bool,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +132,7 @@ impl Tools {
         let answered = self.answer(name, Value::Object(arguments)).await?;
         let (content, is_error) = match answered {
             Ok(content) => (content, false),
-            Err(ToolError { code, message }) => {
+            Err(ToolError { code, message, .. }) => {
                 (json!({"error": {"code": code, "message": message}}), true)
             }
         };
@@ -419,6 +421,7 @@ fn refused(code: Code, message: impl Into<String>) -> ToolError {
     ToolError {
         code: code.as_str().unwrap_or_default().to_owned(),
         message: message.into(),
+        may_be_there: false,
     }
 }
 
@@ -430,6 +433,7 @@ impl From<ApiError> for ToolError {
             (_, None) => Self {
                 code: "unreachable".to_owned(),
                 message: error.to_string(),
+                may_be_there: false,
             },
         }
     }
@@ -439,13 +443,19 @@ impl From<AccountError> for ToolError {
     fn from(error: AccountError) -> Self {
         let message = error.to_string();
         match error {
-            AccountError::Relay(error)
-            | AccountError::Kept(error)
-            | AccountError::Doubtful(error) => error.into(),
+            AccountError::Relay(error) => error.into(),
+            AccountError::Kept(error) | AccountError::Doubtful(error) => Self {
+                may_be_there: true,
+                ..error.into()
+            },
             AccountError::Text | AccountError::Name => refused(Code::InvalidRequest, message),
             // The relay shows keys that are not those known before: nothing was written.
             AccountError::Trouble(_) => refused(Code::Conflict, message),
-            AccountError::Disk(_) | AccountError::Unsettled => refused(Code::Unavailable, message),
+            AccountError::Unsettled => refused(Code::Unavailable, message),
+            AccountError::Disk(_) => Self {
+                may_be_there: true,
+                ..refused(Code::Unavailable, message)
+            },
         }
     }
 }

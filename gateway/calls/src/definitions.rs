@@ -58,7 +58,7 @@ async fn look(kernel: &Arc<Kernel>, id: &SourceId) -> Result<bool, String> {
             return Ok(false);
         };
         let (registry, state_dir) = (&kernel.registry, &kernel.state_dir);
-        // First what takes away.
+        // First what takes away: it may be lost, and is asked about again, but is never in force unseen.
         registry
             .install(state_dir, &id, &in_force.text)
             .map_err(|why| format!("{why:#}"))?;

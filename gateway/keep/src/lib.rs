@@ -155,7 +155,9 @@ fn known(name: &str) -> bool {
         .contains(&name),
         Some((ARCHIVE, file)) => plexus_ledger::Archive::is_name(file),
         Some(("secrets", secret)) => secret_name(secret),
-        Some(("extensions", manifest)) => plain(manifest) && manifest.ends_with(".json"),
+        Some(("extensions", manifest)) => {
+            plain(manifest) && (manifest.ends_with(".json") || manifest.ends_with(".proposed"))
+        }
         Some(("agents", record)) => plain(record) && record.ends_with(".installed.json"),
         Some(_) => false,
     }

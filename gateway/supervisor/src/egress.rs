@@ -159,9 +159,9 @@ async fn start(
     spec: &Arc<Spec>,
     hosts: &[(&Entry, Admitted)],
 ) -> Result<Egress, StartError> {
-    let authorities = read_authorities(spec, hosts, |entry| entry.secret.is_some()).await?;
+    let authorities = read_authorities(spec, hosts, Entry::is_forwarded).await?;
     // Where no secret is added, TLS is the worker's, and the egress sees nothing of it.
-    let of_workers = read_authorities(spec, hosts, |entry| entry.secret.is_none()).await?;
+    let of_workers = read_authorities(spec, hosts, |entry| !entry.is_forwarded()).await?;
     let of_workers = String::from_utf8(of_workers)
         .map_err(io::Error::other)
         .map_err(StartError::prepare("the file of certificate authorities"))?;

@@ -47,13 +47,13 @@ pub(crate) async fn plan(account: &Account, act: Act) -> Result<Plan<Act>, Sourc
         Some(id) => Some(channel(account, id).await?),
         None => None,
     };
-    let preview = card(account, &act, found.as_ref()).await?;
+    let (preview, users) = card(account, &act, found.as_ref()).await?;
     let members = |(channel, name): &(Channel, String)| {
         let mut ids: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
         ids.sort_unstable();
         json!([name, ids])
     };
-    let of = json!([act.tool, act.input, found.as_ref().map(members)]);
+    let of = json!([act.tool, act.input, found.as_ref().map(members), users]);
     let token = Digest::of(&json::canonical(&of));
     let touched = id.map(|id| Touched::write(KIND, id.to_string(), None));
     let summary = summary(&act.tool);
@@ -77,28 +77,33 @@ async fn card(
     account: &Account,
     act: &Act,
     found: Option<&(Channel, String)>,
-) -> Result<Preview, SourceError> {
+) -> Result<(Preview, Vec<String>), SourceError> {
+    let mut users = Vec::new();
     let text = |name: &str| act.input[name].as_str().unwrap_or_default();
     let Some((channel, name)) = found else {
         let headline = "opens a channel; its members can read all that is written in it";
         let mut preview = Preview::new(headline).fact("name", text("name"));
         for member in act.input["member_ids"].as_array().into_iter().flatten() {
             let user = user(account, member.as_str().unwrap_or_default()).await?;
-            preview = preview.fact("member", user);
+            preview = preview.fact("member", &user);
+            users.push(user);
         }
-        return Ok(preview.diff(text("message")));
+        return Ok((preview.diff(text("message")), users));
     };
     let about = |headline: &str| about(headline, channel, name);
-    Ok(match &*act.tool {
+    let preview = match &*act.tool {
         "reply" => about("sends a message as the peer").diff(text("text")),
         "add_member" => {
             let user = user(account, text("user_id")).await?;
-            about("adds a member, who can read all that was written in the channel")
-                .fact("new member", user)
+            let shown = about("adds a member, who can read all that was written in the channel")
+                .fact("new member", &user);
+            users.push(user);
+            shown
         }
         "archive_channel" => about("archives a channel: it can be read, and takes no message"),
         _ => about("makes a channel active again"),
-    })
+    };
+    Ok((preview, users))
 }
 
 /// A user on a card: name, id and fingerprints.

@@ -268,17 +268,21 @@ impl PeerSource {
         act: Act,
     ) -> Result<Reply<Value>, SourceError> {
         let id = act.input[FIELD].as_str().map(str::to_owned);
-        let summary = acts::summary(&act.tool);
-        let answered = self.tools()?.answer(&act.tool, act.input).await;
+        let tool = act.tool;
+        let answered = self.tools()?.answer(&tool, act.input).await;
         let answered = answered.ok_or_else(|| SourceError::internal("no such tool"))?;
         // A message that is not in the outbox has not left; of anything else nobody keeps a copy.
-        let lost = match &*act.tool {
+        let lost = match &*tool {
             "reply" => Effect::None,
             _ => Effect::Unknown,
         };
         let output = answered.map_err(|error| failed(&error, lost))?;
         let id = id.or_else(|| output["channel_id"].as_str().map(str::to_owned));
         let touched = id.map(|id| Touched::write(KIND, id, None));
+        let summary = match output["queued"] == true {
+            true => "kept a message that the relay has not taken yet",
+            false => acts::summary(&tool),
+        };
         Ok(Reply::new(output, summary).touched(touched))
     }
 
@@ -384,7 +388,8 @@ fn tool_of(name: &str) -> String {
 
 fn failed(error: &ToolError, lost: Effect) -> SourceError {
     let effect = match &*error.code {
-        "unreachable" | "unavailable" => lost,
+        _ if error.may_be_there => Effect::Unknown,
+        "unreachable" | "unavailable" | "unknown" => lost,
         _ => Effect::None,
     };
     SourceError::transport(&error.code, &error.message).effect(effect)

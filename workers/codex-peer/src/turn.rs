@@ -28,8 +28,13 @@ use tokio::{
 
 /// The folder of all turns.
 const RUN: &str = "peer";
-/// Files of Codex's home with settings, which a turn must not leave for the next one.
-const SETTINGS: [&str; 1] = ["config.toml"];
+/// Files of Codex's home with settings and instructions, which a turn must not leave for the next one.
+const SETTINGS: [&str; 4] = [
+    "config.toml",
+    "auth.json",
+    "AGENTS.md",
+    "AGENTS.override.md",
+];
 /// Time of a call that is kept for what comes after the turn.
 const RESERVE: Duration = Duration::from_secs(60);
 /// How long an interrupted process has to end by itself.
@@ -104,9 +109,13 @@ impl Codex {
         let folder = self.dir.join(RUN);
         let home = folder.join("scratch/agent");
         fs::create_dir_all(folder.join("root"))?;
+        let known = self.known();
+        if known.is_none() && home.exists() {
+            // A thread begins with nothing of the one before.
+            fs::remove_dir_all(&home)?;
+        }
         prepare_home(&home, &SETTINGS)?;
         let server = tools.server(folder.join(PIPES))?;
-        let known = self.known();
         let home = home.to_string_lossy();
         let started = self.start(&server, instructions, &home, known.as_deref());
         let mut child = started.await?;
@@ -202,7 +211,11 @@ impl Codex {
         let known = self.thread.lock();
         let mut known = known.unwrap_or_else(std::sync::PoisonError::into_inner);
         match known.as_ref() {
-            Some(known) if *known != thread => Err(TurnError::OtherThread),
+            Some(before) if *before != thread => {
+                // The next one begins anew, and knows that it does.
+                *known = None;
+                Err(TurnError::OtherThread)
+            }
             _ => {
                 *known = Some(thread);
                 Ok(())

@@ -62,6 +62,11 @@ impl Failure {
     }
 }
 
+/// What a program is asked.
+pub(crate) fn question(capability: &str, input: &Value) -> Value {
+    object!({"capability": capability, "input": input})
+}
+
 /// Asks, and hears the other end until it answers.
 pub(crate) async fn ask(
     to: &mut (impl AsyncWrite + Unpin),
@@ -70,8 +75,7 @@ pub(crate) async fn ask(
     limit: u32,
     call: &CallContext,
 ) -> Result<Result<Value, Failure>, NoAnswer> {
-    let question = object!({"capability": capability, "input": input});
-    let question = format!("{question}\n");
+    let question = format!("{}\n", question(capability, input));
     to.write_all(question.as_bytes())
         .await
         .map_err(NoAnswer::Ended)?;

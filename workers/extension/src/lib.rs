@@ -179,7 +179,10 @@ impl Extension {
         for (at, argument) in line.iter().enumerate() {
             preview = preview.fact(&format!("argument {}", at + 1), argument);
         }
-        let stdin = command.stdin(&input);
+        let stdin = match command.line.exchange {
+            true => format!("{:#}", exchange::question(&command.name, &input)),
+            false => command.stdin(&input).to_owned(),
+        };
         if !stdin.is_empty() {
             let _ = write!(whole, "\n\nstandard input:\n{stdin}");
             preview = preview.fact("standard input", format!("{} bytes", stdin.len()));

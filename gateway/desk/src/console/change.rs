@@ -86,10 +86,7 @@ impl Card {
             verdict: match desk.feed.decision_on(id).as_deref() {
                 Some("approve") => format!("Approved {}: its grants go on.", place(by)),
                 Some("deny") => {
-                    format!(
-                        "Denied {}: its grants ended, what changed is blocked.",
-                        place(by)
-                    )
+                    format!("Denied {}: its grants ended.", place(by))
                 }
                 _ => {
                     "No grant on this source rests any more: they go on, or were ended one by one."

@@ -220,12 +220,14 @@ async fn changed(
     go_on: bool,
     wish: &DecideRequest,
 ) -> Result<Response, Refused> {
+    // What is agreed to is what the card was made of.
+    let catalogue = desk.catalogue.load_full();
+    let proposal = catalogue.proposal(&source.id).cloned();
     if go_on {
-        let card = change::card(&desk.ledger.snapshot(), &desk.catalogue.load(), source);
+        let card = change::card(&desk.ledger.snapshot(), &catalogue, source);
         let current = card.as_ref().and_then(|c| c.get("cardDigest")?.as_str());
         same_card(true, current, wish.card.as_deref())?;
     }
-    let proposal = desk.registry.proposal(&source.id);
     let revision = match &proposal {
         Some(proposal) => definitions::decided(desk, source, proposal, go_on).await?,
         None => Some(source.revision),

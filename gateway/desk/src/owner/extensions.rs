@@ -14,7 +14,7 @@ use super::{
     body::Fields,
     declared,
     servers::{Asked, Looked, files, installed, surface},
-    sources::{added, known, removed, restart},
+    sources::{added, configured, known, removed, restart},
 };
 use crate::{
     acts::{Named, act, blocking, failed, failed_halfway},
@@ -144,9 +144,15 @@ pub(super) async fn add(
     installed
         .await?
         .map_err(|why| failed(format!("it cannot be kept: {why}")))?;
-    let Value::Object(source) = asked.request.source(&name) else {
+    let Value::Object(mut source) = asked.request.source(&name) else {
         return Err(failed("no source"));
     };
+    if let Some(there) = known(&desk, name.as_str()) {
+        // What the owner has said of it otherwise stays.
+        let route = source.remove("route");
+        source = configured(&desk, &name, &there.config);
+        source.extend(route.map(|route| ("route".to_owned(), route)));
+    }
     let answer = added(&desk, &narrowing, source).await;
     let is_there = known(&desk, name.as_str()).is_some();
     if !is_there {

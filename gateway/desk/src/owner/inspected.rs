@@ -164,11 +164,14 @@ impl Drafted {
         let route = self.route(given);
         // What the owner has said of it otherwise stays.
         let before = self.there.as_ref().map(|source| &source.config);
-        let whole = json!({
+        let mut whole = json!({
             "id": id, "kind": by_manifest_kind(&declared.source), "label": declared.label, "route": route,
             "enabled": before.is_none_or(|config| config.enabled),
             "approval": if before.is_some_and(|config| config.ask) { "ask" } else { "auto" },
         });
+        if let Some(kept) = before.and_then(|config| config.secret_ref.as_ref()) {
+            whole["secretRef"] = json!(kept);
+        }
         let only = desk.registry.only(self.offer);
         let source = match surveyed(desk, &only, &whole, id).await {
             Ok(source) => source,
@@ -253,6 +256,7 @@ impl Inspected {
 /// Whether a host is where this gateway listens.
 fn is_own(desk: &Desk, host: &Admitted) -> bool {
     let here = |address: IpAddr| {
+        let address = address.to_canonical();
         let mut addresses = local_addresses().into_iter();
         address.is_loopback() || addresses.any(|(_, own)| own == address)
     };

@@ -62,7 +62,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
     ok(&json!({"sources": rows.collect::<Vec<_>>(), "revision": catalogue.revision}))
 }
 
-fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
+pub(super) fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
     let connector = desk.registry.of_source(config);
     let transport = connector
         .as_ref()

@@ -226,7 +226,19 @@ impl Offered {
 
 /// Why a server that is downloaded at each start is not lent, with the command that installs it.
 fn fetched(fetcher: &str, arguments: &[String]) -> String {
-    let package = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let mut words = arguments.iter().map(String::as_str);
+    let mut words = words
+        .by_ref()
+        .filter(|word| !matches!(*word, "-y" | "--yes"));
+    let named = match words.next() {
+        Some("run") if fetcher == "pipx" => words.next(),
+        first => first,
+    };
+    // An option may have a value, which is no package.
+    let named = named.filter(|word| !word.starts_with('-'));
+    if named.is_some_and(|word| word.split('@').next() == Some("mcp-remote")) {
+        return "it leads to a server at a URL: plexusctl mcp add NAME --url URL".to_owned();
+    }
     let from = match fetcher {
         "npx" | "bunx" | "pnpx" => "npm:",
         "uvx" | "pipx" => "pypi:",
@@ -236,12 +248,17 @@ fn fetched(fetcher: &str, arguments: &[String]) -> String {
             );
         }
     };
-    let package = package.map_or("NAME", |package| package.as_str());
-    let version = match (from, package.trim_start_matches('@').contains('@')) {
-        ("npm:", false) => "@VERSION",
-        ("pypi:", _) if !package.contains("==") => "==VERSION",
-        _ => "",
+    let named = named.unwrap_or("PACKAGE");
+    let (at, version) = match from {
+        "npm:" => ('@', "@VERSION"),
+        _ => ('=', "==VERSION"),
     };
+    let cut = named.char_indices().skip(1).find(|(_, c)| *c == at);
+    let (package, given) = named.split_at(cut.map_or(named.len(), |(at, _)| at));
+    let is_exact = given
+        .trim_start_matches(at)
+        .starts_with(|c: char| c.is_ascii_digit());
+    let version = if is_exact { given } else { version };
     format!(
         "{fetcher} downloads it at each start; install it once: plexusctl mcp install NAME {from}{package}{version}"
     )

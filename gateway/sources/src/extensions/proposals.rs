@@ -15,7 +15,10 @@ use super::{Generated, Listing, ServerRequest, described, file, registered, show
 use crate::Registry;
 use arc_swap::ArcSwap;
 use plexus_home::state_dir::{StateDir, write_private};
-use plexus_ipc::manifest::{Manifest, McpPins};
+use plexus_ipc::{
+    manifest::{Manifest, McpPins},
+    text::Line,
+};
 use plexus_protocol::{SourceId, Timestamp, json};
 use plexus_trust::Facts;
 use serde::{Deserialize, Serialize};
@@ -26,6 +29,9 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
+
+/// Longest text of a server that stands on a card, in bytes: that of a schema.
+const MOST: usize = 65_536;
 
 /// A manifest that the owner is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +149,7 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
         let instructions = listing.instructions.as_deref().unwrap_or("(none)");
         changes.push(DefinitionChange {
             about: "its instructions".to_owned(),
-            words: vec![format!("they are now “{}”", shown_line(instructions))],
+            words: vec![format!("they are now “{}”", whole(instructions))],
         });
     }
     let (was, is) = (facts(before), facts(proposed));
@@ -154,11 +160,15 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
             continue;
         };
         let (digest, description) = (json::digest(tool), described(tool));
-        let description = shown_line(&description);
+        let description = whole(&description);
+        let input = whole(&tool["inputSchema"].to_string());
         let before = pins.and_then(|pins| pins.tools.get(name));
         let mut words = match before {
             Some(before) if *before == digest => continue,
-            None => vec![format!("a new tool, described as “{description}”")],
+            None => vec![
+                format!("a new tool, described as “{description}”"),
+                format!("its input: {input}"),
+            ],
             Some(_) => {
                 let (was, is) = (was.get(name), is.get(name));
                 let differ = was.zip(is).map(|(was, is)| is.differences(was));
@@ -166,6 +176,9 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
                 let old = agreed.capability(name).map(|old| &old.describe);
                 if old != Some(&capability.describe) {
                     words.push(format!("it is described as “{description}”"));
+                }
+                if agreed.capability(name).map(|old| &old.input) != Some(&capability.input) {
+                    words.push(format!("its input is now: {input}"));
                 }
                 if words.is_empty() {
                     words.push("what it says of its output or of its effects differs".to_owned());
@@ -182,6 +195,11 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
         });
     }
     changes
+}
+
+/// Third-party text as one line, with nothing left out: agents are told all of it.
+fn whole(text: &str) -> String {
+    Line::<MOST>::new(text).to_string()
 }
 
 /// What decisions depend on, by the tool's name.
