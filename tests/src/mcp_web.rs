@@ -89,11 +89,13 @@ impl McpWeb {
 fn read(client: &TcpStream) -> Option<Heard> {
     let mut input = BufReader::new(client);
     let mut line = String::new();
-    input.read_line(&mut line).ok()?;
+    // A connection that ends before its request is none that was heard.
+    let begun = |read: std::io::Result<usize>| read.ok().filter(|bytes| *bytes > 0);
+    begun(input.read_line(&mut line))?;
     let mut headers = BTreeMap::new();
     loop {
         let mut header = String::new();
-        input.read_line(&mut header).ok()?;
+        begun(input.read_line(&mut header))?;
         let Some((name, value)) = header.trim_end().split_once(':') else {
             break;
         };
