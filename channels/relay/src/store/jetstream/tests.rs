@@ -167,7 +167,12 @@ fn message_behind_another_counts_for_nobody() {
         });
     }
     runtime.block_on(store.catch_up()).expect("caught up");
-    assert_eq!(settled(&store, subject, 1, "second"), Outcome::Durable);
+    // Its lane may not have ended since the first act, and go by what it knew then: it says so, and knows better next.
+    let mut outcome = settled(&store, subject, 1, "second");
+    if outcome == Outcome::Behind {
+        outcome = settled(&store, subject, 1, "second");
+    }
+    assert_eq!(outcome, Outcome::Durable);
     let fresh = open(&runtime, &nats, &folder.path().join("fresh"));
     for store in [&store, &fresh] {
         let acts = store.acts(subject, (1, 9), 9, false).expect("read");
