@@ -8,7 +8,9 @@ mod house;
 mod agent_faults;
 #[cfg(target_os = "linux")]
 mod agent_kills;
+#[cfg(target_os = "linux")]
 mod agent_limits;
+#[cfg(target_os = "linux")]
 mod agent_sign_in;
 mod agents;
 mod apple;

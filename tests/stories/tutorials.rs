@@ -9,6 +9,7 @@
 
 use crate::house::House;
 use plexus_tests::coding_agents::{claude, claude_environment, codex};
+#[cfg(target_os = "linux")]
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;

@@ -3,8 +3,8 @@
 //! Such a folder is one rule of the source: its field, its resolved path, and one SHA-256 over the names, links and contents of
 //! all that lies in it. The owner reviews another one as any other change of the source's rules, and no worker starts on it.
 //!
-//! Invariants: no link is followed, and where it leads is part of the digest; a folder of more than [`MOST_ENTRIES`] entries
-//! or [`MOST_BYTES`] has no digest; a folder that cannot be read for now is what it was.
+//! Invariants: no link is followed, and where it leads is part of the digest; a folder of more than `MOST_ENTRIES` entries
+//! or `MOST_BYTES` has no digest; a folder that cannot be read for now is what it was.
 //!
 //! Must not know: what runs from it.
 
