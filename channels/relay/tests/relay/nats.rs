@@ -74,9 +74,14 @@ impl Nats {
         let log = BufReader::new(child.stderr.take().expect("its log"));
         let mut lines = log.lines().map_while(Result::ok);
         let mut seen = String::new();
+        // A cluster's node listens for the others after that, and ends where another process has that port.
+        let last = match self.nodes.len() {
+            1 => "Server is ready",
+            _ => "Listening for route connections",
+        };
         let ready = lines.by_ref().any(|line| {
             let _ = writeln!(seen, "{line}");
-            line.contains("Server is ready")
+            line.contains(last)
         });
         // A full pipe would stop the server.
         std::thread::spawn(move || lines.for_each(drop));
