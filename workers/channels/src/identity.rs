@@ -6,13 +6,14 @@
 //! ```
 //! Invariant: one source has one identity; a registration that was cut short goes on with the same key.
 
-use crate::Config;
+use crate::{Config, tunnel::Tunnel};
 use jiff::Timestamp;
+use plexus_channels::account::Account;
 use plexus_channels::api::ApiError;
 use plexus_channels::dial::{Dial, Endpoint};
 use plexus_channels::identity::{Home, Identity, IdentityError, Registration};
 use plexus_channels::wire::Code;
-use plexus_ipc::worker::{OpenError, Role, Secret};
+use plexus_ipc::worker::{EgressAccess, OpenError, Role, Secret, Secrets};
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
@@ -35,11 +36,29 @@ struct Note {
     why: String,
 }
 
-/// The identity of this source.
+/// The account of a source that is a member of channels, at its relay by way of its egress.
 ///
 /// # Errors
 /// Why there is none, with the owner's next step.
-pub async fn of_source(
+pub async fn account(
+    scratch: &Path,
+    config: &Config,
+    secrets: &mut Secrets,
+    role: Role,
+    egress: impl Into<Arc<EgressAccess>>,
+) -> Result<Arc<Account>, OpenError> {
+    let invitation = secrets.take("invitation");
+    let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
+    let tunnel = Tunnel::new(egress);
+    let tunnel = tunnel.map_err(|why| OpenError::config(format!("ca: {why}")))?;
+    let dial: Arc<dyn Dial> = Arc::new(tunnel);
+    let identity = of_source(scratch, config, &invitation, role, Arc::clone(&dial)).await?;
+    let account = Account::open(identity, dial);
+    let account = account.map_err(|error| OpenError::internal(error.to_string()))?;
+    Ok(Arc::new(account))
+}
+
+async fn of_source(
     scratch: &Path,
     config: &Config,
     invitation: &Secret,

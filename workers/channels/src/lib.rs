@@ -25,10 +25,9 @@ mod tunnel;
 
 pub use acts::{about, channel};
 pub use failed::told;
-pub use identity::of_source;
+pub use identity::account;
 pub use listen::KIND;
 pub use source::{ChannelsSource, Config};
-pub use tunnel::Tunnel;
 
 /// What this connector can do, as the gateway embeds it too.
 pub const MANIFEST: &str = include_str!("../manifest.json");

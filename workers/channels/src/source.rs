@@ -12,10 +12,8 @@ use crate::failed::told;
 use crate::identity;
 use crate::listen::{Ailing, KIND, flush, listen, note};
 use crate::shown::{Person, Said, Shown, User, You};
-use crate::tunnel::Tunnel;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
-use plexus_channels::dial::Dial;
 use plexus_channels::state::{Fate, Once};
 use plexus_channels::{Api, Id};
 use plexus_ipc::worker::{
@@ -137,21 +135,8 @@ impl Source for ChannelsSource {
         let (Some(scratch), Some(egress)) = (given.scratch, given.egress) else {
             return Ok(source);
         };
-        let invitation = given.secrets.take("invitation");
-        let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
-        let tunnel = Tunnel::new(egress);
-        let tunnel = tunnel.map_err(|why| OpenError::config(format!("ca: {why}")))?;
-        let dial: Arc<dyn Dial> = Arc::new(tunnel);
-        let identity = identity::of_source(
-            &scratch,
-            &config,
-            &invitation,
-            given.role,
-            Arc::clone(&dial),
-        );
-        let account = Account::open(identity.await?, dial);
-        let account = account.map_err(|error| OpenError::internal(error.to_string()))?;
-        let account = Arc::new(account);
+        let account =
+            identity::account(&scratch, &config, &mut given.secrets, given.role, egress).await?;
         if given.role == Role::Writer {
             let (account, ailing) = (Arc::clone(&account), Arc::clone(&source.ailing));
             let task = tokio::spawn(listen(account, given.host, ailing));

@@ -5,7 +5,7 @@ use plexus_ipc::worker::EgressAccess;
 use std::{io, sync::Arc};
 
 /// The way.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     egress: Arc<EgressAccess>,
     tls: Direct,
 }
@@ -15,7 +15,7 @@ impl Tunnel {
     ///
     /// # Errors
     /// Where the owner's file of authorities holds no certificate.
-    pub fn new(egress: impl Into<Arc<EgressAccess>>) -> io::Result<Self> {
+    pub(crate) fn new(egress: impl Into<Arc<EgressAccess>>) -> io::Result<Self> {
         let egress = egress.into();
         let tls = match &*egress.authorities {
             "" => Direct::default(),

@@ -8,14 +8,13 @@ use crate::pended::{Notes, follow};
 use crate::turn::{Codex, TurnError};
 use plexus_channels::Id;
 use plexus_channels::account::Account;
-use plexus_channels::dial::Dial;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
 };
 use plexus_participant::{ToolError, Tools};
 use plexus_protocol::{AuditId, CapabilityId, Effect};
-use plexus_worker_channels::{KIND, Tunnel, told};
+use plexus_worker_channels::{KIND, told};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -119,25 +118,18 @@ impl Source for PeerSource {
             return Ok(source);
         };
         let egress = Arc::new(egress);
-        let invitation = given.secrets.take("invitation");
-        let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
-        let tunnel = Tunnel::new(Arc::clone(&egress));
-        let tunnel = tunnel.map_err(|why| OpenError::config(format!("ca: {why}")))?;
-        let dial: Arc<dyn Dial> = Arc::new(tunnel);
         let as_member = plexus_worker_channels::Config {
             relay: config.relay,
             display_name: config.display_name,
         };
-        let identity = plexus_worker_channels::of_source(
+        let account = plexus_worker_channels::account(
             &scratch,
             &as_member,
-            &invitation,
+            &mut given.secrets,
             given.role,
-            Arc::clone(&dial),
+            Arc::clone(&egress),
         );
-        let account = Account::open(identity.await?, dial);
-        let account = account.map_err(|error| OpenError::internal(error.to_string()))?;
-        let account = Arc::new(account);
+        let account = account.await?;
         let tools = Arc::new(Tools::new(Arc::clone(&account)));
         if let (Role::Writer, Some(children), Some(id)) = (given.role, given.children, given.source)
         {

@@ -52,6 +52,10 @@ impl Fields {
             .ok_or_else(|| Refused::malformed(format!("`{key}` (true or false) is required")))
     }
 
+    pub(super) fn needed_text(&self, key: &str) -> Result<&str, Refused> {
+        self.text(key)?
+            .ok_or_else(|| Refused::malformed(format!("`{key}` is required")))
+    }
     pub(super) fn typed<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Refused> {
         let read = |value: &Value| {
             plexus_protocol::json::from_value(value.clone())

@@ -84,8 +84,7 @@ pub(super) async fn say(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let text = body.text("text")?;
-    let text = text.ok_or_else(|| Refused::malformed("`text` is required"))?;
+    let text = body.needed_text("text")?;
     let input = json!({"channel": channel, "text": text});
     done(&desk, acting, &source, Talk::Send, input).await
 }
@@ -98,8 +97,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let name = body.text("name")?;
-    let name = name.ok_or_else(|| Refused::malformed("`name` is required"))?;
+    let name = body.needed_text("name")?;
     let members: Vec<String> = body.typed("members")?.unwrap_or_default();
     let input = json!({"name": name, "members": members});
     done(&desk, acting, &source, Talk::Create, input).await
@@ -113,8 +111,7 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let user = body.text("user")?;
-    let user = user.ok_or_else(|| Refused::malformed("`user` is required"))?;
+    let user = body.needed_text("user")?;
     let input = json!({"channel": channel, "user": user});
     done(&desk, acting, &source, Talk::Add, input).await
 }

@@ -9,7 +9,6 @@
 use super::{
     WORKER, by_manifest_kind,
     declared::{Access, Agreed, CliRoute, DeclaredCapability, PinnedProgram, Route},
-    rest::WAY_OUT,
     with_folders,
 };
 use crate::Registered;
@@ -46,14 +45,11 @@ impl Agreed {
     pub fn registered(&self) -> anyhow::Result<Registered> {
         let text = self.offered()?;
         let manifest = Manifest::parse(&text)?;
-        let mut worker = with_folders(
+        let worker = with_folders(
             WORKER,
             &manifest,
             "; Only the writer changes it.\n(if (string=? (param \"ROLE\") \"writer\")\n  (allow file-write* (subpath (param \"FIELD\"))))\n",
         );
-        if !manifest.egress.is_empty() {
-            worker = before_denials(&worker, WAY_OUT);
-        }
         let reader = with_folders(COMMAND, &manifest, "");
         let writes = "(allow file-write* (subpath (param \"FIELD\"))) ; and changes it\n";
         let writer = with_folders(COMMAND, &manifest, writes);

@@ -307,11 +307,11 @@ fn zero() -> BTreeSet<u8> {
     BTreeSet::from([0])
 }
 
-fn half_a_minute() -> u32 {
+pub(super) fn half_a_minute() -> u32 {
     30_000
 }
 
-fn a_mebibyte() -> u32 {
+pub(super) fn a_mebibyte() -> u32 {
     1 << 20
 }
 

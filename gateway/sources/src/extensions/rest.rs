@@ -6,14 +6,11 @@
 //!
 //! Must not know: how a request is sent, who may call it.
 
-use super::declared::{DeclaredCapability, ExtensionManifest, Route, Transport};
+use super::declared::{self, DeclaredCapability, ExtensionManifest, Route, Transport};
 use plexus_ipc::manifest::{HttpMethod, RequestTemplate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The rule of the worker's profile that leads to its egress.
-pub(super) const WAY_OUT: &str = "; The way to the app's host, which is no other address and no other port.\n(if (param \"EGRESS_PORT\")\n  (allow network-outbound (remote tcp (string-append \"localhost:\" (param \"EGRESS_PORT\")))))\n";
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,23 +36,15 @@ pub struct RestRoute {
     #[serde(default = "success")]
     pub statuses: BTreeSet<u16>,
     /// How long a request may take, in milliseconds.
-    #[serde(default = "half_a_minute")]
+    #[serde(default = "declared::half_a_minute")]
     pub timeout_ms: u32,
     /// Largest answer, in bytes.
-    #[serde(default = "a_mebibyte")]
+    #[serde(default = "declared::a_mebibyte")]
     pub output_bytes: u32,
 }
 
 fn success() -> BTreeSet<u16> {
     BTreeSet::from([200, 201, 202, 204])
-}
-
-fn half_a_minute() -> u32 {
-    30_000
-}
-
-fn a_mebibyte() -> u32 {
-    1 << 20
 }
 
 /// A secret that the owner gives the app's egress.

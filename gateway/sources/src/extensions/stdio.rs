@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the lines are; that is the worker's.
 
-use super::declared::CliRoute;
+use super::declared::{self, CliRoute};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,19 +19,11 @@ pub struct StdioRoute {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// How long a call may take, in milliseconds.
-    #[serde(default = "half_a_minute")]
+    #[serde(default = "declared::half_a_minute")]
     pub timeout_ms: u32,
     /// Longest output, in bytes: progress and answer together.
-    #[serde(default = "a_mebibyte")]
+    #[serde(default = "declared::a_mebibyte")]
     pub output_bytes: u32,
-}
-
-fn half_a_minute() -> u32 {
-    30_000
-}
-
-fn a_mebibyte() -> u32 {
-    1 << 20
 }
 
 impl StdioRoute {
