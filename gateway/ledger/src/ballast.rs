@@ -70,16 +70,9 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)?;
-    let mut block = [0_u8; 1 << 16];
-    let mut noise = 0x9e37_79b9_7f4a_7c15_u64; // any odd start: the bytes must be dull to a compressor, not secret
+    let block = noise();
     let mut left = bytes;
     while left > 0 {
-        for word in block.as_chunks_mut::<8>().0 {
-            noise ^= noise << 13;
-            noise ^= noise >> 7;
-            noise ^= noise << 17;
-            *word = noise.to_le_bytes();
-        }
         let now = block
             .len()
             .min(usize::try_from(left).unwrap_or(block.len()));
@@ -87,4 +80,16 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
         left -= now as u64;
     }
     file.sync_all()
+}
+
+/// A mebibyte without a pattern: no file system compresses more than that at a time.
+fn noise() -> Vec<u8> {
+    let mut noise = 0x9e37_79b9_7f4a_7c15_u64; // any odd start: the bytes must be dull to a compressor, not secret
+    let words = std::iter::repeat_with(|| {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        noise
+    });
+    words.take(1 << 17).flat_map(u64::to_le_bytes).collect()
 }
