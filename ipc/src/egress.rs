@@ -14,17 +14,39 @@
 //!
 //! Must not know: how a connection is made, what becomes of a report.
 
-use crate::manifest::{Admitted, Auth};
+use crate::manifest::{Admitted, AdmittedSocket, Auth};
 use crate::message::{CageReport, Probe, Secret, secret::single};
 use crate::text::{Line, Payload};
 /// A fingerprint of a certificate: of its bytes as they are shown (DER).
 pub use plexus_protocol::Digest;
+use plexus_protocol::json;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
 
 /// Largest frame in either direction, in bytes.
 pub const MAX_EGRESS_FRAME: usize = 1024 * 1024;
 /// Most lines of one [`FromEgress::Connections`].
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// What a CONNECT names for the Unix socket of the manifest. No name ends so (RFC 6761).
+pub const SOCKET: (&str, u16) = ("unix-socket.invalid", 1);
+/// Longest question to an app, in bytes, with the end of its line.
+pub const MAX_QUESTION: usize = 1 << 20;
+
+/// The capability that one line of JSON asks an app for; `None` for any other line.
+#[must_use]
+pub fn asked_for(line: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Question {
+        capability: String,
+        #[expect(dead_code, reason = "the app judges it")]
+        input: Value,
+    }
+    let line = line.strip_suffix(b"\n")?;
+    let question: Question = json::parse_as(line).ok()?;
+    Some(question.capability)
+}
 
 /// What the kernel holds a `plexus-egress` to: it serves 64 connections, each with two descriptors and two buffers, and
 /// writes no file.
@@ -64,6 +86,8 @@ pub struct EgressStart {
     pub hosts: Vec<Admitted>,
     /// The host that requests are forwarded to. No CONNECT reaches it.
     pub forward: Option<Forward>,
+    /// The Unix socket that a CONNECT to [`SOCKET`] reaches.
+    pub socket: Option<AdmittedSocket>,
     /// How names become addresses.
     pub names: Names,
     /// What it attacks to prove its cage.
@@ -143,9 +167,9 @@ pub enum FromEgress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Connections {
-    /// The host that was asked for; `*` for all beyond the first hosts of a report.
+    /// The host that was asked for, or the path of a Unix socket; `*` for all beyond the first hosts of a report.
     pub host: Line<256>,
-    /// The port that was asked for.
+    /// The port that was asked for; 0 for a Unix socket.
     pub port: u16,
     /// What came of them.
     pub verdict: EgressVerdict,
@@ -169,11 +193,11 @@ pub enum EgressVerdict {
     Credential,
     /// Refused: the host and port are not listed, or are those of a secret.
     Unlisted,
-    /// Refused: the path is not one of the manifest's.
+    /// Refused: the path, or what an app is asked for, is not one of the manifest's.
     Path,
-    /// Refused: a reader's request, with a method that may change something.
+    /// Refused: a reader's request, with a method that may change something, or a reader's question that is no read.
     Method,
-    /// Refused: every address of the host is one that it may not lead to.
+    /// Refused: every address of the host is one that it may not lead to; at a socket's path lies something else.
     Address,
     /// Failed: the name has no address, or no resolver answered.
     Unresolved,

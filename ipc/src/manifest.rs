@@ -9,6 +9,7 @@
 //!
 //! Must not know: sources, grants, how a worker is started.
 
+mod ask;
 mod check;
 mod children;
 mod command;
@@ -19,12 +20,16 @@ mod mcp;
 mod place;
 mod request;
 
+pub use ask::AppQuestion;
 pub use children::{
     COPY, ChildArgument, ChildLimits, ChildProgram, List, Named, Program, SignIn, SignInFile, Words,
 };
 pub use command::{ARGUMENTS, CommandLine};
 pub use detect::{Detect, FolderList};
-pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, admits, is_host, is_path};
+pub use egress::{
+    Admitted, AdmittedSocket, Auth, Egress, EgressEntry, EgressHost, MAX_EGRESS, SocketPath,
+    UnixEgress, admits, is_host, is_path,
+};
 pub use host::EventTopic;
 pub use mcp::McpPins;
 pub use place::FolderField;
@@ -130,9 +135,9 @@ pub struct Manifest {
     /// Where it holds conversations of people and agents: how the owner takes part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Channels>,
-    /// The hosts that its workers reach; absent: none, and no way to the network.
+    /// The hosts and the Unix socket that its workers reach; absent: none, and no way to the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub egress: Vec<Egress>,
+    pub egress: Vec<EgressEntry>,
     /// The programs that its worker may have started, each in a cage of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<ChildProgram>,
@@ -434,6 +439,9 @@ pub struct Capability {
     /// Where it is one HTTP request: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestTemplate>,
+    /// Where it is one question to the app at the manifest's socket: its limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<AppQuestion>,
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,
@@ -600,7 +608,7 @@ impl Manifest {
 
     /// The fields that hold the fingerprint of a host's certificate.
     pub fn pins(&self) -> impl Iterator<Item = &str> {
-        self.egress.iter().filter_map(|entry| entry.pin.as_deref())
+        self.hosts().filter_map(|entry| entry.pin.as_deref())
     }
 
     /// Whether its sources can serve on `platform`.

@@ -503,6 +503,16 @@ fn a_host_that_is_not_well_formed_is_no_host() {
         ),
         ("a read without a method", "/1/reads", json!(["/dav"])),
         ("a read from nowhere", "/1/reads", json!(["GET dav"])),
+        (
+            "a header that frames",
+            "/1/auth",
+            json!({"header": "transfer-encoding"}),
+        ),
+        (
+            "a header that says where to",
+            "/1/auth",
+            json!({"header": "host"}),
+        ),
         ("a pin in a folder", "/1/pin", json!("path")),
         ("a pin beside authorities", "/1/pin", json!("user")),
     ] {
@@ -518,6 +528,63 @@ fn a_host_that_is_not_well_formed_is_no_host() {
         egress.extend(vec![egress[entry].clone(); times]);
         assert!(parse(&manifest).is_err(), "too many of {entry}");
     }
+}
+
+#[test]
+fn socket_is_one_path_with_what_is_asked_there() {
+    let with = |entry: Value| {
+        let mut manifest = reaching();
+        manifest["egress"].as_array_mut().unwrap().push(entry);
+        parse(&manifest)
+    };
+    let manifest = with(json!({"unix": {"field": "user"}})).unwrap();
+    let admitted = |path: &str| {
+        let route = json!({"user": path});
+        let socket = manifest
+            .admitted_socket(&route)
+            .map_err(|(field, _)| field.to_owned());
+        socket.map(|socket| socket.map(|socket| socket.path))
+    };
+    assert_eq!(
+        admitted(" /run/app.sock "),
+        Ok(Some("/run/app.sock".into()))
+    );
+    assert_eq!(admitted(""), Ok(None));
+    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    assert_eq!(again.egress, manifest.egress);
+    let long = format!("/{}", "a".repeat(103));
+    for path in [
+        "app.sock",
+        "~/app.sock",
+        "/",
+        "/run//a",
+        "/run/../a",
+        "/a\nb",
+        long.as_str(),
+    ] {
+        assert_eq!(admitted(path), Err("user".into()), "{path:?}");
+        let error = with(json!({"unix": path})).expect_err(path).to_string();
+        assert!(error.starts_with("egress 2"), "{path:?}: {error}");
+    }
+    for (what, entry) in [
+        ("no such field", json!({"unix": {"field": "other"}})),
+        ("a folder's field", json!({"unix": {"field": "path"}})),
+        (
+            "a read that is not asked",
+            json!({"unix": "/run/a", "asks": ["b"], "reads": ["a"]}),
+        ),
+        (
+            "a host as well",
+            json!({"unix": "/run/a", "host": "api.example.com", "port": 443}),
+        ),
+        ("a list", json!(["unix"])),
+    ] {
+        assert!(with(entry).is_err(), "{what}");
+    }
+    let mut two = reaching();
+    let egress = two["egress"].as_array_mut().unwrap();
+    egress.extend([json!({"unix": "/run/a"}), json!({"unix": "/run/b"})]);
+    assert!(parse(&two).is_err(), "two sockets");
 }
 
 #[test]
@@ -552,7 +619,11 @@ fn pin_is_a_fingerprint_over_tls_alone() {
         (pairs.join(":"), Some(of)),
     ] {
         let route = json!({"server": "https://127.0.0.1:27124", "ca": text});
-        assert_eq!(manifest.egress[1].pinned(&route), Ok(pinned), "{text}");
+        assert_eq!(
+            manifest.hosts().nth(1).unwrap().pinned(&route),
+            Ok(pinned),
+            "{text}"
+        );
         assert!(manifest.admitted(&route).is_ok(), "{text}");
     }
     for (server, pin, field) in [

@@ -18,9 +18,9 @@ use crate::profile::{
 use crate::ruleset::{Parameters, Ruleset, is_normal, meanings, value};
 
 /// What the gateway passes to every worker; `ROOT` where its source has a folder, `EGRESS_PORT` where it reaches hosts.
-/// Beside them it passes the further path fields of the manifest. What follows is for `plexus-egress`: its own port, and
-/// those of the hosts that it admits.
-pub const PARAMETERS: [&str; 14] = [
+/// Beside them it passes the further path fields of the manifest. What follows is for `plexus-egress`: its own port, the
+/// Unix socket and the ports of the hosts that it admits.
+pub const PARAMETERS: [&str; 15] = [
     "WORKER",
     "ROOT",
     "SCRATCH",
@@ -35,7 +35,10 @@ pub const PARAMETERS: [&str; 14] = [
     "PORT_5",
     "PORT_6",
     "PORT_7",
+    SOCKET,
 ];
+/// The path of a Unix socket, which `plexus-egress` alone is given.
+const SOCKET: &str = "SOCKET";
 /// What `ROLE` may be.
 pub const ROLES: [&str; 2] = ["reader", "writer"];
 /// A reason in fewer letters than this is none.
@@ -112,6 +115,11 @@ pub enum Fault {
     /// A text glued to a folder without a slash names its neighbour.
     #[error("a text after (param {0:?}) must begin with a slash, or it names what lies beside it")]
     Beside(String),
+    /// A socket that is not the one of the manifest.
+    #[error(
+        "a Unix socket stands in the manifest, as egress: [{{\"unix\": …}}], and plexus-egress connects to it"
+    )]
+    Socket,
     /// Something that Apple's compiler takes as no filter at all, or refuses.
     #[error("{operation} has no filter {filter} on macOS, and may then be allowed without one")]
     Filter {
@@ -353,11 +361,19 @@ fn look_at_rule(rule: &Rule, known: &[&str], found: &mut impl FnMut(Fault)) {
             }
         }
     }
+    let connects = rule
+        .operations
+        .iter()
+        .any(|name| name == "network-outbound");
     for filter in &rule.filters {
         for argument in &filter.arguments {
             let Argument::Text(text) = argument else {
                 continue;
             };
+            let is_given = matches!(text, Text::Param(name) if name == SOCKET);
+            if connects && filter.name == "literal" && !is_given {
+                found(Fault::Socket);
+            }
             look_at_text(text, known, found);
             let is_path = ["literal", "subpath", "path-ancestors"].contains(&filter.name.as_str());
             if let (true, Ok(path)) = (is_path, value(text, &placeholders("reader", known))) {
@@ -379,7 +395,7 @@ fn filters_of(operation: &str) -> &'static [&'static str] {
             &["literal", "subpath"]
         }
         "signal" | "process-info*" => &["target"],
-        "network-outbound" => &["remote"],
+        "network-outbound" => &["remote", "literal"],
         "network-bind" | "network-inbound" => &["local"],
         "mach-lookup" | "mach-register" => &["global-name", "local-name", "xpc-service-name"],
         "appleevent-send" => &["appleevent-destination"],

@@ -142,6 +142,10 @@ pub fn reach(
         let what = format!("TCP port {} of {whose}", grant.port);
         reach.may_talk_to.push(may(what, grant.origin.line));
     }
+    for grant in &ruleset.sockets {
+        let what = format!("the Unix socket {}", grant.path.display());
+        reach.may_talk_to.push(may(what, grant.origin.line));
+    }
     if let Some(grant) = &ruleset.accepts {
         let what = format!("whoever connects to its own TCP port {}", grant.port);
         reach.may_talk_to.push(may(what, grant.origin.line));

@@ -36,6 +36,8 @@ pub struct Ruleset {
     pub executes: Vec<PathGrant>,
     /// TCP ports that it may connect to.
     pub connects: Vec<PortGrant>,
+    /// Unix stream sockets that it may connect to, each by its path.
+    pub sockets: Vec<PathGrant>,
     /// Whether it may accept connections on a listening socket that it was given. It may make none.
     pub accepts: Option<PortGrant>,
     /// Whether it may have children.
@@ -189,12 +191,12 @@ impl Ruleset {
         Ok(ruleset)
     }
 
-    /// Whether a rule names a port of this machine alone. On Linux such a rule needs somebody who reads addresses.
+    /// Whether a rule names a port of this machine alone, or a Unix socket. On Linux such a rule needs somebody who reads
+    /// addresses.
     #[must_use]
     pub fn names_an_address(&self) -> bool {
-        self.connects
-            .iter()
-            .any(|grant| grant.host == Host::Localhost)
+        let mut ports = self.connects.iter();
+        !self.sockets.is_empty() || ports.any(|grant| grant.host == Host::Localhost)
     }
 
     /// What Linux lets through beyond the profile: one sentence each, for `doctor` and the docs.
@@ -239,6 +241,10 @@ impl Ruleset {
             Meaning::Execute => self.executes.extend(paths()?),
             Meaning::Connect => {
                 for filter in &rule.filters {
+                    if filter.name == "literal" {
+                        self.sockets.push(path_grant(filter, origin, parameters)?);
+                        continue;
+                    }
                     let (host, port) = endpoint(filter, parameters)?;
                     self.connects.push(PortGrant {
                         host,
@@ -286,9 +292,13 @@ impl Ruleset {
             Meaning::Fork if rule.filters.is_empty() => self.forks = false,
             Meaning::AllNetwork if rule.filters.is_empty() => {
                 self.connects.clear();
+                self.sockets.clear();
                 self.accepts = None;
             }
-            Meaning::Connect if rule.filters.is_empty() => self.connects.clear(),
+            Meaning::Connect if rule.filters.is_empty() => {
+                self.connects.clear();
+                self.sockets.clear();
+            }
             Meaning::Listen if self.accepts.is_none() => {}
             Meaning::Listen if rule.filters.is_empty() => self.accepts = None,
             Meaning::Absent => {}

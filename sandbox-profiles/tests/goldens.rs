@@ -79,6 +79,7 @@ fn cases() -> Vec<Case> {
                     .to_owned(),
                 "SCRATCH" => format!("/Users/me/.plexus/workers/{name}"),
                 "ROLE" => (*role).to_owned(),
+                "SOCKET" => "/Users/me/Library/Player/player.sock".to_owned(),
                 port => format!(
                     "70{:02}",
                     PARAMETERS.iter().position(|key| *key == port).unwrap_or(0)
@@ -90,7 +91,10 @@ fn cases() -> Vec<Case> {
                 text: text.clone(),
                 parameters: PARAMETERS
                     .iter()
-                    .filter(|key| !key.contains("PORT") || asks.parameters().contains(**key))
+                    .filter(|key| {
+                        let of_some = key.contains("PORT") || **key == "SOCKET";
+                        !of_some || asks.parameters().contains(**key)
+                    })
                     .map(|key| ((*key).to_owned(), value(key)))
                     .collect(),
             };
@@ -378,7 +382,7 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
         );
         // The way to the network serves no folder, and what is behind it has none.
         let needs: &[&str] = match case.connector() {
-            "egress" => &["WORKER", "PORT"],
+            "egress" => &["WORKER", "PORT", "SOCKET"],
             "things" => &["WORKER", "DATABASE"],
             "caldav" | "channels" | "codex-peer" | "obsidian-rest" => &["WORKER", "EGRESS_PORT"],
             "apple-calendar" | "mcp" => &["WORKER"],

@@ -55,6 +55,19 @@ fn a_rule_says_why_on_its_line_or_alone_above() {
 }
 
 #[test]
+fn a_socket_is_the_one_that_the_manifest_names() {
+    let rule = |socket: &str| {
+        format!("(allow network-outbound (literal {socket})) ; the app listens there")
+    };
+    finds(&rule("\"/run/app.sock\""), &Fault::Socket);
+    finds(
+        &rule("(string-append (param \"SCRATCH\") \"/app.sock\")"),
+        &Fault::Socket,
+    );
+    is_well(&rule("(param \"SOCKET\")"));
+}
+
+#[test]
 fn a_reason_is_one_rules_and_is_not_looked_for_in_a_text() {
     let two = findings(
         "(allow file-read* (literal (param \"WORKER\")))(allow process-exec* (literal (param \"WORKER\"))) ; the loader maps it",

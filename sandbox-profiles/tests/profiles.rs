@@ -101,6 +101,7 @@ fn no_profile_grants_fork_network_or_links() {
             assert!(
                 ruleset.forks != programs.is_empty()
                     && connects == resolver
+                    && ruleset.sockets.is_empty()
                     && !ruleset.creates_links,
                 "{name} as {role}"
             );

@@ -505,6 +505,134 @@ fn missing_secret_or_authority_refuses_the_start() {
     assert!(refused.text().contains("route.server"), "{refused}");
 }
 
+/// Whoever could reach that port of another machine could reach it of this one: a sandbox tells ports apart alone.
+#[test]
+fn own_port_of_the_gateway_is_reached_by_no_source() {
+    let net = Net::open();
+    let port = net.gateway.port();
+    let hosts = [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "192.168.1.5",
+        "this-machine.example",
+    ];
+    for (number, host) in hosts.into_iter().enumerate() {
+        let (id, folder) = (format!("own{number}"), Folder::empty());
+        let route = json!({"path": folder.path(), "peer": format!("{host}:{port}")});
+        let source = json!({"id": id, "kind": "fixture-dir", "label": id, "route": route});
+        let owner = net.gateway.owner();
+        owner.client.post("/admin/api/sources", source).expect_ok();
+        let agent = net.gateway.agent_with(&id, &[&format!("{id}.echo")]);
+        let reply = agent.invoke(&format!("{id}.echo"), json!({"text": "x"}));
+        assert_eq!(reply.at("/ok"), false, "{host}: {reply}");
+        let event = net.recorded("worker.refused", |detail| detail["source"] == *id);
+        assert!(
+            event.to_string().contains("the gateway's own port"),
+            "{host}: {event}"
+        );
+    }
+    // The control: another port of the same machine.
+    let peer = net.connect(&format!("127.0.0.1:{}", net.echo));
+    says(&peer, "200", "over and out");
+}
+
+/// A Unix socket that the owner's field names: bytes to it by way of the egress, and no other way, and to no other.
+#[test]
+#[cfg(target_os = "linux")]
+fn worker_reaches_one_socket_by_its_egress() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let echo_at = |path: &std::path::Path| {
+        let listener = UnixListener::bind(path).expect("a socket");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut heard = Vec::new();
+                let _ = std::io::Read::read_to_end(&mut stream, &mut heard);
+                let _ = std::io::Write::write_all(&mut stream, &heard);
+            }
+        });
+    };
+    let (gateway, folder, apps) = (
+        Gateway::builder().fixture().start(),
+        Folder::empty(),
+        Folder::empty(),
+    );
+    folder.write("state", "0");
+    let (app, other) = (apps.path().join("app.sock"), apps.path().join("other.sock"));
+    let owner = gateway.owner();
+    let add = |path: &std::path::Path| {
+        let route = json!({"path": folder.path(), "app": path});
+        let source =
+            json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": route});
+        owner.client.post("/admin/api/sources", source)
+    };
+    // What the owner may not name.
+    let link = apps.path().join("link.sock");
+    std::os::unix::fs::symlink(&app, &link).expect("a link");
+    let state = gateway.state().canonicalize().expect("its folder");
+    for (path, words) in [
+        (link, "through a link"),
+        (state.join("run/agent/agent.sock"), "gateway's own state"),
+        ("/run/docker.sock".into(), "container engine"),
+        ("app.sock".into(), "no absolute path"),
+    ] {
+        let refused = add(&path);
+        assert!(
+            refused.text().contains(words),
+            "{}: {refused}",
+            path.display()
+        );
+    }
+    add(&app).expect_ok();
+    let agent = gateway.agent_with("one", &["fixture.send", "fixture.attack"]);
+    let through = |to: &str| {
+        let head = format!(
+            "CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nproxy-authorization: Bearer {{credential}}\r\n\r\n"
+        );
+        let input = json!({"head": head, "tunnelled": "over and out"});
+        answer(&agent.invoke("fixture.send", input).expect_ok()["output"])
+    };
+    let socket = "unix-socket.invalid:1";
+    says(
+        &through(socket),
+        "502",
+        "nothing listens there: start the app",
+    );
+    echo_at(&app);
+    echo_at(&other);
+    says(&through(socket), "200", "over and out");
+    // By itself the worker reaches neither; outside of its cage both take connections.
+    for path in [&app, &other] {
+        UnixStream::connect(path).expect("the control");
+        let act = json!({"act": ["unix", path]});
+        let refused = agent.invoke("fixture.attack", act).expect_ok();
+        assert_eq!(
+            refused["output"],
+            format!("refused {}", nix::libc::EPERM),
+            "{refused}"
+        );
+    }
+    // Nor by another name, nor without the credential.
+    says(&through("unix-socket.invalid:2"), "403", "does not list");
+    says(&through("localhost:1"), "403", "does not list");
+    let open = format!("CONNECT {socket} HTTP/1.1\r\nhost: {socket}\r\n\r\n");
+    let refused = agent
+        .invoke("fixture.send", json!({"head": open}))
+        .expect_ok();
+    says(&answer(&refused["output"]), "407", "credential");
+    let line = until("a connection in the audit log", || {
+        let events = owner.audit(1000).into_iter();
+        let lines = events.filter_map(|event| event["detail"]["connections"].as_array().cloned());
+        let mut lines = lines.flatten();
+        lines.find(|line| line["host"] == json!(app) && line["verdict"] == "admitted")
+    });
+    assert_eq!(
+        (&line["port"], &line["bytesIn"]),
+        (&json!(0), &json!(12)),
+        "{line}"
+    );
+}
+
 /// Beside the one address and port that the worker may reach: another address, IPv6, datagrams, an address that another
 /// thread rewrites during the call. Each target takes connections, so only the cage refuses.
 #[test]

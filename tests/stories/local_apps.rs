@@ -220,17 +220,26 @@ fn listens_on(pid: u32) -> u16 {
     u16::from_str_radix(port, 16).expect("a port")
 }
 
-/// What the egress answers to a request of whoever has taken over the reader, and holds its credential.
-fn as_the_reader(world: &World, request: &str) -> String {
-    let worker = world.process("plexus-worker-extension");
-    let port = listens_on(world.process("plexus-egress").pid);
+/// The port of the egress, and the credential that whoever has taken over the reader of an extension holds.
+pub(crate) fn way_of_the_reader(gateway: &Gateway) -> (u16, String) {
+    let process = |name: &str| {
+        until(name, || {
+            let mut all = processes::below(gateway.pid()).into_iter();
+            all.rfind(|process| name.starts_with(&process.name))
+        })
+    };
+    let port = listens_on(process("plexus-egress").pid);
+    let worker = process("plexus-worker-extension");
     let credentials = found_in_memory(worker.pid, b"plx_egress_", 64);
     let hex = |found: &&Vec<u8>| found[11..].iter().all(u8::is_ascii_hexdigit);
-    let credential = credentials
-        .iter()
-        .find(hex)
-        .expect("the reader's credential");
-    let credential = String::from_utf8_lossy(credential);
+    let credential = credentials.iter().find(hex);
+    let credential = credential.expect("the reader's credential");
+    (port, String::from_utf8_lossy(credential).into_owned())
+}
+
+/// What the egress answers to a request of whoever has taken over the reader, and holds its credential.
+fn as_the_reader(world: &World, request: &str) -> String {
+    let (port, credential) = way_of_the_reader(&world.gateway);
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the egress");
     let head = format!(
         "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {credential}\r\n\
@@ -483,6 +492,37 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
             "more than one host",
         ),
         (
+            "two fields side by side",
+            |m| {
+                route(m, "path", json!("/x/{what}{more}"));
+                let more = json!({"what": {"type": "string"}, "more": {"type": "string"}});
+                set(m, "/capabilities/0/io/input/properties", more);
+                set(
+                    m,
+                    "/capabilities/0/io/input/required",
+                    json!(["what", "more"]),
+                );
+            },
+            "two fields stand side by side",
+        ),
+        (
+            "a header that frames the request",
+            |m| {
+                let secrets =
+                    json!([{"name": "token", "attach": "header", "as": "content-length"}]);
+                set(m, "/secrets", secrets);
+            },
+            "or frames the message",
+        ),
+        (
+            "a header that says where the request goes",
+            |m| {
+                let secrets = json!([{"name": "token", "attach": "header", "as": "host"}]);
+                set(m, "/secrets", secrets);
+            },
+            "or frames the message",
+        ),
+        (
             "a read that writes",
             |m| route(m, "method", json!("POST")),
             "a read sends GET or HEAD",
@@ -615,17 +655,30 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
         );
     }
     // The gateway itself.
-    let own = good.to_string().replace(
-        "127.0.0.1:8123",
-        &format!("localhost:{}", world.gateway.port()),
-    );
-    let seen = world.preview(&serde_json::from_str(&own).expect("JSON"));
-    assert!(
-        seen["reasons"]
+    let at = |host: &str, port: u16| {
+        let text = good
             .to_string()
-            .contains("its host is this gateway"),
-        "{seen}"
-    );
+            .replace("127.0.0.1:8123", &format!("{host}:{port}"));
+        world.preview(&serde_json::from_str(&text).expect("JSON"))
+    };
+    let port = world.gateway.port();
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "192.168.1.5",
+        "this-machine.example",
+    ] {
+        let seen = at(host, port);
+        let words = "is this gateway's own port";
+        assert!(
+            seen["reasons"].to_string().contains(words),
+            "{host}: {seen}"
+        );
+        // The control: another port of it.
+        assert_eq!(at(host, port ^ 1)["valid"], true, "{host}");
+    }
     // The control.
     assert_eq!(world.preview(&good)["valid"], true);
 }

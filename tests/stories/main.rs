@@ -13,6 +13,8 @@ mod agent_limits;
 #[cfg(target_os = "linux")]
 mod agent_sign_in;
 mod agents;
+#[cfg(target_os = "linux")]
+mod app_sockets;
 mod apple;
 mod approved_runs;
 mod archives;

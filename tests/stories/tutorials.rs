@@ -392,7 +392,21 @@ fn creating_an_extension() {
         format!("127.0.0.1:{}", app.port),
     )];
     std::fs::write(person.home().join("home-token"), format!("{TOKEN}\n")).expect("a file");
+    let socket = person.home().join("my-player.sock");
+    person.here.push((
+        "/run/user/1000/my-player.sock".to_owned(),
+        socket.display().to_string(),
+    ));
+    let player = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixture/player.py");
+    let mut player = Command::new("python3")
+        .arg(player)
+        .arg(&socket)
+        .spawn()
+        .expect("python3");
+    until("its socket", || socket.exists().then_some(()));
     let said = person.play("create-an-extension.md");
+    player.kill().expect("it runs");
+    player.wait().expect("its end");
     let all: String = said.iter().map(Said::all).collect();
     assert!(!all.contains(TOKEN), "{all}");
     for part in [
@@ -404,6 +418,12 @@ fn creating_an_extension() {
         "secret       token: added outside of the sandbox, as Authorization: Bearer",
         "\"state\": \"off\"",
         "\"state\": \"on\"",
+        &format!(
+            "socket       {} alone, of an app of yours",
+            socket.display()
+        ),
+        "\"track\": \"So What\"",
+        "\"track\": \"Blue in Green\"",
     ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }

@@ -28,6 +28,8 @@ const MAX_FILE: u64 = 1 << 20;
 const EXAMPLE: &str = include_str!("../../../docs/extensions/journal.json");
 /// The same of requests to an app.
 const EXAMPLE_OF_REQUESTS: &str = include_str!("../../../docs/extensions/home.json");
+/// The same of questions to an app with a Unix socket.
+const EXAMPLE_OF_QUESTIONS: &str = include_str!("../../../docs/extensions/player.json");
 
 /// Extensions by manifest.
 #[derive(Args)]
@@ -68,8 +70,11 @@ enum Act {
         /// Its id, the first part of its capabilities' names
         name: SourceId,
         /// Of requests to an app with an HTTP API, and not of commands
-        #[arg(long)]
+        #[arg(long, conflicts_with = "socket")]
         rest: bool,
+        /// Of questions to an app that listens on a Unix socket
+        #[arg(long)]
+        socket: bool,
     },
 }
 
@@ -165,7 +170,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
                 format!("{name} is removed, and every grant on it")
             })
         }
-        Act::New { name, rest } => new(desk, &name, rest),
+        Act::New { name, rest, socket } => new(desk, &name, (rest, socket)),
     }
 }
 
@@ -249,11 +254,12 @@ fn secret_names(manifest: &Value) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-fn new(desk: &Desk, name: &SourceId, rest: bool) -> Result<Exit, Stop> {
+fn new(desk: &Desk, name: &SourceId, reaches: (bool, bool)) -> Result<Exit, Stop> {
     let path = PathBuf::from(format!("{name}.json"));
-    let (example, id, more) = match rest {
-        false => (EXAMPLE, "journal", " --folder pages=PATH"),
-        true => (EXAMPLE_OF_REQUESTS, "home", ""),
+    let (example, id, more) = match reaches {
+        (false, false) => (EXAMPLE, "journal", " --folder pages=PATH"),
+        (true, _) => (EXAMPLE_OF_REQUESTS, "home", ""),
+        (false, true) => (EXAMPLE_OF_QUESTIONS, "player", ""),
     };
     let manifest = example.replacen(
         &format!("\"source\": \"{id}\""),

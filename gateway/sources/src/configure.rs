@@ -1,12 +1,12 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, pinned, private, programs};
+use super::{Registry, pinned, private, programs, sockets};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
 };
-use plexus_ipc::manifest::{FieldKind, FieldTarget, FolderField, Manifest};
+use plexus_ipc::manifest::{FieldKind, FieldTarget, FolderField, Manifest, SocketPath};
 use plexus_protocol::{Provenance, SourceId};
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
@@ -86,6 +86,11 @@ impl Wanted<'_> {
             };
         let places = places(registry, &config).into_iter().map(look);
         let looked: Vec<_> = places.collect::<Result<_, Objection>>()?;
+        if let Some((path, field)) = socket(registry, &config)
+            && let Some(why) = sockets::refused(&path, state_dir.path())
+        {
+            return Err(Objection { field, why });
+        }
         apart(looked.iter().map(|(place, looked)| (place, looked)))?;
         Ok((id, config))
     }
@@ -102,6 +107,7 @@ impl Wanted<'_> {
         let (id, config) = self.read(registry)?;
         let folders = places(registry, &config);
         let looked = look_at_all(registry, state_dir, folders, is_installed(&config)).await?;
+        look_at_socket(registry, &config, state_dir).await?;
         match looked
             .into_iter()
             .find_map(|(place, looked)| Some((place, looked.err()?)))
@@ -278,7 +284,8 @@ fn route(
             format!("route.{} is {why}", of.field),
         ));
     }
-    if let Err((field, why)) = manifest.admitted(&admitted) {
+    let hosts = manifest.admitted(&admitted).map(drop);
+    if let Err((field, why)) = hosts.and_then(|()| manifest.admitted_socket(&admitted).map(drop)) {
         return Err(Objection::to(field, format!("route.{field} is {why}")));
     }
     match admitted {
@@ -500,6 +507,37 @@ async fn look_at_all(
     Ok(looked)
 }
 
+/// The Unix socket that a source reaches, and the field that names it.
+fn socket(registry: &Registry, config: &SourceConfig) -> Option<(PathBuf, Option<String>)> {
+    let connector = registry.of_source(config)?;
+    let manifest = &connector.offer.manifest;
+    let socket = manifest.admitted_socket(&config.route).ok()??;
+    let field = match &manifest.socket()?.unix {
+        SocketPath::Owner { field } => Some(field.clone()),
+        SocketPath::Fixed(_) => None,
+    };
+    Some((socket.path.into(), field))
+}
+
+/// Looks at the socket of a source, with a bounded wait for its disk.
+async fn look_at_socket(
+    registry: &Registry,
+    config: &SourceConfig,
+    state_dir: &StateDir,
+) -> Result<(), Objection> {
+    let Some((path, field)) = socket(registry, config) else {
+        return Ok(());
+    };
+    let (of, state_dir) = (path.clone(), state_dir.path().to_owned());
+    let looked = inspection::at(&path, move || sockets::refused(&of, &state_dir)).await;
+    let why = match looked {
+        Ok(None) => return Ok(()),
+        Ok(Some(why)) => why,
+        Err(error) => format!("{}: {error}", path.display()),
+    };
+    Err(Objection { field, why })
+}
+
 /// The folders that a source names, as they were typed.
 pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<FolderField> {
     let connector = registry.of_source(config);
@@ -514,8 +552,8 @@ pub fn is_target(seen: Target) -> impl Fn(&Path) -> std::io::Result<bool> + Send
 /// Looks at a source: what it points at now, and what its connector offers.
 ///
 /// # Errors
-/// Why it may not be started: its kind is gone or serves elsewhere, or a folder of it has come to overlap the state
-/// directory.
+/// Why it may not be started: its kind is gone or serves elsewhere, a folder of it has come to overlap the state
+/// directory, or its socket is one that no source reaches.
 pub async fn look(
     registry: &Registry,
     source: &Source,
@@ -528,6 +566,7 @@ pub async fn look(
     if let Some(why) = registry.out_of_place(manifest) {
         return Err(why);
     }
+    look_at_socket(registry, &source.config, state_dir).await?;
     let (mut target, mut paths) = (None, BTreeMap::new());
     let places = places(registry, &source.config);
     let is_installed = is_installed(&source.config);

@@ -12,6 +12,7 @@
 
 mod commands;
 pub mod declared;
+mod ipc;
 mod loader;
 pub mod proposals;
 mod rest;

@@ -18,11 +18,14 @@ pub mod profile;
 pub mod programs;
 mod schema;
 pub mod secrets;
+mod sockets;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use plexus_ipc::{
-    manifest::{Audience, Egress, EgressHost, Manifest, Platform},
+    manifest::{
+        Audience, Egress, EgressEntry, EgressHost, Manifest, Platform, SocketPath, UnixEgress,
+    },
     offer::Offer,
 };
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
@@ -288,7 +291,7 @@ fn base_of(profile: &str) -> anyhow::Result<Vec<String>> {
 /// What the workers of a connector reach beside their cage, by way of the source's egress, as rules: a release that names
 /// another host is reviewed as one whose profile has another rule.
 fn egress_of(manifest: &Manifest) -> Vec<String> {
-    let rule = |entry: &Egress| {
+    let of_host = |entry: &Egress| {
         let host = match &entry.host {
             EgressHost::Fixed(host) => format!("\"{host}:{}\"", entry.port),
             EgressHost::Owner { field } => format!("(param \"{field}\") {}", entry.port),
@@ -322,6 +325,22 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
         format!(
             "(allow plexus-egress (remote tcp {host}){secret}{auth} (paths \"{paths}\"){reads}{pin})"
         )
+    };
+    let of_socket = |entry: &UnixEgress| {
+        let socket = match &entry.unix {
+            SocketPath::Fixed(path) => format!("\"{path}\""),
+            SocketPath::Owner { field } => format!("(param \"{field}\")"),
+        };
+        let listed = |what: &str, names: &[String]| match names.is_empty() {
+            true => String::new(),
+            false => format!(" ({what} \"{}\")", names.join("\" \"")),
+        };
+        let (asks, reads) = (listed("asks", &entry.asks), listed("reads", &entry.reads));
+        format!("(allow plexus-egress (remote unix-socket {socket}){asks}{reads})")
+    };
+    let rule = |entry: &EgressEntry| match entry {
+        EgressEntry::Host(host) => of_host(host),
+        EgressEntry::Socket(socket) => of_socket(socket),
     };
     manifest.egress.iter().map(rule).collect()
 }
@@ -418,6 +437,7 @@ mod tests {
             [
                 "(allow plexus-egress (remote tcp (param \"server\") 443) (secret \"token\") (paths \"/dav\" \"GET /menu\") (reads \"GET\" \"POST /dav/find\"))",
                 "(allow plexus-egress (remote tcp (param \"peer\") 443))",
+                "(allow plexus-egress (remote unix-socket (param \"app\")))",
             ]
         );
         for rule in &rules {

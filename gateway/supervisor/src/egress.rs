@@ -25,7 +25,7 @@ use plexus_ipc::{
         AddedSecret, EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, ToEgress,
     },
     frame::{self, FrameReader, FrameSender},
-    manifest::{Admitted, Auth, Egress as Entry},
+    manifest::{Admitted, AdmittedSocket, Auth, Egress as Entry},
     message::{EGRESS_CREDENTIAL, EgressAccess, Probe, Role, Secret},
     stream::{self, ReadHalf},
 };
@@ -128,9 +128,19 @@ impl Seats {
         spec: &Arc<Spec>,
     ) -> Result<Option<Arc<Egress>>, StartError> {
         let hosts = spec.offer.manifest.admitted(&spec.config);
-        let hosts = hosts.map_err(|(field, why)| StartError::Egress(format!("{field}: {why}")))?;
-        if hosts.is_empty() {
+        let wrong = |(field, why)| StartError::Egress(format!("{field}: {why}"));
+        let hosts = hosts.map_err(wrong)?;
+        let socket = spec.offer.manifest.admitted_socket(&spec.config);
+        let socket = socket.map_err(wrong)?;
+        if hosts.is_empty() && socket.is_none() {
             return Ok(None);
+        }
+        let own = context.tcp_port;
+        if hosts.iter().any(|(_, host)| host.port == own) {
+            let why = format!(
+                "{own} is the gateway's own port, and no source reaches that port of any host: let the app listen on another"
+            );
+            return Err(StartError::Egress(why));
         }
         let seat = {
             let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +158,7 @@ impl Seats {
         {
             return Ok(Some(up));
         }
-        let up = Arc::new(start(context, spec, &hosts).await?);
+        let up = Arc::new(start(context, spec, &hosts, socket).await?);
         *seat = (spec.revision, Arc::downgrade(&up));
         Ok(Some(up))
     }
@@ -158,6 +168,7 @@ async fn start(
     context: &Arc<Context<Group>>,
     spec: &Arc<Spec>,
     hosts: &[(&Entry, Admitted)],
+    socket: Option<AdmittedSocket>,
 ) -> Result<Egress, StartError> {
     let authorities = read_authorities(spec, hosts, Entry::is_forwarded).await?;
     // Where no secret is added, TLS is the worker's, and the egress sees nothing of it.
@@ -175,6 +186,7 @@ async fn start(
     let mut ports: Vec<u16> = hosts.iter().map(|(_, host)| host.port).collect();
     ports.sort_unstable();
     ports.dedup();
+    let path = socket.as_ref().map(|socket| socket.path.clone());
     let Fresh {
         group,
         stream,
@@ -183,7 +195,7 @@ async fn start(
         targets,
     } = context
         .spawner
-        .start_egress(context, spec, listener, ports)
+        .start_egress(context, spec, listener, ports, path)
         .await?;
     let (forwarded, open) = hosts
         .iter()
@@ -224,6 +236,7 @@ async fn start(
         reader: Secret::new(reader.expose().to_owned()),
         hosts: open.into_iter().map(|(_, host)| host.clone()).collect(),
         forward,
+        socket,
         names,
         probe: Probe {
             launcher_pid: group.pid(),

@@ -137,6 +137,8 @@ enum ProcessKind {
         listener: TcpListener,
         /// The ports that it may connect to.
         ports: Vec<u16>,
+        /// The path of the Unix socket that it may connect to.
+        socket: Option<String>,
     },
 }
 
@@ -202,9 +204,14 @@ impl Spawner {
         spec: &Arc<Spec>,
         listener: TcpListener,
         ports: Vec<u16>,
+        socket: Option<String>,
     ) -> Result<Fresh, StartError> {
-        self.order(context, spec, ProcessKind::Egress { listener, ports })
-            .await
+        let what = ProcessKind::Egress {
+            listener,
+            ports,
+            socket,
+        };
+        self.order(context, spec, what).await
     }
 
     async fn order(
@@ -300,9 +307,13 @@ fn spawn(
             };
             (command, Stdio::null())
         }
-        ProcessKind::Egress { listener, ports } => {
+        ProcessKind::Egress {
+            listener,
+            ports,
+            socket,
+        } => {
             let program = context.workers.join(egress::PROGRAM);
-            let parameters = egress_parameters(&program, &listener, &ports)
+            let parameters = egress_parameters(&program, &listener, &ports, socket)
                 .map_err(StartError::prepare("the egress's program"))?;
             let limits = plexus_ipc::egress::limits();
             let launcher = &context.launcher;
@@ -363,11 +374,12 @@ pub(super) fn scratch_of<P: Process>(context: &Context<P>, spec: &Spec) -> PathB
     context.state_dir.join("workers").join(spec.source.as_str())
 }
 
-/// The parameters of an egress's profile: `WORKER`, its own `PORT`, and the ports that it connects to.
+/// The parameters of an egress's profile: `WORKER`, its own `PORT`, and the ports and the socket that it connects to.
 fn egress_parameters(
     program: &Path,
     listener: &TcpListener,
     ports: &[u16],
+    socket: Option<String>,
 ) -> io::Result<Vec<(String, String)>> {
     let own = listener.local_addr()?.port();
     let ports = ports.iter().enumerate();
@@ -377,6 +389,7 @@ fn egress_parameters(
         ("PORT".to_owned(), own.to_string()),
     ];
     parameters.extend(ports);
+    parameters.extend(socket.map(|path| ("SOCKET".to_owned(), path)));
     Ok(parameters)
 }
 
@@ -535,7 +548,7 @@ impl Process for Group {
             targets,
         } = context.spawner.start(context, spec, role, port).await?;
         // What the egress adds is none of the worker's.
-        for entry in &spec.offer.manifest.egress {
+        for entry in spec.offer.manifest.hosts() {
             drop(entry.secret.as_ref().and_then(|field| secrets.take(field)));
         }
         let ends = pipe::Receiver::from_owned_fd(stderr)

@@ -54,6 +54,7 @@ impl Manifest {
         self.check_capabilities()?;
         self.check_commands()?;
         self.check_requests()?;
+        self.check_questions()?;
         self.check_mcp()?;
         self.check_upkeep()
     }
@@ -312,6 +313,8 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
         && entry.conversation.is_none()
         && entry.children.is_none()
         && entry.command.is_none()
+        && entry.request.is_none()
+        && entry.ask.is_none()
         && !entry.staged
         && !entry.long_running
         && entry.sensitivity == Sensitivity::Low;

@@ -10,22 +10,53 @@
 //! [{"host": {"field": "url"}, "port": 443, "paths": ["/mcp"]}]                by the forwarder, which adds TLS alone
 //! [{"host": {"agreed": "http://192.168.1.5:8123"}, "port": 443,               by the forwarder, whole requests only: of an
 //!   "paths": ["GET /api/states/*"], "reads": ["GET /api/states/*"]}]          extension, as the owner agreed to it
+//! [{"unix": "/run/user/1000/app.sock"}]                                       by CONNECT, to an app's socket: see [`UnixEgress`]
 //! ```
 //!
 //! Invariants of a checked list: at most [`MAX_EGRESS`] entries; requests are forwarded to one of them at most, and that
 //! one has paths; every field that is named exists and is of the right kind; an entry with a pin is reached over TLS
-//! alone; an agreed host lies on this machine or in its network.
+//! alone; an agreed host lies on this machine or in its network; there is one Unix socket at most.
 //!
 //! Must not know: addresses, how a connection is made.
 
+mod hosts;
+mod lines;
+mod socket;
+
+pub use hosts::is_host;
+pub use lines::{admits, is_path};
+pub use socket::{AdmittedSocket, SocketPath, UnixEgress};
+
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
-use plexus_protocol::{Digest, Provenance};
-use serde::{Deserialize, Serialize};
+use hosts::{agreed_host, owners_host};
+use lines::split;
+use plexus_protocol::{Digest, Provenance, json};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
-use std::net::IpAddr;
 
 /// Most entries of a manifest's `egress`, and so most ports of its cage.
 pub const MAX_EGRESS: usize = 8;
+
+/// What workers of a connector reach, through `plexus-egress` alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum EgressEntry {
+    /// A host.
+    Host(Egress),
+    /// A Unix socket of an app.
+    Socket(UnixEgress),
+}
+
+impl<'de> Deserialize<'de> for EgressEntry {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let entry = Value::deserialize(d)?;
+        let read = match entry.get("unix") {
+            Some(_) => json::from_value(entry).map(Self::Socket),
+            None => json::from_value(entry).map(Self::Host),
+        };
+        read.map_err(de::Error::custom)
+    }
+}
 
 /// A host and a port that workers of this connector reach, through `plexus-egress` alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,29 +217,24 @@ impl Egress {
     }
 }
 
-/// Whether a line of `paths` or `reads` admits a request: `GET`, `/dav` or `GET /dav`. The path is judged segment by
-/// segment.
-#[must_use]
-pub fn admits(line: &str, method: &str, path: &str) -> bool {
-    let (of, below) = split(line);
-    let begins = |with: &str| {
-        let with = with.strip_suffix('/').unwrap_or(with);
-        path.strip_prefix(with)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    of.is_none_or(|of| of == method) && below.is_none_or(begins)
-}
-
-/// The method and the path of a line.
-fn split(line: &str) -> (Option<&str>, Option<&str>) {
-    match line.split_once(' ') {
-        Some((method, path)) => (Some(method), Some(path)),
-        None if line.starts_with('/') => (None, Some(line)),
-        None => (Some(line), None),
-    }
-}
-
 impl Manifest {
+    /// The hosts that its workers reach.
+    pub fn hosts(&self) -> impl Iterator<Item = &Egress> {
+        self.egress.iter().filter_map(|entry| match entry {
+            EgressEntry::Host(host) => Some(host),
+            EgressEntry::Socket(_) => None,
+        })
+    }
+
+    /// The Unix socket that its workers reach.
+    #[must_use]
+    pub fn socket(&self) -> Option<&UnixEgress> {
+        self.egress.iter().find_map(|entry| match entry {
+            EgressEntry::Socket(socket) => Some(socket),
+            EgressEntry::Host(_) => None,
+        })
+    }
+
     /// The hosts of a source with this `route`, each with its entry. Empty where the source needs no network.
     ///
     /// # Errors
@@ -218,7 +244,7 @@ impl Manifest {
         route: &Value,
     ) -> Result<Vec<(&Egress, Admitted)>, (&str, &'static str)> {
         let mut all = Vec::new();
-        for entry in &self.egress {
+        for entry in self.hosts() {
             let admitted = match &entry.host {
                 EgressHost::Fixed(host) => Admitted {
                     host: host.clone(),
@@ -255,15 +281,21 @@ impl Manifest {
         if self.egress.len() > MAX_EGRESS {
             return Err(invalid("egress", "more than 8 hosts"));
         }
-        if self.egress.iter().filter(|e| e.is_forwarded()).count() > 1 {
+        if self.egress.len() > self.hosts().count() + 1 {
+            return Err(invalid("egress", "more than one Unix socket"));
+        }
+        if self.hosts().filter(|host| host.is_forwarded()).count() > 1 {
             return Err(invalid(
                 "egress",
                 "requests are forwarded to more than one host",
             ));
         }
         for (at, entry) in self.egress.iter().enumerate() {
-            self.check_entry(entry)
-                .map_err(|why| invalid(format!("egress {at}"), why))?;
+            let checked = match entry {
+                EgressEntry::Host(host) => self.check_entry(host),
+                EgressEntry::Socket(socket) => socket.check(self),
+            };
+            checked.map_err(|why| invalid(format!("egress {at}"), why))?;
         }
         Ok(())
     }
@@ -330,7 +362,7 @@ impl Manifest {
                 return Err("basic names no field of type text and target route");
             }
             Auth::Header(name) if !is_header(name) => {
-                return Err("header is no header's name in lower case");
+                return Err("header is no header's name in lower case, or frames the message");
             }
             Auth::Bearer | Auth::Basic(_) | Auth::Header(_) => {}
         }
@@ -344,206 +376,30 @@ impl Manifest {
 }
 
 const NOT_ENCRYPTED: &str = "not an https URL: nothing else is encrypted";
-const NO_URL: &str = "no URL with http or https and a host";
 const NO_FINGERPRINT: &str =
     "no SHA-256 fingerprint of a certificate: 64 hex digits, with or without colons";
 
-/// A host that stands in a manifest which the owner agreed to.
-fn agreed_host(url: &str) -> Result<Admitted, &'static str> {
-    let (scheme, rest) = url.split_once("://").ok_or(NO_URL)?;
-    let plain = match scheme {
-        "http" => true,
-        "https" => false,
-        _ => return Err(NO_URL),
-    };
-    let port = if plain { 80 } else { 443 };
-    let host = owners_host(rest, port).map_err(|_| NO_URL)?;
-    if host
-        .host
-        .parse()
-        .is_ok_and(|address: IpAddr| !is_near(address))
-    {
-        return Err("its host is neither this machine nor in its network");
-    }
-    Ok(Admitted {
-        plain,
-        local: true,
-        ..host
-    })
-}
+/// Headers that frame a message, say where it goes or are of one connection (RFC 9110, 7.6.1): with a secret for a value
+/// they would make another request of it.
+const FRAMING: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-plexus-egress",
+];
 
-/// Whether an address is of this machine or of a network of its own; `plexus-egress` judges what a name leads to.
-fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
-        }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
-}
-
-/// A host as an owner types it.
-fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
-    let (rest, port, plain) = match text.split_once("://") {
-        Some(("https", rest)) => (rest, port, false),
-        Some(("http", rest)) => (rest, 80, true),
-        Some(_) => return Err(NOT_ENCRYPTED),
-        None => (text, port, false),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("a URL with a user's name in it");
-    }
-    let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, "")) => (host, Some(port)),
-            Some((host, port)) => (host, port.strip_prefix(':').and_then(number)),
-            None => return Err("no host, host:port or https URL"),
-        },
-        // An address of version 6 has more than one colon.
-        None if authority.matches(':').count() > 1 => (authority, Some(port)),
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, number(port)),
-            None => (authority, Some(port)),
-        },
-    };
-    let host = host.to_ascii_lowercase();
-    let here = |host: &str| {
-        host.parse()
-            .map_or(host == "localhost", |ip: IpAddr| ip.is_loopback())
-    };
-    match port {
-        Some(_) if plain && !here(&host) => Err(NOT_ENCRYPTED),
-        Some(port) if is_host(&host) => Ok(Admitted {
-            host,
-            port,
-            owners: true,
-            plain,
-            local: false,
-        }),
-        _ => Err("no host, host:port or https URL"),
-    }
-}
-
-/// Whether `host` is an address, or a name in lower case as DNS has them.
-#[must_use]
-pub fn is_host(host: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
-    };
-    // What ends in a number is an address or nothing: other programs read `127.1` and `0x7f.1` as one.
-    let numeric = |host: &str| {
-        let last = host.rsplit('.').next().unwrap_or_default();
-        last.starts_with(|c: char| c.is_ascii_digit())
-    };
-    host.parse::<IpAddr>().is_ok()
-        || host.len() <= 253 && host.split('.').all(label) && !numeric(host)
-}
-
+/// Whether a secret may be added as this header.
 fn is_header(name: &str) -> bool {
-    (1..=64).contains(&name.len())
+    !FRAMING.contains(&name)
+        && (1..=64).contains(&name.len())
         && name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// Whether a path is spelled in the one way that every server reads alike: no empty, `.` or `..` segment, nothing
-/// encoded that separates segments, no backslash or parameter.
-#[must_use]
-pub fn is_path(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else {
-        return false;
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let lower = rest.to_ascii_lowercase();
-    let plain = !lower.contains(['\\', ';'])
-        && !["%2e", "%2f", "%5c", "%00"]
-            .iter()
-            .any(|e| lower.contains(e));
-    let segment = |segment: &str| !matches!(segment, "" | "." | "..");
-    plain
-        && path.bytes().all(|b| b.is_ascii_graphic())
-        && (rest.is_empty() || rest.split('/').all(segment))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_owners_host_is_read_as_a_browser_would() {
-        let read = |text| owners_host(text, 443).map(|a| (a.host, a.port)).ok();
-        let is = |text, host: &str, port| {
-            assert_eq!(read(text), Some((host.to_owned(), port)), "{text}");
-        };
-        is("Cal.Example.org", "cal.example.org", 443);
-        is("cal.example.org:8443", "cal.example.org", 8443);
-        is("https://cal.example.org/dav/?x#y", "cal.example.org", 443);
-        is("https://[::1]:8443/dav", "::1", 8443);
-        is("[fd00::1]", "fd00::1", 443);
-        is("fd00::1", "fd00::1", 443);
-        is("192.168.1.5", "192.168.1.5", 443);
-        let plain = |text| {
-            owners_host(text, 443)
-                .map(|a| (a.host, a.port, a.plain))
-                .ok()
-        };
-        for (text, host, port) in [
-            ("http://localhost:5232/me/", "localhost", 5232),
-            ("http://127.0.0.1", "127.0.0.1", 80),
-            ("http://[::1]:5232", "::1", 5232),
-        ] {
-            assert_eq!(plain(text), Some((host.to_owned(), port, true)), "{text}");
-        }
-        for text in [
-            "http://cal.example.org",
-            "http://192.168.1.5",
-            "http://localhost.example.org",
-            "ftp://localhost",
-            "https://user@cal.example.org",
-            "https://user:word@cal.example.org",
-            "cal.example.org:0",
-            "cal.example.org:99999",
-            "cal example",
-            "https://",
-            "[::1",
-            "127.1",
-            "0x7f.0.0.1",
-            "2130706433",
-            "a..b",
-            "-a.org",
-        ] {
-            assert_eq!(read(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_path_that_servers_read_differently_is_no_path() {
-        for path in ["/", "/dav", "/dav/", "/dav/a%20b", "/v1/a.b"] {
-            assert!(is_path(path), "{path}");
-        }
-        for path in [
-            "",
-            "dav",
-            "/dav/../x",
-            "/./x",
-            "//x",
-            "/a//b",
-            "/%2e%2e/x",
-            "/a%2Fb",
-            "/a\\b",
-            "/a;b",
-            "/a b",
-            "/a\n",
-        ] {
-            assert!(!is_path(path), "{path:?}");
-        }
-    }
 }

@@ -208,6 +208,10 @@ impl RequestTemplate {
         let plain = |text: &str| !text.contains(['*', '?', '#']);
         let example = self.line();
         let example = example.split_once(' ').map_or("", |(_, path)| path);
+        if plain(&self.path) && example.contains("**") {
+            let why = "two fields stand side by side in the path, where nobody tells them apart: put a sign between them";
+            return Err(at("path", why));
+        }
         if !plain(&self.path) || !is_path(&example.replace('*', "x")) {
             let why = "not a plain path from '/' on; a query stands in `query`";
             return Err(at("path", why));
@@ -273,16 +277,31 @@ pub fn admits_whole(line: &str, method: &str, path: &str) -> bool {
     of == method && pattern.matches('/').count() == path.matches('/').count() && fits
 }
 
+/// Takes each text between two `*` where it is found first, so that it looks at a sign once for each of them: whoever
+/// sends the request chooses the segment.
 fn segment_fits(pattern: &str, segment: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == segment,
-        Some((before, after)) => segment.strip_prefix(before).is_some_and(|rest| {
-            // Each `*` stands for at least one sign.
-            let starts = rest.char_indices().skip(1).map(|(at, _)| at);
-            let mut starts = starts.chain((!rest.is_empty()).then_some(rest.len()));
-            starts.any(|at| segment_fits(after, &rest[at..]))
-        }),
+    let Some((before, after)) = pattern.split_once('*') else {
+        return pattern == segment;
+    };
+    let Some(mut rest) = segment.strip_prefix(before) else {
+        return false;
+    };
+    let mut texts = after.split('*').peekable();
+    while let Some(text) = texts.next() {
+        // Each `*` stands for at least one sign.
+        let Some(first) = rest.chars().next() else {
+            return false;
+        };
+        rest = &rest[first.len_utf8()..];
+        if texts.peek().is_none() {
+            return rest.ends_with(text);
+        }
+        match rest.split_once(text) {
+            Some((_, further)) => rest = further,
+            None => return false,
+        }
     }
+    false
 }
 
 /// A template with its values, as text; `None` where the input leaves one of its fields out.
@@ -372,7 +391,7 @@ impl Manifest {
             let at = |place: String| format!("capability {name:?}, {place}");
             let checked = entry.map_or(Ok(()), |entry| request.check(entry));
             checked.map_err(|(place, why)| invalid(at(place), why))?;
-            let mut hosts = self.egress.iter().filter(|host| host.is_agreed());
+            let mut hosts = self.hosts().filter(|host| host.is_agreed());
             let line = request.line();
             let is_read = entry.is_some_and(Capability::is_read);
             let lists = |host: &super::Egress| {
@@ -454,6 +473,9 @@ mod tests {
             ("POST", "/api/light./on", false),
             ("POST", "/api/light/on", false),
             ("POST", "/api/light.kitchen/off", false),
+            ("POST", "/api/a.b./on", true),
+            ("POST", "/api/../on", false),
+            ("POST", "/api/.../on", true),
         ] {
             assert_eq!(
                 admits_whole(&line, method, path),
@@ -461,6 +483,13 @@ mod tests {
                 "{method} {path}"
             );
         }
+        // However many fields there are, the time grows with the length.
+        let many = format!("GET /{}x", "*.".repeat(64));
+        let long = format!("/{}", "a.".repeat(100_000));
+        let began = std::time::Instant::now();
+        assert!(!admits_whole(&many, "GET", &long));
+        assert!(admits_whole(&many, "GET", &format!("{long}x")));
+        assert!(began.elapsed() < std::time::Duration::from_secs(2));
         assert!(admits_whole("GET /a", "GET", "/a") && !admits_whole("GET /a", "GET", "/a/"));
     }
 }

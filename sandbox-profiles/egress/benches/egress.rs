@@ -156,6 +156,7 @@ impl Running {
                 })
                 .collect(),
             forward: None,
+            socket: None,
             names: egress::Names::default(),
             probe: Probe {
                 canary,

@@ -3,6 +3,7 @@
 //! ```text
 //!            ┌─────────── this process, in its own cage: no files, TCP to the manifest's ports and 53 ──────────┐
 //! worker ──▶ │ accept ▸ CONNECT  ▸ credential ▸ listed? ▸ resolve ▸ address allowed? ▸ copy                    ──┼▶ host
+//!            │                                └▶ the socket ▸ whose program? ▸ one question, or copy           ──┼▶ app
 //!            │          request  ▸ credential ▸ path?   ▸ resolve ▸ address allowed? ▸ TLS, add the secret     ──┼▶ host
 //!            └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
@@ -20,6 +21,7 @@ mod forward;
 mod names;
 mod proxy;
 mod report;
+mod socket;
 mod tls;
 
 use plexus_ipc::{

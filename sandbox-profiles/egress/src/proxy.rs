@@ -1,5 +1,7 @@
 //! The listening side: who may connect, how many, for how long; CONNECT and its tunnel.
 //!
+//! A tunnel leads to a host, or to the app's Unix socket.
+//!
 //! Invariants: at most [`CONNECTIONS`] are served, each with a bounded head; a tunnel goes only to a listed host, which
 //! has no secret, at an address that it may lead to; the connection to a host is made before a worker is told that it is.
 //!
@@ -10,6 +12,7 @@ use crate::{
     forward::Forwarder,
     names::{NotFound, Resolver},
     report::{Metered, Report},
+    socket,
     tls::TlsError,
 };
 use bytes::Bytes;
@@ -25,9 +28,9 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use plexus_ipc::{
-    egress::{EgressStart, EgressVerdict as Verdict, FromEgress},
+    egress::{EgressStart, EgressVerdict as Verdict, FromEgress, SOCKET},
     frame::FrameSender,
-    manifest::Admitted,
+    manifest::{Admitted, AdmittedSocket},
     message::{Role, Secret},
 };
 use std::{
@@ -37,7 +40,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncWriteExt as _, copy_bidirectional_with_sizes},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes},
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -71,6 +74,7 @@ pub(crate) struct Proxy {
     reader: Secret,
     hosts: Vec<Admitted>,
     forwarder: Option<Forwarder>,
+    socket: Option<AdmittedSocket>,
     pub(crate) names: Resolver,
     names_wanted: Notify,
     pub(crate) report: Report,
@@ -85,6 +89,7 @@ impl Proxy {
             reader: start.reader,
             hosts: start.hosts,
             forwarder: start.forward.map(Forwarder::new).transpose()?,
+            socket: start.socket,
             names: Resolver::new(&start.names),
             names_wanted: Notify::new(),
             report: Report::default(),
@@ -200,16 +205,34 @@ impl Proxy {
         let Some((host, port)) = request.uri().authority().and_then(asked) else {
             return refusal(StatusCode::BAD_REQUEST, "CONNECT names a host and a port");
         };
-        if self
-            .opened(request.headers(), [&header::PROXY_AUTHORIZATION])
-            .is_none()
-        {
+        let Some(role) = self.opened(request.headers(), [&header::PROXY_AUTHORIZATION]) else {
             self.report.refused(&host, port, NO_CREDENTIAL.0);
             let mut response = NO_CREDENTIAL.answer();
             let challenge = HeaderValue::from_static("Basic realm=\"plexus-egress\"");
             let headers = response.headers_mut();
             headers.insert(header::PROXY_AUTHENTICATE, challenge);
             return response;
+        };
+        if let Some(to) = self
+            .socket
+            .clone()
+            .filter(|_| (host.as_str(), port) == SOCKET)
+        {
+            let app = match socket::dial(&self, &to).await {
+                Ok(app) => app,
+                Err(why) => {
+                    self.report.refused(&to.path, 0, why.0);
+                    return why.answer();
+                }
+            };
+            let upgrade = hyper::upgrade::on(&mut request);
+            self.spawn(async move {
+                let _slot = slot;
+                if let Some(client) = tunnelled(upgrade.await) {
+                    socket::serve(client, app, &to, role).await;
+                }
+            });
+            return Response::new(empty());
         }
         let Some(entry) = admit::listed(&self.hosts, &host, port) else {
             self.report.refused(&host, port, UNLISTED.0);
@@ -223,8 +246,8 @@ impl Proxy {
         self.spawn(async move {
             // The connection keeps its place as long as its tunnel is open.
             let _slot = slot;
-            if let Ok(upgraded) = upgrade.await {
-                tunnel(upgraded, upstream).await;
+            if let Some(client) = tunnelled(upgrade.await) {
+                tunnel(client, upstream).await;
             }
         });
         Response::new(empty())
@@ -315,14 +338,20 @@ fn asked(authority: &Authority) -> Option<(String, u16)> {
     known.then(|| Some((host, authority.port_u16()?)))?
 }
 
+/// A worker's end of a tunnel: what came with the head, and the connection.
+pub(crate) type Tunnelled = (Bytes, TcpStream);
+
+fn tunnelled(upgraded: Result<Upgraded, hyper::Error>) -> Option<Tunnelled> {
+    let parts = upgraded.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.read_buf, parts.io.into_inner()))
+}
+
 /// Copies until both ends are done, one fails, or nothing has moved for long.
-async fn tunnel(upgraded: Upgraded, mut upstream: Metered<TcpStream>) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        return;
-    };
-    let mut client = parts.io.into_inner();
-    // What came with the head.
-    if upstream.write_all(&parts.read_buf).await.is_err() {
+pub(crate) async fn tunnel(
+    (heard, mut client): Tunnelled,
+    mut upstream: Metered<impl AsyncRead + AsyncWrite + Unpin>,
+) {
+    if upstream.write_all(&heard).await.is_err() {
         return;
     }
     let open = upstream.open().clone();

@@ -2,7 +2,7 @@
 //!
 //! The list is what the C library, Rust's standard library, a tokio `current_thread` runtime with its blocking
 //! pool, and work on files need. What is not here answers EPERM: among them `memfd_create`, `io_uring_*`,
-//! `inotify_*`, `ptrace`, `unshare`, `mount`, and `socket` unless the profile names a TCP port.
+//! `inotify_*`, `ptrace`, `unshare`, `mount`, and `socket` unless the profile names a TCP port or a Unix socket.
 
 use libc::c_long;
 use nix::unistd::{getpgrp, getpid};
@@ -363,6 +363,9 @@ pub(super) fn calls(
     if !ruleset.connects.is_empty() {
         calls = with_tcp(calls)?;
     }
+    if !ruleset.sockets.is_empty() {
+        calls = with_unix_sockets(calls)?;
+    }
     if ruleset.accepts.is_some() {
         // On what it was given: it can neither bind nor listen.
         calls = calls.any(&[libc::SYS_accept4]);
@@ -394,6 +397,23 @@ fn with_tcp(calls: Calls) -> Result<Calls, BackendError> {
         .when(
             libc::SYS_setsockopt,
             &[is(1, libc::SOL_SOCKET), is(2, libc::SO_KEEPALIVE)],
+        )
+}
+
+/// A client of Unix sockets. Below version 9 Landlock knows no path of a `connect`: the monitor makes each, so that there
+/// is no other way to send. Who is at the other end may be asked, by number.
+fn with_unix_sockets(calls: Calls) -> Result<Calls, BackendError> {
+    let stream = Test::Int {
+        argument: 1,
+        mask: SOCKET_TYPE,
+        value: libc::SOCK_STREAM as u32,
+    };
+    calls
+        .any(&[libc::SYS_connect])
+        .when(libc::SYS_socket, &[is(0, libc::AF_UNIX), stream, is(2, 0)])?
+        .when(
+            libc::SYS_getsockopt,
+            &[is(1, libc::SOL_SOCKET), is(2, libc::SO_PEERCRED)],
         )
 }
 

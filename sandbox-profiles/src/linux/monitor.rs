@@ -10,7 +10,7 @@
 //!
 //! | stays for | decides on | ends with |
 //! |---|---|---|
-//! | a rule that names a port of this machine | `connect` | the program |
+//! | a rule that names a port of this machine, or a Unix socket | `connect` | the program |
 //! | a coding agent | that, and modes and times by path | the program, and then with all that descends from it |
 //! | a worker that has programs started | as its profile needs | the worker, and then with all of those: see `keeper` |
 //!

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,6 +132,65 @@ fn connect_to_closed_port_says_so() {
     for cage in cages(&port) {
         assert_eq!(cage.run(&["tcp", &port]), refused);
         assert_eq!(cage.run(&["connect-later", &port]), refused);
+    }
+}
+
+/// A rule that names a Unix socket: what lies at that path when it is connected to, and nothing else.
+#[test]
+fn socket_granted_at_one_path_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().canonicalize().expect("a folder");
+    let at = |name: &str| folder.join(name).display().to_string();
+    let listen = |name: &str| {
+        let listener = UnixListener::bind(at(name)).expect("a socket");
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+    };
+    let (app, other) = (at("app.sock"), at("other.sock"));
+    let rule = format!("(allow network-outbound (literal \"{app}\"))");
+    let cage = Cage::reader().with(&rule);
+    // Nothing is there yet, and that is what is said.
+    assert_eq!(cage.run(&["unix", &app]), Outcome::Refused(Errno::ENOENT));
+    listen("app.sock");
+    listen("other.sock");
+    cage.allows(&["unix", &app]);
+    cage.allows(&["in-thread", "unix", &app]);
+    cage.denies(&["unix", &other]);
+    let datagrams = at("datagrams.sock");
+    let _datagrams = UnixDatagram::bind(&datagrams).expect("a socket");
+    cage.denies(&["unix-datagram", &datagrams]);
+    cage.denies(&["datagram-pair", &datagrams]);
+    cage.denies(&["unix-listen", &at("new.sock")]);
+    // Another spelling of it is another path.
+    cage.denies(&["unix", &format!("{}/./app.sock", folder.display())]);
+    let swapped = |as_what: &dyn Fn()| {
+        std::fs::remove_file(&app).expect("it was there");
+        as_what();
+        cage.run(&["unix", &app])
+    };
+    let link = || std::os::unix::fs::symlink(&other, &app).expect("a link");
+    assert_eq!(swapped(&link), Outcome::Refused(Errno::ELOOP));
+    let hard = || std::fs::hard_link(&other, &app).expect("a second name");
+    assert_eq!(swapped(&hard), Outcome::Refused(Errno::EMLINK));
+    let file = || std::fs::write(&app, "").expect("a file");
+    assert_eq!(swapped(&file), Outcome::Refused(Errno::ENOTSOCK));
+    let folder_of = folder.join("app");
+    std::fs::create_dir(&folder_of).expect("a folder");
+    let elsewhere = folder.join("elsewhere");
+    let inner = folder_of.join("a.sock").display().to_string();
+    let _inner = UnixListener::bind(&inner).expect("a socket");
+    let below = Cage::reader().with(&format!("(allow network-outbound (literal \"{inner}\"))"));
+    below.allows(&["unix", &inner]);
+    std::fs::rename(&folder_of, &elsewhere).expect("it moves");
+    std::os::unix::fs::symlink(&elsewhere, &folder_of).expect("a link");
+    assert_eq!(below.run(&["unix", &inner]), Outcome::Refused(Errno::ELOOP));
+    // The control: the app has started again.
+    assert_eq!(
+        swapped(&|| listen("app.sock")),
+        Outcome::Done(String::new())
+    );
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&app, Some(1), None).expect("another owner");
+        assert_eq!(cage.run(&["unix", &app]), Outcome::Refused(Errno::EPERM));
     }
 }
 

@@ -21,7 +21,7 @@ use hyper::{
 };
 pub use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use plexus_ipc::worker::EgressAccess;
+use plexus_ipc::{egress::SOCKET, worker::EgressAccess};
 use plexus_protocol::{Digest, Effect};
 use std::{fmt, net::Ipv4Addr, time::Duration};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
@@ -267,6 +267,14 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Opens a tunnel to the Unix socket of the manifest. The egress sees what passes.
+///
+/// # Errors
+/// As those of [`tunnel`].
+pub async fn socket(egress: &EgressAccess) -> Result<TcpStream, NoAnswer> {
+    tunnel(egress, &format!("{}:{}", SOCKET.0, SOCKET.1)).await
 }
 
 /// Opens a tunnel to `authority`, a `host:port` that the manifest admits. The egress sees what passes.

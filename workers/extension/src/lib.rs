@@ -7,6 +7,7 @@
 //! writer: commit ─▶ the same command line ─▶ a run that writes in the writable folders ─▶ its output
 //!
 //! either: request of the input ─▶ plexus-egress: is it a declared one, of a read? the secret ─▶ the app's answer
+//! either: question of the input ─▶ plexus-egress: is it a declared one, of a read? ─▶ the app's lines
 //! ```
 //!
 //! Invariants: no shell; one template of the manifest is one argument; a run shares nothing with another one but the folders;
@@ -14,16 +15,18 @@
 //!
 //! Must not know: agents, grants, the gateway, what a command does.
 
+mod ask;
 mod exchange;
 mod request;
 mod run;
 
+use ask::AppAsk;
 use plexus_egress_client::EgressClient;
 use plexus_ipc::{
     manifest::{Capability, CommandLine, Manifest, Program},
     worker::{
-        CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
-        SourceContext, SourceError, children::Children,
+        CallContext, EgressAccess, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets,
+        Source, SourceContext, SourceError, children::Children,
     },
 };
 use plexus_protocol::{SourceId, json::digest};
@@ -46,6 +49,8 @@ pub struct Extension {
     children: Option<Children>,
     /// The way to its app; `None` where it reaches none.
     app: Option<EgressClient>,
+    /// The same for an app with a Unix socket.
+    egress: Option<EgressAccess>,
     role: Role,
     /// The folders that the owner gives it, by name.
     folders: Map<String, Value>,
@@ -77,6 +82,7 @@ impl Source for Extension {
             source: given.source.ok_or_else(|| missing("source"))?,
             children: given.children,
             app: request::client(given.egress.as_ref()),
+            egress: given.egress,
             role: given.role,
             folders,
             next_run: AtomicU64::new(0),
@@ -111,6 +117,27 @@ impl Source for Extension {
                 )
             },
         );
+        let handlers = manifest
+            .questions()
+            .fold(handlers, |handlers, (name, limits)| {
+                let ask = Arc::new(AppAsk::of(manifest, name, limits));
+                if is_read(manifest, name) {
+                    return handlers.read(name, move |extension, call, input| {
+                        extension.ask_at_socket(Arc::clone(&ask), call, input)
+                    });
+                }
+                let committed = Arc::clone(&ask);
+                handlers.effect(
+                    name,
+                    move |extension, _, input| {
+                        let ask = Arc::clone(&ask);
+                        async move { extension.plan_question(&ask, input) }
+                    },
+                    move |extension, call, input| {
+                        extension.ask_at_socket(Arc::clone(&committed), call, input)
+                    },
+                )
+            });
         manifest
             .requests()
             .fold(handlers, |handlers, (name, template)| {

@@ -38,7 +38,7 @@ pub(crate) fn client(egress: Option<&EgressAccess>) -> Option<EgressClient> {
 
 impl AppRequest {
     pub(crate) fn of(manifest: &Manifest, name: &str, template: &RequestTemplate) -> Self {
-        let mut hosts = manifest.egress.iter();
+        let mut hosts = manifest.hosts();
         let app = hosts.find_map(|entry| match &entry.host {
             EgressHost::Agreed { agreed, .. } => Some((agreed.clone(), entry.secret.is_some())),
             EgressHost::Fixed(_) | EgressHost::Owner { .. } => None,

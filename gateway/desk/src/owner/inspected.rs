@@ -16,8 +16,6 @@ use crate::{
     desk::Desk,
 };
 use plexus_edge::reply::Refused;
-use plexus_home::network::local_addresses;
-use plexus_ipc::manifest::Admitted;
 use plexus_protocol::SourceId;
 use plexus_sources::{
     Registered,
@@ -29,7 +27,7 @@ use plexus_sources::{
 };
 use plexus_trust::Source;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// An extension, with its programs and folders as they are now.
 pub(super) struct Inspected {
@@ -78,8 +76,12 @@ impl Drafted {
         };
         let hosts = offer.offer.manifest.admitted(&Value::Null);
         let mut hosts = hosts.unwrap_or_default().into_iter();
-        if hosts.any(|(_, host)| is_own(desk, &host)) {
-            let why = "its host is this gateway, which lends nothing to itself".to_owned();
+        let own = desk.address.port();
+        // A sandbox tells ports apart, and not every address: what may reach this port of another machine reaches ours.
+        if hosts.any(|(_, host)| host.port == own) {
+            let why = format!(
+                "{own} is this gateway's own port, and no source reaches that port of any host: let the app listen on another"
+            );
             return Ok(Err(vec![why]));
         }
         let declared = &agreed.manifest;
@@ -251,16 +253,4 @@ impl Inspected {
             .collect();
         agreement(&self.agreed.text(), &programs, &source.paths).to_string()
     }
-}
-
-/// Whether a host is where this gateway listens.
-fn is_own(desk: &Desk, host: &Admitted) -> bool {
-    let here = |address: IpAddr| {
-        let address = address.to_canonical();
-        let mut addresses = local_addresses().into_iter();
-        address.is_loopback() || addresses.any(|(_, own)| own == address)
-    };
-    let name = host.host == "localhost" || host.host.ends_with(".localhost");
-    let is_here = name || host.host.parse().is_ok_and(here);
-    is_here && host.port == desk.address.port()
 }

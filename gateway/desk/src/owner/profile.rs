@@ -77,7 +77,7 @@ pub(super) async fn show(
     Ok(ok(&said))
 }
 
-/// The hosts that the source's egress admits. The port on which a worker reaches it is one of each start.
+/// The hosts and the socket that the source's egress admits. The port on which a worker reaches it is one of each start.
 fn hosts(spec: &Spec) -> Vec<May> {
     let hosts = spec
         .offer
@@ -95,7 +95,13 @@ fn hosts(spec: &Spec) -> Vec<May> {
             line: 0,
         }
     };
-    hosts.into_iter().map(host).collect()
+    let socket = spec.offer.manifest.admitted_socket(&spec.config);
+    let socket = socket.ok().flatten().into_iter().map(|socket| May {
+        what: format!("the Unix socket {}, by plexus-egress", socket.path),
+        why: Some("the manifest lists it".to_owned()),
+        line: 0,
+    });
+    hosts.into_iter().map(host).chain(socket).collect()
 }
 
 fn in_role(

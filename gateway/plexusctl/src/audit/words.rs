@@ -205,7 +205,11 @@ fn happened(event: &Value, detail: &Value) -> String {
 fn reached(detail: &Value) -> String {
     let hosts = list_of(detail, "connections").iter().map(|to| {
         let (host, count) = (text_of(to, "host"), &to["count"]);
-        let host = format!("{host}:{}", to["port"]);
+        let host = match to["port"] == 0 {
+            // A Unix socket.
+            true => host.to_owned(),
+            false => format!("{host}:{}", to["port"]),
+        };
         match text_of(to, "verdict") {
             "admitted" => format!(
                 "{host} ({count} times, {} bytes in, {} out)",

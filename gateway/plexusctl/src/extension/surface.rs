@@ -76,6 +76,10 @@ fn network_lines(surface: &Value) -> Vec<String> {
     if lines.is_empty() {
         lines.push("network      none".to_owned());
     }
+    for socket in list_of(surface, "sockets") {
+        let path = line(socket, "path");
+        lines.push(format!("socket       {path} alone, of an app of yours"));
+    }
     for secret in list_of(surface, "secrets") {
         let how = match secret["as"].as_str() {
             Some(header) => format!("the header {}", text::line(header)),
@@ -105,6 +109,15 @@ fn request_lines(capability: &Value) -> Vec<String> {
         lines.push(format!("  body       {body}"));
     }
     lines
+}
+
+/// What a capability asks the app.
+fn question_lines(capability: &Value) -> Vec<String> {
+    let socket = text::line(text_of(capability, "socket"));
+    vec![
+        format!("  asks       the app at {socket}"),
+        "  its input  all fields, as one line of JSON".to_owned(),
+    ]
 }
 
 /// The run of a capability.
@@ -144,7 +157,7 @@ fn capability_lines(capability: &Value) -> Vec<String> {
     let is_text = text_of(capability, "kind") == "skill";
     let asks = match (
         capability["asksEachTime"] == true,
-        capability["url"].is_string(),
+        capability["url"].is_string() || capability["socket"].is_string(),
     ) {
         _ if is_text => "a text that agents read without asking",
         (true, _) => "asks you each time",
@@ -166,9 +179,10 @@ fn capability_lines(capability: &Value) -> Vec<String> {
         return lines;
     }
     let sends = capability["url"].is_string();
-    lines.extend(match sends {
-        true => request_lines(capability),
-        false => run_lines(capability),
+    lines.extend(match (sends, capability["socket"].is_string()) {
+        (true, _) => request_lines(capability),
+        (false, true) => question_lines(capability),
+        (false, false) => run_lines(capability),
     });
     let statuses = match (sends, capability["exitStatuses"].is_array()) {
         (true, _) => format!("; statuses {}", capability["statuses"]),

@@ -132,12 +132,15 @@ impl Agreed {
         let texts = declared.skills.iter();
         capabilities.extend(texts.map(|skill| skill.entry(&declared.label)));
         let kind = by_manifest_kind(&declared.source);
-        let blurb = match declared.app() {
-            None => {
+        let blurb = match (declared.app(), declared.socket()) {
+            (None, None) => {
                 "An extension by manifest: each call is one run of a declared program, in a sandbox of its own."
             }
-            Some(_) => {
+            (Some(_), _) => {
                 "An extension by manifest: each call is one declared request to an app of yours."
+            }
+            (None, Some(_)) => {
+                "An extension by manifest: each call is one question to an app of yours, by its Unix socket."
             }
         };
         let mut whole = json!({
@@ -154,8 +157,9 @@ impl Agreed {
             "children": programs,
             "capabilities": capabilities,
         });
-        if let Some(host) = declared.egress() {
-            whole["egress"] = json!([host]);
+        let egress = declared.egress().or_else(|| declared.socket_egress());
+        if let Some(entry) = egress {
+            whole["egress"] = json!([entry]);
         }
         Ok(format!("{whole:#}\n"))
     }
@@ -200,6 +204,10 @@ fn entry(capability: &DeclaredCapability, child: impl FnOnce() -> String) -> Val
                 ("command", exchange),
             )
         }
+        Route::Ipc(route) => {
+            let limits = json!({"outputBytes": route.output_bytes, "timeoutMs": route.timeout_ms});
+            (json!({"output": {}}), route.timeout_ms, ("ask", limits))
+        }
     };
     let mut entry = json!({
         "name": capability.name,
@@ -234,7 +242,7 @@ fn key(capability: &DeclaredCapability) -> Option<ChildKey<'_>> {
     let (bin, env) = match &capability.route {
         Route::Cli(route) => (&route.bin, &route.env),
         Route::Stdio(route) => (&route.bin, &route.env),
-        Route::Rest(_) => return None,
+        Route::Rest(_) | Route::Ipc(_) => return None,
     };
     Some((bin, env, role(capability)))
 }

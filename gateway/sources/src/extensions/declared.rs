@@ -9,6 +9,7 @@
 //! Must not know: how a manifest becomes an offer, who may call it.
 
 use super::{
+    ipc::IpcRoute,
     loader,
     rest::{DeclaredSecret, RestRoute},
     skills::DeclaredSkill,
@@ -133,6 +134,8 @@ pub enum Transport {
     LocalRest,
     /// By a run of a program that is asked, and answers, in lines of JSON.
     Stdio,
+    /// By a question to an app that listens on a Unix socket, in the same lines.
+    Ipc,
     /// It is a text to read.
     Skill,
 }
@@ -147,6 +150,8 @@ pub enum Route {
     Rest(RestRoute),
     /// Of [`Transport::Stdio`].
     Stdio(StdioRoute),
+    /// Of [`Transport::Ipc`].
+    Ipc(IpcRoute),
 }
 
 impl Route {
@@ -155,6 +160,7 @@ impl Route {
             Transport::Cli => json::from_value(route).map(Self::Cli),
             Transport::LocalRest => json::from_value(route).map(Self::Rest),
             Transport::Stdio => json::from_value(route).map(Self::Stdio),
+            Transport::Ipc => json::from_value(route).map(Self::Ipc),
             Transport::Skill => return Err("a text has no route of a call".to_owned()),
         };
         read.map_err(|why| format!("route: {why}"))
@@ -166,7 +172,7 @@ impl Route {
         match self {
             Self::Cli(route) => Some(&route.bin),
             Self::Stdio(route) => Some(&route.bin),
-            Self::Rest(_) => None,
+            Self::Rest(_) | Self::Ipc(_) => None,
         }
     }
 
@@ -175,7 +181,7 @@ impl Route {
         match self {
             Self::Cli(route) => Some(&route.env),
             Self::Stdio(route) => Some(&route.env),
-            Self::Rest(_) => None,
+            Self::Rest(_) | Self::Ipc(_) => None,
         }
     }
 }
@@ -371,6 +377,7 @@ impl ExtensionManifest {
             }
         }
         reasons.extend(read.odd_app());
+        reasons.extend(read.odd_socket());
         let labels = read.capabilities.iter().map(|one| (&one.name, &one.label));
         let texts = read.skills.iter().map(|one| (&one.name, &one.label));
         for (name, label) in labels.chain(texts) {

@@ -108,7 +108,7 @@ impl ExtensionManifest {
         let all = self.capabilities.iter();
         all.filter_map(|capability| match &capability.route {
             Route::Rest(route) => Some((capability, route)),
-            Route::Cli(_) | Route::Stdio(_) => None,
+            Route::Cli(_) | Route::Stdio(_) | Route::Ipc(_) => None,
         })
     }
 

@@ -4,6 +4,7 @@
 
 use super::{
     declared::{Access, Agreed, CliRoute, Route},
+    ipc::IpcRoute,
     rest::RestRoute,
     stdio::StdioRoute,
 };
@@ -42,6 +43,7 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
             Route::Cli(route) => run(agreed, route, !is_read),
             Route::Rest(route) => request(agreed, route),
             Route::Stdio(route) => exchange(agreed, route, !is_read),
+            Route::Ipc(route) => question(route),
         };
         if let (Some(about), Value::Object(how)) = (about.as_object_mut(), how) {
             about.extend(how);
@@ -49,6 +51,8 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
         about
     });
     let hosts: Vec<&str> = declared.app().into_iter().collect();
+    let sockets = declared.socket().into_iter();
+    let sockets = sockets.map(|path| json!({"path": Line::<256>::new(path)}));
     let texts = declared.skills.iter();
     let texts = texts.map(|skill| skill.shown(&declared.source));
     json!({
@@ -58,6 +62,7 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
         "folders": places.collect::<Vec<_>>(),
         "network": !hosts.is_empty(),
         "hosts": hosts.iter().map(|url| host(agreed, url)).collect::<Vec<_>>(),
+        "sockets": sockets.collect::<Vec<_>>(),
         "secrets": declared.secrets,
         "capabilities": capabilities.chain(texts).collect::<Vec<_>>(),
         "cliBins": agreed.programs.keys().collect::<Vec<_>>(),
@@ -118,6 +123,17 @@ fn program(
     })
 }
 
+/// A question to the app at its socket.
+fn question(route: &IpcRoute) -> Value {
+    json!({
+        "socket": Line::<256>::new(&route.socket),
+        "exchange": true,
+        "output": "json",
+        "timeoutMs": route.timeout_ms,
+        "outputBytes": route.output_bytes,
+    })
+}
+
 /// A request to the app.
 fn request(agreed: &Agreed, route: &RestRoute) -> Value {
     let request = route.template();
@@ -147,6 +163,7 @@ pub fn differences(before: &Value, after: &Value) -> Vec<String> {
         ("programs", "bin", "the program"),
         ("folders", "name", "the folder"),
         ("hosts", "url", "the host"),
+        ("sockets", "path", "the socket"),
         ("secrets", "name", "the secret"),
         ("capabilities", "id", "the capability"),
     ] {

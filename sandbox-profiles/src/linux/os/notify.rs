@@ -9,11 +9,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
-use nix::sys::socket::{SockaddrStorage, connect};
+use nix::sys::socket::{SockaddrStorage, UnixAddr, connect};
 use nix::unistd::{ForkResult, Pid, fork};
 
-/// The longest address that is read: that of IPv6.
-pub(in super::super) const LONGEST_ADDRESS: usize = size_of::<libc::sockaddr_in6>();
+/// The longest address that is read: that of a Unix socket.
+pub(in super::super) const LONGEST_ADDRESS: usize = size_of::<libc::sockaddr_un>();
 /// The longest path that is read, with its end: `PATH_MAX` of `linux/limits.h`.
 const LONGEST_PATH: usize = 4096;
 /// Nothing that is mapped ends within a piece of this size that begins at a multiple of it.
@@ -334,4 +334,10 @@ pub(in super::super) fn kind_of(socket: &OwnedFd) -> nix::Result<(i32, i32, i32)
 /// Connects a socket, as its own flags say: it waits, or answers `EINPROGRESS`.
 pub(in super::super) fn connect_to(socket: &OwnedFd, to: SocketAddr) -> nix::Result<()> {
     connect(socket.as_raw_fd(), &SockaddrStorage::from(to))
+}
+
+/// Connects a Unix socket to the one that a handle is open on, whatever its path has come to mean.
+pub(in super::super) fn connect_to_open(socket: &OwnedFd, open: &OwnedFd) -> nix::Result<()> {
+    let path = format!("/proc/self/fd/{}", open.as_raw_fd());
+    connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?)
 }
