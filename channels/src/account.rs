@@ -6,14 +6,18 @@
 //!
 //! Must not know: who reads what it opens.
 
+mod members;
 mod outbox;
 
+pub use members::Agreed;
+pub use outbox::{NewChannel, Unsent};
+
 use crate::api::{Api, ApiError, Credentials, Cursor};
-use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey, WrapContext};
+use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey};
 use crate::dial::Dial;
 use crate::identity::{Identity, IdentityError};
 use crate::state::{DeviceNews, Pins, State};
-use crate::wire::{AddMember, Channel, Code, Message, Name, Page, Profile, Rotate, Wrap};
+use crate::wire::{Channel, Message, Name, Page, Profile};
 use crate::{Id, limits};
 use jiff::Timestamp;
 use outbox::NEW_KEYS;
@@ -41,6 +45,9 @@ pub enum AccountError {
     /// The relay has not judged the message. It is in the outbox, and the next [`Account::flush`] sends it.
     #[error("the message is kept and is sent later: {0}")]
     Kept(ApiError),
+    /// The message is in the outbox, and the disk refused a change that it needs to be sent.
+    #[error("the message is kept and is sent later: {0}")]
+    KeptHere(IdentityError),
     /// The message has left the outbox: the relay refuses it now, and an earlier attempt had no answer.
     #[error("the relay refuses the message now, and may have taken it before: {0}")]
     Doubtful(ApiError),
@@ -55,10 +62,23 @@ impl AccountError {
     pub fn is_kept(&self) -> bool {
         match self {
             Self::Relay(why) | Self::Kept(why) => !why.is_final(),
-            Self::Disk(_) => true,
+            Self::Disk(_) | Self::KeptHere(_) => true,
             Self::Text | Self::Name | Self::Trouble(_) | Self::Unsettled | Self::Doubtful(_) => {
                 false
             }
+        }
+    }
+
+    /// The relay's code, or what is wrong here; no words of the relay's.
+    fn in_short(&self) -> String {
+        match self {
+            Self::Relay(why) | Self::Kept(why) | Self::Doubtful(why) => match why {
+                ApiError::Refused(refusal) => refusal.code.to_string(),
+                ApiError::RateLimited(_)
+                | ApiError::Unreachable { .. }
+                | ApiError::Malformed(_) => "the relay did not judge it".to_owned(),
+            },
+            other => other.to_string(),
         }
     }
 }
@@ -79,6 +99,14 @@ pub enum Trouble {
         user_id: Id,
         /// Which.
         device_id: Id,
+    },
+    /// The relay shows a device of the user that nobody agreed to.
+    #[error(
+        "the relay shows another device of {user_id} than those that were agreed to; nothing was done, ask again"
+    )]
+    NotAgreed {
+        /// Whose.
+        user_id: Id,
     },
     /// The device has used this number before.
     #[error("a message was repeated or came out of order")]
@@ -115,6 +143,7 @@ pub struct Account {
     keys: Mutex<HashMap<(Id, u32), ChannelKey>>,
     pins: Mutex<Pins>,
     news: Mutex<Vec<DeviceNews>>,
+    unsent: Mutex<Vec<Unsent>>,
     /// By channel and device: the last number in the live stream, and its message.
     heard: Mutex<HashMap<(Id, Id), (u64, Id)>>,
 }
@@ -144,6 +173,7 @@ impl Account {
             identity,
             keys: Mutex::default(),
             news: Mutex::default(),
+            unsent: Mutex::default(),
             heard: Mutex::default(),
         })
     }
@@ -187,52 +217,6 @@ impl Account {
     /// What came to light about devices since the last time.
     pub fn take_device_news(&self) -> Vec<DeviceNews> {
         std::mem::take(&mut lock(&self.news))
-    }
-
-    /// Adds a user, who can read all that was written before.
-    ///
-    /// # Errors
-    /// Where a device of the user is not the one known before, a key is missing, or the relay refuses.
-    pub async fn add_member(&self, channel_id: Id, user_id: Id) -> Result<Channel, AccountError> {
-        self.fetch_keys(channel_id).await?;
-        let held: Vec<_> = lock(&self.keys)
-            .iter()
-            .filter(|((channel, _), _)| *channel == channel_id)
-            .map(|((_, version), key)| (*version, key.clone()))
-            .collect();
-        let keys = self.wrap_for(channel_id, &held, &[user_id]).await?;
-        Ok(self
-            .api
-            .add_member(channel_id, &AddMember { user_id, keys })
-            .await?)
-    }
-
-    /// Makes a new version of a channel's key for its members of now.
-    ///
-    /// # Errors
-    /// Where a member's device is not the one known before, or the relay refuses. Another member's rotation at the same
-    /// time is no error.
-    pub async fn rotate(&self, channel_id: Id) -> Result<Channel, AccountError> {
-        let channel = self.api.channel(channel_id).await?;
-        let (key_version, key) = (channel.key_version + 1, ChannelKey::generate());
-        let members: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
-        let wrapped = [(key_version, key.clone())];
-        let keys = self.wrap_for(channel_id, &wrapped, &members).await?;
-        match self
-            .api
-            .rotate(channel_id, &Rotate { key_version, keys })
-            .await
-        {
-            Ok(channel) => {
-                lock(&self.keys).insert((channel_id, key_version), key);
-                Ok(channel)
-            }
-            Err(stale) if stale.code() == Some(Code::StaleKeyVersion) => {
-                self.fetch_keys(channel_id).await?;
-                Ok(self.api.channel(channel_id).await?)
-            }
-            Err(other) => Err(other.into()),
-        }
     }
 
     /// Gives a channel another name.
@@ -367,37 +351,6 @@ impl Account {
 
     fn sealed_name(&self, channel_id: Id, version: u32, key: &ChannelKey, name: &str) -> Name {
         key.seal_name(channel_id, version, self.device(), name)
-    }
-
-    async fn wrap_for(
-        &self,
-        channel_id: Id,
-        keys: &[(u32, ChannelKey)],
-        users: &[Id],
-    ) -> Result<Vec<Wrap>, AccountError> {
-        let mut wraps = Vec::new();
-        for user_id in users {
-            let profile = self.api.user(*user_id).await?;
-            self.pin(&profile)?;
-            for device in &profile.devices {
-                let recipient = self.pinned(*user_id, device.device_id)?;
-                if recipient.to_wire() != device.public_key {
-                    let (user_id, device_id) = (*user_id, device.device_id);
-                    return Err(Trouble::Device { user_id, device_id }.into());
-                }
-                for (key_version, key) in keys {
-                    let context = WrapContext {
-                        channel_id,
-                        key_version: *key_version,
-                        sender_device_id: self.device(),
-                        recipient_device_id: device.device_id,
-                        recipient: &recipient,
-                    };
-                    wraps.push(self.identity.key.wrap(key, &context));
-                }
-            }
-        }
-        Ok(wraps)
     }
 
     /// The newest version of the channel's key that is held; the relay is asked where none is. Another may be newer: the relay

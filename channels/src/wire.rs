@@ -6,6 +6,7 @@ use crate::{Base64Url, Id};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::fmt;
 
 /// The version that `GET /health` shows.
 pub const PROTOCOL: u32 = 1;
@@ -454,6 +455,14 @@ impl Code {
             Self::Unavailable => 503,
             Self::Unknown => 500,
         }
+    }
+}
+
+impl fmt::Display for Code {
+    /// As in JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = serde_json::to_value(self).unwrap_or_default();
+        f.write_str(name.as_str().unwrap_or_default())
     }
 }
 

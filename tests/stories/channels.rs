@@ -456,10 +456,11 @@ fn invitation_that_is_refused_adds_no_source() {
     world.join(&world.office.address).expect_ok();
 }
 
-/// A way to the relay that can lose the answer to a message after the relay has taken it.
+/// A way to the relay that can lose messages, or the answer to a message after the relay has taken it.
 pub(crate) struct Way {
     pub(crate) address: String,
     pub(crate) loses_answers: Arc<AtomicBool>,
+    pub(crate) loses_messages: Arc<AtomicBool>,
 }
 
 impl Way {
@@ -467,8 +468,8 @@ impl Way {
         let relay = relay.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let loses_answers = Arc::new(AtomicBool::new(false));
-        let loses = Arc::clone(&loses_answers);
+        let (loses_answers, loses_messages) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let (loses, takes_none) = (Arc::clone(&loses_answers), Arc::clone(&loses_messages));
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let far = TcpStream::connect(&relay).expect("the relay");
@@ -476,12 +477,13 @@ impl Way {
                 let (up_near, up_far) =
                     (near.try_clone().expect("it"), far.try_clone().expect("it"));
                 let (up_posts, loses) = (Arc::clone(&posts), Arc::clone(&loses));
+                let takes_none = Arc::clone(&takes_none);
                 std::thread::spawn(move || {
                     copied(up_near, up_far, |bytes| {
                         let is_post = bytes.starts_with(b"POST /v1/channels/")
                             && bytes.windows(10).any(|part| part == b"/messages ");
                         up_posts.store(is_post, Ordering::SeqCst);
-                        true
+                        !(is_post && takes_none.load(Ordering::SeqCst))
                     });
                 });
                 std::thread::spawn(move || {
@@ -495,6 +497,7 @@ impl Way {
         Self {
             address,
             loses_answers,
+            loses_messages,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Codex as a peer that is a source: the real relay, the real Codex in its sandbox, a scripted model; each turn and each call of a
 //! tool is a call of `via.<source>`.
 
-use crate::office::{Office, invited, turn_of};
+use crate::office::{Office, invited, tls_file, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::Id;
+use plexus_tests::programs::Said;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Gate, Gateway, Model, Owner, Step, coding_agents};
 use serde_json::{Value, json};
@@ -31,48 +32,65 @@ const TOOLS: [&str; 15] = [
 ];
 
 /// A gateway and an office.
-struct World {
-    office: Office,
-    gateway: Gateway,
+pub(crate) struct World {
+    pub(crate) office: Office,
+    pub(crate) gateway: Gateway,
     secrets: Folder,
 }
 
 /// A peer of the gateway's: a source, with its model.
-struct Peer<'w> {
+pub(crate) struct Peer<'w> {
     world: &'w World,
     source: &'static str,
-    model: Model,
-    id: Id,
+    pub(crate) model: Model,
+    pub(crate) id: Id,
 }
 
 impl World {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
+        Self::of(Office::open(), Gateway::start())
+    }
+
+    pub(crate) fn of(office: Office, gateway: Gateway) -> Self {
         let secrets = Folder::empty();
         secrets.write("key", format!("{KEY}\n"));
         Self {
-            office: Office::open(),
-            gateway: Gateway::start(),
+            office,
+            gateway,
             secrets,
         }
     }
 
-    fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         self.gateway.owner()
     }
 
     /// A source of this id, which may do nothing yet.
-    fn peer(&self, source: &'static str) -> Peer<'_> {
+    pub(crate) fn peer(&self, source: &'static str) -> Peer<'_> {
+        let (peer, added) = self.added(source, &self.office.address, &[]);
+        assert!(added.expect_ok().contains("serves"), "{added:?}");
+        peer.known()
+    }
+
+    /// `sources add` of a peer at this address of the relay, with these fields beside, and what it said.
+    pub(crate) fn added(
+        &self,
+        source: &'static str,
+        relay: &str,
+        fields: &[String],
+    ) -> (Peer<'_>, Said) {
         let model = Model::start([]);
         let invitation = format!("invitation-{source}");
         self.secrets
             .write(&invitation, invited(&self.office.folder, "agent"));
         let file = |name: &str| self.secrets.path().join(name).display().to_string();
         let words = [
-            format!("relay={}", self.office.address),
+            format!("relay={relay}"),
             format!("displayName={source}"),
             format!("binary={}", coding_agents::codex().display()),
             format!("server={}", model.base()),
         ];
+        let words: Vec<_> = words.iter().chain(fields).collect();
         let secrets = [
             format!("invitation={}", file(&invitation)),
             format!("key={}", file("key")),
@@ -81,54 +99,70 @@ impl World {
         line.extend(words.iter().flat_map(|word| ["--set", word]));
         line.extend(secrets.iter().flat_map(|secret| ["--secret", secret]));
         let added = self.gateway.cli(line);
-        assert!(added.expect_ok().contains("serves"), "{added:?}");
-        let mut peer = Peer {
+        let peer = Peer {
             world: self,
             source,
             model,
             id: Id::ZERO,
         };
-        let state = fs::read(peer.folder().join("identity.json")).expect("an identity");
-        let state: Value = serde_json::from_slice(&state).expect("JSON");
-        peer.id = state["agent_id"]
-            .as_str()
-            .expect("an id")
-            .parse()
-            .expect("an id");
-        peer
+        (peer, added)
     }
 
     /// A peer that may take turns and answer by itself, once its first turn is over.
-    fn enabled(&self, source: &'static str) -> Peer<'_> {
-        let peer = self.peer(source);
+    pub(crate) fn enabled(&self, source: &'static str) -> Peer<'_> {
+        self.peer(source).enabled()
+    }
+}
+
+impl Peer<'_> {
+    /// With its id, as its folder has it.
+    pub(crate) fn known(mut self) -> Self {
+        let state = fs::read(self.folder().join("identity.json")).expect("an identity");
+        let state: Value = serde_json::from_slice(&state).expect("JSON");
+        let id = state["agent_id"].as_str().expect("an id");
+        self.id = id.parse().expect("an id");
+        self
+    }
+
+    /// Lets it take turns and answer by itself, to the end of its first turn.
+    pub(crate) fn enabled(self) -> Self {
+        let peer = self;
         peer.model.by_rule(|_| Step::say("Ready."));
         peer.connect(&["turn", "reply"]);
         peer.took_turn(0);
         peer
     }
-}
 
-impl Peer<'_> {
-    fn agent(&self) -> String {
+    pub(crate) fn agent(&self) -> String {
         format!("via.{}", self.source)
     }
 
-    fn of(&self, name: &str) -> String {
+    pub(crate) fn of(&self, name: &str) -> String {
         format!("{}.{name}", self.source)
     }
 
     /// Where its identity lies.
-    fn folder(&self) -> std::path::PathBuf {
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
         let agents = self.world.gateway.state().join("workers");
         let agents = agents.join(self.source).join("agents");
-        let identity = fs::read_dir(agents).expect("agents").flatten().next();
+        let mut identities = fs::read_dir(agents).expect("agents").flatten();
+        // One that the relay did not take has no name yet.
+        let identity =
+            identities.find(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
         identity.expect("an identity").path()
     }
 
     /// The owner lets it call its tools, and these by itself.
-    fn connect(&self, standing: &[&str]) {
+    pub(crate) fn connect(&self, standing: &[&str]) {
+        self.connect_to(&[], standing);
+    }
+
+    /// The owner lets it call its tools and these of other sources, and its own of `standing` by itself.
+    pub(crate) fn connect_to(&self, others: &[&str], standing: &[&str]) {
         let all = TOOLS.iter().chain(&["turn"]).map(|name| self.of(name));
-        let all: Vec<String> = all.collect();
+        let all: Vec<String> = all
+            .chain(others.iter().map(|id| (*id).to_owned()))
+            .collect();
         let standing: Vec<String> = standing.iter().map(|name| self.of(name)).collect();
         let agent = self.agent();
         let mut words = vec!["connect", &agent, "--reach", "selected"];
@@ -141,7 +175,7 @@ impl Peer<'_> {
     }
 
     /// What the audit log has of its calls of this capability, newest first.
-    fn calls(&self, name: &str, phase: &str) -> Vec<Value> {
+    pub(crate) fn calls(&self, name: &str, phase: &str) -> Vec<Value> {
         let (agent, id) = (self.agent(), self.of(name));
         let events = self.world.owner().audit(400).into_iter();
         events
@@ -155,7 +189,7 @@ impl Peer<'_> {
 
     /// Waits until it has completed more turns than these.
     #[track_caller]
-    fn took_turn(&self, before: usize) -> usize {
+    pub(crate) fn took_turn(&self, before: usize) -> usize {
         until("a turn that is complete", || {
             let turns = self.calls("turn", "outcome");
             let done = turns.iter().filter(|turn| turn["outcome"] == "ok").count();
@@ -164,7 +198,7 @@ impl Peer<'_> {
     }
 
     /// From here on its model makes these calls, one after the other, in a turn that shows `words`; every other turn is quiet.
-    fn when_told(&self, words: &str, steps: impl IntoIterator<Item = Step>) {
+    pub(crate) fn when_told(&self, words: &str, steps: impl IntoIterator<Item = Step>) {
         let (words, steps) = (words.to_owned(), steps.into_iter().collect::<Vec<_>>());
         self.model.by_rule(move |request| {
             let (input, calls) = turn_of(request);
@@ -174,7 +208,7 @@ impl Peer<'_> {
     }
 
     /// A call of one of its tools, as the model writes it.
-    fn tool(&self, name: &str, arguments: Value) -> Step {
+    pub(crate) fn tool(&self, name: &str, arguments: Value) -> Step {
         // Codex writes an underscore for what is no letter of a name.
         let tool = format!("{}_{}", self.source, name.replace('-', "_"));
         Step::Call(
@@ -183,16 +217,16 @@ impl Peer<'_> {
         )
     }
 
-    fn reply(&self, channel: Id, text: &str) -> Step {
+    pub(crate) fn reply(&self, channel: Id, text: &str) -> Step {
         self.tool("reply", json!({"channel_id": channel, "text": text}))
     }
 
-    fn heard(&self, channel: Id) -> Vec<String> {
+    pub(crate) fn heard(&self, channel: Id) -> Vec<String> {
         self.world.office.heard(channel, self.id)
     }
 
     #[track_caller]
-    fn answered(&self, channel: Id, text: &str) {
+    pub(crate) fn answered(&self, channel: Id, text: &str) {
         until("the peer's answer", || {
             (self.heard(channel) == [text]).then_some(())
         });
@@ -200,7 +234,7 @@ impl Peer<'_> {
 
     /// Its item of this capability that waits for the owner.
     #[track_caller]
-    fn waits(&self, name: &str) -> Value {
+    pub(crate) fn waits(&self, name: &str) -> Value {
         let (agent, id) = (self.agent(), self.of(name));
         until("a request to the owner", || {
             let items = self.world.owner().pending().into_iter();
@@ -210,7 +244,7 @@ impl Peer<'_> {
     }
 
     /// The newest message of a channel that it has dealt with.
-    fn watermark(&self, channel: Id) -> Option<Id> {
+    pub(crate) fn watermark(&self, channel: Id) -> Option<Id> {
         let state = fs::read(self.folder().join("state.json")).unwrap_or_default();
         let state: Value = serde_json::from_slice(&state).unwrap_or_default();
         let mark = state["watermarks"][channel.to_string()].as_str();
@@ -218,7 +252,7 @@ impl Peer<'_> {
     }
 
     #[track_caller]
-    fn consumed(&self, channel: Id, message: Id) {
+    pub(crate) fn consumed(&self, channel: Id, message: Id) {
         until("the watermark", || {
             (self.watermark(channel) == Some(message)).then_some(())
         });
@@ -261,7 +295,7 @@ fn turn_waits_until_the_owner_allows_it() {
         let requests = peer.model.requests();
         let (input, _) = turn_of(requests.last()?);
         input
-            .contains("[event: your owner approved your call of pera.reply, and it was made]")
+            .contains("[event: your call of pera.reply was approved by your owner and made; ")
             .then_some(())
     });
     // A revoke ends it: what is written meanwhile waits at the relay.
@@ -314,6 +348,26 @@ fn granted_peer_answers_and_leaves_a_record() {
         status.contains("pera") && status.contains("codex-peer"),
         "{status}"
     );
+}
+
+#[test]
+fn relay_of_an_own_authority_is_trusted_by_its_field() {
+    let world = World::of(Office::with_certificate(), Gateway::start());
+    let (_, refused) = world.added("pera", &world.office.address, &[]);
+    let is_named = refused.all().contains("add the source with relayCa");
+    assert!(refused.status != 0 && is_named, "{refused}");
+    // The authority of the model server is another one, and does not speak for the relay.
+    let ca = format!("ca={}", tls_file("ca.pem"));
+    let (_, refused) = world.added("pera", &world.office.address, &[ca]);
+    assert_ne!(refused.status, 0, "{refused}");
+    let ca = format!("relayCa={}", tls_file("ca.pem"));
+    let (peer, added) = world.added("pera", &world.office.address, &[ca]);
+    assert!(added.expect_ok().contains("serves"), "{added}");
+    let peer = peer.known().enabled();
+    let channel = world.office.channel("sums", &[peer.id], None);
+    peer.when_told("2 + 2", [peer.reply(channel, "It is 4.")]);
+    world.office.says(channel, "What is 2 + 2?");
+    peer.answered(channel, "It is 4.");
 }
 
 #[test]

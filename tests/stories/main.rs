@@ -110,6 +110,7 @@ mod old_kernels;
 mod once;
 #[cfg(target_os = "linux")]
 mod orchestration;
+mod peer_calls;
 mod peer_kills;
 mod peers;
 mod proposals;

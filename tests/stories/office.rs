@@ -293,6 +293,12 @@ impl Office {
         self.runtime.block_on(sent)
     }
 
+    /// The person archives a channel: it takes no message any more.
+    pub(crate) fn archive(&self, channel: Id) {
+        let archived = self.person.api().archive(channel, true);
+        self.runtime.block_on(archived).expect("archived");
+    }
+
     /// What one member said in a channel, as the person reads it.
     pub(crate) fn heard(&self, channel: Id, of: Id) -> Vec<String> {
         let said = self.all_heard(channel).into_iter();

@@ -1,15 +1,16 @@
 //! The peer: Codex as a member of channels, with a real relay, the real Codex and a scripted model; a person talks to it.
 
-use crate::office::{Office, Seat, reply};
+use crate::office::{Office, Seat, reply, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::{Id, wire};
 use plexus_tests::programs::Said;
 use plexus_tests::waiting::until;
-use plexus_tests::{Gate, Step};
+use plexus_tests::{Gate, Length, Step, coding_agents, length};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 /// An office with one peer.
 struct World {
@@ -361,4 +362,68 @@ fn turn_without_tools_is_a_failed_turn() {
     assert!(said.stderr.contains("the first turn failed"), "{said}");
     let left = fs::read_to_string(folder.join("left")).expect("a number");
     assert!(!Path::new("/proc").join(left.trim()).exists());
+}
+
+#[test]
+fn tools_that_refuse_the_agent_make_a_failed_turn() {
+    let world = World::open();
+    // The real agent, with a token that its tools do not know: each request of it is answered 401.
+    let folder = world.office.folder.path().join("refused");
+    fs::create_dir(&folder).expect("a folder");
+    let (codex, real) = (folder.join("codex"), coding_agents::codex());
+    let script = format!(
+        "#!/bin/sh\nAGENT_CHATHAM_MCP_TOKEN=another exec {} \"$@\"\n",
+        real.display()
+    );
+    fs::write(&codex, script).expect("written");
+    fs::set_permissions(&codex, fs::Permissions::from_mode(0o755)).expect("a mode");
+    world.seat.model.then([Step::say("All is well.")]);
+    let mut command = world.seat.command();
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    let said = plexus_tests::programs::run(command);
+    said.expect_status(1);
+    assert!(
+        said.stderr.contains("ended without completing its turn"),
+        "{said}"
+    );
+    assert!(said.stderr.contains("the first turn failed"), "{said}");
+    assert!(
+        world.seat.model.requests().is_empty(),
+        "the model was not asked"
+    );
+    // With its own token the same agent answers.
+    world.seat.model.instead([]);
+    drop(world.seat.peer());
+}
+
+#[test]
+fn ten_thousand_unread_messages_are_shown_in_order() {
+    let world = World::open();
+    let channel = world.channel();
+    let peer = world.seat.peer();
+    peer.signal(Signal::SIGTERM);
+    assert_eq!(peer.ended().code(), Some(0));
+    let many = match length() {
+        Length::Quick => 1_000,
+        Length::Full | Length::Long => 10_000,
+    };
+    let last = (1..=many).map(|n| world.office.says(channel, &format!("message {n}.")));
+    let last = last.last().expect("a message");
+    let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+    let record = Arc::clone(&shown);
+    world.seat.model.by_rule(move |request| {
+        let input = turn_of(request).0;
+        if !input.starts_with("[event: started as ") {
+            assert!(input.len() <= 64 << 10, "{} bytes in a turn", input.len());
+            let said = input.lines().filter_map(|line| line.split_once("] Pat: "));
+            let said = said.map(|(_, said)| said.to_owned());
+            record.lock().expect("no panic").extend(said);
+        }
+        Step::say("Seen.")
+    });
+    let _peer = world.seat.start();
+    world.seat.consumed(channel, last);
+    let expected: Vec<String> = (1..=many).map(|n| format!("message {n}.")).collect();
+    assert_eq!(*shown.lock().expect("no panic"), expected);
 }

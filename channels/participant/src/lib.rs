@@ -20,5 +20,5 @@ mod watch;
 
 pub use dispatch::Mark;
 pub use prompt::instructions;
-pub use run::{Agent, Connection, RunError, run};
-pub use tools::{ToolError, Tools, list};
+pub use run::{Agent, Connection, Note, RunError, run};
+pub use tools::{Terms, ToolError, Tools, list};

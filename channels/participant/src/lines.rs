@@ -6,6 +6,7 @@
 //! Must not know: when a line is shown, who decides on it.
 
 use plexus_channels::Id;
+use plexus_channels::account::Unsent;
 use plexus_channels::wire::Member;
 use plexus_protocol::unseen::is_unseen;
 use std::time::Duration;
@@ -26,6 +27,27 @@ pub(crate) fn message(channel: Id, sender: &str, text: &str) -> String {
 /// Anything else.
 pub(crate) fn event(what: &str) -> String {
     format!("[event: {what}]")
+}
+
+/// Anything else, with lines of data that nobody can take for lines of this module.
+pub(crate) fn event_with(what: &str, data: &str) -> String {
+    format!("{}{INDENT}{}", event(what), body(data))
+}
+
+/// A message of this identity's own that waited, and that the relay refused.
+pub(crate) fn unsent(unsent: &Unsent) -> String {
+    let (channel, why) = (unsent.channel_id, &unsent.why);
+    let end = match unsent.may_be_there {
+        true => "it may be there nevertheless: list_messages shows it if so",
+        false => "it was not sent",
+    };
+    let what = format!(
+        "your message in channel {channel} was kept while the relay did not answer, and is refused now ({why}); {end}"
+    );
+    match &unsent.text {
+        Some(text) => event_with(&format!("{what}. It said:"), text),
+        None => event(&what),
+    }
 }
 
 /// The first line of a turn that shows a failed one again.

@@ -16,12 +16,25 @@ use std::fmt::Display;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch as flag};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// News that wait while one is dealt with.
 const QUEUED: usize = 64;
+
+/// How often what waits in the outbox is tried: the relay may be away for requests alone, and no reconnect follows then.
+const SEND_AGAIN: Duration = Duration::from_secs(5);
+
+/// Something that the agent is to know, beside what its channels bring.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// In words of the program's own.
+    pub what: String,
+    /// Data of others, which is shown as such.
+    pub data: Option<String>,
+}
 
 /// One that takes turns.
 pub trait Agent: Send + 'static {
@@ -92,7 +105,7 @@ enum Done {
 pub async fn run<A: Agent>(
     account: Arc<Account>,
     agent: A,
-    mut notes: mpsc::Receiver<String>,
+    mut notes: mpsc::Receiver<Note>,
     mut connection: impl FnMut(Connection) -> ControlFlow<()>,
     asked: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
@@ -100,6 +113,7 @@ pub async fn run<A: Agent>(
     let (done, mut ended) = mpsc::channel(QUEUED);
     let (stopping, stop) = flag::channel(false);
     let roster = Arc::new(Roster::new(Arc::clone(&account)));
+    let sending = tokio::spawn(send_kept(Arc::clone(&account), news.clone()));
     let watch = Watch::new(Arc::clone(&account), Arc::clone(&roster), news);
     let watching = tokio::spawn(watch.run());
     let mut work = Work {
@@ -124,7 +138,10 @@ pub async fn run<A: Agent>(
                 Some(News::Over(over)) => break Err(RunError::Over(over)),
                 None => break Ok(()),
             },
-            Some(note) = notes.recv() => Event::Line(lines::event(&note)),
+            Some(note) = notes.recv() => Event::Line(match &note.data {
+                Some(data) => lines::event_with(&note.what, data),
+                None => lines::event(&note.what),
+            }),
             done = ended.recv() => match done {
                 Some(Done::Event(event)) => event,
                 Some(Done::Fatal(why)) => break Err(RunError::Turn(why)),
@@ -144,12 +161,30 @@ pub async fn run<A: Agent>(
     };
     machine.take(Event::Stop);
     watching.abort();
+    sending.abort();
     // A receiver is in the work.
     let _ = stopping.send(true);
     if let Some(turn) = work.turn {
         let _ = turn.await;
     }
     result
+}
+
+/// Sends what is kept, until nobody listens; the agent hears of what the relay refuses.
+async fn send_kept(account: Arc<Account>, news: mpsc::Sender<News>) {
+    loop {
+        sleep(SEND_AGAIN).await;
+        // Where the relay judges nothing, the next round tries.
+        let _ = account.flush().await;
+        for unsent in account.take_unsent() {
+            let (channel, why) = (unsent.channel_id, &unsent.why);
+            tracing::warn!(name: "peer.outbox.refused", %channel, why, "a message that was kept is not sent");
+            let line = Event::Line(lines::unsent(&unsent));
+            if news.send(News::Event(line)).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 impl<A: Agent> Work<A> {

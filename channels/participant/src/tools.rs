@@ -6,10 +6,9 @@
 //! Must not know: how a call arrives, what a turn's input says.
 
 use crate::dispatch::Mark;
-use plexus_channels::account::{Account, AccountError, Delivery, Opened};
+use plexus_channels::account::{Account, AccountError, Agreed, Delivery, NewChannel, Opened};
 use plexus_channels::api::{ApiError, Cursor};
-use plexus_channels::backoff::Backoff;
-use plexus_channels::crypto::{Content, random};
+use plexus_channels::crypto::Content;
 use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Code, Kind, Profile, Status};
 use plexus_channels::{Id, PublicKey, limits};
@@ -18,7 +17,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::time::sleep;
 
 /// The tools, for one identity.
 pub struct Tools {
@@ -34,6 +32,15 @@ struct Turn {
     shows: Vec<Mark>,
     /// How often it has made each write, by tool and what was written.
     writes: HashMap<String, usize>,
+}
+
+/// On what terms a write is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// The id of the call that makes it, for one that is no part of the turn under way.
+    pub call: Option<&'a str>,
+    /// The devices of users that the owner agreed to; without any, those that the relay shows.
+    pub agreed: Option<&'a Agreed>,
 }
 
 /// Why a call has no result.
@@ -123,13 +130,19 @@ impl Tools {
         *self.turn() = None;
     }
 
+    /// Whether one is under way.
+    pub fn is_in_turn(&self) -> bool {
+        self.turn().is_some()
+    }
+
     fn turn(&self) -> MutexGuard<'_, Option<Turn>> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls a tool; the result of `tools/call`. Nothing where there is no such tool.
     pub async fn call(&self, name: &str, arguments: Map<String, Value>) -> Option<Value> {
-        let answered = self.answer(name, Value::Object(arguments)).await?;
+        let terms = Terms::default();
+        let answered = self.answer(name, Value::Object(arguments), terms).await?;
         let (content, is_error) = match answered {
             Ok(content) => (content, false),
             Err(ToolError { code, message, .. }) => {
@@ -141,10 +154,16 @@ impl Tools {
     }
 
     /// Calls a tool; its structured result. Nothing where there is no such tool.
-    pub async fn answer(&self, name: &str, arguments: Value) -> Option<Result<Value, ToolError>> {
+    pub async fn answer(
+        &self,
+        name: &str,
+        arguments: Value,
+        terms: Terms<'_>,
+    ) -> Option<Result<Value, ToolError>> {
         match name {
-            "reply" => Some(self.reply(arguments).await),
-            "start_discussion" => Some(self.start_discussion(arguments).await),
+            "reply" => Some(self.reply(arguments, terms).await),
+            "start_discussion" => Some(self.start_discussion(arguments, terms).await),
+            "add_member" => Some(self.add_member(arguments, terms).await),
             _ => self.act(name, arguments).await,
         }
     }
@@ -160,8 +179,9 @@ impl Tools {
     }
 
     /// A write that failed does not count: made again, it has the same name. What is kept did not fail.
-    fn not_written(&self, write: &str, why: &AccountError) {
-        if !matches!(why, AccountError::Kept(_))
+    fn not_written(&self, write: &str, terms: Terms<'_>, why: &AccountError) {
+        if terms.call.is_none()
+            && !matches!(why, AccountError::Kept(_) | AccountError::KeptHere(_))
             && let Some(turn) = self.turn().as_mut()
             && let Some(count) = turn.writes.get_mut(write)
         {
@@ -186,7 +206,6 @@ impl Tools {
             "list_archived_channels" => self.list_channels(Some(Status::Archived), arguments).await,
             "get_channel" => self.get_channel(arguments).await,
             "list_messages" => self.list_messages(arguments).await,
-            "add_member" => self.add_member(arguments).await,
             "archive_channel" => self.archive(true, arguments).await,
             "unarchive_channel" => self.archive(false, arguments).await,
             _ => return None,
@@ -291,10 +310,13 @@ impl Tools {
         Ok(json!({"messages": messages, "has_more": has_more}))
     }
 
-    async fn reply(&self, arguments: Value) -> Result<Value, ToolError> {
+    async fn reply(&self, arguments: Value, terms: Terms<'_>) -> Result<Value, ToolError> {
         let Reply { channel_id, text } = parsed(arguments)?;
         let write = format!("reply {}", json!([channel_id, text]));
-        let once = self.once(&write);
+        let once = match terms.call {
+            Some(call) => Some(Once::call(call)),
+            None => self.once(&write),
+        };
         let sent = match once {
             Some(once) => self.account.send_once(once, channel_id, &text).await,
             None => {
@@ -306,21 +328,23 @@ impl Tools {
                 })
             }
         };
-        match sent.inspect_err(|why| self.not_written(&write, why)) {
+        match sent.inspect_err(|why| self.not_written(&write, terms, why)) {
             Ok(sent) => {
                 let answer = json!({"message_id": sent.message_id, "created_at": sent.created_at});
                 Ok(marked(answer, sent.is_repeated))
             }
-            // On disk: it goes out once, when the relay answers.
-            Err(AccountError::Kept(why)) => {
-                tokio::spawn(send_kept(Arc::clone(&self.account)));
-                Ok(json!({"queued": true, "why": why.to_string()}))
-            }
+            // On disk: it goes out once, when the relay answers; the agent hears of it where the relay refuses it then.
+            Err(AccountError::Kept(why)) => Ok(json!({"queued": true, "why": why.to_string()})),
+            Err(AccountError::KeptHere(why)) => Ok(json!({"queued": true, "why": why.to_string()})),
             Err(other) => Err(other.into()),
         }
     }
 
-    async fn start_discussion(&self, arguments: Value) -> Result<Value, ToolError> {
+    async fn start_discussion(
+        &self,
+        arguments: Value,
+        terms: Terms<'_>,
+    ) -> Result<Value, ToolError> {
         let start: StartDiscussion = parsed(arguments)?;
         if !(1..limits::MEMBERS).contains(&start.member_ids.len()) {
             let why = format!("member_ids has 1 to {} users", limits::MEMBERS - 1);
@@ -329,23 +353,28 @@ impl Tools {
         let (name, members) = (&start.name, &start.member_ids);
         let sorted: BTreeSet<Id> = members.iter().copied().collect();
         let write = format!("start_discussion {}", json!([name, sorted, start.message]));
-        let once = self.once(&write);
-        let opening = Some(start.message.as_str());
-        let made = match once {
-            Some(once) => self.account.create_once(once, name, members, opening).await,
-            None => {
-                let made = self.account.create(name, members, opening).await;
-                made.map(|channel| (channel, false))
-            }
+        let once = match terms.call {
+            Some(_) => None,
+            None => self.once(&write),
         };
-        let (channel, is_repeated) = made.inspect_err(|why| self.not_written(&write, why))?;
+        let new = NewChannel {
+            name,
+            members,
+            opening: Some(&start.message),
+            agreed: terms.agreed,
+        };
+        let made = self.account.create_as(once, new).await;
+        let (channel, is_repeated) =
+            made.inspect_err(|why| self.not_written(&write, terms, why))?;
         let answer = json!({"channel_id": channel.id, "message_id": channel.last_message_id});
         Ok(marked(answer, is_repeated))
     }
 
-    async fn add_member(&self, arguments: Value) -> Result<Value, ToolError> {
+    async fn add_member(&self, arguments: Value, terms: Terms<'_>) -> Result<Value, ToolError> {
         let add: AddMember = parsed(arguments)?;
-        let channel = self.account.add_member(add.channel_id, add.user_id).await?;
+        let (channel, user) = (add.channel_id, add.user_id);
+        let added = self.account.add_agreed(channel, user, terms.agreed).await;
+        let channel = added?;
         self.shown(&channel).await
     }
 
@@ -369,23 +398,6 @@ impl Tools {
             "id": channel.id, "name": name, "status": channel.status, "members": members,
             "last_message_id": channel.last_message_id,
         }))
-    }
-}
-
-/// Tries what is kept again until the relay answers: it may be away for requests alone, and no reconnect follows then.
-async fn send_kept(account: Arc<Account>) {
-    let mut backoff = Backoff::default();
-    loop {
-        sleep(backoff.next(random::<1>()[0])).await;
-        match account.flush().await {
-            Ok(_) => return,
-            Err(why) => {
-                tracing::warn!(name: "peer.outbox.kept", %why, "a message is not sent");
-                if !why.is_kept() {
-                    return;
-                }
-            }
-        }
     }
 }
 
@@ -417,9 +429,8 @@ fn parsed<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolError> {
 }
 
 fn refused(code: Code, message: impl Into<String>) -> ToolError {
-    let code = json!(code);
     ToolError {
-        code: code.as_str().unwrap_or_default().to_owned(),
+        code: code.to_string(),
         message: message.into(),
         may_be_there: false,
     }
@@ -452,7 +463,8 @@ impl From<AccountError> for ToolError {
             // The relay shows keys that are not those known before: nothing was written.
             AccountError::Trouble(_) => refused(Code::Conflict, message),
             AccountError::Unsettled => refused(Code::Unavailable, message),
-            AccountError::Disk(_) => Self {
+            AccountError::Disk(_) => refused(Code::Unavailable, message),
+            AccountError::KeptHere(_) => Self {
                 may_be_there: true,
                 ..refused(Code::Unavailable, message)
             },

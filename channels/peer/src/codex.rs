@@ -117,75 +117,13 @@ impl Codex {
         let mut child = self.command(token).spawn().map_err(TurnError::Start)?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let group = Pid::from_raw(pid.ok_or_else(|| io::Error::other("it has no number"))?);
-        let ended = self.listen(&mut child, group, input, stop).await;
+        let ended = listen(&mut child, group, input, stop).await;
         if ended.is_err() {
             // One that has ended is reaped already.
             let _ = child.kill().await;
             let _ = spawn_blocking(move || leftovers::end(group)).await;
         }
         ended
-    }
-
-    async fn listen(
-        &self,
-        child: &mut Child,
-        group: Pid,
-        input: String,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(Turn, usize), TurnError> {
-        let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = taken else {
-            return Err(TurnError::Io(io::Error::other("a pipe is missing")));
-        };
-        // One that does not read its input shows that in its end.
-        tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
-        let last_words = tokio::spawn(async move {
-            let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
-            while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-                kept.extend_from_slice(&buffer[..read]);
-                kept.drain(..kept.len().saturating_sub(LAST_WORDS));
-            }
-            String::from_utf8_lossy(&kept).trim().to_owned()
-        });
-        let (mut turn, mut failed_calls) = (Turn::default(), 0);
-        let mut buffer = vec![0; 64 << 10];
-        let mut is_open = true;
-        let deadline = sleep(PATIENCE);
-        tokio::pin!(deadline);
-        let status = loop {
-            tokio::select! {
-                read = stdout.read(&mut buffer), if is_open => {
-                    let read = read?;
-                    is_open = read > 0;
-                    failed_calls += heard(turn.feed(plexus_agent_lines::codex, &buffer[..read]));
-                }
-                status = child.wait() => break status?,
-                () = &mut deadline => {
-                    end(child, group).await?;
-                    return Err(TurnError::OutOfTime);
-                }
-                // The task that waits for this turn holds the sender.
-                () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-                    end(child, group).await?;
-                    return Err(TurnError::Stopped);
-                }
-            }
-        };
-        // A program that it left behind would hold the pipes.
-        let _ = spawn_blocking(move || leftovers::end(group)).await;
-        let rest = async {
-            while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
-                failed_calls += heard(turn.feed(plexus_agent_lines::codex, &buffer[..read]));
-            }
-        };
-        let _ = timeout(REST, rest).await;
-        let is_completed = matches!(turn.end, Some(TurnEnd::Completed(_)));
-        if matches!(turn.end, Some(TurnEnd::Failed(_))) || is_completed && status.success() {
-            return Ok((turn, failed_calls));
-        }
-        let words = timeout(REST, last_words).await;
-        let words = words.map_or_else(|_| String::new(), Result::unwrap_or_default);
-        Err(TurnError::Silent(status, words))
     }
 
     fn command(&self, token: &str) -> Command {
@@ -252,6 +190,68 @@ impl Agent for Codex {
     }
 }
 
+/// Gives it the input, and takes what it says until it has ended, or has to.
+async fn listen(
+    child: &mut Child,
+    group: Pid,
+    input: String,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(Turn, usize), TurnError> {
+    let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = taken else {
+        return Err(TurnError::Io(io::Error::other("a pipe is missing")));
+    };
+    // One that does not read its input shows that in its end.
+    tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
+    let last_words = tokio::spawn(async move {
+        let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+            kept.extend_from_slice(&buffer[..read]);
+            kept.drain(..kept.len().saturating_sub(LAST_WORDS));
+        }
+        String::from_utf8_lossy(&kept).trim().to_owned()
+    });
+    let (mut turn, mut failed_calls) = (Turn::default(), 0);
+    let mut buffer = vec![0; 64 << 10];
+    let mut is_open = true;
+    let deadline = sleep(PATIENCE);
+    tokio::pin!(deadline);
+    let status = loop {
+        tokio::select! {
+            read = stdout.read(&mut buffer), if is_open => {
+                let read = read?;
+                is_open = read > 0;
+                failed_calls += heard(turn.feed(plexus_agent_lines::codex, &buffer[..read]));
+            }
+            status = child.wait() => break status?,
+            () = &mut deadline => {
+                end(child, group).await?;
+                return Err(TurnError::OutOfTime);
+            }
+            // The task that waits for this turn holds the sender.
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+                end(child, group).await?;
+                return Err(TurnError::Stopped);
+            }
+        }
+    };
+    // A program that it left behind would hold the pipes.
+    let _ = spawn_blocking(move || leftovers::end(group)).await;
+    let rest = async {
+        while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
+            failed_calls += heard(turn.feed(plexus_agent_lines::codex, &buffer[..read]));
+        }
+    };
+    let _ = timeout(REST, rest).await;
+    let is_completed = matches!(turn.end, Some(TurnEnd::Completed(_)));
+    if matches!(turn.end, Some(TurnEnd::Failed(_))) || is_completed && status.success() {
+        return Ok((turn, failed_calls));
+    }
+    let words = timeout(REST, last_words).await;
+    let words = words.map_or_else(|_| String::new(), Result::unwrap_or_default);
+    Err(TurnError::Silent(status, words))
+}
+
 /// Logs what a turn shows, without a word of it; answers with how many calls of our tools failed.
 fn heard(shown: Vec<Shown>) -> usize {
     let mut failed = 0;
@@ -273,4 +273,58 @@ async fn end(child: &mut Child, group: Pid) -> io::Result<()> {
         child.kill().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endless() -> (Child, Group) {
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                "trap '' INT; cat >/dev/null; while :; do sleep 1; done",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let child = command.spawn().expect("it starts");
+        let group = i32::try_from(child.id().expect("a number")).expect("a number");
+        (child, Group(Pid::from_raw(group)))
+    }
+
+    /// Ended with the test.
+    struct Group(Pid);
+
+    impl Drop for Group {
+        fn drop(&mut self) {
+            let _ = killpg(self.0, Signal::SIGKILL);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turn_that_never_ends_is_ended() {
+        let (mut child, group) = endless();
+        let (_stopping, stop) = watch::channel(false);
+        let ended = listen(&mut child, group.0, "hello".into(), stop).await;
+        assert!(
+            matches!(ended, Err(TurnError::OutOfTime)),
+            "{:?}",
+            ended.err()
+        );
+        assert!(child.try_wait().expect("a child").is_some());
+        // Sooner where the peer stops.
+        let (mut child, group) = endless();
+        let (stopping, stop) = watch::channel(false);
+        stopping.send(true).expect("a receiver");
+        let ended = listen(&mut child, group.0, "hello".into(), stop).await;
+        assert!(
+            matches!(ended, Err(TurnError::Stopped)),
+            "{:?}",
+            ended.err()
+        );
+        assert!(child.try_wait().expect("a child").is_some());
+    }
 }

@@ -9,7 +9,7 @@
 //! Invariants: one message is under way at a time, in the order of the outbox; the relay is waited for without the state, so
 //! that reads and watermarks go on.
 
-use super::{Account, AccountError, Delivery, Trouble, check_name, lock};
+use super::{Account, AccountError, Agreed, Delivery, Trouble, check_name, lock};
 use crate::api::ApiError;
 use crate::crypto::{ChannelKey, Content, MessageContext};
 use crate::identity::IdentityError;
@@ -24,6 +24,32 @@ pub(super) const NEW_KEYS: usize = 4;
 /// The turn to send.
 type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
 
+/// A channel to make.
+#[derive(Clone, Copy, Debug)]
+pub struct NewChannel<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its members, beside this identity.
+    pub members: &'a [Id],
+    /// Its first message, if it has one.
+    pub opening: Option<&'a str>,
+    /// The devices of the members that somebody agreed to; without any, those that the relay shows.
+    pub agreed: Option<&'a Agreed>,
+}
+
+/// A message that waited in the outbox, and that is in it no more: the relay refused it when it went out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// Where it was to go.
+    pub channel_id: Id,
+    /// What it says, where its key is still held.
+    pub text: Option<String>,
+    /// The relay's code, or what is wrong here; no words of the relay's.
+    pub why: String,
+    /// Whether the relay may have taken it before, when its answer was lost.
+    pub may_be_there: bool,
+}
+
 impl Account {
     /// Makes a channel, with an opening message if there is one.
     ///
@@ -35,27 +61,32 @@ impl Account {
         members: &[Id],
         opening: Option<&str>,
     ) -> Result<Channel, AccountError> {
-        check_name(name)?;
-        opening.map_or(Ok(()), check_text)?;
-        let turn = self.sending.lock().await;
-        let made = self.make(&turn, Id::generate(), (name, members, opening));
-        made.await
+        let new = NewChannel {
+            name,
+            members,
+            opening,
+            agreed: None,
+        };
+        let (channel, _) = self.create_as(None, new).await?;
+        Ok(channel)
     }
 
-    /// As [`create`](Self::create), unless an earlier attempt made the channel: that one then, and `true`.
+    /// Makes a channel, unless an earlier attempt at this write made it: that one then, and `true`.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
-    pub async fn create_once(
+    /// As [`create`](Self::create); [`Trouble::NotAgreed`].
+    pub async fn create_as(
         &self,
-        once: Once,
-        name: &str,
-        members: &[Id],
-        opening: Option<&str>,
+        once: Option<Once>,
+        new: NewChannel<'_>,
     ) -> Result<(Channel, bool), AccountError> {
-        check_name(name)?;
-        opening.map_or(Ok(()), check_text)?;
+        check_name(new.name)?;
+        new.opening.map_or(Ok(()), check_text)?;
         let turn = self.sending.lock().await;
+        let Some(once) = once else {
+            let made = self.make(&turn, Id::generate(), new).await;
+            return made.map(|channel| (channel, false));
+        };
         let begun = self.state().repeated(&once)?;
         let channel_id = match begun {
             Some(begun) => match self.api.channel(begun.channel_id).await {
@@ -69,7 +100,7 @@ impl Account {
                 channel_id
             }
         };
-        let made = self.make(&turn, channel_id, (name, members, opening)).await;
+        let made = self.make(&turn, channel_id, new).await;
         match &made {
             // Nobody knows whether it was made.
             Err(AccountError::Relay(why)) if !why.is_final() => {}
@@ -83,18 +114,19 @@ impl Account {
         &self,
         _: &Turn<'_>,
         channel_id: Id,
-        (name, members, opening): (&str, &[Id], Option<&str>),
+        new: NewChannel<'_>,
     ) -> Result<Channel, AccountError> {
         let key = ChannelKey::generate();
-        let mut users = members.to_vec();
+        let mut users = new.members.to_vec();
         users.push(self.me());
         users.sort_unstable();
         users.dedup();
-        let keys = self
-            .wrap_for(channel_id, &[(1, key.clone())], &users)
-            .await?;
+        let first = [(1, key.clone())];
+        let keys = self.wrap_for(channel_id, &first, &users, new.agreed);
+        let keys = keys.await?;
         let seq = self.state().next_seq(channel_id);
-        let message = opening.map(|text| self.seal(channel_id, 1, &key, seq, text));
+        let message = new.opening;
+        let message = message.map(|text| self.seal(channel_id, 1, &key, seq, text));
         if let Some(post) = &message {
             check_sealed(post)?;
             let mut state = self.state();
@@ -104,8 +136,8 @@ impl Account {
         }
         let create = CreateChannel {
             channel_id,
-            name: self.sealed_name(channel_id, 1, &key, name),
-            members: members.to_vec(),
+            name: self.sealed_name(channel_id, 1, &key, new.name),
+            members: new.members.to_vec(),
             keys,
             message,
         };
@@ -117,7 +149,7 @@ impl Account {
     /// Sends a text. It is in the outbox until the relay has judged it.
     ///
     /// # Errors
-    /// [`AccountError::Kept`] where the next [`flush`](Self::flush) sends it, [`AccountError::Doubtful`] where nobody knows
+    /// [`AccountError::Kept`] and [`AccountError::KeptHere`] where the next [`flush`](Self::flush) sends it, [`AccountError::Doubtful`] where nobody knows
     /// whether the relay has it. Else it is not sent: the text has no fit length, a key is missing, the disk or the relay refuses.
     pub async fn send(&self, channel_id: Id, text: &str) -> Result<Message, AccountError> {
         let turn = self.sending.lock().await;
@@ -201,7 +233,7 @@ impl Account {
         self.state().watermark(channel_id)
     }
 
-    /// Forgets what [`send_once`](Self::send_once) and [`create_once`](Self::create_once) know of work without messages: it
+    /// Forgets what [`send_once`](Self::send_once) and [`create_as`](Self::create_as) know of work without messages: it
     /// is complete. It waits for no send.
     pub async fn complete(&self) {
         self.state().complete();
@@ -234,6 +266,11 @@ impl Account {
         self.flush_in(&turn).await
     }
 
+    /// What was refused of the messages that waited, since the last time.
+    pub fn take_unsent(&self) -> Vec<Unsent> {
+        std::mem::take(&mut lock(&self.unsent))
+    }
+
     async fn flush_in(&self, turn: &Turn<'_>) -> Result<Vec<Message>, AccountError> {
         let (mut sent, mut refused) = (Vec::new(), None);
         loop {
@@ -241,10 +278,22 @@ impl Account {
             let Some(outgoing) = first else {
                 return refused.map_or(Ok(sent), Err);
             };
-            match self.deliver(turn, outgoing).await {
+            match self.deliver(turn, outgoing.clone()).await {
                 Ok(message) => sent.push(message),
                 Err(why) if why.is_kept() => return Err(why),
-                Err(why) => refused = refused.or(Some(why)),
+                Err(why) => {
+                    let unsent = Unsent {
+                        channel_id: outgoing.channel_id,
+                        text: self
+                            .own_text(outgoing.channel_id, &outgoing.post)
+                            .await
+                            .ok(),
+                        why: why.in_short(),
+                        may_be_there: matches!(why, AccountError::Doubtful(_)),
+                    };
+                    lock(&self.unsent).push(unsent);
+                    refused = refused.or(Some(why));
+                }
             }
         }
     }
@@ -264,9 +313,8 @@ impl Account {
             .outbox()
             .first()
             .map(|kept| kept.post.client_message_id);
-        if let Some(id) = first {
-            state.settle(id, fate)?;
-        }
+        // Where the disk refuses, the next change saves it, and none goes out before that. What the relay said stays true.
+        let _ = first.map(|id| state.settle(id, fate));
         drop(state);
         delivered
     }
@@ -361,6 +409,7 @@ impl Account {
 fn kept(why: AccountError) -> AccountError {
     match why {
         AccountError::Relay(why) if !why.is_final() => AccountError::Kept(why),
+        AccountError::Disk(why) => AccountError::KeptHere(why),
         other => other,
     }
 }

@@ -1,13 +1,13 @@
 //! What an effect would do, on a card, and the effect.
 //!
 //! Invariants: a card shows the channel, its members and all of the text; a plan's token covers them, so that a card does not
-//! outlive a change of the members.
+//! outlive a change of the members; a key is wrapped for the devices whose fingerprints stand on the card, and no others.
 
 use crate::failed::{of_effect, told};
 use crate::listen::{KIND, flush};
 use crate::shown::User;
 use jiff::Timestamp;
-use plexus_channels::account::{Account, AccountError};
+use plexus_channels::account::{Account, AccountError, Agreed, NewChannel};
 use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Member, Status};
 use plexus_channels::{Id, PublicKey};
@@ -62,8 +62,8 @@ pub(crate) struct ChannelInput {
 #[derive(Debug)]
 pub(crate) enum Act {
     Send(Id, String),
-    Create(String, Vec<Id>),
-    Add(Id, Id),
+    Create(String, Vec<Id>, Agreed),
+    Add(Id, Id, Agreed),
     Remove(Id, Id),
     Archive(Id, bool),
     Leave(Id),
@@ -90,7 +90,7 @@ impl Act {
         match self {
             Self::Create(..) => None,
             Self::Send(id, _)
-            | Self::Add(id, _)
+            | Self::Add(id, ..)
             | Self::Remove(id, _)
             | Self::Archive(id, _)
             | Self::Leave(id)
@@ -122,20 +122,24 @@ pub async fn channel(account: &Account, id: Id) -> Result<(Channel, String), Sou
     Ok((channel, name))
 }
 
-/// A user by name, with the fingerprints that the relay shows.
-async fn user(account: &Account, id: Id) -> Result<(String, Vec<String>), SourceError> {
+/// A user on a card: by name and id, with the fingerprints that the relay shows, whose devices are `agreed` to with the card.
+///
+/// # Errors
+/// There is none, or the relay is away.
+pub async fn user(account: &Account, id: Id, agreed: &mut Agreed) -> Result<String, SourceError> {
     let user = account.api().user(id).await;
     let user = user.map_err(|error| told(&error.into()))?;
     let devices = user.devices.iter();
     let devices = devices.filter_map(|d| PublicKey::from_bytes(&d.public_key.0).ok());
     let fingerprints: Vec<String> = devices.map(|key| key.shown_fingerprint()).collect();
+    agreed.add(&user);
     let line = User {
         id: user.id,
         kind: user.kind,
         name: user.name,
     }
     .line();
-    Ok((format!("{line}: {}", fingerprints.join("; ")), fingerprints))
+    Ok(format!("{line} {id}: {}", fingerprints.join("; ")))
 }
 
 /// A card about a channel: its name and members.
@@ -192,14 +196,14 @@ pub(crate) async fn plan_create(
     let mut preview =
         Preview::new("makes a channel; its members can read all that is written in it")
             .fact("name", &name);
-    let mut keys = Vec::new();
+    let (mut lines, mut agreed) = (Vec::new(), Agreed::default());
     for id in &members {
-        let (line, fingerprints) = user(account, *id).await?;
-        preview = preview.fact("member", line);
-        keys.push(fingerprints);
+        let line = user(account, *id, &mut agreed).await?;
+        preview = preview.fact("member", &line);
+        lines.push(line);
     }
-    let of = json!(["create", name, members, keys]);
-    Ok(plan_of(Act::Create(name, members), &of, preview))
+    let of = json!(["create", name, members, lines]);
+    Ok(plan_of(Act::Create(name, members, agreed), &of, preview))
 }
 
 pub(crate) async fn plan_add(
@@ -214,11 +218,12 @@ pub(crate) async fn plan_add(
         let why = "that user is a member already";
         return Err(SourceError::transport("exists", why));
     }
-    let (line, keys) = user(account, added).await?;
+    let mut agreed = Agreed::default();
+    let line = user(account, added, &mut agreed).await?;
     let headline = "adds a member, who can read all that was written in the channel";
-    let preview = about(headline, &channel, &name).fact("added", line);
-    let of = json!(["add", id, name, ids(&channel.members), added, keys]);
-    Ok(plan_of(Act::Add(id, added), &of, preview))
+    let preview = about(headline, &channel, &name).fact("added", &line);
+    let of = json!(["add", id, name, ids(&channel.members), added, line]);
+    Ok(plan_of(Act::Add(id, added, agreed), &of, preview))
 }
 
 pub(crate) async fn plan_remove(
@@ -316,12 +321,18 @@ pub(crate) async fn commit(
                 };
                 Ok(done(id, Some(message), Some(at)))
             }
-            Act::Create(name, members) => {
-                let channel = account.create(&name, &members, None).await?;
+            Act::Create(name, members, agreed) => {
+                let new = NewChannel {
+                    name: &name,
+                    members: &members,
+                    opening: None,
+                    agreed: Some(&agreed),
+                };
+                let (channel, _) = account.create_as(None, new).await?;
                 Ok(done(channel.id, None, None))
             }
-            Act::Add(id, user) => {
-                account.add_member(id, user).await?;
+            Act::Add(id, user, agreed) => {
+                account.add_agreed(id, user, Some(&agreed)).await?;
                 Ok(done(id, None, None))
             }
             Act::Remove(id, user) => {

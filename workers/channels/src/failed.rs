@@ -17,14 +17,21 @@ pub fn told(error: &AccountError) -> SourceError {
         AccountError::Text | AccountError::Name => SourceError::invalid(error.to_string()),
         AccountError::Trouble(why) => SourceError::transport("not_safe", why.to_string()),
         AccountError::Unsettled => SourceError::transport("conflict", error.to_string()),
-        AccountError::Disk(_) => SourceError::internal("the identity's files cannot be used"),
+        AccountError::Disk(_) | AccountError::KeptHere(_) => {
+            SourceError::internal("the identity's files cannot be used")
+        }
     }
 }
+
+/// Why a message waits in the outbox that the disk holds up.
+const KEPT_HERE: &str = "the identity's files cannot be written; the message is kept and is sent once when they can: do not \
+     send it again, and tell the owner to look at the disk";
 
 /// The error of an effect, with what was done. A message that `is_sent` and not kept has not left.
 pub(crate) fn of_effect(error: &AccountError, is_sent: bool) -> SourceError {
     match error {
         AccountError::Kept(why) => SourceError::transport("kept", of_kept(why)).effect(Effect::Unknown),
+        AccountError::KeptHere(_) => SourceError::transport("kept", KEPT_HERE).effect(Effect::Unknown),
         AccountError::Doubtful(_) => SourceError::transport(
             "doubtful",
             "the relay refuses the message now, and may have taken it when its answer was lost: this source is no \

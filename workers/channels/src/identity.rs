@@ -50,7 +50,8 @@ pub async fn account(
     let invitation = secrets.take("invitation");
     let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
     let tunnel = Tunnel::new(egress);
-    let tunnel = tunnel.map_err(|why| OpenError::config(format!("ca: {why}")))?;
+    let field = config.authority_field;
+    let tunnel = tunnel.map_err(|why| OpenError::config(format!("{field}: {why}")))?;
     let dial: Arc<dyn Dial> = Arc::new(tunnel);
     let identity = of_source(scratch, config, &invitation, role, Arc::clone(&dial)).await?;
     let account = Account::open(identity, dial);
@@ -68,8 +69,9 @@ async fn of_source(
     let endpoint = Endpoint::parse(config.relay.trim());
     let endpoint = endpoint.map_err(|why| OpenError::config(format!("relay: {why}")))?;
     let about = Digest::of(invitation.expose().as_bytes());
+    let field = config.authority_field;
     let identity = match role {
-        Role::Reader => looked_at(scratch, about).await?,
+        Role::Reader => looked_at(scratch, about, field).await?,
         Role::Writer => {
             let registration = Registration {
                 endpoint: endpoint.clone(),
@@ -78,7 +80,7 @@ async fn of_source(
                 last_name: None,
                 skills: Vec::new(),
             };
-            let held = timeout(WITHIN, held(scratch, dial, &registration)).await;
+            let held = timeout(WITHIN, held(scratch, dial, &registration, field)).await;
             let late = || OpenError::unavailable("the relay did not answer in 20 s");
             let held = held.map_err(|_| late()).and_then(|held| held);
             let note = scratch.join(NOTE);
@@ -97,7 +99,9 @@ async fn of_source(
             held?
         }
     };
-    let of = identity.endpoint().map_err(|error| open_error(&error))?;
+    let of = identity
+        .endpoint()
+        .map_err(|error| open_error(&error, field))?;
     if of != endpoint {
         return Err(OpenError::config(format!(
             "this source's identity is one of {of}: add another source for another relay"
@@ -110,17 +114,20 @@ async fn held(
     scratch: &Path,
     dial: Arc<dyn Dial>,
     registration: &Registration,
+    field: &str,
 ) -> Result<Identity, OpenError> {
-    let home = Home::at(scratch).map_err(|error| open_error(&error))?;
-    let names = home.identities().map_err(|error| open_error(&error))?;
+    let home = Home::at(scratch).map_err(|error| open_error(&error, field))?;
+    let names = home
+        .identities()
+        .map_err(|error| open_error(&error, field))?;
     let identity = match names.first() {
         Some(name) => home.open(name),
         None => home.register(dial, registration).await,
     };
-    identity.map_err(|error| open_error(&error))
+    identity.map_err(|error| open_error(&error, field))
 }
 
-async fn looked_at(scratch: &Path, about: Digest) -> Result<Identity, OpenError> {
+async fn looked_at(scratch: &Path, about: Digest, field: &str) -> Result<Identity, OpenError> {
     let until = Instant::now() + WITHIN;
     let note = || noted(&scratch.join(NOTE)).filter(|note| note.invitation == about);
     // One that is there already is of an earlier attempt, which says nothing about this one.
@@ -128,9 +135,11 @@ async fn looked_at(scratch: &Path, about: Digest) -> Result<Identity, OpenError>
     loop {
         // The writer makes the folder.
         if let Some(home) = Home::there(scratch) {
-            let names = home.identities().map_err(|error| open_error(&error))?;
+            let names = home
+                .identities()
+                .map_err(|error| open_error(&error, field))?;
             if let Some(name) = names.first() {
-                return home.look(name).map_err(|error| open_error(&error));
+                return home.look(name).map_err(|error| open_error(&error, field));
             }
         }
         let is_over = Instant::now() >= until;
@@ -150,7 +159,7 @@ fn noted(path: &Path) -> Option<Note> {
     serde_json::from_slice(&read.ok()?).ok()
 }
 
-fn open_error(error: &IdentityError) -> OpenError {
+fn open_error(error: &IdentityError, field: &str) -> OpenError {
     match error {
         IdentityError::Relay(refused) if refused.code() == Some(Code::InvalidInvitation) => {
             OpenError::config(
@@ -160,10 +169,10 @@ fn open_error(error: &IdentityError) -> OpenError {
         }
         IdentityError::Relay(ApiError::Unreachable { why, .. }) => {
             let next = match why.contains("certificate") {
-                true => {
-                    "for a relay of your own, add the source with ca, the file of its authority"
-                }
-                false => "is the relay up?",
+                true => format!(
+                    "for a relay of your own, add the source with {field}, the file of its authority"
+                ),
+                false => "is the relay up?".to_owned(),
             };
             OpenError::unavailable(format!("{error}; {next}"))
         }

@@ -23,10 +23,10 @@ mod shown;
 mod source;
 mod tunnel;
 
-pub use acts::{about, channel};
+pub use acts::{about, channel, user};
 pub use failed::told;
 pub use identity::account;
-pub use listen::KIND;
+pub use listen::{KIND, settled};
 pub use source::{ChannelsSource, Config};
 
 /// What this connector can do, as the gateway embeds it too.

@@ -5,9 +5,10 @@
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::events::{Listener, Notice};
-use plexus_channels::state::DeviceNews;
+use plexus_channels::state::{DeviceNews, Fate, Once};
 use plexus_channels::wire::{Event, Message};
-use plexus_ipc::worker::{Host, Touched};
+use plexus_ipc::worker::{Host, Touched, Verdict};
+use plexus_protocol::AuditId;
 use serde_json::json;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -19,9 +20,6 @@ use tokio::time::sleep;
 pub const KIND: &str = "channel";
 /// The manifest's topic.
 const TOPIC: &str = "message";
-/// Refused messages that are passed over at one go.
-const REFUSED: usize = 64;
-
 /// From one try to send what waits to the next.
 const SEND_AGAIN: Duration = Duration::from_secs(5);
 
@@ -111,16 +109,31 @@ async fn catch_up(account: &Account, host: &Host) -> Result<(), AccountError> {
     Ok(())
 }
 
+/// What became of the message of a call; one that waits is tried.
+pub async fn settled(account: &Account, intent: &AuditId) -> Verdict {
+    let call = Once::call(intent.as_str());
+    if account.fate(&call) == Some(Fate::Waiting) {
+        // Where the relay stays away, the next connection sends it.
+        let _ = flush(account).await;
+    }
+    match account.fate(&call) {
+        Some(Fate::Taken(..)) => Verdict::Happened,
+        Some(Fate::Refused) => Verdict::DidNot,
+        Some(Fate::Waiting | Fate::Doubtful) | None => Verdict::CannotTell,
+    }
+}
+
 /// Sends what waits, and passes over what the relay refuses.
 pub(crate) async fn flush(account: &Account) -> Result<(), AccountError> {
-    for _ in 0..REFUSED {
-        match account.flush().await {
-            Ok(_) => return Ok(()),
-            Err(why) if why.is_kept() => return Err(why),
-            Err(error) => tracing::warn!(%error, "a message that waited was refused"),
-        }
+    let flushed = account.flush().await;
+    for unsent in account.take_unsent() {
+        let (channel, why) = (unsent.channel_id, unsent.why);
+        tracing::warn!(%channel, why, "a message that waited was refused");
     }
-    Ok(())
+    match flushed {
+        Err(why) if why.is_kept() => Err(why),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 async fn heard(account: &Account, host: &Host, event: Event) -> Result<(), AccountError> {

@@ -10,11 +10,10 @@ use crate::acts::{
 };
 use crate::failed::told;
 use crate::identity;
-use crate::listen::{Ailing, KIND, flush, listen, note};
+use crate::listen::{self, Ailing, KIND, listen, note};
 use crate::shown::{Person, Said, Shown, User, You};
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
-use plexus_channels::state::{Fate, Once};
 use plexus_channels::{Api, Id};
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source, SourceContext,
@@ -59,6 +58,13 @@ pub struct Config {
     pub relay: String,
     /// The name that others see.
     pub display_name: String,
+    /// The field with the file of the relay's authority.
+    #[serde(skip, default = "authority_field")]
+    pub authority_field: &'static str,
+}
+
+const fn authority_field() -> &'static str {
+    "ca"
 }
 
 /// Input of `list`.
@@ -174,18 +180,9 @@ impl Source for ChannelsSource {
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
-        let Some(account) = &self.account else {
-            return Verdict::CannotTell;
-        };
-        let call = Once::call(intent.as_str());
-        if account.fate(&call) == Some(Fate::Waiting) {
-            // Where the relay stays away, the next connection sends it.
-            let _ = flush(account).await;
-        }
-        match account.fate(&call) {
-            Some(Fate::Taken(..)) => Verdict::Happened,
-            Some(Fate::Refused) => Verdict::DidNot,
-            Some(Fate::Waiting | Fate::Doubtful) | None => Verdict::CannotTell,
+        match &self.account {
+            Some(account) => listen::settled(account, &intent).await,
+            None => Verdict::CannotTell,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Cards of what the peer does: a turn, and the effects of its tools.
 //!
-//! Invariant: a card shows the channel, its members and all of the text; its token covers them.
+//! Invariants: a card shows the channel, its members and all of the text; its token covers them; what the commit wraps keys for
+//! are the devices on the card.
 
-use plexus_channels::account::Account;
+use plexus_channels::Id;
+use plexus_channels::account::{Account, Agreed};
 use plexus_channels::wire::Channel;
-use plexus_channels::{Id, PublicKey};
 use plexus_ipc::worker::{Content, Plan, Preview, SourceError, Touched};
 use plexus_protocol::{Digest, json};
-use plexus_worker_channels::{KIND, about, channel, told};
+use plexus_worker_channels::{KIND, about, channel, user};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ pub(crate) struct TurnInput {
 pub(crate) struct Act {
     pub(crate) tool: String,
     pub(crate) input: Value,
+    /// The devices of the users on its card.
+    pub(crate) agreed: Agreed,
 }
 
 /// A turn: what it will do and reach.
@@ -39,7 +42,7 @@ pub(crate) fn turn(input: TurnInput, model: &str) -> Plan<Id> {
 }
 
 /// A call of a tool that has an effect.
-pub(crate) async fn plan(account: &Account, act: Act) -> Result<Plan<Act>, SourceError> {
+pub(crate) async fn plan(account: &Account, mut act: Act) -> Result<Plan<Act>, SourceError> {
     let id = act.input["channel_id"].as_str().map(str::parse::<Id>);
     let id = id.transpose();
     let id = id.map_err(|_| SourceError::invalid("channel_id is no id"))?;
@@ -47,7 +50,7 @@ pub(crate) async fn plan(account: &Account, act: Act) -> Result<Plan<Act>, Sourc
         Some(id) => Some(channel(account, id).await?),
         None => None,
     };
-    let (preview, users) = card(account, &act, found.as_ref()).await?;
+    let (preview, users) = card(account, &mut act, found.as_ref()).await?;
     let members = |(channel, name): &(Channel, String)| {
         let mut ids: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
         ids.sort_unstable();
@@ -75,16 +78,17 @@ pub(crate) fn summary(tool: &str) -> &'static str {
 
 async fn card(
     account: &Account,
-    act: &Act,
+    act: &mut Act,
     found: Option<&(Channel, String)>,
 ) -> Result<(Preview, Vec<String>), SourceError> {
-    let mut users = Vec::new();
-    let text = |name: &str| act.input[name].as_str().unwrap_or_default();
+    let (input, agreed, mut users) = (&act.input, &mut act.agreed, Vec::new());
+    let text = |name: &str| input[name].as_str().unwrap_or_default();
     let Some((channel, name)) = found else {
         let headline = "opens a channel; its members can read all that is written in it";
         let mut preview = Preview::new(headline).fact("name", text("name"));
-        for member in act.input["member_ids"].as_array().into_iter().flatten() {
-            let user = user(account, member.as_str().unwrap_or_default()).await?;
+        for member in input["member_ids"].as_array().into_iter().flatten() {
+            let member = user_id(member.as_str().unwrap_or_default())?;
+            let user = user(account, member, agreed).await?;
             preview = preview.fact("member", &user);
             users.push(user);
         }
@@ -94,7 +98,7 @@ async fn card(
     let preview = match &*act.tool {
         "reply" => about("sends a message as the peer").diff(text("text")),
         "add_member" => {
-            let user = user(account, text("user_id")).await?;
+            let user = user(account, user_id(text("user_id"))?, agreed).await?;
             let shown = about("adds a member, who can read all that was written in the channel")
                 .fact("new member", &user);
             users.push(user);
@@ -106,15 +110,7 @@ async fn card(
     Ok((preview, users))
 }
 
-/// A user on a card: name, id and fingerprints.
-async fn user(account: &Account, id: &str) -> Result<String, SourceError> {
-    let id: Id = id
-        .parse()
-        .map_err(|_| SourceError::invalid("a user's id is no id"))?;
-    let user = account.api().user(id).await;
-    let user = user.map_err(|error| told(&error.into()))?;
-    let keys = user.devices.iter();
-    let keys = keys.filter_map(|device| PublicKey::from_bytes(&device.public_key.0).ok());
-    let keys: Vec<String> = keys.map(|key| key.shown_fingerprint()).collect();
-    Ok(format!("{} ({id}): {}", user.name, keys.join("; ")))
+fn user_id(id: &str) -> Result<Id, SourceError> {
+    let id = id.parse();
+    id.map_err(|_| SourceError::invalid("a user's id is no id"))
 }

@@ -4,17 +4,17 @@
 
 use crate::acts::{self, Act, TurnInput};
 use crate::member::{Ailing, Due, Slot, Work};
-use crate::pended::{Notes, follow};
+use crate::pended::{Apart, Notes, follow};
 use crate::turn::{Codex, TurnError};
 use plexus_channels::Id;
-use plexus_channels::account::Account;
+use plexus_channels::account::{Account, Agreed};
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
 };
-use plexus_participant::{ToolError, Tools};
+use plexus_participant::{Terms, ToolError, Tools};
 use plexus_protocol::{AuditId, CapabilityId, Effect};
-use plexus_worker_channels::{KIND, told};
+use plexus_worker_channels::{KIND, settled, told};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -72,6 +72,7 @@ struct Works {
     codex: Codex,
     scratch: PathBuf,
     host: Host,
+    apart: Apart,
     tasks: Vec<AbortHandle>,
 }
 
@@ -121,6 +122,7 @@ impl Source for PeerSource {
         let as_member = plexus_worker_channels::Config {
             relay: config.relay,
             display_name: config.display_name,
+            authority_field: "relayCa",
         };
         let account = plexus_worker_channels::account(
             &scratch,
@@ -146,7 +148,9 @@ impl Source for PeerSource {
                 thread: Mutex::default(),
             };
             let (slot, notes, host) = (Slot::default(), Notes::default(), given.host);
-            let followed = tokio::spawn(follow(host.clone(), notes.clone(), waiting));
+            let apart = Apart::default();
+            let told = (notes.clone(), apart.clone());
+            let followed = tokio::spawn(follow(host.clone(), told, waiting));
             let member = Work {
                 account: Arc::clone(&account),
                 host: host.clone(),
@@ -161,6 +165,7 @@ impl Source for PeerSource {
                 codex,
                 scratch,
                 host,
+                apart,
                 tasks: vec![followed.abort_handle(), working.abort_handle()],
             });
         }
@@ -191,14 +196,14 @@ impl Source for PeerSource {
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
-        let under_way = self
-            .works
-            .as_ref()
-            .map(|works| works.scratch.join(UNDER_WAY));
-        match under_way.and_then(|path| cut_off(&path)) {
+        let (Some(works), Some(account)) = (&self.works, &self.account) else {
+            return Verdict::CannotTell;
+        };
+        match cut_off(&works.scratch.join(UNDER_WAY)) {
             // What its tools did is on record by itself; the messages are shown again.
             Some(of) if of == intent => Verdict::DidNot,
-            _ => Verdict::CannotTell,
+            // A message of a turn goes by the turn's name; what becomes of another is known by its call.
+            _ => settled(account, &intent).await,
         }
     }
 }
@@ -229,7 +234,8 @@ impl PeerSource {
     ) -> Result<Reply<Value>, SourceError> {
         self.account()?;
         let id = allowed(&call, &input)?;
-        let answered = self.tools()?.answer(&tool_of(name), input).await;
+        let tool = tool_of(name);
+        let answered = self.tools()?.answer(&tool, input, Terms::default()).await;
         let answered = answered.ok_or_else(|| SourceError::internal("no such tool"))?;
         let mut output = answered.map_err(|error| failed(&error, Effect::None))?;
         let mut touched: Vec<String> = id.into_iter().collect();
@@ -251,17 +257,33 @@ impl PeerSource {
     ) -> Result<Plan<Act>, SourceError> {
         allowed(&call, &input)?;
         let tool = tool_of(name);
-        acts::plan(self.account()?, Act { tool, input }).await
+        let act = Act {
+            tool,
+            input,
+            agreed: Agreed::default(),
+        };
+        acts::plan(self.account()?, act).await
     }
 
     async fn commit(
         self: Arc<Self>,
-        _: CallContext,
+        call: CallContext,
         act: Act,
     ) -> Result<Reply<Value>, SourceError> {
         let id = act.input[FIELD].as_str().map(str::to_owned);
-        let tool = act.tool;
-        let answered = self.tools()?.answer(&tool, act.input).await;
+        let (tool, tools) = (act.tool, self.tools()?);
+        // No turn waits for the owner: what the owner approved is a write of its own, beside those of the turn under way.
+        let is_apart = self.works.as_ref().is_some_and(|works| {
+            let source = works.codex.own.trim_end_matches(TURN);
+            let capability = format!("{source}{}", tool.replace('_', "-"));
+            works.apart.take(&capability, &act.input)
+        });
+        let is_own = is_apart || !tools.is_in_turn();
+        let terms = Terms {
+            call: call.audit().filter(|_| is_own).map(AuditId::as_str),
+            agreed: Some(&act.agreed),
+        };
+        let answered = tools.answer(&tool, act.input, terms).await;
         let answered = answered.ok_or_else(|| SourceError::internal("no such tool"))?;
         // A message that is not in the outbox has not left; of anything else nobody keeps a copy.
         let lost = match &*tool {
