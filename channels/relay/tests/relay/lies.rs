@@ -1,8 +1,7 @@
 //! A relay that lies, loses and waits: the real one, with a liar on the way to it that alters, drops or holds its answers.
 
 use crate::harness::{PATIENCE, Relay, id_of, story};
-use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError};
+use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble, Unsent};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::{Dial, Dialing, Direct, Endpoint, Stream};
@@ -10,8 +9,10 @@ use plexus_channels::events::{Listener, Notice};
 use plexus_channels::identity::Home;
 use plexus_channels::state::{Fate, Once};
 use plexus_channels::wire::Event;
+use plexus_channels::{DeviceKey, Id};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -43,6 +44,17 @@ impl Liar {
     /// From now on answers are what `lie` makes of them; it is given the line of the request.
     fn lies(&self, lie: impl Fn(&str, &Value) -> Lied + Send + 'static) {
         *self.lie.lock().expect("no panic") = Box::new(lie);
+    }
+
+    /// From now on no login is accepted.
+    fn refuses_logins(&self) {
+        self.lies(|line, _| match line.contains("/v1/auth/token") {
+            true => Lied::Answer(
+                401,
+                json!({"error": {"code": "invalid_proof", "message": "no"}}),
+            ),
+            false => Lied::Truth,
+        });
     }
 
     fn tells_the_truth(&self) {
@@ -161,13 +173,7 @@ fn message_is_kept_while_the_login_is_refused() {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
         let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
-        liar.lies(|line, _| match line.contains("/v1/auth/token") {
-            true => Lied::Answer(
-                401,
-                json!({"error": {"code": "invalid_proof", "message": "no"}}),
-            ),
-            false => Lied::Truth,
-        });
+        liar.refuses_logins();
         ann.api().forget_token();
         let call = Once::call("evt_1");
         let kept = ann.send_once(call.clone(), channel, "two").await;
@@ -398,5 +404,176 @@ fn full_disk_sends_nothing_and_says_so() {
         assert!(ann.flush().await.expect("nothing waits").is_empty());
         ann.send(channel, "three").await.expect("sent");
         assert_eq!(texts(&ann, channel).await, ["one", "three"]);
+    });
+}
+
+/// As on a full disk, for whichever user: no file can be made in a folder that is away.
+fn away(folder: &Path) -> impl Fn() + Send + 'static {
+    let (folder, aside) = (folder.to_owned(), folder.with_extension("aside"));
+    move || {
+        // The first time alone.
+        if folder.exists() {
+            std::fs::rename(&folder, &aside).expect("moved");
+        }
+    }
+}
+
+fn back(folder: &Path) {
+    std::fs::rename(folder.with_extension("aside"), folder).expect("moved back");
+}
+
+#[test]
+fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let made = ann.create("a", &[id_of(&bob)], Some("one")).await;
+        let channel = made.expect("made").id;
+        let folder = ann.identity().folder().to_owned();
+        // The relay has it, and that cannot be noted here.
+        let fills = away(&folder);
+        liar.lies(move |line, _| {
+            if is_post(line) {
+                fills();
+            }
+            Lied::Truth
+        });
+        let call = Once::call("evt_1");
+        let sent = ann.send_once(call.clone(), channel, "two").await;
+        assert!(sent.is_ok_and(|sent| !sent.is_repeated), "the relay has it");
+        assert!(matches!(ann.fate(&call), Some(Fate::Taken(..))));
+        // Nothing goes out that is not on disk first.
+        let refused = ann.send(channel, "three").await.expect_err("no disk");
+        assert!(matches!(refused, AccountError::Disk(_)), "{refused}");
+        back(&folder);
+        liar.tells_the_truth();
+        assert!(ann.flush().await.expect("nothing waits").is_empty());
+        // Its key is old, and no new form of it can be kept: it goes out later.
+        bob.rotate(channel).await.expect("rotated");
+        let fills = away(&folder);
+        liar.lies(move |line, _| {
+            if is_post(line) {
+                fills();
+            }
+            Lied::Truth
+        });
+        let kept = ann.send(channel, "four").await.expect_err("no disk");
+        assert!(
+            matches!(kept, AccountError::KeptHere(_)) && kept.is_kept(),
+            "{kept}"
+        );
+        back(&folder);
+        liar.tells_the_truth();
+        assert_eq!(ann.flush().await.expect("flushed").len(), 1);
+        assert_eq!(texts(&ann, channel).await, ["one", "two", "four"]);
+    });
+}
+
+#[test]
+fn refused_message_of_the_outbox_is_reported_with_its_text() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let other = ann.create("b", &[], Some("one")).await.expect("made").id;
+        liar.refuses_logins();
+        ann.api().forget_token();
+        let kept = ann.send(channel, "two").await.expect_err("kept");
+        assert!(matches!(kept, AccountError::Kept(_)), "{kept}");
+        liar.tells_the_truth();
+        ann.api().archive(channel, true).await.expect("archived");
+        // Whatever sends it: here the message behind it.
+        ann.send(other, "three").await.expect("sent");
+        let unsent = Unsent {
+            channel_id: channel,
+            text: Some("two".into()),
+            why: "archived".into(),
+            may_be_there: false,
+        };
+        assert_eq!(ann.take_unsent(), [unsent]);
+        assert!(ann.take_unsent().is_empty());
+    });
+}
+
+#[test]
+fn devices_beyond_those_agreed_to_get_no_key() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let mut agreed = Agreed::default();
+        agreed.add(&ann.api().user(id_of(&bob)).await.expect("a profile"));
+        let members = [id_of(&bob)];
+        let new = NewChannel {
+            name: "b",
+            members: &members,
+            opening: None,
+            agreed: Some(&agreed),
+        };
+        let channel = ann.create("a", &[], None).await.expect("made").id;
+        // One more device, since the owner saw the card.
+        let key = DeviceKey::generate().public().to_wire();
+        let path = format!("/{} ", id_of(&bob));
+        liar.lies(move |line, profile| {
+            match line.contains(&path) && profile["devices"].is_array() {
+                true => {
+                    let mut profile = profile.clone();
+                    let mut device = profile["devices"][0].clone();
+                    device["device_id"] = json!(Id::generate());
+                    device["public_key"] = json!(key);
+                    profile["devices"]
+                        .as_array_mut()
+                        .expect("devices")
+                        .push(device);
+                    Lied::Answer(200, profile)
+                }
+                false => Lied::Truth,
+            }
+        });
+        let not_agreed = |refused: &AccountError| matches!(refused, AccountError::Trouble(Trouble::NotAgreed { user_id }) if *user_id == id_of(&bob));
+        let refused = ann.add_agreed(channel, id_of(&bob), Some(&agreed)).await;
+        assert!(refused.is_err_and(|refused| not_agreed(&refused)));
+        let refused = ann.create_as(None, new).await;
+        assert!(refused.is_err_and(|refused| not_agreed(&refused)));
+        assert!(bob.api().channels(None).await.expect("channels").is_empty());
+        liar.tells_the_truth();
+        let added = ann.add_agreed(channel, id_of(&bob), Some(&agreed)).await;
+        added.expect("added");
+        ann.create_as(None, new).await.expect("made");
+        assert_eq!(bob.api().channels(None).await.expect("channels").len(), 2);
+    });
+}
+
+#[test]
+fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let posts: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (stranger, seen) = (bob.identity().facts.device_id, Arc::clone(&posts));
+        liar.lies(
+            move |line, _| match line.starts_with("POST /v1/channels ") {
+                true => {
+                    seen.lock().expect("no panic").push(line.to_owned());
+                    let detail = json!({"devices": [stranger]});
+                    let error =
+                        json!({"code": "keys_missing", "message": "more", "detail": detail});
+                    Lied::Answer(422, json!({"error": error}))
+                }
+                false => Lied::Truth,
+            },
+        );
+        let refused = ann.create("a", &[], Some("one")).await;
+        assert!(
+            matches!(refused, Err(AccountError::Relay(_))),
+            "{refused:?}"
+        );
+        assert_eq!(
+            posts.lock().expect("no panic").len(),
+            1,
+            "it was asked once"
+        );
     });
 }
