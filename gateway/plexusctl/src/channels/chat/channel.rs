@@ -8,6 +8,9 @@ use crate::owner::{list_of, text_of};
 use plexus_protocol::Timestamp;
 use serde_json::Value;
 
+/// Why nothing goes out to a channel whose list of members lacks the person.
+pub(super) const LEFT: &str = "you are no longer in that channel";
+
 /// What became of a text of the person's own.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fate {
@@ -42,6 +45,8 @@ pub(super) struct Channel {
     pub(super) key: Key,
     pub(super) name: Option<String>,
     pub(super) is_archived: bool,
+    /// Whether the person is no member any more: it stays for what they wrote in it.
+    pub(super) is_left: bool,
     /// Names of the first members, and how many there are.
     pub(super) members: (Vec<String>, u64),
     /// The newest message, as the relay lists it.
@@ -92,8 +97,29 @@ impl Channel {
         (self.is_archived, name.to_lowercase(), &self.key)
     }
 
+    /// Whether the person wrote something in it that the relay does not have.
+    pub(super) fn holds_words(&self) -> bool {
+        let is_unsent = |own: &Own| !matches!(own.fate, Fate::Taken(_));
+        !self.draft.trim().is_empty() || self.own.iter().any(is_unsent)
+    }
+
+    /// The person is no member any more: nothing is asked about it, and nothing goes out to it.
+    pub(super) fn leave(&mut self) {
+        (self.is_left, self.is_loaded, self.is_behind) = (true, true, false);
+        (self.has_older, self.wants_older, self.trouble) = (false, false, None);
+        self.last = self.newest().map(str::to_owned);
+        self.counted_to.clone_from(&self.last);
+        self.unread = (0, false);
+        for own in &mut self.own {
+            if own.fate == Fate::Waiting {
+                own.fate = Fate::NotSent(LEFT.to_owned());
+            }
+        }
+    }
+
     /// Takes over what a list says of it.
     pub(super) fn list(&mut self, listed: &Value, mark: Option<&str>) {
+        self.is_left = false;
         self.name = listed["name"].as_str().map(str::to_owned);
         self.is_archived = text_of(listed, "status") == "archived";
         let members = list_of(listed, "members").iter();

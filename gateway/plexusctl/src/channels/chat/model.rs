@@ -10,7 +10,7 @@
 //! is asked of the gateway is bounded whatever the relay lists.
 
 use super::super::tail::{Cursor, START};
-use super::channel::{Channel, Fate, Own};
+use super::channel::{Channel, Fate, LEFT, Own};
 use crate::owner::{list_of, text_of};
 use plexus_client::{Done, Stop, text};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -224,13 +224,16 @@ impl Model {
         };
         let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(is_away);
         self.channels.extend(kept);
-        self.channels.sort_by(|a, b| a.order().cmp(&b.order()));
-        if gone
-            .iter()
-            .any(|channel| Some(&channel.key) == shown.as_ref())
-        {
-            self.note = Some("you are no longer in that channel".to_owned());
+        let is_shown = |channel: &Channel| Some(&channel.key) == shown.as_ref();
+        if gone.iter().any(|left| is_shown(left) && !left.is_left) {
+            self.note = Some(LEFT.to_owned());
         }
+        // What the person wrote there and nobody has is not lost with it.
+        for mut channel in gone.into_iter().filter(Channel::holds_words) {
+            channel.leave();
+            self.channels.push(channel);
+        }
+        self.channels.sort_by(|a, b| a.order().cmp(&b.order()));
         let place = |key: &Key| self.channels.iter().position(|c| c.key == *key);
         self.at = shown.and_then(|key| place(&key)).unwrap_or(0);
         self.go_to_wanted();
@@ -377,6 +380,10 @@ impl Model {
         if channel.draft.trim().is_empty() {
             return;
         }
+        if channel.is_left {
+            self.note = Some(LEFT.to_owned());
+            return;
+        }
         if channel.is_archived {
             self.note = Some("the channel is archived and takes no message".to_owned());
             return;
@@ -386,7 +393,7 @@ impl Model {
 
     /// Sends again what was not sent.
     fn again(&mut self) {
-        if let Some(channel) = self.shown_mut() {
+        if let Some(channel) = self.shown_mut().filter(|channel| !channel.is_left) {
             channel.again();
         }
     }

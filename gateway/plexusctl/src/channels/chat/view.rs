@@ -5,7 +5,7 @@
 //! is not ours went through [`text`]; what a colour says, a word says too.
 
 use super::{
-    channel::{Channel, Fate, Own},
+    channel::{Channel, Fate, LEFT, Own},
     model::Model,
 };
 use crate::{
@@ -122,6 +122,7 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
         (Some(note), _) => note.clone(),
         (None, Some(why)) => format!("NOT READ, trying again: {}", text::line(why)),
         (None, None) => match shown {
+            Some(channel) if channel.is_left => format!("{LEFT}: it takes no message"),
             Some(channel) if channel.is_archived => "archived: takes no message".to_owned(),
             Some(channel) if channel.up > 0 => "MORE BELOW: End".to_owned(),
             Some(_) => "write to all members".to_owned(),
@@ -161,10 +162,10 @@ fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
             (count, false) => count.to_string(),
             (_, true) => format!("{}+", super::model::COUNTED),
         };
-        let archived = if channel.is_archived {
-            "[archived] "
-        } else {
-            ""
+        let archived = match (channel.is_left, channel.is_archived) {
+            (true, _) => "[left] ",
+            (false, true) => "[archived] ",
+            (false, false) => "",
         };
         // Two of one name are told apart by what nobody can choose.
         let id = match names(channel) {

@@ -263,3 +263,33 @@ fn what_is_written_is_text_and_bounded() {
     );
     assert_eq!(control(&mut model, 'c'), Do::Quit);
 }
+
+#[test]
+fn words_outlive_the_channel_that_is_left() {
+    let mut model = chat(&[message("1", false, "hello")], false);
+    say(&mut model, "one");
+    model.paste("a draft");
+    // Another member removed the person.
+    model.look();
+    model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
+    let left = model.shown().expect("the channel");
+    assert_eq!((&left.key, left.draft.as_str()), (&key("C"), "a draft"));
+    assert_eq!(fates(&model), [&Fate::NotSent(LEFT.to_owned())]);
+    assert_eq!(model.note.as_deref(), Some(LEFT));
+    // Nothing of it is asked or sent, also when the person wants it.
+    press(&mut model, KeyCode::Enter);
+    control(&mut model, 'r');
+    assert_eq!((model.next_send(), model.next_ask()), (None, None));
+    assert_eq!(model.unsent().count(), 1);
+    // In it again, the words go out.
+    model.look();
+    let back = listed(&[("C", "sums", Some("1")), ("D", "plans", None)]);
+    model.answered(&Ask::List, Ok(back));
+    control(&mut model, 'r');
+    assert_eq!(model.next_send(), Some((key("C"), "one".to_owned())));
+    // One without words goes.
+    model.sent(&key("C"), Ok("2".to_owned()));
+    control(&mut model, 'u');
+    model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
+    assert_eq!(model.shown().map(|channel| &channel.key), Some(&key("D")));
+}
