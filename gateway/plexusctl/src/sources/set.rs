@@ -45,7 +45,10 @@ impl Set {
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
         let before = there(owner, &self.source).await?;
         let connectors = owner.get("/admin/api/connectors").await?;
-        let connector = connector_of(&connectors, text_of(&before, "kind"))?;
+        let connector = match text_of(&before, "provenance") {
+            "extension" => self.installed(&before)?,
+            _ => connector_of(&connectors, text_of(&before, "kind"))?,
+        };
         let (route, changes) = self.route(&before, connector)?;
         let mut body = Map::new();
         if !changes.is_empty() {
@@ -83,6 +86,22 @@ impl Set {
             let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
             [changes.as_slice(), &[now]].concat().join("\n")
         })
+    }
+
+    /// The form of a source that the owner installed: none, since its folders are agreed to with its manifest.
+    fn installed(&self, source: &Value) -> Result<&'static Value, Stop> {
+        if self.fields.is_empty() && self.cleared.is_empty() {
+            return Ok(&Value::Null);
+        }
+        let id = &self.source;
+        let next = match text_of(source, "kind").starts_with("mcp-") {
+            true => {
+                format!("plexusctl mcp remove {id}; plexusctl mcp add {id} … with other folders")
+            }
+            false => "plexusctl extension add FILE --folder NAME=PATH".to_owned(),
+        };
+        let why = format!("{id} is installed: you agree to its folders with its manifest");
+        Err(Stop::usage(why).next(next))
     }
 
     /// What it is to be configured with, and each change as a line.
