@@ -7,6 +7,7 @@ mod approvals;
 mod change_sets;
 mod changes;
 mod crowd;
+mod extensions;
 mod film;
 mod hostile;
 mod newcomer;

@@ -710,7 +710,16 @@ fn other_host_is_shown_and_suspends_until_agreed() {
     }
     agent.invoke("home.state", lamp.clone()).expect_ok();
     assert_eq!((world.app.heard().len(), other.heard().len()), (2, 0));
-    world.add(&second);
+    assert_eq!(
+        seen["movedSecrets"],
+        json!([{"name": "token", "host": other.url()}]),
+        "{seen}"
+    );
+    // Kept by name, the secret goes to the host that was shown, and the grant stays valid.
+    let keep = json!({"manifest": second, "digest": seen["digest"], "keepSecrets": ["token"]});
+    let owner = world.gateway.owner();
+    let added = owner.client.post(EXTENSIONS, keep).expect_ok();
+    assert_eq!(added["secretsMissing"], json!([]), "{added}");
     agent.invoke("home.state", lamp).expect_ok();
     assert_eq!((world.app.heard().len(), other.heard().len()), (2, 1));
     // Removed, its secret goes.
@@ -751,15 +760,15 @@ fn app_without_a_secret_needs_none() {
             .contains("the secret token is gone"),
         "{seen}"
     );
+    // Its stored secret is gone, and with it what was granted.
+    assert_eq!(agent.invoke("app.ask", json!({})).status, 401);
+    let agent = world.agent(&["ask"]);
     let told = agent.invoke("app.ask", json!({})).json()["error"]["detail"].clone();
     assert_eq!(told["reason"], "app_unauthorized", "{told}");
     let shown = world.gateway.cli(["extension", "show", "app"]);
     let shown = shown.expect_ok();
     assert!(
-        shown.contains(&format!(
-            "network      {} alone, not encrypted",
-            world.app.url()
-        )),
+        shown.contains(&format!("{} alone, not encrypted", world.app.url())),
         "{shown}"
     );
     let profile = world.gateway.cli(["sources", "profile", "app"]);

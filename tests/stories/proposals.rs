@@ -1,5 +1,6 @@
 //! Extensions that agents propose: read, written, proposed, seen, added, called, changed; and what is in the way of more.
 
+use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -102,11 +103,10 @@ fn agent_writes_an_extension_and_the_owner_decides() {
         "agent: coder",
         "add an extension",
         "/usr/bin/grep",
-        "sha256",
+        "SHA-256",
         "monday.md",
-        "journal.find (read)",
+        "journal.find: read: once granted it asks no more",
         "\"--regexp={text}\"",
-        "once granted it asks no more",
         "search it",
         "a text that agents read without asking",
         "it is added as shown; nothing is granted",
@@ -195,6 +195,318 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     assert!(
         found["output"]["text"].to_string().contains("bread again"),
         "{found}"
+    );
+}
+
+/// The example of an app with an HTTP API, for this app.
+fn home_at(url: &str) -> Value {
+    let example = include_str!("../../docs/extensions/home.json");
+    serde_json::from_str(&example.replace("http://192.168.1.5:8123", url)).expect("the example")
+}
+
+#[test]
+fn proposed_app_is_shown_whole_and_serves_once_its_secret_is_set() {
+    let (world, app) = (World::new(), HomeApp::start());
+    let gateway = &world.gateway;
+    let agent = gateway.agent_with("coder", &[]);
+    let body = json!({"manifest": home_at(&app.url()), "purpose": "switch the lamp"});
+    let reply = agent.client().post("/extensions", body).expect_ok();
+    let item = reply["pendingId"].as_str().expect("an item");
+    let shown = gateway.cli(["approvals", "show", item]);
+    let shown = shown.expect_ok();
+    for part in [
+        format!("{} alone, not encrypted", app.url()),
+        "a read sends  ".to_owned(),
+        "GET /api/states/*".to_owned(),
+        "POST /api/services/light/*".to_owned(),
+        format!("GET {}/api/states/{{entity}}", app.url()),
+        "brightness".to_owned(),
+        format!("token: sent to {} as Authorization: Bearer", app.url()),
+        "token: once it is added, plexusctl sources secret home token".to_owned(),
+        "json of at most 1048576 bytes within 30000 ms".to_owned(),
+        "200, 201, 202, 204".to_owned(),
+        "it is added as shown; nothing is granted by that".to_owned(),
+    ] {
+        assert!(shown.contains(&part), "{part}: {shown}");
+    }
+    let added = gateway.cli(["approvals", "approve", item, "--yes"]);
+    let command = "plexusctl sources secret home token";
+    assert!(added.expect_ok().contains(command), "{added}");
+    // Until it is set, the source says so.
+    let status = gateway.owner().client.get("/admin/api/status").expect_ok();
+    let sources = status["sources"].as_array().expect("sources");
+    let home = sources.iter().find(|source| source["id"] == "home");
+    let health = &home.expect("it is there")["health"];
+    assert_eq!(health["status"], "unavailable", "{health}");
+    assert!(health["detail"].to_string().contains(command), "{health}");
+    let token = json!({"value": TOKEN});
+    let owner = gateway.owner();
+    owner
+        .client
+        .post("/admin/api/secrets/home.token", token)
+        .expect_ok();
+    owner.grant("coder", "home.state", "1d").expect_ok();
+    let state = agent.invoke("home.state", json!({"entity": "light.kitchen"}));
+    assert_eq!(state.expect_ok()["output"]["json"]["state"], "off");
+}
+
+#[test]
+fn proposed_program_that_speaks_json_is_shown_with_its_sandbox() {
+    let world = World::new();
+    let agent = world.gateway.agent_with("coder", &[]);
+    let program = plexus_tests::binaries::path("plexus-lines");
+    let one = |name: &str, verb: &str| {
+        json!({
+            "name": name, "kind": "capability", "label": name, "describe": "Works.", "grants": [verb], "transport": "stdio",
+            "route": {"bin": program, "args": ["{folder.pages}"], "env": {"COLOUR": "none"}, "timeoutMs": 20_000},
+            "io": {"input": {"type": "object", "properties": {"how": {"type": "string"}}}},
+        })
+    };
+    let manifest = json!({
+        "manifest": "plexus-extension/0.1", "source": "lines", "label": "Lines", "transport": "stdio",
+        "folders": [{"name": "pages", "label": "Pages", "access": "read-write"}],
+        "capabilities": [one("look", "read"), one("act", "write")],
+    });
+    let item = world.item(&agent, &manifest);
+    let card = world.card(&item);
+    let section = |title: &str| {
+        let sections = card["register"]["sections"].as_array().expect("sections");
+        let found = sections.iter().find(|section| section["title"] == title);
+        found.unwrap_or_else(|| panic!("{title}: {card}"))["facts"].to_string()
+    };
+    let pages = world.pages.path().display().to_string();
+    // What a run may write is of the profile that it gets.
+    let (read, write) = (
+        section("Sandbox of a read"),
+        section("Sandbox of a call that you approve"),
+    );
+    let writes = format!(r#"{{"name":"may write","value":"{pages} and all below it"}}"#);
+    assert!(write.contains(&writes), "{write}");
+    assert!(
+        read.contains(r#"{"name":"may write","value":"nothing"}"#) && !read.contains(&writes),
+        "{read}"
+    );
+    for facts in [&read, &write] {
+        for part in [&pages, "plexus-lines", "512 MiB of memory, 4 processes"] {
+            assert!(facts.contains(part), "{part}: {facts}");
+        }
+        assert!(
+            facts.contains(r#"{"name":"network","value":"nothing"}"#),
+            "{facts}"
+        );
+    }
+    let act = section("lines.act");
+    for part in [
+        "COLOUR=none",
+        "all fields, as one line of JSON",
+        "within 20000 ms",
+    ] {
+        assert!(act.contains(part), "{part}: {act}");
+    }
+    world.approve(&item, &card).expect_ok();
+    world
+        .gateway
+        .owner()
+        .grant("coder", "lines.look", "1d")
+        .expect_ok();
+    let look = agent
+        .invoke("lines.look", json!({"how": "progress"}))
+        .expect_ok();
+    assert_eq!(look["output"]["output"], "all of it", "{look}");
+}
+
+#[test]
+fn secret_goes_to_another_host_by_an_act_of_the_owner_alone() {
+    let (world, first, second) = (World::new(), HomeApp::start(), HomeApp::start());
+    let gateway = &world.gateway;
+    let owner = gateway.owner();
+    let agent = gateway.agent_with("coder", &[]);
+    let lamp = json!({"entity": "light.kitchen"});
+    let propose = |manifest: &Value| {
+        let body = json!({ "manifest": manifest });
+        let reply = agent.client().post("/extensions", body).expect_ok();
+        reply["pendingId"].as_str().expect("an item").to_owned()
+    };
+    let set = || {
+        let body = json!({"value": TOKEN});
+        let path = "/admin/api/secrets/home.token";
+        owner.client.post(path, body).expect_ok();
+    };
+    let secret = gateway.state().join("secrets/home.token");
+    // One that lies there before is no secret of this host either.
+    set();
+    let item = propose(&home_at(&first.url()));
+    world.approve(&item, &world.card(&item)).expect_ok();
+    assert!(!secret.exists());
+    set();
+    owner.grant("coder", "home.state", "1d").expect_ok();
+    agent.invoke("home.state", lamp.clone()).expect_ok();
+
+    let item = propose(&home_at(&second.url()));
+    let shown = gateway.cli(["approvals", "show", &item]);
+    let shown = shown.expect_ok();
+    let goes = format!("the secret token will go to {}", second.url());
+    for part in [
+        goes.as_str(),
+        "--keep-secret token",
+        "every grant on it is revoked, since a stored secret is deleted",
+        "its grants stay valid",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let body = json!({
+        "action": "approve", "cardDigest": world.card(&item)["cardDigest"], "keepSecrets": ["tokens"],
+    });
+    let typo = owner.decide(&item, body);
+    assert!(typo.text().contains("no stored secret"), "{typo}");
+    assert!(secret.exists(), "nothing is done yet");
+    let added = gateway.cli(["approvals", "approve", &item, "--yes"]);
+    assert!(
+        added
+            .expect_ok()
+            .contains("plexusctl sources secret home token"),
+        "{added}"
+    );
+    assert!(!secret.exists());
+    let ended = agent.invoke("home.state", lamp.clone());
+    assert_eq!(ended.status, 401, "{ended}");
+    assert_eq!(second.heard().len(), 0);
+
+    // The control: kept by name it goes there, and the grant stays.
+    set();
+    owner.grant("coder", "home.state", "1d").expect_ok();
+    let item = propose(&home_at(&first.url()));
+    let before = first.heard().len();
+    let added = gateway.cli([
+        "approvals",
+        "approve",
+        &item,
+        "--keep-secret",
+        "token",
+        "--yes",
+    ]);
+    assert!(added.expect_ok().contains("home serves"), "{added}");
+    agent.invoke("home.state", lamp).expect_ok();
+    assert_eq!(first.heard().len(), before + 1);
+
+    // What is declared no longer is kept for nobody.
+    let mut without = home_at(&first.url());
+    without.as_object_mut().expect("members").remove("secrets");
+    let item = propose(&without);
+    world.approve(&item, &world.card(&item)).expect_ok();
+    assert!(!secret.exists());
+}
+
+#[test]
+fn changed_proposal_says_what_becomes_of_grants() {
+    let world = World::new();
+    let (gateway, owner) = (&world.gateway, world.gateway.owner());
+    let agent = gateway.agent_with("coder", &[]);
+    let manifest = world.guide();
+    let item = world.item(&agent, &manifest);
+    world.approve(&item, &world.card(&item)).expect_ok();
+    let find = || agent.invoke("journal.find", json!({"text": "bread"}));
+    let words = |item: &str| {
+        let card = world.card(item);
+        (card["changes"].to_string(), card["ifApproved"].to_string())
+    };
+    let mut worded = manifest.clone();
+    worded["capabilities"][0]["describe"] = json!("Finds lines.");
+    let item = world.item(&agent, &worded);
+    assert!(
+        words(&item).1.contains("nothing is granted by that"),
+        "{:?}",
+        words(&item)
+    );
+    owner.grant("coder", "journal.find", "1d").expect_ok();
+    assert!(
+        words(&item).1.contains("its grants stay valid"),
+        "{:?}",
+        words(&item)
+    );
+    world.approve(&item, &world.card(&item)).expect_ok();
+    find().expect_ok();
+
+    // With a second folder, which nobody has named: the difference is there, and the first stays as it is.
+    let mut wider = worded.clone();
+    wider["folders"]
+        .as_array_mut()
+        .expect("folders")
+        .push(json!({"name": "drafts", "label": "Drafts", "access": "read"}));
+    wider["capabilities"][0]["route"]["args"] = json!([
+        "-rnIF",
+        "--regexp={text}",
+        "--",
+        "{folder.pages}",
+        "{folder.drafts}"
+    ]);
+    let body = json!({ "manifest": wider });
+    let reply = agent.client().post("/extensions", body).expect_ok();
+    let item = reply["pendingId"].as_str().expect("an item");
+    let card = world.card(item);
+    assert_eq!(
+        card["foldersToName"],
+        json!([{"name": "drafts", "label": "Drafts"}]),
+        "{card}"
+    );
+    let (changes, then) = words(item);
+    assert!(changes.contains("the folder drafts is new"), "{changes}");
+    assert!(!changes.contains("the folder pages"), "{changes}");
+    assert!(
+        then.contains("every grant on it is revoked, since a folder is new"),
+        "{then}"
+    );
+    let more = Folder::empty();
+    more.write("draft.md", "bread again\n");
+    let drafts = format!("drafts={}", more.path().display());
+    let added = gateway.cli(["approvals", "approve", item, "--folder", &drafts, "--yes"]);
+    assert!(added.expect_ok().contains("journal serves"), "{added}");
+    assert_eq!(find().status, 401);
+    owner.grant("coder", "journal.find", "1d").expect_ok();
+    let found = find().expect_ok()["output"]["text"].to_string();
+    assert!(
+        found.contains("buy bread") && found.contains("bread again"),
+        "{found}"
+    );
+}
+
+#[test]
+fn installed_source_is_named_and_made_to_ask() {
+    let world = World::new();
+    let gateway = &world.gateway;
+    let agent = gateway.agent_with("coder", &[]);
+    let item = world.item(&agent, &world.guide());
+    world.approve(&item, &world.card(&item)).expect_ok();
+    let set = |words: &[&str]| gateway.cli([&["sources", "set", "journal"], words].concat());
+    set(&["--label", "My pages"]).expect_ok();
+    set(&["--ask", "--yes"]).expect_ok();
+    let row = || {
+        let sources = gateway.owner().client.get("/admin/api/sources").expect_ok();
+        let all = sources["sources"].as_array().expect("sources");
+        let journal = all.iter().find(|source| source["id"] == "journal");
+        journal.expect("it is there").clone()
+    };
+    assert_eq!(
+        (&row()["label"], &row()["approval"]),
+        (&json!("My pages"), &json!("ask"))
+    );
+    // Both stay through a change of the manifest.
+    let mut changed = world.guide();
+    changed["capabilities"][0]["describe"] = json!("Finds lines.");
+    let item = world.item(&agent, &changed);
+    world.approve(&item, &world.card(&item)).expect_ok();
+    assert_eq!(
+        (&row()["label"], &row()["approval"]),
+        (&json!("My pages"), &json!("ask"))
+    );
+    // Its folders are a part of what was agreed to.
+    let refused = set(&["pages=/tmp"]);
+    assert_eq!(refused.status, 64, "{refused}");
+    assert!(
+        refused
+            .all()
+            .contains("plexusctl extension add FILE --folder NAME=PATH"),
+        "{refused}"
     );
 }
 

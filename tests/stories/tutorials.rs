@@ -98,7 +98,7 @@ impl Person {
         let yes = format!(
             "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;;\n\
              extension\\ add*) shown=(); skip=\n\
-             for word in \"${{@:3}}\"; do case \"$skip:$word\" in :--secret) skip=y ;; y:*) skip= ;; *) shown+=(\"$word\") ;; esac; done\n\
+             for word in \"${{@:3}}\"; do case \"$skip:$word\" in :--secret|:--keep-secret) skip=y ;; y:*) skip= ;; *) shown+=(\"$word\") ;; esac; done\n\
              yes=(--digest \"$({0} extension preview \"${{shown[@]}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
              *--here*|disconnect*|undo*|changes\\ apply*) yes=(--yes) ;; esac\n\
              exec {0} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
@@ -411,11 +411,12 @@ fn creating_an_extension() {
     assert!(!all.contains(TOKEN), "{all}");
     for part in [
         "monday.md:1:monday: buy bread",
-        "network      none",
+        "Network: none",
         "the capability journal.find: arguments was",
         "journal is removed",
         "alone, not encrypted",
-        "secret       token: added outside of the sandbox, as Authorization: Bearer",
+        "as Authorization: Bearer; added outside of the sandbox",
+        "the secret token will go to http://localhost:",
         "\"state\": \"off\"",
         "\"state\": \"on\"",
         &format!(

@@ -38,6 +38,7 @@ mod settings;
 mod source_settings;
 mod sources;
 mod status;
+mod stored_secrets;
 mod undo;
 mod unsettled;
 mod upgrade;

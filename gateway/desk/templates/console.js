@@ -297,6 +297,8 @@
       body = { action: 'approve', trustWindow: { kind: window }, cardDigest: card.dataset.digest };
       if (act === 'window') body.constraint = constraint(form);
       else if ('anyInput' in card.dataset) body.anyInput = true;
+      const keeps = [...form.querySelectorAll('[data-keep]:checked')].map((box) => box.value);
+      if (keeps.length) body.keepSecrets = keeps;
       done = act === 'window' ? `Allowed ${SPANS[window]}` : card.dataset.yes || 'Approved once';
     }
     form.dataset.busy = '';
@@ -306,6 +308,7 @@
       const said = await reply.json();
       if (reply.ok) {
         note(`${done} — ${title}`);
+        for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
         open = seen = null;
         await next();

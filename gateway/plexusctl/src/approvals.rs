@@ -79,6 +79,9 @@ struct Approve {
     /// For an extension that an agent proposes: a folder that you give it; may be given again
     #[arg(long = "folder", value_name = "NAME=PATH")]
     folders: Vec<String>,
+    /// For a changed extension: a stored secret to keep although it goes to another host; may be given again
+    #[arg(long = "keep-secret", value_name = "NAME")]
+    keeps: Vec<String>,
     /// Approve only the card with this digest, which you have seen before
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     card: Option<Digest>,
@@ -130,6 +133,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             let verdict = match text_of(&found, "kind") {
                 "register" => Verdict::Register {
                     folders: crate::extension::named_folders(&approve.folders)?,
+                    keeps: approve.keeps,
                 },
                 _ => Verdict::Approve {
                     terms: approve.terms.within(approve.turns, approve.minutes),
@@ -138,14 +142,14 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             };
             decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;
             let reply = verdict.send(&mut owner, &found).await?;
-            desk.show(&reply, || verdict.said(&found))
+            desk.show(&reply, || verdict.said(&found, &reply))
         }
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
             let found = named(&mut owner, Some(&item)).await?;
             let verdict = Verdict::Deny { reason };
             let reply = verdict.send(&mut owner, &found).await?;
-            desk.show(&reply, || verdict.said(&found))
+            desk.show(&reply, || verdict.said(&found, &reply))
         }
         Act::Plan { item } => {
             let mut owner = desk.open().await?;

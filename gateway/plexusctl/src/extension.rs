@@ -19,7 +19,7 @@ use std::{
     str::FromStr,
 };
 use surface::shown;
-pub(crate) use surface::surface_lines;
+pub(crate) use surface::{outcome_lines, surface_lines};
 use zeroize::Zeroizing;
 
 /// Largest manifest file that is read, in bytes: what the gateway takes, and the white space of a person's file.
@@ -49,7 +49,7 @@ enum Act {
     },
     /// Check a manifest, and show all that it would add; nothing is added
     Preview(Given),
-    /// Show all that a manifest adds, and add it after your yes; again for a changed manifest or program
+    /// Show all that a manifest adds, and add it once you agree; again for a changed manifest or program
     Add {
         #[command(flatten)]
         given: Given,
@@ -59,6 +59,9 @@ enum Act {
         /// Secret that the manifest declares, from a file, or from standing input with -
         #[arg(long = "secret", value_name = "NAME=FILE")]
         secrets: Vec<SecretFrom>,
+        /// Stored secret to keep although it goes to another host now; may be given again
+        #[arg(long = "keep-secret", value_name = "NAME")]
+        keeps: Vec<String>,
     },
     /// Remove an extension, and every grant on it
     Remove {
@@ -149,6 +152,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             given,
             digest,
             secrets,
+            keeps,
         } => {
             let piped = secrets.iter().any(|from| from.file == "-");
             secret::judge_piped("adding an extension", desk, piped)?;
@@ -156,7 +160,9 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
                 let why = "with a secret on standing input nobody can be asked";
                 return Err(Stop::usage(why).next("name what you agree to with --digest"));
             }
-            add(desk, given.body()?, digest, &secrets).await
+            let mut body = given.body()?;
+            body["keepSecrets"] = json!(keeps);
+            add(desk, body, digest, &secrets).await
         }
         Act::Remove { name } => {
             let path = format!("/admin/api/extensions/{name}");
@@ -223,28 +229,35 @@ async fn add(
     for (field, value) in &secrets {
         secret::set(&mut owner, &name, field, value).await?;
     }
-    let given = |field: &String| given.iter().any(|from| from.name == *field);
-    let wanted: Vec<_> = declared.iter().filter(|field| !given(field)).collect();
-    reply["secretsNotGiven"] = json!(wanted);
+    if let Some(missing) = reply["secretsMissing"].as_array_mut() {
+        missing.retain(|missing| given.iter().all(|from| missing["name"] != *from.name));
+    }
     desk.show(&reply, || {
         let ids = list_of(&reply, "registered").iter();
         let ids: Vec<_> = ids
             .filter_map(Value::as_str)
             .map(|id| format!("  {}", text::line(id)))
             .collect();
-        let name = text::line(&name);
-        let wanted = wanted.iter().map(|field| {
-            format!(
-                "\nunless its secret {0} is set already: plexusctl sources secret {name} {0}",
-                text::line(field)
-            )
-        });
-        let wanted: String = wanted.collect();
-        format!(
-            "{name} serves; agents may ask for:\n{}{wanted}",
-            ids.join("\n")
-        )
+        let serves = serves(&name, &reply);
+        format!("{serves}; agents may ask for:\n{}", ids.join("\n"))
     })
+}
+
+/// That it serves, or which secrets it waits for, each with the command that sets it.
+pub(crate) fn serves(source: &str, reply: &Value) -> String {
+    let source = text::line(source);
+    let missing = list_of(reply, "secretsMissing").iter();
+    let missing = missing.map(|missing| {
+        let (name, next) = (text_of(missing, "name"), text_of(missing, "next"));
+        format!("{} ({})", text::line(name), text::line(next))
+    });
+    match missing.collect::<Vec<_>>() {
+        none if none.is_empty() => format!("{source} serves"),
+        missing => format!(
+            "{source} is added, and serves once you set its secret {}",
+            missing.join(", ")
+        ),
+    }
 }
 
 /// The secrets that a manifest declares.

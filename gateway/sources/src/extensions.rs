@@ -16,6 +16,7 @@ mod ipc;
 mod loader;
 pub mod proposals;
 mod rest;
+pub mod sections;
 mod servers;
 mod skills;
 mod stdio;
@@ -24,7 +25,7 @@ mod variables;
 
 use servers::patterns;
 pub use servers::{Generated, Listing, ServerRequest, described};
-pub use surface::{differences, surface};
+pub use surface::{differences, surface, whole_surface};
 
 use crate::{Registered, Registry};
 use arc_swap::ArcSwap;

@@ -1,8 +1,8 @@
-//! An extension that an agent proposes, as the owner reads it: all that it is and may reach, and what differs from what
-//! the owner agreed to before.
+//! An extension that an agent proposes, as the owner reads it: the sections of its surface, which `plexusctl` shows too, what
+//! differs from what the owner agreed to before, and what an approval does.
 //!
 //! Invariants: everything shown is of one card (`owner::proposals`), and its digest goes with it; the author's words are
-//! [`ForeignText`] and stand in a marked place; what does not fit is said to be missing, and can be had.
+//! [`ForeignText`] and stand in a marked place; every fact is in the page: a long list or text is folded, with its length.
 
 use super::{card::Moment, foreign::ForeignText};
 use askama::Template;
@@ -10,12 +10,14 @@ use plexus_protocol::Timestamp;
 use plexus_trust::Item;
 use serde_json::{Map, Value};
 
-/// Programs, folders, capabilities, differences: how many of each are listed.
+/// Facts of a section, differences: how many of each stand open.
+const OPEN: usize = 12;
+/// Capabilities that stand open, and those that stand in the first list.
+const OPEN_CAPABILITIES: usize = 6;
 const LISTED: usize = 24;
-/// Characters of one line.
-const LINE: usize = 300;
-/// Bytes of one text, as HTML.
-const TEXT: usize = 2_000;
+/// Characters of a value, and lines of a text, that stand open.
+const LONG: usize = 300;
+const LINES: usize = 12;
 
 #[derive(Template)]
 #[template(path = "register.html")]
@@ -30,71 +32,91 @@ pub(super) struct Card {
     asked: Moment,
     purpose: Option<ForeignText>,
     problems: Vec<ForeignText>,
-    changes: Option<Vec<ForeignText>>,
-    programs: Vec<(ForeignText, ForeignText)>,
-    folders: Vec<(ForeignText, ForeignText, &'static str)>,
+    changes: Option<Folded<ForeignText>>,
+    surface: Vec<Part>,
+    capabilities: Folded<Part>,
+    /// Whether each capability stands open.
+    wide: bool,
     /// Folders that the owner has to name.
     unnamed: Vec<ForeignText>,
-    capabilities: Vec<Capability>,
-    more: usize,
+    /// Stored secrets that would go to another host, each with that host.
+    moved: Vec<(ForeignText, ForeignText)>,
     if_approved: ForeignText,
+    if_kept: ForeignText,
 }
 
-struct Capability {
-    id: ForeignText,
-    verbs: ForeignText,
-    asks: &'static str,
-    describe: ForeignText,
-    /// The command line; of a text, what it says.
-    runs: ForeignText,
+/// A list of which the beginning stands open.
+struct Folded<T> {
+    open: Vec<T>,
+    rest: Vec<T>,
+}
+
+impl<T> Folded<T> {
+    fn of(all: impl Iterator<Item = T>, open: usize) -> Self {
+        let mut open_ones: Vec<T> = all.collect();
+        let rest = open_ones.split_off(open.min(open_ones.len()));
+        Self {
+            open: open_ones,
+            rest,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+/// A section.
+struct Part {
+    title: ForeignText,
+    note: ForeignText,
+    facts: Folded<Fact>,
+}
+
+struct Fact {
+    name: ForeignText,
+    value: ForeignText,
+    /// It is a text, and keeps its lines.
     is_text: bool,
-    cut: bool,
+    /// Its length in words, where it is folded.
+    long: Option<String>,
 }
 
 impl Card {
     pub(super) fn of(card: &Map<String, Value>, item: &Item, now: Timestamp) -> Self {
         let card = &Value::Object(card.clone());
         let surface = &card["register"];
-        let all = list(surface, "capabilities");
-        let lines = |member: &str| -> Vec<ForeignText> {
+        let lines = |member: &str| {
             let words = list(card, member).iter().filter_map(Value::as_str);
-            words
-                .take(LISTED)
-                .map(|words| ForeignText::short(words, LINE))
-                .collect()
+            words.map(ForeignText::line)
         };
-        let programs = list(surface, "programs").iter();
-        let folders = list(surface, "folders").iter();
+        let (capabilities, parts): (Vec<_>, Vec<_>) = list(surface, "sections")
+            .iter()
+            .partition(|section| section["capability"] == true);
         let unnamed = list(card, "foldersToName").iter();
+        let moved = list(card, "movedSecrets").iter();
         Self {
             id: item.id.to_string(),
             digest: text(card, "cardDigest").to_owned(),
             state: item.wire_state(now),
             agent: ForeignText::short(item.agent.as_str(), 60),
-            source: ForeignText::short(text(surface, "source"), 60),
-            label: ForeignText::short(text(surface, "label"), 120),
+            source: said(surface, "source"),
+            label: said(surface, "label"),
             asked: Moment::ago(item.created_at, now),
             purpose: item.purpose.as_deref().map(ForeignText::line),
-            problems: lines("problems"),
-            changes: card["changes"].is_array().then(|| lines("changes")),
-            programs: programs
-                .take(LISTED)
-                .map(|one| (said(one, "path"), said(one, "sha256")))
-                .collect(),
-            folders: folders
-                .take(LISTED)
-                .map(|one| {
-                    let does = match text(one, "access") {
-                        "read" => "reads",
-                        _ => "reads, and writes in a call that you approve",
-                    };
-                    (said(one, "path"), said(one, "name"), does)
-                })
-                .collect(),
+            problems: lines("problems").collect(),
+            changes: card["changes"]
+                .is_array()
+                .then(|| Folded::of(lines("changes"), OPEN)),
+            surface: parts.into_iter().map(Part::of).collect(),
+            wide: capabilities.len() <= OPEN_CAPABILITIES,
+            capabilities: Folded::of(capabilities.into_iter().map(Part::of), LISTED),
             unnamed: unnamed.map(|one| said(one, "name")).collect(),
-            capabilities: all.iter().take(LISTED).map(Capability::of).collect(),
-            more: all.len().saturating_sub(LISTED),
-            if_approved: ForeignText::line(text(card, "ifApproved")),
+            moved: moved
+                .map(|one| (said(one, "name"), said(one, "host")))
+                .collect(),
+            if_approved: said(card, "ifApproved"),
+            if_kept: said(card, "ifKept"),
         }
     }
 
@@ -107,43 +129,40 @@ impl Card {
     }
 }
 
-impl Capability {
-    fn of(one: &Value) -> Self {
-        let words = |member: &str| {
-            let words = list(one, member).iter().filter_map(Value::as_str);
-            words.collect::<Vec<_>>()
-        };
-        let is_text = text(one, "kind") == "skill";
-        let whole = match is_text {
-            true => text(one, "text").to_owned(),
-            false => {
-                let arguments = list(one, "arguments").iter().map(Value::to_string);
-                let arguments: Vec<_> = arguments.collect();
-                format!("{} {}", text(one, "program"), arguments.join(" "))
-            }
-        };
-        let (runs, taken) = ForeignText::beginning(&whole, TEXT);
-        let (describe, _) = ForeignText::beginning(text(one, "describe"), TEXT);
+impl Part {
+    fn of(section: &Value) -> Self {
         Self {
-            id: said(one, "id"),
-            verbs: ForeignText::line(&words("verbs").join(", ")),
-            asks: match (is_text, one["asksEachTime"] == true) {
-                (true, _) => "a text that agents read without asking",
-                (false, true) => "asks you each time",
-                (false, false) => {
-                    "once granted it asks no more, and runs where it can write nothing"
-                }
+            title: said(section, "title"),
+            note: said(section, "note"),
+            facts: Folded::of(list(section, "facts").iter().map(Fact::of), OPEN),
+        }
+    }
+}
+
+impl Fact {
+    fn of(fact: &Value) -> Self {
+        let is_text = fact["text"].is_string();
+        let whole = text(fact, if is_text { "text" } else { "value" });
+        let (lines, length) = (whole.lines().count(), whole.chars().count());
+        let long = match is_text {
+            true if lines > LINES => Some(format!("{lines} lines")),
+            _ if length > LONG => Some(format!("{length} characters")),
+            _ => None,
+        };
+        Self {
+            name: said(fact, "name"),
+            value: match is_text {
+                true => ForeignText::text(whole),
+                false => ForeignText::line(whole),
             },
-            describe,
-            runs,
             is_text,
-            cut: taken < whole.len(),
+            long,
         }
     }
 }
 
 fn said(value: &Value, member: &str) -> ForeignText {
-    ForeignText::short(text(value, member), LINE)
+    ForeignText::line(text(value, member))
 }
 
 fn text<'v>(value: &'v Value, member: &str) -> &'v str {

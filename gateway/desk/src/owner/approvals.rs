@@ -5,7 +5,9 @@
 //! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one
 //! that changed since.
 
-use super::{Acting, Narrowing, body::Fields, definitions, proposals::Proposed};
+use super::{
+    Acting, Narrowing, body::Fields, declared::kept_secrets, definitions, proposals::Proposed,
+};
 use crate::{
     acts::{Named, act, blocking, event_of},
     desk::Desk,
@@ -179,7 +181,8 @@ pub(crate) async fn decide_item(
         }
         let folders = body.typed("folders")?.unwrap_or_default();
         let card = wish.card.as_deref();
-        return super::proposals::approve(&desk, &narrowing, &item, card, folders).await;
+        let keeps = kept_secrets(&body);
+        return super::proposals::approve(&desk, &narrowing, &item, card, folders, &keeps).await;
     }
     approve(&desk, &narrowing.wider(&desk).await?, item, wish).await
 }

@@ -25,10 +25,12 @@ use plexus_calls::approvals::change;
 use plexus_edge::reply::{Refused, ok, with_status};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, json as strict};
 use plexus_sources::Registered;
-use plexus_sources::extensions::{declared::Agreed, differences, is_by_manifest, stored, surface};
+use plexus_sources::extensions::{
+    declared::Agreed, differences, is_by_manifest, stored, surface, whole_surface,
+};
 use plexus_trust::{Command, Source};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// `{manifest, folders?}`; `folders` of one that is there may be left out.
 pub(super) async fn preview(desk: &Arc<Desk>, body: &Fields) -> Result<Response, Refused> {
@@ -40,6 +42,9 @@ pub(super) async fn preview(desk: &Arc<Desk>, body: &Fields) -> Result<Response,
                 "ok": true, "valid": true, "reasons": [], "surface": surface,
                 "digest": inspected.digest(&inspected.source),
             });
+            if let Value::Object(reply) = &mut reply {
+                reply.extend(inspected.outcome(desk));
+            }
             if let Some(changes) = inspected.changes() {
                 reply["changes"] = json!(changes);
             }
@@ -82,20 +87,28 @@ pub(super) async fn add(
     };
     if inspected.digest(&inspected.source) != shown {
         let id = &inspected.source.id;
-        let why =
-            format!("{id}, its folders or its programs are not what you were shown; look again.");
+        let why = format!(
+            "{id}, its folders or its programs are not what you were shown; preview it again."
+        );
         let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
         return Err(Refused::new(
             error.next("plexusctl extension add FILE, again"),
         ));
     }
-    match inspected.put(desk, narrowing).await? {
+    let keeps = kept_secrets(body);
+    match inspected.put(desk, narrowing, &keeps).await? {
         Put::Refused(answer) => Ok(answer),
         Put::Done(capabilities) => Ok(ok(&json!({
             "ok": true, "source": inspected.source.id, "registered": capabilities,
-            "revision": revision(),
+            "revision": revision(), "secretsMissing": inspected.secrets.missing(&keeps),
         }))),
     }
+}
+
+/// The stored secrets that the owner lets go to another host.
+pub(super) fn kept_secrets(body: &Fields) -> BTreeSet<String> {
+    let names = body.strings("keepSecrets").into_iter();
+    names.map(str::to_owned).collect()
 }
 
 /// What putting an extension in place came to.
@@ -115,16 +128,24 @@ impl Inspected {
         &self,
         desk: &Arc<Desk>,
         narrowing: &Narrowing,
+        keeps: &BTreeSet<String>,
     ) -> Result<Put, Refused> {
+        self.secrets.check(keeps)?;
         let shown = self.digest(&self.source);
         let id = self.source.id.clone();
         drop(narrowing.wider(desk).await?);
+        // Before anything can be sent to the new host.
+        self.secrets.settle(desk, narrowing, keeps).await?;
         let (here, of, text) = (desk.clone(), id.clone(), self.agreed.text());
         let installed =
             blocking(move || here.registry.install(&here.state_dir, &of, &text)).await?;
         installed.map_err(|why| failed(format!("it cannot be kept: {why:#}")))?;
         let is_new = self.before.is_none();
-        let answer = added(desk, narrowing, self.body.clone()).await;
+        let mut body = self.body.clone();
+        if let Some(file) = self.secrets.reference(keeps) {
+            body.insert("secretRef".into(), json!(file));
+        }
+        let answer = added(desk, narrowing, body).await;
         if known(desk, id.as_str()).is_none() {
             uninstall(desk, &id).await?;
             return answer.map(Put::Refused);
@@ -144,7 +165,8 @@ impl Inspected {
                 removed(desk, narrowing, id.as_str()).await?;
                 uninstall(desk, &id).await?;
             }
-            let why = format!("a program or folder of {id} was replaced meanwhile; look again.");
+            let why =
+                format!("a program or folder of {id} was replaced meanwhile; preview it again.");
             let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
             return Err(Refused::new(
                 error.next("plexusctl extension add FILE, again"),
@@ -160,6 +182,10 @@ impl Inspected {
             act(desk, &acting, resumed).await?;
         }
         desk.renew_catalogue(Some(Default::default()));
+        if source.config.enabled && !self.secrets.missing(keeps).is_empty() {
+            // It does not start, and its status says why.
+            desk.supervisor.probe(&id).await;
+        }
         desk.remark(json!({"event": "extension.agreed", "source": id, "digest": shown}))
             .await;
         Ok(Put::Done(capabilities(&self.agreed)))
@@ -169,7 +195,9 @@ impl Inspected {
 /// What the owner agreed to, and what is otherwise now.
 pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, Refused> {
     let agreed = kept(desk, &source.id).await?;
-    let then = surface(&agreed, &source.paths);
+    let offer = desk.registry.of_source(&source.config);
+    let offer = offer.ok_or_else(|| failed("this build has no such extension"))?;
+    let then = whole_surface(&agreed, &offer.offer, &source.paths);
     let mut now = agreed.clone();
     let found = blocking(move || {
         now.manifest.programs().map(|found| {

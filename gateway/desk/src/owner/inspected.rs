@@ -1,7 +1,7 @@
 //! Extensions by manifest, looked at: the programs that one means and the folders that it is given, as they are now.
 //!
 //! Invariants: nothing is started and nothing changed; what the digest covers is what the surface shows, and a program
-//! that was replaced between two looks is no part of either.
+//! that was replaced between two inspections is no part of either; folders that nobody names stay those that are there.
 //!
 //! Must not know: who asks, what becomes of it.
 
@@ -10,24 +10,28 @@ use super::{
     declared::kept,
     extensions::{is_installed, surveyed},
     sources::known,
+    stored_secrets::StoredSecrets,
 };
 use crate::{
     acts::{blocking, failed},
     desk::Desk,
 };
 use plexus_edge::reply::Refused;
-use plexus_protocol::SourceId;
+use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     Registered,
     extensions::{
         agreement, by_manifest_kind,
         declared::{Access, Agreed, ExtensionManifest},
-        differences, surface,
+        differences, surface, whole_surface,
     },
 };
-use plexus_trust::Source;
+use plexus_trust::{Source, Target};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// An extension, with its programs and folders as they are now.
 pub(super) struct Inspected {
@@ -39,6 +43,11 @@ pub(super) struct Inspected {
     pub(super) body: Map<String, Value>,
     /// Of one that is there, what the owner agreed to.
     pub(super) before: Option<Value>,
+    /// The source of its id that is there.
+    pub(super) there: Option<Arc<Source>>,
+    /// Its secrets, and what becomes of those that are stored.
+    pub(super) secrets: StoredSecrets,
+    offer: Arc<Offer>,
 }
 
 /// A manifest that reads, with its programs as they are now; its folders are not looked at yet.
@@ -50,6 +59,9 @@ pub(super) struct Drafted {
     there: Option<Arc<Source>>,
     /// Of one that is there, what the owner agreed to.
     before: Option<Value>,
+    /// Its name for people, which the owner may have changed.
+    label: String,
+    secrets: StoredSecrets,
 }
 
 impl Drafted {
@@ -95,39 +107,81 @@ impl Drafted {
             let why = format!("there is a source {id} already; choose another id");
             return Ok(Err(vec![why]));
         }
+        let mut label = declared.label.clone();
         let before = match &there {
-            Some(source) => Some(surface(&kept(desk, &id).await?, &source.paths)),
+            Some(source) => {
+                let kept = kept(desk, &id).await?;
+                if source.config.label != kept.manifest.label {
+                    label.clone_from(&source.config.label);
+                }
+                Some(surface(&kept, &source.paths))
+            }
             None => None,
         };
+        let after = surface(&agreed, &BTreeMap::new());
+        let secrets =
+            StoredSecrets::of(desk, &id, there.as_deref(), before.as_ref(), &after).await?;
         Ok(Ok(Self {
             agreed,
             offer,
             there,
             before,
+            label,
+            secrets,
         }))
     }
 
     /// What it declares and may reach, as far as that is known without its folders.
-    pub(super) fn surface(&self) -> Value {
-        surface(&self.agreed, &BTreeMap::new())
+    pub(super) fn surface(&self, given: Option<&BTreeMap<String, String>>) -> Value {
+        let named = self.route(given);
+        let there = self.there.iter().flat_map(|source| &source.paths);
+        // A folder that is another one by now is not that of before.
+        let stays = |name: &String| {
+            self.there
+                .as_ref()
+                .is_some_and(|source| source.config.route.get(name) == named.get(name))
+        };
+        let folders = there.filter(|(name, _)| stays(name));
+        let folders = folders.map(|(name, target)| (name.clone(), target.clone()));
+        let whole = whole_surface(&self.agreed, &self.offer.offer, &folders.collect());
+        self.secrets.shown_in(whole)
     }
 
-    /// The folders that it has, by name: those that are given, else those of the one that is there.
+    /// What differs from what the owner agreed to before, as far as its folders are named; none of a new one.
+    pub(super) fn changes(&self, given: Option<&BTreeMap<String, String>>) -> Option<Vec<String>> {
+        Some(differences(self.before.as_ref()?, &self.surface(given)))
+    }
+
+    /// The stored secrets that would go to another host.
+    pub(super) fn moved_secrets(&self) -> Vec<Value> {
+        self.secrets.offered()
+    }
+
+    /// What an approval does, where a folder is named at the approval.
+    pub(super) fn consequence(&self, desk: &Desk) -> String {
+        let (there, manifest) = (self.there.as_deref(), &self.agreed.manifest);
+        consequence(desk, there, manifest, Some("a folder is new"))
+    }
+
+    /// The folders that it has, by name: those of the one that is there, and in their place those that are given.
     fn route(&self, given: Option<&BTreeMap<String, String>>) -> Map<String, Value> {
         let is_declared = |name: &str| {
             let mut declared = self.agreed.manifest.folders.iter();
             declared.any(|folder| folder.name == name)
         };
-        let whole = match (given, &self.there) {
-            (Some(folders), _) => json!(folders),
-            (None, Some(source)) => source.config.route.clone(),
-            (None, None) => json!({}),
-        };
+        let there = self
+            .there
+            .iter()
+            .filter_map(|source| source.config.route.as_object());
+        let there = there
+            .flatten()
+            .map(|(name, path)| (name.clone(), path.clone()));
+        let given = given.into_iter().flatten();
+        let given = given.map(|(name, path)| (name.clone(), json!(path)));
         // What the manifest does not declare any more is not configured any more.
-        let whole = whole.as_object().into_iter().flatten();
-        whole
+        there
+            .chain(given)
             .filter(|(name, _)| is_declared(name))
-            .map(|(name, path)| (name.clone(), path.clone()))
             .collect()
     }
 
@@ -167,13 +221,14 @@ impl Drafted {
         // What the owner has said of it otherwise stays.
         let before = self.there.as_ref().map(|source| &source.config);
         let mut whole = json!({
-            "id": id, "kind": by_manifest_kind(&declared.source), "label": declared.label, "route": route,
+            "id": id, "kind": by_manifest_kind(&declared.source), "label": self.label, "route": route,
             "enabled": before.is_none_or(|config| config.enabled),
             "approval": if before.is_some_and(|config| config.ask) { "ask" } else { "auto" },
         });
-        if let Some(kept) = before.and_then(|config| config.secret_ref.as_ref()) {
+        if let Some(kept) = self.secrets.reference(&Default::default()) {
             whole["secretRef"] = json!(kept);
         }
+        let offer = self.offer.offer.clone();
         let only = desk.registry.only(self.offer);
         let source = match surveyed(desk, &only, &whole, id).await {
             Ok(source) => source,
@@ -196,7 +251,7 @@ impl Drafted {
         }
         if let Some(program) = self.agreed.unlike(&source.base) {
             return one(format!(
-                "{} is being replaced: look again",
+                "{} is being replaced: preview it again",
                 program.display()
             ));
         }
@@ -208,6 +263,9 @@ impl Drafted {
             source,
             body,
             before: self.before,
+            there: self.there,
+            secrets: self.secrets,
+            offer,
         }))
     }
 }
@@ -241,7 +299,44 @@ impl Inspected {
     }
 
     pub(super) fn surface(&self) -> Value {
-        surface(&self.agreed, &self.source.paths)
+        let whole = whole_surface(&self.agreed, &self.offer, &self.source.paths);
+        self.secrets.shown_in(whole)
+    }
+
+    /// What an approval does, for the owner: `ifApproved`; where stored secrets would go to another host also `movedSecrets`
+    /// and, with those kept, `ifKept`.
+    pub(super) fn outcome(&self, desk: &Desk) -> Map<String, Value> {
+        let keeping = |keeps: &BTreeSet<String>| json!(self.consequence(desk, keeps));
+        let mut outcome = Map::from_iter([("ifApproved".to_owned(), keeping(&BTreeSet::new()))]);
+        let moved = self.secrets.offered();
+        if !moved.is_empty() {
+            let all: BTreeSet<_> = self.secrets.moved().collect();
+            outcome.insert("movedSecrets".into(), moved.into());
+            outcome.insert("ifKept".into(), keeping(&all));
+        }
+        outcome
+    }
+
+    /// What an approval does that keeps these secrets.
+    fn consequence(&self, desk: &Desk, keeps: &BTreeSet<String>) -> String {
+        let ends = self
+            .there
+            .as_ref()
+            .and_then(|there| self.ends_grants(there, keeps));
+        consequence(desk, self.there.as_deref(), &self.agreed.manifest, ends)
+    }
+
+    /// Why another target is meant than the one that grants are on.
+    fn ends_grants(&self, there: &Source, keeps: &BTreeSet<String>) -> Option<&'static str> {
+        let is_same = |(name, place): (&String, &Target)| {
+            there.paths.get(name).is_some_and(|was| was.same(place))
+        };
+        if there.config.route != self.source.config.route || !self.source.paths.iter().all(is_same)
+        {
+            return Some("a folder is another one");
+        }
+        let dropped = self.secrets.drops(keeps);
+        dropped.then_some("a stored secret is deleted")
     }
 
     /// What the owner agrees to, where the source's programs and folders are those of `source`.
@@ -253,4 +348,56 @@ impl Inspected {
             .collect();
         agreement(&self.agreed.text(), &programs, &source.paths).to_string()
     }
+}
+
+/// What an approval of this manifest does, and what becomes of the grants on the source that is there; `ends` says why they
+/// are revoked.
+fn consequence(
+    desk: &Desk,
+    there: Option<&Source>,
+    manifest: &ExtensionManifest,
+    ends: Option<&str>,
+) -> String {
+    let Some(there) = there else {
+        return "it is added as shown; nothing is granted by that".to_owned();
+    };
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let grants = state
+        .agents
+        .values()
+        .flat_map(|agent| agent.grants.values());
+    let of_it = |id: &CapabilityId| {
+        id.as_str()
+            .split_once('.')
+            .filter(|(source, _)| *source == there.id.as_str())
+            .map(|(_, name)| name.to_owned())
+    };
+    let grants = grants.filter(|grant| grant.suspended.is_some() || grant.live(now));
+    let grants: Vec<_> = grants
+        .filter_map(|grant| Some((of_it(&grant.capability)?, grant)))
+        .collect();
+    let is_gone = |name: &String| {
+        !manifest
+            .capabilities
+            .iter()
+            .any(|capability| capability.name == *name)
+    };
+    let then = match ends {
+        _ if grants.is_empty() => "nothing is granted by that".to_owned(),
+        Some(why) => format!("every grant on it is revoked, since {why}"),
+        None => {
+            let is_suspended = grants.iter().any(|(_, grant)| grant.suspended.is_some());
+            let stay = match is_suspended {
+                true => "its suspended grants are resumed, with what it can do then",
+                false => "its grants stay valid, with what it can do then",
+            };
+            let gone = match grants.iter().any(|(name, _)| is_gone(name)) {
+                true => "; those of capabilities that are gone are suspended",
+                false => "",
+            };
+            format!("{stay}{gone}")
+        }
+    };
+    format!("it is changed as shown; {then}")
 }

@@ -26,7 +26,10 @@ use plexus_protocol::CapabilityId;
 use plexus_sources::extensions::declared::Agreed;
 use plexus_trust::{Command, Item, ItemState, Refusal, Register};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 type Folders = BTreeMap<String, String>;
 
@@ -75,16 +78,28 @@ impl Proposed {
             Err(reasons) => return Ok(Err(reasons)),
         };
         self.agreed = Some(drafted.agreed.clone());
-        self.card.insert("register".into(), drafted.surface());
-        let missing = drafted.missing(self.folders.as_ref()).into_iter();
+        let folders = self.folders.clone();
+        let folders = folders.as_ref();
+        self.card
+            .insert("register".into(), drafted.surface(folders));
+        if let Some(changes) = drafted.changes(folders) {
+            self.card.insert("changes".into(), json!(changes));
+        }
+        let moved = drafted.moved_secrets();
+        if !moved.is_empty() {
+            self.card.insert("movedSecrets".into(), moved.into());
+        }
+        let missing = drafted.missing(folders).into_iter();
         let missing: Vec<_> = missing
             .map(|(name, label)| json!({"name": name, "label": label}))
             .collect();
         if !missing.is_empty() {
             self.card.insert("foldersToName".into(), missing.into());
+            let then = drafted.consequence(desk);
+            self.card.insert("ifApproved".into(), then.into());
             return Ok(Ok(()));
         }
-        let inspected = match drafted.placed(desk, self.folders.as_ref()).await? {
+        let inspected = match drafted.placed(desk, folders).await? {
             Ok(inspected) => inspected,
             Err(reasons) => {
                 self.agreed = None;
@@ -97,6 +112,7 @@ impl Proposed {
         if let Some(changes) = inspected.changes() {
             self.card.insert("changes".into(), json!(changes));
         }
+        self.card.extend(inspected.outcome(desk));
         self.inspected = Some(inspected);
         Ok(Ok(()))
     }
@@ -119,17 +135,16 @@ impl Proposed {
         if !client.is_empty() {
             card.insert("client".into(), client.into());
         }
-        let what = match card.contains_key("changes") {
-            true => "it is changed as shown, and its suspended grants go on",
-            false => "it is added as shown; nothing is granted by that",
-        };
+        let what = card.entry("ifApproved");
+        let what = what
+            .or_insert_with(|| "it is added as shown".into())
+            .clone();
         let words = json!([{"window": "once", "words": what, "default": true}]);
         // So that a view of cards that knows no such item still offers the one answer there is.
         card.insert("choices".into(), words);
         card.insert("asks".into(), json!([]));
         card.insert("narrow".into(), json!([]));
         card.insert("differs".into(), Value::Null);
-        card.insert("ifApproved".into(), what.into());
         if problems.is_empty() {
             let digest = card::digest(card);
             card.insert("cardDigest".into(), json!(digest));
@@ -170,6 +185,7 @@ pub(super) async fn approve(
     item: &Arc<Item>,
     named: Option<&str>,
     folders: Folders,
+    keeps: &BTreeSet<String>,
 ) -> Result<Response, Refused> {
     let acting = narrowing.wider(desk).await?;
     let proposed = Proposed::of(desk, item).await?;
@@ -184,7 +200,7 @@ pub(super) async fn approve(
         Err(reasons) => return Err(Refused::malformed(reasons.join("; "))),
     };
     drop(acting);
-    let registered = match inspected.put(desk, narrowing).await? {
+    let registered = match inspected.put(desk, narrowing, keeps).await? {
         Put::Done(registered) => registered,
         Put::Refused(answer) => return Ok(answer),
     };
@@ -207,6 +223,6 @@ pub(super) async fn approve(
     desk.approvals.drop_input(&item.id);
     Ok(ok(&json!({
         "ok": true, "action": "approve", "kind": "register", "registered": registered,
-        "auditId": event_of(&receipt),
+        "secretsMissing": inspected.secrets.missing(keeps), "auditId": event_of(&receipt),
     })))
 }

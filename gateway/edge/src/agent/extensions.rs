@@ -19,10 +19,7 @@ use plexus_calls::proposals::{Proposed, propose};
 use plexus_protocol::{
     AgentId, ErrorCode, SESSION_HEADER, SessionId, SourceId, extension_guide, json as strict,
 };
-use plexus_sources::{
-    extensions::declared::{ExtensionManifest, Transport},
-    narration::clean,
-};
+use plexus_sources::{extensions::declared::ExtensionManifest, narration::clean};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -121,10 +118,6 @@ async fn read(
     let here = edge.clone();
     let checked = tokio::task::spawn_blocking(move || {
         let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
-        if !matches!(manifest.transport, Transport::Cli | Transport::Skill) {
-            let why = "agents propose commands and texts alone; ask the owner to add this: plexusctl extension add FILE";
-            return Err(vec![why.to_owned()]);
-        }
         manifest.check_offer()?;
         Ok(manifest)
     });

@@ -5,6 +5,7 @@
 
 use super::{PENDING, card::plan, card_of};
 use crate::{
+    extension::serves,
     owner::{Owner, list_of, text_of},
     prompt,
     terms::Terms,
@@ -39,6 +40,8 @@ pub(super) enum Verdict {
     Register {
         /// The folders that the owner names, by name.
         folders: Map<String, Value>,
+        /// The stored secrets that go to another host now.
+        keeps: Vec<String>,
     },
     /// No.
     Deny {
@@ -72,9 +75,10 @@ impl Verdict {
                     )),
                 );
             }
-            Self::Register { folders } => {
+            Self::Register { folders, keeps } => {
                 body.insert("action".into(), "approve".into());
                 body.insert("folders".into(), Value::Object(folders.clone()));
+                body.insert("keepSecrets".into(), json!(keeps));
                 if let Some(digest) = card_digest(item)? {
                     body.insert("cardDigest".into(), json!(digest));
                 }
@@ -95,8 +99,8 @@ impl Verdict {
         Ok(Value::Object(body))
     }
 
-    /// What was decided, in words.
-    pub(super) fn said(&self, item: &Value) -> String {
+    /// What was decided, in words; `reply` is the gateway's answer.
+    pub(super) fn said(&self, item: &Value, reply: &Value) -> String {
         let id = text::line(text_of(item, "pendingId"));
         match self {
             Self::Approve { .. } if text_of(item, "kind") == "change" => {
@@ -106,8 +110,8 @@ impl Verdict {
                 format!("denied {id}: {}", text::line(text_of(item, "ifDenied")))
             }
             Self::Approve { .. } | Self::Register { .. } if text_of(item, "kind") == "register" => {
-                let source = text::line(text_of(&item["register"], "source"));
-                format!("approved {id}: {source} serves, and nothing is granted by that")
+                let serves = serves(text_of(&item["register"], "source"), reply);
+                format!("approved {id}: {serves}; nothing is granted by that")
             }
             Self::Register { .. } => format!("approved {id}"),
             Self::Approve { terms, .. } => {

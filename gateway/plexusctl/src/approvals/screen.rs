@@ -237,14 +237,14 @@ async fn decide(desk: &Desk, decision: Box<(Verdict, Value)>) -> Result<String, 
         verdict.send(&mut owner, &item).await
     };
     let sent = tokio::time::timeout(DECISION, send).await;
-    sent.unwrap_or_else(|_| {
+    let reply = sent.unwrap_or_else(|_| {
         let why = format!(
             "no answer within {} s: it may be decided or not",
             DECISION.as_secs()
         );
         Err(Stop::new(Exit::Failed, "deadline_exceeded", why).done(Done::Unknown))
     })?;
-    Ok(verdict.said(&item))
+    Ok(verdict.said(&item, &reply))
 }
 
 async fn plan_again(desk: &Desk, item: String) -> Result<String, Stop> {

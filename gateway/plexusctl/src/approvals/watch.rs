@@ -252,8 +252,8 @@ impl Watch {
                     out::say(&question);
                 }
                 Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
-                    Ok(_) => {
-                        out::say(&verdict.said(item));
+                    Ok(reply) => {
+                        out::say(&verdict.said(item, &reply));
                         return Ok(QuestionEnd::Decided);
                     }
                     Err(stop) if stop.done == Done::Unknown => {

@@ -158,6 +158,7 @@ fn happened(event: &Value, detail: &Value) -> String {
             format!("you choose where to listen: {}", addresses.join(" "))
         }
         "secret.set" => because("you set a secret", "name"),
+        "secret.deleted" => because("a stored secret is deleted", "name"),
         "key.rotate" => format!(
             "you replace the connection key; {} agents end",
             count("agents")

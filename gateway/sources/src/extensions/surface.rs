@@ -1,4 +1,4 @@
-//! All that an extension by manifest is and may reach, for the owner; and what differs between two of them, in words.
+//! All that an extension by manifest is and may reach, as data for the owner; and what differs between two of them, in words.
 //!
 //! Must not know: how it is drawn.
 
@@ -6,14 +6,26 @@ use super::{
     declared::{Access, Agreed, CliRoute, Route},
     ipc::IpcRoute,
     rest::RestRoute,
+    sections::sections,
     stdio::StdioRoute,
 };
-use plexus_ipc::text::{Line, Text};
+use plexus_ipc::{
+    offer::Offer,
+    text::{Line, Text},
+};
 use plexus_trust::Target;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The whole surface. The members of a surface on the wire, and what the owner has to know beside them.
+/// The surface, and the same in words as `sections`.
+#[must_use]
+pub fn whole_surface(agreed: &Agreed, offer: &Offer, folders: &BTreeMap<String, Target>) -> Value {
+    let mut whole = surface(agreed, folders);
+    whole["sections"] = json!(sections(&whole, offer, folders));
+    whole
+}
+
+/// The surface as data. The members of a surface on the wire, and what the owner has to know beside them.
 #[must_use]
 pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
     let declared = &agreed.manifest;

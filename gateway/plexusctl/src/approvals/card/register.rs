@@ -1,8 +1,8 @@
-//! The card of an extension that an agent proposes: all that it is and may reach, and what differs from before.
-//! What is not named here is shown by the whole card (`--all`), which leaves nothing out.
+//! The card of an extension that an agent proposes: all that it is and may reach, what differs from before, and what an
+//! approval does. What is not named here is shown by the whole card (`--all`), which leaves nothing out.
 
 use super::{heading, list_of, text_of};
-use crate::extension::surface_lines;
+use crate::extension::{outcome_lines, surface_lines};
 use plexus_client::{span, text};
 use plexus_protocol::Timestamp;
 use serde_json::Value;
@@ -12,7 +12,11 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
     let mut card = String::new();
     let line = |member: &str| text::line(text_of(item, member));
     heading(&mut card, "agent", &line("agentId"));
-    heading(&mut card, "wants", "you to add an extension");
+    let wants = match item["changes"].is_array() {
+        true => "you to change an extension",
+        false => "you to add an extension",
+    };
+    heading(&mut card, "wants", wants);
     if let Some(purpose) = item["agentPurpose"].as_str() {
         let purpose = format!("“{}”", text::line(purpose));
         heading(&mut card, "purpose (the agent's words)", &purpose);
@@ -34,7 +38,9 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
         heading(&mut card, "you name the folder", &words);
     }
     if item["problems"].is_null() {
-        heading(&mut card, "if you approve", &line("ifApproved"));
+        for line in outcome_lines(item) {
+            let _ = writeln!(card, "{line}");
+        }
     }
     let since = serde_json::from_value(item["createdAt"].clone())
         .map_or(String::new(), |at| format!(", {}", span::ago(at, now)));
