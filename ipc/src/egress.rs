@@ -14,9 +14,13 @@
 //!
 //! Must not know: how a connection is made, what becomes of a report.
 
+mod of_call;
+
 use crate::manifest::{Admitted, AdmittedSocket, Auth};
 use crate::message::{CageReport, Probe, Secret, secret::single};
 use crate::text::{Line, Payload};
+pub use of_call::{call_named, credential_of_call};
+pub use plexus_protocol::AuditId;
 /// A fingerprint of a certificate: of its bytes as they are shown (DER).
 pub use plexus_protocol::Digest;
 use plexus_protocol::json;
@@ -173,6 +177,9 @@ pub struct Connections {
     pub port: u16,
     /// What came of them.
     pub verdict: EgressVerdict,
+    /// The call that they count for, where they were opened by a credential of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<AuditId>,
     /// How many they are: tunnels, or forwarded requests.
     pub count: u64,
     /// Bytes from the host, TLS included.

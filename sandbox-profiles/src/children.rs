@@ -26,6 +26,8 @@ pub const KEEPER_FD: i32 = 4;
 pub const MAX_MESSAGE: usize = 96 * 1024;
 /// Runs of one worker at a time.
 pub const MAX_RUNS: usize = 16;
+/// What runs leave free of the disk that they write to, in bytes: the gateway records every call on the same one.
+pub const KEEP_FREE: u64 = 512 << 20;
 /// The longest name of a run.
 const MAX_RUN_NAME: usize = 64;
 
@@ -64,6 +66,9 @@ pub struct ChildProgram {
     pub tree_memory: Option<u64>,
     /// Processes that a run may have; checked twice a second.
     pub tree_processes: Option<u32>,
+    /// Bytes that a run's folder may hold on the disk; counted twice a second, a large folder less often. Such a run also
+    /// ends where less than [`KEEP_FREE`] of the disk is free.
+    pub disk: Option<u64>,
     /// Its arguments.
     pub arguments: Vec<ChildArgument>,
     /// Whether its runs have two pipes to the worker: [`CALLS`] from a run, [`ANSWERS`] to it. Then the profile is given
@@ -142,6 +147,9 @@ pub fn keeper_command(
         }
         if let Some(count) = child.tree_processes {
             line.extend(["--tree-processes".into(), count.to_string().into()]);
+        }
+        if let Some(bytes) = child.disk {
+            line.extend(["--disk".into(), bytes.to_string().into()]);
         }
         for argument in &child.arguments {
             let (option, text) = match argument {
@@ -239,6 +247,10 @@ pub enum Ending {
     TooMuchMemory,
     /// All of it was ended for having more processes than declared.
     TooManyProcesses,
+    /// All of it was ended for holding more on the disk than declared.
+    TooMuchDisk,
+    /// All of it was ended because less than [`KEEP_FREE`] of the disk is free, whoever filled it.
+    DiskFull,
 }
 
 /// What a run used.
@@ -250,6 +262,8 @@ pub struct Usage {
     pub memory: u64,
     /// The most processes that it was seen to have at once.
     pub processes: u32,
+    /// The most that its folder was seen to hold on the disk, in bytes; 0 where nobody counted.
+    pub disk: u64,
 }
 
 /// Whether this may name a run's folder.

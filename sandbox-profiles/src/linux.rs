@@ -15,6 +15,7 @@
 mod agent;
 mod base;
 mod files;
+mod held;
 mod keeper;
 mod launcher;
 mod leaf;

@@ -1,7 +1,7 @@
 //! Limits of a run by tokens and money: the end is an answer in words, with what was done until then.
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
-use plexus_tests::Step;
+use plexus_tests::{Step, waiting::until};
 use serde_json::{Value, json};
 
 /// What a run that never ends by itself comes to under one limit; then its thread goes on.
@@ -68,4 +68,44 @@ fn claude_run_ends_at_its_tokens_with_what_it_did() {
 #[test]
 fn claude_run_ends_at_its_money_with_what_it_did() {
     ends_at(CLAUDE, ("maxCost", json!(0.001)), "0.001 US dollars a turn");
+}
+
+#[test]
+fn requests_of_a_run_count_for_it() {
+    let command = "echo is:${#ANTHROPIC_API_KEY}:${ANTHROPIC_API_KEY:27:32}:";
+    let desk = Desk::open(CLAUDE, [Step::bash(command), Step::say("Done.")]);
+    let reply = desk
+        .approved("run", &json!({"prompt": "Work."}))
+        .expect_ok();
+    let call = reply["auditId"].as_str().expect("an id");
+    // Its commands hold what opens the way out for this call, and not what opens it for the worker.
+    let event = call.trim_start_matches("evt_").replace('-', "");
+    let results = desk.model.results();
+    assert!(
+        results[0].contains(&format!("is:123:{event}:")),
+        "{results:?}"
+    );
+    let port: u16 = desk
+        .model
+        .base()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .parse()
+        .expect("a port");
+    let counted = until("its requests in the audit log", || {
+        let events = desk.owner().audit(200);
+        let egress = events
+            .iter()
+            .filter(|event| event["detail"]["event"] == "worker.egress");
+        let lines =
+            egress.flat_map(|event| event["detail"]["connections"].as_array().expect("a list"));
+        let of_it = lines.filter(|line| line["call"] == call && line["port"] == port);
+        let count: u64 = of_it.filter_map(|line| line["count"].as_u64()).sum();
+        (count >= 2).then_some(count)
+    });
+    let asked = desk.model.requests().len() as u64;
+    assert!(counted >= asked, "{counted} of {asked}");
+    let said = desk.gateway.cli(["audit", "tail"]);
+    assert!(said.expect_ok().contains(&format!("for {call}")), "{said}");
 }

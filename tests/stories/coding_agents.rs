@@ -53,8 +53,17 @@ impl Desk {
 
     /// The same with further fields.
     pub(crate) fn set(kind: Kind, steps: impl IntoIterator<Item = Step>, more: &[&str]) -> Self {
+        Self::at(Gateway::start(), kind, steps, more)
+    }
+
+    /// The same at a gateway that is there.
+    pub(crate) fn at(
+        gateway: Gateway,
+        kind: Kind,
+        steps: impl IntoIterator<Item = Step>,
+        more: &[&str],
+    ) -> Self {
         let model = Model::start(steps);
-        let gateway = Gateway::start();
         let folder = Folder::empty();
         for (path, text) in [
             ("a.txt", "one\n"),

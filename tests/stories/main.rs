@@ -5,6 +5,8 @@ mod host_tools;
 mod house;
 
 #[cfg(target_os = "linux")]
+mod agent_disk;
+#[cfg(target_os = "linux")]
 mod agent_faults;
 #[cfg(target_os = "linux")]
 mod agent_kills;

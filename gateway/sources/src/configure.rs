@@ -284,6 +284,14 @@ fn route(
             format!("route.{} is {why}", of.field),
         ));
     }
+    let mut children = manifest.children.iter();
+    let wrong = children.find_map(|child| {
+        let field = child.disk_field.as_ref()?;
+        Some((field, manifest.disk_of(child, &admitted).err()?))
+    });
+    if let Some((field, why)) = wrong {
+        return Err(Objection::to(field, format!("route.{field} is {why}")));
+    }
     let hosts = manifest.admitted(&admitted).map(drop);
     if let Err((field, why)) = hosts.and_then(|()| manifest.admitted_socket(&admitted).map(drop)) {
         return Err(Objection::to(field, format!("route.{field} is {why}")));

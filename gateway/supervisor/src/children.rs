@@ -128,9 +128,19 @@ fn program(
         limits: child.limits.of_process(),
         tree_memory: Some(u64::from(child.limits.memory_mib) << 20),
         tree_processes: Some(child.limits.processes),
+        disk: disk(spec, child)?.map(|mib| mib << 20),
         arguments: child.arguments.iter().flat_map(argument).collect(),
         environment: environment.into_iter().collect(),
         sign_in: sign_in.transpose()?.flatten(),
+    })
+}
+
+/// How many MiB a run may hold on the disk, where anything bounds it.
+fn disk(spec: &Spec, child: &ChildProgram) -> io::Result<Option<u64>> {
+    let most = spec.offer.manifest.disk_of(child, &spec.config);
+    most.map_err(|why| {
+        let field = child.disk_field.as_deref().unwrap_or_default();
+        io::Error::other(format!("{field}: {why}"))
     })
 }
 
@@ -215,9 +225,19 @@ fn named_tools<'a>(spec: &'a Spec, child: &ChildProgram) -> impl Iterator<Item =
     named.filter(|named| !named.is_empty())
 }
 
-/// What a worker is told of its source: the route, and where its further programs lie, for the owner's cards.
+/// What a worker is told of its source: the route, how much of the disk its runs may hold, and where their further programs
+/// lie, for the owner's cards.
 pub(super) fn config(state_dir: &Path, spec: &Spec) -> Value {
     let mut config = spec.config.clone();
+    let mut children = spec.offer.manifest.children.iter();
+    // A source that was configured before there was such a field has its default.
+    let bounded = children.find_map(|child| {
+        let field = child.disk_field.clone()?;
+        Some((field, disk(spec, child).ok()??))
+    });
+    if let (Some((field, mib)), Some(members)) = (bounded, config.as_object_mut()) {
+        members.insert(field, mib.to_string().into());
+    }
     let mut children = spec.offer.manifest.children.iter();
     let Some(child) = children.find(|child| named_tools(spec, child).next().is_some()) else {
         return config;

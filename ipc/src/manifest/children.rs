@@ -46,6 +46,9 @@ pub struct ChildProgram {
     /// Its profile has them as `TOOLS_0` to `TOOLS_3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools_field: Option<String>,
+    /// The field of the owner's that says how many MiB the folder of a run may hold on the disk. It has a default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_field: Option<String>,
     /// Whether its runs may ask the worker for what other sources offer, by two pipes and the worker's own program as the
     /// one that speaks over them. Its profile says the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -181,7 +184,29 @@ impl Program {
     }
 }
 
+/// What a bound on the disk may be, in MiB.
+const DISK: std::ops::RangeInclusive<u64> = 64..=1_048_576;
+
 impl Manifest {
+    /// How many MiB the folder of a run of this child may hold on the disk with this `route`; none where nothing bounds it.
+    ///
+    /// # Errors
+    /// The owner's text is no such number.
+    pub fn disk_of(
+        &self,
+        child: &ChildProgram,
+        route: &Value,
+    ) -> Result<Option<u64>, &'static str> {
+        let Some(field) = child.disk_field.as_deref().and_then(|of| self.field(of)) else {
+            return Ok(None);
+        };
+        let text = route[&field.name].as_str().filter(|text| !text.is_empty());
+        let text = text.or(field.default.as_deref()).unwrap_or_default();
+        let most = text.trim().parse().ok().filter(|most| DISK.contains(most));
+        most.map(Some)
+            .ok_or("no number of MiB from 64 to 1048576, in digits alone")
+    }
+
     pub(super) fn check_children(&self) -> Result<(), ManifestError> {
         if self.children.len() > MAX_CHILDREN {
             return Err(invalid("children", "more than 16"));
@@ -239,6 +264,15 @@ impl Manifest {
             .is_some_and(|field| !is_text(field))
         {
             return Err("toolsField names no field of type text and target route");
+        }
+        if child
+            .disk_field
+            .as_ref()
+            .is_some_and(|field| !is_text(field) || self.disk_of(child, &Value::Null).is_err())
+        {
+            return Err(
+                "diskField names no field of type text and target route with a number of MiB as its default",
+            );
         }
         if let Some(sign_in) = &child.sign_in {
             let plain =

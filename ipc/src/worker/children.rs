@@ -13,7 +13,7 @@ mod last_words;
 
 use super::os;
 pub use last_words::LastWords;
-pub use plexus_sandbox::children::{ANSWERS, CALLS, Ending, PIPES, Usage};
+pub use plexus_sandbox::children::{ANSWERS, CALLS, Ending, KEEP_FREE, PIPES, Usage};
 use plexus_sandbox::children::{Ask, MAX_MESSAGE, Tell, decode, encode};
 use std::{
     collections::{BTreeMap, HashMap},

@@ -16,31 +16,47 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::header::HeaderValue;
-use plexus_ipc::{manifest::Admitted, message::Secret};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use plexus_ipc::egress::AuditId;
+use plexus_ipc::{
+    egress::{call_named, credential_of_call},
+    manifest::Admitted,
+    message::Secret,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::SystemTime,
+};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// Whether a header's value carries `credential`: as `Bearer`, as the password of `Basic`, or as it is.
-pub(crate) fn opens(value: &HeaderValue, credential: &Secret) -> bool {
-    let Ok(text) = value.to_str() else {
-        return false;
-    };
-    let given = match text.split_once(' ') {
+/// Whether a credential is this one.
+pub(crate) fn opens(given: &[u8], credential: &Secret) -> bool {
+    given.ct_eq(credential.expose().as_bytes()).into()
+}
+
+/// The call whose own credential this is, made from the worker's, if it has not expired at `now`.
+pub(crate) fn opens_for(given: &[u8], credential: &Secret, now: SystemTime) -> Option<AuditId> {
+    let (call, until) = call_named(given)?;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let is_of_it = opens(given, &credential_of_call(credential, &call, until));
+    (is_of_it && now < until).then_some(call)
+}
+
+/// The credential in a header's value: as `Bearer`, as the password of `Basic`, or as it is.
+pub(crate) fn given(value: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
+    let text = value.to_str().ok()?;
+    Some(match text.split_once(' ') {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
             Zeroizing::new(rest.trim().as_bytes().to_vec())
         }
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => {
             let decoded = Zeroizing::new(BASE64_STANDARD.decode(rest.trim()).unwrap_or_default());
-            match decoded.iter().position(|byte| *byte == b':') {
-                Some(colon) => Zeroizing::new(decoded[colon + 1..].to_vec()),
-                None => return false,
-            }
+            let colon = decoded.iter().position(|byte| *byte == b':')?;
+            Zeroizing::new(decoded[colon + 1..].to_vec())
         }
-        Some(_) => return false,
+        Some(_) => return None,
         None => Zeroizing::new(text.as_bytes().to_vec()),
-    };
-    given.ct_eq(credential.expose().as_bytes()).into()
+    })
 }
 
 /// The entry that admits `host` and `port`.
@@ -228,7 +244,10 @@ mod tests {
     #[test]
     fn the_credential_opens_in_three_spellings_and_nothing_else_does() {
         let credential = Secret::new("word".into());
-        let with = |value: &str| opens(&HeaderValue::from_str(value).unwrap(), &credential);
+        let with = |value: &str| {
+            let given = given(&HeaderValue::from_str(value).unwrap());
+            given.is_some_and(|given| opens(&given, &credential))
+        };
         assert!(with("Bearer word") && with("bearer  word") && with("word"));
         // any:word
         assert!(with("Basic YW55OndvcmQ="));
@@ -245,6 +264,25 @@ mod tests {
         ] {
             assert!(!with(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn credential_of_a_call_opens_until_it_expires() {
+        let credential = Secret::new("word".into());
+        let call = AuditId::parse("evt_01234567-89ab-8def-8123-456789abcdef").unwrap();
+        let made = credential_of_call(&credential, &call, 1000);
+        let at = |given: &str, seconds| {
+            let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            opens_for(given.as_bytes(), &credential, now)
+        };
+        assert_eq!(at(made.expose(), 999), Some(call.clone()));
+        assert_eq!(at(made.expose(), 1000), None);
+        let of_another = credential_of_call(&Secret::new("other".into()), &call, 1000);
+        assert_eq!(at(of_another.expose(), 999), None);
+        let later = made.expose().replacen("3e8", "3e9", 1);
+        assert_ne!(later, made.expose());
+        assert_eq!(at(&later, 999), None);
+        assert_eq!(at("word", 999), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
+use plexus_ipc::egress::AuditId;
 use plexus_ipc::{
     egress::{EgressVerdict as Verdict, Forward},
     manifest::{Admitted, Auth, admits, admits_whole, is_path},
@@ -130,6 +131,7 @@ impl Forwarder {
     pub(crate) async fn forward(
         &self,
         proxy: &Proxy,
+        call: Option<AuditId>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refused> {
         // One that names a host is meant for another proxy.
@@ -139,7 +141,7 @@ impl Forwarder {
             let why = "the manifest of the source lists no such path";
             return Err(Refused(Verdict::Path, why));
         }
-        let stream = proxy.dial(&self.to).await?;
+        let stream = proxy.dial(&self.to, call).await?;
         let open = stream.open().clone();
         let came_to = |verdict, why| {
             open.came_to(verdict);

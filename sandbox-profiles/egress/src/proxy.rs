@@ -27,6 +27,7 @@ use hyper::{
     upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use plexus_ipc::egress::AuditId;
 use plexus_ipc::{
     egress::{EgressStart, EgressVerdict as Verdict, FromEgress, SOCKET},
     frame::FrameSender,
@@ -37,7 +38,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes},
@@ -163,35 +164,43 @@ impl Proxy {
                 "this source forwards no requests; its hosts are reached by CONNECT",
             );
         };
-        let Some(role) = self.opened(request.headers(), forwarder.credential_headers()) else {
-            let mut response = self.refused(&forwarder.to, NO_CREDENTIAL);
+        let Some((role, call)) = self.opened(request.headers(), forwarder.credential_headers())
+        else {
+            let mut response = self.refused(&forwarder.to, None, NO_CREDENTIAL);
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
         };
         if role == Role::Reader && !forwarder.reads_by(request.method(), request.uri().path()) {
-            return self.refused(&forwarder.to, NO_READ);
+            return self.refused(&forwarder.to, call, NO_READ);
         }
-        match forwarder.forward(&self, request).await {
+        match forwarder.forward(&self, call.clone(), request).await {
             Ok(response) => response,
-            Err(why) => self.refused(&forwarder.to, why),
+            Err(why) => self.refused(&forwarder.to, call, why),
         }
     }
 
     /// Reports what came to nothing, and says so.
-    fn refused(&self, to: &Admitted, why: Refused) -> Response<Body> {
-        self.report.refused(&to.host, to.port, why.0);
+    fn refused(&self, to: &Admitted, call: Option<AuditId>, why: Refused) -> Response<Body> {
+        self.report.refused(&to.host, to.port, call, why.0);
         why.answer()
     }
 
-    /// Whose credential is among the headers.
+    /// Whose credential is among the headers, and the call that it is for where it is one's own.
     fn opened<'a>(
         &self,
         headers: &HeaderMap,
         named: impl IntoIterator<Item = &'a HeaderName>,
-    ) -> Option<Role> {
+    ) -> Option<(Role, Option<AuditId>)> {
         let whose = |value: &HeaderValue| {
-            let writer = admit::opens(value, &self.credential).then_some(Role::Writer);
-            writer.or_else(|| admit::opens(value, &self.reader).then_some(Role::Reader))
+            let given = admit::given(value)?;
+            if admit::opens(&given, &self.credential) {
+                return Some((Role::Writer, None));
+            }
+            if admit::opens(&given, &self.reader) {
+                return Some((Role::Reader, None));
+            }
+            let call = admit::opens_for(&given, &self.credential, SystemTime::now())?;
+            Some((Role::Writer, Some(call)))
         };
         let mut values = named.into_iter().filter_map(|name| headers.get(name));
         values.find_map(whose)
@@ -205,8 +214,9 @@ impl Proxy {
         let Some((host, port)) = request.uri().authority().and_then(asked) else {
             return refusal(StatusCode::BAD_REQUEST, "CONNECT names a host and a port");
         };
-        let Some(role) = self.opened(request.headers(), [&header::PROXY_AUTHORIZATION]) else {
-            self.report.refused(&host, port, NO_CREDENTIAL.0);
+        let opened = self.opened(request.headers(), [&header::PROXY_AUTHORIZATION]);
+        let Some((role, call)) = opened else {
+            self.report.refused(&host, port, None, NO_CREDENTIAL.0);
             let mut response = NO_CREDENTIAL.answer();
             let challenge = HeaderValue::from_static("Basic realm=\"plexus-egress\"");
             let headers = response.headers_mut();
@@ -218,10 +228,10 @@ impl Proxy {
             .clone()
             .filter(|_| (host.as_str(), port) == SOCKET)
         {
-            let app = match socket::dial(&self, &to).await {
+            let app = match socket::dial(&self, &to, call.clone()).await {
                 Ok(app) => app,
                 Err(why) => {
-                    self.report.refused(&to.path, 0, why.0);
+                    self.report.refused(&to.path, 0, call, why.0);
                     return why.answer();
                 }
             };
@@ -235,12 +245,12 @@ impl Proxy {
             return Response::new(empty());
         }
         let Some(entry) = admit::listed(&self.hosts, &host, port) else {
-            self.report.refused(&host, port, UNLISTED.0);
+            self.report.refused(&host, port, call, UNLISTED.0);
             return UNLISTED.answer();
         };
-        let upstream = match self.dial(entry).await {
+        let upstream = match self.dial(entry, call.clone()).await {
             Ok(upstream) => upstream,
-            Err(why) => return self.refused(entry, why),
+            Err(why) => return self.refused(entry, call, why),
         };
         let upgrade = hyper::upgrade::on(&mut request);
         self.spawn(async move {
@@ -253,8 +263,12 @@ impl Proxy {
         Response::new(empty())
     }
 
-    /// Connects to a listed host.
-    pub(crate) async fn dial(&self, to: &Admitted) -> Result<Metered<TcpStream>, Refused> {
+    /// Connects to a listed host, for a call where it is known.
+    pub(crate) async fn dial(
+        &self,
+        to: &Admitted,
+        call: Option<AuditId>,
+    ) -> Result<Metered<TcpStream>, Refused> {
         let addresses = self.names.addresses(&to.host).await.map_err(|why| {
             if why == NotFound::NoAnswer {
                 self.names_wanted.notify_one();
@@ -281,7 +295,8 @@ impl Proxy {
             let connecting = TcpStream::connect(SocketAddr::new(address, to.port));
             if let Ok(Ok(stream)) = timeout(CONNECT_WITHIN, connecting).await {
                 let _ = stream.set_nodelay(true);
-                return Ok(Metered::new(stream, self.report.open(&to.host, to.port)));
+                let open = self.report.open(&to.host, to.port, call);
+                return Ok(Metered::new(stream, open));
             }
         }
         Err(Refused(Verdict::Unreachable, "the host does not answer"))

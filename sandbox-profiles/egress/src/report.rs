@@ -4,6 +4,7 @@
 //!
 //! Must not know: what a connection carries.
 
+use plexus_ipc::egress::AuditId;
 use plexus_ipc::egress::{Connections, EgressVerdict, FromEgress, MAX_CONNECTIONS};
 use plexus_ipc::{frame::FrameSender, text::Line};
 use std::{
@@ -27,7 +28,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Stands for all hosts beyond the first of a message.
 const OTHERS: &str = "*";
 
-type Sums = BTreeMap<(String, u16, EgressVerdict), Sum>;
+type Sums = BTreeMap<Key, Sum>;
+/// Host, port, call, and what came of it.
+type Key = (String, u16, Option<AuditId>, EgressVerdict);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
@@ -47,20 +50,25 @@ impl Report {
     }
 
     /// Counts what came to nothing.
-    pub(crate) fn refused(&self, host: &str, port: u16, verdict: EgressVerdict) {
+    pub(crate) fn refused(
+        &self,
+        host: &str,
+        port: u16,
+        call: Option<AuditId>,
+        verdict: EgressVerdict,
+    ) {
         let sum = Sum {
             count: 1,
             ..Sum::default()
         };
-        self.add(host, port, verdict, sum);
+        self.add((host.to_owned(), port, call, verdict), sum);
     }
 
-    fn add(&self, host: &str, port: u16, verdict: EgressVerdict, one: Sum) {
+    fn add(&self, mut key: Key, one: Sum) {
         let mut sums = self.sums();
-        let mut key = (host.to_owned(), port, verdict);
         // The last line is kept for what no other has room for.
         if sums.len() >= MAX_CONNECTIONS - 1 && !sums.contains_key(&key) {
-            key = (OTHERS.to_owned(), 0, EgressVerdict::Unlisted);
+            key = (OTHERS.to_owned(), 0, None, EgressVerdict::Unlisted);
         }
         let sum = sums.entry(key).or_default();
         sum.count += one.count;
@@ -76,10 +84,11 @@ impl Report {
         let sums = std::mem::take(&mut *self.sums());
         let lines: Vec<_> = sums
             .into_iter()
-            .map(|((host, port, verdict), sum)| Connections {
+            .map(|((host, port, call, verdict), sum)| Connections {
                 host: Line::new(host),
                 port,
                 verdict,
+                call,
                 count: sum.count,
                 bytes_in: sum.bytes_in,
                 bytes_out: sum.bytes_out,
@@ -102,11 +111,12 @@ impl Report {
     }
 
     /// A connection that was made.
-    pub(crate) fn open(&self, host: &str, port: u16) -> Open {
+    pub(crate) fn open(&self, host: &str, port: u16, call: Option<AuditId>) -> Open {
         Open(Arc::new(Running {
             report: self.clone(),
             host: host.to_owned(),
             port,
+            call,
             verdict: Mutex::new(EgressVerdict::Admitted),
             since: Instant::now(),
             bytes_in: AtomicU64::new(0),
@@ -124,6 +134,7 @@ struct Running {
     report: Report,
     host: String,
     port: u16,
+    call: Option<AuditId>,
     verdict: Mutex<EgressVerdict>,
     since: Instant,
     bytes_in: AtomicU64,
@@ -156,7 +167,9 @@ impl Drop for Running {
             bytes_out: *self.bytes_out.get_mut(),
             duration: self.since.elapsed(),
         };
-        self.report.add(&self.host, self.port, verdict, sum);
+        let host = std::mem::take(&mut self.host);
+        let key = (host, self.port, self.call.take(), verdict);
+        self.report.add(key, sum);
     }
 }
 
@@ -244,7 +257,7 @@ mod tests {
     async fn a_connection_is_counted_once_and_when_it_is_over() {
         let report = Report::default();
         let (host, mut far) = tokio::io::duplex(64);
-        let mut near = Metered::new(host, report.open("a.example", 443));
+        let mut near = Metered::new(host, report.open("a.example", 443, None));
         far.write_all(b"twelve bytes").await.unwrap();
         near.read_exact(&mut [0; 12]).await.unwrap();
         near.write_all(b"four").await.unwrap();
@@ -267,8 +280,8 @@ mod tests {
         let report = Report::default();
         for n in 0..1_000 {
             let host = format!("h{n}.example");
-            report.refused(&host, 443, EgressVerdict::Unlisted);
-            report.refused(&host, 443, EgressVerdict::Unlisted);
+            report.refused(&host, 443, None, EgressVerdict::Unlisted);
+            report.refused(&host, 443, None, EgressVerdict::Unlisted);
         }
         let lines = sent(&report).await;
         assert_eq!(lines.len(), MAX_CONNECTIONS);

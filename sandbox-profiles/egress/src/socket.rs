@@ -15,7 +15,7 @@ use crate::{
 };
 use nix::{errno::Errno, unistd::geteuid};
 use plexus_ipc::{
-    egress::{EgressVerdict as Verdict, MAX_QUESTION, asked_for},
+    egress::{AuditId, EgressVerdict as Verdict, MAX_QUESTION, asked_for},
     manifest::AdmittedSocket,
     message::Role,
 };
@@ -29,10 +29,11 @@ use tokio::{
 /// How long an app may take to accept, and a worker to ask.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Connects to the app.
+/// Connects to the app, for a call where it is known.
 pub(crate) async fn dial(
     proxy: &Proxy,
     to: &AdmittedSocket,
+    call: Option<AuditId>,
 ) -> Result<Metered<UnixStream>, Refused> {
     let stream = match timeout(WITHIN, UnixStream::connect(&to.path)).await {
         Ok(Ok(stream)) => stream,
@@ -41,7 +42,7 @@ pub(crate) async fn dial(
     };
     let peer = stream.peer_cred();
     match peer.is_ok_and(|peer| peer.uid() == geteuid().as_raw()) {
-        true => Ok(Metered::new(stream, proxy.report.open(&to.path, 0))),
+        true => Ok(Metered::new(stream, proxy.report.open(&to.path, 0, call))),
         false => Err(FOREIGN),
     }
 }

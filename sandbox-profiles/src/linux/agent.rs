@@ -96,7 +96,8 @@ const REFUSED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[c_long] = &[];
 
-/// Extended attributes by path or descriptor, which Landlock does not see.
+/// What a file system may lack, so that tools do without: extended attributes by path or descriptor, which Landlock does not
+/// see, and room on the disk taken at one go, which is gone before anybody has counted it.
 pub(super) const UNSUPPORTED: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
@@ -106,6 +107,7 @@ pub(super) const UNSUPPORTED: &[c_long] = &[
     libc::SYS_fremovexattr,
     SETXATTRAT,
     REMOVEXATTRAT,
+    libc::SYS_fallocate,
 ];
 
 /// The same numbers on every architecture; not every C library names them.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! keeper ─┬─ worker (leaf cage)            Ask ▸ declared? ▸ the run's folders ▸ launcher with the program's own profile
-//!         ├─ launcher ─ program ─ …        Tell::Started with its pipes ▸ twice a second: memory and processes of its tree
+//!         ├─ launcher ─ program ─ …        Tell::Started with its pipes ▸ twice a second: memory and processes of its tree,
+//!         │                                what its folder holds; 20 times a second: what is free of the disk
 //!         └─ launcher ─ program ─ …        it has ended with all of its tree ▸ Tell::Ended
 //! ```
 //!
@@ -33,20 +34,24 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statvfs::statvfs;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
+use super::held::{self, Held};
 use super::os::children::{self, Ended};
 use super::sign_in::SignedIn;
 use super::tree;
 use crate::children::{
-    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KeeperSettings, MAX_MESSAGE,
-    MAX_RUNS, PIPES, Tell, Usage, decode, encode, is_run_name,
+    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KEEP_FREE, KeeperSettings,
+    MAX_MESSAGE, MAX_RUNS, PIPES, Tell, Usage, decode, encode, is_run_name,
 };
 use crate::launch::{PROVE, STAY, launcher_command};
 
 /// How often trees are measured.
-const MEASURE: Duration = Duration::from_millis(500);
+pub(super) const MEASURE: Duration = Duration::from_millis(500);
+/// How often the disk is looked at while a run with a bound on it is under way: a few hundred MiB are written meanwhile at most.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long launchers may take to end their trees; then all that is left is killed from here.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -68,6 +73,8 @@ struct Run {
     folder: String,
     memory: Option<u64>,
     processes: Option<u32>,
+    /// Most bytes on the disk, and what is there.
+    disk: Option<(u64, Held)>,
     usage: Usage,
     /// Its folder goes with it.
     discard: bool,
@@ -110,7 +117,7 @@ impl Keeper {
     pub(super) fn keep(mut self) -> io::Result<WaitStatus> {
         let mut measured = Instant::now();
         let ended = loop {
-            self.wait(!self.runs.is_empty())?;
+            self.wait(self.pace())?;
             if let Some(ended) = self.reap()? {
                 break ended;
             }
@@ -119,6 +126,7 @@ impl Keeper {
                 _ = kill(self.worker, Signal::SIGKILL);
                 self.control = None;
             }
+            self.look_at_disk();
             if measured.elapsed() >= MEASURE {
                 self.measure();
                 measured = Instant::now();
@@ -129,17 +137,22 @@ impl Keeper {
         Ok(ended)
     }
 
+    /// How long to wait at most.
+    fn pace(&self) -> Option<Duration> {
+        let has_disk = self.runs.values().any(|run| run.disk.is_some());
+        let is_idle = self.runs.is_empty();
+        (!is_idle).then_some(if has_disk { LOOK } else { MEASURE })
+    }
+
     /// Waits for a message, an end, or the time to measure.
-    fn wait(&self, measures: bool) -> io::Result<()> {
+    fn wait(&self, most: Option<Duration>) -> io::Result<()> {
         let mut waited_for = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if let Some(control) = &self.control {
             waited_for.push(PollFd::new(control.as_fd(), PollFlags::POLLIN));
         }
-        let most = if measures {
-            PollTimeout::try_from(MEASURE).unwrap_or(PollTimeout::MAX)
-        } else {
-            PollTimeout::NONE
-        };
+        let most = most.map_or(PollTimeout::NONE, |most| {
+            PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX)
+        });
         match poll(&mut waited_for, most) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -178,7 +191,8 @@ impl Keeper {
         let Some(run) = self.runs.remove(&id) else {
             return;
         };
-        if run.discard {
+        let fills = matches!(run.over, Some(Ending::TooMuchDisk | Ending::DiskFull));
+        if run.discard || fills {
             // What is left of it goes before the next run of its name.
             _ = discard(&self.kept.runs.join(&run.folder));
         }
@@ -276,11 +290,22 @@ impl Keeper {
         let arguments = filled(&program.arguments, arguments)?;
         let environment = chosen(&program.environment, environment)?;
         let folder = self.kept.runs.join(&run);
+        if program.disk.is_some() && disk_is_full(&self.kept.runs) {
+            let free = KEEP_FREE >> 20;
+            return Err(format!(
+                "less than {free} MiB of the disk of Plexus' folder is free; free some, and repeat the call"
+            ));
+        }
         if program.discard {
             discard(&folder).map_err(|error| format!("an earlier run's folder: {error}"))?;
         }
         let prepared = prepare(&self.kept.runs, &run, program.pipes);
         let to_worker = prepared.map_err(|error| format!("the run's folder: {error}"))?;
+        let disk = program
+            .disk
+            .map(|most| Held::counted(folder.clone(), most).map(|held| (most, held)))
+            .transpose()
+            .map_err(|error| format!("nobody to count what it holds on the disk: {error}"))?;
         let signed_in = program.sign_in.as_ref();
         let signed_in = signed_in.map(|of| SignedIn::copy(of, &folder.join("scratch")));
         let signed_in = signed_in.transpose()?;
@@ -295,6 +320,7 @@ impl Keeper {
             folder: run,
             memory: program.tree_memory,
             processes: program.tree_processes,
+            disk,
             usage: Usage::default(),
             discard: program.discard,
             _signed_in: signed_in,
@@ -372,10 +398,14 @@ impl Keeper {
             let (memory, processes) = tree::measure(run.launcher);
             run.usage.memory = run.usage.memory.max(memory);
             run.usage.processes = run.usage.processes.max(processes);
+            let held = run.disk.as_ref().map_or(0, |(_, held)| held.bytes());
+            run.usage.disk = run.usage.disk.max(held);
             let over = if run.memory.is_some_and(|most| memory > most) {
                 Ending::TooMuchMemory
             } else if run.processes.is_some_and(|most| processes > most) {
                 Ending::TooManyProcesses
+            } else if run.disk.as_ref().is_some_and(|(most, _)| held > *most) {
+                Ending::TooMuchDisk
             } else {
                 continue;
             };
@@ -384,12 +414,24 @@ impl Keeper {
         }
     }
 
+    /// Ends all runs with a bound on the disk before it is full.
+    fn look_at_disk(&mut self) {
+        let mut runs = self.runs.values_mut().filter(|run| run.disk.is_some());
+        let Some(first) = runs.next() else { return };
+        if disk_is_full(&self.kept.runs) {
+            for run in std::iter::once(first).chain(runs) {
+                run.over.get_or_insert(Ending::DiskFull);
+                run.end();
+            }
+        }
+    }
+
     /// Ends all runs; returns when nothing that was started from here is left.
     fn end_all(&mut self) -> io::Result<()> {
         self.runs.values().for_each(Run::end);
         let deadline = Instant::now() + END_WITHIN;
         while !self.runs.is_empty() && Instant::now() < deadline {
-            self.wait(true)?;
+            self.wait(Some(MEASURE))?;
             self.reap()?;
         }
         tree::end()
@@ -437,6 +479,11 @@ impl Drop for Targets {
         _ = std::fs::remove_file(&self.socket);
         _ = std::fs::remove_dir(&self.neighbour);
     }
+}
+
+/// Whether less of the disk with this folder is free than runs leave. Nobody knows is no.
+fn disk_is_full(folder: &Path) -> bool {
+    statvfs(folder).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < KEEP_FREE)
 }
 
 /// The declared arguments, with a value for each name and no value too many.
@@ -491,12 +538,17 @@ fn chosen(
     Ok(chosen.collect())
 }
 
-/// Removes a run's folder, and no place that a link in it leads to.
+/// Removes the folder of a run that has ended, and no place that a link in it leads to.
 fn discard(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    let remove = || match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    remove().or_else(|_| {
+        // The run took away its own rights on what it made.
+        held::open_up(folder);
+        remove()
+    })
 }
 
 /// Makes what is missing of a run's folders; what is there must be folders, and no links. Answers with the worker's ends of

@@ -175,6 +175,7 @@ impl Group {
                     .map_err(|_| Refusal::Usage("too many processes".to_owned()))?;
                 child.tree_processes = Some(count);
             }
+            "--disk" => child.disk = Some(number(Some(&value()?))?),
             "--pipes" => child.pipes = true,
             "--discard" => child.discard = true,
             "--argument" => child.arguments.push(ChildArgument::Fixed(text(value()?)?)),

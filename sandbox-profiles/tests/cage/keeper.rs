@@ -81,6 +81,7 @@ impl Keeping {
             environment: vec![("PATH".to_owned(), Some("/usr/bin".to_owned()))],
             tree_memory: Some(64 << 20),
             tree_processes: Some(8),
+            disk: Some(8 << 20),
             ..ChildProgram::default()
         });
         let shell = programs[3].clone();
@@ -407,6 +408,46 @@ fn run_beyond_its_limits_is_ended() {
         "a=for i in 1 2 3; do sleep 0.1 & done; wait",
     ]);
     assert_eq!(said, "Exited(0)");
+}
+
+#[test]
+fn run_beyond_its_disk_is_ended_and_removed() {
+    let keeping = Keeping::new();
+    // Links are not followed, and a file with several names counts once.
+    let small = "a=printf -v x %04000000d 0; printf %s \"$x\" > small; ln -s /usr usr; for i in 1 2 3; do ln small s$i; done; \
+                 sleep 2; echo kept";
+    assert_eq!(keeping.have(&["shell", "one", small]), "kept\nExited(0)");
+    assert!(keeping.runs.join("one/root/small").is_file());
+    let closed =
+        "mkdir -p $HOME/closed/in; touch $HOME/closed/in/x; chmod 0 $HOME/closed/in $HOME/closed;";
+    let large = format!(
+        "a=printf -v x %04000000d 0; for i in 1 2 3; do printf %s \"$x\" > big$i; done; {closed} sleep 1000"
+    );
+    let said = keeping.have(&["shell", "two", &large]);
+    assert!(said.ends_with("TooMuchDisk"), "{said}");
+    assert!(!keeping.runs.join("two").exists());
+    // Where nothing bounds it, it stays.
+    let mut unbounded = keeping;
+    unbounded.kept.programs[3].disk = None;
+    let large = large.replace("sleep 1000", "sleep 2; echo kept");
+    let said = unbounded.have(&["shell", "three", &large]);
+    assert_eq!(said, "kept\nExited(0)");
+    assert!(unbounded.runs.join("three/root/big3").is_file());
+}
+
+/// Room on the disk is taken by writing, which is slow enough to be counted.
+#[test]
+fn run_reserves_no_room_on_the_disk() {
+    let keeping = Keeping::new();
+    let line = "fallocate -l 1000000 reserved 2>/dev/null || echo refused";
+    let said = keeping.have(&["shell", "one", &format!("a={line}")]);
+    assert_eq!(said, "refused\nExited(0)");
+    let control = Command::new("bash")
+        .args(["-c", line])
+        .current_dir(&keeping.cage.outside)
+        .output()
+        .expect("a shell");
+    assert!(control.stdout.is_empty(), "{control:?}");
 }
 
 /// A cage with a hole starts no program.

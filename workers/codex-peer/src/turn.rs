@@ -196,6 +196,7 @@ impl Codex {
                     Ending::Signaled(signal) => format!("signal {signal}"),
                     Ending::TooMuchMemory => "too much memory".into(),
                     Ending::TooManyProcesses => "too many processes".into(),
+                    Ending::TooMuchDisk | Ending::DiskFull => "a full disk".into(),
                 };
                 return Err(TurnError::Silent(
                     how,

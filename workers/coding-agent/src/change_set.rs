@@ -10,7 +10,7 @@
 //!
 //! Must not know: runs, the folder that is changed.
 
-use crate::snapshot::{FileFacts, LARGEST, Snapshot};
+use crate::snapshot::{FileFacts, LARGEST, Snapshot, leave_free};
 use plexus_protocol::Timestamp;
 use plexus_rooted_files::{Digest, RelPath, Root};
 use serde::{Deserialize, Serialize};
@@ -243,6 +243,24 @@ impl Sets {
         // What cannot go now goes with a later one.
         let _ = self.prune();
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let kept = Self::keep_in(&dir, set, &bytes, folder, copy);
+        if kept.is_err() {
+            // As much as goes: room on the disk may be what it lacked.
+            let _ = fs::remove_dir_all(&dir);
+        }
+        kept.map(|()| id)
+    }
+
+    fn keep_in(
+        dir: &Path,
+        set: &ChangeSet,
+        bytes: &[u8],
+        folder: &Root,
+        copy: &Root,
+    ) -> Result<(), SetError> {
+        let sides = set.files.iter();
+        let sides = sides.flat_map(|change| [change.before, change.after]);
+        leave_free(dir, sides.flatten().map(|facts| facts.bytes).sum())?;
         for change in &set.files {
             for (root, facts) in [(folder, &change.before), (copy, &change.after)] {
                 let Some(facts) = facts else { continue };
@@ -255,9 +273,9 @@ impl Sets {
         }
         let head = serde_json::to_vec(&set.head()).map_err(io::Error::other)?;
         write_once(&dir.join(HEAD), &head)?;
-        write_once(&dir.join(SET), &bytes)?.sync_all()?;
-        File::open(&dir)?.sync_all()?;
-        Ok(id)
+        write_once(&dir.join(SET), bytes)?.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        Ok(())
     }
 
     pub(crate) fn get(&self, id: &str) -> Result<ChangeSet, SetError> {
@@ -510,5 +528,26 @@ mod tests {
         sets.prune().unwrap();
         assert!(stray.exists());
         assert!(matches!(sets.get(&id), Err(SetError::Unknown)));
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_damage() {
+        let scratch = tempfile::tempdir().unwrap();
+        let sets = Sets::in_folder(scratch.path());
+        let id = format!("cs_{}", Uuid::new_v4());
+        let dir = scratch.path().join("changes").join(&id);
+        fs::create_dir_all(&dir).unwrap();
+        let read = |path: &str| {
+            let digest = Digest::of(b"x").to_string();
+            let after = serde_json::json!({"digest": digest, "bytes": 1});
+            let file = serde_json::json!({"path": path, "before": null, "after": after});
+            let set = serde_json::json!({"files": [file], "omitted": 0});
+            fs::write(dir.join(SET), set.to_string()).unwrap();
+            sets.get(&id)
+        };
+        for path in ["../x", "a/../../x", "/etc/x", "a//x", "a\nb"] {
+            assert!(matches!(read(path), Err(SetError::Damaged)), "{path:?}");
+        }
+        assert_eq!(read("a/..x").unwrap().files.len(), 1);
     }
 }

@@ -6,7 +6,7 @@
 //!               └▶ cancelled, or out of time ─▶ interrupted, then ended ─▶ an error
 //! ```
 //! Invariants: the folder itself is only read; the key of the model server never comes here: the agent has a credential that
-//! opens the source's egress and nothing else.
+//! opens the source's egress for its call and nothing else.
 //!
 //! Must not know: how a change set is applied, agents, grants.
 
@@ -25,7 +25,7 @@ use crate::{
 use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage};
 use plexus_ipc::worker::{
     CallContext, EGRESS_CREDENTIAL, SourceError,
-    children::{Child, ChildError, Children, Ending, PIPES},
+    children::{Child, ChildError, Children, Ending, KEEP_FREE, PIPES},
     on_file_thread,
 };
 use plexus_protocol::{Effect, Timestamp};
@@ -140,6 +140,15 @@ pub(crate) enum RunError {
     OutOfTime,
     #[error("the run was ended: its processes {0}")]
     OverLimit(&'static str),
+    #[error(
+        "the run was ended: it filled more of the disk than the source's field disk allows; its copy and its thread are gone"
+    )]
+    OverDisk,
+    #[error(
+        "the run was ended: less than {} MiB of the disk of Plexus' folder are free; its copy and its thread are gone. Free some, and repeat the call",
+        KEEP_FREE >> 20
+    )]
+    DiskFull,
     #[error("it did not take up the tools that the owner granted to it")]
     NoTools,
     #[error(transparent)]
@@ -153,6 +162,9 @@ pub(crate) enum RunError {
     /// The turn had begun.
     #[error("{0}; its thread has the message, and its next turn goes on from there")]
     CutOff(Box<RunError>),
+    /// The turn had begun, and its thread is gone.
+    #[error(transparent)]
+    ThreadGone(Box<RunError>),
     #[error("cancelled")]
     Cancelled,
     #[error("{0}")]
@@ -292,6 +304,10 @@ impl<P: Program> Runs<P> {
         mut warnings: Vec<String>,
     ) -> Result<Outcome, RunError> {
         let Spoken { ended, began, from } = spoken;
+        // The keeper has removed all that the run had.
+        if let Ending::TooMuchDisk | Ending::DiskFull = ended.ending {
+            return Err(self.failure(ended));
+        }
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
             (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
@@ -498,7 +514,8 @@ impl<P: Program> Runs<P> {
         let address = self.dir.join(run).join(PIPES);
         let server = tools.as_ref().map(|tools| tools.server(address));
         let server = server.transpose()?;
-        let mut arguments = P::arguments(&self.model, server.as_ref());
+        let model = self.model.of_call(call)?;
+        let mut arguments = P::arguments(&model, server.as_ref());
         arguments.push(("model", task.program_model.clone()));
         arguments.push(("prompt", task.prompt.clone()));
         arguments.extend(thread.map(|thread| ("thread", thread.id.clone())));
@@ -508,7 +525,7 @@ impl<P: Program> Runs<P> {
                 .map(|most| format!("--max-budget-usd\0{most}\0"));
             arguments.push(("budget", budget.unwrap_or_default()));
         }
-        let environment = P::environment(&self.home(run), &self.model);
+        let environment = P::environment(&self.home(run), &model);
         let program = if thread.is_some() {
             "resumed-turn"
         } else {
@@ -674,6 +691,8 @@ impl Ended {
         match (self.turn.end, self.ending) {
             (_, Ending::TooMuchMemory) => RunError::OverLimit("held too much memory"),
             (_, Ending::TooManyProcesses) => RunError::OverLimit("were too many"),
+            (_, Ending::TooMuchDisk) => RunError::OverDisk,
+            (_, Ending::DiskFull) => RunError::DiskFull,
             (Some(TurnEnd::Failed(why)), _) => RunError::Turn(why),
             (_, Ending::Exited(status)) => silent(format!("exit status {status}")),
             (_, Ending::Signaled(signal)) => silent(format!("signal {signal}")),
@@ -807,6 +826,7 @@ impl RunError {
     fn cut_off(self) -> Self {
         match self {
             Self::Child(_) => self,
+            Self::OverDisk | Self::DiskFull => Self::ThreadGone(Box::new(self)),
             _ => Self::CutOff(Box::new(self)),
         }
     }
@@ -847,6 +867,14 @@ impl From<&RunError> for SourceError {
             RunError::Host(error) => error.clone(),
             RunError::OutOfTime => Self::transport("out_of_time", words),
             RunError::OverLimit(_) => Self::transport("over_limit", words),
+            RunError::OverDisk => Self::transport("over_limit", words),
+            RunError::DiskFull => Self::transport("disk_full", words),
+            RunError::ThreadGone(why) => Self::from(&**why).effect(Effect::Partial),
+            RunError::Snapshot(SnapshotError::Copy(full)) | RunError::Set(SetError::Io(full))
+                if full.kind() == io::ErrorKind::StorageFull =>
+            {
+                Self::transport("disk_full", words)
+            }
             RunError::Child(_) => Self::unavailable(words),
             RunError::Snapshot(_) | RunError::Set(_) | RunError::Io(_) => {
                 Self::transport("io", words)

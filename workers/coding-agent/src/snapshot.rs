@@ -6,6 +6,7 @@
 //! Must not know: what the folder is for.
 
 use crate::ignored::{IgnoreRules, IgnoreTexts, Ignoring};
+use plexus_ipc::worker::children::KEEP_FREE;
 use plexus_rooted_files::{
     Digest, FileError, Kind, RelPath, Root, WalkBounds, WalkEntry, WalkReport, WalkStep,
 };
@@ -109,6 +110,7 @@ impl Snapshot {
     ) -> Result<Self, SnapshotError> {
         let file = |path: &RelPath, (bytes, executable): (&[u8], bool)| {
             let mode = if executable { 0o700 } else { 0o600 };
+            leave_free(to, bytes.len() as u64)?;
             let mut options = OpenOptions::new();
             let options = options.write(true).create_new(true).mode(mode);
             options.open(to.join(path.as_str()))?.write_all(bytes)
@@ -279,6 +281,24 @@ fn walk(
             false => WalkStep::On,
         }
     })
+}
+
+/// Holds that so many bytes more leave enough of the disk free for the gateway to go on.
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`] where they do not.
+pub(crate) fn leave_free(folder: &Path, bytes: u64) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(folder)?;
+    match disk.f_bavail.saturating_mul(disk.f_frsize) < KEEP_FREE.saturating_add(bytes) {
+        true => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!(
+                "it would leave less than {} MiB of the disk of Plexus' folder free; free some, and repeat the call",
+                KEEP_FREE >> 20
+            ),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Makes an empty folder for nobody else's eyes, in place of whatever was there. What cannot be removed, because a

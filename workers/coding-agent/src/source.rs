@@ -59,6 +59,7 @@ pub struct CodingAgent<P> {
     binary: String,
     login: String,
     tools: String,
+    disk: String,
     pub(crate) model: String,
     pub(crate) models: Vec<String>,
     /// What the program calls a model, where that is something else.
@@ -92,6 +93,9 @@ pub struct Config {
     /// The same with the folder of each, as the card shows them.
     #[serde(default, rename = "toolFolders")]
     pub tool_folders: String,
+    /// How many MiB a run may hold on the disk: the keeper's to hold it to, and the card's to say.
+    #[serde(default)]
+    pub disk: String,
     /// Files and folders that runs have although they are ignored: patterns, separated by commas.
     #[serde(default, rename = "copyIgnored")]
     pub copy_ignored: String,
@@ -430,6 +434,7 @@ impl<P: Program> CodingAgent<P> {
                 .collect(),
             binary: config.binary,
             login: config.login,
+            disk: config.disk,
             tools: match config.tool_folders.is_empty() {
                 true => config.tools,
                 false => config.tool_folders,
@@ -536,6 +541,7 @@ impl<P: Program> CodingAgent<P> {
                     preview = preview.fact("leaves out", words);
                 }
             }
+            preview = preview.fact("disk", format!("at most {} MiB, its copy included", self.disk));
             if let Some(most) = task.max_tokens {
                 preview = preview.fact("ends after", format!("{most} tokens a turn"));
             }

@@ -129,7 +129,10 @@ impl Extension {
                 let what = format!("{name} was ended by signal {signal}{words}");
                 return Err(failed(what).effect(unknown));
             }
-            Ending::TooMuchMemory | Ending::TooManyProcesses => {
+            Ending::TooMuchMemory
+            | Ending::TooManyProcesses
+            | Ending::TooMuchDisk
+            | Ending::DiskFull => {
                 let what =
                     format!("{name} used more memory or processes than it may, and was ended");
                 return Err(failed(what).effect(unknown));

@@ -211,6 +211,10 @@ fn reached(detail: &Value) -> String {
             true => host.to_owned(),
             false => format!("{host}:{}", to["port"]),
         };
+        let host = match text_of(to, "call") {
+            "" => host,
+            call => format!("{host} for {call}"),
+        };
         match text_of(to, "verdict") {
             "admitted" => format!(
                 "{host} ({count} times, {} bytes in, {} out)",
