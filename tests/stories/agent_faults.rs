@@ -3,11 +3,12 @@
 
 use crate::coding_agents::{CODEX, Desk};
 use crate::host_tools::{begun, ended};
-use plexus_tests::{Gate, Step, waiting::until};
+use plexus_tests::{Folder, Gate, Step, waiting::until};
 use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
 };
 
 /// The error of a run that comes to nothing.
@@ -185,4 +186,77 @@ fn credential_of_the_egress_is_in_no_answer() {
     for answer in [done, told, read] {
         assert!(!answer.to_string().contains(&credential), "{answer}");
     }
+}
+
+#[test]
+fn files_of_odd_kinds_and_names_are_kept_or_left_out() {
+    let line = "mkdir 'a..b' && echo x > 'a..b/..c' && echo y > -rf && printf z > $'bad\\xff' \
+                && printf z > $'line\\nfeed' && mkdir A && echo 1 > A/Case && echo 2 > A/case && ln -s / out \
+                && (mknod device c 1 3 2>/dev/null || echo NO-DEVICE); mkfifo made 2>/dev/null || echo NO-PIPE";
+    let desk = Desk::open(CODEX, [Step::exec(line), Step::say("Made.")]);
+    // Whoever opened a pipe of the owner's to read it would wait for ever.
+    let pipe = desk.folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let made = desk.run(&json!({"prompt": "Make odd files."}));
+    let results = desk.model.results();
+    let refused = ["NO-DEVICE", "NO-PIPE"].map(|words| results[0].contains(words));
+    assert_eq!(refused, [true, true], "{results:?}");
+    let warnings = made["warnings"].to_string();
+    assert!(warnings.contains("1 links, special files"), "{made}");
+    let changes = &made["changes"];
+    let paths: Vec<_> = changes["files"].as_array().expect("files").iter().collect();
+    let paths: Vec<_> = paths.iter().map(|file| file["path"].as_str()).collect();
+    let regular = ["-rf", "A/Case", "A/case", "a..b/..c"].map(Some);
+    assert_eq!(paths, regular, "{made}");
+    // The link, and the two names that are no plain text.
+    assert_eq!(changes["omitted"], 3, "{made}");
+    let input = json!({"changes": changes["id"]});
+    desk.approved("apply", &input).expect_ok();
+    assert_eq!(desk.folder.read("a..b/..c"), "x\n");
+    assert_eq!(desk.folder.read("A/case"), "2\n");
+    assert!(pipe.exists() && !desk.folder.has("out"));
+}
+
+/// A program that answers like Codex, and puts `lines` before its answer and `last` after it.
+fn speaking(lines: &str, last: &str) -> Folder {
+    let programs = Folder::empty();
+    let script = format!(
+        "#!/bin/bash\nprintf '{{\"type\":\"thread.started\",\"thread_id\":\"00000000-0000-4000-8000-%012d\"}}\\n' $$\n\
+         {lines}\n\
+         printf '{{\"type\":\"item.completed\",\"item\":{{\"type\":\"agent_message\",\"text\":\"Here.\"}}}}\\n'\n\
+         printf '{{\"type\":\"turn.completed\",\"usage\":{{}}}}\\n'\n{last}\n"
+    );
+    for name in ["agent", "agent-code-mode-host"] {
+        programs.write(name, &script);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+    }
+    programs
+}
+
+fn set_program(desk: &Desk, programs: &Folder) {
+    let binary = format!("binary={}", programs.path().join("agent").display());
+    let set = ["sources", "set", "codex", &binary, "--yes"];
+    desk.gateway.cli(set).expect_ok();
+}
+
+#[test]
+fn output_that_is_no_line_is_survived() {
+    let desk = Desk::open(CODEX, []);
+    let lines = "yes x | head -c 10000000 | tr -d '\\n'; echo; printf '\\xff\\xfe{}\\n'; printf '[\\n\\n{\"type\":7}\\n'";
+    let programs = speaking(
+        lines,
+        "printf '{\"type\":\"turn.failed\",\"error\":{\"mess'",
+    );
+    set_program(&desk, &programs);
+    let told = desk.run(&json!({"prompt": "Speak."}));
+    assert_eq!(told["text"], "Here.", "{told}");
+    let warnings = told["warnings"].to_string();
+    assert!(warnings.contains("longer than 1 MiB"), "{told}");
+    // The control: whole, the last line is what the turn comes to.
+    let whole = "printf '{\"type\":\"turn.failed\",\"error\":{\"message\":\"no more\"}}\\n'";
+    let programs = speaking("", whole);
+    set_program(&desk, &programs);
+    let error = failed(&desk, &json!({"prompt": "Speak again."}));
+    assert!(error["message"].to_string().contains("no more"), "{error}");
 }

@@ -183,5 +183,9 @@ mod tests {
         }
         assert_eq!(turn.thread(), Some(&*ids[0]));
         assert_eq!(turn.warnings.len(), 1);
+        // A last line that was cut off is none.
+        let half = format!("{{\"thread\":\"{}", ids[1]);
+        assert!(turn.feed(plain, half.as_bytes()).is_empty());
+        assert_eq!(turn.thread(), Some(&*ids[0]));
     }
 }
