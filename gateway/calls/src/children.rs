@@ -10,7 +10,8 @@
 //! Must not know: what a child does, in which order children are made.
 
 use crate::{
-    conversation::{self, name_of},
+    bounded::name_of,
+    conversation,
     denial::note_denial,
     kernel::{Kernel, Phase},
     refusal,

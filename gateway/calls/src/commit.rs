@@ -11,7 +11,7 @@
 //! Must not know: how a principal is answered.
 
 use crate::{
-    conversation,
+    bounded,
     events::Notice,
     kernel::Kernel,
     outcome, read, refusal,
@@ -160,7 +160,7 @@ fn unsaved(kernel: &Kernel, permit: &Permit) -> Option<Refusal> {
         .revocations
         .refuses(&permit.agent, &permit.capability, token);
     held.or_else(|| match &permit.basis {
-        Basis::Bounded(item) => conversation::held_back(kernel, &permit.agent, item),
+        Basis::Bounded(item) => bounded::held_back(kernel, &permit.agent, item),
         Basis::Grant(_) | Basis::Item(_) => None,
     })
 }

@@ -1,6 +1,6 @@
 //! An agent's effect: what it is held against, and what becomes of one that amounts to more than its permit covers.
 
-use super::{change_author, conversation, pend, read, refusal};
+use super::{bounded, change_author, pend, read, refusal};
 use crate::{
     answer::Answer,
     call::CallerProof,
@@ -51,8 +51,8 @@ pub(super) async fn run(
         },
         request: read::call_request(call, &asked, &permit),
         terms: CommitTerms {
-            conversation: conversation::item_of(&kernel.ledger.snapshot(), &permit)
-                .map(|item| conversation::name_of(&item)),
+            conversation: bounded::item_of(&kernel.ledger.snapshot(), &permit)
+                .map(|item| bounded::name_of(&item)),
             state_token: permit.state_token,
             expect: held.map(|(content, _)| content),
             permit_rating: permit.rating,
@@ -77,7 +77,7 @@ pub(super) async fn run(
     if !over.recorded {
         return unknown(&over.intent);
     }
-    let left = conversation::of_permit(kernel, &permit);
+    let left = bounded::of_permit(kernel, &permit);
     let mut answer = match over.result {
         Ok(output) => {
             let touched = &over.outcome.touched;

@@ -2,7 +2,8 @@
 //!
 //! [`kernel::Kernel`] holds what every call needs. `life` carries a call from a body to an answer; `read`, `effect` and
 //! `own` are its three kinds, and `commit` is what the last two share; `under_way` lists the calls that run, with their
-//! `progress`; `pend` and `approvals` hold what waits for the owner; `runs` and `replay` find `answers` that are kept.
+//! `progress`; `pend` and `approvals` hold what waits for the owner, `bounded` what is left of an approval of several
+//! calls; `runs` and `replay` find `answers` that are kept.
 //!
 //! Must not know: HTTP.
 
@@ -11,6 +12,7 @@ pub mod answer;
 pub mod answers;
 pub mod approvals;
 mod background;
+pub mod bounded;
 pub mod call;
 pub mod change_author;
 pub mod children;

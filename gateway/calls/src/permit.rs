@@ -3,8 +3,8 @@
 //! Invariant: what is not [`Permitted`] is not dispatched; the ledger's writer decides once more and last.
 
 use crate::{
+    bounded,
     call::{Asked, CallerProof},
-    conversation,
     kernel::Kernel,
 };
 use plexus_trust::{Call, Permit, Refusal, Verdict, authorize};
@@ -81,7 +81,7 @@ impl Asked {
         let agent = &self.caller.agent;
         let held = kernel.revocations.refuses(agent, &self.entry.id, token);
         held.or_else(|| match &self.caller.by {
-            CallerProof::Turn(item) => conversation::held_back(kernel, agent, item),
+            CallerProof::Turn(item) => bounded::held_back(kernel, agent, item),
             _ => None,
         })
     }

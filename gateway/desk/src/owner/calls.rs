@@ -7,7 +7,7 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use plexus_calls::{
-    conversation::{self, Left},
+    bounded::{self, Left},
     under_way::{CallUnderWay, CancelledBy},
 };
 use plexus_edge::{
@@ -32,7 +32,7 @@ pub(crate) fn conversations(desk: &Desk) -> Vec<Value> {
     let state = desk.ledger.snapshot();
     let items = state.agents.values().flat_map(|agent| agent.items.values());
     let open = items.filter_map(|item| {
-        let left = conversation::of_item(&desk.edge.kernel, item)?;
+        let left = bounded::of_item(&desk.edge.kernel, item)?;
         let expires_at = left.expires_at();
         // The last runs of an orchestration may be under way when no further one may be made.
         if expires_at.is_none() && !(matches!(left, Left::Children(_)) && goes_on(desk, &item.id)) {
@@ -119,7 +119,7 @@ fn conversation_of(desk: &Desk, name: &str) -> Option<PendingId> {
 pub(super) fn may_end(desk: &Desk, item: &PendingId) -> bool {
     let state = desk.ledger.snapshot();
     let held = state.item(item);
-    let left = held.and_then(|held| conversation::of_item(&desk.edge.kernel, held));
+    let left = held.and_then(|held| bounded::of_item(&desk.edge.kernel, held));
     left.is_some_and(|left| left.expires_at().is_some() || goes_on(desk, item))
 }
 

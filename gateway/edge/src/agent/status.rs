@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use plexus_calls::{
-    conversation::{self, Left},
+    bounded::{self, Left},
     kernel::Phase,
 };
 use plexus_protocol::{
@@ -170,7 +170,7 @@ async fn shown(
     if !mine || out["state"] != "approved" {
         return shown;
     }
-    if let Some(left) = conversation::of_item(edge, item) {
+    if let Some(left) = bounded::of_item(edge, item) {
         match left {
             Left::Conversation(left) => out["conversation"] = json!(left),
             Left::Children(left) => out["children"] = json!(left),
