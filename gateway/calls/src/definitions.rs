@@ -11,9 +11,12 @@
 use crate::{kernel::Kernel, own};
 use plexus_ipc::manifest::Manifest;
 use plexus_protocol::SourceId;
-use plexus_sources::extensions::{
-    self, Listing, ServerRequest,
-    proposals::{Compared, compare},
+use plexus_sources::{
+    extensions::{
+        self, Listing, ServerRequest,
+        proposals::{Compared, compare},
+    },
+    naming,
 };
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -39,7 +42,7 @@ async fn look(kernel: &Arc<Kernel>, id: &SourceId) -> Result<bool, String> {
     let Some(source) = state.sources.get(id).cloned() else {
         return Ok(false);
     };
-    if source.config.kind != extensions::kind_of(id) {
+    if source.config.kind != naming::kind_of(id) {
         return Ok(false);
     }
     let told = own::listing(kernel, &source, extensions::LISTING).await;

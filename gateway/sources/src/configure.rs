@@ -1,7 +1,7 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, pinned, private, programs, sockets};
+use super::{Registry, naming, pinned, private, programs, sockets};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
@@ -141,7 +141,7 @@ impl Wanted<'_> {
                     owner.offer.manifest.label
                 )));
             }
-            None if reserved(&id) => {
+            None if naming::reserved(&id) => {
                 return Err(of_id(format!("the id {id} is reserved; choose another")));
             }
             Some(_) | None => {}
@@ -150,9 +150,7 @@ impl Wanted<'_> {
         if let Some(why) = registry.out_of_place(manifest) {
             return Err(why.into());
         }
-        if connector.offer.given.is_some()
-            && crate::extensions::source_of(kind) != Some(id.as_str())
-        {
+        if connector.offer.given.is_some() && naming::source_of(kind) != Some(id.as_str()) {
             return Err(of_id(format!(
                 "{kind} is the kind of one source, and not of {id}"
             )));
@@ -350,22 +348,6 @@ pub fn shown_route(registry: &Registry, body: &Map<String, Value>) -> Value {
     )
 }
 
-/// Ids that existing gateways give to built-in modules, whether this build has them or not.
-const RESERVED: &[&str] = &[
-    "claudecode",
-    "codex",
-    "sysinfo",
-    "plexus",
-    "bundle",
-    "admin",
-    crate::extensions::PREVIEW,
-];
-
-/// Whether no owner may name a source so.
-pub(crate) fn reserved(id: &SourceId) -> bool {
-    RESERVED.contains(&id.as_str())
-}
-
 /// What a worker is told of its source: the route, and what is hidden.
 pub fn for_worker(config: &SourceConfig) -> Value {
     let mut route = config.route.clone();
@@ -456,7 +438,7 @@ fn look_in(
 
 /// Whether a source is served with what the owner installed: then it is given no folder of keys or settings.
 fn is_installed(config: &SourceConfig) -> bool {
-    crate::extensions::source_of(&config.kind).is_some()
+    naming::source_of(&config.kind).is_some()
 }
 
 fn overlap(one: &Path, other: &Path) -> bool {

@@ -5,7 +5,7 @@
 //!
 //! Must not know: which apps there are.
 
-use crate::{Registry, configure, lending::free_id};
+use crate::{Registry, lending::free_id, naming};
 use plexus_home::state_dir::StateDir;
 use plexus_ipc::manifest::{Detect, FolderList, Manifest, Platform};
 use plexus_protocol::SourceId;
@@ -86,8 +86,7 @@ pub fn detect(registry: &Registry, state_dir: &StateDir, state: &State) -> Vec<D
         for hit in hits(manifest, &home, state) {
             let is_reserved = |id: &SourceId| {
                 let of = registry.reserved_for(id);
-                configure::reserved(id)
-                    || of.is_some_and(|of| of.offer.manifest.kind != manifest.kind)
+                naming::reserved(id) || of.is_some_and(|of| of.offer.manifest.kind != manifest.kind)
             };
             let is_taken = |id: &SourceId| {
                 found.iter().any(|other| other.id == *id)

@@ -27,7 +27,7 @@ use servers::patterns;
 pub use servers::{Generated, Listing, ServerRequest, described};
 pub use surface::{differences, surface, whole_surface};
 
-use crate::{Registered, Registry};
+use crate::{Registered, Registry, naming::source_of};
 use arc_swap::ArcSwap;
 use declared::Agreed;
 use plexus_home::state_dir::{StateDir, write_private};
@@ -37,45 +37,17 @@ use plexus_trust::Target;
 use serde_json::json as object;
 use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
 
-/// The source that a server is looked at as, before there is one.
-pub const PREVIEW: &str = "mcp-preview";
 /// The owner's read that answers what a server says of itself.
 pub const LISTING: &str = "server.tools";
 /// The folder in the state directory.
 const FOLDER: &str = "extensions";
 /// Most folders of either kind.
 const MAX_FOLDERS: usize = 7;
-const SERVER_KIND: &str = "mcp-";
-const BY_MANIFEST: &str = "ext-";
 const WORKER: &str = include_str!("../../../sandbox-profiles/mcp.sb");
 /// The end of the profile of a server's reads.
 const READS_ONLY: &str =
     "(deny file-write-mode) ; a file that is open to be read is enough to change its mode\n";
 const SERVER: &str = include_str!("../../../sandbox-profiles/children/mcp.sb");
-
-/// The kind of a server's source.
-#[must_use]
-pub fn kind_of(id: &SourceId) -> String {
-    format!("{SERVER_KIND}{id}")
-}
-
-/// The kind of the source of an extension by manifest.
-#[must_use]
-pub fn by_manifest_kind(id: &str) -> String {
-    format!("{BY_MANIFEST}{id}")
-}
-
-/// Whether a kind is that of an extension by manifest.
-#[must_use]
-pub fn is_by_manifest(kind: &str) -> bool {
-    kind.starts_with(BY_MANIFEST)
-}
-
-/// The one source of an installed kind.
-pub(crate) fn source_of(kind: &str) -> Option<&str> {
-    let server = kind.strip_prefix(SERVER_KIND);
-    server.or_else(|| kind.strip_prefix(BY_MANIFEST))
-}
 
 fn shown_line(text: &str) -> String {
     Line::<256>::new(text).to_string()

@@ -122,7 +122,7 @@ fn fresh(
     name: &str,
 ) -> Result<SourceId, String> {
     let is_reserved =
-        |id: &SourceId| registry.reserved_for(id).is_some() || super::configure::reserved(id);
+        |id: &SourceId| registry.reserved_for(id).is_some() || super::naming::reserved(id);
     let is_taken = |id: &SourceId| {
         state.sources.contains_key(id) || state_dir.join("workers").join(id.as_str()).exists()
     };

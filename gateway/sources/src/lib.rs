@@ -11,6 +11,7 @@ pub mod extensions;
 pub mod form;
 pub mod lending;
 pub mod let_go;
+pub mod naming;
 pub mod narration;
 pub mod pinned;
 mod private;
@@ -158,7 +159,7 @@ impl Registry {
             Some(shipped) => Some(Arc::clone(shipped)),
             None => {
                 let all = self.installed.load();
-                let found = all.get(extensions::source_of(kind)?)?.as_ref().ok();
+                let found = all.get(naming::source_of(kind)?)?.as_ref().ok();
                 found.filter(|c| c.offer.manifest.kind == kind).cloned()
             }
         }
@@ -167,7 +168,7 @@ impl Registry {
     /// Why there is nothing to serve a source of this kind with.
     pub fn missing(&self, kind: &str) -> String {
         let all = self.installed.load();
-        match extensions::source_of(kind).and_then(|id| all.get(id)) {
+        match naming::source_of(kind).and_then(|id| all.get(id)) {
             Some(Err(why)) => format!("what was installed as {kind} cannot be read: {why}"),
             _ => format!("this build has no connector for {kind:?}"),
         }

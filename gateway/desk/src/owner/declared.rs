@@ -25,8 +25,9 @@ use plexus_calls::approvals::change;
 use plexus_edge::reply::{Refused, ok, with_status};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, json as strict};
 use plexus_sources::Registered;
-use plexus_sources::extensions::{
-    declared::Agreed, differences, is_by_manifest, stored, surface, whole_surface,
+use plexus_sources::{
+    extensions::{declared::Agreed, differences, stored, surface, whole_surface},
+    naming::is_by_manifest,
 };
 use plexus_trust::{Command, Source};
 use serde_json::{Value, json};

@@ -30,8 +30,10 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry,
     configure::{Wanted, look},
-    extensions::{LISTING, is_by_manifest},
-    let_go, secrets,
+    extensions::LISTING,
+    let_go,
+    naming::is_by_manifest,
+    secrets,
 };
 use plexus_trust::{Command, Source};
 use serde_json::{Map, Value, json};

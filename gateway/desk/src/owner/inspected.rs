@@ -21,10 +21,11 @@ use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     Registered,
     extensions::{
-        agreement, by_manifest_kind,
+        agreement,
         declared::{Access, Agreed, ExtensionManifest},
         differences, surface, whole_surface,
     },
+    naming::by_manifest_kind,
 };
 use plexus_trust::{Source, Target};
 use serde_json::{Map, Value, json};

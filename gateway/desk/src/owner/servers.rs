@@ -23,8 +23,10 @@ use plexus_ipc::{
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry,
-    extensions::{self, Generated, LISTING, Listing, PREVIEW, ServerRequest, agreement, described},
-    let_go, pinned, secrets,
+    extensions::{self, Generated, LISTING, Listing, ServerRequest, agreement, described},
+    let_go,
+    naming::PREVIEW,
+    pinned, secrets,
 };
 use plexus_supervisor::SecretsOf;
 use plexus_trust::{Source, Target};

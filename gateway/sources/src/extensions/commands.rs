@@ -7,11 +7,11 @@
 //! Must not know: what the commands do, who may call them.
 
 use super::{
-    WORKER, by_manifest_kind,
+    WORKER,
     declared::{Access, Agreed, CliRoute, DeclaredCapability, PinnedProgram, Route},
     with_folders,
 };
-use crate::Registered;
+use crate::{Registered, naming::by_manifest_kind};
 use plexus_ipc::{
     manifest::{ARGUMENTS, Manifest},
     message::Role,

@@ -420,7 +420,7 @@ impl ExtensionManifest {
                 });
                 let imitated = shipped.map(|known| known.offer.manifest.label.clone());
                 let imitated = imitated.or_else(|| {
-                    let own = crate::configure::reserved(&id) || speaks_of_plexus(id.as_str());
+                    let own = crate::naming::reserved(&id) || speaks_of_plexus(id.as_str());
                     own.then(|| "Plexus's own".to_owned())
                 });
                 if let Some(label) = imitated {

@@ -5,8 +5,8 @@
 //!
 //! Must not know: how a server is started, who may call it.
 
-use super::{LISTING, kind_of, registered, shown_line};
-use crate::{Registered, schema::Schema};
+use super::{LISTING, registered, shown_line};
+use crate::{Registered, naming::kind_of, schema::Schema};
 use plexus_ipc::{
     manifest::{ChildArgument, Manifest, McpPins, Program},
     text::Text,
