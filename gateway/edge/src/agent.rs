@@ -16,8 +16,6 @@ mod revoke;
 mod run_status;
 mod status;
 
-pub use mcp::McpAgents;
-
 use crate::edge::Edge;
 use axum::{
     Router,

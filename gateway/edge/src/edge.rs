@@ -1,13 +1,8 @@
 //! What the agents' routes and every credential need.
 
 use crate::{
-    address::Address,
-    agent::{McpAgents, discovery::Made},
-    connection_key::KeyFile,
-    key_lock::KeyLock,
-    sessions::Sessions,
-    throttle::Throttle,
-    token::TokenKey,
+    address::Address, connection_key::KeyFile, kept_discovery::KeptDiscovery, key_lock::KeyLock,
+    mcp_agents::McpAgents, sessions::Sessions, throttle::Throttle, token::TokenKey,
 };
 use plexus_calls::kernel::Kernel;
 use std::{
@@ -20,7 +15,7 @@ pub struct Edge {
     /// The calls.
     pub kernel: Arc<Kernel>,
     /// The answer to discovery, made once.
-    pub discovery: Made,
+    pub discovery: KeptDiscovery,
     /// Signs scoped tokens.
     pub tokens: TokenKey,
     /// The connection key.

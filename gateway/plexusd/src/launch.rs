@@ -43,14 +43,8 @@ use plexus_calls::{
 };
 use plexus_desk::desk::{Checked, Desk};
 use plexus_edge::{
-    address::Address,
-    agent::{McpAgents, discovery},
-    connection_key::KeyFile,
-    edge::Edge,
-    key_lock::KeyLock,
-    listen,
-    sessions::Sessions,
-    throttle::Throttle,
+    address::Address, connection_key::KeyFile, edge::Edge, kept_discovery::KeptDiscovery,
+    key_lock::KeyLock, listen, mcp_agents::McpAgents, sessions::Sessions, throttle::Throttle,
     token::TokenKey,
 };
 use plexus_home::{clock::Clock, state_dir::StateDir};
@@ -237,7 +231,7 @@ async fn run(
         tokens: TokenKey::fresh(issuer, now)?,
         address,
         console: Sessions::default(),
-        discovery: discovery::Made::default(),
+        discovery: KeptDiscovery::default(),
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
         key_epoch: AtomicU64::new(0),

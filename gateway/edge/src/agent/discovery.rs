@@ -3,52 +3,14 @@
 
 use crate::{
     edge::Edge,
+    kept_discovery::MadeOf,
     reply::{made, ok},
 };
-use arc_swap::ArcSwapOption;
 use axum::{extract::State, response::Response};
-use bytes::Bytes;
 use plexus_protocol::{PROTOCOL_EXACT, PROTOCOL_FAMILY, SESSION_HEADER};
-use plexus_sources::catalogue::{Catalogue, wire_summary};
+use plexus_sources::catalogue::wire_summary;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The document as it was last made.
-///
-/// It lists every capability that is exposed: with many sources making it costs more than sending it, and nothing in it
-/// changes from one call to the next.
-#[derive(Default)]
-pub struct Made(ArcSwapOption<(Shown, Bytes)>);
-
-/// Everything in the document that can change within a launch. [`text`] is given nothing else of the state, so a document
-/// that was made of the very same parts is the same document.
-struct Shown {
-    catalogue: Arc<Catalogue>,
-    /// Sources, exposure and settings; empty otherwise.
-    state: plexus_trust::State,
-}
-
-impl Shown {
-    fn now(edge: &Edge) -> Self {
-        let newest = edge.ledger.snapshot();
-        Self {
-            catalogue: edge.catalogue.load_full(),
-            state: plexus_trust::State {
-                sources: newest.sources.clone(),
-                exposure: newest.exposure.clone(),
-                settings: newest.settings.clone(),
-                ..plexus_trust::State::default()
-            },
-        }
-    }
-    /// Whether both hold the same values in memory, which nobody changes while they are held.
-    fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.catalogue, &other.catalogue)
-            && Arc::ptr_eq(&self.state.sources, &other.state.sources)
-            && Arc::ptr_eq(&self.state.exposure, &other.state.exposure)
-            && Arc::ptr_eq(&self.state.settings, &other.state.settings)
-    }
-}
 
 pub(super) async fn signpost(State(_): State<Arc<Edge>>) -> Response {
     ok(&json!({
@@ -75,19 +37,8 @@ pub fn gateway(edge: &Edge) -> Value {
 }
 
 pub(super) async fn document(State(edge): State<Arc<Edge>>) -> Response {
-    let now = Shown::now(&edge);
-    let cache = &edge.discovery.0;
-    if let Some(known) = &*cache.load()
-        && known.0.same(&now)
-    {
-        return made(known.1.clone());
-    }
-    match serde_json::to_vec(&text(&edge, &now)) {
-        Ok(text) => {
-            let text = Bytes::from(text);
-            cache.store(Some(Arc::new((now, text.clone()))));
-            made(text)
-        }
+    match edge.discovery.get(&edge.kernel, |of| text(&edge, of)) {
+        Ok(document) => made(document),
         Err(error) => {
             tracing::error!(name: "http.unserialisable", %error, "the discovery document does not serialise");
             ok(&json!({}))
@@ -96,7 +47,7 @@ pub(super) async fn document(State(edge): State<Arc<Edge>>) -> Response {
 }
 
 /// The document. What it takes from `app` is the same for as long as the daemon runs.
-fn text(edge: &Edge, Shown { catalogue, state }: &Shown) -> Value {
+fn text(edge: &Edge, MadeOf { catalogue, state }: &MadeOf) -> Value {
     let base = edge.address.base();
     // Beyond loopback, what this machine offers is told only to who has a session.
     let capabilities: Vec<Value> = if edge.address.is_loopback_only() {

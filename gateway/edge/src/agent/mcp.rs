@@ -15,8 +15,6 @@
 mod agents;
 mod work;
 
-pub use agents::McpAgents;
-
 use crate::{
     authenticate::{bearer, failed, peer},
     edge::Edge,

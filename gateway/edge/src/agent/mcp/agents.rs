@@ -1,48 +1,19 @@
-//! What is kept of agents that speak MCP: one session for each credential, and its list of tools as it was last made.
+//! The session and the tools of an agent that speaks MCP: kept ones, or made anew.
 //!
 //! Must not know: messages.
 
-use crate::{authenticate, edge::Edge, reply::Refused};
+use crate::{
+    authenticate,
+    edge::Edge,
+    mcp_agents::{MadeView, Marks},
+    reply::Refused,
+};
 use plexus_mcp::{MAX_LISTED, Refusal, View};
-use plexus_protocol::{AgentId, CapabilityId, Digest, Effect, SessionId};
+use plexus_protocol::{AgentId, Digest, Effect, SessionId};
 use plexus_sources::{catalogue::wire_entry, narration};
 use plexus_trust::{Command, SessionProof, standing_for};
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-/// By the digest of a credential. None leaves the gateway.
-#[derive(Default)]
-pub struct McpAgents(Mutex<HashMap<Digest, Kept>>);
-
-#[derive(Default)]
-struct Kept {
-    session: Option<SessionId>,
-    view: Option<MadeView>,
-}
-
-/// A list of tools, and what it was made of.
-struct MadeView {
-    revision: u64,
-    ids: Vec<CapabilityId>,
-    marks: Vec<Marks>,
-    view: Arc<View>,
-}
-
-/// What decides whether a list that is too long names a capability.
-#[derive(Clone, Copy, PartialEq)]
-struct Marks {
-    standing: bool,
-    lately: bool,
-}
-
-impl McpAgents {
-    fn all(&self) -> MutexGuard<'_, HashMap<Digest, Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use std::sync::Arc;
 
 /// The session of `agent` for its credential `pat`: it ends like any other, and is opened again.
 pub(super) async fn session(
