@@ -1,6 +1,7 @@
 //! Coding agents as sources: the real programs in the cages of their runs, a scripted model behind the source's egress, and
 //! a folder that stays as it is until a change set is applied.
 
+use plexus_protocol::Digest;
 use plexus_tests::{
     Agent, Folder, Gate, Gateway, Model, Owner, Response, Step, coding_agents as programs,
     waiting::until,
@@ -16,6 +17,8 @@ pub(crate) struct Kind {
     /// The source and, with `-folder`, its kind.
     pub(crate) id: &'static str,
     binary: fn() -> PathBuf,
+    /// What each of its runs may reach.
+    profile: &'static str,
     /// A step that runs a command.
     pub(crate) exec: fn(&str) -> Step,
 }
@@ -23,11 +26,13 @@ pub(crate) struct Kind {
 pub(crate) const CODEX: Kind = Kind {
     id: "codex",
     binary: programs::codex,
+    profile: include_str!("../../sandbox-profiles/children/codex.sb"),
     exec: Step::exec,
 };
 pub(crate) const CLAUDE: Kind = Kind {
     id: "claudecode",
     binary: programs::claude,
+    profile: include_str!("../../sandbox-profiles/children/claude.sb"),
     exec: Step::bash,
 };
 
@@ -111,6 +116,15 @@ impl Desk {
         self.gateway.owner()
     }
 
+    /// What the audit log says of the sandboxes of runs.
+    fn cages(&self) -> Vec<Value> {
+        let mut all = self.owner().audit(1000);
+        all.retain(|event| event["detail"]["event"] == "run.cage");
+        all.into_iter()
+            .map(|mut event| event["detail"].take())
+            .collect()
+    }
+
     /// Asks, has the owner approve, and calls.
     pub(crate) fn approved(&self, capability: &str, input: &Value) -> Response {
         let item = self.asked(capability, input);
@@ -187,6 +201,26 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
     assert_eq!(Desk::listed(&desk.folder.path()), before);
     assert_eq!(desk.folder.read("a.txt"), "one\n");
 
+    // The audit log holds what the run could reach, under the run's own event.
+    let cages = desk.cages();
+    let [cage] = &cages[..] else {
+        panic!("{cages:#?}");
+    };
+    assert_eq!(cage["call"], done["auditId"], "{cage}");
+    assert_eq!(cage["source"], desk.kind.id);
+    let host = desk.model.base();
+    let host = host.split("//").nth(1).expect("a host");
+    assert_eq!(cage["hosts"], json!([host]));
+    let programs = cage["programs"].as_array().expect("a list");
+    assert!(!programs.is_empty(), "{cage}");
+    for program in programs {
+        assert_eq!(program["program"], json!((desk.kind.binary)()));
+        let profile = Digest::of(desk.kind.profile.as_bytes());
+        assert_eq!(program["profile"], profile.to_string(), "{cage}");
+    }
+    let told = desk.gateway.cli(["audit", "tail", "-n", "100"]);
+    assert!(told.expect_ok().contains(" under the profile "), "{told:?}");
+
     // The key went to the model server, and neither the agent nor its commands had it.
     let sent = desk.model.credentials();
     let key = |sent: &String| sent.strip_prefix("Bearer ").unwrap_or(sent) == KEY;
@@ -240,6 +274,9 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
         Desk::listed(&desk.folder.path()),
         ["./a.txt", "./docs/b.txt"]
     );
+
+    // Applying runs no program.
+    assert_eq!(desk.cages().len(), 1);
 
     // Taken back, the folder is as it was.
     let undo = json!({"id": applied["auditId"]});

@@ -14,7 +14,7 @@ use crate::{
     bounded,
     events::Notice,
     kernel::Kernel,
-    outcome, read, refusal,
+    outcome, read, refusal, run_cage,
     settle::Committed,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
@@ -96,6 +96,7 @@ pub(crate) async fn commit(
     })?;
     let intent = audit_id(durable.audit_id());
     call.intended(&intent);
+    run_cage::note(kernel, source, &call.capability, &intent).await;
     let started = Instant::now();
     let input_bytes = request.input.len() as u64;
     request.audit = Some(intent.clone());

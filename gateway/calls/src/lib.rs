@@ -44,6 +44,7 @@ pub mod refusal;
 pub mod replay;
 pub mod revocations;
 pub mod revoke;
+mod run_cage;
 pub mod runs;
 pub mod settle;
 mod source_events;

@@ -149,6 +149,7 @@ fn happened(event: &Value, detail: &Value) -> String {
             "cause",
         ),
         "worker.egress" => format!("{} reaches {}", text("source"), reached(detail)),
+        "run.cage" => may_reach(detail),
         "settings.change" => "you change the settings".to_owned(),
         "network.set" => {
             let addresses: Vec<_> = list_of(detail, "bindAddresses")
@@ -224,6 +225,32 @@ fn reached(detail: &Value) -> String {
         }
     });
     hosts.collect::<Vec<_>>().join(", ")
+}
+
+/// What the programs of a run may reach.
+fn may_reach(detail: &Value) -> String {
+    let programs = list_of(detail, "programs").iter().map(|child| {
+        let profile = text_of(child, "profile");
+        let profile = profile.get(..12).unwrap_or(profile);
+        format!("{} under the profile {profile}", text_of(child, "program"))
+    });
+    let mut programs: Vec<_> = programs.collect();
+    programs.dedup();
+    let hosts: Vec<_> = list_of(detail, "hosts")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let hosts = if hosts.is_empty() {
+        "no host".to_owned()
+    } else {
+        hosts.join(", ")
+    };
+    format!(
+        "{} may run {} and reach {hosts}, for {}",
+        text_of(detail, "source"),
+        programs.join(", "),
+        text_of(detail, "call")
+    )
 }
 
 /// How a call went: what the worker says it did, or why not.
@@ -347,6 +374,12 @@ mod tests {
         assert_eq!(
             said(&hosts),
             "w reaches a.example:443 (2 times, 10 bytes in, 3 out), b.example:25 in vain (1 times: unlisted)"
+        );
+        let cage = json!({"detail": {"event": "run.cage", "source": "w", "call": "evt_1", "hosts": ["a.example:443"],
+            "programs": [{"name": "turn", "program": "/usr/bin/codex", "profile": "0123456789abcdef"}]}});
+        assert_eq!(
+            said(&cage),
+            "w may run /usr/bin/codex under the profile 0123456789ab and reach a.example:443, for evt_1"
         );
         let sealed = json!({"type": "audit.sealed", "file": "a.log", "first": 1, "last": 9});
         assert_eq!(said(&sealed), "events 1 to 9 are put into a.log");
