@@ -122,17 +122,8 @@ pub(crate) async fn commit(
     };
     let planned = terms.state_token.is_some();
     let mut outcome = Outcome {
-        kind: OutcomeKind::Failed,
-        code: None,
-        reason: None,
-        input_bytes,
-        output_bytes: 0,
-        touched: Vec::new(),
-        summary: None,
-        undo: None,
-        effect: None,
         progress: call.streamed(),
-        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        ..outcome::failed(input_bytes, started.elapsed())
     };
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
     let result = judged(call, committed, not_sent, unread, planned, &mut outcome);

@@ -73,14 +73,24 @@ pub(super) fn unanswered(kind: OutcomeKind, code: Option<String>, reason: &str) 
         kind,
         code,
         reason: Some(reason.to_owned()),
-        input_bytes: 0,
+        ..failed(0, Duration::ZERO)
+    }
+}
+
+/// The end of a call that came to nothing, before more is known of it.
+pub(super) fn failed(input_bytes: u64, took: Duration) -> Outcome {
+    Outcome {
+        kind: OutcomeKind::Failed,
+        code: None,
+        reason: None,
+        input_bytes,
         output_bytes: 0,
         touched: Vec::new(),
         summary: None,
         undo: None,
         effect: None,
         progress: None,
-        micros: 0,
+        micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads: dispatched first, recorded once, and shown only when the record is durable. One that reached no worker is a
 //! refusal, and leaves what allowed it as it was.
 
-use super::refusal;
+use super::{outcome, refusal};
 use crate::{
     answer::Answer,
     contents::Reader,
@@ -126,7 +126,8 @@ fn judged(
     known_away: impl FnOnce() -> bool,
 ) -> Judged {
     let id = asked.id();
-    let mut outcome = failed_outcome(asked, started);
+    let input_bytes = asked.canonical.len() as u64;
+    let mut outcome = outcome::failed(input_bytes, started.elapsed());
     let Finished { result, touched } = match answered {
         Ok(finished) => finished,
         Err(error) => {
@@ -249,22 +250,6 @@ async fn record(
             Err(Box::pin(denied).await)
         }
         Err(error) => Err(refuse(refusal::not_recorded(&error, Some(id)))),
-    }
-}
-
-fn failed_outcome(asked: &crate::call::Asked, started: Instant) -> Outcome {
-    Outcome {
-        kind: OutcomeKind::Failed,
-        code: None,
-        reason: None,
-        input_bytes: asked.canonical.len() as u64,
-        output_bytes: 0,
-        touched: Vec::new(),
-        summary: None,
-        undo: None,
-        effect: None,
-        progress: None,
-        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     }
 }
 

@@ -119,6 +119,15 @@ pub(crate) async fn record(desk: &Desk, acting: &Acting, detail: Value) -> Resul
     act(desk, acting, Command::Note(note)).await.map(|_| ())
 }
 
+/// What a worker says to an act of the owner's, with the next step. What a worker found out is no bad request.
+pub(crate) fn worker_refused(error: ErrorBody, next: String) -> Refused {
+    let status = match error.code {
+        ErrorCode::TransportError => ErrorCode::PreconditionChanged.status(),
+        code => code.status(),
+    };
+    Refused::new(error.next(next)).status(status)
+}
+
 /// Our own failure: 500.
 pub(crate) fn failed(why: impl Into<String>) -> Refused {
     let error = ErrorBody::new(ErrorCode::InternalError, why).next("look at what plexusd printed");

@@ -4,7 +4,10 @@
 //! act is planned and committed at once, and is in the audit log as the owner's.
 
 use super::{Acting, body::Fields};
-use crate::{acts::Named, desk::Desk};
+use crate::{
+    acts::{Named, worker_refused},
+    desk::Desk,
+};
 use axum::{
     extract::{Path, Request, State},
     response::Response,
@@ -212,10 +215,5 @@ fn refused(error: ErrorBody, source: &SourceId) -> Refused {
         (_, Some("not_found")) => "plexusctl channels list".to_owned(),
         _ => format!("plexusctl sources test {source}"),
     };
-    // What a worker found out is no bad request of the owner's.
-    let status = match error.code {
-        ErrorCode::TransportError => ErrorCode::PreconditionChanged.status(),
-        code => code.status(),
-    };
-    Refused::new(error.next(next)).status(status)
+    worker_refused(error, next)
 }

@@ -5,7 +5,7 @@
 
 use super::{Acting, body::Fields};
 use crate::{
-    acts::{Named, blocking},
+    acts::{Named, blocking, worker_refused},
     desk::Desk,
 };
 use axum::{
@@ -112,12 +112,7 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
         (ErrorCode::OutcomeUnknown, _) => "look at the file; do not repeat it unseen".to_owned(),
         _ => "mend the file by hand".to_owned(),
     };
-    // What a worker found out is no bad request of the owner's.
-    let status = match error.code {
-        ErrorCode::TransportError => ErrorCode::PreconditionChanged.status(),
-        code => code.status(),
-    };
-    Refused::new(error.next(next)).status(status)
+    worker_refused(error, next)
 }
 
 /// The capability that takes a past effect back, and its input.
