@@ -12,10 +12,7 @@ use crate::{kernel::Kernel, own};
 use plexus_ipc::manifest::Manifest;
 use plexus_protocol::SourceId;
 use plexus_sources::{
-    extensions::{
-        self, Listing, ServerRequest,
-        proposals::{Compared, compare},
-    },
+    extensions::{self, Listing, ServerRequest, proposals::compare},
     naming,
 };
 use std::sync::Arc;
@@ -28,8 +25,16 @@ static LOOKING: Mutex<()> = Mutex::const_new(());
 pub(crate) async fn notice(kernel: Arc<Kernel>, source: SourceId) {
     let _looking = LOOKING.lock().await;
     match look(&kernel, &source).await {
-        Ok(true) => kernel.renew_catalogue(None),
         Ok(false) => {}
+        Ok(true) => {
+            // Its workers have the manifest of before.
+            kernel.supervisor.remove(&source).await;
+            if let Err(why) = kernel.look_at(&source).await {
+                tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");
+            }
+            // What is hidden is hidden also where the source cannot be used.
+            kernel.renew_catalogue(None);
+        }
         Err(why) => {
             tracing::warn!(name: "extension.unreadable", %source, error = why, "a server that has changed cannot be compared");
         }
@@ -57,24 +62,12 @@ async fn look(kernel: &Arc<Kernel>, id: &SourceId) -> Result<bool, String> {
         let request = ServerRequest::installed(&id, &manifest, &source.config.route)?;
         let before = kernel.registry.proposal(&id);
         let found = compare(&request, &agreed, before.as_deref(), &listing, at)?;
-        let Some(Compared { in_force, proposal }) = found else {
+        let Some(compared) = found else {
             return Ok(false);
         };
-        let (registry, state_dir) = (&kernel.registry, &kernel.state_dir);
-        // First what takes away: it may be lost, and is asked about again, but is never in force unseen.
-        registry
-            .install(state_dir, &id, &in_force.text)
-            .map_err(|why| format!("{why:#}"))?;
-        registry
-            .propose(state_dir, &id, proposal)
-            .map_err(|error| error.to_string())?;
+        let held = kernel.registry.hold_back(&kernel.state_dir, &id, compared);
+        held.map_err(|why| format!("{why:#}"))?;
         Ok::<_, String>(true)
     });
-    let found = put.await.map_err(|error| error.to_string())??;
-    if found {
-        // Its workers have the manifest of before.
-        kernel.supervisor.remove(id).await;
-        kernel.look_at(id).await?;
-    }
-    Ok(found)
+    put.await.map_err(|error| error.to_string())?
 }

@@ -224,14 +224,19 @@ fn proposed(state_dir: &StateDir, id: &SourceId) -> PathBuf {
     file(state_dir, id).with_extension("proposed")
 }
 
+fn write(state_dir: &StateDir, id: &SourceId, proposal: &Proposal) -> io::Result<()> {
+    let text: Value = object!(proposal);
+    write_private(&proposed(state_dir, id), text.to_string().as_bytes())
+}
+
 impl Proposals {
     pub(super) fn read(&self, state_dir: &StateDir, ids: impl Iterator<Item = String>) {
         let read = |id: String| {
             let text = fs::read(proposed(state_dir, &SourceId::parse(&id).ok()?)).ok()?;
             let read = json::parse_as::<Proposal>(&text);
-            // What was held back stays so, and the next look at the server asks anew.
+            // What was held back stays so, as if it was blocked.
             let read = read.inspect_err(|error| {
-                tracing::warn!(name: "extension.unreadable", source = %id, %error, "what the owner is asked about cannot be read");
+                tracing::warn!(name: "extension.unreadable", source = %id, %error, "what the owner is asked about cannot be read; to be asked again: plexusctl mcp refresh {id}");
             });
             Some((id, Arc::new(read.ok()?)))
         };
@@ -245,6 +250,29 @@ impl Registry {
         self.proposals.0.load().get(id.as_str()).cloned()
     }
 
+    /// Takes away what is not agreed to, and asks the owner about it. What is asked about is on disk before the manifest that
+    /// takes it away, so that a crash between the two loses no question, and is shown only after.
+    ///
+    /// # Errors
+    /// It cannot be kept; then nothing is in force that was not before.
+    pub fn hold_back(
+        &self,
+        state_dir: &StateDir,
+        id: &SourceId,
+        compared: Compared,
+    ) -> anyhow::Result<()> {
+        let Compared { in_force, proposal } = compared;
+        if let Some(proposal) = &proposal {
+            write(state_dir, id, proposal)?;
+        }
+        self.install(state_dir, id, &in_force.text)?;
+        match proposal {
+            Some(proposal) => self.show(id, Some(proposal)),
+            None => self.propose(state_dir, id, None)?,
+        }
+        Ok(())
+    }
+
     /// Keeps what the owner is asked about, in place of an earlier one; `None` forgets it.
     ///
     /// # Errors
@@ -255,17 +283,18 @@ impl Registry {
         id: &SourceId,
         proposal: Option<Proposal>,
     ) -> io::Result<()> {
-        let path = proposed(state_dir, id);
         match &proposal {
-            Some(proposal) => {
-                let text: Value = object!(proposal);
-                write_private(&path, text.to_string().as_bytes())?;
-            }
-            None => match fs::remove_file(path) {
+            Some(proposal) => write(state_dir, id, proposal)?,
+            None => match fs::remove_file(proposed(state_dir, id)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             },
         }
+        self.show(id, proposal);
+        Ok(())
+    }
+
+    fn show(&self, id: &SourceId, proposal: Option<Proposal>) {
         let proposal = proposal.map(Arc::new);
         self.proposals.0.rcu(|all| {
             let mut all = BTreeMap::clone(all);
@@ -275,7 +304,6 @@ impl Registry {
             };
             all
         });
-        Ok(())
     }
 }
 
@@ -290,6 +318,43 @@ mod tests {
             instructions: Some("Be kind.".into()),
             tools: tools.iter().map(tool).collect(),
         }
+    }
+
+    #[test]
+    fn question_is_kept_before_what_it_is_about_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_dir = StateDir::open(Some(folder.path().join("home"))).unwrap();
+        let (id, registry) = (
+            SourceId::parse("notes").unwrap(),
+            Registry::read(&[]).unwrap(),
+        );
+        let request: ServerRequest =
+            serde_json::from_value(object!({"name": "notes", "program": "/usr/bin/node"})).unwrap();
+        let first = request.generate(&listing("Does", &["act"]), &BTreeSet::new());
+        let agreed = first.unwrap().text;
+        registry.install(&state_dir, &id, &agreed).unwrap();
+        let now = listing("Does", &["act", "more"]);
+        let compared = || {
+            compare(&request, &agreed, None, &now, Timestamp(1))
+                .unwrap()
+                .unwrap()
+        };
+        let asked = compared().proposal.unwrap();
+        // What a crash between the two leaves: the manifest that takes it away is not kept.
+        let mut broken = compared();
+        broken.in_force.text = "none".to_owned();
+        registry.hold_back(&state_dir, &id, broken).unwrap_err();
+        assert_eq!(registry.proposal(&id), None, "shown before it is in force");
+        let after = || {
+            let registry = Registry::read(&[]).unwrap();
+            registry.read_installed(&state_dir);
+            registry.proposal(&id).map(|asked| Proposal::clone(&asked))
+        };
+        assert_eq!(after(), Some(asked.clone()));
+        registry.hold_back(&state_dir, &id, compared()).unwrap();
+        assert_eq!(after(), Some(asked));
+        registry.propose(&state_dir, &id, None).unwrap();
+        assert_eq!(after(), None);
     }
 
     #[test]
