@@ -207,6 +207,8 @@ fn servers_of_a_client_are_listed_and_added() {
     let clients = json!({"mcpServers": {
         "Rude One": {"command": program, "args": [folder.path()], "env": {"API_KEY": "hush-hush", "LEVEL": "1"}},
         "other": {"command": "npx", "args": ["-y", "@a/b"]},
+        "argued": {"command": program, "args": ["--token", "loud-and-clear"]},
+        "placed": {"url": "https://tools.example/s/AbCd1234efGH5678ijKL90/mcp"},
     }});
     folder.write("clients.json", clients.to_string());
     let file = folder.path().join("clients.json").display().to_string();
@@ -218,7 +220,17 @@ fn servers_of_a_client_are_listed_and_added() {
     ] {
         assert!(listed.expect_ok().contains(said), "{said}: {listed}");
     }
-    assert!(!listed.all().contains("hush-hush"), "{listed}");
+    for said in [
+        "argued: not lent: its argument --token",
+        "placed: not lent: a part of its path",
+    ] {
+        assert!(listed.all().contains(said), "{said}: {listed}");
+    }
+    let data = gateway.cli(["--json", "mcp", "add", "--from", &file]).all();
+    for hush in ["hush-hush", "loud-and-clear", "AbCd1234"] {
+        assert!(!listed.all().contains(hush), "{listed}");
+        assert!(!data.contains(hush), "{data}");
+    }
     let shown = gateway
         .cli(["--json", "mcp", "add", "--from", &file])
         .json();

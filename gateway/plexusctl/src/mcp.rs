@@ -2,6 +2,7 @@
 
 mod from;
 mod install;
+mod secret;
 mod surface;
 
 use crate::{

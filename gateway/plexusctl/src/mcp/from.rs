@@ -1,12 +1,16 @@
 //! `plexusctl mcp add --from FILE`: the servers of a client's own configuration, as Claude and Cursor keep them. What each would
 //! be lent as, and what cannot be lent, with the reason.
 //!
-//! Invariants: a value whose name says that it is a secret becomes one, and is never shown; a server that would be
-//! downloaded at each start is not lent; nothing is added that was not shown.
+//! Invariants: a value that is a secret by its name or its form ([`secret`]) becomes one, and is never shown; a server that
+//! has one in its arguments or its URL, or that would be downloaded at each start, is not lent; nothing is added that was not
+//! shown.
 //!
 //! Must not know: what a server does.
 
-use super::{Given, agree};
+use super::{
+    Given, agree,
+    secret::{argument_with_secret, is_secret, looks_secret, url_part_with_secret},
+};
 use crate::owner::Desk;
 use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::SourceId;
@@ -23,8 +27,6 @@ const MOST: u64 = 16 << 20;
 const FETCHERS: [&str; 9] = [
     "npx", "bunx", "pnpx", "pnpm", "yarn", "uvx", "pipx", "uv", "docker",
 ];
-/// Parts of names of what is secret.
-const SECRET: [&str; 6] = ["KEY", "TOKEN", "SECRET", "PASS", "CREDENTIAL", "AUTH"];
 
 /// Which servers of the file are added.
 pub(super) enum Which<'a> {
@@ -148,11 +150,6 @@ fn id_of(name: &str) -> Option<SourceId> {
     SourceId::parse(id.trim_matches('-')).ok()
 }
 
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    SECRET.iter().any(|part| name.contains(part))
-}
-
 impl Offered {
     fn of(server: &Value, path: &[PathBuf]) -> Result<Self, String> {
         let texts = |member: &str| -> Result<BTreeMap<String, String>, String> {
@@ -160,7 +157,7 @@ impl Offered {
             members
                 .map(|(name, value)| match value.as_str() {
                     Some(value) if value.contains("${") => Err(format!(
-                        "{name} is {value}, which only its client knows: add it by hand"
+                        "{name} names a variable, which only its client knows: add it by hand"
                     )),
                     Some(value) => Ok((name.clone(), value.to_owned())),
                     None => Err(format!("{name} is no text")),
@@ -175,6 +172,11 @@ impl Offered {
                 return Err(
                     "it speaks HTTP with two endpoints, which was given up in 2025".to_owned(),
                 );
+            }
+            if let Some(part) = url_part_with_secret(url) {
+                return Err(format!(
+                    "{part} looks like a secret, which a URL does not keep; if the server takes it as a header: plexusctl mcp add NAME --url URL --secret authorization"
+                ));
             }
             let mut secrets = BTreeMap::new();
             for (name, value) in texts("headers")? {
@@ -209,9 +211,14 @@ impl Offered {
         }
         let program =
             found(command, path).ok_or_else(|| format!("there is no program {command}"))?;
+        if let Some(argument) = argument_with_secret(&arguments) {
+            return Err(format!(
+                "{argument} looks like a secret, and every user can read a command line; if the server takes it as a variable: plexusctl mcp add NAME --secret VARIABLE -- PROGRAM"
+            ));
+        }
         let (secrets, environment) = texts("env")?
             .into_iter()
-            .partition(|(name, _)| is_secret(name));
+            .partition(|(name, value)| is_secret(name) || looks_secret(value));
         let (folders, code) = named(&arguments);
         Ok(Self {
             program: Some((program.display().to_string(), arguments)),

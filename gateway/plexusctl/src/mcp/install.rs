@@ -26,6 +26,10 @@ use std::{
 /// What starts a Python server: its packages lie in the folder that is named first.
 const PYTHON: &str = "import sys; sys.path.insert(0, sys.argv.pop(1)); from MODULE import OBJECT; sys.exit(FUNCTION())";
 
+/// The system's interpreter, where it has pip: its modules are in the sandbox of every server, while those of another one
+/// are pinned file by file.
+const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+
 /// A server to install.
 #[derive(Args)]
 pub(super) struct Install {
@@ -174,7 +178,12 @@ impl Package {
             }
             Self::PyPi { .. } => {
                 // What is on the PATH may be a script that chooses one.
-                let python = found("python3", "PyPI")?;
+                let own = found("python3", "PyPI")?;
+                let has_pip = || said(Command::new(SYSTEM_PYTHON).args(["-m", "pip", "--version"]));
+                let python = match has_pip() {
+                    Ok(_) => PathBuf::from(SYSTEM_PYTHON),
+                    Err(_) => own,
+                };
                 let executable =
                     said(Command::new(python).args(["-c", "import sys; print(sys.executable)"]))?;
                 let executable = Path::new(executable.trim());
