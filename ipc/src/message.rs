@@ -12,6 +12,7 @@
 mod call;
 mod failure;
 mod host;
+mod question;
 pub(crate) mod secret;
 
 pub use call::{
@@ -23,6 +24,9 @@ pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use host::{
     ChildAsk, Event, HOST_CALLS, HOST_WAITS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED,
     MAX_HOST_INPUT, MAX_ITEM_WAIT,
+};
+pub use question::{
+    Field, FieldKind, FieldOption, MAX_FIELDS, MAX_OPTIONS, MAX_QUESTION_WAIT, Question, Wants,
 };
 pub(crate) use secret::MAX_SECRETS;
 pub use secret::{MAX_SECRET, Secret, Secrets};

@@ -148,6 +148,25 @@ fn answer(era: Era, request: &Heard) -> String {
             {"name": "look", "description": "Looks", "inputSchema": {"type": "object"}},
             {"name": "act", "description": "Acts", "inputSchema": {"type": "object", "properties": {"what": {"type": "string"}}}},
         ]}),
+        "tools/call"
+            if asked["params"]["arguments"]["ask"] == true
+                && asked["params"]["inputResponses"].is_null() =>
+        {
+            let params = json!({"message": "Where to?", "requestedSchema": {
+                "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
+            }});
+            json!({
+                "resultType": "input_required", "requestState": "state-1",
+                "inputRequests": {"where": {"method": "elicitation/create", "params": params}},
+            })
+        }
+        "tools/call" if asked["params"]["arguments"]["ask"] == true => {
+            let told = json!([
+                asked["params"]["inputResponses"],
+                asked["params"]["requestState"]
+            ]);
+            json!({"resultType": "complete", "content": [{"type": "text", "text": told.to_string()}]})
+        }
         "tools/call" => {
             let words = format!(
                 "{} {}",

@@ -93,6 +93,8 @@ mod mcp_changes;
 #[cfg(target_os = "linux")]
 mod mcp_checks;
 mod mcp_http;
+#[cfg(target_os = "linux")]
+mod mcp_questions;
 mod mcp_remote;
 mod mcp_search;
 #[cfg(target_os = "linux")]

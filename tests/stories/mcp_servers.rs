@@ -2,7 +2,7 @@
 
 use plexus_tests::{Agent, Folder, Gateway, coding_agents::reference_server};
 use serde_json::{Value, json};
-use std::net::TcpListener;
+use std::{net::TcpListener, path::PathBuf};
 
 /// A gateway and a server, with a folder.
 struct Lent {
@@ -56,12 +56,10 @@ impl Lent {
     }
 }
 
-#[test]
-fn real_server_serves_after_approval() {
-    let (gateway, folder) = (Gateway::start(), Folder::empty());
+/// The packages of the reference server in a folder of their own, and its script: without the coding agents beside it, for
+/// a folder of a server's code has a bound.
+pub(crate) fn packages(place: &Folder) -> (PathBuf, PathBuf) {
     let (all, entry) = reference_server("server-memory");
-    // Without the coding agents beside it: a folder of a server's code has a bound.
-    let place = Folder::empty();
     let code = place.path().join("node_modules");
     let script = code.join(entry.strip_prefix(&all).expect("a script of its own"));
     std::fs::create_dir(&code).expect("a folder");
@@ -74,7 +72,14 @@ fn real_server_serves_after_approval() {
         }
     }
     assert!(copy.status().expect("cp").success());
-    let entry = script;
+    (code, script)
+}
+
+#[test]
+fn real_server_serves_after_approval() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let place = Folder::empty();
+    let (code, entry) = packages(&place);
     let memory = folder.path().join("memory.jsonl").display().to_string();
     let add = [
         "mcp",
@@ -247,6 +252,17 @@ fn server_that_dies_or_floods_leaves_the_outcome_unknown() {
         "{words}"
     );
     // The next call has a server that is well.
+    lent.approved(&agent, "sample", &json!({})).expect_ok();
+}
+
+#[test]
+fn server_that_floods_progress_is_slowed_and_served() {
+    let lent = Lent::rude(&[]);
+    let agent = lent.agent(&["progress", "sample"]);
+    // It waits while nobody takes more, and is done once its progress is let go.
+    let over = lent.approved(&agent, "progress", &json!({})).json();
+    assert_eq!(over["output"]["text"], "done", "{over}");
+    // The control: the gateway and the server serve on.
     lent.approved(&agent, "sample", &json!({})).expect_ok();
 }
 

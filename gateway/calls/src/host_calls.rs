@@ -16,7 +16,7 @@ use crate::{
     children,
     denial::note_denial,
     kernel::{Kernel, Phase},
-    life,
+    life, questions,
 };
 use plexus_ipc::{
     message::{HostAsk, MAX_ITEM_WAIT},
@@ -65,6 +65,7 @@ async fn answered(
         HostAsk::Call { capability, .. } => capability.as_str().to_owned(),
         HostAsk::List
         | HostAsk::Item { .. }
+        | HostAsk::Owner { .. }
         | HostAsk::Withdraw { .. }
         | HostAsk::Children { .. } => String::new(),
     };
@@ -78,6 +79,10 @@ async fn answered(
     let response = match (ask, agent) {
         (HostAsk::Children { approval, ask }, _) => {
             let told = children::answered(kernel, source, caller, &approval, &ask).await;
+            return told.to_string().into_bytes();
+        }
+        (HostAsk::Owner { question, seconds }, _) => {
+            let told = questions::asked(kernel, source, caller, *question, seconds).await;
             return told.to_string().into_bytes();
         }
         (_, Err(error)) => InvokeResponse::refused(&id, *error, None),

@@ -11,6 +11,7 @@ use crate::{
     lately::Lately,
     limits::{CallSlot, Limits},
     metrics::Metrics,
+    questions::Questions,
     replay::Replays,
     revocations::Revocations,
     runs::Runs,
@@ -44,6 +45,8 @@ pub struct Kernel {
     pub state_dir: StateDir,
     /// Pending items, with inputs and plans.
     pub approvals: Approvals,
+    /// Questions of sources that wait for the owner.
+    pub questions: Questions,
     /// Answers that outlive their caller.
     pub answers: Answers,
     /// Asynchronous calls.

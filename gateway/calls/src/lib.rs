@@ -39,6 +39,7 @@ mod pend;
 mod permit;
 pub mod progress;
 pub mod proposals;
+pub mod questions;
 mod read;
 pub mod refusal;
 pub mod replay;

@@ -18,6 +18,7 @@ mod diff;
 pub(crate) mod door;
 mod foreign;
 mod glance;
+mod question;
 mod register;
 pub(crate) mod shell;
 mod sources;
@@ -127,7 +128,10 @@ async fn show(
         let state = shown.ledger.snapshot();
         match state.item(&id).cloned() {
             Some(item) => card::Card::of(&shown, &state, &item, by).render().ok(),
-            None => change::Card::of(&shown, &state, &id, by)?.render().ok(),
+            None => match question::Card::of(&shown, &state, &id) {
+                Some(card) => card.render().ok(),
+                None => change::Card::of(&shown, &state, &id, by)?.render().ok(),
+            },
         }
     })
     .await?

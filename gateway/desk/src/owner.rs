@@ -31,6 +31,7 @@ mod metrics;
 mod network;
 mod profile;
 pub(crate) mod proposals;
+mod questions;
 mod review;
 mod secrets;
 mod servers;

@@ -259,6 +259,18 @@
     return Object.keys(made).length ? made : undefined;
   }
 
+  // What was typed into a question; a field that was left empty is left out.
+  function replies(form) {
+    const made = {};
+    for (const field of form.querySelectorAll('[data-value]')) {
+      const as = field.dataset.as;
+      if (as === 'choices') made[field.dataset.value] = [...field.selectedOptions].map((one) => one.value);
+      else if (!field.value) continue;
+      else made[field.dataset.value] = as === 'number' ? Number(field.value) : as === 'boolean' ? field.value === 'true' : field.value;
+    }
+    return made;
+  }
+
   const SPANS = { '1h': 'for 1 hour', '1d': 'for 1 day', '7d': 'for 7 days', 'until-revoked': 'until I revoke it' };
 
   function sum(form) {
@@ -291,6 +303,9 @@
       const reason = form.reason?.value.trim();
       body = { action: 'deny', ...(reason && { reason }) };
       done = card.dataset.no || 'Denied';
+    } else if (act === 'reply') {
+      body = { action: 'approve', cardDigest: card.dataset.digest, answers: replies(form) };
+      done = card.dataset.yes;
     } else {
       const window = act === 'window' ? form.querySelector('[name=window]:checked')?.value : 'once';
       if (!window) return;
@@ -570,7 +585,7 @@
         if (to) to.click();
         break;
       }
-      case 'a': form?.querySelector('[value=once]')?.focus(); break;
+      case 'a': form?.querySelector('[value=once], [value=reply], [data-value]')?.focus(); break;
       case 'w': {
         const longer = form?.querySelector('.longer');
         if (longer) { longer.open = true; longer.querySelector('input:enabled').focus(); }

@@ -1,6 +1,7 @@
 //! `plexusctl approvals`: what waits for the owner, and the owner's decision on it
 //! (docs/protocol/owner.md#requests-and-approvals).
 
+mod answer;
 mod card;
 mod decide;
 mod screen;
@@ -82,6 +83,9 @@ struct Approve {
     /// For a changed extension: a stored secret to keep although it goes to another host; may be given again
     #[arg(long = "keep-secret", value_name = "NAME")]
     keeps: Vec<String>,
+    /// For a question of a lent server: the value of a field; may be given again
+    #[arg(long = "answer", value_name = "NAME=VALUE")]
+    answers: Vec<String>,
     /// Approve only the card with this digest, which you have seen before
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     card: Option<Digest>,
@@ -134,6 +138,9 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 "register" => Verdict::Register {
                     folders: crate::extension::named_folders(&approve.folders)?,
                     keeps: approve.keeps,
+                },
+                "question" => Verdict::Answer {
+                    values: answer::values(desk, &found, &approve.answers)?,
                 },
                 _ => Verdict::Approve {
                     terms: approve.terms.within(approve.turns, approve.minutes),
@@ -282,7 +289,10 @@ fn as_text(items: &[Value], now: Timestamp) -> String {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let wants = if wants.is_empty() {
+        let asker = text_of(&item["source"], "id");
+        let wants = if text_of(item, "kind") == "question" {
+            format!("{}: {asker} asks you", wants.join(" "))
+        } else if wants.is_empty() {
             text_of(&item["register"], "source").to_owned()
         } else {
             wants.join(" ")

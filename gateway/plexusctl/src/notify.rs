@@ -118,7 +118,13 @@ fn title(item: &Value) -> Waits {
     let proposed = proposed.map(|source| format!("add the extension {source}"));
     let first = ids.first().and_then(Value::as_str);
     let first = first.or(proposed.as_deref()).unwrap_or("something");
-    let label = if label.is_empty() { first } else { label };
+    let question = (text_of(item, "kind") == "question")
+        .then(|| format!("a question of {}", text_of(&item["source"], "id")));
+    let label = match &question {
+        Some(question) => question,
+        None if label.is_empty() => first,
+        None => label,
+    };
     let more = match ids.len() {
         0 | 1 => String::new(),
         many => format!(" and {} more", many - 1),

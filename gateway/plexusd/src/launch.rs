@@ -205,6 +205,7 @@ async fn run(
     let answers = Answers::in_folder(state_dir.join("pending"));
     let kernel = Arc::new(Kernel {
         approvals: Approvals::open(&state_dir),
+        questions: Default::default(),
         feed: Feed::new(boot.launch, owners_watching),
         catalogue: ArcSwap::default(),
         runs: Runs::new(answers.clone()),

@@ -2,7 +2,7 @@
 //!
 //! Must not know: who listens, who pays.
 
-use super::{Summary, Touched};
+use super::{Question, Summary, Touched};
 use crate::text::{Line, Output, Payload, Word, at_most, digest};
 use plexus_protocol::{Digest, PendingId};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,13 @@ pub enum HostAsk {
         /// How long a decision is waited for, in seconds; at most [`MAX_ITEM_WAIT`].
         seconds: u8,
     },
+    /// What only the owner can answer, while an agent's call is under way: of a lent MCP server's worker alone.
+    Owner {
+        /// What is asked.
+        question: Box<Question>,
+        /// How long an answer is waited for, in seconds; at most [`super::MAX_QUESTION_WAIT`].
+        seconds: u16,
+    },
     /// To withdraw such a call.
     Withdraw {
         /// The pending item.
@@ -123,6 +130,7 @@ impl HostAsk {
                 ask: ChildAsk::Run { seconds, .. },
                 ..
             } => *seconds > 0,
+            Self::Owner { .. } => true,
             _ => false,
         }
     }

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::frame::{FrameSender, WeakFrameSender};
 use crate::message::{
-    Chunk, Commit, FromWorker, HostAsk, MAX_CHUNK, PROGRESS_WINDOW, Progress, Role,
+    Chunk, Commit, FromWorker, HostAsk, MAX_CHUNK, MAX_QUESTION_WAIT, PROGRESS_WINDOW, Progress,
+    Question, Role,
 };
 use crate::text::{Output, Text};
 use plexus_protocol::{AuditId, Constraint, Digest, PendingId};
@@ -274,6 +275,25 @@ impl CallContext {
     pub async fn host_withdraw(&self, item: &PendingId) -> Result<serde_json::Value, SourceError> {
         self.host_ask(HostAsk::Withdraw { item: item.clone() })
             .await
+    }
+
+    /// Has the owner asked, and waits for the answer as long as `wait` says, 10 minutes at most: `{"action": "accept",
+    /// "content"}`, `decline`, or `cancel` where there is none; with `why` where that is not the owner's word. Only for
+    /// a worker whose manifest is that of an MCP server.
+    ///
+    /// # Errors
+    /// No gateway.
+    pub async fn ask_owner(
+        &self,
+        question: Question,
+        wait: Duration,
+    ) -> Result<serde_json::Value, SourceError> {
+        let seconds = u16::try_from(wait.as_secs()).unwrap_or(u16::MAX);
+        self.host_ask(HostAsk::Owner {
+            question: Box::new(question),
+            seconds: seconds.min(MAX_QUESTION_WAIT),
+        })
+        .await
     }
 
     async fn host_ask(&self, ask: HostAsk) -> Result<serde_json::Value, SourceError> {

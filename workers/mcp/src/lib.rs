@@ -15,6 +15,7 @@
 
 mod http;
 mod output;
+mod question;
 mod session;
 mod wire;
 

@@ -10,12 +10,13 @@
 //! bounded before it is read. It speaks the revisions with a handshake, and the one without ([`Era`]).
 //!
 //! Invariants: one request of ours is under way at a time; a request of the server's is answered with a refusal, but for
-//! `ping`; a server that is dropped is ended with all that descends from it.
+//! `ping` and, in a call, a question to the owner ([`question`]); a server that is dropped is ended with all that descends from it.
 //!
 //! Must not know: capabilities, who asks.
 
 use crate::{
     http::Http,
+    question::{self, Asked, Asking, Required},
     wire::{Pipes, Wire},
 };
 use plexus_ipc::{
@@ -29,10 +30,15 @@ use plexus_protocol::{Effect, json};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{io, time::Duration};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 /// How long a server may take until its tools are known, in awake time.
 const START_WITHIN: Duration = Duration::from_secs(30);
+/// How long a server may take over a call, in awake time, without what the owner takes to answer it.
+const CALL_WITHIN: Duration = Duration::from_secs(120);
 /// How long a server may go on with a call that is cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 /// What is asked for, and the versions that are understood beside it.
@@ -42,6 +48,9 @@ const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", VERSION];
 const STATELESS: &str = "2026-07-28";
 /// What begins the names of its members of `_meta`.
 const META: &str = "io.modelcontextprotocol/";
+/// Most times that a call is repeated because the server wants more, and how long before one that asks nothing.
+const MAX_ROUNDS: usize = 10;
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(250);
 /// Most pages of a list of tools.
 const MAX_PAGES: usize = 64;
 /// Longest list of tools, in bytes.
@@ -134,6 +143,10 @@ pub(crate) struct Session {
     next: u64,
     /// It said that its tools have changed.
     stale: bool,
+    /// When the call that is under way has lasted too long.
+    until: Option<Instant>,
+    /// In that call.
+    asked: Asked,
     /// What bounds the number of servers.
     slot: Option<OwnedSemaphorePermit>,
     pub(crate) defined: Defined,
@@ -171,6 +184,8 @@ impl Session {
             era: Era::Handshake,
             next: 0,
             stale: false,
+            until: None,
+            asked: Asked::default(),
             slot: None,
             defined: Defined::default(),
         };
@@ -222,21 +237,22 @@ impl Session {
         arguments: &Value,
         call: &CallContext,
     ) -> Result<Value, SessionError> {
-        let id = self.next;
-        let asked = json!({
-            "name": tool, "arguments": arguments, "_meta": {"progressToken": id},
-        });
+        self.until = Some(Instant::now() + CALL_WITHIN);
+        self.asked = Asked::default();
         let answered = tokio::select! {
-            answered = timeout(call.remaining(), self.request("tools/call", asked, Some(call))) => {
-                answered.map_err(|_| SessionError::Late)
+            answered = timeout(call.remaining(), self.rounds(tool, arguments, call)) => {
+                answered.unwrap_or(Err(SessionError::Late))
             }
             () = call.cancelled() => Err(SessionError::Cancelled),
         };
+        self.until = None;
         let why = match answered {
-            Ok(Ok(result)) => return Ok(result),
-            Ok(Err(error)) => return Err(self.wire.explained(error).await),
-            Err(why) => why,
+            Ok(result) => return Ok(result),
+            Err(why @ (SessionError::Late | SessionError::Cancelled)) => why,
+            Err(error) => return Err(self.wire.explained(error).await),
         };
+        // The last request is that of the call.
+        let id = self.next - 1;
         if self.era == Era::Stateless && !self.wire.hears_unasked() {
             // The end of the connection, which comes with the session's, says it.
             return Err(why);
@@ -254,8 +270,55 @@ impl Session {
         }
     }
 
+    /// Sends the call, and repeats it with what the server asks for in place of an answer.
+    async fn rounds(
+        &mut self,
+        tool: &str,
+        arguments: &Value,
+        call: &CallContext,
+    ) -> Result<Value, SessionError> {
+        let mut params = json!({"name": tool, "arguments": arguments});
+        for _ in 0..=MAX_ROUNDS {
+            let asked = self.request("tools/call", params.clone(), Some(call));
+            let mut result = asked.await?;
+            let Some(Required { asked, state }) = Required::of(&mut result) else {
+                return Ok(result);
+            };
+            if asked.is_empty() {
+                sleep(BETWEEN_ROUNDS).await;
+            }
+            let mut answers = json!({});
+            for (key, request) in asked {
+                if request["method"] != question::METHOD {
+                    let why = "it asks for more than its input, which Plexus does not offer";
+                    return Err(SessionError::Refused(why.to_owned()));
+                }
+                answers[key] = match self.asked.admit(&request["params"]) {
+                    Err(without) => without,
+                    Ok(question) => {
+                        let mut open = Some(Asking::put(Value::Null, question, call));
+                        let (asking, told) = Asking::over(&mut open).await;
+                        self.stood_still(&asking);
+                        self.asked.heard(&told, asking.is_page)
+                    }
+                };
+            }
+            params["inputResponses"] = answers;
+            if let Some(state) = state {
+                params["requestState"] = state;
+            }
+        }
+        let why = "it asks for more again and again".to_owned();
+        Err(SessionError::Refused(why))
+    }
+
+    /// What the owner took is not the server's time.
+    fn stood_still(&mut self, asking: &Asking) {
+        self.until = self.until.map(|until| until + asking.since.elapsed());
+    }
+
     async fn greet(&mut self) -> Result<(), SessionError> {
-        let hello = json!({"protocolVersion": VERSION, "capabilities": {}, "clientInfo": client()});
+        let hello = json!({"protocolVersion": VERSION, "capabilities": question::offered(), "clientInfo": client()});
         let mut told = match self.request("initialize", hello, None).await {
             Ok(told) => told,
             Err(SessionError::Refused(_) | SessionError::Status(400 | 404)) => {
@@ -330,10 +393,13 @@ impl Session {
     ) -> Result<Value, SessionError> {
         let id = self.next;
         self.next += 1;
+        if call.is_some() {
+            params["_meta"]["progressToken"] = id.into();
+        }
         if self.era == Era::Stateless {
             let meta = &mut params["_meta"];
             meta[format!("{META}protocolVersion")] = STATELESS.into();
-            meta[format!("{META}clientCapabilities")] = json!({});
+            meta[format!("{META}clientCapabilities")] = question::offered();
             meta[format!("{META}clientInfo")] = client();
         }
         let asked = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
@@ -341,21 +407,33 @@ impl Session {
         self.answer(id, call).await
     }
 
+    /// Answers a request of the server's.
+    async fn reply(&mut self, request: &Value, result: &Value) -> Result<(), SessionError> {
+        let reply = json!({"jsonrpc": "2.0", "id": request, "result": result});
+        self.wire.send(&reply).await
+    }
+
     /// Waits for the answer of one request, and hears all that comes before it.
     async fn answer(&mut self, id: u64, call: Option<&CallContext>) -> Result<Value, SessionError> {
+        let mut open: Option<Asking> = None;
         loop {
-            let mut message = self.wire.receive().await?;
+            let is_open = open.is_some();
+            let mut message = tokio::select! {
+                biased;
+                (asking, told) = Asking::over(&mut open) => {
+                    self.stood_still(&asking);
+                    let result = self.asked.heard(&told, asking.is_page);
+                    self.reply(&asking.request, &result).await?;
+                    continue;
+                }
+                message = self.wire.receive() => message?,
+                () = late(self.until), if !is_open => return Err(SessionError::Late),
+            };
             let method = message["method"].as_str().map(str::to_owned);
             match (method.as_deref(), message["id"].take()) {
                 (None, found) if found == json!(id) => {
                     let refused = message["error"]["message"].as_str().map(str::to_owned);
                     return match (message["result"].take(), refused) {
-                        // In place of a request of the server's, which is not offered either.
-                        (result, None) if result["resultType"] == "input_required" => {
-                            let why =
-                                "it asks for more than its input, which Plexus does not offer";
-                            Err(SessionError::Refused(why.to_owned()))
-                        }
                         (result @ Value::Object(_), None) => Ok(result),
                         (_, Some(words)) => Err(SessionError::Refused(words)),
                         _ => Err(SessionError::Protocol("neither a result nor an error")),
@@ -373,11 +451,22 @@ impl Session {
                     }
                 }
                 (Some(_), Value::Null) => {}
-                (Some("ping"), asked) => {
-                    let pong = json!({"jsonrpc": "2.0", "id": asked, "result": {}});
-                    self.wire.send(&pong).await?;
+                (Some("ping"), asked) => self.reply(&asked, &json!({})).await?,
+                (Some(question::METHOD), asked) => {
+                    let admitted = match (call, &open) {
+                        (Some(call), None) => {
+                            let admitted = self.asked.admit(&message["params"]);
+                            admitted.map(|question| Asking::put(asked.clone(), question, call))
+                        }
+                        // One at a time, and none outside of a call.
+                        _ => Err(json!({"action": "cancel"})),
+                    };
+                    match admitted {
+                        Ok(asking) => open = Some(asking),
+                        Err(without) => self.reply(&asked, &without).await?,
+                    }
                 }
-                // Sampling, roots and elicitation are not declared.
+                // Sampling and roots are not declared.
                 (Some(_), asked) => {
                     let error = json!({"code": -32601, "message": "Plexus does not offer this"});
                     let refusal = json!({"jsonrpc": "2.0", "id": asked, "error": error});
@@ -385,6 +474,14 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+/// Over at that time; never, where there is none.
+async fn late(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

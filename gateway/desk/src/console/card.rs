@@ -504,7 +504,7 @@ impl Moment {
             },
         }
     }
-    fn left(at: Timestamp, now: Timestamp) -> Self {
+    pub(super) fn left(at: Timestamp, now: Timestamp) -> Self {
         Self {
             iso: at.to_string(),
             words: format!("in {}", words::span(at.since(now))),
@@ -561,7 +561,10 @@ pub(super) fn everything(
     let shown = match state.item(id) {
         Some(_) if proposed.is_some() => Value::Object(proposed?),
         Some(item) => card::card(&desk.approvals, &desk.catalogue.load(), state, item),
-        None => Value::Object(super::change::whole(desk, state, id)?),
+        None => Value::Object(match desk.questions.card(id, state) {
+            Some(card) => card,
+            None => super::change::whole(desk, state, id)?,
+        }),
     };
     let whole = serde_json::to_string_pretty(&shown).ok()?;
     let rest = whole.get(from..)?;

@@ -1,6 +1,6 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, change, foreign::ForeignText};
+use super::{card::Moment, change, foreign::ForeignText, question};
 use crate::{
     desk::Desk,
     owner::{calls, changes},
@@ -68,6 +68,8 @@ struct SourceView {
 #[derive(Template)]
 #[template(path = "queue.html")]
 struct Queue {
+    /// A call waits for each.
+    questions: Vec<question::Line>,
     /// Sources whose grants rest: what is asked for on them waits for that.
     changes: Vec<change::Line>,
     rows: Vec<Row>,
@@ -96,14 +98,17 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
     // The oldest first: nothing that is there already moves when another comes.
     waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let changes = change::lines(desk, state);
-    let all = changes.len() + waiting.len();
-    let items: Vec<Value> = changes
-        .iter()
-        .map(|line| json!([line.id, line.revision]))
+    let questions = question::lines(desk, state);
+    let first = questions.len() + changes.len();
+    let all = first + waiting.len();
+    let questioned = questions.iter().map(|line| json!([line.id, 0]));
+    let changed = changes.iter().map(|line| json!([line.id, line.revision]));
+    let items: Vec<Value> = questioned
+        .chain(changed)
         .chain(waiting.iter().map(|item| json!([item.id, item.revision])))
         .take(LISTED)
         .collect();
-    let room = LISTED.saturating_sub(changes.len());
+    let room = LISTED.saturating_sub(first);
     let catalogue = desk.catalogue.load();
     let row = |item: &&Arc<Item>| {
         let first = item.asks.first();
@@ -138,6 +143,7 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
     let queue = Queue {
         rows: waiting.iter().take(room).map(row).collect(),
         more: all.saturating_sub(LISTED),
+        questions,
         changes: changes.into_iter().take(LISTED).collect(),
     };
     let glance = Glance::of(desk, state, all);

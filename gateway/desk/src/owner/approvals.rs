@@ -7,6 +7,7 @@
 
 use super::{
     Acting, Narrowing, body::Fields, declared::kept_secrets, definitions, proposals::Proposed,
+    questions,
 };
 use crate::{
     acts::{Named, act, blocking, event_of},
@@ -69,9 +70,12 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             brief.insert("brief".into(), json!(true));
             Value::Object(brief)
         });
+        // A call waits for each of them.
+        let first = desk.questions.cards(&state).into_iter();
         let changes = change::cards(&state, &catalogue).into_iter();
         // A source that changed comes first: whatever is asked for on it waits for that.
-        changes.map(Value::Object).chain(items).collect::<Vec<_>>()
+        let first = first.chain(changes).map(Value::Object);
+        first.chain(items).collect::<Vec<_>>()
     })
     .await?;
     Ok(ok(&json!({ "pending": cards })))
@@ -120,6 +124,9 @@ pub(super) async fn show(
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load_full();
+    if let Some(card) = desk.questions.card(&item, &state) {
+        return Ok(ok(&card));
+    }
     if let Some(source) = change::source_of(&state, &catalogue, &item) {
         let card = change::card(&state, &catalogue, source);
         return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
@@ -161,6 +168,10 @@ pub(crate) async fn decide_item(
     let reason = body.words("reason")?;
     let wish = DecideRequest::read(&body)?;
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    if desk.questions.waits(&item) {
+        let (card, is_answered) = (wish.card.as_deref(), action == "approve");
+        return questions::decided(&desk, &narrowing, &item, &body, card, is_answered).await;
+    }
     let catalogue = desk.catalogue.load_full();
     if let Some(source) = change::source_of(&desk.ledger.snapshot(), &catalogue, &item) {
         return match action {

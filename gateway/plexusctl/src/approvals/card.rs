@@ -10,6 +10,7 @@ pub(super) mod answers;
 mod change;
 pub(super) mod everything;
 pub(super) mod plan;
+mod question;
 mod register;
 
 use crate::{
@@ -98,6 +99,9 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
     }
     if text_of(item, "kind") == "register" && item["brief"] != true {
         return register::render(item, now);
+    }
+    if text_of(item, "kind") == "question" {
+        return question::render(item, now);
     }
     let mut card = String::new();
     match text_of(item, "agentId") {

@@ -43,6 +43,11 @@ pub(super) enum Verdict {
         /// The stored secrets that go to another host now.
         keeps: Vec<String>,
     },
+    /// An answer to a question of a lent server.
+    Answer {
+        /// By field.
+        values: Map<String, Value>,
+    },
     /// No.
     Deny {
         /// Why; the agent is told.
@@ -64,6 +69,13 @@ impl Verdict {
                 body.insert("action".into(), "deny".into());
                 if let Some(reason) = reason {
                     body.insert("reason".into(), reason.as_str().into());
+                }
+            }
+            Self::Answer { values } => {
+                body.insert("action".into(), "approve".into());
+                body.insert("answers".into(), Value::Object(values.clone()));
+                if let Some(digest) = card_digest(item)? {
+                    body.insert("cardDigest".into(), json!(digest));
                 }
             }
             Self::Approve { .. } | Self::Register { .. } if item["brief"] == true => {
@@ -112,6 +124,12 @@ impl Verdict {
             Self::Approve { .. } | Self::Register { .. } if text_of(item, "kind") == "register" => {
                 let serves = serves(text_of(&item["register"], "source"), reply);
                 format!("approved {id}: {serves}; nothing is granted by that")
+            }
+            Self::Answer { .. } => {
+                format!("answered {id}: {}", text::line(text_of(item, "ifApproved")))
+            }
+            Self::Deny { .. } if text_of(item, "kind") == "question" => {
+                format!("denied {id}: {}", text::line(text_of(item, "ifDenied")))
             }
             Self::Register { .. } => format!("approved {id}"),
             Self::Approve { terms, .. } => {
@@ -166,7 +184,9 @@ impl Unanswered {
         Self {
             item: text_of(item, "pendingId").to_owned(),
             wanted: match verdict {
-                Verdict::Approve { .. } | Verdict::Register { .. } => "approved",
+                Verdict::Approve { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => {
+                    "approved"
+                }
                 Verdict::Deny { .. } => "denied",
             },
         }
@@ -283,11 +303,12 @@ pub(super) fn confirm(
     }
     let window = match verdict {
         Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
-        Verdict::Deny { .. } | Verdict::Register { .. } => "",
+        Verdict::Deny { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => "",
     };
     let question = match text_of(item, "kind") {
         "change" => format!("approve: {}?", text::line(text_of(item, "ifApproved"))),
         "register" => "add this extension?".to_owned(),
+        "question" => "send this answer?".to_owned(),
         _ => format!("approve {window}?"),
     };
     let asked = Instant::now();

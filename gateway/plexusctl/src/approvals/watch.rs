@@ -298,7 +298,7 @@ impl Watch {
 /// The keys of this card. Windows that it cannot be allowed for have none.
 fn question(item: &Value, windows: &[TrustWindow]) -> String {
     let changed = text_of(item, "kind") == "change";
-    let register = text_of(item, "kind") == "register";
+    let register = matches!(text_of(item, "kind"), "register" | "question");
     let mut keys = Vec::new();
     // The gateway refuses to approve what it could not compute; the key would only promise it.
     if !plan::is_lost(item) {
@@ -317,8 +317,17 @@ fn question(item: &Value, windows: &[TrustWindow]) -> String {
         let source = text::line(text_of(&item["source"], "id"));
         return format!("let the grants on {source} go on?  {}", keys.join(" · "));
     }
+    if text_of(item, "kind") == "question" {
+        let source = text::line(text_of(&item["source"], "id"));
+        let id = text::line(text_of(item, "pendingId"));
+        let by = match plan::is_lost(item) {
+            true => format!(" (plexusctl approvals approve {id})"),
+            false => String::new(),
+        };
+        return format!("answer {source}?{by}  {}", keys.join(" · "));
+    }
     let agent = text::line(text_of(item, "agentId"));
-    if register {
+    if text_of(item, "kind") == "register" {
         return format!("add this extension of {agent}'s?  {}", keys.join(" · "));
     }
     format!("let {agent} do this?  {}", keys.join(" · "))

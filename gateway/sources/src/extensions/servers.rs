@@ -23,6 +23,9 @@ const MAX_SCHEMA: usize = 65_536;
 const MAX_PATTERNS: usize = 32;
 /// How many patterns a reference counts as.
 const REFERENCE: usize = 2;
+/// How long a call may take, in milliseconds: what the worker gives the server, and what the owner may take to answer a
+/// question of the server's.
+const CALL_MS: u32 = 740_000;
 /// Variables that every program has.
 const BASE: [(&str, &str); 2] = [
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
@@ -345,7 +348,7 @@ impl ServerRequest {
             "platforms": platforms,
             "fields": code.chain(folders).chain(url).chain(secrets).collect::<Vec<_>>(),
             "roles": ["reader", "writer"],
-            "limits": {"frameBytes": 8_388_608, "openFiles": 256, "fileBytes": 1_048_576, "callMs": 120_000, "memoryMiB": 512},
+            "limits": {"frameBytes": 8_388_608, "openFiles": 256, "fileBytes": 1_048_576, "callMs": CALL_MS, "memoryMiB": 512},
             "egress": self.url.iter().map(|url| self.egress(url)).collect::<Vec<_>>(),
             "children": children,
             "mcp": pins,

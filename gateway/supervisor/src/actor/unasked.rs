@@ -87,7 +87,11 @@ impl Unasked {
         job: Option<&Job>,
     ) -> Result<Notice, &'static str> {
         let manifest = &self.spec.offer.manifest;
-        if !manifest.host_calls || (call.call.is_none() && !manifest.resident) {
+        let may = match call.ask {
+            HostAsk::Owner { .. } => manifest.mcp.is_some(),
+            _ => manifest.host_calls,
+        };
+        if !may || (call.call.is_none() && !manifest.resident) {
             return Err("a call that its manifest does not allow");
         }
         let is_wait = call.ask.is_wait();

@@ -52,8 +52,9 @@ pub(in super::super) fn is_planning(item: &Value) -> bool {
     asks.any(|ask| matches!(of(ask), State::Making))
 }
 
-/// Whether `item` can only be denied, or planned again.
+/// Whether `item` can only be denied, or planned again; of a question: is answered by a command of its own.
 pub(in super::super) fn is_lost(item: &Value) -> bool {
     let mut asks = list_of(item, "asks").iter();
-    item["problems"].is_array() || asks.any(|ask| matches!(of(ask), State::Failed(_)))
+    let is_form = item["question"]["fields"].is_array();
+    is_form || item["problems"].is_array() || asks.any(|ask| matches!(of(ask), State::Failed(_)))
 }

@@ -1,0 +1,284 @@
+//! Questions that a lent MCP server asks in a call: answered by the owner alone, and what looks like a secret by nobody.
+
+use crate::mcp_servers::packages;
+use plexus_tests::{
+    Agent, Folder, Gateway, Response,
+    mcp_web::{Era, McpWeb, TOKEN},
+    waiting::until,
+};
+use serde_json::{Value, json};
+
+/// A server of the official SDK, whose tool asks before it does anything.
+const TRAVEL: &str = r#"
+import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
+const server = new McpServer({ name: "travel", version: "1.0.0" });
+server.registerTool("book", { description: "Books a journey" }, async () => {
+  const answer = await server.server.elicitInput({
+    message: "Where to?",
+    requestedSchema: {
+      type: "object",
+      properties: {
+        city: { type: "string", title: "City", maxLength: 40 },
+        seats: { type: "integer", minimum: 1, maximum: 9 },
+        class: { type: "string", enum: ["first", "second"] },
+        flexible: { type: "boolean" },
+      },
+      required: ["city", "seats"],
+    },
+  });
+  return { content: [{ type: "text", text: JSON.stringify(answer) }] };
+});
+await server.connect(new StdioServerTransport());
+"#;
+
+/// The question that waits, once there is one.
+fn question(gateway: &Gateway) -> Value {
+    until("a question", || {
+        let mut waiting = gateway.owner().pending();
+        waiting.retain(|card| card["kind"] == "question");
+        waiting.pop()
+    })
+}
+
+/// Has an approved call made, and does something while it is under way.
+fn meanwhile(
+    gateway: &Gateway,
+    agent: &Agent,
+    id: &str,
+    input: &Value,
+    does: impl FnOnce(Value),
+) -> Response {
+    let item = agent.must_ask(id, input.clone());
+    gateway.owner().approve(&item, "once");
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| agent.invoke(id, input.clone()));
+        does(question(gateway));
+        call.join().expect("a call")
+    })
+}
+
+/// What a server was answered.
+fn told(over: &Response) -> Value {
+    let over = over.expect_ok();
+    let text = over["output"]["text"].as_str().expect("text");
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn real_server_asks_and_the_owner_answers() {
+    let (gateway, place) = (Gateway::start(), Folder::empty());
+    packages(&place);
+    place.write("travel.mjs", TRAVEL);
+    let code = place.path().display().to_string();
+    let script = format!("{code}/travel.mjs");
+    let added = gateway.cli([
+        "mcp",
+        "add",
+        "travel",
+        "--code",
+        &code,
+        "--yes",
+        "--",
+        "/usr/bin/node",
+        &script,
+    ]);
+    added.expect_ok();
+    let agent = gateway.agent_with("caller", &["travel.book"]);
+    let answered = meanwhile(&gateway, &agent, "travel.book", &json!({}), |card| {
+        assert_eq!(card["agentId"], "caller", "{card}");
+        let id = card["pendingId"].as_str().expect("an id");
+        let shown = gateway.cli(["approvals", "show", id]);
+        for said in [
+            "Where to?",
+            "--answer city=",
+            "first | second",
+            "type no password",
+        ] {
+            assert!(shown.expect_ok().contains(said), "{said}: {shown}");
+        }
+        // What does not fit is given to nobody, and the question still waits.
+        for wrong in ["seats=10", "class=third", "other=1"] {
+            let answer = [
+                "approvals",
+                "approve",
+                id,
+                "--yes",
+                "--answer",
+                "city=Bern",
+                "--answer",
+                wrong,
+            ];
+            assert_ne!(gateway.cli(answer).status, 0, "{wrong}");
+        }
+        let stale = json!({"action": "approve", "cardDigest": "0".repeat(64), "answers": {"city": "Bern", "seats": 1}});
+        gateway
+            .owner()
+            .decide(id, stale)
+            .expect_error(409, "card_changed");
+        let answer = gateway.cli([
+            "approvals",
+            "approve",
+            id,
+            "--yes",
+            "--answer",
+            "city=Bern",
+            "--answer",
+            "seats=2",
+            "--answer",
+            "flexible=yes",
+        ]);
+        assert!(answer.expect_ok().contains("answered"), "{answer}");
+    });
+    let content = json!({"city": "Bern", "seats": 2, "flexible": true});
+    assert_eq!(
+        told(&answered),
+        json!({"action": "accept", "content": content})
+    );
+    // The log says that it was answered, and not what.
+    let event = gateway
+        .owner()
+        .audited(|event| event["detail"]["event"] == "question.answered");
+    assert_eq!(event["detail"]["action"], "accept", "{event}");
+    let log = json!(gateway.owner().audit(1_000)).to_string();
+    assert!(!log.contains("Bern") && !log.contains("Where to?"), "{log}");
+
+    let denied = meanwhile(&gateway, &agent, "travel.book", &json!({}), |card| {
+        let id = card["pendingId"].as_str().expect("an id");
+        let said = gateway.cli(["approvals", "deny", id]);
+        assert!(
+            said.expect_ok().contains("told that you do not answer"),
+            "{said}"
+        );
+        gateway
+            .owner()
+            .decide(id, json!({"action": "deny"}))
+            .expect_status(404);
+    });
+    assert_eq!(told(&denied), json!({"action": "decline"}));
+}
+
+fn rude(gateway: &Gateway, folder: &Folder) -> Agent {
+    folder.write("words", "Does");
+    let path = folder.path().display().to_string();
+    let program = plexus_tests::binaries::path("plexus-mcp-rude")
+        .display()
+        .to_string();
+    let add = [
+        "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
+    ];
+    gateway.cli(add).expect_ok();
+    gateway.agent_with("caller", &["rude.ask", "rude.sample"])
+}
+
+fn form(message: &str, field: &str) -> Value {
+    let fields = json!({field: {"type": "string"}});
+    json!({"asked": {"message": message, "requestedSchema": {"type": "object", "properties": fields, "required": [field]}}})
+}
+
+#[test]
+fn what_looks_like_a_secret_is_asked_of_nobody() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let agent = rude(&gateway, &folder);
+    let page = |url: &str| json!({"asked": {"mode": "url", "message": "Sign in", "url": url, "elicitationId": "1"}});
+    for (asked, action) in [
+        (form("Tell me", "password"), "decline"),
+        (form("Type your API key", "value"), "decline"),
+        (page("http://bank.example/sign-in"), "decline"),
+        (page("https://bank.example@evil.example/"), "decline"),
+        (
+            json!({"asked": {"message": "?", "requestedSchema": {"properties": {"a": {"type": "object"}}}}}),
+            "cancel",
+        ),
+    ] {
+        let item = agent.must_ask("rude.ask", asked.clone());
+        gateway.owner().approve(&item, "once");
+        let over = agent.invoke("rude.ask", asked.clone());
+        assert_eq!(told(&over)["action"], action, "{asked}");
+    }
+    let refused = gateway
+        .owner()
+        .audited(|event| event["detail"]["event"] == "question.refused");
+    assert_eq!(refused["detail"]["source"], "rude", "{refused}");
+    // The controls: a field that names no secret, and a page that says where it is, are the owner's to answer.
+    let over = meanwhile(
+        &gateway,
+        &agent,
+        "rude.ask",
+        &form("Tell me", "city"),
+        |card| {
+            let id = card["pendingId"].as_str().expect("an id");
+            let body = json!({"action": "approve", "cardDigest": card["cardDigest"], "answers": {"city": "Bern"}});
+            gateway.owner().decide(id, body).expect_ok();
+        },
+    );
+    assert_eq!(told(&over)["content"]["city"], "Bern");
+    let there = page("https://bank.example/sign-in");
+    let over = meanwhile(&gateway, &agent, "rude.ask", &there, |card| {
+        assert_eq!(card["question"]["host"], "bank.example", "{card}");
+        let id = card["pendingId"].as_str().expect("an id");
+        gateway
+            .cli(["approvals", "approve", id, "--yes"])
+            .expect_ok();
+    });
+    assert_eq!(told(&over), json!({"action": "accept"}));
+}
+
+#[test]
+fn question_ends_with_its_call() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let agent = rude(&gateway, &folder);
+    let asked = form("Tell me", "city");
+    let item = agent.must_ask("rude.ask", asked.clone());
+    gateway.owner().approve(&item, "once");
+    let started = agent.invoke_body(json!({"id": "rude.ask", "input": asked, "async": true}));
+    let card = question(&gateway);
+    let run = started.at("/run/runId").clone();
+    agent
+        .client()
+        .post("/invoke/cancel", json!({"runId": run}))
+        .expect_status(202);
+    let none = || gateway.owner().pending().is_empty().then_some(());
+    until("the question to end", none);
+    let late =
+        json!({"action": "approve", "cardDigest": card["cardDigest"], "answers": {"city": "Bern"}});
+    let id = card["pendingId"].as_str().expect("an id");
+    gateway.owner().decide(id, late).expect_status(404);
+}
+
+#[test]
+fn server_without_a_handshake_asks_in_place_of_an_answer() {
+    let (gateway, folder, web) = (
+        Gateway::start(),
+        Folder::empty(),
+        McpWeb::start(Era::Stateless),
+    );
+    folder.write("token", TOKEN);
+    let secret = format!("authorization={}", folder.path().join("token").display());
+    let add = [
+        "mcp",
+        "add",
+        "web",
+        "--url",
+        &web.url(),
+        "--secret",
+        &secret,
+        "--yes",
+    ];
+    gateway.cli(add).expect_ok();
+    let agent = gateway.agent_with("caller", &["web.look"]);
+    let over = meanwhile(
+        &gateway,
+        &agent,
+        "web.look",
+        &json!({"ask": true}),
+        |card| {
+            let id = card["pendingId"].as_str().expect("an id");
+            gateway
+                .cli(["approvals", "approve", id, "--yes", "--answer", "city=Bern"])
+                .expect_ok();
+        },
+    );
+    let answer = json!({"where": {"action": "accept", "content": {"city": "Bern"}}});
+    assert_eq!(told(&over), json!([answer, "state-1"]));
+}
