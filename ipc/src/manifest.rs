@@ -19,6 +19,8 @@ mod host;
 mod mcp;
 mod place;
 mod request;
+mod template;
+mod workflow;
 
 pub use ask::AppQuestion;
 pub use children::{
@@ -35,6 +37,7 @@ pub use mcp::McpPins;
 pub use place::FolderField;
 pub use plexus_sandbox::reach::Platform;
 pub use request::{HttpMethod, RenderedRequest, RequestTemplate, admits_whole};
+pub use workflow::{MINUTES_OF_MEMBERS, Member};
 
 use crate::frame::MAX_FRAME;
 use crate::message::Role;
@@ -442,6 +445,9 @@ pub struct Capability {
     /// Where it is one question to the app at the manifest's socket: its limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<AppQuestion>,
+    /// Where it is a workflow: the capabilities that it calls, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,
@@ -545,6 +551,11 @@ impl Capability {
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.verbs.is_read()
+    }
+    /// Whether it calls other capabilities, and does nothing beside that.
+    #[must_use]
+    pub fn is_workflow(&self) -> bool {
+        !self.members.is_empty()
     }
     /// The strongest of its verbs: what a plan of it is rated at least.
     #[must_use]

@@ -146,3 +146,5 @@ mod windows;
 mod words;
 #[cfg(target_os = "linux")]
 mod workers_die;
+#[cfg(target_os = "linux")]
+mod workflows;

@@ -419,12 +419,11 @@ fn creating_an_extension() {
         "the secret token will go to http://localhost:",
         "\"state\": \"off\"",
         "\"state\": \"on\"",
-        &format!(
-            "socket       {} alone, of an app of yours",
-            socket.display()
-        ),
+        &format!("{} alone, of an app of yours", socket.display()),
         "\"track\": \"So What\"",
         "\"track\": \"Blue in Green\"",
+        "workspace.write (write) with",
+        "as listed, in this order, each once, within 10 minutes",
     ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }

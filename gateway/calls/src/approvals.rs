@@ -12,6 +12,7 @@ pub mod card;
 pub mod change;
 mod choices;
 mod differs;
+mod foreseen;
 pub mod planner;
 mod planning;
 pub mod run;
@@ -199,10 +200,28 @@ impl Approvals {
             return None;
         };
         match self.plan(item, &ask.capability)? {
-            Planned::Made(made, shown) if shown == *preview && made.state_token == *state_token => {
+            Planned::Made(made, shown, _)
+                if shown == *preview && made.state_token == *state_token =>
+            {
                 Some(made)
             }
             Planned::Made(..) | Planned::Failed(_) => None,
+        }
+    }
+
+    /// What the plans of a workflow's members assume about the world, as the approved card showed them.
+    pub(crate) fn members_planned(
+        &self,
+        state: &State,
+        item: &PendingId,
+        id: &CapabilityId,
+    ) -> Vec<Option<Digest>> {
+        let held = state.item(item);
+        let ask = held.and_then(|item| item.asks.iter().find(|ask| ask.capability == *id));
+        let shown = ask.and_then(|ask| self.preview(item, ask));
+        match shown.and_then(|_| self.plan(item, id)) {
+            Some(Planned::Made(_, _, members)) => members,
+            Some(Planned::Failed(_)) | None => Vec::new(),
         }
     }
 

@@ -32,6 +32,8 @@ pub enum CallerProof {
     Approval(PendingId),
     /// The gateway itself, for a further turn of what the owner approved.
     Turn(PendingId),
+    /// The gateway itself, for a read of a workflow: a standing grant of the agent's own allows it, and nothing else.
+    Grant,
 }
 
 impl CallerProof {
@@ -41,13 +43,14 @@ impl CallerProof {
             Self::Session(session) => Door::Session(session),
             Self::Approval(item) => Door::Approved(item),
             Self::Turn(item) => Door::Bounded(item),
+            Self::Grant => Door::Standing,
         }
     }
     /// The session, where an agent asks itself.
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Token { session, .. } | Self::Session(session) => Some(session),
-            Self::Approval(_) | Self::Turn(_) => None,
+            Self::Approval(_) | Self::Turn(_) | Self::Grant => None,
         }
     }
 }

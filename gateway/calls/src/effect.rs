@@ -7,6 +7,7 @@ use crate::{
     commit::{self, Commit, NoOutcome},
     contents::Reader,
     kernel::Kernel,
+    members,
     permit::Permitted,
     under_way::CallUnderWay,
 };
@@ -14,7 +15,7 @@ use plexus_ipc::message::{Content, TouchedId};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{AuditId, Digest, Verb, body::InvokeResponse};
 use plexus_supervisor::CommitTerms;
-use plexus_trust::{Basis, Command, Touch};
+use plexus_trust::{Basis, Command, Refusal, Touch};
 use std::sync::Arc;
 
 /// `late` is told the answer when the deadline has passed and the outcome is not known yet; nobody waits then for what
@@ -30,6 +31,10 @@ pub(super) async fn run(
     let id = asked.id().clone();
     if permit.state_token.is_none() && is_anothers(kernel, &asked).await {
         return beyond(kernel, asked, None).await;
+    }
+    if let (Some(workflow), Basis::Item(item)) = (&call.workflow, &permit.basis) {
+        let state = kernel.ledger.snapshot();
+        workflow.hold_to(kernel.approvals.members_planned(&state, item, &id));
     }
     let reader = Reader {
         agent: &asked.caller.agent,
@@ -91,7 +96,8 @@ pub(super) async fn run(
             })
         }
         Err(failed) => {
-            let body = InvokeResponse::refused(id.as_str(), failed.error, Some(&over.intent));
+            let error = members::passed_on(call, failed.error);
+            let body = InvokeResponse::refused(id.as_str(), error, Some(&over.intent));
             let status = failed.status.unwrap_or(200);
             Answer { status, body }
         }
@@ -181,6 +187,10 @@ async fn beyond(
 ) -> Answer {
     let session = match &asked.caller.by {
         CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),
+        CallerProof::Grant => {
+            let refusal = Refusal::GrantRequired { constraint: None };
+            return crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await;
+        }
         CallerProof::Approval(item) | CallerProof::Turn(item) => {
             let state = kernel.ledger.snapshot();
             let known = state.item(item).map(|i| i.session.clone());

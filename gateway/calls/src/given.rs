@@ -8,7 +8,7 @@ use crate::{
     terms::{Terms, digest},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode};
-use plexus_trust::{Refusal, visible};
+use plexus_trust::{Refusal, standing_for, visible};
 
 /// Whether its agent may have what was read on these terms now.
 ///
@@ -30,7 +30,15 @@ pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(
             grant.is_some_and(|grant| grant.serial == serial && grant.suspended.is_none())
         });
         let same = digest(agent.epoch, source.revision, terms.constraint) == terms.read;
-        Some(granted && same && visible(&state, agent, id, now))
+        // What a workflow reads stands on grants of the agent's own.
+        let entry = kernel.catalogue.load().get(id).cloned();
+        let members = entry.as_ref().map(|entry| &entry.capability().members);
+        let mut members = members.into_iter().flatten().filter(|one| one.is_read());
+        let members = members.all(|member| {
+            let id = CapabilityId::parse(&member.id);
+            id.is_ok_and(|id| state.exposed(&id) && standing_for(&state, agent, &id, now).is_some())
+        });
+        Some(granted && same && members && visible(&state, agent, id, now))
     };
     match stands() {
         Some(true) => Ok(()),

@@ -6,7 +6,7 @@
 //! ```
 //! Invariants: who calls is derived here and never the worker's to say; a nested agent that the owner has not connected
 //! calls nothing; nothing goes on for a caller whose credential has changed; a read, which may be made twice, calls reads
-//! alone. A call that nobody waits for any more is dropped like one whose client has gone. An item is told of and
+//! alone; what a workflow calls is a call of its caller (members.rs). A call that nobody waits for any more is dropped like one whose client has gone. An item is told of and
 //! withdrawn for the nested agent alone that asked.
 //!
 //! Must not know: what the worker wants it for.
@@ -16,7 +16,7 @@ use crate::{
     children,
     denial::note_denial,
     kernel::{Kernel, Phase},
-    life, questions,
+    life, members, questions,
 };
 use plexus_ipc::{
     message::{HostAsk, MAX_ITEM_WAIT},
@@ -72,6 +72,13 @@ async fn answered(
     if matches!(ask, HostAsk::List) && is_owners(kernel, caller) {
         let told = json!({"ok": true, "owner": true, "capabilities": []});
         return told.to_string().into_bytes();
+    }
+    if let (HostAsk::Call { input, .. }, Some(HostCaller::Call { origin, .. })) = (&ask, caller)
+        && let Some(call) = kernel.under_way.numbered(origin)
+        && let Some(workflow) = &call.workflow
+    {
+        let response = Box::pin(members::answer(kernel, &call, workflow, &id, input)).await;
+        return serde_json::to_vec(&response).unwrap_or_default();
     }
     // A call that was cancelled still takes its requests back.
     let may_be_over = matches!(ask, HostAsk::Withdraw { .. });

@@ -32,6 +32,7 @@ pub mod kernel;
 pub mod lately;
 pub mod life;
 pub mod limits;
+pub mod members;
 pub mod metrics;
 mod outcome;
 pub mod own;

@@ -18,6 +18,7 @@ use crate::{
     effect,
     kernel::Kernel,
     limits::CallSlot,
+    members::{self, Workflow},
     pend,
     permit::{Authorized, Permitted},
     read, refusal, replay,
@@ -86,6 +87,9 @@ pub async fn invoke(
             _ => outcome,
         };
     }
+    if let Some(error) = members::stopped_by(kernel, &asked) {
+        return refuse(kernel, &asked.caller, asked.id().as_str(), error).await;
+    }
     let authorized = match authorized {
         Some(authorized) => authorized,
         // The run came to nothing: look once more.
@@ -138,6 +142,7 @@ pub(crate) fn enter(kernel: &Kernel, asked: &Asked, run: Option<RunId>) -> Enter
     };
     kernel.under_way.enter(CallFacts {
         turn_of,
+        workflow: Workflow::of(asked),
         principal: Principal::Agent {
             id: agent.clone(),
             epoch: state.agent(agent).map_or(0, |agent| agent.epoch),
@@ -281,6 +286,9 @@ fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: 
 /// Runs one call of an item that the owner approved with `onApproval: "run"`.
 pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: Entered) -> Answer {
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
+    if let Some(error) = members::stopped_by(kernel, &asked) {
+        return refuse(kernel, &caller, id.as_str(), error).await;
+    }
     match asked.authorize(kernel) {
         Ok(Authorized::Yes(permitted)) => perform(kernel, permitted, entered, None, None).await,
         Ok(Authorized::Pend(_)) => {

@@ -260,6 +260,7 @@ async fn carried(
     let request = door.request(input);
     let entered = kernel.under_way.enter(CallFacts {
         turn_of: None,
+        workflow: None,
         principal: Principal::Owner,
         capability: id.clone(),
         is_read: false,

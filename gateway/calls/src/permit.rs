@@ -7,6 +7,7 @@ use crate::{
     call::{Asked, CallerProof},
     kernel::Kernel,
 };
+use plexus_protocol::Digest;
 use plexus_trust::{Call, Permit, Refusal, Verdict, authorize};
 
 /// A call that may go on. Made only by [`Asked::authorize`].
@@ -28,6 +29,12 @@ impl Permitted {
     pub(crate) fn for_a_run(self) -> Self {
         let permit = self.permit.for_a_run();
         Self { permit, ..self }
+    }
+
+    /// The same, held to what a plan assumed about the world, where the owner saw one.
+    pub(crate) fn held_to(mut self, planned: Option<Digest>) -> Self {
+        self.permit.state_token = self.permit.state_token.or(planned);
+        self
     }
 
     /// To carry it out.
@@ -76,7 +83,10 @@ impl Asked {
     fn held_back(&self, kernel: &Kernel) -> Option<Refusal> {
         let token = match &self.caller.by {
             CallerProof::Token { jti, .. } => Some(jti),
-            CallerProof::Session(_) | CallerProof::Approval(_) | CallerProof::Turn(_) => None,
+            CallerProof::Session(_)
+            | CallerProof::Approval(_)
+            | CallerProof::Turn(_)
+            | CallerProof::Grant => None,
         };
         let agent = &self.caller.agent;
         let held = kernel.revocations.refuses(agent, &self.entry.id, token);

@@ -6,6 +6,7 @@ use crate::{
     answer::Answer,
     contents::Reader,
     kernel::Kernel,
+    members,
     permit::Permitted,
     under_way::{CallUnderWay, CancelledBy},
 };
@@ -67,6 +68,13 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
     } = judged(answered, &asked, &permit, started, || {
         kernel.supervisor.health(&asked.entry.source).status == Health::Unavailable
     });
+    // What a member read is shown as long as the agent may read it by itself.
+    let output = output.map_err(|error| members::passed_on(call, error));
+    let stopped = || members::stopped_by(kernel, &asked);
+    let output = match output.is_ok().then(stopped).flatten() {
+        Some(error) => Err(error),
+        None => output,
+    };
     let (seen, epoch) = (output.is_ok(), permit.agent_epoch());
     match record(kernel, &asked, permit, output, outcome).await {
         Ok(body) => {

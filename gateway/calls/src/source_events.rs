@@ -206,7 +206,7 @@ fn permitted(
         input: &input,
         digest: Digest::of(&json::canonical(&input)),
     };
-    match authorize(state, call, Door::Event, kernel.clock.now()) {
+    match authorize(state, call, Door::Standing, kernel.clock.now()) {
         Verdict::Permit(permit) => Some(*permit),
         Verdict::Pend | Verdict::Refuse(_) => None,
     }

@@ -10,7 +10,7 @@
 //!
 //! Must not know: what a call does.
 
-use crate::progress::ProgressLog;
+use crate::{members::Workflow, progress::ProgressLog};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, PendingId, RunId, Timestamp, TokenId,
 };
@@ -110,6 +110,8 @@ pub struct CallFacts {
     pub run: Option<RunId>,
     /// The item whose bounded approval it is a further turn or a child call of.
     pub turn_of: Option<PendingId>,
+    /// Of a workflow: what its members are called with.
+    pub workflow: Option<Workflow>,
 }
 
 /// One call that is under way.

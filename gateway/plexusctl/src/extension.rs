@@ -31,6 +31,9 @@ const EXAMPLE_OF_REQUESTS: &str = include_str!("../../../docs/extensions/home.js
 /// The same of questions to an app with a Unix socket.
 const EXAMPLE_OF_QUESTIONS: &str = include_str!("../../../docs/extensions/player.json");
 
+/// The same of a workflow.
+const EXAMPLE_OF_A_WORKFLOW: &str = include_str!("../../../docs/extensions/filing.json");
+
 /// Extensions by manifest.
 #[derive(Args)]
 pub(crate) struct Extension {
@@ -72,13 +75,24 @@ enum Act {
     New {
         /// Its id, the first part of its capabilities' names
         name: SourceId,
-        /// Of requests to an app with an HTTP API, and not of commands
-        #[arg(long, conflicts_with = "socket")]
-        rest: bool,
-        /// Of questions to an app that listens on a Unix socket
-        #[arg(long)]
-        socket: bool,
+        #[command(flatten)]
+        example: Example,
     },
+}
+
+/// What the manifest to begin with is of; commands without one of these.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Example {
+    /// Of requests to an app with an HTTP API, and not of commands
+    #[arg(long)]
+    rest: bool,
+    /// Of questions to an app that listens on a Unix socket
+    #[arg(long)]
+    socket: bool,
+    /// Of a workflow that calls other capabilities
+    #[arg(long)]
+    workflow: bool,
 }
 
 /// A manifest, and what the owner says to it.
@@ -176,7 +190,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
                 format!("{name} is removed, and every grant on it")
             })
         }
-        Act::New { name, rest, socket } => new(desk, &name, (rest, socket)),
+        Act::New { name, example } => new(desk, &name, &example),
     }
 }
 
@@ -267,12 +281,13 @@ fn secret_names(manifest: &Value) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-fn new(desk: &Desk, name: &SourceId, reaches: (bool, bool)) -> Result<Exit, Stop> {
+fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
     let path = PathBuf::from(format!("{name}.json"));
-    let (example, id, more) = match reaches {
-        (false, false) => (EXAMPLE, "journal", " --folder pages=PATH"),
-        (true, _) => (EXAMPLE_OF_REQUESTS, "home", ""),
-        (false, true) => (EXAMPLE_OF_QUESTIONS, "player", ""),
+    let (example, id, more) = match of {
+        Example { rest: true, .. } => (EXAMPLE_OF_REQUESTS, "home", ""),
+        Example { socket: true, .. } => (EXAMPLE_OF_QUESTIONS, "player", ""),
+        Example { workflow: true, .. } => (EXAMPLE_OF_A_WORKFLOW, "filing", ""),
+        Example { .. } => (EXAMPLE, "journal", " --folder pages=PATH"),
     };
     let manifest = example.replacen(
         &format!("\"source\": \"{id}\""),

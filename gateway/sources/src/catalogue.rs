@@ -4,7 +4,7 @@
 //! an entry is the machine's to say; health is the supervisor's.
 
 use super::{Registered, Registry, extensions::proposals::Proposal};
-use plexus_ipc::manifest::{Capability, EntryKind};
+use plexus_ipc::manifest::{Capability, EntryKind, MINUTES_OF_MEMBERS, Member};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
 use plexus_trust::{
     Agent, ChildrenAsked, Facts, State, TurnLimits, class_default, standing_for, visible,
@@ -48,6 +48,21 @@ impl Entry {
             let children = ChildrenAsked {
                 capabilities: asked.capabilities,
                 parallel: asked.parallel,
+                members: false,
+            };
+            return (Some(limits), Some(children));
+        }
+        let effects = capability.members.iter().filter(|one| !one.is_read());
+        let effects: Vec<String> = effects.map(|one| one.id.clone()).collect();
+        if !effects.is_empty() {
+            let limits = TurnLimits {
+                turns: u32::try_from(effects.len()).unwrap_or(u32::MAX),
+                minutes: MINUTES_OF_MEMBERS,
+            };
+            let children = ChildrenAsked {
+                capabilities: effects,
+                parallel: 1,
+                members: true,
             };
             return (Some(limits), Some(children));
         }
@@ -219,6 +234,11 @@ pub fn wire_entry(
     if let Some(calls) = &capability.children {
         put("children", json!(calls));
     }
+    if capability.is_workflow() {
+        let named = |one: &Member| json!({"id": one.id, "verbs": one.verbs});
+        let members = capability.members.iter().map(named);
+        put("members", members.collect());
+    }
     if capability.staged {
         put("staged", json!(true));
     }
@@ -268,6 +288,7 @@ pub fn wire_summary(entry: &Entry, state: &State) -> Value {
 
 fn kind(capability: &Capability) -> &'static str {
     match capability.kind {
+        EntryKind::Capability if capability.is_workflow() => "workflow",
         EntryKind::Capability => "capability",
         EntryKind::Skill => "skill",
     }
@@ -275,6 +296,7 @@ fn kind(capability: &Capability) -> &'static str {
 
 fn transport(entry: &Entry) -> &str {
     match entry.capability().kind {
+        EntryKind::Capability if entry.capability().is_workflow() => "workflow",
         EntryKind::Capability => &entry.connector.offer.manifest.transport,
         EntryKind::Skill => "skill",
     }

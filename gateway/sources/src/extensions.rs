@@ -22,6 +22,7 @@ mod skills;
 mod stdio;
 mod surface;
 mod variables;
+mod workflows;
 
 use servers::patterns;
 pub use servers::{Generated, Listing, ServerRequest, described};

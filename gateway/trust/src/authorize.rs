@@ -38,8 +38,9 @@ pub enum Door<'a> {
     Approved(&'a PendingId),
     /// A further turn or a child call that the owner approved within bounds, by the item that was approved.
     Bounded(&'a PendingId),
-    /// An event of the source, which nobody asked for: a standing grant allows it, and no approval is used for it.
-    Event,
+    /// An event of the source, which nobody asked for, or a read of a workflow: a standing grant allows it, and no approval
+    /// is used for it.
+    Standing,
 }
 
 /// The answer.
@@ -236,7 +237,7 @@ fn try_authorize(
     let Some(agent) = state.agent(call.agent) else {
         return Err(match door {
             Door::Token(_) => Refusal::TokenRevoked,
-            Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => {
+            Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => {
                 Refusal::SessionExpired
             }
         });
@@ -246,7 +247,7 @@ fn try_authorize(
     }
     let token = match door {
         Door::Token(id) => Some((id, agent.tokens.get(id))),
-        Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => None,
+        Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => None,
     };
     let scope = token.and_then(|(_, t)| t?.scopes.iter().find(|s| &s.id == call.capability));
     let Some((source, facts)) = state.capability(call.capability) else {
@@ -271,7 +272,7 @@ fn try_authorize(
     }
     let mut session = match door {
         Door::Session(session) => Some(session.clone()),
-        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => None,
+        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => None,
     };
     let mut token_scope = None;
     if let Some((_, token)) = token {
@@ -346,7 +347,10 @@ fn try_authorize(
         let is_turn = &ask.capability == call.capability;
         let constraint = ask.constraint.as_ref().filter(|_| is_turn);
         // The card says that a child changes a copy alone: whatever else its capability can do is not permitted.
-        let mode = call.input.get("mode").filter(|_| !is_turn);
+        let mode = call
+            .input
+            .get("mode")
+            .filter(|_| !is_turn && !of_workflow(ask));
         if mode.is_some_and(|mode| mode != "staged") {
             let why = "a child call works on a copy alone, so its mode is staged";
             return Err(Refusal::NoChild { why });
@@ -369,7 +373,7 @@ fn try_authorize(
             Door::Approved(id) => &item.id == id && item.runs(ask),
             // What the gateway runs by itself is not run a second time by the agent.
             Door::Token(_) | Door::Session(_) => !item.runs(ask),
-            Door::Bounded(_) | Door::Event => false,
+            Door::Bounded(_) | Door::Standing => false,
         };
         (ours && within(ask.constraint.as_ref())).then_some((item, ask))
     });
@@ -401,7 +405,7 @@ fn try_authorize(
         ))));
     }
     match door {
-        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Event => {
+        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => {
             Err(Refusal::GrantRequired { constraint: missed })
         }
         Door::Session(_) => Ok(Verdict::Pend),
@@ -526,7 +530,8 @@ fn child_open<'a>(
         return refused("the owner does not expose what it was approved for");
     }
     let as_asked = state.capability(capability).is_some_and(|(source, facts)| {
-        facts.staged && calls.capabilities.get(capability) == Some(&source.revision)
+        (facts.staged || calls.members)
+            && calls.capabilities.get(capability) == Some(&source.revision)
     });
     if !as_asked {
         return refused("this capability has changed since it was asked for");
@@ -537,6 +542,12 @@ fn child_open<'a>(
     } else {
         refused("as many runs as it permits side by side are under way")
     }
+}
+
+/// Whether the calls of a bounded approval are members of a workflow, which the card shows one by one.
+fn of_workflow(ask: &crate::Ask) -> bool {
+    let children = ask.bounded.as_deref().and_then(|b| b.children.as_ref());
+    children.is_some_and(|calls| calls.members)
 }
 
 /// Whether an agent may know that a capability exists.

@@ -456,7 +456,7 @@ pub struct Entry {
     pub input: Option<(Digest, u64)>,
     /// Whether the call is known to be more than what stands covers: then the owner is asked whatever stands.
     pub beyond_grant: bool,
-    /// The turns or child calls that its approval would permit, where its manifest says so; counts with an input alone.
+    /// The turns or child calls that its approval would permit, where its manifest says so; counts with an input, or of a workflow.
     pub turns: Option<TurnLimits>,
     /// Where those are child calls: which.
     pub children: Option<ChildrenAsked>,
@@ -486,6 +486,8 @@ pub struct ChildrenAsked {
     pub capabilities: Vec<String>,
     /// How many side by side.
     pub parallel: u32,
+    /// Whether they are members of a workflow, whose inputs the owner is shown: such a call need not work on a copy.
+    pub members: bool,
 }
 
 /// Body of a request (docs/protocol/agents.md#ask-for-grants).

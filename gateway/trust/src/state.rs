@@ -524,6 +524,9 @@ pub struct ChildCalls {
     pub capabilities: BTreeMap<CapabilityId, u64>,
     /// How many may be under way side by side; 1 to [`MAX_PARALLEL`](crate::MAX_PARALLEL).
     pub parallel: u32,
+    /// Whether they are members of a workflow: the gateway holds each to what the card shows of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub members: bool,
 }
 
 /// A bounded approval: one approval that permits several calls, the turns of one conversation or the child calls of one

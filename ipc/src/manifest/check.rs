@@ -55,6 +55,7 @@ impl Manifest {
         self.check_commands()?;
         self.check_requests()?;
         self.check_questions()?;
+        self.check_workflows()?;
         self.check_mcp()?;
         self.check_upkeep()
     }
@@ -315,6 +316,7 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
         && entry.command.is_none()
         && entry.request.is_none()
         && entry.ask.is_none()
+        && entry.members.is_empty()
         && !entry.staged
         && !entry.long_running
         && entry.sensitivity == Sensitivity::Low;

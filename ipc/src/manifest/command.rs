@@ -59,12 +59,20 @@ pub(super) enum Part {
     Folder(String),
 }
 
-/// The parts of a template.
-pub(super) fn parts(template: &str) -> Result<Vec<Part>, &'static str> {
+/// A part of a template before its names are read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'t> {
+    Literal(String),
+    /// What stands between braces.
+    Braces(&'t str),
+}
+
+/// The pieces of a template.
+pub(super) fn pieces(template: &str) -> Result<Vec<Piece<'_>>, &'static str> {
     if template.len() > MAX_TEMPLATE || template.contains('\0') {
         return Err("it has more than 1024 bytes, or a zero byte");
     }
-    let (mut parts, mut literal) = (Vec::new(), String::new());
+    let (mut pieces, mut literal) = (Vec::new(), String::new());
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {
         literal.push_str(&rest[..at]);
@@ -78,24 +86,35 @@ pub(super) fn parts(template: &str) -> Result<Vec<Part>, &'static str> {
         let (name, after) =
             named.ok_or("a brace stands alone; write {{ or }} for the sign itself")?;
         if !literal.is_empty() {
-            parts.push(Part::Literal(std::mem::take(&mut literal)));
+            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
         }
-        let word = |name: &str| {
-            let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-            (1..=64).contains(&name.len()) && name.bytes().all(fits)
-        };
-        parts.push(match name.strip_prefix("folder.") {
-            Some(folder) if word(folder) => Part::Folder(folder.to_owned()),
-            None if word(name) => Part::Field(name.to_owned()),
-            _ => return Err("a name in braces is not 1 to 64 letters, digits, '_' or '-'"),
-        });
+        pieces.push(Piece::Braces(name));
         rest = after;
     }
     literal.push_str(rest);
-    if !literal.is_empty() || parts.is_empty() {
-        parts.push(Part::Literal(literal));
+    if !literal.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Literal(literal));
     }
-    Ok(parts)
+    Ok(pieces)
+}
+
+/// Whether it can be the name of a field.
+pub(super) fn is_word(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
+/// The parts of a template.
+pub(super) fn parts(template: &str) -> Result<Vec<Part>, &'static str> {
+    let part = |piece| match piece {
+        Piece::Literal(text) => Ok(Part::Literal(text)),
+        Piece::Braces(name) => match name.strip_prefix("folder.") {
+            Some(folder) if is_word(folder) => Ok(Part::Folder(folder.to_owned())),
+            None if is_word(name) => Ok(Part::Field(name.to_owned())),
+            _ => Err("a name in braces is not 1 to 64 letters, digits, '_' or '-'"),
+        },
+    };
+    pieces(template)?.into_iter().map(part).collect()
 }
 
 /// Whether this begins an option that takes its value glued to it: `--name=`.

@@ -1,11 +1,12 @@
-//! The worker of extensions by manifest: each call is one run of a declared command, in a cage of its own, or one declared
-//! request to an app.
+//! The worker of extensions by manifest: each call is one run of a declared command, in a cage of its own, one declared
+//! request to an app, or a workflow of calls to other capabilities.
 //!
 //! ```text
 //! reader: read ─▶ command line of the input ─▶ a run that can write nothing ─▶ its output
 //! reader: plan ─▶ command line of the input ─▶ shown; nothing runs
 //! writer: commit ─▶ the same command line ─▶ a run that writes in the writable folders ─▶ its output
 //!
+//! either: inputs of members ─▶ the gateway calls each for the agent, in order ─▶ their outcomes
 //! either: request of the input ─▶ plexus-egress: is it a declared one, of a read? the secret ─▶ the app's answer
 //! either: question of the input ─▶ plexus-egress: is it a declared one, of a read? ─▶ the app's lines
 //! ```
@@ -19,6 +20,7 @@ mod ask;
 mod exchange;
 mod request;
 mod run;
+mod workflow;
 
 use ask::AppAsk;
 use plexus_egress_client::EgressClient;
@@ -37,6 +39,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 use tokio::sync::Semaphore;
+use workflow::Workflow;
 
 /// Runs at one time. The keeper has room for 16.
 const AT_ONCE: usize = 8;
@@ -138,6 +141,27 @@ impl Source for Extension {
                     },
                 )
             });
+        let workflows = manifest.capabilities.iter();
+        let workflows = workflows.filter(|entry| entry.is_workflow());
+        let handlers = workflows.fold(handlers, |handlers, entry| {
+            let workflow = Arc::new(Workflow::of(entry));
+            if entry.is_read() {
+                return handlers.read(&entry.name, move |extension, call, input| {
+                    extension.run_workflow(Arc::clone(&workflow), call, input)
+                });
+            }
+            let committed = Arc::clone(&workflow);
+            handlers.effect(
+                &entry.name,
+                move |extension, _, input| {
+                    let workflow = Arc::clone(&workflow);
+                    async move { Ok(extension.plan_workflow(&workflow, input)) }
+                },
+                move |extension, call, input| {
+                    extension.run_workflow(Arc::clone(&committed), call, input)
+                },
+            )
+        });
         manifest
             .requests()
             .fold(handlers, |handlers, (name, template)| {

@@ -254,6 +254,13 @@ pub fn permits(bounded: &Bounded) -> String {
         );
     };
     let names: Vec<_> = children.capabilities.keys().map(|id| id.as_str()).collect();
+    if children.members {
+        return format!(
+            "its {most} calls of {} as listed, in this order, each once, within {minutes} minutes from its start; what it \
+             reads, the agent may read without it",
+            names.join(" and ")
+        );
+    }
     format!(
         "at most {most} calls of {} within {minutes} minutes from its start, {} side by side; each works on a copy and \
          changes nothing in its folder until you approve its change set",

@@ -86,6 +86,9 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
         });
     match (window, ask.input) {
         (TrustWindow::Once, Some(_)) => match ask.bounded.as_deref() {
+            Some(bounded) if bounded.children.as_ref().is_some_and(|calls| calls.members) => {
+                format!("this call, exactly as shown: {}", permits(bounded))
+            }
             Some(bounded) if bounded.children.is_some() => format!(
                 "this call, exactly as shown, and {}; you do not see their inputs first",
                 permits(bounded)

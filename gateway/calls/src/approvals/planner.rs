@@ -9,16 +9,17 @@
 //! time; what there was no room for is made later, and has not failed; none is begun for an item that does not wait.
 
 use crate::{
-    approvals::store::Planned,
+    approvals::{foreseen, store::Planned},
     change_author::{self, ChangeAuthor},
     kernel::{Kernel, Phase},
 };
+use bytes::Bytes;
 use plexus_ipc::{
     message::{Failure, PlanMade, Preview},
     text::Line,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AgentId, Digest, PendingId, Verb, json};
+use plexus_protocol::{AgentId, Constraint, Digest, PendingId, Verb, json};
 use plexus_sources::catalogue::Entry;
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
@@ -108,7 +109,7 @@ async fn plan(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
         }
     };
     let (command, view) = match made {
-        Ok((made, once)) => {
+        Ok((made, once, members)) => {
             let preview = json::digest(&serde_json::to_value(&made.preview).unwrap_or_default());
             let command = Command::PlanReady {
                 item: item.id.clone(),
@@ -118,7 +119,7 @@ async fn plan(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
                 rating: made.rating,
                 once,
             };
-            (command, Planned::Made(made, preview))
+            (command, Planned::Made(made, preview, members))
         }
         Err(why) => {
             let command = Command::PlanFailed {
@@ -164,7 +165,7 @@ async fn make(
     kernel: &Arc<Kernel>,
     item: &Item,
     ask: &Ask,
-) -> Result<(Arc<PlanMade>, bool), NotMade> {
+) -> Result<(Arc<PlanMade>, bool, Vec<Option<Digest>>), NotMade> {
     let failed = |why: &str| NotMade::Failed(why.to_owned());
     let entry = kernel
         .catalogue
@@ -176,32 +177,15 @@ async fn make(
         .approvals
         .input(&item.id, ask)
         .ok_or_else(|| failed("the input was not kept, or is not the one that was asked with"))?;
-    let digest = Digest::of(&input);
     let undoes = change_author::change(kernel, &item.agent, &entry, &input).await;
-    let request = CallRequest {
-        capability: entry.capability().name.clone(),
-        input: input.into(),
-        digest,
-        constraint: ask.constraint.clone(),
-        deadline: DEADLINE,
-        revision: kernel
-            .ledger
-            .snapshot()
-            .sources
-            .get(&entry.source)
-            .map_or(0, |s| s.revision),
-        origin: None,
-        owner: false,
-        // Withdrawn while it stood in line: not sent.
-        stands: Stands::while_so({
-            let (kernel, item, ask) = (kernel.clone(), item.clone(), ask.clone());
-            move || is_wanted(&kernel, &item, &ask)
-        }),
-        audit: None,
-        progress: None,
-        cancel: None,
-        late: None,
-    };
+    // Withdrawn while it stood in line: not sent.
+    let stands = Stands::while_so({
+        let (kernel, item, ask) = (kernel.clone(), item.clone(), ask.clone());
+        move || is_wanted(&kernel, &item, &ask)
+    });
+    let content = json::parse(&input).unwrap_or_default();
+    let constraint = ask.constraint.clone();
+    let request = request_of(kernel, &entry, input.into(), constraint, stands.clone());
     match kernel.supervisor.plan(&entry.source, request).await {
         Ok(Ok(mut made)) => {
             // The harness has raised it; a worker that was taken over has no harness.
@@ -209,12 +193,44 @@ async fn make(
             if let Some(tools) = tools_of_runs(kernel, &item.agent, &entry, ask) {
                 ours_first(&mut made.preview, "its tools", &tools);
             }
-            Ok(marked(*made, undoes, &item.agent))
+            let members = match entry.capability().is_workflow() {
+                true => foreseen::add(kernel, &entry, &content, &stands, &mut made).await,
+                false => Vec::new(),
+            };
+            let (made, once) = marked(*made, undoes, &item.agent);
+            Ok((made, once, members))
         }
         Ok(Err(error)) if error.code == Failure::Busy => Err(NotMade::Later),
         Ok(Err(error)) => Err(NotMade::Failed(error.to_string())),
         Err(error) if is_for_want_of_room(&error) => Err(NotMade::Later),
         Err(error) => Err(NotMade::Failed(error.to_string())),
+    }
+}
+
+/// A plan of an agent's call, as the supervisor takes it.
+pub(super) fn request_of(
+    kernel: &Kernel,
+    entry: &Entry,
+    input: Bytes,
+    constraint: Option<Constraint>,
+    stands: Stands,
+) -> CallRequest {
+    let state = kernel.ledger.snapshot();
+    let source = state.sources.get(&entry.source);
+    CallRequest {
+        capability: entry.capability().name.clone(),
+        digest: Digest::of(&input),
+        input,
+        constraint,
+        deadline: DEADLINE,
+        revision: source.map_or(0, |source| source.revision),
+        origin: None,
+        owner: false,
+        stands,
+        audit: None,
+        progress: None,
+        cancel: None,
+        late: None,
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, watch};
 /// A plan as it is kept for the card.
 #[derive(Clone)]
 pub(crate) enum Planned {
-    /// With the digest of its preview.
-    Made(Arc<PlanMade>, Digest),
+    /// With the digest of its preview; of a workflow, with what its members' plans assume about the world.
+    Made(Arc<PlanMade>, Digest, Vec<Option<Digest>>),
     Failed(String),
 }
 

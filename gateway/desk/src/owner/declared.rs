@@ -224,7 +224,9 @@ pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, 
 fn capabilities(agreed: &Agreed) -> Vec<String> {
     let declared = &agreed.manifest;
     let texts = declared.skills.iter().map(|skill| &skill.name);
-    let names = declared.capabilities.iter().map(|c| &c.name).chain(texts);
+    let workflows = declared.workflows.iter().map(|workflow| &workflow.name);
+    let names = declared.capabilities.iter().map(|c| &c.name);
+    let names = names.chain(workflows).chain(texts);
     names
         .map(|name| format!("{}.{name}", declared.source))
         .collect()

@@ -87,6 +87,10 @@ impl Drafted {
             Ok(read) => read,
             Err(reasons) => return Ok(Err(reasons)),
         };
+        let odd = agreed.manifest.odd_members(&desk.catalogue.load());
+        if !odd.is_empty() {
+            return Ok(Err(odd));
+        }
         let hosts = offer.offer.manifest.admitted(&Value::Null);
         let mut hosts = hosts.unwrap_or_default().into_iter();
         let own = desk.address.port();

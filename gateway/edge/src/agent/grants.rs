@@ -222,6 +222,11 @@ fn read(
             constraint: decision.constraint,
             ..Entry::of(id)
         };
+        let known = CapabilityId::parse(id).ok();
+        let found = known.as_ref().and_then(|id| in_view.get(id));
+        if let Some(found) = found.filter(|found| found.capability().is_workflow()) {
+            (entry.turns, entry.children) = found.turns(&Value::Null);
+        }
         if let Some(intent) = intents.get(id) {
             let Value::Object(intent) = intent else {
                 return Err(bad(format!("{id}: its intent must be an object")));
@@ -232,8 +237,6 @@ fn read(
                     "{id}: the input of its intent must be an object"
                 )));
             }
-            let known = CapabilityId::parse(id).ok();
-            let found = known.as_ref().and_then(|id| in_view.get(id));
             // What the agent may not know of is declined below, alike whether or not it is there: nobody looks at its input.
             if let (Some(found), Some(known)) = (found, known.clone()) {
                 let schema = found.connector.schemas.get(&found.capability().name);

@@ -10,6 +10,7 @@ use super::{
     WORKER,
     declared::{Access, Agreed, CliRoute, DeclaredCapability, PinnedProgram, Route},
     with_folders,
+    workflows::DeclaredWorkflow,
 };
 use crate::{Registered, naming::by_manifest_kind};
 use plexus_ipc::{
@@ -129,10 +130,15 @@ impl Agreed {
             entry["skills"] = declared.skills_of(&capability.name).into();
             capabilities.push(entry);
         }
+        let workflows = declared.workflows.iter();
+        capabilities.extend(workflows.map(DeclaredWorkflow::entry));
         let texts = declared.skills.iter();
         capabilities.extend(texts.map(|skill| skill.entry(&declared.label)));
         let kind = by_manifest_kind(&declared.source);
         let blurb = match (declared.app(), declared.socket()) {
+            (None, None) if declared.capabilities.is_empty() => {
+                "An extension by manifest: texts, and workflows that call other capabilities in order."
+            }
             (None, None) => {
                 "An extension by manifest: each call is one run of a declared program, in a sandbox of its own."
             }
@@ -157,6 +163,9 @@ impl Agreed {
             "children": programs,
             "capabilities": capabilities,
         });
+        if !declared.workflows.is_empty() {
+            whole["hostCalls"] = json!(true);
+        }
         let egress = declared.egress().or_else(|| declared.socket_egress());
         if let Some(entry) = egress {
             whole["egress"] = json!([entry]);
@@ -216,7 +225,7 @@ fn entry(capability: &DeclaredCapability, child: impl FnOnce() -> String) -> Val
         "describe": Text::<16_384>::new(&capability.describe),
         "verbs": capability.grants,
         "sensitivity": sensitivity,
-        "input": capability.schema(),
+        "input": capability.io.schema(),
         "output": {"type": "object", "properties": answer, "additionalProperties": false},
         "limits": {"callMs": timeout.saturating_add(BESIDE)},
     });

@@ -15,6 +15,7 @@ use super::{
     skills::DeclaredSkill,
     stdio::StdioRoute,
     variables,
+    workflows::DeclaredWorkflow,
 };
 use crate::{Registry, extensions::patterns, programs, schema::Schema};
 use plexus_ipc::{manifest::Manifest, text::Line};
@@ -122,6 +123,9 @@ pub struct ExtensionManifest {
     /// Its texts, which authors write among the capabilities.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skills: Vec<DeclaredSkill>,
+    /// Its workflows, which authors write there too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workflows: Vec<DeclaredWorkflow>,
 }
 
 /// How a capability is reached.
@@ -138,6 +142,8 @@ pub enum Transport {
     Ipc,
     /// It is a text to read.
     Skill,
+    /// It calls other capabilities.
+    Workflow,
 }
 
 /// How a capability is reached, by its transport.
@@ -162,6 +168,7 @@ impl Route {
             Transport::Stdio => json::from_value(route).map(Self::Stdio),
             Transport::Ipc => json::from_value(route).map(Self::Ipc),
             Transport::Skill => return Err("a text has no route of a call".to_owned()),
+            Transport::Workflow => return Err("a workflow has members and no route".to_owned()),
         };
         read.map_err(|why| format!("route: {why}"))
     }
@@ -358,7 +365,7 @@ impl ExtensionManifest {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
         }
         reasons.extend(read.odd_name(registry));
-        let count = read.capabilities.len() + read.skills.len();
+        let count = read.capabilities.len() + read.skills.len() + read.workflows.len();
         if !(1..=MAX_CAPABILITIES).contains(&count) {
             reasons.push(format!(
                 "it has {count} capabilities, not 1 to {MAX_CAPABILITIES}"
@@ -380,7 +387,8 @@ impl ExtensionManifest {
         reasons.extend(read.odd_socket());
         let labels = read.capabilities.iter().map(|one| (&one.name, &one.label));
         let texts = read.skills.iter().map(|one| (&one.name, &one.label));
-        for (name, label) in labels.chain(texts) {
+        let workflows = read.workflows.iter().map(|one| (&one.name, &one.label));
+        for (name, label) in labels.chain(texts).chain(workflows) {
             if !is_label(label) || speaks_of_plexus(label) {
                 reasons.push(format!(
                     "the label of {name:?} is not one line of 1 to {MAX_LABEL} bytes, or speaks of Plexus"
@@ -394,12 +402,13 @@ impl ExtensionManifest {
                     "capability {name:?} has another transport than the manifest"
                 ));
             }
-            let why = capability.odd_input().into_iter();
+            let why = capability.io.odd().into_iter();
             let variables = capability.route.env().into_iter().flatten();
             let why = why.chain(variables.filter_map(|(name, _)| variables::refused(name)));
             reasons.extend(why.map(|why| format!("capability {:?}: {why}", capability.name)));
         }
         reasons.extend(read.odd_skills());
+        reasons.extend(read.odd_workflows());
         match reasons.is_empty() {
             true => Ok(read),
             false => Err(reasons),
@@ -493,10 +502,10 @@ impl ExtensionManifest {
     }
 }
 
-impl DeclaredCapability {
-    /// Its input's schema: closed, whether it says so or not.
+impl Io {
+    /// The input's schema: closed, whether it says so or not.
     pub(super) fn schema(&self) -> Value {
-        let mut schema = self.io.input.clone();
+        let mut schema = self.input.clone();
         if let Some(schema) = schema.as_mut().and_then(Value::as_object_mut) {
             schema.entry("additionalProperties").or_insert(false.into());
         }
@@ -504,7 +513,8 @@ impl DeclaredCapability {
             .unwrap_or_else(|| serde_json::json!({"type": "object", "additionalProperties": false}))
     }
 
-    fn odd_input(&self) -> Option<String> {
+    /// What stands against it.
+    pub(super) fn odd(&self) -> Option<String> {
         let schema = self.schema();
         if schema["type"] != "object" {
             return Some("io.input is no schema of an object".to_owned());

@@ -152,7 +152,13 @@ fn network(surface: &Value, offer: &Offer) -> Vec<Fact> {
             format!("{} alone, {how}", text(host, "url")),
         ));
     }
-    for host in &offer.manifest.egress {
+    for socket in list(surface, "sockets") {
+        facts.push(Fact::line(
+            "socket",
+            format!("{} alone, of an app of yours", text(socket, "path")),
+        ));
+    }
+    for host in offer.manifest.hosts() {
         facts.extend(
             host.reads
                 .iter()
@@ -281,14 +287,16 @@ fn facts_of(reach: Reach) -> Vec<Fact> {
 }
 
 /// Members of a surface that sections hold.
-const SURFACE: [&str; 12] = [
+const SURFACE: [&str; 14] = [
     "source",
     "label",
     "programs",
     "folders",
     "network",
     "hosts",
+    "sockets",
     "secrets",
+    "crossSource",
     "capabilities",
     "cliBins",
     "restHosts",
@@ -306,7 +314,7 @@ fn others(of: &Value, placed: &[&str]) -> Vec<Fact> {
 }
 
 /// Members of a capability that other facts hold, or its title.
-const PLACED: [&str; 24] = [
+const PLACED: [&str; 26] = [
     "id",
     "label",
     "kind",
@@ -323,6 +331,8 @@ const PLACED: [&str; 24] = [
     "writes",
     "method",
     "url",
+    "socket",
+    "members",
     "query",
     "body",
     "output",
@@ -348,6 +358,10 @@ fn capability(one: &Value) -> Section {
     if one["url"].is_string() {
         facts.extend(request(one));
     }
+    if one["socket"].is_string() {
+        facts.push(Fact::line("asks at", text(one, "socket")));
+    }
+    facts.extend(calls(one));
     facts.extend(others(one, &PLACED));
     if !is_text {
         facts.extend(answer(one));
@@ -360,9 +374,15 @@ fn capability(one: &Value) -> Section {
 }
 
 fn asks(one: &Value, is_text: bool) -> String {
-    let asks = match (one["asksEachTime"] == true, one["url"].is_string()) {
+    let is_workflow = !list(one, "members").is_empty();
+    let to_app = one["url"].is_string() || one["socket"].is_string();
+    let asks = match (one["asksEachTime"] == true, to_app) {
         _ if is_text => return "a text that agents read without asking".to_owned(),
+        (true, _) if is_workflow => "asks you each time, once for all of its calls",
         (true, _) => "asks you each time",
+        _ if is_workflow => {
+            "once granted it asks no more; what it reads, the agent must be granted too"
+        }
         (false, true) => {
             "once granted it asks no more, and can send no other request than these reads"
         }
@@ -407,6 +427,21 @@ fn request(one: &Value) -> Vec<Fact> {
         facts.push(Fact::line("body", one["body"].to_string()));
     }
     facts
+}
+
+/// The calls of a workflow, in order.
+fn calls(one: &Value) -> Vec<Fact> {
+    let members = list(one, "members").iter().zip(1..);
+    let facts = members.map(|(member, at)| {
+        let input = match &member["input"] {
+            Value::Null => "the same input".to_owned(),
+            input => input.to_string(),
+        };
+        let verbs = strings(member, "verbs").join(", ");
+        let call = format!("{} ({verbs}) with {input}", text(member, "id"));
+        Fact::line(format!("call {at}"), call)
+    });
+    facts.collect()
 }
 
 /// What comes back, within which limits.
@@ -473,14 +508,14 @@ mod tests {
         let one = json!({
             "id": "box.do", "label": "Do", "kind": "capability", "transport": "other", "verbs": ["write"],
             "describe": "Does.", "input": {"type": "object"}, "asksEachTime": true, "outputBytes": 5, "timeoutMs": 7,
-            "output": "json", "members": [{"call": "vault.read"}], "socket": "/run/app.sock", "none": [], "unset": null,
+            "output": "json", "steps": [{"call": "vault.read"}], "pipe": "/run/app.pipe", "none": [], "unset": null,
         });
         let section = capability(&one);
         assert_eq!(section.note.as_deref(), Some("write: asks you each time"));
         let line = |name: &str, value: &str| Fact::line(name, value);
         for fact in [
-            line("members", r#"[{"call":"vault.read"}]"#),
-            line("socket", "/run/app.sock"),
+            line("steps", r#"[{"call":"vault.read"}]"#),
+            line("pipe", "/run/app.pipe"),
             line("answers", "json of at most 5 bytes within 7 ms"),
             line("input", r#"{"type":"object"}"#),
         ] {

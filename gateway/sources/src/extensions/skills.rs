@@ -74,21 +74,29 @@ pub struct SkillRoute {
     pub attach_to: Vec<String>,
 }
 
-/// The manifest with its texts apart, as it is kept.
+/// What an author writes among the capabilities and is kept apart from them, with its transport.
+const APART: [(&str, &str); 2] = [("skills", "skill"), ("workflows", "workflow")];
+
+/// The manifest with its texts and workflows apart, as it is kept.
 pub(super) fn sorted(mut manifest: Value) -> Result<Value, String> {
     let Some(members) = manifest.as_object_mut() else {
         return Err("the manifest is no object".to_owned());
     };
-    if members.contains_key("skills") {
-        return Err("unknown field `skills`: a text is a capability of transport skill".to_owned());
-    }
-    if let Some(Value::Array(all)) = members.get_mut("capabilities") {
-        let (skills, others): (Vec<_>, Vec<_>) = std::mem::take(all)
+    for (list, transport) in APART {
+        if members.contains_key(list) {
+            return Err(format!(
+                "unknown field `{list}`: write it among the capabilities, with the transport {transport}"
+            ));
+        }
+        let Some(Value::Array(all)) = members.get_mut("capabilities") else {
+            continue;
+        };
+        let (apart, others): (Vec<_>, Vec<_>) = std::mem::take(all)
             .into_iter()
-            .partition(|one| one["transport"] == "skill");
+            .partition(|one| one["transport"] == transport);
         *all = others;
-        if !skills.is_empty() {
-            members.insert("skills".to_owned(), skills.into());
+        if !apart.is_empty() {
+            members.insert(list.to_owned(), apart.into());
         }
     }
     Ok(manifest)

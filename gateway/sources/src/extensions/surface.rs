@@ -48,7 +48,7 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
             "transport": capability.transport,
             "verbs": capability.grants,
             "describe": Text::<16_384>::new(&capability.describe),
-            "input": capability.schema(),
+            "input": capability.io.schema(),
             "asksEachTime": !is_read,
         });
         let how = match &capability.route {
@@ -67,6 +67,8 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
     let sockets = sockets.map(|path| json!({"path": Line::<256>::new(path)}));
     let texts = declared.skills.iter();
     let texts = texts.map(|skill| skill.shown(&declared.source));
+    let workflows = declared.workflows.iter();
+    let workflows = workflows.map(|workflow| workflow.shown(&declared.source));
     json!({
         "source": declared.source,
         "label": declared.label,
@@ -76,10 +78,10 @@ pub fn surface(agreed: &Agreed, folders: &BTreeMap<String, Target>) -> Value {
         "hosts": hosts.iter().map(|url| host(agreed, url)).collect::<Vec<_>>(),
         "sockets": sockets.collect::<Vec<_>>(),
         "secrets": declared.secrets,
-        "capabilities": capabilities.chain(texts).collect::<Vec<_>>(),
+        "capabilities": capabilities.chain(workflows).chain(texts).collect::<Vec<_>>(),
         "cliBins": agreed.programs.keys().collect::<Vec<_>>(),
         "restHosts": hosts.iter().map(|url| after_scheme(url)).collect::<Vec<_>>(),
-        "crossSource": [],
+        "crossSource": declared.cross_sources(),
         "transportBacked": !declared.capabilities.is_empty(),
     })
 }

@@ -373,9 +373,14 @@ impl Draft<'_> {
                     bounded.parent.get_or_insert_with(|| intent.clone());
                     // A call that was not made leaves nothing behind whose children could be made.
                     let is_open = matches!(bounded.state, BoundedState::Open { .. });
-                    if is_open && bounded.children.is_some() && outcome == OutcomeKind::Refused {
-                        let why = "its call was not made".into();
-                        bounded.state = BoundedState::Void { why };
+                    let why = match &bounded.children {
+                        Some(_) if outcome == OutcomeKind::Refused => Some("its call was not made"),
+                        // A workflow's own call makes them.
+                        Some(children) if children.members => Some("its call is over"),
+                        Some(_) | None => None,
+                    };
+                    if let Some(why) = why.filter(|_| is_open) {
+                        bounded.state = BoundedState::Void { why: why.into() };
                     }
                 }
             }

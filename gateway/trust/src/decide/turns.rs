@@ -32,11 +32,13 @@ impl Draft<'_> {
         id: &CapabilityId,
         entry: &Entry,
     ) -> Result<Option<Box<Bounded>>, Refusal> {
-        let Some(limits) = entry.turns.filter(|_| entry.input.is_some()) else {
+        // Which members a workflow has stands in its manifest, whatever its input.
+        let children = entry.children.as_ref();
+        let is_known = entry.input.is_some() || children.is_some_and(|asked| asked.members);
+        let Some(limits) = entry.turns.filter(|_| is_known) else {
             return Ok(None);
         };
         within(limits)?;
-        let children = entry.children.as_ref();
         let children = children.map(|asked| self.children_asked(agent, id, asked));
         Ok(Some(Box::new(Bounded::asked(
             limits,
@@ -62,19 +64,26 @@ impl Draft<'_> {
         let fits = |named: &String| {
             let child = CapabilityId::parse(named).ok()?;
             let (source, facts) = self.state.capability(&child)?;
-            let fits = facts.staged && !on_source(&source.id, id);
+            let fits = match asked.members {
+                true => !facts.verbs.is_read() && !facts.verbs.is_empty(),
+                false => facts.staged && !on_source(&source.id, id),
+            };
             let is_known = fits && visible(self.state, agent, &child, self.now);
             is_known.then_some((child, source.revision))
         };
         let named = asked.capabilities.iter().map(|named| {
             fits(named).ok_or_else(|| {
-                let why = "is no capability of another source that works on a copy";
+                let why = match asked.members {
+                    true => "is no effect that you may know of",
+                    false => "is no capability of another source that works on a copy",
+                };
                 Refusal::Invalid(format!("{named:?} {why}"))
             })
         });
         Ok(ChildCalls {
             capabilities: named.collect::<Result<_, _>>()?,
             parallel: asked.parallel,
+            members: asked.members,
         })
     }
 

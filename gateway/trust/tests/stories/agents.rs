@@ -525,7 +525,7 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
 fn event_needs_a_standing_grant_and_uses_no_approval() {
     let mut world = World::new();
     let who = world.member("a", &[READ]);
-    let event = |world: &World, id| world.through(&who.agent, Door::Event, id, &json!({}));
+    let event = |world: &World, id| world.through(&who.agent, Door::Standing, id, &json!({}));
     granted(event(&world, READ));
     let item = world.ask(&who, SEARCH, &json!({}));
     world.approve(&item, Some(TrustWindow::Once)).unwrap();

@@ -25,6 +25,7 @@ fn entry_for(capabilities: &[&str], parallel: u32) -> Entry {
         children: Some(ChildrenAsked {
             capabilities: capabilities.iter().map(|&id| id.to_owned()).collect(),
             parallel,
+            members: false,
         }),
         ..entry_with(CONDUCT, &conduct())
     }

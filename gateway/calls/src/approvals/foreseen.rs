@@ -1,0 +1,65 @@
+//! What the members of a workflow would do, as far as that can be planned before it begins.
+//!
+//! ```text
+//! member: an effect whose input waits for no answer, the first at its source ─▶ planned ─▶ shown under its number
+//!              └─ any other: its input is shown, and the member is held to what its agent has read
+//! ```
+//! Invariants: a member whose plan is on the card is made as planned, or not at all; a plan is on the world as it is now, so
+//! none is made behind an effect at the same source.
+//!
+//! Must not know: who decides.
+
+use super::planner::request_of;
+use crate::kernel::Kernel;
+use plexus_ipc::message::PlanMade;
+use plexus_protocol::{CapabilityId, Digest, json};
+use plexus_sources::catalogue::Entry;
+use plexus_supervisor::Stands;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Adds the plans of members to that of their workflow. What each assumes about the world, in the order of the members.
+pub(super) async fn add(
+    kernel: &Kernel,
+    workflow: &Entry,
+    input: &Value,
+    stands: &Stands,
+    made: &mut PlanMade,
+) -> Vec<Option<Digest>> {
+    let members = &workflow.capability().members;
+    let (mut tokens, mut sources) = (Vec::new(), BTreeSet::new());
+    let mut whole = made
+        .preview
+        .diff
+        .take()
+        .map(|diff| diff.to_string())
+        .unwrap_or_default();
+    for (at, member) in members.iter().enumerate() {
+        tokens.push(None);
+        if member.is_read() {
+            continue;
+        }
+        let id = CapabilityId::parse(&member.id).ok();
+        let entry = id.and_then(|id| kernel.catalogue.load().get(&id).cloned());
+        let Some(entry) = entry else { continue };
+        let is_first = sources.insert(entry.source.clone());
+        let Some(planned) = member.planned(input).filter(|_| is_first) else {
+            continue;
+        };
+        let bytes = json::canonical(&planned).into();
+        let request = request_of(kernel, &entry, bytes, None, stands.clone());
+        let words = match kernel.supervisor.plan(&entry.source, request).await {
+            Ok(Ok(plan)) => {
+                tokens[at] = Some(plan.state_token);
+                made.warnings.extend(plan.warnings.iter().cloned());
+                let diff = plan.preview.diff.as_ref().map(ToString::to_string);
+                format!("{}\n{}", &*plan.preview.headline, diff.unwrap_or_default())
+            }
+            Ok(Err(error)) => format!("as things are now, it would fail: {error}\n"),
+            Err(_) => "it could not be planned now\n".to_owned(),
+        };
+        whole.push_str(&format!("{}. {}: {words}\n", at + 1, member.id));
+    }
+    made.preview = std::mem::take(&mut made.preview).diff(&whole);
+    tokens
+}

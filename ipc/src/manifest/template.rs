@@ -1,0 +1,359 @@
+//! JSON whose texts are templates: what a member of a workflow is called with.
+//!
+//! ```text
+//! {"path": "{note}"}     {"path": "Inbox/{day}.md", "content": "{1.text}", "tags": "{tags}"}
+//! ```
+//! `{field}` is a field of the workflow's input, `{1.text}` the member `text` of what the first member answered; `{{` and
+//! `}}` are braces. A text that is one pair of braces becomes that value; in a longer text the value is a text, a number or
+//! a truth value.
+//!
+//! Invariants: the names of members come from the template alone, and no value is an object, so no value adds a member.
+//!
+//! Must not know: who is called.
+
+use super::command::{Piece, is_word, pieces};
+use serde_json::{Map, Value};
+
+/// Deepest nesting of a template.
+const MAX_DEPTH: usize = 16;
+
+/// What stands in braces.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reference<'t> {
+    /// A field of the workflow's input.
+    Field(&'t str),
+    /// What an earlier member answered, and where in it.
+    Output(usize, Vec<&'t str>),
+}
+
+/// What is known when a member's input is rendered.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'v> {
+    pub(super) input: &'v Value,
+    /// The answers of the members before; none: they are not there yet.
+    pub(super) outputs: Option<&'v [Value]>,
+}
+
+/// What a template comes to.
+#[derive(Debug, PartialEq)]
+pub(super) enum Rendered {
+    /// This value.
+    Value(Value),
+    /// Nothing: the input leaves a field of it out.
+    LeftOut,
+    /// It depends on an answer that is not there yet.
+    Later,
+}
+
+fn reference(name: &str) -> Result<Reference<'_>, &'static str> {
+    let mut path = name.split('.');
+    let first = path.next().unwrap_or_default();
+    if let Ok(number) = first.parse::<usize>() {
+        let path: Vec<&str> = path.collect();
+        return match number.checked_sub(1) {
+            Some(at) if path.iter().all(|part| is_word(part)) => Ok(Reference::Output(at, path)),
+            _ => Err(
+                "members are counted from 1, and names behind them are letters, digits, '_' or '-'",
+            ),
+        };
+    }
+    match is_word(name) {
+        true => Ok(Reference::Field(name)),
+        false => {
+            Err("a name in braces is neither a field nor a member's number with names behind it")
+        }
+    }
+}
+
+/// Every pair of braces of a template.
+pub(super) fn each_reference(
+    template: &Value,
+    depth: usize,
+    found: &mut impl FnMut(Reference<'_>) -> Result<(), &'static str>,
+) -> Result<(), &'static str> {
+    if depth > MAX_DEPTH {
+        return Err("its input is nested more than 16 deep");
+    }
+    match template {
+        Value::String(text) => pieces(text)?.into_iter().try_for_each(|piece| match piece {
+            Piece::Literal(_) => Ok(()),
+            Piece::Braces(name) => found(reference(name)?),
+        }),
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|item| each_reference(item, depth + 1, found)),
+        Value::Object(members) => members
+            .values()
+            .try_for_each(|member| each_reference(member, depth + 1, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+/// The value that braces stand for.
+fn value(name: &str, known: Known<'_>) -> Result<Rendered, String> {
+    let found = match reference(name)? {
+        Reference::Field(field) => match known.input.get(field) {
+            None | Some(Value::Null) => return Ok(Rendered::LeftOut),
+            Some(found) => found,
+        },
+        Reference::Output(at, path) => {
+            let Some(outputs) = known.outputs else {
+                return Ok(Rendered::Later);
+            };
+            let begin = outputs.get(at);
+            let found = begin.and_then(|output| path.iter().try_fold(output, part_of));
+            found.ok_or_else(|| format!("the member before answered no value {{{name}}}"))?
+        }
+    };
+    match is_plain(found) {
+        true => Ok(Rendered::Value(found.clone())),
+        false => Err(format!(
+            "{{{name}}} is no text, number, truth value or list of these"
+        )),
+    }
+}
+
+fn part_of<'v>(value: &'v Value, name: &&str) -> Option<&'v Value> {
+    match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        value => value.get(name),
+    }
+}
+
+/// Whether it holds no object: one would bring members of its own.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Object(_) => false,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::Array(items) => items.iter().all(is_plain),
+    }
+}
+
+/// A text with its values.
+fn text(template: &str, known: Known<'_>) -> Result<Rendered, String> {
+    let pieces = pieces(template)?;
+    if let [Piece::Braces(name)] = pieces[..] {
+        return value(name, known);
+    }
+    let mut whole = String::new();
+    for piece in pieces {
+        let found = match piece {
+            Piece::Literal(literal) => Rendered::Value(literal.into()),
+            Piece::Braces(name) => value(name, known)?,
+        };
+        match found {
+            Rendered::Value(Value::String(text)) => whole.push_str(&text),
+            Rendered::Value(scalar @ (Value::Number(_) | Value::Bool(_))) => {
+                whole.push_str(&scalar.to_string());
+            }
+            Rendered::Value(_) => {
+                return Err(format!("a list stands within the text {template:?}"));
+            }
+            other => return Ok(other),
+        }
+    }
+    Ok(Rendered::Value(whole.into()))
+}
+
+/// A template with its values; what the input leaves out is left out.
+pub(super) fn whole(template: &Value, known: Known<'_>) -> Result<Rendered, String> {
+    Ok(Rendered::Value(match template {
+        Value::String(template) => return text(template, known),
+        Value::Array(items) => {
+            let mut filled = Vec::new();
+            for item in items {
+                match whole(item, known)? {
+                    Rendered::Value(value) => filled.push(value),
+                    Rendered::LeftOut => {}
+                    Rendered::Later => return Ok(Rendered::Later),
+                }
+            }
+            filled.into()
+        }
+        Value::Object(members) => {
+            let mut filled = Map::new();
+            for (name, member) in members {
+                match whole(member, known)? {
+                    Rendered::Value(value) => _ = filled.insert(name.clone(), value),
+                    Rendered::LeftOut => {}
+                    Rendered::Later => return Ok(Rendered::Later),
+                }
+            }
+            filled.into()
+        }
+        scalar => scalar.clone(),
+    }))
+}
+
+/// The same, with what is not known yet as it is written.
+pub(super) fn shown(template: &Value, known: Known<'_>) -> Value {
+    match template {
+        Value::Array(items) => items.iter().map(|item| shown(item, known)).collect(),
+        Value::Object(members) => {
+            let is_there = |member: &Value| !matches!(whole(member, known), Ok(Rendered::LeftOut));
+            let members = members.iter().filter(|(_, member)| is_there(member));
+            let members = members.map(|(name, member)| (name.clone(), shown(member, known)));
+            Value::Object(members.collect())
+        }
+        template => match whole(template, known) {
+            Ok(Rendered::Value(value)) => value,
+            Ok(Rendered::LeftOut | Rendered::Later) | Err(_) => template.clone(),
+        },
+    }
+}
+
+/// Whether a value is what the template comes to, whatever is answered later.
+pub(super) fn admits(template: &Value, known: Known<'_>, candidate: &Value) -> bool {
+    match whole(template, known) {
+        Ok(Rendered::Value(value)) => return value == *candidate,
+        Ok(Rendered::LeftOut) | Err(_) => return false,
+        Ok(Rendered::Later) => {}
+    }
+    match (template, candidate) {
+        (Value::String(template), candidate) => admits_text(template, known, candidate),
+        (Value::Object(members), Value::Object(given)) => {
+            let left_out = |member| matches!(whole(member, known), Ok(Rendered::LeftOut));
+            given.keys().all(|name| members.contains_key(name))
+                && members.iter().all(|(name, member)| match given.get(name) {
+                    Some(given) => admits(member, known, given),
+                    None => left_out(member),
+                })
+        }
+        (Value::Array(items), Value::Array(given)) => {
+            let left_out = |item: &&Value| matches!(whole(item, known), Ok(Rendered::LeftOut));
+            let items = items.iter().filter(|item| !left_out(item));
+            items.clone().count() == given.len()
+                && items
+                    .zip(given)
+                    .all(|(item, given)| admits(item, known, given))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a text begins and ends as its template, which waits for answers, and holds what stands between them in order.
+fn admits_text(template: &str, known: Known<'_>, candidate: &Value) -> bool {
+    let Ok(pieces) = pieces(template) else {
+        return false;
+    };
+    if let [Piece::Braces(_)] = pieces[..] {
+        return is_plain(candidate);
+    }
+    let Some(mut rest) = candidate.as_str() else {
+        return false;
+    };
+    let (mut free, last) = (false, pieces.len() - 1);
+    for (at, piece) in pieces.into_iter().enumerate() {
+        let fixed = match piece {
+            Piece::Literal(literal) => literal,
+            Piece::Braces(name) => match value(name, known) {
+                Ok(Rendered::Value(Value::String(text))) => text,
+                Ok(Rendered::Value(scalar)) => scalar.to_string(),
+                Ok(Rendered::Later) => {
+                    free = true;
+                    continue;
+                }
+                Ok(Rendered::LeftOut) | Err(_) => return false,
+            },
+        };
+        let found = match (free, at == last) {
+            (true, true) => return rest.ends_with(&fixed),
+            (true, false) => rest.find(&fixed),
+            (false, _) => rest.starts_with(&fixed).then_some(0),
+        };
+        let Some(found) = found else {
+            return false;
+        };
+        rest = &rest[found + fixed.len()..];
+        free = false;
+    }
+    free || rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::workflow::Member, *};
+    use serde_json::json;
+
+    fn check(input: &Value, schema: &Value) -> Result<(), &'static str> {
+        member(input).check(1, schema)
+    }
+
+    fn member(input: &Value) -> Member {
+        Member {
+            id: "notes.read".to_owned(),
+            verbs: serde_json::from_value(json!(["read"])).unwrap(),
+            input: Some(input.clone()),
+        }
+    }
+
+    #[test]
+    fn values_keep_their_kind_and_add_no_member() {
+        let of = member(&json!({
+            "path": "Inbox/{day}.md", "text": "{1.text}", "tags": ["{tag}", "x"], "n": "{n}", "{{": "{{a}}",
+        }));
+        let input = json!({"day": 3, "n": 7});
+        let outputs = [json!({"text": "a\"}, {\"b\": {1.text} {day}"})];
+        let rendered = of.render(&input, &outputs).unwrap();
+        let text = &outputs[0]["text"];
+        assert_eq!(
+            rendered,
+            json!({"path": "Inbox/3.md", "text": text, "tags": ["x"], "n": 7, "{{": "{a}"})
+        );
+        assert!(of.admits(&input, &rendered));
+        for odd in [
+            json!([{"text": {"a": 1}}]),
+            json!([{"text": null}]),
+            json!([{}]),
+            json!([]),
+        ] {
+            let odd = odd.as_array().unwrap();
+            assert!(of.render(&input, odd).is_err(), "{odd:?}");
+        }
+        let odd = of.render(&json!({"day": ["a"]}), &outputs);
+        assert!(odd.unwrap_err().contains("a list"));
+    }
+
+    #[test]
+    fn only_what_the_template_says_is_admitted() {
+        let of =
+            member(&json!({"path": "Inbox/{1.title}-{day}.md", "text": "{1.text}", "if": "{if}"}));
+        let input = json!({"day": "monday"});
+        let fits = |candidate: Value| of.admits(&input, &candidate);
+        assert!(fits(json!({"path": "Inbox/a-monday.md", "text": "x"})));
+        for other in [
+            json!({"path": "Inbox/a-friday.md", "text": "x"}),
+            json!({"path": "../a-monday.md", "text": "x"}),
+            json!({"path": "Inbox/a-monday.md", "text": {"x": 1}}),
+            json!({"path": "Inbox/a-monday.md"}),
+            json!({"path": "Inbox/a-monday.md", "text": "x", "more": 1}),
+            json!({"path": "Inbox/a-monday.md", "text": "x", "if": "y"}),
+        ] {
+            assert!(!fits(other.clone()), "{other}");
+        }
+        assert_eq!(of.planned(&input), None);
+        assert_eq!(
+            of.shown(&input),
+            json!({"path": "Inbox/{1.title}-{day}.md", "text": "{1.text}"})
+        );
+        let known = member(&json!({"path": "{day}"}));
+        assert_eq!(known.planned(&input), Some(json!({"path": "monday"})));
+        assert!(!known.admits(&input, &json!({"path": "tuesday"})));
+    }
+
+    #[test]
+    fn template_that_names_nothing_is_refused() {
+        let schema = json!({"properties": {"a": {}}});
+        for (input, fits) in [
+            (json!({"x": "{a} {1.x.0}"}), true),
+            (json!({"x": "{b}"}), false),
+            (json!({"x": "{2.x}"}), false),
+            (json!({"x": "{0.x}"}), false),
+            (json!({"x": "{1.}"}), false),
+            (json!({"x": "{a"}), false),
+            (json!("{a}"), false),
+        ] {
+            assert_eq!(check(&input, &schema).is_ok(), fits, "{input}");
+        }
+    }
+}
