@@ -223,8 +223,8 @@ pub(crate) struct Dice {
 
 impl Dice {
     pub(crate) fn thrown() -> Self {
-        let given = std::env::var("PLEXUS_TEST_SEED").ok();
-        let given = given.map(|seed| seed.parse().expect("PLEXUS_TEST_SEED is a number"));
+        let given = std::env::var("PLEXUS_SEED").ok();
+        let given = given.map(|seed| seed.parse().expect("PLEXUS_SEED is a number"));
         // The library's own randomness: a key that is another for each.
         let start = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         Self {
@@ -250,7 +250,7 @@ impl Drop for Dice {
     )]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("its moments: PLEXUS_TEST_SEED={}", self.start);
+            eprintln!("its moments: PLEXUS_SEED={}", self.start);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the tests and the bench need from Debian: installed where that is possible without asking, named where not.
 
 use crate::step::{finish, present};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use std::process::Command;
 
 /// A package, and the sign that it is there.
@@ -83,13 +83,34 @@ pub(crate) const RIPGREP: Package = Package {
     purpose: "the bench of sources has a search by it beside ours",
 };
 
-/// Makes sure of `package`; on a system without apt there is nothing to do.
+/// Makes sure of all of `packages`.
+///
+/// # Errors
+/// With a line for each that is missing and cannot be installed.
+pub(crate) fn ensure_all<'p>(packages: impl IntoIterator<Item = &'p Package>) -> Result<()> {
+    let missing = packages
+        .into_iter()
+        .filter_map(|package| ensure(package).err());
+    let missing: Vec<String> = missing.map(|error| format!("{error:#}")).collect();
+    ensure!(missing.is_empty(), "{}", missing.join("; "));
+    Ok(())
+}
+
+/// Makes sure of `package`.
 ///
 /// # Errors
 /// When it is missing and cannot be installed; the message is the command to type.
 pub(crate) fn ensure(package: &Package) -> Result<()> {
-    if on_path(package.program) || !present("apt-get", &["--version"]) {
+    // Tests on another system say themselves what they lack.
+    if on_path(package.program) || cfg!(not(target_os = "linux")) {
         return Ok(());
+    }
+    if !present("apt-get", &["--version"]) {
+        bail!(
+            "{} is missing ({}): install it by your system's package manager",
+            package.program,
+            package.purpose
+        );
     }
     println!("    {} is missing: {}", package.name, package.purpose);
     let root = Command::new("id")

@@ -19,6 +19,8 @@ pub(crate) struct Arguments {
     include_ignored: bool,
     /// The binary, as cargo built it
     binary: PathBuf,
+    /// Only tests whose names begin with one of these
+    only: Vec<String>,
 }
 
 /// Makes `cargo test` run its binaries with this task; `xtask` is this program. `whole`: with tests marked `ignore`.
@@ -43,7 +45,14 @@ pub(crate) fn at_once() -> usize {
 /// When a test failed, or the binary does not list its tests.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let binary = &arguments.binary;
-    let tests = list(binary)?;
+    let mut tests = list(binary)?;
+    let only = &arguments.only;
+    tests.retain(|test| only.is_empty() || only.iter().any(|begin| test.starts_with(begin)));
+    // A name that fits none any more would leave a step that tests nothing.
+    let idle = |begin: &&String| !tests.iter().any(|test| test.starts_with(*begin));
+    if let Some(begin) = only.iter().find(idle) {
+        bail!("no test of {} begins with {begin}", binary.display());
+    }
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     let work = |worker: usize| {
@@ -134,11 +143,15 @@ mod tests {
             *) exit 9 ;;\nesac\n";
         std::fs::write(&binary, script).unwrap();
         std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
-        let arguments = Arguments {
+        let arguments = |only: &[&str]| Arguments {
             include_ignored: false,
-            binary,
+            binary: binary.clone(),
+            only: only.iter().map(|&begin| begin.to_owned()).collect(),
         };
-        let error = run(&arguments).unwrap_err().to_string();
+        assert!(run(&arguments(&["o"])).is_ok(), "the bad one is left out");
+        let error = run(&arguments(&["o", "gone"])).unwrap_err().to_string();
+        assert!(error.ends_with("begins with gone"), "{error}");
+        let error = run(&arguments(&[])).unwrap_err().to_string();
         assert!(error.starts_with("1 of 3 tests failed"), "{error}");
         assert!(error.ends_with(": bad"), "{error}");
         let ran = |test: &str| std::fs::read(folder.path().join(format!("{test}.ran"))).unwrap();

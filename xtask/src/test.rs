@@ -2,9 +2,11 @@
 
 use crate::step::{Steps, present};
 use crate::{agents, cargo, debian, isolate, promises, rules};
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 /// The platform that cannot be run here but must compile.
 const APPLE: &str = "aarch64-apple-darwin";
@@ -12,9 +14,31 @@ const APPLE: &str = "aarch64-apple-darwin";
 /// Where a test that this machine cannot run says so (`plexus_tests::not_run`).
 const NOT_RUN: &str = "PLEXUS_TESTS_NOT_RUN";
 
-/// From which number property tests make their cases. Fixed, so that a change is judged by what it changed; the long
-/// form goes where nobody has looked yet, and a test that fails prints its case.
-const SEED: &str = "PROPTEST_RNG_SEED";
+/// From which number property and mutation tests make their cases, and destructive tests choose their moments.
+const SEED: &str = "PLEXUS_SEED";
+/// The same for the library of the property tests.
+const PROPERTIES: &str = "PROPTEST_RNG_SEED";
+
+/// Set by the hosts of CI; a test that this machine cannot run is a failure there.
+const CI: &str = "CI";
+
+/// The stories of a release build.
+const RELEASE: [&str; 5] = [
+    "--release",
+    "--package",
+    "plexus-tests",
+    "--test",
+    "stories",
+];
+
+/// Stories that a release build runs: the first steps, an effect, an undo, a kill, a revoke.
+const SMOKE: [&str; 5] = [
+    "first_write::",
+    "invoke::",
+    "undo::",
+    "kills::a_killed_write",
+    "revoke::",
+];
 
 /// Run every check and every test; fails when one does
 #[derive(clap::Args)]
@@ -22,24 +46,28 @@ pub(crate) struct Arguments {
     /// Leave out the other platform and the documentation, and repeat the destructive tests fewer times
     #[arg(long)]
     quick: bool,
-    /// Run the tests that are marked `ignore` too, repeat the destructive ones as often as their promises say, and break
-    /// the promises; takes two hours
+    /// Run the tests that are marked `ignore` too, repeat the destructive ones as often as their promises say, run some
+    /// stories on a release build, and break the promises; takes two hours
     #[arg(long, conflicts_with = "quick")]
     long: bool,
 }
 
 /// Runs all steps, then says which failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let seed = seed(std::env::var_os(SEED).as_deref(), SystemTime::now())?;
+    println!("seed {seed}: {SEED}={seed} makes the same cases again");
     let xtask = cargo::binaries("debug")?.join("xtask");
     let mut steps = Steps::default();
     steps.run("packages of the system", || {
-        debian::ensure(&debian::FAKETIME)?;
-        debian::ensure(&debian::CURL)?;
-        debian::ensure(&debian::GIT)?;
-        debian::ensure(&debian::RADICALE)?;
-        debian::ensure(&debian::NATS)?;
-        debian::ensure(&debian::PYTHON)?;
-        debian::BROWSER.iter().try_for_each(debian::ensure)
+        let alone = [
+            &debian::FAKETIME,
+            &debian::CURL,
+            &debian::GIT,
+            &debian::RADICALE,
+            &debian::NATS,
+            &debian::PYTHON,
+        ];
+        debian::ensure_all(alone.into_iter().chain(&debian::BROWSER))
     });
     steps.run("coding agents of the stories", agents::ensure);
     steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));
@@ -68,19 +96,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let not_run = cargo::root().join("target/tests-not-run.txt");
     // The last run's, or none.
     let _ = std::fs::remove_file(&not_run);
-    let seed = (!arguments.long && std::env::var_os(SEED).is_none()).then_some((SEED, "1"));
     let mut tests = |name: &str, mut command: Command| {
         command
             .env("PLEXUS_TEST_LENGTH", repetitions)
             .env(NOT_RUN, &not_run)
-            .envs(seed);
+            .env(SEED, seed.to_string())
+            .env(PROPERTIES, seed.to_string());
         steps.child(name, &mut command);
     };
     if present("cargo-nextest", &["nextest", "--version"]) {
         // One suite as on a machine without nextest, and before nextest builds examples itself.
         tests(
             "cage tests without nextest",
-            without_nextest(&xtask, &["--test", "cage"], false),
+            without_nextest(&xtask, &["--test", "cage"], false, &[]),
         );
         let mut nextest = cargo::command();
         nextest.args([
@@ -99,7 +127,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         tests(
             "tests",
-            without_nextest(&xtask, &["--bins", "--lib", "--tests"], arguments.long),
+            without_nextest(&xtask, &["--bins", "--lib", "--tests"], arguments.long, &[]),
+        );
+    }
+    if arguments.long {
+        let mut build = cargo::command();
+        build.args(["build", "--locked", "--workspace", "--release"]);
+        build.args(["--bins", "--examples"]);
+        tests("build of the release profile", build);
+        tests(
+            "stories on the release profile",
+            without_nextest(&xtask, &RELEASE, false, &SMOKE),
         );
     }
     if !arguments.quick {
@@ -127,21 +165,78 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.long {
         steps.run("promises, broken one at a time", promises::all);
     }
+    let left_out = std::fs::read_to_string(not_run).unwrap_or_default();
+    let is_ci = std::env::var_os(CI).is_some_and(|word| !word.is_empty());
+    steps.run("every test could run here", || all_ran(&left_out, is_ci));
     let verdict = steps.summary();
     if !arguments.long {
-        println!("  left to --long: the tests that are marked `ignore`, the promises");
+        println!(
+            "  left to --long: the tests that are marked `ignore`, the release profile, the promises"
+        );
     }
-    for line in std::fs::read_to_string(not_run).unwrap_or_default().lines() {
+    for line in left_out.lines() {
         println!("  NOT RUN here: {line}");
     }
+    println!("  seed {seed}: {SEED}={seed} makes the same cases again");
     verdict
 }
 
-/// `cargo test` of these targets, each test in a process of its own; `whole`: those that are marked `ignore` as well.
-fn without_nextest(xtask: &Path, targets: &[&str], whole: bool) -> Command {
+/// The seed that is given, else the number of the day since 1970: other cases each day, the same for everybody.
+///
+/// # Errors
+/// When what is given is no number.
+fn seed(given: Option<&OsStr>, now: SystemTime) -> Result<u64> {
+    const DAY: u64 = 24 * 60 * 60;
+    let Some(given) = given else {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        return Ok(since.as_ref().map_or(0, Duration::as_secs) / DAY);
+    };
+    let number = given.to_str().and_then(|text| text.parse().ok());
+    number.with_context(|| format!("{SEED} is a number: {}", given.display()))
+}
+
+/// # Errors
+/// In CI, when a test says that this machine cannot run it; the summary has the lines.
+fn all_ran(left_out: &str, is_ci: bool) -> Result<()> {
+    let many = left_out.lines().count();
+    ensure!(
+        many == 0 || !is_ci,
+        "{many} NOT RUN; {CI} is set, so that counts as a failure"
+    );
+    Ok(())
+}
+
+/// `cargo test` of these targets, each test in a process of its own; `whole`: those that are marked `ignore` as well;
+/// `only`: the tests whose names begin so, all where it is empty.
+fn without_nextest(xtask: &Path, targets: &[&str], whole: bool, only: &[&str]) -> Command {
     let mut command = cargo::command();
-    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    command.args(["test", "--locked", "--no-fail-fast"]);
+    if !targets.contains(&"--package") {
+        command.arg("--workspace");
+    }
     isolate::as_runner(&mut command, xtask, whole);
-    command.args(targets);
+    command.args(targets).arg("--").args(only);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_is_the_day_or_the_one_given() {
+        let day = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(n * 86_400 + 86_399);
+        assert_eq!(seed(None, day(20_780)).unwrap(), 20_780);
+        assert_eq!(seed(None, day(20_781)).unwrap(), 20_781);
+        assert_eq!(seed(Some(OsStr::new("7")), day(20_780)).unwrap(), 7);
+        assert!(seed(Some(OsStr::new("x")), day(20_780)).is_err());
+    }
+
+    #[test]
+    fn left_out_test_fails_ci_alone() {
+        assert!(all_ran("", true).is_ok());
+        assert!(all_ran("disks: no tmpfs\n", false).is_ok());
+        let error = all_ran("disks: no tmpfs\n", true).unwrap_err().to_string();
+        assert!(error.starts_with("1 NOT RUN"), "{error}");
+    }
 }

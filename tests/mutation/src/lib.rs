@@ -4,7 +4,7 @@
 //! files, the seed and n alone, so that a red run is red again. What breaks an oracle is made smaller, printed, and told
 //! where to be stored: from then on it is part of the corpus and tried first, on every run.
 //!
-//! How many: `PLEXUS_TEST_LENGTH` as for all tests; `PLEXUS_FUZZ_SEED` (a number) for another walk. An oracle is a plain
+//! How many: `PLEXUS_TEST_LENGTH` as for all tests; `PLEXUS_SEED` (a number) for another walk. An oracle is a plain
 //! function so that other drivers can call it too: a cargo-fuzz target is one line, `fuzz_target!(|bytes: &[u8]| {
 //! oracle(bytes); })`, and the corpus is in the form that such drivers read.
 //!
@@ -44,9 +44,8 @@ pub fn hold(corpus: impl AsRef<Path>, words: &[&[u8]], oracle: impl Fn(&[u8]) ->
         Ok("full") => FULL,
         _ => QUICK,
     };
-    let seed = std::env::var("PLEXUS_FUZZ_SEED").map_or(0, |seed| {
-        seed.parse().expect("PLEXUS_FUZZ_SEED is a number")
-    });
+    let seed = std::env::var("PLEXUS_SEED")
+        .map_or(0, |seed| seed.parse().expect("PLEXUS_SEED is a number"));
     let corpus = corpus.as_ref();
     let stored = read(corpus);
     let began = Instant::now();
