@@ -50,7 +50,7 @@ fn every_probe_in_every_cage_and_without_one() {
     let Findings { failures, missing } = findings;
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if !missing.is_empty() {
-        not_run::say(
+        not_run::in_part(
             "probes::every_probe_in_every_cage_and_without_one",
             &format!(
                 "{} of its controls: this machine does not offer {}",
@@ -78,7 +78,7 @@ fn a_call_of_another_machine_ends_its_worker() {
             "signal: 31 (SIGSYS)"
         }
         Err(nix::libc::SIGSEGV) => {
-            not_run::say(
+            not_run::in_part(
                 "probes::a_call_of_another_machine_ends_its_worker",
                 "its control: this kernel has no 32-bit calls",
             );
