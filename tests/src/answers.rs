@@ -221,7 +221,7 @@ fn route(path: &str) -> String {
     match parts.as_slice() {
         ["", "admin", "api", "agents", _, "subset"] => parts[4] = ":",
         ["", "admin", "api", "sources", "detect"]
-        | ["", "admin", "api", "audit", "archives", ..] => {}
+        | ["", "admin", "api", "audit", "archives" | "verify", ..] => {}
         [
             "",
             "admin",

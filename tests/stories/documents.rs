@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the tests lie in the workspace")
@@ -30,7 +30,7 @@ fn files(extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn pages() -> BTreeMap<PathBuf, String> {
+pub(crate) fn pages() -> BTreeMap<PathBuf, String> {
     let pages = files("md").into_iter();
     pages
         .filter(|page| page.starts_with(root().join("docs")) || page.parent() == Some(root()))
@@ -60,7 +60,7 @@ fn is_word(text: &str, first: fn(char) -> bool) -> bool {
 }
 
 /// Every test as `file::name`. A file called `main` or `tests` goes by its folder.
-fn tests() -> BTreeSet<String> {
+pub(crate) fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for path in files("rs") {
         let mut stem = path.file_stem().expect("a name").to_string_lossy();
@@ -87,7 +87,7 @@ fn tests() -> BTreeSet<String> {
 }
 
 /// What has the form of a test's name.
-fn named_tests(page: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn named_tests(page: &str) -> impl Iterator<Item = &str> {
     quoted(page).into_iter().filter(|text| {
         let parts: Vec<&str> = text.split("::").collect();
         let lower = |part: &&str| is_word(part, |c| c.is_ascii_lowercase());

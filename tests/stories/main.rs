@@ -114,6 +114,7 @@ mod old_kernels;
 mod once;
 #[cfg(target_os = "linux")]
 mod orchestration;
+mod pages;
 mod peer_calls;
 mod peer_kills;
 mod peers;
