@@ -1,3 +1,5 @@
+//! The model of the chat: texts from typed to kept, pages of history, counts of unread messages.
+
 use super::*;
 use plexus_client::Exit;
 use serde_json::json;
