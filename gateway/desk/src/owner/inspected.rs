@@ -17,6 +17,7 @@ use crate::{
     desk::Desk,
 };
 use plexus_edge::reply::Refused;
+use plexus_ipc::offer::Offer;
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     Registered,
