@@ -233,7 +233,7 @@ fn question_ends_with_its_call() {
     gateway.owner().approve(&item, "once");
     let started = agent.invoke_body(json!({"id": "rude.ask", "input": asked, "async": true}));
     let card = question(&gateway);
-    let run = started.at("/run/runId").clone();
+    let run = started.at("/run/runId");
     agent
         .client()
         .post("/invoke/cancel", json!({"runId": run}))

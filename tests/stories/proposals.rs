@@ -410,7 +410,7 @@ fn changed_proposal_says_what_becomes_of_grants() {
         let card = world.card(item);
         (card["changes"].to_string(), card["ifApproved"].to_string())
     };
-    let mut worded = manifest.clone();
+    let mut worded = manifest;
     worded["capabilities"][0]["describe"] = json!("Finds lines.");
     let item = world.item(&agent, &worded);
     assert!(

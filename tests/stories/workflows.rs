@@ -599,7 +599,7 @@ fn manifest_that_asks_for_more_is_refused() {
             "belongs to another source (fixture)",
         ),
         (
-            one("read", &[count.clone()]),
+            one("read", std::slice::from_ref(&count)),
             "a member has a stronger verb than the workflow",
         ),
         (
