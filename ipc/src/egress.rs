@@ -37,7 +37,8 @@ pub const SOCKET: (&str, u16) = ("unix-socket.invalid", 1);
 /// Longest question to an app, in bytes, with the end of its line.
 pub const MAX_QUESTION: usize = 1 << 20;
 
-/// The capability that one line of JSON asks an app for; `None` for any other line.
+/// The capability that one line of JSON asks an app for; `None` for any other line, also for one with a control character:
+/// some apps end a line at a carriage return.
 #[must_use]
 pub fn asked_for(line: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
@@ -48,6 +49,9 @@ pub fn asked_for(line: &[u8]) -> Option<String> {
         input: Value,
     }
     let line = line.strip_suffix(b"\n")?;
+    if line.iter().any(u8::is_ascii_control) {
+        return None;
+    }
     let question: Question = json::parse_as(line).ok()?;
     Some(question.capability)
 }

@@ -136,7 +136,7 @@ fn ports_are_numbers_on_loopback_or_anywhere() {
         "(remote udp \"*:53\")",
         "(remote ip \"*:80\")",
         "(remote unix-socket (string-append \"/s\"))",
-        "(literal \"/s\")",
+        "(subpath \"/s\")",
         "(local tcp \"*:80\")",
     ] {
         refused(

@@ -845,8 +845,8 @@ fn agent_proposes_a_workflow_and_the_owner_sees_its_calls() {
     let shown = office.gateway.cli(["approvals", "show", &item]);
     let shown = shown.expect_ok();
     for said in [
-        "calls 1.   obsidian.vault.read (read) with",
-        "calls 2.   workspace.write (write) with",
+        "call 1  obsidian.vault.read (read) with",
+        "call 2  workspace.write (write) with",
         "once for all of its calls",
     ] {
         assert!(shown.contains(said), "{said}: {shown}");

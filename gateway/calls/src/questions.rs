@@ -409,7 +409,8 @@ fn content(fields: &[Field], mut given: Map<String, Value>) -> Result<Map<String
     let mut content = Map::new();
     for field in fields {
         let name = field.name.as_str();
-        match given.remove(name).filter(|value| !value.is_null()) {
+        match given.remove(name) {
+            Some(Value::Null) => return Err(format!("{name} needs a value, or is left out")),
             None if field.required => return Err(format!("{name} needs a value")),
             None => {}
             Some(value) => {

@@ -264,9 +264,16 @@
     const made = {};
     for (const field of form.querySelectorAll('[data-value]')) {
       const as = field.dataset.as;
-      if (as === 'choices') made[field.dataset.value] = [...field.selectedOptions].map((one) => one.value);
-      else if (!field.value) continue;
-      else made[field.dataset.value] = as === 'number' ? Number(field.value) : as === 'boolean' ? field.value === 'true' : field.value;
+      const name = field.dataset.value;
+      const typed = field.value.trim();
+      if (!typed) continue;
+      const number = Number(typed);
+      // What is no number goes as it was typed: the gateway says so, and sends nothing.
+      const exact = Number.isSafeInteger(number) || (Number.isFinite(number) && !Number.isInteger(number));
+      if (as === 'choices') made[name] = [...field.selectedOptions].map((one) => one.value);
+      else if (as === 'number') made[name] = exact ? number : typed;
+      else if (as === 'boolean') made[name] = typed === 'true';
+      else made[name] = field.value;
     }
     return made;
   }

@@ -24,7 +24,8 @@ const SYSTEM: Kind = "of the system's manager, which starts and installs program
 const GATEWAY: Kind = "of a Plexus gateway, which lends nothing to itself";
 
 /// By the name of the socket; `*` stands for any end of it.
-const BY_NAME: [(&str, Kind); 21] = [
+const BY_NAME: [(&str, Kind); 25] = [
+    (".ydotool_socket", DISPLAY),
     ("buildkitd.sock", ENGINE),
     ("bus", BUS),
     ("containerd.sock*", ENGINE),
@@ -33,9 +34,11 @@ const BY_NAME: [(&str, Kind); 21] = [
     ("docker.*", ENGINE),
     ("docker-*", ENGINE),
     ("gpg-agent*", KEYS),
+    ("ipc-socket.*", DISPLAY),
     ("kitty*", TERMINAL),
     ("libvirt-sock*", ENGINE),
     ("nvim*", TERMINAL),
+    ("openssh_agent*", KEYS),
     ("pipewire-*", SOUND),
     ("podman.sock", ENGINE),
     ("pulse-*", SOUND),
@@ -43,28 +46,35 @@ const BY_NAME: [(&str, Kind); 21] = [
     ("snapd*", SYSTEM),
     ("ssh-agent*", KEYS),
     ("ssh_auth_sock", KEYS),
+    ("sway-ipc.*", DISPLAY),
     ("system_bus_socket", BUS),
     ("vscode-*", TERMINAL),
     ("wayland-*", DISPLAY),
 ];
 /// By a folder that it lies in, likewise.
-const BY_FOLDER: [(&str, Kind); 19] = [
+const BY_FOLDER: [(&str, Kind); 25] = [
     (".1password", KEYS),
+    (".screen", TERMINAL),
     (".X11-unix", DISPLAY),
     ("at-spi*", BUS),
     ("com.apple.launchd.*", KEYS),
     ("containerd", ENGINE),
     ("docker", ENGINE),
+    ("dockerd-rootless", ENGINE),
     ("emacs*", TERMINAL),
     ("gcr", KEYS),
     ("gnupg", KEYS),
+    ("gvfsd", BUS),
+    ("hypr", DISPLAY),
     ("incus", ENGINE),
     ("keyring", KEYS),
     ("libvirt", ENGINE),
     ("lxd", ENGINE),
+    ("p11-kit", KEYS),
     ("podman", ENGINE),
     ("pulse", SOUND),
-    ("screen*", TERMINAL),
+    ("screen", TERMINAL),
+    ("screens", TERMINAL),
     ("ssh-*", KEYS),
     ("systemd", SYSTEM),
     ("tmux-*", TERMINAL),

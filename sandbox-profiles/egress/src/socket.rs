@@ -94,9 +94,10 @@ pub(crate) async fn serve(
     if verdict != Verdict::Admitted {
         return app.open().came_to(verdict);
     }
-    if app.write_all(&line).await.is_err() {
+    // An app that does not read holds up no place.
+    let Ok(Ok(())) = timeout(WITHIN, app.write_all(&line)).await else {
         return;
-    }
+    };
     // A worker that goes, or says more, ends it.
     tokio::select! {
         _ = copy(&mut app, &mut write) => {}

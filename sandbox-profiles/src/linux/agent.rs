@@ -132,7 +132,7 @@ const OF_ITSELF: [c_long; 5] = [
 
 /// From `asm-generic/ioctls.h`, `linux/fs.h`, `linux/fsverity.h` and `linux/btrfs.h`: typing into a terminal, and what changes a
 /// file or a folder through a descriptor that was opened to read. (Landlock's right to `ioctl` is about devices.)
-const IOCTLS: [i64; 17] = [
+const IOCTLS: [i64; 20] = [
     0x5412,      // TIOCSTI
     0x541c,      // TIOCLINUX
     0x4008_6602, // FS_IOC_SETFLAGS
@@ -150,6 +150,9 @@ const IOCTLS: [i64; 17] = [
     0x4008_941a, // BTRFS_IOC_SUBVOL_SETFLAGS
     0xc0c8_9425, // BTRFS_IOC_SET_RECEIVED_SUBVOL
     0x800c_6613, // FS_IOC_SET_ENCRYPTION_POLICY
+    0x4030_5828, // FS_IOC_RESVSP, and the next two: `fallocate` by another way
+    0x4030_582a, // FS_IOC_RESVSP64
+    0x4030_5839, // FS_IOC_ZERO_RANGE
 ];
 
 /// Owners of files, by path or descriptor.

@@ -81,7 +81,7 @@ pub(crate) async fn follow(
     (notes, apart): (Notes, Apart),
     mut pended: mpsc::UnboundedReceiver<Pended>,
 ) {
-    let known = Arc::new(Mutex::new(HashSet::new()));
+    let known = Arc::new(Known::default());
     while let Some(call) = pended.recv().await {
         // The same call again waits in the same item.
         let is_new = known
@@ -94,29 +94,48 @@ pub(crate) async fn follow(
         let (host, notes, known) = (host.clone(), notes.clone(), known.clone());
         let apart = apart.clone();
         tokio::spawn(async move {
-            match decided(&host, &apart, &call).await {
-                Ok(note) => notes.tell(note).await,
+            let mut items = vec![call.item.clone()];
+            match decided(&host, &apart, &call, &known, &mut items).await {
+                Ok(Some(note)) => notes.tell(note).await,
+                Ok(None) => {}
                 Err(error) => tracing::warn!(?error, "a call that waits is not followed any more"),
             }
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.remove(&call.item);
+            known.retain(|item| !items.contains(item));
         });
     }
 }
 
-/// What Codex is told of a call that waited.
-async fn decided(host: &Host, apart: &Apart, call: &Pended) -> Result<Note, SourceError> {
+/// Items that are followed.
+type Known = Mutex<HashSet<PendingId>>;
+
+/// What Codex is told of a call that waited; none where another follower has it by now. `items` are those of this one.
+async fn decided(
+    host: &Host,
+    apart: &Apart,
+    call: &Pended,
+    known: &Known,
+    items: &mut Vec<PendingId>,
+) -> Result<Option<Note>, SourceError> {
     let mut item = call.item.clone();
     loop {
         let told = host.item(&item, WAIT).await?;
         let reason = &told["reason"];
-        return Ok(match told["state"].as_str().unwrap_or_default() {
+        return Ok(Some(match told["state"].as_str().unwrap_or_default() {
             "pending" => continue,
             "approved" => {
                 let reply = apart.call(host, call).await?;
                 // What it is about has changed since: another card waits.
-                let anew = reply["error"]["pendingId"].as_str();
+                let error = &reply["error"];
+                let waits = error["code"] == "approval_required";
+                let anew = error["pendingId"].as_str().filter(|_| waits);
                 if let Some(anew) = anew.and_then(|anew| anew.parse::<PendingId>().ok()) {
+                    // A turn that made the same call meanwhile has that item already.
+                    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !known.insert(anew.clone()) {
+                        return Ok(None);
+                    }
+                    items.push(anew.clone());
                     item = anew;
                     continue;
                 }
@@ -132,7 +151,7 @@ async fn decided(host: &Host, apart: &Apart, call: &Pended) -> Result<Note, Sour
                 "ended without a decision of your owner; make it again if it is still wanted",
                 reason,
             ),
-        });
+        }));
     }
 }
 

@@ -384,10 +384,9 @@ fn consequence(
         .filter_map(|grant| Some((of_it(&grant.capability)?, grant)))
         .collect();
     let is_gone = |name: &String| {
-        !manifest
-            .capabilities
-            .iter()
-            .any(|capability| capability.name == *name)
+        let mut names = manifest.capabilities.iter().map(|one| &one.name);
+        let mut workflows = manifest.workflows.iter().map(|one| &one.name);
+        !names.any(|one| one == name) && !workflows.any(|one| one == name)
     };
     let then = match ends {
         _ if grants.is_empty() => "nothing is granted by that".to_owned(),

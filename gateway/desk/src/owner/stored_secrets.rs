@@ -40,7 +40,9 @@ enum Fate {
 pub(super) struct StoredSecrets {
     source: SourceId,
     declared: BTreeMap<String, Fate>,
-    /// Stored ones that the manifest does not declare.
+    /// Stored ones.
+    own: BTreeSet<String>,
+    /// Those of them that the manifest does not declare.
     stray: BTreeSet<String>,
     /// The file elsewhere that the owner has named for its secret.
     reference: Option<String>,
@@ -69,6 +71,8 @@ impl StoredSecrets {
         let is_same_host = before["hosts"] == after["hosts"];
         let was: BTreeSet<_> = names(before).collect();
         let fate = |name: &str| match (stored.has(name), is_same_host && was.contains(name)) {
+            // A file that is named moves with its name, also before it is there.
+            (_, false) if reference.is_some() => Fate::Moves,
             (false, _) => Fate::Missing,
             (true, true) => Fate::Stays,
             (true, false) => Fate::Moves,
@@ -78,11 +82,12 @@ impl StoredSecrets {
             .collect();
         let stray = stored
             .own
-            .into_iter()
-            .filter(|name| !declared.contains_key(name));
+            .iter()
+            .filter(|name| !declared.contains_key(*name));
         Ok(Self {
             source: source.clone(),
-            stray: stray.collect(),
+            stray: stray.cloned().collect(),
+            own: stored.own,
             declared,
             reference,
             host: after["hosts"][0]["url"]
@@ -118,7 +123,10 @@ impl StoredSecrets {
         let fact = |(name, fate): (&String, &Fate)| match fate {
             Fate::Missing => Fact::line(
                 "not set",
-                format!("{name}: once it is added, {}", self.command(name)),
+                format!(
+                    "{name}: once it is added, {}",
+                    self.next(name, self.reference.as_ref())
+                ),
             ),
             Fate::Stays => Fact::line(
                 "stored",
@@ -127,8 +135,12 @@ impl StoredSecrets {
             Fate::Moves => Fact::line(
                 "stored",
                 format!(
-                    "{name}: the secret {name} will go to {} if you keep it; else it is deleted",
-                    self.host
+                    "{name}: the secret {name} will go to {} if you keep it; else {}",
+                    self.host,
+                    match &self.reference {
+                        Some(file) => format!("the source loses the file {file}"),
+                        None => "it is deleted".to_owned(),
+                    }
                 ),
             ),
         };
@@ -172,12 +184,16 @@ impl StoredSecrets {
         };
         let missing = self.declared.iter().filter(is_missing);
         missing
-            .map(|(name, _)| json!({"name": name, "next": self.command(name)}))
+            .map(|(name, _)| json!({"name": name, "next": self.next(name, self.reference(keeps))}))
             .collect()
     }
 
-    fn command(&self, name: &str) -> String {
-        format!("plexusctl sources secret {} {name}", self.source)
+    /// How a secret is set, where the source has this file for its secret.
+    fn next(&self, name: &str, reference: Option<&String>) -> String {
+        match reference {
+            Some(file) => format!("write secrets/{file} in the state directory"),
+            None => format!("plexusctl sources secret {} {name}", self.source),
+        }
     }
 
     /// Checks that the owner keeps nothing but what would be deleted.
@@ -196,7 +212,7 @@ impl StoredSecrets {
         }
     }
 
-    /// Deletes what does not stay. What was granted on it is revoked first.
+    /// Records what the owner keeps, and deletes what does not stay. What was granted on that is revoked first.
     ///
     /// # Errors
     /// Nothing is recorded, or a file cannot be deleted.
@@ -206,15 +222,22 @@ impl StoredSecrets {
         narrowing: &Narrowing,
         keeps: &BTreeSet<String>,
     ) -> Result<(), Refused> {
-        if self.reference.is_some() {
-            // The file is the owner's, for other sources too: this one loses its name instead.
-            return Ok(());
+        for field in keeps {
+            let acting = narrowing.wider(desk).await?;
+            let about = json!({
+                "event": "secret.kept", "name": format!("{}.{field}", self.source), "host": self.host,
+                "sources": [self.source],
+            });
+            record(desk, &acting, about).await?;
         }
-        let gone = self
-            .moving()
-            .filter(|name| !keeps.contains(*name))
-            .chain(&self.stray);
-        for field in gone {
+        // A file elsewhere is the owner's, for other sources too: this one loses its name. One of its own would take its place.
+        let loses_file = self.reference.is_some() && self.reference(keeps).is_none();
+        let is_gone = |field: &&String| match self.declared.get(*field) {
+            Some(Fate::Moves) => loses_file || !keeps.contains(*field),
+            Some(Fate::Missing | Fate::Stays) => loses_file,
+            None => true,
+        };
+        for field in self.own.iter().filter(is_gone) {
             let name = format!("{}.{field}", self.source);
             let acting = narrowing.wider(desk).await?;
             let turn = desk.turn().await;

@@ -160,6 +160,11 @@ fn happened(event: &Value, detail: &Value) -> String {
         }
         "secret.set" => because("you set a secret", "name"),
         "secret.deleted" => because("a stored secret is deleted", "name"),
+        "secret.kept" => format!(
+            "you keep the stored secret {} for {}",
+            text("name"),
+            text("host")
+        ),
         "key.rotate" => format!(
             "you replace the connection key; {} agents end",
             count("agents")

@@ -9,7 +9,7 @@
 
 use super::{
     Given, agree,
-    secret::{argument_with_secret, is_secret, looks_secret, url_part_with_secret},
+    secret::{argument_with_secret, holds_secret, is_secret, url_part_with_secret},
 };
 use crate::owner::Desk;
 use plexus_client::{Exit, Stop, out, text};
@@ -210,7 +210,14 @@ impl Offered {
             return Err(fetched(&name, &arguments));
         }
         let program =
-            found(command, path).ok_or_else(|| format!("there is no program {command}"))?;
+            found(command, path).ok_or_else(|| match command.contains(char::is_whitespace) {
+                // A whole line may hold a secret.
+                true => {
+                    "its command is a line; put the program alone there, and the rest into args"
+                        .to_owned()
+                }
+                false => format!("there is no program {command}"),
+            })?;
         if let Some(argument) = argument_with_secret(&arguments) {
             return Err(format!(
                 "{argument} looks like a secret, and every user can read a command line; if the server takes it as a variable: plexusctl mcp add NAME --secret VARIABLE -- PROGRAM"
@@ -218,7 +225,7 @@ impl Offered {
         }
         let (secrets, environment) = texts("env")?
             .into_iter()
-            .partition(|(name, value)| is_secret(name) || looks_secret(value));
+            .partition(|(name, value)| is_secret(name) || holds_secret(value));
         let (folders, code) = named(&arguments);
         Ok(Self {
             program: Some((program.display().to_string(), arguments)),

@@ -48,19 +48,42 @@ pub(super) fn looks_secret(value: &str) -> bool {
     value.len() >= LONG && value.chars().all(plain) && mixed && !is_name
 }
 
+/// Whether a text has a secret in it: as a whole, in a URL, or in a part of it (`Authorization: Bearer X`, `host=db password=X`).
+pub(super) fn holds_secret(text: &str) -> bool {
+    let divides = |c: char| c.is_whitespace() || ":=,;{}[]\"'".contains(c);
+    let parts = text.split(divides).filter(|part| !part.is_empty());
+    let mut after_name = false;
+    let mut in_a_part = parts.map(|part| {
+        let found = after_name || looks_secret(part);
+        after_name = is_secret(part);
+        found
+    });
+    looks_secret(text) || url_part_with_secret(text).is_some() || in_a_part.any(|found| found)
+}
+
 /// The first argument with a secret in it, by its name.
 pub(super) fn argument_with_secret(arguments: &[String]) -> Option<String> {
     let mut option: Option<&str> = None;
     for argument in arguments {
-        let (name, value) = match argument.split_once('=') {
-            Some((name, value)) => (Some(name), value),
-            None => (option.filter(|_| !argument.starts_with('-')), &**argument),
+        let name = match argument.split_once('=') {
+            Some((name, _)) => Some(name),
+            None => option.filter(|_| !argument.starts_with('-')),
         };
-        let by_name = name.is_some_and(is_secret) && !value.is_empty();
-        if by_name || looks_secret(value) || url_part_with_secret(argument).is_some() {
-            return Some(name.map_or("an argument of it".to_owned(), |name| {
-                format!("its argument {name}")
-            }));
+        let by_option =
+            option.is_some_and(is_secret) && !argument.is_empty() && !argument.starts_with('-');
+        if by_option || holds_secret(argument) {
+            // What stands before a sign of equality may be the secret itself.
+            let is_name = |name: &&str| {
+                name.len() <= 40
+                    && !looks_secret(name)
+                    && name
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+            };
+            return Some(match name.filter(is_name) {
+                Some(name) => format!("its argument {name}"),
+                None => "an argument of it".to_owned(),
+            });
         }
         option = argument.starts_with('-').then_some(argument.as_str());
     }
@@ -102,6 +125,14 @@ mod tests {
             (vec!["API_TOKEN=hush"], "its argument API_TOKEN"),
             (vec![KEY], "an argument of it"),
             (vec!["ghp_0123456789"], "an argument of it"),
+            (
+                vec!["--header", "Authorization: Bearer ghp_0123456789"],
+                "its argument --header",
+            ),
+            (vec!["Authorization: Bearer abc=="], "an argument of it"),
+            (vec!["host=db password=hush"], "its argument host"),
+            (vec!["{\"token\":\"hush\"}"], "an argument of it"),
+            (vec!["AbCd1234efGH5678ijKL90=="], "an argument of it"),
             (vec!["postgresql://me:hush@db/x"], "an argument of it"),
             (
                 vec!["x", "--db=postgresql://me:hush@db/x"],
