@@ -8,9 +8,10 @@
 //!
 //! Must not know: bounds, what is done about them.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, renameat};
+use nix::sys::stat::Mode;
 
 use super::keeper::MEASURE;
 
@@ -28,6 +30,13 @@ use super::keeper::MEASURE;
 const LEAST: u64 = 4096;
 /// How many times as long as a count the pause after it lasts at least.
 const PAUSES: u32 = 10;
+/// Most folders between a run's folder and one that is removed where it is: `remove_dir_all` holds a descriptor for each, and
+/// names of 255 bytes fit into one path (4096 bytes).
+const DEEPEST: usize = 14;
+const FOLDER: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
 
 /// See the module. Dropping it ends the counting.
 pub(super) struct Held {
@@ -68,54 +77,86 @@ impl Held {
 /// What lies below a folder, in bytes of the disk; where that is more than `most`, some of it.
 fn below(folder: &Path, most: u64) -> u64 {
     let mut bytes = 0_u64;
-    let walked = walk(
-        folder,
-        |_, _| {},
-        |meta| {
-            // A file with several names counts once, over all of them.
-            let names = if meta.is_dir() {
-                1
-            } else {
-                meta.nlink().max(1)
-            };
-            bytes = bytes.saturating_add((meta.blocks() * 512).max(LEAST) / names);
-            bytes <= most
-        },
-    );
+    let walked = walk(folder, |meta| {
+        // A file with several names counts once, over all of them.
+        let names = if meta.is_dir() {
+            1
+        } else {
+            meta.nlink().max(1)
+        };
+        bytes = bytes.saturating_add((meta.blocks() * 512).max(LEAST) / names);
+        bytes <= most
+    });
     match walked {
         Err(TooDeep) => u64::MAX,
         Ok(()) => bytes,
     }
 }
 
-/// Gives the owner of all folders below this one the rights to remove what they hold. For a run that has ended.
+/// Makes all below this folder removable: gives the owner of each folder the rights to remove what it holds, and moves a
+/// folder that lies deeper than [`DEEPEST`] up to this one. For a run that has ended.
 pub(super) fn open_up(folder: &Path) {
-    let open = |root: &File, path: &Path| {
-        let how = how().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW);
-        if let Ok(found) = openat2(root.as_fd(), path, how) {
-            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-            _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-        }
+    let Ok(root) = open(folder, FOLDER, Mode::empty()) else {
+        return;
     };
-    _ = walk(folder, open, |_| true);
+    let mut moved = 0;
+    let mut left = vec![(PathBuf::from("."), 0)];
+    while let Some((path, depth)) = left.pop() {
+        allow(&root, &path);
+        let Ok(opened) = openat2(&root, &path, how().flags(FOLDER)) else {
+            continue;
+        };
+        let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        for entry in entries.into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let below = path.join(entry.file_name());
+            if depth < DEEPEST {
+                left.push((below, depth + 1));
+                continue;
+            }
+            // Without the right to write to it, its entry for the folder above cannot change.
+            allow(&root, &below);
+            if let Some(to) = move_up(&opened, &entry.file_name(), &root, &mut moved) {
+                left.push((to, 1));
+            }
+        }
+    }
+}
+
+fn allow(root: &OwnedFd, path: &Path) {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    if let Ok(found) = openat2(root, path, how().flags(flags)) {
+        let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+        _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    }
+}
+
+/// Moves one entry to a name in `root` that nothing has yet, the `moved`th or a later one.
+fn move_up(from: &OwnedFd, name: &OsStr, root: &OwnedFd, moved: &mut u64) -> Option<PathBuf> {
+    loop {
+        let to = PathBuf::from(format!("moved-{moved}"));
+        *moved += 1;
+        match renameat(from, name, root, &to) {
+            Ok(()) => return Some(to),
+            // An earlier removal that was cut short left it.
+            Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 struct TooDeep;
 
-/// Shows each folder before it is opened, and what is said of each entry, until `on` says no.
-fn walk(
-    folder: &Path,
-    before: impl Fn(&File, &Path),
-    mut on: impl FnMut(&Metadata) -> bool,
-) -> Result<(), TooDeep> {
+/// Shows what is said of each entry, until `on` says no.
+fn walk(folder: &Path, mut on: impl FnMut(&Metadata) -> bool) -> Result<(), TooDeep> {
     let Ok(root) = File::open(folder) else {
         return Ok(());
     };
     let mut left = vec![PathBuf::from(".")];
     while let Some(path) = left.pop() {
-        before(&root, &path);
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = match openat2(root.as_fd(), &path, how().flags(flags)) {
+        let opened = match openat2(root.as_fd(), &path, how().flags(FOLDER)) {
             Ok(opened) => opened,
             Err(Errno::ENAMETOOLONG) => return Err(TooDeep),
             // It went, became something else, or is closed.

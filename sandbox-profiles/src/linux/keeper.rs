@@ -54,6 +54,8 @@ pub(super) const MEASURE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
 /// How long launchers may take to end their trees; then all that is left is killed from here.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// How often the removal of a run's folder is tried.
+const REMOVALS: u32 = 3;
 
 /// A worker's programs.
 pub(super) struct Keeper {
@@ -193,8 +195,10 @@ impl Keeper {
         };
         let fills = matches!(run.over, Some(Ending::TooMuchDisk | Ending::DiskFull));
         if run.discard || fills {
-            // What is left of it goes before the next run of its name.
-            _ = discard(&self.kept.runs.join(&run.folder));
+            let folder = self.kept.runs.join(&run.folder);
+            if let Err(error) = discard(&folder) {
+                say_left(&folder, &error);
+            }
         }
         let ending = run.over.unwrap_or(match ended.status {
             WaitStatus::Exited(_, status) => Ending::Exited(status),
@@ -540,15 +544,30 @@ fn chosen(
 
 /// Removes the folder of a run that has ended, and no place that a link in it leads to.
 fn discard(folder: &Path) -> io::Result<()> {
-    let remove = || match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    };
-    remove().or_else(|_| {
-        // The run took away its own rights on what it made.
+    let mut removed = Ok(());
+    for _ in 0..REMOVALS {
+        // The run took away its own rights on what it made, or made it deeper than there are descriptors and stack for.
         held::open_up(folder);
-        remove()
-    })
+        removed = match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        if removed.is_ok() {
+            break;
+        }
+    }
+    removed
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the gateway logs what a launcher says on stderr"
+)]
+fn say_left(folder: &Path, error: &io::Error) {
+    eprintln!(
+        "plexus-sandbox-exec: the keeper: {} is left of a run that has ended; remove it: {error}",
+        folder.display()
+    );
 }
 
 /// Makes what is missing of a run's folders; what is there must be folders, and no links. Answers with the worker's ends of

@@ -433,6 +433,15 @@ fn run_beyond_its_disk_is_ended_and_removed() {
     let said = unbounded.have(&["shell", "three", &large]);
     assert_eq!(said, "kept\nExited(0)");
     assert!(unbounded.runs.join("three/root/big3").is_file());
+    // Closed folders, one where folders are moved up from, and one deeper than a path can name.
+    let deep =
+        "a=for n in 14 3000; do mkdir -pm 0 $n/$(printf 'd%.0s/' $(seq $n)); done && echo made";
+    assert_eq!(unbounded.have(&["shell", "deep", deep]), "made\nExited(0)");
+    let mut bounded = unbounded;
+    bounded.kept.programs[3].disk = Some(8 << 20);
+    let said = bounded.have(&["shell", "deep", "a=sleep 1000"]);
+    assert!(said.ends_with("TooMuchDisk"), "{said}");
+    assert!(!bounded.runs.join("deep").exists());
 }
 
 /// Room on the disk is taken by writing, which is slow enough to be counted.
