@@ -19,7 +19,7 @@ mod of_call;
 use crate::manifest::{Admitted, AdmittedSocket, Auth};
 use crate::message::{CageReport, Probe, Secret, secret::single};
 use crate::text::{Line, Payload};
-pub use of_call::{call_named, credential_of_call};
+pub use of_call::{awake, call_named, credential_of_call};
 pub use plexus_protocol::AuditId;
 /// A fingerprint of a certificate: of its bytes as they are shown (DER).
 pub use plexus_protocol::Digest;

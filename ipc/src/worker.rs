@@ -28,7 +28,6 @@ mod os;
 mod process;
 pub mod serve;
 
-pub use crate::egress::credential_of_call;
 /// Why a handler failed.
 pub use crate::message::WorkerError as SourceError;
 pub use crate::message::{

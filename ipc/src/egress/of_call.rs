@@ -1,8 +1,10 @@
 //! What opens an egress for one call: made by a worker from what opens it for the worker, for a program that the call starts.
 //!
 //! ```text
-//! plx_egress_ ‖ seconds until it expires, 16 digits ‖ the call's event, 32 digits ‖ HMAC-SHA-256 of what stands before, 64 digits
+//! plx_egress_ ‖ second of its expiry, 16 digits ‖ the call's event, 32 digits ‖ HMAC-SHA-256 of what stands before, 64 digits
 //! ```
+//! The expiry is a second of [`awake`], the clock of a call's time: a machine that sleeps takes none of it away.
+//!
 //! Invariants: only who holds the worker's credential can make one, and nobody learns that credential from it; it opens until
 //! it expires, and what it opened counts for its call.
 //!
@@ -10,15 +12,29 @@
 
 use crate::message::{EGRESS_CREDENTIAL, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use nix::time::{ClockId, clock_gettime};
 use plexus_protocol::AuditId;
 use sha2::Sha256;
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 /// Digits of the expiry and of the event.
 const EXPIRY: usize = 16;
 const EVENT: usize = 32;
 
-/// For `call`, until so many seconds since 1970. `own` is the worker's credential.
+/// The clock that stops while the machine sleeps, as that of [`std::time::Instant`].
+#[cfg(target_os = "linux")]
+const AWAKE: ClockId = ClockId::CLOCK_MONOTONIC;
+/// On macOS the monotonic clock counts sleep; this is `CLOCK_UPTIME_RAW` (`clock_gettime(3)`).
+#[cfg(not(target_os = "linux"))]
+const AWAKE: ClockId = ClockId::from_raw(8);
+
+/// How long this machine has been awake since it was started: the same for all of its processes. `None` where it cannot say.
+#[must_use]
+pub fn awake() -> Option<Duration> {
+    clock_gettime(AWAKE).ok().map(Duration::from)
+}
+
+/// For `call`, until [`awake`] shows so many seconds. `own` is the worker's credential.
 #[must_use]
 pub fn credential_of_call(own: &Secret, call: &AuditId, until: u64) -> Secret {
     let event = call.as_str().trim_start_matches("evt_").replace('-', "");

@@ -4,10 +4,11 @@ use super::{
     Host, SourceError,
     host::{called, seconds},
 };
+use crate::egress::{awake, credential_of_call};
 use crate::frame::{FrameSender, WeakFrameSender};
 use crate::message::{
     Chunk, Commit, FromWorker, HostAsk, MAX_CHUNK, MAX_QUESTION_WAIT, PROGRESS_WINDOW, Progress,
-    Question, Role,
+    Question, Role, Secret,
 };
 use crate::text::{Output, Text};
 use plexus_protocol::{AuditId, Constraint, Digest, PendingId};
@@ -178,6 +179,19 @@ impl CallContext {
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.0.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// What opens the egress for a program that this commit starts, until its time is over; made from `own`, the worker's.
+    ///
+    /// # Errors
+    /// It is no commit, or the machine's clock cannot be read.
+    pub fn credential(&self, own: &Secret) -> Result<Secret, SourceError> {
+        let id = self
+            .audit()
+            .ok_or_else(|| SourceError::internal("a commit without an event"))?;
+        let now = awake().ok_or_else(|| SourceError::internal("no clock"))?;
+        let until = now + self.remaining();
+        Ok(credential_of_call(own, id, until.as_secs()))
     }
 
     /// Whether nobody waits for a read or a plan any more: cancelled, or past its deadline. A loop on a blocking thread

@@ -24,7 +24,7 @@ use plexus_ipc::{
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::SystemTime,
+    time::Duration,
 };
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -34,12 +34,12 @@ pub(crate) fn opens(given: &[u8], credential: &Secret) -> bool {
     given.ct_eq(credential.expose().as_bytes()).into()
 }
 
-/// The call whose own credential this is, made from the worker's, if it has not expired at `now`.
-pub(crate) fn opens_for(given: &[u8], credential: &Secret, now: SystemTime) -> Option<AuditId> {
+/// The call whose own credential this is, made from the worker's, if it has not expired at `now`, by the clock
+/// [`plexus_ipc::egress::awake`].
+pub(crate) fn opens_for(given: &[u8], credential: &Secret, now: Duration) -> Option<AuditId> {
     let (call, until) = call_named(given)?;
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     let is_of_it = opens(given, &credential_of_call(credential, &call, until));
-    (is_of_it && now < until).then_some(call)
+    (is_of_it && now.as_secs() < until).then_some(call)
 }
 
 /// The credential in a header's value: as `Bearer`, as the password of `Basic`, or as it is.
@@ -272,8 +272,7 @@ mod tests {
         let call = AuditId::parse("evt_01234567-89ab-8def-8123-456789abcdef").unwrap();
         let made = credential_of_call(&credential, &call, 1000);
         let at = |given: &str, seconds| {
-            let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-            opens_for(given.as_bytes(), &credential, now)
+            opens_for(given.as_bytes(), &credential, Duration::from_secs(seconds))
         };
         assert_eq!(at(made.expose(), 999), Some(call.clone()));
         assert_eq!(at(made.expose(), 1000), None);

@@ -27,7 +27,7 @@ use hyper::{
     upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use plexus_ipc::egress::AuditId;
+use plexus_ipc::egress::{AuditId, awake};
 use plexus_ipc::{
     egress::{EgressStart, EgressVerdict as Verdict, FromEgress, SOCKET},
     frame::FrameSender,
@@ -38,7 +38,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes},
@@ -199,7 +199,7 @@ impl Proxy {
             if admit::opens(&given, &self.reader) {
                 return Some((Role::Reader, None));
             }
-            let call = admit::opens_for(&given, &self.credential, SystemTime::now())?;
+            let call = admit::opens_for(&given, &self.credential, awake()?)?;
             Some((Role::Writer, Some(call)))
         };
         let mut values = named.into_iter().filter_map(|name| headers.get(name));

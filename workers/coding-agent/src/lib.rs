@@ -38,10 +38,10 @@ pub use run::{Task, prepare_home};
 pub use sessions::ThreadFolder;
 pub use source::{CodingAgent, Config};
 
-use plexus_ipc::worker::{CallContext, EgressAccess, Handlers, SourceError, credential_of_call};
+use plexus_ipc::worker::{CallContext, EgressAccess, Handlers, SourceError};
 use serde::Serialize;
 use serde_json::Value;
-use std::{path::Path, time::SystemTime};
+use std::path::Path;
 
 /// Values for names of the manifest's `children`.
 pub type Named = Vec<(&'static str, String)>;
@@ -64,16 +64,10 @@ pub const EGRESS_HEADER: &str = "x-plexus-egress";
 impl ModelServer {
     /// The same for the program of one call, which has a credential of its own until the call's time is over.
     pub(crate) fn of_call(&self, call: &CallContext) -> Result<Self, SourceError> {
-        let id = call
-            .audit()
-            .ok_or_else(|| SourceError::internal("a commit without an event"))?;
-        let until = SystemTime::now() + call.remaining();
-        let until = until.duration_since(SystemTime::UNIX_EPOCH);
-        let until = until.unwrap_or_default().as_secs();
         Ok(Self {
             egress: EgressAccess {
                 port: self.egress.port,
-                credential: credential_of_call(&self.egress.credential, id, until),
+                credential: call.credential(&self.egress.credential)?,
                 authorities: String::new(),
             },
             path: self.path.clone(),
