@@ -14,7 +14,7 @@ use plexus_coding_agent::{
     Asker, HostServer, HostTools, Pended, prepare_home, without_credentials,
 };
 use plexus_ipc::worker::{
-    CallContext, EgressAccess, Host, SourceError,
+    CallContext, EgressAccess, Host, Secret, SourceError,
     children::{Child, ChildError, Children, Ending, PIPES},
 };
 use plexus_protocol::Effect;
@@ -117,7 +117,10 @@ impl Codex {
         prepare_home(&home, &SETTINGS)?;
         let server = tools.server(folder.join(PIPES))?;
         let home = home.to_string_lossy();
-        let started = self.start(&server, instructions, &home, known.as_deref());
+        let credential = call.credential(&self.egress.credential);
+        let credential = credential.map_err(TurnError::Gateway)?;
+        let with = (instructions, &*home, &credential);
+        let started = self.start(&server, with, known.as_deref());
         let mut child = started.await?;
         let Some(pipes) = child.host.take() else {
             return Err(TurnError::NoTools);
@@ -143,8 +146,7 @@ impl Codex {
     async fn start(
         &self,
         server: &HostServer,
-        instructions: &str,
-        home: &str,
+        (instructions, home, credential): (&str, &str, &Secret),
         thread: Option<&str>,
     ) -> Result<Child, ChildError> {
         let provider = format!(
@@ -169,7 +171,7 @@ impl Codex {
         arguments.extend(thread.map(|thread| ("thread", thread)));
         let environment = [
             ("CODEX_HOME", home),
-            ("PLEXUS_EGRESS_KEY", self.egress.credential.expose()),
+            ("PLEXUS_EGRESS_KEY", credential.expose()),
         ];
         let child = if thread.is_some() {
             "resumed-turn"
