@@ -232,42 +232,37 @@ pub(super) fn admits(template: &Value, known: Known<'_>, candidate: &Value) -> b
 }
 
 /// Whether a text begins and ends as its template, which waits for answers, and holds what stands between them in order.
-fn admits_text(template: &str, known: Known<'_>, candidate: &Value) -> bool {
+/// Literals and known fields that stand side by side are one piece: the first place of each is then as good as any.
+fn admits_text<'t>(template: &str, known: Known<'_>, candidate: &'t Value) -> bool {
     let Ok(pieces) = pieces(template) else {
         return false;
     };
     if let [Piece::Braces(_)] = pieces[..] {
         return is_plain(candidate);
     }
-    let Some(mut rest) = candidate.as_str() else {
+    let Some(text) = candidate.as_str() else {
         return false;
     };
-    let (mut free, last) = (false, pieces.len() - 1);
-    for (at, piece) in pieces.into_iter().enumerate() {
-        let fixed = match piece {
-            Piece::Literal(literal) => literal,
+    // The last is still being read: an answer ends it.
+    let (mut fixed, mut last) = (Vec::new(), String::new());
+    for piece in pieces {
+        match piece {
+            Piece::Literal(literal) => last.push_str(&literal),
             Piece::Braces(name) => match value(name, known) {
-                Ok(Rendered::Value(Value::String(text))) => text,
-                Ok(Rendered::Value(scalar)) => scalar.to_string(),
-                Ok(Rendered::Later) => {
-                    free = true;
-                    continue;
-                }
+                Ok(Rendered::Value(Value::String(text))) => last.push_str(&text),
+                Ok(Rendered::Value(scalar)) => last.push_str(&scalar.to_string()),
+                Ok(Rendered::Later) => fixed.push(std::mem::take(&mut last)),
                 Ok(Rendered::LeftOut) | Err(_) => return false,
             },
-        };
-        let found = match (free, at == last) {
-            (true, true) => return rest.ends_with(&fixed),
-            (true, false) => rest.find(&fixed),
-            (false, _) => rest.starts_with(&fixed).then_some(0),
-        };
-        let Some(found) = found else {
-            return false;
-        };
-        rest = &rest[found + fixed.len()..];
-        free = false;
+        }
     }
-    free || rest.is_empty()
+    let Some((first, between)) = fixed.split_first() else {
+        return text == last;
+    };
+    let behind = |rest: &'t str, piece: &String| Some(rest.split_once(piece.as_str())?.1);
+    let begin = text.strip_prefix(first.as_str());
+    let rest = begin.and_then(|rest| between.iter().try_fold(rest, behind));
+    rest.is_some_and(|rest| rest.ends_with(&last))
 }
 
 #[cfg(test)]
@@ -339,6 +334,31 @@ mod tests {
         let known = member(&json!({"path": "{day}"}));
         assert_eq!(known.planned(&input), Some(json!({"path": "monday"})));
         assert!(!known.admits(&input, &json!({"path": "tuesday"})));
+    }
+
+    #[test]
+    fn pieces_side_by_side_are_found_as_one() {
+        let input = json!({"day": "monday", "note": "see", "n": 5});
+        for (template, answer) in [
+            ("Inbox/{1.x}-{day}.md", "to-do"),
+            ("Inbox/{1.x}-{day}.md", "on-monday.md"),
+            ("{1.x}\n\n{note}", "one\n\ntwo\n\nthree"),
+            ("{1.x}-{day}-{1.x}", "a-b"),
+            ("{1.x}{1.x}-{n}", "-5"),
+            ("{1.x}-{n}.", ""),
+        ] {
+            let of = member(&json!({"text": template}));
+            let rendered = of.render(&input, &[json!({"x": answer})]).unwrap();
+            assert!(of.admits(&input, &rendered), "{template}: {rendered}");
+        }
+        let of = member(&json!({"text": "{1.x}\n\n{note}-{1.x}."}));
+        for other in ["a\n\nb-c.", "a\n\nsee-c", "see-c.", "a\n\nsee."] {
+            assert!(!of.admits(&input, &json!({"text": other})), "{other:?}");
+        }
+        // One place for two pieces is none.
+        let of = member(&json!({"text": "{1.x}-{day}-{1.x}-{day}"}));
+        assert!(!of.admits(&input, &json!({"text": "a-monday-b"})));
+        assert!(!of.admits(&input, &json!({"text": "a-monday-monday"})));
     }
 
     #[test]
