@@ -52,7 +52,8 @@ impl Workflow {
     pub(crate) fn of(asked: &Asked) -> Option<Self> {
         asked.entry.capability().is_workflow().then(|| Self {
             entry: asked.entry.clone(),
-            input: asked.input.clone(),
+            // As the worker gets it: 5.0 is 5 there.
+            input: Arc::new(json::parse(&asked.canonical).unwrap_or_default()),
             planned: OnceLock::new(),
             made: Mutex::default(),
         })
