@@ -115,15 +115,17 @@ impl Run<'_> {
     ) -> Result<(), SourceError> {
         let asked = member.render(input, &self.outputs);
         let asked = asked.map_err(|why| self.stopped(member, "template", &why, Effect::None))?;
-        self.report(call, member, json!({"state": "begun"})).await?;
-        let mut answer = call.host_call(&member.id, &asked).await?;
+        self.report(call, member, json!({"state": "begun"})).await;
+        let answer = call.host_call(&member.id, &asked).await;
+        let mut answer = answer
+            .map_err(|error| self.stopped(member, "host_call", &error.message, error.effect))?;
         let audit = answer["auditId"].take();
         if answer["ok"] != true {
             let error = &answer["error"];
             let effect = serde_json::from_value(error["effect"].clone()).unwrap_or_default();
             let why = error["message"].as_str().unwrap_or("It was not done.");
             let over = json!({"state": "failed", "auditId": audit, "code": error["code"]});
-            self.report(call, member, over).await?;
+            self.report(call, member, over).await;
             return Err(self.stopped(member, MEMBER_FAILED, why, effect));
         }
         if !member.is_read() {
@@ -136,7 +138,7 @@ impl Run<'_> {
             return Err(self.stopped(member, "too_large", why, Effect::None));
         }
         let over = json!({"state": "done", "auditId": audit});
-        self.report(call, member, over).await?;
+        self.report(call, member, over).await;
         let mut told = json!({"id": member.id, "ok": true, "auditId": audit});
         // What an effect reads goes where its card says, and to nobody else.
         if self.workflow.is_read {
@@ -147,17 +149,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells whoever follows the call.
-    async fn report(
-        &self,
-        call: &CallContext,
-        member: &Member,
-        mut event: Value,
-    ) -> Result<(), SourceError> {
+    /// Tells whoever follows the call. An event that cannot be sent ends nothing: the answer says the same.
+    async fn report(&self, call: &CallContext, member: &Member, mut event: Value) {
         event["member"] = json!(self.outputs.len() + 1);
         event["of"] = json!(self.workflow.members.len());
         event["id"] = json!(member.id);
-        call.progress_event(&event).await
+        let _ = call.progress_event(&event).await;
     }
 
     /// It ends here: what was done by then, and what was not begun.
@@ -186,5 +183,39 @@ impl Run<'_> {
             _ => Effect::Partial,
         };
         SourceError::transport(reason, words).effect(effect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_ipc::message::Role;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn call_that_is_not_sent_says_what_was_done() {
+        let member = |id: &str| -> Member {
+            serde_json::from_value(json!({"id": id, "verbs": ["write"], "input": {}})).unwrap()
+        };
+        let workflow = Workflow {
+            name: "file".to_owned(),
+            is_read: false,
+            members: vec![member("notes.first"), member("notes.second")],
+        };
+        // It has no gateway.
+        let call = CallContext::detached(Role::Writer, None, Duration::from_secs(5));
+        for (effect, done) in [(Effect::None, 0), (Effect::Partial, 1)] {
+            let mut run = Run {
+                workflow: &workflow,
+                outputs: vec![json!({}); done],
+                told: Vec::new(),
+                bytes: 0,
+                effect,
+            };
+            let member = &workflow.members[done];
+            let error = run.call(member, &call, &json!({})).await.unwrap_err();
+            assert_eq!(error.effect, effect, "{error}");
+            assert!(error.message.contains(&member.id), "{error}");
+        }
     }
 }
