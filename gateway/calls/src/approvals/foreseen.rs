@@ -11,12 +11,36 @@
 
 use super::planner::request_of;
 use crate::kernel::Kernel;
-use plexus_ipc::message::PlanMade;
-use plexus_protocol::{CapabilityId, Digest, json};
+use plexus_ipc::{
+    message::{PlanMade, Preview},
+    text::Line,
+};
+use plexus_protocol::{CapabilityId, Digest, Verb, json};
 use plexus_sources::catalogue::Entry;
 use plexus_supervisor::Stands;
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// A member's preview: its headline, its facts, its diff.
+fn words(preview: &Preview) -> String {
+    let facts = preview.facts.iter();
+    let facts = facts.map(|fact| format!("{}: {}\n", fact.name.as_str(), fact.value.as_str()));
+    let diff = preview.diff.as_ref().map(ToString::to_string);
+    format!(
+        "{}\n{}{}",
+        &*preview.headline,
+        facts.collect::<String>(),
+        diff.unwrap_or_default()
+    )
+}
+
+/// The approval of the workflow covers the verbs of its members, and no more.
+fn asks_again(place: usize, rating: Verb) -> Line<256> {
+    let rating = rating.as_str();
+    Line::new(format!(
+        "Member {place} is rated {rating}, more than this approval covers: its call ends the workflow and asks you again."
+    ))
+}
 
 /// Adds the plans of members to that of their workflow. What each assumes about the world, in the order of the members.
 pub(super) async fn add(
@@ -52,8 +76,11 @@ pub(super) async fn add(
             Ok(Ok(plan)) => {
                 tokens[at] = Some(plan.state_token);
                 made.warnings.extend(plan.warnings.iter().cloned());
-                let diff = plan.preview.diff.as_ref().map(ToString::to_string);
-                format!("{}\n{}", &*plan.preview.headline, diff.unwrap_or_default())
+                made.preview.cut |= plan.preview.cut;
+                if plan.rating > entry.capability().rating() {
+                    made.warnings.push(asks_again(at + 1, plan.rating));
+                }
+                words(&plan.preview)
             }
             Ok(Err(error)) => format!("as things are now, it would fail: {error}\n"),
             Err(_) => "it could not be planned now\n".to_owned(),
@@ -62,4 +89,19 @@ pub(super) async fn add(
     }
     made.preview = std::mem::take(&mut made.preview).diff(&whole);
     tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_preview_is_shown_whole() {
+        let preview = Preview::new("send a mail").fact("to", "a@example.org");
+        assert_eq!(words(&preview.clone()), "send a mail\nto: a@example.org\n");
+        assert_eq!(
+            words(&preview.diff("+ hello\n")),
+            "send a mail\nto: a@example.org\n+ hello\n"
+        );
+    }
 }
