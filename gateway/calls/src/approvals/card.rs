@@ -233,7 +233,7 @@ fn shown_ask(
                     "runs": bounded.limits.turns,
                     "minutes": bounded.limits.minutes,
                     "parallel": children.parallel,
-                    "words": permits(bounded),
+                    "words": permits(bounded, ask.input.is_some()),
                 }),
             ),
         };
@@ -245,8 +245,8 @@ fn shown_ask(
     Value::Object(out)
 }
 
-/// How far a bounded approval reaches, as a card says it.
-pub fn permits(bounded: &Bounded) -> String {
+/// How far a bounded approval reaches, as a card says it. Without an input of the call the card shows none of its members.
+pub(super) fn permits(bounded: &Bounded, is_shown: bool) -> String {
     let (most, minutes) = (bounded.limits.turns, bounded.limits.minutes);
     let Some(children) = &bounded.children else {
         return format!(
@@ -256,9 +256,13 @@ pub fn permits(bounded: &Bounded) -> String {
     let names: Vec<_> = children.capabilities.keys().map(|id| id.as_str()).collect();
     if children.members {
         return format!(
-            "its {most} calls of {} as listed, in this order, each once, within {minutes} minutes from its start; what it \
+            "its {most} calls of {} {}, in this order, each once, within {minutes} minutes from its start; what it \
              reads, the agent may read without it",
-            names.join(" and ")
+            names.join(" and "),
+            match is_shown {
+                true => "as listed",
+                false => "with inputs that you do not see first",
+            }
         );
     }
     format!(

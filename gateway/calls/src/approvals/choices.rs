@@ -87,11 +87,11 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
     match (window, ask.input) {
         (TrustWindow::Once, Some(_)) => match ask.bounded.as_deref() {
             Some(bounded) if bounded.children.as_ref().is_some_and(|calls| calls.members) => {
-                format!("this call, exactly as shown: {}", permits(bounded))
+                format!("this call, exactly as shown: {}", permits(bounded, true))
             }
             Some(bounded) if bounded.children.is_some() => format!(
                 "this call, exactly as shown, and {}; you do not see their inputs first",
-                permits(bounded)
+                permits(bounded, true)
             ),
             Some(Bounded { limits, .. }) if limits.turns > 1 => format!(
                 "this call, exactly as shown, and {} further turns of its conversation within {} minutes, whose messages you do not see first",
@@ -106,7 +106,13 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
             } else {
                 "with any input"
             };
-            format!("one call of “{label}”, {what}{within}: you do not see it before it is made")
+            let calls = ask.bounded.as_deref().filter(|b| b.children.is_some());
+            let calls = calls.map_or_else(String::new, |bounded| {
+                format!("; with it {}", permits(bounded, false))
+            });
+            format!(
+                "one call of “{label}”, {what}{within}: you do not see it before it is made{calls}"
+            )
         }
         (_, input) => {
             let now = match (input, item.on_approval) {
