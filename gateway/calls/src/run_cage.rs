@@ -8,7 +8,7 @@
 //! Must not know: how a program is started, which of them a run needs.
 
 use crate::kernel::{Kernel, of_ours};
-use plexus_ipc::message::Role;
+use plexus_ipc::{manifest::Capability, message::Role};
 use plexus_protocol::{AuditId, CapabilityId, Digest, SourceId, Verb};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn of_run(
 ) -> Option<Value> {
     let catalogue = kernel.catalogue.load();
     let entry = catalogue.get(capability)?;
-    let runs = entry.capability().verbs.contains(Verb::Execute) || entry.capability().long_running;
+    let runs = may_run(entry.capability());
     let offer = &entry.connector.offer;
     let state = kernel.ledger.snapshot();
     let route = &state.sources.get(source)?.config.route;
@@ -53,15 +53,54 @@ fn of_run(
             }))
         })
         .collect();
-    let hosts = offer.manifest.admitted(route).unwrap_or_default();
-    let hosts: Vec<_> = hosts
-        .iter()
-        .map(|(_, to)| format!("{}:{}", to.host, to.port))
-        .collect();
+    // None: they could not be read from the route, which is not "no host".
+    let hosts = offer.manifest.admitted(route).ok().map(|hosts| {
+        let hosts = hosts.iter();
+        let hosts = hosts.map(|(_, to)| format!("{}:{}", to.host, to.port));
+        hosts.collect::<Vec<_>>()
+    });
     (runs && !programs.is_empty()).then(|| {
         json!({
             "event": "run.cage", "source": source, "call": intent,
             "programs": programs, "hosts": hosts,
         })
     })
+}
+
+/// Whether a call may have programs started: it runs one, or its worker does for as long as it takes. A workflow calls
+/// others, each of which has an event of its own.
+fn may_run(capability: &Capability) -> bool {
+    capability.verbs.contains(Verb::Execute)
+        || capability.command.is_some()
+        || capability.long_running && !capability.is_workflow()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_starts_programs_has_an_event() {
+        let of = |verb: &str, more: Value| {
+            let mut whole = json!({
+                "name": "a", "kind": "capability", "label": "A", "describe": "A.", "verbs": [verb],
+            });
+            for (name, value) in more.as_object().unwrap() {
+                whole[name] = value.clone();
+            }
+            may_run(&serde_json::from_value(whole).unwrap())
+        };
+        let command = json!({
+            "child": "a", "arguments": ["{text}"], "exitStatuses": [0], "outputBytes": 9, "timeoutMs": 9,
+        });
+        let members = json!([{"id": "a.b", "verbs": ["write"]}]);
+        assert!(of("execute", json!({})));
+        assert!(of("write", json!({"command": command})));
+        assert!(of("write", json!({"longRunning": true})));
+        assert!(!of("write", json!({})));
+        assert!(!of(
+            "write",
+            json!({"longRunning": true, "members": members})
+        ));
+    }
 }

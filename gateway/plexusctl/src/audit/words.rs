@@ -245,7 +245,9 @@ fn may_reach(detail: &Value) -> String {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let hosts = if hosts.is_empty() {
+    let hosts = if detail["hosts"].is_null() {
+        "hosts that are not known".to_owned()
+    } else if hosts.is_empty() {
         "no host".to_owned()
     } else {
         hosts.join(", ")
