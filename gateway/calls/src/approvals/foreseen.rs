@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn members_preview_is_shown_whole() {
         let preview = Preview::new("send a mail").fact("to", "a@example.org");
-        assert_eq!(words(&preview.clone()), "send a mail\nto: a@example.org\n");
+        assert_eq!(words(&preview), "send a mail\nto: a@example.org\n");
         assert_eq!(
             words(&preview.diff("+ hello\n")),
             "send a mail\nto: a@example.org\n+ hello\n"
