@@ -279,6 +279,18 @@ fn every_rule_refuses() {
     assert!(parse(&with("/root", Value::Null)).is_ok());
 }
 
+#[test]
+fn resident_worker_has_no_workflow() {
+    let mut manifest = good();
+    manifest["hostCalls"] = json!(true);
+    manifest["capabilities"][0]["longRunning"] = json!(true);
+    manifest["capabilities"][0]["members"] = json!([{"id": "other.read", "verbs": ["read"]}]);
+    parse(&manifest).expect("a workflow");
+    manifest["resident"] = json!(true);
+    let refused = parse(&manifest).expect_err("resident").to_string();
+    assert!(refused.contains("resident"), "{refused}");
+}
+
 /// The good manifest with further fields.
 fn with_fields(more: &[Value]) -> Result<Manifest, plexus_ipc::manifest::ManifestError> {
     let mut manifest = good();

@@ -135,6 +135,11 @@ impl Manifest {
         if !self.host_calls || !entry.long_running {
             return Err(invalid(at(), "a workflow needs hostCalls and longRunning"));
         }
+        if self.resident {
+            let why =
+                "a workflow has no resident worker: its members are calls of whoever calls it";
+            return Err(invalid(at(), why));
+        }
         let needed = entry.members.iter().flat_map(|member| member.verbs.iter());
         let strongest = needed.max().unwrap_or(Verb::Read);
         if strongest == Verb::Read && !entry.is_read() {
