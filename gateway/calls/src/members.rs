@@ -68,17 +68,22 @@ impl Workflow {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which member this is; none where it is not the one that the manifest has now. A read may be made twice.
+    /// Which member this is; none where it is not the one that the manifest has now. A member that failed ends
+    /// its workflow; one of reads may be made twice, from its start.
     fn place(&self, id: &str, input: &Value) -> Option<usize> {
         let capability = self.entry.capability();
         let fits = |at: usize| {
             let member = capability.members.get(at);
             member.is_some_and(|member| member.id == id && member.admits(&self.input, input))
         };
-        let next = self.made().over.len();
-        match capability.is_read() {
-            true => (0..capability.members.len()).find(|at| fits(*at)),
-            false => fits(next).then_some(next),
+        let made = self.made();
+        let (next, has_failed) = (made.over.len(), made.failed.is_some());
+        drop(made);
+        match (capability.is_read(), has_failed) {
+            (true, false) => (0..capability.members.len()).find(|at| fits(*at)),
+            (true, true) => fits(0).then_some(0),
+            (false, false) => fits(next).then_some(next),
+            (false, true) => None,
         }
     }
 
