@@ -9,13 +9,13 @@
 //!
 //! Must not know: who decides.
 
-use super::planner::request_of;
-use crate::kernel::Kernel;
+use super::planner::{mark, request_of};
+use crate::{change_author, kernel::Kernel};
 use plexus_ipc::{
     message::{PlanMade, Preview},
     text::Line,
 };
-use plexus_protocol::{CapabilityId, Digest, Verb, json};
+use plexus_protocol::{AgentId, CapabilityId, Digest, Verb, json};
 use plexus_sources::catalogue::Entry;
 use plexus_supervisor::Stands;
 use serde_json::Value;
@@ -42,16 +42,19 @@ fn asks_again(place: usize, rating: Verb) -> Line<256> {
     ))
 }
 
-/// Adds the plans of members to that of their workflow. What each assumes about the world, in the order of the members.
+/// Adds the plans of members to that of their workflow. What each assumes about the world, in the order of the members; and
+/// whether one takes back a change that `agent` did not make, so that the workflow has to be approved by itself.
 pub(super) async fn add(
     kernel: &Kernel,
+    agent: &AgentId,
     workflow: &Entry,
     input: &Value,
     stands: &Stands,
     made: &mut PlanMade,
-) -> Vec<Option<Digest>> {
+) -> (Vec<Option<Digest>>, bool) {
     let members = &workflow.capability().members;
     let (mut tokens, mut sources) = (Vec::new(), BTreeSet::new());
+    let mut of_another = false;
     let mut whole = made
         .preview
         .diff
@@ -70,12 +73,15 @@ pub(super) async fn add(
         let Some(planned) = member.planned(input).filter(|_| is_first) else {
             continue;
         };
-        let bytes = json::canonical(&planned).into();
-        let request = request_of(kernel, &entry, bytes, None, stands.clone());
+        let bytes = json::canonical(&planned);
+        let undoes = change_author::change(kernel, agent, &entry, bytes.as_ref()).await;
+        let request = request_of(kernel, &entry, bytes.into(), None, stands.clone());
         let words = match kernel.supervisor.plan(&entry.source, request).await {
             Ok(Ok(plan)) => {
                 tokens[at] = Some(plan.state_token);
                 made.warnings.extend(plan.warnings.iter().cloned());
+                // Held to its plan, it asks no more whose change it takes back: the card says it.
+                of_another |= mark(made, undoes, agent);
                 made.preview.cut |= plan.preview.cut;
                 if plan.rating > entry.capability().rating() {
                     made.warnings.push(asks_again(at + 1, plan.rating));
@@ -88,7 +94,7 @@ pub(super) async fn add(
         whole.push_str(&format!("{}. {}: {words}\n", at + 1, member.id));
     }
     made.preview = std::mem::take(&mut made.preview).diff(&whole);
-    tokens
+    (tokens, of_another)
 }
 
 #[cfg(test)]

@@ -193,12 +193,15 @@ async fn make(
             if let Some(tools) = tools_of_runs(kernel, &item.agent, &entry, ask) {
                 ours_first(&mut made.preview, "its tools", &tools);
             }
-            let members = match entry.capability().is_workflow() {
-                true => foreseen::add(kernel, &entry, &content, &stands, &mut made).await,
-                false => Vec::new(),
+            let once = mark(&mut made, undoes, &item.agent);
+            let (members, of_another) = match entry.capability().is_workflow() {
+                true => {
+                    let (agent, made) = (&item.agent, &mut made);
+                    foreseen::add(kernel, agent, &entry, &content, &stands, made).await
+                }
+                false => (Vec::new(), false),
             };
-            let (made, once) = marked(*made, undoes, &item.agent);
-            Ok((made, once, members))
+            Ok((Arc::new(*made), once || of_another, members))
         }
         Ok(Err(error)) if error.code == Failure::Busy => Err(NotMade::Later),
         Ok(Err(error)) => Err(NotMade::Failed(error.to_string())),
@@ -243,14 +246,10 @@ fn is_for_want_of_room(error: &DispatchError) -> bool {
     }
 }
 
-/// The plan of an undo says whose change it takes back; with it, whether it has to be approved by itself.
-fn marked(
-    mut made: PlanMade,
-    undoes: Option<ChangeAuthor>,
-    agent: &AgentId,
-) -> (Arc<PlanMade>, bool) {
+/// The plan of an undo says whose change it takes back. Whether it has to be approved by itself.
+pub(super) fn mark(made: &mut PlanMade, undoes: Option<ChangeAuthor>, agent: &AgentId) -> bool {
     let Some(whose) = undoes else {
-        return (Arc::new(made), false);
+        return false;
     };
     let words = whose.in_words();
     ours_first(&mut made.preview, "change_of", &words);
@@ -258,7 +257,7 @@ fn marked(
         let warning = format!("This takes back a change that {agent} did not make: {words}.");
         made.warnings.insert(0, Line::new(warning));
     }
-    (Arc::new(made), whose != ChangeAuthor::Own)
+    whose != ChangeAuthor::Own
 }
 
 /// Adds a fact of ours before those of the source, which so cannot push it out.
@@ -335,6 +334,25 @@ fn tools(kernel: &Kernel, caller: &AgentId, entry: &Entry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn undo_of_anothers_change_is_marked_on_the_card() {
+        let agent = AgentId::parse("one").expect("an id");
+        let mut made = PlanMade {
+            preview: Preview::default(),
+            state_token: Digest::of(b"state"),
+            touched: Vec::new(),
+            rating: Verb::Write,
+            summary: Default::default(),
+            warnings: Vec::new(),
+        };
+        assert!(!mark(&mut made, None, &agent));
+        assert!(!mark(&mut made, Some(ChangeAuthor::Own), &agent));
+        assert!(made.warnings.is_empty());
+        assert!(mark(&mut made, Some(ChangeAuthor::Owner), &agent));
+        assert_eq!(made.warnings.len(), 1);
+        assert_eq!(made.preview.facts.len(), 2);
+    }
 
     #[test]
     fn what_was_not_sent_for_want_of_room_has_not_failed() {
