@@ -326,6 +326,27 @@ fn workflow_of_reads_is_a_read() {
     assert_eq!(agent.invoke(FILE, input).expect_ok()["ok"], true);
 }
 
+#[test]
+fn approved_workflow_is_refused_when_its_member_plans_are_lost() {
+    let mut office = Office::with(&filing());
+    let item = office.agent.must_ask(FILE, note());
+    office.gateway.owner().approve(&item, "once");
+    office.gateway.restart();
+    let agent = &office.agent;
+    let refused = agent.invoke(FILE, note()).json();
+    let told = json!([refused["error"]["code"], refused["error"]["effect"]]);
+    assert_eq!(told, json!(["precondition_changed", "none"]), "{refused}");
+    assert!(!office.workspace.has("notes/ideas.md"));
+
+    // Asked for again, it is planned and made.
+    let body = json!({"pendingId": item});
+    agent.client().post("/grants/cancel", body).expect_ok();
+    let item = agent.must_ask(FILE, note());
+    office.gateway.owner().approve(&item, "once");
+    agent.invoke(FILE, note()).expect_ok();
+    assert!(office.workspace.has("notes/ideas.md"));
+}
+
 /// A workflow whose first member goes on until its file is there, and whose second counts.
 fn held() -> Value {
     let members = [

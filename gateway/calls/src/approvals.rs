@@ -209,19 +209,23 @@ impl Approvals {
         }
     }
 
-    /// What the plans of a workflow's members assume about the world, as the approved card showed them.
+    /// What the plans of a workflow's members assume about the world, as the approved card showed them. Empty where the card
+    /// had no plan; none where it had one that is kept no more, as after a restart.
     pub(crate) fn members_planned(
         &self,
         state: &State,
         item: &PendingId,
         id: &CapabilityId,
-    ) -> Vec<Option<Digest>> {
-        let held = state.item(item);
-        let ask = held.and_then(|item| item.asks.iter().find(|ask| ask.capability == *id));
-        let shown = ask.and_then(|ask| self.preview(item, ask));
-        match shown.and_then(|_| self.plan(item, id)) {
-            Some(Planned::Made(_, _, members)) => members,
-            Some(Planned::Failed(_)) | None => Vec::new(),
+    ) -> Option<Vec<Option<Digest>>> {
+        let asks = &state.item(item)?.asks;
+        let ask = asks.iter().find(|ask| ask.capability == *id)?;
+        if !matches!(ask.plan, Plan::Ready { .. }) {
+            return Some(Vec::new());
+        }
+        self.preview(item, ask)?;
+        match self.plan(item, id)? {
+            Planned::Made(_, _, members) => Some(members),
+            Planned::Failed(_) => None,
         }
     }
 

@@ -34,7 +34,13 @@ pub(super) async fn run(
     }
     if let (Some(workflow), Basis::Item(item)) = (&call.workflow, &permit.basis) {
         let state = kernel.ledger.snapshot();
-        workflow.hold_to(kernel.approvals.members_planned(&state, item, &id));
+        match kernel.approvals.members_planned(&state, item, &id) {
+            Some(planned) => workflow.hold_to(planned),
+            None => {
+                let error = members::plans_are_gone(&id, item);
+                return crate::denial::refuse(kernel, &asked.caller, id.as_str(), error).await;
+            }
+        }
     }
     let reader = Reader {
         agent: &asked.caller.agent,

@@ -20,7 +20,7 @@ use crate::{
     under_way::CallUnderWay,
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, body::InvokeResponse, json,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, body::InvokeResponse, json,
 };
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Refusal, standing_for, visible};
@@ -216,6 +216,15 @@ async fn carried(
         }
         Err(refusal) => Err(refuses(&refusal)),
     }
+}
+
+/// The refusal of a workflow whose members could no longer be held to what its card showed of them.
+pub(crate) fn plans_are_gone(id: &CapabilityId, item: &PendingId) -> ErrorBody {
+    let why = "The gateway restarted since this was approved, and the plans of its members are gone. Nothing was done.";
+    let error = ErrorBody::new(ErrorCode::PreconditionChanged, why).about(id);
+    error.next(format!(
+        "withdraw {item} if it is still approved, then ask again with the same call"
+    ))
 }
 
 /// Why a workflow is not begun, or not shown: a member is not there, is another than it was, or reads what the agent may not

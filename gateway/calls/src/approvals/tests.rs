@@ -68,3 +68,52 @@ fn tokens_are_kept_for_open_sessions_and_for_few_of_an_item() {
     assert_eq!(approvals.made_token(&item, &open[0], NOW), None);
     assert_eq!(approvals.made_token(&item, &open[99], NOW), Some(json!(99)));
 }
+
+#[test]
+fn lost_member_plans_are_not_taken_for_none() {
+    let approvals = Approvals::in_folder(PathBuf::new());
+    let (item, file) = (
+        PendingId::fresh(),
+        CapabilityId::parse("filing.file").expect("an id"),
+    );
+    let (preview, state_token, member) = (
+        Digest::of(b"preview"),
+        Digest::of(b"workflow"),
+        Digest::of(b"member"),
+    );
+    let state = |plan: Plan| {
+        let mut state = with(&item, &[]);
+        let ask = json!({"capability": file, "verbs": ["write"], "plan": plan});
+        let ask: Ask = serde_json::from_value(ask).expect("an ask");
+        let agents = Arc::make_mut(&mut state.agents);
+        for agent in agents.values_mut() {
+            let items = Arc::make_mut(agent).items.values_mut();
+            items.for_each(|item| Arc::make_mut(item).asks.push(ask.clone()));
+        }
+        state
+    };
+    let ready = state(Plan::Ready {
+        preview,
+        state_token,
+        rating: plexus_protocol::Verb::Write,
+        once: false,
+    });
+    // As after a restart: the card had a plan, and it is gone.
+    assert_eq!(approvals.members_planned(&ready, &item, &file), None);
+    // The card said that there is no plan.
+    let failed = state(Plan::Failed);
+    let planned = approvals.members_planned(&failed, &item, &file);
+    assert_eq!(planned, Some(Vec::new()));
+    let made = PlanMade {
+        preview: plexus_ipc::message::Preview::default(),
+        state_token,
+        touched: Vec::new(),
+        rating: plexus_protocol::Verb::Write,
+        summary: Default::default(),
+        warnings: Vec::new(),
+    };
+    let made = Planned::Made(Arc::new(made), preview, vec![None, Some(member)]);
+    approvals.keep_plan(&item, &file, made);
+    let planned = approvals.members_planned(&ready, &item, &file);
+    assert_eq!(planned, Some(vec![None, Some(member)]));
+}
