@@ -327,6 +327,46 @@ fn workflow_of_reads_is_a_read() {
 }
 
 #[test]
+fn kept_read_is_withheld_when_a_members_grant_changes() {
+    let members = [member(READ, "read", json!({"path": "{note}"}))];
+    let office = Office::with(&manifest(&[workflow("file", "read", &["note"], &members)]));
+    let (owner, agent) = (office.gateway.owner(), &office.agent);
+    let grant = |constraint: Value| {
+        let body = json!({
+            "agentId": "clerk", "trustWindow": {"kind": "1d"},
+            "grants": {READ: {"decision": "allow", "constraint": constraint}},
+        });
+        owner.client.put("/admin/api/grants", body).expect_ok();
+    };
+    let input = json!({"note": "Ideas.md"});
+    let keyed = || {
+        let body = json!({"id": FILE, "input": input, "idempotencyKey": "k"});
+        agent.invoke_body(body).json()
+    };
+    assert_eq!(keyed()["ok"], true);
+    assert_eq!(keyed()["replayed"], true, "the control");
+    let run = agent
+        .invoke_body(json!({"id": FILE, "input": input, "async": true}))
+        .json();
+    let run = run["run"]["runId"].as_str().expect("a run");
+    let path = format!("/invoke/status?runId={run}");
+    let status = || agent.client().get(&path).expect_ok();
+    until("the end of the run", || {
+        (status()["status"] != "running").then_some(())
+    });
+    assert_eq!(status()["result"]["ok"], true, "the control");
+
+    grant(json!({"pathPrefix": {"field": "path", "allow": ["Daily"]}}));
+    for withheld in [status()["result"].clone(), keyed()] {
+        let told = json!([withheld["error"]["code"], withheld["output"]]);
+        assert_eq!(told, json!(["grant_required", null]), "{withheld}");
+    }
+    // The workflow's own read may use up the grant of its member.
+    grant(json!({"maxCalls": 1}));
+    assert_eq!(agent.invoke(FILE, input.clone()).expect_ok()["ok"], true);
+}
+
+#[test]
 fn approved_workflow_is_refused_when_its_member_plans_are_lost() {
     let mut office = Office::with(&filing());
     let item = office.agent.must_ask(FILE, note());

@@ -25,6 +25,7 @@ use crate::{
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
+    members,
     terms::Terms,
 };
 use bytes::Bytes;
@@ -616,10 +617,15 @@ fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
 }
 
 /// The terms on which a read of this item is made now; none of an effect.
-fn terms(state: &State, item: &Item, ask: &Ask) -> Option<Digest> {
+fn terms(kernel: &Kernel, item: &Item, ask: &Ask) -> Option<Digest> {
+    let state = kernel.ledger.snapshot();
     let agent = state.agent(&item.agent)?;
     let (source, _) = state.capability(&ask.capability)?;
-    let terms = || crate::terms::digest(agent.epoch, source.revision, ask.constraint.as_ref());
+    let terms = || {
+        let members = members::read_on(kernel, &agent.id, &ask.capability).unwrap_or_default();
+        let constraint = ask.constraint.as_ref();
+        crate::terms::digest(agent.epoch, source.revision, constraint, &members)
+    };
     ask.verbs.is_read().then(terms)
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn start(
 ) -> Answer {
     let permitted = Box::new(permitted.for_a_run());
     let agent = permitted.asked().caller.agent.clone();
-    let terms = Terms::of(permitted.permit());
+    let terms = Terms::of(kernel, permitted.permit());
     let facts = RunFacts {
         agent: agent.clone(),
         epoch: permitted.permit().agent_epoch(),

@@ -5,10 +5,11 @@
 use super::refusal;
 use crate::{
     kernel::Kernel,
+    members,
     terms::{Terms, digest},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode};
-use plexus_trust::{Refusal, standing_for, visible};
+use plexus_trust::{Refusal, visible};
 
 /// Whether its agent may have what was read on these terms now.
 ///
@@ -29,16 +30,10 @@ pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(
         let granted = terms.grant.is_none_or(|serial| {
             grant.is_some_and(|grant| grant.serial == serial && grant.suspended.is_none())
         });
-        let same = digest(agent.epoch, source.revision, terms.constraint) == terms.read;
-        // What a workflow reads stands on grants of the agent's own.
-        let entry = kernel.catalogue.load().get(id).cloned();
-        let members = entry.as_ref().map(|entry| &entry.capability().members);
-        let mut members = members.into_iter().flatten().filter(|one| one.is_read());
-        let members = members.all(|member| {
-            let id = CapabilityId::parse(&member.id);
-            id.is_ok_and(|id| state.exposed(&id) && standing_for(&state, agent, &id, now).is_some())
-        });
-        Some(granted && same && members && visible(&state, agent, id, now))
+        // What a workflow read was read on grants of the agent's own.
+        let members = members::read_on(kernel, &agent.id, id)?;
+        let same = digest(agent.epoch, source.revision, terms.constraint, &members) == terms.read;
+        Some(granted && same && visible(&state, agent, id, now))
     };
     match stands() {
         Some(true) => Ok(()),

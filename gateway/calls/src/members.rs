@@ -23,7 +23,7 @@ use plexus_protocol::{
     AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, body::InvokeResponse, json,
 };
 use plexus_sources::catalogue::Entry;
-use plexus_trust::{Refusal, standing_for, visible};
+use plexus_trust::{Refusal, State, standing_for, visible};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -218,6 +218,33 @@ async fn carried(
     }
 }
 
+/// What the read members of the workflow `id` are read on now, in order: of each its grant, its narrowing and the revision of
+/// its source. Empty where `id` is no workflow, or reads nothing; none where a grant is gone or suspended. One whose calls are
+/// used up, or whose time is over, allowed what was read by then.
+pub(crate) fn read_on(kernel: &Kernel, agent: &AgentId, id: &CapabilityId) -> Option<Vec<Value>> {
+    let entry = kernel.catalogue.load().get(id).cloned();
+    let members = entry.as_ref().map(|entry| &entry.capability().members);
+    let state = kernel.ledger.snapshot();
+    let reads = members.into_iter().flatten().filter(|one| one.is_read());
+    let reads = reads.map(|member| {
+        let id = CapabilityId::parse(&member.id).ok()?;
+        let unsaved = kernel.revocations.refuses(agent, &id, None).is_some();
+        if unsaved {
+            None
+        } else {
+            one_on(&state, agent, &id)
+        }
+    });
+    reads.collect()
+}
+
+fn one_on(state: &State, agent: &AgentId, id: &CapabilityId) -> Option<Value> {
+    let (source, _) = state.capability(id).filter(|_| state.exposed(id))?;
+    let grant = state.agent(agent)?.grants.get(id)?;
+    let on = || json!([id, grant.serial, grant.constraint, source.revision]);
+    grant.suspended.is_none().then(on)
+}
+
 /// The refusal of a workflow whose members could no longer be held to what its card showed of them.
 pub(crate) fn plans_are_gone(id: &CapabilityId, item: &PendingId) -> ErrorBody {
     let why = "The gateway restarted since this was approved, and the plans of its members are gone. Nothing was done.";
@@ -227,7 +254,7 @@ pub(crate) fn plans_are_gone(id: &CapabilityId, item: &PendingId) -> ErrorBody {
     ))
 }
 
-/// Why a workflow is not begun, or not shown: a member is not there, is another than it was, or reads what the agent may not
+/// Why a workflow is not begun: a member is not there, is another than it was, or reads what the agent may not
 /// read by itself.
 pub(crate) fn stopped_by(kernel: &Kernel, asked: &Asked) -> Option<ErrorBody> {
     if !asked.entry.capability().is_workflow() {
@@ -255,7 +282,10 @@ pub(crate) fn stopped_by(kernel: &Kernel, asked: &Asked) -> Option<ErrorBody> {
             let error = told(ErrorCode::PreconditionChanged, why);
             return Some(error.next(look_again(asked.id())));
         }
-        let may_read = || standing_for(&state, agent, &id, now).is_some();
+        let may_read = || {
+            let unsaved = kernel.revocations.refuses(&agent.id, &id, None);
+            unsaved.is_none() && standing_for(&state, agent, &id, now).is_some()
+        };
         (member.is_read() && !may_read()).then(|| {
             let why = format!(
                 "This workflow reads {id}, for which you have no standing grant. A workflow gives you none."

@@ -5,6 +5,7 @@ use super::{outcome, refusal};
 use crate::{
     answer::Answer,
     contents::Reader,
+    given,
     kernel::Kernel,
     members,
     permit::Permitted,
@@ -46,6 +47,12 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
     let (asked, permit) = permitted.into_parts();
     let started = Instant::now();
     let request = call_request(call, &asked, &permit);
+    // What a member reads is given on the grants that the agent had when the workflow began.
+    let read_on = || match &call.workflow {
+        Some(_) => members::read_on(kernel, &asked.caller.agent, asked.id()),
+        None => Some(Vec::new()),
+    };
+    let began_on = read_on();
     let answered = tokio::select! {
         answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
         // A dropped read is cancelled at its worker.
@@ -68,12 +75,11 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
     } = judged(answered, &asked, &permit, started, || {
         kernel.supervisor.health(&asked.entry.source).status == Health::Unavailable
     });
-    // What a member read is shown as long as the agent may read it by itself.
     let output = output.map_err(|error| members::passed_on(call, error));
-    let stopped = || members::stopped_by(kernel, &asked);
-    let output = match output.is_ok().then(stopped).flatten() {
-        Some(error) => Err(error),
-        None => output,
+    let is_same = began_on.is_some() && began_on == read_on();
+    let output = match output {
+        Ok(_) if !is_same => Err(given::read_is_over(asked.id())),
+        output => output,
     };
     let (seen, epoch) = (output.is_ok(), permit.agent_epoch());
     match record(kernel, &asked, permit, output, outcome).await {

@@ -79,7 +79,7 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             .approvals
             .input(&item.id, ask)
             .and_then(|bytes| json::parse(&bytes).ok());
-        let terms = super::terms(&kernel.ledger.snapshot(), &item, ask);
+        let terms = super::terms(kernel, &item, ask);
         // Until its answer is kept: a revoke meanwhile ends what it reads.
         let mut entered = None;
         let answer = match (entry, input) {

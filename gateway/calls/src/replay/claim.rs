@@ -1,7 +1,7 @@
 //! What an idempotency key is to a call.
 
 use super::*;
-use crate::{answer::Answer, given, kernel::Kernel, terms::Terms};
+use crate::{given, terms::Terms};
 use plexus_protocol::{
     Digest, RunId,
     body::{InvokeResponse, Run},
@@ -20,7 +20,7 @@ impl Replays {
         key: &str,
         digest: Digest,
     ) -> Claim {
-        let terms = Terms::of(permit);
+        let terms = Terms::of(kernel, permit);
         let claimed = match self.take(kernel, permit, key, digest).await {
             Claim::First(claimed) => claimed,
             Claim::Known(answer) if permit.is_read() => {
@@ -54,7 +54,7 @@ impl Replays {
             agent.clone(),
             permit.capability.clone(),
             key.to_owned(),
-            terms(permit),
+            terms(kernel, permit),
         );
         loop {
             let mut earlier = {
