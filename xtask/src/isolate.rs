@@ -34,9 +34,9 @@ pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path, whole: bool) {
     cargo.arg(format!("target.'cfg(all())'.runner = {runner}"));
 }
 
-/// How many tests run at once: two for each processor. Most of a story is waiting for time-outs, disks and other programs.
+/// How many tests run at once: three for each processor. Most of a story is waiting for time-outs, disks and other programs.
 pub(crate) fn at_once() -> usize {
-    2 * thread::available_parallelism().map_or(1, usize::from)
+    3 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs the tests, [`at_once`]; prints a line for each, and the output of each that fails.

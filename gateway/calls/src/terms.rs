@@ -1,7 +1,7 @@
 //! The terms on which something was read. Plain data.
 
 use crate::{answers::RunFacts, kernel::Kernel, members};
-use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, json as canonical};
+use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, json};
 use plexus_trust::{Basis, Permit};
 use serde_json::{Value, json};
 
@@ -54,8 +54,8 @@ pub(crate) fn digest(
     members: &[Value],
 ) -> Digest {
     match members {
-        [] => canonical::digest(&json!([epoch, (revision, constraint)])),
-        members => canonical::digest(&json!([epoch, (revision, constraint), members])),
+        [] => json::digest(&json!([epoch, (revision, constraint)])),
+        members => json::digest(&json!([epoch, (revision, constraint), members])),
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
         // Where a member could not be read, nothing is given on those terms later.
         assert_ne!(on(1), digest(1, 1, None, &[]));
         // A capability without members keeps the digest that an earlier version wrote.
-        let before = canonical::digest(&json!([1, (1, None::<Constraint>)]));
+        let before = json::digest(&json!([1, (1, None::<Constraint>)]));
         assert_eq!(digest(1, 1, None, &[]), before);
     }
 }

@@ -200,7 +200,9 @@ mod tests {
     #[test]
     fn note_names_the_call_and_is_bounded() {
         let call = Pended {
-            item: "pend_00000000-0000-4000-8000-000000000000".parse().expect("an id"),
+            item: "pend_00000000-0000-4000-8000-000000000000"
+                .parse()
+                .expect("an id"),
             capability: "notes.read".into(),
             input: json!({"path": "é".repeat(INPUT)})
                 .as_object()

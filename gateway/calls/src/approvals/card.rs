@@ -246,7 +246,8 @@ fn shown_ask(
 }
 
 /// How far a bounded approval reaches, as a card says it. Without an input of the call the card shows none of its members.
-pub(super) fn permits(bounded: &Bounded, is_shown: bool) -> String {
+#[must_use]
+pub fn permits(bounded: &Bounded, is_shown: bool) -> String {
     let (most, minutes) = (bounded.limits.turns, bounded.limits.minutes);
     let Some(children) = &bounded.children else {
         return format!(

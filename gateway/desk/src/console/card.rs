@@ -329,7 +329,7 @@ impl AskView {
             permits: ask
                 .bounded
                 .as_deref()
-                .map(card::permits)
+                .map(|bounded| card::permits(bounded, ask.input.is_some()))
                 .unwrap_or_default(),
         }
     }
