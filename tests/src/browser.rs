@@ -12,12 +12,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use tempfile::TempDir;
 
 /// Debian's `chromium-driver`.
 const DRIVER: &str = "chromedriver";
+/// How often it is started where another program took its port.
+const TRIES: usize = 5;
 /// The key under which the protocol names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -45,6 +48,39 @@ pub mod key {
     pub const SHIFT: &str = "\u{e008}";
 }
 
+/// A driver and its port; none where it ended before it had one.
+fn driver(profile: &Path) -> Option<(Child, u16)> {
+    let mut driver = Command::new(DRIVER)
+        .arg("--port=0")
+        .env("HOME", profile)
+        .env("TMPDIR", profile)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{DRIVER} (apt-get install chromium-driver): {error}"));
+    let pipe = driver.stdout.take().expect("a pipe");
+    let (said, heard) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if let Some(port) = line
+                .strip_prefix("ChromeDriver was started successfully on port ")
+                .and_then(|rest| rest.trim_end_matches('.').parse::<u16>().ok())
+            {
+                let _ = said.send(port);
+            }
+        }
+    });
+    match heard.recv_timeout(PATIENCE) {
+        Ok(port) => Some((driver, port)),
+        Err(RecvTimeoutError::Disconnected) => {
+            driver.wait().expect("reaped");
+            None
+        }
+        Err(RecvTimeoutError::Timeout) => panic!("{DRIVER} says no port"),
+    }
+}
+
 impl Browser {
     /// Starts a browser with a fresh profile, 1440 by 900, light.
     ///
@@ -54,28 +90,9 @@ impl Browser {
     #[track_caller]
     pub fn start() -> Self {
         let profile = TempDir::with_prefix("plxb").expect("a temporary folder");
-        let mut driver = Command::new(DRIVER)
-            .arg("--port=0")
-            .env("HOME", profile.path())
-            .env("TMPDIR", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{DRIVER} (apt-get install chromium-driver): {error}"));
-        let pipe = driver.stdout.take().expect("a pipe");
-        let (said, heard) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                if let Some(port) = line
-                    .strip_prefix("ChromeDriver was started successfully on port ")
-                    .and_then(|rest| rest.trim_end_matches('.').parse::<u16>().ok())
-                {
-                    let _ = said.send(port);
-                }
-            }
-        });
-        let port = heard.recv_timeout(PATIENCE).expect("the driver's port");
+        // A driver binds its port on both protocols one after the other, and ends where another program was between.
+        let started = (0..TRIES).find_map(|_| driver(profile.path()));
+        let (driver, port) = started.expect("a driver with a port");
         let mut browser = Self {
             driver,
             client: Client::tcp(port),

@@ -115,6 +115,7 @@ mod once;
 #[cfg(target_os = "linux")]
 mod orchestration;
 mod pages;
+#[cfg(target_os = "linux")]
 mod peer_calls;
 mod peer_kills;
 mod peers;

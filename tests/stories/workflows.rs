@@ -372,7 +372,8 @@ fn approved_workflow_is_refused_when_its_member_plans_are_lost() {
     let item = office.agent.must_ask(FILE, note());
     office.gateway.owner().approve(&item, "once");
     office.gateway.restart();
-    let agent = &office.agent;
+    let (client, agent) = (office.gateway.client(), &office.agent);
+    let agent = Agent::with_pat(&client, &agent.id, &agent.pat);
     let refused = agent.invoke(FILE, note()).json();
     let told = json!([refused["error"]["code"], refused["error"]["effect"]]);
     assert_eq!(told, json!(["precondition_changed", "none"]), "{refused}");

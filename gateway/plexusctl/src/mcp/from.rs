@@ -1,7 +1,7 @@
 //! `plexusctl mcp add --from FILE`: the servers of a client's own configuration, as Claude and Cursor keep them. What each would
 //! be lent as, and what cannot be lent, with the reason.
 //!
-//! Invariants: a value that is a secret by its name or its form ([`secret`]) becomes one, and is never shown; a server that
+//! Invariants: a value that is a secret by its name or its form (`secret.rs`) becomes one, and is never shown; a server that
 //! has one in its arguments or its URL, or that would be downloaded at each start, is not lent; nothing is added that was not
 //! shown.
 //!
