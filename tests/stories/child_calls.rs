@@ -123,7 +123,10 @@ fn approval_permits_so_many_children_and_no_more() {
         unfit["error"]["code"], "schema_validation_failed",
         "{unfit}"
     );
-    assert!(!board.workshop.folder.has("log"), "nothing was counted");
+    assert!(
+        !board.workshop.folder.has("effects.log"),
+        "nothing was counted"
+    );
     let two = board.call("two");
     assert_eq!(
         (&two["ok"], &two["left"]),

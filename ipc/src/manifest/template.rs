@@ -136,6 +136,8 @@ fn text(template: &str, known: Known<'_>) -> Result<Rendered, String> {
         return value(name, known);
     }
     let mut whole = String::new();
+    // A field that is left out leaves out the text, whatever is answered later.
+    let mut waits = false;
     for piece in pieces {
         let found = match piece {
             Piece::Literal(literal) => Rendered::Value(literal.into()),
@@ -149,10 +151,14 @@ fn text(template: &str, known: Known<'_>) -> Result<Rendered, String> {
             Rendered::Value(_) => {
                 return Err(format!("a list stands within the text {template:?}"));
             }
-            other => return Ok(other),
+            Rendered::LeftOut => return Ok(Rendered::LeftOut),
+            Rendered::Later => waits = true,
         }
     }
-    Ok(Rendered::Value(whole.into()))
+    Ok(match waits {
+        true => Rendered::Later,
+        false => Rendered::Value(whole.into()),
+    })
 }
 
 /// A template with its values; what the input leaves out is left out.
@@ -296,6 +302,10 @@ mod tests {
             json!({"path": "Inbox/3.md", "text": text, "tags": ["x"], "n": 7, "{{": "{a}"})
         );
         assert!(of.admits(&input, &rendered));
+        let more = member(&json!({"text": "{1.text} {more}", "n": "{n}"}));
+        let rendered = more.render(&input, &outputs).unwrap();
+        assert_eq!(rendered, json!({"n": 7}));
+        assert!(more.admits(&input, &rendered));
         for odd in [
             json!([{"text": {"a": 1}}]),
             json!([{"text": null}]),
