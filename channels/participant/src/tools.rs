@@ -462,8 +462,7 @@ impl From<AccountError> for ToolError {
             AccountError::Text | AccountError::Name => refused(Code::InvalidRequest, message),
             // The relay shows keys that are not those known before: nothing was written.
             AccountError::Trouble(_) => refused(Code::Conflict, message),
-            AccountError::Unsettled => refused(Code::Unavailable, message),
-            AccountError::Disk(_) => refused(Code::Unavailable, message),
+            AccountError::Unsettled | AccountError::Disk(_) => refused(Code::Unavailable, message),
             AccountError::KeptHere(_) => Self {
                 may_be_there: true,
                 ..refused(Code::Unavailable, message)

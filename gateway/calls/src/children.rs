@@ -110,8 +110,7 @@ fn approved(kernel: &Kernel, source: &SourceId, approval: &Digest) -> Option<App
             let bounded = ask.bounded.as_deref();
             bounded.is_some_and(|b| b.children.is_some() && b.state != BoundedState::Asked)
         })?;
-        let own = ask.capability.as_str().split_once('.');
-        let is_own = own.is_some_and(|(own, _)| own == source.as_str());
+        let is_own = ask.capability.parts().0 == source.as_str();
         (is_own && name_of(&item.id) == *approval).then(|| Approved {
             agent: agent.id.clone(),
             item: item.clone(),

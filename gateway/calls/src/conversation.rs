@@ -95,8 +95,7 @@ pub(crate) async fn taken(
     (entry, input, unfit): (Arc<plexus_sources::catalogue::Entry>, Value, &str),
     id: Digest,
 ) -> Result<Turn, Box<ErrorBody>> {
-    let schema = entry.connector.schemas.get(&entry.capability().name);
-    if let Some(Err(why)) = schema.map(|schema| schema.check(&input)) {
+    if let Err(why) = entry.check(&input) {
         let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&entry.id);
         return Err(Box::new(error.next(unfit)));
     }

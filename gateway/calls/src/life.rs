@@ -66,12 +66,7 @@ pub async fn invoke(
             return deny(kernel, &asked.caller, asked.id().as_str(), refusal).await;
         }
     };
-    let schema = asked
-        .entry
-        .connector
-        .schemas
-        .get(&asked.entry.capability().name);
-    if let Some(Err(why)) = schema.map(|schema| schema.check(&asked.input)) {
+    if let Err(why) = asked.entry.check(&asked.input) {
         return invalid(kernel, &asked, &why).await;
     }
     kernel.lately.note(&asked.caller.agent, asked.id());

@@ -188,12 +188,7 @@ async fn carried(
     drop(state);
     let agent = agent.clone();
     let asked = Asked::new(Caller { agent, by }, entry, input);
-    let schema = asked
-        .entry
-        .connector
-        .schemas
-        .get(&asked.entry.capability().name);
-    if let Some(Err(why)) = schema.map(|schema| schema.check(&asked.input)) {
+    if let Err(why) = asked.entry.check(&asked.input) {
         let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&id);
         return Err(Box::new(error.next("give an input that fits")));
     }
@@ -222,17 +217,22 @@ async fn carried(
 /// its source. Empty where `id` is no workflow, or reads nothing; none where a grant is gone or suspended. One whose calls are
 /// used up, or whose time is over, allowed what was read by then.
 pub(crate) fn read_on(kernel: &Kernel, agent: &AgentId, id: &CapabilityId) -> Option<Vec<Value>> {
-    let entry = kernel.catalogue.load().get(id).cloned();
-    let members = entry.as_ref().map(|entry| &entry.capability().members);
+    let catalogue = kernel.catalogue.load();
+    let Some(workflow) = catalogue
+        .get(id)
+        .map(|entry| entry.capability())
+        .filter(|one| one.is_workflow())
+    else {
+        return Some(Vec::new());
+    };
     let state = kernel.ledger.snapshot();
-    let reads = members.into_iter().flatten().filter(|one| one.is_read());
+    let reads = workflow.members.iter().filter(|one| one.is_read());
     let reads = reads.map(|member| {
         let id = CapabilityId::parse(&member.id).ok()?;
-        let unsaved = kernel.revocations.refuses(agent, &id, None).is_some();
-        if unsaved {
-            None
-        } else {
-            one_on(&state, agent, &id)
+        let unsaved = kernel.revocations.refuses(agent, &id, None);
+        match unsaved {
+            Some(_) => None,
+            None => one_on(&state, agent, &id),
         }
     });
     reads.collect()
@@ -299,10 +299,7 @@ pub(crate) fn stopped_by(kernel: &Kernel, asked: &Asked) -> Option<ErrorBody> {
 }
 
 fn look_again(workflow: &CapabilityId) -> String {
-    let source = workflow
-        .as_str()
-        .split_once('.')
-        .map_or("", |(source, _)| source);
+    let (source, _) = workflow.parts();
     format!("stop; tell the owner: plexusctl extension show {source}")
 }
 

@@ -174,17 +174,9 @@ impl Door {
         })
     }
 
-    /// The name within the source.
-    fn name(&self) -> &str {
-        self.id
-            .as_str()
-            .split_once('.')
-            .map_or("", |(_, name)| name)
-    }
-
     fn request(&self, input: &Value) -> CallRequest {
         let input = json::canonical(input);
-        let name = self.name();
+        let (_, name) = self.id.parts();
         let limits = |c: &Capability| self.manifest.limits_of(c).call_ms;
         let call_ms = self.manifest.capability(name).map_or(0, limits);
         CallRequest {
@@ -217,7 +209,7 @@ pub async fn plan(kernel: &Kernel, door: &Door, input: &Value) -> Result<Box<Pla
     {
         Ok(Ok(mut made)) => {
             // As on a card.
-            let entry = door.manifest.capability(door.name());
+            let entry = door.manifest.capability(door.id.parts().1);
             made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
             Ok(made)
         }

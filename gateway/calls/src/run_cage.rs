@@ -35,8 +35,9 @@ fn of_run(
     intent: &AuditId,
 ) -> Option<Value> {
     let catalogue = kernel.catalogue.load();
-    let entry = catalogue.get(capability)?;
-    let runs = may_run(entry.capability());
+    let entry = catalogue
+        .get(capability)
+        .filter(|entry| may_run(entry.capability()))?;
     let offer = &entry.connector.offer;
     let state = kernel.ledger.snapshot();
     let route = &state.sources.get(source)?.config.route;
@@ -53,18 +54,19 @@ fn of_run(
             }))
         })
         .collect();
+    if programs.is_empty() {
+        return None;
+    }
     // None: they could not be read from the route, which is not "no host".
     let hosts = offer.manifest.admitted(route).ok().map(|hosts| {
         let hosts = hosts.iter();
         let hosts = hosts.map(|(_, to)| format!("{}:{}", to.host, to.port));
         hosts.collect::<Vec<_>>()
     });
-    (runs && !programs.is_empty()).then(|| {
-        json!({
-            "event": "run.cage", "source": source, "call": intent,
-            "programs": programs, "hosts": hosts,
-        })
-    })
+    Some(json!({
+        "event": "run.cage", "source": source, "call": intent,
+        "programs": programs, "hosts": hosts,
+    }))
 }
 
 /// Whether a call may have programs started: it runs one, or its worker does for as long as it takes. A workflow calls

@@ -221,6 +221,13 @@ impl CapabilityId {
     pub fn of(source: &SourceId, name: &str) -> Result<Self, Malformed> {
         Self::parse(&format!("{source}.{name}"))
     }
+
+    /// The id of its source, and its name there.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &str) {
+        // Parsing has seen to the dot.
+        self.0.split_once('.').unwrap_or((&self.0, ""))
+    }
 }
 
 #[cfg(test)]
@@ -280,7 +287,8 @@ mod tests {
         }
         assert!(SourceId::parse("vault-2").is_ok());
         assert!(SourceId::parse("Vault").is_err());
-        assert!(CapabilityId::parse("obsidian.vault.read").is_ok());
+        let read = CapabilityId::parse("obsidian.vault.read").unwrap();
+        assert_eq!(read.parts(), ("obsidian", "vault.read"));
         assert!(CapabilityId::parse("obsidian").is_err());
         let fresh = PendingId::fresh();
         assert_eq!(PendingId::parse(fresh.as_str()), Ok(fresh.clone()));

@@ -66,8 +66,7 @@ pub async fn record_restoration(
         .values()
         .flat_map(|agent| agent.grants.values())
         .filter(|grant| grant.suspended.is_some())
-        .filter_map(|grant| grant.capability.as_str().split_once('.'))
-        .filter_map(|(source, _)| SourceId::parse(source).ok())
+        .filter_map(|grant| SourceId::parse(grant.capability.parts().0).ok())
         .collect();
     Ok(Restoration {
         agents,

@@ -35,6 +35,14 @@ impl Entry {
     pub fn capability(&self) -> &Capability {
         &self.connector.offer.manifest.capabilities[self.index]
     }
+    /// Holds an input against its schema, where it has one.
+    ///
+    /// # Errors
+    /// One sentence that names the field.
+    pub fn check(&self, input: &Value) -> Result<(), String> {
+        let schema = self.connector.schemas.get(&self.capability().name);
+        schema.map_or(Ok(()), |schema| schema.check(input))
+    }
     /// How many turns or child calls a call with this input asks for, within which time, and which child calls; none where
     /// it is one call and no more.
     pub fn turns(&self, input: &Value) -> (Option<TurnLimits>, Option<ChildrenAsked>) {
@@ -205,7 +213,7 @@ pub fn wire_entry(
     put("transport", json!(transport(entry)));
     if !entry.skills.is_empty() {
         let label = |id: &CapabilityId| {
-            let name = id.as_str().split_once('.').map_or("", |(_, name)| name);
+            let (_, name) = id.parts();
             entry
                 .connector
                 .offer

@@ -337,9 +337,7 @@ impl<'a> Draft<'a> {
 }
 
 fn on_source(source: &SourceId, id: &CapabilityId) -> bool {
-    id.as_str()
-        .split_once('.')
-        .is_some_and(|(s, _)| s == source.as_str())
+    id.parts().0 == source.as_str()
 }
 
 fn result_word(kind: OutcomeKind) -> &'static str {

@@ -1122,16 +1122,14 @@ impl State {
     /// A capability in the catalogue: its source is configured and enabled.
     #[must_use]
     pub fn capability(&self, id: &CapabilityId) -> Option<(&Source, &Facts)> {
-        let (source, _) = id.as_str().split_once('.')?;
-        let source = self.sources.get(source)?;
+        let source = self.sources.get(id.parts().0)?;
         let facts = source.capabilities.get(id)?;
         source.config.enabled.then_some((source, facts))
     }
     /// Whether it is on a source that is lent, or was: for everybody but its borrower it does not exist.
     #[must_use]
     pub fn lent(&self, id: &CapabilityId) -> Option<&Lent> {
-        let (source, _) = id.as_str().split_once('.')?;
-        self.sources.get(source)?.config.lent.as_ref()
+        self.sources.get(id.parts().0)?.config.lent.as_ref()
     }
     /// Sources that are lent, and whose lending has not ended.
     pub(crate) fn lent_out(&self) -> Vec<SourceId> {

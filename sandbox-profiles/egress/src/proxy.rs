@@ -223,11 +223,8 @@ impl Proxy {
             headers.insert(header::PROXY_AUTHENTICATE, challenge);
             return response;
         };
-        if let Some(to) = self
-            .socket
-            .clone()
-            .filter(|_| (host.as_str(), port) == SOCKET)
-        {
+        let is_socket = (host.as_str(), port) == SOCKET;
+        if let Some(to) = self.socket.as_ref().filter(|_| is_socket).cloned() {
             let app = match socket::dial(&self, &to, call.clone()).await {
                 Ok(app) => app,
                 Err(why) => {

@@ -103,11 +103,10 @@ pub(super) fn open_up(folder: &Path) {
     let mut left = vec![(PathBuf::from("."), 0)];
     while let Some((path, depth)) = left.pop() {
         allow(&root, &path);
-        let Ok(opened) = openat2(&root, &path, how().flags(FOLDER)) else {
+        let Ok((opened, entries)) = listed(&root, &path) else {
             continue;
         };
-        let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-        for entry in entries.into_iter().flatten().flatten() {
+        for entry in entries {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
@@ -156,14 +155,13 @@ fn walk(folder: &Path, mut on: impl FnMut(&Metadata) -> bool) -> Result<(), TooD
     };
     let mut left = vec![PathBuf::from(".")];
     while let Some(path) = left.pop() {
-        let opened = match openat2(root.as_fd(), &path, how().flags(FOLDER)) {
-            Ok(opened) => opened,
+        let (_opened, entries) = match listed(root.as_fd(), &path) {
+            Ok(listed) => listed,
             Err(Errno::ENAMETOOLONG) => return Err(TooDeep),
             // It went, became something else, or is closed.
             Err(_) => continue,
         };
-        let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-        for entry in entries.into_iter().flatten().flatten() {
+        for entry in entries {
             let Ok(meta) = entry.metadata() else { continue };
             if !on(&meta) {
                 return Ok(());
@@ -174,6 +172,16 @@ fn walk(folder: &Path, mut on: impl FnMut(&Metadata) -> bool) -> Result<(), TooD
         }
     }
     Ok(())
+}
+
+/// A folder below `root`, and its entries, as far as they can be read.
+fn listed(
+    root: impl AsFd,
+    path: &Path,
+) -> nix::Result<(OwnedFd, impl Iterator<Item = fs::DirEntry>)> {
+    let opened = openat2(root, path, how().flags(FOLDER))?;
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    Ok((opened, entries.into_iter().flatten().flatten()))
 }
 
 fn how() -> OpenHow {

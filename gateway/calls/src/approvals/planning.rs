@@ -29,8 +29,7 @@ impl PlanSlots {
         agent: &AgentId,
         id: &CapabilityId,
     ) -> Option<PlanSlot> {
-        let source = id.as_str().split_once('.').map_or("", |(source, _)| source);
-        let taker = (agent.clone(), source.to_owned());
+        let taker = (agent.clone(), id.parts().0.to_owned());
         let key = (item.clone(), id.clone());
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full = taken.values().filter(|other| **other == taker).count() >= AT_ONCE;

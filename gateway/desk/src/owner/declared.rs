@@ -223,10 +223,8 @@ pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, 
 /// The ids of what agents may ask for.
 fn capabilities(agreed: &Agreed) -> Vec<String> {
     let declared = &agreed.manifest;
-    let texts = declared.skills.iter().map(|skill| &skill.name);
-    let workflows = declared.workflows.iter().map(|workflow| &workflow.name);
-    let names = declared.capabilities.iter().map(|c| &c.name);
-    let names = names.chain(workflows).chain(texts);
+    let texts = declared.skills.iter().map(|skill| &*skill.name);
+    let names = declared.callable().chain(texts);
     names
         .map(|name| format!("{}.{name}", declared.source))
         .collect()

@@ -63,12 +63,8 @@ pub(super) async fn explain(
     {
         judged = undo(&desk, &agent, entry, input, judged).await;
     }
-    let schema = catalogue
-        .get(&id)
-        .and_then(|e| e.connector.schemas.get(&e.capability().name));
-    let misfit = schema
-        .zip(input)
-        .and_then(|(schema, input)| schema.check(input).err());
+    let misfit = catalogue.get(&id).zip(input);
+    let misfit = misfit.and_then(|(entry, input)| entry.check(input).err());
     Ok(ok(&match misfit {
         Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "mend the input"),
         _ => judged,
@@ -187,11 +183,7 @@ fn allow(agent: &AgentId, id: &CapabilityId) -> String {
 }
 
 fn not_there(state: &TrustState, id: &CapabilityId) -> Explained {
-    let source = id
-        .as_str()
-        .split_once('.')
-        .and_then(|(source, _)| state.sources.get(source));
-    match source {
+    match state.sources.get(id.parts().0) {
         Some(source) if !source.config.enabled => {
             let next = format!("plexusctl sources enable {}", source.id);
             refuse(

@@ -28,7 +28,7 @@ use plexus_sources::{
     },
     naming::by_manifest_kind,
 };
-use plexus_trust::{Source, Target};
+use plexus_trust::{Grant, Source, Target};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -316,7 +316,7 @@ impl Inspected {
         let mut outcome = Map::from_iter([("ifApproved".to_owned(), keeping(&BTreeSet::new()))]);
         let moved = self.secrets.offered();
         if !moved.is_empty() {
-            let all: BTreeSet<_> = self.secrets.moved().collect();
+            let all: BTreeSet<_> = self.secrets.moving().cloned().collect();
             outcome.insert("movedSecrets".into(), moved.into());
             outcome.insert("ifKept".into(), keeping(&all));
         }
@@ -373,31 +373,20 @@ fn consequence(
         .agents
         .values()
         .flat_map(|agent| agent.grants.values());
-    let of_it = |id: &CapabilityId| {
-        id.as_str()
-            .split_once('.')
-            .filter(|(source, _)| *source == there.id.as_str())
-            .map(|(_, name)| name.to_owned())
-    };
     let grants = grants.filter(|grant| grant.suspended.is_some() || grant.live(now));
-    let grants: Vec<_> = grants
-        .filter_map(|grant| Some((of_it(&grant.capability)?, grant)))
-        .collect();
-    let is_gone = |name: &String| {
-        let mut names = manifest.capabilities.iter().map(|one| &one.name);
-        let mut workflows = manifest.workflows.iter().map(|one| &one.name);
-        !names.any(|one| one == name) && !workflows.any(|one| one == name)
-    };
+    let of_it = |grant: &&Arc<Grant>| grant.capability.parts().0 == there.id.as_str();
+    let grants: Vec<_> = grants.filter(of_it).collect();
+    let is_gone = |id: &CapabilityId| !manifest.callable().any(|name| name == id.parts().1);
     let then = match ends {
         _ if grants.is_empty() => "nothing is granted by that".to_owned(),
         Some(why) => format!("every grant on it is revoked, since {why}"),
         None => {
-            let is_suspended = grants.iter().any(|(_, grant)| grant.suspended.is_some());
+            let is_suspended = grants.iter().any(|grant| grant.suspended.is_some());
             let stay = match is_suspended {
                 true => "its suspended grants are resumed, with what it can do then",
                 false => "its grants stay valid, with what it can do then",
             };
-            let gone = match grants.iter().any(|(name, _)| is_gone(name)) {
+            let gone = match grants.iter().any(|grant| is_gone(&grant.capability)) {
                 true => "; those of capabilities that are gone are suspended",
                 false => "",
             };

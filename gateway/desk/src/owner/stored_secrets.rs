@@ -42,8 +42,6 @@ pub(super) struct StoredSecrets {
     declared: BTreeMap<String, Fate>,
     /// Stored ones.
     own: BTreeSet<String>,
-    /// Those of them that the manifest does not declare.
-    stray: BTreeSet<String>,
     /// The file elsewhere that the owner has named for its secret.
     reference: Option<String>,
     /// Where they would go.
@@ -80,13 +78,8 @@ impl StoredSecrets {
         let declared: BTreeMap<_, _> = names(after)
             .map(|name| (name.to_owned(), fate(name)))
             .collect();
-        let stray = stored
-            .own
-            .iter()
-            .filter(|name| !declared.contains_key(*name));
         Ok(Self {
             source: source.clone(),
-            stray: stray.cloned().collect(),
             own: stored.own,
             declared,
             reference,
@@ -98,7 +91,7 @@ impl StoredSecrets {
     }
 
     /// Those that an approval deletes unless the owner keeps them.
-    fn moving(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn moving(&self) -> impl Iterator<Item = &String> {
         let moving = self
             .declared
             .iter()
@@ -106,9 +99,10 @@ impl StoredSecrets {
         moving.map(|(name, _)| name)
     }
 
-    /// The same.
-    pub(super) fn moved(&self) -> impl Iterator<Item = String> {
-        self.moving().cloned()
+    /// Stored ones that the manifest does not declare.
+    fn stray(&self) -> impl Iterator<Item = &String> {
+        let own = self.own.iter();
+        own.filter(|name| !self.declared.contains_key(*name))
     }
 
     /// The same for the owner, each with the host that it would go to.
@@ -145,8 +139,7 @@ impl StoredSecrets {
             ),
         };
         let deleted = self
-            .stray
-            .iter()
+            .stray()
             .map(|name| Fact::line("deleted", format!("{name}: stored, and no longer declared")));
         let facts: Vec<_> = self.declared.iter().map(fact).chain(deleted).collect();
         if let (false, Some(sections)) = (facts.is_empty(), surface["sections"].as_array_mut()) {
@@ -170,7 +163,7 @@ impl StoredSecrets {
 
     /// Whether an approval that keeps these takes a stored secret from the source.
     pub(super) fn drops(&self, keeps: &BTreeSet<String>) -> bool {
-        !self.stray.is_empty()
+        self.stray().next().is_some()
             || self.moving().any(|name| !keeps.contains(name))
             || self.reference != self.reference(keeps).cloned()
     }

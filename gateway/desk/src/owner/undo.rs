@@ -251,7 +251,7 @@ pub(super) fn phase(event: &Value) -> Option<&str> {
 pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let capability = CapabilityId::parse(intent["capabilityId"].as_str()?).ok()?;
-    let source = SourceId::parse(capability.as_str().split_once('.')?.0).ok()?;
+    let source = SourceId::parse(capability.parts().0).ok()?;
     Some(Past {
         intent: AuditId::parse(intent["id"].as_str()?).ok()?,
         at: intent["time"].clone(),

@@ -239,10 +239,9 @@ fn read(
             }
             // What the agent may not know of is declined below, alike whether or not it is there: nobody looks at its input.
             if let (Some(found), Some(known)) = (found, known.clone()) {
-                let schema = found.connector.schemas.get(&found.capability().name);
-                if let Some(Err(why)) = schema.map(|s| s.check(&input)) {
-                    return Err(bad(format!("{id}: {why}")));
-                }
+                found
+                    .check(&input)
+                    .map_err(|why| bad(format!("{id}: {why}")))?;
                 (entry.turns, entry.children) = found.turns(&input);
                 let canonical = Bytes::from(strict::canonical(&input));
                 entry.input = Some((Digest::of(&canonical), canonical.len() as u64));

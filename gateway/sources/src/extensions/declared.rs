@@ -349,6 +349,13 @@ pub struct Agreed {
 }
 
 impl ExtensionManifest {
+    /// The names of what agents may call: capabilities and workflows, no texts.
+    pub fn callable(&self) -> impl Iterator<Item = &str> {
+        let workflows = self.workflows.iter().map(|one| &*one.name);
+        let names = self.capabilities.iter().map(|one| &*one.name);
+        names.chain(workflows)
+    }
+
     /// Reads a manifest, and checks all of it that can be checked without this machine's files.
     ///
     /// # Errors

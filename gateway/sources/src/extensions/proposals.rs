@@ -209,10 +209,7 @@ fn facts(manifest: &str) -> BTreeMap<String, Facts> {
     };
     let facts = read.facts(&source).into_iter();
     facts
-        .filter_map(|(id, facts)| {
-            let (_, name) = id.as_str().split_once('.')?;
-            Some((name.to_owned(), facts))
-        })
+        .map(|(id, facts)| (id.parts().1.to_owned(), facts))
         .collect()
 }
 

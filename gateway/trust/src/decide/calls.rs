@@ -123,11 +123,8 @@ impl Draft<'_> {
         state_token: Digest,
     ) -> Result<Reply, Refusal> {
         // Also where the source serves agents nothing any more.
-        let source = id
-            .as_str()
-            .split_once('.')
-            .and_then(|(source, _)| self.state.sources.get(source))
-            .ok_or(Refusal::UnknownCapability)?;
+        let source = self.state.sources.get(id.parts().0);
+        let source = source.ok_or(Refusal::UnknownCapability)?;
         let facts = source
             .capabilities
             .get(id)
