@@ -75,15 +75,14 @@ impl Owner {
     #[track_caller]
     pub fn approve(&self, item: &str, window: &str) -> Value {
         let card = self.card(item);
-        self.decide(
-            item,
-            json!({
-                "action": "approve",
-                "trustWindow": {"kind": window},
-                "cardDigest": card["cardDigest"],
-            }),
-        )
-        .expect_ok()
+        let decision = json!({
+            "action": "approve",
+            "trustWindow": {"kind": window},
+            "cardDigest": card["cardDigest"],
+        });
+        let reply = self.decide(item, decision);
+        assert_eq!(reply.status, 200, "{reply}\n{card:#}");
+        reply.json()
     }
     /// Denies an item.
     #[track_caller]

@@ -38,6 +38,8 @@ enum NotMade {
     Failed(String),
     /// Nothing is wrong with it.
     Later,
+    /// Its worker ended meanwhile. A plan changes nothing, so it may be asked for once more.
+    Died(String),
 }
 
 /// Plans what has to be planned of an item, and of others of its agent that wait for that longer. Returns at once.
@@ -93,6 +95,7 @@ fn is_wanted(kernel: &Kernel, item: &Item, ask: &Ask) -> bool {
 }
 
 async fn plan(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
+    let mut died = false;
     let made = loop {
         if !is_wanted(kernel, item, ask) {
             return;
@@ -105,6 +108,8 @@ async fn plan(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
         match made {
             Ok(made) => break Ok(made),
             Err(NotMade::Failed(why)) => break Err(why),
+            Err(NotMade::Died(why)) if died => break Err(why),
+            Err(NotMade::Died(_)) => died = true,
             Err(NotMade::Later) => tokio::time::sleep(AGAIN).await,
         }
     };
@@ -183,9 +188,9 @@ async fn make(
         let (kernel, item, ask) = (kernel.clone(), item.clone(), ask.clone());
         move || is_wanted(&kernel, &item, &ask)
     });
-    let content = json::parse(&input).unwrap_or_default();
+    let input = Bytes::from(input);
     let constraint = ask.constraint.clone();
-    let request = request_of(kernel, &entry, input.into(), constraint, stands.clone());
+    let request = request_of(kernel, &entry, input.clone(), constraint, stands.clone());
     match kernel.supervisor.plan(&entry.source, request).await {
         Ok(Ok(mut made)) => {
             // The harness has raised it; a worker that was taken over has no harness.
@@ -196,6 +201,7 @@ async fn make(
             let once = mark(&mut made, undoes, &item.agent);
             let (members, of_another) = match entry.capability().is_workflow() {
                 true => {
+                    let content = json::parse(&input).unwrap_or_default();
                     let (agent, made) = (&item.agent, &mut made);
                     foreseen::add(kernel, agent, &entry, &content, &stands, made).await
                 }
@@ -206,6 +212,7 @@ async fn make(
         Ok(Err(error)) if error.code == Failure::Busy => Err(NotMade::Later),
         Ok(Err(error)) => Err(NotMade::Failed(error.to_string())),
         Err(error) if is_for_want_of_room(&error) => Err(NotMade::Later),
+        Err(error @ DispatchError::Died { .. }) => Err(NotMade::Died(error.to_string())),
         Err(error) => Err(NotMade::Failed(error.to_string())),
     }
 }
