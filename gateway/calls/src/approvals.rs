@@ -17,7 +17,6 @@ pub mod planner;
 mod planning;
 pub mod run;
 pub mod store;
-
 use crate::{
     answer::Answer,
     answers::{Answers, KeptAnswer, Key},
@@ -25,10 +24,11 @@ use crate::{
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
-    members,
+    member_reads,
     terms::Terms,
 };
 use bytes::Bytes;
+pub use choices::permits;
 use plexus_home::state_dir::{StateDir, create_private};
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
@@ -622,7 +622,7 @@ fn terms(kernel: &Kernel, item: &Item, ask: &Ask) -> Option<Digest> {
     let agent = state.agent(&item.agent)?;
     let (source, _) = state.capability(&ask.capability)?;
     let terms = || {
-        let members = members::read_on(kernel, &agent.id, &ask.capability).unwrap_or_default();
+        let members = member_reads::read_on(kernel, &agent.id, &ask.capability).unwrap_or_default();
         let constraint = ask.constraint.as_ref();
         crate::terms::digest(agent.epoch, source.revision, constraint, &members)
     };

@@ -7,7 +7,7 @@ use crate::{
     commit::{self, Commit, NoOutcome},
     contents::Reader,
     kernel::Kernel,
-    members,
+    member_reads,
     permit::Permitted,
     under_way::CallUnderWay,
 };
@@ -37,7 +37,7 @@ pub(super) async fn run(
         match kernel.approvals.members_planned(&state, item, &id) {
             Some(planned) => workflow.hold_to(planned),
             None => {
-                let error = members::plans_are_gone(&id, item);
+                let error = member_reads::plans_are_gone(&id, item);
                 return crate::denial::refuse(kernel, &asked.caller, id.as_str(), error).await;
             }
         }
@@ -102,7 +102,7 @@ pub(super) async fn run(
             })
         }
         Err(failed) => {
-            let error = members::passed_on(call, failed.error);
+            let error = call.failure(failed.error);
             let body = InvokeResponse::refused(id.as_str(), error, Some(&over.intent));
             let status = failed.status.unwrap_or(200);
             Answer { status, body }

@@ -5,7 +5,7 @@
 use super::refusal;
 use crate::{
     kernel::Kernel,
-    members,
+    member_reads,
     terms::{Terms, digest},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode};
@@ -31,7 +31,7 @@ pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(
             grant.is_some_and(|grant| grant.serial == serial && grant.suspended.is_none())
         });
         // What a workflow read was read on grants of the agent's own.
-        let members = members::read_on(kernel, &agent.id, id)?;
+        let members = member_reads::read_on(kernel, &agent.id, id)?;
         let same = digest(agent.epoch, source.revision, terms.constraint, &members) == terms.read;
         Some(granted && same && visible(&state, agent, id, now))
     };

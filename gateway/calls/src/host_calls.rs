@@ -12,11 +12,12 @@
 //! Must not know: what the worker wants it for.
 
 use crate::{
+    ask_owner,
     call::{Caller, CallerProof, InvokeRequest},
     children,
     denial::note_denial,
     kernel::{Kernel, Phase},
-    life, members, questions,
+    life, members,
 };
 use plexus_ipc::{
     message::{HostAsk, MAX_ITEM_WAIT},
@@ -89,7 +90,7 @@ async fn answered(
             return told.to_string().into_bytes();
         }
         (HostAsk::Owner { question, seconds }, _) => {
-            let told = questions::asked(kernel, source, caller, *question, seconds).await;
+            let told = ask_owner::asked(kernel, source, caller, *question, seconds).await;
             return told.to_string().into_bytes();
         }
         (_, Err(error)) => InvokeResponse::refused(&id, *error, None),

@@ -11,6 +11,7 @@ pub mod activation;
 pub mod answer;
 pub mod answers;
 pub mod approvals;
+mod ask_owner;
 mod background;
 pub mod bounded;
 pub mod call;
@@ -32,6 +33,7 @@ pub mod kernel;
 pub mod lately;
 pub mod life;
 pub mod limits;
+pub mod member_reads;
 pub mod members;
 pub mod metrics;
 mod outcome;
@@ -54,6 +56,7 @@ mod terms;
 pub mod under_way;
 pub mod used;
 pub mod worker_events;
+mod workflow;
 
 #[cfg(test)]
 #[expect(

@@ -18,11 +18,11 @@ use crate::{
     effect,
     kernel::Kernel,
     limits::CallSlot,
-    members::{self, Workflow},
-    pend,
+    member_reads, pend,
     permit::{Authorized, Permitted},
     read, refusal, replay,
     under_way::{CallFacts, Entered, Principal},
+    workflow::Workflow,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, body::InvokeResponse,
@@ -82,7 +82,7 @@ pub async fn invoke(
             _ => outcome,
         };
     }
-    if let Some(error) = members::stopped_by(kernel, &asked) {
+    if let Some(error) = member_reads::stopped_by(kernel, &asked) {
         return refuse(kernel, &asked.caller, asked.id().as_str(), error).await;
     }
     let authorized = match authorized {
@@ -137,7 +137,7 @@ pub(crate) fn enter(kernel: &Kernel, asked: &Asked, run: Option<RunId>) -> Enter
     };
     kernel.under_way.enter(CallFacts {
         turn_of,
-        workflow: Workflow::of(asked),
+        workflow: Workflow::of(&asked.entry, &asked.canonical),
         principal: Principal::Agent {
             id: agent.clone(),
             epoch: state.agent(agent).map_or(0, |agent| agent.epoch),
@@ -281,7 +281,7 @@ fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: 
 /// Runs one call of an item that the owner approved with `onApproval: "run"`.
 pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: Entered) -> Answer {
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
-    if let Some(error) = members::stopped_by(kernel, &asked) {
+    if let Some(error) = member_reads::stopped_by(kernel, &asked) {
         return refuse(kernel, &caller, id.as_str(), error).await;
     }
     match asked.authorize(kernel) {

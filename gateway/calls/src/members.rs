@@ -14,92 +14,18 @@ use crate::{
     call::{Asked, Caller, CallerProof},
     denial::note_denial,
     kernel::Kernel,
-    life,
+    life, member_reads,
     permit::Authorized,
     refusal,
     under_way::CallUnderWay,
+    workflow::Workflow,
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, body::InvokeResponse, json,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, body::InvokeResponse, json,
 };
-use plexus_sources::catalogue::Entry;
-use plexus_trust::{Refusal, State, standing_for, visible};
-use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-/// Why a worker says that a workflow ended: the member's own answer says more.
-const MEMBER_FAILED: &str = "member_failed";
-
-/// A workflow's call while it is under way.
-pub struct Workflow {
-    entry: Arc<Entry>,
-    input: Arc<Value>,
-    /// What the card showed of its members' plans.
-    planned: OnceLock<Vec<Option<Digest>>>,
-    made: Mutex<Made>,
-}
-
-/// What was made of it.
-#[derive(Default)]
-struct Made {
-    /// The members that were called, in order: id, whether it was done, its event, its code.
-    over: Vec<Value>,
-    /// The refusal or failure of the last.
-    failed: Option<ErrorBody>,
-}
-
-impl Workflow {
-    pub(crate) fn of(asked: &Asked) -> Option<Self> {
-        asked.entry.capability().is_workflow().then(|| Self {
-            entry: asked.entry.clone(),
-            // As the worker gets it: 5.0 is 5 there.
-            input: Arc::new(json::parse(&asked.canonical).unwrap_or_default()),
-            planned: OnceLock::new(),
-            made: Mutex::default(),
-        })
-    }
-
-    /// Holds its members to what the approved card showed of them.
-    pub(crate) fn hold_to(&self, planned: Vec<Option<Digest>>) {
-        let _ = self.planned.set(planned);
-    }
-
-    fn made(&self) -> MutexGuard<'_, Made> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Which member this is; none where it is not the one that the manifest has now. A member that failed ends
-    /// its workflow; one of reads may be made twice, from its start.
-    fn place(&self, id: &str, input: &Value) -> Option<usize> {
-        let capability = self.entry.capability();
-        let fits = |at: usize| {
-            let member = capability.members.get(at);
-            member.is_some_and(|member| member.id == id && member.admits(&self.input, input))
-        };
-        let made = self.made();
-        let (next, has_failed) = (made.over.len(), made.failed.is_some());
-        drop(made);
-        match (capability.is_read(), has_failed) {
-            (true, false) => (0..capability.members.len()).find(|at| fits(*at)),
-            (true, true) => fits(0).then_some(0),
-            (false, false) => fits(next).then_some(next),
-            (false, true) => None,
-        }
-    }
-
-    fn note(&self, at: usize, answer: &InvokeResponse) {
-        let mut made = self.made();
-        if at == 0 {
-            made.over.clear();
-        }
-        let mut told = json!({"id": answer.id, "ok": answer.ok, "auditId": answer.audit_id});
-        if let Some(error) = &answer.error {
-            told["code"] = json!(error.code);
-        }
-        made.over.push(told);
-        made.failed.clone_from(&answer.error);
-    }
-}
+use plexus_trust::Refusal;
+use serde_json::Value;
+use std::sync::Arc;
 
 /// Calls `id` for the workflow whose call is `call`.
 pub(crate) async fn answer(
@@ -123,7 +49,7 @@ pub(crate) async fn answer(
         let error = error.next("stop; tell the owner: this workflow does not keep to its manifest");
         return refused(kernel, agent, id, error).await;
     };
-    let planned = workflow.planned.get().and_then(|planned| *planned.get(at)?);
+    let planned = workflow.planned(at);
     let carried = carried(kernel, call, agent, id, input, (at, planned));
     let answer = match carried.await {
         Ok(answer) => answer,
@@ -173,7 +99,9 @@ async fn carried(
     if call.is_read && !is_read {
         let why = "A read changes nothing, so it calls reads alone.";
         let error = ErrorBody::new(ErrorCode::GrantRequired, why).about(&id);
-        return Err(Box::new(error.next(look_again(&call.capability))));
+        return Err(Box::new(
+            error.next(member_reads::look_again(&call.capability)),
+        ));
     }
     let by = match is_read {
         true => CallerProof::Grant,
@@ -211,120 +139,4 @@ async fn carried(
         }
         Err(refusal) => Err(refuses(&refusal)),
     }
-}
-
-/// What the read members of the workflow `id` are read on now, in order: of each its grant, its narrowing and the revision of
-/// its source. Empty where `id` is no workflow, or reads nothing; none where a grant is gone or suspended. One whose calls are
-/// used up, or whose time is over, allowed what was read by then.
-pub(crate) fn read_on(kernel: &Kernel, agent: &AgentId, id: &CapabilityId) -> Option<Vec<Value>> {
-    let catalogue = kernel.catalogue.load();
-    let Some(workflow) = catalogue
-        .get(id)
-        .map(|entry| entry.capability())
-        .filter(|one| one.is_workflow())
-    else {
-        return Some(Vec::new());
-    };
-    let state = kernel.ledger.snapshot();
-    let reads = workflow.members.iter().filter(|one| one.is_read());
-    let reads = reads.map(|member| {
-        let id = CapabilityId::parse(&member.id).ok()?;
-        let unsaved = kernel.revocations.refuses(agent, &id, None);
-        match unsaved {
-            Some(_) => None,
-            None => one_on(&state, agent, &id),
-        }
-    });
-    reads.collect()
-}
-
-fn one_on(state: &State, agent: &AgentId, id: &CapabilityId) -> Option<Value> {
-    let (source, _) = state.capability(id).filter(|_| state.exposed(id))?;
-    let grant = state.agent(agent)?.grants.get(id)?;
-    let on = || json!([id, grant.serial, grant.constraint, source.revision]);
-    grant.suspended.is_none().then(on)
-}
-
-/// The refusal of a workflow whose members could no longer be held to what its card showed of them.
-pub(crate) fn plans_are_gone(id: &CapabilityId, item: &PendingId) -> ErrorBody {
-    let why = "The gateway restarted since this was approved, and the plans of its members are gone. Nothing was done.";
-    let error = ErrorBody::new(ErrorCode::PreconditionChanged, why).about(id);
-    error.next(format!(
-        "withdraw {item} if it is still approved, then ask again with the same call"
-    ))
-}
-
-/// Why a workflow is not begun: a member is not there, is another than it was, or reads what the agent may not
-/// read by itself.
-pub(crate) fn stopped_by(kernel: &Kernel, asked: &Asked) -> Option<ErrorBody> {
-    if !asked.entry.capability().is_workflow() {
-        return None;
-    }
-    let state = kernel.ledger.snapshot();
-    let agent = state.agent(&asked.caller.agent)?;
-    let now = state.time(kernel.clock.now());
-    let catalogue = kernel.catalogue.load();
-    let mut members = asked.entry.capability().members.iter();
-    members.find_map(|member| {
-        let id = CapabilityId::parse(&member.id).ok()?;
-        let told = |code, why: String| ErrorBody::new(code, why).about(&id);
-        if state.capability(&id).is_some() && !state.exposed(&id) {
-            return Some(refusal::refused(&Refusal::Unexposed, Some(&id)));
-        }
-        let entry = catalogue.get(&id).filter(|_| visible(&state, agent, &id, now));
-        let Some(entry) = entry else {
-            let why = format!("This workflow calls {id}, which is not in your view.");
-            let error = told(ErrorCode::UnknownCapability, why);
-            return Some(error.next(format!("stop; tell the owner: {} calls {id}", asked.id())));
-        };
-        if entry.capability().verbs != member.verbs || entry.capability().is_workflow() {
-            let why = format!("{id} is another than when this workflow was added.");
-            let error = told(ErrorCode::PreconditionChanged, why);
-            return Some(error.next(look_again(asked.id())));
-        }
-        let may_read = || {
-            let unsaved = kernel.revocations.refuses(&agent.id, &id, None);
-            unsaved.is_none() && standing_for(&state, agent, &id, now).is_some()
-        };
-        (member.is_read() && !may_read()).then(|| {
-            let why = format!(
-                "This workflow reads {id}, for which you have no standing grant. A workflow gives you none."
-            );
-            told(ErrorCode::GrantRequired, why).next(format!(
-                "stop; tell the owner: plexusctl grants allow {} {id} --window 1d",
-                agent.id
-            ))
-        })
-    })
-}
-
-fn look_again(workflow: &CapabilityId) -> String {
-    let (source, _) = workflow.parts();
-    format!("stop; tell the owner: plexusctl extension show {source}")
-}
-
-/// The failure of a workflow: that of the member that ended it, with all that were called.
-pub(crate) fn passed_on(call: &CallUnderWay, error: ErrorBody) -> ErrorBody {
-    let Some(workflow) = &call.workflow else {
-        return error;
-    };
-    let made = workflow.made();
-    let reason = error.detail.as_ref().map(|detail| &detail["reason"]);
-    let by_member = reason.is_some_and(|reason| reason == MEMBER_FAILED);
-    let mut told = match made.failed.clone().filter(|_| by_member) {
-        Some(failed) => ErrorBody {
-            message: error.message,
-            effect: error.effect,
-            capability_id: failed.capability_id.or(error.capability_id),
-            ..failed
-        },
-        None => error,
-    };
-    let mut detail = told
-        .detail
-        .take()
-        .filter(Value::is_object)
-        .unwrap_or_else(|| json!({}));
-    detail["members"] = json!(made.over);
-    told.detail(detail)
 }

@@ -7,7 +7,7 @@ use crate::{
     contents::Reader,
     given,
     kernel::Kernel,
-    members,
+    member_reads,
     permit::Permitted,
     under_way::{CallUnderWay, CancelledBy},
 };
@@ -49,7 +49,7 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
     let request = call_request(call, &asked, &permit);
     // What a member reads is given on the grants that the agent had when the workflow began.
     let read_on = || match &call.workflow {
-        Some(_) => members::read_on(kernel, &asked.caller.agent, asked.id()),
+        Some(_) => member_reads::read_on(kernel, &asked.caller.agent, asked.id()),
         None => Some(Vec::new()),
     };
     let began_on = read_on();
@@ -75,7 +75,7 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
     } = judged(answered, &asked, &permit, started, || {
         kernel.supervisor.health(&asked.entry.source).status == Health::Unavailable
     });
-    let output = output.map_err(|error| members::passed_on(call, error));
+    let output = output.map_err(|error| call.failure(error));
     let is_same = began_on.is_some() && began_on == read_on();
     let output = match output {
         Ok(_) if !is_same => Err(given::read_is_over(asked.id())),

@@ -18,10 +18,9 @@ use super::refusal;
 use crate::{
     answer::Answer,
     answers::{self, Answers, KeptAnswer},
-    kernel::Kernel,
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, ErrorBody, body::InvokeResponse};
-use plexus_trust::{OutcomeKind, Permit, State};
+use plexus_trust::{OutcomeKind, State};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -153,12 +152,6 @@ impl Claimed {
                 .send(Some(Arc::new((answer.status, answer.body.clone()))));
         }
     }
-}
-
-/// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
-fn terms(kernel: &Kernel, permit: &Permit) -> Option<Digest> {
-    let terms = || crate::terms::of_permit(kernel, permit);
-    permit.is_read().then(terms)
 }
 
 /// Notes the size of an answer, and frees the oldest keys of its agent until all of them keep little enough.

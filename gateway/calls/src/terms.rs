@@ -1,6 +1,6 @@
 //! The terms on which something was read. Plain data.
 
-use crate::{answers::RunFacts, kernel::Kernel, members};
+use crate::{answers::RunFacts, kernel::Kernel, member_reads};
 use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, json};
 use plexus_trust::{Basis, Permit};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ impl<'a> Terms<'a> {
 
 /// Of the agent's epoch, the source's revision and the narrowing: another credential of the agent, another folder behind
 /// the source, more that is hidden or another narrowing is another digest. A workflow's is also of what its `members` read
-/// on, [`members::read_on`].
+/// on, [`member_reads::read_on`].
 pub(crate) fn digest(
     epoch: u64,
     revision: u64,
@@ -63,7 +63,8 @@ pub(crate) fn digest(
 pub(super) fn of_permit(kernel: &Kernel, permit: &Permit) -> Digest {
     let (epoch, revision) = (permit.agent_epoch(), permit.source_revision());
     // Where a member's grant is not valid now, nothing is given on these terms: no later list of members is empty.
-    let members = members::read_on(kernel, &permit.agent, &permit.capability).unwrap_or_default();
+    let members =
+        member_reads::read_on(kernel, &permit.agent, &permit.capability).unwrap_or_default();
     digest(epoch, revision, permit.constraint.as_ref(), &members)
 }
 

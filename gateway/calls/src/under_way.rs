@@ -10,9 +10,9 @@
 //!
 //! Must not know: what a call does.
 
-use crate::{members::Workflow, progress::ProgressLog};
+use crate::{progress::ProgressLog, workflow::Workflow};
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, PendingId, RunId, Timestamp, TokenId,
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, PendingId, RunId, Timestamp, TokenId,
 };
 use plexus_trust::{Refusal, Streamed};
 use std::{
@@ -140,6 +140,14 @@ impl Deref for CallUnderWay {
 }
 
 impl CallUnderWay {
+    /// How it failed: of a workflow, what its members answered too.
+    pub(crate) fn failure(&self, error: ErrorBody) -> ErrorBody {
+        match &self.workflow {
+            Some(workflow) => workflow.failure(error),
+            None => error,
+        }
+    }
+
     /// Names it in this process, for the calls that its worker makes for it.
     pub(crate) fn number(&self) -> u64 {
         self.number

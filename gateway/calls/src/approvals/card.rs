@@ -5,7 +5,7 @@ use super::choices;
 use crate::approvals::store::{Approvals, Planned};
 use plexus_protocol::{Digest, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
-use plexus_trust::{Ask, Bounded, Item, Plan, State};
+use plexus_trust::{Ask, Item, Plan, State};
 use serde_json::{Map, Value, json as object};
 
 /// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
@@ -233,7 +233,7 @@ fn shown_ask(
                     "runs": bounded.limits.turns,
                     "minutes": bounded.limits.minutes,
                     "parallel": children.parallel,
-                    "words": permits(bounded, ask.input.is_some()),
+                    "words": choices::permits(bounded, ask.input.is_some()),
                 }),
             ),
         };
@@ -243,35 +243,6 @@ fn shown_ask(
         choices::offers(&state.settings, item, ask, entry.map(|e| &**e)),
     );
     Value::Object(out)
-}
-
-/// How far a bounded approval reaches, as a card says it. Without an input of the call the card shows none of its members.
-#[must_use]
-pub fn permits(bounded: &Bounded, is_shown: bool) -> String {
-    let (most, minutes) = (bounded.limits.turns, bounded.limits.minutes);
-    let Some(children) = &bounded.children else {
-        return format!(
-            "at most {most} turns, this one among them, within {minutes} minutes from its start"
-        );
-    };
-    let names: Vec<_> = children.capabilities.keys().map(|id| id.as_str()).collect();
-    if children.members {
-        return format!(
-            "its {most} calls of {} {}, in this order, each once, within {minutes} minutes from its start; what it \
-             reads, the agent may read without it",
-            names.join(" and "),
-            match is_shown {
-                true => "as listed",
-                false => "with inputs that you do not see first",
-            }
-        );
-    }
-    format!(
-        "at most {most} calls of {} within {minutes} minutes from its start, {} side by side; each works on a copy and \
-         changes nothing in its folder until you approve its change set",
-        names.join(" or "),
-        children.parallel
-    )
 }
 
 fn without_nulls(value: Value) -> Value {

@@ -4,7 +4,6 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
-use super::card::permits;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
 use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Bounded, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
@@ -211,5 +210,34 @@ pub(super) fn amounts_to_execute(ask: &Ask) -> bool {
             rating: Verb::Execute,
             ..
         }
+    )
+}
+
+/// How far a bounded approval reaches, as a card says it. Without an input of the call the card shows none of its members.
+#[must_use]
+pub fn permits(bounded: &Bounded, is_shown: bool) -> String {
+    let (most, minutes) = (bounded.limits.turns, bounded.limits.minutes);
+    let Some(children) = &bounded.children else {
+        return format!(
+            "at most {most} turns, this one among them, within {minutes} minutes from its start"
+        );
+    };
+    let names: Vec<_> = children.capabilities.keys().map(|id| id.as_str()).collect();
+    if children.members {
+        return format!(
+            "its {most} calls of {} {}, in this order, each once, within {minutes} minutes from its start; what it \
+             reads, the agent may read without it",
+            names.join(" and "),
+            match is_shown {
+                true => "as listed",
+                false => "with inputs that you do not see first",
+            }
+        );
+    }
+    format!(
+        "at most {most} calls of {} within {minutes} minutes from its start, {} side by side; each works on a copy and \
+         changes nothing in its folder until you approve its change set",
+        names.join(" or "),
+        children.parallel
     )
 }

@@ -1,7 +1,7 @@
 //! What an idempotency key is to a call.
 
 use super::*;
-use crate::{given, terms::Terms};
+use crate::{given, kernel::Kernel, terms::Terms};
 use plexus_protocol::{
     Digest, RunId,
     body::{InvokeResponse, Run},
@@ -135,4 +135,10 @@ fn standing_run(kernel: &Kernel, id: &RunId, is_read: bool) -> Option<Run> {
     let now = kernel.clock.now();
     let run = kernel.runs.in_memory(id.as_str(), now)?;
     (is_read || !run.is_over()).then(|| run.handle(&kernel.base, now))
+}
+
+/// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
+fn terms(kernel: &Kernel, permit: &Permit) -> Option<Digest> {
+    let terms = || crate::terms::of_permit(kernel, permit);
+    permit.is_read().then(terms)
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::desk::Desk;
 use askama::Template;
-use plexus_calls::approvals::card;
+use plexus_calls::approvals::{self, card};
 use plexus_ipc::message::Touched;
 use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
 use plexus_sources::catalogue::Entry;
@@ -329,7 +329,7 @@ impl AskView {
             permits: ask
                 .bounded
                 .as_deref()
-                .map(|bounded| card::permits(bounded, ask.input.is_some()))
+                .map(|bounded| approvals::permits(bounded, ask.input.is_some()))
                 .unwrap_or_default(),
         }
     }

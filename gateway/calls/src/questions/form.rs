@@ -1,0 +1,338 @@
+//! The form of a question: how the owner's routes show it, what it may not ask for, which values fit it.
+//!
+//! Must not know: who asked, and who answers.
+
+use plexus_ipc::message::{Field, FieldKind, Question, Wants};
+use serde_json::{Map, Value, json as object};
+
+/// Longest text of an answer, in characters.
+const LONGEST: usize = 4_096;
+/// Words of what is never typed into a form of a third party.
+const SECRET: [&str; 22] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "pass word",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "api key",
+    "apikey",
+    "private key",
+    "access key",
+    "seed phrase",
+    "recovery code",
+    "verification code",
+    "one time code",
+    "otp",
+    "2fa",
+    "pin",
+    "cvv",
+    "card number",
+];
+
+/// A question as the owner's routes show it.
+pub(crate) fn shown(question: &Question) -> Value {
+    match &question.wants {
+        Wants::Form { fields } => {
+            let fields: Vec<_> = fields.iter().map(shown_field).collect();
+            object!({"words": question.words, "fields": fields})
+        }
+        Wants::Url { url } => {
+            object!({"words": question.words, "url": url, "host": host_of(url)})
+        }
+    }
+}
+
+fn shown_field(field: &Field) -> Value {
+    let mut shown = object!({
+        "name": field.name, "label": field.label, "required": field.required,
+    });
+    if !field.hint.is_empty() {
+        shown["hint"] = object!(field.hint);
+    }
+    let (kind, bounds) = match &field.kind {
+        FieldKind::Text { min, max } => ("text", object!({"min": min, "max": max})),
+        FieldKind::Number { whole, min, max } => {
+            let kind = if *whole { "integer" } else { "number" };
+            (kind, object!({"min": min, "max": max}))
+        }
+        FieldKind::Flag => ("boolean", object!({})),
+        FieldKind::Choice { of, many } => {
+            let kind = if *many { "choices" } else { "choice" };
+            let of = of
+                .iter()
+                .map(|one| object!({"value": one.value, "label": one.label}));
+            (kind, object!({"of": of.collect::<Vec<_>>()}))
+        }
+    };
+    shown["type"] = kind.into();
+    for (name, bound) in bounds.as_object().into_iter().flatten() {
+        if !bound.is_null() {
+            shown[name] = bound.clone();
+        }
+    }
+    shown
+}
+
+/// The host of a URL, as it is told apart from the rest.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#', '\\']).next().unwrap_or_default()
+}
+
+/// Whether a URL says plainly where it leads: over https, and to a host that nothing stands before.
+pub(crate) fn is_plain(url: &str) -> bool {
+    let host = host_of(url);
+    let sign = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    url.starts_with("https://") && !host.is_empty() && host.chars().all(sign)
+}
+
+/// Whether a field that takes any value asks for a secret, by its own words or by the question's.
+pub(crate) fn wants_secret(question: &Question) -> bool {
+    let Wants::Form { fields } = &question.wants else {
+        return false;
+    };
+    let is_free = |field: &&Field| {
+        matches!(
+            field.kind,
+            FieldKind::Text { .. } | FieldKind::Number { .. }
+        )
+    };
+    let mut free = fields.iter().filter(is_free).peekable();
+    let asks = free.peek().is_some() && speaks_of_secret(&question.words);
+    asks || free.any(|field| {
+        [&*field.name, &*field.label, &*field.hint]
+            .into_iter()
+            .any(speaks_of_secret)
+    })
+}
+
+/// Whether words of the list stand in a text, whatever joins or divides their parts.
+fn speaks_of_secret(text: &str) -> bool {
+    let mut words = String::from(" ");
+    let mut before = ' ';
+    for c in text.chars() {
+        // `apiKey` is two words.
+        if c.is_uppercase() && before.is_lowercase() {
+            words.push(' ');
+        }
+        match c.is_alphanumeric() {
+            true => words.extend(c.to_lowercase()),
+            false => words.push(' '),
+        }
+        before = c;
+    }
+    let words: Vec<_> = words.split_whitespace().collect();
+    let words = format!(" {} ", words.join(" "));
+    SECRET.iter().any(|secret| {
+        words.contains(&format!(" {secret} ")) || words.contains(&format!(" {secret}s "))
+    })
+}
+
+/// The values of an answer, each fit for its field.
+///
+/// # Errors
+/// A field that is missing, unknown, or takes no such value.
+pub(crate) fn content(
+    fields: &[Field],
+    mut given: Map<String, Value>,
+) -> Result<Map<String, Value>, String> {
+    let mut content = Map::new();
+    for field in fields {
+        let name = field.name.as_str();
+        match given.remove(name) {
+            Some(Value::Null) => return Err(format!("{name} needs a value, or is left out")),
+            None if field.required => return Err(format!("{name} needs a value")),
+            None => {}
+            Some(value) => {
+                let fits = fitting(&field.kind, &value);
+                fits.map_err(|why| format!("{name} {why}"))?;
+                content.insert(name.to_owned(), value);
+            }
+        }
+    }
+    match given.keys().next() {
+        None => Ok(content),
+        Some(unknown) => Err(format!("there is no field {unknown:?}")),
+    }
+}
+
+fn fitting(kind: &FieldKind, value: &Value) -> Result<(), String> {
+    let one_of = |value: &Value, of: &[plexus_ipc::message::FieldOption]| {
+        value
+            .as_str()
+            .is_some_and(|value| of.iter().any(|one| *one.value == *value))
+    };
+    match kind {
+        FieldKind::Text { min, max } => {
+            let text = value.as_str().ok_or("takes text")?;
+            let (min, max) = (
+                min.map_or(0, |n| n as usize),
+                max.map_or(LONGEST, |n| n as usize),
+            );
+            let (long, max) = (text.chars().count(), max.min(LONGEST));
+            match (min..=max).contains(&long) {
+                true => Ok(()),
+                false => Err(format!("takes {min} to {max} characters")),
+            }
+        }
+        FieldKind::Number { whole, min, max } => {
+            let number = value.as_f64().ok_or("takes a number")?;
+            if *whole && value.as_i64().is_none() {
+                return Err("takes a whole number".to_owned());
+            }
+            let fits = min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max);
+            match fits {
+                true => Ok(()),
+                false => Err("is out of its bounds".to_owned()),
+            }
+        }
+        FieldKind::Flag if value.is_boolean() => Ok(()),
+        FieldKind::Flag => Err("takes true or false".to_owned()),
+        FieldKind::Choice { of, many: false } if one_of(value, of) => Ok(()),
+        FieldKind::Choice { of, many: true } => {
+            let all = value.as_array().ok_or("takes a list")?;
+            match all.iter().all(|value| one_of(value, of)) {
+                true => Ok(()),
+                false => Err("takes values of its list alone".to_owned()),
+            }
+        }
+        FieldKind::Choice { .. } => Err("takes a value of its list alone".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_ipc::message::FieldOption;
+
+    fn field(name: &str, kind: FieldKind) -> Field {
+        Field {
+            name: name.into(),
+            label: name.into(),
+            hint: "".into(),
+            required: true,
+            kind,
+        }
+    }
+
+    #[test]
+    fn what_asks_for_a_secret_is_told_by_its_words() {
+        let text = FieldKind::Text {
+            min: None,
+            max: None,
+        };
+        let asks = |words: &str, name: &str, kind: &FieldKind| {
+            let fields = vec![field(name, kind.clone())];
+            wants_secret(&Question {
+                words: words.into(),
+                wants: Wants::Form { fields },
+            })
+        };
+        for name in [
+            "password",
+            "API-Key",
+            "apiKey",
+            "user_tokens",
+            "Your PIN",
+            "card-number",
+        ] {
+            assert!(asks("Tell me", name, &text), "{name}");
+        }
+        assert!(asks("Enter your Passphrase:", "value", &text));
+        for name in ["city", "pineapple", "spinning", "tokenizer", "opinion"] {
+            assert!(!asks("Tell me", name, &text), "{name}");
+        }
+        assert!(
+            !asks("Delete the token?", "sure", &FieldKind::Flag),
+            "a yes is none"
+        );
+    }
+
+    #[test]
+    fn answers_fit_their_fields_or_are_refused() {
+        let of = ["red", "blue"].map(|value| FieldOption {
+            value: value.into(),
+            label: value.into(),
+        });
+        let fields = vec![
+            field(
+                "name",
+                FieldKind::Text {
+                    min: Some(1),
+                    max: Some(3),
+                },
+            ),
+            field(
+                "age",
+                FieldKind::Number {
+                    whole: true,
+                    min: Some(0.0),
+                    max: Some(9.0),
+                },
+            ),
+            field("sure", FieldKind::Flag),
+            field(
+                "one",
+                FieldKind::Choice {
+                    of: of.to_vec(),
+                    many: false,
+                },
+            ),
+            field(
+                "more",
+                FieldKind::Choice {
+                    of: of.to_vec(),
+                    many: true,
+                },
+            ),
+        ];
+        let good =
+            object!({"name": "éàü", "age": 9, "sure": false, "one": "red", "more": ["blue"]});
+        let given = |changes: Value| {
+            let mut all = good.as_object().unwrap().clone();
+            all.extend(changes.as_object().unwrap().clone());
+            content(&fields, all)
+        };
+        assert_eq!(Value::Object(given(object!({})).unwrap()), good);
+        for (bad, says) in [
+            (object!({"name": ""}), "1 to 3"),
+            (object!({"name": 5}), "takes text"),
+            (object!({"age": 1.5}), "whole"),
+            (object!({"age": 10}), "bounds"),
+            (object!({"sure": "true"}), "true or false"),
+            (object!({"one": "green"}), "of its list"),
+            (object!({"more": "red"}), "a list"),
+            (object!({"more": ["green"]}), "of its list"),
+            (object!({"sure": null}), "needs a value"),
+            (object!({"other": 1}), "no field"),
+        ] {
+            let why = given(bad.clone()).unwrap_err();
+            assert!(why.contains(says), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn host_is_what_a_browser_goes_to() {
+        for (url, host) in [
+            ("https://a.example/x@b.example", "a.example"),
+            ("https://a.example\\@b.example", "a.example"),
+            ("https://a.example:8443?x", "a.example:8443"),
+        ] {
+            assert_eq!(host_of(url), host);
+        }
+        assert!(is_plain("https://a.example:8443/sign-in?x=@"));
+        for url in [
+            "http://a.example",
+            "https://a.example@b.example/",
+            "https://",
+            "https://\u{430}.example",
+            "file:///x",
+        ] {
+            assert!(!is_plain(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A workflow's call while it is under way: which member comes next, and what its members answered.
+//!
+//! Invariants: the members of an effect come in the order of the manifest, each once; one that failed ends its workflow.
+//!
+//! Must not know: how a member is called, and what it may.
+
+use plexus_protocol::{Digest, ErrorBody, body::InvokeResponse, json};
+use plexus_sources::catalogue::Entry;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Why a worker says that a workflow ended: the member's own answer says more.
+const MEMBER_FAILED: &str = "member_failed";
+
+/// A workflow's call while it is under way.
+pub struct Workflow {
+    entry: Arc<Entry>,
+    input: Arc<Value>,
+    /// What the card showed of its members' plans.
+    planned: OnceLock<Vec<Option<Digest>>>,
+    made: Mutex<Made>,
+}
+
+/// What was made of it.
+#[derive(Default)]
+struct Made {
+    /// The members that were called, in order: id, whether it was done, its event, its code.
+    over: Vec<Value>,
+    /// The refusal or failure of the last.
+    failed: Option<ErrorBody>,
+}
+
+impl Workflow {
+    /// The workflow that a call with this canonical input is; none where it calls no other.
+    pub(crate) fn of(entry: &Arc<Entry>, canonical: &[u8]) -> Option<Self> {
+        entry.capability().is_workflow().then(|| Self {
+            entry: entry.clone(),
+            // As the worker gets it: 5.0 is 5 there.
+            input: Arc::new(json::parse(canonical).unwrap_or_default()),
+            planned: OnceLock::new(),
+            made: Mutex::default(),
+        })
+    }
+
+    /// Holds its members to what the approved card showed of them.
+    pub(crate) fn hold_to(&self, planned: Vec<Option<Digest>>) {
+        let _ = self.planned.set(planned);
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which member this is; none where it is not the one that the manifest has now. A member that failed ends
+    /// its workflow; one of reads may be made twice, from its start.
+    pub(crate) fn place(&self, id: &str, input: &Value) -> Option<usize> {
+        let capability = self.entry.capability();
+        let fits = |at: usize| {
+            let member = capability.members.get(at);
+            member.is_some_and(|member| member.id == id && member.admits(&self.input, input))
+        };
+        let made = self.made();
+        let (next, has_failed) = (made.over.len(), made.failed.is_some());
+        drop(made);
+        match (capability.is_read(), has_failed) {
+            (true, false) => (0..capability.members.len()).find(|at| fits(*at)),
+            (true, true) => fits(0).then_some(0),
+            (false, false) => fits(next).then_some(next),
+            (false, true) => None,
+        }
+    }
+
+    pub(crate) fn note(&self, at: usize, answer: &InvokeResponse) {
+        let mut made = self.made();
+        if at == 0 {
+            made.over.clear();
+        }
+        let mut told = json!({"id": answer.id, "ok": answer.ok, "auditId": answer.audit_id});
+        if let Some(error) = &answer.error {
+            told["code"] = json!(error.code);
+        }
+        made.over.push(told);
+        made.failed.clone_from(&answer.error);
+    }
+
+    /// What the card showed of the plan of its member at this place.
+    pub(crate) fn planned(&self, at: usize) -> Option<Digest> {
+        self.planned.get().and_then(|planned| *planned.get(at)?)
+    }
+
+    /// Its failure: that of the member that ended it, with all that were called.
+    pub(crate) fn failure(&self, error: ErrorBody) -> ErrorBody {
+        let made = self.made();
+        let reason = error.detail.as_ref().map(|detail| &detail["reason"]);
+        let by_member = reason.is_some_and(|reason| reason == MEMBER_FAILED);
+        let mut told = match made.failed.clone().filter(|_| by_member) {
+            Some(failed) => ErrorBody {
+                message: error.message,
+                effect: error.effect,
+                capability_id: failed.capability_id.or(error.capability_id),
+                ..failed
+            },
+            None => error,
+        };
+        let mut detail = told
+            .detail
+            .take()
+            .filter(Value::is_object)
+            .unwrap_or_else(|| json!({}));
+        detail["members"] = json!(made.over);
+        told.detail(detail)
+    }
+}
