@@ -1,5 +1,5 @@
 //! What the owner installs beside the connectors: MCP servers, with the manifest that is made of what the owner asks for and of
-//! what the server says; extensions [by manifest](declared); and the files that hold what the owner agreed to.
+//! what the server says; extensions [by manifest](manifest); and the files that hold what the owner agreed to.
 //!
 //! ```text
 //! ServerRequest ─▶ manifest without tools ─▶ listing, by a worker ─▶ manifest with tools ─agreed─▶ extensions/<id>.json
@@ -10,10 +10,11 @@
 //!
 //! Must not know: how a server is started, who may call it.
 
+mod checks;
 mod commands;
-pub mod declared;
 mod ipc;
 mod loader;
+pub mod manifest;
 pub mod proposals;
 mod rest;
 pub mod sections;
@@ -30,7 +31,7 @@ pub use surface::{differences, surface, whole_surface};
 
 use crate::{Registered, Registry, naming::source_of};
 use arc_swap::ArcSwap;
-use declared::Agreed;
+use manifest::Agreed;
 use plexus_home::state_dir::{StateDir, write_private};
 use plexus_ipc::{manifest::Manifest, offer::Offer, text::Line};
 use plexus_protocol::{Digest, SourceId, json};

@@ -26,7 +26,7 @@ use plexus_edge::reply::{Refused, ok, with_status};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, json as strict};
 use plexus_sources::Registered;
 use plexus_sources::{
-    extensions::{declared::Agreed, differences, stored, surface, whole_surface},
+    extensions::{differences, manifest::Agreed, stored, surface, whole_surface},
     naming::is_by_manifest,
 };
 use plexus_trust::{Command, Source};

@@ -22,9 +22,9 @@ use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     Registered,
     extensions::{
-        agreement,
-        declared::{Access, Agreed, ExtensionManifest},
-        differences, surface, whole_surface,
+        agreement, differences,
+        manifest::{Access, Agreed, ExtensionManifest},
+        surface, whole_surface,
     },
     naming::by_manifest_kind,
 };

@@ -23,7 +23,7 @@ use plexus_calls::approvals::card;
 use plexus_edge::reply::{Refused, ok};
 use plexus_ipc::text::Line;
 use plexus_protocol::CapabilityId;
-use plexus_sources::extensions::declared::Agreed;
+use plexus_sources::extensions::manifest::Agreed;
 use plexus_trust::{Command, Item, ItemState, Refusal, Register};
 use serde_json::{Map, Value, json};
 use std::{

@@ -19,7 +19,7 @@ use plexus_calls::proposals::{Proposed, propose};
 use plexus_protocol::{
     AgentId, ErrorCode, SESSION_HEADER, SessionId, SourceId, extension_guide, json as strict,
 };
-use plexus_sources::{extensions::declared::ExtensionManifest, narration::clean};
+use plexus_sources::{extensions::manifest::ExtensionManifest, narration::clean};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 

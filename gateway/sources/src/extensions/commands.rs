@@ -8,9 +8,10 @@
 
 use super::{
     WORKER,
-    declared::{Access, Agreed, CliRoute, DeclaredCapability, PinnedProgram, Route},
+    manifest::{
+        Access, Agreed, CliRoute, DeclaredCapability, DeclaredWorkflow, PinnedProgram, Route,
+    },
     with_folders,
-    workflows::DeclaredWorkflow,
 };
 use crate::{Registered, naming::by_manifest_kind};
 use plexus_ipc::{

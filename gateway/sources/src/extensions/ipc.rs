@@ -6,24 +6,9 @@
 //!
 //! Must not know: what the lines are; that is the worker's.
 
-use super::declared::{self, DeclaredCapability, ExtensionManifest, Route, Transport};
-use serde::{Deserialize, Serialize};
+use super::manifest::{DeclaredCapability, ExtensionManifest, IpcRoute, Route, Transport};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// One question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct IpcRoute {
-    /// Where the app listens: an absolute path.
-    pub socket: String,
-    /// How long the app may take, in milliseconds.
-    #[serde(default = "declared::half_a_minute")]
-    pub timeout_ms: u32,
-    /// Longest output, in bytes: progress and answer together.
-    #[serde(default = "declared::a_mebibyte")]
-    pub output_bytes: u32,
-}
 
 impl ExtensionManifest {
     /// The app's socket; none where it asks no app by one.

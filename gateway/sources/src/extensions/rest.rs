@@ -6,69 +6,10 @@
 //!
 //! Must not know: how a request is sent, who may call it.
 
-use super::declared::{self, DeclaredCapability, ExtensionManifest, Route, Transport};
-use plexus_ipc::manifest::{HttpMethod, RequestTemplate};
-use serde::{Deserialize, Serialize};
+use super::manifest::{Attach, DeclaredCapability, ExtensionManifest, RestRoute, Route, Transport};
+use plexus_ipc::manifest::RequestTemplate;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// One request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RestRoute {
-    /// The app: a URL with `http` or `https`, and the beginning of the path where there is one.
-    pub base_url: String,
-    /// The method.
-    #[serde(default)]
-    pub method: HttpMethod,
-    /// The rest of the path, a template.
-    pub path: String,
-    /// The query: a template by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub query: BTreeMap<String, String>,
-    /// The JSON body, whose texts are templates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Value>,
-    /// Whether it answers JSON; otherwise it answers text.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub json: bool,
-    /// The statuses that are answers.
-    #[serde(default = "success")]
-    pub statuses: BTreeSet<u16>,
-    /// How long a request may take, in milliseconds.
-    #[serde(default = "declared::half_a_minute")]
-    pub timeout_ms: u32,
-    /// Largest answer, in bytes.
-    #[serde(default = "declared::a_mebibyte")]
-    pub output_bytes: u32,
-}
-
-fn success() -> BTreeSet<u16> {
-    BTreeSet::from([200, 201, 202, 204])
-}
-
-/// A secret that the owner gives the app's egress.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeclaredSecret {
-    /// Its field.
-    pub name: String,
-    /// How it is added to each request.
-    pub attach: Attach,
-    /// Of [`Attach::Header`]: the header's name, in lower case.
-    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-}
-
-/// How a secret is added to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Attach {
-    /// `Authorization: Bearer …`
-    Bearer,
-    /// A header of its own.
-    Header,
-}
+use std::collections::BTreeSet;
 
 impl RestRoute {
     /// The scheme, host and port, and the beginning of the path.

@@ -5,74 +5,14 @@
 //!
 //! Must not know: who may read it.
 
-use super::declared::ExtensionManifest;
+use super::manifest::{DeclaredSkill, ExtensionManifest};
 use plexus_ipc::text::{Line, Text};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Longest text, in bytes.
 pub(super) const MAX_TEXT: usize = 65_536;
 /// The same with the line before it.
 const MAX_MARKED: usize = plexus_ipc::manifest::MAX_MARKDOWN;
-
-/// A text, as its author declares it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeclaredSkill {
-    /// Its name within the source.
-    pub name: String,
-    /// What it is.
-    pub kind: SkillKind,
-    /// Its name for people.
-    pub label: String,
-    /// What it is about, for the agent and the owner.
-    pub describe: String,
-    /// No verbs: there is nothing to grant.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub grants: Vec<Value>,
-    /// As its kind.
-    pub transport: SkillKind,
-    /// The text.
-    pub body: Body,
-    /// What it goes with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<SkillRoute>,
-}
-
-/// `skill`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SkillKind {
-    /// A text.
-    Skill,
-}
-
-/// A text and its format.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Body {
-    /// Which.
-    pub format: Format,
-    /// The text.
-    pub markdown: String,
-}
-
-/// Formats of texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Markdown.
-    Markdown,
-}
-
-/// What a text goes with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SkillRoute {
-    /// Ids of capabilities of the same source: whoever sees one of them sees the text.
-    #[serde(default)]
-    pub attach_to: Vec<String>,
-}
 
 /// What an author writes among the capabilities and is kept apart from them, with its transport.
 const APART: [(&str, &str); 2] = [("skills", "skill"), ("workflows", "workflow")];

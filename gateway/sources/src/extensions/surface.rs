@@ -3,11 +3,8 @@
 //! Must not know: how it is drawn.
 
 use super::{
-    declared::{Access, Agreed, CliRoute, Route},
-    ipc::IpcRoute,
-    rest::RestRoute,
+    manifest::{Access, Agreed, CliRoute, IpcRoute, RestRoute, Route, StdioRoute},
     sections::sections,
-    stdio::StdioRoute,
 };
 use plexus_ipc::{
     offer::Offer,

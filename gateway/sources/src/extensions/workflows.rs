@@ -5,69 +5,15 @@
 //!
 //! Must not know: how a member is called.
 
-use super::declared::{ExtensionManifest, Io};
+use super::manifest::{DeclaredMember, DeclaredWorkflow, ExtensionManifest};
 use crate::catalogue::Catalogue;
 use plexus_ipc::{
     manifest::{MINUTES_OF_MEMBERS, Member},
     text::{Line, Text},
 };
 use plexus_protocol::{CapabilityId, Verbs};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// A workflow, as its author declares it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeclaredWorkflow {
-    /// Its name within the source.
-    pub name: String,
-    /// What it is.
-    pub kind: WorkflowKind,
-    /// Its name for people.
-    pub label: String,
-    /// What it does, for the agent and the owner.
-    pub describe: String,
-    /// Its verbs: at least the strongest of its members'.
-    pub grants: Verbs,
-    /// As its kind.
-    pub transport: WorkflowKind,
-    /// What goes in.
-    #[serde(default)]
-    pub io: Io,
-    /// What it calls, in order.
-    pub members: Vec<DeclaredMember>,
-}
-
-/// `workflow`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WorkflowKind {
-    /// A workflow.
-    Workflow,
-}
-
-/// A call of a workflow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeclaredMember {
-    /// The capability.
-    pub id: String,
-    /// Its verbs.
-    pub verbs: Verbs,
-    /// Whether it may be of another source.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub allow_cross_source: bool,
-    /// Its input, a template; absent: the workflow's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<Value>,
-}
-
-impl DeclaredMember {
-    fn source(&self) -> &str {
-        self.id.split_once('.').map_or("", |(source, _)| source)
-    }
-}
 
 impl ExtensionManifest {
     fn id_of(&self, workflow: &DeclaredWorkflow) -> String {

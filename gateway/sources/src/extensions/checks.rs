@@ -1,4 +1,4 @@
-//! Extensions by manifest (`plexus-extension/0.1`): what one declares, and which programs it means on this machine.
+//! What stands against a manifest (`plexus-extension/0.1`), and which programs it means on this machine.
 //!
 //! ```text
 //! file ─▶ ExtensionManifest ─▶ programs resolved ─▶ Agreed ─shown, agreed─▶ extensions/<id>.json
@@ -9,18 +9,13 @@
 //! Must not know: how a manifest becomes an offer, who may call it.
 
 use super::{
-    ipc::IpcRoute,
     loader,
-    rest::{DeclaredSecret, RestRoute},
-    skills::DeclaredSkill,
-    stdio::StdioRoute,
+    manifest::{Agreed, ExtensionManifest, FORMAT, Io, PinnedProgram, Route},
     variables,
-    workflows::DeclaredWorkflow,
 };
 use crate::{Registry, extensions::patterns, programs, schema::Schema};
 use plexus_ipc::{manifest::Manifest, text::Line};
-use plexus_protocol::{Digest, SourceId, Verbs, json};
-use serde::{Deserialize, Serialize};
+use plexus_protocol::{Digest, SourceId, json};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,8 +25,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a manifest says that it is.
-pub const FORMAT: &str = "plexus-extension/0.1";
 /// Largest manifest, in bytes, and most capabilities.
 const MAX_MANIFEST: usize = 262_144;
 const MAX_CAPABILITIES: usize = 256;
@@ -97,265 +90,7 @@ const RUNS_OTHERS: [&str; 46] = [
     "zsh",
 ];
 
-/// An extension, as its author declares it. Names of members are those of other gateways of this protocol; `folders` is ours.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ExtensionManifest {
-    /// [`FORMAT`].
-    pub manifest: String,
-    /// The source's id.
-    pub source: String,
-    /// Its name for people.
-    pub label: String,
-    /// How its capabilities are reached.
-    pub transport: Transport,
-    /// Folders that the owner gives it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub folders: Vec<DeclaredFolder>,
-    /// Secrets that its app asks for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<DeclaredSecret>,
-    /// SHA-256 fingerprint of its app's certificate, where no authority signed that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<String>,
-    /// What it can do.
-    pub capabilities: Vec<DeclaredCapability>,
-    /// Its texts, which authors write among the capabilities.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub skills: Vec<DeclaredSkill>,
-    /// Its workflows, which authors write there too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub workflows: Vec<DeclaredWorkflow>,
-}
-
-/// How a capability is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// By a run of a program.
-    Cli,
-    /// By an HTTP request to an app on this machine or in its network.
-    LocalRest,
-    /// By a run of a program that is asked, and answers, in lines of JSON.
-    Stdio,
-    /// By a question to an app that listens on a Unix socket, in the same lines.
-    Ipc,
-    /// It is a text to read.
-    Skill,
-    /// It calls other capabilities.
-    Workflow,
-}
-
-/// How a capability is reached, by its transport.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Route {
-    /// Of [`Transport::Cli`].
-    Cli(CliRoute),
-    /// Of [`Transport::LocalRest`].
-    Rest(RestRoute),
-    /// Of [`Transport::Stdio`].
-    Stdio(StdioRoute),
-    /// Of [`Transport::Ipc`].
-    Ipc(IpcRoute),
-}
-
-impl Route {
-    fn read(transport: Transport, route: Value) -> Result<Self, String> {
-        let read = match transport {
-            Transport::Cli => json::from_value(route).map(Self::Cli),
-            Transport::LocalRest => json::from_value(route).map(Self::Rest),
-            Transport::Stdio => json::from_value(route).map(Self::Stdio),
-            Transport::Ipc => json::from_value(route).map(Self::Ipc),
-            Transport::Skill => return Err("a text has no route of a call".to_owned()),
-            Transport::Workflow => return Err("a workflow has members and no route".to_owned()),
-        };
-        read.map_err(|why| format!("route: {why}"))
-    }
-
-    /// The program that it runs.
-    #[must_use]
-    pub fn bin(&self) -> Option<&String> {
-        match self {
-            Self::Cli(route) => Some(&route.bin),
-            Self::Stdio(route) => Some(&route.bin),
-            Self::Rest(_) | Self::Ipc(_) => None,
-        }
-    }
-
-    /// The variables that its program is given.
-    pub(super) fn env(&self) -> Option<&BTreeMap<String, String>> {
-        match self {
-            Self::Cli(route) => Some(&route.env),
-            Self::Stdio(route) => Some(&route.env),
-            Self::Rest(_) | Self::Ipc(_) => None,
-        }
-    }
-}
-
-/// A folder that the owner names when the extension is added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeclaredFolder {
-    /// Stands for it in arguments, as `{folder.<name>}`.
-    pub name: String,
-    /// Its name for people.
-    pub label: String,
-    /// What the extension does there.
-    pub access: Access,
-}
-
-/// What an extension does in a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Access {
-    /// It reads.
-    Read,
-    /// It reads, and its effects write.
-    ReadWrite,
-}
-
-/// One capability.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "RawCapability")]
-pub struct DeclaredCapability {
-    /// Its name within the source.
-    pub name: String,
-    /// `capability`: a skill is not carried yet.
-    pub kind: Kind,
-    /// Its name for people.
-    pub label: String,
-    /// What it does, for the agent and the owner.
-    pub describe: String,
-    /// Its verbs.
-    pub grants: Verbs,
-    /// As the whole extension's.
-    pub transport: Transport,
-    /// What goes in.
-    #[serde(default)]
-    pub io: Io,
-    /// How it is reached.
-    pub route: Route,
-}
-
-/// A capability whose route is not read yet: the transport says what it is.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawCapability {
-    name: String,
-    kind: Kind,
-    label: String,
-    describe: String,
-    grants: Verbs,
-    transport: Transport,
-    #[serde(default)]
-    io: Io,
-    route: Value,
-}
-
-impl TryFrom<RawCapability> for DeclaredCapability {
-    type Error = String;
-
-    fn try_from(raw: RawCapability) -> Result<Self, String> {
-        Ok(Self {
-            route: Route::read(raw.transport, raw.route)?,
-            name: raw.name,
-            kind: raw.kind,
-            label: raw.label,
-            describe: raw.describe,
-            grants: raw.grants,
-            transport: raw.transport,
-            io: raw.io,
-        })
-    }
-}
-
-/// What an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// It can be called.
-    Capability,
-}
-
-/// Schemas of a capability.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Io {
-    /// JSON schema of its input; absent: it has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<Value>,
-}
-
-/// One run of a program.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CliRoute {
-    /// The program: a bare name, or the absolute path of the file.
-    pub bin: String,
-    /// Its arguments, each a template.
-    #[serde(default)]
-    pub args: Vec<String>,
-    /// The field of the input that is its standard input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stdin: Option<String>,
-    /// Whether it answers JSON; otherwise it answers text.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub json: bool,
-    /// Its environment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-    /// The exit statuses that are answers.
-    #[serde(default = "zero")]
-    pub exit_statuses: BTreeSet<u8>,
-    /// How long a run may take, in milliseconds.
-    #[serde(default = "half_a_minute")]
-    pub timeout_ms: u32,
-    /// Longest output, in bytes.
-    #[serde(default = "a_mebibyte")]
-    pub output_bytes: u32,
-}
-
-fn zero() -> BTreeSet<u8> {
-    BTreeSet::from([0])
-}
-
-pub(super) fn half_a_minute() -> u32 {
-    30_000
-}
-
-pub(super) fn a_mebibyte() -> u32 {
-    1 << 20
-}
-
-/// A program of this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedProgram {
-    /// The file.
-    pub path: PathBuf,
-    /// SHA-256 of its content.
-    pub sha256: Digest,
-}
-
-/// What the owner agrees to, as it is kept: the manifest, and the programs that it means by their names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Agreed {
-    /// The manifest.
-    pub manifest: ExtensionManifest,
-    /// Its programs, by the names that it has for them.
-    pub programs: BTreeMap<String, PinnedProgram>,
-}
-
 impl ExtensionManifest {
-    /// The names of what agents may call: capabilities and workflows, no texts.
-    pub fn callable(&self) -> impl Iterator<Item = &str> {
-        let workflows = self.workflows.iter().map(|one| &*one.name);
-        let names = self.capabilities.iter().map(|one| &*one.name);
-        names.chain(workflows)
-    }
-
     /// Reads a manifest, and checks all of it that can be checked without this machine's files.
     ///
     /// # Errors
