@@ -1,7 +1,9 @@
-//! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, how files are called.
+//! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
+//! each other, how files are called.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
+mod circles;
 mod dependencies;
 mod edges;
 mod licences;
@@ -35,6 +37,7 @@ pub(crate) fn check() -> Result<()> {
     }
     breaches.extend(dependencies::breaches(&everywhere));
     breaches.extend(licences::breaches(&everywhere));
+    breaches.extend(circles::breaches(&cargo::root())?);
     breaches.extend(names::breaches(&cargo::root())?);
     if breaches.is_empty() {
         return Ok(());
