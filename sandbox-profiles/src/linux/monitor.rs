@@ -245,9 +245,10 @@ impl Monitor {
                 let served = Arc::clone(&served);
                 thread::Builder::new().stack_size(STACK).spawn(move || {
                     let (listener, monitor) = &*served;
-                    let Err(errno) = monitor.serve(&Listener::new(listener));
-                    say(&errno.into());
-                    exit(FAILED);
+                    if let Err(errno) = monitor.serve(&Listener::new(listener)) {
+                        say(&errno.into());
+                        exit(FAILED);
+                    }
                 })?;
             }
             held
@@ -272,12 +273,13 @@ impl Monitor {
         }
     }
 
-    fn serve(&self, listener: &Listener<'_>) -> nix::Result<Infallible> {
-        loop {
-            let notice = listener.next()?;
+    /// Until all whose calls could come have ended.
+    fn serve(&self, listener: &Listener<'_>) -> nix::Result<()> {
+        while let Some(notice) = listener.next()? {
             let answer = self.decide(listener, &notice);
             listener.answer(&notice, answer)?;
         }
+        Ok(())
     }
 
     fn decide(&self, listener: &Listener<'_>, notice: &Notice) -> nix::Result<()> {

@@ -5,9 +5,10 @@
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
 use nix::sys::socket::{SockaddrStorage, UnixAddr, connect};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -125,8 +126,9 @@ impl<'a> Listener<'a> {
         Self(descriptor)
     }
 
-    /// The next call that waits. Whole again after an answer that nobody waited for.
-    pub(in super::super) fn next(&self) -> nix::Result<Notice> {
+    /// The next call that waits; none when all whose calls could come have ended. Whole again after an answer that nobody
+    /// waited for.
+    pub(in super::super) fn next(&self) -> nix::Result<Option<Notice>> {
         loop {
             // SAFETY: all zero is a value of this struct of numbers, and what the kernel wants to be given.
             let mut notice: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -140,18 +142,32 @@ impl<'a> Listener<'a> {
             };
             match Errno::result(got) {
                 Ok(_) => {
-                    return Ok(Notice {
+                    return Ok(Some(Notice {
                         id: notice.id,
                         call: notice.data.nr.into(),
                         thread: notice.pid as i32,
                         arguments: notice.data.args,
-                    });
+                    }));
                 }
+                // From Linux 6.11 on this is also what comes, at once and for ever, when nobody is left.
+                Err(Errno::ENOENT) if self.is_over()? => return Ok(None),
                 // The caller was ended meanwhile.
                 Err(Errno::ENOENT | Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
         }
+    }
+
+    /// Whether all whose calls could come have ended.
+    fn is_over(&self) -> nix::Result<bool> {
+        let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        match poll(&mut asked, PollTimeout::ZERO) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(false),
+            Err(errno) => return Err(errno),
+        }
+        let told = asked[0].revents();
+        Ok(told.is_some_and(|told| told.contains(PollFlags::POLLHUP)))
     }
 
     /// Whether the call still waits. Then its thread has lived all the time, and its number meant no other.
