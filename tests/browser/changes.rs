@@ -105,18 +105,18 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     shop.sign_in(&browser);
     shop.sign_in(&other);
     browser.reads("#glance", "1 waiting");
-    browser.reads("#queue .ticket", "2 grants rest");
+    browser.reads("#queue .ticket", "2 grants are suspended");
     for (place, words) in [
         (".who", "fixture"),
         (".who", LABEL),
-        ("#card h2", "2 grants rest until you decide"),
+        ("#card h2", "2 grants are suspended until you decide"),
         (".differs", "it also takes `times`"),
         (".differs", ECHO),
         (".names", "one"),
         (".names", "two"),
         (
             ".answer",
-            "its 2 grants on fixture go on; nothing new is granted",
+            "its 2 grants on fixture are resumed; nothing new is granted",
         ),
         (".answer", "its 2 grants on fixture end"),
     ] {
@@ -134,7 +134,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
 
     // One of the two grants goes: the card is another one now, and says so by itself.
     shop.owner().revoke("two", ECHO);
-    browser.reads("#card h2", "1 grant rests until you decide");
+    browser.reads("#card h2", "1 grant is suspended until you decide");
     browser.reads(
         "[data-notice]",
         "This request changed while you were looking at it.",
@@ -145,11 +145,14 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     assert_eq!(shop.live(), 2, "nothing was decided");
 
     browser.see(YES).click();
-    browser.reads("#notes", "Let go on");
+    browser.reads("#notes", "Resumed");
     browser.reads("#glance", "0 waiting");
     browser.reads("#queue", "Nothing waits");
     // The other browser sees it by itself.
-    other.reads(".verdict", "Approved in another browser: its grants go on.");
+    other.reads(
+        ".verdict",
+        "Approved in another browser: its grants are resumed.",
+    );
     other.reads("#glance", "0 waiting");
     assert_eq!(shop.live(), 3);
     shop.echo(0, "on").expect_ok();
@@ -162,7 +165,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     assert_eq!(shop.live(), 0);
     shop.sign_in(&browser);
     shop.sign_in(&other);
-    browser.reads("#card h2", "3 grants rest until you decide");
+    browser.reads("#card h2", "3 grants are suspended until you decide");
     browser.reads(
         ".differs",
         "its worker may now read: (just \"/etc/hostname\")",
@@ -178,7 +181,10 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     );
     browser.press(key::ENTER);
     browser.reads("#notes", "Ended");
-    other.reads(".verdict", "Denied in another browser: its grants ended.");
+    other.reads(
+        ".verdict",
+        "Denied in another browser: its grants are revoked.",
+    );
     browser.reads("#queue", "Nothing waits");
     assert_eq!(shop.owner().grants(), Vec::<Value>::new());
     shop.echo(0, "at the end")
@@ -212,7 +218,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
     browser.reads("#live", "live");
     browser.reads("#queue", "Nothing waits");
     cli("unhide");
-    browser.reads("#card h2", "2 grants rest until you decide");
+    browser.reads("#card h2", "2 grants are suspended until you decide");
     browser.reads(
         "#card .ask",
         "this source shows more than when you granted it",
@@ -223,7 +229,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
     assert_eq!(browser.run("return document.title"), "(1) Plexus");
     until("what is said to who listens", || {
         let said = browser.run("return document.getElementById('announce').textContent");
-        let news = "To decide on the source workspace: 2 grants rest. 1 waiting.";
+        let news = "To decide on the source workspace: 2 grants are suspended. 1 waiting.";
         said.as_str()?.contains(news).then_some(())
     });
     // A yes that names no card, or another one, is none.
@@ -239,7 +245,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
     scene.gateway.cli(["approvals", "deny", item]).expect_ok();
     browser.reads(
         ".verdict",
-        "Denied with the connection key (plexusctl, or another program of yours): its grants ended.",
+        "Denied with the connection key (plexusctl, or another program of yours): its grants are revoked.",
     );
     browser.reads("#glance", "0 waiting");
     assert!(

@@ -498,7 +498,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
         let words = String::from_utf8_lossy(&said.stderr);
         assert_eq!(said.status.code(), Some(1), "{words}");
         assert!(
-            words.contains("the old one goes on") && words.contains("No such file"),
+            words.contains("the old one keeps running") && words.contains("No such file"),
             "{words}"
         );
         let status = installed.status();

@@ -109,7 +109,7 @@ fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
         assert_eq!(status["ledger"]["checked"]["holds"], false, "start {start}");
         let said = house.gateway.cli(["status"]);
         assert!(
-            said.stdout.contains("the record does not hold together"),
+            said.stdout.contains("the audit log is not consistent"),
             "start {start}: {said}"
         );
         assert!(

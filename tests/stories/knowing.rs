@@ -51,7 +51,7 @@ fn what_an_agent_did_is_told_in_words() {
         "read notes/\u{fffd}dm.terces (workspace, ",
         "replaced notes/today.md, +2 −",
         "(workspace, approved by you once)",
-        "was refused workspace.write: you said no to this before (not this one)",
+        "was refused workspace.write: you denied this before (not this one)",
         "was refused no.such: there is no such capability for it",
         "7 calls: 4 read, 1 changed, 2 refused, 0 unknown; 2 requests to you",
     ] {

@@ -53,7 +53,7 @@ fn a_file_that_cannot_be_read_is_not_guessed_at() {
     let mut gateway = Gateway::start();
     assert!(gateway.stop().success());
     for (name, words) in [
-        ("network.json", "mend it, or remove it"),
+        ("network.json", "fix it, or remove it"),
         ("connection-key", "does not hold a connection key"),
         ("network.json", "twice"),
     ] {

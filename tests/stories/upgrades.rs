@@ -209,9 +209,9 @@ fn a_release_that_changed_something_has_one_card_and_one_act_decides_it() {
         assert!(listed.stdout.contains(&id), "{listed}");
         let status = workshop.gateway.cli(["status"]);
         assert!(
-            status
-                .stdout
-                .contains(&format!("grants of it that rest until you decide: {rest}:")),
+            status.stdout.contains(&format!(
+                "grants of it that are suspended until you decide: {rest}:"
+            )),
             "{status}"
         );
 
@@ -276,7 +276,7 @@ fn the_terminal_decides_on_a_source_that_changed() {
         let picture = terminal.until_shows(words);
         for said in [
             "1 waits",
-            "fixture: grants rest",
+            "fixture: suspended grants",
             "source: fixture",
             "agents: agent-0",
             "if you approve: ",

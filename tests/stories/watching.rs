@@ -295,7 +295,8 @@ fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
     assert!(seen.contains("1h, 1d, 7d"), "the answers are below");
 
     terminal.resize(120, 40);
-    terminal.until_shows("a yes · d no · ↑↓ scroll · ←→ next · v all of it · ? help · q quit");
+    terminal
+        .until_shows("a approve · d deny · ↑↓ scroll · ←→ next · v all of it · ? help · q quit");
     terminal.keys("\x1b[H");
     terminal.until_shows("agent: one");
     terminal.resize(40, 12);

@@ -231,7 +231,7 @@ impl Default for Metrics {
         );
         registry.register(
             "ledger_linger_seconds",
-            "How long a commit had waited for company",
+            "How long a commit lingered to fill its batch",
             made.linger.clone(),
         );
         registry.register(

@@ -25,35 +25,56 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
     use ErrorCode as C;
     let named = || id.map_or("this capability".to_owned(), ToString::to_string);
     let error = match refusal {
-        Refusal::SessionExpired => ErrorBody::new(C::SessionExpired, "No such session, or it is over.")
-            .next("plexus whoami"),
-        Refusal::TokenRevoked => ErrorBody::new(C::TokenRevoked, "This token was revoked, or is not one of ours.")
-            .next("ask for a new grant with your session: PUT /grants"),
+        Refusal::SessionExpired => {
+            ErrorBody::new(C::SessionExpired, "No such session, or it is over.")
+                .next("plexus whoami")
+        }
+        Refusal::TokenRevoked => ErrorBody::new(
+            C::TokenRevoked,
+            "This token was revoked, or is not one of ours.",
+        )
+        .next("ask for a new grant with your session: PUT /grants"),
         Refusal::TokenExpired => ErrorBody::new(C::TokenExpired, "This token is past its end.")
             .next("exchange it at POST /grants/refresh, or ask again: PUT /grants"),
-        Refusal::GrantRequired { constraint: None } => {
-            ErrorBody::new(C::GrantRequired, format!("No live grant of yours covers this call of {}.", named()))
-                .next("ask for it with your session: PUT /grants")
+        Refusal::GrantRequired { constraint: None } => ErrorBody::new(
+            C::GrantRequired,
+            format!("No live grant of yours covers this call of {}.", named()),
+        )
+        .next("ask for it with your session: PUT /grants"),
+        Refusal::GrantRequired {
+            constraint: Some(field),
+        } => ErrorBody::new(
+            C::GrantRequired,
+            format!("Your grant does not reach this value of '{field}'."),
+        )
+        .detail(json!({"constraintMiss": true, "field": field}))
+        .next("stop; tell the owner: this call needs a wider grant"),
+        Refusal::UnknownCapability => {
+            ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW).next("plexus list")
         }
-        Refusal::GrantRequired { constraint: Some(field) } => {
-            ErrorBody::new(C::GrantRequired, format!("Your grant does not reach this value of '{field}'."))
-                .detail(json!({"constraintMiss": true, "field": field}))
-                .next("stop; tell the owner: this call needs a wider grant")
-        }
-        Refusal::UnknownCapability => ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW).next("plexus list"),
-        Refusal::Unexposed => {
-            ErrorBody::new(C::CapabilityUnexposed, format!("The owner no longer exposes {}.", named()))
-                .next(format!("stop; tell the owner: {} is switched off", named()))
-        }
-        Refusal::NotCallable => ErrorBody::new(C::TransportError, format!("{} is a text to read, not a call.", named()))
-            .next(format!("plexus describe {}", named())),
+        Refusal::Unexposed => ErrorBody::new(
+            C::CapabilityUnexposed,
+            format!("The owner no longer exposes {}.", named()),
+        )
+        .next(format!("stop; tell the owner: {} is switched off", named())),
+        Refusal::NotCallable => ErrorBody::new(
+            C::TransportError,
+            format!("{} is a text to read, not a call.", named()),
+        )
+        .next(format!("plexus describe {}", named())),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
             .next("stop; tell the owner: Plexus is paused"),
         Refusal::Denied { reason } => {
-            let why = reason.as_ref().map(|r| format!(": “{r}”")).unwrap_or_default();
-            ErrorBody::new(C::DeniedByOwner, format!("The owner denied this call{why}."))
-                .detail(json!({"reason": reason}))
-                .next("stop; tell the owner: you denied this call; nothing was done")
+            let why = reason
+                .as_ref()
+                .map(|r| format!(": “{r}”"))
+                .unwrap_or_default();
+            ErrorBody::new(
+                C::DeniedByOwner,
+                format!("The owner denied this call{why}."),
+            )
+            .detail(json!({"reason": reason}))
+            .next("stop; tell the owner: you denied this call; nothing was done")
         }
         Refusal::Runs { item } => ErrorBody::new(
             C::Busy,
@@ -64,7 +85,7 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         .next(format!("plexus wait {item}")),
         Refusal::OutcomeUnknown { intent } => ErrorBody::new(
             C::OutcomeUnknown,
-            "The same call was begun before and nobody knows whether it happened; it is not run again.",
+            "The same call was begun before and its outcome is unknown; it is not run again.",
         )
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
@@ -77,33 +98,42 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
         .next("call again: the answer to the first call is given, if it has ended"),
-        Refusal::NoTurn { why } => {
-            ErrorBody::new(C::NotAcceptingInput, format!("The conversation takes no message now: {why}."))
-                .detail(json!({"reason": why}))
-                .next("wait for the turn that is under way; where none is, ask for a new conversation")
+        Refusal::NoTurn { why } => ErrorBody::new(
+            C::NotAcceptingInput,
+            format!("The conversation takes no message now: {why}."),
+        )
+        .detail(json!({"reason": why}))
+        .next("wait for the turn that is under way; where none is, ask for a new conversation"),
+        Refusal::NoChild { why } => ErrorBody::new(
+            C::NotAcceptingInput,
+            format!("The approval permits no such child call now: {why}."),
+        )
+        .detail(json!({"reason": why}))
+        .next("wait for the runs that are under way; where none is, ask for a new approval"),
+        Refusal::MessageKnown { turn } => ErrorBody::new(
+            C::NotAcceptingInput,
+            format!("This message is turn {turn} already."),
+        )
+        .detail(json!({"turn": turn}))
+        .next("send a further message with another messageId"),
+        Refusal::Invalid(why) => {
+            ErrorBody::new(C::SchemaValidationFailed, why.clone()).next("fix the request")
         }
-        Refusal::NoChild { why } => {
-            ErrorBody::new(C::NotAcceptingInput, format!("The approval permits no such child call now: {why}."))
-                .detail(json!({"reason": why}))
-                .next("wait for the runs that are under way; where none is, ask for a new approval")
-        }
-        Refusal::MessageKnown { turn } => {
-            ErrorBody::new(C::NotAcceptingInput, format!("This message is turn {turn} already."))
-                .detail(json!({"turn": turn}))
-                .next("send a further message with another messageId")
-        }
-        Refusal::Invalid(why) => ErrorBody::new(C::SchemaValidationFailed, why.clone()).next("mend the request"),
         Refusal::TooManyPending => ErrorBody::new(
             C::RateLimited,
-            format!("{} of your requests wait for the owner; no more are taken until some are decided.", plexus_trust::MAX_PENDING),
+            format!(
+                "{} of your requests wait for the owner; no more are taken until some are decided.",
+                plexus_trust::MAX_PENDING
+            ),
         )
         .with("retryAfterMs", 60_000)
-        .next("stop; tell the owner: decide what waits (plexusctl approvals)"),
+        .next("stop; tell the owner: decide the pending requests (plexusctl approvals)"),
         Refusal::UnknownCode => code_rejected(C::UnknownCode),
         Refusal::CodeExpired => code_rejected(C::CodeExpired),
         Refusal::CodeConsumed => code_rejected(C::CodeConsumed),
         Refusal::NoSuchItem => {
-            ErrorBody::new(C::UnknownCapability, "No such item waits for a decision.").next("plexusctl approvals list")
+            ErrorBody::new(C::UnknownCapability, "No such item waits for a decision.")
+                .next("plexusctl approvals list")
         }
         Refusal::CardChanged => ErrorBody::new(
             C::CardChanged,
@@ -115,15 +145,26 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             "This item names no input: grant a window, or one call with any input (anyInput).",
         )
         .next("plexusctl approvals approve --any-input"),
-        Refusal::PlanFailed => ErrorBody::new(C::PlanFailed, "What it would do could not be computed; it cannot be approved.")
-            .next("plexusctl approvals show"),
+        Refusal::PlanFailed => ErrorBody::new(
+            C::PlanFailed,
+            "What it would do could not be computed; it cannot be approved.",
+        )
+        .next("plexusctl approvals show"),
         Refusal::PlanMaking => {
-            ErrorBody::new(C::CardChanged, "What it would do is still being computed.").next("plexusctl approvals show")
+            ErrorBody::new(C::CardChanged, "What it would do is still being computed.")
+                .next("plexusctl approvals show")
         }
-        Refusal::NoSuchAgent => ErrorBody::new(C::UnknownAgent, "No such agent is connected.").next("plexusctl agents list"),
-        Refusal::NotLent => ErrorBody::new(C::NotFound, "This source is not lent.").next("plexusctl lend list"),
-        Refusal::NoSuchSource => ErrorBody::new(C::UnknownCapability, "No such source.").next("plexusctl sources list"),
-        Refusal::NoSuchIntent => ErrorBody::new(C::NotFound, "No such open effect.").next("plexusctl audit tail"),
+        Refusal::NoSuchAgent => ErrorBody::new(C::UnknownAgent, "No such agent is connected.")
+            .next("plexusctl agents list"),
+        Refusal::NotLent => {
+            ErrorBody::new(C::NotFound, "This source is not lent.").next("plexusctl lend list")
+        }
+        Refusal::NoSuchSource => {
+            ErrorBody::new(C::UnknownCapability, "No such source.").next("plexusctl sources list")
+        }
+        Refusal::NoSuchIntent => {
+            ErrorBody::new(C::NotFound, "No such open effect.").next("plexusctl audit tail")
+        }
     };
     about(error, id)
 }
@@ -159,7 +200,7 @@ pub fn held(error: &SubmitError<Refusal>) -> ErrorBody {
     }
     ErrorBody::new(
         ErrorCode::AuditUnavailable,
-        "It could not be saved. It is taken back all the same, until the gateway ends or saves it.",
+        "It could not be saved. It is revoked in memory, until the gateway ends or saves it.",
     )
     .effect(Effect::Done)
     .with("held", true)
@@ -263,7 +304,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     "stop; tell the owner: this path is outside what the source serves"
                 }
                 "too_large" => "ask for less: a smaller file, or a part of it",
-                _ => "mend the input, then repeat the call",
+                _ => "fix the input, then repeat the call",
             };
             (C::TransportError, Some(reason.as_str().to_owned()), next)
         }
@@ -299,7 +340,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Failure::InvalidInput => (
             C::SchemaValidationFailed,
             None,
-            "mend the input, then repeat the call",
+            "fix the input, then repeat the call",
         ),
         Failure::DeadlineExceeded => (
             C::DeadlineExceeded,

@@ -70,11 +70,11 @@ impl Refused {
     }
     /// A malformed request on most routes: 400 `internal_error`.
     pub fn malformed(why: impl Into<String>) -> Self {
-        Self::new(ErrorBody::new(ErrorCode::InternalError, why).next("mend the request"))
+        Self::new(ErrorBody::new(ErrorCode::InternalError, why).next("fix the request"))
     }
     /// 400 with another code.
     pub fn bad(code: ErrorCode, why: impl Into<String>) -> Self {
-        Self::new(ErrorBody::new(code, why).next("mend the request")).status(400)
+        Self::new(ErrorBody::new(code, why).next("fix the request")).status(400)
     }
     /// The error alone.
     pub fn into_error(self) -> ErrorBody {

@@ -37,7 +37,7 @@ impl Network {
         let mut network = match std::fs::read(&path) {
             Ok(bytes) => json::parse_as::<Self>(&bytes).map_err(|why| {
                 Lasting(format!(
-                    "{} cannot be read: mend it, or remove it for loopback only: {why}",
+                    "{} cannot be read: fix it, or remove it for loopback only: {why}",
                     path.display()
                 ))
             })?,

@@ -121,11 +121,9 @@ impl BackupError {
             Self::Ledger(_) | Self::Copy(_) => {
                 "keep the file as it is, and look at it: plexusd verify FILE"
             }
-            Self::Io { .. } | Self::Other(_) => "mend what the system says, then run it again",
+            Self::Io { .. } | Self::Other(_) => "fix what the system reports, then run it again",
             Self::Exists(_) => "name another file",
-            Self::Torn { .. } => {
-                "use another copy of the backup; nothing of this one was taken over"
-            }
+            Self::Torn { .. } => "use another copy of the backup; nothing of this one was restored",
             Self::Occupied { .. } => {
                 "name an empty place with --home, or say --replace: the old state is then kept beside the new one"
             }

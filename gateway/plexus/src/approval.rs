@@ -175,8 +175,8 @@ fn unanswered(id: &PendingId, stop: Stop) -> Stop {
 
 fn denied(reason: Option<String>) -> Stop {
     let why = reason.map_or_else(
-        || "the owner said no".to_owned(),
-        |r| format!("the owner said no: {r}"),
+        || "the owner denied it".to_owned(),
+        |r| format!("the owner denied it: {r}"),
     );
     Stop::new(Exit::Refused, "denied_by_owner", why)
         .next("stop; do something else, or ask the owner why")

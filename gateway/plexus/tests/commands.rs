@@ -613,12 +613,12 @@ fn waiting_ends_as_the_owner_or_the_time_decides() {
         (
             json!({"state": "denied", "reason": "not \u{1b}now"}),
             77,
-            "why: the owner said no: not \\u{1b}now".to_owned(),
+            "why: the owner denied it: not \\u{1b}now".to_owned(),
         ),
         (
             json!({"state": "denied"}),
             77,
-            "why: the owner said no\n".to_owned(),
+            "why: the owner denied it\n".to_owned(),
         ),
         (
             json!({"state": "expired"}),

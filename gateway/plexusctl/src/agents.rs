@@ -191,7 +191,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             desk.show(&reply, || {
                 let sessions = reply["sessionsInvalidated"].as_u64().unwrap_or(0);
                 format!(
-                    "{agent} is out; sessions ended: {sessions}{}",
+                    "{agent} is revoked; sessions ended: {sessions}{}",
                     grants::revoked(&reply)
                 )
             })

@@ -102,7 +102,7 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
         Act::Archives {
             act: Some(Archives::Forget { file }),
         } => {
-            desk.widen("deleting a part of the record")?;
+            desk.widen("deleting a part of the audit log")?;
             let body = serde_json::json!({ "through": file });
             let reply = owner
                 .post("/admin/api/audit/archives/forget", &body)
@@ -181,7 +181,7 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
             _ = tokio::signal::ctrl_c() => break,
         };
         if event.kind == "missed" {
-            out::say("events were missed here; they are in the record: plexusctl audit tail");
+            out::say("events were missed here; they are in the audit log: plexusctl audit tail");
             continue;
         }
         let Ok(said) = serde_json::from_str::<Value>(&event.data) else {
@@ -318,10 +318,10 @@ fn verdict(reply: &Value) -> String {
     }
     if !problem["archive"].is_null() {
         let what = text::line(text_of(problem, "what"));
-        return format!("the record does NOT hold: {what}");
+        return format!("the audit log is NOT consistent: {what}");
     }
     format!(
-        "the record does NOT hold: event {} ({}): {}",
+        "the audit log is NOT consistent: event {} ({}): {}",
         problem["sequence"],
         text::line(text_of(problem, "id")),
         text::line(text_of(problem, "what"))
@@ -413,12 +413,12 @@ mod tests {
         let gone = json!({"ok": false, "problem": {"archive": "a.log", "what": "archive a.log: it is missing"}});
         assert_eq!(
             verdict(&gone),
-            "the record does NOT hold: archive a.log: it is missing"
+            "the audit log is NOT consistent: archive a.log: it is missing"
         );
         let broken = json!({"ok": false, "events": 7, "problem": {"sequence": 3, "id": "evt_3", "what": "hash"}});
         assert_eq!(
             verdict(&broken),
-            "the record does NOT hold: event 3 (evt_3): hash"
+            "the audit log is NOT consistent: event 3 (evt_3): hash"
         );
     }
 

@@ -149,7 +149,7 @@ fn restored_text(restored: &Value) -> String {
         ));
     }
     lines.push(
-        "Nothing in it counts before you have looked: what you took back since then is in it again.".to_owned(),
+        "Its grants are suspended until you review them: those that you revoked since the backup are in it again.".to_owned(),
     );
     lines.push("start the gateway: plexusctl service start (or plexusd)".to_owned());
     if !agents.is_empty() {
@@ -164,7 +164,7 @@ fn restored_text(restored: &Value) -> String {
     }
     if !sources.is_empty() {
         lines.push(format!(
-            "{} grants rest; look at them (plexusctl grants), revoke what you do not want, then:",
+            "{} grants are suspended; review them (plexusctl grants), revoke what you do not want, then:",
             restored["grants"]
         ));
         lines.extend(

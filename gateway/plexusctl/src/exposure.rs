@@ -28,7 +28,7 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     let said = if enabled {
         "agents can see it and ask for it"
     } else {
-        "hidden from all agents; its grants rest"
+        "hidden from all agents; its grants are suspended"
     };
     desk.show(&reply, || format!("{id}: {said}"))
 }

@@ -178,7 +178,7 @@ fn as_text(grants: &[Value], now: Timestamp) -> String {
     table(
         ["agent", "capability", "verbs", "ends", "terms"],
         rows,
-        "nothing stands: every call asks",
+        "no grants: every call asks",
     )
 }
 
@@ -198,7 +198,7 @@ mod tests {
              a      w.write     read,write  ends in 24 h  path at or below A; 2 calls left; \
              suspended: changed"
         );
-        assert_eq!(as_text(&[], now), "nothing stands: every call asks");
+        assert_eq!(as_text(&[], now), "no grants: every call asks");
     }
 
     #[test]

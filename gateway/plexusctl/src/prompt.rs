@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 /// There is nobody to ask, or the answer is no.
 pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Stop> {
     if !desk.can_ask() {
-        let why = format!("nobody can be asked here, or was shown what to say yes to: say {flag}");
+        let why = format!("nobody can confirm here: add {flag}");
         return Err(Stop::usage(why));
     }
     if is_yes(&format!("{question}?")) {

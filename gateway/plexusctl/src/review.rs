@@ -69,7 +69,7 @@ fn page(reply: &Value) -> Page {
         }
         for one in list_of(source, "unknown") {
             page.say(format!(
-                "{name}: nobody knows whether this happened: {}",
+                "{name}: the outcome of this is unknown: {}",
                 text::line(text_of(one, "auditId"))
             ));
         }

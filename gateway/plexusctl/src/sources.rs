@@ -141,7 +141,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 .await?;
             known(&mut owner, &reply, &source).await?;
             desk.show(&reply, || {
-                format!("{source} no longer serves; its grants rest")
+                format!("{source} no longer serves; its grants are suspended")
             })
         }
         Act::Resume { source } => {
@@ -149,8 +149,8 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 .post(&format!("/admin/api/sources/{source}/resume"), &json!({}))
                 .await?;
             desk.show(&reply, || match reply["resumed"] == true {
-                true => format!("the grants on {source} go on"),
-                false => format!("no grant on {source} rested"),
+                true => format!("the grants on {source} are resumed"),
+                false => format!("no grant on {source} was suspended"),
             })
         }
         Act::Hide { source, what } => {
@@ -232,11 +232,11 @@ fn go_on(grants: Option<&Value>, source: &SourceId) -> String {
         grants_on(grants, source).partition(|grant| grant["suspended"].is_string());
     match (serve.is_empty(), rest.is_empty()) {
         (true, true) => "; nothing is granted on it".to_owned(),
-        (false, true) => "; its grants go on".to_owned(),
-        (true, false) => format!("; its grants rest: plexusctl sources resume {source}"),
+        (false, true) => "; its grants are valid".to_owned(),
+        (true, false) => format!("; its grants are suspended: plexusctl sources resume {source}"),
         (false, false) => {
             format!(
-                "; its grants go on, but for those that rest: plexusctl sources resume {source}"
+                "; its grants are valid, except the suspended ones: plexusctl sources resume {source}"
             )
         }
     }
@@ -269,7 +269,7 @@ fn hidden(reply: &Value) -> String {
     match reply["suspendedGrants"].as_u64() {
         None | Some(0) => {}
         Some(_) => said.push_str(&format!(
-            "\ngrants on {source} rest; to let them go on: plexusctl sources resume {source}"
+            "\ngrants on {source} are suspended; to resume them: plexusctl sources resume {source}"
         )),
     }
     said
@@ -335,11 +335,11 @@ mod tests {
         let (other, on_it) = (grant("notes-2.read", None), grant("notes.read", None));
         let rests = grant("notes.write", Some("changed"));
         assert_eq!(said(&[other]), "; nothing is granted on it");
-        assert_eq!(said(std::slice::from_ref(&on_it)), "; its grants go on");
+        assert_eq!(said(std::slice::from_ref(&on_it)), "; its grants are valid");
         let resume = "plexusctl sources resume notes";
         assert_eq!(
             said(std::slice::from_ref(&rests)),
-            format!("; its grants rest: {resume}")
+            format!("; its grants are suspended: {resume}")
         );
         assert!(said(&[on_it, rests]).contains("but for those that rest"));
         assert_eq!(go_on(None, &notes), "");

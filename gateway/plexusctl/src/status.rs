@@ -148,7 +148,7 @@ impl Snapshot {
         let condition = text_of(ledger, "condition");
         if condition != "open" {
             return format!(
-                "record: NOT BEING KEPT ({}): {}",
+                "audit log: NOT RECORDING ({}): {}",
                 text::line(condition),
                 text::line(text_of(ledger, "reason"))
             );
@@ -168,7 +168,7 @@ impl Snapshot {
             ),
         };
         format!(
-            "record: {} events, being kept; {held}, {how}; head {}",
+            "audit log: {} events, recording; {held}, {how}; head {}",
             number(&ledger["events"]),
             text::short(text_of(ledger, "head"), 13)
         )
@@ -227,7 +227,7 @@ impl Snapshot {
         }
         if status["ledger"]["checked"]["holds"] == false {
             need(
-                "the record does not hold together".to_owned(),
+                "the audit log is not consistent".to_owned(),
                 "plexusctl audit verify",
             );
         }
@@ -274,7 +274,7 @@ impl Snapshot {
         for source in list_of(status, "resting") {
             need(
                 format!(
-                    "{} can do more than when you granted it; grants of it that rest until you decide: {}",
+                    "{} can do more than when you granted it; grants of it that are suspended until you decide: {}",
                     text_of(source, "source"),
                     number(&source["grants"])
                 ),

@@ -138,7 +138,7 @@ impl Uninstall {
             return Ok(State::Keep);
         }
         let question = format!(
-            "remove the state as well, with all decisions, the record and credentials, in {}?",
+            "remove the state as well, with all decisions, the audit log and credentials, in {}?",
             text::line(&home.display().to_string())
         );
         Ok(match prompt::is_yes(&question) {

@@ -74,7 +74,7 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     if let Some(failed) = now["upgrade"]["failed"].as_object() {
         let why = failed["why"].as_str().unwrap_or("it is not known why");
         let why = format!(
-            "the new program could not be started, and the old one goes on: {}",
+            "the new program could not be started, and the old one keeps running: {}",
             text::line(why)
         );
         return Err(Stop::new(Exit::Failed, "upgrade_failed", why)

@@ -244,7 +244,7 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
     let ended = place.run(&["grants"]);
     assert_eq!(
         (ended.code, ended.out.as_str()),
-        (0, "nothing stands: every call asks\n")
+        (0, "no grants: every call asks\n")
     );
     assert_eq!(
         place.asked()[0].header("x-plexus-connection-key"),
@@ -725,7 +725,7 @@ fn the_record_is_verified_exported_and_followed() {
         (verified.code, verified.out.as_str()),
         (
             1,
-            "the record does NOT hold: event 2 (evt_2): its hash does not follow\n"
+            "the audit log is NOT consistent: event 2 (evt_2): its hash does not follow\n"
         )
     );
 

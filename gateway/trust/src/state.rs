@@ -249,7 +249,7 @@ pub struct Agent {
     /// Calls that the owner denied.
     #[serde(skip)]
     pub denials: BTreeMap<(CapabilityId, Digest), Denial>,
-    /// Effects of which nobody knows whether they happened: not run again until settled.
+    /// Effects whose outcome is unknown: not run again until settled.
     #[serde(skip)]
     pub unknown: BTreeMap<(CapabilityId, Digest), Unknown>,
     /// Idempotency keys of effects, each by the intent that reserved it.

@@ -157,7 +157,7 @@ fn denied_before(item: &Item) -> Vec<Value> {
                 n => format!("{n} other calls"),
             };
             let words = format!(
-                "In the 30 days before this you said no to {calls} of {} by {}.",
+                "In the 30 days before this you denied {calls} of {} by {}.",
                 ask.capability, item.agent
             );
             object!({"id": ask.capability, "count": ask.denied, "words": words})

@@ -69,11 +69,9 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
             provenance: entry.map_or(Provenance::Extension, |e| e.provenance),
             sensitivity: facts.map_or(Sensitivity::High, |f| f.sensitivity),
             default_trust_window: TrustWindow::Once,
-            summary: format!(
-                "Approving lets the grants of {label} go on, with what it can do now."
-            ),
+            summary: format!("Approving resumes the grants of {label}, with what it can do now."),
             notification_line: plexus_sources::narration::cut(
-                &format!("Grants of {label} rest until you decide"),
+                &format!("Grants of {label} are suspended until you decide"),
                 120,
             ),
         }
@@ -88,8 +86,11 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
         .iter()
         .filter_map(|g| g.suspended.as_deref())
         .collect();
-    let mut go_on = format!("{them} on {} go on; nothing new is granted", source.id);
-    let mut end = format!("{them} on {} end", source.id);
+    let mut go_on = format!(
+        "{them} on {} are resumed; nothing new is granted",
+        source.id
+    );
+    let mut end = format!("{them} on {} are revoked", source.id);
     if let Some(proposal) = proposal {
         why.insert(
             "its server defines tools otherwise than you agreed to; they are hidden from agents",
@@ -102,7 +103,7 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
         (go_on, end) = match resting.is_empty() {
             true => (
                 format!(
-                    "{tools} as shown, and the grants of these tools go on; nothing new is granted"
+                    "{tools} as shown, and the grants of these tools are resumed; nothing new is granted"
                 ),
                 blocked.to_owned(),
             ),

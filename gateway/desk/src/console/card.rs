@@ -54,7 +54,7 @@ pub(super) struct Card {
     wish: &'static str,
     asks: Vec<AskView>,
     differs: Option<Differs>,
-    /// What the owner said no to before.
+    /// What the owner denied it to before.
     denied: Vec<ForeignText>,
     choices: Vec<Choice>,
     narrow: Vec<Narrow>,

@@ -84,12 +84,12 @@ impl Card {
             source: ForeignText::short(source.id.as_str(), 60),
             label: ForeignText::short(&source.config.label, 120),
             verdict: match desk.feed.decision_on(id).as_deref() {
-                Some("approve") => format!("Approved {}: its grants go on.", place(by)),
+                Some("approve") => format!("Approved {}: its grants are resumed.", place(by)),
                 Some("deny") => {
-                    format!("Denied {}: its grants ended.", place(by))
+                    format!("Denied {}: its grants are revoked.", place(by))
                 }
                 _ => {
-                    "No grant on this source rests any more: they go on, or were ended one by one."
+                    "No grant on this source is suspended any more: they were resumed, or revoked one by one."
                         .into()
                 }
             },
@@ -169,8 +169,8 @@ pub(super) fn whole(desk: &Desk, state: &State, id: &PendingId) -> Option<Map<St
 fn title(state: &State, source: &Source) -> String {
     match state.resting(source).count() {
         0 => "Changed tools are hidden".into(),
-        1 => "1 grant rests".into(),
-        n => format!("{n} grants rest"),
+        1 => "1 grant is suspended".into(),
+        n => format!("{n} grants are suspended"),
     }
 }
 

@@ -24,7 +24,7 @@ trap 'rm -f "$new"' EXIT
 if grep -q '^{begin}' "$file"; then
     if ! awk -v begin='{begin}' -v end='{end}' \
         'index($0, begin) == 1 { in_it = 1 } in_it && index($0, end) == 1 { whole = 1 } END { exit !whole }' "$file"; then
-        echo "plexus: $file has the line {begin} and no {end} below it: mend it, then run this again" >&2
+        echo "plexus: $file has the line {begin} and no {end} below it: fix it, then run this again" >&2
         exit 1
     fi
     # What stood between the markers goes; what stands around them stays.

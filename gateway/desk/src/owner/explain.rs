@@ -66,7 +66,7 @@ pub(super) async fn explain(
     let misfit = catalogue.get(&id).zip(input);
     let misfit = misfit.and_then(|(entry, input)| entry.check(input).err());
     Ok(ok(&match misfit {
-        Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "mend the input"),
+        Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "fix the input"),
         _ => judged,
     }))
 }
@@ -315,7 +315,7 @@ fn allowed(
     let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
     let grant = standing_for(state, agent, &permit.capability, now);
     let mut why = grant.map_or_else(
-        || "A grant stands.".to_owned(),
+        || "A standing grant allows it.".to_owned(),
         |g| format!("{}.", stands(g)),
     );
     if !facts.verbs.is_read() {
@@ -432,7 +432,11 @@ fn waits(
     };
     if let Some(why) = &grant.suspended {
         let next = format!("plexusctl sources resume {}", source.id);
-        return pend("grant.suspended", format!("Your grant rests: {why}."), next);
+        return pend(
+            "grant.suspended",
+            format!("Your grant is suspended: {why}."),
+            next,
+        );
     }
     if now >= grant.expires_at {
         return pend(

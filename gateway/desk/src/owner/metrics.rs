@@ -41,7 +41,7 @@ pub(super) async fn show(
         .and_then(|()| encode_registry(&mut text, &process(&seen, &desk)))
         .and_then(|()| encode_eof(&mut text));
     if written.is_err() {
-        return Err(Refused::malformed("The figures could not be written.").status(500));
+        return Err(Refused::malformed("The metrics could not be written.").status(500));
     }
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
@@ -212,7 +212,7 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     );
     all.say(
         "sources_resting",
-        "Sources whose grants rest until the owner has looked",
+        "Sources whose grants are suspended until the owner decides",
         count(
             state
                 .sources
@@ -228,7 +228,7 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     );
     all.say(
         "effects_unsettled",
-        "Effects of which nobody knows whether they happened",
+        "Effects whose outcome is unknown",
         count(state.agents.values().map(|agent| agent.unknown.len()).sum()),
     );
     all.say(

@@ -104,13 +104,13 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
         }
         (ErrorCode::PreconditionChanged, _) => match &past.agent {
             Some(agent) => {
-                format!("plexusctl review {agent}   shows what it changed; mend the file by hand")
+                format!("plexusctl review {agent}   shows what it changed; fix the file by hand")
             }
-            None => "mend the file by hand".to_owned(),
+            None => "fix the file by hand".to_owned(),
         },
         (ErrorCode::SourceUnavailable | ErrorCode::Busy, _) => "plexusctl status".to_owned(),
         (ErrorCode::OutcomeUnknown, _) => "look at the file; do not repeat it unseen".to_owned(),
-        _ => "mend the file by hand".to_owned(),
+        _ => "fix the file by hand".to_owned(),
     };
     worker_refused(error, next)
 }

@@ -1,4 +1,4 @@
-//! Effects of which nobody knows whether they happened: the owner looks and says so; until then the same call is not
+//! Effects whose outcome is unknown: the owner looks and says so; until then the same call is not
 //! run again (docs/design.md#the-life-of-a-call).
 
 use super::{Acting, audit::unreadable, body::Fields};

@@ -148,7 +148,7 @@ async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Ref
         record(desk, &narrowing, json!({"event": "key.rotate.failed"})).await?;
         return Err(failed_halfway(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
-             key is still the key. Make room or mend the state directory, then rotate again.",
+             key is still the key. Free some space or fix the state directory, then rotate again.",
         ));
     }
     let epoch = desk.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;

@@ -123,7 +123,7 @@ fn why(call: &Value) -> String {
         }
         ("", "") => return "no reason is recorded".to_owned(),
         ("paused", _) => "you have paused all agents",
-        ("denied_by_owner", _) => "you said no to this before",
+        ("denied_by_owner", _) => "you denied this before",
         ("grant_required", _) => "nothing allows it",
         ("token_revoked" | "token_expired", _) => "its token is over",
         ("session_expired", _) => "its session is over",
@@ -211,7 +211,7 @@ mod tests {
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.write", "code": "denied_by_owner", "reason": "not now"}),
-                "was refused w.write: you said no to this before (not now)",
+                "was refused w.write: you denied this before (not now)",
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.write", "code": "precondition_changed", "reason": "unread",

@@ -315,7 +315,7 @@ fn question(item: &Value, windows: &[TrustWindow]) -> String {
     keys.extend(["s later", "? details", "q quit"].map(str::to_owned));
     if changed {
         let source = text::line(text_of(&item["source"], "id"));
-        return format!("let the grants on {source} go on?  {}", keys.join(" · "));
+        return format!("resume the grants on {source}?  {}", keys.join(" · "));
     }
     if text_of(item, "kind") == "question" {
         let source = text::line(text_of(&item["source"], "id"));

@@ -55,8 +55,8 @@ fn happened(event: &Value, detail: &Value) -> String {
         "plan.failed" => "what it would do could not be computed".to_owned(),
         "plan.again" => "what it would do is computed again".to_owned(),
         "grant.allow" => allowed(detail),
-        "grant.deny" => because("you said no", "reason"),
-        "grant.revoke" => because("taken back", "reason"),
+        "grant.deny" => because("you denied it", "reason"),
+        "grant.revoke" => because("revoked", "reason"),
         "extension.register" => {
             format!("you add the extension {} that it proposed", text("source"))
         }
@@ -170,7 +170,7 @@ fn happened(event: &Value, detail: &Value) -> String {
             count("agents")
         ),
         "restored" => format!(
-            "the state is restored from a backup of {}; every credential ends, {} grants rest",
+            "the state is restored from a backup of {}; every credential is revoked, {} grants are suspended",
             text("madeAt"),
             count("grantsSuspended")
         ),
@@ -183,14 +183,11 @@ fn happened(event: &Value, detail: &Value) -> String {
         "pause" => "you end the pause".to_owned(),
         "pause.signal" => "a signal pauses everything".to_owned(),
         "launch" => "the gateway starts".to_owned(),
-        "upgrade.begin" => format!(
-            "you have the gateway give way: {}",
-            crate::upgrade::names(detail)
-        ),
+        "upgrade.begin" => format!("you upgrade the gateway: {}", crate::upgrade::names(detail)),
         "upgraded" => format!("the gateway changed over {}", crate::upgrade::names(detail)),
-        "upgrade.refused" => because("another build was refused; the gateway goes on", "why"),
+        "upgrade.refused" => because("another build was refused; this one keeps running", "why"),
         "upgrade.failed" => because(
-            "another build could not be started; this one goes on",
+            "another build could not be started; this one keeps running",
             "why",
         ),
         "sweep" => format!("{} ended things are forgotten", count("forgotten")),

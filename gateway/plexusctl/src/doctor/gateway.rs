@@ -193,7 +193,7 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
         };
     }
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
-        return Finding::fail("ledger", "nobody could look at it", INSTALL);
+        return Finding::fail("ledger", "it could not be checked", INSTALL);
     };
     match daemon.answers() {
         true if text_of(seen, "state") == "inUse" => Finding::fail(
@@ -220,7 +220,7 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
         "unsure" => Finding::fail("ledger", text_of(seen, "why"), start),
         "unseen" => Finding::fail(
             "ledger",
-            format!("nobody could look at it: {}", text_of(seen, "why")),
+            format!("it could not be checked: {}", text_of(seen, "why")),
             format!("df -h {} \"${{TMPDIR:-/tmp}}\"", quoted(home)),
         ),
         _ => Finding::fail(

@@ -104,7 +104,7 @@ fn chosen(config: &Path, profile: &str) -> Result<Option<&'static str>, Stop> {
                 "cannot_edit",
                 format!("{}: {e}", config.display()),
             )
-            .next("mend the file, then run the same command again")
+            .next("fix the file, then run the same command again")
         })?;
         if there {
             return Ok(Some(key));

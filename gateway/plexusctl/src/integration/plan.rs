@@ -81,7 +81,7 @@ impl Edit {
     fn cannot_write(&self, e: &std::io::Error) -> Stop {
         let why = format!("{}: {e}", self.path.display());
         Stop::new(Exit::Failed, "cannot_write", why)
-            .next("mend that, then run the same command again")
+            .next("fix that, then run the same command again")
     }
     /// One word for it.
     pub(crate) fn word(&self) -> &'static str {
@@ -168,7 +168,7 @@ impl Plan {
                 "cannot_edit",
                 format!("{}: {e}", path.display()),
             )
-            .next("mend the file, then run the same command again")
+            .next("fix the file, then run the same command again")
         };
         let edit = self.at(path)?;
         let text = edit.after.clone().unwrap_or_default();
@@ -321,7 +321,7 @@ pub(super) fn resolved(path: &Path) -> Result<PathBuf, Stop> {
     let fail = |at: &Path, why: &str| {
         let why = format!("{}: {why}", at.display());
         Stop::new(Exit::Failed, "cannot_edit", why)
-            .next("mend that, then run the same command again")
+            .next("fix that, then run the same command again")
     };
     for above in path.ancestors() {
         match above.canonicalize() {

@@ -176,7 +176,7 @@ ExecStart={line}
 Environment={environment}
 Restart=on-failure
 RestartSec=2
-# What another try would not mend.
+# Failures that another try would not fix.
 RestartPreventExitStatus=78
 TimeoutStartSec=90
 TimeoutStopSec={STOP_WITHIN}

@@ -97,9 +97,9 @@ fn in_words(reply: &Value) -> String {
         text::line(digest)
     ));
     lines.push(match pinned {
-        "" => "no grant rests on it yet".to_owned(),
+        "" => "no grant is bound to it yet".to_owned(),
         same if same == digest => {
-            "grants on this source are bound to this digest: with another they rest until you have looked"
+            "grants on this source are bound to this digest: with another one they are suspended until you decide"
                 .to_owned()
         }
         other => format!("grants on this source were made under {}", text::line(other)),
@@ -145,7 +145,7 @@ mod tests {
              \x20 may run:\n    /opt/w\n  may talk to: nobody\n  may also:\n    signal itself\n  nothing else\n\
              \x20 not hidden from it by this system:\n    metadata of any path\n\
              profile: sandbox-profiles/workspace.sb, digest ab\n\
-             grants on this source are bound to this digest: with another they rest until you have looked"
+             grants on this source are bound to this digest: with another one they are suspended until you decide"
         );
         let mut other = reply;
         other["pinned"] = json!("cd");

@@ -38,7 +38,7 @@ fn at_a_glance() {
         text(&seen()),
         "gateway: plexusd 0.1.0 on port 7077, from this machine only; up 2 h, process 12, started by systemd\n\
          waiting for you: nothing\n\
-         record: 1204 events, being kept; sound, checked at the start 2 h ago from event 1000 on; head 0123456789ab…\n\
+         record: 1204 events, recording; sound, checked at the start 2 h ago from event 1000 on; head 0123456789ab…\n\
          cages: proved by the one running worker, 60 min ago (Landlock and seccomp)\n\n\
          SOURCE    LABEL  STATE  AGENTS CAN ASK FOR\n\
          obsidian  Vault  ok     vault.read (hidden: vault.search)\n\n\
@@ -68,12 +68,12 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
     for wrong in [
         "OTHER MACHINES can reach it",
         "2 requests: plexusctl approvals watch",
-        "record: NOT BEING KEPT (disk_full): only acts",
+        "audit log: NOT RECORDING (disk_full): only acts",
         "NOT PROVED by 1 of 1 running workers",
         "PAUSED",
         "a (not enrolled)",
         "! what agents do is not being recorded: plexusctl doctor",
-        "! the record does not hold together: plexusctl audit verify",
+        "! the audit log is not consistent: plexusctl audit verify",
         "! a worker runs without a proven cage: plexusctl doctor",
         "! writer of obsidian: failed: plexusctl doctor",
         "! obsidian cannot be reached: it is\\u{1b} gone: plexusctl doctor",

@@ -12,7 +12,7 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
     let source = &item["source"];
     let waits = match item["definitions"].is_string() {
         true => "what changed is hidden until you decide",
-        false => "its grants rest until you decide",
+        false => "its grants are suspended until you decide",
     };
     let named = format!(
         "{} (“{}”): {waits}",
@@ -73,7 +73,7 @@ mod tests {
         let now: Timestamp = serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap();
         assert_eq!(
             render(&item, now),
-            "source: notes (“My\\nnotes”): its grants rest until you decide\n\
+            "source: notes (“My\\nnotes”): its grants are suspended until you decide\n\
              why: it changed\n\
              \x20 notes.read\n\
              \x20   it also takes `x`\n\

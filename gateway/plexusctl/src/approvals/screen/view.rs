@@ -147,7 +147,7 @@ fn list_rows(
         let mark = if place == model.at { '▸' } else { ' ' };
         let who = match text_of(item, "agentId") {
             "" => format!(
-                "{}: grants rest",
+                "{}: suspended grants",
                 text::line(text_of(&item["source"], "id"))
             ),
             agent => text::line(agent),
@@ -326,7 +326,7 @@ fn note_rows(model: &Model, width: u16) -> Vec<String> {
 fn keys(model: &Model) -> &'static str {
     match &model.panel {
         Panel::None if model.items.is_empty() => "q quit · ? help",
-        Panel::None => "a yes · d no · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
+        Panel::None => "a approve · d deny · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
         Panel::Approve(_) => "Enter approve · ↑↓ choose · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
         Panel::Help => "any key: back",
@@ -334,13 +334,13 @@ fn keys(model: &Model) -> &'static str {
 }
 
 const HELP: [&str; 11] = [
-    "a        yes: choose for how long and how narrow, Enter approves",
-    "d        no: say why, Enter denies; the same call will not be asked again",
+    "a        approve: choose for how long and how narrow, then Enter",
+    "d        deny: say why, then Enter; the same call will not be asked again",
     "← → n p  the request before, the next one",
     "↑ ↓ j k  scroll; PgUp PgDn Home End too",
     "v        everything that the approval covers, or the short card",
     "r        have what failed planned again",
-    "q Ctrl-C end; what waits goes on waiting",
+    "q Ctrl-C end; the requests stay pending",
     "",
     "Only our words begin at the left margin. What an agent or a file says",
     "stands behind a label or a bar; what could move the cursor or turn the",
