@@ -93,6 +93,52 @@ fn plexusd(house: &House, path: &Path) -> programs::Said {
     programs::run(command)
 }
 
+/// The end of an export proves what is in it, and says from which event on.
+#[test]
+fn partial_export_names_its_first_event() {
+    let house = House::open();
+    house.reader("one");
+    let lines = export(&house);
+    let (last, file) = (lines.len(), house.gateway.home().join("part"));
+    let verify = |lines: &[String]| {
+        fs::write(&file, lines.join("\n") + "\n").expect("written");
+        let said = |more: &[&str]| {
+            let mut command = programs::command(&binaries::path("plexusd"), house.gateway.home());
+            command.arg("verify").args(more).arg(&file);
+            programs::run(command)
+        };
+        (said(&[]), said(&["--json"]))
+    };
+    let hash = &lines[last - 1][..64];
+    for (first, anchor) in [
+        (1, ""),
+        (4, "; it begins at event 4: nothing before that is proven"),
+    ] {
+        let (words, json) = verify(&lines[first - 1..]);
+        let words = words.expect_ok();
+        let begin = format!("sound: an export with events {first} to {last}, ");
+        let end = format!("with hash {hash}{anchor}");
+        assert!(
+            words.starts_with(&begin) && words.trim().ends_with(&end),
+            "{words}"
+        );
+        let json = json.json();
+        assert_eq!(
+            (&json["ok"], &json["kind"]),
+            (&json!(true), &json!("export"))
+        );
+        assert_eq!(
+            (&json["first"], &json["last"]),
+            (&json!(first), &json!(last))
+        );
+        assert_eq!(json["hash"], *hash);
+    }
+    let gap = [&lines[..2], &lines[3..]].concat();
+    let (words, json) = verify(&gap);
+    assert!(words.status != 0 && json.status != 0, "{words} {json}");
+    assert_eq!(json.json()["ok"], false, "{json}");
+}
+
 #[test]
 fn what_lies_in_archives_is_shown_searched_exported_and_taken_back_like_the_rest() {
     let (house, written, before) = old_house();

@@ -1,8 +1,12 @@
 //! Before anything is parsed: Host, Origin, size, and requests that are no requests.
 
 use crate::house::{House, READ};
-use plexus_tests::{Gateway, Response};
+use plexus_tests::waiting::until;
+use plexus_tests::{Gateway, Response, not_run};
 use serde_json::json;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+use std::process::Command;
 
 #[test]
 fn hosts() {
@@ -309,4 +313,52 @@ fn the_unix_sockets_are_guarded_too() {
         }
         health(&socket, "evil.example.com").expect_error(403, "host_forbidden");
     }
+}
+
+/// Another user's program is refused by who it is, however far the way to the sockets is open.
+#[test]
+fn socket_peer_of_another_user_is_refused() {
+    const NOBODY: u32 = 65_534;
+    // Sends a request, and gives back what comes.
+    const ASK: &str = "\
+import socket, sys
+peer = socket.socket(socket.AF_UNIX)
+peer.settimeout(20)
+peer.connect(sys.argv[1])
+try:
+    peer.sendall(b'GET /v1/health HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n')
+    print('came:', peer.recv(12).decode())
+except (BrokenPipeError, ConnectionResetError):
+    print('came:')
+";
+    if !nix::unistd::geteuid().is_root() {
+        let test = "socket_peer_of_another_user_is_refused";
+        return not_run::say(test, "only root can start a program of another user");
+    }
+    let house = House::open();
+    for socket in ["run/agent/agent.sock", "run/owner/owner.sock"] {
+        let path = house.gateway.state().join(socket);
+        let top = std::env::temp_dir();
+        for open in path.ancestors().take_while(|folder| *folder != top) {
+            set_permissions(open, Permissions::from_mode(0o777)).expect("the mode");
+        }
+        let came = |uid: u32| {
+            let mut ask = Command::new("python3");
+            ask.args(["-c", ASK]).arg(&path).uid(uid).current_dir("/");
+            let said = ask.output().expect("python3");
+            assert!(said.status.success(), "as {uid}, {socket}: {said:?}");
+            String::from_utf8_lossy(&said.stdout).trim().to_owned()
+        };
+        assert_eq!(came(NOBODY), "came:", "{socket}");
+        let own = came(0);
+        assert!(
+            own.starts_with("came: HTTP/1.1 "),
+            "the control, {socket}: {own}"
+        );
+    }
+    until("both are in the log", || {
+        let refused = house.gateway.stderr();
+        let refused = refused.matches("a peer of another user was turned away");
+        (refused.count() == 2).then_some(())
+    });
 }

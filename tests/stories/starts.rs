@@ -1,7 +1,7 @@
 //! What refuses a start: each refusal names what is wrong, and the start succeeds once it is mended.
 
-use plexus_tests::programs::Said;
-use plexus_tests::{Builder, Folder, Gateway};
+use plexus_tests::programs::{self, Said};
+use plexus_tests::{Builder, Folder, Gateway, binaries};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use tempfile::TempDir;
@@ -45,6 +45,26 @@ fn a_link_in_a_files_place_is_not_followed() {
     fs::write(&key, kept).expect("the key comes back");
     gateway.start_again();
     gateway.owner().client.get("/admin/api/grants").expect_ok();
+}
+
+/// A variable that is set and empty counts as unset: the start gets as far as the home, which another gateway has.
+#[test]
+fn empty_variable_counts_as_unset() {
+    let gateway = Gateway::start();
+    let start = |port: &str| {
+        let mut command = programs::command(&binaries::path("plexusd"), gateway.home());
+        command.arg("--home").arg(gateway.state());
+        command.env("PLEXUS_PORT", port);
+        programs::run(command)
+    };
+    let empty = start("");
+    says(&empty, &["another plexusd runs"]);
+    let wrong = start("x");
+    assert!(
+        wrong.stderr.contains("invalid value 'x'"),
+        "the control: {wrong}"
+    );
+    assert_ne!(wrong.status, empty.status, "{wrong}");
 }
 
 /// Guessing could open a port, or end a credential that somebody holds.
