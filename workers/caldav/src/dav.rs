@@ -19,6 +19,8 @@ pub(crate) enum Ns {
     Dav,
     Cal,
     Apple,
+    /// The extension that has a version of a whole calendar.
+    Extended,
     Other,
 }
 
@@ -137,6 +139,7 @@ fn parse(text: &str) -> Result<Element, &'static str> {
                 b"DAV:" => Ns::Dav,
                 b"urn:ietf:params:xml:ns:caldav" => Ns::Cal,
                 b"http://apple.com/ns/ical/" => Ns::Apple,
+                b"http://calendarserver.org/ns/" => Ns::Extended,
                 _ => Ns::Other,
             },
             ResolveResult::Unbound | ResolveResult::Unknown(_) => Ns::Other,
@@ -200,13 +203,13 @@ fn parse(text: &str) -> Result<Element, &'static str> {
 /// A question for properties.
 pub(crate) fn propfind(properties: &str) -> String {
     format!(
-        r#"<?xml version="1.0" encoding="utf-8"?><d:propfind xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav" xmlns:a="http://apple.com/ns/ical/"><d:prop>{properties}</d:prop></d:propfind>"#
+        r#"<?xml version="1.0" encoding="utf-8"?><d:propfind xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav" xmlns:a="http://apple.com/ns/ical/" xmlns:s="http://calendarserver.org/ns/"><d:prop>{properties}</d:prop></d:propfind>"#
     )
 }
 
 /// A question for the objects with a component of this name, all of them or those between two moments in UTC
 /// (`20261122T000000Z`).
-pub(crate) fn query(component: &str, between: Option<(&str, &str)>) -> String {
+pub(crate) fn query(component: &str, between: Option<&(String, String)>) -> String {
     let range = between.map_or(String::new(), |(start, end)| {
         format!(r#"<c:time-range start="{start}" end="{end}"/>"#)
     });

@@ -3,7 +3,8 @@
 //! ```text
 //! source.rs    calls in, answers out; what a failure means to an agent and to the owner
 //!   read.rs    events and to-dos of a range         write.rs   what a change would be, and the change
-//!   server.rs  discovery, calendars, objects        store.rs   what was changed, for undo and for `Settle`
+//!   server.rs  discovery, calendars, objects        cache.rs   objects that are still as the server has them
+//!                                                   store.rs   what was changed, for undo and for `Settle`
 //!     dav.rs   WebDAV's XML    http.rs  one request by the egress
 //!   ical.rs    iCalendar in and out                 time.rs    dates, times and zones        repeat.rs  recurrences
 //! ```
@@ -14,6 +15,7 @@
 //!
 //! Must not know: agents, grants, the gateway, the owner's password.
 
+mod cache;
 mod dav;
 mod http;
 mod ical;

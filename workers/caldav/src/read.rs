@@ -12,7 +12,7 @@ use crate::{
 };
 use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// How long a range is where no end is given, and at most, in days.
 const DAYS: i64 = 31;
@@ -135,6 +135,9 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// The objects of one calendar, after its id.
+pub(crate) type Answered = (String, Arc<[Object]>);
+
 /// Why there is no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoList {
@@ -177,7 +180,7 @@ impl EventsInput {
     pub(crate) fn answer(
         &self,
         range: &Range,
-        objects: &[(String, Vec<Object>)],
+        objects: &[Answered],
         is_over: &dyn Fn() -> bool,
     ) -> Result<Events, NoList> {
         let mut unread = Unread::default();
@@ -260,7 +263,7 @@ impl TodosInput {
     pub(crate) fn answer(
         &self,
         before: Option<&Bound>,
-        objects: &[(String, Vec<Object>)],
+        objects: &[Answered],
         is_over: &dyn Fn() -> bool,
     ) -> Result<Todos, NoList> {
         let mut unread = Unread::default();
@@ -304,7 +307,7 @@ struct Parsed<'a> {
 }
 
 fn parse<'a>(
-    objects: &'a [(String, Vec<Object>)],
+    objects: &'a [Answered],
     todos: bool,
     unread: &mut Unread<'a>,
     is_over: &dyn Fn() -> bool,

@@ -3,8 +3,9 @@
 //! Rules are worked out here and not by the server (its `expand`): some servers leave that out without a word, others
 //! tell the occurrences in UTC, which loses the zone. The rule is worked out on the clock of the event's own zone.
 //!
-//! Invariant: a rule costs at most [`STEPS`] occurrences from its beginning, and all rules of a call what is left of
-//! theirs; what is beyond is told as missing, never silently left out.
+//! Invariants: a rule costs at most [`STEPS`] occurrences from its beginning, and all rules of a call what is left of
+//! theirs; one object has at most [`EACH`] occurrences in the range, so that no series displaces the others. What is beyond
+//! is told as missing, never silently left out.
 //!
 //! Must not know: servers, answers.
 
@@ -18,6 +19,8 @@ use rrule::{RRule, RRuleSet, Tz, Unvalidated};
 
 /// Most occurrences of one rule that are stepped through, wanted or not: 137 years of days.
 const STEPS: usize = 50_000;
+/// Most occurrences of one object in a range: one for every four hours of a year.
+const EACH: usize = 2_000;
 /// Most of all rules of one call.
 pub(crate) const BUDGET: usize = 1_000_000;
 
@@ -34,7 +37,7 @@ pub(crate) struct Occurrence<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Worked {
     Whole,
-    /// There are more occurrences than are stepped through.
+    /// There are more occurrences than are stepped through, or than one object may have.
     Short,
     /// The rule is none, or of another calendar than the Gregorian: only the first occurrence is told.
     NoRule,
@@ -83,6 +86,9 @@ pub(crate) fn occurrences<'a>(
             if let Some(end) = item.end_from(&start)
                 && range.holds(&start, &end)
             {
+                if found.len() == EACH {
+                    return (found, Worked::Short);
+                }
                 let repeats = item.repeats();
                 found.push(Occurrence {
                     item,
@@ -104,7 +110,7 @@ fn same(date: &When, start: &When) -> bool {
     }
 }
 
-/// The starts by the rule whose occurrences may reach into the range, and whether they are all.
+/// The starts by the rule whose occurrences reach into the range, and whether they are all.
 fn by_rule(
     rule: &ICalendarRecurrenceRule,
     item: &Item,
@@ -142,8 +148,13 @@ fn by_rule(
             return Some((starts, false));
         }
         *budget -= 1;
-        if local >= from {
-            starts.push(When { local, ..*start });
+        let start = When { local, ..*start };
+        let is_held = |end| range.holds(&start, &end);
+        if local >= from && item.end_from(&start).is_some_and(is_held) {
+            if starts.len() == EACH {
+                return Some((starts, false));
+            }
+            starts.push(start);
         }
     }
     // A rule without an end that ends has been given up by the library, which looks 100,000 steps ahead.
@@ -279,7 +290,14 @@ mod tests {
             "2026-11-22",
             "2026-11-23",
         );
-        assert_eq!((found.len(), short), (STEPS, Worked::Short));
+        assert_eq!((found.len(), short), (EACH, Worked::Short));
+        assert_eq!(found[EACH - 1], "2026-11-22T00:33:19Z", "the first ones");
+        let (found, whole) = worked(
+            "DTSTART:20261122T000000Z\nRRULE:FREQ=SECONDLY;COUNT=2000",
+            "2026-11-22",
+            "2026-11-23",
+        );
+        assert_eq!((found.len(), whole), (EACH, Worked::Whole));
         let never = "DTSTART:20260101T000000Z\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30";
         assert_eq!(
             worked(never, "2026-01-01", "2027-01-01"),

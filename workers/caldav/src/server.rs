@@ -11,6 +11,7 @@
 //! Must not know: what an object says, whether a change was approved.
 
 use crate::{
+    cache::Question,
     dav::{self, Element, Ns, Resource},
     http::{Failure, Http, done},
 };
@@ -18,6 +19,7 @@ use hyper::{
     StatusCode,
     header::{self, HeaderName},
 };
+use std::sync::Arc;
 
 /// Most redirects on the way to the account.
 const REDIRECTS: usize = 5;
@@ -39,6 +41,8 @@ pub(crate) struct Calendar {
     pub(crate) events: bool,
     pub(crate) todos: bool,
     pub(crate) writable: bool,
+    /// Another one after each change of anything in it (`getctag`); none where it was not asked for or is not offered.
+    pub(crate) version: Option<String>,
 }
 
 /// One object of a calendar, as it was at one moment.
@@ -178,9 +182,18 @@ impl Server {
 
     /// The calendars and lists, in the server's order.
     pub(crate) async fn calendars(&self) -> Result<Vec<Calendar>, Failure> {
-        let question = dav::propfind(
-            "<d:displayname/><d:resourcetype/><d:current-user-privilege-set/><c:supported-calendar-component-set/><a:calendar-color/>",
-        );
+        self.calendars_with("").await
+    }
+
+    /// The same with their versions, which a server may have to work out.
+    pub(crate) async fn versioned_calendars(&self) -> Result<Vec<Calendar>, Failure> {
+        self.calendars_with("<s:getctag/>").await
+    }
+
+    async fn calendars_with(&self, further: &str) -> Result<Vec<Calendar>, Failure> {
+        let question = dav::propfind(&format!(
+            "<d:displayname/><d:resourcetype/><d:current-user-privilege-set/><c:supported-calendar-component-set/><a:calendar-color/>{further}"
+        ));
         let QueryAnswer::Found(found) = self.propfind(&self.home, "1", &question).await? else {
             return Err(Failure::Unreadable(
                 "the address of the calendars redirects",
@@ -211,6 +224,7 @@ impl Server {
                 events: takes("VEVENT"),
                 todos: takes("VTODO"),
                 writable: dav::writable(resource),
+                version: resource.text(Ns::Extended, "getctag").map(str::to_owned),
                 id,
                 path,
             });
@@ -221,14 +235,13 @@ impl Server {
         Ok(calendars)
     }
 
-    /// The objects of a calendar with a component of this name.
+    /// The objects of a calendar that answer this question.
     pub(crate) async fn objects(
         &self,
         calendar: &Calendar,
-        component: &str,
-        between: Option<(&str, &str)>,
-    ) -> Result<Vec<Object>, Failure> {
-        let question = dav::query(component, between);
+        question: &Question,
+    ) -> Result<Arc<[Object]>, Failure> {
+        let question = dav::query(question.component, question.between.as_ref());
         let headers = [(DEPTH, "1"), XML];
         let answer = self
             .http
@@ -257,7 +270,7 @@ impl Server {
                 objects.push(Object { id, etag, text });
             }
         }
-        Ok(objects)
+        Ok(objects.into())
     }
 
     /// The object with this id as it is now; `None` where there is none.
@@ -483,6 +496,7 @@ mod tests {
             events: true,
             todos: true,
             writable: true,
+            version: None,
         };
         let path = |id| path_of(&calendar, id);
         assert_eq!(

@@ -4,14 +4,16 @@
 //! health: well ◀── an answer ──▶ unavailable, with what to do ── every 30 s: is it back? ─▶ …
 //! ```
 //!
-//! Invariants: a constraint is asked about a calendar's id before anything of it is asked of the server; calendars that
-//! the owner did not name do not exist; iCalendar is parsed on a file thread, because probes are answered meanwhile.
+//! Invariants: a constraint is asked about a calendar's id before anything of it is asked of the server or taken from what
+//! is kept; calendars that the owner did not name do not exist; iCalendar is parsed on a file thread, because probes are
+//! answered meanwhile.
 //!
 //! Must not know: how requests are made, what an object looks like.
 
 use crate::{
+    cache::{Cache, Question},
     http::{Failure, Http},
-    read::{Events, EventsInput, NoList, Todos, TodosInput},
+    read::{Answered, Events, EventsInput, NoList, Todos, TodosInput},
     server::{Calendar, Object, Server},
     store::{Act, Record, Store},
     write::{Change, EventInput, IdInput, Output, Planned, TodoInput, UndoInput, settled},
@@ -53,6 +55,7 @@ pub struct CaldavSource {
     only: Vec<String>,
     /// What changes were; none where the worker was given no folder for it.
     store: Option<Store>,
+    cache: Cache,
     ailing: Arc<Mutex<Ailing>>,
 }
 
@@ -127,6 +130,7 @@ impl Source for CaldavSource {
                 .map(str::to_owned)
                 .collect(),
             store,
+            cache: Cache::default(),
             ailing: Arc::default(),
         })
     }
@@ -185,7 +189,25 @@ impl CaldavSource {
 
     /// The calendars that exist for this call.
     async fn visible(&self, call: &CallContext, field: &str) -> Result<Vec<Calendar>, SourceError> {
-        let mut all = self.heard(self.server.calendars().await)?;
+        self.visible_of(self.server.calendars().await, call, field)
+    }
+
+    /// The same with their versions, for a call that reads what they hold.
+    async fn readable(
+        &self,
+        call: &CallContext,
+        field: &str,
+    ) -> Result<Vec<Calendar>, SourceError> {
+        self.visible_of(self.server.versioned_calendars().await, call, field)
+    }
+
+    fn visible_of(
+        &self,
+        all: Result<Vec<Calendar>, Failure>,
+        call: &CallContext,
+        field: &str,
+    ) -> Result<Vec<Calendar>, SourceError> {
+        let mut all = self.heard(all)?;
         let named = |c: &Calendar| {
             self.only.is_empty()
                 || self
@@ -205,14 +227,7 @@ impl CaldavSource {
         id: &str,
     ) -> Result<Calendar, SourceError> {
         call.require(field, id)?;
-        let mut all = self.visible(call, field).await?.into_iter();
-        let found = all.find(|calendar| calendar.id == id);
-        found.ok_or_else(|| {
-            SourceError::transport(
-                "not_found",
-                "there is no calendar or list with this id; calendars.list has them",
-            )
-        })
+        one_of(self.visible(call, field).await?, id)
     }
 
     /// The calendar that an object's id names, and that object.
@@ -253,17 +268,34 @@ impl CaldavSource {
         Ok(Reply::new(Calendars { calendars }, summary).touched(touched))
     }
 
-    /// The objects of these calendars, each list with its calendar's id, and what was touched by that.
+    /// The objects of these calendars, each list with its calendar's id, and what was touched by that. A calendar of the same
+    /// version as when it was asked last is not asked again.
     async fn objects(
         &self,
         calendars: &[Calendar],
-        component: &str,
-        between: Option<(&str, &str)>,
-    ) -> Result<(Vec<(String, Vec<Object>)>, Vec<Touched>), SourceError> {
+        component: &'static str,
+        between: Option<(String, String)>,
+    ) -> Result<(Vec<Answered>, Vec<Touched>), SourceError> {
         let (mut all, mut held) = (Vec::new(), 0);
         for calendar in calendars {
-            let objects = self.server.objects(calendar, component, between).await;
-            let objects = self.heard(objects)?;
+            let question = Question {
+                calendar: calendar.id.clone(),
+                component,
+                between: between.clone(),
+            };
+            let version = calendar.version.as_deref();
+            let kept = version.and_then(|version| self.cache.get(&question, version));
+            let objects = match kept {
+                Some(kept) => kept,
+                None => {
+                    let objects = self.server.objects(calendar, &question).await;
+                    let objects = self.heard(objects)?;
+                    if let Some(version) = version {
+                        self.cache.keep(question, version.to_owned(), &objects);
+                    }
+                    objects
+                }
+            };
             held += objects
                 .iter()
                 .map(|object| object.text.len())
@@ -289,7 +321,7 @@ impl CaldavSource {
         for id in wanted.iter().flatten() {
             call.require(OF_EVENTS, id)?;
         }
-        let mut calendars = self.visible(&call, OF_EVENTS).await?;
+        let mut calendars = self.readable(&call, OF_EVENTS).await?;
         calendars.retain(|c| c.events);
         if let Some(wanted) = wanted {
             if let Some(missing) = wanted
@@ -301,9 +333,8 @@ impl CaldavSource {
             }
             calendars.retain(|c| wanted.contains(&c.id));
         }
-        let (from, to) = range.asked();
         let (objects, touched) = self
-            .objects(&calendars, "VEVENT", Some((&from, &to)))
+            .objects(&calendars, "VEVENT", Some(range.asked()))
             .await?;
         on_file_thread(move || {
             let output = input
@@ -332,9 +363,13 @@ impl CaldavSource {
         input: TodosInput,
     ) -> Result<Reply<Todos>, SourceError> {
         let before = input.before().map_err(SourceError::invalid)?;
+        if let Some(id) = &input.list {
+            call.require(OF_TODOS, id)?;
+        }
+        let calendars = self.readable(&call, OF_TODOS).await?;
         let calendars = match &input.list {
-            Some(id) => vec![self.calendar(&call, OF_TODOS, id).await?],
-            None => self.visible(&call, OF_TODOS).await?,
+            Some(id) => vec![one_of(calendars, id)?],
+            None => calendars,
         };
         let calendars: Vec<_> = calendars.into_iter().filter(|c| c.todos).collect();
         let (objects, touched) = self.objects(&calendars, "VTODO", None).await?;
@@ -479,6 +514,17 @@ impl CaldavSource {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
     }
+}
+
+/// The calendar with this id among `all`.
+fn one_of(all: Vec<Calendar>, id: &str) -> Result<Calendar, SourceError> {
+    let found = all.into_iter().find(|calendar| calendar.id == id);
+    found.ok_or_else(|| {
+        SourceError::transport(
+            "not_found",
+            "there is no calendar or list with this id; calendars.list has them",
+        )
+    })
 }
 
 /// `calendar`, where agents may add to it what `kind` names.

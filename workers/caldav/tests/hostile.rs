@@ -6,9 +6,13 @@ use plexus_protocol::{Effect, Verb};
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -236,33 +240,103 @@ async fn one_bad_object_is_named_and_hides_no_other() {
             "endless.ics",
             &event("DTSTART:19700101T000000Z\nSUMMARY:Endless\nRRULE:FREQ=SECONDLY"),
         ),
+        object("flood.ics", &event("SUMMARY:Flood\nRRULE:FREQ=SECONDLY")),
         object("none.ics", "no calendar"),
         object(
             "lost.ics",
             &event("DTSTART;TZID=Nowhere/Town:20261123T090000\nSUMMARY:Lost"),
         ),
+        object(
+            "later.ics",
+            &event("DTSTART:20261201T090000Z\nSUMMARY:Later"),
+        ),
         object("sub/deeper.ics", &event("SUMMARY:Of another folder")),
     ];
-    let (result, _) = listed(multistatus(&objects.concat())).await;
-    let answer = result.unwrap();
-    let titles: Vec<_> = answer["events"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["title"].as_str().unwrap())
-        .collect();
-    assert_eq!(titles, ["Good", "Lost"]);
-    let warnings = answer["warnings"].to_string();
+    let report = multistatus(&objects.concat());
+    let port = serve(move |method, _| (method == "REPORT").then(|| report.clone()));
+    let mut worker = reader(port).await;
+    let (mut titles, mut next) = (BTreeMap::<String, usize>::new(), None);
+    let warnings = loop {
+        let input = json!({"start": "2026-11-22", "limit": 2000, "next": next});
+        let page = output(&worker.read("events.list", input).await);
+        for event in page["events"].as_array().unwrap() {
+            let title = event["title"].as_str().unwrap().to_owned();
+            *titles.entry(title).or_default() += 1;
+        }
+        match page["next"].as_str() {
+            Some(more) => next = Some(more.to_owned()),
+            None => break page["warnings"].as_array().unwrap().clone(),
+        }
+    };
+    worker.stop().await;
+    let titles: Vec<_> = titles.iter().map(|(t, times)| (&**t, *times)).collect();
+    assert_eq!(
+        titles,
+        [("Flood", 2_000), ("Good", 1), ("Later", 1), ("Lost", 1)]
+    );
     for (id, why) in [
         ("cal/large.ics", "too large"),
         ("cal/endless.ics", "occurrences are missing"),
+        ("cal/flood.ics", "occurrences are missing"),
         ("cal/none.ics", "no calendar object"),
         ("cal/lost.ics", "time zone is not known"),
     ] {
-        assert!(
-            warnings.contains(&format!("{id}: ")) && warnings.contains(why),
-            "{id} in {warnings}"
-        );
+        let named = |line: &Value| {
+            let line = line.as_str().unwrap();
+            line.contains(id) && line.contains(why)
+        };
+        assert!(warnings.iter().any(named), "{id} in {warnings:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_many_occurrences_of_all_objects_are_refused_together() {
+    let flood = |count: usize| -> Vec<u8> {
+        let one = |at| object(&format!("{at}.ics"), &event("RRULE:FREQ=MINUTELY"));
+        multistatus(&(0..count).map(one).collect::<String>())
+    };
+    let (control, _) = listed(flood(10)).await;
+    let control = control.expect("20,000 occurrences");
+    assert!(control["next"].is_string(), "{control}");
+    let (refused, told) = listed(flood(11)).await;
+    let transport = refused.unwrap_err()["transport_error"].clone();
+    assert_eq!(transport["reason"], "too_large");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("shorter range"), "{message}");
+}
+
+#[tokio::test]
+async fn calendar_is_asked_each_time_where_no_version_is_offered() {
+    for (version, expected) in [
+        ("", 2),
+        ("<s:getctag xmlns:s=\"http://calendarserver.org/ns/\"/>", 2),
+        (
+            "<s:getctag xmlns:s=\"http://calendarserver.org/ns/\">7</s:getctag>",
+            1,
+        ),
+    ] {
+        let properties = PROPERTIES.replace("</d:prop>", &format!("{version}</d:prop>"));
+        let home = multistatus(&format!(
+            "<d:response><d:href>/me/cal/</d:href><d:propstat>{properties}</d:propstat></d:response>"
+        ));
+        let reports = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reports);
+        let port = serve(move |method, path| match (method, path) {
+            ("PROPFIND", "/me/") => Some(home.clone()),
+            ("REPORT", _) => {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Some(multistatus(&object("a.ics", &event("SUMMARY:A"))))
+            }
+            _ => None,
+        });
+        let mut worker = reader(port).await;
+        for _ in 0..2 {
+            let input = json!({"start": "2026-11-22"});
+            let answer = output(&worker.read("events.list", input).await);
+            assert_eq!(answer["events"][0]["title"], "A");
+        }
+        worker.stop().await;
+        assert_eq!(reports.load(Ordering::Relaxed), expected, "{version:?}");
     }
 }
 

@@ -11,6 +11,11 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, channel},
+    },
+    time::Duration,
 };
 
 /// The one account.
@@ -23,6 +28,8 @@ pub(crate) struct Radicale {
     folder: tempfile::TempDir,
     pub(crate) port: u16,
     authority: Option<PathBuf>,
+    /// The requests that it wrote in its log: method and path.
+    log: Mutex<Receiver<String>>,
 }
 
 /// What another client was answered.
@@ -86,14 +93,40 @@ impl Radicale {
             }
         }
         let port = port.unwrap_or_else(|| panic!("Radicale does not serve: {heard:?}"));
-        // Somebody has to read it.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (send, log) = channel();
+        let request = |line: String| {
+            let (method, rest) = line.split_once(" request for '")?;
+            let method = method.rsplit(' ').next()?;
+            Some(format!("{method} {}", rest.split('\'').next()?))
+        };
+        // Somebody has to read it, also when nobody asks for it.
+        std::thread::spawn(move || {
+            lines
+                .filter_map(request)
+                .for_each(|line| drop(send.send(line)));
+        });
         Self {
             child,
             folder,
             port,
             authority,
+            log: Mutex::new(log),
         }
+    }
+
+    /// The requests that were answered since this was asked last: method and path.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        // What is answered before this request is in the log before it.
+        let mark = format!("/{USER}/mark");
+        self.request("GET", &mark, &[], "");
+        let log = self.log.lock().expect("no panic");
+        let next = || {
+            let line = log.recv_timeout(Duration::from_secs(10));
+            line.expect("Radicale logs each request")
+        };
+        std::iter::repeat_with(next)
+            .take_while(|line| *line != format!("GET {mark}"))
+            .collect()
     }
 
     pub(crate) fn url(&self) -> String {

@@ -206,6 +206,61 @@ async fn events_come_in_order_page_by_page() {
     worker.stop().await;
 }
 
+/// The answer to a list, and the calendars whose objects the server was asked for.
+async fn listed(
+    server: &Radicale,
+    worker: &mut Worker,
+    capability: &str,
+    input: &Value,
+) -> (Value, Vec<String>) {
+    server.requests();
+    let answer = output(&worker.read(capability, input.clone()).await);
+    let asked = server.requests().into_iter();
+    let asked = asked.filter_map(|line| Some(line.strip_prefix("REPORT ")?.to_owned()));
+    (answer, asked.collect())
+}
+
+#[tokio::test]
+async fn calendar_without_a_change_is_not_asked_again() {
+    let server = Radicale::start();
+    server.calendar("work", "Work", &["VEVENT"]);
+    server.calendar("home", "Home", &["VTODO"]);
+    let at = |day: u32| format!("UID:{day}\nDTSTART:202611{day}T090000Z\nSUMMARY:Day {day}");
+    server.put("work/a.ics", "VEVENT", &at(23));
+    server.put("home/t.ics", "VTODO", "UID:t\nSUMMARY:Bread");
+    let mut worker = reader(&server).await;
+    let week = json!({"start": "2026-11-22", "end": "2026-11-29"});
+    let (first, asked) = listed(&server, &mut worker, "events.list", &week).await;
+    assert_eq!(first["events"][0]["title"], "Day 23");
+    assert_eq!(asked, ["/me/work/"]);
+    let (again, asked) = listed(&server, &mut worker, "events.list", &week).await;
+    assert_eq!((again, asked.len()), (first, 0));
+    // Another range is another question; a change by another client is seen in both.
+    let day = json!({"start": "2026-11-24", "end": "2026-11-25"});
+    let (none, asked) = listed(&server, &mut worker, "events.list", &day).await;
+    assert_eq!((&none["events"], asked.len()), (&json!([]), 1));
+    server.put("work/b.ics", "VEVENT", &at(24));
+    for (input, count) in [(&week, 2), (&day, 1)] {
+        let (answer, asked) = listed(&server, &mut worker, "events.list", input).await;
+        let events = answer["events"].as_array().unwrap();
+        assert_eq!((events.len(), asked.len()), (count, 1), "{answer}");
+    }
+    server.delete("work/a.ics");
+    let (answer, asked) = listed(&server, &mut worker, "events.list", &week).await;
+    assert_eq!(answer["events"][0]["title"], "Day 24");
+    assert_eq!(asked, ["/me/work/"]);
+    // The lists are of their own.
+    for (title, times) in [("Bread", [1, 0]), ("Milk", [1, 0])] {
+        server.put("home/t.ics", "VTODO", &format!("UID:t\nSUMMARY:{title}"));
+        for asks in times {
+            let (answer, asked) = listed(&server, &mut worker, "todos.list", &json!({})).await;
+            assert_eq!(answer["todos"][0]["title"], title);
+            assert_eq!(asked.len(), asks, "{title}");
+        }
+    }
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn change_is_made_seen_settled_and_taken_back() {
     let server = Radicale::start();
