@@ -7,6 +7,7 @@ use plexus_protocol::{AuditId, Verb};
 use plexus_worker_apple_reminders::{AppleRemindersSource, MANIFEST};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -433,4 +434,32 @@ async fn missing_consent_is_told_with_its_pane() {
         assert!(answer.0.is_ok(), "{answer:?}");
         worker.stop().await;
     }
+}
+
+#[tokio::test]
+async fn twenty_thousand_reminders_are_given_in_pages() {
+    let setting = Setting {
+        config: json!({"further": 20_000}),
+        ..Setting::default()
+    };
+    let mut worker = Worker::set_up::<AppleRemindersSource>(MANIFEST, &setting, Role::Reader).await;
+    let (mut seen, mut next, mut pages) = (BTreeSet::new(), None, 0);
+    loop {
+        let input = json!({"limit": 1000, "next": next});
+        let answer = output(&worker.read("reminders.list", input).await);
+        let page = answer["reminders"].as_array().unwrap();
+        assert!(page.len() <= 1000);
+        for one in page {
+            let id = one["id"].as_str().unwrap().to_owned();
+            assert!(seen.insert(id), "twice: {one}");
+        }
+        pages += 1;
+        match answer["next"].as_str() {
+            Some(more) => next = Some(more.to_owned()),
+            None => break,
+        }
+    }
+    worker.stop().await;
+    // The usual ones that are open, too.
+    assert_eq!((seen.len(), pages), (20_004, 21));
 }

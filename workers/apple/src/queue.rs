@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! ask ─▶ wait for the turn ─▶ a file thread asks the app ─▶ answer
+//!              │                       └── 30 s ──▶ the worker's process ends; the gateway starts a new one
 //!              └── 15 s in all ──▶ Hanging; the thread keeps the turn until the app answers
 //! ```
 //!
 //! Invariants: the apps answer on one thread of their own, so no second call reaches one before the first is over; a
-//! caller waits 15 s at most; what is wrong with the app is kept until an answer comes.
+//! caller waits 15 s at most; a call that never returns ends its process, because no thread can be taken back; what is
+//! wrong with the app is kept until an answer comes.
 //!
 //! Must not know: what is asked.
 
@@ -16,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, oneshot};
 
 /// How long an app has for one call.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -29,6 +31,8 @@ pub struct Queue {
     app: App,
     patience: Duration,
     turn: Arc<Turn<()>>,
+    /// What is done about a call that still runs after twice the patience.
+    give_up: fn(),
     ailment: Arc<Mutex<Option<(Failure, Instant)>>>,
 }
 
@@ -36,14 +40,11 @@ impl Queue {
     /// To this app.
     #[must_use]
     pub fn new(app: App) -> Self {
-        Self::with_patience(app, PATIENCE)
-    }
-
-    fn with_patience(app: App, patience: Duration) -> Self {
         Self {
             app,
-            patience,
+            patience: PATIENCE,
             turn: Arc::default(),
+            give_up: end_process,
             ailment: Arc::default(),
         }
     }
@@ -57,13 +58,21 @@ impl Queue {
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let turn = Arc::clone(&self.turn);
+        let (give_up, limit) = (self.give_up, self.patience * 2);
         let asked = async move {
             let turn = turn.lock_owned().await;
+            let (running, over) = oneshot::channel::<()>();
             let work = move || {
                 let answer = work();
-                drop(turn);
+                drop((turn, running));
                 answer
             };
+            tokio::spawn(async move {
+                // Its other end is dropped when the call is over, also by a panic.
+                if tokio::time::timeout(limit, over).await.is_err() {
+                    give_up();
+                }
+            });
             let done = tokio::task::spawn_blocking(work).await;
             done.unwrap_or(Err(Failure::BadAnswer))
         };
@@ -109,14 +118,36 @@ impl Queue {
     }
 }
 
+/// Ends this process, with the thread that does not come back.
+fn end_process() {
+    tracing::error!(
+        "the app has not let go of a call for 30 s; the worker ends, and the gateway starts another"
+    );
+    std::process::exit(1);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+    use tokio::sync::Notify;
+
+    const SHORT: Duration = Duration::from_millis(250);
+
+    fn queue(give_up: fn()) -> Queue {
+        Queue {
+            patience: SHORT,
+            give_up,
+            ..Queue::new(App::Calendar)
+        }
+    }
 
     #[tokio::test]
     async fn app_that_hangs_is_an_error_and_the_next_call_waits_its_turn() {
-        let queue = Queue::with_patience(App::Calendar, Duration::from_millis(50));
+        let queue = queue(|| {});
         let (release, hold) = mpsc::channel::<()>();
         let first = queue.ask(move || {
             let _ = hold.recv();
@@ -137,5 +168,32 @@ mod tests {
         };
         assert_eq!(patient.ask(|| Ok(3)).await, Ok(3));
         assert_eq!(queue.health(|| Ok(())), Health::Well);
+    }
+
+    #[tokio::test]
+    async fn call_that_never_returns_ends_the_process() {
+        static GIVEN_UP: Notify = Notify::const_new();
+        static TIMES: AtomicUsize = AtomicUsize::new(0);
+        let queue = queue(|| {
+            TIMES.fetch_add(1, Ordering::SeqCst);
+            GIVEN_UP.notify_one();
+        });
+        // The control: calls that return, or panic, end nothing.
+        assert_eq!(queue.ask(|| Ok(1)).await, Ok(1));
+        let panics = queue.ask::<()>(|| std::panic::resume_unwind(Box::new(())));
+        assert_eq!(panics.await, Err(Failure::BadAnswer));
+        let begun = Instant::now();
+        let (release, hold) = mpsc::channel::<()>();
+        let hangs = queue.ask(move || {
+            let _ = hold.recv();
+            Ok(())
+        });
+        assert_eq!(hangs.await, Err(Failure::Hanging));
+        tokio::time::timeout(PATIENCE, GIVEN_UP.notified())
+            .await
+            .expect("the process is ended");
+        assert!(begun.elapsed() >= SHORT * 2, "{:?}", begun.elapsed());
+        assert_eq!(TIMES.load(Ordering::SeqCst), 1);
+        drop(release);
     }
 }
