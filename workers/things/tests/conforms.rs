@@ -34,7 +34,7 @@ fn fake_follows_every_rule() {
         .example("todos.add", json!({"title": "Water \u{1f331}", "notes": "50% & more\nor #less?", "when": "evening", "deadline": "2030-01-31", "tags": ["Errand", "Shop"], "checklist": ["a", "b/c"], "project": GARDEN, "heading": "Spring"}), &[GARDEN, HOME])
         .example("todos.complete", json!({"id": SEEDS}), &[SEEDS, GARDEN])
         .example("todos.update", json!({"id": SEEDS, "title": "Buy more seeds", "notes": "", "when": "someday", "deadline": "2030-02-01", "tags": [], "area": HOME}), &[SEEDS, GARDEN, HOME])
-        .elsewhere("undo", "tests/served.rs and the stories take changes back")
+        .elsewhere("undo", "tests/stories/things.rs takes changes back")
         .outside("todos.complete", json!({"id": SEEDS}), "elsewhere")
         .conform::<ThingsSource>();
 }

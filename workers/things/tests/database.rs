@@ -198,3 +198,31 @@ fn unknown_tables_give_no_rows() {
     .expect("a file");
     assert!(matches!(titles(folder.path()), Err(Failure::Schema(_))));
 }
+
+#[test]
+fn more_rows_than_one_answer_holds_are_refused_and_the_logbook_gives_its_newest() {
+    let (folder, base) = filled(0);
+    base.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO TMTask (uuid, type, title, start, status, stopDate)
+         SELECT 'Open' || i, 0, '', 1, 0, NULL FROM n UNION ALL SELECT 'Done' || i, 0, '', 1, 3, i FROM n;",
+    )
+    .expect("rows");
+    let reads = Reads::Database(Database::find(folder.path()).expect("a database"));
+    let today = "2026-11-22".parse().expect("a day");
+    let todos = |view| reads.todos(view, today, &|| false);
+    assert_eq!(todos(None).expect("as many as allowed").len(), 20_000);
+    base.execute_batch(
+        "INSERT INTO TMTask (uuid, type, title, start) VALUES ('One', 0, '', 1);
+         INSERT INTO TMTask (uuid, type, title, start, status, stopDate) VALUES ('Last', 0, '', 1, 3, 20001);",
+    )
+    .expect("rows");
+    let refused = todos(None).expect_err("one too many");
+    assert!(
+        matches!(refused, Failure::TooMuch(why) if why.contains("ask for one list")),
+        "{refused:?}"
+    );
+    assert_eq!(todos(Some(View::Inbox)).expect("another list").len(), 0);
+    let logbook = todos(Some(View::Logbook)).expect("the newest");
+    assert_eq!((logbook.len(), &*logbook[0].id), (20_000, "Last"));
+}

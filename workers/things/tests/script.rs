@@ -193,3 +193,23 @@ fn failure_is_known_by_its_number() {
     let (_folder, reads) = things(&json!({"hang": true}));
     assert_eq!(reads.areas(), Err(Failure::Timeout));
 }
+
+#[test]
+fn list_of_more_than_2000_is_refused() {
+    let listed = |count: usize| {
+        let ids: Vec<_> = (0..count).map(|at| format!("Todo{at}")).collect();
+        let todos = ids.iter().map(|id| {
+            json!({"id": id, "name": id, "status": "open", "tagNames": "", "creationDate": "2026-11-01T10:00:00Z"})
+        });
+        let todos: Vec<_> = todos.collect();
+        let lists = json!([{"id": "TMTodayListSource", "name": "Heute", "members": ids}]);
+        let (_folder, reads) = things(&json!({"lists": lists, "toDos": todos}));
+        listed(&reads, Some(View::Today))
+    };
+    assert_eq!(listed(2_000).expect("as many as allowed").len(), 2_000);
+    let refused = listed(2_001).expect_err("one too many");
+    assert!(
+        matches!(refused, Failure::TooMuch(why) if why.contains("2,000")),
+        "{refused:?}"
+    );
+}
