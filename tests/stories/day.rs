@@ -1,5 +1,5 @@
-//! A day on which an agent uses every app: the page `docs/today.md` command by command, and beside it Things, a CalDAV
-//! server that another client reads, and a note in the running Obsidian.
+//! A day on which one agent uses every app of one gateway: the page `docs/today.md` command by command, the note in the
+//! running Obsidian included, and after it Things and a CalDAV server that another client reads.
 #![cfg(not(target_os = "macos"))]
 
 use crate::caldav::radicale::{PASSWORD, Radicale, USER};
@@ -10,11 +10,12 @@ use crate::obsidian_rest::app::{
 };
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Folder, Gateway, binaries};
-use serde_json::{Value, json};
+use plexus_tests::{Folder, Gateway, binaries};
+use serde_json::Value;
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../docs/today.md");
+const NOTE_PATH: &str = "Meetings/Team sync.md";
 const NOTE: &str = "# Team sync\nOpen: send Ann the draft.\n";
 
 struct Day {
@@ -26,7 +27,7 @@ struct Day {
 impl Day {
     fn open() -> Self {
         let vault = plexus_tests::vault();
-        vault.write("Meetings/Team sync.md", NOTE);
+        vault.write(NOTE_PATH, NOTE);
         let builder = Gateway::builder().vault(&vault.path());
         let gateway = builder.env("PLEXUS_FAKE_APPLE", "1").start();
         Self {
@@ -53,9 +54,10 @@ impl Day {
         programs::run(shell)
     }
 
-    fn secret(&self, field: &str, value: &str) -> String {
-        self.secrets.write(field, format!("{value}\n"));
-        format!("{field}={}", self.secrets.path().join(field).display())
+    /// The path of a file with this secret.
+    fn secret(&self, name: &str, value: &str) -> String {
+        self.secrets.write(name, format!("{value}\n"));
+        self.secrets.path().join(name).display().to_string()
     }
 
     /// Lets the page's agent in, with the commands that the page has for the owner.
@@ -75,8 +77,8 @@ impl Day {
         self.typed(&format!("plexus enroll {code}")).expect_ok();
     }
 
-    /// Types a command of the agent and approves what it asks for; what its card showed.
-    fn approved(&self, line: &str) -> Value {
+    /// Types a command of the agent and approves what it asks for; what its card showed, and what the agent was answered.
+    fn approved(&self, line: &str) -> (Value, String) {
         let owner = self.gateway.owner();
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| self.typed(line));
@@ -86,21 +88,9 @@ impl Day {
             });
             let plan = owner.plan(&item);
             owner.approve(&item, "once");
-            waits.join().expect("a command").expect_ok();
-            plan
+            let said = waits.join().expect("a command");
+            (plan, said.expect_ok().to_owned())
         })
-    }
-
-    /// What the agent did, in the words of `plexusctl activity`.
-    fn told(&self) -> String {
-        let told = self.gateway.cli(["activity", "planner"]);
-        told.expect_ok().to_owned()
-    }
-
-    fn done(&self, agent: &Agent, capability: &str, input: Value) -> Value {
-        let item = agent.must_ask(capability, input.clone());
-        self.gateway.owner().approve(&item, "once");
-        agent.invoke(capability, input).expect_ok()
     }
 }
 
@@ -112,132 +102,118 @@ fn scripts() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn agent_prepares_the_day_as_the_page_says() {
+fn agent_uses_every_app_of_a_day() {
     let day = Day::open();
     let scripts = scripts();
     let lengths: Vec<_> = scripts.iter().map(Vec::len).collect();
     assert_eq!(lengths, [3, 3, 1, 3], "{scripts:?}");
     day.let_in(&scripts[0]);
-    let said: Vec<_> = scripts[1]
-        .iter()
-        .map(|line| day.typed(line).expect_ok().to_owned())
-        .collect();
-    assert!(said[0].contains("Team sync"), "{said:?}");
-    assert!(said[1].contains("Meetings/Team sync.md"), "{said:?}");
-    assert!(said[2].contains("send Ann the draft"), "{said:?}");
-    let plan = day.approved(scripts[2][0]);
-    assert!(plan.to_string().contains("Send Ann the draft"), "{plan}");
-    let list = "plexus apple-reminders.reminders.list";
-    let listed = day.typed(list);
-    assert!(
-        listed.expect_ok().contains("Send Ann the draft"),
-        "{listed:?}"
-    );
-    let told = day.told();
-    assert!(
-        told.contains("add a reminder") && !told.contains("Ann"),
-        "{told}"
-    );
-    // The owner takes it back.
-    let owner = day.gateway.owner();
-    let intent = owner.audited(|event| {
-        event["detail"]["phase"] == "intent"
-            && event["capabilityId"] == "apple-reminders.reminders.create"
-    });
-    let intent = intent["id"].as_str().expect("an id");
-    let undo = day.typed(&format!("plexusctl undo {intent} --yes"));
-    assert!(undo.expect_ok().contains("remove an added reminder"));
-    let listed = day.typed(list);
-    assert!(
-        !listed.expect_ok().contains("Send Ann the draft"),
-        "{listed:?}"
-    );
+    day.reads_calendar_and_notes(&scripts[1]);
+    day.makes_a_reminder_that_is_taken_back(scripts[2][0]);
+    day.changes_a_note_in_the_running_app(&scripts[3]);
+    day.files_a_todo_in_things();
+    day.files_a_todo_on_a_calendar_server();
+    // All of it, in words that hold no content.
+    let told = day.gateway.cli(["activity", "planner"]);
+    let told = told.expect_ok();
+    for words in [
+        "apple-calendar",
+        NOTE_PATH,
+        "add a reminder",
+        "obsidian-rest",
+        "add a to-do",
+        "things",
+        "caldav",
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
+    }
+    for content in ["Ann", "Draft sent", "plants", "bread"] {
+        assert!(!told.contains(content), "{content} in {told}");
+    }
 }
 
-#[test]
-fn note_is_changed_in_the_running_app_as_the_page_says() {
-    let day = Day::open();
-    let scripts = scripts();
-    let app = Plugin::wrapped(tls(&["app.pem"], "app.key"));
-    let note = "Meetings/Team sync.md";
-    app.fill(&[(note, NOTE)]);
-    day.let_in(&scripts[0]);
-    day.secrets.write("key.txt", format!("{KEY}\n"));
-    let key = day.secrets.path().join("key.txt").display().to_string();
-    let [add, set, append] = scripts[3][..] else {
-        panic!("{scripts:?}")
-    };
-    // The plugin of the page listens on its usual port.
-    let url = format!(" --set baseUrl=https://127.0.0.1:{}", app.port);
-    let added = day.typed(&(add.replace("key.txt", &key) + &url));
-    let met = fingerprint("app.pem");
-    assert!(added.expect_ok().contains(&met), "{added:?}");
-    let set = day.typed(&set.replace("FINGERPRINT", &met));
-    assert!(set.expect_ok().contains("obsidian-rest serves"), "{set:?}");
-    let plan = day.approved(append);
-    let diff = plan["preview"]["diff"].as_str().expect("a difference");
-    let last = NOTE.lines().last().expect("a line");
-    assert!(
-        diff.contains(&format!(" {last}\n")) && diff.contains("+- Draft sent."),
-        "{diff}"
-    );
-    let text = app.text(note).expect("the note");
-    assert!(
-        text.starts_with(NOTE) && text.contains("- Draft sent."),
-        "{text}"
-    );
-    let told = day.told();
-    assert!(
-        told.contains(note) && !told.contains("Draft sent"),
-        "{told}"
-    );
-}
+impl Day {
+    fn reads_calendar_and_notes(&self, script: &[&str]) {
+        let said: Vec<_> = script
+            .iter()
+            .map(|line| self.typed(line).expect_ok().to_owned())
+            .collect();
+        assert!(said[0].contains("Team sync"), "{said:?}");
+        assert!(said[1].contains(NOTE_PATH), "{said:?}");
+        assert!(said[2].contains("send Ann the draft"), "{said:?}");
+    }
 
-#[test]
-fn one_agent_uses_things_and_a_calendar_server_side_by_side() {
-    let day = Day::open();
-    let server = Radicale::start();
-    server.calendar("home", "Home", &["VEVENT", "VTODO"]);
-    let add = |line: &[&str]| {
-        let added = day.gateway.cli([&["sources", "add"], line].concat());
+    fn makes_a_reminder_that_is_taken_back(&self, line: &str) {
+        let (plan, _) = self.approved(line);
+        assert!(plan.to_string().contains("Send Ann the draft"), "{plan}");
+        let is_listed = || {
+            let listed = self.typed("plexus apple-reminders.reminders.list");
+            listed.expect_ok().contains("Send Ann the draft")
+        };
+        assert!(is_listed());
+        let intent = self.gateway.owner().audited(|event| {
+            event["detail"]["phase"] == "intent"
+                && event["capabilityId"] == "apple-reminders.reminders.create"
+        });
+        let intent = intent["id"].as_str().expect("an id");
+        let undo = self.typed(&format!("plexusctl undo {intent} --yes"));
+        assert!(undo.expect_ok().contains("remove an added reminder"));
+        assert!(!is_listed());
+    }
+
+    fn changes_a_note_in_the_running_app(&self, script: &[&str]) {
+        let app = Plugin::wrapped(tls(&["app.pem"], "app.key"));
+        app.fill(&[(NOTE_PATH, NOTE)]);
+        let key = self.secret("key.txt", KEY);
+        let [add, set, append] = script[..] else {
+            panic!("{script:?}")
+        };
+        // The plugin of the page listens on its usual port.
+        let url = format!(" --set baseUrl=https://127.0.0.1:{}", app.port);
+        let added = self.typed(&(add.replace("key.txt", &key) + &url));
+        let met = fingerprint("app.pem");
+        assert!(added.expect_ok().contains(&met), "{added:?}");
+        let set = self.typed(&set.replace("FINGERPRINT", &met));
+        assert!(set.expect_ok().contains("obsidian-rest serves"), "{set:?}");
+        let (plan, _) = self.approved(append);
+        let diff = plan["preview"]["diff"].as_str().expect("a difference");
+        let last = NOTE.lines().last().expect("a line");
+        assert!(
+            diff.contains(&format!(" {last}\n")) && diff.contains("+- Draft sent."),
+            "{diff}"
+        );
+        let text = app.text(NOTE_PATH).expect("the note");
+        assert!(
+            text.starts_with(NOTE) && text.contains("- Draft sent."),
+            "{text}"
+        );
+    }
+
+    fn files_a_todo_in_things(&self) {
+        let added = self.typed("plexusctl sources add things-app --id things");
         assert!(added.expect_ok().contains("serves"), "{added:?}");
-    };
-    add(&["things-app", "--id", "things"]);
-    let (url, user) = (format!("url={}", server.url()), format!("user={USER}"));
-    let password = day.secret("password", PASSWORD);
-    add(&[
-        "caldav-account",
-        "--set",
-        &url,
-        "--set",
-        &user,
-        "--secret",
-        &password,
-    ]);
-    let agent = day
-        .gateway
-        .agent_with("planner", &["things.todos.list", "caldav.todos.list"]);
-    day.done(
-        &agent,
-        "things.todos.add",
-        json!({"title": "Water the plants", "when": "today"}),
-    );
-    let todos = agent
-        .invoke("things.todos.list", json!({"list": "today"}))
-        .expect_ok();
-    assert!(todos.to_string().contains("Water the plants"), "{todos}");
-    let done = day.done(
-        &agent,
-        "caldav.todos.create",
-        json!({"list": "home", "title": "Buy bread"}),
-    );
-    // Another client sees it.
-    let id = done["output"]["id"].as_str().expect("an id");
-    let there = server.get(id);
-    assert!(there.body.contains("SUMMARY:Buy bread"), "{there:?}");
-    let told = day.told();
-    assert!(
-        told.contains("add a to-do") && told.contains("things") && told.contains("caldav"),
-        "{told}"
-    );
+        let add = "plexus things.todos.add title=\"Water the plants\" when=today --purpose \"as they asked\"";
+        let (plan, _) = self.approved(add);
+        assert!(plan.to_string().contains("Water the plants"), "{plan}");
+        let (_, todos) = self.approved("plexus things.todos.list list=today");
+        assert!(todos.contains("Water the plants"), "{todos}");
+    }
+
+    fn files_a_todo_on_a_calendar_server(&self) {
+        let server = Radicale::start();
+        server.calendar("home", "Home", &["VEVENT", "VTODO"]);
+        let (url, password) = (server.url(), self.secret("password", PASSWORD));
+        let added = self.typed(&format!(
+            "plexusctl sources add caldav-account --set url={url} --set user={USER} --secret password={password}"
+        ));
+        assert!(added.expect_ok().contains("serves"), "{added:?}");
+        let add = "plexus caldav.todos.create list=home title=\"Buy bread\" --purpose \"as they asked\" --json";
+        let (plan, done) = self.approved(add);
+        assert!(plan.to_string().contains("Buy bread"), "{plan}");
+        // Another client sees it.
+        let done: Value = serde_json::from_str(&done).expect("JSON");
+        let id = done["output"]["id"].as_str().expect("an id");
+        let there = server.get(id);
+        assert!(there.body.contains("SUMMARY:Buy bread"), "{there:?}");
+    }
 }
