@@ -20,6 +20,7 @@ mod names;
 mod needle;
 mod read;
 mod search;
+mod signatures;
 mod source;
 mod vault;
 
