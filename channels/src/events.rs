@@ -208,3 +208,37 @@ async fn read(socket: &mut WebSocketStream<Box<dyn Stream>>, api: &Api) -> Resul
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::{Direct, Endpoint};
+    use futures_util::SinkExt as _;
+    use tokio_tungstenite::tungstenite::Bytes;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_is_silent_for_60_s_is_lost_and_a_ping_is_a_sign_of_life() {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let ours: Box<dyn Stream> = Box::new(ours);
+        let mut relay = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let endpoint = Endpoint::parse("http://127.0.0.1:1").expect("an address");
+        let api = Api::new(endpoint, Arc::new(Direct::default()), None);
+        let mut listener = Listener::new(Arc::new(api));
+        listener.socket = Some(WebSocketStream::from_raw_socket(ours, Role::Client, None).await);
+        let began = Instant::now();
+        let pings = async {
+            for _ in 0..4 {
+                sleep(limits::PING).await;
+                let ping = Frame::Ping(Bytes::new());
+                relay.send(ping).await.expect("sent");
+            }
+        };
+        let (lost, ()) = tokio::join!(listener.next(), pings);
+        assert!(
+            matches!(&lost, Ok(Notice::Lost(why)) if why == "60 s of silence"),
+            "{lost:?}"
+        );
+        assert_eq!(began.elapsed().as_secs(), 100 + 60);
+    }
+}

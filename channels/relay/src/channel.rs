@@ -431,6 +431,12 @@ impl Channel {
         Ok(there.then_some(Act::MemberRemoved { by, user }))
     }
 
+    /// The end of a member whom the organization has no more: as if they left.
+    pub(crate) fn shut_out(&self, user: Id) -> Option<Act> {
+        let there = self.members.contains(&user);
+        there.then_some(Act::MemberRemoved { by: user, user })
+    }
+
     /// A new key version. `devices` gives a member's devices.
     pub(crate) fn rotate(
         &self,

@@ -127,11 +127,20 @@ impl Hub {
         }
     }
 
+    /// Closes the connections of a user who was removed.
+    pub(crate) fn shut_out(&self, user: Id) {
+        self.close_of(&[user], close::REMOVED);
+    }
+
     /// Closes the connections of users who may have missed something.
     pub(crate) fn interrupt(&self, of: &[Id]) {
+        self.close_of(of, close::FAILED);
+    }
+
+    fn close_of(&self, of: &[Id], code: u16) {
         let mut users = self.lock();
         for connection in of.iter().filter_map(|user| users.remove(user)).flatten() {
-            connection.close.send_replace(Some(close::FAILED));
+            connection.close.send_replace(Some(code));
         }
     }
 

@@ -13,6 +13,7 @@ mod cell;
 mod channel;
 mod hub;
 pub mod listen;
+pub mod operator;
 mod organization;
 mod pushes;
 mod rates;

@@ -1,35 +1,23 @@
-//! The listener: TCP on the address that clients know, with TLS where there is a certificate, and the operator's socket.
+//! The listener: TCP on the address that clients know, with TLS where there is a certificate.
 //!
-//! Invariants: without TLS it listens on this machine only; a connection that does not speak is closed; the operator's socket
-//! serves this user alone.
+//! Invariants: without TLS it listens on this machine only; a connection that does not speak is closed.
 
-use crate::refusal::Refusal;
 use crate::relay::Relay;
 use crate::routes::{self, network_of};
-use axum::body::Body;
-use axum::http::{Request, Response};
-use axum::response::IntoResponse as _;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use plexus_channels::wire::Kind;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
@@ -44,26 +32,11 @@ const CONNECTIONS_OF_ONE: usize = 1_000;
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a TLS handshake or the head of a request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-const DAY: u64 = 86_400;
-const OPERATOR_BODY: usize = 64 << 10;
 
 /// A listener that is bound.
 pub struct Bound {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-}
-
-/// What an operator asks for.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Invite {
-    /// The organization's name; it is made where there is none.
-    pub organization: String,
-    /// Agent or human.
-    pub kind: Kind,
-    /// How many may register.
-    pub uses: u32,
-    /// Days until it expires.
-    pub days: u32,
 }
 
 /// A certificate chain and its key, in PEM, for a listener.
@@ -249,84 +222,6 @@ where
         .with_upgrades();
     // A client that breaks off has broken off.
     let _ = served.await;
-}
-
-/// The operator's socket, bound.
-pub struct Operator {
-    listener: UnixListener,
-    /// Those who run as this relay's user.
-    own: u32,
-}
-
-impl Operator {
-    /// Binds the socket beside the store.
-    ///
-    /// # Errors
-    /// Where the socket cannot be made.
-    pub fn to(path: &Path) -> io::Result<Self> {
-        // What an earlier relay on this store left; anything else in its place is kept, and refuses the bind.
-        let left = std::fs::symlink_metadata(path).is_ok_and(|left| left.file_type().is_socket());
-        if left {
-            std::fs::remove_file(path)?;
-        }
-        let listener = UnixListener::bind(path)?;
-        let own = std::fs::metadata(path)?.uid();
-        Ok(Self { listener, own })
-    }
-
-    /// Serves the operator for as long as it is polled. Only this user is answered.
-    pub async fn serve(self, relay: Arc<Relay>) {
-        loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(why) => {
-                    tracing::warn!(name: "listen.accept_failed", %why, "the operator was not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
-            let is_own = stream.peer_cred().is_ok_and(|peer| peer.uid() == self.own);
-            if !is_own {
-                continue;
-            }
-            let relay = Arc::clone(&relay);
-            let service = service_fn(move |request| {
-                let relay = Arc::clone(&relay);
-                async move { Ok::<_, Infallible>(invite(relay, request).await) }
-            });
-            tokio::spawn(async move {
-                let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                // A command that breaks off has broken off.
-                let _ = served.await;
-            });
-        }
-    }
-}
-
-async fn invite(relay: Arc<Relay>, request: Request<Incoming>) -> Response<Body> {
-    let read = Limited::new(request.into_body(), OPERATOR_BODY)
-        .collect()
-        .await;
-    let asked = read
-        .ok()
-        .and_then(|body| serde_json::from_slice::<Invite>(&body.to_bytes()).ok());
-    let fits = |asked: &Invite| {
-        (1..=80).contains(&asked.organization.chars().count()) && asked.uses > 0 && asked.days > 0
-    };
-    let Some(asked) = asked.filter(fits) else {
-        return Refusal::invalid(
-            "an organization's name has 1 to 80 characters; uses and days are at least 1",
-        )
-        .into_response();
-    };
-    let valid = Duration::from_secs(u64::from(asked.days) * DAY);
-    let made = relay
-        .invite(&asked.organization, asked.kind, asked.uses, valid)
-        .await;
-    match made {
-        Ok(key) => axum::Json(json!({"invitation_key": key})).into_response(),
-        Err(refusal) => refusal.into_response(),
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! The command line of the relay: `serve`, and `invite`, which asks a serving one.
+//! The command line of the relay: `serve`, and `invite` and `remove`, which ask a serving one.
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use plexus_channels::Id;
 use plexus_channels::wire::Kind;
-use plexus_relay::listen::{self, Bound, Invite, Operator};
+use plexus_relay::listen::{self, Bound};
+use plexus_relay::operator::{self, Invite, Operator, Remove};
 use plexus_relay::store::{Address, JetStream, RedbFile, Store};
 use plexus_relay::{Relay, Terms};
 use std::error::Error;
@@ -39,6 +41,8 @@ enum Command {
     Serve(Serve),
     /// Make an invitation; a relay must be serving from the store. Prints a secret
     Invite(Invitation),
+    /// Remove a user: their key opens nothing from then on, and their channels renew theirs
+    Remove(Removal),
 }
 
 #[derive(Args)]
@@ -85,6 +89,17 @@ struct Invitation {
     #[arg(long, default_value_t = 7)]
     days: u32,
     /// Print {"invitation_key": …} instead of the key alone
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Removal {
+    #[command(flatten)]
+    store: Place,
+    /// The id of the user, as `plexusctl channels members` and clients show it
+    user: Id,
+    /// Print {"user": …, "organization": …, "channels": …} instead of a sentence
     #[arg(long)]
     json: bool,
 }
@@ -138,6 +153,7 @@ fn main() -> ExitCode {
     let place = match &cli.command {
         Command::Serve(serve) => &serve.store,
         Command::Invite(invitation) => &invitation.store,
+        Command::Remove(removal) => &removal.store,
     };
     if let Err(why) = place.file() {
         Cli::command()
@@ -157,6 +173,7 @@ fn main() -> ExitCode {
             match cli.command {
                 Command::Serve(serve) => serve_until_told(serve).await,
                 Command::Invite(invitation) => invite(invitation).await,
+                Command::Remove(removal) => remove(removal).await,
             }
         });
         // Connections hold the store until their tasks are gone, and a store that is closed starts faster.
@@ -254,29 +271,8 @@ async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
         uses: invitation.uses,
         days: invitation.days,
     };
-    let path = operator_socket(invitation.store.file()?);
-    let stream = UnixStream::connect(&path).await.map_err(|why| {
-        let socket = path.display();
-        format!("no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same --store and --cache")
-    })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let body = Full::new(bytes::Bytes::from(serde_json::to_vec(&ask)?));
-    let request = hyper::Request::post("/invitations")
-        .header("host", "operator")
-        .body(body)?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let bytes = answer.into_body().collect().await?.to_bytes();
-    let answer: serde_json::Value = serde_json::from_slice(&bytes)?;
-    let Some(key) = answer["invitation_key"]
-        .as_str()
-        .filter(|_| status.is_success())
-    else {
-        let why = answer["error"]["message"].as_str().unwrap_or("no answer");
-        return Err(format!("the relay refuses: {why}").into());
-    };
+    let answer = asked(&invitation.store, operator::INVITATIONS, &ask).await?;
+    let key = answer["invitation_key"].as_str().unwrap_or_default();
     let line = if invitation.json {
         answer.to_string()
     } else {
@@ -284,4 +280,48 @@ async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
     };
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
+}
+
+async fn remove(removal: Removal) -> Result<(), Box<dyn Error>> {
+    let ask = Remove { user: removal.user };
+    let answer = asked(&removal.store, operator::REMOVALS, &ask).await?;
+    let line = if removal.json {
+        answer.to_string()
+    } else {
+        let text = |at: &serde_json::Value| at.as_str().unwrap_or_default().to_owned();
+        let (name, of) = (text(&answer["user"]["name"]), text(&answer["organization"]));
+        let channels = &answer["channels"];
+        format!("removed {name:?} from {of:?}; channels left: {channels}")
+    };
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+/// What the relay that serves from a store answers its operator.
+async fn asked(
+    store: &Place,
+    path: &str,
+    ask: &impl serde::Serialize,
+) -> Result<serde_json::Value, Box<dyn Error>> {
+    let socket = operator_socket(store.file()?);
+    let stream = UnixStream::connect(&socket).await.map_err(|why| {
+        let socket = socket.display();
+        format!("no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same --store and --cache")
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let body = Full::new(bytes::Bytes::from(serde_json::to_vec(ask)?));
+    let request = hyper::Request::post(path)
+        .header("host", "operator")
+        .body(body)?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await?.to_bytes();
+    let answer: serde_json::Value = serde_json::from_slice(&bytes)?;
+    if !status.is_success() {
+        let why = answer["error"]["message"].as_str().unwrap_or("no answer");
+        return Err(format!("the relay refuses: {why}").into());
+    }
+    Ok(answer)
 }

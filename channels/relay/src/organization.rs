@@ -4,7 +4,7 @@
 //! default.
 //!
 //! Invariants: a user, the device and its key come into being in one act, which spends the invitation; no invitation is kept,
-//! only its SHA-256.
+//! only its SHA-256; a removed user comes never back, and stays readable, because messages and keys of that device are.
 
 use crate::cell::Fold;
 use crate::refusal::Refusal;
@@ -13,7 +13,7 @@ use plexus_channels::wire::{Code, Device, Kind, Member, Profile, Register, Regis
 use plexus_channels::{Base64Url, Id, PublicKey, limits, wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PREFIX: &str = "plxinv_";
 
@@ -30,6 +30,9 @@ pub(crate) enum Act {
         expires: u64,
     },
     Registered(Registration),
+    Removed {
+        user: Id,
+    },
 }
 
 /// A user with their first device.
@@ -60,6 +63,8 @@ pub(crate) struct Organization {
     invitations: BTreeMap<Base64Url, Invitation>,
     users: BTreeMap<Id, (u64, Registration)>,
     registrations: BTreeMap<Id, Id>,
+    #[serde(default)]
+    removed: BTreeSet<Id>,
 }
 
 impl Fold for Organization {
@@ -90,6 +95,9 @@ impl Fold for Organization {
                 }
                 self.registrations.insert(made.registration_id, made.user);
                 self.users.insert(made.user, (id.millis(), made.clone()));
+            }
+            Act::Removed { user } => {
+                self.removed.insert(*user);
             }
         }
     }
@@ -127,6 +135,9 @@ impl Organization {
     ) -> Result<Option<Act>, Refusal> {
         let hash = invitation_hash(&register.invitation_key);
         if let Some((_, made)) = self.registered(register.registration_id) {
+            if !self.has(made.user) {
+                return Err(Self::no_invitation());
+            }
             let same = made.invitation == hash && made.public_key == register.device.public_key;
             let refusal = Refusal::new(Code::Conflict, "registered before, with another key");
             return if same { Ok(None) } else { Err(refusal) };
@@ -183,6 +194,11 @@ impl Organization {
         })))
     }
 
+    /// The end of a user with their device: nothing new where that was before.
+    pub(crate) fn remove(&self, user: Id) -> Option<Act> {
+        self.has(user).then_some(Act::Removed { user })
+    }
+
     pub(crate) const fn no_invitation() -> Refusal {
         let code = Code::InvalidInvitation;
         Refusal::new(code, "this invitation is not valid")
@@ -207,6 +223,7 @@ impl Organization {
         })
     }
 
+    /// A user's profile, a removed one's too.
     pub(crate) fn profile(&self, user: Id) -> Option<Profile> {
         let (at, made) = self.users.get(&user)?;
         let created_at = moment(*at);
@@ -227,7 +244,8 @@ impl Organization {
     }
 
     pub(crate) fn profiles(&self, kind: Kind) -> Vec<Profile> {
-        let users = self.users.iter().filter(|(_, (_, made))| made.kind == kind);
+        let users = self.users.iter();
+        let users = users.filter(|(user, (_, made))| made.kind == kind && self.has(**user));
         users.filter_map(|(user, _)| self.profile(*user)).collect()
     }
 
@@ -254,15 +272,16 @@ impl Organization {
         found.map(|(_, made)| made.device).into_iter().collect()
     }
 
-    /// The key of a user's device.
+    /// The key of a user's device, a removed one's too.
     pub(crate) fn device_key(&self, user: Id, device: Id) -> Option<PublicKey> {
         let (_, made) = self.users.get(&user)?;
         let found = (made.device == device).then_some(&made.public_key.0)?;
         PublicKey::from_bytes(found).ok()
     }
 
+    /// Whether there is such a user, who was not removed.
     pub(crate) fn has(&self, user: Id) -> bool {
-        self.users.contains_key(&user)
+        self.users.contains_key(&user) && !self.removed.contains(&user)
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! here      the relay, organizations and their users        acts     an act, decided again where another came first
 //! channels  what members do with a channel                  cells    subjects in memory, and acts of other relays
-//! history   pages of messages
+//! history   pages of messages                               removal  the end of a user
 //! ```
 //! Invariants: what a caller may not see is `not_found`, whatever the reason; a push carries what the answer carries; no
 //! text, name of a channel or key is ever here in the clear.
@@ -12,6 +12,7 @@ mod acts;
 mod cells;
 mod channels;
 mod history;
+mod removal;
 
 use crate::cell::Cell;
 use crate::channel::{By, Channel};
@@ -143,12 +144,25 @@ impl Relay {
         Ok((new, answer.ok_or_else(Refusal::unavailable)?))
     }
 
-    /// The organization and the key of a user's device.
+    /// The organization and the key of the device of a user who may log in.
     pub(crate) async fn device(
         &self,
         user: Id,
         device: Id,
     ) -> Result<Option<(Id, PublicKey)>, Refusal> {
+        let Some(organization) = self.organization_of(user).await? else {
+            return Ok(None);
+        };
+        let look = |fold: &Organization| {
+            let key = fold.has(user).then(|| fold.device_key(user, device));
+            Ok(key.flatten())
+        };
+        let key = self.look_at(organization, look).await?;
+        Ok(key.map(|key| (organization, key)))
+    }
+
+    /// The organization in which a user registered.
+    async fn organization_of(&self, user: Id) -> Result<Option<Id>, Refusal> {
         let key = [b"u".as_slice(), &user.to_bytes()].concat();
         let row = match self.row(key.clone()).await? {
             Some(row) => Some(row),
@@ -156,13 +170,7 @@ impl Relay {
             None if self.catch_up().await? => self.row(key).await?,
             None => None,
         };
-        let Some(organization) = row.and_then(|row| Some(Id::from_bytes(row.try_into().ok()?)))
-        else {
-            return Ok(None);
-        };
-        let look = |fold: &Organization| Ok(fold.device_key(user, device));
-        let key = self.look_at(organization, look).await?;
-        Ok(key.map(|key| (organization, key)))
+        Ok(row.and_then(|row| Some(Id::from_bytes(row.try_into().ok()?))))
     }
 
     pub(crate) async fn me(&self, by: By) -> Result<Value, Refusal> {

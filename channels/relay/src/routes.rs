@@ -74,12 +74,13 @@ async fn route(
         }
         Open::Challenge => {
             let ask: AskChallenge = small_body(request).await?;
-            Ok(ok(&relay.sessions.challenge(ask, network_of(from))?))
+            let (network, now) = (network_of(from), Instant::now());
+            Ok(ok(&relay.sessions.challenge(ask, network, now)?))
         }
         Open::Token => {
             let ask: AskToken = small_body(request).await?;
             let known = |user, device| relay.device(user, device);
-            let granted = relay.sessions.token(&ask, known).await?;
+            let granted = relay.sessions.token(&ask, Instant::now(), known).await?;
             for token in granted.ended {
                 relay.hub.end_token(granted.user, token);
             }
@@ -208,7 +209,8 @@ fn count_address(relay: &Relay, from: IpAddr) -> Result<(), Refusal> {
 
 fn session(relay: &Relay, request: &Request<Incoming>) -> Option<Session> {
     let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    relay.sessions.of(header.strip_prefix("Bearer ")?)
+    let token = header.strip_prefix("Bearer ")?;
+    relay.sessions.of(token, Instant::now())
 }
 
 /// An id in a path: what is none leads nowhere.

@@ -75,7 +75,7 @@ pub(crate) async fn upgrade(
         let (user, device) = (session.by.user, session.by.device);
         let mut feed = relay.hub.open(user, device, session.token, ready.into());
         // The token may have ended since the request for this connection was looked at.
-        if !relay.sessions.holds(&session.token) {
+        if !relay.sessions.holds(&session.token, Instant::now().into()) {
             relay.hub.end_token(user, session.token);
         }
         let code = serve(&mut socket, &mut feed, session.until.into()).await;
@@ -150,4 +150,66 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     timeout(PATIENCE, socket.send(message)).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Hub;
+    use futures_util::FutureExt as _;
+    use tokio::io::DuplexStream;
+
+    /// A connection in a hub, and its client's end.
+    async fn pair(
+        hub: &Hub,
+    ) -> (
+        WebSocketStream<DuplexStream>,
+        Feed,
+        WebSocketStream<DuplexStream>,
+    ) {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let socket = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        let feed = hub.open(Id::generate(), Id::generate(), [1; 32], "ready".into());
+        (socket, feed, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_is_pinged_each_25_s_and_left_after_60_s_without_a_pong() {
+        let hub = Hub::default();
+        let (mut socket, mut feed, mut client) = pair(&hub).await;
+        let began = Instant::now();
+        let hour = began + Duration::from_secs(3_600);
+        let client = async {
+            let mut pings = Vec::new();
+            while pings.len() < 4 {
+                if let Some(Ok(Message::Ping(_))) = client.next().await {
+                    pings.push(began.elapsed().as_secs());
+                }
+            }
+            // The pong of the last one leaves.
+            client.flush().await.expect("sent");
+            (pings, client)
+        };
+        let served = serve(&mut socket, &mut feed, hour);
+        let (code, (pings, _client)) = tokio::join!(served, client);
+        assert_eq!(pings, [25, 50, 75, 100]);
+        assert_eq!((code, began.elapsed().as_secs()), (None, 160));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_answers_is_served_until_its_token_ends() {
+        let hub = Hub::default();
+        let (mut socket, mut feed, mut client) = pair(&hub).await;
+        let began = Instant::now();
+        let until = began + Duration::from_secs(3_600);
+        let answers = async { while client.next().await.is_some() {} };
+        let code = tokio::select! {
+            code = serve(&mut socket, &mut feed, until) => code,
+            () = answers => None,
+        };
+        assert_eq!(code, Some(close::TOKEN_ENDED));
+        assert_eq!(began.elapsed().as_secs(), 3_600);
+        assert!(client.next().now_or_never().is_none(), "still open");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Relay;
 use crate::cell::Settled;
-use crate::channel::{self, By, Channel};
+use crate::channel::{self, Channel};
 use crate::organization::{self, Organization};
 use crate::pushes::Pushes;
 use crate::refusal::Refusal;
@@ -48,16 +48,16 @@ impl Attempts<'_> {
 }
 
 impl Relay {
-    /// An act of a channel, decided again where another relay's came first.
+    /// An act of a channel of this organization, decided again where another relay's came first.
     pub(super) async fn act<T>(
         &self,
         wanted: Wanted,
-        by: By,
+        organization: Id,
         id: Id,
         decide: impl Fn(&Channel) -> Result<Option<(channel::Act, Rows)>, Refusal>,
         answer: impl Fn(&Channel, Id) -> T,
     ) -> Result<(bool, T), Refusal> {
-        let directory = self.organization_cell(by.organization).await?;
+        let directory = self.organization_cell(organization).await?;
         let mut attempts = self.attempts();
         loop {
             let cell = match wanted {

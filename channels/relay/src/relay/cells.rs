@@ -3,7 +3,7 @@
 use super::{Relay, lock, read_failed};
 use crate::cell::{Cell, Fold, decode};
 use crate::channel::{self, Channel};
-use crate::organization::Organization;
+use crate::organization::{self, Organization};
 use crate::pushes::Pushes;
 use crate::refusal::Refusal;
 use crate::store::{Follow, Snapshot, StoreError, Subject};
@@ -127,10 +127,13 @@ impl Follow for Relay {
     fn appended(&self, subject: Subject, number: u64, act: &[u8]) -> Option<Snapshot> {
         let followed = match subject {
             Subject::Organization(id) => {
-                if let (Some(cell), Some((at, act))) = (held(&self.organizations, id), decode(act))
-                {
+                let (at, act) = decode(act)?;
+                if let Some(cell) = held(&self.organizations, id) {
                     // One that cannot go on with it is over: the next caller loads another.
                     cell.follow((number, at), &act, |_| ());
+                }
+                if let organization::Act::Removed { user } = act {
+                    self.shut_out(user);
                 }
                 return None;
             }

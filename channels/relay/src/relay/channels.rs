@@ -82,7 +82,9 @@ impl Relay {
             let message = opening.clone().map(|posted| posted.wire(id, act, name));
             (view(fold, id, &directory), message)
         };
-        let made = self.act(Wanted::Any, by, id, decide, answer).await;
+        let made = self
+            .act(Wanted::Any, by.organization, id, decide, answer)
+            .await;
         // What an id that was refused left in memory goes.
         if made.is_err() && !cell.exists() {
             lock(&self.channels).remove(&id);
@@ -118,7 +120,8 @@ impl Relay {
             let message = posted.clone().wire(id, message_id, sender_name.clone());
             serde_json::to_string(&message).unwrap_or_default()
         };
-        let (new, message) = self.act(Wanted::Existing, by, id, decide, answer).await?;
+        let acted = self.act(Wanted::Existing, by.organization, id, decide, answer);
+        let (new, message) = acted.await?;
         Ok((new, format!(r#"{{"message":{message}}}"#)))
     }
 
@@ -190,15 +193,16 @@ impl Relay {
         let decide =
             |fold: &Channel| Ok(decide(fold)?.map(|act| (act, row.iter().cloned().collect())));
         let answer = |fold: &Channel, _| view(fold, id, &directory);
-        let (new, channel) = self.act(Wanted::Existing, by, id, decide, answer).await?;
+        let acted = self.act(Wanted::Existing, by.organization, id, decide, answer);
+        let (new, channel) = acted.await?;
         Ok((new, channel.ok_or_else(Refusal::not_found)?))
     }
 
     /// A request to join. Whether there is such a channel shows in no answer.
     pub(crate) async fn ask_to_join(&self, by: By, id: Id) -> Result<(), Refusal> {
         let decide = |fold: &Channel| Ok(fold.ask_to_join(by).map(|act| (act, Rows::new())));
-        let asked = self.act(Wanted::Existing, by, id, decide, |_, _| ()).await;
-        match asked {
+        let asked = self.act(Wanted::Existing, by.organization, id, decide, |_, _| ());
+        match asked.await {
             Err(refusal) if refusal.code() == Code::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
@@ -208,7 +212,9 @@ impl Relay {
         let directory = self.organization_cell(by.organization).await?;
         let look = |fold: &Channel| Ok(fold.admit(by)?.joining().to_vec());
         let asking = self.look(id, look).await?;
-        let member = |user: &Id| directory.peek(|fold| fold.member(*user));
+        let member = |user: &Id| {
+            directory.peek(|fold| fold.has(*user).then(|| fold.member(*user)).flatten())
+        };
         Ok(asking.iter().filter_map(member).collect())
     }
 
@@ -261,7 +267,7 @@ impl Relay {
 }
 
 /// The row that says, or no longer says, that a user is in a channel.
-fn membership(user: Id, channel: Id, there: bool) -> Row {
+pub(super) fn membership(user: Id, channel: Id, there: bool) -> Row {
     let key = [b"m".as_slice(), &user.to_bytes(), &channel.to_bytes()].concat();
     (key, there.then(Vec::new))
 }

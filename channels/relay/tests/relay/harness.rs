@@ -101,6 +101,14 @@ impl Relay {
         self.folder.path().join("store.redb")
     }
 
+    /// Stops the servers of its own that keep its store: what is in their files. Nothing where the store is a file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn end_servers(&mut self) -> Option<Vec<u8>> {
+        let servers = self.own_servers.as_mut()?;
+        servers.stop(0);
+        Some(servers.stored(0))
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join("relay.log")
     }
@@ -134,20 +142,29 @@ impl Relay {
         assert!(child.wait().expect("reaped").success());
     }
 
-    /// What the command of the operator prints.
-    pub(crate) fn invite(&self, arguments: &[&str]) -> String {
+    /// What a command of the operator prints, or why it fails.
+    pub(crate) fn operator(&self, command: &str, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_plexus-relay"))
-            .arg("invite")
+            .arg(command)
             .args(self.store_arguments())
             .args(arguments)
             .output()
             .expect("it runs");
-        let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{why}");
-        String::from_utf8(output.stdout)
-            .expect("text")
-            .trim()
-            .to_owned()
+        let text = |bytes| String::from_utf8(bytes).expect("text").trim().to_owned();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(text(output.stderr)),
+        }
+    }
+
+    pub(crate) fn invite(&self, arguments: &[&str]) -> String {
+        self.operator("invite", arguments).expect("an invitation")
+    }
+
+    /// Removes a user: what the operator is told.
+    pub(crate) fn remove(&self, user: Id) -> Value {
+        let removed = self.operator("remove", &[&user.to_string(), "--json"]);
+        serde_json::from_str(&removed.expect("removed")).expect("JSON")
     }
 
     pub(crate) fn invitation(&self) -> String {

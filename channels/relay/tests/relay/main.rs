@@ -9,6 +9,7 @@ mod live;
 #[allow(dead_code, reason = "the stories of `relay_on_nats` use it")]
 mod nats;
 mod refusals;
+mod removal;
 #[cfg(target_os = "linux")]
 mod secrets;
 

@@ -102,6 +102,21 @@ impl Nats {
         }
     }
 
+    /// SIGTERM, and reaped: all that a node was given is in its files.
+    pub(crate) fn stop(&mut self, n: usize) {
+        let mut child = self.nodes[n].child.take().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("told");
+        child.wait().expect("reaped");
+    }
+
+    /// The bytes of all files of a node.
+    pub(crate) fn stored(&self, n: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        read_into(&self.folder.path().join(n.to_string()), &mut all);
+        all
+    }
+
     /// Keeps the files of a node that does not run, under a name.
     pub(crate) fn save(&self, n: usize, name: &str) {
         let folder = self.folder.path();
@@ -141,6 +156,17 @@ fn copy(from: &Path, to: &Path) {
             copy(&from, &to);
         } else {
             std::fs::copy(from, to).expect("copied");
+        }
+    }
+}
+
+fn read_into(folder: &Path, all: &mut Vec<u8>) {
+    for entry in std::fs::read_dir(folder).expect("listed") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read_into(&path, all);
+        } else {
+            all.extend(std::fs::read(path).expect("read"));
         }
     }
 }

@@ -540,6 +540,31 @@ fn register_and_login_refuse_in_one_answer() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn expired_invitation_is_refused_like_an_unknown_one() {
+    story(async {
+        let mut relay = Relay::start();
+        let [week, month, unknown] =
+            ["7", "30", "7"].map(|days| relay.invite(&["--organization", "Acme", "--days", days]));
+        relay.kill();
+        relay.go_on(Some("+8d"));
+        let key = DeviceKey::generate();
+        let register = async |invitation: &str| {
+            let body = json!({"registration_id": Id::generate(), "invitation_key": invitation,
+                "device": {"public_key": key.public().to_wire()}});
+            let body = body.to_string();
+            let path = "/v1/register";
+            let answer = raw(&relay.endpoint, "POST", path, None, body.as_bytes()).await;
+            (answer.0, answer.2)
+        };
+        let expired = register(&week).await;
+        Wire::is(&expired, 401, "invalid_invitation");
+        assert_eq!(register(&unknown[..unknown.len() - 1]).await, expired);
+        assert_eq!(register(&month).await.0, 201);
+    });
+}
+
 #[test]
 fn requests_beyond_the_rate_are_told_when_to_come_back() {
     story(async {

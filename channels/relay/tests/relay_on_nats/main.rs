@@ -15,6 +15,11 @@ mod live;
 mod nats;
 #[path = "../relay/refusals.rs"]
 mod refusals;
+#[path = "../relay/removal.rs"]
+mod removal;
+#[cfg(target_os = "linux")]
+#[path = "../relay/secrets.rs"]
+mod secrets;
 mod shared;
 
 /// Where the relays of these stories keep everything.

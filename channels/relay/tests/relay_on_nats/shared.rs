@@ -1,12 +1,12 @@
 //! Two relays on one stream: each serves what the other was told.
 
-use crate::harness::{FREELY, Relay, event, id_of, listener, raw, story};
+use crate::harness::{FREELY, PATIENCE, Relay, event, id_of, listener, raw, story};
 use crate::nats::Nats;
 use plexus_channels::api::{Credentials, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::Direct;
-use plexus_channels::events::Listener;
-use plexus_channels::wire::Event;
+use plexus_channels::events::{Listener, Over};
+use plexus_channels::wire::{Code, Event};
 use plexus_channels::{Account, Api, Id};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,6 +95,29 @@ fn two_relays_push_each_others_messages_in_one_order() {
             }
         };
         assert_eq!(left, id_of(&bob));
+    });
+}
+
+#[test]
+fn removal_at_one_relay_shuts_out_at_the_other() {
+    story(async {
+        let nats = Nats::one("");
+        let [a, b] = two(&nats);
+        let (ann, eve) = (a.account("Ann").await, b.account("Eve").await);
+        let made = ann.create("a", &[id_of(&eve)], None).await;
+        let channel = made.expect("made").id;
+        let mut of_eve = listener(&eve).await;
+        let token = eve.api().token().await.expect("a token");
+        let me = async || raw(&b.endpoint, "GET", "/v1/me", Some(&token), b"").await.0;
+        assert_eq!(me().await, 200);
+        assert_eq!(a.remove(id_of(&eve))["channels"], 1);
+        let over = tokio::time::timeout(PATIENCE, of_eve.next()).await;
+        assert!(matches!(over, Ok(Err(Over::Removed))), "{over:?}");
+        assert_eq!(me().await, 401);
+        let refused = eve.api().me().await.expect_err("removed");
+        assert_eq!(refused.code(), Some(Code::InvalidProof));
+        let sent = ann.send(channel, "after").await.expect("sent");
+        assert_eq!(sent.key_version, 2);
     });
 }
 

@@ -1,5 +1,6 @@
 //! The store on real servers: the laws of every store, relays that share a stream, and streams that cannot be used.
 
+#[allow(dead_code, reason = "the relay's stories use all of it")]
 #[path = "../../../tests/relay/nats.rs"]
 mod nats;
 
