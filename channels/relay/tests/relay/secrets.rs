@@ -1,4 +1,4 @@
-//! What a relay knows: nothing of what is planted here is in its store, its log or its memory.
+//! What a relay knows: nothing of what is planted here is in its store, its servers' files, its log or its memory.
 
 use crate::harness::{Relay, event, id_of, listener, story};
 use plexus_channels::base64url;
@@ -101,7 +101,12 @@ fn texts_names_of_channels_and_keys_are_nowhere_in_the_relay() {
             std::fs::read(relay.store()).expect("the store"),
             std::fs::read(relay.log()).expect("the log"),
         );
-        for (place, bytes) in [("memory", &memory), ("store", &store), ("log", &log)] {
+        // On NATS the store is a cache, and all of it is with the servers too.
+        let servers = relay.end_servers();
+        assert_eq!(servers.is_some(), crate::ON_NATS);
+        let servers = servers.unwrap_or_else(|| store.clone());
+        let places = [("memory", &memory), ("store", &store), ("log", &log)];
+        for (place, bytes) in places.into_iter().chain([("servers' folder", &servers)]) {
             for secret in &planted {
                 assert!(
                     !has(bytes, secret),
@@ -113,5 +118,6 @@ fn texts_names_of_channels_and_keys_are_nowhere_in_the_relay() {
         // The search finds what is there: a user's name, which a relay knows by design, and a ciphertext.
         assert!(has(&store, b"Ann-visible") && has(&memory, b"Ann-visible"));
         assert!(has(&store, &sent.ciphertext.0) && !log.is_empty());
+        assert!(has(&servers, b"Ann-visible") && has(&servers, &sent.ciphertext.0));
     });
 }
