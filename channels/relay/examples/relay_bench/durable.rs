@@ -36,6 +36,12 @@ impl Sender {
         self.channels.push((channel, 1));
     }
 
+    /// Writes in one of its channels alone from now on.
+    pub(crate) fn keep_one_channel(&mut self, n: usize) {
+        let at = n % self.channels.len();
+        self.channels = vec![self.channels[at]];
+    }
+
     /// Writes one message.
     pub(crate) async fn send(&mut self) {
         self.turn += 1;

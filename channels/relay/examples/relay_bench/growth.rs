@@ -36,8 +36,11 @@ pub(crate) async fn measure(results: &mut Results, sizes: &Sizes) {
     for sender in &mut fresh {
         sender.make_channel().await;
     }
-    // The first connection of each client; its channels take turns.
+    // As many channels as on the empty store: one of each client, from all over the full one.
     let mut grown: Vec<Sender> = lanes.into_iter().take(SENDERS).collect();
+    for (n, sender) in grown.iter_mut().enumerate() {
+        sender.keep_one_channel(n);
+    }
     for _ in 0..sizes.rounds {
         round(results, "growth/empty/durable", &empty, &mut fresh, sizes).await;
         round(results, "growth/full/durable", &full, &mut grown, sizes).await;
