@@ -1,7 +1,7 @@
 //! [`RedbFile`]: a store in one file, for one relay.
 //!
 //! ```text
-//! open ──commit failed──▶ closed, its callers told ──next batch──▶ reopened, as it is on disk ──▶ open
+//! open ──commit failed──▶ closed, its callers told ──next batch, or the next reader──▶ reopened, as it is on disk ──▶ open
 //! ```
 //! One thread writes. It takes what has been queued, at most [`MOST`], and commits it once: callers that came meanwhile
 //! share the next flush. On a disk whose flush is slow the thread lingers for the callers that it has just answered, as the
@@ -14,7 +14,7 @@ use super::tables::{self, Change, Commit, Tables, failed};
 use super::{Append, Full, Outcome, Snapshot, Store, StoreError, Subject};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,24 @@ struct Shared {
     path: PathBuf,
     /// Nothing between a failed commit and the next opening.
     file: RwLock<Option<Tables>>,
+}
+
+impl Shared {
+    /// The file, opened again where a failed commit has closed it: an act waits for what it is decided on, so a reader
+    /// cannot wait for an act.
+    fn open(&self) -> Result<RwLockReadGuard<'_, Option<Tables>>, StoreError> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        if file.is_some() {
+            return Ok(file);
+        }
+        drop(file);
+        let mut slot = self.file.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some(Tables::open(&self.path, tables::STORE)?);
+        }
+        drop(slot);
+        Ok(self.file.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A store in one redb file.
@@ -67,10 +85,8 @@ impl RedbFile {
         &self,
         read: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let file = self.shared.file.read();
-        let file = file.unwrap_or_else(PoisonError::into_inner);
-        let file = file.as_ref();
-        read(file.ok_or_else(|| failed("it is closed after a failure"))?)
+        let file = self.shared.open()?;
+        read(file.as_ref().ok_or_else(|| failed("it is closed"))?)
     }
 }
 
@@ -170,12 +186,7 @@ fn write(shared: &Shared, jobs: &Receiver<Append>) {
 /// Commits a batch: for each append whether it was taken. One that does not follow its subject's last act is left out.
 fn commit(shared: &Shared, batch: &[Append]) -> Result<Vec<bool>, StoreError> {
     let committed = {
-        let mut slot = shared.file.write().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() {
-            *slot = Some(Tables::open(&shared.path, tables::STORE)?);
-        }
-        drop(slot);
-        let file = shared.file.read().unwrap_or_else(PoisonError::into_inner);
+        let file = shared.open()?;
         let file = file.as_ref().ok_or_else(|| failed("it is closed"))?;
         let changes = batch.iter().map(|append| Change {
             subject: append.subject,
@@ -213,6 +224,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("store.redb");
         conformance::all(|| RedbFile::open(&path).expect("opens"));
+    }
+
+    #[test]
+    fn reader_opens_the_file_that_a_failed_commit_has_closed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = RedbFile::open(&folder.path().join("store.redb")).expect("opens");
+        let closed = store.shared.file.write().expect("no panic").take();
+        drop(closed.expect("it was open"));
+        assert_eq!(store.row(b"none").expect("reads"), None);
+        assert!(store.shared.file.read().expect("no panic").is_some());
     }
 
     #[test]
