@@ -63,17 +63,23 @@ impl World {
 
     /// `plexusctl channels join`, by an invitation of Ana's.
     pub(crate) fn join(&self, address: &str) -> Said {
+        self.join_as("Ana", address)
+    }
+
+    /// `plexusctl channels join`, by an invitation of this person.
+    pub(crate) fn join_as(&self, name: &str, address: &str) -> Said {
         let file = self.office.folder.path().join("invitation");
         fs::write(&file, self.invitation()).expect("written");
         let file = file.display().to_string();
-        self.channels(["join", address, "--name", "Ana", "--invitation", &file])
+        self.channels(["join", address, "--name", name, "--invitation", &file])
     }
 
     pub(crate) fn channels<'a>(&self, line: impl IntoIterator<Item = &'a str>) -> Said {
         self.gateway.cli(["channels"].into_iter().chain(line))
     }
 
-    pub(crate) fn ana(&self) -> Id {
+    /// Who the gateway is at the relay.
+    pub(crate) fn me(&self) -> Id {
         let listed = self.channels(["list", "--json"]).json();
         let id = listed["you"][0]["id"].as_str();
         id.expect("an id").parse().expect("an id")
@@ -81,13 +87,13 @@ impl World {
 
     /// A channel of Pat's with Ana.
     pub(crate) fn channel(&self, name: &str) -> Id {
-        self.office.channel(name, &[self.ana()], None)
+        self.office.channel(name, &[self.me()], None)
     }
 
     /// What Ana said in a channel, as Pat reads it.
     #[track_caller]
     pub(crate) fn heard(&self, channel: Id) -> Vec<String> {
-        self.office.heard(channel, self.ana())
+        self.office.heard(channel, self.me())
     }
 
     /// Waits until Ana's connection has met what is in a channel: what follows is told of.

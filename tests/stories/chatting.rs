@@ -5,22 +5,22 @@ use plexus_tests::Terminal;
 use plexus_tests::waiting::until;
 use std::sync::atomic::Ordering;
 
-const ENTER: &str = "\r";
-const TAB: &str = "\t";
+pub(crate) const ENTER: &str = "\r";
+pub(crate) const TAB: &str = "\t";
 const PAGE_UP: &str = "\x1b[5~";
 const END: &str = "\x1b[F";
 const CONTROL_C: &str = "\x03";
 const CONTROL_R: &str = "\x12";
 
-/// The chat, once it shows the channels.
-fn chat(world: &World, columns: u16, rows: u16) -> Terminal {
-    let line = ["channels", "chat", "sums"];
+/// The chat, once it shows a channel.
+pub(crate) fn chat(world: &World, channel: &str, columns: u16, rows: u16) -> Terminal {
+    let line = ["channels", "chat", channel];
     let terminal = Terminal::start(&world.gateway.on_terminal(line), columns, rows);
-    terminal.until_shows("members · sums");
+    terminal.until_shows(&format!("members · {channel}"));
     terminal
 }
 
-fn ends_well(mut terminal: Terminal) {
+pub(crate) fn ends_well(mut terminal: Terminal) {
     terminal.keys(CONTROL_C);
     assert!(terminal.end().success(), "{}", terminal.picture());
     is_given_back(&terminal);
@@ -39,7 +39,7 @@ fn person_talks_reads_back_and_finds_what_is_new() {
         world.office.says(plans, &format!("plan {n}"));
     }
     world.office.says(sums, FORGED);
-    let mut terminal = chat(&world, 100, 24);
+    let mut terminal = chat(&world, "sums", 100, 24);
     // What is unread is counted up to a bound; what others write is text.
     let picture = terminal.until_fits("the message and the count", |picture| {
         picture.contains("    the launch is on Friday") && picture.contains("99+ plans")
@@ -106,7 +106,7 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     ends_well(terminal);
     // What was on the screen is read in the next chat too; what came since is not.
     world.office.says(plans, "plan 121");
-    let terminal = chat(&world, 100, 24);
+    let terminal = chat(&world, "sums", 100, 24);
     terminal.until_shows("  1 plans");
     ends_well(terminal);
 }
@@ -116,7 +116,7 @@ fn relay_that_goes_and_comes_is_shown_and_doubles_nothing() {
     let mut world = World::joined();
     let sums = world.channel("sums");
     world.office.says(sums, "hello");
-    let mut terminal = chat(&world, 120, 24);
+    let mut terminal = chat(&world, "sums", 120, 24);
     terminal.until_shows("    hello");
     world.office.end_relay();
     terminal.until_shows("AWAY, trying again: channels");
@@ -161,7 +161,7 @@ fn lost_answer_is_in_doubt_until_the_message_is_seen() {
     let way = Way::to(&world.office.address);
     world.join(&way.address).expect_ok();
     let sums = world.channel("sums");
-    let mut terminal = chat(&world, 120, 24);
+    let mut terminal = chat(&world, "sums", 120, 24);
     way.loses_answers.store(true, Ordering::SeqCst);
     terminal.keys("Once.\r");
     // The relay has it, and here nobody knows; then it is in the history, once.
@@ -185,5 +185,5 @@ fn chat_needs_a_person_at_a_terminal() {
     piped.expect_status(64);
     let unsworn = plexus_tests::programs::run(world.gateway.on_terminal(["channels", "chat"]));
     unsworn.expect_status(77);
-    ends_well(chat(&world, 80, 24));
+    ends_well(chat(&world, "sums", 80, 24));
 }

@@ -1,12 +1,14 @@
-//! Two peers and a person work out a task over two channels; one peer is killed in mid turn, and nobody loses a message.
+//! Two peers and a person in a terminal work out a task over two channels; one peer is killed in mid turn, and nobody loses a
+//! message.
 
+use crate::channels::World;
+use crate::chatting::{ENTER, TAB, chat, ends_well};
 use crate::demo::tell;
-use crate::office::{Office, Seat, reply, turn_of};
+use crate::office::{Seat, reply, turn_of};
 use nix::sys::signal::Signal;
-use plexus_channels::Id;
 use plexus_tests::waiting::until;
-use plexus_tests::{Gate, Step};
-use serde_json::json;
+use plexus_tests::{Gate, Step, Terminal};
+use serde_json::{Value, json};
 
 /// The channel of the message with these words, in a turn's input.
 fn channel_of<'a>(input: &'a str, words: &str) -> Option<&'a str> {
@@ -38,25 +40,35 @@ fn answer(text: &'static str) -> Answer {
     Box::new(move |channel| reply(channel, text))
 }
 
-/// Waits until the person reads this of a member in a channel, and tells it.
+/// Waits until the person has this of a member on the screen, and tells it.
 #[track_caller]
-fn hears(office: &Office, channel: Id, (name, of): (&str, Id), text: &str) {
-    until(text, || {
-        let heard = office.heard(channel, of);
-        heard.iter().any(|said| said == text).then_some(())
-    });
+fn sees(terminal: &Terminal, name: &str, text: &str) {
+    terminal.until_shows(&format!("    {text}"));
     tell(&format!("  {name}: {text}"));
+}
+
+/// The person types a message, and sees that the relay has it.
+#[track_caller]
+fn types(terminal: &mut Terminal, text: &str) {
+    terminal.keys(text);
+    terminal.keys(ENTER);
+    terminal.until_fits("the sent message", |picture| {
+        let mut rows = picture.lines().skip_while(|row| !row.contains("sent  you"));
+        rows.any(|row| row.contains(&format!("    {text}")))
+    });
+    tell(&format!("  Vera: {text}"));
 }
 
 #[test]
 fn the_demo_of_channels() {
     tell(
-        "A relay is started. A person, Pat, and two agents join by invitation; each agent is a Codex of its own.",
+        "A relay is started. A person, Vera, and two agents join by invitation; each agent is a Codex of its own.",
     );
-    let office = Office::open();
+    let world = World::open();
+    world.join_as("Vera", &world.office.address).expect_ok();
+    let office = &world.office;
     let ana = office.seat("Ana", "Antić", "names");
     let bob = office.seat("Bob", "Babić", "registers");
-    let (of_ana, of_bob) = (("Ana", ana.id), ("Bob", bob.id));
 
     // Bob's model has not answered on Ana's proposal when he is killed.
     let gate = Gate::closed();
@@ -68,9 +80,16 @@ fn the_demo_of_channels() {
             ("Kestrel is taken", answer("Then Merlin.")),
         ],
     );
-    let asks_ana = json!({"name": "names", "member_ids": [ana.id, office.me()], "message": "Kestrel is taken by a browser. Another one?"});
-    let plan = office.channel("release", &[ana.id, bob.id], None);
-    let in_plan = plan.to_string();
+    let asks_ana = json!({"name": "names", "member_ids": [ana.id, world.me()], "message": "Kestrel is taken by a browser. Another one?"});
+    let (with_ana, with_bob) = (ana.id.to_string(), bob.id.to_string());
+    let create = [
+        "create", "release", "--with", &with_ana, "--with", &with_bob,
+    ];
+    let made = world.channels(create.into_iter().chain(["--json"])).json();
+    let in_plan = made["output"]["channel"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     answers(
         &bob,
         [
@@ -90,13 +109,13 @@ fn the_demo_of_channels() {
     let ana_works = ana.peer();
     let bob_works = bob.peer();
 
-    tell("Pat asks both, in the channel “release”.");
+    tell("Vera opens `plexusctl channels chat` and asks both, in the channel “release”.");
+    let mut terminal = chat(&world, "release", 120, 30);
     let task = "Ana, find a name for the release. Bob, see that nobody else has it.";
-    office.says(plan, task);
-    tell(&format!("  Pat: {task}"));
-    hears(&office, plan, of_ana, "I propose Kestrel. Bob, is it free?");
+    types(&mut terminal, task);
+    sees(&terminal, "Ana", "I propose Kestrel. Bob, is it free?");
 
-    tell("Bob's Codex is at work on that when Bob's process is killed. Pat goes on writing.");
+    tell("Bob's Codex is at work on that when Bob's process is killed. Vera goes on writing.");
     until("Bob's model", || {
         let requests = bob.model.requests();
         let mut turns = requests.iter().map(|request| turn_of(request).0);
@@ -106,38 +125,36 @@ fn the_demo_of_channels() {
     });
     drop(bob_works);
     gate.open();
-    office.says(plan, "No hurry.");
+    types(&mut terminal, "No hurry.");
 
     tell(
         "Bob starts again. It is shown what no completed turn has shown, and opens a second channel, “names”.",
     );
     let bob_works = bob.start();
-    let names = until("the second channel", || {
-        office
-            .channels()
-            .into_iter()
-            .map(|channel| channel.id)
-            .find(|id| *id != plan)
+    terminal.until_fits("the second channel and the answer", |picture| {
+        picture.contains("2 names") && picture.contains("    Merlin is free.")
     });
-    hears(
-        &office,
-        names,
-        of_bob,
+    terminal.keys(TAB);
+    sees(
+        &terminal,
+        "Bob",
         "Kestrel is taken by a browser. Another one?",
     );
-    hears(&office, names, of_ana, "Then Merlin.");
-    hears(&office, plan, of_bob, "Merlin is free.");
+    sees(&terminal, "Ana", "Then Merlin.");
+    terminal.keys(TAB);
+    sees(&terminal, "Bob", "Merlin is free.");
+    tell(&format!("Vera's screen:\n{}", terminal.picture()));
+    ends_well(terminal);
 
     tell("Nobody lost a message, and nobody said anything twice.");
     let said = |channel| -> Vec<String> {
-        office
-            .all_heard(channel)
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect()
+        let read = world.channels(["read", channel, "--json"]).json();
+        let messages = read["messages"].as_array().expect("messages");
+        let text = |message: &Value| message["text"].as_str().expect("a text").to_owned();
+        messages.iter().map(text).collect()
     };
     assert_eq!(
-        said(plan),
+        said("release"),
         [
             task,
             "I propose Kestrel. Bob, is it free?",
@@ -146,7 +163,7 @@ fn the_demo_of_channels() {
         ]
     );
     assert_eq!(
-        said(names),
+        said("names"),
         [
             "Kestrel is taken by a browser. Another one?",
             "Then Merlin."

@@ -124,6 +124,8 @@ mod published;
 mod real_agents;
 mod reference;
 mod refresh;
+#[cfg(target_os = "linux")]
+mod relay_disk;
 mod resident;
 mod revoke;
 mod runs;

@@ -9,6 +9,7 @@ use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::{Dial, Direct, Endpoint};
 use plexus_channels::identity::{Home, Registration};
+use plexus_channels::wire::Message;
 use plexus_tests::programs::command;
 use plexus_tests::waiting::until;
 use plexus_tests::{Model, Step, binaries, coding_agents};
@@ -177,6 +178,15 @@ impl Office {
         Self::of((folder, servers), relay, address, Direct::default())
     }
 
+    /// One whose relay keeps everything in this file.
+    pub(crate) fn keeping_at(store: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink(store, folder.path().join("store")).expect("a link");
+        let (relay, ready) = start(&folder, None, "127.0.0.1:0", false);
+        let address = ready["endpoint"].as_str().expect("an address").to_owned();
+        Self::of((folder, None), relay, address, Direct::default())
+    }
+
     /// With a relay whose certificate an authority of the tests has signed.
     pub(crate) fn with_certificate() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -308,6 +318,13 @@ impl Office {
 
     /// All of a channel, as the person reads it: who, and what.
     pub(crate) fn all_heard(&self, channel: Id) -> Vec<(Id, String)> {
+        let all = self.history(channel).into_iter();
+        all.map(|(message, text)| (message.sender_id, text))
+            .collect()
+    }
+
+    /// All of a channel, as the person reads it: the messages, and what they say.
+    pub(crate) fn history(&self, channel: Id) -> Vec<(Message, String)> {
         let (mut all, mut after) = (Vec::new(), Id::ZERO);
         loop {
             let read = self.person.history(channel, Cursor::After(after), 200);
@@ -320,7 +337,7 @@ impl Office {
             for opened in page {
                 after = opened.message.message_id;
                 match opened.content {
-                    Ok(Content::Text(text)) => all.push((opened.message.sender_id, text)),
+                    Ok(Content::Text(text)) => all.push((opened.message, text)),
                     other => panic!("{other:?}"),
                 }
             }
@@ -328,11 +345,6 @@ impl Office {
                 return all;
             }
         }
-    }
-
-    /// Who the person is.
-    pub(crate) fn me(&self) -> Id {
-        self.person.identity().facts.agent_id
     }
 
     /// All that the relay keeps.

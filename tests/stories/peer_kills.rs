@@ -1,5 +1,6 @@
-//! A peer whose relay, process and Codex are killed in mid work, while a person goes on writing in two channels: each message is
-//! shown in a turn, in its channel's order, and answered once. On a cluster its nodes are killed too, one at a time.
+//! Two peers whose relay, processes and Codexes are killed in mid work, while a person goes on writing in two channels: each
+//! peer is shown each message in its channel's order, again only where a turn was not complete, and answers it once. On a
+//! cluster its nodes are killed too, one at a time.
 
 use crate::kills::Dice;
 use crate::nats::Nats;
@@ -9,7 +10,7 @@ use plexus_channels::Id;
 use plexus_tests::processes;
 use plexus_tests::waiting::until;
 use plexus_tests::{Length, Step, length};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -64,57 +65,164 @@ fn every_message_is_answered_once_on_a_cluster() {
     killed(Office::on(Some(Nats::three())), &victims);
 }
 
+/// One of the peers.
+struct Member {
+    seat: Seat,
+    peer: Running,
+    /// Of each turn with messages what it showed.
+    shown: Arc<Mutex<Vec<Vec<Shown>>>>,
+    /// Turns that were complete when the peer died, before the disk knew it.
+    forgotten: usize,
+}
+
+impl Member {
+    /// A peer that answers each message in its channel by its own text, once its first turn is over.
+    fn start(seat: Seat) -> Self {
+        let shown: Arc<Mutex<Vec<Vec<Shown>>>> = Arc::default();
+        let record = Arc::clone(&shown);
+        seat.model.by_rule(move |request| {
+            let (input, calls) = turn_of(request);
+            let messages = messages(&input);
+            if calls == 0 && !messages.is_empty() {
+                record.lock().expect("no panic").push(messages.clone());
+            }
+            match messages.get(written_in(request)) {
+                Some((channel, said)) => reply(channel, &format!("Heard {said}")),
+                None => Step::say("Done."),
+            }
+        });
+        let peer = seat.start();
+        let member = Self {
+            seat,
+            peer,
+            shown,
+            forgotten: 0,
+        };
+        // A digest counts as read what a new channel shows in it.
+        until("the end of the first turn", || {
+            (member.complete() > 0).then_some(())
+        });
+        member
+    }
+
+    fn begun(&self) -> usize {
+        self.seat.logged("a turn begins")
+    }
+
+    fn complete(&self) -> usize {
+        self.seat.logged("the turn is complete")
+    }
+
+    /// The turns with messages so far.
+    fn turns(&self) -> Vec<Vec<Shown>> {
+        self.shown.lock().expect("no panic").clone()
+    }
+
+    /// Starts the peer again if it has given up, as a service manager does.
+    fn tend(&mut self) {
+        if self.peer.has_ended() {
+            self.peer = self.seat.start();
+        }
+    }
+
+    /// Kills the peer, and starts it again. `ids` are those of the person's messages, by channel and text.
+    fn kill(&mut self, ids: &BTreeMap<Shown, Id>) {
+        self.peer.kill();
+        let is_unknown = |shown: &Shown| {
+            let channel = shown.0.parse().expect("an id");
+            self.seat.watermark(channel) < ids.get(shown).copied()
+        };
+        let last = self.turns().pop().unwrap_or_default();
+        let was_complete = self.begun() == self.complete();
+        self.forgotten += usize::from(was_complete && last.iter().any(is_unknown));
+        self.peer = self.seat.start();
+    }
+
+    /// Kills the Codex of the peer, where one runs.
+    fn kill_codex(&self) {
+        let below = processes::below(self.peer.pid());
+        for process in below.iter().filter(|process| process.name == "codex") {
+            process.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Holds what the peer was shown and what it answered against what was said: the turns that showed a message again, and
+    /// those that were begun and were not complete.
+    #[track_caller]
+    fn check(mut self, office: &Office, said: &BTreeMap<Id, Vec<String>>) -> (usize, usize) {
+        // Nothing more is begun.
+        self.peer.kill();
+        let turns = self.turns();
+        for (channel, said) in said {
+            // Each was shown, for the first time in the order in which it was said.
+            let mut seen = BTreeSet::new();
+            let first: Vec<String> = turns
+                .iter()
+                .flatten()
+                .filter(|(of, text)| *of == channel.to_string() && seen.insert(text.clone()))
+                .map(|(_, text)| text.clone())
+                .collect();
+            assert_eq!(first, *said);
+            let answers: Vec<String> = said.iter().map(|text| format!("Heard {text}")).collect();
+            assert_eq!(office.heard(*channel, self.seat.id), answers);
+        }
+        let mut seen = BTreeSet::new();
+        let is_repeat = |turn: &&Vec<Shown>| {
+            let new = turn.iter().filter(|shown| seen.insert((*shown).clone()));
+            new.count() < turn.len()
+        };
+        let repeats = turns.iter().filter(is_repeat).count();
+        let incomplete = self.begun() - self.complete() + self.forgotten;
+        assert!(
+            repeats <= incomplete,
+            "{repeats} turns showed a message again, and {incomplete} were not complete"
+        );
+        let log = fs::read_to_string(&self.seat.log).expect("a log");
+        assert!(!log.contains("Heard message"), "{log}");
+        (repeats, incomplete)
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "a long run says how much it did")]
 fn killed(mut office: Office, victims: &[Victim]) {
     let mut dice = Dice::thrown();
-    let seat = office.seat("Pera", "Ždera", "echoes");
-    let channels = ["first", "second"].map(|name| office.channel(name, &[seat.id], None));
-    // Of each turn with messages what it showed. Each message is answered in its channel by its own text.
-    let shown: Arc<Mutex<Vec<Vec<Shown>>>> = Arc::default();
-    let record = Arc::clone(&shown);
-    seat.model.by_rule(move |request| {
-        let (input, calls) = turn_of(request);
-        let messages = messages(&input);
-        if calls == 0 && !messages.is_empty() {
-            record.lock().expect("no panic").push(messages.clone());
-        }
-        match messages.get(written_in(request)) {
-            Some((channel, said)) => reply(channel, &format!("Heard {said}")),
-            None => Step::say("Done."),
-        }
-    });
+    let seats = [("Pera", "Ždera"), ("Zora", "Brzić")];
+    let seats = seats.map(|(first, last)| office.seat(first, last, "echoes"));
+    let ids = seats.each_ref().map(|seat| seat.id);
+    let channels = ["first", "second"].map(|name| office.channel(name, &ids, None));
+    let mut members = seats.map(Member::start);
 
-    let mut peer = seat.start();
-    // A digest counts as read what a new channel shows in it.
-    until("the end of the first turn", || {
-        (seat.logged("the turn is complete") > 0).then_some(())
-    });
-    let mut said = [vec!["hello.".to_owned()], vec!["hello.".to_owned()]];
+    let mut said: BTreeMap<Id, Vec<String>> = BTreeMap::new();
+    let mut sent: BTreeMap<Shown, Id> = BTreeMap::new();
     let mut count = 0;
-    // So that each channel has one.
-    let mut last = channels.map(|channel| office.says(channel, "hello."));
-    let mut says = |office: &Office, dice: &mut Dice, last: &mut [Id; 2]| {
-        for _ in 0..=dice.up_to(MESSAGES - 1) {
-            let at = usize::from(dice.up_to(1) == 1);
-            count += 1;
-            let text = format!("message {count}.");
-            last[at] = office.says(channels[at], &text);
-            said[at].push(text);
-        }
+    let mut say = |office: &Office, sent: &mut BTreeMap<Shown, Id>, at: usize| {
+        count += 1;
+        let (channel, text) = (channels[at], format!("message {count}."));
+        let id = office.says(channel, &text);
+        sent.insert((channel.to_string(), text.clone()), id);
+        said.entry(channel).or_default().push(text);
     };
+    // So that each channel has one.
+    for at in 0..channels.len() {
+        say(&office, &mut sent, at);
+    }
     let (began, mut deaths, mut away) = (Instant::now(), 0, None);
     while goes_on(began, deaths, victims.len() as u64) {
-        let turns = shown.lock().expect("no panic").len();
-        let before = heard(&office, channels, seat.id);
-        says(&office, &mut dice, &mut last);
+        let turns = |members: &[Member; 2]| -> usize {
+            members.iter().map(|member| member.turns().len()).sum()
+        };
+        let (shown, answered) = (turns(&members), heard(&office, channels, ids));
+        for _ in 0..=dice.up_to(MESSAGES - 1) {
+            say(&office, &mut sent, usize::from(dice.up_to(1) == 1));
+        }
         // Sometimes at once, sometimes when a turn has been asked for, or has answered.
         let moment = dice.up_to(2);
         until("the moment of a death", || {
-            tend(&mut peer, &seat);
+            members.iter_mut().for_each(Member::tend);
             let has_come = match moment {
                 0 => true,
-                1 => shown.lock().expect("no panic").len() > turns,
-                _ => heard(&office, channels, seat.id) > before,
+                1 => turns(&members) > shown,
+                _ => heard(&office, channels, ids) > answered,
             };
             has_come.then_some(())
         });
@@ -126,6 +234,7 @@ fn killed(mut office: Office, victims: &[Victim]) {
         if let (Some(node), Some(servers)) = (away.take(), &mut office.servers) {
             while !servers.run(node) {}
         }
+        let member = &mut members[usize::from(dice.up_to(1) == 1)];
         match victims[usize::try_from(at).expect("small")] {
             Victim::Node => {
                 let node = usize::try_from(dice.up_to(2)).expect("small");
@@ -133,61 +242,44 @@ fn killed(mut office: Office, victims: &[Victim]) {
                 away = Some(node);
             }
             Victim::Relay => office.restart_relay(),
-            Victim::Peer => {
-                peer.kill();
-                peer = seat.start();
-            }
-            Victim::Codex => kill_codex(&peer),
+            Victim::Peer => member.kill(&sent),
+            Victim::Codex => member.kill_codex(),
         }
-        says(&office, &mut dice, &mut last);
+        for _ in 0..=dice.up_to(MESSAGES - 1) {
+            say(&office, &mut sent, usize::from(dice.up_to(1) == 1));
+        }
     }
+    let last = channels.map(|channel| {
+        let of_channel = sent
+            .iter()
+            .filter(|((of, _), _)| *of == channel.to_string());
+        of_channel.map(|(_, id)| *id).max()
+    });
     until("all watermarks", || {
-        tend(&mut peer, &seat);
-        let mut marks = channels.into_iter().zip(last);
-        let is_reached = |(channel, last)| seat.watermark(channel) == Some(last);
-        marks.all(is_reached).then_some(())
+        let is_done = |member: &mut Member| {
+            member.tend();
+            let mut marks = channels.into_iter().zip(last);
+            marks.all(|(channel, last)| member.seat.watermark(channel) >= last)
+        };
+        members.iter_mut().all(is_done).then_some(())
     });
 
-    let turns = shown.lock().expect("no panic").clone();
-    for (channel, said) in channels.into_iter().zip(&said) {
-        // Each was shown, for the first time in the order in which it was said.
-        let mut seen = BTreeSet::new();
-        let first: Vec<String> = turns
-            .iter()
-            .flatten()
-            .filter(|(of, text)| *of == channel.to_string() && seen.insert(text.clone()))
-            .map(|(_, text)| text.clone())
-            .collect();
-        assert_eq!(first, *said);
-        let answers: Vec<String> = said.iter().map(|text| format!("Heard {text}")).collect();
-        assert_eq!(office.heard(channel, seat.id), answers);
-    }
-    drop(peer);
-    let log = fs::read_to_string(&seat.log).expect("a log");
-    assert!(!log.contains("Heard message"), "{log}");
+    let counts = members.map(|member| member.check(&office, &said));
+    let [(a, of_a), (b, of_b)] = counts;
     // For the report of a long run.
     println!(
-        "{deaths} deaths, {count} messages, in {:.0} s",
-        began.elapsed().as_secs_f64()
+        "{deaths} deaths, {count} messages, in {:.0} s; {} turns showed a message again, {} were not complete",
+        began.elapsed().as_secs_f64(),
+        a + b,
+        of_a + of_b
     );
 }
 
-fn heard(office: &Office, channels: [Id; 2], of: Id) -> usize {
-    let heard = channels.map(|channel| office.heard(channel, of).len());
-    heard.iter().sum()
-}
-
-/// Starts a peer again that has given up, as a service manager does.
-fn tend(peer: &mut Running, seat: &Seat) {
-    if peer.has_ended() {
-        *peer = seat.start();
-    }
-}
-
-/// Kills the Codex of a peer, where one runs.
-fn kill_codex(peer: &Running) {
-    let below = processes::below(peer.pid());
-    for process in below.iter().filter(|process| process.name == "codex") {
-        process.signal(Signal::SIGKILL);
-    }
+fn heard(office: &Office, channels: [Id; 2], of: [Id; 2]) -> usize {
+    let pairs = channels
+        .into_iter()
+        .flat_map(|channel| of.map(|peer| (channel, peer)));
+    pairs
+        .map(|(channel, peer)| office.heard(channel, peer).len())
+        .sum()
 }
