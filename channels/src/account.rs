@@ -21,7 +21,7 @@ use crate::wire::{Channel, Message, Name, Page, Profile};
 use crate::{Id, limits};
 use jiff::Timestamp;
 use outbox::NEW_KEYS;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why an act failed.
@@ -144,6 +144,8 @@ pub struct Account {
     pins: Mutex<Pins>,
     news: Mutex<Vec<DeviceNews>>,
     unsent: Mutex<Vec<Unsent>>,
+    /// By channel: the users for whom its key was renewed last.
+    renewed: Mutex<BTreeMap<Id, Vec<Id>>>,
     /// By channel and device: the last number in the live stream, and its message.
     heard: Mutex<HashMap<(Id, Id), (u64, Id)>>,
 }
@@ -174,6 +176,7 @@ impl Account {
             keys: Mutex::default(),
             news: Mutex::default(),
             unsent: Mutex::default(),
+            renewed: Mutex::default(),
             heard: Mutex::default(),
         })
     }

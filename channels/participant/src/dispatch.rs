@@ -6,11 +6,12 @@
 //!                                                                          └─Failed─▶ Gated(n) ─n × 5 s─▶ Turn;  n = 7 ─▶ Over
 //! ```
 //! A channel is *due* when the relay may hold messages of it that no push brings: after each new connection, and when the
-//! buffer was full. Messages of a due channel come from its history alone, so that none is passed over.
+//! buffer was full. Messages of a due channel come from its history alone, so that none is passed over. A message that did not
+//! open is a line and no more: its id is the relay's word alone, and would keep true messages out.
 //!
 //! Invariants: one turn at a time; the watermark of a channel rises only when a turn has completed, to the greatest
-//! message of that turn; within a channel messages enter turns in the order of their ids; a message enters a second turn only
-//! where the first one failed; the buffer is bounded; after [`Event::Stop`] no command comes.
+//! message of that turn that opened; within a channel messages enter turns in the order of their ids; a message enters a
+//! second turn only where the first one failed; the buffer is bounded; after [`Event::Stop`] no command comes.
 //!
 //! Must not know: clocks, sockets, the relay's protocol, what a line says.
 
@@ -45,7 +46,7 @@ pub(crate) enum Event {
         offline: Duration,
         channels: Vec<Mark>,
     },
-    /// The relay pushed a message; no line where it is the agent's own.
+    /// The relay pushed a message, and it opened; no line where it is the agent's own.
     Pushed {
         channel: Id,
         message: Id,
@@ -62,8 +63,10 @@ pub(crate) enum Event {
     /// A page of history, the answer to [`Command::Fetch`] of this number.
     Page {
         fetch: u64,
-        messages: Vec<(Id, Option<String>)>,
+        messages: Vec<Paged>,
         more: bool,
+        /// It ends before the newest message that the relay named.
+        is_short: bool,
     },
     /// The turn completed.
     Completed,
@@ -73,6 +76,16 @@ pub(crate) enum Event {
     Timer,
     /// The process ends.
     Stop,
+}
+
+/// A message of a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Paged {
+    pub(crate) message: Id,
+    /// None for the agent's own, and for one that was told before.
+    pub(crate) line: Option<String>,
+    /// Whether it opened.
+    pub(crate) is_open: bool,
 }
 
 /// An act that the caller carries out.
@@ -100,8 +113,14 @@ struct Entry {
 enum Stage {
     Boot,
     Idle,
-    Fetching { channel: Id, pushed: Option<Id> },
-    Turn { digest: bool },
+    Fetching {
+        channel: Id,
+        after: Id,
+        pushed: Option<Id>,
+    },
+    Turn {
+        digest: bool,
+    },
     Gated,
     Over,
 }
@@ -120,7 +139,8 @@ pub(crate) struct Dispatcher {
     watermarks: BTreeMap<Id, Id>,
     /// The greatest message of each channel that is in the buffer, in a turn or behind one.
     cursors: BTreeMap<Id, Id>,
-    due: BTreeSet<Id>,
+    /// Due channels, each with how far its history has been read.
+    due: BTreeMap<Id, Id>,
     fetches: u64,
     /// Messages before the first one that history brings.
     heading: Option<String>,
@@ -139,7 +159,7 @@ impl Dispatcher {
             failures: 0,
             watermarks: BTreeMap::new(),
             cursors: BTreeMap::new(),
-            due: BTreeSet::new(),
+            due: BTreeMap::new(),
             fetches: 0,
             heading: None,
             overfull: false,
@@ -167,7 +187,7 @@ impl Dispatcher {
                 self.cursors.extend(shown.iter().chain(&unread).copied());
                 self.watermarks.extend(unread.iter().copied());
                 keep(&unread, &mut commands);
-                self.due.extend(unread.iter().map(|(channel, _)| *channel));
+                self.due.extend(unread.iter().copied());
                 self.heading = Some(lines::unread());
                 self.batch = vec![Entry {
                     marks: shown,
@@ -184,7 +204,7 @@ impl Dispatcher {
             } => self.pushed(channel, message, line),
             Event::Missed { channel, message } => {
                 if !self.is_due(channel, message) {
-                    self.due.insert(channel);
+                    self.due.insert(channel, Id::ZERO);
                 }
             }
             Event::Joined { channel, after } => {
@@ -202,11 +222,19 @@ impl Dispatcher {
                 fetch,
                 messages,
                 more,
+                is_short,
             } => {
-                if let Stage::Fetching { channel, pushed } = self.stage
+                if let Stage::Fetching {
+                    channel,
+                    after,
+                    pushed,
+                } = self.stage
                     && fetch == self.fetches
                 {
-                    self.page(channel, pushed, messages, more);
+                    self.page((channel, after, pushed), messages, more);
+                    if is_short {
+                        self.line(lines::withheld(channel));
+                    }
                     self.stage = Stage::Idle;
                 }
             }
@@ -254,7 +282,7 @@ impl Dispatcher {
             let cursor = self.cursors.entry(*channel).or_default();
             *cursor = (*message).max(*cursor);
         }
-        self.due = members;
+        self.due = members.into_iter().map(|id| (id, Id::ZERO)).collect();
         self.heading = Some(lines::backfill(offline));
         if matches!(self.stage, Stage::Fetching { .. }) {
             self.stage = Stage::Idle;
@@ -264,7 +292,7 @@ impl Dispatcher {
     fn pushed(&mut self, channel: Id, message: Id, line: Option<String>) {
         if self.is_due(channel, message) {
         } else if self.bytes > BUFFER_BYTES {
-            self.due.insert(channel);
+            self.due.insert(channel, Id::ZERO);
         } else {
             self.append(channel, message, line);
         }
@@ -275,26 +303,33 @@ impl Dispatcher {
         if let Stage::Fetching {
             channel: fetched,
             pushed,
+            ..
         } = &mut self.stage
             && *fetched == channel
         {
             *pushed = (*pushed).max(Some(message));
         }
-        self.due.contains(&channel)
+        let Some(read) = self.due.get_mut(&channel) else {
+            return false;
+        };
+        // A message that did not open had an id behind this one: it is read again from the cursor.
+        if message <= *read {
+            *read = Id::ZERO;
+        }
+        true
     }
 
     /// Appends a message unless it came before.
-    fn append(&mut self, channel: Id, message: Id, line: Option<String>) -> bool {
+    fn append(&mut self, channel: Id, message: Id, line: Option<String>) {
         let cursor = self.cursors.entry(channel).or_default();
         if message <= *cursor {
-            return false;
+            return;
         }
         *cursor = message;
         if let Some(text) = line {
             let marks = vec![(channel, message)];
             self.enter(Entry { marks, text });
         }
-        true
     }
 
     fn enter(&mut self, entry: Entry) {
@@ -314,14 +349,21 @@ impl Dispatcher {
 
     fn page(
         &mut self,
-        channel: Id,
-        pushed: Option<Id>,
-        messages: Vec<(Id, Option<String>)>,
+        (channel, after, pushed): (Id, Id, Option<Id>),
+        messages: Vec<Paged>,
         more: bool,
     ) {
-        let (mut is_new, before) = (false, self.buffer.len());
-        for (message, line) in messages {
-            is_new |= self.append(channel, message, line);
+        let before = self.buffer.len();
+        let read = messages.last().map_or(after, |last| last.message);
+        for paged in messages {
+            match (paged.is_open, paged.line) {
+                (true, line) => self.append(channel, paged.message, line),
+                (false, Some(text)) => {
+                    let marks = Vec::new();
+                    self.enter(Entry { marks, text });
+                }
+                (false, None) => {}
+            }
         }
         if self.buffer.len() > before
             && let Some(text) = self.heading.take()
@@ -332,7 +374,11 @@ impl Dispatcher {
         }
         let is_behind = pushed > self.cursors.get(&channel).copied();
         // A page that brings nothing ends the history, whatever the relay says of more.
-        if !(is_behind || is_new && more) {
+        if is_behind {
+            self.due.insert(channel, Id::ZERO);
+        } else if read > after && more {
+            self.due.insert(channel, read);
+        } else {
             self.due.remove(&channel);
         }
         if self.due.is_empty() {
@@ -380,15 +426,21 @@ impl Dispatcher {
 
     fn go_on(&mut self, commands: &mut Vec<Command>) {
         if self.bytes < TURN_BYTES
-            && let Some(channel) = self.due.first().copied()
+            && let Some((channel, read)) = self.due.first_key_value()
         {
+            let (channel, read) = (*channel, *read);
+            let after = self.cursors.get(&channel).copied().unwrap_or_default();
+            let after = after.max(read);
             self.fetches += 1;
-            let pushed = None;
-            self.stage = Stage::Fetching { channel, pushed };
+            self.stage = Stage::Fetching {
+                channel,
+                after,
+                pushed: None,
+            };
             commands.push(Command::Fetch {
                 fetch: self.fetches,
                 channel,
-                after: self.cursors.get(&channel).copied().unwrap_or_default(),
+                after,
             });
         } else if !self.buffer.is_empty() {
             self.begin(commands);

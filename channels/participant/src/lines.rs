@@ -73,6 +73,13 @@ pub(crate) fn unread() -> String {
     )
 }
 
+/// Of a channel whose history ends before the newest message that the relay named.
+pub(crate) fn withheld(channel: Id) -> String {
+    event(&format!(
+        "the relay names a newer message in channel {channel} than it shows; messages may be missing there: look later with list_messages"
+    ))
+}
+
 /// In the place of events that were too many.
 pub(crate) fn left_out() -> String {
     event("further events were left out; list_channels shows how things stand")

@@ -1,21 +1,26 @@
 //! [`Roster`]: the channels of this identity as the model is told of them: names, members, and how a message becomes a line.
 //!
-//! Invariant: what cannot be opened is a line too, so that it is not passed over in silence.
+//! Invariant: what cannot be opened is a line too, once, so that it is not passed over in silence.
 //!
 //! Must not know: when a line is shown.
 
 use crate::lines;
 use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError, Opened};
+use plexus_channels::account::{Account, AccountError, Opened, Trouble};
 use plexus_channels::crypto::Content;
 use plexus_channels::wire::{Channel, Member, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Messages that did not open and are remembered, so that each is one line.
+const UNOPENED: usize = 10_000;
 
 /// Channels and who is in them.
 pub(crate) struct Roster {
     account: Arc<Account>,
     channels: Mutex<BTreeMap<Id, Channel>>,
+    /// Messages that did not open, and that a line has told of.
+    unopened: Mutex<BTreeSet<(Id, Id)>>,
 }
 
 impl Roster {
@@ -23,6 +28,7 @@ impl Roster {
         Self {
             account,
             channels: Mutex::default(),
+            unopened: Mutex::default(),
         }
     }
 
@@ -86,10 +92,50 @@ impl Roster {
         Ok(lines::sender(id, &name, &[]))
     }
 
-    /// The line of a message that is news: none for one of this identity's own.
+    /// The line of a key that was renewed for these users; none where they are the members that are known.
+    pub(crate) fn renewed(&self, channel: Id, users: &[Id]) -> Option<String> {
+        let known: Vec<Id> = {
+            let channel = self.get(channel)?;
+            channel.members.iter().map(|member| member.id).collect()
+        };
+        let beyond = |of: &[Id], these: &[Id]| {
+            let others = of.iter().filter(|id| !these.contains(id));
+            let others: Vec<_> = others.map(Id::to_string).collect();
+            (!others.is_empty()).then(|| others.join(", "))
+        };
+        let said = [
+            ("for users who are no known members", beyond(users, &known)),
+            ("without these members", beyond(&known, users)),
+        ];
+        let said = said.into_iter();
+        let said = said.filter_map(|(how, whom)| Some(format!("{how}: {}", whom?)));
+        let said: Vec<_> = said.collect();
+        (!said.is_empty()).then(|| {
+            lines::event(&format!(
+                "the key of channel {channel} was renewed, as the relay named its members, {}",
+                said.join("; ")
+            ))
+        })
+    }
+
+    /// The line of a message that is news: none for one of this identity's own, and for one that did not open and was told
+    /// before.
     pub(crate) fn news(&self, channel: Id, opened: &Opened) -> Option<String> {
         let is_own = opened.message.sender_id == self.account.identity().facts.agent_id;
-        (!is_own).then(|| self.line(channel, opened))
+        let is_news = match opened.content {
+            Ok(_) => !is_own,
+            Err(_) => self.is_first(channel, opened.message.message_id),
+        };
+        is_news.then(|| self.line(channel, opened))
+    }
+
+    fn is_first(&self, channel: Id, message: Id) -> bool {
+        let unopened = self.unopened.lock();
+        let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        if unopened.len() >= UNOPENED {
+            unopened.clear();
+        }
+        unopened.insert((channel, message))
     }
 
     /// The line of a message.
@@ -103,6 +149,9 @@ impl Roster {
         match &opened.content {
             Ok(Content::Text(text)) => lines::message(channel, &sender, text),
             Ok(Content::Unsupported) => lines::message(channel, &sender, lines::UNSUPPORTED),
+            Err(Trouble::Replayed) => lines::event(&format!(
+                "a message of {sender} in channel {channel} was repeated or came out of order, and is not shown; list_messages shows the channel"
+            )),
             Err(_) => lines::event(&format!(
                 "a message of {sender} in channel {channel} could not be decrypted"
             )),

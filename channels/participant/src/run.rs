@@ -113,7 +113,8 @@ pub async fn run<A: Agent>(
     let (done, mut ended) = mpsc::channel(QUEUED);
     let (stopping, stop) = flag::channel(false);
     let roster = Arc::new(Roster::new(Arc::clone(&account)));
-    let sending = tokio::spawn(send_kept(Arc::clone(&account), news.clone()));
+    let sent = send_kept(Arc::clone(&account), Arc::clone(&roster), news.clone());
+    let sending = tokio::spawn(sent);
     let watch = Watch::new(Arc::clone(&account), Arc::clone(&roster), news);
     let watching = tokio::spawn(watch.run());
     let mut work = Work {
@@ -170,17 +171,23 @@ pub async fn run<A: Agent>(
     result
 }
 
-/// Sends what is kept, until nobody listens; the agent hears of what the relay refuses.
-async fn send_kept(account: Arc<Account>, news: mpsc::Sender<News>) {
+/// Sends what is kept, until nobody listens. The agent hears of what the relay refuses, and of keys that were renewed, here or
+/// by a call, for others than the members that it knows.
+async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sender<News>) {
     loop {
         sleep(SEND_AGAIN).await;
         // Where the relay judges nothing, the next round tries.
         let _ = account.flush().await;
+        let mut told = Vec::new();
         for unsent in account.take_unsent() {
             let (channel, why) = (unsent.channel_id, &unsent.why);
             tracing::warn!(name: "peer.outbox.refused", %channel, why, "a message that was kept is not sent");
-            let line = Event::Line(lines::unsent(&unsent));
-            if news.send(News::Event(line)).await.is_err() {
+            told.push(lines::unsent(&unsent));
+        }
+        let renewed = account.take_renewed().into_iter();
+        told.extend(renewed.filter_map(|(channel, users)| roster.renewed(channel, &users)));
+        for line in told {
+            if news.send(News::Event(Event::Line(line))).await.is_err() {
                 return;
             }
         }

@@ -10,12 +10,12 @@
 //!
 //! Must not know: turns, what has been shown.
 
-use crate::dispatch::{Event, Mark};
+use crate::dispatch::{Event, Mark, Paged};
 use crate::lines;
 use crate::roster::{Roster, names, state};
 use crate::run::Connection;
 use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError};
+use plexus_channels::account::{Account, AccountError, Opened};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::backoff::Backoff;
 use plexus_channels::crypto::random;
@@ -155,15 +155,17 @@ impl Watch {
                 unread.push((channel.id, saved.unwrap_or_else(|| baseline(channel))));
                 continue;
             }
-            let (block, first, last) = self.block(channel, saved).await?;
+            let (block, page) = self.block(channel, saved).await?;
             let fits = digest.len() + block.len() < DIGEST_BYTES;
             if fits {
                 digest.push_str(&block);
             }
-            match (saved, last) {
+            let reached = page.last().map(|opened| opened.message.message_id);
+            let is_whole = fits && reached >= channel.last_message_id;
+            match (saved, proven(&page).next_back()) {
                 (Some(saved), _) => unread.push((channel.id, saved)),
-                (None, Some(last)) if fits => shown.push((channel.id, last)),
-                (None, _) => unread.push((channel.id, first.map_or(Id::ZERO, before))),
+                (None, Some(last)) if is_whole => shown.push((channel.id, last)),
+                (None, _) => unread.push((channel.id, beginning(&page))),
             }
         }
         Ok(vec![Event::Started {
@@ -173,12 +175,12 @@ impl Watch {
         }])
     }
 
-    /// A channel in the digest, with messages up to the saved watermark or the newest ones; the first and the last of them.
+    /// A channel in the digest, with messages up to the saved watermark or the newest ones; these messages.
     async fn block(
         &self,
         channel: &Channel,
         saved: Option<Id>,
-    ) -> Result<(String, Option<Id>, Option<Id>), AccountError> {
+    ) -> Result<(String, Vec<Opened>), AccountError> {
         let what = format!(
             "channel {}, members: {}",
             self.roster.named(channel).await?,
@@ -191,8 +193,7 @@ impl Watch {
             block.push('\n');
             block.push_str(&self.roster.line(channel.id, opened));
         }
-        let id_of = |opened: &plexus_channels::Opened| opened.message.message_id;
-        Ok((block, page.first().map(id_of), page.last().map(id_of)))
+        Ok((block, page))
     }
 
     /// Changes of the channels while there was no connection. Of one that is new, its last messages are unread.
@@ -204,8 +205,7 @@ impl Watch {
             let id = channel.id;
             let Some(known) = self.roster.get(id) else {
                 let page = self.account.history(id, Cursor::Newest, MESSAGES).await?;
-                let first = page.0.first().map(|opened| opened.message.message_id);
-                marks.push((id, first.map_or(Id::ZERO, before)));
+                marks.push((id, beginning(&page.0)));
                 events.push(self.added(channel, channel.created_by).await?);
                 continue;
             };
@@ -284,18 +284,19 @@ impl Watch {
                 channel_id,
                 message,
             } => {
-                let opened = match message.sender_id == me {
-                    true => None,
-                    false => match self.account.receive(*channel_id, message.clone()).await? {
-                        None => return Ok(Vec::new()),
-                        opened => opened,
-                    },
+                let opened = self.account.receive(*channel_id, message.clone()).await?;
+                let Some(opened) = opened else {
+                    return Ok(Vec::new());
                 };
-                vec![Event::Pushed {
-                    channel: *channel_id,
-                    message: message.message_id,
-                    line: opened.and_then(|opened| self.roster.news(*channel_id, &opened)),
-                }]
+                let line = self.roster.news(*channel_id, &opened);
+                match opened.content {
+                    Ok(_) => vec![Event::Pushed {
+                        channel: *channel_id,
+                        message: message.message_id,
+                        line,
+                    }],
+                    Err(_) => line.map(Event::Line).into_iter().collect(),
+                }
             }
             wire::Event::ChannelAdded { channel, by } => {
                 self.roster.put(channel.clone());
@@ -431,14 +432,18 @@ pub(crate) async fn page(
         let read = account.history(channel, cursor, limits::LARGEST_PAGE).await;
         let why = match read {
             Ok((opened, more)) => {
-                let messages = opened.iter();
-                let messages = messages
-                    .map(|opened| (opened.message.message_id, roster.news(channel, opened)))
-                    .collect();
+                let named = roster.get(channel).and_then(|known| known.last_message_id);
+                let read = opened.last().map_or(after, |last| last.message.message_id);
+                let messages = opened.iter().map(|opened| Paged {
+                    message: opened.message.message_id,
+                    line: roster.news(channel, opened),
+                    is_open: opened.content.is_ok(),
+                });
                 return Event::Page {
                     fetch,
-                    messages,
+                    messages: messages.collect(),
                     more,
+                    is_short: !more && named > Some(read),
                 };
             }
             // No member any more: there is nothing to read.
@@ -449,6 +454,7 @@ pub(crate) async fn page(
                     fetch,
                     messages: Vec::new(),
                     more: false,
+                    is_short: false,
                 };
             }
             Err(why) => why,
@@ -456,6 +462,17 @@ pub(crate) async fn page(
         tracing::warn!(name: "peer.history.failed", %channel, %why, "missed messages could not be read");
         sleep(backoff.next(random::<1>()[0])).await;
     }
+}
+
+/// The ids of the messages that opened: the others prove nothing.
+fn proven(page: &[Opened]) -> impl DoubleEndedIterator<Item = Id> {
+    let opened = page.iter().filter(|opened| opened.content.is_ok());
+    opened.map(|opened| opened.message.message_id)
+}
+
+/// Where a channel begins for somebody to whom this page of it is unread.
+fn beginning(page: &[Opened]) -> Id {
+    proven(page).next().map_or(Id::ZERO, before)
 }
 
 /// Where a channel begins for a new member: at its newest message, which may be the opening one.

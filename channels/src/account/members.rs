@@ -74,6 +74,7 @@ impl Account {
         let members: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
         let new = [(key_version, key.clone())];
         let keys = self.wrap_for(channel_id, &new, &members, None).await?;
+        lock(&self.renewed).insert(channel_id, members);
         match self
             .api
             .rotate(channel_id, &Rotate { key_version, keys })
@@ -89,6 +90,12 @@ impl Account {
             }
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// The channels whose keys this account has renewed since the last time, each with the users for whom, as the relay named
+    /// them then.
+    pub fn take_renewed(&self) -> BTreeMap<Id, Vec<Id>> {
+        std::mem::take(&mut lock(&self.renewed))
     }
 
     pub(super) async fn wrap_for(

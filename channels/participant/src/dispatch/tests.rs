@@ -33,6 +33,15 @@ fn pushed(message: u64, line: &str) -> Event {
     }
 }
 
+/// A message of a page that opened.
+fn paged(message: Id, line: Option<String>) -> Paged {
+    Paged {
+        message,
+        line,
+        is_open: true,
+    }
+}
+
 #[test]
 fn messages_wait_for_the_turn_and_drain_into_one() {
     let mut machine = idle();
@@ -163,9 +172,10 @@ fn gap_is_read_after_retry_behind_heading() {
         fetch,
         messages: messages
             .iter()
-            .map(|(message, line)| (id(*message), Some((*line).to_owned())))
+            .map(|(message, line)| paged(id(*message), Some((*line).to_owned())))
             .collect(),
         more: false,
+        is_short: false,
     };
     let again = Command::Fetch {
         fetch: 2,
@@ -191,16 +201,71 @@ fn gap_without_a_message_makes_no_turn() {
     assert_eq!(commands[0], Command::Keep(vec![(id(1), id(3))]));
     let own = Event::Page {
         fetch: 1,
-        messages: vec![(id(4), None)],
+        messages: vec![paged(id(4), None)],
         more: true,
+        is_short: false,
     };
     assert!(matches!(&*machine.take(own), [Command::Fetch { after, .. }] if *after == id(4)));
     let nothing = Event::Page {
         fetch: 2,
         messages: Vec::new(),
         more: true,
+        is_short: false,
     };
     assert_eq!(machine.take(nothing), []);
+}
+
+#[test]
+fn message_that_does_not_open_sets_no_mark() {
+    let mut machine = idle();
+    let channels = vec![(id(1), id(3))];
+    let offline = Duration::ZERO;
+    machine.take(Event::Bound { offline, channels });
+    let unopened = |message, line: Option<&str>| Paged {
+        message: id(message),
+        line: line.map(str::to_owned),
+        is_open: false,
+    };
+    let lie = 1 << 40;
+    let page = Event::Page {
+        fetch: 1,
+        messages: vec![
+            unopened(4, Some("unclear")),
+            paged(id(5), Some("a".into())),
+            unopened(lie, Some("false")),
+        ],
+        more: true,
+        is_short: false,
+    };
+    // The history is read on behind it; the watermark and the next push do not know of it.
+    let after = id(lie);
+    let channel = id(1);
+    let fetch = |fetch, after| Command::Fetch {
+        fetch,
+        channel,
+        after,
+    };
+    assert_eq!(machine.take(page), [fetch(2, after)]);
+    let short = Event::Page {
+        fetch: 2,
+        messages: vec![unopened(lie + 1, None)],
+        more: false,
+        is_short: true,
+    };
+    let commands = machine.take(short);
+    let [Command::Turn(input)] = &*commands else {
+        panic!("{commands:?}")
+    };
+    let withheld = lines::withheld(id(1));
+    assert!(
+        input.ends_with(&format!("\nunclear\na\nfalse\n{withheld}")),
+        "{input}"
+    );
+    assert_eq!(
+        machine.take(Event::Completed),
+        [Command::Keep(vec![(id(1), id(5))])]
+    );
+    assert_eq!(machine.take(pushed(6, "b")), [Command::Turn("b".into())]);
 }
 
 #[test]
@@ -226,11 +291,13 @@ fn full_buffer_leaves_messages_at_the_relay() {
             }
             Command::Fetch { fetch, after, .. } => {
                 let from = after.millis() + 1;
-                let messages = (from..10_000.min(from + 200)).map(|m| (id(m), Some(long.clone())));
+                let messages = from..10_000.min(from + 200);
+                let messages = messages.map(|m| paged(id(m), Some(long.clone())));
                 machine.take(Event::Page {
                     fetch,
                     messages: messages.collect(),
                     more: from + 200 < 10_000,
+                    is_short: false,
                 })
             }
             other => panic!("{other:?}"),
@@ -403,12 +470,23 @@ impl World {
         let messages = all.iter().take(3);
         let line = |(message, sender): &(Id, u64)| {
             let line = (*sender != ME).then(|| Self::line(channel, *message));
-            (*message, line)
+            paged(*message, line)
         };
+        let mut messages: Vec<_> = messages.map(line).collect();
+        let more = all.len() > 3;
+        if !more && fetch % 3 == 0 {
+            // A relay that lies of a message that is not there.
+            messages.push(Paged {
+                message: id(1 << 40),
+                line: Some("[event: line]".into()),
+                is_open: false,
+            });
+        }
         Event::Page {
             fetch,
-            messages: messages.map(line).collect(),
-            more: all.len() > 3,
+            messages,
+            more,
+            is_short: false,
         }
     }
 
