@@ -10,6 +10,7 @@ use plexus_tests::{Folder, Gate, Gateway, Model, Owner, Step, coding_agents};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
 const KEY: &str = "sk-story-5e11a0";
 /// What a peer may call, beside turns.
@@ -473,6 +474,48 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
         (world.office.channels()[0].members.len() == 3).then_some(())
     });
     assert_eq!(world.office.channels().len(), 1);
+}
+
+#[test]
+fn program_of_turn_reaches_the_model_and_not_the_relay() {
+    let world = World::open();
+    let peer = world.enabled("pera");
+    // It has all that Codex is given, its credential too.
+    let relay = world.office.person.api().endpoint().authority();
+    let script = format!(
+        "#!/bin/bash\ncat > /dev/null\n\
+         [[ \"$*\" =~ 127[.]0[.]0[.]1:([0-9]+) ]]; port=${{BASH_REMATCH[1]}}\n\
+         ask() {{ exec 3<> \"/dev/tcp/127.0.0.1/$port\"; printf \"$1\" \"$PLEXUS_EGRESS_KEY\" >&3; read -r _ <&3; exec 3>&-; }}\n\
+         ask 'CONNECT {relay} HTTP/1.1\\r\\nhost: {relay}\\r\\nproxy-authorization: Bearer %s\\r\\n\\r\\n'\n\
+         ask 'GET /v1/models HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\nauthorization: Bearer %s\\r\\n\\r\\n'\n"
+    );
+    let programs = Folder::empty();
+    programs.write("codex", &script);
+    let program = programs.path().join("codex");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let binary = format!("binary={}", program.display());
+    let set = ["sources", "set", "pera", &binary, "--yes"];
+    world.gateway.cli(set).expect_ok();
+    let of_turns = |address: &str, verdict: &str| connections(&world, address, verdict, true);
+    until("a refused tunnel, and a request that is not", || {
+        let is_refused = of_turns(&relay, "unlisted") > 0;
+        (is_refused && of_turns(&peer.model.base(), "admitted") > 0).then_some(())
+    });
+    assert_eq!(of_turns(&relay, "admitted"), 0);
+    // The control: the source's own connections lead there.
+    assert!(connections(&world, &relay, "admitted", false) > 0);
+}
+
+/// Connections of a peer to an address that came to this, as the audit log has them: those of its calls, or its own.
+fn connections(world: &World, address: &str, verdict: &str, of_call: bool) -> usize {
+    let port = address.rsplit(':').next().expect("a port");
+    let events = world.owner().audit(1000).into_iter();
+    let lines = events.flat_map(|event| event["detail"]["connections"].as_array().cloned());
+    let fits = |line: &&Value| {
+        let is_there = line["port"].to_string() == port && line["verdict"] == verdict;
+        is_there && line["call"].is_string() == of_call
+    };
+    lines.flatten().filter(|line| fits(&line)).count()
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! A tunnel leads to a host, or to the app's Unix socket.
 //!
 //! Invariants: at most [`CONNECTIONS`] are served, each with a bounded head; a tunnel goes only to a listed host, which
-//! has no secret, at an address that it may lead to; the connection to a host is made before a worker is told that it is.
+//! has no secret, at an address that it may lead to, and never for the program of a call; the connection to a host is made
+//! before a worker is told that it is.
 //!
 //! Must not know: TLS, secrets.
 
@@ -241,13 +242,17 @@ impl Proxy {
             });
             return Response::new(empty());
         }
-        let Some(entry) = admit::listed(&self.hosts, &host, port) else {
-            self.report.refused(&host, port, call, UNLISTED.0);
-            return UNLISTED.answer();
+        let entry = match (&call, admit::listed(&self.hosts, &host, port)) {
+            (None, Some(entry)) => entry,
+            (of_call, _) => {
+                let why = of_call.as_ref().map_or(UNLISTED, |_| OF_CALL);
+                self.report.refused(&host, port, call, why.0);
+                return why.answer();
+            }
         };
-        let upstream = match self.dial(entry, call.clone()).await {
+        let upstream = match self.dial(entry, None).await {
             Ok(upstream) => upstream,
-            Err(why) => return self.refused(entry, call, why),
+            Err(why) => return self.refused(entry, None, why),
         };
         let upgrade = hyper::upgrade::on(&mut request);
         self.spawn(async move {
@@ -312,6 +317,10 @@ const NO_READ: Refused = Refused(
 const UNLISTED: Refused = Refused(
     Verdict::Unlisted,
     "the manifest of the source does not list this host and port for CONNECT",
+);
+const OF_CALL: Refused = Refused(
+    Verdict::Unlisted,
+    "the program of a call reaches no host by CONNECT; send plain requests for the source's server",
 );
 
 impl Refused {
