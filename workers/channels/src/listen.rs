@@ -1,9 +1,11 @@
 //! The writer's connection to the relay: it pins devices as they appear, sends what waits, and tells of new messages.
 //!
-//! Invariant: a message is told of once, also over a lost connection and a restart: the watermark of its channel says so.
+//! Invariant: a message is told of once, also over a lost connection and a restart: the watermark of its channel says so. Only a
+//! message that opened moves it: of any other the id is the relay's word alone.
 
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
+use plexus_channels::api::Cursor;
 use plexus_channels::events::{Listener, Notice};
 use plexus_channels::state::{DeviceNews, Fate, Once};
 use plexus_channels::wire::{Event, Message};
@@ -92,19 +94,25 @@ async fn catch_up(account: &Account, host: &Host) -> Result<(), AccountError> {
     let channels = account.api().channels(None).await?;
     account.keep_channels(&channels)?;
     for channel in channels {
-        let Some(last) = channel.last_message_id else {
-            continue;
-        };
         let known = account.watermark(channel.id).await;
-        if known.is_some_and(|known| known < last) {
-            tell(
-                host,
-                channel.id,
-                json!({"channel": channel.id, "message": last}),
-            )
-            .await;
+        if channel.last_message_id <= known {
+            continue;
         }
-        account.advance(&[(channel.id, last)]).await?;
+        let newest = match account.history(channel.id, Cursor::Newest, 1).await {
+            Ok((page, _)) => page.into_iter().next_back(),
+            Err(away) if away.is_kept() => return Err(away),
+            // No member any more.
+            Err(_) => continue,
+        };
+        let Some(newest) = newest else { continue };
+        let message = newest.message.message_id;
+        if known.is_some_and(|known| known < message) {
+            let payload = json!({"channel": channel.id, "message": message});
+            tell(host, channel.id, payload).await;
+        }
+        if newest.content.is_ok() {
+            account.advance(&[(channel.id, message)]).await?;
+        }
     }
     Ok(())
 }
@@ -160,10 +168,16 @@ async fn heard(account: &Account, host: &Host, event: Event) -> Result<(), Accou
     });
     let is_own = sender_id == account.identity().facts.agent_id;
     // Opening it pins the sender's device.
-    if !is_own && account.receive(channel_id, message).await?.is_some() {
+    let Some(opened) = account.receive(channel_id, message).await? else {
+        return Ok(());
+    };
+    if !is_own {
         tell(host, channel_id, payload).await;
     }
-    Ok(account.advance(&[(channel_id, message_id)]).await?)
+    if opened.content.is_ok() {
+        account.advance(&[(channel_id, message_id)]).await?;
+    }
+    Ok(())
 }
 
 async fn tell(host: &Host, channel: Id, payload: serde_json::Value) {

@@ -1,156 +1,20 @@
 //! A relay that lies, loses and waits: the real one, with a liar on the way to it that alters, drops or holds its answers.
 
 use crate::harness::{PATIENCE, Relay, id_of, story};
+use crate::liar::{Lied, account};
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble, Unsent};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
-use plexus_channels::dial::{Dial, Dialing, Direct, Endpoint, Stream};
 use plexus_channels::events::{Listener, Notice};
-use plexus_channels::identity::Home;
 use plexus_channels::state::{Fate, Once};
 use plexus_channels::wire::Event;
 use plexus_channels::{DeviceKey, Id};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
-
-/// What becomes of an answer.
-enum Lied {
-    /// It arrives as it is.
-    Truth,
-    /// This arrives in its place.
-    Answer(u16, Value),
-    /// The connection ends instead.
-    Lost,
-    /// It arrives when this says so.
-    After(Arc<Notify>),
-}
-
-type Lie = Box<dyn Fn(&str, &Value) -> Lied + Send>;
-
-/// The way to the relay.
-struct Liar {
-    lie: Arc<Mutex<Lie>>,
-    /// How many bytes of each of the next event streams arrive after the upgrade.
-    cuts: Arc<Mutex<VecDeque<u64>>>,
-}
-
-impl Liar {
-    /// From now on answers are what `lie` makes of them; it is given the line of the request.
-    fn lies(&self, lie: impl Fn(&str, &Value) -> Lied + Send + 'static) {
-        *self.lie.lock().expect("no panic") = Box::new(lie);
-    }
-
-    /// From now on no login is accepted.
-    fn refuses_logins(&self) {
-        self.lies(|line, _| match line.contains("/v1/auth/token") {
-            true => Lied::Answer(
-                401,
-                json!({"error": {"code": "invalid_proof", "message": "no"}}),
-            ),
-            false => Lied::Truth,
-        });
-    }
-
-    fn tells_the_truth(&self) {
-        self.lies(|_, _| Lied::Truth);
-    }
-}
-
-impl Dial for Liar {
-    fn dial<'a>(&'a self, to: &'a Endpoint) -> Dialing<'a> {
-        Box::pin(async move {
-            let far = Direct::default().dial(to).await?;
-            let (near, mine) = tokio::io::duplex(1 << 20);
-            let (lie, cuts) = (Arc::clone(&self.lie), Arc::clone(&self.cuts));
-            tokio::spawn(carry(mine, far, lie, cuts));
-            Ok(Box::new(near) as Box<dyn Stream>)
-        })
-    }
-}
-
-/// Carries requests and answers until one side ends.
-async fn carry(
-    mut near: impl Stream,
-    mut far: Box<dyn Stream>,
-    lie: Arc<Mutex<Lie>>,
-    cuts: Arc<Mutex<VecDeque<u64>>>,
-) {
-    while let Some((head, body)) = message(&mut near).await {
-        let line = head.lines().next().unwrap_or_default().to_owned();
-        far.write_all(format!("{head}{body}").as_bytes())
-            .await
-            .expect("the relay reads");
-        if head.to_ascii_lowercase().contains("upgrade: websocket") {
-            let cut = cuts.lock().expect("no panic").pop_front();
-            let Some((head, _)) = message(&mut far).await else {
-                return;
-            };
-            let _ = near.write_all(head.as_bytes()).await;
-            let mut down = far.take(cut.unwrap_or(u64::MAX));
-            // What the client sends has no meaning; its end is seen when something is written.
-            let _ = tokio::io::copy(&mut down, &mut near).await;
-            return;
-        }
-        let Some((head, body)) = message(&mut far).await else {
-            return;
-        };
-        let value: Value = serde_json::from_str(&body).unwrap_or_default();
-        let lied = lie.lock().expect("no panic")(&line, &value);
-        let answer = match lied {
-            Lied::Truth => format!("{head}{body}"),
-            Lied::Lost => return,
-            Lied::Answer(status, value) => {
-                let body = value.to_string();
-                let length = body.len();
-                format!("HTTP/1.1 {status} So\r\ncontent-length: {length}\r\n\r\n{body}")
-            }
-            Lied::After(gate) => {
-                gate.notified().await;
-                format!("{head}{body}")
-            }
-        };
-        if near.write_all(answer.as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A request or an answer: its head with the empty line, and its body.
-async fn message(from: &mut (impl Stream + ?Sized)) -> Option<(String, String)> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(from.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).ok()?;
-    let lengths = head.lines().filter_map(|line| line.split_once(": "));
-    let mut lengths = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let length = lengths.next().map_or(Ok(0), |(_, length)| length.parse());
-    let mut body = vec![0; length.ok()?];
-    from.read_exact(&mut body).await.ok()?;
-    Some((head, String::from_utf8(body).ok()?))
-}
-
-/// An account whose way to the relay leads over a liar, which tells the truth at first.
-async fn account(relay: &Relay, name: &str) -> (Arc<Account>, Arc<Liar>) {
-    let honest = relay.account(name).await;
-    let folder = honest.identity().folder().to_owned();
-    drop(honest);
-    let home = Home::at(&relay.folder.path().join(name)).expect("a home");
-    let name = folder.file_name().and_then(|name| name.to_str());
-    let identity = home.open(name.expect("a name")).expect("opens");
-    let liar = Arc::new(Liar {
-        lie: Arc::new(Mutex::new(Box::new(|_, _| Lied::Truth))),
-        cuts: Arc::default(),
-    });
-    let account = Account::open(identity, Arc::clone(&liar) as Arc<dyn Dial>);
-    (Arc::new(account.expect("opens")), liar)
-}
 
 async fn texts(account: &Account, channel: Id) -> Vec<String> {
     let page = account.history(channel, Cursor::After(Id::ZERO), 200).await;

@@ -4,10 +4,12 @@ mod acts;
 mod crashes;
 mod dialect;
 mod harness;
+mod liar;
 mod lies;
 mod live;
 #[allow(dead_code, reason = "the stories of `relay_on_nats` use it")]
 mod nats;
+mod participants;
 mod refusals;
 mod removal;
 #[cfg(target_os = "linux")]

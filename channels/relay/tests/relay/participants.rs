@@ -1,0 +1,293 @@
+//! An agent in its channels over a relay that lies: it is told, and misses none of the true messages that reach it.
+
+use crate::harness::{PATIENCE, Relay, id_of, story};
+use crate::liar::{Liar, Lied, account};
+use plexus_channels::Id;
+use plexus_channels::account::Account;
+use plexus_participant::{Agent, Mark};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::future::pending;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+/// An id behind those of all messages.
+const LAST: &str = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ";
+
+/// An agent whose turns complete.
+struct Quiet(mpsc::UnboundedSender<String>);
+
+impl Agent for Quiet {
+    type Error = Infallible;
+
+    async fn turn(
+        &mut self,
+        input: String,
+        _: Vec<Mark>,
+        _: watch::Receiver<bool>,
+    ) -> Result<(), Infallible> {
+        // Who has read enough lets go of it.
+        let _ = self.0.send(input);
+        Ok(())
+    }
+
+    fn is_fatal(_: &Infallible) -> bool {
+        false
+    }
+}
+
+/// An agent at work, and the inputs of its turns.
+struct Desk {
+    account: Arc<Account>,
+    inputs: mpsc::UnboundedReceiver<String>,
+    work: AbortHandle,
+    _notes: mpsc::Sender<plexus_participant::Note>,
+}
+
+impl Desk {
+    /// Begins its work, and reads its digest.
+    async fn begin(account: &Arc<Account>) -> (Self, String) {
+        let (turns, inputs) = mpsc::unbounded_channel();
+        let (_notes, notes) = mpsc::channel(1);
+        let (own, agent) = (Arc::clone(account), Quiet(turns));
+        let go_on = |_| ControlFlow::Continue(());
+        let work = tokio::spawn(async move {
+            let ended = plexus_participant::run(own, agent, notes, go_on, pending()).await;
+            ended.expect("it goes on");
+        });
+        let mut desk = Self {
+            account: Arc::clone(account),
+            inputs,
+            work: work.abort_handle(),
+            _notes,
+        };
+        let digest = desk.reads("[event: started as").await;
+        (desk, digest)
+    }
+
+    /// What it reads from here on to the turn that says this.
+    async fn reads(&mut self, words: &str) -> String {
+        let mut read = String::new();
+        while !read.contains(words) {
+            let input = timeout(PATIENCE, self.inputs.recv()).await;
+            let input = input.unwrap_or_else(|_| panic!("{words} is not in {read}"));
+            read += &input.expect("it works");
+            read += "\n";
+        }
+        read
+    }
+
+    /// Waits for the watermark of a channel.
+    async fn marks(&self, channel: Id, message: Id) {
+        let is_there = async {
+            while self.account.watermark(channel).await != Some(message) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let marked = timeout(PATIENCE, is_there).await;
+        let mark = self.account.watermark(channel).await;
+        assert!(marked.is_ok(), "{mark:?}, not {message}");
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+/// Ann, whose way leads over a liar, and Bob, who writes to her in a channel.
+struct Pair {
+    relay: Relay,
+    ann: Arc<Account>,
+    liar: Arc<Liar>,
+    bob: Arc<Account>,
+    channel: Id,
+}
+
+impl Pair {
+    async fn open() -> Self {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let made = bob.create("a", &[id_of(&ann)], Some("zero")).await;
+        let channel = made.expect("made").id;
+        Self {
+            relay,
+            ann,
+            liar,
+            bob,
+            channel,
+        }
+    }
+
+    async fn says(&self, text: &str) -> Id {
+        let sent = self.bob.send(self.channel, text).await;
+        sent.expect("sent").message_id
+    }
+}
+
+/// Breaks what a message holds, and puts it behind all others.
+fn falsify(message: &mut Value) {
+    message["message_id"] = json!(LAST);
+    message["ciphertext"] = json!("A".repeat(64));
+}
+
+#[test]
+fn push_out_of_order_is_told_and_stops_nothing() {
+    story(async {
+        let pair = Pair::open().await;
+        let (mut held, mut is_done) = (Vec::new(), false);
+        pair.liar.pushes(move |event| {
+            if event["type"] != "message.created" || is_done {
+                return vec![event];
+            }
+            is_done = !held.is_empty();
+            held.insert(0, event);
+            if is_done {
+                std::mem::take(&mut held)
+            } else {
+                Vec::new()
+            }
+        });
+        let (mut desk, digest) = Desk::begin(&pair.ann).await;
+        assert!(digest.contains("Bob: zero"), "{digest}");
+        pair.says("one").await;
+        pair.says("two").await;
+        let line = format!(
+            "[event: a message of Bob in channel {} was repeated or came out of order, and is not shown; list_messages shows the channel]",
+            pair.channel
+        );
+        let read = desk.reads(&line).await;
+        assert!(
+            read.contains("Bob: two") && !read.contains("Bob: one"),
+            "{read}"
+        );
+        let last = pair.says("three").await;
+        desk.reads("Bob: three").await;
+        desk.marks(pair.channel, last).await;
+    });
+}
+
+#[test]
+fn message_with_a_false_id_makes_nobody_deaf() {
+    story(async {
+        let pair = Pair::open().await;
+        let mut lies = 1;
+        pair.liar.pushes(move |mut event| {
+            if event["type"] == "message.created" && lies > 0 {
+                lies -= 1;
+                falsify(&mut event["message"]);
+            }
+            vec![event]
+        });
+        let unclear = format!(
+            "[event: a message of Bob in channel {} could not be decrypted]",
+            pair.channel
+        );
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        pair.says("one").await;
+        desk.reads(&unclear).await;
+        let two = pair.says("two").await;
+        desk.reads("Bob: two").await;
+        desk.marks(pair.channel, two).await;
+        drop(desk);
+        // The same in the history that the next start reads.
+        let three = pair.says("three").await;
+        pair.liar.lies(|line, page| {
+            let mut page = page.clone();
+            match page["messages"].as_array_mut() {
+                Some(messages) if line.contains("after_id") && !messages.is_empty() => {
+                    let mut last = messages[0].clone();
+                    falsify(&mut last);
+                    messages.push(last);
+                    Lied::Answer(200, page)
+                }
+                _ => Lied::Truth,
+            }
+        });
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        let read = desk.reads(&unclear).await;
+        assert!(read.contains("Bob: three"), "{read}");
+        desk.marks(pair.channel, three).await;
+        let four = pair.says("four").await;
+        desk.reads("Bob: four").await;
+        desk.marks(pair.channel, four).await;
+    });
+}
+
+#[test]
+fn page_that_is_cut_short_is_told() {
+    story(async {
+        let pair = Pair::open().await;
+        let (desk, _) = Desk::begin(&pair.ann).await;
+        drop(desk);
+        let one = pair.says("one").await;
+        let two = pair.says("two").await;
+        pair.liar.lies(|line, page| {
+            let mut page = page.clone();
+            match page["messages"].as_array_mut() {
+                Some(messages) if line.contains("after_id") => {
+                    messages.truncate(1);
+                    page["has_more"] = json!(false);
+                    Lied::Answer(200, page)
+                }
+                _ => Lied::Truth,
+            }
+        });
+        let withheld = format!(
+            "[event: the relay names a newer message in channel {} than it shows;",
+            pair.channel
+        );
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        let read = desk.reads(&withheld).await;
+        assert!(
+            read.contains("Bob: one") && !read.contains("Bob: two"),
+            "{read}"
+        );
+        desk.marks(pair.channel, one).await;
+        drop(desk);
+        // The control: the whole truth has no such line.
+        pair.liar.tells_the_truth();
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        let read = desk.reads("Bob: two").await;
+        assert!(!read.contains(&withheld), "{read}");
+        desk.marks(pair.channel, two).await;
+    });
+}
+
+#[test]
+fn key_renewed_for_a_user_who_is_no_member_is_told() {
+    story(async {
+        let pair = Pair::open().await;
+        let eve = pair.relay.account("Eve").await;
+        let other = pair.ann.create("b", &[id_of(&pair.bob)], None).await;
+        let other = other.expect("made");
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        // The control: a key that is renewed for the members is no news.
+        pair.ann.rotate(other.id).await.expect("renewed");
+        let (path, of_eve) = (format!("/{} ", pair.channel), id_of(&eve));
+        let listed = json!({"id": of_eve, "kind": "agent", "name": "Eve"});
+        pair.liar.lies(move |line, channel| {
+            let mut channel = channel.clone();
+            match channel["members"].as_array_mut() {
+                Some(members) if line.starts_with("GET ") && line.contains(&path) => {
+                    members.push(listed.clone());
+                    Lied::Answer(200, channel)
+                }
+                _ => Lied::Truth,
+            }
+        });
+        let renewed = "was renewed, as the relay named its members, ";
+        // The honest relay behind the liar takes no key of hers.
+        let refused = pair.ann.rotate(pair.channel).await;
+        assert!(refused.is_err(), "{refused:?}");
+        let read = desk.reads(renewed).await;
+        let line = format!("{renewed}for users who are no known members: {of_eve}]");
+        assert!(read.contains(&line), "{read}");
+        assert_eq!(read.matches(renewed).count(), 1, "{read}");
+    });
+}
