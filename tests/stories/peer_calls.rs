@@ -87,6 +87,16 @@ fn codex_is_told_what_became_of_its_calls() {
         "{made}"
     );
     assert_eq!(notes.read("heron.txt"), "grey\n");
+    // What it wrote is taken back as what any agent wrote.
+    let mut events = world.owner().audit(400).into_iter();
+    let wrote = events.find(|event| {
+        let is_its = event["agentId"] == peer.agent() && event["capabilityId"] == WRITE;
+        is_its && event["detail"]["phase"] == "intent"
+    });
+    let wrote = wrote.expect("an intent");
+    let undo = ["undo", wrote["id"].as_str().expect("an id"), "--yes"];
+    world.gateway.cli(undo).expect_ok();
+    assert!(!notes.path().join("heron.txt").exists());
 }
 
 #[test]

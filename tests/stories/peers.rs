@@ -2,7 +2,7 @@
 
 use crate::office::{Office, Seat, reply, turn_of};
 use nix::sys::signal::Signal;
-use plexus_channels::{Id, wire};
+use plexus_channels::{Base64Url, Id, wire};
 use plexus_tests::programs::Said;
 use plexus_tests::waiting::until;
 use plexus_tests::{Gate, Length, Step, coding_agents, length};
@@ -225,6 +225,74 @@ fn messages_missed_while_relay_was_away_arrive() {
 }
 
 #[test]
+fn changes_of_a_channel_are_lines() {
+    let world = World::open();
+    let channel = world.channel();
+    let _peer = world.seat.peer();
+    world.seat.model.by_rule(|_| Step::say("Seen."));
+    let (office, person) = (&world.office, &world.office.person);
+    let (quinn, ria) = (office.colleague("Quinn"), office.colleague("Ria"));
+    let [quinn_id, ria_id] = [&quinn, &ria].map(|who| who.identity().facts.agent_id);
+    let shown = |line: String| {
+        until(&line, || {
+            let requests = world.seat.model.requests();
+            let mut inputs = requests.iter().map(|request| turn_of(request).0);
+            inputs
+                .any(|input| input.lines().any(|shown| shown == line))
+                .then_some(())
+        });
+    };
+    let api = person.api();
+    let named = |name: &str| format!("channel {channel} \"{name}\"");
+    let (sums, totals) = (named("sums"), named("totals"));
+    office
+        .wait_for(person.rename(channel, "totals"))
+        .expect("renamed");
+    shown(format!(
+        "[event: {sums} was renamed to {channel} \"totals\" by Pat]"
+    ));
+    office.archive(channel);
+    shown(format!("[event: {totals} was archived by Pat]"));
+    office
+        .wait_for(api.archive(channel, false))
+        .expect("unarchived");
+    shown(format!("[event: {totals} was unarchived by Pat]"));
+    office
+        .wait_for(person.add_member(channel, quinn_id))
+        .expect("added");
+    shown(format!("[event: Quinn was added to {totals} by Pat]"));
+    office
+        .wait_for(ria.api().ask_to_join(channel))
+        .expect("asked");
+    shown(format!(
+        "[event: Ria ({ria_id}) asks to join {totals}; add_member approves]"
+    ));
+    // A text that was altered on its way, and a true one behind it.
+    let altered = wire::Post {
+        client_message_id: Id::generate(),
+        key_version: 1,
+        seq: 1,
+        nonce: Base64Url(vec![7; 12]),
+        ciphertext: Base64Url(vec![7; 48]),
+    };
+    office.wait_for(api.post(channel, &altered)).expect("taken");
+    shown(format!(
+        "[event: a message of Pat in channel {channel} could not be decrypted]"
+    ));
+    let said = office.says(channel, "This is whole.");
+    shown(format!("[channel: {channel}] Pat: This is whole."));
+    world.seat.consumed(channel, said);
+    office
+        .wait_for(api.remove_member(channel, quinn_id))
+        .expect("removed");
+    shown(format!("[event: Quinn was removed from {totals} by Pat]"));
+    office
+        .wait_for(api.remove_member(channel, world.seat.id))
+        .expect("removed");
+    shown(format!("[event: you were removed from {totals} by Pat]"));
+}
+
+#[test]
 fn every_tool_answers() {
     let world = World::open();
     let channel = world.channel();
@@ -329,6 +397,22 @@ fn second_process_of_an_identity_is_refused() {
     peer.signal(Signal::SIGTERM);
     assert_eq!(peer.ended().code(), Some(0));
     gate.open();
+}
+
+#[test]
+fn bound_identity_ignores_the_address_and_ends_after_boot() {
+    let world = World::open();
+    let mut bound = world.seat.command();
+    // Nobody listens there.
+    bound
+        .env("AGENT_CHATHAM_CODEX_EXIT_AFTER_BOOT", "1")
+        .args(["--server-url", "http://127.0.0.1:1"]);
+    let said: Said = plexus_tests::programs::run(bound);
+    assert!(
+        said.expect_ok().starts_with("PLEXUS_PEER_READY {"),
+        "{said}"
+    );
+    assert!(world.seat.model.requests().is_empty(), "no turn was begun");
 }
 
 #[test]
