@@ -305,7 +305,8 @@ pub struct ChangeSets {
     pub apply: String,
 }
 
-/// The capabilities by which the owner takes part in conversations.
+/// The capabilities by which the owner takes part in conversations, or looks after an identity that speaks by itself: such
+/// a one names no effect by which the owner would speak as it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Channels {
@@ -316,15 +317,20 @@ pub struct Channels {
     /// The read of messages: its input is `{"channel": …, "after"? | "before"?, "limit"?}`.
     pub read: String,
     /// The effect that sends one: its input is `{"channel": …, "text": …}`.
-    pub send: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<String>,
     /// The effect that makes a channel: its input is `{"name": …, "members": […]}`.
-    pub create: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<String>,
     /// The effect that adds a user to one: its input is `{"channel": …, "user": …}`.
-    pub add: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add: Option<String>,
     /// The effect that removes one from it: its input is `{"channel": …, "user": …}`.
-    pub remove: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove: Option<String>,
     /// The effect that archives one, or opens it again: its input is `{"channel": …, "archived": …}`.
-    pub archive: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
     /// The effect by which the source leaves one: its input is `{"channel": …}`.
     pub leave: String,
     /// The effect that renews the key of one: its input is `{"channel": …}`.

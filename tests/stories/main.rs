@@ -117,6 +117,7 @@ mod orchestration;
 mod pages;
 #[cfg(target_os = "linux")]
 mod peer_calls;
+mod peer_channels;
 mod peer_kills;
 mod peers;
 mod proposals;

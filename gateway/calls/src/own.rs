@@ -78,18 +78,18 @@ pub enum Talk {
 }
 
 impl Talk {
-    fn named(self, channels: &Channels) -> &str {
+    fn named(self, channels: &Channels) -> Option<&str> {
         match self {
-            Self::List => &channels.list,
-            Self::Members => &channels.members,
-            Self::Read => &channels.read,
-            Self::Send => &channels.send,
-            Self::Create => &channels.create,
-            Self::Add => &channels.add,
-            Self::Remove => &channels.remove,
-            Self::Archive => &channels.archive,
-            Self::Leave => &channels.leave,
-            Self::Rotate => &channels.rotate,
+            Self::List => Some(&channels.list),
+            Self::Members => Some(&channels.members),
+            Self::Read => Some(&channels.read),
+            Self::Send => channels.send.as_deref(),
+            Self::Create => channels.create.as_deref(),
+            Self::Add => channels.add.as_deref(),
+            Self::Remove => channels.remove.as_deref(),
+            Self::Archive => channels.archive.as_deref(),
+            Self::Leave => Some(&channels.leave),
+            Self::Rotate => Some(&channels.rotate),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Upkeep {
             Self::ChangeSet => sets.map(|sets| &*sets.read),
             Self::Apply => sets.map(|sets| &*sets.apply),
             Self::Boards => manifest.boards.as_deref(),
-            Self::Channels(talk) => manifest.channels.as_ref().map(|c| talk.named(c)),
+            Self::Channels(talk) => manifest.channels.as_ref().and_then(|c| talk.named(c)),
         }
     }
 }
@@ -154,7 +154,12 @@ impl Door {
                     format!("The source {source} makes no change sets.")
                 }
                 Upkeep::Boards => format!("The source {source} has no boards."),
-                Upkeep::Channels(_) => format!("The source {source} has no channels."),
+                Upkeep::Channels(Talk::List | Talk::Members | Talk::Read) => {
+                    format!("The source {source} has no channels.")
+                }
+                Upkeep::Channels(_) => format!(
+                    "The source {source} has no channels in which you could do that: it speaks there by itself, or not at all."
+                ),
             })
         })?;
         if known

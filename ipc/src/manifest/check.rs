@@ -99,15 +99,18 @@ impl Manifest {
                 let mut entries = names.iter().map(|name| self.capability(name));
                 entries.all(|entry| entry.is_some_and(fits))
             };
-            let effects = [
+            let optional = [
                 &channels.send,
                 &channels.create,
                 &channels.add,
                 &channels.remove,
                 &channels.archive,
-                &channels.leave,
-                &channels.rotate,
             ];
+            let effects: Vec<_> = optional
+                .into_iter()
+                .flatten()
+                .chain([&channels.leave, &channels.rotate])
+                .collect();
             if !(all(&[&channels.list, &channels.read], &read)
                 && all(&[&channels.members], &own_read)
                 && all(&effects, &effect))

@@ -54,25 +54,34 @@ pub(crate) struct ArchiveInput {
 /// Input of `leave` and `rotate`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ChannelInput {
-    pub(crate) channel: Id,
+pub struct ChannelInput {
+    /// Which.
+    pub channel: Id,
 }
 
 /// What a commit is to do.
 #[derive(Debug)]
-pub(crate) enum Act {
+pub enum Act {
+    /// A text for a channel.
     Send(Id, String),
+    /// A channel of this name with these users.
     Create(String, Vec<Id>, Agreed),
+    /// A user for a channel.
     Add(Id, Id, Agreed),
+    /// A user out of a channel.
     Remove(Id, Id),
+    /// A channel to archive, or to open again.
     Archive(Id, bool),
+    /// A channel to be a member of no more.
     Leave(Id),
+    /// A channel that gets a new key.
     Rotate(Id),
 }
 
 impl Act {
     /// What was done, without content.
-    pub(crate) const fn summary(&self) -> &'static str {
+    #[must_use]
+    pub const fn summary(&self) -> &'static str {
         match self {
             Self::Send(..) => "sent a message",
             Self::Create(..) => "made a channel",
@@ -101,9 +110,10 @@ impl Act {
 
 /// What an act answers.
 #[derive(Debug, Serialize)]
-pub(crate) struct Done {
+pub struct Done {
     ok: bool,
-    pub(crate) channel: Id,
+    /// Where.
+    pub channel: Id,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,7 +274,11 @@ pub(crate) async fn plan_archive(
     Ok(plan_of(Act::Archive(id, archived), &of, preview))
 }
 
-pub(crate) async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
+/// The plan of leaving a channel.
+///
+/// # Errors
+/// There is no such channel, or the relay is away.
+pub async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
     let (channel, name) = channel(account, id).await?;
     let preview = about(
         "leaves a channel; only a member can add you again",
@@ -275,7 +289,11 @@ pub(crate) async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, S
     Ok(plan_of(Act::Leave(id), &of, preview))
 }
 
-pub(crate) async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
+/// The plan of a new key for a channel.
+///
+/// # Errors
+/// There is no such channel, or the relay is away.
+pub async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
     let (channel, name) = channel(account, id).await?;
     let headline = "renews the key of a channel for its members of now";
     let preview = about(headline, &channel, &name);
@@ -290,7 +308,10 @@ pub(crate) async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, 
 }
 
 /// Does it. A message is the write of its intent, by which it is known again.
-pub(crate) async fn commit(
+///
+/// # Errors
+/// With what was done.
+pub async fn commit(
     account: &Account,
     intent: Option<&AuditId>,
     act: Act,

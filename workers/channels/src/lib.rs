@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! source.rs    calls in, answers out        acts.rs   what an effect would do, and the effect
-//!   shown.rs   answers as agents read them  failed.rs what a failure means to an agent
+//!   reads.rs   what channels hold         failed.rs what a failure means to an agent
+//!   shown.rs   answers as agents read them
 //! identity.rs  the writer registers and holds the identity, the reader looks at it
 //! listen.rs    the writer's connection: what comes in, and what waits to go out
 //! tunnel.rs    a stream to the relay, by way of the source's egress
@@ -19,11 +20,12 @@ mod acts;
 mod failed;
 mod identity;
 mod listen;
+pub mod reads;
 mod shown;
 mod source;
 mod tunnel;
 
-pub use acts::{about, channel, user};
+pub use acts::{Act, ChannelInput, Done, about, channel, commit, plan_leave, plan_rotate, user};
 pub use failed::told;
 pub use identity::account;
 pub use listen::{KIND, settled};

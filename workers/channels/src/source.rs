@@ -1,7 +1,6 @@
 //! The identity as a source: calls in, answers out.
 //!
-//! Invariants: a constraint is asked about a channel's id before anything of it is asked of the relay; channels that a
-//! grant leaves out are not listed; an answer is bounded in messages and bytes.
+//! Invariant: a constraint is asked about a channel's id before anything of it is asked of the relay.
 //!
 //! Must not know: how a stream to the relay comes about.
 
@@ -11,17 +10,15 @@ use crate::acts::{
 use crate::failed::told;
 use crate::identity;
 use crate::listen::{self, Ailing, KIND, listen, note};
-use crate::shown::{Person, Said, Shown, User, You};
+use crate::reads::{self, FIELD, Listed, Members, MembersInput, Messages, Nothing, ReadInput};
+use plexus_channels::Api;
 use plexus_channels::account::{Account, AccountError};
-use plexus_channels::api::Cursor;
-use plexus_channels::{Api, Id};
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source, SourceContext,
     SourceError, Touched, Verdict,
 };
 use plexus_protocol::AuditId;
-use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
+use serde::Deserialize;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -29,14 +26,6 @@ use std::{
 };
 use tokio::task::AbortHandle;
 
-/// The field that a constraint may narrow.
-const FIELD: &str = "channel";
-/// Messages of an answer, unless asked otherwise.
-const MESSAGES: usize = 50;
-/// Text of one answer, in bytes.
-const TEXT: usize = 512 * 1024;
-/// Channels of one answer; more are counted.
-const CHANNELS: usize = 500;
 /// From one check of a relay that does not answer to the next.
 const CHECK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -65,49 +54,6 @@ pub struct Config {
 
 const fn authority_field() -> &'static str {
     "ca"
-}
-
-/// Input of `list`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-/// Input of `members`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MembersInput {
-    channel: Option<Id>,
-}
-
-/// Input of `read`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReadInput {
-    channel: Id,
-    after: Option<Id>,
-    before: Option<Id>,
-    limit: Option<usize>,
-}
-
-#[derive(Debug, Serialize)]
-struct Listed {
-    you: You,
-    channels: Vec<Shown>,
-    more: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct Members {
-    members: Vec<Person>,
-    /// Who asks to be added to the channel.
-    asking: Vec<User>,
-}
-
-#[derive(Debug, Serialize)]
-struct Messages {
-    channel: Id,
-    messages: Vec<Said>,
-    more: bool,
 }
 
 impl fmt::Debug for ChannelsSource {
@@ -233,34 +179,7 @@ impl ChannelsSource {
         _: Nothing,
     ) -> Result<Reply<Listed>, SourceError> {
         let account = self.reading()?;
-        let mut channels = self.heard(account.api().channels(None).await.map_err(Into::into))?;
-        channels.retain(|channel| call.allows(FIELD, &channel.id.to_string()));
-        // Those that somebody wrote in lately: anybody can make channels with this member.
-        channels.sort_by_key(|channel| Reverse(channel.last_message_id));
-        let more = channels.len().saturating_sub(CHANNELS);
-        channels.truncate(CHANNELS);
-        let mut shown = Vec::new();
-        for channel in &channels {
-            shown.push(self.heard(Shown::of(account, channel).await)?);
-        }
-        let facts = &account.identity().facts;
-        let you = You {
-            id: facts.agent_id,
-            name: facts.first_name.clone(),
-            fingerprint: account.identity().key.public().shown_fingerprint(),
-            relay: account.api().endpoint().to_string(),
-        };
-        let touched: Vec<_> = shown
-            .iter()
-            .map(|channel| Touched::read(KIND, channel.id.to_string(), None))
-            .collect();
-        let summary = format!("listed {} channels", shown.len());
-        let listed = Listed {
-            you,
-            channels: shown,
-            more,
-        };
-        Ok(Reply::new(listed, summary).touched(touched))
+        self.heard(reads::list(account, &call).await)
     }
 
     async fn members(
@@ -272,18 +191,7 @@ impl ChannelsSource {
         if let Some(id) = input.channel {
             call.require(FIELD, &id.to_string())?;
         }
-        let mut users = self.heard(account.api().users().await.map_err(Into::into))?;
-        let (mut touched, mut asking) = (None, Vec::new());
-        if let Some(id) = input.channel {
-            let channel = self.heard(account.api().channel(id).await.map_err(Into::into))?;
-            users.retain(|user| channel.members.iter().any(|member| member.id == user.id));
-            let asked = self.heard(account.api().join_requests(id).await.map_err(Into::into))?;
-            asking = asked.iter().map(User::of).collect();
-            touched = Some(Touched::read(KIND, id.to_string(), None));
-        }
-        let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
-        let summary = format!("listed {} users", members.len());
-        Ok(Reply::new(Members { members, asking }, summary).touched(touched))
+        self.heard(reads::members(account, &input).await)
     }
 
     async fn read(
@@ -291,41 +199,10 @@ impl ChannelsSource {
         call: CallContext,
         input: ReadInput,
     ) -> Result<Reply<Messages>, SourceError> {
-        let id = input.channel;
-        call.require(FIELD, &id.to_string())?;
+        call.require(FIELD, &input.channel.to_string())?;
+        let cursor = input.cursor()?;
         let account = self.reading()?;
-        let cursor = match (input.after, input.before) {
-            (None, None) => Cursor::Newest,
-            (Some(after), None) => Cursor::After(after),
-            (None, Some(before)) => Cursor::Before(before),
-            (Some(_), Some(_)) => {
-                let why = "after and before exclude each other";
-                return Err(SourceError::invalid(why));
-            }
-        };
-        let limit = input.limit.unwrap_or(MESSAGES);
-        let page = self.heard(account.history(id, cursor, limit).await)?;
-        let (opened, mut more) = page;
-        let mut messages: Vec<Said> = opened
-            .into_iter()
-            .map(|opened| Said::of(account, opened))
-            .collect();
-        // Those after a message lose the last ones, the others the oldest.
-        while messages.len() > 1 && messages.iter().map(Said::len).sum::<usize>() > TEXT {
-            more = true;
-            match cursor {
-                Cursor::Newest | Cursor::Before(_) => drop(messages.remove(0)),
-                Cursor::After(_) => drop(messages.pop()),
-            }
-        }
-        let summary = format!("read {} messages", messages.len());
-        let touched = Touched::read(KIND, id.to_string(), None);
-        let read = Messages {
-            channel: id,
-            messages,
-            more,
-        };
-        Ok(Reply::new(read, summary).touched([touched]))
+        self.heard(reads::read(account, &input, cursor).await)
     }
 
     async fn plan_send(

@@ -14,7 +14,10 @@ use plexus_ipc::worker::{
 };
 use plexus_participant::{Terms, ToolError, Tools};
 use plexus_protocol::{AuditId, CapabilityId, Effect};
-use plexus_worker_channels::{KIND, settled, told};
+use plexus_worker_channels::reads::{
+    self, Listed, Members, MembersInput, Messages, Nothing, ReadInput,
+};
+use plexus_worker_channels::{Act as OwnAct, ChannelInput, Done, KIND, settled, told};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -183,7 +186,13 @@ impl Source for PeerSource {
     }
 
     fn handlers() -> Handlers<Self> {
-        let mut handlers = Handlers::new().effect(TURN, Self::plan_turn, Self::commit_turn);
+        let mut handlers = Handlers::new()
+            .effect(TURN, Self::plan_turn, Self::commit_turn)
+            .read("channels", Self::channels)
+            .read("members", Self::members)
+            .read("messages", Self::messages)
+            .effect("leave", Self::plan_leave, Self::commit_own)
+            .effect("rotate", Self::plan_rotate, Self::commit_own);
         for name in READS {
             let read = move |source, call, input| Self::read(source, call, name, input);
             handlers = handlers.read(name, read);
@@ -298,6 +307,63 @@ impl PeerSource {
             false => acts::summary(&tool),
         };
         Ok(Reply::new(output, summary).touched(touched))
+    }
+
+    async fn channels(
+        self: Arc<Self>,
+        call: CallContext,
+        _: Nothing,
+    ) -> Result<Reply<Listed>, SourceError> {
+        let listed = reads::list(self.account()?, &call).await;
+        listed.map_err(|error| told(&error))
+    }
+
+    async fn members(
+        self: Arc<Self>,
+        _: CallContext,
+        input: MembersInput,
+    ) -> Result<Reply<Members>, SourceError> {
+        let members = reads::members(self.account()?, &input).await;
+        members.map_err(|error| told(&error))
+    }
+
+    async fn messages(
+        self: Arc<Self>,
+        _: CallContext,
+        input: ReadInput,
+    ) -> Result<Reply<Messages>, SourceError> {
+        let read = reads::read(self.account()?, &input, input.cursor()?).await;
+        read.map_err(|error| told(&error))
+    }
+
+    async fn plan_leave(
+        self: Arc<Self>,
+        call: CallContext,
+        input: ChannelInput,
+    ) -> Result<Plan<OwnAct>, SourceError> {
+        call.require(reads::FIELD, &input.channel.to_string())?;
+        plexus_worker_channels::plan_leave(self.account()?, input.channel).await
+    }
+
+    async fn plan_rotate(
+        self: Arc<Self>,
+        call: CallContext,
+        input: ChannelInput,
+    ) -> Result<Plan<OwnAct>, SourceError> {
+        call.require(reads::FIELD, &input.channel.to_string())?;
+        plexus_worker_channels::plan_rotate(self.account()?, input.channel).await
+    }
+
+    /// An act that is no tool of a turn.
+    async fn commit_own(
+        self: Arc<Self>,
+        call: CallContext,
+        act: OwnAct,
+    ) -> Result<Reply<Done>, SourceError> {
+        let summary = act.summary();
+        let done = plexus_worker_channels::commit(self.account()?, call.audit(), act).await?;
+        let touched = Touched::write(KIND, done.channel.to_string(), None);
+        Ok(Reply::new(done, summary).touched([touched]))
     }
 
     async fn plan_turn(

@@ -18,20 +18,23 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// `{channels: [{source, id, …}], more, you: [{source, id, name, …}], away: [{source, why}]}` of all sources that have channels.
+/// `{channels: [{source, id, peer, …}], more, you: [{source, id, name, peer, …}], away: [{source, why}]}` of all sources that
+/// have channels; `peer` where the source speaks there by itself, and the owner does not.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let (mut channels, mut you, mut away) = (Vec::new(), Vec::new(), Vec::new());
     let mut more = 0;
-    for source in sources(&desk) {
+    for (source, peer) in sources(&desk) {
         match own::ask::<Value>(&desk, &source, Upkeep::Channels(Talk::List), &json!({})).await {
             Ok(mut answer) => {
                 let mut self_ = answer["you"].take();
                 self_["source"] = json!(source);
+                self_["peer"] = json!(peer);
                 more += answer["more"].as_u64().unwrap_or_default();
                 you.push(self_);
                 for channel in answer["channels"].as_array_mut().into_iter().flatten() {
                     let mut channel = channel.take();
                     channel["source"] = json!(source);
+                    channel["peer"] = json!(peer);
                     channels.push(channel);
                 }
             }
@@ -159,16 +162,16 @@ pub(super) async fn rotate(
     done(&desk, acting, &source, Talk::Rotate, input).await
 }
 
-/// The enabled sources that have channels.
-fn sources(desk: &Desk) -> Vec<SourceId> {
+/// The enabled sources that have channels, each with whether it speaks there by itself.
+fn sources(desk: &Desk) -> Vec<(SourceId, bool)> {
     let state = desk.ledger.snapshot();
-    let has = |source: &&Arc<plexus_trust::Source>| {
-        let connector = desk.registry.of_source(&source.config);
-        source.config.enabled
-            && connector.is_some_and(|connector| connector.offer.manifest.channels.is_some())
-    };
-    let sources = state.sources.values().filter(has);
-    sources.map(|source| source.id.clone()).collect()
+    let enabled = state.sources.values().filter(|it| it.config.enabled);
+    let with_channels = enabled.filter_map(|source| {
+        let connector = desk.registry.of_source(&source.config)?;
+        let channels = connector.offer.manifest.channels.as_ref()?;
+        Some((source.id.clone(), channels.send.is_none()))
+    });
+    with_channels.collect()
 }
 
 async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<Response, Refused> {
@@ -176,7 +179,26 @@ async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<R
     let answer = own::ask(desk, &source, Upkeep::Channels(talk), input).await;
     let mut answer: Value = answer.map_err(|error| refused(error, &source))?;
     answer["source"] = json!(source);
+    if sources(desk).contains(&(source, true)) {
+        name_peer(&mut answer);
+    }
     Ok(ok(&answer))
+}
+
+/// What a peer calls `you` is not the owner.
+fn name_peer(answer: &mut Value) {
+    for list in ["members", "messages"] {
+        let entries = answer.get_mut(list).and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten() {
+            let user = match list {
+                "messages" => &mut entry["sender"],
+                _ => entry,
+            };
+            if user["you"] == true {
+                (user["you"], user["peer"]) = (json!(false), json!(true));
+            }
+        }
+    }
 }
 
 /// Plans an act and commits that very plan.

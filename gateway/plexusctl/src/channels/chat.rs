@@ -152,7 +152,14 @@ async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> Asked {
     let answer = async {
         let mut owner = desk.open().await?;
         match &ask {
-            Ask::List => super::all(&mut owner, source).await,
+            Ask::List => {
+                let mut all = super::all(&mut owner, source).await?;
+                // In those of a peer the owner does not speak.
+                if let Some(channels) = all["channels"].as_array_mut() {
+                    channels.retain(|channel| channel["peer"] != true);
+                }
+                Ok(all)
+            }
             Ask::Page(key, cursor, limit) => {
                 messages(&mut owner, &path_of(key), cursor, *limit).await
             }

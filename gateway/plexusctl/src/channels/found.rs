@@ -1,6 +1,7 @@
 //! Channels and users by the names that people type.
 //!
-//! Invariant: a name counts only where it is one's alone; an id always wins.
+//! Invariants: a name counts only where it is one's alone; an id always wins. The owner's own identities come before those of
+//! peers, which speak by themselves.
 
 use crate::owner::{Owner, list_of, text_of};
 use plexus_client::{Exit, Stop, text};
@@ -72,12 +73,13 @@ pub(super) async fn find(
         let next = "name the channel's id: plexusctl channels list --json";
         return Err(Stop::new(Exit::Failed, "ambiguous", why.to_owned()).next(next));
     }
-    let mut fitting = channels.iter().filter(|channel| channel[field] == wanted);
-    let Some(channel) = fitting.next() else {
+    let fitting = channels.iter().filter(|channel| channel[field] == wanted);
+    let fitting = own_first(fitting.collect());
+    let Some(channel) = fitting.first() else {
         let why = format!("there is no channel {}", text::line(wanted));
         return Err(missing(&all, why));
     };
-    if fitting.next().is_some() {
+    if fitting.len() > 1 {
         let why = format!("more than one channel is {}", text::line(wanted));
         let next = "name its id, and its --source: plexusctl channels list";
         return Err(Stop::new(Exit::Failed, "ambiguous", why).next(next));
@@ -90,10 +92,19 @@ pub(super) async fn find(
     })
 }
 
+/// Those of the owner's own identities; of peers where there are none.
+fn own_first(entries: Vec<&Value>) -> Vec<&Value> {
+    let is_own = |entry: &&Value| entry["peer"] != true;
+    match entries.iter().any(is_own) {
+        true => entries.into_iter().filter(is_own).collect(),
+        false => entries,
+    }
+}
+
 /// The path of the one source with channels.
 pub(super) async fn own_path(owner: &mut Owner, source: Option<&SourceId>) -> Result<String, Stop> {
     let all = all(owner, source).await?;
-    match list_of(&all, "you") {
+    match &*own_first(list_of(&all, "you").iter().collect()) {
         [] => Err(missing(&all, "there is no such source".to_owned())),
         [you] => Ok(format!("/admin/api/channels/{}", text_of(you, "source"))),
         more => {

@@ -42,8 +42,12 @@ pub(super) fn listed(all: &Value) -> String {
         none,
     )];
     for you in list_of(all, "you") {
+        let who = match you["peer"] == true {
+            true => "the peer is",
+            false => "you are",
+        };
         lines.push(format!(
-            "{}: you are {} at {}, key {}",
+            "{}: {who} {} at {}, key {}",
             text::line(text_of(you, "source")),
             text::line(text_of(you, "name")),
             text::line(text_of(you, "relay")),
@@ -63,9 +67,9 @@ pub(super) fn listed(all: &Value) -> String {
 
 pub(super) fn people(reply: &Value) -> String {
     let rows = list_of(reply, "members").iter().flat_map(|member| {
-        let name = match member["you"] == true {
-            true => format!("{} (you)", text_of(member, "name")),
-            false => text_of(member, "name").to_owned(),
+        let name = match whose(member) {
+            Some(whose) => format!("{} ({whose})", text_of(member, "name")),
+            None => text_of(member, "name").to_owned(),
         };
         let row = move |device: &Value| {
             let key = match text_of(device, "state") {
@@ -132,11 +136,21 @@ pub(super) fn moment(message: &Value) -> String {
     text::line(&at.get(..19).unwrap_or(at).replace('T', " "))
 }
 
-/// Who sent a message; nobody else is `you`.
+/// Who sent a message; nobody else is `you`, or `the peer`.
 pub(super) fn who(message: &Value) -> String {
-    match message["sender"]["you"] == true {
-        true => "you".to_owned(),
-        false => format!("from {}", text::line(text_of(&message["sender"], "name"))),
+    let sender = &message["sender"];
+    whose(sender).map_or_else(
+        || format!("from {}", text::line(text_of(sender, "name"))),
+        str::to_owned,
+    )
+}
+
+/// Of a user that is the identity of a source: the owner's own, or a peer's.
+fn whose(user: &Value) -> Option<&'static str> {
+    let is_peer = user["peer"] == true;
+    match user["you"] == true {
+        true => Some("you"),
+        false => is_peer.then_some("the peer"),
     }
 }
 

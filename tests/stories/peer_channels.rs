@@ -1,0 +1,86 @@
+//! The owner at the channels of a peer: what is said there and with which keys, leaving one, a new key. The peer alone speaks.
+
+use crate::codex_peer::World;
+use crate::office::{Running, turn_of};
+use plexus_tests::Step;
+use plexus_tests::waiting::until;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn owner_looks_after_the_channels_of_a_peer() {
+    let world = World::open();
+    let peer = world.enabled("pera");
+    let channel = world.office.channel("sums", &[peer.id], None);
+    peer.when_told("2 + 2", [peer.reply(channel, "It is 4.")]);
+    let asked = world.office.says(channel, "What is 2 + 2?");
+    peer.answered(channel, "It is 4.");
+    peer.consumed(channel, asked);
+    let channels = |words: &[&str]| {
+        let line = ["channels"].into_iter().chain(words.iter().copied());
+        world.gateway.cli(line.collect::<Vec<_>>())
+    };
+    let key = world.office.person.identity().key.public();
+    let key = key.shown_fingerprint();
+    let listed = channels(&[]);
+    let shown = listed.expect_ok();
+    assert!(
+        shown.contains("sums") && shown.contains("pera: the peer is pera at "),
+        "{listed}"
+    );
+    let members = channels(&["members", "sums"]);
+    let shown = members.expect_ok();
+    assert!(
+        shown.contains(&key) && shown.contains("pera (the peer)"),
+        "{members}"
+    );
+    let read = channels(&["read", "sums"]);
+    let shown = read.expect_ok();
+    assert!(
+        shown.contains(&format!("{key}  from Pat\n    What is 2 + 2?")),
+        "{read}"
+    );
+    assert!(shown.contains("the peer\n    It is 4."), "{read}");
+    // The keys of both sides, to compare with whoever says that they are Pat.
+    let verify = channels(&["verify", "Pat"]);
+    assert!(verify.expect_ok().contains(&key), "{verify}");
+    let line = ["channels", "tail", "sums", "-f", "-n", "1"];
+    let mut line = world.gateway.on_terminal(line);
+    let child = line.stdout(Stdio::piped()).spawn();
+    let mut follows = Running(child.expect("it starts"));
+    let lines = follows.0.stdout.take().expect("a pipe");
+    let mut lines = BufReader::new(lines).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("It is 4.")), "the last one");
+    world.office.says(channel, "Thank you.");
+    assert!(lines.any(|line| line.ends_with("Thank you.")));
+    drop(follows);
+    // The owner does not speak as the peer.
+    let said = channels(&["say", "sums", "I am the peer."]);
+    assert!(
+        said.status != 0 && said.all().contains("by itself"),
+        "{said}"
+    );
+    assert_eq!(peer.heard(channel), ["It is 4."]);
+    let version = || world.office.channels()[0].key_version;
+    let before = version();
+    channels(&["rotate", "sums"]).expect_ok();
+    assert_eq!(version(), before + 1);
+    // Both go on under the new key.
+    peer.model.by_rule(|_| Step::say("Seen."));
+    world.office.says(channel, "Under a new key.");
+    until("a turn that shows it", || {
+        let requests = peer.model.requests();
+        let (input, _) = turn_of(requests.last()?);
+        input.contains("Pat: Under a new key.").then_some(())
+    });
+    channels(&["leave", "sums", "--yes"]).expect_ok();
+    let members = world.office.channels()[0].members.clone();
+    assert!(
+        members.iter().all(|member| member.id != peer.id),
+        "{members:?}"
+    );
+    let left = world.owner().audited(|event| {
+        event["capabilityId"] == "pera.leave" && event["detail"]["phase"] == "outcome"
+    });
+    assert!(left["agentId"].is_null(), "it is the owner's act: {left}");
+}

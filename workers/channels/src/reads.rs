@@ -1,0 +1,180 @@
+//! What an identity's channels hold: the reads of every source that is a member of channels.
+//!
+//! Invariants: channels that a grant leaves out are not listed; an answer is bounded in messages and bytes.
+//!
+//! Must not know: which source asks, how the relay is reached.
+
+use crate::listen::KIND;
+use crate::shown::{Person, Said, Shown, User, You};
+use plexus_channels::Id;
+use plexus_channels::account::{Account, AccountError};
+use plexus_channels::api::Cursor;
+use plexus_ipc::worker::{CallContext, Reply, SourceError, Touched};
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+
+/// The field that a constraint may narrow.
+pub const FIELD: &str = "channel";
+/// Messages of an answer, unless asked otherwise.
+const MESSAGES: usize = 50;
+/// Text of one answer, in bytes.
+const TEXT: usize = 512 * 1024;
+/// Channels of one answer; more are counted.
+const CHANNELS: usize = 500;
+
+/// Input of [`list`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Input of [`members`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MembersInput {
+    /// Those of this channel; without it all users of the organization.
+    pub channel: Option<Id>,
+}
+
+/// Input of [`read`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadInput {
+    /// Whose messages.
+    pub channel: Id,
+    after: Option<Id>,
+    before: Option<Id>,
+    limit: Option<usize>,
+}
+
+/// The channels of an identity, and who that is.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    you: You,
+    channels: Vec<Shown>,
+    more: usize,
+}
+
+/// Users with their keys.
+#[derive(Debug, Serialize)]
+pub struct Members {
+    members: Vec<Person>,
+    /// Who asks to be added to the channel.
+    asking: Vec<User>,
+}
+
+/// A page of messages, oldest first.
+#[derive(Debug, Serialize)]
+pub struct Messages {
+    channel: Id,
+    messages: Vec<Said>,
+    more: bool,
+}
+
+impl ReadInput {
+    /// Where the page begins.
+    ///
+    /// # Errors
+    /// It names both ends.
+    pub fn cursor(&self) -> Result<Cursor, SourceError> {
+        match (self.after, self.before) {
+            (None, None) => Ok(Cursor::Newest),
+            (Some(after), None) => Ok(Cursor::After(after)),
+            (None, Some(before)) => Ok(Cursor::Before(before)),
+            (Some(_), Some(_)) => {
+                let why = "after and before exclude each other";
+                Err(SourceError::invalid(why))
+            }
+        }
+    }
+}
+
+/// The channels that the call may see.
+///
+/// # Errors
+/// The relay refuses or is away.
+pub async fn list(account: &Account, call: &CallContext) -> Result<Reply<Listed>, AccountError> {
+    let mut channels = account.api().channels(None).await?;
+    channels.retain(|channel| call.allows(FIELD, &channel.id.to_string()));
+    // Those that somebody wrote in lately: anybody can make channels with this member.
+    channels.sort_by_key(|channel| Reverse(channel.last_message_id));
+    let more = channels.len().saturating_sub(CHANNELS);
+    channels.truncate(CHANNELS);
+    let mut shown = Vec::new();
+    for channel in &channels {
+        shown.push(Shown::of(account, channel).await?);
+    }
+    let facts = &account.identity().facts;
+    let you = You {
+        id: facts.agent_id,
+        name: facts.first_name.clone(),
+        fingerprint: account.identity().key.public().shown_fingerprint(),
+        relay: account.api().endpoint().to_string(),
+    };
+    let touched: Vec<_> = shown
+        .iter()
+        .map(|channel| Touched::read(KIND, channel.id.to_string(), None))
+        .collect();
+    let summary = format!("listed {} channels", shown.len());
+    let listed = Listed {
+        you,
+        channels: shown,
+        more,
+    };
+    Ok(Reply::new(listed, summary).touched(touched))
+}
+
+/// Who is in a channel, or could be.
+///
+/// # Errors
+/// The relay refuses or is away.
+pub async fn members(
+    account: &Account,
+    input: &MembersInput,
+) -> Result<Reply<Members>, AccountError> {
+    let mut users = account.api().users().await?;
+    let (mut touched, mut asking) = (None, Vec::new());
+    if let Some(id) = input.channel {
+        let channel = account.api().channel(id).await?;
+        users.retain(|user| channel.members.iter().any(|member| member.id == user.id));
+        let asked = account.api().join_requests(id).await?;
+        asking = asked.iter().map(User::of).collect();
+        touched = Some(Touched::read(KIND, id.to_string(), None));
+    }
+    let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
+    let summary = format!("listed {} users", members.len());
+    Ok(Reply::new(Members { members, asking }, summary).touched(touched))
+}
+
+/// Messages of a channel, from `cursor` on.
+///
+/// # Errors
+/// The relay refuses or is away.
+pub async fn read(
+    account: &Account,
+    input: &ReadInput,
+    cursor: Cursor,
+) -> Result<Reply<Messages>, AccountError> {
+    let id = input.channel;
+    let limit = input.limit.unwrap_or(MESSAGES);
+    let (opened, mut more) = account.history(id, cursor, limit).await?;
+    let mut messages: Vec<Said> = opened
+        .into_iter()
+        .map(|opened| Said::of(account, opened))
+        .collect();
+    // Those after a message lose the last ones, the others the oldest.
+    while messages.len() > 1 && messages.iter().map(Said::len).sum::<usize>() > TEXT {
+        more = true;
+        match cursor {
+            Cursor::Newest | Cursor::Before(_) => drop(messages.remove(0)),
+            Cursor::After(_) => drop(messages.pop()),
+        }
+    }
+    let summary = format!("read {} messages", messages.len());
+    let touched = Touched::read(KIND, id.to_string(), None);
+    let read = Messages {
+        channel: id,
+        messages,
+        more,
+    };
+    Ok(Reply::new(read, summary).touched([touched]))
+}
