@@ -15,7 +15,7 @@ use crate::{
     under_way::Entered,
 };
 use plexus_protocol::{
-    AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp, body::InvokeResponse,
+    AuditId, Digest, ErrorBody, ErrorCode, NextKind, RunId, Timestamp, body::InvokeResponse,
 };
 use std::sync::Arc;
 use tokio::{
@@ -127,7 +127,7 @@ pub(crate) fn start(
             )
             .about(&id)
             .with("retryAfterMs", 1_000)
-            .next("wait for one of your runs to end");
+            .then(NextKind::Retry, "wait for one of your runs to end");
             return Answer::refused(id.as_str(), error, None);
         }
         let mut ended: Vec<_> = mine().filter_map(|r| r.ended()).collect();

@@ -18,7 +18,7 @@ use crate::{
 };
 use plexus_ipc::message::{ChildAsk, MAX_ITEM_WAIT};
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, RunId, SourceId, json,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, RunId, SourceId, json,
 };
 use plexus_supervisor::HostCaller;
 use plexus_trust::{Bounded, BoundedState, Item, Refusal};
@@ -165,7 +165,9 @@ async fn made(
     }
     if kernel.phase() != Phase::Serving {
         let error = ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.");
-        return Err(Box::new(error.next("ask again when the gateway is back")));
+        return Err(Box::new(
+            error.then(NextKind::Retry, "ask again when the gateway is back"),
+        ));
     }
     let input = json::parse(input).ok().filter(Value::is_object);
     let input = input.ok_or_else(|| {

@@ -20,7 +20,9 @@ use crate::{
     refusal,
     runs::OneRun,
 };
-use plexus_protocol::{AgentId, Digest, ErrorBody, ErrorCode, PendingId, RunId, body::Run};
+use plexus_protocol::{
+    AgentId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, RunId, body::Run,
+};
 use plexus_trust::{Item, Refusal};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -97,7 +99,7 @@ pub(crate) async fn taken(
 ) -> Result<Turn, Box<ErrorBody>> {
     if let Err(why) = entry.check(&input) {
         let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&entry.id);
-        return Err(Box::new(error.next(unfit)));
+        return Err(Box::new(error.then(NextKind::Retry, unfit)));
     }
     let run = RunId::of_message(item, &id);
     let _place = kernel.place(agent)?;

@@ -8,7 +8,8 @@ use crate::{
 };
 use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SessionId, body::InvokeResponse,
+    AgentId, AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind, SessionId,
+    body::InvokeResponse,
 };
 use plexus_record::audit_id;
 use plexus_trust::{Command, Note, OutcomeKind, Refusal};
@@ -21,7 +22,7 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
         "The approved call was not made: its input, or its source, is no longer there.",
     )
     .about(id)
-    .next("ask again");
+    .then(NextKind::Retry, "ask again");
     Answer::refused(id.as_str(), error, None)
 }
 
@@ -46,13 +47,13 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
         )
         .effect(Effect::Unknown)
         .about(id)
-        .next("look at what it was to change before you ask again"),
+        .then(NextKind::ReadFirst, "look at what it was to change before you ask again"),
         OutcomeKind::Refused => ErrorBody::new(
             ErrorCode::TransportError,
             "Nothing was done: the approved call was refused, or its owner found that it did not happen.",
         )
         .about(id)
-        .next("ask again"),
+        .then(NextKind::Retry, "ask again"),
     };
     Answer::dispatched(InvokeResponse::refused(id.as_str(), error, None))
 }
@@ -91,7 +92,7 @@ pub(crate) fn of_skill(kernel: &Kernel, asked: &Asked, refusal: Refusal) -> Refu
 pub(crate) async fn invalid(kernel: &Arc<Kernel>, asked: &Asked, why: &str) -> Answer {
     let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
         .about(asked.id())
-        .next(format!("plexus describe {}", asked.id()));
+        .then(NextKind::LookUp, format!("plexus describe {}", asked.id()));
     refuse(kernel, &asked.caller, asked.id().as_str(), error).await
 }
 

@@ -8,7 +8,7 @@ use crate::{
     member_reads,
     terms::{Terms, digest},
 };
-use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, NextKind};
 use plexus_trust::{Refusal, visible};
 
 /// Whether its agent may have what was read on these terms now.
@@ -48,5 +48,5 @@ pub(crate) fn read_is_over(id: &CapabilityId) -> ErrorBody {
         "What was read is given no more: that is too long ago, or the owner changed something since.",
     )
     .about(id)
-    .next("ask again with the same call")
+    .then(NextKind::Retry, "ask again with the same call")
 }

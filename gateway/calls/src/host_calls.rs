@@ -25,7 +25,7 @@ use plexus_ipc::{
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorBody, ErrorCode, PendingId, SessionId, SourceId,
+    AgentId, CapabilityId, ErrorBody, ErrorCode, NextKind, PendingId, SessionId, SourceId,
     body::InvokeResponse, json,
 };
 use plexus_sources::catalogue::wire_entry;
@@ -299,7 +299,8 @@ async fn session(kernel: &Kernel, agent: &AgentId) -> Result<SessionId, Box<Erro
 fn not_connected(agent: &AgentId) -> Box<ErrorBody> {
     let why = format!("The owner has not connected {agent}.");
     let error = ErrorBody::new(ErrorCode::GrantRequired, why);
-    Box::new(error.next(format!(
-        "stop; tell the owner: plexusctl connect {agent} --allow CAPABILITY"
-    )))
+    Box::new(error.then(
+        NextKind::Stop,
+        format!("stop; tell the owner: plexusctl connect {agent} --allow CAPABILITY"),
+    ))
 }

@@ -20,7 +20,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
+use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, NextKind, PendingId, SourceId};
 use plexus_record::{Ledger, audit_id};
 use plexus_sources::{Registry, catalogue::Catalogue};
 use plexus_supervisor::Supervisor;
@@ -201,7 +201,7 @@ impl Kernel {
             self.metrics.too_many_under_way();
             let why = "Too many of your calls are under way at once.";
             let error = ErrorBody::new(ErrorCode::RateLimited, why).with("retryAfterMs", 250);
-            Box::new(error.next("wait for some of your calls to end"))
+            Box::new(error.then(NextKind::Retry, "wait for some of your calls to end"))
         })
     }
 

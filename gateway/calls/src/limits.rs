@@ -13,7 +13,7 @@
 //! Invariant: what an agent was not admitted to has written nothing, and what was written is charged, also where nobody
 //! waits for it any more.
 
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, Timestamp};
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, NextKind, Timestamp};
 use plexus_trust::Bounds;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -146,18 +146,24 @@ pub(crate) struct Charge {
 impl Exceeded {
     /// The refusal, for the agent.
     pub(crate) fn refusal(self, agent: &AgentId) -> ErrorBody {
-        let (why, next, after) = match self {
+        let (why, (kind, next), after) = match self {
             Self::Calls { most, retry_after } => (
                 format!("You may make {most} calls a second."),
-                "wait as long as retryAfterMs says, then go on more slowly".to_owned(),
+                (
+                    NextKind::Retry,
+                    "wait as long as retryAfterMs says, then go on more slowly".to_owned(),
+                ),
                 retry_after,
             ),
             Self::Ledger { most, retry_after } => (
                 format!(
                     "Your calls have filled the {most} bytes that their records may take in a day."
                 ),
-                format!(
-                    "stop; tell the owner: plexusctl agents limit {agent} --ledger BYTES lets you go on today"
+                (
+                    NextKind::Stop,
+                    format!(
+                        "stop; tell the owner: plexusctl agents limit {agent} --ledger BYTES lets you go on today"
+                    ),
                 ),
                 retry_after,
             ),
@@ -165,7 +171,7 @@ impl Exceeded {
         let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
         ErrorBody::new(ErrorCode::RateLimited, why)
             .with("retryAfterMs", after)
-            .next(next)
+            .then(kind, next)
     }
 }
 

@@ -5,7 +5,7 @@
 //! Must not know: how a member is called.
 
 use crate::{call::Asked, kernel::Kernel, refusal};
-use plexus_protocol::{AgentId, CapabilityId, ErrorBody, ErrorCode, PendingId};
+use plexus_protocol::{AgentId, CapabilityId, ErrorBody, ErrorCode, NextKind, PendingId};
 use plexus_trust::{Refusal, State, standing_for, visible};
 use serde_json::{Value, json};
 
@@ -45,9 +45,10 @@ fn one_on(state: &State, agent: &AgentId, id: &CapabilityId) -> Option<Value> {
 pub(crate) fn plans_are_gone(id: &CapabilityId, item: &PendingId) -> ErrorBody {
     let why = "The gateway restarted since this was approved, and the plans of its members are gone. Nothing was done.";
     let error = ErrorBody::new(ErrorCode::PreconditionChanged, why).about(id);
-    error.next(format!(
-        "withdraw {item} if it is still approved, then ask again with the same call"
-    ))
+    error.then(
+        NextKind::Retry,
+        format!("withdraw {item} if it is still approved, then ask again with the same call"),
+    )
 }
 
 /// Why a workflow is not begun: a member is not there, is another than it was, or reads what the agent may not
@@ -71,12 +72,12 @@ pub(crate) fn stopped_by(kernel: &Kernel, asked: &Asked) -> Option<ErrorBody> {
         let Some(entry) = entry else {
             let why = format!("This workflow calls {id}, which is not in your view.");
             let error = told(ErrorCode::UnknownCapability, why);
-            return Some(error.next(format!("stop; tell the owner: {} calls {id}", asked.id())));
+            return Some(error.then(NextKind::Stop, format!("stop; tell the owner: {} calls {id}", asked.id())));
         };
         if entry.capability().verbs != member.verbs || entry.capability().is_workflow() {
             let why = format!("{id} is another than when this workflow was added.");
             let error = told(ErrorCode::PreconditionChanged, why);
-            return Some(error.next(look_again(asked.id())));
+            return Some(error.then(NextKind::Stop, look_again(asked.id())));
         }
         let may_read = || {
             let unsaved = kernel.revocations.refuses(&agent.id, &id, None);
@@ -86,7 +87,7 @@ pub(crate) fn stopped_by(kernel: &Kernel, asked: &Asked) -> Option<ErrorBody> {
             let why = format!(
                 "This workflow reads {id}, for which you have no standing grant. A workflow gives you none."
             );
-            told(ErrorCode::GrantRequired, why).next(format!(
+            told(ErrorCode::GrantRequired, why).then(NextKind::Stop, format!(
                 "stop; tell the owner: plexusctl grants allow {} {id} --window 1d",
                 agent.id
             ))

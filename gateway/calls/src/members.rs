@@ -21,7 +21,7 @@ use crate::{
     workflow::Workflow,
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, body::InvokeResponse, json,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, NextKind, body::InvokeResponse, json,
 };
 use plexus_trust::Refusal;
 use serde_json::Value;
@@ -46,7 +46,10 @@ pub(crate) async fn answer(
     let Some(at) = workflow.place(id, &input) else {
         let why = "This is not the member that the workflow calls now.";
         let error = ErrorBody::new(ErrorCode::GrantRequired, why);
-        let error = error.next("stop; tell the owner: this workflow does not keep to its manifest");
+        let error = error.then(
+            NextKind::Stop,
+            "stop; tell the owner: this workflow does not keep to its manifest",
+        );
         return refused(kernel, agent, id, error).await;
     };
     let planned = workflow.planned(at);
@@ -100,7 +103,7 @@ async fn carried(
         let why = "A read changes nothing, so it calls reads alone.";
         let error = ErrorBody::new(ErrorCode::GrantRequired, why).about(&id);
         return Err(Box::new(
-            error.next(member_reads::look_again(&call.capability)),
+            error.then(NextKind::Stop, member_reads::look_again(&call.capability)),
         ));
     }
     let by = match is_read {
@@ -118,7 +121,9 @@ async fn carried(
     let asked = Asked::new(Caller { agent, by }, entry, input);
     if let Err(why) = asked.entry.check(&asked.input) {
         let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why).about(&id);
-        return Err(Box::new(error.next("give an input that fits")));
+        return Err(Box::new(
+            error.then(NextKind::LookUp, "give an input that fits"),
+        ));
     }
     let entered = life::enter(kernel, &asked, None);
     match asked.authorize(kernel) {
@@ -133,9 +138,10 @@ async fn carried(
         Err(Refusal::NoChild { why } | Refusal::NoTurn { why }) => {
             let why = format!("The approval of this workflow does not permit {id} now: {why}.");
             let error = ErrorBody::new(ErrorCode::GrantRequired, why).about(&id);
-            Err(Box::new(
-                error.next("ask for a new approval: call the workflow again"),
-            ))
+            Err(Box::new(error.then(
+                NextKind::Retry,
+                "ask for a new approval: call the workflow again",
+            )))
         }
         Err(refusal) => Err(refuses(&refusal)),
     }

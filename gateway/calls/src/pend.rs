@@ -179,6 +179,6 @@ fn waits(kernel: &Kernel, asked: &Asked, item: &PendingId) -> Answer {
         "grantStatusUrl",
         format!("{base}/grants/status?pendingId={item}"),
     )
-    .next(format!("plexus wait {item}"));
+    .wait_for(item);
     Answer::refused(asked.id().as_str(), error, None)
 }

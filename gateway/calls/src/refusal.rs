@@ -3,7 +3,7 @@
 use crate::under_way::CancelledBy;
 use plexus_ipc::message::{Failure, WorkerError};
 use plexus_ledger::SubmitError;
-use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode};
+use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode, NextKind};
 use plexus_supervisor::DispatchError;
 use plexus_trust::Refusal;
 use serde_json::json;
@@ -15,9 +15,19 @@ pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you c
 /// What an agent does after a cancelled call.
 const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";
 
-fn about(mut error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
-    error.capability_id = id.cloned();
-    error
+/// Where the input does not fit.
+const MEND: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the call");
+/// Where the gateway or a worker is at fault.
+const PRINTED: (NextKind, &str) = (
+    NextKind::Stop,
+    "stop; tell the owner: look at what plexusd printed",
+);
+
+fn about(error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
+    match id {
+        Some(id) => error.about(id),
+        None => error,
+    }
 }
 
 /// What a refusal of the machine is on the wire.
@@ -27,20 +37,26 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
     let error = match refusal {
         Refusal::SessionExpired => {
             ErrorBody::new(C::SessionExpired, "No such session, or it is over.")
-                .next("plexus whoami")
+                .then(NextKind::Ask, "plexus whoami")
         }
         Refusal::TokenRevoked => ErrorBody::new(
             C::TokenRevoked,
             "This token was revoked, or is not one of ours.",
         )
-        .next("ask for a new grant with your session: PUT /grants"),
+        .then(
+            NextKind::Ask,
+            "ask for a new grant with your session: PUT /grants",
+        ),
         Refusal::TokenExpired => ErrorBody::new(C::TokenExpired, "This token is past its end.")
-            .next("exchange it at POST /grants/refresh, or ask again: PUT /grants"),
+            .then(
+                NextKind::Ask,
+                "exchange it at POST /grants/refresh, or ask again: PUT /grants",
+            ),
         Refusal::GrantRequired { constraint: None } => ErrorBody::new(
             C::GrantRequired,
             format!("No live grant of yours covers this call of {}.", named()),
         )
-        .next("ask for it with your session: PUT /grants"),
+        .then(NextKind::Ask, "ask for it with your session: PUT /grants"),
         Refusal::GrantRequired {
             constraint: Some(field),
         } => ErrorBody::new(
@@ -48,22 +64,28 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             format!("Your grant does not reach this value of '{field}'."),
         )
         .detail(json!({"constraintMiss": true, "field": field}))
-        .next("stop; tell the owner: this call needs a wider grant"),
+        .then(
+            NextKind::Stop,
+            "stop; tell the owner: this call needs a wider grant",
+        ),
         Refusal::UnknownCapability => {
-            ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW).next("plexus list")
+            ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW).then(NextKind::LookUp, "plexus list")
         }
         Refusal::Unexposed => ErrorBody::new(
             C::CapabilityUnexposed,
             format!("The owner no longer exposes {}.", named()),
         )
-        .next(format!("stop; tell the owner: {} is switched off", named())),
+        .then(
+            NextKind::Stop,
+            format!("stop; tell the owner: {} is switched off", named()),
+        ),
         Refusal::NotCallable => ErrorBody::new(
             C::TransportError,
             format!("{} is a text to read, not a call.", named()),
         )
-        .next(format!("plexus describe {}", named())),
+        .then(NextKind::LookUp, format!("plexus describe {}", named())),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
-            .next("stop; tell the owner: Plexus is paused"),
+            .then(NextKind::Stop, "stop; tell the owner: Plexus is paused"),
         Refusal::Denied { reason } => {
             let why = reason
                 .as_ref()
@@ -74,7 +96,10 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
                 format!("The owner denied this call{why}."),
             )
             .detail(json!({"reason": reason}))
-            .next("stop; tell the owner: you denied this call; nothing was done")
+            .then(
+                NextKind::Stop,
+                "stop; tell the owner: you denied this call; nothing was done",
+            )
         }
         Refusal::Runs { item } => ErrorBody::new(
             C::Busy,
@@ -82,14 +107,17 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         )
         .with("pendingId", item.as_str())
         .with("retryAfterMs", 500)
-        .next(format!("plexus wait {item}")),
+        .wait_for(item),
         Refusal::OutcomeUnknown { intent } => ErrorBody::new(
             C::OutcomeUnknown,
             "The same call was begun before and its outcome is unknown; it is not run again.",
         )
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
-        .next(format!("stop; tell the owner: settle {intent}")),
+        .then(
+            NextKind::Stop,
+            format!("stop; tell the owner: settle {intent}"),
+        ),
         // Reached only past the look that comes before it.
         Refusal::KeyUsed { intent } => ErrorBody::new(
             C::OutcomeUnknown,
@@ -97,7 +125,10 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         )
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
-        .next("call again: the answer to the first call is given, if it has ended"),
+        .then(
+            NextKind::Retry,
+            "call again: the answer to the first call is given, if it has ended",
+        ),
         Refusal::NoTurn { why } => ErrorBody::new(
             C::NotAcceptingInput,
             format!("The conversation takes no message now: {why}."),
@@ -127,7 +158,10 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             ),
         )
         .with("retryAfterMs", 60_000)
-        .next("stop; tell the owner: decide the pending requests (plexusctl approvals)"),
+        .then(
+            NextKind::Stop,
+            "stop; tell the owner: decide the pending requests (plexusctl approvals)",
+        ),
         Refusal::UnknownCode => code_rejected(C::UnknownCode),
         Refusal::CodeExpired => code_rejected(C::CodeExpired),
         Refusal::CodeConsumed => code_rejected(C::CodeConsumed),
@@ -170,8 +204,10 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
 }
 
 fn code_rejected(code: ErrorCode) -> ErrorBody {
-    ErrorBody::new(code, format!("enrollment code rejected: {code}"))
-        .next("stop; tell the owner: a new code is needed (plexusctl connect)")
+    ErrorBody::new(code, format!("enrollment code rejected: {code}")).then(
+        NextKind::Stop,
+        "stop; tell the owner: a new code is needed (plexusctl connect)",
+    )
 }
 
 /// What a failure to record is on the wire, said before anything was dispatched or disclosed.
@@ -183,12 +219,12 @@ pub fn not_recorded(error: &SubmitError<Refusal>, id: Option<&CapabilityId>) -> 
             "Too much is waiting to be recorded; nothing was done.",
         )
         .with("retryAfterMs", 250)
-        .next("repeat the call after a moment"),
+        .then(NextKind::Retry, "repeat the call after a moment"),
         SubmitError::Unavailable(_) | SubmitError::Lost { .. } => ErrorBody::new(
             ErrorCode::AuditUnavailable,
             "The call could not be recorded, so nothing was done or shown.",
         )
-        .next("stop; tell the owner: plexusctl status"),
+        .then(NextKind::Stop, "stop; tell the owner: plexusctl status"),
     };
     about(error, id)
 }
@@ -215,14 +251,17 @@ pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
     )
     .effect(Effect::Unknown)
     .about(id)
-    .next("stop; tell the owner: look whether it happened, then settle it")
+    .then(
+        NextKind::Stop,
+        "stop; tell the owner: look whether it happened, then settle it",
+    )
 }
 
 /// A call that was cancelled before anything was done.
 pub(crate) fn cancelled(by: CancelledBy, id: &CapabilityId) -> ErrorBody {
     ErrorBody::new(ErrorCode::Cancelled, by.sentence())
         .about(id)
-        .next(CANCELLED_NEXT)
+        .then(NextKind::Retry, CANCELLED_NEXT)
 }
 
 /// A call that failed when it was made first under its idempotency key; how is no longer kept.
@@ -233,7 +272,7 @@ pub(super) fn failed_before(id: &CapabilityId) -> ErrorBody {
     )
     .effect(Effect::Unknown)
     .about(id)
-    .next("look at what it was to change before you call anew, with a new idempotencyKey")
+    .then(NextKind::ReadFirst, "look at what it was to change before you call anew, with a new idempotencyKey")
 }
 
 /// A call that got no answer from a worker. `effect` says whether it was to change something.
@@ -250,32 +289,39 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
                     "retryAfterMs",
                     u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
                 )
-                .next("repeat the call after a moment")
+                .then(NextKind::Retry, "repeat the call after a moment")
         }
         DispatchError::NoSource => {
-            ErrorBody::new(ErrorCode::SourceUnavailable, "This source is not running.")
-                .next("stop; tell the owner: plexusctl sources list")
+            ErrorBody::new(ErrorCode::SourceUnavailable, "This source is not running.").then(
+                NextKind::Stop,
+                "stop; tell the owner: plexusctl sources list",
+            )
         }
         DispatchError::Unavailable { reason, told, .. } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, *told)
                 .detail(json!({"reason": format!("{reason:?}")}))
-                .next("stop; tell the owner: plexusctl sources list")
+                .then(
+                    NextKind::Stop,
+                    "stop; tell the owner: plexusctl sources list",
+                )
         }
         DispatchError::Deadline { .. } => ErrorBody::new(
             ErrorCode::DeadlineExceeded,
             "The source took longer than a call may take.",
         )
-        .next("ask for less at once, or repeat the call"),
+        .then(NextKind::Retry, "ask for less at once, or repeat the call"),
         DispatchError::Died { .. } => {
-            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
-                .next("repeat the call; if it happens again, stop and tell the owner")
+            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.").then(
+                NextKind::Retry,
+                "repeat the call; if it happens again, stop and tell the owner",
+            )
         }
         DispatchError::TakenBack => {
             return refused(&Refusal::GrantRequired { constraint: None }, Some(id));
         }
         DispatchError::ShuttingDown => ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.")
             .with("retryAfterMs", 2_000)
-            .next("repeat the call when the gateway is back"),
+            .then(NextKind::Retry, "repeat the call when the gateway is back"),
     };
     error.about(id)
 }
@@ -296,28 +342,35 @@ pub(crate) fn undispatched_of_owner(
 /// What a worker's own error is on the wire.
 pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     use ErrorCode as C;
-    let (code, reason, next) = match &error.code {
+    use NextKind::{ReadFirst, Retry, Stop};
+    let (code, reason, (kind, next)) = match &error.code {
         Failure::TransportError { reason } => {
             let next = match reason.as_str() {
-                "not_found" => "list what is there, then repeat with a path that exists",
-                "path_confinement" | "symlink" | "hard_link" => {
-                    "stop; tell the owner: this path is outside what the source serves"
-                }
-                "too_large" => "ask for less: a smaller file, or a part of it",
-                _ => "fix the input, then repeat the call",
+                "not_found" => (
+                    ReadFirst,
+                    "list what is there, then repeat with a path that exists",
+                ),
+                "path_confinement" | "symlink" | "hard_link" => (
+                    Stop,
+                    "stop; tell the owner: this path is outside what the source serves",
+                ),
+                "too_large" => (Retry, "ask for less: a smaller file, or a part of it"),
+                _ => MEND,
             };
             (C::TransportError, Some(reason.as_str().to_owned()), next)
         }
         Failure::PermissionDenied => (
             C::PermissionDenied,
             None,
-            "stop; tell the owner: the system refused access",
+            (Stop, "stop; tell the owner: the system refused access"),
         ),
         Failure::PreconditionChanged { reason } => {
             let next = match reason.as_str() {
-                "unread" => "read it first, then repeat the call",
-                "definition_changed" => "stop; tell the owner: the message names the command",
-                _ => "read it again, then repeat the call",
+                "unread" => (ReadFirst, "read it first, then repeat the call"),
+                "definition_changed" => {
+                    (Stop, "stop; tell the owner: the message names the command")
+                }
+                _ => (ReadFirst, "read it again, then repeat the call"),
             };
             (
                 C::PreconditionChanged,
@@ -335,40 +388,33 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
             )
             .detail(json!({"constraintMiss": true, "field": field.as_str()}))
             .about(id)
-            .next("stop; tell the owner: this call needs a wider grant");
+            .then(Stop, "stop; tell the owner: this call needs a wider grant");
         }
-        Failure::InvalidInput => (
-            C::SchemaValidationFailed,
-            None,
-            "fix the input, then repeat the call",
-        ),
+        Failure::InvalidInput => (C::SchemaValidationFailed, None, MEND),
         Failure::DeadlineExceeded => (
             C::DeadlineExceeded,
             None,
-            "ask for less at once, or repeat the call",
+            (Retry, "ask for less at once, or repeat the call"),
         ),
-        Failure::Cancelled => (C::Cancelled, None, CANCELLED_NEXT),
+        Failure::Cancelled => (C::Cancelled, None, (Retry, CANCELLED_NEXT)),
         Failure::SourceUnavailable => (
             C::SourceUnavailable,
             None,
-            "stop; tell the owner: the app behind this source is not available",
+            (
+                Stop,
+                "stop; tell the owner: the app behind this source is not available",
+            ),
         ),
         Failure::RatingExceeded { rating } => (
             C::ApprovalRequired,
             Some(rating.as_str().to_owned()),
-            "plexus wait",
+            (NextKind::Wait, "plexus wait"),
         ),
-        Failure::Busy => (C::Busy, None, "repeat the call after a moment"),
-        Failure::Refused { reason } => (
-            C::InternalError,
-            Some(reason.as_str().to_owned()),
-            "stop; tell the owner: look at what plexusd printed",
-        ),
-        Failure::Internal => (
-            C::InternalError,
-            None,
-            "stop; tell the owner: look at what plexusd printed",
-        ),
+        Failure::Busy => (C::Busy, None, (Retry, "repeat the call after a moment")),
+        Failure::Refused { reason } => {
+            (C::InternalError, Some(reason.as_str().to_owned()), PRINTED)
+        }
+        Failure::Internal => (C::InternalError, None, PRINTED),
     };
     let mut detail = error.detail.clone().unwrap_or_else(|| json!({}));
     if let (Some(reason), Some(members)) = (reason, detail.as_object_mut()) {
@@ -377,12 +423,12 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     let mut body = ErrorBody::new(code, error.message.as_str())
         .about(id)
         .effect(error.effect)
-        .next(next);
+        .then(kind, next);
     if detail.as_object().is_some_and(|d| !d.is_empty()) {
         body = body.detail(detail);
     }
     if error.effect == Effect::Unknown {
-        body.next = "stop; tell the owner: look whether it happened".into();
+        body = body.then(Stop, "stop; tell the owner: look whether it happened");
     }
     body
 }

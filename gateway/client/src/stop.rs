@@ -2,7 +2,7 @@
 //! status.
 
 use crate::{Exit, http::Failure, text};
-use plexus_protocol::{Effect, ErrorCode};
+use plexus_protocol::{Effect, ErrorCode, NextAction};
 use serde_json::Value;
 use std::fmt;
 
@@ -22,6 +22,8 @@ pub struct Stop {
     pub why: String,
     /// Third answer: what to do next; empty where there is nothing to say.
     pub next: String,
+    /// The same as data, where the gateway said so.
+    pub action: Option<NextAction>,
     /// The pending item or run that goes on without this command.
     pub item: Option<String>,
 }
@@ -35,6 +37,7 @@ impl Stop {
             done: Done::None,
             why: why.into(),
             next: String::new(),
+            action: None,
             item: None,
         }
     }
@@ -48,6 +51,7 @@ impl Stop {
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = next.into();
+        self.action = None;
         self
     }
 
@@ -97,6 +101,7 @@ impl Stop {
             done,
             why,
             next: said("next").unwrap_or_default(),
+            action: serde_json::from_value(error["nextAction"].clone()).ok(),
             item: said("pendingId"),
         }
     }
@@ -139,6 +144,7 @@ impl From<Failure> for Stop {
             done,
             why: failure.to_string(),
             next: String::new(),
+            action: None,
             item: None,
         }
     }

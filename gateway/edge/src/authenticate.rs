@@ -19,7 +19,7 @@ use plexus_calls::{
     finish::to_its_end,
 };
 use plexus_protocol::{
-    AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId, credential::Pat,
+    AgentId, ErrorBody, ErrorCode, KEY_HEADER, NextKind, SESSION_HEADER, SessionId, credential::Pat,
 };
 use plexus_trust::{Note, REFRESH_GRACE_MS, Session};
 use serde_json::json;
@@ -65,7 +65,10 @@ pub async fn owner(edge: &Arc<Edge>, headers: &HeaderMap, peer: Peer) -> Result<
         ErrorCode::Unauthorized,
         format!("This route needs the owner's key in {KEY_HEADER}."),
     )
-    .next("stop; tell the owner: this is the owner's to do");
+    .then(
+        NextKind::Stop,
+        "stop; tell the owner: this is the owner's to do",
+    );
     let given = headers.contains_key(KEY_HEADER);
     if given {
         return Err(failed(edge, Kind::Key, peer, error).await);
@@ -129,7 +132,10 @@ pub async fn failed(edge: &Arc<Edge>, kind: Kind, peer: Peer, error: ErrorBody) 
                     "Too many wrong credentials from here.",
                 )
                 .with("retryAfterMs", ms)
-                .next("stop; tell the owner: a credential is wrong"),
+                .then(
+                    NextKind::Stop,
+                    "stop; tell the owner: a credential is wrong",
+                ),
             );
         }
     };
@@ -224,7 +230,8 @@ pub(crate) fn session(edge: &Edge, headers: &HeaderMap) -> Result<InSession, Ref
 
 pub(crate) fn no_session(why: &str) -> Refused {
     Refused::new(
-        ErrorBody::new(ErrorCode::SessionExpired, why).next("open a session: POST /link/handshake"),
+        ErrorBody::new(ErrorCode::SessionExpired, why)
+            .then(NextKind::Ask, "open a session: POST /link/handshake"),
     )
 }
 

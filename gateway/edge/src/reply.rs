@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use plexus_calls::{answer::Answer, limits::CallSlot, refusal};
 use plexus_ledger::SubmitError;
-use plexus_protocol::{ErrorBody, ErrorCode, json};
+use plexus_protocol::{ErrorBody, ErrorCode, NextKind, json};
 use plexus_trust::Refusal;
 use serde::Serialize;
 use serde_json::{Map, Value, json as object};
@@ -338,7 +338,10 @@ pub(crate) async fn or_panicked<E>(
             "The gateway failed on this request.",
         )
         .effect(plexus_protocol::Effect::Unknown)
-        .next("stop; tell the owner: look at what plexusd printed");
+        .then(
+            NextKind::Stop,
+            "stop; tell the owner: look at what plexusd printed",
+        );
         Ok(Refused::new(error).status(500).into_response())
     })
 }

@@ -6,7 +6,7 @@
 use crate::host::Item;
 use crate::message;
 use crate::tools::{CONTINUE, Tool, View, WAIT};
-use plexus_protocol::Effect;
+use plexus_protocol::{Effect, NextAction, NextKind};
 use serde_json::{Map, Value, json};
 
 /// Why a call did not do what was asked: the three answers of every refusal.
@@ -18,8 +18,10 @@ pub struct Refusal {
     pub effect: Effect,
     /// Why.
     pub message: String,
-    /// What to do next, as the gateway or the host says it: a command line is put into a tool's words.
+    /// What to do next, as the gateway or the host says it.
     pub next: String,
+    /// The same as data: what is a command line in `next` is put into a tool's words by it.
+    pub action: Option<NextAction>,
 }
 
 /// A result of `tools/call`.
@@ -123,7 +125,7 @@ impl ToolResult {
 
     /// A refusal or a failure.
     pub(crate) fn refused(refusal: &Refusal, detail: Option<&Value>) -> Self {
-        let (next, call) = in_tools(&refusal.next);
+        let (next, call) = in_tools(&refusal.next, refusal.action.as_ref());
         let done = match refusal.effect {
             Effect::None => "Nothing was done.",
             Effect::Partial => "A part of it was done.",
@@ -170,6 +172,7 @@ impl ToolResult {
             effect: Effect::None,
             message: why.into(),
             next: "read the description of the tool".into(),
+            action: None,
         };
         Self::refused(&refusal, None)
     }
@@ -241,6 +244,7 @@ impl Refusal {
                 message
             },
             next: text("next"),
+            action: serde_json::from_value(error["nextAction"].clone()).ok(),
         }
     }
 }
@@ -255,28 +259,29 @@ impl OrUnknown for Effect {
     }
 }
 
-/// A gateway's advice, which is a command line or a sentence, in the words of tools; with the call that it stands for.
-fn in_tools(next: &str) -> (String, Option<Value>) {
-    if let Some(item) = next
-        .strip_prefix("plexus wait ")
-        .and_then(|id| id.parse::<Item>().ok())
-    {
-        let arguments = json!({item.member(): item.as_str()});
-        let call = json!({"tool": WAIT, "arguments": arguments});
-        return (format!("call {WAIT} with {arguments}"), Some(call));
-    }
-    let said = if next.starts_with("plexus list") || next.contains("GET /manifest") {
-        "use a tool that is in the list".to_owned()
-    } else if next.starts_with("plexus describe") {
-        "read the description of the tool".to_owned()
-    } else if next.starts_with("plexus ") || next.contains("/grants") || next.contains("session") {
-        "make the same call again; if it fails again, stop and tell the owner".to_owned()
-    } else if next.starts_with("plexusctl") {
-        format!("stop; tell the owner: {next}")
-    } else {
-        next.to_owned()
+/// A gateway's advice in the words of tools, with the call that it stands for.
+fn in_tools(next: &str, action: Option<&NextAction>) -> (String, Option<Value>) {
+    let Some(action) = action else {
+        return (next.to_owned(), None);
     };
-    (said, None)
+    let said = match action.kind {
+        NextKind::Wait => {
+            let pending = action.pending_id.clone().map(Item::Pending);
+            let Some(item) = pending.or_else(|| action.run_id.clone().map(Item::Run)) else {
+                return (format!("call {WAIT}"), None);
+            };
+            let arguments = json!({item.member(): item.as_str()});
+            let call = json!({"tool": WAIT, "arguments": arguments});
+            return (format!("call {WAIT} with {arguments}"), Some(call));
+        }
+        NextKind::LookUp if action.id.is_some() => {
+            "read the description of the tool, and call it as that says"
+        }
+        NextKind::LookUp => "use a tool that is in the list",
+        NextKind::Ask => "make the same call again; if it fails again, stop and tell the owner",
+        NextKind::Retry | NextKind::ReadFirst | NextKind::Stop => next,
+    };
+    (said.to_owned(), None)
 }
 
 #[cfg(test)]
@@ -324,12 +329,13 @@ mod tests {
     #[test]
     fn refusal_says_effect_why_and_next_in_both_carriers() {
         let reply = json!({"ok": false, "error": {"code": "transport_error", "message": "No such file.",
-            "effect": "none", "next": "plexus describe workspace.write", "detail": {"reason": "not_found"}}});
+            "effect": "none", "next": "plexus describe workspace.write", "detail": {"reason": "not_found"},
+            "nextAction": {"kind": "look_up", "id": "workspace.write"}}});
         let result = of(reply, "workspace_write");
         assert_eq!(result["isError"], true);
         assert_eq!(
             result["content"][0]["text"],
-            "Nothing was done. No such file. (code transport_error)\nNext: read the description of the tool\n\
+            "Nothing was done. No such file. (code transport_error)\nNext: read the description of the tool, and call it as that says\n\
              Detail: {\"reason\":\"not_found\"}"
         );
         let structured = &result["structuredContent"];
@@ -400,22 +406,47 @@ mod tests {
     }
 
     #[test]
-    fn shell_command_becomes_the_words_of_tools() {
-        for (next, said) in [
-            ("plexus list", "use a tool that is in the list"),
-            ("plexusctl status", "stop; tell the owner: plexusctl status"),
+    fn next_action_becomes_the_words_of_tools() {
+        let of = |kind| Some(NextAction::new(kind));
+        let found = Some(NextAction {
+            id: Some("workspace.write".parse().unwrap()),
+            ..NextAction::new(NextKind::LookUp)
+        });
+        for (next, action, said) in [
+            (
+                "plexus list",
+                of(NextKind::LookUp),
+                "use a tool that is in the list",
+            ),
+            (
+                "plexus describe workspace.write",
+                found,
+                "read the description of the tool, and call it as that says",
+            ),
+            (
+                "PUT /grants",
+                of(NextKind::Ask),
+                "make the same call again; if it fails again, stop and tell the owner",
+            ),
             (
                 "stop; tell the owner: start plexusd",
+                of(NextKind::Stop),
                 "stop; tell the owner: start plexusd",
             ),
             (
                 "wait for some of your calls to end",
+                of(NextKind::Retry),
                 "wait for some of your calls to end",
             ),
+            ("send less", None, "send less"),
         ] {
-            assert_eq!(in_tools(next), (said.to_owned(), None));
+            assert_eq!(in_tools(next, action.as_ref()), (said.to_owned(), None));
         }
-        let (said, call) = in_tools("plexus wait run_00000000-0000-4000-8000-000000000000");
+        let run = NextAction {
+            run_id: Some("run_00000000-0000-4000-8000-000000000000".parse().unwrap()),
+            ..NextAction::new(NextKind::Wait)
+        };
+        let (said, call) = in_tools("plexus wait", Some(&run));
         assert!(said.starts_with("call plexus_wait"));
         assert!(call.unwrap()["arguments"]["runId"].is_string());
     }

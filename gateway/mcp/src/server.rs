@@ -451,6 +451,7 @@ impl Server {
                     effect: Effect::None,
                     message: format!("{MAX_FLIGHTS} of your calls are under way."),
                     next: "wait for some of your calls to end".into(),
+                    action: None,
                 },
                 None,
             );
@@ -967,6 +968,7 @@ fn call_again() -> Refusal {
         next:
             "make the same call again: it is answered from the approval, and nothing is done twice"
                 .into(),
+        action: None,
     }
 }
 

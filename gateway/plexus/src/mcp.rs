@@ -17,7 +17,8 @@ mod work;
 
 use crate::{credential, gateway::Route, session::Session, settings::Settings};
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
-use plexus_mcp::{Action, Answer, CallNumber, Moment, Refusal, Server, View};
+use plexus_mcp::{Action, Answer, CallNumber, Item, Moment, Refusal, Server, View};
+use plexus_protocol::{NextAction, NextKind};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -350,7 +351,22 @@ fn refusal(mut stop: Stop) -> Refusal {
         effect: stop.done,
         message: stop.why,
         next: stop.next,
+        action: stop.action.or_else(|| waits_for(stop.item.as_deref()?)),
     }
+}
+
+/// What to do about an item or a run that goes on.
+fn waits_for(item: &str) -> Option<NextAction> {
+    let waits = NextAction::new(NextKind::Wait);
+    let (pending_id, run_id) = match item.parse().ok()? {
+        Item::Pending(id) => (Some(id), None),
+        Item::Run(id) => (None, Some(id)),
+    };
+    Some(NextAction {
+        pending_id,
+        run_id,
+        ..waits
+    })
 }
 
 /// An InvokeResponse that the gateway sent.

@@ -1,6 +1,6 @@
 //! The closed set of error codes, the status each travels with, and the one error shape (docs/protocol/errors.md).
 
-use crate::CapabilityId;
+use crate::{CapabilityId, PendingId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -135,6 +135,58 @@ pub enum Effect {
     Unknown,
 }
 
+/// What an agent does next, as data: what `next` says in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NextAction {
+    /// What to do.
+    pub kind: NextKind,
+    /// The item to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_id: Option<PendingId>,
+    /// The run to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The capability that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<CapabilityId>,
+    /// How long to wait before it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NextKind {
+    /// Wait for the item or the run.
+    Wait,
+    /// Make the call again, after `afterMs` or otherwise as `next` says.
+    Retry,
+    /// Look the capability up, or the list of them where none is named; then call what is there, as it is described.
+    LookUp,
+    /// Read what the call is about, then make it again.
+    ReadFirst,
+    /// Ask anew for a session, a token or a grant, then make the call again.
+    Ask,
+    /// Stop, and tell the owner.
+    Stop,
+}
+
+impl NextAction {
+    /// Of a kind, with nothing named.
+    #[must_use]
+    pub fn new(kind: NextKind) -> Self {
+        Self {
+            kind,
+            pending_id: None,
+            run_id: None,
+            id: None,
+            after_ms: None,
+        }
+    }
+}
+
 /// The error object of every refusal: was anything done (`effect`), why (`message`), what next (`next`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -155,6 +207,9 @@ pub struct ErrorBody {
     /// One runnable command, or `stop; tell the owner: …`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub next: String,
+    /// The same as data, on agents' routes; absent where it is none of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_action: Option<NextAction>,
     /// Members of this code only: `pendingId`, `approvalUrl`, `retryAfterMs`, …
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -170,6 +225,7 @@ impl ErrorBody {
             detail: None,
             effect: Effect::None,
             next: String::new(),
+            next_action: None,
             more: Map::new(),
         }
     }
@@ -177,12 +233,37 @@ impl ErrorBody {
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = next.into();
+        self.next_action = None;
         self
+    }
+    /// Says what to do next, in words and as data; `retryAfterMs` goes before it.
+    #[must_use]
+    pub fn then(mut self, kind: NextKind, next: impl Into<String>) -> Self {
+        let after_ms = self.more.get("retryAfterMs").and_then(Value::as_u64);
+        self = self.next(next);
+        self.next_action = Some(NextAction {
+            id: self.capability_id.clone(),
+            after_ms,
+            ..NextAction::new(kind)
+        });
+        self
+    }
+    /// Says that the item is to be waited for.
+    #[must_use]
+    pub fn wait_for(self, item: &PendingId) -> Self {
+        let mut waits = self.then(NextKind::Wait, format!("plexus wait {item}"));
+        if let Some(action) = &mut waits.next_action {
+            action.pending_id = Some(item.clone());
+        }
+        waits
     }
     /// Names the capability.
     #[must_use]
     pub fn about(mut self, id: &CapabilityId) -> Self {
         self.capability_id = Some(id.clone());
+        if let Some(action) = &mut self.next_action {
+            action.id = Some(id.clone());
+        }
         self
     }
     /// Says whether anything was done.
@@ -218,5 +299,23 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), ErrorCode::ALL.len());
+    }
+
+    #[test]
+    fn next_action_names_what_it_is_about() {
+        let id = CapabilityId::parse("notes.write").unwrap();
+        let error = ErrorBody::new(ErrorCode::Busy, "Full.").with("retryAfterMs", 250);
+        let error = error.then(NextKind::Retry, "repeat the call").about(&id);
+        let sent = serde_json::to_value(&error).unwrap();
+        let action = serde_json::json!({"kind": "retry", "id": "notes.write", "afterMs": 250});
+        assert_eq!(sent["nextAction"], action);
+        assert_eq!(serde_json::from_value::<ErrorBody>(sent).unwrap(), error);
+        let item: PendingId = "pend_00000000-0000-4000-8000-000000000000".parse().unwrap();
+        let waits = ErrorBody::new(ErrorCode::ApprovalRequired, "It waits.").wait_for(&item);
+        let action = waits.next_action.unwrap();
+        assert_eq!(
+            (action.kind, action.pending_id),
+            (NextKind::Wait, Some(item))
+        );
     }
 }

@@ -22,7 +22,7 @@ pub mod unseen;
 pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};
 pub use constraint::Constraint;
 pub use digest::Digest;
-pub use error::{Effect, ErrorBody, ErrorCode};
+pub use error::{Effect, ErrorBody, ErrorCode, NextAction, NextKind};
 pub use id::{AgentId, AuditId, CapabilityId, PendingId, RunId, SessionId, SourceId, TokenId};
 pub use time::Timestamp;
 

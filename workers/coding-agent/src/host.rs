@@ -516,6 +516,7 @@ async fn looked(asker: &Asker, waiting: &Held, item: &Item, wait: Duration) -> A
                 None => "The owner denied it.".into(),
             },
             next: "stop; do not look for another way".into(),
+            action: None,
         }),
         "expired" => Answer::Lapsed(Refusal {
             code: "expired".into(),
@@ -525,6 +526,7 @@ async fn looked(asker: &Asker, waiting: &Held, item: &Item, wait: Duration) -> A
                 None => "It ended without a decision.".into(),
             },
             next: "make the same call again, if it is still wanted".into(),
+            action: None,
         }),
         _ => Answer::Unknown,
     }
@@ -558,6 +560,7 @@ fn unheard(error: &SourceError, is_read: bool) -> Refusal {
         },
         message: error.message.to_string(),
         next: "stop; tell the owner".into(),
+        action: None,
     }
 }
 

@@ -18,7 +18,7 @@ use plexus_calls::{
     life,
     limits::CallSlot,
 };
-use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse};
+use plexus_protocol::{ErrorBody, ErrorCode, NextKind, SESSION_HEADER, body::InvokeResponse};
 use plexus_sources::narration::clean;
 use plexus_trust::OnApproval;
 use serde_json::{Map, Value};
@@ -75,7 +75,7 @@ async fn answer(
                 if edge.tokens.is_of_an_earlier_launch(&token) {
                     let why = "Tokens end with each start of the gateway, and this one says that it is older.";
                     let error = ErrorBody::new(ErrorCode::TokenRevoked, why);
-                    let error = error.next("open a session: POST /link/handshake");
+                    let error = error.then(NextKind::Ask, "open a session: POST /link/handshake");
                     return Err(named(Refused::new(error)));
                 }
                 // Who guesses waits, and what came with the guess does not.
@@ -114,7 +114,7 @@ async fn answer(
             let error = ErrorBody::new(ErrorCode::GrantRequired, why)
                 .with("grantRequestUrl", format!("{base}/grants"))
                 .with("sessionHeader", SESSION_HEADER)
-                .next("open a session: POST /link/handshake");
+                .then(NextKind::Ask, "open a session: POST /link/handshake");
             return Err(named(Refused::new(error)));
         }
     };
@@ -133,9 +133,10 @@ async fn answer(
     if edge.is_stopping() {
         let error =
             ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.").with("retryAfterMs", 2_000);
-        return Err(named(Refused::new(
-            error.next("repeat the call when the gateway is back"),
-        )));
+        return Err(named(Refused::new(error.then(
+            NextKind::Retry,
+            "repeat the call when the gateway is back",
+        ))));
     }
     // A caller that makes one call says that it wants no token for further ones.
     let wants_token = body.get("token") != Some(&Value::Bool(false));
@@ -155,7 +156,7 @@ async fn answer(
 }
 
 fn rejected(code: ErrorCode, why: &str) -> ErrorBody {
-    ErrorBody::new(code, why).next("ask again with your session: PUT /grants")
+    ErrorBody::new(code, why).then(NextKind::Ask, "ask again with your session: PUT /grants")
 }
 
 /// A refusal of a caller that is known: recorded like every other.
@@ -188,12 +189,15 @@ fn no_agent(edge: &Edge, id: &str) -> ErrorBody {
             ErrorCode::CapabilityUnexposed,
             format!("{id} is not exposed."),
         )
-        .next(format!("stop; tell the owner: {id} is switched off")),
+        .then(
+            NextKind::Stop,
+            format!("stop; tell the owner: {id} is switched off"),
+        ),
         _ => ErrorBody::new(
             ErrorCode::UnknownCapability,
             plexus_calls::refusal::NOT_IN_VIEW,
         )
-        .next("open a session as an agent"),
+        .then(NextKind::Ask, "open a session as an agent"),
     }
 }
 

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use plexus_calls::{approvals::planner, call::Asked, finish::to_its_end};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER,
-    SessionId, Timestamp, TokenId, TrustWindow, Verbs, body::ScopedToken, json as strict,
+    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, NextKind, PendingId,
+    SESSION_HEADER, SessionId, Timestamp, TokenId, TrustWindow, Verbs, body::ScopedToken,
+    json as strict,
 };
 use plexus_sources::{
     catalogue::{self, Catalogue},
@@ -58,7 +59,8 @@ pub(super) async fn context(
         ));
     }
     Err(Refused::new(
-        ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.").next("plexus list"),
+        ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.")
+            .then(NextKind::LookUp, "plexus list"),
     ))
 }
 
@@ -321,7 +323,7 @@ fn all_known(edge: &Edge, wanted: &Wanted) -> Result<(), Refused> {
     Err(Refused::new(
         error
             .detail(json!({ "unknownCapabilities": unknown }))
-            .next("GET /manifest"),
+            .then(NextKind::LookUp, "GET /manifest"),
     )
     .status(400))
 }

@@ -13,7 +13,7 @@ use axum::{
     response::Response,
 };
 use plexus_ledger::Lane;
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SessionId, credential::Pat};
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, NextKind, SessionId, credential::Pat};
 use plexus_trust::{Command, Reply, SessionProof};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -48,8 +48,10 @@ pub(crate) async fn open(
         let Some(agent) = agent else {
             // Who guesses waits, and what came with the guess does not.
             drop(body);
-            let error = rejected("This is not a live agent credential.")
-                .next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)");
+            let error = rejected("This is not a live agent credential.").then(
+                NextKind::Stop,
+                "stop; tell the owner: a new enrollment code is needed (plexusctl connect)",
+            );
             return Err(failed(&edge, Kind::Pat, peer, error).await);
         };
         edge.admit(&agent)?;

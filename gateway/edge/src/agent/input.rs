@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use plexus_calls::conversation::{self, Message};
-use plexus_protocol::{ErrorBody, ErrorCode, RunId};
+use plexus_protocol::{ErrorBody, ErrorCode, NextKind, RunId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -34,9 +34,10 @@ pub(super) async fn say(
     if edge.is_stopping() {
         let error = ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.");
         let error = error.with("retryAfterMs", 2_000);
-        return Err(Refused::new(
-            error.next("send the same message when the gateway is back"),
-        ));
+        return Err(Refused::new(error.then(
+            NextKind::Retry,
+            "send the same message when the gateway is back",
+        )));
     }
     let body = reply::object_body(request).await?;
     let text_of = |name: &str| body.get(name).and_then(Value::as_str);

@@ -34,7 +34,7 @@ use plexus_calls::{
     limits::CallSlot,
 };
 use plexus_mcp::{Action, Answer, CallNumber, Headers, Moment, Posted, Server};
-use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, credential::Pat};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, NextKind, credential::Pat};
 use plexus_trust::in_reach;
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 use tokio::{
@@ -52,7 +52,10 @@ pub(super) async fn message(
     let peer = peer(&request);
     let rejected = |why: &str| {
         let error = ErrorBody::new(ErrorCode::Unauthorized, why);
-        error.next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)")
+        error.then(
+            NextKind::Stop,
+            "stop; tell the owner: a new enrollment code is needed (plexusctl connect)",
+        )
     };
     let Some(given) = bearer(request.headers()) else {
         let error = rejected("MCP needs the agent's credential: Authorization: Bearer plx_agent_…");

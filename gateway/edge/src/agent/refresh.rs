@@ -13,7 +13,7 @@ use axum::{
 };
 use plexus_calls::call::CallerProof;
 use plexus_protocol::{
-    ErrorBody, ErrorCode, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
+    ErrorBody, ErrorCode, NextKind, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
 };
 use plexus_trust::{Command, REFRESH_GRACE_MS, Reply};
 use serde_json::Value;
@@ -28,7 +28,10 @@ pub(super) async fn exchange(
     // Two ids fill no more.
     let body = reply::json_body(request, reply::STRANGERS_BODY, ErrorCode::InternalError).await?;
     let refuse = |code, why: &str| {
-        Refused::new(ErrorBody::new(code, why).next("ask again with your session: PUT /grants"))
+        Refused::new(
+            ErrorBody::new(code, why)
+                .then(NextKind::Ask, "ask again with your session: PUT /grants"),
+        )
     };
     if !body.is_object() {
         return Err(Refused::malformed("the body must be an object"));

@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use plexus_calls::call::CallerProof;
-use plexus_protocol::{ErrorBody, ErrorCode, KEY_HEADER};
+use plexus_protocol::{ErrorBody, ErrorCode, KEY_HEADER, NextKind};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -53,7 +53,10 @@ pub(super) async fn revoke(
                 ErrorCode::SessionExpired,
                 "Only the owner, or the token itself, may revoke this.",
             )
-            .next("stop; tell the owner: this is the owner's to revoke");
+            .then(
+                NextKind::Stop,
+                "stop; tell the owner: this is the owner's to revoke",
+            );
             Err(if wrong_key {
                 failed(&edge, Kind::Key, peer, error).await
             } else {

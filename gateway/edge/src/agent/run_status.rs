@@ -14,7 +14,7 @@ use axum::{
 };
 use plexus_calls::{progress::Progress, runs::OneRun};
 use plexus_protocol::{
-    AgentId, ErrorBody, ErrorCode, SESSION_HEADER, Timestamp,
+    AgentId, ErrorBody, ErrorCode, NextKind, SESSION_HEADER, Timestamp,
     body::{InvokeResponse, Run},
 };
 use serde::Serialize;
@@ -121,7 +121,7 @@ async fn run_of(
 
 pub(super) fn no_such_run() -> Refused {
     let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
-    Refused::new(error.next("open a session: POST /link/handshake")).status(403)
+    Refused::new(error.then(NextKind::Ask, "open a session: POST /link/handshake")).status(403)
 }
 
 /// Who asks for a run.

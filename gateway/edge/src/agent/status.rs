@@ -19,7 +19,8 @@ use plexus_calls::{
     kernel::Phase,
 };
 use plexus_protocol::{
-    ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, body::InvokeResponse,
+    ErrorBody, ErrorCode, KEY_HEADER, NextKind, PendingId, SESSION_HEADER, SessionId,
+    body::InvokeResponse,
 };
 use plexus_trust::{
     Agent, Approval, EnrollmentStatus, Entry, Item, ItemState, OnApproval, standing_for,
@@ -88,7 +89,7 @@ pub(super) async fn show(
                     "open a session: POST /link/handshake",
                 ),
             };
-            let error = ErrorBody::new(ErrorCode::SessionExpired, why).next(next);
+            let error = ErrorBody::new(ErrorCode::SessionExpired, why).then(NextKind::Ask, next);
             let refused = match wrong(request.headers(), live.is_some()) {
                 Some(kind) => authenticate::failed(&edge, kind, peer, error).await,
                 None => Refused::new(error),

@@ -92,6 +92,7 @@ fn refusal(code: &str) -> Refusal {
         effect: Effect::None,
         message: "because".into(),
         next: "stop; tell the owner: so".into(),
+        action: None,
     }
 }
 

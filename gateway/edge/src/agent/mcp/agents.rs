@@ -100,6 +100,7 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
             effect: Effect::None,
             message: "The gateway cannot list its capabilities.".into(),
             next: "stop; tell the owner: look at what plexusd printed".into(),
+            action: None,
         })
     });
     let view = Arc::new(view);

@@ -14,7 +14,8 @@ use plexus_calls::{
 use plexus_ledger::SubmitError;
 use plexus_mcp::{Answer, Call, Item, Refusal, Waiting};
 use plexus_protocol::{
-    CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, RunId, body::InvokeResponse,
+    CapabilityId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
+    body::InvokeResponse,
 };
 use plexus_trust::{EnrollmentStatus, ItemState, OnApproval};
 use serde_json::{Value, json};
@@ -136,6 +137,7 @@ fn taken_before() -> Refusal {
         effect: Effect::Done,
         message: "That message was taken before; its answer is no longer kept.".into(),
         next: "send another message".into(),
+        action: None,
     }
 }
 
@@ -254,9 +256,10 @@ fn decided(edge: &Edge, item: &plexus_trust::Item) -> Answer {
                 None => "The owner denied it.".to_owned(),
             };
             let error = ErrorBody::new(ErrorCode::DeniedByOwner, why);
-            Answer::Refused(refusal(
-                error.next("stop; do something else, or ask the owner why"),
-            ))
+            Answer::Refused(refusal(error.then(
+                NextKind::Stop,
+                "stop; do something else, or ask the owner why",
+            )))
         }
         (ItemState::Void { why }, _) => lapsed(why),
         _ => lapsed("It ended without a decision."),
@@ -269,6 +272,7 @@ fn lapsed(why: &str) -> Answer {
         effect: Effect::None,
         message: why.into(),
         next: "make the same call again, if it is still wanted".into(),
+        action: None,
     })
 }
 
@@ -360,6 +364,7 @@ fn refusal(error: ErrorBody) -> Refusal {
         effect: error.effect,
         message: error.message,
         next: error.next,
+        action: error.next_action,
     }
 }
 
@@ -370,11 +375,15 @@ fn stopping() -> Refusal {
         effect: Effect::Unknown,
         message: "The gateway is stopping.".into(),
         next: "ask again when the gateway is back".into(),
+        action: None,
     }
 }
 
 fn let_in_no_more() -> Refusal {
     let why = "This credential is not live any more.";
     let error = ErrorBody::new(ErrorCode::SessionExpired, why).effect(Effect::Unknown);
-    refusal(error.next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)"))
+    refusal(error.then(
+        NextKind::Stop,
+        "stop; tell the owner: a new enrollment code is needed (plexusctl connect)",
+    ))
 }
