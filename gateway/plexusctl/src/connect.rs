@@ -23,7 +23,7 @@ pub(crate) struct Connect {
     /// Agent id [default: its type]
     #[arg(required_unless_present = "kind")]
     agent: Option<AgentId>,
-    /// Kind of agent: claude-code, codex, in-context, or any word
+    /// Kind of agent: claude-code, codex, mcp, in-context, or any word
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Capabilities that it may use: a read needs no further approval, an effect asks each time
@@ -40,10 +40,10 @@ pub(crate) struct Connect {
     /// How long the code is valid
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
     code_ttl: u64,
-    /// Also set up the coding agent on this machine: command, instructions, permission rules
+    /// Also set up the agent on this machine: its command; for claude-code and codex instructions and permission rules
     #[arg(long, requires = "kind")]
     here: bool,
-    /// Also give it the capabilities as MCP tools
+    /// Also give claude-code or codex the capabilities as MCP tools
     #[arg(long, requires = "here")]
     mcp: bool,
     /// For sessions in this folder only [default: for all of the agent's sessions]

@@ -2,7 +2,7 @@
 
 use crate::{
     connect::{edits_json, not_agreed, shown},
-    integration::{self, Installation},
+    integration::{self, Installation, Kind},
     owner::Desk,
     service::Ask,
 };
@@ -66,6 +66,9 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
             (true, false) => said.push_str(&format!(
                 "its files are as before; {agent} stays connected\n"
             )),
+        }
+        if installation.kind == Kind::Mcp {
+            said.push_str("take its block out of the configuration of your client by hand\n");
         }
         said
     })

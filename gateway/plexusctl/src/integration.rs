@@ -1,4 +1,4 @@
-//! What is written into a coding agent's own files so that it can use Plexus, and how that is taken back.
+//! What is written into an agent's own files so that it can use Plexus, and how that is taken back.
 //!
 //! ```text
 //! nothing ──plan, shown──▶ planned ──record, then write──▶ installed ──undo──▶ nothing, and what the person edited
@@ -15,6 +15,7 @@ mod change;
 mod claude_code;
 mod codex;
 mod json_text;
+mod mcp;
 mod plan;
 mod toml_text;
 
@@ -29,7 +30,7 @@ use plexus_protocol::AgentId;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Coding agents that can be set up here.
+/// Agents that can be set up here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
@@ -37,6 +38,8 @@ pub(crate) enum Kind {
     ClaudeCode,
     /// OpenAI's command.
     Codex,
+    /// Any client that speaks MCP.
+    Mcp,
 }
 
 impl Kind {
@@ -45,6 +48,7 @@ impl Kind {
         match text.trim().to_lowercase().as_str() {
             "claude-code" => Some(Self::ClaudeCode),
             "codex" => Some(Self::Codex),
+            "mcp" => Some(Self::Mcp),
             _ => None,
         }
     }
@@ -53,6 +57,7 @@ impl Kind {
         match self {
             Self::ClaudeCode => "claude-code",
             Self::Codex => "codex",
+            Self::Mcp => "mcp",
         }
     }
 }
@@ -106,10 +111,11 @@ impl Surroundings {
                 .map_err(|e| lost(&home.path().display().to_string(), e))?,
             programs: program.parent().unwrap_or(Path::new("/")).to_owned(),
             person,
-            agents_own: folder(match kind {
-                Kind::ClaudeCode => "CLAUDE_CONFIG_DIR",
-                Kind::Codex => "CODEX_HOME",
-            }),
+            agents_own: match kind {
+                Kind::ClaudeCode => folder("CLAUDE_CONFIG_DIR"),
+                Kind::Codex => folder("CODEX_HOME"),
+                Kind::Mcp => None,
+            },
             project,
             port: port.unwrap_or(plexus_protocol::DEFAULT_PORT),
             mcp: false,
@@ -128,6 +134,8 @@ pub(crate) struct Wanted {
     changes: Vec<plan::Want>,
     /// What the person should know that no file says.
     pub(crate) notes: Vec<String>,
+    /// What the person puts into a configuration that is not ours to edit.
+    pub(crate) by_hand: Option<serde_json::Value>,
 }
 
 /// What `agent` of `kind` needs.
@@ -138,6 +146,7 @@ pub(crate) fn wanted(kind: Kind, agent: &AgentId, around: &Surroundings) -> Resu
     match kind {
         Kind::ClaudeCode => claude_code::wanted(agent, around),
         Kind::Codex => codex::wanted(agent, around),
+        Kind::Mcp => Ok(mcp::wanted(agent, around)),
     }
 }
 

@@ -18,8 +18,12 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     let typed = connect.kind.as_deref().unwrap_or_default();
     let kind = Kind::of(typed).ok_or_else(|| {
         Stop::usage(format!("no agent of type {typed:?} can be set up here"))
-            .next("--type claude-code or --type codex; for others leave --here out")
+            .next("--type claude-code, codex or mcp; for others leave --here out")
     })?;
+    if kind == Kind::Mcp && connect.project.is_some() {
+        let why = "--project is for claude-code and codex: an MCP client has its configuration where it looks for it";
+        return Err(Stop::usage(why));
+    }
     let agent = connect.named()?;
     let mut around = Surroundings::look(&desk.home, kind, connect.project.as_deref())?;
     around.mcp = connect.mcp;
@@ -36,6 +40,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let known = enrolled(&mut owner, &agent).await? && desk.home.pat(&agent).exists();
 
+    let by_hand = wanted.by_hand;
     let mut notes = wanted.notes;
     if let Some(earlier) = &earlier {
         notes.extend(earlier.check().iter().map(said));
@@ -49,15 +54,12 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     if !desk.json {
         out::line(&shown(&plan))?;
     }
+    let mut outcome = json!({"written": false});
+    if let Some(block) = by_hand {
+        outcome["mcpServers"] = block;
+    }
     if connect.ask.dry_run {
-        return finish(
-            desk,
-            &agent,
-            kind,
-            &plan,
-            &notes,
-            &json!({"written": false}),
-        );
+        return finish(desk, &agent, kind, &plan, &notes, &outcome);
     }
     if !known || plan.edits().next().is_some() {
         let question = format!("write this and let {agent} in?");
@@ -69,7 +71,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     // Before anything is done: an answer may have taken its time.
     plan.unchanged()?;
 
-    let mut outcome = json!({"written": true});
+    outcome["written"] = true.into();
     if !known {
         let reply = owner
             .post("/admin/api/agents/connect", &connect.body()?)
@@ -180,6 +182,10 @@ fn finish(
             return said + "nothing was written\n";
         }
         said.push_str(&format!("\n{agent} is set up here.\n"));
+        if reply["mcpServers"].is_object() {
+            let block = json!({"mcpServers": reply["mcpServers"]});
+            said.push_str(&format!("Put this into the configuration of your client:\n\n{block:#}\n"));
+        }
         if reply["granted"].is_array() {
             said.push_str(&format!("\n{}\n", super::at_once(&reply, agent.as_str(), span::now())));
             let asks = super::asks(&reply);

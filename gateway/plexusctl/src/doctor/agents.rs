@@ -1,7 +1,7 @@
 //! What was put into agents' own settings here, and whether it is still there as it was written.
 
 use super::Finding;
-use crate::integration::{Installation, installed};
+use crate::integration::{Installation, Kind, installed};
 use plexus_client::{Home, shell};
 
 /// One finding for each agent that was set up here, by `agents/<id>.installed.json`.
@@ -11,9 +11,13 @@ pub(super) fn agent_settings(home: &Home) -> Vec<Finding> {
 
 fn settings_of(installation: &Installation) -> Finding {
     let agent = installation.agent.as_str();
+    let about = match installation.kind {
+        Kind::ClaudeCode | Kind::Codex => "deny rules",
+        Kind::Mcp => "agent command",
+    };
     let wrong = installation.check();
     if wrong.is_empty() {
-        return Finding::ok("deny rules", format!("those of {agent} are in place"));
+        return Finding::ok(about, format!("what is set up for {agent} is in place"));
     }
     let told: Vec<_> = wrong
         .iter()
@@ -29,7 +33,7 @@ fn settings_of(installation: &Installation) -> Finding {
         "plexusctl connect {} --type {kind} --here",
         shell::quote(agent)
     );
-    Finding::warn("deny rules", what, again)
+    Finding::warn(about, what, again)
 }
 
 #[cfg(test)]

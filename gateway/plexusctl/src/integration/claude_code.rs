@@ -82,7 +82,11 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
             project.display()
         ));
     }
-    Ok(Wanted { changes, notes })
+    Ok(Wanted {
+        changes,
+        notes,
+        by_hand: None,
+    })
 }
 
 fn manifest(name: &str) -> String {

@@ -83,7 +83,11 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
             ));
         }
     }
-    Ok(Wanted { changes, notes })
+    Ok(Wanted {
+        changes,
+        notes,
+        by_hand: None,
+    })
 }
 
 /// What the person chose about Codex's sandbox, where it is not our own profile.

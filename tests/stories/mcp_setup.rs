@@ -1,0 +1,127 @@
+//! Setting up what speaks MCP: any client by the block that is printed, the coding agents with `--mcp`, and taking both back.
+
+use crate::house::House;
+use crate::mcp::NOTE;
+use plexus_tests::{McpClient, programs};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const CONNECT: [&str; 7] = [
+    "connect",
+    "desktop",
+    "--type",
+    "mcp",
+    "--allow",
+    "obsidian.vault.read",
+    "--here",
+];
+
+/// The block of what was printed: from its first brace to its last.
+#[track_caller]
+fn block_of(said: &str) -> Value {
+    let from = said.find('{').expect("a block");
+    let to = said.rfind('}').expect("a block");
+    serde_json::from_str(&said[from..=to]).expect("JSON")
+}
+
+/// Starts the server as a client does that has only this block.
+#[track_caller]
+fn started(block: &Value, home: &Path) -> McpClient {
+    let server = &block["mcpServers"]["plexus"];
+    let program = server["command"].as_str().expect("a program");
+    let mut command = programs::command(Path::new(program), home);
+    let arguments = server["args"].as_array().expect("arguments").iter();
+    command.args(arguments.map(|argument| argument.as_str().expect("a text")));
+    McpClient::greeted(command, "desktop")
+}
+
+#[test]
+fn mcp_client_is_set_up_by_the_printed_block_and_taken_back() {
+    let house = House::open();
+    let gateway = &house.gateway;
+    let shown = gateway.cli(CONNECT.iter().chain(&["--dry-run"]).copied());
+    shown.expect_status(0);
+    assert!(shown.stdout.contains("nothing was written"), "{shown}");
+    let launcher = gateway.state().join("agents/desktop");
+    assert!(!launcher.exists());
+
+    let said = gateway.cli(CONNECT.iter().chain(&["--yes"]).copied());
+    said.expect_status(0);
+    let (_, printed) = said.stdout.split_once("Put this into").expect("a block");
+    let (printed, _) = printed.split_once("\n\nMAY").expect("its end");
+    let block = block_of(printed);
+    assert!(!said.all().contains("plx_"), "no credential: {said}");
+    let mut client = started(&block, gateway.home()).served();
+    let note = client.call("obsidian_vault_read", json!({"path": NOTE}));
+    assert!(note.to_string().contains("A gateway. See"), "{note}");
+    let event = house
+        .owner()
+        .audited(|event| event["capabilityId"] == "obsidian.vault.read");
+    assert_eq!(event["agentId"], "desktop", "{event}");
+    // A second time changes nothing, and prints the same block as data.
+    let again = gateway
+        .cli(CONNECT.iter().chain(&["--yes", "--json"]).copied())
+        .json();
+    assert_eq!(again["files"], json!([]), "{again}");
+    assert_eq!(again["mcpServers"], block["mcpServers"]);
+
+    let undone = gateway.cli(["disconnect", "desktop", "--yes"]);
+    assert!(
+        undone.expect_ok().contains("out of the configuration"),
+        "{undone}"
+    );
+    assert!(!launcher.exists());
+    assert!(!gateway.state().join("agents/desktop.pat").exists());
+    client.hear("a change of the list", |message| {
+        message["method"] == "notifications/tools/list_changed"
+    });
+    assert_eq!(client.names(), ["plexus_setup"]);
+}
+
+#[test]
+fn tools_of_a_coding_agent_are_taken_back_to_the_byte() {
+    let house = House::open();
+    let home = house.gateway.home();
+    let path = |name: &str| home.join(name);
+    let settings =
+        "{\n  \"permissions\": {\n    \"allow\": [\n      \"Bash(ls:*)\"\n    ]\n  }\n}\n";
+    let config = "# mine\nmodel = \"gpt-5.5\"\n\n[mcp_servers.other]\ncommand = \"/bin/true\"\n";
+    let written = [
+        (".claude/settings.json", settings),
+        (".codex/config.toml", config),
+    ];
+    for (name, text) in written {
+        std::fs::create_dir_all(path(name).parent().expect("a folder")).expect("a folder");
+        std::fs::write(path(name), text).expect("a file");
+    }
+    let read = |name: &str| std::fs::read_to_string(path(name)).expect("a file");
+    for (kind, name, is) in [
+        (
+            "claude-code",
+            ".claude/settings.json",
+            "mcp__plugin_plexus-claude-code_plexus",
+        ),
+        ("codex", ".codex/config.toml", "[mcp_servers.plexus]"),
+    ] {
+        let connect = ["connect", "--type", kind, "--here", "--mcp", "--yes"];
+        house.gateway.cli(connect).expect_status(0);
+        assert!(read(name).contains(is), "{}", read(name));
+        if kind == "claude-code" {
+            let server = ".claude/skills/plexus-claude-code/.mcp.json";
+            assert!(read(server).contains("mcpServers"));
+        }
+        // Without the tools from now on: what was there for them goes, the rest stays.
+        let less = ["connect", "--type", kind, "--here", "--yes"];
+        house.gateway.cli(less).expect_status(0);
+        assert!(!read(name).contains(is), "{}", read(name));
+        house.gateway.cli(connect).expect_status(0);
+        house
+            .gateway
+            .cli(["disconnect", kind, "--yes"])
+            .expect_status(0);
+    }
+    for (name, text) in written {
+        assert_eq!(read(name), text);
+    }
+    assert!(!path(".claude/skills").exists());
+}
