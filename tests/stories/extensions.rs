@@ -314,6 +314,32 @@ fn manifest_that_asks_for_more_is_refused() {
             "unknown variant `mesh`",
         ),
         (
+            "an MCP server",
+            |m, _| set(m, "/transport", json!("mcp")),
+            "plexusctl mcp add",
+        ),
+        (
+            "a tool of an MCP server",
+            |m, _| set(m, "/capabilities/0/transport", json!("mcp")),
+            "plexusctl mcp add",
+        ),
+        (
+            "a reference outward",
+            |m, _| {
+                let outward = json!({"$ref": "https://example.com/schema.json"});
+                set(m, "/capabilities/0/io/input/properties/text", outward);
+            },
+            "example.com",
+        ),
+        (
+            "a schema of 70 KiB",
+            |m, _| {
+                let words = json!("x".repeat(70 << 10));
+                set(m, "/capabilities/0/io/input/description", words);
+            },
+            "more than 64 KiB",
+        ),
+        (
             "a transport of its own",
             |m, _| set(m, "/transport", json!("local-rest")),
             "another transport than the manifest",

@@ -90,6 +90,10 @@ const RUNS_OTHERS: [&str; 46] = [
     "zsh",
 ];
 
+/// Why a manifest lends no MCP server.
+const NO_SERVER: &str = "transport `mcp`: an MCP server is lent without a manifest, since it says itself which tools it has; \
+                         the owner types: plexusctl mcp add NAME -- PROGRAM ARGUMENT…";
+
 impl ExtensionManifest {
     /// Reads a manifest, and checks all of it that can be checked without this machine's files.
     ///
@@ -99,6 +103,10 @@ impl ExtensionManifest {
         let one = |why: String| vec![why];
         if value.to_string().len() > MAX_MANIFEST {
             return Err(one("the manifest has more than 256 KiB".to_owned()));
+        }
+        let mut transports = value["capabilities"].as_array().into_iter().flatten();
+        if value["transport"] == "mcp" || transports.any(|one| one["transport"] == "mcp") {
+            return Err(one(NO_SERVER.to_owned()));
         }
         let sorted = super::skills::sorted(value.clone()).map_err(one)?;
         let read: Self = json::from_value(sorted).map_err(|why| one(why.to_string()))?;

@@ -495,6 +495,28 @@ mod tests {
             .unwrap();
         let names: Vec<_> = made.refused.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["two words", LISTING, "bare"]);
+        let of = |input: Value| object!({"name": "do", "inputSchema": input});
+        let refused = |input: Value| {
+            let made = request(&[]).generate(&listing(&[of(input)]), &BTreeSet::new());
+            made.unwrap().refused.pop().map(|(_, why)| why)
+        };
+        let pointing = |at: &str| object!({"type": "object", "properties": {"a": {"$ref": at}}, "$defs": {"b": {"type": "string"}}});
+        for outward in [
+            "https://example.com/schema.json",
+            "file:///etc/passwd",
+            "other.json#/b",
+        ] {
+            let why = refused(pointing(outward)).unwrap();
+            assert!(why.contains("its input schema: "), "{outward}: {why}");
+        }
+        assert_eq!(refused(pointing("#/$defs/b")), None);
+        let long = |bytes: usize| object!({"type": "object", "description": "x".repeat(bytes)});
+        assert!(
+            refused(long(64 << 10))
+                .unwrap()
+                .contains("more than 64 KiB")
+        );
+        assert_eq!(refused(long(63 << 10)), None);
         let twice = request(&[]).generate(&listing(&[tool("do"), tool("do")]), &BTreeSet::new());
         assert!(twice.unwrap_err().contains("two tools"));
         let unknown = request(&["no"]).generate(&listing(&[tool("do")]), &BTreeSet::new());
