@@ -6,6 +6,7 @@
 //! The binaries come from `tests/agents/package-lock.json`; `cargo xtask test` installs them below `target/agents`.
 
 use crate::model::Model;
+use crate::terminal::Terminal;
 use crate::waiting::PATIENCE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -50,6 +51,18 @@ pub fn claude() -> PathBuf {
     ])
 }
 
+/// The binary of a later Claude Code, which speaks the stateless era of MCP and follows tasks when it is interactive. The
+/// cages of runs were measured with the one before it.
+#[must_use]
+#[track_caller]
+pub fn claude_stateless() -> PathBuf {
+    packaged(&[
+        "claude-code-stateless/node_modules/@anthropic-ai/claude-code-linux-x64/claude",
+        "claude-code-stateless/node_modules/@anthropic-ai/claude-code-linux-arm64/claude",
+        "claude-code-stateless/node_modules/@anthropic-ai/claude-code-darwin-arm64/claude",
+    ])
+}
+
 /// The binary of Codex.
 #[must_use]
 #[track_caller]
@@ -58,6 +71,17 @@ pub fn codex() -> PathBuf {
         "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
         "@openai/codex-linux-arm64/vendor/aarch64-unknown-linux-musl/bin/codex",
         "@openai/codex-darwin-arm64/vendor/aarch64-apple-darwin/bin/codex",
+    ])
+}
+
+/// The ripgrep that comes with Codex.
+#[must_use]
+#[track_caller]
+pub fn ripgrep() -> PathBuf {
+    packaged(&[
+        "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/codex-path/rg",
+        "@openai/codex-linux-arm64/vendor/aarch64-unknown-linux-musl/codex-path/rg",
+        "@openai/codex-darwin-arm64/vendor/aarch64-apple-darwin/codex-path/rg",
     ])
 }
 
@@ -145,7 +169,20 @@ pub fn ask_claude(
     more: &[&str],
     prompt: &str,
 ) -> Conversation {
-    let mut command = as_person(&claude(), home, folder);
+    ask_claude_at(&claude(), model, home, folder, more, prompt)
+}
+
+/// The same with another binary of it.
+#[track_caller]
+pub fn ask_claude_at(
+    program: &Path,
+    model: &Model,
+    home: &Path,
+    folder: &Path,
+    more: &[&str],
+    prompt: &str,
+) -> Conversation {
+    let mut command = as_person(program, home, folder);
     for (name, value) in claude_environment(model) {
         command.env(name, value);
     }
@@ -154,6 +191,20 @@ pub fn ask_claude(
         .args(more)
         .args(["--", prompt]);
     converse(command)
+}
+
+/// Starts the later Claude Code on a terminal in `folder`, as a person who has used it before and trusts that folder.
+#[must_use]
+#[track_caller]
+pub fn claude_on_terminal(model: &Model, home: &Path, folder: &Path) -> Terminal {
+    let known = serde_json::json!({
+        "hasCompletedOnboarding": true, "theme": "dark", "customApiKeyResponses": {"approved": ["no-key"], "rejected": []},
+        "projects": {folder.display().to_string(): {"hasTrustDialogAccepted": true, "hasCompletedProjectOnboarding": true}},
+    });
+    std::fs::write(home.join(".claude.json"), known.to_string()).expect("a file");
+    let mut command = as_person(&claude_stateless(), home, folder);
+    command.envs(claude_environment(model));
+    Terminal::start(&command, 140, 50)
 }
 
 /// What points Claude Code at the model and keeps it off the network.

@@ -41,6 +41,7 @@ pub mod not_run;
 pub mod owner;
 pub mod processes;
 pub mod programs;
+pub mod registry;
 pub mod routes;
 #[cfg(target_os = "linux")]
 pub mod small_disk;

@@ -94,17 +94,22 @@ mod mcp_changes;
 mod mcp_checks;
 mod mcp_http;
 #[cfg(target_os = "linux")]
+mod mcp_installs;
+#[cfg(target_os = "linux")]
 mod mcp_questions;
 mod mcp_remote;
 mod mcp_search;
 #[cfg(target_os = "linux")]
 mod mcp_servers;
+mod mcp_setup;
+mod mcp_tasks;
 mod measured;
 mod misbehaviour;
 #[allow(dead_code, reason = "the relay's own tests use all of it")]
 #[path = "../../channels/relay/tests/relay/nats.rs"]
 mod nats;
 mod newcomer;
+mod next_actions;
 mod notify;
 mod obsidian_rest;
 /// A relay, a person and peers.
@@ -152,4 +157,6 @@ mod words;
 #[cfg(target_os = "linux")]
 mod workers_die;
 #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+mod worked_extensions;
 mod workflows;

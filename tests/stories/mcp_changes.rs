@@ -1,8 +1,8 @@
-//! Lent MCP servers that change, take secrets, or come from a client's file or a registry.
+//! Lent MCP servers that change, take secrets, or come from a client's file.
 
 use plexus_tests::{Agent, Folder, Gateway, programs, waiting::until};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::fs;
 
 /// Adds the server that does what none should, with `more` options.
 fn add_rude(gateway: &Gateway, folder: &Folder, more: &[&str]) -> programs::Said {
@@ -17,7 +17,7 @@ fn add_rude(gateway: &Gateway, folder: &Folder, more: &[&str]) -> programs::Said
 }
 
 /// The one card of the source, once there is one.
-fn card(gateway: &Gateway) -> Value {
+pub(crate) fn card(gateway: &Gateway) -> Value {
     until("a card of the source", || {
         let mut cards = gateway.owner().pending();
         cards.retain(|card| card["kind"] == "change");
@@ -247,103 +247,4 @@ fn servers_of_a_client_are_listed_and_added() {
         .invoke("rude-one.variable", json!({"name": "API_KEY"}))
         .expect_ok();
     assert_eq!(value["output"]["text"], "hush-hush", "{value}");
-}
-
-/// A package of npm, served by a registry of this machine.
-fn registry(folder: &Path) -> String {
-    let package = folder.join("tiny");
-    fs::create_dir(&package).expect("a folder");
-    let about = json!({
-        "name": "plexus-tiny", "version": "1.0.0", "bin": "server.js",
-        "scripts": {"postinstall": "touch was-run"},
-    });
-    fs::write(package.join("package.json"), about.to_string()).expect("a file");
-    fs::write(package.join("server.js"), TINY).expect("a file");
-    let mut pack = programs::command(Path::new("npm"), folder);
-    pack.args(["pack", "--json"]).current_dir(&package);
-    let packed = programs::run(pack).json();
-    let tarball = fs::read(package.join("plexus-tiny-1.0.0.tgz")).expect("a tarball");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let base = format!("http://{}", listener.local_addr().expect("an address"));
-    let named = json!({
-        "name": "plexus-tiny", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {
-            "name": "plexus-tiny", "version": "1.0.0", "bin": {"plexus-tiny": "server.js"}, "hasInstallScript": true,
-            "dist": {"tarball": format!("{base}/t.tgz"), "integrity": packed[0]["integrity"]},
-        }},
-    });
-    let named = named.to_string();
-    std::thread::spawn(move || {
-        use std::io::{Read as _, Write as _};
-        for mut client in listener.incoming().flatten() {
-            let mut head = [0; 8192];
-            let read = client.read(&mut head).unwrap_or(0);
-            let body: &[u8] = match head[..read].starts_with(b"GET /t.tgz") {
-                true => &tarball,
-                false => named.as_bytes(),
-            };
-            let length = body.len();
-            drop(write!(
-                client,
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-            ));
-            drop(client.write_all(body));
-        }
-    });
-    base
-}
-
-const TINY: &str = r#"#!/usr/bin/env node
-const say = (id, result) => console.log(JSON.stringify({jsonrpc: "2.0", id, result}));
-require("readline").createInterface({input: process.stdin}).on("line", line => {
-  const {id, method, params} = JSON.parse(line);
-  if (id === undefined) return;
-  if (method === "initialize") say(id, {protocolVersion: params.protocolVersion, capabilities: {tools: {}}, serverInfo: {name: "tiny", version: "1.0.0"}});
-  else if (method === "tools/list") say(id, {tools: [{name: "hello", description: "Says hello", inputSchema: {type: "object"}}]});
-  else if (method === "tools/call") say(id, {content: [{type: "text", text: "hello " + process.argv[2]}]});
-  else say(id, {});
-});
-"#;
-
-#[test]
-fn installed_server_is_locked_runs_no_script_and_is_pinned() {
-    let (gateway, folder) = (Gateway::start(), Folder::empty());
-    let base = registry(&folder.path());
-    let install = |package: &str| {
-        let mut command =
-            programs::command(&plexus_tests::binaries::path("plexusctl"), gateway.home());
-        command
-            .env("PLEXUS_HOME", gateway.state())
-            .env("npm_config_registry", &base);
-        command.args([
-            "--i-am-the-owner",
-            "mcp",
-            "install",
-            "tiny",
-            package,
-            "--read",
-            "hello",
-            "--yes",
-            "--",
-            "you",
-        ]);
-        programs::run(command)
-    };
-    install("npm:plexus-tiny@latest").expect_status(64);
-    let installed = install("npm:plexus-tiny@1.0.0");
-    assert!(installed.expect_ok().contains("tiny.hello"), "{installed}");
-    let mut place = gateway.state().into_os_string();
-    place.push("-servers/tiny");
-    let place = std::path::PathBuf::from(place);
-    let lock = fs::read_to_string(place.join("package-lock.json")).expect("a lock file");
-    assert!(lock.contains("sha512-"), "{lock}");
-    assert!(!place.join("node_modules/plexus-tiny/was-run").exists());
-    let agent = gateway.agent_with("caller", &["tiny.hello"]);
-    let said = agent.invoke("tiny.hello", json!({})).expect_ok();
-    assert_eq!(said["output"]["text"], "hello you", "{said}");
-    // A file, or the lock, is another: the owner is asked.
-    let mut gateway = gateway;
-    gateway.stop();
-    fs::write(place.join("package-lock.json"), lock + "\n").expect("a file");
-    gateway.start_again();
-    assert!(card(&gateway).to_string().contains("run the files in"));
 }

@@ -1,8 +1,8 @@
 //! MCP servers that the owner lends: a real one from npm, and one that does what none should, each in its cage.
 
-use plexus_tests::{Agent, Folder, Gateway, coding_agents::reference_server};
+use plexus_tests::{Agent, Folder, Gateway, McpClient, coding_agents::reference_server, programs};
 use serde_json::{Value, json};
-use std::{net::TcpListener, path::PathBuf};
+use std::{net::TcpListener, path::PathBuf, process::Command};
 
 /// A gateway and a server, with a folder.
 struct Lent {
@@ -67,7 +67,8 @@ pub(crate) fn packages(place: &Folder) -> (PathBuf, PathBuf) {
     copy.arg("-r").arg("-t").arg(&code);
     for entry in std::fs::read_dir(&all).expect("packages").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !["@openai", "@anthropic-ai"].contains(&&*name) && !name.starts_with("node") {
+        let is_agent = name.starts_with("node") || name.starts_with("claude");
+        if !["@openai", "@anthropic-ai"].contains(&&*name) && !is_agent {
             copy.arg(entry.path());
         }
     }
@@ -209,6 +210,71 @@ fn servers_have_no_network() {
         .approved(&agent, "connect", &json!({"port": port}))
         .expect_ok();
     assert_ne!(done["output"]["text"], "done", "{done}");
+}
+
+#[test]
+fn reads_of_a_server_have_no_network() {
+    let lent = Lent::rude(&["connect"]);
+    let agent = lent.agent(&["connect"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("a port").port();
+    let input = json!({"port": port});
+    let lie = agent.invoke("rude.connect", input.clone()).expect_ok();
+    let words = lie["output"]["text"].as_str().expect("words");
+    assert!(words.contains("os error"), "{words}");
+    // The control: the same program without a cage.
+    let mut free = Command::new(plexus_tests::binaries::path("plexus-mcp-rude"));
+    free.arg(lent.folder.path());
+    let done = McpClient::greeted(free, "control").call("connect", input);
+    assert_eq!(done["content"][0]["text"], "done", "{done}");
+}
+
+/// `mcp add` of the server that does what none should, as it is by now.
+fn added(gateway: &Gateway, folder: &Folder) -> programs::Said {
+    let program = plexus_tests::binaries::path("plexus-mcp-rude");
+    let (program, path) = (program.display().to_string(), folder.path());
+    let path = path.display().to_string();
+    gateway.cli([
+        "mcp", "add", NAME, "--folder", &path, "--read", "variable", "--yes", "--", &program, &path,
+    ])
+}
+
+#[test]
+fn server_of_either_era_is_lent_and_of_no_known_version_is_not() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("words", "Does");
+    for unknown in ["2019-01-01", "2031-01-01"] {
+        folder.write("version", unknown);
+        let refused = added(&gateway, &folder);
+        refused.expect_status(1);
+        let why = "a version that Plexus does not speak";
+        assert!(refused.stderr.contains(why), "{unknown}: {refused}");
+        assert!(!gateway.state().join("extensions/rude.json").exists());
+    }
+    for known in ["2024-11-05", "2025-06-18", "2026-07-28"] {
+        folder.write("version", known);
+        added(&gateway, &folder).expect_ok();
+        let agent = gateway.agent_with("caller", &["rude.variable"]);
+        let said = agent.invoke("rude.variable", json!({"name": "HOME"}));
+        assert!(said.expect_ok()["output"]["text"].is_string(), "{known}");
+        gateway.cli(["mcp", "remove", NAME]).expect_ok();
+    }
+}
+
+#[test]
+fn list_of_more_than_a_mebibyte_is_refused() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    // Each of its tools is described by them.
+    folder.write("words", "many words ".repeat(10_000));
+    let refused = added(&gateway, &folder);
+    refused.expect_status(1);
+    assert!(
+        refused.stderr.contains("more than 1 MiB of tools"),
+        "{refused}"
+    );
+    // The control: a long list that is not too long.
+    folder.write("words", "many words ".repeat(1_000));
+    added(&gateway, &folder).expect_ok();
 }
 
 #[test]

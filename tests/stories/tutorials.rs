@@ -13,6 +13,8 @@ use plexus_tests::coding_agents::{claude, claude_environment, codex};
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
+#[cfg(target_os = "linux")]
+use plexus_tests::registry;
 use plexus_tests::{Folder, Model, Step, binaries};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -100,7 +102,7 @@ impl Person {
              extension\\ add*) shown=(); skip=\n\
              for word in \"${{@:3}}\"; do case \"$skip:$word\" in :--secret|:--keep-secret) skip=y ;; y:*) skip= ;; *) shown+=(\"$word\") ;; esac; done\n\
              yes=(--digest \"$({0} extension preview \"${{shown[@]}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
-             *--here*|disconnect*|undo*|changes\\ apply*) yes=(--yes) ;; esac\n\
+             *--here*|disconnect*|undo*|changes\\ apply*|mcp\\ install*) yes=(--yes) ;; esac\n\
              exec {0} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
             plexusctl.display()
         );
@@ -386,6 +388,10 @@ fn talking_in_channels() {
 #[cfg(target_os = "linux")]
 fn creating_an_extension() {
     let mut person = Person::new(&Model::start([]));
+    person.variables.push((
+        "npm_config_registry",
+        registry::npm_with("server-memory"),
+    ));
     let app = HomeApp::start();
     person.here = vec![(
         "127.0.0.1:8123".to_owned(),
@@ -422,6 +428,9 @@ fn creating_an_extension() {
         &format!("{} alone, of an app of yours", socket.display()),
         "\"track\": \"So What\"",
         "\"track\": \"Blue in Green\"",
+        "memory.create_entities",
+        "\"name\":\"tea\"",
+        "memory is removed",
         "workspace.write (write) with",
         "as listed, in this order, each once, within 10 minutes",
     ] {

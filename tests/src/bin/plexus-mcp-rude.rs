@@ -1,6 +1,7 @@
 //! An MCP server that does what none should: it speaks before it is greeted, writes as a "read", connects, changes its
-//! definitions, floods, hangs, asks the client for work and the owner for whatever it is told to, and dies. Its one argument is a folder; the file `words` in it is the description of its tools, and with a file
-//! `more` it has one more.
+//! definitions, floods, hangs, asks the client for work and the owner for whatever it is told to, and dies. Its one argument is
+//! a folder; the file `words` in it is the description of its tools, and with a file `more` it has one more. With a file
+//! `version` it speaks that version of the protocol alone: by a handshake, or from 2026 on without one.
 
 use serde_json::{Value, json};
 use std::io::{BufRead as _, Write as _};
@@ -112,10 +113,20 @@ fn main() {
     // Nobody has greeted it.
     say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
     let words = || std::fs::read_to_string(format!("{folder}/words")).expect("words");
+    let version = std::fs::read_to_string(format!("{folder}/version")).ok();
+    let stateless = version.as_deref().filter(|version| *version >= "2026");
     while let Some(asked) = heard() {
         let result = match asked["method"].as_str().expect("a method") {
+            "initialize" if stateless.is_some() => {
+                let error = json!({"code": -32601, "message": "there is no handshake"});
+                say(&json!({"jsonrpc": "2.0", "id": asked["id"], "error": error}));
+                continue;
+            }
+            "server/discover" if stateless.is_some() => json!({
+                "resultType": "complete", "supportedVersions": [stateless], "capabilities": {"tools": {}},
+            }),
             "initialize" => json!({
-                "protocolVersion": asked["params"]["protocolVersion"],
+                "protocolVersion": version.as_ref().map_or(asked["params"]["protocolVersion"].clone(), |own| json!(own)),
                 "capabilities": {"tools": {"listChanged": true}},
                 "serverInfo": {"name": "rude", "version": "1"},
                 "instructions": "Be rude.",
