@@ -155,8 +155,8 @@ mod watching;
 mod windows;
 mod words;
 #[cfg(target_os = "linux")]
+mod worked_extensions;
+#[cfg(target_os = "linux")]
 mod workers_die;
 #[cfg(target_os = "linux")]
-#[cfg(target_os = "linux")]
-mod worked_extensions;
 mod workflows;

@@ -12,9 +12,9 @@ use plexus_tests::coding_agents::{claude, claude_environment, codex};
 #[cfg(target_os = "linux")]
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
 #[cfg(target_os = "linux")]
 use plexus_tests::registry;
+use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Model, Step, binaries};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -388,10 +388,9 @@ fn talking_in_channels() {
 #[cfg(target_os = "linux")]
 fn creating_an_extension() {
     let mut person = Person::new(&Model::start([]));
-    person.variables.push((
-        "npm_config_registry",
-        registry::npm_with("server-memory"),
-    ));
+    person
+        .variables
+        .push(("npm_config_registry", registry::npm_with("server-memory")));
     let app = HomeApp::start();
     person.here = vec![(
         "127.0.0.1:8123".to_owned(),
