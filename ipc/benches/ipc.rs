@@ -84,6 +84,7 @@ fn call(id: u64) -> Call {
     Call {
         id,
         audit: None,
+        owner: false,
         capability: "page.read".into(),
         input_digest: Digest::of(&input),
         input: input.into(),

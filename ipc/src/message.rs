@@ -227,6 +227,9 @@ pub struct EgressAccess {
     /// The owner's own certificate authorities, as PEM, for a worker that makes TLS itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub authorities: String,
+    /// The secret that it adds goes out as `Authorization: Bearer`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bearer: bool,
 }
 
 /// Things outside the cage, made or named by the gateway for one start, that the worker must fail to reach.

@@ -58,6 +58,7 @@ fn call() -> impl Strategy<Value = Call> {
         .prop_map(|(id, audit, input, constraint, deadline_ms)| Call {
             id,
             audit: audit.then(|| AuditId::parse(AUDIT).unwrap()),
+            owner: false,
             capability: "vault.read".into(),
             input_digest: Digest::of(&input),
             input: input.into(),
@@ -103,6 +104,7 @@ fn start() -> Start {
             port: 7078,
             credential: Secret::new("hunter3".into()),
             authorities: String::new(),
+            bearer: false,
         }),
         probe: Probe {
             canary: "/c".into(),

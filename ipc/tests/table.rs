@@ -18,6 +18,7 @@ fn call() -> Call {
     Call {
         id: 1,
         audit: None,
+        owner: false,
         capability: "a".into(),
         input: Payload::default(),
         input_digest: Digest::of(b""),

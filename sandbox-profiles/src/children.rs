@@ -191,6 +191,9 @@ pub enum Ask {
         /// The run's folder: small letters, digits and hyphens. It and what is missing of `root` and `scratch` in it
         /// are made; nothing of it is removed, unless the program is declared so.
         run: String,
+        /// The folder below `root` that it begins in; without it, `root`. No link leads there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
         /// For all of the named arguments.
         arguments: BTreeMap<String, String>,
         /// For any of the names without a value.

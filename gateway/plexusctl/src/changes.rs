@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell::quote, span, text};
 use plexus_protocol::{SourceId, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Change sets.
 #[derive(Args)]
@@ -199,8 +200,10 @@ fn page(set: &Value) -> Page {
         text::line(text_of(set, "source")),
     );
     let files = list_of(set, "files");
+    let old_names: BTreeSet<_> = files.iter().map(|file| text_of(file, "from")).collect();
     for file in files {
-        one(&mut page, &source, file);
+        let is_moved = old_names.contains(text_of(file, "path"));
+        one(&mut page, &source, file, is_moved);
     }
     let count = |state: &str| files.iter().filter(|file| file["state"] == state).count();
     let (waits, changed) = (count("waits"), count("changed"));
@@ -228,7 +231,8 @@ fn page(set: &Value) -> Page {
     page
 }
 
-fn one(page: &mut Page, source: &str, file: &Value) {
+/// Shows one file; one that is moved goes in favour of another name, where it is said.
+fn one(page: &mut Page, source: &str, file: &Value, is_moved: bool) {
     let kind = match text_of(file, "kind") {
         "mode" => "mode changed",
         kind => kind,
@@ -240,7 +244,7 @@ fn one(page: &mut Page, source: &str, file: &Value) {
     ));
     match text_of(file, "state") {
         "applied" => page.say("  it is applied"),
-        "changed" => page.say("  somebody changed this file since the run: it cannot be applied"),
+        "changed" => meanwhile(page, file),
         _ => {}
     }
     match file["executable"].as_bool() {
@@ -255,9 +259,26 @@ fn one(page: &mut Page, source: &str, file: &Value) {
         ));
     }
     match (file["diff"].as_str(), text_of(file, "kind")) {
+        _ if is_moved => page.say("  it has another name in this change set"),
+        (Some(_), _) if file["from"].is_string() => page.say(format!(
+            "  it was {}, and its content stays",
+            text::line(text_of(file, "from"))
+        )),
         (Some(diff), _) => page.diff(diff, file["cut"] == true),
         (None, "mode") => {}
-        (None, _) => page.say("  (no difference is shown: not text, or too large)"),
+        (None, _) => page.say(
+            "  (no difference is shown: not text, too large, or changed while the run worked)",
+        ),
     }
     page.say("");
+}
+
+/// What the other has made of a file, before what the run has.
+fn meanwhile(page: &mut Page, file: &Value) {
+    page.say("  somebody changed this file since the run: it cannot be applied");
+    if let Some(diff) = file["meanwhile"].as_str() {
+        page.say("  changed since the run began:");
+        page.diff(diff, file["meanwhileCut"] == true);
+        page.say("  changed by the run:");
+    }
 }

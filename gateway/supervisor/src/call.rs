@@ -334,6 +334,7 @@ impl CallRequest {
         Call {
             id,
             audit: self.audit.clone(),
+            owner: self.owner,
             capability: Line::new(&self.capability),
             input: Payload(self.input.clone()),
             input_digest: self.digest,

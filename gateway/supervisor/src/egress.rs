@@ -66,6 +66,8 @@ pub(super) struct Egress {
     reader: Secret,
     /// For workers that make TLS themselves.
     authorities: String,
+    /// The secret that it adds is a token.
+    bearer: bool,
     gone: watch::Receiver<bool>,
     /// Dropped with it: then its task ends the process.
     _wanted: oneshot::Sender<()>,
@@ -95,6 +97,7 @@ impl Egress {
             port: self.port,
             credential: Secret::new(credential.expose().to_owned()),
             authorities: self.authorities.clone(),
+            bearer: self.bearer,
         }
     }
 
@@ -207,7 +210,11 @@ async fn start(
                 |field: &str| StartError::Secrets(io::Error::other(format!("{field} is not set")));
             let added = |field: &String| {
                 let value = secrets.take(field).ok_or_else(|| unset(field))?;
-                let auth = auth(spec, &entry.auth);
+                let is_token = |begins: &String| value.expose().starts_with(&**begins);
+                let auth = match entry.bearer_for.as_ref().is_some_and(is_token) {
+                    true => Auth::Bearer,
+                    false => auth(spec, &entry.auth),
+                };
                 Ok::<_, StartError>(AddedSecret { value, auth })
             };
             // What its workers send may be the owner's own sign-in.
@@ -229,6 +236,8 @@ async fn start(
             })
         }
     };
+    let added = forward.as_ref().and_then(|forward| forward.secret.as_ref());
+    let bearer = added.is_some_and(|added| added.auth == Auth::Bearer);
     let reader = credential().map_err(StartError::Spawn)?;
     let credential = credential().map_err(StartError::Spawn)?;
     let start = EgressStart {
@@ -281,6 +290,7 @@ async fn start(
         credential,
         reader,
         authorities: of_workers,
+        bearer,
         gone: is_gone,
         _wanted: wanted,
     })

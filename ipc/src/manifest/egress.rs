@@ -72,6 +72,10 @@ pub struct Egress {
     /// How the secret is added.
     #[serde(default, skip_serializing_if = "Auth::is_bearer")]
     pub auth: Auth<String>,
+    /// A secret that begins so is a token: it is added as `Authorization: Bearer` whatever [`Egress::auth`] says, and
+    /// the workers are told that it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer_for: Option<String>,
     /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them. A host with paths and no
     /// secret is forwarded to as well: the worker speaks no TLS. With a method before
     /// it (`"GET /menu"`), a path admits requests of that method alone.
@@ -354,7 +358,9 @@ impl Manifest {
             Some(secret) if !secrets.any(|f| f.name == *secret) => {
                 return Err("secret names no field of type password");
             }
-            None if !entry.auth.is_bearer() => return Err("auth belongs to a host with a secret"),
+            None if !entry.auth.is_bearer() || entry.bearer_for.is_some() => {
+                return Err("auth and bearerFor belong to a host with a secret");
+            }
             _ => {}
         }
         match &entry.auth {

@@ -33,6 +33,9 @@ pub struct Call {
     /// Its event, where it has one before it is dispatched: what `Settle` asks by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditId>,
+    /// The owner asks: of a read, nobody else has the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owner: bool,
     /// The name that the manifest gives.
     pub capability: Line<128>,
     /// Canonical JSON (RFC 8785).

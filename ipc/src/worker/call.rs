@@ -37,6 +37,7 @@ pub struct CallContext(Arc<Inner>);
 struct Inner {
     id: u64,
     audit: Option<AuditId>,
+    owner: bool,
     conversation: Option<Digest>,
     is_approved_plan: bool,
     role: Role,
@@ -89,6 +90,7 @@ impl CallContext {
         Self(Arc::new(Inner {
             id: call.id,
             audit: call.audit.clone(),
+            owner: call.owner,
             conversation: commit.and_then(|commit| commit.conversation),
             is_approved_plan: commit.is_some_and(|commit| commit.state_token.is_some()),
             role,
@@ -109,6 +111,7 @@ impl CallContext {
         Self(Arc::new(Inner {
             id: 0,
             audit: None,
+            owner: false,
             conversation: None,
             is_approved_plan: false,
             role,
@@ -121,6 +124,12 @@ impl CallContext {
             out: None,
             host: None,
         }))
+    }
+
+    /// Whether the owner asks: of a read, nobody else has the answer.
+    #[must_use]
+    pub fn is_owners(&self) -> bool {
+        self.0.owner
     }
 
     /// The role that this worker has.

@@ -107,6 +107,21 @@ impl Children {
         arguments: &[(&str, &str)],
         environment: &[(&str, &str)],
     ) -> Result<Child, ChildError> {
+        self.start_in(child, (run, None), arguments, environment)
+            .await
+    }
+
+    /// The same in a folder below `root`, which is there, and to which no link leads; without one in `root` itself.
+    ///
+    /// # Errors
+    /// As [`Children::start`].
+    pub async fn start_in(
+        &self,
+        child: &str,
+        (run, folder): (&str, Option<&str>),
+        arguments: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Result<Child, ChildError> {
         let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             pairs.iter().map(owned).collect()
@@ -116,6 +131,7 @@ impl Children {
             id,
             child: child.to_owned(),
             run: run.to_owned(),
+            folder: folder.map(str::to_owned),
             arguments: owned(arguments),
             environment: owned(environment),
         };

@@ -175,6 +175,7 @@ pub(crate) fn call(name: &str, input: Value) -> Call {
     Call {
         id: 1,
         audit: None,
+        owner: false,
         capability: name.into(),
         input_digest: Digest::of(&input),
         input: input.into(),

@@ -112,7 +112,8 @@ mod children {
     use plexus_sandbox::children::{Ask, KEEPER_FD, MAX_MESSAGE, Tell, decode, encode};
 
     /// `[end-after] CHILD RUN [+NAME=VALUE | NAME=VALUE]...`: starts it, gives it no input, and says its output, what it
-    /// said on standard error, and how it ended. `+` is a variable of its environment. `two` starts the first `CHILD RUN`
+    /// said on standard error, and how it ended. `+` is a variable of its environment, and `RUN@FOLDER` has it begin in
+    /// that folder. `two` starts the first `CHILD RUN`
     /// and has it stay while the rest runs.
     pub(super) fn act(arguments: Arguments<'_>) -> io::Result<String> {
         match arguments {
@@ -167,7 +168,7 @@ mod children {
         }
     }
 
-    fn start(id: u64, child: &str, run: &str, values: &[&str]) -> io::Result<Vec<File>> {
+    fn start(id: u64, child: &str, whole: &str, values: &[&str]) -> io::Result<Vec<File>> {
         let pairs = |in_environment: bool| -> BTreeMap<String, String> {
             let values = values
                 .iter()
@@ -177,10 +178,12 @@ mod children {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect()
         };
+        let (run, folder) = whole.split_once('@').unzip();
         ask(&Ask::Start {
             id,
             child: child.to_owned(),
-            run: run.to_owned(),
+            run: run.unwrap_or(whole).to_owned(),
+            folder: folder.map(str::to_owned),
             arguments: pairs(false),
             environment: pairs(true),
         })?;

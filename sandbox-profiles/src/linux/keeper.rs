@@ -248,9 +248,10 @@ impl Keeper {
                 id,
                 child,
                 run,
+                folder,
                 arguments,
                 environment,
-            } => match self.start(&child, run, &arguments, &environment) {
+            } => match self.start(&child, (run, folder), &arguments, &environment) {
                 Ok((started, pipes)) => {
                     self.runs.insert(id, started);
                     self.tell(&Tell::Started { id }, &pipes)
@@ -277,7 +278,7 @@ impl Keeper {
     fn start(
         &self,
         child: &str,
-        run: String,
+        (run, begins_in): (String, Option<String>),
         arguments: &BTreeMap<String, String>,
         environment: &BTreeMap<String, String>,
     ) -> Result<(Run, Vec<OwnedFd>), String> {
@@ -313,8 +314,11 @@ impl Keeper {
         let signed_in = program.sign_in.as_ref();
         let signed_in = signed_in.map(|of| SignedIn::copy(of, &folder.join("scratch")));
         let signed_in = signed_in.transpose()?;
-        let mut started = self
-            .command(program, &folder, arguments, environment)
+        let mut command = self.command(program, &folder, arguments, environment);
+        let begins_in = begins_in.map(|name| begin_in(&mut command, &folder.join("root"), &name));
+        // Open until the program is in it.
+        let _begins_in = begins_in.transpose()?;
+        let mut started = command
             .spawn()
             .map_err(|error| format!("the launcher: {error}"))?;
         let mut pipes = pipes_of(&mut started);
@@ -540,6 +544,19 @@ fn chosen(
         Some((name.clone(), value.clone()))
     });
     Ok(chosen.collect())
+}
+
+/// Has a program begin in a folder below `root`; no link leads there, whoever puts one in its way.
+fn begin_in(command: &mut Command, root: &Path, name: &str) -> Result<OwnedFd, String> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let opened = File::open(root).and_then(|root| Ok(openat2(&root, name, how)?));
+    let opened = opened.map_err(|error| format!("the folder {name:?} of the run: {error}"))?;
+    command
+        .env("PWD", root.join(name))
+        .current_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    Ok(opened)
 }
 
 /// Removes the folder of a run that has ended, and no place that a link in it leads to.

@@ -338,6 +338,38 @@ fn environment_is_what_was_declared() {
     );
 }
 
+#[test]
+fn program_begins_in_a_folder_that_no_link_leads_to() {
+    let keeping = Keeping::new();
+    let make = "a=mkdir -p docs/deep; ln -s docs here; ln -s / away; pwd";
+    let root = keeping.runs.join("one/root");
+    let root = root.to_str().expect("UTF-8");
+    let said = keeping.have(&["shell", "one", make]);
+    assert_eq!(said, format!("{root}\nExited(0)"));
+    let said = keeping.have(&["shell", "one@docs/deep", "a=pwd -P; echo $PWD"]);
+    let deep = format!("{root}/docs/deep");
+    assert_eq!(said, format!("{deep}\n{deep}\nExited(0)"));
+    for folder in [
+        "nowhere",
+        "here",
+        "here/deep",
+        "away",
+        "/",
+        "/tmp",
+        "..",
+        "docs/../..",
+    ] {
+        let run = format!("one@{folder}");
+        let act = ["shell", &run, "a=pwd"];
+        let output = keeping.command(&act).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            said.contains("Refused") && said.contains("the folder"),
+            "{folder}: {said}"
+        );
+    }
+}
+
 /// Two runs at once: neither signals the other.
 #[test]
 fn run_does_not_signal_another() {

@@ -26,6 +26,7 @@ pub fn codex(turn: &mut Turn, event: &Value) -> Option<Shown> {
                 input_tokens: of("input_tokens"),
                 cached_input_tokens: of("cached_input_tokens"),
                 output_tokens: of("output_tokens"),
+                reasoning_tokens: of("reasoning_output_tokens"),
             }));
             None
         }
@@ -38,17 +39,25 @@ pub fn codex(turn: &mut Turn, event: &Value) -> Option<Shown> {
         "error" => Some(Shown::Event(
             json!({"kind": "error", "message": word(&event["message"])}),
         )),
-        began @ ("item.started" | "item.completed") => {
-            item(turn, &event["item"], began == "item.completed")
-        }
+        "item.started" => item(turn, &event["item"], Stage::Started),
+        "item.updated" => item(turn, &event["item"], Stage::Updated),
+        "item.completed" => item(turn, &event["item"], Stage::Completed),
         _ => None,
     }
 }
 
-fn item(turn: &mut Turn, item: &Value, ended: bool) -> Option<Shown> {
-    match (item["type"].as_str()?, ended) {
-        ("agent_message", true) => Some(turn.say(item["text"].as_str()?)),
-        ("error", true) => {
+/// How far an item has come.
+#[derive(Clone, Copy)]
+enum Stage {
+    Started,
+    Updated,
+    Completed,
+}
+
+fn item(turn: &mut Turn, item: &Value, stage: Stage) -> Option<Shown> {
+    match (item["type"].as_str()?, stage) {
+        ("agent_message", Stage::Completed) => Some(turn.say(item["text"].as_str()?)),
+        ("error", Stage::Completed) => {
             turn.warn(word(&item["message"]));
             None
         }
@@ -56,7 +65,7 @@ fn item(turn: &mut Turn, item: &Value, ended: bool) -> Option<Shown> {
             "kind": "command", "command": word(&item["command"]), "status": item["status"].as_str(),
             "exitCode": item["exit_code"].as_i64(),
         }))),
-        ("file_change", true) => {
+        ("file_change", Stage::Completed) => {
             let changes = item["changes"].as_array()?.iter().take(MOST_PATHS);
             let paths: Vec<_> = changes.map(|change| word(&change["path"])).collect();
             Some(Shown::Event(json!({"kind": "files", "paths": paths})))
@@ -65,7 +74,18 @@ fn item(turn: &mut Turn, item: &Value, ended: bool) -> Option<Shown> {
             "kind": "tool", "server": word(&item["server"]), "tool": word(&item["tool"]),
             "status": item["status"].as_str(),
         }))),
-        _ => None,
+        ("agent_message" | "error" | "file_change", Stage::Started | Stage::Updated) => None,
+        // It thinks, plans or searches, or does what this version has no words for.
+        (_, stage) => {
+            let status = item["status"].as_str().unwrap_or(match stage {
+                Stage::Started => "started",
+                Stage::Updated => "updated",
+                Stage::Completed => "completed",
+            });
+            Some(Shown::Event(
+                json!({"kind": word(&item["type"]), "status": status}),
+            ))
+        }
     }
 }
 
@@ -92,8 +112,11 @@ no JSON
 {"type":"item.started","item":{"type":"command_execution","command":"ls","exit_code":null,"status":"in_progress"}}
 {"type":"item.completed","item":{"type":"command_execution","command":"ls","exit_code":3,"status":"failed"}}
 {"type":"item.completed","item":{"type":"agent_message","text":"Done."}}
+{"type":"item.completed","item":{"type":"reasoning","text":"Hm."}}
+{"type":"item.updated","item":{"type":"todo_list","items":[]}}
+{"type":"item.started","item":{"type":"file_change","changes":[],"status":"in_progress"}}
 {"type":"something.new","item":7}
-{"type":"turn.completed","usage":{"input_tokens":200,"cached_input_tokens":10,"output_tokens":20,"reasoning_output_tokens":0}}
+{"type":"turn.completed","usage":{"input_tokens":200,"cached_input_tokens":10,"output_tokens":20,"reasoning_output_tokens":5}}
 "#,
         );
         assert_eq!(turn.thread(), Some("01a1f7be-94ef-7750-9432-11926ef85bf9"));
@@ -103,9 +126,13 @@ no JSON
             input_tokens: 200,
             cached_input_tokens: 10,
             output_tokens: 20,
+            reasoning_tokens: 5,
         };
         assert_eq!(turn.end, Some(TurnEnd::Completed(usage)));
-        assert_eq!(shown.len(), 4, "{shown:?}");
+        assert_eq!(shown.len(), 6, "{shown:?}");
+        let thought = json!({"kind": "reasoning", "status": "completed"});
+        let planned = json!({"kind": "todo_list", "status": "updated"});
+        assert_eq!(shown[4..], [thought, planned].map(Shown::Event));
         assert_eq!(
             shown[2],
             Shown::Event(

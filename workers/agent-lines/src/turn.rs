@@ -28,6 +28,13 @@ pub struct Usage {
     pub cached_input_tokens: u64,
     /// Of what came back.
     pub output_tokens: u64,
+    /// Of those, what was thought and not said; 0 where nobody counts that.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub reasoning_tokens: u64,
+}
+
+fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl Usage {
@@ -46,6 +53,9 @@ impl Usage {
                 .cached_input_tokens
                 .saturating_sub(before.cached_input_tokens),
             output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
+            reasoning_tokens: self
+                .reasoning_tokens
+                .saturating_sub(before.reasoning_tokens),
         }
     }
 }
@@ -66,6 +76,8 @@ pub enum TurnEnd {
     Completed(Usage),
     /// Ended by the agent itself because it would have cost more than it may.
     TooDear(Usage),
+    /// Ended by the agent itself because the model had answered as often as it may.
+    TooLong(Usage),
     /// In the agent's own words.
     Failed(String),
 }

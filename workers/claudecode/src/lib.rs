@@ -9,8 +9,8 @@
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
 use plexus_coding_agent::{
-    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, Turn, TurnEnd,
-    Usage, word,
+    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, Task, Turn,
+    TurnEnd, Usage, list, word,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -21,6 +21,9 @@ pub const MANIFEST: &str = include_str!("../manifest.json");
 /// One folder that Claude Code works on copies of.
 pub type ClaudeCodeSource = CodingAgent<ClaudeCode>;
 
+/// Its own tools that a run may use without asking anybody.
+const TOOLS: [&str; 6] = ["Bash", "Write", "Edit", "Read", "Glob", "Grep"];
+
 /// `claude -p --output-format stream-json`.
 #[derive(Debug)]
 pub struct ClaudeCode;
@@ -28,11 +31,10 @@ pub struct ClaudeCode;
 impl Program for ClaudeCode {
     const NAME: &'static str = "Claude Code";
     const COUNTS_THREADS: bool = false;
-    const COUNTS_MONEY: bool = true;
     const NO_THREAD: &'static str = "No conversation found";
     const SETTINGS: &'static [&'static str] = &["settings.json", ".credentials.json"];
 
-    fn arguments(_: &ModelServer, host: Option<&HostServer>) -> Named {
+    fn arguments(task: &Task, _: &ModelServer, host: Option<&HostServer>) -> Named {
         let mut servers = json!({"mcpServers": {}});
         if let Some(host) = host {
             servers["mcpServers"][&host.name] = json!({
@@ -42,9 +44,13 @@ impl Program for ClaudeCode {
         }
         // Without a server it allows the tools of none.
         let name = host.map_or("plexum-host", |host| &host.name);
+        let own = task.allowed_tools.clone();
+        let own = own.unwrap_or_else(|| TOOLS.map(str::to_owned).to_vec());
+        let allowed = own.into_iter().chain([format!("mcp__{name}")]);
         vec![
             ("host", servers.to_string()),
-            ("tools", format!("mcp__{name}")),
+            ("tools", list(allowed)),
+            ("options", list(options(task))),
         ]
     }
 
@@ -55,6 +61,8 @@ impl Program for ClaudeCode {
                 "ANTHROPIC_CUSTOM_HEADERS",
                 format!("{EGRESS_HEADER}: {credential}"),
             ),
+            // It sends either as its own kind of credential is sent, and the egress puts the owner's in its place.
+            false if model.egress.bearer => ("CLAUDE_CODE_OAUTH_TOKEN", credential.to_owned()),
             false => ("ANTHROPIC_API_KEY", credential.to_owned()),
         };
         vec![
@@ -95,6 +103,28 @@ impl Program for ClaudeCode {
     }
 }
 
+/// The options that not every run has.
+fn options(task: &Task) -> Vec<String> {
+    let option = |name: &str, value: Option<String>| value.map(|value| [name.to_owned(), value]);
+    [
+        option("--model", task.program_model.clone()),
+        option(
+            "--max-budget-usd",
+            task.max_cost.map(|most| most.to_string()),
+        ),
+        option("--max-turns", task.max_turns.map(|most| most.to_string())),
+        // The others are not there at all; without this they are, and may be refused.
+        option(
+            "--tools",
+            task.allowed_tools.as_ref().map(|tools| tools.join(",")),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .flatten()
+    .collect()
+}
+
 fn tool(block: &Value) -> Value {
     let input = &block["input"];
     match block["name"].as_str() {
@@ -123,12 +153,15 @@ fn usage(usage: &Value) -> Usage {
         input_tokens: of("input_tokens") + of("cache_creation_input_tokens") + cached,
         cached_input_tokens: cached,
         output_tokens: of("output_tokens"),
+        reasoning_tokens: 0,
     }
 }
 
 fn end(result: &Value) -> TurnEnd {
-    if result["subtype"] == "error_max_budget_usd" {
-        return TurnEnd::TooDear(usage(&result["usage"]));
+    match result["subtype"].as_str() {
+        Some("error_max_budget_usd") => return TurnEnd::TooDear(usage(&result["usage"])),
+        Some("error_max_turns") => return TurnEnd::TooLong(usage(&result["usage"])),
+        _ => {}
     }
     let is_whole = result["is_error"] == false && result["stop_reason"] == "end_turn";
     if !is_whole {
@@ -165,6 +198,7 @@ mod tests {
             input_tokens: 5,
             cached_input_tokens: 2,
             output_tokens: 1,
+            reasoning_tokens: 0,
         };
         assert_eq!(result(whole), TurnEnd::Completed(usage));
         for failed in [

@@ -6,8 +6,8 @@ mod rollout;
 mod session;
 
 use plexus_coding_agent::{
-    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, ThreadFolder,
-    ToolCall, Turn, Usage,
+    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, Task, ThreadFolder,
+    ToolCall, Turn, Usage, list,
 };
 use plexus_ipc::worker::Handlers;
 use serde_json::{Value, json};
@@ -26,11 +26,10 @@ pub struct Codex;
 impl Program for Codex {
     const NAME: &'static str = "Codex";
     const COUNTS_THREADS: bool = true;
-    const COUNTS_MONEY: bool = false;
     const NO_THREAD: &'static str = "no rollout found";
     const SETTINGS: &'static [&'static str] = &["config.toml", "auth.json"];
 
-    fn arguments(model: &ModelServer, host: Option<&HostServer>) -> Named {
+    fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> Named {
         let path = match &*model.path {
             "" => "/v1",
             path => path,
@@ -58,7 +57,13 @@ impl Program for Codex {
                 )
             }
         };
-        vec![("provider", provider), ("host", servers)]
+        let named = task.program_model.as_deref();
+        let options = named.into_iter().flat_map(|model| ["-m", model]);
+        vec![
+            ("provider", provider),
+            ("host", servers),
+            ("options", list(options)),
+        ]
     }
 
     fn environment(home: &Path, model: &ModelServer) -> Named {

@@ -269,6 +269,7 @@ pub(crate) fn used(lines: impl BufRead) -> io::Result<Option<Usage>> {
                 input_tokens,
                 cached_input_tokens: of("cached_input_tokens").unwrap_or_default(),
                 output_tokens,
+                reasoning_tokens: of("reasoning_output_tokens").unwrap_or_default(),
             });
         }
         Ok(())

@@ -10,7 +10,9 @@
 //! Must not know: frames, agents, grants, how a run is made.
 
 use crate::{
-    change_set::{ChangeKind, ChangeSet, FileChange, KEPT, SetError, Sets, read_most, write_once},
+    change_set::{
+        ChangeKind, ChangeSet, FileChange, KEPT, SetError, Sets, read_most, renames, write_once,
+    },
     snapshot::FileFacts,
 };
 use plexus_protocol::AuditId;
@@ -19,7 +21,7 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
@@ -203,6 +205,7 @@ impl Folder {
         }
         // What tools run stands first, so that a card shows it whatever else there is.
         files.sort_by_key(|change| runs_unasked(&change.path).is_none());
+        let moved = moved(&files);
         let (mut planned, mut held) = (Vec::new(), 0);
         let (mut tokens, mut diff) = (Vec::new(), String::new());
         let (mut cut, mut runs) = (false, Vec::new());
@@ -228,7 +231,9 @@ impl Folder {
             if held > MOST_BYTES {
                 return Err(ApplyError::TooMuch);
             }
-            if diff.len() < LONGEST_DIFF {
+            if let Some(words) = moved.get(&change.path) {
+                diff.push_str(words);
+            } else if diff.len() < LONGEST_DIFF {
                 let shown =
                     Change::between(&change.path, before, content.as_deref(), verbs(&change));
                 match (shown.diff, change.kind()) {
@@ -520,6 +525,21 @@ impl Folder {
         Ok((standing, why_it_runs(change, &place)))
     }
 
+    /// What somebody made of a file of a change set since it was `before`; none where that is not kept.
+    pub(crate) fn meanwhile(
+        &self,
+        change: &FileChange,
+        before: Option<&[u8]>,
+    ) -> Result<Option<Change>, FileError> {
+        if before.is_some() != change.before.is_some() {
+            return Ok(None);
+        }
+        let place = self.root.look(&change.path)?;
+        let now = place.current().map(|current| &*current.content.bytes);
+        let made = Change::between(&change.path, before, now, ("", ""));
+        Ok(Some(made))
+    }
+
     fn record(&self, call: &AuditId, state: &str) -> PathBuf {
         self.records.join(format!("{call}.{state}"))
     }
@@ -572,6 +592,28 @@ fn why_it_runs(change: &FileChange, place: &WriteTarget) -> Option<&'static str>
     runs_unasked(&change.path)
         .or(is_executable.then_some("the file is marked as executable"))
         .or(becomes.then_some("the file becomes executable"))
+}
+
+/// What a card says of files that another name is all that they get, in place of twice their content; empty for the old name.
+/// What tools run, or may be executed, is shown whole.
+fn moved(files: &[FileChange]) -> BTreeMap<RelPath, String> {
+    let is_plain = |file: &FileChange| {
+        let facts = file.before.or(file.after);
+        runs_unasked(&file.path).is_none() && !facts.is_some_and(|facts| facts.executable)
+    };
+    let mut moved = BTreeMap::new();
+    let renamed = renames(files);
+    for added in files.iter().filter(|file| is_plain(file)) {
+        if let Some(removed) = renamed.get(&added.path).filter(|file| is_plain(file)) {
+            let (from, to) = (&removed.path, &added.path);
+            moved.insert(
+                to.clone(),
+                format!("renames {from} to {to}; its content stays\n"),
+            );
+            moved.insert(from.clone(), String::new());
+        }
+    }
+    moved
 }
 
 /// What becomes of its mode.
@@ -699,6 +741,45 @@ mod tests {
         scene.undo(&call(3), &call(4)).unwrap();
         assert_eq!(scene.read("new/deep/mine").unwrap(), "m");
         assert!(!scene.has("new/d") && !scene.has("old/new"));
+    }
+
+    #[test]
+    fn card_names_a_rename_in_place_of_two_contents() {
+        let before = [("old", "same\n"), ("hook", "x\n"), ("none", "")];
+        let after = [
+            ("new", "same\n"),
+            (".githooks/pre-commit", "x\n"),
+            ("empty", ""),
+        ];
+        let scene = scene(&before, &after);
+        let plan = |paths| {
+            let planned = scene.folder.plan(&scene.set, paths, &|| false);
+            planned.unwrap().diff
+        };
+        let whole = plan(None);
+        assert!(
+            whole.contains("renames old to new; its content stays\n"),
+            "{whole}"
+        );
+        assert!(!whole.contains("same"), "{whole}");
+        // What tools run is shown, and a part of a rename is no rename.
+        assert!(whole.contains("+x") && whole.contains("-x"), "{whole}");
+        assert!(!whole.contains("empty;"), "{whole}");
+        let part = plan(Some(&["new".to_owned()]));
+        assert!(
+            part.contains("+same") && !part.contains("renames"),
+            "{part}"
+        );
+        scene.apply(&call(1), |_| ()).unwrap();
+        let back = scene
+            .folder
+            .plan_undo(call(1).as_str(), &|| false)
+            .unwrap()
+            .diff;
+        assert!(
+            back.contains("renames new to old; its content stays\n"),
+            "{back}"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use plexus_rooted_files::{Digest, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::{
     cmp::Reverse,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -76,6 +76,26 @@ impl FileChange {
             after: self.before,
         }
     }
+}
+
+/// Which added file has the content of which removed one, each in the order of their paths: renamed. For display alone; an
+/// empty content names nothing.
+pub(crate) fn renames(files: &[FileChange]) -> BTreeMap<&RelPath, &FileChange> {
+    let mut gone: HashMap<Digest, VecDeque<&FileChange>> = HashMap::new();
+    for file in files {
+        if let (Some(before), None) = (file.before, file.after)
+            && before.bytes > 0
+        {
+            gone.entry(before.digest).or_default().push_back(file);
+        }
+    }
+    let added = files.iter().filter_map(|file| match file.before {
+        None => Some((&file.path, file.after?.digest)),
+        Some(_) => None,
+    });
+    let renamed =
+        added.filter_map(|(path, digest)| Some((path, gone.get_mut(&digest)?.pop_front()?)));
+    renamed.collect()
 }
 
 /// What a run would change.

@@ -58,6 +58,13 @@ pub struct ModelServer {
     pub signs_in: bool,
 }
 
+/// The value of a named list of the manifest: these arguments.
+#[must_use]
+pub fn list(words: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    let words = words.into_iter().map(|word| format!("{word}\0"));
+    words.collect()
+}
+
 /// Opens an egress that adds no secret.
 pub const EGRESS_HEADER: &str = "x-plexus-egress";
 
@@ -69,6 +76,7 @@ impl ModelServer {
                 port: self.egress.port,
                 credential: call.credential(&self.egress.credential)?,
                 authorities: String::new(),
+                bearer: self.egress.bearer,
             },
             path: self.path.clone(),
             signs_in: self.signs_in,
@@ -106,16 +114,14 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether it counts the tokens of a whole thread, and not those of a turn.
     const COUNTS_THREADS: bool;
-    /// Whether it says what a turn costs, and ends one that would cost more than the named list `budget` says.
-    const COUNTS_MONEY: bool;
     /// What it says on standard error where it has no such thread.
     const NO_THREAD: &'static str;
     /// Files of its home with settings, which a run must not leave for the next one.
     const SETTINGS: &'static [&'static str];
 
-    /// The arguments beside `model`, `prompt` and `thread`; `host` is the server of the host's tools, where it has any. It does
-    /// not begin a turn without that server.
-    fn arguments(model: &ModelServer, host: Option<&HostServer>) -> Named;
+    /// The arguments beside `prompt` and `thread`; `host` is the server of the host's tools, where it has any. It does not
+    /// begin a turn without that server.
+    fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> Named;
 
     /// Its environment, with a home that is there and its own credential for the model.
     fn environment(home: &Path, model: &ModelServer) -> Named;

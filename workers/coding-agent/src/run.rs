@@ -80,16 +80,22 @@ pub struct Task {
     pub prompt: String,
     /// One that the owner allows.
     pub model: String,
-    /// What its program calls that.
-    pub(crate) program_model: String,
+    /// What its program calls that; none: the program chooses.
+    pub program_model: Option<String>,
     /// Whether the caller named the model.
     pub(crate) names_model: bool,
     /// The conversation to go on with.
     pub thread: Option<String>,
+    /// The folder of the copy that it works in; none: the copy itself, or the folder of the thread.
+    pub(crate) cwd: Option<RelPath>,
     /// Most tokens of the turn.
     pub(crate) max_tokens: Option<u64>,
     /// Most that the turn may cost, in US dollars.
-    pub(crate) max_cost: Option<f64>,
+    pub max_cost: Option<f64>,
+    /// Most answers of the model.
+    pub max_turns: Option<u32>,
+    /// The program's own tools that it may use; none: those that it usually may.
+    pub allowed_tools: Option<Vec<String>>,
     /// Whether its approval is one for applying what it changes too.
     pub(crate) applies: bool,
 }
@@ -153,6 +159,12 @@ pub(crate) enum RunError {
     NoTools,
     #[error(transparent)]
     Host(#[from] SourceError),
+    #[error(
+        "there is no folder {0} to work in: name one that the source's folder has and does not ignore"
+    )]
+    NoFolder(RelPath),
+    #[error("this thread works in {0}: repeat the call without cwd, or begin a new thread")]
+    OtherFolder(String),
     #[error("it went on with a thread that is not its own")]
     OtherThread,
     #[error("this thread belongs to a conversation, whose copy no other run works on")]
@@ -177,6 +189,7 @@ pub(crate) enum RunError {
 pub(crate) enum Limit {
     MaxTokens,
     MaxCost,
+    MaxTurns,
 }
 
 /// Why a turn was interrupted.
@@ -185,6 +198,17 @@ enum Stop {
     Cancelled,
     OutOfTime,
     Spent,
+}
+
+/// Where a turn is at work, and for whom.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// The name of its run's folder.
+    run: &'a str,
+    /// The folder of its copy that it works in; none: the copy itself.
+    cwd: Option<&'a RelPath>,
+    /// The agent whose it is; none: the owner's own.
+    agent: Option<&'a str>,
 }
 
 /// What is left of a turn when all its processes have ended.
@@ -230,23 +254,33 @@ impl<P: Program> Runs<P> {
         if known.is_some() {
             known = self.known(task, agent.as_deref())?;
         }
+        let cwd = cwd_of(task, known.as_ref())?;
         let copy = self.dir.join(&run).join("root");
         let before = self.copy(call, copy.clone()).await?;
+        if let Some(cwd) = &cwd
+            && !copy.join(cwd.as_str()).is_dir()
+        {
+            return Err(RunError::NoFolder(cwd.clone()));
+        }
         warnings.extend(words_on(&before));
         prepare_home(&self.home(&run), P::SETTINGS)?;
         if call.is_cancelled() {
             return Err(RunError::Cancelled);
         }
 
-        let folder = (&*run, agent.as_deref());
+        let place = Place {
+            run: &run,
+            cwd: cwd.as_ref(),
+            agent: agent.as_deref(),
+        };
         let goes_on = known.is_some();
         if goes_on {
             self.threads.note_turn(call.audit())?;
         }
         let turn = async {
-            let spoken = self.speak(call, task, folder, known, &mut warnings).await?;
+            let spoken = self.speak(call, task, place, known, &mut warnings).await?;
             let made = (copy, before, false);
-            self.outcome(call, spoken, folder, made, warnings).await
+            self.outcome(call, spoken, place, made, warnings).await
         };
         turn.await.map_err(|error| match goes_on {
             true => error.cut_off(),
@@ -272,12 +306,12 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         task: &Task,
-        folder: (&str, Option<&str>),
+        place: Place<'_>,
         known: Option<Thread>,
         warnings: &mut Vec<String>,
     ) -> Result<Spoken, RunError> {
         let from = self.recorded_end(known.as_ref()).await?;
-        let ended = self.turn(call, task, folder, known.as_ref()).await?;
+        let ended = self.turn(call, task, place, known.as_ref()).await?;
         let unheard = ended.stop.is_none() && ended.turn.thread().is_none();
         if known.is_none() || !unheard || !ended.last_words.contains(P::NO_THREAD) {
             let began = known;
@@ -288,7 +322,7 @@ impl<P: Program> Runs<P> {
             P::NAME
         ));
         Ok(Spoken {
-            ended: self.turn(call, task, folder, None).await?,
+            ended: self.turn(call, task, place, None).await?,
             began: None,
             from: 0,
         })
@@ -299,7 +333,7 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         spoken: Spoken,
-        (run, agent): (&str, Option<&str>),
+        Place { run, cwd, agent }: Place<'_>,
         (copy, before, goes_on): (PathBuf, Snapshot, bool),
         mut warnings: Vec<String>,
     ) -> Result<Outcome, RunError> {
@@ -317,11 +351,12 @@ impl<P: Program> Runs<P> {
         let (total, limit) = match (&ended.turn.end, ended.stop) {
             (Some(TurnEnd::Completed(total)), _) => (*total, None),
             (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::MaxCost)),
+            (Some(TurnEnd::TooLong(total)), _) => (*total, Some(Limit::MaxTurns)),
             (_, Some(Stop::Spent)) => (ended.used, Some(Limit::MaxTokens)),
             _ => return Err(self.failure(ended)),
         };
         if let Some(limit) = limit {
-            warnings.push(limit.words().to_owned());
+            warnings.push(limit.words());
         }
         let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
@@ -329,6 +364,7 @@ impl<P: Program> Runs<P> {
         self.threads.put(&Thread {
             id: thread.clone(),
             run: run.to_owned(),
+            cwd: cwd.cloned(),
             usage: total,
             agent: agent.map(str::to_owned),
             began: since.unwrap_or_else(now),
@@ -506,25 +542,19 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         task: &Task,
-        (run, agent): (&str, Option<&str>),
+        place: Place<'_>,
         thread: Option<&Thread>,
     ) -> Result<Ended, RunError> {
+        let run = place.run;
         let asker = Asker::Call(call.clone());
         let tools = HostTools::of(&asker, None).await?;
         let address = self.dir.join(run).join(PIPES);
         let server = tools.as_ref().map(|tools| tools.server(address));
         let server = server.transpose()?;
         let model = self.model.of_call(call)?;
-        let mut arguments = P::arguments(&model, server.as_ref());
-        arguments.push(("model", task.program_model.clone()));
+        let mut arguments = P::arguments(task, &model, server.as_ref());
         arguments.push(("prompt", task.prompt.clone()));
         arguments.extend(thread.map(|thread| ("thread", thread.id.clone())));
-        if P::COUNTS_MONEY {
-            let budget = task
-                .max_cost
-                .map(|most| format!("--max-budget-usd\0{most}\0"));
-            arguments.push(("budget", budget.unwrap_or_default()));
-        }
         let environment = P::environment(&self.home(run), &model);
         let program = if thread.is_some() {
             "resumed-turn"
@@ -532,14 +562,16 @@ impl<P: Program> Runs<P> {
             "turn"
         };
         let (arguments, environment) = (pairs(&arguments), pairs(&environment));
-        let started = self.children.start(program, run, &arguments, &environment);
+        let folder = (run, place.cwd.map(RelPath::as_str));
+        let started = self
+            .children
+            .start_in(program, folder, &arguments, &environment);
         let mut child = started.await?;
         drop(child.stdin.take());
         let serving = tools
             .zip(child.host.take())
             .map(|(tools, pipes)| tools.serve(&asker, self.waiting.clone(), pipes));
-        let folder = (run, agent);
-        let ended = self.listen(call, &mut child, folder, (thread, task.max_tokens));
+        let ended = self.listen(call, &mut child, place, (thread, task.max_tokens));
         let ended = ended.await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
@@ -565,7 +597,7 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         child: &mut Child,
-        (run, agent): (&str, Option<&str>),
+        place: Place<'_>,
         (asked, most): (Option<&Thread>, Option<u64>),
     ) -> Result<Ended, RunError> {
         let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
@@ -577,7 +609,7 @@ impl<P: Program> Runs<P> {
         let mut last_words = Vec::new();
         let mut stop = None;
         let before = match (most, asked) {
-            (Some(_), Some(thread)) => self.used(run, &thread.id, Usage::default()).await?,
+            (Some(_), Some(thread)) => self.used(place.run, &thread.id, Usage::default()).await?,
             _ => Usage::default(),
         };
         let mut used = before;
@@ -591,13 +623,13 @@ impl<P: Program> Runs<P> {
                     let was_known = turn.thread().is_some();
                     let shown = turn.feed(P::take, &out[..read]);
                     if let (false, Some(thread)) = (was_known, turn.thread()) {
-                        self.begun(thread, (run, agent), asked)?;
+                        self.begun(thread, place, asked)?;
                     }
                     let has_more = !shown.is_empty();
                     show(call, shown).await;
                     let counts = most.filter(|_| has_more && turn.end.is_none());
                     if let (Some(most), Some(thread), None) = (counts, turn.thread(), stop) {
-                        used = self.used(run, thread, turn.used).await?;
+                        used = self.used(place.run, thread, turn.used).await?;
                         if used.since(before).total() > most {
                             stop = Some(Stop::Spent);
                             until = Instant::now() + GRACE;
@@ -641,7 +673,7 @@ impl<P: Program> Runs<P> {
     fn begun(
         &self,
         thread: &str,
-        (run, agent): (&str, Option<&str>),
+        Place { run, cwd, agent }: Place<'_>,
         asked: Option<&Thread>,
     ) -> Result<(), RunError> {
         let known = self.threads.get(thread)?;
@@ -654,6 +686,7 @@ impl<P: Program> Runs<P> {
             self.threads.put(&Thread {
                 id: thread.to_owned(),
                 run: run.to_owned(),
+                cwd: cwd.cloned(),
                 usage: Usage::default(),
                 agent: agent.map(str::to_owned),
                 began: now(),
@@ -666,15 +699,15 @@ impl<P: Program> Runs<P> {
 }
 
 impl Limit {
-    fn words(self) -> &'static str {
-        match self {
-            Self::MaxTokens => {
-                "the run was ended at its maxTokens; what it did until then is in the change set, and thread goes on with it"
-            }
-            Self::MaxCost => {
-                "the run was ended at its maxCost; what it did until then is in the change set, and thread goes on with it"
-            }
-        }
+    fn words(self) -> String {
+        let limit = match self {
+            Self::MaxTokens => "maxTokens",
+            Self::MaxCost => "maxCost",
+            Self::MaxTurns => "maxTurns",
+        };
+        format!(
+            "the run was ended at its {limit}; what it did until then is in the change set, and thread goes on with it"
+        )
     }
 }
 
@@ -698,6 +731,19 @@ impl Ended {
             (_, Ending::Signaled(signal)) => silent(format!("signal {signal}")),
         }
     }
+}
+
+/// The folder that a turn works in: that of its thread, which its program looks for its memory by.
+fn cwd_of(task: &Task, known: Option<&Thread>) -> Result<Option<RelPath>, RunError> {
+    let Some(thread) = known else {
+        return Ok(task.cwd.clone());
+    };
+    if task.cwd.is_some() && task.cwd != thread.cwd {
+        let of_thread = thread.cwd.as_ref().map(RelPath::as_str);
+        let of_thread = of_thread.unwrap_or("the source's own folder");
+        return Err(RunError::OtherFolder(of_thread.to_owned()));
+    }
+    Ok(thread.cwd.clone())
 }
 
 fn now() -> Timestamp {
@@ -861,7 +907,10 @@ impl From<&RunError> for SourceError {
                 Self::transport("turn_failed", words)
             }
             RunError::SignIn => Self::transport("key_refused", words),
-            RunError::InConversation | RunError::NotBegun => Self::invalid(words),
+            RunError::InConversation | RunError::NotBegun | RunError::OtherFolder(_) => {
+                Self::invalid(words)
+            }
+            RunError::NoFolder(_) => Self::transport("not_found", words),
             RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
             RunError::NoTools => Self::transport("no_host_tools", words),
             RunError::Host(error) => error.clone(),

@@ -7,7 +7,7 @@
 use crate::{
     ModelServer, Program,
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
-    change_set::{ChangeKind, ChangeSet, Counts, FileChange, Head, SetError, Sets},
+    change_set::{ChangeKind, ChangeSet, Counts, FileChange, Head, SetError, Sets, renames},
     ignored::Ignoring,
     run::{Limit, Outcome, RunError, Runs, Task, names_of},
     snapshot::{FileFacts, Snapshot},
@@ -20,7 +20,8 @@ use plexus_ipc::worker::{
 };
 use plexus_protocol::{AuditId, Digest, Effect, Timestamp, Verb};
 use plexus_rooted_files::{
-    Anchor, Change, Digest as FileDigest, FileError, HiddenPaths, HideRules, Policy, RelPath, Root,
+    Anchor, Change, Digest as FileDigest, FileError, HiddenPaths, HideRules, Kind, Policy, RelPath,
+    Root,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -42,6 +43,8 @@ const MOST_WARNINGS: usize = 8;
 /// What the card of a run says that has a copy of the owner's sign-in.
 const SIGN_IN: &str =
     "the run has a copy of your own sign-in, without what renews it; its commands can read it";
+/// The model that the program chooses.
+const DEFAULT: &str = "default";
 /// Most of an answer with differences, in bytes.
 const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -73,7 +76,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The program.
     pub binary: String,
-    /// The model of runs that name none.
+    /// The model of runs that name none; empty, or [`DEFAULT`]: the program chooses.
+    #[serde(default)]
     pub model: String,
     /// Further models, separated by commas.
     #[serde(default)]
@@ -109,6 +113,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 struct RunInput {
     prompt: String,
+    cwd: Option<String>,
     model: Option<String>,
     thread: Option<String>,
     #[serde(default)]
@@ -117,6 +122,10 @@ struct RunInput {
     max_tokens: Option<u64>,
     #[serde(default, rename = "maxCost")]
     max_cost: Option<f64>,
+    #[serde(default, rename = "maxTurns")]
+    max_turns: Option<u32>,
+    #[serde(default, rename = "allowedTools")]
+    allowed_tools: Option<Vec<String>>,
 }
 
 /// What becomes of that which a run changes.
@@ -213,6 +222,9 @@ struct Changes {
 struct FileOutput {
     path: RelPath,
     kind: ChangeKind,
+    /// The removed file whose content it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<RelPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Side>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,6 +235,11 @@ struct FileOutput {
     diff: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<bool>,
+    /// What somebody else made of it since the run began: for the owner, whose folder it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meanwhile: Option<String>,
+    #[serde(rename = "meanwhileCut", skip_serializing_if = "Option::is_none")]
+    meanwhile_cut: Option<bool>,
     /// In `changes.read`: how far it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Standing>,
@@ -440,7 +457,10 @@ impl<P: Program> CodingAgent<P> {
                 false => config.tool_folders,
             },
             models: listed(&config.models).collect(),
-            model: config.model,
+            model: match config.model.trim() {
+                "" => DEFAULT.to_owned(),
+                model => model.to_owned(),
+            },
         })
     }
 
@@ -457,11 +477,14 @@ impl<P: Program> CodingAgent<P> {
     ) -> Result<Planned<Task>, SourceError> {
         let input = RunInput {
             prompt: input.prompt,
+            cwd: None,
             model: input.model,
             thread: None,
             mode: RunMode::Staged,
             max_tokens: input.max_tokens,
             max_cost: input.max_cost,
+            max_turns: None,
+            allowed_tools: None,
         };
         self.plan_run(call, input).await
     }
@@ -494,15 +517,19 @@ impl<P: Program> CodingAgent<P> {
         }
         on_file_thread(move || {
             self.in_place()?;
-            let name = self.model_names.get(&model);
+            let cwd = input.cwd.as_deref().map(|cwd| self.folder_in(cwd));
+            let cwd = cwd.transpose()?.flatten();
             let task = Task {
                 prompt: input.prompt,
-                program_model: name.unwrap_or(&model).clone(),
+                program_model: self.name_of(&model),
                 model,
                 names_model,
                 thread: input.thread,
+                cwd,
                 max_tokens: input.max_tokens,
                 max_cost: input.max_cost,
+                max_turns: input.max_turns,
+                allowed_tools: input.allowed_tools,
                 applies: input.mode == RunMode::Direct,
             };
             let (will, did, changes) = match input.mode {
@@ -521,7 +548,10 @@ impl<P: Program> CodingAgent<P> {
             let headline = format!("has {} work on a copy of the folder{will}", P::NAME);
             let mut preview = Preview::new(headline)
                 .fact("program", &self.binary)
-                .fact("model", &task.model);
+                .fact("model", self.model_words(&task));
+            if let Some(folder) = self.works_in(&task)? {
+                preview = preview.fact("works in", folder.as_str());
+            }
             if !self.login.is_empty() {
                 preview = preview.fact("sign-in", SIGN_IN);
             }
@@ -548,6 +578,12 @@ impl<P: Program> CodingAgent<P> {
             if let Some(most) = task.max_cost {
                 preview = preview.fact("ends after", format!("{most} US dollars a turn"));
             }
+            if let Some(most) = task.max_turns {
+                preview = preview.fact("ends after", format!("{most} answers of the model"));
+            }
+            if let Some(tools) = &task.allowed_tools {
+                preview = preview.fact("its own tools", tools.join(", "));
+            }
             if let Some(thread) = &task.thread {
                 preview = preview.fact("goes on with", thread);
             }
@@ -555,7 +591,8 @@ impl<P: Program> CodingAgent<P> {
                 .fact("changes", changes)
                 .diff(&task.prompt);
             // What it works on is a copy, so it assumes nothing of the folder.
-            let token = Digest::of(format!("{}\n{}", self.binary, task.program_model).as_bytes());
+            let model = task.program_model.as_deref().unwrap_or_default();
+            let token = Digest::of(format!("{}\n{model}", self.binary).as_bytes());
             let planned = Planned::new(
                 task,
                 token,
@@ -634,6 +671,44 @@ impl<P: Program> CodingAgent<P> {
             true => reply,
             false => reply.undo(id.as_str()),
         })
+    }
+
+    /// What the program calls a model; none: it chooses.
+    fn name_of(&self, model: &str) -> Option<String> {
+        let named = self.model_names.get(model).map(String::as_str);
+        let named = named.or(Some(model).filter(|model| *model != DEFAULT));
+        named.map(str::to_owned)
+    }
+
+    fn model_words(&self, task: &Task) -> String {
+        match &task.program_model {
+            Some(_) => task.model.clone(),
+            None => format!("the one that {} chooses", P::NAME),
+        }
+    }
+
+    /// The folder below the source's that a caller names; none: the source's own.
+    fn folder_in(&self, cwd: &str) -> Result<Option<RelPath>, SourceError> {
+        let path = RelPath::parse(cwd.trim_end_matches('/'));
+        let path = path.map_err(|error| SourceError::invalid(format!("cwd: {error}")))?;
+        // A hidden one does not exist.
+        match self.root.kind(&path) {
+            Ok(Kind::Dir) => Ok(Some(path).filter(|path| !path.is_root())),
+            Ok(Kind::File) | Err(FileError::NotFound(_) | FileError::NotADirectory(_)) => {
+                Err((&RunError::NoFolder(path)).into())
+            }
+            Err(error) => Err(failed(&error.into())),
+        }
+    }
+
+    /// Where a run works, as far as a plan can tell: a thread keeps the folder that it began in.
+    fn works_in(&self, task: &Task) -> Result<Option<RelPath>, SourceError> {
+        let Some(id) = task.thread.as_ref().filter(|_| task.cwd.is_none()) else {
+            return Ok(task.cwd.clone());
+        };
+        let known = self.threads()?.get(id);
+        let known = known.map_err(|error| failed(&error.into()))?;
+        Ok(known.and_then(|thread| thread.cwd))
     }
 
     fn runs(&self) -> Result<&Runs<P>, SourceError> {
@@ -721,10 +796,13 @@ impl<P: Program> CodingAgent<P> {
             if let Some(path) = &input.path {
                 call.require(FIELD, path)?;
             }
+            // What the owner hides now exists no more, whatever a run saw.
+            let is_there =
+                |path: &RelPath| !self.root.is_hidden(path) && call.allows(FIELD, path.as_str());
+            let renamed = renames(&set.files);
             let (mut files, mut next, mut length) = (Vec::<FileOutput>::new(), None, 0);
             for change in set.files.iter().filter(wanted) {
-                // What the owner hides now exists no more, whatever a run saw.
-                if self.root.is_hidden(&change.path) || !call.allows(FIELD, change.path.as_str()) {
+                if !is_there(&change.path) {
                     continue;
                 }
                 if call.is_over() {
@@ -736,13 +814,23 @@ impl<P: Program> CodingAgent<P> {
                 };
                 let sides = content(&change.before).and_then(|a| Ok((a, content(&change.after)?)));
                 let (before, after) = sides.map_err(|error| failed(&error.into()))?;
-                let mut file = with_diff(change, before.as_deref(), after.as_deref());
+                let from = renamed.get(&change.path).map(|from| &from.path);
+                let from = from.filter(|from| is_there(from));
+                let mut file = with_diff(change, from, before.as_deref(), after.as_deref());
                 // A place that cannot be looked at is no longer as the run found it.
                 let standing = self.folder()?.standing(change);
                 let (state, runs) = standing.unwrap_or((Standing::Changed, None));
                 (file.state, file.runs) = (Some(state), runs);
-                length +=
-                    change.path.as_str().len() + file.diff.as_ref().map_or(0, String::len) + 512;
+                if call.is_owners() && state == Standing::Changed {
+                    let made = self.folder()?.meanwhile(change, before.as_deref());
+                    file.shows_meanwhile(made.ok().flatten());
+                }
+                let texts = [&file.diff, &file.meanwhile];
+                length += texts
+                    .iter()
+                    .filter_map(|text| Some(text.as_ref()?.len()))
+                    .sum::<usize>();
+                length += change.path.as_str().len() + 512;
                 if length > LONGEST_ANSWER && !files.is_empty() {
                     next = files.last().map(|file| Next {
                         after: file.path.clone(),
@@ -821,7 +909,7 @@ impl<P: Program> CodingAgent<P> {
                 .map_err(|error| failed(&error))?;
             let touched: Vec<_> = files.iter().map(touched).collect();
             let summary = format!("changed {} files", files.len());
-            let applied = files.iter().map(output).collect();
+            let applied = outputs(&files).collect();
             let reply = Reply::new(
                 Applied {
                     ok: true,
@@ -919,7 +1007,7 @@ fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
         digest: digest.transpose().map_err(|error| failed(&error.into()))?,
         counts: Counts::of(files),
         omitted: *omitted,
-        files: files.iter().take(LISTED).map(output).collect(),
+        files: outputs(files).take(LISTED).collect(),
         more: files.len().checked_sub(LISTED).filter(|more| *more > 0),
         id: done.id,
     };
@@ -949,7 +1037,23 @@ fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
     })
 }
 
-fn output(change: &FileChange) -> FileOutput {
+impl FileOutput {
+    fn shows_meanwhile(&mut self, made: Option<Change>) {
+        if let Some(made) = made {
+            self.meanwhile_cut = made.is_cut.then_some(true);
+            // Its mode alone, where nothing differs.
+            self.meanwhile = made.diff.filter(|diff| !diff.is_empty());
+        }
+    }
+}
+
+fn outputs(files: &[FileChange]) -> impl Iterator<Item = FileOutput> {
+    let renamed = renames(files);
+    let from = move |change: &FileChange| renamed.get(&change.path).map(|from| &from.path);
+    files.iter().map(move |change| output(change, from(change)))
+}
+
+fn output(change: &FileChange, from: Option<&RelPath>) -> FileOutput {
     let side = |facts: FileFacts| Side {
         digest: facts.digest,
         bytes: facts.bytes,
@@ -958,6 +1062,7 @@ fn output(change: &FileChange) -> FileOutput {
     FileOutput {
         path: change.path.clone(),
         kind: change.kind(),
+        from: from.cloned(),
         before: change.before.map(side),
         after: change.after.map(side),
         executable: change
@@ -966,13 +1071,20 @@ fn output(change: &FileChange) -> FileOutput {
             .filter(|on| *on || is_mode),
         diff: None,
         cut: None,
+        meanwhile: None,
+        meanwhile_cut: None,
         state: None,
         runs: None,
     }
 }
 
-fn with_diff(change: &FileChange, before: Option<&[u8]>, after: Option<&[u8]>) -> FileOutput {
-    let mut file = output(change);
+fn with_diff(
+    change: &FileChange,
+    from: Option<&RelPath>,
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+) -> FileOutput {
+    let mut file = output(change, from);
     // What was there when the run began may have changed before it ended; then nobody can say.
     let is_whole =
         before.is_some() == change.before.is_some() && after.is_some() == change.after.is_some();

@@ -10,6 +10,7 @@
 use crate::change_set::read_most;
 use plexus_agent_lines::Usage;
 use plexus_protocol::{AuditId, Digest, Timestamp};
+use plexus_rooted_files::RelPath;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -25,8 +26,8 @@ use tokio::sync::OwnedMutexGuard;
 const MIRROR: &str = ".plexum-codex-session";
 /// Most threads that are looked at for a list.
 const MOST: usize = 10_000;
-/// Longest record of a thread, in bytes.
-const LONGEST: u64 = 4096;
+/// Longest record of a thread, in bytes: the longest path takes six bytes for each of its own.
+const LONGEST: u64 = 8192;
 
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub(crate) struct Thread {
     pub(crate) id: String,
     /// The name of its run's folder.
     pub(crate) run: String,
+    /// The folder of its copies that it works in; none: the copy itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cwd: Option<RelPath>,
     /// What it has used so far.
     pub(crate) usage: Usage,
     /// The agent whose it is; none: the owner's own.
@@ -199,6 +203,7 @@ mod tests {
         let thread = Thread {
             id: "01a1".into(),
             run: "evt-1".into(),
+            cwd: None,
             usage: Usage::default(),
             agent: Some("cc".into()),
             began: Timestamp(1),

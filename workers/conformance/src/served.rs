@@ -46,6 +46,7 @@ pub(crate) fn access(egress: Option<&(u16, String)>) -> Option<EgressAccess> {
         port: *port,
         credential: Secret::new(credential.clone()),
         authorities: String::new(),
+        bearer: false,
     })
 }
 
@@ -227,6 +228,7 @@ impl Worker {
         Call {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             audit: self.intent.clone(),
+            owner: false,
             capability: capability.into(),
             input_digest: Digest::of(&input),
             input: input.into(),

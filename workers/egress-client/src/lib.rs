@@ -387,6 +387,7 @@ mod tests {
             port,
             credential: plexus_ipc::message::Secret::new("word".into()),
             authorities: String::new(),
+            bearer: false,
         };
         let client = EgressClient::new(&access, Duration::from_millis(500), 1).unwrap();
         let request = Request::get("/a%20b?c=d").header("authorization", "mine");

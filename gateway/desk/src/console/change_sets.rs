@@ -65,8 +65,36 @@ struct FileView {
     state: &'static str,
     waits: bool,
     runs: Option<ForeignText>,
+    /// The name that it had.
+    from: Option<ForeignText>,
+    /// What somebody else made of it since the run began.
+    meanwhile: Option<Diff>,
     diff: Option<Diff>,
     mode_only: bool,
+}
+
+/// One of the two differences of a file.
+#[derive(Clone, Copy, PartialEq)]
+enum Difference {
+    Run,
+    Meanwhile,
+}
+
+impl Difference {
+    fn named(of: Option<&str>) -> Self {
+        match of {
+            Some("meanwhile") => Self::Meanwhile,
+            _ => Self::Run,
+        }
+    }
+
+    /// The members of a file that hold it, and whether it is a part alone.
+    fn members(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Run => ("diff", "cut"),
+            Self::Meanwhile => ("meanwhile", "meanwhileCut"),
+        }
+    }
 }
 
 /// Which change sets there are.
@@ -97,10 +125,11 @@ pub(super) async fn rows(
     request: Request,
 ) -> Result<Response, Refused> {
     let (path, at) = (query(&request, "path"), from(&request));
+    let of = Difference::named(query(&request, "of").as_deref());
     drop(request);
     let set = changes::shown(&desk, &id, path, None).await?;
     let rows = move || {
-        let diff = rows_of(&id, &set["files"][0], at, diff::PAGE);
+        let diff = rows_of(&id, &set["files"][0], of, at, diff::PAGE);
         diff.map_or_else(|| Ok(String::new()), |diff| Rows { diff: &diff }.render())
     };
     let made = blocking(rows).await?;
@@ -200,21 +229,26 @@ impl FileView {
             runs: file["runs"]
                 .as_str()
                 .map(|why| ForeignText::short(why, 200)),
-            diff: rows_of(id, file, 0, ROOM),
+            from: file["from"]
+                .as_str()
+                .map(|from| ForeignText::short(from, 300)),
+            meanwhile: rows_of(id, file, Difference::Meanwhile, 0, ROOM),
+            diff: rows_of(id, file, Difference::Run, 0, ROOM),
             mode_only: file["kind"] == "mode",
         }
     }
 }
 
 /// Rows of the difference of a file, from one on.
-fn rows_of(id: &str, file: &Value, at: usize, room: Room) -> Option<Diff> {
-    let page = diff::page(file["diff"].as_str()?, at, room);
+fn rows_of(id: &str, file: &Value, of: Difference, at: usize, room: Room) -> Option<Diff> {
+    let (member, cut) = of.members();
+    let page = diff::page(file[member].as_str()?, at, room);
     let path = text(&file["path"]).bytes();
     let path: String = path.map(|byte| format!("%{byte:02X}")).collect();
     let more = page.next.map_or(String::new(), |next| {
-        format!("/admin/console/changes/{id}/rows?path={path}&from={next}")
+        format!("/admin/console/changes/{id}/rows?path={path}&of={member}&from={next}")
     });
-    let cut = file["cut"] == true;
+    let cut = file[cut] == true;
     Some(Diff { page, more, cut })
 }
 

@@ -9,7 +9,9 @@
 //!
 //! Must not know: how many turns there may be, who speaks.
 
-use super::{Outcome, RunError, Runs, Task, caller, fresh_name, is_over, prepare_home, words_on};
+use super::{
+    Outcome, Place, RunError, Runs, Task, caller, fresh_name, is_over, prepare_home, words_on,
+};
 use crate::{
     Program,
     change_set::read_most,
@@ -45,8 +47,8 @@ struct Record {
     run: String,
     /// The thread, once the agent has named it.
     thread: Option<String>,
-    /// The model of all its turns, as the program calls it.
-    model: String,
+    /// The model of all its turns, as the program calls it; none: the program chooses.
+    model: Option<String>,
     /// Most tokens and US dollars of each turn.
     #[serde(default)]
     limits: (Option<u64>, Option<f64>),
@@ -124,19 +126,21 @@ impl<P: Program> Runs<P> {
         if task.thread.is_some() && known.is_none() {
             warnings.push("this conversation's thread is gone; the turn began a new one".into());
         }
-        let folder = (&*run, agent.as_deref());
+        let place = Place {
+            run: &run,
+            cwd: None,
+            agent: agent.as_deref(),
+        };
         self.threads.note_turn(call.audit())?;
         let turn = async {
-            let spoken = self
-                .speak(call, &task, folder, known, &mut warnings)
-                .await?;
+            let spoken = self.speak(call, &task, place, known, &mut warnings).await?;
             // Kept whatever became of the turn: the next one goes on with it.
             if let Some(thread) = spoken.ended.turn.thread() {
                 record.thread = Some(thread.to_owned());
                 write(&path, &record)?;
             }
             let made = (copy, before, true);
-            self.outcome(call, spoken, folder, made, warnings).await
+            self.outcome(call, spoken, place, made, warnings).await
         };
         turn.await.map_err(RunError::cut_off)
     }

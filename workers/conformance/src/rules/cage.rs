@@ -64,6 +64,7 @@ pub(super) async fn holds(on: &Bench<'_>) -> Vec<Breach> {
             let call = Call {
                 id: 1,
                 audit: None,
+                owner: false,
                 capability: entry.name.as_str().into(),
                 input_digest: Digest::of(&input),
                 input: input.into(),

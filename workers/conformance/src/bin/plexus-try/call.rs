@@ -262,6 +262,7 @@ impl Setting<'_> {
         let call = Call {
             id: 1,
             audit: None,
+            owner: false,
             capability: self.arguments.capability.as_str().into(),
             input_digest: Digest::of(&self.input),
             input: Payload::from(self.input.clone()),
