@@ -16,10 +16,14 @@ fn made(scene: &Scene, folder: &Folder, model: &Model) -> String {
     let server = format!("server={}", model.base());
     let mut words = vec!["sources", "add", "codex-folder", &path, "--id", "codex"];
     words.extend(["--secret", &key, "--set", &binary, "--set", &server]);
+    words.extend(["--set", "model=gpt-5.5"]);
     scene.gateway.cli(words).expect_ok();
     let agent = scene.gateway.agent_with("caller", &["codex.models"]);
-    let input = json!({"prompt": "Work."});
+    let input =
+        json!({"prompt": "Say more in each part, and remove what is old.", "maxTokens": 200_000});
     let item = agent.must_ask("codex.run", input.clone());
+    scene.browser.reads("#card", "has Codex work on a copy");
+    scene.picture("run-card");
     scene.owner().approve(&item, "once");
     let done = agent.invoke("codex.run", input).expect_ok();
     let id = done["output"]["changes"]["id"].as_str().expect("an id");
@@ -77,19 +81,28 @@ fn change_set_is_seen_and_applied_in_part() {
     browser.reads("#card [data-notice]", "part-4.txt changed since");
     assert_eq!(folder.read("part-4.txt"), "mine\n");
     assert_eq!(folder.read("part-5.txt"), "one\n");
+    // The page shows both changes of that file.
+    browser.see("[data-changes]").click();
+    browser.see(&format!("[data-set='{id}']")).click();
+    browser.reads("#card", "changed since the run began +1 −1");
+    browser.reads("#card", "changed by the run +1 −0");
+    browser.reads("#card tr.add", "mine");
+    scene.all_is_well();
 }
 
 #[test]
 fn file_that_tools_run_is_applied_by_a_second_press() {
-    let line = "mkdir -p .vscode; echo '{}' > .vscode/tasks.json";
+    let line = "mkdir -p .vscode; echo '{}' > .vscode/tasks.json; mv a.txt b.txt";
     let model = Model::start([Step::exec(line), Step::say("Done.")]);
     let scene = Scene::signed_in();
     let browser = &*scene.browser;
     let folder = Folder::empty();
+    folder.write("a.txt", "one\n");
     made(&scene, &folder, &model);
     browser.see("#changes").click();
     browser.see("[data-set]").click();
     browser.reads("#card", "amounts to running code");
+    browser.reads("#card", "It was a.txt, and its content stays");
     browser.see("#card [type=submit]").click();
     browser.reads("#card [data-notice]", "Apply once more");
     assert!(!folder.has(".vscode/tasks.json"));

@@ -28,6 +28,10 @@ pub enum Step {
     Say(String),
     /// It calls one tool with these arguments.
     Call(String, Value),
+    /// It calls one tool of Codex with this text.
+    Write(String, String),
+    /// An item of Codex before what the model does: thoughts, or a search. The step after it follows in the same answer.
+    Item(Value),
     /// Its server refuses the request with this status.
     Refuse(u16),
     /// Its server closes the connection in the middle of a line.
@@ -59,6 +63,31 @@ impl Step {
     pub fn exec(command: &str) -> Self {
         let arguments = json!({"cmd": command, "yield_time_ms": 30_000});
         Self::Call("exec_command".into(), arguments)
+    }
+    /// Runs a shell command with the tool of Codex' newer models, which takes a script.
+    #[must_use]
+    pub fn script(command: &str) -> Self {
+        let script = format!(
+            "text(await tools.exec_command({}));",
+            json!({"cmd": command})
+        );
+        Self::Write("exec".into(), script)
+    }
+    /// Thinks, with seven tokens for it.
+    #[must_use]
+    pub fn think(text: &str) -> Self {
+        let summary = json!([{"type": "summary_text", "text": text}]);
+        Self::Item(
+            json!({"type": "reasoning", "id": "rs_story", "summary": summary, "content": []}),
+        )
+    }
+    /// Has its server search the web.
+    #[must_use]
+    pub fn search(query: &str) -> Self {
+        let action = json!({"type": "search", "query": query});
+        Self::Item(
+            json!({"type": "web_search_call", "id": "ws_story", "status": "completed", "action": action}),
+        )
     }
 }
 
@@ -237,7 +266,10 @@ fn tool_results(body: &Value) -> Vec<String> {
     });
     let codex = list("input")
         .into_iter()
-        .filter(|item| item["type"] == "function_call_output")
+        .filter(|item| {
+            let outputs = ["function_call_output", "custom_tool_call_output"];
+            outputs.iter().any(|kind| item["type"] == *kind)
+        })
         .map(|item| flat(&item["output"]));
     claude.chain(codex).collect()
 }
@@ -290,20 +322,21 @@ async fn answer(
     }
     let sent = headers.get(credential).and_then(|sent| sent.to_str().ok());
     let sent = sent.unwrap_or_default().to_owned();
-    let (turn, gates, step) = {
+    let (turn, gates, items, step) = {
         let mut record = shared.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.credentials.push(sent);
         record.turns += 1;
-        let mut gates = Vec::new();
+        let (mut gates, mut items) = (Vec::new(), Vec::new());
         let step = loop {
             let step = record.steps.pop_front();
             match step.or_else(|| record.rule.as_mut().map(|rule| rule(&request))) {
                 Some(Step::Wait(gate)) => gates.push(gate),
+                Some(Step::Item(item)) => items.push(item),
                 step => break step,
             }
         };
         record.requests.push(request);
-        (record.turns, gates, step)
+        (record.turns, gates, items, step)
     };
     let Some(step) = step else {
         return unforeseen(
@@ -324,7 +357,7 @@ async fn answer(
     let step = if is_dropped { Step::say("half") } else { step };
     let mut stream = match wire {
         Wire::Messages => messages(turn, &step),
-        Wire::Responses => responses(turn, &step),
+        Wire::Responses => responses(turn, items, &step),
     };
     if is_dropped {
         stream.truncate(stream.len() / 2);
@@ -378,8 +411,8 @@ fn messages(turn: usize, step: &Step) -> String {
             json!({"type": "text_delta", "text": text}),
             "end_turn",
         ),
-        Step::Refuse(_) | Step::Drop | Step::Wait(_) => {
-            unreachable!("is no answer of the model")
+        Step::Refuse(_) | Step::Drop | Step::Wait(_) | Step::Item(_) | Step::Write(..) => {
+            unreachable!("is no answer of Claude")
         }
     };
     event(
@@ -403,7 +436,7 @@ fn messages(turn: usize, step: &Step) -> String {
 }
 
 /// One turn as OpenAI's Responses API streams it.
-fn responses(turn: usize, step: &Step) -> String {
+fn responses(turn: usize, mut items: Vec<Value>, step: &Step) -> String {
     let mut out = String::new();
     let id = format!("resp_story_{turn}");
     let item = match step {
@@ -423,7 +456,11 @@ fn responses(turn: usize, step: &Step) -> String {
             "type": "message", "id": format!("msg_story_{turn}"), "status": "completed", "role": "assistant",
             "content": [{"type": "output_text", "text": text, "annotations": []}],
         }),
-        Step::Refuse(_) | Step::Drop | Step::Wait(_) => {
+        Step::Write(tool, text) => json!({
+            "type": "custom_tool_call", "id": format!("ct_story_{turn}"), "status": "completed",
+            "call_id": format!("call_story_{turn}"), "name": tool, "namespace": "functions", "input": text,
+        }),
+        Step::Refuse(_) | Step::Drop | Step::Wait(_) | Step::Item(_) => {
             unreachable!("is no answer of the model")
         }
     };
@@ -432,22 +469,20 @@ fn responses(turn: usize, step: &Step) -> String {
         "response.created",
         json!({"response": {"id": id, "status": "in_progress"}}),
     );
-    event(
-        &mut out,
-        "response.output_item.added",
-        json!({"output_index": 0, "item": item}),
-    );
-    event(
-        &mut out,
-        "response.output_item.done",
-        json!({"output_index": 0, "item": item}),
-    );
+    let thoughts = items.iter().filter(|item| item["type"] == "reasoning");
+    let thought = 7 * thoughts.count();
+    items.push(item);
+    for (index, item) in items.iter().enumerate() {
+        for kind in ["response.output_item.added", "response.output_item.done"] {
+            event(&mut out, kind, json!({"output_index": index, "item": item}));
+        }
+    }
     let usage = json!({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": 10, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 110});
+        "output_tokens": 10, "output_tokens_details": {"reasoning_tokens": thought}, "total_tokens": 110});
     event(
         &mut out,
         "response.completed",
-        json!({"response": {"id": id, "status": "completed", "output": [item], "usage": usage}}),
+        json!({"response": {"id": id, "status": "completed", "output": items, "usage": usage}}),
     );
     out
 }

@@ -9,7 +9,7 @@ fn ends_at(kind: Kind, limit: (&str, Value), card: &str) {
     let (exec, (limit, most)) = (kind.exec, limit);
     let desk = Desk::open(kind, [exec("echo once >> a.txt"), Step::say("Done.")]);
     // The control: a run that ends by itself has a limit that it does not reach.
-    let mut input = json!({"prompt": "Work.", limit: 10_000});
+    let mut input = json!({"prompt": "Work.", limit: 1000});
     let whole = desk.run(&input);
     assert_eq!(
         (&whole["limit"], &whole["text"]),
@@ -68,6 +68,11 @@ fn claude_run_ends_at_its_tokens_with_what_it_did() {
 #[test]
 fn claude_run_ends_at_its_money_with_what_it_did() {
     ends_at(CLAUDE, ("maxCost", json!(0.001)), "0.001 US dollars a turn");
+}
+
+#[test]
+fn claude_run_ends_at_its_turns_with_what_it_did() {
+    ends_at(CLAUDE, ("maxTurns", json!(2)), "2 answers of the model");
 }
 
 #[test]

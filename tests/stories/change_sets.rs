@@ -125,6 +125,22 @@ fn file_changed_meanwhile_is_named_and_the_rest_can_be_applied() {
             .starts_with("somebody changed this file since the run"),
         "{shown}"
     );
+    // First what somebody else made of it, then what the run did.
+    let rows = [
+        "since the run began",
+        "│ -one",
+        "│ +mine",
+        "by the run",
+        "│ +more",
+    ];
+    let found = rows.map(|row| after.find(row).unwrap_or_else(|| panic!("{row}: {shown}")));
+    assert!(found.is_sorted(), "{shown}");
+    assert_eq!(shown.matches("since the run began").count(), 1, "{shown}");
+    // An agent that may read the change set is not shown the folder.
+    let read = json!({"changes": id});
+    let read = desk.agent.invoke("codex.changes.read", read).expect_ok();
+    let read = read.to_string();
+    assert!(read.contains("+more") && !read.contains("mine"), "{read}");
     // The page names what can still come; that, typed, is applied.
     let (_, offered) = shown.rsplit_once("plexusctl ").expect("a command");
     assert!(!offered.contains("part-2.txt"), "{offered}");
@@ -132,6 +148,56 @@ fn file_changed_meanwhile_is_named_and_the_rest_can_be_applied() {
     gateway.cli(words).expect_ok();
     assert_eq!(desk.folder.read("part-1.txt"), "one\nmore\n");
     assert_eq!(desk.folder.read("part-2.txt"), "mine\n");
+}
+
+#[test]
+fn renamed_file_is_named_in_answer_command_and_card() {
+    let line = "mv docs/old.txt docs/older.txt; mkdir -p .githooks; mv hook .githooks/pre-commit; echo more >> a.txt";
+    let desk = Desk::open(CODEX, [Step::exec(line), Step::say("Renamed.")]);
+    desk.folder.write("hook", "echo hooked\n");
+    let before = desk.folder.tree();
+    let done = desk.run(&json!({"prompt": "Rename."}));
+    let files = done["changes"]["files"].as_array().expect("files").iter();
+    let renamed: Vec<_> = files
+        .filter_map(|file| Some((file["from"].as_str()?, file["path"].as_str()?)))
+        .collect();
+    let (old, new) = ("docs/old.txt", "docs/older.txt");
+    assert_eq!(renamed, [("hook", ".githooks/pre-commit"), (old, new)]);
+    let id = done["changes"]["id"].as_str().expect("a change set");
+    let shown = desk.gateway.cli(["changes", id]);
+    let shown = shown.expect_ok();
+    assert!(
+        shown.contains("it was docs/old.txt, and its content stays"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("│ -old") && shown.contains("│ +more"),
+        "{shown}"
+    );
+    // A card shows whole what tools run.
+    let item = desk.asked("apply", &json!({"changes": id}));
+    let card = desk.owner().plan(&item)["preview"]["diff"].to_string();
+    assert!(
+        card.contains("renames docs/old.txt to docs/older.txt"),
+        "{card}"
+    );
+    assert!(
+        !card.contains("-old") && card.contains("+echo hooked"),
+        "{card}"
+    );
+    let applied = desk.gateway.cli(["changes", "apply", id, "--yes"]);
+    applied.expect_ok();
+    assert_eq!(desk.folder.read(new), "old\n");
+    assert!(!desk.folder.has(old));
+    desk.gateway
+        .cli(["undo", &undo_of(&applied), "--yes"])
+        .expect_ok();
+    assert_eq!(desk.folder.tree(), before);
+    // The control: half of a rename is a new file.
+    let half = json!({"changes": id, "paths": [new]});
+    let item = desk.asked("apply", &half);
+    let card = desk.owner().plan(&item)["preview"]["diff"].to_string();
+    assert!(card.contains("+old") && !card.contains("renames"), "{card}");
 }
 
 #[test]

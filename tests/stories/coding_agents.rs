@@ -79,10 +79,14 @@ impl Desk {
         }
         let secrets = Folder::empty();
         secrets.write("key", format!("{KEY}\n"));
-        let set = [
+        let mut set = vec![
             format!("binary={}", (kind.binary)().display()),
             format!("server={}", model.base()),
         ];
+        if kind.id == "codex" && !more.iter().any(|field| field.starts_with("model=")) {
+            // What Codex chooses itself has other tools: `Step::script`.
+            set.push("model=gpt-5.5".to_owned());
+        }
         let secret = format!("key={}", secrets.path().join("key").display());
         let path = folder.path().display().to_string();
         let folders = format!("{}-folder", kind.id);

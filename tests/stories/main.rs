@@ -134,6 +134,8 @@ mod refresh;
 mod relay_disk;
 mod resident;
 mod revoke;
+#[cfg(target_os = "linux")]
+mod run_inputs;
 mod runs;
 mod seams;
 mod settings;

@@ -446,9 +446,9 @@ fn lending_a_repository() {
     let work = "sed -i s/helo/hello/ greet.py; printf '#!/bin/sh\\npython3 greet.py\\n' > run.sh; chmod +x run.sh; \
                 rm TODO.md; ls -R";
     let model = Model::start([
-        Step::exec(work),
+        Step::script(work),
         Step::say("It greets properly now."),
-        Step::exec("sed -i s/hello/HELLO/ greet.py"),
+        Step::script("sed -i s/hello/HELLO/ greet.py"),
         Step::say("It greets in capitals."),
         Step::say("There is no test at all."),
     ]);

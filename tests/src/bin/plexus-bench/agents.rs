@@ -57,7 +57,11 @@ impl Desk {
         let path = folder.path().display().to_string();
         let words = ["sources", "add", "codex-folder", &path, "--id", "codex"];
         let set = ["--secret", &secret, "--set", &binary, "--set", &server];
-        gateway.cli([&words[..], &set].concat()).expect_ok();
+        // The model of the bare command.
+        let model_of = ["--set", "model=gpt-5.5"];
+        gateway
+            .cli([&words[..], &set, &model_of].concat())
+            .expect_ok();
         let agent = gateway.agent_with("bench", &["codex.changes.read"]);
         Self {
             gateway,
