@@ -185,11 +185,13 @@ pub(crate) enum RunError {
 
 /// A limit of the caller's that ended a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) enum Limit {
-    MaxTokens,
-    MaxCost,
-    MaxTurns,
+    #[serde(rename = "maxTokens")]
+    Tokens,
+    #[serde(rename = "maxCost")]
+    Cost,
+    #[serde(rename = "maxTurns")]
+    Turns,
 }
 
 /// Why a turn was interrupted.
@@ -350,9 +352,9 @@ impl<P: Program> Runs<P> {
         };
         let (total, limit) = match (&ended.turn.end, ended.stop) {
             (Some(TurnEnd::Completed(total)), _) => (*total, None),
-            (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::MaxCost)),
-            (Some(TurnEnd::TooLong(total)), _) => (*total, Some(Limit::MaxTurns)),
-            (_, Some(Stop::Spent)) => (ended.used, Some(Limit::MaxTokens)),
+            (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::Cost)),
+            (Some(TurnEnd::TooLong(total)), _) => (*total, Some(Limit::Turns)),
+            (_, Some(Stop::Spent)) => (ended.used, Some(Limit::Tokens)),
             _ => return Err(self.failure(ended)),
         };
         if let Some(limit) = limit {
@@ -701,9 +703,9 @@ impl<P: Program> Runs<P> {
 impl Limit {
     fn words(self) -> String {
         let limit = match self {
-            Self::MaxTokens => "maxTokens",
-            Self::MaxCost => "maxCost",
-            Self::MaxTurns => "maxTurns",
+            Self::Tokens => "maxTokens",
+            Self::Cost => "maxCost",
+            Self::Turns => "maxTurns",
         };
         format!(
             "the run was ended at its {limit}; what it did until then is in the change set, and thread goes on with it"
