@@ -20,7 +20,6 @@ mod names;
 mod needle;
 mod read;
 mod search;
-mod signatures;
 mod source;
 mod vault;
 

@@ -1,7 +1,7 @@
 //! Searching the vault: text, tags and properties, in the order of paths and lines.
 //!
-//! There is no index to keep in step: each search looks at every note, and reads those that may hold the query as far as
-//! [`crate::signatures`] tells. A filter that cannot match is found out by a byte search before anything is parsed.
+//! There is no index to keep in step: each search reads the notes. A filter that cannot match is found out by a byte
+//! search before anything is parsed.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,6 @@ use crate::{
     markdown::{self, scan},
     media::is_searched,
     needle::Needle,
-    signatures::{Round, Verdict},
 };
 
 /// Hits returned unless asked otherwise, and the most that can be asked for.
@@ -108,10 +107,6 @@ impl Vault {
             }
         };
         let mut search = Search {
-            round: filter
-                .query
-                .as_ref()
-                .map(|query| self.signatures.round(query)),
             filter,
             rule,
             limit: input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
@@ -154,8 +149,6 @@ impl Vault {
 
 struct Search<'a> {
     filter: Filter,
-    /// What tells which notes cannot hold the query.
-    round: Option<Round<'a>>,
     rule: PathRule<'a>,
     limit: usize,
     only: Option<RelPath>,
@@ -173,15 +166,8 @@ impl Search<'_> {
         if !is_wanted {
             return ControlFlow::Continue(());
         }
-        let mut verdict = Verdict::Unknown;
-        let read = entry.read_unless(MAX_NOTE_BYTES, |stamp| {
-            if let Some(round) = &self.round {
-                verdict = round.verdict(stamp);
-            }
-            verdict == Verdict::Absent
-        });
-        let (stamp, size, file) = match read {
-            Ok(read) => read,
+        let file = match entry.read(MAX_NOTE_BYTES) {
+            Ok(file) => file,
             Err(FileError::TooLarge { .. }) => {
                 self.warn("large_files_skipped");
                 return ControlFlow::Continue(());
@@ -189,31 +175,22 @@ impl Search<'_> {
             // Gone, locked away, or being written: a search shows what can be read.
             Err(_) => return ControlFlow::Continue(()),
         };
-        // A note that need not be read counts too: what is found does not depend on what is kept.
-        self.bytes += size;
+        self.bytes += file.meta.size;
         if self.bytes > MAX_TOTAL_BYTES {
             self.output.truncated = true;
             self.warn("search_bounded");
             return ControlFlow::Break(());
         }
-        let Some(file) = file else {
-            return ControlFlow::Continue(());
-        };
-        let text = decode(&file.bytes).ok();
-        let text = text.as_ref().map(|text| &*text.content);
-        if let (Some(round), Verdict::Unknown) = (&self.round, verdict) {
-            round.keep(stamp, text);
-        }
-        match text {
-            Some(text) => self.look_into(entry.path, text, &file),
-            None => ControlFlow::Continue(()),
-        }
+        self.look_into(entry.path, &file)
     }
 
-    fn look_into(&mut self, path: &RelPath, text: &str, file: &FileBytes) -> ControlFlow<()> {
+    fn look_into(&mut self, path: &RelPath, file: &FileBytes) -> ControlFlow<()> {
+        let Ok(text) = decode(&file.bytes) else {
+            return ControlFlow::Continue(());
+        };
         let room = self.limit - self.output.hits.len();
         // One more than there is room for tells whether anything was left out.
-        let mut hits = self.filter.lines_of(path, text, room + 1);
+        let mut hits = self.filter.lines_of(path, &text.content, room + 1);
         if hits.len() > room {
             hits.truncate(room);
             self.output.truncated = true;

@@ -6,7 +6,7 @@ use plexus_rooted_files::{
     Digest, FileError, HideRules, Identity, Kind, Policy, RelPath, Root, WalkBounds,
 };
 
-use crate::{NoteIndex, hidden::Hidden, names::Names, signatures::Signatures};
+use crate::{NoteIndex, hidden::Hidden, names::Names};
 
 /// Most bytes of paths that the index keeps. With folded forms of that size, the entries, and all of it twice while a new
 /// one is made: some 150 MiB of the worker's 512.
@@ -18,8 +18,6 @@ pub struct Vault {
     pub(crate) root: Arc<Root>,
     /// The names of all files.
     pub(crate) names: Names,
-    /// Which notes a search need not read.
-    pub(crate) signatures: Signatures,
 }
 
 /// An output, and what was disclosed in it.
@@ -72,11 +70,7 @@ impl Vault {
             let root = Arc::clone(&root);
             move || index(&root, WalkBounds::default(), MAX_INDEX_TEXT)
         });
-        Ok(Self {
-            root,
-            names,
-            signatures: Signatures::default(),
-        })
+        Ok(Self { root, names })
     }
 
     /// Which directory the vault is, to notice that another took its name.

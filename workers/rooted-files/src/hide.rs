@@ -3,10 +3,7 @@
 //! Invariants: a hidden folder hides all that lies in it; case, normal forms and characters that a folding file system
 //! does not look at do not count, so that no other spelling leads there; what is hidden is asked for no more than what does not exist.
 
-use std::{
-    fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt;
 
 use serde::Deserialize;
 
@@ -157,28 +154,12 @@ fn matches_path(pattern: &[Option<Vec<char>>], parts: &[Vec<char>]) -> bool {
 }
 
 /// Which content a file has, as far as a look at it tells: another one has another stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     identity: Identity,
     size: i64,
     modified: (i64, i64),
     changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Whether the file was last written, renamed or given other rights before `moment`. Only such a stamp is sure to
-    /// differ from that of the next content: a file system counts time in steps of up to two seconds.
-    #[must_use]
-    pub fn is_before(&self, moment: SystemTime) -> bool {
-        let Ok(since) = moment.duration_since(UNIX_EPOCH) else {
-            return false;
-        };
-        let moment = (
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            i64::from(since.subsec_nanos()),
-        );
-        self.modified < moment && self.changed < moment
-    }
 }
 
 impl From<&FileStat> for Stamp {

@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::{
-    Entry, FileBytes, FileError, Kind, Meta, Policy, RelPath, Root, Stamp,
+    Entry, FileBytes, FileError, Kind, Meta, Policy, RelPath, Root,
     list::{Contents, contents_of},
     names::code_unit_order,
-    read::{read_in, read_with_stat},
+    read::read_in,
     root::{accept_file, open_dir, stat_in},
 };
 
@@ -72,27 +72,6 @@ impl WalkEntry<'_> {
     /// As [`Root::read`].
     pub fn read(&self, limit: u64) -> Result<FileBytes, FileError> {
         read_in(self.dir, self.path.name(), self.path, self.policy, limit)
-    }
-
-    /// The file's stamp and size, and its content unless `known` says of the stamp that it need not be read. With the
-    /// content come the stamp and size of the same moment.
-    ///
-    /// # Errors
-    /// As [`Root::read`].
-    pub fn read_unless(
-        &self,
-        limit: u64,
-        known: impl FnOnce(&Stamp) -> bool,
-    ) -> Result<(Stamp, u64, Option<FileBytes>), FileError> {
-        let (dir, name) = (self.dir, self.path.name());
-        let seen = stat_in(dir, name, self.path)?;
-        accept_file(&seen, self.path, self.policy)?;
-        let stamp = Stamp::from(&seen);
-        if known(&stamp) {
-            return Ok((stamp, Meta::from(&seen).size, None));
-        }
-        let (file, read) = read_with_stat(dir, name, self.path, self.policy, limit, seen)?;
-        Ok((Stamp::from(&read), file.meta.size, Some(file)))
     }
 
     /// What a file holds now, in bytes, without opening it. A file with a second name is none where the policy says so.
