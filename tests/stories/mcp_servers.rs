@@ -63,7 +63,7 @@ pub(crate) fn packages(place: &Folder) -> (PathBuf, PathBuf) {
     let code = place.path().join("node_modules");
     let script = code.join(entry.strip_prefix(&all).expect("a script of its own"));
     std::fs::create_dir(&code).expect("a folder");
-    let mut copy = std::process::Command::new("cp");
+    let mut copy = Command::new("cp");
     copy.arg("-r").arg("-t").arg(&code);
     for entry in std::fs::read_dir(&all).expect("packages").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -110,7 +110,7 @@ fn programs_are_looked_for_in_one_place_only() {
         TempDir::with_prefix("plx").expect("a folder"),
         Folder::empty(),
     );
-    let programs = plexus_tests::binaries::path("plexusd");
+    let programs = binaries::path("plexusd");
     let programs = programs
         .parent()
         .expect("a folder")

@@ -23,7 +23,7 @@ pub struct Stop {
     /// Third answer: what to do next; empty where there is nothing to say.
     pub next: String,
     /// The same as data, where the gateway said so.
-    pub action: Option<NextAction>,
+    pub action: Option<Box<NextAction>>,
     /// The pending item or run that goes on without this command.
     pub item: Option<String>,
 }

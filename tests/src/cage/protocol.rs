@@ -558,6 +558,7 @@ impl Wire<'_> {
                 input: input.to_vec().into(),
                 input_digest: Digest::of(input),
                 constraint: None,
+                owner: false,
                 deadline_ms: 1_000,
             },
             state_token: None,

@@ -144,6 +144,7 @@ fn call(id: u64, path: &str) -> Call {
         input_digest: Digest::of(&input),
         input: input.into(),
         constraint: None,
+        owner: false,
         deadline_ms: 30_000,
     }
 }

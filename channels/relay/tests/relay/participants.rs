@@ -133,7 +133,7 @@ impl Pair {
 /// Breaks what a message holds, and puts it behind all others.
 fn falsify(message: &mut Value) {
     message["message_id"] = json!(LAST);
-    message["seq"] = json!(1 << 40_u64);
+    message["seq"] = json!(1_u64 << 40);
     message["ciphertext"] = json!("A".repeat(64));
 }
 
