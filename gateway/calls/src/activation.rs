@@ -73,6 +73,26 @@ impl Kernel {
         }
     }
 
+    /// Whether the programs of a source are those that the owner has reviewed; one with another is looked at again.
+    pub(crate) async fn programs_are_known(&self, id: &SourceId) -> bool {
+        let Some(source) = self.configured(id) else {
+            return true;
+        };
+        let connector = self.registry.of_source(&source.config);
+        let Some(connector) = connector.filter(|of| !of.offer.manifest.children.is_empty()) else {
+            return true;
+        };
+        if programs::are_known(&connector.offer.manifest, &source).await {
+            return true;
+        }
+        tracing::warn!(name: "source.program_changed", source = %id, "a program of a source has changed");
+        if let Err(why) = self.look_at(id).await {
+            tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+        }
+        self.renew_catalogue(None);
+        false
+    }
+
     fn configured(&self, id: &SourceId) -> Option<Arc<Source>> {
         self.ledger.snapshot().sources.get(id).cloned()
     }

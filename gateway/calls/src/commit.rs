@@ -63,6 +63,8 @@ pub(crate) struct Failed {
 pub(crate) enum NoOutcome {
     /// There is no intent, so nothing was done.
     NotIntended(SubmitError<Refusal>),
+    /// Another program lies where one of the source's was, so nothing is done.
+    ProgramChanged,
     /// The daemon stops before the source could say; the next start asks.
     Open(AuditId),
 }
@@ -82,6 +84,9 @@ pub(crate) async fn commit(
         permit,
         unread,
     } = commit;
+    if !run_cage::programs_are_known(kernel, source, &call.capability).await {
+        return Err(NoOutcome::ProgramChanged);
+    }
     let submitted = match call.principal.agent() {
         Some(agent) => kernel.submit_for(agent, intent).await,
         None => kernel.ledger.submit(intent, Lane::Owner).await,

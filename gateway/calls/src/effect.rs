@@ -74,6 +74,10 @@ pub(super) async fn run(
     let over = match commit::commit(kernel, commit, |intent| late(unknown(intent))).await {
         Ok(over) => over,
         Err(NoOutcome::Open(intent)) => return unknown(&intent),
+        Err(NoOutcome::ProgramChanged) => {
+            let error = refusal::program_changed(&id);
+            return crate::denial::refuse(kernel, &asked.caller, id.as_str(), error).await;
+        }
         Err(NoOutcome::NotIntended(SubmitError::Refused(refusal))) => {
             return crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal).await;
         }

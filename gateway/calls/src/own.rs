@@ -288,6 +288,7 @@ async fn carried(
     };
     let over = match commit::commit(kernel, commit, late).await {
         Ok(over) => over,
+        Err(NoOutcome::ProgramChanged) => return Err(refusal::program_changed(id)),
         Err(NoOutcome::NotIntended(error)) => return Err(refusal::not_recorded(&error, Some(id))),
         Err(NoOutcome::Open(_)) => return Err(refusal::unknown_outcome(id)),
     };

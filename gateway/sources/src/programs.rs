@@ -121,6 +121,22 @@ pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
     rules
 }
 
+/// The path and the digest of the program of a name among a source's rules.
+#[must_use]
+pub fn reviewed<'r>(name: &str, rules: &'r [String]) -> Option<(&'r str, &'r str)> {
+    let mut rules = rules.iter();
+    rules.find_map(|rule| {
+        let rest = rule.strip_prefix("program ")?.strip_prefix(name)?;
+        rest.strip_prefix(' ')?.rsplit_once(' ')
+    })
+}
+
+/// Whether the programs of a source are the ones that its rules are about.
+pub async fn are_known(manifest: &Manifest, source: &Source) -> bool {
+    let seen = seen(manifest, source).await;
+    seen.iter().all(|rule| source.base.contains(rule))
+}
+
 /// Whether the program of a name is the one that the source's rules are about.
 pub fn is_known(
     rules: Vec<String>,

@@ -20,10 +20,14 @@ use plexus_ipc::{
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::{AgentId, Constraint, Digest, PendingId, Verb, json};
-use plexus_sources::catalogue::Entry;
+use plexus_sources::{catalogue::Entry, programs};
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long a plan may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,6 +36,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Capabilities that a card names one by one.
 const SHOWN_TOOLS: usize = 12;
+
+/// The fact of a card that says which program a call runs.
+const PROGRAM: &str = "program";
+/// Digits of a program's digest on a card.
+const SHOWN_DIGITS: usize = 12;
 
 /// Why there is no plan.
 enum NotMade {
@@ -198,6 +207,12 @@ async fn make(
             if let Some(tools) = tools_of_runs(kernel, &item.agent, &entry, ask) {
                 ours_first(&mut made.preview, "its tools", &tools);
             }
+            if let Some(programs) = programs(kernel, &entry) {
+                // What the worker calls it is what the owner typed; this is what the grants are about.
+                let facts = &mut made.preview.facts;
+                facts.retain(|fact| fact.name.as_str() != PROGRAM);
+                ours_first(&mut made.preview, PROGRAM, &programs);
+            }
             let once = mark(&mut made, undoes, &item.agent);
             let (members, of_another) = match entry.capability().is_workflow() {
                 true => {
@@ -275,6 +290,26 @@ fn ours_first(preview: &mut Preview, name: &str, value: &str) {
         whole = whole.fact(fact.name.as_str(), fact.value.as_str());
     }
     *preview = whole;
+}
+
+/// The program that a call runs and that runs others itself: where it lies and what it is, as it was last reviewed.
+fn programs(kernel: &Kernel, entry: &Entry) -> Option<String> {
+    if !entry.capability().verbs.contains(Verb::Execute) {
+        return None;
+    }
+    let state = kernel.ledger.snapshot();
+    let base = &state.sources.get(&entry.source)?.base;
+    let children = entry.connector.offer.manifest.children.iter();
+    let told: BTreeSet<_> = children
+        .filter(|child| child.tools)
+        .filter_map(|child| {
+            let (path, digest) = programs::reviewed(&child.name, base)?;
+            let digits = digest.get(..SHOWN_DIGITS)?;
+            Some(format!("{path} (SHA-256 {digits}…)"))
+        })
+        .collect();
+    let told: Vec<_> = told.into_iter().collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// What the programs that an approval has run may do at other sources: those of this call, or of its child calls.
