@@ -187,12 +187,29 @@ pub struct Field {
     /// What it holds when the owner leaves it empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
+    /// Of a program: where the owner's command looks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find: Option<FindProgram>,
     /// An example.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placeholder: Option<String>,
     /// One sentence about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+/// Where a program may be installed. In a path `*` stands for any part of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindProgram {
+    /// Its name in the folders of PATH.
+    pub command: String,
+    /// Where npm's packages have it, below the `node_modules` that the command leads into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub npm: Vec<String>,
+    /// Where installers put it, below the owner's home folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home: Vec<String>,
 }
 
 impl Field {

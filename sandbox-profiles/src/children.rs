@@ -80,6 +80,17 @@ pub struct ChildProgram {
     pub environment: Vec<(String, Option<String>)>,
     /// The owner's own sign-in, of which each run has a copy.
     pub sign_in: Option<SignIn>,
+    /// Folders of the owner's that each run reads in place: the profile is given `SHARE_0` and so on, the run's root a link.
+    pub shared: Vec<SharedFolder>,
+}
+
+/// A folder of the owner's that runs read in place. One that is missing when a run begins is none of its.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedFolder {
+    /// Where its link lies in a run's `root`: names with `/` between them.
+    pub name: String,
+    /// The folder, resolved.
+    pub from: PathBuf,
 }
 
 /// A file with the owner's own sign-in at a service. A run has a copy from before its program starts until it has ended.
@@ -165,6 +176,10 @@ pub fn keeper_command(
             for member in &sign_in.without {
                 line.extend(["--sign-in-without".into(), member.into()]);
             }
+        }
+        for shared in &child.shared {
+            line.extend(["--share".into(), shared.name.clone().into()]);
+            line.push(shared.from.clone().into());
         }
         for (name, value) in &child.environment {
             let text = match value {

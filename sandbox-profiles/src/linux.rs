@@ -22,6 +22,7 @@ mod leaf;
 mod monitor;
 mod os;
 mod rights;
+mod shared;
 mod sign_in;
 mod syscalls;
 mod tree;

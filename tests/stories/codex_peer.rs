@@ -509,10 +509,11 @@ fn program_of_turn_reaches_the_model_and_not_the_relay() {
 /// Connections of a peer to an address that came to this, as the audit log has them: those of its calls, or its own.
 fn connections(world: &World, address: &str, verdict: &str, of_call: bool) -> usize {
     let port = address.rsplit(':').next().expect("a port");
+    let port: u16 = port.parse().expect("a number");
     let events = world.owner().audit(1000).into_iter();
     let lines = events.flat_map(|event| event["detail"]["connections"].as_array().cloned());
     let fits = |line: &&Value| {
-        let is_there = line["port"].to_string() == port && line["verdict"] == verdict;
+        let is_there = line["port"] == port && line["verdict"] == verdict;
         is_there && line["call"].is_string() == of_call
     };
     lines.flatten().filter(|line| fits(&line)).count()

@@ -189,7 +189,7 @@ fn examine(desk: &Desk, doctor: &Doctor, daemon: &gateway::Daemon) -> Result<Val
 }
 
 /// What a program says on standard output, if it ends well and in time.
-fn said<A: AsRef<OsStr>>(
+pub(crate) fn said<A: AsRef<OsStr>>(
     program: &std::path::Path,
     arguments: &[A],
     within: Duration,

@@ -52,6 +52,20 @@ pub(crate) fn line(label: &str) -> Result<String, Stop> {
     }
 }
 
+/// Asks for one line; an empty one is `default`.
+///
+/// # Errors
+/// Standing input ends.
+pub(crate) fn line_or(label: &str, default: &str) -> Result<String, Stop> {
+    ask(&format!("{label} [{default}]"));
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer) {
+        Ok(0) | Err(_) => Err(left()),
+        Ok(_) if answer.trim().is_empty() => Ok(default.to_owned()),
+        Ok(_) => Ok(answer.trim().to_owned()),
+    }
+}
+
 /// Asks for a secret, which is not shown. Ctrl-C leaves, and the terminal is as it was.
 ///
 /// # Errors

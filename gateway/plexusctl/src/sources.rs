@@ -1,6 +1,7 @@
 //! `plexusctl sources`: what agents can reach (docs/protocol/owner.md#sources).
 
 pub(crate) mod add;
+mod find;
 mod profile;
 pub(crate) mod secret;
 mod set;

@@ -6,6 +6,7 @@
 //! | `writeOnly` | it is a secret: it goes into the secret store and is never shown |
 //! | `format` | `uri`, or `absolute-path` for a path on this machine |
 //! | `x-unless` | the property with which this secret is not needed |
+//! | `x-find` | where a program may be installed: `command` in PATH, `npm` below its `node_modules`, `home` |
 //! | `x-root`, `x-writable` | the folder that the source opens; workers may write in it |
 //! | `x-grants` | what another value does to the grants on the source: `ended` or `suspended` |
 //!
@@ -45,6 +46,9 @@ pub fn schema(manifest: &Manifest) -> Value {
         }
         if let Some(by) = &field.unless {
             put("x-unless", json!(by));
+        }
+        if let Some(find) = &field.find {
+            put("x-find", json!(find));
         }
         if manifest.root.as_ref() == Some(&field.name) {
             put("x-root", json!(true));

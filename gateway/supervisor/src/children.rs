@@ -1,7 +1,8 @@
 //! What a worker's keeper is told: the manifest's programs, resolved, with their profiles.
 //!
 //! Invariant: a program that is not there, is no file, lies where the worker may write, or is not the one that was granted
-//! on is never handed on; further programs of the owner's lie in no folder of the source's or of Plexus, nor above one.
+//! on is never handed on; further programs of the owner's lie in no folder of the source's or of Plexus, nor above one; what
+//! runs share of the source's folder lies in it, and is not git's own.
 //!
 //! Must not know: who asks for a run, what a program is for.
 
@@ -15,7 +16,7 @@ use plexus_ipc::{
     manifest::{ChildArgument, ChildProgram, SignIn, SignInFile},
     message::Role,
 };
-use plexus_sandbox::children::{self, KeeperSettings};
+use plexus_sandbox::children::{self, KeeperSettings, SharedFolder};
 use serde_json::Value;
 use std::{
     io,
@@ -24,6 +25,8 @@ use std::{
 
 /// Most folders of further programs.
 const MOST_TOOLS: usize = 4;
+/// Most folders of the source's own that runs read in place.
+const MOST_SHARED: usize = 4;
 
 /// For a worker of this source in this role. Each role has runs of its own; `egress` is the source's port to the network.
 pub(super) fn kept(
@@ -132,6 +135,7 @@ fn program(
         arguments: child.arguments.iter().flat_map(argument).collect(),
         environment: environment.into_iter().collect(),
         sign_in: sign_in.transpose()?.flatten(),
+        shared: shared(spec, child)?,
     })
 }
 
@@ -219,10 +223,54 @@ fn tools(spec: &Spec, child: &ChildProgram, state_dir: &Path) -> io::Result<Vec<
 }
 
 fn named_tools<'a>(spec: &'a Spec, child: &ChildProgram) -> impl Iterator<Item = &'a str> {
-    let field = child.tools_field.as_ref();
+    listed(spec, child.tools_field.as_ref())
+}
+
+/// What a field of the owner's lists, with commas between.
+fn listed<'a>(spec: &'a Spec, field: Option<&String>) -> impl Iterator<Item = &'a str> {
     let named = field.and_then(|field| spec.config[field].as_str());
     let named = named.unwrap_or_default().split(',').map(str::trim);
     named.filter(|named| !named.is_empty())
+}
+
+/// Folders of the source's own that its runs read in place, whether they are there or not.
+fn shared(spec: &Spec, child: &ChildProgram) -> io::Result<Vec<SharedFolder>> {
+    let mut folders: Vec<SharedFolder> = Vec::new();
+    for named in listed(spec, child.share_field.as_ref()) {
+        let refused = |why: &str| io::Error::other(format!("shared folder {named}: {why}"));
+        let name = named.trim_end_matches('/');
+        let is_plain = |part: &str| {
+            !matches!(part, "" | "." | "..")
+                && !part.eq_ignore_ascii_case(".git")
+                && !part.contains(char::is_control)
+        };
+        if !name.split('/').all(is_plain) {
+            return Err(refused(
+                "no path below the source's folder, such as node_modules",
+            ));
+        }
+        let within = |inner: &str, outer: &str| {
+            let rest = inner.strip_prefix(outer);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if folders
+            .iter()
+            .any(|known| within(name, &known.name) || within(&known.name, name))
+        {
+            return Err(refused("named twice, or it lies in another one"));
+        }
+        let mut roots = spec.folders.iter();
+        let root = roots.find(|folder| folder.parameter == "ROOT");
+        let root = root.ok_or_else(|| refused("the source has no folder"))?;
+        folders.push(SharedFolder {
+            name: name.to_owned(),
+            from: PathBuf::from(resolved(&root.path)?).join(name),
+        });
+    }
+    match folders.len() > MOST_SHARED {
+        true => Err(io::Error::other("more than 4 shared folders")),
+        false => Ok(folders),
+    }
 }
 
 /// What a worker is told of its source: the route, how much of the disk its runs may hold, and where their further programs

@@ -46,6 +46,10 @@ pub struct ChildProgram {
     /// Its profile has them as `TOOLS_0` to `TOOLS_3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools_field: Option<String>,
+    /// The optional field of the owner's with folders of the source's own that its runs read in place: paths below the root,
+    /// separated by commas. Its profile has them as `SHARE_0` to `SHARE_3`, and a run's root a link to each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_field: Option<String>,
     /// The field of the owner's that says how many MiB the folder of a run may hold on the disk. It has a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_field: Option<String>,
@@ -264,6 +268,15 @@ impl Manifest {
             .is_some_and(|field| !is_text(field))
         {
             return Err("toolsField names no field of type text and target route");
+        }
+        if child
+            .share_field
+            .as_ref()
+            .is_some_and(|field| !is_text(field) || self.root.is_none())
+        {
+            return Err(
+                "shareField names no field of type text and target route, or there is no root",
+            );
         }
         if child
             .disk_field

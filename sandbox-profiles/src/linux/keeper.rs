@@ -40,6 +40,7 @@ use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::held::{self, Held};
 use super::os::children::{self, Ended};
+use super::shared;
 use super::sign_in::SignedIn;
 use super::tree;
 use crate::children::{
@@ -314,7 +315,8 @@ impl Keeper {
         let signed_in = program.sign_in.as_ref();
         let signed_in = signed_in.map(|of| SignedIn::copy(of, &folder.join("scratch")));
         let signed_in = signed_in.transpose()?;
-        let mut command = self.command(program, &folder, arguments, environment);
+        let shared = shared::link(&program.shared, &folder.join("root"))?;
+        let mut command = self.command(program, (&folder, shared), arguments, environment);
         let begins_in = begins_in.map(|name| begin_in(&mut command, &folder.join("root"), &name));
         // Open until the program is in it.
         let _begins_in = begins_in.transpose()?;
@@ -340,7 +342,7 @@ impl Keeper {
     fn command(
         &self,
         program: &ChildProgram,
-        folder: &Path,
+        (folder, shared): (&Path, Vec<(String, String)>),
         arguments: Vec<String>,
         environment: Vec<(String, String)>,
     ) -> Command {
@@ -352,6 +354,7 @@ impl Keeper {
             ("SCRATCH".to_owned(), text(&scratch)),
         ];
         parameters.extend(program.parameters.iter().cloned());
+        parameters.extend(shared);
         if program.pipes {
             let pipe = |name: &str| (name.to_uppercase(), text(&folder.join(PIPES).join(name)));
             parameters.extend([CALLS, ANSWERS].map(pipe));

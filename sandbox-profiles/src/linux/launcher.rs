@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use super::monitor::Duty;
 use super::{CageError, enter_with, go_without};
-use crate::children::{ChildArgument, ChildProgram, KeeperSettings, SignIn};
+use crate::children::{ChildArgument, ChildProgram, KeeperSettings, SharedFolder, SignIn};
 use crate::launch::{Limits, PROVE, STAY, UNCAGED};
 use crate::probe::{ChildTargets, attack_as_child};
 use crate::profile::{Profile, ProfileError};
@@ -196,6 +196,10 @@ impl Group {
                 })?;
                 known.without.push(text(value()?)?);
             }
+            "--share" => child.shared.push(SharedFolder {
+                name: text(value()?)?,
+                from: absolute(value()?)?,
+            }),
             "--environment" => {
                 let variable = text(value()?)?;
                 child.environment.push(match variable.split_once('=') {

@@ -30,6 +30,7 @@ pub struct ClaudeCode;
 
 impl Program for ClaudeCode {
     const NAME: &'static str = "Claude Code";
+    const VERSION: &'static str = "2.1.197";
     const COUNTS_THREADS: bool = false;
     const NO_THREAD: &'static str = "No conversation found";
     const SETTINGS: &'static [&'static str] = &["settings.json", ".credentials.json"];

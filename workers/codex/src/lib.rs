@@ -25,6 +25,7 @@ pub struct Codex;
 
 impl Program for Codex {
     const NAME: &'static str = "Codex";
+    const VERSION: &'static str = "0.169.0";
     const COUNTS_THREADS: bool = true;
     const NO_THREAD: &'static str = "no rollout found";
     const SETTINGS: &'static [&'static str] = &["config.toml", "auth.json"];

@@ -16,7 +16,7 @@ use ignore::{
 };
 use plexus_rooted_files::{FileError, HiddenPaths, HideRules, RelPath, Root};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Longest file of rules that is read, and all of them together, in bytes.
 const LONGEST: usize = 256 * 1024;
@@ -35,6 +35,9 @@ pub(crate) struct IgnoreTexts {
     /// What is copied although it is ignored, as the owner writes it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     copied: Vec<String>,
+    /// What runs read in place, so that neither a copy nor a change set has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shared: Vec<RelPath>,
 }
 
 /// What decides which files of a folder a copy leaves out.
@@ -44,6 +47,23 @@ pub(crate) struct Ignoring {
     pub(crate) rules: Root,
     /// What runs have although it is ignored.
     pub(crate) copied: Vec<String>,
+    /// What runs read in place.
+    pub(crate) shared: Vec<RelPath>,
+}
+
+impl IgnoreTexts {
+    /// What is shared does not exist in a copy, whatever its run has put there.
+    pub(crate) fn unshared(&self, copy: Root) -> Root {
+        let folders = self.shared.iter().map(|path| path.as_str().to_owned());
+        let hide = HideRules {
+            folders: folders.collect(),
+            ..HideRules::default()
+        };
+        match hide.is_empty() {
+            true => copy,
+            false => copy.hiding(Arc::new(HiddenPaths::new(&hide))),
+        }
+    }
 }
 
 /// The rules, ready to be asked.
@@ -62,6 +82,7 @@ impl IgnoreRules {
         Ignoring {
             rules: root,
             copied,
+            shared,
         }: &Ignoring,
     ) -> Self {
         let exclude = RelPath::parse(".git/info/exclude").ok();
@@ -71,6 +92,7 @@ impl IgnoreRules {
                 .and_then(|path| read(root, &path))
                 .unwrap_or_default(),
             copied: copied.clone(),
+            shared: shared.clone(),
         };
         let mut rules = Self::new(texts);
         rules.enter(root, &RelPath::root());
@@ -134,6 +156,11 @@ impl IgnoreRules {
         false
     }
 
+    /// Whether runs read this path in place.
+    pub(crate) fn is_shared(&self, path: &RelPath) -> bool {
+        self.texts.shared.contains(path)
+    }
+
     /// As they were written, to judge the copy by.
     pub(crate) fn into_texts(self) -> IgnoreTexts {
         self.texts
@@ -191,6 +218,7 @@ mod tests {
         let ignoring = Ignoring {
             rules: root,
             copied: vec!["special.log".to_owned(), "vendor".to_owned()],
+            shared: Vec::new(),
         };
         let mut rules = IgnoreRules::of(&ignoring);
         rules.enter(&ignoring.rules, &path("app"));
@@ -232,6 +260,7 @@ mod tests {
         let ignoring = Ignoring {
             rules: open(),
             copied: Vec::new(),
+            shared: Vec::new(),
         };
         let hide = HideRules {
             folders: vec![".git".to_owned()],

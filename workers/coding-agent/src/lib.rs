@@ -108,10 +108,13 @@ pub struct ToolCall {
     pub output: Option<String>,
 }
 
-/// A command-line coding agent. Its manifest has the children `turn` and `resumed-turn`.
+/// A command-line coding agent. Its manifest has the children `turn`, `resumed-turn` and `version`, which says its version on
+/// standard output.
 pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     /// What people call it.
     const NAME: &'static str;
+    /// The version that this was written for.
+    const VERSION: &'static str;
     /// Whether it counts the tokens of a whole thread, and not those of a turn.
     const COUNTS_THREADS: bool;
     /// What it says on standard error where it has no such thread.

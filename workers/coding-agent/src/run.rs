@@ -42,7 +42,7 @@ use std::{
 use tokio::{
     io::AsyncReadExt as _,
     sync::OwnedMutexGuard,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use uuid::Uuid;
 
@@ -54,6 +54,9 @@ const GRACE: Duration = Duration::from_secs(5);
 const LAST_WORDS: usize = 2048;
 /// Most calls of a turn that are events.
 const MOST_CALLS: usize = 500;
+/// How long a program may take to say its version, and most of it, in bytes.
+const VERSION_WITHIN: Duration = Duration::from_secs(10);
+const LONGEST_VERSION: u64 = 100;
 /// How long the folder of a run that nobody goes on with is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -132,11 +135,11 @@ pub(crate) enum RunError {
     /// In the agent's words.
     #[error("the turn failed: {0}")]
     Turn(String),
-    /// With the end of its standard error.
+    /// With the end of its standard error, and with its version.
     #[error(
-        "it ended without an answer ({0}){1}; repeat the call, and where it ends so again tell the owner to look at the source's program"
+        "it ended without an answer ({0}){1}; {2}; repeat the call, and where it ends so again tell the owner to look at the source's program"
     )]
-    Silent(String, String),
+    Silent(String, String, String),
     /// Of a run with a copy of the owner's sign-in.
     #[error(
         "the model server does not accept the owner's sign-in (401); tell the owner to start the program once, which renews it, or to sign in again"
@@ -342,20 +345,20 @@ impl<P: Program> Runs<P> {
         let Spoken { ended, began, from } = spoken;
         // The keeper has removed all that the run had.
         if let Ending::TooMuchDisk | Ending::DiskFull = ended.ending {
-            return Err(self.failure(ended));
+            return Err(self.failure(ended).await);
         }
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
             (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
             (Some(Stop::Spent) | None, Some(thread)) => thread,
-            (Some(Stop::Spent) | None, None) => return Err(self.failure(ended)),
+            (Some(Stop::Spent) | None, None) => return Err(self.failure(ended).await),
         };
         let (total, limit) = match (&ended.turn.end, ended.stop) {
             (Some(TurnEnd::Completed(total)), _) => (*total, None),
             (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::Cost)),
             (Some(TurnEnd::TooLong(total)), _) => (*total, Some(Limit::Turns)),
             (_, Some(Stop::Spent)) => (ended.used, Some(Limit::Tokens)),
-            _ => return Err(self.failure(ended)),
+            _ => return Err(self.failure(ended).await),
         };
         if let Some(limit) = limit {
             warnings.push(limit.words());
@@ -400,8 +403,19 @@ impl<P: Program> Runs<P> {
     }
 
     /// Why there is no answer.
-    fn failure(&self, ended: Ended) -> RunError {
+    async fn failure(&self, ended: Ended) -> RunError {
         match ended.failure() {
+            RunError::Silent(how, words, _) => {
+                let version = timeout(VERSION_WITHIN, self.version()).await;
+                let version = version.ok().and_then(Result::ok).unwrap_or_default();
+                let found = match version.lines().next().map(str::trim) {
+                    None | Some("") => "does not say its version".to_owned(),
+                    Some(line) => format!("says {line:?}"),
+                };
+                let (name, tried) = (P::NAME, P::VERSION);
+                let version = format!("Plexus knows {name} {tried}, and this program {found}");
+                RunError::Silent(how, words, version)
+            }
             // It may have tried to renew what it has, which no run can.
             RunError::Turn(why)
                 if self.model.signs_in
@@ -411,6 +425,17 @@ impl<P: Program> Runs<P> {
             }
             error => error,
         }
+    }
+
+    /// What the program says of its version, in the sandbox of a run.
+    async fn version(&self) -> Result<String, RunError> {
+        let run = format!("version-{}", Uuid::new_v4());
+        let mut child = self.children.start("version", &run, &[], &[]).await?;
+        let mut said = Vec::new();
+        if let Some(output) = child.stdout.take() {
+            output.take(LONGEST_VERSION).read_to_end(&mut said).await?;
+        }
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Removes the folders of runs that nobody went on with. For a writer that starts.
@@ -520,6 +545,7 @@ impl<P: Program> Runs<P> {
         let kept = on_file_thread(move || {
             let keep = move || -> Result<_, RunError> {
                 let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
+                let made = before.rules.unshared(made);
                 let after = Snapshot::of_copy(&made, &before.rules, &|| is_over(&call))?;
                 let mut set = ChangeSet::between(&before, &after, &copy)?;
                 let goes_on = origin.conversation.is_some();
@@ -721,7 +747,7 @@ impl Ended {
                 "" => String::new(),
                 words => format!(": {words}"),
             };
-            RunError::Silent(how, words)
+            RunError::Silent(how, words, String::new())
         };
         match (self.turn.end, self.ending) {
             (_, Ending::TooMuchMemory) => RunError::OverLimit("held too much memory"),

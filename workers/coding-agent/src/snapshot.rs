@@ -1,7 +1,7 @@
 //! [`Snapshot`]: the regular files of a folder at one moment, by path, with what tells two contents apart; and copying.
 //!
 //! Invariants: links and special files are counted, never followed or copied; what is ignored is no part of a snapshot, and
-//! is named; a folder beyond the bounds is an error, not a part of it.
+//! is named; what is shared is no part of one either; a folder beyond the bounds is an error, not a part of it.
 //!
 //! Must not know: what the folder is for.
 
@@ -264,6 +264,9 @@ fn walk(
     let mut ignored = 0;
     root.walk_choosing(&RelPath::root(), bounds, is_over, |entry| {
         let is_folder = entry.kind == Kind::Dir;
+        if rules.is_shared(entry.path) {
+            return WalkStep::Past;
+        }
         let is_ignored = rules.ignore(entry.path, is_folder);
         ignored += usize::from(is_ignored);
         let is_shown = !is_ignored || ignored <= MOST_IGNORED + 1;

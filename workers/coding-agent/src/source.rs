@@ -63,6 +63,8 @@ pub struct CodingAgent<P> {
     login: String,
     tools: String,
     disk: String,
+    /// One of what runs share that may hold what is hidden.
+    shares_hidden: Option<RelPath>,
     pub(crate) model: String,
     pub(crate) models: Vec<String>,
     /// What the program calls a model, where that is something else.
@@ -103,6 +105,9 @@ pub struct Config {
     /// Files and folders that runs have although they are ignored: patterns, separated by commas.
     #[serde(default, rename = "copyIgnored")]
     pub copy_ignored: String,
+    /// Folders in it that runs read in place, separated by commas: the keeper's to link, and the card's to say.
+    #[serde(default)]
+    pub share: String,
     /// What does not exist in it, for agents.
     #[serde(default)]
     pub hide: HideRules,
@@ -388,15 +393,25 @@ impl<P: Program> CodingAgent<P> {
         let root = root.map_err(|error| open_error(&error))?;
         let identity = root.identity().map_err(|error| open_error(&error))?;
         let anchor = Anchor::new(&config.path, identity);
+        // One that is no path keeps the writer from its start, so no run has it.
+        let paths = listed(&config.share).filter_map(|path| {
+            let path = RelPath::parse(path.trim_end_matches('/'));
+            path.ok().filter(|path| !path.is_root())
+        });
+        let shared: Vec<_> = paths.collect();
+        let hidden = HiddenPaths::new(&config.hide);
+        let mut shares = shared.iter();
+        let shares_hidden = shares.find(|path| hidden.may_hide_in(path)).cloned();
         let ignoring = Arc::new(Ignoring {
             // What is hidden is no reason to copy what it says to leave out.
             rules: Root::open(&config.path, Policy::default())
                 .map_err(|error| open_error(&error))?,
             copied: listed(&config.copy_ignored).collect(),
+            shared,
         });
         let root = match config.hide.is_empty() {
             true => root,
-            false => root.hiding(Arc::new(HiddenPaths::new(&config.hide))),
+            false => root.hiding(Arc::new(hidden)),
         };
         let root = Arc::new(root);
         let sets = given.scratch.as_deref().map(Sets::in_folder);
@@ -452,6 +467,7 @@ impl<P: Program> CodingAgent<P> {
             binary: config.binary,
             login: config.login,
             disk: config.disk,
+            shares_hidden,
             tools: match config.tool_folders.is_empty() {
                 true => config.tools,
                 false => config.tool_folders,
@@ -468,6 +484,25 @@ impl<P: Program> CodingAgent<P> {
     fn in_place(&self) -> Result<(), SourceError> {
         let checked = self.anchor.check();
         checked.map_err(|adrift| SourceError::unavailable(adrift.to_string()))
+    }
+
+    /// The folders that runs read in place, for a card.
+    fn shared(&self) -> Result<Option<String>, SourceError> {
+        if let Some(path) = &self.shares_hidden {
+            return Err(SourceError::unavailable(format!(
+                "the source's field share names {path}, in which something may be hidden from agents; share another folder, or end the hiding"
+            )));
+        }
+        let named = self
+            .ignoring
+            .shared
+            .iter()
+            .map(|path| match self.root.kind(path) {
+                Ok(Kind::Dir) => path.to_string(),
+                _ => format!("{path} (not there)"),
+            });
+        let named: Vec<_> = named.collect();
+        Ok((!named.is_empty()).then(|| format!("{}; it cannot change them", named.join(", "))))
     }
 
     async fn plan_chat(
@@ -557,6 +592,9 @@ impl<P: Program> CodingAgent<P> {
             }
             if !self.tools.trim().is_empty() {
                 preview = preview.fact("further programs", &self.tools);
+            }
+            if let Some(shared) = self.shared()? {
+                preview = preview.fact("reads in place", shared);
             }
             // A writer plans it once more, and the card is made by then: it need not look through the folder.
             if call.role() == Role::Reader {

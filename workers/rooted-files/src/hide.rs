@@ -107,6 +107,17 @@ impl HiddenPaths {
             }
         })
     }
+
+    /// Whether something in the folder `path` may be hidden, or all of it is. A pattern is about any folder.
+    #[must_use]
+    pub fn may_hide_in(&self, path: &RelPath) -> bool {
+        let folded = fold_for_lookup(path.as_str());
+        let below = |folder: &String| {
+            let rest = folder.strip_prefix(folded.as_str());
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        !self.globs.is_empty() || self.folders.iter().any(below) || self.hide(path)
+    }
 }
 
 impl Hide for HiddenPaths {

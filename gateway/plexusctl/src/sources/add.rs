@@ -2,6 +2,7 @@
 //! is asked for what is missing. A new source is tested; one that does not serve is removed again.
 
 use super::{
+    find::{Find, Found},
     secret,
     test::{health_of, sentence},
 };
@@ -11,8 +12,9 @@ use crate::{
     table::table,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, text};
+use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::SourceId;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -92,8 +94,9 @@ impl Add {
     ) -> Result<(Value, String), Stop> {
         let reply = owner.get("/admin/api/connectors").await?;
         let connector = connector_of(&reply, &self.kind)?;
-        if desk.can_ask() {
-            self.ask_for_fields(connector)?;
+        match desk.can_ask() {
+            true => self.ask_for_fields(connector)?,
+            false => self.name_programs(connector)?,
         }
         let body = self.body(connector)?;
         let id = text_of(&body, "id").to_owned();
@@ -140,21 +143,52 @@ impl Add {
         }
     }
 
-    /// Asks the person for the fields that a source cannot do without.
-    fn ask_for_fields(&mut self, connector: &Value) -> Result<(), Stop> {
+    /// The fields that a source cannot do without and that are not given.
+    fn open_fields<'c>(&self, connector: &'c Value) -> Vec<Field<'c>> {
         let is_given = |name: &str| {
             let mut fields = self.fields.iter().filter_map(|given| given.split_once('='));
             fields.any(|(field, _)| field == name)
                 || connector["root"] == name && self.path.is_some()
         };
-        let open: Vec<_> = form(connector)
+        form(connector)
             .filter(|field| !field.is_secret() && field.required && !is_given(field.name))
-            .collect();
-        for field in open {
-            let value = prompt::line(&field.question())?;
+            .collect()
+    }
+
+    /// Asks the person for them.
+    fn ask_for_fields(&mut self, connector: &Value) -> Result<(), Stop> {
+        for field in self.open_fields(connector) {
+            let value = match field.find() {
+                Some(find) => ask_for_program(&field, &find)?,
+                None => prompt::line(&field.question())?,
+            };
             self.fields.push(format!("{}={value}", field.name));
         }
         Ok(())
+    }
+
+    /// Refuses where a program is not given: nobody can be asked, and no guess becomes what an owner's grants are about.
+    fn name_programs(&self, connector: &Value) -> Result<(), Stop> {
+        let mut open = self.open_fields(connector).into_iter();
+        let Some((find, field)) = open.find_map(|field| Some((field.find()?, field))) else {
+            return Ok(());
+        };
+        let name = field.name;
+        let found = find.look();
+        let (why, path) = match &found[..] {
+            [] => (
+                format!(
+                    "{name} is not given, and nothing was found: looked for {}",
+                    find.places()
+                ),
+                "/absolute/path".to_owned(),
+            ),
+            [first, ..] => (
+                format!("{name} is not given; found here: {}", told(&found)),
+                first.path.display().to_string(),
+            ),
+        };
+        Err(Stop::usage(why).next(format!("add --set {name}={path}")))
     }
 
     /// The secrets that are given, and those that the person types.
@@ -248,6 +282,32 @@ impl Add {
     }
 }
 
+/// Offers the person what is installed, or says where it was looked for.
+fn ask_for_program(field: &Field<'_>, find: &Find) -> Result<String, Stop> {
+    let found = find.look();
+    let Some(first) = found.first() else {
+        out::say(&format!(
+            "no such program was found: looked for {}",
+            find.places()
+        ));
+        return prompt::line(&field.question());
+    };
+    out::say(&format!("found: {}", told(&found)));
+    prompt::line_or(
+        text_of(field.schema, "title"),
+        &first.path.to_string_lossy(),
+    )
+}
+
+/// Programs with their versions, for a person.
+fn told(found: &[Found]) -> String {
+    let told = found.iter().map(|found| {
+        let path = found.path.to_string_lossy();
+        format!("{} ({})", text::line(&path), text::line(&found.version))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 /// The kind of source of that name.
 pub(super) fn connector_of<'c>(connectors: &'c Value, kind: &str) -> Result<&'c Value, Stop> {
     let known = list_of(connectors, "connectors");
@@ -269,6 +329,11 @@ pub(super) struct Field<'c> {
 impl Field<'_> {
     fn is_secret(&self) -> bool {
         self.schema["writeOnly"] == true
+    }
+
+    /// Where it may be installed, of a program.
+    fn find(&self) -> Option<Find> {
+        Find::deserialize(self.schema.get("x-find")?).ok()
     }
 
     fn is_path(&self) -> bool {

@@ -165,6 +165,7 @@ impl<P: Program> Runs<P> {
         let renewed = on_file_thread(move || {
             let renew = || -> Result<Snapshot, RunError> {
                 let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
+                let made = before.rules.unshared(made);
                 let made = Snapshot::of_copy(&made, &before.rules, &|| is_over(&call))?;
                 let paths: Vec<RelPath> = before
                     .files
