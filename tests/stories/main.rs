@@ -13,6 +13,8 @@ mod agent_kills;
 #[cfg(target_os = "linux")]
 mod agent_limits;
 #[cfg(target_os = "linux")]
+mod agent_programs;
+#[cfg(target_os = "linux")]
 mod agent_sign_in;
 mod agents;
 #[cfg(target_os = "linux")]
@@ -129,6 +131,8 @@ mod proposals;
 mod published;
 mod real_agents;
 mod reference;
+#[cfg(target_os = "linux")]
+mod recorded_runs;
 mod refresh;
 #[cfg(target_os = "linux")]
 mod relay_disk;
@@ -136,6 +140,8 @@ mod resident;
 mod revoke;
 #[cfg(target_os = "linux")]
 mod run_inputs;
+#[cfg(target_os = "linux")]
+mod run_reach;
 mod runs;
 mod seams;
 mod settings;

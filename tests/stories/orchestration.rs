@@ -471,6 +471,94 @@ fn board_ends_at_the_tokens_of_its_approval() {
     office.once(&id, "done");
 }
 
+/// Codex and Claude Code on one board, where the graph allows at once; money bounds the program that counts it.
+#[test]
+fn codex_and_claude_share_a_board_that_money_bounds() {
+    let office = Office::open([]);
+    let desk = &office.desk;
+    let secrets = plexus_tests::Folder::empty();
+    secrets.write("key", "sk-story\n");
+    let path = desk.folder.path().display().to_string();
+    let secret = format!("key={}", secrets.path().join("key").display());
+    let binary = format!("binary={}", plexus_tests::coding_agents::claude().display());
+    let server = format!("server={}", desk.model.base());
+    let add = [
+        "sources",
+        "add",
+        "claudecode-folder",
+        &path,
+        "--id",
+        "claudecode",
+    ];
+    let with = ["--secret", &secret, "--set", &binary, "--set", &server];
+    desk.gateway.cli(add.into_iter().chain(with)).expect_ok();
+    let by = |id: &str, agent: &str, needs: &[&str]| {
+        let mut task = task(id, needs);
+        task["agent"] = agent.into();
+        task
+    };
+    let tasks = [
+        by("left", "codex.run", &[]),
+        by("right", "claudecode.run", &[]),
+        by("join", "claudecode.run", &["left", "right"]),
+    ];
+    let id = office.approved(CREATE, &json!({"goal": "Both kinds.", "tasks": tasks}));
+    let both = ["codex.run", "claudecode.run"];
+    // Codex does not say what it costs, so no money bounds a board with it.
+    let input = json!({"board": id, "agents": both, "maxCost": 1});
+    let item = office.agent().must_ask(RUN, input);
+    let plan = desk.owner().plan(&item);
+    assert!(plan["error"].to_string().contains("codex.run"), "{plan}");
+
+    let gates = [Gate::closed(), Gate::closed()];
+    desk.model.then([
+        Step::Wait(gates[0].clone()),
+        Step::say("The egret is white."),
+        Step::Wait(gates[1].clone()),
+        Step::say("The heron is grey."),
+        Step::say("Joined."),
+    ]);
+    let run = json!({"board": id, "agents": both, "parallel": 2});
+    office.approved(RUN, &run);
+    until("both kinds side by side", || {
+        (desk.model.requests().len() == 2).then_some(())
+    });
+    let kinds = desk.model.requests();
+    let of_claude = kinds.iter().filter(|sent| sent["messages"].is_array());
+    assert_eq!(of_claude.count(), 1, "one of each");
+    gates.iter().for_each(Gate::open);
+    let board = office.once(&id, "done");
+    assert_eq!(board["tasks"][2]["message"], "Joined.", "{board}");
+    let sent = desk.model.requests().last().expect("a request").to_string();
+    assert!(
+        sent.contains("egret is white") && sent.contains("heron is grey"),
+        "{sent}"
+    );
+
+    // Claude alone: the money of the approval ends the board.
+    let dear = [
+        by("one", "claudecode.run", &[]),
+        by("two", "claudecode.run", &["one"]),
+    ];
+    let id = office.approved(CREATE, &json!({"goal": "Dear.", "tasks": dear}));
+    desk.model.by_rule(|_| Step::bash("true"));
+    let input = json!({"board": id, "agents": ["claudecode.run"], "maxCost": 0.001});
+    let item = office.agent().must_ask(RUN, input.clone());
+    let plan = desk.owner().plan(&item).to_string();
+    assert!(
+        plan.contains("0.001 US dollars in all runs together"),
+        "{plan}"
+    );
+    desk.owner().approve(&item, "once");
+    office.agent().invoke(RUN, input).expect_ok();
+    let board = office.once(&id, "unfinished");
+    assert!(
+        board.to_string().contains("ended at its maxCost"),
+        "{board}"
+    );
+    assert_ne!(state(&board, "two"), "done", "{board}");
+}
+
 #[test]
 fn board_that_two_sources_answer_for_is_asked_of_the_one_that_is_named() {
     let office = Office::open([]);

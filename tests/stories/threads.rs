@@ -1,7 +1,7 @@
 //! What a thread of Codex remembers: shown with Codex's own ids, taken out, gone on with. The real Codex in the cage of its
 //! runs; what it sends to the model proves what it still remembers.
 
-use crate::coding_agents::{CODEX, Desk};
+use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
 use plexus_tests::{Agent, Gate, Step, waiting::until};
 use serde_json::{Value, json};
@@ -214,8 +214,73 @@ fn rollout_beyond_its_bound_is_refused_in_words() {
 }
 
 #[test]
-fn turns_of_one_thread_wait_for_one_another() {
-    let desk = Desk::open(CODEX, [Step::say("First.")]);
+fn turns_of_one_codex_thread_wait_for_one_another() {
+    turns_of_one_thread_wait_for_one_another(CODEX);
+}
+
+#[test]
+fn turns_of_one_claude_session_wait_for_one_another() {
+    turns_of_one_thread_wait_for_one_another(CLAUDE);
+}
+
+#[test]
+fn consumption_waits_for_the_turn_of_its_thread() {
+    let desk = Desk::open(CODEX, [Step::exec("echo heron"), Step::say("Seen.")]);
+    let first = desk.run(&json!({"prompt": "Look."}));
+    let gate = Gate::closed();
+    desk.model.then([
+        Step::exec("echo egret"),
+        Step::Wait(gate.clone()),
+        Step::say("Seen too."),
+        Step::say("Nothing left."),
+    ]);
+    let run = begun(
+        &desk,
+        &json!({"prompt": "Look again.", "thread": first["thread"]}),
+    );
+    until("the turn's second request", || {
+        (desk.model.requests().len() == 4).then_some(())
+    });
+    let call = &first["calls"][0]["id"];
+    let input = json!({"thread": first["thread"], "calls": [call]});
+    let item = desk.asked("session.consume", &input);
+    desk.owner().approve(&item, "once");
+    let asked = json!({"id": "codex.session.consume", "input": input, "async": true});
+    let asked = desk.agent.invoke_body(asked);
+    asked.expect_status(202);
+    let consuming = asked.text_at("/run/runId");
+    // It is sent to the worker, and the turn still has its record to itself.
+    until("the consumption under way", || {
+        let calls = desk.owner().client.get("/admin/api/calls").expect_ok();
+        calls
+            .to_string()
+            .contains("codex.session.consume")
+            .then_some(())
+    });
+    let path = format!("/invoke/status?runId={consuming}");
+    let waits = desk.agent.client().get(&path).expect_ok();
+    assert!(waits["result"].is_null(), "{waits}");
+    gate.open();
+    let done = ended(&desk, &run);
+    assert_eq!(done["result"]["output"]["text"], "Seen too.", "{done}");
+    let consumed = ended(&desk, &consuming);
+    assert_eq!(
+        consumed["result"]["output"]["consumed"],
+        json!([call]),
+        "{consumed}"
+    );
+    // What the turn added is there, and what was consumed is not.
+    desk.run(&json!({"prompt": "What is left?", "thread": first["thread"]}));
+    let sent = desk.model.requests().last().expect("a request").to_string();
+    assert!(
+        sent.contains("egret") && sent.contains("Seen too."),
+        "{sent}"
+    );
+    assert!(!sent.contains("echo heron"), "{sent}");
+}
+
+fn turns_of_one_thread_wait_for_one_another(kind: Kind) {
+    let desk = Desk::open(kind, [Step::say("First.")]);
     let first = desk.run(&json!({"prompt": "One."}));
     let gate = Gate::closed();
     desk.model.then([
