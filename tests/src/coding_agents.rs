@@ -5,6 +5,7 @@
 //!
 //! The binaries come from `tests/agents/package-lock.json`; `cargo xtask test` installs them below `target/agents`.
 
+use crate::folders::Folder;
 use crate::model::Model;
 use crate::terminal::Terminal;
 use crate::waiting::PATIENCE;
@@ -97,26 +98,56 @@ pub fn node() -> PathBuf {
 #[must_use]
 #[track_caller]
 pub fn protocol_checker(name: &str, home: &Path) -> Command {
-    let node = node();
     let script = match name {
         "inspector" => "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
         "openapi" => "@seriousme/openapi-schema-validator/bin/validate-api-cli.js",
         _ => "@modelcontextprotocol/conformance/dist/index.js",
     };
-    let mut command = crate::programs::command(&node, home);
+    let mut command = crate::programs::command(&node(), home);
     command.arg(packaged(&[script]));
     command
 }
 
-/// A reference MCP server: the folder of its packages, and its script.
+/// The reference server for a memory, with its packages in a folder of their own: that folder, and its script. Without the
+/// coding agents beside it, for a folder of a server's code has a bound.
+///
+/// # Panics
+/// When it is missing, or cannot be copied.
 #[must_use]
 #[track_caller]
-pub fn reference_server(name: &str) -> (PathBuf, PathBuf) {
-    let script = packaged(&[&format!("@modelcontextprotocol/{name}/dist/index.js")]);
-    let code = script
+pub fn server_packages(place: &Folder) -> (PathBuf, PathBuf) {
+    let entry = packaged(&["@modelcontextprotocol/server-memory/dist/index.js"]);
+    let all = entry
         .ancestors()
         .find(|folder| folder.ends_with("node_modules"));
-    (code.expect("its packages").to_owned(), script)
+    let all = all.expect("its packages");
+    let code = place.path().join("node_modules");
+    let script = code.join(entry.strip_prefix(all).expect("a script of its own"));
+    std::fs::create_dir(&code).expect("a folder");
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg("-t").arg(&code);
+    for entry in std::fs::read_dir(all).expect("packages").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !["@openai", "@anthropic-ai"].contains(&&*name) && !name.starts_with("node") {
+            copy.arg(entry.path());
+        }
+    }
+    assert!(copy.status().expect("cp").success());
+    (code, script)
+}
+
+/// Another gateway for MCP servers, to be given its arguments; `None` where it is not installed (`cargo xtask bench mcp`
+/// does, by `tests/beside/package-lock.json`).
+#[must_use]
+#[track_caller]
+pub fn other_gateway() -> Option<Command> {
+    let script = crate::binaries::folder()
+        .parent()
+        .expect("a profile's folder lies in target")
+        .join("beside/node_modules/mcp-proxy/dist/bin/mcp-proxy.mjs");
+    let mut command = Command::new(node());
+    command.arg(&script);
+    script.is_file().then_some(command)
 }
 
 /// How one conversation went.
@@ -176,24 +207,24 @@ pub fn ask_claude(
     more: &[&str],
     prompt: &str,
 ) -> Conversation {
-    ask_claude_at(&claude(), model, home, folder, more, prompt)
+    ask_claude_at(&claude(), model, home, folder, &[], more, prompt)
 }
 
-/// The same with another binary of it.
+/// The same with another binary of it, and further variables of its environment.
 #[track_caller]
 pub fn ask_claude_at(
     program: &Path,
     model: &Model,
     home: &Path,
     folder: &Path,
+    environment: &[(&str, &str)],
     more: &[&str],
     prompt: &str,
 ) -> Conversation {
     let mut command = as_person(program, home, folder);
-    for (name, value) in claude_environment(model) {
-        command.env(name, value);
-    }
     command
+        .envs(claude_environment(model))
+        .envs(environment.iter().copied())
         .args(["-p", "--output-format", "stream-json", "--verbose"])
         .args(more)
         .args(["--", prompt]);

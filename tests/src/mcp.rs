@@ -57,7 +57,7 @@ impl McpClient {
         client
     }
 
-    /// Waits until the server has the gateway's tools: one that heard nothing in its first 400 ms offers its own meanwhile.
+    /// Waits until the server has the gateway's tools: one that kept no list and heard nothing in its first 400 ms offers its own meanwhile.
     #[must_use]
     #[track_caller]
     pub fn served(mut self) -> Self {
@@ -131,6 +131,12 @@ impl McpClient {
     #[track_caller]
     pub fn reply(&mut self, id: u64) -> Value {
         self.hear("a response", |message| message["id"] == id)
+    }
+
+    /// Holds that every message so far was asked for.
+    #[track_caller]
+    pub fn hear_nothing_else(&self) {
+        assert!(self.heard.is_empty(), "{:#?}", self.heard);
     }
 
     /// Whether a response to `id` comes within `within`.

@@ -78,6 +78,12 @@ impl McpWeb {
         format!("http://127.0.0.1:{}/mcp", self.port)
     }
 
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// All that it was asked so far.
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {

@@ -68,7 +68,7 @@ fn told(over: &Response) -> Value {
 #[test]
 fn real_server_asks_and_the_owner_answers() {
     let (gateway, place) = (Gateway::start(), Folder::empty());
-    packages(&place);
+    let _ = packages(&place);
     place.write("travel.mjs", TRAVEL);
     let code = place.path().display().to_string();
     let script = format!("{code}/travel.mjs");

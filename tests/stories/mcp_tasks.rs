@@ -115,6 +115,6 @@ fn stateless_claude_code_without_a_terminal_is_held() {
     let page = ["claude-code", "my-cc", "connect-claude-code.md", "mcp"];
     let (flag, program) = (["--allowedTools", "mcp__plexus"], claude_stateless());
     played(page, &program, &flag, |model, home, folder| {
-        ask_claude_at(&program, model, home, folder, &flag, "Use Plexus.")
+        ask_claude_at(&program, model, home, folder, &[], &flag, "Use Plexus.")
     });
 }

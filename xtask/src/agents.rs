@@ -1,4 +1,5 @@
-//! The real coding agents that the stories run: from their packages, at the versions of `tests/agents/package-lock.json`.
+//! Programs of npm that the stories and the bench run, at the versions of a lock file: the real coding agents, and another
+//! gateway for MCP servers.
 
 use crate::step::finish;
 use crate::{cargo, debian};
@@ -9,14 +10,27 @@ use std::process::Command;
 /// What says which versions; `.npmrc` keeps install scripts from running.
 const FILES: [&str; 3] = ["package.json", ".npmrc", "package-lock.json"];
 
-/// Installs them below `target/agents`, unless just these are there.
+/// Installs the coding agents below `target/agents`, unless just these are there.
 ///
 /// # Errors
 /// When npm is missing and cannot be installed, or fails.
 pub(crate) fn ensure() -> Result<()> {
+    install("agents")
+}
+
+/// Installs the other gateway that the bench measures, below `target/beside`.
+///
+/// # Errors
+/// The same.
+pub(crate) fn ensure_beside() -> Result<()> {
+    install("beside")
+}
+
+/// Installs what `tests/<name>` names below `target/<name>`.
+fn install(name: &str) -> Result<()> {
     let (from, to) = (
-        cargo::root().join("tests/agents"),
-        cargo::root().join("target/agents"),
+        cargo::root().join("tests").join(name),
+        cargo::root().join("target").join(name),
     );
     let read = |path: &std::path::Path| fs::read(path).ok();
     let lock = FILES[2];
@@ -25,7 +39,7 @@ pub(crate) fn ensure() -> Result<()> {
         return Ok(());
     }
     debian::ensure(&debian::NPM)?;
-    fs::create_dir_all(&to).context("making target/agents")?;
+    fs::create_dir_all(&to).with_context(|| format!("making target/{name}"))?;
     for file in FILES {
         fs::copy(from.join(file), to.join(file)).with_context(|| format!("copying {file}"))?;
     }

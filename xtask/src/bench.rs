@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources, agents; without one all but sources and
-    /// agents. Or the part channels, by itself
+    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources, agents, mcp; without one all but
+    /// sources, agents and mcp. Or the part channels, by itself
     #[arg(value_name = "PART", conflicts_with_all = ["only", "write"])]
     parts: Vec<String>,
     /// The same, one by one
@@ -51,8 +51,11 @@ pub(crate) struct Arguments {
 
 /// Builds and measures.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut named = arguments.parts.iter().chain(&arguments.only);
-    if named.any(|part| part == CHANNELS) {
+    let is_named = |name: &str| {
+        let mut named = arguments.parts.iter().chain(&arguments.only);
+        named.any(|part| part == name)
+    };
+    if is_named(CHANNELS) {
         return channels(arguments);
     }
     ensure!(
@@ -65,26 +68,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{error:#}");
         }
     }
-    if arguments
-        .parts
-        .iter()
-        .chain(&arguments.only)
-        .any(|part| part == "sources")
-    {
+    if is_named("sources") {
         debian::ensure(&debian::RADICALE)?;
         // Without it a search stands alone.
         if let Err(error) = debian::ensure(&debian::RIPGREP) {
             eprintln!("{error:#}");
         }
     }
-    let wants_agents = |part: &String| part == "agents";
-    if arguments
-        .parts
-        .iter()
-        .chain(&arguments.only)
-        .any(wants_agents)
-    {
+    if is_named("agents") || is_named("mcp") {
         agents::ensure()?;
+    }
+    if is_named("mcp") {
+        // Without it the tools of lent servers stand beside the servers alone.
+        if let Err(error) = agents::ensure_beside() {
+            eprintln!("{error:#}");
+        }
     }
     // In one go, so that all of it is built once: two builds would choose features twice.
     let mut build = cargo::command();

@@ -39,6 +39,8 @@ const MAX_LINE: usize = 2 << 20;
 const AHEAD: usize = 16;
 /// How long the first word of the gateway is waited for: a client that starts this one waits a second.
 const FIRST_WORD: Duration = Duration::from_millis(400);
+/// The same where a list was kept (decision 0099): a gateway that runs has mostly answered by then.
+const FIRST_WORD_KEPT: Duration = Duration::from_millis(35);
 /// The pause before connecting again.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// The longest pause where the gateway refuses: each refusal of a credential is on record.
@@ -88,7 +90,11 @@ async fn serve(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
     };
     if let Some(pool) = &host.pool {
         tokio::task::spawn_local(watch(Rc::clone(pool), tell));
-        if let Ok(Some(first)) = timeout(FIRST_WORD, news.recv()).await {
+        let first_word = match host.server.has_tools() {
+            true => FIRST_WORD_KEPT,
+            false => FIRST_WORD,
+        };
+        if let Ok(Some(first)) = timeout(first_word, news.recv()).await {
             host.hear(first)?;
         }
     }

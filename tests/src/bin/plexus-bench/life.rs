@@ -69,6 +69,13 @@ pub(crate) fn middle(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// How long work takes, in ms.
+pub(crate) fn ms(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let began = Instant::now();
+    work()?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
+}
+
 /// Memory, CPU and wake-ups of a gateway that nobody calls and whose workers sleep, watched for so long.
 pub(crate) fn idle(
     into: &mut Figures,

@@ -51,7 +51,7 @@ impl Target {
         }
     }
     /// The request as it goes over the wire, the `n`th.
-    fn bytes(&self, n: u32) -> Vec<u8> {
+    pub(crate) fn bytes(&self, n: u32) -> Vec<u8> {
         let body = self.body.replace("{n}", &(n % self.round).to_string());
         let mut head = format!(
             "{} {} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n",
@@ -269,42 +269,94 @@ impl Load {
     }
 }
 
+/// A connection that stays open.
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+    line: String,
+    /// The headers of the last answer.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects to a port on 127.0.0.1.
+    pub(crate) fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            line: String::new(),
+            head: String::new(),
+            body: Vec::new(),
+        })
+    }
+
+    /// Sends a request and reads its whole answer; whether that is a success.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<bool> {
+        let line = &mut self.line;
+        self.stream.get_mut().write_all(request)?;
+        line.clear();
+        self.stream.read_line(line)?;
+        let is_success = line.get(9..10) == Some("2");
+        self.head.clear();
+        loop {
+            line.clear();
+            ensure!(self.stream.read_line(line)? > 0, "the connection ended");
+            if line.trim_end().is_empty() {
+                break;
+            }
+            self.head.push_str(line);
+        }
+        self.body.clear();
+        if self.header("transfer-encoding") == Some("chunked") {
+            while self.part()? {}
+        } else {
+            let length = self.header("content-length").map_or(Ok(0), str::parse)?;
+            self.body.resize(length, 0);
+            self.stream.read_exact(&mut self.body)?;
+        }
+        Ok(is_success)
+    }
+
+    /// Reads one part of a body that comes in parts; whether it was not the last.
+    fn part(&mut self) -> Result<bool> {
+        let line = &mut self.line;
+        line.clear();
+        self.stream.read_line(line)?;
+        let length = usize::from_str_radix(line.trim_end(), 16)?;
+        let at = self.body.len();
+        self.body.resize(at + length, 0);
+        self.stream.read_exact(&mut self.body[at..])?;
+        line.clear();
+        self.stream.read_line(line)?;
+        Ok(length > 0)
+    }
+
+    /// A header of the last answer.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(':'));
+        let found = headers.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
 /// Calls one after the other on one connection that stays open; gives the times, and how many answers were wrong.
 fn one_connection(target: &Target, nth: usize, until: Instant) -> Result<(Vec<Duration>, u64)> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, target.port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
+    let mut connection = Connection::open(target.port)?;
     let (mut times, mut wrong) = (Vec::new(), 0);
-    let mut line = String::new();
-    let mut body = Vec::new();
     // Each connection begins elsewhere in the round.
     let mut n = u32::try_from(nth)? * (target.round / 64).max(1);
     while Instant::now() < until {
         let request = target.bytes(n);
         n = n.wrapping_add(1);
         let began = Instant::now();
-        stream.write_all(&request)?;
-        line.clear();
-        reader.read_line(&mut line)?;
-        let good = (line.get(9..10) == Some("2")) != target.refused;
-        let mut length = 0;
-        loop {
-            line.clear();
-            ensure!(reader.read_line(&mut line)? > 0, "the connection ended");
-            let head = line.trim_end();
-            if head.is_empty() {
-                break;
-            }
-            if let Some((name, value)) = head.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse()?;
-            }
-        }
-        body.resize(length, 0);
-        reader.read_exact(&mut body)?;
+        let good = connection.exchange(&request)? != target.refused;
         times.push(began.elapsed());
         wrong += u64::from(!good);
     }

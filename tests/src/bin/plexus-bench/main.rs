@@ -24,6 +24,7 @@ mod figures;
 mod large;
 mod life;
 mod load;
+mod mcp;
 mod picture;
 mod promises;
 mod report;
@@ -108,6 +109,8 @@ enum Part {
     Sources,
     /// Runs of Codex beside the bare command, with a model that is a script; only where it is named
     Agents,
+    /// MCP: lists, reads by each way, tools of lent servers beside the servers alone; only where it is named
+    Mcp,
 }
 
 /// The servers that are measured, as processes of their own.
@@ -214,6 +217,7 @@ impl Bench {
         (Part::Growth, Self::growth),
         (Part::Sources, |_, figures| sources::measure(figures)),
         (Part::Agents, |_, figures| agents::measure(figures)),
+        (Part::Mcp, |_, figures| mcp::measure(figures)),
     ];
 
     fn new(arguments: &Arguments) -> Self {
@@ -235,7 +239,7 @@ impl Bench {
         }
     }
     fn wants(&self, part: Part) -> bool {
-        let is_asked_for = matches!(part, Part::Sources | Part::Agents);
+        let is_asked_for = matches!(part, Part::Sources | Part::Agents | Part::Mcp);
         self.only.contains(&part) || self.only.is_empty() && !is_asked_for
     }
 

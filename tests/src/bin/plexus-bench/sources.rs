@@ -8,7 +8,7 @@ mod app;
 mod radicale;
 
 use crate::figures::Figures;
-use crate::life::{middle, resident};
+use crate::life::{middle, ms, resident};
 use anyhow::{Context as _, Result, ensure};
 use app::plugin::{KEY, Plugin};
 use plexus_conformance::served::{Setting, Worker, output};
@@ -46,12 +46,6 @@ pub(crate) fn measure(into: &mut Figures) -> Result<()> {
     desk.starts(into)?;
     drop(desk);
     search(into)
-}
-
-fn ms(work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let began = Instant::now();
-    work()?;
-    Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
 /// 10,000 events of the fake Calendar, in pages of 1,000, from a worker that is served in this process.
