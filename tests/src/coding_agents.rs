@@ -108,6 +108,17 @@ pub fn protocol_checker(name: &str, home: &Path) -> Command {
     command
 }
 
+/// A reference MCP server: the folder of its packages, and its script.
+#[must_use]
+#[track_caller]
+pub fn reference_server(name: &str) -> (PathBuf, PathBuf) {
+    let script = packaged(&[&format!("@modelcontextprotocol/{name}/dist/index.js")]);
+    let code = script
+        .ancestors()
+        .find(|folder| folder.ends_with("node_modules"));
+    (code.expect("its packages").to_owned(), script)
+}
+
 /// The reference server for a memory, with its packages in a folder of their own: that folder, and its script. Without the
 /// coding agents beside it, for a folder of a server's code has a bound.
 ///
@@ -116,19 +127,16 @@ pub fn protocol_checker(name: &str, home: &Path) -> Command {
 #[must_use]
 #[track_caller]
 pub fn server_packages(place: &Folder) -> (PathBuf, PathBuf) {
-    let entry = packaged(&["@modelcontextprotocol/server-memory/dist/index.js"]);
-    let all = entry
-        .ancestors()
-        .find(|folder| folder.ends_with("node_modules"));
-    let all = all.expect("its packages");
+    let (all, entry) = reference_server("server-memory");
     let code = place.path().join("node_modules");
-    let script = code.join(entry.strip_prefix(all).expect("a script of its own"));
+    let script = code.join(entry.strip_prefix(&all).expect("a script of its own"));
     std::fs::create_dir(&code).expect("a folder");
     let mut copy = Command::new("cp");
     copy.arg("-r").arg("-t").arg(&code);
-    for entry in std::fs::read_dir(all).expect("packages").flatten() {
+    for entry in std::fs::read_dir(&all).expect("packages").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !["@openai", "@anthropic-ai"].contains(&&*name) && !name.starts_with("node") {
+        let is_agent = name.starts_with("node") || name.starts_with("claude");
+        if !["@openai", "@anthropic-ai"].contains(&&*name) && !is_agent {
             copy.arg(entry.path());
         }
     }

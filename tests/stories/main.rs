@@ -94,7 +94,10 @@ mod mcp;
 mod mcp_changes;
 #[cfg(target_os = "linux")]
 mod mcp_checks;
+mod mcp_client_checks;
 mod mcp_http;
+mod mcp_late;
+mod mcp_many;
 #[cfg(target_os = "linux")]
 mod mcp_installs;
 #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Folder, Gateway, McpClient, Model, Step, programs};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -444,7 +444,7 @@ fn script(server: &str) -> Vec<Step> {
 }
 
 /// The two lines of a block of a page: what adds the server, and what is typed then.
-fn lines_of(page: &str, fence: &str) -> [String; 2] {
+pub(crate) fn lines_of(page: &str, fence: &str) -> [String; 2] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs")
         .join(page);
@@ -468,14 +468,16 @@ pub(crate) fn played(
     used([kind, agent, "plexus"], &[], &add, program, ask);
 }
 
-/// Connects a client of a kind with `more`, has its person type `add`, and holds what it does with the tools of `server`.
-fn used(
-    [kind, agent, server]: [&str; 3],
-    more: &[&str],
-    add: &str,
-    program: &Path,
-    ask: impl Fn(&Model, &Path, &Path) -> Conversation + Sync,
-) {
+/// A person's machine on which a client is connected and knows the server.
+pub(crate) struct Desk {
+    pub(crate) house: House,
+    pub(crate) home: PathBuf,
+    pub(crate) project: Folder,
+    _path: Folder,
+}
+
+/// Connects a client of a kind with `more`, and has its person type `add`.
+pub(crate) fn set_up([kind, agent]: [&str; 2], more: &[&str], add: &str, program: &Path) -> Desk {
     let house = House::open();
     let (project, path) = (Folder::empty(), Folder::empty());
     project.write(".git/HEAD", "ref: refs/heads/main\n");
@@ -499,12 +501,29 @@ fn used(
         .current_dir(project.path())
         .args(["-c", &add]);
     programs::run(shell).expect_ok();
+    Desk {
+        house,
+        home,
+        project,
+        _path: path,
+    }
+}
 
+/// Sets a client up, and holds what it does with the tools of `server`.
+fn used(
+    [kind, agent, server]: [&str; 3],
+    more: &[&str],
+    add: &str,
+    program: &Path,
+    ask: impl Fn(&Model, &Path, &Path) -> Conversation + Sync,
+) {
+    let desk = set_up([kind, agent], more, add, program);
+    let house = &desk.house;
     let model = Model::start(script(server));
-    let folder = project.path();
+    let folder = desk.project.path();
     let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask(&model, &home, &folder));
-        let item = waiting(&house);
+        let talking = scope.spawn(|| ask(&model, &desk.home, &folder));
+        let item = waiting(house);
         assert!(!house.workspace.has("notes/new.md"));
         assert_eq!(model.results().len(), 1, "the write is held");
         house.owner().approve(&item, "once");
@@ -517,7 +536,7 @@ fn used(
     assert!(results[1].contains("\"ok\":true"), "{results:#?}");
     assert!(results[1].contains("workspace_undo"), "{results:#?}");
     assert_eq!(house.workspace.read("notes/new.md"), "first line");
-    assert_eq!(outcomes(&house), 1);
+    assert_eq!(outcomes(house), 1);
     let first = model.requests()[0].to_string();
     assert!(
         first.contains(&format!("mcp__{server}")),

@@ -1,8 +1,12 @@
 //! MCP servers that the owner lends: a real one from npm, and one that does what none should, each in its cage.
 
-use plexus_tests::{Agent, Folder, Gateway, McpClient, coding_agents::reference_server, programs};
+pub(crate) use plexus_tests::coding_agents::server_packages as packages;
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Folder, Gateway, McpClient, programs};
 use serde_json::{Value, json};
-use std::{net::TcpListener, path::PathBuf, process::Command};
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A gateway and a server, with a folder.
 struct Lent {
@@ -54,26 +58,6 @@ impl Lent {
     fn file(&self) -> String {
         self.folder.path().join("made").display().to_string()
     }
-}
-
-/// The packages of the reference server in a folder of their own, and its script: without the coding agents beside it, for
-/// a folder of a server's code has a bound.
-pub(crate) fn packages(place: &Folder) -> (PathBuf, PathBuf) {
-    let (all, entry) = reference_server("server-memory");
-    let code = place.path().join("node_modules");
-    let script = code.join(entry.strip_prefix(&all).expect("a script of its own"));
-    std::fs::create_dir(&code).expect("a folder");
-    let mut copy = Command::new("cp");
-    copy.arg("-r").arg("-t").arg(&code);
-    for entry in std::fs::read_dir(&all).expect("packages").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_agent = name.starts_with("node") || name.starts_with("claude");
-        if !["@openai", "@anthropic-ai"].contains(&&*name) && !is_agent {
-            copy.arg(entry.path());
-        }
-    }
-    assert!(copy.status().expect("cp").success());
-    (code, script)
 }
 
 #[test]
@@ -319,6 +303,55 @@ fn server_that_dies_or_floods_leaves_the_outcome_unknown() {
     );
     // The next call has a server that is well.
     lent.approved(&agent, "sample", &json!({})).expect_ok();
+}
+
+#[test]
+fn server_that_ignores_a_cancel_is_ended() {
+    let lent = Lent::rude(&["peek"]);
+    let agent = lent.agent(&["hang", "sample", "peek"]);
+    let item = agent.must_ask("rude.hang", json!({}));
+    lent.gateway.owner().approve(&item, "once");
+    let call = json!({"id": "rude.hang", "input": {}, "async": true});
+    let begun = agent.invoke_body(call).expect_status(202).clone();
+    let run = begun.text_at("/run/runId");
+    let status = |more: &str| {
+        let path = format!("/invoke/status?runId={run}&wait=20{more}");
+        agent.client().get(&path).expect_ok()
+    };
+    until("a word of the server", || {
+        let chunks = status("&after=0")["progress"]["chunks"].to_string();
+        chunks.contains("hanging").then_some(())
+    });
+    let servers = || {
+        let mut all = lent.gateway.workers();
+        all.retain(|process| "plexus-mcp-rude".starts_with(&process.name));
+        all
+    };
+    let hanging = servers();
+    assert_eq!(hanging.len(), 1, "{hanging:?}");
+
+    let cancelled = Instant::now();
+    let cancel = agent.client().post("/invoke/cancel", json!({"runId": run}));
+    cancel.expect_status(202);
+    let over = until("the end of the call", || {
+        let status = status("");
+        (status["status"] != "running").then_some(status)
+    });
+    // The server was given its time to answer all the same.
+    assert!(cancelled.elapsed() >= Duration::from_secs(5), "{over}");
+    let error = &over["result"]["error"];
+    assert_eq!(
+        (&error["code"], &error["effect"]),
+        (&json!("cancelled"), &json!("unknown")),
+        "{over}"
+    );
+    until("the end of the server", || {
+        (!hanging[0].alive()).then_some(())
+    });
+    // The control: the next call has a server that is well, and reads go on.
+    lent.approved(&agent, "sample", &json!({})).expect_ok();
+    let read = json!({"path": lent.file()});
+    agent.invoke("rude.peek", read).expect_ok();
 }
 
 #[test]

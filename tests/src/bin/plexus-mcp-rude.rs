@@ -64,10 +64,17 @@ fn run(tool: &str, arguments: &Value, token: &Value) -> Result<String, String> {
             done(TcpStream::connect(("127.0.0.1", port)).map(drop))
         }
         "flood" => "x".repeat(17 << 20),
-        "hang" => loop {
-            // Cancelled or not.
-            heard().map_or_else(|| std::process::exit(0), drop);
-        },
+        "hang" => {
+            say(
+                &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
+                    "progressToken": token, "progress": 1, "message": "hanging",
+                }}),
+            );
+            // Cancelled or not, and whoever still listens.
+            loop {
+                std::thread::park();
+            }
+        }
         "sample" => {
             say(
                 &json!({"jsonrpc": "2.0", "id": "s1", "method": "sampling/createMessage", "params": {}}),

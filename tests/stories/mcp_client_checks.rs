@@ -1,0 +1,112 @@
+//! The official conformance scenarios for clients, against our client of lent MCP servers: the owner adds the scenario's server
+//! by its URL, and an agent reads with its tools.
+
+use plexus_tests::coding_agents::protocol_checker;
+use plexus_tests::waiting::until;
+use plexus_tests::{Folder, Gateway, programs};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::{fs, thread};
+
+/// A scenario, the version of the protocol that it is run in, and the tools that an agent calls in it.
+type Scenario = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// Those that need neither OAuth, which is refused, nor a resumed stream, nor headers made of arguments, nor what Plexus does
+/// not offer its servers.
+const SCENARIOS: [Scenario; 6] = [
+    ("initialize", "2025-11-25", &[]),
+    ("tools_call", "2025-11-25", &[("add_numbers", SUM)]),
+    ("tools_call", "2026-07-28", &[("add_numbers", SUM)]),
+    (
+        "http-standard-headers",
+        "2026-07-28",
+        &[("test_headers", "{}"), ("my-hyphenated-tool", "{}")],
+    ),
+    ("request-metadata", "2026-07-28", &[]),
+    ("json-schema-ref-no-deref", "2026-07-28", &[]),
+];
+const SUM: &str = r#"{"a": 5, "b": 3}"#;
+
+/// Checks that fail, each with its reason. Any other failure is ours, and so is one of these that passes.
+const DIFFERENCES: [(&str, &str); 2] = [
+    (
+        "sep-2575-client-populates-meta",
+        "the first request is that of the handshake; a server that refuses it is spoken to without one",
+    ),
+    (
+        "sep-2575-http-client-sends-version-header",
+        "the same: a handshake has no version yet",
+    ),
+];
+
+/// What the checker runs as the client: it tells where the server is, and ends when it is told to.
+const CLIENT: &str = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho \"$1\" > url.new && mv url.new url\nread end < end\n";
+
+/// What the owner and an agent do with the server.
+fn act(url: &str, calls: &[(&str, &str)]) {
+    let gateway = Gateway::start();
+    let mut add = vec!["mcp", "add", "checked", "--url", url, "--yes"];
+    add.extend(calls.iter().flat_map(|(tool, _)| ["--read", tool]));
+    let added = gateway.cli(add);
+    let ids: Vec<String> = calls
+        .iter()
+        .map(|(tool, _)| format!("checked.{tool}"))
+        .collect();
+    if added.status != 0 || ids.is_empty() {
+        return;
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let agent = gateway.agent_with("caller", &ids);
+    for ((_, input), id) in calls.iter().zip(ids) {
+        // What came of it is for the checks to say.
+        let _ = agent.invoke(id, serde_json::from_str(input).expect("JSON"));
+    }
+}
+
+/// The checks of one scenario, each with its `id` and its `status`.
+fn checks((scenario, version, calls): Scenario) -> Vec<Value> {
+    let folder = Folder::empty();
+    let path = folder.path();
+    folder.write("client", CLIENT);
+    fs::set_permissions(path.join("client"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    nix::unistd::mkfifo(&path.join("end"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let mut command = protocol_checker("conformance", &path);
+    let client = path.join("client").display().to_string();
+    command.args(["client", "--command", &client, "--scenario", scenario]);
+    command.args(["--spec-version", version, "--timeout", "120000", "-o", "."]);
+    let said = thread::scope(|scope| {
+        let checking = scope.spawn(|| programs::run(command));
+        until("the server of the scenario", || {
+            folder.has("url").then_some(())
+        });
+        act(folder.read("url").trim(), calls);
+        folder.write("end", "end\n");
+        checking.join().expect("an end")
+    });
+    let mut written = fs::read_dir(&path).expect("a folder").flatten();
+    let checks = written.find_map(|run| fs::read(run.path().join("checks.json")).ok());
+    let checks = checks.unwrap_or_else(|| panic!("no checks: {said}"));
+    serde_json::from_slice(&checks).expect("a list of checks")
+}
+
+#[test]
+fn lent_servers_pass_conformance_scenarios_of_clients() {
+    let mut failed = BTreeSet::new();
+    for scenario in SCENARIOS {
+        let checks = checks(scenario);
+        let ended = |how: &str| {
+            let ended = checks.iter().filter(|check| check["status"] == how);
+            let ids = ended.map(|check| check["id"].as_str().expect("an id").to_owned());
+            ids.collect::<BTreeSet<String>>()
+        };
+        assert!(!ended("SUCCESS").is_empty(), "{scenario:?}: {checks:#?}");
+        failed.extend(ended("FAILURE"));
+    }
+    let expected = DIFFERENCES.map(|(check, _)| check.to_owned());
+    assert_eq!(failed, BTreeSet::from(expected));
+}

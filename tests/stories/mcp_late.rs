@@ -1,0 +1,113 @@
+//! A write that waits for the owner for longer than its client waits for a tool: the real clients give it up, ask again, and
+//! it is done once.
+
+use crate::mcp::{Desk, lines_of, outcomes, set_up, waiting, write};
+use plexus_tests::coding_agents::{self, Conversation, ask_claude_at, ask_codex_with};
+use plexus_tests::waiting::until;
+use plexus_tests::{Gate, Model, Step};
+use std::path::Path;
+
+/// How long the clients wait for a tool.
+const CLAUDE_WAITS: [(&str, &str); 1] = [("MCP_TOOL_TIMEOUT", "4000")];
+const CODEX_WAITS: [&str; 2] = ["-c", "mcp_servers.plexus.tool_timeout_sec=4"];
+/// What lets the clients use the tools without asking their own user.
+const CLAUDE_ALLOWS: [&str; 2] = ["--allowedTools", "mcp__plexus"];
+const CODEX_ALLOWS: [&str; 2] = [
+    "-c",
+    "mcp_servers.plexus.default_tools_approval_mode=\"approve\"",
+];
+
+/// A client that is set up by its page makes a write, gives it up, and makes it again once the owner has approved.
+fn given_up(
+    [kind, agent, page, fence]: [&str; 4],
+    program: &Path,
+    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
+) {
+    let [add, _] = lines_of(page, fence);
+    let desk = set_up([kind, agent], &[], &add, program);
+    let house = &desk.house;
+    let gate = Gate::closed();
+    let model = Model::start([
+        Step::mcp("plexus", "workspace_write", write("notes/new.md")),
+        Step::Wait(gate.clone()),
+        Step::mcp("plexus", "workspace_write", write("notes/new.md")),
+        Step::say("That is all."),
+    ]);
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask(&model, &desk));
+        let item = waiting(house);
+        let first = until("the client to give up", || {
+            model.results().into_iter().next()
+        });
+        let first = first.to_lowercase();
+        assert!(first.contains("timed out"), "{first}");
+        assert!(!house.workspace.has("notes/new.md"));
+        assert_eq!(waiting(house), item, "it still waits");
+        house.owner().approve(&item, "once");
+        gate.open();
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    assert!(results[1].contains("\"ok\":true"), "{results:#?}");
+    assert!(results[1].contains("workspace_undo"), "{results:#?}");
+    assert_eq!(house.workspace.read("notes/new.md"), "first line");
+    assert_eq!(outcomes(house), 1);
+    assert!(house.owner().pending().is_empty());
+}
+
+fn claude(page: &str, fence: &str) {
+    let page = ["claude-code", "my-cc", page, fence];
+    given_up(page, &coding_agents::claude(), |model, desk| {
+        let folder = desk.project.path();
+        ask_claude_at(
+            &coding_agents::claude(),
+            model,
+            &desk.home,
+            &folder,
+            &CLAUDE_WAITS,
+            &CLAUDE_ALLOWS,
+            "Use Plexus.",
+        )
+    });
+}
+
+fn codex(page: &str, fence: &str) {
+    let page = ["codex", "codex", page, fence];
+    let more = [CODEX_ALLOWS, CODEX_WAITS].concat();
+    given_up(page, &coding_agents::codex(), |model, desk| {
+        let pat = desk.home.join(".plexus/agents/codex.pat");
+        let pat = std::fs::read_to_string(pat).expect("a credential");
+        let environment = [("PLEXUS_PAT", pat.trim())];
+        let folder = desk.project.path();
+        ask_codex_with(
+            model,
+            &desk.home,
+            &folder,
+            &environment,
+            &more,
+            "Use Plexus.",
+        )
+    });
+}
+
+#[test]
+fn write_that_claude_gives_up_is_done_once() {
+    claude("connect-claude-code.md", "mcp");
+}
+
+#[test]
+fn write_that_claude_gives_up_over_http_is_done_once() {
+    claude("mcp.md", "mcp-http claude");
+}
+
+#[test]
+fn write_that_codex_gives_up_is_done_once() {
+    codex("connect-codex.md", "mcp");
+}
+
+#[test]
+fn write_that_codex_gives_up_over_http_is_done_once() {
+    codex("mcp.md", "mcp-http codex");
+}
