@@ -137,6 +137,14 @@ struct Shared {
     record: Mutex<Record>,
 }
 
+impl Shared {
+    /// Whether the next step is that the server has no such model.
+    fn lacks_the_model(&self) -> bool {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(record.steps.front(), Some(Step::NoModel))
+    }
+}
+
 /// A running model server; ends with the value.
 pub struct Model {
     port: u16,
@@ -317,6 +325,11 @@ async fn answer(
     };
     if headers.contains_key("x-plexus-egress") {
         return unforeseen(&shared, format!("{uri} with what opens the egress"));
+    }
+    // Claude Code asks once more without a stream for a model that is not there.
+    if request["stream"] != true && shared.lacks_the_model() {
+        let (status, body) = no_model(wire);
+        return plain(status, body.to_string());
     }
     if request["stream"] != true || !headers.contains_key(credential) {
         let why = format!("{method} {uri} without `stream` or its credential");

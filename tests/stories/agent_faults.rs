@@ -92,30 +92,6 @@ fn silent_server() -> String {
 }
 
 #[test]
-fn claude_gives_a_silent_model_server_up_when_it_is_stopped() {
-    let silent = silent_server();
-    let server = format!("server={silent}");
-    let desk = Desk::open(CLAUDE, [Step::say("Hello.")]);
-    let set = ["sources", "set", "claudecode", &server, "--yes"];
-    desk.gateway.cli(set).expect_ok();
-    let run = begun(&desk, &json!({"prompt": "Hello."}));
-    // It waits for minutes; the person who does not want to wait stops it.
-    until("its first word", || {
-        let path = format!("/invoke/status?runId={run}&after=0");
-        let told = desk.agent.client().get(&path).expect_ok();
-        (told["run"]["status"] == "running").then_some(())
-    });
-    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
-    let error = ended(&desk, &run)["result"]["error"].clone();
-    assert_eq!(error["code"], "cancelled", "{error}");
-    assert_eq!(error["effect"], "none", "{error}");
-    let server = format!("server={}", desk.model.base());
-    let set = ["sources", "set", "claudecode", &server, "--yes"];
-    desk.gateway.cli(set).expect_ok();
-    assert_eq!(desk.run(&json!({"prompt": "Hello."}))["text"], "Hello.");
-}
-
-#[test]
 fn run_of_too_many_processes_ends_in_words() {
     let many = |count: usize| {
         Step::exec(&format!(

@@ -60,14 +60,17 @@ fn program_replaced_after_the_approval_is_not_run() {
             .as_str(),
     );
     let new = agent.path().join("new");
-    std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).expect("its mode");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).expect("its mode");
     std::fs::rename(&new, &path).expect("it is replaced");
     let refused = desk.agent.invoke("codex.run", input);
     assert_ne!(refused.at("/ok"), json!(true), "{refused}");
     assert!(!refused.text().contains("Evil."), "{refused}");
     assert_eq!(refused.at("/error/effect"), "none", "{refused}");
     let words = refused.text_at("/error/message");
-    assert!(words.contains("has changed since the owner looked"), "{refused}");
+    assert!(
+        words.contains("has changed since the owner looked"),
+        "{refused}"
+    );
 
     // The owner has a card that names both, and what was granted waits for it.
     let changes = desk.gateway.cli(["--json", "sources", "changes", "codex"]);

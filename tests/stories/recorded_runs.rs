@@ -201,8 +201,11 @@ fn recorded_requests_about_runs_are_answered() {
         };
         sent.answered()
     };
-    let refused = [("/token", Value::Null)];
-    status("status without a credential", &anybody, 401, &refused);
+    let refused = [
+        ("/error/code", json!("session_expired")),
+        ("/token", Value::Null),
+    ];
+    status("status without a credential", &anybody, 403, &refused);
     status("status", &session, 200, &[("/state", json!("pending"))]);
 
     let token = agent.token(&["workspace.read"])["token"].clone();

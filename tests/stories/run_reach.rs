@@ -147,11 +147,6 @@ fn folder_that_cannot_be_shared_is_refused_in_words() {
         ("a,b,c,d,e", "more than 4 shared folders"),
     ] {
         share(&desk, folders);
-        let input = json!({"prompt": "Read it."});
-        let item = desk.asked("run", &input);
-        desk.owner().approve(&item, "once");
-        let reply = desk.agent.invoke("codex.run", input).json();
-        assert_eq!(reply["ok"], false, "{folders}: {reply}");
         let told = format!("{:?}", desk.gateway.cli(["sources", "test", "codex"]));
         assert!(told.contains(words), "{folders}: {told}");
     }

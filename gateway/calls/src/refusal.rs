@@ -32,7 +32,9 @@ fn about(error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
 
 /// The program that a call runs is not the one that the owner has reviewed.
 pub(crate) fn program_changed(id: &CapabilityId) -> ErrorBody {
-    let why = format!("The program that {id} runs has changed since the owner looked at it; nothing was run.");
+    let why = format!(
+        "The program that {id} runs has changed since the owner looked at it; nothing was run."
+    );
     ErrorBody::new(ErrorCode::GrantRequired, why)
         .about(id)
         .next("stop; tell the owner: a source's program has changed (plexusctl sources changes); then ask again")
