@@ -445,7 +445,12 @@ fn messages(turn: usize, step: &Step) -> String {
             json!({"type": "text_delta", "text": text}),
             "end_turn",
         ),
-        Step::Refuse(_) | Step::NoModel | Step::Drop | Step::Wait(_) | Step::Item(_) | Step::Write(..) => {
+        Step::Refuse(_)
+        | Step::NoModel
+        | Step::Drop
+        | Step::Wait(_)
+        | Step::Item(_)
+        | Step::Write(..) => {
             unreachable!("is no answer of Claude")
         }
     };

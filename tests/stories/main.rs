@@ -96,10 +96,10 @@ mod mcp_changes;
 mod mcp_checks;
 mod mcp_client_checks;
 mod mcp_http;
-mod mcp_late;
-mod mcp_many;
 #[cfg(target_os = "linux")]
 mod mcp_installs;
+mod mcp_late;
+mod mcp_many;
 #[cfg(target_os = "linux")]
 mod mcp_questions;
 mod mcp_remote;
@@ -133,9 +133,9 @@ mod peers;
 mod proposals;
 mod published;
 mod real_agents;
-mod reference;
 #[cfg(target_os = "linux")]
 mod recorded_runs;
+mod reference;
 mod refresh;
 #[cfg(target_os = "linux")]
 mod relay_disk;

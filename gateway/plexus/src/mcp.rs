@@ -357,7 +357,10 @@ fn refusal(mut stop: Stop) -> Refusal {
         effect: stop.done,
         message: stop.why,
         next: stop.next,
-        action: stop.action.or_else(|| waits_for(stop.item.as_deref()?)),
+        action: match stop.action {
+            Some(action) => Some(*action),
+            None => stop.item.as_deref().and_then(waits_for),
+        },
     }
 }
 

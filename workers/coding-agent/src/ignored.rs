@@ -266,7 +266,7 @@ mod tests {
             folders: vec![".git".to_owned()],
             ..HideRules::default()
         };
-        let root = open().hiding(std::sync::Arc::new(HiddenPaths::new(&hide)));
+        let root = open().hiding(Arc::new(HiddenPaths::new(&hide)));
         let size = || Snapshot::size(&root, &ignoring, &|| false).unwrap();
         let found = size();
         assert_eq!((found.files, found.ignores_more), (1, false));

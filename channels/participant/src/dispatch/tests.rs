@@ -474,7 +474,7 @@ impl World {
         };
         let mut messages: Vec<_> = messages.map(line).collect();
         let more = all.len() > 3;
-        if !more && fetch % 3 == 0 {
+        if !more && fetch.is_multiple_of(3) {
             // A relay that lies of a message that is not there.
             messages.push(Paged {
                 message: id(1 << 40),
