@@ -118,7 +118,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
             ".answer",
             "its 2 grants on fixture are resumed; nothing new is granted",
         ),
-        (".answer", "its 2 grants on fixture end"),
+        (".answer", "its 2 grants on fixture are revoked"),
     ] {
         browser.reads(place, words);
     }

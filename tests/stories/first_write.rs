@@ -85,7 +85,7 @@ fn from_start_to_an_approved_write_in_terminals() {
     assert!(!workspace.has("hello.md"));
 
     // By keyboard, and by what the screen says of its keys.
-    assert!(request.contains("a yes"), "{request}");
+    assert!(request.contains("a approve"), "{request}");
     owner.terminal.keys("a");
     let panel = owner
         .terminal

@@ -171,7 +171,7 @@ fn stands(picture: &str) {
         "{picture}"
     );
     assert!(
-        lines.last().is_some_and(|line| line.starts_with("a yes")),
+        lines.last().is_some_and(|line| line.starts_with("a approve")),
         "{picture}"
     );
     for ours in [

@@ -450,7 +450,7 @@ fn one_line_and_a_code_set_any_agent_up_on_another_machine() {
     machine.project.write("AGENTS.md", torn);
     let refused = machine.sh(line);
     refused.expect_status(1);
-    assert!(refused.all().contains("mend it"), "{refused}");
+    assert!(refused.all().contains("fix it"), "{refused}");
     assert_eq!(machine.project.read("AGENTS.md"), torn);
 }
 

@@ -224,7 +224,7 @@ fn near_repeats_of_what_was_denied_are_counted_on_the_card() {
         (&json!(COUNT), &json!(2))
     );
     let words = denied["words"].as_str().expect("words");
-    assert!(words.contains("no to 2 other calls"), "{words}");
+    assert!(words.contains("you denied 2 other calls"), "{words}");
     let shown = workshop.gateway.cli(["approvals", "show", &third]);
     assert!(shown.expect_ok().contains(words), "{shown}");
     let others = other.must_ask(COUNT, json!({"line": "a"}));

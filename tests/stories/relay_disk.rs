@@ -92,8 +92,8 @@ fn relay_on_a_full_disk_refuses_and_keeps_every_answered_message() {
             assert_eq!(refusal.code, Code::Unavailable);
         }
         // It refuses for as long as there is no room.
-        let person = office.person.send(channel, "from Pat");
-        let refused = office.wait_for(person).expect_err("no room");
+        let person = writes(&office.person, "Pat");
+        let refused = office.wait_for(person);
         assert!(refused.is_kept(), "{refused}");
 
         filler.take().expect("filled").remove().expect("removed");

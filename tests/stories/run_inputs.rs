@@ -14,7 +14,7 @@ const TOKEN: &str = "sk-ant-oat01-story-2b9d";
 fn refused(desk: &Desk, input: &Value) -> String {
     let item = desk.asked("run", input);
     let plan = desk.owner().plan(&item);
-    assert!(plan["error"].is_object(), "{plan}");
+    assert!(plan["error"].is_string(), "{plan}");
     plan["error"].to_string()
 }
 
@@ -218,12 +218,8 @@ fn claude_token_goes_out_as_a_bearer_and_stays_outside() {
     desk.run(&json!({"prompt": "Look again."}));
     let sent = desk.model.credentials().split_off(keyed.len());
     assert_eq!(sent, vec![format!("Bearer {TOKEN}"); 2]);
-    // The program has a credential of its call in the token's place, and its commands have nothing else.
+    // Its commands have neither.
     let seen = desk.model.results().join("\n");
-    assert!(
-        seen.contains("CLAUDE_CODE_OAUTH_TOKEN=plx_egress_"),
-        "{seen}"
-    );
     assert!(
         !seen.contains(TOKEN) && !seen.contains("ANTHROPIC_API_KEY="),
         "{seen}"
@@ -282,7 +278,9 @@ fn thoughts_and_searches_of_codex_are_progress() {
         let status = ended(&desk, &run);
         (!status["result"].is_null()).then_some(status)
     });
-    let chunks = done["progress"]["chunks"].as_array().expect("chunks");
+    let path = format!("/invoke/status?runId={run}&after=0");
+    let told = desk.agent.client().get(&path).expect_ok();
+    let chunks = told["progress"]["chunks"].as_array().expect("chunks");
     let shown: Vec<_> = chunks.iter().map(|chunk| &chunk["json"]).collect();
     for event in [
         json!({"kind": "reasoning", "status": "completed"}),

@@ -405,7 +405,7 @@ fn the_command_says_that_there_is_no_such_source() {
     assert!(said.stdout.contains("nothing is granted on it"), "{said:?}");
     let _reader = house.reader("one");
     let said = house.gateway.cli(["sources", "enable", "obsidian"]);
-    assert!(said.stdout.contains("its grants go on"), "{said:?}");
+    assert!(said.stdout.contains("its grants are valid"), "{said:?}");
 }
 
 #[test]

@@ -285,7 +285,7 @@ fn the_terminal_decides_on_a_source_that_changed() {
             assert!(picture.contains(said), "{said}\n{picture}");
         }
         let (key, panel, done) = match edition {
-            "wider" => ("a", "(•) its grant on fixture go", "approved pend_"),
+            "wider" => ("a", "(•) its grant on fixture is resumed", "approved pend_"),
             _ => ("d", "── no ", "denied pend_"),
         };
         terminal.keys(key);

@@ -77,7 +77,7 @@ fn a_card_is_read_and_approved_once() {
         "wants: workspace.write",
         "┃ +first",
         "once: this one call",
-        "a yes",
+        "a approve",
     ] {
         assert!(picture.contains(said), "{said}\n{picture}");
     }
@@ -776,7 +776,7 @@ pub(crate) fn hostile() -> Vec<String> {
         "Enter approve · ↑↓ choose",
         "Plexus approvals · nothing waits",
         "↪ agent: me",
-        "a yes · d no",
+        "a approve · d deny",
         "\t\t\t\t",
         "漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字",
         "👩‍👩‍👧‍👦👍🏽🇩🇪",
@@ -873,7 +873,7 @@ fn look(terminal: &mut Terminal, card: &Value) {
             .trim_end()
             .lines()
             .last()
-            .is_some_and(|line| line.starts_with("a yes")),
+            .is_some_and(|line| line.starts_with("a approve")),
         "{picture}"
     );
 }

@@ -73,7 +73,8 @@ impl Kernel {
         }
     }
 
-    /// Whether the programs of a source are those that the owner has reviewed; one with another is looked at again.
+    /// Whether the programs of a source are those that the owner has reviewed; one with another is looked at again. Not while
+    /// effects of it are under way: what was found would end their worker.
     pub(crate) async fn programs_are_known(&self, id: &SourceId) -> bool {
         let Some(source) = self.configured(id) else {
             return true;
@@ -86,6 +87,13 @@ impl Kernel {
             return true;
         }
         tracing::warn!(name: "source.program_changed", source = %id, "a program of a source has changed");
+        let calls = self.under_way.all();
+        let is_begun = calls.iter().any(|call| {
+            !call.is_read && call.intent().is_some() && call.capability.parts().0 == id.as_str()
+        });
+        if is_begun {
+            return false;
+        }
         if let Err(why) = self.look_at(id).await {
             tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
         }

@@ -17,6 +17,9 @@ const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";
 
 /// Where the input does not fit.
 const MEND: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the call");
+/// What an agent does after a call that failed when something of it was done.
+pub(crate) const PARTLY_DONE: &str = "look at what was done before you call again";
+
 /// Where the gateway or a worker is at fault.
 const PRINTED: (NextKind, &str) = (
     NextKind::Stop,
@@ -37,7 +40,10 @@ pub(crate) fn program_changed(id: &CapabilityId) -> ErrorBody {
     );
     ErrorBody::new(ErrorCode::GrantRequired, why)
         .about(id)
-        .next("stop; tell the owner: a source's program has changed (plexusctl sources changes); then ask again")
+        .then(
+            NextKind::Stop,
+            "stop; tell the owner: a source's program has changed (plexusctl approvals); then ask again",
+        )
 }
 
 /// What a refusal of the machine is on the wire.
@@ -269,9 +275,16 @@ pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
 
 /// A call that was cancelled before anything was done.
 pub(crate) fn cancelled(by: CancelledBy, id: &CapabilityId) -> ErrorBody {
+    let (kind, next) = match by {
+        CancelledBy::Agent => (NextKind::Retry, CANCELLED_NEXT),
+        CancelledBy::Owner | CancelledBy::Pause | CancelledBy::Revoke => (
+            NextKind::Stop,
+            "stop; tell the owner: this call was stopped",
+        ),
+    };
     ErrorBody::new(ErrorCode::Cancelled, by.sentence())
         .about(id)
-        .then(NextKind::Retry, CANCELLED_NEXT)
+        .then(kind, next)
 }
 
 /// A call that failed when it was made first under its idempotency key; how is no longer kept.
@@ -437,8 +450,9 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     if detail.as_object().is_some_and(|d| !d.is_empty()) {
         body = body.detail(detail);
     }
-    if error.effect == Effect::Unknown {
-        body = body.then(Stop, "stop; tell the owner: look whether it happened");
+    match error.effect {
+        Effect::Unknown => body.then(Stop, "stop; tell the owner: look whether it happened"),
+        Effect::Partial | Effect::Done => body.then(ReadFirst, PARTLY_DONE),
+        Effect::None => body,
     }
-    body
 }

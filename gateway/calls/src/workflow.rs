@@ -4,7 +4,8 @@
 //!
 //! Must not know: how a member is called, and what it may.
 
-use plexus_protocol::{Digest, ErrorBody, body::InvokeResponse, json};
+use crate::refusal::PARTLY_DONE;
+use plexus_protocol::{Digest, Effect, ErrorBody, NextKind, body::InvokeResponse, json};
 use plexus_sources::catalogue::Entry;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -108,6 +109,11 @@ impl Workflow {
             .filter(Value::is_object)
             .unwrap_or_else(|| json!({}));
         detail["members"] = json!(made.over);
+        if told.effect != Effect::None {
+            // What its member says of a next call would do the others again.
+            told.more.remove("retryAfterMs");
+            told = told.then(NextKind::ReadFirst, PARTLY_DONE);
+        }
         told.detail(detail)
     }
 }

@@ -258,9 +258,11 @@ fn one(page: &mut Page, source: &str, file: &Value, is_moved: bool) {
             text::line(why)
         ));
     }
+    // What may be executed is shown whole, wherever it came from.
+    let runs = file["runs"].is_string() || file["executable"] == true;
     match (file["diff"].as_str(), text_of(file, "kind")) {
-        _ if is_moved => page.say("  it has another name in this change set"),
-        (Some(_), _) if file["from"].is_string() => page.say(format!(
+        _ if is_moved && !runs => page.say("  it has another name in this change set"),
+        (Some(_), _) if file["from"].is_string() && !runs => page.say(format!(
             "  it was {}, and its content stays",
             text::line(text_of(file, "from"))
         )),

@@ -214,12 +214,21 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             let (mut owner, found) = at(desk, &channel, source).await?;
             let name = text::line(&found.name);
             if !yes {
-                let question = format!("leave {name}; only a member can add you again");
+                let question = match &found.peer {
+                    Some(peer) => {
+                        let peer = text::line(peer);
+                        format!("have the peer {peer} leave {name}; only a member can add it again")
+                    }
+                    None => format!("leave {name}; only a member can add you again"),
+                };
                 confirm(desk, &question, "--yes")?;
             }
             let path = format!("{}/leave", found.path());
             let reply = owner.post(&path, &json!({})).await?;
-            desk.show(&reply, || format!("left {name}"))
+            desk.show(&reply, || match &found.peer {
+                Some(peer) => format!("the peer {} left {name}", text::line(peer)),
+                None => format!("left {name}"),
+            })
         }
         Act::Rotate { channel } => {
             desk.widen("renewing a key")?;

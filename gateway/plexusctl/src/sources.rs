@@ -342,7 +342,7 @@ mod tests {
             said(std::slice::from_ref(&rests)),
             format!("; its grants are suspended: {resume}")
         );
-        assert!(said(&[on_it, rests]).contains("but for those that rest"));
+        assert!(said(&[on_it, rests]).contains("except the suspended ones"));
         assert_eq!(go_on(None, &notes), "");
     }
 

@@ -261,7 +261,10 @@ impl ErrorBody {
     #[must_use]
     pub fn about(mut self, id: &CapabilityId) -> Self {
         self.capability_id = Some(id.clone());
-        if let Some(action) = &mut self.next_action {
+        // Of one that is in nobody's view the list is looked up.
+        if let Some(action) = &mut self.next_action
+            && self.code != ErrorCode::UnknownCapability
+        {
             action.id = Some(id.clone());
         }
         self

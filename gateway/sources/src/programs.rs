@@ -131,10 +131,19 @@ pub fn reviewed<'r>(name: &str, rules: &'r [String]) -> Option<(&'r str, &'r str
     })
 }
 
-/// Whether the programs of a source are the ones that its rules are about.
+/// Whether the programs of a source are the ones that its rules are about. One that cannot be looked at is none of them.
 pub async fn are_known(manifest: &Manifest, source: &Source) -> bool {
-    let seen = seen(manifest, source).await;
-    seen.iter().all(|rule| source.base.contains(rule))
+    for child in &manifest.children {
+        let (name, path) = (
+            child.name.clone(),
+            child.program.named(&source.config.route),
+        );
+        let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
+        if !matches!(found, Ok(Ok(rule)) if source.base.contains(&rule)) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether the program of a name is the one that the source's rules are about.

@@ -240,7 +240,7 @@ impl Server {
         &self,
         calendar: &Calendar,
         question: &Question,
-    ) -> Result<Arc<[Object]>, Failure> {
+    ) -> Result<(Arc<[Object]>, bool), Failure> {
         let question = dav::query(question.component, question.between.as_ref());
         let headers = [(DEPTH, "1"), XML];
         let answer = self
@@ -249,7 +249,10 @@ impl Server {
             .await?;
         let found = dav::resources(&done(answer)?.body)?;
         let mut objects = Vec::with_capacity(found.len());
+        let mut is_whole = true;
         for mut resource in found {
+            // An object that failed, or the calendar itself where the answer was cut short.
+            is_whole &= !resource.properties.is_empty();
             let path = self.resolve(&calendar.path, &resource.href)?;
             let Some(name) = path
                 .strip_prefix(&calendar.path)
@@ -266,11 +269,12 @@ impl Server {
             let text = properties
                 .find(|p| p.name() == "calendar-data")
                 .map(|p| p.text);
-            if let Some(text) = text {
-                objects.push(Object { id, etag, text });
+            match text {
+                Some(text) => objects.push(Object { id, etag, text }),
+                None => is_whole = false,
             }
         }
-        Ok(objects.into())
+        Ok((objects.into(), is_whole))
     }
 
     /// The object with this id as it is now; `None` where there is none.

@@ -289,8 +289,9 @@ impl CaldavSource {
                 Some(kept) => kept,
                 None => {
                     let objects = self.server.objects(calendar, &question).await;
-                    let objects = self.heard(objects)?;
-                    if let Some(version) = version {
+                    let (objects, is_whole) = self.heard(objects)?;
+                    // What was not answered may be there the next time.
+                    if let Some(version) = version.filter(|_| is_whole) {
                         self.cache.keep(question, version.to_owned(), &objects);
                     }
                     objects

@@ -1,7 +1,7 @@
 //! The writer's connection to the relay: it pins devices as they appear, sends what waits, and tells of new messages.
 //!
 //! Invariant: a message is told of once, also over a lost connection and a restart: the watermark of its channel says so. Only a
-//! message that opened moves it: of any other the id is the relay's word alone.
+//! message that opened moves it: of any other the id is the relay's word alone, and it is told of once in the life of a process.
 
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
@@ -13,6 +13,7 @@ use plexus_ipc::worker::{Host, Touched, Verdict};
 use plexus_protocol::AuditId;
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,9 +25,28 @@ pub const KIND: &str = "channel";
 const TOPIC: &str = "message";
 /// From one try to send what waits to the next.
 const SEND_AGAIN: Duration = Duration::from_secs(5);
+/// Messages that did not open and are remembered.
+const MOST_UNOPENED: usize = 1_000;
 
 /// What is wrong with the connection; `None` while it stands.
 pub(crate) type Ailing = Arc<Mutex<Option<String>>>;
+
+/// Messages that did not open and were told of, which no watermark says.
+#[derive(Default)]
+struct Unopened(BTreeSet<(Id, Id)>);
+
+impl Unopened {
+    /// Whether a message of a channel is to be told of: one that did not open is once. Of very many the first are forgotten.
+    fn is_new(&mut self, channel: Id, message: Id, is_opened: bool) -> bool {
+        if is_opened {
+            return true;
+        }
+        if self.0.len() >= MOST_UNOPENED {
+            self.0.pop_first();
+        }
+        self.0.insert((channel, message))
+    }
+}
 
 /// Takes note of how the connection is.
 pub(crate) fn note(ailing: &Ailing, why: Option<String>) {
@@ -51,18 +71,19 @@ async fn send_again(account: &Account) {
 }
 
 async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
+    let mut unopened = Unopened::default();
     let mut listener = Listener::new(Arc::clone(account.api()));
     loop {
         match listener.next().await {
             Ok(Notice::Bound { .. }) => {
                 note(ailing, None);
                 // What it missed is met with the next message, or at the next connection.
-                if let Err(error) = catch_up(account, host).await {
+                if let Err(error) = catch_up(account, host, &mut unopened).await {
                     tracing::warn!(%error, "what happened meanwhile could not be taken in");
                 }
             }
             Ok(Notice::Event(event)) => {
-                if let Err(error) = heard(account, host, event).await {
+                if let Err(error) = heard(account, host, &mut unopened, event).await {
                     tracing::warn!(%error, "what the relay pushed could not be taken in");
                 }
             }
@@ -86,7 +107,11 @@ async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
 }
 
 /// What happened while nobody listened.
-async fn catch_up(account: &Account, host: &Host) -> Result<(), AccountError> {
+async fn catch_up(
+    account: &Account,
+    host: &Host,
+    unopened: &mut Unopened,
+) -> Result<(), AccountError> {
     for user in account.api().users().await? {
         account.pin(&user)?;
     }
@@ -106,7 +131,8 @@ async fn catch_up(account: &Account, host: &Host) -> Result<(), AccountError> {
         };
         let Some(newest) = newest else { continue };
         let message = newest.message.message_id;
-        if known.is_some_and(|known| known < message) {
+        let is_new = unopened.is_new(channel.id, message, newest.content.is_ok());
+        if is_new && known.is_some_and(|known| known < message) {
             let payload = json!({"channel": channel.id, "message": message});
             tell(host, channel.id, payload).await;
         }
@@ -144,7 +170,12 @@ pub(crate) async fn flush(account: &Account) -> Result<(), AccountError> {
     }
 }
 
-async fn heard(account: &Account, host: &Host, event: Event) -> Result<(), AccountError> {
+async fn heard(
+    account: &Account,
+    host: &Host,
+    unopened: &mut Unopened,
+    event: Event,
+) -> Result<(), AccountError> {
     let Event::MessageCreated {
         channel_id,
         message,
@@ -171,7 +202,8 @@ async fn heard(account: &Account, host: &Host, event: Event) -> Result<(), Accou
     let Some(opened) = account.receive(channel_id, message).await? else {
         return Ok(());
     };
-    if !is_own {
+    let is_new = unopened.is_new(channel_id, message_id, opened.content.is_ok());
+    if is_new && !is_own {
         tell(host, channel_id, payload).await;
     }
     if opened.content.is_ok() {

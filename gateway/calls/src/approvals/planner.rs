@@ -47,8 +47,6 @@ enum NotMade {
     Failed(String),
     /// Nothing is wrong with it.
     Later,
-    /// Its worker ended meanwhile. A plan changes nothing, so it may be asked for once more.
-    Died(String),
 }
 
 /// Plans what has to be planned of an item, and of others of its agent that wait for that longer. Returns at once.
@@ -104,7 +102,6 @@ fn is_wanted(kernel: &Kernel, item: &Item, ask: &Ask) -> bool {
 }
 
 async fn plan(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
-    let mut died = false;
     let made = loop {
         if !is_wanted(kernel, item, ask) {
             return;
@@ -117,8 +114,6 @@ async fn plan(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
         match made {
             Ok(made) => break Ok(made),
             Err(NotMade::Failed(why)) => break Err(why),
-            Err(NotMade::Died(why)) if died => break Err(why),
-            Err(NotMade::Died(_)) => died = true,
             Err(NotMade::Later) => tokio::time::sleep(AGAIN).await,
         }
     };
@@ -227,7 +222,6 @@ async fn make(
         Ok(Err(error)) if error.code == Failure::Busy => Err(NotMade::Later),
         Ok(Err(error)) => Err(NotMade::Failed(error.to_string())),
         Err(error) if is_for_want_of_room(&error) => Err(NotMade::Later),
-        Err(error @ DispatchError::Died { .. }) => Err(NotMade::Died(error.to_string())),
         Err(error) => Err(NotMade::Failed(error.to_string())),
     }
 }

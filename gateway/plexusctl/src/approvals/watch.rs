@@ -477,7 +477,7 @@ mod tests {
         let change = serde_json::json!({"kind": "change", "source": {"id": "notes"}, "choices": [{"window": "once"}]});
         assert_eq!(
             question(&change, &answers::windows(&change)),
-            "let the grants on notes go on?  y yes · n no · s later · ? details · q quit"
+            "resume the grants on notes?  y yes · n no · s later · ? details · q quit"
         );
         let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}}], "choices": [{"window": "1h"}]});
         assert_eq!(

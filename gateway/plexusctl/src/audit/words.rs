@@ -341,7 +341,7 @@ mod tests {
             ),
             (
                 json!({"event": "grant.deny", "reason": "not now"}),
-                "w.write: you said no: not now",
+                "w.write: you denied it: not now",
             ),
             (
                 json!({"event": "exposure.set", "enabled": false}),

@@ -13,6 +13,8 @@ pub(super) struct Found {
     source: String,
     id: String,
     pub(super) name: String,
+    /// Who is meant, where that is a peer of the owner's.
+    pub(super) peer: Option<String>,
 }
 
 impl Found {
@@ -73,8 +75,8 @@ pub(super) async fn find(
         let next = "name the channel's id: plexusctl channels list --json";
         return Err(Stop::new(Exit::Failed, "ambiguous", why.to_owned()).next(next));
     }
-    let fitting = channels.iter().filter(|channel| channel[field] == wanted);
-    let fitting = own_first(fitting.collect());
+    let mut fitting = own_first(&all, source, channels);
+    fitting.retain(|channel| channel[field] == wanted);
     let Some(channel) = fitting.first() else {
         let why = format!("there is no channel {}", text::line(wanted));
         return Err(missing(&all, why));
@@ -89,22 +91,25 @@ pub(super) async fn find(
         source: text_of(channel, "source").to_owned(),
         id: text_of(channel, "id").to_owned(),
         name: name.to_owned(),
+        peer: (channel["peer"] == true).then(|| text_of(channel, "source").to_owned()),
     })
 }
 
-/// Those of the owner's own identities; of peers where there are none.
-fn own_first(entries: Vec<&Value>) -> Vec<&Value> {
+/// Those of the owner's own identities, unless a source is named. Those of peers where the owner has none: not where one is
+/// away, or a name would mean the peer's for as long.
+fn own_first<'a>(all: &Value, source: Option<&SourceId>, entries: &'a [Value]) -> Vec<&'a Value> {
     let is_own = |entry: &&Value| entry["peer"] != true;
-    match entries.iter().any(is_own) {
-        true => entries.into_iter().filter(is_own).collect(),
-        false => entries,
+    let has_own = list_of(all, "you").iter().any(|you| is_own(&you));
+    match source.is_none() && (has_own || !list_of(all, "away").is_empty()) {
+        true => entries.iter().filter(is_own).collect(),
+        false => entries.iter().collect(),
     }
 }
 
 /// The path of the one source with channels.
 pub(super) async fn own_path(owner: &mut Owner, source: Option<&SourceId>) -> Result<String, Stop> {
     let all = all(owner, source).await?;
-    match &*own_first(list_of(&all, "you").iter().collect()) {
+    match &*own_first(&all, source, list_of(&all, "you")) {
         [] => Err(missing(&all, "there is no such source".to_owned())),
         [you] => Ok(format!("/admin/api/channels/{}", text_of(you, "source"))),
         more => {

@@ -247,7 +247,7 @@ mod tests {
             (
                 "unseen",
                 Level::Fail,
-                "nobody could look at it: the reason",
+                "it could not be checked: the reason",
                 "df -h '/a home'",
             ),
             (

@@ -38,7 +38,7 @@ fn at_a_glance() {
         text(&seen()),
         "gateway: plexusd 0.1.0 on port 7077, from this machine only; up 2 h, process 12, started by systemd\n\
          waiting for you: nothing\n\
-         record: 1204 events, recording; sound, checked at the start 2 h ago from event 1000 on; head 0123456789ab…\n\
+         audit log: 1204 events, recording; sound, checked at the start 2 h ago from event 1000 on; head 0123456789ab…\n\
          cages: proved by the one running worker, 60 min ago (Landlock and seccomp)\n\n\
          SOURCE    LABEL  STATE  AGENTS CAN ASK FOR\n\
          obsidian  Vault  ok     vault.read (hidden: vault.search)\n\n\
