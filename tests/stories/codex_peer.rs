@@ -490,12 +490,16 @@ fn program_of_turn_reaches_the_model_and_not_the_relay() {
          ask 'GET /v1/models HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\nauthorization: Bearer %s\\r\\n\\r\\n'\n"
     );
     let programs = Folder::empty();
-    programs.write("codex", &script);
-    let program = programs.path().join("codex");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
-    let binary = format!("binary={}", program.display());
+    for name in ["codex", "codex-code-mode-host"] {
+        programs.write(name, &script);
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+    }
+    let binary = format!("binary={}", programs.path().join("codex").display());
     let set = ["sources", "set", "pera", &binary, "--yes"];
     world.gateway.cli(set).expect_ok();
+    // With another program the grants of before are suspended.
+    peer.connect(&["turn"]);
     let of_turns = |address: &str, verdict: &str| connections(&world, address, verdict, true);
     until("a refused tunnel, and a request that is not", || {
         let is_refused = of_turns(&relay, "unlisted") > 0;
@@ -508,8 +512,8 @@ fn program_of_turn_reaches_the_model_and_not_the_relay() {
 
 /// Connections of a peer to an address that came to this, as the audit log has them: those of its calls, or its own.
 fn connections(world: &World, address: &str, verdict: &str, of_call: bool) -> usize {
-    let port = address.rsplit(':').next().expect("a port");
-    let port: u16 = port.parse().expect("a number");
+    let port = address.rsplit(':').next();
+    let port: u16 = port.and_then(|port| port.parse().ok()).expect("a port");
     let events = world.owner().audit(1000).into_iter();
     let lines = events.flat_map(|event| event["detail"]["connections"].as_array().cloned());
     let fits = |line: &&Value| {
