@@ -171,7 +171,9 @@ fn stands(picture: &str) {
         "{picture}"
     );
     assert!(
-        lines.last().is_some_and(|line| line.starts_with("a approve")),
+        lines
+            .last()
+            .is_some_and(|line| line.starts_with("a approve")),
         "{picture}"
     );
     for ours in [

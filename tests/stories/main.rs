@@ -127,6 +127,7 @@ mod orchestration;
 mod pages;
 #[cfg(target_os = "linux")]
 mod peer_calls;
+#[cfg(target_os = "linux")]
 mod peer_channels;
 mod peer_kills;
 mod peers;

@@ -8,7 +8,7 @@
 //! Invariants: an answer goes to the call that asked, and only once it is recorded; the audit log has its digest and no
 //! value; no agent is shown a question or answers one. A question ends with its call, so nothing of it is kept on disk.
 //!
-//! Must not know: HTTP, how a source asks; how it is asked and answered is in [`crate::ask_owner`].
+//! Must not know: HTTP, how a source asks; how it is asked and answered is in `ask_owner`.
 
 pub(crate) mod form;
 

@@ -55,9 +55,9 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
         return None;
     }
     let since = proposal.map(|proposal| proposal.at).or(since)?;
-    let them = match resting.len() {
-        1 => "its grant".to_owned(),
-        n => format!("its {n} grants"),
+    let (them, are) = match resting.len() {
+        1 => ("its grant".to_owned(), "is"),
+        n => (format!("its {n} grants"), "are"),
     };
     let narration = capabilities.iter().map(|capability| {
         let entry = catalogue.get(capability);
@@ -87,10 +87,10 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
         .filter_map(|g| g.suspended.as_deref())
         .collect();
     let mut go_on = format!(
-        "{them} on {} are resumed; nothing new is granted",
+        "{them} on {} {are} resumed; nothing new is granted",
         source.id
     );
-    let mut end = format!("{them} on {} are revoked", source.id);
+    let mut end = format!("{them} on {} {are} revoked", source.id);
     if let Some(proposal) = proposal {
         why.insert(
             "its server defines tools otherwise than you agreed to; they are hidden from agents",
