@@ -87,7 +87,7 @@ fn change_set_is_seen_and_applied_in_part() {
     browser.reads("#card", "changed since the run began +1 −1");
     browser.reads("#card", "changed by the run +1 −0");
     browser.reads("#card", "mine");
-    scene.all_is_well();
+    scene.fits();
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
         "a key alone decides nothing"
     );
     browser.press(key::ENTER);
-    browser.reads("#notes", "Ended");
+    browser.reads("#notes", "Revoked");
     other.reads(
         ".verdict",
         "Denied in another browser: its grants are revoked.",
