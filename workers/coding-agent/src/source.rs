@@ -78,7 +78,7 @@ pub struct Config {
     pub path: PathBuf,
     /// The program.
     pub binary: String,
-    /// The model of runs that name none; empty, or [`DEFAULT`]: the program chooses.
+    /// The model of runs that name none; empty, or `default`: the program chooses.
     #[serde(default)]
     pub model: String,
     /// Further models, separated by commas.
