@@ -14,6 +14,7 @@
 
 mod agent;
 mod base;
+mod beneath;
 mod files;
 mod held;
 mod keeper;

@@ -21,9 +21,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, renameat};
+use nix::fcntl::{OFlag, open, openat2, renameat};
 use nix::sys::stat::Mode;
 
+use super::beneath::how;
 use super::keeper::MEASURE;
 
 /// Least that a file or folder counts for, in bytes: an empty one takes room as well.
@@ -126,7 +127,7 @@ pub(super) fn open_up(folder: &Path) {
 
 fn allow(root: &OwnedFd, path: &Path) {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    if let Ok(found) = openat2(root, path, how().flags(flags)) {
+    if let Ok(found) = openat2(root, path, how(flags)) {
         let path = format!("/proc/self/fd/{}", found.as_raw_fd());
         _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
@@ -179,11 +180,7 @@ fn listed(
     root: impl AsFd,
     path: &Path,
 ) -> nix::Result<(OwnedFd, impl Iterator<Item = fs::DirEntry>)> {
-    let opened = openat2(root, path, how().flags(FOLDER))?;
+    let opened = openat2(root, path, how(FOLDER))?;
     let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
     Ok((opened, entries.into_iter().flatten().flatten()))
-}
-
-fn how() -> OpenHow {
-    OpenHow::new().resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS)
 }

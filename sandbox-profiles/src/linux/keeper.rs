@@ -28,16 +28,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{OFlag, openat, openat2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::Mode;
 use nix::sys::statvfs::statvfs;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
+use super::beneath::{self, make_folder};
 use super::held::{self, Held};
 use super::os::children::{self, Ended};
 use super::shared;
@@ -549,11 +550,9 @@ fn chosen(
     Ok(chosen.collect())
 }
 
-/// Has a program begin in a folder below `root`; no link leads there, whoever puts one in its way.
+/// Has a program begin in a folder below `root`; no link leads there, also where a run has put one in its way.
 fn begin_in(command: &mut Command, root: &Path, name: &str) -> Result<OwnedFd, String> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let how = beneath::how(OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC);
     let opened = File::open(root).and_then(|root| Ok(openat2(&root, name, how)?));
     let opened = opened.map_err(|error| format!("the folder {name:?} of the run: {error}"))?;
     command
@@ -593,25 +592,15 @@ fn say_left(folder: &Path, error: &io::Error) {
 /// Makes what is missing of a run's folders; what is there must be folders, and no links. Answers with the worker's ends of
 /// new pipes, where the run has any.
 fn prepare(runs: &Path, run: &str, pipes: bool) -> io::Result<Vec<OwnedFd>> {
-    let folder = |from: &File, name: &str| -> io::Result<File> {
-        match mkdirat(from, name, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let how = OpenHow::new()
-            .flags(OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        Ok(openat2(from, name, how)?.into())
-    };
-    let run = folder(&File::open(runs)?, run)?;
-    folder(&run, "root")?;
-    let scratch = folder(&run, "scratch")?;
-    folder(&scratch, "tmp")?;
+    let run = make_folder(&File::open(runs)?, run)?;
+    make_folder(&run, "root")?;
+    let scratch = make_folder(&run, "scratch")?;
+    make_folder(&scratch, "tmp")?;
     if !pipes {
         return Ok(Vec::new());
     }
     // Beside what the run may write, so that it can put nothing in their place.
-    let pipes = folder(&run, PIPES)?;
+    let pipes = make_folder(&run, PIPES)?;
     [CALLS, ANSWERS]
         .map(|name| pipe(&pipes, name))
         .into_iter()

@@ -10,10 +10,11 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use nix::unistd::symlinkat;
 
+use super::beneath::make_folder;
 use crate::children::SharedFolder;
 
 /// Makes the links of those that are there; their parameters of the profile.
@@ -45,11 +46,7 @@ fn put(shared: &SharedFolder, root: &Path) -> io::Result<()> {
     let mut folder: File = open(root, there, Mode::empty())?.into();
     let (above, name) = shared.name.rsplit_once('/').unwrap_or(("", &shared.name));
     for part in above.split_terminator('/') {
-        match mkdirat(&folder, part, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        folder = openat(&folder, part, there, Mode::empty())?.into();
+        folder = make_folder(&folder, part)?;
     }
     match symlinkat(&shared.from, &folder, name) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
