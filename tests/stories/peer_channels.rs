@@ -41,7 +41,7 @@ fn owner_looks_after_the_channels_of_a_peer() {
         "{read}"
     );
     assert!(shown.contains("the peer\n    It is 4."), "{read}");
-    // The keys of both sides, to compare with whoever says that they are Pat.
+    // The keys of both sides, to compare with a person who claims to be Pat.
     let verify = channels(&["verify", "Pat"]);
     assert!(verify.expect_ok().contains(&key), "{verify}");
     let line = ["channels", "tail", "sums", "-f", "-n", "1"];

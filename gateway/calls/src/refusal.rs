@@ -16,7 +16,7 @@ pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you c
 const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";
 
 /// Where the input does not fit.
-const MEND: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the call");
+const FIX: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the call");
 /// What an agent does after a call that failed when something of it was done.
 pub(crate) const PARTLY_DONE: &str = "look at what was done before you call again";
 
@@ -378,7 +378,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     "stop; tell the owner: this path is outside what the source serves",
                 ),
                 "too_large" => (Retry, "ask for less: a smaller file, or a part of it"),
-                _ => MEND,
+                _ => FIX,
             };
             (C::TransportError, Some(reason.as_str().to_owned()), next)
         }
@@ -413,7 +413,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
             .about(id)
             .then(Stop, "stop; tell the owner: this call needs a wider grant");
         }
-        Failure::InvalidInput => (C::SchemaValidationFailed, None, MEND),
+        Failure::InvalidInput => (C::SchemaValidationFailed, None, FIX),
         Failure::DeadlineExceeded => (
             C::DeadlineExceeded,
             None,

@@ -9,7 +9,7 @@
 //! Must not know: who starts a program.
 
 use plexus_home::inspection;
-use plexus_ipc::manifest::Manifest;
+use plexus_ipc::manifest::{ChildProgram, Manifest};
 use plexus_protocol::Digest;
 use plexus_trust::Source;
 use sha2::{Digest as _, Sha256};
@@ -102,16 +102,21 @@ fn read(file: &mut File, key: Identity) -> io::Result<Digest> {
     }
 }
 
+/// The rule of a program as it is now.
+async fn rule_of(child: &ChildProgram, source: &Source) -> io::Result<String> {
+    let (name, path) = (
+        child.name.clone(),
+        child.program.named(&source.config.route),
+    );
+    let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
+    found.flatten()
+}
+
 /// The rules of a source's programs, as they are now.
 pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
     let mut rules = Vec::new();
     for child in &manifest.children {
-        let (name, path) = (
-            child.name.clone(),
-            child.program.named(&source.config.route),
-        );
-        let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
-        let found = found.flatten().ok().or_else(|| {
+        let found = rule_of(child, source).await.ok().or_else(|| {
             let begins = format!("program {} ", child.name);
             let known = source.base.iter().find(|rule| rule.starts_with(&begins));
             known.cloned()
@@ -134,12 +139,8 @@ pub fn reviewed<'r>(name: &str, rules: &'r [String]) -> Option<(&'r str, &'r str
 /// Whether the programs of a source are the ones that its rules are about. One that cannot be looked at is none of them.
 pub async fn are_known(manifest: &Manifest, source: &Source) -> bool {
     for child in &manifest.children {
-        let (name, path) = (
-            child.name.clone(),
-            child.program.named(&source.config.route),
-        );
-        let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
-        if !matches!(found, Ok(Ok(rule)) if source.base.contains(&rule)) {
+        let found = rule_of(child, source).await;
+        if !found.is_ok_and(|rule| source.base.contains(&rule)) {
             return false;
         }
     }

@@ -70,7 +70,7 @@ fn run(tool: &str, arguments: &Value, token: &Value) -> Result<String, String> {
                     "progressToken": token, "progress": 1, "message": "hanging",
                 }}),
             );
-            // Cancelled or not, and whoever still listens.
+            // Cancelled or not, and also when nobody listens any more.
             loop {
                 std::thread::park();
             }
