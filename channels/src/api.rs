@@ -118,7 +118,7 @@ pub struct Api {
 }
 
 #[derive(Deserialize)]
-struct Listed<T> {
+struct ListReply<T> {
     #[serde(
         alias = "agents",
         alias = "humans",
@@ -246,8 +246,8 @@ impl Api {
     /// # Errors
     /// As every request.
     pub async fn users(&self) -> Result<Vec<Profile>, ApiError> {
-        let mut users: Listed<Profile> = self.get("/v1/agents").await?;
-        let humans: Listed<Profile> = self.get("/v1/humans").await?;
+        let mut users: ListReply<Profile> = self.get("/v1/agents").await?;
+        let humans: ListReply<Profile> = self.get("/v1/humans").await?;
         users.items.extend(humans.items);
         Ok(users.items)
     }
@@ -275,7 +275,7 @@ impl Api {
             Some(Status::Active) => "/v1/channels?status=active",
             Some(Status::Archived) => "/v1/channels?status=archived",
         };
-        Ok(self.get::<Listed<Channel>>(path).await?.items)
+        Ok(self.get::<ListReply<Channel>>(path).await?.items)
     }
 
     /// `GET /channels/{id}`.
@@ -338,7 +338,7 @@ impl Api {
     /// As every request.
     pub async fn keys(&self, id: Id) -> Result<Vec<HeldKey>, ApiError> {
         let path = format!("/v1/channels/{id}/keys");
-        Ok(self.get::<Listed<HeldKey>>(&path).await?.items)
+        Ok(self.get::<ListReply<HeldKey>>(&path).await?.items)
     }
 
     /// `POST /channels/{id}/keys`.
@@ -390,7 +390,7 @@ impl Api {
     /// As every request.
     pub async fn join_requests(&self, id: Id) -> Result<Vec<Member>, ApiError> {
         let path = format!("/v1/channels/{id}/join_requests");
-        Ok(self.get::<Listed<Member>>(&path).await?.items)
+        Ok(self.get::<ListReply<Member>>(&path).await?.items)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {

@@ -42,7 +42,7 @@ pub enum Notice {
 
 /// Why there is no further connection.
 #[derive(Debug, thiserror::Error)]
-pub enum Over {
+pub enum EventsError {
     /// The relay does not know this device's key.
     #[error("the relay does not know this identity")]
     Unknown,
@@ -55,7 +55,7 @@ pub enum Over {
 }
 
 enum Broken {
-    Over(Over),
+    Over(EventsError),
     Lost(String),
     /// A login makes the next connection.
     Token,
@@ -93,7 +93,7 @@ impl Listener {
     ///
     /// # Errors
     /// Where trying again would be wrong.
-    pub async fn next(&mut self) -> Result<Notice, Over> {
+    pub async fn next(&mut self) -> Result<Notice, EventsError> {
         let broken = match self.step().await {
             Ok(notice) => return Ok(notice),
             Err(broken) => broken,
@@ -154,7 +154,7 @@ impl Listener {
         let token = match self.api.token().await {
             Ok(token) => token,
             Err(error) if error.code() == Some(Code::InvalidProof) => {
-                return Err(Broken::Over(Over::Unknown));
+                return Err(Broken::Over(EventsError::Unknown));
             }
             Err(error) => return Err(lost(&error)),
         };
@@ -193,8 +193,8 @@ async fn read(socket: &mut WebSocketStream<Box<dyn Stream>>, api: &Api) -> Resul
             },
             Some(Ok(Frame::Close(reason))) => {
                 return Err(match reason.map(|reason| u16::from(reason.code)) {
-                    Some(close::REMOVED) => Broken::Over(Over::Removed),
-                    Some(close::REPLACED) => Broken::Over(Over::Replaced),
+                    Some(close::REMOVED) => Broken::Over(EventsError::Removed),
+                    Some(close::REPLACED) => Broken::Over(EventsError::Replaced),
                     Some(close::TOKEN_ENDED) => {
                         api.forget_token();
                         Broken::Token

@@ -80,7 +80,7 @@ impl Once {
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum WriteStatus {
     /// The relay refused it for good, and never had it.
     Refused,
     /// The relay refuses it now, and may have taken it before.
@@ -95,7 +95,7 @@ pub enum Fate {
 
 /// A write that is not to be repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct SettledWrite {
     /// Which.
     #[serde(flatten)]
     pub once: Once,
@@ -105,22 +105,22 @@ pub struct Written {
     pub client_message_id: Option<Id>,
     /// What became of it.
     #[serde(rename = "taken")]
-    pub fate: Fate,
+    pub fate: WriteStatus,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Kept {
+struct StoredState {
     seqs: BTreeMap<Id, u64>,
     outbox: Vec<Outgoing>,
     watermarks: BTreeMap<Id, Id>,
     #[serde(default)]
-    written: Vec<Written>,
+    written: Vec<SettledWrite>,
 }
 
 /// What `state.json` holds.
 pub struct State {
     folder: PathBuf,
-    kept: Kept,
+    kept: StoredState,
 }
 
 impl State {
@@ -133,7 +133,7 @@ impl State {
         let kept = if path.exists() {
             read_json(&path)?
         } else {
-            Kept::default()
+            StoredState::default()
         };
         let mut state = Self {
             folder: folder.to_owned(),
@@ -163,11 +163,11 @@ impl State {
     pub fn put(&mut self, outgoing: Outgoing, once: Option<Once>) -> Result<(), IdentityError> {
         self.raise_seq(outgoing.channel_id, outgoing.post.seq);
         let (sent, written) = (self.kept.outbox.len(), self.kept.written.len());
-        self.kept.written.extend(once.map(|once| Written {
+        self.kept.written.extend(once.map(|once| SettledWrite {
             once,
             channel_id: outgoing.channel_id,
             client_message_id: Some(outgoing.post.client_message_id),
-            fate: Fate::Waiting,
+            fate: WriteStatus::Waiting,
         }));
         self.kept.outbox.push(outgoing);
         let saved = self.save();
@@ -183,11 +183,11 @@ impl State {
     /// # Errors
     /// Where the disk refuses: it must not be made then.
     pub fn put_channel(&mut self, channel_id: Id, once: Once) -> Result<(), IdentityError> {
-        self.kept.written.push(Written {
+        self.kept.written.push(SettledWrite {
             once,
             channel_id,
             client_message_id: None,
-            fate: Fate::Waiting,
+            fate: WriteStatus::Waiting,
         });
         let saved = self.save();
         if saved.is_err() {
@@ -200,7 +200,7 @@ impl State {
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn repeated(&mut self, once: &Once) -> Result<Option<Written>, IdentityError> {
+    pub fn repeated(&mut self, once: &Once) -> Result<Option<SettledWrite>, IdentityError> {
         let mut written = self.kept.written.iter_mut();
         let Some(known) = written.find(|known| known.once.key == once.key) else {
             return Ok(None);
@@ -241,24 +241,29 @@ impl State {
     ///
     /// # Errors
     /// Where the disk refuses; the message is sent again then, which changes nothing.
-    pub fn settle(&mut self, client_message_id: Id, fate: Fate) -> Result<(), IdentityError> {
-        let Kept {
+    pub fn settle(
+        &mut self,
+        client_message_id: Id,
+        fate: WriteStatus,
+    ) -> Result<(), IdentityError> {
+        let StoredState {
             outbox, written, ..
         } = &mut self.kept;
         outbox.retain(|kept| kept.post.client_message_id != client_message_id);
-        let is_it = |known: &Written| known.client_message_id == Some(client_message_id);
+        let is_it = |known: &SettledWrite| known.client_message_id == Some(client_message_id);
         if let Some(known) = written.iter_mut().find(|known| is_it(known)) {
             known.fate = fate;
         }
         // The work that is begun again may make it again; a call is asked about.
-        let is_none = |known: &Written| {
+        let is_none = |known: &SettledWrite| {
             is_it(known)
-                && matches!(fate, Fate::Refused | Fate::Doubtful)
+                && matches!(fate, WriteStatus::Refused | WriteStatus::Doubtful)
                 && known.once.until != Until::Forgotten
         };
         written.retain(|known| !is_none(known));
-        let is_answered =
-            |known: &Written| known.once.until == Until::Forgotten && known.fate != Fate::Waiting;
+        let is_answered = |known: &SettledWrite| {
+            known.once.until == Until::Forgotten && known.fate != WriteStatus::Waiting
+        };
         let mut surplus = written.iter().filter(|known| is_answered(known)).count();
         surplus = surplus.saturating_sub(CALLS);
         written.retain(|known| {
@@ -271,7 +276,7 @@ impl State {
 
     /// What became of a write; nothing where none of this key is known any more.
     #[must_use]
-    pub fn fate(&self, once: &Once) -> Option<Fate> {
+    pub fn fate(&self, once: &Once) -> Option<WriteStatus> {
         let mut written = self.kept.written.iter();
         let known = written.find(|known| known.once.key == once.key);
         known.map(|known| known.fate)
@@ -411,18 +416,18 @@ mod tests {
             [&first, &second]
         );
         assert!(state.outbox().iter().all(|o| o.may_have_arrived));
-        assert_eq!(state.fate(&call(1)), Some(Fate::Waiting));
-        let taken = Fate::Taken(channel, Timestamp::UNIX_EPOCH);
+        assert_eq!(state.fate(&call(1)), Some(WriteStatus::Waiting));
+        let taken = WriteStatus::Taken(channel, Timestamp::UNIX_EPOCH);
         let settled = state.settle(first.client_message_id, taken);
         settled.expect("settled");
         let mut state = State::open(folder.path()).expect("opens");
         assert_eq!((state.outbox().len(), state.next_seq(channel)), (1, 3));
         assert_eq!(state.fate(&call(1)), Some(taken));
         assert_eq!(state.fate(&call(3)), None);
-        let refused = state.settle(second.client_message_id, Fate::Refused);
+        let refused = state.settle(second.client_message_id, WriteStatus::Refused);
         refused.expect("settled");
         let state = State::open(folder.path()).expect("opens");
-        assert_eq!(state.fate(&call(2)), Some(Fate::Refused));
+        assert_eq!(state.fate(&call(2)), Some(WriteStatus::Refused));
     }
 
     #[test]
@@ -448,10 +453,10 @@ mod tests {
             let outgoing = outgoing(Id::generate(), n);
             let id = outgoing.post.client_message_id;
             state.put(outgoing, Some(call(n))).expect("put");
-            state.settle(id, Fate::Doubtful).expect("settled");
+            state.settle(id, WriteStatus::Doubtful).expect("settled");
         }
         assert_eq!((state.fate(&call(1)), state.fate(&call(2))), (None, None));
-        assert_eq!(state.fate(&call(3)), Some(Fate::Doubtful));
+        assert_eq!(state.fate(&call(3)), Some(WriteStatus::Doubtful));
     }
 
     #[test]
@@ -498,9 +503,9 @@ mod tests {
         });
         write_json(folder.path(), STATE, &old).expect("written");
         let mut state = State::open(folder.path()).expect("opens");
-        assert_eq!(state.fate(&work), Some(Fate::Waiting));
+        assert_eq!(state.fate(&work), Some(WriteStatus::Waiting));
         assert!(state.outbox()[0].may_have_arrived);
-        assert!(matches!(state.kept.written[1].fate, Fate::Taken(id, _) if id == last));
+        assert!(matches!(state.kept.written[1].fate, WriteStatus::Taken(id, _) if id == last));
         state.advance([(channel, last)]).expect("kept");
         assert_eq!(state.fate(&work), None);
     }
@@ -518,14 +523,14 @@ mod tests {
         state.put_channel(channel, once("b")).expect("put");
         let mut state = State::open(folder.path()).expect("opens");
         let known = state.repeated(&once("a")).expect("kept").expect("known");
-        assert_eq!(known.fate, Fate::Waiting, "it is on its way");
+        assert_eq!(known.fate, WriteStatus::Waiting, "it is on its way");
         assert!(state.repeated(&once("c")).expect("read").is_none());
         // Encrypted anew it is the same write; refused for good it is none.
         let mut anew = outgoing;
         anew.post.client_message_id = Id::generate();
         let id = anew.post.client_message_id;
         state.replace(post.client_message_id, anew).expect("kept");
-        state.settle(id, Fate::Refused).expect("settled");
+        state.settle(id, WriteStatus::Refused).expect("settled");
         assert!(state.repeated(&once("a")).expect("read").is_none());
         // Not when another message of the channel is dealt with, nor another channel.
         state

@@ -24,7 +24,8 @@ mod workflow;
 
 pub use ask::AppQuestion;
 pub use children::{
-    COPY, ChildArgument, ChildLimits, ChildProgram, List, Named, Program, SignIn, SignInFile, Words,
+    COPY, ChildArgument, ChildLimits, ChildProgram, List, NamedArgument, Program, SignIn,
+    SignInFile, Words,
 };
 pub use command::{ARGUMENTS, CommandLine};
 pub use detect::{Detect, FolderList};
@@ -122,7 +123,7 @@ pub struct Manifest {
     pub hides: Vec<HideKind>,
     /// How much of what it replaces its worker keeps; absent: nothing, and no effect of it can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept>,
+    pub kept: Option<KeepLimits>,
     /// The effect that takes back what its worker keeps of an earlier one: its input is `{"id": …}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
@@ -302,7 +303,7 @@ impl Limits {
 /// How much a worker keeps of what it replaces; the oldest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Kept {
+pub struct KeepLimits {
     /// Contents, in MiB.
     #[serde(rename = "MiB")]
     pub mib: u32,

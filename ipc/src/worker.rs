@@ -35,7 +35,7 @@ pub use crate::message::{
     Secret, Secrets, Touched, Verdict,
 };
 pub use call::CallContext;
-pub use handlers::{Handlers, Mismatch, Plan, Reply};
+pub use handlers::{Handlers, Mismatch, NoInput, Plan, Reply};
 pub use host::Host;
 pub use kept::KeptChanges;
 pub use os::take_stream;
@@ -56,7 +56,7 @@ pub struct SourceContext {
     /// A folder of its own, outside of what it serves; a reader may only look.
     pub scratch: Option<std::path::PathBuf>,
     /// How much it may keep there, by its manifest.
-    pub kept: Option<crate::manifest::Kept>,
+    pub kept: Option<crate::manifest::KeepLimits>,
     /// Its way to the hosts of its manifest, where the owner's fields name any.
     pub egress: Option<EgressAccess>,
     /// The programs of its manifest; `None` where there are none, or nobody who would start them.

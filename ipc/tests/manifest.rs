@@ -1,7 +1,7 @@
 //! Manifests: the written form is accepted, every rule refuses, and no text makes the parser panic.
 
 use plexus_ipc::manifest::{
-    ChildArgument, MAX_EGRESS, MAX_OUTPUT, Manifest, Named, Program, Words,
+    ChildArgument, MAX_EGRESS, MAX_OUTPUT, Manifest, NamedArgument, Program, Words,
 };
 use plexus_ipc::message::Role;
 use plexus_ipc::offer::Offer;
@@ -671,7 +671,7 @@ fn children_are_read_as_written() {
         panic!("{:?}", manifest.children)
     };
     assert_eq!(child.program, Program::Path("/usr/bin/bash".into()));
-    let named = ChildArgument::Named(Named {
+    let named = ChildArgument::Named(NamedArgument {
         name: "line".into(),
     });
     assert_eq!(child.arguments, [ChildArgument::Fixed("-c".into()), named]);

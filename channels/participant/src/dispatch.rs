@@ -110,7 +110,7 @@ struct Entry {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Stage {
+enum DispatchState {
     Boot,
     Idle,
     Fetching {
@@ -128,7 +128,7 @@ enum Stage {
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    stage: Stage,
+    stage: DispatchState,
     buffer: VecDeque<Entry>,
     bytes: usize,
     /// The entries of the turn that runs.
@@ -151,7 +151,7 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     pub(crate) const fn new() -> Self {
         Self {
-            stage: Stage::Boot,
+            stage: DispatchState::Boot,
             buffer: VecDeque::new(),
             bytes: 0,
             batch: Vec::new(),
@@ -175,7 +175,7 @@ impl Dispatcher {
     /// Takes an event; answers with what is to be done, in this order.
     pub(crate) fn take(&mut self, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
-        if self.stage == Stage::Over {
+        if self.stage == DispatchState::Over {
             return commands;
         }
         match event {
@@ -193,7 +193,7 @@ impl Dispatcher {
                     marks: shown,
                     text: digest.clone(),
                 }];
-                self.stage = Stage::Turn { digest: true };
+                self.stage = DispatchState::Turn { digest: true };
                 commands.push(Command::Turn(digest));
             }
             Event::Bound { offline, channels } => self.bound(offline, &channels, &mut commands),
@@ -224,7 +224,7 @@ impl Dispatcher {
                 more,
                 is_short,
             } => {
-                if let Stage::Fetching {
+                if let DispatchState::Fetching {
                     channel,
                     after,
                     pushed,
@@ -235,19 +235,19 @@ impl Dispatcher {
                     if is_short {
                         self.line(lines::withheld(channel));
                     }
-                    self.stage = Stage::Idle;
+                    self.stage = DispatchState::Idle;
                 }
             }
             Event::Completed => self.completed(&mut commands),
             Event::Failed => self.failed(&mut commands),
             Event::Timer => {
-                if self.stage == Stage::Gated {
+                if self.stage == DispatchState::Gated {
                     self.begin(&mut commands);
                 }
             }
-            Event::Stop => self.stage = Stage::Over,
+            Event::Stop => self.stage = DispatchState::Over,
         }
-        if self.stage == Stage::Idle {
+        if self.stage == DispatchState::Idle {
             self.go_on(&mut commands);
         }
         commands
@@ -284,8 +284,8 @@ impl Dispatcher {
         }
         self.due = members.into_iter().map(|id| (id, Id::ZERO)).collect();
         self.heading = Some(lines::backfill(offline));
-        if matches!(self.stage, Stage::Fetching { .. }) {
-            self.stage = Stage::Idle;
+        if matches!(self.stage, DispatchState::Fetching { .. }) {
+            self.stage = DispatchState::Idle;
         }
     }
 
@@ -300,7 +300,7 @@ impl Dispatcher {
 
     /// Whether the channel's history will bring the message. One that is pushed while a page is read may not be in it.
     fn is_due(&mut self, channel: Id, message: Id) -> bool {
-        if let Stage::Fetching {
+        if let DispatchState::Fetching {
             channel: fetched,
             pushed,
             ..
@@ -387,7 +387,7 @@ impl Dispatcher {
     }
 
     fn completed(&mut self, commands: &mut Vec<Command>) {
-        if !matches!(self.stage, Stage::Turn { .. }) {
+        if !matches!(self.stage, DispatchState::Turn { .. }) {
             return;
         }
         let mut marks: BTreeMap<Id, Id> = BTreeMap::new();
@@ -399,16 +399,16 @@ impl Dispatcher {
             .extend(marks.iter().map(|(channel, message)| (*channel, *message)));
         keep(&marks.into_iter().collect::<Vec<_>>(), commands);
         self.failures = 0;
-        self.stage = Stage::Idle;
+        self.stage = DispatchState::Idle;
     }
 
     fn failed(&mut self, commands: &mut Vec<Command>) {
-        let Stage::Turn { digest } = self.stage else {
+        let DispatchState::Turn { digest } = self.stage else {
             return;
         };
         self.failures += 1;
         if digest || self.failures == FAILURES {
-            self.stage = Stage::Over;
+            self.stage = DispatchState::Over;
             commands.push(Command::GiveUp(match digest {
                 true => "the first turn failed",
                 false => "a turn failed seven times",
@@ -420,7 +420,7 @@ impl Dispatcher {
             self.bytes += entry.text.len();
             self.buffer.push_front(entry);
         }
-        self.stage = Stage::Gated;
+        self.stage = DispatchState::Gated;
         commands.push(Command::Wait(PAUSE * self.failures));
     }
 
@@ -432,7 +432,7 @@ impl Dispatcher {
             let after = self.cursors.get(&channel).copied().unwrap_or_default();
             let after = after.max(read);
             self.fetches += 1;
-            self.stage = Stage::Fetching {
+            self.stage = DispatchState::Fetching {
                 channel,
                 after,
                 pushed: None,
@@ -467,7 +467,7 @@ impl Dispatcher {
             self.batch.extend(self.buffer.pop_front());
         }
         self.failed = 0;
-        self.stage = Stage::Turn { digest: false };
+        self.stage = DispatchState::Turn { digest: false };
         commands.push(Command::Turn(input));
     }
 }

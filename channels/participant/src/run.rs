@@ -10,7 +10,7 @@ use crate::lines;
 use crate::roster::Roster;
 use crate::watch::{self, News, Watch};
 use plexus_channels::account::Account;
-use plexus_channels::events::Over;
+use plexus_channels::events::EventsError;
 use plexus_channels::identity::IdentityError;
 use std::fmt::Display;
 use std::future::Future;
@@ -73,7 +73,7 @@ pub enum RunError {
     GaveUp(&'static str),
     /// The relay takes this identity no more.
     #[error("{0}")]
-    Over(Over),
+    Over(EventsError),
     /// The identity's files.
     #[error("{0}")]
     Disk(#[from] IdentityError),
@@ -86,13 +86,13 @@ struct Work<A> {
     account: Arc<Account>,
     roster: Arc<Roster>,
     agent: Arc<Mutex<A>>,
-    done: mpsc::Sender<Done>,
+    done: mpsc::Sender<TaskEnd>,
     stop: flag::Receiver<bool>,
     turn: Option<JoinHandle<()>>,
 }
 
 /// The end of a task.
-enum Done {
+enum TaskEnd {
     Event(Event),
     Fatal(String),
 }
@@ -144,8 +144,8 @@ pub async fn run<A: Agent>(
                 None => lines::event(&note.what),
             }),
             done = ended.recv() => match done {
-                Some(Done::Event(event)) => event,
-                Some(Done::Fatal(why)) => break Err(RunError::Turn(why)),
+                Some(TaskEnd::Event(event)) => event,
+                Some(TaskEnd::Fatal(why)) => break Err(RunError::Turn(why)),
                 None => break Ok(()),
             },
         };
@@ -205,12 +205,12 @@ impl<A: Agent> Work<A> {
                     match agent.lock().await.turn(input, shows, stop).await {
                         Ok(()) => {
                             tracing::info!(name: "peer.turn.completed", "the turn is complete");
-                            Done::Event(Event::Completed)
+                            TaskEnd::Event(Event::Completed)
                         }
-                        Err(fatal) if A::is_fatal(&fatal) => Done::Fatal(fatal.to_string()),
+                        Err(fatal) if A::is_fatal(&fatal) => TaskEnd::Fatal(fatal.to_string()),
                         Err(why) => {
                             tracing::error!(name: "peer.turn.failed", %why, "the turn failed");
-                            Done::Event(Event::Failed)
+                            TaskEnd::Event(Event::Failed)
                         }
                     }
                 }));
@@ -223,7 +223,7 @@ impl<A: Agent> Work<A> {
                 let (account, roster) = (Arc::clone(&self.account), Arc::clone(&self.roster));
                 self.spawn(async move {
                     let asked = (fetch, channel, after);
-                    Done::Event(watch::page(&account, &roster, asked).await)
+                    TaskEnd::Event(watch::page(&account, &roster, asked).await)
                 });
             }
             Command::Keep(marks) => self.account.advance(&marks).await?,
@@ -231,7 +231,7 @@ impl<A: Agent> Work<A> {
                 tracing::warn!(name: "peer.turn.retry", seconds = pause.as_secs(), "the turn is tried again");
                 self.spawn(async move {
                     sleep(pause).await;
-                    Done::Event(Event::Timer)
+                    TaskEnd::Event(Event::Timer)
                 });
             }
             Command::GiveUp(why) => return Err(RunError::GaveUp(why)),
@@ -239,7 +239,7 @@ impl<A: Agent> Work<A> {
         Ok(())
     }
 
-    fn spawn(&self, task: impl Future<Output = Done> + Send + 'static) -> JoinHandle<()> {
+    fn spawn(&self, task: impl Future<Output = TaskEnd> + Send + 'static) -> JoinHandle<()> {
         let done = self.done.clone();
         tokio::spawn(async move {
             let ended = task.await;

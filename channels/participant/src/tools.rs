@@ -56,7 +56,7 @@ pub struct ToolError {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoArguments {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,7 +213,7 @@ impl Tools {
     }
 
     async fn me(&self, arguments: Value) -> Result<Value, ToolError> {
-        let Nothing {} = parsed(arguments)?;
+        let NoArguments {} = parsed(arguments)?;
         let me = self.account.api().me().await?;
         let profile = me.profile;
         Ok(json!({
@@ -223,7 +223,7 @@ impl Tools {
     }
 
     async fn list_users(&self, kind: Kind, arguments: Value) -> Result<Value, ToolError> {
-        let Nothing {} = parsed(arguments)?;
+        let NoArguments {} = parsed(arguments)?;
         let users = self.account.api().users().await?;
         let of_kind = users.iter().filter(|user| user.kind == kind);
         Ok(match kind {
@@ -272,7 +272,7 @@ impl Tools {
         status: Option<Status>,
         arguments: Value,
     ) -> Result<Value, ToolError> {
-        let Nothing {} = parsed(arguments)?;
+        let NoArguments {} = parsed(arguments)?;
         let mut shown = Vec::new();
         for channel in self.account.api().channels(status).await? {
             shown.push(self.shown(&channel).await?);
@@ -638,7 +638,7 @@ mod tests {
         assert_eq!(ToolError::from(AccountError::Text).code, "invalid_request");
         let wrong: Result<Reply, _> = parsed(json!({"channel_id": "x", "text": "a"}));
         assert!(wrong.is_err_and(|error| error.code == "invalid_request"));
-        let more: Result<Nothing, _> = parsed(json!({"a": 1}));
+        let more: Result<NoArguments, _> = parsed(json!({"a": 1}));
         assert!(more.is_err());
     }
 }

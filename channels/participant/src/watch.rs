@@ -19,7 +19,7 @@ use plexus_channels::account::{Account, AccountError, Opened};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::backoff::Backoff;
 use plexus_channels::crypto::random;
-use plexus_channels::events::{Listener, Notice, Over};
+use plexus_channels::events::{EventsError, Listener, Notice};
 use plexus_channels::limits;
 use plexus_channels::state::DeviceNews;
 use plexus_channels::wire::{self, Channel, Status};
@@ -44,7 +44,7 @@ pub(crate) enum News {
     /// For the dispatcher.
     Event(Event),
     /// The relay does not take this identity any more.
-    Over(Over),
+    Over(EventsError),
 }
 
 /// Watches the channels of an identity.

@@ -14,7 +14,7 @@ use crate::server::{Server, Used};
 use crate::settings::REGISTER_KEY;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use plexus_agent_lines::{Shown, Turn, TurnEnd};
+use plexus_agent_lines::{Turn, TurnEnd, TurnProgress};
 use plexus_participant::{Agent, Mark};
 use serde_json::json;
 use std::io;
@@ -253,10 +253,10 @@ async fn listen(
 }
 
 /// Logs what a turn shows, without a word of it; answers with how many calls of our tools failed.
-fn heard(shown: Vec<Shown>) -> usize {
+fn heard(shown: Vec<TurnProgress>) -> usize {
     let mut failed = 0;
     for shown in shown {
-        if let Shown::Event(event) = shown {
+        if let TurnProgress::Event(event) = shown {
             let (kind, tool) = (event["kind"].as_str(), event["tool"].as_str());
             tracing::debug!(name: "peer.turn.event", kind, tool, status = event["status"].as_str());
             failed += usize::from(event["server"] == TOOLS && event["status"] == "failed");

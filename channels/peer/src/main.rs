@@ -21,7 +21,7 @@ use plexus_channels::identity::{Home, Identity, IdentityError, Registration};
 use plexus_channels::wire::Me;
 use plexus_participant::{Connection, Tools};
 use server::Server;
-use settings::{Flags, Who};
+use settings::{Flags, IdentityChoice};
 use std::error::Error;
 use std::fs::DirBuilder;
 use std::io::Write as _;
@@ -79,7 +79,10 @@ fn main() -> ExitCode {
     }
 }
 
-async fn work(who: Who, environment: settings::Environment<'_>) -> Result<(), Box<dyn Error>> {
+async fn work(
+    who: IdentityChoice,
+    environment: settings::Environment<'_>,
+) -> Result<(), Box<dyn Error>> {
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -148,11 +151,11 @@ async fn work(who: Who, environment: settings::Environment<'_>) -> Result<(), Bo
 }
 
 /// Opens the identity that was asked for, or registers it.
-async fn identity(who: Who, folder: &Path) -> Result<Identity, Box<dyn Error>> {
+async fn identity(who: IdentityChoice, folder: &Path) -> Result<Identity, Box<dyn Error>> {
     let home = Home::at(folder)?;
     let opened = match who {
-        Who::Named(name) => home.open(&name),
-        Who::Only => {
+        IdentityChoice::Named(name) => home.open(&name),
+        IdentityChoice::Only => {
             let known = home.identities()?;
             match known.as_slice() {
                 [name] => home.open(name),
@@ -168,7 +171,7 @@ async fn identity(who: Who, folder: &Path) -> Result<Identity, Box<dyn Error>> {
                 }
             }
         }
-        Who::New {
+        IdentityChoice::New {
             invitation,
             first_name,
             last_name,
@@ -199,7 +202,7 @@ async fn identity(who: Who, folder: &Path) -> Result<Identity, Box<dyn Error>> {
     })
 }
 
-/// Who this identity is at its relay; a relay that is away is waited for.
+/// IdentityChoice this identity is at its relay; a relay that is away is waited for.
 async fn profile(account: &Account) -> Result<Me, Box<dyn Error>> {
     let mut backoff = plexus_channels::backoff::Backoff::default();
     loop {

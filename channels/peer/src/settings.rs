@@ -52,7 +52,7 @@ pub(crate) struct Flags {
 
 /// Whose process this is to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum IdentityChoice {
     /// The identity of this name.
     Named(String),
     /// The only one.
@@ -90,7 +90,7 @@ impl Flags {
     ///
     /// # Errors
     /// [`SettingsError::Both`].
-    pub(crate) fn who(self, environment: Environment<'_>) -> Result<Who, SettingsError> {
+    pub(crate) fn who(self, environment: Environment<'_>) -> Result<IdentityChoice, SettingsError> {
         let given = |value: Option<String>| value.filter(|value| !value.is_empty());
         let variable = |name: &str| given(environment(name).and_then(|v| v.into_string().ok()));
         let (agent, key) = (given(self.agent_identity), given(self.invitation_key));
@@ -101,12 +101,12 @@ impl Flags {
         let or = |flag: Option<String>, name: &str| given(flag).or_else(|| variable(name));
         match (agent, key) {
             (Some(_), Some(_)) => Err(SettingsError::Both),
-            (Some(agent), None) => Ok(Who::Named(agent)),
-            (None, None) => Ok(Who::Only),
+            (Some(agent), None) => Ok(IdentityChoice::Named(agent)),
+            (None, None) => Ok(IdentityChoice::Only),
             (None, Some(key)) => {
                 let skills = or(self.skills, "AGENT_CHATHAM_SKILLS").unwrap_or_default();
                 let skills = skills.split(',').map(str::trim);
-                Ok(Who::New {
+                Ok(IdentityChoice::New {
                     invitation: key.into(),
                     first_name: or(self.first_name, "AGENT_CHATHAM_FIRST_NAME"),
                     last_name: or(self.last_name, "AGENT_CHATHAM_LAST_NAME"),
@@ -194,7 +194,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn who(flags: &[&str], variables: &[(&str, &str)]) -> Result<Who, SettingsError> {
+    fn who(flags: &[&str], variables: &[(&str, &str)]) -> Result<IdentityChoice, SettingsError> {
         let flags = Flags::try_parse_from([&["plexus-peer"], flags].concat()).expect("flags");
         flags.who(&|name| {
             let found = variables.iter().find(|(known, _)| *known == name);
@@ -204,12 +204,12 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_environment() {
-        let named = |name: &str| Who::Named(name.to_owned());
+        let named = |name: &str| IdentityChoice::Named(name.to_owned());
         let both = [
             ("AGENT_CHATHAM_AGENT", "ada"),
             ("AGENT_CHATHAM_REGISTER_KEY", "k"),
         ];
-        assert_eq!(who(&[], &[]).expect("fine"), Who::Only);
+        assert_eq!(who(&[], &[]).expect("fine"), IdentityChoice::Only);
         assert_eq!(who(&[], &both[..1]).expect("fine"), named("ada"));
         assert_eq!(
             who(&["--agent-identity", "bo"], &both).expect("fine"),
@@ -218,13 +218,13 @@ mod tests {
         assert!(matches!(who(&[], &both), Err(SettingsError::Both)));
         assert_eq!(
             who(&["--agent-identity", ""], &[]).expect("fine"),
-            Who::Only
+            IdentityChoice::Only
         );
         let new = who(
             &["--invitation-key", "i", "--skills", "a, b,,"],
             &[both[0], ("AGENT_CHATHAM_FIRST_NAME", "Ada")],
         );
-        let expected = Who::New {
+        let expected = IdentityChoice::New {
             invitation: "i".to_owned().into(),
             first_name: Some("Ada".into()),
             last_name: None,

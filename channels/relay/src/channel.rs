@@ -23,7 +23,7 @@ const JOIN_REQUESTS: usize = 100;
 
 /// Who acts: a user with a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct By {
+pub(crate) struct ActingDevice {
     pub(crate) organization: Id,
     pub(crate) user: Id,
     pub(crate) device: Id,
@@ -78,7 +78,7 @@ pub(crate) struct Posted {
 }
 
 impl Posted {
-    pub(crate) const fn new(by: By, post: Post) -> Self {
+    pub(crate) const fn new(by: ActingDevice, post: Post) -> Self {
         Self {
             by: by.user,
             device: by.device,
@@ -151,7 +151,7 @@ struct Sender {
 /// The fold. It is one of no channel before its first act.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Channel {
-    made: Option<Made>,
+    made: Option<Creation>,
     archived: bool,
     key_version: u32,
     rotation_due: bool,
@@ -167,7 +167,7 @@ pub(crate) struct Channel {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Made {
+struct Creation {
     organization: Id,
     by: Id,
     at: Id,
@@ -188,7 +188,7 @@ impl Fold for Channel {
                 wraps,
                 message,
             } => {
-                self.made = Some(Made {
+                self.made = Some(Creation {
                     organization: *organization,
                     by: *by,
                     at: id,
@@ -257,12 +257,12 @@ impl Channel {
         &self.members
     }
 
-    pub(crate) fn is_member(&self, by: By) -> bool {
+    pub(crate) fn is_member(&self, by: ActingDevice) -> bool {
         self.members.contains(&by.user)
     }
 
     /// The act must be a member's; to everybody else there is no such channel.
-    pub(crate) fn admit(&self, by: By) -> Result<&Self, Refusal> {
+    pub(crate) fn admit(&self, by: ActingDevice) -> Result<&Self, Refusal> {
         if self.is_member(by) {
             Ok(self)
         } else {
@@ -312,7 +312,7 @@ impl Channel {
     /// A new channel of [`first_members`]. `devices` gives a user's devices, and none for a user that is not of the organization.
     pub(crate) fn create(
         &self,
-        by: By,
+        by: ActingDevice,
         create: CreateChannel,
         devices: impl Fn(Id) -> Option<Vec<Id>>,
     ) -> Result<Option<Act>, Refusal> {
@@ -347,7 +347,7 @@ impl Channel {
     }
 
     /// A message: the id of the one that it repeats, or nothing where it is new and taken.
-    pub(crate) fn post(&self, by: By, posted: &Posted) -> Result<Option<Id>, Refusal> {
+    pub(crate) fn post(&self, by: ActingDevice, posted: &Posted) -> Result<Option<Id>, Refusal> {
         self.admit(by)?;
         let post = &posted.post;
         let sender = self.senders.get(&by.device);
@@ -380,7 +380,7 @@ impl Channel {
         Ok(None)
     }
 
-    pub(crate) fn rename(&self, by: By, name: Name) -> Result<Option<Act>, Refusal> {
+    pub(crate) fn rename(&self, by: ActingDevice, name: Name) -> Result<Option<Act>, Refusal> {
         self.admit(by)?;
         if self.made().is_some_and(|(_, _, known)| *known == name) {
             return Ok(None);
@@ -389,7 +389,7 @@ impl Channel {
         Ok(Some(Act::Renamed { by: by.user, name }))
     }
 
-    pub(crate) fn archive(&self, by: By, archived: bool) -> Result<Option<Act>, Refusal> {
+    pub(crate) fn archive(&self, by: ActingDevice, archived: bool) -> Result<Option<Act>, Refusal> {
         self.admit(by)?;
         let by = by.user;
         Ok(match archived {
@@ -402,7 +402,7 @@ impl Channel {
     /// A further member; `devices` are theirs.
     pub(crate) fn add(
         &self,
-        by: By,
+        by: ActingDevice,
         user: Id,
         devices: Option<Vec<Id>>,
         wraps: Vec<Wrap>,
@@ -424,7 +424,7 @@ impl Channel {
         Ok(Some(Act::MemberAdded { by, user, wraps }))
     }
 
-    pub(crate) fn remove(&self, by: By, user: Id) -> Result<Option<Act>, Refusal> {
+    pub(crate) fn remove(&self, by: ActingDevice, user: Id) -> Result<Option<Act>, Refusal> {
         self.admit(by)?;
         let by = by.user;
         let there = self.members.contains(&user);
@@ -440,7 +440,7 @@ impl Channel {
     /// A new key version. `devices` gives a member's devices.
     pub(crate) fn rotate(
         &self,
-        by: By,
+        by: ActingDevice,
         version: u32,
         wraps: Vec<Wrap>,
         devices: impl Fn(Id) -> Option<Vec<Id>>,
@@ -462,7 +462,7 @@ impl Channel {
         Ok(Some(Act::Rotated { by, wraps }))
     }
 
-    pub(crate) fn ask_to_join(&self, by: By) -> Option<Act> {
+    pub(crate) fn ask_to_join(&self, by: ActingDevice) -> Option<Act> {
         let user = by.user;
         let new = self.organization() == Some(by.organization)
             && !self.is_member(by)
@@ -503,7 +503,7 @@ fn check_post(post: &Post) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_name(by: By, name: &Name, version: u32) -> Result<(), Refusal> {
+fn check_name(by: ActingDevice, name: &Name, version: u32) -> Result<(), Refusal> {
     let sealed = (17..=limits::NAME_CIPHERTEXT_BYTES).contains(&name.ciphertext.0.len());
     if name.nonce.0.len() != 12 || !sealed || name.sender_device_id != by.device {
         return Err(Refusal::invalid(
@@ -518,7 +518,7 @@ fn check_name(by: By, name: &Name, version: u32) -> Result<(), Refusal> {
 
 /// Wraps of this device, for the wanted devices and no other, each once a version, within the versions; `needed` of each.
 fn check_wraps(
-    by: By,
+    by: ActingDevice,
     wraps: &[Wrap],
     wanted: &BTreeSet<Id>,
     (first, last): (u32, u32),

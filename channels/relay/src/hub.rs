@@ -40,9 +40,9 @@ pub(crate) struct Hub {
 }
 
 /// A place among the sockets that are open.
-pub(crate) struct Place(Arc<Hub>);
+pub(crate) struct SocketSlot(Arc<Hub>);
 
-impl Drop for Place {
+impl Drop for SocketSlot {
     fn drop(&mut self) {
         self.0.sockets.send_modify(|sockets| *sockets -= 1);
     }
@@ -150,14 +150,14 @@ impl Hub {
     }
 
     /// Takes a place for a socket; none where there are too many.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<SocketSlot> {
         let mut entered = false;
         self.sockets.send_if_modified(|sockets| {
             entered = *sockets < SOCKETS;
             *sockets += usize::from(entered);
             entered
         });
-        entered.then(|| Place(Arc::clone(self)))
+        entered.then(|| SocketSlot(Arc::clone(self)))
     }
 
     /// Waits until no socket is open.

@@ -48,7 +48,7 @@ enum Command {
 #[derive(Args)]
 struct Serve {
     #[command(flatten)]
-    store: Place,
+    store: StoreOptions,
     /// A file with USER:PASSWORD or a token for NATS; no one else may read it
     #[arg(long, value_name = "FILE", requires = "cache")]
     nats_credentials: Option<PathBuf>,
@@ -75,13 +75,13 @@ struct Serve {
 #[derive(Args)]
 struct Invitation {
     #[command(flatten)]
-    store: Place,
+    store: StoreOptions,
     /// The organization; it is made where there is none of this name
     #[arg(long)]
     organization: String,
-    /// Who is invited
-    #[arg(long, value_enum, default_value_t = Who::Agent)]
-    kind: Who,
+    /// UserKind is invited
+    #[arg(long, value_enum, default_value_t = UserKind::Agent)]
+    kind: UserKind,
     /// How many may register with it
     #[arg(long, default_value_t = 1)]
     uses: u32,
@@ -96,7 +96,7 @@ struct Invitation {
 #[derive(Args)]
 struct Removal {
     #[command(flatten)]
-    store: Place,
+    store: StoreOptions,
     /// The id of the user, as `plexusctl channels members` and clients show it
     user: Id,
     /// Print {"user": …, "organization": …, "channels": …} instead of a sentence
@@ -105,43 +105,43 @@ struct Removal {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Who {
+enum UserKind {
     Agent,
     Human,
 }
 
 /// Where everything is kept.
 #[derive(Args)]
-struct Place {
+struct StoreOptions {
     /// Where everything is kept: redb:FILE, or nats://HOST:PORT[,HOST:PORT…] or tls://… for several relays
     #[arg(long, value_parser = store)]
-    store: Where,
+    store: StoreLocation,
     /// With NATS: this relay's own copy of what it has read
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
 }
 
 #[derive(Clone)]
-enum Where {
+enum StoreLocation {
     Redb(PathBuf),
     Nats(Address),
 }
 
-fn store(text: &str) -> Result<Where, String> {
+fn store(text: &str) -> Result<StoreLocation, String> {
     match text.split_once(':') {
-        Some(("redb", file)) if !file.is_empty() => Ok(Where::Redb(PathBuf::from(file))),
-        Some(("nats" | "tls", _)) => Address::parse(text).map(Where::Nats),
+        Some(("redb", file)) if !file.is_empty() => Ok(StoreLocation::Redb(PathBuf::from(file))),
+        Some(("nats" | "tls", _)) => Address::parse(text).map(StoreLocation::Nats),
         _ => Err("a store is redb:FILE, nats://HOST:PORT or tls://HOST:PORT".to_owned()),
     }
 }
 
-impl Place {
+impl StoreOptions {
     /// The file that is this relay's own.
     fn file(&self) -> Result<&Path, &'static str> {
         match (&self.store, &self.cache) {
-            (Where::Redb(file), None) | (Where::Nats(_), Some(file)) => Ok(file),
-            (Where::Redb(_), Some(_)) => Err("--cache goes with a store of NATS"),
-            (Where::Nats(_), None) => {
+            (StoreLocation::Redb(file), None) | (StoreLocation::Nats(_), Some(file)) => Ok(file),
+            (StoreLocation::Redb(_), Some(_)) => Err("--cache goes with a store of NATS"),
+            (StoreLocation::Nats(_), None) => {
                 Err("a store of NATS needs --cache FILE, for each relay its own")
             }
         }
@@ -240,8 +240,8 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
 
 async fn open(serve: &Serve) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     let address = match &serve.store.store {
-        Where::Redb(file) => return Ok(Arc::new(RedbFile::open(file)?)),
-        Where::Nats(address) => address,
+        StoreLocation::Redb(file) => return Ok(Arc::new(RedbFile::open(file)?)),
+        StoreLocation::Nats(address) => address,
     };
     let mut address = address.clone();
     address.credentials.clone_from(&serve.nats_credentials);
@@ -265,8 +265,8 @@ async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
     let ask = Invite {
         organization: invitation.organization,
         kind: match invitation.kind {
-            Who::Agent => Kind::Agent,
-            Who::Human => Kind::Human,
+            UserKind::Agent => Kind::Agent,
+            UserKind::Human => Kind::Human,
         },
         uses: invitation.uses,
         days: invitation.days,
@@ -299,7 +299,7 @@ async fn remove(removal: Removal) -> Result<(), Box<dyn Error>> {
 
 /// What the relay that serves from a store answers its operator.
 async fn asked(
-    store: &Place,
+    store: &StoreOptions,
     path: &str,
     ask: &impl serde::Serialize,
 ) -> Result<serde_json::Value, Box<dyn Error>> {

@@ -15,7 +15,7 @@ mod history;
 mod removal;
 
 use crate::cell::Cell;
-use crate::channel::{By, Channel};
+use crate::channel::{ActingDevice, Channel};
 use crate::hub::Hub;
 use crate::organization::{self, Organization, invitation_hash, invited_to};
 use crate::rates::Rates;
@@ -173,7 +173,7 @@ impl Relay {
         Ok(row.and_then(|row| Some(Id::from_bytes(row.try_into().ok()?))))
     }
 
-    pub(crate) async fn me(&self, by: By) -> Result<Value, Refusal> {
+    pub(crate) async fn me(&self, by: ActingDevice) -> Result<Value, Refusal> {
         self.look_at(by.organization, |fold| {
             let profile = fold.profile(by.user).ok_or_else(Refusal::unauthorized)?;
             let mut me = json!(profile);
@@ -184,12 +184,21 @@ impl Relay {
         .await
     }
 
-    pub(crate) async fn users(&self, by: By, kind: Kind) -> Result<Vec<wire::Profile>, Refusal> {
+    pub(crate) async fn users(
+        &self,
+        by: ActingDevice,
+        kind: Kind,
+    ) -> Result<Vec<wire::Profile>, Refusal> {
         let look = |fold: &Organization| Ok(fold.profiles(kind));
         self.look_at(by.organization, look).await
     }
 
-    pub(crate) async fn user(&self, by: By, kind: Kind, id: Id) -> Result<wire::Profile, Refusal> {
+    pub(crate) async fn user(
+        &self,
+        by: ActingDevice,
+        kind: Kind,
+        id: Id,
+    ) -> Result<wire::Profile, Refusal> {
         let look = |fold: &Organization| fold.profile(id).filter(|profile| profile.kind == kind);
         let look = |fold: &Organization| look(fold).ok_or_else(Refusal::not_found);
         self.look_at(by.organization, look).await

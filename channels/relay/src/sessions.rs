@@ -4,7 +4,7 @@
 //! Invariants: a token is kept as its SHA-256; a challenge is spent by the first answer, right or wrong; whether user and
 //! device exist shows in no answer; no login of a user who was removed goes on. The time is an argument.
 
-use crate::channel::By;
+use crate::channel::ActingDevice;
 use crate::refusal::Refusal;
 use plexus_channels::crypto::{Login, random};
 use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Code, Token};
@@ -35,7 +35,7 @@ struct Open {
 /// A token's holder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
-    pub(crate) by: By,
+    pub(crate) by: ActingDevice,
     pub(crate) token: [u8; 32],
     pub(crate) until: Instant,
 }
@@ -151,7 +151,7 @@ impl Sessions {
         };
         let access_token = base64url::encode(&random::<32>());
         let token = hash(&access_token);
-        let by = By {
+        let by = ActingDevice {
             organization,
             user,
             device,

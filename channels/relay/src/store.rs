@@ -62,7 +62,7 @@ impl Outcome {
 }
 
 /// What is called when an append is over.
-pub type Then = Box<dyn FnOnce(Outcome) + Send>;
+pub type AppendCallback = Box<dyn FnOnce(Outcome) + Send>;
 /// Derived rows that change with an act: key and value, or none.
 pub type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 /// The number of an act, and the fold of its subject up to and with it.
@@ -81,7 +81,7 @@ pub struct Append {
     /// The fold of the subject up to and with an earlier act, to start from.
     pub snapshot: Option<Snapshot>,
     /// Called from the store's own thread; it must not wait for anything.
-    pub then: Then,
+    pub then: AppendCallback,
 }
 
 /// The store takes nothing more at the moment.

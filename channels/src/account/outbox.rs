@@ -13,7 +13,7 @@ use super::{Account, AccountError, Agreed, Delivery, Trouble, check_name, lock};
 use crate::api::ApiError;
 use crate::crypto::{ChannelKey, Content, MessageContext};
 use crate::identity::IdentityError;
-use crate::state::{Fate, Once, Outgoing, State};
+use crate::state::{Once, Outgoing, State, WriteStatus};
 use crate::wire::{Channel, Code, CreateChannel, Message, Post};
 use crate::{Id, limits};
 use std::sync::MutexGuard;
@@ -169,7 +169,7 @@ impl Account {
         let turn = self.sending.lock().await;
         let known = self.state().repeated(&once)?.map(|known| known.fate);
         let (message_id, created_at) = match known {
-            None | Some(Fate::Refused | Fate::Doubtful) => {
+            None | Some(WriteStatus::Refused | WriteStatus::Doubtful) => {
                 self.state().unwrite(&once)?;
                 let sent = self.post(&turn, channel_id, text, Some(once)).await?;
                 return Ok(Delivery {
@@ -178,12 +178,12 @@ impl Account {
                     is_repeated: false,
                 });
             }
-            Some(Fate::Taken(id, at)) => (id, at),
+            Some(WriteStatus::Taken(id, at)) => (id, at),
             // It is on its way still.
-            Some(Fate::Waiting) => {
+            Some(WriteStatus::Waiting) => {
                 let flushed = self.flush_in(&turn).await.map_err(kept);
                 match (self.state().fate(&once), flushed) {
-                    (Some(Fate::Taken(id, at)), _) => (id, at),
+                    (Some(WriteStatus::Taken(id, at)), _) => (id, at),
                     (_, Err(why)) => return Err(why),
                     (_, Ok(_)) => return Err(AccountError::Unsettled),
                 }
@@ -224,7 +224,7 @@ impl Account {
 
     /// What became of a write; nothing where it was never made, or so long ago that it is forgotten. It waits for no send.
     #[must_use]
-    pub fn fate(&self, once: &Once) -> Option<Fate> {
+    pub fn fate(&self, once: &Once) -> Option<WriteStatus> {
         self.state().fate(once)
     }
 
@@ -302,10 +302,10 @@ impl Account {
     async fn deliver(&self, turn: &Turn<'_>, outgoing: Outgoing) -> Result<Message, AccountError> {
         let delivered = self.attempt(turn, outgoing).await;
         let fate = match &delivered {
-            Ok(message) => Fate::Taken(message.message_id, message.created_at),
+            Ok(message) => WriteStatus::Taken(message.message_id, message.created_at),
             Err(why) if why.is_kept() => return delivered,
-            Err(AccountError::Doubtful(_)) => Fate::Doubtful,
-            Err(_) => Fate::Refused,
+            Err(AccountError::Doubtful(_)) => WriteStatus::Doubtful,
+            Err(_) => WriteStatus::Refused,
         };
         let mut state = self.state();
         // Encrypted anew, it has another id than it began with.

@@ -131,7 +131,7 @@ pub enum ChildArgument {
     /// As it stands.
     Fixed(String),
     /// The worker's value.
-    Named(Named),
+    Named(NamedArgument),
     /// The words of an optional field of the owner's, in this place; none where it is empty.
     Words(Words),
     /// Any number of arguments that the worker gives.
@@ -149,7 +149,7 @@ pub struct Words {
 /// An argument that the worker gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Named {
+pub struct NamedArgument {
     /// By this name.
     pub name: String,
 }
@@ -310,7 +310,8 @@ impl Manifest {
                 ChildArgument::Fixed(text) if text.len() > MAX_WORD || text.contains('\0') => {
                     return Err("an argument beyond 1024 bytes, or with a zero byte");
                 }
-                ChildArgument::Named(Named { name }) | ChildArgument::List(List { list: name })
+                ChildArgument::Named(NamedArgument { name })
+                | ChildArgument::List(List { list: name })
                     if !super::check::plain_name(name) || !named.insert(name) =>
                 {
                     return Err("a named argument's name is no name, or there twice");

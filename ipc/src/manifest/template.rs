@@ -28,7 +28,7 @@ pub(super) enum Reference<'t> {
 
 /// What is known when a member's input is rendered.
 #[derive(Clone, Copy)]
-pub(super) struct Known<'v> {
+pub(super) struct RenderContext<'v> {
     pub(super) input: &'v Value,
     /// The answers of the members before; none: they are not there yet.
     pub(super) outputs: Option<&'v [Value]>,
@@ -90,7 +90,7 @@ pub(super) fn each_reference(
 }
 
 /// The value that braces stand for.
-fn value(name: &str, known: Known<'_>) -> Result<Rendered, String> {
+fn value(name: &str, known: RenderContext<'_>) -> Result<Rendered, String> {
     let found = match reference(name)? {
         Reference::Field(field) => match known.input.get(field) {
             None | Some(Value::Null) => return Ok(Rendered::LeftOut),
@@ -130,7 +130,7 @@ fn is_plain(value: &Value) -> bool {
 }
 
 /// A text with its values.
-fn text(template: &str, known: Known<'_>) -> Result<Rendered, String> {
+fn text(template: &str, known: RenderContext<'_>) -> Result<Rendered, String> {
     let pieces = pieces(template)?;
     if let [Piece::Braces(name)] = pieces[..] {
         return value(name, known);
@@ -162,7 +162,7 @@ fn text(template: &str, known: Known<'_>) -> Result<Rendered, String> {
 }
 
 /// A template with its values; what the input leaves out is left out.
-pub(super) fn whole(template: &Value, known: Known<'_>) -> Result<Rendered, String> {
+pub(super) fn whole(template: &Value, known: RenderContext<'_>) -> Result<Rendered, String> {
     Ok(Rendered::Value(match template {
         Value::String(template) => return text(template, known),
         Value::Array(items) => {
@@ -192,7 +192,7 @@ pub(super) fn whole(template: &Value, known: Known<'_>) -> Result<Rendered, Stri
 }
 
 /// The same, with what is not known yet as it is written.
-pub(super) fn shown(template: &Value, known: Known<'_>) -> Value {
+pub(super) fn shown(template: &Value, known: RenderContext<'_>) -> Value {
     match template {
         Value::Array(items) => items.iter().map(|item| shown(item, known)).collect(),
         Value::Object(members) => {
@@ -209,7 +209,7 @@ pub(super) fn shown(template: &Value, known: Known<'_>) -> Value {
 }
 
 /// Whether a value is what the template comes to, whatever is answered later.
-pub(super) fn admits(template: &Value, known: Known<'_>, candidate: &Value) -> bool {
+pub(super) fn admits(template: &Value, known: RenderContext<'_>, candidate: &Value) -> bool {
     match whole(template, known) {
         Ok(Rendered::Value(value)) => return value == *candidate,
         Ok(Rendered::LeftOut) | Err(_) => return false,
@@ -239,7 +239,7 @@ pub(super) fn admits(template: &Value, known: Known<'_>, candidate: &Value) -> b
 
 /// Whether a text begins and ends as its template, which waits for answers, and holds what stands between them in order.
 /// Literals and known fields that stand side by side are one piece: the first place of each is then as good as any.
-fn admits_text<'t>(template: &str, known: Known<'_>, candidate: &'t Value) -> bool {
+fn admits_text<'t>(template: &str, known: RenderContext<'_>, candidate: &'t Value) -> bool {
     let Ok(pieces) = pieces(template) else {
         return false;
     };

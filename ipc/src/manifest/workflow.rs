@@ -7,7 +7,7 @@
 
 use super::{
     Capability, Manifest, ManifestError, invalid,
-    template::{Known, Reference, Rendered, admits, each_reference, shown, whole},
+    template::{Reference, RenderContext, Rendered, admits, each_reference, shown, whole},
 };
 use plexus_protocol::{CapabilityId, Verb, Verbs};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ impl Member {
         let Some(template) = &self.input else {
             return Ok(input.clone());
         };
-        let known = Known {
+        let known = RenderContext {
             input,
             outputs: Some(outputs),
         };
@@ -53,7 +53,7 @@ impl Member {
     /// Its input as far as the workflow's input says: a text that waits for an answer stands as it is written.
     #[must_use]
     pub fn shown(&self, input: &Value) -> Value {
-        let known = Known {
+        let known = RenderContext {
             input,
             outputs: None,
         };
@@ -67,7 +67,7 @@ impl Member {
         let Some(template) = &self.input else {
             return Some(input.clone());
         };
-        let known = Known {
+        let known = RenderContext {
             input,
             outputs: None,
         };
@@ -80,7 +80,7 @@ impl Member {
     /// Whether `candidate` is an input that this member may have for the workflow's `input`, whatever earlier members answer.
     #[must_use]
     pub fn admits(&self, input: &Value, candidate: &Value) -> bool {
-        let known = Known {
+        let known = RenderContext {
             input,
             outputs: None,
         };

@@ -244,13 +244,13 @@ mod tests {
     use serde_json::json;
 
     #[derive(Debug, Serialize, Deserialize)]
-    struct Said {
+    struct Envelope {
         #[serde(default, deserialize_with = "small")]
         detail: Option<Value>,
     }
 
     fn heard(bytes: &[u8]) -> Result<Option<Value>, String> {
-        let said = rmp_serde::from_slice::<Said>(bytes);
+        let said = rmp_serde::from_slice::<Envelope>(bytes);
         said.map(|said| said.detail).map_err(|e| e.to_string())
     }
 
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_detail_is_at_most_4_kib_and_none_is_none() {
-        let said = |detail: Option<Value>| rmp_serde::to_vec_named(&Said { detail }).unwrap();
+        let said = |detail: Option<Value>| rmp_serde::to_vec_named(&Envelope { detail }).unwrap();
         let of = |bytes: usize| json!("x".repeat(bytes - 2));
         assert_eq!(heard(&said(Some(of(MAX_DETAIL)))), Ok(Some(of(MAX_DETAIL))));
         assert!(heard(&said(Some(of(MAX_DETAIL + 1)))).is_err());
@@ -302,7 +302,7 @@ mod tests {
         /// The count is never stricter than the length in JSON.
         #[test]
         fn what_fits_is_read_as_it_was_said(detail in any_detail()) {
-            let bytes = rmp_serde::to_vec_named(&Said { detail: Some(detail.clone()) }).unwrap();
+            let bytes = rmp_serde::to_vec_named(&Envelope { detail: Some(detail.clone()) }).unwrap();
             let wanted = Some(detail.clone()).filter(|detail| !detail.is_null());
             prop_assert_eq!(heard(&bytes).ok(), fits(&detail).then_some(wanted));
         }

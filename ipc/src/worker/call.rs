@@ -43,10 +43,10 @@ struct Inner {
     role: Role,
     constraint: Option<Constraint>,
     deadline: Instant,
-    over: Arc<Over>,
+    over: Arc<CancelFlag>,
     /// An effect has begun: what cancels it is for its handler to heed.
     begun: AtomicBool,
-    cancelled: Over,
+    cancelled: CancelFlag,
     /// Progress that may be sent, in bytes; closed when no more is wanted.
     credit: Semaphore,
     /// Weak: a blocking thread that outlives its call must not keep the writer waiting.
@@ -56,12 +56,12 @@ struct Inner {
 
 /// Says that nobody waits for a call any more.
 #[derive(Debug, Default)]
-pub(super) struct Over {
+pub(super) struct CancelFlag {
     flag: AtomicBool,
     notify: Notify,
 }
 
-impl Over {
+impl CancelFlag {
     pub(super) fn set(&self) {
         self.flag.store(true, Ordering::Release);
         self.notify.notify_waiters();
@@ -83,7 +83,7 @@ impl CallContext {
         commit: Option<&Commit>,
         role: Role,
         deadline: Instant,
-        over: Arc<Over>,
+        over: Arc<CancelFlag>,
         out: &FrameSender<FromWorker>,
         host: &Host,
     ) -> Self {
@@ -98,7 +98,7 @@ impl CallContext {
             deadline,
             over,
             begun: AtomicBool::new(false),
-            cancelled: Over::default(),
+            cancelled: CancelFlag::default(),
             credit: Semaphore::new(PROGRESS_WINDOW as usize),
             out: Some(out.downgrade()),
             host: Some(host.clone()),
@@ -119,7 +119,7 @@ impl CallContext {
             deadline: Instant::now() + time,
             over: Arc::default(),
             begun: AtomicBool::new(false),
-            cancelled: Over::default(),
+            cancelled: CancelFlag::default(),
             credit: Semaphore::new(0),
             out: None,
             host: None,

@@ -5,8 +5,13 @@ use crate::manifest::Manifest;
 use crate::message::{Summary, UndoId};
 use crate::text::{Line, Output, Payload};
 use plexus_protocol::{Digest, Verb};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+
+/// The input of a capability that takes none: an object without fields.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoInput {}
 
 /// What a read or a commit answers.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@
 //!
 //! Must not know: what a change is.
 
-use crate::manifest::Kept;
+use crate::manifest::KeepLimits;
 use plexus_protocol::AuditId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -90,7 +90,7 @@ impl<R> KeptChanges<R> {
     ///
     /// # Errors
     /// The system's.
-    pub fn prune(&self, kept: Kept) -> io::Result<()> {
+    pub fn prune(&self, kept: KeepLimits) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -137,11 +137,11 @@ mod tests {
                 .set_modified(at)
                 .unwrap();
         }
-        store.prune(Kept { mib: 1, changes: 2 }).unwrap();
+        store.prune(KeepLimits { mib: 1, changes: 2 }).unwrap();
         let there = |number| store.get(&intent(number)).unwrap().is_some();
         assert!(!there(1) && there(2) && there(3));
         store.put(&intent(3), &"x".repeat(2 << 20)).unwrap();
-        store.prune(Kept { mib: 1, changes: 2 }).unwrap();
+        store.prune(KeepLimits { mib: 1, changes: 2 }).unwrap();
         assert!(!there(2) && !there(3));
     }
 }

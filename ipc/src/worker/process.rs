@@ -59,11 +59,11 @@ pub fn serve_any<S: Source>() -> ExitCode {
     ended(|| run::<S>(None))
 }
 
-fn ended(run: impl FnOnce() -> Result<serve::Ended, Failed>) -> ExitCode {
+fn ended(run: impl FnOnce() -> Result<serve::ServeEnd, Failed>) -> ExitCode {
     log_to_stderr();
     match run() {
-        Ok(serve::Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(serve::Ended::GatewayGone) => {
+        Ok(serve::ServeEnd::Stopped) => ExitCode::SUCCESS,
+        Ok(serve::ServeEnd::GatewayGone) => {
             tracing::info!("the gateway is gone");
             os::end_own_group();
             ExitCode::FAILURE
@@ -79,7 +79,7 @@ fn ended(run: impl FnOnce() -> Result<serve::Ended, Failed>) -> ExitCode {
     }
 }
 
-fn run<S: Source>(embedded: Option<&'static str>) -> Result<serve::Ended, Failed> {
+fn run<S: Source>(embedded: Option<&'static str>) -> Result<serve::ServeEnd, Failed> {
     let stream = os::take_stream().map_err(Failed::Stream)?;
     // What was built wrong is found before the gateway says anything.
     let embedded = embedded.map(described::<S>).transpose()?;

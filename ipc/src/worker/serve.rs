@@ -50,7 +50,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub enum ServeEnd {
     /// The gateway said so, and every commit is finished.
     #[error("stopped")]
     Stopped,
@@ -80,7 +80,7 @@ pub async fn serve<S, R, W>(
     cage: CageReport,
     read: R,
     write: W,
-) -> Ended
+) -> ServeEnd
 where
     S: Source,
     R: AsyncRead + Unpin,
@@ -89,14 +89,14 @@ where
     let (out, writing) = writer::<_, FromWorker>(write, MAX_FRAME);
     let writing = tokio::spawn(writing);
     let ended = match converse(start, manifest, handlers, cage, read, &out).await {
-        Ok(()) => Ended::Stopped,
+        Ok(()) => ServeEnd::Stopped,
         // A gateway that dies with something unread resets the stream.
-        Err(Ended::Frame(FrameError::Io(_) | FrameError::Closed)) => Ended::GatewayGone,
+        Err(ServeEnd::Frame(FrameError::Io(_) | FrameError::Closed)) => ServeEnd::GatewayGone,
         Err(ended) => ended,
     };
     drop(out);
     // Answers that are queued still leave, unless nobody reads them.
-    if !matches!(ended, Ended::GatewayGone) {
+    if !matches!(ended, ServeEnd::GatewayGone) {
         let _ = tokio::time::timeout(LAST_WORDS, writing).await;
     }
     ended
@@ -109,7 +109,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
     cage: CageReport,
     read: R,
     out: &FrameSender<FromWorker>,
-) -> Result<(), Ended> {
+) -> Result<(), ServeEnd> {
     let sound = cage.sound() || start.uncaged;
     let hello = FromWorker::Hello {
         build: crate::BUILD.into(),
@@ -117,7 +117,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
     };
     out.send(&hello).await?;
     if !sound {
-        return Err(Ended::Unsound);
+        return Err(ServeEnd::Unsound);
     }
     let described = FromWorker::Described {
         manifest: manifest.digest(),
@@ -153,7 +153,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
     host: &Host,
     frames: &mut FrameReader<R, ToWorker>,
     out: &FrameSender<FromWorker>,
-) -> Result<S, Ended> {
+) -> Result<S, ServeEnd> {
     let role = start.role;
     let opening = async {
         let config = serde_json::from_slice(&start.config).map_err(|_| {
@@ -186,8 +186,8 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
                     let health = Health::Degraded("the source is being opened".into());
                     out.send(&FromWorker::Probed { nonce, health }).await?;
                 }
-                ToWorker::Stop => return Err(Ended::Stopped),
-                other => return Err(Ended::OutOfPlace(other.name())),
+                ToWorker::Stop => return Err(ServeEnd::Stopped),
+                other => return Err(ServeEnd::OutOfPlace(other.name())),
             },
         }
     };
@@ -197,7 +197,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
         None => OpenError::internal("opening the source failed; the log names the place"),
     };
     out.send(&FromWorker::OpenFailed(error.clone())).await?;
-    Err(Ended::OpenFailed(error))
+    Err(ServeEnd::OpenFailed(error))
 }
 
 /// What the reader yielded, if it is allowed here.
@@ -205,11 +205,11 @@ fn placed(
     message: Result<Option<ToWorker>, FrameError>,
     phase: Phase,
     role: Role,
-) -> Result<ToWorker, Ended> {
+) -> Result<ToWorker, ServeEnd> {
     match message? {
-        None => Err(Ended::GatewayGone),
+        None => Err(ServeEnd::GatewayGone),
         Some(message) if message.permitted(phase, role) => Ok(message),
-        Some(message) => Err(Ended::OutOfPlace(message.name())),
+        Some(message) => Err(ServeEnd::OutOfPlace(message.name())),
     }
 }
 

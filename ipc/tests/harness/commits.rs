@@ -3,7 +3,7 @@
 use super::shelf::one_of;
 use super::talk::{LAUNCH, Talk, below, call, content, effect, soon, write};
 use plexus_ipc::message::{Commit, Content, Done, Failure, Stamp, ToWorker, Touched};
-use plexus_ipc::worker::serve::Ended;
+use plexus_ipc::worker::serve::ServeEnd;
 use plexus_protocol::{Digest, Effect, Verb};
 use serde_json::json;
 
@@ -280,5 +280,5 @@ async fn a_stop_waits_for_what_has_begun() {
     talk.say(ToWorker::Stop).await;
     talk.world.go_on.add_permits(1);
     assert!(talk.done().await.result.is_ok());
-    assert!(matches!(soon(talk.ended).await.unwrap(), Ended::Stopped));
+    assert!(matches!(soon(talk.ended).await.unwrap(), ServeEnd::Stopped));
 }

@@ -9,7 +9,7 @@ use plexus_ipc::message::{
     FromWorker, Health, OpenFailure, Phase, Role, ToWorker, Verdict, WorkerError,
 };
 use plexus_ipc::stream::{self, ReadHalf, WriteHalf};
-use plexus_ipc::worker::serve::Ended;
+use plexus_ipc::worker::serve::ServeEnd;
 use plexus_protocol::AuditId;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -43,7 +43,7 @@ async fn a_start_goes_through_its_phases() {
         say.send(ToWorker::Probe { nonce: 1 }).await.is_err(),
         "nothing after Stop"
     );
-    assert!(matches!(soon(ended).await.unwrap(), Ended::Stopped));
+    assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Stopped));
     assert_eq!(soon(hear.next()).await.unwrap(), None);
 }
 
@@ -57,7 +57,7 @@ async fn a_cage_with_a_hole_is_reported_and_nothing_is_opened() {
     };
     assert!(!cage.sound());
     assert_eq!(soon(hear.next()).await.unwrap(), None, "it is over");
-    assert!(matches!(soon(ended).await.unwrap(), Ended::Unsound));
+    assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Unsound));
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn only_a_proof_opens_nothing() {
         assert_eq!(soon(hear.next()).await.unwrap().unwrap().name(), due);
     }
     assert_eq!(soon(hear.next()).await.unwrap(), None, "it is over");
-    assert!(matches!(soon(ended).await.unwrap(), Ended::Stopped));
+    assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Stopped));
 }
 
 #[tokio::test]
@@ -95,7 +95,10 @@ async fn a_source_that_does_not_open_says_why() {
         };
         assert_eq!(error.reason, reason);
         assert!(!error.message.is_empty());
-        assert!(matches!(soon(ended).await.unwrap(), Ended::OpenFailed(_)));
+        assert!(matches!(
+            soon(ended).await.unwrap(),
+            ServeEnd::OpenFailed(_)
+        ));
     }
 }
 
@@ -121,7 +124,7 @@ async fn probes_are_answered_while_a_source_opens() {
         Some(FromWorker::Opened { .. })
     ));
     drop((say, hear));
-    assert!(matches!(soon(ended).await.unwrap(), Ended::GatewayGone));
+    assert!(matches!(soon(ended).await.unwrap(), ServeEnd::GatewayGone));
 }
 
 #[tokio::test]
@@ -159,7 +162,7 @@ async fn a_gateway_that_goes_takes_its_reads_along() {
     talk.say(ToWorker::Read(call("item.wait", json!({})))).await;
     soon(one_of(&talk.world.entered)).await;
     let world = std::sync::Arc::clone(&talk.world);
-    assert!(matches!(talk.hang_up().await, Ended::GatewayGone));
+    assert!(matches!(talk.hang_up().await, ServeEnd::GatewayGone));
     soon(one_of(&world.dropped)).await;
 }
 
@@ -169,7 +172,7 @@ async fn a_gateway_that_goes_with_something_unread_is_gone() {
     let (fd, ended) = worker(start(number, "waits", Role::Reader), report(true));
     soon(one_of(&world.entered)).await;
     drop(fd); // Hello and Described are in its queue
-    assert!(matches!(soon(ended).await.unwrap(), Ended::GatewayGone));
+    assert!(matches!(soon(ended).await.unwrap(), ServeEnd::GatewayGone));
 }
 
 #[tokio::test]
@@ -179,10 +182,10 @@ async fn a_stop_cancels_reads_with_an_answer() {
     soon(one_of(&talk.world.entered)).await;
     talk.say(ToWorker::Stop).await;
     assert!(talk.done().await.result.is_err());
-    assert!(matches!(soon(talk.ended).await.unwrap(), Ended::Stopped));
+    assert!(matches!(soon(talk.ended).await.unwrap(), ServeEnd::Stopped));
     assert!(matches!(
         Talk::reader(&[]).await.stop().await,
-        Ended::Stopped
+        ServeEnd::Stopped
     ));
 }
 
@@ -192,7 +195,7 @@ async fn raw(
 ) -> (
     WriteHalf,
     FrameReader<ReadHalf, FromWorker>,
-    tokio::task::JoinHandle<Ended>,
+    tokio::task::JoinHandle<ServeEnd>,
 ) {
     let (number, _) = World::make(&[]);
     let (fd, ended) = worker(start(number, "", role), report(true));
@@ -223,7 +226,7 @@ async fn bytes_that_are_no_message_end_the_worker() {
         ));
         assert!(matches!(
             soon(ended).await.unwrap(),
-            Ended::Frame(FrameError::Decode(_) | FrameError::Length { .. })
+            ServeEnd::Frame(FrameError::Decode(_) | FrameError::Length { .. })
         ));
     }
     let (mut write, frames, ended) = raw(Role::Reader).await;
@@ -231,7 +234,7 @@ async fn bytes_that_are_no_message_end_the_worker() {
     drop((write, frames));
     assert!(matches!(
         soon(ended).await.unwrap(),
-        Ended::Frame(FrameError::Truncated)
+        ServeEnd::Frame(FrameError::Truncated)
     ));
 }
 
@@ -264,9 +267,9 @@ async fn what_is_out_of_place_ends_the_worker() {
             .collect();
         write.write_all(&bytes).await.unwrap();
         match soon(ended).await.unwrap() {
-            Ended::OutOfPlace(found) => assert_eq!(found, name),
+            ServeEnd::OutOfPlace(found) => assert_eq!(found, name),
             // Nothing was under way, so it may be gone before it sees what comes after Stop.
-            Ended::Stopped if stops => {}
+            ServeEnd::Stopped if stops => {}
             other => panic!("{name}: {other}"),
         }
     }

@@ -1,8 +1,8 @@
 //! A source in memory whose handlers wait, forget and fail when they are told to.
 
 use plexus_ipc::worker::{
-    CallContext, Content, Handlers, Health, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
-    SourceError, Touched, Verdict,
+    CallContext, Content, Handlers, Health, NoInput, OpenError, Plan, Preview, Reply, Role,
+    Secrets, Source, SourceError, Touched, Verdict,
 };
 use plexus_protocol::{AuditId, Digest, Verb};
 use serde::Deserialize;
@@ -83,9 +83,6 @@ pub(crate) struct Item {
     #[serde(default)]
     text: String,
 }
-
-#[derive(Deserialize)]
-pub(crate) struct Nothing {}
 
 impl Source for Shelf {
     type Config = Config;
@@ -169,9 +166,9 @@ impl Shelf {
     async fn find(
         self: Arc<Self>,
         call: CallContext,
-        input: Nothing,
+        input: NoInput,
     ) -> Result<Reply<Vec<String>>, SourceError> {
-        let Nothing {} = input;
+        let NoInput {} = input;
         let mut found: Vec<_> = self.0.items().keys().cloned().collect();
         found.retain(|path| call.allows("path", path));
         let touched: Vec<_> = found
@@ -184,7 +181,7 @@ impl Shelf {
     async fn wait(
         self: Arc<Self>,
         _call: CallContext,
-        _input: Nothing,
+        _input: NoInput,
     ) -> Result<Reply<Value>, SourceError> {
         let waiting = Dropped(Arc::clone(&self.0));
         self.0.entered.add_permits(1);
@@ -196,7 +193,7 @@ impl Shelf {
     async fn panic(
         self: Arc<Self>,
         _call: CallContext,
-        _input: Nothing,
+        _input: NoInput,
     ) -> Result<Reply<Value>, SourceError> {
         panic!("in a read")
     }

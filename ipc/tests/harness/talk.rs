@@ -9,7 +9,7 @@ use plexus_ipc::message::{
 };
 use plexus_ipc::stream;
 use plexus_ipc::worker::Source;
-use plexus_ipc::worker::serve::{Ended, serve};
+use plexus_ipc::worker::serve::{ServeEnd, serve};
 use plexus_protocol::{Constraint, Digest, SourceId, Verb};
 use serde_json::{Value, json};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
@@ -61,7 +61,7 @@ pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
 }
 
 /// Runs a worker on a new pair and returns the gateway's end.
-pub(crate) fn worker(start: Start, cage: CageReport) -> (OwnedFd, JoinHandle<Ended>) {
+pub(crate) fn worker(start: Start, cage: CageReport) -> (OwnedFd, JoinHandle<ServeEnd>) {
     let (ours, theirs) = stream::pair().unwrap();
     let ended = tokio::spawn(async move {
         let manifest = Manifest::parse(&manifest()).unwrap();
@@ -77,7 +77,7 @@ pub(crate) fn worker(start: Start, cage: CageReport) -> (OwnedFd, JoinHandle<End
 pub(crate) struct Talk {
     pub(crate) say: Sender,
     pub(crate) hear: Receiver,
-    pub(crate) ended: JoinHandle<Ended>,
+    pub(crate) ended: JoinHandle<ServeEnd>,
     pub(crate) world: Arc<World>,
     pub(crate) health: plexus_ipc::message::Health,
     sequence: u64,
@@ -159,12 +159,12 @@ impl Talk {
     }
 
     /// Closes the gateway's end.
-    pub(crate) async fn hang_up(self) -> Ended {
+    pub(crate) async fn hang_up(self) -> ServeEnd {
         drop((self.say, self.hear));
         soon(self.ended).await.unwrap()
     }
 
-    pub(crate) async fn stop(self) -> Ended {
+    pub(crate) async fn stop(self) -> ServeEnd {
         self.say(ToWorker::Stop).await;
         soon(self.ended).await.unwrap()
     }

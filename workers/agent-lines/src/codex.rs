@@ -5,14 +5,14 @@
 //!                                             └▶ turn.failed         the only line that is a failure
 //! ```
 
-use crate::turn::{Shown, Turn, TurnEnd, Usage, word};
+use crate::turn::{Turn, TurnEnd, TurnProgress, Usage, word};
 use serde_json::{Value, json};
 
 /// Most paths in an event.
 const MOST_PATHS: usize = 50;
 
 /// Takes one event of Codex.
-pub fn codex(turn: &mut Turn, event: &Value) -> Option<Shown> {
+pub fn codex(turn: &mut Turn, event: &Value) -> Option<TurnProgress> {
     match event["type"].as_str()? {
         "thread.started" => {
             turn.begin(event["thread_id"].as_str()?);
@@ -36,53 +36,57 @@ pub fn codex(turn: &mut Turn, event: &Value) -> Option<Shown> {
             None
         }
         // Not final: a new connection is one too.
-        "error" => Some(Shown::Event(
+        "error" => Some(TurnProgress::Event(
             json!({"kind": "error", "message": word(&event["message"])}),
         )),
-        "item.started" => item(turn, &event["item"], Stage::Started),
-        "item.updated" => item(turn, &event["item"], Stage::Updated),
-        "item.completed" => item(turn, &event["item"], Stage::Completed),
+        "item.started" => item(turn, &event["item"], ItemStage::Started),
+        "item.updated" => item(turn, &event["item"], ItemStage::Updated),
+        "item.completed" => item(turn, &event["item"], ItemStage::Completed),
         _ => None,
     }
 }
 
 /// How far an item has come.
 #[derive(Clone, Copy)]
-enum Stage {
+enum ItemStage {
     Started,
     Updated,
     Completed,
 }
 
-fn item(turn: &mut Turn, item: &Value, stage: Stage) -> Option<Shown> {
+fn item(turn: &mut Turn, item: &Value, stage: ItemStage) -> Option<TurnProgress> {
     match (item["type"].as_str()?, stage) {
-        ("agent_message", Stage::Completed) => Some(turn.say(item["text"].as_str()?)),
-        ("error", Stage::Completed) => {
+        ("agent_message", ItemStage::Completed) => Some(turn.say(item["text"].as_str()?)),
+        ("error", ItemStage::Completed) => {
             turn.warn(word(&item["message"]));
             None
         }
-        ("command_execution", _) => Some(Shown::Event(json!({
+        ("command_execution", _) => Some(TurnProgress::Event(json!({
             "kind": "command", "command": word(&item["command"]), "status": item["status"].as_str(),
             "exitCode": item["exit_code"].as_i64(),
         }))),
-        ("file_change", Stage::Completed) => {
+        ("file_change", ItemStage::Completed) => {
             let changes = item["changes"].as_array()?.iter().take(MOST_PATHS);
             let paths: Vec<_> = changes.map(|change| word(&change["path"])).collect();
-            Some(Shown::Event(json!({"kind": "files", "paths": paths})))
+            Some(TurnProgress::Event(
+                json!({"kind": "files", "paths": paths}),
+            ))
         }
-        ("mcp_tool_call", _) => Some(Shown::Event(json!({
+        ("mcp_tool_call", _) => Some(TurnProgress::Event(json!({
             "kind": "tool", "server": word(&item["server"]), "tool": word(&item["tool"]),
             "status": item["status"].as_str(),
         }))),
-        ("agent_message" | "error" | "file_change", Stage::Started | Stage::Updated) => None,
+        ("agent_message" | "error" | "file_change", ItemStage::Started | ItemStage::Updated) => {
+            None
+        }
         // It thinks, plans or searches, or does what this version has no words for.
         (_, stage) => {
             let status = item["status"].as_str().unwrap_or(match stage {
-                Stage::Started => "started",
-                Stage::Updated => "updated",
-                Stage::Completed => "completed",
+                ItemStage::Started => "started",
+                ItemStage::Updated => "updated",
+                ItemStage::Completed => "completed",
             });
-            Some(Shown::Event(
+            Some(TurnProgress::Event(
                 json!({"kind": word(&item["type"]), "status": status}),
             ))
         }
@@ -93,7 +97,7 @@ fn item(turn: &mut Turn, item: &Value, stage: Stage) -> Option<Shown> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Turn, Vec<Shown>) {
+    fn read(text: &str) -> (Turn, Vec<TurnProgress>) {
         let mut turn = Turn::default();
         // In pieces that end anywhere.
         let pieces = text.as_bytes().chunks(7);
@@ -132,10 +136,10 @@ no JSON
         assert_eq!(shown.len(), 6, "{shown:?}");
         let thought = json!({"kind": "reasoning", "status": "completed"});
         let planned = json!({"kind": "todo_list", "status": "updated"});
-        assert_eq!(shown[4..], [thought, planned].map(Shown::Event));
+        assert_eq!(shown[4..], [thought, planned].map(TurnProgress::Event));
         assert_eq!(
             shown[2],
-            Shown::Event(
+            TurnProgress::Event(
                 json!({"kind": "command", "command": "ls", "status": "failed", "exitCode": 3})
             )
         );

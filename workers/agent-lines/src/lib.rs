@@ -6,4 +6,4 @@ mod codex;
 mod turn;
 
 pub use codex::codex;
-pub use turn::{Shown, Take, Turn, TurnEnd, Usage, word};
+pub use turn::{Take, Turn, TurnEnd, TurnProgress, Usage, word};

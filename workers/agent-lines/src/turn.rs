@@ -62,7 +62,7 @@ impl Usage {
 
 /// What is to be passed on of a line.
 #[derive(Debug, PartialEq)]
-pub enum Shown {
+pub enum TurnProgress {
     /// The model said this.
     Text(String),
     /// Something began or ended.
@@ -83,7 +83,7 @@ pub enum TurnEnd {
 }
 
 /// Takes one event of an agent's output; answers with what it shows.
-pub type Take = fn(&mut Turn, &Value) -> Option<Shown>;
+pub type Take = fn(&mut Turn, &Value) -> Option<TurnProgress>;
 
 /// A turn, as far as it was read.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ pub struct Turn {
 
 impl Turn {
     /// Takes the next bytes; answers with what they show. `take` is one agent's reading of an event.
-    pub fn feed(&mut self, take: Take, bytes: &[u8]) -> Vec<Shown> {
+    pub fn feed(&mut self, take: Take, bytes: &[u8]) -> Vec<TurnProgress> {
         let mut shown = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.line.len() + part.len() > LONGEST_LINE {
@@ -146,13 +146,13 @@ impl Turn {
     }
 
     /// Adds to what the model said.
-    pub fn say(&mut self, text: &str) -> Shown {
+    pub fn say(&mut self, text: &str) -> TurnProgress {
         let text = format!("{text}\n");
         self.text.push_str(&text);
         let beyond = self.text.len().saturating_sub(LONGEST_TEXT);
         let beyond = self.text.ceil_char_boundary(beyond);
         self.text.drain(..beyond);
-        Shown::Text(text)
+        TurnProgress::Text(text)
     }
 
     /// Adds a complaint; beyond 50 they are left out.
@@ -174,7 +174,7 @@ pub fn word(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn plain(turn: &mut Turn, event: &Value) -> Option<Shown> {
+    fn plain(turn: &mut Turn, event: &Value) -> Option<TurnProgress> {
         turn.begin(event["thread"].as_str()?);
         None
     }

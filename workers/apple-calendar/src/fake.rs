@@ -2,7 +2,7 @@
 //!
 //! Must not know: what asks for them.
 
-use crate::store::{Calendar, Event, EventStore, Take, Wanted};
+use crate::store::{Calendar, Event, EventQuery, EventStore, Take};
 use jiff::{
     Timestamp, ToSpan as _,
     civil::{Date, DateTime},
@@ -141,7 +141,7 @@ impl EventStore for FakeEvents {
         ])
     }
 
-    fn events(&self, wanted: &Wanted, take: Take<'_>) -> Result<(), Failure> {
+    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<(), Failure> {
         let asked = |calendar: &str| wanted.calendars.iter().any(|id| id == calendar);
         for event in self.single() {
             if asked(&event.calendar)

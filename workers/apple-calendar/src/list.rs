@@ -4,7 +4,7 @@
 //!
 //! Must not know: who asks, what they may see.
 
-use crate::store::{Event, EventStore, Wanted};
+use crate::store::{Event, EventQuery, EventStore};
 use jiff::{Timestamp, ToSpan as _};
 use plexus_apple::{
     NOTES, NoList, Page, TITLE, is_false, shortened,
@@ -35,7 +35,7 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     from: String,
     to: String,
-    pub(crate) events: Vec<Shown>,
+    pub(crate) events: Vec<OccurrenceView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Output {
 /// One occurrence in an answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shown {
+pub(crate) struct OccurrenceView {
     pub(crate) id: String,
     calendar: String,
     title: String,
@@ -110,7 +110,7 @@ impl Input {
         let (from, to) = self.range(clock).map_err(NoList::Invalid)?;
         let mut page = Page::new(self.limit, self.next.as_deref()).map_err(NoList::Invalid)?;
         let text = self.text.as_ref().map(|text| text.to_lowercase());
-        let wanted = Wanted {
+        let wanted = EventQuery {
             from,
             to,
             calendars,
@@ -130,7 +130,9 @@ impl Input {
             return Err(NoList::Over);
         }
         let (events, next) = page.done();
-        let events = events.into_iter().map(|event| Shown::of(event, clock));
+        let events = events
+            .into_iter()
+            .map(|event| OccurrenceView::of(event, clock));
         Ok(Output {
             from: clock.shown(from, None),
             to: clock.shown(to, None),
@@ -161,7 +163,7 @@ fn size(event: &Event) -> usize {
         + people.sum::<usize>()
 }
 
-impl Shown {
+impl OccurrenceView {
     fn of(event: Event, clock: &Clock) -> Self {
         let mut cut = event.people.len() > PEOPLE;
         let mut short = |text: String, most| {

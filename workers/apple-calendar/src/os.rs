@@ -5,7 +5,7 @@
 //! Must not know: how events are shown.
 #![expect(unsafe_code, reason = "calls to Objective-C have no safe spelling")]
 
-use crate::store::{Calendar, Event, EventStore, Take, Wanted};
+use crate::store::{Calendar, Event, EventQuery, EventStore, Take};
 use objc2_event_kit::{EKCalendar, EKEvent, EKEventStatus, EKEventStore, EKParticipant};
 use objc2_foundation::NSArray;
 use plexus_apple::{
@@ -42,7 +42,7 @@ impl EventStore for EventKit {
         })
     }
 
-    fn events(&self, wanted: &Wanted, take: Take<'_>) -> Result<(), Failure> {
+    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<(), Failure> {
         with_store(App::Calendar, |store| {
             let mut asked = calendars(store);
             // SAFETY: a property of objects that this thread just got from its store.

@@ -12,9 +12,10 @@ use crate::{
     list::{Input, Output},
     store::{Calendar, EventStore},
 };
-use plexus_apple::{App, Named, Queue, named, time::Clock};
+use plexus_apple::{App, NameMatch, Queue, named, time::Clock};
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, OpenError, Reply, Role, Secrets, Source, SourceError, Touched,
+    CallContext, Handlers, Health, NoInput, OpenError, Reply, Role, Secrets, Source, SourceError,
+    Touched,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -45,18 +46,13 @@ pub struct Config {
     pub further: usize,
 }
 
-/// `calendars.list` takes nothing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
 #[derive(Debug, Serialize)]
 struct Calendars {
-    calendars: Vec<Listed>,
+    calendars: Vec<ListedCalendar>,
 }
 
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedCalendar {
     id: String,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +106,7 @@ impl AppleCalendarSource {
     async fn calendars(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Calendars>, SourceError> {
         let mut calendars = self.all().await?;
         calendars.retain(|calendar| call.allows(FIELD, &calendar.id));
@@ -119,7 +115,7 @@ impl AppleCalendarSource {
             .map(|calendar| Touched::read(CALENDAR, &calendar.id, None))
             .collect();
         let summary = format!("listed {} calendars", calendars.len());
-        let listed = |calendar: Calendar| Listed {
+        let listed = |calendar: Calendar| ListedCalendar {
             id: calendar.id,
             name: calendar.name,
             account: calendar.account,
@@ -174,7 +170,7 @@ impl AppleCalendarSource {
 fn find(call: &CallContext, all: &[Calendar], given: &str) -> Result<String, SourceError> {
     let pairs = all.iter().map(|one| (one.id.as_str(), one.name.as_str()));
     match named(pairs, given) {
-        Named::One(id) => {
+        NameMatch::One(id) => {
             call.require(FIELD, id)?;
             Ok(id.to_owned())
         }
@@ -182,7 +178,7 @@ fn find(call: &CallContext, all: &[Calendar], given: &str) -> Result<String, Sou
             // Under a constraint, a name that is not there sounds as one that is not allowed.
             call.require(FIELD, given)?;
             Err(match other {
-                Named::Several(ids) => SourceError::transport(
+                NameMatch::Several(ids) => SourceError::transport(
                     "ambiguous",
                     format!(
                         "{} calendars have this name; give an id: {}",

@@ -49,7 +49,7 @@ pub(crate) struct Event {
 
 /// Events that are asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct EventQuery {
     /// The first moment.
     pub(crate) from: Timestamp,
     /// The first moment that is not wanted any more.
@@ -58,7 +58,7 @@ pub(crate) struct Wanted {
     pub(crate) calendars: Vec<String>,
 }
 
-impl Wanted {
+impl EventQuery {
     /// Whether something from `start` to `end` is in it, if only in part.
     #[must_use]
     pub(crate) fn holds(&self, start: Timestamp, end: Timestamp) -> bool {
@@ -87,5 +87,5 @@ pub(crate) trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// The app's failure.
-    fn events(&self, wanted: &Wanted, take: Take<'_>) -> Result<(), Failure>;
+    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<(), Failure>;
 }

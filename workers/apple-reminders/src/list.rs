@@ -26,14 +26,14 @@ pub(crate) struct Input {
 /// Output of `reminders.list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
-    pub(crate) reminders: Vec<Shown>,
+    pub(crate) reminders: Vec<ReminderView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
 /// One reminder in an answer.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct ReminderView {
     pub(crate) id: String,
     list: String,
     title: String,
@@ -92,7 +92,9 @@ impl Input {
             return Err(NoList::Over);
         }
         let (reminders, next) = page.done();
-        let reminders = reminders.into_iter().map(|one| Shown::of(one, clock));
+        let reminders = reminders
+            .into_iter()
+            .map(|one| ReminderView::of(one, clock));
         Ok(Output {
             reminders: reminders.collect(),
             next,
@@ -115,7 +117,7 @@ pub(crate) fn due(clock: &Clock, due: Due) -> String {
     }
 }
 
-impl Shown {
+impl ReminderView {
     fn of(reminder: Reminder, clock: &Clock) -> Self {
         let version = reminder.version();
         let (title, title_cut) = shortened(reminder.content.title, TITLE);

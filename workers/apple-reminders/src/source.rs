@@ -15,9 +15,9 @@ use crate::{
     list,
     store::{List, Reminder, ReminderStore},
 };
-use plexus_apple::{App, Failure, Named, Queue, is_false, named, time::Clock};
+use plexus_apple::{App, Failure, NameMatch, Queue, is_false, named, time::Clock};
 use plexus_ipc::worker::{
-    CallContext, Content, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
+    CallContext, Content, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::AuditId;
@@ -57,18 +57,13 @@ pub struct Config {
     pub fixture: Option<PathBuf>,
 }
 
-/// `lists.list` takes nothing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
 #[derive(Debug, Serialize)]
 struct Lists {
-    lists: Vec<Listed>,
+    lists: Vec<ListedList>,
 }
 
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedList {
     id: String,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,9 +180,9 @@ impl AppleRemindersSource {
                     .iter()
                     .map(|list| (list.id.as_str(), list.name.as_str()));
                 match named(pairs, given) {
-                    Named::One(id) => Some(id),
-                    Named::Nobody => None,
-                    Named::Several(ids) => {
+                    NameMatch::One(id) => Some(id),
+                    NameMatch::Nobody => None,
+                    NameMatch::Several(ids) => {
                         call.require(FIELD, given)?;
                         let ids = format!(
                             "{} lists have this name; give an id: {}",
@@ -245,7 +240,7 @@ impl AppleRemindersSource {
     async fn lists(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Lists>, SourceError> {
         let mut lists = self.ask(ReminderStore::lists).await?;
         lists.retain(|list| call.allows(FIELD, &list.id));
@@ -254,7 +249,7 @@ impl AppleRemindersSource {
             .map(|list| Touched::read(LIST, &list.id, None))
             .collect();
         let summary = format!("listed {} lists", lists.len());
-        let listed = |list: List| Listed {
+        let listed = |list: List| ListedList {
             id: list.id,
             name: list.name,
             account: list.account,

@@ -30,7 +30,7 @@ pub const NOTES: usize = 4_000;
 
 /// What an id or a name comes to among calendars or lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named<'a> {
+pub enum NameMatch<'a> {
     /// The id of one.
     One(&'a str),
     /// None has it.
@@ -40,18 +40,21 @@ pub enum Named<'a> {
 }
 
 /// What `given` comes to among these ids and names. An id goes before a name.
-pub fn named<'a>(all: impl Iterator<Item = (&'a str, &'a str)> + Clone, given: &str) -> Named<'a> {
+pub fn named<'a>(
+    all: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    given: &str,
+) -> NameMatch<'a> {
     if let Some((id, _)) = all.clone().find(|(id, _)| *id == given) {
-        return Named::One(id);
+        return NameMatch::One(id);
     }
     let ids: Vec<_> = all
         .filter(|(_, name)| *name == given)
         .map(|(id, _)| id)
         .collect();
     match ids[..] {
-        [] => Named::Nobody,
-        [id] => Named::One(id),
-        _ => Named::Several(ids),
+        [] => NameMatch::Nobody,
+        [id] => NameMatch::One(id),
+        _ => NameMatch::Several(ids),
     }
 }
 
@@ -81,11 +84,11 @@ mod tests {
     fn name_that_two_share_is_nobodys() {
         let all = [("1", "Home"), ("2", "Home"), ("3", "Work"), ("Work", "4")];
         let all = || all.iter().copied();
-        assert_eq!(named(all(), "Home"), Named::Several(vec!["1", "2"]));
-        assert_eq!(named(all(), "2"), Named::One("2"));
-        assert_eq!(named(all(), "4"), Named::One("Work"));
-        assert_eq!(named(all(), "Work"), Named::One("Work"));
-        assert_eq!(named(all(), "home"), Named::Nobody);
+        assert_eq!(named(all(), "Home"), NameMatch::Several(vec!["1", "2"]));
+        assert_eq!(named(all(), "2"), NameMatch::One("2"));
+        assert_eq!(named(all(), "4"), NameMatch::One("Work"));
+        assert_eq!(named(all(), "Work"), NameMatch::One("Work"));
+        assert_eq!(named(all(), "home"), NameMatch::Nobody);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct Question {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedAnswer {
     question: Question,
     version: String,
     objects: Arc<[Object]>,
@@ -42,7 +42,7 @@ struct Kept {
 
 /// See the module. The last one used is at the back.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<VecDeque<Kept>>);
+pub(crate) struct Cache(Mutex<VecDeque<CachedAnswer>>);
 
 impl Cache {
     /// The objects that answered `question` when its calendar had this version.
@@ -60,13 +60,13 @@ impl Cache {
         let bytes = objects.iter().map(|object| object.text.len()).sum();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|kept| kept.question != question);
-        all.push_back(Kept {
+        all.push_back(CachedAnswer {
             question,
             version,
             objects: Arc::clone(objects),
             bytes,
         });
-        let is_over = |all: &VecDeque<Kept>| {
+        let is_over = |all: &VecDeque<CachedAnswer>| {
             all.len() > ENTRIES || all.iter().map(|kept| kept.bytes).sum::<usize>() > BYTES
         };
         while is_over(&all) {

@@ -8,7 +8,7 @@
 //!
 //! Must not know: servers, ranges.
 
-use crate::time::When;
+use crate::time::CalendarTime;
 use calcard::{
     Entry, Parser,
     icalendar::{
@@ -42,16 +42,16 @@ pub(crate) struct Item {
     pub(crate) status: Option<String>,
     pub(crate) people: Vec<String>,
     pub(crate) priority: Option<i64>,
-    pub(crate) start: Option<When>,
-    end: Option<When>,
+    pub(crate) start: Option<CalendarTime>,
+    end: Option<CalendarTime>,
     duration: Option<ICalendarDuration>,
-    pub(crate) due: Option<When>,
-    pub(crate) completed: Option<When>,
+    pub(crate) due: Option<CalendarTime>,
+    pub(crate) completed: Option<CalendarTime>,
     pub(crate) rule: Option<ICalendarRecurrenceRule>,
-    pub(crate) further: Vec<When>,
-    pub(crate) except: Vec<When>,
+    pub(crate) further: Vec<CalendarTime>,
+    pub(crate) except: Vec<CalendarTime>,
     /// The occurrence that it stands for.
-    pub(crate) instead_of: Option<When>,
+    pub(crate) instead_of: Option<CalendarTime>,
     /// A text of it is longer than what is told.
     pub(crate) cut: bool,
     /// A zone of it has a name that nobody knows, so its times are told as floating.
@@ -182,14 +182,14 @@ impl Item {
         entry: &ICalendarEntry,
         value: &Value,
         zones: &TzResolver<&str>,
-    ) -> Option<When> {
-        let (when, zone_is_known) = When::of(entry, value, zones)?;
+    ) -> Option<CalendarTime> {
+        let (when, zone_is_known) = CalendarTime::of(entry, value, zones)?;
         self.lost_zone |= !zone_is_known;
         Some(when)
     }
 
     /// Its end, where it starts at `start`: by its own end, its duration, or what goes without saying.
-    pub(crate) fn end_from(&self, start: &When) -> Option<When> {
+    pub(crate) fn end_from(&self, start: &CalendarTime) -> Option<CalendarTime> {
         if let (Some(own), Some(end)) = (&self.start, &self.end) {
             let length = match start.floats() {
                 true => end.local - own.local,
@@ -202,7 +202,7 @@ impl Item {
                 true => end.local,
                 false => end.instant().with_timezone(&end_zone).naive_local(),
             };
-            return Some(When {
+            return Some(CalendarTime {
                 local,
                 zone: end_zone,
                 ..end
@@ -239,9 +239,9 @@ pub(crate) struct New<'a> {
     pub(crate) todo: bool,
     pub(crate) now: DateTime<Utc>,
     pub(crate) title: &'a str,
-    pub(crate) start: Option<When>,
+    pub(crate) start: Option<CalendarTime>,
     /// The end of an event, the due date of a to-do.
-    pub(crate) end: Option<When>,
+    pub(crate) end: Option<CalendarTime>,
     pub(crate) place: Option<&'a str>,
     pub(crate) notes: Option<&'a str>,
     pub(crate) priority: Option<u8>,
@@ -384,7 +384,7 @@ mod tests {
             now: AT.parse().unwrap(),
             title,
             start: None,
-            end: When::typed("2026-11-23", None),
+            end: CalendarTime::typed("2026-11-23", None),
             place: None,
             notes: Some(&notes),
             priority: Some(1),
@@ -416,8 +416,8 @@ mod tests {
             todo: false,
             now: AT.parse().unwrap(),
             title: "t",
-            start: When::typed("2026-11-23T09:00", zone),
-            end: When::typed("2026-11-23T10:00", zone),
+            start: CalendarTime::typed("2026-11-23T09:00", zone),
+            end: CalendarTime::typed("2026-11-23T10:00", zone),
             place: Some("here"),
             notes: None,
             priority: None,

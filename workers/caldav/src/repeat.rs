@@ -11,7 +11,7 @@
 
 use crate::{
     ical::Item,
-    time::{Range, When},
+    time::{CalendarTime, Range},
 };
 use calcard::{common::PartialDateTime, icalendar::ICalendarRecurrenceRule};
 use chrono::{NaiveDateTime, TimeDelta, TimeZone as _};
@@ -28,8 +28,8 @@ pub(crate) const BUDGET: usize = 1_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occurrence<'a> {
     pub(crate) item: &'a Item,
-    pub(crate) start: When,
-    pub(crate) end: When,
+    pub(crate) start: CalendarTime,
+    pub(crate) end: CalendarTime,
     pub(crate) repeats: bool,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn occurrences<'a>(
 ) -> (Vec<Occurrence<'a>>, Worked) {
     let mut found = Vec::new();
     let mut worked = Worked::Whole;
-    let changed: Vec<When> = items.iter().filter_map(|item| item.instead_of).collect();
+    let changed: Vec<CalendarTime> = items.iter().filter_map(|item| item.instead_of).collect();
     for item in items {
         let Some(start) = item.start else {
             continue;
@@ -70,7 +70,7 @@ pub(crate) fn occurrences<'a>(
                 }
             }
             starts.extend(item.further.iter().map(|date| match start.day {
-                true => When::on(date.local.date()),
+                true => CalendarTime::on(date.local.date()),
                 false => *date,
             }));
             starts.retain(|start| {
@@ -80,7 +80,7 @@ pub(crate) fn occurrences<'a>(
                     .any(|date| same(date, start))
             });
         }
-        starts.sort_by_key(When::instant);
+        starts.sort_by_key(CalendarTime::instant);
         starts.dedup_by_key(|start| start.instant());
         for start in starts {
             if let Some(end) = item.end_from(&start)
@@ -103,7 +103,7 @@ pub(crate) fn occurrences<'a>(
 }
 
 /// Whether an exception names this occurrence. Some programs name only its day.
-fn same(date: &When, start: &When) -> bool {
+fn same(date: &CalendarTime, start: &CalendarTime) -> bool {
     match date.day || date.floats() != start.floats() {
         true => date.local.date() == start.local.date() && (date.day || date.local == start.local),
         false => date.instant() == start.instant(),
@@ -114,10 +114,10 @@ fn same(date: &When, start: &When) -> bool {
 fn by_rule(
     rule: &ICalendarRecurrenceRule,
     item: &Item,
-    start: &When,
+    start: &CalendarTime,
     range: &Range,
     budget: &mut usize,
-) -> Option<(Vec<When>, bool)> {
+) -> Option<(Vec<CalendarTime>, bool)> {
     if rule.rscale.is_some() || rule.skip.is_some() {
         return None;
     }
@@ -148,7 +148,7 @@ fn by_rule(
             return Some((starts, false));
         }
         *budget -= 1;
-        let start = When { local, ..*start };
+        let start = CalendarTime { local, ..*start };
         let is_held = |end| range.holds(&start, &end);
         if local >= from && item.end_from(&start).is_some_and(is_held) {
             if starts.len() == EACH {
@@ -162,13 +162,13 @@ fn by_rule(
 }
 
 /// The end of a rule on the clock of its event, marked as UTC: that is how the rule is worked out.
-fn until_on_clock(until: &PartialDateTime, start: &When) -> Option<PartialDateTime> {
+fn until_on_clock(until: &PartialDateTime, start: &CalendarTime) -> Option<PartialDateTime> {
     let read = until.to_date_time()?;
     let local = match (until.has_time(), read.tz()) {
         // The whole of that day.
         (false, _) => read.date_time + TimeDelta::days(1) - TimeDelta::seconds(1),
         (true, Some(zone)) if !start.floats() => {
-            let moment = When {
+            let moment = CalendarTime {
                 local: read.date_time,
                 zone,
                 day: false,

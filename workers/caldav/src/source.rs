@@ -21,7 +21,7 @@ use crate::{
 use chrono::Utc;
 use hyper::StatusCode;
 use plexus_ipc::worker::{
-    CallContext, Content, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
+    CallContext, Content, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect};
@@ -78,18 +78,13 @@ pub struct Config {
     pub calendars: String,
 }
 
-/// `calendars.list` takes nothing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
 #[derive(Debug, Serialize)]
 struct Calendars {
-    calendars: Vec<Listed>,
+    calendars: Vec<ListedCalendar>,
 }
 
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedCalendar {
     id: String,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,7 +243,7 @@ impl CaldavSource {
     async fn calendars(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Calendars>, SourceError> {
         let visible = self.visible(&call, OF_EVENTS).await?;
         let touched: Vec<_> = visible
@@ -256,7 +251,7 @@ impl CaldavSource {
             .map(|c| Touched::read(CALENDAR, &c.id, None))
             .collect();
         let summary = format!("listed {} calendars", visible.len());
-        let listed = |c: Calendar| Listed {
+        let listed = |c: Calendar| ListedCalendar {
             id: c.id,
             name: c.name,
             color: c.color,

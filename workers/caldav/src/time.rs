@@ -22,14 +22,14 @@ use chrono::{
 
 /// A moment as a calendar has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct When {
+pub(crate) struct CalendarTime {
     pub(crate) local: NaiveDateTime,
     /// Floating for days and floating times.
     pub(crate) zone: Tz,
     pub(crate) day: bool,
 }
 
-impl When {
+impl CalendarTime {
     /// What a property says, and whether its zone is known.
     pub(crate) fn of(
         entry: &ICalendarEntry,
@@ -195,7 +195,7 @@ impl Bound {
                 local: time.naive_local(),
             });
         }
-        When::typed(text, None).map(|when| Self {
+        CalendarTime::typed(text, None).map(|when| Self {
             instant: when.local.and_utc(),
             local: when.local,
         })
@@ -209,7 +209,7 @@ impl Bound {
     }
 
     /// Whether `when` is before it.
-    pub(crate) fn is_after(&self, when: &When) -> bool {
+    pub(crate) fn is_after(&self, when: &CalendarTime) -> bool {
         match when.floats() {
             true => when.local < self.local,
             false => when.instant() < self.instant,
@@ -219,7 +219,7 @@ impl Bound {
 
 impl Range {
     /// Whether something from `start` to `end` is in it, if only in part. What takes no time is in it at its moment.
-    pub(crate) fn holds(&self, start: &When, end: &When) -> bool {
+    pub(crate) fn holds(&self, start: &CalendarTime, end: &CalendarTime) -> bool {
         let begins = !self.from.is_after(start);
         self.to.is_after(start) && (begins || !self.from.is_after(end) && !self.from.is(end))
     }
@@ -238,7 +238,7 @@ impl Range {
 }
 
 impl Bound {
-    fn is(&self, when: &When) -> bool {
+    fn is(&self, when: &CalendarTime) -> bool {
         match when.floats() {
             true => when.local == self.local,
             false => when.instant() == self.instant,
@@ -250,20 +250,20 @@ impl Bound {
 mod tests {
     use super::*;
 
-    fn berlin(text: &str) -> When {
-        When::typed(text, "Europe/Berlin".parse().ok()).unwrap()
+    fn berlin(text: &str) -> CalendarTime {
+        CalendarTime::typed(text, "Europe/Berlin".parse().ok()).unwrap()
     }
 
     #[test]
     fn each_form_is_told_and_written_as_what_it_is() {
         for (when, shown, written) in [
             (
-                When::typed("2026-11-22", None).unwrap(),
+                CalendarTime::typed("2026-11-22", None).unwrap(),
                 "2026-11-22",
                 ";VALUE=DATE:20261122",
             ),
             (
-                When::typed("2026-11-22T09:00", None).unwrap(),
+                CalendarTime::typed("2026-11-22T09:00", None).unwrap(),
                 "2026-11-22T09:00:00",
                 ":20261122T090000",
             ),
@@ -278,7 +278,7 @@ mod tests {
                 ";TZID=Europe/Berlin:20260701T090000",
             ),
             (
-                When::typed("2026-11-22T09:00:00+01:00", None).unwrap(),
+                CalendarTime::typed("2026-11-22T09:00:00+01:00", None).unwrap(),
                 "2026-11-22T08:00:00Z",
                 ":20261122T080000Z",
             ),
@@ -295,7 +295,7 @@ mod tests {
             "2026-11-22 09:00",
             "2026-11-22T25:00:00",
         ] {
-            assert_eq!(When::typed(text, None), None, "{text}");
+            assert_eq!(CalendarTime::typed(text, None), None, "{text}");
         }
     }
 
@@ -329,8 +329,8 @@ mod tests {
         };
         let holds = |start: &str, end: &str| {
             range.holds(
-                &When::typed(start, None).unwrap(),
-                &When::typed(end, None).unwrap(),
+                &CalendarTime::typed(start, None).unwrap(),
+                &CalendarTime::typed(end, None).unwrap(),
             )
         };
         assert!(holds("2026-11-22", "2026-11-23") && !holds("2026-11-21", "2026-11-22"));

@@ -16,7 +16,7 @@ use crate::{
     ical::{self, New},
     server::{Calendar, Expect, Object, Server},
     store::{Act, Record},
-    time::When,
+    time::CalendarTime,
 };
 use calcard::common::timezone::Tz;
 use chrono::{DateTime, Utc};
@@ -68,8 +68,8 @@ pub(crate) struct UndoInput {
 pub(crate) struct Draft {
     todo: bool,
     title: String,
-    start: Option<When>,
-    end: Option<When>,
+    start: Option<CalendarTime>,
+    end: Option<CalendarTime>,
     place: Option<String>,
     notes: Option<String>,
     priority: Option<u8>,
@@ -98,7 +98,7 @@ pub(crate) enum Planned {
 
 /// What a change came to.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct ChangeResult {
     /// The object's id.
     pub(crate) id: String,
     /// The version that it has now; none where it is gone, or the server does not say.
@@ -109,7 +109,7 @@ pub(crate) struct Made {
 
 impl TodoInput {
     pub(crate) fn draft(self) -> Result<Draft, &'static str> {
-        let when = |text: &String| match When::typed(text, None) {
+        let when = |text: &String| match CalendarTime::typed(text, None) {
             Some(due) if due.day || !due.floats() => Ok(due),
             _ => Err("due is no date and no time with an offset"),
         };
@@ -134,8 +134,8 @@ impl EventInput {
             },
             None => None,
         };
-        let start = When::typed(&self.start, zone).ok_or("start is no date and no time")?;
-        let end = When::typed(&self.end, zone).ok_or("end is no date and no time")?;
+        let start = CalendarTime::typed(&self.start, zone).ok_or("start is no date and no time")?;
+        let end = CalendarTime::typed(&self.end, zone).ok_or("end is no date and no time")?;
         if start.day != end.day || start.floats() != end.floats() {
             return Err(
                 "start and end are of different kinds: both dates, or both times with or without an offset",
@@ -344,7 +344,7 @@ impl Change {
         intent: &AuditId,
         record: &Record,
         now: DateTime<Utc>,
-    ) -> Result<Made, (Failure, Effect)> {
+    ) -> Result<ChangeResult, (Failure, Effect)> {
         let calendar = &self.calendar;
         let unwritten = (
             Failure::Unreadable("the object cannot be written anew"),
@@ -396,7 +396,7 @@ impl Change {
             }
             Err(failure) => return Err((failure, Effect::None)),
         };
-        Ok(Made {
+        Ok(ChangeResult {
             id: record.object.clone(),
             version,
             at: matches!(self.act, Planned::Complete(_)).then_some(now),

@@ -168,13 +168,13 @@ pub struct Task {
     /// Runs so far, the one that goes on among them.
     pub attempts: u32,
     /// How far it is.
-    pub stage: Stage,
+    pub stage: TaskStage,
 }
 
 /// What is kept of how far a task is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "camelCase")]
-pub enum Stage {
+pub enum TaskStage {
     /// No run of it goes on, and none counts.
     Waiting,
     /// A run was asked for.
@@ -363,7 +363,7 @@ impl Board {
         let fresh = |draft| Task {
             draft,
             attempts: 0,
-            stage: Stage::Waiting,
+            stage: TaskStage::Waiting,
         };
         let board = Self {
             id,
@@ -447,13 +447,13 @@ impl Board {
         tasks.sort_by_key(|task| depths.get(task.draft.id.as_str()));
         for task in tasks {
             let state = match &task.stage {
-                Stage::Running { .. } => TaskState::Running,
-                Stage::Ended { result, .. } => match result {
+                TaskStage::Running { .. } => TaskState::Running,
+                TaskStage::Ended { result, .. } => match result {
                     TaskResult::Done { .. } => TaskState::Done,
                     TaskResult::Failed(_) => TaskState::Failed,
                     TaskResult::Unknown(_) => TaskState::Unknown,
                 },
-                Stage::Waiting => {
+                TaskStage::Waiting => {
                     let of = |wanted: &[TaskState]| {
                         let needs = task.draft.needs.iter();
                         let mut needs = needs.filter_map(|need| states.get(need.as_str()));
@@ -576,7 +576,7 @@ impl Board {
         let left: BTreeSet<String> = left.iter().map(|task| task.draft.id.clone()).collect();
         for task in &mut self.tasks {
             if left.contains(&task.draft.id) {
-                task.stage = Stage::Waiting;
+                task.stage = TaskStage::Waiting;
             }
         }
         self.orchestration = Some(orchestration);
@@ -600,7 +600,7 @@ impl Board {
 
     /// The tasks whose runs go on.
     pub fn running(&self) -> impl Iterator<Item = &Task> {
-        let is_running = |task: &&Task| matches!(task.stage, Stage::Running { .. });
+        let is_running = |task: &&Task| matches!(task.stage, TaskStage::Running { .. });
         self.tasks.iter().filter(is_running)
     }
 
@@ -609,8 +609,8 @@ impl Board {
     pub fn left(&self) -> Budget {
         let budget = self.current().map(|current| current.budget);
         let shares = self.running().filter_map(|task| match &task.stage {
-            Stage::Running { share, .. } => Some(*share),
-            Stage::Waiting | Stage::Ended { .. } => None,
+            TaskStage::Running { share, .. } => Some(*share),
+            TaskStage::Waiting | TaskStage::Ended { .. } => None,
         });
         shares.fold(budget.unwrap_or_default(), |left, share| {
             left.less(share, Used::default())
@@ -635,7 +635,7 @@ impl Board {
         let share = self.left().share(parallel.saturating_sub(beside));
         let task = self.task_mut(id)?;
         task.attempts += 1;
-        task.stage = Stage::Running {
+        task.stage = TaskStage::Running {
             run: None,
             since: now,
             share,
@@ -648,7 +648,7 @@ impl Board {
     /// # Errors
     /// The task does not run.
     pub fn named(&mut self, id: &str, name: String) -> Result<(), BoardError> {
-        let Stage::Running { run, .. } = self.stage_of_running(id)? else {
+        let TaskStage::Running { run, .. } = self.stage_of_running(id)? else {
             return Ok(());
         };
         *run = Some(name);
@@ -660,7 +660,7 @@ impl Board {
     /// # Errors
     /// The task does not run.
     pub fn put_back(&mut self, id: &str) -> Result<(), BoardError> {
-        *self.stage_of_running(id)? = Stage::Waiting;
+        *self.stage_of_running(id)? = TaskStage::Waiting;
         Ok(())
     }
 
@@ -680,11 +680,11 @@ impl Board {
         | TaskResult::Unknown(text)) = &mut result;
         text.truncate(text.floor_char_boundary(MAX_MESSAGE));
         let stage = self.stage_of_running(id)?;
-        let Stage::Running { run, share, .. } = stage else {
+        let TaskStage::Running { run, share, .. } = stage else {
             return Ok(());
         };
         let (run, share) = (run.take(), *share);
-        *stage = Stage::Ended {
+        *stage = TaskStage::Ended {
             run,
             at: now,
             result,
@@ -751,12 +751,12 @@ impl Board {
         task.ok_or_else(|| BoardError::NoTask(id.to_owned()))
     }
 
-    fn stage_of_running(&mut self, id: &str) -> Result<&mut Stage, BoardError> {
+    fn stage_of_running(&mut self, id: &str) -> Result<&mut TaskStage, BoardError> {
         let state = self.states().get(id).copied();
         let stage = &mut self.task_mut(id)?.stage;
         match stage {
-            Stage::Running { .. } => Ok(stage),
-            Stage::Waiting | Stage::Ended { .. } => Err(BoardError::State {
+            TaskStage::Running { .. } => Ok(stage),
+            TaskStage::Waiting | TaskStage::Ended { .. } => Err(BoardError::State {
                 task: id.to_owned(),
                 state: state.unwrap_or(TaskState::Waiting),
             }),

@@ -16,8 +16,8 @@ mod tests;
 
 use crate::{
     board::{
-        Board, BoardError, BoardId, ChangeSet, Orchestration, Progress, Stage, Task, TaskResult,
-        Used,
+        Board, BoardError, BoardId, ChangeSet, Orchestration, Progress, Task, TaskResult,
+        TaskStage, Used,
     },
     store::{Store, StoreError},
 };
@@ -311,7 +311,7 @@ impl<G: Gateway> Walker<G> {
         let board = blocking(move || store.get(id)).await?;
         let task = board.task(task).map_err(StoreError::from)?;
         let (name, of) = (run_name(&board, task), task.draft.id.clone());
-        if let Stage::Running {
+        if let TaskStage::Running {
             run: None, share, ..
         } = task.stage
         {

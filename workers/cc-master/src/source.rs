@@ -9,7 +9,7 @@ use crate::{
     board::{Board, BoardError, BoardId, Budget, Draft, Orchestration, Progress},
     orchestrate::{KIND, Walker, blocking, now},
     status::Status,
-    store::{Listed, Store, StoreError},
+    store::{Store, StoreError, StoredBoards},
 };
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
@@ -194,7 +194,7 @@ impl CcMasterSource {
         }
         let Some(walker) = &self.walker else {
             return Ok(Reply::new(
-                Status::of_all(Listed::default()),
+                Status::of_all(StoredBoards::default()),
                 "listed 0 boards",
             ));
         };

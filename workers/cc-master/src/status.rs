@@ -3,8 +3,8 @@
 //! Must not know: how a board changes.
 
 use crate::{
-    board::{Board, BoardId, BoardState, Progress, Stage, Task, TaskResult, TaskState},
-    store::{Listed, Unread},
+    board::{Board, BoardId, BoardState, Progress, Task, TaskResult, TaskStage, TaskState},
+    store::{StoredBoards, Unread},
 };
 use plexus_protocol::{CapabilityId, Digest, Timestamp};
 use serde::Serialize;
@@ -46,12 +46,12 @@ struct Whole {
     /// The approval that carries it now, as the gateway names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<Digest>,
-    tasks: Vec<Shown>,
+    tasks: Vec<TaskView>,
 }
 
 /// A task.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct TaskView {
     id: String,
     title: String,
     agent: CapabilityId,
@@ -80,7 +80,7 @@ struct Shown {
 
 impl Status {
     /// The list.
-    pub(crate) fn of_all(found: Listed) -> Self {
+    pub(crate) fn of_all(found: StoredBoards) -> Self {
         Self {
             boards: Some(found.boards.iter().map(short).collect()),
             unread: found.unread,
@@ -121,9 +121,9 @@ fn short(board: &Board) -> Short {
     }
 }
 
-fn shown(task: &Task, state: TaskState, is_whole: bool) -> Shown {
+fn shown(task: &Task, state: TaskState, is_whole: bool) -> TaskView {
     let draft = &task.draft;
-    let mut shown = Shown {
+    let mut shown = TaskView {
         id: draft.id.clone(),
         title: draft.title.clone(),
         agent: draft.agent.clone(),
@@ -141,12 +141,12 @@ fn shown(task: &Task, state: TaskState, is_whole: bool) -> Shown {
         error: None,
     };
     match &task.stage {
-        Stage::Waiting => {}
-        Stage::Running { run, since, .. } => {
+        TaskStage::Waiting => {}
+        TaskStage::Running { run, since, .. } => {
             shown.run.clone_from(run);
             shown.since = Some(*since);
         }
-        Stage::Ended { run, at, result } => {
+        TaskStage::Ended { run, at, result } => {
             shown.run.clone_from(run);
             shown.ended = Some(*at);
             match result {

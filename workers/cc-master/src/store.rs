@@ -51,7 +51,7 @@ pub enum StoreError {
 
 /// The boards on the disk.
 #[derive(Debug, Default)]
-pub(crate) struct Listed {
+pub(crate) struct StoredBoards {
     /// The newest first.
     pub(crate) boards: Vec<Board>,
     /// The others.
@@ -93,8 +93,8 @@ impl Store {
     }
 
     /// All boards.
-    pub(crate) fn all(&self) -> Result<Listed, StoreError> {
-        let mut found = Listed::default();
+    pub(crate) fn all(&self) -> Result<StoredBoards, StoreError> {
+        let mut found = StoredBoards::default();
         let listed = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
             listed => listed?,

@@ -5,7 +5,7 @@
 
 use crate::failed::{of_effect, told};
 use crate::listen::{KIND, flush};
-use crate::shown::User;
+use crate::views::User;
 use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel};
 use plexus_channels::state::Once;
@@ -110,7 +110,7 @@ impl Act {
 
 /// What an act answers.
 #[derive(Debug, Serialize)]
-pub struct Done {
+pub struct ActOutput {
     ok: bool,
     /// Where.
     pub channel: Id,
@@ -315,8 +315,8 @@ pub async fn commit(
     account: &Account,
     intent: Option<&AuditId>,
     act: Act,
-) -> Result<Done, SourceError> {
-    let done = |channel, message, at| Done {
+) -> Result<ActOutput, SourceError> {
+    let done = |channel, message, at| ActOutput {
         ok: true,
         channel,
         message,
@@ -324,7 +324,7 @@ pub async fn commit(
     };
     // A message that has left is kept until the relay answers; of anything else nobody keeps a copy.
     let is_sent = matches!(act, Act::Send(..));
-    let committed: Result<Done, AccountError> = async {
+    let committed: Result<ActOutput, AccountError> = async {
         match act {
             Act::Send(id, text) => {
                 // What waited before goes first.

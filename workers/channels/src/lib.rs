@@ -21,11 +21,13 @@ mod failed;
 mod identity;
 mod listen;
 pub mod reads;
-mod shown;
 mod source;
 mod tunnel;
+mod views;
 
-pub use acts::{Act, ChannelInput, Done, about, channel, commit, plan_leave, plan_rotate, user};
+pub use acts::{
+    Act, ActOutput, ChannelInput, about, channel, commit, plan_leave, plan_rotate, user,
+};
 pub use failed::told;
 pub use identity::account;
 pub use listen::{KIND, settled};

@@ -7,7 +7,7 @@ use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
 use plexus_channels::events::{Listener, Notice};
-use plexus_channels::state::{DeviceNews, Fate, Once};
+use plexus_channels::state::{DeviceNews, Once, WriteStatus};
 use plexus_channels::wire::{Event, Message};
 use plexus_ipc::worker::{Host, Touched, Verdict};
 use plexus_protocol::AuditId;
@@ -146,14 +146,14 @@ async fn catch_up(
 /// What became of the message of a call; one that waits is tried.
 pub async fn settled(account: &Account, intent: &AuditId) -> Verdict {
     let call = Once::call(intent.as_str());
-    if account.fate(&call) == Some(Fate::Waiting) {
+    if account.fate(&call) == Some(WriteStatus::Waiting) {
         // Where the relay stays away, the next connection sends it.
         let _ = flush(account).await;
     }
     match account.fate(&call) {
-        Some(Fate::Taken(..)) => Verdict::Happened,
-        Some(Fate::Refused) => Verdict::DidNot,
-        Some(Fate::Waiting | Fate::Doubtful) | None => Verdict::CannotTell,
+        Some(WriteStatus::Taken(..)) => Verdict::Happened,
+        Some(WriteStatus::Refused) => Verdict::DidNot,
+        Some(WriteStatus::Waiting | WriteStatus::Doubtful) | None => Verdict::CannotTell,
     }
 }
 

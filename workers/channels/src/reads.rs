@@ -5,7 +5,7 @@
 //! Must not know: which source asks, how the relay is reached.
 
 use crate::listen::KIND;
-use crate::shown::{Person, Said, Shown, User, You};
+use crate::views::{ChannelView, MessageView, Person, User, You};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
@@ -21,11 +21,6 @@ const MESSAGES: usize = 50;
 const TEXT: usize = 512 * 1024;
 /// Channels of one answer; more are counted.
 const CHANNELS: usize = 500;
-
-/// Input of [`list`].
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
 
 /// Input of [`members`].
 #[derive(Debug, Deserialize)]
@@ -48,9 +43,9 @@ pub struct ReadInput {
 
 /// The channels of an identity, and who that is.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub struct ChannelList {
     you: You,
-    channels: Vec<Shown>,
+    channels: Vec<ChannelView>,
     more: usize,
 }
 
@@ -66,7 +61,7 @@ pub struct Members {
 #[derive(Debug, Serialize)]
 pub struct Messages {
     channel: Id,
-    messages: Vec<Said>,
+    messages: Vec<MessageView>,
     more: bool,
 }
 
@@ -92,7 +87,10 @@ impl ReadInput {
 ///
 /// # Errors
 /// The relay refuses or is away.
-pub async fn list(account: &Account, call: &CallContext) -> Result<Reply<Listed>, AccountError> {
+pub async fn list(
+    account: &Account,
+    call: &CallContext,
+) -> Result<Reply<ChannelList>, AccountError> {
     let mut channels = account.api().channels(None).await?;
     channels.retain(|channel| call.allows(FIELD, &channel.id.to_string()));
     // Those that somebody wrote in lately: anybody can make channels with this member.
@@ -101,7 +99,7 @@ pub async fn list(account: &Account, call: &CallContext) -> Result<Reply<Listed>
     channels.truncate(CHANNELS);
     let mut shown = Vec::new();
     for channel in &channels {
-        shown.push(Shown::of(account, channel).await?);
+        shown.push(ChannelView::of(account, channel).await?);
     }
     let facts = &account.identity().facts;
     let you = You {
@@ -115,7 +113,7 @@ pub async fn list(account: &Account, call: &CallContext) -> Result<Reply<Listed>
         .map(|channel| Touched::read(KIND, channel.id.to_string(), None))
         .collect();
     let summary = format!("listed {} channels", shown.len());
-    let listed = Listed {
+    let listed = ChannelList {
         you,
         channels: shown,
         more,
@@ -157,12 +155,12 @@ pub async fn read(
     let id = input.channel;
     let limit = input.limit.unwrap_or(MESSAGES);
     let (opened, mut more) = account.history(id, cursor, limit).await?;
-    let mut messages: Vec<Said> = opened
+    let mut messages: Vec<MessageView> = opened
         .into_iter()
-        .map(|opened| Said::of(account, opened))
+        .map(|opened| MessageView::of(account, opened))
         .collect();
     // Those after a message lose the last ones, the others the oldest.
-    while messages.len() > 1 && messages.iter().map(Said::len).sum::<usize>() > TEXT {
+    while messages.len() > 1 && messages.iter().map(MessageView::len).sum::<usize>() > TEXT {
         more = true;
         match cursor {
             Cursor::Newest | Cursor::Before(_) => drop(messages.remove(0)),

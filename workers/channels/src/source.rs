@@ -5,17 +5,17 @@
 //! Must not know: how a stream to the relay comes about.
 
 use crate::acts::{
-    self, Act, ArchiveInput, ChannelInput, CreateInput, Done, MemberInput, SendInput,
+    self, Act, ActOutput, ArchiveInput, ChannelInput, CreateInput, MemberInput, SendInput,
 };
 use crate::failed::told;
 use crate::identity;
 use crate::listen::{self, Ailing, KIND, listen, note};
-use crate::reads::{self, FIELD, Listed, Members, MembersInput, Messages, Nothing, ReadInput};
+use crate::reads::{self, ChannelList, FIELD, Members, MembersInput, Messages, ReadInput};
 use plexus_channels::Api;
 use plexus_channels::account::{Account, AccountError};
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source, SourceContext,
-    SourceError, Touched, Verdict,
+    CallContext, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
+    SourceContext, SourceError, Touched, Verdict,
 };
 use plexus_protocol::AuditId;
 use serde::Deserialize;
@@ -176,8 +176,8 @@ impl ChannelsSource {
     async fn list(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
-    ) -> Result<Reply<Listed>, SourceError> {
+        _: NoInput,
+    ) -> Result<Reply<ChannelList>, SourceError> {
         let account = self.reading()?;
         self.heard(reads::list(account, &call).await)
     }
@@ -280,7 +280,7 @@ impl ChannelsSource {
         self: Arc<Self>,
         call: CallContext,
         act: Act,
-    ) -> Result<Reply<Done>, SourceError> {
+    ) -> Result<Reply<ActOutput>, SourceError> {
         let summary = act.summary();
         let done = acts::commit(self.account()?, call.audit(), act).await?;
         let touched = Touched::write(KIND, done.channel.to_string(), None);

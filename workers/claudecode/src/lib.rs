@@ -9,8 +9,8 @@
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
 use plexus_coding_agent::{
-    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, Task, Turn,
-    TurnEnd, Usage, list, word,
+    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, NamedValues, Program, Task, Turn, TurnEnd,
+    TurnProgress, Usage, list, word,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -35,7 +35,7 @@ impl Program for ClaudeCode {
     const NO_THREAD: &'static str = "No conversation found";
     const SETTINGS: &'static [&'static str] = &["settings.json", ".credentials.json"];
 
-    fn arguments(task: &Task, _: &ModelServer, host: Option<&HostServer>) -> Named {
+    fn arguments(task: &Task, _: &ModelServer, host: Option<&HostServer>) -> NamedValues {
         let mut servers = json!({"mcpServers": {}});
         if let Some(host) = host {
             servers["mcpServers"][&host.name] = json!({
@@ -55,7 +55,7 @@ impl Program for ClaudeCode {
         ]
     }
 
-    fn environment(home: &Path, model: &ModelServer) -> Named {
+    fn environment(home: &Path, model: &ModelServer) -> NamedValues {
         let credential = model.egress.credential.expose();
         let credential = match model.signs_in {
             true => (
@@ -76,13 +76,13 @@ impl Program for ClaudeCode {
         ]
     }
 
-    fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
+    fn take(turn: &mut Turn, event: &Value) -> Option<TurnProgress> {
         match (event["type"].as_str()?, event["subtype"].as_str()) {
             ("system", Some("init")) => {
                 turn.begin(event["session_id"].as_str()?);
                 None
             }
-            ("system", Some("api_retry")) => Some(Shown::Event(
+            ("system", Some("api_retry")) => Some(TurnProgress::Event(
                 json!({"kind": "error", "message": format!("another try: {}", word(&event["error"]))}),
             )),
             // One line for each block.
@@ -90,7 +90,7 @@ impl Program for ClaudeCode {
                 count(turn, &event["message"]);
                 match &event["message"]["content"][0] {
                     block if block["type"] == "text" => Some(turn.say(block["text"].as_str()?)),
-                    block if block["type"] == "tool_use" => Some(Shown::Event(tool(block))),
+                    block if block["type"] == "tool_use" => Some(TurnProgress::Event(tool(block))),
                     _ => None,
                 }
             }

@@ -81,7 +81,7 @@ pub(crate) async fn follow(
     (notes, apart): (Notes, Apart),
     mut pended: mpsc::UnboundedReceiver<Pended>,
 ) {
-    let known = Arc::new(Known::default());
+    let known = Arc::new(FollowedItems::default());
     while let Some(call) = pended.recv().await {
         // The same call again waits in the same item.
         let is_new = known
@@ -107,14 +107,14 @@ pub(crate) async fn follow(
 }
 
 /// Items that are followed.
-type Known = Mutex<HashSet<PendingId>>;
+type FollowedItems = Mutex<HashSet<PendingId>>;
 
 /// What Codex is told of a call that waited; none where another follower has it by now. `items` are those of this one.
 async fn decided(
     host: &Host,
     apart: &Apart,
     call: &Pended,
-    known: &Known,
+    known: &FollowedItems,
     items: &mut Vec<PendingId>,
 ) -> Result<Option<Note>, SourceError> {
     let mut item = call.item.clone();

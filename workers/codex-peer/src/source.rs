@@ -9,15 +9,15 @@ use crate::turn::{Codex, TurnError};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, Agreed};
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, Host, OpenError, Plan, Reply, Role, Secrets, Source,
+    CallContext, Handlers, Health, Host, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
 };
 use plexus_participant::{Terms, ToolError, Tools};
 use plexus_protocol::{AuditId, CapabilityId, Effect};
 use plexus_worker_channels::reads::{
-    self, Listed, Members, MembersInput, Messages, Nothing, ReadInput,
+    self, ChannelList, Members, MembersInput, Messages, ReadInput,
 };
-use plexus_worker_channels::{Act as OwnAct, ChannelInput, Done, KIND, settled, told};
+use plexus_worker_channels::{Act as OwnAct, ActOutput, ChannelInput, KIND, settled, told};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -312,8 +312,8 @@ impl PeerSource {
     async fn channels(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
-    ) -> Result<Reply<Listed>, SourceError> {
+        _: NoInput,
+    ) -> Result<Reply<ChannelList>, SourceError> {
         let listed = reads::list(self.account()?, &call).await;
         listed.map_err(|error| told(&error))
     }
@@ -359,7 +359,7 @@ impl PeerSource {
         self: Arc<Self>,
         call: CallContext,
         act: OwnAct,
-    ) -> Result<Reply<Done>, SourceError> {
+    ) -> Result<Reply<ActOutput>, SourceError> {
         let summary = act.summary();
         let done = plexus_worker_channels::commit(self.account()?, call.audit(), act).await?;
         let touched = Touched::write(KIND, done.channel.to_string(), None);

@@ -83,7 +83,7 @@ pub(crate) struct Codex {
 }
 
 /// What is left of a turn when all its processes have ended.
-struct Ended {
+struct EndedTurn {
     turn: Turn,
     ending: Ending,
     stop: Option<TurnError>,
@@ -183,7 +183,7 @@ impl Codex {
             .await
     }
 
-    fn judge(&self, ended: Ended, had_tools: bool) -> Result<(), TurnError> {
+    fn judge(&self, ended: EndedTurn, had_tools: bool) -> Result<(), TurnError> {
         if let Some(stop) = ended.stop {
             return Err(stop);
         }
@@ -233,7 +233,7 @@ async fn listen(
     child: &mut Child,
     input: String,
     mut stop: watch::Receiver<bool>,
-) -> Result<Ended, TurnError> {
+) -> Result<EndedTurn, TurnError> {
     let (Some(mut stdin), Some(mut output), Some(mut error)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -278,7 +278,7 @@ async fn listen(
             }
         }
     }
-    Ok(Ended {
+    Ok(EndedTurn {
         turn,
         ending: ending.unwrap_or(Ending::Signaled(0)),
         stop: why,

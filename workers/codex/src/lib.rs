@@ -6,8 +6,8 @@ mod rollout;
 mod session;
 
 use plexus_coding_agent::{
-    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, Named, Program, Shown, Task, ThreadFolder,
-    ToolCall, Turn, Usage, list,
+    CodingAgent, EGRESS_HEADER, HostServer, ModelServer, NamedValues, Program, Task, ThreadFolder,
+    ToolCall, Turn, TurnProgress, Usage, list,
 };
 use plexus_ipc::worker::Handlers;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Program for Codex {
     const NO_THREAD: &'static str = "no rollout found";
     const SETTINGS: &'static [&'static str] = &["config.toml", "auth.json"];
 
-    fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> Named {
+    fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> NamedValues {
         let path = match &*model.path {
             "" => "/v1",
             path => path,
@@ -67,7 +67,7 @@ impl Program for Codex {
         ]
     }
 
-    fn environment(home: &Path, model: &ModelServer) -> Named {
+    fn environment(home: &Path, model: &ModelServer) -> NamedValues {
         let egress = &model.egress;
         vec![
             ("CODEX_HOME", home.to_string_lossy().into_owned()),
@@ -95,7 +95,7 @@ impl Program for Codex {
         session::calls(folder, from, is_over)
     }
 
-    fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
+    fn take(turn: &mut Turn, event: &Value) -> Option<TurnProgress> {
         plexus_agent_lines::codex(turn, event)
     }
 }

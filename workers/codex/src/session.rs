@@ -48,7 +48,7 @@ pub(crate) struct ReadInput {
 #[derive(Debug, Serialize)]
 pub(crate) struct ReadOutput {
     thread: String,
-    entries: Vec<Shown>,
+    entries: Vec<EntryView>,
     unread: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Next>,
@@ -61,7 +61,7 @@ struct Next {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
-enum Shown {
+enum EntryView {
     Said {
         role: String,
         text: String,
@@ -395,13 +395,13 @@ fn remove_copies(folder: &ThreadFolder) -> io::Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
-fn shown(entry: Entry) -> Shown {
+fn shown(entry: Entry) -> EntryView {
     match entry {
-        Entry::Said { role, text } => Shown::Said {
+        Entry::Said { role, text } => EntryView::Said {
             role: without_credentials(&role),
             text: without_credentials(&text),
         },
-        Entry::Called(pair) => Shown::Call {
+        Entry::Called(pair) => EntryView::Call {
             id: without_credentials(&pair.id),
             name: without_credentials(&pair.name),
             arguments: without_credentials(&pair.arguments),

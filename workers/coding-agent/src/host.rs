@@ -167,7 +167,7 @@ impl HostTools {
         let host = Host {
             server: Server::new(env!("CARGO_PKG_VERSION"), self.view),
             asker: asker.clone(),
-            waiting: Arc::new(Held {
+            waiting: Arc::new(RunItems {
                 all,
                 own: Mutex::default(),
             }),
@@ -226,12 +226,12 @@ pub struct Waiting(Mutex<HashMap<PendingId, usize>>);
 
 /// The items of one run among them.
 #[derive(Debug)]
-struct Held {
+struct RunItems {
     all: Arc<Waiting>,
     own: Mutex<Vec<PendingId>>,
 }
 
-impl Held {
+impl RunItems {
     fn add(&self, item: &PendingId) {
         let mut own = lock(&self.own);
         if !own.contains(item) {
@@ -269,7 +269,7 @@ struct Host {
     server: Server,
     asker: Asker,
     /// What waits for the owner.
-    waiting: Arc<Held>,
+    waiting: Arc<RunItems>,
     tasks: JoinSet<(CallNumber, Answer)>,
     /// Those of the tasks that wait for the owner.
     following: HashMap<CallNumber, AbortHandle>,
@@ -446,7 +446,7 @@ async fn read_line(calls: &mut BufReader<pipe::Receiver>, line: &mut Vec<u8>) ->
     }
 }
 
-async fn made(asker: &Asker, waiting: &Held, asked: Call) -> Answer {
+async fn made(asker: &Asker, waiting: &RunItems, asked: Call) -> Answer {
     let mut reply = match asker.call(&asked).await {
         Ok(reply) => reply,
         Err(error) => return Answer::Refused(unheard(&error, asked.read)),
@@ -479,7 +479,7 @@ async fn made(asker: &Asker, waiting: &Held, asked: Call) -> Answer {
     }
 }
 
-async fn followed(asker: &Asker, waiting: &Held, item: Item) -> Answer {
+async fn followed(asker: &Asker, waiting: &RunItems, item: Item) -> Answer {
     loop {
         match looked(asker, waiting, &item, LOOK).await {
             Answer::GoesOn(_) => {}
@@ -488,7 +488,7 @@ async fn followed(asker: &Asker, waiting: &Held, item: Item) -> Answer {
     }
 }
 
-async fn looked(asker: &Asker, waiting: &Held, item: &Item, wait: Duration) -> Answer {
+async fn looked(asker: &Asker, waiting: &RunItems, item: &Item, wait: Duration) -> Answer {
     // Its calls are made to their end at once: it has no runs.
     let Item::Pending(id) = item else {
         return Answer::Unknown;
@@ -532,7 +532,7 @@ async fn looked(asker: &Asker, waiting: &Held, item: &Item, wait: Duration) -> A
     }
 }
 
-async fn withdrawn(asker: &Asker, waiting: &Held, item: &Item) -> Answer {
+async fn withdrawn(asker: &Asker, waiting: &RunItems, item: &Item) -> Answer {
     let Item::Pending(id) = item else {
         return Answer::Unknown;
     };

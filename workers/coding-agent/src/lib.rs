@@ -33,7 +33,7 @@ mod threads;
 pub use bridge::mcp_host;
 pub use credential::without_credentials;
 pub use host::{Asker, HostServer, HostTools, Pended, Serving, Waiting};
-pub use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage, word};
+pub use plexus_agent_lines::{Turn, TurnEnd, TurnProgress, Usage, word};
 pub use run::{Task, prepare_home};
 pub use sessions::ThreadFolder;
 pub use source::{CodingAgent, Config};
@@ -44,7 +44,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Values for names of the manifest's `children`.
-pub type Named = Vec<(&'static str, String)>;
+pub type NamedValues = Vec<(&'static str, String)>;
 
 /// Where a run's model is.
 #[derive(Debug)]
@@ -124,10 +124,10 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
 
     /// The arguments beside `prompt` and `thread`; `host` is the server of the host's tools, where it has any. It does not
     /// begin a turn without that server.
-    fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> Named;
+    fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> NamedValues;
 
     /// Its environment, with a home that is there and its own credential for the model.
-    fn environment(home: &Path, model: &ModelServer) -> Named;
+    fn environment(home: &Path, model: &ModelServer) -> NamedValues;
 
     /// Its handlers beside those of every coding agent.
     #[must_use]
@@ -157,5 +157,5 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// Takes one event of its output; answers with what it shows.
-    fn take(turn: &mut Turn, event: &Value) -> Option<Shown>;
+    fn take(turn: &mut Turn, event: &Value) -> Option<TurnProgress>;
 }

@@ -13,7 +13,7 @@
 mod conversation;
 
 use crate::{
-    ModelServer, Named, Program, ToolCall,
+    ModelServer, NamedValues, Program, ToolCall,
     change_set::{ChangeSet, Origin, SetError, Sets},
     credential::without_credentials,
     host::{Asker, HostTools, Waiting},
@@ -22,7 +22,7 @@ use crate::{
     snapshot::{MOST_IGNORED, Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
 };
-use plexus_agent_lines::{Shown, Turn, TurnEnd, Usage};
+use plexus_agent_lines::{Turn, TurnEnd, TurnProgress, Usage};
 use plexus_ipc::worker::{
     CallContext, EGRESS_CREDENTIAL, SourceError,
     children::{Child, ChildError, Children, Ending, KEEP_FREE, PIPES},
@@ -207,7 +207,7 @@ enum Stop {
 
 /// Where a turn is at work, and for whom.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct TurnContext<'a> {
     /// The name of its run's folder.
     run: &'a str,
     /// The folder of its copy that it works in; none: the copy itself.
@@ -217,7 +217,7 @@ struct Place<'a> {
 }
 
 /// What is left of a turn when all its processes have ended.
-struct Ended {
+struct EndedTurn {
     turn: Turn,
     ending: Ending,
     stop: Option<Stop>,
@@ -228,7 +228,7 @@ struct Ended {
 
 /// A turn that was asked for.
 struct Spoken {
-    ended: Ended,
+    ended: EndedTurn,
     /// The thread that it went on with.
     began: Option<Thread>,
     /// Where the agent's record of that thread ended before.
@@ -273,7 +273,7 @@ impl<P: Program> Runs<P> {
             return Err(RunError::Cancelled);
         }
 
-        let place = Place {
+        let place = TurnContext {
             run: &run,
             cwd: cwd.as_ref(),
             agent: agent.as_deref(),
@@ -311,7 +311,7 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         task: &Task,
-        place: Place<'_>,
+        place: TurnContext<'_>,
         known: Option<Thread>,
         warnings: &mut Vec<String>,
     ) -> Result<Spoken, RunError> {
@@ -338,7 +338,7 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         spoken: Spoken,
-        Place { run, cwd, agent }: Place<'_>,
+        TurnContext { run, cwd, agent }: TurnContext<'_>,
         (copy, before, goes_on): (PathBuf, Snapshot, bool),
         mut warnings: Vec<String>,
     ) -> Result<Outcome, RunError> {
@@ -403,7 +403,7 @@ impl<P: Program> Runs<P> {
     }
 
     /// Why there is no answer.
-    async fn failure(&self, ended: Ended) -> RunError {
+    async fn failure(&self, ended: EndedTurn) -> RunError {
         match ended.failure() {
             RunError::Silent(how, words, _) => {
                 let version = timeout(VERSION_WITHIN, self.version()).await;
@@ -511,7 +511,7 @@ impl<P: Program> Runs<P> {
         let events = recorded.iter().take(MOST_CALLS).map(|recorded| {
             let mut event = json!(recorded);
             event["kind"] = "call".into();
-            Shown::Event(event)
+            TurnProgress::Event(event)
         });
         show(call, events.collect()).await;
         Ok(recorded)
@@ -570,9 +570,9 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         task: &Task,
-        place: Place<'_>,
+        place: TurnContext<'_>,
         thread: Option<&Thread>,
-    ) -> Result<Ended, RunError> {
+    ) -> Result<EndedTurn, RunError> {
         let run = place.run;
         let asker = Asker::Call(call.clone());
         let tools = HostTools::of(&asker, None).await?;
@@ -612,7 +612,7 @@ impl<P: Program> Runs<P> {
         };
         match ended {
             // An agent whose tool server did not come up may answer without a word of it.
-            Ok(Ended {
+            Ok(EndedTurn {
                 turn, stop: None, ..
             }) if !had_tools && matches!(turn.end, Some(TurnEnd::Completed(_))) => {
                 Err(RunError::NoTools)
@@ -625,9 +625,9 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         child: &mut Child,
-        place: Place<'_>,
+        place: TurnContext<'_>,
         (asked, most): (Option<&Thread>, Option<u64>),
-    ) -> Result<Ended, RunError> {
+    ) -> Result<EndedTurn, RunError> {
         let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(io::Error::other("a program without pipes").into());
         };
@@ -688,7 +688,7 @@ impl<P: Program> Runs<P> {
                 }
             }
         }
-        Ok(Ended {
+        Ok(EndedTurn {
             turn,
             ending: ending.unwrap_or(Ending::Signaled(0)),
             stop,
@@ -701,7 +701,7 @@ impl<P: Program> Runs<P> {
     fn begun(
         &self,
         thread: &str,
-        Place { run, cwd, agent }: Place<'_>,
+        TurnContext { run, cwd, agent }: TurnContext<'_>,
         asked: Option<&Thread>,
     ) -> Result<(), RunError> {
         let known = self.threads.get(thread)?;
@@ -739,7 +739,7 @@ impl Limit {
     }
 }
 
-impl Ended {
+impl EndedTurn {
     /// Why there is no answer.
     fn failure(self) -> RunError {
         let silent = |how| {
@@ -830,18 +830,18 @@ fn is_status(why: &str, status: &str) -> bool {
         || why.ends_with(&format!("(status {status})"))
 }
 
-fn pairs(named: &Named) -> Vec<(&str, &str)> {
+fn pairs(named: &NamedValues) -> Vec<(&str, &str)> {
     let pairs = named.iter().map(|(name, value)| (*name, value.as_str()));
     pairs.collect()
 }
 
 /// Passes on what a turn shows. What cannot be passed on is no reason to end it.
-async fn show(call: &CallContext, shown: Vec<Shown>) {
+async fn show(call: &CallContext, shown: Vec<TurnProgress>) {
     for piece in shown {
         match piece {
-            Shown::Text(text) => call.progress(without_credentials(&text)).await,
-            Shown::Event(event) if event.to_string().contains(EGRESS_CREDENTIAL) => {}
-            Shown::Event(event) => {
+            TurnProgress::Text(text) => call.progress(without_credentials(&text)).await,
+            TurnProgress::Event(event) if event.to_string().contains(EGRESS_CREDENTIAL) => {}
+            TurnProgress::Event(event) => {
                 if call.progress_event(&event).await.is_err() {
                     let cut = json!({"kind": event["kind"], "cut": true});
                     let _ = call.progress_event(&cut).await;

@@ -7,10 +7,10 @@
 
 use crate::{CodingAgent, Program, host::caller_of, threads::Thread};
 use plexus_agent_lines::Usage;
-use plexus_ipc::worker::{CallContext, Reply, SourceError, Touched, on_file_thread};
+use plexus_ipc::worker::{CallContext, NoInput, Reply, SourceError, Touched, on_file_thread};
 use plexus_protocol::Timestamp;
 use plexus_rooted_files::{FileError, Policy, Root};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::OwnedMutexGuard;
@@ -51,11 +51,6 @@ impl ThreadFolder {
     }
 }
 
-/// Input of `models` and `threads.list`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
-
 /// Output of `models`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Models {
@@ -65,7 +60,7 @@ pub(crate) struct Models {
 
 /// Output of `threads.list`.
 #[derive(Debug, Serialize)]
-pub(crate) struct Listed {
+pub(crate) struct ThreadList {
     threads: Vec<ListedThread>,
 }
 
@@ -81,7 +76,7 @@ impl<P: Program> CodingAgent<P> {
     pub(crate) async fn list_models(
         self: Arc<Self>,
         _: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Models>, SourceError> {
         let mut models = vec![self.model.clone()];
         models.extend(
@@ -98,8 +93,8 @@ impl<P: Program> CodingAgent<P> {
     pub(crate) async fn list_threads(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
-    ) -> Result<Reply<Listed>, SourceError> {
+        _: NoInput,
+    ) -> Result<Reply<ThreadList>, SourceError> {
         let agent = caller(&call).await?;
         on_file_thread(move || {
             let all = self.threads()?.all();
@@ -117,7 +112,7 @@ impl<P: Program> CodingAgent<P> {
                 last: thread.last,
                 usage: thread.usage,
             });
-            let listed = Listed {
+            let listed = ThreadList {
                 threads: threads.collect(),
             };
             let summary = format!("listed {} threads", listed.threads.len());

@@ -15,8 +15,8 @@ use crate::{
 };
 use plexus_agent_lines::Usage;
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role, Secrets,
-    Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview, Reply, Role,
+    Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Timestamp, Verb};
 use plexus_rooted_files::{
@@ -175,7 +175,7 @@ struct RunOutput {
     limit: Option<Limit>,
     changes: Changes,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    calls: Vec<Named>,
+    calls: Vec<CallView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     more_calls: Option<usize>,
     /// Of a run that applies at once.
@@ -202,7 +202,7 @@ struct LeftOut {
 
 /// A call of a turn in short.
 #[derive(Debug, Serialize)]
-struct Named {
+struct CallView {
     id: String,
     name: String,
 }
@@ -277,11 +277,6 @@ struct ChangesOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Next>,
 }
-
-/// Input of `changes.list`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListInput {}
 
 /// Output of `changes.list`.
 #[derive(Debug, Serialize)]
@@ -758,7 +753,7 @@ impl<P: Program> CodingAgent<P> {
     async fn list_changes(
         self: Arc<Self>,
         _: CallContext,
-        _: ListInput,
+        _: NoInput,
     ) -> Result<Reply<ListOutput>, SourceError> {
         on_file_thread(move || {
             let sets = self.sets()?.newest(MOST_SETS);
@@ -1065,7 +1060,7 @@ fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
             .calls
             .into_iter()
             .take(LISTED)
-            .map(|call| Named {
+            .map(|call| CallView {
                 id: call.id,
                 name: call.name,
             })

@@ -17,7 +17,7 @@ use plexus_ipc::{
     stream::{pair, split},
     worker::{
         Source,
-        serve::{Ended, serve},
+        serve::{ServeEnd, serve},
     },
 };
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
@@ -53,7 +53,7 @@ pub(crate) fn access(egress: Option<&(u16, String)>) -> Option<EgressAccess> {
 /// A source that serves.
 #[derive(Debug)]
 pub struct Worker {
-    served: tokio::task::JoinHandle<Ended>,
+    served: tokio::task::JoinHandle<ServeEnd>,
     to: Sender,
     from: Receiver,
     constraint: Option<Constraint>,
@@ -396,7 +396,7 @@ impl Worker {
         while self.from.next().await.expect("a frame").is_some() {}
         assert!(matches!(
             self.served.await.expect("no panic"),
-            Ended::Stopped
+            ServeEnd::Stopped
         ));
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum NoAnswer {
 /// What the other end says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Said {
+enum ExchangeLine {
     Progress(Value),
     Output(Value),
     Error(Failure),
@@ -95,11 +95,11 @@ pub(crate) async fn ask(
         }
         let said = json::parse_as(&line).map_err(|why| NoAnswer::NotALine(why.to_string()))?;
         match said {
-            Said::Output(output) => return Ok(Ok(output)),
-            Said::Error(failure) => return Ok(Err(failure)),
-            Said::Progress(Value::String(text)) => call.progress(text).await,
+            ExchangeLine::Output(output) => return Ok(Ok(output)),
+            ExchangeLine::Error(failure) => return Ok(Err(failure)),
+            ExchangeLine::Progress(Value::String(text)) => call.progress(text).await,
             // One that is too large is lost; its answer is not.
-            Said::Progress(event) => drop(call.progress_event(&event).await),
+            ExchangeLine::Progress(event) => drop(call.progress_event(&event).await),
         }
     }
 }

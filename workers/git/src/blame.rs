@@ -10,10 +10,10 @@ use crate::{
     changes,
     error::GitError,
     lines,
-    look::{Answer, Look},
     objects::{Commit, EntryKind, Reader, cut},
     refs,
     repository::Repository,
+    scope::{Answer, CallScope},
     show,
     walk::MAX_WALK,
 };
@@ -86,14 +86,14 @@ type Lines = Vec<(usize, usize)>;
 
 pub(crate) fn run(
     repository: &Repository,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     input: &Input,
 ) -> Result<Answer<Output>, GitError> {
     let reader = repository.reader();
-    let path = look.file(&input.path)?;
+    let path = scope.file(&input.path)?;
     let rev = input.rev.as_deref().unwrap_or("HEAD");
-    let commit = refs::resolve(repository, &reader, look, rev)?;
-    let bytes = show::blob(&reader, look, &commit.tree, &path)?;
+    let commit = refs::resolve(repository, &reader, scope, rev)?;
+    let bytes = show::blob(&reader, scope, &commit.tree, &path)?;
     if !lines::is_text(&bytes) {
         return Err(GitError::NotText(format!("{path} is not text")));
     }
@@ -117,7 +117,7 @@ pub(crate) fn run(
     let mut blame = Blame {
         repository,
         reader: &reader,
-        look,
+        scope,
         due: BinaryHeap::new(),
         waiting: HashMap::new(),
         brought: BTreeMap::new(),
@@ -178,7 +178,7 @@ pub(crate) fn run(
 struct Blame<'a> {
     repository: &'a Repository,
     reader: &'a Reader,
-    look: &'a Look<'a>,
+    scope: &'a CallScope<'a>,
     /// Newest first, so that lines of two children meet before they are looked at.
     due: BinaryHeap<(i64, Reverse<ObjectId>, String)>,
     waiting: HashMap<(ObjectId, String), (Commit, Lines)>,
@@ -201,7 +201,7 @@ impl Blame<'_> {
     fn work_off(&mut self) -> Result<(), GitError> {
         let mut walked = 0;
         while let Some((_, Reverse(id), path)) = self.due.pop() {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             walked += 1;
             if walked > MAX_WALK {
                 return Err(GitError::TooLarge(format!("more than {MAX_WALK} commits")));
@@ -215,14 +215,14 @@ impl Blame<'_> {
     }
 
     fn one(&mut self, commit: Commit, path: String, mut lines: Lines) -> Result<(), GitError> {
-        let here = self.reader.at(self.look, &commit.tree, &path)?;
+        let here = self.reader.at(self.scope, &commit.tree, &path)?;
         let is_cut = self.repository.shallow.contains(&commit.id);
         self.is_cut |= is_cut;
         let mut parents = Vec::new();
         for parent in commit.parents.iter().filter(|_| !is_cut) {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             let parent = self.reader.commit(parent)?.brief();
-            let there = self.reader.at(self.look, &parent.tree, &path)?;
+            let there = self.reader.at(self.scope, &parent.tree, &path)?;
             if there.map(|entry| entry.id) == here.map(|entry| entry.id) {
                 self.wait(parent, path, lines);
                 return Ok(());
@@ -233,14 +233,14 @@ impl Blame<'_> {
             };
             parents.extend(before.map(|before| (parent, before)));
         }
-        let new = show::blob(self.reader, self.look, &commit.tree, &path)?;
+        let new = show::blob(self.reader, self.scope, &commit.tree, &path)?;
         let new = lines::of(&new)?;
         for (parent, before) in parents {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             if lines.is_empty() {
                 break;
             }
-            let old = match show::blob(self.reader, self.look, &parent.tree, &before) {
+            let old = match show::blob(self.reader, self.scope, &parent.tree, &before) {
                 Ok(old) if lines::is_text(&old) => old,
                 Ok(_) | Err(GitError::TooLarge(_)) => continue,
                 Err(error) => return Err(error),
@@ -285,14 +285,14 @@ impl Blame<'_> {
     ) -> Result<Option<String>, GitError> {
         let all = changes::between(
             self.reader,
-            self.look,
+            self.scope,
             Some(parent.tree),
             Some(commit.tree),
             None,
             false,
         );
         let all = match all {
-            Ok(all) => changes::with_renames(self.reader, self.look, all)?,
+            Ok(all) => changes::with_renames(self.reader, self.scope, all)?,
             // Too many to look for it among them.
             Err(GitError::TooLarge(_)) => return Ok(None),
             Err(error) => return Err(error),

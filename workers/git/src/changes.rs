@@ -3,8 +3,8 @@
 use crate::{
     error::GitError,
     lines,
-    look::Look,
     objects::{Entry, EntryKind, MAX_NAME, Reader},
+    scope::CallScope,
 };
 use gix_hash::ObjectId;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl Change {
 /// The files that differ at or below `under` and that may be seen, by path. `stop` ends it at the first.
 pub(crate) fn between(
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     old: Option<ObjectId>,
     new: Option<ObjectId>,
     under: Option<&str>,
@@ -53,7 +53,7 @@ pub(crate) fn between(
 ) -> Result<Vec<Change>, GitError> {
     let mut differ = Differ {
         reader,
-        look,
+        scope,
         under,
         stop,
         held: 0,
@@ -67,7 +67,7 @@ pub(crate) fn between(
 
 struct Differ<'a> {
     reader: &'a Reader,
-    look: &'a Look<'a>,
+    scope: &'a CallScope<'a>,
     under: Option<&'a str>,
     stop: bool,
     /// What `trees` keeps at every level that it is in, in bytes.
@@ -86,7 +86,7 @@ impl Differ<'_> {
         at: &str,
         depth: usize,
     ) -> Result<(), GitError> {
-        self.look.go_on()?;
+        self.scope.go_on()?;
         if old == new || self.is_done() {
             return Ok(());
         }
@@ -119,7 +119,9 @@ impl Differ<'_> {
                 self.trees(folder(old), folder(new), &path, depth + 1)?;
             }
             let (old, new) = (file(old), file(new));
-            if (old.is_some() || new.is_some()) && self.is_under(&path) && (self.look.allows)(&path)
+            if (old.is_some() || new.is_some())
+                && self.is_under(&path)
+                && (self.scope.allows)(&path)
             {
                 if self.found.len() >= MAX_CHANGES {
                     return Err(GitError::TooLarge(format!(
@@ -194,7 +196,7 @@ fn below(folder: &str, path: &str) -> bool {
 /// Joins what was deleted and what was added where they are the same file, or much alike.
 pub(crate) fn with_renames(
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     changes: Vec<Change>,
 ) -> Result<Vec<Change>, GitError> {
     let (mut gone, rest): (Vec<Change>, Vec<Change>) =
@@ -217,7 +219,7 @@ pub(crate) fn with_renames(
     if is_small {
         let mut left = Vec::new();
         for new in added {
-            look.go_on()?;
+            scope.go_on()?;
             match alike(reader, &gone, &new)? {
                 Some(at) => kept.push(joined(&gone.remove(at), &new)),
                 None => left.push(new),

@@ -3,10 +3,10 @@
 use crate::{
     changes,
     error::GitError,
-    look::{Answer, Look},
     objects::{Commit, Entry, Reader},
     refs,
     repository::Repository,
+    scope::{Answer, CallScope},
     walk::Walk,
 };
 use gix_hash::ObjectId;
@@ -125,27 +125,27 @@ fn moment(text: &str) -> Result<i64, GitError> {
 
 pub(crate) fn run(
     repository: &Repository,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     input: &Input,
 ) -> Result<Answer<Output>, GitError> {
     let reader = repository.reader();
-    let path = look.path(input.path.as_deref())?;
+    let path = scope.path(input.path.as_deref())?;
     let span = Span::new(input.since.as_deref(), input.until.as_deref())?;
     let rev = input.rev.as_deref().unwrap_or("HEAD");
-    let mut walk = Walk::new(repository, &reader, look);
+    let mut walk = Walk::new(repository, &reader, scope);
     if let Some(not) = &input.not {
-        walk.without(refs::resolve(repository, &reader, look, not)?.id)?;
+        walk.without(refs::resolve(repository, &reader, scope, not)?.id)?;
     }
-    walk.add(refs::resolve(repository, &reader, look, rev)?)?;
+    walk.add(refs::resolve(repository, &reader, scope, rev)?)?;
     let limit = input.limit.unwrap_or(USUAL);
     let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
     let author = input.author.as_deref().map(str::to_lowercase);
-    let mut names = refs::names(repository, &reader, look)?;
+    let mut names = refs::names(repository, &reader, scope)?;
     let (mut commits, mut paths, mut more) = (Vec::new(), Vec::new(), false);
     while let Some(commit) = walk.next()? {
         let parents = walk.parents(&commit);
         let (is_meant, go_on, touched) =
-            touches(&reader, look, &commit, &parents, path.as_deref())?;
+            touches(&reader, scope, &commit, &parents, path.as_deref())?;
         walk.go_on(&go_on)?;
         if !is_meant {
             continue;
@@ -178,7 +178,7 @@ pub(crate) fn run(
             "after names no commit of this history".to_owned(),
         ));
     }
-    if paths.is_empty() && look.everything() {
+    if paths.is_empty() && scope.everything() {
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
     paths.sort();
@@ -202,17 +202,17 @@ pub(crate) fn run(
 /// Whether a commit is meant, by which parents the history goes on, and which paths it was judged by.
 pub(crate) fn touches(
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     commit: &Commit,
     parents: &[ObjectId],
     path: Option<&str>,
 ) -> Result<(bool, Vec<ObjectId>, Vec<String>), GitError> {
     if let Some(path) = path {
-        let here = reader.at(look, &commit.tree, path)?;
+        let here = reader.at(scope, &commit.tree, path)?;
         for parent in parents {
-            look.go_on()?;
+            scope.go_on()?;
             let tree = reader.commit(parent)?.tree;
-            let there: Option<Entry> = reader.at(look, &tree, path)?;
+            let there: Option<Entry> = reader.at(scope, &tree, path)?;
             if there == here {
                 // As it was there: that is where it came from, and other parents have nothing to say of it.
                 return Ok((false, vec![*parent], Vec::new()));
@@ -222,7 +222,7 @@ pub(crate) fn touches(
         let differs = !parents.is_empty() || here.is_some();
         return Ok((differs, parents.to_vec(), vec![path.to_owned()]));
     }
-    if look.everything() {
+    if scope.everything() {
         return Ok((true, parents.to_vec(), Vec::new()));
     }
     // Narrowed: what changed nothing that may be seen does not exist.
@@ -232,7 +232,7 @@ pub(crate) fn touches(
         .transpose()?;
     let seen = changes::between(
         reader,
-        look,
+        scope,
         before.map(|c| c.tree),
         Some(commit.tree),
         None,

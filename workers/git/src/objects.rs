@@ -1,6 +1,6 @@
 //! Commits, trees and blobs, measured before they are unpacked.
 
-use crate::{error::GitError, look::Look};
+use crate::{error::GitError, scope::CallScope};
 use gix_hash::ObjectId;
 use gix_object::{Find as _, Kind};
 use gix_odb::Header as _;
@@ -135,14 +135,14 @@ impl Reader {
     /// What lies at a path of this tree.
     pub(crate) fn at(
         &self,
-        look: &Look<'_>,
+        scope: &CallScope<'_>,
         tree: &ObjectId,
         path: &str,
     ) -> Result<Option<Entry>, GitError> {
         let mut folder = *tree;
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
-            look.go_on()?;
+            scope.go_on()?;
             let entries = self.tree(&folder)?;
             let Some((_, entry)) = entries
                 .into_iter()

@@ -9,7 +9,8 @@
 //! and one beyond the bound are one answer. A walk that its caller's deadline ended is kept and gone on with.
 
 use crate::{
-    error::GitError, look::Look, objects::Reader, refs, repository::Repository, walk::MAX_WALK,
+    error::GitError, objects::Reader, refs, repository::Repository, scope::CallScope,
+    walk::MAX_WALK,
 };
 use gix_hash::ObjectId;
 use std::{
@@ -26,10 +27,10 @@ const FEW: usize = 4;
 
 /// The walk so far, kept from call to call.
 #[derive(Debug, Default)]
-pub(crate) struct Reachable(Mutex<Known>);
+pub(crate) struct Reachable(Mutex<WalkState>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct WalkState {
     /// What the refs named when the walk began, in order.
     tips: Vec<ObjectId>,
     /// Commits, and tags that name them.
@@ -52,16 +53,16 @@ impl Reachable {
         &self,
         repository: &Repository,
         reader: &Reader,
-        look: &Look<'_>,
+        scope: &CallScope<'_>,
         id: &ObjectId,
     ) -> Result<bool, GitError> {
-        let mut known = self.now(repository, reader, look)?;
+        let mut known = self.now(repository, reader, scope)?;
         loop {
             if known.ids.contains(id) {
                 return Ok(true);
             }
-            look.go_on()?;
-            if !known.step(repository, reader, look, MAX_WALK)? {
+            scope.go_on()?;
+            if !known.step(repository, reader, scope, MAX_WALK)? {
                 return Ok(false);
             }
         }
@@ -72,17 +73,17 @@ impl Reachable {
         &self,
         repository: &Repository,
         reader: &Reader,
-        look: &Look<'_>,
+        scope: &CallScope<'_>,
         digits: &str,
     ) -> Result<Begins, GitError> {
         let digits = digits.to_ascii_lowercase();
         let Ok(first) = ObjectId::from_hex(format!("{digits:0<40}").as_bytes()) else {
             return Ok(Begins::Nothing);
         };
-        let mut known = self.now(repository, reader, look)?;
+        let mut known = self.now(repository, reader, scope)?;
         // Another one may come last.
-        while known.step(repository, reader, look, MAX_WALK)? {
-            look.go_on()?;
+        while known.step(repository, reader, scope, MAX_WALK)? {
+            scope.go_on()?;
         }
         let begins = |id: &&ObjectId| id.to_hex().to_string().starts_with(&digits);
         let mut found = known.ids.range(first..).take_while(begins);
@@ -97,14 +98,14 @@ impl Reachable {
         &self,
         repository: &Repository,
         reader: &Reader,
-        look: &Look<'_>,
-    ) -> Result<MutexGuard<'_, Known>, GitError> {
-        let tips = refs::tips(repository, look, MAX_TIPS)?;
+        scope: &CallScope<'_>,
+    ) -> Result<MutexGuard<'_, WalkState>, GitError> {
+        let tips = refs::tips(repository, scope, MAX_TIPS)?;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.tips != tips {
-            let mut fresh = Known::default();
+            let mut fresh = WalkState::default();
             for tip in &tips {
-                look.go_on()?;
+                scope.go_on()?;
                 fresh.tip(reader, *tip);
             }
             fresh.tips = tips;
@@ -114,7 +115,7 @@ impl Reachable {
     }
 }
 
-impl Known {
+impl WalkState {
     /// A ref's own, and what it names if it is a tag.
     fn tip(&mut self, reader: &Reader, tip: ObjectId) {
         let way = refs::way(reader, tip);
@@ -139,7 +140,7 @@ impl Known {
         &mut self,
         repository: &Repository,
         reader: &Reader,
-        look: &Look<'_>,
+        scope: &CallScope<'_>,
         most: usize,
     ) -> Result<bool, GitError> {
         if self.walked >= most || self.ids.len() >= MAX_KNOWN {
@@ -151,7 +152,7 @@ impl Known {
         if !repository.shallow.contains(&id) {
             let read = || reader.commit(&id).map_or(Vec::new(), |c| c.parents);
             for parent in kept.clone().unwrap_or_else(read) {
-                if let Err(over) = look.go_on() {
+                if let Err(over) = scope.go_on() {
                     // Whoever asks next begins with it again.
                     self.due.push((at, id, kept));
                     return Err(over);
@@ -200,15 +201,15 @@ mod tests {
         let reader = repository.reader();
         let ends = |over: bool| move || over;
         let (all, waits, over) = (|_: &str| true, ends(false), ends(true));
-        let look = |is_over| Look {
+        let scope = |is_over| CallScope {
             allows: &all,
             is_over,
         };
         let reachable = Reachable::default();
 
-        let mut known = reachable.now(&repository, &reader, &look(&waits)).unwrap();
+        let mut known = reachable.now(&repository, &reader, &scope(&waits)).unwrap();
         assert!(known.ids.contains(&commits[5]) && known.ids.len() == 1);
-        let waiting = look(&waits);
+        let waiting = scope(&waits);
         while known.step(&repository, &reader, &waiting, 2).unwrap() {}
         assert_eq!((known.walked, known.ids.len()), (2, 3));
         assert!(!known.ids.contains(&commits[2]), "beyond the bound");
@@ -216,18 +217,18 @@ mod tests {
 
         // Nobody waits any more: nothing of what was found is lost.
         let first = &commits[0];
-        let ended = reachable.holds(&repository, &reader, &look(&over), first);
+        let ended = reachable.holds(&repository, &reader, &scope(&over), first);
         assert!(matches!(ended, Err(GitError::Over)));
         assert_eq!(reachable.0.lock().unwrap().walked, 2);
-        let held = reachable.holds(&repository, &reader, &look(&waits), first);
+        let held = reachable.holds(&repository, &reader, &scope(&waits), first);
         assert!(held.unwrap());
         assert_eq!(reachable.0.lock().unwrap().walked, 5);
 
         // Another tip, another walk.
         git(&path, &["reset", "-q", "--hard", "HEAD~1"]);
-        let gone = reachable.holds(&repository, &reader, &look(&waits), &commits[5]);
+        let gone = reachable.holds(&repository, &reader, &scope(&waits), &commits[5]);
         assert!(!gone.unwrap());
-        let held = reachable.holds(&repository, &reader, &look(&waits), first);
+        let held = reachable.holds(&repository, &reader, &scope(&waits), first);
         assert!(held.unwrap());
     }
     #[test]
@@ -245,22 +246,22 @@ mod tests {
         let repository = Repository::open(&path).unwrap();
         let reader = repository.reader();
         let waits = Cell::new(true);
-        let look = Look {
+        let scope = CallScope {
             allows: &|_| true,
             is_over: &|| !waits.get(),
         };
         let reachable = Reachable::default();
-        let mut known = reachable.now(&repository, &reader, &look).unwrap();
+        let mut known = reachable.now(&repository, &reader, &scope).unwrap();
         assert!(known.due.iter().all(|(_, _, kept)| kept.is_none()));
         // Whoever waited gives up in between: nothing of the merge is lost.
         waits.set(false);
-        let ended = known.step(&repository, &reader, &look, MAX_WALK);
+        let ended = known.step(&repository, &reader, &scope, MAX_WALK);
         assert!(matches!(ended, Err(GitError::Over)));
         waits.set(true);
         drop(known);
         for parent in parents {
             let id = ObjectId::from_hex(parent.as_bytes()).unwrap();
-            assert!(reachable.holds(&repository, &reader, &look, &id).unwrap());
+            assert!(reachable.holds(&repository, &reader, &scope, &id).unwrap());
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::{
     error::GitError,
-    look::Look,
     objects::{Commit, Reader},
     reachable::Begins,
     repository::Repository,
+    scope::CallScope,
     walk::MAX_WALK,
 };
 use gix_hash::ObjectId;
@@ -36,7 +36,7 @@ const PLACES: [(&str, &str); 6] = [
 pub(crate) fn resolve(
     repository: &Repository,
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     text: &str,
 ) -> Result<Commit, GitError> {
     if text.contains("..") || text.contains([':', '@']) && text != "@" {
@@ -48,14 +48,14 @@ pub(crate) fn resolve(
     let end = text.find(['~', '^']).unwrap_or(text.len());
     let (name, mut steps) = text.split_at(end);
     let name = if name == "@" { "HEAD" } else { name };
-    let id = named(repository, reader, look, name)?;
+    let id = named(repository, reader, scope, name)?;
     let mut commit = reader.commit(&peeled(reader, id)?)?;
     while let Some(step) = steps.chars().next() {
         // Behind a number anything may stand, a character of several bytes too.
         let rest = steps
             .strip_prefix(['~', '^'])
             .ok_or_else(|| GitError::Invalid(format!("{text:?} is no revision")))?;
-        look.go_on()?;
+        scope.go_on()?;
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let count: usize = match &rest[..digits] {
             "" => 1,
@@ -76,7 +76,7 @@ pub(crate) fn resolve(
                 return Err(back());
             }
             for _ in 0..count {
-                look.go_on()?;
+                scope.go_on()?;
                 if repository.shallow.contains(&commit.id) {
                     return Err(back());
                 }
@@ -92,7 +92,7 @@ pub(crate) fn resolve(
 fn named(
     repository: &Repository,
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     name: &str,
 ) -> Result<ObjectId, GitError> {
     // One answer for what is not there, what no ref leads to, and what lies beyond the bound of the walk.
@@ -109,12 +109,12 @@ fn named(
     let hex = name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if hex && name.len() == 40 {
         let id = ObjectId::from_hex(name.as_bytes()).map_err(|_| missing())?;
-        return match repository.reachable.holds(repository, reader, look, &id)? {
+        return match repository.reachable.holds(repository, reader, scope, &id)? {
             true => Ok(id),
             false => Err(missing()),
         };
     }
-    let refs = Refs::new(repository, look);
+    let refs = Refs::new(repository, scope);
     for (before, after) in PLACES {
         // Only refs lie directly in the repository's folder, and they are in capitals.
         let capitals = |c: char| c.is_ascii_uppercase() || c == '_';
@@ -127,14 +127,14 @@ fn named(
         };
         // ORIG_HEAD, FETCH_HEAD, refs/stash and their like lead to what was left behind.
         let leads = full == "HEAD" || TIPS.iter().any(|tips| full.starts_with(tips));
-        if leads || repository.reachable.holds(repository, reader, look, &id)? {
+        if leads || repository.reachable.holds(repository, reader, scope, &id)? {
             return Ok(id);
         }
     }
     if hex && name.len() >= 4 {
         return match repository
             .reachable
-            .beginning(repository, reader, look, name)?
+            .beginning(repository, reader, scope, name)?
         {
             Begins::One(id) => Ok(id),
             Begins::Nothing => Err(missing()),
@@ -173,10 +173,10 @@ pub(crate) fn way(reader: &Reader, id: ObjectId) -> Vec<ObjectId> {
 /// What `HEAD` and at most `most` branches and tags name, in order.
 pub(crate) fn tips(
     repository: &Repository,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     most: usize,
 ) -> Result<Vec<ObjectId>, GitError> {
-    let refs = Refs::new(repository, look);
+    let refs = Refs::new(repository, scope);
     let all = refs.below(&TIPS, most)?;
     let mut ids: Vec<ObjectId> = all.into_values().collect();
     ids.extend(unless_over(refs.followed("HEAD"))?);
@@ -189,11 +189,11 @@ pub(crate) fn tips(
 pub(crate) fn names(
     repository: &Repository,
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
 ) -> Result<BTreeMap<ObjectId, Vec<String>>, GitError> {
     let mut names: BTreeMap<ObjectId, Vec<String>> = BTreeMap::new();
-    for (name, id) in Refs::new(repository, look).below(&NAMED, MAX_NAMES)? {
-        look.go_on()?;
+    for (name, id) in Refs::new(repository, scope).below(&NAMED, MAX_NAMES)? {
+        scope.go_on()?;
         let short = TIPS.iter().find_map(|start| name.strip_prefix(start));
         if let (Some(short), Ok(id)) = (short, peeled(reader, id)) {
             names.entry(id).or_default().push(short.to_owned());
@@ -205,7 +205,7 @@ pub(crate) fn names(
 /// The refs, for one call.
 struct Refs<'a> {
     repository: &'a Repository,
-    look: &'a Look<'a>,
+    scope: &'a CallScope<'a>,
     /// Read only if a ref is not a file of its own.
     packed: OnceCell<BTreeMap<String, ObjectId>>,
     /// A later reading, for refs that were packed since the first.
@@ -213,10 +213,10 @@ struct Refs<'a> {
 }
 
 impl<'a> Refs<'a> {
-    fn new(repository: &'a Repository, look: &'a Look<'a>) -> Self {
+    fn new(repository: &'a Repository, scope: &'a CallScope<'a>) -> Self {
         Self {
             repository,
-            look,
+            scope,
             packed: OnceCell::new(),
             packed_again: OnceCell::new(),
         }
@@ -226,7 +226,7 @@ impl<'a> Refs<'a> {
     fn followed(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
         let mut name = name.to_owned();
         for _ in 0..MAX_HOPS {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             let text = match self.repository.file(&name) {
                 Ok(text) => text,
                 // No ref can have that name.
@@ -311,7 +311,7 @@ impl<'a> Refs<'a> {
         depth: usize,
     ) -> Result<(), GitError> {
         use plexus_rooted_files::{FileError, Kind as FileKind, RelPath};
-        self.look.go_on()?;
+        self.scope.go_on()?;
         if depth > 8 {
             return Ok(());
         }
@@ -321,7 +321,7 @@ impl<'a> Refs<'a> {
         let listing = match self
             .repository
             .git
-            .list(&path, *left, None, self.look.is_over)
+            .list(&path, *left, None, self.scope.is_over)
         {
             Ok(listing) => listing,
             Err(FileError::Over) => return Err(GitError::Over),
@@ -371,11 +371,11 @@ mod tests {
         fs::write(path.join("HEAD"), "ref: refs/heads/main\n").unwrap();
         fs::write(path.join("refs/heads/main"), &id).unwrap();
         let repository = Repository::open(&path).unwrap();
-        let look = Look {
+        let scope = CallScope {
             allows: &|_| true,
             is_over: &|| false,
         };
-        let refs = Refs::new(&repository, &look);
+        let refs = Refs::new(&repository, &scope);
         assert_eq!(refs.followed("refs/tags/main"), Ok(None));
         fs::write(path.join("packed-refs"), format!("{id} refs/heads/main\n")).unwrap();
         fs::remove_file(path.join("refs/heads/main")).unwrap();
@@ -408,11 +408,11 @@ mod tests {
             asked.set(asked.get() + 1);
             asked.get() > most_asked.get()
         };
-        let look = Look {
+        let scope = CallScope {
             allows: &|_| true,
             is_over: &is_over,
         };
-        let found = |most| tips(&repository, &look, most).map(|ids| ids.len());
+        let found = |most| tips(&repository, &scope, most).map(|ids| ids.len());
         assert_eq!((found(2), found(3)), (Ok(0), Ok(1)));
         asked.set(0);
         assert_eq!(found(20), Ok(1));

@@ -5,10 +5,10 @@ use crate::{
     error::GitError,
     lines,
     log::{Next, Span, touches},
-    look::{Answer, Look},
     objects::{Commit, EntryKind, Reader, cut},
     refs,
     repository::Repository,
+    scope::{Answer, CallScope},
     walk::Walk,
 };
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ const MAX_LINE: usize = 300;
 pub(crate) struct Input {
     query: String,
     #[serde(default)]
-    r#in: Where,
+    r#in: SearchScope,
     #[serde(default)]
     path: Option<String>,
     #[serde(default)]
@@ -52,7 +52,7 @@ pub(crate) struct Input {
 /// Where the text is looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Where {
+enum SearchScope {
     #[default]
     Messages,
     Changes,
@@ -92,7 +92,7 @@ struct Hit {
 
 struct Search<'a> {
     reader: &'a Reader,
-    look: &'a Look<'a>,
+    scope: &'a CallScope<'a>,
     query: String,
     path: Option<String>,
     hits: Vec<Hit>,
@@ -101,7 +101,7 @@ struct Search<'a> {
 
 pub(crate) fn run(
     repository: &Repository,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     input: &Input,
 ) -> Result<Answer<Output>, GitError> {
     let reader = repository.reader();
@@ -110,20 +110,20 @@ pub(crate) fn run(
     }
     let mut search = Search {
         reader: &reader,
-        look,
+        scope,
         query: input.query.to_lowercase(),
-        path: look.path(input.path.as_deref())?,
+        path: scope.path(input.path.as_deref())?,
         hits: Vec::new(),
         paths: Vec::new(),
     };
     let limit = input.limit.unwrap_or(USUAL);
     let rev = input.rev.as_deref().unwrap_or("HEAD");
-    let start = refs::resolve(repository, &reader, look, rev)?;
-    let (searched, next, is_cut) = if input.r#in == Where::Files {
+    let start = refs::resolve(repository, &reader, scope, rev)?;
+    let (searched, next, is_cut) = if input.r#in == SearchScope::Files {
         search.files(&start, limit, input.after.as_deref())?
     } else {
         let span = Span::new(input.since.as_deref(), input.until.as_deref())?;
-        let mut walk = Walk::new(repository, &reader, look);
+        let mut walk = Walk::new(repository, &reader, scope);
         walk.add(start)?;
         search.history(&mut walk, &span, input, limit)?
     };
@@ -133,7 +133,7 @@ pub(crate) fn run(
         path,
         ..
     } = search;
-    if paths.is_empty() && look.everything() {
+    if paths.is_empty() && scope.everything() {
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
     paths.sort();
@@ -164,7 +164,7 @@ impl Search<'_> {
         input: &Input,
         limit: usize,
     ) -> Result<(usize, Option<String>, bool), GitError> {
-        let most = if input.r#in == Where::Changes {
+        let most = if input.r#in == SearchScope::Changes {
             CHANGES
         } else {
             MESSAGES
@@ -187,7 +187,7 @@ impl Search<'_> {
             walk.go_on(&parents)?;
             searched += 1;
             last = Some(commit.id.to_string());
-            if input.r#in == Where::Changes {
+            if input.r#in == SearchScope::Changes {
                 // A merge brings what its sides brought.
                 if parents.len() < 2 {
                     let before = parents
@@ -200,7 +200,7 @@ impl Search<'_> {
                 let snippet = cut(line.trim(), MAX_LINE);
                 let (is_meant, _, touched) = touches(
                     self.reader,
-                    self.look,
+                    self.scope,
                     &commit,
                     &parents,
                     self.path.as_deref(),
@@ -228,17 +228,17 @@ impl Search<'_> {
     fn changes(&mut self, commit: &Commit, before: Option<&Commit>) -> Result<(), GitError> {
         let all = changes::between(
             self.reader,
-            self.look,
+            self.scope,
             before.map(|commit| commit.tree),
             Some(commit.tree),
             self.path.as_deref(),
             false,
         )?;
         // What was only moved was neither added nor removed.
-        let all = changes::with_renames(self.reader, self.look, all)?;
+        let all = changes::with_renames(self.reader, self.scope, all)?;
         let mut found = 0;
         for change in all {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             if change.old.map(|entry| entry.id) == change.new.map(|entry| entry.id) {
                 continue;
             }
@@ -290,7 +290,7 @@ impl Search<'_> {
     ) -> Result<(usize, Option<String>, bool), GitError> {
         let all = changes::between(
             self.reader,
-            self.look,
+            self.scope,
             None,
             Some(commit.tree),
             self.path.as_deref(),
@@ -301,7 +301,7 @@ impl Search<'_> {
             .into_iter()
             .filter(|c| after.is_none_or(|after| c.path.as_str() > after))
         {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             if searched == FILES || self.hits.len() >= limit {
                 return Ok((searched, last, false));
             }

@@ -5,10 +5,10 @@ use crate::{
     error::GitError,
     lines,
     log::{CommitEntry, Next},
-    look::{Answer, Look},
     objects::{Entry, EntryKind, Reader},
     refs,
     repository::Repository,
+    scope::{Answer, CallScope},
 };
 use plexus_rooted_files::text;
 use serde::{Deserialize, Serialize};
@@ -89,15 +89,15 @@ struct File {
 
 pub(crate) fn run(
     repository: &Repository,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     input: &Input,
 ) -> Result<Answer<Output>, GitError> {
     let reader = repository.reader();
     if input.content {
-        return content(repository, &reader, look, input);
+        return content(repository, &reader, scope, input);
     }
-    let path = look.path(input.path.as_deref())?;
-    let commit = refs::resolve(repository, &reader, look, &input.rev)?;
+    let path = scope.path(input.path.as_deref())?;
+    let commit = refs::resolve(repository, &reader, scope, &input.rev)?;
     let is_cut = repository.shallow.contains(&commit.id);
     let parents = if is_cut { &[][..] } else { &commit.parents };
     let mut warnings = Vec::new();
@@ -113,17 +113,17 @@ pub(crate) fn run(
         .transpose()?;
     let all = changes::between(
         &reader,
-        look,
+        scope,
         before,
         Some(commit.tree),
         path.as_deref(),
         false,
     )?;
     // What changed nothing that may be seen is told apart from what is not there by nothing.
-    if all.is_empty() && !look.everything() {
+    if all.is_empty() && !scope.everything() {
         return Err(GitError::Miss);
     }
-    let all = changes::with_renames(&reader, look, all)?;
+    let all = changes::with_renames(&reader, scope, all)?;
     let from = input.after.as_deref().map_or(0, |after| {
         all.partition_point(|change| change.path.as_str() <= after)
     });
@@ -131,12 +131,12 @@ pub(crate) fn run(
     let mut left = MAX_DIFF.1;
     let (mut files, mut paths) = (Vec::new(), Vec::new());
     for change in all.iter().skip(from).take(limit) {
-        look.go_on()?;
+        scope.go_on()?;
         paths.push(change.path.clone());
         paths.extend(change.from.clone());
         files.push(file(&reader, change, &mut left)?);
     }
-    if paths.is_empty() && look.everything() {
+    if paths.is_empty() && scope.everything() {
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
     let next = (all.len() > from + limit)
@@ -223,12 +223,12 @@ fn bytes(reader: &Reader, entry: Option<Entry>) -> Result<Vec<u8>, &'static str>
 fn content(
     repository: &Repository,
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     input: &Input,
 ) -> Result<Answer<Output>, GitError> {
-    let path = look.file(input.path.as_deref().unwrap_or_default())?;
-    let commit = refs::resolve(repository, reader, look, &input.rev)?;
-    let bytes = blob(reader, look, &commit.tree, &path)?;
+    let path = scope.file(input.path.as_deref().unwrap_or_default())?;
+    let commit = refs::resolve(repository, reader, scope, &input.rev)?;
+    let bytes = blob(reader, scope, &commit.tree, &path)?;
     let text = text::decode(&bytes)
         .map_err(|why| GitError::NotText(format!("{path} is not text: {}", why.0)))?;
     let page = text::page(&text.content, input.offset, text::MAX_PAGE_BYTES)
@@ -252,11 +252,11 @@ fn content(
 /// The content of the file at a path of a tree.
 pub(crate) fn blob(
     reader: &Reader,
-    look: &Look<'_>,
+    scope: &CallScope<'_>,
     tree: &gix_hash::ObjectId,
     path: &str,
 ) -> Result<Vec<u8>, GitError> {
-    match reader.at(look, tree, path)? {
+    match reader.at(scope, tree, path)? {
         Some(entry) if entry.kind == EntryKind::Blob => reader.blob(&entry.id),
         Some(_) => Err(GitError::Invalid(format!("{path} is no file there"))),
         None => Err(GitError::NotFound(format!("{path} is not there"))),

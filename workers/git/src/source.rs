@@ -4,8 +4,8 @@ use crate::{
     blame,
     error::{FIELD, GitError},
     log,
-    look::{Answer, Look},
     repository::Repository,
+    scope::{Answer, CallScope},
     search, show,
 };
 use plexus_ipc::message::Failure;
@@ -70,8 +70,8 @@ impl Source for GitSource {
 
 impl GitSource {
     async fn log(self: Arc<Self>, call: CallContext, input: log::Input) -> Answered<log::Output> {
-        self.ask(call, move |repository, look| {
-            log::run(repository, look, &input)
+        self.ask(call, move |repository, scope| {
+            log::run(repository, scope, &input)
         })
         .await
     }
@@ -81,8 +81,8 @@ impl GitSource {
         call: CallContext,
         input: show::Input,
     ) -> Answered<show::Output> {
-        self.ask(call, move |repository, look| {
-            show::run(repository, look, &input)
+        self.ask(call, move |repository, scope| {
+            show::run(repository, scope, &input)
         })
         .await
     }
@@ -92,8 +92,8 @@ impl GitSource {
         call: CallContext,
         input: blame::Input,
     ) -> Answered<blame::Output> {
-        self.ask(call, move |repository, look| {
-            blame::run(repository, look, &input)
+        self.ask(call, move |repository, scope| {
+            blame::run(repository, scope, &input)
         })
         .await
     }
@@ -103,8 +103,8 @@ impl GitSource {
         call: CallContext,
         input: search::Input,
     ) -> Answered<search::Output> {
-        self.ask(call, move |repository, look| {
-            search::run(repository, look, &input)
+        self.ask(call, move |repository, scope| {
+            search::run(repository, scope, &input)
         })
         .await
     }
@@ -112,18 +112,20 @@ impl GitSource {
     async fn ask<T: Serialize + Send + 'static>(
         self: Arc<Self>,
         call: CallContext,
-        question: impl FnOnce(&Repository, &Look<'_>) -> Result<Answer<T>, GitError> + Send + 'static,
+        question: impl FnOnce(&Repository, &CallScope<'_>) -> Result<Answer<T>, GitError>
+        + Send
+        + 'static,
     ) -> Answered<T> {
         on_file_thread(move || {
             // The objects would go on being served from a folder that the owner has moved away.
             self.anchor
                 .check()
                 .map_err(|adrift| SourceError::unavailable(adrift.to_string()))?;
-            let look = Look {
+            let scope = CallScope {
                 allows: &|path| call.allows(FIELD, path),
                 is_over: &|| call.is_over(),
             };
-            let answer = question(&self.repository, &look)?;
+            let answer = question(&self.repository, &scope)?;
             let touched = answer
                 .paths
                 .iter()

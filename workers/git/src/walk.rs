@@ -2,9 +2,9 @@
 
 use crate::{
     error::GitError,
-    look::Look,
     objects::{Commit, Reader},
     repository::Repository,
+    scope::CallScope,
 };
 use gix_hash::ObjectId;
 use std::{
@@ -21,7 +21,7 @@ const MAX_KEPT: usize = 16 << 20;
 pub(crate) struct Walk<'a> {
     repository: &'a Repository,
     reader: &'a Reader,
-    look: &'a Look<'a>,
+    scope: &'a CallScope<'a>,
     /// By time, then by the order in which they were found.
     due: BinaryHeap<(i64, Reverse<u64>, ObjectId)>,
     read: HashMap<ObjectId, Commit>,
@@ -35,11 +35,15 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(repository: &'a Repository, reader: &'a Reader, look: &'a Look<'a>) -> Self {
+    pub(crate) fn new(
+        repository: &'a Repository,
+        reader: &'a Reader,
+        scope: &'a CallScope<'a>,
+    ) -> Self {
         Self {
             repository,
             reader,
-            look,
+            scope,
             due: BinaryHeap::new(),
             read: HashMap::new(),
             kept: 0,
@@ -100,7 +104,7 @@ impl<'a> Walk<'a> {
     /// Goes on by these parents.
     pub(crate) fn go_on(&mut self, parents: &[ObjectId]) -> Result<(), GitError> {
         for parent in parents {
-            self.look.go_on()?;
+            self.scope.go_on()?;
             if !self.seen.contains(parent) {
                 let commit = self.reader.commit(parent)?;
                 self.add(commit)?;
@@ -120,7 +124,7 @@ impl<'a> Walk<'a> {
     }
 
     fn count(&mut self) -> Result<(), GitError> {
-        self.look.go_on()?;
+        self.scope.go_on()?;
         self.walked += 1;
         bounded(self.walked)
     }

@@ -33,13 +33,13 @@ const SESSION: &str = "mcp-session-id";
 
 /// Where a server is, and the way to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ServerAddress {
     client: Arc<EgressClient>,
     /// Path and query.
     path: String,
 }
 
-impl Place {
+impl ServerAddress {
     /// `None` for a credential that no header holds.
     pub(crate) fn new(egress: &EgressAccess, url: &str) -> Option<Self> {
         let client = EgressClient::new(egress, HEAD_WITHIN, MOST)?;
@@ -60,7 +60,7 @@ fn path_of(url: &str) -> &str {
 /// One conversation.
 #[derive(Debug)]
 pub(crate) struct Http {
-    place: Place,
+    place: ServerAddress,
     /// What the server calls the conversation.
     session: Option<HeaderValue>,
     /// Once it was agreed on.
@@ -81,7 +81,7 @@ struct Answer {
 }
 
 impl Http {
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: ServerAddress) -> Self {
         Self {
             place,
             session: None,

@@ -19,7 +19,7 @@ mod question;
 mod session;
 mod wire;
 
-use http::{Http, Place};
+use http::{Http, ServerAddress};
 use output::output;
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
@@ -46,7 +46,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct McpServer {
     source: SourceId,
-    way: Way,
+    server: ServerLocation,
     role: Role,
     pins: McpPins,
     /// The owner's fields: folders, or a URL.
@@ -61,11 +61,11 @@ pub struct McpServer {
 
 /// Where the server is.
 #[derive(Debug)]
-enum Way {
+enum ServerLocation {
     /// A program that the keeper starts, with these variables of its environment.
     Program(Children, Secrets),
     /// A URL.
-    Url(Place),
+    Url(ServerAddress),
 }
 
 impl Source for McpServer {
@@ -78,20 +78,20 @@ impl Source for McpServer {
 
     async fn open_with(config: Self::Config, given: SourceContext) -> Result<Self, OpenError> {
         let missing = |what| OpenError::internal(format!("this worker has no {what}"));
-        let way = match config.get("url").and_then(Value::as_str) {
+        let server = match config.get("url").and_then(Value::as_str) {
             Some(url) => {
                 let egress = given.egress.ok_or_else(|| missing("way to the network"))?;
-                let place = Place::new(&egress, url);
-                Way::Url(place.ok_or_else(|| missing("way that can be opened"))?)
+                let place = ServerAddress::new(&egress, url);
+                ServerLocation::Url(place.ok_or_else(|| missing("way that can be opened"))?)
             }
             None => {
                 let children = given.children.ok_or_else(|| missing("keeper"))?;
-                Way::Program(children, given.secrets)
+                ServerLocation::Program(children, given.secrets)
             }
         };
         Ok(Self {
             source: given.source.ok_or_else(|| missing("source"))?,
-            way,
+            server,
             role: given.role,
             pins: given.pins.unwrap_or_default(),
             route: config,
@@ -226,13 +226,13 @@ impl McpServer {
     }
 
     async fn start(&self, run: String) -> Result<Session, SessionError> {
-        match &self.way {
-            Way::Program(children, secrets) => {
+        match &self.server {
+            ServerLocation::Program(children, secrets) => {
                 let named = secrets.iter().map(|(name, secret)| (name, secret.expose()));
                 let named: Vec<_> = named.collect();
                 Session::start(children, self.role, run, &named).await
             }
-            Way::Url(place) => Session::at(Http::new(place.clone())).await,
+            ServerLocation::Url(place) => Session::at(Http::new(place.clone())).await,
         }
     }
 

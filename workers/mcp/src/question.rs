@@ -44,13 +44,13 @@ pub(crate) fn read(params: &Value) -> Option<Question> {
 
 /// What a server has asked in the course of one call.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct QuestionCount {
     questions: u8,
     /// The owner has declined one: further ones of the same call are not put to them.
     is_declined: bool,
 }
 
-impl Asked {
+impl QuestionCount {
     /// The question to put to the owner, or the answer without asking.
     pub(crate) fn admit(&mut self, params: &Value) -> Result<Question, Value> {
         if self.is_declined {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn answers_are_those_of_the_protocol() {
-        let mut asked = Asked::default();
+        let mut asked = QuestionCount::default();
         let form = json!({"message": "Who?", "requestedSchema": {"properties": {}}});
         let accepts = json!({"action": "accept", "content": {}});
         assert_eq!(asked.heard(&accepts, false), accepts);
@@ -301,7 +301,7 @@ mod tests {
             Err(json!({"action": "cancel"})),
             "one too many"
         );
-        let mut asked = Asked::default();
+        let mut asked = QuestionCount::default();
         asked.heard(&json!({"action": "decline", "why": "w"}), false);
         assert_eq!(
             asked.admit(&form),

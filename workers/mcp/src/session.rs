@@ -16,7 +16,7 @@
 
 use crate::{
     http::Http,
-    question::{self, Asked, Asking, Required},
+    question::{self, Asking, QuestionCount, Required},
     wire::{Pipes, Wire},
 };
 use plexus_ipc::{
@@ -146,7 +146,7 @@ pub(crate) struct Session {
     /// When the call that is under way has lasted too long.
     until: Option<Instant>,
     /// In that call.
-    asked: Asked,
+    asked: QuestionCount,
     /// What bounds the number of servers.
     slot: Option<OwnedSemaphorePermit>,
     pub(crate) defined: Defined,
@@ -185,7 +185,7 @@ impl Session {
             next: 0,
             stale: false,
             until: None,
-            asked: Asked::default(),
+            asked: QuestionCount::default(),
             slot: None,
             defined: Defined::default(),
         };
@@ -238,7 +238,7 @@ impl Session {
         call: &CallContext,
     ) -> Result<Value, SessionError> {
         self.until = Some(Instant::now() + CALL_WITHIN);
-        self.asked = Asked::default();
+        self.asked = QuestionCount::default();
         let answered = tokio::select! {
             answered = timeout(call.remaining(), self.rounds(tool, arguments, call)) => {
                 answered.unwrap_or(Err(SessionError::Late))

@@ -17,15 +17,15 @@ use crate::{
         SearchInput,
     },
     write::{
-        AppendInput, NoChange, NotMade, Planned, Record, UndoInput, Undone, WriteInput, Written,
-        text_of,
+        AppendInput, NoChange, NotMade, Planned, Record, UndoInput, Undone, WriteInput,
+        WriteOutput, text_of,
     },
 };
 use hyper::StatusCode;
 use plexus_egress_client::{EgressClient, NoAnswer};
 use plexus_ipc::worker::{
-    CallContext, Content, Handlers, Health, KeptChanges, OpenError, Plan, Reply, Role, Secrets,
-    Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
+    CallContext, Content, Handlers, Health, KeptChanges, NoInput, OpenError, Plan, Reply, Role,
+    Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Verb};
 use plexus_rooted_files::{FileError, HideRules, RelPath};
@@ -76,10 +76,6 @@ pub struct Config {
     #[serde(default)]
     pub hide: HideRules,
 }
-
-/// `commands.list` takes nothing.
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 impl Source for ObsidianRestSource {
     type Config = Config;
@@ -288,7 +284,7 @@ impl ObsidianRestSource {
     async fn commands(
         self: Arc<Self>,
         _: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Commands>, SourceError> {
         let commands = Commands::of(self.noted(self.api.commands().await)?);
         let summary = format!("listed {} commands", commands.commands.len());
@@ -358,10 +354,10 @@ impl ObsidianRestSource {
         self: Arc<Self>,
         call: CallContext,
         change: Planned,
-    ) -> Result<Reply<Written>, SourceError> {
+    ) -> Result<Reply<WriteOutput>, SourceError> {
         let (made, undo) = self.make(&call, &change).await?;
         let text = made.unwrap_or_default();
-        let written = Written {
+        let written = WriteOutput {
             ok: true,
             relative_path: change.path.clone(),
             bytes: text.len(),

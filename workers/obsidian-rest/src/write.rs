@@ -42,7 +42,7 @@ pub(crate) struct UndoInput {
 /// Answer to a write or an append.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Written {
+pub(crate) struct WriteOutput {
     pub(crate) ok: bool,
     pub(crate) relative_path: RelPath,
     pub(crate) bytes: usize,

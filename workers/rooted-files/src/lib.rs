@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! text from a call ──RelPath::parse──▶ RelPath ──Root: one openat per component──▶ handle ──▶ bytes | names
-//!                                                                └─ look ─▶ Place ─ put ─▶ new content
+//!                                                                └─ look ─▶ WriteTarget ─ put ─▶ new content
 //! ```
 //! Invariants:
 //! - A [`Root`] is a directory *handle*. Every access starts there and takes one component at a time, without

@@ -12,7 +12,7 @@
 use crate::{
     item::{Container, Status, Todo},
     store::{Act, Record},
-    url::{Deadline, Fields, When, read_date},
+    url::{Deadline, Fields, TodoSchedule, read_date},
 };
 use chrono::NaiveDate;
 use plexus_ipc::worker::{Content, Plan, Preview, SourceError, Touched};
@@ -189,7 +189,7 @@ fn fields(
     }
     plain(title.as_deref().unwrap_or_default(), false)?;
     plain(notes.as_deref().unwrap_or_default(), true)?;
-    let when = when.map(|text| When::read(&text, today).ok_or("when is none of today, tomorrow, evening, anytime, someday and no date from today on, such as 2026-11-23"));
+    let when = when.map(|text| TodoSchedule::read(&text, today).ok_or("when is none of today, tomorrow, evening, anytime, someday and no date from today on, such as 2026-11-23"));
     let deadline = deadline.map(|text| match &*text {
         "" => Ok(Deadline { on: None }),
         text => read_date(text)
@@ -409,7 +409,7 @@ impl Change {
         );
         fact("heading", None, fields.heading.clone());
         let when = before.map(|todo| {
-            When::of(todo)
+            TodoSchedule::of(todo)
                 .map(|when| when.to_string())
                 .unwrap_or_default()
         });

@@ -138,7 +138,7 @@ pub struct Tag {
 /// A to-do as an agent reads it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shown<'t> {
+pub(crate) struct TodoView<'t> {
     id: &'t str,
     title: &'t str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -182,11 +182,11 @@ fn cut(text: &str, most: usize) -> (&str, bool) {
 
 impl Todo {
     /// As an agent reads it.
-    pub(crate) fn shown(&self) -> Shown<'_> {
+    pub(crate) fn shown(&self) -> TodoView<'_> {
         let ((title, is_cut), (notes, are_cut)) =
             (cut(&self.title, TITLE), cut(&self.notes, NOTES));
         let at = self.stopped.and_then(|at| DateTime::from_timestamp(at, 0));
-        Shown {
+        TodoView {
             id: &self.id,
             title,
             notes,

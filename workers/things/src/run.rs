@@ -35,7 +35,7 @@ pub struct Program {
 
 /// What a program came to.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProgramOutput {
     /// Whether its status was 0.
     pub ok: bool,
     /// What it wrote.
@@ -49,7 +49,12 @@ impl Program {
     ///
     /// # Errors
     /// `TimedOut`; `FileTooLarge`; what the system says to its start.
-    pub fn run(&self, argument: &str, input: &'static str, within: Duration) -> io::Result<Ended> {
+    pub fn run(
+        &self,
+        argument: &str,
+        input: &'static str,
+        within: Duration,
+    ) -> io::Result<ProgramOutput> {
         let deadline = Instant::now() + within;
         let mut child = Command::new(&self.path)
             .args(&self.arguments)
@@ -82,7 +87,7 @@ impl Program {
             (Ok(output), Ok(_)) if output.len() as u64 > OUTPUT => {
                 Err(io::ErrorKind::FileTooLarge.into())
             }
-            (Ok(output), Ok(errors)) => Ok(Ended {
+            (Ok(output), Ok(errors)) => Ok(ProgramOutput {
                 ok: status.success(),
                 output,
                 errors: String::from_utf8_lossy(&errors).into_owned(),

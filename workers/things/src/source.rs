@@ -21,7 +21,7 @@ use crate::{
 };
 use chrono::{Local, NaiveDate, Utc};
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, OpenError, Plan, Reply, Role, Secret, Secrets, Source,
+    CallContext, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secret, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Effect};
@@ -80,10 +80,6 @@ struct TodosInput {
 struct ProjectsInput {
     area: Option<String>,
 }
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -315,7 +311,7 @@ impl ThingsSource {
     async fn areas(
         self: Arc<Self>,
         call: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Areas>, SourceError> {
         let mut areas = self.ask(|source| source.reads.areas()).await?;
         areas.retain(|area| call.allows(AREA, &area.id));
@@ -327,7 +323,7 @@ impl ThingsSource {
         Ok(Reply::new(Areas { areas }, summary).touched(touched))
     }
 
-    async fn tags(self: Arc<Self>, _: CallContext, _: Nothing) -> Result<Reply<Tags>, SourceError> {
+    async fn tags(self: Arc<Self>, _: CallContext, _: NoInput) -> Result<Reply<Tags>, SourceError> {
         let tags = self.ask(|source| source.reads.tags()).await?;
         let summary = format!("listed {} tags", tags.len());
         Ok(Reply::new(Tags { tags }, summary).touched([Touched::read("tags", "all", None)]))

@@ -42,7 +42,7 @@ impl fmt::Debug for Url {
 
 /// When a to-do is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum When {
+pub(crate) enum TodoSchedule {
     Today,
     Evening,
     Anytime,
@@ -51,7 +51,7 @@ pub(crate) enum When {
     On(NaiveDate),
 }
 
-impl When {
+impl TodoSchedule {
     /// Reads `today`, `tomorrow`, `evening`, `anytime`, `someday` or a date.
     pub(crate) fn read(text: &str, today: NaiveDate) -> Option<Self> {
         match text {
@@ -93,7 +93,7 @@ impl When {
     }
 }
 
-impl fmt::Display for When {
+impl fmt::Display for TodoSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Today => f.write_str("today"),
@@ -129,7 +129,7 @@ pub(crate) fn read_date(text: &str) -> Option<NaiveDate> {
 pub(crate) struct Fields {
     pub(crate) title: Option<String>,
     pub(crate) notes: Option<String>,
-    pub(crate) when: Option<When>,
+    pub(crate) when: Option<TodoSchedule>,
     pub(crate) deadline: Option<Deadline>,
     /// All of them, sorted.
     pub(crate) tags: Option<Vec<String>>,
@@ -148,7 +148,7 @@ impl Fields {
         Self {
             title: self.title.as_ref().map(|_| todo.title.clone()),
             notes: self.notes.as_ref().map(|_| todo.notes.clone()),
-            when: self.when.and(When::of(todo)),
+            when: self.when.and(TodoSchedule::of(todo)),
             deadline: self.deadline.map(|_| Deadline { on: todo.deadline }),
             tags: self.tags.as_ref().map(|_| todo.tags.clone()),
             list: self.list.as_ref().and(place.map(|place| place.id.clone())),
@@ -254,7 +254,7 @@ mod tests {
         let fields = Fields {
             title: Some("a/b & c+d 50% #1? \u{1f35e}é".into()),
             notes: Some("x\ny=z".into()),
-            when: Some(When::Today),
+            when: Some(TodoSchedule::Today),
             deadline: Some(Deadline { on: None }),
             tags: Some(vec!["Home".into(), "Work".into()]),
             checklist: vec!["one".into(), "two".into()],
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn fields_are_kept_as_they_are() {
         let fields = Fields {
-            when: Some(When::On(read_date("2026-11-23").unwrap())),
+            when: Some(TodoSchedule::On(read_date("2026-11-23").unwrap())),
             deadline: Some(Deadline { on: None }),
             tags: Some(Vec::new()),
             ..Fields::default()
@@ -304,15 +304,18 @@ mod tests {
     fn dates_are_read_in_one_form() {
         let today = read_date("2026-11-22").unwrap();
         for (text, when) in [
-            ("today", Some(When::Today)),
-            ("2026-11-22", Some(When::Today)),
-            ("tomorrow", Some(When::On(read_date("2026-11-23").unwrap()))),
+            ("today", Some(TodoSchedule::Today)),
+            ("2026-11-22", Some(TodoSchedule::Today)),
+            (
+                "tomorrow",
+                Some(TodoSchedule::On(read_date("2026-11-23").unwrap())),
+            ),
             ("2026-11-21", None),
             ("2026-2-3", None),
             ("next monday", None),
             ("2026-11-23@12:00", None),
         ] {
-            assert_eq!(When::read(text, today), when, "{text}");
+            assert_eq!(TodoSchedule::read(text, today), when, "{text}");
         }
     }
 }

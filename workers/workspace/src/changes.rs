@@ -9,7 +9,7 @@ use plexus_protocol::AuditId;
 use plexus_rooted_files::{RelPath, shortened};
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError};
+use crate::{CallRecord, Change, KeptEntry, State, Store, Workspace, WorkspaceError};
 
 /// Most calls in one question.
 const MAX_CALLS: usize = 2_000;
@@ -122,11 +122,11 @@ impl Workspace {
             let call = AuditId::parse(text)
                 .map_err(|_| WorkspaceError::InvalidInput("not an audit id".to_owned()))?;
             match store.known(&call) {
-                Known::Entry(entry, State::Done | State::Lost) => {
+                CallRecord::Entry(entry, State::Done | State::Lost) => {
                     by_path.entry(entry.path.clone()).or_default().push(*entry);
                 }
-                Known::Entry(_, State::Begun | State::Not) | Known::Never => {}
-                Known::Forgotten => not_kept.push(text.clone()),
+                CallRecord::Entry(_, State::Begun | State::Not) | CallRecord::Never => {}
+                CallRecord::Forgotten => not_kept.push(text.clone()),
             }
         }
         let mut held = MAX_ANSWER;

@@ -29,7 +29,7 @@ pub use plan::{Expected, Plan, WriteInput, WriteOutput};
 pub use plexus_rooted_files::{Change, MAX_DIFF_BYTES};
 pub use source::{Config, WorkspaceSource};
 pub use store::{
-    Before, Bounds, Entry as KeptEntry, Known, MAX_CHANGE_BYTES, State, Store, StoreError,
+    Before, Bounds, CallRecord, Entry as KeptEntry, MAX_CHANGE_BYTES, State, Store, StoreError,
 };
 pub use undo::{Keeping, Undo, UndoInput, UndoOutput};
 

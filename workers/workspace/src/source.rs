@@ -16,7 +16,7 @@ use plexus_rooted_files::{
 use serde::Deserialize;
 
 use crate::{
-    Bounds, Change, ChangesInput, ChangesOutput, FileOutput, FolderOutput, Keeping, Known,
+    Bounds, CallRecord, Change, ChangesInput, ChangesOutput, FileOutput, FolderOutput, Keeping,
     ListInput, Plan, ReadInput, State, Store, Undo, UndoInput, UndoOutput, Workspace,
     WorkspaceError, WriteInput, WriteOutput,
 };
@@ -83,11 +83,10 @@ impl Source for WorkspaceSource {
     async fn settle(&self, intent: AuditId) -> Verdict {
         // The store was gone through when this writer started: looking it up is one small read.
         match self.store.as_ref().map(|store| store.known(&intent)) {
-            Some(Known::Entry(_, State::Done)) => Verdict::Happened,
-            Some(Known::Entry(_, State::Not) | Known::Never) => Verdict::DidNot,
-            Some(Known::Entry(_, State::Begun | State::Lost) | Known::Forgotten) | None => {
-                Verdict::CannotTell
-            }
+            Some(CallRecord::Entry(_, State::Done)) => Verdict::Happened,
+            Some(CallRecord::Entry(_, State::Not) | CallRecord::Never) => Verdict::DidNot,
+            Some(CallRecord::Entry(_, State::Begun | State::Lost) | CallRecord::Forgotten)
+            | None => Verdict::CannotTell,
         }
     }
 

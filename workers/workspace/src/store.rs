@@ -148,7 +148,7 @@ impl State {
 
 /// What the store says of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum CallRecord {
     /// It holds this.
     Entry(Box<Entry>, State),
     /// It held it once, or is younger than the call.
@@ -282,15 +282,15 @@ impl Store {
 
     /// What is known of a call.
     #[must_use]
-    pub fn known(&self, call: &AuditId) -> Known {
+    pub fn known(&self, call: &AuditId) -> CallRecord {
         for state in State::ALL {
             if let Some(head) = self.head(call.as_str(), state) {
-                return Known::Entry(Box::new(head.entry), state);
+                return CallRecord::Entry(Box::new(head.entry), state);
             }
         }
         let damaged = |state: State| self.dir.join(name(call.as_str(), state)).exists();
         if State::ALL.into_iter().any(damaged) {
-            return Known::Forgotten;
+            return CallRecord::Forgotten;
         }
         // Younger than the first call it saw, and not forgotten: it would be here.
         let seen = self
@@ -300,9 +300,9 @@ impl Store {
             .marker(FORGOTTEN)
             .is_some_and(|newest| *newest >= *call.as_str());
         if seen && !forgotten {
-            Known::Never
+            CallRecord::Never
         } else {
-            Known::Forgotten
+            CallRecord::Forgotten
         }
     }
 

@@ -12,7 +12,8 @@ use plexus_rooted_files::{Digest, FileError, PathRule, RelPath, WriteTarget};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError, plan,
+    Before, CallRecord, Change, KeptEntry, State, Store, StoreError, Workspace, WorkspaceError,
+    plan,
 };
 
 /// Which change to take back.
@@ -80,9 +81,9 @@ impl Workspace {
         let unknown = || not("not_found", "no change of this id is known here");
         let call = AuditId::parse(&input.id).map_err(|_| unknown())?;
         let (entry, state) = match store.known(&call) {
-            Known::Entry(entry, state) => (*entry, state),
-            Known::Never => return Err(unknown()),
-            Known::Forgotten => {
+            CallRecord::Entry(entry, state) => (*entry, state),
+            CallRecord::Never => return Err(unknown()),
+            CallRecord::Forgotten => {
                 return Err(not(
                     "not_kept",
                     "what this change replaced is not, or no longer, kept",

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 64;
 
 /// What a connection was told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum SocketEvent {
     Ready,
     /// It is in a new channel.
     Added,
@@ -61,7 +61,7 @@ pub(crate) async fn members_alone(
 }
 
 /// Connects all, and waits until each is ready.
-async fn connected(server: &Server, clients: &[Client]) -> UnboundedReceiver<Told> {
+async fn connected(server: &Server, clients: &[Client]) -> UnboundedReceiver<SocketEvent> {
     let (tell, mut told) = unbounded_channel();
     stream::iter(clients)
         .for_each_concurrent(AT_ONCE, |client| {
@@ -74,7 +74,7 @@ async fn connected(server: &Server, clients: &[Client]) -> UnboundedReceiver<Tol
         })
         .await;
     for _ in clients {
-        assert!(told.recv().await == Some(Told::Ready));
+        assert!(told.recv().await == Some(SocketEvent::Ready));
     }
     told
 }
@@ -84,7 +84,7 @@ async fn fan_out(
     results: &mut Results,
     row: &str,
     server: &Server,
-    (members, told): (&[Client], &mut UnboundedReceiver<Told>),
+    (members, told): (&[Client], &mut UnboundedReceiver<SocketEvent>),
     many: usize,
 ) {
     let creator = &members[0];
@@ -92,7 +92,7 @@ async fn fan_out(
     let mut connection = Connection::open(&server.endpoint).await;
     let (channel, _) = create(&mut connection, creator, &recipients).await;
     for _ in &members[1..] {
-        assert!(told.recv().await == Some(Told::Added));
+        assert!(told.recv().await == Some(SocketEvent::Added));
     }
     let path = format!("/v1/channels/{channel}/messages");
     let (nonce, sealed) = (base64url::encode(&[7; 12]), base64url::encode(&[7; 240]));
@@ -102,7 +102,7 @@ async fn fan_out(
         let began = Instant::now();
         connection.post(&path, &creator.token, &body).await;
         for _ in members {
-            let Some(Told::Message(at)) = told.recv().await else {
+            let Some(SocketEvent::Message(at)) = told.recv().await else {
                 panic!("another event than the message")
             };
             took.push(at - began);
@@ -112,7 +112,7 @@ async fn fan_out(
 }
 
 /// Reads frames until the relay closes the connection, and answers its pings.
-async fn listen(mut stream: TcpStream, mut read: Vec<u8>, tell: UnboundedSender<Told>) {
+async fn listen(mut stream: TcpStream, mut read: Vec<u8>, tell: UnboundedSender<SocketEvent>) {
     loop {
         while let Some((opcode, from, to)) = frame(&read) {
             match opcode {
@@ -140,14 +140,14 @@ async fn listen(mut stream: TcpStream, mut read: Vec<u8>, tell: UnboundedSender<
     }
 }
 
-fn event(text: &[u8]) -> Told {
+fn event(text: &[u8]) -> SocketEvent {
     let says = |word: &[u8]| memchr::memmem::find(text, word).is_some();
     if says(br#""message.created""#) {
-        Told::Message(Instant::now())
+        SocketEvent::Message(Instant::now())
     } else if says(br#""ready""#) {
-        Told::Ready
+        SocketEvent::Ready
     } else {
-        Told::Added
+        SocketEvent::Added
     }
 }
 

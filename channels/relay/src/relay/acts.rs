@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 64;
 
 /// Which channel an act may be of.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted {
+pub(super) enum ChannelLookup {
     Existing,
     /// Also one that the act makes.
     Any,
@@ -51,7 +51,7 @@ impl Relay {
     /// An act of a channel of this organization, decided again where another relay's came first.
     pub(super) async fn act<T>(
         &self,
-        wanted: Wanted,
+        wanted: ChannelLookup,
         organization: Id,
         id: Id,
         decide: impl Fn(&Channel) -> Result<Option<(channel::Act, Rows)>, Refusal>,
@@ -61,8 +61,8 @@ impl Relay {
         let mut attempts = self.attempts();
         loop {
             let cell = match wanted {
-                Wanted::Any => self.new_channel_cell(id).await,
-                Wanted::Existing => self.channel_cell(id).await,
+                ChannelLookup::Any => self.new_channel_cell(id).await,
+                ChannelLookup::Existing => self.channel_cell(id).await,
             };
             let acted = match cell {
                 Ok(cell) => {

@@ -2,11 +2,11 @@
 //!
 //! Invariant: members and keys are judged against the directory as it is at that moment.
 
-use super::acts::Wanted;
+use super::acts::ChannelLookup;
 use super::history::Cursor;
 use super::{Relay, lock};
 use crate::cell::{decode, number_of};
-use crate::channel::{self, By, Channel, Posted};
+use crate::channel::{self, ActingDevice, Channel, Posted};
 use crate::pushes::view;
 use crate::refusal::Refusal;
 use crate::store::{Rows, Subject};
@@ -23,7 +23,7 @@ type Row = (Vec<u8>, Option<Vec<u8>>);
 impl Relay {
     pub(crate) async fn list(
         &self,
-        by: By,
+        by: ActingDevice,
         status: Option<Status>,
     ) -> Result<Vec<wire::Channel>, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
@@ -38,7 +38,7 @@ impl Relay {
         Ok(channels)
     }
 
-    pub(crate) async fn channel(&self, by: By, id: Id) -> Result<wire::Channel, Refusal> {
+    pub(crate) async fn channel(&self, by: ActingDevice, id: Id) -> Result<wire::Channel, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
         let look = |fold: &Channel| {
             fold.admit(by)?;
@@ -49,7 +49,7 @@ impl Relay {
 
     pub(crate) async fn create(
         &self,
-        by: By,
+        by: ActingDevice,
         mut create: CreateChannel,
     ) -> Result<(bool, Value), Refusal> {
         let id = create.channel_id;
@@ -83,7 +83,7 @@ impl Relay {
             (view(fold, id, &directory), message)
         };
         let made = self
-            .act(Wanted::Any, by.organization, id, decide, answer)
+            .act(ChannelLookup::Any, by.organization, id, decide, answer)
             .await;
         // What an id that was refused left in memory goes.
         if made.is_err() && !cell.exists() {
@@ -104,7 +104,12 @@ impl Relay {
         Ok((new, json!({"channel": channel, "message": message})))
     }
 
-    pub(crate) async fn post(&self, by: By, id: Id, post: Post) -> Result<(bool, String), Refusal> {
+    pub(crate) async fn post(
+        &self,
+        by: ActingDevice,
+        id: Id,
+        post: Post,
+    ) -> Result<(bool, String), Refusal> {
         let directory = self.organization_cell(by.organization).await?;
         let sender_name = directory.peek(|fold| fold.name_of(by.user));
         let posted = Posted::new(by, post);
@@ -120,14 +125,14 @@ impl Relay {
             let message = posted.clone().wire(id, message_id, sender_name.clone());
             serde_json::to_string(&message).unwrap_or_default()
         };
-        let acted = self.act(Wanted::Existing, by.organization, id, decide, answer);
+        let acted = self.act(ChannelLookup::Existing, by.organization, id, decide, answer);
         let (new, message) = acted.await?;
         Ok((new, format!(r#"{{"message":{message}}}"#)))
     }
 
     pub(crate) async fn rename(
         &self,
-        by: By,
+        by: ActingDevice,
         id: Id,
         name: wire::Name,
     ) -> Result<wire::Channel, Refusal> {
@@ -137,7 +142,7 @@ impl Relay {
 
     pub(crate) async fn archive(
         &self,
-        by: By,
+        by: ActingDevice,
         id: Id,
         archived: bool,
     ) -> Result<wire::Channel, Refusal> {
@@ -147,7 +152,7 @@ impl Relay {
 
     pub(crate) async fn rotate(
         &self,
-        by: By,
+        by: ActingDevice,
         id: Id,
         rotate: Rotate,
     ) -> Result<(bool, wire::Channel), Refusal> {
@@ -160,7 +165,7 @@ impl Relay {
 
     pub(crate) async fn add(
         &self,
-        by: By,
+        by: ActingDevice,
         id: Id,
         add: AddMember,
     ) -> Result<wire::Channel, Refusal> {
@@ -175,7 +180,12 @@ impl Relay {
         Ok(self.change(by, id, decide, Some(row)).await?.1)
     }
 
-    pub(crate) async fn remove(&self, by: By, id: Id, user: Id) -> Result<wire::Channel, Refusal> {
+    pub(crate) async fn remove(
+        &self,
+        by: ActingDevice,
+        id: Id,
+        user: Id,
+    ) -> Result<wire::Channel, Refusal> {
         let decide = |fold: &Channel| fold.remove(by, user);
         let row = membership(user, id, false);
         Ok(self.change(by, id, decide, Some(row)).await?.1)
@@ -184,7 +194,7 @@ impl Relay {
     /// An act that is answered with the channel.
     pub(super) async fn change(
         &self,
-        by: By,
+        by: ActingDevice,
         id: Id,
         decide: impl Fn(&Channel) -> Result<Option<channel::Act>, Refusal>,
         row: Option<Row>,
@@ -193,22 +203,32 @@ impl Relay {
         let decide =
             |fold: &Channel| Ok(decide(fold)?.map(|act| (act, row.iter().cloned().collect())));
         let answer = |fold: &Channel, _| view(fold, id, &directory);
-        let acted = self.act(Wanted::Existing, by.organization, id, decide, answer);
+        let acted = self.act(ChannelLookup::Existing, by.organization, id, decide, answer);
         let (new, channel) = acted.await?;
         Ok((new, channel.ok_or_else(Refusal::not_found)?))
     }
 
     /// A request to join. Whether there is such a channel shows in no answer.
-    pub(crate) async fn ask_to_join(&self, by: By, id: Id) -> Result<(), Refusal> {
+    pub(crate) async fn ask_to_join(&self, by: ActingDevice, id: Id) -> Result<(), Refusal> {
         let decide = |fold: &Channel| Ok(fold.ask_to_join(by).map(|act| (act, Rows::new())));
-        let asked = self.act(Wanted::Existing, by.organization, id, decide, |_, _| ());
+        let asked = self.act(
+            ChannelLookup::Existing,
+            by.organization,
+            id,
+            decide,
+            |_, _| (),
+        );
         match asked.await {
             Err(refusal) if refusal.code() == Code::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
     }
 
-    pub(crate) async fn join_requests(&self, by: By, id: Id) -> Result<Vec<Member>, Refusal> {
+    pub(crate) async fn join_requests(
+        &self,
+        by: ActingDevice,
+        id: Id,
+    ) -> Result<Vec<Member>, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
         let look = |fold: &Channel| Ok(fold.admit(by)?.joining().to_vec());
         let asking = self.look(id, look).await?;
@@ -219,7 +239,7 @@ impl Relay {
     }
 
     /// The keys that were wrapped for the asking device.
-    pub(crate) async fn keys(&self, by: By, id: Id) -> Result<Vec<HeldKey>, Refusal> {
+    pub(crate) async fn keys(&self, by: ActingDevice, id: Id) -> Result<Vec<HeldKey>, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
         let look = |fold: &Channel| Ok(fold.admit(by)?.key_acts(by.device));
         let numbers = self.look(id, look).await?;

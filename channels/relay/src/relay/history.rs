@@ -2,7 +2,7 @@
 
 use super::Relay;
 use crate::cell::{Cell, decode, id_of, number_of};
-use crate::channel::{self, By, Posted};
+use crate::channel::{self, ActingDevice, Posted};
 use crate::organization::Organization;
 use crate::refusal::Refusal;
 use crate::store::{Store, StoreError, Subject};
@@ -24,7 +24,7 @@ pub(crate) enum Cursor {
 impl Relay {
     pub(crate) async fn history(
         &self,
-        by: By,
+        by: ActingDevice,
         id: Id,
         cursor: Cursor,
         limit: usize,

@@ -6,7 +6,7 @@
 //! Invariant: once the first act is durable no login succeeds. What fails behind it is done by the same removal, made again.
 
 use super::Relay;
-use super::acts::Wanted;
+use super::acts::ChannelLookup;
 use super::channels::membership;
 use crate::channel::Channel;
 use crate::organization::Organization;
@@ -40,7 +40,7 @@ impl Relay {
                 let row = membership(user, channel, false);
                 Ok(fold.shut_out(user).map(|act| (act, vec![row])))
             };
-            let acted = self.act(Wanted::Existing, id, channel, decide, |_, _| ());
+            let acted = self.act(ChannelLookup::Existing, id, channel, decide, |_, _| ());
             channels += u32::from(acted.await?.0);
         }
         Ok(Removed {

@@ -22,7 +22,7 @@ mod stream;
 mod tail;
 
 use super::tables::{self, Tables, failed};
-use super::{Append, Follow, Full, Rows, Snapshot, Store, StoreError, Subject, Then};
+use super::{Append, AppendCallback, Follow, Full, Rows, Snapshot, Store, StoreError, Subject};
 use async_nats::jetstream::{self, context::Context};
 use futures_util::future::BoxFuture;
 use plexus_channels::{Base64Url, Id};
@@ -33,8 +33,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use stream::Held;
-use tail::Came;
+use stream::StreamMatch;
+use tail::StreamMessage;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -78,7 +78,7 @@ struct Entry {
 
 /// An append that has left, until it is read back or given up.
 struct Pending {
-    then: Then,
+    then: AppendCallback,
     snapshot: Option<Snapshot>,
     /// Where the subject ends now, as number and sequence; none where another act came before this one.
     told: oneshot::Sender<Option<(u64, u64)>>,
@@ -104,7 +104,7 @@ pub struct JetStream {
     shared: Arc<Shared>,
     lanes: Arc<lanes::Lanes>,
     tasks: Vec<AbortHandle>,
-    queue: Sender<Option<Came>>,
+    queue: Sender<Option<StreamMessage>>,
     applier: Option<JoinHandle<()>>,
 }
 
@@ -129,7 +129,7 @@ impl JetStream {
         let info = stream::open(&context).await?;
         let applied = stream::check_cache(&tables, cache, &info)?;
         match stream::held(&context, &tables).await? {
-            Held::Yes => {}
+            StreamMatch::Yes => {}
             held => return Err(stream::lost(applied, held, cache)),
         }
         tracing::info!(

@@ -6,7 +6,7 @@ use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Troubl
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::events::{Listener, Notice};
-use plexus_channels::state::{Fate, Once};
+use plexus_channels::state::{Once, WriteStatus};
 use plexus_channels::wire::Event;
 use plexus_channels::{DeviceKey, Id};
 use serde_json::{Value, json};
@@ -42,14 +42,14 @@ fn message_is_kept_while_the_login_is_refused() {
         let call = Once::call("evt_1");
         let kept = ann.send_once(call.clone(), channel, "two").await;
         assert!(matches!(kept, Err(AccountError::Kept(_))), "{kept:?}");
-        assert_eq!(ann.fate(&call), Some(Fate::Waiting));
+        assert_eq!(ann.fate(&call), Some(WriteStatus::Waiting));
         // What follows it does not overtake it, and is not kept.
         let next = ann.send(channel, "three").await.expect_err("not sent");
         assert!(matches!(next, AccountError::Relay(_)), "{next}");
         liar.tells_the_truth();
         assert_eq!(ann.flush().await.expect("flushed").len(), 1);
         assert_eq!(texts(&ann, channel).await, ["one", "two"]);
-        assert!(matches!(ann.fate(&call), Some(Fate::Taken(..))));
+        assert!(matches!(ann.fate(&call), Some(WriteStatus::Taken(..))));
     });
 }
 
@@ -99,13 +99,13 @@ fn refusal_after_a_removal_says_that_the_message_may_be_there() {
         removed.expect("removed");
         let doubtful = ann.flush().await.expect_err("no member");
         assert!(matches!(doubtful, AccountError::Doubtful(_)), "{doubtful}");
-        assert_eq!(ann.fate(&lost), Some(Fate::Doubtful));
+        assert_eq!(ann.fate(&lost), Some(WriteStatus::Doubtful));
         assert_eq!(texts(&bob, channel).await, ["one", "two", "three"]);
         // One that was never tried before is refused, and nobody doubts it.
         let refused = Once::call("evt_2");
         let end = ann.send_once(refused.clone(), channel, "four").await;
         assert!(matches!(end, Err(AccountError::Relay(_))), "{end:?}");
-        assert_eq!(ann.fate(&refused), Some(Fate::Refused));
+        assert_eq!(ann.fate(&refused), Some(WriteStatus::Refused));
         assert_eq!(texts(&bob, channel).await, ["one", "two", "three"]);
     });
 }
@@ -306,7 +306,7 @@ fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
         let call = Once::call("evt_1");
         let sent = ann.send_once(call.clone(), channel, "two").await;
         assert!(sent.is_ok_and(|sent| !sent.is_repeated), "the relay has it");
-        assert!(matches!(ann.fate(&call), Some(Fate::Taken(..))));
+        assert!(matches!(ann.fate(&call), Some(WriteStatus::Taken(..))));
         // Nothing goes out that is not on disk first.
         let refused = ann.send(channel, "three").await.expect_err("no disk");
         assert!(matches!(refused, AccountError::Disk(_)), "{refused}");

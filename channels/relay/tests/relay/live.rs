@@ -4,7 +4,7 @@ use crate::harness::{PATIENCE, Relay, bound, event, id_of, listener, story, tls_
 use plexus_channels::account::Account;
 use plexus_channels::api::Cursor;
 use plexus_channels::dial::{Direct, Endpoint};
-use plexus_channels::events::{Listener, Notice, Over};
+use plexus_channels::events::{EventsError, Listener, Notice};
 use plexus_channels::identity::{Home, Registration};
 use plexus_channels::wire::{Event, Post};
 use plexus_channels::{Base64Url, Id, api::Api};
@@ -21,7 +21,7 @@ fn second_connection_of_device_ends_the_first_for_good() {
         let over = tokio::time::timeout(PATIENCE, first.next())
             .await
             .expect("closed");
-        assert!(matches!(over, Err(Over::Replaced)));
+        assert!(matches!(over, Err(EventsError::Replaced)));
         ann.create("a", &[], Some("x")).await.expect("made");
         assert!(matches!(
             event(&mut second).await,
@@ -98,7 +98,7 @@ fn identity_that_the_relay_does_not_know_is_over_at_once() {
             Some(who),
         );
         let mut events = Listener::new(Arc::new(api));
-        assert!(matches!(events.next().await, Err(Over::Unknown)));
+        assert!(matches!(events.next().await, Err(EventsError::Unknown)));
     });
 }
 

@@ -5,7 +5,7 @@ use plexus_channels::account::Account;
 use plexus_channels::api::{Api, Credentials, Cursor};
 use plexus_channels::crypto::{Content, Login};
 use plexus_channels::dial::Direct;
-use plexus_channels::events::{Listener, Over};
+use plexus_channels::events::{EventsError, Listener};
 use plexus_channels::wire::{Challenge, Code, Event, NewDevice, Register};
 use plexus_channels::{DeviceKey, Id, PublicKey, base64url};
 use serde_json::{Value, json};
@@ -89,7 +89,10 @@ fn removed_user_is_shut_out_for_good() {
         );
         // Connections, sessions, challenges, and each later login.
         let closed = tokio::time::timeout(PATIENCE, at_eve.next()).await;
-        assert!(matches!(closed, Ok(Err(Over::Removed))), "{closed:?}");
+        assert!(
+            matches!(closed, Ok(Err(EventsError::Removed))),
+            "{closed:?}"
+        );
         assert_eq!(status(&relay, &stolen).await, 401);
         let proven = post(&relay, "/v1/auth/token", &under_way).await;
         assert_eq!(
@@ -99,7 +102,7 @@ fn removed_user_is_shut_out_for_good() {
         let refused = thief(&relay, &eve).token().await.expect_err("removed");
         assert_eq!(refused.code(), Some(Code::InvalidProof));
         let again = Listener::new(Arc::new(thief(&relay, &eve))).next().await;
-        assert!(matches!(again, Err(Over::Unknown)), "{again:?}");
+        assert!(matches!(again, Err(EventsError::Unknown)), "{again:?}");
         // The others log in as before.
         let of_bob = challenge(&relay, &bob).await;
         assert_eq!(post(&relay, "/v1/auth/token", &of_bob).await.0, 200);

@@ -5,7 +5,7 @@ use crate::nats::Nats;
 use plexus_channels::api::{Credentials, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::Direct;
-use plexus_channels::events::{Listener, Over};
+use plexus_channels::events::{EventsError, Listener};
 use plexus_channels::wire::{Code, Event};
 use plexus_channels::{Account, Api, Id};
 use std::collections::BTreeSet;
@@ -112,7 +112,7 @@ fn removal_at_one_relay_shuts_out_at_the_other() {
         assert_eq!(me().await, 200);
         assert_eq!(a.remove(id_of(&eve))["channels"], 1);
         let over = tokio::time::timeout(PATIENCE, of_eve.next()).await;
-        assert!(matches!(over, Ok(Err(Over::Removed))), "{over:?}");
+        assert!(matches!(over, Ok(Err(EventsError::Removed))), "{over:?}");
         assert_eq!(me().await, 401);
         let refused = eve.api().me().await.expect_err("removed");
         assert_eq!(refused.code(), Some(Code::InvalidProof));

@@ -1,7 +1,7 @@
 //! The calls of a worker that is ready.
 
 use super::commit::SeenIntents;
-use super::{AT_ONCE, Ended, UNDER_WAY, guarded, health_of, judge, placed};
+use super::{AT_ONCE, ServeEnd, UNDER_WAY, guarded, health_of, judge, placed};
 use crate::frame::{FrameError, FrameReader, FrameSender};
 use crate::manifest::{Capability, Manifest};
 use crate::message::{
@@ -74,7 +74,7 @@ impl<S: Source> Server<S> {
     pub(super) async fn run<R: AsyncRead + Unpin>(
         &mut self,
         frames: &mut FrameReader<R, ToWorker>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ServeEnd> {
         let mut heard = 0_u32;
         loop {
             let message = placed(frames.next().await, Phase::Ready, self.shared.role)?;
@@ -104,7 +104,7 @@ impl<S: Source> Server<S> {
                         ToWorker::HostAnswer { id, response } => {
                             self.shared.host.answer(id, response);
                         }
-                        other => return Err(Ended::OutOfPlace(other.name())),
+                        other => return Err(ServeEnd::OutOfPlace(other.name())),
                     }
                 }
             }
@@ -113,7 +113,7 @@ impl<S: Source> Server<S> {
     }
 
     /// Whether to go on.
-    async fn handle(&mut self, message: ToWorker) -> Result<bool, Ended> {
+    async fn handle(&mut self, message: ToWorker) -> Result<bool, ServeEnd> {
         match message {
             ToWorker::Read(call) => {
                 if let Some(ctx) = self.admit(&call, None, "Read").await? {
@@ -176,7 +176,7 @@ impl<S: Source> Server<S> {
             }
             ToWorker::HostAnswer { id, response } => self.shared.host.answer(id, response),
             ToWorker::Stop => return Ok(false),
-            ToWorker::Start(_) => return Err(Ended::OutOfPlace("Start")),
+            ToWorker::Start(_) => return Err(ServeEnd::OutOfPlace("Start")),
         }
         Ok(true)
     }
@@ -187,7 +187,7 @@ impl<S: Source> Server<S> {
         call: &Call,
         commit: Option<&Commit>,
         name: &'static str,
-    ) -> Result<Option<CallContext>, Ended> {
+    ) -> Result<Option<CallContext>, ServeEnd> {
         let deadline =
             Instant::now() + Duration::from_millis(call.deadline_ms.min(MAX_DEADLINE_MS));
         let ctx = CallContext::new(
@@ -202,7 +202,7 @@ impl<S: Source> Server<S> {
         {
             let mut running = self.shared.running();
             if running.contains_key(&call.id) {
-                return Err(Ended::OutOfPlace(name));
+                return Err(ServeEnd::OutOfPlace(name));
             }
             if running.len() < UNDER_WAY {
                 running.insert(call.id, ctx.clone());

@@ -6,8 +6,8 @@
 use plexus_ipc::{
     message::Secret,
     worker::{
-        CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
-        on_file_thread,
+        CallContext, Handlers, NoInput, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
+        SourceError, on_file_thread,
     },
 };
 use plexus_protocol::Digest;
@@ -30,9 +30,6 @@ struct Cabinet {
 struct Config {
     drawer: String,
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 #[derive(Deserialize)]
 struct Look {
@@ -65,7 +62,7 @@ impl Cabinet {
     async fn about(
         self: Arc<Self>,
         _: CallContext,
-        _: Nothing,
+        _: NoInput,
     ) -> Result<Reply<Value>, SourceError> {
         let digest = |secret: &Secret| json!(Digest::of(secret.expose().as_bytes()));
         let of = |field: &str| Some((field.to_owned(), digest(self.secrets.get(field)?)));

@@ -9,8 +9,8 @@
 mod os;
 
 use plexus_ipc::worker::{
-    CallContext, EgressAccess, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
-    SourceContext, SourceError, Touched, Verdict, children::Children, on_file_thread,
+    CallContext, EgressAccess, Handlers, NoInput, OpenError, Plan, Preview, Reply, Role, Secrets,
+    Source, SourceContext, SourceError, Touched, Verdict, children::Children, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
@@ -152,9 +152,6 @@ struct Sent {
 struct Act {
     act: Vec<String>,
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 #[derive(Deserialize)]
 struct Count {
@@ -351,7 +348,7 @@ impl Fixture {
     async fn crash(
         self: Arc<Self>,
         _call: CallContext,
-        _input: Nothing,
+        _input: NoInput,
     ) -> Result<Reply<Value>, SourceError> {
         let _ = writeln!(std::io::stderr(), "told to crash");
         std::process::abort();

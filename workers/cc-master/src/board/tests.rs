@@ -280,10 +280,10 @@ proptest! {
                 // A name of a run counts its attempts: it is never given twice.
                 let is_start = matches!(act, Act::Start(_)) && task != earlier;
                 prop_assert_eq!(task.attempts, earlier.attempts + u32::from(is_start));
-                let is_begun = matches!(task.stage, Stage::Running { .. });
+                let is_begun = matches!(task.stage, TaskStage::Running { .. });
                 let is_met = task.draft.needs.iter().all(|need| states[need.as_str()] == TaskState::Done);
                 prop_assert!(!is_begun || is_met, "{:?}", task);
-                let was_done = matches!(earlier.stage, Stage::Ended { result: TaskResult::Done { .. }, .. });
+                let was_done = matches!(earlier.stage, TaskStage::Ended { result: TaskResult::Done { .. }, .. });
                 prop_assert!(!was_done || task == earlier, "what is done stays");
             }
             let kept: Board = serde_json::from_slice(&serde_json::to_vec(&board).unwrap()).unwrap();
@@ -308,7 +308,7 @@ fn runs_share_a_budget_and_count_in_full_where_they_say_nothing() {
         })
         .unwrap();
     let share = |board: &Board, task: &str| match &board.task(task).unwrap().stage {
-        Stage::Running { share, .. } => share.max_tokens,
+        TaskStage::Running { share, .. } => share.max_tokens,
         other => panic!("{other:?}"),
     };
     for task in ["a", "b"] {

@@ -4,7 +4,7 @@
 //!
 //! Must not know: who reads it.
 
-use super::{Board, Stage, Task, TaskResult};
+use super::{Board, Task, TaskResult, TaskStage};
 use std::fmt::Write as _;
 
 /// Longest prompt that the capabilities of runs take, in characters.
@@ -51,7 +51,7 @@ impl Board {
             .filter_map(|need| {
                 let need = self.task(need).ok()?;
                 match &need.stage {
-                    Stage::Ended {
+                    TaskStage::Ended {
                         result: TaskResult::Done { message, .. },
                         ..
                     } => Some((need, message.as_str())),

@@ -148,7 +148,7 @@ async fn started_process_goes_on_under_the_names_of_the_last_one() {
     assert_eq!(last[1..], ["run c/1"]);
     let board = walker.store.get(id).unwrap();
     assert_eq!(board.state(), BoardState::Done);
-    let Stage::Ended { result, .. } = &board.task("c").unwrap().stage else {
+    let TaskStage::Ended { result, .. } = &board.task("c").unwrap().stage else {
         panic!("{board:?}")
     };
     let changes = ChangeSet {

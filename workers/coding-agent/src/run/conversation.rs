@@ -10,7 +10,7 @@
 //! Must not know: how many turns there may be, who speaks.
 
 use super::{
-    Outcome, Place, RunError, Runs, Task, caller, fresh_name, is_over, prepare_home, words_on,
+    Outcome, RunError, Runs, Task, TurnContext, caller, fresh_name, is_over, prepare_home, words_on,
 };
 use crate::{
     Program,
@@ -126,7 +126,7 @@ impl<P: Program> Runs<P> {
         if task.thread.is_some() && known.is_none() {
             warnings.push("this conversation's thread is gone; the turn began a new one".into());
         }
-        let place = Place {
+        let place = TurnContext {
             run: &run,
             cwd: None,
             agent: agent.as_deref(),

@@ -19,7 +19,7 @@ use std::os::unix::fs::symlink;
 const ALIASES: &str = "conformance-aliases";
 
 /// What a read or a plan came to.
-struct Came {
+struct CallResult {
     result: Result<Value, WorkerError>,
     touched: Vec<Touched>,
 }
@@ -176,11 +176,11 @@ fn prefix(field: &str, allow: &[&str]) -> Value {
     json!({"pathPrefix": {"field": field, "allow": allow}})
 }
 
-async fn call(worker: &mut Worker, entry: &Capability, input: &Value) -> Came {
+async fn call(worker: &mut Worker, entry: &Capability, input: &Value) -> CallResult {
     if entry.is_read() {
         let outcome: Outcome = worker.read(&entry.name, input.clone()).await;
         let answer = outcome.0.is_ok().then(|| output(&outcome));
-        Came {
+        CallResult {
             result: outcome.0.map(|_| answer.unwrap_or_default()),
             touched: outcome.1,
         }
@@ -189,7 +189,7 @@ async fn call(worker: &mut Worker, entry: &Capability, input: &Value) -> Came {
         let touched = plan
             .as_ref()
             .map_or_else(|_| Vec::new(), |plan| plan.touched.clone());
-        Came {
+        CallResult {
             result: plan.map(|plan| json!([plan.state_token.to_string(), plan.preview])),
             touched,
         }

@@ -8,7 +8,7 @@ use std::{
 
 use plexus_protocol::AuditId;
 use plexus_rooted_files::{Digest, Policy, Ready, RelPath, Root};
-use plexus_worker_workspace::{Before, Bounds, KeptEntry, Known, State, Store, StoreError};
+use plexus_worker_workspace::{Before, Bounds, CallRecord, KeptEntry, State, Store, StoreError};
 
 const WIDE: Bounds = Bounds {
     bytes: 1 << 20,
@@ -84,7 +84,7 @@ fn entry(number: u64, before: Option<u64>, after: bool, inode: u64) -> KeptEntry
 
 fn state(store: &Store, number: u64) -> State {
     match store.known(&call(number)) {
-        Known::Entry(_, state) => state,
+        CallRecord::Entry(_, state) => state,
         other => panic!("{other:?}"),
     }
 }
@@ -188,7 +188,7 @@ fn what_never_began_is_told_from_what_is_forgotten() {
     let kept = Kept::new();
     let store = kept.store(WIDE);
     // It has seen nothing: it cannot say of anything that it did not happen.
-    assert_eq!(store.known(&call(1)), Known::Forgotten);
+    assert_eq!(store.known(&call(1)), CallRecord::Forgotten);
     let old = kept.file("a.md", "old");
     store
         .begin(&entry(5, Some(old), true, 1), Some(b"old"), Some(b"new"))
@@ -196,21 +196,21 @@ fn what_never_began_is_told_from_what_is_forgotten() {
     store.finish(&call(5)).unwrap();
     assert_eq!(
         store.known(&call(4)),
-        Known::Forgotten,
+        CallRecord::Forgotten,
         "older than the store"
     );
-    assert_eq!(store.known(&call(6)), Known::Never);
+    assert_eq!(store.known(&call(6)), CallRecord::Never);
     assert_eq!(state(&store, 5), State::Done);
     // Another launch, the same.
     let store = kept.store(WIDE);
-    assert_eq!(store.known(&call(6)), Known::Never);
+    assert_eq!(store.known(&call(6)), CallRecord::Never);
     assert_eq!(state(&store, 5), State::Done);
     // A failure that left nothing.
     store
         .begin(&entry(7, Some(old), true, 1), Some(b"old"), Some(b"new"))
         .unwrap();
     store.discard(&call(7));
-    assert_eq!(store.known(&call(7)), Known::Never);
+    assert_eq!(store.known(&call(7)), CallRecord::Never);
 }
 
 #[test]
@@ -235,7 +235,11 @@ fn the_oldest_go_first_and_stay_forgotten() {
         }
         for store in [store, kept.store(bounds)] {
             for number in [1, 2] {
-                assert_eq!(store.known(&call(number)), Known::Forgotten, "{number}");
+                assert_eq!(
+                    store.known(&call(number)),
+                    CallRecord::Forgotten,
+                    "{number}"
+                );
             }
             for number in 3..=5 {
                 assert_eq!(state(&store, number), State::Done);
@@ -281,7 +285,7 @@ fn what_an_earlier_build_kept_is_still_there() {
         let next = self::entry(number, Some(1), true, 2);
         store.begin(&next, Some(b"old"), Some(b"new")).unwrap();
     }
-    assert_eq!(store.known(&call(1)), Known::Forgotten);
+    assert_eq!(store.known(&call(1)), CallRecord::Forgotten);
     assert!(
         !["done", "before", "after"]
             .iter()
@@ -320,7 +324,7 @@ fn what_is_damaged_is_not_believed() {
     fs::remove_file(&file).unwrap();
     let store = kept.store(WIDE);
     assert!(!part.exists());
-    assert_eq!(store.known(&call(1)), Known::Forgotten);
+    assert_eq!(store.known(&call(1)), CallRecord::Forgotten);
 }
 
 #[test]

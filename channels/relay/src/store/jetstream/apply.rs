@@ -3,7 +3,7 @@
 //! Invariant: while there is a follower a commit has one message of a subject, so that it sees each act before the next one.
 
 use super::stream::digest_of;
-use super::tail::Came;
+use super::tail::StreamMessage;
 use super::{APPLIED, DIGEST, Entry, Pending, Shared, lock};
 use crate::store::tables::{Change, Commit};
 use crate::store::{Outcome, Rows, Snapshot, Subject};
@@ -32,7 +32,7 @@ struct Read {
 }
 
 /// Applies messages until the store is dropped.
-pub(super) fn run(shared: &Shared, mut queue: Receiver<Option<Came>>) {
+pub(super) fn run(shared: &Shared, mut queue: Receiver<Option<StreamMessage>>) {
     /// Nobody would answer the callers; the next process reads the stream again.
     struct AbortOnPanic;
     impl Drop for AbortOnPanic {
@@ -43,7 +43,7 @@ pub(super) fn run(shared: &Shared, mut queue: Receiver<Option<Came>>) {
         }
     }
     let _abort = AbortOnPanic;
-    let mut kept: Option<Came> = None;
+    let mut kept: Option<StreamMessage> = None;
     let mut snapshots: Vec<(Subject, Snapshot)> = Vec::new();
     let (mut deferred, mut synced) = (0, Instant::now());
     while let Some(first) = kept.take().or_else(|| queue.blocking_recv().flatten()) {
@@ -111,7 +111,7 @@ pub(super) fn run(shared: &Shared, mut queue: Receiver<Option<Came>>) {
     let _ = commit(shared, &[], &snapshots, &[], false);
 }
 
-fn read(shared: &Shared, came: Came) -> Option<Read> {
+fn read(shared: &Shared, came: StreamMessage) -> Option<Read> {
     let entry = rmp_serde::from_slice::<Entry>(&came.payload).ok();
     if entry.is_none() || came.subject.is_none() {
         tracing::warn!(name: "store.not_an_act", sequence = came.sequence, "a message that no relay wrote is left out");

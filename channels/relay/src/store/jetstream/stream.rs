@@ -139,13 +139,13 @@ pub(super) fn check_cache(tables: &Tables, cache: &Path, info: &Info) -> Result<
 }
 
 /// What to do about a stream that lacks what was read.
-pub(super) fn lost(applied: u64, held: Held, cache: &Path) -> StoreError {
+pub(super) fn lost(applied: u64, held: StreamMatch, cache: &Path) -> StoreError {
     let cache = cache.display();
     let first = match held {
-        Held::NotYet => {
+        StreamMatch::NotYet => {
             "messages were lost, or its servers are still starting: start this relay again in a minute; then "
         }
-        Held::Yes | Held::Lost => "messages were lost: ",
+        StreamMatch::Yes | StreamMatch::Lost => "messages were lost: ",
     };
     failed(format!(
         "the stream does not have message {applied} as this relay has read it; {first}restore the stream, or delete the cache {cache} to go on without them"
@@ -154,7 +154,7 @@ pub(super) fn lost(applied: u64, held: Held, cache: &Path) -> StoreError {
 
 /// Whether a stream has the last message that this relay has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum StreamMatch {
     /// It has, as it was read.
     Yes,
     /// It ends earlier: its leader is behind, or messages were lost.
@@ -164,10 +164,10 @@ pub(super) enum Held {
 }
 
 /// Compares the stream with the last message that was read, and gives a leader that was just elected [`PATIENCE`].
-pub(super) async fn held(context: &Context, tables: &Tables) -> Result<Held, StoreError> {
+pub(super) async fn held(context: &Context, tables: &Tables) -> Result<StreamMatch, StoreError> {
     let [applied, digest] = tables.marks([APPLIED, DIGEST])?;
     let Some(applied) = applied.filter(|applied| *applied > 0) else {
-        return Ok(Held::Yes);
+        return Ok(StreamMatch::Yes);
     };
     let stream = context.get_stream_no_info(STREAM).await.map_err(failed)?;
     let deadline = Instant::now() + PATIENCE;
@@ -176,15 +176,21 @@ pub(super) async fn held(context: &Context, tables: &Tables) -> Result<Held, Sto
         let reaches = info.state.last_sequence >= applied;
         if reaches {
             match stream.get_raw_message(applied).await {
-                Ok(found) if Some(digest_of(&found.payload)) == digest => return Ok(Held::Yes),
-                Ok(_) => return Ok(Held::Lost),
+                Ok(found) if Some(digest_of(&found.payload)) == digest => {
+                    return Ok(StreamMatch::Yes);
+                }
+                Ok(_) => return Ok(StreamMatch::Lost),
                 // Another leader may have answered, which is behind.
                 Err(why) if why.kind() == RawMessageErrorKind::NoMessageFound => {}
                 Err(why) => return Err(failed(why)),
             }
         }
         if Instant::now() > deadline {
-            return Ok(if reaches { Held::Lost } else { Held::NotYet });
+            return Ok(if reaches {
+                StreamMatch::Lost
+            } else {
+                StreamMatch::NotYet
+            });
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -1,6 +1,6 @@
 //! The tail: messages of the stream in their order, each once, as long as the store lives.
 
-use super::stream::{Held, held};
+use super::stream::{StreamMatch, held};
 use super::{PAUSE, STREAM, Shared, StoreError, Subject, failed, subject_of};
 use async_nats::jetstream::consumer::push::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(4);
 pub(super) const QUEUE: usize = 1_024;
 
 /// A message of the stream.
-pub(super) struct Came {
+pub(super) struct StreamMessage {
     pub(super) sequence: u64,
     /// None where no relay wrote it.
     pub(super) subject: Option<Subject>,
@@ -30,18 +30,22 @@ pub(super) struct Came {
 }
 
 /// Reads behind what was applied. A new connection begins with a new consumer: messages may have been sent to the lost one.
-pub(super) async fn run(shared: &Shared, reconnected: &Notify, queue: Sender<Option<Came>>) {
+pub(super) async fn run(
+    shared: &Shared,
+    reconnected: &Notify,
+    queue: Sender<Option<StreamMessage>>,
+) {
     let mut received = *shared.applied.borrow();
     loop {
         // A consumer behind what the stream has lost would go on as if nothing had been.
         match held(&shared.context, &shared.tables).await {
-            Ok(Held::Yes) => {}
+            Ok(StreamMatch::Yes) => {}
             // While it lasts this relay is not current, and says so.
-            Ok(Held::NotYet) => {
+            Ok(StreamMatch::NotYet) => {
                 tracing::error!(name: "store.behind", "the stream ends before what this relay has read: its leader is behind, or messages were lost; trying again");
                 continue;
             }
-            Ok(Held::Lost) => {
+            Ok(StreamMatch::Lost) => {
                 tracing::error!(name: "store.messages_lost", "the stream has lost messages that this relay has read; start it again to hear what to do");
                 shared.fail();
                 return;
@@ -119,7 +123,7 @@ impl Consumer {
     }
 
     /// The next message; none where the consumer is gone, or one of its messages.
-    async fn next(&mut self) -> Option<Came> {
+    async fn next(&mut self) -> Option<StreamMessage> {
         loop {
             let message = timeout(SILENCE, self.messages.next()).await.ok()??;
             if message.status == Some(StatusCode::IDLE_HEARTBEAT) {
@@ -137,7 +141,7 @@ impl Consumer {
             self.delivered += 1;
             let sequence = info.stream_sequence;
             let (message, _) = message.split();
-            return Some(Came {
+            return Some(StreamMessage {
                 sequence,
                 subject: subject_of(&message.subject),
                 payload: message.payload,

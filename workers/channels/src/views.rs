@@ -32,7 +32,7 @@ pub(crate) struct User {
 /// A channel.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shown {
+pub(crate) struct ChannelView {
     pub(crate) id: Id,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
@@ -45,7 +45,7 @@ pub(crate) struct Shown {
 
 /// A message.
 #[derive(Debug, Serialize)]
-pub(crate) struct Said {
+pub(crate) struct MessageView {
     pub(crate) id: Id,
     pub(crate) at: Timestamp,
     pub(crate) sender: Sender,
@@ -103,7 +103,7 @@ impl User {
     }
 }
 
-impl Shown {
+impl ChannelView {
     pub(crate) async fn of(account: &Account, channel: &Channel) -> Result<Self, AccountError> {
         let name = match account.name_of(channel).await {
             Ok(name) => Some(name),
@@ -122,7 +122,7 @@ impl Shown {
     }
 }
 
-impl Said {
+impl MessageView {
     pub(crate) fn of(account: &Account, opened: Opened) -> Self {
         let message = opened.message;
         let (text, unreadable) = match opened.content {

@@ -1,10 +1,10 @@
-//! How one call may look: what it may see, and whether anybody still waits.
+//! The scope of one call: what it may see, and whether anybody still waits.
 
 use crate::error::GitError;
 use plexus_rooted_files::RelPath;
 
 /// What a call may see. A path of the history is judged as it stands there: nothing in a history is a link that leads on.
-pub(crate) struct Look<'a> {
+pub(crate) struct CallScope<'a> {
     pub(crate) allows: &'a dyn Fn(&str) -> bool,
     pub(crate) is_over: &'a dyn Fn() -> bool,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Answer<T> {
     pub(crate) summary: String,
 }
 
-impl Look<'_> {
+impl CallScope<'_> {
     /// Whether everything may be seen.
     pub(crate) fn everything(&self) -> bool {
         // The root itself is allowed only where no path is excepted.
