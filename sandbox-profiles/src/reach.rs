@@ -15,7 +15,7 @@ use crate::ruleset::{
 
 /// One thing that a worker may do, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct May {
+pub struct AllowedAction {
     /// What, in words, with the parameters filled in.
     pub what: String,
     /// The reason that the profile gives.
@@ -30,15 +30,15 @@ pub struct May {
 #[serde(rename_all = "camelCase")]
 pub struct Reach {
     /// Files that it may read.
-    pub may_read: Vec<May>,
+    pub may_read: Vec<AllowedAction>,
     /// Files that it may change, create and remove.
-    pub may_write: Vec<May>,
+    pub may_write: Vec<AllowedAction>,
     /// Programs that it may run.
-    pub may_run: Vec<May>,
+    pub may_run: Vec<AllowedAction>,
     /// Whom it may talk to: ports, and on macOS apps and services of the system.
-    pub may_talk_to: Vec<May>,
+    pub may_talk_to: Vec<AllowedAction>,
     /// Other things, by the names that macOS has for them.
-    pub may_also: Vec<May>,
+    pub may_also: Vec<AllowedAction>,
     /// What this system lets through beyond that, one sentence each.
     pub not_hidden: Vec<String>,
 }
@@ -95,7 +95,7 @@ pub fn reach(
 ) -> Result<Reach, ProfileError> {
     let read = Profile::parse(profile)?;
     let ruleset = Ruleset::evaluate(&read, parameters)?;
-    let may = |what: String, line| May {
+    let may = |what: String, line| AllowedAction {
         what,
         why: reason(profile, line).map(str::to_owned),
         line,
@@ -167,7 +167,7 @@ pub fn reach(
         }
     }
     if ruleset.system_calls == SystemCalls::Agent {
-        reach.may_also.push(May {
+        reach.may_also.push(AllowedAction {
             what: "use any system call but those that reach around the cage".to_owned(),
             why: None,
             line: 1,

@@ -458,7 +458,7 @@ fn what_the_base_grants_beyond_reading_is_in_the_words() {
     assert!(beyond.len() > 1, "{beyond:?}");
     for case in cases() {
         let words = reach(&case.text, &case.parameters, Platform::Linux).expect("in words");
-        let said = |may: &plexus_sandbox::reach::May| {
+        let said = |may: &plexus_sandbox::reach::AllowedAction| {
             may.what.contains("run the loader") && may.what.contains("write to /dev/null")
         };
         assert!(words.may_read.iter().any(said), "{}", case.name);

@@ -151,7 +151,7 @@ impl Answers {
         };
         let mut files: Vec<_> = files
             .flatten()
-            .filter_map(|file| Listed::of(&file))
+            .filter_map(|file| AnswerFile::of(&file))
             .collect();
         let state = state();
         let known: BTreeSet<&str> = state
@@ -179,13 +179,13 @@ impl Answers {
 }
 
 /// A file that holds an answer.
-struct Listed {
+struct AnswerFile {
     name: String,
     bytes: u64,
     made: SystemTime,
 }
 
-impl Listed {
+impl AnswerFile {
     fn of(file: &fs::DirEntry) -> Option<Self> {
         let name = file.file_name().into_string().ok()?;
         let is_answer = [OF_INTENT, OF_ITEM, OF_RUN]

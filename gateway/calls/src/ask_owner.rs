@@ -6,7 +6,7 @@
 
 use crate::{
     kernel::{Kernel, of_ours},
-    questions::{Answer, Open, Taken, form},
+    questions::{Answer, ClaimedQuestion, Open, form},
 };
 use plexus_ipc::message::{MAX_QUESTION_WAIT, Question, Wants};
 use plexus_ledger::SubmitError;
@@ -99,7 +99,7 @@ fn with(about: &Value, event: Value) -> Value {
     Value::Object(members.flatten().collect())
 }
 
-impl Taken {
+impl ClaimedQuestion {
     /// Records the answer, and then gives it. Whether the call still waited for it.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use plexus_protocol::{AgentId, CapabilityId, Digest, PendingId, SessionId, TokenId, json};
 use plexus_sources::catalogue::Entry;
-use plexus_trust::{Door, OnApproval};
+use plexus_trust::{AuthPath, OnApproval};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -37,13 +37,13 @@ pub enum CallerProof {
 }
 
 impl CallerProof {
-    pub(crate) fn door(&self) -> Door<'_> {
+    pub(crate) fn auth_path(&self) -> AuthPath<'_> {
         match self {
-            Self::Token { jti, .. } => Door::Token(jti),
-            Self::Session(session) => Door::Session(session),
-            Self::Approval(item) => Door::Approved(item),
-            Self::Turn(item) => Door::Bounded(item),
-            Self::Grant => Door::Standing,
+            Self::Token { jti, .. } => AuthPath::Token(jti),
+            Self::Session(session) => AuthPath::Session(session),
+            Self::Approval(item) => AuthPath::Approved(item),
+            Self::Turn(item) => AuthPath::Bounded(item),
+            Self::Grant => AuthPath::Standing,
         }
     }
     /// The session, where an agent asks itself.

@@ -41,7 +41,7 @@ pub(crate) struct Commit<'a> {
 }
 
 /// An effect that is over.
-pub(crate) struct Over {
+pub(crate) struct FinishedEffect {
     /// The event of its intent.
     pub(crate) intent: AuditId,
     pub(crate) result: Result<Box<RawValue>, Box<Failed>>,
@@ -74,7 +74,7 @@ pub(crate) async fn commit(
     kernel: &Arc<Kernel>,
     commit: Commit<'_>,
     late: impl FnOnce(&AuditId) + Send,
-) -> Result<Over, NoOutcome> {
+) -> Result<FinishedEffect, NoOutcome> {
     let Commit {
         call,
         source,
@@ -142,7 +142,7 @@ pub(crate) async fn commit(
     }
     let agent = call.principal.agent();
     let recorded = outcome::record(kernel, agent, &intent, outcome.clone()).await;
-    Ok(Over {
+    Ok(FinishedEffect {
         intent,
         result,
         outcome,

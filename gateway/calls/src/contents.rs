@@ -18,7 +18,7 @@ const MOST: usize = 1_000;
 
 /// Digests of what each agent last read or wrote, 1,000 an agent, in memory.
 #[derive(Default)]
-pub struct Contents(Mutex<HashMap<AgentId, Known>>);
+pub struct Contents(Mutex<HashMap<AgentId, AgentDigests>>);
 
 /// A program: an agent, and the epoch of its credential.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Reader<'a> {
 }
 
 #[derive(Default)]
-struct Known {
+struct AgentDigests {
     epoch: u64,
     digests: HashMap<(SourceId, String), Digest>,
     /// In the order of first learning.
@@ -85,9 +85,9 @@ impl Contents {
             return;
         }
         if known.epoch < reader.epoch {
-            *known = Known {
+            *known = AgentDigests {
                 epoch: reader.epoch,
-                ..Known::default()
+                ..AgentDigests::default()
             };
         }
         for (id, digest) in things {

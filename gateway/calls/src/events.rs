@@ -157,7 +157,7 @@ pub(crate) struct QueuedEvent {
 
 /// A frame as one listener may see it.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct VisibleEvent {
     /// The event's name.
     pub kind: &'static str,
     /// Its data.
@@ -461,12 +461,12 @@ impl Drop for Listening {
 impl Listening {
     /// The next frame that this listener may see; `None` when the gateway stops. `in_view` narrows what changed. May be
     /// dropped while it waits.
-    pub async fn next(&mut self, in_view: impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
+    pub async fn next(&mut self, in_view: impl Fn(&CapabilityId) -> bool) -> Option<VisibleEvent> {
         loop {
             if std::mem::take(&mut self.lost) {
                 let id = locked(&self.kept).id(self.heard);
                 let (kind, data) = (MISSED, json!({"type": MISSED}));
-                return Some(Shown { kind, data, id });
+                return Some(VisibleEvent { kind, data, id });
             }
             let told = match self.behind.pop_front() {
                 Some(told) => told,
@@ -504,7 +504,11 @@ impl Listening {
         self.heard = self.heard.max(kept.gone);
     }
 
-    fn shown(&self, told: &QueuedEvent, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
+    fn shown(
+        &self,
+        told: &QueuedEvent,
+        in_view: &impl Fn(&CapabilityId) -> bool,
+    ) -> Option<VisibleEvent> {
         let owner = self.listener.is_owner();
         let allowed = match &told.audience {
             Audience::Everyone => true,
@@ -557,7 +561,7 @@ impl Listening {
             }
         }
         let id = locked(&self.kept).id(told.number);
-        Some(Shown {
+        Some(VisibleEvent {
             kind: told.kind,
             data,
             id,

@@ -27,14 +27,14 @@ type Labelled<M> = Family<[(&'static str, &'static str); 1], M>;
 
 /// How a call that was carried out ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+enum OutcomeLabel {
     Ok,
     Failed,
     Refused,
     Unknown,
 }
 
-impl Ended {
+impl OutcomeLabel {
     const ALL: [Self; 4] = [Self::Ok, Self::Failed, Self::Refused, Self::Unknown];
 
     fn of(answer: &Answer) -> Self {
@@ -65,7 +65,7 @@ struct Calls {
 
 /// Which of the listeners a connection came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerKind {
     /// Loopback, and what the owner added.
     Tcp,
     /// `run/agent/agent.sock`.
@@ -74,7 +74,7 @@ pub enum Door {
     Owner,
 }
 
-impl Door {
+impl ListenerKind {
     const ALL: [Self; 3] = [Self::Tcp, Self::Agents, Self::Owner];
 
     fn word(self) -> &'static str {
@@ -138,7 +138,7 @@ impl Default for Metrics {
         let took =
             Family::<[(&str, &str); 1], Histogram, _>::new_with_constructor(times as fn() -> _);
         let kind = |kind: &'static str| Calls {
-            ended: Ended::ALL.map(|ended| {
+            ended: OutcomeLabel::ALL.map(|ended| {
                 calls.get_or_create_owned(&[("kind", kind), ("outcome", ended.word())])
             }),
             took: took.get_or_create_owned(&[("kind", kind)]),
@@ -156,8 +156,8 @@ impl Default for Metrics {
             limited: zeroed("bound", ["calls", "ledger", "under_way"]),
             credentials: zeroed("credential", kinds()),
             throttled: zeroed("credential", kinds()),
-            connected: zeroed("door", Door::ALL.map(Door::word)),
-            open: zeroed("door", Door::ALL.map(Door::word)),
+            connected: zeroed("door", ListenerKind::ALL.map(ListenerKind::word)),
+            open: zeroed("door", ListenerKind::ALL.map(ListenerKind::word)),
             evicted: Counter::default(),
             worker_starts: zeroed("result", ["ok", "failed"]),
             worker_ends: zeroed("wanted", ["yes", "no"]),
@@ -256,7 +256,7 @@ impl Metrics {
 
     pub(crate) fn called(&self, is_read: bool, answer: &Answer, took: Duration) {
         let calls = if is_read { &self.reads } else { &self.effects };
-        calls.ended[Ended::of(answer) as usize].inc();
+        calls.ended[OutcomeLabel::of(answer) as usize].inc();
         calls.took.observe(took.as_secs_f64());
     }
 
@@ -287,8 +287,8 @@ impl Metrics {
     }
 
     /// Counts a connection for as long as the result lives.
-    pub fn connected(&self, door: Door) -> Open {
-        let label = [("door", door.word())];
+    pub fn connected(&self, kind: ListenerKind) -> Open {
+        let label = [("door", kind.word())];
         self.connected.get_or_create(&label).inc();
         let open = self.open.get_or_create_owned(&label);
         open.inc();
@@ -379,10 +379,13 @@ mod tests {
     fn an_answer_is_counted_by_what_it_says() {
         let ended = |status, code| {
             let body = InvokeResponse::refused("a.b", ErrorBody::new(code, "x"), None);
-            Ended::of(&Answer { status, body })
+            OutcomeLabel::of(&Answer { status, body })
         };
-        assert_eq!(ended(200, ErrorCode::TransportError), Ended::Failed);
-        assert_eq!(ended(200, ErrorCode::OutcomeUnknown), Ended::Unknown);
-        assert_eq!(ended(503, ErrorCode::AuditUnavailable), Ended::Refused);
+        assert_eq!(ended(200, ErrorCode::TransportError), OutcomeLabel::Failed);
+        assert_eq!(ended(200, ErrorCode::OutcomeUnknown), OutcomeLabel::Unknown);
+        assert_eq!(
+            ended(503, ErrorCode::AuditUnavailable),
+            OutcomeLabel::Refused
+        );
     }
 }

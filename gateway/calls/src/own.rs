@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 /// What an effect of the owner's came to.
 #[derive(Debug)]
-pub struct Done {
+pub struct OwnerResult {
     /// The event of its intent.
     pub audit: AuditId,
     /// One line without content.
@@ -112,7 +112,7 @@ impl Upkeep {
 
 /// A capability of a source, as the owner reaches it: also where a lending has ended and agents have nothing.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct OwnerCapability {
     /// The capability.
     pub id: CapabilityId,
     source: SourceId,
@@ -120,7 +120,7 @@ pub struct Door {
     revision: u64,
 }
 
-impl Door {
+impl OwnerCapability {
     /// Finds it, and wakes what rests only because a lending has ended.
     ///
     /// # Errors
@@ -206,20 +206,28 @@ impl Door {
 ///
 /// # Errors
 /// The worker's refusal, or why there is no answer.
-pub async fn plan(kernel: &Kernel, door: &Door, input: &Value) -> Result<Box<PlanMade>, ErrorBody> {
+pub async fn plan(
+    kernel: &Kernel,
+    capability: &OwnerCapability,
+    input: &Value,
+) -> Result<Box<PlanMade>, ErrorBody> {
     match kernel
         .supervisor
-        .plan(&door.source, door.request(input))
+        .plan(&capability.source, capability.request(input))
         .await
     {
         Ok(Ok(mut made)) => {
             // As on a card.
-            let entry = door.manifest.capability(door.id.parts().1);
+            let entry = capability.manifest.capability(capability.id.parts().1);
             made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
             Ok(made)
         }
-        Ok(Err(error)) => Err(refusal::failed(&error, &door.id)),
-        Err(error) => Err(refusal::undispatched_of_owner(&error, &door.id, false)),
+        Ok(Err(error)) => Err(refusal::failed(&error, &capability.id)),
+        Err(error) => Err(refusal::undispatched_of_owner(
+            &error,
+            &capability.id,
+            false,
+        )),
     }
 }
 
@@ -229,15 +237,15 @@ pub async fn plan(kernel: &Kernel, door: &Door, input: &Value) -> Result<Box<Pla
 /// The refusal or failure; its `effect` says whether anything was done.
 pub async fn commit(
     kernel: &Arc<Kernel>,
-    door: &Door,
+    capability: &OwnerCapability,
     input: Value,
     state_token: Digest,
-) -> Result<Done, ErrorBody> {
-    let (kernel, door) = (kernel.clone(), door.clone());
+) -> Result<OwnerResult, ErrorBody> {
+    let (kernel, capability) = (kernel.clone(), capability.clone());
     let (late, is_late) = oneshot::channel();
     let done = to_its_end(async move {
-        let late = |_: &AuditId| drop(late.send(refusal::unknown_outcome(&door.id)));
-        carried(&kernel, &door, &input, state_token, late).await
+        let late = |_: &AuditId| drop(late.send(refusal::unknown_outcome(&capability.id)));
+        carried(&kernel, &capability, &input, state_token, late).await
     });
     tokio::select! {
         biased;
@@ -248,13 +256,13 @@ pub async fn commit(
 
 async fn carried(
     kernel: &Arc<Kernel>,
-    door: &Door,
+    capability: &OwnerCapability,
     input: &Value,
     state_token: Digest,
     late: impl FnOnce(&AuditId) + Send,
-) -> Result<Done, ErrorBody> {
-    let id = &door.id;
-    let request = door.request(input);
+) -> Result<OwnerResult, ErrorBody> {
+    let id = &capability.id;
+    let request = capability.request(input);
     let entered = kernel.under_way.enter(CallFacts {
         turn_of: None,
         workflow: None,
@@ -267,7 +275,7 @@ async fn carried(
     });
     let commit = Commit {
         call: &entered.call,
-        source: &door.source,
+        source: &capability.source,
         intent: Command::OwnerIntent {
             capability: id.clone(),
             source_revision: request.revision,
@@ -296,7 +304,7 @@ async fn carried(
         return Err(refusal::unknown_outcome(id));
     }
     let output = over.result.map_err(|failed| failed.error)?;
-    Ok(Done {
+    Ok(OwnerResult {
         output,
         audit: over.intent,
         summary: over.outcome.summary,
@@ -315,7 +323,7 @@ pub async fn ask_once(
 ) -> Result<Box<RawValue>, ErrorBody> {
     let source = spec.source.clone();
     let id = CapabilityId::of(&source, capability);
-    let door = Door {
+    let capability = OwnerCapability {
         id: id.map_err(|why| ErrorBody::new(ErrorCode::InternalError, why.to_string()))?,
         manifest: spec.offer.manifest.clone(),
         revision: spec.revision,
@@ -324,8 +332,8 @@ pub async fn ask_once(
     let kernel = kernel.clone();
     to_its_end(async move {
         kernel.supervisor.put(Arc::new(spec));
-        let asked = read(&kernel, &door, &Value::Object(Default::default())).await;
-        kernel.supervisor.remove(&door.source).await;
+        let asked = read(&kernel, &capability, &Value::Object(Default::default())).await;
+        kernel.supervisor.remove(&capability.source).await;
         asked
     })
     .await
@@ -344,39 +352,43 @@ pub async fn listing(
     let connector = kernel.registry.of_source(&source.config);
     let connector = connector.ok_or_else(|| internal("no such connector".to_owned()))?;
     let id = CapabilityId::of(&source.id, capability);
-    let door = Door {
+    let capability = OwnerCapability {
         id: id.map_err(|why| internal(why.to_string()))?,
         source: source.id.clone(),
         manifest: connector.offer.manifest.clone(),
         revision: source.revision,
     };
-    read(kernel, &door, &Value::Object(Default::default())).await
+    read(kernel, &capability, &Value::Object(Default::default())).await
 }
 
 /// Asks a source something for the owner. It leaves no event: the owner's own look at what is his.
 ///
 /// # Errors
-/// As [`Door::open`]; the worker's refusal, or why there is no answer that can be read.
+/// As [`OwnerCapability::open`]; the worker's refusal, or why there is no answer that can be read.
 pub async fn ask<T: DeserializeOwned>(
     kernel: &Kernel,
     source: &SourceId,
     upkeep: Upkeep,
     input: &Value,
 ) -> Result<T, ErrorBody> {
-    let door = Door::open(kernel, source, upkeep).await;
-    let answer = read(kernel, &door.map_err(|error| *error)?, input).await?;
+    let capability = OwnerCapability::open(kernel, source, upkeep).await;
+    let answer = read(kernel, &capability.map_err(|error| *error)?, input).await?;
     serde_json::from_str(answer.get()).map_err(|_| {
         let why = "the source answered what cannot be read";
         ErrorBody::new(ErrorCode::SourceUnavailable, why)
     })
 }
 
-async fn read(kernel: &Kernel, door: &Door, input: &Value) -> Result<Box<RawValue>, ErrorBody> {
+async fn read(
+    kernel: &Kernel,
+    capability: &OwnerCapability,
+    input: &Value,
+) -> Result<Box<RawValue>, ErrorBody> {
     let Finished { result, .. } = kernel
         .supervisor
-        .read(&door.source, door.request(input))
+        .read(&capability.source, capability.request(input))
         .await
-        .map_err(|error| refusal::undispatched_of_owner(&error, &door.id, false))?;
-    let answer = result.map_err(|error| refusal::failed(&error, &door.id))?;
+        .map_err(|error| refusal::undispatched_of_owner(&error, &capability.id, false))?;
+    let answer = result.map_err(|error| refusal::failed(&error, &capability.id))?;
     Ok(answer.output.into_json())
 }

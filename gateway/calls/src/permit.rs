@@ -65,7 +65,7 @@ impl Asked {
             input: &self.input,
             digest: self.digest,
         };
-        let verdict = authorize(&state, call, self.caller.by.door(), kernel.clock.now());
+        let verdict = authorize(&state, call, self.caller.by.auth_path(), kernel.clock.now());
         let late = kernel
             .under_way
             .refuses(&self.caller.agent, self.id(), self.digest);

@@ -90,13 +90,13 @@ pub struct Progress {
     /// Where to go on.
     pub next: u64,
     /// The pieces.
-    pub chunks: Vec<Shown>,
+    pub chunks: Vec<ProgressChunk>,
 }
 
 /// One piece.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Shown {
+pub enum ProgressChunk {
     /// Continues the text before it.
     Text(String),
     /// One event.
@@ -154,9 +154,9 @@ impl Log {
                 chunks.push(match piece {
                     Piece::Text(text) => {
                         let skip = usize::try_from(from.saturating_sub(at)).unwrap_or(0);
-                        Shown::Text(text[text.floor_char_boundary(skip)..].to_owned())
+                        ProgressChunk::Text(text[text.floor_char_boundary(skip)..].to_owned())
                     }
-                    Piece::Json(json) => Shown::Json(json.clone()),
+                    Piece::Json(json) => ProgressChunk::Json(json.clone()),
                 });
                 next = end;
             }
@@ -267,9 +267,9 @@ mod tests {
     }
 
     fn text(part: &Progress) -> String {
-        let text = |shown: &Shown| match shown {
-            Shown::Text(text) => text.clone(),
-            Shown::Json(json) => json.get().to_owned(),
+        let text = |shown: &ProgressChunk| match shown {
+            ProgressChunk::Text(text) => text.clone(),
+            ProgressChunk::Json(json) => json.get().to_owned(),
         };
         part.chunks.iter().map(text).collect()
     }

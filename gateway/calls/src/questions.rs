@@ -54,18 +54,18 @@ pub enum Answer {
 
 /// A question that was taken out to be answered. Dropped, its call goes on as if nobody had answered.
 #[derive(Debug)]
-pub struct Taken {
+pub struct ClaimedQuestion {
     pub(crate) id: PendingId,
     pub(crate) open: Open,
 }
 
 /// Ends a question with the call that asked.
-pub(crate) struct Waits<'k> {
+pub(crate) struct QuestionGuard<'k> {
     questions: &'k Questions,
     id: PendingId,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for QuestionGuard<'_> {
     fn drop(&mut self) {
         self.questions.open().remove(&self.id);
     }
@@ -77,14 +77,14 @@ impl Questions {
     }
 
     /// Puts one in place until its guard goes; none where too many wait.
-    pub(crate) fn put(&self, id: &PendingId, open: Open) -> Option<Waits<'_>> {
+    pub(crate) fn put(&self, id: &PendingId, open: Open) -> Option<QuestionGuard<'_>> {
         let mut all = self.open();
         let of_agent = all.values().filter(|other| other.agent == open.agent);
         if all.len() >= IN_ALL || of_agent.count() >= OF_AN_AGENT {
             return None;
         }
         all.insert(id.clone(), open);
-        Some(Waits {
+        Some(QuestionGuard {
             questions: self,
             id: id.clone(),
         })
@@ -130,9 +130,9 @@ impl Questions {
     }
 
     /// Takes it out to be answered: from here on nobody else answers it.
-    pub fn take(&self, id: &PendingId) -> Option<Taken> {
+    pub fn take(&self, id: &PendingId) -> Option<ClaimedQuestion> {
         let open = self.open().remove(id)?;
-        Some(Taken {
+        Some(ClaimedQuestion {
             id: id.clone(),
             open,
         })

@@ -44,11 +44,11 @@ type Key = (AgentId, CapabilityId, String, Option<Digest>);
 
 /// Answers by idempotency key: those of reads in memory, those of effects in files.
 pub struct Replays {
-    table: Arc<Mutex<HashMap<Key, Known>>>,
+    table: Arc<Mutex<HashMap<Key, KeyedAnswer>>>,
     answers: Answers,
 }
 
-struct Known {
+struct KeyedAnswer {
     digest: Digest,
     since: Instant,
     bytes: usize,
@@ -66,7 +66,7 @@ pub(super) enum Claim {
 
 /// The right to settle a key. Dropped unsettled, the key is free again.
 pub(super) struct Claimed {
-    table: Arc<Mutex<HashMap<Key, Known>>>,
+    table: Arc<Mutex<HashMap<Key, KeyedAnswer>>>,
     key: Key,
     answer: watch::Sender<Option<Arc<(u16, InvokeResponse)>>>,
     settled: bool,
@@ -155,7 +155,7 @@ impl Claimed {
 }
 
 /// Notes the size of an answer, and frees the oldest keys of its agent until all of them keep little enough.
-fn make_room(table: &Mutex<HashMap<Key, Known>>, key: &Key, size: usize) {
+fn make_room(table: &Mutex<HashMap<Key, KeyedAnswer>>, key: &Key, size: usize) {
     let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = table.get_mut(key) {
         known.bytes = size;

@@ -15,7 +15,9 @@ use plexus_ledger::Lane;
 use plexus_protocol::{AgentId, CapabilityId, Digest, SourceId, json};
 use plexus_sources::catalogue::Entry;
 use plexus_supervisor::SourceEvent;
-use plexus_trust::{Call, Command, Door, Outcome, OutcomeKind, Permit, State, Verdict, authorize};
+use plexus_trust::{
+    AuthPath, Call, Command, Outcome, OutcomeKind, Permit, State, Verdict, authorize,
+};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -206,7 +208,7 @@ fn permitted(
         input: &input,
         digest: Digest::of(&json::canonical(&input)),
     };
-    match authorize(state, call, Door::Standing, kernel.clock.now()) {
+    match authorize(state, call, AuthPath::Standing, kernel.clock.now()) {
         Verdict::Permit(permit) => Some(*permit),
         Verdict::Pend | Verdict::Refuse(_) => None,
     }

@@ -19,12 +19,12 @@ pub struct Workflow {
     input: Arc<Value>,
     /// What the card showed of its members' plans.
     planned: OnceLock<Vec<Option<Digest>>>,
-    made: Mutex<Made>,
+    made: Mutex<MemberCalls>,
 }
 
 /// What was made of it.
 #[derive(Default)]
-struct Made {
+struct MemberCalls {
     /// The members that were called, in order: id, whether it was done, its event, its code.
     over: Vec<Value>,
     /// The refusal or failure of the last.
@@ -48,7 +48,7 @@ impl Workflow {
         let _ = self.planned.set(planned);
     }
 
-    fn made(&self) -> MutexGuard<'_, Made> {
+    fn made(&self) -> MutexGuard<'_, MemberCalls> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

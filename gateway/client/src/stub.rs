@@ -15,7 +15,7 @@ use std::{
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct StubRequest {
     /// `GET`, `POST`, …
     pub method: String,
     /// With its query.
@@ -26,7 +26,7 @@ pub struct Asked {
     pub body: Value,
 }
 
-impl Asked {
+impl StubRequest {
     /// The value of a header, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -55,17 +55,17 @@ pub enum Answer {
 pub struct Stub {
     /// Where it listens.
     pub address: Address,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<StubRequest>>>,
 }
 
-type Script = dyn Fn(&Asked) -> Answer + Send + Sync;
+type Script = dyn Fn(&StubRequest) -> Answer + Send + Sync;
 
 impl Stub {
     /// Listens on a free loopback port.
     ///
     /// # Panics
     /// When it cannot.
-    pub fn tcp(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn tcp(script: impl Fn(&StubRequest) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
         let port = listener.local_addr().expect("a bound port").port();
         Self::serve(Address::loopback(port), script, move || {
@@ -77,7 +77,10 @@ impl Stub {
     ///
     /// # Panics
     /// When it cannot.
-    pub fn unix(path: &Path, script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn unix(
+        path: &Path,
+        script: impl Fn(&StubRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = UnixListener::bind(path).expect("a socket path");
         Self::serve(Address::Unix(path.to_owned()), script, move || {
             listener.accept().ok().map(|(stream, _)| stream)
@@ -89,13 +92,13 @@ impl Stub {
     /// # Panics
     /// When a thread of the stub panicked.
     #[must_use]
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<StubRequest> {
         self.asked.lock().expect("no thread panicked").clone()
     }
 
     fn serve<S: Read + Write + Send + 'static>(
         address: Address,
-        script: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        script: impl Fn(&StubRequest) -> Answer + Send + Sync + 'static,
         accept: impl Fn() -> Option<S> + Send + 'static,
     ) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -110,7 +113,7 @@ impl Stub {
     }
 }
 
-fn converse<S: Read + Write>(stream: S, script: &Script, log: &Mutex<Vec<Asked>>) {
+fn converse<S: Read + Write>(stream: S, script: &Script, log: &Mutex<Vec<StubRequest>>) {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read_request(&mut stream) {
         log.lock().expect("no thread panicked").push(asked.clone());
@@ -143,7 +146,7 @@ fn converse<S: Read + Write>(stream: S, script: &Script, log: &Mutex<Vec<Asked>>
     }
 }
 
-fn read_request(stream: &mut impl BufRead) -> Option<Asked> {
+fn read_request(stream: &mut impl BufRead) -> Option<StubRequest> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace();
@@ -166,7 +169,7 @@ fn read_request(stream: &mut impl BufRead) -> Option<Asked> {
         .unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    Some(Asked {
+    Some(StubRequest {
         method,
         path,
         headers,

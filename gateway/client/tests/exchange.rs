@@ -15,7 +15,7 @@ async fn open(stub: &Stub) -> Connection {
 #[tokio::test]
 async fn one_connection_serves_many_requests_on_both_kinds_of_address() {
     let dir = tempfile::tempdir().unwrap();
-    let echo = |asked: &plexus_client::stub::Asked| Answer::Json(200, asked.body.clone());
+    let echo = |asked: &plexus_client::stub::StubRequest| Answer::Json(200, asked.body.clone());
     let on_socket = Stub::unix(&dir.path().join("s"), echo);
     let on_port = Stub::tcp(echo);
     for (stub, host) in [

@@ -1,4 +1,4 @@
-//! What the owner's routes need beside the doors.
+//! What the owner's routes need beside the edge.
 
 use crate::upgrade::{LaunchOrigin, Upgrades};
 use plexus_calls::kernel::Kernel;
@@ -16,7 +16,7 @@ pub type CopyLedger = Box<dyn Fn(&Kernel) -> Result<PathBuf, String> + Send + Sy
 
 /// An edge, and the owner's place at it.
 pub struct Desk {
-    /// The doors.
+    /// The edge.
     pub edge: Arc<Edge>,
     /// When this launch began.
     pub started: Instant,

@@ -13,7 +13,7 @@ mod owner;
 pub mod upgrade;
 
 use axum::Router;
-use plexus_edge::doors::OwnerRoutes;
+use plexus_edge::service::OwnerRoutes;
 use std::sync::Arc;
 
 /// The owner's routes, by which listener serves them.

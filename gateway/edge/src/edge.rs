@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-/// A kernel, and the doors to it.
+/// A kernel, and the listeners before it.
 pub struct Edge {
     /// The calls.
     pub kernel: Arc<Kernel>,

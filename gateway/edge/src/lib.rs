@@ -1,4 +1,4 @@
-//! The doors: listeners, who may come in, the agents' routes, and what an answer looks like. One file per resource.
+//! The edge: listeners, who may come in, the agents' routes, and what an answer looks like. One file per resource.
 //!
 //! ```text
 //! connection ▸ guard (Host, Origin) ▸ route ▸ owner's key on owner routes ▸ body ▸ the route's own credential ▸ act
@@ -15,7 +15,6 @@ mod body;
 pub mod browser;
 pub mod connection_key;
 mod connections;
-pub mod doors;
 pub mod edge;
 pub mod grant_reply;
 pub mod guard;
@@ -25,6 +24,7 @@ pub mod listen;
 pub mod mcp_agents;
 pub mod reply;
 pub mod revocation;
+pub mod service;
 pub mod sessions;
 pub mod sse;
 pub mod stream;

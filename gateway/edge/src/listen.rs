@@ -10,8 +10,8 @@ mod inherited;
 
 use super::{
     connections::{ConnectionLimiter, ConnectionSlot},
-    doors::{Doors, OwnerRoutes},
     guard::Serves,
+    service::{ListenerService, OwnerRoutes},
     throttle::Peer,
 };
 use crate::edge::Edge;
@@ -21,7 +21,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 pub use inherited::Inherited;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use plexus_calls::metrics::Door;
+use plexus_calls::metrics::ListenerKind;
 use plexus_home::{network::Network, state_dir::StateDir};
 use serde_json::json;
 use std::{
@@ -272,7 +272,7 @@ impl Listeners {
         let sockets = all
             .map(|socket| socket.try_clone_to_owned())
             .collect::<io::Result<Vec<_>>>()?;
-        let all = Doors::new(&edge, Serves::All, routes.tcp);
+        let all = ListenerService::new(&edge, Serves::All, routes.tcp);
         for listener in self.tcp {
             let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
             let metrics = edge.metrics.clone();
@@ -299,7 +299,7 @@ impl Listeners {
                     };
                     let _ = stream.set_nodelay(true);
                     let peer = Peer::from_address(from.ip());
-                    let counted = metrics.connected(Door::Tcp);
+                    let counted = metrics.connected(ListenerKind::Tcp);
                     let place = Some(Arc::new(place));
                     let serving = connection(stream, all.clone(), peer, place, stopped.clone());
                     open.spawn(async move {
@@ -311,12 +311,17 @@ impl Listeners {
                 while open.join_next().await.is_some() {}
             });
         }
-        for (listener, serves, door, routes) in [
-            (self.agents, Serves::Agents, Door::Agents, routes.agents),
-            (self.owner, Serves::Owner, Door::Owner, routes.owner),
+        for (listener, serves, kind, routes) in [
+            (
+                self.agents,
+                Serves::Agents,
+                ListenerKind::Agents,
+                routes.agents,
+            ),
+            (self.owner, Serves::Owner, ListenerKind::Owner, routes.owner),
         ] {
-            let (doors, places, mut stopped) = (
-                Doors::new(&edge, serves, routes),
+            let (listener_service, places, mut stopped) = (
+                ListenerService::new(&edge, serves, routes),
                 Arc::new(Semaphore::new(CONNECTIONS / 4)),
                 stopped.clone(),
             );
@@ -336,9 +341,14 @@ impl Listeners {
                             let Some(peer) = own_user(&stream) else {
                                 continue;
                             };
-                            let counted = metrics.connected(door);
-                            let serving =
-                                connection(stream, doors.clone(), peer, None, stopped.clone());
+                            let counted = metrics.connected(kind);
+                            let serving = connection(
+                                stream,
+                                listener_service.clone(),
+                                peer,
+                                None,
+                                stopped.clone(),
+                            );
                             open.spawn(async move {
                                 serving.await;
                                 drop((place, counted));
@@ -427,7 +437,7 @@ async fn unused(stopped: &mut watch::Receiver<Ending>) {
 
 async fn connection<S>(
     stream: S,
-    doors: Doors,
+    listener_service: ListenerService,
     peer: Peer,
     place: Option<Arc<ConnectionSlot>>,
     mut stopped: watch::Receiver<Ending>,
@@ -436,9 +446,9 @@ async fn connection<S>(
 {
     let asked = place.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (doors, place) = (doors.clone(), asked.clone());
+        let (listener_service, place) = (listener_service.clone(), asked.clone());
         async move {
-            doors
+            listener_service
                 .answer(peer, place.as_deref(), request.map(Body::new))
                 .await
         }

@@ -11,10 +11,10 @@ use std::{
 
 /// By the digest of a credential. None leaves the gateway.
 #[derive(Default)]
-pub struct McpAgents(Mutex<HashMap<Digest, Kept>>);
+pub struct McpAgents(Mutex<HashMap<Digest, AgentConnection>>);
 
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct AgentConnection {
     pub(crate) session: Option<SessionId>,
     pub(crate) view: Option<MadeView>,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Marks {
 }
 
 impl McpAgents {
-    pub(crate) fn all(&self) -> MutexGuard<'_, HashMap<Digest, Kept>> {
+    pub(crate) fn all(&self) -> MutexGuard<'_, HashMap<Digest, AgentConnection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use axum::{
 };
 use futures_core::Stream;
 use plexus_calls::{
-    events::{Listener, Shown, Since},
+    events::{Listener, Since, VisibleEvent},
     limits::CallSlot,
 };
 use plexus_protocol::{AgentId, CapabilityId, SessionId, TokenId};
@@ -93,7 +93,7 @@ pub fn since(headers: &HeaderMap) -> Since {
     parsed().unwrap_or(Since::Unknown)
 }
 
-fn frame(shown: Shown) -> Frame {
+fn frame(shown: VisibleEvent) -> Frame {
     let frame = Frame::default().event(shown.kind).id(shown.id);
     frame.data(shown.data.to_string())
 }

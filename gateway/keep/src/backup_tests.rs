@@ -29,7 +29,7 @@ fn home() -> tempfile::TempDir {
     home
 }
 
-fn backed_up(home: &Path, secrets: bool, to: &Path) -> Result<make::Made, BackupError> {
+fn backed_up(home: &Path, secrets: bool, to: &Path) -> Result<make::BackupSummary, BackupError> {
     make::write(home, &Copy::at_rest(home)?, secrets, to)
 }
 

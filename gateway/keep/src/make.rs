@@ -23,7 +23,7 @@ const LEFT: Duration = Duration::from_hours(24);
 /// What was made.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Made {
+pub struct BackupSummary {
     file: PathBuf,
     bytes: u64,
     #[serde(flatten)]
@@ -131,13 +131,18 @@ fn tidy_left(home: &Path) {
 ///
 /// # Errors
 /// A copy that does not verify is refused: a backup that cannot be restored is worse than none. There is no file then.
-pub fn write(home: &Path, copy: &Copy, secrets: bool, to: &Path) -> Result<Made, BackupError> {
+pub fn write(
+    home: &Path,
+    copy: &Copy,
+    secrets: bool,
+    to: &Path,
+) -> Result<BackupSummary, BackupError> {
     if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(to.display().to_string()));
     }
     let prepared = prepare(home, copy, secrets)?;
     let bytes = prepared.seal(to)?;
-    Ok(Made {
+    Ok(BackupSummary {
         file: to.to_owned(),
         bytes,
         header: prepared.header,

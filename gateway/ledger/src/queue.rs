@@ -40,7 +40,7 @@ pub(crate) enum PushError {
 }
 
 /// What a [`Queue::take`] came back with.
-pub(crate) enum Taken<J> {
+pub(crate) enum QueueTake<J> {
     Jobs(Vec<J>),
     /// The time was up, or somebody nudged.
     Idle,
@@ -92,18 +92,18 @@ impl<J> Queue<J> {
     }
 
     /// Waits for jobs, at most `patience` (for ever if `None`), then takes at most `most`, the owner's first.
-    pub(crate) fn take(&self, most: usize, patience: Option<Duration>) -> Taken<J> {
+    pub(crate) fn take(&self, most: usize, patience: Option<Duration>) -> QueueTake<J> {
         let mut lanes = self.lock();
         loop {
             let jobs = lanes.drain(most);
             if !jobs.is_empty() {
-                return Taken::Jobs(jobs);
+                return QueueTake::Jobs(jobs);
             }
             if std::mem::take(&mut lanes.nudged) {
-                return Taken::Idle;
+                return QueueTake::Idle;
             }
             if lanes.closed {
-                return Taken::Closed;
+                return QueueTake::Closed;
             }
             lanes.asleep_until = Some(1);
             lanes = match patience {
@@ -122,7 +122,7 @@ impl<J> Queue<J> {
                         && !lanes.closed
                         && !lanes.nudged
                     {
-                        return Taken::Idle;
+                        return QueueTake::Idle;
                     }
                     lanes
                 }
@@ -211,12 +211,12 @@ mod tests {
         let queue = Queue::new(1, 1);
         assert!(queue.nudge());
         assert_eq!(queue.push(Lane::Agent, 1), Ok(()));
-        assert!(matches!(queue.take(1, None), Taken::Jobs(jobs) if jobs == [1]));
-        assert!(matches!(queue.take(1, None), Taken::Idle));
+        assert!(matches!(queue.take(1, None), QueueTake::Jobs(jobs) if jobs == [1]));
+        assert!(matches!(queue.take(1, None), QueueTake::Idle));
         queue.close();
         assert!(!queue.nudge());
-        assert!(matches!(queue.take(1, None), Taken::Idle));
-        assert!(matches!(queue.take(1, None), Taken::Closed));
+        assert!(matches!(queue.take(1, None), QueueTake::Idle));
+        assert!(matches!(queue.take(1, None), QueueTake::Closed));
     }
 
     #[test]
@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(queue.push(Lane::Agent, 1), Ok(()));
         queue.close();
         assert_eq!(queue.push(Lane::Owner, 2), Err(PushError::Closed));
-        assert!(matches!(queue.take(1, None), Taken::Jobs(jobs) if jobs == [1]));
-        assert!(matches!(queue.take(1, None), Taken::Closed));
+        assert!(matches!(queue.take(1, None), QueueTake::Jobs(jobs) if jobs == [1]));
+        assert!(matches!(queue.take(1, None), QueueTake::Closed));
     }
 
     #[test]
@@ -234,8 +234,8 @@ mod tests {
         let queue = Queue::new(1, 1);
         std::thread::scope(|threads| {
             let writer = threads.spawn(|| {
-                let first = matches!(queue.take(1, None), Taken::Jobs(jobs) if jobs == [7]);
-                first && matches!(queue.take(1, None), Taken::Closed)
+                let first = matches!(queue.take(1, None), QueueTake::Jobs(jobs) if jobs == [7]);
+                first && matches!(queue.take(1, None), QueueTake::Closed)
             });
             while queue.lock().asleep_until.is_none() {
                 std::thread::yield_now();

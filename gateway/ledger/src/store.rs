@@ -4,7 +4,7 @@
 //! Invariant: a read transaction never keeps the writer from closing the file; it only keeps its own old pages.
 
 mod aside;
-mod ground;
+mod prefilled;
 mod unsure;
 mod view;
 
@@ -24,7 +24,7 @@ use crate::event::Recorded;
 use crate::index::Row;
 
 use aside::Aside;
-use ground::Ground;
+use prefilled::PrefilledFile;
 use unsure::{Unsure, Watched};
 pub(crate) use view::{RowsInOrder, View, read};
 
@@ -128,7 +128,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Arc<dyn StorageBackend>, Database
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    Ok(Arc::new(Ground::under(file)?))
+    Ok(Arc::new(PrefilledFile::under(file)?))
 }
 
 /// Brings the names in `folder` to the disk: what was made or renamed there is found after a power cut.

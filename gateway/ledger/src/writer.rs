@@ -33,7 +33,7 @@ use crate::heads::Heads;
 use crate::index::Run;
 use crate::ledger::{Audience, Clock, Committed, Condition, Observer, Shared};
 use crate::machine::Machine;
-use crate::queue::{Lane, Taken};
+use crate::queue::{Lane, QueueTake};
 use crate::store::{Change, CommitFailure, StoreError};
 use crate::writer::archiving::Archiving;
 use crate::writer::batch::{Batch, Decided};
@@ -193,15 +193,15 @@ impl<M: Machine> Writer<M> {
         let _gone = CloseOnExit(Arc::clone(&self.shared));
         loop {
             match self.shared.queue.take(MOST, self.patience()) {
-                Taken::Jobs(jobs) => self.serve(jobs),
-                Taken::Idle => {
+                QueueTake::Jobs(jobs) => self.serve(jobs),
+                QueueTake::Idle => {
                     self.look_for_room(self.terms.retry * UNASKED);
                     self.heads.note(&self.head);
                     self.index();
                     self.archive(Instant::now());
                     self.settle();
                 }
-                Taken::Closed => return self.stop(),
+                QueueTake::Closed => return self.stop(),
             }
         }
     }

@@ -77,7 +77,7 @@ pub struct Server {
     flights: BTreeMap<CallNumber, Flight>,
     /// Effects on their way whose request was cancelled: no response is due, but an item of one is remembered.
     let_go: BTreeMap<CallNumber, Arc<Tool>>,
-    known: VecDeque<Known>,
+    known: VecDeque<TrackedItem>,
     last: u64,
 }
 
@@ -90,7 +90,7 @@ struct Flight {
     began: Duration,
     patience: Duration,
     told: Duration,
-    stage: Stage,
+    stage: FlightState,
 }
 
 enum Purpose {
@@ -106,7 +106,7 @@ enum Purpose {
     CancelTask,
 }
 
-enum Stage {
+enum FlightState {
     Calling,
     /// Made once more after an approval: an item now is no news.
     CallingAgain,
@@ -115,7 +115,7 @@ enum Stage {
 }
 
 /// Something that this client left behind.
-struct Known {
+struct TrackedItem {
     item: Item,
     tool: Option<Arc<Tool>>,
     since: Timestamp,
@@ -239,11 +239,13 @@ impl Server {
         };
         match (flight.purpose, &flight.stage) {
             // It is on its way: the gateway carries it to its end and records it, whoever listens.
-            (Purpose::Tool { call, tool }, Stage::Calling | Stage::CallingAgain) if !call.read => {
+            (Purpose::Tool { call, tool }, FlightState::Calling | FlightState::CallingAgain)
+                if !call.read =>
+            {
                 self.let_go.insert(number, tool);
                 Vec::new()
             }
-            (Purpose::Turn, Stage::Calling) => Vec::new(),
+            (Purpose::Turn, FlightState::Calling) => Vec::new(),
             _ => vec![Action::Drop(number)],
         }
     }
@@ -549,7 +551,7 @@ impl Server {
     }
 
     fn waiting(&self) -> ToolResult {
-        let waiting: Vec<Value> = self.known.iter().map(Known::listed).collect();
+        let waiting: Vec<Value> = self.known.iter().map(TrackedItem::listed).collect();
         ToolResult::data(json!({"ok": true, "waiting": waiting}))
     }
 
@@ -583,7 +585,7 @@ impl Server {
         };
         let patience = client.patience();
         let purpose = Purpose::Wait(item.clone());
-        let held = Stage::Held(item.clone());
+        let held = FlightState::Held(item.clone());
         if seconds == Some(Duration::ZERO) {
             return self.start(id, client, purpose, now, |number| {
                 Action::Look(number, item)
@@ -620,7 +622,7 @@ impl Server {
                 purpose,
                 began: now.elapsed,
                 told: now.elapsed,
-                stage: Stage::Calling,
+                stage: FlightState::Calling,
             },
         );
         vec![action(number)]
@@ -663,9 +665,8 @@ impl Server {
         now: Moment,
     ) -> Vec<Action> {
         let known = match (&flight.stage, &flight.purpose) {
-            (Stage::Held(item) | Stage::LastLook(item, _), _) | (_, Purpose::Wait(item)) => {
-                Some(item.clone())
-            }
+            (FlightState::Held(item) | FlightState::LastLook(item, _), _)
+            | (_, Purpose::Wait(item)) => Some(item.clone()),
             _ => None,
         };
         let tool = match &flight.purpose {
@@ -678,19 +679,19 @@ impl Server {
             Answer::GoesOn(item) => {
                 self.remember(&item, tool.as_ref(), now.wall);
                 return match flight.stage {
-                    Stage::Calling
+                    FlightState::Calling
                         if matches!(flight.purpose, Purpose::Tool { .. } | Purpose::Turn) =>
                     {
                         if flight.client.tasks {
                             let task = self.task(&item, "working", now);
                             return self.respond_as(&flight.request, &flight.client, task, "task");
                         }
-                        flight.stage = Stage::Held(item.clone());
+                        flight.stage = FlightState::Held(item.clone());
                         self.flights.insert(number, flight);
                         vec![Action::Follow(number, item)]
                     }
                     // The gateway names the item while its approved call is under way.
-                    Stage::CallingAgain => {
+                    FlightState::CallingAgain => {
                         let result = ToolResult::goes_on(&item, Effect::Unknown);
                         self.finish(&flight.request, &flight.client, result)
                     }
@@ -706,11 +707,11 @@ impl Server {
                     let result = ToolResult::goes_on(item, Effect::Unknown);
                     return self.finish(&flight.request, &flight.client, result);
                 }
-                if let (Purpose::Tool { call, .. }, Stage::Held(_)) =
+                if let (Purpose::Tool { call, .. }, FlightState::Held(_)) =
                     (&flight.purpose, &flight.stage)
                 {
                     let call = call.clone();
-                    flight.stage = Stage::CallingAgain;
+                    flight.stage = FlightState::CallingAgain;
                     self.flights.insert(number, flight);
                     return vec![Action::Call(number, call)];
                 }
@@ -810,7 +811,7 @@ impl Server {
         if self.known.len() == MAX_KNOWN {
             self.known.pop_front();
         }
-        self.known.push_back(Known {
+        self.known.push_back(TrackedItem {
             item: item.clone(),
             tool: tool.cloned(),
             since,
@@ -830,9 +831,9 @@ impl Server {
         let due = |flight: &Flight| {
             let progress = flight.progress.as_ref().map(|_| flight.told + PROGRESS);
             let end = match flight.stage {
-                Stage::Held(_) => Some(flight.began + flight.patience),
-                Stage::LastLook(_, until) => Some(until),
-                Stage::Calling | Stage::CallingAgain => None,
+                FlightState::Held(_) => Some(flight.began + flight.patience),
+                FlightState::LastLook(_, until) => Some(until),
+                FlightState::Calling | FlightState::CallingAgain => None,
             };
             progress.into_iter().chain(end).min()
         };
@@ -846,13 +847,13 @@ impl Server {
         for (number, flight) in &mut self.flights {
             let end = flight.began + flight.patience;
             match &flight.stage {
-                Stage::Held(item) if now.elapsed >= end => {
+                FlightState::Held(item) if now.elapsed >= end => {
                     let item = item.clone();
-                    flight.stage = Stage::LastLook(item.clone(), now.elapsed + LAST_LOOK);
+                    flight.stage = FlightState::LastLook(item.clone(), now.elapsed + LAST_LOOK);
                     actions.push(Action::Look(*number, item));
                     continue;
                 }
-                Stage::LastLook(_, until) if now.elapsed >= *until => over.push(*number),
+                FlightState::LastLook(_, until) if now.elapsed >= *until => over.push(*number),
                 _ => {}
             }
             if let Some(token) = &flight.progress
@@ -861,8 +862,8 @@ impl Server {
                 flight.told = now.elapsed;
                 let seconds = (now.elapsed - flight.began).as_secs();
                 let what = match &flight.stage {
-                    Stage::Held(item) | Stage::LastLook(item, _) => item.waits_for(),
-                    Stage::Calling | Stage::CallingAgain => "working",
+                    FlightState::Held(item) | FlightState::LastLook(item, _) => item.waits_for(),
+                    FlightState::Calling | FlightState::CallingAgain => "working",
                 };
                 let message = match seconds / 60 {
                     0 => format!("{what}, {seconds} s"),
@@ -881,7 +882,7 @@ impl Server {
                 continue;
             };
             actions.push(Action::Drop(number));
-            if let Stage::LastLook(item, _) = &flight.stage {
+            if let FlightState::LastLook(item, _) = &flight.stage {
                 let result = ToolResult::goes_on(item, Effect::Unknown);
                 actions.extend(self.finish(&flight.request, &flight.client, result));
             }
@@ -917,13 +918,15 @@ impl Flight {
     /// The item that the host was asked about once, without waiting.
     fn looked_at(&self) -> Option<&Item> {
         match (&self.stage, &self.purpose) {
-            (Stage::LastLook(item, _), _) | (Stage::Calling, Purpose::Wait(item)) => Some(item),
+            (FlightState::LastLook(item, _), _) | (FlightState::Calling, Purpose::Wait(item)) => {
+                Some(item)
+            }
             _ => None,
         }
     }
 }
 
-impl Known {
+impl TrackedItem {
     fn listed(&self) -> Value {
         let status = match (&self.item, self.ended) {
             (_, true) => "ended",

@@ -45,14 +45,14 @@ const SECOND_PRESS: Duration = Duration::from_secs(3);
 const CANCELLED_WITHIN: Duration = Duration::from_secs(15);
 
 /// How far a call is.
-enum Stage {
+enum CallStage {
     Opening,
     Calling { read: bool },
     Waiting(PendingId),
     Running(RunId),
 }
 
-impl Stage {
+impl CallStage {
     fn interrupted(&self) -> Stop {
         let stop = |why: &str| Stop::new(Exit::Failed, "interrupted", why);
         match self {
@@ -67,18 +67,18 @@ impl Stage {
     }
 }
 
-enum Ended {
+enum CallOutput {
     Answer(Answer),
     Skill(String),
 }
 
 /// Calls a capability and prints what came of it.
 pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
-    let stage = RefCell::new(Stage::Opening);
+    let stage = RefCell::new(CallStage::Opening);
     let input = RefCell::new((Input::new(), Takes::default()));
     call.printing.check()?;
     let ended = interruptible(settings, perform(settings, &call, &input, &stage), &stage).await;
-    if let Ok(Ended::Answer(answer)) = &ended
+    if let Ok(CallOutput::Answer(answer)) = &ended
         && let Some(open) = answer
             .conversation()
             .filter(|_| chat::can_talk(&call.printing))
@@ -98,7 +98,7 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
 
 /// Waits for what an earlier call left behind and prints what came of it.
 pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
-    let stage = RefCell::new(Stage::Opening);
+    let stage = RefCell::new(CallStage::Opening);
     wait.printing.check()?;
     let ended = interruptible(settings, take_up(settings, &wait, &stage), &stage).await;
     finish(
@@ -133,16 +133,16 @@ pub(crate) async fn cancel(settings: &Settings, cancel: &Cancel) -> Result<Exit,
 /// Ctrl-C cancels it, and its result says what was done.
 async fn interruptible(
     settings: &Settings,
-    work: impl Future<Output = Result<Ended, Stop>>,
-    stage: &RefCell<Stage>,
-) -> Result<Ended, Stop> {
+    work: impl Future<Output = Result<CallOutput, Stop>>,
+    stage: &RefCell<CallStage>,
+) -> Result<CallOutput, Stop> {
     let mut work = pin!(work);
     tokio::select! {
         ended = &mut work => return ended,
         _ = tokio::signal::ctrl_c() => {}
     }
     let run = match &*stage.borrow() {
-        Stage::Running(run) if io::stderr().is_terminal() => run.clone(),
+        CallStage::Running(run) if io::stderr().is_terminal() => run.clone(),
         other => return Err(other.interrupted()),
     };
     out::say("press Ctrl-C again to cancel it; else it goes on at the gateway");
@@ -160,10 +160,10 @@ async fn interruptible(
     }
 }
 
-fn finish(ended: Result<Ended, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
+fn finish(ended: Result<CallOutput, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
     match ended {
-        Ok(Ended::Answer(answer)) => form.show(&answer),
-        Ok(Ended::Skill(text)) => out::line(&text).map(|()| Exit::Ok),
+        Ok(CallOutput::Answer(answer)) => form.show(&answer),
+        Ok(CallOutput::Skill(text)) => out::line(&text).map(|()| Exit::Ok),
         Err(stop) => {
             form.show_stop(&stop)?;
             Err(stop)
@@ -175,8 +175,8 @@ async fn perform(
     settings: &Settings,
     call: &Call,
     built: &RefCell<(Input, Takes)>,
-    stage: &RefCell<Stage>,
-) -> Result<Ended, Stop> {
+    stage: &RefCell<CallStage>,
+) -> Result<CallOutput, Stop> {
     // A malformed whole input is refused before anything is sent; words need the schema first.
     let whole = call.input.as_deref().map(input::whole).transpose()?;
     let mut session = Session::open(settings).await?;
@@ -187,7 +187,9 @@ async fn perform(
             .as_ref()
             .map(|b| b.markdown.as_str())
             .filter(|m| !m.is_empty());
-        return Ok(Ended::Skill(markdown.unwrap_or(&skill.describe).to_owned()));
+        return Ok(CallOutput::Skill(
+            markdown.unwrap_or(&skill.describe).to_owned(),
+        ));
     }
     let schema = entry.as_ref().map_or(&Value::Null, |e| &e.io.input);
     let mut input = match whole {
@@ -207,28 +209,28 @@ async fn perform(
     let until = Instant::now() + call.patience.length();
     let mut approved = None;
     loop {
-        stage.replace(Stage::Calling { read });
+        stage.replace(CallStage::Calling { read });
         let answer = invoke(&mut session, &body, read).await?;
         if let Some(handle) = answer.run() {
-            stage.replace(Stage::Running(handle.run_id.clone()));
+            stage.replace(CallStage::Running(handle.run_id.clone()));
             let run = handle.clone();
             return run::follow(&mut session, &run.run_id, Some(&run.status_url))
                 .await
-                .map(Ended::Answer);
+                .map(CallOutput::Answer);
         }
         let Some(id) = answer.pending() else {
-            return Ok(Ended::Answer(answer));
+            return Ok(CallOutput::Answer(answer));
         };
         if approved.as_ref() == Some(&id) {
             let why = format!("the gateway says that {id} is approved and asks for it again");
             return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
         }
-        stage.replace(Stage::Waiting(id.clone()));
+        stage.replace(CallStage::Waiting(id.clone()));
         if !call.patience.length().is_zero() {
             approval::announce(call.capability.as_str(), &id);
         }
         match approval::wait(&mut session, &id, until).await? {
-            Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
+            Decision::Ran(answer) => return Ok(CallOutput::Answer(*answer)),
             Decision::Approved => approved = Some(id),
         }
     }
@@ -289,23 +291,27 @@ fn item_of(text: &str) -> Result<Item, Stop> {
     })
 }
 
-async fn take_up(settings: &Settings, wait: &Wait, stage: &RefCell<Stage>) -> Result<Ended, Stop> {
+async fn take_up(
+    settings: &Settings,
+    wait: &Wait,
+    stage: &RefCell<CallStage>,
+) -> Result<CallOutput, Stop> {
     let id = match item_of(&wait.item)? {
         Item::Run(run) => {
             let mut session = Session::open(settings).await?;
-            stage.replace(Stage::Running(run.clone()));
+            stage.replace(CallStage::Running(run.clone()));
             return run::follow(&mut session, &run, None)
                 .await
-                .map(Ended::Answer);
+                .map(CallOutput::Answer);
         }
         Item::Request(id) => id,
     };
     let mut session = Session::open(settings).await?;
-    stage.replace(Stage::Waiting(id.clone()));
+    stage.replace(CallStage::Waiting(id.clone()));
     let until = Instant::now() + wait.patience.length();
     for _ in 0..RESULT_LOOKS {
         match approval::wait(&mut session, &id, until).await? {
-            Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
+            Decision::Ran(answer) => return Ok(CallOutput::Answer(*answer)),
             // Its run may still be under way; only the gateway knows whether there is to be one.
             Decision::Approved if Instant::now() < until => sleep(Duration::from_secs(1)).await,
             Decision::Approved => break,

@@ -43,12 +43,12 @@ const TRIES: u32 = 3;
 /// The gateway's answer to a message.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Taken {
+pub(crate) struct MessageReceipt {
     turns_left: u32,
     run: Option<Handle>,
 }
 
-impl Taken {
+impl MessageReceipt {
     /// The run of its turn; none where that is forgotten.
     pub(crate) fn run(self) -> Option<RunId> {
         self.run.map(|run| run.run_id)
@@ -62,7 +62,7 @@ struct Handle {
 }
 
 /// How a turn ended at this terminal.
-enum Ended {
+enum TurnOutcome {
     Answer(Box<Answer>),
     Left,
 }
@@ -137,8 +137,8 @@ async fn talk(
             continue;
         };
         match follow(settings, session, &handle.run_id).await? {
-            Ended::Left => break,
-            Ended::Answer(answer) => {
+            TurnOutcome::Left => break,
+            TurnOutcome::Answer(answer) => {
                 show(&answer, true)?;
                 *changes = changes_of(&answer).or(changes.take());
                 left = answer.conversation().map_or(left, |open| open.turns_left);
@@ -192,7 +192,7 @@ pub(crate) async fn send(
     conversation: &RunId,
     message: &str,
     words: &str,
-) -> Result<Taken, Stop> {
+) -> Result<MessageReceipt, Stop> {
     let body = json!({"runId": conversation, "messageId": message, "text": words});
     let mut tries = 0;
     loop {
@@ -217,8 +217,12 @@ pub(crate) async fn send(
 }
 
 /// Follows a turn. Ctrl-C once cancels it, twice leaves.
-async fn follow(settings: &Settings, session: &mut Session, turn: &RunId) -> Result<Ended, Stop> {
-    let answer = |answer| Ended::Answer(Box::new(answer));
+async fn follow(
+    settings: &Settings,
+    session: &mut Session,
+    turn: &RunId,
+) -> Result<TurnOutcome, Stop> {
+    let answer = |answer| TurnOutcome::Answer(Box::new(answer));
     let mut following = pin!(run::follow(session, turn, None));
     tokio::select! {
         ended = &mut following => return ended.map(answer),
@@ -228,7 +232,7 @@ async fn follow(settings: &Settings, session: &mut Session, turn: &RunId) -> Res
     out::say("\nstopping this turn; press Ctrl-C again to leave");
     tokio::select! {
         ended = following => ended.map(answer),
-        _ = tokio::signal::ctrl_c() => Ok(Ended::Left),
+        _ = tokio::signal::ctrl_c() => Ok(TurnOutcome::Left),
     }
 }
 

@@ -144,7 +144,7 @@ type Parsed = (Command, Result<Settings, Stop>);
 /// Reads the command line; prints help and usage errors itself and then returns the exit status.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, Exit> {
     let (command, target) = words(line).map_err(|ended| match ended {
-        Ended::Clap(error) => {
+        LineError::Clap(error) => {
             // A closed terminal is no reason to fail differently.
             let _ = error.print();
             if error.use_stderr() {
@@ -153,7 +153,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
                 Exit::Ok
             }
         }
-        Ended::Stop(stop) => {
+        LineError::Stop(stop) => {
             out::say(&stop.to_string());
             stop.exit
         }
@@ -162,19 +162,19 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
 }
 
 #[derive(Debug)]
-enum Ended {
+enum LineError {
     Clap(clap::Error),
     Stop(Stop),
 }
 
-fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), Ended> {
-    let cli = Cli::try_parse_from(line).map_err(Ended::Clap)?;
+fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), LineError> {
+    let cli = Cli::try_parse_from(line).map_err(LineError::Clap)?;
     match cli.command {
         Word::Own(command) => Ok((command, cli.target)),
         Word::Capability(line) => {
             let name = line.first().map_or("", String::as_str);
             if CapabilityId::parse(name).is_err() {
-                return Err(Ended::Stop(
+                return Err(LineError::Stop(
                     Stop::usage(format!(
                         "{:?} is neither a command nor a capability (those have a dot in them)",
                         text::line(name)
@@ -183,7 +183,7 @@ fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), 
                 ));
             }
             let line = std::iter::once("plexus").chain(line.iter().map(String::as_str));
-            let direct = Direct::try_parse_from(line).map_err(Ended::Clap)?;
+            let direct = Direct::try_parse_from(line).map_err(LineError::Clap)?;
             Ok((Command::Call(direct.call), direct.target.or(cli.target)))
         }
     }

@@ -1,6 +1,6 @@
 //! The real binary against a scripted gateway: what it sends, what it prints, how it ends.
 
-use plexus_client::stub::{Answer, Asked, Stub};
+use plexus_client::stub::{Answer, Stub, StubRequest};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -83,11 +83,11 @@ impl Ended {
 }
 
 /// What every gateway answers; `more` comes first.
-fn gateway(more: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Stub {
+fn gateway(more: impl Fn(&StubRequest) -> Option<Answer> + Send + Sync + 'static) -> Stub {
     Stub::tcp(move |asked| more(asked).unwrap_or_else(|| usual(asked)))
 }
 
-fn usual(asked: &Asked) -> Answer {
+fn usual(asked: &StubRequest) -> Answer {
     let path = asked.path.split('?').next().unwrap();
     match (asked.method.as_str(), path) {
         ("GET", "/.well-known/plexus") => Answer::Json(
@@ -114,7 +114,7 @@ fn usual(asked: &Asked) -> Answer {
     }
 }
 
-fn invoke(asked: &Asked) -> bool {
+fn invoke(asked: &StubRequest) -> bool {
     asked.path == "/invoke"
 }
 

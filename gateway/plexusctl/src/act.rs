@@ -21,7 +21,7 @@ const MARKS: [&str; 8] = [
 ];
 
 /// What is known of whoever acts.
-pub(crate) struct Hands {
+pub(crate) struct CallerContext {
     /// Whether they said on the command line that they are the owner.
     pub(crate) sworn: bool,
     /// Whether stdin is a terminal.
@@ -30,7 +30,7 @@ pub(crate) struct Hands {
     pub(crate) mark: Option<String>,
 }
 
-impl Hands {
+impl CallerContext {
     /// Looks at this process.
     pub(crate) fn look(sworn: bool) -> Self {
         Self {
@@ -50,12 +50,12 @@ fn find_mark(names: impl IntoIterator<Item = String>) -> Option<String> {
     })
 }
 
-/// Whether `hands` may do `act`, which gives agents more than they have.
+/// Whether `caller` may do `act`, which gives agents more than they have.
 ///
 /// # Errors
 /// A refusal that names no way round.
-pub(crate) fn judge(act: &str, hands: &Hands) -> Result<(), Stop> {
-    let why = match (hands.sworn, &hands.mark, hands.terminal) {
+pub(crate) fn judge(act: &str, caller: &CallerContext) -> Result<(), Stop> {
+    let why = match (caller.sworn, &caller.mark, caller.terminal) {
         (true, _, _) | (false, None, true) => return Ok(()),
         (false, Some(mark), _) => {
             format!("{act} is for the owner, and {mark} says that an agent runs this")
@@ -73,16 +73,16 @@ mod tests {
 
     #[test]
     fn a_person_at_a_terminal_may_an_agent_may_not() {
-        let hands = |sworn, terminal, mark: Option<&str>| Hands {
+        let caller = |sworn, terminal, mark: Option<&str>| CallerContext {
             sworn,
             terminal,
             mark: mark.map(str::to_owned),
         };
-        assert!(judge("approve", &hands(false, true, None)).is_ok());
-        assert!(judge("approve", &hands(true, false, None)).is_ok());
+        assert!(judge("approve", &caller(false, true, None)).is_ok());
+        assert!(judge("approve", &caller(true, false, None)).is_ok());
         for refused in [
-            hands(false, false, None),
-            hands(false, true, Some("CLAUDECODE")),
+            caller(false, false, None),
+            caller(false, true, Some("CLAUDECODE")),
         ] {
             let stop = judge("approve", &refused).unwrap_err();
             assert_eq!(

@@ -40,10 +40,10 @@ enum Act {
         agent: AgentId,
         /// Calls a second: a number, or default
         #[arg(long, value_name = "N", value_parser = calls)]
-        calls: Option<Wanted>,
+        calls: Option<LimitValue>,
         /// Bytes of audit log a day: 64MiB, a number of bytes, or default
         #[arg(long, value_name = "N", value_parser = bytes)]
-        ledger: Option<Wanted>,
+        ledger: Option<LimitValue>,
     },
     /// Revoke an agent's credential, sessions, tokens and grants
     Revoke {
@@ -60,12 +60,12 @@ enum Act {
 
 /// A bound as the owner says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum LimitValue {
     Default,
     Number(u64),
 }
 
-impl Wanted {
+impl LimitValue {
     fn for_wire(self) -> Value {
         match self {
             Self::Default => "default".into(),
@@ -83,26 +83,26 @@ impl Wanted {
     }
 }
 
-fn calls(text: &str) -> Result<Wanted, String> {
+fn calls(text: &str) -> Result<LimitValue, String> {
     match text {
-        "default" => Ok(Wanted::Default),
+        "default" => Ok(LimitValue::Default),
         _ => text
             .parse()
-            .map(Wanted::Number)
+            .map(LimitValue::Number)
             .map_err(|_| "write a number of calls a second, or default".to_owned()),
     }
 }
 
-fn bytes(text: &str) -> Result<Wanted, String> {
+fn bytes(text: &str) -> Result<LimitValue, String> {
     if text == "default" {
-        return Ok(Wanted::Default);
+        return Ok(LimitValue::Default);
     }
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)];
     let read = units.iter().find_map(|(unit, shift)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
         number.checked_mul(1 << shift)
     });
-    read.map(Wanted::Number).ok_or_else(|| {
+    read.map(LimitValue::Number).ok_or_else(|| {
         "write a number of bytes, such as 67108864, 512KiB, 64MiB or 1GiB, or default".to_owned()
     })
 }
@@ -330,11 +330,11 @@ mod tests {
     #[test]
     fn bounds_are_read_and_more_is_told_from_less() {
         for (text, wanted) in [
-            ("0", Wanted::Number(0)),
-            ("512KiB", Wanted::Number(524_288)),
-            ("64MiB", Wanted::Number(67_108_864)),
-            ("2GiB", Wanted::Number(2 << 30)),
-            ("default", Wanted::Default),
+            ("0", LimitValue::Number(0)),
+            ("512KiB", LimitValue::Number(524_288)),
+            ("64MiB", LimitValue::Number(67_108_864)),
+            ("2GiB", LimitValue::Number(2 << 30)),
+            ("default", LimitValue::Default),
         ] {
             assert_eq!(bytes(text), Ok(wanted), "{text}");
         }
@@ -349,9 +349,9 @@ mod tests {
         ] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
-        assert!(calls("64MiB").is_err() && calls("5") == Ok(Wanted::Number(5)));
+        assert!(calls("64MiB").is_err() && calls("5") == Ok(LimitValue::Number(5)));
         let held = json!({"limit": 5, "default": 200});
-        assert!(Wanted::Default.is_more(&held) && Wanted::Number(6).is_more(&held));
-        assert!(!Wanted::Number(5).is_more(&held));
+        assert!(LimitValue::Default.is_more(&held) && LimitValue::Number(6).is_more(&held));
+        assert!(!LimitValue::Number(5).is_more(&held));
     }
 }

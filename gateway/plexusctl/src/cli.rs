@@ -1,10 +1,10 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, board, calls, changes, channels,
-    config, connect, console, disconnect, doctor, explain, exposure, extension, grants, key, lend,
-    logs, mcp, network, notify, owner::Desk, pause, review, service, sources, status, tokens, undo,
-    uninstall, unknown, upgrade,
+    act::CallerContext, activity, agents, approvals, audit, backup, board, calls, changes,
+    channels, config, connect, console, disconnect, doctor, explain, exposure, extension, grants,
+    key, lend, logs, mcp, network, notify, owner::Desk, pause, review, service, sources, status,
+    tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -138,7 +138,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     let desk = Desk {
         home: Home::resolve(cli.global.home)?,
         json: cli.global.json,
-        hands: Hands::look(cli.global.i_am_the_owner),
+        caller: CallerContext::look(cli.global.i_am_the_owner),
     };
     match cli.command {
         Command::Status => status::run(&desk).await,

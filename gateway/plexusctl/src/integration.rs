@@ -130,7 +130,7 @@ impl Surroundings {
 }
 
 /// What is wanted in the agent's files, in the order in which it is shown.
-pub(crate) struct Wanted {
+pub(crate) struct IntegrationPlan {
     changes: Vec<plan::Want>,
     /// What the person should know that no file says.
     pub(crate) notes: Vec<String>,
@@ -142,7 +142,11 @@ pub(crate) struct Wanted {
 ///
 /// # Errors
 /// A stop where a file of the agent cannot be read.
-pub(crate) fn wanted(kind: Kind, agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
+pub(crate) fn wanted(
+    kind: Kind,
+    agent: &AgentId,
+    around: &Surroundings,
+) -> Result<IntegrationPlan, Stop> {
     match kind {
         Kind::ClaudeCode => claude_code::wanted(agent, around),
         Kind::Codex => codex::wanted(agent, around),

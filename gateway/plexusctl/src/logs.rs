@@ -54,7 +54,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     let now = moment::now();
-    let wanted = Wanted::new(&logs, &now);
+    let wanted = LogFilter::new(&logs, &now);
     let failed = |e: std::io::Error| Stop::new(Exit::Failed, "logs", e.to_string());
     let mut follower = Follower::new(desk.home.path().join("logs"));
     let most = usize::try_from(logs.lines).unwrap_or(usize::MAX);
@@ -97,7 +97,7 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     }
 }
 
-struct Wanted {
+struct LogFilter {
     source: Option<SourceId>,
     since: Option<Timestamp>,
     level: Level,
@@ -109,7 +109,7 @@ struct LogLine {
     line: Value,
 }
 
-impl Wanted {
+impl LogFilter {
     fn new(logs: &Logs, now: &Zoned) -> Self {
         Self {
             source: logs.source.clone(),
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn lines_are_chosen_and_shown() {
-        let wanted = |source: Option<&str>, level| Wanted {
+        let wanted = |source: Option<&str>, level| LogFilter {
             source: source.map(|s| SourceId::parse(s).unwrap()),
             since: serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").ok(),
             level,

@@ -120,7 +120,7 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         }
         Act::Add(asked) => {
             if let Some(file) = &asked.from {
-                let which = from::Which::of(asked.name.as_ref(), asked.all);
+                let which = from::ServerSelection::of(asked.name.as_ref(), asked.all);
                 return from::run(desk, file, &which, &asked.given).await;
             }
             desk.widen("lending an MCP server")?;

@@ -10,7 +10,7 @@ use crate::{
     feed::Feed,
     owner::{Desk, list_of, text_of},
 };
-use calm::{Calm, Notice, Waits};
+use calm::{Calm, Notice, PendingRequest};
 use clap::Args;
 use notifier::Notifier;
 use plexus_client::{Exit, Stop, out, text};
@@ -101,7 +101,7 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
 }
 
 /// What waits, the oldest first.
-async fn waiting(desk: &Desk) -> Result<Vec<Waits>, Stop> {
+async fn waiting(desk: &Desk) -> Result<Vec<PendingRequest>, Stop> {
     let reply = desk.open().await?.get("/admin/api/pending").await?;
     let mut waiting: Vec<_> = list_of(&reply, "pending").iter().map(title).collect();
     waiting.reverse();
@@ -109,7 +109,7 @@ async fn waiting(desk: &Desk) -> Result<Vec<Waits>, Stop> {
 }
 
 /// Who asks, and what for. The label is the manifest's; a capability without one is told by its id.
-fn title(item: &Value) -> Waits {
+fn title(item: &Value) -> PendingRequest {
     let ids = list_of(item, "capabilities");
     let label = list_of(item, "asks")
         .first()
@@ -129,7 +129,7 @@ fn title(item: &Value) -> Waits {
         0 | 1 => String::new(),
         many => format!(" and {} more", many - 1),
     };
-    Waits {
+    PendingRequest {
         id: text_of(item, "pendingId").to_owned(),
         agent: text::short(text_of(item, "agentId"), MAX_LABEL),
         label: format!("“{}”{more}", text::short(label, MAX_LABEL)),

@@ -1,6 +1,6 @@
 //! The connection to the gateway's owner end, and the key that opens it.
 
-use crate::act::{self, Hands};
+use crate::act::{self, CallerContext};
 use hyper::{Method, Response, body::Incoming};
 use plexus_client::{
     Address, Connection, Exit, Home, Reply, Request, Stop, out,
@@ -16,7 +16,7 @@ pub(crate) struct Desk {
     /// Print as JSON.
     pub(crate) json: bool,
     /// Who acts.
-    pub(crate) hands: Hands,
+    pub(crate) caller: CallerContext,
 }
 
 impl Desk {
@@ -32,13 +32,13 @@ impl Desk {
 
     /// Refuses an act that gives agents more, unless a person does it.
     pub(crate) fn widen(&self, act: &str) -> Result<(), Stop> {
-        act::judge(act, &self.hands)
+        act::judge(act, &self.caller)
     }
 
     /// Whether a person can be asked for a yes: there is a terminal, and what the yes is to was shown on it. With
     /// `--json` nothing is.
     pub(crate) fn can_ask(&self) -> bool {
-        self.hands.terminal && !self.json
+        self.caller.terminal && !self.json
     }
 
     /// Prints `value` as it is, or as `text` says it to a person.

@@ -1,6 +1,6 @@
 //! The real binary against a scripted owner's socket: what it sends, what it shows, how it ends, what it refuses.
 
-use plexus_client::stub::{Answer, Asked, Stub};
+use plexus_client::stub::{Answer, Stub, StubRequest};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -31,7 +31,7 @@ impl Place {
         Self { dir, stub: None }
     }
 
-    fn with(script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
+    fn with(script: impl Fn(&StubRequest) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let mut place = Self::without_gateway();
         let folder = place.dir.path().join("run/owner");
         fs::create_dir_all(&folder).unwrap();
@@ -46,7 +46,7 @@ impl Place {
         self.dir.path().join("connection-key")
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    fn asked(&self) -> Vec<StubRequest> {
         self.stub.as_ref().unwrap().asked()
     }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use ending::Ended;
+use ending::LaunchEnd;
 use plexus_calls::{
     answers::Answers,
     approvals::{planner, run as approved_run, store::Approvals},
@@ -94,8 +94,8 @@ pub(crate) fn serve(arguments: Arguments, connectors: &[Connector]) -> ExitCode 
                 // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
                 runtime.shutdown_timeout(Duration::from_millis(200));
                 match ended? {
-                    Ended::Stopped => return Ok(()),
-                    Ended::GoOn(sockets) => handed = Some(sockets),
+                    LaunchEnd::Stopped => return Ok(()),
+                    LaunchEnd::GoOn(sockets) => handed = Some(sockets),
                 }
             }
         });
@@ -118,7 +118,7 @@ async fn run(
     log: &Log,
     program: Arc<Program>,
     mut handed: Option<Handed>,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<LaunchEnd> {
     let began = Instant::now();
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;

@@ -53,12 +53,12 @@ impl From<Objection> for String {
 }
 
 /// A ConfiguredSource as a body carries it. Reads leniently: what is wrong is said as a reason, in the owner's terms.
-pub struct Wanted<'a> {
+pub struct SourceRequest<'a> {
     /// The body, as it came.
     pub body: &'a Map<String, Value>,
 }
 
-impl Wanted<'_> {
+impl SourceRequest<'_> {
     fn text(&self, key: &str) -> Option<&str> {
         self.body
             .get(key)
@@ -373,7 +373,7 @@ fn identity(path: &Path) -> std::io::Result<Target> {
 }
 
 /// A folder of a source, looked at.
-struct Looked {
+struct CheckedFolder {
     /// What its path leads to; the path itself where nothing is there for now.
     real: PathBuf,
     target: Option<Target>,
@@ -387,7 +387,7 @@ fn look_in(
     state_dir: &StateDir,
     programs: &[PathBuf],
     is_installed: bool,
-) -> Result<Looked, String> {
+) -> Result<CheckedFolder, String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = place.path.canonicalize();
     let real = real.unwrap_or_else(|_| place.path.clone());
@@ -433,7 +433,7 @@ fn look_in(
         return Err(why);
     }
     let target = identity(&real).ok();
-    Ok(Looked { real, target })
+    Ok(CheckedFolder { real, target })
 }
 
 /// Whether a source is served with what the owner installed: then it is given no folder of keys or settings.
@@ -447,7 +447,7 @@ fn overlap(one: &Path, other: &Path) -> bool {
 
 /// What a source only reads may not overlap what it writes: the cage allows what any rule of its allows.
 fn apart<'a>(
-    looked: impl Iterator<Item = (&'a FolderField, &'a Looked)> + Clone,
+    looked: impl Iterator<Item = (&'a FolderField, &'a CheckedFolder)> + Clone,
 ) -> Result<(), String> {
     for (written, there) in looked.clone().filter(|(place, _)| place.writable) {
         for (read, here) in looked.clone().filter(|(place, _)| !place.writable) {
@@ -471,7 +471,7 @@ async fn look_at_all(
     state_dir: &StateDir,
     places: Vec<FolderField>,
     is_installed: bool,
-) -> Result<Vec<(FolderField, std::io::Result<Looked>)>, Objection> {
+) -> Result<Vec<(FolderField, std::io::Result<CheckedFolder>)>, Objection> {
     let looks = places.iter().cloned().map(|place| {
         let (field, state_dir) = (place.field.clone(), state_dir.clone());
         let programs = registry.programs.clone();
@@ -609,7 +609,7 @@ mod tests {
         let registry = Registry::read(SHIPPED).unwrap().served_from(&workers);
         let check = |kind: &str, path: &Path| {
             let body = json!({"id": "notes", "kind": kind, "route": {"path": path}});
-            let wanted = Wanted {
+            let wanted = SourceRequest {
                 body: body.as_object().unwrap(),
             };
             wanted.check(&registry, &state_dir)

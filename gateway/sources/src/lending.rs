@@ -2,7 +2,7 @@
 //!
 //! Must not know: when one ends (the trust machine), and what becomes of its workers then.
 
-use super::{Registry, configure::Wanted};
+use super::{Registry, configure::SourceRequest};
 use plexus_home::state_dir::StateDir;
 use plexus_ipc::manifest::{Audience, Capability, Manifest};
 use plexus_protocol::{AgentId, CapabilityId, SourceId};
@@ -62,7 +62,7 @@ pub fn folder(
         None => fresh(registry, state_dir, state, &name)?,
     };
     let body = json!({"id": id, "kind": manifest.kind, "label": name, "route": {field: real}});
-    let wanted = Wanted {
+    let wanted = SourceRequest {
         body: body.as_object().ok_or("an object")?,
     };
     let (id, mut config) = wanted.check(registry, state_dir)?;

@@ -63,7 +63,7 @@ struct Actor<P: Process> {
     /// Those whose source was removed and is put back in this one.
     before: Vec<Handle>,
     queue: Queue,
-    stage: Stage<P>,
+    stage: ProcessState<P>,
     turns: Turns,
     /// Starts in a row that came to nothing.
     failures: u32,
@@ -81,7 +81,7 @@ struct Actor<P: Process> {
 /// Something that goes on while the actor stays able to hear.
 pub(super) type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-enum Stage<P: Process> {
+enum ProcessState<P: Process> {
     Stopped,
     Starting {
         attempt: Running<Result<Started<P>, StartError>>,
@@ -116,7 +116,7 @@ enum Event<P: Process> {
     Due,
 }
 
-impl<P: Process> Stage<P> {
+impl<P: Process> ProcessState<P> {
     /// What happens next. Cancelling it loses nothing.
     async fn next(&mut self) -> Event<P> {
         match self {
@@ -146,7 +146,7 @@ impl<P: Process> Actor<P> {
             role,
             before,
             queue: Queue::default(),
-            stage: Stage::Stopped,
+            stage: ProcessState::Stopped,
             turns: Turns::default(),
             failures: 0,
             reported: String::new(),
@@ -162,7 +162,7 @@ impl<P: Process> Actor<P> {
         let mut attended = true;
         loop {
             self.go_on().await;
-            if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
+            if self.ending.is_some() && matches!(self.stage, ProcessState::Stopped) {
                 break;
             }
             let told = async {
@@ -210,7 +210,7 @@ impl<P: Process> Actor<P> {
             Command::Cancel(id) => self.cancel(id).await,
             Command::CancelEffect(id) => self.cancel_effect(id).await,
             Command::Credit(id, bytes) => {
-                if let Stage::Up(live) = &mut self.stage {
+                if let ProcessState::Up(live) = &mut self.stage {
                     live.credit(id, bytes).await;
                 }
             }
@@ -218,10 +218,12 @@ impl<P: Process> Actor<P> {
             Command::Probe(waiting) => {
                 self.probes.push(waiting);
                 match &mut self.stage {
-                    Stage::Up(live) => live.probe_now(),
+                    ProcessState::Up(live) => live.probe_now(),
                     // The owner asks, so perhaps the owner has mended it: no more waiting.
-                    Stage::Waiting { .. } => self.begin(),
-                    Stage::Stopped | Stage::Starting { .. } | Stage::Reaping { .. } => {}
+                    ProcessState::Waiting { .. } => self.begin(),
+                    ProcessState::Stopped
+                    | ProcessState::Starting { .. }
+                    | ProcessState::Reaping { .. } => {}
                 }
             }
             Command::Replace(spec) => self.replace(spec).await,
@@ -233,7 +235,7 @@ impl<P: Process> Actor<P> {
     }
 
     fn call(&mut self, mut job: Box<Job>) {
-        if let Stage::Waiting { calls_from, .. } = self.stage
+        if let ProcessState::Waiting { calls_from, .. } = self.stage
             && self.refusal.is_some()
             && job.revision == self.spec.revision
             && Instant::now() >= calls_from
@@ -252,7 +254,7 @@ impl<P: Process> Actor<P> {
 
     async fn cancel(&mut self, id: u64) {
         if self.queue.remove(id).is_none()
-            && let Stage::Up(live) = &mut self.stage
+            && let ProcessState::Up(live) = &mut self.stage
         {
             live.cancel(id).await;
         }
@@ -261,7 +263,7 @@ impl<P: Process> Actor<P> {
     async fn cancel_effect(&mut self, id: u64) {
         if let Some(mut job) = self.queue.remove(id) {
             job.answer(Err(DispatchError::TakenBack));
-        } else if let Stage::Up(live) = &mut self.stage {
+        } else if let ProcessState::Up(live) = &mut self.stage {
             live.say_of(id, ToWorker::Cancel { id }).await;
         }
     }
@@ -269,7 +271,7 @@ impl<P: Process> Actor<P> {
     async fn late(&mut self, id: u64) {
         if let Some(mut job) = self.queue.remove(id) {
             job.answer(Err(DispatchError::Deadline { dispatched: false }));
-        } else if let Stage::Up(live) = &mut self.stage {
+        } else if let ProcessState::Up(live) = &mut self.stage {
             live.late(id).await;
         }
     }
@@ -284,10 +286,10 @@ impl<P: Process> Actor<P> {
         self.refusal = None;
         self.queue.refuse(&replaced());
         match &mut self.stage {
-            Stage::Starting { call_off, .. } => call_off.notify_one(),
-            Stage::Up(live) => live.stop(Cause::Replaced, &replaced()).await,
-            Stage::Waiting { .. } => self.stop_stage(),
-            Stage::Stopped | Stage::Reaping { .. } => {}
+            ProcessState::Starting { call_off, .. } => call_off.notify_one(),
+            ProcessState::Up(live) => live.stop(Cause::Replaced, &replaced()).await,
+            ProcessState::Waiting { .. } => self.stop_stage(),
+            ProcessState::Stopped | ProcessState::Reaping { .. } => {}
         }
         self.show(|view| view.health = SourceHealth::unknown());
     }
@@ -304,10 +306,10 @@ impl<P: Process> Actor<P> {
         };
         self.queue.refuse(&refusal);
         match &mut self.stage {
-            Stage::Starting { call_off, .. } => call_off.notify_one(),
-            Stage::Up(live) => live.stop(cause, &refusal).await,
-            Stage::Waiting { .. } => self.stop_stage(),
-            Stage::Stopped | Stage::Reaping { .. } => {}
+            ProcessState::Starting { call_off, .. } => call_off.notify_one(),
+            ProcessState::Up(live) => live.stop(cause, &refusal).await,
+            ProcessState::Waiting { .. } => self.stop_stage(),
+            ProcessState::Stopped | ProcessState::Reaping { .. } => {}
         }
         self.refusal = Some(refusal);
     }
@@ -326,10 +328,10 @@ impl<P: Process> Actor<P> {
 
     /// Does what the state allows now: starts what is wanted, sends what waits.
     async fn go_on(&mut self) {
-        if matches!(self.stage, Stage::Stopped) && self.ending.is_none() && self.wanted() {
+        if matches!(self.stage, ProcessState::Stopped) && self.ending.is_none() && self.wanted() {
             self.begin();
         }
-        if let Stage::Up(live) = &mut self.stage {
+        if let ProcessState::Up(live) = &mut self.stage {
             live.pump(&mut self.queue).await;
         }
     }
@@ -356,7 +358,7 @@ impl<P: Process> Actor<P> {
             }
             start::start(context, spec, role, off).await
         };
-        self.stage = Stage::Starting {
+        self.stage = ProcessState::Starting {
             attempt: Box::pin(attempt),
             call_off,
             revision,
@@ -365,7 +367,7 @@ impl<P: Process> Actor<P> {
     }
 
     fn stop_stage(&mut self) {
-        self.stage = Stage::Stopped;
+        self.stage = ProcessState::Stopped;
         self.state(WorkerState::Stopped, None);
     }
 

@@ -78,7 +78,7 @@ pub struct Supervisor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    ground: Arc<dyn Ground>,
+    actors: Arc<dyn ActorFactory>,
     sources: Mutex<HashMap<SourceId, Source>>,
     /// Actors of removed sources, until their workers are gone. Locked after `sources`.
     leaving: Mutex<Vec<(SourceId, Role, Handle)>>,
@@ -86,15 +86,15 @@ struct Inner {
     closing: AtomicBool,
 }
 
-/// What the supervisor stands on: hides what kind of process its workers are. Asked when an actor is made, never for a
+/// Makes actors: hides what kind of process its workers are. Asked when an actor is made, never for a
 /// call.
-trait Ground: std::fmt::Debug + Send + Sync {
+trait ActorFactory: std::fmt::Debug + Send + Sync {
     fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle;
     fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>>;
     fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)>;
 }
 
-impl<P: Process> Ground for Context<P> {
+impl<P: Process> ActorFactory for Context<P> {
     fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle {
         Handle::spawn(self, spec, role, before)
     }
@@ -128,9 +128,9 @@ impl Supervisor {
         Ok(Self::on(Arc::new(context)))
     }
 
-    fn on(ground: Arc<dyn Ground>) -> Self {
+    fn on(actors: Arc<dyn ActorFactory>) -> Self {
         Self(Arc::new(Inner {
-            ground,
+            actors,
             sources: Mutex::default(),
             leaving: Mutex::default(),
             next_id: AtomicU64::new(1),
@@ -151,7 +151,7 @@ impl Supervisor {
     /// # Errors
     /// Why it did not come to serve, in words; of an unsound cage, what did not hold.
     pub async fn try_start(&self, spec: Arc<Spec>, role: Role) -> Result<(), String> {
-        match Arc::clone(&self.0.ground).try_start(spec, role).await {
+        match Arc::clone(&self.0.actors).try_start(spec, role).await {
             Ok(()) => Ok(()),
             Err(StartError::Unsound(report)) => {
                 let open = report.checks.iter().filter(|check| !check.held);
@@ -233,9 +233,9 @@ impl Supervisor {
                 .as_ref()
                 .is_none_or(|handle| handle.commands.is_closed())
             {
-                let ground = Arc::clone(&self.0.ground);
+                let actors = Arc::clone(&self.0.actors);
                 let before = self.leaving(Some((&spec.source, role)));
-                *actor = Some(ground.actor(Arc::clone(&spec), role, before));
+                *actor = Some(actors.actor(Arc::clone(&spec), role, before));
             }
         }
     }
@@ -445,7 +445,7 @@ impl Supervisor {
     /// its program.
     #[must_use]
     pub fn parameters(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
-        self.0.ground.named(spec, role)
+        self.0.actors.named(spec, role)
     }
 
     /// Resident memory of this very process, in bytes.

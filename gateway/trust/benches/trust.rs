@@ -8,7 +8,7 @@ mod support;
 
 use divan::{Bencher, black_box};
 use plexus_protocol::{AuditId, CapabilityId, Constraint, Sensitivity, Verbs};
-use plexus_trust::{Command, Door, Facts, Permit, Verdict, decide};
+use plexus_trust::{AuthPath, Command, Facts, Permit, Verdict, decide};
 use serde_json::{Value, json};
 use support::{Who, World, below, cap, config, digest, granted, secret, seen, source, uuid};
 
@@ -52,13 +52,13 @@ impl Busy {
             input: json!({"path": "Projects/Plexus/a.md"}),
         }
     }
-    fn authorize(&self, door: Door<'_>) -> Verdict {
+    fn authorize(&self, path: AuthPath<'_>) -> Verdict {
         let id = self.capability.as_str();
         let (who, input) = (&self.who.agent, &self.input);
-        self.world.through_as(who, door, id, input, digest(input))
+        self.world.through_as(who, path, id, input, digest(input))
     }
     fn permit(&self) -> Permit {
-        granted(self.authorize(Door::Session(&self.who.session)))
+        granted(self.authorize(AuthPath::Session(&self.who.session)))
     }
 }
 
@@ -82,7 +82,7 @@ fn read() -> Facts {
 #[divan::bench]
 fn authorize_by_session(bencher: Bencher<'_, '_>) {
     let busy = Busy::new();
-    bencher.bench_local(|| black_box(busy.authorize(Door::Session(&busy.who.session))));
+    bencher.bench_local(|| black_box(busy.authorize(AuthPath::Session(&busy.who.session))));
 }
 
 #[divan::bench]
@@ -91,7 +91,7 @@ fn authorize_by_token(bencher: Bencher<'_, '_>) {
     let who = busy.who.clone();
     let asked = vec![support::entry(busy.capability.as_str())];
     let token = busy.world.token(&who, asked);
-    bencher.bench_local(|| black_box(busy.authorize(Door::Token(&token))));
+    bencher.bench_local(|| black_box(busy.authorize(AuthPath::Token(&token))));
 }
 
 #[divan::bench]

@@ -29,7 +29,7 @@ pub struct Call<'a> {
 
 /// How the call came in.
 #[derive(Clone, Copy, Debug)]
-pub enum Door<'a> {
+pub enum AuthPath<'a> {
     /// With a scoped token whose signature holds.
     Token(&'a TokenId),
     /// With a session alone: what is not allowed yet pends.
@@ -221,8 +221,8 @@ impl Permit {
 }
 
 /// Decides on a snapshot. Schema and source health are not looked at here.
-pub fn authorize(state: &State, call: Call<'_>, door: Door<'_>, now: Timestamp) -> Verdict {
-    match try_authorize(state, call, door, state.time(now)) {
+pub fn authorize(state: &State, call: Call<'_>, path: AuthPath<'_>, now: Timestamp) -> Verdict {
+    match try_authorize(state, call, path, state.time(now)) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Refuse(refusal),
     }
@@ -231,23 +231,27 @@ pub fn authorize(state: &State, call: Call<'_>, door: Door<'_>, now: Timestamp) 
 fn try_authorize(
     state: &State,
     call: Call<'_>,
-    door: Door<'_>,
+    path: AuthPath<'_>,
     now: Timestamp,
 ) -> Result<Verdict, Refusal> {
     let Some(agent) = state.agent(call.agent) else {
-        return Err(match door {
-            Door::Token(_) => Refusal::TokenRevoked,
-            Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => {
-                Refusal::SessionExpired
-            }
+        return Err(match path {
+            AuthPath::Token(_) => Refusal::TokenRevoked,
+            AuthPath::Session(_)
+            | AuthPath::Approved(_)
+            | AuthPath::Bounded(_)
+            | AuthPath::Standing => Refusal::SessionExpired,
         });
     };
-    if let Door::Session(session) = door {
+    if let AuthPath::Session(session) = path {
         live_session(agent, session, now)?;
     }
-    let token = match door {
-        Door::Token(id) => Some((id, agent.tokens.get(id))),
-        Door::Session(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => None,
+    let token = match path {
+        AuthPath::Token(id) => Some((id, agent.tokens.get(id))),
+        AuthPath::Session(_)
+        | AuthPath::Approved(_)
+        | AuthPath::Bounded(_)
+        | AuthPath::Standing => None,
     };
     let scope = token.and_then(|(_, t)| t?.scopes.iter().find(|s| &s.id == call.capability));
     let Some((source, facts)) = state.capability(call.capability) else {
@@ -270,9 +274,11 @@ fn try_authorize(
     if facts.verbs.is_empty() {
         return Err(Refusal::NotCallable);
     }
-    let mut session = match door {
-        Door::Session(session) => Some(session.clone()),
-        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => None,
+    let mut session = match path {
+        AuthPath::Session(session) => Some(session.clone()),
+        AuthPath::Token(_) | AuthPath::Approved(_) | AuthPath::Bounded(_) | AuthPath::Standing => {
+            None
+        }
     };
     let mut token_scope = None;
     if let Some((_, token)) = token {
@@ -299,11 +305,11 @@ fn try_authorize(
         return Err(Refusal::Paused);
     }
     not_unknown(agent, call.capability, &call.digest)?;
-    if !matches!(door, Door::Bounded(_)) {
+    if !matches!(path, AuthPath::Bounded(_)) {
         // The approval of a conversation is the owner's newer word on what was denied before.
         not_denied(agent, call.capability, &call.digest, now)?;
     }
-    if !matches!(door, Door::Approved(_) | Door::Bounded(_)) && !facts.verbs.is_read() {
+    if !matches!(path, AuthPath::Approved(_) | AuthPath::Bounded(_)) && !facts.verbs.is_read() {
         not_run(agent, call.capability, &call.digest, now)?;
     }
 
@@ -340,7 +346,7 @@ fn try_authorize(
         fits
     };
 
-    if let Door::Bounded(item) = door {
+    if let AuthPath::Bounded(item) = path {
         let ask = turn_open(state, agent, item, call.capability, facts.verbs, now)?;
         not_denied_since(agent, ask, call.capability, &call.digest, now)?;
         // A narrowing of the approved call is about its own input.
@@ -369,11 +375,11 @@ fn try_authorize(
     // What the owner approved for exactly this input comes first: it is bound to what the card showed.
     let approved = agent.items.values().find_map(|item| {
         let ask = open_ask(item, call.capability, facts.verbs, &call.digest, now)?;
-        let ours = match door {
-            Door::Approved(id) => &item.id == id && item.runs(ask),
+        let ours = match path {
+            AuthPath::Approved(id) => &item.id == id && item.runs(ask),
             // What the gateway runs by itself is not run a second time by the agent.
-            Door::Token(_) | Door::Session(_) => !item.runs(ask),
-            Door::Bounded(_) | Door::Standing => false,
+            AuthPath::Token(_) | AuthPath::Session(_) => !item.runs(ask),
+            AuthPath::Bounded(_) | AuthPath::Standing => false,
         };
         (ours && within(ask.constraint.as_ref())).then_some((item, ask))
     });
@@ -394,7 +400,7 @@ fn try_authorize(
         ))));
     }
     if let Some(grant) = grant_for(agent, source, facts, call.capability, now)
-        && !matches!(door, Door::Approved(_))
+        && !matches!(path, AuthPath::Approved(_))
         && within(grant.constraint.as_ref())
     {
         return Ok(Verdict::Permit(Box::new(permit(
@@ -404,11 +410,11 @@ fn try_authorize(
             None,
         ))));
     }
-    match door {
-        Door::Token(_) | Door::Approved(_) | Door::Bounded(_) | Door::Standing => {
+    match path {
+        AuthPath::Token(_) | AuthPath::Approved(_) | AuthPath::Bounded(_) | AuthPath::Standing => {
             Err(Refusal::GrantRequired { constraint: missed })
         }
-        Door::Session(_) => Ok(Verdict::Pend),
+        AuthPath::Session(_) => Ok(Verdict::Pend),
     }
 }
 

@@ -24,7 +24,7 @@ mod state;
 mod window;
 
 pub use authorize::{
-    Basis, Call, Door, Permit, Verdict, authorize, in_reach, standing_for, visible,
+    AuthPath, Basis, Call, Permit, Verdict, authorize, in_reach, standing_for, visible,
 };
 pub use command::{
     Approve, ChildrenAsked, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note,

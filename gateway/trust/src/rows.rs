@@ -29,7 +29,7 @@ pub fn touched_rows(event: &Event, id: &AuditId) -> Vec<String> {
 }
 
 /// How a change is carried out on a row.
-enum Written {
+enum RowEdit {
     /// The row is what the change holds: all of it, or the last of its parts.
     Whole,
     Last,
@@ -43,11 +43,11 @@ enum Written {
 }
 
 /// Which row a change is about, and how; `None` for what has no row.
-fn written(change: &Change, id: &AuditId) -> Option<(String, Written)> {
-    use Written::{Gone, Last, LastOf, Whole, WholeOf};
+fn written(change: &Change, id: &AuditId) -> Option<(String, RowEdit)> {
+    use RowEdit::{Gone, Last, LastOf, Whole, WholeOf};
     Some(match change {
-        Change::Serial(n) => ("meta".to_owned(), Written::Serial(*n)),
-        Change::Paused(on) => ("meta".to_owned(), Written::Paused(*on)),
+        Change::Serial(n) => ("meta".to_owned(), RowEdit::Serial(*n)),
+        Change::Paused(on) => ("meta".to_owned(), RowEdit::Paused(*on)),
         Change::Settings(_) => ("settings".to_owned(), Whole),
         Change::DefaultGrants(_) => ("default-grants".to_owned(), Whole),
         Change::Agent(row) => (format!("agent/{}", row.id), Whole),
@@ -111,26 +111,26 @@ pub fn replay(rows: &mut Rows, id: &AuditId, members: &[u8]) -> Result<(), serde
         let Some((key, written)) = written(&change, id) else {
             continue;
         };
-        if let Written::WholeOf(agent) | Written::LastOf(agent) = &written
+        if let RowEdit::WholeOf(agent) | RowEdit::LastOf(agent) = &written
             && !rows.contains_key(&format!("agent/{agent}"))
         {
             continue;
         }
         let value = match written {
-            Written::Gone => None,
-            Written::Whole | Written::WholeOf(_) => Some(held::<&RawValue>(raw)?.get().into()),
-            Written::Last | Written::LastOf(_) => {
+            RowEdit::Gone => None,
+            RowEdit::Whole | RowEdit::WholeOf(_) => Some(held::<&RawValue>(raw)?.get().into()),
+            RowEdit::Last | RowEdit::LastOf(_) => {
                 let parts = held::<Vec<&RawValue>>(raw)?;
                 parts.last().map(|last| last.get().into())
             }
-            Written::Serial(_) | Written::Paused(_) => {
+            RowEdit::Serial(_) | RowEdit::Paused(_) => {
                 let mut meta = match rows.get(&key) {
                     Some(bytes) => serde_json::from_slice(bytes)?,
                     None => Meta::default(),
                 };
                 match written {
-                    Written::Serial(n) => meta.serial = n,
-                    Written::Paused(on) => meta.paused = on,
+                    RowEdit::Serial(n) => meta.serial = n,
+                    RowEdit::Paused(on) => meta.paused = on,
                     _ => {}
                 }
                 json(&meta)

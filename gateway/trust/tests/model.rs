@@ -11,7 +11,7 @@ mod naive;
 
 use naive::{By, Class, Model, Stood, class};
 use plexus_protocol::{AgentId, PendingId};
-use plexus_trust::{Command, Door, Item, Permit, Verdict, decide};
+use plexus_trust::{AuthPath, Command, Item, Permit, Verdict, decide};
 use proptest::{prelude::*, test_runner::TestCaseError};
 use std::collections::BTreeMap;
 use support::{
@@ -130,7 +130,7 @@ impl Both {
             {
                 for cap in ALL {
                     for (n, (input, name)) in INPUTS.iter().enumerate() {
-                        let verdict = world.through_as(&who, door(*by), cap, input, *name);
+                        let verdict = world.through_as(&who, auth_path(*by), cap, input, *name);
                         let expected = self.model.allowing(&who, *by, cap, n, world.now);
                         let Verdict::Permit(permit) = verdict else {
                             self.counts.refusals += 1;
@@ -222,12 +222,12 @@ fn same(a: &Permit, b: &Permit) -> bool {
     format!("{a:?}") == format!("{b:?}")
 }
 
-fn door<'a>(by: By<'a>) -> Door<'a> {
+fn auth_path<'a>(by: By<'a>) -> AuthPath<'a> {
     match by {
-        By::Session(id) => Door::Session(id),
-        By::Token(id) => Door::Token(id),
-        By::Gateway(id) => Door::Approved(id),
-        By::Turn(id) => Door::Bounded(id),
+        By::Session(id) => AuthPath::Session(id),
+        By::Token(id) => AuthPath::Token(id),
+        By::Gateway(id) => AuthPath::Approved(id),
+        By::Turn(id) => AuthPath::Bounded(id),
     }
 }
 

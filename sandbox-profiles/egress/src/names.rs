@@ -45,10 +45,10 @@ pub(crate) enum NotFound {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Resolver(Mutex<Known>);
+pub(crate) struct Resolver(Mutex<ResolverState>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct ResolverState {
     servers: Vec<SocketAddr>,
     hosts: HashMap<String, Vec<IpAddr>>,
     answers: HashMap<String, (Instant, Vec<IpAddr>)>,
@@ -63,14 +63,14 @@ impl Resolver {
 
     /// Takes the machine's files as they are now.
     pub(crate) fn renew(&self, names: &Names) {
-        *self.known() = Known {
+        *self.known() = ResolverState {
             servers: servers(&names.resolv_conf),
             hosts: hosts(&names.hosts),
             answers: HashMap::new(),
         };
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ResolverState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,4 @@
-//! [`Held`]: what a run's folder holds on the disk, counted on a thread of its own, again and again while the run lasts.
+//! [`DiskCount`]: what a run's folder holds on the disk, counted on a thread of its own, again and again while the run lasts.
 //!
 //! Invariants: no link is followed, and nothing outside of the folder is looked at; what cannot be counted because it lies too
 //! deep counts as more than any bound; a count of a large folder uses a tenth of one processor at most.
@@ -40,12 +40,12 @@ const FOLDER: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC);
 
 /// See the module. Dropping it ends the counting.
-pub(super) struct Held {
+pub(super) struct DiskCount {
     bytes: Arc<AtomicU64>,
     _wanted: mpsc::Sender<()>,
 }
 
-impl Held {
+impl DiskCount {
     /// Begins to count, each time no further than a little beyond `most` bytes.
     ///
     /// # Errors

@@ -39,8 +39,8 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::beneath::{self, make_folder};
-use super::held::{self, Held};
-use super::os::children::{self, Ended};
+use super::held::{self, DiskCount};
+use super::os::children::{self, EndedChild};
 use super::shared;
 use super::sign_in::SignedIn;
 use super::tree;
@@ -78,7 +78,7 @@ struct Run {
     memory: Option<u64>,
     processes: Option<u32>,
     /// Most bytes on the disk, and what is there.
-    disk: Option<(u64, Held)>,
+    disk: Option<(u64, DiskCount)>,
     usage: Usage,
     /// Its folder goes with it.
     discard: bool,
@@ -184,7 +184,7 @@ impl Keeper {
         Ok(worker)
     }
 
-    fn over(&mut self, ended: &Ended) {
+    fn over(&mut self, ended: &EndedChild) {
         let found = self
             .runs
             .iter()
@@ -310,7 +310,7 @@ impl Keeper {
         let to_worker = prepared.map_err(|error| format!("the run's folder: {error}"))?;
         let disk = program
             .disk
-            .map(|most| Held::counted(folder.clone(), most).map(|held| (most, held)))
+            .map(|most| DiskCount::counted(folder.clone(), most).map(|held| (most, held)))
             .transpose()
             .map_err(|error| format!("nobody to count what it holds on the disk: {error}"))?;
         let signed_in = program.sign_in.as_ref();

@@ -8,7 +8,7 @@ use plexus_ledger::{Lane, Ledger, Options};
 use plexus_protocol::{AgentId, CapabilityId, Digest, SessionId, Verb, Verbs};
 use plexus_record::Trust;
 use plexus_trust::{
-    Call, Command, Connect, Door, Outcome, OutcomeKind, Permit, Reach, Reply, State, Touch,
+    AuthPath, Call, Command, Connect, Outcome, OutcomeKind, Permit, Reach, Reply, State, Touch,
     Verdict, authorize,
 };
 use serde_json::json;
@@ -172,7 +172,7 @@ impl Past {
             input: &input,
             digest: secret(n, "input"),
         };
-        match authorize(&state, call, Door::Session(&session), state.latest) {
+        match authorize(&state, call, AuthPath::Session(&session), state.latest) {
             Verdict::Permit(permit) => Ok(*permit),
             other => bail!("{agent} may not read: {other:?}"),
         }

@@ -10,7 +10,7 @@ use plexus_protocol::{
 };
 use plexus_sources::{Registry, catalogue::Catalogue};
 use plexus_trust::{
-    Call, Connect, Door, Permit, SESSION_MS, Session, SourceConfig, SourceSeen, State, Verdict,
+    AuthPath, Call, Connect, Permit, SESSION_MS, Session, SourceConfig, SourceSeen, State, Verdict,
     authorize, decide,
 };
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         input: &asked.input,
         digest: asked.digest,
     };
-    match authorize(&state, call, Door::Session(&session), NOW) {
+    match authorize(&state, call, AuthPath::Session(&session), NOW) {
         Verdict::Permit(permit) => (*permit, asked),
         other => panic!("{other:?}"),
     }

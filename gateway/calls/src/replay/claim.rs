@@ -81,7 +81,7 @@ impl Replays {
                         let (answer, seen) = watch::channel(None);
                         table.insert(
                             key.clone(),
-                            Known {
+                            KeyedAnswer {
                                 digest,
                                 since: Instant::now(),
                                 bytes: 0,
@@ -120,7 +120,7 @@ impl Replays {
     }
 }
 
-impl Known {
+impl KeyedAnswer {
     /// Whether it is a run that answers for its key no longer.
     fn is_past_run(&self, kernel: &Kernel, is_read: bool) -> bool {
         let answer = self.answer.borrow();

@@ -24,14 +24,14 @@ pub(super) struct Card {
     digest: String,
     revision: u64,
     /// None: it no longer waits.
-    waits: Option<Waits>,
+    waits: Option<PendingChange>,
     source: ForeignText,
     label: ForeignText,
     /// How it was decided.
     verdict: String,
 }
 
-struct Waits {
+struct PendingChange {
     title: String,
     /// The server defines tools that are hidden until the owner decides.
     held_back: bool,
@@ -95,7 +95,7 @@ impl Card {
             },
             waits: shown
                 .as_ref()
-                .map(|card| Waits::of(state, source, card, state.time(desk.clock.now()))),
+                .map(|card| PendingChange::of(state, source, card, state.time(desk.clock.now()))),
         })
     }
 }
@@ -104,7 +104,7 @@ fn place(by: Option<&'static str>) -> &'static str {
     by.unwrap_or("with the connection key (plexusctl, or another program of yours)")
 }
 
-impl Waits {
+impl PendingChange {
     fn of(state: &State, source: &Source, card: &Map<String, Value>, now: Timestamp) -> Self {
         let (agents, more_agents) = first(list(card, "agents"), |agent| said(agent, 60));
         let (capabilities, more_capabilities) = first(list(card, "pendingNarration"), |one| {

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use plexus_edge::{address::hostname, doors::unknown, guard::Serves, reply::Refused};
+use plexus_edge::{address::hostname, guard::Serves, reply::Refused, service::unknown};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use std::sync::Arc;
 
@@ -144,7 +144,10 @@ mod tests {
     #[test]
     fn the_pages_need_no_more_than_their_policy_allows() {
         for template in TEMPLATES {
-            assert!(!template.contains("|safe"), "text goes through `Said`");
+            assert!(
+                !template.contains("|safe"),
+                "text goes through `ForeignText`"
+            );
             for needs_more in [
                 "<style",
                 " style=",

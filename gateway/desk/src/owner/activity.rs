@@ -36,14 +36,14 @@ pub(super) async fn list(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let wanted = Wanted::read(&request)?;
+    let wanted = ActivityFilter::read(&request)?;
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
     let page = blocking(move || page(&ledger, &state, &wanted)).await?;
     Ok(ok(&page.map_err(|e| unreadable(&e))?))
 }
 
 /// Which calls are asked for.
-struct Wanted {
+struct ActivityFilter {
     agent: Option<String>,
     touched: Option<String>,
     /// With its dot: how ids of its capabilities begin.
@@ -61,7 +61,7 @@ enum Only {
     Refused,
 }
 
-impl Wanted {
+impl ActivityFilter {
     fn read(request: &Request) -> Result<Self, Refused> {
         let given = |name: &str| reply::query(request, name).filter(|text| !text.is_empty());
         let moment = |name: &str| {
@@ -106,7 +106,7 @@ impl Wanted {
         touched.or_else(|| self.agent.clone().map(IndexTerm::Agent))
     }
 
-    fn wants(&self, entry: &Entry<'_>, did: Did) -> bool {
+    fn wants(&self, entry: &Entry<'_>, did: ActivityKind) -> bool {
         let agent = self.agent.as_deref();
         let of_agent = agent.is_none_or(|agent| entry.agent_id.as_deref() == Some(agent));
         let of_source = self.source.as_deref().is_none_or(|beginning| {
@@ -116,8 +116,11 @@ impl Wanted {
         let of_kind = match self.only {
             None => true,
             // What nobody knows may have changed something.
-            Some(Only::Changed) => matches!(did, Did::Changed | Did::Unknown | Did::UnderWay),
-            Some(Only::Refused) => did == Did::Refused,
+            Some(Only::Changed) => matches!(
+                did,
+                ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
+            ),
+            Some(Only::Refused) => did == ActivityKind::Refused,
         };
         of_agent && of_source && of_kind
     }
@@ -125,7 +128,7 @@ impl Wanted {
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Did {
+enum ActivityKind {
     Read,
     Changed,
     Failed,
@@ -138,7 +141,7 @@ enum Did {
     Settled,
 }
 
-impl Did {
+impl ActivityKind {
     const ALL: [Self; 8] = [
         Self::Read,
         Self::Changed,
@@ -241,7 +244,7 @@ struct Denial {
     detail: Value,
 }
 
-fn page(ledger: &Ledger, state: &TrustState, wanted: &Wanted) -> Result<Value, StoreError> {
+fn page(ledger: &Ledger, state: &TrustState, wanted: &ActivityFilter) -> Result<Value, StoreError> {
     let first = wanted.since.map_or(Ok(1), |at| ledger.first_at(at.0))?;
     let last = match (wanted.before, wanted.until) {
         (Some(before), _) => before,
@@ -249,7 +252,7 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &Wanted) -> Result<Value, S
         (None, None) => ledger.head()?.seq + 1,
     };
     let mut calls = Vec::new();
-    let mut totals = [0_u64; Did::ALL.len()];
+    let mut totals = [0_u64; ActivityKind::ALL.len()];
     let mut ended = HashSet::new();
     let term = wanted.term();
     let next = ledger.walk_back(term.as_ref(), first..last, EVENTS, |event| {
@@ -272,7 +275,7 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &Wanted) -> Result<Value, S
         }
         wanted.limit == 0 || calls.len() < wanted.limit
     })?;
-    let totals: Value = Did::ALL
+    let totals: Value = ActivityKind::ALL
         .iter()
         .map(|did| (did.word().to_owned(), json!(totals[*did as usize])))
         .collect::<serde_json::Map<_, _>>()
@@ -303,23 +306,23 @@ fn did(
     entry: &Entry<'_>,
     state: &TrustState,
     ended: &HashSet<AuditId>,
-) -> Option<Did> {
+) -> Option<ActivityKind> {
     Some(match (entry.detail.what(), entry.detail.went()) {
-        ("read", OutcomeKind::Ok) => Did::Read,
-        ("outcome", OutcomeKind::Ok) => Did::Changed,
-        ("read" | "outcome", OutcomeKind::Refused) => Did::Refused,
-        ("read" | "outcome", OutcomeKind::Unknown) => Did::Unknown,
-        ("read" | "outcome", OutcomeKind::Failed) => Did::Failed,
+        ("read", OutcomeKind::Ok) => ActivityKind::Read,
+        ("outcome", OutcomeKind::Ok) => ActivityKind::Changed,
+        ("read" | "outcome", OutcomeKind::Refused) => ActivityKind::Refused,
+        ("read" | "outcome", OutcomeKind::Unknown) => ActivityKind::Unknown,
+        ("read" | "outcome", OutcomeKind::Failed) => ActivityKind::Failed,
         ("intent", _) => {
             let id = plexus_record::audit_id(event.id());
             if ended.contains(&id) || !state.open_intents.contains_key(&id) {
                 return None;
             }
-            Did::UnderWay
+            ActivityKind::UnderWay
         }
-        ("note", _) => Did::Refused,
-        ("grant.pending", _) => Did::Asked,
-        ("unknown.settle", _) => Did::Settled,
+        ("note", _) => ActivityKind::Refused,
+        ("grant.pending", _) => ActivityKind::Asked,
+        ("unknown.settle", _) => ActivityKind::Settled,
         _ => return None,
     })
 }
@@ -335,7 +338,7 @@ fn told(
     state: &TrustState,
     event: &Recorded,
     entry: &Entry<'_>,
-    did: Did,
+    did: ActivityKind,
     denial: Option<Denial>,
 ) -> Value {
     let detail = &entry.detail;
@@ -386,7 +389,7 @@ fn told(
             .as_ref()
             .and_then(|e| self::entry(e)?.detail.basis.and_then(parsed));
         put("basis", basis);
-        if did == Did::Unknown {
+        if did == ActivityKind::Unknown {
             let open = state
                 .agents
                 .values()

@@ -382,7 +382,7 @@ pub(crate) async fn plan_item_again(
 }
 
 /// An item and its card, of one snapshot.
-struct Shown {
+struct ItemCard {
     item: Arc<Item>,
     card: Map<String, Value>,
     /// The card's digest; none while something of it is still being computed.
@@ -395,13 +395,13 @@ struct Shown {
     inputs: Vec<(CapabilityId, Vec<u8>)>,
 }
 
-impl Shown {
+impl ItemCard {
     fn changes_something(&self) -> bool {
         self.effect || self.item.asks.iter().any(|ask| !ask.verbs.is_read())
     }
 }
 
-async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<Shown>, Refused> {
+async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<ItemCard>, Refused> {
     let desk = desk.clone();
     blocking(move || {
         let state = desk.ledger.snapshot();
@@ -430,7 +430,7 @@ async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<Shown>, Refused>
             Some((ask.capability.clone(), desk.approvals.input(&item.id, ask)?))
         };
         let inputs: Vec<_> = named.iter().filter_map(kept).collect();
-        Some(Shown {
+        Some(ItemCard {
             lost: inputs.len() < named.len(),
             inputs,
             item,

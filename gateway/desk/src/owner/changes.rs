@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::own::{self, Door, Upkeep};
+use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
@@ -96,13 +96,13 @@ pub(crate) async fn plan(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let (door, input) = applying(&desk, &id, &body).await?;
-    let made = own::plan(&desk, &door, &input).await;
+    let (capability, input) = applying(&desk, &id, &body).await?;
+    let made = own::plan(&desk, &capability, &input).await;
     let made = made.map_err(|error| told(error, &id))?;
     Ok(ok(&json!({
         "id": id,
         "source": body.text("source")?,
-        "capabilityId": door.id,
+        "capabilityId": capability.id,
         "stateToken": made.state_token,
         "rating": made.rating,
         "summary": made.summary,
@@ -120,8 +120,8 @@ pub(crate) async fn apply(
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let token = body.state_token()?;
-    let (door, input) = applying(&desk, &id, &body).await?;
-    let done = own::commit(&desk.edge.kernel, &door, input, token).await;
+    let (capability, input) = applying(&desk, &id, &body).await?;
+    let done = own::commit(&desk.edge.kernel, &capability, input, token).await;
     let done = done.map_err(|error| told(error, &id))?;
     Ok(ok(&json!({
         "ok": true,
@@ -133,16 +133,20 @@ pub(crate) async fn apply(
 }
 
 /// The capability that applies a change set, and its input.
-async fn applying(desk: &Desk, id: &str, body: &Fields) -> Result<(Door, Value), Refused> {
+async fn applying(
+    desk: &Desk,
+    id: &str,
+    body: &Fields,
+) -> Result<(OwnerCapability, Value), Refused> {
     let source: Option<SourceId> = body.typed("source")?;
     let source = source.ok_or_else(|| Refused::malformed("`source` is required"))?;
-    let door = Door::open(desk, &source, Upkeep::Apply).await;
-    let door = door.map_err(|error| Refused::new(*error))?;
+    let capability = OwnerCapability::open(desk, &source, Upkeep::Apply).await;
+    let capability = capability.map_err(|error| Refused::new(*error))?;
     let mut input = json!({"changes": id});
     if let Some(paths) = body.typed::<Vec<String>>("paths")? {
         input["paths"] = json!(paths);
     }
-    Ok((door, input))
+    Ok((capability, input))
 }
 
 /// Whether a source makes any.

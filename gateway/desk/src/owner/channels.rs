@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, Request, State},
     response::Response,
 };
-use plexus_calls::own::{self, Door, Talk, Upkeep};
+use plexus_calls::own::{self, OwnerCapability, Talk, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
@@ -210,11 +210,13 @@ async fn done(
     input: Value,
 ) -> Result<Response, Refused> {
     let source = parsed(source)?;
-    let door = Door::open(desk, &source, Upkeep::Channels(talk)).await;
-    let door = door.map_err(|error| Refused::new(*error))?;
+    let capability = OwnerCapability::open(desk, &source, Upkeep::Channels(talk)).await;
+    let capability = capability.map_err(|error| Refused::new(*error))?;
     let refused = |error| refused(error, &source);
-    let plan = own::plan(desk, &door, &input).await.map_err(refused)?;
-    let done = own::commit(&desk.edge.kernel, &door, input, plan.state_token).await;
+    let plan = own::plan(desk, &capability, &input)
+        .await
+        .map_err(refused)?;
+    let done = own::commit(&desk.edge.kernel, &capability, input, plan.state_token).await;
     let done = done.map_err(refused)?;
     Ok(ok(&json!({
         "ok": true,

@@ -20,9 +20,9 @@ use plexus_protocol::{
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
-    Agent, Basis, Call, Ceiling, Command, Door, EnrollmentStatus, Entry, Facts, Grant, OnApproval,
-    Permit, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState,
-    Verdict, authorize, ceiling, decide, standing_for, visible,
+    Agent, AuthPath, Basis, Call, Ceiling, Command, EnrollmentStatus, Entry, Facts, Grant,
+    OnApproval, Permit, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
+    State as TrustState, Verdict, authorize, ceiling, decide, standing_for, visible,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -225,7 +225,7 @@ fn in_session(
         input: input.unwrap_or(&nothing),
         digest,
     };
-    match authorize(&world, call, Door::Session(&session), now) {
+    match authorize(&world, call, AuthPath::Session(&session), now) {
         Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
         Verdict::Refuse(refusal) => refused(&refusal, id),
         Verdict::Pend => {

@@ -13,7 +13,7 @@ use super::{
     Narrowing,
     body::Fields,
     declared,
-    servers::{Asked, Looked, files, installed, surface},
+    servers::{InspectedServer, ServerAsk, files, installed, surface},
     sources::{added, configured, known, removed, restart},
 };
 use crate::{
@@ -29,7 +29,7 @@ use plexus_edge::reply::{Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry,
-    configure::{Wanted, look},
+    configure::{SourceRequest, look},
     extensions::LISTING,
     let_go,
     naming::is_by_manifest,
@@ -85,10 +85,10 @@ pub(super) async fn preview(
     if body.given("name").is_none() {
         return declared::preview(&desk, &body).await;
     }
-    let mut asked = Asked::read(&desk, body).await?;
+    let mut asked = ServerAsk::read(&desk, body).await?;
     // A program of the owner's is started.
     narrowing.wider(&desk).await?;
-    let looked = Looked::at(&desk, &mut asked).await?;
+    let looked = InspectedServer::at(&desk, &mut asked).await?;
     let mut out = looked.shown(&asked.request);
     if let Some(before) = &asked.before {
         out["changes"] = looked.changes(before);
@@ -106,7 +106,7 @@ pub(super) async fn add(
     if body.given("name").is_none() {
         return declared::add(&desk, &narrowing, &body).await;
     }
-    let mut asked = Asked::read(&desk, body).await?;
+    let mut asked = ServerAsk::read(&desk, body).await?;
     let Some(digest) = asked.digest.take() else {
         return Err(Refused::malformed(
             "`digest` is required: that of what a preview showed",
@@ -118,7 +118,7 @@ pub(super) async fn add(
         return Err(Refused::malformed(why));
     }
     narrowing.wider(&desk).await?;
-    let looked = Looked::at(&desk, &mut asked).await?;
+    let looked = InspectedServer::at(&desk, &mut asked).await?;
     if looked.digest() != digest {
         let why = format!(
             "{name} says something else than what you were shown, or its program is another one: look again."
@@ -183,7 +183,7 @@ pub(super) async fn add(
 async fn resumed(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
-    looked: &Looked,
+    looked: &InspectedServer,
     name: &SourceId,
 ) -> Result<(), Refused> {
     let source = known(desk, name.as_str()).ok_or_else(|| failed("the source is gone"))?;
@@ -251,7 +251,7 @@ pub(super) async fn surveyed(
     id: SourceId,
 ) -> Result<Source, String> {
     let empty = Map::new();
-    let wanted = Wanted {
+    let wanted = SourceRequest {
         body: body.as_object().unwrap_or(&empty),
     };
     let (_, config) = wanted

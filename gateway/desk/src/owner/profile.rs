@@ -14,7 +14,7 @@ use axum::{
 use plexus_edge::reply::{Refused, ok};
 use plexus_ipc::manifest::{Admitted, Egress};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use plexus_sandbox::reach::{May, Platform, Reach, reach};
+use plexus_sandbox::reach::{AllowedAction, Platform, Reach, reach};
 use plexus_supervisor::Spec;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ pub(super) async fn show(
 }
 
 /// The hosts and the socket that the source's egress admits. The port on which a worker reaches it is one of each start.
-fn hosts(spec: &Spec) -> Vec<May> {
+fn hosts(spec: &Spec) -> Vec<AllowedAction> {
     let hosts = spec
         .offer
         .manifest
@@ -89,18 +89,22 @@ fn hosts(spec: &Spec) -> Vec<May> {
             Some(_) => ", which adds the secret",
             None => "",
         };
-        May {
+        AllowedAction {
             what: format!("{} port {}, by plexus-egress{secret}", host.host, host.port),
             why: Some("the manifest lists it".to_owned()),
             line: 0,
         }
     };
     let socket = spec.offer.manifest.admitted_socket(&spec.config);
-    let socket = socket.ok().flatten().into_iter().map(|socket| May {
-        what: format!("the Unix socket {}, by plexus-egress", socket.path),
-        why: Some("the manifest lists it".to_owned()),
-        line: 0,
-    });
+    let socket = socket
+        .ok()
+        .flatten()
+        .into_iter()
+        .map(|socket| AllowedAction {
+            what: format!("the Unix socket {}, by plexus-egress", socket.path),
+            why: Some("the manifest lists it".to_owned()),
+            line: 0,
+        });
     hosts.into_iter().map(host).chain(socket).collect()
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn installed(
 }
 
 /// What a body asks for.
-pub(super) struct Asked {
+pub(super) struct ServerAsk {
     pub(super) request: ServerRequest,
     /// Of its secrets, those that come with the request.
     pub(super) values: Arc<BTreeMap<String, Zeroizing<String>>>,
@@ -75,7 +75,7 @@ pub(super) struct Asked {
     pub(super) before: Option<McpPins>,
 }
 
-impl Asked {
+impl ServerAsk {
     pub(super) async fn read(desk: &Arc<Desk>, mut body: Fields) -> Result<Self, Refused> {
         let digest = body.text("digest")?.map(str::to_owned);
         if body.flag("refresh")? == Some(true) {
@@ -140,7 +140,7 @@ impl Asked {
 }
 
 /// A server that was looked at.
-pub(super) struct Looked {
+pub(super) struct InspectedServer {
     listing: Listing,
     pub(super) generated: Generated,
     /// Which files its programs and its own code are, as rules of the source.
@@ -149,8 +149,8 @@ pub(super) struct Looked {
     pub(super) folders: BTreeMap<String, Target>,
 }
 
-impl Looked {
-    pub(super) async fn at(desk: &Arc<Desk>, asked: &mut Asked) -> Result<Self, Refused> {
+impl InspectedServer {
+    pub(super) async fn at(desk: &Arc<Desk>, asked: &mut ServerAsk) -> Result<Self, Refused> {
         let unusable = |why: String| Refused::malformed(why);
         let request = &asked.request;
         let only = desk.registry.only(request.to_ask().map_err(unusable)?);

@@ -19,7 +19,7 @@ use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
-    configure::{Objection, Wanted, repinned, shown_route},
+    configure::{Objection, SourceRequest, repinned, shown_route},
     detect::{self, Detected},
     form, secrets,
 };
@@ -415,7 +415,7 @@ impl Checked {
         if let Some(route) = shown.get_mut("route") {
             *route = shown_route(&desk.registry, &whole);
         }
-        let wanted = Wanted { body: &whole };
+        let wanted = SourceRequest { body: &whole };
         let checked = wanted.inspect(&desk.registry, &desk.state_dir).await;
         Self {
             shown: Value::Object(shown),

@@ -30,7 +30,7 @@ use std::{
 
 /// What becomes of a declared secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum SecretFate {
     Missing,
     Stays,
     Moves,
@@ -39,7 +39,7 @@ enum Fate {
 /// The secrets of one extension.
 pub(super) struct StoredSecrets {
     source: SourceId,
-    declared: BTreeMap<String, Fate>,
+    declared: BTreeMap<String, SecretFate>,
     /// Stored ones.
     own: BTreeSet<String>,
     /// The file elsewhere that the owner has named for its secret.
@@ -70,10 +70,10 @@ impl StoredSecrets {
         let was: BTreeSet<_> = names(before).collect();
         let fate = |name: &str| match (stored.has(name), is_same_host && was.contains(name)) {
             // A file that is named moves with its name, also before it is there.
-            (_, false) if reference.is_some() => Fate::Moves,
-            (false, _) => Fate::Missing,
-            (true, true) => Fate::Stays,
-            (true, false) => Fate::Moves,
+            (_, false) if reference.is_some() => SecretFate::Moves,
+            (false, _) => SecretFate::Missing,
+            (true, true) => SecretFate::Stays,
+            (true, false) => SecretFate::Moves,
         };
         let declared: BTreeMap<_, _> = names(after)
             .map(|name| (name.to_owned(), fate(name)))
@@ -95,7 +95,7 @@ impl StoredSecrets {
         let moving = self
             .declared
             .iter()
-            .filter(|(_, fate)| **fate == Fate::Moves);
+            .filter(|(_, fate)| **fate == SecretFate::Moves);
         moving.map(|(name, _)| name)
     }
 
@@ -114,19 +114,19 @@ impl StoredSecrets {
 
     /// A surface with their state.
     pub(super) fn shown_in(&self, mut surface: Value) -> Value {
-        let fact = |(name, fate): (&String, &Fate)| match fate {
-            Fate::Missing => Fact::line(
+        let fact = |(name, fate): (&String, &SecretFate)| match fate {
+            SecretFate::Missing => Fact::line(
                 "not set",
                 format!(
                     "{name}: once it is added, {}",
                     self.next(name, self.reference.as_ref())
                 ),
             ),
-            Fate::Stays => Fact::line(
+            SecretFate::Stays => Fact::line(
                 "stored",
                 format!("{name}: it stays, and goes to {} as before", self.host),
             ),
-            Fate::Moves => Fact::line(
+            SecretFate::Moves => Fact::line(
                 "stored",
                 format!(
                     "{name}: the secret {name} will go to {} if you keep it; else {}",
@@ -156,7 +156,9 @@ impl StoredSecrets {
 
     /// The file that the owner has named for its secret, where an approval that keeps these leaves it.
     pub(super) fn reference(&self, keeps: &BTreeSet<String>) -> Option<&String> {
-        let stays = |(name, fate): (&String, &Fate)| *fate != Fate::Moves || keeps.contains(name);
+        let stays = |(name, fate): (&String, &SecretFate)| {
+            *fate != SecretFate::Moves || keeps.contains(name)
+        };
         let stays = !self.declared.is_empty() && self.declared.iter().all(stays);
         self.reference.as_ref().filter(|_| stays)
     }
@@ -170,10 +172,10 @@ impl StoredSecrets {
 
     /// The secrets that are not there after an approval that keeps these, each with the command that sets it.
     pub(super) fn missing(&self, keeps: &BTreeSet<String>) -> Vec<Value> {
-        let is_missing = |(name, fate): &(&String, &Fate)| match fate {
-            Fate::Missing => true,
-            Fate::Stays => false,
-            Fate::Moves => !keeps.contains(*name),
+        let is_missing = |(name, fate): &(&String, &SecretFate)| match fate {
+            SecretFate::Missing => true,
+            SecretFate::Stays => false,
+            SecretFate::Moves => !keeps.contains(*name),
         };
         let missing = self.declared.iter().filter(is_missing);
         missing
@@ -226,8 +228,8 @@ impl StoredSecrets {
         // A file elsewhere is the owner's, for other sources too: this one loses its name. One of its own would take its place.
         let loses_file = self.reference.is_some() && self.reference(keeps).is_none();
         let is_gone = |field: &&String| match self.declared.get(*field) {
-            Some(Fate::Moves) => loses_file || !keeps.contains(*field),
-            Some(Fate::Missing | Fate::Stays) => loses_file,
+            Some(SecretFate::Moves) => loses_file || !keeps.contains(*field),
+            Some(SecretFate::Missing | SecretFate::Stays) => loses_file,
             None => true,
         };
         for field in self.own.iter().filter(is_gone) {

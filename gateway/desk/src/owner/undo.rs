@@ -12,7 +12,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::own::{self, Door, Upkeep};
+use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::{Refused, ok};
 use plexus_ledger::{EventId, Recorded, StoreError};
 use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId};
@@ -46,8 +46,8 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let past = past(&desk, &id).await?;
-    let (door, input) = undo_of(&desk, &past).await?;
-    let made = own::plan(&desk, &door, &input)
+    let (capability, input) = undo_of(&desk, &past).await?;
+    let made = own::plan(&desk, &capability, &input)
         .await
         .map_err(|e| told(e, &past))?;
     let preview = serde_json::to_value(&made.preview).unwrap_or_default();
@@ -57,7 +57,7 @@ pub(super) async fn show(
         "agentId": past.agent,
         "capabilityId": past.capability,
         "did": past.summary,
-        "undo": door.id,
+        "undo": capability.id,
         "stateToken": made.state_token,
         "rating": made.rating,
         "summary": made.summary,
@@ -76,8 +76,8 @@ pub(super) async fn take_back(
     let body = Fields::read(request).await?;
     let token = body.state_token()?;
     let past = past(&desk, &id).await?;
-    let (door, input) = undo_of(&desk, &past).await?;
-    let done = own::commit(&desk.edge.kernel, &door, input, token)
+    let (capability, input) = undo_of(&desk, &past).await?;
+    let done = own::commit(&desk.edge.kernel, &capability, input, token)
         .await
         .map_err(|e| told(e, &past))?;
     Ok(ok(&json!({
@@ -116,7 +116,7 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
 }
 
 /// The capability that takes a past effect back, and its input.
-async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
+async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), Refused> {
     let not = |reason: &'static str, why: String| {
         Refused::new(
             ErrorBody::new(ErrorCode::PreconditionChanged, why)
@@ -140,7 +140,7 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
         }
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
-    let door = Door::open(desk, &past.source, Upkeep::Undo)
+    let capability = OwnerCapability::open(desk, &past.source, Upkeep::Undo)
         .await
         .ok()
         .ok_or_else(|| {
@@ -152,7 +152,7 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
         })?;
     // Of one that was settled the answer is lost, and with it the worker's word for it: that is its event.
     let name = past.undo.clone().unwrap_or_else(|| past.intent.to_string());
-    Ok((door, json!({ "id": name })))
+    Ok((capability, json!({ "id": name })))
 }
 
 /// Finds the effect that an audit id names: its intent or its outcome.
@@ -168,25 +168,25 @@ async fn past(desk: &Desk, id: &str) -> Result<Past, Refused> {
     let found = blocking(move || look_up(&ledger, &id)).await?;
     match found {
         Err(error) => Err(super::audit::unreadable(&error)),
-        Ok(Looked::Nothing) => Err(none()),
-        Ok(Looked::NoEffect(why)) => Err(Refused::new(
+        Ok(UndoLookup::Nothing) => Err(none()),
+        Ok(UndoLookup::NoEffect(why)) => Err(Refused::new(
             ErrorBody::new(ErrorCode::NotFound, why)
                 .detail(json!({"reason": "no_effect"}))
                 .next("plexusctl audit tail"),
         )),
-        Ok(Looked::Effect(past)) => Ok(*past),
+        Ok(UndoLookup::Effect(past)) => Ok(*past),
     }
 }
 
-enum Looked {
+enum UndoLookup {
     Nothing,
     NoEffect(&'static str),
     Effect(Box<Past>),
 }
 
-fn look_up(ledger: &Ledger, id: &EventId) -> Result<Looked, StoreError> {
+fn look_up(ledger: &Ledger, id: &EventId) -> Result<UndoLookup, StoreError> {
     let Some(event) = ledger.event(id)? else {
-        return Ok(Looked::Nothing);
+        return Ok(UndoLookup::Nothing);
     };
     let first = members(&event);
     let (intent, outcome) = match phase(&first) {
@@ -200,19 +200,20 @@ fn look_up(ledger: &Ledger, id: &EventId) -> Result<Looked, StoreError> {
             let intent = intent.map(|id| ledger.event(&id)).transpose()?.flatten();
             match intent {
                 Some(intent) => (members(&intent), Some(first)),
-                None => return Ok(Looked::Nothing),
+                None => return Ok(UndoLookup::Nothing),
             }
         }
         Some("read") => {
-            return Ok(Looked::NoEffect(
+            return Ok(UndoLookup::NoEffect(
                 "That call was a read: it changed nothing.",
             ));
         }
-        _ => return Ok(Looked::NoEffect("That event is no call.")),
+        _ => return Ok(UndoLookup::NoEffect("That event is no call.")),
     };
     Ok(
-        of(&intent, outcome.as_ref())
-            .map_or(Looked::Nothing, |past| Looked::Effect(Box::new(past))),
+        of(&intent, outcome.as_ref()).map_or(UndoLookup::Nothing, |past| {
+            UndoLookup::Effect(Box::new(past))
+        }),
     )
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn cancel(
 }
 
 /// One parsed request.
-struct Wanted {
+struct GrantRequest {
     entries: Vec<Entry>,
     inputs: BTreeMap<CapabilityId, Bytes>,
     purpose: Option<String>,
@@ -185,7 +185,7 @@ fn read(
     in_view: &InView<'_>,
     body: &Map<String, Value>,
     grants: &Map<String, Value>,
-) -> Result<Wanted, Refused> {
+) -> Result<GrantRequest, Refused> {
     let on_approval = match body.get("onApproval") {
         None | Some(Value::Null) => OnApproval::Wait,
         Some(Value::String(word)) if word == "run" => OnApproval::Run,
@@ -206,7 +206,7 @@ fn read(
             "`intents` names {stray}, which `grants` does not"
         )));
     }
-    let mut wanted = Wanted {
+    let mut wanted = GrantRequest {
         entries: Vec::new(),
         inputs: BTreeMap::new(),
         purpose: None,
@@ -301,7 +301,7 @@ impl GrantDecision {
 }
 
 /// The owner's nameless session is told which ids do not exist; an agent never is.
-fn all_known(edge: &Edge, wanted: &Wanted) -> Result<(), Refused> {
+fn all_known(edge: &Edge, wanted: &GrantRequest) -> Result<(), Refused> {
     let catalogue = edge.catalogue.load();
     let known = |id: &str| CapabilityId::parse(id).is_ok_and(|id| catalogue.get(&id).is_some());
     let unknown: Vec<&str> = wanted
@@ -337,7 +337,11 @@ fn refused(error: SubmitError<Refusal>) -> Refused {
     }
 }
 
-async fn decide(edge: &Arc<Edge>, session: InSession, wanted: Wanted) -> Result<Response, Refused> {
+async fn decide(
+    edge: &Arc<Edge>,
+    session: InSession,
+    wanted: GrantRequest,
+) -> Result<Response, Refused> {
     let item = PendingId::fresh();
     let token = TokenId::fresh();
     let command = Command::Request(RequestGrants {

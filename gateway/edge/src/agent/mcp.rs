@@ -107,7 +107,7 @@ pub(super) async fn message(
     };
     let mut exchange = Exchange {
         edge,
-        who: work::Who { caller, epoch, pat },
+        who: work::McpCaller { caller, epoch, pat },
         server,
         began,
         work: None,
@@ -142,12 +142,12 @@ fn client_name(headers: &HeaderMap) -> &str {
     &agent[..end.min(80)]
 }
 
-type Work = Pin<Box<dyn Future<Output = work::Done> + Send>>;
+type Work = Pin<Box<dyn Future<Output = work::WorkResult> + Send>>;
 
 /// One request and all that comes of it.
 struct Exchange {
     edge: Arc<Edge>,
-    who: work::Who,
+    who: work::McpCaller,
     server: Server,
     began: Instant,
     /// A request does one thing at a time.
@@ -293,7 +293,7 @@ impl Exchange {
 }
 
 /// The end of the work that is under way; never where there is none.
-async fn done(work: &mut Option<(CallNumber, Work)>) -> work::Done {
+async fn done(work: &mut Option<(CallNumber, Work)>) -> work::WorkResult {
     match work {
         Some((_, work)) => work.await,
         None => std::future::pending().await,
@@ -301,7 +301,7 @@ async fn done(work: &mut Option<(CallNumber, Work)>) -> work::Done {
 }
 
 /// Waits for a change of what the agent may see; `false` where the stream of events is over.
-async fn heard(listening: &mut Option<Listening>, edge: &Edge, who: &work::Who) -> bool {
+async fn heard(listening: &mut Option<Listening>, edge: &Edge, who: &work::McpCaller) -> bool {
     let Some(listening) = listening else {
         return std::future::pending().await;
     };

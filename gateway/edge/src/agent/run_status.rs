@@ -74,7 +74,7 @@ pub(super) async fn show(
     if behind {
         handle.status = "running".to_owned();
     }
-    let shown = Shown {
+    let shown = RunStatusBody {
         handle,
         id: run.capability(),
         finished_at,
@@ -150,7 +150,7 @@ impl Asker {
 /// The body: an output in it leaves as the worker's own bytes.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct RunStatusBody<'a> {
     #[serde(flatten)]
     handle: Run,
     id: &'a str,
@@ -189,7 +189,7 @@ mod tests {
         result.output = Some(RawValue::from_string(output.into()).expect("JSON"));
         // The control: what reads it on the way cannot.
         assert!(serde_json::to_value(&result).is_err());
-        let shown = Shown {
+        let shown = RunStatusBody {
             handle: Run {
                 run_id: RunId::fresh(),
                 status: "succeeded".into(),

@@ -132,7 +132,7 @@ fn wrong(headers: &HeaderMap, live: bool) -> Option<Kind> {
 
 /// The body: outputs in it leave as the workers' own bytes.
 #[derive(Default, Serialize)]
-struct Shown {
+struct StatusBody {
     #[serde(flatten)]
     said: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,9 +147,9 @@ async fn shown(
     session: Option<SessionId>,
     mine: bool,
     collects: bool,
-) -> Shown {
+) -> StatusBody {
     let state = edge.ledger.snapshot();
-    let mut shown = Shown::default();
+    let mut shown = StatusBody::default();
     let out = &mut shown.said;
     *out = json!({
         "pendingId": item.id,
@@ -253,7 +253,7 @@ mod tests {
         let output = r#"{"$serde_json::private::RawValue":1, "n" : 1.0}"#;
         let mut result = InvokeResponse::ok("notes.write", None);
         result.output = Some(RawValue::from_string(output.into()).expect("JSON"));
-        let shown = Shown {
+        let shown = StatusBody {
             said: json!({"state": "approved"}),
             result: Some(result.clone()),
             results: [("notes.write".to_owned(), result)].into(),

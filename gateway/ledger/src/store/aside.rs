@@ -18,11 +18,11 @@ use redb::{BackendError, DatabaseError, StorageBackend};
 #[derive(Debug)]
 pub(super) struct Aside {
     file: FileBackend,
-    over: Mutex<Over>,
+    over: Mutex<Overlay>,
 }
 
 #[derive(Debug)]
-struct Over {
+struct Overlay {
     /// The length that redb sees.
     end: u64,
     /// Up to where the file itself shows: what was cut off does not come back.
@@ -40,7 +40,7 @@ impl Aside {
         }
         Ok(Self {
             file: FileBackend::new(file)?,
-            over: Mutex::new(Over {
+            over: Mutex::new(Overlay {
                 end,
                 shows: end,
                 written: Vec::new(),
@@ -48,7 +48,7 @@ impl Aside {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Over> {
+    fn lock(&self) -> MutexGuard<'_, Overlay> {
         self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

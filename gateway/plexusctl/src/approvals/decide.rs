@@ -167,7 +167,7 @@ pub(super) struct Unanswered {
 
 /// What the item says of a decision whose answer was lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum DecisionStatus {
     /// It is as it was decided here.
     Done,
     /// It still waits: the decision did not come through, or not yet.
@@ -196,36 +196,42 @@ impl Unanswered {
     ///
     /// # Errors
     /// Why it could not be asked; nothing is known then.
-    pub(super) async fn look(&self, owner: &mut Owner) -> Result<Fate, Stop> {
+    pub(super) async fn look(&self, owner: &mut Owner) -> Result<DecisionStatus, Stop> {
         match owner.get(&path_of(&self.item)?).await {
             Ok(item) => Ok(self.fate(text_of(&item, "state"))),
             // The card of a source that changed is gone with the decision on it, whoever made it.
-            Err(stop) if stop.code == ErrorCode::UnknownCapability.as_str() => Ok(Fate::Over),
+            Err(stop) if stop.code == ErrorCode::UnknownCapability.as_str() => {
+                Ok(DecisionStatus::Over)
+            }
             Err(stop) => Err(stop),
         }
     }
 
-    fn fate(&self, state: &str) -> Fate {
+    fn fate(&self, state: &str) -> DecisionStatus {
         match state {
-            "pending" => Fate::Waits,
-            state if state == self.wanted => Fate::Done,
-            "approved" | "denied" => Fate::Otherwise,
-            _ => Fate::Over,
+            "pending" => DecisionStatus::Waits,
+            state if state == self.wanted => DecisionStatus::Done,
+            "approved" | "denied" => DecisionStatus::Otherwise,
+            _ => DecisionStatus::Over,
         }
     }
 
     /// What that means, in words.
-    pub(super) fn said(&self, fate: Fate) -> String {
+    pub(super) fn said(&self, fate: DecisionStatus) -> String {
         let (id, wanted) = (text::line(&self.item), self.wanted);
         match fate {
-            Fate::Done => format!("the answer was lost, and {id} is {wanted}, as you decided"),
-            Fate::Waits => {
+            DecisionStatus::Done => {
+                format!("the answer was lost, and {id} is {wanted}, as you decided")
+            }
+            DecisionStatus::Waits => {
                 format!(
                     "{id} still waits: your decision has not come through so far, and may yet; decide again, or look later"
                 )
             }
-            Fate::Otherwise => format!("{id} is not {wanted}: it was decided otherwise elsewhere"),
-            Fate::Over => format!(
+            DecisionStatus::Otherwise => {
+                format!("{id} is not {wanted}: it was decided otherwise elsewhere")
+            }
+            DecisionStatus::Over => format!(
                 "{id} waits no longer, and nothing tells whether by your decision: plexusctl audit tail"
             ),
         }
@@ -363,13 +369,29 @@ mod tests {
     fn a_lost_answer_is_known_only_from_the_item() {
         let no = Verdict::Deny { reason: None };
         for (verdict, state, fate) in [
-            (&approve(Terms::default(), false), "approved", Fate::Done),
-            (&approve(Terms::default(), false), "denied", Fate::Otherwise),
-            (&approve(Terms::default(), false), "expired", Fate::Over),
-            (&approve(Terms::default(), false), "pending", Fate::Waits),
-            (&no, "denied", Fate::Done),
-            (&no, "approved", Fate::Otherwise),
-            (&no, "", Fate::Over),
+            (
+                &approve(Terms::default(), false),
+                "approved",
+                DecisionStatus::Done,
+            ),
+            (
+                &approve(Terms::default(), false),
+                "denied",
+                DecisionStatus::Otherwise,
+            ),
+            (
+                &approve(Terms::default(), false),
+                "expired",
+                DecisionStatus::Over,
+            ),
+            (
+                &approve(Terms::default(), false),
+                "pending",
+                DecisionStatus::Waits,
+            ),
+            (&no, "denied", DecisionStatus::Done),
+            (&no, "approved", DecisionStatus::Otherwise),
+            (&no, "", DecisionStatus::Over),
         ] {
             let lost = Unanswered::of(verdict, &item());
             assert_eq!(lost.fate(state), fate, "{verdict:?} {state}");

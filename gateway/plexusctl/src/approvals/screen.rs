@@ -15,7 +15,7 @@ mod view;
 
 use super::{
     PENDING,
-    decide::{Fate, Unanswered, Verdict},
+    decide::{DecisionStatus, Unanswered, Verdict},
     waiting,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     owner::{Desk, text_of},
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
-use model::{Do, Model};
+use model::{Model, ScreenAction};
 use plexus_client::{Done, Exit, Stop, out, span, text};
 use ratatui::crossterm::event::{Event, KeyEventKind};
 use serde_json::{Value, json};
@@ -94,12 +94,12 @@ async fn leave(
             let said = decision.said(fate);
             let stop = Stop::new(Exit::Failed, "not_decided", said.clone());
             match fate {
-                Fate::Done => out::say(&said),
-                Fate::Waits => {
+                DecisionStatus::Done => out::say(&said),
+                DecisionStatus::Waits => {
                     wrong = Some(stop.done(Done::Unknown).next("plexusctl approvals list"));
                 }
-                Fate::Otherwise => wrong = Some(stop),
-                Fate::Over => wrong = Some(stop.done(Done::Unknown)),
+                DecisionStatus::Otherwise => wrong = Some(stop),
+                DecisionStatus::Over => wrong = Some(stop.done(Done::Unknown)),
             }
         }
         if all { Ok(()) } else { Err(unknown()) }
@@ -154,10 +154,10 @@ async fn show<'d>(
                 let mut next = Some(first);
                 while let Some((at, event)) = next {
                     match press(model, event, at) {
-                        Do::Nothing => {}
-                        Do::Quit => return Ok(Exit::Ok),
-                        Do::Decide(decision) => *acting = Some(Box::pin(decide(desk, decision))),
-                        Do::Plan(item) => *acting = Some(Box::pin(plan_again(desk, item))),
+                        ScreenAction::Nothing => {}
+                        ScreenAction::Quit => return Ok(Exit::Ok),
+                        ScreenAction::Decide(decision) => *acting = Some(Box::pin(decide(desk, decision))),
+                        ScreenAction::Plan(item) => *acting = Some(Box::pin(plan_again(desk, item))),
                     }
                     next = typed.try_recv().ok();
                 }
@@ -195,14 +195,14 @@ async fn show<'d>(
     }
 }
 
-fn press(model: &mut Model, event: Event, at: std::time::Instant) -> Do {
+fn press(model: &mut Model, event: Event, at: std::time::Instant) -> ScreenAction {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => return model.key(key, at),
         Event::Paste(pasted) => model.paste(&pasted),
         // The next drawing asks for the size.
         _ => {}
     }
-    Do::Nothing
+    ScreenAction::Nothing
 }
 
 /// What was read of the gateway.
@@ -210,7 +210,7 @@ struct Read {
     /// What waits, the oldest first.
     items: Vec<Value>,
     /// What became of decisions whose answer was lost.
-    fates: Vec<(Unanswered, Fate)>,
+    fates: Vec<(Unanswered, DecisionStatus)>,
 }
 
 /// Reads what waits, and asks for what became of `lost`.
@@ -221,7 +221,7 @@ async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
     for decision in lost {
         let waits = |item: &Value| text_of(item, "pendingId") == decision.item;
         let fate = match items.iter().any(waits) {
-            true => Some(Fate::Waits),
+            true => Some(DecisionStatus::Waits),
             // What cannot be asked for now is asked for the next time.
             false => decision.look(&mut owner).await.ok(),
         };

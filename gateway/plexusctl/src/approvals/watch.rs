@@ -14,7 +14,7 @@
 use super::{
     UNKNOWN_ITEM,
     card::{self, answers, plan},
-    decide::{Fate, READING, Unanswered, Verdict},
+    decide::{DecisionStatus, READING, Unanswered, Verdict},
     waiting, whole,
 };
 use crate::{
@@ -103,7 +103,7 @@ struct Watch {
 
 /// Watches until the owner ends it.
 pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
-    let person = desk.hands.terminal && !desk.json && desk.widen("deciding").is_ok();
+    let person = desk.caller.terminal && !desk.json && desk.widen("deciding").is_ok();
     let mut lines = person.then(read_lines);
     let mut watch = Watch::open(desk).await?;
     let mut seen = WatchState::default();
@@ -155,7 +155,7 @@ impl Watch {
         loop {
             if let Some(lost) = &seen.unanswered {
                 let fate = lost.look(&mut self.owner).await?;
-                let waits = fate == Fate::Waits;
+                let waits = fate == DecisionStatus::Waits;
                 if !(waits && seen.still_waits) {
                     out::say(&lost.said(fate));
                 }

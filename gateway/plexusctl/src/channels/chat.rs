@@ -19,8 +19,8 @@ use crate::{
     owner::{Desk, text_of},
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
-use channel::Fate;
-use model::{Ask, Do, Key, Model};
+use channel::TextStatus;
+use model::{Ask, ChatAction, Key, Model};
 use plexus_client::{Done, Exit, Stop, out, text};
 use plexus_protocol::SourceId;
 use ratatui::crossterm::event::{Event, KeyEventKind};
@@ -36,8 +36,8 @@ const ANSWER: Duration = Duration::from_secs(70);
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// A question or a text that is under way, and what it came to.
-type Asked = (Ask, Result<Value, Stop>);
-type Said = (Key, Result<String, Stop>);
+type AnsweredAsk = (Ask, Result<Value, Stop>);
+type SentText = (Key, Result<String, Stop>);
 
 /// Shows and sends until the person ends it.
 pub(super) async fn run(
@@ -66,11 +66,11 @@ async fn show<'d>(
     source: Option<&'d SourceId>,
     screen: &mut Screen,
     model: &mut Model,
-    saying: &mut Pending<'d, Said>,
+    saying: &mut Pending<'d, SentText>,
 ) -> Result<Exit, Stop> {
     let styles = Styles::of_environment();
     let (mut typed, mut feed, mut ends) = (keys(), Feed::new(), Ends::catch()?);
-    let mut asking: Pending<'_, Asked> = None;
+    let mut asking: Pending<'_, AnsweredAsk> = None;
     let mut again = Instant::now() + LOOK_EVERY;
     loop {
         let mut is_seen = false;
@@ -103,7 +103,7 @@ async fn show<'d>(
                 // A key that is held down is many: they are all taken before the next picture.
                 let mut next = Some(first);
                 while let Some((_, event)) = next {
-                    if press(model, event) == Do::Quit {
+                    if press(model, event) == ChatAction::Quit {
                         return Ok(Exit::Ok);
                     }
                     next = typed.try_recv().ok();
@@ -138,17 +138,17 @@ async fn show<'d>(
     }
 }
 
-fn press(model: &mut Model, event: Event) -> Do {
+fn press(model: &mut Model, event: Event) -> ChatAction {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => return model.key(key),
         Event::Paste(pasted) => model.paste(&pasted),
         // The next drawing asks for the size.
         _ => {}
     }
-    Do::Nothing
+    ChatAction::Nothing
 }
 
-async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> Asked {
+async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> AnsweredAsk {
     let answer = async {
         let mut owner = desk.open().await?;
         match &ask {
@@ -175,7 +175,7 @@ async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> Asked {
 }
 
 /// Sends a text; the id of its message.
-async fn said(desk: &Desk, key: Key, text: String) -> Said {
+async fn said(desk: &Desk, key: Key, text: String) -> SentText {
     let send = async {
         let path = format!("{}/messages", path_of(&key));
         let mut owner = desk.open().await?;
@@ -200,7 +200,7 @@ fn late() -> Stop {
 ///
 /// # Errors
 /// That one was not sent, or that this is not known.
-async fn leave(model: &mut Model, mut saying: Pending<'_, Said>) -> Result<(), Stop> {
+async fn leave(model: &mut Model, mut saying: Pending<'_, SentText>) -> Result<(), Stop> {
     if saying.is_some()
         && let Ok((key, end)) = timeout(LEAVING, polled(&mut saying)).await
     {
@@ -211,11 +211,13 @@ async fn leave(model: &mut Model, mut saying: Pending<'_, Said>) -> Result<(), S
         let name = text::line(channel.name.as_deref().unwrap_or("(a channel)"));
         let begins = text::short(&own.text, 40);
         let (done, said) = match &own.fate {
-            Fate::Taken(_) => continue,
-            Fate::Waiting => (Done::None, "it was not sent".to_owned()),
-            Fate::NotSent(why) => (Done::None, format!("it was not sent: {}", text::line(why))),
-            Fate::UnderWay => (Done::Unknown, "no answer came".to_owned()),
-            Fate::Doubt(why) => (Done::Unknown, text::line(why)),
+            TextStatus::Taken(_) => continue,
+            TextStatus::Waiting => (Done::None, "it was not sent".to_owned()),
+            TextStatus::NotSent(why) => {
+                (Done::None, format!("it was not sent: {}", text::line(why)))
+            }
+            TextStatus::UnderWay => (Done::Unknown, "no answer came".to_owned()),
+            TextStatus::Doubt(why) => (Done::Unknown, text::line(why)),
         };
         let why = format!("your message to {name}, \"{begins}\": {said}");
         if let Some(before) = wrong.replace(

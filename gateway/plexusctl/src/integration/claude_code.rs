@@ -4,7 +4,7 @@
 //! PATH of the session's shell; no marketplace and no start of `claude` is needed for that.
 
 use super::{
-    Surroundings, Wanted, launcher,
+    IntegrationPlan, Surroundings, launcher,
     plan::{Want, resolved},
 };
 use plexus_client::Stop;
@@ -14,7 +14,7 @@ use std::path::Path;
 const ALLOW: &[&str] = &["permissions", "allow"];
 const DENY: &[&str] = &["permissions", "deny"];
 
-pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
+pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<IntegrationPlan, Stop> {
     let own = around.agents_own.clone();
     let (folder, settings) = match &around.project {
         Some(project) => (project.join(".claude"), "settings.local.json"),
@@ -82,7 +82,7 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
             project.display()
         ));
     }
-    Ok(Wanted {
+    Ok(IntegrationPlan {
         changes,
         notes,
         by_hand: None,

@@ -8,7 +8,7 @@
 //! The two do not add up in Codex: where a profile denies reads, no rule lets a command out of the sandbox. So the command
 //! has to work both ways, and does: its launcher takes Codex's proxy where there is one.
 
-use super::{Surroundings, Wanted, launcher, plan::Want, toml_text};
+use super::{IntegrationPlan, Surroundings, launcher, plan::Want, toml_text};
 use plexus_client::{Exit, Stop};
 use plexus_protocol::{AgentId, skill};
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::path::Path;
 const THROUGH_PROXY: &str =
     "[ -z \"${CODEX_NETWORK_PROXY_ACTIVE:-}\" ] || export PLEXUS_PROXY=\"$HTTP_PROXY\"\n";
 
-pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
+pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<IntegrationPlan, Stop> {
     let own = around.agents_own.clone();
     let own = own.unwrap_or_else(|| around.person.join(".codex"));
     let ours = around.launcher(agent);
@@ -83,7 +83,7 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, S
             ));
         }
     }
-    Ok(Wanted {
+    Ok(IntegrationPlan {
         changes,
         notes,
         by_hand: None,

@@ -3,14 +3,14 @@
 //! Invariants: no file of a client is written, since each client keeps its servers elsewhere and in a form of its own; the
 //! block names the agent's own command and holds no credential.
 
-use super::{Surroundings, Wanted, launcher, plan::Want};
+use super::{IntegrationPlan, Surroundings, launcher, plan::Want};
 use plexus_protocol::AgentId;
 use serde_json::json;
 
-pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Wanted {
+pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> IntegrationPlan {
     let ours = around.launcher(agent);
     let block = json!({"plexus": {"command": ours, "args": ["mcp"]}});
-    Wanted {
+    IntegrationPlan {
         changes: vec![Want::File {
             path: ours,
             text: launcher(agent, around, ""),

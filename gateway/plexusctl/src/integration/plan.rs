@@ -1,7 +1,7 @@
 //! What would change in which file: made without touching anything, shown, and then written.
 
 use super::{
-    Finding, Wanted,
+    Finding, IntegrationPlan,
     change::{Change, ChangeKind, Removed, block_of},
     json_text, toml_text,
 };
@@ -118,7 +118,7 @@ impl Plan {
     /// and what could not be done because the person chose otherwise.
     pub(crate) fn renew(
         earlier: &[Change],
-        wanted: &Wanted,
+        wanted: &IntegrationPlan,
     ) -> Result<(Self, Vec<Change>, Vec<Finding>), Stop> {
         let mut plan = Self::default();
         plan.take_back(earlier)?;

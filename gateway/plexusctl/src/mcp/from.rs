@@ -29,14 +29,14 @@ const FETCHERS: [&str; 9] = [
 ];
 
 /// Which servers of the file are added.
-pub(super) enum Which<'a> {
+pub(super) enum ServerSelection<'a> {
     /// None: they are listed.
     None,
     One(&'a SourceId),
     All,
 }
 
-impl<'a> Which<'a> {
+impl<'a> ServerSelection<'a> {
     pub(super) fn of(name: Option<&'a SourceId>, all: bool) -> Self {
         match (name, all) {
             (Some(name), _) => Self::One(name),
@@ -70,14 +70,14 @@ struct Offered {
 pub(super) async fn run(
     desk: &Desk,
     file: &Path,
-    which: &Which<'_>,
+    which: &ServerSelection<'_>,
     given: &Given,
 ) -> Result<Exit, Stop> {
     let entries = read(file)?;
     let wanted: Vec<&Entry> = match which {
-        Which::None => return desk.show(&shown(&entries), || listed(&entries, file)),
-        Which::All => entries.iter().filter(|e| e.offered.is_ok()).collect(),
-        Which::One(name) => {
+        ServerSelection::None => return desk.show(&shown(&entries), || listed(&entries, file)),
+        ServerSelection::All => entries.iter().filter(|e| e.offered.is_ok()).collect(),
+        ServerSelection::One(name) => {
             let found = entries
                 .iter()
                 .find(|entry| entry.id.as_ref() == Some(*name));
@@ -96,7 +96,7 @@ pub(super) async fn run(
         let body = entry.body(desk, given)?;
         match (agree(desk, body, given.yes, "add").await, which) {
             (Ok(_), _) => {}
-            (Err(stop), Which::All) => {
+            (Err(stop), ServerSelection::All) => {
                 out::say(&format!("{}: {}", text::line(&entry.name), stop.why));
                 exit = Exit::Failed;
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A request, as much of it as is told.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Waits {
+pub(super) struct PendingRequest {
     /// Its id.
     pub(super) id: String,
     /// Who asks; made safe to show.
@@ -44,7 +44,7 @@ impl Kind {
 pub(super) struct Notice {
     pub(super) kind: Kind,
     /// The one that has waited longest.
-    pub(super) oldest: Waits,
+    pub(super) oldest: PendingRequest,
     /// How many wait.
     pub(super) waiting: usize,
 }
@@ -52,7 +52,7 @@ pub(super) struct Notice {
 impl Notice {
     /// The title. It begins with a word of ours, so that no program takes it for an option.
     pub(super) fn text(&self) -> String {
-        let Waits { agent, label, .. } = &self.oldest;
+        let PendingRequest { agent, label, .. } = &self.oldest;
         match (self.kind, self.waiting) {
             (Kind::First, 1) => format!("Plexus: {agent} asks for {label}"),
             (Kind::First, many) => format!("Plexus: {agent} asks for {label}; {many} wait"),
@@ -92,7 +92,7 @@ impl Calm {
     }
 
     /// What there is to tell, now that this waits, the oldest first.
-    pub(super) fn look(&mut self, waiting: &[Waits], now: Instant) -> Option<Notice> {
+    pub(super) fn look(&mut self, waiting: &[PendingRequest], now: Instant) -> Option<Notice> {
         // Between two looks everything may have been decided and something else asked for.
         if !waiting.iter().any(|item| self.waiting.contains(&item.id)) {
             self.told = None;
@@ -140,8 +140,8 @@ impl Calm {
 mod tests {
     use super::*;
 
-    fn waits(count: usize) -> Vec<Waits> {
-        let one = |n: usize| Waits {
+    fn waits(count: usize) -> Vec<PendingRequest> {
+        let one = |n: usize| PendingRequest {
             id: format!("pend_{n}"),
             agent: format!("agent-{n}"),
             label: "“Write a file”".into(),

@@ -2,7 +2,7 @@
 
 use super::{
     job::MARK,
-    runner::{Ran, Runner},
+    runner::{ProgramOutput, Runner},
 };
 use plexus_client::{Done, Exit, Stop, shell};
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ impl Run {
         }
     }
 
-    fn stop(&self, ran: &Ran) -> Stop {
+    fn stop(&self, ran: &ProgramOutput) -> Stop {
         let (meaning, next) = (self.explain)(ran.status).unwrap_or(("", ""));
         let mut why = format!(
             "`{}` ended with {}: {}",

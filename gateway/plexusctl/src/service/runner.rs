@@ -13,7 +13,7 @@ pub(super) struct Runner {
 }
 
 /// What came of one run.
-pub(super) struct Ran {
+pub(super) struct ProgramOutput {
     /// Its exit status; -1 when a signal ended it.
     pub(super) status: i32,
     pub(super) stdout: String,
@@ -36,7 +36,7 @@ impl Runner {
     }
 
     /// Runs it to its end.
-    pub(super) fn run(&self, arguments: &[String]) -> Result<Ran, Stop> {
+    pub(super) fn run(&self, arguments: &[String]) -> Result<ProgramOutput, Stop> {
         let program = self
             .program
             .to_str()
@@ -56,7 +56,7 @@ impl Runner {
                      --write-only)",
                 )
             })?;
-        Ok(Ran {
+        Ok(ProgramOutput {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -64,7 +64,7 @@ impl Runner {
     }
 }
 
-impl Ran {
+impl ProgramOutput {
     /// What it said of its failure, in a line.
     pub(super) fn said(&self) -> String {
         let said = if self.stderr.trim().is_empty() {

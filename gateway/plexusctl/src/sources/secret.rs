@@ -6,7 +6,7 @@ use super::{
     there,
 };
 use crate::{
-    act::{self, Hands},
+    act::{self, CallerContext},
     owner::{Desk, Owner},
     prompt,
 };
@@ -69,12 +69,12 @@ impl Secret {
 /// Whether this person may do `act`. Where a secret is `piped` in, standing input is no terminal; the one that is written
 /// to counts.
 pub(crate) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Stop> {
-    let hands = Hands {
-        sworn: desk.hands.sworn,
-        terminal: desk.hands.terminal || piped && io::stderr().is_terminal(),
-        mark: desk.hands.mark.clone(),
+    let caller = CallerContext {
+        sworn: desk.caller.sworn,
+        terminal: desk.caller.terminal || piped && io::stderr().is_terminal(),
+        mark: desk.caller.mark.clone(),
     };
-    act::judge(act, &hands)
+    act::judge(act, &caller)
 }
 
 /// Sets a secret of a source.

@@ -23,7 +23,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 
 /// How a launch ended. One that yielded to another program did not return.
-pub(super) enum Ended {
+pub(super) enum LaunchEnd {
     Stopped,
     /// It was to yield and could not: the next launch is this program's own.
     GoOn(Handed),
@@ -42,7 +42,7 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Serves until it is asked to end, and ends.
-    pub(super) async fn until_the_end(self) -> anyhow::Result<Ended> {
+    pub(super) async fn until_the_end(self) -> anyhow::Result<LaunchEnd> {
         let Self {
             app,
             mut listening,
@@ -126,7 +126,7 @@ impl Serving {
             if !clean {
                 bail!(unclean);
             }
-            return Ok(Ended::Stopped);
+            return Ok(LaunchEnd::Stopped);
         };
         // Nothing could be recorded any more: the next launch, whosever it is, begins with it.
         if let Some(pause) = &mut pause
@@ -135,7 +135,7 @@ impl Serving {
             upgrade::handover::hand_on(Signal::SIGUSR1);
         }
         let (candidate, sockets) = (asked.candidate, listening.into_sockets());
-        Ok(Ended::GoOn(if clean {
+        Ok(LaunchEnd::GoOn(if clean {
             candidate.exec(sockets)
         } else {
             // What is to be checked is checked by the program that wrote it.

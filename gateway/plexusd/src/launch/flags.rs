@@ -64,7 +64,7 @@ impl Flag {
         let body = json!({
             "id": manifest.connector, "kind": manifest.kind, "label": label, "route": {field: real},
         });
-        let wanted = configure::Wanted {
+        let wanted = configure::SourceRequest {
             body: body.as_object().context("an object")?,
         };
         let checked = wanted.check(registry, state_dir);

@@ -45,13 +45,13 @@ pub struct Fact {
     pub name: String,
     /// What it is.
     #[serde(flatten)]
-    pub what: What,
+    pub what: FactValue,
 }
 
 /// What a fact is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum What {
+pub enum FactValue {
     /// One line.
     Value(String),
     /// An author's text of any length.
@@ -77,14 +77,14 @@ impl Fact {
     pub fn line(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            what: What::Value(value.into()),
+            what: FactValue::Value(value.into()),
         }
     }
 
     fn text(name: &str, text: &str) -> Self {
         Self {
             name: name.to_owned(),
-            what: What::Text(text.to_owned()),
+            what: FactValue::Text(text.to_owned()),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
         process::Process,
         start::{self, Exit, StartError, Started},
     },
-    Actor, After, READ_RETRIES, START_ATTEMPTS, Stage,
+    Actor, After, ProcessState, READ_RETRIES, START_ATTEMPTS,
     live::{self, Live, LiveEvent},
     replaced,
 };
@@ -45,7 +45,7 @@ impl<P: Process> Actor<P> {
         if let Some(cause) = off {
             live.stop(cause, &replaced()).await;
         }
-        self.stage = Stage::Up(live);
+        self.stage = ProcessState::Up(live);
         self.state(WorkerState::Ready, Some(pid));
         self.show(|view| view.cage = Some(cage));
         self.health(health.into());
@@ -53,11 +53,10 @@ impl<P: Process> Actor<P> {
     }
 
     pub(super) fn start_failed(&mut self, error: StartError) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Stopped);
+        let stage = std::mem::replace(&mut self.stage, ProcessState::Stopped);
         self.stop_stage();
         // What an older revision came to is not held against the present one.
-        let present =
-            matches!(stage, Stage::Starting { revision, .. } if revision == self.spec.revision);
+        let present = matches!(stage, ProcessState::Starting { revision, .. } if revision == self.spec.revision);
         if !present || matches!(error, StartError::CalledOff) {
             return;
         }
@@ -111,7 +110,7 @@ impl<P: Process> Actor<P> {
             None => pace.backoff * doubled(self.failures.saturating_sub(1)),
         };
         let now = Instant::now();
-        self.stage = Stage::Waiting {
+        self.stage = ProcessState::Waiting {
             until: now + pause,
             calls_from: now + pace.failed_pause,
         };
@@ -127,7 +126,7 @@ impl<P: Process> Actor<P> {
     }
 
     pub(super) async fn heard(&mut self, said: LiveEvent) {
-        let Stage::Up(live) = &mut self.stage else {
+        let ProcessState::Up(live) = &mut self.stage else {
             return;
         };
         match live.on(said).await {
@@ -144,7 +143,7 @@ impl<P: Process> Actor<P> {
     }
 
     fn state_of_stopping(&mut self) {
-        if let Stage::Up(live) = &self.stage {
+        if let ProcessState::Up(live) = &self.stage {
             let pid = live.pid();
             self.state(WorkerState::Stopping, Some(pid));
         }
@@ -152,7 +151,8 @@ impl<P: Process> Actor<P> {
 
     /// The stream has ended or is not to be trusted any more: the group dies now, its calls go on or are answered.
     fn over(&mut self, cause: Cause) {
-        let Stage::Up(live) = std::mem::replace(&mut self.stage, Stage::Stopped) else {
+        let ProcessState::Up(live) = std::mem::replace(&mut self.stage, ProcessState::Stopped)
+        else {
             return;
         };
         let revision = live.revision;
@@ -164,7 +164,7 @@ impl<P: Process> Actor<P> {
         } = live.into_parts();
         let pid = process.pid();
         self.settle_flights(jobs);
-        self.stage = Stage::Reaping {
+        self.stage = ProcessState::Reaping {
             reaping: Box::pin(async move {
                 let exit = Exit(process.end(start::REAP_WITHIN).await);
                 if let Some(egress) = egress {
@@ -197,7 +197,8 @@ impl<P: Process> Actor<P> {
     }
 
     pub(super) fn reaped(&mut self, exit: Exit) {
-        let Stage::Reaping { after, .. } = std::mem::replace(&mut self.stage, Stage::Stopped)
+        let ProcessState::Reaping { after, .. } =
+            std::mem::replace(&mut self.stage, ProcessState::Stopped)
         else {
             return;
         };

@@ -3,8 +3,8 @@
 use crate::support::*;
 use plexus_protocol::{AgentId, SessionId, TrustWindow};
 use plexus_trust::{
-    Bounds, Command, Deliver, Door, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach, Refusal,
-    Reply, SESSION_MS, SessionProof, Settings, Verdict,
+    AuthPath, Bounds, Command, Deliver, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach,
+    Refusal, Reply, SESSION_MS, SessionProof, Settings, Verdict,
 };
 use serde_json::json;
 
@@ -102,7 +102,7 @@ fn connecting_again_ends_what_was_and_keeps_only_what_it_grants() {
         refused(world.call(&old, READ, &json!({}))),
         Refusal::SessionExpired
     );
-    let by_token = world.through(&old.agent, Door::Token(&token), READ, &json!({}));
+    let by_token = world.through(&old.agent, AuthPath::Token(&token), READ, &json!({}));
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
     assert!(world.read(permit).is_err());
     assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
@@ -146,7 +146,7 @@ fn sessions_last_an_hour_and_the_oldest_gives_way() {
         Refusal::SessionExpired
     );
     // What hung on the session went with it.
-    let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+    let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
     assert_eq!(
         world.state.agent(&who.agent).unwrap().sessions.len(),
@@ -460,7 +460,7 @@ fn a_launch_ends_sessions_and_tokens_and_keeps_decisions() {
         refused(world.call(&who, READ, &json!({}))),
         Refusal::SessionExpired
     );
-    let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+    let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
     let session = world.open(&who.agent, None).unwrap();
     assert!(world.allowed(&Who { session, ..who }, READ, &json!({})));
@@ -501,7 +501,12 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
     };
     assert!(world.run(open(&caller.agent, 7_000)).is_err());
     world.ok(open(&nested, 7_001));
-    let called = world.through(&nested, Door::Session(&session(7_001)), READ, &json!({}));
+    let called = world.through(
+        &nested,
+        AuthPath::Session(&session(7_001)),
+        READ,
+        &json!({}),
+    );
     granted(called);
 
     world.ok(Command::RevokeAgent {
@@ -525,7 +530,7 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
 fn event_needs_a_standing_grant_and_uses_no_approval() {
     let mut world = World::new();
     let who = world.member("a", &[READ]);
-    let event = |world: &World, id| world.through(&who.agent, Door::Standing, id, &json!({}));
+    let event = |world: &World, id| world.through(&who.agent, AuthPath::Standing, id, &json!({}));
     granted(event(&world, READ));
     let item = world.ask(&who, SEARCH, &json!({}));
     world.approve(&item, Some(TrustWindow::Once)).unwrap();

@@ -3,7 +3,8 @@
 use crate::support::*;
 use plexus_protocol::{PendingId, TrustWindow, Verb};
 use plexus_trust::{
-    Command, DENIAL_MS, Door, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply, Verdict,
+    AuthPath, Command, DENIAL_MS, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply,
+    Verdict,
 };
 use serde_json::{Value, json};
 
@@ -233,7 +234,7 @@ fn run_is_the_gateways_and_once() {
         "not the agent's door"
     );
     let by_gateway = |world: &World, input: &Value| {
-        world.through(&who.agent, Door::Approved(&item), WRITE, input)
+        world.through(&who.agent, AuthPath::Approved(&item), WRITE, input)
     };
     assert!(matches!(
         by_gateway(&world, &json!({})),
@@ -264,7 +265,7 @@ fn a_run_counts_among_the_calls_that_were_allowed() {
         let mut approval = world.approval(&item, Some(TrustWindow::HOUR));
         approval.constraint = Some(constraint(json!({ "maxCalls": most })));
         world.ok(Command::Approve(approval));
-        let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+        let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
         let run = world.begin(granted(by_gateway)).unwrap();
         world.end(&run, OutcomeKind::Ok);
         for n in 1..=left {
@@ -281,7 +282,7 @@ fn the_gateway_runs_only_what_was_asked_to_run() {
     let who = world.member("a", &[]);
     let item = world.ask(&who, WRITE, &json!({}));
     world.approve(&item, ONCE).unwrap();
-    let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &json!({}));
+    let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &json!({}));
     assert!(matches!(by_gateway, Verdict::Refuse(_)));
     assert!(world.allowed(&who, WRITE, &json!({})));
 }
@@ -300,7 +301,7 @@ fn a_run_that_was_refused_is_over() {
         capability: cap(WRITE),
         why: "refused".into(),
     };
-    let permit = granted(world.through(&who.agent, Door::Approved(&item), WRITE, &input));
+    let permit = granted(world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input));
     world.ok(not_made());
     let outcome = OutcomeKind::Refused;
     assert_eq!(
@@ -323,7 +324,7 @@ fn run_without_an_input_leaves_the_call_to_the_agent() {
     any.any_input = true;
     world.ok(Command::Approve(any));
     assert!(world.allowed(&who, WRITE, &json!({"n": 1})));
-    let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &json!({}));
+    let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &json!({}));
     assert!(matches!(by_gateway, Verdict::Refuse(_)));
 }
 
@@ -523,7 +524,7 @@ fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
     let behind = early.clone().for_a_run();
     assert_eq!(world.begin(early.clone()).unwrap_err(), answered);
     assert_eq!(world.begin(behind.clone()).unwrap_err(), answered);
-    let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+    let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
     let intent = world.begin(granted(by_gateway).for_a_run()).unwrap();
     assert_eq!(refused(world.call(&who, WRITE, &input)), answered);
     assert!(world.allowed(&who, WRITE, &json!({"path": "b.md"})));
@@ -547,7 +548,7 @@ fn a_run_that_is_over_may_be_asked_for_again() {
         let input = json!({});
         let item = run_to_approve(&mut world, &who, &input);
         world.approve(&item, ONCE).unwrap();
-        let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+        let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
         let intent = world.begin(granted(by_gateway)).unwrap();
         world.end(&intent, kind);
         if let Some(happened) = settled {
@@ -572,7 +573,7 @@ fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
     for _ in 0..2 {
         let item = run_to_approve(&mut world, &who, &input);
         world.approve(&item, ONCE).unwrap();
-        let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+        let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
         runs.push((item, world.begin(granted(by_gateway)).unwrap()));
     }
     let state = |world: &World, n: usize| world.state.item(&runs[n].0).unwrap().state.clone();

@@ -3,7 +3,7 @@
 use crate::support::*;
 use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
 use plexus_trust::{
-    Approve, BoundedState, ChildrenAsked, Command, Door, Entry, Fact, Hide, MAX_CHILDREN,
+    Approve, AuthPath, BoundedState, ChildrenAsked, Command, Entry, Fact, Hide, MAX_CHILDREN,
     OutcomeKind, Permit, Refusal, SourceConfig, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ impl Board {
         let item = item.unwrap();
         world.plan(&item, CONDUCT, Verb::Write);
         world.approve(&item, Some(TrustWindow::Once)).unwrap();
-        let early = world.through(&who.agent, Door::Bounded(&item), RUN, &json!({}));
+        let early = world.through(&who.agent, AuthPath::Bounded(&item), RUN, &json!({}));
         assert_eq!(refused(early), no_child("it has not begun"));
         let permit = world.permit(&who, CONDUCT, &conduct());
         let first = world.begin(permit).unwrap();
@@ -71,9 +71,9 @@ impl Board {
     }
 
     fn verdict(&self, id: &str, input: &str) -> Verdict {
-        let door = Door::Bounded(&self.item);
+        let path = AuthPath::Bounded(&self.item);
         self.world
-            .through(&self.who.agent, door, id, &json!({"text": input}))
+            .through(&self.who.agent, path, id, &json!({"text": input}))
     }
 
     fn child(&self, input: &str) -> Permit {
@@ -236,8 +236,8 @@ fn only_what_the_approval_names_is_a_child() {
         assert_eq!(refused(board.verdict(other, "x")), unnamed, "{other}");
     }
     let stranger = board.world.member("b", &[]);
-    let door = Door::Bounded(&board.item);
-    let foreign = board.world.through(&stranger.agent, door, RUN, &json!({}));
+    let path = AuthPath::Bounded(&board.item);
+    let foreign = board.world.through(&stranger.agent, path, RUN, &json!({}));
     assert!(matches!(foreign, Verdict::Refuse(_)));
     board.child("the control");
 }
@@ -246,8 +246,8 @@ fn only_what_the_approval_names_is_a_child() {
 fn child_changes_a_copy_alone() {
     let board = Board::open(2);
     let verdict = |input: Value| {
-        let door = Door::Bounded(&board.item);
-        board.world.through(&board.who.agent, door, RUN, &input)
+        let path = AuthPath::Bounded(&board.item);
+        board.world.through(&board.who.agent, path, RUN, &input)
     };
     for mode in [json!("direct"), json!(null), json!(["staged"])] {
         let refusal = refused(verdict(json!({"mode": mode})));

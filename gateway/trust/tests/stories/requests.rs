@@ -3,7 +3,7 @@
 use crate::support::*;
 use plexus_protocol::{AgentId, TokenId, TrustWindow, Verb, Verbs};
 use plexus_trust::{
-    Command, Door, GrantEntry, MAX_PENDING, MAX_TOKENS, REFRESH_GRACE_MS, Refusal, Reply,
+    AuthPath, Command, GrantEntry, MAX_PENDING, MAX_TOKENS, REFRESH_GRACE_MS, Refusal, Reply,
 };
 use serde_json::json;
 
@@ -234,7 +234,7 @@ fn a_token_opens_its_scopes_to_its_agent_and_nothing_else() {
     let token = world.token(&who, vec![narrow]);
     let input = json!({"path": "Projects/a.md"});
     let by = |world: &World, agent: &AgentId, id: &str, input: &serde_json::Value| {
-        world.through(agent, Door::Token(&token), id, input)
+        world.through(agent, AuthPath::Token(&token), id, input)
     };
     granted(by(&world, &who.agent, READ, &input));
     let miss = refused(by(&world, &who.agent, READ, &json!({"path": "a.md"})));
@@ -254,7 +254,7 @@ fn a_revoked_token_is_dead_and_its_grant_is_not() {
     let mut world = World::new();
     let who = world.member("a", &[READ]);
     let token = world.token(&who, vec![entry(READ)]);
-    let permit = granted(world.through(&who.agent, Door::Token(&token), READ, &json!({})));
+    let permit = granted(world.through(&who.agent, AuthPath::Token(&token), READ, &json!({})));
     let revoke = Command::RevokeToken {
         token,
         reason: None,
@@ -275,7 +275,7 @@ fn revoking_a_grant_ends_every_token_of_its_agent() {
         capability: cap(READ),
         reason: None,
     });
-    let by_token = world.through(&who.agent, Door::Token(&token), SEARCH, &json!({}));
+    let by_token = world.through(&who.agent, AuthPath::Token(&token), SEARCH, &json!({}));
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
     assert!(world.allowed(&who, SEARCH, &json!({})) && world.pends(&who, READ, &json!({})));
 }
@@ -313,7 +313,7 @@ fn refresh_is_the_agents_own_and_once() {
         refresh(&mut world, &who, &token).unwrap_err(),
         Refusal::TokenRevoked
     );
-    granted(world.through(&who.agent, Door::Token(&fresh), READ, &json!({})));
+    granted(world.through(&who.agent, AuthPath::Token(&fresh), READ, &json!({})));
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn refresh_has_five_minutes_of_grace_and_no_grant_no_token() {
         world.token(&who, vec![entry(READ)]),
     );
     world.later(life);
-    let expired = world.through(&who.agent, Door::Token(&late), READ, &json!({}));
+    let expired = world.through(&who.agent, AuthPath::Token(&late), READ, &json!({}));
     assert_eq!(refused(expired), Refusal::TokenExpired);
     world.later(REFRESH_GRACE_MS - 1);
     assert!(refresh(&mut world, &who, &late).is_ok());
@@ -360,7 +360,7 @@ fn a_refreshed_token_follows_the_grant_as_it_is_now() {
         }],
     });
     let outside = json!({"path": "a.md"});
-    let stale = world.through(&who.agent, Door::Token(&token), READ, &outside);
+    let stale = world.through(&who.agent, AuthPath::Token(&token), READ, &outside);
     assert!(matches!(refused(stale), Refusal::GrantRequired { .. }));
     let fresh = TokenId::parse(&uuid("tok", world.fresh())).unwrap();
     let reply = world.ok(Command::Refresh {
@@ -383,9 +383,9 @@ fn the_oldest_token_gives_way() {
     for _ in 1..MAX_TOKENS {
         world.token(&who, vec![entry(READ)]);
     }
-    granted(world.through(&who.agent, Door::Token(&first), READ, &json!({})));
+    granted(world.through(&who.agent, AuthPath::Token(&first), READ, &json!({})));
     world.token(&who, vec![entry(READ)]);
-    let by_first = world.through(&who.agent, Door::Token(&first), READ, &json!({}));
+    let by_first = world.through(&who.agent, AuthPath::Token(&first), READ, &json!({}));
     assert_eq!(refused(by_first), Refusal::TokenRevoked);
 }
 

@@ -3,7 +3,7 @@
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb, Verbs};
 use plexus_trust::{
-    Command, Door, GrantEntry, Hide, ItemState, Lend, Lent, Refusal, Settings, SourceConfig,
+    AuthPath, Command, GrantEntry, Hide, ItemState, Lend, Lent, Refusal, Settings, SourceConfig,
     SourceSeen, Target,
 };
 use serde_json::json;
@@ -49,7 +49,7 @@ fn a_changed_target_voids() {
         assert!(world.pends(&who, READ, &json!({})), "{what}");
         assert!(world.read(permit).is_err(), "{what}");
         assert!(world.approve(&item, None).is_err(), "{what}");
-        let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+        let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
         assert!(
             matches!(by_token, plexus_trust::Verdict::Refuse(_)),
             "{what}"
@@ -352,7 +352,7 @@ fn what_is_not_exposed_is_not_there() {
         refused(world.call(&who, READ, &json!({}))),
         Refusal::UnknownCapability
     );
-    let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+    let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
     assert_eq!(refused(by_token), Refusal::Unexposed);
     assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Unexposed);
     world.ok(expose(true));

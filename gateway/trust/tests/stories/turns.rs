@@ -3,7 +3,7 @@
 use crate::support::*;
 use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
 use plexus_trust::{
-    Approve, BoundedState, Command, Door, Entry, Fact, Hide, ITEM_MS, OnApproval, OutcomeKind,
+    Approve, AuthPath, BoundedState, Command, Entry, Fact, Hide, ITEM_MS, OnApproval, OutcomeKind,
     Refusal, SourceConfig, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
@@ -40,10 +40,10 @@ impl Talk {
     }
 
     fn first(&mut self) -> AuditId {
-        let door = Door::Approved(&self.item);
+        let path = AuthPath::Approved(&self.item);
         let permit = granted(
             self.world
-                .through(&self.who.agent, door, RUN, &said("hello")),
+                .through(&self.who.agent, path, RUN, &said("hello")),
         );
         self.world.begin(permit).unwrap()
     }
@@ -300,7 +300,7 @@ fn turns_are_their_own_agents_alone() {
     world.approve(&item, Some(TrustWindow::Once)).unwrap();
     let permit = world.permit(&who, SEND, &json!({}));
     world.begin(permit).unwrap();
-    let verdict = world.through(&who.agent, Door::Bounded(&item), SEND, &json!({}));
+    let verdict = world.through(&who.agent, AuthPath::Bounded(&item), SEND, &json!({}));
     assert_eq!(
         refused(verdict),
         no_turn("its approval permits one call alone")

@@ -10,7 +10,7 @@ use plexus_protocol::{
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
 };
 use plexus_trust::{
-    Approve, Bounds, Call, Command, Connect, Decision, Door, Entry, Event, Facts, OnApproval,
+    Approve, AuthPath, Bounds, Call, Command, Connect, Decision, Entry, Event, Facts, OnApproval,
     Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, SourceConfig,
     SourceSeen, State, Target, TurnLimits, Verdict, authorize, decide,
 };
@@ -361,16 +361,16 @@ impl World {
     pub(crate) fn through(
         &self,
         who: &AgentId,
-        door: Door<'_>,
+        path: AuthPath<'_>,
         id: &str,
         input: &Value,
     ) -> Verdict {
-        self.through_as(who, door, id, input, digest(input))
+        self.through_as(who, path, id, input, digest(input))
     }
     pub(crate) fn through_as(
         &self,
         who: &AgentId,
-        door: Door<'_>,
+        path: AuthPath<'_>,
         id: &str,
         input: &Value,
         digest: Digest,
@@ -382,10 +382,10 @@ impl World {
             input,
             digest,
         };
-        authorize(&self.state, call, door, self.now)
+        authorize(&self.state, call, path, self.now)
     }
     pub(crate) fn call(&self, who: &Who, id: &str, input: &Value) -> Verdict {
-        self.through(&who.agent, Door::Session(&who.session), id, input)
+        self.through(&who.agent, AuthPath::Session(&who.session), id, input)
     }
     pub(crate) fn permit(&self, who: &Who, id: &str, input: &Value) -> Permit {
         granted(self.call(who, id, input))
@@ -423,7 +423,7 @@ impl World {
     }
     /// A permit for a further turn of an item's conversation.
     pub(crate) fn turn(&self, who: &Who, item: &PendingId, input: &Value) -> Verdict {
-        self.through(&who.agent, Door::Bounded(item), RUN, input)
+        self.through(&who.agent, AuthPath::Bounded(item), RUN, input)
     }
     /// Records the intent of a turn that a message is.
     pub(crate) fn say(&mut self, permit: Permit, message: &str) -> Result<AuditId, Refusal> {

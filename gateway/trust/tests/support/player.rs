@@ -378,12 +378,12 @@ impl Player {
                     return vec![];
                 };
                 let token = token.and_then(|n| pick(&self.tokens, n));
-                let (who, door) = match &token {
-                    Some((owner, token)) => (owner, Door::Token(token)),
-                    None => (&agent, Door::Session(&session)),
+                let (who, path) = match &token {
+                    Some((owner, token)) => (owner, AuthPath::Token(token)),
+                    None => (&agent, AuthPath::Session(&session)),
                 };
                 let (input, _) = &INPUTS[usize::from(*input)];
-                let verdict = self.world.through(who, door, ALL[usize::from(*cap)], input);
+                let verdict = self.world.through(who, path, ALL[usize::from(*cap)], input);
                 self.keep(verdict);
                 return vec![];
             }
@@ -427,8 +427,8 @@ impl Player {
                     let asks = self.world.state.item(&item).map(|i| i.asks.clone());
                     for ask in asks.unwrap_or_default() {
                         let id = ask.capability.as_str();
-                        let door = Door::Approved(&item);
-                        let verdict = self.world.through(&agent, door, id, input);
+                        let path = AuthPath::Approved(&item);
+                        let verdict = self.world.through(&agent, path, id, input);
                         self.keep(verdict);
                     }
                 }
@@ -439,7 +439,9 @@ impl Player {
                     return vec![];
                 };
                 let (input, _) = &INPUTS[usize::from(*input)];
-                let verdict = self.world.through(&agent, Door::Bounded(&item), RUN, input);
+                let verdict = self
+                    .world
+                    .through(&agent, AuthPath::Bounded(&item), RUN, input);
                 self.keep(verdict);
                 return vec![];
             }

@@ -43,7 +43,7 @@ pub fn die_with_this_thread(command: &mut Command) {
 }
 
 /// A child that has ended.
-pub(in super::super) struct Ended {
+pub(in super::super) struct EndedChild {
     pub(in super::super) process: Pid,
     pub(in super::super) status: WaitStatus,
     /// Of the processor, by it and by all that it had waited for, in milliseconds.
@@ -51,7 +51,7 @@ pub(in super::super) struct Ended {
 }
 
 /// The next child that has ended, reaped; `None` where none has.
-pub(in super::super) fn reap() -> nix::Result<Option<Ended>> {
+pub(in super::super) fn reap() -> nix::Result<Option<EndedChild>> {
     let mut status = 0;
     // SAFETY: all zero is a value of this struct of numbers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -63,7 +63,7 @@ pub(in super::super) fn reap() -> nix::Result<Option<Ended>> {
         Err(errno) => return Err(errno),
     };
     let ms = |time: libc::timeval| time.tv_sec as u64 * 1000 + time.tv_usec as u64 / 1000;
-    Ok(Some(Ended {
+    Ok(Some(EndedChild {
         process,
         status: WaitStatus::from_raw(process, status)?,
         cpu_ms: ms(usage.ru_utime) + ms(usage.ru_stime),

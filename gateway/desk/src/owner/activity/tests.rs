@@ -21,7 +21,7 @@ fn a_stored_event_is_read_without_its_rows() {
 
 #[test]
 fn totals_have_one_place_for_each_word() {
-    for (place, did) in Did::ALL.iter().enumerate() {
+    for (place, did) in ActivityKind::ALL.iter().enumerate() {
         assert_eq!(*did as usize, place, "{}", did.word());
     }
 }
@@ -36,9 +36,9 @@ fn refused(agent: &str) -> Command {
     })
 }
 
-fn wanted(query: &str) -> Wanted {
+fn wanted(query: &str) -> ActivityFilter {
     let request = axum::http::Request::get(format!("/?{query}")).body(axum::body::Body::empty());
-    Wanted::read(&request.unwrap()).unwrap()
+    ActivityFilter::read(&request.unwrap()).unwrap()
 }
 
 /// A long log, one event in a thousand of it a rare agent's: each page reads no more than it may, pages add up, and what

@@ -26,13 +26,13 @@ const MAX_LISTED: usize = 64;
 
 /// Who asks, and with which credential.
 #[derive(Clone)]
-pub(super) struct Who {
+pub(super) struct McpCaller {
     pub(super) caller: Caller,
     pub(super) epoch: u64,
     pub(super) pat: Digest,
 }
 
-impl Who {
+impl McpCaller {
     /// Whether the credential is still good.
     pub(super) fn stands(&self, edge: &Edge) -> bool {
         let state = edge.ledger.snapshot();
@@ -54,7 +54,7 @@ impl Who {
 }
 
 /// What came of one piece of work.
-pub(super) struct Done {
+pub(super) struct WorkResult {
     pub(super) answer: Answer,
     /// What it holds until its answer has been sent.
     pub(super) slot: Option<CallSlot>,
@@ -62,7 +62,7 @@ pub(super) struct Done {
     pub(super) about: Option<Waiting>,
 }
 
-impl From<Answer> for Done {
+impl From<Answer> for WorkResult {
     fn from(answer: Answer) -> Self {
         Self {
             answer,
@@ -73,7 +73,7 @@ impl From<Answer> for Done {
 }
 
 /// Makes a call. Approval makes it too, whether or not anybody waits.
-pub(super) async fn call(edge: Arc<Edge>, who: Who, call: Call) -> Done {
+pub(super) async fn call(edge: Arc<Edge>, who: McpCaller, call: Call) -> WorkResult {
     if let Err(error) = edge.admit(&who.caller.agent) {
         return Answer::Refused(refusal(*error)).into();
     }
@@ -93,7 +93,7 @@ pub(super) async fn call(edge: Arc<Edge>, who: Who, call: Call) -> Done {
     let answer = told(&answer.body);
     // A call that goes on by itself holds no place while it is waited for.
     let slot = slot.filter(|_| !matches!(answer, Answer::GoesOn(_)));
-    Done {
+    WorkResult {
         answer,
         slot,
         about: None,
@@ -101,7 +101,11 @@ pub(super) async fn call(edge: Arc<Edge>, who: Who, call: Call) -> Done {
 }
 
 /// Sends a message of a conversation. Its turn goes on as a run.
-pub(super) async fn say(edge: Arc<Edge>, who: Who, message: plexus_mcp::Message) -> Done {
+pub(super) async fn say(
+    edge: Arc<Edge>,
+    who: McpCaller,
+    message: plexus_mcp::Message,
+) -> WorkResult {
     let agent = &who.caller.agent;
     if let Err(error) = edge.admit(agent) {
         return Answer::Refused(refusal(*error)).into();
@@ -171,7 +175,7 @@ fn value_of(body: &InvokeResponse) -> Value {
 }
 
 /// How an item stands; with `waits`, once it has ended.
-pub(super) async fn follow(edge: Arc<Edge>, who: Who, item: Item, waits: bool) -> Done {
+pub(super) async fn follow(edge: Arc<Edge>, who: McpCaller, item: Item, waits: bool) -> WorkResult {
     match &item {
         Item::Pending(id) => {
             let (answer, slot) = place_for(&edge, &who, pending(&edge, &who, id, waits).await);
@@ -180,7 +184,7 @@ pub(super) async fn follow(edge: Arc<Edge>, who: Who, item: Item, waits: bool) -
                 .snapshot()
                 .item(id)
                 .and_then(|item| waiting_of(item));
-            Done {
+            WorkResult {
                 answer,
                 slot,
                 about,
@@ -189,7 +193,7 @@ pub(super) async fn follow(edge: Arc<Edge>, who: Who, item: Item, waits: bool) -
         Item::Run(id) => {
             let done = run(&edge, &who, id, waits).await;
             let (answer, slot) = place_for(&edge, &who, done.answer);
-            Done {
+            WorkResult {
                 answer,
                 slot,
                 about: done.about,
@@ -199,7 +203,7 @@ pub(super) async fn follow(edge: Arc<Edge>, who: Who, item: Item, waits: bool) -
 }
 
 /// An answer with an output takes one of its agent's places until it has left, as it does by the other routes.
-fn place_for(edge: &Edge, who: &Who, answer: Answer) -> (Answer, Option<CallSlot>) {
+fn place_for(edge: &Edge, who: &McpCaller, answer: Answer) -> (Answer, Option<CallSlot>) {
     if !matches!(answer, Answer::Replied(_)) {
         return (answer, None);
     }
@@ -209,7 +213,7 @@ fn place_for(edge: &Edge, who: &Who, answer: Answer) -> (Answer, Option<CallSlot
     }
 }
 
-async fn pending(edge: &Edge, who: &Who, id: &PendingId, waits: bool) -> Answer {
+async fn pending(edge: &Edge, who: &McpCaller, id: &PendingId, waits: bool) -> Answer {
     let mut changed = edge.approvals.changed();
     loop {
         if !who.stands(edge) {
@@ -276,7 +280,7 @@ fn lapsed(why: &str) -> Answer {
     })
 }
 
-async fn run(edge: &Edge, who: &Who, id: &RunId, waits: bool) -> Done {
+async fn run(edge: &Edge, who: &McpCaller, id: &RunId, waits: bool) -> WorkResult {
     let Some(run) = run_of(edge, who, id).await else {
         return Answer::Unknown.into();
     };
@@ -299,20 +303,20 @@ async fn run(edge: &Edge, who: &Who, id: &RunId, waits: bool) -> Done {
         let given = run.given(edge);
         given.map_or(Answer::Unknown, |(_, result)| told(&result))
     };
-    Done {
+    WorkResult {
         about,
         ..answer.unwrap_or_else(given).into()
     }
 }
 
 /// A run of this agent, in the epoch that asked.
-async fn run_of(edge: &Edge, who: &Who, id: &RunId) -> Option<Arc<OneRun>> {
+async fn run_of(edge: &Edge, who: &McpCaller, id: &RunId) -> Option<Arc<OneRun>> {
     let run = edge.runs.get(id.as_str(), edge.clock.now()).await?;
     (run.whose() == (who.caller.agent.clone(), who.epoch)).then_some(run)
 }
 
 /// Withdraws a pending item, or cancels a run.
-pub(super) async fn cancel(edge: Arc<Edge>, who: Who, item: Item) -> Done {
+pub(super) async fn cancel(edge: Arc<Edge>, who: McpCaller, item: Item) -> WorkResult {
     let id = match item {
         Item::Pending(id) => id,
         Item::Run(id) => {
@@ -336,7 +340,7 @@ pub(super) async fn cancel(edge: Arc<Edge>, who: Who, item: Item) -> Done {
 }
 
 /// What of this agent's waits for the owner, the oldest first.
-pub(super) fn waiting(edge: &Edge, who: &Who) -> Vec<Waiting> {
+pub(super) fn waiting(edge: &Edge, who: &McpCaller) -> Vec<Waiting> {
     let state = edge.ledger.snapshot();
     let Some(agent) = state.agent(&who.caller.agent) else {
         return Vec::new();

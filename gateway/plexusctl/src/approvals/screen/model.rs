@@ -13,7 +13,7 @@ use super::form::{Denial, Form};
 use crate::{
     approvals::{
         card::{answers, plan},
-        decide::{Fate, READING, Unanswered, Verdict},
+        decide::{DecisionStatus, READING, Unanswered, Verdict},
     },
     owner::text_of,
 };
@@ -45,7 +45,7 @@ pub(super) enum Tone {
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) enum Do {
+pub(super) enum ScreenAction {
     /// Nothing beyond the screen.
     Nothing,
     /// End.
@@ -238,16 +238,16 @@ impl Model {
     }
 
     /// What the item says of a decision whose answer was lost.
-    pub(super) fn settle(&mut self, decision: &Unanswered, fate: Fate) {
+    pub(super) fn settle(&mut self, decision: &Unanswered, fate: DecisionStatus) {
         let here = |lost: &Lost| lost.decision == *decision;
         let Some(place) = self.unanswered.iter().position(here) else {
             return;
         };
         let tone = match fate {
-            Fate::Done => Tone::Fine,
-            Fate::Waits | Fate::Otherwise | Fate::Over => Tone::Wrong,
+            DecisionStatus::Done => Tone::Fine,
+            DecisionStatus::Waits | DecisionStatus::Otherwise | DecisionStatus::Over => Tone::Wrong,
         };
-        if fate != Fate::Waits {
+        if fate != DecisionStatus::Waits {
             self.unanswered.remove(place);
             self.decided = Some(decision.item.clone());
         } else if std::mem::replace(&mut self.unanswered[place].told, true) {
@@ -258,30 +258,30 @@ impl Model {
     }
 
     /// What pressing a key does.
-    pub(super) fn key(&mut self, key: KeyEvent, at: Instant) -> Do {
+    pub(super) fn key(&mut self, key: KeyEvent, at: Instant) -> ScreenAction {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
-                KeyCode::Char('c') => Do::Quit,
-                _ => Do::Nothing,
+                KeyCode::Char('c') => ScreenAction::Quit,
+                _ => ScreenAction::Nothing,
             };
         }
         match &mut self.panel {
             Panel::None => self.read(key.code, at),
             Panel::Help => {
                 self.panel = Panel::None;
-                Do::Nothing
+                ScreenAction::Nothing
             }
             Panel::Approve(_) | Panel::Deny(_) if key.code == KeyCode::Esc => {
                 self.panel = Panel::None;
-                Do::Nothing
+                ScreenAction::Nothing
             }
             Panel::Approve(form) if key.code != KeyCode::Enter => {
                 form.key(key.code);
-                Do::Nothing
+                ScreenAction::Nothing
             }
             Panel::Deny(denial) if key.code != KeyCode::Enter => {
                 denial.key(key.code);
-                Do::Nothing
+                ScreenAction::Nothing
             }
             Panel::Approve(_) | Panel::Deny(_) => self.answer(at),
         }
@@ -296,9 +296,9 @@ impl Model {
         }
     }
 
-    fn read(&mut self, code: KeyCode, now: Instant) -> Do {
+    fn read(&mut self, code: KeyCode, now: Instant) -> ScreenAction {
         match code {
-            KeyCode::Char('q') => return Do::Quit,
+            KeyCode::Char('q') => return ScreenAction::Quit,
             KeyCode::Char('?') | KeyCode::Char('h') => self.panel = Panel::Help,
             KeyCode::Char('a') | KeyCode::Char('y') => self.begin_yes(),
             KeyCode::Char('d') => self.begin_no(),
@@ -321,7 +321,7 @@ impl Model {
             KeyCode::End => self.scroll = usize::MAX,
             _ => {}
         }
-        Do::Nothing
+        ScreenAction::Nothing
     }
 
     fn begin_yes(&mut self) {
@@ -355,45 +355,45 @@ impl Model {
         }
     }
 
-    fn plan_again(&mut self) -> Do {
+    fn plan_again(&mut self) -> ScreenAction {
         match self.item() {
             Some(item) if !self.is_deciding() && plan::is_lost(item) => {
                 let id = text_of(item, "pendingId").to_owned();
                 self.deciding = Some(UnderWay::Plan(id.clone()));
-                Do::Plan(id)
+                ScreenAction::Plan(id)
             }
-            _ => Do::Nothing,
+            _ => ScreenAction::Nothing,
         }
     }
 
     /// Enter in a panel: the decision, unless the card is too new to have been read.
-    fn answer(&mut self, now: Instant) -> Do {
+    fn answer(&mut self, now: Instant) -> ScreenAction {
         let Some(item) = self.item().cloned() else {
-            return Do::Nothing;
+            return ScreenAction::Nothing;
         };
         if now.saturating_duration_since(self.shown) < READING {
             self.say(
                 Tone::Wrong,
                 "that was typed before you could read this card; once more, please",
             );
-            return Do::Nothing;
+            return ScreenAction::Nothing;
         }
         let verdict = match &self.panel {
             Panel::Approve(form) => form.verdict(),
             Panel::Deny(denial) => Ok(denial.verdict()),
-            Panel::None | Panel::Help => return Do::Nothing,
+            Panel::None | Panel::Help => return ScreenAction::Nothing,
         };
         match verdict {
             Err(why) => {
                 self.say(Tone::Wrong, &text::line(&why));
-                Do::Nothing
+                ScreenAction::Nothing
             }
             Ok(verdict) => {
                 self.panel = Panel::None;
                 self.note = None;
                 let decision = Unanswered::of(&verdict, &item);
                 self.deciding = Some(UnderWay::Decision(decision));
-                Do::Decide(Box::new((verdict, item)))
+                ScreenAction::Decide(Box::new((verdict, item)))
             }
         }
     }
@@ -422,7 +422,7 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
 
-    fn press(model: &mut Model, code: KeyCode, at: Instant) -> Do {
+    fn press(model: &mut Model, code: KeyCode, at: Instant) -> ScreenAction {
         model.key(KeyEvent::from(code), at)
     }
 
@@ -446,15 +446,15 @@ mod tests {
         ] {
             model.panel = Panel::None;
             assert!(
-                matches!(press(&mut model, code, read), Do::Nothing),
+                matches!(press(&mut model, code, read), ScreenAction::Nothing),
                 "{code:?}"
             );
         }
         let early = press(&mut model, KeyCode::Enter, read - Duration::from_millis(1));
-        assert!(matches!(early, Do::Nothing) && matches!(model.panel, Panel::Approve(_)));
+        assert!(matches!(early, ScreenAction::Nothing) && matches!(model.panel, Panel::Approve(_)));
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read),
-            Do::Decide(_)
+            ScreenAction::Decide(_)
         ));
         // One at a time, and the next card has to be read too.
         press(&mut model, KeyCode::Char('a'), read);
@@ -466,11 +466,11 @@ mod tests {
         press(&mut model, KeyCode::Char('d'), read);
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read),
-            Do::Nothing
+            ScreenAction::Nothing
         ));
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read + READING),
-            Do::Decide(_)
+            ScreenAction::Decide(_)
         ));
     }
 
@@ -498,12 +498,15 @@ mod tests {
         );
         press(&mut model, KeyCode::Char('a'), read);
         assert!(
-            matches!(press(&mut model, KeyCode::Enter, read), Do::Nothing),
+            matches!(
+                press(&mut model, KeyCode::Enter, read),
+                ScreenAction::Nothing
+            ),
             "it is a new card"
         );
         // The card that goes to the gateway is the one on the screen.
         match press(&mut model, KeyCode::Enter, read + READING) {
-            Do::Decide(sent) => assert_eq!(sent.1, changed),
+            ScreenAction::Decide(sent) => assert_eq!(sent.1, changed),
             other => panic!("{other:?}"),
         }
     }
@@ -528,7 +531,7 @@ mod tests {
         press(&mut model, KeyCode::Char('d'), read);
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read),
-            Do::Decide(_)
+            ScreenAction::Decide(_)
         ));
         model.ended(Err(Stop::new(
             plexus_client::Exit::Failed,
@@ -544,7 +547,7 @@ mod tests {
         press(&mut model, KeyCode::Char('d'), read);
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read),
-            Do::Decide(_)
+            ScreenAction::Decide(_)
         ));
     }
     #[test]
@@ -553,7 +556,7 @@ mod tests {
         press(&mut model, KeyCode::Char('d'), read);
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read),
-            Do::Decide(_)
+            ScreenAction::Decide(_)
         ));
         let lost = Stop::new(plexus_client::Exit::Failed, "connection_lost", "it is gone");
         model.ended(Err(lost.done(Done::Unknown)));
@@ -565,13 +568,13 @@ mod tests {
         let [decision] = model.unanswered().try_into().unwrap();
 
         // Said once, and never that somebody else did it.
-        model.settle(&decision, Fate::Waits);
+        model.settle(&decision, DecisionStatus::Waits);
         assert!(said(&model).1.contains("still waits"), "{:?}", model.note);
         model.note = None;
-        model.settle(&decision, Fate::Waits);
+        model.settle(&decision, DecisionStatus::Waits);
         model.load(Vec::new(), read);
         assert_eq!(model.note, None);
-        model.settle(&decision, Fate::Done);
+        model.settle(&decision, DecisionStatus::Done);
         let fine = "the answer was lost, and pend_1 is denied, as you decided";
         assert_eq!(said(&model), (Tone::Fine, fine.to_owned()));
         assert!(model.unanswered().is_empty());
@@ -584,19 +587,19 @@ mod tests {
         let deny = |model: &mut Model| {
             press(model, KeyCode::Char('d'), read);
             let sent = press(model, KeyCode::Enter, read);
-            assert!(matches!(sent, Do::Decide(_)));
+            assert!(matches!(sent, ScreenAction::Decide(_)));
         };
         let stop = |code| Stop::new(plexus_client::Exit::Failed, code, "no");
         deny(&mut model);
         model.ended(Err(stop("deadline_exceeded").done(Done::Unknown)));
         let [first] = model.unanswered().try_into().unwrap();
-        model.settle(&first, Fate::Waits);
+        model.settle(&first, DecisionStatus::Waits);
         deny(&mut model);
         model.ended(Err(stop("no_such_item")));
         assert_eq!(model.unanswered(), std::slice::from_ref(&first));
         assert!(model.is_in_doubt());
         model.load(Vec::new(), read);
-        model.settle(&first, Fate::Done);
+        model.settle(&first, DecisionStatus::Done);
         assert!(model.note.clone().unwrap().1.contains("as you decided"));
         assert!(!model.is_in_doubt());
     }

@@ -13,7 +13,7 @@ pub(super) const LEFT: &str = "you are no longer in that channel";
 
 /// What became of a text of the person's own.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum TextStatus {
     /// It goes out after those before it.
     Waiting,
     /// It is on its way.
@@ -28,13 +28,13 @@ pub(super) enum Fate {
 
 /// A text of the person's own that is not in the history yet.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct OwnText {
     /// What it says.
     pub(super) text: String,
     /// When it was written.
     pub(super) at: Timestamp,
     /// What became of it.
-    pub(super) fate: Fate,
+    pub(super) fate: TextStatus,
     /// The newest message before it.
     after: Option<String>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Channel {
     /// The first message that was unread when the channel came on the screen follows this one.
     pub(super) read_before: Option<String>,
     /// Texts that are not in the history yet.
-    pub(super) own: Vec<Own>,
+    pub(super) own: Vec<OwnText>,
     /// What is being written.
     pub(super) draft: String,
     /// Rows between the end and what is shown.
@@ -99,7 +99,7 @@ impl Channel {
 
     /// Whether the person wrote something in it that the relay does not have.
     pub(super) fn holds_words(&self) -> bool {
-        let is_unsent = |own: &Own| !matches!(own.fate, Fate::Taken(_));
+        let is_unsent = |own: &OwnText| !matches!(own.fate, TextStatus::Taken(_));
         !self.draft.trim().is_empty() || self.own.iter().any(is_unsent)
     }
 
@@ -111,8 +111,8 @@ impl Channel {
         self.counted_to.clone_from(&self.last);
         self.unread = (0, false);
         for own in &mut self.own {
-            if own.fate == Fate::Waiting {
-                own.fate = Fate::NotSent(LEFT.to_owned());
+            if own.fate == TextStatus::Waiting {
+                own.fate = TextStatus::NotSent(LEFT.to_owned());
             }
         }
     }
@@ -191,9 +191,9 @@ impl Channel {
         let newest = messages.last().map(id_of);
         let mut found: Vec<&str> = Vec::new();
         self.own.retain(|own| match &own.fate {
-            Fate::Taken(id) => newest < Some(id),
+            TextStatus::Taken(id) => newest < Some(id),
             // Nothing but its text says which message it became.
-            Fate::Doubt(_) => {
+            TextStatus::Doubt(_) => {
                 let is_it = |id: &&str, message: &Value| {
                     message["sender"]["you"] == true
                         && message["text"] == *own.text
@@ -205,16 +205,16 @@ impl Channel {
                 found.extend(is_there.map(|(id, _)| id));
                 is_there.is_none()
             }
-            Fate::Waiting | Fate::UnderWay | Fate::NotSent(_) => true,
+            TextStatus::Waiting | TextStatus::UnderWay | TextStatus::NotSent(_) => true,
         });
     }
 
     /// The draft is said.
     pub(super) fn say(&mut self) {
-        self.own.push(Own {
+        self.own.push(OwnText {
             text: std::mem::take(&mut self.draft),
             at: plexus_client::span::now(),
-            fate: Fate::Waiting,
+            fate: TextStatus::Waiting,
             after: self.newest().map(str::to_owned),
         });
         self.up = 0;
@@ -223,35 +223,39 @@ impl Channel {
     /// What was not sent waits again.
     pub(super) fn again(&mut self) {
         for own in &mut self.own {
-            if matches!(own.fate, Fate::NotSent(_)) {
-                own.fate = Fate::Waiting;
+            if matches!(own.fate, TextStatus::NotSent(_)) {
+                own.fate = TextStatus::Waiting;
             }
         }
     }
 
     /// The first text that waits, where none is under way.
     pub(super) fn begin_send(&mut self) -> Option<String> {
-        if self.own.iter().any(|own| own.fate == Fate::UnderWay) {
+        if self.own.iter().any(|own| own.fate == TextStatus::UnderWay) {
             return None;
         }
         let newest = self.newest().map(str::to_owned);
-        let own = self.own.iter_mut().find(|own| own.fate == Fate::Waiting)?;
-        own.fate = Fate::UnderWay;
+        let own = self
+            .own
+            .iter_mut()
+            .find(|own| own.fate == TextStatus::Waiting)?;
+        own.fate = TextStatus::UnderWay;
         own.after = newest;
         Some(own.text.clone())
     }
 
     /// What became of the text under way. Behind one that was not sent, none goes.
-    pub(super) fn end_send(&mut self, fate: Fate) {
-        let is_stuck = matches!(fate, Fate::NotSent(_) | Fate::Doubt(_));
+    pub(super) fn end_send(&mut self, fate: TextStatus) {
+        let is_stuck = matches!(fate, TextStatus::NotSent(_) | TextStatus::Doubt(_));
         let mut own = self.own.iter_mut();
-        let Some(ended) = own.find(|own| own.fate == Fate::UnderWay) else {
+        let Some(ended) = own.find(|own| own.fate == TextStatus::UnderWay) else {
             return;
         };
         ended.fate = fate;
         if is_stuck {
-            for behind in own.filter(|own| own.fate == Fate::Waiting) {
-                behind.fate = Fate::NotSent("the one before it did not get through".to_owned());
+            for behind in own.filter(|own| own.fate == TextStatus::Waiting) {
+                behind.fate =
+                    TextStatus::NotSent("the one before it did not get through".to_owned());
             }
         }
         self.settle();

@@ -10,7 +10,7 @@
 //! is asked of the gateway is bounded whatever the relay lists.
 
 use super::super::tail::{Cursor, START};
-use super::channel::{Channel, Fate, LEFT, Own};
+use super::channel::{Channel, LEFT, OwnText, TextStatus};
 use crate::owner::{list_of, text_of};
 use plexus_client::{Done, Stop, text};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -42,7 +42,7 @@ pub(super) enum Ask {
 
 /// What a key asks for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Do {
+pub(super) enum ChatAction {
     /// Nothing beyond the screen.
     Nothing,
     /// End.
@@ -264,9 +264,9 @@ impl Model {
             return;
         };
         let fate = match end {
-            Ok(id) => Fate::Taken(id),
-            Err(stop) if stop.done == Done::None => Fate::NotSent(stop.why),
-            Err(stop) => Fate::Doubt(stop.why),
+            Ok(id) => TextStatus::Taken(id),
+            Err(stop) if stop.done == Done::None => TextStatus::NotSent(stop.why),
+            Err(stop) => TextStatus::Doubt(stop.why),
         };
         channel.end_send(fate);
     }
@@ -289,20 +289,20 @@ impl Model {
     }
 
     /// What is not sent yet, of all channels, with the channel's name.
-    pub(super) fn unsent(&self) -> impl Iterator<Item = (&Channel, &Own)> {
+    pub(super) fn unsent(&self) -> impl Iterator<Item = (&Channel, &OwnText)> {
         let all = self.channels.iter();
         all.flat_map(|channel| channel.own.iter().map(move |own| (channel, own)))
     }
 
     /// What a key does.
-    pub(super) fn key(&mut self, key: KeyEvent) -> Do {
+    pub(super) fn key(&mut self, key: KeyEvent) -> ChatAction {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         let page = self.shown().map_or(1, |channel| channel.page);
         match key.code {
-            KeyCode::Char('c') if control => return Do::Quit,
+            KeyCode::Char('c') if control => return ChatAction::Quit,
             KeyCode::Char('d') if control && self.draft().is_none_or(str::is_empty) => {
-                return Do::Quit;
+                return ChatAction::Quit;
             }
             KeyCode::Char('l') if control => self.shows_list = !self.shows_list,
             KeyCode::Char('r') if control => self.again(),
@@ -325,7 +325,7 @@ impl Model {
             KeyCode::Char(c) if !control => self.paste(c.encode_utf8(&mut [0; 4])),
             _ => {}
         }
-        Do::Nothing
+        ChatAction::Nothing
     }
 
     /// Adds to the text that is being written. Its line breaks stay.

@@ -5,7 +5,7 @@
 //! is not ours went through [`text`]; what a colour says, a word says too.
 
 use super::{
-    channel::{Channel, Fate, LEFT, Own},
+    channel::{Channel, LEFT, OwnText, TextStatus},
     model::Model,
 };
 use crate::{
@@ -284,16 +284,16 @@ fn rows_of(message: &Value, styles: Styles, width: usize) -> Vec<Line<'static>> 
 }
 
 /// A text of the person's own that the history does not have yet.
-fn own_rows(own: &Own, styles: Styles, width: usize) -> Vec<Line<'static>> {
+fn own_rows(own: &OwnText, styles: Styles, width: usize) -> Vec<Line<'static>> {
     let (said, style) = match &own.fate {
-        Fate::Waiting => ("waiting  you".to_owned(), styles.quiet()),
-        Fate::UnderWay => ("sending …  you".to_owned(), styles.quiet()),
-        Fate::Taken(_) => ("sent  you".to_owned(), styles.strong()),
-        Fate::Doubt(why) => (
+        TextStatus::Waiting => ("waiting  you".to_owned(), styles.quiet()),
+        TextStatus::UnderWay => ("sending …  you".to_owned(), styles.quiet()),
+        TextStatus::Taken(_) => ("sent  you".to_owned(), styles.strong()),
+        TextStatus::Doubt(why) => (
             format!("NOT KNOWN TO BE SENT  you: {}", text::line(why)),
             styles.colour(Color::Yellow),
         ),
-        Fate::NotSent(why) => (
+        TextStatus::NotSent(why) => (
             format!("NOT SENT  you: {} (Ctrl-R sends it again)", text::line(why)),
             styles.colour(Color::Yellow),
         ),
@@ -453,11 +453,11 @@ mod tests {
         let mut model = model();
         let channel = model.shown_mut().expect("a channel");
         for fate in [
-            Fate::Waiting,
-            Fate::UnderWay,
-            Fate::Taken("9".into()),
-            Fate::Doubt("lost".into()),
-            Fate::NotSent("away".into()),
+            TextStatus::Waiting,
+            TextStatus::UnderWay,
+            TextStatus::Taken("9".into()),
+            TextStatus::Doubt("lost".into()),
+            TextStatus::NotSent("away".into()),
         ] {
             channel.draft = "mine".into();
             channel.say();

@@ -41,7 +41,7 @@ fn press(model: &mut Model, code: KeyCode) {
     model.key(KeyEvent::new(code, KeyModifiers::NONE));
 }
 
-fn control(model: &mut Model, c: char) -> Do {
+fn control(model: &mut Model, c: char) -> ChatAction {
     model.key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL))
 }
 
@@ -50,7 +50,7 @@ fn say(model: &mut Model, text: &str) {
     press(model, KeyCode::Enter);
 }
 
-fn fates(model: &Model) -> Vec<&Fate> {
+fn fates(model: &Model) -> Vec<&TextStatus> {
     let own = &model.shown().expect("a channel").own;
     own.iter().map(|own| &own.fate).collect()
 }
@@ -64,18 +64,18 @@ fn own_text_is_sent_when_the_relay_has_it() {
     let mut model = chat(&[message("1", false, "hello")], false);
     say(&mut model, "one");
     say(&mut model, "two");
-    assert_eq!(fates(&model), [&Fate::Waiting, &Fate::Waiting]);
+    assert_eq!(fates(&model), [&TextStatus::Waiting, &TextStatus::Waiting]);
     assert_eq!(model.next_send(), Some((key("C"), "one".to_owned())));
     assert_eq!(model.next_send(), None, "one at a time");
-    assert_eq!(fates(&model), [&Fate::UnderWay, &Fate::Waiting]);
+    assert_eq!(fates(&model), [&TextStatus::UnderWay, &TextStatus::Waiting]);
     model.sent(&key("C"), Ok("2".to_owned()));
-    assert_eq!(fates(&model)[0], &Fate::Taken("2".to_owned()));
+    assert_eq!(fates(&model)[0], &TextStatus::Taken("2".to_owned()));
     // It is a message like any other as soon as the history has it.
     let after = Ask::Page(key("C"), Cursor::After("1".to_owned()), NEW);
     model.answered(&Ask::List, Ok(listed(&[("C", "sums", Some("2"))])));
     assert_eq!(model.next_ask().as_ref(), Some(&after));
     model.answered(&after, Ok(page(&[message("2", true, "one")], false)));
-    assert_eq!(fates(&model), [&Fate::Waiting]);
+    assert_eq!(fates(&model), [&TextStatus::Waiting]);
     assert_eq!(model.next_send(), Some((key("C"), "two".to_owned())));
 }
 
@@ -90,7 +90,7 @@ fn nothing_goes_behind_a_text_that_was_not_sent() {
     assert!(
         fates(&model)
             .iter()
-            .all(|fate| matches!(fate, Fate::NotSent(_)))
+            .all(|fate| matches!(fate, TextStatus::NotSent(_)))
     );
     assert_eq!(model.next_send(), None);
     control(&mut model, 'r');
@@ -103,13 +103,13 @@ fn doubt_ends_with_the_message_and_not_with_another() {
     say(&mut model, "yes");
     model.next_send().expect("a text");
     model.sent(&key("C"), Err(failed(Done::Unknown)));
-    assert!(matches!(fates(&model)[..], [Fate::Doubt(_)]));
+    assert!(matches!(fates(&model)[..], [TextStatus::Doubt(_)]));
     control(&mut model, 'r');
     assert_eq!(model.next_send(), None, "it would stand there twice");
     let after = |id: &str| Ask::Page(key("C"), Cursor::After(id.to_owned()), NEW);
     // Neither the same words of before, nor another's.
     model.answered(&after("1"), Ok(page(&[message("2", false, "yes")], false)));
-    assert!(matches!(fates(&model)[..], [Fate::Doubt(_)]));
+    assert!(matches!(fates(&model)[..], [TextStatus::Doubt(_)]));
     model.answered(&after("2"), Ok(page(&[message("3", true, "yes")], false)));
     assert!(fates(&model).is_empty());
 }
@@ -256,14 +256,14 @@ fn what_is_written_is_text_and_bounded() {
     control(&mut model, 'u');
     press(&mut model, KeyCode::Enter);
     assert_eq!(model.next_send(), None, "nothing is no message");
-    assert_eq!(control(&mut model, 'd'), Do::Quit);
+    assert_eq!(control(&mut model, 'd'), ChatAction::Quit);
     model.paste("x");
     assert_eq!(
         control(&mut model, 'd'),
-        Do::Nothing,
+        ChatAction::Nothing,
         "a text would be lost"
     );
-    assert_eq!(control(&mut model, 'c'), Do::Quit);
+    assert_eq!(control(&mut model, 'c'), ChatAction::Quit);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn words_outlive_the_channel_that_is_left() {
     model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
     let left = model.shown().expect("the channel");
     assert_eq!((&left.key, left.draft.as_str()), (&key("C"), "a draft"));
-    assert_eq!(fates(&model), [&Fate::NotSent(LEFT.to_owned())]);
+    assert_eq!(fates(&model), [&TextStatus::NotSent(LEFT.to_owned())]);
     assert_eq!(model.note.as_deref(), Some(LEFT));
     // Nothing of it is asked or sent, also when the person wants it.
     press(&mut model, KeyCode::Enter);

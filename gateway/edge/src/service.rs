@@ -22,7 +22,7 @@ use tower::ServiceExt;
 ///
 /// Guard and panics are met here and not by layers of the router: a layer costs every request a handful of boxes.
 #[derive(Clone)]
-pub(crate) struct Doors {
+pub(crate) struct ListenerService {
     edge: Arc<Edge>,
     serves: Serves,
     routes: Router,
@@ -38,7 +38,7 @@ pub struct OwnerRoutes {
     pub owner: Router,
 }
 
-impl Doors {
+impl ListenerService {
     /// What `serves` says, of the agents' routes and `owner`'s.
     pub(crate) fn new(edge: &Arc<Edge>, serves: Serves, owner: Router) -> Self {
         let agents = agent::routes().with_state(edge.clone());

@@ -1,4 +1,4 @@
-//! The file, with the ground that a page is written on made ready before it.
+//! The file, with the blocks that a page is written on filled before it.
 //!
 //! redb lengthens its file by leaving a hole. A page that is the first on its place then makes the file system look for a
 //! block and write down which it took, and the flush that a call waits for has to bring that to the disk too, after the
@@ -24,14 +24,14 @@ use redb::{BackendError, DatabaseError, StorageBackend};
 const PIECE: u64 = 256 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct PrefilledFile {
     pages: FileBackend,
     file: File,
     /// Which pieces are ready, or as ready as they will be. `None`: they are not made ready here.
     ready: Option<Mutex<Vec<bool>>>,
 }
 
-impl Ground {
+impl PrefilledFile {
     pub(super) fn under(file: File) -> Result<Self, DatabaseError> {
         let ready = system::keeps_places(&file).then(Mutex::default);
         Ok(Self {
@@ -66,7 +66,7 @@ impl Ground {
     }
 }
 
-impl StorageBackend for Ground {
+impl StorageBackend for PrefilledFile {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let _none_is_filled = self.prepared(offset, data.len());
         self.pages.write(offset, data)
@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    fn empty(pieces: u64) -> (tempfile::TempDir, Ground) {
+    fn empty(pieces: u64) -> (tempfile::TempDir, PrefilledFile) {
         let dir = tempfile::tempdir().expect("a directory");
         let file = File::create_new(dir.path().join("file")).expect("made");
         drop(file);
@@ -201,50 +201,50 @@ mod tests {
             .write(true)
             .open(dir.path().join("file"))
             .expect("opened");
-        let mut ground = Ground::under(file).expect("taken");
+        let mut prefilled = PrefilledFile::under(file).expect("taken");
         // What follows is about places; that the system keeps them is another question.
-        ground.ready.get_or_insert_default();
-        ground.set_len(pieces * PIECE).expect("lengthened");
-        (dir, ground)
+        prefilled.ready.get_or_insert_default();
+        prefilled.set_len(pieces * PIECE).expect("lengthened");
+        (dir, prefilled)
     }
 
     #[cfg(target_os = "linux")]
-    fn blocks(ground: &Ground) -> u64 {
+    fn blocks(prefilled: &PrefilledFile) -> u64 {
         use std::os::unix::fs::MetadataExt as _;
-        ground.file.metadata().expect("there").blocks() * 512
+        prefilled.file.metadata().expect("there").blocks() * 512
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn the_first_page_on_a_piece_takes_all_of_its_blocks() {
-        let (_dir, ground) = empty(4);
-        assert!(blocks(&ground) < PIECE, "a hole holds no blocks");
-        ground
+        let (_dir, prefilled) = empty(4);
+        assert!(blocks(&prefilled) < PIECE, "a hole holds no blocks");
+        prefilled
             .write(PIECE + 8192, &[7; 4096])
             .expect("there is room");
-        assert!((PIECE..2 * PIECE).contains(&blocks(&ground)));
-        let taken = blocks(&ground);
-        ground.write(PIECE, &[8; 4096]).expect("there is room");
-        assert_eq!(blocks(&ground), taken, "nothing new for the second page");
+        assert!((PIECE..2 * PIECE).contains(&blocks(&prefilled)));
+        let taken = blocks(&prefilled);
+        prefilled.write(PIECE, &[8; 4096]).expect("there is room");
+        assert_eq!(blocks(&prefilled), taken, "nothing new for the second page");
         // Two pieces at once, and what ends with the file.
-        ground
+        prefilled
             .write(3 * PIECE - 4096, &[9; 8192])
             .expect("there is room");
-        assert!(blocks(&ground) >= 3 * PIECE);
+        assert!(blocks(&prefilled) >= 3 * PIECE);
     }
 
     #[test]
     fn what_was_written_before_stays_and_the_rest_reads_as_before() {
-        let (_dir, ground) = empty(2);
-        ground
+        let (_dir, prefilled) = empty(2);
+        prefilled
             .file
             .write_all_at(&[3; 4096], PIECE + 4096)
             .expect("there is room");
-        ground
+        prefilled
             .write(PIECE + 16384, &[7; 4096])
             .expect("there is room");
         let mut all = vec![1; PIECE as usize];
-        ground.read(PIECE, &mut all).expect("readable");
+        prefilled.read(PIECE, &mut all).expect("readable");
         let expected = |at: usize| match at / 4096 {
             1 => 3,
             4 => 7,
@@ -256,18 +256,22 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn what_was_cut_off_is_made_ready_again() {
-        let (_dir, ground) = empty(4);
-        ground.write(2 * PIECE, &[7; 4096]).expect("there is room");
-        ground.set_len(2 * PIECE + 4096).expect("cut");
-        ground.set_len(4 * PIECE).expect("lengthened");
-        ground
+        let (_dir, prefilled) = empty(4);
+        prefilled
+            .write(2 * PIECE, &[7; 4096])
+            .expect("there is room");
+        prefilled.set_len(2 * PIECE + 4096).expect("cut");
+        prefilled.set_len(4 * PIECE).expect("lengthened");
+        prefilled
             .write(2 * PIECE + 8192, &[8; 4096])
             .expect("there is room");
-        assert!(blocks(&ground) >= PIECE);
+        assert!(blocks(&prefilled) >= PIECE);
         let mut page = [1; 4096];
-        ground.read(2 * PIECE + 4096, &mut page).expect("readable");
+        prefilled
+            .read(2 * PIECE + 4096, &mut page)
+            .expect("readable");
         assert_eq!(page, [0; 4096]);
-        ground.read(2 * PIECE, &mut page).expect("readable");
+        prefilled.read(2 * PIECE, &mut page).expect("readable");
         assert_eq!(page, [7; 4096]);
     }
 }
