@@ -4,6 +4,16 @@
 //! body ─parse─▶ Asked ─authorize─▶ Permitted ─┬ read:   dispatch ─▶ InFlight ─record─▶ disclose(Durable)
 //!                  └─pend─▶ item               └ effect: record ─▶ Durable ─▶ dispatch ─▶ record ─▶ answer
 //! ```
+//! Where each kind of call goes from here:
+//!
+//! - a read: `invoke` ▸ `carry_out` ▸ `perform` ▸ `read::run`, whose one record lets the output out;
+//! - an agent's effect: the same way to `perform` ▸ `effect::run` ▸ `commit::commit`: intent, dispatch, outcome;
+//! - an approval: `pend::ask` makes the item and its call ends there; the owner's decision leads through
+//!   `approvals/run.rs` to `run_approved` ▸ `perform`;
+//! - a cancel: `enter` puts the call among those under way, where the agent, the owner, a pause or a revoke cancels it
+//!   (`under_way.rs`): a read is dropped; an effect's worker is asked to stop, and its answer is the outcome;
+//! - the owner's own effect: `own.rs` enters it as `Principal::Owner` ▸ the same `commit::commit`, without a grant.
+//!
 //! Invariants, by types: nothing is dispatched that is not `Permitted`; a commit needs the `Durable` of its intent;
 //! the output of a read leaves `InFlight` only against the `Durable` of its event. After dispatch of an effect the
 //! answer is what happened or `unknown`, never an invitation to try again.
