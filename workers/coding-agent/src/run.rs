@@ -137,9 +137,13 @@ pub(crate) enum RunError {
     Turn(String),
     /// With the end of its standard error, and with its version.
     #[error(
-        "it ended without an answer ({0}){1}; {2}; repeat the call, and where it ends so again tell the owner to look at the source's program"
+        "it ended without an answer ({how}){words}; {version}; repeat the call, and where it ends so again tell the owner to look at the source's program"
     )]
-    Silent(String, String, String),
+    Silent {
+        how: String,
+        words: String,
+        version: String,
+    },
     /// Of a run with a copy of the owner's sign-in.
     #[error(
         "the model server does not accept the owner's sign-in (401); tell the owner to start the program once, which renews it, or to sign in again"
@@ -404,18 +408,7 @@ impl<P: Program> Runs<P> {
 
     /// Why there is no answer.
     async fn failure(&self, ended: EndedTurn) -> RunError {
-        match ended.failure() {
-            RunError::Silent(how, words, _) => {
-                let version = timeout(VERSION_WITHIN, self.version()).await;
-                let version = version.ok().and_then(Result::ok).unwrap_or_default();
-                let found = match version.lines().next().map(str::trim) {
-                    None | Some("") => "does not say its version".to_owned(),
-                    Some(line) => format!("says {line:?}"),
-                };
-                let (name, tried) = (P::NAME, P::VERSION);
-                let version = format!("Plexus knows {name} {tried}, and this program {found}");
-                RunError::Silent(how, words, version)
-            }
+        match ended.failure(self.versions()).await {
             // It may have tried to renew what it has, which no run can.
             RunError::Turn(why)
                 if self.model.signs_in
@@ -425,6 +418,18 @@ impl<P: Program> Runs<P> {
             }
             error => error,
         }
+    }
+
+    /// Which version Plexus knows, and which one the program says it is.
+    async fn versions(&self) -> String {
+        let version = timeout(VERSION_WITHIN, self.version()).await;
+        let version = version.ok().and_then(Result::ok).unwrap_or_default();
+        let found = match version.lines().next().map(str::trim) {
+            None | Some("") => "does not say its version".to_owned(),
+            Some(line) => format!("says {line:?}"),
+        };
+        let (name, tried) = (P::NAME, P::VERSION);
+        format!("Plexus knows {name} {tried}, and this program {found}")
     }
 
     /// What the program says of its version, in the sandbox of a run.
@@ -740,23 +745,25 @@ impl Limit {
 }
 
 impl EndedTurn {
-    /// Why there is no answer.
-    fn failure(self) -> RunError {
-        let silent = |how| {
-            let words = match &*self.last_words {
-                "" => String::new(),
-                words => format!(": {words}"),
-            };
-            RunError::Silent(how, words, String::new())
+    /// Why there is no answer. `versions` is awaited where neither the turn nor the keeper says.
+    async fn failure(self, versions: impl Future<Output = String>) -> RunError {
+        let how = match (self.turn.end, self.ending) {
+            (_, Ending::TooMuchMemory) => return RunError::OverLimit("held too much memory"),
+            (_, Ending::TooManyProcesses) => return RunError::OverLimit("were too many"),
+            (_, Ending::TooMuchDisk) => return RunError::OverDisk,
+            (_, Ending::DiskFull) => return RunError::DiskFull,
+            (Some(TurnEnd::Failed(why)), _) => return RunError::Turn(why),
+            (_, Ending::Exited(status)) => format!("exit status {status}"),
+            (_, Ending::Signaled(signal)) => format!("signal {signal}"),
         };
-        match (self.turn.end, self.ending) {
-            (_, Ending::TooMuchMemory) => RunError::OverLimit("held too much memory"),
-            (_, Ending::TooManyProcesses) => RunError::OverLimit("were too many"),
-            (_, Ending::TooMuchDisk) => RunError::OverDisk,
-            (_, Ending::DiskFull) => RunError::DiskFull,
-            (Some(TurnEnd::Failed(why)), _) => RunError::Turn(why),
-            (_, Ending::Exited(status)) => silent(format!("exit status {status}")),
-            (_, Ending::Signaled(signal)) => silent(format!("signal {signal}")),
+        let words = match &*self.last_words {
+            "" => String::new(),
+            words => format!(": {words}"),
+        };
+        RunError::Silent {
+            how,
+            words,
+            version: versions.await,
         }
     }
 }
@@ -939,7 +946,9 @@ impl From<&RunError> for SourceError {
                 Self::invalid(words)
             }
             RunError::NoFolder(_) => Self::transport("not_found", words),
-            RunError::Silent(..) | RunError::OtherThread => Self::transport("agent_failed", words),
+            RunError::Silent { .. } | RunError::OtherThread => {
+                Self::transport("agent_failed", words)
+            }
             RunError::NoTools => Self::transport("no_host_tools", words),
             RunError::Host(error) => error.clone(),
             RunError::OutOfTime => Self::transport("out_of_time", words),
