@@ -79,3 +79,32 @@ pub(crate) fn interleaved(
     }
     Ok(())
 }
+
+/// Loads two cells one after the other in each round, and keeps the median of how often the first one's processor time for
+/// an answer goes into the second one's: a round that a neighbour disturbed is one of many, and its two halves alike.
+pub(crate) fn paired(
+    into: &mut Figures,
+    load: &Load,
+    rounds: u32,
+    pairs: &[(String, Cell, Cell)],
+) -> Result<()> {
+    for (name, bare, gateway) in pairs {
+        let mut ratios = Vec::new();
+        for round in 0..rounds {
+            let spent = |cell: &Cell| {
+                let seen = load.run(&cell.target, cell.connections);
+                let seen = seen.with_context(|| format!("{}, round {round}", cell.name))?;
+                let wrong = seen.wrong;
+                ensure!(wrong == 0, "{} gave {wrong} wrong answers", cell.name);
+                let spent = seen.processor.context("no processor time is known")?;
+                ensure!(!spent.is_zero(), "{} took no processor time", cell.name);
+                Ok(spent.as_secs_f64())
+            };
+            let bare = spent(bare)?;
+            ratios.push(spent(gateway)? / bare);
+        }
+        ratios.sort_by(f64::total_cmp);
+        into.set(name, ratios[ratios.len() / 2]);
+    }
+    Ok(())
+}

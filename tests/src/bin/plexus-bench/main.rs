@@ -33,7 +33,7 @@ mod world;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use figures::{Cell, Figures, interleaved};
+use figures::{Cell, Figures, interleaved, paired};
 use large::Size;
 use load::{Load, Target};
 use promises::PROMISES;
@@ -45,6 +45,10 @@ use world::{Kind, World};
 
 /// Connections at once.
 const CONNECTIONS: &[usize] = &[1, 16, 64];
+/// Connections of the gate: enough that both servers always have work.
+const GATE_CONNECTIONS: usize = 16;
+/// Rounds of the gate: the median of seven moves little when two of them meet a busy neighbour.
+const GATE_ROUNDS: u32 = 7;
 /// What is added to each flush of a slow disk, in µs: a Mac's full flush on Apple silicon.
 const SLOW_FLUSH_US: u32 = 4_500;
 
@@ -111,6 +115,8 @@ enum Part {
     Agents,
     /// MCP: lists, reads by each way, tools of lent servers beside the servers alone; only where it is named
     Mcp,
+    /// Processor time of a call, in pairs with the bare path; only where it is named. What a regression is caught by
+    Gate,
 }
 
 /// The servers that are measured, as processes of their own.
@@ -218,6 +224,7 @@ impl Bench {
         (Part::Sources, |_, figures| sources::measure(figures)),
         (Part::Agents, |_, figures| agents::measure(figures)),
         (Part::Mcp, |_, figures| mcp::measure(figures)),
+        (Part::Gate, Self::gate),
     ];
 
     fn new(arguments: &Arguments) -> Self {
@@ -239,7 +246,7 @@ impl Bench {
         }
     }
     fn wants(&self, part: Part) -> bool {
-        let is_asked_for = matches!(part, Part::Sources | Part::Agents | Part::Mcp);
+        let is_asked_for = matches!(part, Part::Sources | Part::Agents | Part::Mcp | Part::Gate);
         self.only.contains(&part) || self.only.is_empty() && !is_asked_for
     }
 
@@ -277,6 +284,27 @@ impl Bench {
             }
         }
         interleaved(figures, &self.load, self.rounds, &cells)
+    }
+
+    /// The bare path and the gateway by turns: in each round both within seconds of each other, so that a slow hour of the
+    /// machine is one of both.
+    fn gate(&self, figures: &mut Figures) -> Result<()> {
+        let world = World::new(&[])?;
+        let mut cells = Vec::new();
+        let mut paths = Vec::new();
+        for kind in [Kind::Read, Kind::Effect] {
+            let path = world.bare_path(kind, &[])?;
+            let cell = |server: &str, target: Target| Cell {
+                name: format!("{}/{server}", kind.name()),
+                connections: GATE_CONNECTIONS,
+                target,
+            };
+            let bare = cell("path", path.target.clone());
+            let gateway = cell("plexusd", world.target(kind));
+            cells.push((format!("gate/{}", kind.name()), bare, gateway));
+            paths.push(path);
+        }
+        paired(figures, &self.load, GATE_ROUNDS, &cells)
     }
 
     fn flush(&self, figures: &mut Figures) -> Result<()> {
