@@ -85,11 +85,12 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
 /// A mebibyte without a pattern: no file system compresses more than that at a time.
 fn noise() -> Vec<u8> {
     let mut noise = 0x9e37_79b9_7f4a_7c15_u64; // any odd start: the bytes must be dull to a compressor, not secret
-    let words = std::iter::repeat_with(|| {
+    let mut block = vec![0; 1 << 20];
+    for word in block.chunks_exact_mut(8) {
         noise ^= noise << 13;
         noise ^= noise >> 7;
         noise ^= noise << 17;
-        noise
-    });
-    words.take(1 << 17).flat_map(u64::to_le_bytes).collect()
+        word.copy_from_slice(&noise.to_le_bytes());
+    }
+    block
 }
