@@ -17,6 +17,7 @@
 //! no write has no call that changes anything.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use libc::c_long;
 use seccompiler::{
@@ -76,8 +77,23 @@ pub(super) fn filters(
 }
 
 /// All that the filters of a flavour can come to, as the kernel reads them: of the narrowest ruleset and of the widest, on
-/// each kernel, and what a worker gives up by itself.
+/// each kernel, and what a worker gives up by itself. Made once for each flavour: every connector asks.
 pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
+    static LEAF: OnceLock<Vec<u8>> = OnceLock::new();
+    static AGENT: OnceLock<Vec<u8>> = OnceLock::new();
+    let made = match flavour {
+        SystemCalls::Leaf => &LEAF,
+        SystemCalls::Agent => &AGENT,
+    };
+    if let Some(bytes) = made.get() {
+        return Ok(bytes.clone());
+    }
+    let bytes = extremes(flavour)?;
+    Ok(made.get_or_init(|| bytes).clone())
+}
+
+/// The filters of the narrowest ruleset of a flavour and of its widest.
+fn extremes(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
     let origin = || Origin {
         line: 0,
         rule: String::new(),
