@@ -22,16 +22,10 @@ const PROPERTIES: &str = "PROPTEST_RNG_SEED";
 /// Set by the hosts of CI; a test that this machine cannot run is a failure there.
 const CI: &str = "CI";
 
-/// The stories of a release build.
-const RELEASE: [&str; 5] = [
-    "--release",
-    "--package",
-    "plexus-tests",
-    "--test",
-    "stories",
-];
+/// The stories, as cargo's arguments.
+const STORIES: [&str; 4] = ["--package", "plexus-tests", "--test", "stories"];
 
-/// Stories that a release build runs: the first steps, an effect, an undo, a kill, a revoke.
+/// Stories that a release build and `--quick` run: the first steps, an effect, an undo, a kill, a revoke.
 const SMOKE: [&str; 5] = [
     "first_write::",
     "invoke::",
@@ -43,7 +37,8 @@ const SMOKE: [&str; 5] = [
 /// Run every check and every test; fails when one does
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Leave out the other platform and the documentation, and repeat the destructive tests fewer times
+    /// Run the unit tests and some stories only; leave out the other platform and the documentation; within a minute where
+    /// everything is built
     #[arg(long)]
     quick: bool,
     /// Run the tests that are marked `ignore` too, repeat the destructive ones as often as their promises say, run some
@@ -69,7 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ];
         debian::ensure_all(alone.into_iter().chain(&debian::BROWSER))
     });
-    steps.run("coding agents of the stories", agents::ensure);
+    if !arguments.quick {
+        steps.run("coding agents of the stories", agents::ensure);
+    }
     steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));
     steps.run(
         "rules: edges, bans, versions, licences, names",
@@ -104,31 +101,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .env(PROPERTIES, seed.to_string());
         steps.child(name, &mut command);
     };
-    if present("cargo-nextest", &["nextest", "--version"]) {
-        // One suite as on a machine without nextest, and before nextest builds examples itself.
-        tests(
-            "cage tests without nextest",
-            without_nextest(&xtask, &["--test", "cage"], false, &[]),
-        );
-        let mut nextest = cargo::command();
-        nextest.args([
-            "nextest",
-            "run",
-            "--locked",
-            "--workspace",
-            "--no-fail-fast",
-            "--test-threads",
-            &isolate::at_once().to_string(),
-        ]);
-        if arguments.long {
-            nextest.args(["--run-ignored", "all"]);
+    match (
+        present("cargo-nextest", &["nextest", "--version"]),
+        arguments.quick,
+    ) {
+        (true, true) => tests("unit tests and some stories", quick_nextest()),
+        (true, false) => {
+            // One suite as on a machine without nextest, and before nextest builds examples itself.
+            tests(
+                "cage tests without nextest",
+                without_nextest(&xtask, &["--test", "cage"], false, &[]),
+            );
+            let mut nextest = nextest();
+            if arguments.long {
+                nextest.args(["--run-ignored", "all"]);
+            }
+            tests("tests", nextest);
         }
-        tests("tests", nextest);
-    } else {
-        tests(
+        (false, true) => {
+            let units = without_nextest(&xtask, &["--bins", "--lib"], false, &[]);
+            tests("unit tests", units);
+            let stories = without_nextest(&xtask, &STORIES, false, &SMOKE);
+            tests("some stories", stories);
+        }
+        (false, false) => tests(
             "tests",
             without_nextest(&xtask, &["--bins", "--lib", "--tests"], arguments.long, &[]),
-        );
+        ),
     }
     if arguments.long {
         let mut build = cargo::command();
@@ -137,7 +136,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         tests("build of the release profile", build);
         tests(
             "stories on the release profile",
-            without_nextest(&xtask, &RELEASE, false, &SMOKE),
+            {
+                let mut stories = vec!["--release"];
+                stories.extend(STORIES);
+                without_nextest(&xtask, &stories, false, &SMOKE)
+            },
         );
     }
     if !arguments.quick {
@@ -169,6 +172,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let is_ci = std::env::var_os(CI).is_some_and(|word| !word.is_empty());
     steps.run("every test could run here", || all_ran(&left_out, is_ci));
     let verdict = steps.summary();
+    if arguments.quick {
+        println!(
+            "  left to `cargo xtask test`: all other tests, the documentation, the other platform"
+        );
+    }
     if !arguments.long {
         println!(
             "  left to --long: the tests that are marked `ignore`, the release profile, the promises"
@@ -206,6 +214,31 @@ fn all_ran(left_out: &str, is_ci: bool) -> Result<()> {
         "{many} NOT RUN; {CI} is set, so that counts as a failure"
     );
     Ok(())
+}
+
+/// Every test of the workspace.
+fn nextest() -> Command {
+    let mut command = cargo::command();
+    command
+        .args(["nextest", "run", "--locked", "--workspace"])
+        .args(["--no-fail-fast", "--test-threads"])
+        .arg(isolate::at_once().to_string());
+    command
+}
+
+/// The unit tests and [`SMOKE`].
+fn quick_nextest() -> Command {
+    let mut command = nextest();
+    // Named, so that a change of one crate links no other test.
+    command.args(["--lib", "--bins", "--test", "stories"]);
+    let smoke = SMOKE.join("|");
+    command.args([
+        "-E",
+        &format!(
+            "kind(lib) | kind(bin) | package(plexus-tests) & binary(stories) & test(/^({smoke})/)"
+        ),
+    ]);
+    command
 }
 
 /// `cargo test` of these targets, each test in a process of its own; `whole`: those that are marked `ignore` as well;
