@@ -329,7 +329,7 @@ impl Elsewhere {
     }
 }
 
-/// The first shape of the seed: one line, then the agent's own command, in the real Claude Code.
+/// One line, then the agent's own command, in the real Claude Code.
 #[test]
 fn one_line_sets_claude_code_up_on_another_machine() {
     let house = House::open();

@@ -1,7 +1,7 @@
-//! The form of the pages: each opens with its purpose, tables stay readable, users meet no test names, and the OpenAPI
-//! document is one.
+//! The form of the pages: each opens with its purpose, long ones list their contents, tables stay readable, users meet no
+//! test names, decisions have their parts, and the OpenAPI document is one.
 
-use crate::documents::{named_tests, pages, root};
+use crate::documents::{anchor, named_tests, pages, root};
 use std::path::Path;
 
 /// Folders and pages for people who change Plexus; names of tests are what some of them are for.
@@ -14,6 +14,16 @@ const FOR_DEVELOPERS: [&str; 4] = [
 
 /// Most words of a cell of a table.
 const WORDS: usize = 30;
+/// Lines of a page up to which a reader needs no list of its contents.
+const SHORT: usize = 200;
+/// The parts of a decision, in their order.
+const PARTS: [&str; 5] = [
+    "Status: ",
+    "**Context.**",
+    "**Decision.**",
+    "**Alternatives.**",
+    "**Consequences.**",
+];
 
 fn name_of(page: &Path) -> &str {
     let name = page.strip_prefix(root()).expect("a page of the workspace");
@@ -43,6 +53,67 @@ fn each_page_opens_with_its_purpose() {
         .map(|(page, _)| name_of(page))
         .collect();
     assert!(silent.is_empty(), "{silent:#?}");
+}
+
+/// The headings of a long page that nothing before the first of them links to.
+fn unlisted(text: &str) -> Vec<&str> {
+    if text.lines().count() <= SHORT {
+        return Vec::new();
+    }
+    let mut fenced = false;
+    let headings = text.lines().filter_map(|line| {
+        fenced ^= line.starts_with("```");
+        line.strip_prefix("## ").filter(|_| !fenced)
+    });
+    let contents = text.split("\n## ").next().unwrap_or_default();
+    headings
+        .filter(|heading| !contents.contains(&format!("(#{})", anchor(heading))))
+        .collect()
+}
+
+#[test]
+fn long_page_lists_its_contents() {
+    let long = "a line\n".repeat(SHORT);
+    let page = |contents: &str| format!("# A page\n\n{contents}\n\n## A part\n\n{long}");
+    assert_eq!(unlisted(&page("")), ["A part"], "the control");
+    assert!(unlisted(&page("[A part](#a-part)")).is_empty());
+    let pages = pages();
+    let missing = pages.iter().flat_map(|(page, text)| {
+        let headings = unlisted(text).into_iter();
+        headings.map(|heading| format!("{}: {heading}", name_of(page)))
+    });
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Whether each part begins a paragraph, once, in order.
+fn has_its_parts(text: &str) -> bool {
+    let paragraphs = text.split("\n\n").map(str::trim_start);
+    let parts = paragraphs.filter_map(|paragraph| {
+        let part = PARTS.iter().find(|part| paragraph.starts_with(**part));
+        part.copied()
+    });
+    parts.eq(PARTS)
+}
+
+#[test]
+fn each_decision_has_its_parts_and_its_row() {
+    let whole = PARTS.map(|part| format!("{part} a word.")).join("\n\n");
+    assert!(has_its_parts(&whole));
+    assert!(!has_its_parts(&whole.replace("**Alternatives.**", "")));
+    let list = crate::documents::page("decisions/README.md");
+    let pages = pages();
+    let decisions = pages.iter().filter_map(|(page, text)| {
+        let name = name_of(page).strip_prefix("docs/decisions/")?;
+        (name != "README.md").then_some((name, text))
+    });
+    let wrong: Vec<_> = decisions
+        .clone()
+        .filter(|(name, text)| !has_its_parts(text) || !list.contains(&format!("]({name})")))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(decisions.count() > 100, "too few decisions");
 }
 
 /// The cells of the tables of a page that have too many words.

@@ -78,7 +78,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// The word for `detail.reason`. The first seven are the design's; the rest are ours.
+    /// The word for `detail.reason`. Clients branch on it (docs/protocol/errors.md).
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

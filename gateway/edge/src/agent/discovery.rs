@@ -1,5 +1,4 @@
-//! Discovery: where everything is, in the shape that the seeds' and the later clients read
-//! (docs/protocol/agents.md#discovery).
+//! Discovery: where everything is, in the shape that clients read (docs/protocol/agents.md#discovery).
 
 use crate::{
     edge::Edge,
