@@ -251,7 +251,7 @@ fn owner_lists_and_stops_calls() {
     let workshop = Workshop::open();
     let agent = streamer(&workshop, "one");
     let none = workshop.gateway.cli(["calls"]);
-    assert!(none.expect_ok().contains("no call is under way"), "{none}");
+    assert!(none.expect_ok().contains("no call is running"), "{none}");
     let run = start(&agent, json!({"text": "a", "pieces": 1, "until": "never"}));
     under_way(&agent, &run);
     let listed = workshop.gateway.cli(["calls", "list"]);

@@ -37,7 +37,7 @@ pub(crate) fn watch(house: &House, columns: u16, rows: u16) -> Terminal {
 pub(crate) fn answer(terminal: &mut Terminal, keys: &str, shows: &str) {
     terminal.keys(keys);
     let picture = terminal.until_fits(shows, |picture| {
-        picture.contains(shows) || picture.contains("once more, please")
+        picture.contains(shows) || picture.contains("press it again")
     });
     if !picture.contains(shows) {
         // Enter means nothing where there is no panel, so pressing it once too often is no harm.
@@ -428,7 +428,7 @@ fn yes(terminal: &mut Terminal, shows: &str) {
         let all = terminal.bytes();
         String::from_utf8_lossy(&all).matches(what).count()
     };
-    let early = |terminal: &Terminal| said(terminal, "once more, please");
+    let early = |terminal: &Terminal| said(terminal, "press it again");
     loop {
         let before = early(terminal);
         terminal.keys("y\n");

@@ -154,7 +154,7 @@ pub(crate) fn out_of_sight(id: &PendingId, why: &str) -> Stop {
     Stop::new(
         Exit::Waiting,
         "approval_required",
-        format!("{why}; the request goes on, and the owner may have decided"),
+        format!("{why}; the request still waits, or the owner has decided by now"),
     )
     .done(Done::Unknown)
     .next(format!("plexus wait {id}"))

@@ -145,7 +145,7 @@ async fn interruptible(
         CallStage::Running(run) if io::stderr().is_terminal() => run.clone(),
         other => return Err(other.interrupted()),
     };
-    out::say("press Ctrl-C again to cancel it; else it goes on at the gateway");
+    out::say("press Ctrl-C again to cancel it; else it continues at the gateway");
     tokio::select! {
         ended = &mut work => return ended,
         _ = tokio::signal::ctrl_c() => {}

@@ -166,7 +166,7 @@ pub(crate) fn goes_on(run: &RunId, why: &str) -> Stop {
     Stop::new(
         Exit::Failed,
         "running",
-        format!("{why}; the run goes on at the gateway"),
+        format!("{why}; the run continues at the gateway"),
     )
     .done(Done::Unknown)
     .next(format!("plexus wait {run}"))

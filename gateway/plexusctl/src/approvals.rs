@@ -32,7 +32,7 @@ enum Act {
     List,
     /// Show one request: agent, purpose, changes, possible answers
     Show {
-        /// Request; its beginning is enough where only one begins so, and nothing where only one waits
+        /// Request; a unique beginning of its id is enough [default: the only pending one]
         item: Option<String>,
         /// Show everything that the card's digest covers
         #[arg(long)]

@@ -109,7 +109,7 @@ pub(crate) fn as_text(reply: &Value) -> String {
         ]
     });
     let head = ["agent", "capability", "kind", "for", "call", ""];
-    table(head, rows.collect(), "no call is under way")
+    table(head, rows.collect(), "no call is running")
 }
 
 /// The conversations that take further messages and the approvals of child calls that are left, as a table.

@@ -29,7 +29,7 @@ pub(crate) struct Changes {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Bring a change set, or some files of it, into its folder
+    /// Apply a change set, or some of its files, to its folder
     Apply {
         /// Change set
         #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
@@ -37,7 +37,7 @@ enum Act {
         /// Only this file; may be repeated
         #[arg(long = "path", value_name = "FILE")]
         paths: Vec<String>,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },

@@ -111,7 +111,7 @@ enum Act {
         channel: String,
         /// User, by name or id
         user: String,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -129,7 +129,7 @@ enum Act {
     Leave {
         /// Channel, by name or id
         channel: String,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },

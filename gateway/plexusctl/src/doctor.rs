@@ -159,7 +159,7 @@ fn as_text(findings: &[Finding]) -> String {
     }
     let count = |level| findings.iter().filter(|f| f.level == level).count();
     lines.push(format!(
-        "{} failed, {} to look at, {} well",
+        "{} failed, {} to check, {} ok",
         count(Level::Fail),
         count(Level::Warn),
         count(Level::Ok)
@@ -236,7 +236,7 @@ pub(crate) fn said<A: AsRef<OsStr>>(
         let last = err.lines().rfind(|line| !line.trim().is_empty());
         Err(format!(
             "{named} ended with {status}: {}",
-            last.unwrap_or("it said nothing")
+            last.unwrap_or("no output")
         ))
     }
 }
@@ -256,7 +256,7 @@ mod tests {
             as_text(&findings),
             "fail  modes: open to others\n      run: chmod 700 ~/.plexus\n\
              warn  clock: behind\\u{1b}\n      run: timedatectl set-ntp true\n\
-             ok    disk: 40 GB free\n1 failed, 1 to look at, 1 well"
+             ok    disk: 40 GB free\n1 failed, 1 to check, 1 ok"
         );
     }
 

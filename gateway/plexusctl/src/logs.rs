@@ -76,7 +76,7 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
         out::line(&said.shown(desk.json, now.time_zone()))?;
     }
     if last.is_empty() && !logs.follow && !desk.json {
-        out::say("nothing like that was said");
+        out::say("no line matches");
     }
     if !logs.follow {
         return Ok(Exit::Ok);

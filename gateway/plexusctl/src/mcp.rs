@@ -49,7 +49,7 @@ enum Act {
         #[arg(long)]
         yes: bool,
     },
-    /// Take a server back, and every grant on it
+    /// Remove a server, and every grant on it
     Remove {
         /// Source
         name: SourceId,

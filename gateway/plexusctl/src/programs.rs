@@ -46,7 +46,7 @@ fn own() -> Result<PathBuf, Stop> {
         Stop::new(
             Exit::Failed,
             "system",
-            format!("where this program is cannot be told: {e}"),
+            format!("the path of this program is unknown: {e}"),
         )
     })?;
     Ok(own.canonicalize().unwrap_or(own))

@@ -22,7 +22,7 @@ pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Sto
     if is_yes(&format!("{question}?")) {
         return Ok(());
     }
-    let why = "you did not say yes; nothing was changed";
+    let why = "you did not confirm; nothing was changed";
     Err(Stop::new(Exit::Refused, "not_confirmed", why))
 }
 

@@ -45,7 +45,7 @@ enum Act {
     Start,
     /// Stop it until the next start or login
     Stop,
-    /// Stop it and start it: after an upgrade
+    /// Stop it, and start it again
     Restart,
 }
 
@@ -349,7 +349,7 @@ fn carried(
         return Err(Stop::new(
             Exit::Refused,
             "not_confirmed",
-            "you did not say yes",
+            "you did not confirm",
         ));
     }
     manager.carry_out(plan)?;

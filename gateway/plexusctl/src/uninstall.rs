@@ -31,7 +31,7 @@ use std::{
 pub(crate) struct Uninstall {
     #[command(flatten)]
     ask: Ask,
-    /// State (decisions, audit log, credentials): keep or remove [default: ask; without a terminal, keep]
+    /// State (decisions, audit log, credentials): keep or delete [default: ask; without a terminal, keep]
     #[arg(long)]
     state: Option<State>,
     /// Prefix that the programs are installed under [default: this program's]
@@ -95,7 +95,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         return Err(Stop::new(
             Exit::Refused,
             "not_confirmed",
-            "you did not say yes",
+            "you did not confirm",
         ));
     }
     let state = uninstall.state(desk, &found.home)?;

@@ -88,7 +88,7 @@ async fn find(owner: &mut Owner, event: Option<&AuditId>) -> Result<Vec<Value>, 
 
 fn as_text(calls: &[Value], sources: &Value, now: Timestamp) -> String {
     if calls.is_empty() {
-        return "of every call it is known whether it happened".to_owned();
+        return "no call has an unknown outcome".to_owned();
     }
     let told: Vec<_> = calls.iter().map(|call| one(call, sources, now)).collect();
     told.join("\n\n")
@@ -190,6 +190,6 @@ mod tests {
              it did not happen:  plexusctl unknown settle evt_1 --did-not\n  \
              until then cc cannot run workspace.write with this input again (SHA-256 0123456789ab…)"
         );
-        assert!(as_text(&[], &sources, now).contains("of every call it is known"));
+        assert!(as_text(&[], &sources, now).contains("no call has an unknown"));
     }
 }

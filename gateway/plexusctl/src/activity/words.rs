@@ -45,7 +45,7 @@ pub(super) fn said(call: &Value) -> String {
         "underWay" => format!("{id} is under way"),
         "asked" => match text_of(call, "agentPurpose") {
             "" => format!("asked you for {id}"),
-            purpose => format!("asked you for {id}, it says for: {purpose}"),
+            purpose => format!("asked you for {id}, purpose: {purpose}"),
         },
         "settled" if call["happened"] == true => format!("{id}: you said that it happened"),
         "settled" => format!("{id}: you said that it did not happen"),
@@ -233,7 +233,7 @@ mod tests {
             ),
             (
                 json!({"did": "asked", "capabilityId": "w.write", "agentPurpose": "tidy up"}),
-                "asked you for w.write, it says for: tidy up",
+                "asked you for w.write, purpose: tidy up",
             ),
         ] {
             assert_eq!(said(&call), words);

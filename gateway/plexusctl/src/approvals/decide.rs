@@ -320,10 +320,11 @@ pub(super) fn confirm(
     let asked = Instant::now();
     let why = match prompt::is_yes(&question) {
         true if asked.elapsed() >= READING => return Ok(()),
-        true => "that was typed before you could read the card; it still waits",
-        false => "you did not say yes; it still waits",
+        true => "that was typed before you could read the card; the request still waits",
+        false => "you did not confirm; the request still waits",
     };
-    Err(Stop::new(Exit::Refused, "not_approved", why))
+    Err(Stop::new(Exit::Refused, "not_approved", why)
+        .next("read the card, then run the same command again"))
 }
 
 #[cfg(test)]

@@ -362,7 +362,7 @@ enum Answer {
 fn answer(line: &str, windows: &[TrustWindow], after: Duration) -> Result<Answer, String> {
     match parse(line, windows)? {
         Answer::Decide(_) if after < READING => {
-            Err("that was typed before you could read this card; once more, please".to_owned())
+            Err("that was typed before you could read this card; press it again".to_owned())
         }
         answer => Ok(answer),
     }

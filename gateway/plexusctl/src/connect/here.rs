@@ -96,7 +96,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
 
 /// The person's answer was no.
 pub(crate) fn not_agreed() -> Stop {
-    Stop::new(Exit::Refused, "not_confirmed", "you did not say yes")
+    Stop::new(Exit::Refused, "not_confirmed", "you did not confirm")
 }
 
 fn said(finding: &integration::Finding) -> String {

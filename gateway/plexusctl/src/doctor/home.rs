@@ -40,7 +40,7 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
         Ok(bytes) => room(home, bytes),
         Err(error) => Finding::warn(
             "disk",
-            format!("its room cannot be told: {error}"),
+            format!("its free space is unknown: {error}"),
             df(home),
         ),
     });

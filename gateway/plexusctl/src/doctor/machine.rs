@@ -160,11 +160,7 @@ fn ahead(
 fn descriptors() -> Finding {
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, _)) => limit(soft),
-        Err(error) => Finding::warn(
-            "limits",
-            format!("they cannot be told: {error}"),
-            "ulimit -a",
-        ),
+        Err(error) => Finding::warn("limits", format!("they are unknown: {error}"), "ulimit -a"),
     }
 }
 

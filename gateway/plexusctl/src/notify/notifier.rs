@@ -49,7 +49,7 @@ impl Notifier {
             Some(program) => Self::Send(program),
             None => {
                 out::say(
-                    "no notify-send here (Debian: libnotify-bin): what waits is told on this line's stream",
+                    "there is no notify-send (Debian: libnotify-bin): pending requests are printed here instead",
                 );
                 Self::Line
             }

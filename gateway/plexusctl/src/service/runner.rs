@@ -72,6 +72,6 @@ impl ProgramOutput {
         } else {
             &self.stderr
         };
-        text::line(said.trim().lines().next().unwrap_or("(it said nothing)"))
+        text::line(said.trim().lines().next().unwrap_or("(no output)"))
     }
 }

@@ -374,7 +374,7 @@ impl Model {
         if now.saturating_duration_since(self.shown) < READING {
             self.say(
                 Tone::Wrong,
-                "that was typed before you could read this card; once more, please",
+                "that was typed before you could read this card; press it again",
             );
             return ScreenAction::Nothing;
         }
