@@ -164,7 +164,7 @@ fn restored_text(restored: &Value) -> String {
     }
     if !sources.is_empty() {
         lines.push(format!(
-            "{} grants are suspended; review them (plexusctl grants), revoke what you do not want, then:",
+            "suspended grants: {}; review them (plexusctl grants), revoke what you do not want, then:",
             restored["grants"]
         ));
         lines.extend(

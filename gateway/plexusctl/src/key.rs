@@ -40,7 +40,7 @@ pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
             desk.show(&shown, || {
                 format!(
                     "rotated: the new key is in {}. Every session, token, code and agent's credential has ended; \
-                     connect your agents again",
+                     grants stay. A new code for each agent: plexusctl agents code AGENT",
                     desk.home.connection_key().display()
                 )
             })

@@ -128,7 +128,7 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
                 "whatever it reads"
             };
             let held = if effect && !undo {
-                "; what it replaces or edits it must have read as it is then"
+                "; it must have read what it replaces or edits, as it is at that moment"
             } else {
                 ""
             };

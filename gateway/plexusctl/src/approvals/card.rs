@@ -157,7 +157,9 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
 fn on_approval(card: &mut String, label: &str, item: &Value) {
     let said = match text_of(item, "onApproval") {
         "" => return,
-        "run" => "it is done at once, once, whether or not the agent still waits".to_owned(),
+        "run" => {
+            "the gateway makes the call now, once, whether or not the agent still waits".to_owned()
+        }
         "wait" => "the agent may call it; nothing happens until it does".to_owned(),
         other => text::line(other),
     };
@@ -465,7 +467,7 @@ differs: from the call that you approved 4 min ago, in
   1h, 1d: every call for that long, without asking
   not until-revoked: your settings
 the agent would like it: for up to 1 day
-if you approve: it is done at once, once, whether or not the agent still waits
+if you approve: the gateway makes the call now, once, whether or not the agent still waits
 request: pend_1, 5 min ago, ends in 24 h
 "
         );
