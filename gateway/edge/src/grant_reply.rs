@@ -8,7 +8,7 @@ use plexus_protocol::{
     body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant},
 };
 use plexus_sources::narration;
-use plexus_trust::{Agent, Decision, Item, State, standing_for};
+use plexus_trust::{Agent, Ask, Decision, Item, State, standing_for};
 use serde_json::{Value, to_value};
 
 /// The agent's standing grants that have not ended.
@@ -122,6 +122,11 @@ pub(crate) fn status_url(edge: &Edge, item: &PendingId) -> String {
     format!("{}/grants/status?pendingId={item}", edge.address.base())
 }
 
+/// The agent's copy: where a source points is the owner's to know.
 pub(crate) fn narrate(edge: &Edge, state: &State, item: &Item) -> Vec<Narration> {
-    narration::of_item(&edge.catalogue.load(), state, item, |_| false)
+    let moves = |ask: &Ask| {
+        let changed = "Its source was changed since it was granted; the owner's card says how.";
+        ask.voided.map(|_| changed.to_owned()).into_iter().collect()
+    };
+    narration::of_item(&edge.catalogue.load(), state, item, |_| false, moves)
 }

@@ -10,23 +10,29 @@ use plexus_trust::{Ask, Item, Settings, State, class_default};
 pub(crate) const PURPOSE_CHARS: usize = 280;
 
 /// Each ask of an item. `once_only`: what was planned for it may be done call by call only. The agent's copy never says so: it
-/// would tell of the plan.
+/// would tell of the plan. `moves`: how its source was changed since the agent lost a grant of it, in sentences.
 pub fn of_item(
     catalogue: &Catalogue,
     state: &State,
     item: &Item,
     once_only: impl Fn(&Ask) -> bool,
+    moves: impl Fn(&Ask) -> Vec<String>,
 ) -> Vec<Narration> {
     let one = |ask: &Ask| {
         let entry = catalogue.get(&ask.capability);
-        narrate(
+        let mut told = narrate(
             &item.agent,
             ask,
             entry.map(|entry| &**entry),
             item.purpose.as_deref(),
             &state.settings,
             once_only(ask),
-        )
+        );
+        for sentence in moves(ask) {
+            told.summary.push(' ');
+            told.summary.push_str(&sentence);
+        }
+        told
     };
     item.asks.iter().map(one).collect()
 }

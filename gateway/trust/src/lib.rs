@@ -18,6 +18,7 @@ mod command;
 mod decide;
 mod differences;
 mod event;
+mod moved;
 mod restore;
 mod rows;
 mod state;

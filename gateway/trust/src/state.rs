@@ -236,6 +236,9 @@ pub struct Agent {
     /// Reads that the owner took back, or whose source became another: they never allow themselves again.
     #[serde(default)]
     pub tombstones: BTreeSet<CapabilityId>,
+    /// Grants that it lost because their source was changed, each with when; until the owner allows it anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub voided: BTreeMap<CapabilityId, Timestamp>,
     /// How much it may do; it outlives a connect.
     #[serde(default, skip_serializing_if = "Bounds::are_usual")]
     pub bounds: Bounds,
@@ -487,6 +490,9 @@ pub struct Ask {
     /// How many other calls of this agent and capability the owner had denied in the 30 days before it was asked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub denied: u32,
+    /// When the agent lost its grant of it because the source was changed, if the owner has allowed nothing of it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voided: Option<Timestamp>,
     /// How its one call ended, or what the owner said of it since; none: it has not, or an earlier version wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeKind>,
@@ -915,12 +921,12 @@ pub struct Facts {
     pub staged: bool,
 }
 
-/// How a source changed since the owner granted something on it, for as long as such a grant rests.
+/// How a source changed since the owner granted something on it, for as long as such a grant rests or its loss is unanswered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// When it was noticed.
     pub at: Timestamp,
-    /// Of which capability; none: of the profile and what it imports.
+    /// Of which capability; none: of the whole source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<CapabilityId>,
     /// One sentence each.
@@ -1085,6 +1091,9 @@ pub struct Source {
     /// Why grants on it rest, in the order in which it was noticed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<Difference>,
+    /// What the owner changed of where it points, in that order: for the cards of agents that lost a grant by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Difference>,
 }
 
 impl Source {
@@ -1102,6 +1111,7 @@ impl Source {
             rules: Vec::new(),
             base: Vec::new(),
             changed: Vec::new(),
+            moved: Vec::new(),
         }
     }
 }

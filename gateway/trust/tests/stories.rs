@@ -13,6 +13,8 @@ mod bounds;
 mod calls;
 #[path = "stories/children.rs"]
 mod children;
+#[path = "stories/moves.rs"]
+mod moves;
 #[path = "stories/proposals.rs"]
 mod proposals;
 #[path = "stories/requests.rs"]

@@ -3,9 +3,9 @@
 
 use super::choices;
 use crate::approvals::store::{Approvals, Planned};
-use plexus_protocol::{Digest, body::Narration, json};
+use plexus_protocol::{Digest, SourceId, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
-use plexus_trust::{Ask, Item, Plan, State};
+use plexus_trust::{Ask, Difference, Item, Plan, State};
 use serde_json::{Map, Value, json as object};
 
 /// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
@@ -43,7 +43,14 @@ pub fn kind(item: &Item) -> &'static str {
 
 /// How an item's asks are told to the owner.
 pub(crate) fn narrated(catalogue: &Catalogue, state: &State, item: &Item) -> Vec<Narration> {
-    narration::of_item(catalogue, state, item, choices::amounts_to_execute)
+    let moves = |ask: &Ask| {
+        let of_it = |(source, _): &(&SourceId, _)| source.as_str() == ask.capability.parts().0;
+        let moves = item.moves(state).filter(of_it);
+        moves
+            .map(|(source, change)| moved(item, source, change))
+            .collect()
+    };
+    narration::of_item(catalogue, state, item, choices::amounts_to_execute, moves)
 }
 
 /// An item as `GET /admin/api/pending/:id` shows it.
@@ -101,6 +108,15 @@ pub fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &
     let denied = denied_before(item);
     if !denied.is_empty() {
         put("deniedBefore", Value::Array(denied));
+    }
+    let moves = item.moves(state);
+    let moves: Vec<_> = moves
+        .map(|(source, change)| {
+            object!({"source": source, "at": change.at, "words": moved(item, source, change)})
+        })
+        .collect();
+    if !moves.is_empty() {
+        put("sourceChanged", Value::Array(moves));
     }
     if complete(approvals, item) {
         let digest = digest(&out);
@@ -163,6 +179,15 @@ fn denied_before(item: &Item) -> Vec<Value> {
             object!({"id": ask.capability, "count": ask.denied, "words": words})
         })
         .collect()
+}
+
+/// Why the agent has to ask anew, in words: how `source` was changed.
+fn moved(item: &Item, source: &SourceId, change: &Difference) -> String {
+    format!(
+        "The grants of {} on {source} were revoked because {source} was changed: {}.",
+        item.agent,
+        change.words.join("; ")
+    )
 }
 
 /// Whether nothing of the card is still being computed, and all of what was computed is shown.

@@ -54,8 +54,8 @@ pub(super) struct Card {
     wish: &'static str,
     asks: Vec<AskView>,
     differs: Option<Differs>,
-    /// What the owner denied it to before.
-    denied: Vec<ForeignText>,
+    /// How its source was changed since it was granted, and what the owner denied the agent before.
+    before: Vec<ForeignText>,
     choices: Vec<Choice>,
     narrow: Vec<Narrow>,
     /// Still being computed.
@@ -202,11 +202,17 @@ impl Card {
                 .find_map(|ask| ask.wish)
                 .map_or("", |w| w.phrase()),
             differs: Differs::of(&shown["differs"], now),
-            denied: shown["deniedBefore"]
-                .as_array()
+            before: ["sourceChanged", "deniedBefore"]
                 .into_iter()
-                .flatten()
-                .filter_map(|denied| Some(ForeignText::line(denied["words"].as_str()?)))
+                .flat_map(|member| list(&shown, member))
+                .filter_map(|said| {
+                    let at = serde_json::from_value(said["at"].clone()).ok();
+                    let ago = at.map(|at| format!(" ({})", Moment::ago(at, now).words));
+                    let words = said["words"].as_str()?;
+                    Some(ForeignText::line(
+                        &(words.to_owned() + &ago.unwrap_or_default()),
+                    ))
+                })
                 .collect(),
             choices: choices(&shown),
             narrow: narrow(item, &shown, entry),

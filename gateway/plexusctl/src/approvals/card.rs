@@ -45,7 +45,7 @@ const MAX_LINE: usize = 2_000;
 const MAX_VALUE: usize = 60;
 
 /// Members of an item that are shown in words or, like its digest, name what is shown.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "pendingId",
     "kind",
     "state",
@@ -65,6 +65,7 @@ const KNOWN: [&str; 20] = [
     "narrow",
     "differs",
     "deniedBefore",
+    "sourceChanged",
     "cardDigest",
 ];
 /// The same of an ask.
@@ -127,7 +128,7 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
             happens(&mut card, ask);
         }
     }
-    answers::denied(&mut card, item);
+    answers::before(&mut card, item, now);
     answers::differs(&mut card, item, now, false);
     if !plan::is_lost(item) {
         answers::offers(&mut card, item);

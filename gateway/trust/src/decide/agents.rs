@@ -29,6 +29,7 @@ impl Draft<'_> {
         row.reach = c.reach.unwrap_or(self.state.settings.default_reach);
         row.selected.clone_from(&c.capabilities);
         row.tombstones = old.map(|a| a.tombstones.clone()).unwrap_or_default();
+        row.voided = old.map(|a| a.voided.clone()).unwrap_or_default();
         row.bounds = old.map(|a| a.bounds).unwrap_or_default();
 
         let (mut granted, mut skipped, mut refused, mut grants) = (vec![], vec![], vec![], vec![]);
@@ -62,6 +63,7 @@ impl Draft<'_> {
                 row.standing.insert(id.clone());
             }
             row.tombstones.remove(id);
+            row.voided.remove(id);
             grants.push(self.new_grant(&c.agent, id, facts.verbs, window, c.constraint.clone()));
             granted.push(id.clone());
         }
@@ -538,6 +540,7 @@ fn blank(id: &AgentId, now: Timestamp) -> Agent {
         selected: [].into(),
         standing: [].into(),
         tombstones: [].into(),
+        voided: BTreeMap::new(),
         bounds: Bounds::default(),
         grants: BTreeMap::new(),
         items: BTreeMap::new(),
@@ -564,6 +567,7 @@ pub(super) fn own_row(agent: &Agent) -> Agent {
         selected: agent.selected.clone(),
         standing: agent.standing.clone(),
         tombstones: agent.tombstones.clone(),
+        voided: agent.voided.clone(),
         bounds: agent.bounds,
         ..blank(&agent.id, agent.issued_at)
     }

@@ -106,6 +106,7 @@ impl Draft<'_> {
         }
         let mut row = own_row(agent);
         row.tombstones.retain(|c| !granted.contains(c));
+        row.voided.retain(|c, _| !granted.contains(c));
         row.selected.extend(granted.iter().cloned());
         if (row.tombstones != agent.tombstones || row.selected != agent.selected)
             && let Some(last) = self.events.last_mut()

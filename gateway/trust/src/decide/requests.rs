@@ -1,6 +1,6 @@
 //! What agents ask for and what the owner answers: grant requests, items, plans, tokens.
 
-use super::{Draft, boxed, event, with_capability};
+use super::{Draft, agents::own_row, boxed, event, with_capability};
 use crate::{
     Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
     Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS,
@@ -274,6 +274,7 @@ impl<'a> Draft<'a> {
             plan: if planned { Plan::Making } else { Plan::None },
             approval: Approval::Open,
             denied: denied_lately(agent, id, self.now),
+            voided: agent.voided.get(id).copied(),
             outcome: None,
             bounded: self.turns_asked(agent, id, entry)?,
         }))
@@ -575,8 +576,15 @@ impl<'a> Draft<'a> {
             bounded.approved = Some(self.now);
         }
         next.expires_at = self.now.plus(ITEM_MS);
+        let mut row = own_row(agent);
+        // The card has shown how its source changed.
+        row.voided
+            .retain(|c, _| !item.asks.iter().any(|ask| ask.capability == *c));
         if let Some(last) = self.events.last_mut() {
             last.changes.push(Change::Item(Box::new(next)));
+            if row.voided != agent.voided {
+                last.changes.push(Change::Agent(Box::new(row)));
+            }
         }
         Ok(Reply::Approved { granted, once })
     }

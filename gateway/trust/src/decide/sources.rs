@@ -12,6 +12,9 @@ use std::{
     sync::Arc,
 };
 
+/// How many changes of one source its cards show.
+const MAX_MOVES: usize = 8;
+
 impl Draft<'_> {
     pub(super) fn put_source(
         &mut self,
@@ -48,7 +51,11 @@ impl Draft<'_> {
             rules: like.map(|s| s.rules.clone()).unwrap_or_default(),
             base: like.map(|s| s.base.clone()).unwrap_or_default(),
             changed: keep.map(|s| s.changed.clone()).unwrap_or_default(),
+            moved: old.map(|s| s.moved.clone()).unwrap_or_default(),
         };
+        if let Some(old) = old.filter(|_| moved) {
+            self.note_move(&mut source, config.moved_from(&old.config));
+        }
         let what = match old {
             None if config.lent.is_some() => "lent",
             None => "added",
@@ -85,13 +92,15 @@ impl Draft<'_> {
         };
         let users: Vec<_> = state.sources.values().filter(uses).collect();
         let why = Some("the source's secret was changed");
+        let field = name.split_once('.').map_or(name, |(_, field)| field);
         for old in &users {
-            let source = Source {
+            let mut source = Source {
                 revision: self.next(),
                 target: None,
                 changed: Vec::new(),
                 ..(***old).clone()
             };
+            self.note_move(&mut source, vec![format!("its secret {field} was changed")]);
             self.replace(source, "has another secret", why, Vec::new());
         }
         Ok(Reply::Changed(!users.is_empty()))
@@ -132,6 +141,20 @@ impl Draft<'_> {
             rules: Vec::new(),
             rules_gone: Vec::new(),
         }
+    }
+
+    /// Notes in `source` how it was changed, for the cards of the agents that lose a grant by it.
+    fn note_move(&self, source: &mut Source, words: Vec<String>) {
+        let losses = self.state.agents.values().flat_map(|a| &a.voided);
+        let of_it = losses.filter(|(capability, _)| on_source(&source.id, capability));
+        let oldest = of_it.map(|(_, at)| *at).min();
+        // What no card will show again is forgotten.
+        source
+            .moved
+            .retain(|known| oldest.is_some_and(|at| at <= known.at) && known.words != words);
+        let excess = (source.moved.len() + 1).saturating_sub(MAX_MOVES);
+        source.moved.drain(..excess);
+        source.moved.push(self.told(words));
     }
 
     /// The owner knows a host by another certificate: the source points where it did, and the owner decides on its grants
@@ -250,6 +273,9 @@ impl Draft<'_> {
         } else {
             "seen"
         };
+        if moved {
+            self.note_move(&mut source, seen.moved_from(old));
+        }
         let why = moved.then_some("the source points at something else");
         self.replace(source, what, why, rest);
         if !moved {
@@ -436,14 +462,18 @@ impl Draft<'_> {
             out.extend(Self::end_tokens(agent, |token| {
                 token.scopes.iter().any(|s| on_source(id, &s.id))
             }));
-            // Nor does a read allow itself on what the source points at now.
             let known = agent.grants.keys().chain(&agent.selected);
-            let voided: Vec<_> = known
-                .filter(|c| on_source(id, c) && !agent.tombstones.contains(*c))
-                .collect();
-            if !voided.is_empty() {
-                let mut row = own_row(agent);
-                row.tombstones.extend(voided.into_iter().cloned());
+            let known: Vec<_> = known.filter(|c| on_source(id, c)).cloned().collect();
+            if known.is_empty() {
+                continue;
+            }
+            let mut row = own_row(agent);
+            for capability in agent.grants.keys().filter(|c| on_source(id, c)) {
+                row.voided.entry(capability.clone()).or_insert(self.now);
+            }
+            // Nor does a read allow itself on what the source points at now.
+            row.tombstones.extend(known);
+            if row.tombstones != agent.tombstones || row.voided != agent.voided {
                 out.push(Change::Agent(Box::new(row)));
             }
         }

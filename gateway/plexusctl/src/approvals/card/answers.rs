@@ -76,10 +76,18 @@ pub(super) fn offers(card: &mut String, item: &Value) {
     }
 }
 
-/// What the owner has said no to before, in the gateway's words.
-pub(super) fn denied(card: &mut String, item: &Value) {
-    for denied in list_of(item, "deniedBefore") {
-        heading(card, "denied before", &text::line(text_of(denied, "words")));
+/// How the source was changed since it was granted, and what the owner has denied before, in the gateway's words.
+pub(super) fn before(card: &mut String, item: &Value, now: Timestamp) {
+    for (member, label) in [
+        ("sourceChanged", "source changed"),
+        ("deniedBefore", "denied before"),
+    ] {
+        for said in list_of(item, member) {
+            let at = serde_json::from_value::<Timestamp>(said["at"].clone());
+            let ago = at.map_or(String::new(), |at| format!(" {}", span::ago(at, now)));
+            let words = text::line(text_of(said, "words"));
+            heading(card, &format!("{label}{ago}"), &words);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use plexus_protocol::Timestamp;
 use serde_json::Value;
 
 /// Members of an item that have a place of their own in the card.
-const PLACED: [&str; 16] = [
+const PLACED: [&str; 17] = [
     "pendingId",
     "kind",
     "state",
@@ -25,6 +25,7 @@ const PLACED: [&str; 16] = [
     "choices",
     "differs",
     "deniedBefore",
+    "sourceChanged",
     "cardDigest",
 ];
 /// Members of an ask that have a place of their own.
@@ -55,7 +56,7 @@ pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
     for id in named(item) {
         wanted(&mut card, item, id);
     }
-    answers::denied(&mut card, item);
+    answers::before(&mut card, item, now);
     answers::differs(&mut card, item, now, true);
     for choice in list_of(item, "choices") {
         let kind = text::line(text_of(choice, "window"));
