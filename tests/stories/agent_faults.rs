@@ -74,6 +74,41 @@ fn model_server_that_stalls_is_told_in_words() {
     assert_eq!(desk.run(&json!({"prompt": "Hello."}))["text"], "Hello.");
 }
 
+#[test]
+fn silent_model_server_ends_codex_at_its_time() {
+    silent_model_server_ends_a_run_at_its_time(CODEX);
+}
+
+#[test]
+fn silent_model_server_ends_claude_at_its_time() {
+    silent_model_server_ends_a_run_at_its_time(CLAUDE);
+}
+
+/// Claude Code waits five minutes for a server that began to answer, and nobody sets it to less.
+fn silent_model_server_ends_a_run_at_its_time(kind: Kind) {
+    let desk = Desk::open(kind, [Step::say("Hello.")]);
+    let set = |at: &str| {
+        let server = format!("server={at}");
+        let set = ["sources", "set", desk.kind.id, &server, "--yes"];
+        desk.gateway.cli(set).expect_ok();
+    };
+    set(&silent_server());
+    let told = desk.run(&json!({"prompt": "Hello.", "maxSeconds": 10}));
+    assert_eq!(told["limit"], "maxSeconds", "{told}");
+    let warnings = told["warnings"].to_string();
+    for words in [
+        "ended at its maxSeconds",
+        "model server had answered nothing",
+    ] {
+        assert!(warnings.contains(words), "{told}");
+    }
+    assert_eq!(told["changes"]["id"], Value::Null, "{told}");
+    // The control: the same thread, and a server that answers.
+    set(&desk.model.base());
+    let on = desk.run(&json!({"prompt": "Hello again.", "thread": told["thread"]}));
+    assert_eq!(on["text"], "Hello.", "{on}");
+}
+
 /// A server on this machine that begins an answer to each request and says no more; its address.
 fn silent_server() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -132,12 +167,20 @@ fn folder_beyond_what_is_copied_is_told_before_the_owner_is_asked() {
     let words =
         "more than 2 GiB or 200,000 files; hide what a run need not see, or name it in .gitignore";
     assert!(plan["error"].to_string().contains(words), "{plan}");
-    // The control: what the words say helps.
+    // Nobody can approve it, so no run begins to copy.
+    let card = desk.owner().card(&item);
+    let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+    desk.owner()
+        .decide(&item, approve)
+        .expect_error(409, "plan_failed");
+    assert_eq!(desk.model.requests().len(), 0);
+    // The control: what the words say helps, and the same request can be approved.
     desk.folder.write(".gitignore", "big/\n");
-    assert_eq!(
-        desk.run(&json!({"prompt": "Hello again."}))["text"],
-        "Hello."
-    );
+    let again = format!("/admin/api/pending/{item}/plan");
+    desk.owner().client.post(&again, json!({})).expect_ok();
+    desk.owner().approve(&item, "once");
+    let done = desk.agent.invoke("codex.run", json!({"prompt": "Hello."}));
+    assert_eq!(done.expect_ok()["output"]["text"], "Hello.");
 }
 
 #[test]

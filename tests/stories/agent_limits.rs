@@ -1,5 +1,6 @@
-//! Limits of a run by tokens and money: the end is an answer in words, with what was done until then.
+//! Limits of a run by tokens, money, time and memory: the end is an answer in words, with what was done until then.
 
+use crate::agent_faults::failed;
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use plexus_tests::{Step, waiting::until};
 use serde_json::{Value, json};
@@ -73,6 +74,84 @@ fn claude_run_ends_at_its_money_with_what_it_did() {
 #[test]
 fn claude_run_ends_at_its_turns_with_what_it_did() {
     ends_at(CLAUDE, ("maxTurns", json!(2)), "2 answers of the model");
+}
+
+#[test]
+fn codex_run_ends_at_its_time_with_what_it_did() {
+    ends_at_its_time(CODEX);
+}
+
+#[test]
+fn claude_run_ends_at_its_time_with_what_it_did() {
+    ends_at_its_time(CLAUDE);
+}
+
+fn ends_at_its_time(kind: Kind) {
+    let exec = kind.exec;
+    let desk = Desk::open(kind, [exec("echo whole > whole.txt"), Step::say("Done.")]);
+    // The control: a run that ends by itself has a limit that it does not reach.
+    let mut input = json!({"prompt": "Work.", "maxSeconds": 600});
+    let whole = desk.run(&input);
+    let told = (&whole["limit"], &whole["text"]);
+    assert_eq!(told, (&Value::Null, &json!("Done.")), "{whole}");
+
+    let endless = exec("echo half > half.txt; tail -f /dev/null");
+    desk.model.instead([endless, Step::say("never")]);
+    input["maxSeconds"] = json!(15);
+    let item = desk.asked("run", &input);
+    let plan = desk.owner().plan(&item).to_string();
+    assert!(plan.contains("15 seconds a turn"), "{plan}");
+    desk.owner().approve(&item, "once");
+    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let output = &done["output"];
+    assert_eq!(output["limit"], "maxSeconds", "{output}");
+    let warnings = output["warnings"].to_string();
+    assert!(warnings.contains("ended at its maxSeconds"), "{output}");
+    assert!(!warnings.contains("answered nothing"), "{output}");
+    assert_eq!(output["changes"]["added"], 1, "{output}");
+    assert_eq!(output["changes"]["files"][0]["path"], "half.txt");
+    assert!(!desk.folder.has("half.txt"));
+
+    desk.model.instead([Step::say("On.")]);
+    let on = desk.run(&json!({"prompt": "Go on.", "thread": output["thread"]}));
+    let told = (&on["text"], &on["thread"]);
+    assert_eq!(told, (&json!("On."), &output["thread"]), "{on}");
+}
+
+#[test]
+fn codex_run_beyond_its_memory_ends_in_words() {
+    beyond_its_memory_ends_in_words(CODEX);
+}
+
+#[test]
+fn claude_run_beyond_its_memory_ends_in_words() {
+    beyond_its_memory_ends_in_words(CLAUDE);
+}
+
+fn beyond_its_memory_ends_in_words(kind: Kind) {
+    // 250 MB, which each of so many processes holds: what they share counts for each.
+    let exec = kind.exec;
+    let held = move |processes: u32| {
+        exec(&format!(
+            "echo one > held.txt; printf -v x %0250000000d 0; \
+             for i in $(seq {processes}); do (sleep 5; echo ${{#x}}) & done; wait"
+        ))
+    };
+    let desk = Desk::open(kind, [held(30), Step::say("never")]);
+    let error = failed(&desk, &json!({"prompt": "Hold much."}));
+    assert_eq!(error["detail"]["reason"], "over_limit", "{error}");
+    assert_eq!(error["effect"], "none", "{error}");
+    let words = error["message"].to_string();
+    for part in ["more memory together than a run may", "ask for less"] {
+        assert!(words.contains(part), "{error}");
+    }
+    assert!(!desk.folder.has("held.txt"));
+    // The control: what stays below the bound comes to an answer.
+    desk.model.instead([held(2), Step::say("Held.")]);
+    let made = desk.run(&json!({"prompt": "Hold less."}));
+    assert_eq!(made["text"], "Held.", "{made}");
+    assert!(desk.model.results().concat().contains("250000000"));
+    assert_eq!(made["changes"]["added"], 1, "{made}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
 };
-use plexus_rooted_files::{FileError, HiddenPaths, HideRules, RelPath, Root};
+use plexus_rooted_files::{FileError, HiddenPaths, Hide, HideRules, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -54,15 +54,21 @@ pub(crate) struct Ignoring {
 impl IgnoreTexts {
     /// What is shared does not exist in a copy, whatever its run has put there.
     pub(crate) fn unshared(&self, copy: Root) -> Root {
-        let folders = self.shared.iter().map(|path| path.as_str().to_owned());
-        let hide = HideRules {
-            folders: folders.collect(),
-            ..HideRules::default()
-        };
-        match hide.is_empty() {
+        match self.shared.is_empty() {
             true => copy,
-            false => copy.hiding(Arc::new(HiddenPaths::new(&hide))),
+            false => copy.hiding(Arc::new(Shared(self.shared.clone()))),
         }
+    }
+}
+
+/// What runs read in place, exactly as the owner spells it: another spelling is another folder, which the copy has.
+#[derive(Debug)]
+struct Shared(Vec<RelPath>);
+
+impl Hide for Shared {
+    fn hides(&self, _: &Root, path: &RelPath) -> bool {
+        let mut at_or_above = std::iter::successors(Some(path.clone()), folder_of);
+        at_or_above.any(|path| self.0.contains(&path))
     }
 }
 
@@ -245,6 +251,38 @@ mod tests {
                 assert_eq!(rules.ignore(&path(text), is_folder), ignored, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn shared_folder_is_exact_in_folder_and_copy() {
+        let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for file in ["vendor/a", "Vendor/b", "vendors/c", "deep/vendor/d"] {
+            let file = folder.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        let open = |dir: &tempfile::TempDir| Root::open(dir.path(), Policy::default()).unwrap();
+        let ignoring = Ignoring {
+            rules: open(&folder),
+            copied: Vec::new(),
+            shared: vec![path("vendor")],
+        };
+        let copied = Snapshot::copy(&open(&folder), copy.path(), &ignoring, &|| false).unwrap();
+        let files: Vec<_> = copied.files.keys().map(RelPath::as_str).collect();
+        assert_eq!(files, ["Vendor/b", "deep/vendor/d", "vendors/c"]);
+        // What lies in its place in the copy is a link at first, and what the run made of it later.
+        std::os::unix::fs::symlink(folder.path().join("vendor"), copy.path().join("vendor"))
+            .unwrap();
+        let seen = || {
+            let copy = copied.rules.unshared(open(&copy));
+            Snapshot::of_copy(&copy, &copied.rules, &|| false).unwrap()
+        };
+        let linked = seen();
+        assert_eq!((linked.files, linked.omitted), (copied.files.clone(), 0));
+        fs::remove_file(copy.path().join("vendor")).unwrap();
+        fs::create_dir(copy.path().join("vendor")).unwrap();
+        fs::write(copy.path().join("vendor/planted"), "x").unwrap();
+        assert_eq!(seen().files, copied.files);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! Must not know: agents of the gateway, grants, the key of the model server, one coding agent by name.
 
 mod apply;
+mod blocks;
 mod bridge;
 mod change_set;
 mod credential;

@@ -3,7 +3,8 @@
 //! ```text
 //! copy ─▶ turn ─┬▶ completed ─▶ every process has ended ─▶ change set, the copy goes
 //!               ├▶ failed, or the agent went without a word ─▶ an error; the copy stays for a week
-//!               └▶ cancelled, or out of time ─▶ interrupted, then ended ─▶ an error
+//!               ├▶ beyond its tokens or its time ─▶ interrupted, then ended ─▶ change set of what it did until then
+//!               └▶ cancelled ─▶ interrupted, then ended ─▶ an error
 //! ```
 //! Invariants: the folder itself is only read; the key of the model server never comes here: the agent has a credential that
 //! opens the source's egress for its call and nothing else.
@@ -46,6 +47,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
+/// What a turn says that ended without a word of its model server.
+const NO_ANSWER: &str = "the model server had answered nothing by then; tell the owner to look at it if that happens again";
 /// Time of a call that is kept for what comes after the turn.
 const RESERVE: Duration = Duration::from_secs(120);
 /// How long an interrupted agent has to end by itself.
@@ -97,6 +100,8 @@ pub struct Task {
     pub max_cost: Option<f64>,
     /// Most answers of the model.
     pub max_turns: Option<u32>,
+    /// Most seconds of the turn; none: what its call leaves.
+    pub(crate) max_seconds: Option<u64>,
     /// The program's own tools that it may use; none: those that it usually may.
     pub allowed_tools: Option<Vec<String>>,
     /// Whether its approval is one for applying what it changes too.
@@ -149,9 +154,13 @@ pub(crate) enum RunError {
         "the model server does not accept the owner's sign-in (401); tell the owner to start the program once, which renews it, or to sign in again"
     )]
     SignIn,
-    #[error("the turn took longer than a call may; ask for less in one run")]
+    #[error(
+        "the time of the run was over before its program began; repeat the call, and tell the owner if it happens again"
+    )]
     OutOfTime,
-    #[error("the run was ended: its processes {0}")]
+    #[error(
+        "the run was ended: its processes {0}; no change set has what it did, so ask for less at once"
+    )]
     OverLimit(&'static str),
     #[error(
         "the run was ended: it filled more of the disk than the source's field disk allows; its copy and its thread are gone"
@@ -199,6 +208,8 @@ pub(crate) enum Limit {
     Cost,
     #[serde(rename = "maxTurns")]
     Turns,
+    #[serde(rename = "maxSeconds")]
+    Seconds,
 }
 
 /// Why a turn was interrupted.
@@ -353,8 +364,8 @@ impl<P: Program> Runs<P> {
         }
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
-            (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
-            (Some(Stop::Spent) | None, Some(thread)) => thread,
+            (Some(Stop::OutOfTime), None) => return Err(RunError::OutOfTime),
+            (_, Some(thread)) => thread,
             (Some(Stop::Spent) | None, None) => return Err(self.failure(ended).await),
         };
         let (total, limit) = match (&ended.turn.end, ended.stop) {
@@ -362,14 +373,24 @@ impl<P: Program> Runs<P> {
             (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::Cost)),
             (Some(TurnEnd::TooLong(total)), _) => (*total, Some(Limit::Turns)),
             (_, Some(Stop::Spent)) => (ended.used, Some(Limit::Tokens)),
+            (_, Some(Stop::OutOfTime)) => {
+                let used = self.used(run, &thread, ended.turn.used).await?;
+                (used, Some(Limit::Seconds))
+            }
             _ => return Err(self.failure(ended).await),
         };
         if let Some(limit) = limit {
             warnings.push(limit.words());
         }
+        let earlier = began
+            .as_ref()
+            .filter(|began| P::COUNTS_THREADS && began.id == thread);
+        let usage = total.since(earlier.map(|began| began.usage).unwrap_or_default());
+        if limit == Some(Limit::Seconds) && usage.total() == 0 {
+            warnings.push(NO_ANSWER.into());
+        }
         let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
-        let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
         self.threads.put(&Thread {
             id: thread.clone(),
             run: run.to_owned(),
@@ -396,7 +417,7 @@ impl<P: Program> Runs<P> {
         Ok(Outcome {
             thread,
             text: without_credentials(ended.turn.text.trim_end()),
-            usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
+            usage,
             cost: ended.turn.cost,
             limit,
             changes,
@@ -604,7 +625,7 @@ impl<P: Program> Runs<P> {
         let serving = tools
             .zip(child.host.take())
             .map(|(tools, pipes)| tools.serve(&asker, self.waiting.clone(), pipes));
-        let ended = self.listen(call, &mut child, place, (thread, task.max_tokens));
+        let ended = self.listen(call, &mut child, place, (thread, task));
         let ended = ended.await;
         if ended.is_err() {
             // Nobody else has this folder before all of it has ended.
@@ -631,8 +652,9 @@ impl<P: Program> Runs<P> {
         call: &CallContext,
         child: &mut Child,
         place: TurnContext<'_>,
-        (asked, most): (Option<&Thread>, Option<u64>),
+        (asked, task): (Option<&Thread>, &Task),
     ) -> Result<EndedTurn, RunError> {
+        let most = task.max_tokens;
         let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(io::Error::other("a program without pipes").into());
         };
@@ -646,7 +668,9 @@ impl<P: Program> Runs<P> {
             _ => Usage::default(),
         };
         let mut used = before;
-        let mut until = Instant::now() + call.remaining().saturating_sub(RESERVE);
+        let left = call.remaining().saturating_sub(RESERVE);
+        let asked_for = task.max_seconds.map_or(left, Duration::from_secs);
+        let mut until = Instant::now() + left.min(asked_for);
         let mut ending = None;
         while ending.is_none() || out_open || err_open {
             tokio::select! {
@@ -737,6 +761,7 @@ impl Limit {
             Self::Tokens => "maxTokens",
             Self::Cost => "maxCost",
             Self::Turns => "maxTurns",
+            Self::Seconds => "maxSeconds",
         };
         format!(
             "the run was ended at its {limit}; what it did until then is in the change set, and thread goes on with it"
@@ -748,7 +773,7 @@ impl EndedTurn {
     /// Why there is no answer. `versions` is awaited where neither the turn nor the keeper says.
     async fn failure(self, versions: impl Future<Output = String>) -> RunError {
         let how = match (self.turn.end, self.ending) {
-            (_, Ending::TooMuchMemory) => return RunError::OverLimit("held too much memory"),
+            (_, Ending::TooMuchMemory) => return RunError::OverLimit("held more memory together than a run may"),
             (_, Ending::TooManyProcesses) => return RunError::OverLimit("were too many"),
             (_, Ending::TooMuchDisk) => return RunError::OverDisk,
             (_, Ending::DiskFull) => return RunError::DiskFull,

@@ -5,10 +5,13 @@
 //!
 //! Must not know: what the folder is for.
 
-use crate::ignored::{IgnoreRules, IgnoreTexts, Ignoring};
+use crate::{
+    blocks,
+    ignored::{IgnoreRules, IgnoreTexts, Ignoring},
+};
 use plexus_ipc::worker::children::KEEP_FREE;
 use plexus_rooted_files::{
-    Digest, FileError, Kind, RelPath, Root, WalkBounds, WalkEntry, WalkReport, WalkStep,
+    Digest, FileBytes, FileError, Kind, RelPath, Root, WalkBounds, WalkEntry, WalkReport, WalkStep,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -95,7 +98,8 @@ impl Snapshot {
         is_over: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
         let rules = (IgnoreRules::new(rules.clone()), None);
-        Self::each(root, rules, is_over, |_, _| Ok(()), |_| Ok(()))
+        let read = |entry: &WalkEntry<'_>| Ok(entry.read(LARGEST)?);
+        Self::each(root, rules, is_over, read, |_| Ok(()))
     }
 
     /// Copies what is not ignored of a folder into the folder `to`, which is empty.
@@ -108,12 +112,26 @@ impl Snapshot {
         ignoring: &Ignoring,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
-        let file = |path: &RelPath, (bytes, executable): (&[u8], bool)| {
-            let mode = if executable { 0o700 } else { 0o600 };
-            leave_free(to, bytes.len() as u64)?;
+        let shares = blocks::are_shared_in(to);
+        let file = |entry: &WalkEntry<'_>| {
+            let copy = to.join(entry.path.as_str());
+            if shares {
+                leave_free(to, entry.size()?)?;
+                if let Some(read) = blocks::copied(entry, &copy)? {
+                    return Ok(read);
+                }
+            }
+            let read = entry.read(LARGEST)?;
+            let mode = if read.meta.mode & 0o100 != 0 {
+                0o700
+            } else {
+                0o600
+            };
+            leave_free(to, read.bytes.len() as u64)?;
             let mut options = OpenOptions::new();
             let options = options.write(true).create_new(true).mode(mode);
-            options.open(to.join(path.as_str()))?.write_all(bytes)
+            options.open(copy)?.write_all(&read.bytes)?;
+            Ok(read)
         };
         let folder = |path: &RelPath| fs::create_dir(to.join(path.as_str()));
         let rules = (IgnoreRules::of(ignoring), Some(&ignoring.rules));
@@ -192,7 +210,7 @@ impl Snapshot {
         root: &Root,
         (mut rules, rules_in): (IgnoreRules, Option<&Root>),
         is_over: &dyn Fn() -> bool,
-        file: impl Fn(&RelPath, (&[u8], bool)) -> io::Result<()>,
+        file: impl Fn(&WalkEntry<'_>) -> Result<FileBytes, SnapshotError>,
         folder: impl Fn(&RelPath) -> io::Result<()>,
     ) -> Result<Self, SnapshotError> {
         let mut found = Self::default();
@@ -205,7 +223,7 @@ impl Snapshot {
             }
             let seen = match entry.kind {
                 Kind::Dir => folder(entry.path).map_err(SnapshotError::from),
-                Kind::File => match entry.read(LARGEST) {
+                Kind::File => match file(entry) {
                     Ok(read) => {
                         let facts = FileFacts {
                             digest: read.digest(),
@@ -214,19 +232,21 @@ impl Snapshot {
                         };
                         found.bytes += facts.bytes;
                         found.files.insert(entry.path.clone(), facts);
-                        file(entry.path, (&read.bytes, facts.executable)).map_err(Into::into)
+                        Ok(())
                     }
                     // Gone since it was listed.
-                    Err(FileError::NotFound(_)) => Ok(()),
-                    Err(FileError::TooLarge { .. } | FileError::Permission(_)) => {
+                    Err(SnapshotError::File(FileError::NotFound(_))) => Ok(()),
+                    Err(SnapshotError::File(
+                        FileError::TooLarge { .. } | FileError::Permission(_),
+                    )) => {
                         found.left_out.push(entry.path.clone());
                         Ok(())
                     }
-                    Err(FileError::HardLink(_)) => {
+                    Err(SnapshotError::File(FileError::HardLink(_))) => {
                         found.omitted += 1;
                         Ok(())
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(error),
                 },
             };
             match seen {

@@ -129,6 +129,8 @@ struct RunInput {
     max_cost: Option<f64>,
     #[serde(default, rename = "maxTurns")]
     max_turns: Option<u32>,
+    #[serde(default, rename = "maxSeconds")]
+    max_seconds: Option<u64>,
     #[serde(default, rename = "allowedTools")]
     allowed_tools: Option<Vec<String>>,
 }
@@ -514,6 +516,7 @@ impl<P: Program> CodingAgent<P> {
             max_tokens: input.max_tokens,
             max_cost: input.max_cost,
             max_turns: None,
+            max_seconds: None,
             allowed_tools: None,
         };
         self.plan_run(call, input).await
@@ -559,6 +562,7 @@ impl<P: Program> CodingAgent<P> {
                 max_tokens: input.max_tokens,
                 max_cost: input.max_cost,
                 max_turns: input.max_turns,
+                max_seconds: input.max_seconds,
                 allowed_tools: input.allowed_tools,
                 applies: input.mode == RunMode::Direct,
             };
@@ -613,6 +617,9 @@ impl<P: Program> CodingAgent<P> {
             }
             if let Some(most) = task.max_turns {
                 preview = preview.fact("ends after", format!("{most} answers of the model"));
+            }
+            if let Some(most) = task.max_seconds {
+                preview = preview.fact("ends after", format!("{most} seconds a turn"));
             }
             if let Some(tools) = &task.allowed_tools {
                 preview = preview.fact("its own tools", tools.join(", "));

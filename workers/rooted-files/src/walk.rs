@@ -1,6 +1,7 @@
 //! A bounded walk over everything below a folder, in the order of full paths.
 
 use std::{
+    fs::File,
     ops::ControlFlow,
     os::fd::{AsFd, BorrowedFd},
 };
@@ -10,7 +11,7 @@ use crate::{
     list::{Contents, contents_of},
     names::code_unit_order,
     read::read_in,
-    root::{accept_file, open_dir, stat_in},
+    root::{accept_file, open_dir, open_file, stat_in},
 };
 
 /// Where a walk stops by itself.
@@ -72,6 +73,15 @@ impl WalkEntry<'_> {
     /// As [`Root::read`].
     pub fn read(&self, limit: u64) -> Result<FileBytes, FileError> {
         read_in(self.dir, self.path.name(), self.path, self.policy, limit)
+    }
+
+    /// Opens the file, through the folder's handle.
+    ///
+    /// # Errors
+    /// As [`Root::open_file`].
+    pub fn open(&self) -> Result<(File, Meta), FileError> {
+        let (file, stat) = open_file(self.dir, self.path.name(), self.path, self.policy)?;
+        Ok((file, Meta::from(&stat)))
     }
 
     /// What a file holds now, in bytes, without opening it. A file with a second name is none where the policy says so.
