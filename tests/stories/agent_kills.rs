@@ -1,7 +1,7 @@
-//! Turns of Codex and Claude Code while the daemon, the worker and the program itself are killed, in and between turns: each thread goes on, each
+//! Turns of Codex while the daemon, the worker and Codex itself are killed, in and between turns: each thread goes on, each
 //! answer says what may have been said to the model, and nothing of a run is left running.
 
-use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
+use crate::coding_agents::{CODEX, Desk};
 use crate::host_tools::begun;
 use crate::kills::Dice;
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ const THREADS: usize = 3;
 enum Victim {
     Daemon,
     Worker,
-    Program,
+    Codex,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,20 +38,20 @@ enum Moment {
 /// Every death at every moment at which it can come, and one turn without any.
 const DEATHS: [Option<(Moment, Victim)>; 14] = {
     use Moment::{Accepted, Asked, AtWork, Between, Told};
-    use Victim::{Daemon, Program, Worker};
+    use Victim::{Codex, Daemon, Worker};
     [
         None,
         Some((Accepted, Daemon)),
         Some((Accepted, Worker)),
         Some((Asked, Daemon)),
         Some((Asked, Worker)),
-        Some((Asked, Program)),
+        Some((Asked, Codex)),
         Some((AtWork, Daemon)),
         Some((AtWork, Worker)),
-        Some((AtWork, Program)),
+        Some((AtWork, Codex)),
         Some((Told, Daemon)),
         Some((Told, Worker)),
-        Some((Told, Program)),
+        Some((Told, Codex)),
         Some((Between, Daemon)),
         Some((Between, Worker)),
     ]
@@ -73,9 +73,9 @@ struct Talk {
 }
 
 impl Talk {
-    fn open(kind: Kind) -> Self {
+    fn open() -> Self {
         let mut talk = Self {
-            desk: Desk::open(kind, []),
+            desk: Desk::open(CODEX, []),
             threads: Vec::new(),
             turns: 0,
         };
@@ -127,7 +127,7 @@ impl Talk {
         let message = self.message();
         let (first, second) = (Gate::closed(), Gate::closed());
         let at_work = format!("at-work-{}", self.turns);
-        let command = (self.desk.kind.exec)(&format!(
+        let command = Step::exec(&format!(
             "sleep 600 > /dev/null 2>&1 & touch {at_work}; until test -e go; do sleep 0.05; done"
         ));
         let mut steps = vec![Step::Wait(first.clone())];
@@ -158,7 +158,7 @@ impl Talk {
             }
         }
         let of_run = self.of_run();
-        // The program; while a command of it runs, its shell and what that has in the background.
+        // Codex; while a command of it runs, its shell and what that has in the background.
         let least = match moment {
             Moment::Accepted | Moment::Between => 0,
             Moment::Asked | Moment::Told => 1,
@@ -171,7 +171,7 @@ impl Talk {
         let told = self.ended(&run);
         until("the end of everything of the run", || {
             let is_over = of_run.iter().all(|process| !process.alive());
-            (is_over && self.program().is_none()).then_some(())
+            (is_over && self.codex().is_none()).then_some(())
         });
         match told["error"]["effect"].as_str() {
             Some("none") => self.threads[at].unsaid.push(message),
@@ -196,38 +196,35 @@ impl Talk {
             }
             Victim::Worker => {
                 let all = self.desk.gateway.workers();
-                let worker = format!("plexus-worker-{}", self.desk.kind.id);
                 let workers = all
                     .iter()
-                    .filter(|process| worker.starts_with(&process.name));
+                    .filter(|process| "plexus-worker-codex".starts_with(&process.name));
                 workers.for_each(|worker| worker.signal(Signal::SIGKILL));
             }
-            Victim::Program => {
-                let program = self.program().expect("the program runs");
-                program.signal(Signal::SIGKILL);
+            Victim::Codex => {
+                let codex = self.codex().expect("Codex runs");
+                codex.signal(Signal::SIGKILL);
             }
         }
     }
 
     /// The copy that has this file.
     fn copy_with(&self, name: &str) -> Option<PathBuf> {
-        let source = format!("workers/{}/runs/writer", self.desk.kind.id);
-        let runs = self.desk.gateway.state().join(source);
+        let runs = self.desk.gateway.state().join("workers/codex/runs/writer");
         let copies = std::fs::read_dir(runs).ok()?.flatten();
         let mut copies = copies.map(|run| run.path().join("root"));
         copies.find(|copy| copy.join(name).exists())
     }
 
-    fn program(&self) -> Option<Process> {
+    fn codex(&self) -> Option<Process> {
         let all = self.desk.gateway.workers();
-        let name = self.desk.kind.id.trim_end_matches("code");
-        all.into_iter().find(|process| process.name == name)
+        all.into_iter().find(|process| process.name == "codex")
     }
 
-    /// The program and all that it started, below the launcher of its cage.
+    /// Codex and all that it started, below the launcher of its cage.
     fn of_run(&self) -> Vec<Process> {
-        let program = self.program();
-        program.map_or_else(Vec::new, |program| processes::below(program.parent))
+        let codex = self.codex();
+        codex.map_or_else(Vec::new, |codex| processes::below(codex.parent))
     }
 
     fn ended(&self, run: &str) -> Value {
@@ -242,10 +239,9 @@ impl Talk {
         // The daemon died with it: the audit log has its end. A run that has no intent was never sent to a worker.
         let outcome = until("the outcome of the last run", || {
             let events = self.desk.owner().audit(200);
-            let run = self.desk.kind.of("run");
             let of = |phase: &str| {
                 let is_of = |event: &&Value| {
-                    event["capabilityId"] == run && event["detail"]["phase"] == phase
+                    event["capabilityId"] == "codex.run" && event["detail"]["phase"] == phase
                 };
                 events.iter().find(is_of)
             };
@@ -262,18 +258,8 @@ impl Talk {
 
 #[test]
 fn threads_survive_the_death_of_everything() {
-    survive_the_death_of_everything(CODEX);
-}
-
-#[test]
-fn claude_sessions_survive_the_death_of_everything() {
-    survive_the_death_of_everything(CLAUDE);
-}
-
-fn survive_the_death_of_everything(kind: Kind) {
     let mut dice = Dice::thrown();
-    let run = kind.of("run");
-    let mut talk = Talk::open(kind);
+    let mut talk = Talk::open();
     let mut deaths = DEATHS.to_vec();
     while !deaths.is_empty() {
         let next = dice.up_to(deaths.len() as u64 - 1);
@@ -294,9 +280,8 @@ fn survive_the_death_of_everything(kind: Kind) {
     // Every call has its end on record.
     let events = talk.desk.owner().audit(1_000);
     let of = |phase: &'static str| {
-        let run = &run;
         let events = events.iter().filter(move |event| {
-            event["capabilityId"] == *run && event["detail"]["phase"] == phase
+            event["capabilityId"] == "codex.run" && event["detail"]["phase"] == phase
         });
         events.collect::<Vec<_>>()
     };
