@@ -1,10 +1,11 @@
 //! Copies that share their blocks with the owner's files, where the disk can do that.
 //!
 //! Invariants: a copy holds the file as it was at one moment; what the disk cannot share is left to be copied byte by byte;
-//! a file above [`LARGEST`] is never begun.
+//! a file too large for a copy is never begun.
 //!
 //! Must not know: which files are copied, what for.
 
+#[cfg(target_os = "linux")]
 use crate::snapshot::LARGEST;
 use plexus_rooted_files::{FileBytes, WalkEntry};
 use std::{io, path::Path};
