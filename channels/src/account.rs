@@ -2,21 +2,23 @@
 //!
 //! Invariants: a message is in the outbox, with its number, before it is sent; messages of one account go out one after
 //! the other, in the order of their numbers; a channel key is wrapped only when this account creates a channel, adds a
-//! member or rotates, and only for pinned keys.
+//! member or rotates, and only for pinned keys; what a watermark has passed does not open above it again.
 //!
 //! Must not know: who reads what it opens.
 
 mod members;
 mod outbox;
+mod unopened;
 
 pub use members::Agreed;
 pub use outbox::{NewChannel, Unsent};
+pub use unopened::Unopened;
 
 use crate::api::{Api, ApiError, Credentials, Cursor};
 use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey};
 use crate::dial::Dial;
 use crate::identity::{Identity, IdentityError};
-use crate::state::{DeviceNews, Pins, State};
+use crate::state::{DeviceNews, Numbered, Pins, State};
 use crate::wire::{Channel, Message, Name, Page, Profile};
 use crate::{Id, limits};
 use jiff::Timestamp;
@@ -108,7 +110,7 @@ pub enum Trouble {
         /// Whose.
         user_id: Id,
     },
-    /// The device has used this number before.
+    /// The device has used this number before, for a message with another id or before a later one.
     #[error("a message was repeated or came out of order")]
     Replayed,
 }
@@ -203,12 +205,16 @@ impl Account {
         Ok(())
     }
 
-    /// Takes over what the process that holds the identity has pinned meanwhile.
+    /// Takes over what the process that holds the identity has pinned and read meanwhile.
     ///
     /// # Errors
-    /// Where the file is not private or damaged.
-    pub fn reload_pins(&self) -> Result<(), IdentityError> {
-        lock(&self.pins).reload()
+    /// Where a file is not private or damaged.
+    pub fn reload(&self) -> Result<(), IdentityError> {
+        if self.identity.is_held() {
+            return Ok(());
+        }
+        lock(&self.pins).reload()?;
+        self.state().reload_read()
     }
 
     /// The key that is pinned for a user's device.
@@ -266,18 +272,43 @@ impl Account {
         check_page(&page, cursor, limit)?;
         let (mut opened, mut last) = (Vec::new(), HashMap::new());
         for message in page.messages {
-            let before = last.insert(message.sender_device_id, message.seq);
-            let content = if before.is_some_and(|before| message.seq <= before) {
+            let before = last.get(&message.sender_device_id);
+            let content = if before.is_some_and(|before| message.seq <= *before) {
                 Err(Trouble::Replayed)
             } else {
                 self.open_message(channel_id, &message).await?
             };
+            // A number counts as used only by a message that its device really sealed.
+            if content.is_ok() {
+                last.insert(message.sender_device_id, message.seq);
+            }
             opened.push(Opened { message, content });
         }
         Ok((opened, page.has_more))
     }
 
-    /// Opens a message of the live stream; nothing where it came before.
+    /// As [`history`](Self::history), for somebody who deals with what it holds and sets watermarks for it
+    /// ([`advance`](Self::advance)): no message of the page opens under another id again.
+    ///
+    /// # Errors
+    /// As [`history`](Self::history).
+    pub async fn unread(
+        &self,
+        channel_id: Id,
+        cursor: Cursor,
+        limit: usize,
+    ) -> Result<(Vec<Opened>, bool), AccountError> {
+        let read = self.history(channel_id, cursor, limit).await?;
+        let mut state = self.state();
+        for opened in read.0.iter().filter(|opened| opened.content.is_ok()) {
+            state.meet(Numbered::from(&opened.message));
+        }
+        drop(state);
+        Ok(read)
+    }
+
+    /// Opens a message of the live stream; nothing where it came before. For somebody who sets watermarks, as
+    /// [`unread`](Self::unread).
     ///
     /// # Errors
     /// Where the relay is away while a key or a device is looked up.
@@ -296,14 +327,15 @@ impl Account {
             }));
         }
         let content = self.open_message(channel_id, &message).await?;
-        // A number counts as used only by a message that its device really sealed.
+        // As in a page.
         if content.is_ok() {
             lock(&self.heard).insert(at, (message.seq, message.message_id));
+            self.state().meet(Numbered::from(&message));
         }
         Ok(Some(Opened { message, content }))
     }
 
-    /// Opens a message, whatever came before it.
+    /// Opens a message, unless it was read before under another id.
     async fn open_message(
         &self,
         channel_id: Id,
@@ -311,6 +343,9 @@ impl Account {
     ) -> Result<Result<Content, Trouble>, AccountError> {
         if message.channel_id != channel_id {
             return Ok(Err(Trouble::Undecryptable));
+        }
+        if self.state().is_repeat(Numbered::from(message)) {
+            return Ok(Err(Trouble::Replayed));
         }
         let checked = async {
             self.device_key(message.sender_id, message.sender_device_id)

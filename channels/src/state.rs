@@ -1,10 +1,12 @@
-//! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read, writes of work that
-//! is not complete, calls; and [`Pins`], the public keys that it has seen.
+//! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read and under which
+//! [`Numbers`], writes of work that is not complete, calls; and [`Pins`], the public keys that it has seen.
 //!
 //! Invariant: a change is on disk before anybody acts on it.
 
+mod numbers;
 mod pins;
 
+pub use numbers::{Numbered, Numbers};
 pub use pins::{DeviceNews, Pins};
 
 use crate::Base64Url;
@@ -113,6 +115,9 @@ struct StoredState {
     seqs: BTreeMap<Id, u64>,
     outbox: Vec<Outgoing>,
     watermarks: BTreeMap<Id, Id>,
+    /// Beside the watermarks, and of the messages that they have passed.
+    #[serde(default)]
+    numbers: Numbers,
     #[serde(default)]
     written: Vec<SettledWrite>,
 }
@@ -129,15 +134,9 @@ impl State {
     /// # Errors
     /// Where the file is not private or damaged.
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
-        let path = folder.join(STATE);
-        let kept = if path.exists() {
-            read_json(&path)?
-        } else {
-            StoredState::default()
-        };
         let mut state = Self {
             folder: folder.to_owned(),
-            kept,
+            kept: kept(folder)?,
         };
         // Work without messages is not begun again by another process.
         state.complete();
@@ -327,7 +326,36 @@ impl State {
         self.kept.watermarks.get(&channel_id).copied()
     }
 
-    /// Sets watermarks, and forgets the writes of work that is complete with them. No watermark goes back.
+    /// Whether a message is one that was opened before, under another id.
+    #[must_use]
+    pub fn is_repeat(&self, of: Numbered) -> bool {
+        self.kept
+            .numbers
+            .is_repeat(of, self.watermark(of.channel_id))
+    }
+
+    /// Remembers a message that was opened and is dealt with when the watermark reaches it.
+    pub fn meet(&mut self, of: Numbered) {
+        let watermark = self.watermark(of.channel_id);
+        self.kept.numbers.meet(of, watermark);
+    }
+
+    /// Takes over what another process has kept of the messages that were read.
+    ///
+    /// # Errors
+    /// Where the file is not private or damaged.
+    pub fn reload_read(&mut self) -> Result<(), IdentityError> {
+        let Kept {
+            watermarks,
+            numbers,
+            ..
+        } = kept(&self.folder)?;
+        (self.kept.watermarks, self.kept.numbers) = (watermarks, numbers);
+        Ok(())
+    }
+
+    /// Sets watermarks, and forgets the writes of work that is complete with them. No watermark goes back. The numbers of the
+    /// messages that they pass are kept with them.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -338,6 +366,7 @@ impl State {
         for (channel, message) in marks {
             let mark = self.kept.watermarks.entry(channel).or_default();
             *mark = message.max(*mark);
+            self.kept.numbers.pass(channel, *mark);
         }
         let marks = &self.kept.watermarks;
         let is_reached = |(channel, message): &(Id, Id)| marks.get(channel) >= Some(message);
@@ -358,6 +387,15 @@ impl State {
 
     fn save(&self) -> Result<(), IdentityError> {
         write_json(&self.folder, STATE, &self.kept)
+    }
+}
+
+fn kept(folder: &Path) -> Result<Kept, IdentityError> {
+    let path = folder.join(STATE);
+    if path.exists() {
+        read_json(&path)
+    } else {
+        Ok(Kept::default())
     }
 }
 

@@ -355,6 +355,20 @@ pub struct Channels {
     pub rotate: String,
 }
 
+impl Channels {
+    fn effects(&self) -> Vec<&String> {
+        let optional = [
+            &self.send,
+            &self.create,
+            &self.add,
+            &self.remove,
+            &self.archive,
+        ];
+        let named = optional.into_iter().flatten();
+        named.chain([&self.leave, &self.rotate]).collect()
+    }
+}
+
 /// By what a part of a source can be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

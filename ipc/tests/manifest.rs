@@ -37,6 +37,23 @@ fn parse(value: &Value) -> Result<Manifest, plexus_ipc::manifest::ManifestError>
     Manifest::parse(&value.to_string())
 }
 
+/// An effect that no agent sees is one that the owner's commands reach.
+#[test]
+fn owners_effect_is_one_of_channels() {
+    let mut manifest = good();
+    manifest["capabilities"][1]["audience"] = json!("owner");
+    let refused = parse(&manifest).unwrap_err().to_string();
+    assert!(refused.contains("`channels` does not name"), "{refused}");
+    let mut members = manifest["capabilities"][0].clone();
+    members["name"] = json!("item.members");
+    members["audience"] = json!("owner");
+    let entries = manifest["capabilities"].as_array_mut().unwrap();
+    entries.push(members);
+    manifest["channels"] = json!({"list": "item.read", "members": "item.members", "read": "item.read",
+        "leave": "item.write", "rotate": "item.write"});
+    assert!(parse(&manifest).is_ok(), "{:?}", parse(&manifest));
+}
+
 /// Only one that says so gets more of them than what its memory comes to.
 #[test]
 fn a_process_gets_addresses_for_the_files_that_it_maps() {

@@ -61,6 +61,11 @@ fn owner_looks_after_the_channels_of_a_peer() {
         "{said}"
     );
     assert_eq!(peer.heard(channel), ["It is 4."]);
+    // Of the key and of leaving agents know nothing: these are the owner's alone.
+    let sees = world.gateway.agent_with("guest", &["pera.me"]).sees();
+    let is_there = |name: &str| sees.contains(&format!("pera.{name}"));
+    assert!(is_there("reply") && is_there("archive-channel"), "{sees:?}");
+    assert!(!is_there("leave") && !is_there("rotate"), "{sees:?}");
     let version = || world.office.channels()[0].key_version;
     let before = version();
     channels(&["rotate", "sums"]).expect_ok();

@@ -6,21 +6,21 @@
 
 use crate::lines;
 use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError, Opened, Trouble};
+use plexus_channels::account::{Account, AccountError, Opened, Trouble, Unopened};
 use plexus_channels::crypto::Content;
 use plexus_channels::wire::{Channel, Member, Status};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Messages that did not open and are remembered, so that each is one line.
-const UNOPENED: usize = 10_000;
+const MOST_UNOPENED: usize = 10_000;
 
 /// Channels and who is in them.
 pub(crate) struct Roster {
     account: Arc<Account>,
     channels: Mutex<BTreeMap<Id, Channel>>,
     /// Messages that did not open, and that a line has told of.
-    unopened: Mutex<BTreeSet<(Id, Id)>>,
+    unopened: Mutex<Unopened>,
 }
 
 impl Roster {
@@ -28,7 +28,7 @@ impl Roster {
         Self {
             account,
             channels: Mutex::default(),
-            unopened: Mutex::default(),
+            unopened: Mutex::new(Unopened::new(MOST_UNOPENED)),
         }
     }
 
@@ -132,10 +132,7 @@ impl Roster {
     fn is_first(&self, channel: Id, message: Id) -> bool {
         let unopened = self.unopened.lock();
         let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
-        if unopened.len() >= UNOPENED {
-            unopened.clear();
-        }
-        unopened.insert((channel, message))
+        unopened.is_first(channel, message)
     }
 
     /// The line of a message.

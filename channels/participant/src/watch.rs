@@ -188,7 +188,7 @@ impl Watch {
         );
         let mut block = format!("\n{}", lines::event(&what));
         let cursor = saved.map_or(Cursor::Newest, |saved| Cursor::Before(after(saved)));
-        let (page, _) = self.account.history(channel.id, cursor, MESSAGES).await?;
+        let (page, _) = self.account.unread(channel.id, cursor, MESSAGES).await?;
         for opened in &page {
             block.push('\n');
             block.push_str(&self.roster.line(channel.id, opened));
@@ -204,7 +204,7 @@ impl Watch {
         for channel in &channels {
             let id = channel.id;
             let Some(known) = self.roster.get(id) else {
-                let page = self.account.history(id, Cursor::Newest, MESSAGES).await?;
+                let page = self.account.unread(id, Cursor::Newest, MESSAGES).await?;
                 marks.push((id, beginning(&page.0)));
                 events.push(self.added(channel, channel.created_by).await?);
                 continue;
@@ -429,7 +429,7 @@ pub(crate) async fn page(
     let mut backoff = Backoff::default();
     loop {
         let cursor = Cursor::After(after);
-        let read = account.history(channel, cursor, limits::LARGEST_PAGE).await;
+        let read = account.unread(channel, cursor, limits::LARGEST_PAGE).await;
         let why = match read {
             Ok((opened, more)) => {
                 let named = roster.get(channel).and_then(|known| known.last_message_id);

@@ -364,7 +364,7 @@ impl Account {
     }
 
     /// The state, for a moment: never while the relay is waited for.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 

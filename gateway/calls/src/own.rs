@@ -12,7 +12,9 @@ use plexus_ipc::{
     manifest::{Capability, Channels, Manifest},
     message::PlanMade,
 };
-use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
+use plexus_protocol::{
+    AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, Verbs, json,
+};
 use plexus_supervisor::{CallRequest, CommitTerms, Finished, Spec, Stands};
 use plexus_trust::{Command, Source};
 use serde::de::DeserializeOwned;
@@ -179,6 +181,11 @@ impl OwnerCapability {
         })
     }
 
+    fn verbs(&self) -> Verbs {
+        let entry = self.manifest.capability(self.id.parts().1);
+        entry.map_or_else(Verbs::default, |entry| entry.verbs)
+    }
+
     fn request(&self, input: &Value) -> CallRequest {
         let input = json::canonical(input);
         let (_, name) = self.id.parts();
@@ -278,6 +285,7 @@ async fn carried(
         source: &capability.source,
         intent: Command::OwnerIntent {
             capability: id.clone(),
+            verbs: door.verbs(),
             source_revision: request.revision,
             input: request.digest,
             input_bytes: request.input.len() as u64,

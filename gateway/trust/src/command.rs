@@ -166,8 +166,10 @@ pub enum Command {
 
     /// Records that an effect of the owner's own is about to happen. It stands on no grant: the owner saw its plan.
     OwnerIntent {
-        /// What.
+        /// What. One that the manifest lets the owner alone call is in no row.
         capability: CapabilityId,
+        /// What it may do, by the source's manifest.
+        verbs: Verbs,
         /// The source's revision that it was planned for.
         source_revision: u64,
         /// Digest of the canonical input.

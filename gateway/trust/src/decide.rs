@@ -129,12 +129,13 @@ pub fn decide(
         } => draft.intent(permit, *input_bytes, about, *key),
         Command::OwnerIntent {
             capability,
+            verbs,
             source_revision,
             input,
             input_bytes,
             state_token,
         } => draft.owner_intent(
-            capability,
+            (capability, *verbs),
             *source_revision,
             (*input, *input_bytes),
             *state_token,

@@ -1,7 +1,7 @@
 //! What a manifest must hold beyond its shape.
 
 use super::{
-    Audience, Capability, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES,
+    Audience, Capability, Channels, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES,
     MAX_MARKDOWN, MAX_OUTPUT, Manifest, ManifestError, invalid, place::RESERVED,
 };
 use crate::message::{MAX_SECRETS, Role};
@@ -76,6 +76,14 @@ impl Manifest {
         {
             return Err(invalid("changes", "names no read for the owner alone"));
         }
+        let named = self.channels.as_ref().map(Channels::effects);
+        let named = named.unwrap_or_default();
+        let own = |entry: &&Capability| entry.audience == Audience::Owner && effect(entry);
+        let mut own = self.capabilities.iter().filter(own);
+        if !own.all(|entry| named.contains(&&entry.name)) {
+            let why = "has an effect for the owner alone that `channels` does not name";
+            return Err(invalid("capabilities", why));
+        }
         let read = |entry: &Capability| entry.callable() && entry.is_read();
         if let Some(sets) = &self.change_sets {
             let names = |name: &str, fits: &dyn Fn(&Capability) -> bool| {
@@ -99,18 +107,7 @@ impl Manifest {
                 let mut entries = names.iter().map(|name| self.capability(name));
                 entries.all(|entry| entry.is_some_and(fits))
             };
-            let optional = [
-                &channels.send,
-                &channels.create,
-                &channels.add,
-                &channels.remove,
-                &channels.archive,
-            ];
-            let effects: Vec<_> = optional
-                .into_iter()
-                .flatten()
-                .chain([&channels.leave, &channels.rotate])
-                .collect();
+            let effects = channels.effects();
             if !(all(&[&channels.list, &channels.read], &read)
                 && all(&[&channels.members], &own_read)
                 && all(&effects, &effect))
@@ -331,9 +328,6 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
 }
 
 fn check_callable(entry: &Capability) -> Result<(), &'static str> {
-    if entry.audience == Audience::Owner && !entry.is_read() {
-        return Err("what only the owner may call changes nothing");
-    }
     if entry.verbs.is_empty() {
         return Err("no verb");
     }

@@ -4,16 +4,16 @@
 //! message that opened moves it: of any other the id is the relay's word alone, and it is told of once in the life of a process.
 
 use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError};
+use plexus_channels::account::{Account, AccountError, Opened, Unopened};
 use plexus_channels::api::Cursor;
 use plexus_channels::events::{Listener, Notice};
+use plexus_channels::limits::LARGEST_PAGE;
 use plexus_channels::state::{DeviceNews, Once, WriteStatus};
 use plexus_channels::wire::{Event, Message};
 use plexus_ipc::worker::{Host, Touched, Verdict};
 use plexus_protocol::AuditId;
 use serde_json::json;
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,23 +30,6 @@ const MOST_UNOPENED: usize = 1_000;
 
 /// What is wrong with the connection; `None` while it stands.
 pub(crate) type Ailing = Arc<Mutex<Option<String>>>;
-
-/// Messages that did not open and were told of, which no watermark says.
-#[derive(Default)]
-struct Unopened(BTreeSet<(Id, Id)>);
-
-impl Unopened {
-    /// Whether a message of a channel is to be told of: one that did not open is once. Of very many the first are forgotten.
-    fn is_new(&mut self, channel: Id, message: Id, is_opened: bool) -> bool {
-        if is_opened {
-            return true;
-        }
-        if self.0.len() >= MOST_UNOPENED {
-            self.0.pop_first();
-        }
-        self.0.insert((channel, message))
-    }
-}
 
 /// Takes note of how the connection is.
 pub(crate) fn note(ailing: &Ailing, why: Option<String>) {
@@ -71,7 +54,7 @@ async fn send_again(account: &Account) {
 }
 
 async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
-    let mut unopened = Unopened::default();
+    let mut unopened = Unopened::new(MOST_UNOPENED);
     let mut listener = Listener::new(Arc::clone(account.api()));
     loop {
         match listener.next().await {
@@ -123,24 +106,54 @@ async fn catch_up(
         if channel.last_message_id <= known {
             continue;
         }
-        let newest = match account.history(channel.id, Cursor::Newest, 1).await {
-            Ok((page, _)) => page.into_iter().next_back(),
+        let newest = match newest(account, channel.id, known).await {
+            Ok(newest) => newest,
             Err(away) if away.is_kept() => return Err(away),
             // No member any more.
             Err(_) => continue,
         };
         let Some(newest) = newest else { continue };
         let message = newest.message.message_id;
-        let is_new = unopened.is_new(channel.id, message, newest.content.is_ok());
+        let is_opened = newest.content.is_ok();
+        let is_new = is_opened || unopened.is_first(channel.id, message);
         if is_new && known.is_some_and(|known| known < message) {
             let payload = json!({"channel": channel.id, "message": message});
             tell(host, channel.id, payload).await;
         }
-        if newest.content.is_ok() {
+        if is_opened {
             account.advance(&[(channel.id, message)]).await?;
         }
     }
     Ok(())
+}
+
+/// The newest message of a channel that opened, else the newest. All behind the watermark are read on the way, so that none of
+/// them is new again later.
+async fn newest(
+    account: &Account,
+    channel: Id,
+    known: Option<Id>,
+) -> Result<Option<Opened>, AccountError> {
+    let Some(mut after) = known else {
+        let (page, _) = account.unread(channel, Cursor::Newest, 1).await?;
+        return Ok(page.into_iter().next_back());
+    };
+    let mut newest = None;
+    loop {
+        let cursor = Cursor::After(after);
+        let (mut page, more) = account.unread(channel, cursor, LARGEST_PAGE).await?;
+        let last = page.last().map(|last| last.message.message_id);
+        let proven = page.iter().rposition(|opened| opened.content.is_ok());
+        match proven {
+            Some(at) => newest = Some(page.swap_remove(at)),
+            None => newest = newest.or(page.pop()),
+        }
+        match last {
+            // Where nothing opens, a relay could go on for ever.
+            Some(last) if more && proven.is_some() => after = last,
+            _ => return Ok(newest),
+        }
+    }
 }
 
 /// What became of the message of a call; one that waits is tried.
@@ -202,11 +215,12 @@ async fn heard(
     let Some(opened) = account.receive(channel_id, message).await? else {
         return Ok(());
     };
-    let is_new = unopened.is_new(channel_id, message_id, opened.content.is_ok());
+    let is_opened = opened.content.is_ok();
+    let is_new = is_opened || unopened.is_first(channel_id, message_id);
     if is_new && !is_own {
         tell(host, channel_id, payload).await;
     }
-    if opened.content.is_ok() {
+    if is_opened {
         account.advance(&[(channel_id, message_id)]).await?;
     }
     Ok(())

@@ -139,10 +139,10 @@ impl ChannelsSource {
         account.ok_or_else(|| SourceError::unavailable("this worker has no identity"))
     }
 
-    /// The account of a read or a plan, with the keys that the writer has pinned.
+    /// The account of a read or a plan, with what the writer has pinned and read.
     fn reading(&self) -> Result<&Arc<Account>, SourceError> {
         let account = self.account()?;
-        let reloaded = account.reload_pins();
+        let reloaded = account.reload();
         reloaded.map_err(|error| told(&AccountError::Disk(error)))?;
         Ok(account)
     }
@@ -267,7 +267,7 @@ impl ChannelsSource {
         acts::plan_rotate(self.planning()?, input.channel).await
     }
 
-    /// The writer plans with its own pins, which are those of the file.
+    /// The writer plans with what it has itself.
     fn planning(&self) -> Result<&Account, SourceError> {
         match self.listening {
             Some(_) => self.account(),

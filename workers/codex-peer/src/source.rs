@@ -223,13 +223,13 @@ impl PeerSource {
         tools.ok_or_else(|| SourceError::unavailable("this worker has no identity"))
     }
 
-    /// With the keys that the writer has pinned.
+    /// With what the writer has pinned and read.
     fn account(&self) -> Result<&Account, SourceError> {
         let account = self.account.as_deref();
         let account =
             account.ok_or_else(|| SourceError::unavailable("this worker has no identity"))?;
         if self.works.is_none() {
-            let reloaded = account.reload_pins();
+            let reloaded = account.reload();
             reloaded.map_err(|error| told(&error.into()))?;
         }
         Ok(account)

@@ -1,6 +1,7 @@
 //! The dispatcher as a machine: its commands after sequences of events.
 
 use super::*;
+use plexus_channels::state::{Numbered, Numbers};
 
 const ME: u64 = 0;
 
@@ -326,6 +327,9 @@ struct World {
     clock: u64,
     connected: bool,
     saved: BTreeMap<Id, Id>,
+    numbers: Numbers,
+    /// Messages that this process has opened, or that lie below a watermark: the channel and the place in it.
+    opened: BTreeSet<(Id, usize)>,
     /// The turn that runs.
     turn: Option<String>,
     /// A page that is under way, with what the relay had when it was asked for, if it was read then.
@@ -347,6 +351,44 @@ impl World {
             Some((channel.parse().ok()?, message.parse().ok()?))
         };
         input.lines().filter_map(parse).collect()
+    }
+
+    /// Whether a message of a channel opens under this id, as the account judges it.
+    fn opens(&mut self, channel: Id, at: usize, message: Id) -> bool {
+        let (truth, sender) = self.channels[&channel][at];
+        let of = Numbered {
+            channel_id: channel,
+            device_id: id(sender),
+            seq: at as u64 + 1,
+            message_id: message,
+        };
+        let mark = self.saved.get(&channel).copied();
+        if self.numbers.is_repeat(of, mark) {
+            assert_ne!(message, truth, "a true message is refused");
+            return false;
+        }
+        self.numbers.meet(of, mark);
+        self.opened.insert((channel, at));
+        true
+    }
+
+    /// An old message of a channel under a new id, as a page of a relay that lies has it.
+    fn repeat(&mut self, channel: Id, message: Id) -> Option<Paged> {
+        let known = self.opened.iter().filter(|(c, _)| *c == channel);
+        let known: Vec<usize> = known.map(|(_, at)| *at).collect();
+        let at = *known.get(message.millis() as usize % known.len().max(1))?;
+        let (truth, sender) = self.channels[&channel][at];
+        let is_open = self.opens(channel, at, message);
+        let line = match is_open {
+            true if sender == ME => None,
+            true => Some(Self::line(channel, truth)),
+            false => Some("[event: line]".into()),
+        };
+        Some(Paged {
+            message,
+            line,
+            is_open,
+        })
     }
 
     fn obey(&mut self, commands: Vec<Command>) {
@@ -373,6 +415,7 @@ impl World {
                     for (channel, message) in marks {
                         let kept = self.saved.entry(channel).or_default();
                         *kept = message.max(*kept);
+                        self.numbers.pass(channel, *kept);
                     }
                 }
                 Command::Wait(_) => self.waits = true,
@@ -384,6 +427,12 @@ impl World {
     fn start(&mut self) -> Dispatcher {
         self.turn = None;
         (self.connected, self.waits, self.fetch, self.failures) = (true, false, None, 0);
+        // The next process has what is on disk.
+        let kept = serde_json::to_string(&self.numbers).expect("it is JSON");
+        self.numbers = serde_json::from_str(&kept).expect("it is read");
+        let (channels, saved) = (&self.channels, &self.saved);
+        self.opened
+            .retain(|(channel, at)| saved.get(channel) >= Some(&channels[channel][*at].0));
         let saved = |channel: &Id| self.saved.get(channel).copied().unwrap_or_default();
         let unread = self.channels.keys().map(|c| (*c, saved(c))).collect();
         let mut machine = Dispatcher::new();
@@ -405,12 +454,14 @@ impl World {
                 let (message, sender) = (id(self.clock), chance.below(4));
                 let messages = self.channels.get_mut(&channel).expect("it is there");
                 messages.push((message, sender));
+                let at = messages.len() - 1;
                 if !self.connected {
                     return;
                 }
                 if chance.below(12) == 0 {
                     Event::Missed { channel, message }
                 } else {
+                    self.opens(channel, at, message);
                     let line = (sender != ME).then(|| Self::line(channel, message));
                     Event::Pushed {
                         channel,
@@ -428,6 +479,22 @@ impl World {
                 Event::Bound {
                     offline: Duration::from_secs(1),
                     channels: channels.iter().map(|c| (*c, Id::ZERO)).collect(),
+                }
+            }
+            8 if self.connected && chance.below(2) == 0 => {
+                let channel = channels[chance.below(channels.len() as u64) as usize];
+                self.clock += 1;
+                match self.repeat(channel, id(self.clock)) {
+                    Some(Paged {
+                        message,
+                        line,
+                        is_open: true,
+                    }) => Event::Pushed {
+                        channel,
+                        message,
+                        line,
+                    },
+                    _ => Event::Line("[event: line]".into()),
                 }
             }
             8 => Event::Line("[event: line]".into()),
@@ -464,15 +531,21 @@ impl World {
         self.obey(commands);
     }
 
-    fn page(&self, fetch: u64, channel: Id, after: Id) -> Event {
-        let all = self.channels[&channel].iter().filter(|(m, _)| *m > after);
-        let all: Vec<_> = all.copied().collect();
-        let messages = all.iter().take(3);
-        let line = |(message, sender): &(Id, u64)| {
+    fn page(&mut self, fetch: u64, channel: Id, after: Id) -> Event {
+        let all = self.channels[&channel].iter().enumerate();
+        let all = all.filter(|(_, (message, _))| *message > after);
+        let all: Vec<_> = all.map(|(at, message)| (at, *message)).collect();
+        let mut messages = Vec::new();
+        for (at, (message, sender)) in all.iter().take(3) {
+            self.opens(channel, *at, *message);
             let line = (*sender != ME).then(|| Self::line(channel, *message));
-            paged(*message, line)
-        };
-        let mut messages: Vec<_> = messages.map(line).collect();
+            messages.push(paged(*message, line));
+        }
+        if let Some(last) = messages.last().filter(|_| !fetch.is_multiple_of(4)) {
+            // Between the last of the page and the first of the next one.
+            let behind = Id::from_parts(last.message.millis(), 1);
+            messages.extend(self.repeat(channel, behind));
+        }
         let more = all.len() > 3;
         if !more && fetch.is_multiple_of(3) {
             // A relay that lies of a message that is not there.

@@ -180,17 +180,20 @@ async fn message(from: &mut (impl Stream + ?Sized)) -> Option<(String, String)> 
 
 /// An account whose way to the relay leads over a liar, which tells the truth at first.
 pub(crate) async fn account(relay: &Relay, name: &str) -> (Arc<Account>, Arc<Liar>) {
-    let honest = relay.account(name).await;
-    let folder = honest.identity().folder().to_owned();
-    drop(honest);
-    let home = Home::at(&relay.folder.path().join(name)).expect("a home");
-    let name = folder.file_name().and_then(|name| name.to_str());
-    let identity = home.open(name.expect("a name")).expect("opens");
+    drop(relay.account(name).await);
     let liar = Arc::new(Liar {
         lie: Arc::new(Mutex::new(Box::new(|_, _| Lied::Truth))),
         cuts: Arc::default(),
         push: Arc::new(Mutex::new(Box::new(|event| vec![event]))),
     });
-    let account = Account::open(identity, Arc::clone(&liar) as Arc<dyn Dial>);
-    (Arc::new(account.expect("opens")), liar)
+    (reopened(relay, name, &liar), liar)
+}
+
+/// The account as another process finds it.
+pub(crate) fn reopened(relay: &Relay, name: &str, liar: &Arc<Liar>) -> Arc<Account> {
+    let home = Home::at(&relay.folder.path().join(name)).expect("a home");
+    let names = home.identities().expect("a folder");
+    let identity = home.open(&names[0]).expect("opens");
+    let account = Account::open(identity, Arc::clone(liar) as Arc<dyn Dial>);
+    Arc::new(account.expect("opens"))
 }

@@ -1,17 +1,16 @@
 //! An agent in its channels over a relay that lies: it is told, and misses none of the true messages that reach it.
 
 use crate::harness::{PATIENCE, Relay, id_of, story};
-use crate::liar::{Liar, Lied, account};
+use crate::liar::{Liar, Lied, account, reopened};
 use plexus_channels::Id;
 use plexus_channels::account::Account;
+use plexus_channels::api::Cursor;
 use plexus_participant::{Agent, Mark};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::future::pending;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 /// An id behind those of all messages.
@@ -39,11 +38,11 @@ impl Agent for Quiet {
     }
 }
 
-/// An agent at work, and the inputs of its turns.
+/// An agent at work, and the inputs of its turns. It ends with this.
 struct Desk {
     account: Arc<Account>,
     inputs: mpsc::UnboundedReceiver<String>,
-    work: AbortHandle,
+    _stop: oneshot::Sender<()>,
     _notes: mpsc::Sender<plexus_participant::Note>,
 }
 
@@ -52,16 +51,18 @@ impl Desk {
     async fn begin(account: &Arc<Account>) -> (Self, String) {
         let (turns, inputs) = mpsc::unbounded_channel();
         let (_notes, notes) = mpsc::channel(1);
+        let (_stop, stopped) = oneshot::channel();
         let (own, agent) = (Arc::clone(account), Quiet(turns));
         let go_on = |_| ControlFlow::Continue(());
-        let work = tokio::spawn(async move {
-            let ended = plexus_participant::run(own, agent, notes, go_on, pending()).await;
+        tokio::spawn(async move {
+            let asked = async { drop(stopped.await) };
+            let ended = plexus_participant::run(own, agent, notes, go_on, asked).await;
             ended.expect("it goes on");
         });
         let mut desk = Self {
             account: Arc::clone(account),
             inputs,
-            work: work.abort_handle(),
+            _stop,
             _notes,
         };
         let digest = desk.reads("[event: started as").await;
@@ -93,12 +94,6 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
-    fn drop(&mut self) {
-        self.work.abort();
-    }
-}
-
 /// Ann, whose way leads over a liar, and Bob, who writes to her in a channel.
 struct Pair {
     relay: Relay,
@@ -122,6 +117,22 @@ impl Pair {
             bob,
             channel,
         }
+    }
+
+    /// Ann in another process: only her files are left of the one before it.
+    async fn restart(self, desk: Desk) -> Self {
+        drop(desk);
+        let held = Arc::downgrade(&self.ann);
+        drop(self.ann);
+        let is_over = async {
+            while held.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let over = timeout(PATIENCE, is_over).await;
+        over.expect("nothing of it goes on");
+        let ann = reopened(&self.relay, "Ann", &self.liar);
+        Self { ann, ..self }
     }
 
     async fn says(&self, text: &str) -> Id {
@@ -170,6 +181,68 @@ fn push_out_of_order_is_told_and_stops_nothing() {
         let last = pair.says("three").await;
         desk.reads("Bob: three").await;
         desk.marks(pair.channel, last).await;
+    });
+}
+
+#[test]
+fn old_message_under_a_later_id_is_told_and_not_shown_again() {
+    story(async {
+        let pair = Pair::open().await;
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        let one = pair.says("one").await;
+        desk.reads("Bob: one").await;
+        desk.marks(pair.channel, one).await;
+        let page = pair.bob.api();
+        let page = page.history(pair.channel, Cursor::Newest, 1).await;
+        let mut again = json!(page.expect("a page").messages[0]);
+        again["message_id"] = json!(LAST);
+        let line = format!(
+            "[event: a message of Bob in channel {} was repeated or came out of order,",
+            pair.channel
+        );
+        // In the history that the next process reads.
+        let pair = pair.restart(desk).await;
+        let two = pair.says("two").await;
+        let repeated = again.clone();
+        pair.liar.lies(move |line, page| {
+            let mut page = page.clone();
+            match page["messages"].as_array_mut() {
+                Some(messages) if line.contains("after_id") => {
+                    messages.push(repeated.clone());
+                    Lied::Answer(200, page)
+                }
+                _ => Lied::Truth,
+            }
+        });
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        let read = desk.reads(&line).await;
+        assert!(
+            read.contains("Bob: two") && !read.contains("Bob: one"),
+            "{read}"
+        );
+        desk.marks(pair.channel, two).await;
+        // In the live stream of the one after it, before anything else of Bob's.
+        let pair = pair.restart(desk).await;
+        pair.liar.tells_the_truth();
+        let repeated = again.clone();
+        pair.liar.pushes(move |event| {
+            if event["type"] != "message.created" {
+                return vec![event];
+            }
+            let mut first = event.clone();
+            first["message"] = repeated.clone();
+            vec![first, event]
+        });
+        let (mut desk, _) = Desk::begin(&pair.ann).await;
+        let three = pair.says("three").await;
+        let read = desk.reads("Bob: three").await;
+        assert!(read.contains(&line) && !read.contains("Bob: one"), "{read}");
+        desk.marks(pair.channel, three).await;
+        // It was told of once, and keeps nothing out.
+        let four = pair.says("four").await;
+        let read = desk.reads("Bob: four").await;
+        assert!(!read.contains(&line), "{read}");
+        desk.marks(pair.channel, four).await;
     });
 }
 

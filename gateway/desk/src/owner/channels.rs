@@ -15,6 +15,7 @@ use axum::{
 use plexus_calls::own::{self, OwnerCapability, Talk, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use plexus_trust::Source;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -166,12 +167,15 @@ pub(super) async fn rotate(
 fn sources(desk: &Desk) -> Vec<(SourceId, bool)> {
     let state = desk.ledger.snapshot();
     let enabled = state.sources.values().filter(|it| it.config.enabled);
-    let with_channels = enabled.filter_map(|source| {
-        let connector = desk.registry.of_source(&source.config)?;
-        let channels = connector.offer.manifest.channels.as_ref()?;
-        Some((source.id.clone(), channels.send.is_none()))
-    });
+    let with_channels = enabled.filter_map(|it| Some((it.id.clone(), is_peer(desk, it)?)));
     with_channels.collect()
+}
+
+/// Whether a source speaks in its channels by itself; nothing where it has none.
+fn is_peer(desk: &Desk, source: &Source) -> Option<bool> {
+    let connector = desk.registry.of_source(&source.config)?;
+    let channels = connector.offer.manifest.channels.as_ref()?;
+    Some(channels.send.is_none())
 }
 
 async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<Response, Refused> {
@@ -179,7 +183,9 @@ async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<R
     let answer = own::ask(desk, &source, Upkeep::Channels(talk), input).await;
     let mut answer: Value = answer.map_err(|error| refused(error, &source))?;
     answer["source"] = json!(source);
-    if sources(desk).contains(&(source, true)) {
+    let state = desk.ledger.snapshot();
+    let known = state.sources.get(&source);
+    if known.and_then(|known| is_peer(desk, known)) == Some(true) {
         name_peer(&mut answer);
     }
     Ok(ok(&answer))

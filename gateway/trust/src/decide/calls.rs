@@ -6,7 +6,7 @@ use crate::{
     Outcome, OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId, Verbs};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 impl Draft<'_> {
@@ -117,7 +117,7 @@ impl Draft<'_> {
     /// An effect of the owner's own: no grant, no agent, otherwise recorded like any other.
     pub(super) fn owner_intent(
         &mut self,
-        id: &CapabilityId,
+        (id, verbs): (&CapabilityId, Verbs),
         source_revision: u64,
         (input, input_bytes): (Digest, u64),
         state_token: Digest,
@@ -125,11 +125,7 @@ impl Draft<'_> {
         // Also where the source serves agents nothing any more.
         let source = self.state.sources.get(id.parts().0);
         let source = source.ok_or(Refusal::UnknownCapability)?;
-        let facts = source
-            .capabilities
-            .get(id)
-            .ok_or(Refusal::UnknownCapability)?;
-        if facts.verbs.is_empty() || facts.verbs.is_read() {
+        if verbs.is_empty() || verbs.is_read() {
             return Err(Refusal::Invalid("a read has no intent".into()));
         }
         if source.revision != source_revision {
@@ -153,7 +149,7 @@ impl Draft<'_> {
             turn_of: None,
         };
         let mut intent = event("invoke", fact).about(id).set(Change::Open(open));
-        intent.verbs = Some(facts.verbs);
+        intent.verbs = Some(verbs);
         self.emit(intent);
         Ok(Reply::Begun)
     }
