@@ -316,12 +316,12 @@ fn manifest_that_asks_for_more_is_refused() {
         (
             "an MCP server",
             |m, _| set(m, "/transport", json!("mcp")),
-            "plexusctl mcp add",
+            "says itself which tools it has",
         ),
         (
             "a tool of an MCP server",
             |m, _| set(m, "/capabilities/0/transport", json!("mcp")),
-            "plexusctl mcp add",
+            "none stands in a manifest of another transport",
         ),
         (
             "a reference outward",

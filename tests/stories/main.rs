@@ -59,8 +59,11 @@ mod documents;
 mod egress;
 mod enroll;
 mod events;
+mod exchanges;
 mod expiry;
 mod exposure;
+#[cfg(target_os = "linux")]
+mod extension_servers;
 #[cfg(target_os = "linux")]
 mod extensions;
 mod fields;

@@ -34,6 +34,7 @@ pub(crate) mod proposals;
 mod questions;
 mod review;
 mod secrets;
+mod server_manifests;
 mod servers;
 mod settings;
 mod source_settings;

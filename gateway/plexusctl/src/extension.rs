@@ -3,6 +3,7 @@
 mod surface;
 
 use crate::{
+    mcp,
     owner::{Desk, list_of, text_of},
     prompt,
     sources::secret,
@@ -34,6 +35,9 @@ const EXAMPLE_OF_QUESTIONS: &str = include_str!("../../../docs/extensions/player
 /// The same of a workflow.
 const EXAMPLE_OF_A_WORKFLOW: &str = include_str!("../../../docs/extensions/filing.json");
 
+/// The same of an MCP server.
+const EXAMPLE_OF_A_SERVER: &str = include_str!("../../../docs/extensions/memory.json");
+
 /// Extensions by manifest.
 #[derive(Args)]
 pub(crate) struct Extension {
@@ -50,7 +54,7 @@ enum Act {
         /// Source
         name: SourceId,
     },
-    /// Check a manifest, and show all that it would add; nothing is added
+    /// Check a manifest, and show all that it would add; nothing is added, and only an MCP server is started, in its sandbox
     Preview(Given),
     /// Show all that a manifest adds, and add it once you agree; again for a changed manifest or program
     Add {
@@ -93,6 +97,9 @@ struct Example {
     /// Of a workflow that calls other capabilities
     #[arg(long)]
     workflow: bool,
+    /// Of an MCP server
+    #[arg(long)]
+    mcp: bool,
 }
 
 /// A manifest, and what the owner says to it.
@@ -156,10 +163,14 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             desk.show(&reply, || shown(&reply))
         }
         Act::Preview(given) => {
-            let seen = preview(desk, &given.body()?).await?;
+            let body = given.body()?;
+            if is_of_server(&body["manifest"]) {
+                desk.widen("starting an MCP server")?;
+            }
+            let seen = preview(desk, &body).await?;
             desk.show(&seen, || {
                 let digest = text_of(&seen, "digest");
-                format!("{}\n\ndigest       {digest}", shown(&seen))
+                format!("{}\n\ndigest       {digest}", seen_as_text(&seen))
             })
         }
         Act::Add {
@@ -205,9 +216,25 @@ async fn preview(desk: &Desk, body: &Value) -> Result<Value, Stop> {
         return Ok(seen);
     }
     let reasons = list_of(&seen, "reasons").iter().filter_map(Value::as_str);
-    let reasons: Vec<_> = reasons.map(text::line).collect();
-    let stop = Stop::new(Exit::Failed, "invalid_manifest", reasons.join("; "));
-    Err(stop.next("change the manifest, and preview it again"))
+    Err(invalid(&reasons.collect::<Vec<_>>().join("; ")))
+}
+
+fn invalid(reasons: &str) -> Stop {
+    let stop = Stop::new(Exit::Failed, "invalid_manifest", text::line(reasons));
+    stop.next("change the manifest, and preview it again")
+}
+
+/// What a preview shows; of an MCP server what `mcp add` shows.
+fn seen_as_text(seen: &Value) -> String {
+    match seen["surface"]["transport"] == "mcp" {
+        true => mcp::surface(seen),
+        false => shown(seen),
+    }
+}
+
+/// Whether a manifest is of an MCP server.
+fn is_of_server(manifest: &Value) -> bool {
+    manifest["transport"] == "mcp"
 }
 
 /// Shows what there is, asks, and adds just that.
@@ -224,13 +251,20 @@ async fn add(
     }
     let secrets = given.iter().map(|from| Ok((&from.name, from.read()?)));
     let secrets: Vec<_> = secrets.collect::<Result<_, Stop>>()?;
+    let is_of_server = is_of_server(&body["manifest"]);
+    if is_of_server {
+        // It starts with them, the preview included.
+        let values = secrets.iter();
+        let values = values.map(|(name, value)| ((*name).clone(), value.as_str().into()));
+        body["secrets"] = Value::Object(values.collect());
+    }
     let digest = match digest {
         Some(digest) => digest,
         None => {
             let seen = preview(desk, &body).await?;
             let name = text_of(&seen["surface"], "source");
             if desk.can_ask() {
-                out::say(&shown(&seen));
+                out::say(&seen_as_text(&seen));
             }
             prompt::confirm(desk, &format!("add {name} as shown"), "--digest")?;
             text_of(&seen, "digest").to_owned()
@@ -240,7 +274,10 @@ async fn add(
     let mut owner = desk.open().await?;
     let mut reply = owner.post("/admin/api/extensions", &body).await?;
     let name = text_of(&reply, "source").to_owned();
-    for (field, value) in &secrets {
+    if reply["ok"] == false {
+        return Err(invalid(text_of(&reply, "reason")));
+    }
+    for (field, value) in secrets.iter().filter(|_| !is_of_server) {
         secret::set(&mut owner, &name, field, value).await?;
     }
     if let Some(missing) = reply["secretsMissing"].as_array_mut() {
@@ -276,9 +313,11 @@ pub(crate) fn serves(source: &str, reply: &Value) -> String {
 
 /// The secrets that a manifest declares.
 fn secret_names(manifest: &Value) -> Vec<String> {
+    let of_server = list_of(&manifest["mcp"], "secrets").iter();
+    let of_server = of_server.filter_map(Value::as_str);
     let names = list_of(manifest, "secrets").iter();
     let names = names.filter_map(|secret| secret["name"].as_str());
-    names.map(str::to_owned).collect()
+    names.chain(of_server).map(str::to_owned).collect()
 }
 
 fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
@@ -287,6 +326,11 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
         Example { rest: true, .. } => (EXAMPLE_OF_REQUESTS, "home", ""),
         Example { socket: true, .. } => (EXAMPLE_OF_QUESTIONS, "player", ""),
         Example { workflow: true, .. } => (EXAMPLE_OF_A_WORKFLOW, "filing", ""),
+        Example { mcp: true, .. } => (
+            EXAMPLE_OF_A_SERVER,
+            "memory",
+            " --folder server=PATH --folder notes=PATH",
+        ),
         Example { .. } => (EXAMPLE, "journal", " --folder pages=PATH"),
     };
     let manifest = example.replacen(

@@ -16,7 +16,7 @@ use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::SourceId;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use surface::surface;
+pub(crate) use surface::surface;
 
 /// MCP servers.
 #[derive(Args)]

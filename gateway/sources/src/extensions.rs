@@ -1,5 +1,5 @@
 //! What the owner installs beside the connectors: MCP servers, with the manifest that is made of what the owner asks for and of
-//! what the server says; extensions [by manifest](manifest); and the files that hold what the owner agreed to.
+//! what the server says; extensions [by manifest](manifest), of which one of the transport `mcp` is such a server; and the files that hold what the owner agreed to.
 //!
 //! ```text
 //! ServerRequest ─▶ manifest without tools ─▶ listing, by a worker ─▶ manifest with tools ─agreed─▶ extensions/<id>.json
@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod proposals;
 mod rest;
 pub mod sections;
+mod server_manifest;
 mod servers;
 mod skills;
 mod stdio;
@@ -25,6 +26,7 @@ mod surface;
 mod variables;
 mod workflows;
 
+pub use server_manifest::{NamedFolders, lends_server};
 use servers::patterns;
 pub use servers::{Generated, Listing, ServerRequest, described};
 pub use surface::{differences, surface, whole_surface};

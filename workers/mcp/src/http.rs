@@ -4,7 +4,9 @@
 //! ```text
 //! request ─POST─▶ 200 application/json ─▶ its answer      notification, answer of ours ─POST─▶ 2xx
 //!                 200 text/event-stream ─▶ messages, and its answer
+//!                     └ends before it, with an id─▶ wait ─▶ GET from that id on ─▶ 200 text/event-stream ─▶ …
 //! ```
+//! A stream is taken up again to listen alone: no request is sent twice.
 //!
 //! Invariants: the answers of one request are read at a time; no redirect is followed; no more than [`MAX_MESSAGE`] of one
 //! message is held.
@@ -19,17 +21,22 @@ use bytes::Bytes;
 use hyper::{
     Method, Request, StatusCode,
     header::{self, HeaderValue},
+    http::request::Builder,
 };
 use plexus_egress_client::{EgressClient, NoAnswer, Streamed};
 use plexus_ipc::worker::EgressAccess;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// How long the head of an answer may take, awake: as long as a call.
 const HEAD_WITHIN: Duration = Duration::from_secs(120);
 /// Largest answer to what is no request, in MiB.
 const MOST: usize = 1;
 const SESSION: &str = "mcp-session-id";
+/// How long until a stream that ended is taken up again, where the server does not say; and the least.
+const RETRY: Duration = Duration::from_secs(1);
+const LEAST_RETRY: Duration = Duration::from_millis(100);
 
 /// Where a server is, and the way to it.
 #[derive(Clone, Debug)]
@@ -78,6 +85,24 @@ struct Answer {
     /// How much of it holds no end of an event.
     searched: usize,
     is_over: bool,
+    resume: Resume,
+}
+
+/// From where on, and when, a stream is taken up again.
+#[derive(Clone, Debug)]
+struct Resume {
+    /// The last event that has one.
+    id: Option<HeaderValue>,
+    after: Duration,
+}
+
+impl Default for Resume {
+    fn default() -> Self {
+        Self {
+            id: None,
+            after: RETRY,
+        }
+    }
 }
 
 impl Http {
@@ -105,6 +130,16 @@ impl Http {
             };
         }
         self.answer = None;
+        self.answer = Some(self.asked(request, Resume::default()).await?);
+        Ok(())
+    }
+
+    /// The answer to a request, of which only the head was read.
+    async fn asked(
+        &mut self,
+        request: Request<Bytes>,
+        resume: Resume,
+    ) -> Result<Answer, SessionError> {
         let body = self.place.client.stream(request).await.map_err(no_answer)?;
         let kind = body.headers.get(header::CONTENT_TYPE);
         let is = |name: &str| {
@@ -121,59 +156,58 @@ impl Http {
         if let Some(session) = body.headers.get(SESSION) {
             self.session = Some(session.clone());
         }
-        self.answer = Some(Answer {
+        Ok(Answer {
             body,
             is_events,
             read: Vec::new(),
             searched: 0,
             is_over: false,
-        });
-        Ok(())
+            resume,
+        })
     }
 
     fn request(&self, said: &Value) -> Result<Request<Bytes>, SessionError> {
-        let mut request = Request::post(&self.place.path)
+        let mut request = self
+            .within(Request::post(&self.place.path))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, text/event-stream");
-        if let Some(session) = &self.session {
-            request = request.header(SESSION, session);
-        }
-        if let Some(version) = &self.version {
-            request = request.header("mcp-protocol-version", version);
-        }
         if let Some(method) = said["method"].as_str() {
             request = request.header("mcp-method", method);
         }
         if let Some(name) = said["params"]["name"].as_str() {
             request = request.header("mcp-name", name);
         }
-        let body = Bytes::from(said.to_string());
-        let request = request.body(body);
-        request.map_err(|_| SessionError::NoWay("the URL has no path that can be asked".into()))
+        whole(request, Bytes::from(said.to_string()))
     }
 
-    /// The next message of the answer.
+    /// With what says of which conversation it is.
+    fn within(&self, mut request: Builder) -> Builder {
+        if let Some(session) = &self.session {
+            request = request.header(SESSION, session);
+        }
+        if let Some(version) = &self.version {
+            request = request.header("mcp-protocol-version", version);
+        }
+        request
+    }
+
+    /// The next message of the answer. A stream that ends before it is taken up again, for as long as the caller waits.
     pub(crate) async fn receive(&mut self) -> Result<Value, SessionError> {
         let broken = || SessionError::Ended(": the connection has no answer".to_owned());
-        let answer = self.answer.as_mut().ok_or_else(broken)?;
         loop {
-            if let Some(text) = answer.text() {
-                if let Some(message) = message(&text)? {
-                    return Ok(message);
-                }
-                // An event without a message says that the connection lives.
-                continue;
+            let answer = self.answer.as_mut().ok_or_else(broken)?;
+            if let Some(message) = answer.message().await? {
+                return Ok(message);
             }
-            if answer.is_over {
-                return Err(broken());
-            }
-            match answer.body.next().await.map_err(no_answer)? {
-                None => answer.is_over = true,
-                Some(part) if answer.read.len() + part.len() > MAX_MESSAGE => {
-                    return Err(SessionError::TooLong);
-                }
-                Some(part) => answer.read.extend_from_slice(&part),
-            }
+            let resume = answer.resume.clone();
+            let id = resume.id.clone().ok_or_else(broken)?;
+            sleep(resume.after).await;
+            let request = self
+                .within(Request::get(&self.place.path))
+                .header(header::ACCEPT, "text/event-stream")
+                .header("last-event-id", id);
+            let request = whole(request, Bytes::new())?;
+            self.answer = Some(self.asked(request, resume).await.map_err(|_| broken())?);
         }
     }
 
@@ -194,7 +228,37 @@ impl Http {
     }
 }
 
+fn whole(request: Builder, body: Bytes) -> Result<Request<Bytes>, SessionError> {
+    let request = request.body(body);
+    request.map_err(|_| SessionError::NoWay("the URL has no path that can be asked".into()))
+}
+
 impl Answer {
+    /// The next message; none once it is over.
+    async fn message(&mut self) -> Result<Option<Value>, SessionError> {
+        loop {
+            if let Some(text) = self.text() {
+                // An event without a message says that the connection lives.
+                match message(&text)? {
+                    None => continue,
+                    found => return Ok(found),
+                }
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            match self.body.next().await {
+                Ok(None) => self.is_over = true,
+                Err(NoAnswer::Broken) if self.resume.id.is_some() => self.is_over = true,
+                Err(why) => return Err(no_answer(why)),
+                Ok(Some(part)) if self.read.len() + part.len() > MAX_MESSAGE => {
+                    return Err(SessionError::TooLong);
+                }
+                Ok(Some(part)) => self.read.extend_from_slice(&part),
+            }
+        }
+    }
+
     /// The next text of the body, where it is there as a whole.
     fn text(&mut self) -> Option<Vec<u8>> {
         if !self.is_events {
@@ -212,9 +276,25 @@ impl Answer {
             if let Some(part) = line.strip_prefix(b"data:") {
                 data.extend_from_slice(part);
                 data.push(b'\n');
+            } else {
+                self.resume.heard(line);
             }
         }
         Some(data.trim_ascii().to_vec())
+    }
+}
+
+impl Resume {
+    /// A line of an event that is no part of its text.
+    fn heard(&mut self, line: &[u8]) {
+        if let Some(id) = line.strip_prefix(b"id:") {
+            self.id = HeaderValue::from_bytes(id.trim_ascii()).ok();
+        }
+        let after = line.strip_prefix(b"retry:");
+        let after = after.and_then(|after| str::from_utf8(after.trim_ascii()).ok()?.parse().ok());
+        if let Some(after) = after {
+            self.after = Duration::from_millis(after).max(LEAST_RETRY);
+        }
     }
 }
 
@@ -256,5 +336,25 @@ mod tests {
         assert_eq!(end_of_event(b"data: 1\n\ndata: 2\n\n", 0), Some((7, 9)));
         assert_eq!(end_of_event(b"data: 1\r\n\r\n", 6), Some((7, 11)));
         assert_eq!(end_of_event(b"data: 1\n", 0), None);
+    }
+
+    #[test]
+    fn stream_is_resumed_from_the_last_id_when_told() {
+        let mut resume = Resume::default();
+        for line in [
+            &b"id: a"[..],
+            b"retry: 2500",
+            b"retry: soon",
+            b"id: b",
+            b": c",
+        ] {
+            resume.heard(line);
+        }
+        assert_eq!(resume.id.as_ref().unwrap(), "b");
+        assert_eq!(resume.after, Duration::from_millis(2500));
+        resume.heard(b"retry:0");
+        assert_eq!(resume.after, LEAST_RETRY);
+        resume.heard(b"id: a\nb");
+        assert_eq!(resume.id, None, "no header holds it");
     }
 }

@@ -36,7 +36,7 @@ use std::{collections::BTreeSet, sync::Arc};
 /// `{manifest, folders?}`; `folders` of one that is there may be left out.
 pub(super) async fn preview(desk: &Arc<Desk>, body: &Fields) -> Result<Response, Refused> {
     let reply = match Inspected::of(desk, body).await? {
-        Err(reasons) => json!({"ok": true, "valid": false, "reasons": reasons, "surface": null}),
+        Err(reasons) => return Ok(invalid(&reasons)),
         Ok(inspected) => {
             let surface = inspected.surface();
             let mut reply = json!({
@@ -53,6 +53,11 @@ pub(super) async fn preview(desk: &Arc<Desk>, body: &Fields) -> Result<Response,
         }
     };
     Ok(ok(&reply))
+}
+
+/// The answer to a manifest that is not valid.
+pub(super) fn invalid(reasons: &[String]) -> Response {
+    ok(&json!({"ok": true, "valid": false, "reasons": reasons, "surface": null}))
 }
 
 /// The same with `digest`, of what was shown.

@@ -12,8 +12,8 @@
 use super::{
     Narrowing,
     body::Fields,
-    declared,
-    servers::{InspectedServer, ServerAsk, files, installed, surface},
+    declared, server_manifests,
+    servers::{ServerAsk, InspectedServer, files, installed, surface},
     sources::{added, configured, known, removed, restart},
 };
 use crate::{
@@ -30,7 +30,7 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry,
     configure::{SourceRequest, look},
-    extensions::LISTING,
+    extensions::{LISTING, lends_server},
     let_go,
     naming::is_by_manifest,
     secrets,
@@ -74,22 +74,50 @@ pub(super) async fn guide() -> Response {
     (kind, plexus_protocol::extension_guide()).into_response()
 }
 
+/// What a body is of.
+enum Form {
+    /// A server, by its program or URL, or one that is there.
+    Server,
+    /// A server, by a manifest of the transport `mcp`.
+    ServerManifest,
+    /// An extension by another manifest.
+    Declared,
+}
+
+impl Form {
+    fn of(body: &Fields) -> Self {
+        match (body.given("name"), body.given("manifest")) {
+            (Some(_), _) => Self::Server,
+            (None, Some(manifest)) if lends_server(manifest) => Self::ServerManifest,
+            (None, _) => Self::Declared,
+        }
+    }
+}
+
 /// `{name, program, arguments?, environment?, secrets?, folders?, code?, reads?}`, `{name, url, secrets?, reads?}`, or
-/// `{name, refresh: true}` for one that is there; an extension by manifest has no `name`. `secrets` are values by name.
+/// `{name, refresh: true}` for one that is there; an extension by manifest has no `name`, and one of the transport `mcp` is a
+/// server as well. `secrets` are values by name.
 pub(super) async fn preview(
     State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    if body.given("name").is_none() {
-        return declared::preview(&desk, &body).await;
-    }
-    let mut asked = ServerAsk::read(&desk, body).await?;
+    let mut asked = match Form::of(&body) {
+        Form::Declared => return declared::preview(&desk, &body).await,
+        Form::Server => ServerAsk::read(&desk, body).await?,
+        Form::ServerManifest => match ServerAsk::of_manifest(&desk, &body).await? {
+            Ok(asked) => asked,
+            Err(reasons) => return Ok(declared::invalid(&reasons)),
+        },
+    };
     // A program of the owner's is started.
     narrowing.wider(&desk).await?;
     let looked = InspectedServer::at(&desk, &mut asked).await?;
-    let mut out = looked.shown(&asked.request);
+    let mut out = match asked.by_manifest {
+        true => looked.shown_of_manifest(&asked.request),
+        false => looked.shown(&asked.request),
+    };
     if let Some(before) = &asked.before {
         out["changes"] = looked.changes(before);
     }
@@ -103,10 +131,14 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    if body.given("name").is_none() {
-        return declared::add(&desk, &narrowing, &body).await;
-    }
-    let mut asked = ServerAsk::read(&desk, body).await?;
+    let mut asked = match Form::of(&body) {
+        Form::Declared => return declared::add(&desk, &narrowing, &body).await,
+        Form::Server => ServerAsk::read(&desk, body).await?,
+        Form::ServerManifest => match ServerAsk::of_manifest(&desk, &body).await? {
+            Ok(asked) => asked,
+            Err(reasons) => return Ok(server_manifests::refused(&desk, &body, &reasons)),
+        },
+    };
     let Some(digest) = asked.digest.take() else {
         return Err(Refused::malformed(
             "`digest` is required: that of what a preview showed",
@@ -174,6 +206,9 @@ pub(super) async fn add(
     let about = json!({"event": "extension.agreed", "source": name, "digest": digest});
     if is_there {
         desk.remark(about).await;
+        if asked.by_manifest {
+            return Ok(server_manifests::added(&desk, &asked.request, &looked));
+        }
     }
     answer
 }

@@ -73,6 +73,23 @@ pub(super) struct ServerAsk {
     pub(super) digest: Option<String>,
     /// Of one that is there, its tools as they were agreed to.
     pub(super) before: Option<McpPins>,
+    /// Whether a manifest asks for it.
+    pub(super) by_manifest: bool,
+}
+
+/// The secrets that come with a body.
+pub(super) fn given_secrets(body: &Fields) -> Result<BTreeMap<String, Zeroizing<String>>, Refused> {
+    let given: Option<BTreeMap<String, String>> = body.typed("secrets")?;
+    let given = given.into_iter().flatten();
+    let values: BTreeMap<_, _> = given
+        .map(|(name, value)| (name, Zeroizing::new(value)))
+        .collect();
+    let odd = |value: &Zeroizing<String>| value.is_empty() || value.len() > MAX_SECRET;
+    if values.values().any(odd) {
+        let why = format!("a secret is empty, or longer than {MAX_SECRET} bytes");
+        return Err(Refused::malformed(why));
+    }
+    Ok(values)
 }
 
 impl ServerAsk {
@@ -91,20 +108,10 @@ impl ServerAsk {
                 values: Arc::default(),
                 digest,
                 before,
+                by_manifest: false,
             });
         }
-        let given: Option<BTreeMap<String, String>> = body.typed("secrets")?;
-        let given = given.into_iter().flatten();
-        let values: BTreeMap<_, _> = given
-            .map(|(name, value)| (name, Zeroizing::new(value)))
-            .collect();
-        if values
-            .values()
-            .any(|v| v.is_empty() || v.len() > MAX_SECRET)
-        {
-            let why = format!("a secret is empty, or longer than {MAX_SECRET} bytes");
-            return Err(Refused::malformed(why));
-        }
+        let values = given_secrets(&body)?;
         body.0
             .retain(|key, _| !matches!(key.as_str(), "digest" | "refresh" | "secrets"));
         body.0
@@ -116,6 +123,7 @@ impl ServerAsk {
             values: Arc::new(values),
             digest,
             before: None,
+            by_manifest: false,
         })
     }
 

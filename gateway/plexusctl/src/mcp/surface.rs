@@ -5,7 +5,7 @@ use plexus_client::text;
 use serde_json::Value;
 
 /// The whole surface, one fact a line.
-pub(super) fn surface(seen: &Value) -> String {
+pub(crate) fn surface(seen: &Value) -> String {
     let texts = |member: &str| {
         let all = list_of(seen, member).iter().filter_map(Value::as_str);
         let all: Vec<_> = all.map(text::line).collect();

@@ -90,9 +90,9 @@ const RUNS_OTHERS: [&str; 46] = [
     "zsh",
 ];
 
-/// Why a manifest lends no MCP server.
-const NO_SERVER: &str = "transport `mcp`: an MCP server is lent without a manifest, since it says itself which tools it has; \
-                         the owner types: plexusctl mcp add NAME -- PROGRAM ARGUMENT…";
+/// Why this manifest lends no MCP server: an agent proposes it, or a tool stands among other capabilities.
+const NO_SERVER: &str = "transport `mcp`: a server's tools are known only once it was started, so no agent proposes one, and \
+                         none stands in a manifest of another transport; the owner types: plexusctl extension add FILE";
 
 impl ExtensionManifest {
     /// Reads a manifest, and checks all of it that can be checked without this machine's files.
@@ -114,7 +114,7 @@ impl ExtensionManifest {
         if read.manifest != FORMAT {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
         }
-        reasons.extend(read.odd_name(registry));
+        reasons.extend(odd_name(&read.source, &read.label, registry));
         let count = read.capabilities.len() + read.skills.len() + read.workflows.len();
         if !(1..=MAX_CAPABILITIES).contains(&count) {
             reasons.push(format!(
@@ -163,51 +163,6 @@ impl ExtensionManifest {
             true => Ok(read),
             false => Err(reasons),
         }
-    }
-
-    /// Why it cannot be called so: it is no id, or imitates what ships.
-    fn odd_name(&self, registry: &Registry) -> Vec<String> {
-        let mut reasons = Vec::new();
-        match SourceId::parse(&self.source) {
-            Ok(id) if self.source.len() <= MAX_ID => {
-                let shipped = registry.iter().find(|known| {
-                    let manifest: &Manifest = &known.offer.manifest;
-                    let names = [&manifest.connector, &manifest.kind];
-                    names
-                        .into_iter()
-                        .any(|name| skeleton(name) == skeleton(id.as_str()))
-                });
-                let imitated = shipped.map(|known| known.offer.manifest.label.clone());
-                let imitated = imitated.or_else(|| {
-                    let own = crate::naming::reserved(&id) || speaks_of_plexus(id.as_str());
-                    own.then(|| "Plexus's own".to_owned())
-                });
-                if let Some(label) = imitated {
-                    reasons.push(format!(
-                        "source {id:?} is, or looks like, an id of {label}; choose another"
-                    ));
-                }
-            }
-            Ok(_) => reasons.push(format!(
-                "source {:?} has more than {MAX_ID} letters",
-                self.source
-            )),
-            Err(why) => reasons.push(format!("source {:?} is {why}", self.source)),
-        }
-        let mut shipped = registry.iter().map(|known| &known.offer.manifest.label);
-        let label = self.label.as_str();
-        if !is_label(label) {
-            reasons.push(format!("label is not one line of 1 to {MAX_LABEL} bytes"));
-        } else if speaks_of_plexus(label) {
-            reasons.push(format!(
-                "label {label:?} speaks of Plexus, which is not its author; choose another"
-            ));
-        } else if shipped.any(|known| skeleton(known) == skeleton(label)) {
-            reasons.push(format!(
-                "label {label:?} is one of Plexus's own sources; choose another"
-            ));
-        }
-        reasons
     }
 
     /// Checks the rest of what can be checked without this machine's files: that an offer can be made of it.
@@ -277,12 +232,53 @@ impl Io {
     }
 }
 
-fn is_label(text: &str) -> bool {
+/// Why it cannot be called so: it is no id, or imitates what ships.
+pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<String> {
+    let mut reasons = Vec::new();
+    match SourceId::parse(source) {
+        Ok(id) if source.len() <= MAX_ID => {
+            let shipped = registry.iter().find(|known| {
+                let manifest: &Manifest = &known.offer.manifest;
+                let names = [&manifest.connector, &manifest.kind];
+                names
+                    .into_iter()
+                    .any(|name| skeleton(name) == skeleton(id.as_str()))
+            });
+            let imitated = shipped.map(|known| known.offer.manifest.label.clone());
+            let imitated = imitated.or_else(|| {
+                let own = crate::naming::reserved(&id) || speaks_of_plexus(id.as_str());
+                own.then(|| "Plexus's own".to_owned())
+            });
+            if let Some(label) = imitated {
+                reasons.push(format!(
+                    "source {id:?} is, or looks like, an id of {label}; choose another"
+                ));
+            }
+        }
+        Ok(_) => reasons.push(format!("source {source:?} has more than {MAX_ID} letters")),
+        Err(why) => reasons.push(format!("source {source:?} is {why}")),
+    }
+    let mut shipped = registry.iter().map(|known| &known.offer.manifest.label);
+    if !is_label(label) {
+        reasons.push(format!("label is not one line of 1 to {MAX_LABEL} bytes"));
+    } else if speaks_of_plexus(label) {
+        reasons.push(format!(
+            "label {label:?} speaks of Plexus, which is not its author; choose another"
+        ));
+    } else if shipped.any(|known| skeleton(known) == skeleton(label)) {
+        reasons.push(format!(
+            "label {label:?} is one of Plexus's own sources; choose another"
+        ));
+    }
+    reasons
+}
+
+pub(super) fn is_label(text: &str) -> bool {
     !text.trim().is_empty() && *Line::<MAX_LABEL>::new(text) == *text
 }
 
 /// Whether words of an author could be taken for the gateway's own.
-fn speaks_of_plexus(text: &str) -> bool {
+pub(super) fn speaks_of_plexus(text: &str) -> bool {
     skeleton(text).contains(&skeleton("plexus"))
 }
 

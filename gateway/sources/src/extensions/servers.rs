@@ -38,6 +38,9 @@ const BASE: [(&str, &str); 2] = [
 pub struct ServerRequest {
     /// The source's id.
     pub name: SourceId,
+    /// Its name for people; its id where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The program, an absolute path; empty where the server is at a URL.
     #[serde(default)]
     pub program: String,
@@ -125,6 +128,7 @@ impl ServerRequest {
             .flat_map(|child| child.environment.clone());
         Ok(Self {
             name: id.clone(),
+            label: None,
             program,
             url,
             secrets: manifest.secrets().map(|field| field.name.clone()).collect(),
@@ -156,7 +160,8 @@ impl ServerRequest {
     #[must_use]
     pub fn source(&self, id: &SourceId) -> Value {
         let kind = kind_of(&self.name);
-        object!({"id": id, "kind": kind, "label": self.name, "route": self.route()})
+        let label = self.label.as_deref().unwrap_or(self.name.as_str());
+        object!({"id": id, "kind": kind, "label": label, "route": self.route()})
     }
 
     /// The manifest that is good for nothing but to ask the server what it has.
@@ -169,7 +174,7 @@ impl ServerRequest {
     }
 
     /// Whether it names one program or one URL, with what belongs to it.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let Some(url) = &self.url else {
             return match self.program.is_empty() {
                 true => Err("name a program or a URL".to_owned()),
@@ -409,6 +414,7 @@ mod tests {
     fn request(reads: &[&str]) -> ServerRequest {
         ServerRequest {
             name: SourceId::parse("notes").unwrap(),
+            label: None,
             program: "/usr/bin/node".into(),
             url: None,
             secrets: BTreeSet::from(["API_KEY".to_owned()]),

@@ -1,0 +1,147 @@
+//! An MCP server that is lent by a manifest of the transport `mcp`: the same look, digest and pins as of one that is lent by
+//! its program or URL; the answers have the members of an extension as well.
+//!
+//! Invariants: a server that is there stays the one that it is, and a stored secret goes to no other one: a manifest of that
+//! source changes which tools only read, and nothing else.
+//!
+//! Must not know: how a server is looked at.
+
+use super::{
+    body::Fields,
+    servers::{Asked, Looked, given_secrets, installed},
+    sources::known,
+};
+use crate::desk::Desk;
+use axum::response::Response;
+use plexus_edge::reply::{Refused, ok};
+use plexus_ipc::manifest::Manifest;
+use plexus_sources::{
+    extensions::{LISTING, NamedFolders, ServerRequest},
+    naming::kind_of,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Asked {
+    /// What `{manifest, folders?, secrets?, digest?}` asks for.
+    ///
+    /// # Errors
+    /// Our own; the inner one: what stands against it.
+    pub(super) async fn of_manifest(
+        desk: &Arc<Desk>,
+        body: &Fields,
+    ) -> Result<Result<Self, Vec<String>>, Refused> {
+        let manifest = body.given("manifest").cloned().unwrap_or_default();
+        let given: BTreeMap<String, String> = body.typed("folders")?.unwrap_or_default();
+        let values = given_secrets(body)?;
+        let there = manifest["source"].as_str().and_then(|id| known(desk, id));
+        let named = NamedFolders {
+            given: &given,
+            there: there.as_ref().map(|source| &source.config.route),
+        };
+        let request = match ServerRequest::of_manifest(&manifest, named, &desk.registry) {
+            Ok(request) => request,
+            Err(reasons) => return Ok(Err(reasons)),
+        };
+        let name = &request.name;
+        let one = |why: String| Ok(Err(vec![why]));
+        let mut before = None;
+        if let Some(there) = there {
+            if there.config.kind != kind_of(name) {
+                return one(format!(
+                    "there is a source {name} already; choose another id"
+                ));
+            }
+            let (agreed, manifest) = installed(desk, name.as_str()).await?;
+            if !request.is_same_server(&agreed) {
+                return one(format!(
+                    "{name} is there with another program, URL, folders or variables, and its secrets and grants are of that one: plexusctl mcp remove {name}, and add it again"
+                ));
+            }
+            if !values.is_empty() {
+                return one(format!(
+                    "{name} has its secrets already; to set another: plexusctl sources secret {name} SECRET"
+                ));
+            }
+            before = Some(manifest.mcp.unwrap_or_default());
+        } else if let Some(missing) = request.secrets.iter().find(|s| !values.contains_key(*s)) {
+            return one(format!(
+                "the server starts with its secret {missing}, which is not given: plexusctl extension add FILE --secret {missing}=FILE"
+            ));
+        } else if let Some(stray) = values.keys().find(|s| !request.secrets.contains(*s)) {
+            return one(format!("the manifest declares no secret {stray:?}"));
+        }
+        Ok(Ok(Self {
+            request,
+            values: Arc::new(values),
+            digest: body.text("digest")?.map(str::to_owned),
+            before,
+            by_manifest: true,
+        }))
+    }
+}
+
+impl Looked {
+    /// What a preview of a manifest has beside what the server says.
+    pub(super) fn shown_of_manifest(&self, request: &ServerRequest) -> Value {
+        let mut out = self.shown(request);
+        // A manifest holds no secret, and its author may be another than the owner.
+        let variables = request.environment.iter();
+        let variables: Vec<_> = variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        out["environment"] = json!(variables);
+        out["valid"] = json!(true);
+        out["reasons"] = json!([]);
+        let tools = self.lent(request);
+        let tools = tools.iter().map(|(id, verb)| {
+            json!({"id": id, "kind": "capability", "transport": "mcp", "verbs": [verb]})
+        });
+        out["surface"] = json!({
+            "source": request.name,
+            "label": request.label,
+            "transport": "mcp",
+            "capabilities": tools.collect::<Vec<_>>(),
+            "cliBins": request.url.is_none().then_some(&request.program).into_iter().collect::<Vec<_>>(),
+            "restHosts": request.url.iter().collect::<Vec<_>>(),
+            "crossSource": [],
+            "transportBacked": true,
+        });
+        out
+    }
+
+    /// The ids of the tools that are lent, each with its verb.
+    pub(super) fn lent(&self, request: &ServerRequest) -> Vec<(String, &'static str)> {
+        let manifest = Manifest::parse(&self.generated.text).ok();
+        let tools = manifest.iter().flat_map(|manifest| &manifest.capabilities);
+        let tools = tools.filter(|tool| tool.name != LISTING);
+        let verb = |is_read| if is_read { "read" } else { "execute" };
+        tools
+            .map(|tool| {
+                (
+                    format!("{}.{}", request.name, tool.name),
+                    verb(tool.is_read()),
+                )
+            })
+            .collect()
+    }
+}
+
+/// The answer to a manifest that lends no server, in the shape of [`super::declared`]'s.
+pub(super) fn refused(desk: &Desk, body: &Fields, reasons: &[String]) -> Response {
+    let manifest = body.given("manifest");
+    let source = manifest.and_then(|manifest| manifest["source"].as_str());
+    ok(&json!({
+        "ok": false, "source": source.unwrap_or_default(), "registered": [],
+        "revision": desk.catalogue.load().revision, "reason": reasons.join("; "),
+    }))
+}
+
+/// The same where it is added.
+pub(super) fn added(desk: &Desk, request: &ServerRequest, looked: &Looked) -> Response {
+    let tools = looked.lent(request).into_iter().map(|(id, _)| id);
+    ok(&json!({
+        "ok": true, "source": request.name, "registered": tools.collect::<Vec<_>>(),
+        "revision": desk.catalogue.load().revision, "secretsMissing": [],
+    }))
+}
