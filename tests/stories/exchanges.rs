@@ -257,6 +257,8 @@ fn head(client: &Client, request: &[u8]) -> Vec<u8> {
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
         head.push(byte[0]);
     }
+    // The end of a body without a part.
+    head.extend(b"0\r\n\r\n");
     head
 }
 

@@ -101,7 +101,7 @@ impl Person {
             "#!/bin/bash\nyes=()\ncase \"$* \" in *--dry-run*) ;;\n\
              extension\\ add*) shown=(); skip=\n\
              for word in \"${{@:3}}\"; do case \"$skip:$word\" in :--secret|:--keep-secret) skip=y ;; y:*) skip= ;; *) shown+=(\"$word\") ;; esac; done\n\
-             yes=(--digest \"$({0} extension preview \"${{shown[@]}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
+             yes=(--digest \"$({0} --i-am-the-owner extension preview \"${{shown[@]}}\" --json | sed 's/.*\"digest\":\"\\([0-9a-f]*\\).*/\\1/')\") ;;\n\
              *--here*|disconnect*|undo*|changes\\ apply*|mcp\\ install*) yes=(--yes) ;; esac\n\
              exec {0} --i-am-the-owner \"$@\" \"${{yes[@]}}\"\n",
             plexusctl.display()
