@@ -41,6 +41,7 @@ mod source_settings;
 mod sources;
 mod status;
 mod stored_secrets;
+mod survey;
 mod undo;
 mod unsettled;
 mod upgrade;

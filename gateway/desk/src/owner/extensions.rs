@@ -15,6 +15,7 @@ use super::{
     declared, server_manifests,
     servers::{ServerAsk, InspectedServer, files, installed, surface},
     sources::{added, configured, known, removed, restart},
+    survey::is_installed,
 };
 use crate::{
     acts::{Named, act, blocking, failed, failed_halfway},
@@ -28,15 +29,13 @@ use axum::{
 use plexus_edge::reply::{Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
-    Registry,
-    configure::{SourceRequest, look},
     extensions::{LISTING, lends_server},
     let_go,
     naming::is_by_manifest,
     secrets,
 };
-use plexus_trust::{Command, Source};
-use serde_json::{Map, Value, json};
+use plexus_trust::Command;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
@@ -266,36 +265,4 @@ pub(super) async fn uninstall(desk: &Arc<Desk>, id: &SourceId) -> Result<bool, R
     let (here, name) = (desk.clone(), id.clone());
     let gone = blocking(move || here.registry.uninstall(&here.state_dir, &name)).await?;
     gone.map_err(|error| failed(format!("extensions/{id}.json cannot be removed: {error}")))
-}
-
-pub(super) fn is_installed(desk: &Desk, id: &str) -> bool {
-    desk.registry
-        .installed()
-        .iter()
-        .any(|(there, _)| there == id)
-}
-
-/// A source that is not there yet, as `body` would configure it, with its folders and programs as they are now.
-///
-/// # Errors
-/// What stands against it.
-pub(super) async fn surveyed(
-    desk: &Desk,
-    only: &Registry,
-    body: &Value,
-    id: SourceId,
-) -> Result<Source, String> {
-    let empty = Map::new();
-    let wanted = SourceRequest {
-        body: body.as_object().unwrap_or(&empty),
-    };
-    let (_, config) = wanted
-        .inspect(only, &desk.state_dir)
-        .await
-        .map_err(|objection| objection.why)?;
-    // The revision is of no look before: nothing that is left of one answers for this one.
-    let mut source = Source::new(id, config, desk.clock.now().0);
-    let seen = look(only, &source, &desk.state_dir).await?;
-    (source.paths, source.base) = (seen.paths, seen.base);
-    Ok(source)
 }

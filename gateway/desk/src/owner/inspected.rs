@@ -8,9 +8,9 @@
 use super::{
     body::Fields,
     declared::kept,
-    extensions::{is_installed, surveyed},
     sources::known,
     stored_secrets::StoredSecrets,
+    survey::{is_installed, surveyed},
 };
 use crate::{
     acts::{blocking, failed},

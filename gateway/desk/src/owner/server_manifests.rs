@@ -8,7 +8,7 @@
 
 use super::{
     body::Fields,
-    servers::{Asked, Looked, given_secrets, installed},
+    servers::{ServerAsk, InspectedServer, given_secrets, installed},
     sources::known,
 };
 use crate::desk::Desk;
@@ -22,7 +22,7 @@ use plexus_sources::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
-impl Asked {
+impl ServerAsk {
     /// What `{manifest, folders?, secrets?, digest?}` asks for.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Asked {
     }
 }
 
-impl Looked {
+impl InspectedServer {
     /// What a preview of a manifest has beside what the server says.
     pub(super) fn shown_of_manifest(&self, request: &ServerRequest) -> Value {
         let mut out = self.shown(request);
@@ -138,7 +138,7 @@ pub(super) fn refused(desk: &Desk, body: &Fields, reasons: &[String]) -> Respons
 }
 
 /// The same where it is added.
-pub(super) fn added(desk: &Desk, request: &ServerRequest, looked: &Looked) -> Response {
+pub(super) fn added(desk: &Desk, request: &ServerRequest, looked: &InspectedServer) -> Response {
     let tools = looked.lent(request).into_iter().map(|(id, _)| id);
     ok(&json!({
         "ok": true, "source": request.name, "registered": tools.collect::<Vec<_>>(),

@@ -7,8 +7,8 @@
 
 use super::{
     body::Fields,
-    extensions::{is_installed, surveyed},
     sources::known,
+    survey::{is_installed, surveyed},
 };
 use crate::{
     acts::{blocking, failed},

@@ -1,0 +1,44 @@
+//! Sources that are installed, and a look at one that is not there yet.
+//!
+//! Must not know: whether it is a server or an extension by manifest.
+
+use crate::desk::Desk;
+use plexus_protocol::SourceId;
+use plexus_sources::{
+    Registry,
+    configure::{SourceRequest, look},
+};
+use plexus_trust::Source;
+use serde_json::{Map, Value};
+
+pub(super) fn is_installed(desk: &Desk, id: &str) -> bool {
+    desk.registry
+        .installed()
+        .iter()
+        .any(|(there, _)| there == id)
+}
+
+/// A source that is not there yet, as `body` would configure it, with its folders and programs as they are now.
+///
+/// # Errors
+/// What stands against it.
+pub(super) async fn surveyed(
+    desk: &Desk,
+    only: &Registry,
+    body: &Value,
+    id: SourceId,
+) -> Result<Source, String> {
+    let empty = Map::new();
+    let wanted = SourceRequest {
+        body: body.as_object().unwrap_or(&empty),
+    };
+    let (_, config) = wanted
+        .inspect(only, &desk.state_dir)
+        .await
+        .map_err(|objection| objection.why)?;
+    // The revision is of no look before: nothing that is left of one answers for this one.
+    let mut source = Source::new(id, config, desk.clock.now().0);
+    let seen = look(only, &source, &desk.state_dir).await?;
+    (source.paths, source.base) = (seen.paths, seen.base);
+    Ok(source)
+}
