@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -240,7 +241,9 @@ impl Player {
             let found = body.pointer(pointer);
             let as_wanted = match (found, wanted.strip_prefix('=')) {
                 (None, _) => false,
-                (Some(found), Some(value)) => found.to_string() == value,
+                (Some(found), Some(value)) => {
+                    serde_json::from_str::<Value>(value).is_ok_and(|value| value == *found)
+                }
                 (Some(found), None) => wanted == "any" || kind_of(found) == wanted,
             };
             (!as_wanted).then(|| format!("{pointer} is {found:?}, not {wanted}"))
@@ -302,7 +305,12 @@ fn exchanges_with_another_gateway_hold() {
         }
     }
     let share = f64::from(held) / f64::from(all);
-    eprintln!("{held} of {all} exchanges hold: {:.1} %", 100.0 * share);
+    let percent = 100.0 * share;
+    writeln!(
+        std::io::stderr(),
+        "{held} of {all} exchanges hold: {percent:.1} %"
+    )
+    .expect("a line");
     assert!(odd.is_empty(), "{} of {all} hold\n{}", held, odd.join("\n"));
     assert!(share >= SHARE, "{held} of {all} exchanges hold");
 }
