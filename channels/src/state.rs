@@ -345,7 +345,7 @@ impl State {
     /// # Errors
     /// Where the file is not private or damaged.
     pub fn reload_read(&mut self) -> Result<(), IdentityError> {
-        let Kept {
+        let StoredState {
             watermarks,
             numbers,
             ..
@@ -390,12 +390,12 @@ impl State {
     }
 }
 
-fn kept(folder: &Path) -> Result<Kept, IdentityError> {
+fn kept(folder: &Path) -> Result<StoredState, IdentityError> {
     let path = folder.join(STATE);
     if path.exists() {
         read_json(&path)
     } else {
-        Ok(Kept::default())
+        Ok(StoredState::default())
     }
 }
 

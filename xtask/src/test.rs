@@ -134,14 +134,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         build.args(["build", "--locked", "--workspace", "--release"]);
         build.args(["--bins", "--examples"]);
         tests("build of the release profile", build);
-        tests(
-            "stories on the release profile",
-            {
-                let mut stories = vec!["--release"];
-                stories.extend(STORIES);
-                without_nextest(&xtask, &stories, false, &SMOKE)
-            },
-        );
+        tests("stories on the release profile", {
+            let mut stories = vec!["--release"];
+            stories.extend(STORIES);
+            without_nextest(&xtask, &stories, false, &SMOKE)
+        });
     }
     if !arguments.quick {
         steps.child(

@@ -285,7 +285,7 @@ async fn carried(
         source: &capability.source,
         intent: Command::OwnerIntent {
             capability: id.clone(),
-            verbs: door.verbs(),
+            verbs: capability.verbs(),
             source_revision: request.revision,
             input: request.digest,
             input_bytes: request.input.len() as u64,

@@ -773,7 +773,9 @@ impl EndedTurn {
     /// Why there is no answer. `versions` is awaited where neither the turn nor the keeper says.
     async fn failure(self, versions: impl Future<Output = String>) -> RunError {
         let how = match (self.turn.end, self.ending) {
-            (_, Ending::TooMuchMemory) => return RunError::OverLimit("held more memory together than a run may"),
+            (_, Ending::TooMuchMemory) => {
+                return RunError::OverLimit("held more memory together than a run may");
+            }
             (_, Ending::TooManyProcesses) => return RunError::OverLimit("were too many"),
             (_, Ending::TooMuchDisk) => return RunError::OverDisk,
             (_, Ending::DiskFull) => return RunError::DiskFull,

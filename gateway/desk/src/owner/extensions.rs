@@ -13,7 +13,7 @@ use super::{
     Narrowing,
     body::Fields,
     declared, server_manifests,
-    servers::{ServerAsk, InspectedServer, files, installed, surface},
+    servers::{InspectedServer, ServerAsk, files, installed, surface},
     sources::{added, configured, known, removed, restart},
     survey::is_installed,
 };

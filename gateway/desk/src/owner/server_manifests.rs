@@ -8,7 +8,7 @@
 
 use super::{
     body::Fields,
-    servers::{ServerAsk, InspectedServer, given_secrets, installed},
+    servers::{InspectedServer, ServerAsk, given_secrets, installed},
     sources::known,
 };
 use crate::desk::Desk;
