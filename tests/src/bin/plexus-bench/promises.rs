@@ -366,6 +366,13 @@ pub(crate) static PROMISES: &[Promise] = &[
     ),
     most(
         Part::Agents,
+        "the same, of what `cp -r` takes",
+        Value::Ratio("agents/copy/ms", "agents/copy-bare/ms"),
+        1.2,
+        Unit::Times,
+    ),
+    most(
+        Part::Agents,
         "a change set of 1,000 files, read",
         Value::Of("agents/changes/ms"),
         200.0,
