@@ -168,7 +168,8 @@ fn beyond(
     if window == TrustWindow::Once {
         return None;
     }
-    let why = if amounts_to_execute(ask) {
+    let runs_code = entry.is_some_and(|entry| entry.facts.verbs.contains(Verb::Execute));
+    let why = if amounts_to_execute(ask) && !runs_code {
         "what this would write is run or obeyed by programs of yours, so each such call is approved by itself"
     } else if ask.plan.is_once_only() {
         "it takes back a change that this agent did not make, so each such call is approved by itself"

@@ -13,7 +13,7 @@ use crate::desk::Desk;
 use askama::Template;
 use plexus_calls::approvals::{self, card};
 use plexus_ipc::message::Touched;
-use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
+use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, Verb, constraint::is_prefix};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::{Map, Value};
@@ -90,6 +90,7 @@ struct AskView {
     facts_more: usize,
     warnings: Vec<ForeignText>,
     warnings_more: usize,
+    /// Its plan amounts to running code, though the capability alone does not.
     runs_code: bool,
     diff: Option<Diff>,
     input: Vec<Member>,
@@ -325,7 +326,7 @@ impl AskView {
             facts_more,
             warnings,
             warnings_more,
-            runs_code: plan["rating"] == "execute",
+            runs_code: plan["rating"] == "execute" && !ask.verbs.contains(Verb::Execute),
             input,
             input_more,
             has_input: ask.input.is_some(),

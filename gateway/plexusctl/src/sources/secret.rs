@@ -56,7 +56,7 @@ impl Secret {
         desk.show(&reply, || {
             let (source, field) = (&self.source, &self.field);
             let done = format!(
-                "{source}.{field} is set; what was granted with another one before is void"
+                "{source}.{field} is set; if it is another one than before, the grants on {source} are revoked"
             );
             match &health {
                 Some(row) => format!("{done}\n{}", sentence(row)),
