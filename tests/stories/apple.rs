@@ -244,8 +244,8 @@ fn reminder_is_shown_approved_listed_and_taken_back() {
     let said = desk.gateway.cli(["activity", "planner"]);
     let said = said.expect_ok();
     for words in [
-        "add a reminder",
-        "remove an added reminder",
+        "added a reminder",
+        "removed an added reminder",
         "apple-reminders, approved by you once",
     ] {
         assert!(said.contains(words), "{words:?} is missing:\n{said}");

@@ -119,9 +119,9 @@ fn agent_uses_every_app_of_a_day() {
     for words in [
         "apple-calendar",
         NOTE_PATH,
-        "add a reminder",
+        "added a reminder",
         "obsidian-rest",
-        "add a to-do",
+        "added a to-do",
         "things",
         "caldav",
     ] {
@@ -157,7 +157,7 @@ impl Day {
         });
         let intent = intent["id"].as_str().expect("an id");
         let undo = self.typed(&format!("plexusctl undo {intent} --yes"));
-        assert!(undo.expect_ok().contains("remove an added reminder"));
+        assert!(undo.expect_ok().contains("removed an added reminder"));
         assert!(!is_listed());
     }
 

@@ -266,10 +266,10 @@ impl Change {
     /// For the record: without content.
     pub(crate) fn summary(&self) -> &'static str {
         match &self.act {
-            Act::Add(_) => "add a reminder",
-            Act::Complete(_) => "complete a reminder",
-            Act::Update(..) => "change a reminder",
-            Act::Remove(_) => "remove an added reminder",
+            Act::Add(_) => "added a reminder",
+            Act::Complete(_) => "completed a reminder",
+            Act::Update(..) => "changed a reminder",
+            Act::Remove(_) => "removed an added reminder",
             Act::Restore(..) => "put a reminder back as it was",
         }
     }

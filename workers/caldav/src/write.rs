@@ -252,10 +252,10 @@ impl Change {
     /// For the record: without content.
     pub(crate) fn summary(&self) -> String {
         let what = match &self.act {
-            Planned::Add(Draft { todo: true, .. }) => "add a to-do to",
-            Planned::Add(_) => "add an event to",
-            Planned::Complete(_) => "complete a to-do of",
-            Planned::Remove(_) => "remove what was added to",
+            Planned::Add(Draft { todo: true, .. }) => "added a to-do to",
+            Planned::Add(_) => "added an event to",
+            Planned::Complete(_) => "completed a to-do of",
+            Planned::Remove(_) => "removed what was added to",
             Planned::Restore(..) => "put an older version back in",
             Planned::Again(..) => "put back what was removed from",
         };

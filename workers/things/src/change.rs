@@ -344,11 +344,11 @@ impl Change {
     pub(crate) fn summary(&self) -> String {
         let id = self.todo.as_ref().map_or("", |todo| &todo.id);
         match (self.act, self.of) {
-            (Act::Add, _) => "add a to-do".to_owned(),
-            (Act::Update, _) => format!("change the to-do {id}"),
-            (Act::Complete, _) => format!("complete the to-do {id}"),
-            (Act::Undo, Some(Act::Add)) => format!("cancel the to-do {id}, which was added"),
-            (Act::Undo, _) => format!("take a change of the to-do {id} back"),
+            (Act::Add, _) => "added a to-do".to_owned(),
+            (Act::Update, _) => format!("changed the to-do {id}"),
+            (Act::Complete, _) => format!("completed the to-do {id}"),
+            (Act::Undo, Some(Act::Add)) => format!("canceled the to-do {id}, which was added"),
+            (Act::Undo, _) => format!("took a change of the to-do {id} back"),
         }
     }
 
