@@ -29,6 +29,9 @@ fn goes_on(began: Instant, deaths: u64, victims: u64) -> bool {
 /// Most messages between two deaths.
 const MESSAGES: u64 = 3;
 
+/// Deaths after which both catch up: a turn that dies is begun again with all that was said since, and takes longer each time.
+const CALM: u64 = 8;
+
 /// A message as a turn shows it: channel and text.
 type Shown = (String, String);
 
@@ -248,7 +251,25 @@ fn killed(mut office: Office, victims: &[Victim]) {
         for _ in 0..=dice.up_to(MESSAGES - 1) {
             say(&office, &mut sent, usize::from(dice.up_to(1) == 1));
         }
+        if deaths % CALM == 0 {
+            caught_up(&mut members, channels, &sent);
+        }
     }
+    caught_up(&mut members, channels, &sent);
+
+    let counts = members.map(|member| member.check(&office, &said));
+    let [(a, of_a), (b, of_b)] = counts;
+    // For the report of a long run.
+    println!(
+        "{deaths} deaths, {count} messages, in {:.0} s; {} turns showed a message again, {} were not complete",
+        began.elapsed().as_secs_f64(),
+        a + b,
+        of_a + of_b
+    );
+}
+
+/// Waits until both peers have dealt with all that was said.
+fn caught_up(members: &mut [Member; 2], channels: [Id; 2], sent: &BTreeMap<Shown, Id>) {
     let last = channels.map(|channel| {
         let of_channel = sent
             .iter()
@@ -263,16 +284,6 @@ fn killed(mut office: Office, victims: &[Victim]) {
         };
         members.iter_mut().all(is_done).then_some(())
     });
-
-    let counts = members.map(|member| member.check(&office, &said));
-    let [(a, of_a), (b, of_b)] = counts;
-    // For the report of a long run.
-    println!(
-        "{deaths} deaths, {count} messages, in {:.0} s; {} turns showed a message again, {} were not complete",
-        began.elapsed().as_secs_f64(),
-        a + b,
-        of_a + of_b
-    );
 }
 
 fn heard(office: &Office, channels: [Id; 2], of: [Id; 2]) -> usize {

@@ -272,6 +272,9 @@ fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
     let agent = house.gateway.agent("one");
     let long: String = (0..60).map(|n| format!("line {n}\n")).collect();
     let item = asks(&agent, "long.txt", &long);
+    // Later lines would come in above what is seen already.
+    let plan = house.gateway.owner().plan(&item);
+    assert!(plan["preview"].is_object(), "{plan}");
     let mut terminal = watch(&house, 40, 12);
     terminal.until_shows("MORE BELOW");
     terminal.until_shows("agent: one");

@@ -169,7 +169,10 @@ fn copied_bare(folder: &Path) -> Result<f64> {
     let to = Folder::empty();
     let began = Instant::now();
     let copy = to.path().join("copy");
-    let done = Command::new("cp").arg("-r").args([folder, &copy]).status()?;
+    let done = Command::new("cp")
+        .arg("-r")
+        .args([folder, &copy])
+        .status()?;
     ensure!(done.success(), "cp failed");
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }
@@ -226,7 +229,7 @@ fn large(into: &mut Figures) -> Result<()> {
     let (mut copies, mut whole, mut shown) = (Vec::new(), Vec::new(), Vec::new());
     let mut bare = Vec::new();
     for _ in 0..ROUNDS {
-        bare.push(copied_bare(folder.path())?);
+        bare.push(copied_bare(&folder.path())?);
         let input = desk.approved("Please edit.");
         let began = clock();
         let (took, output) = desk.run(&input)?;
