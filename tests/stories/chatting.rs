@@ -89,7 +89,7 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     terminal.until_fits("the newest plan", |picture| {
         picture.contains("plan 120") && !picture.contains("99+")
     });
-    // Another size, and one without room for two panes.
+    // Another size, and one without room for two panes. The key may come together with the new size: neither is lost.
     terminal.resize(40, 20);
     terminal.until_fits("one pane", |picture| {
         picture.contains("plan 120") && !picture.contains("sums")

@@ -9,8 +9,8 @@ mod terminal;
 
 pub(crate) use terminal::Screen;
 
+use crossterm::event::{self, Event};
 use plexus_client::{Exit, Stop};
-use ratatui::crossterm::event::{self, Event};
 use std::{pin::Pin, thread};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},

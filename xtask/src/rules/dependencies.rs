@@ -24,6 +24,8 @@ const TWICE: &[(&str, &str)] = &[
         "derive macros moved to 3 at different times; not in any binary",
     ),
     ("getrandom", "0.4 is ours; jsonschema's ahash has 0.3"),
+    ("thiserror", "2 is ours; crossterm's filedescriptor has 1"),
+    ("thiserror-impl", "as thiserror"),
 ];
 
 /// One line for each ban or duplicate.

@@ -23,9 +23,9 @@ use crate::{
     owner::{Desk, text_of},
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
+use crossterm::event::{Event, KeyEventKind};
 use model::{Model, ScreenAction};
 use plexus_client::{Done, Exit, Stop, out, span, text};
-use ratatui::crossterm::event::{Event, KeyEventKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};

@@ -20,10 +20,10 @@ use crate::{
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
 use channel::TextStatus;
+use crossterm::event::{Event, KeyEventKind};
 use model::{Ask, ChatAction, Key, Model};
 use plexus_client::{Done, Exit, Stop, out, text};
 use plexus_protocol::SourceId;
-use ratatui::crossterm::event::{Event, KeyEventKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};

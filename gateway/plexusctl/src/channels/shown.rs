@@ -8,8 +8,8 @@ use crate::{
     screen::lines,
     table::table,
 };
+use crossterm::terminal;
 use plexus_client::text;
-use ratatui::crossterm::terminal;
 use serde_json::Value;
 use std::io::{IsTerminal as _, stdout};
 

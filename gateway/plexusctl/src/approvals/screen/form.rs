@@ -8,8 +8,8 @@ use crate::{
     owner::{list_of, text_of},
     terms::Terms,
 };
+use crossterm::event::KeyCode;
 use plexus_client::Stop;
-use ratatui::crossterm::event::KeyCode;
 use serde_json::Value;
 
 /// Most characters of one field.

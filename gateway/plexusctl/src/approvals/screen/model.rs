@@ -17,8 +17,8 @@ use crate::{
     },
     owner::text_of,
 };
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use plexus_client::{Done, Stop, text};
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 use std::time::Instant;
 

@@ -12,8 +12,8 @@
 use super::super::tail::{Cursor, START};
 use super::channel::{Channel, LEFT, OwnText, TextStatus};
 use crate::owner::{list_of, text_of};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use plexus_client::{Done, Stop, text};
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
