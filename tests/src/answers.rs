@@ -202,7 +202,9 @@ fn hold(value: &Value, steps: &[&str], kind: &str, optional: bool) -> Result<(),
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+/// What JSON calls the kind of a value.
+#[must_use]
+pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

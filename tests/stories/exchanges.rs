@@ -9,6 +9,7 @@
 //! shown, an extension the preview that was shown, and reads that an agent was selected for allow themselves. The fixture plays
 //! the programs of coding agents. What stood there and may not here (a program that sleeps) is a read.
 
+use plexus_tests::answers::kind_of;
 use plexus_tests::http::{Client, Response};
 use plexus_tests::waiting::until;
 use plexus_tests::{Clock, Folder, Gateway};
@@ -263,17 +264,6 @@ fn head(client: &Client, request: &[u8]) -> Vec<u8> {
     // The end of a body without a part.
     head.extend(b"0\r\n\r\n");
     head
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 #[test]

@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(numbers.met.len(), MOST);
         numbers.pass(id(1), id(10));
         assert_eq!(numbers.met.len(), MOST - 10);
-        // What is read again has room.
+        // The next ones have room.
         let last = numbered(MOST as u64 + 5, MOST as u64 + 5);
         numbers.meet(last, None);
         numbers.pass(id(1), last.message_id);

@@ -28,7 +28,7 @@ use crate::{
     terms::Terms,
 };
 use bytes::Bytes;
-pub use choices::permits;
+pub use choices::{amounts_to_execute, permits};
 use plexus_home::state_dir::{StateDir, create_private};
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};

@@ -182,15 +182,19 @@ impl OwnerCapability {
     }
 
     fn verbs(&self) -> Verbs {
-        let entry = self.manifest.capability(self.id.parts().1);
-        entry.map_or_else(Verbs::default, |entry| entry.verbs)
+        self.entry()
+            .map_or_else(Verbs::default, |entry| entry.verbs)
+    }
+
+    fn entry(&self) -> Option<&Capability> {
+        self.manifest.capability(self.id.parts().1)
     }
 
     fn request(&self, input: &Value) -> CallRequest {
         let input = json::canonical(input);
         let (_, name) = self.id.parts();
         let limits = |c: &Capability| self.manifest.limits_of(c).call_ms;
-        let call_ms = self.manifest.capability(name).map_or(0, limits);
+        let call_ms = self.entry().map_or(0, limits);
         CallRequest {
             capability: name.to_owned(),
             digest: Digest::of(&input),
@@ -225,7 +229,7 @@ pub async fn plan(
     {
         Ok(Ok(mut made)) => {
             // As on a card.
-            let entry = capability.manifest.capability(capability.id.parts().1);
+            let entry = capability.entry();
             made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
             Ok(made)
         }

@@ -7,15 +7,18 @@ use plexus_protocol::{SourceId, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What a value is and what it was, where they differ.
+pub(crate) fn difference(what: &str, is: Option<&str>, was: Option<&str>) -> Option<String> {
+    let shown = |value: Option<&str>| value.unwrap_or("not set").to_owned();
+    (is != was).then(|| format!("{what} is {}, it was {}", shown(is), shown(was)))
+}
+
 impl SourceConfig {
     /// How it differs from `was` in what a grant on it stands on, one sentence each.
     pub(crate) fn moved_from(&self, was: &Self) -> Vec<String> {
         let mut words = Vec::new();
         let mut compare = |what: &str, is: Option<&str>, was: Option<&str>| {
-            if is != was {
-                let shown = |value: Option<&str>| value.unwrap_or("not set").to_owned();
-                words.push(format!("{what} is {}, it was {}", shown(is), shown(was)));
-            }
+            words.extend(difference(what, is, was));
         };
         compare("its kind", Some(&self.kind), Some(&was.kind));
         let fields = |config: &Self| match &config.route {
@@ -54,8 +57,9 @@ impl SourceSeen {
     /// How what is at its places differs from what was there, one sentence each.
     pub(crate) fn moved_from(&self, was: &Source) -> Vec<String> {
         let compare = |what: &str, is: &Target, was: &Target| {
-            if is.path != was.path {
-                return Some(format!("{what} is {}, it was {}", is.path, was.path));
+            let elsewhere = difference(what, Some(&is.path), Some(&was.path));
+            if elsewhere.is_some() {
+                return elsewhere;
             }
             let another = format!(
                 "{what} is another one than it was, in the same place, {}",

@@ -921,7 +921,7 @@ pub struct Facts {
     pub staged: bool,
 }
 
-/// How a source changed since the owner granted something on it, for as long as such a grant rests or its loss is unanswered.
+/// How a source changed since the owner granted something on it, until the owner decides on that grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// When it was noticed.

@@ -6,7 +6,7 @@
 //! Must not know: which files are copied, what for.
 
 #[cfg(target_os = "linux")]
-use crate::snapshot::LARGEST;
+use crate::snapshot::{LARGEST, created};
 use plexus_rooted_files::{FileBytes, WalkEntry};
 use std::{io, path::Path};
 
@@ -32,22 +32,18 @@ pub(crate) fn are_shared_in(_: &Path) -> bool {
 #[cfg(target_os = "linux")]
 pub(crate) fn copied(entry: &WalkEntry<'_>, to: &Path) -> io::Result<Option<FileBytes>> {
     use std::{
-        fs::{self, OpenOptions},
+        fs,
         io::{Read as _, Seek as _},
-        os::unix::fs::OpenOptionsExt as _,
     };
 
-    // Whoever reads it next says why it cannot be read.
+    // The copy byte by byte reads it next, and says why it cannot.
     let Ok((file, meta)) = entry.open() else {
         return Ok(None);
     };
     if meta.size > LARGEST {
         return Ok(None);
     }
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create_new(true);
-    let mode = if meta.mode & 0o100 != 0 { 0o700 } else { 0o600 };
-    let mut copy = options.mode(mode).open(to)?;
+    let mut copy = created(to, &meta)?;
     let mut left = usize::try_from(LARGEST).unwrap_or(usize::MAX);
     let end = loop {
         match rustix::fs::copy_file_range(&file, None, &copy, None, left) {

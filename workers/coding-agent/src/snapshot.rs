@@ -11,12 +11,13 @@ use crate::{
 };
 use plexus_ipc::worker::children::KEEP_FREE;
 use plexus_rooted_files::{
-    Digest, FileBytes, FileError, Kind, RelPath, Root, WalkBounds, WalkEntry, WalkReport, WalkStep,
+    Digest, FileBytes, FileError, Kind, Meta, RelPath, Root, WalkBounds, WalkEntry, WalkReport,
+    WalkStep,
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
@@ -122,15 +123,8 @@ impl Snapshot {
                 }
             }
             let read = entry.read(LARGEST)?;
-            let mode = if read.meta.mode & 0o100 != 0 {
-                0o700
-            } else {
-                0o600
-            };
             leave_free(to, read.bytes.len() as u64)?;
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create_new(true).mode(mode);
-            options.open(copy)?.write_all(&read.bytes)?;
+            created(&copy, &read.meta)?.write_all(&read.bytes)?;
             Ok(read)
         };
         let folder = |path: &RelPath| fs::create_dir(to.join(path.as_str()));
@@ -304,6 +298,14 @@ fn walk(
             false => WalkStep::On,
         }
     })
+}
+
+/// Makes the file of a copy, for nobody else's eyes; it can be run where the owner's file can.
+pub(crate) fn created(copy: &Path, of: &Meta) -> io::Result<File> {
+    let mode = if of.mode & 0o100 != 0 { 0o700 } else { 0o600 };
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true);
+    options.mode(mode).open(copy)
 }
 
 /// Holds that so many bytes more leave enough of the disk free for the gateway to go on.

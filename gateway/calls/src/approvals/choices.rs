@@ -168,8 +168,7 @@ fn beyond(
     if window == TrustWindow::Once {
         return None;
     }
-    let runs_code = entry.is_some_and(|entry| entry.facts.verbs.contains(Verb::Execute));
-    let why = if amounts_to_execute(ask) && !runs_code {
+    let why = if amounts_to_execute(ask) {
         "what this would write is run or obeyed by programs of yours, so each such call is approved by itself"
     } else if ask.plan.is_once_only() {
         "it takes back a change that this agent did not make, so each such call is approved by itself"
@@ -204,14 +203,16 @@ fn once_only(entry: &Entry) -> &'static str {
 }
 
 /// Whether the plan amounts to running code, though the capability alone does not.
-pub(super) fn amounts_to_execute(ask: &Ask) -> bool {
-    matches!(
+#[must_use]
+pub fn amounts_to_execute(ask: &Ask) -> bool {
+    let is_rated_so = matches!(
         ask.plan,
         Plan::Ready {
             rating: Verb::Execute,
             ..
         }
-    )
+    );
+    is_rated_so && !ask.verbs.contains(Verb::Execute)
 }
 
 /// How far a bounded approval reaches, as a card says it. Without an input of the call the card shows none of its members.

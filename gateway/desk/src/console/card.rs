@@ -13,7 +13,7 @@ use crate::desk::Desk;
 use askama::Template;
 use plexus_calls::approvals::{self, card};
 use plexus_ipc::message::Touched;
-use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, Verb, constraint::is_prefix};
+use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::{Map, Value};
@@ -326,7 +326,7 @@ impl AskView {
             facts_more,
             warnings,
             warnings_more,
-            runs_code: plan["rating"] == "execute" && !ask.verbs.contains(Verb::Execute),
+            runs_code: approvals::amounts_to_execute(ask),
             input,
             input_more,
             has_input: ask.input.is_some(),

@@ -3,7 +3,7 @@
 use super::{Draft, agents::own_row, event, on_source};
 use crate::{
     Difference, Fact, Facts, Grant, Refusal, Reply, Source, SourceConfig, SourceSeen, Target,
-    event::Change,
+    event::Change, moved::difference,
 };
 use plexus_protocol::{CapabilityId, SourceId};
 use std::{
@@ -176,14 +176,8 @@ impl Draft<'_> {
                 None => route.remove(field),
             };
             let was = was.as_ref().and_then(|was| was.as_str());
-            if was != pin.as_deref() {
-                let shown = |pin: Option<&str>| pin.unwrap_or("not set").to_owned();
-                words.push(format!(
-                    "{field}, by which its host is known, is {}, it was {}",
-                    shown(pin.as_deref()),
-                    shown(was)
-                ));
-            }
+            let what = format!("{field}, by which its host is known,");
+            words.extend(difference(&what, pin.as_deref(), was));
         }
         if words.is_empty() {
             return Ok(Reply::Changed(false));

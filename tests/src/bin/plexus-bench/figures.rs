@@ -3,6 +3,7 @@
 //! A load's name is `<kind>/<server>/<connections>`; its figures end in `/perSecond`, `/p50` and `/p99` (µs), and
 //! `/processor` (µs of processor time for each answer), and in `/part/` and who had it.
 
+use crate::life::middle;
 use crate::load::{Load, Measured, Target};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
@@ -103,8 +104,7 @@ pub(crate) fn paired(
             let bare = spent(bare)?;
             ratios.push(spent(gateway)? / bare);
         }
-        ratios.sort_by(f64::total_cmp);
-        into.set(name, ratios[ratios.len() / 2]);
+        into.set(name, middle(ratios));
     }
     Ok(())
 }
