@@ -41,6 +41,15 @@ fn in_text(c: char) -> bool {
     matches!(c, '\n' | '\t') || !is_control(c)
 }
 
+/// A number of things, by a noun whose plural has an `s`: "1 event", "3 events".
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        many => format!("{many} {noun}s"),
+    }
+}
+
 /// `text` with each character that is not allowed replaced, cut to `max` bytes.
 fn fitted(text: &str, max: usize, allowed: fn(char) -> bool) -> Box<str> {
     if text.len() <= max && text.chars().all(allowed) {

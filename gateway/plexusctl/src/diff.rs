@@ -2,7 +2,7 @@
 //!
 //! Invariant: every line of a file stands behind a bar, so that no content imitates what this command says itself.
 
-use crate::owner::list_of;
+use crate::owner::{is_digest, list_of, text_of};
 use plexus_client::{Stop, out, text};
 use serde_json::Value;
 use std::io::Write as _;
@@ -53,7 +53,7 @@ impl Page {
         }
     }
 
-    /// Adds the warnings and the difference of a plan.
+    /// Adds the warnings and the difference of a plan, or what it says in its place.
     pub(crate) fn plan(&mut self, plan: &Value) {
         for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
             self.say(format!("warning: {}", text::line(warning)));
@@ -61,7 +61,27 @@ impl Page {
         let preview = &plan["preview"];
         match preview["diff"].as_str() {
             Some(diff) => self.diff(diff, preview["cut"] == true),
-            None => self.say("  (no difference is shown: not text, or too large to compare)"),
+            None => self.facts(preview),
+        }
+    }
+
+    /// Adds what a preview without a difference says by name, as of an entry in a calendar.
+    fn facts(&mut self, preview: &Value) {
+        let facts = list_of(preview, "facts").iter();
+        let facts = facts.map(|fact| (text_of(fact, "name"), text_of(fact, "value")));
+        // The summary names the path, and a digest tells a person nothing.
+        let facts: Vec<_> = facts
+            .filter(|(name, value)| *name != "path" && !is_digest(value))
+            .collect();
+        if facts.is_empty() {
+            self.say("  (no difference is shown: not text, or too large to compare)");
+        }
+        for (name, value) in facts {
+            self.say(format!(
+                "  {}: {}",
+                text::short(name, 80),
+                text::line(value)
+            ));
         }
     }
 

@@ -142,6 +142,10 @@ fn refusal(reply: &Reply) -> Stop {
     stop
 }
 
+pub(crate) fn is_digest(value: &str) -> bool {
+    plexus_protocol::Digest::parse(value).is_some()
+}
+
 /// A member of a reply as text; nothing where it is absent.
 pub(crate) fn text_of<'v>(value: &'v Value, member: &str) -> &'v str {
     value[member].as_str().unwrap_or("")

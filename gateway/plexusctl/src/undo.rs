@@ -81,5 +81,10 @@ mod tests {
              taking it back: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
+        // An entry of an app has no lines to compare.
+        let facts = json!([{"name": "title", "value": "Milk"}, {"name": "path", "value": "a/b"}]);
+        let mut plan = plan;
+        plan["preview"] = json!({"facts": facts});
+        assert!(page(&plan).text().ends_with("code\n  title: Milk"));
     }
 }

@@ -76,14 +76,18 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         home: desk.home.path().to_owned(),
         shared: shared(desk).await,
     };
-    if found.services.is_empty() && runs(desk).await {
-        return Err(still_runs(desk));
-    }
+    let runs_by_hand = found.services.is_empty() && runs(desk).await;
     let removes = found.removes();
     let mut report = json!({"ok": true, "dryRun": uninstall.ask.dry_run, "removes": removes});
     if uninstall.ask.dry_run {
         report["leaves"] = json!(found.leaves(uninstall.state.unwrap_or(State::Keep), &[]));
+        if runs_by_hand {
+            report["before"] = still_runs(desk).next.into();
+        }
         return desk.show(&report, || as_text(&report, "would remove", "would leave"));
+    }
+    if runs_by_hand {
+        return Err(still_runs(desk));
     }
     if !desk.json {
         out::say(&format!("to be removed:\n{}", indented(&removes)));
@@ -278,5 +282,9 @@ fn as_text(report: &Value, removed: &str, left: &str) -> String {
     if report["stateRemoved"] == true {
         said.push_str("\n  the state");
     }
-    format!("{said}\n{left}:\n{}", indented(&lines("leaves")))
+    said.push_str(&format!("\n{left}:\n{}", indented(&lines("leaves"))));
+    if let Some(before) = report["before"].as_str() {
+        said.push_str(&format!("\nfirst: {before}"));
+    }
+    said
 }

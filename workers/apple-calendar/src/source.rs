@@ -13,6 +13,7 @@ use crate::{
     store::{Calendar, EventStore},
 };
 use plexus_apple::{App, NameMatch, Queue, named, time::Clock};
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, NoInput, OpenError, Reply, Role, Secrets, Source, SourceError,
     Touched,
@@ -114,7 +115,7 @@ impl AppleCalendarSource {
             .iter()
             .map(|calendar| Touched::read(CALENDAR, &calendar.id, None))
             .collect();
-        let summary = format!("listed {} calendars", calendars.len());
+        let summary = format!("listed {}", counted(calendars.len(), "calendar"));
         let listed = |calendar: Calendar| ListedCalendar {
             id: calendar.id,
             name: calendar.name,
@@ -161,7 +162,7 @@ impl AppleCalendarSource {
             .iter()
             .map(|id| Touched::read(EVENT, id, None))
             .collect();
-        let summary = format!("listed {} events", output.events.len());
+        let summary = format!("listed {}", counted(output.events.len(), "event"));
         Ok(Reply::new(output, summary).touched(touched).touched(events))
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     store::{List, Reminder, ReminderStore},
 };
 use plexus_apple::{App, Failure, NameMatch, Queue, is_false, named, time::Clock};
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Content, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -248,7 +249,7 @@ impl AppleRemindersSource {
             .iter()
             .map(|list| Touched::read(LIST, &list.id, None))
             .collect();
-        let summary = format!("listed {} lists", lists.len());
+        let summary = format!("listed {}", counted(lists.len(), "list"));
         let listed = |list: List| ListedList {
             id: list.id,
             name: list.name,
@@ -287,7 +288,7 @@ impl AppleRemindersSource {
             .iter()
             .map(|one| Touched::read(REMINDER, &one.id, Some(one.version)))
             .collect();
-        let summary = format!("listed {} reminders", output.reminders.len());
+        let summary = format!("listed {}", counted(output.reminders.len(), "reminder"));
         Ok(Reply::new(output, summary)
             .touched(touched)
             .touched(reminders))

@@ -20,6 +20,7 @@ use crate::{
 };
 use chrono::Utc;
 use hyper::StatusCode;
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Content, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -250,7 +251,7 @@ impl CaldavSource {
             .iter()
             .map(|c| Touched::read(CALENDAR, &c.id, None))
             .collect();
-        let summary = format!("listed {} calendars", visible.len());
+        let summary = format!("listed {}", counted(visible.len(), "calendar"));
         let listed = |c: Calendar| ListedCalendar {
             id: c.id,
             name: c.name,
@@ -347,7 +348,7 @@ impl CaldavSource {
                 .iter()
                 .map(|id| Touched::read(EVENT, id, None))
                 .collect();
-            let summary = format!("listed {} events", output.events.len());
+            let summary = format!("listed {}", counted(output.events.len(), "event"));
             Ok(Reply::new(output, summary).touched(touched).touched(events))
         })
         .await
@@ -378,7 +379,7 @@ impl CaldavSource {
                 .iter()
                 .map(|todo| Touched::read(TODO, &todo.id, Some(version(&todo.etag))));
             let todos: Vec<_> = todos.collect();
-            let summary = format!("listed {} to-dos", output.todos.len());
+            let summary = format!("listed {}", counted(output.todos.len(), "to-do"));
             Ok(Reply::new(output, summary).touched(touched).touched(todos))
         })
         .await

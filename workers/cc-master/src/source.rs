@@ -11,6 +11,7 @@ use crate::{
     status::Status,
     store::{Store, StoreError, StoredBoards},
 };
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
@@ -203,7 +204,7 @@ impl CcMasterSource {
         let may_see = |id: &str| call.allows(FIELD, id);
         found.boards.retain(|board| may_see(&board.id.to_string()));
         found.unread.retain(|unread| may_see(&unread.board));
-        let summary = format!("listed {} boards", found.boards.len());
+        let summary = format!("listed {}", counted(found.boards.len(), "board"));
         let read = found.boards.iter();
         let touched: Vec<_> = read
             .map(|b| Touched::read(KIND, b.id.to_string(), None))

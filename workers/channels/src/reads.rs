@@ -9,6 +9,7 @@ use crate::views::{ChannelView, MessageView, Person, User, You};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{CallContext, Reply, SourceError, Touched};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -112,7 +113,7 @@ pub async fn list(
         .iter()
         .map(|channel| Touched::read(KIND, channel.id.to_string(), None))
         .collect();
-    let summary = format!("listed {} channels", shown.len());
+    let summary = format!("listed {}", counted(shown.len(), "channel"));
     let listed = ChannelList {
         you,
         channels: shown,
@@ -139,7 +140,7 @@ pub async fn members(
         touched = Some(Touched::read(KIND, id.to_string(), None));
     }
     let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
-    let summary = format!("listed {} users", members.len());
+    let summary = format!("listed {}", counted(members.len(), "user"));
     Ok(Reply::new(Members { members, asking }, summary).touched(touched))
 }
 
@@ -167,7 +168,7 @@ pub async fn read(
             Cursor::After(_) => drop(messages.pop()),
         }
     }
-    let summary = format!("read {} messages", messages.len());
+    let summary = format!("read {}", counted(messages.len(), "message"));
     let touched = Touched::read(KIND, id.to_string(), None);
     let read = Messages {
         channel: id,

@@ -8,6 +8,7 @@ use crate::pended::{Apart, Notes, follow};
 use crate::turn::{Codex, TurnError};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, Agreed};
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, Host, NoInput, OpenError, Plan, Reply, Role, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict,
@@ -415,7 +416,7 @@ impl PeerSource {
         let touched = channels
             .iter()
             .map(|id| Touched::read(KIND, id.to_string(), None));
-        let summary = format!("took a turn for {} messages", shows.len());
+        let summary = format!("took a turn for {}", counted(shows.len(), "message"));
         Ok(Reply::new(json!({"ok": true}), summary).touched(touched))
     }
 

@@ -7,6 +7,7 @@
 
 use crate::{CodexSource, rollout};
 use plexus_coding_agent::{ThreadFolder, ToolCall, Usage, without_credentials};
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{CallContext, Plan, Preview, Reply, SourceError, on_file_thread};
 use plexus_protocol::{Digest, Effect};
 use plexus_rooted_files::{FileError, Kind, RelPath, WalkBounds};
@@ -187,7 +188,7 @@ pub(crate) async fn plan_consume(
             marker,
         };
         let assumed = serde_json::json!([plan.thread, plan.calls, plan.marker]).to_string();
-        let summary = format!("took {} calls out of a thread", plan.calls.len());
+        let summary = format!("took {} out of a thread", counted(plan.calls.len(), "call"));
         let token = Digest::of(assumed.as_bytes());
         Ok(Plan::new(plan, token, preview, summary).touched([folder.touched(true)]))
     })
@@ -235,7 +236,10 @@ pub(crate) async fn consume(
             bytes_after,
             unread: consumed.unread,
         };
-        let summary = format!("took {} calls out of a thread", output.consumed.len());
+        let summary = format!(
+            "took {} out of a thread",
+            counted(output.consumed.len(), "call")
+        );
         Ok(Reply::new(output, summary).touched([folder.touched(true)]))
     })
     .await

@@ -7,6 +7,7 @@
 
 use crate::{CodingAgent, Program, host::caller_of, threads::Thread};
 use plexus_agent_lines::Usage;
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{CallContext, NoInput, Reply, SourceError, Touched, on_file_thread};
 use plexus_protocol::Timestamp;
 use plexus_rooted_files::{FileError, Policy, Root};
@@ -85,7 +86,7 @@ impl<P: Program> CodingAgent<P> {
                 .filter(|model| **model != self.model)
                 .cloned(),
         );
-        let summary = format!("listed {} models", models.len());
+        let summary = format!("listed {}", counted(models.len(), "model"));
         let default = self.model.clone();
         Ok(Reply::new(Models { default, models }, summary))
     }
@@ -115,7 +116,7 @@ impl<P: Program> CodingAgent<P> {
             let listed = ThreadList {
                 threads: threads.collect(),
             };
-            let summary = format!("listed {} threads", listed.threads.len());
+            let summary = format!("listed {}", counted(listed.threads.len(), "thread"));
             Ok(Reply::new(listed, summary).touched(touched))
         })
         .await

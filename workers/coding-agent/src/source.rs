@@ -14,6 +14,7 @@ use crate::{
     threads::Threads,
 };
 use plexus_agent_lines::Usage;
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview, Reply, Role,
     Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -692,9 +693,9 @@ impl<P: Program> CodingAgent<P> {
         });
         let (AtOnce { applied, left }, why) = at_once.await?;
         let summary = format!(
-            "had {} work on a copy; applied {} files, left {} in the change set",
+            "had {} work on a copy; applied {}, left {} in the change set",
             P::NAME,
-            applied.len(),
+            counted(applied.len(), "file"),
             left.len()
         );
         let mut output = answer(done)?;
@@ -883,7 +884,7 @@ impl<P: Program> CodingAgent<P> {
                 .iter()
                 .map(|file| Touched::read(KIND, file.path.as_str(), None))
                 .collect();
-            let summary = format!("showed changes to {} files", files.len());
+            let summary = format!("showed changes to {}", counted(files.len(), "file"));
             let output = ChangesOutput {
                 id: input.changes,
                 files,
@@ -948,7 +949,7 @@ impl<P: Program> CodingAgent<P> {
                 .commit(plan, id)
                 .map_err(|error| failed(&error))?;
             let touched: Vec<_> = files.iter().map(touched).collect();
-            let summary = format!("changed {} files", files.len());
+            let summary = format!("changed {}", counted(files.len(), "file"));
             let applied = outputs(&files).collect();
             let reply = Reply::new(
                 Applied {
@@ -1033,9 +1034,9 @@ fn touched(change: &FileChange) -> Touched {
 fn told<P: Program>(done: Result<Outcome, RunError>) -> Result<Reply<RunOutput>, SourceError> {
     let done = done.map_err(|error| SourceError::from(&error))?;
     let summary = format!(
-        "had {} work on a copy; {} files changed",
+        "had {} work on a copy; {} changed",
         P::NAME,
-        done.changes.files.len()
+        counted(done.changes.files.len(), "file")
     );
     Ok(Reply::new(answer(done)?, summary))
 }

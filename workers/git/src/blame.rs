@@ -18,6 +18,7 @@ use crate::{
     walk::MAX_WALK,
 };
 use gix_hash::ObjectId;
+use plexus_ipc::text::counted;
 use serde::{Deserialize, Serialize};
 use similar::DiffOp;
 use std::{
@@ -160,7 +161,7 @@ pub(crate) fn run(
     commits.sort();
     commits.dedup();
     Ok(Answer {
-        summary: format!("blamed {} lines of {path}", end - first),
+        summary: format!("blamed {} of {path}", counted(end - first, "line")),
         paths,
         commits,
         output: Output {

@@ -11,6 +11,7 @@ use crate::{
 };
 use gix_hash::ObjectId;
 use jiff::Timestamp;
+use plexus_ipc::text::counted;
 use serde::{Deserialize, Serialize};
 
 /// Commits if the input does not say.
@@ -187,7 +188,7 @@ pub(crate) fn run(
         after: last.id.clone(),
     });
     Ok(Answer {
-        summary: format!("listed {} commits", commits.len()),
+        summary: format!("listed {}", counted(commits.len(), "commit")),
         paths,
         commits: commits.iter().map(|commit| commit.id.clone()).collect(),
         output: Output {

@@ -10,6 +10,7 @@ use crate::{
     repository::Repository,
     scope::{Answer, CallScope},
 };
+use plexus_ipc::text::counted;
 use plexus_rooted_files::text;
 use serde::{Deserialize, Serialize};
 
@@ -149,9 +150,9 @@ pub(crate) fn run(
     let id = commit.id.to_string();
     Ok(Answer {
         summary: format!(
-            "showed {} of {} files of {}",
+            "showed {} of {} of {}",
             files.len(),
-            all.len(),
+            counted(all.len(), "file"),
             &id[..12]
         ),
         paths,

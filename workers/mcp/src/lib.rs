@@ -21,6 +21,7 @@ mod wire;
 
 use http::{Http, ServerAddress};
 use output::output;
+use plexus_ipc::text::counted;
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
     worker::{
@@ -145,7 +146,7 @@ impl McpServer {
         let session = self.fresh().await?;
         let defined = session.defined.clone();
         session.end().await;
-        let summary = format!("{} tools", defined.tools.len());
+        let summary = counted(defined.tools.len(), "tool");
         Ok(Reply::new(json!(defined), summary))
     }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 use hyper::StatusCode;
 use plexus_egress_client::{EgressClient, NoAnswer};
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Content, Handlers, Health, KeptChanges, NoInput, OpenError, Plan, Reply, Role,
     Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -184,7 +185,7 @@ impl ObsidianRestSource {
         let touched = Touched::read(NOTE, path.display_id(), None);
         on_file_thread(move || {
             let folder = input.answer(path, names, &self.paths);
-            let summary = format!("listed {} names", folder.len());
+            let summary = format!("listed {}", counted(folder.len(), "name"));
             Ok(Reply::new(folder, summary).touched([touched]))
         })
         .await
@@ -231,9 +232,9 @@ impl ObsidianRestSource {
                 .map(|id| Touched::read(NOTE, id, None))
                 .collect();
             let summary = format!(
-                "searched: {} hits in {} notes",
-                search.hits.len(),
-                touched.len()
+                "searched: {} in {}",
+                counted(search.hits.len(), "hit"),
+                counted(touched.len(), "note")
             );
             Ok(Reply::new(search, summary).touched(touched))
         })
@@ -287,7 +288,7 @@ impl ObsidianRestSource {
         _: NoInput,
     ) -> Result<Reply<Commands>, SourceError> {
         let commands = Commands::of(self.noted(self.api.commands().await)?);
-        let summary = format!("listed {} commands", commands.commands.len());
+        let summary = format!("listed {}", counted(commands.commands.len(), "command"));
         Ok(Reply::new(commands, summary).touched([Touched::read(COMMANDS, "all", None)]))
     }
 

@@ -4,6 +4,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Reply, Role, Secrets, Source, SourceError,
     Touched as Record, on_file_thread,
@@ -135,9 +136,9 @@ impl ObsidianSource {
                 .search(&input, PathRule::new(&allows), &is_over)
                 .map_err(|error| failure(&error))?;
             let summary = format!(
-                "searched: {} hits in {} notes",
-                answer.output.hits.len(),
-                answer.touched.len()
+                "searched: {} in {}",
+                counted(answer.output.hits.len(), "hit"),
+                counted(answer.touched.len(), "note")
             );
             Ok(reply(answer, &summary))
         })

@@ -20,6 +20,7 @@ use crate::{
     store::{Act, Record, Store},
 };
 use chrono::{Local, NaiveDate, Utc};
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secret, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -304,7 +305,7 @@ impl ThingsSource {
                 std::iter::once(Touched::read(PROJECT, &project.id, None)).chain(area)
             })
             .collect();
-        let summary = format!("listed {} projects", projects.len());
+        let summary = format!("listed {}", counted(projects.len(), "project"));
         Ok(Reply::new(Projects { projects }, summary).touched(unique(touched)))
     }
 
@@ -319,13 +320,13 @@ impl ThingsSource {
             .iter()
             .map(|area| Touched::read(AREA, &area.id, None))
             .collect();
-        let summary = format!("listed {} areas", areas.len());
+        let summary = format!("listed {}", counted(areas.len(), "area"));
         Ok(Reply::new(Areas { areas }, summary).touched(touched))
     }
 
     async fn tags(self: Arc<Self>, _: CallContext, _: NoInput) -> Result<Reply<Tags>, SourceError> {
         let tags = self.ask(|source| source.reads.tags()).await?;
-        let summary = format!("listed {} tags", tags.len());
+        let summary = format!("listed {}", counted(tags.len(), "tag"));
         Ok(Reply::new(Tags { tags }, summary).touched([Touched::read("tags", "all", None)]))
     }
 
@@ -630,7 +631,7 @@ impl TodosInput {
             last = Some(todo.id.clone());
         }
         let next = last.filter(|_| begin + todos.len() < found.len());
-        let summary = format!("listed {} to-dos", todos.len());
+        let summary = format!("listed {}", counted(todos.len(), "to-do"));
         Ok(Reply::new(Todos { todos, next }, summary).touched(unique(touched)))
     }
 }

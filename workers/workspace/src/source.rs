@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     CallContext, Content, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
     Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -291,7 +292,10 @@ impl WorkspaceSource {
                 .workspace
                 .changes(self.store()?, &input)
                 .map_err(|error| failure(&error))?;
-            let summary = format!("put together changes to {} files", output.files.len());
+            let summary = format!(
+                "put together changes to {}",
+                counted(output.files.len(), "file")
+            );
             Ok(Reply::new(output, summary))
         })
         .await

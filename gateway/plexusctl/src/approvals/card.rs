@@ -15,7 +15,7 @@ mod register;
 
 use crate::{
     diff,
-    owner::{list_of, text_of},
+    owner::{is_digest, list_of, text_of},
     screen::lines::CHANGE,
     terms,
 };
@@ -294,10 +294,6 @@ fn planned(card: &mut String, ask: &Value, plan: &Value) {
         };
         heading(card, "  WARNING", &said);
     }
-}
-
-fn is_digest(value: &str) -> bool {
-    plexus_protocol::Digest::parse(value).is_some()
 }
 
 /// `path=notes/a.md, content (12 lines)`.
