@@ -23,6 +23,9 @@ fn made(scene: &Scene, folder: &Folder, model: &Model) -> String {
         json!({"prompt": "Say more in each part, and remove what is old.", "maxTokens": 200_000});
     let item = agent.must_ask("codex.run", input.clone());
     scene.browser.reads("#card", "has Codex work on a copy");
+    scene
+        .browser
+        .reads("#card", "it runs code, so each call is approved by itself");
     scene.picture("run-card");
     scene.owner().approve(&item, "once");
     let done = agent.invoke("codex.run", input).expect_ok();

@@ -601,7 +601,8 @@ impl<P: Program> CodingAgent<P> {
                 let found = Snapshot::size(&self.root, &self.ignoring, &|| call.is_over());
                 let found = found.map_err(|error| SourceError::from(&RunError::from(error)))?;
                 let (files, bytes) = (found.files, found.bytes);
-                preview = preview.fact("copies", format!("{files} files, {bytes} bytes"));
+                let files = counted(files, "file");
+                preview = preview.fact("copies", format!("{files}, {bytes} bytes"));
                 if !found.ignored.is_empty() {
                     let at_least = if found.ignores_more { "more than " } else { "" };
                     let (names, bytes) = (names_of(&found.ignored), found.ignored_bytes);

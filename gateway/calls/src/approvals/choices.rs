@@ -168,19 +168,19 @@ fn beyond(
     if window == TrustWindow::Once {
         return None;
     }
-    let why = if amounts_to_execute(ask) {
-        "what this would write is run or obeyed by programs of yours, so each such call is approved by itself"
-    } else if ask.plan.is_once_only() {
-        "it takes back a change that this agent did not make, so each such call is approved by itself"
-    } else {
-        match entry {
-            None => "this capability is gone",
-            Some(e) if ceiling(&e.facts, e.provenance) == Ceiling::Once => once_only(e),
-            Some(_) if window == TrustWindow::UntilRevoked && !settings.allow_until_revoked => {
-                "your settings have no window without an end (plexusctl config show)"
-            }
-            Some(_) => return None,
+    let why = match entry {
+        None => "this capability is gone",
+        Some(_) if amounts_to_execute(ask) => {
+            "what this would write is run or obeyed by programs of yours, so each such call is approved by itself"
         }
+        Some(e) if ceiling(&e.facts, e.provenance) == Ceiling::Once => once_only(e),
+        Some(_) if ask.plan.is_once_only() => {
+            "it takes back a change that this agent did not make, so each such call is approved by itself"
+        }
+        Some(_) if window == TrustWindow::UntilRevoked && !settings.allow_until_revoked => {
+            "your settings have no window without an end (plexusctl config show)"
+        }
+        Some(_) => return None,
     };
     Some(why.to_owned())
 }
