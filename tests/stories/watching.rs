@@ -476,7 +476,8 @@ fn a_decision_that_is_carried_out_late_is_told_by_its_item() {
     let item = asks(&agent, "a.txt", "x");
     let (release, held) = channel();
     let relay = Relay::to(&house, [Fault::Late(held)]);
-    let mut terminal = Terminal::start(&relay.watch(&house, &["--lines"]), 120, 400);
+    // Each key that comes too early adds lines: the first card stays in the picture all the same.
+    let mut terminal = Terminal::start(&relay.watch(&house, &["--lines"]), 120, 2_000);
     terminal.until_shows(QUESTION);
     yes(&mut terminal, "is not known yet");
     terminal.until_fits("the question again", |picture| {
