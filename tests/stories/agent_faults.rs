@@ -98,7 +98,7 @@ fn silent_model_server_ends_a_run_at_its_time(kind: Kind) {
     let warnings = told["warnings"].to_string();
     for words in [
         "ended at its maxSeconds",
-        "model server had answered nothing",
+        "no answer of the model server was counted",
     ] {
         assert!(warnings.contains(words), "{told}");
     }

@@ -1,7 +1,7 @@
 //! MCP servers at a URL, lent through a source's egress.
 
 use plexus_tests::{
-    Folder, Gateway,
+    Folder, Gateway, Terminal,
     mcp_web::{Era, McpWeb, TOKEN},
 };
 use serde_json::json;
@@ -13,6 +13,40 @@ fn add(gateway: &Gateway, folder: &Folder, url: &str, token: &str) -> plexus_tes
     gateway.cli([
         "mcp", "add", "web", "--url", url, "--secret", &secret, "--read", "look", "--yes",
     ])
+}
+
+/// The manifest may be another person's: it says to which server a secret goes.
+#[test]
+fn secret_goes_to_the_server_of_a_manifest_after_a_yes() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let web = McpWeb::start(Era::Stateless);
+    let manifest = json!({
+        "manifest": "plexus-extension/0.1", "source": "web", "label": "Web", "transport": "mcp",
+        "mcp": {"url": web.url(), "secrets": ["authorization"]},
+    });
+    folder.write("web.json", manifest.to_string());
+    folder.write("token", TOKEN);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (file, secret) = (path("web.json"), format!("authorization={}", path("token")));
+    let line = ["extension", "add", &file, "--secret", &secret];
+    let terminal = || {
+        let terminal = Terminal::start(&gateway.on_terminal(line), 120, 60);
+        terminal.until_shows("start this server with its secret authorization? [y/N]");
+        assert!(terminal.picture().contains(&web.url()));
+        assert!(web.heard().is_empty(), "before the yes");
+        terminal
+    };
+    let mut denied = terminal();
+    denied.keys("n\n");
+    assert!(!denied.end().success(), "{}", denied.picture());
+    assert!(web.heard().is_empty(), "{}", denied.picture());
+
+    let mut agreed = terminal();
+    agreed.keys("y\n");
+    agreed.until_shows("add web as shown? [y/N]");
+    assert!(!web.heard().is_empty(), "the control");
+    agreed.keys("y\n");
+    assert!(agreed.end().success(), "{}", agreed.picture());
 }
 
 #[test]

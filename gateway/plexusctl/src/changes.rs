@@ -218,15 +218,15 @@ fn page(set: &Value) -> Page {
     match (waits, changed, files.len() - waits) {
         (0, _, _) => {}
         (_, _, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
-        (_, _, _) => page.say(format!(
-            "to apply what waits: plexusctl changes apply {id}{}",
-            files
-                .iter()
-                .filter(|file| file["state"] == "waits")
-                .take(3)
+        (_, _, _) => {
+            let waiting = files.iter().filter(|file| file["state"] == "waits");
+            let named: String = waiting
                 .map(|file| format!(" --path {}", quote(&text::line(text_of(file, "path")))))
-                .collect::<String>()
-        )),
+                .collect();
+            page.say(format!(
+                "to apply what waits: plexusctl changes apply {id}{named}"
+            ));
+        }
     }
     page
 }

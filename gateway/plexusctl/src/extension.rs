@@ -261,6 +261,9 @@ async fn add(
     let digest = match digest {
         Some(digest) => digest,
         None => {
+            if is_of_server && !given.is_empty() {
+                agree_to_start(desk, &body["manifest"], given)?;
+            }
             let seen = preview(desk, &body).await?;
             let name = text_of(&seen["surface"], "source");
             if desk.can_ask() {
@@ -292,6 +295,40 @@ async fn add(
         let serves = serves(&name, &reply);
         format!("{serves}; agents may ask for:\n{}", ids.join("\n"))
     })
+}
+
+/// Asks before a server gets its secrets: it has to start with them to say what it lends, and the author of its manifest
+/// may be another than the owner.
+///
+/// # Errors
+/// There is nobody to ask, or the answer is no.
+fn agree_to_start(desk: &Desk, manifest: &Value, given: &[SecretFrom]) -> Result<(), Stop> {
+    let server = &manifest["mcp"];
+    let names: Vec<_> = given.iter().map(|from| text::line(&from.name)).collect();
+    if desk.can_ask() {
+        let words = match server["url"].as_str() {
+            Some(url) => vec![format!("url          {}", text::line(url))],
+            None => {
+                let arguments = list_of(server, "args").iter().filter_map(Value::as_str);
+                let variables = server["env"].as_object().into_iter().flatten();
+                let variables = variables.map(|(name, value)| {
+                    let value = value.as_str().unwrap_or_default();
+                    format!("variable     {}", text::line(&format!("{name}={value}")))
+                });
+                [format!(
+                    "program      {}",
+                    text::line(text_of(server, "command"))
+                )]
+                .into_iter()
+                .chain(arguments.map(|word| format!("argument     {}", text::line(word))))
+                .chain(variables)
+                .collect()
+            }
+        };
+        out::say(&words.join("\n"));
+    }
+    let question = format!("start this server with its secret {}", names.join(", "));
+    prompt::confirm(desk, &question, "--digest")
 }
 
 /// That it serves, or which secrets it waits for, each with the command that sets it.

@@ -48,7 +48,7 @@ use tokio::{
 use uuid::Uuid;
 
 /// What a turn says that ended without a word of its model server.
-const NO_ANSWER: &str = "the model server had answered nothing by then; tell the owner to look at it if that happens again";
+const NO_ANSWER: &str = "no answer of the model server was counted by then; tell the owner to look at it if that happens again";
 /// Time of a call that is kept for what comes after the turn.
 const RESERVE: Duration = Duration::from_secs(120);
 /// How long an interrupted agent has to end by itself.
@@ -364,9 +364,8 @@ impl<P: Program> Runs<P> {
         }
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
-            (Some(Stop::OutOfTime), None) => return Err(RunError::OutOfTime),
             (_, Some(thread)) => thread,
-            (Some(Stop::Spent) | None, None) => return Err(self.failure(ended).await),
+            (_, None) => return Err(self.failure(ended).await),
         };
         let (total, limit) = match (&ended.turn.end, ended.stop) {
             (Some(TurnEnd::Completed(total)), _) => (*total, None),
@@ -780,6 +779,7 @@ impl EndedTurn {
             (_, Ending::TooMuchDisk) => return RunError::OverDisk,
             (_, Ending::DiskFull) => return RunError::DiskFull,
             (Some(TurnEnd::Failed(why)), _) => return RunError::Turn(why),
+            (_, _) if self.stop == Some(Stop::OutOfTime) => "its time was over".to_owned(),
             (_, Ending::Exited(status)) => format!("exit status {status}"),
             (_, Ending::Signaled(signal)) => format!("signal {signal}"),
         };

@@ -41,6 +41,8 @@ const LISTED: usize = 200;
 const MOST_SETS: usize = 200;
 /// Files that tools run which a card warns of one by one.
 const MOST_WARNINGS: usize = 8;
+/// What is said of a run with `mode=direct` that ended at a limit: its files may be cut in the middle.
+const HALF_DONE: &str = "nothing was applied, because the run ended at its limit: look at its change set, and apply what is good of it";
 /// What the card of a run says that has a copy of the owner's sign-in.
 const SIGN_IN: &str =
     "the run has a copy of your own sign-in, without what renews it; its commands can read it";
@@ -653,11 +655,15 @@ impl<P: Program> CodingAgent<P> {
     ) -> Result<Reply<RunOutput>, SourceError> {
         self.in_place()?;
         let done = self.runs()?.run(&call, &task).await;
-        if !task.applies {
-            return told::<P>(done);
+        match done {
+            Ok(mut done) if task.applies && done.limit.is_some() => {
+                done.warnings.push(HALF_DONE.into());
+                told::<P>(Ok(done))
+            }
+            Ok(_) if task.applies && call.is_cancelled() => Err((&RunError::Cancelled).into()),
+            Ok(done) if task.applies => self.apply_at_once(call, done).await,
+            done => told::<P>(done),
         }
-        let done = done.map_err(|error| SourceError::from(&error))?;
-        self.apply_at_once(call, done).await
     }
 
     /// Applies what a run changed, in the call that its approval permits.

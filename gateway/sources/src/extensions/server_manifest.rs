@@ -133,6 +133,7 @@ impl ServerRequest {
         let alone = |request: &Self| Self {
             label: None,
             reads: BTreeSet::new(),
+            environment: request.own_variables(),
             ..request.clone()
         };
         alone(self) == alone(other)

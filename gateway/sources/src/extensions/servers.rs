@@ -143,6 +143,14 @@ impl ServerRequest {
         })
     }
 
+    /// Its variables, without those that every program has.
+    pub(super) fn own_variables(&self) -> BTreeMap<String, String> {
+        let own = |name: &String, value: &String| !BASE.contains(&(&**name, &**value));
+        let mut variables = self.environment.clone();
+        variables.retain(|name, value| own(name, value));
+        variables
+    }
+
     /// The source's route.
     fn route(&self) -> Value {
         let folders = |what: &'static str, paths: &[String]| {
