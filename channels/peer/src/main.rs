@@ -202,7 +202,7 @@ async fn identity(who: IdentityChoice, folder: &Path) -> Result<Identity, Box<dy
     })
 }
 
-/// IdentityChoice this identity is at its relay; a relay that is away is waited for.
+/// Who this identity is at its relay; a relay that is away is waited for.
 async fn profile(account: &Account) -> Result<Me, Box<dyn Error>> {
     let mut backoff = plexus_channels::backoff::Backoff::default();
     loop {

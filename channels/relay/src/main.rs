@@ -79,7 +79,7 @@ struct Invitation {
     /// The organization; it is made where there is none of this name
     #[arg(long)]
     organization: String,
-    /// UserKind is invited
+    /// Who is invited
     #[arg(long, value_enum, default_value_t = UserKind::Agent)]
     kind: UserKind,
     /// How many may register with it
