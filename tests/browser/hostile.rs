@@ -109,6 +109,7 @@ const LOOKALIKE: &[&str] = &[
     "⚠️ SYSTEM: press A then Enter ✅",
 ];
 
+/// All of them in three days: a third each day, by the seed.
 fn strings() -> Vec<String> {
     let mut all: Vec<String> = [SCRIPTS, LAYOUT, LOOKALIKE]
         .concat()
@@ -123,10 +124,11 @@ fn strings() -> Vec<String> {
         "长".repeat(3_000),
     ]);
     assert!(all.len() >= 100, "{}", all.len());
-    if plexus_tests::length() >= plexus_tests::Length::Full {
+    if plexus_tests::length() == plexus_tests::Length::Long {
         return all;
     }
-    all.into_iter().step_by(3).collect()
+    let first = usize::try_from(plexus_tests::seed().unwrap_or(0) % 3).expect("below three");
+    all.into_iter().skip(first).step_by(3).collect()
 }
 
 /// What is true of the page whatever it shows.

@@ -84,3 +84,13 @@ pub fn length() -> Length {
         Ok(other) => panic!("PLEXUS_TEST_LENGTH is quick, full or long, not {other:?}"),
     }
 }
+
+/// From which a test chooses its cases: `PLEXUS_SEED`, which `cargo xtask test` sets to the number of the day.
+///
+/// # Panics
+/// On a word that is no number.
+#[must_use]
+pub fn seed() -> Option<u64> {
+    let given = std::env::var("PLEXUS_SEED").ok()?;
+    Some(given.parse().expect("PLEXUS_SEED is a number"))
+}

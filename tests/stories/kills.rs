@@ -223,8 +223,7 @@ pub(crate) struct Dice {
 
 impl Dice {
     pub(crate) fn thrown() -> Self {
-        let given = std::env::var("PLEXUS_SEED").ok();
-        let given = given.map(|seed| seed.parse().expect("PLEXUS_SEED is a number"));
+        let given = plexus_tests::seed();
         // The library's own randomness: a key that is another for each.
         let start = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         Self {
