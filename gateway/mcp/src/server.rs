@@ -43,8 +43,8 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 const TASK_POLL_MS: u64 = 3_000;
 /// How long a task is kept, in milliseconds: as long as a pending item.
 const TASK_TTL_MS: u64 = 86_400_000;
-/// Most calls of one client at a time: each may need a session of its own, and half of those that an agent may have are left
-/// to its other clients.
+/// Most calls of one client at a time: each may open a session, and half of those that an agent may have are left to its
+/// other clients.
 const MAX_FLIGHTS: usize = 32;
 /// Most items that one client is reminded of.
 const MAX_KNOWN: usize = 64;

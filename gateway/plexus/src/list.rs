@@ -40,7 +40,7 @@ pub(crate) async fn run(settings: &Settings, list: List) -> Result<Exit, Stop> {
     let view = View {
         agent: agent.map_or("unknown", |id| id.as_str()),
         gateway: session.gateway.address().to_string(),
-        entries: chosen(&session.manifest.entries, &list),
+        entries: chosen(&session.opened.manifest.entries, &list),
         grants: &grants,
         now: span::now(),
     };

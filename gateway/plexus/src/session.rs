@@ -1,4 +1,5 @@
-//! A session of this agent (docs/protocol/agents.md#open-a-session): opened for one command, used by it alone.
+//! A session of this agent (docs/protocol/agents.md#open-a-session): opened for one command, used by it alone, over one
+//! connection or several.
 
 use crate::{
     credential,
@@ -14,27 +15,28 @@ use plexus_protocol::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::rc::Rc;
 
-/// An open session and what the gateway said at its opening.
+/// A connection of an open session.
 pub(crate) struct Session {
     /// The gateway it is with.
     pub(crate) gateway: Gateway,
+    /// What the gateway said at the session's opening.
+    pub(crate) opened: Rc<Opened>,
+    /// Who we are, where that is known.
+    pub(crate) agent: Option<AgentId>,
+    pat: Pat,
+}
+
+/// What the gateway says at the opening of a session.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Opened {
+    session_id: SessionId,
     /// What this agent may see.
     pub(crate) manifest: Manifest,
     /// When the session ends.
     pub(crate) expires_at: Timestamp,
-    /// Who we are, where that is known.
-    pub(crate) agent: Option<AgentId>,
-    id: SessionId,
-    pat: Pat,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Opened {
-    session_id: SessionId,
-    manifest: Manifest,
-    expires_at: Timestamp,
     agent_id: Option<AgentId>,
 }
 
@@ -48,22 +50,29 @@ impl Session {
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Stop> {
         let (agent, pat) = credential::load(settings)?;
         let mut gateway = Gateway::find(settings).await?;
-        let opened = handshake(&mut gateway, &pat).await?;
+        let opened = Rc::new(handshake(&mut gateway, &pat).await?);
         Ok(Self {
             gateway,
-            manifest: opened.manifest,
-            expires_at: opened.expires_at,
-            agent: opened.agent_id.or(agent),
-            id: opened.session_id,
+            agent: opened.agent_id.clone().or(agent),
+            opened,
+            pat,
+        })
+    }
+
+    /// Another connection of a session that is open. Whether it still is shows at the first exchange.
+    pub(crate) async fn join(settings: &Settings, opened: Rc<Opened>) -> Result<Self, Stop> {
+        let (agent, pat) = credential::load(settings)?;
+        Ok(Self {
+            gateway: Gateway::find(settings).await?,
+            agent: opened.agent_id.clone().or(agent),
+            opened,
             pat,
         })
     }
 
     /// Opens it again: the gateway has restarted, or the hour is over.
     pub(crate) async fn reopen(&mut self) -> Result<(), Stop> {
-        let opened = handshake(&mut self.gateway, &self.pat).await?;
-        (self.id, self.manifest, self.expires_at) =
-            (opened.session_id, opened.manifest, opened.expires_at);
+        self.opened = Rc::new(handshake(&mut self.gateway, &self.pat).await?);
         Ok(())
     }
 
@@ -82,13 +91,13 @@ impl Session {
     }
 
     async fn exchange(&mut self, request: Request) -> Result<Reply, Failure> {
-        let request = request.secret(SESSION_HEADER, self.id.as_str());
+        let request = request.secret(SESSION_HEADER, self.opened.session_id.as_str());
         self.gateway.send(request).await
     }
 
     /// Opens a stream at `path`.
     pub(crate) async fn stream(&mut self, path: String) -> Result<Response<Incoming>, Stop> {
-        let request = Request::get(path).secret(SESSION_HEADER, self.id.as_str());
+        let request = Request::get(path).secret(SESSION_HEADER, self.opened.session_id.as_str());
         let response = self.gateway.stream(request).await?;
         if response.status() != 200 {
             return Err(refusal(&Reply::collect(response).await?));
@@ -108,7 +117,8 @@ impl Session {
 
     /// The entry of `id`, where this agent may see it.
     pub(crate) fn entry(&self, id: &CapabilityId) -> Option<&Entry> {
-        self.manifest.entries.iter().find(|entry| entry.id == *id)
+        let mut entries = self.opened.manifest.entries.iter();
+        entries.find(|entry| entry.id == *id)
     }
 }
 

@@ -36,8 +36,8 @@ pub(crate) async fn run(settings: &Settings, whoami: Whoami) -> Result<Exit, Sto
     if whoami.json {
         let view = json!({
             "agent": agent, "gateway": session.gateway.address().to_string(), "about": about,
-            "credential": credential, "sessionExpiresAt": session.expires_at,
-            "capabilities": session.manifest.entries.len(), "standingGrants": grants.len(),
+            "credential": credential, "sessionExpiresAt": session.opened.expires_at,
+            "capabilities": session.opened.manifest.entries.len(), "standingGrants": grants.len(),
         });
         out::line(&view.to_string())?;
     } else {
@@ -49,8 +49,8 @@ pub(crate) async fn run(settings: &Settings, whoami: Whoami) -> Result<Exit, Sto
             text::line(&said("instance")),
             session.gateway.address(),
             text::line(&credential),
-            span::end(session.expires_at, span::now()),
-            session.manifest.entries.len(),
+            span::end(session.opened.expires_at, span::now()),
+            session.opened.manifest.entries.len(),
             grants.len(),
         ))?;
     }

@@ -1,13 +1,14 @@
-//! What one call asks of the gateway, in a session of its own that is used again.
+//! What one call asks of the gateway, on a connection of its own that is used again.
 //!
-//! Invariant: a task that is dropped closes its connection, by which the gateway learns that a read is not wanted.
+//! Invariants: a task that is dropped closes its connection, by which the gateway learns that a read is not wanted. Calls
+//! share a session where one is open: an agent has a few dozen, and the oldest ends where another is opened.
 
 use super::{refusal, replied};
 use crate::{
     approval::{self, Decision, PAUSE, POLL_S, Standing},
     call::invoke,
     chat, run,
-    session::Session,
+    session::{Opened, Session},
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Stop};
@@ -17,13 +18,15 @@ use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
 use tokio::time::{Instant, sleep};
 
-/// Sessions that are kept for the next call.
+/// Connections that are kept for the next call.
 const IDLE: usize = 8;
 
-/// The sessions of one server.
+/// The session of one server, and the connections that nobody uses.
 pub(super) struct Pool {
     pub(super) settings: Rc<Settings>,
     idle: RefCell<Vec<Session>>,
+    /// None before the first is open and after one was refused.
+    latest: RefCell<Option<Rc<Opened>>>,
 }
 
 impl Pool {
@@ -31,22 +34,38 @@ impl Pool {
         Self {
             settings: Rc::clone(settings),
             idle: RefCell::new(Vec::new()),
+            latest: RefCell::new(None),
         }
     }
-    /// A session that nobody uses.
+    /// A connection that nobody uses.
     pub(super) async fn take(&self) -> Result<Session, Stop> {
         let idle = self.idle.borrow_mut().pop();
-        match idle {
-            Some(session) => Ok(session),
-            None => Session::open(&self.settings).await,
+        if let Some(session) = idle {
+            return Ok(session);
         }
+        let latest = self.latest.borrow().clone();
+        if let Some(opened) = latest {
+            return Session::join(&self.settings, opened).await;
+        }
+        let session = Session::open(&self.settings).await?;
+        self.know(&session);
+        Ok(session)
     }
-    /// Keeps a session whose last exchange was complete.
+    /// Keeps a connection whose last exchange was complete.
     pub(super) fn give_back(&self, session: Session) {
+        self.know(&session);
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE {
             idle.push(session);
         }
+    }
+    fn know(&self, session: &Session) {
+        *self.latest.borrow_mut() = Some(Rc::clone(&session.opened));
+    }
+    /// The credential was replaced, or ended: the next call reads the file again and opens another session.
+    fn forget(&self) {
+        self.idle.borrow_mut().clear();
+        *self.latest.borrow_mut() = None;
     }
 }
 
@@ -72,10 +91,7 @@ pub(super) async fn call(pool: &Pool, call: Call) -> Answer {
         (None, None) => replied(&answer),
     };
     match &told {
-        // The credential was replaced, or ended: the next call reads the file again.
-        Answer::Replied(reply) if reply["error"]["code"] == "session_expired" => {
-            pool.idle.borrow_mut().clear();
-        }
+        Answer::Replied(reply) if reply["error"]["code"] == "session_expired" => pool.forget(),
         _ => pool.give_back(session),
     }
     told
