@@ -105,6 +105,8 @@ pub(crate) enum Meaning {
     Control,
     CreateOnly,
     Mode,
+    /// A change that no profile allows, and that the system call filter refuses every worker.
+    Refused,
     Execute,
     Fork,
     Signal,
@@ -133,6 +135,8 @@ const OPERATIONS: &[(&str, Meaning)] = &[
     ("file-write*", Meaning::Write),
     ("file-write-create", Meaning::CreateOnly),
     ("file-write-mode", Meaning::Mode),
+    ("file-write-setugid", Meaning::Refused),
+    ("file-write-xattr", Meaning::Refused),
     ("iokit-get-properties", Meaning::Absent),
     ("iokit-open", Meaning::Absent),
     ("iokit-open*", Meaning::Absent),
@@ -272,6 +276,7 @@ impl Ruleset {
             Meaning::Fork
             | Meaning::CreateOnly
             | Meaning::Mode
+            | Meaning::Refused
             | Meaning::Listen
             | Meaning::AllNetwork => {
                 return Err(Reason::Wider(rule.to_string()));
@@ -301,7 +306,7 @@ impl Ruleset {
             }
             Meaning::Listen if self.accepts.is_none() => {}
             Meaning::Listen if rule.filters.is_empty() => self.accepts = None,
-            Meaning::Absent => {}
+            Meaning::Absent | Meaning::Refused => {}
             Meaning::Mode if rule.filters.is_empty() => self.keeps_modes = true,
             Meaning::CreateOnly if is_link_filter(&rule.filters) => self.creates_links = false,
             Meaning::Write if !rule.filters.is_empty() => {

@@ -74,6 +74,20 @@ pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
     Ok(Path::new(target).join(profile))
 }
 
+/// Cargo's arguments for the unit tests: each library, and the binaries that have some.
+pub(crate) fn units() -> Result<Vec<String>> {
+    let metadata = read_metadata(&["--no-deps"])?;
+    let mut units = vec!["--lib".to_owned()];
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    for target in packages.flat_map(|package| package["targets"].as_array().into_iter().flatten()) {
+        if target["kind"][0] == "bin" && target["test"] == true {
+            let name = target["name"].as_str().unwrap_or_default();
+            units.extend(["--bin".to_owned(), name.to_owned()]);
+        }
+    }
+    Ok(units)
+}
+
 fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
     let answer = command()
         .args(["metadata", "--format-version", "1"])

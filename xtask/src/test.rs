@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let seed = seed(std::env::var_os(SEED).as_deref(), SystemTime::now())?;
     println!("seed {seed}: {SEED}={seed} makes the same cases again");
     let xtask = cargo::binaries("debug")?.join("xtask");
+    let units = cargo::units()?;
     let mut steps = Steps::default();
     steps.run("packages of the system", || {
         let alone = [
@@ -105,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         present("cargo-nextest", &["nextest", "--version"]),
         arguments.quick,
     ) {
-        (true, true) => tests("unit tests and some stories", quick_nextest()),
+        (true, true) => tests("unit tests and some stories", quick_nextest(&units)),
         (true, false) => {
             // One suite as on a machine without nextest, and before nextest builds examples itself.
             tests(
@@ -119,14 +120,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             tests("tests", nextest);
         }
         (false, true) => {
-            let units = without_nextest(&xtask, &["--bins", "--lib"], false, &[]);
-            tests("unit tests", units);
+            let units: Vec<&str> = units.iter().map(String::as_str).collect();
+            tests("unit tests", without_nextest(&xtask, &units, false, &[]));
             let stories = without_nextest(&xtask, &STORIES, false, &SMOKE);
             tests("some stories", stories);
         }
         (false, false) => tests(
             "tests",
-            without_nextest(&xtask, &["--bins", "--lib", "--tests"], arguments.long, &[]),
+            // The units too: whatever cargo tests.
+            without_nextest(&xtask, &["--tests"], arguments.long, &[]),
         ),
     }
     if arguments.long {
@@ -224,10 +226,10 @@ fn nextest() -> Command {
 }
 
 /// The unit tests and [`SMOKE`].
-fn quick_nextest() -> Command {
+fn quick_nextest(units: &[String]) -> Command {
     let mut command = nextest();
     // Named, so that a change of one crate links no other test.
-    command.args(["--lib", "--bins", "--test", "stories"]);
+    command.args(units).args(["--test", "stories"]);
     let smoke = SMOKE.join("|");
     command.args([
         "-E",

@@ -1,8 +1,10 @@
 //! A log says everything: folding it gives the rows that were saved with it, and rows give the state back.
 
-#[allow(dead_code, reason = "each test binary uses its own part")]
-mod support;
-
+use crate::support::{
+    World,
+    history::history,
+    player::{Player, Step},
+};
 use plexus_trust::{
     Command, Event, Rows, State, all_rows, needs, put_together, read_part, replay, restore, row,
     touched_rows,
@@ -10,11 +12,6 @@ use plexus_trust::{
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
-use support::{
-    World,
-    history::history,
-    player::{Player, Step},
-};
 
 fn rows(state: &State) -> Rows {
     let all = all_rows(state);
@@ -193,7 +190,7 @@ proptest! {
 #[test]
 fn a_row_with_more_than_this_version_knows_is_refused_and_one_with_less_is_read() {
     let mut world = World::new();
-    world.member("ann", &[support::READ]);
+    world.member("ann", &[crate::support::READ]);
     let good = all_rows(&world.state);
     for (key, member) in [
         ("settings", "/later"),
@@ -227,7 +224,7 @@ fn a_row_with_more_than_this_version_knows_is_refused_and_one_with_less_is_read(
 #[test]
 fn rows_that_do_not_fit_are_refused() {
     let mut world = World::new();
-    let who = world.member("ann", &[support::READ]);
+    let who = world.member("ann", &[crate::support::READ]);
     world.member("bob", &[]);
     let good = all_rows(&world.state);
     assert!(restore(good.clone()).is_ok());
@@ -235,7 +232,7 @@ fn rows_that_do_not_fit_are_refused() {
         let found = good.iter().find(|(k, _)| k == key);
         found.expect("a row").1.clone()
     };
-    let grant = held(&format!("grant/{}/{}", who.agent, support::READ));
+    let grant = held(&format!("grant/{}/{}", who.agent, crate::support::READ));
     for (key, bytes) in [
         ("grant/bob/notes.read", grant.clone()),
         ("grant/ann/notes.write", grant.clone()),
@@ -257,7 +254,7 @@ fn rows_that_do_not_fit_are_refused() {
 #[test]
 fn a_launch_and_a_look_at_an_unchanged_source_copy_no_agent() {
     let mut world = World::new();
-    world.member("ann", &[support::READ]);
+    world.member("ann", &[crate::support::READ]);
     world.member("bob", &[]);
     let open = |world: &World| world.state.agents.values().any(|a| !a.sessions.is_empty());
     assert!(open(&world), "a member has a session");
@@ -269,6 +266,6 @@ fn a_launch_and_a_look_at_an_unchanged_source_copy_no_agent() {
     let restored = restore(all_rows(&world.state)).unwrap();
     world.state = restored.clone();
     world.ok(Command::Launch);
-    world.ok(Command::SourceSeen(support::seen("notes")));
+    world.ok(Command::SourceSeen(crate::support::seen("notes")));
     assert!(Arc::ptr_eq(&restored.agents, &world.state.agents));
 }

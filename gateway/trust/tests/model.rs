@@ -3,22 +3,18 @@
 //! After every act both are asked about every agent, capability, input and door; permits that were given earlier are
 //! tried again on the state as it is now. A permit that the model forbids is a hole, one that it misses is a fault too.
 
-#[allow(dead_code, reason = "each test binary uses its own part")]
-mod support;
-
-#[path = "model/naive.rs"]
 mod naive;
 
+use crate::support::{
+    ALL, agent,
+    history::{AGENTS, Act, INPUTS, history},
+    player::{Player, Step, used},
+};
 use naive::{By, Class, Model, Stood, class};
 use plexus_protocol::{AgentId, PendingId};
 use plexus_trust::{AuthPath, Command, Item, Permit, Verdict, decide};
 use proptest::{prelude::*, test_runner::TestCaseError};
 use std::collections::BTreeMap;
-use support::{
-    ALL, agent,
-    history::{AGENTS, Act, INPUTS, history},
-    player::{Player, Step, used},
-};
 
 /// Both sides of the comparison, and what was given so far.
 struct Both {

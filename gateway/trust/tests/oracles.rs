@@ -1,13 +1,10 @@
 //! Any bytes as the next events of a log: not an event, or folded and read back to the same rows.
 
-#[allow(dead_code, reason = "each test binary uses its own part")]
-mod support;
-
+use crate::support::player::Player;
 use plexus_mutation::{Accepted, hold};
 use plexus_protocol::AuditId;
 use plexus_trust::{Event, Rows, State, all_rows, replay, restore, row, touched_rows};
 use std::sync::LazyLock;
-use support::player::Player;
 
 /// A log of two agents and two sources, folded, and its rows as they were saved.
 static BEGUN: LazyLock<(State, Rows)> = LazyLock::new(|| {
@@ -38,7 +35,7 @@ fn fold(bytes: &[u8]) -> Accepted {
         let Some(Ok(event)) = Event::read(&kind, &line[space + 1..]) else {
             continue;
         };
-        let (id, at) = (id(0x4000 + n), support::START.plus(n as u64));
+        let (id, at) = (id(0x4000 + n), crate::support::START.plus(n as u64));
         // What it is written as is read as the same.
         let written = serde_json::to_vec(&event).expect("JSON");
         let again = Event::read(event.kind, &written)

@@ -1,10 +1,8 @@
 //! The caldav connector against what every connector must hold, on a real server.
 
-mod radicale;
-
+use crate::radicale::{PASSWORD, Radicale, USER};
 use plexus_conformance::Subject;
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
-use radicale::{PASSWORD, Radicale, USER};
 use serde_json::json;
 use std::rc::Rc;
 

@@ -4,12 +4,10 @@
 
 #![expect(clippy::print_stdout, reason = "it prints what it measures")]
 
-mod radicale;
-
+use crate::radicale::{PASSWORD, Radicale, USER};
 use plexus_conformance::served::{Setting, Worker, output};
 use plexus_ipc::message::Role;
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
-use radicale::{PASSWORD, Radicale, USER};
 use serde_json::json;
 use std::{
     fmt::Write as _,

@@ -1,12 +1,10 @@
 //! The caldav worker behind the harness, on a real server: what this connector promises beyond every connector.
 
-mod radicale;
-
+use crate::radicale::{PASSWORD, Radicale, USER};
 use plexus_conformance::served::{Setting, Worker, output, refusal};
 use plexus_ipc::message::{Health, Role, Verdict};
 use plexus_protocol::{AuditId, Verb};
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
-use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
 use std::path::Path;
 

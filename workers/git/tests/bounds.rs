@@ -1,12 +1,10 @@
 //! Small repositories that would have the worker need more memory than it has: each is answered or refused, within a
 //! part of it, because calls stand beside each other and three ends of the worker are the end of the source.
 
-mod repo;
-
+use crate::repo::{commit, fresh, git, object, write};
 use plexus_conformance::served::{Worker, output, refusal};
 use plexus_ipc::message::Role;
 use plexus_worker_git::{GitSource, MANIFEST};
-use repo::{commit, fresh, git, object, write};
 use serde_json::{Value, json};
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -94,7 +92,7 @@ async fn the_messages_of_many_parents_are_not_kept_beside_each_other() {
         .unwrap();
     }
     write(&folder, ".git/stream", stream);
-    repo::import(&folder, ".git/stream", ".git/marks");
+    crate::repo::import(&folder, ".git/stream", ".git/marks");
     let marks = fs::read_to_string(folder.join(".git/marks")).unwrap();
     let parents = marks
         .lines()

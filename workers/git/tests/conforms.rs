@@ -1,7 +1,5 @@
 //! The git connector against what every connector must hold.
 
-mod repo;
-
 use plexus_conformance::Subject;
 use plexus_worker_git::{GitSource, MANIFEST};
 use serde_json::json;
@@ -13,7 +11,7 @@ fn conforms() {
         include_str!("../../../sandbox-profiles/git.sb"),
         env!("CARGO_BIN_EXE_plexus-worker-git"),
     )
-    .world(repo::story)
+    .world(crate::repo::story)
     .example("log", json!({}), &["."])
     .example("log", json!({"path": "docs", "limit": 1}), &["docs"])
     .example(

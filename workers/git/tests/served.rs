@@ -1,7 +1,6 @@
 //! The git worker behind the harness, on repositories of every kind, held against what git itself says.
 
-mod repo;
-
+use crate::repo::{commit, fresh, git, story, write};
 use plexus_conformance::served::{Worker, output, refusal};
 use plexus_ipc::message::Role;
 use plexus_worker_git::{GitSource, MANIFEST};
@@ -9,7 +8,6 @@ use proptest::{
     prop_assert,
     test_runner::{Config, TestRunner},
 };
-use repo::{commit, fresh, git, story, write};
 use serde_json::{Value, json};
 use std::{
     cell::RefCell,
@@ -356,7 +354,7 @@ async fn bare_shallow_empty_and_separate_repositories() {
     .await;
     assert_eq!(blamed["warnings"], json!(["shallow"]));
     fs::create_dir(outer.join("empty")).unwrap();
-    repo::init(&outer.join("empty"));
+    crate::repo::init(&outer.join("empty"));
     let mut worker = open(&outer.join("empty")).await;
     let none = worker.read("log", json!({})).await;
     assert_eq!(refusal(&none.0)["transport_error"]["reason"], "not_found");
@@ -414,7 +412,7 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
     }
     symlink(folder.join(".git"), outer.join("as-link/.git")).unwrap();
     assert!(not_opened(&outer.join("as-link")).await.contains("link"));
-    repo::init(&outer.join("objects"));
+    crate::repo::init(&outer.join("objects"));
     fs::remove_dir_all(outer.join("objects/.git/objects")).unwrap();
     symlink(
         folder.join(".git/objects"),
@@ -426,7 +424,7 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
             .await
             .contains("leads out")
     );
-    repo::init(&outer.join("packs"));
+    crate::repo::init(&outer.join("packs"));
     fs::remove_dir_all(outer.join("packs/.git/objects/pack")).unwrap();
     symlink(
         folder.join(".git/objects/pack"),

@@ -1,10 +1,8 @@
 //! The obsidian-rest connector against what every connector must hold.
 
-mod plugin;
-
+use crate::plugin::{KEY, Plugin};
 use plexus_conformance::Subject;
 use plexus_worker_obsidian_rest::{MANIFEST, ObsidianRestSource};
-use plugin::{KEY, Plugin};
 use serde_json::json;
 
 /// The server stands for the egress too: it takes the credential as the key.

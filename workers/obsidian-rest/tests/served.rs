@@ -1,7 +1,6 @@
 //! The obsidian-rest worker behind the harness: what this connector promises beyond every connector.
 
-mod plugin;
-
+use crate::plugin::{KEY, Plugin, answer, error};
 use plexus_conformance::served::{Setting, Worker, output, refusal};
 use plexus_ipc::{
     message::{Health, Role, Verdict},
@@ -9,7 +8,6 @@ use plexus_ipc::{
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use plexus_worker_obsidian_rest::{MANIFEST, ObsidianRestSource};
-use plugin::{KEY, Plugin, answer, error};
 use serde_json::{Value, json};
 use std::{
     path::Path,

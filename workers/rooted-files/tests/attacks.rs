@@ -1,14 +1,12 @@
 //! Ways out of a root, tried on a real tree. Every attack has its control: the honest path next to it, which must work.
 
-mod tree;
-
 use std::{cell::Cell, fs, ops::ControlFlow, os::unix::net::UnixListener, sync::Arc};
 
+use crate::tree::{INSIDE, SECRET, Tree, read, refusal};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use plexus_rooted_files::{
     FileError, HiddenPaths, HideRules, Policy, RelPath, Root, WalkBounds, WalkEntry,
 };
-use tree::{INSIDE, SECRET, Tree, read, refusal};
 
 /// As [`read`], looked up first and then read.
 fn found(root: &Root, path: &str) -> Result<String, FileError> {

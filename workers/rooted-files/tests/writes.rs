@@ -1,7 +1,5 @@
 //! Writing: what a commit does, what it refuses when the world moved since the plan, and what a kill leaves.
 
-mod tree;
-
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -10,8 +8,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use crate::tree::{INSIDE, SECRET, Tree, read, refusal};
 use plexus_rooted_files::{RelPath, Root, WriteError, WriteTarget, is_leftover_name};
-use tree::{INSIDE, SECRET, Tree, read, refusal};
 
 fn path(text: &str) -> RelPath {
     RelPath::parse_file(text).unwrap()
@@ -362,7 +360,7 @@ fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
     let mut leftovers = 0;
     for round in 0..20_u32 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["endless_writer", "--exact", "--nocapture"])
+            .args(["writes::endless_writer", "--exact", "--nocapture"])
             .env("PLEXUS_TEST_WRITE_UNTIL_KILLED", tree.root())
             .stdout(Stdio::piped())
             .spawn()

@@ -10,6 +10,7 @@ mod faults;
 mod histories;
 mod kill;
 mod opening;
+mod oracles;
 mod panics;
 mod queries;
 mod record;

@@ -1,6 +1,6 @@
 //! Hostile notes: whatever a note holds, an answer comes, within bounds, and it is true to the text.
 
-use crate::vaults::{TestVault, note, read, search};
+use crate::story::vaults::{TestVault, note, read, search};
 use plexus_worker_obsidian::{Frontmatter, Mark, Reference, scan};
 use proptest::{collection::vec, prelude::*};
 use serde_json::json;

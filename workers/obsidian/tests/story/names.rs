@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::vaults::{TestVault, note, read, read_below, reason};
+use crate::story::vaults::{TestVault, note, read, read_below, reason};
 
 #[test]
 fn a_note_that_was_made_since_is_found_by_name() {

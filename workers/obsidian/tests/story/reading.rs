@@ -1,6 +1,6 @@
 //! Reading notes and folders: what comes back, what is refused, what a rule hides.
 
-use crate::vaults::{TestVault, ask, folder, note, read, read_below, reason};
+use crate::story::vaults::{TestVault, ask, folder, note, read, read_below, reason};
 use plexus_rooted_files::{Digest, PathRule};
 use plexus_worker_obsidian::{Next, ReadInput};
 use serde_json::json;

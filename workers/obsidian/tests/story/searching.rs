@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Instant};
 
-use crate::vaults::{TestVault, below, note, read, reason, search, search_below};
+use crate::story::vaults::{TestVault, below, note, read, reason, search, search_below};
 use plexus_rooted_files::{FileError, PathRule};
 use plexus_worker_obsidian::{SearchInput, SearchOutput, VaultError};
 use serde_json::json;

@@ -4,7 +4,7 @@ use plexus_rooted_files::{Digest, PathRule};
 use plexus_worker_workspace::{ListInput, ReadInput};
 use serde_json::json;
 
-use crate::{Folder, below, reason};
+use crate::story::{Folder, below, reason};
 
 fn list(path: &str) -> ListInput {
     serde_json::from_value(json!({ "path": path })).unwrap()

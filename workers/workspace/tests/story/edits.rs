@@ -4,7 +4,7 @@ use plexus_worker_workspace::{Edit, EditError, apply};
 use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
-use crate::{Folder, plan, reason, write};
+use crate::story::{Folder, plan, reason, write};
 
 fn edit(find: &str, replace: &str, all: bool) -> Edit {
     Edit {

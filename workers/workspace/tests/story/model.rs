@@ -6,7 +6,7 @@ use plexus_worker_workspace::WorkspaceError;
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::json;
 
-use crate::{Folder, plan};
+use crate::story::{Folder, plan};
 
 const PATHS: &[&str] = &["a", "b", "d/a", "d/e/a", "d"];
 

@@ -7,7 +7,7 @@ use plexus_rooted_files::PathRule;
 use plexus_worker_workspace::{Bounds, ChangesInput, ChangesOutput, Keeping, Store, Workspace};
 use serde_json::json;
 
-use crate::{Folder, input};
+use crate::story::{Folder, input};
 
 /// What a frame of this source holds.
 const FRAME: usize = 4 * 1024 * 1024;

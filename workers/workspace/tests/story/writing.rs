@@ -11,7 +11,7 @@ use plexus_worker_workspace::{
 };
 use serde_json::json;
 
-use crate::{Folder, below, input, plan, reason, write};
+use crate::story::{Folder, below, input, plan, reason, write};
 
 #[test]
 fn create_replace_and_edit() {

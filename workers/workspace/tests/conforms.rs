@@ -9,7 +9,7 @@ use std::fs;
 fn conforms() {
     Subject::new(
         MANIFEST,
-        include_str!("../../../../sandbox-profiles/workspace.sb"),
+        include_str!("../../../sandbox-profiles/workspace.sb"),
         env!("CARGO_BIN_EXE_plexus-worker-workspace"),
     )
     .world(|root| {

@@ -9,7 +9,7 @@ use std::fs;
 fn conforms() {
     Subject::new(
         MANIFEST,
-        include_str!("../../../../sandbox-profiles/obsidian.sb"),
+        include_str!("../../../sandbox-profiles/obsidian.sb"),
         env!("CARGO_BIN_EXE_plexus-worker-obsidian"),
     )
     .world(|root| {

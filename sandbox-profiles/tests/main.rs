@@ -1,0 +1,8 @@
+//! The profiles, and the language that they are written in.
+
+mod goldens;
+mod kernels;
+mod language;
+mod lint;
+mod oracles;
+mod profiles;

@@ -1,0 +1,5 @@
+//! The apple-calendar connector.
+
+mod conforms;
+mod measured;
+mod served;

@@ -1,0 +1,4 @@
+//! The apple-reminders connector.
+
+mod conforms;
+mod served;

@@ -1,0 +1,7 @@
+//! The caldav connector.
+
+mod conforms;
+mod hostile;
+mod measured;
+mod radicale;
+mod served;

@@ -1,0 +1,4 @@
+//! The cc-master connector.
+
+mod conforms;
+mod served;

@@ -1,0 +1,4 @@
+//! The suite for connectors, held to account itself.
+
+mod faults;
+mod tried;

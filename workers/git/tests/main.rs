@@ -1,0 +1,6 @@
+//! The git connector.
+
+mod bounds;
+mod conforms;
+mod repo;
+mod served;

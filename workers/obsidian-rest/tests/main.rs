@@ -1,0 +1,5 @@
+//! The obsidian-rest connector.
+
+mod conforms;
+mod plugin;
+mod served;

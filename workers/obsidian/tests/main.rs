@@ -1,0 +1,5 @@
+//! The Obsidian connector.
+
+mod conforms;
+mod served;
+mod story;

@@ -1,0 +1,7 @@
+//! The files below a root: read, attacked, written.
+
+mod at_hand;
+mod attacks;
+mod properties;
+mod tree;
+mod writes;

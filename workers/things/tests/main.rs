@@ -1,0 +1,5 @@
+//! The things connector.
+
+mod conforms;
+mod database;
+mod script;

@@ -1,0 +1,5 @@
+//! The workspace connector.
+
+mod conforms;
+mod served;
+mod story;
