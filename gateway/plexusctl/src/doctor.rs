@@ -7,14 +7,17 @@
 
 mod agents;
 mod cages;
-mod consent;
 mod gateway;
 mod home;
 mod machine;
 mod programs;
 mod report;
 
-use crate::{owner::Desk, programs::beside};
+use crate::{
+    owner::Desk,
+    programs::beside,
+    sources::test::{health, sentence},
+};
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
 use serde_json::{Value, json};
@@ -32,7 +35,7 @@ pub(crate) struct Doctor {
     /// Write a bug report without private data, to stdout or FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     report: Option<PathBuf>,
-    /// Raise each consent prompt of the system, one by one
+    /// Have each worker open its source, so that macOS asks for consent now
     #[arg(long)]
     ask: bool,
     /// Port to check [default: the running gateway's, else 7077]
@@ -109,8 +112,11 @@ impl Finding {
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     let daemon = gateway::Daemon::look(desk).await;
-    if doctor.ask {
-        out::say(&consent::ask(&daemon.sources));
+    if doctor.ask && daemon.answers() {
+        // Asked of the workers: macOS would take a read here for the terminal's.
+        for row in health(&mut desk.open().await?).await? {
+            out::say(&sentence(&row));
+        }
     }
     let mut findings = home::look(desk.home.path());
     let examined = examine(desk, &doctor, &daemon);

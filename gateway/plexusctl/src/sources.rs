@@ -5,7 +5,7 @@ mod find;
 mod profile;
 pub(crate) mod secret;
 mod set;
-mod test;
+pub(crate) mod test;
 
 use crate::{
     owner::{Desk, Owner, list_of, text_of},

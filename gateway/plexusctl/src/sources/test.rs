@@ -37,7 +37,7 @@ impl Test {
 }
 
 /// How the enabled sources do, found out now.
-pub(super) async fn health(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
+pub(crate) async fn health(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
     let reply = owner.get("/admin/api/health").await?;
     Ok(list_of(&reply, "sources").to_vec())
 }
@@ -54,7 +54,7 @@ pub(super) fn serves(row: &Value) -> bool {
 }
 
 /// How it does, in a line; what is wrong names what to do.
-pub(super) fn sentence(row: &Value) -> String {
+pub(crate) fn sentence(row: &Value) -> String {
     let id = text::line(text_of(row, "id"));
     let detail = text::line(text_of(row, "detail"));
     match (text_of(row, "status"), &*detail) {
