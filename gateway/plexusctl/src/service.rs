@@ -86,7 +86,7 @@ impl Ask {
         }
         if !desk.can_ask() {
             let why = match desk.json {
-                true => "nobody is asked with --json, which shows nobody what the yes would be to",
+                true => "with --json nobody is asked, because the plan is not shown",
                 false => "nobody can be asked: stdin is no terminal",
             };
             return Err(Stop::usage(why).next(format!("{line} --yes")));
