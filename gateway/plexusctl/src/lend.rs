@@ -39,7 +39,7 @@ enum Act {
     List,
     /// End a lending now
     End {
-        /// What it is lent as
+        /// Source, as the list shows it
         source: SourceId,
     },
 }
