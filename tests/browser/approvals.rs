@@ -382,9 +382,9 @@ fn the_bar_tells_how_the_gateway_is() {
     agent.invoke("workspace.list", json!({})).expect_ok();
     browser.reads(
         ".sheet",
-        "1 of 1 running workers attacked their own cage and found no way out.",
+        "1 of 1 running workers attacked their own sandbox and found no way out.",
     );
-    browser.reads(".sources", "reader caged");
+    browser.reads(".sources", "reader sandboxed");
     scene.gateway.cli(["pause"]).expect_ok();
     browser.reads("#glance", "paused: no agent is served");
     browser.reads("#about summary", "Look here");

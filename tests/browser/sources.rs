@@ -111,7 +111,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     read().expect_error(401, "approval_required");
 
     act(browser, "notes", "disable");
-    browser.reads("[data-source=notes]", "switched off");
+    browser.reads("[data-source=notes]", "disabled");
     assert_eq!(source(&scene, "notes")["enabled"], false);
     act(browser, "notes", "enable");
     browser.reads("#notes", "Enabled — notes");

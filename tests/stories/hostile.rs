@@ -128,7 +128,7 @@ impl Views<'_> {
     /// Opens and closes what is laid over the card.
     #[track_caller]
     fn panels(&mut self) {
-        for (key, shows) in [("a", "(•) once"), ("d", "why (the agent is told): ")] {
+        for (key, shows) in [("a", "(•) once"), ("d", "reason (the agent reads it): ")] {
             for terminal in [&mut self.short, &mut self.everything] {
                 terminal.keys(key);
                 let mut pressed = Instant::now();
@@ -145,8 +145,8 @@ impl Views<'_> {
                     None
                 });
                 let lines = picture.lines();
-                let rules =
-                    lines.filter(|line| line.starts_with("── yes") || line.starts_with("── no"));
+                let rules = lines
+                    .filter(|line| line.starts_with("── approve") || line.starts_with("── deny"));
                 assert_eq!(rules.count(), 1, "{picture}");
                 terminal.keys(ESCAPE);
                 terminal.until_fits("the card alone", |picture| !picture.contains(shows));

@@ -199,7 +199,7 @@ fn what_nobody_knows_is_listed_and_settled() {
     let told = workshop.gateway.cli(["activity"]);
     for words in [
         "NOT KNOWN whether it happened (there was no answer), settled since",
-        "fixture.count: you said that it did not happen",
+        "fixture.count: you recorded that it did not happen",
     ] {
         assert!(told.expect_ok().contains(words), "{words:?}:\n{told}");
     }

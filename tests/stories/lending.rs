@@ -373,7 +373,7 @@ fn the_commands_of_a_day() {
         lines[1].starts_with("one may not reach anything outside of that folder"),
         "{lines:?}"
     );
-    assert_eq!(lines[2], "to take it back: plexusctl lend end my-notes");
+    assert_eq!(lines[2], "to end it: plexusctl lend end my-notes");
     let listed = house.gateway.cli(["lend", "list"]);
     assert!(
         listed.expect_ok().contains("read, write (20 left)"),
@@ -424,7 +424,7 @@ fn the_commands_of_a_day() {
         "{text}"
     );
     assert!(text.contains("+changed \\u{1b}[2J twice"), "{text}");
-    assert!(text.contains("every change to it was taken back"), "{text}");
+    assert!(text.contains("every change to it was undone"), "{text}");
 
     house.gateway.cli(["lend", "end", "my-notes"]).expect_ok();
     assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));

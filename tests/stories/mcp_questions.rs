@@ -147,7 +147,7 @@ fn real_server_asks_and_the_owner_answers() {
         let id = card["pendingId"].as_str().expect("an id");
         let said = gateway.cli(["approvals", "deny", id]);
         assert!(
-            said.expect_ok().contains("told that you do not answer"),
+            said.expect_ok().contains("notified that you do not answer"),
             "{said}"
         );
         gateway

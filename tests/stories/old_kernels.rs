@@ -92,23 +92,26 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     let said = house.gateway.cli(["status"]);
     said.expect_status(1);
     assert!(
-        said.stdout.contains("workspace RUNS WITHOUT A CAGE"),
+        said.stdout.contains("workspace RUNS WITHOUT A SANDBOX"),
         "{said}"
     );
     let said = house.gateway.cli(["doctor"]);
     said.expect_status(1);
     assert!(
-        said.stdout.contains("workspace RUNS WITHOUT A CAGE"),
+        said.stdout.contains("workspace RUNS WITHOUT A SANDBOX"),
         "{said}"
     );
     let said = house.gateway.cli(["sources", "profile", "workspace"]);
     assert!(
-        said.stdout.starts_with("workspace RUNS WITHOUT A CAGE"),
+        said.stdout.starts_with("workspace RUNS WITHOUT A SANDBOX"),
         "{said}"
     );
     let shown = console(&house.gateway);
-    assert!(shown.contains("ITS WORKERS RUN WITHOUT A CAGE"), "{shown}");
-    assert!(shown.contains("reader NOT CAGED"), "{shown}");
+    assert!(
+        shown.contains("ITS WORKERS RUN WITHOUT A SANDBOX"),
+        "{shown}"
+    );
+    assert!(shown.contains("reader NOT SANDBOXED"), "{shown}");
     assert!(shown.contains("<b>Look here:</b>"), "{shown}");
     let said = owner.audited(|event| event["detail"]["event"] == "sources.unsandboxed");
     assert_eq!(said["detail"]["sources"], json!(["workspace"]));
@@ -119,8 +122,8 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     assert_eq!(start["detail"]["unsandboxed"], true, "{start}");
     let told = house.gateway.cli(["audit", "tail", "-n", "200"]);
     for words in [
-        "you let RUN WITHOUT A CAGE: workspace",
-        "reader of workspace starts WITHOUT A CAGE",
+        "you let RUN WITHOUT A SANDBOX: workspace",
+        "reader of workspace starts WITHOUT A SANDBOX",
     ] {
         assert!(told.expect_ok().contains(words), "{told}");
     }
@@ -143,10 +146,10 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     });
     assert!(start["detail"]["unsandboxed"].is_null(), "{start}");
     let shown = console(&house.gateway);
-    assert!(!shown.contains("WITHOUT A CAGE"), "{shown}");
-    assert!(shown.contains("reader caged"), "{shown}");
+    assert!(!shown.contains("WITHOUT A SANDBOX"), "{shown}");
+    assert!(shown.contains("reader sandboxed"), "{shown}");
     assert!(
-        !shown.contains("NOT CAGED") && !shown.contains("Look here:"),
+        !shown.contains("NOT SANDBOXED") && !shown.contains("Look here:"),
         "{shown}"
     );
 

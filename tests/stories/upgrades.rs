@@ -286,11 +286,11 @@ fn the_terminal_decides_on_a_source_that_changed() {
         }
         let (key, panel, done) = match edition {
             "wider" => ("a", "(•) its grant on fixture is resumed", "approved pend_"),
-            _ => ("d", "── no ", "denied pend_"),
+            _ => ("d", "── deny ", "denied pend_"),
         };
         terminal.keys(key);
         let picture = terminal.until_shows(panel);
-        for beyond in ["how many calls", "the agent is told", "once:"] {
+        for beyond in ["how many calls", "the agent reads it", "once:"] {
             assert!(!picture.contains(beyond), "{beyond}\n{picture}");
         }
         assert_eq!(live(&workshop).len(), all - rest, "no key alone decides");

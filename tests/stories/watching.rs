@@ -119,7 +119,7 @@ fn a_denial_has_a_reason_that_was_typed() {
     let mut terminal = watch(&house, 80, 24);
     terminal.until_shows("creates a.txt");
     terminal.keys("d");
-    terminal.until_shows("why (the agent is told)");
+    terminal.until_shows("reason (the agent reads it)");
     // What is typed is text here: the keys of the card are letters like any other. A paste is text too.
     terminal.keys("not q a\x7fd today\x1b[200~, please\nthanks\x1b[201~");
     terminal.until_shows("not q d today, please thanks");
@@ -361,7 +361,7 @@ fn without_colours_and_without_a_screen() {
         let mut command = house.gateway.on_terminal(arguments);
         command.env("TERM", term);
         let mut terminal = Terminal::start(&command, 80, 24);
-        terminal.until_shows("let one do this?  y yes, once");
+        terminal.until_shows("let one do this?  y approve once");
         assert!(!terminal.has_other_screen());
         terminal.keys("q\n");
         assert!(terminal.end().success());
@@ -373,7 +373,7 @@ fn without_colours_and_without_a_screen() {
     let mut terminal = Terminal::start(&marked, 80, 24);
     let picture = terminal.until_shows("creates a.txt");
     assert!(
-        !terminal.has_other_screen() && !picture.contains("y yes"),
+        !terminal.has_other_screen() && !picture.contains("y approve"),
         "{picture}"
     );
     terminal.signal(Signal::SIGINT);
@@ -423,7 +423,7 @@ fn a_card_that_outlives_the_connection_is_asked_again() {
     assert!(terminal.end().success());
 }
 
-const QUESTION: &str = "let one do this?  y yes, once";
+const QUESTION: &str = "let one do this?  y approve once";
 
 /// A yes in a line, typed again as often as it was told to come too early.
 fn yes(terminal: &mut Terminal, shows: &str) {
@@ -775,7 +775,7 @@ pub(crate) fn hostile() -> Vec<String> {
         "  WARNING: none",
         "once: this one call, exactly as shown",
         "(•) until-revoked: nothing at all",
-        "── yes ──",
+        "── approve ──",
         "▸ other  fixture.read",
         "Enter approve · ↑↓ choose",
         "Plexus approvals · nothing waits",

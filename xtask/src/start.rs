@@ -13,10 +13,10 @@ use std::process::{Command, Stdio};
 /// Build what is needed and run the gateway in the foreground
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// An Obsidian vault that agents may be let into
+    /// An Obsidian vault to offer as the source "obsidian"
     #[arg(long, value_name = "DIR")]
     vault: Option<PathBuf>,
-    /// A folder that agents may be let into
+    /// A folder to offer as the source "workspace"
     #[arg(long, value_name = "DIR")]
     workspace: Option<PathBuf>,
     /// Where the gateway keeps its state [default: ~/.plexus]

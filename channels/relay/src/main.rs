@@ -41,7 +41,7 @@ enum Command {
     Serve(Serve),
     /// Make an invitation; a relay must be serving from the store. Prints a secret
     Invite(Invitation),
-    /// Remove a user: their key opens nothing from then on, and their channels renew theirs
+    /// Remove a user: end their logins, and renew the keys of their channels
     Remove(Removal),
 }
 
@@ -55,7 +55,7 @@ struct Serve {
     /// The certificates that sign those of the NATS servers, PEM; tls:// needs it
     #[arg(long, value_name = "FILE", requires = "cache")]
     nats_ca: Option<PathBuf>,
-    /// Where clients connect; beyond this machine only with a certificate
+    /// Address to listen on; beyond this machine only with a certificate
     #[arg(long, default_value = "127.0.0.1:7090")]
     listen: SocketAddr,
     /// The certificate chain, PEM
@@ -79,10 +79,10 @@ struct Invitation {
     /// The organization; it is made where there is none of this name
     #[arg(long)]
     organization: String,
-    /// Who is invited
+    /// Kind of user
     #[arg(long, value_enum, default_value_t = UserKind::Agent)]
     kind: UserKind,
-    /// How many may register with it
+    /// Number of users who may register with it
     #[arg(long, default_value_t = 1)]
     uses: u32,
     /// Days until it expires
@@ -113,7 +113,7 @@ enum UserKind {
 /// Where everything is kept.
 #[derive(Args)]
 struct StoreOptions {
-    /// Where everything is kept: redb:FILE, or nats://HOST:PORT[,HOST:PORT…] or tls://… for several relays
+    /// Store: redb:FILE, or nats://HOST:PORT[,HOST:PORT…] or tls://… for several relays
     #[arg(long, value_parser = store)]
     store: StoreLocation,
     /// With NATS: this relay's own copy of what it has read

@@ -206,7 +206,7 @@ impl Default for Metrics {
         registry.register("connections", "Connections now", made.open.clone());
         registry.register(
             "connections_evicted",
-            "Idle connections without a credential that made room for others",
+            "Idle connections without a credential that were closed to free a slot",
             made.evicted.clone(),
         );
         registry.register(

@@ -148,9 +148,9 @@ impl Open {
                 "what you type goes to {}, and what it answers goes to {}",
                 self.source, self.agent
             ),
-            Wants::Url { .. } => format!("{} is told that you opened the page", self.source),
+            Wants::Url { .. } => format!("{} is notified that you opened the page", self.source),
         };
-        let refused = format!("{} is told that you do not answer", self.source);
+        let refused = format!("{} is notified that you do not answer", self.source);
         let card = object!({
             "pendingId": id, "kind": "question", "state": "pending",
             "createdAt": self.asked, "expiresAt": self.until,

@@ -46,7 +46,7 @@
       throw error;
     });
     if (answer.status === 401 && path !== '/admin/console/sign-in') {
-      signedOut('You are signed out: the session ended, or the gateway was started anew.');
+      signedOut('You are signed out: the session ended, or the gateway was restarted.');
       throw new Error('signed out');
     }
     return answer;
@@ -343,7 +343,7 @@
       else notice(form, `Nothing was decided: ${said.error.message}`);
     } catch {
       mine.delete(id);
-      if (form.isConnected) notice(form, 'The gateway did not answer. Whether this was decided is not known; the list will tell.');
+      if (form.isConnected) notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
     } finally {
       delete form.dataset.busy;
     }
@@ -443,7 +443,7 @@
     if (what === 'change') return page(`/admin/console/sources/form?id=${encodeURIComponent(id)}`);
     if (what === 'test') {
       const now = await tested(id);
-      const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'switched off: enable it first';
+      const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first';
       row.querySelector('[data-state]').textContent = words;
       return say(`${id}: ${words}`);
     }
@@ -478,7 +478,7 @@
     }
     const done = await told(ofSet(id, '/apply'), { ...body, stateToken: plan.stateToken });
     if (!done.ok) return notice(form, done.why);
-    note(`Applied — ${done.summary}. To take it back: plexusctl undo ${done.auditId}`);
+    note(`Applied — ${done.summary}. To undo it: plexusctl undo ${done.auditId}`);
     await page(ofSet(id, ''));
   }
 
@@ -488,7 +488,7 @@
     place.dataset.busy = '';
     for (const old of place.querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await work(); } catch {
-      if (place.isConnected) notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; the list tells.');
+      if (place.isConnected) notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }
   }
 

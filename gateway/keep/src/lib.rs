@@ -125,7 +125,7 @@ impl BackupError {
             Self::Exists(_) => "name another file",
             Self::Torn { .. } => "use another copy of the backup; nothing of this one was restored",
             Self::Occupied { .. } => {
-                "name an empty place with --home, or say --replace: the old state is then kept beside the new one"
+                "choose an empty folder with --home, or pass --replace: the old state is then kept beside the new one"
             }
             Self::UnderWay { .. } => "wait for it to end",
             Self::NoState { .. } => "say where the state is: --home DIR",

@@ -120,7 +120,7 @@ fn real(home: &Path) -> Result<PathBuf, BackupError> {
     }
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(BackupError::Other(format!(
-            "{} is no place for a state directory",
+            "{} cannot hold a state directory",
             absolute.display()
         )));
     };

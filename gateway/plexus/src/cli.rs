@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Wait(Wait),
     /// Cancel a run, or withdraw a request that waits for the owner
     Cancel(Cancel),
-    /// Print what happens, as it happens: events of sources, decisions, ends of runs
+    /// Follow events: of sources, decisions, ends of runs
     Watch(watch::Watch),
     /// Write an extension: the guide, and proposing one to the owner
     Extension(extension::Extension),

@@ -116,7 +116,7 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
     let done = owner.post(&format!("{path}/apply"), &body).await?;
     desk.show(&done, || {
         format!(
-            "{}\nto take it back: plexusctl undo {}",
+            "{}\nto undo it: plexusctl undo {}",
             text::line(text_of(&done, "summary")),
             text::line(text_of(&done, "auditId"))
         )

@@ -84,20 +84,20 @@ enum Act {
     },
 }
 
-/// What the manifest to begin with is of; commands without one of these.
+/// What the manifest to begin with is for; commands without one of these.
 #[derive(Args)]
 #[group(multiple = false)]
 struct Example {
-    /// Of requests to an app with an HTTP API, and not of commands
+    /// For an app with an HTTP API
     #[arg(long)]
     rest: bool,
-    /// Of questions to an app that listens on a Unix socket
+    /// For an app that listens on a Unix socket
     #[arg(long)]
     socket: bool,
-    /// Of a workflow that calls other capabilities
+    /// For a workflow that calls other capabilities
     #[arg(long)]
     workflow: bool,
-    /// Of an MCP server
+    /// For an MCP server
     #[arg(long)]
     mcp: bool,
 }

@@ -39,7 +39,7 @@ enum Act {
     List,
     /// End a lending now
     End {
-        /// What it is lent as
+        /// Source, as the list shows it
         source: SourceId,
     },
 }
@@ -79,7 +79,7 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
     }
 }
 
-/// What the agent may, what it may not, and how to take it back.
+/// What the agent may, what it may not, and how to end it.
 fn lent(reply: &Value, now: Timestamp) -> String {
     let agent = text::line(text_of(reply, "agentId"));
     let source = text::line(text_of(reply, "source"));
@@ -88,8 +88,8 @@ fn lent(reply: &Value, now: Timestamp) -> String {
     let (may, may_not) = if reply["write"] == true {
         let most = match reply["maxWrites"].as_u64() {
             None => String::new(),
-            Some(1) => ", once, taking back included; then it asks".to_owned(),
-            Some(most) => format!(", {most} times, taking back included; then it asks"),
+            Some(1) => ", once, undo included; then it asks".to_owned(),
+            Some(most) => format!(", {most} times, undo included; then it asks"),
         };
         (
             format!("list, read and change the files in {path}{most}"),
@@ -102,7 +102,7 @@ fn lent(reply: &Value, now: Timestamp) -> String {
         )
     };
     let mut said = format!(
-        "{agent} may {may} ({end}; as {source})\n{agent} may not {may_not}\nto take it back: plexusctl lend end {source}"
+        "{agent} may {may} ({end}; as {source})\n{agent} may not {may_not}\nto end it: plexusctl lend end {source}"
     );
     if let Some(was) = Some(&reply["was"]).filter(|was| was.is_object()) {
         said.push_str(&format!("\n{}", instead(was, now)));
@@ -121,7 +121,7 @@ fn instead(was: &Value, now: Timestamp) -> String {
     };
     let ended = moment(was, "endedAt").or_else(|| moment(was, "until"));
     let end = ended.map_or(String::new(), |at| format!(", {}", span::end(at, now)));
-    format!("(in place of what was lent before: {what}{end})")
+    format!("(replaces what was lent before: {what}{end})")
 }
 
 fn moment(value: &Value, member: &str) -> Option<Timestamp> {
@@ -164,9 +164,9 @@ mod tests {
         });
         assert_eq!(
             lent(&reply, now),
-            "my-cc may list, read and change the files in /srv/\\u{202e}notes, 20 times, taking back included; then it asks (ends in 24 h; as notes)\n\
+            "my-cc may list, read and change the files in /srv/\\u{202e}notes, 20 times, undo included; then it asks (ends in 24 h; as notes)\n\
              my-cc may not reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)\n\
-             to take it back: plexusctl lend end notes"
+             to end it: plexusctl lend end notes"
         );
         reply["write"] = json!(false);
         reply["was"] = json!({"write": true, "until": now.plus(3_600_000)});
@@ -174,8 +174,8 @@ mod tests {
             lent(&reply, now),
             "my-cc may list and read the files in /srv/\\u{202e}notes (ends in 24 h; as notes)\n\
              my-cc may not change anything, nor reach anything outside of that folder by this\n\
-             to take it back: plexusctl lend end notes\n\
-             (in place of what was lent before: reading and changing, ends in 60 min)"
+             to end it: plexusctl lend end notes\n\
+             (replaces what was lent before: reading and changing, ends in 60 min)"
         );
     }
 

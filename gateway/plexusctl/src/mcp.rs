@@ -42,7 +42,7 @@ enum Act {
     Refresh {
         /// Source
         name: SourceId,
-        /// Class this tool as a read, in place of those of before; may be given again
+        /// Class this tool as a read; replaces the earlier list; may be given again
         #[arg(long = "read", value_name = "TOOL")]
         reads: Vec<String>,
         /// Agree to what is shown without being asked
@@ -94,8 +94,8 @@ struct Given {
     /// Folder with the server's own files, which it only reads; every file in it is pinned; may be given again
     #[arg(long = "code", value_name = "PATH")]
     code: Vec<PathBuf>,
-    /// Class this tool as a read: it needs no approval of each call, and runs where it can change nothing (at a URL: nothing
-    /// holds it); may be given again
+    /// Class this tool as a read: no approval per call. A program then runs where it can change nothing; at a URL nothing
+    /// enforces it. May be given again
     #[arg(long = "read", value_name = "TOOL")]
     reads: Vec<String>,
     /// Agree to what is shown without being asked

@@ -102,7 +102,7 @@ fn one(page: &mut Page, source: &str, file: &Value) {
     ));
     let calls = list_of(file, "calls");
     if calls.is_empty() {
-        page.say("  (every change to it was taken back)");
+        page.say("  (every change to it was undone)");
         page.say("");
         return;
     }
@@ -120,8 +120,8 @@ fn one(page: &mut Page, source: &str, file: &Value) {
     }
     if let Some(last) = calls.last().and_then(Value::as_str) {
         let what = match calls.len() {
-            1 => "to take it back".to_owned(),
-            many => format!("to take the last of {many} changes back"),
+            1 => "to undo it".to_owned(),
+            many => format!("to undo the last of {many} changes"),
         };
         page.say(format!("  {what}: plexusctl undo {}", text::line(last)));
     }
@@ -156,12 +156,12 @@ mod tests {
             "notes: replaced a\\u{1b}.md, +1 −1\n\
              \x20 changed since by someone else; this is the agent's part\n\
              \x20 │ -old\n  │ +new\n\
-             \x20 to take the last of 2 changes back: plexusctl undo evt_2\n\n\
+             \x20 to undo the last of 2 changes: plexusctl undo evt_2\n\n\
              notes: created b.png, 9 bytes\n\
              \x20 (no difference is shown: not text, or too large)\n\
-             \x20 to take it back: plexusctl undo evt_3\n\n\
+             \x20 to undo it: plexusctl undo evt_3\n\n\
              notes: took back its changes to c.md\n\
-             \x20 (every change to it was taken back)\n\n\
+             \x20 (every change to it was undone)\n\n\
              notes: no before-image kept:\n\
              \x20 evt_0  replaced old.md, +1 −0\n\
              my-cc changed 3 files since 2026-01-01T00:00:00.000Z, and 1 more of which nothing is kept."

@@ -86,7 +86,7 @@ impl Ask {
         }
         if !desk.can_ask() {
             let why = match desk.json {
-                true => "nobody is asked with --json, which shows nobody what the yes would be to",
+                true => "with --json nobody is asked, because the plan is not shown",
                 false => "nobody can be asked: stdin is no terminal",
             };
             return Err(Stop::usage(why).next(format!("{line} --yes")));
@@ -197,6 +197,14 @@ impl Manager {
         jobs.retain(|job| self.file(*job).symlink_metadata().is_ok());
         jobs
     }
+    /// Restarts a job that is installed and runs. Whether it did: one that does not run stays so.
+    fn restart_running(&self, job: Job) -> Result<bool, Stop> {
+        if !self.installed().contains(&job) || !self.status(job)["pid"].is_u64() {
+            return Ok(false);
+        }
+        self.carry_out(&self.change(Change::Restart, &[job]))?;
+        Ok(true)
+    }
 }
 
 /// What can be done to an installed service.
@@ -210,6 +218,15 @@ enum Change {
 /// Whether the gateway starts with the person's login.
 pub(crate) fn is_installed() -> bool {
     Manager::of(ServiceManager::here()).is_ok_and(|manager| !manager.installed().is_empty())
+}
+
+/// Restarts the notification service, if it is installed and runs: an upgrade replaces the gateway within its process, and
+/// the service manager notices nothing. Whether it was restarted.
+pub(crate) fn restart_notifications() -> Result<bool, Stop> {
+    match Manager::of(ServiceManager::here()) {
+        Ok(manager) => manager.restart_running(Job::Notify),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Runs the sub-command.

@@ -235,7 +235,7 @@ impl Snapshot {
             let source = source.as_str().unwrap_or_default();
             need(
                 format!(
-                    "{source} RUNS WITHOUT A CAGE: plexusd was started with --unsandboxed-i-understand {source}"
+                    "{source} RUNS WITHOUT A SANDBOX: plexusd was started with --unsandboxed-i-understand {source}"
                 ),
                 &format!("plexusctl sources disable {source}"),
             );

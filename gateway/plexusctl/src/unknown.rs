@@ -59,7 +59,7 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
             let reply = desk.open().await?.post(&path, &body).await?;
             desk.show(&reply, || {
                 let said = match which.happened {
-                    true => "it happened; the agent is told so where you had approved this call",
+                    true => "it happened; the agent is notified if you had approved this call",
                     false => "it did not happen; the agent may ask for it again",
                 };
                 format!("recorded: {said}")

@@ -4,12 +4,14 @@
 //! look ──refused, or nothing to do──▶ say so
 //!  └──calls under way──▶ wait, or cancel them ──still some──▶ refuse
 //!       └──none──▶ ask ──agreed──▶ wait for the next launch to answer ──▶ it is the new build, or the old one again, or nobody
+//!                                                                         └──▶ restart the notification service
 //! ```
 //! Must not know: how the gateway does it.
 
 use crate::{
     calls,
     owner::{Desk, Owner, list_of, text_of},
+    service,
 };
 use clap::Args;
 use plexus_client::{Exit, Request, Stop, out, text};
@@ -86,7 +88,32 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     done["tookMs"] = u64::try_from(began.elapsed().as_millis())
         .unwrap_or(u64::MAX)
         .into();
-    desk.show(&done, || format!("changed over {names}"))
+    let mut said = format!("changed over {names}");
+    if let Some(more) = notifications(&mut done, service::restart_notifications()) {
+        said.push_str(&format!("\n{more}"));
+    }
+    desk.show(&done, || said)
+}
+
+/// What became of the notification service, for both forms of the answer; nothing where none runs. A failure fails no
+/// upgrade: the gateway is the new one.
+fn notifications(done: &mut Value, restarted: Result<bool, Stop>) -> Option<String> {
+    let (word, said) = match restarted {
+        Ok(false) => return None,
+        Ok(true) => (
+            json!({"restarted": true}),
+            "the notification service was restarted".to_owned(),
+        ),
+        Err(stop) => (
+            json!({"restarted": false, "why": stop.why}),
+            format!(
+                "the notification service was not restarted and may run the old program: {}",
+                text::line(&stop.why)
+            ),
+        ),
+    };
+    done["notifications"] = word;
+    Some(said)
 }
 
 /// Waits for the end of the calls that are under way now, or cancels them; later ones are the change's own to wait for.
@@ -180,5 +207,24 @@ async fn next_launch(desk: &Desk, before: u64) -> Result<Value, Stop> {
             ));
         }
         sleep(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_restart_of_notifications_is_reported() {
+        let mut done = json!({"changed": true});
+        assert_eq!(notifications(&mut done, Ok(false)), None);
+        assert_eq!(done, json!({"changed": true}));
+        let said = notifications(&mut done, Ok(true)).expect("a line");
+        assert_eq!(said, "the notification service was restarted");
+        assert_eq!(done["notifications"], json!({"restarted": true}));
+        let stop = Stop::new(Exit::Failed, "service_manager", "no\u{1b} bus");
+        let said = notifications(&mut done, Err(stop)).expect("a line");
+        assert!(said.ends_with("the old program: no\\u{1b} bus"), "{said}");
+        assert_eq!(done["notifications"]["restarted"], false);
     }
 }

@@ -135,7 +135,7 @@ pub(crate) struct Arguments {
     /// Folder with the workers and the launcher [default: libexec/plexus beside this program, or its own folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) workers: Option<PathBuf>,
-    /// What an agent sees whose connect does not say
+    /// Capabilities that an agent sees if its connect names no reach
     #[arg(long, value_enum, value_name = "REACH")]
     pub(crate) default_reach: Option<DefaultReach>,
     /// A label of your own for this gateway
@@ -152,8 +152,7 @@ pub(crate) struct Arguments {
         hide = true
     )]
     pub(crate) fake_apple: bool,
-    /// Let this source's workers run WITHOUT A CAGE while this gateway runs: they can then read, change and send what
-    /// you can; may be given again
+    /// Run this source's workers WITHOUT A SANDBOX: they can read, change and send what you can; may be given again
     #[arg(
         long = "unsandboxed-i-understand",
         value_name = "SOURCE",

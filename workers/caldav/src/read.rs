@@ -200,7 +200,7 @@ impl EventsInput {
                     one.id,
                 ),
                 Worked::NoRule => unread.add(
-                    "its rule cannot be read; only its first occurrence is told",
+                    "its rule cannot be read; only its first occurrence is reported",
                     one.id,
                 ),
             }
@@ -324,7 +324,7 @@ fn parse<'a>(
             Ok(items) => {
                 if items.iter().any(|item| item.lost_zone) {
                     unread.add(
-                        "its time zone is not known; its times are told without one",
+                        "its time zone is not known; its times are reported without one",
                         &object.id,
                     );
                 }

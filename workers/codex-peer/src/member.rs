@@ -198,7 +198,7 @@ impl Work {
             let ended =
                 plexus_participant::run(account, member, notes, connection, pending()).await;
             let Err(why) = ended else { return };
-            tracing::error!(name: "peer.gave_up", %why, "the peer rests");
+            tracing::error!(name: "peer.gave_up", %why, "the peer stopped");
             self.note(Some(why.to_string()));
             if matches!(why, RunError::Over(_)) {
                 return;

@@ -121,7 +121,7 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
             let effect = !ask.verbs.is_read();
             let undo = is_undo(entry);
             let what = if undo {
-                "as far as it takes back its own changes"
+                "as far as it undoes its own changes"
             } else if effect {
                 "whatever it changes"
             } else {
@@ -175,7 +175,7 @@ fn beyond(
         }
         Some(e) if ceiling(&e.facts, e.provenance) == Ceiling::Once => once_only(e),
         Some(_) if ask.plan.is_once_only() => {
-            "it takes back a change that this agent did not make, so each such call is approved by itself"
+            "it undoes a change that this agent did not make, so each such call is approved by itself"
         }
         Some(_) if window == TrustWindow::UntilRevoked && !settings.allow_until_revoked => {
             "your settings have no window without an end (plexusctl config show)"
@@ -194,7 +194,7 @@ fn once_only(entry: &Entry) -> &'static str {
     if entry.facts.verbs.contains(Verb::Execute) {
         "it runs code, so each call is approved by itself"
     } else if entry.facts.sensitivity == Sensitivity::High {
-        "it leaves this machine or cannot be taken back, so each call is approved by itself"
+        "it leaves this machine or cannot be undone, so each call is approved by itself"
     } else if entry.provenance == Provenance::Extension {
         "an extension changes something with it, so each call is approved by itself"
     } else {

@@ -270,7 +270,7 @@ pub(super) fn mark(made: &mut PlanMade, undoes: Option<ChangeAuthor>, agent: &Ag
     let words = whose.in_words();
     ours_first(&mut made.preview, "change_of", &words);
     if whose != ChangeAuthor::Own {
-        let warning = format!("This takes back a change that {agent} did not make: {words}.");
+        let warning = format!("This undoes a change that {agent} did not make: {words}.");
         made.warnings.insert(0, Line::new(warning));
     }
     whose != ChangeAuthor::Own

@@ -181,20 +181,20 @@ impl Glance {
             let health = desk.supervisor.health(&source.id);
             let out = desk.unsandboxed.contains(&source.id);
             let (class, said) = match (source.config.enabled, health.status) {
-                (true, _) if out => ("bad", "ITS WORKERS RUN WITHOUT A CAGE"),
-                (false, _) => ("off", "switched off"),
-                (true, Health::Ok) => ("ok", "well"),
-                (true, Health::Degraded) => ("bad", "limping"),
-                (true, Health::Unavailable) => ("bad", "away"),
+                (true, _) if out => ("bad", "ITS WORKERS RUN WITHOUT A SANDBOX"),
+                (false, _) => ("off", "disabled"),
+                (true, Health::Ok) => ("ok", "healthy"),
+                (true, Health::Degraded) => ("bad", "degraded"),
+                (true, Health::Unavailable) => ("bad", "unavailable"),
                 (true, Health::Unknown) => ("idle", "not used yet"),
             };
             let mine = up.iter().filter(|w| w.source == source.id);
             let roles: Vec<&str> = mine
                 .map(|w| match w.role {
-                    Role::Reader if out => "reader NOT CAGED",
-                    Role::Writer if out => "writer NOT CAGED",
-                    Role::Reader => "reader caged",
-                    Role::Writer => "writer caged",
+                    Role::Reader if out => "reader NOT SANDBOXED",
+                    Role::Writer if out => "writer NOT SANDBOXED",
+                    Role::Reader => "reader sandboxed",
+                    Role::Writer => "writer sandboxed",
                 })
                 .collect();
             SourceView {

@@ -144,7 +144,7 @@ impl Page {
         let row = |source: &&Arc<Source>| {
             let health = desk.supervisor.health(&source.id);
             let (class, words) = match (source.config.enabled, health.status) {
-                (false, _) => ("off", "switched off"),
+                (false, _) => ("off", "disabled"),
                 (true, Health::Ok) => ("ok", "serves"),
                 (true, Health::Degraded) => ("bad", "serves in part"),
                 (true, Health::Unavailable) => ("bad", "does not serve"),

@@ -40,7 +40,7 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>) -> 
         ItemState::Denied { .. } => format!("Denied {by}."),
         ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
         ItemState::Void { .. } => {
-            "No longer wanted: it was withdrawn, or what it stood on was taken back.".into()
+            "No longer wanted: it was withdrawn, or its grant or source was removed.".into()
         }
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn access(access: Verb) -> &'static str {
 pub(super) fn rating(entry: &Entry) -> &'static str {
     match (entry.facts.sensitivity, entry.provenance) {
         (_, Provenance::Extension) => "by an extension: Plexus has not reviewed it",
-        (Sensitivity::High, _) => "leaves this machine, runs code, or cannot be taken back",
+        (Sensitivity::High, _) => "leaves this machine, runs code, or cannot be undone",
         (Sensitivity::Elevated, _) => "changes things of yours",
         (Sensitivity::Low, _) => "",
     }

@@ -231,14 +231,10 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
         "Effects whose outcome is unknown",
         count(state.agents.values().map(|agent| agent.unknown.len()).sum()),
     );
-    all.say(
-        "sources",
-        "Sources that are switched on",
-        count(counts.sources),
-    );
+    all.say("sources", "Enabled sources", count(counts.sources));
     all.say(
         "sources_unsandboxed",
-        "Sources whose workers run without a cage, by the owner's word",
+        "Sources whose workers run without a sandbox, by the owner's flag",
         count(desk.unsandboxed.len()),
     );
     let workers = desk.supervisor.workers();

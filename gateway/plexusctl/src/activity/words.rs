@@ -47,8 +47,8 @@ pub(super) fn said(call: &Value) -> String {
             "" => format!("asked you for {id}"),
             purpose => format!("asked you for {id}, purpose: {purpose}"),
         },
-        "settled" if call["happened"] == true => format!("{id}: you said that it happened"),
-        "settled" => format!("{id}: you said that it did not happen"),
+        "settled" if call["happened"] == true => format!("{id}: you recorded that it happened"),
+        "settled" => format!("{id}: you recorded that it did not happen"),
         other => format!("{id}: {other}"),
     }
 }

@@ -303,15 +303,15 @@ fn question(item: &Value, windows: &[TrustWindow]) -> String {
     // The gateway refuses to approve what it could not compute; the key would only promise it.
     if !plan::is_lost(item) {
         let yes = match changed || register {
-            true => "y yes",
-            false => "y yes, once",
+            true => "y approve",
+            false => "y approve once",
         };
         keys.push(yes.to_owned());
         let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
         keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
     }
     // No agent asked for a change, so there is nobody to tell why.
-    keys.push(if changed { "n no" } else { "n WHY no" }.to_owned());
+    keys.push(if changed { "n deny" } else { "n WHY deny" }.to_owned());
     keys.extend(["s later", "? details", "q quit"].map(str::to_owned));
     if changed {
         let source = text::line(text_of(&item["source"], "id"));
@@ -472,17 +472,17 @@ mod tests {
         ]});
         assert_eq!(
             question(&item, &answers::windows(&item)),
-            "let my-cc do this?  y yes, once · 1 an hour · n WHY no · s later · ? details · q quit"
+            "let my-cc do this?  y approve once · 1 an hour · n WHY deny · s later · ? details · q quit"
         );
         let change = serde_json::json!({"kind": "change", "source": {"id": "notes"}, "choices": [{"window": "once"}]});
         assert_eq!(
             question(&change, &answers::windows(&change)),
-            "resume the grants on notes?  y yes · n no · s later · ? details · q quit"
+            "resume the grants on notes?  y approve · n deny · s later · ? details · q quit"
         );
         let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}}], "choices": [{"window": "1h"}]});
         assert_eq!(
             question(&lost, &answers::windows(&lost)),
-            "let my-cc do this?  n WHY no · s later · ? details · q quit"
+            "let my-cc do this?  n WHY deny · s later · ? details · q quit"
         );
     }
 }

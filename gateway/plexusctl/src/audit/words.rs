@@ -106,11 +106,11 @@ fn happened(event: &Value, detail: &Value) -> String {
         "sources.unsandboxed" => {
             let all = list_of(detail, "sources").iter();
             let all: Vec<_> = all.filter_map(Value::as_str).collect();
-            format!("you let RUN WITHOUT A CAGE: {}", all.join(", "))
+            format!("you let RUN WITHOUT A SANDBOX: {}", all.join(", "))
         }
         "worker.start" if detail["unsandboxed"] == true => {
             format!(
-                "{} of {} starts WITHOUT A CAGE",
+                "{} of {} starts WITHOUT A SANDBOX",
                 text("role"),
                 text("source")
             )

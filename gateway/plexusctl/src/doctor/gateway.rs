@@ -78,7 +78,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
                 let source = source.as_str().unwrap_or_default();
                 findings.push(Finding::fail(
                     "unsandboxed",
-                    format!("{source} RUNS WITHOUT A CAGE, as --unsandboxed-i-understand says"),
+                    format!("{source} RUNS WITHOUT A SANDBOX, as --unsandboxed-i-understand says"),
                     format!("plexusctl sources disable {source}"),
                 ));
             }

@@ -1,6 +1,7 @@
 //! What is written for launchd, read back; and a stand-in for `launchctl` with its exit codes.
 
 use super::*;
+use crate::service::Manager;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 fn start(job: Job, home: &Path) -> Start {
@@ -169,4 +170,18 @@ fn what_print_says_is_read_as_far_as_it_is_known() {
     assert_eq!(status["lastExit"], 78);
     let absent = Fake::answering("print) exit 113;;");
     assert_eq!(absent.launchd.status(Job::Gateway)["state"], "not loaded");
+}
+
+#[test]
+fn running_notifications_are_restarted_alone() {
+    let fake = Fake::answering("print) printf '\\tpid = 42\\n'; exit 0;;");
+    let file = fake.launchd.file(Job::Notify);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, "").unwrap();
+    let Fake { folder, launchd } = fake;
+    let manager = Manager::Launchd(launchd);
+    assert!(manager.restart_running(Job::Notify).unwrap());
+    let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+    let target = "gui/501/local.plexus.notify";
+    assert_eq!(asked, format!("print {target}\nkickstart -k {target}\n"));
 }

@@ -1,6 +1,7 @@
 //! What is written for systemd: its words, its quoting, and what `systemd-analyze` says of it.
 
 use super::*;
+use crate::service::Manager;
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 fn start(job: Job, program: &str, arguments: &[&str], home: &str) -> Start {
@@ -106,4 +107,49 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let bad = folder.path().join("bad.service");
     fs::write(&bad, "[Service]\nExecStart=nowhere\nTypo=yes\n").unwrap();
     assert!(!verify(&[bad]).unwrap().status.success());
+}
+
+/// What is made of a running notification service, where systemctl says this of each unit and ends a restart so.
+fn restart(is_installed: bool, shown: &str, status: i32) -> (Result<bool, Stop>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("systemctl");
+    let log = folder.path().join("asked");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >> {}\ncase \"$2\" in\nshow) echo '{shown}';;\nrestart) exit {status};;\nesac\n",
+        log.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let systemd = Systemd {
+        folder: folder.path().join("user"),
+        runner: Runner::new(program),
+    };
+    if is_installed {
+        fs::create_dir(&systemd.folder).unwrap();
+        fs::write(systemd.file(Job::Notify), "").unwrap();
+    }
+    let restarted = Manager::Systemd(systemd).restart_running(Job::Notify);
+    let asked = fs::read_to_string(log).unwrap_or_default();
+    let asked = asked.lines().filter(|line| !line.contains(" show "));
+    (restarted, asked.map(str::to_owned).collect())
+}
+
+#[test]
+fn running_notifications_are_restarted_alone() {
+    let (restarted, asked) = restart(true, "MainPID=42", 0);
+    assert!(restarted.unwrap());
+    assert_eq!(asked, ["--user restart plexus-notify.service"]);
+    let (failed, _) = restart(true, "MainPID=42", 1);
+    let stop = failed.unwrap_err();
+    assert!(
+        stop.why
+            .contains("restart plexus-notify.service` ended with 1"),
+        "{stop}"
+    );
+    // One that does not run stays so; one that is not installed is not asked for.
+    for (is_installed, shown) in [(true, "MainPID=0"), (false, "MainPID=42")] {
+        let (restarted, asked) = restart(is_installed, shown, 0);
+        assert!(!restarted.unwrap());
+        assert_eq!(asked, [""; 0]);
+    }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Add {
     /// Its id, the first part of its capabilities' names [default: from the folder's name, else the kind's]
     #[arg(long)]
     id: Option<SourceId>,
-    /// What you call it
+    /// Label
     #[arg(long)]
     label: Option<String>,
     /// Ask before every call, reads included
@@ -41,7 +41,7 @@ pub(crate) struct Add {
     /// Secret of this kind, from a file, or from standing input with -; may be given again. At a terminal it is asked for
     #[arg(long = "secret", value_name = "FIELD=FILE")]
     secrets: Vec<String>,
-    /// Keep it also where it does not serve
+    /// Keep the source even if it does not serve
     #[arg(long)]
     keep: bool,
 }

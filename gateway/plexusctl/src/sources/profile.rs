@@ -71,7 +71,7 @@ fn in_words(reply: &Value) -> String {
     let source = text::line(text_of(reply, "source"));
     if reply["unsandboxed"] == true {
         lines.push(format!(
-            "{source} RUNS WITHOUT A CAGE: nothing below holds until plexusd runs without --unsandboxed-i-understand"
+            "{source} RUNS WITHOUT A SANDBOX: nothing below holds until plexusd runs without --unsandboxed-i-understand"
         ));
     }
     for role in list_of(reply, "roles") {

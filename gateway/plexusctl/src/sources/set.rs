@@ -27,16 +27,16 @@ pub(super) struct Set {
     /// Field to leave empty again; may be given again
     #[arg(long = "clear", value_name = "FIELD")]
     cleared: Vec<String>,
-    /// What you call it
+    /// Label
     #[arg(long)]
     label: Option<String>,
     /// Ask before every call, reads included
     #[arg(long)]
     ask: bool,
-    /// Ask as the grants on it say
+    /// Follow the grants again, instead of asking before every call
     #[arg(long, conflicts_with = "ask")]
     no_ask: bool,
-    /// Go on without asking, also where grants end
+    /// Do not ask for confirmation, even if grants end
     #[arg(long, short)]
     yes: bool,
 }

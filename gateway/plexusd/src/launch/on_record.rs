@@ -64,7 +64,7 @@ pub(super) async fn say_what_is_unsandboxed(app: &Kernel) -> anyhow::Result<()> 
             let why = format!("--unsandboxed-i-understand {source}: there is no such source");
             bail!(plexus_home::state_dir::Lasting(why));
         }
-        tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
+        tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A SANDBOX, as --unsandboxed-i-understand says");
     }
     app.remark(json!({"event": "sources.unsandboxed", "sources": app.unsandboxed}))
         .await;

@@ -10,7 +10,7 @@ pub(crate) fn reloading() -> Vec<sd_notify::NotifyState<'static>> {
 /// Says to systemd how far we are, where it started us and asks (`NOTIFY_SOCKET`).
 pub(crate) fn tell(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(name: "daemon.manager_untold", %error, "the service manager could not be told");
+        tracing::warn!(name: "daemon.manager_untold", %error, "the service manager could not be notified");
     }
 }
 

@@ -133,7 +133,7 @@ impl Candidate {
 
     /// Does not become it; `sockets` are for this program's next launch.
     pub(crate) fn give_up(self, sockets: Vec<OwnedFd>, why: String) -> Handed {
-        tracing::error!(name: "daemon.upgrade_failed", path = %self.path.display(), error = why, "the new program was not started; this one goes on");
+        tracing::error!(name: "daemon.upgrade_failed", path = %self.path.display(), error = why, "the new program was not started; the running one continues");
         Handed::back(sockets, self.to, why)
     }
 }

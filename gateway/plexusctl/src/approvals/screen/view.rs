@@ -77,8 +77,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles, now
             let place = card_rows(frame, upper, model, styles, now);
             put(frame, rule, vec![rule_line(styles, &place, area.width)]);
             let title = match &model.panel {
-                Panel::Deny(_) => "no",
-                _ => "yes",
+                Panel::Deny(_) => "deny",
+                _ => "approve",
             };
             let [head, fields] =
                 Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(lower);
@@ -241,7 +241,7 @@ fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>
             let said = match &denial.ends {
                 Some(ends) => format!("  {}", text::line(ends)),
                 None => format!(
-                    "  why (the agent is told): {}▏",
+                    "  reason (the agent reads it): {}▏",
                     text::line(&denial.why.text)
                 ),
             };
@@ -343,6 +343,6 @@ const HELP: [&str; 11] = [
     "q Ctrl-C end; the requests stay pending",
     "",
     "Only our words begin at the left margin. What an agent or a file says",
-    "stands behind a label or a bar; what could move the cursor or turn the",
+    "is behind a label or a bar; what could move the cursor or turn the",
     "text around is written out, as \\u{202e}.",
 ];
