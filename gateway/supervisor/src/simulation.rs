@@ -16,7 +16,7 @@ mod ladder;
 mod laws;
 mod puppet;
 mod script;
-mod stage;
+pub(crate) mod stage;
 mod storms;
 mod words;
 mod world;

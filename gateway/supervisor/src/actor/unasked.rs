@@ -159,3 +159,95 @@ impl Unasked {
         (id, answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::stage;
+    use plexus_ipc::{manifest::Manifest, text::Output};
+    use plexus_protocol::SourceId;
+    use serde_json::json;
+
+    /// Of a worker whose manifest says this too.
+    fn unasked(resident: bool, host_calls: bool) -> Unasked {
+        let mut manifest = stage::manifest(resident);
+        manifest["hostCalls"] = json!(host_calls);
+        manifest["events"] =
+            json!([{"topic": "rang", "capability": "read", "describe": "It rang."}]);
+        let manifest = Manifest::parse(&manifest.to_string()).expect("a manifest");
+        let source = SourceId::parse("bell").expect("an id");
+        Unasked::new(stage::spec(source, Arc::new(manifest), 1))
+    }
+
+    fn call(id: u64, serves: Option<u64>, input: usize) -> message::HostCall {
+        message::HostCall {
+            id,
+            call: serves,
+            ask: HostAsk::Call {
+                capability: "notes.read".into(),
+                input: vec![b' '; input].into(),
+            },
+        }
+    }
+
+    #[test]
+    fn own_calls_are_bounded_in_kind_number_and_size() {
+        let begins = |unasked: &mut Unasked, asked| unasked.call(asked, None).map(|_| ());
+        let refused = "a call that its manifest does not allow";
+        assert_eq!(
+            begins(&mut unasked(true, false), call(1, None, 2)),
+            Err(refused)
+        );
+        assert_eq!(
+            begins(&mut unasked(false, true), call(1, None, 2)),
+            Err(refused)
+        );
+        let mut worker = unasked(true, true);
+        assert_eq!(
+            begins(&mut worker, call(1, None, MAX_HOST_INPUT + 1)),
+            Err("a call beyond its size")
+        );
+        assert_eq!(begins(&mut worker, call(1, None, MAX_HOST_INPUT)), Ok(()));
+        let many = "more calls of its own than it may make";
+        assert_eq!(
+            begins(&mut worker, call(1, None, 2)),
+            Err(many),
+            "a number twice"
+        );
+        for id in 2..=HOST_CALLS as u64 {
+            assert_eq!(begins(&mut worker, call(id, None, 2)), Ok(()));
+        }
+        assert_eq!(begins(&mut worker, call(99, None, 2)), Err(many));
+    }
+
+    #[test]
+    fn call_for_a_number_that_is_not_under_way_has_no_caller() {
+        let notice = unasked(true, true).call(call(1, Some(7), 2), None);
+        let Ok(Notice::HostCall(asked)) = notice else {
+            panic!("it is refused by the gateway, in words");
+        };
+        assert!(asked.caller.is_none());
+        let Ok(Notice::HostCall(own)) = unasked(true, true).call(call(1, None, 2), None) else {
+            panic!("a resident worker's own");
+        };
+        assert!(matches!(own.caller, Some(HostCaller::Source)));
+    }
+
+    #[test]
+    fn event_has_a_topic_and_a_bounded_size() {
+        let event = |topic: &str, text: usize| Event {
+            topic: topic.into(),
+            summary: "rang".into(),
+            payload: Output::of(&"x".repeat(text)).expect("JSON"),
+            touched: Vec::new(),
+        };
+        let mut worker = unasked(true, true);
+        // With its quotes.
+        assert!(matches!(
+            worker.event(event("rang", MAX_EVENT - 2)),
+            Ok(Some(_))
+        ));
+        assert!(worker.event(event("rang", MAX_EVENT - 1)).is_err());
+        assert!(worker.event(event("sang", 1)).is_err());
+    }
+}

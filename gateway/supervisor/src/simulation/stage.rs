@@ -21,7 +21,7 @@ use plexus_ipc::{
     offer::Offer,
 };
 use plexus_protocol::{AuditId, Digest, SourceId, Verb};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fmt::Write,
     sync::{
@@ -98,7 +98,21 @@ pub(super) struct Stage {
     others: Mutex<Vec<JoinHandle<()>>>,
 }
 
-fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
+/// The manifest of the simulated kind.
+pub(crate) fn manifest(resident: bool) -> Value {
+    json!({
+        "connector": "puppet", "kind": "puppet-dir", "label": "Puppet", "blurb": "For the simulation.",
+        "provenance": "managed", "transport": "ipc", "fields": [], "roles": ["reader", "writer"], "resident": resident,
+        "limits": {"frameBytes": FRAME, "openFiles": 64, "fileBytes": 1024, "callMs": 30000, "memoryMiB": 64},
+        "capabilities": [
+            {"name": "read", "kind": "capability", "label": "Read", "describe": "Reads.", "verbs": ["read"], "input": {"type": "object"}},
+            {"name": "write", "kind": "capability", "label": "Write", "describe": "Writes.", "verbs": ["write"], "sensitivity": "elevated", "input": {"type": "object"}}
+        ]
+    })
+}
+
+/// A source of that kind.
+pub(crate) fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
     Arc::new(Spec {
         source,
         offer: Arc::new(Offer {
@@ -160,20 +174,13 @@ impl Stage {
                 });
             }
         });
-        let manifest = json!({
-            "connector": "puppet", "kind": "puppet-dir", "label": "Puppet", "blurb": "For the simulation.",
-            "provenance": "managed", "transport": "ipc", "fields": [], "roles": ["reader", "writer"], "resident": resident,
-            "limits": {"frameBytes": FRAME, "openFiles": 64, "fileBytes": 1024, "callMs": 30000, "memoryMiB": 64},
-            "capabilities": [
-                {"name": "read", "kind": "capability", "label": "Read", "describe": "Reads.", "verbs": ["read"], "input": {"type": "object"}},
-                {"name": "write", "kind": "capability", "label": "Write", "describe": "Writes.", "verbs": ["write"], "sensitivity": "elevated", "input": {"type": "object"}}
-            ]
-        });
         let stage = Self {
             supervisor: Supervisor::on(Arc::new(context)),
             world,
             source: SourceId::parse("the-source").expect("an id"),
-            manifest: Arc::new(Manifest::parse(&manifest.to_string()).expect("a manifest")),
+            manifest: Arc::new(
+                Manifest::parse(&manifest(resident).to_string()).expect("a manifest"),
+            ),
             revision: Arc::new(AtomicU64::new(1)),
             tags: AtomicU64::new(1),
             callers: Mutex::default(),
