@@ -1,7 +1,7 @@
 //! Programs of npm that the stories and the bench run, at the versions of a lock file: the real coding agents, and another
 //! gateway for MCP servers.
 
-use crate::step::finish;
+use crate::step::finish_unheard;
 use crate::{cargo, debian};
 use anyhow::{Context, Result};
 use std::fs;
@@ -43,7 +43,7 @@ fn install(name: &str) -> Result<()> {
     for file in FILES {
         fs::copy(from.join(file), to.join(file)).with_context(|| format!("copying {file}"))?;
     }
-    finish(Command::new("npm").arg("ci").current_dir(&to))?;
+    finish_unheard(Command::new("npm").arg("ci").current_dir(&to))?;
     fs::copy(from.join(lock), to.join("installed.json")).context("noting what is installed")?;
     Ok(())
 }

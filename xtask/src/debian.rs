@@ -1,6 +1,6 @@
 //! What the tests and the bench need from Debian: installed where that is possible without asking, named where not.
 
-use crate::step::{finish, present};
+use crate::step::{finish_unheard, present};
 use anyhow::{Result, bail, ensure};
 use std::process::Command;
 
@@ -8,133 +8,151 @@ use std::process::Command;
 pub(crate) struct Package {
     /// Its name in the archive.
     pub(crate) name: &'static str,
-    /// A program of it.
-    pub(crate) program: &'static str,
+    /// A program of it, or the path of another file of it in Debian.
+    pub(crate) sign: &'static str,
     /// What it is for.
     pub(crate) purpose: &'static str,
 }
 
 /// Moves the daemon's clock in tests of expiry.
-pub(crate) const FAKETIME: Package = Package {
+const FAKETIME: Package = Package {
     name: "faketime",
-    program: "faketime",
+    sign: "faketime",
     purpose: "tests of expiry move the daemon's clock with it",
 };
 /// The browser that the console is tested in, and what drives it.
-pub(crate) const BROWSER: [Package; 2] = [
+const BROWSER: [Package; 2] = [
     Package {
         name: "chromium",
-        program: "chromium",
+        sign: "chromium",
         purpose: "the console is tested in it",
     },
     Package {
         name: "chromium-driver",
-        program: "chromedriver",
+        sign: "chromedriver",
         purpose: "tests of the console drive the browser with it",
     },
 ];
 /// What the installers of other machines are fetched with.
-pub(crate) const CURL: Package = Package {
+const CURL: Package = Package {
     name: "curl",
-    program: "curl",
+    sign: "curl",
     purpose: "tests of the installers for other machines fetch them with it",
 };
 /// Installs the coding agents.
 pub(crate) const NPM: Package = Package {
     name: "npm",
-    program: "npm",
+    sign: "npm",
     purpose: "the stories run real coding agents, which come as its packages",
 };
 /// Makes the repositories that the git connector is tested on.
-pub(crate) const GIT: Package = Package {
+const GIT: Package = Package {
     name: "git",
-    program: "git",
+    sign: "git",
     purpose: "tests of the git connector make their repositories with it",
 };
 /// The server that the caldav connector is tested on.
 pub(crate) const RADICALE: Package = Package {
     name: "radicale",
-    program: "radicale",
+    sign: "radicale",
     purpose: "tests of the caldav connector have it as their server",
 };
 /// The store that several relays share.
 pub(crate) const NATS: Package = Package {
     name: "nats-server",
-    program: "nats-server",
+    sign: "nats-server",
     purpose: "tests of the relay keep its store in it",
 };
 /// Runs `docs/verify-export.py`.
-pub(crate) const PYTHON: Package = Package {
+const PYTHON: Package = Package {
     name: "python3",
-    program: "python3",
+    sign: "python3",
     purpose: "tests of exports check them with the script in docs",
 };
+/// What the pictures of the console are drawn with.
+const FONTS: Package = Package {
+    name: "fonts-dejavu-core",
+    sign: "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    purpose: "without its fonts the pictures of the console differ",
+};
+/// What the tests need beside [`NPM`], which comes with the coding agents.
+pub(crate) const TESTS: [&Package; 9] = [
+    &FAKETIME,
+    &CURL,
+    &GIT,
+    &RADICALE,
+    &NATS,
+    &PYTHON,
+    &FONTS,
+    &BROWSER[0],
+    &BROWSER[1],
+];
 /// The load generator of the bench.
 pub(crate) const WRK: Package = Package {
     name: "wrk",
-    program: "wrk",
+    sign: "wrk",
     purpose: "the bench loads the gateway with it",
 };
 
 /// What a search of a vault is measured beside.
 pub(crate) const RIPGREP: Package = Package {
     name: "ripgrep",
-    program: "rg",
+    sign: "rg",
     purpose: "the bench of sources has a search by it beside ours",
 };
-
-/// Makes sure of all of `packages`.
-///
-/// # Errors
-/// With a line for each that is missing and cannot be installed.
-pub(crate) fn ensure_all<'p>(packages: impl IntoIterator<Item = &'p Package>) -> Result<()> {
-    let missing = packages
-        .into_iter()
-        .filter_map(|package| ensure(package).err());
-    let missing: Vec<String> = missing.map(|error| format!("{error:#}")).collect();
-    ensure!(missing.is_empty(), "{}", missing.join("; "));
-    Ok(())
-}
 
 /// Makes sure of `package`.
 ///
 /// # Errors
-/// When it is missing and cannot be installed; the message is the command to type.
+/// As [`ensure_all`].
 pub(crate) fn ensure(package: &Package) -> Result<()> {
+    ensure_all([package])
+}
+
+/// Makes sure of all of `packages`.
+///
+/// # Errors
+/// When some are missing and cannot be installed; the message is the command to type.
+pub(crate) fn ensure_all<'p>(packages: impl IntoIterator<Item = &'p Package>) -> Result<()> {
+    let missing = packages.into_iter().filter(|of| !is_there(of.sign));
+    let mut missing: Vec<&Package> = missing.collect();
     // Tests on another system say themselves what they lack.
-    if on_path(package.program) || cfg!(not(target_os = "linux")) {
+    if missing.is_empty() || cfg!(not(target_os = "linux")) {
         return Ok(());
     }
     if !present("apt-get", &["--version"]) {
-        bail!(
-            "{} is missing ({}): install it by your system's package manager",
-            package.program,
-            package.purpose
+        // Another system has such a file elsewhere.
+        missing.retain(|package| !package.sign.starts_with('/'));
+        let lines = missing
+            .iter()
+            .map(|of| format!("{} ({})", of.sign, of.purpose));
+        let lines: Vec<String> = lines.collect();
+        ensure!(
+            lines.is_empty(),
+            "install by your system's package manager: {}",
+            lines.join("; ")
         );
+        return Ok(());
     }
-    println!("    {} is missing: {}", package.name, package.purpose);
     let root = Command::new("id")
         .arg("-u")
         .output()
         .is_ok_and(|answer| answer.stdout.trim_ascii() == b"0");
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     let prefix: &[&str] = match (root, present("sudo", &["-n", "true"])) {
         (true, _) => &[],
         (false, true) => &["sudo", "-n"],
-        (false, false) => bail!("type: sudo apt-get install {}", package.name),
+        (false, false) => bail!("type: sudo apt-get install {}", names.join(" ")),
     };
+    println!("    installing {}", names.join(" "));
     let apt = |arguments: &[&str]| {
         let mut words = prefix.iter().chain(&["apt-get"]).chain(arguments);
         let mut command = Command::new(words.next().copied().unwrap_or("apt-get"));
         command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
-        finish(&mut command)
+        finish_unheard(&mut command)
     };
-    let install = [
-        "install",
-        "-y",
-        "-q",
-        "--no-install-recommends",
-        package.name,
-    ];
+    let install = ["install", "-y", "-q", "--no-install-recommends"];
+    let install = [&install[..], &names].concat();
     if apt(&install).is_err() {
         // A bare image has no package lists.
         apt(&["update", "-q"])?;
@@ -143,8 +161,9 @@ pub(crate) fn ensure(package: &Package) -> Result<()> {
     Ok(())
 }
 
-fn on_path(program: &str) -> bool {
+fn is_there(sign: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        // A path that is joined to a folder stays the path that it is.
+        std::env::split_paths(&path).any(|folder| folder.join(sign).is_file())
     })
 }

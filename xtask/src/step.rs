@@ -1,7 +1,7 @@
 //! A list of steps: each is announced, timed, and counted in a summary; one that fails does not hide the next.
 
 use anyhow::{Result, anyhow, bail};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The steps taken so far.
@@ -70,12 +70,28 @@ pub(crate) fn finish(command: &mut Command) -> Result<()> {
     )
 }
 
+/// The same beside other steps: its output is kept for the error.
+///
+/// # Errors
+/// As [`finish`]; the message ends with what it said.
+pub(crate) fn finish_unheard(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let ended = command.stdin(Stdio::null()).output();
+    let ended = ended.map_err(|error| anyhow!("{program}: {error}"))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = [ended.stdout, ended.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    bail!("{program} ended with {}:\n{said}", ended.status)
+}
+
 /// Whether a program can be started at all; its output is thrown away.
 pub(crate) fn present(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
 }

@@ -2,10 +2,11 @@
 
 use crate::step::{Steps, present};
 use crate::{agents, cargo, debian, isolate, promises, rules};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 /// The platform that cannot be run here but must compile.
@@ -54,20 +55,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let xtask = cargo::binaries("debug")?.join("xtask");
     let units = cargo::units()?;
     let mut steps = Steps::default();
-    steps.run("packages of the system", || {
-        let alone = [
-            &debian::FAKETIME,
-            &debian::CURL,
-            &debian::GIT,
-            &debian::RADICALE,
-            &debian::NATS,
-            &debian::PYTHON,
-        ];
-        debian::ensure_all(alone.into_iter().chain(&debian::BROWSER))
+    let quick = arguments.quick;
+    // It waits for the network, and the next steps for the processors.
+    let installing = thread::spawn(move || {
+        let packages = debian::ensure_all(debian::TESTS);
+        let agents = if quick { Ok(()) } else { agents::ensure() };
+        packages.and(agents)
     });
-    if !arguments.quick {
-        steps.run("coding agents of the stories", agents::ensure);
-    }
     steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));
     steps.run(
         "rules: edges, bans, versions, licences, names",
@@ -85,6 +79,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         cargo::command()
             .args(["build", "--locked", "--workspace"])
             .args(["--bins", "--examples"]),
+    );
+    steps.run(
+        "packages of the system, coding agents of the stories",
+        || {
+            let installed = installing.join();
+            installed.unwrap_or_else(|_| bail!("the installation panicked"))
+        },
     );
     let repetitions = match (arguments.quick, arguments.long) {
         (true, _) => "quick",
