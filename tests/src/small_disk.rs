@@ -114,6 +114,14 @@ impl SmallDisk {
         Filler(path)
     }
 
+    /// Has `folder`, which is on it and empty, hold so many files from here on, and no more.
+    pub fn holds_only(&self, files: u64, folder: &Path) {
+        // The folder itself is one.
+        let room = format!("nr_inodes={},mode=0700", files + 1);
+        let kind = Some("tmpfs");
+        mount(kind, folder, kind, MsFlags::empty(), Some(room.as_str())).expect("a mount");
+    }
+
     /// While `story` runs, nobody can write `file`, not even root.
     pub fn read_only(&self, file: &Path, story: impl FnOnce()) {
         let none = None::<&str>;

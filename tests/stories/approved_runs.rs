@@ -216,7 +216,14 @@ fn a_lost_answer_is_no_second_effect() {
         }
     }
     assert_eq!(lost, 1, "the control");
+    // Writes that the kill cut short hold what they were to write; the next start removes them.
+    let cut_short = ["pending/.plexus-a1b2", "secrets/.plexus-c3d4"];
+    let cut_short = cut_short.map(|name| workshop.gateway.state().join(name));
+    for file in &cut_short {
+        std::fs::write(file, "content").expect("a file");
+    }
     workshop.gateway.start_again();
+    assert!(!cut_short.iter().any(|file| file.exists()));
     let agent = workshop.back(&agent);
     let status = agent.status_after(&item, 20).expect_ok();
     assert_eq!(status["result"]["ok"], true, "{status}");

@@ -335,6 +335,33 @@ fn a_ledger_on_a_read_only_file_refuses_the_start_and_says_so() {
     });
 }
 
+/// A secret that cannot be written leaves the one before it in place, and the log says that the change failed.
+#[test]
+fn a_secret_that_cannot_be_written_leaves_the_old_one() {
+    let test = "full_disk::a_secret_that_cannot_be_written_leaves_the_old_one";
+    SmallDisk::with(test, SIZE, |disk| {
+        let gateway = Gateway::builder().start_in(disk.home());
+        let put = |value: &str| {
+            let client = gateway.owner().client;
+            client.post("/admin/api/secrets/my-key", json!({ "value": value }))
+        };
+        // A write needs room for a second file, as long as the first is there.
+        let folder = gateway.state().join("secrets");
+        disk.holds_only(1, &folder);
+        put("old").expect_ok();
+        let error = put("new").expect_error(500, "internal_error");
+        let why = error["message"].as_str().expect("why");
+        assert!(why.contains("the old one"), "{why}");
+        assert_eq!(gateway.state_file("secrets/my-key"), "old");
+        let log = gateway.cli(["audit", "export"]);
+        assert!(log.expect_ok().contains("secret.failed"));
+        // The control: with that room it is written.
+        std::fs::remove_file(folder.join("my-key")).expect("the secret");
+        put("new").expect_ok();
+        assert_eq!(gateway.state_file("secrets/my-key"), "new");
+    });
+}
+
 /// The disk turns read-only under a daemon at work: nothing is done or shown that cannot be recorded, what the owner takes
 /// back holds, and when the disk works again everything goes on by itself, with all that was answered.
 #[test]

@@ -4,8 +4,12 @@ use crate::house::{House, READ, READS, WRITE, note};
 use plexus_tests::{
     Agent,
     folders::{CANARY, SAFE_WORD},
+    waiting::until,
 };
 use serde_json::{Value, json};
+use std::{
+    fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::mpsc::TryRecvError, time::Duration,
+};
 
 const VAULT_READ: &str = "obsidian.vault.read";
 const SEARCH: &str = "obsidian.vault.search";
@@ -108,6 +112,48 @@ fn hidden_notes_do_not_exist() {
             .expect("text")
             .contains(CANARY)
     );
+}
+
+/// A secret's file is a pipe that nobody writes into: the change of that secret holds its turn as long as the test likes.
+#[test]
+fn hiding_waits_for_no_other_act() {
+    let house = House::open();
+    let one = writer(&house);
+    let secret = house.gateway.state().join("secrets/slow");
+    nix::unistd::mkfifo(&secret, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let client = house.owner().client;
+    let post = |path: &str, body: Value| {
+        let request = client.request("POST", path).json(body);
+        let (done, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(request.send().status));
+        answer
+    };
+    let slow = post("/admin/api/secrets/slow", json!({"value": "s"}));
+    // Only where somebody reads it can a pipe be opened for writing at once.
+    let pipe = until("the act to read the pipe", || {
+        let mut pipe = OpenOptions::new();
+        let pipe = pipe.write(true).custom_flags(nix::libc::O_NONBLOCK);
+        pipe.open(&secret).ok()
+    });
+    let waits = post("/admin/api/sources/workspace/enable", json!({}));
+    let hidden = post(
+        "/admin/api/sources/obsidian/hide",
+        json!({"folders": ["Projects"]}),
+    );
+    let answer = hidden.recv_timeout(Duration::from_secs(20));
+    let gone = told(
+        &one,
+        VAULT_READ,
+        "PATH",
+        json!({"path": "Projects/Secret.md"}),
+    );
+    let others = [slow.try_recv(), waits.try_recv()];
+    drop(pipe);
+    assert_eq!(answer, Ok(200));
+    assert!(gone.contains("not_found"), "{gone}");
+    assert_eq!(others, [Err(TryRecvError::Empty); 2], "the control");
+    let late = [slow, waits].map(|act| act.recv_timeout(Duration::from_secs(20)));
+    assert_eq!(late, [Ok(200), Ok(200)]);
 }
 
 #[test]

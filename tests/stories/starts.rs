@@ -47,7 +47,8 @@ fn a_link_in_a_files_place_is_not_followed() {
     gateway.owner().client.get("/admin/api/grants").expect_ok();
 }
 
-/// A variable that is set and empty counts as unset: the start gets as far as the home, which another gateway has.
+/// A variable that is set and empty counts as unset: the start gets as far as the home, which another gateway has, and
+/// `edition`, which an upgrade asks in the daemon's environment, answers.
 #[test]
 fn empty_variable_counts_as_unset() {
     let gateway = Gateway::start();
@@ -65,6 +66,18 @@ fn empty_variable_counts_as_unset() {
         "the control: {wrong}"
     );
     assert_ne!(wrong.status, empty.status, "{wrong}");
+
+    let with_empty = |arguments: &[&str], name: &str| {
+        let mut command = programs::command(&binaries::path("plexusd"), gateway.home());
+        command.args(arguments).env(name, "");
+        programs::run(command)
+    };
+    let home = gateway.state().to_string_lossy().into_owned();
+    let edition = ["edition", "--home", &home];
+    with_empty(&edition, "PLEXUS_PORT").expect_ok();
+    with_empty(&edition[..1], "PLEXUS_HOME").expect_ok();
+    let homeless = with_empty(&["restore", "/nonexistent"], "HOME");
+    assert!(homeless.stdout.contains("no home directory"), "{homeless}");
 }
 
 /// Guessing could open a port, or end a credential that somebody holds.

@@ -273,7 +273,7 @@ fn owner_lists_and_stops_calls() {
 }
 
 #[test]
-fn command_prints_the_stream_and_cancels_on_a_second_ctrl_c() {
+fn command_prints_the_stream_and_cancels_it() {
     let workshop = Workshop::open();
     let code = code(&workshop, "one");
     workshop
@@ -297,11 +297,28 @@ fn command_prints_the_stream_and_cancels_on_a_second_ctrl_c() {
     terminal.keys("\u{3}");
     terminal.until_shows("You cancelled it.");
     assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
+
+    // From another command, by the run's id.
+    let mut terminal = Terminal::start(&command, 80, 24);
+    terminal.until_shows("2 hello");
+    let calls = workshop.owner().client.get("/admin/api/calls").expect_ok();
+    let run = calls["calls"][0]["runId"].as_str().expect("a run");
+    let said = workshop.gateway.plexus("one", ["cancel", run]);
+    assert!(
+        said.expect_ok().contains(&format!("plexus wait {run}")),
+        "{said}"
+    );
+    terminal.until_shows("You cancelled it.");
+    assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
+    let ended = workshop.gateway.plexus("one", ["wait", run]);
+    ended.expect_status(1);
+    assert!(ended.stderr.contains("You cancelled it."), "{ended}");
     let outcomes = workshop.calls(STREAM, "outcome");
+    let partial = |outcome: &&Value| outcome["detail"]["effect"] == "partial";
     assert_eq!(
-        outcomes[0]["detail"]["effect"], "partial",
-        "{}",
-        outcomes[0]
+        outcomes.iter().filter(partial).count(),
+        2,
+        "both of them: {outcomes:?}"
     );
 }
 

@@ -114,6 +114,17 @@ impl Kernel {
         Ok(())
     }
 
+    /// Replaces the workers of a source that hides more or less than it did, without a turn: one that another act has
+    /// changed or stopped meanwhile is that act's to follow.
+    ///
+    /// # Errors
+    /// As [`Self::spec_of`].
+    pub async fn replace_workers(&self, source: &Source) -> Result<(), String> {
+        let spec = self.spec_of(source).await?;
+        self.supervisor.replace(Arc::new(spec));
+        Ok(())
+    }
+
     /// What workers of a source are started with.
     ///
     /// # Errors

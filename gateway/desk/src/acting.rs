@@ -1,11 +1,12 @@
-//! The guards of the owner's acts. A route that changes something cannot be written without one: `acts::act` asks
-//! for it, and only a request's credential makes it.
+//! The guards of the owner's acts. A route that changes something cannot be written without one: `acts::act` and
+//! `acts::narrow` ask for it, and only a request's credential makes it.
 //!
 //! ```text
 //! credential ─▶ Narrowing: takes away, waits for nobody
-//!                  └─wider─▶ Acting: before a rotation of the key, or refused
+//!                  ├─wider─▶ Acting: before a rotation of the key, or refused
+//!                  └─alone─▶ Acting: the rotation itself
 //! ```
-//! Invariants: a credential is looked at again once the body has arrived, and for an `Acting` under the lock that the
+//! Invariants: a `Narrowing` is no `Acting`, and submits nothing that gives somebody something; a credential is looked at again once the body has arrived, and for an `Acting` under the lock that the
 //! key's rotation takes alone. Nobody looks at a folder with an `Acting` in hand, which a rotation would wait for; the
 //! turn is held over commits and nothing else.
 
@@ -21,19 +22,19 @@ use plexus_edge::{
     sessions::Visitor,
     throttle::Peer,
 };
-use std::{ops::Deref, sync::Arc};
-use tokio::sync::OwnedRwLockReadGuard;
+use std::sync::Arc;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 /// Proof that an act is the owner's.
 pub(crate) struct Acting {
-    _begun: Option<OwnedRwLockReadGuard<()>>,
+    _lock: (
+        Option<OwnedRwLockReadGuard<()>>,
+        Option<OwnedRwLockWriteGuard<()>>,
+    ),
 }
 
 /// Proof for an act that only takes away: it does no harm after a rotation either, and does not wait for one.
-pub(crate) struct Narrowing {
-    by: Credential,
-    acting: Acting,
-}
+pub(crate) struct Narrowing(Credential);
 
 enum Credential {
     Key(Box<HeaderMap>, Peer),
@@ -62,41 +63,32 @@ impl Credential {
 }
 
 impl Narrowing {
-    /// Whether the credential still does.
-    pub(crate) fn stands(&self, desk: &Desk) -> bool {
-        self.by.stands(desk)
-    }
-
-    /// The refusal of a credential that does not.
-    pub(crate) async fn refused(&self, desk: &Arc<Desk>) -> Refused {
-        self.by.refused(desk).await
-    }
-
     /// For an act that widens.
     ///
     /// # Errors
     /// 401: the credential does not stand any more.
     pub(crate) async fn wider(&self, desk: &Arc<Desk>) -> Result<Acting, Refused> {
         let begun = desk.key_lock.begin().await;
-        if self.stands(desk) {
-            let _begun = Some(begun);
-            return Ok(Acting { _begun });
+        let lock = (Some(begun), None);
+        self.checked(desk, Acting { _lock: lock }).await
+    }
+
+    /// For a rotation of the key: what was begun with the old one has ended, and nothing begins with it.
+    ///
+    /// # Errors
+    /// 401: another rotation came first.
+    pub(crate) async fn alone(&self, desk: &Arc<Desk>) -> Result<Acting, Refused> {
+        let alone = desk.key_lock.rotation().await;
+        let lock = (None, Some(alone));
+        self.checked(desk, Acting { _lock: lock }).await
+    }
+
+    async fn checked(&self, desk: &Arc<Desk>, acting: Acting) -> Result<Acting, Refused> {
+        if self.0.stands(desk) {
+            return Ok(acting);
         }
-        drop(begun);
-        Err(self.refused(desk).await)
-    }
-}
-
-impl Deref for Narrowing {
-    type Target = Acting;
-    fn deref(&self) -> &Acting {
-        &self.acting
-    }
-}
-
-impl From<Narrowing> for Acting {
-    fn from(narrowing: Narrowing) -> Self {
-        narrowing.acting
+        drop(acting);
+        Err(self.0.refused(desk).await)
     }
 }
 
@@ -114,8 +106,7 @@ impl FromRequestParts<Arc<Desk>> for Narrowing {
         if !by.stands(desk) {
             return Err(by.refused(desk).await);
         }
-        let acting = Acting { _begun: None };
-        Ok(Self { by, acting })
+        Ok(Self(by))
     }
 }
 

@@ -50,6 +50,32 @@ pub(crate) async fn act(
     _: &Acting,
     command: Command,
 ) -> Result<Receipt<Reply>, Refused> {
+    submit(desk, command).await
+}
+
+/// The same for an act that only takes away, which waits for no rotation of the key.
+///
+/// # Errors
+/// As [`act`]; 500 where the command is no such act.
+pub(crate) async fn narrow(
+    desk: &Desk,
+    _: &Narrowing,
+    command: Command,
+) -> Result<Receipt<Reply>, Refused> {
+    must_narrow(&command)?;
+    submit(desk, command).await
+}
+
+fn must_narrow(command: &Command) -> Result<(), Refused> {
+    match command.narrows() {
+        true => Ok(()),
+        false => Err(failed(
+            "The gateway took this act for one that only takes away.",
+        )),
+    }
+}
+
+async fn submit(desk: &Desk, command: Command) -> Result<Receipt<Reply>, Refused> {
     // What is held comes first: a later act may be meant to undo it.
     desk.save_held().await;
     desk.ledger
@@ -90,6 +116,7 @@ pub(crate) async fn take_back(
     _: &Narrowing,
     command: Command,
 ) -> Result<Receipt<Reply>, Refused> {
+    must_narrow(&command)?;
     desk.save_held().await;
     let taken = desk.take_back(command).await.map(|taken| taken.receipt);
     taken.map_err(|error| Refused::new(refusal::held(&error)))

@@ -1,7 +1,7 @@
 //! The lock between what a credential of the owner's allows and the rotation of the connection key.
 
 use std::sync::Arc;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockWriteGuard};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// Held for reading from the last check of a credential to the end of what it allows; for writing by the rotation.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ impl KeyLock {
     }
 
     /// What was begun with the old key has ended, and nothing begins with it.
-    pub async fn rotation(&self) -> RwLockWriteGuard<'_, ()> {
-        self.0.write().await
+    pub async fn rotation(&self) -> OwnedRwLockWriteGuard<()> {
+        self.0.clone().write_owned().await
     }
 }

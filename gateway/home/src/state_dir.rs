@@ -83,13 +83,10 @@ impl StateDir {
 
     /// Where the state directory is, if it is: the one that is named, else `~/.plexus`.
     pub fn place(named: Option<PathBuf>) -> Result<PathBuf, StateDirError> {
-        match named {
-            Some(path) => Ok(path),
-            None => Ok(
-                PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?)
-                    .join(".plexus"),
-            ),
-        }
+        let home = || std::env::var_os("HOME").filter(|home| !home.is_empty());
+        named
+            .or_else(|| Some(PathBuf::from(home()?).join(".plexus")))
+            .ok_or(StateDirError::NoHome)
     }
 
     /// Its path.

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use plexus_protocol::SourceId;
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
 /// What to do.
 pub(crate) enum Action {
@@ -174,14 +174,7 @@ pub(crate) enum DefaultReach {
 }
 
 pub(crate) fn parse() -> Action {
-    // A variable that is set and empty counts as unset.
-    let command = <Cli as CommandFactory>::command().mut_args(|argument| {
-        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        match argument.get_env() {
-            Some(name) if is_empty(name) => argument.env(None::<&'static str>),
-            _ => argument,
-        }
-    });
+    let command = without_empty_variables(<Cli as CommandFactory>::command());
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     match cli.command {
         Some(OneOff::Verify { file, json }) => Action::Verify { file, json },
@@ -191,4 +184,15 @@ pub(crate) fn parse() -> Action {
         Some(OneOff::Restore(restore)) => Action::Restore(restore),
         None => Action::Serve(cli.serve),
     }
+}
+
+/// An environment variable that is set and empty counts as unset, for each sub-command too.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| match argument.get_env() {
+            Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+            _ => argument,
+        })
+        .mut_subcommands(without_empty_variables)
 }

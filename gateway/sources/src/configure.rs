@@ -308,6 +308,8 @@ pub fn repinned(
     is: &SourceConfig,
 ) -> Option<BTreeMap<String, Option<String>>> {
     let mut as_is = was.clone();
+    // No change of a source's configuration changes what it hides.
+    as_is.hide.clone_from(&is.hide);
     let mut pins = BTreeMap::new();
     for pin in registry.of_source(was)?.offer.manifest.pins() {
         let (old, new) = (was.route.get(pin), is.route.get(pin));

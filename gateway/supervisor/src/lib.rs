@@ -213,13 +213,30 @@ impl Supervisor {
             sources.insert(id, source);
             return;
         };
-        if spec.revision < source.spec.revision {
-            return;
+        if spec.revision >= source.spec.revision {
+            self.exchange(source, spec);
         }
-        source.spec = Arc::clone(&spec);
+    }
+
+    /// Replaces a source of an older revision that is in place; any other is left as it is.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn replace(&self, spec: Arc<Spec>) {
+        let mut sources = self.sources();
+        if let Some(source) = sources.get_mut(&spec.source)
+            && spec.revision > source.spec.revision
+            && !self.0.closing.load(Ordering::SeqCst)
+        {
+            self.exchange(source, spec);
+        }
+    }
+
+    fn exchange(&self, source: &mut Source, spec: Arc<Spec>) {
         for (_, actor) in source.actors() {
             drop(actor.commands.send(Command::Replace(Arc::clone(&spec))));
         }
+        source.spec = spec;
         self.set_up(source);
     }
 

@@ -3,8 +3,8 @@
 //! Every fresh id, digest and secret's hash is made outside and comes in with the command: the machine is pure.
 
 use crate::{
-    Bounds, Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch,
-    TurnLimits,
+    Bounds, Facts, Hide, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target,
+    Touch, TurnLimits,
 };
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Effect, PendingId, SessionId, SourceId,
@@ -86,12 +86,26 @@ pub enum Command {
         /// Whether it is ticked.
         ticked: bool,
     },
-    /// Adds or changes a source.
+    /// Adds or changes a source. One of the same kind goes on hiding what it hides: see [`Self::Hide`].
     PutSource {
         /// Which.
         id: SourceId,
         /// What the owner configured.
         config: SourceConfig,
+    },
+    /// Hides more of a source, or shows it again; the rest of it stays, whatever another act changes meanwhile.
+    Hide {
+        /// Which.
+        id: SourceId,
+        /// The rules that come, or go.
+        rules: Hide,
+        /// Whether they go.
+        remove: bool,
+    },
+    /// Switches a source off.
+    DisableSource {
+        /// Which.
+        id: SourceId,
     },
     /// Changes the certificates by which hosts of a source are known, and nothing else: its grants are suspended.
     PinSource {
@@ -297,6 +311,29 @@ pub enum Command {
         /// What happened.
         outcome: Outcome,
     },
+}
+
+impl Command {
+    /// Whether it is an act of the owner that gives nobody anything: it takes away, or is a note.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        matches!(
+            self,
+            Self::RevokeAgent { .. }
+                | Self::RevokeGrant { .. }
+                | Self::RevokeToken { .. }
+                | Self::Deny { .. }
+                | Self::EndTurns { .. }
+                | Self::EndLending { .. }
+                | Self::RemoveSource { .. }
+                | Self::DisableSource { .. }
+                | Self::Expose { enabled: false, .. }
+                | Self::Hide { remove: false, .. }
+                | Self::ResumeSource { go_on: false, .. }
+                | Self::Pause(true)
+                | Self::Note(_)
+        )
+    }
 }
 
 /// With what a session is opened.

@@ -58,6 +58,8 @@ pub fn decide(
         } => draft.expose(capability, *enabled),
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
         Command::PutSource { id, config } => draft.put_source(id, config),
+        Command::Hide { id, rules, remove } => draft.hide(id, rules, *remove),
+        Command::DisableSource { id } => draft.disable_source(id),
         Command::PinSource { id, pins } => draft.pin_source(id, pins),
         Command::RemoveSource { id } => draft.remove_source(id),
         Command::Lend(lend) => draft.lend(lend),

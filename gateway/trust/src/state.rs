@@ -1029,6 +1029,20 @@ impl Hide {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+    /// Adds rules, or removes them.
+    pub fn change(&mut self, rules: &Self, remove: bool) {
+        for (own, given) in [
+            (&mut self.folders, &rules.folders),
+            (&mut self.globs, &rules.globs),
+            (&mut self.tags, &rules.tags),
+        ] {
+            if remove {
+                own.retain(|rule| !given.contains(rule));
+            } else {
+                own.extend(given.iter().cloned());
+            }
+        }
+    }
     /// Whether everything that `other` hides is hidden by this too, as far as the rules themselves tell.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

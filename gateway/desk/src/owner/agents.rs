@@ -2,7 +2,7 @@
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, blocking, event_of, failed, take_back},
+    acts::{Named, act, blocking, event_of, failed, narrow, take_back},
     desk::Desk,
 };
 use axum::{
@@ -285,7 +285,7 @@ pub(super) async fn revoke(
     Ok(ok(&answer))
 }
 
-async fn nobody(desk: &Desk, acting: &Acting, named: &str) -> Result<Response, Refused> {
+async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Response, Refused> {
     let note = Note {
         kind: "grant.revoke",
         agent: None,
@@ -293,7 +293,7 @@ async fn nobody(desk: &Desk, acting: &Acting, named: &str) -> Result<Response, R
         outcome: Some("error"),
         detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": plexus_sources::narration::cut(named, 80)}),
     };
-    let receipt = act(desk, acting, Command::Note(note)).await?;
+    let receipt = narrow(desk, narrowing, Command::Note(note)).await?;
     Ok(ok(&json!({
         "ok": false,
         "agentId": named,

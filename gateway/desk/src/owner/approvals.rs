@@ -10,7 +10,7 @@ use super::{
     questions,
 };
 use crate::{
-    acts::{Named, act, blocking, event_of},
+    acts::{Named, act, blocking, event_of, narrow},
     desk::Desk,
 };
 use axum::{
@@ -174,13 +174,8 @@ pub(crate) async fn decide_item(
     }
     let catalogue = desk.catalogue.load_full();
     if let Some(source) = change::source_of(&desk.ledger.snapshot(), &catalogue, &item) {
-        return match action {
-            "deny" => changed(&desk, &narrowing, source, &item, false, &wish).await,
-            _ => {
-                let acting = narrowing.wider(&desk).await?;
-                changed(&desk, &acting, source, &item, true, &wish).await
-            }
-        };
+        let go_on = action == "approve";
+        return changed(&desk, &narrowing, source, &item, go_on, &wish).await;
     }
     if action == "deny" {
         return deny(&desk, &narrowing, item, reason).await;
@@ -228,12 +223,16 @@ impl DecideRequest {
 /// Decides on a source that has changed. A yes names the card that was seen.
 async fn changed(
     desk: &Arc<Desk>,
-    acting: &Acting,
+    narrowing: &Narrowing,
     source: &Source,
     item: &PendingId,
     go_on: bool,
     wish: &DecideRequest,
 ) -> Result<Response, Refused> {
+    let acting = match go_on {
+        true => Some(narrowing.wider(desk).await?),
+        false => None,
+    };
     // What is agreed to is what the card was made of.
     let catalogue = desk.catalogue.load_full();
     let proposal = catalogue.proposal(&source.id).cloned();
@@ -251,7 +250,10 @@ async fn changed(
         revision,
         go_on,
     };
-    let receipt = act(desk, acting, command).await?;
+    let receipt = match &acting {
+        Some(acting) => act(desk, acting, command).await?,
+        None => narrow(desk, narrowing, command).await?,
+    };
     if proposal.is_some() {
         desk.renew_catalogue(Some(Default::default()));
     }
@@ -277,7 +279,7 @@ async fn deny(
         item: item.clone(),
         reason: reason.clone(),
     };
-    let receipt = act(desk, narrowing, command)
+    let receipt = narrow(desk, narrowing, command)
         .await
         .map_err(|refused| named_item(refused, &item))?;
     desk.approvals.drop_input(&item);

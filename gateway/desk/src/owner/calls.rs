@@ -2,7 +2,7 @@
 
 use super::Narrowing;
 use crate::{
-    acts::{Named, act},
+    acts::{Named, narrow},
     desk::Desk,
 };
 use axum::{extract::State, response::Response};
@@ -82,7 +82,7 @@ pub(crate) async fn end(
     };
     // After its last turn has begun there is nothing else to end.
     let ended = match is_open {
-        true => act(desk, narrowing, Command::EndTurns { item: item.clone() })
+        true => narrow(desk, narrowing, Command::EndTurns { item: item.clone() })
             .await
             .map(drop),
         false => Ok(()),

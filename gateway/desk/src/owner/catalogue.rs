@@ -2,7 +2,7 @@
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, event_of},
+    acts::{Named, act, event_of, narrow},
     desk::Desk,
 };
 use axum::{
@@ -92,7 +92,7 @@ pub(super) async fn expose(
     let receipt = if enabled {
         act(&desk, &narrowing.wider(&desk).await?, command).await?
     } else {
-        act(&desk, &narrowing, command).await?
+        narrow(&desk, &narrowing, command).await?
     };
     if matches!(receipt.reply, Reply::Changed(true)) {
         desk.renew_catalogue(Some(Changed {

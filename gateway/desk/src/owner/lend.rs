@@ -4,7 +4,7 @@
 
 use super::{Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, event_of},
+    acts::{Named, act, event_of, narrow},
     desk::Desk,
 };
 use axum::{
@@ -204,7 +204,7 @@ pub(super) async fn end(
     let known = state.sources.get(&source);
     let lent = known.and_then(|s| s.config.lent.as_ref());
     let lent = lent.filter(|lent| lent.ended.is_none()).ok_or_else(none)?;
-    let receipt = act(
+    let receipt = narrow(
         &desk,
         &narrowing,
         Command::EndLending { id: source.clone() },

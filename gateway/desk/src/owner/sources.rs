@@ -2,11 +2,12 @@
 //!
 //! Invariant: each change in this order: the machine records it (and voids what must not survive it), the source is
 //! looked at, its workers are put in place, the catalogue is built anew and whoever listens is told. Changes are recorded
-//! one at a time; nobody waits for another's look.
+//! one at a time; nobody waits for another's look. What is hidden changes beside them: it waits for no other change, and
+//! needs no look.
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, blocking, event_of, failed_halfway},
+    acts::{Named, act, blocking, event_of, failed_halfway, narrow},
     desk::Desk,
 };
 use axum::{
@@ -23,7 +24,7 @@ use plexus_sources::{
     detect::{self, Detected},
     form, secrets,
 };
-use plexus_trust::{Command, Reply, Source, SourceConfig};
+use plexus_trust::{Command, Hide, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
@@ -203,11 +204,6 @@ pub(super) async fn hide(
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let remove = body.flag("remove")?.unwrap_or(false);
-    let acting = match remove {
-        true => narrowing.wider(&desk).await?,
-        false => narrowing.into(),
-    };
-    let turn = desk.turn().await;
     let Some(source) = known(&desk, &id) else {
         return Ok(no_such(&desk, &id));
     };
@@ -215,27 +211,28 @@ pub(super) async fn hide(
     let hides = connector
         .map(|c| c.offer.manifest.hides.clone())
         .unwrap_or_default();
-    let mut config = source.config.clone();
-    for (key, kind, rules) in [
-        ("folders", HideKind::Folder, &mut config.hide.folders),
-        ("globs", HideKind::Glob, &mut config.hide.globs),
-        ("tags", HideKind::Tag, &mut config.hide.tags),
+    let (there, mut rules) = (&source.config.hide, Hide::default());
+    for (key, kind, there, rules) in [
+        (
+            "folders",
+            HideKind::Folder,
+            &there.folders,
+            &mut rules.folders,
+        ),
+        ("globs", HideKind::Glob, &there.globs, &mut rules.globs),
+        ("tags", HideKind::Tag, &there.tags, &mut rules.tags),
     ] {
         for text in body.strings(key) {
             if !hides.contains(&kind) {
                 return Err(Refused::malformed(format!("{id} cannot hide {key}")));
             }
             let rule = hidden(kind, text).map_err(Refused::malformed)?;
-            let new = if remove {
-                rules.remove(&rule)
-            } else {
-                rules.insert(rule)
-            };
-            if remove && !new {
+            if remove && !there.contains(&rule) {
                 return Err(Refused::malformed(format!("{id} does not hide {text:?}")));
             }
+            rules.insert(rule);
         }
-        if rules.len() > MOST_HIDDEN {
+        if !remove && there.union(rules).count() > MOST_HIDDEN {
             return Err(Refused::malformed(format!("more than {MOST_HIDDEN} {key}")));
         }
     }
@@ -245,13 +242,26 @@ pub(super) async fn hide(
         let of = grants.filter(|g| source.capabilities.contains_key(&g.capability));
         of.filter(|g| g.suspended.is_some()).count()
     };
-    if config != source.config {
-        carry_out(&desk, acting, turn, source.id.clone(), config.clone()).await?;
+    if !rules.is_empty() {
+        let id = source.id.clone();
+        let command = Command::Hide { id, rules, remove };
+        match remove {
+            true => act(&desk, &narrowing.wider(&desk).await?, command).await?,
+            false => narrow(&desk, &narrowing, command).await?,
+        };
+    }
+    // A call that was permitted before reaches no worker any more, replaced or not: its revision is another.
+    let now = known(&desk, &id).unwrap_or_else(|| source.clone());
+    if now.revision != source.revision {
+        if let Err(why) = desk.replace_workers(&now).await {
+            tracing::warn!(name: "source.unusable", source = %now.id, error = why, "a source cannot be used");
+        }
+        renew(&desk, &now.id, Some(&source), Some(&now));
     }
     Ok(ok(&json!({
         "ok": true,
         "id": source.id,
-        "hide": config.hide,
+        "hide": now.config.hide,
         "suspendedGrants": resting(&desk),
     })))
 }
@@ -300,11 +310,10 @@ pub(super) async fn disable(
     let turn = desk.turn().await;
     let source = known(&desk, &id);
     if let Some(source) = &source {
-        let config = SourceConfig {
-            enabled: false,
-            ..source.config.clone()
-        };
-        carry_out(&desk, narrowing.into(), turn, source.id.clone(), config).await?;
+        let id = source.id.clone();
+        narrow(&desk, &narrowing, Command::DisableSource { id }).await?;
+        drop(turn);
+        let _ = follow(&desk, &source.id, Some(source)).await;
     }
     Ok(ok(&json!({"ok": true, "known": source.is_some()})))
 }
@@ -357,7 +366,7 @@ pub(super) async fn removed(
     let command = Command::RemoveSource {
         id: source.id.clone(),
     };
-    act(desk, narrowing, command).await?;
+    narrow(desk, narrowing, command).await?;
     let gone = desk.supervisor.remove(&source.id);
     let forgotten = forget(desk, &source.id).await;
     drop(turn);
@@ -481,11 +490,7 @@ async fn carry_out(
     }
     // Its folder may be on a disk that does not answer.
     drop((turn, acting));
-    let looked = desk.look_at(&id).await;
-    let after = known(desk, id.as_str());
-    if before != after {
-        renew(desk, &id, before.as_deref(), after.as_deref());
-    }
+    let looked = follow(desk, &id, before.as_deref()).await;
     let source = Value::Object(configured(desk, &id, &config));
     if let Err(why) = looked {
         return Ok(refused(
@@ -509,6 +514,16 @@ async fn carry_out(
     Ok(ok(
         &json!({"ok": true, "source": source, "registered": registered, "revision": revision}),
     ))
+}
+
+/// Looks at a source that was changed, and tells who listens.
+async fn follow(desk: &Desk, id: &SourceId, before: Option<&Source>) -> Result<(), String> {
+    let looked = desk.look_at(id).await;
+    let after = known(desk, id.as_str());
+    if before != after.as_deref() {
+        renew(desk, id, before, after.as_deref());
+    }
+    looked
 }
 
 /// Builds the catalogue anew and tells what came, what went and what is not as it was.

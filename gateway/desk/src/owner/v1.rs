@@ -131,21 +131,15 @@ pub(super) async fn rotate(
 }
 
 async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Refused> {
-    // What was begun with the old key ends first, and nothing begins with it until the new one counts.
-    let alone = desk.key_lock.rotation().await;
-    if !narrowing.stands(desk) {
-        // Rotated while this request waited for its turn.
-        drop(alone);
-        return Err(narrowing.refused(desk).await);
-    }
+    let acting = narrowing.alone(desk).await?;
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
-    act(desk, &narrowing, Command::RotateKey).await?;
+    act(desk, &acting, Command::RotateKey).await?;
     let replacing = desk.clone();
     let replaced = crate::acts::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
         tracing::error!(name: "key.unsaved", %error, "the connection key could not be replaced");
-        record(desk, &narrowing, json!({"event": "key.rotate.failed"})).await?;
+        record(desk, &acting, json!({"event": "key.rotate.failed"})).await?;
         return Err(failed_halfway(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
              key is still the key. Free some space or fix the state directory, then rotate again.",

@@ -333,6 +333,26 @@ async fn what_a_source_was_is_not_put_in_the_place_of_what_it_is() {
     stage.supervisor.shutdown().await;
 }
 
+/// An act that takes no turn may come after another has stopped the source.
+#[tokio::test]
+async fn replacing_leaves_a_source_that_is_not_in_place() {
+    let stage = Stage::empty(pace());
+    let read = async |revision| {
+        let mut request = call("echo", json!({}));
+        request.revision = revision;
+        stage.supervisor.read(&stage.source, request).await
+    };
+    stage.supervisor.replace(stage.spec("tame", json!({}), 1));
+    assert!(read(1).await.is_err(), "it is not put in place");
+    stage.supervisor.put(stage.spec("tame", json!({}), 1));
+    stage.supervisor.replace(stage.spec("tame", json!({}), 2));
+    assert_eq!(output(read(2).await), json!({}));
+    stage.supervisor.remove(&stage.source).await;
+    stage.supervisor.replace(stage.spec("tame", json!({}), 3));
+    assert!(read(3).await.is_err(), "it stays removed");
+    stage.supervisor.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_new_revision_answers_what_waits_and_serves_with_its_own_worker() {
     let mut stage = Stage::new();

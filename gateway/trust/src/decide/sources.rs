@@ -2,7 +2,7 @@
 
 use super::{Draft, agents::own_row, event, on_source};
 use crate::{
-    Difference, Fact, Facts, Grant, Refusal, Reply, Source, SourceConfig, SourceSeen, Target,
+    Difference, Fact, Facts, Grant, Hide, Refusal, Reply, Source, SourceConfig, SourceSeen, Target,
     event::Change, moved::difference,
 };
 use plexus_protocol::{CapabilityId, SourceId};
@@ -21,6 +21,35 @@ impl Draft<'_> {
         id: &SourceId,
         config: &SourceConfig,
     ) -> Result<Reply, Refusal> {
+        let mut config = config.clone();
+        // Whoever read the source before its owner hid more of it does not show that again.
+        let old = self.state.sources.get(id);
+        if let Some(old) = old.filter(|old| old.config.kind == config.kind) {
+            config.hide = old.config.hide.clone();
+        }
+        self.configure_source(id, &config)
+    }
+
+    pub(super) fn hide(
+        &mut self,
+        id: &SourceId,
+        rules: &Hide,
+        remove: bool,
+    ) -> Result<Reply, Refusal> {
+        let old = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
+        let mut config = old.config.clone();
+        config.hide.change(rules, remove);
+        self.configure_source(id, &config)
+    }
+
+    pub(super) fn disable_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {
+        let old = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
+        let mut config = old.config.clone();
+        config.enabled = false;
+        self.configure_source(id, &config)
+    }
+
+    fn configure_source(&mut self, id: &SourceId, config: &SourceConfig) -> Result<Reply, Refusal> {
         let old = self.state.sources.get(id);
         if old.is_some_and(|s| s.config == *config) {
             return Ok(Reply::Changed(false));

@@ -4,7 +4,7 @@ use crate::support::*;
 use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
 use plexus_trust::{
     Approve, AuthPath, BoundedState, ChildrenAsked, Command, Entry, Fact, Hide, MAX_CHILDREN,
-    OutcomeKind, Permit, Refusal, SourceConfig, TurnLimits, Verdict, all_rows, restore,
+    OutcomeKind, Permit, Refusal, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
 
@@ -343,12 +343,10 @@ fn changed_source_of_a_child_is_called_no_more() {
     moved.target.as_mut().unwrap().inode += 1;
     let changes = [
         Command::SourceSeen(moved),
-        Command::PutSource {
+        Command::Hide {
             id: source("notes"),
-            config: SourceConfig {
-                hide,
-                ..config("notes")
-            },
+            rules: hide,
+            remove: false,
         },
     ];
     for change in changes {

@@ -506,17 +506,15 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
 fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
     let mut world = World::new();
     let who = world.member("a", &[]);
-    let hide = |folders: &[&str]| Command::PutSource {
+    let hide = |folder: &str, remove| Command::Hide {
         id: source("notes"),
-        config: SourceConfig {
-            hide: Hide {
-                folders: folders.iter().map(|f| (*f).to_owned()).collect(),
-                ..Hide::default()
-            },
-            ..config("notes")
+        rules: Hide {
+            folders: [folder.to_owned()].into(),
+            ..Hide::default()
         },
+        remove,
     };
-    world.ok(hide(&["private"]));
+    world.ok(hide("private", false));
     let (read, write) = (json!({"n": 1}), json!({"n": 2}));
     let items = [world.ask(&who, READ, &read), world.ask(&who, WRITE, &write)];
     for item in &items {
@@ -526,15 +524,75 @@ fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
     let elsewhere = world.ask(&who, EXT_READ, &json!({}));
     world.approve(&elsewhere, Some(TrustWindow::Once)).unwrap();
     // On less than what was looked at, they go on.
-    world.ok(hide(&["private", "letters"]));
+    world.ok(hide("letters", false));
     assert!(world.allowed(&who, READ, &read) && world.allowed(&who, WRITE, &write));
-    world.ok(hide(&["letters"]));
+    world.ok(hide("private", true));
     for item in items.iter().chain([&waits]) {
         let state = &world.state.item(item).unwrap().state;
         assert!(matches!(state, ItemState::Void { .. }), "{state:?}");
     }
     assert!(world.pends(&who, READ, &read) && world.pends(&who, WRITE, &write));
     assert!(world.allowed(&who, EXT_READ, &json!({})), "another source");
+}
+
+/// Two acts at a time: one read the source before the other hid a folder of it, or switched it off.
+#[test]
+fn hidden_rules_outlive_a_change_that_had_not_read_them() {
+    let mut world = World::new();
+    let read_before = config("notes");
+    let private = Hide {
+        folders: ["private".to_owned()].into(),
+        ..Hide::default()
+    };
+    world.ok(Command::Hide {
+        id: source("notes"),
+        rules: private.clone(),
+        remove: false,
+    });
+    let put = |config: SourceConfig| Command::PutSource {
+        id: source("notes"),
+        config,
+    };
+    world.ok(put(SourceConfig {
+        label: "Mine".to_owned(),
+        ..read_before
+    }));
+    let now = &world.state.sources[&source("notes")].config;
+    assert_eq!((&*now.label, &now.hide), ("Mine", &private));
+    world.ok(Command::DisableSource {
+        id: source("notes"),
+    });
+    let now = &world.state.sources[&source("notes")].config;
+    assert_eq!((now.enabled, &now.hide), (false, &private));
+    // The control: another kind is another source.
+    world.ok(put(SourceConfig {
+        kind: "other".to_owned(),
+        ..config("notes")
+    }));
+    let now = &world.state.sources[&source("notes")].config;
+    assert_eq!(now.hide, Hide::default());
+}
+
+#[test]
+fn commands_that_give_something_do_not_narrow() {
+    let hide = |remove| Command::Hide {
+        id: source("notes"),
+        rules: Hide::default(),
+        remove,
+    };
+    for (narrower, wider) in [
+        (Command::Pause(true), Command::Pause(false)),
+        (hide(false), hide(true)),
+        (resume("notes", false), resume("notes", true)),
+    ] {
+        assert!(narrower.narrows(), "{narrower:?}");
+        assert!(!wider.narrows(), "{wider:?}");
+    }
+    let put = Command::PutSource {
+        id: source("notes"),
+        config: config("notes"),
+    };
+    assert!(!put.narrows() && !Command::RotateKey.narrows());
 }
 
 #[test]

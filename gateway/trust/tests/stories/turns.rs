@@ -4,7 +4,7 @@ use crate::support::*;
 use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
 use plexus_trust::{
     Approve, AuthPath, BoundedState, Command, Entry, Fact, Hide, ITEM_MS, OnApproval, OutcomeKind,
-    Refusal, SourceConfig, TurnLimits, Verdict, all_rows, restore,
+    Refusal, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
 
@@ -241,12 +241,10 @@ fn what_ends_an_approval_ends_its_turns() {
                 folders: ["letters".to_owned()].into(),
                 ..Hide::default()
             };
-            talk.world.ok(Command::PutSource {
+            talk.world.ok(Command::Hide {
                 id: source("notes"),
-                config: SourceConfig {
-                    hide,
-                    ..config("notes")
-                },
+                rules: hide,
+                remove: false,
             });
         }),
         ("another profile", |talk| {
