@@ -53,7 +53,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let seed = seed(std::env::var_os(SEED).as_deref(), SystemTime::now())?;
     println!("seed {seed}: {SEED}={seed} makes the same cases again");
     let xtask = cargo::binaries("debug")?.join("xtask");
-    let units = cargo::units()?;
     let mut steps = Steps::default();
     let quick = arguments.quick;
     // It waits for the network, and the next steps for the processors.
@@ -107,7 +106,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         present("cargo-nextest", &["nextest", "--version"]),
         arguments.quick,
     ) {
-        (true, true) => tests("unit tests and some stories", quick_nextest(&units)),
+        (true, true) => tests(
+            "unit tests and some stories",
+            quick_nextest(&cargo::units()?),
+        ),
         (true, false) => {
             // One suite as on a machine without nextest, and before nextest builds examples itself.
             tests(
@@ -121,6 +123,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             tests("tests", nextest);
         }
         (false, true) => {
+            let units = cargo::units()?;
             let units: Vec<&str> = units.iter().map(String::as_str).collect();
             tests("unit tests", without_nextest(&xtask, &units, false, &[]));
             let stories = without_nextest(&xtask, &STORIES, false, &SMOKE);

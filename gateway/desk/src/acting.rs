@@ -6,9 +6,10 @@
 //!                  ├─wider─▶ Acting: before a rotation of the key, or refused
 //!                  └─alone─▶ Acting: the rotation itself
 //! ```
-//! Invariants: a `Narrowing` is no `Acting`, and submits nothing that gives somebody something; a credential is looked at again once the body has arrived, and for an `Acting` under the lock that the
-//! key's rotation takes alone. Nobody looks at a folder with an `Acting` in hand, which a rotation would wait for; the
-//! turn is held over commits and nothing else.
+//! Invariants: a `Narrowing` is no `Acting`, and submits nothing that gives somebody something; a credential is looked
+//! at again once the body has arrived, and for an `Acting` under the lock that the key's rotation takes alone. Nobody
+//! looks at a folder with an `Acting` in hand, which a rotation would wait for; the turn is held over commits and
+//! nothing else.
 
 use crate::desk::Desk;
 use axum::{
@@ -26,11 +27,11 @@ use std::sync::Arc;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 /// Proof that an act is the owner's.
-pub(crate) struct Acting {
-    _lock: (
-        Option<OwnedRwLockReadGuard<()>>,
-        Option<OwnedRwLockWriteGuard<()>>,
-    ),
+pub(crate) enum Acting {
+    /// Begun beside others, before a rotation.
+    Begun { _lock: OwnedRwLockReadGuard<()> },
+    /// The rotation.
+    Alone { _lock: OwnedRwLockWriteGuard<()> },
 }
 
 /// Proof for an act that only takes away: it does no harm after a rotation either, and does not wait for one.
@@ -68,9 +69,8 @@ impl Narrowing {
     /// # Errors
     /// 401: the credential does not stand any more.
     pub(crate) async fn wider(&self, desk: &Arc<Desk>) -> Result<Acting, Refused> {
-        let begun = desk.key_lock.begin().await;
-        let lock = (Some(begun), None);
-        self.checked(desk, Acting { _lock: lock }).await
+        let _lock = desk.key_lock.begin().await;
+        self.checked(desk, Acting::Begun { _lock }).await
     }
 
     /// For a rotation of the key: what was begun with the old one has ended, and nothing begins with it.
@@ -78,9 +78,8 @@ impl Narrowing {
     /// # Errors
     /// 401: another rotation came first.
     pub(crate) async fn alone(&self, desk: &Arc<Desk>) -> Result<Acting, Refused> {
-        let alone = desk.key_lock.rotation().await;
-        let lock = (None, Some(alone));
-        self.checked(desk, Acting { _lock: lock }).await
+        let _lock = desk.key_lock.rotation().await;
+        self.checked(desk, Acting::Alone { _lock }).await
     }
 
     async fn checked(&self, desk: &Arc<Desk>, acting: Acting) -> Result<Acting, Refused> {

@@ -95,7 +95,7 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     desk.show(&done, || said)
 }
 
-/// What became of the notification service, for both forms of the answer; nothing where none runs. A failure fails no
+/// The fate of the notification service, for both forms of the answer; none where none runs. A failure fails no
 /// upgrade: the gateway is the new one.
 fn notifications(done: &mut Value, restarted: Result<bool, Stop>) -> Option<String> {
     let (word, said) = match restarted {

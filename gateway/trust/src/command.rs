@@ -102,7 +102,7 @@ pub enum Command {
         /// Whether they go.
         remove: bool,
     },
-    /// Switches a source off.
+    /// Disables a source.
     DisableSource {
         /// Which.
         id: SourceId,

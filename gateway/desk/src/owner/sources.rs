@@ -2,8 +2,8 @@
 //!
 //! Invariant: each change in this order: the machine records it (and voids what must not survive it), the source is
 //! looked at, its workers are put in place, the catalogue is built anew and whoever listens is told. Changes are recorded
-//! one at a time; nobody waits for another's look. What is hidden changes beside them: it waits for no other change, and
-//! needs no look.
+//! one at a time; nobody waits for another's look. The rules of hiding change beside them: they wait for no
+//! other change, and need no look.
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{

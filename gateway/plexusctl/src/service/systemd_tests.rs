@@ -109,7 +109,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     assert!(!verify(&[bad]).unwrap().status.success());
 }
 
-/// What is made of a running notification service, where systemctl says this of each unit and ends a restart so.
+/// Restarts the notification service where systemctl shows each unit so and ends a restart with `status`.
 fn restart(is_installed: bool, shown: &str, status: i32) -> (Result<bool, Stop>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("systemctl");

@@ -22,7 +22,7 @@ impl Draft<'_> {
         config: &SourceConfig,
     ) -> Result<Reply, Refusal> {
         let mut config = config.clone();
-        // Whoever read the source before its owner hid more of it does not show that again.
+        // An act that read the source before the owner hid more of it does not show that again.
         let old = self.state.sources.get(id);
         if let Some(old) = old.filter(|old| old.config.kind == config.kind) {
             config.hide = old.config.hide.clone();
