@@ -24,6 +24,10 @@ pub enum Rule {
     Constraints,
     /// A plan's state token stays while the world stays and moves when it moves; a stale one commits nothing.
     StateToken,
+    /// An effect that was cancelled and says that nothing was done has changed nothing.
+    Cancelled,
+    /// A read whose host refuses, closes or never answers is an error or the whole answer, never less.
+    Hosts,
     /// No answer, plan or error holds a secret of the source.
     Secrets,
     /// The program proves its cage in each role, answers in it, and as a reader may write nowhere; nobody writes in a
@@ -33,7 +37,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Examples,
         Self::Answers,
         Self::ChangesNothing,
@@ -43,6 +47,8 @@ impl Rule {
         Self::Touched,
         Self::Constraints,
         Self::StateToken,
+        Self::Cancelled,
+        Self::Hosts,
         Self::Secrets,
         Self::Cage,
     ];
@@ -60,6 +66,8 @@ impl Rule {
             Self::Touched => "touched names what was read and changed",
             Self::Constraints => "constraints are judged on what an input came to",
             Self::StateToken => "the state token follows the world",
+            Self::Cancelled => "a cancelled effect says what it did",
+            Self::Hosts => "a host that cannot be reached is an error, not a smaller answer",
             Self::Secrets => "secrets stay inside",
             Self::Cage => "the cage holds",
         }

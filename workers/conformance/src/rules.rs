@@ -5,6 +5,7 @@ mod cage;
 mod calls;
 mod constraints;
 mod effects;
+mod hosts;
 mod malformed;
 mod secrets;
 
@@ -55,6 +56,8 @@ pub(crate) fn examine<S: Source>(
             Rule::Touched => calls::touched::<S>(&on).await,
             Rule::Constraints => constraints::hold::<S>(&on).await,
             Rule::StateToken => effects::state_token::<S>(&on).await,
+            Rule::Cancelled => effects::cancelled::<S>(&on).await,
+            Rule::Hosts => hosts::are_missed::<S>(&on).await,
             Rule::Secrets => secrets::stay_inside::<S>(&on).await,
             Rule::Cage => cage::holds(&on).await,
         }
@@ -81,13 +84,17 @@ impl Bench<'_> {
     }
 
     pub(crate) async fn serve<S: Source>(&self, role: Role) -> Worker {
-        let setting = Setting {
+        let setting = self.setting(self.subject.egress.clone());
+        Worker::set_up::<S>(self.subject.manifest, &setting, role).await
+    }
+
+    pub(crate) fn setting(&self, egress: Option<(u16, String)>) -> Setting {
+        Setting {
             config: self.subject.configuration(self.manifest, &self.world),
             secrets: self.subject.secrets(self.manifest),
             scratch: None,
-            egress: self.subject.egress.clone(),
-        };
-        Worker::set_up::<S>(self.subject.manifest, &setting, role).await
+            egress,
+        }
     }
 }
 

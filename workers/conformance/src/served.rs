@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use plexus_ipc::{
@@ -350,6 +351,36 @@ impl Worker {
         expect: Option<Content>,
         permit_rating: Verb,
     ) -> Outcome {
+        let commit = self.commit_call(capability, input, state_token, expect, permit_rating);
+        self.say(ToWorker::Commit(Box::new(commit))).await;
+        self.done().await
+    }
+
+    /// Commits what was planned, and cancels it after this time.
+    pub(crate) async fn commit_and_cancel(
+        &mut self,
+        capability: &str,
+        input: &Value,
+        plan: &PlanMade,
+        after: Duration,
+    ) -> Outcome {
+        let token = Some(plan.state_token);
+        let commit = self.commit_call(capability, input, token, None, plan.rating);
+        let id = commit.call.id;
+        self.say(ToWorker::Commit(Box::new(commit))).await;
+        tokio::time::sleep(after).await;
+        self.say(ToWorker::Cancel { id }).await;
+        self.done().await
+    }
+
+    fn commit_call(
+        &self,
+        capability: &str,
+        input: &Value,
+        state_token: Option<Digest>,
+        expect: Option<Content>,
+        permit_rating: Verb,
+    ) -> Commit {
         static SEQUENCE: AtomicU64 = AtomicU64::new(1);
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         let durable = Stamp {
@@ -360,16 +391,14 @@ impl Worker {
         // Every commit of the gateway's has one.
         let made_up = || format!("evt_00000000-{sequence:04x}-8000-8000-000000000000").parse();
         call.audit = call.audit.or_else(|| made_up().ok());
-        let commit = Commit {
+        Commit {
             call,
             state_token,
             expect,
             conversation: None,
             permit_rating,
             durable,
-        };
-        self.say(ToWorker::Commit(Box::new(commit))).await;
-        self.done().await
+        }
     }
 
     /// How the app behind it is.

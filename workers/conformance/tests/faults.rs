@@ -7,7 +7,9 @@ mod faulty;
 use faulty::{Fault, Faulty, MANIFEST};
 use plexus_conformance::{Breach, Rule, Subject};
 use serde_json::json;
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet, fs, io::Write as _, net::TcpListener, path::Path, sync::OnceLock, thread,
+};
 
 /// The fixture's profile is that of a folder with both roles; a library that is only read goes with it here.
 const PROFILE: &str = concat!(
@@ -36,11 +38,27 @@ fn subject(fault: Fault, profile: &'static str) -> Subject {
         fs::write(root.join("b.md"), "moved\n").unwrap();
         fs::write(root.join("c.md"), "made by somebody\n").unwrap();
     })
+    .egress(host(), "its credential")
     .example("look", json!({"path": "docs/a.md"}), &["docs/a.md"])
     .example("put", json!({"path": "b.md", "text": "new\n"}), &["b.md"])
     .example("put", json!({"path": "c.md", "text": "new\n"}), &["c.md"])
     .outside("look", json!({"path": "docs/../b.md"}), "docs")
     .outside("look", json!({"path": "b.md"}), "docs")
+}
+
+/// The port of a host that says a byte to whoever connects, as long as the test runs.
+fn host() -> u16 {
+    static HOST: OnceLock<u16> = OnceLock::new();
+    *HOST.get_or_init(|| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for connection in listener.incoming() {
+                let _ = connection.and_then(|mut connection| connection.write_all(b"."));
+            }
+        });
+        port
+    })
 }
 
 fn broken(breaches: &[Breach]) -> BTreeSet<Rule> {
@@ -73,13 +91,17 @@ fn each_fault_breaks_its_rule_and_no_other() {
         (Fault::FollowsLinks, Rule::Constraints),
         (Fault::SameToken, Rule::StateToken),
         (Fault::OtherToken, Rule::StateToken),
+        (Fault::ForgetsWhatItDid, Rule::Cancelled),
+        (Fault::EmptyWithoutHost, Rule::Hosts),
         (Fault::LooksOutside, Rule::Cage),
         (Fault::TellsItsSecret, Rule::Secrets),
     ] {
         let subject = subject(fault, PROFILE);
         let breaches = match fault {
-            // Slow in everything, so this rule only.
-            Fault::BlocksTheRuntime | Fault::DeafToCancel => subject.only(&[rule]),
+            // Slow in everything, or for ever where nobody cancels, so this rule only.
+            Fault::BlocksTheRuntime | Fault::DeafToCancel | Fault::ForgetsWhatItDid => {
+                subject.only(&[rule])
+            }
             _ => subject,
         }
         .breaches::<Faulty>();
@@ -95,6 +117,7 @@ fn each_fault_breaks_its_rule_and_no_other() {
             Fault::OneMemberMore | Fault::OtherType => &[Rule::Malformed],
             Fault::PlanWrites | Fault::SameToken | Fault::OtherToken => &[
                 Rule::StateToken,
+                Rule::Cancelled,
                 Rule::Touched,
                 Rule::Deadlines,
                 Rule::Constraints,

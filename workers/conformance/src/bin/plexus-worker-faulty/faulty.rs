@@ -3,21 +3,22 @@
 use plexus_ipc::{
     message::Secret,
     worker::{
-        CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
-        Touched, on_file_thread,
+        CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
+        SourceContext, SourceError, Touched, on_file_thread,
     },
 };
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, Effect};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::Duration,
 };
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 pub(crate) const MANIFEST: &str = include_str!("manifest.json");
 
@@ -63,6 +64,10 @@ pub(crate) enum Fault {
     SameToken,
     /// The state token is never the same.
     OtherToken,
+    /// A cancelled commit says that nothing was done, after it wrote.
+    ForgetsWhatItDid,
+    /// Without its host, a read answers with nothing.
+    EmptyWithoutHost,
     /// A read looks at a file that no grant names: `/etc/hostname`.
     LooksOutside,
     /// A read answers with the source's secret.
@@ -74,6 +79,7 @@ pub(crate) struct Faulty {
     root: PathBuf,
     fault: Fault,
     token: Option<Secret>,
+    host: Option<u16>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,7 +111,14 @@ impl Source for Faulty {
             root: config.path,
             fault: config.fault,
             token: secrets.take("token"),
+            host: None,
         })
+    }
+
+    async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let host = given.egress.map(|egress| egress.port);
+        let opened = Self::open(config, given.secrets, given.role).await?;
+        Ok(Self { host, ..opened })
     }
 
     fn handlers() -> Handlers<Self> {
@@ -124,7 +137,25 @@ impl Faulty {
         if self.fault == Fault::BlocksTheRuntime {
             thread::sleep(Duration::from_millis(150));
         }
+        if let Err(error) = self.ask_the_host().await {
+            return match self.fault {
+                Fault::EmptyWithoutHost => {
+                    Ok(Reply::new(json!({"path": "", "lines": []}), "looked"))
+                }
+                _ => Err(SourceError::unavailable(error.to_string())),
+            };
+        }
         on_file_thread(move || self.look_at(&call, input)).await
+    }
+
+    /// Nothing is read before its host, where it has one, has said a byte.
+    async fn ask_the_host(&self) -> io::Result<()> {
+        // Cancelled while it waits here, a call would never be deaf.
+        let host = self.host.filter(|_| self.fault != Fault::DeafToCancel);
+        let Some(port) = host else { return Ok(()) };
+        let mut host = TcpStream::connect(("127.0.0.1", port)).await?;
+        host.read_u8().await?;
+        Ok(())
     }
 
     fn look_at(&self, call: &CallContext, input: Value) -> Result<Reply<Value>, SourceError> {
@@ -206,9 +237,7 @@ impl Faulty {
         // A file that is to be made has a folder that is there.
         let found = fs::canonicalize(&joined).or_else(|error| {
             let name = joined.file_name().ok_or(error)?;
-            Ok::<_, std::io::Error>(
-                fs::canonicalize(joined.parent().unwrap_or(&joined))?.join(name),
-            )
+            Ok::<_, io::Error>(fs::canonicalize(joined.parent().unwrap_or(&joined))?.join(name))
         });
         let found = found.map_err(|_| SourceError::transport("not_found", "no such file"))?;
         let found = found.strip_prefix(&self.root).map_err(|_| confined())?;
@@ -247,9 +276,14 @@ impl Faulty {
 
     async fn commit_put(
         self: Arc<Self>,
-        _: CallContext,
+        call: CallContext,
         (place, put): (PathBuf, Put),
     ) -> Result<Reply<Value>, SourceError> {
+        if self.fault == Fault::ForgetsWhatItDid {
+            let _ = fs::write(&place, &put.text);
+            call.cancelled().await;
+            return Err(SourceError::cancelled(Effect::None));
+        }
         on_file_thread(move || {
             fs::write(&place, &put.text)
                 .map_err(|error| SourceError::transport("io", error.to_string()))?;
