@@ -349,7 +349,7 @@ fn a_secret_that_cannot_be_written_leaves_the_old_one() {
         let folder = gateway.state().join("secrets");
         disk.holds_only(1, &folder);
         put("old").expect_ok();
-        let error = put("new").expect_error(500, "internal_error");
+        let error = put("new").expect_error(500, "persist_failed");
         let why = error["message"].as_str().expect("why");
         assert!(why.contains("the old one"), "{why}");
         assert_eq!(gateway.state_file("secrets/my-key"), "old");

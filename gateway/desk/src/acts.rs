@@ -169,6 +169,14 @@ pub(crate) fn failed_halfway(why: impl Into<String>) -> Refused {
     Refused::new(error).status(500)
 }
 
+/// A file of the gateway could not be written, with `effect` done by then: 500.
+pub(crate) fn unsaved(why: impl Into<String>, effect: Effect) -> Refused {
+    let error = ErrorBody::new(ErrorCode::PersistFailed, why)
+        .effect(effect)
+        .next("free some space or make the state directory writable, then try again");
+    Refused::new(error).status(500)
+}
+
 /// Runs what blocks on a file where that holds nobody up.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

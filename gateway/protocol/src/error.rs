@@ -71,7 +71,7 @@ codes! {
     CodeExpired = "code_expired", 401;
     /// An enrollment code that was used.
     CodeConsumed = "code_consumed", 401;
-    /// The credential could not be saved; the code is still good.
+    /// A file of the gateway could not be written; a code that was to be redeemed is still good.
     PersistFailed = "persist_failed", 500;
     /// The owner's key is missing or wrong.
     Unauthorized = "unauthorized", 401;

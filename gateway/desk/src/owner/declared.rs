@@ -17,13 +17,13 @@ use super::{
     sources::{added, known, removed, restart},
 };
 use crate::{
-    acts::{act, blocking, failed, failed_halfway},
+    acts::{act, blocking, failed, failed_halfway, unsaved},
     desk::Desk,
 };
 use axum::response::Response;
 use plexus_calls::approvals::change;
 use plexus_edge::reply::{Refused, ok, with_status};
-use plexus_protocol::{ErrorBody, ErrorCode, SourceId, json as strict};
+use plexus_protocol::{Effect, ErrorBody, ErrorCode, SourceId, json as strict};
 use plexus_sources::Registered;
 use plexus_sources::{
     extensions::{differences, manifest::Agreed, stored, surface, whole_surface},
@@ -145,7 +145,7 @@ impl Inspected {
         let (here, of, text) = (desk.clone(), id.clone(), self.agreed.text());
         let installed =
             blocking(move || here.registry.install(&here.state_dir, &of, &text)).await?;
-        installed.map_err(|why| failed(format!("it cannot be kept: {why:#}")))?;
+        installed.map_err(|why| unsaved(format!("it cannot be kept: {why:#}"), Effect::None))?;
         let is_new = self.before.is_none();
         let mut body = self.body.clone();
         if let Some(file) = self.secrets.reference(keeps) {

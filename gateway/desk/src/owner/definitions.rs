@@ -7,10 +7,11 @@
 
 use super::sources::{known, restart};
 use crate::{
-    acts::{blocking, failed, failed_halfway},
+    acts::{blocking, failed, failed_halfway, unsaved},
     desk::Desk,
 };
 use plexus_edge::reply::Refused;
+use plexus_protocol::Effect;
 use plexus_sources::extensions::proposals::Proposal;
 use plexus_trust::{Refusal, Source};
 use serde_json::json;
@@ -36,7 +37,7 @@ pub(super) async fn decided(
         forgotten.map_err(|error| error.to_string())
     });
     put.await?
-        .map_err(|why| failed(format!("it cannot be kept: {why}")))?;
+        .map_err(|why| unsaved(format!("it cannot be kept: {why}"), Effect::None))?;
     let event = if go_on {
         "extension.agreed"
     } else {

@@ -18,7 +18,7 @@ use super::{
     survey::is_installed,
 };
 use crate::{
-    acts::{Named, act, blocking, failed, failed_halfway},
+    acts::{Named, act, blocking, failed, failed_halfway, unsaved},
     desk::Desk,
 };
 use axum::{
@@ -27,7 +27,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use plexus_edge::reply::{Refused, ok};
-use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{Effect, ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     extensions::{LISTING, lends_server},
     let_go,
@@ -176,7 +176,7 @@ pub(super) async fn add(
     });
     installed
         .await?
-        .map_err(|why| failed(format!("it cannot be kept: {why}")))?;
+        .map_err(|why| unsaved(format!("it cannot be kept: {why}"), Effect::None))?;
     let Value::Object(mut source) = asked.request.source(&name) else {
         return Err(failed("no source"));
     };

@@ -2,7 +2,7 @@
 
 use super::{Acting, body::Fields};
 use crate::{
-    acts::{blocking, failed, record},
+    acts::{blocking, failed, record, unsaved},
     desk::Desk,
 };
 use axum::{
@@ -11,6 +11,7 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, ok};
 use plexus_home::network::{Network, local_addresses};
+use plexus_protocol::Effect;
 use serde_json::json;
 use std::{net::IpAddr, sync::Arc};
 
@@ -76,9 +77,10 @@ pub(super) async fn change(
     let dir = desk.state_dir.clone();
     if let Err(error) = blocking(move || wanted.save(&dir)).await? {
         record(&desk, &acting, json!({"event": "network.failed"})).await?;
-        return Err(failed(format!(
-            "network.json could not be written, so nothing changed: {error}"
-        )));
+        return Err(unsaved(
+            format!("network.json could not be written, so nothing changed: {error}"),
+            Effect::None,
+        ));
     }
     Ok(ok(
         &json!({"ok": true, "bindAddresses": addresses, "publicHostnames": names, "restartRequired": true}),

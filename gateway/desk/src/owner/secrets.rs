@@ -5,7 +5,7 @@
 
 use super::{Acting, body::Fields, sources};
 use crate::{
-    acts::{Named, act, blocking, failed, record},
+    acts::{Named, act, blocking, record, unsaved},
     desk::Desk,
 };
 use axum::{
@@ -15,7 +15,7 @@ use axum::{
 use plexus_edge::reply::{Refused, ok};
 use plexus_home::state_dir::secret_name;
 use plexus_ipc::message::MAX_SECRET;
-use plexus_protocol::SourceId;
+use plexus_protocol::{Effect, SourceId};
 use plexus_sources::secrets;
 use plexus_trust::{Command, Source};
 use serde_json::json;
@@ -77,8 +77,9 @@ pub(super) async fn write(
             json!({"event": "secret.failed", "name": name}),
         )
         .await?;
-        return Err(failed(
+        return Err(unsaved(
             "The secret could not be written; the old one, if there was one, is still there.",
+            Effect::None,
         ));
     }
     drop((turn, acting));

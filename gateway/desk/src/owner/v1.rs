@@ -2,7 +2,7 @@
 
 use super::Narrowing;
 use crate::{
-    acts::{act, failed, failed_halfway, record},
+    acts::{act, failed, record, unsaved},
     desk::Desk,
 };
 use axum::{
@@ -14,7 +14,9 @@ use plexus_edge::{
     reply::{Refused, ok},
     sse::{self, Opened},
 };
-use plexus_protocol::{KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey};
+use plexus_protocol::{
+    Effect, KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey,
+};
 use plexus_trust::{Command, ItemState, State as TrustState, standing_for};
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, atomic::Ordering};
@@ -140,9 +142,10 @@ async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Ref
     if let Err(error) = replaced {
         tracing::error!(name: "key.unsaved", %error, "the connection key could not be replaced");
         record(desk, &acting, json!({"event": "key.rotate.failed"})).await?;
-        return Err(failed_halfway(
+        return Err(unsaved(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
-             key is still the key. Free some space or fix the state directory, then rotate again.",
+             key is still the key.",
+            Effect::Done,
         ));
     }
     let epoch = desk.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;
