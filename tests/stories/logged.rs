@@ -193,6 +193,19 @@ fn a_call_and_a_death_are_told_in_fields() {
     assert!(!all.contains("canary-47"), "no input is in it");
 }
 
+/// An empty filter is none at all, and one that cannot be read is said.
+#[test]
+fn a_filter_that_is_none_logs_as_without_one() {
+    for (filter, is_refused) in [("", false), ("plexusd=loud", true)] {
+        let mut workshop = Workshop::with(Gateway::builder().fixture().env("PLEXUS_LOG", filter));
+        assert!(workshop.gateway.stop().success());
+        let lines = log_lines::check(&workshop.gateway.state());
+        let has = |event: &str| lines.iter().any(|line| line["event"] == event);
+        assert!(has("daemon.serving"), "{filter:?}: {lines:?}");
+        assert_eq!(has("log.filter_refused"), is_refused, "{filter:?}");
+    }
+}
+
 /// Text of the same events for whoever reads standard error.
 #[test]
 fn standard_error_has_the_warnings_as_text() {

@@ -51,10 +51,11 @@ fn main() -> ExitCode {
             };
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_PEER_LOG");
+    let filter = std::env::var("PLEXUS_PEER_LOG").ok();
+    let filter = filter.filter(|filter| !filter.is_empty());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+        .with_env_filter(filter.as_deref().unwrap_or("info"))
         .init();
     let environment = |name: &str| std::env::var_os(name);
     let failed = |why: &dyn std::fmt::Display, code| {

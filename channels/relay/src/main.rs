@@ -160,10 +160,11 @@ fn main() -> ExitCode {
             .error(ErrorKind::ArgumentConflict, why)
             .exit();
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_RELAY_LOG");
+    let filter = std::env::var("PLEXUS_RELAY_LOG").ok();
+    let filter = filter.filter(|filter| !filter.is_empty());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+        .with_env_filter(filter.as_deref().unwrap_or("info"))
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -272,6 +272,27 @@ mod tests {
     }
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    /// `stat` says of which kind a file system is, and whether two folders lie on one.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_an_id_that_a_boot_keeps_counts() {
+        let stat = |path: &Path| {
+            let mut stat = std::process::Command::new("stat");
+            let said = stat.args(["-f", "-c", "%T %i"]).arg(path).output().unwrap();
+            String::from_utf8(said.stdout).unwrap().trim().to_owned()
+        };
+        let outer = tempfile::tempdir().unwrap();
+        let inner = outer.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        assert_eq!(stat(outer.path()), stat(&inner), "one file system");
+        assert_eq!(file_system_id(outer.path()), file_system_id(&inner));
+        for path in [outer.path(), Path::new("/"), Path::new("/proc")] {
+            let said = stat(path);
+            let is_kept = said.starts_with("ext2/ext3 ") || said.starts_with("btrfs ");
+            assert_eq!(file_system_id(path) != 0, is_kept, "{path:?} is {said}");
+        }
+    }
+
     #[test]
     fn a_link_inside_is_not_followed_and_the_home_may_be_one() {
         let outer = tempfile::tempdir().unwrap();

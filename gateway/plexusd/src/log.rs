@@ -61,7 +61,13 @@ struct Sink {
 /// Starts logging in this process; the files come with [`Log::attach`].
 pub(crate) fn start() -> Log {
     let log = Log::default();
-    let filter = EnvFilter::try_from_env("PLEXUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("PLEXUS_LOG").ok();
+    let asked = asked.filter(|asked| !asked.is_empty());
+    let (filter, refused) = match asked.map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new("info"), Some(error)),
+        None => (EnvFilter::new("info"), None),
+    };
     let spoken = Spoken::here();
     let least = spoken.least();
     // A second subscriber in one process (tests) leaves the first in place.
@@ -70,6 +76,9 @@ pub(crate) fn start() -> Log {
         .with(Files(log.clone()))
         .with(spoken.with_filter(least))
         .try_init();
+    if let Some(error) = refused {
+        tracing::warn!(name: "log.filter_refused", %error, "PLEXUS_LOG is not a filter, so what is `info` or more is logged");
+    }
     log
 }
 
