@@ -162,9 +162,10 @@ fn main() -> ExitCode {
     }
     let filter = std::env::var("PLEXUS_RELAY_LOG").ok();
     let filter = filter.filter(|filter| !filter.is_empty());
+    let filter = filter.and_then(|filter| tracing_subscriber::EnvFilter::try_new(filter).ok());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(filter.as_deref().unwrap_or("info"))
+        .with_env_filter(filter.unwrap_or_else(|| "info".into()))
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -63,10 +63,9 @@ pub(crate) fn start() -> Log {
     let log = Log::default();
     let asked = std::env::var("PLEXUS_LOG").ok();
     let asked = asked.filter(|asked| !asked.is_empty());
-    let (filter, refused) = match asked.map(EnvFilter::try_new) {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new("info"), Some(error)),
-        None => (EnvFilter::new("info"), None),
+    let (filter, refused) = match EnvFilter::try_new(asked.as_deref().unwrap_or("info")) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
     };
     let spoken = Spoken::here();
     let least = spoken.least();
