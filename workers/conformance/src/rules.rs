@@ -11,13 +11,13 @@ mod secrets;
 
 use crate::{
     breach::{Breach, Rule},
-    served::{Setting, Worker},
+    served::{Outcome, Setting, Worker, output},
     subject::Subject,
     world::World,
 };
 use plexus_ipc::{
     manifest::Manifest,
-    message::{Role, WorkerError},
+    message::{Failure, Role, WorkerError},
     worker::Source,
 };
 use serde_json::Value;
@@ -104,6 +104,16 @@ pub(crate) fn shown(input: &Value) -> String {
     match text.char_indices().nth(200) {
         Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),
         None => text,
+    }
+}
+
+/// What is wrong with an answer in trouble: it may be the whole one, or an error of these.
+fn less(outcome: &Outcome, whole: &Value, may_be: impl Fn(&Failure) -> bool) -> Option<String> {
+    match &outcome.0 {
+        Ok(_) if output(outcome) == *whole => None,
+        Ok(_) => Some("a smaller answer".to_owned()),
+        Err(error) if may_be(&error.code) => None,
+        Err(error) => Some(told(error)),
     }
 }
 

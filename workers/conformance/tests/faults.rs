@@ -46,7 +46,7 @@ fn subject(fault: Fault, profile: &'static str) -> Subject {
     .outside("look", json!({"path": "b.md"}), "docs")
 }
 
-/// The port of a host that says a byte to whoever connects, as long as the test runs.
+/// The port of a server that sends one byte to each connection, while the test runs.
 fn host() -> u16 {
     static HOST: OnceLock<u16> = OnceLock::new();
     *HOST.get_or_init(|| {

@@ -1,6 +1,6 @@
 //! Rules about single calls: examples, changes, time, promptness, what was touched.
 
-use super::{Bench, shown, told};
+use super::{Bench, less, shown, told};
 use crate::{breach::Breach, served::output};
 use plexus_ipc::{
     manifest::Audience,
@@ -102,11 +102,9 @@ pub(super) async fn deadlines<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
             let late = worker
                 .read_within(&entry.name, &example.input, deadline)
                 .await;
-            let what = match &late.0 {
-                Ok(_) if output(&late) == whole => continue,
-                Ok(_) => "a smaller answer".to_owned(),
-                Err(error) if error.code == Failure::DeadlineExceeded => continue,
-                Err(error) => told(error),
+            let is_late = |code: &Failure| *code == Failure::DeadlineExceeded;
+            let Some(what) = less(&late, &whole, is_late) else {
+                continue;
             };
             breaches.push(on.breach(
                 &entry.name,

@@ -1,6 +1,6 @@
-//! What a read answers while its host cannot be reached.
+//! Reads while their host cannot be reached.
 
-use super::{Bench, shown, told};
+use super::{Bench, less, shown};
 use crate::{
     breach::Breach,
     served::{Worker, output},
@@ -72,11 +72,9 @@ pub(super) async fn are_missed<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
             let outcome = worker
                 .read_within(&entry.name, &example.input, WITHIN)
                 .await;
-            let what = match &outcome.0 {
-                Ok(_) if output(&outcome) == *whole => continue,
-                Ok(_) => "a smaller answer".to_owned(),
-                Err(error) if error.code != Failure::Internal => continue,
-                Err(error) => told(error),
+            let is_told = |code: &Failure| *code != Failure::Internal;
+            let Some(what) = less(&outcome, whole, is_told) else {
+                continue;
             };
             let input = shown(&example.input);
             breaches.push(on.breach(

@@ -148,7 +148,7 @@ impl Faulty {
         on_file_thread(move || self.look_at(&call, input)).await
     }
 
-    /// Nothing is read before its host, where it has one, has said a byte.
+    /// Waits for a byte of the source's host, if it has one.
     async fn ask_the_host(&self) -> io::Result<()> {
         // Cancelled while it waits here, a call would never be deaf.
         let host = self.host.filter(|_| self.fault != Fault::DeafToCancel);
