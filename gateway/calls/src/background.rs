@@ -186,7 +186,7 @@ pub(crate) fn start(
     Answer {
         status: 202,
         body: InvokeResponse {
-            run: Some(handle),
+            run: Some(Box::new(handle)),
             ..InvokeResponse::ok(id.as_str(), None)
         },
     }

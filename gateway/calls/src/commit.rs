@@ -118,7 +118,7 @@ pub(crate) async fn commit(
     }
     let proof = (&durable, &intent);
     let is_late = || {
-        call.mark_late();
+        kernel.under_way.mark_late(call);
         late(&intent);
     };
     let committed = kernel.commit(source, request, terms, proof, is_late).await;

@@ -122,7 +122,7 @@ pub(crate) async fn taken(
             Ok(Authorized::Yes(permitted)) => {
                 let begun = background::start(kernel, permitted, entered, run.clone(), Some(id));
                 if let Some(error) = begun.body.error {
-                    return Err(Box::new(error));
+                    return Err(error);
                 }
             }
             Ok(Authorized::Pend(_)) => {
@@ -147,7 +147,7 @@ pub(crate) async fn taken(
     }
     // It ended before its intent, and its answer says why.
     let error = made.result().and_then(|(_, answer)| answer.error);
-    Err(error.map_or_else(|| refused(&Refusal::NoSuchItem), Box::new))
+    Err(error.unwrap_or_else(|| refused(&Refusal::NoSuchItem)))
 }
 
 /// Waits until a run's intent is recorded, or there will be none.

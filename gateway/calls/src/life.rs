@@ -240,7 +240,9 @@ pub(crate) async fn perform(
                 claim = None;
                 drop(late.send(answer));
             };
-            let answer = effect::run(&kernel, &entered.call, *permitted, reserves, give_up).await;
+            // Boxed: the future of a task is copied eight times between its start and its end.
+            let run = effect::run(&kernel, &entered.call, *permitted, reserves, give_up);
+            let answer = Box::pin(run).await;
             ended(&kernel, false, &answer, begun, told);
             if let Some(agent) = keyed {
                 let state = kernel.ledger.snapshot();

@@ -248,7 +248,9 @@ async fn record(
                 match kernel.revocations.refuses(agent, id, token.as_ref()) {
                     // Taken back while it was read, which could not be saved: withheld all the same.
                     Some(refusal) => {
-                        Err(crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal).await)
+                        let denied =
+                            crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal);
+                        Err(Box::pin(denied).await)
                     }
                     None => Ok(in_flight.disclose(&durable)),
                 }

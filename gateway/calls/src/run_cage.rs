@@ -19,11 +19,13 @@ pub(crate) async fn programs_are_known(
     source: &SourceId,
     capability: &CapabilityId,
 ) -> bool {
-    let entry = kernel.catalogue.load().get(capability).cloned();
-    match entry {
-        Some(entry) if may_run(entry.capability()) => kernel.programs_are_known(source).await,
-        Some(_) | None => true,
-    }
+    let may_run = {
+        let catalogue = kernel.catalogue.load();
+        let entry = catalogue.get(capability);
+        entry.is_some_and(|entry| may_run(entry.capability()))
+    };
+    // Boxed, as the record below: most effects start no program.
+    !may_run || Box::pin(kernel.programs_are_known(source)).await
 }
 
 /// Records it, where the effect may have programs started. The run is not held up by a log that does not take it: its
@@ -37,7 +39,7 @@ pub(crate) async fn note(
     let Some(detail) = of_run(kernel, source, capability, intent) else {
         return;
     };
-    if let Err(error) = kernel.unasked(of_ours(detail)).await {
+    if let Err(error) = Box::pin(kernel.unasked(of_ours(detail))).await {
         tracing::warn!(name: "audit.note_failed", %error, auditId = %intent, "what a run may reach could not be recorded");
     }
 }

@@ -35,42 +35,41 @@ pub(super) enum Committed {
 }
 
 impl Kernel {
-    /// Commits, and waits until it is known what became of it, or that nobody can tell. `late` is called when its
+    /// Commits, at once, and waits until it is known what became of it, or that nobody can tell. `late` is called when its
     /// deadline has passed and that is not known yet. None where the daemon stops before the source could say: then
     /// nothing is recorded.
-    pub(crate) async fn commit(
+    pub(crate) fn commit(
         &self,
         source: &SourceId,
         mut request: CallRequest,
         terms: CommitTerms,
         (durable, audit): (&Durable, &AuditId),
         late: impl FnOnce() + Send,
-    ) -> Option<Committed> {
+    ) -> impl Future<Output = Option<Committed>> + Send {
         let (says, word) = oneshot::channel();
         request.late = Some(says);
-        match self
-            .supervisor
-            .commit(source, request, terms, durable)
-            .await
-        {
-            Ok(finished) => return Some(Committed::Finished(finished)),
-            Err(DispatchError::Deadline { dispatched: true }) => {
-                late();
-                if let Ok(finished) = word.await {
-                    return Some(Committed::Finished(finished));
+        let committed = self.supervisor.commit(source, request, terms, durable);
+        async move {
+            match committed.await {
+                Ok(finished) => return Some(Committed::Finished(finished)),
+                Err(DispatchError::Deadline { dispatched: true }) => {
+                    late();
+                    if let Ok(finished) = word.await {
+                        return Some(Committed::Finished(finished));
+                    }
                 }
+                Err(DispatchError::Died { dispatched: true }) => {}
+                Err(error) => return Some(Committed::Dispatch(error)),
             }
-            Err(DispatchError::Died { dispatched: true }) => {}
-            Err(error) => return Some(Committed::Dispatch(error)),
-        }
-        // The worker went while it had the commit: its own store may know.
-        match self.settled_by(source, audit).await {
-            OutcomeKind::Ok => Some(Committed::Settled),
-            OutcomeKind::Failed | OutcomeKind::Refused => Some(Committed::Undone),
-            OutcomeKind::Unknown if self.is_stopping() => None,
-            OutcomeKind::Unknown => {
-                let died = DispatchError::Died { dispatched: true };
-                Some(Committed::Dispatch(died))
+            // The worker went while it had the commit: its own store may know.
+            match Box::pin(self.settled_by(source, audit)).await {
+                OutcomeKind::Ok => Some(Committed::Settled),
+                OutcomeKind::Failed | OutcomeKind::Refused => Some(Committed::Undone),
+                OutcomeKind::Unknown if self.is_stopping() => None,
+                OutcomeKind::Unknown => {
+                    let died = DispatchError::Died { dispatched: true };
+                    Some(Committed::Dispatch(died))
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot};
 
 /// Whose call it is.
 #[derive(Clone, Debug)]
@@ -119,15 +119,13 @@ pub struct CallUnderWay {
     number: u64,
     facts: CallFacts,
     intent: OnceLock<AuditId>,
-    /// Its caller was told that its outcome is not known.
-    late: AtomicBool,
     by: OnceLock<CancelledBy>,
     /// What allowed it was revoked, whatever cancelled it before.
     revoked: AtomicBool,
     /// Wakes who waits for its cancellation or its intent.
     woken: Notify,
-    /// The same for an effect's dispatch. Made when one asks for it: a read has none.
-    signal: OnceLock<watch::Sender<bool>>,
+    /// The same for an effect's dispatch, once it has asked for it: a read has none.
+    signal: Mutex<Option<oneshot::Sender<()>>>,
     /// Made when the first piece comes or a run is kept: most calls stream nothing.
     progress: OnceLock<Arc<ProgressLog>>,
 }
@@ -175,18 +173,13 @@ impl CallUnderWay {
         }
     }
 
-    /// From here on the same call is refused until this one is over.
-    pub(crate) fn mark_late(&self) {
-        self.late.store(true, Ordering::Release);
-    }
-
     /// Asks that it end. The first who asks is named.
     pub fn cancel(&self, by: CancelledBy) {
         let _ = self.by.set(by);
         if by == CancelledBy::Revoke {
             self.revoked.store(true, Ordering::Release);
         }
-        self.signal().send_replace(true);
+        self.tell_dispatch();
         self.woken.notify_waiters();
     }
 
@@ -200,13 +193,23 @@ impl CallUnderWay {
         self.revoked.load(Ordering::Acquire)
     }
 
-    /// Turns true when it is cancelled.
-    pub(crate) fn cancel_signal(&self) -> watch::Receiver<bool> {
-        self.signal().subscribe()
+    /// Told when it is cancelled; dropped where it is asked for again.
+    pub(crate) fn cancel_signal(&self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        *self.signal.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+        // It may have been cancelled before this was there to be told.
+        if self.cancelled_by().is_some() {
+            self.tell_dispatch();
+        }
+        told
     }
 
-    fn signal(&self) -> &watch::Sender<bool> {
-        self.signal.get_or_init(|| watch::Sender::new(false))
+    fn tell_dispatch(&self) {
+        let mut signal = self.signal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tell) = signal.take() {
+            // Gone: its dispatch is over.
+            let _ = tell.send(());
+        }
     }
 
     /// Waits until it is cancelled.
@@ -262,6 +265,8 @@ struct Table {
 struct Calls {
     last: u64,
     by_number: BTreeMap<u64, Arc<CallUnderWay>>,
+    /// Those whose callers were told that their outcome is not known. Every call looks for itself among them.
+    late: BTreeMap<u64, Arc<CallUnderWay>>,
 }
 
 /// A call's place among them, until the last clone of this goes.
@@ -278,7 +283,11 @@ struct TableEntry {
 
 impl Drop for TableEntry {
     fn drop(&mut self) {
-        let gone = self.table.calls().by_number.remove(&self.number);
+        let gone = {
+            let mut calls = self.table.calls();
+            calls.late.remove(&self.number);
+            calls.by_number.remove(&self.number)
+        };
         // Those who wait are waiting for effects.
         if gone.is_some_and(|call| !call.is_read) {
             self.table.ended.notify_waiters();
@@ -300,11 +309,10 @@ impl UnderWay {
             number: calls.last,
             facts,
             intent: OnceLock::new(),
-            late: AtomicBool::new(false),
             by: OnceLock::new(),
             revoked: AtomicBool::new(false),
             woken: Notify::new(),
-            signal: OnceLock::new(),
+            signal: Mutex::new(None),
             progress: OnceLock::new(),
         });
         calls.by_number.insert(call.number, call.clone());
@@ -335,6 +343,14 @@ impl UnderWay {
         named.cloned()
     }
 
+    /// From here on the same call is refused until this one is over.
+    pub(crate) fn mark_late(&self, call: &Arc<CallUnderWay>) {
+        let mut calls = self.0.calls();
+        if calls.by_number.contains_key(&call.number) {
+            calls.late.insert(call.number, call.clone());
+        }
+    }
+
     /// The refusal of a call that was made before and may still happen.
     pub(crate) fn refuses(
         &self,
@@ -344,12 +360,9 @@ impl UnderWay {
     ) -> Option<Refusal> {
         let calls = self.0.calls();
         let same = |call: &&Arc<CallUnderWay>| {
-            call.late.load(Ordering::Acquire)
-                && call.input == input
-                && call.capability == *id
-                && call.principal.agent() == Some(agent)
+            call.input == input && call.capability == *id && call.principal.agent() == Some(agent)
         };
-        let late = calls.by_number.values().find(same)?;
+        let late = calls.late.values().find(same)?;
         let intent = late.intent()?.clone();
         Some(Refusal::OutcomeUnknown { intent })
     }

@@ -28,7 +28,7 @@ struct MemberCalls {
     /// The members that were called, in order: id, whether it was done, its event, its code.
     over: Vec<Value>,
     /// The refusal or failure of the last.
-    failed: Option<ErrorBody>,
+    failed: Option<Box<ErrorBody>>,
 }
 
 impl Workflow {
@@ -99,7 +99,7 @@ impl Workflow {
                 message: error.message,
                 effect: error.effect,
                 capability_id: failed.capability_id.or(error.capability_id),
-                ..failed
+                ..*failed
             },
             None => error,
         };

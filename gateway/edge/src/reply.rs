@@ -120,7 +120,7 @@ impl IntoResponse for Refused {
 /// The answer of a call on its way out, with the call's slot.
 pub(crate) fn answered(answer: &Answer, place: Option<CallSlot>) -> Response {
     let output = answer.body.output.as_ref().map_or(0, |o| o.get().len());
-    let retry = answer.body.error.as_ref().and_then(retry_after);
+    let retry = answer.body.error.as_deref().and_then(retry_after);
     let body = sized(answer.status, &answer.body, output + ROOM, place);
     let mut response = hinted(body, retry);
     if let Some(error) = &answer.body.error {

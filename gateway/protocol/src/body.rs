@@ -135,7 +135,7 @@ pub struct ChildCalls {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The answer of every invoke.
+/// The answer of every invoke. What few answers have is boxed, because an answer is moved a dozen times on its way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InvokeResponse {
@@ -148,15 +148,15 @@ pub struct InvokeResponse {
     pub output: Option<Box<RawValue>>,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorBody>,
+    pub error: Option<Box<ErrorBody>>,
     /// A token, where the call was made with a session and allowed at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<ScopedToken>,
+    pub grant: Option<Box<ScopedToken>>,
     /// The event of this call; empty when nothing was audited.
     pub audit_id: String,
     /// The run, where the call goes on without the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<Run>,
+    pub run: Option<Box<Run>>,
     /// Where the call is a turn of a conversation: how to go on, and what is left of it (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Conversation>,
@@ -201,7 +201,7 @@ impl InvokeResponse {
         error.capability_id = error.capability_id.or_else(|| CapabilityId::parse(id).ok());
         Self {
             ok: false,
-            error: Some(error),
+            error: Some(Box::new(error)),
             ..Self::ok(id, audit)
         }
     }

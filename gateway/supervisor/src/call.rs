@@ -17,7 +17,7 @@ use plexus_ipc::{
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -70,8 +70,8 @@ pub struct CallRequest {
     pub audit: Option<AuditId>,
     /// Who gets what it streams. Without one that is dropped.
     pub progress: Option<Listener>,
-    /// Turns true when the effect is not wanted any more; reads and plans are cancelled by dropping them.
-    pub cancel: Option<watch::Receiver<bool>>,
+    /// Told when the effect is not wanted any more; reads and plans are cancelled by dropping them.
+    pub cancel: Option<oneshot::Receiver<()>>,
     /// Who hears the worker's word on a commit whose caller was told that its deadline has passed; dropped when the
     /// worker has ended without one.
     pub late: Option<oneshot::Sender<Finished>>,
@@ -364,7 +364,7 @@ pub(super) struct Ticket {
     pub(super) until: Instant,
     /// Whether dropping it cancels.
     pub(super) cancels: bool,
-    pub(super) cancel: Option<watch::Receiver<bool>>,
+    pub(super) cancel: Option<oneshot::Receiver<()>>,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) answer: oneshot::Receiver<Outcome>,
 }
@@ -375,7 +375,7 @@ impl Ticket {
         let mut cancel = self.cancel.take();
         let cancelled = async {
             match &mut cancel {
-                Some(cancel) => cancel.wait_for(|cancel| *cancel).await.is_ok(),
+                Some(cancel) => cancel.await.is_ok(),
                 None => false,
             }
         };

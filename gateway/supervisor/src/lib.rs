@@ -287,15 +287,7 @@ impl Supervisor {
         source: &SourceId,
         call: CallRequest,
     ) -> impl Future<Output = Result<Finished, DispatchError>> + Send + use<> {
-        let ticket = self.dispatch(source, call, Question::Read);
-        async {
-            match ticket?.wait().await? {
-                Reply::Finished(finished) => Ok(finished),
-                Reply::Planned(_) | Reply::Settled(_) => {
-                    Err(DispatchError::Died { dispatched: true })
-                }
-            }
-        }
+        finished(self.dispatch(source, call, Question::Read))
     }
 
     /// Plans an effect, in the reader. As [`Supervisor::read`]; the inner error is the worker's own.
@@ -313,18 +305,18 @@ impl Supervisor {
         }
     }
 
-    /// Commits an effect, in the writer, once. Dropping the future changes nothing: the effect goes on and its answer
-    /// is lost.
+    /// Commits an effect, in the writer, once. It is queued when this returns; dropping the future changes nothing: the
+    /// effect goes on and its answer is lost.
     ///
     /// # Errors
     /// [`DispatchError`]; with `dispatched: true` it is not known whether the effect happened.
-    pub async fn commit(
+    pub fn commit(
         &self,
         source: &SourceId,
         mut call: CallRequest,
         terms: CommitTerms,
         durable: &Durable,
-    ) -> Result<Finished, DispatchError> {
+    ) -> impl Future<Output = Result<Finished, DispatchError>> + Send + use<> {
         let stamp = Stamp {
             launch: durable.launch(),
             sequence: durable.sequence(),
@@ -334,12 +326,11 @@ impl Supervisor {
             .ok()
             .or(call.audit);
         let cancel = call.cancel.take();
-        let mut ticket = self.dispatch(source, call, |call| terms.commit(call, stamp))?;
-        ticket.cancel = cancel;
-        match ticket.wait().await? {
-            Reply::Finished(finished) => Ok(finished),
-            Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+        let mut ticket = self.dispatch(source, call, |call| terms.commit(call, stamp));
+        if let Ok(ticket) = &mut ticket {
+            ticket.cancel = cancel;
         }
+        finished(ticket)
     }
 
     /// Queues a call at once; what is awaited is small.
@@ -497,6 +488,14 @@ impl Supervisor {
         };
         end(&sources, Ending::Shutdown).await;
         gone(&self.leaving(None)).await;
+    }
+}
+
+/// The end of a read or a commit.
+async fn finished(ticket: Result<Ticket, DispatchError>) -> Result<Finished, DispatchError> {
+    match ticket?.wait().await? {
+        Reply::Finished(finished) => Ok(finished),
+        Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
     }
 }
 

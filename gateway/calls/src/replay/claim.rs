@@ -110,7 +110,7 @@ impl Replays {
                         status: *status,
                         body: InvokeResponse {
                             replayed: true,
-                            run: run.flatten(),
+                            run: run.flatten().map(Box::new),
                             ..body.clone()
                         },
                     });

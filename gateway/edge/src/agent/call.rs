@@ -150,7 +150,8 @@ async fn answer(
     // A call with a session alone that was allowed comes with a token for the next ones (docs/protocol/agents.md#call).
     let allowed = answer.status == 200 || answer.status == 202 || answer.status == 422;
     if let Some(asked) = asked.filter(|_| allowed && !answer.body.replayed) {
-        answer.body.grant = Box::pin(super::grants::token_for(edge, &asked)).await;
+        let grant = Box::pin(super::grants::token_for(edge, &asked)).await;
+        answer.body.grant = grant.map(Box::new);
     }
     Ok(answer)
 }

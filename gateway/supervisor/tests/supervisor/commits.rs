@@ -16,7 +16,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 #[tokio::test]
 async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
@@ -194,7 +194,7 @@ async fn cancelled_effect_says_what_was_done() {
     let commit = async |input| {
         let durable = proof::durable(&stage.ledger).await;
         let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
-        let (cancel, cancelled) = watch::channel(false);
+        let (cancel, cancelled) = oneshot::channel();
         let (listener, progress) = listening();
         let mut request = call("append", input);
         request.progress = Some(listener);
@@ -207,14 +207,14 @@ async fn cancelled_effect_says_what_was_done() {
     progress.recv().await.expect("it is under way");
     // Commits happen one after the other: this one waits in the worker, and is not begun.
     let (next, cancel_next, _) = commit(json!({"line": "next", "after": "never"})).await;
-    cancel_next.send_replace(true);
+    cancel_next.send(()).expect("its commit waits");
     let error = next.await.expect("a task").expect("an answer").result;
     let error = error.expect_err("cancelled");
     assert_eq!(
         (error.code, error.effect),
         (Failure::Cancelled, Effect::None)
     );
-    cancel.send_replace(true);
+    cancel.send(()).expect("its commit waits");
     let error = half.await.expect("a task").expect("an answer").result;
     let error = error.expect_err("cancelled");
     assert_eq!(
@@ -224,7 +224,7 @@ async fn cancelled_effect_says_what_was_done() {
     // The control: one whose handler does not look is carried to its end.
     let (whole, cancel, mut progress) = commit(json!({"line": "whole", "after": "go"})).await;
     progress.recv().await.expect("it is under way");
-    cancel.send_replace(true);
+    cancel.send(()).expect("its commit waits");
     stage.touch("go");
     assert_eq!(output(whole.await.expect("a task")), json!("appended"));
     assert_eq!(stage.log().lines().count(), 1);
