@@ -124,10 +124,7 @@ impl SourceRequest<'_> {
     fn read(&self, registry: &Registry) -> Result<(SourceId, SourceConfig), Objection> {
         let kind = self.text("kind").unwrap_or_default();
         let connector = registry.of_kind(kind).ok_or_else(|| {
-            let known: Vec<_> = registry
-                .iter()
-                .map(|c| c.offer.manifest.kind.as_str())
-                .collect();
+            let known: Vec<_> = registry.heads().map(|head| head.kind.as_str()).collect();
             format!("unknown source kind {kind:?}; known: {}", known.join(", "))
         })?;
         let of_id = |why: String| Objection::to("id", why);
@@ -135,10 +132,10 @@ impl SourceRequest<'_> {
         let id = id.map_err(|why| of_id(why.into()))?;
         let id = SourceId::parse(id).map_err(|e| of_id(format!("{id:?} is {e}")))?;
         match registry.reserved_for(&id) {
-            Some(owner) if owner.offer.manifest.kind != kind => {
+            Some(owner) if owner.kind != kind => {
                 return Err(of_id(format!(
                     "the id {id} is reserved for {}; choose another",
-                    owner.offer.manifest.label
+                    owner.label
                 )));
             }
             None if naming::reserved(&id) => {

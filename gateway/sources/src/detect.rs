@@ -78,15 +78,15 @@ impl Detected {
 pub fn detect(registry: &Registry, state_dir: &StateDir, state: &State) -> Vec<Detected> {
     let home = std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let mut found: Vec<Detected> = Vec::new();
-    for connector in registry.iter() {
-        let manifest = &*connector.offer.manifest;
+    for manifest in registry.manifests() {
+        let manifest = &*manifest;
         if registry.out_of_place(manifest).is_some() {
             continue;
         }
         for hit in hits(manifest, &home, state) {
             let is_reserved = |id: &SourceId| {
                 let of = registry.reserved_for(id);
-                naming::reserved(id) || of.is_some_and(|of| of.offer.manifest.kind != manifest.kind)
+                naming::reserved(id) || of.is_some_and(|of| of.kind != manifest.kind)
             };
             let is_taken = |id: &SourceId| {
                 found.iter().any(|other| other.id == *id)

@@ -204,7 +204,7 @@ impl Registry {
         let kind = &offer.offer.manifest.kind;
         let id = source_of(kind).unwrap_or(kind).to_owned();
         Self {
-            connectors: Vec::new(),
+            shipped: Vec::new(),
             proposals: Default::default(),
             installed: ArcSwap::from_pointee(BTreeMap::from([(id, Ok(Arc::new(offer)))])),
             programs: self.programs.clone(),

@@ -2,7 +2,8 @@
 //!
 //! Which connectors ship is said in `plexusd`, a line each; everything else about one is its crate, its profile and its
 //! docs page.
-//! Rights come from the manifest embedded here, never from a worker.
+//! Rights come from the manifest embedded in `plexusd`, never from a worker. A connector is compiled when its first source
+//! needs it.
 
 pub mod catalogue;
 pub mod configure;
@@ -32,11 +33,12 @@ use plexus_ipc::{
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
 use plexus_trust::{Facts, SourceConfig};
 use schema::Schema;
+use serde::Deserialize;
 use serde_json::{Value, json as object};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// A kind of thing that can be reached, embedded in the gateway: its manifest and its profile, as text.
@@ -52,7 +54,31 @@ pub struct Connector {
     pub children: &'static [(&'static str, &'static str)],
 }
 
-/// An offer, read and compiled once.
+/// What a connector is found by: the few fields of its manifest that are read before a source needs the rest.
+#[derive(Debug, Deserialize)]
+pub struct ConnectorHead {
+    /// Its name.
+    pub connector: String,
+    /// The wire kind of its sources.
+    pub kind: String,
+    /// What people call it.
+    pub label: String,
+    /// The option of `plexusd` that names its folder, without dashes.
+    pub flag: Option<String>,
+    /// Whether folders are lent with it.
+    #[serde(default)]
+    pub lendable: bool,
+}
+
+/// A connector that ships. Compiled it takes many times the memory of its text, so it is compiled for the first source
+/// that needs it, and stays.
+struct Shipped {
+    text: Connector,
+    head: ConnectorHead,
+    compiled: OnceLock<Result<Arc<Registered>, String>>,
+}
+
+/// An offer, read and compiled.
 pub struct Registered {
     /// Its manifest, profile and program.
     pub offer: Arc<Offer>,
@@ -69,7 +95,7 @@ pub struct Registered {
 
 /// All connectors of this build, and the offers that the owner has installed: each of one source, under a kind of its own.
 pub struct Registry {
-    connectors: Vec<Arc<Registered>>,
+    shipped: Vec<Shipped>,
     /// By source; of one whose file does not read, why.
     installed: ArcSwap<BTreeMap<String, Result<Arc<Registered>, String>>>,
     /// What the owner is asked about installed servers.
@@ -81,37 +107,23 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Reads every manifest.
+    /// Reads the head of every manifest. The rest of a manifest is read when it is needed: a test reads all that ship.
     ///
     /// # Errors
-    /// A manifest or schema that is not well formed: the build is wrong, so the start fails.
+    /// A manifest without a head, or of another connector: the build is wrong, so the start fails.
     pub fn read(connectors: &[Connector]) -> anyhow::Result<Self> {
         let own = std::env::current_exe().ok();
         let own = own.as_deref().and_then(Path::parent);
-        let mut registry = Self {
-            connectors: Vec::new(),
+        Ok(Self {
+            shipped: connectors
+                .iter()
+                .map(Shipped::read)
+                .collect::<Result<_, _>>()?,
             installed: ArcSwap::default(),
             proposals: Default::default(),
             programs: own.map(Path::to_owned).into_iter().collect(),
             platforms: vec![Platform::here()],
-        };
-        for connector in connectors {
-            let offer = Offer::of_connector(connector.manifest, connector.profile)
-                .and_then(|offer| offer.with_children(connector.children))
-                .with_context(|| format!("the connector {}", connector.name))?;
-            let manifest = &offer.manifest;
-            if manifest.connector != connector.name {
-                anyhow::bail!(
-                    "the manifest of {} says {}",
-                    connector.name,
-                    manifest.connector
-                );
-            }
-            registry
-                .connectors
-                .push(Arc::new(Registered::of(Arc::new(offer))?));
-        }
-        Ok(registry)
+        })
     }
 
     /// With the folder of the launcher and the workers, which no source to write in may hold either.
@@ -142,9 +154,14 @@ impl Registry {
         ))
     }
 
-    /// Every connector that ships, in the order of registration: what a source can be added of.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {
-        self.connectors.iter()
+    /// The heads of the connectors that ship, in the order of registration.
+    pub fn heads(&self) -> impl Iterator<Item = &ConnectorHead> {
+        self.shipped.iter().map(|shipped| &shipped.head)
+    }
+
+    /// The manifests of the connectors that ship, in that order: what a source can be added of.
+    pub fn manifests(&self) -> impl Iterator<Item = Arc<Manifest>> {
+        self.shipped.iter().filter_map(Shipped::manifest)
     }
 
     /// What a source is served with: the connector of its kind.
@@ -154,9 +171,8 @@ impl Registry {
 
     /// The connector of a wire kind, or the installed offer.
     pub fn of_kind(&self, kind: &str) -> Option<Arc<Registered>> {
-        let mut shipped = self.connectors.iter();
-        match shipped.find(|c| c.offer.manifest.kind == kind) {
-            Some(shipped) => Some(Arc::clone(shipped)),
+        match self.shipped(kind) {
+            Some(shipped) => shipped.compiled().as_ref().ok().cloned(),
             None => {
                 let all = self.installed.load();
                 let found = all.get(naming::source_of(kind)?)?.as_ref().ok();
@@ -167,6 +183,9 @@ impl Registry {
 
     /// Why there is nothing to serve a source of this kind with.
     pub fn missing(&self, kind: &str) -> String {
+        if let Some(Err(why)) = self.shipped(kind).map(Shipped::compiled) {
+            return format!("the connector for {kind:?} cannot be read: {why}");
+        }
         let all = self.installed.load();
         match naming::source_of(kind).and_then(|id| all.get(id)) {
             Some(Err(why)) => format!("what was installed as {kind} cannot be read: {why}"),
@@ -174,11 +193,52 @@ impl Registry {
         }
     }
 
+    fn shipped(&self, kind: &str) -> Option<&Shipped> {
+        self.shipped.iter().find(|one| one.head.kind == kind)
+    }
+
     /// Whether a source id is one that only its own connector may use.
-    pub(crate) fn reserved_for(&self, id: &SourceId) -> Option<&Arc<Registered>> {
-        self.connectors
-            .iter()
-            .find(|c| c.offer.manifest.connector == id.as_str())
+    pub(crate) fn reserved_for(&self, id: &SourceId) -> Option<&ConnectorHead> {
+        self.heads().find(|head| head.connector == id.as_str())
+    }
+}
+
+impl Shipped {
+    fn read(text: &Connector) -> anyhow::Result<Self> {
+        let head: ConnectorHead = serde_json::from_str(text.manifest)
+            .with_context(|| format!("the connector {}", text.name))?;
+        if head.connector != text.name {
+            anyhow::bail!("the manifest of {} says {}", text.name, head.connector);
+        }
+        Ok(Self {
+            text: *text,
+            head,
+            compiled: OnceLock::new(),
+        })
+    }
+
+    /// Parsed for the caller alone where no source needs it.
+    fn manifest(&self) -> Option<Arc<Manifest>> {
+        match self.compiled.get() {
+            Some(kept) => Some(kept.as_ref().ok()?.offer.manifest.clone()),
+            None => Manifest::parse(self.text.manifest).ok().map(Arc::new),
+        }
+    }
+
+    fn compiled(&self) -> &Result<Arc<Registered>, String> {
+        self.compiled.get_or_init(|| {
+            let compiled = self.compile().map(Arc::new);
+            compiled.map_err(|why| {
+                let why = format!("{why:#}");
+                tracing::error!(name: "connector.unusable", connector = self.text.name, error = why, "a connector of this build cannot be read");
+                why
+            })
+        })
+    }
+
+    fn compile(&self) -> anyhow::Result<Registered> {
+        let offer = Offer::of_connector(self.text.manifest, self.text.profile)?;
+        Registered::of(Arc::new(offer.with_children(self.text.children)?))
     }
 }
 
@@ -411,6 +471,32 @@ mod tests {
         );
     }
 
+    /// The start has looked at its head alone.
+    #[test]
+    fn a_connector_that_cannot_be_read_serves_nothing_and_says_why() {
+        let workspace = SHIPPED.iter().find(|one| one.name == "workspace").unwrap();
+        let broken = Connector {
+            manifest: "{\"connector\": \"workspace\", \"kind\": \"workspace-dir\", \"label\": \"Folder\"}",
+            ..*workspace
+        };
+        let registry = Registry::read(&[broken]).unwrap();
+        assert!(registry.of_kind("workspace-dir").is_none());
+        assert_eq!(registry.manifests().count(), 0);
+        let why = registry.missing("workspace-dir");
+        assert!(
+            why.starts_with("the connector for \"workspace-dir\" cannot be read: the manifest"),
+            "{why}"
+        );
+        let other = Connector {
+            name: "obsidian",
+            ..broken
+        };
+        assert!(
+            Registry::read(&[other]).is_err(),
+            "another connector's manifest"
+        );
+    }
+
     /// What a cage grants beside the profile's own rules is kept with them, entry by entry.
     #[test]
     fn what_is_imported_is_kept_with_the_rules() {
@@ -472,11 +558,14 @@ mod tests {
         );
     }
 
+    /// A start reads heads alone: here each connector is read whole.
     #[test]
     fn every_shipped_connector_reads() {
         let registry = Registry::read(SHIPPED).unwrap();
-        assert_eq!(registry.iter().count(), SHIPPED.len());
-        for connector in registry.iter() {
+        assert_eq!(registry.manifests().count(), SHIPPED.len());
+        for kind in registry.heads().map(|head| &head.kind) {
+            let connector = registry.of_kind(kind);
+            let connector = connector.unwrap_or_else(|| panic!("{}", registry.missing(kind)));
             let source = SourceId::parse(&connector.offer.manifest.connector).unwrap();
             let all = connector.offer.manifest.capabilities.iter();
             let shown = all.filter(|capability| capability.audience == Audience::Agents);

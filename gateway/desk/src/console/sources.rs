@@ -175,11 +175,7 @@ impl Page {
             sources: there.iter().take(LISTED).map(row).collect(),
             more: there.len().saturating_sub(LISTED),
             found: detected(desk).iter().map(Found::of).collect(),
-            kinds: desk
-                .registry
-                .iter()
-                .map(|connector| kind(&connector.offer.manifest))
-                .collect(),
+            kinds: desk.registry.manifests().map(|of| kind(&of)).collect(),
         }
     }
 }

@@ -100,8 +100,8 @@ pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, 
 }
 
 pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
-    let rows = desk.registry.iter().map(|connector| {
-        let manifest = &connector.offer.manifest;
+    let rows = desk.registry.manifests().map(|manifest| {
+        let manifest = &*manifest;
         let offers: Vec<&str> = manifest
             .capabilities
             .iter()

@@ -36,11 +36,13 @@ pub(crate) fn named(arguments: &Arguments) -> impl Iterator<Item = Flag> {
 
 impl Flag {
     /// The connector that says it is named so, and the field of its root.
-    fn of<'a>(&self, registry: &'a Registry) -> anyhow::Result<(&'a Manifest, &'a str)> {
-        let mut manifests = registry.iter().map(|connector| &*connector.offer.manifest);
-        let manifest = manifests.find(|manifest| manifest.flag.as_deref() == Some(self.option));
-        manifest
-            .and_then(|manifest| Some((manifest, manifest.root.as_deref()?)))
+    fn of(&self, registry: &Registry) -> anyhow::Result<(Arc<Manifest>, String)> {
+        let mut heads = registry.heads();
+        let named = heads.find(|head| head.flag.as_deref() == Some(self.option));
+        named
+            .and_then(|head| registry.of_kind(&head.kind))
+            .map(|connector| connector.offer.manifest.clone())
+            .and_then(|manifest| Some((manifest.clone(), manifest.root.clone()?)))
             .with_context(|| format!("this build has no connector for --{}", self.option))
     }
 
@@ -60,7 +62,7 @@ impl Flag {
             .dir
             .canonicalize()
             .with_context(|| format!("--{} {}", self.option, self.dir.display()))?;
-        let label = label(manifest, &real);
+        let label = label(&manifest, &real);
         let body = json!({
             "id": manifest.connector, "kind": manifest.kind, "label": label, "route": {field: real},
         });
@@ -86,9 +88,9 @@ impl Flag {
             return flagged;
         }
         let mut config = known.clone();
-        let before = known.route.get(field).and_then(Value::as_str);
+        let before = known.route.get(&field).and_then(Value::as_str);
         // A label that a flag made names the folder.
-        if before.is_some_and(|before| known.label == label(manifest, Path::new(before))) {
+        if before.is_some_and(|before| known.label == label(&manifest, Path::new(before))) {
             config.label = flagged.label;
         }
         if let (Some(route), Value::Object(place)) = (config.route.as_object_mut(), flagged.route) {

@@ -14,7 +14,7 @@ use super::{
     variables,
 };
 use crate::{Registry, extensions::patterns, programs, schema::Schema};
-use plexus_ipc::{manifest::Manifest, text::Line};
+use plexus_ipc::text::Line;
 use plexus_protocol::{Digest, SourceId, json};
 use serde_json::Value;
 use std::{
@@ -237,14 +237,13 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
     let mut reasons = Vec::new();
     match SourceId::parse(source) {
         Ok(id) if source.len() <= MAX_ID => {
-            let shipped = registry.iter().find(|known| {
-                let manifest: &Manifest = &known.offer.manifest;
-                let names = [&manifest.connector, &manifest.kind];
+            let shipped = registry.heads().find(|known| {
+                let names = [&known.connector, &known.kind];
                 names
                     .into_iter()
                     .any(|name| skeleton(name) == skeleton(id.as_str()))
             });
-            let imitated = shipped.map(|known| known.offer.manifest.label.clone());
+            let imitated = shipped.map(|known| known.label.clone());
             let imitated = imitated.or_else(|| {
                 let own = crate::naming::reserved(&id) || speaks_of_plexus(id.as_str());
                 own.then(|| "Plexus's own".to_owned())
@@ -258,7 +257,7 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
         Ok(_) => reasons.push(format!("source {source:?} has more than {MAX_ID} letters")),
         Err(why) => reasons.push(format!("source {source:?} is {why}")),
     }
-    let mut shipped = registry.iter().map(|known| &known.offer.manifest.label);
+    let mut shipped = registry.heads().map(|known| &known.label);
     if !is_label(label) {
         reasons.push(format!("label is not one line of 1 to {MAX_LABEL} bytes"));
     } else if speaks_of_plexus(label) {
