@@ -102,11 +102,8 @@ fn hiding_over(state: &State, folder: &Path) -> Option<SourceId> {
 /// # Errors
 /// No connector of this build says that it is lendable.
 pub fn manifest(registry: &Registry) -> Result<Arc<Manifest>, String> {
-    let lendable = registry.heads().find(|head| head.lendable);
-    lendable
-        .and_then(|head| registry.of_kind(&head.kind))
-        .map(|connector| connector.offer.manifest.clone())
-        .ok_or_else(|| "this build has no connector to lend a folder with".to_owned())
+    let lendable = registry.manifest_with(|head| head.lendable);
+    lendable.ok_or_else(|| "this build has no connector to lend a folder with".to_owned())
 }
 
 /// What of a manifest an agent may use: reads, and with `write` effects.

@@ -54,14 +54,14 @@ pub struct Connector {
     pub children: &'static [(&'static str, &'static str)],
 }
 
-/// What a connector is found by: the few fields of its manifest that are read before a source needs the rest.
+/// The few fields of a manifest that a connector is found by, read before a source needs the rest.
 #[derive(Debug, Deserialize)]
 pub struct ConnectorHead {
     /// Its name.
     pub connector: String,
     /// The wire kind of its sources.
     pub kind: String,
-    /// What people call it.
+    /// Its name for people.
     pub label: String,
     /// The option of `plexusd` that names its folder, without dashes.
     pub flag: Option<String>,
@@ -155,13 +155,21 @@ impl Registry {
     }
 
     /// The heads of the connectors that ship, in the order of registration.
-    pub fn heads(&self) -> impl Iterator<Item = &ConnectorHead> {
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &ConnectorHead> {
         self.shipped.iter().map(|shipped| &shipped.head)
     }
 
     /// The manifests of the connectors that ship, in that order: what a source can be added of.
     pub fn manifests(&self) -> impl Iterator<Item = Arc<Manifest>> {
         self.shipped.iter().filter_map(Shipped::manifest)
+    }
+
+    /// The manifest of the first connector that ships with such a head.
+    pub fn manifest_with(&self, wanted: impl Fn(&ConnectorHead) -> bool) -> Option<Arc<Manifest>> {
+        self.shipped
+            .iter()
+            .find(|one| wanted(&one.head))?
+            .manifest()
     }
 
     /// What a source is served with: the connector of its kind.

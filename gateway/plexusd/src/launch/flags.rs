@@ -37,12 +37,12 @@ pub(crate) fn named(arguments: &Arguments) -> impl Iterator<Item = Flag> {
 impl Flag {
     /// The connector that says it is named so, and the field of its root.
     fn of(&self, registry: &Registry) -> anyhow::Result<(Arc<Manifest>, String)> {
-        let mut heads = registry.heads();
-        let named = heads.find(|head| head.flag.as_deref() == Some(self.option));
+        let named = registry.manifest_with(|head| head.flag.as_deref() == Some(self.option));
         named
-            .and_then(|head| registry.of_kind(&head.kind))
-            .map(|connector| connector.offer.manifest.clone())
-            .and_then(|manifest| Some((manifest.clone(), manifest.root.clone()?)))
+            .and_then(|manifest| {
+                let root = manifest.root.clone()?;
+                Some((manifest, root))
+            })
             .with_context(|| format!("this build has no connector for --{}", self.option))
     }
 
