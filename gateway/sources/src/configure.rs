@@ -124,8 +124,10 @@ impl SourceRequest<'_> {
     fn read(&self, registry: &Registry) -> Result<(SourceId, SourceConfig), Objection> {
         let kind = self.text("kind").unwrap_or_default();
         let connector = registry.of_kind(kind).ok_or_else(|| {
-            let known: Vec<_> = registry.heads().map(|head| head.kind.as_str()).collect();
-            format!("unknown source kind {kind:?}; known: {}", known.join(", "))
+            registry.unreadable(kind).unwrap_or_else(|| {
+                let known: Vec<_> = registry.heads().map(|head| head.kind.as_str()).collect();
+                format!("unknown source kind {kind:?}; known: {}", known.join(", "))
+            })
         })?;
         let of_id = |why: String| Objection::to("id", why);
         let id = self.text("id").ok_or("a source needs an id");

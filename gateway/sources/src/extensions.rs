@@ -32,7 +32,6 @@ pub use servers::{Generated, Listing, ServerRequest, described};
 pub use surface::{differences, surface, whole_surface};
 
 use crate::{Registered, Registry, naming::source_of};
-use arc_swap::ArcSwap;
 use manifest::Agreed;
 use plexus_home::state_dir::{StateDir, write_private};
 use plexus_ipc::{manifest::Manifest, offer::Offer, text::Line};
@@ -197,19 +196,6 @@ impl Registry {
         });
         self.propose(state_dir, id, None)?;
         Ok(there)
-    }
-
-    /// A registry of this offer alone, which looks at folders as this one does.
-    pub fn only(&self, offer: Registered) -> Self {
-        let kind = &offer.offer.manifest.kind;
-        let id = source_of(kind).unwrap_or(kind).to_owned();
-        Self {
-            shipped: Vec::new(),
-            proposals: Default::default(),
-            installed: ArcSwap::from_pointee(BTreeMap::from([(id, Ok(Arc::new(offer)))])),
-            programs: self.programs.clone(),
-            platforms: self.platforms.clone(),
-        }
     }
 }
 
