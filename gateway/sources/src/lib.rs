@@ -2,8 +2,7 @@
 //!
 //! Which connectors ship is said in `plexusd`, a line each; everything else about one is its crate, its profile and its
 //! docs page.
-//! Rights come from the manifest embedded in `plexusd`, never from a worker. A connector is compiled when its first source
-//! needs it.
+//! Rights come from the manifest embedded in `plexusd`, never from a worker.
 
 pub mod catalogue;
 pub mod configure;

@@ -21,8 +21,8 @@ pub struct Registered {
     pub profile_digest: Digest,
     /// Its rules in the same spelling.
     pub rules: Vec<String>,
-    /// What its cage grants beside them, as rules: what it imports, and its system calls. A part of what is granted upon,
-    /// as the profile's own.
+    /// The rest of what its workers may do, as rules: imports and system calls of the cage, egress, programs, commands
+    /// and requests. The owner grants upon them as upon the profile's own.
     pub base: Vec<String>,
     /// By the manifest's name of the capability.
     pub schemas: BTreeMap<String, Schema>,
@@ -55,10 +55,10 @@ impl Registered {
         })
     }
 
-    /// What the machine has to know of each capability, for a source of this id.
+    /// The facts of each capability that the trust machine decides by, for a source of this id.
     pub fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
         let shown = self.offer.manifest.capabilities.iter();
-        // What is the owner's alone is nothing that could be granted, or seen.
+        // Agents neither see nor are granted a capability of the owner alone.
         let shown = shown.filter(|capability| capability.audience == Audience::Agents);
         let facts = shown.filter_map(|capability| {
             let id = CapabilityId::of(source, &capability.name).ok()?;
@@ -76,7 +76,7 @@ impl Registered {
                 "input": without_wording(&schema),
                 "constrainable": capability.constrainable,
             });
-            // Only where it is one: else every grant of before would rest.
+            // Absent where there is none: a new member of every shape would suspend every earlier grant.
             if let Some(turns) = &capability.conversation {
                 shape["conversation"] = object!(turns);
             }
@@ -103,7 +103,7 @@ impl Registered {
     }
 }
 
-/// A schema without what only people read.
+/// A schema without the members that only people read.
 fn without_wording(schema: &Value) -> Value {
     match schema {
         Value::Object(members) => members
@@ -119,8 +119,7 @@ fn without_wording(schema: &Value) -> Value {
     }
 }
 
-/// What a profile's cage grants beside its rules, as rules: what it imports, each for itself, and which system calls there
-/// are, by their digest.
+/// The grants of a profile's cage beside its rules, as rules: each import by itself, and the system calls by their digest.
 fn base_of(profile: &str) -> anyhow::Result<Vec<String>> {
     let profile = plexus_sandbox::profile::Profile::parse(profile)?;
     let mut base = Vec::new();
@@ -135,8 +134,8 @@ fn base_of(profile: &str) -> anyhow::Result<Vec<String>> {
     Ok(base)
 }
 
-/// What the workers of a connector reach beside their cage, by way of the source's egress, as rules: a release that names
-/// another host is reviewed as one whose profile has another rule.
+/// The hosts and sockets that a connector's workers reach through the source's egress, as rules: the owner reviews a
+/// release that names another host as one whose profile has another rule.
 fn egress_of(manifest: &Manifest) -> Vec<String> {
     let of_host = |entry: &Egress| {
         let host = match &entry.host {
@@ -192,7 +191,7 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
     manifest.egress.iter().map(rule).collect()
 }
 
-/// What each program may be and reach, as one rule: another program, argument or right is another rule.
+/// The arguments and rights of each program, as one rule: another program, argument or right is another rule.
 fn programs_of(offer: &Offer) -> impl Iterator<Item = String> {
     offer.manifest.children.iter().map(|child| {
         let mut profiles = offer.children.iter();
@@ -203,13 +202,13 @@ fn programs_of(offer: &Offer) -> impl Iterator<Item = String> {
     })
 }
 
-/// What the commands of an extension are given, as rules: another argument is reviewed as another right.
+/// The commands of an extension, as rules: the owner reviews another argument as another right.
 fn commands_of(manifest: &Manifest) -> impl Iterator<Item = String> {
     let commands = manifest.commands().into_iter();
     commands.map(|(name, command)| format!("command {name} {}", object!(command)))
 }
 
-/// The requests of an extension, as rules: another query or body is reviewed as another right.
+/// The requests of an extension, as rules: the owner reviews another query or body as another right.
 fn requests_of(manifest: &Manifest) -> impl Iterator<Item = String> {
     let requests = manifest.requests();
     requests.map(|(name, request)| format!("request {name} {}", object!(request)))
@@ -246,7 +245,7 @@ mod tests {
         );
     }
 
-    /// What a cage grants beside the profile's own rules is kept with them, entry by entry.
+    /// The imports of a cage are kept with the profile's own rules, entry by entry.
     #[test]
     fn what_is_imported_is_kept_with_the_rules() {
         let granted = plexus_sandbox::base_rules();
@@ -286,7 +285,7 @@ mod tests {
         assert_ne!(egress_of(&Manifest::parse(&wider).unwrap()), rules);
     }
 
-    /// What may be asked of the kernel is no rule of the profile, and is granted upon all the same.
+    /// The system calls are no rule of the profile, and are granted upon all the same.
     #[test]
     #[cfg(target_os = "linux")]
     fn system_calls_are_kept_with_the_rules() {

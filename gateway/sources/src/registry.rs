@@ -5,7 +5,7 @@
 //!                                  └▶ cannot be read: serves nothing, and says why
 //! ```
 //!
-//! Invariant: what a connector is comes from this build, never from a worker.
+//! Invariant: no installed offer takes the place of a connector that ships.
 
 use crate::{extensions, naming, registered::Registered};
 use anyhow::Context as _;
@@ -63,9 +63,9 @@ struct Shipped {
 /// All connectors of this build, and the offers that the owner has installed: each of one source, under a kind of its own.
 pub struct Registry {
     shipped: Vec<Shipped>,
-    /// By source; of one whose file does not read, why.
+    /// By source; the reason where its file cannot be read.
     pub(crate) installed: ArcSwap<BTreeMap<String, Result<Arc<Registered>, String>>>,
-    /// What the owner is asked about installed servers.
+    /// The changes of installed servers that wait for the owner.
     pub(crate) proposals: extensions::proposals::Proposals,
     /// Folders with the gateway's own programs, resolved.
     pub(crate) programs: Vec<PathBuf>,
@@ -152,21 +152,14 @@ impl Registry {
             .manifest()
     }
 
-    /// What a source is served with: the connector of its kind.
+    /// The connector of a source's kind, or the installed offer.
     pub fn of_source(&self, config: &SourceConfig) -> Option<Arc<Registered>> {
         self.of_kind(&config.kind)
     }
 
     /// The connector of a wire kind, or the installed offer.
     pub fn of_kind(&self, kind: &str) -> Option<Arc<Registered>> {
-        match self.shipped(kind) {
-            Some(shipped) => shipped.compiled().as_ref().ok().cloned(),
-            None => {
-                let all = self.installed.load();
-                let found = all.get(naming::source_of(kind)?)?.as_ref().ok();
-                found.filter(|c| c.offer.manifest.kind == kind).cloned()
-            }
-        }
+        self.found(kind)?.ok()
     }
 
     /// Why there is nothing to serve a source of this kind with.
@@ -175,21 +168,25 @@ impl Registry {
             .unwrap_or_else(|| format!("this build has no connector for {kind:?}"))
     }
 
-    /// Why the connector or the installed offer of this kind cannot be read, where there is one.
+    /// Why the connector or the installed offer of this kind cannot be read; none where it can, or where there is none.
     pub(crate) fn unreadable(&self, kind: &str) -> Option<String> {
-        if let Some(shipped) = self.shipped(kind) {
-            let why = shipped.compiled().as_ref().err()?;
-            return Some(format!("the connector for {kind:?} cannot be read: {why}"));
-        }
-        let all = self.installed.load();
-        let why = all.get(naming::source_of(kind)?)?.as_ref().err()?;
-        Some(format!(
-            "what was installed as {kind} cannot be read: {why}"
-        ))
+        self.found(kind)?.err()
     }
 
-    fn shipped(&self, kind: &str) -> Option<&Shipped> {
-        self.shipped.iter().find(|one| one.head.kind == kind)
+    /// The connector of a kind that ships, else the offer installed under it; the reason where it cannot be read.
+    fn found(&self, kind: &str) -> Option<Result<Arc<Registered>, String>> {
+        if let Some(shipped) = self.shipped.iter().find(|one| one.head.kind == kind) {
+            let compiled = shipped.compiled().clone();
+            return Some(
+                compiled.map_err(|why| format!("the connector for {kind:?} cannot be read: {why}")),
+            );
+        }
+        match self.installed.load().get(naming::source_of(kind)?)? {
+            Ok(offer) => (offer.offer.manifest.kind == kind).then(|| Ok(offer.clone())),
+            Err(why) => Some(Err(format!(
+                "what was installed as {kind} cannot be read: {why}"
+            ))),
+        }
     }
 
     /// Whether a source id is one that only its own connector may use.
