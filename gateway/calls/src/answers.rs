@@ -9,7 +9,7 @@
 //! Must not know: who may have an answer.
 
 use crate::answer::Answer;
-use plexus_home::state_dir::write_private;
+use plexus_home::{state_dir::write_private, tasks::blocking};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, RunId, Timestamp,
     body::InvokeResponse,
@@ -126,8 +126,7 @@ impl Answers {
     /// The same on a thread of its own.
     pub(crate) async fn keep_aside(&self, key: Key<'_>, answer: KeptAnswer) {
         let (own, file) = (self.clone(), key.file());
-        let write = tokio::task::spawn_blocking(move || own.write(&file, &answer));
-        if let Err(error) = write.await {
+        if let Err(error) = blocking(move || own.write(&file, &answer)).await {
             tracing::warn!(name: "reply.unsaved", %error, "the answer of a call could not be kept on disk");
         }
     }

@@ -29,7 +29,10 @@ use crate::{
 };
 use bytes::Bytes;
 pub use choices::{amounts_to_execute, permits};
-use plexus_home::state_dir::{StateDir, create_private};
+use plexus_home::{
+    state_dir::{StateDir, create_private},
+    tasks::blocking,
+};
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
@@ -146,9 +149,7 @@ impl Approvals {
             }
             create_private(&path, &input)
         };
-        tokio::task::spawn_blocking(keep)
-            .await
-            .map_err(io::Error::other)?
+        blocking(keep).await?
     }
 
     /// What a call differs in from the last approved one, as it was when its item was made.

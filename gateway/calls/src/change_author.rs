@@ -5,6 +5,7 @@
 //! there, or cannot be looked for, is taken for somebody else's: it asks, and the agent is not told which of these it was.
 
 use crate::kernel::Kernel;
+use plexus_home::tasks::blocking;
 use plexus_ledger::EventId;
 use plexus_protocol::{AgentId, Timestamp, json};
 use plexus_record::Ledger;
@@ -63,7 +64,7 @@ pub async fn change(
         .and_then(present_since);
     let (ledger, agent, source) = (kernel.ledger.clone(), agent.clone(), entry.source.clone());
     let look = move || maker(&ledger, &id, (&agent, since), source.as_str());
-    let found = tokio::task::spawn_blocking(look).await;
+    let found = blocking(look).await;
     Some(found.unwrap_or(ChangeAuthor::Nobody))
 }
 

@@ -9,6 +9,7 @@
 //! Must not know: how a worker compares.
 
 use crate::{kernel::Kernel, own};
+use plexus_home::tasks::blocking;
 use plexus_ipc::manifest::Manifest;
 use plexus_protocol::SourceId;
 use plexus_sources::{
@@ -55,7 +56,7 @@ async fn look(kernel: &Arc<Kernel>, id: &SourceId) -> Result<bool, String> {
     let listing: Listing = serde_json::from_str(told.get()).map_err(|why| why.to_string())?;
     let (kernel_here, id_here) = (kernel.clone(), id.clone());
     let at = state.time(kernel.clock.now());
-    let put = tokio::task::spawn_blocking(move || {
+    let put = blocking(move || {
         let (kernel, id) = (kernel_here, id_here);
         let agreed = extensions::stored(&kernel.state_dir, &id).map_err(|e| e.to_string())?;
         let manifest = Manifest::parse(&agreed).map_err(|e| e.to_string())?;

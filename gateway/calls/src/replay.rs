@@ -19,6 +19,7 @@ use crate::{
     answer::Answer,
     answers::{self, Answers, KeptAnswer},
 };
+use plexus_home::tasks::blocking;
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, ErrorBody, body::InvokeResponse};
 use plexus_trust::{OutcomeKind, State};
 use std::{
@@ -101,9 +102,8 @@ impl Replays {
             return refused(refusal::unknown_outcome(id));
         }
         let (answers, of) = (self.answers.clone(), intent.clone());
-        let read =
-            tokio::task::spawn_blocking(move || answers.get(answers::Key::Intent(&of))).await;
-        match read.ok().flatten() {
+        let read = blocking(move || answers.get(answers::Key::Intent(&of)));
+        match read.await.ok().flatten() {
             Some(kept) => Answer {
                 status: kept.status,
                 body: InvokeResponse {

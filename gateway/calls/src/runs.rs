@@ -8,6 +8,7 @@ use crate::{
     progress::ProgressLog,
     under_way::{CallUnderWay, CancelledBy},
 };
+use plexus_home::tasks::blocking;
 use plexus_protocol::{
     AgentId, RunId, Timestamp,
     body::{InvokeResponse, Run},
@@ -160,7 +161,7 @@ impl Runs {
         }
         let id: RunId = id.parse().ok()?;
         let (answers, of) = (self.answers.clone(), id.clone());
-        let read = tokio::task::spawn_blocking(move || answers.get(Key::Run(&of)));
+        let read = blocking(move || answers.get(Key::Run(&of)));
         let kept = read.await.ok().flatten()?;
         let facts = kept.run.filter(|facts| now.since(facts.ended) < KEPT_MS)?;
         let over = watch::Sender::new(Some((facts.ended, kept.response)));

@@ -10,6 +10,7 @@
 //! Must not know: HTTP.
 
 use crate::{events::Notice, kernel::Kernel, read::touches};
+use plexus_home::tasks::lasting;
 use plexus_ipc::{manifest::Capability, message::Event};
 use plexus_ledger::Lane;
 use plexus_protocol::{AgentId, CapabilityId, Digest, SourceId, json};
@@ -25,7 +26,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::{Instant, sleep_until},
 };
 
@@ -50,7 +51,15 @@ impl SourceEvents {
     /// Starts the task that delivers them.
     pub(crate) fn start(kernel: &Arc<Kernel>) -> Self {
         let (events, queue) = mpsc::channel(WAITING);
-        tokio::spawn(run(kernel.clone(), queue));
+        let waiting = Arc::new(Mutex::new((queue, HashMap::new())));
+        let kernel = kernel.clone();
+        lasting("the events of sources", move || {
+            let (kernel, waiting) = (kernel.clone(), Arc::clone(&waiting));
+            async move {
+                let (queue, batches) = &mut *waiting.lock().await;
+                run(&kernel, queue, batches).await;
+            }
+        });
         Self {
             events,
             dropped: HashMap::new(),
@@ -94,8 +103,11 @@ struct Batch {
     due: Instant,
 }
 
-async fn run(kernel: Arc<Kernel>, mut queue: mpsc::Receiver<SourceEvent>) {
-    let mut batches: HashMap<SourceId, Batch> = HashMap::new();
+async fn run(
+    kernel: &Kernel,
+    queue: &mut mpsc::Receiver<SourceEvent>,
+    batches: &mut HashMap<SourceId, Batch>,
+) {
     loop {
         let waiting = batches.values().filter(|batch| !batch.events.is_empty());
         let next = waiting.map(|batch| batch.due).min();
@@ -118,7 +130,7 @@ async fn run(kernel: Arc<Kernel>, mut queue: mpsc::Receiver<SourceEvent>) {
         for batch in batches.values_mut() {
             if !batch.events.is_empty() && batch.due <= now {
                 batch.due = now + EVERY;
-                deliver(&kernel, std::mem::take(&mut batch.events)).await;
+                deliver(kernel, std::mem::take(&mut batch.events)).await;
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     kernel::{Kernel, of_ours},
     source_events::SourceEvents,
 };
+use plexus_home::tasks::lasting;
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
 use serde_json::{Value, json};
@@ -21,19 +22,48 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
 
 /// Events that wait until the ledger takes them. Beyond, the oldest are given up.
 const KEPT: usize = 256;
 /// From one try to the next.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Until the supervisor is gone.
-pub async fn hear_workers(
+/// The notices, and what came of them that is not recorded yet. It outlasts a task that panics.
+struct Hearing {
+    notices: mpsc::UnboundedReceiver<plexus_supervisor::Notice>,
+    sparing: Sparing,
+    due: VecDeque<Value>,
+    events: SourceEvents,
+}
+
+/// Starts the task that records what the supervisor notices, until the supervisor is gone.
+pub fn hear_workers(
     kernel: Arc<Kernel>,
-    mut notices: tokio::sync::mpsc::UnboundedReceiver<plexus_supervisor::Notice>,
-) {
-    let (mut sparing, mut due) = (Sparing::default(), VecDeque::new());
-    let mut events = SourceEvents::start(&kernel);
+    notices: mpsc::UnboundedReceiver<plexus_supervisor::Notice>,
+) -> JoinHandle<()> {
+    let hearing = Arc::new(Mutex::new(Hearing {
+        notices,
+        sparing: Sparing::default(),
+        due: VecDeque::new(),
+        events: SourceEvents::start(&kernel),
+    }));
+    lasting("the notices of workers", move || {
+        let (kernel, hearing) = (kernel.clone(), Arc::clone(&hearing));
+        async move { hear_all(&kernel, &mut *hearing.lock().await).await }
+    })
+}
+
+async fn hear_all(kernel: &Arc<Kernel>, hearing: &mut Hearing) {
+    let Hearing {
+        notices,
+        sparing,
+        due,
+        events,
+    } = hearing;
     loop {
         let waits = !due.is_empty() || sparing.owes() || events.owes();
         let notice = tokio::select! {
@@ -46,7 +76,7 @@ pub async fn hear_workers(
         due.extend(sparing.counted(Instant::now()));
         match notice {
             Some(plexus_supervisor::Notice::Health { source, health }) => {
-                hear(&kernel, source, health).await;
+                hear(kernel, source, health).await;
             }
             Some(plexus_supervisor::Notice::HostCall(call)) => {
                 tokio::spawn(host_calls::answer(kernel.clone(), *call));
@@ -56,11 +86,11 @@ pub async fn hear_workers(
             Some(plexus_supervisor::Notice::EventsDropped { source, count }) => {
                 events.count(source, count);
             }
-            Some(notice) => due.extend(about(&kernel, &mut sparing, notice)),
+            Some(notice) => due.extend(about(kernel, sparing, notice)),
             None => {}
         }
         due.extend(events.dropped());
-        record(&kernel, &mut due).await;
+        record(kernel, due).await;
     }
 }
 

@@ -13,6 +13,7 @@ use plexus_edge::{
     authenticate::{self, Owner},
     reply::Refused,
 };
+use plexus_home::tasks;
 use plexus_ledger::{Lane, Receipt, SubmitError};
 use plexus_protocol::{Effect, ErrorBody, ErrorCode};
 use plexus_trust::{Command, Note, Refusal, Reply};
@@ -181,7 +182,7 @@ pub(crate) fn unsaved(why: impl Into<String>, effect: Effect) -> Refused {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    tasks::blocking(work).await.map_err(|error| {
         tracing::error!(name: "http.task_failed", %error, "a blocking task ended badly");
         failed("The gateway failed on this request.")
     })

@@ -43,6 +43,7 @@ use plexus_edge::{
     sessions::Visitor,
     sse::{self, Opened},
 };
+use plexus_home::tasks;
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
 use plexus_trust::Item;
 use serde_json::{Map, Value};
@@ -249,7 +250,7 @@ fn gone() -> Refused {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    tasks::blocking(work).await.map_err(|error| {
         tracing::error!(name: "console.page_failed", %error, "a page could not be made");
         Refused::malformed("The page could not be made.").status(500)
     })

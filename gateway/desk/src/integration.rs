@@ -26,6 +26,7 @@ use plexus_edge::{
     grant_reply,
     reply::{self, Refused, ok},
 };
+use plexus_home::tasks;
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, credential::EnrollmentCode};
 use plexus_trust::{CODE_MS, Command, Deliver, Reply};
 use scripts::Script;
@@ -230,7 +231,7 @@ async fn engine(Path((id, platform)): Path<(String, String)>) -> Response {
         let why = format!("plexus: this gateway has the command for {own} only\n");
         return plain(StatusCode::NOT_FOUND, why);
     }
-    let read = tokio::task::spawn_blocking(|| match DOWNLOADED.get() {
+    let read = tasks::blocking(|| match DOWNLOADED.get() {
         Some(known) => Ok::<_, std::io::Error>(known.clone()),
         None => {
             let beside = std::env::current_exe()?.with_file_name(ENGINE);

@@ -9,18 +9,13 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use plexus_calls::{answer::Answer, limits::CallSlot, refusal};
+use plexus_home::tasks::unless_panicked;
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, NextKind, json};
 use plexus_trust::Refusal;
 use serde::Serialize;
 use serde_json::{Map, Value, json as object};
-use std::{
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
+use std::time::Duration;
 
 /// Largest body of most routes (docs/protocol/README.md#limits).
 pub(crate) const BODY: usize = 1024 * 1024;
@@ -323,15 +318,7 @@ pub(crate) async fn or_panicked<E>(
     path: &str,
     answering: impl Future<Output = Result<Response, E>>,
 ) -> Result<Response, E> {
-    let mut answering = pin!(answering);
-    let caught = poll_fn(|cx| {
-        match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Some),
-            // Never polled again: the answer below is the last of it.
-            Err(_) => Poll::Ready(None),
-        }
-    });
-    caught.await.unwrap_or_else(|| {
+    unless_panicked(answering).await.unwrap_or_else(|| {
         tracing::error!(name: "http.panicked", path, "a handler panicked");
         let error = ErrorBody::new(
             ErrorCode::InternalError,
@@ -360,6 +347,7 @@ mod tests {
     use plexus_calls::limits::Limits;
     use plexus_protocol::{AgentId, body::InvokeResponse};
     use serde_json::value::RawValue;
+    use std::task::Poll;
     use std::{pin::Pin, task::Context};
 
     /// So many pieces of a body that are still to come.

@@ -5,6 +5,7 @@
 //!
 //! Must not know: what is looked for.
 
+use crate::tasks::blocking;
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
@@ -56,9 +57,7 @@ async fn within<T: Send + 'static>(
             drop(turn);
             found
         };
-        tokio::task::spawn_blocking(look)
-            .await
-            .map_err(io::Error::other)
+        blocking(look).await
     };
     let silent = |_| io::Error::new(ErrorKind::TimedOut, "its disk does not answer");
     timeout(patience, looked).await.map_err(silent)?

@@ -47,7 +47,7 @@ use plexus_edge::{
     key_lock::KeyLock, listen, mcp_agents::McpAgents, sessions::Sessions, throttle::Throttle,
     token::TokenKey,
 };
-use plexus_home::{clock::Clock, state_dir::StateDir};
+use plexus_home::{clock::Clock, state_dir::StateDir, tasks::lasting};
 use plexus_ledger::{Options, SubmitError};
 use plexus_protocol::Timestamp;
 use plexus_record::{Trust, keep_events};
@@ -273,9 +273,15 @@ async fn run(
     plexus_calls::used::go_on(&kernel);
 
     let tasks = [
-        tokio::spawn(plexus_calls::follow::follow(kernel.clone())),
-        tokio::spawn(worker_events::hear_workers(kernel.clone(), from_workers)),
-        tokio::spawn(sweep::sweep(edge.clone())),
+        lasting("the feed of events", {
+            let kernel = kernel.clone();
+            move || plexus_calls::follow::follow(kernel.clone())
+        }),
+        worker_events::hear_workers(kernel.clone(), from_workers),
+        lasting("the sweep", {
+            let edge = edge.clone();
+            move || sweep::sweep(edge.clone())
+        }),
     ];
     let pause = PauseSignal::heed(kernel.clone(), pause_signal);
     planner::resume(&kernel);

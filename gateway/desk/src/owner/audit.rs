@@ -16,6 +16,7 @@ use plexus_edge::{
     reply::{self, Refused, ok},
     stream::ReceiverStream,
 };
+use plexus_home::tasks;
 use plexus_ledger::{
     Archive, ArchiveState, CheckError, EventId, Finding, ForgetError, IndexTerm, Recorded,
     StoreError,
@@ -319,7 +320,7 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
     while after < end {
         let reader = ledger.clone();
         let wanted = BATCH.min(usize::try_from(end - after).unwrap_or(BATCH));
-        let batch = match tokio::task::spawn_blocking(move || reader.after(after, wanted)).await {
+        let batch = match tasks::blocking(move || reader.after(after, wanted)).await {
             Ok(Ok(batch)) if !batch.is_empty() => Ok(batch),
             Ok(Ok(_)) => Err(io::Error::other("the log ends before its head")),
             Ok(Err(error)) => Err(io::Error::other(error)),

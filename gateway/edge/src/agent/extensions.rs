@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use plexus_calls::proposals::{Proposed, propose};
+use plexus_home::tasks::blocking;
 use plexus_protocol::{
     AgentId, ErrorCode, SESSION_HEADER, SessionId, SourceId, extension_guide, json as strict,
 };
@@ -116,7 +117,7 @@ async fn read(
         return one("`manifest` is required, and an object");
     };
     let here = edge.clone();
-    let checked = tokio::task::spawn_blocking(move || {
+    let checked = blocking(move || {
         let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
         manifest.check_offer()?;
         Ok(manifest)

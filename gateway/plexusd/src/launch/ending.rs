@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use plexus_calls::kernel::Phase;
 use plexus_desk::desk::Desk;
 use plexus_edge::{self, listen};
+use plexus_home::tasks::blocking;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -111,9 +112,7 @@ impl Serving {
         super::sweep::leave_mark(&app);
         plexus_calls::used::note(&app);
         let ledger = app.ledger.clone();
-        let clean = tokio::task::spawn_blocking(move || ledger.close())
-            .await
-            .unwrap_or(false);
+        let clean = blocking(move || ledger.close()).await.unwrap_or(false);
         let next = match next {
             Some(_) if stop_came(&mut stop).await => {
                 let _ = std::fs::remove_file(&runtime);

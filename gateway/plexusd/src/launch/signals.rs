@@ -1,6 +1,7 @@
 //! Signals from outside: stop, and pause all agents.
 
 use plexus_calls::kernel::Kernel;
+use plexus_home::tasks::unless_panicked;
 use plexus_trust::Command;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -95,16 +96,22 @@ async fn pause_on_signal(
             },
             _ = &mut over => return asked,
         }
-        match app.take_back(Command::Pause(true)).await {
-            Ok(_) => {
-                tracing::warn!(name: "daemon.paused", "SIGUSR1: all agents are paused until: plexusctl resume");
-            }
-            Err(error) => {
-                tracing::error!(name: "daemon.paused", %error, "SIGUSR1: all agents are paused, in memory only");
-            }
+        if unless_panicked(pause(&app)).await.is_none() {
+            tracing::error!(name: "daemon.task_failed", detail = "the pause of SIGUSR1", "a task of the daemon panicked");
         }
-        // The pause has its own event; this says where it came from.
-        app.remark(json!({"event": "pause.signal", "signal": "SIGUSR1"}))
-            .await;
     }
+}
+
+async fn pause(app: &Kernel) {
+    match app.take_back(Command::Pause(true)).await {
+        Ok(_) => {
+            tracing::warn!(name: "daemon.paused", "SIGUSR1: all agents are paused until: plexusctl resume");
+        }
+        Err(error) => {
+            tracing::error!(name: "daemon.paused", %error, "SIGUSR1: all agents are paused, in memory only");
+        }
+    }
+    // The pause has its own event; this says where it came from.
+    app.remark(json!({"event": "pause.signal", "signal": "SIGUSR1"}))
+        .await;
 }

@@ -1,9 +1,10 @@
 //! What goes on beside requests: every 30 s, what time has ended is swept up.
 use plexus_calls::approvals::{planner, run};
 use plexus_edge::edge::Edge;
+use plexus_home::tasks::blocking;
 use plexus_sources::let_go;
 use plexus_trust::Command;
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 /// How often what time has ended is swept up.
@@ -15,7 +16,7 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
     let told = Arc::new(let_go::ReportedOnce::default());
-    let mut tidying: Option<JoinHandle<()>> = None;
+    let mut tidying: Option<JoinHandle<io::Result<()>>> = None;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -40,20 +41,20 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
             continue;
         }
         if let Some(last) = tidying.take()
-            && let Err(error) = last.await
+            && let Err(error) = last.await.map_err(io::Error::other).flatten()
         {
             tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
         }
         // Not waited for, and by one thread of the pool: a removal takes as long as there is much, and an idle gateway
         // wakes no more threads than it must.
         let (app, told) = (app.clone(), told.clone());
-        tidying = Some(tokio::task::spawn_blocking(move || {
+        tidying = Some(tokio::spawn(blocking(move || {
             let state = app.ledger.snapshot();
             app.approvals.tidy(&state);
             app.answers.tidy(|| app.ledger.snapshot());
             plexus_calls::used::note(&app);
             let_go::remove(app.state_dir.path(), &told);
-        }));
+        })));
     }
 }
 /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
