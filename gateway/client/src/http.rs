@@ -2,6 +2,10 @@
 //!
 //! Invariants: the authority is the address's own; a 3xx is an error and is never followed; a request whose bytes may
 //! have left is never sent again; a header that carries a credential is marked so that it cannot be printed.
+//!
+//! A close of the gateway's is seen by a task of the runtime. A program that blocks its only thread between two requests,
+//! as a prompt does, writes into the closed connection before that task runs, and the request counts as lost. Such a
+//! program opens a connection for each request.
 
 use crate::Address;
 use bytes::{Bytes, BytesMut};
@@ -19,13 +23,16 @@ use std::{fmt, io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 /// How long a connection may take to open: it is on this machine or on its network.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an ordinary answer may take.
 pub const ANSWER: Duration = Duration::from_secs(30);
+/// How long a connection may lie unused and carry one more request. The gateway closes it after 10 s, and a request that
+/// meets the close would be lost.
+const KEPT: Duration = Duration::from_secs(5);
 /// The largest reply that is read, in bytes: twice the largest frame of a worker (docs/design.md#workers), whose JSON
 /// it may quote.
 pub const MAX_REPLY: usize = 32 << 20;
@@ -164,12 +171,15 @@ impl Reply {
     }
 }
 
-/// A connection to one gateway, opened again when the gateway has closed it between two requests.
+/// A connection to one gateway, opened again when it lay unused for long, or the gateway has closed it between two
+/// requests.
 pub struct Connection {
     address: Address,
     /// Who passes requests on, where the caller named somebody.
     proxy: Option<Address>,
     sender: SendRequest<Full<Bytes>>,
+    /// When its last request began.
+    used: Instant,
 }
 
 impl Connection {
@@ -183,6 +193,7 @@ impl Connection {
             address,
             proxy: None,
             sender,
+            used: Instant::now(),
         })
     }
 
@@ -197,6 +208,7 @@ impl Connection {
             address,
             proxy: Some(proxy),
             sender,
+            used: Instant::now(),
         })
     }
 
@@ -235,9 +247,10 @@ impl Connection {
     }
 
     async fn respond(&mut self, request: Request) -> Result<Response<Incoming>, Failure> {
-        if self.sender.ready().await.is_err() {
+        if self.used.elapsed() > KEPT || self.sender.ready().await.is_err() {
             self.sender = connect(self.next_hop()).await?;
         }
+        self.used = Instant::now();
         let outgoing = self.encode(request)?;
         let response = match self.sender.try_send_request(outgoing).await {
             Ok(response) => response,

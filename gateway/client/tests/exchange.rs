@@ -6,7 +6,12 @@ use plexus_client::{
     stub::{Answer, Stub},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::mpsc,
+    time::Duration,
+};
 
 async fn open(stub: &Stub) -> Connection {
     Connection::open(stub.address.clone()).await.unwrap()
@@ -96,6 +101,30 @@ async fn a_connection_closed_between_requests_is_opened_again() {
         assert_eq!(gateway.send(Request::get("/x")).await.unwrap().status, 200);
     }
     assert_eq!(stub.asked().len(), 3);
+}
+
+/// A process that was stopped, or whose thread was blocked, has not seen the close.
+#[tokio::test]
+async fn connection_that_lay_unused_is_not_written_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::loopback(listener.local_addr().unwrap().port());
+    let (close, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let read = stream.read(&mut [0; 4_096]).unwrap();
+            assert!(read > 0);
+            stream
+                .write_all(b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}")
+                .unwrap();
+            let _ = told.recv();
+        }
+    });
+    let mut gateway = Connection::open(address).await.unwrap();
+    gateway.send(Request::get("/first")).await.unwrap();
+    close.send(()).unwrap();
+    std::thread::sleep(Duration::from_millis(5_100));
+    let effect = gateway.send(Request::post("/effect", &json!({}))).await;
+    assert_eq!(effect.unwrap().status, 200);
 }
 
 #[tokio::test]
