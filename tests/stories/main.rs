@@ -135,6 +135,8 @@ mod peer_calls;
 mod peer_channels;
 mod peer_kills;
 mod peers;
+#[cfg(target_os = "linux")]
+mod prompts;
 mod proposals;
 mod published;
 mod real_agents;

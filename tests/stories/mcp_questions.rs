@@ -42,7 +42,7 @@ fn question(gateway: &Gateway) -> Value {
 }
 
 /// Has an approved call made, and does something while it is under way.
-fn meanwhile(
+pub(crate) fn meanwhile(
     gateway: &Gateway,
     agent: &Agent,
     id: &str,
@@ -59,7 +59,7 @@ fn meanwhile(
 }
 
 /// What a server was answered.
-fn told(over: &Response) -> Value {
+pub(crate) fn told(over: &Response) -> Value {
     let over = over.expect_ok();
     let text = over["output"]["text"].as_str().expect("text");
     serde_json::from_str(text).expect("JSON")
@@ -158,7 +158,7 @@ fn real_server_asks_and_the_owner_answers() {
     assert_eq!(told(&denied), json!({"action": "decline"}));
 }
 
-fn rude(gateway: &Gateway, folder: &Folder) -> Agent {
+pub(crate) fn rude(gateway: &Gateway, folder: &Folder) -> Agent {
     folder.write("words", "Does");
     let path = folder.path().display().to_string();
     let program = plexus_tests::binaries::path("plexus-mcp-rude")
@@ -171,7 +171,7 @@ fn rude(gateway: &Gateway, folder: &Folder) -> Agent {
     gateway.agent_with("caller", &["rude.ask", "rude.sample"])
 }
 
-fn form(message: &str, field: &str) -> Value {
+pub(crate) fn form(message: &str, field: &str) -> Value {
     let fields = json!({field: {"type": "string"}});
     json!({"asked": {"message": message, "requestedSchema": {"type": "object", "properties": fields, "required": [field]}}})
 }

@@ -423,7 +423,7 @@ fn a_card_that_outlives_the_connection_is_asked_again() {
     assert!(terminal.end().success());
 }
 
-const QUESTION: &str = "let one do this?  y approve once";
+pub(crate) const QUESTION: &str = "let one do this?  y approve once";
 
 /// A yes in a line, typed again as often as it was told to come too early.
 fn yes(terminal: &mut Terminal, shows: &str) {

@@ -144,9 +144,8 @@ async fn one(owner: &mut Owner, which: &EventSelector) -> Result<Value, Stop> {
 
 async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Result<Exit, Stop> {
     // The stream is opened before the list is read, so that nothing falls between the two.
-    let mut listener = desk.open().await?;
     let mut events = match follow {
-        true => Some(Events::of(listener.stream("/v1/events").await?)),
+        true => Some(Events::of(owner.stream("/v1/events").await?)),
         false => None,
     };
     let reply = owner

@@ -243,7 +243,7 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
     }
 }
 
-/// A connection, and the channel that an act is about.
+/// The gateway, and the channel that an act is about.
 async fn at(desk: &Desk, channel: &str, source: Option<&SourceId>) -> Result<(Owner, Found), Stop> {
     let mut owner = desk.open().await?;
     let found = find(&mut owner, channel, source).await?;

@@ -6,7 +6,7 @@
 //! Invariant: nothing that matters here is replayed on the feed, so each frame, and each new connection, means only
 //! "look"; what waits is always read anew.
 
-use crate::owner::{Desk, Owner};
+use crate::owner::Desk;
 use plexus_client::{Exit, Stop, events::Events};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -16,13 +16,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The feed.
 pub(crate) enum Feed {
-    /// Connected.
-    Open {
-        /// Its frames.
-        events: Events,
-        /// Kept because the stream ends with its connection.
-        _listener: Owner,
-    },
+    /// Connected: its frames.
+    Open(Events),
     /// Connects at this moment.
     Closed(Instant),
 }
@@ -39,7 +34,7 @@ impl Feed {
     /// Why it is not connected; the next call tries again, after a moment.
     pub(crate) async fn next(&mut self, desk: &Desk) -> Result<(), Stop> {
         let why = match self {
-            Self::Open { events, .. } => match events.next().await {
+            Self::Open(events) => match events.next().await {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) => "the gateway ended the stream".to_owned(),
                 Err(failure) => failure.to_string(),
@@ -47,12 +42,8 @@ impl Feed {
             Self::Closed(at) => {
                 sleep_until(*at).await;
                 let opened = async {
-                    let mut listener = desk.open().await?;
-                    let events = Events::of(listener.stream("/v1/events").await?);
-                    Ok(Self::Open {
-                        events,
-                        _listener: listener,
-                    })
+                    let stream = desk.open().await?.stream("/v1/events").await?;
+                    Ok(Self::Open(Events::of(stream)))
                 };
                 let opened = opened.await;
                 *self = Self::Closed(Instant::now() + RECONNECT);

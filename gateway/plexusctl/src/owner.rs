@@ -1,4 +1,7 @@
-//! The connection to the gateway's owner end, and the key that opens it.
+//! Requests to the gateway's owner end, and the key that they carry.
+//!
+//! Invariant: each exchange has a connection of its own, so that none is open while a person is asked. A prompt blocks
+//! this program's one thread, and a kept connection that the gateway closes meanwhile would be found out by a request.
 
 use crate::act::{self, CallerContext};
 use hyper::{Method, Response, body::Incoming};
@@ -20,14 +23,13 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Connects to the owner's socket with the key from its file.
+    /// Reads the key from its file, and checks that the owner's socket answers.
     pub(crate) async fn open(&self) -> Result<Owner, Stop> {
         let key = read_key(&self.home)?;
-        let socket = self.home.owner_socket();
-        let connection = Connection::open(Address::Unix(socket))
-            .await
-            .map_err(|why| start(why.into()))?;
-        Ok(Owner { connection, key })
+        let socket = Address::Unix(self.home.owner_socket());
+        let owner = Owner { socket, key };
+        owner.connect().await?;
+        Ok(owner)
     }
 
     /// Refuses an act that gives agents more, unless a person does it.
@@ -77,13 +79,17 @@ fn start(stop: Stop) -> Stop {
     stop.next("start it: plexusd (or `cargo xtask start` in the source tree)")
 }
 
-/// An open connection with the owner's authority.
+/// The gateway, asked with the owner's authority.
 pub(crate) struct Owner {
-    connection: Connection,
+    socket: Address,
     key: ConnectionKey,
 }
 
 impl Owner {
+    async fn connect(&self) -> Result<Connection, Stop> {
+        let opened = Connection::open(self.socket.clone()).await;
+        opened.map_err(|why| start(why.into()))
+    }
     /// GET.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Value, Stop> {
         self.ask(Request::get(path)).await
@@ -104,7 +110,7 @@ impl Owner {
     /// One exchange; an error reply, or `ok: false` in a result, becomes the stop that it stands for.
     pub(crate) async fn ask(&mut self, request: Request) -> Result<Value, Stop> {
         let request = request.secret(KEY_HEADER, self.key.expose());
-        let reply = self.connection.send(request).await?;
+        let reply = self.connect().await?.send(request).await?;
         if !reply.is_success() {
             return Err(refusal(&reply));
         }
@@ -120,7 +126,7 @@ impl Owner {
     /// Opens an answer that is read while it comes.
     pub(crate) async fn stream(&mut self, path: &str) -> Result<Response<Incoming>, Stop> {
         let request = Request::get(path).secret(KEY_HEADER, self.key.expose());
-        let response = self.connection.stream(request).await?;
+        let response = self.connect().await?.stream(request).await?;
         if response.status() != 200 {
             return Err(refusal(&Reply::collect(response).await?));
         }

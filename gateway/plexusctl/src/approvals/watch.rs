@@ -97,8 +97,6 @@ enum QuestionEnd {
 struct Watch {
     owner: Owner,
     events: Events,
-    // Kept because the stream ends with its connection.
-    _listener: Owner,
 }
 
 /// Watches until the owner ends it.
@@ -136,13 +134,9 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
 
 impl Watch {
     async fn open(desk: &Desk) -> Result<Self, Stop> {
-        let mut listener = desk.open().await?;
-        let events = Events::of(listener.stream("/v1/events").await?);
-        Ok(Self {
-            owner: desk.open().await?,
-            events,
-            _listener: listener,
-        })
+        let mut owner = desk.open().await?;
+        let events = Events::of(owner.stream("/v1/events").await?);
+        Ok(Self { owner, events })
     }
 
     /// Shows and decides until the owner ends it (`Ok`) or the gateway goes away.
