@@ -1,11 +1,13 @@
 //! [`Hub`]: the connections that events are pushed on.
 //!
 //! Invariants: a device has one connection; a frame is queued on every connection of its recipients or that connection is
-//! closed; nothing here waits for a reader.
+//! closed; nothing here waits for a reader; frames that wait are counted in bytes, a connection's and all.
 
+use crate::in_flight::{InFlight, Shared};
 use plexus_channels::wire::close;
 use plexus_channels::{Id, limits};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -18,23 +20,58 @@ struct Connection {
     id: Id,
     device: Id,
     token: [u8; 32],
-    frames: mpsc::Sender<Utf8Bytes>,
+    frames: mpsc::Sender<Frame>,
+    /// Bytes of the frames in its queue.
+    queued: Arc<AtomicUsize>,
     close: watch::Sender<Option<u16>>,
+}
+
+/// A frame in a queue, or in several.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    text: Utf8Bytes,
+    _counted: Arc<Shared>,
 }
 
 /// A connection, as its own task sees it.
 pub(crate) struct Feed {
     pub(crate) id: Id,
     pub(crate) user: Id,
-    pub(crate) frames: mpsc::Receiver<Utf8Bytes>,
+    pub(crate) frames: Frames,
     /// The code to close with.
     pub(crate) close: watch::Receiver<Option<u16>>,
+}
+
+/// The queue of a connection.
+pub(crate) struct Frames {
+    frames: mpsc::Receiver<Frame>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Frames {
+    /// The next frame, once there is one; none where the connection stands in the hub no more.
+    pub(crate) async fn next(&mut self) -> Option<Utf8Bytes> {
+        let frame = self.frames.recv().await?;
+        Some(self.taken(frame))
+    }
+
+    /// The next frame that is there.
+    pub(crate) fn try_next(&mut self) -> Option<Utf8Bytes> {
+        let frame = self.frames.try_recv().ok()?;
+        Some(self.taken(frame))
+    }
+
+    fn taken(&self, frame: Frame) -> Utf8Bytes {
+        self.queued.fetch_sub(frame.text.len(), Ordering::Relaxed);
+        frame.text
+    }
 }
 
 /// The connections, by user.
 #[derive(Default)]
 pub(crate) struct Hub {
     users: Mutex<HashMap<Id, Vec<Connection>>>,
+    in_flight: Arc<InFlight>,
     /// Sockets that are open, replaced ones and such that are closing among them.
     sockets: watch::Sender<usize>,
 }
@@ -49,10 +86,20 @@ impl Drop for SocketSlot {
 }
 
 impl Hub {
+    /// One without connections. What waits in their queues counts as in flight.
+    pub(crate) fn new(in_flight: Arc<InFlight>) -> Self {
+        Self {
+            in_flight,
+            ..Self::default()
+        }
+    }
+
     /// Opens a connection; the device's other one is closed. `first` stands before everything that is pushed.
     pub(crate) fn open(&self, user: Id, device: Id, token: [u8; 32], first: Utf8Bytes) -> Feed {
         let (frames, queue) = mpsc::channel(limits::QUEUED_FRAMES);
         let (close, closed) = watch::channel(None);
+        let first = self.frame(first);
+        let queued = Arc::new(AtomicUsize::new(first.text.len()));
         // An empty queue takes one frame.
         let _ = frames.try_send(first);
         let id = Id::generate();
@@ -70,12 +117,16 @@ impl Hub {
             device,
             token,
             frames,
+            queued: Arc::clone(&queued),
             close,
         });
         Feed {
             id,
             user,
-            frames: queue,
+            frames: Frames {
+                frames: queue,
+                queued,
+            },
             close: closed,
         }
     }
@@ -91,20 +142,33 @@ impl Hub {
         }
     }
 
+    fn frame(&self, text: Utf8Bytes) -> Frame {
+        let counted = Arc::new(self.in_flight.shared(text.len()));
+        Frame {
+            text,
+            _counted: counted,
+        }
+    }
+
     /// Queues a frame, which is made only where somebody is connected.
     pub(crate) fn push(&self, to: &[Id], frame: impl FnOnce() -> String) {
         let mut frame = Some(frame);
         let mut made = None;
+        let share = self.in_flight.share();
         let mut users = self.lock();
         for user in to {
             let Some(connections) = users.get_mut(user) else {
                 continue;
             };
             let frame = made.get_or_insert_with(|| {
-                Utf8Bytes::from(frame.take().map(|frame| frame()).unwrap_or_default())
+                self.frame(frame.take().map(|frame| frame()).unwrap_or_default().into())
             });
             connections.retain(|connection| {
-                let queued = connection.frames.try_send(frame.clone()).is_ok();
+                let bytes = frame.text.len();
+                // Before the frame is in the queue: its reader subtracts it.
+                let before = connection.queued.fetch_add(bytes, Ordering::Relaxed);
+                let fits = before == 0 || before + bytes <= share;
+                let queued = fits && connection.frames.try_send(frame.clone()).is_ok();
                 if !queued {
                     connection.close.send_replace(Some(close::TOO_SLOW));
                 }
@@ -200,11 +264,29 @@ mod tests {
         let mut fast = hub.open(other, Id::generate(), [2; 32], "first".into());
         for n in 0..limits::QUEUED_FRAMES {
             hub.push(&[user, other], || n.to_string());
-            assert!(fast.frames.try_recv().is_ok());
+            assert!(fast.frames.try_next().is_some());
         }
         assert_eq!(*slow.close.borrow(), Some(close::TOO_SLOW));
         assert_eq!(*fast.close.borrow(), None);
-        assert!(fast.frames.try_recv().is_ok(), "the last one");
+        assert!(fast.frames.try_next().is_some(), "the last one");
+    }
+
+    #[test]
+    fn slow_reader_of_large_frames_is_closed_by_their_bytes() {
+        let hub = Hub::default();
+        let (user, other) = (Id::generate(), Id::generate());
+        let (share, frame) = (hub.in_flight.share(), "x".repeat(1 << 20));
+        let slow = hub.open(user, Id::generate(), [1; 32], "first".into());
+        let mut fast = hub.open(other, Id::generate(), [2; 32], "first".into());
+        while fast.frames.try_next().is_some() {}
+        for _ in 0..share >> 20 {
+            hub.push(&[user, other], || frame.clone());
+            while fast.frames.try_next().is_some() {}
+        }
+        assert_eq!(*slow.close.borrow(), Some(close::TOO_SLOW));
+        assert_eq!(*fast.close.borrow(), None);
+        drop(slow);
+        assert_eq!(hub.in_flight.share(), share, "all of it is free again");
     }
 
     #[test]

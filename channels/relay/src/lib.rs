@@ -12,6 +12,7 @@
 mod cell;
 mod channel;
 mod hub;
+mod in_flight;
 pub mod listen;
 pub mod operator;
 mod organization;

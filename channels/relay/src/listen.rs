@@ -218,6 +218,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(64 << 10)
+        // An answer is not copied: its bytes are counted until they have left.
+        .writev(true)
         .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .with_upgrades();
     // A client that breaks off has broken off.

@@ -97,6 +97,13 @@ impl Refusal {
         refusal.pause = pause;
         refusal
     }
+
+    /// The member has asked for more than it reads.
+    pub(crate) const fn unread() -> Self {
+        let mut refusal = Self::rate_limited(1);
+        refusal.message = "answers to you wait to be read";
+        refusal
+    }
 }
 
 impl IntoResponse for Refusal {

@@ -17,6 +17,7 @@ mod removal;
 use crate::cell::Cell;
 use crate::channel::{ActingDevice, Channel};
 use crate::hub::Hub;
+use crate::in_flight::InFlight;
 use crate::organization::{self, Organization, invitation_hash, invited_to};
 use crate::rates::Rates;
 use crate::refusal::Refusal;
@@ -56,6 +57,7 @@ pub struct Relay {
     organizations: Mutex<HashMap<Id, Arc<Cell<Organization>>>>,
     channels: Mutex<HashMap<Id, Arc<Cell<Channel>>>>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) sessions: Sessions,
     pub(crate) devices: Rates<Id>,
     pub(crate) addresses: Rates<IpAddr>,
@@ -65,11 +67,13 @@ impl Relay {
     /// A relay on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, terms: Terms) -> Arc<Self> {
+        let in_flight = Arc::<InFlight>::default();
         let relay = Arc::new(Self {
             store,
             organizations: Mutex::default(),
             channels: Mutex::default(),
-            hub: Arc::default(),
+            hub: Arc::new(Hub::new(Arc::clone(&in_flight))),
+            in_flight,
             sessions: Sessions::default(),
             devices: Rates::new(terms.device_rate),
             addresses: Rates::new(terms.address_rate),

@@ -1,8 +1,10 @@
 //! The routes of `docs/channels.md`, as functions of a [`Relay`].
 //!
 //! Invariants: who asks is settled before a body is read; every answer but an upgrade is JSON; every route, id and method that
-//! is not there, or not for the caller, has the same answer.
+//! is not there, or not for the caller, has the same answer; what a member asks for is in memory only while its bytes are
+//! reserved ([`InFlight`](crate::in_flight::InFlight)).
 
+use crate::channel::ActingDevice;
 use crate::refusal::Refusal;
 use crate::relay::{Cursor, Relay};
 use crate::sessions::Session;
@@ -10,9 +12,9 @@ use crate::socket;
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request, Response, StatusCode};
-use axum::response::IntoResponse as _;
+use axum::response::IntoResponse;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use plexus_channels::wire::{
     AddMember, AskChallenge, AskToken, Code, CreateChannel, Kind, PROTOCOL, Post, Register, Rename,
     Rotate, Status,
@@ -27,6 +29,12 @@ use std::time::{Duration, Instant};
 
 /// Longest body of somebody who has not shown who it is, in bytes.
 const SMALL_BODY: usize = 16 << 10;
+/// Bytes of an answer that shows one thing.
+const ANSWER: usize = 4 << 10;
+/// Bytes of one message in a page, at most.
+const MESSAGE: usize = limits::CIPHERTEXT_BYTES / 3 * 4 + (2 << 10);
+/// Bytes of a list whose length shows when it is built.
+const LIST: usize = 1 << 20;
 /// How long the body of a request may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,7 +65,8 @@ async fn route(
     let method = request.method().clone();
     let open = match (method.as_str(), rest) {
         ("GET", ["health"]) => {
-            return Ok(ok(&json!({"status": "ok", "protocol": PROTOCOL})));
+            let health = ok(&json!({"status": "ok", "protocol": PROTOCOL}))?;
+            return Ok(health.into_response());
         }
         ("POST", ["register"]) => Open::Register,
         ("POST", ["auth", "challenge"]) => Open::Challenge,
@@ -70,12 +79,13 @@ async fn route(
             let (new, answer) = relay
                 .register(small_body::<Register>(request).await?)
                 .await?;
-            Ok(made(new, &answer))
+            Ok(made(new, &answer)?.into_response())
         }
         Open::Challenge => {
             let ask: AskChallenge = small_body(request).await?;
             let (network, now) = (network_of(from), Instant::now());
-            Ok(ok(&relay.sessions.challenge(ask, network, now)?))
+            let challenge = relay.sessions.challenge(ask, network, now)?;
+            Ok(ok(&challenge)?.into_response())
         }
         Open::Token => {
             let ask: AskToken = small_body(request).await?;
@@ -84,7 +94,7 @@ async fn route(
             for token in granted.ended {
                 relay.hub.end_token(granted.user, token);
             }
-            Ok(ok(&granted.answer))
+            Ok(ok(&granted.answer)?.into_response())
         }
     }
 }
@@ -121,18 +131,54 @@ async fn with_token(
     let counted = relay.devices.admit(by.device, Instant::now());
     counted.map_err(Refusal::rate_limited)?;
     let query = query(request)?;
+    match (method.as_str(), path) {
+        ("GET", ["events"]) => return socket::upgrade(relay, &session, request).await,
+        ("DELETE", ["auth", "token"]) => {
+            relay.sessions.end(&session);
+            relay.hub.end_token(by.user, session.token);
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        _ => {}
+    }
+    let bytes = bytes_of(request, method, path, &query);
+    let reserved = relay.in_flight.reserve(by.user, bytes).await?;
+    let Reply { status, json } = of_member(relay, by, request, (method, path), &query).await?;
+    Ok(json_response(status, reserved.answer(json).into()))
+}
+
+/// Bytes that a request and its answer need, as far as they show before.
+fn bytes_of(
+    request: &Request<Incoming>,
+    method: &Method,
+    path: &[&str],
+    query: &Map<String, Value>,
+) -> usize {
+    let most = limits::BODY_BYTES as u64;
+    let body = request.body().size_hint().upper().unwrap_or(most).min(most);
+    let answer = match (method.as_str(), path) {
+        ("GET", ["channels", _, "messages"]) => {
+            let limit = text(query, "limit").and_then(|limit| limit.parse().ok());
+            limit.unwrap_or(limits::PAGE).min(limits::LARGEST_PAGE) * MESSAGE
+        }
+        ("GET", ["agents" | "humans" | "channels"] | ["channels", _, "keys"]) => LIST,
+        _ => ANSWER,
+    };
+    usize::try_from(body).unwrap_or(limits::BODY_BYTES) + answer
+}
+
+async fn of_member(
+    relay: &Arc<Relay>,
+    by: ActingDevice,
+    request: &mut Request<Incoming>,
+    (method, path): (&Method, &[&str]),
+    query: &Map<String, Value>,
+) -> Result<Reply, Refusal> {
     let kind = |word: &str| match word {
         "agents" => Some(Kind::Agent),
         "humans" => Some(Kind::Human),
         _ => None,
     };
-    Ok(match (method.as_str(), path) {
-        ("GET", ["events"]) => socket::upgrade(relay, &session, request).await?,
-        ("DELETE", ["auth", "token"]) => {
-            relay.sessions.end(&session);
-            relay.hub.end_token(by.user, session.token);
-            StatusCode::NO_CONTENT.into_response()
-        }
+    match (method.as_str(), path) {
         ("GET", ["me"]) => ok(&relay.me(by).await?),
         ("GET", [users @ ("agents" | "humans")]) => {
             let kind = kind(users).unwrap_or(Kind::Agent);
@@ -143,7 +189,7 @@ async fn with_token(
             ok(&relay.user(by, kind, parsed(id)?).await?)
         }
         ("GET", ["channels"]) => {
-            let status = match text(&query, "status") {
+            let status = match text(query, "status") {
                 None => None,
                 Some("active") => Some(Status::Active),
                 Some("archived") => Some(Status::Archived),
@@ -181,25 +227,31 @@ async fn with_token(
                 ("POST", ["messages"]) => {
                     let post: Post = body(request).await?;
                     let (new, message) = relay.post(by, id, post).await?;
-                    json_response(status(new), message.into())
+                    Ok(Reply {
+                        status: status(new),
+                        json: message.into(),
+                    })
                 }
                 ("GET", ["messages"]) => {
-                    let (cursor, limit) = cursor(&query)?;
+                    let (cursor, limit) = cursor(query)?;
                     ok(&relay.history(by, id, cursor, limit).await?)
                 }
                 ("POST", ["join_requests"]) => {
                     relay.ask_to_join(by, id).await?;
-                    json_response(StatusCode::ACCEPTED, "{}".into())
+                    Ok(Reply {
+                        status: StatusCode::ACCEPTED,
+                        json: "{}".into(),
+                    })
                 }
                 ("GET", ["join_requests"]) => {
                     let asking = relay.join_requests(by, id).await?;
                     ok(&json!({"join_requests": asking}))
                 }
-                _ => return Err(Refusal::not_found()),
+                _ => Err(Refusal::not_found()),
             }
         }
-        _ => return Err(Refusal::not_found()),
-    })
+        _ => Err(Refusal::not_found()),
+    }
 }
 
 fn count_address(relay: &Relay, from: IpAddr) -> Result<(), Refusal> {
@@ -302,17 +354,28 @@ const fn status(new: bool) -> StatusCode {
     }
 }
 
-fn ok(answer: &impl Serialize) -> Response<Body> {
+/// An answer before it is on its way.
+struct Reply {
+    status: StatusCode,
+    json: Vec<u8>,
+}
+
+fn ok(answer: &impl Serialize) -> Result<Reply, Refusal> {
     made(false, answer)
 }
 
-fn made(new: bool, answer: &impl Serialize) -> Response<Body> {
-    match serde_json::to_vec(answer) {
-        Ok(bytes) => json_response(status(new), bytes.into()),
-        Err(_) => Refusal::unavailable().into_response(),
-    }
+fn made(new: bool, answer: &impl Serialize) -> Result<Reply, Refusal> {
+    let json = serde_json::to_vec(answer).map_err(|_| Refusal::unavailable())?;
+    let status = status(new);
+    Ok(Reply { status, json })
 }
 
 fn json_response(status: StatusCode, body: Body) -> Response<Body> {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response<Body> {
+        json_response(self.status, self.json.into())
+    }
 }

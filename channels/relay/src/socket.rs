@@ -122,14 +122,14 @@ where
                 // What a client sends is a sign of life and nothing else.
                 Some(Ok(_)) => heard = Instant::now(),
             },
-            frame = feed.frames.recv() => {
+            frame = feed.frames.next() => {
                 let Some(frame) = frame else {
                     return feed.close.borrow().or(Some(close::GOING_AWAY));
                 };
                 let out = async {
                     socket.feed(Message::Text(frame)).await.ok()?;
                     // What is queued goes out with it.
-                    while let Ok(frame) = feed.frames.try_recv() {
+                    while let Some(frame) = feed.frames.try_next() {
                         socket.feed(Message::Text(frame)).await.ok()?;
                     }
                     socket.flush().await.ok()

@@ -15,6 +15,7 @@ mod linux;
 pub mod offered;
 mod os;
 mod processes;
+pub mod relays;
 mod sockets;
 
 use std::io;

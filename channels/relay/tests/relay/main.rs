@@ -4,6 +4,8 @@ mod acts;
 mod crashes;
 mod dialect;
 mod harness;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod liar;
 mod lies;
 mod live;
