@@ -1,32 +1,63 @@
 //! Running cargo: always from the root of the workspace, always with the toolchain that runs this program.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The packages whose binaries a person needs to run the gateway, beside the workers'.
-const PRODUCT: &[&str] = &[
-    "plexusd",
-    "plexusctl",
-    "plexus",
-    "plexus-sandbox",
-    "plexus-egress",
-];
-/// The binaries beside the workers'.
+/// What begins the name of every worker's program.
+const WORKER: &str = "plexus-worker-";
+/// The programs beside the workers that only `plexusd` starts.
 const BESIDE_WORKERS: [&str; 2] = ["plexus-sandbox-exec", "plexus-egress"];
-/// The binaries those packages give.
-pub(crate) const PROGRAMS: &[&str] = &["plexusd", "plexusctl", "plexus"];
 
-/// The binaries that only `plexusd` starts.
-pub(crate) fn libexec() -> Result<Vec<String>> {
-    let workers = connectors()?.into_iter().map(|name| worker(&name));
-    let beside = BESIDE_WORKERS.map(str::to_owned).into_iter();
-    Ok(beside.chain(workers).collect())
+/// A program that ships.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Program {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether a person starts it; else `plexusd` alone does.
+    pub(crate) is_typed: bool,
+}
+
+/// Every program that ships, in order: the binaries of the workspace's `default-members`, which plain `cargo build` makes.
+pub(crate) fn shipped() -> Result<Vec<Program>> {
+    let metadata = read_metadata(&["--no-deps"])?;
+    let mut programs: Vec<Program> = packages(&metadata)
+        .filter(|package| ships(&metadata, package))
+        .flat_map(programs_of)
+        .map(|name| Program {
+            name: name.to_owned(),
+            is_typed: !name.starts_with(WORKER) && !BESIDE_WORKERS.contains(&name),
+        })
+        .collect();
+    programs.sort();
+    Ok(programs)
+}
+
+/// The packages that `cargo metadata` tells of.
+pub(crate) fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
+/// Whether what a package builds ships.
+pub(crate) fn ships(metadata: &Value, package: &Value) -> bool {
+    let ids = metadata["workspace_default_members"].as_array();
+    ids.is_some_and(|ids| ids.contains(&package["id"]))
+}
+
+/// The programs of a package.
+pub(crate) fn programs_of(package: &Value) -> impl Iterator<Item = &str> {
+    let programs = targets(package).filter(|target| target["kind"][0] == "bin");
+    programs.filter_map(|target| target["name"].as_str())
+}
+
+fn targets(package: &Value) -> impl Iterator<Item = &Value> {
+    package["targets"].as_array().into_iter().flatten()
 }
 
 /// The package of a connector's worker, and its binary.
 pub(crate) fn worker(connector: &str) -> String {
-    format!("plexus-worker-{connector}")
+    format!("{WORKER}{connector}")
 }
 
 /// The connectors there are: the folders of `workers/` with a manifest in them, in order.
@@ -60,7 +91,7 @@ pub(crate) fn command() -> Command {
 }
 
 /// What `cargo metadata` says for one platform.
-pub(crate) fn metadata(platform: &str) -> Result<serde_json::Value> {
+pub(crate) fn metadata(platform: &str) -> Result<Value> {
     read_metadata(&["--locked", "--filter-platform", platform])
 }
 
@@ -78,8 +109,7 @@ pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
 pub(crate) fn units() -> Result<Vec<String>> {
     let metadata = read_metadata(&["--no-deps"])?;
     let mut units = vec!["--lib".to_owned()];
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    for target in packages.flat_map(|package| package["targets"].as_array().into_iter().flatten()) {
+    for target in packages(&metadata).flat_map(targets) {
         if target["kind"][0] == "bin" && target["test"] == true {
             let name = target["name"].as_str().unwrap_or_default();
             units.extend(["--bin".to_owned(), name.to_owned()]);
@@ -88,7 +118,7 @@ pub(crate) fn units() -> Result<Vec<String>> {
     Ok(units)
 }
 
-fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
+fn read_metadata(arguments: &[&str]) -> Result<Value> {
     let answer = command()
         .args(["metadata", "--format-version", "1"])
         .args(arguments)
@@ -99,22 +129,15 @@ fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
     serde_json::from_slice(&answer.stdout).context("reading cargo metadata")
 }
 
-/// Builds the product with cargo's own progress on the terminal; gives the folder of the binaries.
-pub(crate) fn build_product(release: bool) -> Result<PathBuf> {
-    build_product_as(if release { "release" } else { "dev" })
-}
-
-/// The same with a profile of cargo's.
-pub(crate) fn build_product_as(profile: &str) -> Result<PathBuf> {
+/// The folder of the programs that ship: the one given, where they were built before; else they are built in a profile of
+/// cargo's, with its own progress on the terminal.
+pub(crate) fn product(given: Option<&Path>, profile: &str) -> Result<PathBuf> {
+    if let Some(built) = given {
+        return Ok(std::path::absolute(built)?);
+    }
     let mut build = command();
-    build.args(["build", "--bins"]);
-    for package in PRODUCT {
-        build.args(["-p", package]);
-    }
-    for connector in connectors()? {
-        build.args(["-p", &worker(&connector)]);
-    }
-    build.args(["--locked", "--profile", profile]);
+    // Without `-p` cargo builds the default members: what ships.
+    build.args(["build", "--bins", "--locked", "--profile", profile]);
     let status = build.status().context("running cargo build")?;
     ensure!(status.success(), "the build failed; its errors are above");
     // Cargo's one profile whose folder has another name.

@@ -33,7 +33,7 @@ const MTIME: u64 = 315_532_800;
 
 /// Builds and packs.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let binaries = cargo::build_product_as(&arguments.profile)?;
+    let binaries = cargo::product(None, &arguments.profile)?;
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out)?,
         None => binaries.parent().unwrap_or(&binaries).join("dist"),

@@ -13,6 +13,9 @@ pub(crate) struct Arguments {
     /// Build profile; `dev` builds sooner and runs slower
     #[arg(long, value_name = "NAME", default_value = "release")]
     profile: String,
+    /// Take the programs in this folder, built before, instead of building them
+    #[arg(long, value_name = "DIR", conflicts_with = "profile")]
+    binaries: Option<PathBuf>,
 }
 
 /// Builds, puts everything in its place, says what is left to do by hand.
@@ -22,8 +25,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set; use --prefix")?)
             .join(".local"),
     };
-    println!("building ({})", arguments.profile);
-    let binaries = cargo::build_product_as(&arguments.profile)?;
+    if arguments.binaries.is_none() {
+        println!("building ({})", arguments.profile);
+    }
+    let binaries = cargo::product(arguments.binaries.as_deref(), &arguments.profile)?;
     let parts = layout::parts(&binaries)?;
 
     let known = read_list(&prefix)?;

@@ -1,13 +1,14 @@
 //! The layout that `plexusd` looks for: what a person installs, and what a release carries.
 //!
 //! ```text
-//! bin/              plexus  plexusctl  plexusd
-//! libexec/plexus/   plexus-sandbox-exec  the workers  installed.json (what is here, for `plexusctl uninstall`)
+//! bin/              what a person types: plexus  plexusctl  plexusd  plexus-relay  plexus-peer
+//! libexec/plexus/   what plexusd starts: plexus-sandbox-exec  plexus-egress  the workers
+//!                   installed.json (what is here, for `plexusctl uninstall`)
 //! share/            completions for three shells, manual pages
 //! ```
-//! Invariant: each file comes by a new file and a rename, so that one which runs is replaced and never written over.
+//! Invariant: each program that ships is here; [`cargo::shipped`] is the one list. Invariant: each file comes by a new file and a rename, so that one which runs is replaced and never written over.
 
-use crate::cargo::{self, PROGRAMS};
+use crate::cargo::{self, Program};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -36,22 +37,19 @@ pub(crate) struct Part {
 /// Every file but the list, sorted, from the binaries in a folder.
 pub(crate) fn parts(binaries: &Path) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    let mut program = |folder: &str, name: &str| -> Result<()> {
+    let programs = cargo::shipped()?;
+    for Program { name, is_typed } in &programs {
+        let folder = if *is_typed { "bin" } else { "libexec/plexus" };
         let from = binaries.join(name);
         parts.push(Part {
             path: format!("{folder}/{name}"),
             bytes: fs::read(&from).with_context(|| format!("reading {}", from.display()))?,
             mode: 0o755,
         });
-        Ok(())
-    };
-    for name in PROGRAMS {
-        program("bin", name)?;
     }
-    for name in cargo::libexec()? {
-        program("libexec/plexus", &name)?;
-    }
-    for (path, bytes) in completions(binaries)?.into_iter().chain(pages(binaries)?) {
+    let typed = programs.into_iter().filter(|program| program.is_typed);
+    let pages = pages(binaries, typed.map(|program| program.name))?;
+    for (path, bytes) in completions(binaries)?.into_iter().chain(pages) {
         parts.push(Part {
             path,
             bytes,
@@ -132,12 +130,12 @@ fn completions(binaries: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 /// Manual pages: the help of each program and of each of its commands, as it is printed.
-fn pages(binaries: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+fn pages(
+    binaries: &Path,
+    programs: impl Iterator<Item = String>,
+) -> Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
-    let mut open: Vec<_> = PROGRAMS
-        .iter()
-        .map(|name| vec![(*name).to_owned()])
-        .collect();
+    let mut open: Vec<_> = programs.map(|name| vec![name]).collect();
     while let Some(path) = open.pop() {
         let [name, commands @ ..] = path.as_slice() else {
             continue;

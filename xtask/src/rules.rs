@@ -1,5 +1,5 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
-//! each other, how files are called, that each test is run.
+//! each other, how files are called, that each test is run, that each program ships.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
@@ -8,6 +8,7 @@ mod dependencies;
 mod edges;
 mod licences;
 mod names;
+mod shipped;
 mod targets;
 
 use crate::cargo;
@@ -36,6 +37,11 @@ pub(crate) fn check() -> Result<()> {
     for metadata in everywhere.iter().take(1) {
         breaches.extend(edges::breaches(metadata));
         breaches.extend(targets::breaches(metadata)?);
+        breaches.extend(shipped::breaches(
+            metadata,
+            &cargo::connectors()?,
+            &shipped::registered()?,
+        ));
     }
     breaches.extend(dependencies::breaches(&everywhere));
     breaches.extend(licences::breaches(&everywhere));

@@ -57,10 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bail!("{} is not a folder", folder.display());
         }
     }
-    let binaries = match &arguments.binaries {
-        Some(built) => std::path::absolute(built)?,
-        None => cargo::build_product(arguments.release)?,
-    };
+    let profile = if arguments.release { "release" } else { "dev" };
+    let binaries = cargo::product(arguments.binaries.as_deref(), profile)?;
 
     let mut daemon = Command::new(binaries.join("plexusd"));
     for (flag, folder) in [
