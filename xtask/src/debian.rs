@@ -167,3 +167,17 @@ fn is_there(sign: &str) -> bool {
         std::env::split_paths(&path).any(|folder| folder.join(sign).is_file())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readme_names_each_package_of_the_tests() {
+        let readme = std::fs::read_to_string(crate::cargo::root().join("README.md")).unwrap();
+        for package in TESTS.into_iter().chain([&NPM]) {
+            let words = || readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            assert!(words().any(|word| word == package.name), "{}", package.name);
+        }
+    }
+}
