@@ -31,6 +31,8 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer. A page of 200 of the largest messages is 13 MiB.
 const ANSWER_BYTES: usize = 64 << 20;
+/// Attempts at a login whose challenge the relay does not know: it was started again, or another one answered.
+const LOGINS: usize = 4;
 /// Connections that are kept.
 const KEPT: usize = 4;
 
@@ -76,7 +78,11 @@ impl ApiError {
         };
         !matches!(
             refusal.code,
-            Code::Unavailable | Code::Unknown | Code::Unauthorized | Code::InvalidProof
+            Code::Unavailable
+                | Code::Unknown
+                | Code::Unauthorized
+                | Code::InvalidProof
+                | Code::UnknownChallenge
         )
     }
 
@@ -94,7 +100,10 @@ impl ApiError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::RateLimited(_))
-            || matches!(self.code(), Some(Code::Unavailable | Code::Unknown))
+            || matches!(
+                self.code(),
+                Some(Code::Unavailable | Code::Unknown | Code::UnknownChallenge)
+            )
     }
 }
 
@@ -200,6 +209,20 @@ impl Api {
         let Some(who) = &self.credentials else {
             return Err(ApiError::Malformed("a login without an identity".into()));
         };
+        let mut attempts = 1;
+        loop {
+            match self.login_once(who).await {
+                Err(unknown)
+                    if unknown.code() == Some(Code::UnknownChallenge) && attempts < LOGINS =>
+                {
+                    attempts += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn login_once(&self, who: &Credentials) -> Result<Zeroizing<String>, ApiError> {
         let ask = AskChallenge {
             agent_id: who.agent_id,
             device_id: who.device_id,
@@ -215,11 +238,12 @@ impl Api {
             server_public_key: &server,
             device_public_key: who.key.public(),
         });
-        let ask = AskToken {
+        let answer = AskToken {
             challenge_id: challenge.challenge_id,
             proof: Base64Url(proof.to_vec()),
+            by: Some(ask),
         };
-        let token: Token = self.open_post("/v1/auth/token", &ask).await?;
+        let token: Token = self.open_post("/v1/auth/token", &answer).await?;
         let token = Zeroizing::new(token.access_token);
         *lock(&self.token) = Some(token.clone());
         Ok(token)

@@ -251,7 +251,7 @@ pub struct AskChallenge {
 pub struct Challenge {
     /// Its id.
     pub challenge_id: Id,
-    /// 65 bytes, made for this challenge.
+    /// 65 bytes, the relay's for logins.
     pub server_public_key: Base64Url,
     /// 32 random bytes.
     pub nonce: Base64Url,
@@ -266,6 +266,9 @@ pub struct AskToken {
     pub challenge_id: Id,
     /// 32 bytes.
     pub proof: Base64Url,
+    /// Who asked for it, again: a relay need not remember. Clients of earlier builds leave it out.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub by: Option<AskChallenge>,
 }
 
 /// The answer to [`AskToken`].
@@ -419,6 +422,7 @@ pub enum Code {
     Unauthorized,
     InvalidInvitation,
     InvalidProof,
+    UnknownChallenge,
     NotFound,
     Archived,
     RotationDue,
@@ -441,7 +445,10 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest | Self::InvalidPublicKey => 400,
-            Self::Unauthorized | Self::InvalidInvitation | Self::InvalidProof => 401,
+            Self::Unauthorized
+            | Self::InvalidInvitation
+            | Self::InvalidProof
+            | Self::UnknownChallenge => 401,
             Self::NotFound => 404,
             Self::Archived
             | Self::RotationDue

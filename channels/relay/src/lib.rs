@@ -10,12 +10,14 @@
 //! Must not know: a channel's key, a private key, a text.
 
 mod cell;
+mod challenges;
 mod channel;
 mod hub;
 mod in_flight;
 pub mod listen;
 pub mod operator;
 mod organization;
+mod proxies;
 mod pushes;
 mod rates;
 mod refusal;
@@ -25,5 +27,6 @@ mod sessions;
 mod socket;
 pub mod store;
 
+pub use proxies::{Network, Proxies};
 pub use refusal::Refusal;
 pub use relay::{Relay, Terms};

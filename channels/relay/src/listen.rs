@@ -2,6 +2,7 @@
 //!
 //! Invariants: without TLS it listens on this machine only; a connection that does not speak is closed.
 
+use crate::proxies::Proxies;
 use crate::relay::Relay;
 use crate::routes::{self, network_of};
 use hyper::server::conn::http1;
@@ -26,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 const CONNECTIONS: usize = 20_000;
 /// Open files beside connections: the store, the operator, the servers of NATS.
 const OTHER_FILES: usize = 256;
-/// Of them of one network that is not this machine; a proxy in front of the relay is on it.
+/// Of them of one network that is neither this machine nor a trusted proxy's.
 const CONNECTIONS_OF_ONE: usize = 1_000;
 /// How long an answer may wait for its reader.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
@@ -93,7 +94,7 @@ impl Bound {
 
     /// Serves clients for as long as it is polled.
     pub async fn serve(self, relay: Arc<Relay>) {
-        let slots = Slots::new(allowed_connections());
+        let slots = Slots::new(allowed_connections(), relay.proxies.clone());
         loop {
             let (stream, from) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -154,6 +155,7 @@ struct Open {
 #[derive(Clone)]
 struct Slots {
     most: usize,
+    proxies: Arc<Proxies>,
     open: Arc<Mutex<Open>>,
 }
 
@@ -164,9 +166,10 @@ struct Slot {
 }
 
 impl Slots {
-    fn new(most: usize) -> Self {
+    fn new(most: usize, proxies: Proxies) -> Self {
         Self {
             most,
+            proxies: Arc::new(proxies),
             open: Arc::default(),
         }
     }
@@ -176,7 +179,8 @@ impl Slots {
         let network = network_of(from);
         let mut open = self.lock();
         let own = open.by_network.get(&network).copied().unwrap_or(0);
-        let is_free = network.is_loopback() || own < CONNECTIONS_OF_ONE;
+        let is_near = network.is_loopback() || self.proxies.trust(from);
+        let is_free = is_near || own < CONNECTIONS_OF_ONE;
         if open.all >= self.most || !is_free {
             return None;
         }
@@ -232,7 +236,8 @@ mod tests {
 
     #[test]
     fn network_with_too_many_connections_gets_no_more() {
-        let slots = Slots::new(CONNECTIONS);
+        let proxy = "2001:db8:0:2::1".parse().expect("a network");
+        let slots = Slots::new(CONNECTIONS, Proxies(vec![proxy]));
         let far: IpAddr = "2001:db8::1".parse().unwrap();
         let beside: IpAddr = "2001:db8::2".parse().unwrap();
         let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
@@ -245,13 +250,18 @@ mod tests {
         assert!(slots.take(other).is_some());
         let many: Vec<_> = (0..=CONNECTIONS_OF_ONE).map(|_| slots.take(near)).collect();
         assert!(many.iter().all(Option::is_some), "this machine's own");
+        let proxy: IpAddr = "2001:db8:0:2::1".parse().unwrap();
+        let many: Vec<_> = (0..=CONNECTIONS_OF_ONE)
+            .map(|_| slots.take(proxy))
+            .collect();
+        assert!(many.iter().all(Option::is_some), "a trusted proxy's");
         held.pop();
         assert!(slots.take(beside).is_some(), "one ended");
     }
 
     #[test]
     fn full_relay_takes_a_connection_when_one_ends() {
-        let slots = Slots::new(CONNECTIONS);
+        let slots = Slots::new(CONNECTIONS, Proxies::default());
         let near: IpAddr = "127.0.0.1".parse().unwrap();
         let mut held: Vec<Slot> = (0..CONNECTIONS)
             .map(|_| slots.take(near).expect("a slot"))

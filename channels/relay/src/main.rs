@@ -9,7 +9,7 @@ use plexus_channels::wire::Kind;
 use plexus_relay::listen::{self, Bound};
 use plexus_relay::operator::{self, Invite, Operator, Remove};
 use plexus_relay::store::{Address, JetStream, RedbFile, Store};
-use plexus_relay::{Relay, Terms};
+use plexus_relay::{Network, Proxies, Relay, Terms};
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -67,9 +67,12 @@ struct Serve {
     /// Requests a second of one device, after a burst of twice as many; 0 for no limit
     #[arg(long, default_value_t = Terms::default().device_rate)]
     device_rate: u32,
-    /// Requests a second without a token from one address; 0 for no limit
+    /// Registrations and proofs a second of one address that are refused, after a burst of twice as many; 0 for no limit
     #[arg(long, default_value_t = Terms::default().address_rate)]
     address_rate: u32,
+    /// Proxies whose X-Forwarded-For or Forwarded is believed: addresses or networks, by commas
+    #[arg(long, value_name = "ADDRESS[/BITS]", value_delimiter = ',')]
+    trusted_proxy: Vec<Network>,
 }
 
 #[derive(Args)]
@@ -211,6 +214,7 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
     let terms = Terms {
         device_rate: serve.device_rate,
         address_rate: serve.address_rate,
+        proxies: Proxies(serve.trusted_proxy),
     };
     let relay = Relay::new(store, terms);
     let bound = Bound::to(serve.listen, tls).await?;

@@ -1,24 +1,34 @@
-//! [`Rates`]: how many requests a device, or an address without a token, may make.
+//! [`Rates`]: how many requests a device may make, and how many that are refused an address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Keys that are kept before full ones are forgotten.
+/// Keys that are kept before full ones are forgotten; then as many again as were left.
 const KEPT: usize = 20_000;
 
 /// Requests a second, after a burst of twice as many. 0 is no limit.
 pub(crate) struct Rates<K> {
     rate: f64,
-    buckets: Mutex<HashMap<K, (f64, Instant)>>,
+    buckets: Mutex<Buckets<K>>,
+}
+
+/// By key: what is left, and since when.
+struct Buckets<K> {
+    left: HashMap<K, (f64, Instant)>,
+    /// How many there are when full ones are forgotten.
+    sweep: usize,
 }
 
 impl<K: Hash + Eq> Rates<K> {
     pub(crate) fn new(rate: u32) -> Self {
         Self {
             rate: f64::from(rate),
-            buckets: Mutex::default(),
+            buckets: Mutex::new(Buckets {
+                left: HashMap::new(),
+                sweep: KEPT,
+            }),
         }
     }
 
@@ -33,10 +43,12 @@ impl<K: Hash + Eq> Rates<K> {
             since.mul_add(self.rate, left).min(full)
         };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= KEPT {
-            buckets.retain(|_, bucket| filled(*bucket) < full);
+        let Buckets { left, sweep } = &mut *buckets;
+        if left.len() >= *sweep {
+            left.retain(|_, bucket| filled(*bucket) < full);
+            *sweep = KEPT.max(left.len() * 2);
         }
-        let bucket = buckets.entry(key).or_insert((full, now));
+        let bucket = left.entry(key).or_insert((full, now));
         *bucket = (filled(*bucket), now);
         if bucket.0 < 1.0 {
             #[expect(
@@ -48,6 +60,15 @@ impl<K: Hash + Eq> Rates<K> {
         }
         bucket.0 -= 1.0;
         Ok(())
+    }
+
+    /// Takes back a request that was counted.
+    pub(crate) fn forgive(&self, key: &K) {
+        let full = self.rate * 2.0;
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((left, _)) = buckets.left.get_mut(key) {
+            *left = (*left + 1.0).min(full);
+        }
     }
 }
 
@@ -68,6 +89,8 @@ mod tests {
             (Ok(()), Ok(()))
         );
         assert!(rates.admit("a", later).is_err());
+        rates.forgive(&"a");
+        assert_eq!(rates.admit("a", later), Ok(()), "taken back");
         let unbounded = Rates::new(0);
         assert!((0..1_000).all(|_| unbounded.admit("a", now).is_ok()));
     }

@@ -51,6 +51,12 @@ impl Refusal {
         Self::new(Code::Unauthorized, "no valid token; log in")
     }
 
+    /// It says nothing of the proof: the client asks for another challenge.
+    pub(crate) const fn unknown_challenge() -> Self {
+        let why = "no such challenge here; ask for another one";
+        Self::new(Code::UnknownChallenge, why)
+    }
+
     pub(crate) const fn unavailable() -> Self {
         Self::new(
             Code::Unavailable,

@@ -19,6 +19,7 @@ use crate::channel::{ActingDevice, Channel};
 use crate::hub::Hub;
 use crate::in_flight::InFlight;
 use crate::organization::{self, Organization, invitation_hash, invited_to};
+use crate::proxies::Proxies;
 use crate::rates::Rates;
 use crate::refusal::Refusal;
 use crate::sessions::Sessions;
@@ -29,24 +30,27 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use history::Cursor;
 
 /// What a relay works with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// Requests a second of one device.
     pub device_rate: u32,
-    /// Requests a second of one address that come without a token.
+    /// Registrations and proofs a second of one address that are refused.
     pub address_rate: u32,
+    /// Who is believed to say where a request comes from.
+    pub proxies: Proxies,
 }
 
 impl Default for Terms {
     fn default() -> Self {
         Self {
             device_rate: 50,
-            address_rate: 10,
+            address_rate: 50,
+            proxies: Proxies::default(),
         }
     }
 }
@@ -56,11 +60,14 @@ pub struct Relay {
     pub(crate) store: Arc<dyn Store>,
     organizations: Mutex<HashMap<Id, Arc<Cell<Organization>>>>,
     channels: Mutex<HashMap<Id, Arc<Cell<Channel>>>>,
+    /// Whose turn it is to load a cell, by the end of its id.
+    loading: [tokio::sync::Mutex<()>; 64],
     pub(crate) hub: Arc<Hub>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) sessions: Sessions,
     pub(crate) devices: Rates<Id>,
     pub(crate) addresses: Rates<IpAddr>,
+    pub(crate) proxies: Proxies,
 }
 
 impl Relay {
@@ -72,11 +79,13 @@ impl Relay {
             store,
             organizations: Mutex::default(),
             channels: Mutex::default(),
+            loading: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hub: Arc::new(Hub::new(Arc::clone(&in_flight))),
             in_flight,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(Instant::now()),
             devices: Rates::new(terms.device_rate),
             addresses: Rates::new(terms.address_rate),
+            proxies: terms.proxies,
         });
         let follower: Weak<Self> = Arc::downgrade(&relay);
         relay.store.follow(follower);

@@ -71,26 +71,31 @@ async fn route(
         ("POST", ["register"]) => Open::Register,
         ("POST", ["auth", "challenge"]) => Open::Challenge,
         ("POST", ["auth", "token"]) => Open::Token,
-        _ => return with_token(relay, from, request, &method, rest).await,
+        _ => return with_token(relay, request, &method, rest).await,
     };
-    count_address(relay, from)?;
+    // A challenge costs no more than a refusal. What costs more is counted until it is found to be right.
+    let network = network_of(relay.proxies.client(from, request.headers()));
+    if !matches!(open, Open::Challenge) {
+        let counted = relay.addresses.admit(network, Instant::now());
+        counted.map_err(Refusal::rate_limited)?;
+    }
     match open {
         Open::Register => {
             let (new, answer) = relay
                 .register(small_body::<Register>(request).await?)
                 .await?;
+            relay.addresses.forgive(&network);
             Ok(made(new, &answer)?.into_response())
         }
         Open::Challenge => {
             let ask: AskChallenge = small_body(request).await?;
-            let (network, now) = (network_of(from), Instant::now());
-            let challenge = relay.sessions.challenge(ask, network, now)?;
-            Ok(ok(&challenge)?.into_response())
+            Ok(ok(&relay.sessions.challenge(ask, Instant::now()))?.into_response())
         }
         Open::Token => {
             let ask: AskToken = small_body(request).await?;
             let known = |user, device| relay.device(user, device);
             let granted = relay.sessions.token(&ask, Instant::now(), known).await?;
+            relay.addresses.forgive(&network);
             for token in granted.ended {
                 relay.hub.end_token(granted.user, token);
             }
@@ -115,18 +120,11 @@ enum Open {
 
 async fn with_token(
     relay: &Arc<Relay>,
-    from: IpAddr,
     request: &mut Request<Incoming>,
     method: &Method,
     path: &[&str],
 ) -> Result<Response<Body>, Refusal> {
-    let session = match session(relay, request) {
-        Some(session) => session,
-        None => {
-            count_address(relay, from)?;
-            return Err(Refusal::unauthorized());
-        }
-    };
+    let session = session(relay, request).ok_or_else(Refusal::unauthorized)?;
     let by = session.by;
     let counted = relay.devices.admit(by.device, Instant::now());
     counted.map_err(Refusal::rate_limited)?;
@@ -252,11 +250,6 @@ async fn of_member(
         }
         _ => Err(Refusal::not_found()),
     }
-}
-
-fn count_address(relay: &Relay, from: IpAddr) -> Result<(), Refusal> {
-    let counted = relay.addresses.admit(network_of(from), Instant::now());
-    counted.map_err(Refusal::rate_limited)
 }
 
 fn session(relay: &Relay, request: &Request<Incoming>) -> Option<Session> {

@@ -1,36 +1,21 @@
-//! [`Sessions`]: challenges, and the tokens that they were answered for. Both stay in memory: after a restart clients log in
-//! again.
+//! [`Sessions`]: the tokens that challenges were answered for. They stay in memory: after a restart clients log in again.
 //!
-//! Invariants: a token is kept as its SHA-256; a challenge is spent by the first answer, right or wrong; whether user and
-//! device exist shows in no answer; no login of a user who was removed goes on. The time is an argument.
+//! Invariants: a token is kept as its SHA-256; whether user and device exist shows in no answer; no login of a user who was
+//! removed goes on. The time is an argument.
 
+use crate::challenges::Challenges;
 use crate::channel::ActingDevice;
 use crate::refusal::Refusal;
 use plexus_channels::crypto::{Login, random};
 use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Code, Token};
-use plexus_channels::{Base64Url, DeviceKey, Id, PublicKey, base64url, limits};
+use plexus_channels::{Id, PublicKey, base64url, limits};
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Challenges that may be open.
-const CHALLENGES: usize = 10_000;
-/// Of them of one network; the oldest ends for another one.
-const CHALLENGES_OF_ONE: usize = 32;
 /// Tokens of one device that are valid; the oldest ends for another one.
 const TOKENS_OF_DEVICE: usize = 4;
-
-struct Open {
-    agent_id: Id,
-    device_id: Id,
-    server: DeviceKey,
-    nonce: [u8; 32],
-    /// The network that asked.
-    from: IpAddr,
-    until: Instant,
-}
 
 /// A token's holder.
 #[derive(Clone, Copy, Debug)]
@@ -58,68 +43,22 @@ pub(crate) struct Granted {
 }
 
 /// Who is logged in, and who is about to be.
-#[derive(Default)]
 pub(crate) struct Sessions {
-    open: Mutex<HashMap<Id, Open>>,
+    challenges: Challenges,
     tokens: Mutex<Tokens>,
 }
 
 impl Sessions {
-    /// A challenge. One network may have [`CHALLENGES_OF_ONE`] open; another one ends the oldest.
-    pub(crate) fn challenge(
-        &self,
-        ask: AskChallenge,
-        from: IpAddr,
-        now: Instant,
-    ) -> Result<Challenge, Refusal> {
-        let server = DeviceKey::generate();
-        let nonce = random();
-        let challenge_id = Id::generate();
-        let answer = Challenge {
-            challenge_id,
-            server_public_key: server.public().to_wire(),
-            nonce: Base64Url(nonce.to_vec()),
-            expires_in: limits::CHALLENGE.as_secs(),
-        };
-        let mut open = lock(&self.open);
-        if open.len() >= CHALLENGES {
-            open.retain(|_, open| open.until > now);
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            challenges: Challenges::new(now),
+            tokens: Mutex::default(),
         }
-        let theirs = open.iter().filter(|(_, open)| open.from == from);
-        let (many, oldest) =
-            theirs.fold((0, None::<(Id, Instant)>), |(many, oldest), (id, open)| {
-                let older = oldest.is_none_or(|(_, until)| open.until < until);
-                (
-                    many + 1,
-                    if older {
-                        Some((*id, open.until))
-                    } else {
-                        oldest
-                    },
-                )
-            });
-        if many >= CHALLENGES_OF_ONE
-            && let Some((oldest, _)) = oldest
-        {
-            open.remove(&oldest);
-        }
-        if open.len() >= CHALLENGES {
-            return Err(Refusal::rate_limited(limits::CHALLENGE.as_secs()));
-        }
-        let AskChallenge {
-            agent_id,
-            device_id,
-        } = ask;
-        let kept = Open {
-            agent_id,
-            device_id,
-            server,
-            nonce,
-            from,
-            until: now + limits::CHALLENGE,
-        };
-        open.insert(challenge_id, kept);
-        Ok(answer)
+    }
+
+    /// A challenge.
+    pub(crate) fn challenge(&self, by: AskChallenge, now: Instant) -> Challenge {
+        self.challenges.ask(by, now)
     }
 
     /// A token for a proof. `known` finds the organization and the key of a user's device.
@@ -130,25 +69,29 @@ impl Sessions {
         known: impl FnOnce(Id, Id) -> K,
     ) -> Result<Granted, Refusal> {
         let refused = || Refusal::new(Code::InvalidProof, "the proof is not valid");
-        let open = lock(&self.open).remove(&ask.challenge_id);
-        let open = open.filter(|open| open.until > now).ok_or_else(refused)?;
-        let (user, device) = (open.agent_id, open.device_id);
+        let open = self.challenges.open(ask, now);
+        let open = open.ok_or_else(Refusal::unknown_challenge)?;
+        let (user, device) = (open.by.agent_id, open.by.device_id);
+        let server = &self.challenges.server;
         let found = known(user, device).await?;
         // The same work where there is no such device.
-        let device_public_key = found.as_ref().map_or(open.server.public(), |(_, key)| key);
+        let device_public_key = found.as_ref().map_or(server.public(), |(_, key)| key);
         let login = Login {
             challenge_id: ask.challenge_id,
             agent_id: user,
             device_id: device,
             nonce: &open.nonce,
-            server_public_key: open.server.public(),
+            server_public_key: server.public(),
             device_public_key,
         };
-        let accepted = login.accepts(&open.server, &ask.proof.0);
+        let accepted = login.accepts(server, &ask.proof.0);
         let organization = match found {
             Some((organization, _)) if accepted => organization,
             _ => return Err(refused()),
         };
+        if !self.challenges.spend(ask.challenge_id, &open, now)? {
+            return Err(Refusal::unknown_challenge());
+        }
         let access_token = base64url::encode(&random::<32>());
         let token = hash(&access_token);
         let by = ActingDevice {
@@ -190,9 +133,8 @@ impl Sessions {
         lock(&self.tokens).remove(&session.token, session.by.device);
     }
 
-    /// Ends the challenges and the sessions of a user who was removed.
+    /// Ends the logins and the sessions of a user who was removed.
     pub(crate) fn shut_out(&self, user: Id) {
-        lock(&self.open).retain(|_, open| open.agent_id != user);
         let mut tokens = lock(&self.tokens);
         tokens.removed.insert(user);
         tokens.sessions.retain(|_, session| session.by.user != user);
@@ -247,43 +189,37 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use plexus_channels::{Base64Url, DeviceKey};
     use std::time::Duration;
 
     /// A device that is registered, and the sessions of its relay.
     struct Case {
         sessions: Sessions,
-        user: Id,
-        device: Id,
+        by: AskChallenge,
         key: DeviceKey,
     }
 
     impl Case {
-        fn new() -> Self {
+        fn new(now: Instant) -> Self {
+            let (agent_id, device_id) = (Id::generate(), Id::generate());
             Self {
-                sessions: Sessions::default(),
-                user: Id::generate(),
-                device: Id::generate(),
+                sessions: Sessions::new(now),
+                by: AskChallenge {
+                    agent_id,
+                    device_id,
+                },
                 key: DeviceKey::generate(),
             }
         }
 
         /// A challenge of `now`, with the right proof.
         fn proven(&self, now: Instant) -> AskToken {
-            let (agent_id, device_id) = (self.user, self.device);
-            let ask = AskChallenge {
-                agent_id,
-                device_id,
-            };
-            let open = self
-                .sessions
-                .challenge(ask, Ipv4Addr::LOCALHOST.into(), now);
-            let open = open.expect("a challenge");
+            let open = self.sessions.challenge(self.by, now);
             let server = PublicKey::from_bytes(&open.server_public_key.0).expect("a key");
             let proof = self.key.prove(&Login {
                 challenge_id: open.challenge_id,
-                agent_id,
-                device_id,
+                agent_id: self.by.agent_id,
+                device_id: self.by.device_id,
                 nonce: &open.nonce.0,
                 server_public_key: &server,
                 device_public_key: self.key.public(),
@@ -291,6 +227,7 @@ mod tests {
             AskToken {
                 challenge_id: open.challenge_id,
                 proof: Base64Url(proof.to_vec()),
+                by: Some(self.by),
             }
         }
 
@@ -315,11 +252,12 @@ mod tests {
 
     #[tokio::test]
     async fn challenge_is_answered_within_60_s_and_token_is_valid_for_an_hour() {
-        let (case, now) = (Case::new(), Instant::now());
+        let now = Instant::now();
+        let case = Case::new(now);
         let (late, in_time) = (case.proven(now), case.proven(now));
         let minute = Duration::from_secs(60);
         let refused = case.answered(&late, now + minute, || ()).await;
-        assert_eq!(refused, Err(Code::InvalidProof));
+        assert_eq!(refused, Err(Code::UnknownChallenge));
         let login = now + minute - TICK;
         let token = case
             .answered(&in_time, login, || ())
@@ -333,12 +271,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn challenge_is_spent_by_its_right_proof_and_is_this_relays_and_this_devices() {
+        let now = Instant::now();
+        let (case, elsewhere) = (Case::new(now), Case::new(now));
+        let unknown = Err(Code::UnknownChallenge);
+        // Of another relay, and for another device.
+        let foreign = elsewhere.proven(now);
+        assert_eq!(case.answered(&foreign, now, || ()).await, unknown);
+        let mut other = case.proven(now);
+        other.by = Some(elsewhere.by);
+        assert_eq!(case.answered(&other, now, || ()).await, unknown);
+        // A wrong proof spends nothing; the right one is good once.
+        let right = case.proven(now);
+        let mut wrong = right.clone();
+        wrong.proof.0[0] ^= 1;
+        let refused = case.answered(&wrong, now, || ()).await;
+        assert_eq!(refused, Err(Code::InvalidProof));
+        assert!(case.answered(&right, now, || ()).await.is_ok());
+        assert_eq!(case.answered(&right, now + TICK, || ()).await, unknown);
+        // A client that does not say again who it is.
+        let mut earlier = case.proven(now);
+        earlier.by = None;
+        assert!(case.answered(&earlier, now, || ()).await.is_ok());
+        // What is spent is forgotten by time alone.
+        for _ in 2..64 {
+            let ask = case.proven(now);
+            assert!(case.answered(&ask, now, || ()).await.is_ok());
+        }
+        let ask = case.proven(now);
+        let refused = case.answered(&ask, now, || ()).await;
+        assert_eq!(refused, Err(Code::RateLimited));
+        let later = now + Duration::from_secs(60);
+        let ask = case.proven(later);
+        assert!(case.answered(&ask, later, || ()).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn login_under_way_of_a_removed_user_gets_no_token() {
-        let (case, now) = (Case::new(), Instant::now());
+        let now = Instant::now();
+        let case = Case::new(now);
         let (before, during) = (case.proven(now), case.proven(now));
         let token = case.answered(&before, now, || ()).await.expect("a token");
         assert!(case.sessions.of(&token, now).is_some());
-        let shut_out = || case.sessions.shut_out(case.user);
+        let shut_out = || case.sessions.shut_out(case.by.agent_id);
         let refused = case.answered(&during, now, shut_out).await;
         assert_eq!(refused, Err(Code::InvalidProof));
         assert!(case.sessions.of(&token, now).is_none());

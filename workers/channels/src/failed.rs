@@ -84,7 +84,7 @@ fn of_relay(error: &ApiError) -> SourceError {
                 "archived",
                 "the channel is archived: it can be read, and takes no message",
             ),
-            Code::Unavailable => {
+            Code::Unavailable | Code::UnknownChallenge => {
                 SourceError::unavailable("the relay could not save it; try again later")
             }
             Code::InvalidProof | Code::Unauthorized => SourceError::unavailable(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Requests at once while clients are made. The relay keeps 32 challenges of one network.
+/// Requests at once while clients are made.
 const AT_ONCE: usize = 16;
 
 /// A user with a device and a token.
@@ -41,13 +41,23 @@ impl Client {
 
 /// Registers so many, and logs them in.
 pub(crate) async fn register(server: &Server, many: usize) -> Vec<Client> {
+    let made = stream::iter(strangers(server, many).await);
+    let endpoint = &server.endpoint;
+    made.map(|client| async move { log_in(endpoint, client).await })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Registers so many, who are not logged in.
+pub(crate) async fn strangers(server: &Server, many: usize) -> Vec<Client> {
     let invitation = server.invitation(many);
     let open = Api::new(server.endpoint.clone(), Arc::new(Direct::default()), None);
-    let made = (0..many).map(|_| one(&open, &server.endpoint, &invitation));
+    let made = (0..many).map(|_| one(&open, &invitation));
     stream::iter(made).buffer_unordered(AT_ONCE).collect().await
 }
 
-async fn one(open: &Api, endpoint: &Endpoint, invitation: &str) -> Client {
+async fn one(open: &Api, invitation: &str) -> Client {
     let key = Arc::new(DeviceKey::generate());
     let register = Register {
         registration_id: Id::generate(),
@@ -60,23 +70,23 @@ async fn one(open: &Api, endpoint: &Endpoint, invitation: &str) -> Client {
         },
     };
     let made = open.register(&register).await.expect("registered");
-    log_in(endpoint, made.agent_id, made.device_id, key).await
+    Client {
+        user: made.agent_id,
+        device: made.device_id,
+        key,
+        token: String::new(),
+    }
 }
 
-async fn log_in(endpoint: &Endpoint, user: Id, device: Id, key: Arc<DeviceKey>) -> Client {
+async fn log_in(endpoint: &Endpoint, client: Client) -> Client {
     let who = Credentials {
-        agent_id: user,
-        device_id: device,
-        key: Arc::clone(&key),
+        agent_id: client.user,
+        device_id: client.device,
+        key: Arc::clone(&client.key),
     };
     let api = Api::new(endpoint.clone(), Arc::new(Direct::default()), Some(who));
     let token = api.token().await.expect("logged in").to_string();
-    Client {
-        user,
-        device,
-        key,
-        token,
-    }
+    Client { token, ..client }
 }
 
 /// Makes a channel of a client and further members.
@@ -132,8 +142,20 @@ impl Connection {
 
     /// Sends a body, which has to be taken.
     pub(crate) async fn post(&mut self, path: &str, token: &str, body: &str) {
+        let (status, answer) = self.ask(path, "Authorization: Bearer ", token, body).await;
+        assert!(status == 201, "{}", String::from_utf8_lossy(answer));
+    }
+
+    /// Sends a body with one more header: status and body of the answer.
+    pub(crate) async fn ask(
+        &mut self,
+        path: &str,
+        name: &str,
+        value: &str,
+        body: &str,
+    ) -> (u16, &[u8]) {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{name}{value}\r\nContent-Length: {}\r\n\r\n{body}",
             self.authority,
             body.len()
         );
@@ -161,11 +183,8 @@ impl Connection {
                 "the relay closed the connection"
             );
         }
-        assert!(
-            text.starts_with("http/1.1 201"),
-            "{}",
-            String::from_utf8_lossy(&self.read)
-        );
+        let status = text.get(9..12).and_then(|status| status.parse().ok());
+        (status.expect("a status"), &self.read[head + 4..])
     }
 
     /// Asks for events: the stream behind the answer, and what was read of it.
@@ -176,6 +195,7 @@ impl Connection {
         );
         let sent = self.stream.write_all(request.as_bytes()).await;
         sent.expect("the relay is there");
+        self.read.clear();
         loop {
             let read = self.stream.read_buf(&mut self.read).await;
             assert!(

@@ -4,6 +4,7 @@
 //!
 //! - `durable`: 64 senders, each with one connection, each waiting for its answer before it sends again;
 //! - `sockets`: idle connections of events, and one message that goes out to the members of a large channel;
+//! - `herd`: a relay that was started again, and all its clients, who log in and open their events;
 //! - `gap`: a client that connects again and reads what it has missed;
 //! - `crypto`: one text of 1 KiB, encrypted and decrypted;
 //! - `growth`: the same rows on a relay that holds many messages, beside one that holds none.
@@ -23,6 +24,7 @@ mod crypto;
 mod durable;
 mod gap;
 mod growth;
+mod herd;
 #[allow(dead_code, reason = "the relay's stories use all of it")]
 #[path = "../../tests/relay/nats.rs"]
 mod nats;
@@ -72,6 +74,7 @@ struct Arguments {
 enum Part {
     Durable,
     Sockets,
+    Herd,
     Gap,
     Crypto,
     Growth,
@@ -83,6 +86,8 @@ struct Sizes {
     round: Duration,
     rounds: u32,
     sockets: usize,
+    /// Clients of a relay that is started again.
+    herd: usize,
     members: usize,
     /// Messages to the large channel.
     fanned: usize,
@@ -101,6 +106,7 @@ impl Sizes {
             round: Duration::from_secs(arguments.seconds),
             rounds: arguments.rounds,
             sockets: 10_000,
+            herd: 20_000,
             members: 1_000,
             fanned: 100,
             gap: 10_000,
@@ -116,6 +122,7 @@ impl Sizes {
             round: Duration::from_millis(500),
             rounds: 1,
             sockets: 100,
+            herd: 100,
             members: 50,
             fanned: 10,
             gap: 400,
@@ -155,7 +162,7 @@ async fn measured(arguments: &Arguments) -> Results {
     let sizes = Sizes::of(arguments);
     let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut results = Results::new(&sizes);
-    server::allow_many_files();
+    let most = server::allow_many_files();
     if wants(Part::Crypto) {
         crypto::measure(&mut results, sizes.texts);
     }
@@ -179,6 +186,11 @@ async fn measured(arguments: &Arguments) -> Results {
             eprintln!("measuring: {} connections", sizes.sockets);
             sockets::measure(&mut results, &server, &sizes).await;
         }
+    }
+    if wants(Part::Herd) {
+        let herd = sizes.herd.min(most);
+        eprintln!("measuring: {herd} clients after a restart");
+        herd::measure(&mut results, herd).await;
     }
     if wants(Part::Growth) {
         growth::measure(&mut results, &sizes).await;

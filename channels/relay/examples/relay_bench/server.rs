@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A relay without limits of rate, with a folder of its own.
+/// A relay with a folder of its own, without limits of rate unless it is started with others.
 pub(crate) struct Server {
     folder: TempDir,
     store: Vec<String>,
+    more: &'static [&'static str],
     child: Child,
     pub(crate) endpoint: Endpoint,
 }
@@ -25,16 +26,22 @@ pub(crate) struct Closed {
 impl Server {
     /// A relay on servers of NATS, or on a file.
     pub(crate) fn start(servers: Option<String>) -> Self {
+        Self::start_with(servers, &["--device-rate", "0", "--address-rate", "0"])
+    }
+
+    /// The same with these options.
+    pub(crate) fn start_with(servers: Option<String>, more: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("store.redb").display().to_string();
         let store = match servers {
             None => vec!["--store".to_owned(), format!("redb:{file}")],
             Some(servers) => vec!["--store".into(), servers, "--cache".into(), file],
         };
-        let (child, endpoint) = spawn(&folder, &store);
+        let (child, endpoint) = spawn(&folder, &store, more);
         Self {
             folder,
             store,
+            more,
             child,
             endpoint,
         }
@@ -43,7 +50,7 @@ impl Server {
     /// SIGKILL, and started again on its store.
     pub(crate) fn kill_and_start(&mut self) {
         self.kill();
-        (self.child, self.endpoint) = spawn(&self.folder, &self.store);
+        (self.child, self.endpoint) = spawn(&self.folder, &self.store, self.more);
     }
 
     /// SIGTERM; what the log says then.
@@ -149,14 +156,14 @@ fn program() -> PathBuf {
     program
 }
 
-fn spawn(folder: &TempDir, store: &[String]) -> (Child, Endpoint) {
+fn spawn(folder: &TempDir, store: &[String], more: &[&str]) -> (Child, Endpoint) {
     let log = folder.path().join("relay.log");
     let log = std::fs::File::options().create(true).append(true).open(log);
     let mut child = Command::new(program())
         .arg("serve")
         .args(store)
         .args(["--listen", "127.0.0.1:0"])
-        .args(["--device-rate", "0", "--address-rate", "0"])
+        .args(more)
         .stdout(Stdio::piped())
         .stderr(log.expect("a log"))
         .spawn()
@@ -171,11 +178,16 @@ fn spawn(folder: &TempDir, store: &[String]) -> (Child, Endpoint) {
     (child, Endpoint::parse(endpoint).expect("an address"))
 }
 
-/// As many open files as the system allows this process: each client is one.
-pub(crate) fn allow_many_files() {
+/// As many open files as the system allows this process: each client is one. How many clients they are enough for, here
+/// and at a relay.
+pub(crate) fn allow_many_files() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Where it is refused, connecting fails with a sentence.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return usize::MAX;
+    };
+    // Where it is refused, connecting fails with a sentence.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    usize::try_from(hard)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(512)
 }

@@ -50,6 +50,15 @@ impl Relay {
         if let Some(cell) = held(cells, id) {
             return Ok(cell);
         }
+        // One caller reads it; the others of a herd wait for it.
+        let stripe = usize::from(id.to_bytes()[15]) % self.loading.len();
+        let _turn = match self.loading.get(stripe) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        if let Some(cell) = held(cells, id) {
+            return Ok(cell);
+        }
         let loaded = self
             .blocking(move |store| Cell::load(store, subject))
             .await?;

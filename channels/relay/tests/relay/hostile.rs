@@ -1,10 +1,16 @@
 //! Attacks on a relay by its own members, and by others: each with what goes on meanwhile.
 
 use crate::harness::{Relay, id_of, raw, story};
+use futures_util::future::join_all;
 use plexus_channels::account::Account;
-use plexus_channels::{Id, base64url, limits};
+use plexus_channels::api::{Api, ApiError, Credentials};
+use plexus_channels::crypto::Login;
+use plexus_channels::dial::Direct;
+use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Code, NewDevice, Register};
+use plexus_channels::{Base64Url, DeviceKey, Id, PublicKey, base64url, limits};
 use plexus_hostile::relays::Unread;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Requests that nobody reads the answers of. All of them would be 700 MB.
 const UNREAD: usize = 60;
@@ -73,5 +79,197 @@ fn history_without_a_reader_is_bounded_and_others_are_served() {
         assert_eq!(read(&bob).await, (200, Some(200)));
         drop(unread);
         assert_eq!(read(&eve).await, (200, Some(200)));
+    });
+}
+
+/// A device that is registered.
+struct Member {
+    by: AskChallenge,
+    key: Arc<DeviceKey>,
+}
+
+impl Member {
+    /// So many of one organization.
+    async fn register(relay: &Relay, many: usize) -> Vec<Self> {
+        let uses = many.to_string();
+        let invitation = relay.invite(&["--organization", "Acme", "--uses", &uses]);
+        let mut members = Vec::new();
+        for _ in 0..many {
+            let key = Arc::new(DeviceKey::generate());
+            let register = Register {
+                registration_id: Id::generate(),
+                invitation_key: invitation.clone(),
+                first_name: None,
+                last_name: None,
+                skills: Vec::new(),
+                device: NewDevice {
+                    public_key: key.public().to_wire(),
+                },
+            };
+            let open = Api::new(relay.endpoint.clone(), Arc::new(Direct::default()), None);
+            let made = open.register(&register).await.expect("registered");
+            let (agent_id, device_id) = (made.agent_id, made.device_id);
+            let by = AskChallenge {
+                agent_id,
+                device_id,
+            };
+            members.push(Self { by, key });
+        }
+        members
+    }
+
+    /// Asks for a challenge, and proves.
+    async fn proven(&self, relay: &Relay) -> AskToken {
+        let (status, open) = post(relay, "/v1/auth/challenge", &json!(self.by)).await;
+        assert_eq!(status, 200, "{open}");
+        let open: Challenge = serde_json::from_value(open).expect("a challenge");
+        let server = PublicKey::from_bytes(&open.server_public_key.0).expect("a key");
+        let proof = self.key.prove(&Login {
+            challenge_id: open.challenge_id,
+            agent_id: self.by.agent_id,
+            device_id: self.by.device_id,
+            nonce: &open.nonce.0,
+            server_public_key: &server,
+            device_public_key: self.key.public(),
+        });
+        AskToken {
+            challenge_id: open.challenge_id,
+            proof: Base64Url(proof.to_vec()),
+            by: Some(self.by),
+        }
+    }
+
+    fn api(&self, relay: &Relay) -> Api {
+        let who = Credentials {
+            agent_id: self.by.agent_id,
+            device_id: self.by.device_id,
+            key: Arc::clone(&self.key),
+        };
+        Api::new(
+            relay.endpoint.clone(),
+            Arc::new(Direct::default()),
+            Some(who),
+        )
+    }
+}
+
+async fn post(relay: &Relay, path: &str, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let (status, _, answer) = raw(&relay.endpoint, "POST", path, None, body.as_bytes()).await;
+    (status, answer)
+}
+
+#[test]
+fn login_herd_behind_one_address_is_let_in() {
+    story(async {
+        let mut relay = Relay::start_with(&[]);
+        let members = Member::register(&relay, 120).await;
+        // Twenty at once, as after a restart, at the rates that a relay has by default.
+        relay.kill();
+        relay.go_on(None);
+        let apis: Vec<Api> = members[..20]
+            .iter()
+            .map(|member| member.api(&relay))
+            .collect();
+        let logins = join_all(apis.iter().map(Api::token)).await;
+        let refused: Vec<&ApiError> = logins
+            .iter()
+            .filter_map(|login| login.as_ref().err())
+            .collect();
+        assert!(refused.is_empty(), "{refused:?}");
+        // All ask before any answers, and somebody else asks for more than anybody could remember.
+        let mut proven = Vec::new();
+        for member in &members {
+            proven.push(member.proven(&relay).await);
+        }
+        for _ in 0..300 {
+            let by = json!({"agent_id": Id::generate(), "device_id": Id::generate()});
+            assert_eq!(post(&relay, "/v1/auth/challenge", &by).await.0, 200);
+        }
+        let mut tokens = Vec::new();
+        for ask in &proven {
+            let (status, granted) = post(&relay, "/v1/auth/token", &json!(ask)).await;
+            assert_eq!(status, 200, "{granted}");
+            tokens.push(
+                granted["access_token"]
+                    .as_str()
+                    .expect("a token")
+                    .to_owned(),
+            );
+        }
+        let (status, ..) = raw(&relay.endpoint, "GET", "/v1/me", Some(&tokens[0]), b"").await;
+        assert_eq!(status, 200);
+        // A proof that somebody has heard opens nothing; nor does a wrong one.
+        for ask in &proven[..5] {
+            let (status, refused) = post(&relay, "/v1/auth/token", &json!(ask)).await;
+            assert_eq!(
+                (status, &refused["error"]["code"]),
+                (401, &json!("unknown_challenge"))
+            );
+        }
+        let mut wrong = members[0].proven(&relay).await;
+        wrong.proof.0[0] ^= 1;
+        let (status, refused) = post(&relay, "/v1/auth/token", &json!(wrong)).await;
+        assert_eq!(
+            (status, &refused["error"]["code"]),
+            (401, &json!("invalid_proof"))
+        );
+    });
+}
+
+#[test]
+fn unknown_challenge_is_asked_for_again_and_is_not_final() {
+    story(async {
+        let mut relay = Relay::start();
+        let members = Member::register(&relay, 2).await;
+        let before = members[0].proven(&relay).await;
+        relay.kill();
+        relay.go_on(None);
+        let (status, refused) = post(&relay, "/v1/auth/token", &json!(before)).await;
+        assert_eq!(
+            (status, &refused["error"]["code"]),
+            (401, &json!("unknown_challenge"))
+        );
+        // A client of an earlier build knows no such code: it tries again later.
+        let unknown = serde_json::from_value::<Code>(json!("a code of a later build"));
+        assert_eq!(unknown.expect("a code"), Code::Unknown);
+        let refused =
+            ApiError::Refused(serde_json::from_value(refused["error"].clone()).expect("it"));
+        assert!(!refused.is_final() && refused.is_passing() && !refused.may_have_acted());
+        assert!(members[0].api(&relay).token().await.is_ok());
+    });
+}
+
+#[test]
+fn address_that_a_trusted_proxy_says_is_the_one_that_is_counted() {
+    story(async {
+        let proxy = [
+            "--trusted-proxy",
+            "10.0.0.0/8,127.0.0.1",
+            "--address-rate",
+            "2",
+        ];
+        let behind = Relay::start_with(&proxy);
+        let bare = Relay::start_with(&proxy[2..]);
+        let never = json!({"challenge_id": Id::generate(), "proof": ""}).to_string();
+        let from = |relay: &Relay, address: &str| {
+            let head = format!("POST /v1/auth/token HTTP/1.1\r\nX-Forwarded-For: {address}");
+            let asked = Unread::asked(&relay.endpoint.authority(), &head, &never);
+            asked.expect("connected").status().expect("an answer")
+        };
+        let refused = |relay: &Relay, address: &dyn Fn(u32) -> String| {
+            let statuses = (0..8).map(|n| from(relay, &address(n)));
+            statuses.filter(|status| *status == 429).count()
+        };
+        // One address is counted, whatever its client writes to the left of it.
+        assert!(
+            refused(&behind, &|n| format!(
+                "203.0.113.{n}, 198.51.100.7, 10.0.0.9"
+            )) > 0
+        );
+        assert_eq!(from(&behind, "198.51.100.8"), 401, "another one goes on");
+        assert_eq!(refused(&behind, &|n| format!("203.0.113.{n}")), 0);
+        // Without a trusted proxy nobody is believed.
+        assert!(refused(&bare, &|n| format!("203.0.113.{n}")) > 0);
     });
 }

@@ -510,13 +510,15 @@ fn register_and_login_refuse_in_one_answer() {
             server_public_key: &server,
             device_public_key: a.key.public(),
         });
-        // The right proof comes too late: the wrong one has spent the challenge.
-        let right = json!({"challenge_id": open["challenge_id"], "proof": plexus_channels::base64url::encode(&proof)});
-        assert_eq!(post("/auth/token", &right).await, refused);
         let nobody = json!({"challenge_id": unknown["challenge_id"], "proof": plexus_channels::base64url::encode(&proof)});
         assert_eq!(post("/auth/token", &nobody).await, refused);
+        // The wrong proof spent nothing. The right one does, once; then the challenge is unknown, as one that never was.
+        let right = json!({"challenge_id": open["challenge_id"], "proof": plexus_channels::base64url::encode(&proof)});
+        assert_eq!(post("/auth/token", &right).await.0, 200);
+        let spent = post("/auth/token", &right).await;
+        Wire::is(&spent, 401, "unknown_challenge");
         let never = json!({"challenge_id": Id::generate(), "proof": ""});
-        assert_eq!(post("/auth/token", &never).await, refused);
+        assert_eq!(post("/auth/token", &never).await, spent);
 
         // Tokens: none, unknown, ended.
         for token in [
@@ -581,10 +583,15 @@ fn requests_beyond_the_rate_are_told_when_to_come_back() {
             }
         }
         assert!(limited > 0);
+        let never = json!({"challenge_id": Id::generate(), "proof": ""}).to_string();
         let mut limited = 0;
         for _ in 0..10 {
-            let (status, ..) = raw(&relay.endpoint, "GET", "/v1/me", None, b"").await;
+            let path = "/v1/auth/token";
+            let (status, ..) = raw(&relay.endpoint, "POST", path, None, never.as_bytes()).await;
             limited += u32::from(status == 429);
+            // The token of a client whose relay was started again costs nothing.
+            let (status, ..) = raw(&relay.endpoint, "GET", "/v1/me", None, b"").await;
+            assert_eq!(status, 401);
         }
         assert!(limited > 0);
         let (status, ..) = raw(&relay.endpoint, "GET", "/v1/health", None, b"").await;

@@ -1,0 +1,70 @@
+//! A relay that was killed and started again: how long until all its clients are back, at the rates that a relay has by default.
+//! They come through a proxy, each from an address of its own, all at once.
+
+use crate::clients::{Client, Connection, strangers};
+use crate::results::{Bound, Results};
+use crate::server::Server;
+use futures_util::stream::{self, StreamExt as _};
+use plexus_channels::crypto::Login;
+use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Token};
+use plexus_channels::{Base64Url, Endpoint, PublicKey};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+pub(crate) async fn measure(results: &mut Results, many: usize) {
+    let mut server = Server::start_with(None, &["--trusted-proxy", "127.0.0.1"]);
+    let clients = strangers(&server, many).await;
+    server.kill_and_start();
+    let began = Instant::now();
+    let numbered = clients.iter().zip(0x0a00_0001_u32..);
+    let back: Vec<_> = stream::iter(numbered)
+        .map(|(client, address)| back(&server.endpoint, client, address.into()))
+        .buffer_unordered(many)
+        .map(|open| (open, began.elapsed()))
+        .collect()
+        .await;
+    let mut times: Vec<Duration> = back.iter().map(|(_, time)| *time).collect();
+    results.times("herd", &mut times);
+    let all = times.last().copied().unwrap_or_default();
+    results.set("herd/s", all.as_secs_f64());
+    let processor = server.processor().as_secs_f64() * 1e6;
+    results.set("herd/processor us", processor / many as f64);
+    let what = format!("{many} clients are back after a restart");
+    results.target(what, "herd/s", Bound::Most(60.0), "s");
+}
+
+/// Logs in, and opens the events. What is returned keeps them open.
+async fn back(endpoint: &Endpoint, client: &Client, address: Ipv4Addr) -> impl Sized {
+    let address = address.to_string();
+    let forwarded = ("X-Forwarded-For: ", address.as_str());
+    let mut connection = Connection::open(endpoint).await;
+    let by = AskChallenge {
+        agent_id: client.user,
+        device_id: client.device,
+    };
+    let body = serde_json::to_string(&by).expect("JSON");
+    let asked = connection.ask("/v1/auth/challenge", forwarded.0, forwarded.1, &body);
+    let (status, open) = asked.await;
+    assert!(status == 200, "{}", String::from_utf8_lossy(open));
+    let open: Challenge = serde_json::from_slice(open).expect("a challenge");
+    let server = PublicKey::from_bytes(&open.server_public_key.0).expect("a key");
+    let proof = client.key.prove(&Login {
+        challenge_id: open.challenge_id,
+        agent_id: client.user,
+        device_id: client.device,
+        nonce: &open.nonce.0,
+        server_public_key: &server,
+        device_public_key: client.key.public(),
+    });
+    let answer = AskToken {
+        challenge_id: open.challenge_id,
+        proof: Base64Url(proof.to_vec()),
+        by: Some(by),
+    };
+    let body = serde_json::to_string(&answer).expect("JSON");
+    let asked = connection.ask("/v1/auth/token", forwarded.0, forwarded.1, &body);
+    let (status, token) = asked.await;
+    assert!(status == 200, "{}", String::from_utf8_lossy(token));
+    let token: Token = serde_json::from_slice(token).expect("a token");
+    connection.events(&token.access_token).await
+}
