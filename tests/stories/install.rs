@@ -1,12 +1,14 @@
 //! The service and the removal, as a person types them: with a service manager that writes down what it is asked.
 
+use crate::office::Running;
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
-use plexus_tests::{Gateway, binaries};
+use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A person's account with a `systemctl` and a `launchctl` in front of PATH.
@@ -480,4 +482,184 @@ fn a_worker_of_another_build_is_refused_and_the_reason_says_to_restart() {
     replace(&whole);
     again("workspace");
     read().expect_ok();
+}
+
+/// An extension that shows a file of a folder.
+fn viewer(source: &str) -> Value {
+    json!({
+        "manifest": "plexus-extension/0.1", "source": source, "label": "Viewer", "transport": "cli",
+        "folders": [{"name": "files", "label": "Files", "access": "read"}],
+        "capabilities": [{
+            "name": "show", "kind": "capability", "label": "Show", "describe": "Shows a file. Example: name=a.md",
+            "grants": ["read"], "transport": "cli", "route": {"bin": "cat", "args": ["--", "{folder.files}/{name}"]},
+            "io": {"input": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}},
+        }],
+    })
+}
+
+/// What `cargo xtask install` puts under a prefix is all that Plexus has: each kind of thing works from there. Where a
+/// worker's program is gone, the owner is told so, and what to type, before anything is said to serve.
+#[test]
+fn installed_box_is_whole_and_a_missing_worker_is_told() {
+    let account = Account::new();
+    let prefix = account.path("local");
+    // Built before, with everything that is tested.
+    let mut install = Command::new(binaries::path("xtask"));
+    let built = binaries::folder();
+    install.arg("install").arg("--binaries").arg(&built);
+    let said = programs::run({
+        install.arg("--prefix").arg(&prefix);
+        install
+    });
+    said.expect_ok();
+    let bin = |name: &str| prefix.join("bin").join(name);
+    for page in [
+        "plexusctl-extension-add.1",
+        "plexus-relay-serve.1",
+        "plexus-peer.1",
+    ] {
+        let page = prefix.join("share/man/man1").join(page);
+        assert!(page.is_file(), "{}: {said}", page.display());
+    }
+
+    let mut gateway = Gateway::builder().programs(&prefix.join("bin")).start();
+    let state = gateway.state().display().to_string();
+    let owner = |line: &[&str]| {
+        let by = ["--home", &state, "--i-am-the-owner"];
+        account.command(&bin("plexusctl"), &[&by[..], line].concat())
+    };
+    let (folder, elsewhere) = (Folder::empty(), Folder::empty());
+    folder.write("words", "Does").write("a.md", "shown\n");
+    let path = folder.path().display().to_string();
+    let files = format!("files={path}");
+    let server = binaries::path("plexus-mcp-rude").display().to_string();
+    let lends = |name: &str| {
+        owner(&[
+            "mcp", "add", name, "--folder", &path, "--yes", "--", &server, &path,
+        ])
+    };
+    let manifest = |source: &str| {
+        let file = format!("{source}.json");
+        elsewhere.write(&file, &viewer(source).to_string());
+        elsewhere.path().join(file).display().to_string()
+    };
+    let previews = |source: &str| {
+        owner(&[
+            "--json",
+            "extension",
+            "preview",
+            &manifest(source),
+            "--folder",
+            &files,
+        ])
+    };
+    let adds = |source: &str, digest: &str| {
+        owner(&[
+            "extension",
+            "add",
+            &manifest(source),
+            "--folder",
+            &files,
+            "--digest",
+            digest,
+        ])
+    };
+    let digest = |seen: &Said| seen.json()["digest"].as_str().expect("a digest").to_owned();
+
+    assert!(lends("server").expect_ok().contains("server serves"));
+    let seen = previews("viewer");
+    assert!(
+        adds("viewer", &digest(&seen))
+            .expect_ok()
+            .contains("viewer serves")
+    );
+    let agent = gateway.agent_with("caller", &["viewer.show", "server.write"]);
+    let shown = agent
+        .invoke("viewer.show", json!({"name": "a.md"}))
+        .expect_ok();
+    assert_eq!(shown["output"]["text"], "shown\n");
+    let made = json!({"path": folder.path().join("made")});
+    let item = agent.must_ask("server.write", made.clone());
+    gateway.owner().approve(&item, "once");
+    agent.invoke("server.write", made).expect_ok();
+    assert_eq!(folder.read("made"), "written by a tool\n");
+
+    let relay_home = account.path("relay");
+    fs::create_dir(&relay_home).expect("a folder");
+    let store = format!("redb:{}", relay_home.join("store").display());
+    let mut serve = programs::command(&bin("plexus-relay"), &relay_home);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--store", &store]);
+    let (relay, ready) = Running::start(serve, "PLEXUS_RELAY_READY ", &relay_home.join("log"));
+    let invite = ["invite", "--organization", "Acme", "--store", &store];
+    let invitation = account.command(&bin("plexus-relay"), &invite);
+    let peer_home = account.path("peer");
+    fs::create_dir_all(peer_home.join(".codex")).expect("a folder");
+    fs::write(
+        peer_home.join(".codex/auth.json"),
+        r#"{"OPENAI_API_KEY":"none"}"#,
+    )
+    .expect("a login");
+    let mut peer = programs::command(&bin("plexus-peer"), &peer_home);
+    let endpoint = ready["endpoint"].as_str().expect("an address");
+    peer.args(["--server-url", endpoint, "--first-name", "Pera"])
+        .env("AGENT_CHATHAM_REGISTER_KEY", invitation.expect_ok().trim())
+        .env("AGENT_CHATHAM_CODEX_EXIT_AFTER_BOOT", "1");
+    // It registers, logs in and is connected.
+    let peer = programs::run(peer);
+    assert!(peer.expect_ok().starts_with("PLEXUS_PEER_READY "), "{peer}");
+    drop(relay);
+
+    let findings = || owner(&["--json", "doctor"]).json()["findings"].clone();
+    let of = |all: &Value, name: &str| {
+        let all = all.as_array().expect("findings").iter();
+        let found = all.filter(|one| one["name"] == name).next();
+        found.unwrap_or_else(|| panic!("{name}")).clone()
+    };
+    let cage = of(&findings(), "cage of viewer");
+    assert_eq!(cage["level"], "ok", "{cage}");
+
+    // One program after the other is gone, and back.
+    let without = |worker: &str, fails: &dyn Fn() -> Said, works: &dyn Fn() -> Said| {
+        let program = prefix.join("libexec/plexus").join(worker);
+        fs::rename(&program, prefix.join("away")).expect("it goes");
+        let said = fails();
+        assert_ne!(said.status, 0, "{said}");
+        let line = format!(
+            "{} is not there; install all programs together",
+            program.display()
+        );
+        assert!(
+            said.stderr.contains(&line) && !said.all().contains("serves"),
+            "{said}"
+        );
+        let looked = findings();
+        fs::rename(prefix.join("away"), &program).expect("it comes back");
+        works().expect_ok();
+        looked
+    };
+    let later = previews("later");
+    without("plexus-worker-extension", &|| previews("later"), &|| {
+        previews("later")
+    });
+    let add = || adds("later", &digest(&later));
+    let looked = without("plexus-worker-extension", &add, &add);
+    let cage = of(&looked, "cage of viewer");
+    let remedy = format!("cargo xtask install --prefix {}", prefix.display());
+    assert_eq!(
+        (&cage["level"], &cage["remedy"]),
+        (&json!("fail"), &json!(remedy))
+    );
+    owner(&["sources", "disable", "later"]).expect_ok();
+    let enable = || owner(&["sources", "enable", "later"]);
+    without("plexus-worker-extension", &enable, &enable);
+    without("plexus-worker-mcp", &|| lends("second"), &|| {
+        lends("second")
+    });
+    let lend = || owner(&["lend", "caller", &elsewhere.path().display().to_string()]);
+    without("plexus-worker-workspace", &lend, &lend);
+
+    assert!(gateway.stop().success());
+    let removed = owner(&["--json", "uninstall", "--yes"]);
+    removed.expect_ok();
+    assert_eq!(tree(&prefix), Vec::<String>::new(), "{removed}");
 }

@@ -15,7 +15,7 @@ mod report;
 
 use crate::{
     owner::Desk,
-    programs::beside,
+    programs::{beside, install},
     sources::test::{health, sentence},
 };
 use clap::Args;
@@ -127,7 +127,7 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     findings.extend(agents::agent_settings(&desk.home));
     match &examined {
         Ok(seen) => findings.extend(cages::look(seen)),
-        Err(why) => findings.push(Finding::fail("cages", why.clone(), INSTALL)),
+        Err(why) => findings.push(Finding::fail("cages", why.clone(), install())),
     }
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if let Some(file) = &doctor.report {
@@ -143,9 +143,6 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
         Level::Fail => Exit::Failed,
     })
 }
-
-/// How our programs are put where they belong.
-const INSTALL: &str = "cargo xtask install";
 
 /// What is wrong first, each with its remedy; then what is well.
 fn as_text(findings: &[Finding]) -> String {

@@ -1,6 +1,6 @@
 //! Our other programs: beside this one, never through PATH.
 
-use plexus_client::{Exit, Stop};
+use plexus_client::{Exit, Stop, shell};
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -13,8 +13,30 @@ pub(crate) fn beside(name: &str) -> Result<PathBuf, Stop> {
         return Ok(path);
     }
     let why = format!("{} is not there", path.display());
-    Err(Stop::new(Exit::Failed, "not_installed", why)
-        .next("install all programs together: cargo xtask install"))
+    let next = format!("install all programs together: {}", install());
+    Err(Stop::new(Exit::Failed, "not_installed", why).next(next))
+}
+
+/// The command, in a clone, that puts all our programs where this one lies.
+pub(crate) fn install() -> String {
+    let own = own().unwrap_or_default();
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    install_at(own.parent().unwrap_or(&own), home.as_deref())
+}
+
+fn install_at(folder: &Path, home: Option<&Path>) -> String {
+    match folder.parent().filter(|_| folder.ends_with("bin")) {
+        // What `cargo xtask start` runs.
+        None if folder.ends_with("release") => "cargo build --release".to_owned(),
+        None => "cargo build".to_owned(),
+        Some(prefix) if home.is_some_and(|home| home.join(".local") == prefix) => {
+            "cargo xtask install".to_owned()
+        }
+        Some(prefix) => {
+            let prefix = shell::quote(&prefix.to_string_lossy());
+            format!("cargo xtask install --prefix {prefix}")
+        }
+    }
 }
 
 /// A program of the system, by its absolute path or by PATH. Relative folders of that are left out: they would be looked for wherever the command is
@@ -55,6 +77,18 @@ fn own() -> Result<PathBuf, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn install_names_the_prefix_of_this_program() {
+        let install = |folder: &str| install_at(Path::new(folder), Some(Path::new("/home/ada")));
+        assert_eq!(install("/home/ada/.local/bin"), "cargo xtask install");
+        assert_eq!(
+            install("/opt/my tools/bin"),
+            "cargo xtask install --prefix '/opt/my tools'"
+        );
+        assert_eq!(install("/src/target/debug"), "cargo build");
+        assert_eq!(install("/src/target/release"), "cargo build --release");
+    }
 
     #[test]
     fn a_program_is_not_looked_for_where_the_command_is_run() {

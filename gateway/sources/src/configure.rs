@@ -95,7 +95,7 @@ impl SourceRequest<'_> {
         Ok((id, config))
     }
 
-    /// As [`Self::check`], with a bounded wait for each folder's disk.
+    /// As [`Self::check`], with a bounded wait for each folder's disk; and its worker's program is there.
     ///
     /// # Errors
     /// What stands against it.
@@ -105,6 +105,10 @@ impl SourceRequest<'_> {
         state_dir: &StateDir,
     ) -> Result<(SourceId, SourceConfig), Objection> {
         let (id, config) = self.read(registry)?;
+        let served_by = registry.of_source(&config);
+        if let Some(why) = served_by.and_then(|by| registry.without_worker(&by.offer)) {
+            return Err(why.into());
+        }
         let folders = places(registry, &config);
         let looked = look_at_all(registry, state_dir, folders, is_installed(&config)).await?;
         look_at_socket(registry, &config, state_dir).await?;

@@ -69,6 +69,8 @@ pub struct Registry {
     pub(crate) proposals: extensions::proposals::Proposals,
     /// Folders with the gateway's own programs, resolved.
     pub(crate) programs: Vec<PathBuf>,
+    /// The one of them with the workers; none where no worker is started.
+    workers: Option<PathBuf>,
     /// The systems whose sources serve here.
     platforms: Vec<Platform>,
 }
@@ -89,6 +91,7 @@ impl Registry {
             installed: ArcSwap::default(),
             proposals: Default::default(),
             programs: own.map(Path::to_owned).into_iter().collect(),
+            workers: None,
             platforms: vec![Platform::here()],
         })
     }
@@ -96,6 +99,7 @@ impl Registry {
     /// With the folder of the launcher and the workers, which no source to write in may hold either.
     pub fn served_from(mut self, programs: &Path) -> Self {
         self.programs.push(programs.to_owned());
+        self.workers = Some(programs.to_owned());
         self
     }
 
@@ -115,6 +119,7 @@ impl Registry {
             proposals: Default::default(),
             installed: ArcSwap::from_pointee(BTreeMap::from([(id, Ok(Arc::new(offer)))])),
             programs: self.programs.clone(),
+            workers: self.workers.clone(),
             platforms: self.platforms.clone(),
         }
     }
@@ -132,6 +137,17 @@ impl Registry {
             there.join(" and "),
             Platform::here()
         ))
+    }
+
+    /// Why no worker of this offer can be started, and what to do; none where its program lies with the others.
+    pub fn without_worker(&self, offer: &Offer) -> Option<String> {
+        let program = self.workers.as_ref()?.join(&offer.program);
+        (!program.is_file()).then(|| {
+            format!(
+                "{} is not there; install all programs together: cargo xtask install",
+                program.display()
+            )
+        })
     }
 
     /// The heads of the connectors that ship, in the order of registration.

@@ -402,8 +402,10 @@ fn parameters(
     folders: Vec<(String, String)>,
     egress: Option<u16>,
 ) -> Result<Vec<(String, String)>, StartError> {
-    let worker =
-        resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
+    let program = worker(context, spec);
+    let worker = resolved(&program)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))
+        .map_err(StartError::prepare("the worker's program"))?;
     let scratch = scratch_of(context, spec);
     let scratch = records::make_dir(&scratch)
         .and_then(|()| resolved(&scratch))

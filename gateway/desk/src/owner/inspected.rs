@@ -10,7 +10,7 @@ use super::{
     declared::kept,
     sources::known,
     stored_secrets::StoredSecrets,
-    survey::{is_installed, surveyed},
+    survey::{has_worker, is_installed, surveyed},
 };
 use crate::{
     acts::{blocking, failed},
@@ -288,7 +288,10 @@ impl Inspected {
         };
         let folders: Option<BTreeMap<String, String>> = body.typed("folders")?;
         match Drafted::of(desk, manifest).await? {
-            Ok(drafted) => drafted.placed(desk, folders.as_ref()).await,
+            Ok(drafted) => {
+                has_worker(desk, &drafted.offer.offer)?;
+                drafted.placed(desk, folders.as_ref()).await
+            }
             Err(reasons) => Ok(Err(reasons)),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: source and grants are one record; the workers and the catalogue follow it.
 
-use super::{Narrowing, body::Fields};
+use super::{Narrowing, body::Fields, survey::has_worker};
 use crate::{
     acts::{Named, act, event_of, narrow},
     desk::Desk,
@@ -148,6 +148,9 @@ async fn looked_at(
         mut config,
         before,
     } = folder;
+    if let Some(connector) = desk.registry.of_source(&config) {
+        has_worker(desk, &connector.offer)?;
+    }
     let manifest = lending::manifest(&desk.registry).map_err(crate::acts::failed)?;
     let window = TrustWindow::For {
         kind: WindowKind::Custom,

@@ -8,7 +8,7 @@
 use super::{
     body::Fields,
     sources::known,
-    survey::{is_installed, surveyed},
+    survey::{has_worker, is_installed, surveyed},
 };
 use crate::{
     acts::{blocking, failed},
@@ -161,7 +161,9 @@ impl InspectedServer {
     pub(super) async fn at(desk: &Arc<Desk>, asked: &mut ServerAsk) -> Result<Self, Refused> {
         let unusable = |why: String| Refused::malformed(why);
         let request = &asked.request;
-        let only = desk.registry.only(request.to_ask().map_err(unusable)?);
+        let asking = request.to_ask().map_err(unusable)?;
+        has_worker(desk, &asking.offer)?;
+        let only = desk.registry.only(asking);
         let id = SourceId::parse(PREVIEW).map_err(|why| failed(why.to_string()))?;
         let body = request.source(&request.name);
         let source = surveyed(desk, &only, &body, id).await.map_err(unusable)?;

@@ -5,7 +5,7 @@
 //! one at a time; nobody waits for another's look. The rules of hiding change beside them: they wait for no
 //! other change, and need no look.
 
-use super::{Acting, Narrowing, body::Fields};
+use super::{Acting, Narrowing, body::Fields, survey::has_worker};
 use crate::{
     acts::{Named, act, blocking, event_of, failed_halfway, narrow},
     desk::Desk,
@@ -298,6 +298,9 @@ pub(super) async fn enable(
         enabled: true,
         ..source.config.clone()
     };
+    if let Some(connector) = desk.registry.of_source(&config) {
+        has_worker(&desk, &connector.offer)?;
+    }
     carry_out(&desk, acting, turn, source.id.clone(), config).await
 }
 

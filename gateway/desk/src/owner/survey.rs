@@ -3,7 +3,9 @@
 //! Must not know: whether it is a server or an extension by manifest.
 
 use crate::desk::Desk;
-use plexus_protocol::SourceId;
+use plexus_edge::reply::Refused;
+use plexus_ipc::offer::Offer;
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry,
     configure::{SourceRequest, look},
@@ -16,6 +18,18 @@ pub(super) fn is_installed(desk: &Desk, id: &str) -> bool {
         .installed()
         .iter()
         .any(|(there, _)| there == id)
+}
+
+/// # Errors
+/// The program of its workers is not installed.
+pub(super) fn has_worker(desk: &Desk, offer: &Offer) -> Result<(), Refused> {
+    let without = desk.registry.without_worker(offer);
+    without.map_or(Ok(()), |why| {
+        Err(Refused::new(ErrorBody::new(
+            ErrorCode::SourceUnavailable,
+            why,
+        )))
+    })
 }
 
 /// A source that is not there yet, as `body` would configure it, with its folders and programs as they are now.

@@ -1,14 +1,15 @@
 //! What `plexusd examine` saw of each source's cage.
 
-use super::{Finding, INSTALL};
+use super::Finding;
 use crate::owner::{list_of, text_of};
+use crate::programs::install;
 use plexus_client::shell;
 use serde_json::Value;
 
 pub(super) fn look(examined: &Value) -> Vec<Finding> {
     let problem = text_of(&examined["programs"], "problem");
     if !problem.is_empty() {
-        return vec![Finding::fail("workers", problem, INSTALL)];
+        return vec![Finding::fail("workers", problem, install())];
     }
     let cages = list_of(examined, "cages");
     if cages.is_empty() {
@@ -43,7 +44,7 @@ fn cage(cage: &Value) -> Finding {
     what.push_str(&unified_log::denials());
     let remedy = match (step, what.contains("plexus-worker-")) {
         ("programs", false) => format!("plexusctl sources disable {}", shell::quote(source)),
-        _ => INSTALL.to_owned(),
+        _ => install(),
     };
     Finding::fail(&name, what, remedy)
 }
@@ -100,13 +101,13 @@ mod tests {
                 .contains("sandbox-profiles/obsidian.sb:17 (deny file-read*"),
             "{found:?}"
         );
-        assert_eq!(found.remedy.as_deref(), Some(INSTALL));
+        assert_eq!(found.remedy.as_deref(), Some(install().as_str()));
         let gone = seen(json!([{"step": "programs", "ok": false, "why": "/notes is not there"}]));
         assert_eq!(
             look(&gone)[0].remedy.as_deref(),
             Some("plexusctl sources disable notes")
         );
         let none = json!({"programs": {"problem": "plexus-sandbox-exec is not in /x"}});
-        assert_eq!(look(&none)[0].remedy.as_deref(), Some(INSTALL));
+        assert_eq!(look(&none)[0].remedy.as_deref(), Some(install().as_str()));
     }
 }

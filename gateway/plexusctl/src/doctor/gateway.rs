@@ -1,6 +1,7 @@
 //! The daemon and its ledger: whether it answers, what one before it left, whether the record is sound.
 
-use super::{Finding, INSTALL};
+use super::Finding;
+use crate::programs::install;
 use crate::{
     owner::{Desk, list_of, text_of},
     service,
@@ -193,7 +194,7 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
         };
     }
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
-        return Finding::fail("ledger", "it could not be checked", INSTALL);
+        return Finding::fail("ledger", "it could not be checked", install());
     };
     match daemon.answers() {
         true if text_of(seen, "state") == "inUse" => Finding::fail(
@@ -216,7 +217,7 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
             "a gateway holds it, and does not answer",
             "plexusctl logs --level warn",
         ),
-        "format" => Finding::fail("ledger", text_of(seen, "why"), INSTALL),
+        "format" => Finding::fail("ledger", text_of(seen, "why"), install()),
         "unsure" => Finding::fail("ledger", text_of(seen, "why"), start),
         "unseen" => Finding::fail(
             "ledger",

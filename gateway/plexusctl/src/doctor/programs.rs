@@ -1,7 +1,7 @@
 //! Programs: ours as PATH finds them, and the agents' own.
 
 use super::{Finding, SAY_WITHIN, gateway::Daemon, said};
-use crate::programs::beside;
+use crate::programs::{beside, install};
 use plexus_client::shell;
 use std::{
     env,
@@ -31,7 +31,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 fn ours(name: &str) -> Finding {
     let own = match beside(name) {
         Ok(own) => own,
-        Err(stop) => return Finding::fail("PATH", stop.why, super::INSTALL),
+        Err(stop) => return Finding::fail("PATH", stop.why, install()),
     };
     let folder = own.parent().unwrap_or(Path::new("/")).to_string_lossy();
     let remedy = format!("export PATH={}:\"$PATH\"", shell::quote(&folder));
