@@ -557,19 +557,6 @@ fn claude_code_reads_and_writes_over_mcp() {
 }
 
 #[test]
-fn codex_reads_and_writes_over_mcp() {
-    let page = ["codex", "codex", "connect-codex.md", "mcp"];
-    let setting = "mcp_servers.plexus.default_tools_approval_mode=\"approve\"";
-    let flag = ["-c", setting];
-    played(
-        page,
-        &coding_agents::codex(),
-        &flag,
-        |model, home, folder| ask_codex(model, home, folder, &flag, "Use Plexus."),
-    );
-}
-
-#[test]
 fn claude_code_is_set_up_with_its_tools() {
     let server = "plugin_plexus-my-cc_plexus";
     let setup = ["claude-code", "my-cc", server];
@@ -583,10 +570,10 @@ fn claude_code_is_set_up_with_its_tools() {
 }
 
 #[test]
-fn codex_is_set_up_with_its_tools() {
+fn codex_reads_and_writes_over_mcp() {
     used(
         ["codex", "codex", "plexus"],
-        &["--mcp"],
+        &[],
         "true",
         &coding_agents::codex(),
         |model, home, folder| ask_codex(model, home, folder, &[], "Use Plexus."),

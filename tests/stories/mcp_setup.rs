@@ -1,4 +1,4 @@
-//! Setting up what speaks MCP: any client by the block that is printed, the coding agents with `--mcp`, and taking both back.
+//! Setting up what speaks MCP: any client by the block that is printed, the coding agents' further ways by a flag, and taking both back.
 
 use crate::house::House;
 use crate::mcp::NOTE;
@@ -79,7 +79,7 @@ fn mcp_client_is_set_up_by_the_printed_block_and_taken_back() {
 }
 
 #[test]
-fn tools_of_a_coding_agent_are_taken_back_to_the_byte() {
+fn further_way_of_a_coding_agent_is_taken_back_to_the_byte() {
     let house = House::open();
     let home = house.gateway.home();
     let path = |name: &str| home.join(name);
@@ -95,25 +95,27 @@ fn tools_of_a_coding_agent_are_taken_back_to_the_byte() {
         std::fs::write(path(name), text).expect("a file");
     }
     let read = |name: &str| std::fs::read_to_string(path(name)).expect("a file");
-    for (kind, name, is) in [
+    for (kind, flag, name, is) in [
         (
             "claude-code",
+            "--mcp",
             ".claude/settings.json",
             "mcp__plugin_plexus-claude-code_plexus",
         ),
-        ("codex", ".codex/config.toml", "[mcp_servers.plexus]"),
+        ("codex", "--commands", ".codex/config.toml", "network_proxy"),
     ] {
-        let connect = ["connect", "--type", kind, "--here", "--mcp", "--yes"];
+        let connect = ["connect", "--type", kind, "--here", flag, "--yes"];
         house.gateway.cli(connect).expect_status(0);
         assert!(read(name).contains(is), "{}", read(name));
         if kind == "claude-code" {
             let server = ".claude/skills/plexus-claude-code/.mcp.json";
             assert!(read(server).contains("mcpServers"));
         }
-        // Without the tools from now on: what was there for them goes, the rest stays.
+        // Without it from now on: what was there for it goes, the rest stays.
         let less = ["connect", "--type", kind, "--here", "--yes"];
         house.gateway.cli(less).expect_status(0);
         assert!(!read(name).contains(is), "{}", read(name));
+        assert_eq!(read(name).contains("[mcp_servers.plexus]"), kind == "codex");
         house.gateway.cli(connect).expect_status(0);
         house
             .gateway

@@ -4,8 +4,9 @@
 use crate::house::{House, WRITE};
 use plexus_tests::coding_agents::{Conversation, ask_claude, ask_codex};
 use plexus_tests::waiting::until;
-use plexus_tests::{Folder, Gate, Model, Step};
-use std::path::PathBuf;
+use plexus_tests::{Folder, Gate, Listener, Model, Step, programs};
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// A person's machine: a gateway, and a folder that the coding agent works in.
 struct Desk {
@@ -129,14 +130,14 @@ fn claude_code_lists_reads_asks_and_writes_without_a_prompt_of_its_own() {
         .gateway
         .home()
         .join(".claude/skills/plexus-claude-code");
-    let mut validate = plexus_tests::programs::command(
+    let mut validate = programs::command(
         &plexus_tests::coding_agents::claude(),
         desk.house.gateway.home(),
     );
     validate
         .args(["plugin", "validate", "--strict"])
         .arg(&plugin);
-    plexus_tests::programs::run(validate).expect_ok();
+    programs::run(validate).expect_ok();
 
     let model = Model::start(story("plexus-claude-code", Step::bash));
     let (home, folder) = desk.places();
@@ -203,7 +204,7 @@ fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials()
     // A person who lets it run any command still does not let it run these.
     let everything = ["--allowedTools", "Bash", "Read"];
     let with_read = |steps: Vec<Step>| {
-        let read = serde_json::json!({"file_path": desk.state("connection-key")});
+        let read = json!({"file_path": desk.state("connection-key")});
         let mut steps = steps;
         steps.insert(3, Step::Call("Read".into(), read));
         steps
@@ -256,7 +257,7 @@ fn claude_code_in_one_folder_only() {
         &folder,
     ]);
     // The person trusts the folder in Claude Code, as its first session there asks.
-    let trusted = serde_json::json!({"projects": {&folder: {"hasTrustDialogAccepted": true}}});
+    let trusted = json!({"projects": {&folder: {"hasTrustDialogAccepted": true}}});
     std::fs::write(
         desk.house.gateway.home().join(".claude.json"),
         trusted.to_string(),
@@ -287,37 +288,172 @@ fn codex_command(desk: &Desk) -> String {
     desk.state("agents/codex/bin/plexus-codex")
 }
 
-#[test]
-fn codex_lists_reads_asks_and_writes_inside_its_own_sandbox() {
-    let desk = Desk::open();
-    desk.connect(&["--type", "codex", "--allow", READS]);
-    let (key, pat) = (desk.house.gateway.key(), neighbour(&desk));
-    let command = codex_command(&desk);
-    let mut steps = story(&command, Step::exec);
-    // What else the sandbox lets through: nothing, but this one port.
-    let other = Model::start([]);
-    let outside = desk
-        .house
-        .gateway
-        .home()
+/// Ways to a port of this machine that a command has: as Codex's proxy leads there where there is one, else straight.
+fn ways_to(port: u16) -> [String; 4] {
+    let get = |way: &str, options: &str| {
+        format!(
+            "curl -s -m 5 --noproxy '' {options} http://127.0.0.1:{port}/{way} || echo \" kept from {way}\""
+        )
+    };
+    [
+        format!(
+            "curl -s -m 5 --noproxy '*' http://127.0.0.1:{port}/straight || echo \" kept from straight\""
+        ),
+        get("plain", "${HTTP_PROXY:+-x \"$HTTP_PROXY\"}"),
+        get("connect", "-p ${HTTP_PROXY:+-x \"$HTTP_PROXY\"}"),
+        get("socks", "${ALL_PROXY:+-x \"$ALL_PROXY\"}"),
+    ]
+}
+
+/// Which of [`ways_to`] reached the listener.
+fn arrived(listener: &Listener) -> Vec<String> {
+    let heard = listener.heard();
+    let way = |first: &String| {
+        let path = first.split(' ').nth(1).expect("a request");
+        path.trim_start_matches('/').to_owned()
+    };
+    heard.iter().map(way).collect()
+}
+
+/// The control of [`ways_to`]: outside of a sandbox each of them arrives.
+#[track_caller]
+fn every_way_is_open_outside(desk: &Desk, listener: &Listener) {
+    for line in ways_to(listener.port()) {
+        let mut shell = programs::command(Path::new("/bin/bash"), desk.house.gateway.home());
+        shell.args(["-c", &line]);
+        assert_eq!(programs::run(shell).expect_ok(), "reached", "{line}");
+    }
+    assert_eq!(arrived(listener), ["straight", "plain", "connect", "socks"]);
+}
+
+/// What a command may not do, whatever the setup: read what lies in the state directory, write outside of the workspace.
+fn forbidden(desk: &Desk) -> (PathBuf, Vec<Step>) {
+    let home = desk.house.gateway.home();
+    let outside = home
         .parent()
         .expect("a folder")
         .join("..")
         .join("plexus-outside");
-    steps.truncate(steps.len() - 1);
-    steps.extend([
-        Step::exec(&format!(
-            "curl -s -m 5 -o /dev/null -w 'http %{{http_code}}' {}/",
-            other.base()
-        )),
-        Step::exec(&format!(
-            "curl -s -m 5 -o /dev/null -w 'http %{{http_code}}' {}/.well-known/plexus",
-            desk.house.gateway.base()
-        )),
+    let mut steps = vec![
         Step::exec(&format!("touch {} && echo outside", outside.display())),
         Step::exec("echo mine > kept.txt && cat kept.txt"),
-    ]);
-    steps.extend(temptations(&desk, Step::exec));
+    ];
+    steps.extend(temptations(desk, Step::exec));
+    (outside, steps)
+}
+
+/// What came of [`forbidden`].
+#[track_caller]
+fn forbade(desk: &Desk, outside: &Path, results: &[String], secrets: &[&str]) {
+    let [write, own, ctl, credentials @ ..] = results else {
+        panic!("{results:#?}");
+    };
+    assert!(!outside.exists(), "{write}");
+    assert!(own.contains("mine"), "the control, in the workspace: {own}");
+    assert!(desk.project.has("kept.txt"));
+    assert!(ctl.contains("owner's command"), "{ctl}");
+    for result in credentials {
+        assert!(result.contains("Permission denied"), "{result}");
+        assert!(
+            !secrets.iter().any(|secret| result.contains(secret)),
+            "{result}"
+        );
+    }
+}
+
+/// The control of [`temptations`]: without what we wrote, in the sandbox that Codex has by itself, all of it can be read.
+#[track_caller]
+fn codex_alone_reads(desk: &Desk, key: &str, pat: &str) {
+    desk.house
+        .gateway
+        .cli(["disconnect", "codex", "--keep-agent", "--yes"])
+        .expect_ok();
+    let model = Model::start(temptations(desk, Step::exec));
+    desk.codex(&model, &[]).expect_ok();
+    model.finish();
+    let results = model.results();
+    assert!(results[0].contains("plexusctl 0"), "{results:?}");
+    assert!(
+        results[1].contains(key) && results[2].contains(pat),
+        "{results:?}"
+    );
+}
+
+#[test]
+fn codex_has_its_tools_and_its_commands_reach_no_port() {
+    let desk = Desk::open();
+    let said = desk.connect(&["--type", "codex", "--allow", READS]);
+    assert!(said.contains("reach no port and no network"), "{said}");
+    let (key, pat) = (desk.house.gateway.key(), neighbour(&desk));
+    let own = std::fs::read_to_string(desk.state("agents/codex.pat")).expect("a credential");
+    let listener = Listener::start();
+    let mut steps = vec![
+        Step::mcp(
+            "plexus",
+            "obsidian_vault_read",
+            json!({"path": "Projects/Plexus.md"}),
+        ),
+        Step::mcp(
+            "plexus",
+            "workspace_write",
+            json!({"path": "notes/new.md", "content": "first line"}),
+        ),
+    ];
+    steps.extend(ways_to(listener.port()).iter().map(|line| Step::exec(line)));
+    steps.push(Step::exec(&format!("{} list", codex_command(&desk))));
+    let (outside, more) = forbidden(&desk);
+    steps.extend(more);
+    steps.insert(
+        steps.len() - 1,
+        Step::exec(&format!("cat {}", desk.state("agents/codex.pat"))),
+    );
+    let model = Model::start(steps);
+    let (home, folder) = desk.places();
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
+        let item = waiting(&desk.house);
+        assert!(!desk.house.workspace.has("notes/new.md"));
+        approve_elsewhere(&desk.house, &item);
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    assert!(results[0].contains("A gateway. See"), "{results:#?}");
+    assert!(results[1].contains("\"ok\":true"), "{results:#?}");
+    assert_eq!(desk.house.workspace.read("notes/new.md"), "first line");
+    for result in &results[2..6] {
+        assert!(result.contains("kept from"), "{result}");
+    }
+    assert_eq!(arrived(&listener), Vec::<String>::new(), "{results:#?}");
+    every_way_is_open_outside(&desk, &listener);
+    // The agent's command is of the same sandbox.
+    assert!(!results[6].contains("obsidian"), "{}", results[6]);
+    forbade(&desk, &outside, &results[7..], &[&key, &pat, own.trim()]);
+    // The instructions are in what the model is told, and name no command.
+    let told = model.requests()[0].to_string();
+    assert!(told.contains("the tools of the MCP server `plexus`"));
+    assert!(!told.contains(&codex_command(&desk)));
+    codex_alone_reads(&desk, &key, &pat);
+}
+
+/// By commands, because the owner asked for that: every port of 127.0.0.1 is open then, and the owner is told so.
+#[test]
+fn codex_by_commands_reaches_what_its_owner_was_told() {
+    let desk = Desk::open();
+    let said = desk.connect(&["--type", "codex", "--commands", "--allow", READS]);
+    assert!(
+        said.contains("reach any port of 127.0.0.1, not only Plexus's"),
+        "{said}"
+    );
+    let (key, pat) = (desk.house.gateway.key(), neighbour(&desk));
+    let command = codex_command(&desk);
+    let listener = Listener::start();
+    let mut steps = story(&command, Step::exec);
+    steps.truncate(steps.len() - 1);
+    steps.extend(ways_to(listener.port()).iter().map(|line| Step::exec(line)));
+    let (outside, more) = forbidden(&desk);
+    steps.extend(more);
     let model = Model::start(steps);
     let (home, folder) = desk.places();
     let went = std::thread::scope(|scope| {
@@ -332,50 +468,22 @@ fn codex_lists_reads_asks_and_writes_inside_its_own_sandbox() {
     let results = model.results();
     held(&results[..10]);
     assert_eq!(desk.house.workspace.read("notes/new.md"), "first line");
-    let [loopback, gateway, write, own, ctl, cat, neighbours] = &results[10..] else {
-        panic!("{results:#?}");
-    };
-    assert!(
-        !loopback.contains("http 200"),
-        "another port of this machine: {loopback}"
+    assert_eq!(
+        arrived(&listener),
+        ["plain", "connect", "socks"],
+        "{results:#?}"
     );
-    assert!(gateway.contains("http 200"), "{gateway}");
-    assert!(!write.contains("\noutside"), "{write}");
-    assert!(own.contains("mine"), "{own}");
-    assert!(ctl.contains("owner's command"), "{ctl}");
-    assert!(
-        cat.contains("Permission denied") && !cat.contains(&key),
-        "{cat}"
-    );
-    assert!(
-        neighbours.contains("Permission denied") && !neighbours.contains(&pat),
-        "{neighbours}"
-    );
+    forbade(&desk, &outside, &results[14..], &[&key, &pat]);
     // The instructions are in what the model is told.
     assert!(
         model.requests()[0]
             .to_string()
             .contains(&format!("{command} list"))
     );
-    drop(other);
-
-    // The control: without what we wrote, in the sandbox that Codex has by itself, all of it can be read.
-    desk.house
-        .gateway
-        .cli(["disconnect", "codex", "--keep-agent", "--yes"])
-        .expect_ok();
-    let model = Model::start(temptations(&desk, Step::exec));
-    desk.codex(&model, &[]).expect_ok();
-    model.finish();
-    let results = model.results();
-    assert!(results[0].contains("plexusctl 0"), "{results:?}");
-    assert!(
-        results[1].contains(&key) && results[2].contains(&pat),
-        "{results:?}"
-    );
+    codex_alone_reads(&desk, &key, &pat);
 }
 
-/// A person who chose a sandbox keeps it: then only the agent's command runs outside of it.
+/// A person who chose a sandbox keeps it: nothing is let out of it, or, by commands, the agent's command alone.
 #[test]
 fn codex_in_a_sandbox_that_its_person_chose() {
     let desk = Desk::open();
@@ -384,27 +492,59 @@ fn codex_in_a_sandbox_that_its_person_chose() {
         "# mine\nsandbox_mode = \"workspace-write\" # and this\n\n[features]\nmemories = false\n";
     std::fs::create_dir_all(config.parent().expect("a folder")).expect("a folder");
     std::fs::write(&config, chosen).expect("a file");
-    let said = desk.connect(&["--type", "codex", "--allow", READS]);
+    let connect = ["--type", "codex", "--allow", READS];
+    let said = desk.connect(&connect);
     assert!(
         said.contains("`sandbox_mode`") && said.contains("can be read in it"),
         "{said}"
     );
-    assert_eq!(std::fs::read_to_string(&config).expect("a file"), chosen);
+    let servers = || {
+        let text = std::fs::read_to_string(&config).expect("a file");
+        let ours = text
+            .strip_prefix(chosen)
+            .expect("the person's, to the byte");
+        ours.trim()
+            .lines()
+            .filter(|line| line.starts_with('['))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(servers(), "[mcp_servers.plexus]");
     let command = codex_command(&desk);
-    let gate = Gate::closed();
-    let probe = format!(
-        "curl -s -m 5 -o /dev/null -w 'http %{{http_code}}' {}/.well-known/plexus",
-        desk.house.gateway.base()
+    let listener = Listener::start();
+    let ways = || ways_to(listener.port()).map(|line| Step::exec(&line));
+    let mut steps = vec![Step::mcp(
+        "plexus",
+        "obsidian_vault_read",
+        json!({"path": "Projects/Plexus.md"}),
+    )];
+    steps.extend(ways());
+    steps.extend([Step::exec(&format!("{command} list")), Step::say("done")]);
+    let model = Model::start(steps);
+    desk.codex(&model, &[]).expect_ok();
+    model.finish();
+    let results = model.results();
+    assert!(results[0].contains("A gateway. See"), "{results:?}");
+    assert!(!results[5].contains("obsidian"), "{results:?}");
+    assert_eq!(arrived(&listener), Vec::<String>::new(), "{results:?}");
+
+    let said = desk.connect(&[&connect[..], &["--commands"]].concat());
+    assert!(
+        said.contains("only the command above runs outside of it"),
+        "{said}"
     );
-    let model = Model::start([
+    assert_eq!(servers(), "[mcp_servers.plexus]");
+    let gate = Gate::closed();
+    let mut steps = vec![
         Step::exec(&format!("{command} list")),
         Step::Wait(gate.clone()),
         Step::exec(&format!("{command} obsidian.vault.read {NOTE}")),
-        Step::exec(&probe),
         Step::exec(&format!("{command} --url http://127.0.0.1:9/ list")),
         Step::exec("plexusctl status"),
-        Step::say("done"),
-    ]);
+    ];
+    steps.extend(ways());
+    steps.push(Step::say("done"));
+    let model = Model::start(steps);
     let (home, folder) = desk.places();
     let went = std::thread::scope(|scope| {
         let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
@@ -420,12 +560,10 @@ fn codex_in_a_sandbox_that_its_person_chose() {
     assert!(results[0].contains("obsidian.vault.read"), "{results:?}");
     assert!(results[1].contains("A gateway. See"), "{results:?}");
     assert!(
-        !results[2].contains("http 200"),
-        "no other program reaches it: {results:?}"
-    );
-    assert!(
-        results[3].contains("one agent to one gateway"),
+        results[2].contains("one agent to one gateway"),
         "{results:?}"
     );
-    assert!(results[4].contains("owner's command"), "{results:?}");
+    assert!(results[3].contains("owner's command"), "{results:?}");
+    assert_eq!(arrived(&listener), Vec::<String>::new(), "{results:?}");
+    every_way_is_open_outside(&desk, &listener);
 }

@@ -50,6 +50,15 @@ impl Person {
 const SETTINGS: &str = ".claude/settings.json";
 const MINE: &str = "{\n    \"model\": \"opus\",\n    \"permissions\": {\n        \"deny\": [\"WebFetch\"],\n        \"allow\": [\n            \"Bash(ls:*)\"\n        ]\n    },\n    \"env\": { \"A\": \"1\" }\n}\n";
 
+const BY_COMMANDS: [&str; 6] = [
+    "connect",
+    "--type",
+    "codex",
+    "--here",
+    "--commands",
+    "--yes",
+];
+
 #[test]
 fn everything_is_shown_and_nothing_is_written_without_a_yes() {
     let person = Person::new();
@@ -399,7 +408,7 @@ fn a_folder_that_is_a_link_is_shown_as_where_it_leads() {
 #[test]
 fn a_proxy_is_taken_only_where_the_gateway_is_out_of_reach() {
     let mut person = Person::new();
-    person.set_up("codex");
+    person.answer(&BY_COMMANDS);
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     proxy.set_nonblocking(true).expect("no waiting");
     let port = proxy.local_addr().expect("an address").port();
@@ -437,4 +446,73 @@ fn a_proxy_is_taken_only_where_the_gateway_is_out_of_reach() {
     assert_eq!(&first, b"GET h", "an absolute address, as a proxy is asked");
     drop((asked, proxy));
     running.wait().expect("an end");
+}
+
+/// An earlier version let Codex's commands reach every port, unasked: `doctor` says so, and connecting again and
+/// disconnecting take it back.
+#[test]
+fn ports_that_an_earlier_version_opened_are_closed() {
+    let person = Person::new();
+    let (config, record) = (".codex/config.toml", "state/agents/codex.installed.json");
+    let mine = "# mine\nmodel = \"gpt-5.5\"\n\n[features]\nmemories = false\n";
+    person.write(config, mine);
+    let opened = || person.read(config).contains("network");
+    let warned = || {
+        let said = person.house.gateway.cli(["doctor", "--json"]);
+        let found = said.json()["findings"].to_string();
+        found.contains("every command of it reaches every port of 127.0.0.1")
+    };
+    let as_earlier = || {
+        person.answer(&BY_COMMANDS);
+        assert!(opened() && !warned(), "the owner chose it");
+        // The earlier version wrote the same, and noted no choice.
+        let mut noted: Value = serde_json::from_str(&person.read(record)).expect("JSON");
+        let chosen = noted.as_object_mut().expect("a record").remove("commands");
+        assert_eq!(chosen, Some(json!(true)));
+        person.write(record, &noted.to_string());
+        assert!(warned());
+    };
+    as_earlier();
+    person.set_up("codex");
+    assert!(!opened() && !warned(), "{}", person.read(config));
+    assert!(person.read(config).contains("[mcp_servers.plexus]"));
+    assert!(
+        !person
+            .read(".codex/rules/plexus-codex.rules")
+            .contains("allow")
+    );
+    as_earlier();
+    person.answer(&["disconnect", "codex", "--yes"]);
+    assert_eq!(person.read(config), mine);
+}
+
+/// Half of ours in another server's table would let that server's tools run unasked.
+#[test]
+fn another_server_of_the_name_stops_it_and_stays() {
+    let person = Person::new();
+    let config = ".codex/config.toml";
+    let theirs = "[mcp_servers.plexus]\nurl = \"http://127.0.0.1:7077/mcp\"\n";
+    person.write(config, theirs);
+    let line = ["connect", "--type", "codex", "--here", "--yes"];
+    let refused = person.house.gateway.cli(line);
+    refused.expect_status(1);
+    assert!(
+        refused.stderr.contains("another MCP server `plexus`"),
+        "{refused}"
+    );
+    assert_eq!(person.read(config), theirs);
+    assert!(!person.has(".codex/AGENTS.md") && !person.has("state/agents/codex.pat"));
+    // As it is told; and the same server, written by hand, is the person's and stays.
+    let launcher = person.path("state/agents/codex/bin/plexus-codex");
+    let by_hand = format!(
+        "[mcp_servers.plexus]\ncommand = \"{}\"\nargs = [\"mcp\"]\n",
+        launcher.display()
+    );
+    for held in ["", &by_hand] {
+        person.write(config, held);
+        person.set_up("codex");
+        person.answer(&["disconnect", "codex", "--yes"]);
+        let left = std::fs::read_to_string(person.path(config)).unwrap_or_default();
+        assert_eq!(left, held);
+    }
 }

@@ -16,6 +16,7 @@ use plexus_tests::programs::{self, Said};
 use plexus_tests::registry;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Model, Step, binaries};
+use serde_json::json;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -319,15 +320,20 @@ fn connecting_codex() {
         .join("agents/codex/bin/plexus-codex");
     let command = command.display();
     model.then([
-        Step::exec(&format!("{command} list")),
-        Step::exec(&format!(
-            "{command} obsidian.vault.read path=Projects/Plexus.md"
-        )),
-        Step::exec(&format!(
-            "{command} workspace.write path=notes/follow-up.md content='Ask again.'"
-        )),
+        Step::mcp(
+            "plexus",
+            "obsidian_vault_read",
+            json!({"path": "Projects/Plexus.md"}),
+        ),
+        Step::mcp(
+            "plexus",
+            "workspace_write",
+            json!({"path": "notes/follow-up.md", "content": "Ask again."}),
+        ),
         Step::say("It is written."),
         Step::exec(&format!("{command} list")),
+        Step::say("By its command too."),
+        Step::mcp("plexus", "workspace_list", json!({})),
         Step::say("There is a vault and a folder."),
     ]);
     // What a person has there already: which model, and nothing about a sandbox.
@@ -343,7 +349,11 @@ fn connecting_codex() {
     let said = person.play("connect-codex.md");
     model.finish();
     let all: String = said.iter().map(Said::all).collect();
-    for part in ["It is written.", "There is a vault and a folder."] {
+    for part in [
+        "It is written.",
+        "By its command too.",
+        "There is a vault and a folder.",
+    ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }
     assert_eq!(
@@ -356,6 +366,12 @@ fn connecting_codex() {
             .elsewhere
             .read("work/AGENTS.md")
             .contains("<!-- END PLEXUS -->")
+    );
+    assert!(
+        person
+            .elsewhere
+            .read(".codex/config.toml")
+            .contains("agents/laptop/bin/plexus")
     );
     let left = std::fs::read_to_string(folder.join("config.toml")).expect("a file");
     assert_eq!(left, config, "it was taken back");

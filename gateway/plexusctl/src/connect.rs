@@ -43,9 +43,12 @@ pub(crate) struct Connect {
     /// Also set up the agent on this machine: its command; for claude-code and codex instructions and permission rules
     #[arg(long, requires = "kind")]
     here: bool,
-    /// Also give claude-code or codex the capabilities as MCP tools
+    /// Also give claude-code the capabilities as MCP tools; codex always gets them
     #[arg(long, requires = "here")]
     mcp: bool,
+    /// Also let codex work by commands: where you chose no sandbox, this opens every port of 127.0.0.1 to all its commands
+    #[arg(long, requires = "here")]
+    commands: bool,
     /// For sessions in this folder only [default: for all of the agent's sessions]
     #[arg(long, value_name = "DIR", requires = "here")]
     project: Option<PathBuf>,

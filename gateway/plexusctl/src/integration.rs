@@ -76,8 +76,10 @@ pub(crate) struct Surroundings {
     pub(crate) project: Option<PathBuf>,
     /// The gateway's port.
     pub(crate) port: u16,
-    /// Whether the agent gets its capabilities as tools too.
+    /// Whether Claude Code gets its capabilities as tools too. Codex always does.
     pub(crate) mcp: bool,
+    /// Whether Codex gets a way by commands too.
+    pub(crate) commands: bool,
 }
 
 impl Surroundings {
@@ -119,6 +121,7 @@ impl Surroundings {
             project,
             port: port.unwrap_or(plexus_protocol::DEFAULT_PORT),
             mcp: false,
+            commands: false,
         })
     }
 
@@ -167,6 +170,9 @@ pub(crate) struct Installation {
     /// Folders that were made for it, innermost last.
     #[serde(default)]
     pub(crate) folders: Vec<PathBuf>,
+    /// Whether the owner asked for a way by commands (Codex).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) commands: bool,
 }
 
 /// A change that is not as it was written.
@@ -241,6 +247,12 @@ impl Installation {
                 format!("{}: {e}", record.display()),
             )
         })
+    }
+
+    /// Whether every command of the agent reaches every port of 127.0.0.1, and nobody asked for that: earlier versions wrote
+    /// it for Codex.
+    pub(crate) fn opens_ports_unasked(&self) -> bool {
+        self.kind == Kind::Codex && !self.commands && codex::opens_ports(&self.changes)
     }
 
     /// What is not as it was written: gone, or edited. Empty where all is in place.

@@ -1,6 +1,6 @@
-//! What an agent is told before its first call: one text, and the two places where it is put.
+//! What an agent is told before its first call: one text for commands and one for tools, and where they are put.
 //!
-//! Invariants: it names one command and no credential, URL or file; it fits in 400 tokens, so that it can stand in every
+//! Invariants: it names one command or server and no credential, URL or file; it fits in 400 tokens, so that it can stand in every
 //! conversation of an agent (a test holds it to [`BOUND`] bytes); between the markers of an `AGENTS.md` block stands
 //! nothing of the person's.
 
@@ -12,6 +12,9 @@ pub const BOUND: usize = 1_400;
 pub const BEGIN: &str = "<!-- BEGIN PLEXUS -->";
 /// Last line of it.
 pub const END: &str = "<!-- END PLEXUS -->";
+
+/// The name of our MCP server in an agent's configuration.
+pub const SERVER: &str = "plexus";
 
 /// The name of the skill inside a plugin.
 pub const NAME: &str = "use-plexus";
@@ -40,6 +43,12 @@ pub fn block(command: &str) -> String {
     format!("{BEGIN}\n{}{END}\n", text(command))
 }
 
+/// The same for an agent that has tools and no command: how to use those of [`SERVER`].
+#[must_use]
+pub fn tools_block() -> String {
+    format!("{BEGIN}\n{}{END}\n", include_str!("tools.md"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +60,7 @@ mod tests {
             let bytes = text(command).len();
             assert!(bytes <= BOUND, "{bytes} bytes with {command}");
         }
+        assert!(tools_block().len() <= BOUND);
         assert!(!text("plexus-a").contains('{'), "every place is filled");
         assert!(text("plexus-a").ends_with('\n'));
     }

@@ -24,9 +24,13 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         let why = "--project is for claude-code and codex: an MCP client has its configuration where it looks for it";
         return Err(Stop::usage(why));
     }
+    if connect.commands && kind != Kind::Codex {
+        return Err(Stop::usage("--commands is for codex"));
+    }
     let agent = connect.named()?;
     let mut around = Surroundings::look(&desk.home, kind, connect.project.as_deref())?;
     around.mcp = connect.mcp;
+    around.commands = connect.commands;
     let earlier = Installation::of(&desk.home, &agent);
     if let Some(other) = earlier.as_ref().filter(|earlier| earlier.kind != kind) {
         let why = format!("{agent} is set up here as {}", other.kind.name());
@@ -88,6 +92,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         kind,
         changes,
         folders,
+        commands: connect.commands,
     };
     installation.save(&desk.home)?;
     plan.write()?;

@@ -16,22 +16,31 @@ fn settings_of(installation: &Installation) -> Finding {
         Kind::Mcp => "agent command",
     };
     let wrong = installation.check();
-    if wrong.is_empty() {
+    let what = if installation.opens_ports_unasked() {
+        format!(
+            "an earlier version set {agent} up: every command of it reaches every port of 127.0.0.1"
+        )
+    } else if wrong.is_empty() {
         return Finding::ok(about, format!("what is set up for {agent} is in place"));
-    }
-    let told: Vec<_> = wrong
-        .iter()
-        .map(|finding| format!("{}: {}", finding.path.display(), finding.what))
-        .collect();
-    let what = format!(
-        "set up for {agent}, and not as it was written: {}",
-        told.join("; ")
-    );
-    let kind = serde_json::to_value(installation.kind).unwrap_or_default();
-    let kind = kind.as_str().unwrap_or_default().to_owned();
+    } else {
+        let told: Vec<_> = wrong
+            .iter()
+            .map(|finding| format!("{}: {}", finding.path.display(), finding.what))
+            .collect();
+        format!(
+            "set up for {agent}, and not as it was written: {}",
+            told.join("; ")
+        )
+    };
     let again = format!(
-        "plexusctl connect {} --type {kind} --here",
-        shell::quote(agent)
+        "plexusctl connect {} --type {} --here{}",
+        shell::quote(agent),
+        installation.kind.name(),
+        if installation.commands {
+            " --commands"
+        } else {
+            ""
+        },
     );
     Finding::warn(about, what, again)
 }

@@ -83,14 +83,17 @@ pub(super) fn has(text: &str, path: &[String], value: &str) -> bool {
     let (Ok(document), Ok(value)) = (parse(text), value.parse::<Value>()) else {
         return false;
     };
-    let mut at = document.as_item();
-    for name in path {
-        match at.get(name) {
-            Some(inner) => at = inner,
-            None => return false,
-        }
-    }
-    same(at, &value)
+    at(&document, path).is_some_and(|item| same(item, &value))
+}
+
+/// Whether anything stands at `path`.
+pub(super) fn is_there(text: &str, path: &[String]) -> bool {
+    parse(text).is_ok_and(|document| at(&document, path).is_some())
+}
+
+fn at<'d>(document: &'d DocumentMut, path: &[String]) -> Option<&'d Item> {
+    path.iter()
+        .try_fold(document.as_item(), |at, name| at.get(name))
 }
 
 /// Whether anything stands at a key of the top level.
