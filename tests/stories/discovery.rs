@@ -119,7 +119,12 @@ fn capabilities_are_hidden_behind_a_public_name() {
 #[test]
 fn the_document_shows_no_path_and_no_secret() {
     let house = House::open();
-    let text = house.gateway.client().get("/.well-known/plexus").text();
+    let text = house
+        .gateway
+        .client()
+        .get("/.well-known/plexus")
+        .expect_ok()
+        .to_string();
     for private in [
         house.vault.path().to_string_lossy().into_owned(),
         house.workspace.path().to_string_lossy().into_owned(),

@@ -40,6 +40,9 @@ fn d02_the_event_stream_wants_a_credential_and_carries_no_token() {
     house.owner().approve(&item, "once");
     let frame = stream.wait_for("grant_resolved");
     assert!(!frame.to_string().contains("eyJ"), "{frame}");
+    // The control: that is how a token begins, and this one is there to be had.
+    let token = agent.token(&[WRITE])["token"].clone();
+    assert!(token.to_string().starts_with("\"eyJ"), "{token}");
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 pub(crate) use plexus_tests::coding_agents::server_packages as packages;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Folder, Gateway, McpClient, programs};
+use plexus_tests::{Agent, Folder, Gateway, Listener, McpClient, programs};
 use serde_json::{Value, json};
-use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -53,6 +52,23 @@ impl Lent {
         let item = agent.must_ask(&id, input.clone());
         self.gateway.owner().approve(&item, "once");
         agent.invoke(&id, input.clone())
+    }
+
+    /// Has the lent server connect, and holds that nobody was reached.
+    #[track_caller]
+    fn reaches_nobody(&self, connect: impl Fn(&Value) -> Value) {
+        let listener = Listener::start();
+        let input = json!({"port": listener.port()});
+        let done = connect(&input);
+        let words = done["output"]["text"].as_str().expect("words");
+        assert!(words.contains("os error"), "{words}");
+        assert_eq!(listener.heard(), Vec::<String>::new());
+        // The control: the same program without a cage.
+        let mut free = Command::new(plexus_tests::binaries::path("plexus-mcp-rude"));
+        free.arg(self.folder.path());
+        let done = McpClient::greeted(free, "control").call("connect", input);
+        assert_eq!(done["content"][0]["text"], "done", "{done}");
+        assert_eq!(listener.heard(), [""], "it comes, and says nothing");
     }
 
     fn file(&self) -> String {
@@ -188,29 +204,14 @@ fn read_changes_no_mode_and_takes_no_lock() {
 fn servers_have_no_network() {
     let lent = Lent::rude(&[]);
     let agent = lent.agent(&["connect"]);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("a port").port();
-    let done = lent
-        .approved(&agent, "connect", &json!({"port": port}))
-        .expect_ok();
-    assert_ne!(done["output"]["text"], "done", "{done}");
+    lent.reaches_nobody(|input| lent.approved(&agent, "connect", input).expect_ok());
 }
 
 #[test]
 fn reads_of_a_server_have_no_network() {
     let lent = Lent::rude(&["connect"]);
     let agent = lent.agent(&["connect"]);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("a port").port();
-    let input = json!({"port": port});
-    let lie = agent.invoke("rude.connect", input.clone()).expect_ok();
-    let words = lie["output"]["text"].as_str().expect("words");
-    assert!(words.contains("os error"), "{words}");
-    // The control: the same program without a cage.
-    let mut free = Command::new(plexus_tests::binaries::path("plexus-mcp-rude"));
-    free.arg(lent.folder.path());
-    let done = McpClient::greeted(free, "control").call("connect", input);
-    assert_eq!(done["content"][0]["text"], "done", "{done}");
+    lent.reaches_nobody(|input| agent.invoke("rude.connect", input.clone()).expect_ok());
 }
 
 /// `mcp add` of the server that does what none should, as it is by now.
