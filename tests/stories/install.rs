@@ -81,7 +81,7 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
         unasked
             .expect_status(64)
             .stderr
-            .contains("next: plexusctl service install --yes"),
+            .contains("plexusctl service install --yes"),
         "{unasked}"
     );
     assert!(!unit.exists());

@@ -188,10 +188,10 @@ fn what_is_taken_back_is_what_was_written_to_the_byte() {
         &person.path("state/agents/claude-code/bin/plexus-claude-code"),
         person.house.gateway.home(),
     );
-    let skill = plexus_tests::programs::run({
-        skill.arg("skill");
-        skill
-    });
+    // It has the plugin's programs on its PATH.
+    skill.env("PATH", person.path(".claude/skills/plexus-claude-code/bin"));
+    skill.arg("skill");
+    let skill = plexus_tests::programs::run(skill);
     assert!(
         person
             .read(".claude/skills/plexus-claude-code/SKILL.md")

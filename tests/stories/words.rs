@@ -1,12 +1,12 @@
 //! The words that an agent meets when something is not done: a corpus of refusals and pending states, each one really
 //! provoked, kept word for word in `tests/goldens/words.json`.
 //!
-//! Held for each: the three answers, in their order, as text and as JSON; where the third is a command, it is typed and
-//! reaches what it promises; nowhere does it lead round what the owner decided.
+//! Held for each: the three answers, in their order, as text and as JSON; where the third is a command, it is typed, and
+//! where it is a request, it is sent: it reaches what it promises; nowhere does it lead round what the owner decided.
 
 use crate::house::{House, READ, WRITE, nobody, note};
 use plexus_tests::programs::Said;
-use plexus_tests::{Agent, Client, Response, golden};
+use plexus_tests::{Agent, Client, Response, binaries, golden};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 
@@ -16,6 +16,8 @@ enum Next<'a> {
     Words,
     /// A command of the agent's that ends with this status.
     Typed(i32),
+    /// A request that this agent's session may send.
+    Sent(&'a Agent),
     /// The same, once the owner has approved this item.
     Approved(&'a str),
 }
@@ -38,7 +40,10 @@ impl Corpus<'_> {
     fn command(&mut self, what: &str, agent: &str, line: &[&str], status: i32, next: Next<'_>) {
         let text = self.house.gateway.plexus(agent, line.iter().copied());
         self.hold(what, text.status == status, &text);
-        let Some(told) = three_answers(&text) else {
+        // A command begins with what this caller typed, which is a path here.
+        let plexus = binaries::path("plexus").display().to_string();
+        let told = three_answers(&text).map(|told| told.map(|one| one.replace(&plexus, "plexus")));
+        let Some(told) = told else {
             self.hold(
                 what,
                 false,
@@ -49,7 +54,12 @@ impl Corpus<'_> {
         let with_json = line.iter().copied().chain(["--json"]);
         let json = self.house.gateway.plexus(agent, with_json);
         let error = match json.status == status && json.stdout.starts_with('{') {
-            true => json.json()["error"].take(),
+            true => {
+                let mut error = json.json()["error"].take();
+                let next = error["next"].as_str().unwrap_or_default();
+                error["next"] = next.replace(&plexus, "plexus").into();
+                error
+            }
             // Not a call: its refusals are text.
             false => Value::Null,
         };
@@ -99,8 +109,13 @@ impl Corpus<'_> {
         }));
     }
 
-    /// Types what a refusal said to type.
+    /// Types what a refusal said to type, or sends what it said to send.
     fn follow(&mut self, what: &str, agent: &str, told: &str, next: Next<'_>) {
+        if let (Next::Sent(agent), Some(path)) = (&next, told.strip_prefix("GET ")) {
+            let reply = agent.client().get(path);
+            self.hold(what, reply.status == 200, &reply);
+            return;
+        }
         let (status, command) = match (next, told.strip_prefix("plexus ")) {
             (Next::Words, None) => return,
             (Next::Typed(status), Some(command)) => (status, command),
@@ -108,7 +123,7 @@ impl Corpus<'_> {
                 self.house.owner().approve(item, "once");
                 (0, command)
             }
-            (Next::Words, Some(_)) | (_, None) => {
+            (Next::Words | Next::Sent(_), _) | (_, None) => {
                 self.hold(what, false, format!("it is, or is not, a command: {told}"));
                 return;
             }
@@ -539,7 +554,7 @@ fn what_an_agent_reads_when_something_is_not_done() {
 }
 
 fn over_http(c: &mut Corpus<'_>, client: &Client, agent: &Agent) {
-    use Next::{Typed, Words};
+    use Next::{Sent, Words};
     let call = json!({"id": READ, "input": {"path": "report.txt"}});
     c.request(
         "no credential",
@@ -576,7 +591,7 @@ fn over_http(c: &mut Corpus<'_>, client: &Client, agent: &Agent) {
         &agent.invoke("workspace.how-to-use", json!({})),
         200,
         "transport_error",
-        Typed(0),
+        Sent(&agent),
     );
     c.request(
         "a body that is no JSON",
@@ -696,6 +711,7 @@ fn a_long_output_is_cut_and_the_command_for_the_rest_gives_the_rest() {
         &house.owner().connect("one", &[READ, "workspace.list"]),
     );
     let (mut read, mut line) = (String::new(), format!("{READ} path=long.txt"));
+    let there_is_more = format!("there is more: {} ", binaries::path("plexus").display());
     let mut rounds = 0;
     loop {
         let said = house.gateway.plexus("one", line.split(' '));
@@ -704,7 +720,7 @@ fn a_long_output_is_cut_and_the_command_for_the_rest_gives_the_rest() {
         assert!(said.stdout.ends_with('\n'), "cut at a line");
         read.push_str(&said.stdout);
         rounds += 1;
-        let Some((_, more)) = said.stderr.split_once("there is more: plexus ") else {
+        let Some((_, more)) = said.stderr.split_once(&there_is_more) else {
             break;
         };
         assert!(said.stderr.contains("cut: "), "{said}");
@@ -726,12 +742,9 @@ fn a_long_output_is_cut_and_the_command_for_the_rest_gives_the_rest() {
         .plexus("one", [READ, "path=long.txt", "--json"]);
     let answer = json.json();
     assert!(json.stdout.len() < 20 << 10);
-    assert!(
-        answer["cut"]["next"]
-            .as_str()
-            .is_some_and(|next| next.starts_with("plexus ")),
-        "{answer:#}"
-    );
+    let typed = format!("{} {READ} ", binaries::path("plexus").display());
+    let rest = answer["cut"]["next"].as_str().expect("a command");
+    assert!(rest.starts_with(&typed), "{answer:#}");
     assert!(
         answer["cut"]["bytes"]
             .as_u64()
@@ -761,7 +774,7 @@ fn a_long_output_is_cut_and_the_command_for_the_rest_gives_the_rest() {
         let said = house.gateway.plexus("one", line.split(' '));
         seen += said.json()["entries"].as_array().expect("entries").len();
         assert!(said.stdout.len() <= (16 << 10) + 1);
-        let Some((_, more)) = said.stderr.split_once("there is more: plexus ") else {
+        let Some((_, more)) = said.stderr.split_once(&there_is_more) else {
             break;
         };
         line = more.lines().next().expect("a command").to_owned();

@@ -92,7 +92,7 @@ pub(crate) fn of_skill(kernel: &Kernel, asked: &Asked, refusal: Refusal) -> Refu
 pub(crate) async fn invalid(kernel: &Arc<Kernel>, asked: &Asked, why: &str) -> Answer {
     let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
         .about(asked.id())
-        .then(NextKind::LookUp, format!("plexus describe {}", asked.id()));
+        .then(NextKind::LookUp, "GET /manifest");
     refuse(kernel, &asked.caller, asked.id().as_str(), error).await
 }
 

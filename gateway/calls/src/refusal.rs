@@ -53,7 +53,7 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
     let error = match refusal {
         Refusal::SessionExpired => {
             ErrorBody::new(C::SessionExpired, "No such session, or it is over.")
-                .then(NextKind::Ask, "plexus whoami")
+                .then(NextKind::Ask, "open a session: POST /link/handshake")
         }
         Refusal::TokenRevoked => ErrorBody::new(
             C::TokenRevoked,
@@ -84,9 +84,8 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             NextKind::Stop,
             "stop; tell the owner: this call needs a wider grant",
         ),
-        Refusal::UnknownCapability => {
-            ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW).then(NextKind::LookUp, "plexus list")
-        }
+        Refusal::UnknownCapability => ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW)
+            .then(NextKind::LookUp, "GET /manifest"),
         Refusal::Unexposed => ErrorBody::new(
             C::CapabilityUnexposed,
             format!("The owner no longer exposes {}.", named()),
@@ -99,7 +98,7 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             C::TransportError,
             format!("{} is a text to read, not a call.", named()),
         )
-        .then(NextKind::LookUp, format!("plexus describe {}", named())),
+        .then(NextKind::LookUp, "GET /manifest"),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
             .then(NextKind::Stop, "stop; tell the owner: Plexus is paused"),
         Refusal::Denied { reason } => {
@@ -431,7 +430,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Failure::RatingExceeded { rating } => (
             C::ApprovalRequired,
             Some(rating.as_str().to_owned()),
-            (NextKind::Wait, "plexus wait"),
+            (NextKind::Wait, "wait for the owner's decision"),
         ),
         Failure::Busy => (C::Busy, None, (Retry, "repeat the call after a moment")),
         Failure::Refused { reason } => {

@@ -11,6 +11,7 @@
 //! that it knows of no such request: it keeps silent while a call that the owner approved is under way.
 
 use crate::{
+    command,
     gateway::Route,
     output::Answer,
     session::{Session, refusal},
@@ -48,7 +49,8 @@ struct Status {
 pub(crate) fn announce(what: &str, id: &PendingId) {
     out::say(&format!(
         "waiting for the owner ({what}); the owner decides with: plexusctl approvals watch\n\
-         if this command ends first, go on with: plexus wait {id}"
+         if this command ends first, go on with: {}",
+        command::line(format_args!("wait {id}"))
     ));
 }
 
@@ -145,7 +147,7 @@ fn still_waiting(id: &PendingId, why: &str) -> Stop {
         "approval_required",
         format!("{why}; the request stays with the owner"),
     )
-    .next(format!("plexus wait {id}"))
+    .next(command::line(format_args!("wait {id}")))
     .item(id.as_str())
 }
 
@@ -157,7 +159,7 @@ pub(crate) fn out_of_sight(id: &PendingId, why: &str) -> Stop {
         format!("{why}; the request still waits, or the owner has decided by now"),
     )
     .done(Done::Unknown)
-    .next(format!("plexus wait {id}"))
+    .next(command::line(format_args!("wait {id}")))
     .item(id.as_str())
 }
 

@@ -14,6 +14,7 @@ use crate::{
     approval::{self, Decision},
     chat,
     cli::{Call, Cancel, Wait},
+    command,
     gateway::Route,
     input::{self, Input},
     output::{Answer, Form},
@@ -117,7 +118,10 @@ pub(crate) async fn cancel(settings: &Settings, cancel: &Cancel) -> Result<Exit,
         Item::Run(run) => {
             let mut session = Session::open(settings).await?;
             run::cancel(&mut session, &run).await?;
-            format!("cancelling; see what was done: plexus wait {run}")
+            format!(
+                "cancelling; see what was done: {}",
+                command::line(format_args!("wait {run}"))
+            )
         }
         Item::Request(item) => {
             let mut session = Session::open(settings).await?;

@@ -11,7 +11,7 @@
 //! Must not know: what a turn does.
 
 use crate::{
-    approval,
+    approval, command,
     gateway::Route,
     output::{Answer, Printing},
     run,
@@ -286,8 +286,11 @@ fn bring(capability: &CapabilityId, changes: Option<&str>) {
     let source = capability.as_str().split('.').next().unwrap_or_default();
     if let Some(changes) = changes {
         out::say(&format!(
-            "bring its changes into the folder: plexus {source}.apply changes={}",
-            text::line(changes)
+            "bring its changes into the folder: {}",
+            command::line(format_args!(
+                "{source}.apply changes={}",
+                text::line(changes)
+            ))
         ));
     }
 }

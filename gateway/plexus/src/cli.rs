@@ -1,7 +1,7 @@
 //! The command line. The doc comments here are the help.
 
 use crate::{
-    describe, enroll, extension, list,
+    command, describe, enroll, extension, list,
     output::Printing,
     settings::{MAX_WAIT_S, Settings, Target},
     watch, whoami,
@@ -143,6 +143,15 @@ type Parsed = (Command, Result<Settings, Stop>);
 
 /// Reads the command line; prints help and usage errors itself and then returns the exit status.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, Exit> {
+    let line: Vec<_> = line.into_iter().collect();
+    let program = line.first().cloned().unwrap_or_default();
+    let read = |target: Target| {
+        let settings = Settings::read(target.clone());
+        if let Ok(settings) = &settings {
+            command::learn(&program, &target, settings);
+        }
+        settings
+    };
     let (command, target) = words(line).map_err(|ended| match ended {
         LineError::Clap(error) => {
             // A closed terminal is no reason to fail differently.
@@ -153,18 +162,25 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
                 Exit::Ok
             }
         }
-        LineError::Stop(stop) => {
+        LineError::NoCommand(name, target) => {
+            // Whatever is wrong with them, the name is wrong first.
+            let _ = read(target);
+            let name = text::line(&name);
+            let why = format!(
+                "{name:?} is neither a command nor a capability (those have a dot in them)"
+            );
+            let stop = Stop::usage(why).next(command::line("list"));
             out::say(&stop.to_string());
             stop.exit
         }
     })?;
-    Ok((command, Settings::read(target)))
+    Ok((command, read(target)))
 }
 
 #[derive(Debug)]
 enum LineError {
     Clap(clap::Error),
-    Stop(Stop),
+    NoCommand(String, Target),
 }
 
 fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), LineError> {
@@ -174,13 +190,7 @@ fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), 
         Word::Capability(line) => {
             let name = line.first().map_or("", String::as_str);
             if CapabilityId::parse(name).is_err() {
-                return Err(LineError::Stop(
-                    Stop::usage(format!(
-                        "{:?} is neither a command nor a capability (those have a dot in them)",
-                        text::line(name)
-                    ))
-                    .next("plexus list"),
-                ));
+                return Err(LineError::NoCommand(name.to_owned(), cli.target));
             }
             let line = std::iter::once("plexus").chain(line.iter().map(String::as_str));
             let direct = Direct::try_parse_from(line).map_err(LineError::Clap)?;

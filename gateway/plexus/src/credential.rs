@@ -10,7 +10,12 @@ use plexus_protocol::{AgentId, credential::Pat};
 use std::{fs, path::PathBuf};
 
 /// What an agent that has no credential can do about it.
-const HOW_TO_ENROLL: &str = "stop; tell the owner: run `plexusctl connect <agent>` and give me the `plexus enroll …` line that it prints";
+fn how_to_enroll(agent: Option<&AgentId>) -> String {
+    let agent = agent.map_or("<agent>", AgentId::as_str);
+    format!(
+        "stop; tell the owner: run `plexusctl connect {agent}` and give me the `plexus enroll …` line that it prints"
+    )
+}
 
 /// Finds the credential and, where that is known, whose it is: `PLEXUS_PAT`, else the file of the named agent, else
 /// the only file there is.
@@ -28,36 +33,36 @@ pub(crate) fn load(settings: &Settings) -> Result<(Option<AgentId>, Pat), Stop> 
     };
     let path = settings.home.pat(&agent);
     let text = private_file::read(&path).map_err(|why| match why {
-        Unusable::Missing(_) => not_enrolled(format!(
-            "no credential of agent {agent} at {}",
-            path.display()
-        )),
+        Unusable::Missing(_) => not_enrolled(
+            Some(&agent),
+            format!("no credential of agent {agent} at {}", path.display()),
+        ),
         Unusable::Open { .. } => {
             Stop::new(Exit::NotEnrolled, "credential_not_private", why.to_string())
                 .next("stop; tell the owner: others could read my credential; connect me again")
         }
         other => Stop::new(Exit::NotEnrolled, "credential_unusable", other.to_string())
-            .next(HOW_TO_ENROLL),
+            .next(how_to_enroll(Some(&agent))),
     })?;
     let pat = Pat::parse(&text).ok_or_else(|| {
         let why = format!("{} holds no credential", path.display());
-        Stop::new(Exit::NotEnrolled, "credential_unusable", why).next(HOW_TO_ENROLL)
+        Stop::new(Exit::NotEnrolled, "credential_unusable", why).next(how_to_enroll(Some(&agent)))
     })?;
     Ok((Some(agent), pat))
 }
 
-fn not_enrolled(why: String) -> Stop {
-    Stop::new(Exit::NotEnrolled, "not_enrolled", why).next(HOW_TO_ENROLL)
+fn not_enrolled(agent: Option<&AgentId>, why: String) -> Stop {
+    Stop::new(Exit::NotEnrolled, "not_enrolled", why).next(how_to_enroll(agent))
 }
 
 fn only_agent(home: &Home) -> Result<AgentId, Stop> {
     let mut agents = enrolled(home);
     match (agents.pop(), agents.is_empty()) {
         (Some(agent), true) => Ok(agent),
-        (None, _) => Err(not_enrolled(format!(
-            "no agent is enrolled in {}",
-            home.path().display()
-        ))),
+        (None, _) => Err(not_enrolled(
+            None,
+            format!("no agent is enrolled in {}", home.path().display()),
+        )),
         (Some(last), false) => {
             let names: Vec<_> = agents.iter().chain([&last]).map(AgentId::as_str).collect();
             Err(Stop::usage(format!(
@@ -69,7 +74,7 @@ fn only_agent(home: &Home) -> Result<AgentId, Stop> {
 }
 
 /// The agents that have a file, by name.
-fn enrolled(home: &Home) -> Vec<AgentId> {
+pub(crate) fn enrolled(home: &Home) -> Vec<AgentId> {
     let Ok(entries) = fs::read_dir(home.agents()) else {
         return Vec::new();
     };

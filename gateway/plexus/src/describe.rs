@@ -1,6 +1,6 @@
 //! `plexus describe`: one capability in full.
 
-use crate::{manifest::Entry, session::Session, settings::Settings};
+use crate::{command, manifest::Entry, session::Session, settings::Settings};
 use clap::Args;
 use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_protocol::{CapabilityId, Timestamp, body::StandingGrant};
@@ -39,7 +39,7 @@ fn unknown(id: &CapabilityId) -> Stop {
         "unknown_capability",
         format!("{id} is not among what you may see"),
     )
-    .next("plexus list")
+    .next(command::line("list"))
 }
 
 fn as_json(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> Value {
@@ -110,7 +110,8 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     for skill in &entry.skills {
-        let _ = writeln!(text, "guidance: plexus {}", text::line(&skill.id));
+        let skill = command::line(text::line(&skill.id));
+        let _ = writeln!(text, "guidance: {skill}");
     }
     // A capability that brings its own examples knows better which fields go together.
     if !entry.describe.contains("Example") {
@@ -132,7 +133,8 @@ fn example(entry: &Entry) -> String {
         };
         format!(" {}", text::line(&shell::quote(&format!("{name}={value}"))))
     });
-    format!("plexus {}{}", entry.id, words.collect::<String>())
+    let words: String = words.collect();
+    command::line(format_args!("{}{words}", entry.id))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! `plexus enroll`: a one-time code becomes this agent's credential (docs/protocol/agents.md#enroll).
 
 use crate::{
-    credential::CredentialSlot,
+    command,
+    credential::{self, CredentialSlot},
     gateway::{Gateway, Route},
     session::refusal,
     settings::Settings,
@@ -70,7 +71,13 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
         enrolled.agent_id,
         path.display()
     ))?;
-    out::say("next: plexus list");
+    // Where others are enrolled too, the next command has to say who calls.
+    let is_known = settings.agent.is_some() || credential::enrolled(&settings.home).len() == 1;
+    let next = match is_known {
+        true => command::line("list"),
+        false => command::line(format_args!("--agent {} list", enrolled.agent_id)),
+    };
+    out::say(&format!("next: {next}"));
     Ok(Exit::Ok)
 }
 

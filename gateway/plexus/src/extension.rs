@@ -6,6 +6,7 @@
 use crate::{
     approval::{self, Decision},
     cli::Patience,
+    command,
     gateway::Route,
     session::{Session, refusal},
     settings::Settings,
@@ -56,7 +57,11 @@ struct Proposal {
 /// Runs the sub-command.
 pub(crate) async fn run(settings: &Settings, extension: Extension) -> Result<Exit, Stop> {
     match extension.act {
-        Act::Guide => out::data(extension_guide().as_bytes()).map(|()| Exit::Ok),
+        Act::Guide => {
+            let named = format!("`{} ", command::name());
+            let guide = extension_guide().replace("`plexus ", &named);
+            out::data(guide.as_bytes()).map(|()| Exit::Ok)
+        }
         Act::Propose(proposal) => propose(settings, &proposal).await,
     }
 }
@@ -93,7 +98,7 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
     let until = Instant::now() + proposal.patience.length();
     match approval::wait(&mut session, &item, until).await? {
         Decision::Approved | Decision::Ran(_) => {
-            out::line(&format!("{source} is added: plexus list"))?;
+            out::line(&format!("{source} is added: {}", command::line("list")))?;
             Ok(Exit::Ok)
         }
     }

@@ -4,6 +4,7 @@
 //! order in which the schema lists them. A value becomes what the schema says its field is; a field of which the schema
 //! says nothing takes a JSON literal as such and anything else as text.
 
+use crate::command;
 use plexus_client::Stop;
 use plexus_protocol::json;
 use serde_json::{Map, Value};
@@ -14,7 +15,9 @@ use std::io::Read;
 const MAX_STDIN: u64 = 1 << 20;
 
 /// What says how input is given.
-const HOW: &str = "plexus call --help";
+fn how() -> String {
+    command::line("call --help")
+}
 
 /// An input object.
 pub(crate) type Input = Map<String, Value>;
@@ -55,8 +58,8 @@ pub(crate) fn whole(text: &str) -> Result<Input, Stop> {
     };
     match json::parse(bytes) {
         Ok(Value::Object(input)) => Ok(input),
-        Ok(_) => Err(Stop::usage("the input is JSON, but not an object").next(HOW)),
-        Err(why) => Err(Stop::usage(format!("the input is not JSON: {why}")).next(HOW)),
+        Ok(_) => Err(Stop::usage("the input is JSON, but not an object").next(how())),
+        Err(why) => Err(Stop::usage(format!("the input is not JSON: {why}")).next(how())),
     }
 }
 

@@ -11,6 +11,7 @@ mod approval;
 mod call;
 mod chat;
 mod cli;
+mod command;
 mod credential;
 mod describe;
 mod enroll;
@@ -65,14 +66,8 @@ fn dispatch(command: Command, settings: Result<Settings, Stop>) -> Result<Exit, 
         Command::Mcp => Ok(Exit::Ok),
         Command::Whoami(it) => block_on(whoami::run(settings, it)),
         Command::Skill => {
-            let command = settings.agent.as_ref().map_or_else(
-                || "plexus".to_owned(),
-                |agent| match settings.pinned {
-                    true => format!("plexus-{agent}"),
-                    false => "plexus".to_owned(),
-                },
-            );
-            out::data(plexus_protocol::skill::text(&command).as_bytes()).map(|()| Exit::Ok)
+            let text = plexus_protocol::skill::text(command::name());
+            out::data(text.as_bytes()).map(|()| Exit::Ok)
         }
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -1,5 +1,6 @@
 //! What a call prints: the whole answer, or what a reader wants of it.
 
+use crate::command;
 use crate::input::{self, Input};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
@@ -124,8 +125,21 @@ impl Answer {
         id.filter(|_| !self.read.ok)?.parse().ok()
     }
 
+    /// A refusal whose `next` is in the words of this command.
+    fn advised(&self) -> Option<String> {
+        let action = serde_json::from_value(self.read.error["nextAction"].clone()).ok()?;
+        let next = self.read.error["next"].as_str().unwrap_or_default();
+        let next = command::said(next, &action)?;
+        let mut whole: Value = serde_json::from_str(self.raw.get()).ok()?;
+        whole["error"]["next"] = next.into();
+        Some(whole.to_string())
+    }
+
     fn stop(&self) -> Stop {
-        Stop::of_reply(self.status, &json!({"error": self.read.error}))
+        command::advise(Stop::of_reply(
+            self.status,
+            &json!({"error": self.read.error}),
+        ))
     }
 }
 
@@ -149,10 +163,10 @@ impl Form<'_> {
     pub(crate) fn show(&self, answer: &Answer) -> Result<Exit, Stop> {
         let all = self.printing.full || self.printing.output.is_some();
         if self.printing.json {
-            let raw = answer.raw.get();
+            let advised = answer.advised();
             match self.shortened(answer).filter(|_| !all) {
                 Some(short) => out::line(&short.to_string())?,
-                None => self.print(raw)?,
+                None => self.print(advised.as_deref().unwrap_or(answer.raw.get()))?,
             }
         }
         if !answer.read.ok {
@@ -248,8 +262,11 @@ impl Form<'_> {
     /// The command that prints all of it.
     fn whole(&self) -> String {
         match self.call {
-            Some((id, input, _)) => format!("{} --full", command(id, input)),
-            None => format!("plexus wait {} --full", self.item.unwrap_or_default()),
+            Some((id, input, _)) => format!("{} --full", command_of(id, input)),
+            None => {
+                let item = self.item.unwrap_or_default();
+                command::line(format_args!("wait {item} --full"))
+            }
         }
     }
 
@@ -258,7 +275,7 @@ impl Form<'_> {
         let (next, (id, input, _)) = (output["next"].as_object()?, self.call?);
         let mut input = input.clone();
         input.extend(next.clone());
-        Some(command(id, &input))
+        Some(command_of(id, &input))
     }
 
     /// Where the answer is JSON, so is its failure to come.
@@ -302,11 +319,11 @@ impl Form<'_> {
 }
 
 /// The command line of a call.
-fn command(id: &CapabilityId, input: &Input) -> String {
+fn command_of(id: &CapabilityId, input: &Input) -> String {
     let words = input::to_words(input);
     let words = words.iter().map(|w| text::line(&shell::quote(w)));
     let words: Vec<_> = words.map(|word| format!(" {word}")).collect();
-    format!("plexus {id}{}", words.concat())
+    command::line(format_args!("{id}{}", words.concat()))
 }
 
 /// The part of an output that a reader wants: a text, its `content`, or all of it.

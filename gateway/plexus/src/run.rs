@@ -2,6 +2,7 @@
 
 use crate::{
     approval::poll,
+    command,
     gateway::{Route, path_of},
     output::Answer,
     session::{Session, refusal},
@@ -169,6 +170,6 @@ pub(crate) fn goes_on(run: &RunId, why: &str) -> Stop {
         format!("{why}; the run continues at the gateway"),
     )
     .done(Done::Unknown)
-    .next(format!("plexus wait {run}"))
+    .next(command::line(format_args!("wait {run}")))
     .item(run.as_str())
 }

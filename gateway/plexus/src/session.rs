@@ -2,7 +2,7 @@
 //! connection or several.
 
 use crate::{
-    credential,
+    command, credential,
     gateway::{Gateway, Route},
     manifest::{Entry, Manifest},
     settings::Settings,
@@ -125,7 +125,7 @@ impl Session {
 /// The stop that an error reply stands for.
 pub(crate) fn refusal(reply: &Reply) -> Stop {
     let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-    Stop::of_reply(reply.status, &body)
+    command::advise(Stop::of_reply(reply.status, &body))
 }
 
 async fn handshake(gateway: &mut Gateway, pat: &Pat) -> Result<Opened, Stop> {

@@ -7,8 +7,11 @@ use crate::{
     tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use plexus_client::{Exit, Home, Stop, out};
-use std::{ffi::OsString, path::PathBuf};
+use plexus_client::{Exit, Home, Stop, out, shell::quote};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
 /// See and decide what agents may do on this machine
 #[derive(Parser)]
@@ -131,6 +134,16 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
             Exit::Ok
         }
     })
+}
+
+impl Cli {
+    /// This command, as it was typed: with the state directory where a flag named it.
+    pub(crate) fn typed(&self, program: &OsStr) -> String {
+        let shown = |path: &Path| quote(&path.display().to_string());
+        let home = self.global.home.as_deref().map(shown);
+        let home = home.map_or_else(String::new, |home| format!(" --home {home}"));
+        format!("{}{home}", shown(Path::new(program)))
+    }
 }
 
 /// Runs a command to its end.

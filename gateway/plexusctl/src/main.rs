@@ -58,10 +58,12 @@ use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let program = std::env::args_os().next().unwrap_or_default();
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
     };
+    let typed = cli.typed(&program);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -69,7 +71,9 @@ fn main() -> ExitCode {
         .map_err(|e| Stop::new(Exit::Failed, "system", e.to_string()))
         .and_then(|runtime| runtime.block_on(cli::dispatch(cli)));
     ended
-        .unwrap_or_else(|stop| {
+        .unwrap_or_else(|mut stop| {
+            // Ours or the gateway's, and it can be typed as it is.
+            stop.next = stop.next.replace("plexusctl ", &format!("{typed} "));
             out::say(&stop.to_string());
             stop.exit
         })

@@ -204,7 +204,7 @@ pub struct ErrorBody {
     /// Whether anything was done.
     #[serde(default)]
     pub effect: Effect,
-    /// One runnable command, or `stop; tell the owner: …`.
+    /// One request of the wire, words, or `stop; tell the owner: …`; of the owner's routes, a line of `plexusctl`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub next: String,
     /// The same as data, on agents' routes; absent where it is none of these.
@@ -251,7 +251,8 @@ impl ErrorBody {
     /// Says that the item is to be waited for.
     #[must_use]
     pub fn wait_for(self, item: &PendingId) -> Self {
-        let mut waits = self.then(NextKind::Wait, format!("plexus wait {item}"));
+        let asks = format!("GET /grants/status?pendingId={item}&wait=20");
+        let mut waits = self.then(NextKind::Wait, asks);
         if let Some(action) = &mut waits.next_action {
             action.pending_id = Some(item.clone());
         }

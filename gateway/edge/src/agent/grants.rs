@@ -60,7 +60,7 @@ pub(super) async fn context(
     }
     Err(Refused::new(
         ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.")
-            .then(NextKind::LookUp, "plexus list"),
+            .then(NextKind::LookUp, "GET /manifest"),
     ))
 }
 

@@ -67,7 +67,7 @@ pub(crate) async fn open(
         if !edge.key.accepts(key) {
             drop((acting, body));
             let error = rejected("A session needs an agent credential as Bearer, or the owner's key as connectionKey.")
-                .next("plexus enroll <code>");
+                .next("POST /agents/enroll, with the code that the owner gives you");
             return Err(failed(&edge, Kind::Key, peer, error).await);
         }
         let name = body
