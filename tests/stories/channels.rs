@@ -401,7 +401,9 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     let grants = ["channels.add", "channels.remove", "channels.archive"];
     for capability in grants {
         let standing = ["grants", "allow", "helper", capability, "--window", "1h"];
-        assert_ne!(world.gateway.cli(standing).status, 0, "{capability}");
+        let refused = world.gateway.cli(standing);
+        let says = refused.all().contains("standing_not_allowed");
+        assert!(refused.status != 0 && says, "{capability}: {refused}");
     }
 }
 

@@ -490,19 +490,24 @@ fn source_settings_change_folder_and_launch() {
     put("workspace", json!({"realLaunch": true})).expect_error(404, "unknown_capability");
     assert_eq!(client.get(route).expect_ok(), listed, "nothing changed");
 
+    let models = || desk.agent.invoke("codex.models", json!({}));
+    models().expect_ok();
+    let off = put("codex", json!({"realLaunch": false})).expect_ok();
+    assert_eq!(
+        (&off["ok"], &off["realLaunch"], &off["authorizedDir"]),
+        (&json!(true), &json!(false), &json!(folder)),
+    );
+    let refused = models();
+    assert_ne!(refused.at("/ok"), json!(true), "{refused:?}");
+    let on = put("codex", json!({"realLaunch": true})).expect_ok();
+    assert_eq!(on["persisted"], json!(true));
+    models().expect_ok();
+
+    // Last, because another folder ends what was granted.
     let other = Folder::empty();
     let dir = other.path().display().to_string();
     let changed = put("codex", json!({"authorizedDir": dir})).expect_ok();
     assert_eq!(changed["authorizedDirPersisted"], json!(dir));
-    let off = put("codex", json!({"realLaunch": false})).expect_ok();
-    assert_eq!(
-        (&off["ok"], &off["realLaunch"], &off["authorizedDir"]),
-        (&json!(true), &json!(false), &json!(dir)),
-    );
-    let refused = desk.agent.invoke("codex.models", json!({}));
-    assert_ne!(refused.at("/ok"), json!(true), "{refused:?}");
-    let on = put("codex", json!({"realLaunch": true})).expect_ok();
-    assert_eq!(on["persisted"], json!(true));
 }
 
 #[test]

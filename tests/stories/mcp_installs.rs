@@ -1,10 +1,11 @@
 //! MCP servers from registries: installed once by a lock file with hashes, pinned, and run in their cage.
 
 use crate::mcp_changes::card;
-use plexus_tests::{Folder, Gateway, programs, registry};
+use plexus_tests::{Folder, Gateway, McpClient, coding_agents, programs, registry};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A package of npm, and its registry.
 fn npm_registry(folder: &Path) -> String {
@@ -222,7 +223,9 @@ fn filesystem_server_writes_in_two_folders_and_nowhere_else() {
     let gateway = Gateway::start();
     let (one, two, other) = (Folder::empty(), Folder::empty(), Folder::empty());
     let path = |folder: &Folder, name: &str| folder.path().join(name).display().to_string();
-    let [first, second] = [&one, &two].map(|folder| folder.path().display().to_string());
+    // The server itself would write in all three: the third is not lent, and only the cage keeps it from there.
+    let [first, second, third] =
+        [&one, &two, &other].map(|folder| folder.path().display().to_string());
     let base = registry::npm_with("server-filesystem");
     let words = [
         "files",
@@ -237,6 +240,7 @@ fn filesystem_server_writes_in_two_folders_and_nowhere_else() {
         "--",
         &first,
         &second,
+        &third,
     ];
     let added = installing(&gateway, ["npm_config_registry", &base], &words);
     assert!(added.expect_ok().contains("files.write_file"), "{added}");
@@ -261,7 +265,13 @@ fn filesystem_server_writes_in_two_folders_and_nowhere_else() {
     let read = agent.invoke("files.read_text_file", input).expect_ok();
     assert!(read["output"]["text"] == "tea\n", "{read}");
     let input = json!({"path": path(&other, "note.md"), "content": "tea\n"});
-    let refused = approved("files.write_file", input).json();
-    assert_eq!(refused["ok"], false, "{refused}");
+    let refused = approved("files.write_file", input.clone()).json();
+    assert!(refused.to_string().contains("EACCES"), "{refused}");
     assert!(!other.has("note.md"));
+    // The control: the same server without a cage.
+    let (_, script) = coding_agents::reference_server("server-filesystem");
+    let mut free = Command::new(coding_agents::node());
+    free.arg(script).args([&first, &second, &third]);
+    McpClient::greeted(free, "control").call("write_file", input);
+    assert_eq!(other.read("note.md"), "tea\n");
 }
