@@ -4,13 +4,13 @@
 use crate::office::{Office, invited, tls_file, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::Id;
-use plexus_tests::programs::Said;
+use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
-use plexus_tests::{Folder, Gate, Gateway, Model, Owner, Step, coding_agents};
+use plexus_tests::{Folder, Gate, Gateway, Listener, Model, Owner, Step, coding_agents};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 const KEY: &str = "sk-story-5e11a0";
 /// What a peer may call, beside turns.
@@ -404,8 +404,8 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
             .expect("a key")
             .contains("PRIVATE KEY")
     );
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let number = port.local_addr().expect("an address").port();
+    let listener = Listener::start();
+    let call_home = format!("bash -c 'echo hi > /dev/tcp/127.0.0.1/{}'", listener.port());
     let stranger = world.office.seat("Stranger", "", "");
     let add = json!({"channel_id": channel, "user_id": stranger.id});
     let talk = json!({"name": "more", "member_ids": [stranger.id], "message": "All of it."});
@@ -414,7 +414,7 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
         [
             Step::exec(&format!("cat {}", ssh.join("id_ed25519").display())),
             Step::exec(&format!("cat {}", identity.display())),
-            Step::exec(&format!("bash -c 'echo hi > /dev/tcp/127.0.0.1/{number}'")),
+            Step::exec(&call_home),
             Step::exec("echo a note > note.txt; cat note.txt"),
             peer.tool("add-member", add),
             peer.tool("start-discussion", talk),
@@ -449,8 +449,12 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
             "{result}"
         );
     }
-    port.set_nonblocking(true).expect("a listener");
-    assert!(port.accept().is_err(), "nobody came");
+    assert_eq!(listener.heard(), Vec::<String>::new());
+    // The control: outside of the sandbox the same line arrives.
+    let mut shell = programs::command(Path::new("/bin/bash"), world.gateway.home());
+    shell.args(["-c", &call_home]);
+    programs::run(shell).expect_ok();
+    assert_eq!(listener.heard(), ["hi\n"]);
     // A turn is no tool: the call of one came to nothing.
     assert!(!results[6].contains("\"ok\":true"), "{}", results[6]);
     let channels = world.office.channels();

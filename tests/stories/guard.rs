@@ -304,14 +304,17 @@ fn bodies_are_parsed_strictly() {
 #[test]
 fn the_unix_sockets_are_guarded_too() {
     let house = House::open();
-    let health =
-        |client: &plexus_tests::Client, host: &str| client.with("host", host).get("/v1/health");
-    for socket in [house.gateway.agent_socket(), house.gateway.owner_socket()] {
+    let (key, gateway) = (house.gateway.key(), &house.gateway);
+    let owners = gateway.owner_socket().with("x-plexus-connection-key", &key);
+    for (socket, path) in [
+        (gateway.agent_socket(), "/.well-known/plexus"),
+        (owners, "/admin/api/pending"),
+    ] {
+        let ask = |host: &str| socket.with("host", host).get(path);
         for good in ["localhost", "127.0.0.1", "[::1]"] {
-            let answer = health(&socket, good);
-            assert_ne!(answer.status, 403, "{answer}");
+            ask(good).expect_ok();
         }
-        health(&socket, "evil.example.com").expect_error(403, "host_forbidden");
+        ask("evil.example.com").expect_error(403, "host_forbidden");
     }
 }
 
