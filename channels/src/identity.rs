@@ -4,15 +4,16 @@
 //! HOME/agents/<first>-<last>-<public_id>/   0700   identity.json  private_key.pem  state.json  known_devices.json  lock
 //! HOME/agents/.new-<registration_id>/       0700   a registration under way: private_key.pem  pending.json
 //! ```
-//! Invariants: a file is private (0600, this user's, no link) or it is refused; a file is replaced whole or not at all, and
-//! on disk before the call returns; a registration that was cut short is repeated with the same key, so that no second
-//! user comes about; one process holds an identity.
+//! Invariants: a file is private (0600, this user's, no link) or it is refused, and so is a folder that others can change; a
+//! file is replaced whole or not at all, and on disk before the call returns; a registration that was cut short is repeated
+//! with the same key, so that no second user comes about; a key that is of no user any more does not stay; one process holds
+//! an identity.
 
 use crate::api::{Api, ApiError};
 use crate::crypto::{CryptoError, DeviceKey};
 use crate::dial::{Dial, Endpoint, EndpointError};
 use crate::wire::{Kind, NewDevice, Register, Registered};
-use crate::{Base64Url, Id};
+use crate::{Base64Url, Id, id};
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
@@ -31,6 +33,10 @@ const PRIVATE_KEY: &str = "private_key.pem";
 const PENDING: &str = "pending.json";
 const LOCK: &str = "lock";
 const NEW: &str = ".new-";
+/// What a file is called before it replaces another one.
+const HALF: &str = ".tmp";
+/// How long a registration that was cut short may be gone on with. An invitation is valid for a week.
+const UNFINISHED: Duration = Duration::from_secs(30 * 86_400);
 /// Bytes of a file here: state grows with channels.
 const FILE_BYTES: u64 = 16 << 20;
 
@@ -53,6 +59,9 @@ pub enum IdentityError {
     /// A file that others can read.
     #[error("{path} can be read by others; run: chmod 600 {path}", path = .0.display())]
     Readable(PathBuf),
+    /// A folder in which others can put files.
+    #[error("{path} can be changed by others; run: chmod go-w {path}", path = .0.display())]
+    Writable(PathBuf),
     /// A file of another user, or a link in its place.
     #[error("{} is a link, no file, or another user's", .0.display())]
     Foreign(PathBuf),
@@ -152,12 +161,14 @@ impl Home {
     /// The home at a path; it is made where it is missing.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Where it cannot be made, or others can change it.
     pub fn at(root: &Path) -> Result<Self, IdentityError> {
         let agents = root.join("agents");
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&agents);
         made.map_err(|why| io_error(&agents, why))?;
+        check_folder(root)?;
+        check_folder(&agents)?;
         Ok(Self { agents })
     }
 
@@ -181,13 +192,7 @@ impl Home {
     }
 
     fn entries(&self) -> Result<Vec<String>, IdentityError> {
-        let read = fs::read_dir(&self.agents).map_err(|why| io_error(&self.agents, why))?;
-        let mut names: Vec<String> = read
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort();
-        Ok(names)
+        names_in(&self.agents)
     }
 
     /// Takes an identity for this process.
@@ -197,6 +202,13 @@ impl Home {
     pub fn open(&self, name: &str) -> Result<Identity, IdentityError> {
         let folder = self.folder_of(name)?;
         let lock = lock(&folder, name)?;
+        // What a process that was killed had not put in its place. It may be a key.
+        for half in names_in(&folder)?
+            .iter()
+            .filter(|name| name.starts_with(HALF))
+        {
+            remove(&folder.join(half));
+        }
         read_identity(folder, Some(lock))
     }
 
@@ -220,13 +232,17 @@ impl Home {
                 known: self.identities()?,
             });
         }
+        check_folder(self.agents.parent().unwrap_or(&self.agents))?;
+        check_folder(&self.agents)?;
+        check_folder(&folder)?;
         Ok(folder)
     }
 
     /// Registers with a relay, or goes on with a registration by the same invitation that was cut short.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and where the relay refuses or is not reached. What was begun is kept for the next try.
+    /// As [`open`](Self::open), and where the relay refuses or is not reached. What was begun is kept for the next try, unless
+    /// the relay has refused it for good.
     pub async fn register(
         &self,
         dial: Arc<dyn Dial>,
@@ -234,6 +250,7 @@ impl Home {
     ) -> Result<Identity, IdentityError> {
         let hash = Sha256::digest(registration.invitation.as_bytes());
         let hash = Base64Url(hash.to_vec());
+        self.forget_unfinished(id::now_millis())?;
         let folder = match self.unfinished(&hash, registration)? {
             Some(folder) => folder,
             None => self.begin(hash, registration)?,
@@ -241,18 +258,22 @@ impl Home {
         let pending: Pending = read_json(&folder.join(PENDING))?;
         let key = read_key(&folder)?;
         let api = Api::new(registration.endpoint.clone(), dial, None);
-        let registered = api
-            .register(&Register {
-                registration_id: pending.registration_id,
-                invitation_key: registration.invitation.to_string(),
-                first_name: pending.first_name,
-                last_name: pending.last_name,
-                skills: pending.skills,
-                device: NewDevice {
-                    public_key: key.public().to_wire(),
-                },
-            })
-            .await?;
+        let register = Register {
+            registration_id: pending.registration_id,
+            invitation_key: registration.invitation.to_string(),
+            first_name: pending.first_name,
+            last_name: pending.last_name,
+            skills: pending.skills,
+            device: NewDevice {
+                public_key: key.public().to_wire(),
+            },
+        };
+        let registered = api.register(&register).await.inspect_err(|refused| {
+            // No user has this key, and none will.
+            if refused.is_final() {
+                remove(&folder);
+            }
+        })?;
         let name = self.finish(&folder, &registered, &pending.api_endpoint)?;
         self.open(&name)
     }
@@ -278,6 +299,18 @@ impl Home {
         write_json(&folder, PENDING, &pending)?;
         sync_folder(&self.agents)?;
         Ok(folder)
+    }
+
+    /// Removes registrations that nobody went on with: they hold keys.
+    fn forget_unfinished(&self, now: u64) -> Result<(), IdentityError> {
+        let kept = u64::try_from(UNFINISHED.as_millis()).unwrap_or(u64::MAX);
+        for name in self.entries()? {
+            let begun = name.strip_prefix(NEW).and_then(|id| id.parse::<Id>().ok());
+            if begun.is_some_and(|begun| begun.millis().saturating_add(kept) < now) {
+                remove(&self.agents.join(name));
+            }
+        }
+        Ok(())
     }
 
     fn unfinished(
@@ -378,6 +411,37 @@ fn folder_name(facts: &Facts) -> String {
     let mut parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.push(facts.public_id.to_string());
     parts.join("-")
+}
+
+/// The names in a folder, sorted.
+fn names_in(folder: &Path) -> Result<Vec<String>, IdentityError> {
+    let read = fs::read_dir(folder).map_err(|why| io_error(folder, why))?;
+    let mut names: Vec<String> = read
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Removes what is of no use any more. Where that fails the next one tries again.
+fn remove(path: &Path) {
+    let _ = match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+}
+
+/// A folder has to be this user's, and nobody else's to change.
+fn check_folder(path: &Path) -> Result<(), IdentityError> {
+    let facts = fs::metadata(path).map_err(|why| io_error(path, why))?;
+    if !facts.is_dir() || facts.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(IdentityError::Foreign(path.to_owned()));
+    }
+    if facts.mode() & 0o022 != 0 {
+        return Err(IdentityError::Writable(path.to_owned()));
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path, name: &str) -> Result<File, IdentityError> {
@@ -568,5 +632,51 @@ mod tests {
         assert!(
             matches!(home.open("nobody"), Err(IdentityError::Missing { known, .. }) if known == [name])
         );
+    }
+
+    #[test]
+    fn folder_that_others_can_change_is_refused() {
+        let root = tempfile::tempdir().expect("a folder");
+        let home = Home::at(root.path()).expect("a home");
+        let name = made(&home);
+        let folder = home.agents.join(&name);
+        for open in [root.path(), &home.agents, &folder] {
+            for mode in [0o777, 0o720, 0o702] {
+                fs::set_permissions(open, fs::Permissions::from_mode(mode)).expect("mode");
+                let refused = home.open(&name).err();
+                assert!(
+                    matches!(&refused, Some(IdentityError::Writable(path)) if path == open),
+                    "{refused:?}"
+                );
+                assert!(home.look(&name).is_err());
+                assert_eq!(Home::at(root.path()).is_err(), open != folder);
+            }
+            fs::set_permissions(open, fs::Permissions::from_mode(0o755)).expect("mode");
+            drop(home.open(&name).expect("opens"));
+        }
+    }
+
+    #[test]
+    fn keys_of_registrations_and_files_that_were_cut_short_do_not_stay() {
+        let root = tempfile::tempdir().expect("a folder");
+        let home = Home::at(root.path()).expect("a home");
+        let name = made(&home);
+        let half = home.agents.join(&name).join(".tmpAbCdEf");
+        fs::write(&half, "a key").expect("written");
+        drop(home.look(&name).expect("looked at"));
+        assert!(half.exists(), "another process may be writing it");
+        drop(home.open(&name).expect("opens"));
+        assert!(!half.exists());
+        let now = id::now_millis();
+        let month = u64::try_from(UNFINISHED.as_millis()).expect("a number");
+        let begun = |at| home.agents.join(format!("{NEW}{}", Id::from_parts(at, 1)));
+        let (old, new) = (begun(now - month - 1), begun(now - month));
+        for folder in [&old, &new] {
+            fs::create_dir(folder).expect("made");
+            fs::write(folder.join(PRIVATE_KEY), "a key").expect("written");
+        }
+        home.forget_unfinished(now).expect("read");
+        assert_eq!((old.exists(), new.exists()), (false, true));
+        assert_eq!(home.identities().expect("names"), [name]);
     }
 }

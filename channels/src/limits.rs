@@ -36,6 +36,9 @@ pub const CHALLENGE: Duration = Duration::from_secs(60);
 pub const INVITATION: Duration = Duration::from_secs(7 * 86_400);
 /// Messages under one version of a channel's key. Random nonces of 96 bits allow 2^32 of them.
 pub const MESSAGES_PER_KEY: u64 = 1 << 30;
+/// The greatest number of a message that a client takes from a relay for its own last one. Each whole number up to it is one
+/// in JavaScript too.
+pub const SEQ_OF_RELAY: u64 = 1 << 52;
 /// Frames that wait for a reader before its connection is closed.
 pub const QUEUED_FRAMES: usize = 1_000;
 /// How often a relay pings.

@@ -146,7 +146,8 @@ impl State {
     /// The number that the next message in the channel has. It is used once [`put`](Self::put) has returned.
     #[must_use]
     pub fn next_seq(&self, channel_id: Id) -> u64 {
-        self.kept.seqs.get(&channel_id).map_or(1, |last| last + 1)
+        let last = self.kept.seqs.get(&channel_id);
+        last.map_or(1, |last| last.saturating_add(1))
     }
 
     /// Lifts the counter of a channel above a number that the relay knows of.

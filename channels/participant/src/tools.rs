@@ -11,7 +11,7 @@ use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::state::Once;
 use plexus_channels::wire::{Channel, Code, Kind, Profile, Status};
-use plexus_channels::{Id, PublicKey, limits};
+use plexus_channels::{Id, limits};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -256,14 +256,15 @@ impl Tools {
         }))
     }
 
-    /// A user, with the fingerprint of the first device.
+    /// A user, with the fingerprint of the device that is pinned, whatever the relay shows by now.
     async fn user(&self, id: Id, kind: Kind) -> Result<(Profile, Option<String>), ToolError> {
         let profile = self.account.api().user(id).await?;
         if profile.kind != kind {
             return Err(refused(Code::NotFound, "there is no such user"));
         }
-        let key = profile.devices.first();
-        let key = key.and_then(|device| PublicKey::from_bytes(&device.public_key.0).ok());
+        self.account.pin(&profile).map_err(AccountError::from)?;
+        let mut devices = profile.devices.iter();
+        let key = devices.find_map(|device| self.account.pinned_key(id, device.device_id));
         Ok((profile, key.map(|key| key.shown_fingerprint())))
     }
 

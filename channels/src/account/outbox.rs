@@ -347,6 +347,8 @@ impl Account {
             }
             if let ApiError::Refused(refusal) = &refused
                 && let Some(last) = refusal.detail["last_seq"].as_u64()
+                // The counter of a channel cannot go back, and a relay may not use it up.
+                && last <= limits::SEQ_OF_RELAY
             {
                 self.state().raise_seq(channel_id, last);
             }

@@ -5,10 +5,13 @@ use crate::liar::{Lied, account};
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble, Unsent};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
+use plexus_channels::dial::Direct;
 use plexus_channels::events::{Listener, Notice};
+use plexus_channels::identity::{Home, Registration};
 use plexus_channels::state::{Once, WriteStatus};
 use plexus_channels::wire::Event;
 use plexus_channels::{DeviceKey, Id};
+use plexus_participant::Tools;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -439,5 +442,96 @@ fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
             1,
             "it was asked once"
         );
+    });
+}
+
+#[test]
+fn last_number_that_a_relay_invents_stops_no_channel() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        for last in [u64::MAX, (1 << 52) + 1] {
+            liar.lies(move |line, _| match is_post(line) {
+                true => Lied::Answer(
+                    409,
+                    json!({"error": {"code": "seq_conflict", "message": "no", "detail": {"last_seq": last}}}),
+                ),
+                false => Lied::Truth,
+            });
+            assert!(ann.send(channel, "lost").await.is_err());
+        }
+        liar.tells_the_truth();
+        let sent = ann.send(channel, "two").await.expect("sent");
+        assert!(sent.seq < 100, "{}", sent.seq);
+        assert_eq!(
+            texts(&ann, channel).await.last().map(String::as_str),
+            Some("two")
+        );
+    });
+}
+
+#[test]
+fn tool_shows_the_key_that_is_pinned() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let tools = Tools::new(Arc::clone(&ann));
+        let shown = async || {
+            let asked = json!({"agent_id": id_of(&bob)});
+            let asked = asked.as_object().expect("an object").clone();
+            let shown = tools.call("get_agent", asked).await.expect("a tool");
+            shown["structuredContent"]["fingerprint"].clone()
+        };
+        let own = bob.identity().key.public().shown_fingerprint();
+        assert_eq!(shown().await, json!(own));
+        let key = DeviceKey::generate().public().to_wire();
+        liar.lies(move |line, profile| match line.contains("/v1/agents/") {
+            true => {
+                let mut profile = profile.clone();
+                profile["devices"][0]["public_key"] = json!(key);
+                Lied::Answer(200, profile)
+            }
+            false => Lied::Truth,
+        });
+        assert_eq!(shown().await, json!(own));
+        assert_eq!(ann.take_device_news().len(), 1, "and it is told");
+    });
+}
+
+#[test]
+fn refused_registration_leaves_no_key() {
+    story(async {
+        let mut relay = Relay::start();
+        let root = relay.folder.path().join("Eve");
+        let home = Home::at(&root).expect("a home");
+        let entries = || {
+            std::fs::read_dir(root.join("agents"))
+                .expect("a folder")
+                .count()
+        };
+        let endpoint = relay.endpoint.clone();
+        let register = async |invitation: &str| {
+            let registration = Registration {
+                endpoint: endpoint.clone(),
+                invitation: invitation.to_owned().into(),
+                first_name: None,
+                last_name: None,
+                skills: Vec::new(),
+            };
+            home.register(Arc::new(Direct::default()), &registration)
+                .await
+        };
+        assert!(register("plxinv_of_nobody").await.is_err());
+        assert_eq!(entries(), 0);
+        // One that nobody has judged stays, and is gone on with.
+        let invitation = relay.invitation();
+        relay.kill();
+        assert!(register(&invitation).await.is_err());
+        assert_eq!(entries(), 1);
+        relay.go_on(None);
+        assert!(register(&invitation).await.is_ok());
+        assert_eq!(entries(), 1);
     });
 }
