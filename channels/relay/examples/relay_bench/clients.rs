@@ -142,72 +142,63 @@ impl Connection {
 
     /// Sends a body, which has to be taken.
     pub(crate) async fn post(&mut self, path: &str, token: &str, body: &str) {
-        let (status, answer) = self.ask(path, "Authorization: Bearer ", token, body).await;
+        let answered = self.ask(path, "Authorization: Bearer ", token, body).await;
+        let (status, answer) = answered.expect("the relay keeps the connection");
         assert!(status == 201, "{}", String::from_utf8_lossy(answer));
     }
 
-    /// Sends a body with one more header: status and body of the answer.
+    /// Sends a body with one more header: status and body of the answer. Nothing where the relay has closed the connection.
     pub(crate) async fn ask(
         &mut self,
         path: &str,
         name: &str,
         value: &str,
         body: &str,
-    ) -> (u16, &[u8]) {
+    ) -> Option<(u16, &[u8])> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\n{name}{value}\r\nContent-Length: {}\r\n\r\n{body}",
             self.authority,
             body.len()
         );
-        let sent = self.stream.write_all(request.as_bytes()).await;
-        sent.expect("the relay is there");
-        self.read.clear();
-        let head = loop {
-            let read = self.stream.read_buf(&mut self.read).await;
-            assert!(
-                read.expect("an answer") > 0,
-                "the relay closed the connection"
-            );
-            if let Some(at) = memchr::memmem::find(&self.read, b"\r\n\r\n") {
-                break at;
-            }
-        };
+        let head = self.head(&request).await?;
         let text = String::from_utf8_lossy(&self.read[..head]).to_lowercase();
         let (_, length) = text.split_once("content-length: ").expect("a length");
         let length = length.lines().next().and_then(|length| length.parse().ok());
         let whole = head + 4 + length.unwrap_or(0);
         while self.read.len() < whole {
-            let read = self.stream.read_buf(&mut self.read).await;
-            assert!(
-                read.expect("an answer") > 0,
-                "the relay closed the connection"
-            );
+            self.more().await?;
         }
         let status = text.get(9..12).and_then(|status| status.parse().ok());
-        (status.expect("a status"), &self.read[head + 4..])
+        Some((status.expect("a status"), &self.read[head + 4..]))
     }
 
-    /// Asks for events: the stream behind the answer, and what was read of it.
-    pub(crate) async fn events(mut self, token: &str) -> (TcpStream, Vec<u8>) {
+    /// Asks for events: the stream behind the answer, and what was read of it. Nothing as [`ask`](Self::ask).
+    pub(crate) async fn events(mut self, token: &str) -> Option<(TcpStream, Vec<u8>)> {
         let request = format!(
             "GET /v1/events HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
             self.authority
         );
-        let sent = self.stream.write_all(request.as_bytes()).await;
-        sent.expect("the relay is there");
+        let head = self.head(&request).await?;
+        let text = String::from_utf8_lossy(&self.read[..head]);
+        assert!(text.starts_with("HTTP/1.1 101"), "{text}");
+        self.read.drain(..head + 4);
+        Some((self.stream, self.read))
+    }
+
+    /// Sends a request: where the head of its answer ends.
+    async fn head(&mut self, request: &str) -> Option<usize> {
+        self.stream.write_all(request.as_bytes()).await.ok()?;
         self.read.clear();
         loop {
-            let read = self.stream.read_buf(&mut self.read).await;
-            assert!(
-                read.expect("an answer") > 0,
-                "the relay closed the connection"
-            );
+            self.more().await?;
             if let Some(at) = memchr::memmem::find(&self.read, b"\r\n\r\n") {
-                let text = String::from_utf8_lossy(&self.read[..at]);
-                assert!(text.starts_with("HTTP/1.1 101"), "{text}");
-                self.read.drain(..at + 4);
-                return (self.stream, self.read);
+                return Some(at);
             }
         }
+    }
+
+    async fn more(&mut self) -> Option<()> {
+        let read = self.stream.read_buf(&mut self.read).await;
+        read.is_ok_and(|read| read > 0).then_some(())
     }
 }

@@ -68,7 +68,8 @@ async fn connected(server: &Server, clients: &[Client]) -> UnboundedReceiver<Soc
             let tell = tell.clone();
             async move {
                 let connection = Connection::open(&server.endpoint).await;
-                let (stream, read) = connection.events(&client.token).await;
+                let opened = connection.events(&client.token).await;
+                let (stream, read) = opened.expect("the relay keeps it");
                 tokio::spawn(listen(stream, read, tell));
             }
         })
