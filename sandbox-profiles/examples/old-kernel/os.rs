@@ -5,13 +5,12 @@
 )]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::parent_id;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::fork;
 
 /// From `linux/landlock.h`: the flag that turns `landlock_create_ruleset` into a question for the version.
 const VERSION_QUESTION: u32 = 1;
@@ -87,12 +86,22 @@ fn install(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<li
 
 /// Says `version` to whoever asks at the filter's other end, which is stdin, until `asker` has gone.
 pub(super) fn answer(version: u32, asker: u32) -> io::Result<()> {
-    set_pdeathsig(Signal::SIGKILL)?;
-    if parent_id() != asker {
+    // Nobody's child: a program that waits until it has none must not wait for this.
+    // SAFETY: this process has one thread, so no lock is held by a thread that the child lacks.
+    if unsafe { fork() }?.is_parent() {
         return Ok(());
     }
+    let Some(asker) = plexus_hostile::hold(asker.cast_signed()) else {
+        return Ok(());
+    };
     let questions = io::stdin();
     loop {
+        let ends = [questions.as_fd(), asker.as_fd()];
+        let mut ready = ends.map(|end| PollFd::new(end, PollFlags::POLLIN));
+        poll(&mut ready, PollTimeout::NONE)?;
+        if ready[1].any() == Some(true) {
+            return Ok(());
+        }
         // SAFETY: all zero is a value of this struct of numbers, and what the kernel wants to be given.
         let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the request writes one such struct, which `question` is.

@@ -3,7 +3,7 @@
 //! One place for both who try them: the tests of the cage, which start the launcher themselves, and the worker that is
 //! started by the real gateway in a connector's place.
 //!
-//! Invariants: an act names every target; none signals 0, -1 or a group; what it takes from the machine it takes
+//! Invariants: an act names every target; none signals 0, -1 or a group (`regrow` asks about its own processes alone); what it takes from the machine it takes
 //! within a bound and gives back. An act that would need a target that cannot exist (a mount on no folder) counts as
 //! done when the kernel complains of that and of nothing before it.
 //!
@@ -14,6 +14,8 @@ mod files;
 mod linux;
 pub mod offered;
 mod os;
+#[cfg(target_os = "linux")]
+pub mod own_processes;
 mod processes;
 pub mod relays;
 mod sockets;
@@ -33,6 +35,20 @@ pub fn act(arguments: Arguments<'_>) -> io::Result<String> {
         .or_else(|| processes::act(arguments))
         .or_else(|| platform(arguments))
         .unwrap_or_else(|| Err(io::Error::other(format!("no such act: {arguments:?}"))))
+}
+
+/// For the root of a test binary that starts runs of programs: see [`own_processes`].
+#[cfg(target_os = "linux")]
+#[macro_export]
+macro_rules! in_own_processes {
+    () => {
+        // SAFETY: the C library calls what stands in this section once, before `main` and on the only thread; the function
+        // takes nothing, and leaves the process as it was or does not return.
+        #[expect(unsafe_code, reason = "nothing else runs before the first test")]
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static IN_OWN_PROCESSES: extern "C" fn() = $crate::own_processes::enter;
+    };
 }
 
 /// A copy of an inherited descriptor.

@@ -23,6 +23,7 @@ use crate::{Arguments, silent};
 
 pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     match arguments {
+        ["regrow", count] => silent(number(count).and_then(os::regrowing::regrow)),
         ["abstract", name] => silent(
             SocketAddr::from_abstract_name(name).and_then(|name| UnixStream::connect_addr(&name)),
         ),

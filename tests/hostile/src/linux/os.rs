@@ -8,6 +8,7 @@
 pub(super) mod files;
 pub(super) mod kernel;
 pub(super) mod processes;
+pub(super) mod regrowing;
 pub(super) mod sockets;
 
 use std::ffi::CStr;
