@@ -113,8 +113,21 @@ pub struct KeeperSettings {
     pub runs: PathBuf,
     /// The gateway's state directory, which every run's cage must keep out.
     pub state_dir: PathBuf,
+    /// Where the locks of runs lie, out of the worker's reach, and what their names begin with: see [`KeeperSettings::lock`].
+    pub locks: PathBuf,
     /// What may be started.
     pub programs: Vec<ChildProgram>,
+}
+
+impl KeeperSettings {
+    /// The file that is locked while anybody of this run may be left.
+    #[must_use]
+    pub fn lock(&self, run: &str) -> PathBuf {
+        let mut path = self.locks.clone().into_os_string();
+        path.push(".");
+        path.push(run);
+        path.into()
+    }
 }
 
 /// As [`launcher_command`], for a worker that may have children. `None` on macOS, where there is no keeper yet.
@@ -135,6 +148,7 @@ pub fn keeper_command(
     let rest = line.split_off(line.len() - 2);
     line.extend(["--runs".into(), kept.runs.clone().into()]);
     line.extend(["--state".into(), kept.state_dir.clone().into()]);
+    line.extend(["--lock".into(), kept.locks.clone().into()]);
     for child in &kept.programs {
         line.extend(["--child".into(), child.name.clone().into()]);
         line.extend(["--program".into(), child.program.clone().into()]);
@@ -282,6 +296,17 @@ pub struct Usage {
     pub processes: u32,
     /// The most that its folder was seen to hold on the disk, in bytes; 0 where nobody counted.
     pub disk: u64,
+}
+
+/// How it is about a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Nobody is left.
+    Over,
+    /// Its monitor or its helper is there.
+    UnderWay,
+    /// Neither is there, and nobody saw the end of what they had started.
+    Unknown,
 }
 
 /// Whether this may name a run's folder.

@@ -131,6 +131,10 @@ pub(crate) const UNCAGED: &str = "--without-a-cage";
 /// The launcher's option to stay outside whatever the profile, and to end what descends from the program.
 #[cfg(target_os = "linux")]
 pub(crate) const STAY: &str = "--stay";
+/// The launcher's option for the file that is locked while anybody of a run may be left; of a keeper, for what the names of all
+/// such files of its runs begin with.
+#[cfg(target_os = "linux")]
+pub(crate) const LOCK: &str = "--lock";
 /// The launcher's option to attack targets from the cage before the program is there.
 #[cfg(target_os = "linux")]
 pub(crate) const PROVE: &str = "--prove";

@@ -34,7 +34,8 @@ pub mod ruleset;
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    base_rules, die_with_this_thread, give_up_exec_and_fork, kernel_support, system_calls,
+    base_rules, die_with_this_thread, end_run, give_up_exec_and_fork, kernel_support, left_of_run,
+    started, state_of_run, system_calls,
 };
 #[cfg(target_os = "macos")]
 pub use macos::{

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher: close descriptors ▸ limits ▸ mask of modes ▸ no capabilities ▸ [split] ▸ Landlock ▸ seccomp ▸ exec worker
-//!                                                                    └▶ monitor, where a profile needs one
+//!                                                                    └▶ monitor and helper, where a profile needs them
 //! worker:   (single thread) runtime ▸ give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
 //! ```
 //!
@@ -20,9 +20,11 @@ mod held;
 mod keeper;
 mod launcher;
 mod leaf;
+mod lock;
 mod monitor;
 mod os;
 mod rights;
+mod scope;
 mod shared;
 mod sign_in;
 mod syscalls;
@@ -43,6 +45,7 @@ use leaf::Signals;
 use monitor::Duty;
 
 pub use launcher::launcher;
+pub use lock::{end_run, left_of_run, started, state_of_run};
 pub use os::children::die_with_this_thread;
 pub(crate) use os::exec_error;
 

@@ -207,6 +207,7 @@ pub fn attack_as_child(targets: &ChildTargets) -> CageReport {
     );
     attack_addresses(&mut report, targets.tcp_port, &targets.unix_socket);
     report.attack("signal the keeper", signal(targets.keeper_pid));
+    report.attack("signal what ends the run", signal(parent_id()));
     report.control(
         "read /dev/null",
         File::open("/dev/null").and_then(|mut file| file.read(&mut [0])),

@@ -54,13 +54,16 @@ pub fn manifest(edition: &str) -> String {
     manifest.to_string()
 }
 
-/// One capability that has programs started, and two of those: a leaf, and a shell.
+/// One capability that has programs started, and three of those: a leaf, a shell, and one with room for many processes.
 fn with_children(manifest: &mut Value) {
     let limits = json!({"openFiles": 64, "fileBytes": 1_048_576, "memoryMiB": 64, "processes": 16});
     manifest["children"] = json!([
         {"name": "cat", "program": {"path": "/usr/bin/cat"}, "arguments": [{"name": "a"}], "limits": limits},
         {"name": "shell", "program": {"path": "/bin/bash"}, "tools": true,
          "arguments": ["-c", {"name": "a"}], "environment": {"PATH": "/usr/bin", "GIVEN": null}, "limits": limits},
+        {"name": "line", "program": {"path": "/bin/bash"}, "arguments": ["-c", {"name": "a"}],
+         "environment": {"PATH": "/usr/bin"},
+         "limits": {"openFiles": 256, "fileBytes": 1_048_576, "memoryMiB": 2048, "processes": 256}},
     ]);
     let capabilities = manifest["capabilities"].as_array_mut().expect("a list");
     capabilities.push(json!({
@@ -106,7 +109,14 @@ pub fn children(edition: &str) -> &'static [(&'static str, &'static str)] {
 (allow file-read* (subpath \"/usr/lib\")) ; their libraries
 "
     );
-    vec![("cat", LEAF_CHILD), ("shell", shell.leak() as &str)].leak()
+    let line =
+        format!("{shell}(allow process-exec* (subpath (param \"ROOT\"))) ; what it finds there\n");
+    vec![
+        ("cat", LEAF_CHILD),
+        ("shell", shell.leak() as &str),
+        ("line", line.leak()),
+    ]
+    .leak()
 }
 
 /// The profile of an edition: `reaching` has one more rule.

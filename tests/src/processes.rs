@@ -112,6 +112,14 @@ pub fn below(pid: u32) -> Vec<Process> {
     found
 }
 
+/// Every process of this name, wherever it has gone; a zombie is none.
+#[must_use]
+pub fn named(name: &str) -> Vec<Process> {
+    let all = all().into_iter();
+    all.filter(|process| process.name == name && process.alive())
+        .collect()
+}
+
 fn all() -> Vec<Process> {
     entries(read)
 }

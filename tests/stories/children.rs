@@ -1,9 +1,11 @@
 //! Programs that a worker has started: each in a cage of its own, and none left when the gateway is.
 
 use crate::house::Workshop;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plexus_hostile::{has_ended, hold};
 use plexus_tests::waiting::{PATIENCE, until};
-use plexus_tests::{Agent, Folder, Gateway, editions};
+use plexus_tests::{Agent, Folder, Gateway, binaries, editions, processes};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -223,6 +225,158 @@ fn killed_worker_leaves_no_child() {
     });
 }
 
+/// The name of the attack's processes.
+const REGROW: &str = "plexus-regrow";
+/// How many they are at a time; the limit is 256.
+const LINE: usize = 150;
+
+impl Site {
+    /// A call in a thread of its own; nobody hears its answer.
+    fn asked(&self, agent: &str, input: Value) -> std::thread::JoinHandle<()> {
+        let agent = self.agent(agent);
+        std::thread::spawn(move || {
+            let asked = agent.client().request("POST", "/invoke");
+            drop(asked.json(json!({"id": CHILD, "input": input})).try_send());
+        })
+    }
+
+    /// Starts a line of processes that grows again as it is killed, by a run that goes on; `then` is told when all are there.
+    #[track_caller]
+    fn with_line(&mut self, run: &str, then: impl FnOnce(&mut Self)) {
+        let root = self.run(run).join("root");
+        std::fs::create_dir_all(&root).expect("a folder");
+        std::fs::copy(binaries::path(REGROW), root.join(REGROW)).expect("a copy");
+        let line = format!("./{REGROW} {LINE} & until [ -e go ]; do sleep 0.05; done");
+        let input = json!({"child": "line", "run": run, "arguments": {"a": line}});
+        let call = self.asked(run, input);
+        until("the whole line", || {
+            (processes::named(REGROW).len() >= LINE).then_some(())
+        });
+        then(self);
+        call.join().expect("its end");
+    }
+}
+
+/// A run whose helper is killed from outside ends with it, and not what had left its side: the owner is told, and nobody else
+/// ends it.
+#[test]
+fn start_is_refused_while_a_run_is_left() {
+    let mut site = Site::open();
+    let input = json!({"child": "shell", "run": "one", "arguments": {"a": LEAVES}});
+    let call = site.asked("one", input);
+    let numbers = site.numbers("one");
+    let all = processes::below(site.workshop.gateway.pid());
+    let number = |process: &&processes::Process| process.pid.cast_signed() == numbers[0];
+    let helper = all.iter().find(number).expect("the program").parent;
+    let helper = all.iter().find(|process| process.pid == helper);
+    helper.expect("its helper").signal(Signal::SIGKILL);
+    let left = hold(numbers[1]).expect("it is there");
+    site.workshop.gateway.kill9();
+    site.workshop.gateway.start_again();
+    call.join().expect("its end");
+
+    let agent = site.agent("b");
+    let input = json!({"child": "shell", "run": "two", "arguments": {"a": "echo here"}});
+    let refused = agent.invoke(CHILD, input.clone());
+    assert_ne!(refused.status, 200, "{refused}");
+    let command = format!("kill -9 {}", numbers[1]);
+    let told = site.workshop.gateway.cli(["status"]);
+    assert!(told.stdout.contains(&command), "{told}");
+    assert!(!has_ended(&left, std::time::Duration::ZERO), "by nobody");
+
+    let ended = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .status();
+    assert!(ended.expect("a shell").success());
+    until("a start", || {
+        site.workshop.gateway.cli(["sources", "test", "fixture"]);
+        (agent.invoke(CHILD, input.clone()).status == 200).then_some(())
+    });
+}
+
+fn line_is_gone(when: &str) {
+    until(when, || processes::named(REGROW).is_empty().then_some(()));
+}
+
+/// The control of the stories below: what the attack is for. Killed one generation after the other, it stays.
+#[test]
+fn regrowing_line_outlives_a_kill_by_generations() {
+    nix::sys::prctl::set_child_subreaper(true).expect("this process's own");
+    let mut first = std::process::Command::new(binaries::path(REGROW))
+        .arg(LINE.to_string())
+        .spawn()
+        .expect("it starts");
+    until("the whole line", || {
+        (processes::named(REGROW).len() >= LINE).then_some(())
+    });
+    let own = std::process::id();
+    for _ in 0..2 * LINE {
+        let all = processes::named(REGROW);
+        let children = all.iter().filter(|process| process.parent == own);
+        children.for_each(|process| process.signal(Signal::SIGKILL));
+        while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if ended == WaitStatus::StillAlive {
+                break;
+            }
+        }
+    }
+    drop(first.try_wait());
+    let left = processes::named(REGROW).len();
+    assert!(left >= LINE / 2, "{left} are left");
+}
+
+#[test]
+fn regrowing_line_ends_with_its_run() {
+    let mut site = Site::open();
+    site.with_line("one", |site| {
+        std::fs::write(site.run("one").join("root/go"), "").expect("a file");
+    });
+    assert_eq!(processes::named(REGROW).len(), 0, "when it is answered");
+    // The control: the next run of the source begins.
+    let said = shell(&site.agent("b"), "two", "echo here");
+    assert_eq!(said["output"], "here\n", "{said}");
+}
+
+#[test]
+fn regrowing_line_ends_with_a_call_that_is_stopped() {
+    let mut site = Site::open();
+    site.with_line("one", |site| {
+        let gateway = &site.workshop.gateway;
+        let calls = gateway.cli(["calls", "list", "--json"]).json();
+        let id = calls["calls"][0]["auditId"].as_str().expect("its event");
+        gateway.cli(["calls", "stop", id]).expect_ok();
+        line_is_gone("the end of a stopped run");
+    });
+}
+
+#[test]
+fn regrowing_line_ends_with_its_source() {
+    let mut site = Site::open();
+    site.with_line("one", |site| {
+        let stop = "/admin/api/sources/fixture/disable";
+        let owner = site.workshop.owner();
+        owner.client.post(stop, json!({})).expect_ok();
+        line_is_gone("the end of a source");
+    });
+}
+
+#[test]
+fn regrowing_line_ends_with_its_gateway() {
+    let mut site = Site::open();
+    site.with_line("one", |site| {
+        site.workshop.gateway.stop();
+        line_is_gone("the end of a gateway");
+        site.workshop.gateway.start_again();
+    });
+    site.with_line("two", |site| {
+        site.workshop.gateway.kill9();
+        site.workshop.gateway.start_again();
+        let said = shell(&site.agent("b"), "three", "echo here");
+        assert_eq!(said["output"], "here\n", "{said}");
+        assert_eq!(processes::named(REGROW).len(), 0, "at the next run's begin");
+    });
+}
+
 #[test]
 fn changed_program_suspends_the_grants() {
     let programs = Folder::empty();
@@ -260,7 +414,7 @@ fn changed_program_suspends_the_grants() {
     std::fs::rename(programs.path().join("new"), &tool).expect("it is replaced");
     let ended = gateway.workers();
     for worker in &ended {
-        worker.signal(nix::sys::signal::Signal::SIGKILL);
+        worker.signal(Signal::SIGKILL);
     }
     until("the end of its workers", || {
         ended.iter().all(|worker| !worker.alive()).then_some(())

@@ -1,6 +1,9 @@
 //! The stories: one module per subject; each test has a gateway, a home and folders of its own.
 
 #[cfg(target_os = "linux")]
+plexus_hostile::in_own_processes!();
+
+#[cfg(target_os = "linux")]
 mod host_tools;
 mod house;
 

@@ -104,6 +104,8 @@ enum ProcessState<P: Process> {
 /// What is known of a worker while it is reaped.
 struct After {
     pid: u32,
+    /// Calls that are answered when nobody of their runs is left.
+    died: Vec<Job>,
     cause: Cause,
     answered: bool,
     revision: u64,
@@ -271,8 +273,16 @@ impl<P: Process> Actor<P> {
     async fn late(&mut self, id: u64) {
         if let Some(mut job) = self.queue.remove(id) {
             job.answer(Err(DispatchError::Deadline { dispatched: false }));
-        } else if let ProcessState::Up(live) = &mut self.stage {
-            live.late(id).await;
+            return;
+        }
+        match &mut self.stage {
+            ProcessState::Up(live) => live.late(id).await,
+            ProcessState::Reaping { after, .. } => {
+                if let Some(job) = after.died.iter_mut().find(|job| job.id == id) {
+                    job.answer(Err(DispatchError::Deadline { dispatched: true }));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -9,7 +9,7 @@
 use super::{
     Context, Spec,
     process::{Group, resolved, scratch_of, worker},
-    records,
+    records, runs,
     start::StartError,
 };
 use plexus_ipc::{
@@ -44,6 +44,8 @@ pub(super) fn kept(
     let runs = prepared.map_err(StartError::prepare("the folder of its runs"))?;
     let state_dir =
         resolved(&context.state_dir).map_err(StartError::prepare("the state directory"))?;
+    records::make_dir(&runs::dir(&context.state_dir))
+        .map_err(StartError::prepare("the locks of its runs"))?;
     let refuse = StartError::prepare("a program that the worker may have started");
     let declared = spec.offer.manifest.children.iter();
     let declared = declared.filter(|child| child.role.is_none_or(|of| of == role));
@@ -58,6 +60,7 @@ pub(super) fn kept(
     }
     Ok(KeeperSettings {
         runs: runs.into(),
+        locks: runs::locks(&context.state_dir, &spec.source, role),
         state_dir: state_dir.into(),
         programs,
     })

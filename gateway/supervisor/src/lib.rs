@@ -23,6 +23,7 @@ mod os;
 mod process;
 mod queue;
 mod records;
+mod runs;
 mod setup;
 #[cfg(test)]
 mod simulation;

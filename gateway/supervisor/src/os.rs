@@ -45,3 +45,5 @@ pub(super) use platform::held_by_group;
 pub(super) use platform::slept;
 /// When the process was started, as a text that no other process with this id ever had.
 pub(super) use platform::started;
+/// How it is about a run, who is left of it, and the wish that it end, by its lock.
+pub(super) use platform::{end_run, left_of_run, state_of_run};

@@ -20,6 +20,7 @@ use super::{
     egress::{self, Egress},
     os,
     records::{self, Records},
+    runs::{self, Keeping, Living},
     start::{REAP_WITHIN, StartError},
     stderr::{self, Stderr},
 };
@@ -91,7 +92,8 @@ pub(super) trait Process: fmt::Debug + Send + Sync + Sized + 'static {
     /// Signals it and all that it started.
     fn signal(&self, signal: Signal);
 
-    /// Kills it with all that it started, and reaps it. `None` where it does not end within `patience`.
+    /// Kills it with all that it started, and reaps it; returns when nobody of its runs is left either. `None` where it does not
+    /// end within `patience`, or they do not.
     fn end(self, patience: Duration) -> impl Future<Output = Option<ExitStatus>> + Send;
 }
 
@@ -147,6 +149,7 @@ enum ProcessKind {
 pub(super) struct Spawner {
     orders: mpsc::Sender<Order>,
     egress: egress::Seats,
+    living: Living,
 }
 
 /// What the thread has made.
@@ -174,6 +177,7 @@ impl Spawner {
         Ok(Self {
             orders,
             egress: egress::Seats::default(),
+            living: Living::default(),
         })
     }
 
@@ -185,6 +189,11 @@ impl Spawner {
         role: Role,
         egress: Option<u16>,
     ) -> Result<Fresh, StartError> {
+        if spec.has_keeper() {
+            let locks = runs::locks(&context.state_dir, &spec.source, role);
+            let over = runs::over(&locks, &self.living).await;
+            over.map_err(StartError::prepare("the end of its earlier runs"))?;
+        }
         let mut folders = Vec::new();
         for folder in &spec.folders {
             folders.push((folder.parameter.clone(), found(folder).await?));
@@ -286,6 +295,7 @@ fn spawn(
 ) -> Result<Fresh, StartError> {
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
+    let mut keeping = None;
     let ((program, arguments), stdin) = match what {
         ProcessKind::Worker {
             role,
@@ -299,6 +309,7 @@ fn spawn(
                 uncaged_command(&limits, launcher, &worker)
             } else if spec.has_keeper() {
                 let kept = children::kept(context, spec, role, egress)?;
+                keeping = Some(Keeping::new(kept.locks.clone(), &context.spawner.living));
                 let profile = &spec.offer.profile;
                 keeper_command(profile, &parameters, &limits, &kept, launcher, &worker)
                     .ok_or_else(children::nobody_keeps)?
@@ -350,6 +361,7 @@ fn spawn(
         pid: child.id(),
         child: Some(child),
         spawner: context.spawner.clone(),
+        keeping,
     };
     // A worker that is on no record would outlive a daemon that is killed: it is not let live at all.
     records
@@ -528,6 +540,8 @@ pub(super) struct Group {
     /// `None` once it was reaped or handed over.
     child: Option<Child>,
     spawner: Spawner,
+    /// Of a worker that may have runs.
+    keeping: Option<Keeping>,
 }
 
 impl Process for Group {
@@ -609,6 +623,9 @@ impl Process for Group {
         let status = tokio::time::timeout(patience, exit(child)).await.ok()?;
         self.child = None;
         drop(self.spawner.orders.send(Order::Forget(self.pid)));
+        if let Some(keeping) = self.keeping.take() {
+            keeping.ended().await.ok()?;
+        }
         status.ok()
     }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each run's launcher stays outside of the run's cage as its monitor: it leads a session of its own, so the end of the
-//! worker's group does not take it along before it has ended its tree, and the end of the keeper tells it to.
+//! worker's group does not take it along before it has ended its tree, and the end of the keeper tells it to. A run is over when
+//! nobody of it is left: its monitor has ended and the run's lock says so, or what its monitor left has come here and ended.
 //!
 //! Invariants: a program, its arguments, environment and profile are what the gateway declared, with the worker's values
 //! in the places for them; no run's folder is reached through a link; a worker that breaks the protocol is ended; when
@@ -40,22 +41,21 @@ use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::beneath::{self, make_folder};
 use super::held::{self, DiskCount};
+use super::lock;
 use super::os::children::{self, EndedChild};
 use super::shared;
 use super::sign_in::SignedIn;
 use super::tree;
 use crate::children::{
     ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KEEP_FREE, KeeperSettings,
-    MAX_MESSAGE, MAX_RUNS, PIPES, Tell, Usage, decode, encode, is_run_name,
+    MAX_MESSAGE, MAX_RUNS, PIPES, RunState, Tell, Usage, decode, encode, is_run_name,
 };
-use crate::launch::{PROVE, STAY, launcher_command};
+use crate::launch::{LOCK, PROVE, STAY, launcher_command};
 
 /// How often trees are measured.
 pub(super) const MEASURE: Duration = Duration::from_millis(500);
 /// How often the disk is looked at while a run with a bound on it is under way: a few hundred MiB are written meanwhile at most.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long launchers may take to end their trees; then all that is left is killed from here.
-const END_WITHIN: Duration = Duration::from_secs(5);
 /// How often the removal of a run's folder is tried.
 const REMOVALS: u32 = 3;
 
@@ -86,6 +86,8 @@ struct Run {
     _signed_in: Option<SignedIn>,
     /// Why it was ended from here.
     over: Option<Ending>,
+    /// Its launcher has ended; somebody of it may be left.
+    ended: Option<EndedChild>,
 }
 
 /// What each run's cage must keep out.
@@ -170,31 +172,49 @@ impl Keeper {
         while let Some(ended) = children::reap()? {
             if ended.process == self.worker {
                 worker = Some(ended.status);
-            } else {
-                self.over(&ended);
+            } else if let Some(run) = (self.runs.values_mut())
+                .find(|run| run.ended.is_none() && run.launcher == ended.process)
+            {
+                run.ended = Some(ended);
             }
         }
-        // What a launcher left that was itself killed comes back here.
-        let own: Vec<Pid> = self.runs.values().map(|run| run.launcher).collect();
-        for child in tree::children(Pid::this()) {
-            if child != self.worker && !own.contains(&child) {
-                _ = kill(child, Signal::SIGKILL);
-            }
+        for id in self.over() {
+            self.forget(id);
         }
         Ok(worker)
     }
 
-    fn over(&mut self, ended: &EndedChild) {
-        let found = self
-            .runs
-            .iter()
-            .find(|(_, run)| run.launcher == ended.process);
-        let Some(id) = found.map(|(id, _)| *id) else {
-            return;
-        };
+    /// The runs of which nobody is left.
+    fn over(&self) -> Vec<u64> {
+        let launchers: Vec<Pid> = (self.runs.values())
+            .filter(|run| run.ended.is_none())
+            .map(|run| run.launcher)
+            .collect();
+        let mut over = Vec::new();
+        for (id, run) in &self.runs {
+            // Whatever a monitor leaves that was itself killed comes back here.
+            let is_alone = || {
+                let children = tree::children(Pid::this()).into_iter();
+                let mut others = children.filter(|child| *child != self.worker);
+                others.all(|child| launchers.contains(&child))
+            };
+            let is_over = run.ended.is_some()
+                && match lock::state_of_run(&self.kept.lock(&run.folder)) {
+                    Ok(RunState::Over) => true,
+                    Ok(RunState::Unknown) => is_alone(),
+                    Ok(RunState::UnderWay) | Err(_) => false,
+                };
+            over.extend(is_over.then_some(*id));
+        }
+        over
+    }
+
+    fn forget(&mut self, id: u64) {
         let Some(run) = self.runs.remove(&id) else {
             return;
         };
+        let Some(ended) = run.ended else { return };
+        _ = std::fs::remove_file(self.kept.lock(&run.folder));
         let fills = matches!(run.over, Some(Ending::TooMuchDisk | Ending::DiskFull));
         if run.discard || fills {
             let folder = self.kept.runs.join(&run.folder);
@@ -263,7 +283,7 @@ impl Keeper {
             // Of one that has just ended, the worker will hear.
             Ask::Interrupt { id } => {
                 if let Some(run) = self.runs.get(&id) {
-                    _ = kill(run.launcher, Signal::SIGINT);
+                    run.signal(Signal::SIGINT);
                 }
                 Ok(())
             }
@@ -317,7 +337,7 @@ impl Keeper {
         let signed_in = signed_in.map(|of| SignedIn::copy(of, &folder.join("scratch")));
         let signed_in = signed_in.transpose()?;
         let shared = shared::link(&program.shared, &folder.join("root"))?;
-        let mut command = self.command(program, (&folder, shared), arguments, environment);
+        let mut command = self.command(program, (&run, shared), arguments, environment);
         let begins_in = begins_in.map(|name| begin_in(&mut command, &folder.join("root"), &name));
         // Open until the program is in it.
         let _begins_in = begins_in.transpose()?;
@@ -336,6 +356,7 @@ impl Keeper {
             discard: program.discard,
             _signed_in: signed_in,
             over: None,
+            ended: None,
         };
         Ok((run, pipes))
     }
@@ -343,11 +364,12 @@ impl Keeper {
     fn command(
         &self,
         program: &ChildProgram,
-        (folder, shared): (&Path, Vec<(String, String)>),
+        (run, shared): (&str, Vec<(String, String)>),
         arguments: Vec<String>,
         environment: Vec<(String, String)>,
     ) -> Command {
         let text = |path: &Path| path.to_string_lossy().into_owned();
+        let folder = self.kept.runs.join(run);
         let (root, scratch) = (folder.join("root"), folder.join("scratch"));
         let mut parameters = vec![
             ("PROGRAM".to_owned(), text(&program.program)),
@@ -369,7 +391,9 @@ impl Keeper {
         );
         let mut command = Command::new(launcher);
         command
-            .args([STAY, PROVE])
+            .args([STAY, LOCK])
+            .arg(self.kept.lock(run))
+            .arg(PROVE)
             .args([&self.targets.canary, &self.kept.state_dir])
             .args([&self.targets.neighbour, &self.targets.socket])
             .args([self.targets.port.to_string(), Pid::this().to_string()])
@@ -406,7 +430,7 @@ impl Keeper {
     }
 
     fn measure(&mut self) {
-        for run in self.runs.values_mut() {
+        for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
             let (memory, processes) = tree::measure(run.launcher);
             run.usage.memory = run.usage.memory.max(memory);
             run.usage.processes = run.usage.processes.max(processes);
@@ -441,19 +465,25 @@ impl Keeper {
     /// Ends all runs; returns when nothing that was started from here is left.
     fn end_all(&mut self) -> io::Result<()> {
         self.runs.values().for_each(Run::end);
-        let deadline = Instant::now() + END_WITHIN;
-        while !self.runs.is_empty() && Instant::now() < deadline {
+        while !self.runs.is_empty() {
             self.wait(Some(MEASURE))?;
             self.reap()?;
         }
-        tree::end()
+        Ok(())
     }
 }
 
 impl Run {
-    /// Tells the launcher to end its tree. It is not reaped yet, so the number is still its own.
+    /// Tells the launcher to end its tree.
     fn end(&self) {
-        _ = kill(self.launcher, Signal::SIGTERM);
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// One that is not reaped yet has its number to itself. What is left of one that is has heard of its end.
+    fn signal(&self, signal: Signal) {
+        if self.ended.is_none() {
+            _ = kill(self.launcher, signal);
+        }
     }
 }
 

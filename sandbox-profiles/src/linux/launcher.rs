@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use super::monitor::Duty;
 use super::{CageError, enter_with, go_without};
 use crate::children::{ChildArgument, ChildProgram, KeeperSettings, SharedFolder, SignIn};
-use crate::launch::{Limits, PROVE, STAY, UNCAGED};
+use crate::launch::{LOCK, Limits, PROVE, STAY, UNCAGED};
 use crate::probe::{ChildTargets, attack_as_child};
 use crate::profile::{Profile, ProfileError};
 use crate::ruleset::{Parameters, Ruleset};
@@ -42,7 +42,7 @@ fn launch(arguments: impl Iterator<Item = OsString>) -> Result<std::convert::Inf
             let ruleset = Ruleset::evaluate(&Profile::parse(&cage.profile)?, &cage.parameters)?;
             let duty = match call.kept {
                 Some(kept) => Duty::Keep(kept),
-                None if call.stays => Duty::EndTree,
+                None if call.stays => Duty::EndTree(call.lock),
                 None => Duty::of(&ruleset),
             };
             enter_with(&ruleset, &call.limits, duty)?;
@@ -106,6 +106,8 @@ struct Call {
     limits: Limits,
     /// Stays outside of the cage, and ends all that descends from the program with it.
     stays: bool,
+    /// What is locked until nobody of it is left.
+    lock: Option<PathBuf>,
     /// What the program's cage must keep out, tried before the program is there.
     prove: Option<ChildTargets>,
     /// What the worker may have started.
@@ -231,7 +233,7 @@ impl Call {
         let mut own = Group::default();
         let mut children: Vec<Group> = Vec::new();
         let (mut uncaged, mut stays, mut prove) = (None, None, None);
-        let (mut runs, mut state_dir) = (None, None);
+        let (mut runs, mut state_dir, mut lock) = (None, None, None);
         let worker = loop {
             let argument = next(&mut arguments, "no worker given")?;
             let Some(option) = argument.to_str() else {
@@ -250,6 +252,10 @@ impl Call {
             match option {
                 UNCAGED => set_once(&mut uncaged, (), UNCAGED)?,
                 STAY => set_once(&mut stays, (), STAY)?,
+                LOCK => {
+                    let file = absolute(next(&mut arguments, "--lock needs a file")?)?;
+                    set_once(&mut lock, file, LOCK)?;
+                }
                 PROVE => set_once(&mut prove, targets(&mut arguments)?, PROVE)?,
                 "--runs" => {
                     let folder = absolute(next(&mut arguments, "--runs needs a folder")?)?;
@@ -285,16 +291,17 @@ impl Call {
         };
         let children = children.into_iter().map(Group::into_child);
         let children = children.collect::<Result<Vec<_>, _>>()?;
-        let kept = match (runs, state_dir) {
-            (Some(runs), Some(state_dir)) => Some(KeeperSettings {
+        let kept = match (runs, state_dir, &lock) {
+            (Some(runs), Some(state_dir), Some(locks)) => Some(KeeperSettings {
                 runs,
                 state_dir,
+                locks: locks.clone(),
                 programs: children,
             }),
-            (None, None) if children.is_empty() => None,
+            (None, None, _) if children.is_empty() => None,
             _ => {
                 return Err(Refusal::Usage(
-                    "children need --runs and --state".to_owned(),
+                    "children need --runs, --state and --lock".to_owned(),
                 ));
             }
         };
@@ -302,6 +309,7 @@ impl Call {
             cage,
             limits: own.limits,
             stays: stays.is_some(),
+            lock,
             prove,
             kept,
             worker,

@@ -14,12 +14,13 @@
 //! | a coding agent | that, and modes and times by path | the program, and then with all that descends from it |
 //! | a worker that has programs started | as its profile needs | the worker, and then with all of those: see `keeper` |
 //!
-//! A coding agent's tools may leave its group and session, so its monitor is what orphans come back to (a subreaper), and
-//! kills until none is left: when the program has ended, at SIGTERM, and at the end of whoever started the monitor.
+//! A coding agent's tools may leave its group and session. A helper between monitor and program ends all of them at once: when
+//! the program has ended, at SIGTERM, and at the end of whoever started the monitor (see `scope`). Orphans come back to the
+//! helper, then to the monitor (subreapers). Both hold the run's lock until nobody is left (see `lock`).
 //!
 //! Invariants: the kernel never goes on with the caller's own arguments, so rewriting them while a call waits changes
-//! nothing; the monitor keeps standard error and no other descriptor of the launcher; the program ends with the monitor
-//! (death signal) and the monitor with the program, in the same way; the cage bounds signals and tracing, so the program
+//! nothing; the monitor keeps standard error and no other descriptor of the launcher, and so does a helper; the program ends
+//! with the monitor (death signal) and the monitor with the program, in the same way; the cage bounds signals and tracing, so the program
 //! cannot reach the monitor. Signals to the group reach the program; a leaf's monitor itself heeds SIGKILL alone.
 //!
 //! Must not know: who started the launcher, and what for.
@@ -32,6 +33,7 @@ use std::fs::OpenOptions;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::exit;
 use std::sync::Arc;
 use std::thread;
@@ -43,14 +45,17 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
 };
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpid, getppid};
 
 use super::keeper::Keeper;
+use super::lock::RunLock;
 use super::os::children;
 use super::os::notify::{self, Listener, Notice};
+use super::scope::{self, Side};
 use super::{CageError, tree};
 use crate::children::{KEEPER_FD, KeeperSettings};
+use crate::floor::{Needs, WHOLE};
 use crate::launch::STREAM;
 use crate::profile::SystemCalls;
 use crate::ruleset::Ruleset;
@@ -70,8 +75,8 @@ pub(super) enum Duty {
     None,
     /// To decide on calls.
     Decide,
-    /// That, and to end what descends from the program.
-    EndTree,
+    /// That, and to end what descends from the program. With the file that is locked meanwhile.
+    EndTree(Option<PathBuf>),
     /// To decide on calls, and to start and end the programs that a worker may have.
     Keep(KeeperSettings),
 }
@@ -80,7 +85,7 @@ impl Duty {
     /// What `ruleset` needs.
     pub(super) fn of(ruleset: &Ruleset) -> Self {
         if ruleset.system_calls == SystemCalls::Agent {
-            Self::EndTree
+            Self::EndTree(None)
         } else if ruleset.names_an_address() {
             Self::Decide
         } else {
@@ -116,21 +121,44 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
         Some(&mut inherited),
     )
     .map_err(failed("hold back signals"))?;
-    if matches!(duty, Duty::EndTree | Duty::Keep(_)) {
+    if matches!(duty, Duty::EndTree(_) | Duty::Keep(_)) {
         tree::adopt_orphans().map_err(failed("adopt orphans"))?;
     }
-    if matches!(duty, Duty::EndTree) {
+    let (mut lock, mut canary) = (None, None);
+    if let Duty::EndTree(path) = &duty {
         // Whoever started this ends it by this signal, where it ends itself. Until here it was SIGKILL or none.
         prctl::set_pdeathsig(Signal::SIGTERM).map_err(failed("hear of the starter's end"))?;
+        let taken = path.as_deref().map(RunLock::take).transpose();
+        lock = taken.map_err(failed("lock the run"))?;
+        // A program that cannot fork needs no helper.
+        let has_helper = Needs::of(ruleset).version >= WHOLE;
+        let made = has_helper.then(scope::canary).transpose();
+        canary = made.map_err(failed("make a canary"))?;
     }
     let outside = getpid();
     match notify::split().map_err(failed("start the program beside its monitor"))? {
         None => {
+            let mut parent = outside;
+            if let Some(canary) = canary {
+                match scope::split(outside, canary).map_err(failed("bound the run's signals"))? {
+                    Side::Program(helper) => parent = helper,
+                    Side::Helper(helper) => {
+                        drop((theirs, ours, stream, reserved, asks, control, monitor));
+                        let Err(error) = help(&helper, lock);
+                        say(&error);
+                        exit(FAILED)
+                    }
+                }
+            }
+            drop(lock);
             prctl::set_pdeathsig(Signal::SIGKILL)
                 .map_err(failed("tie the program to its monitor"))?;
-            // A monitor that ended before the line above sends nothing any more.
-            if getppid() != outside {
+            // One that ended before the line above sends nothing any more.
+            if getppid() != parent {
                 exit(FAILED);
+            }
+            if matches!(duty, Duty::EndTree(_)) {
+                scope::go_first().map_err(failed("go first where memory runs out"))?;
             }
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&inherited), None)
                 .map_err(failed("let signals in again"))?;
@@ -142,14 +170,82 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
             }
             Ok(Handover(theirs))
         }
-        Some(program) => {
+        Some(below) => {
             drop((theirs, stream, reserved, asks));
-            let Err(error) = monitor.watch(program, ours, duty, control);
+            let below = Below {
+                process: below,
+                is_helper: canary.is_some(),
+                lock,
+            };
+            let Err(error) = monitor.watch(&below, ours, duty, control);
             say(&error);
-            // Whoever cannot be watched must not go on; it dies with this process as well.
-            _ = kill(program, Signal::SIGKILL);
+            // Whoever cannot be watched must not go on. A helper ends all of it; a program dies with this process as well.
+            _ = kill(below.process, below.end());
             exit(FAILED)
         }
+    }
+}
+
+/// What a monitor has below it.
+struct Below {
+    process: Pid,
+    /// Otherwise it is the program.
+    is_helper: bool,
+    lock: Option<RunLock>,
+}
+
+impl Below {
+    fn end(&self) -> Signal {
+        if self.is_helper {
+            Signal::SIGTERM
+        } else {
+            Signal::SIGKILL
+        }
+    }
+
+    fn until_over(&self) -> io::Result<WaitStatus> {
+        if let Some(lock) = &self.lock
+            && self.is_helper
+        {
+            lock.add(self.process)?;
+        }
+        let ended = tree::until_over(self.process, |is_there| {
+            if is_there {
+                _ = kill(self.process, self.end());
+            }
+        })?;
+        self.lock.as_ref().map_or(Ok(()), RunLock::over)?;
+        Ok(ended)
+    }
+}
+
+/// A helper's life.
+fn help(helper: &scope::Helper, lock: Option<RunLock>) -> io::Result<Infallible> {
+    keep_stderr_alone()?;
+    let ended = helper.serve()?;
+    lock.as_ref().map_or(Ok(()), RunLock::over)?;
+    pass_on(ended)
+}
+
+/// Of the launcher's three streams.
+fn keep_stderr_alone() -> io::Result<()> {
+    let nothing = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    dup2_stdin(&nothing)?;
+    Ok(dup2_stdout(&nothing)?)
+}
+
+/// Ends this process as another one ended.
+fn pass_on(ended: WaitStatus) -> io::Result<Infallible> {
+    match ended {
+        WaitStatus::Signaled(_, signal, _) => {
+            notify::end_by(signal)?;
+            Err(io::Error::other(format!("outlived {signal}")))
+        }
+        WaitStatus::Exited(_, status) => exit(status),
+        other => Err(io::Error::other(format!("{other:?} is no end"))),
     }
 }
 
@@ -223,17 +319,12 @@ impl Monitor {
     /// The monitor's life.
     fn watch(
         self,
-        program: Pid,
+        below: &Below,
         handover: UnixStream,
         duty: Duty,
         control: OwnedFd,
     ) -> io::Result<Infallible> {
-        let nothing = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
-        dup2_stdin(&nothing)?;
-        dup2_stdout(&nothing)?;
+        keep_stderr_alone()?;
         // A program that failed before has said why; its status is passed on below.
         let mut received = receive(&handover)?;
         let held = if received.is_empty() {
@@ -254,23 +345,12 @@ impl Monitor {
             held
         };
         let ended = match duty {
-            Duty::None | Duty::Decide => waitpid(program, None)?,
-            Duty::EndTree => {
-                let ended = end_of_tree(program);
-                tree::end()?;
-                ended?
-            }
-            Duty::Keep(kept) => Keeper::new(program, control, kept)?.keep()?,
+            Duty::None | Duty::Decide => waitpid(below.process, None)?,
+            Duty::EndTree(_) => below.until_over()?,
+            Duty::Keep(kept) => Keeper::new(below.process, control, kept)?.keep()?,
         };
         drop(held);
-        match ended {
-            WaitStatus::Signaled(_, signal, _) => {
-                notify::end_by(signal)?;
-                Err(io::Error::other(format!("outlived {signal}")))
-            }
-            WaitStatus::Exited(_, status) => exit(status),
-            other => Err(io::Error::other(format!("{other:?} is no end"))),
-        }
+        pass_on(ended)
     }
 
     /// Until all whose calls could come have ended.
@@ -287,32 +367,6 @@ impl Monitor {
             connect::connect(listener, &self.connects, notice)
         } else {
             metadata::change(listener, &self.trees, notice)
-        }
-    }
-}
-
-/// Waits until the program has ended, or it is asked that all of it end.
-fn end_of_tree(program: Pid) -> io::Result<WaitStatus> {
-    let mut told = SigSet::empty();
-    told.add(Signal::SIGCHLD);
-    told.add(Signal::SIGTERM);
-    told.add(Signal::SIGINT);
-    loop {
-        match told.wait()? {
-            Signal::SIGCHLD => {
-                // One signal may stand for many ends, of orphans among them.
-                loop {
-                    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                        Ok(WaitStatus::StillAlive) => break,
-                        Ok(ended) if ended.pid() == Some(program) => return Ok(ended),
-                        Ok(_) => {}
-                        Err(errno) => return Err(errno.into()),
-                    }
-                }
-            }
-            // What a person sends who wants it to stop what it does.
-            Signal::SIGINT => kill(program, Signal::SIGINT)?,
-            ended => return Ok(WaitStatus::Signaled(program, ended, false)),
         }
     }
 }

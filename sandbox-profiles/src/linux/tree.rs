@@ -1,13 +1,14 @@
 //! All that descends from a program, whatever group or session it has gone to.
 //!
-//! Invariants: what is killed here descends from this process; [`end`] returns only when nothing of it is left.
+//! Invariant: [`until_over`] returns only when nobody is left: the kernel says that there is no child any more (ECHILD), and
+//! orphans come back here. How they are ended is the caller's: see `scope`.
 
 use std::io;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// Makes this process the one that its descendants come back to when their own parents end.
@@ -22,21 +23,37 @@ pub(super) fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
-/// Kills this process's children, and reaps them, until there is none: theirs come back here when they end. A child that
-/// is not reaped yet keeps its number, so nobody else is killed.
-pub(super) fn end() -> io::Result<()> {
+/// Waits until nobody is left of what descends from this process, which hears of its end; answers with the end of `first`.
+/// Its end, SIGTERM, and a signal of a person who wants to stop what it does (SIGINT) come here; `end` is to end all that is
+/// left, and is told whether `first` is among it. Those signals are blocked.
+pub(super) fn until_over(first: Pid, end: impl Fn(bool)) -> io::Result<WaitStatus> {
+    let mut told = SigSet::empty();
+    told.add(Signal::SIGCHLD);
+    told.add(Signal::SIGTERM);
+    told.add(Signal::SIGINT);
+    let (mut outcome, mut is_there) = (None, true);
     loop {
-        for child in children(Pid::this()) {
-            _ = kill(child, Signal::SIGKILL);
-        }
-        // One at least has been killed: the next end is near, and waiting for it costs no time of the processor.
-        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(Errno::ECHILD) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        }
-        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(ended) if ended.pid().is_some())
-        {
+        match told.wait()? {
+            // One signal may stand for many ends, of orphans among them.
+            Signal::SIGCHLD => loop {
+                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(WaitStatus::StillAlive) => break,
+                    Ok(ended) if ended.pid() == Some(first) => {
+                        outcome.get_or_insert(ended);
+                        is_there = false;
+                        end(false);
+                    }
+                    Ok(_) => {}
+                    Err(Errno::ECHILD) => return outcome.ok_or_else(|| Errno::ECHILD.into()),
+                    Err(errno) => return Err(errno.into()),
+                }
+            },
+            Signal::SIGINT if is_there => kill(first, Signal::SIGINT)?,
+            Signal::SIGINT => {}
+            asked => {
+                outcome.get_or_insert(WaitStatus::Signaled(first, asked, false));
+                end(is_there);
+            }
         }
     }
 }

@@ -8,10 +8,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use plexus_hostile::{has_ended, hold};
 use plexus_sandbox::Limits;
-use plexus_sandbox::children::{ChildArgument, ChildProgram, KeeperSettings, keeper_command};
+use plexus_sandbox::children::{
+    ChildArgument, ChildProgram, KeeperSettings, RunState, keeper_command,
+};
 
 use crate::{Bystander, Cage, Outcome, WORKSPACE, hostile, outcome, uncaged};
 
@@ -52,6 +55,7 @@ impl Keeping {
         let cage = Cage::new(WORKSPACE, "writer");
         let runs = cage.scratch.join("runs");
         std::fs::create_dir(&runs).expect("a folder");
+        std::fs::create_dir(cage.outside.join("locks")).expect("a folder");
         let named = |count: usize| {
             let names = ["a", "b", "c"].iter().take(count);
             names
@@ -95,6 +99,7 @@ impl Keeping {
             kept: KeeperSettings {
                 runs: runs.clone(),
                 state_dir: cage.outside.clone(),
+                locks: cage.outside.join("locks/of"),
                 programs,
             },
             cage,
@@ -417,6 +422,90 @@ fn run_ends_whole() {
         let staying = keeping.stay(&["shell", &format!("run-{number}"), LEAVES]);
         staying.ends(end);
     }
+}
+
+/// How many processes the attack has at a time.
+const LINE: usize = 150;
+
+/// The processes of the attack, which are its program's.
+fn line() -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").expect("processes");
+    let numbers = processes.flatten().filter_map(|entry| {
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        (line.split('\0').any(|word| word == "regrow")).then(|| Pid::from_raw(number))
+    });
+    numbers.collect()
+}
+
+fn within_patience(what: &str, is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{what}: {} are there",
+            line().len()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A line of processes that grows again as it is killed ends with its run, however that ends.
+#[test]
+fn regrowing_line_ends_with_its_run() {
+    let mut keeping = Keeping::new();
+    let mut wide = keeping.kept.programs[3].clone();
+    "wide".clone_into(&mut wide.name);
+    wide.profile
+        .push_str("(allow process-exec* (subpath (param \"ROOT\")))");
+    (wide.tree_memory, wide.tree_processes, wide.disk) = (None, Some(256), None);
+    keeping.kept.programs.push(wide);
+    let act = format!("./attack regrow {LINE} & until [ -e go ]; do sleep 0.05; done");
+    // By itself; the worker ends; the keeper is killed, as by the death of a daemon; the group is.
+    let ends: [fn(&mut Staying, &std::path::Path); 4] = [
+        |_, root| std::fs::write(root.join("go"), "").expect("a file"),
+        |staying, _| drop(staying.keeper.stdin.take()),
+        |staying, _| kill(staying.keeper(), Signal::SIGKILL).expect("a process of the test's own"),
+        |staying, _| killpg(staying.keeper(), Signal::SIGKILL).expect("a group of the test's own"),
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let run = format!("run-{number}");
+        let root = keeping.runs.join(&run).join("root");
+        std::fs::create_dir_all(&root).expect("a folder");
+        std::fs::hard_link(hostile(), root.join("attack"))
+            .or_else(|_| std::fs::copy(hostile(), root.join("attack")).map(drop))
+            .expect("the attack");
+        let mut staying = keeping.stay(&["wide", &run, &format!("a=echo; {act}")]);
+        within_patience("the whole line", || line().len() >= LINE);
+        end(&mut staying, &root);
+        let state = || plexus_sandbox::state_of_run(&keeping.kept.lock(&run)).expect("its lock");
+        within_patience("the end of the run", || state() == RunState::Over);
+        assert_eq!(line(), [], "{run}: nobody is left when it is over");
+        drop(staying.keeper.stdin.take());
+        staying.keeper.wait().expect("our child");
+    }
+}
+
+/// The control: killed one generation after the other, it stays.
+#[test]
+fn regrowing_line_outlives_a_kill_by_generations() {
+    nix::sys::prctl::set_child_subreaper(true).expect("this process's own");
+    let first = Command::new(hostile()).args(["regrow", "150"]).spawn();
+    drop(first.expect("it starts"));
+    within_patience("the whole line", || line().len() >= LINE);
+    for _ in 0..2 * LINE {
+        let own = format!("/proc/self/task/{}/children", nix::unistd::gettid());
+        let children = std::fs::read_to_string(own).expect("its children");
+        for child in children.split_whitespace() {
+            let child = Pid::from_raw(child.parse().expect("a number"));
+            kill(child, Signal::SIGKILL).expect("a child that is not reaped");
+        }
+        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(ended) if ended.pid().is_some())
+        {
+        }
+    }
+    let left = line().len();
+    assert!(left >= LINE / 2, "{left} are left");
 }
 
 #[test]

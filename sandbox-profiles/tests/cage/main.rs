@@ -26,6 +26,9 @@ use std::process::{Child, Command, Output, Stdio};
 use nix::errno::Errno;
 use plexus_sandbox::{Limits, launcher_command};
 
+#[cfg(target_os = "linux")]
+plexus_hostile::in_own_processes!();
+
 const OBSIDIAN: &str = include_str!("../../obsidian.sb");
 const WORKSPACE: &str = include_str!("../../workspace.sb");
 

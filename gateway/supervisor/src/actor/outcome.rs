@@ -149,7 +149,8 @@ impl<P: Process> Actor<P> {
         }
     }
 
-    /// The stream has ended or is not to be trusted any more: the group dies now, its calls go on or are answered.
+    /// The stream has ended or is not to be trusted any more: the group dies now; its calls go on, or are answered when it and its
+    /// runs are over.
     fn over(&mut self, cause: Cause) {
         let ProcessState::Up(live) = std::mem::replace(&mut self.stage, ProcessState::Stopped)
         else {
@@ -163,7 +164,7 @@ impl<P: Process> Actor<P> {
             answered,
         } = live.into_parts();
         let pid = process.pid();
-        self.settle_flights(jobs);
+        let died = self.put_back(jobs);
         self.stage = ProcessState::Reaping {
             reaping: Box::pin(async move {
                 let exit = Exit(process.end(start::REAP_WITHIN).await);
@@ -174,6 +175,7 @@ impl<P: Process> Actor<P> {
             }),
             after: After {
                 pid,
+                died,
                 cause,
                 answered,
                 revision,
@@ -182,18 +184,20 @@ impl<P: Process> Actor<P> {
         self.state(WorkerState::Stopping, Some(pid));
     }
 
-    /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
-    fn settle_flights(&mut self, jobs: BTreeMap<u64, Box<Job>>) {
+    /// Reads go back to the front of the queue, in their order; answers with what may have had an effect.
+    fn put_back(&mut self, jobs: BTreeMap<u64, Box<Job>>) -> Vec<Job> {
+        let mut died = Vec::new();
         for mut job in jobs.into_values().rev() {
             job.deaths += 1;
             if job.reply.is_none() {
                 // Cancelled, late, or refused when the worker was asked to stop.
             } else if job.is_effect() || job.deaths > READ_RETRIES {
-                job.answer(Err(DispatchError::Died { dispatched: true }));
+                died.push(*job);
             } else {
                 self.queue.put_back(job);
             }
         }
+        died
     }
 
     pub(super) fn reaped(&mut self, exit: Exit) {
@@ -204,10 +208,14 @@ impl<P: Process> Actor<P> {
         };
         let After {
             pid,
+            died,
             cause,
             answered,
             revision,
         } = after;
+        for mut job in died {
+            job.answer(Err(DispatchError::Died { dispatched: true }));
+        }
         let asked_for = cause.asked_for();
         if asked_for {
             tracing::debug!(name: "worker.ended", source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");

@@ -2,21 +2,10 @@
 
 use super::ProcessUsage;
 use nix::time::{ClockId, clock_gettime};
-pub(crate) use plexus_sandbox::die_with_this_thread;
+pub(crate) use plexus_sandbox::{
+    die_with_this_thread, end_run, left_of_run, started, state_of_run,
+};
 use std::time::Duration;
-
-pub(crate) fn started(pid: u32) -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(format!("{}/{}", boot.trim(), ticks(&stat)?))
-}
-
-/// Field 22 of `/proc/<pid>/stat`. The name, field 2, is in parentheses and may hold anything, so counting starts
-/// behind its last one. Source: proc_pid_stat(5).
-fn ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
-}
 
 pub(crate) fn held_by_group(leader: u32) -> Option<ProcessUsage> {
     let mut all = held(leader)?;
@@ -91,14 +80,6 @@ pub(crate) fn slept() -> Duration {
 mod tests {
     use super::*;
     use std::{io, os::unix::process::CommandExt, process::Command};
-
-    #[test]
-    fn a_name_with_parentheses_and_spaces_moves_no_field() {
-        let fields: Vec<String> = (4..=30).map(|n| n.to_string()).collect();
-        let stat = format!("17 (a) (b c) S {}", fields.join(" "));
-        assert_eq!(ticks(&stat), Some(22));
-        assert_eq!(ticks("17 (short) S 1 2"), None);
-    }
 
     #[test]
     fn this_process_has_a_start_and_memory_and_a_process_that_cannot_be_has_none() {
