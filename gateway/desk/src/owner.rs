@@ -60,6 +60,8 @@ use axum::{
     routing::{delete, get, post, put},
 };
 use plexus_edge::authenticate;
+use plexus_protocol::SourceId;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
@@ -188,4 +190,27 @@ fn management() -> Router<Arc<Desk>> {
         .route("/status", get(status::show))
         .route("/pause", post(settings::pause))
         .route("/console/link", post(console::door::link))
+}
+
+/// An item of what a worker answered, with the source that has it; none where it is no object. A worker that breaks its
+/// contract costs its own items, never the list of all sources.
+fn of_source(item: &Value, source: &SourceId) -> Option<Value> {
+    let mut item = item.as_object()?.clone();
+    item.insert("source".to_owned(), json!(source));
+    Some(item.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn item_of_a_worker_is_an_object_or_nothing() {
+        let source = SourceId::parse("codex").expect("an id");
+        let named = of_source(&json!({"id": "a", "source": "other"}), &source);
+        assert_eq!(named, Some(json!({"id": "a", "source": "codex"})));
+        for foreign in [json!("a"), json!([1]), json!(7), json!(true), json!(null)] {
+            assert_eq!(of_source(&foreign, &source), None, "{foreign}");
+        }
+    }
 }

@@ -131,6 +131,7 @@ fn main() {
             }
             "server/discover" if stateless.is_some() => json!({
                 "resultType": "complete", "supportedVersions": [stateless], "capabilities": {"tools": {}},
+                "_meta": "of no form that anybody reads",
             }),
             "initialize" => json!({
                 "protocolVersion": version.as_ref().map_or(asked["params"]["protocolVersion"].clone(), |own| json!(own)),

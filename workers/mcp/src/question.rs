@@ -5,6 +5,7 @@
 //!
 //! Must not know: who is asked, what looks like a secret.
 
+use crate::session::taken;
 use plexus_ipc::{
     message::{Field, FieldKind, FieldOption, MAX_FIELDS, MAX_OPTIONS, Question, Wants},
     text::Line,
@@ -215,7 +216,7 @@ impl Required {
         if result["resultType"] != "input_required" {
             return None;
         }
-        let asked = match result["inputRequests"].take() {
+        let asked = match taken(result, "inputRequests") {
             Value::Object(asked) => asked,
             _ => Map::new(),
         };

@@ -333,7 +333,7 @@ impl Session {
             ));
         }
         self.wire.speaks(version);
-        self.defined.server_info = told["serverInfo"].take();
+        self.defined.server_info = taken(&mut told, "serverInfo");
         self.defined.instructions = told["instructions"].as_str().map(str::to_owned);
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         self.wire.send(&initialized).await?;
@@ -351,7 +351,9 @@ impl Session {
                 "a version that Plexus does not speak",
             ));
         }
-        self.defined.server_info = told["_meta"][format!("{META}serverInfo")].take();
+        let meta = told.get_mut("_meta");
+        let info = meta.map(|meta| taken(meta, &format!("{META}serverInfo")));
+        self.defined.server_info = info.unwrap_or_default();
         self.defined.instructions = told["instructions"].as_str().map(str::to_owned);
         self.list().await
     }
@@ -366,7 +368,7 @@ impl Session {
                 cursor => json!({ "cursor": cursor }),
             };
             let mut page = self.request("tools/list", params, None).await?;
-            match page["tools"].take() {
+            match taken(&mut page, "tools") {
                 Value::Array(more) => {
                     held += more.iter().map(written).sum::<usize>();
                     if held > MAX_LIST {
@@ -376,7 +378,7 @@ impl Session {
                 }
                 _ => return Err(SessionError::Protocol("a list of tools that is none")),
             }
-            next = page["nextCursor"].take();
+            next = taken(&mut page, "nextCursor");
             if next.is_null() {
                 self.defined.tools = tools;
                 return Ok(());
@@ -430,10 +432,10 @@ impl Session {
                 () = late(self.until), if !is_open => return Err(SessionError::Late),
             };
             let method = message["method"].as_str().map(str::to_owned);
-            match (method.as_deref(), message["id"].take()) {
+            match (method.as_deref(), taken(&mut message, "id")) {
                 (None, found) if found == json!(id) => {
                     let refused = message["error"]["message"].as_str().map(str::to_owned);
-                    return match (message["result"].take(), refused) {
+                    return match (taken(&mut message, "result"), refused) {
                         (result @ Value::Object(_), None) => Ok(result),
                         (_, Some(words)) => Err(SessionError::Refused(words)),
                         _ => Err(SessionError::Protocol("neither a result nor an error")),
@@ -483,6 +485,11 @@ async fn late(until: Option<Instant>) {
         Some(until) => sleep_until(until).await,
         None => std::future::pending().await,
     }
+}
+
+/// A member of what a server sent, taken out of it; null where there is none, whatever the value is.
+pub(crate) fn taken(value: &mut Value, member: &str) -> Value {
+    value.get_mut(member).map(Value::take).unwrap_or_default()
 }
 
 fn client() -> Value {

@@ -2,7 +2,7 @@
 //!
 //! What a board holds is its source's to say: the sources that have boards are asked.
 
-use super::{Narrowing, calls};
+use super::{Narrowing, calls, of_source};
 use crate::{acts::Named, desk::Desk};
 use axum::{
     extract::{Query, State},
@@ -24,20 +24,10 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let mut unread = Vec::new();
     for source in sources(&desk) {
         match own::ask::<Value>(&desk, &source, Upkeep::Boards, &json!({})).await {
-            Ok(mut answer) => {
-                for mut board in answer["boards"]
-                    .as_array_mut()
-                    .map(std::mem::take)
-                    .into_iter()
-                    .flatten()
-                {
-                    board["source"] = json!(source);
-                    boards.push(board);
-                }
-                for damaged in answer["unread"].as_array().into_iter().flatten() {
-                    let mut damaged = damaged.clone();
-                    damaged["source"] = json!(source);
-                    unread.push(damaged);
+            Ok(answer) => {
+                for (list, of) in [(&mut boards, "boards"), (&mut unread, "unread")] {
+                    let all = answer[of].as_array().into_iter().flatten();
+                    list.extend(all.filter_map(|item| of_source(item, &source)));
                 }
             }
             Err(error) => unread.push(json!({"source": source, "why": error.message})),
@@ -52,9 +42,8 @@ pub(super) async fn show(
     uri: Uri,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let (source, mut board) = found(&desk, &id, named(&uri)?.as_ref()).await?;
-    board["source"] = json!(source);
-    Ok(ok(&json!({"board": board})))
+    let (source, board) = found(&desk, &id, named(&uri)?.as_ref()).await?;
+    Ok(ok(&json!({"board": of_source(&board, &source)})))
 }
 
 /// Which source is asked; every one that has boards where the request names none.
@@ -80,8 +69,8 @@ async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<(SourceId
     for source in asked.filter(|source| of.is_none_or(|of| of == source)) {
         let input = json!({"board": id});
         match own::ask::<Value>(desk, &source, Upkeep::Boards, &input).await {
-            Ok(mut answer) if answer["board"].is_object() => {
-                boards.push((source, answer["board"].take()));
+            Ok(answer) if answer["board"].is_object() => {
+                boards.push((source, answer["board"].clone()));
             }
             Ok(_) => {}
             Err(error) => why = format!("{why} {source}: {}", error.message),

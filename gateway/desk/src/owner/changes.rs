@@ -5,7 +5,7 @@
 //! ```
 //! Which change sets there are, and what is in them, is the sources' to say: the gateway opens no file.
 
-use super::{Acting, body::Fields};
+use super::{Acting, body::Fields, of_source};
 use crate::{acts::Named, desk::Desk};
 use axum::{
     extract::{Request, State},
@@ -16,6 +16,9 @@ use plexus_edge::reply::{self, Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Why a source's change set is not shown.
+const NO_ITEM: &str = "the source answered what is no change set";
 
 /// `{sets: [{source, id, …}], away: [{source, why}]}`, of each source the newest first.
 pub(super) async fn list(
@@ -36,10 +39,12 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> Value {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSets, &json!({})).await {
             Ok(answer) => {
                 more += answer["more"].as_u64().unwrap_or_default();
-                for set in answer["sets"].as_array().into_iter().flatten() {
-                    let mut set = set.clone();
-                    set["source"] = json!(source);
-                    sets.push(set);
+                let all = answer["sets"].as_array().into_iter().flatten();
+                for set in all.map(|set| of_source(set, &source)) {
+                    match set {
+                        Some(set) => sets.push(set),
+                        None => away.push(json!({"source": source, "why": NO_ITEM})),
+                    }
                 }
             }
             Err(error) => away.push(json!({"source": source, "why": error.message})),
@@ -78,10 +83,13 @@ pub(crate) async fn shown(
     let mut away = None;
     for source in sources(desk) {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
-            Ok(mut set) => {
-                set["source"] = json!(source);
-                return Ok(set);
-            }
+            Ok(set) => match of_source(&set, &source) {
+                Some(set) => return Ok(set),
+                None => {
+                    let code = ErrorCode::SourceUnavailable;
+                    away = Some(ErrorBody::new(code, NO_ITEM));
+                }
+            },
             Err(error) if is_elsewhere(&error) => {}
             Err(error) => away = Some(error),
         }

@@ -3,7 +3,7 @@
 //! What is in a channel is its source's to say: the gateway keeps nothing of it. A read of the owner's leaves no event; an
 //! act is planned and committed at once, and is in the audit log as the owner's.
 
-use super::{Acting, body::Fields};
+use super::{Acting, body::Fields, of_source};
 use crate::{
     acts::{Named, worker_refused},
     desk::Desk,
@@ -26,18 +26,16 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let mut more = 0;
     for (source, peer) in sources(&desk) {
         match own::ask::<Value>(&desk, &source, Upkeep::Channels(Talk::List), &json!({})).await {
-            Ok(mut answer) => {
-                let mut self_ = answer["you"].take();
-                self_["source"] = json!(source);
-                self_["peer"] = json!(peer);
+            Ok(answer) => {
                 more += answer["more"].as_u64().unwrap_or_default();
-                you.push(self_);
-                for channel in answer["channels"].as_array_mut().into_iter().flatten() {
-                    let mut channel = channel.take();
-                    channel["source"] = json!(source);
-                    channel["peer"] = json!(peer);
-                    channels.push(channel);
-                }
+                let seen_there = |item: &Value| {
+                    let mut item = of_source(item, &source)?;
+                    item["peer"] = json!(peer);
+                    Some(item)
+                };
+                you.extend(seen_there(&answer["you"]));
+                let all = answer["channels"].as_array().into_iter().flatten();
+                channels.extend(all.filter_map(seen_there));
             }
             Err(error) => away.push(json!({"source": source, "why": error.message})),
         }
