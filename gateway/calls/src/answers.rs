@@ -4,7 +4,7 @@
 //! The ledger knows what was called and what became of it; a file only adds the words of the answer. One that is lost, too
 //! old or not readable costs the output of a repeated question, never a second effect.
 //!
-//! Invariant: all of them together have at most 256 MiB; the oldest go first.
+//! Invariant: all of them together have at most 256 MiB at every moment; the oldest go first.
 //!
 //! Must not know: who may have an answer.
 
@@ -20,7 +20,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -101,12 +101,19 @@ impl KeptAnswer {
 
 /// The folder of kept answers.
 #[derive(Clone)]
-pub struct Answers(Arc<Path>);
+pub struct Answers {
+    folder: Arc<Path>,
+    /// Bytes of its files, or more where one was written over; none until they are listed. Held while one is written.
+    held: Arc<Mutex<Option<u64>>>,
+}
 
 impl Answers {
     /// In the folder of what waits.
     pub fn in_folder(pending: PathBuf) -> Self {
-        Self(pending.into())
+        Self {
+            folder: pending.into(),
+            held: Arc::default(),
+        }
     }
 
     /// Keeps an answer. Blocks.
@@ -116,11 +123,41 @@ impl Answers {
 
     fn write(&self, file: &str, answer: &KeptAnswer) {
         let saved = serde_json::to_vec(answer).map_err(io::Error::other);
-        let written = saved.and_then(|bytes| write_private(&self.0.join(file), &bytes));
+        let written = saved.and_then(|bytes| self.write_within(file, &bytes));
         if let Err(error) = written {
             // The next question is answered without the output.
             tracing::warn!(name: "reply.unsaved", %error, path = file, "the answer of a call could not be kept on disk");
         }
+    }
+
+    fn write_within(&self, file: &str, bytes: &[u8]) -> io::Result<()> {
+        let size = bytes.len() as u64;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST.saturating_sub(size);
+        let before = match *held {
+            Some(before) if before <= room => before,
+            _ => {
+                let mut kept = 0;
+                for file in self.files()? {
+                    if kept + file.bytes > room {
+                        let _ = fs::remove_file(self.folder.join(&file.name));
+                    } else {
+                        kept += file.bytes;
+                    }
+                }
+                kept
+            }
+        };
+        *held = Some(before + size);
+        write_private(&self.folder.join(file), bytes)
+    }
+
+    /// The files of answers, newest first.
+    fn files(&self) -> io::Result<Vec<AnswerFile>> {
+        let files = fs::read_dir(&self.folder)?.flatten();
+        let mut files: Vec<_> = files.filter_map(|file| AnswerFile::of(&file)).collect();
+        files.sort_by_key(|file| std::cmp::Reverse(file.made));
+        Ok(files)
     }
 
     /// The same on a thread of its own.
@@ -133,32 +170,28 @@ impl Answers {
 
     /// A kept answer. Blocks.
     pub(crate) fn get(&self, key: Key<'_>) -> Option<KeptAnswer> {
-        let bytes = fs::read(self.0.join(key.file())).ok()?;
+        let bytes = fs::read(self.folder.join(key.file())).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
     /// Forgets an answer.
     pub(crate) fn forget(&self, key: Key<'_>) {
-        let _ = fs::remove_file(self.0.join(key.file()));
+        let _ = fs::remove_file(self.folder.join(key.file()));
     }
 
     /// Forgets what no idempotency key and no time leads to any more, and the oldest of too much. `state` is asked after
     /// the files are listed: one that is written meanwhile belongs to a key that the listing cannot know.
     pub fn tidy(&self, state: impl FnOnce() -> Arc<State>) {
-        let Ok(files) = fs::read_dir(&self.0) else {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(files) = self.files() else {
             return;
         };
-        let mut files: Vec<_> = files
-            .flatten()
-            .filter_map(|file| AnswerFile::of(&file))
-            .collect();
         let state = state();
         let known: BTreeSet<&str> = state
             .agents
             .values()
             .flat_map(|agent| agent.keys.keys().map(AuditId::as_str))
             .collect();
-        files.sort_by_key(|file| std::cmp::Reverse(file.made));
         let mut bytes = 0;
         for file in files {
             let over = match (
@@ -170,10 +203,11 @@ impl Answers {
             };
             bytes += file.bytes;
             if over || bytes > MOST {
-                let _ = fs::remove_file(self.0.join(&file.name));
+                let _ = fs::remove_file(self.folder.join(&file.name));
                 bytes -= file.bytes;
             }
         }
+        *held = Some(bytes);
     }
 }
 
@@ -286,8 +320,13 @@ mod tests {
             let age = Duration::from_secs(60 * (age as u64 + 1));
             file.set_modified(SystemTime::now() - age).unwrap();
         }
+        let left = || runs.iter().map(|run| run.exists()).collect::<Vec<_>>();
         answers.tidy(Arc::default);
-        let left: Vec<_> = runs.iter().map(|run| run.exists()).collect();
-        assert_eq!(left, [true, true, false]);
+        assert_eq!(left(), [true, true, false]);
+        // No sweep is waited for: the bound holds when the next one is written.
+        let next = RunId::fresh();
+        answers.keep(Key::Run(&next), &kept());
+        assert_eq!(left(), [true, false, false]);
+        assert!(answers.get(Key::Run(&next)).is_some());
     }
 }
