@@ -487,6 +487,14 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
             "no URL with http",
         ),
         (
+            "a query that the card would show and no request would have",
+            |m| {
+                route(m, "baseUrl", json!("http://127.0.0.1:8123?dry-run=true"));
+                route_b(m, "http://127.0.0.1:8123?dry-run=true");
+            },
+            "no URL with http",
+        ),
+        (
             "two hosts",
             |m| route(m, "baseUrl", json!("http://127.0.0.2:8123")),
             "more than one host",

@@ -4,6 +4,7 @@
 //!
 //! Must not know: what stands against a manifest, how it becomes an offer.
 
+use super::rest::BaseUrl;
 use plexus_ipc::manifest::HttpMethod;
 use plexus_protocol::{Digest, Verbs, json};
 use serde::{Deserialize, Serialize};
@@ -300,8 +301,8 @@ pub struct StdioRoute {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestRoute {
-    /// The app: a URL with `http` or `https`, and the beginning of the path where there is one.
-    pub base_url: String,
+    /// The app, and the beginning of the path where there is one.
+    pub base_url: BaseUrl,
     /// The method.
     #[serde(default)]
     pub method: HttpMethod,

@@ -8,25 +8,62 @@
 
 use super::manifest::{Attach, DeclaredCapability, ExtensionManifest, RestRoute, Route, Transport};
 use plexus_ipc::manifest::RequestTemplate;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-impl RestRoute {
-    /// The scheme, host and port, and the beginning of the path.
-    fn base(&self) -> (&str, &str) {
-        let url = self.base_url.as_str();
-        let from = url.find("://").map_or(0, |at| at + 3);
-        let to = url[from..].find('/').map_or(url.len(), |at| from + at);
-        let (origin, path) = url.split_at(to);
-        (origin, path.strip_suffix('/').unwrap_or(path))
-    }
+/// Where requests go: scheme, host, port and the beginning of a path, and nothing else, so that the card shows the very
+/// request that is sent. Parts that a request would leave out, as a query, do not parse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BaseUrl {
+    /// As the manifest has it, whose digest covers it.
+    spelled: String,
+    /// Scheme, host and port.
+    origin: String,
+    /// Begins with `/` and does not end in one, or is empty.
+    prefix: String,
+}
 
+impl TryFrom<String> for BaseUrl {
+    type Error = &'static str;
+
+    fn try_from(url: String) -> Result<Self, Self::Error> {
+        const NO_BASE: &str = "baseUrl is no URL with http or https, a host, a port and the beginning of a path alone";
+        let (scheme, rest) = url.split_once("://").ok_or(NO_BASE)?;
+        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        let of_host = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+        let of_path = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b);
+        let is_segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(of_path);
+        let is_base = matches!(scheme, "http" | "https")
+            && !authority.is_empty()
+            && authority.bytes().all(of_host)
+            && prefix.split('/').skip(1).all(is_segment);
+        if !is_base {
+            return Err(NO_BASE);
+        }
+        Ok(Self {
+            origin: format!("{scheme}://{authority}"),
+            prefix: prefix.to_owned(),
+            spelled: url,
+        })
+    }
+}
+
+impl From<BaseUrl> for String {
+    fn from(base: BaseUrl) -> Self {
+        base.spelled
+    }
+}
+
+impl RestRoute {
     /// The request, with its whole path.
     #[must_use]
     pub fn template(&self) -> RequestTemplate {
         RequestTemplate {
             method: self.method,
-            path: format!("{}{}", self.base().1, self.path),
+            path: format!("{}{}", self.base_url.prefix, self.path),
             query: self.query.clone(),
             body: self.body.clone(),
             json: self.json,
@@ -41,7 +78,9 @@ impl ExtensionManifest {
     /// The app's scheme, host and port; none where it reaches no app.
     #[must_use]
     pub fn app(&self) -> Option<&str> {
-        let mut routes = self.requests().map(|(_, route)| route.base().0);
+        let mut routes = self
+            .requests()
+            .map(|(_, route)| route.base_url.origin.as_str());
         routes.next()
     }
 
@@ -63,7 +102,8 @@ impl ExtensionManifest {
             }
             return reasons;
         }
-        let origins: BTreeSet<&str> = self.requests().map(|(_, route)| route.base().0).collect();
+        let origins = self.requests().map(|(_, route)| &route.base_url.origin);
+        let origins: BTreeSet<&String> = origins.collect();
         if origins.len() > 1 {
             said("its capabilities name more than one host: make one extension of each".to_owned());
         }
@@ -116,5 +156,42 @@ impl ExtensionManifest {
                 "required": true, "target": "secret",
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_is_scheme_host_port_and_prefix_alone() {
+        let spelled = |url: &str| BaseUrl::try_from(url.to_owned()).map(String::from);
+        for url in [
+            "http://127.0.0.1:8123",
+            "https://app.local/api/v1",
+            "http://[::1]:80",
+        ] {
+            assert_eq!(spelled(url).as_deref(), Ok(url));
+            let slash = BaseUrl::try_from(format!("{url}/")).map(|base| base.origin + &base.prefix);
+            assert_eq!(slash.as_deref(), Ok(url));
+        }
+        for rest in [
+            "?dry-run=true",
+            "#dry-run",
+            "/x?dry-run=true",
+            "/x#a",
+            "\\x",
+            "/a/../b",
+            "/./a",
+            "//a",
+            "/a b",
+            "/%2e%2e/a",
+            "@host",
+            "/\u{202e}a",
+            "/{what}",
+        ] {
+            let url = format!("http://127.0.0.1{rest}");
+            assert!(spelled(&url).is_err(), "{url}");
+        }
     }
 }
