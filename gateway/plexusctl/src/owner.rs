@@ -9,7 +9,7 @@ use plexus_client::{
     Address, Connection, Exit, Home, Reply, Request, Stop, out,
     private_file::{self, Unusable},
 };
-use plexus_protocol::{KEY_HEADER, credential::ConnectionKey};
+use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
 use serde_json::Value;
 
 /// What every sub-command is given: where things are, how to print, and who is at the keyboard.
@@ -137,6 +137,11 @@ impl Owner {
 fn refusal(reply: &Reply) -> Stop {
     let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
     let mut stop = Stop::of_reply(reply.status, &body);
+    // The wire's word for a request that is not of its form (docs/decisions/0104) blames the gateway; a person typed it.
+    if reply.status == 400 && stop.code == ErrorCode::InternalError.as_str() {
+        stop.code = "value_not_allowed".to_owned();
+        stop.next = "correct the value; `--help` after the command says what is allowed".to_owned();
+    }
     if stop.code == "unauthorized" {
         // What the gateway says here is meant for whoever tried without a key.
         stop.why =

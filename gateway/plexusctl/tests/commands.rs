@@ -445,6 +445,27 @@ fn a_gateway_that_refuses_a_decision_is_believed() {
     );
 }
 
+/// The wire's word for it blames the gateway; a failure of the gateway keeps that word.
+#[test]
+fn wrong_value_is_not_called_an_internal_error() {
+    let place = |status| {
+        let error = json!({"code": "internal_error", "message": "`defaultReach`: expected `exposed` or `selected`",
+            "effect": "none", "next": "fix the request"});
+        let place = Place::with(move |_| Some(Answer::Json(status, json!({ "error": error }))));
+        place.owner(&["agents", "revoke", "a"])
+    };
+    let wrong = place(400);
+    assert!(
+        wrong.err.contains("stopped: value_not_allowed\ndone: nothing was done\nwhy: `defaultReach`: expected `exposed` or `selected`\nnext: correct"),
+        "{wrong:?}"
+    );
+    let failed = place(500);
+    assert!(
+        failed.err.contains("stopped: internal_error\n"),
+        "{failed:?}"
+    );
+}
+
 #[test]
 fn denying_needs_no_card() {
     let place = waiting(vec![item(ITEM)]);
