@@ -3,6 +3,8 @@
 //! On Linux, where the packages of `cargo xtask test` bring the browser and its driver.
 #![cfg(target_os = "linux")]
 
+plexus_hostile::in_own_processes!();
+
 mod approvals;
 mod change_sets;
 mod changes;
