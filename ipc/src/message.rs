@@ -16,9 +16,9 @@ mod question;
 pub(crate) mod secret;
 
 pub use call::{
-    Answer, CHUNK_COST, Call, Chunk, Commit, Content, Done, Fact, MAX_CHUNK, MAX_DIFF, MAX_LINES,
-    MAX_TOUCHED, PROGRESS_WINDOW, PlanMade, Planned, Preview, Progress, Stamp, Summary, Touched,
-    TouchedId, UndoId, Verdict,
+    Answer, CHUNK_COST, Call, Chunk, Commit, Content, Done, Fact, Form, MAX_CHUNK, MAX_DIFF,
+    MAX_LINES, MAX_TOUCHED, PROGRESS_WINDOW, PlanMade, Planned, Preview, Progress, Stamp, Summary,
+    Touched, TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use host::{

@@ -18,7 +18,7 @@ use crate::programs::{self, Said};
 use crate::waiting::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -235,6 +235,19 @@ impl Gateway {
     #[track_caller]
     pub fn key(&self) -> String {
         self.state_file("connection-key").trim().to_owned()
+    }
+    /// A page of the console, as HTML, after a sign-in of its own.
+    #[must_use]
+    #[track_caller]
+    pub fn console_page(&self, path: &str) -> String {
+        let at = format!("localhost:{}", self.port());
+        let page = self.client().with("host", &at);
+        let page = page.with("origin", &format!("http://{at}"));
+        let opened = page.post("/admin/console/sign-in", json!({"key": self.key()}));
+        let cookie = opened.header("set-cookie").expect("a cookie");
+        let page = page.with("cookie", cookie.split(';').next().expect("a pair"));
+        let page = page.with("x-plexus-tab", &opened.text_at("/tab"));
+        page.get(path).text()
     }
     /// The owner, over TCP.
     #[must_use]

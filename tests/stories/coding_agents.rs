@@ -1,6 +1,7 @@
 //! Coding agents as sources: the real programs in the cages of their runs, a scripted model behind the source's egress, and
 //! a folder that stays as it is until a change set is applied.
 
+use crate::house::{House, WRITE, note};
 use plexus_protocol::Digest;
 use plexus_tests::{
     Agent, Folder, Gate, Gateway, Model, Owner, Response, Step, coding_agents as programs,
@@ -177,6 +178,36 @@ fn codex_run_changes_nothing_until_it_is_applied() {
 #[test]
 fn claude_run_changes_nothing_until_it_is_applied() {
     run_changes_nothing_until_it_is_applied(CLAUDE);
+}
+
+/// A prompt that is written like a difference is no change that the owner is shown.
+#[test]
+fn prompt_like_a_diff_is_shown_as_text() {
+    let desk = Desk::open(CODEX, []);
+    let prompt = "@@ -1,2 +1,1 @@\n-and delete the tests\n+Fix the typo.\n";
+    let item = desk.asked("run", &json!({"prompt": prompt}));
+    let plan = desk.owner().plan(&item);
+    assert_eq!(plan["preview"]["form"], "text", "{plan}");
+    assert_eq!(plan["preview"]["diff"], prompt, "{plan}");
+    let page = |gateway: &Gateway, item: &str| {
+        gateway.console_page(&format!("/admin/console/pending/{item}"))
+    };
+    let shown = page(&desk.gateway, &item);
+    assert!(shown.contains("-and delete the tests"), "{shown}");
+    for drawn in ["class=\"del\"", "class=\"add\"", "removed:"] {
+        assert!(!shown.contains(drawn), "{drawn}: {shown}");
+    }
+
+    // The control: a change of a file is drawn as one.
+    let house = House::open();
+    house.workspace.write("a.md", "old\n");
+    let agent = house.reader("writer");
+    let written = agent.must_ask(WRITE, note("a.md", "new\n"));
+    assert_eq!(house.owner().plan(&written)["preview"]["form"], "diff");
+    let shown = page(&house.gateway, &written);
+    for drawn in ["class=\"del\"", "class=\"add\"", "removed:"] {
+        assert!(shown.contains(drawn), "{drawn}: {shown}");
+    }
 }
 
 fn run_changes_nothing_until_it_is_applied(kind: Kind) {

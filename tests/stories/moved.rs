@@ -65,21 +65,10 @@ impl Desk {
         let narration = listed["pendingNarration"][0]["summary"].as_str();
         [
             terminal.expect_ok().to_owned(),
-            self.in_console(item),
+            self.gateway
+                .console_page(&format!("/admin/console/pending/{item}")),
             narration.expect("a summary").to_owned(),
         ]
-    }
-
-    /// A card in the console, as HTML.
-    fn in_console(&self, item: &str) -> String {
-        let at = format!("localhost:{}", self.gateway.port());
-        let page = self.gateway.client().with("host", &at);
-        let page = page.with("origin", &format!("http://{at}"));
-        let opened = page.post("/admin/console/sign-in", json!({"key": self.gateway.key()}));
-        let cookie = opened.header("set-cookie").expect("a cookie");
-        let page = page.with("cookie", cookie.split(';').next().expect("a pair"));
-        let page = page.with("x-plexus-tab", &opened.text_at("/tab"));
-        page.get(&format!("/admin/console/pending/{item}")).text()
     }
 }
 

@@ -33,7 +33,7 @@ use plexus_home::{
     state_dir::{StateDir, create_private},
     tasks::blocking,
 };
-use plexus_ipc::message::{PlanMade, Touched};
+use plexus_ipc::message::{Form, PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, Timestamp,
@@ -249,10 +249,11 @@ impl Approvals {
         Some(self.preview(&item.id, ask)?.touched.clone())
     }
 
-    /// The change that an ask's call would make, line by line, where that is known.
-    pub fn change(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+    /// The change that an ask's call would make, line by line, and its form, where that is known.
+    pub fn change(&self, item: &PendingId, ask: &Ask) -> Option<(Form, String)> {
         let made = self.preview(item, ask)?;
-        made.preview.diff.as_ref().map(ToString::to_string)
+        let diff = made.preview.diff.as_ref()?;
+        Some((made.preview.form, diff.to_string()))
     }
 
     /// Forgets everything that is kept for an item.

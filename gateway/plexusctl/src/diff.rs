@@ -9,11 +9,18 @@ use std::io::Write as _;
 
 /// What every line of a difference begins with.
 const BAR: &str = "  │ ";
+/// The same of a text, whose lines have no colours.
+const TEXT_BAR: &str = "  ┊ ";
 
 /// Colours of a difference.
 pub(crate) const ADDED: &str = "\x1b[32m";
 pub(crate) const REMOVED: &str = "\x1b[31m";
 const PLACE: &str = "\x1b[36m";
+
+/// Whether the `diff` of a preview is one. Its worker states it; a preview that does not is shown as a text.
+pub(crate) fn is_diff(preview: &Value) -> bool {
+    preview["form"] == "diff"
+}
 
 /// Writes lines that are escaped already to stdout, each in its colour where that is a terminal: the only escape sequences
 /// are these.
@@ -46,8 +53,12 @@ impl Page {
 
     /// Adds a difference; `cut` says that the rest is not here.
     pub(crate) fn diff(&mut self, diff: &str, cut: bool) {
+        self.content(BAR, diff, cut);
+    }
+
+    fn content(&mut self, bar: &str, content: &str, cut: bool) {
         self.0
-            .extend(text::lines(diff).map(|line| format!("{BAR}{line}")));
+            .extend(text::lines(content).map(|line| format!("{bar}{line}")));
         if cut {
             self.say("    (not all of it is shown)");
         }
@@ -60,7 +71,8 @@ impl Page {
         }
         let preview = &plan["preview"];
         match preview["diff"].as_str() {
-            Some(diff) => self.diff(diff, preview["cut"] == true),
+            Some(diff) if is_diff(preview) => self.diff(diff, preview["cut"] == true),
+            Some(text) => self.content(TEXT_BAR, text, preview["cut"] == true),
             None => self.facts(preview),
         }
     }

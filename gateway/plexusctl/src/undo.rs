@@ -69,11 +69,11 @@ mod tests {
 
     #[test]
     fn what_a_person_reads() {
-        let plan = json!({
+        let mut plan = json!({
             "agentId": "my-cc", "capabilityId": "workspace.write", "at": "2026-01-01T00:00:00Z",
             "did": "replaced a\u{1b}.md, +1 −1", "summary": "restored a.md, +1 −1",
             "warnings": ["This amounts to running code"],
-            "preview": {"diff": "--- a.md\n+++ a.md\n-new\n+old\n", "cut": false},
+            "preview": {"diff": "--- a.md\n+++ a.md\n-new\n+old\n", "form": "diff", "cut": false},
         });
         assert_eq!(
             page(&plan).text(),
@@ -81,9 +81,11 @@ mod tests {
              taking it back: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
+        // A note of somebody's is no difference, whatever it looks like.
+        plan["preview"]["form"] = json!("text");
+        assert!(page(&plan).text().ends_with("\n  ┊ -new\n  ┊ +old"));
         // An entry of an app has no lines to compare.
         let facts = json!([{"name": "title", "value": "Milk"}, {"name": "path", "value": "a/b"}]);
-        let mut plan = plan;
         plan["preview"] = json!({"facts": facts});
         assert!(page(&plan).text().ends_with("code\n  title: Milk"));
     }

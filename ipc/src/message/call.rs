@@ -214,12 +214,29 @@ pub struct Preview {
     /// Named values: the target, the size, the time.
     #[serde(default, deserialize_with = "at_most::<_, _, MAX_LINES>")]
     pub facts: Vec<Fact>,
-    /// A unified diff, or the new text.
+    /// A unified diff, or a text: `form` says which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<Text<MAX_DIFF>>,
-    /// Whether the diff shows a part only.
+    /// How `diff` is to be read.
+    #[serde(default)]
+    pub form: Form,
+    /// Whether the diff or text is a part only.
     #[serde(default)]
     pub cut: bool,
+}
+
+/// The form of a [`Preview`]. The worker states it, because it knows whether it compared two contents; a painter that
+/// looked for it in the content would let an author draw a change that nobody makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Named values alone.
+    #[default]
+    Fields,
+    /// A text as its author wrote it: a prompt, a message, notes.
+    Text,
+    /// A unified diff that the worker made.
+    Diff,
 }
 
 /// One named value of a [`Preview`].
@@ -253,11 +270,20 @@ impl Preview {
         }
         self
     }
-    /// Adds the diff; one beyond [`MAX_DIFF`] is cut and marked as cut.
+    /// Adds a diff that the worker made itself; one beyond [`MAX_DIFF`] is cut and marked as cut.
     #[must_use]
-    pub fn diff(mut self, text: &str) -> Self {
-        self.cut |= text.len() > MAX_DIFF;
-        self.diff = Some(Text::new(text));
+    pub fn diff(self, diff: &str) -> Self {
+        self.content(Form::Diff, diff)
+    }
+    /// Adds a text that somebody wrote; one beyond [`MAX_DIFF`] is cut and marked as cut.
+    #[must_use]
+    pub fn text(self, text: &str) -> Self {
+        self.content(Form::Text, text)
+    }
+    fn content(mut self, form: Form, content: &str) -> Self {
+        self.cut |= content.len() > MAX_DIFF;
+        self.diff = Some(Text::new(content));
+        self.form = form;
         self
     }
 }

@@ -328,13 +328,18 @@ impl Change {
         let notes = |content: Option<&Content>| content.and_then(|content| content.notes.clone());
         match (changes, notes(old), notes(new)) {
             (true, old, new) if old != new => {
-                let lines = |sign: &str, text: Option<String>| -> String {
-                    let text = text.unwrap_or_default();
+                let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+                let lines = |sign: &str, text: &str| -> String {
                     text.lines().map(|line| format!("{sign}{line}\n")).collect()
                 };
-                preview.diff(&(lines("-", old) + &lines("+", new)))
+                let range = |text: &str| match text.lines().count() {
+                    0 => "0,0".to_owned(),
+                    count => format!("1,{count}"),
+                };
+                let place = format!("@@ -{} +{} @@\n", range(&old), range(&new));
+                preview.diff(&(place + &lines("-", &old) + &lines("+", &new)))
             }
-            (false, None, Some(new)) => preview.diff(&new),
+            (false, None, Some(new)) => preview.text(&new),
             _ => preview,
         }
     }

@@ -292,7 +292,7 @@ impl Change {
                     None => preview,
                 }
             }
-            Planned::Restore(_, before) | Planned::Again(_, before) => preview.diff(before),
+            Planned::Restore(_, before) | Planned::Again(_, before) => preview.text(before),
             Planned::Remove(_) => preview,
         }
     }
@@ -468,7 +468,7 @@ impl Draft {
             }
         }
         match &self.notes {
-            Some(notes) => preview.diff(notes),
+            Some(notes) => preview.text(notes),
             None => preview,
         }
     }

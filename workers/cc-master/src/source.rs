@@ -220,7 +220,7 @@ impl CcMasterSource {
         let board = made(&input)?;
         let preview = Preview::new(format!("makes a board of {}", tasks(board.tasks.len())))
             .fact("runs", "none yet: each orchestration of it asks you")
-            .diff(&board.outline(|_| true));
+            .text(&board.outline(|_| true));
         let token = token(&json!(input));
         Ok(Plan::new(input, token, preview, "made a board"))
     }
@@ -289,7 +289,7 @@ impl CcMasterSource {
             max_tokens: input.max_tokens,
             max_cost: input.max_cost,
         };
-        let preview = bounded(preview, budget).diff(&board.outline(|task| left.contains(&task)));
+        let preview = bounded(preview, budget).text(&board.outline(|task| left.contains(&task)));
         let has_needs = left.iter().any(|task| !task.draft.needs.is_empty());
         // What is there now, so that the runs are those of the card.
         let token = token(&json!([board, input.task, input.agents, parallel, budget]));
@@ -323,7 +323,7 @@ impl CcMasterSource {
             max_tokens: input.max_tokens,
             max_cost: input.max_cost,
         };
-        let preview = bounded(preview, budget).diff(&board.outline(|_| true));
+        let preview = bounded(preview, budget).text(&board.outline(|_| true));
         let token = token(&json!([input.prompt, input.agents, budget]));
         let orchestrate = Orchestrate {
             board: board.id,

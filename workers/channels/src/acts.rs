@@ -194,7 +194,7 @@ pub(crate) async fn plan_send(
         let why = "the channel is archived: it can be read, and takes no message";
         return Err(SourceError::transport("archived", why));
     }
-    let preview = about("sends a message", &channel, &name).diff(&text);
+    let preview = about("sends a message", &channel, &name).text(&text);
     let of = json!(["send", id, name, ids(&channel.members), text]);
     Ok(plan_of(Act::Send(id, text), &of, preview))
 }

@@ -92,11 +92,11 @@ async fn card(
             preview = preview.fact("member", &user);
             users.push(user);
         }
-        return Ok((preview.diff(text("message")), users));
+        return Ok((preview.text(text("message")), users));
     };
     let about = |headline: &str| about(headline, channel, name);
     let preview = match &*act.tool {
-        "reply" => about("sends a message as the peer").diff(text("text")),
+        "reply" => about("sends a message as the peer").text(text("text")),
         "add_member" => {
             let user = user(account, user_id(text("user_id"))?, agreed).await?;
             let shown = about("adds a member, who can read all that was written in the channel")

@@ -633,7 +633,7 @@ impl<P: Program> CodingAgent<P> {
             }
             let preview = preview
                 .fact("changes", changes)
-                .diff(&task.prompt);
+                .text(&task.prompt);
             // What it works on is a copy, so it assumes nothing of the folder.
             let model = task.program_model.as_deref().unwrap_or_default();
             let token = Digest::of(format!("{}\n{model}", self.binary).as_bytes());

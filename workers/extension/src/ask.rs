@@ -89,7 +89,7 @@ impl Extension {
         let preview = Preview::new(format!("ask {} of {}", ask.name, self.source))
             .fact("app", &ask.app)
             .fact("socket", &ask.socket)
-            .diff(&format!("{question:#}"));
+            .text(&format!("{question:#}"));
         let token = digest(&object!([ask.socket, question]));
         Ok(
             Plan::new(input, token, preview, format!("ask {}", ask.name))

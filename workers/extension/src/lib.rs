@@ -238,7 +238,7 @@ impl Extension {
             let _ = write!(whole, "\n\nstandard input:\n{stdin}");
             preview = preview.fact("standard input", format!("{} bytes", stdin.len()));
         }
-        let preview = preview.fact("reaches", self.reach(command)).diff(&whole);
+        let preview = preview.fact("reaches", self.reach(command)).text(&whole);
         let token = digest(&json!([command.program, line, stdin]));
         let summary = format!("run {}", command.name);
         Ok(Plan::new(input, token, preview, summary)

@@ -189,7 +189,7 @@ impl Extension {
             true => "its secret, by plexus-egress",
             false => "nothing",
         };
-        let preview = preview.fact("adds", added).diff(&whole);
+        let preview = preview.fact("adds", added).text(&whole);
         let token = digest(&object!([method, url, rendered.body]));
         let summary = format!("send {}", request.name);
         Ok(Plan::new(input, token, preview, summary)

@@ -72,7 +72,7 @@ impl Extension {
         }
         let token = digest(&json!(inputs));
         let summary = format!("run {}", workflow.name);
-        let plan = Plan::new(input, token, preview.diff(&whole), summary);
+        let plan = Plan::new(input, token, preview.text(&whole), summary);
         match is_known {
             true => plan,
             false => plan.warning(

@@ -193,7 +193,7 @@ impl McpServer {
             preview = preview.fact(&format!("argument {name}"), one_line(&value));
         }
         let whole = serde_json::to_string_pretty(&arguments).unwrap_or_default();
-        let preview = preview.fact("reaches", self.reach()).diff(&whole);
+        let preview = preview.fact("reaches", self.reach()).text(&whole);
         let token = digest(&json!([self.pins.tools.get(&tool), tool, arguments]));
         let summary = format!("run {tool}");
         Ok(Plan::new((tool, arguments), token, preview, summary)

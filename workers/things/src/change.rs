@@ -431,13 +431,13 @@ impl Change {
         }
         let old = before.map_or(0, |todo| todo.notes.chars().count());
         match &fields.notes {
-            Some(notes) if old == 0 => preview.diff(&visible(notes)),
+            Some(notes) if old == 0 => preview.text(&visible(notes)),
             Some(notes) => preview
                 .fact(
                     "notes",
                     format!("{old} characters are replaced by the text below"),
                 )
-                .diff(&visible(notes)),
+                .text(&visible(notes)),
             None => preview,
         }
     }

@@ -93,7 +93,7 @@ pub(super) async fn add(
         };
         whole.push_str(&format!("{}. {}: {words}\n", at + 1, member.id));
     }
-    made.preview = std::mem::take(&mut made.preview).diff(&whole);
+    made.preview = std::mem::take(&mut made.preview).text(&whole);
     (tokens, of_another)
 }
 

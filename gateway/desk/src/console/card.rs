@@ -12,7 +12,7 @@ use super::{
 use crate::desk::Desk;
 use askama::Template;
 use plexus_calls::approvals::{self, card};
-use plexus_ipc::message::Touched;
+use plexus_ipc::message::{Form, Touched};
 use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
@@ -262,8 +262,9 @@ impl AskView {
         let source = entry.and_then(|e| state.sources.get(&e.source));
         let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
         let has_diff = preview["diff"].is_string();
+        let form = serde_json::from_value(preview["form"].clone()).unwrap_or(Form::Text);
         let diff = preview["diff"].as_str().map(|text| {
-            let page = diff::page(text, 0, room);
+            let page = diff::page(form, text, 0, room);
             Diff {
                 more: page.next.map_or(String::new(), |next| {
                     format!(
@@ -535,7 +536,8 @@ pub(super) fn diff_page(
 ) -> Option<String> {
     let item = state.item(id)?;
     let ask = item.asks.iter().find(|ask| ask.capability == *of)?;
-    let page = diff::page(&desk.approvals.change(id, ask)?, from, diff::PAGE);
+    let (form, change) = desk.approvals.change(id, ask)?;
+    let page = diff::page(form, &change, from, diff::PAGE);
     let more = page.next.map_or(String::new(), |next| {
         format!("/admin/console/pending/{id}/diff/{of}?from={next}")
     });

@@ -242,7 +242,12 @@ impl FileView {
 /// Rows of the difference of a file, from one on.
 fn rows_of(id: &str, file: &Value, of: Difference, at: usize, room: Room) -> Option<Diff> {
     let (member, cut) = of.members();
-    let page = diff::page(file[member].as_str()?, at, room);
+    let page = diff::page(
+        plexus_ipc::message::Form::Diff,
+        file[member].as_str()?,
+        at,
+        room,
+    );
     let path = text(&file["path"]).bytes();
     let path: String = path.map(|byte| format!("%{byte:02X}")).collect();
     let more = page.next.map_or(String::new(), |next| {

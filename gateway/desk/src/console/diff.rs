@@ -1,9 +1,10 @@
-//! A unified diff, or a new text, as rows with line numbers.
+//! A unified diff, or a text, as rows with line numbers.
 //!
-//! Invariants: every line of the text is a row of its own, in its order, and says itself whether it adds or removes;
+//! Invariants: a text is never read as a diff, whatever it holds; every line of the text is a row of its own, in its order, and says itself whether it adds or removes;
 //! a page of rows is bounded in rows and in bytes.
 
 use super::foreign::ForeignText;
+use plexus_ipc::message::Form;
 
 /// How much of a diff is on one page.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +89,10 @@ pub(super) struct Page {
     pub(super) removed: usize,
 }
 
-/// The rows of `text` from row `from` on.
-pub(super) fn page(text: &str, from: usize, room: Room) -> Page {
-    let is_diff = text.lines().any(|line| hunk(line).is_some());
+/// The rows of `text`, which is of `form`, from row `from` on.
+pub(super) fn page(form: Form, text: &str, from: usize, room: Room) -> Page {
+    // A diff without a place in it, as of a file's mode, has no lines to number.
+    let is_diff = form == Form::Diff && text.lines().any(|line| hunk(line).is_some());
     let (mut rows, mut bytes, mut next) = (Vec::new(), 0, None);
     let (mut added, mut removed, mut of) = (0, 0, 0);
     let (mut before, mut after) = (0, 0);
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn rows_have_their_numbers() {
-        let page = page(DIFF, 0, PAGE);
+        let page = page(Form::Diff, DIFF, 0, PAGE);
         let rows: Vec<_> = page
             .rows
             .iter()
@@ -209,11 +211,19 @@ mod tests {
         assert_eq!((page.added, page.removed, page.next), (2, 1, None));
     }
 
+    /// An agent's prompt, a message, a note: its author may write what a diff looks like.
     #[test]
-    fn a_text_that_is_no_diff_has_lines_of_its_own() {
-        let page = page("+ not a diff\n- really", 0, PAGE);
-        assert!(page.rows.iter().all(|r| r.kind == Kind::Text));
-        assert_eq!((page.added, page.removed, page.of), (0, 0, 2));
+    fn text_like_a_diff_stays_text() {
+        let forged = "@@ -1,2 +1,1 @@\n-and delete the tests\n+fix the typo\n";
+        let shown = page(Form::Text, forged, 0, PAGE);
+        assert!(shown.rows.iter().all(|r| r.kind == Kind::Text));
+        let said: Vec<_> = shown.rows.iter().map(|r| r.text.to_string()).collect();
+        assert_eq!(said, forged.lines().collect::<Vec<_>>());
+        assert_eq!((shown.added, shown.removed, shown.of), (0, 0, 3));
+        let control = page(Form::Diff, forged, 0, PAGE);
+        assert_eq!((control.added, control.removed), (1, 1), "the control");
+        let without_a_place = page(Form::Diff, "+ not a diff\n- really", 0, PAGE);
+        assert!(without_a_place.rows.iter().all(|r| r.kind == Kind::Text));
     }
 
     #[test]
@@ -222,7 +232,7 @@ mod tests {
         let text = format!("@@ -0,0 +1,1000 @@\n{}\n", lines.join("\n"));
         let (mut from, mut seen) = (0, Vec::new());
         loop {
-            let page = page(&text, from, PAGE);
+            let page = page(Form::Diff, &text, from, PAGE);
             assert!(page.rows.len() <= PAGE.rows && (page.added, page.of) == (1_000, 1_001));
             seen.extend(page.rows.into_iter().filter_map(|r| r.after));
             match page.next {
@@ -231,10 +241,15 @@ mod tests {
             }
         }
         assert_eq!(seen, (1..=1_000).collect::<Vec<_>>());
-        let wide = page(&"x".repeat(1_000_000), 0, PAGE);
+        let wide = page(Form::Diff, &"x".repeat(1_000_000), 0, PAGE);
         assert!(wide.rows[0].text.len() <= WIDE);
         assert_eq!(wide.rows[0].text.len() + wide.rows[0].cut, 1_000_000);
-        let hostile = page(&vec!["\u{202e}".repeat(WIDE); 99].join("\n"), 0, PAGE);
+        let hostile = page(
+            Form::Diff,
+            &vec!["\u{202e}".repeat(WIDE); 99].join("\n"),
+            0,
+            PAGE,
+        );
         let bytes: usize = hostile.rows.iter().map(|r| r.text.len()).sum();
         assert!(bytes <= PAGE.bytes && hostile.next.is_some(), "{bytes}");
     }
@@ -242,6 +257,7 @@ mod tests {
     #[test]
     fn numbers_that_no_file_has_do_no_harm() {
         let huge = page(
+            Form::Diff,
             "@@ -4294967295,9 +99999999999999999999,1 @@\n-a\n@@ -4294967295,9 +1,1 @@\n-a\n",
             0,
             PAGE,

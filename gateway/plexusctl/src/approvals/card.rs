@@ -91,7 +91,7 @@ const KNOWN_IN_PLAN: [&str; 7] = [
     "warnings",
 ];
 /// The same of a preview.
-const KNOWN_IN_PREVIEW: [&str; 4] = ["headline", "facts", "diff", "cut"];
+const KNOWN_IN_PREVIEW: [&str; 5] = ["headline", "facts", "diff", "form", "cut"];
 
 /// The card of `item`.
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
@@ -239,7 +239,8 @@ pub(super) fn turns(bounds: &Value) -> Option<String> {
 /// What a preview shows beside its headline and its facts.
 fn change_of(card: &mut String, preview: &Value, room: &Room) {
     if let Some(diff) = preview["diff"].as_str() {
-        block(card, "  ", CHANGE, diff, room);
+        let bar = if diff::is_diff(preview) { CHANGE } else { TEXT };
+        block(card, "  ", bar, diff, room);
     }
     if preview["cut"] == true {
         heading(card, "    note", "this is a part of the change only");

@@ -170,7 +170,7 @@ pub(super) mod tests {
                 "input": {"path": "a.md", "content": "one\ntwo\n"},
                 "plan": {
                     "preview": {"headline": "replace a.md", "facts": [{"name": "size", "value": "8 bytes"}],
-                        "diff": "--- a.md\n+++ a.md\n-old\n+one\n+two", "cut": true},
+                        "diff": "--- a.md\n+++ a.md\n-old\n+one\n+two", "form": "diff", "cut": true},
                     "rating": "write", "warnings": []
                 },
                 "windows": [{"window": {"kind": "once"}, "allows": "this one call, exactly as shown"}]
