@@ -77,12 +77,16 @@ fn program_replaced_after_the_approval_is_not_run() {
     let pending = desk.owner().client.get("/admin/api/pending").expect_ok();
     let shown = changes.stdout + &pending.to_string();
     assert!(
-        shown.contains(&format!("program turn {}", path.display())),
+        shown.contains(&format!("run the program {} with SHA-256", path.display())),
         "{shown}"
     );
     let after = named(&path);
     assert_ne!(before, after);
-    desk.gateway.cli(["sources", "resume", "codex"]).expect_ok();
+    let card = crate::mcp_changes::card(&desk.gateway);
+    let id = card["pendingId"].as_str().expect("an id");
+    desk.gateway
+        .cli(["approvals", "approve", id, "--yes"])
+        .expect_ok();
     let answered = until("a run of the other program", || {
         let item = desk.asked("run", &json!({"prompt": "Speak anew."}));
         let plan = desk.owner().plan(&item).to_string();

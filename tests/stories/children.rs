@@ -378,7 +378,7 @@ fn regrowing_line_ends_with_its_gateway() {
 }
 
 #[test]
-fn changed_program_suspends_the_grants() {
+fn changed_program_stops_the_source() {
     let programs = Folder::empty();
     let edition = "tools";
     let workers = editions::workers(&programs.path(), edition);
@@ -439,10 +439,14 @@ fn changed_program_suspends_the_grants() {
             .expect_ok()
             .to_string();
     assert!(
-        changes.contains(&format!("program cat {}", tool.display())),
+        changes.contains(&format!("run the program {} with SHA-256", tool.display())),
         "{changes}"
     );
-    gateway.cli(["sources", "resume", "fixture"]).expect_ok();
+    let card = crate::mcp_changes::card(&gateway);
+    let id = card["pendingId"].as_str().expect("an id");
+    gateway
+        .cli(["approvals", "approve", id, "--yes"])
+        .expect_ok();
     until("a run of the other program", || {
         let reply = run();
         (reply.status == 200).then(|| reply.expect_ok())

@@ -668,17 +668,13 @@ fn change_suspends_until_it_is_agreed_to() {
     put("/usr/bin/head");
     world.gateway.restart();
     let agent = Agent::with_pat(&world.gateway.client(), &agent.id, &agent.pat);
-    until("the suspended grant", || {
+    until("the stopped source", || {
         let reply = agent.invoke("box.show", input.clone());
-        (reply.status == 401).then_some(())
+        (reply.status == 503).then_some(())
     });
     let shown = world.gateway.cli(["extension", "show", "box"]);
     let shown = shown.expect_ok();
-    for said in [
-        "the program",
-        "sha256 was",
-        "suspended until you agree again",
-    ] {
+    for said in ["the program", "sha256 was", "stopped until you agree again"] {
         assert!(shown.contains(said), "{said}: {shown}");
     }
     let seen = world.add(&first);

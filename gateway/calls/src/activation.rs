@@ -1,23 +1,33 @@
 //! Puts sources in place as they are configured: a look at each, its workers, the catalogue.
 //!
-//! Invariant: the machine hears what was seen before a worker starts, and the catalogue changes last.
+//! Invariants: the machine hears what was seen before a worker starts, and the catalogue changes last; a source whose code is
+//! not what the owner agreed to has no workers.
 
 use crate::{
     events::{Changed, Notice},
     kernel::Kernel,
 };
 use plexus_home::inspection;
-use plexus_ipc::manifest::FolderField;
+use plexus_ipc::{
+    manifest::FolderField,
+    message::{PlanMade, Role, WorkerError},
+};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
-    Registry, catalogue::Catalogue, configure, let_go, pinned, programs, secrets,
+    Registry,
+    catalogue::Catalogue,
+    code::{self, Piece},
+    configure, let_go, secrets,
 };
-use plexus_supervisor::{Folder, IsTarget, Spec};
+use plexus_supervisor::{
+    AgreedCode, CallRequest, Code, Compared, DispatchError, Folder, IsTarget, Spec,
+};
 use plexus_trust::{Command, Source, State};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
+
+/// Why nothing of a source is started whose code has changed.
+const STOPPED: &str =
+    "what it runs is not what you agreed to: look at its card (plexusctl approvals list)";
 
 impl Kernel {
     /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
@@ -35,12 +45,32 @@ impl Kernel {
         self.renew_catalogue(None);
     }
 
-    /// Looks at one source, tells the machine what was found, and puts its workers in place. Nobody waits for the look:
-    /// a source that changed meanwhile is looked at again.
+    /// Looks at one source, tells the machine what was found, and puts its workers in place; then at those whose code lies
+    /// where agents may write through it.
     ///
     /// # Errors
     /// Why the source cannot be used now; the machine's view of it stays as it was.
     pub async fn look_at(&self, id: &SourceId) -> Result<(), String> {
+        let looked = self.look_at_one(id).await;
+        if let Some(source) = self.configured(id) {
+            let state = self.ledger.snapshot();
+            self.look_again(code::touched(&self.registry, &state, &source))
+                .await;
+        }
+        looked
+    }
+
+    /// Looks at sources whose code lies where another one that has changed is written, or lay there.
+    pub async fn look_again(&self, touched: Vec<SourceId>) {
+        for id in touched {
+            if let Err(why) = self.look_at_one(&id).await {
+                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+            }
+        }
+    }
+
+    /// Nobody waits for the look: a source that changed meanwhile is looked at again.
+    async fn look_at_one(&self, id: &SourceId) -> Result<(), String> {
         loop {
             let source = self.configured(id).ok_or("no such source")?;
             let seen = configure::look(&self.registry, &source, &self.state_dir).await;
@@ -53,16 +83,25 @@ impl Kernel {
                 continue;
             }
             let looked = match seen {
-                Ok(seen) => {
+                Ok(mut seen) => {
+                    let state = self.ledger.snapshot();
+                    let registry = &self.registry;
+                    let changeable =
+                        code::overlaps(registry, registry, &state, &source, &seen.pins);
+                    seen.pins.extend(changeable);
                     let told = self.owner(Command::SourceSeen(seen)).await;
                     told.map_err(|e| e.to_string())?;
                     let source = self.configured(id).ok_or("no such source")?;
-                    if source.config.enabled {
+                    if source.stopped.is_some() {
+                        tracing::warn!(name: "source.stopped", source = %id, "what a source runs is not what the owner agreed to; it is stopped");
+                        Ok(())
+                    } else if source.config.enabled {
                         let spec = self.spec(&self.registry, &source, folders)?;
                         self.supervisor.put(Arc::new(spec));
                         return Ok(());
+                    } else {
+                        Ok(())
                     }
-                    Ok(())
                 }
                 Err(why) => Err(why),
             };
@@ -73,32 +112,50 @@ impl Kernel {
         }
     }
 
-    /// Whether the programs of a source are those that the owner has reviewed; one with another is looked at again. Not while
-    /// effects of it are under way: what was found would end their worker.
-    pub(crate) async fn programs_are_known(&self, id: &SourceId) -> bool {
-        let Some(source) = self.configured(id) else {
-            return true;
-        };
-        let connector = self.registry.of_source(&source.config);
-        let Some(connector) = connector.filter(|of| !of.offer.manifest.children.is_empty()) else {
-            return true;
-        };
-        if programs::are_known(&connector.offer.manifest, &source).await {
-            return true;
+    /// Compares what a source runs with what the owner agreed to; one that runs something else is looked at again, and stopped
+    /// by that.
+    ///
+    /// # Errors
+    /// There is no such source, it runs something else, or that cannot be told now.
+    pub(crate) async fn compared(
+        &self,
+        id: &SourceId,
+        role: Role,
+    ) -> Result<AgreedCode, DispatchError> {
+        let compared = self.supervisor.compared(id, role).await;
+        if compared.as_ref().is_err_and(DispatchError::is_code_changed) {
+            self.code_changed(id).await;
         }
+        compared
+    }
+
+    /// Asks the reader what an effect would do.
+    ///
+    /// # Errors
+    /// As [`Self::compared`], and the supervisor's; the inner one is the worker's.
+    pub(crate) async fn plan(
+        &self,
+        id: &SourceId,
+        call: CallRequest,
+    ) -> Result<Result<Box<PlanMade>, WorkerError>, DispatchError> {
+        let code = self.compared(id, Role::Reader).await?;
+        self.supervisor.plan(&code, call).await
+    }
+
+    /// Not while effects of it are under way: what was found would end their worker.
+    pub(crate) async fn code_changed(&self, id: &SourceId) {
         tracing::warn!(name: "source.program_changed", source = %id, "a program of a source has changed");
         let calls = self.under_way.all();
         let is_begun = calls.iter().any(|call| {
             !call.is_read && call.intent().is_some() && call.capability.parts().0 == id.as_str()
         });
-        if is_begun {
-            return false;
+        if is_begun || self.configured(id).is_none() {
+            return;
         }
-        if let Err(why) = self.look_at(id).await {
+        if let Err(why) = self.look_at_one(id).await {
             tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
         }
         self.renew_catalogue(None);
-        false
     }
 
     fn configured(&self, id: &SourceId) -> Option<Arc<Source>> {
@@ -150,6 +207,9 @@ impl Kernel {
         let connector = registry
             .of_source(&source.config)
             .ok_or("no such connector")?;
+        if source.stopped.is_some() {
+            return Err(STOPPED.to_owned());
+        }
         let manifest = &connector.offer.manifest;
         let folder = |(place, path): (FolderField, PathBuf)| {
             let seen = match manifest.root.as_ref() == Some(&place.field) {
@@ -159,17 +219,7 @@ impl Kernel {
             Folder {
                 parameter: place.parameter,
                 path,
-                is_target: seen.map(|seen| {
-                    let is_pinned = manifest.field(&place.field).is_some_and(|f| f.pinned);
-                    let pinned = is_pinned.then(|| (place.field, source.base.clone()));
-                    let is_target = configure::is_target(seen);
-                    Arc::new(move |folder: &Path| {
-                        let known = |(field, rules): &(String, Vec<String>)| {
-                            pinned::is_known(rules, field, folder)
-                        };
-                        Ok(is_target(folder)? && pinned.as_ref().map_or(Ok(true), known)?)
-                    }) as IsTarget
-                }),
+                is_target: seen.map(|seen| Arc::new(configure::is_target(seen)) as IsTarget),
             }
         };
         let (state_dir, id) = (self.state_dir.clone(), source.id.clone());
@@ -179,7 +229,10 @@ impl Kernel {
             offer: connector.offer.clone(),
             folders: folders.into_iter().map(folder).collect(),
             elsewhere: self.elsewhere(&source.id),
-            is_program: Arc::new(programs::is_known(source.base.clone())),
+            code: code::pieces(manifest, &source.config)
+                .into_iter()
+                .map(|piece| held(piece, source.agreed()))
+                .collect(),
             config: configure::for_worker(&source.config),
             // Read each time a worker starts, so that a changed one counts at the next start.
             secrets: Box::new(move || secrets::read(&state_dir, &id, &files)),
@@ -210,6 +263,29 @@ impl Kernel {
         let revision = before.revision + 1;
         self.feed
             .publish(Notice::ManifestChanged { revision, changed });
+    }
+}
+
+/// Something that a source runs, held against what the owner agreed to.
+fn held(piece: Piece, agreed: &[String]) -> Code {
+    let (child, role, path) = (
+        piece.program().map(str::to_owned),
+        piece.role,
+        piece.path.clone(),
+    );
+    let agreed = agreed.to_vec();
+    let compare = move || {
+        Ok(match piece.look()? {
+            None => Compared::Nothing,
+            Some((path, rule)) if agreed.contains(&rule) => Compared::Agreed(path),
+            Some((path, _)) => Compared::Differs(path),
+        })
+    };
+    Code {
+        child,
+        role,
+        path,
+        compare: Arc::new(compare),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     settle::Committed,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
-use plexus_ipc::message::Failure;
+use plexus_ipc::message::{Failure, Role};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_record::audit_id;
@@ -84,7 +84,9 @@ pub(crate) async fn commit(
         permit,
         unread,
     } = commit;
-    if !run_cage::programs_are_known(kernel, source, &call.capability).await {
+    // Boxed: most sources start no program.
+    let code = Box::pin(kernel.compared(source, Role::Writer)).await;
+    if code.as_ref().is_err_and(DispatchError::is_code_changed) {
         return Err(NoOutcome::ProgramChanged);
     }
     let submitted = match call.principal.agent() {
@@ -116,7 +118,7 @@ pub(crate) async fn commit(
                 && unsaved(&kernel, &permit).is_none()
         });
     }
-    let proof = (&durable, &intent);
+    let proof = (code, &durable, &intent);
     let is_late = || {
         kernel.under_way.mark_late(call);
         late(&intent);

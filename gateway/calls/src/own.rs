@@ -10,7 +10,7 @@ use crate::{
 };
 use plexus_ipc::{
     manifest::{Capability, Channels, Manifest},
-    message::PlanMade,
+    message::{PlanMade, Role},
 };
 use plexus_protocol::{
     AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, Verbs, json,
@@ -223,7 +223,6 @@ pub async fn plan(
     input: &Value,
 ) -> Result<Box<PlanMade>, ErrorBody> {
     match kernel
-        .supervisor
         .plan(&capability.source, capability.request(input))
         .await
     {
@@ -396,9 +395,14 @@ async fn read(
     capability: &OwnerCapability,
     input: &Value,
 ) -> Result<Box<RawValue>, ErrorBody> {
-    let Finished { result, .. } = kernel
-        .supervisor
-        .read(&capability.source, capability.request(input))
+    let read = async {
+        let code = kernel.compared(&capability.source, Role::Reader).await?;
+        kernel
+            .supervisor
+            .read(&code, capability.request(input))
+            .await
+    };
+    let Finished { result, .. } = read
         .await
         .map_err(|error| refusal::undispatched_of_owner(&error, &capability.id, false))?;
     let answer = result.map_err(|error| refusal::failed(&error, &capability.id))?;

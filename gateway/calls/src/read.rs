@@ -11,7 +11,7 @@ use crate::{
     permit::Permitted,
     under_way::{CallUnderWay, CancelledBy},
 };
-use plexus_ipc::message::Touched;
+use plexus_ipc::message::{Role, Touched};
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_record::audit_id;
@@ -53,8 +53,13 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
         None => Some(Vec::new()),
     };
     let began_on = read_on();
+    let read = async {
+        // Boxed: most sources start no program.
+        let code = Box::pin(kernel.compared(&asked.entry.source, Role::Reader)).await?;
+        kernel.supervisor.read(&code, request).await
+    };
     let answered = tokio::select! {
-        answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
+        answered = read => answered,
         // A dropped read is cancelled at its worker.
         by = call.cancelled() => return Box::pin(cancelled(kernel, &asked, by)).await,
     };

@@ -20,6 +20,10 @@ const FIX: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the
 /// What an agent does after a call that failed when something of it was done.
 pub(crate) const PARTLY_DONE: &str = "look at what was done before you call again";
 
+/// Where a source runs something else than the owner agreed to.
+const STOPPED_NEXT: &str =
+    "stop; tell the owner: a source's program has changed (plexusctl approvals)";
+
 /// Where the gateway or a worker is at fault.
 const PRINTED: (NextKind, &str) = (
     NextKind::Stop,
@@ -99,6 +103,11 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             format!("{} is a text to read, not a call.", named()),
         )
         .then(NextKind::LookUp, "GET /manifest"),
+        Refusal::SourceStopped => ErrorBody::new(
+            C::SourceUnavailable,
+            "What this source runs has changed since the owner looked at it; nothing was run.",
+        )
+        .then(NextKind::Stop, STOPPED_NEXT),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
             .then(NextKind::Stop, "stop; tell the owner: Plexus is paused"),
         Refusal::Denied { reason } => {
@@ -318,6 +327,9 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
                 NextKind::Stop,
                 "stop; tell the owner: plexusctl sources list",
             )
+        }
+        DispatchError::Unavailable { told, .. } if error.is_code_changed() => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, *told).then(NextKind::Stop, STOPPED_NEXT)
         }
         DispatchError::Unavailable { reason, told, .. } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, *told)

@@ -12,22 +12,6 @@ use plexus_ipc::{manifest::Capability, message::Role};
 use plexus_protocol::{AuditId, CapabilityId, Digest, SourceId, Verb};
 use serde_json::{Value, json};
 
-/// Whether the programs that an effect may have started are those that the owner has reviewed. Where one is not, the source
-/// is looked at again: then its grants are suspended, and its items void.
-pub(crate) async fn programs_are_known(
-    kernel: &Kernel,
-    source: &SourceId,
-    capability: &CapabilityId,
-) -> bool {
-    let may_run = {
-        let catalogue = kernel.catalogue.load();
-        let entry = catalogue.get(capability);
-        entry.is_some_and(|entry| may_run(entry.capability()))
-    };
-    // Boxed, as the record below: most effects start no program.
-    !may_run || Box::pin(kernel.programs_are_known(source)).await
-}
-
 /// Records it, where the effect may have programs started. The run is not held up by a log that does not take it: its
 /// intent is there.
 pub(crate) async fn note(

@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Durable, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId};
-use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished};
+use plexus_supervisor::{AgreedCode, CallRequest, CommitTerms, DispatchError, Finished};
 use plexus_trust::{Command, OutcomeKind, Refusal};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet};
@@ -43,14 +43,18 @@ impl Kernel {
         source: &SourceId,
         mut request: CallRequest,
         terms: CommitTerms,
-        (durable, audit): (&Durable, &AuditId),
+        (code, durable, audit): (Result<AgreedCode, DispatchError>, &Durable, &AuditId),
         late: impl FnOnce() + Send,
     ) -> impl Future<Output = Option<Committed>> + Send {
         let (says, word) = oneshot::channel();
         request.late = Some(says);
-        let committed = self.supervisor.commit(source, request, terms, durable);
+        let committed = code.map(|code| self.supervisor.commit(&code, request, terms, durable));
         async move {
-            match committed.await {
+            let committed = match committed {
+                Ok(committed) => committed.await,
+                Err(error) => Err(error),
+            };
+            match committed {
                 Ok(finished) => return Some(Committed::Finished(finished)),
                 Err(DispatchError::Deadline { dispatched: true }) => {
                     late();

@@ -271,6 +271,23 @@ impl Snapshot {
                 &format!("plexusctl unknown list {event}"),
             );
         }
+        let stopped = list_of(status, "sources").iter();
+        for source in stopped.filter(|source| source["stopped"].is_object()) {
+            let (id, stopped) = (text_of(source, "id"), &source["stopped"]);
+            let found = list_of(stopped, "found").iter().filter_map(Value::as_str);
+            let found: Vec<_> = found.map(text::line).collect();
+            let next = match text_of(stopped, "pendingId") {
+                "" => format!("plexusctl sources resume {id}"),
+                card => format!("plexusctl approvals show {card}"),
+            };
+            need(
+                format!(
+                    "{id} is stopped: what it runs is not what you agreed to: {}",
+                    found.join("; ")
+                ),
+                &next,
+            );
+        }
         for source in list_of(status, "resting") {
             need(
                 format!(

@@ -15,7 +15,9 @@ use plexus_ledger::{OpenError, Options};
 use plexus_protocol::{SourceId, Timestamp};
 use plexus_record::{Ledger, Trust};
 use plexus_sources::{
-    Connector, Registered, Registry, configure,
+    Connector, Registered, Registry,
+    code::{self, Piece},
+    configure,
     secrets::{self, SecretFile},
 };
 use plexus_trust::SourceConfig;
@@ -52,6 +54,7 @@ struct Subject {
     config: Value,
     home: StateDir,
     secrets: Vec<SecretFile>,
+    code: Vec<Piece>,
 }
 
 fn look(home: &Path, asked: &Examine, connectors: &[Connector]) -> Result<Value, String> {
@@ -102,6 +105,7 @@ fn look(home: &Path, asked: &Examine, connectors: &[Connector]) -> Result<Value,
                 let manifest = &connector.offer.manifest;
                 let subject = Subject {
                     secrets: secrets::of_source(manifest, &id, &config),
+                    code: code::pieces(manifest, &config),
                     home,
                     places,
                     config: config.route,

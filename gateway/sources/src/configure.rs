@@ -1,7 +1,7 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, naming, pinned, private, programs, sockets};
+use super::{Registry, code, naming, private, sockets};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
@@ -586,12 +586,8 @@ pub async fn look(
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
         rules: connector.rules.clone(),
-        base: [
-            connector.base.clone(),
-            programs::seen(manifest, source).await,
-            pinned::seen(manifest, source).await,
-        ]
-        .concat(),
+        base: connector.base.clone(),
+        pins: code::seen(manifest, &source.config, &source.id).await,
     })
 }
 

@@ -26,6 +26,7 @@ mod surface;
 mod variables;
 mod workflows;
 
+pub(crate) use checks::runs_others;
 pub use server_manifest::{NamedFolders, lends_server};
 use servers::patterns;
 pub use servers::{Generated, Listing, ServerRequest, described};

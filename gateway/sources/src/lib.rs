@@ -5,6 +5,7 @@
 //! Rights come from the manifest embedded in `plexusd`, never from a worker.
 
 pub mod catalogue;
+pub mod code;
 pub mod configure;
 pub mod detect;
 pub mod extensions;
@@ -13,10 +14,10 @@ pub mod lending;
 pub mod let_go;
 pub mod naming;
 pub mod narration;
-pub mod pinned;
+mod pinned;
 mod private;
 pub mod profile;
-pub mod programs;
+mod programs;
 mod registered;
 mod registry;
 mod schema;

@@ -1,18 +1,12 @@
-//! Folders of which the owner agreed to every file: those that a lent server's own code lies in.
-//!
-//! Such a folder is one rule of the source: its field, its resolved path, and one SHA-256 over the names, links and contents of
-//! all that lies in it. The owner reviews another one as any other change of the source's rules, and no worker starts on it.
+//! Digests of folders of code: one SHA-256 over the names, links and contents of all that lies in one.
 //!
 //! Invariants: no link is followed, and where it leads is part of the digest; a folder of more than `MOST_ENTRIES` entries
-//! or `MOST_BYTES` has no digest; a folder that cannot be read for now is what it was.
+//! or `MOST_BYTES` has no digest.
 //!
 //! Must not know: what runs from it.
 
 use crate::programs;
-use plexus_home::inspection;
-use plexus_ipc::manifest::Manifest;
 use plexus_protocol::Digest;
-use plexus_trust::Source;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,26 +23,15 @@ const MOST_ENTRIES: usize = 50_000;
 const MOST_BYTES: u64 = 512 << 20;
 /// Folders whose digests are kept.
 const KEPT: usize = 64;
-/// What the rules begin with.
-pub const RULE: &str = "files ";
 
 /// Digests of contents, by that of what changes with them: inodes, sizes, times.
 static KNOWN: LazyLock<Mutex<HashMap<Digest, Digest>>> = LazyLock::new(Mutex::default);
 
-/// The rule of the folder that a field names. Reads all of it, unless it was read before.
+/// One SHA-256 over all of a folder. Reads all of it, unless it was read before.
 ///
 /// # Errors
 /// The system's; a folder that is too large, or changes while it is read.
-fn rule(field: &str, folder: &Path) -> io::Result<String> {
-    let folder = folder.canonicalize()?;
-    Ok(format!(
-        "{RULE}{field} {} {}",
-        folder.display(),
-        digest(&folder)?
-    ))
-}
-
-fn digest(folder: &Path) -> io::Result<Digest> {
+pub(crate) fn digest(folder: &Path) -> io::Result<Digest> {
     let tree = tree(folder)?;
     let key = identity(&tree);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,34 +130,6 @@ fn identity(tree: &Tree) -> Digest {
         }
     }
     Digest(hasher.finalize().into())
-}
-
-/// The rules of a source's pinned folders, as they are now.
-pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
-    let mut rules = Vec::new();
-    for field in manifest.fields.iter().filter(|field| field.pinned) {
-        let name = field.name.clone();
-        let Some(folder) = source.config.route[&name].as_str().map(PathBuf::from) else {
-            continue;
-        };
-        let look = folder.clone();
-        let found = inspection::at(&folder, move || rule(&name, &look)).await;
-        let found = found.flatten().map_err(|error| {
-            tracing::warn!(name: "source.silent", source = %source.id, path = %folder.display(), %error, "a source's folder does not answer");
-        });
-        let begins = format!("{RULE}{} ", field.name);
-        let known = || source.base.iter().find(|rule| rule.starts_with(&begins));
-        rules.extend(found.ok().or_else(|| known().cloned()));
-    }
-    rules
-}
-
-/// Whether a folder is, with every file in it, the one that the source's rules are about.
-///
-/// # Errors
-/// As those of reading all of it.
-pub fn is_known(rules: &[String], field: &str, folder: &Path) -> io::Result<bool> {
-    Ok(rules.contains(&rule(field, folder)?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Must not know: how a kernel enforces them; that is the launcher's.
 
 use plexus_protocol::Digest;
+use plexus_trust::pins;
 
 /// The whole profile without comments and runs of white space outside strings.
 pub(crate) fn spelled(profile: &str) -> String {
@@ -75,11 +76,8 @@ pub fn words(rule: &str) -> String {
     if let Some(request) = rule.strip_prefix("request ") {
         return format!("send the request {request}");
     }
-    if let Some(files) = rule.strip_prefix(crate::pinned::RULE) {
-        let (named, digest) = files.rsplit_once(' ').unwrap_or((files, ""));
-        let (_, folder) = named.split_once(' ').unwrap_or(("", named));
-        let start = digest.get(..8).unwrap_or(digest);
-        return format!("run the files in {folder} as they are with the digest {start}…");
+    if let Some(words) = code(rule) {
+        return words;
     }
     for role in ["reader", "writer"] {
         let only = format!("(if (string=? (param \"ROLE\") \"{role}\") ");
@@ -105,6 +103,23 @@ pub fn words(rule: &str) -> String {
         "deny" if !verbs.is_empty() => format!("not {}: {what}", verbs.join(", not ")),
         _ => rule.to_owned(),
     }
+}
+
+/// What a rule of a source's code says.
+fn code(rule: &str) -> Option<String> {
+    if let Some(what) = rule.strip_prefix(pins::CHANGEABLE) {
+        return Some(format!("run what agents can change: {what}"));
+    }
+    let what = [pins::PROGRAM, pins::SCRIPT, pins::FILES]
+        .into_iter()
+        .find(|begin| rule.starts_with(begin))?;
+    let (_, named) = rule.strip_prefix(what)?.split_once(' ')?;
+    let (path, digest) = named.rsplit_once(' ')?;
+    Some(match what {
+        pins::FILES => format!("run the files in {path} as they are with the digest {digest}"),
+        pins::SCRIPT => format!("run the script {path} with SHA-256 {digest}"),
+        _ => format!("run the program {path} with SHA-256 {digest}"),
+    })
 }
 
 /// The parameters in words; what is not one of every worker's is a path field.

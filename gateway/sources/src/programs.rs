@@ -1,17 +1,10 @@
-//! The programs that the workers of a source may have started: which files they are.
+//! Digests of files that are run.
 //!
-//! A program is one rule of the source: its name in the manifest, its resolved path, the SHA-256 of its content. The owner
-//! reviews another one as any other change of the source's rules.
+//! Invariant: a file is read again when its inode, size or times have changed.
 //!
-//! Invariants: a program that is missing for now is what it was; a file is read again when its inode, size or times have
-//! changed.
-//!
-//! Must not know: who starts a program.
+//! Must not know: who runs a file.
 
-use plexus_home::inspection;
-use plexus_ipc::manifest::{ChildProgram, Manifest};
 use plexus_protocol::Digest;
-use plexus_trust::Source;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
@@ -34,16 +27,6 @@ fn identity(about: &Metadata) -> Identity {
     let modified = (about.mtime(), about.mtime_nsec());
     let changed = (about.ctime(), about.ctime_nsec());
     (about.dev(), about.ino(), about.size(), modified, changed)
-}
-
-/// The rule of the program that lies at `path`. Reads the whole file, unless it was read before.
-///
-/// # Errors
-/// The system's; a path that is no file.
-pub fn rule(name: &str, path: &Path) -> io::Result<String> {
-    let path = path.canonicalize()?;
-    let digest = digest(&path)?;
-    Ok(format!("program {name} {} {digest}", path.display()))
 }
 
 /// SHA-256 of a file's content. Reads the whole file, unless it was read before.
@@ -100,56 +83,4 @@ fn read(file: &mut File, key: Identity) -> io::Result<Digest> {
         true => Ok(Digest(hasher.finalize().into())),
         false => Err(io::Error::other("it is being written")),
     }
-}
-
-/// The rule of a program as it is now.
-async fn rule_of(child: &ChildProgram, source: &Source) -> io::Result<String> {
-    let (name, path) = (
-        child.name.clone(),
-        child.program.named(&source.config.route),
-    );
-    let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
-    found.flatten()
-}
-
-/// The rules of a source's programs, as they are now.
-pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
-    let mut rules = Vec::new();
-    for child in &manifest.children {
-        let found = rule_of(child, source).await.ok().or_else(|| {
-            let begins = format!("program {} ", child.name);
-            let known = source.base.iter().find(|rule| rule.starts_with(&begins));
-            known.cloned()
-        });
-        rules.extend(found);
-    }
-    rules
-}
-
-/// The path and the digest of the program of a name among a source's rules.
-#[must_use]
-pub fn reviewed<'r>(name: &str, rules: &'r [String]) -> Option<(&'r str, &'r str)> {
-    let mut rules = rules.iter();
-    rules.find_map(|rule| {
-        let rest = rule.strip_prefix("program ")?.strip_prefix(name)?;
-        rest.strip_prefix(' ')?.rsplit_once(' ')
-    })
-}
-
-/// Whether the programs of a source are the ones that its rules are about. One that cannot be looked at is none of them.
-pub async fn are_known(manifest: &Manifest, source: &Source) -> bool {
-    for child in &manifest.children {
-        let found = rule_of(child, source).await;
-        if !found.is_ok_and(|rule| source.base.contains(&rule)) {
-            return false;
-        }
-    }
-    true
-}
-
-/// Whether the program of a name is the one that the source's rules are about.
-pub fn is_known(
-    rules: Vec<String>,
-) -> impl Fn(&str, &Path) -> io::Result<bool> + Send + Sync + 'static {
-    move |name, path| Ok(rules.contains(&rule(name, path)?))
 }

@@ -38,6 +38,7 @@ pub(super) use handle::Handle;
 use handle::View;
 pub use live::UNDER_WAY;
 use live::{Live, LiveEvent};
+pub(super) use outcome::refusal;
 use plexus_ipc::message::{self, Role, ToWorker};
 
 use std::{
@@ -415,7 +416,7 @@ impl<P: Process> Actor<P> {
     }
 }
 
-fn replaced() -> DispatchError {
+pub(super) fn replaced() -> DispatchError {
     DispatchError::Unavailable {
         reason: Unavailable::Replaced,
         message: "the source was changed or removed while the call waited".into(),

@@ -226,6 +226,15 @@ pub enum DispatchError {
     ShuttingDown,
 }
 
+impl DispatchError {
+    /// Whether the source runs something else than the owner agreed to.
+    #[must_use]
+    pub fn is_code_changed(&self) -> bool {
+        let changed = Unavailable::CodeChanged;
+        matches!(self, Self::Unavailable { reason, .. } if *reason == changed)
+    }
+}
+
 /// The kinds of [`DispatchError::Unavailable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
@@ -237,6 +246,8 @@ pub enum Unavailable {
     Replaced,
     /// The call cannot be said to a worker: it is too large.
     Unsendable,
+    /// What the source runs is not what the owner agreed to.
+    CodeChanged,
 }
 
 /// What is asked of a worker.

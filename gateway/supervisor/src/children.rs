@@ -1,13 +1,14 @@
 //! What a worker's keeper is told: the manifest's programs, resolved, with their profiles.
 //!
-//! Invariant: a program that is not there, is no file, lies where the worker may write, or is not the one that was granted
-//! on is never handed on; further programs of the owner's lie in no folder of the source's or of Plexus, nor above one; what
+//! Invariant: a program that is not there, is no file, lies where the worker may write, or was not compared with what the
+//! owner agreed to is never handed on; further programs of the owner's lie in no folder of the source's or of Plexus, nor above one; what
 //! runs share of the source's folder lies in it, and is not git's own.
 //!
 //! Must not know: who asks for a run, what a program is for.
 
 use super::{
     Context, Spec,
+    agreed::AgreedCode,
     process::{Group, resolved, scratch_of, worker},
     records, runs,
     start::StartError,
@@ -33,6 +34,7 @@ pub(super) fn kept(
     context: &Context<Group>,
     spec: &Spec,
     role: Role,
+    code: &AgreedCode,
     egress: Option<u16>,
 ) -> Result<KeeperSettings, StartError> {
     let runs = scratch_of(context, spec)
@@ -51,12 +53,19 @@ pub(super) fn kept(
     let declared = declared.filter(|child| child.role.is_none_or(|of| of == role));
     let mut programs = Vec::new();
     for child in declared {
-        let program = program(context, spec, child, (Path::new(&state_dir), egress));
-        let program = program.map_err(&refuse)?;
-        if !(spec.is_program)(&child.name, &program.program).map_err(&refuse)? {
-            return Err(StartError::Program(program.program));
-        }
-        programs.push(program);
+        let agreed = code.program(&child.name).ok_or_else(|| {
+            let named = child.program.named(&spec.config);
+            let words = format!("{}: nobody agreed to it", named.display());
+            refuse(io::Error::other(words))
+        })?;
+        let program = program(
+            context,
+            spec,
+            child,
+            agreed,
+            (Path::new(&state_dir), egress),
+        );
+        programs.push(program.map_err(&refuse)?);
     }
     Ok(KeeperSettings {
         runs: runs.into(),
@@ -70,14 +79,10 @@ fn program(
     context: &Context<Group>,
     spec: &Spec,
     child: &ChildProgram,
+    agreed: &Path,
     (state_dir, egress): (&Path, Option<u16>),
 ) -> io::Result<children::ChildProgram> {
-    let named = child.program.named(&spec.config);
-    let program = resolved(&named).map_err(|error| {
-        let words = format!("{}: {error}", named.display());
-        io::Error::new(error.kind(), words)
-    })?;
-    let program = PathBuf::from(program);
+    let program = PathBuf::from(resolved(agreed)?);
     let own = spec
         .folders
         .iter()

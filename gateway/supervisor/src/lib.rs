@@ -15,6 +15,7 @@
 //! Must not know: agents, grants, HTTP, what a capability means.
 
 mod actor;
+mod agreed;
 mod call;
 mod children;
 mod egress;
@@ -33,6 +34,7 @@ mod stderr;
 mod turns;
 
 pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
+pub use agreed::{AgreedCode, Code, Compare, Compared};
 pub use call::{
     CallRequest, CommitTerms, Credit, DispatchError, Finished, Listener, Stands, Unavailable,
 };
@@ -42,7 +44,7 @@ pub use notice::{
 };
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
-pub use setup::{Folder, IsProgram, IsTarget, Pace, SecretsOf, Setup, Spec};
+pub use setup::{Folder, IsTarget, Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Handle, Running};
@@ -278,6 +280,27 @@ impl Supervisor {
         }
     }
 
+    /// Compares what a source runs for calls of this role with what the owner agreed to.
+    ///
+    /// # Errors
+    /// [`DispatchError`]: there is no such source, or it does not run that.
+    pub async fn compared(
+        &self,
+        source: &SourceId,
+        role: Role,
+    ) -> Result<AgreedCode, DispatchError> {
+        if self.0.closing.load(Ordering::SeqCst) {
+            return Err(DispatchError::ShuttingDown);
+        }
+        let spec = self
+            .sources()
+            .get(source)
+            .map(|source| Arc::clone(&source.spec));
+        let spec = spec.ok_or(DispatchError::NoSource)?;
+        let compared = spec.compared(role).await;
+        compared.map_err(|error| actor::refusal(&error.into()))
+    }
+
     /// Reads. Tried again on a fresh worker when one ends under it, at most [`READ_RETRIES`] times and until its
     /// deadline. Dropping the future cancels it.
     ///
@@ -285,10 +308,10 @@ impl Supervisor {
     /// [`DispatchError`]; nothing was changed in any case.
     pub fn read(
         &self,
-        source: &SourceId,
+        code: &AgreedCode,
         call: CallRequest,
     ) -> impl Future<Output = Result<Finished, DispatchError>> + Send + use<> {
-        finished(self.dispatch(source, call, Question::Read))
+        finished(self.dispatch(code, call, Question::Read))
     }
 
     /// Plans an effect, in the reader. As [`Supervisor::read`]; the inner error is the worker's own.
@@ -297,10 +320,10 @@ impl Supervisor {
     /// [`DispatchError`]; nothing was changed in any case.
     pub async fn plan(
         &self,
-        source: &SourceId,
+        code: &AgreedCode,
         call: CallRequest,
     ) -> Result<Result<Box<PlanMade>, WorkerError>, DispatchError> {
-        match self.dispatch(source, call, Question::Plan)?.wait().await? {
+        match self.dispatch(code, call, Question::Plan)?.wait().await? {
             Reply::Planned(planned) => Ok(planned),
             Reply::Finished(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
         }
@@ -313,7 +336,7 @@ impl Supervisor {
     /// [`DispatchError`]; with `dispatched: true` it is not known whether the effect happened.
     pub fn commit(
         &self,
-        source: &SourceId,
+        code: &AgreedCode,
         mut call: CallRequest,
         terms: CommitTerms,
         durable: &Durable,
@@ -327,7 +350,7 @@ impl Supervisor {
             .ok()
             .or(call.audit);
         let cancel = call.cancel.take();
-        let mut ticket = self.dispatch(source, call, |call| terms.commit(call, stamp));
+        let mut ticket = self.dispatch(code, call, |call| terms.commit(call, stamp));
         if let Ok(ticket) = &mut ticket {
             ticket.cancel = cancel;
         }
@@ -336,6 +359,25 @@ impl Supervisor {
 
     /// Queues a call at once; what is awaited is small.
     fn dispatch(
+        &self,
+        code: &AgreedCode,
+        call: CallRequest,
+        question: impl FnOnce(plexus_ipc::message::Call) -> Question,
+    ) -> Result<Ticket, DispatchError> {
+        let now = self.revision_of(code.source());
+        // What another revision runs was not compared.
+        match now {
+            Some(now) if now != code.revision() => Err(actor::replaced()),
+            Some(_) | None => self.queue(code.source(), call, question),
+        }
+    }
+
+    fn revision_of(&self, source: &SourceId) -> Option<u64> {
+        let sources = self.sources();
+        sources.get(source).map(|source| source.spec.revision)
+    }
+
+    fn queue(
         &self,
         source: &SourceId,
         call: CallRequest,
@@ -397,11 +439,7 @@ impl Supervisor {
 
     /// Asks the source whether the effect with this intent happened.
     pub async fn settle(&self, source: &SourceId, audit: AuditId) -> Verdict {
-        let Some(revision) = self
-            .sources()
-            .get(source)
-            .map(|source| source.spec.revision)
-        else {
+        let Some(revision) = self.revision_of(source) else {
             return Verdict::CannotTell;
         };
         let job = Job {

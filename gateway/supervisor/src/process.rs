@@ -16,7 +16,9 @@
 //! Must not know: what is said on the stream.
 
 use super::{
-    Context, Folder, Spec, children,
+    Context, Folder, Spec,
+    agreed::AgreedCode,
+    children,
     egress::{self, Egress},
     os,
     records::{self, Records},
@@ -129,6 +131,8 @@ enum Order {
 enum ProcessKind {
     Worker {
         role: Role,
+        /// What it runs, compared.
+        code: AgreedCode,
         /// The source's folders, resolved, each with its parameter.
         folders: Vec<(String, String)>,
         /// The port of the source's egress.
@@ -200,6 +204,7 @@ impl Spawner {
         }
         let what = ProcessKind::Worker {
             role,
+            code: spec.compared(role).await?,
             folders,
             egress,
         };
@@ -299,6 +304,7 @@ fn spawn(
     let ((program, arguments), stdin) = match what {
         ProcessKind::Worker {
             role,
+            code,
             folders,
             egress,
         } => {
@@ -308,7 +314,7 @@ fn spawn(
             let command = if spec.uncaged {
                 uncaged_command(&limits, launcher, &worker)
             } else if spec.has_keeper() {
-                let kept = children::kept(context, spec, role, egress)?;
+                let kept = children::kept(context, spec, role, &code, egress)?;
                 keeping = Some(Keeping::new(kept.locks.clone(), &context.spawner.living));
                 let profile = &spec.offer.profile;
                 keeper_command(profile, &parameters, &limits, &kept, launcher, &worker)

@@ -2,8 +2,15 @@
 //!
 //! Must not know: what becomes of it.
 
-use super::{notice::Notice, process::Process};
-use plexus_ipc::{message::Secrets, offer::Offer};
+use super::{
+    agreed::{AgreedCode, Code, CodeError},
+    notice::Notice,
+    process::Process,
+};
+use plexus_ipc::{
+    message::{Role, Secrets},
+    offer::Offer,
+};
 use plexus_protocol::SourceId;
 use serde_json::Value;
 use std::{
@@ -85,9 +92,6 @@ pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
 /// Whether a folder is the one that a source's grants are about.
 pub type IsTarget = Arc<dyn Fn(&Path) -> io::Result<bool> + Send + Sync>;
 
-/// Whether the program of a name is the one that a source's grants are about.
-pub type IsProgram = Arc<dyn Fn(&str, &Path) -> io::Result<bool> + Send + Sync>;
-
 /// A folder of a source.
 pub struct Folder {
     /// Its parameter in the profile.
@@ -108,8 +112,8 @@ pub struct Spec {
     pub folders: Vec<Folder>,
     /// Folders of other sources, resolved: further programs of its runs lie in none of them.
     pub elsewhere: Vec<(SourceId, PathBuf)>,
-    /// Asked of each program that its worker may have started, before each start.
-    pub is_program: IsProgram,
+    /// What its processes run, compared before each call and each start.
+    pub code: Vec<Code>,
     /// Its route, as the connector's configuration reads it.
     pub config: Value,
     /// Its secrets; asked on the spawner's thread.
@@ -121,6 +125,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Compares all that workers of `role` run.
+    pub(super) async fn compared(&self, role: Role) -> Result<AgreedCode, CodeError> {
+        AgreedCode::compared((&self.source, self.revision), &self.code, role).await
+    }
+
     /// Whether its worker's launcher stays outside to start programs.
     pub(super) fn has_keeper(&self) -> bool {
         !self.offer.manifest.children.is_empty() && !self.uncaged

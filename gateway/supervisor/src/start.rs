@@ -7,6 +7,7 @@
 
 use super::{
     Context, Spec,
+    agreed::CodeError,
     egress::Egress,
     process::{Process, Spawned},
     stderr::Stderr,
@@ -40,8 +41,8 @@ pub enum StartError {
     /// Another folder lies where the source's folder was.
     #[error("{} is another folder than the one that was granted on", .0.display())]
     Replaced(PathBuf),
-    /// Another program lies where one of the source's was.
-    #[error("{} is another program than the one that was granted on", .0.display())]
+    /// Something else lies where a program or code of the source's was.
+    #[error("{} is not what the owner agreed to", .0.display())]
     Program(PathBuf),
     /// The secrets of the source cannot be had.
     #[error("the secrets of the source: {0}")]
@@ -90,6 +91,18 @@ pub enum StartError {
     CalledOff,
 }
 
+impl From<CodeError> for StartError {
+    fn from(error: CodeError) -> Self {
+        match error {
+            CodeError::Differs(path) => Self::Program(path),
+            CodeError::Unseen(source) => Self::Prepare {
+                what: "what the source runs",
+                source,
+            },
+        }
+    }
+}
+
 impl StartError {
     pub(super) fn prepare(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Prepare { what, source }
@@ -101,8 +114,9 @@ impl StartError {
             Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) | Self::Egress(_) => {
                 "The source cannot be made ready."
             }
-            Self::Moved(_) | Self::Replaced(_) | Self::Program(_) => {
-                "The source is not where it was."
+            Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
+            Self::Program(_) => {
+                "What the source runs has changed since the owner looked at it; nothing was run."
             }
             Self::Ended { .. } => "The source's worker ended before it served.",
             Self::Late(_) | Self::Connection(_) | Self::CalledOff => {

@@ -34,6 +34,7 @@ impl Busy {
         world.ok(Command::PutSource {
             id: source("notes"),
             config: config("notes"),
+            pins: Vec::new(),
         });
         let mut look = seen("notes");
         look.capabilities = ids.iter().map(|id| (cap(id), read())).collect();

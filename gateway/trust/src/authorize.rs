@@ -116,7 +116,9 @@ impl Permit {
         };
         let same_source = state
             .capability(&self.capability)
-            .is_some_and(|(source, _)| source.revision == self.source_revision);
+            .is_some_and(|(source, _)| {
+                source.revision == self.source_revision && source.stopped.is_none()
+            });
         let stands = match &self.basis {
             Basis::Grant(serial) => agent
                 .grants
@@ -174,6 +176,9 @@ impl Permit {
         }
         if !state.exposed(&self.capability) {
             return Err(Refusal::Unexposed);
+        }
+        if source.stopped.is_some() {
+            return Err(Refusal::SourceStopped);
         }
         if source.revision != self.source_revision || facts.verbs != self.verbs {
             return Err(Refusal::GrantRequired { constraint: None });
@@ -273,6 +278,9 @@ fn try_authorize(
     }
     if facts.verbs.is_empty() {
         return Err(Refusal::NotCallable);
+    }
+    if source.stopped.is_some() {
+        return Err(Refusal::SourceStopped);
     }
     let mut session = match path {
         AuthPath::Session(session) => Some(session.clone()),

@@ -92,6 +92,8 @@ pub enum Command {
         id: SourceId,
         /// What the owner configured.
         config: SourceConfig,
+        /// What its code is at that moment: agreed to where the owner names it now.
+        pins: Vec<String>,
     },
     /// Hides more of a source, or shows it again; the rest of it stays, whatever another act changes meanwhile.
     Hide {
@@ -126,11 +128,12 @@ pub enum Command {
         /// The source.
         id: SourceId,
     },
-    /// Decides on the grants that rest because a source has changed: they go on, or they end.
+    /// Decides on a source that has changed: its grants go on, and its code as it was found is agreed to; or its grants end,
+    /// and it stays stopped.
     ResumeSource {
         /// Which.
         id: SourceId,
-        /// The source's revision that the owner saw; any, where none is named.
+        /// The source's revision that the owner saw; any, where none is named. Code is agreed to by one that is named alone.
         revision: Option<u64>,
         /// Whether they go on.
         go_on: bool,
@@ -476,6 +479,8 @@ pub struct SourceSeen {
     /// What its profile imports, as rules: each grants something for itself, so fewer of them are narrower. None where
     /// that is the system's to say.
     pub base: Vec<String>,
+    /// What its code is now, as rules ([`crate::pins`]); without what cannot be read now.
+    pub pins: Vec<String>,
 }
 
 /// One entry of a grant request.
@@ -758,6 +763,9 @@ pub enum Refusal {
     /// A skill: a text, not a call.
     #[error("a skill is read, not called")]
     NotCallable,
+    /// The source's code is not what the owner agreed to.
+    #[error("the source's program or code is not what the owner agreed to")]
+    SourceStopped,
     /// The owner paused all agents.
     #[error("the owner has paused all agents")]
     Paused,

@@ -57,7 +57,7 @@ pub fn decide(
             enabled,
         } => draft.expose(capability, *enabled),
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
-        Command::PutSource { id, config } => draft.put_source(id, config),
+        Command::PutSource { id, config, pins } => draft.put_source(id, config, pins),
         Command::Hide { id, rules, remove } => draft.hide(id, rules, *remove),
         Command::DisableSource { id } => draft.disable_source(id),
         Command::PinSource { id, pins } => draft.pin_source(id, pins),

@@ -19,6 +19,7 @@ mod decide;
 mod differences;
 mod event;
 mod moved;
+pub mod pins;
 mod restore;
 mod rows;
 mod state;
@@ -33,6 +34,7 @@ pub use command::{
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};
+pub use pins::Stopped;
 pub use restore::{Part, RestoreError, needs, put_together, read_part, restore};
 pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{

@@ -1124,6 +1124,13 @@ impl Source {
             capabilities: BTreeMap::new(),
             rules: Vec::new(),
             base: Vec::new(),
+    /// What the owner agreed that its code is, as rules ([`crate::pins`]). None: an earlier version kept what was last seen in
+    /// `base`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<Vec<String>>,
+    /// Its code is something else: nothing of it is started until the owner decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<crate::Stopped>,
             changed: Vec::new(),
             moved: Vec::new(),
         }
@@ -1146,6 +1153,8 @@ impl State {
     /// A capability in the catalogue: its source is configured and enabled.
     #[must_use]
     pub fn capability(&self, id: &CapabilityId) -> Option<(&Source, &Facts)> {
+            pins: None,
+            stopped: None,
         let source = self.sources.get(id.parts().0)?;
         let facts = source.capabilities.get(id)?;
         source.config.enabled.then_some((source, facts))
@@ -1160,6 +1169,11 @@ impl State {
         let lent = |source: &&Arc<Source>| {
             let lent = source.config.lent.as_ref();
             lent.is_some_and(|lent| lent.ended.is_none())
+    /// Whether the owner is to decide on a source that has changed.
+    #[must_use]
+    pub fn asks_about(&self, source: &Source) -> bool {
+        source.asks() || self.resting(source).next().is_some()
+    }
         };
         let all = self.sources.values().filter(lent);
         all.map(|source| source.id.clone()).collect()

@@ -5,6 +5,7 @@ mod approvals;
 mod bounds;
 mod calls;
 mod children;
+mod code;
 mod moves;
 mod proposals;
 mod requests;

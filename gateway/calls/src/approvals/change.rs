@@ -1,5 +1,5 @@
 //! The card of a source whose grants rest, because it can do more than when they were given or because they came out of
-//! a backup; or whose server defines tools otherwise than the owner agreed to: why, what differs, whose the grants are, and
+//! a backup; that is stopped, because it runs something else than the owner agreed to; or whose server defines tools otherwise than the owner agreed to: why, what differs, whose the grants are, and
 //! what an approval or a denial does. One for each such source, decided as a whole (docs/design.md#re-gating).
 //!
 //! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
@@ -7,7 +7,10 @@
 
 use plexus_protocol::{Digest, PendingId, Provenance, Sensitivity, TrustWindow, body::Narration};
 use plexus_sources::{catalogue::Catalogue, profile};
-use plexus_trust::{Difference, Source, State};
+use plexus_trust::{
+    Difference, Source, State,
+    pins::{CHANGEABLE, is_pin},
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -26,9 +29,8 @@ pub fn source_of<'s>(
     card: &PendingId,
 ) -> Option<&'s Source> {
     let mut sources = state.sources.values();
-    let waits = |source: &Source| {
-        catalogue.proposal(&source.id).is_some() || state.resting(source).next().is_some()
-    };
+    let waits =
+        |source: &Source| catalogue.proposal(&source.id).is_some() || state.asks_about(source);
     sources
         .find(|source| id(source).as_ref() == Some(card) && waits(source))
         .map(|source| &**source)
@@ -43,7 +45,7 @@ pub fn id(source: &Source) -> Option<PendingId> {
     PendingId::parse(&format!("pend_{}", uuid.hyphenated())).ok()
 }
 
-/// The card of one source; `None` where no grant on it rests and nothing is held back.
+/// The card of one source; `None` where no grant on it rests, nothing is held back and its code is agreed to.
 pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map<String, Value>> {
     let resting: Vec<_> = state.resting(source).collect();
     let agents: BTreeSet<_> = resting.iter().map(|grant| &grant.agent).collect();
@@ -51,7 +53,7 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
     let since = source.changed.first().map(|difference| difference.at);
     let since = since.or_else(|| resting.iter().map(|grant| grant.granted_at).max());
     let proposal = catalogue.proposal(&source.id);
-    if resting.is_empty() && proposal.is_none() {
+    if resting.is_empty() && proposal.is_none() && !source.asks() {
         return None;
     }
     let since = proposal.map(|proposal| proposal.at).or(since)?;
@@ -91,6 +93,26 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
         source.id
     );
     let mut end = format!("{them} on {} {are} revoked", source.id);
+    if source.asks() {
+        why.insert("what it runs is not what you agreed to: it is stopped until you decide");
+        if source
+            .changed
+            .iter()
+            .flat_map(|c| &c.rules)
+            .any(|rule| rule.starts_with(CHANGEABLE))
+        {
+            why.insert("agents can change this code: it lies where they may write; each change stops it again");
+        }
+        let runs = format!("{} runs what is shown here", source.id);
+        let stays = format!("{} stays stopped", source.id);
+        (go_on, end) = match resting.is_empty() {
+            true => (format!("{runs}; nothing is granted by that"), stays),
+            false => (
+                format!("{runs}, and {go_on}"),
+                format!("{stays}, and {end}"),
+            ),
+        };
+    }
     if let Some(proposal) = proposal {
         why.insert(
             "its server defines tools otherwise than you agreed to; they are hidden from agents",
@@ -100,7 +122,7 @@ pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map
             n => format!("the {n} changes are lent"),
         };
         let blocked = "what changed stays blocked until it changes again";
-        (go_on, end) = match resting.is_empty() {
+        (go_on, end) = match resting.is_empty() && !source.asks() {
             true => (
                 format!(
                     "{tools} as shown, and the grants of these tools are resumed; nothing new is granted"
@@ -152,12 +174,16 @@ fn told(difference: &Difference) -> Value {
     let mut words = difference.words.clone();
     let rules = |rules: &[String], said: &str| -> Vec<String> {
         let word = |rule: &String| format!("{said} {}", profile::words(rule));
-        rules.iter().map(word).collect()
+        // One file may be several programs of a source.
+        let mut words: Vec<String> = rules.iter().map(word).collect();
+        words.dedup();
+        words
     };
     words.extend(rules(&difference.rules, "its worker may now"));
     words.extend(rules(&difference.rules_gone, "its worker may no longer"));
     let about = match &difference.capability {
         Some(capability) => json!(capability),
+        None if difference.rules.iter().any(|rule| is_pin(rule)) => json!("what it runs"),
         None => json!("what its worker may reach"),
     };
     json!({"about": about, "words": words, "at": difference.at})

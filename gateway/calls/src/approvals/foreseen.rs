@@ -76,7 +76,7 @@ pub(super) async fn add(
         let bytes = json::canonical(&planned);
         let undoes = change_author::change(kernel, agent, &entry, bytes.as_ref()).await;
         let request = request_of(kernel, &entry, bytes.into(), None, stands.clone());
-        let words = match kernel.supervisor.plan(&entry.source, request).await {
+        let words = match kernel.plan(&entry.source, request).await {
             Ok(Ok(plan)) => {
                 tokens[at] = Some(plan.state_token);
                 made.warnings.extend(plan.warnings.iter().cloned());

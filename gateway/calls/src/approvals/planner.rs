@@ -20,7 +20,7 @@ use plexus_ipc::{
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::{AgentId, Constraint, Digest, PendingId, Verb, json};
-use plexus_sources::{catalogue::Entry, programs};
+use plexus_sources::{catalogue::Entry, code};
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
 use std::{
@@ -195,7 +195,7 @@ async fn make(
     let input = Bytes::from(input);
     let constraint = ask.constraint.clone();
     let request = request_of(kernel, &entry, input.clone(), constraint, stands.clone());
-    match kernel.supervisor.plan(&entry.source, request).await {
+    match kernel.plan(&entry.source, request).await {
         Ok(Ok(mut made)) => {
             // The harness has raised it; a worker that was taken over has no harness.
             made.rating = made.rating.max(entry.capability().rating());
@@ -292,12 +292,12 @@ fn programs(kernel: &Kernel, entry: &Entry) -> Option<String> {
         return None;
     }
     let state = kernel.ledger.snapshot();
-    let base = &state.sources.get(&entry.source)?.base;
+    let agreed = code::programs_of(state.sources.get(&entry.source)?.agreed());
     let children = entry.connector.offer.manifest.children.iter();
     let told: BTreeSet<_> = children
         .filter(|child| child.tools)
         .filter_map(|child| {
-            let (path, digest) = programs::reviewed(&child.name, base)?;
+            let (path, digest) = agreed.get(&*child.name)?;
             let digits = digest.get(..SHOWN_DIGITS)?;
             Some(format!("{path} (SHA-256 {digits}…)"))
         })

@@ -48,6 +48,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         &Command::PutSource {
             id: source.clone(),
             config,
+            pins: Vec::new(),
         },
     );
     let connector = registry.of_kind("workspace-dir").unwrap();
@@ -59,6 +60,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         capabilities: connector.facts(&source),
         rules: connector.rules.clone(),
         base: connector.base.clone(),
+        pins: Vec::new(),
     };
     act(&mut state, &Command::SourceSeen(seen));
     let connect = Connect {

@@ -1,4 +1,4 @@
-//! A source whose grants rest, as the owner reads it: why, what it can do now that it could not, whose grants those are,
+//! A source whose grants rest, or that runs something else than was agreed to, as the owner reads it: why, what it can do now that it could not, whose grants those are,
 //! and what a yes and a no do. One act decides all of it (docs/decisions/0016).
 //!
 //! Invariants: everything shown is of one card (`approvals::change`), and its digest goes with it; a card that no longer
@@ -35,6 +35,8 @@ struct PendingChange {
     title: String,
     /// The server defines tools that are hidden until the owner decides.
     held_back: bool,
+    /// It runs something else than the owner agreed to.
+    of_code: bool,
     since: Moment,
     why: Vec<ForeignText>,
     changes: Vec<Difference>,
@@ -124,6 +126,7 @@ impl PendingChange {
         Self {
             title: title(state, source),
             held_back: card.get("definitions").is_some_and(Value::is_string),
+            of_code: source.asks(),
             since: since(card, now),
             why: first(list(card, "reasons"), |why| said(why, LINE)).0,
             changes,
@@ -167,6 +170,9 @@ pub(super) fn whole(desk: &Desk, state: &State, id: &PendingId) -> Option<Map<St
 }
 
 fn title(state: &State, source: &Source) -> String {
+    if source.asks() {
+        return "Stopped: it runs something else than you agreed to".into();
+    }
     match state.resting(source).count() {
         0 => "Changed tools are hidden".into(),
         1 => "1 grant is suspended".into(),

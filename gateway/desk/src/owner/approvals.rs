@@ -7,7 +7,7 @@
 
 use super::{
     Acting, Narrowing, body::Fields, declared::kept_secrets, definitions, proposals::Proposed,
-    questions,
+    questions, sources::resumed_code,
 };
 use crate::{
     acts::{Named, act, blocking, event_of, narrow},
@@ -254,6 +254,9 @@ async fn changed(
         Some(acting) => act(desk, acting, command).await?,
         None => narrow(desk, narrowing, command).await?,
     };
+    if go_on {
+        resumed_code(desk, source).await?;
+    }
     if proposal.is_some() {
         desk.renew_catalogue(Some(Default::default()));
     }

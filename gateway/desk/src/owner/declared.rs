@@ -14,7 +14,7 @@ use super::{
     body::Fields,
     extensions::uninstall,
     inspected::Inspected,
-    sources::{added, known, removed, restart},
+    sources::{added, known, removed, restart, resumed_code},
 };
 use crate::{
     acts::{act, blocking, failed, failed_halfway, unsaved},
@@ -178,7 +178,7 @@ impl Inspected {
                 error.next("plexusctl extension add FILE, again"),
             ));
         }
-        if !is_new {
+        if !is_new || source.stopped.is_some() {
             let acting = narrowing.wider(desk).await?;
             let resumed = Command::ResumeSource {
                 id: id.clone(),
@@ -186,6 +186,8 @@ impl Inspected {
                 go_on: true,
             };
             act(desk, &acting, resumed).await?;
+            drop(acting);
+            resumed_code(desk, &source).await?;
         }
         desk.renew_catalogue(Some(Default::default()));
         if source.config.enabled && !self.secrets.missing(keeps).is_empty() {
@@ -216,7 +218,9 @@ pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, 
         Err(reasons) => reasons,
     };
     let card = change::card(&desk.ledger.snapshot(), &desk.catalogue.load(), source);
-    if card.is_some() {
+    if source.stopped.is_some() {
+        changes.push("it is stopped until you agree again".to_owned());
+    } else if card.is_some() {
         changes.push("grants on it are suspended until you agree again".to_owned());
     }
     Ok(ok(&json!({

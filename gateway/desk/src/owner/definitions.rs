@@ -52,7 +52,8 @@ pub(super) async fn decided(
     restarted.map_err(|why| failed_halfway(format!("it is changed, and does not serve: {why}")))?;
     let now = known(desk, id.as_str()).ok_or_else(|| failed("the source is gone"))?;
     // A program or a file of it was replaced meanwhile: that is another card.
-    match now.base == source.base && now.rules == source.rules {
+    let is_same = now.found() == source.found() && now.base == source.base;
+    match is_same && now.rules == source.rules {
         true => Ok(Some(now.revision)),
         false => Err(Refusal::CardChanged.into()),
     }

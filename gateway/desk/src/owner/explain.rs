@@ -372,6 +372,10 @@ fn narrowing(grant: &Grant) -> String {
 fn refused(refusal: &Refusal, id: &CapabilityId) -> Explained {
     let (rule, next) = match refusal {
         Refusal::Paused => ("paused", String::new()),
+        Refusal::SourceStopped => (
+            "source stopped",
+            "what it runs is not what you agreed to".to_owned(),
+        ),
         Refusal::Denied { .. } => ("denied", "grant it, or let 30 days pass".to_owned()),
         Refusal::OutcomeUnknown { intent } => (
             "outcome.unknown",

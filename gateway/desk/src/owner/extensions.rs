@@ -14,7 +14,7 @@ use super::{
     body::Fields,
     declared, server_manifests,
     servers::{InspectedServer, ServerAsk, files, installed, surface},
-    sources::{added, configured, known, removed, restart},
+    sources::{added, configured, known, removed, restart, resumed_code},
     survey::is_installed,
 };
 use crate::{
@@ -200,6 +200,9 @@ pub(super) async fn add(
         restarted
             .map_err(|why| failed_halfway(format!("it is changed, and does not serve: {why}")))?;
         resumed(&desk, &narrowing, &looked, &name).await?;
+    } else if known(&desk, name.as_str()).is_some_and(|source| source.stopped.is_some()) {
+        // It was shown that agents can change its code.
+        resumed(&desk, &narrowing, &looked, &name).await?;
     }
     desk.renew_catalogue(Some(Default::default()));
     let about = json!({"event": "extension.agreed", "source": name, "digest": digest});
@@ -230,7 +233,7 @@ async fn resumed(
         go_on: true,
     };
     act(desk, &narrowing.wider(desk).await?, resumed).await?;
-    Ok(())
+    resumed_code(desk, &source).await
 }
 
 pub(super) async fn remove(

@@ -24,11 +24,12 @@ use plexus_sources::{
     extensions::{
         agreement, differences,
         manifest::{Access, Agreed, ExtensionManifest},
+        sections::{Fact, Section},
         surface, whole_surface,
     },
     naming::by_manifest_kind,
 };
-use plexus_trust::{Grant, Source, Target};
+use plexus_trust::{Grant, Source, Target, pins};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -255,7 +256,7 @@ impl Drafted {
                 return one("a folder that is written is not the whole machine".to_owned());
             }
         }
-        if let Some(program) = self.agreed.unlike(&source.base) {
+        if let Some(program) = self.agreed.unlike(source.found()) {
             return one(format!(
                 "{} is being replaced: preview it again",
                 program.display()
@@ -308,7 +309,11 @@ impl Inspected {
     }
 
     pub(super) fn surface(&self) -> Value {
-        let whole = whole_surface(&self.agreed, &self.offer, &self.source.paths);
+        let mut whole = whole_surface(&self.agreed, &self.offer, &self.source.paths);
+        let facts = code(&self.source);
+        if let (false, Some(sections)) = (facts.is_empty(), whole["sections"].as_array_mut()) {
+            sections.insert(1, json!(Section::new("Code", facts)));
+        }
         self.secrets.shown_in(whole)
     }
 
@@ -350,13 +355,22 @@ impl Inspected {
 
     /// What the owner agrees to, where the source's programs and folders are those of `source`.
     pub(super) fn digest(&self, source: &Source) -> String {
-        let rules = source.base.iter();
-        let programs: Vec<String> = rules
-            .filter(|rule| rule.starts_with("program "))
-            .cloned()
-            .collect();
-        agreement(&self.agreed.text(), &programs, &source.paths).to_string()
+        agreement(&self.agreed.text(), source.found(), &source.paths).to_string()
     }
+}
+
+/// What it runs beside its programs, and what of its code agents can change.
+fn code(source: &Source) -> Vec<Fact> {
+    let facts = source.found().iter().filter_map(|rule| {
+        if let Some(what) = rule.strip_prefix(pins::CHANGEABLE) {
+            let words = format!("{what}; each change stops it until you agree again");
+            return Some(Fact::line("agents can change", words));
+        }
+        let (_, named) = rule.strip_prefix(pins::SCRIPT)?.split_once(' ')?;
+        let (path, digest) = named.rsplit_once(' ')?;
+        Some(Fact::line("script", format!("{path}, SHA-256 {digest}")))
+    });
+    facts.collect()
 }
 
 /// What an approval of this manifest does, and what becomes of the grants on the source that is there; `ends` says why they

@@ -217,7 +217,7 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
             state
                 .sources
                 .values()
-                .filter(|source| state.resting(source).next().is_some())
+                .filter(|source| state.asks_about(source))
                 .count(),
         ),
     );

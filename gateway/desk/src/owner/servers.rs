@@ -26,10 +26,10 @@ use plexus_sources::{
     extensions::{self, Generated, LISTING, Listing, ServerRequest, agreement, described},
     let_go,
     naming::PREVIEW,
-    pinned, secrets,
+    secrets,
 };
 use plexus_supervisor::SecretsOf;
-use plexus_trust::{Source, Target};
+use plexus_trust::{Source, Target, pins};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -176,7 +176,7 @@ impl InspectedServer {
             return Err(unusable(why));
         }
         let files = files(&source);
-        let pinned = files.iter().filter(|rule| rule.starts_with(pinned::RULE));
+        let pinned = files.iter().filter(|rule| rule.starts_with(pins::FILES));
         if pinned.count() < request.code.len() {
             let why = "a folder of --code cannot be read as a whole in time, or holds more than 50,000 files or 512 MiB: name the folder of the server alone, or try again";
             return Err(unusable(why.to_owned()));
@@ -241,12 +241,17 @@ impl InspectedServer {
                 "refused": refused(name),
             })
         });
+        let rules = |begin: &[&str]| -> Vec<&String> {
+            let of = |rule: &&String| begin.iter().any(|begin| rule.starts_with(begin));
+            self.files.iter().filter(of).collect()
+        };
         let mut out = surface(request);
         let about = json!({
             "ok": true,
             "digest": self.digest(),
             "resolved": self.files.iter().find(|rule| rule.starts_with("program ")),
-            "pinned": self.files.iter().filter(|rule| rule.starts_with(pinned::RULE)).collect::<Vec<_>>(),
+            "pinned": rules(&[pins::FILES, pins::SCRIPT]),
+            "changeable": rules(&[pins::CHANGEABLE]),
             "serverInfo": self.listing.server_info,
             "instructions": self.listing.instructions,
             "tools": tools.collect::<Vec<_>>(),
@@ -299,10 +304,7 @@ pub(super) fn surface(request: &ServerRequest) -> Value {
     })
 }
 
-/// The rules of a source that say which files its programs and its own code are.
+/// The rules of a source that say which files its programs and its own code are, and which of them agents can change.
 pub(super) fn files(source: &Source) -> Vec<String> {
-    let begin = ["program ", pinned::RULE];
-    let rules = source.base.iter();
-    let rules = rules.filter(|rule| begin.iter().any(|begin| rule.starts_with(begin)));
-    rules.cloned().collect()
+    source.found().to_vec()
 }

@@ -14,12 +14,13 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::events::Changed;
+use plexus_calls::{approvals::change, events::Changed};
 use plexus_edge::reply::{Refused, ok, with_status};
 use plexus_ipc::manifest::{Audience, HideKind};
-use plexus_protocol::{CapabilityId, SourceId};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
+    code,
     configure::{Objection, SourceRequest, repinned, shown_route},
     detect::{self, Detected},
     form, secrets,
@@ -58,9 +59,33 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
         out.insert("health".into(), json!(desk.supervisor.health(&source.id)));
         out.insert("provenance".into(), json!(source.config.provenance));
         out.insert("suspendedGrants".into(), json!(resting.count()));
+        if let Some(stopped) = stopped(source) {
+            out.insert("stopped".into(), stopped);
+        }
         Value::Object(out)
     });
     ok(&json!({"sources": rows.collect::<Vec<_>>(), "revision": catalogue.revision}))
+}
+
+/// Why nothing of a source is started, where what it runs is not what the owner agreed to.
+pub(super) fn stopped(source: &Source) -> Option<Value> {
+    let stopped = source.stopped.as_ref()?;
+    let (new, gone) = stopped.differs(source.agreed());
+    Some(json!({
+        "at": stopped.at,
+        "pendingId": change::id(source).filter(|_| source.asks()),
+        "found": new,
+        "agreed": gone,
+    }))
+}
+
+/// Puts workers of a source in place whose code the owner has agreed to.
+pub(super) async fn resumed_code(desk: &Desk, before: &Source) -> Result<(), Refused> {
+    if before.stopped.is_none() {
+        return Ok(());
+    }
+    let looked = desk.look_at(&before.id).await;
+    looked.map_err(|why| failed_halfway(format!("it is agreed to, and does not serve: {why}")))
 }
 
 pub(super) fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
@@ -301,7 +326,7 @@ pub(super) async fn enable(
     if let Some(connector) = desk.registry.of_source(&config) {
         has_worker(&desk, &connector.offer)?;
     }
-    carry_out(&desk, acting, turn, source.id.clone(), config).await
+    carry_out(&desk, acting, turn, source.id.clone(), (config, Vec::new())).await
 }
 
 /// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
@@ -330,6 +355,10 @@ pub(crate) async fn resume(
     let Some(source) = known(&desk, &id) else {
         return Ok(no_such(&desk, &id));
     };
+    let is_stopped = source.stopped.is_some();
+    if source.asks() {
+        return Err(stopped_first(&source));
+    }
     let receipt = act(
         &desk,
         &acting,
@@ -340,10 +369,26 @@ pub(crate) async fn resume(
         },
     )
     .await?;
+    if let Some(source) = known(&desk, &id).filter(|_| is_stopped) {
+        return Err(stopped_first(&source));
+    }
     let resumed = matches!(receipt.reply, Reply::Changed(true));
     Ok(ok(
         &json!({"ok": true, "id": source.id, "resumed": resumed, "auditId": event_of(&receipt)}),
     ))
+}
+
+/// Code is agreed to on a card that shows it.
+fn stopped_first(source: &Source) -> Refused {
+    let why = format!(
+        "What {} runs is not what you agreed to; it is stopped until you decide on its card.",
+        source.id
+    );
+    let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
+    Refused::new(match change::id(source) {
+        Some(card) => error.next(format!("plexusctl approvals show {card}")),
+        None => error.next("plexusctl approvals list"),
+    })
 }
 
 /// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
@@ -369,11 +414,13 @@ pub(super) async fn removed(
     let command = Command::RemoveSource {
         id: source.id.clone(),
     };
+    let touched = code::touched(&desk.registry, &desk.ledger.snapshot(), &source);
     narrow(desk, narrowing, command).await?;
     let gone = desk.supervisor.remove(&source.id);
     let forgotten = forget(desk, &source.id).await;
     drop(turn);
     gone.await;
+    desk.look_again(touched).await;
     let removed = of_source(&desk.catalogue.load(), &source.id);
     desk.renew_catalogue(Some(Changed {
         removed,
@@ -408,6 +455,8 @@ fn refused(desk: &Desk, source: Value, objection: impl Into<Objection>) -> Respo
 struct Checked {
     shown: Value,
     wanted: Result<(SourceId, SourceConfig), Objection>,
+    /// What it runs, as that is now.
+    pins: Vec<String>,
 }
 
 impl Checked {
@@ -429,9 +478,18 @@ impl Checked {
         }
         let wanted = SourceRequest { body: &whole };
         let checked = wanted.inspect(&desk.registry, &desk.state_dir).await;
+        let wanted = enabled.and(checked);
+        let pins = match &wanted {
+            Ok((id, config)) => match desk.registry.of_source(config) {
+                Some(connector) => code::seen(&connector.offer.manifest, config, id).await,
+                None => Vec::new(),
+            },
+            Err(_) => Vec::new(),
+        };
         Self {
             shown: Value::Object(shown),
-            wanted: enabled.and(checked),
+            wanted,
+            pins,
         }
     }
 }
@@ -441,7 +499,11 @@ async fn put(
     desk: &Arc<Desk>,
     acting: Acting,
     turn: MutexGuard<'_, ()>,
-    Checked { shown, wanted }: Checked,
+    Checked {
+        shown,
+        wanted,
+        pins,
+    }: Checked,
 ) -> Result<Response, Refused> {
     match wanted {
         Err(objection) => Ok(refused(desk, shown, objection)),
@@ -456,7 +518,7 @@ async fn put(
                 let why = "this id is kept for what was changed in a lent folder; choose another";
                 return Ok(refused(desk, shown, why.to_owned()));
             }
-            carry_out(desk, acting, turn, id, config).await
+            carry_out(desk, acting, turn, id, (config, pins)).await
         }
     }
 }
@@ -466,7 +528,7 @@ async fn carry_out(
     acting: Acting,
     turn: MutexGuard<'_, ()>,
     id: SourceId,
-    config: SourceConfig,
+    (config, named): (SourceConfig, Vec<String>),
 ) -> Result<Response, Refused> {
     let before = known(desk, id.as_str());
     // Under `turn` nothing else changes it meanwhile.
@@ -481,6 +543,7 @@ async fn carry_out(
         None => Command::PutSource {
             id: id.clone(),
             config: config.clone(),
+            pins: named,
         },
     };
     act(desk, &acting, command).await?;

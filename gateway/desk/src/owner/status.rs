@@ -1,7 +1,9 @@
 //! The gateway at a glance, for `status` and `doctor`: what runs, what waits, what is wrong.
 
 use super::{
-    calls, unsettled,
+    calls,
+    sources::stopped,
+    unsettled,
     v1::{Counts, uptime_ms, versions},
 };
 use crate::{
@@ -74,13 +76,17 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         .values()
         .filter(|source| !source.config.is_over())
         .map(|source| {
-            json!({
+            let row = json!({
                 "id": source.id,
                 "label": source.config.label,
                 "kind": source.config.kind,
                 "enabled": source.config.enabled,
                 "health": desk.supervisor.health(&source.id),
-            })
+            });
+            match stopped(source) {
+                Some(stopped) => with(row, "stopped", stopped),
+                None => row,
+            }
         })
         .collect();
     let with_grants = state.agents.values().filter(|agent| {

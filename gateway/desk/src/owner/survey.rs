@@ -7,7 +7,7 @@ use plexus_edge::reply::Refused;
 use plexus_ipc::offer::Offer;
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
-    Registry,
+    Registry, code,
     configure::{SourceRequest, look},
 };
 use plexus_trust::Source;
@@ -54,5 +54,12 @@ pub(super) async fn surveyed(
     let mut source = Source::new(id, config, desk.clock.now().0);
     let seen = look(only, &source, &desk.state_dir).await?;
     (source.paths, source.base) = (seen.paths, seen.base);
+    let mut named = source.clone();
+    if let Some(id) = body["id"].as_str().and_then(|id| SourceId::parse(id).ok()) {
+        named.id = id;
+    }
+    let state = desk.ledger.snapshot();
+    let changeable = code::overlaps(only, &desk.registry, &state, &named, &seen.pins);
+    source.pins = Some([seen.pins, changeable].concat());
     Ok(source)
 }

@@ -82,7 +82,7 @@ impl Counts {
             pending: state
                 .sources
                 .values()
-                .filter(|source| state.resting(source).next().is_some())
+                .filter(|source| state.asks_about(source))
                 .count(),
             sessions: state
                 .console_sessions

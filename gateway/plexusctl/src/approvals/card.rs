@@ -8,6 +8,7 @@
 
 pub(super) mod answers;
 mod change;
+pub(super) use change::is_of_code;
 pub(super) mod everything;
 pub(super) mod plan;
 mod question;

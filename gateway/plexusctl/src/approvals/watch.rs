@@ -309,7 +309,10 @@ fn question(item: &Value, windows: &[TrustWindow]) -> String {
     keys.extend(["s later", "? details", "q quit"].map(str::to_owned));
     if changed {
         let source = text::line(text_of(&item["source"], "id"));
-        return format!("resume the grants on {source}?  {}", keys.join(" · "));
+        return match card::is_of_code(item) {
+            true => format!("let {source} run what is shown?  {}", keys.join(" · ")),
+            false => format!("resume the grants on {source}?  {}", keys.join(" · ")),
+        };
     }
     if text_of(item, "kind") == "question" {
         let source = text::line(text_of(&item["source"], "id"));

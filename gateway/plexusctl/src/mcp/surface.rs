@@ -62,6 +62,13 @@ pub(crate) fn surface(seen: &Value) -> String {
         let (_, files) = files.split_once(' ').unwrap_or_default();
         lines.push(format!("every file   {}", text::line(files)));
     }
+    for code in list_of(seen, "changeable").iter().filter_map(Value::as_str) {
+        let code = code.trim_start_matches("changeable ");
+        lines.push(format!(
+            "AGENTS CAN CHANGE THIS CODE: {}; each change stops it until you agree again",
+            text::line(code)
+        ));
+    }
     lines.push(format!("it says that it is {claims}"));
     if let Some(instructions) = seen["instructions"].as_str() {
         lines.push(indented("it instructs", instructions));

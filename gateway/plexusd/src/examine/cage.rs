@@ -12,8 +12,8 @@ use super::Subject;
 use crate::launch::Programs;
 use plexus_ipc::{manifest::FolderField, message::Role, offer::Offer};
 use plexus_sandbox::{profile::Profile, ruleset::Ruleset};
-use plexus_sources::secrets;
-use plexus_supervisor::{Folder, Pace, Setup, Spec, Supervisor};
+use plexus_sources::{code::Piece, secrets};
+use plexus_supervisor::{Code, Compared, Folder, Pace, Setup, Spec, Supervisor};
 use serde_json::{Value, json};
 use std::{net::TcpListener, path::Path, sync::Arc};
 
@@ -180,13 +180,27 @@ async fn prove(subject: &Subject, stage: &Trial<'_>, text: &str, role: Role) -> 
         secrets: Box::new(move || secrets::read(&home, &id, &files)),
         revision: 0,
         elsewhere: Vec::new(),
-        is_program: Arc::new(|_, _| Ok(true)),
+        // What is only proven runs none of it.
+        code: subject.code.iter().map(unasked).collect(),
         uncaged: false,
     };
     supervisor
         .try_start(Arc::new(spec), role)
         .await
         .map_err(fault)
+}
+
+fn unasked(piece: &Piece) -> Code {
+    let looked = piece.clone();
+    Code {
+        child: piece.program().map(str::to_owned),
+        role: piece.role,
+        path: piece.path.clone(),
+        compare: Arc::new(move || {
+            let found = looked.look()?;
+            Ok(found.map_or(Compared::Nothing, |(path, _)| Compared::Agreed(path)))
+        }),
+    }
 }
 
 fn folder(place: &FolderField) -> Folder {

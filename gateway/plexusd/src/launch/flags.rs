@@ -138,9 +138,14 @@ pub(super) async fn flag_sources(app: &Arc<Kernel>, arguments: &Arguments) -> an
         if let Some(known) = state.sources.get(&id) {
             config = flag.placed(&app.registry, config, &known.config);
         }
-        app.owner(Command::PutSource { id, config })
-            .await
-            .map_err(refused_start)?;
+        app.owner(Command::PutSource {
+            id,
+            config,
+            // Nothing that a flag names runs a program of the owner's.
+            pins: Vec::new(),
+        })
+        .await
+        .map_err(refused_start)?;
     }
     Ok(())
 }

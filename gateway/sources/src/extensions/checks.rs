@@ -90,6 +90,13 @@ const RUNS_OTHERS: [&str; 46] = [
     "zsh",
 ];
 
+/// Whether a program runs what its arguments or input say, by its name.
+pub(crate) fn runs_others(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+    RUNS_OTHERS.contains(&plain)
+}
+
 /// Why this manifest lends no MCP server: an agent proposes it, or a tool stands among other capabilities.
 const NO_SERVER: &str = "transport `mcp`: a server's tools are known only once it was started, so no agent proposes one, and \
                          none stands in a manifest of another transport; the owner types: plexusctl extension add FILE";
@@ -319,8 +326,7 @@ fn resolved(bin: &str) -> Result<PinnedProgram, String> {
         ));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
-    if RUNS_OTHERS.contains(&plain) {
+    if runs_others(&path) {
         return Err(format!(
             "{name} runs what its arguments or input say: name the program that does the work"
         ));

@@ -16,6 +16,19 @@ use super::{
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
+/// How calls are refused while a start fails so.
+pub(crate) fn refusal(error: &StartError) -> DispatchError {
+    DispatchError::Unavailable {
+        reason: match error {
+            StartError::Open(_) => Unavailable::CannotOpen,
+            StartError::Program(_) => Unavailable::CodeChanged,
+            _ => Unavailable::CannotStart,
+        },
+        message: error.to_string(),
+        told: error.told(),
+    }
+}
+
 impl<P: Process> Actor<P> {
     pub(super) async fn started(&mut self, started: Started<P>) {
         let Started {
@@ -61,11 +74,7 @@ impl<P: Process> Actor<P> {
             return;
         }
         self.failures += 1;
-        let reason = match error {
-            StartError::Open(_) => Unavailable::CannotOpen,
-            _ => Unavailable::CannotStart,
-        };
-        let (message, told) = (error.to_string(), error.told());
+        let (message, told, refusal) = (error.to_string(), error.told(), refusal(&error));
         let lasts = error.lasts();
         tracing::warn!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
         // A failed source is reported once, until it recovers or fails for another reason.
@@ -78,13 +87,7 @@ impl<P: Process> Actor<P> {
                 attempts: self.failures,
             });
         }
-        let why = Some((message.clone(), told));
-        self.health(SourceHealth::of(Health::Unavailable, why));
-        let refusal = DispatchError::Unavailable {
-            reason,
-            message,
-            told,
-        };
+        self.health(SourceHealth::of(Health::Unavailable, Some((message, told))));
         if lasts {
             self.queue.refuse(&refusal);
         }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{CallRequest, Cause, Listener, Pace, Stands};
 use bytes::Bytes;
+use plexus_ipc::message::Role;
 use plexus_protocol::Digest;
 use std::time::Duration;
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
@@ -91,7 +92,7 @@ fn whatever_a_worker_says_others_have_their_turn() {
             }
             turns
         });
-        let read = stage.supervisor.read(&stage.source, request).await;
+        let read = stage.supervisor.read(&code(&stage).await, request).await;
         assert!(read.is_ok(), "{read:?}");
         let turns = hearing.await.expect("a task");
         assert_eq!(turns.iter().sum::<usize>(), LINES, "the control: all of it");

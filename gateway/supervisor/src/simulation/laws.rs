@@ -180,7 +180,8 @@ fn may_be_done(error: &DispatchError) -> bool {
             Unavailable::CannotStart
             | Unavailable::CannotOpen
             | Unavailable::Replaced
-            | Unavailable::Unsendable => false,
+            | Unavailable::Unsendable
+            | Unavailable::CodeChanged => false,
         },
         DispatchError::Busy { .. }
         | DispatchError::NoSource

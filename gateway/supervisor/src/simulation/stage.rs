@@ -127,7 +127,7 @@ pub(crate) fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> 
         secrets: Box::new(|| Ok(Secrets::default())),
         revision,
         elsewhere: Vec::new(),
-        is_program: Arc::new(|_, _| Ok(true)),
+        code: Vec::new(),
         uncaged: false,
     })
 }
@@ -310,11 +310,11 @@ impl Stage {
         };
         let (supervisor, source) = (&self.supervisor, &self.source);
         let ticket = match ask.kind {
-            Kind::Read => Some(supervisor.dispatch(source, request, Question::Read)),
-            Kind::Plan => Some(supervisor.dispatch(source, request, Question::Plan)),
+            Kind::Read => Some(supervisor.queue(source, request, Question::Read)),
+            Kind::Plan => Some(supervisor.queue(source, request, Question::Plan)),
             Kind::Commit => {
                 let commit = |call| terms.commit(call, durable);
-                Some(supervisor.dispatch(source, request, commit))
+                Some(supervisor.queue(source, request, commit))
             }
             Kind::Settle => None,
         };

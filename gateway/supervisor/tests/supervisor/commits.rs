@@ -23,7 +23,10 @@ async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
     let mut stage = Stage::new();
     let plan = stage
         .supervisor
-        .plan(&stage.source, call("append", json!({"line": "one"})))
+        .plan(
+            &stage.code(Role::Reader).await,
+            call("append", json!({"line": "one"})),
+        )
         .await;
     let plan = plan.expect("an answer").expect("a plan");
     assert_eq!(&*plan.preview.headline, "append a line");
@@ -40,7 +43,7 @@ async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
     let request = call("append", json!({"line": "one"}));
     let done = stage
         .supervisor
-        .commit(&stage.source, request, bound, &durable)
+        .commit(&stage.code(Role::Writer).await, request, bound, &durable)
         .await
         .expect("an answer");
     assert_eq!(done.touched.len(), 1);
@@ -55,7 +58,7 @@ async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
     let request = call("append", json!({"line": "one"}));
     let again = stage
         .supervisor
-        .commit(&stage.source, request, terms(), &durable)
+        .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
         .await
         .expect("an answer");
     let refused = again.result.expect_err("a replay");
@@ -81,7 +84,7 @@ async fn a_commit_that_no_longer_stands_is_not_sent() {
     });
     let refused = stage
         .supervisor
-        .commit(&stage.source, request, terms(), &durable)
+        .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
         .await;
     assert_eq!(refused.err(), Some(DispatchError::TakenBack));
     assert_eq!(
@@ -94,7 +97,7 @@ async fn a_commit_that_no_longer_stands_is_not_sent() {
     let request = call("append", json!({"line": "one"}));
     let done = stage
         .supervisor
-        .commit(&stage.source, request, terms(), &durable)
+        .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
         .await;
     assert!(done.expect("an answer").result.is_ok());
     stage.supervisor.shutdown().await;
@@ -130,10 +133,10 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
     let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "y", "after": "never"}));
     request.progress = Some(listener);
-    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
     let audit = AuditId::parse(&durable.audit_id().to_string()).expect("an id");
     let commit =
-        tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
+        tokio::spawn(async move { supervisor.commit(&code, request, terms(), &durable).await });
     progress.recv().await.expect("it is under way");
     signal(stage.pid(Role::Writer), Signal::SIGKILL);
     let lost = commit.await.expect("a task").expect_err("no answer");
@@ -166,7 +169,7 @@ async fn what_a_worker_says_after_the_deadline_is_heard() {
         request.late = Some(late);
         let told = stage
             .supervisor
-            .commit(&stage.source, request, terms(), &durable)
+            .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
             .await;
         assert_eq!(
             told.err(),
@@ -193,13 +196,13 @@ async fn cancelled_effect_says_what_was_done() {
     let stage = Stage::new();
     let commit = async |input| {
         let durable = proof::durable(&stage.ledger).await;
-        let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+        let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
         let (cancel, cancelled) = oneshot::channel();
         let (listener, progress) = listening();
         let mut request = call("append", input);
         request.progress = Some(listener);
         request.cancel = Some(cancelled);
-        let commit = async move { supervisor.commit(&source, request, terms(), &durable).await };
+        let commit = async move { supervisor.commit(&code, request, terms(), &durable).await };
         (tokio::spawn(commit), cancel, progress)
     };
     let (half, cancel, mut progress) =
@@ -238,9 +241,9 @@ async fn dropping_a_commit_does_not_cancel_it() {
     let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "kept", "after": "go"}));
     request.progress = Some(listener);
-    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
     let commit =
-        tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
+        tokio::spawn(async move { supervisor.commit(&code, request, terms(), &durable).await });
     progress.recv().await.expect("it is under way");
     commit.abort();
     assert!(commit.await.expect_err("dropped").is_cancelled());
@@ -258,9 +261,9 @@ async fn a_shutdown_lets_an_effect_finish_and_cancels_reads() {
     let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "last", "after": "go"}));
     request.progress = Some(listener);
-    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
     let commit =
-        tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
+        tokio::spawn(async move { supervisor.commit(&code, request, terms(), &durable).await });
     progress.recv().await.expect("it is under way");
     let read = stage.reading(call("wait", json!({"after": "never"})));
     let pids = [stage.started(Role::Reader).await, stage.pid(Role::Writer)];

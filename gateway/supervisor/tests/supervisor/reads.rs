@@ -137,9 +137,9 @@ async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
     // The worker took as many as agents may have under way: so many places are free again, and ten are asked for more.
     let mut more = tokio::task::JoinSet::new();
     for _ in 0..UNDER_WAY - 1 + 10 {
-        let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+        let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Reader).await);
         let call = wait();
-        more.spawn(async move { supervisor.read(&source, call).await });
+        more.spawn(async move { supervisor.read(&code, call).await });
     }
     for _ in 0..10 {
         let refused = more.join_next().await.expect("a read").expect("a task");
@@ -151,7 +151,10 @@ async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
     }
     let mut owners = call("echo", json!({"who": "owner"}));
     owners.owner = true;
-    let owners = stage.supervisor.read(&stage.source, owners).await;
+    let owners = stage
+        .supervisor
+        .read(&stage.code(Role::Reader).await, owners)
+        .await;
     assert_eq!(output(owners), json!({"who": "owner"}));
     let agents = stage.read("echo", json!({})).await.expect_err("no room");
     assert!(matches!(agents, DispatchError::Busy { .. }), "{agents:?}");
@@ -173,7 +176,10 @@ async fn a_deadline_is_kept_by_the_worker_and_without_it() {
     assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
     let mut late = call("wait", json!({"after": "never"}));
     late.deadline = Duration::from_millis(300);
-    let finished = stage.supervisor.read(&stage.source, late).await;
+    let finished = stage
+        .supervisor
+        .read(&stage.code(Role::Reader).await, late)
+        .await;
     let error = finished
         .expect("the worker's word")
         .result
@@ -186,7 +192,7 @@ async fn a_deadline_is_kept_by_the_worker_and_without_it() {
     late.deadline = Duration::from_millis(100);
     let lost = stage
         .supervisor
-        .read(&stage.source, late)
+        .read(&stage.code(Role::Reader).await, late)
         .await
         .expect_err("no answer");
     assert_eq!(lost, DispatchError::Deadline { dispatched: true });
@@ -313,13 +319,19 @@ async fn what_a_source_was_is_not_put_in_the_place_of_what_it_is() {
     }
     let mut request = call("echo", json!({"a": 1}));
     request.revision = 2;
-    let read = stage.supervisor.read(&stage.source, request).await;
+    let read = stage
+        .supervisor
+        .read(&stage.code(Role::Reader).await, request)
+        .await;
     assert_eq!(output(read), json!({"a": 1}));
     // The control: a newer one is.
     stage.supervisor.put(stage.spec("tame", json!({}), 3));
     let mut request = call("echo", json!({}));
     request.revision = 2;
-    let refused = stage.supervisor.read(&stage.source, request).await;
+    let refused = stage
+        .supervisor
+        .read(&stage.code(Role::Reader).await, request)
+        .await;
     assert!(
         matches!(
             refused,
@@ -340,7 +352,10 @@ async fn replacing_leaves_a_source_that_is_not_in_place() {
     let read = async |revision| {
         let mut request = call("echo", json!({}));
         request.revision = revision;
-        stage.supervisor.read(&stage.source, request).await
+        stage
+            .supervisor
+            .read(&stage.code(Role::Reader).await, request)
+            .await
     };
     stage.supervisor.replace(stage.spec("tame", json!({}), 1));
     assert!(read(1).await.is_err(), "it is not put in place");
@@ -388,7 +403,12 @@ async fn a_new_revision_answers_what_waits_and_serves_with_its_own_worker() {
     let mut new = call("echo", json!({"new": true}));
     new.revision = 2;
     assert_eq!(
-        output(stage.supervisor.read(&stage.source, new).await),
+        output(
+            stage
+                .supervisor
+                .read(&stage.code(Role::Reader).await, new)
+                .await
+        ),
         json!({"new": true})
     );
     assert_ne!(stage.started(Role::Reader).await, first);

@@ -14,8 +14,8 @@ use plexus_ipc::{
 use plexus_ledger::Ledger;
 use plexus_protocol::{Digest, SourceId, Verb, json};
 use plexus_supervisor::{
-    CallRequest, CommitTerms, DispatchError, Finished, Folder, Listener, Notice, Pace, Setup, Spec,
-    Stands, Supervisor,
+    AgreedCode, CallRequest, CommitTerms, DispatchError, Finished, Folder, Listener, Notice, Pace,
+    Setup, Spec, Stands, Supervisor,
 };
 use serde_json::{Value, json};
 use std::{
@@ -130,9 +130,18 @@ impl Stage {
             }),
             revision,
             elsewhere: Vec::new(),
-            is_program: Arc::new(|_, _| Ok(true)),
+            code: Vec::new(),
             uncaged: false,
         })
+    }
+
+    async fn compared(&self, role: Role) -> Result<AgreedCode, DispatchError> {
+        self.supervisor.compared(&self.source, role).await
+    }
+
+    /// What a source that is there runs.
+    pub(crate) async fn code(&self, role: Role) -> AgreedCode {
+        self.compared(role).await.expect("a source")
     }
 
     pub(crate) async fn read(
@@ -141,7 +150,7 @@ impl Stage {
         input: Value,
     ) -> Result<Finished, DispatchError> {
         self.supervisor
-            .read(&self.source, call(capability, input))
+            .read(&self.compared(Role::Reader).await?, call(capability, input))
             .await
     }
 
@@ -149,7 +158,7 @@ impl Stage {
         let durable = proof::durable(&self.ledger).await;
         let call = call("append", input);
         self.supervisor
-            .commit(&self.source, call, terms(), &durable)
+            .commit(&self.compared(Role::Writer).await?, call, terms(), &durable)
             .await
     }
 
@@ -159,7 +168,10 @@ impl Stage {
         call: CallRequest,
     ) -> tokio::task::JoinHandle<Result<Finished, DispatchError>> {
         let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
-        tokio::spawn(async move { supervisor.read(&source, call).await })
+        tokio::spawn(async move {
+            let code = supervisor.compared(&source, Role::Reader).await?;
+            supervisor.read(&code, call).await
+        })
     }
 
     /// The next notice that `wanted` takes something from.

@@ -125,8 +125,8 @@ async fn a_folder_that_is_gone_is_said_by_name() {
 /// Why the first start of a worker that breaks `rule` fails.
 async fn refused(rule: &str, pace: Pace) -> (StartError, DispatchError) {
     let mut stage = Stage::rude(rule, pace);
-    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
-    let read = tokio::spawn(async move { supervisor.read(&source, call("echo", json!({}))).await });
+    let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Reader).await);
+    let read = tokio::spawn(async move { supervisor.read(&code, call("echo", json!({}))).await });
     let failed = async {
         loop {
             if let Some(Notice::StartFailed { why, .. }) = stage.notices.recv().await {
@@ -199,7 +199,7 @@ async fn a_launcher_that_refuses_is_quoted() {
     request.revision = 2;
     let error = stage
         .supervisor
-        .read(&stage.source, request)
+        .read(&stage.code(Role::Reader).await, request)
         .await
         .expect_err("no cage");
     let (_, message) = cannot(&error).expect("a reason");

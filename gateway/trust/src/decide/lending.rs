@@ -40,6 +40,7 @@ impl Draft<'_> {
             Command::PutSource {
                 id: id.clone(),
                 config: lend.config.clone(),
+                pins: lend.seen.pins.clone(),
             },
         )?;
         then(self, Command::SourceSeen(lend.seen.clone()))?;

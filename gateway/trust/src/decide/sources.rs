@@ -2,8 +2,8 @@
 
 use super::{Draft, agents::own_row, event, on_source};
 use crate::{
-    Difference, Fact, Facts, Grant, Hide, Refusal, Reply, Source, SourceConfig, SourceSeen, Target,
-    event::Change, moved::difference,
+    Difference, Fact, Facts, Grant, Hide, Refusal, Reply, Source, SourceConfig, SourceSeen,
+    Stopped, Target, event::Change, moved::difference, pins,
 };
 use plexus_protocol::{CapabilityId, SourceId};
 use std::{
@@ -20,6 +20,7 @@ impl Draft<'_> {
         &mut self,
         id: &SourceId,
         config: &SourceConfig,
+        pins: &[String],
     ) -> Result<Reply, Refusal> {
         let mut config = config.clone();
         // An act that read the source before the owner hid more of it does not show that again.
@@ -27,7 +28,7 @@ impl Draft<'_> {
         if let Some(old) = old.filter(|old| old.config.kind == config.kind) {
             config.hide = old.config.hide.clone();
         }
-        self.configure_source(id, &config)
+        self.configure_source(id, &config, pins)
     }
 
     pub(super) fn hide(
@@ -39,17 +40,23 @@ impl Draft<'_> {
         let old = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
         let mut config = old.config.clone();
         config.hide.change(rules, remove);
-        self.configure_source(id, &config)
+        self.configure_source(id, &config, &[])
     }
 
     pub(super) fn disable_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {
         let old = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
         let mut config = old.config.clone();
         config.enabled = false;
-        self.configure_source(id, &config)
+        self.configure_source(id, &config, &[])
     }
 
-    fn configure_source(&mut self, id: &SourceId, config: &SourceConfig) -> Result<Reply, Refusal> {
+    /// `pins`: what its code is now. It is agreed to where the owner names it, and at no other act.
+    fn configure_source(
+        &mut self,
+        id: &SourceId,
+        config: &SourceConfig,
+        pins: &[String],
+    ) -> Result<Reply, Refusal> {
         let old = self.state.sources.get(id);
         if old.is_some_and(|s| s.config == *config) {
             return Ok(Reply::Changed(false));
@@ -79,6 +86,17 @@ impl Draft<'_> {
             capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
             rules: like.map(|s| s.rules.clone()).unwrap_or_default(),
             base: like.map(|s| s.base.clone()).unwrap_or_default(),
+            pins: match (keep, like) {
+                (Some(kept), _) => kept.pins.clone(),
+                (None, Some(like)) => {
+                    let before = like.pins.clone();
+                    let before =
+                        before.unwrap_or_else(|| pins::of_an_earlier_version(&like.base, &[]));
+                    Some(pins::named_anew(&before, pins))
+                }
+                (None, None) => Some(pins.to_vec()),
+            },
+            stopped: keep.and_then(|s| s.stopped.clone()),
             changed: keep.map(|s| s.changed.clone()).unwrap_or_default(),
             moved: old.map(|s| s.moved.clone()).unwrap_or_default(),
         };
@@ -268,20 +286,28 @@ impl Draft<'_> {
         source.profile = Some(seen.profile);
         source.rules.clone_from(&seen.rules);
         // What is imported is as much a part of the cage. Where it was not kept, it is what it was: no release changed it.
-        let base_changed = !old.base.is_empty() && old.base != seen.base;
+        let base = pins::without(&old.base);
+        let base_changed = !base.is_empty() && base != seen.base;
         source.base.clone_from(&seen.base);
         let cage_changed = profile_changed || base_changed;
         source.capabilities.clone_from(&seen.capabilities);
         // One that is gone counts: it could come back as something else.
         let changed = |id: &CapabilityId| {
             let is_same = |was: &Facts| seen.capabilities.get(id).is_some_and(|is| is.same(was));
-            cage_changed || !old.capabilities.get(id).is_none_or(is_same)
+            cage_changed || is_stopped || !old.capabilities.get(id).is_none_or(is_same)
         };
         let any_changed = cage_changed || old.capabilities.keys().any(changed);
-        if any_changed || moved {
+        if any_changed || moved || code_changed {
             source.revision = self.next();
         }
         let rest = if moved {
+        let is_earlier = old.pins.is_none();
+        let agreed = old.pins.clone();
+        let agreed = agreed.unwrap_or_else(|| pins::of_an_earlier_version(&old.base, &seen.pins));
+        source.stopped = Stopped::of(&agreed, &seen.pins, old.stopped.as_ref(), self.now);
+        // Also where its code is again what it was: another card is another id.
+        let code_changed = source.stopped != old.stopped;
+        let is_stopped = code_changed && source.stopped.is_some();
             Vec::new()
         } else {
             self.differ(old, seen, &mut source, cage_changed, &changed)
@@ -289,7 +315,9 @@ impl Draft<'_> {
         if source == **old {
             return Ok(Reply::Changed(false));
         }
-        let what = if old.profile.is_none() {
+        let what = if is_stopped {
+            "stopped: its code is not what you agreed to"
+        } else if old.profile.is_none() {
             "found"
         } else if any_changed {
             "manifest or profile changed"
@@ -297,6 +325,14 @@ impl Draft<'_> {
             "seen"
         };
         if moved {
+        if let Some(stopped) = source.stopped.as_ref().filter(|_| is_stopped) {
+            let difference = stopped.difference(&agreed);
+            let of_code = |known: &Difference| known.rules.iter().any(|rule| pins::is_pin(rule));
+            source.changed.retain(|known| !of_code(known));
+            source.changed.push(difference);
+        }
+        let takes_over = is_earlier && !agreed.is_empty();
+        source.pins = Some(agreed);
             self.note_move(&mut source, seen.moved_from(old));
         }
         let why = moved.then_some("the source points at something else");
@@ -304,6 +340,10 @@ impl Draft<'_> {
         if !moved {
             // A card shows what a call was; it is not worth more than that.
             self.void_source_items("what this source can do has changed", |c| {
+        } else if code_changed {
+            "its code is what you agreed to again"
+        } else if takes_over {
+            "its code as an earlier version last saw it counts as agreed to"
                 on_source(&seen.id, c) && changed(c)
             });
         }
@@ -328,10 +368,11 @@ impl Draft<'_> {
         let (resting, live): (Vec<_>, Vec<_>) = grants
             .filter(|grant| on_source(&seen.id, &grant.capability))
             .partition(|grant| grant.suspended.is_some());
-        if resting.is_empty() {
+        if resting.is_empty() && source.stopped.is_none() {
             source.changed.clear();
         }
         let mut rest: Vec<Grant> = Vec::new();
+        let old_base = pins::without(&old.base);
         for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
             let mut grant = (**grant).clone();
             grant.suspended =
@@ -356,10 +397,9 @@ impl Draft<'_> {
         }
         if cage_changed && !about.is_empty() {
             // What was not kept of the base is no difference.
-            let was_base = if old.base.is_empty() {
-                &seen.base
-            } else {
-                &old.base
+            let was_base = match old_base.is_empty() {
+                true => &seen.base,
+                false => &old_base,
             };
             let was: Vec<_> = old.rules.iter().chain(was_base).collect();
             let is: Vec<_> = seen.rules.iter().chain(&seen.base).collect();
@@ -380,7 +420,7 @@ impl Draft<'_> {
         rest
     }
 
-    /// Carries out the owner's word on the grants that rest. What is not offered now goes on resting: it could come back
+    /// Carries out the owner's word on the grants that rest, and on code that is not what was agreed to. What is not offered now goes on resting: it could come back
     /// as something that nobody has looked at.
     pub(super) fn resume_source(
         &mut self,
@@ -393,7 +433,15 @@ impl Draft<'_> {
             return Err(Refusal::CardChanged);
         }
         let resting: Vec<_> = self.state.resting(source).cloned().collect();
-        if resting.is_empty() {
+        // Without a revision nobody says what was seen.
+        let stopped = source.stopped.as_ref();
+        if let Some(stopped) = stopped.filter(|_| revision.is_none() && go_on) {
+            return match stopped.denied {
+                true => Ok(self.ask_again(source, stopped)),
+                false => Err(Refusal::SourceStopped),
+            };
+        }
+        if resting.is_empty() && !source.asks() && (stopped.is_none() || !go_on) {
             return Ok(Reply::Changed(false));
         }
         let mut changes = Vec::new();
@@ -429,6 +477,16 @@ impl Draft<'_> {
             why: None,
             grants_voided: ended,
             grants_suspended: 0,
+        known.stopped = match (known.stopped.take(), go_on) {
+            (Some(stopped), true) => {
+                known.pins = Some(pins::agreed(known.agreed(), &stopped.found));
+                None
+            }
+            (stopped, _) => stopped.map(|stopped| Stopped {
+                denied: true,
+                ..stopped
+            }),
+        };
         };
         self.emit(event("source.settings", fact).set_all(changes));
         Ok(Reply::Changed(true))
@@ -445,6 +503,20 @@ impl Draft<'_> {
         let id = source.id.clone();
         let mut changes = vec![Change::Source(source)];
         if void.is_some() {
+    /// Another card for what the owner has said no to.
+    fn ask_again(&mut self, source: &Source, stopped: &Stopped) -> Reply {
+        let mut again = source.clone();
+        let stopped = Stopped {
+            denied: false,
+            ..stopped.clone()
+        };
+        again.revision = self.next();
+        again.changed.push(stopped.difference(source.agreed()));
+        again.stopped = Some(stopped);
+        self.replace(again, "its code is asked about again", None, Vec::new());
+        Reply::Changed(true)
+    }
+
             changes.extend(self.void_grants(&id));
         }
         let fact = self.source_fact(&id, what, void, void.is_some(), rest.len());

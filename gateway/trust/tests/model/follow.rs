@@ -162,7 +162,7 @@ impl Model {
                 self.planned(item, Some(capability.as_str()), Plan::Failed);
             }
             Command::PlanAgain { item } => self.planned(item, None, Plan::Making),
-            Command::PutSource { id, config } => {
+            Command::PutSource { id, config, .. } => {
                 let route = config.route.to_string();
                 match self.places.iter().position(|p| p.id == id.as_str()) {
                     Some(n) if self.places[n].there => {

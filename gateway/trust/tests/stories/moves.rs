@@ -16,6 +16,7 @@ fn put(set: impl Fn(&mut SourceConfig)) -> Command {
     Command::PutSource {
         id: source("notes"),
         config,
+        pins: Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ fn a_change_of_wording_changes_nothing() {
     world.ok(Command::PutSource {
         id: source("notes"),
         config,
+        pins: Vec::new(),
     });
     assert!(world.read(permit).is_ok());
     world.approve(&item, Some(TrustWindow::Once)).unwrap();
@@ -205,6 +206,7 @@ fn an_owners_new_route_or_secret_voids() {
         world.ok(Command::PutSource {
             id: source("notes"),
             config,
+            pins: Vec::new(),
         });
         assert!(world.read(permit).is_err(), "{what}");
         world.ok(Command::SourceSeen(seen("notes")));
@@ -220,7 +222,11 @@ fn a_changed_secret_voids_in_one_step() {
         ..config("notes")
     };
     let id = source("notes");
-    world.ok(Command::PutSource { id, config });
+    world.ok(Command::PutSource {
+        id,
+        config,
+        pins: Vec::new(),
+    });
     world.ok(Command::SourceSeen(seen("notes")));
     let who = world.member("a", &[READ, EXT_READ]);
     world.ok(Command::SecretChanged {
@@ -263,6 +269,7 @@ fn a_disabled_source_is_gone_and_comes_back_as_it_was() {
         Command::PutSource {
             id: source("notes"),
             config,
+            pins: Vec::new(),
         }
     };
     world.ok(put(false));
@@ -288,6 +295,7 @@ fn a_removed_source_takes_its_grants_with_it() {
     world.ok(Command::PutSource {
         id: source("notes"),
         config: config("notes"),
+        pins: Vec::new(),
     });
     world.ok(Command::SourceSeen(seen("notes")));
     assert!(world.pends(&who, READ, &json!({})));
@@ -371,6 +379,7 @@ fn a_new_route_does_not_hide_a_new_profile_and_a_new_kind_offers_nothing_yet() {
     let put = |config: &SourceConfig| Command::PutSource {
         id: source("notes"),
         config: config.clone(),
+        pins: Vec::new(),
     };
     world.ok(put(&config));
     let item = world.ask(&who, READ, &json!({}));
@@ -552,6 +561,7 @@ fn hidden_rules_outlive_a_change_that_had_not_read_them() {
     let put = |config: SourceConfig| Command::PutSource {
         id: source("notes"),
         config,
+        pins: Vec::new(),
     };
     world.ok(put(SourceConfig {
         label: "Mine".to_owned(),
@@ -591,6 +601,7 @@ fn commands_that_give_something_do_not_narrow() {
     let put = Command::PutSource {
         id: source("notes"),
         config: config("notes"),
+        pins: Vec::new(),
     };
     assert!(!put.narrows() && !Command::RotateKey.narrows());
 }
@@ -637,6 +648,7 @@ fn another_certificate_suspends_its_grants_until_the_owner_resumes() {
     world.ok(Command::PutSource {
         id: source("notes"),
         config,
+        pins: Vec::new(),
     });
     world.ok(resume("notes", true));
     assert!(world.pends(&who, READ, &json!({})));

@@ -135,6 +135,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
         capabilities: manifest(id, 0),
         rules: vec!["(allow file-read*)".into()],
         base: vec!["(allow file-read* (subpath \"/dev/null\"))".into()],
+        pins: Vec::new(),
     }
 }
 
@@ -207,6 +208,7 @@ impl World {
             world.ok(Command::PutSource {
                 id: source(id),
                 config,
+                pins: Vec::new(),
             });
             world.ok(Command::SourceSeen(seen(id)));
         }

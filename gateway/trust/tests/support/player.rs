@@ -78,6 +78,7 @@ impl Player {
         self.give(Command::PutSource {
             id: self.looks[n].id.clone(),
             config: self.configs[n].clone(),
+            pins: Vec::new(),
         })
     }
 

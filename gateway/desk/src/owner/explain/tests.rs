@@ -43,6 +43,7 @@ impl World {
         world.act(Command::PutSource {
             id: source.clone(),
             config,
+            pins: Vec::new(),
         });
         world.act(Command::SourceSeen(SourceSeen {
             id: source,
@@ -51,6 +52,7 @@ impl World {
             profile: Digest::of(b""),
             rules: Vec::new(),
             base: Vec::new(),
+            pins: Vec::new(),
             capabilities: BTreeMap::from([
                 (id(READ), facts(Verb::Read, Sensitivity::Low)),
                 (

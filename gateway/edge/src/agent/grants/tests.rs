@@ -79,6 +79,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
                 ask: false,
                 provenance: Provenance::FirstParty,
             },
+            pins: Vec::new(),
         },
         Command::SourceSeen(SourceSeen {
             id: source.clone(),
@@ -88,6 +89,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             capabilities: connector.facts(&source),
             rules: Vec::new(),
             base: Vec::new(),
+            pins: Vec::new(),
         }),
     ];
     let joins = joins(&agent, Reach::Exposed, GRANTED, &session);
@@ -287,6 +289,7 @@ fn an_input_tells_nothing_of_what_is_out_of_view() {
             profile: Digest::of(b""),
             rules: Vec::new(),
             base: Vec::new(),
+            pins: Vec::new(),
         },
         grants: vec![GrantEntry {
             capability: id("lent.read"),

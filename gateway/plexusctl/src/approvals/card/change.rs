@@ -7,12 +7,19 @@ use plexus_protocol::Timestamp;
 use serde_json::Value;
 use std::fmt::Write as _;
 
+/// Whether the card is of a source that runs something else than the owner agreed to.
+pub(in crate::approvals) fn is_of_code(item: &Value) -> bool {
+    let mut changes = list_of(item, "changes").iter();
+    changes.any(|change| text_of(change, "about") == "what it runs")
+}
+
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
     let mut card = String::new();
     let source = &item["source"];
-    let waits = match item["definitions"].is_string() {
-        true => "what changed is hidden until you decide",
-        false => "its grants are suspended until you decide",
+    let waits = match (is_of_code(item), item["definitions"].is_string()) {
+        (true, _) => "it is stopped until you decide",
+        (false, true) => "what changed is hidden until you decide",
+        (false, false) => "its grants are suspended until you decide",
     };
     let named = format!(
         "{} (“{}”): {waits}",

@@ -1,0 +1,164 @@
+//! The code of a source: held against what the owner agreed to, never against what was seen last.
+
+use crate::support::*;
+use plexus_trust::{Command, Refusal, Source, SourceConfig, Verdict};
+use serde_json::json;
+use std::sync::Arc;
+
+fn program(digit: u8) -> String {
+    format!("program turn /usr/bin/agent {}", secret(&digit.to_string()))
+}
+
+fn found(pins: &[String]) -> Command {
+    let mut now = seen("notes");
+    now.pins = pins.to_vec();
+    Command::SourceSeen(now)
+}
+
+fn put(change: fn(&mut SourceConfig), pins: &[String]) -> Command {
+    let mut config = config("notes");
+    change(&mut config);
+    Command::PutSource {
+        id: source("notes"),
+        config,
+        pins: pins.to_vec(),
+    }
+}
+
+fn decide(revision: Option<u64>, go_on: bool) -> Command {
+    Command::ResumeSource {
+        id: source("notes"),
+        revision,
+        go_on,
+    }
+}
+
+fn of(world: &World) -> Arc<Source> {
+    world.state.sources[&source("notes")].clone()
+}
+
+fn agrees(world: &mut World) {
+    let revision = of(world).revision;
+    world.ok(decide(Some(revision), true));
+}
+
+/// A source whose owner agreed to the first program.
+fn world() -> World {
+    let mut world = World::empty();
+    world.ok(put(|_| {}, &[program(1)]));
+    world.ok(found(&[program(1)]));
+    world
+}
+
+fn is_refused(world: &World, who: &Who, id: &str) -> bool {
+    let verdict = world.call(who, id, &json!({}));
+    matches!(verdict, Verdict::Refuse(Refusal::SourceStopped))
+}
+
+#[test]
+fn another_program_stops_the_source_until_it_is_agreed_to() {
+    for granted in [&[READ][..], &[]] {
+        let mut world = world();
+        let who = world.member("a", granted);
+        let item = world.ask(&who, WRITE, &json!({}));
+        world.ok(found(&[program(2)]));
+        for id in [READ, WRITE] {
+            assert!(is_refused(&world, &who, id), "{granted:?} {id}");
+        }
+        assert!(
+            world.approve(&item, None).is_err(),
+            "its card showed another"
+        );
+        let first = of(&world);
+        assert_eq!(first.agreed(), [program(1)]);
+        assert_eq!(first.found(), [program(2)]);
+        let events = world.log.len();
+        world.ok(found(&[program(2)]));
+        assert_eq!(world.log.len(), events, "nothing new was found");
+        // Without what was seen, and on what was seen before, nothing is agreed to.
+        let blind = world.run(decide(None, true));
+        assert_eq!(blind.unwrap_err(), Refusal::SourceStopped);
+        world.ok(found(&[program(3)]));
+        let stale = world.run(decide(Some(first.revision), true));
+        assert_eq!(stale.unwrap_err(), Refusal::CardChanged);
+        let kept = of(&world).changed.clone();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(
+            (&kept[0].rules, &kept[0].rules_gone),
+            (&vec![program(3)], &vec![program(1)])
+        );
+        agrees(&mut world);
+        assert_eq!(world.allowed(&who, READ, &json!({})), !granted.is_empty());
+        assert!(world.pends(&who, WRITE, &json!({})));
+        // What was agreed to before is agreed to no more; what is missing for now is no difference.
+        world.ok(found(&[]));
+        assert!(of(&world).stopped.is_none());
+        world.ok(found(&[program(1)]));
+        assert!(is_refused(&world, &who, WRITE));
+        world.ok(found(&[program(3)]));
+        assert!(world.pends(&who, WRITE, &json!({})), "it is there again");
+    }
+}
+
+#[test]
+fn denied_code_stays_stopped_and_is_asked_about_once() {
+    let mut world = world();
+    let who = world.member("a", &[READ]);
+    world.ok(found(&[program(2)]));
+    world.ok(decide(None, false));
+    assert!(world.state.agents[&who.agent].grants.is_empty());
+    assert!(is_refused(&world, &who, READ));
+    assert!(!of(&world).asks());
+    world.ok(found(&[program(2)]));
+    assert!(!of(&world).asks());
+    world.ok(found(&[program(3)]));
+    assert!(of(&world).asks(), "that was not denied");
+    world.ok(decide(None, false));
+    // The owner wants the card again.
+    world.ok(decide(None, true));
+    assert!(of(&world).asks() && is_refused(&world, &who, READ));
+    agrees(&mut world);
+    assert!(world.pends(&who, READ, &json!({})));
+}
+
+#[test]
+fn act_that_names_no_program_agrees_to_none() {
+    let mut world = world();
+    let who = world.member("a", &[]);
+    world.ok(found(&[program(2)]));
+    let label: fn(&mut SourceConfig) = |c| c.label = "Other".into();
+    world.ok(put(label, &[program(2)]));
+    assert!(is_refused(&world, &who, WRITE));
+    // Another folder, and the program where it was.
+    let folder: fn(&mut SourceConfig) = |c| c.route = json!({"path": "/srv/other"});
+    world.ok(put(folder, &[program(2)]));
+    world.ok(found(&[program(2)]));
+    assert!(is_refused(&world, &who, WRITE));
+    // The control: the owner names another one.
+    let named = format!("program turn /usr/bin/other {}", secret("2"));
+    let program: fn(&mut SourceConfig) =
+        |c| c.route = json!({"path": "/srv/other", "binary": "/usr/bin/other"});
+    world.ok(put(program, std::slice::from_ref(&named)));
+    world.ok(found(&[named]));
+    assert!(world.pends(&who, WRITE, &json!({})));
+}
+
+#[test]
+fn row_of_an_earlier_version_is_agreed_to_once() {
+    let base = seen("notes").base;
+    for (now, stops) in [(program(1), false), (program(2), true)] {
+        let mut world = world();
+        let who = world.member("a", &[READ]);
+        let mut row = Source::clone(&of(&world));
+        row.pins = None;
+        row.base = [base.clone(), vec![program(1)]].concat();
+        Arc::make_mut(&mut world.state.sources).insert(row.id.clone(), Arc::new(row));
+        // What it did not know, it did not keep.
+        let script = format!("script turn.1 /srv/a.js {}", secret("3"));
+        world.ok(found(&[now, script.clone()]));
+        assert_eq!(of(&world).stopped.is_some(), stops);
+        assert_eq!(of(&world).agreed(), [program(1), script]);
+        assert_eq!(world.allowed(&who, READ, &json!({})), !stops);
+        assert_eq!(of(&world).base, base);
+    }
+}
