@@ -486,7 +486,7 @@ fn entries_are_those_of_recorded_gateways() {
         let expected = json!({
             "label": label, "kind": if verb.is_some() { "capability" } else { "skill" },
             "grants": verb.into_iter().collect::<Vec<_>>(), "transport": if verb.is_some() { "ipc" } else { "skill" },
-            "provenance": "first-party", "sensitivity": sensitivity,
+            "provenance": "managed", "sensitivity": sensitivity,
             "recommendedTrustWindow": {"kind": format!("{days}d"), "ms": days * 86_400_000_u64}
         });
         for (member, value) in expected.as_object().expect("members") {

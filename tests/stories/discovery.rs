@@ -193,7 +193,7 @@ fn the_document_follows_what_it_shows() {
     expose(true);
     assert_eq!(document(), before, "shown again");
 
-    let settings = json!({"defaultTrustWindows": {"first-party:read": "1h"}});
+    let settings = json!({"defaultTrustWindows": {"managed:read": "1h"}});
     owner.client.put("/v1/config", settings).expect_ok();
     assert_ne!(document(), before, "another window is recommended");
 

@@ -9,7 +9,6 @@
 //! | `revision` | its own count, up where a refused source was put in place first | up with each change of the catalogue | a refused source is checked before it is put in place |
 //! | label of a vault by flag | with the path | with the folder's name | agents read it |
 //! | `metadata.addedBy` | kept | not there | nobody reads it |
-//! | `provenanceClass` of a kind | `managed` | `first-party` | it ships with the gateway; a source under another id is `managed` |
 //! | `label` among the `fields` of a kind | a field | a member of the body alone | every kind has it |
 //! | health of a disabled source | listed | left out | nothing of it serves |
 //! | order of sources | as added | by id | one order over restarts |

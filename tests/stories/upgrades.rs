@@ -14,6 +14,12 @@ const PAT: &str = "plx_agent_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// A home of format 1, killed in the middle of a day: two agents, one of them ended; reads until revoked, writes below
 /// `Projects`, one of five used; one call denied; a setting, a hidden capability.
 fn lay(home: &Path, folder: &Folder) {
+    lay_text(home, folder, HOME);
+}
+
+const HOME: &str = include_str!("../homes/format-1.txt");
+
+fn lay_text(home: &Path, folder: &Folder, text: &str) {
     let hex = Sha256::digest(PAT)
         .iter()
         .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
@@ -21,7 +27,7 @@ fn lay(home: &Path, folder: &Folder) {
     let inode = root.metadata().expect("the folder").ino().to_string();
     earlier::lay(
         &home.join("state"),
-        include_str!("../homes/format-1.txt"),
+        text,
         &[
             ("@ROOT@", &root.to_string_lossy()),
             ("@INODE@", &inode),
@@ -72,6 +78,48 @@ fn a_home_of_the_format_before_goes_on_as_it_was() {
     // The way back is there.
     let copy = gateway.state().join("ledger.redb.format-1");
     assert_eq!(copy.metadata().expect("a copy").mode() & 0o777, 0o600);
+}
+
+/// Its source says that it is first-party. The owner has configured it, so it is managed, once, and nothing else of it is
+/// another.
+#[test]
+fn sources_of_an_earlier_home_are_managed_and_keep_their_grants() {
+    let (home, folder) = (
+        TempDir::with_prefix("plx").expect("a temporary folder"),
+        folder(),
+    );
+    let usual = r#""readWindow":{"kind":"7d","ms":604800000}"#;
+    let chosen = r#""readWindow":{"kind":"1h","ms":3600000}"#;
+    lay_text(home.path(), &folder, &HOME.replace(usual, chosen));
+    let mut gateway = Gateway::builder().start_in(home);
+    let windows = |gateway: &Gateway| {
+        let config = gateway.owner().client.get("/v1/config").expect_ok();
+        config["defaultTrustWindows"].clone()
+    };
+    let standing = |gateway: &Gateway| {
+        let mut grants = gateway.owner().grants();
+        grants.retain(|grant| grant["suspended"].is_null());
+        assert!(
+            grants.iter().all(|grant| grant["provenance"] == "managed"),
+            "{grants:#?}"
+        );
+        grants.len()
+    };
+    assert_eq!(windows(&gateway)["managed:read"], "1h");
+    assert_eq!(windows(&gateway)["managed:write"], "1d", "the control");
+    assert_eq!(standing(&gateway), 3);
+    let agent = Agent::with_pat(&gateway.client(), "claude-code", PAT);
+    assert_eq!(agent.entry("workspace.read")["provenance"], "managed");
+    // A later word of the owner's on it stands, and a change of the source is no other source.
+    let word = json!({"defaultTrustWindows": {"managed:read": "1d"}});
+    gateway.owner().client.put("/v1/config", word).expect_ok();
+    gateway
+        .cli(["sources", "set", "workspace", "--label", "Papers", "--yes"])
+        .expect_ok();
+    gateway.restart();
+    assert_eq!(windows(&gateway)["managed:read"], "1d");
+    assert_eq!(standing(&gateway), 3);
+    gateway.cli(["audit", "verify"]).expect_status(0);
 }
 
 /// An earlier home that was edited is refused like any other, and the words name the row.

@@ -7,7 +7,7 @@ use plexus_home::{
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
 };
 use plexus_ipc::manifest::{FieldKind, FieldTarget, FolderField, Manifest, SocketPath};
-use plexus_protocol::{Provenance, SourceId};
+use plexus_protocol::SourceId;
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
 use std::{
@@ -189,11 +189,6 @@ impl SourceRequest<'_> {
         let label = self
             .text("label")
             .map_or_else(|| manifest.label.clone(), str::to_owned);
-        let built_in = manifest.connector == id.as_str();
-        let provenance = match manifest.provenance {
-            Provenance::FirstParty if !built_in => Provenance::Managed,
-            other => other,
-        };
         let enabled = self
             .body
             .get("enabled")
@@ -208,7 +203,7 @@ impl SourceRequest<'_> {
                 route: Value::Object(route),
                 secret_ref,
                 ask,
-                provenance,
+                provenance: manifest.provenance,
                 hide: Default::default(),
                 lent: None,
             },

@@ -72,6 +72,10 @@ pub struct Settings {
     /// right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_keep_events: Option<u64>,
+    /// Whether the windows of first-party sources were copied to those that the owner configured, as all are
+    /// (docs/decisions/0112-provenance-of-added-sources.md).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub managed_by_owner: bool,
 }
 
 impl Default for Settings {
@@ -88,11 +92,29 @@ impl Default for Settings {
             managed_write_window: TrustWindow::DAY,
             extension_read_window: TrustWindow::DAY,
             audit_keep_events: None,
+            managed_by_owner: false,
         }
     }
 }
 
 impl Settings {
+    /// With the windows of first-party sources for all that the owner configured, where the owner did not set those
+    /// otherwise; once.
+    pub(crate) fn with_managed_windows(&self) -> Self {
+        let (mut all, usual) = (self.clone(), Self::default());
+        if self.managed_by_owner {
+            return all;
+        }
+        all.managed_by_owner = true;
+        if self.managed_read_window == usual.managed_read_window {
+            all.managed_read_window = self.read_window;
+        }
+        if self.managed_write_window == usual.managed_write_window {
+            all.managed_write_window = self.write_window;
+        }
+        all
+    }
+
     /// Whether they keep to their bounds.
     ///
     /// # Errors
@@ -1102,6 +1124,13 @@ pub struct Source {
     /// What its profile imports, as rules; an earlier version did not keep them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base: Vec<String>,
+    /// What the owner agreed that its code is, as rules ([`crate::pins`]). None: an earlier version kept what was last seen in
+    /// `base`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<Vec<String>>,
+    /// Its code is something else: nothing of it is started until the owner decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<crate::Stopped>,
     /// Why grants on it rest, in the order in which it was noticed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<Difference>,
@@ -1124,13 +1153,8 @@ impl Source {
             capabilities: BTreeMap::new(),
             rules: Vec::new(),
             base: Vec::new(),
-    /// What the owner agreed that its code is, as rules ([`crate::pins`]). None: an earlier version kept what was last seen in
-    /// `base`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pins: Option<Vec<String>>,
-    /// Its code is something else: nothing of it is started until the owner decides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<crate::Stopped>,
+            pins: None,
+            stopped: None,
             changed: Vec::new(),
             moved: Vec::new(),
         }
@@ -1145,6 +1169,11 @@ impl State {
             grant.suspended.is_some() && source.capabilities.contains_key(&grant.capability)
         })
     }
+    /// Whether the owner is to decide on a source that has changed.
+    #[must_use]
+    pub fn asks_about(&self, source: &Source) -> bool {
+        source.asks() || self.resting(source).next().is_some()
+    }
     /// The time that decisions are made at: `now`, but never before anything that is recorded.
     #[must_use]
     pub fn time(&self, now: Timestamp) -> Timestamp {
@@ -1153,8 +1182,6 @@ impl State {
     /// A capability in the catalogue: its source is configured and enabled.
     #[must_use]
     pub fn capability(&self, id: &CapabilityId) -> Option<(&Source, &Facts)> {
-            pins: None,
-            stopped: None,
         let source = self.sources.get(id.parts().0)?;
         let facts = source.capabilities.get(id)?;
         source.config.enabled.then_some((source, facts))
@@ -1169,11 +1196,6 @@ impl State {
         let lent = |source: &&Arc<Source>| {
             let lent = source.config.lent.as_ref();
             lent.is_some_and(|lent| lent.ended.is_none())
-    /// Whether the owner is to decide on a source that has changed.
-    #[must_use]
-    pub fn asks_about(&self, source: &Source) -> bool {
-        source.asks() || self.resting(source).next().is_some()
-    }
         };
         let all = self.sources.values().filter(lent);
         all.map(|source| source.id.clone()).collect()

@@ -264,7 +264,9 @@ impl Draft<'_> {
         let mut launched = event("source.settings", Fact::Launched {})
             .set(Change::LaunchOver)
             .set(Change::Serial(self.serial))
-            .set(Change::Settings(self.state.settings.clone()))
+            .set(Change::Settings(
+                self.state.settings.with_managed_windows().into(),
+            ))
             .set(Change::DefaultGrants((*self.state.default_grants).clone()))
             .set_all(self.unknown_since_stop());
         // A plan lives in memory: what still waits is planned again.
@@ -283,6 +285,7 @@ impl Draft<'_> {
             }
         }
         self.emit(launched);
+        self.own_sources();
         Ok(Reply::Done)
     }
 }

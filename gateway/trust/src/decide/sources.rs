@@ -5,7 +5,7 @@ use crate::{
     Difference, Fact, Facts, Grant, Hide, Refusal, Reply, Source, SourceConfig, SourceSeen,
     Stopped, Target, event::Change, moved::difference, pins,
 };
-use plexus_protocol::{CapabilityId, SourceId};
+use plexus_protocol::{CapabilityId, Provenance, SourceId};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -248,6 +248,17 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
+    /// Sources that an earlier version called first-party: the owner configured each, and nothing else of them changes.
+    pub(super) fn own_sources(&mut self) {
+        let first_party =
+            |source: &&Arc<Source>| source.config.provenance == Provenance::FirstParty;
+        for source in self.state.sources.values().filter(first_party) {
+            let mut source = (**source).clone();
+            source.config.provenance = Provenance::Managed;
+            self.replace(source, "managed, since you configured it", None, Vec::new());
+        }
+    }
+
     pub(super) fn remove_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {
         if !self.state.sources.contains_key(id) {
             return Ok(Reply::Changed(false));
@@ -290,6 +301,13 @@ impl Draft<'_> {
         let base_changed = !base.is_empty() && base != seen.base;
         source.base.clone_from(&seen.base);
         let cage_changed = profile_changed || base_changed;
+        let is_earlier = old.pins.is_none();
+        let agreed = old.pins.clone();
+        let agreed = agreed.unwrap_or_else(|| pins::of_an_earlier_version(&old.base, &seen.pins));
+        source.stopped = Stopped::of(&agreed, &seen.pins, old.stopped.as_ref(), self.now);
+        // Also where its code is again what it was: another card is another id.
+        let code_changed = source.stopped != old.stopped;
+        let is_stopped = code_changed && source.stopped.is_some();
         source.capabilities.clone_from(&seen.capabilities);
         // One that is gone counts: it could come back as something else.
         let changed = |id: &CapabilityId| {
@@ -301,17 +319,18 @@ impl Draft<'_> {
             source.revision = self.next();
         }
         let rest = if moved {
-        let is_earlier = old.pins.is_none();
-        let agreed = old.pins.clone();
-        let agreed = agreed.unwrap_or_else(|| pins::of_an_earlier_version(&old.base, &seen.pins));
-        source.stopped = Stopped::of(&agreed, &seen.pins, old.stopped.as_ref(), self.now);
-        // Also where its code is again what it was: another card is another id.
-        let code_changed = source.stopped != old.stopped;
-        let is_stopped = code_changed && source.stopped.is_some();
             Vec::new()
         } else {
             self.differ(old, seen, &mut source, cage_changed, &changed)
         };
+        if let Some(stopped) = source.stopped.as_ref().filter(|_| is_stopped) {
+            let difference = stopped.difference(&agreed);
+            let of_code = |known: &Difference| known.rules.iter().any(|rule| pins::is_pin(rule));
+            source.changed.retain(|known| !of_code(known));
+            source.changed.push(difference);
+        }
+        let takes_over = is_earlier && !agreed.is_empty();
+        source.pins = Some(agreed);
         if source == **old {
             return Ok(Reply::Changed(false));
         }
@@ -321,18 +340,14 @@ impl Draft<'_> {
             "found"
         } else if any_changed {
             "manifest or profile changed"
+        } else if code_changed {
+            "its code is what you agreed to again"
+        } else if takes_over {
+            "its code as an earlier version last saw it counts as agreed to"
         } else {
             "seen"
         };
         if moved {
-        if let Some(stopped) = source.stopped.as_ref().filter(|_| is_stopped) {
-            let difference = stopped.difference(&agreed);
-            let of_code = |known: &Difference| known.rules.iter().any(|rule| pins::is_pin(rule));
-            source.changed.retain(|known| !of_code(known));
-            source.changed.push(difference);
-        }
-        let takes_over = is_earlier && !agreed.is_empty();
-        source.pins = Some(agreed);
             self.note_move(&mut source, seen.moved_from(old));
         }
         let why = moved.then_some("the source points at something else");
@@ -340,10 +355,6 @@ impl Draft<'_> {
         if !moved {
             // A card shows what a call was; it is not worth more than that.
             self.void_source_items("what this source can do has changed", |c| {
-        } else if code_changed {
-            "its code is what you agreed to again"
-        } else if takes_over {
-            "its code as an earlier version last saw it counts as agreed to"
                 on_source(&seen.id, c) && changed(c)
             });
         }
@@ -361,6 +372,7 @@ impl Draft<'_> {
     ) -> Vec<Grant> {
         // A start looks at every source, and almost always nothing has changed: then no grant is looked at.
         let any_changed = cage_changed || old.capabilities.keys().any(changed);
+        let old_base = pins::without(&old.base);
         if !any_changed && source.changed.is_empty() {
             return Vec::new();
         }
@@ -372,7 +384,6 @@ impl Draft<'_> {
             source.changed.clear();
         }
         let mut rest: Vec<Grant> = Vec::new();
-        let old_base = pins::without(&old.base);
         for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
             let mut grant = (**grant).clone();
             grant.suspended =
@@ -466,6 +477,16 @@ impl Draft<'_> {
         }
         let mut known = (**source).clone();
         known.changed.clear();
+        known.stopped = match (known.stopped.take(), go_on) {
+            (Some(stopped), true) => {
+                known.pins = Some(pins::agreed(known.agreed(), &stopped.found));
+                None
+            }
+            (stopped, _) => stopped.map(|stopped| Stopped {
+                denied: true,
+                ..stopped
+            }),
+        };
         changes.push(Change::Source(known));
         let (what, ended) = match go_on {
             true => ("resumed", 0),
@@ -477,32 +498,11 @@ impl Draft<'_> {
             why: None,
             grants_voided: ended,
             grants_suspended: 0,
-        known.stopped = match (known.stopped.take(), go_on) {
-            (Some(stopped), true) => {
-                known.pins = Some(pins::agreed(known.agreed(), &stopped.found));
-                None
-            }
-            (stopped, _) => stopped.map(|stopped| Stopped {
-                denied: true,
-                ..stopped
-            }),
-        };
         };
         self.emit(event("source.settings", fact).set_all(changes));
         Ok(Reply::Changed(true))
     }
 
-    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now.
-    pub(super) fn replace(
-        &mut self,
-        source: Source,
-        what: &'static str,
-        void: Option<&str>,
-        rest: Vec<Grant>,
-    ) {
-        let id = source.id.clone();
-        let mut changes = vec![Change::Source(source)];
-        if void.is_some() {
     /// Another card for what the owner has said no to.
     fn ask_again(&mut self, source: &Source, stopped: &Stopped) -> Reply {
         let mut again = source.clone();
@@ -517,6 +517,17 @@ impl Draft<'_> {
         Reply::Changed(true)
     }
 
+    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now.
+    pub(super) fn replace(
+        &mut self,
+        source: Source,
+        what: &'static str,
+        void: Option<&str>,
+        rest: Vec<Grant>,
+    ) {
+        let id = source.id.clone();
+        let mut changes = vec![Change::Source(source)];
+        if void.is_some() {
             changes.extend(self.void_grants(&id));
         }
         let fact = self.source_fact(&id, what, void, void.is_some(), rest.len());
