@@ -15,6 +15,7 @@ fn context() -> MessageContext {
         sender_device_id: Id::generate(),
         client_message_id: Id::generate(),
         seq: 1,
+        state: Some([1; 32]),
     }
 }
 
@@ -50,6 +51,7 @@ fn wrap(bencher: divan::Bencher<'_, '_>) {
         sender_device_id: Id::generate(),
         recipient_device_id: Id::generate(),
         recipient: recipient.public(),
+        state: Some(&[1; 32]),
     };
     bencher.bench_local(|| sender.wrap(&key, &context));
 }

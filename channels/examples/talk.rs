@@ -99,7 +99,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         Command::Channels => {
-            for channel in account.api().channels(None).await? {
+            for channel in account.channels(None).await? {
                 let name = account.name_of(&channel).await;
                 let name = name.unwrap_or_else(|why| format!("[{why}]"));
                 println!(

@@ -2,23 +2,27 @@
 //!
 //! Invariants: a message is in the outbox, with its number, before it is sent; messages of one account go out one after
 //! the other, in the order of their numbers; a channel key is wrapped only when this account creates a channel, adds a
-//! member or rotates, and only for pinned keys; what a watermark has passed does not open above it again.
+//! member or rotates, and only for pinned keys; a key version is used only where a member of the one before signed it, or in a
+//! channel of before there were signed versions; what a watermark has passed does not open above it again.
 //!
 //! Must not know: who reads what it opens.
 
+mod keys;
 mod members;
 mod outbox;
 mod unopened;
 
+pub use keys::{KeyNews, Standing};
 pub use members::Agreed;
 pub use outbox::{NewChannel, Unsent};
 pub use unopened::Unopened;
 
 use crate::api::{Api, ApiError, Credentials, Cursor};
-use crate::crypto::{ChannelKey, Content, CryptoError, MessageContext, PublicKey};
+use crate::chain::{Chain, StateView};
+use crate::crypto::{ChannelKey, Content, MessageContext, PublicKey};
 use crate::dial::Dial;
 use crate::identity::{Identity, IdentityError};
-use crate::state::{DeviceNews, Numbered, Pins, State};
+use crate::state::{Chains, Numbered, Pins, RefusedDevice, State};
 use crate::wire::{Channel, Message, Name, Page, Profile};
 use crate::{Id, limits};
 use jiff::Timestamp;
@@ -85,8 +89,24 @@ impl AccountError {
     }
 }
 
+/// Two key states of which one is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The one that was accepted, if one was.
+    pub held: Option<StateView>,
+    /// The other one.
+    pub other: StateView,
+}
+
+impl Trouble {
+    fn stopped((held, other): (StateView, StateView)) -> Self {
+        let held = Some(held);
+        Self::Stopped(Box::new(Conflict { held, other }))
+    }
+}
+
 /// What is wrong with something that others sent or the relay shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     /// No key of this version is held.
     #[error("version {0} of the channel's key is not held")]
@@ -110,6 +130,30 @@ pub enum Trouble {
         /// Whose.
         user_id: Id,
     },
+    /// The relay shows a key version that no member of the held one signed.
+    #[error(
+        "the relay shows another key of the channel than a member signed: {}; held is {}; nothing was sent",
+        .0.other, .0.held.map_or_else(|| "none".to_owned(), |held| held.to_string())
+    )]
+    NoSuccessor(Box<Conflict>),
+    /// Members signed two different states of one version: the channel has stopped.
+    #[error(
+        "two keys of one version of the channel are signed, so its members may not see the same messages: {}; and {}; the \
+         channel is stopped here: make another one, with the members whose keys you have compared",
+        .0.held.map_or_else(|| "none".to_owned(), |held| held.to_string()), .0.other
+    )]
+    Stopped(Box<Conflict>),
+    /// A channel without key states that is none of before.
+    #[error(
+        "nobody signed the key of this channel: it is not used; if a member with a client of before made it, renew its key: \
+         plexusctl channels rotate"
+    )]
+    Unsigned,
+    /// A channel of before: its key is not authenticated.
+    #[error(
+        "the key of this channel is of before keys were signed: renew it once: plexusctl channels rotate"
+    )]
+    Unauthenticated,
     /// The device has used this number before, for a message with another id or before a later one.
     #[error("a message was repeated or came out of order")]
     Replayed,
@@ -143,13 +187,18 @@ pub struct Account {
     sending: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     keys: Mutex<HashMap<(Id, u32), ChannelKey>>,
+    /// Taken before the chains where both are.
     pins: Mutex<Pins>,
-    news: Mutex<Vec<DeviceNews>>,
+    chains: Mutex<Chains>,
+    news: Mutex<Vec<RefusedDevice>>,
+    key_news: Mutex<Vec<KeyNews>>,
+    /// By channel: why the version that the relay shows is not used.
+    refused: Mutex<BTreeMap<Id, Trouble>>,
     unsent: Mutex<Vec<Unsent>>,
-    /// By channel: the users for whom its key was renewed last.
-    renewed: Mutex<BTreeMap<Id, Vec<Id>>>,
     /// By channel and device: the last number in the live stream, and its message.
     heard: Mutex<HashMap<(Id, Id), (u64, Id)>>,
+    /// By channel: the greatest key version in the live stream.
+    versions: Mutex<HashMap<Id, u32>>,
 }
 
 impl Account {
@@ -164,22 +213,27 @@ impl Account {
             key: Arc::clone(&identity.key),
         };
         let api = Api::new(identity.endpoint()?, dial, Some(credentials));
-        let pins = if identity.is_held() {
-            Pins::open(identity.folder())
+        let folder = identity.folder();
+        let state = State::open(folder)?;
+        let (pins, chains) = if identity.is_held() {
+            (Pins::open(folder)?, Chains::open(folder, state.channels())?)
         } else {
-            Pins::look(identity.folder())
+            (Pins::look(folder)?, Chains::look(folder, state.channels())?)
         };
         Ok(Self {
             sending: tokio::sync::Mutex::default(),
-            state: Mutex::new(State::open(identity.folder())?),
-            pins: Mutex::new(pins?),
+            state: Mutex::new(state),
+            pins: Mutex::new(pins),
+            chains: Mutex::new(chains),
             api: Arc::new(api),
             identity,
             keys: Mutex::default(),
             news: Mutex::default(),
+            key_news: Mutex::default(),
+            refused: Mutex::default(),
             unsent: Mutex::default(),
-            renewed: Mutex::default(),
             heard: Mutex::default(),
+            versions: Mutex::default(),
         })
     }
 
@@ -214,6 +268,7 @@ impl Account {
             return Ok(());
         }
         lock(&self.pins).reload()?;
+        lock(&self.chains).reload()?;
         self.state().reload_read()
     }
 
@@ -223,8 +278,8 @@ impl Account {
         lock(&self.pins).key(user_id, device_id)
     }
 
-    /// What came to light about devices since the last time.
-    pub fn take_device_news(&self) -> Vec<DeviceNews> {
+    /// The devices that the relay has shown since the last time, and that are not used.
+    pub fn take_refused_devices(&self) -> Vec<RefusedDevice> {
         std::mem::take(&mut lock(&self.news))
     }
 
@@ -235,7 +290,8 @@ impl Account {
     pub async fn rename(&self, channel_id: Id, name: &str) -> Result<Channel, AccountError> {
         check_name(name)?;
         let (version, key) = self.newest_key(channel_id).await?;
-        let name = self.sealed_name(channel_id, version, &key, name);
+        let state = self.hash(channel_id, version)?;
+        let name = key.seal_name(channel_id, (version, state.as_ref()), self.device(), name);
         Ok(self.api.rename(channel_id, name).await?)
     }
 
@@ -253,7 +309,8 @@ impl Account {
     /// As [`name_of`](Self::name_of).
     pub async fn open_name(&self, channel_id: Id, name: &Name) -> Result<String, AccountError> {
         let key = self.key(channel_id, name.key_version).await?;
-        let opened = key.open_name(channel_id, name);
+        let state = self.hash(channel_id, name.key_version)?;
+        let opened = key.open_name(channel_id, name, state.as_ref());
         Ok(opened.map_err(|_| Trouble::Undecryptable)?)
     }
 
@@ -270,10 +327,11 @@ impl Account {
     ) -> Result<(Vec<Opened>, bool), AccountError> {
         let page = self.api.history(channel_id, cursor, limit).await?;
         check_page(&page, cursor, limit)?;
-        let (mut opened, mut last) = (Vec::new(), HashMap::new());
+        let (mut opened, mut last, mut version) = (Vec::new(), HashMap::new(), 0);
         for message in page.messages {
             let before = last.get(&message.sender_device_id);
-            let content = if before.is_some_and(|before| message.seq <= *before) {
+            let is_late = before.is_some_and(|before| message.seq <= *before);
+            let content = if is_late || message.key_version < version {
                 Err(Trouble::Replayed)
             } else {
                 self.open_message(channel_id, &message).await?
@@ -281,6 +339,7 @@ impl Account {
             // A number counts as used only by a message that its device really sealed.
             if content.is_ok() {
                 last.insert(message.sender_device_id, message.seq);
+                version = message.key_version;
             }
             opened.push(Opened { message, content });
         }
@@ -326,9 +385,15 @@ impl Account {
                 content: Err(Trouble::Replayed),
             }));
         }
-        let content = self.open_message(channel_id, &message).await?;
+        // Nobody writes under an old key: who was removed has it still.
+        let newest = lock(&self.versions).get(&channel_id).copied();
+        let content = match newest.is_some_and(|newest| message.key_version < newest) {
+            true => Err(Trouble::Replayed),
+            false => self.open_message(channel_id, &message).await?,
+        };
         // As in a page.
         if content.is_ok() {
+            lock(&self.versions).insert(channel_id, message.key_version);
             lock(&self.heard).insert(at, (message.seq, message.message_id));
             self.state().meet(Numbered::from(&message));
         }
@@ -348,9 +413,18 @@ impl Account {
             return Ok(Err(Trouble::Replayed));
         }
         let checked = async {
-            self.device_key(message.sender_id, message.sender_device_id)
-                .await?;
-            let key = self.key(channel_id, message.key_version).await?;
+            let (version, device_id) = (message.key_version, message.sender_device_id);
+            let key = self.key(channel_id, version).await?;
+            let state = self.hash(channel_id, version)?;
+            let user_id = message.sender_id;
+            if state.is_some() {
+                let member = |chain: &Chain| chain.device(version, device_id).map(|(user, _)| user);
+                if self.with_chain(channel_id, member)? != Some(user_id) {
+                    return Err(Trouble::Device { user_id, device_id }.into());
+                }
+            } else {
+                self.device_key(user_id, device_id).await?;
+            }
             let context = MessageContext {
                 channel_id,
                 key_version: message.key_version,
@@ -358,6 +432,7 @@ impl Account {
                 sender_device_id: message.sender_device_id,
                 client_message_id: message.client_message_id,
                 seq: message.seq,
+                state,
             };
             let opened = key.open_message(&context, &message.nonce, &message.ciphertext);
             Ok(opened.map_err(|_| Trouble::Undecryptable)?)
@@ -385,65 +460,6 @@ impl Account {
 
     fn device(&self) -> Id {
         self.identity.facts.device_id
-    }
-
-    fn sealed_name(&self, channel_id: Id, version: u32, key: &ChannelKey, name: &str) -> Name {
-        key.seal_name(channel_id, version, self.device(), name)
-    }
-
-    /// The newest version of the channel's key that is held; the relay is asked where none is. Another may be newer: the relay
-    /// says so when it refuses.
-    async fn newest_key(&self, channel_id: Id) -> Result<(u32, ChannelKey), AccountError> {
-        let held = {
-            let keys = lock(&self.keys);
-            let of_channel = keys
-                .iter()
-                .filter(|((channel, _), _)| *channel == channel_id);
-            let newest = of_channel.max_by_key(|((_, version), _)| *version);
-            newest.map(|((_, version), key)| (*version, key.clone()))
-        };
-        match held {
-            Some(held) => Ok(held),
-            None => {
-                let version = self.api.channel(channel_id).await?.key_version;
-                Ok((version, self.key(channel_id, version).await?))
-            }
-        }
-    }
-
-    async fn key(&self, channel_id: Id, version: u32) -> Result<ChannelKey, AccountError> {
-        let held =
-            |keys: &Mutex<HashMap<_, ChannelKey>>| lock(keys).get(&(channel_id, version)).cloned();
-        if let Some(key) = held(&self.keys) {
-            return Ok(key);
-        }
-        self.fetch_keys(channel_id).await?;
-        Ok(held(&self.keys).ok_or(Trouble::UnknownKeyVersion(version))?)
-    }
-
-    /// Opens every version that was wrapped for this device, by devices that it knows.
-    async fn fetch_keys(&self, channel_id: Id) -> Result<(), AccountError> {
-        for held in self.api.keys(channel_id).await? {
-            let at = (channel_id, held.wrap.key_version);
-            if lock(&self.keys).contains_key(&at) {
-                continue;
-            }
-            let sender = match self
-                .device_key(held.sender_id, held.wrap.sender_device_id)
-                .await
-            {
-                Ok(sender) if sender.to_wire() == held.sender_public_key => sender,
-                // Another wrap of this version may be a known device's.
-                Ok(_) | Err(AccountError::Trouble(_)) => continue,
-                Err(other) => return Err(other),
-            };
-            let opened: Result<ChannelKey, CryptoError> =
-                self.identity.key.unwrap(channel_id, &held.wrap, &sender);
-            if let Ok(key) = opened {
-                lock(&self.keys).insert(at, key);
-            }
-        }
-        Ok(())
     }
 
     /// The pinned key of a user's device; the directory is asked where there is none.

@@ -9,7 +9,7 @@
 use crate::crypto::{DeviceKey, Login, PublicKey};
 use crate::dial::{Dial, Endpoint, Stream};
 use crate::wire::{
-    AddMember, AskChallenge, AskToken, Challenge, Channel, Code, CreateChannel, ErrorBody, HeldKey,
+    AddMember, AskChallenge, AskToken, Challenge, Channel, Code, CreateChannel, ErrorBody, Keys,
     Me, Member, Message, Name, Page, Post, Profile, Refusal, Register, Registered, Rename, Rotate,
     Status, Token,
 };
@@ -132,7 +132,6 @@ struct ListReply<T> {
         alias = "agents",
         alias = "humans",
         alias = "channels",
-        alias = "keys",
         alias = "join_requests"
     )]
     items: Vec<T>,
@@ -356,13 +355,13 @@ impl Api {
         self.send(Method::DELETE, &path, None::<&()>).await
     }
 
-    /// `GET /channels/{id}/keys`.
+    /// `GET /channels/{id}/keys`: the wraps, and key states behind a version; 0 for all.
     ///
     /// # Errors
     /// As every request.
-    pub async fn keys(&self, id: Id) -> Result<Vec<HeldKey>, ApiError> {
-        let path = format!("/v1/channels/{id}/keys");
-        Ok(self.get::<ListReply<HeldKey>>(&path).await?.items)
+    pub async fn keys(&self, id: Id, after_version: u32) -> Result<Keys, ApiError> {
+        let path = format!("/v1/channels/{id}/keys?after_version={after_version}");
+        self.get(&path).await
     }
 
     /// `POST /channels/{id}/keys`.

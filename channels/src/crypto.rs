@@ -6,12 +6,14 @@
 //! Invariants: no input or output but random bytes; a secret has no `Debug` and is wiped where its crate does so; what
 //! cannot be opened gives one error, whatever is wrong with it.
 
-use crate::wire::{Name, WRAP_ALGORITHM, Wrap};
+use crate::wire::{Name, SIGNED_WRAP_ALGORITHM, SealedKey, WRAP_ALGORITHM, Wrap};
 use crate::{Base64Url, Id};
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
+use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, LineEnding};
 use serde::{Deserialize, Serialize};
@@ -20,8 +22,13 @@ use std::fmt;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 const WRAP: &str = "plexus-channels/1/wrap";
+const SIGNED_WRAP: &str = "plexus-channels/2/wrap";
 const MESSAGE: &str = "plexus-channels/1/message";
+const SIGNED_MESSAGE: &str = "plexus-channels/2/message";
 const NAME: &str = "plexus-channels/1/name";
+const SIGNED_NAME: &str = "plexus-channels/2/name";
+const COMMITMENT: &str = "plexus-channels/2/commitment";
+const EARLIER_KEY: &str = "plexus-channels/2/earlier-key";
 const AUTH: &str = "plexus-channels/1/auth";
 const AUTH_PROOF: &str = "plexus-channels/1/auth-proof";
 const POINT_BYTES: usize = 65;
@@ -51,6 +58,18 @@ pub fn fields(fields: &[&[u8]]) -> Vec<u8> {
         joined.extend_from_slice(field);
     }
     joined
+}
+
+/// The SHA-256 of a key state: what it says, without its signature.
+pub type StateHash = [u8; 32];
+
+/// Fields under the label of their kind; with the hash of the key state right after the version where the version has one.
+fn bound(labels: [&str; 2], state: Option<&StateHash>, context: &[&[u8]]) -> Vec<u8> {
+    let [unsigned, signed] = labels;
+    match state {
+        None => fields(&[&[unsigned.as_bytes()], context].concat()),
+        Some(hash) => fields(&[&[signed.as_bytes(), hash], context].concat()),
+    }
 }
 
 /// Random bytes of the system.
@@ -95,6 +114,13 @@ impl PublicKey {
     #[must_use]
     pub fn to_wire(&self) -> Base64Url {
         Base64Url(self.raw.to_vec())
+    }
+
+    /// Whether the device of this key has signed these bytes: ECDSA with SHA-256, 64 bytes.
+    #[must_use]
+    pub fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        let signature = Signature::from_slice(signature);
+        signature.is_ok_and(|it| VerifyingKey::from(&self.point).verify(bytes, &it).is_ok())
     }
 
     /// SHA-256 of its bytes, in lower-case hex.
@@ -189,6 +215,12 @@ impl DeviceKey {
         z
     }
 
+    /// Signs bytes: ECDSA with SHA-256 and the nonce of RFC 6979. Only key states are signed, each under its label.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        let signature: Signature = SigningKey::from(&self.secret).sign(bytes);
+        signature.to_bytes().into()
+    }
+
     /// The proof of possession that answers a challenge.
     #[must_use]
     pub fn prove(&self, login: &Login<'_>) -> [u8; 32] {
@@ -212,24 +244,25 @@ impl DeviceKey {
         Wrap {
             device_id: to.recipient_device_id,
             key_version: to.key_version,
-            alg: WRAP_ALGORITHM.to_owned(),
+            alg: algorithm(to.state).to_owned(),
             sender_device_id: to.sender_device_id,
             salt: Base64Url(salt.to_vec()),
             ciphertext: Base64Url(ciphertext),
         }
     }
 
-    /// Opens a channel's key that `sender` wrapped for this device.
+    /// Opens a channel's key that `sender` wrapped for this device, under this key state or under none.
     ///
     /// # Errors
-    /// For an unknown algorithm, and where anything of it is not as it was wrapped.
+    /// For another algorithm, and where anything of it is not as it was wrapped.
     pub fn unwrap(
         &self,
         channel_id: Id,
         wrap: &Wrap,
         sender: &PublicKey,
+        state: Option<&StateHash>,
     ) -> Result<ChannelKey, CryptoError> {
-        if wrap.alg != WRAP_ALGORITHM {
+        if wrap.alg != algorithm(state) {
             return Err(CryptoError::Algorithm);
         }
         let salt: [u8; 32] = wrap.salt.array().ok_or(CryptoError::Sealed)?;
@@ -239,6 +272,7 @@ impl DeviceKey {
             sender_device_id: wrap.sender_device_id,
             recipient_device_id: wrap.device_id,
             recipient: self.public(),
+            state,
         };
         let z = self.agree(sender);
         let (cipher, nonce) = context.cipher(&z, &salt, sender);
@@ -265,20 +299,33 @@ pub struct WrapContext<'a> {
     pub recipient_device_id: Id,
     /// That device's key.
     pub recipient: &'a PublicKey,
+    /// The key state of the version; none for a version without one.
+    pub state: Option<&'a StateHash>,
+}
+
+const fn algorithm(state: Option<&StateHash>) -> &'static str {
+    match state {
+        None => WRAP_ALGORITHM,
+        Some(_) => SIGNED_WRAP_ALGORITHM,
+    }
 }
 
 impl WrapContext<'_> {
     fn cipher(&self, z: &[u8; 32], salt: &[u8; 32], sender: &PublicKey) -> (Aes256Gcm, GcmNonce) {
         let mut okm = Zeroizing::new([0; 44]);
-        let info = fields(&[
-            WRAP.as_bytes(),
-            self.channel_id.to_string().as_bytes(),
-            self.key_version.to_string().as_bytes(),
-            self.sender_device_id.to_string().as_bytes(),
-            sender.as_bytes(),
-            self.recipient_device_id.to_string().as_bytes(),
-            self.recipient.as_bytes(),
-        ]);
+        let labels = [WRAP, SIGNED_WRAP];
+        let info = bound(
+            labels,
+            self.state,
+            &[
+                self.channel_id.to_string().as_bytes(),
+                self.key_version.to_string().as_bytes(),
+                self.sender_device_id.to_string().as_bytes(),
+                sender.as_bytes(),
+                self.recipient_device_id.to_string().as_bytes(),
+                self.recipient.as_bytes(),
+            ],
+        );
         Hkdf::<Sha256>::new(Some(salt), z)
             .expand(&info, okm.as_mut_slice())
             .expect("44 bytes are within the bound of HKDF");
@@ -360,19 +407,24 @@ pub struct MessageContext {
     pub client_message_id: Id,
     /// The device's counter in the channel.
     pub seq: u64,
+    /// The key state of the version; none for a version without one.
+    pub state: Option<StateHash>,
 }
 
 impl MessageContext {
     fn associated_data(&self) -> Vec<u8> {
-        fields(&[
-            MESSAGE.as_bytes(),
-            self.channel_id.to_string().as_bytes(),
-            self.key_version.to_string().as_bytes(),
-            self.sender_id.to_string().as_bytes(),
-            self.sender_device_id.to_string().as_bytes(),
-            self.client_message_id.to_string().as_bytes(),
-            self.seq.to_string().as_bytes(),
-        ])
+        bound(
+            [MESSAGE, SIGNED_MESSAGE],
+            self.state.as_ref(),
+            &[
+                self.channel_id.to_string().as_bytes(),
+                self.key_version.to_string().as_bytes(),
+                self.sender_id.to_string().as_bytes(),
+                self.sender_device_id.to_string().as_bytes(),
+                self.client_message_id.to_string().as_bytes(),
+                self.seq.to_string().as_bytes(),
+            ],
+        )
     }
 }
 
@@ -445,10 +497,16 @@ impl ChannelKey {
         })
     }
 
-    /// Seals a channel's name.
+    /// Seals a channel's name, for a version with this key state or without one.
     #[must_use]
-    pub fn seal_name(&self, channel_id: Id, version: u32, device_id: Id, name: &str) -> Name {
-        let data = name_data(channel_id, version, device_id);
+    pub fn seal_name(
+        &self,
+        channel_id: Id,
+        (version, state): (u32, Option<&StateHash>),
+        device_id: Id,
+        name: &str,
+    ) -> Name {
+        let data = name_data(channel_id, (version, state), device_id);
         let (nonce, ciphertext) = self.seal(&data, name.as_bytes(), random());
         Name {
             key_version: version,
@@ -462,10 +520,56 @@ impl ChannelKey {
     ///
     /// # Errors
     /// As [`open_message`](Self::open_message).
-    pub fn open_name(&self, channel_id: Id, name: &Name) -> Result<String, CryptoError> {
-        let data = name_data(channel_id, name.key_version, name.sender_device_id);
+    pub fn open_name(
+        &self,
+        channel_id: Id,
+        name: &Name,
+        state: Option<&StateHash>,
+    ) -> Result<String, CryptoError> {
+        let data = name_data(channel_id, (name.key_version, state), name.sender_device_id);
         let plain = self.open(&data, &name.nonce, &name.ciphertext)?;
         String::from_utf8(plain.to_vec()).map_err(|_| CryptoError::Sealed)
+    }
+
+    /// What a key state says of the key: the same for no other key, and nothing that tells this one.
+    #[must_use]
+    pub fn commitment(&self, channel_id: Id, version: u32) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length of key");
+        mac.update(&fields(&[
+            COMMITMENT.as_bytes(),
+            channel_id.to_string().as_bytes(),
+            version.to_string().as_bytes(),
+        ]));
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Seals the key of an earlier version under this one, of `version`.
+    #[must_use]
+    pub fn seal_earlier(&self, channel_id: Id, version: u32, earlier: (u32, &Self)) -> SealedKey {
+        let (key_version, key) = earlier;
+        let data = earlier_data(channel_id, version, key_version);
+        let (nonce, ciphertext) = self.seal(&data, &key.0, random());
+        SealedKey {
+            key_version,
+            nonce,
+            ciphertext,
+        }
+    }
+
+    /// Opens the key of an earlier version.
+    ///
+    /// # Errors
+    /// As [`open_message`](Self::open_message).
+    pub fn open_earlier(
+        &self,
+        channel_id: Id,
+        version: u32,
+        sealed: &SealedKey,
+    ) -> Result<Self, CryptoError> {
+        let data = earlier_data(channel_id, version, sealed.key_version);
+        let opened = self.open(&data, &sealed.nonce, &sealed.ciphertext)?;
+        let key = opened.as_slice().try_into();
+        key.map(Self).map_err(|_| CryptoError::Sealed)
     }
 
     fn seal(&self, data: &[u8], plaintext: &[u8], nonce: [u8; 12]) -> (Base64Url, Base64Url) {
@@ -500,12 +604,28 @@ impl ChannelKey {
     }
 }
 
-fn name_data(channel_id: Id, version: u32, device_id: Id) -> Vec<u8> {
+fn name_data(
+    channel_id: Id,
+    (version, state): (u32, Option<&StateHash>),
+    device_id: Id,
+) -> Vec<u8> {
+    bound(
+        [NAME, SIGNED_NAME],
+        state,
+        &[
+            channel_id.to_string().as_bytes(),
+            version.to_string().as_bytes(),
+            device_id.to_string().as_bytes(),
+        ],
+    )
+}
+
+fn earlier_data(channel_id: Id, version: u32, earlier: u32) -> Vec<u8> {
     fields(&[
-        NAME.as_bytes(),
+        EARLIER_KEY.as_bytes(),
         channel_id.to_string().as_bytes(),
         version.to_string().as_bytes(),
-        device_id.to_string().as_bytes(),
+        earlier.to_string().as_bytes(),
     ])
 }
 

@@ -18,6 +18,7 @@ pub mod account;
 pub mod api;
 pub mod backoff;
 pub mod base64url;
+pub mod chain;
 pub mod crypto;
 pub mod dial;
 pub mod events;

@@ -1,13 +1,16 @@
 //! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read and under which
-//! [`Numbers`], writes of work that is not complete, calls; and [`Pins`], the public keys that it has seen.
+//! [`Numbers`], writes of work that is not complete, calls; [`Pins`], the public keys that it has seen; and [`Chains`], the key
+//! states of its channels.
 //!
 //! Invariant: a change is on disk before anybody acts on it.
 
+mod chains;
 mod numbers;
 mod pins;
 
+pub use chains::{Chains, Judged};
 pub use numbers::{Numbered, Numbers};
-pub use pins::{DeviceNews, Pins};
+pub use pins::{Pins, RefusedDevice};
 
 use crate::Base64Url;
 use crate::Id;
@@ -325,6 +328,16 @@ impl State {
     #[must_use]
     pub fn watermark(&self, channel_id: Id) -> Option<Id> {
         self.kept.watermarks.get(&channel_id).copied()
+    }
+
+    /// The channels that something was read or written in.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Id> {
+        let written = self.kept.seqs.keys();
+        written
+            .chain(self.kept.watermarks.keys())
+            .copied()
+            .collect()
     }
 
     /// Whether a message is one that was opened before, under another id.

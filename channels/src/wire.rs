@@ -10,8 +10,12 @@ use std::fmt;
 
 /// The version that `GET /health` shows.
 pub const PROTOCOL: u32 = 1;
-/// The only algorithm of a [`Wrap`].
+/// The algorithm of a [`Wrap`] of a version without a key state.
 pub const WRAP_ALGORITHM: &str = "ecdh-p256+hkdf-sha256+aes-256-gcm/1";
+/// The algorithm of a [`Wrap`] that is bound to the key state of its version.
+pub const SIGNED_WRAP_ALGORITHM: &str = "ecdh-p256+hkdf-sha256+aes-256-gcm/2";
+/// The only suite of a [`KeyState`]: P-256 (ECDH, ECDSA), SHA-256 (HKDF, HMAC), AES-256-GCM.
+pub const SUITE: u32 = 1;
 
 /// What a user is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +181,66 @@ pub struct Wrap {
     pub ciphertext: Base64Url,
 }
 
+/// What a member signs of a new key version. `docs/channels.md` has the bytes that are signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// [`SUITE`].
+    pub suite: u32,
+    /// The version that it makes.
+    pub key_version: u32,
+    /// The hash of the state before it: 32 bytes, or none in the first state of a channel.
+    pub previous: Base64Url,
+    /// Devices that get the key, and did not have the one before.
+    pub added: Vec<StateDevice>,
+    /// Devices that had the one before, and do not get this one.
+    pub removed: Vec<Id>,
+    /// Of the key: 32 bytes.
+    pub commitment: Base64Url,
+    /// Keys of earlier versions, under this one.
+    pub earlier: Vec<SealedKey>,
+    /// The member who signs.
+    pub user_id: Id,
+    /// With this device.
+    pub device_id: Id,
+    /// 64 bytes.
+    pub signature: Base64Url,
+}
+
+/// A device in a [`KeyState`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDevice {
+    /// Whose.
+    pub user_id: Id,
+    /// Which.
+    pub device_id: Id,
+    /// 65 bytes.
+    pub public_key: Base64Url,
+}
+
+/// The key of a version, encrypted with that of a later one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedKey {
+    /// The version.
+    pub key_version: u32,
+    /// 12 bytes.
+    pub nonce: Base64Url,
+    /// 48 bytes.
+    pub ciphertext: Base64Url,
+}
+
+/// `GET /channels/{id}/keys`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Keys {
+    /// Wraps for the asking device.
+    pub keys: Vec<HeldKey>,
+    /// Key states behind the version that was asked for, in order.
+    #[serde(default)]
+    pub states: Vec<KeyState>,
+    /// Whether there are further states.
+    #[serde(default)]
+    pub has_more: bool,
+}
+
 /// A [`Wrap`] with what its recipient needs to open it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldKey {
@@ -296,6 +360,9 @@ pub struct CreateChannel {
     /// The opening message.
     #[serde(default)]
     pub message: Option<Post>,
+    /// The key state of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<KeyState>,
 }
 
 /// `POST /channels/{id}/messages`.
@@ -325,8 +392,12 @@ pub struct Rename {
 pub struct AddMember {
     /// Who comes in.
     pub user_id: Id,
-    /// For every device of that user, the current version among them.
+    /// Of the version that `state` makes, for every device of every member and of that user. Without a state: for the devices of
+    /// that user, the current version among them.
     pub keys: Vec<Wrap>,
+    /// The key state of the version that the new member begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<KeyState>,
 }
 
 /// `POST /channels/{id}/keys`.
@@ -336,6 +407,9 @@ pub struct Rotate {
     pub key_version: u32,
     /// For every device of every member.
     pub keys: Vec<Wrap>,
+    /// The key state of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<KeyState>,
 }
 
 /// A page of history, oldest first.

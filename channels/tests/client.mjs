@@ -2,13 +2,15 @@
 // One command a line on stdin, as JSON; one answer a line on stdout.
 
 import {
-  createCipheriv, createDecipheriv, createECDH, createHash, createHmac, hkdfSync, randomBytes,
+  createCipheriv, createDecipheriv, createECDH, createHash, createHmac, createPrivateKey, createPublicKey, hkdfSync,
+  randomBytes, sign, verify,
 } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const ALG = "ecdh-p256+hkdf-sha256+aes-256-gcm/1";
+const SIGNED_ALG = "ecdh-p256+hkdf-sha256+aes-256-gcm/2";
 const ZERO = "0".repeat(26);
 
 function newId() {
@@ -63,34 +65,93 @@ function decrypt(key, nonce, aad, sealed) {
 
 const hkdf = (ikm, salt, info, length) => Buffer.from(hkdfSync("sha256", ikm, salt, info, length));
 
-function wrapKey(z, salt, channel, version, fromId, fromKey, toId, toKey) {
-  const info = fields("plexus-channels/1/wrap", channel, version, fromId, fromKey, toId, toKey);
-  const okm = hkdf(z, salt, info, 44);
+// A label of the second kind has the hash of the key state right behind it; the first kind is of versions without a state.
+const bound = (kind, hash, ...context) => (hash
+  ? fields(`plexus-channels/2/${kind}`, hash, ...context)
+  : fields(`plexus-channels/1/${kind}`, ...context));
+
+function wrapKey(z, salt, hash, channel, version, fromId, fromKey, toId, toKey) {
+  const okm = hkdf(z, salt, bound("wrap", hash, channel, version, fromId, fromKey, toId, toKey), 44);
   return { key: okm.subarray(0, 32), nonce: okm.subarray(32) };
 }
 
-function wrap(ecdh, fromId, toId, toKey, channel, version, channelKey, salt = randomBytes(32)) {
+function wrap(ecdh, hash, fromId, toId, toKey, channel, version, channelKey, salt = randomBytes(32)) {
   const z = ecdh.computeSecret(point(toKey));
-  const { key, nonce } = wrapKey(z, salt, channel, version, fromId, ecdh.getPublicKey(), toId, toKey);
+  const { key, nonce } = wrapKey(z, salt, hash, channel, version, fromId, ecdh.getPublicKey(), toId, toKey);
   const ciphertext = encrypt(key, nonce, Buffer.alloc(0), channelKey);
   return {
-    device_id: toId, key_version: version, alg: ALG, sender_device_id: fromId,
+    device_id: toId, key_version: version, alg: hash ? SIGNED_ALG : ALG, sender_device_id: fromId,
     salt: b64(salt), ciphertext: b64(ciphertext),
   };
 }
 
-function unwrap(ecdh, channel, wire, senderKey) {
-  if (wire.alg !== ALG) throw new Error("unknown alg");
+function unwrap(ecdh, hash, channel, wire, senderKey) {
+  if (wire.alg !== (hash ? SIGNED_ALG : ALG)) throw new Error("unknown alg");
   const z = ecdh.computeSecret(point(senderKey));
-  const { key, nonce } = wrapKey(z, bytes(wire.salt), channel, wire.key_version,
+  const { key, nonce } = wrapKey(z, bytes(wire.salt), hash, channel, wire.key_version,
     wire.sender_device_id, senderKey, wire.device_id, ecdh.getPublicKey());
   return decrypt(key, nonce, Buffer.alloc(0), bytes(wire.ciphertext));
 }
 
-const messageData = (m) => fields("plexus-channels/1/message", m.channel_id, m.key_version,
+const messageData = (m, hash) => bound("message", hash, m.channel_id, m.key_version,
   m.sender_id, m.sender_device_id, m.client_message_id, m.seq);
-const nameData = (channel, name) =>
-  fields("plexus-channels/1/name", channel, name.key_version, name.sender_device_id);
+const nameData = (channel, name, hash) =>
+  bound("name", hash, channel, name.key_version, name.sender_device_id);
+
+const sha256 = (...all) => createHash("sha256").update(Buffer.concat(all)).digest();
+const commitment = (key, channel, version) =>
+  createHmac("sha256", key).update(fields("plexus-channels/2/commitment", channel, version)).digest();
+const earlierData = (channel, version, earlier) => fields("plexus-channels/2/earlier-key", channel, version, earlier);
+
+// What is signed of a key state; members: device → { user, key }.
+function stateBytes(channel, state, members) {
+  const devices = [...members.keys()].sort();
+  const named = devices.map((id) => fields(members.get(id).user, id, members.get(id).key));
+  const earlier = state.earlier.map((e) => fields(e.key_version, bytes(e.nonce), bytes(e.ciphertext)));
+  return fields("plexus-channels/2/state", state.suite, channel, state.key_version, bytes(state.previous),
+    sha256(fields("plexus-channels/2/members"), ...named), bytes(state.commitment),
+    sha256(fields("plexus-channels/2/earlier"), ...earlier), state.user_id, state.device_id);
+}
+
+function jwk(raw, scalar) {
+  const key = { kty: "EC", crv: "P-256", x: b64(raw.subarray(1, 33)), y: b64(raw.subarray(33)) };
+  return scalar ? { ...key, d: b64(scalar) } : key;
+}
+
+function signed(ecdh, data) {
+  const scalar = Buffer.concat([Buffer.alloc(32), ecdh.getPrivateKey()]).subarray(-32);
+  const key = createPrivateKey({ key: jwk(ecdh.getPublicKey(), scalar), format: "jwk" });
+  return sign("sha256", data, { key, dsaEncoding: "ieee-p1363" });
+}
+
+function hasSigned(raw, data, signature) {
+  const key = createPublicKey({ key: jwk(point(raw)), format: "jwk" });
+  return verify("sha256", data, { key, dsaEncoding: "ieee-p1363" }, signature);
+}
+
+// The chain that states make: version → { state, hash, members }. Throws where one is no successor.
+function follow(channel, states) {
+  const chain = new Map();
+  let before;
+  for (const state of states) {
+    const members = new Map(before?.members);
+    for (const id of state.removed) if (!members.delete(id)) throw new Error("took out nobody");
+    for (const { user_id, device_id, public_key } of state.added) {
+      if (members.has(device_id)) throw new Error("brought in a member");
+      members.set(device_id, { user: user_id, key: point(bytes(public_key)) });
+    }
+    const by = members.get(state.device_id);
+    const was = before?.members.get(state.device_id);
+    const data = stateBytes(channel, state, members);
+    const fits = state.suite === 1 && by?.user === state.user_id
+      && state.previous === (before ? b64(before.hash) : "")
+      && (!before || (state.key_version === before.state.key_version + 1 && was?.key.equals(by.key)));
+    if (!fits || !hasSigned(by.key, data, bytes(state.signature))) throw new Error("no successor");
+    before = { state, hash: sha256(data), members };
+    chain.set(state.key_version, before);
+  }
+  return chain;
+}
 
 function prove(ecdh, login) {
   const server = point(login.server_public_key);
@@ -124,10 +185,10 @@ function vectors(file) {
   }
   for (const text of all.base64url_to_refuse) fails(() => bytes(text), text);
   const opened = (v, wire, channel) =>
-    unwrap(keyOf(v.recipient), channel, wire, hex(all.devices[v.sender].public_raw));
+    unwrap(keyOf(v.recipient), null, channel, wire, hex(all.devices[v.sender].public_raw));
   for (const v of all.wrap) {
     same(opened(v, v.wire, v.channel_id), hex(v.channel_key), v.name);
-    const made = wrap(keyOf(v.sender), v.wire.sender_device_id, v.wire.device_id,
+    const made = wrap(keyOf(v.sender), null, v.wire.sender_device_id, v.wire.device_id,
       hex(all.devices[v.recipient].public_raw), v.channel_id, v.key_version, hex(v.channel_key), bytes(v.wire.salt));
     same(bytes(made.ciphertext), bytes(v.wire.ciphertext), v.name);
   }
@@ -136,7 +197,7 @@ function vectors(file) {
     const { channel_id = of.channel_id, ...context } = v.change_context;
     fails(() => opened(of, { ...of.wire, ...v.change_wire, ...context }, channel_id), v.name);
   }
-  const open = (key, w) => decrypt(hex(key), bytes(w.nonce), messageData(w), bytes(w.ciphertext));
+  const open = (key, w) => decrypt(hex(key), bytes(w.nonce), messageData(w, null), bytes(w.ciphertext));
   for (const v of all.message) {
     const plain = open(v.channel_key, v.wire);
     if (v.plaintext) same(plain, Buffer.from(v.plaintext, "utf8"), v.name);
@@ -147,13 +208,31 @@ function vectors(file) {
     fails(() => open(of.channel_key, { ...of.wire, ...v.change }), v.name);
   }
   for (const v of all.name) {
-    const plain = decrypt(hex(v.channel_key), bytes(v.wire.nonce), nameData(v.channel_id, v.wire), bytes(v.wire.ciphertext));
+    const plain = decrypt(hex(v.channel_key), bytes(v.wire.nonce), nameData(v.channel_id, v.wire, null), bytes(v.wire.ciphertext));
     same(plain, Buffer.from(v.plaintext, "utf8"), "name");
   }
   for (const v of all.auth) {
     const login = { ...v, device_id: all.devices[v.device].device_id, nonce: bytes(v.nonce),
       server_public_key: hex(all.devices[v.server].public_raw) };
     same(prove(keyOf(v.device), login), bytes(v.proof), "auth");
+  }
+  for (const v of all.state) {
+    const chain = follow(v.channel_id, v.states);
+    v.states.forEach((state, at) => {
+      const { hash, members } = chain.get(state.key_version);
+      same(stateBytes(v.channel_id, state, members), hex(v.signed[at]), "state");
+      same(hash, hex(v.hashes[at]), "hash of a state");
+      same(commitment(hex(v.keys[at]), v.channel_id, state.key_version), bytes(state.commitment), "commitment");
+      for (const earlier of state.earlier) {
+        const data = earlierData(v.channel_id, state.key_version, earlier.key_version);
+        same(decrypt(hex(v.keys[at]), bytes(earlier.nonce), data, bytes(earlier.ciphertext)), hex(v.keys[at - 1]), "earlier key");
+      }
+    });
+  }
+  for (const v of all.state_must_fail) {
+    const of = all.state.find((w) => w.name === v.of);
+    const states = of.states.map((state, at) => (at === v.at ? { ...state, ...v.change } : state));
+    fails(() => follow(of.channel_id, states), v.name);
   }
   return { checked };
 }
@@ -162,6 +241,7 @@ const endpoint = process.argv[2];
 const own = device();
 const pins = new Map(); // device → { user, key }
 const keys = new Map(); // channel/version → key
+const chains = new Map(); // channel → its chain
 const seqs = new Map(); // channel → last number
 const inbox = [];
 const waiting = [];
@@ -189,19 +269,68 @@ async function learn(user) {
   return profile.devices.map((found) => found.device_id);
 }
 
-async function keyOfDevice(user, id) {
-  if (!pins.has(id)) await learn(user);
-  const pin = pins.get(id);
-  if (!pin || pin.user !== user) throw new Error("not a device of the sender");
-  return pin.key;
-}
+const newest = (channel) => [...(chains.get(channel)?.values() ?? [])].at(-1);
 
 async function fetchKeys(channel) {
-  for (const held of (await call("GET", `/channels/${channel}/keys`)).keys) {
-    const sender = await keyOfDevice(held.sender_id, held.sender_device_id);
-    if (b64(sender) !== held.sender_public_key) continue;
-    keys.set(`${channel}/${held.key_version}`, unwrap(own, channel, held, sender));
+  const known = [...(chains.get(channel)?.values() ?? [])].map((link) => link.state);
+  const states = [...known];
+  let wraps = [];
+  for (let more = true; more;) {
+    const after = states.at(-1)?.key_version ?? 0;
+    const answer = await call("GET", `/channels/${channel}/keys?after_version=${after}`);
+    states.push(...answer.states);
+    [wraps, more] = [answer.keys, answer.has_more];
   }
+  const chain = follow(channel, states);
+  for (const { members } of chain.values()) {
+    for (const [id, { user, key }] of members) {
+      if (!pins.has(id)) pins.set(id, { user, key });
+      else if (pins.get(id).user !== user || !pins.get(id).key.equals(key)) throw new Error("another key than before");
+    }
+  }
+  chains.set(channel, chain);
+  for (const held of wraps) {
+    const link = chain.get(held.key_version);
+    if (!link || held.sender_device_id !== link.state.device_id) continue;
+    const key = unwrap(own, link.hash, channel, held, link.members.get(link.state.device_id).key);
+    if (b64(commitment(key, channel, held.key_version)) !== link.state.commitment) continue;
+    keys.set(`${channel}/${held.key_version}`, key);
+  }
+  for (const [version, { state }] of [...chain].reverse()) {
+    const key = keys.get(`${channel}/${version}`);
+    for (const earlier of key ? state.earlier : []) {
+      const data = earlierData(channel, version, earlier.key_version);
+      const opened = decrypt(key, bytes(earlier.nonce), data, bytes(earlier.ciphertext));
+      const before = chain.get(earlier.key_version);
+      if (before && b64(commitment(opened, channel, earlier.key_version)) !== before.state.commitment) continue;
+      keys.set(`${channel}/${earlier.key_version}`, opened);
+    }
+  }
+}
+
+// The next version, for these members: its key, its state, its hash, its wraps.
+function succeed(channel, members) {
+  const before = newest(channel);
+  const version = (before?.state.key_version ?? 0) + 1;
+  const key = randomBytes(32);
+  const isNew = ([id, { key: own }]) => !before?.members.get(id)?.key.equals(own);
+  const earlier = before ? [before.state.key_version].map((key_version) => {
+    const nonce = randomBytes(12);
+    const data = earlierData(channel, version, key_version);
+    return { key_version, nonce: b64(nonce), ciphertext: b64(encrypt(key, nonce, data, keys.get(`${channel}/${key_version}`))) };
+  }) : [];
+  const state = {
+    suite: 1, key_version: version, previous: before ? b64(before.hash) : "",
+    added: [...members].filter(isNew).map(([device_id, { user, key: raw }]) => (
+      { user_id: user, device_id, public_key: b64(raw) })),
+    removed: [...(before?.members.keys() ?? [])].filter((id) => !members.has(id)),
+    commitment: b64(commitment(key, channel, version)), earlier, user_id: me.agent_id, device_id: me.device_id,
+  };
+  const data = stateBytes(channel, state, members);
+  state.signature = b64(signed(own, data));
+  const hash = sha256(data);
+  const wraps = [...members].map(([id, { key: raw }]) => wrap(own, hash, me.device_id, id, raw, channel, version, key));
+  return { key, version, state, hash, wraps };
 }
 
 async function keyFor(channel, version) {
@@ -211,32 +340,31 @@ async function keyFor(channel, version) {
   return keys.get(at);
 }
 
-function seal(channel, version, key, text) {
+function seal(channel, version, hash, key, text) {
   const seq = (seqs.get(channel) ?? 0) + 1;
   seqs.set(channel, seq);
   const post = { client_message_id: newId(), key_version: version, seq };
-  const data = messageData({ ...post, channel_id: channel, sender_id: me.agent_id, sender_device_id: me.device_id });
+  const data = messageData({ ...post, channel_id: channel, sender_id: me.agent_id, sender_device_id: me.device_id }, hash);
   const nonce = randomBytes(12);
   const ciphertext = encrypt(key, nonce, data, Buffer.from(JSON.stringify({ type: "text", text }), "utf8"));
   return { ...post, nonce: b64(nonce), ciphertext: b64(ciphertext) };
 }
 
 async function open(message) {
-  await keyOfDevice(message.sender_id, message.sender_device_id);
   const key = await keyFor(message.channel_id, message.key_version);
-  const plain = decrypt(key, bytes(message.nonce), messageData(message), bytes(message.ciphertext));
+  const link = chains.get(message.channel_id).get(message.key_version);
+  if (link.members.get(message.sender_device_id)?.user !== message.sender_id) throw new Error("not a member's device");
+  const plain = decrypt(key, bytes(message.nonce), messageData(message, link.hash), bytes(message.ciphertext));
   const content = JSON.parse(plain.toString("utf8"));
   return content.type === "text" ? content.text : "[unsupported message]";
 }
 
-async function wrapsFor(channel, version, key, users) {
-  const wraps = [];
+async function devicesOf(users) {
+  const members = new Map();
   for (const user of users) {
-    for (const id of await learn(user)) {
-      wraps.push(wrap(own, me.device_id, id, pins.get(id).key, channel, version, key));
-    }
+    for (const id of user === me.agent_id ? [] : await learn(user)) members.set(id, pins.get(id));
   }
-  return wraps;
+  return members.set(me.device_id, { user: me.agent_id, key: own.getPublicKey() });
 }
 
 const commands = {
@@ -279,22 +407,22 @@ const commands = {
 
   async create({ name, members, message }) {
     const channel = newId();
-    const key = randomBytes(32);
+    const { key, state, hash, wraps } = succeed(channel, await devicesOf(members));
     const sealed = { key_version: 1, sender_device_id: me.device_id };
     const nonce = randomBytes(12);
-    const ciphertext = encrypt(key, nonce, nameData(channel, sealed), Buffer.from(name, "utf8"));
-    const users = [...members, me.agent_id];
+    const ciphertext = encrypt(key, nonce, nameData(channel, sealed, hash), Buffer.from(name, "utf8"));
     await call("POST", "/channels", {
       channel_id: channel, members, name: { ...sealed, nonce: b64(nonce), ciphertext: b64(ciphertext) },
-      keys: await wrapsFor(channel, 1, key, users), message: seal(channel, 1, key, message),
+      keys: wraps, state, message: seal(channel, 1, hash, key, message),
     });
-    keys.set(`${channel}/1`, key);
+    await fetchKeys(channel);
     return { channel_id: channel };
   },
 
   async send({ channel, text }) {
-    const version = (await call("GET", `/channels/${channel}`)).key_version;
-    const post = seal(channel, version, await keyFor(channel, version), text);
+    await fetchKeys(channel);
+    const { state, hash } = newest(channel);
+    const post = seal(channel, state.key_version, hash, keys.get(`${channel}/${state.key_version}`), text);
     const first = await call("POST", `/channels/${channel}/messages`, post);
     const again = await call("POST", `/channels/${channel}/messages`, post);
     if (again.message.message_id !== first.message.message_id) throw new Error("sent twice");
@@ -302,13 +430,13 @@ const commands = {
   },
 
   async rotate({ channel }) {
-    const { key_version, members } = await call("GET", `/channels/${channel}`);
-    const version = key_version + 1;
-    const key = randomBytes(32);
-    const users = members.map((member) => member.id);
-    const rotated = await call("POST", `/channels/${channel}/keys`,
-      { key_version: version, keys: await wrapsFor(channel, version, key, users) });
-    keys.set(`${channel}/${version}`, key);
+    await fetchKeys(channel);
+    const { members } = await call("GET", `/channels/${channel}`);
+    const named = new Set(members.map((member) => member.id));
+    const stay = new Map([...newest(channel).members].filter(([, { user }]) => named.has(user)));
+    const { version, state, wraps } = succeed(channel, stay);
+    const rotated = await call("POST", `/channels/${channel}/keys`, { key_version: version, keys: wraps, state });
+    await fetchKeys(channel);
     return rotated;
   },
 

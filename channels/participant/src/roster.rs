@@ -6,7 +6,8 @@
 
 use crate::lines;
 use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError, Opened, Trouble, Unopened};
+use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Trouble, Unopened};
+use plexus_channels::chain::StateView;
 use plexus_channels::crypto::Content;
 use plexus_channels::wire::{Channel, Member, Status};
 use std::collections::BTreeMap;
@@ -92,30 +93,46 @@ impl Roster {
         Ok(lines::sender(id, &name, &[]))
     }
 
-    /// The line of a key that was renewed for these users; none where they are the members that are known.
-    pub(crate) fn renewed(&self, channel: Id, users: &[Id]) -> Option<String> {
-        let known: Vec<Id> = {
-            let channel = self.get(channel)?;
-            channel.members.iter().map(|member| member.id).collect()
-        };
-        let beyond = |of: &[Id], these: &[Id]| {
-            let others = of.iter().filter(|id| !these.contains(id));
-            let others: Vec<_> = others.map(Id::to_string).collect();
-            (!others.is_empty()).then(|| others.join(", "))
-        };
-        let said = [
-            ("for users who are no known members", beyond(users, &known)),
-            ("without these members", beyond(&known, users)),
-        ];
-        let said = said.into_iter();
-        let said = said.filter_map(|(how, whom)| Some(format!("{how}: {}", whom?)));
-        let said: Vec<_> = said.collect();
-        (!said.is_empty()).then(|| {
-            lines::event(&format!(
-                "the key of channel {channel} was renewed, as the relay named its members, {}",
-                said.join("; ")
-            ))
-        })
+    /// What came to light about keys since the last time, as lines.
+    pub(crate) async fn key_news(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for news in self.account.take_key_news() {
+            told.push(lines::event(&match news {
+                KeyNews::Began(channel, state) => format!(
+                    "the key of channel {channel} is signed from now on: {}",
+                    self.signed(&state).await
+                ),
+                KeyNews::Renewed {
+                    channel_id,
+                    state,
+                    added,
+                    removed,
+                } => {
+                    let mut what = format!(
+                        "the key of channel {channel_id} was renewed: {}",
+                        self.signed(&state).await
+                    );
+                    for (how, users) in [("with", added), ("without", removed)] {
+                        for user in users {
+                            let user = self.user(user).await.unwrap_or_else(|_| user.to_string());
+                            what.push_str(&format!("; {how} {user}"));
+                        }
+                    }
+                    what
+                }
+                KeyNews::Refused(channel, why) => format!("channel {channel}: {why}"),
+            }));
+        }
+        told
+    }
+
+    async fn signed(&self, state: &StateView) -> String {
+        let (by, version) = (state.user_id, state.key_version);
+        let by = self.user(by).await.unwrap_or_else(|_| by.to_string());
+        match state.key {
+            Some(key) => format!("version {version} by {by}, key {key}"),
+            None => format!("version {version} by {by}"),
+        }
     }
 
     /// The line of a message that is news: none for one of this identity's own, and for one that did not open and was told
@@ -149,6 +166,11 @@ impl Roster {
             Err(Trouble::Replayed) => lines::event(&format!(
                 "a message of {sender} in channel {channel} was repeated or came out of order, and is not shown; list_messages shows the channel"
             )),
+            Err(why @ (Trouble::NoSuccessor(_) | Trouble::Stopped(_) | Trouble::Unsigned)) => {
+                lines::event(&format!(
+                    "a message of {sender} in channel {channel} is not opened: {why}"
+                ))
+            }
             Err(_) => lines::event(&format!(
                 "a message of {sender} in channel {channel} could not be decrypted"
             )),

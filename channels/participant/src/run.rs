@@ -171,8 +171,8 @@ pub async fn run<A: Agent>(
     result
 }
 
-/// Sends what is kept, until nobody listens. The agent hears of what the relay refuses, and of keys that were renewed, here or
-/// by a call, for others than the members that it knows.
+/// Sends what is kept, until nobody listens. The agent hears of what the relay refuses, and of keys that were renewed or refused,
+/// here or by a call.
 async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sender<News>) {
     loop {
         sleep(SEND_AGAIN).await;
@@ -184,8 +184,7 @@ async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sende
             tracing::warn!(name: "peer.outbox.refused", %channel, why, "a message that was kept is not sent");
             told.push(lines::unsent(&unsent));
         }
-        let renewed = account.take_renewed().into_iter();
-        told.extend(renewed.filter_map(|(channel, users)| roster.renewed(channel, &users)));
+        told.extend(roster.key_news().await);
         for line in told {
             if news.send(News::Event(Event::Line(line))).await.is_err() {
                 return;

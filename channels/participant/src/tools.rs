@@ -275,7 +275,7 @@ impl Tools {
     ) -> Result<Value, ToolError> {
         let NoArguments {} = parsed(arguments)?;
         let mut shown = Vec::new();
-        for channel in self.account.api().channels(status).await? {
+        for channel in self.account.channels(status).await? {
             shown.push(self.shown(&channel).await?);
         }
         Ok(json!({"channels": shown}))
@@ -283,7 +283,7 @@ impl Tools {
 
     async fn get_channel(&self, arguments: Value) -> Result<Value, ToolError> {
         let OfChannel { channel_id } = parsed(arguments)?;
-        let channel = self.account.api().channel(channel_id).await?;
+        let channel = self.account.channel(channel_id).await?;
         self.shown(&channel).await
     }
 

@@ -21,7 +21,6 @@ use plexus_channels::backoff::Backoff;
 use plexus_channels::crypto::random;
 use plexus_channels::events::{EventsError, Listener, Notice};
 use plexus_channels::limits;
-use plexus_channels::state::DeviceNews;
 use plexus_channels::wire::{self, Channel, Status};
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -133,7 +132,7 @@ impl Watch {
 
     async fn digest(&self) -> Result<Vec<Event>, AccountError> {
         let facts = &self.account.identity().facts;
-        let mut channels = self.account.api().channels(None).await?;
+        let mut channels = self.account.channels(None).await?;
         self.roster.replace(&channels);
         channels.sort_by_key(|channel| Reverse(channel.last_message_id));
         let archived = channels.iter().filter(|c| c.status == Status::Archived);
@@ -198,7 +197,7 @@ impl Watch {
 
     /// Changes of the channels while there was no connection. Of one that is new, its last messages are unread.
     async fn changes(&self, offline: Duration) -> Result<Vec<Event>, AccountError> {
-        let channels = self.account.api().channels(None).await?;
+        let channels = self.account.channels(None).await?;
         self.account.keep_channels(&channels)?;
         let (mut events, mut marks): (Vec<Event>, Vec<Mark>) = (Vec::new(), Vec::new());
         for channel in &channels {
@@ -262,21 +261,27 @@ impl Watch {
                 }
             }
         };
-        for news in self.account.take_device_news() {
-            let what = match news {
-                DeviceNews::Added { user_id, .. } => {
-                    format!("the user {user_id} has one more device; it is used from now on")
-                }
-                DeviceNews::Refused { user_id, .. } => format!(
-                    "another key is shown for a device of the user {user_id}; it was not used"
-                ),
-            };
-            events.push(Event::Line(lines::event(&what)));
+        for device in self.account.take_refused_devices() {
+            let user = device.user_id;
+            events.push(Event::Line(lines::event(&format!(
+                "another key is shown for a device of the user {user}; it was not used"
+            ))));
         }
+        let news = self.roster.key_news().await;
+        events.extend(news.into_iter().map(Event::Line));
         events
     }
 
     async fn translated(&self, event: &wire::Event) -> Result<Vec<Event>, AccountError> {
+        // What the keys say of an act is read before what the relay says of it.
+        match event {
+            wire::Event::KeyRotated { channel_id, .. }
+            | wire::Event::MemberAdded { channel_id, .. }
+            | wire::Event::MemberRemoved { channel_id, .. } => {
+                self.account.look_at_keys(*channel_id).await?;
+            }
+            _ => {}
+        }
         let me = self.account.identity().facts.agent_id;
         let line = |what: String| vec![Event::Line(lines::event(&what))];
         Ok(match event {
@@ -299,6 +304,9 @@ impl Watch {
                 }
             }
             wire::Event::ChannelAdded { channel, by } => {
+                let mut channel = channel.clone();
+                self.account.sign(&mut channel).await?;
+                let channel = &channel;
                 self.roster.put(channel.clone());
                 let joined = Event::Joined {
                     channel: channel.id,

@@ -8,8 +8,11 @@
 
 use crate::cell::Fold;
 use crate::refusal::Refusal;
-use plexus_channels::wire::{Code, CreateChannel, Message, Name, Post, Status, Wrap};
-use plexus_channels::{Base64Url, Id, limits};
+use plexus_channels::chain::{Members, verified};
+use plexus_channels::wire::{
+    AddMember, Code, CreateChannel, KeyState, Message, Name, Post, Rotate, Status, Wrap,
+};
+use plexus_channels::{Base64Url, Id, PublicKey, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -39,6 +42,8 @@ pub(crate) enum Act {
         members: Vec<Id>,
         wraps: Vec<Wrap>,
         message: Option<Posted>,
+        #[serde(default)]
+        signed: Option<Signed>,
     },
     Posted(Posted),
     Renamed {
@@ -55,6 +60,8 @@ pub(crate) enum Act {
         by: Id,
         user: Id,
         wraps: Vec<Wrap>,
+        #[serde(default)]
+        signed: Option<Signed>,
     },
     MemberRemoved {
         by: Id,
@@ -63,10 +70,19 @@ pub(crate) enum Act {
     Rotated {
         by: Id,
         wraps: Vec<Wrap>,
+        #[serde(default)]
+        signed: Option<Signed>,
     },
     JoinRequested {
         user: Id,
     },
+}
+
+/// A key state that was judged, with its hash.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Signed {
+    state: KeyState,
+    hash: Base64Url,
 }
 
 /// A message as it is stored.
@@ -129,12 +145,18 @@ impl Act {
         }
     }
 
-    /// The wrapped keys of an act, and whose device wrapped them.
-    pub(crate) fn wraps(self) -> Option<(Id, Vec<Wrap>)> {
+    /// The wrapped keys of an act, whose device wrapped them, and the key state.
+    pub(crate) fn keys(self) -> Option<(Id, Vec<Wrap>, Option<KeyState>)> {
         match self {
-            Self::Created { by, wraps, .. }
-            | Self::MemberAdded { by, wraps, .. }
-            | Self::Rotated { by, wraps } => Some((by, wraps)),
+            Self::Created {
+                by, wraps, signed, ..
+            }
+            | Self::MemberAdded {
+                by, wraps, signed, ..
+            }
+            | Self::Rotated { by, wraps, signed } => {
+                Some((by, wraps, signed.map(|signed| signed.state)))
+            }
             _ => None,
         }
     }
@@ -164,6 +186,14 @@ pub(crate) struct Channel {
     last_message: Option<Id>,
     joining: Vec<Id>,
     last_rotation: Option<Base64Url>,
+    /// The acts with the key states, up to that of the newest version.
+    #[serde(default)]
+    states: Vec<u64>,
+    /// The hash of the newest one, and the devices that it names.
+    #[serde(default)]
+    head: Base64Url,
+    #[serde(default)]
+    named: BTreeSet<Id>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -187,6 +217,7 @@ impl Fold for Channel {
                 members,
                 wraps,
                 message,
+                signed,
             } => {
                 self.made = Some(Creation {
                     organization: *organization,
@@ -197,6 +228,7 @@ impl Fold for Channel {
                 self.key_version = 1;
                 self.members = Arc::new(members.clone());
                 self.hold(wraps, number);
+                self.succeed(signed.as_ref(), number);
                 if let Some(posted) = message {
                     self.take(id, posted);
                 }
@@ -209,21 +241,29 @@ impl Fold for Channel {
             }
             Act::Archived { .. } => self.archived = true,
             Act::Unarchived { .. } => self.archived = false,
-            Act::MemberAdded { user, wraps, .. } => {
+            Act::MemberAdded {
+                user,
+                wraps,
+                signed,
+                ..
+            } => {
                 Arc::make_mut(&mut self.members).push(*user);
                 self.joining.retain(|asking| asking != user);
                 self.hold(wraps, number);
+                if signed.is_some() {
+                    self.begin_version();
+                }
+                self.succeed(signed.as_ref(), number);
             }
             Act::MemberRemoved { user, .. } => {
                 Arc::make_mut(&mut self.members).retain(|member| member != user);
                 self.rotation_due = true;
             }
-            Act::Rotated { wraps, .. } => {
-                self.key_version += 1;
-                self.rotation_due = false;
-                self.under_version = 0;
+            Act::Rotated { wraps, signed, .. } => {
+                self.begin_version();
                 self.last_rotation = Some(digest_of(wraps));
                 self.hold(wraps, number);
+                self.succeed(signed.as_ref(), number);
             }
             Act::JoinRequested { user } => self.joining.push(*user),
         }
@@ -231,6 +271,22 @@ impl Fold for Channel {
 }
 
 impl Channel {
+    const fn begin_version(&mut self) {
+        self.key_version += 1;
+        self.rotation_due = false;
+        self.under_version = 0;
+    }
+
+    fn succeed(&mut self, signed: Option<&Signed>, number: u64) {
+        if let Some(Signed { state, hash }) = signed {
+            self.states.push(number);
+            self.head.clone_from(hash);
+            self.named.retain(|device| !state.removed.contains(device));
+            self.named
+                .extend(state.added.iter().map(|added| added.device_id));
+        }
+    }
+
     fn hold(&mut self, wraps: &[Wrap], number: u64) {
         for wrap in wraps {
             let acts = self.keys.entry(wrap.device_id).or_default();
@@ -298,9 +354,85 @@ impl Channel {
         &self.joining
     }
 
-    /// Acts that hold keys for a device.
-    pub(crate) fn key_acts(&self, device: Id) -> Vec<u64> {
-        self.keys.get(&device).cloned().unwrap_or_default()
+    /// Acts that hold keys for a device. Of versions with a key state those of the newest one, and of the newest one up to that
+    /// which the device holds, are enough: each leads to those before.
+    pub(crate) fn key_acts(&self, device: Id, held_version: u32) -> Vec<u64> {
+        let mut acts = self.keys.get(&device).cloned().unwrap_or_default();
+        if let (Some(first), Some(newest)) = (self.states.first(), acts.last().copied()) {
+            let held = self
+                .state_acts(0, self.until(held_version))
+                .0
+                .last()
+                .copied();
+            let held = acts.iter().copied().filter(|act| Some(*act) <= held).max();
+            acts.retain(|act| act < first || *act == newest || Some(*act) == held);
+        }
+        acts
+    }
+
+    /// How many versions up to this one have a key state.
+    fn until(&self, version: u32) -> usize {
+        let versions = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
+        let before = self.key_version.saturating_sub(versions);
+        usize::try_from(version.saturating_sub(before)).unwrap_or(usize::MAX)
+    }
+
+    /// Acts with the key states of versions behind one, at most so many, and whether there are more.
+    pub(crate) fn state_acts(&self, after_version: u32, most: usize) -> (Vec<u64>, bool) {
+        let acts = self
+            .states
+            .get(self.until(after_version)..)
+            .unwrap_or_default();
+        (acts.iter().copied().take(most).collect(), acts.len() > most)
+    }
+
+    /// The key state of a new version: behind the newest one, signed by this device, for exactly these devices.
+    fn judged(
+        &self,
+        by: ActingDevice,
+        channel_id: Id,
+        (version, state): (u32, Option<KeyState>),
+        members: &Members,
+    ) -> Result<Option<Signed>, Refusal> {
+        let Some(state) = state else {
+            let message = "members sign the keys of this channel: a newer client is needed";
+            let is_unsigned = self.states.is_empty();
+            return is_unsigned
+                .then_some(None)
+                .ok_or_else(|| Refusal::invalid(message));
+        };
+        if state.key_version != version {
+            return Err(Refusal::stale(version - 1));
+        }
+        let added: BTreeSet<Id> = state.added.iter().map(|added| added.device_id).collect();
+        let removed: BTreeSet<Id> = state.removed.iter().copied().collect();
+        let wanted: BTreeSet<Id> = members.keys().copied().collect();
+        let is_known = |added: &plexus_channels::wire::StateDevice| {
+            let known = members.get(&added.device_id);
+            known.is_some_and(|(user, key)| {
+                *user == added.user_id && key.to_wire() == added.public_key
+            })
+        };
+        // Each seals the key before it; the first one of a channel of before seals all of those.
+        let most = if self.states.is_empty() { version } else { 2 } - 1;
+        let is_short = u32::try_from(state.earlier.len()).is_ok_and(|count| count <= most);
+        let mut earlier = state.earlier.iter();
+        let fits = (state.user_id, state.device_id) == (by.user, by.device)
+            && state.previous == self.head
+            && (added.len(), removed.len()) == (state.added.len(), state.removed.len())
+            && added == wanted.difference(&self.named).copied().collect()
+            && removed == self.named.difference(&wanted).copied().collect()
+            && state.added.iter().all(is_known)
+            && is_short
+            && earlier.all(|key| key.nonce.0.len() == 12 && key.ciphertext.0.len() == 48);
+        let hash = fits
+            .then(|| verified(channel_id, &state, members))
+            .flatten();
+        let hash = hash.ok_or_else(|| {
+            Refusal::invalid("the key state is not this device's, or not for these members")
+        })?;
+        let hash = Base64Url(hash.to_vec());
+        Ok(Some(Signed { state, hash }))
     }
 
     /// Creator, time and name.
@@ -314,7 +446,7 @@ impl Channel {
         &self,
         by: ActingDevice,
         create: CreateChannel,
-        devices: impl Fn(Id) -> Option<Vec<Id>>,
+        devices: impl Fn(Id) -> Option<Devices>,
     ) -> Result<Option<Act>, Refusal> {
         if let Some(made) = &self.made {
             // Who was removed since is told what a stranger is told.
@@ -324,11 +456,14 @@ impl Channel {
             return if own { Ok(None) } else { Err(exists) };
         }
         let members = create.members;
-        let mut wanted = BTreeSet::new();
+        let mut named = Members::new();
         for member in &members {
-            wanted.extend(devices(*member).ok_or_else(Refusal::not_found)?);
+            let devices = devices(*member).ok_or_else(Refusal::not_found)?;
+            named.extend(of_user(*member, devices));
         }
+        let wanted = named.keys().copied().collect();
         check_wraps(by, &create.keys, &wanted, (1, 1), 1)?;
+        let signed = self.judged(by, create.channel_id, (1, create.state), &named)?;
         check_name(by, &create.name, 1)?;
         if let Some(post) = &create.message {
             check_post(post)?;
@@ -343,6 +478,7 @@ impl Channel {
             members,
             wraps: create.keys,
             message: create.message.map(|post| Posted::new(by, post)),
+            signed,
         }))
     }
 
@@ -399,29 +535,53 @@ impl Channel {
         })
     }
 
-    /// A further member; `devices` are theirs.
+    /// A further member of a channel. `devices` gives a user's devices.
     pub(crate) fn add(
         &self,
         by: ActingDevice,
-        user: Id,
-        devices: Option<Vec<Id>>,
-        wraps: Vec<Wrap>,
+        channel_id: Id,
+        add: AddMember,
+        devices: impl Fn(Id) -> Option<Devices>,
     ) -> Result<Option<Act>, Refusal> {
         self.admit(by)?;
+        let user = add.user_id;
         if self.members.contains(&user) {
             return Ok(None);
         }
-        let devices = devices.ok_or_else(Refusal::not_found)?;
+        let own = devices(user).ok_or_else(Refusal::not_found)?;
         if self.archived {
             return Err(Refusal::new(Code::Archived, "the channel is archived"));
         }
         if self.members.len() >= limits::MEMBERS {
             return Err(Refusal::invalid("a channel has at most 1,000 members"));
         }
-        let wanted = devices.into_iter().collect();
-        check_wraps(by, &wraps, &wanted, (1, self.key_version), self.key_version)?;
+        let mut named: Members = of_user(user, own).collect();
+        let (wraps, version) = (add.keys, self.key_version);
+        let signed = if add.state.is_some() {
+            named.extend(self.devices(&devices));
+            let next = version + 1;
+            let signed = self.judged(by, channel_id, (next, add.state), &named)?;
+            let wanted = named.keys().copied().collect();
+            check_wraps(by, &wraps, &wanted, (next, next), next)?;
+            signed
+        } else {
+            let wanted = named.keys().copied().collect();
+            check_wraps(by, &wraps, &wanted, (1, version), version)?;
+            self.judged(by, channel_id, (version, None), &named)?
+        };
         let by = by.user;
-        Ok(Some(Act::MemberAdded { by, user, wraps }))
+        Ok(Some(Act::MemberAdded {
+            by,
+            user,
+            wraps,
+            signed,
+        }))
+    }
+
+    /// The devices of the members.
+    fn devices(&self, devices: &impl Fn(Id) -> Option<Devices>) -> Members {
+        let of = |member: &Id| Some(of_user(*member, devices(*member)?));
+        self.members.iter().filter_map(of).flatten().collect()
     }
 
     pub(crate) fn remove(&self, by: ActingDevice, user: Id) -> Result<Option<Act>, Refusal> {
@@ -437,15 +597,16 @@ impl Channel {
         there.then_some(Act::MemberRemoved { by: user, user })
     }
 
-    /// A new key version. `devices` gives a member's devices.
+    /// A new key version of a channel. `devices` gives a member's devices.
     pub(crate) fn rotate(
         &self,
         by: ActingDevice,
-        version: u32,
-        wraps: Vec<Wrap>,
-        devices: impl Fn(Id) -> Option<Vec<Id>>,
+        channel_id: Id,
+        rotate: Rotate,
+        devices: impl Fn(Id) -> Option<Devices>,
     ) -> Result<Option<Act>, Refusal> {
         self.admit(by)?;
+        let (version, wraps) = (rotate.key_version, rotate.keys);
         let repeated =
             version == self.key_version && self.last_rotation.as_ref() == Some(&digest_of(&wraps));
         if repeated {
@@ -455,11 +616,12 @@ impl Channel {
         if version != next {
             return Err(Refusal::stale(self.key_version));
         }
-        let wanted = self.members.iter().filter_map(|member| devices(*member));
-        let wanted = wanted.flatten().collect();
+        let named = self.devices(&devices);
+        let wanted = named.keys().copied().collect();
         check_wraps(by, &wraps, &wanted, (next, next), next)?;
+        let signed = self.judged(by, channel_id, (next, rotate.state), &named)?;
         let by = by.user;
-        Ok(Some(Act::Rotated { by, wraps }))
+        Ok(Some(Act::Rotated { by, wraps, signed }))
     }
 
     pub(crate) fn ask_to_join(&self, by: ActingDevice) -> Option<Act> {
@@ -470,6 +632,14 @@ impl Channel {
             && self.joining.len() < JOIN_REQUESTS;
         new.then_some(Act::JoinRequested { user })
     }
+}
+
+/// A user's devices and their keys.
+pub(crate) type Devices = Vec<(Id, PublicKey)>;
+
+fn of_user(user: Id, devices: Devices) -> impl Iterator<Item = (Id, (Id, PublicKey))> {
+    let of_user = move |(device, key)| (device, (user, key));
+    devices.into_iter().map(of_user)
 }
 
 fn digest_of(wraps: &[Wrap]) -> Base64Url {

@@ -266,10 +266,11 @@ impl Organization {
         })
     }
 
-    /// The user's devices.
-    pub(crate) fn devices(&self, user: Id) -> Vec<Id> {
-        let found = self.users.get(&user);
-        found.map(|(_, made)| made.device).into_iter().collect()
+    /// The devices of a user and their keys; none where there is no such user, or the user was removed.
+    pub(crate) fn usable_devices(&self, user: Id) -> Option<Vec<(Id, PublicKey)>> {
+        let (_, made) = self.users.get(&user).filter(|_| self.has(user))?;
+        let key = PublicKey::from_bytes(&made.public_key.0).ok()?;
+        Some(vec![(made.device, key)])
     }
 
     /// The key of a user's device, a removed one's too.

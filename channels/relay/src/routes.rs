@@ -216,7 +216,11 @@ async fn of_member(
                 }
                 ("DELETE", ["members", "me"]) => ok(&relay.remove(by, id, by.user).await?),
                 ("DELETE", ["members", user]) => ok(&relay.remove(by, id, parsed(user)?).await?),
-                ("GET", ["keys"]) => ok(&json!({"keys": relay.keys(by, id).await?})),
+                ("GET", ["keys"]) => {
+                    let after = text(query, "after_version").map(str::parse).transpose();
+                    let after = after.map_err(|_| Refusal::invalid("after_version is a number"))?;
+                    ok(&relay.keys(by, id, after.unwrap_or(0)).await?)
+                }
                 ("POST", ["keys"]) => {
                     let rotate: Rotate = body(request).await?;
                     let (new, answer) = relay.rotate(by, id, rotate).await?;

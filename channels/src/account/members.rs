@@ -1,13 +1,19 @@
 //! Who can read a channel: its keys are wrapped for the devices of its members.
 //!
-//! Invariants: a key is wrapped only when this account creates a channel, adds a member or rotates, and only for pinned keys;
-//! where somebody agreed to the devices of users, it is wrapped for those alone.
+//! ```text
+//! create ─▶ state 1        add, rotate ─▶ state n + 1 on the accepted one, which the relay takes or another's came first ─▶ again
+//! ```
+//! Invariants: a key is wrapped only when this account creates a channel, adds a member or rotates; for the devices that the
+//! state before names, less the users that are gone, and those of the added user; where somebody agreed to the devices of users,
+//! for those alone. The relay's list brings nobody in.
 
+use super::outbox::NEW_KEYS;
 use super::{Account, AccountError, Trouble, lock};
-use crate::Id;
-use crate::crypto::{ChannelKey, WrapContext};
-use crate::wire::{AddMember, Channel, Code, Device, Profile, Rotate, Wrap};
-use std::collections::BTreeMap;
+use crate::chain::{Chain, Draft, Members, verified};
+use crate::crypto::{ChannelKey, StateHash, WrapContext};
+use crate::wire::{AddMember, Channel, Code, Device, KeyState, Profile, Rotate, Wrap};
+use crate::{Id, PublicKey};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The devices of users that somebody agreed to, as the relay showed them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +36,14 @@ impl Agreed {
     }
 }
 
+/// A version that this account has made and nobody has taken yet.
+pub(super) struct Made {
+    pub(super) key: ChannelKey,
+    pub(super) hash: StateHash,
+    pub(super) state: KeyState,
+    pub(super) wraps: Vec<Wrap>,
+}
+
 impl Account {
     /// Adds a user, who can read all that was written before.
     ///
@@ -42,96 +56,229 @@ impl Account {
     /// As [`add_member`](Self::add_member), where the user has no other devices than those that were agreed to.
     ///
     /// # Errors
-    /// As [`add_member`](Self::add_member); [`Trouble::NotAgreed`].
+    /// As [`add_member`](Self::add_member); [`Trouble::NotAgreed`], and [`Trouble::Unauthenticated`] in a channel of before.
     pub async fn add_agreed(
         &self,
         channel_id: Id,
         user_id: Id,
         agreed: Option<&Agreed>,
     ) -> Result<Channel, AccountError> {
-        self.fetch_keys(channel_id).await?;
-        let held: Vec<_> = lock(&self.keys)
-            .iter()
-            .filter(|((channel, _), _)| *channel == channel_id)
-            .map(|((_, version), key)| (*version, key.clone()))
-            .collect();
-        let wrapped = self.wrap_for(channel_id, &held, &[user_id], agreed).await;
-        let keys = wrapped?;
-        Ok(self
-            .api
-            .add_member(channel_id, &AddMember { user_id, keys })
-            .await?)
+        let new = self.devices_of(&[user_id], agreed).await?;
+        for _ in 0..=NEW_KEYS {
+            let (channel, mut members) = self.remaining(channel_id).await?;
+            // Here, or by another member at the same time: the signed state counts.
+            if new
+                .iter()
+                .all(|(device, of)| members.get(device) == Some(of))
+            {
+                return Ok(channel);
+            }
+            members.retain(|_, (user, _)| *user != user_id);
+            members.extend(new.clone());
+            let made = self.succeeding(channel_id, &members).await?;
+            let add = AddMember {
+                user_id,
+                keys: made.wraps,
+                state: Some(made.state),
+            };
+            match self.api.add_member(channel_id, &add).await {
+                Ok(_) => {}
+                Err(stale) if stale.code() == Some(Code::StaleKeyVersion) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(AccountError::Unsettled)
+    }
+
+    /// Removes a user, and renews the key for those who stay.
+    ///
+    /// # Errors
+    /// Where the relay refuses the removal. A key that cannot be renewed now is renewed before the next message.
+    pub async fn remove_member(
+        &self,
+        channel_id: Id,
+        user_id: Id,
+    ) -> Result<Channel, AccountError> {
+        let removed = self.api.remove_member(channel_id, user_id).await?;
+        if user_id == self.me() || !removed.rotation_due || self.is_earlier(channel_id) {
+            return Ok(removed);
+        }
+        Ok(self.rotate(channel_id).await.unwrap_or(removed))
     }
 
     /// Makes a new version of a channel's key for its members of now.
     ///
     /// # Errors
-    /// Where a member's device is not the one known before, or the relay refuses. Another member's rotation at the same
-    /// time is no error.
+    /// Where the relay refuses, or shows another version than a successor. Another member's rotation at the same time is no
+    /// error. [`Trouble::Unauthenticated`] in a channel of before.
     pub async fn rotate(&self, channel_id: Id) -> Result<Channel, AccountError> {
+        for _ in 0..NEW_KEYS {
+            let (_, members) = self.remaining(channel_id).await?;
+            let made = self.succeeding(channel_id, &members).await?;
+            let posted = self.post_version(channel_id, made).await?;
+            if let Some(channel) = posted.filter(|channel| !channel.rotation_due) {
+                return Ok(channel);
+            }
+        }
+        Err(AccountError::Unsettled)
+    }
+
+    /// Signs the first key state of a channel of before, for the users on the relay's list, all of whose devices somebody agreed
+    /// to. From then on the channel is authenticated.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate); [`Trouble::NotAgreed`].
+    pub async fn authenticate(
+        &self,
+        channel_id: Id,
+        agreed: &Agreed,
+    ) -> Result<Channel, AccountError> {
+        lock(&self.chains).admit(channel_id)?;
+        self.fetch_keys(channel_id).await?;
+        if self.with_chain(channel_id, Chain::newest)?.is_some() {
+            return self.rotate(channel_id).await;
+        }
         let channel = self.api.channel(channel_id).await?;
-        let (key_version, key) = (channel.key_version + 1, ChannelKey::generate());
-        let members: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
-        let new = [(key_version, key.clone())];
-        let keys = self.wrap_for(channel_id, &new, &members, None).await?;
-        lock(&self.renewed).insert(channel_id, members);
-        match self
-            .api
-            .rotate(channel_id, &Rotate { key_version, keys })
-            .await
-        {
-            Ok(channel) => {
-                lock(&self.keys).insert((channel_id, key_version), key);
-                Ok(channel)
-            }
-            Err(stale) if stale.code() == Some(Code::StaleKeyVersion) => {
-                self.fetch_keys(channel_id).await?;
-                Ok(self.api.channel(channel_id).await?)
-            }
-            Err(other) => Err(other.into()),
+        let users: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
+        let members = self.devices_of(&users, Some(agreed)).await?;
+        let held: Vec<(u32, ChannelKey)> = {
+            let keys = lock(&self.keys);
+            let of_channel = keys.iter().filter(|((id, _), _)| *id == channel_id);
+            of_channel
+                .map(|((_, version), key)| (*version, key.clone()))
+                .collect()
+        };
+        let version = channel.key_version.checked_add(1);
+        let version = version.ok_or(Trouble::UnknownKeyVersion(channel.key_version))?;
+        let earlier = held.iter().filter(|(held, _)| *held < version);
+        let earlier = earlier.map(|(version, key)| (*version, key)).collect();
+        let made = self.made(channel_id, version, &members, earlier)?;
+        match self.post_version(channel_id, made).await? {
+            Some(channel) => Ok(channel),
+            None => Ok(self.api.channel(channel_id).await?),
         }
     }
 
-    /// The channels whose keys this account has renewed since the last time, each with the users for whom, as the relay named
-    /// them then.
-    pub fn take_renewed(&self) -> BTreeMap<Id, Vec<Id>> {
-        std::mem::take(&mut lock(&self.renewed))
-    }
-
-    pub(super) async fn wrap_for(
+    /// Posts a version; the channel, unless another's came first. Either way the relay's state is looked at.
+    async fn post_version(
         &self,
         channel_id: Id,
-        keys: &[(u32, ChannelKey)],
+        made: Made,
+    ) -> Result<Option<Channel>, AccountError> {
+        let rotate = Rotate {
+            key_version: made.state.key_version,
+            keys: made.wraps,
+            state: Some(made.state),
+        };
+        let posted = match self.api.rotate(channel_id, &rotate).await {
+            Ok(channel) => channel,
+            Err(stale) if stale.code() == Some(Code::StaleKeyVersion) => {
+                self.fetch_keys(channel_id).await?;
+                let channel = self.api.channel(channel_id).await?;
+                let held = self.with_chain(channel_id, Chain::newest)?;
+                return Ok((held == Some(channel.key_version)).then_some(channel));
+            }
+            Err(other) => return Err(other.into()),
+        };
+        self.fetch_keys(channel_id).await?;
+        Ok(Some(posted))
+    }
+
+    /// A channel, and the members of its newest accepted version whom the relay names still.
+    async fn remaining(&self, channel_id: Id) -> Result<(Channel, Members), AccountError> {
+        self.fetch_keys(channel_id).await?;
+        let Some(newest) = self.with_chain(channel_id, Chain::newest)? else {
+            return Err(Trouble::Unauthenticated.into());
+        };
+        let channel = self.api.channel(channel_id).await?;
+        let named: BTreeSet<Id> = channel.members.iter().map(|member| member.id).collect();
+        let mut members = self.with_chain(channel_id, |chain| chain.members(newest))?;
+        members.retain(|_, (user, _)| *user == self.me() || named.contains(user));
+        Ok((channel, members))
+    }
+
+    /// The version behind the newest accepted one.
+    async fn succeeding(&self, channel_id: Id, members: &Members) -> Result<Made, AccountError> {
+        let (newest, key) = self.newest_key(channel_id).await?;
+        let version = newest.checked_add(1);
+        let version = version.ok_or(Trouble::UnknownKeyVersion(newest))?;
+        self.made(channel_id, version, members, vec![(newest, &key)])
+    }
+
+    pub(super) fn made(
+        &self,
+        channel_id: Id,
+        key_version: u32,
+        members: &Members,
+        earlier: Vec<(u32, &ChannelKey)>,
+    ) -> Result<Made, AccountError> {
+        for (device_id, (user_id, key)) in members {
+            let pinned = self.pinned_key(*user_id, *device_id);
+            if pinned.is_some_and(|pinned| pinned != *key) {
+                let (user_id, device_id) = (*user_id, *device_id);
+                return Err(Trouble::Device { user_id, device_id }.into());
+            }
+        }
+        let key = ChannelKey::generate();
+        let draft = Draft {
+            key_version,
+            members,
+            key: &key,
+            earlier,
+            by: (self.me(), self.device()),
+        };
+        let own = &self.identity.key;
+        let signed = self.with_chain(channel_id, |chain| chain.signed(draft, own))?;
+        let unsettled = |_| AccountError::Unsettled;
+        let state = signed.map_err(unsettled)?;
+        let hash = verified(channel_id, &state, members).ok_or(AccountError::Unsettled)?;
+        let wrap = |(device, (_, recipient)): (&Id, &(Id, PublicKey))| {
+            let context = WrapContext {
+                channel_id,
+                key_version,
+                sender_device_id: self.device(),
+                recipient_device_id: *device,
+                recipient,
+                state: Some(&hash),
+            };
+            own.wrap(&key, &context)
+        };
+        let wraps = members.iter().map(wrap).collect();
+        Ok(Made {
+            key,
+            hash,
+            state,
+            wraps,
+        })
+    }
+
+    /// The devices of users that are pinned and, where somebody agreed to devices, agreed to.
+    pub(super) async fn devices_of(
+        &self,
         users: &[Id],
         agreed: Option<&Agreed>,
-    ) -> Result<Vec<Wrap>, AccountError> {
-        let mut wraps = Vec::new();
-        for user_id in users {
-            let profile = self.api.user(*user_id).await?;
-            let is_other = *user_id != self.me();
-            if is_other && agreed.is_some_and(|agreed| !agreed.covers(&profile)) {
-                let user_id = *user_id;
+    ) -> Result<Members, AccountError> {
+        let mut members = Members::new();
+        for user_id in users.iter().copied() {
+            if user_id == self.me() {
+                let own = self.identity.key.public().clone();
+                members.insert(self.device(), (user_id, own));
+                continue;
+            }
+            let profile = self.api.user(user_id).await?;
+            if agreed.is_some_and(|agreed| !agreed.covers(&profile)) {
                 return Err(Trouble::NotAgreed { user_id }.into());
             }
             self.pin(&profile)?;
             for device in &profile.devices {
-                let recipient = self.pinned(*user_id, device.device_id)?;
-                if recipient.to_wire() != device.public_key {
-                    let (user_id, device_id) = (*user_id, device.device_id);
+                let device_id = device.device_id;
+                let key = self.pinned(user_id, device_id)?;
+                if key.to_wire() != device.public_key {
                     return Err(Trouble::Device { user_id, device_id }.into());
                 }
-                for (key_version, key) in keys {
-                    let context = WrapContext {
-                        channel_id,
-                        key_version: *key_version,
-                        sender_device_id: self.device(),
-                        recipient_device_id: device.device_id,
-                        recipient: &recipient,
-                    };
-                    wraps.push(self.identity.key.wrap(key, &context));
-                }
+                members.insert(device_id, (user_id, key));
             }
         }
-        Ok(wraps)
+        Ok(members)
     }
 }

@@ -9,9 +9,10 @@
 //! Invariants: one message is under way at a time, in the order of the outbox; the relay is waited for without the state, so
 //! that reads and watermarks go on.
 
+use super::members::Made;
 use super::{Account, AccountError, Agreed, Delivery, Trouble, check_name, lock};
 use crate::api::ApiError;
-use crate::crypto::{ChannelKey, Content, MessageContext};
+use crate::crypto::{ChannelKey, Content, MessageContext, StateHash};
 use crate::identity::IdentityError;
 use crate::state::{Once, Outgoing, State, WriteStatus};
 use crate::wire::{Channel, Code, CreateChannel, Message, Post};
@@ -116,17 +117,21 @@ impl Account {
         channel_id: Id,
         new: NewChannel<'_>,
     ) -> Result<Channel, AccountError> {
-        let key = ChannelKey::generate();
         let mut users = new.members.to_vec();
         users.push(self.me());
         users.sort_unstable();
         users.dedup();
-        let first = [(1, key.clone())];
-        let keys = self.wrap_for(channel_id, &first, &users, new.agreed);
-        let keys = keys.await?;
+        let members = self.devices_of(&users, new.agreed).await?;
+        let Made {
+            key,
+            hash,
+            state,
+            wraps,
+        } = self.made(channel_id, 1, &members, Vec::new())?;
         let seq = self.state().next_seq(channel_id);
         let message = new.opening;
-        let message = message.map(|text| self.seal(channel_id, 1, &key, seq, text));
+        let at = (1, Some(hash));
+        let message = message.map(|text| self.seal(channel_id, at, &key, seq, text));
         if let Some(post) = &message {
             check_sealed(post)?;
             let mut state = self.state();
@@ -136,13 +141,25 @@ impl Account {
         }
         let create = CreateChannel {
             channel_id,
-            name: self.sealed_name(channel_id, 1, &key, new.name),
+            name: key.seal_name(channel_id, (1, Some(&hash)), self.device(), new.name),
             members: new.members.to_vec(),
-            keys,
+            keys: wraps,
             message,
+            state: Some(state),
         };
         let created = self.api.create(&create).await?;
-        lock(&self.keys).insert((channel_id, 1), key);
+        // What an earlier attempt made counts; nobody else can have made this channel.
+        let shown = self.api.keys(channel_id, 0).await?;
+        let own = shown
+            .states
+            .first()
+            .is_some_and(|first| first.device_id == self.device());
+        if !own {
+            let why = "another first key of the channel than the one that was sent";
+            return Err(ApiError::Malformed(why.to_owned()).into());
+        }
+        self.take_states(channel_id, shown.states)??;
+        self.open_wraps(channel_id, shown.keys).await?;
         Ok(created.channel)
     }
 
@@ -210,8 +227,9 @@ impl Account {
             Ok(_) | Err(_) => {}
         }
         let (version, key) = self.newest_key(channel_id).await?;
+        let at = (version, self.hash(channel_id, version)?);
         let seq = self.state().next_seq(channel_id);
-        let post = self.seal(channel_id, version, &key, seq, text);
+        let post = self.seal(channel_id, at, &key, seq, text);
         check_sealed(&post)?;
         let outgoing = Outgoing {
             channel_id,
@@ -354,10 +372,11 @@ impl Account {
             }
             let text = self.own_text(channel_id, post).await?;
             let (version, key) = self.newest_key(channel_id).await?;
+            let at = (version, self.hash(channel_id, version)?);
             let (seq, old) = (self.state().next_seq(channel_id), post.client_message_id);
             outgoing = Outgoing {
                 channel_id,
-                post: self.seal(channel_id, version, &key, seq, &text),
+                post: self.seal(channel_id, at, &key, seq, &text),
                 may_have_arrived: false,
             };
             self.state().replace(old, outgoing.clone())?;
@@ -370,19 +389,27 @@ impl Account {
         lock(&self.state)
     }
 
-    fn seal(&self, channel_id: Id, version: u32, key: &ChannelKey, seq: u64, text: &str) -> Post {
+    fn seal(
+        &self,
+        channel_id: Id,
+        (key_version, state): (u32, Option<StateHash>),
+        key: &ChannelKey,
+        seq: u64,
+        text: &str,
+    ) -> Post {
         let context = MessageContext {
             channel_id,
-            key_version: version,
+            key_version,
             sender_id: self.me(),
             sender_device_id: self.device(),
             client_message_id: Id::generate(),
             seq,
+            state,
         };
         let (nonce, ciphertext) = key.seal_text(&context, text);
         Post {
             client_message_id: context.client_message_id,
-            key_version: version,
+            key_version,
             seq,
             nonce,
             ciphertext,
@@ -391,7 +418,14 @@ impl Account {
 
     /// The text of a message of this account that the relay has not taken.
     async fn own_text(&self, channel_id: Id, post: &Post) -> Result<String, AccountError> {
-        let key = self.key(channel_id, post.key_version).await?;
+        // Also where the channel has stopped.
+        let held = lock(&self.keys)
+            .get(&(channel_id, post.key_version))
+            .cloned();
+        let key = match held {
+            Some(key) => key,
+            None => self.key(channel_id, post.key_version).await?,
+        };
         let context = MessageContext {
             channel_id,
             key_version: post.key_version,
@@ -399,6 +433,7 @@ impl Account {
             sender_device_id: self.device(),
             client_message_id: post.client_message_id,
             seq: post.seq,
+            state: self.hash(channel_id, post.key_version)?,
         };
         match key.open_message(&context, &post.nonce, &post.ciphertext) {
             Ok(Content::Text(text)) => Ok(text),

@@ -62,6 +62,7 @@ fn context(wire: &Value) -> MessageContext {
         sender_device_id: id(&wire["sender_device_id"]),
         client_message_id: id(&wire["client_message_id"]),
         seq: decoded(&wire["seq"]),
+        state: None,
     }
 }
 
@@ -134,13 +135,14 @@ fn wraps_equal_their_vectors_and_open() {
             sender_device_id: from,
             recipient_device_id: to,
             recipient: recipient.public(),
+            state: None,
         };
         let key = ChannelKey::from_bytes(hex32(&vector["channel_key"]));
         let z = sender.agree(recipient.public());
         assert_eq!(z.as_slice(), hex(&vector["shared_secret"]));
         let salt = wire.salt.array().expect("32 bytes");
         assert_eq!(sender.wrap_salted(&key, &context, salt), wire);
-        let opened = recipient.unwrap(channel_id, &wire, sender.public());
+        let opened = recipient.unwrap(channel_id, &wire, sender.public(), None);
         assert!(opened == Ok(key), "{}", vector["name"]);
     }
 }
@@ -162,7 +164,7 @@ fn wraps_that_must_fail_do() {
         }
         let ((_, a), (_, b)) = (device(&Value::from("A")), device(&Value::from("B")));
         assert!(
-            b.unwrap(id(channel), &wire, a.public()).is_err(),
+            b.unwrap(id(channel), &wire, a.public(), None).is_err(),
             "{}",
             vector["name"]
         );
@@ -221,13 +223,13 @@ fn names_equal_their_vectors_and_open() {
         let wire: Name = decoded(&vector["wire"]);
         let key = ChannelKey::from_bytes(hex32(&vector["channel_key"]));
         let channel = id(&vector["channel_id"]);
-        let data = name_data(channel, wire.key_version, wire.sender_device_id);
+        let data = name_data(channel, (wire.key_version, None), wire.sender_device_id);
         assert_eq!(data, hex(&vector["aad"]));
         let plain = vector["plaintext"].as_str().expect("a name");
-        assert_eq!(key.open_name(channel, &wire).as_deref(), Ok(plain));
+        assert_eq!(key.open_name(channel, &wire, None).as_deref(), Ok(plain));
         let sealed = key.seal(&data, plain.as_bytes(), wire.nonce.array().expect("12"));
         assert_eq!(sealed, (wire.nonce.clone(), wire.ciphertext.clone()));
-        assert!(key.open_name(Id::ZERO, &wire).is_err());
+        assert!(key.open_name(Id::ZERO, &wire, None).is_err());
     }
 }
 

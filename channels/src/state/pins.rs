@@ -4,7 +4,7 @@
 
 use crate::crypto::PublicKey;
 use crate::identity::{IdentityError, read_json, write_json};
-use crate::wire::{Kind, Profile};
+use crate::wire::{Profile, StateDevice};
 use crate::{Base64Url, Id};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,23 +20,13 @@ struct Pin {
     first_seen: Timestamp,
 }
 
-/// Something about the devices of a user that a person should know.
+/// A device that shows another key or another owner than before, or a user's second one. It is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceNews {
-    /// A human shows one more device; it is used from now on.
-    Added {
-        /// Whose.
-        user_id: Id,
-        /// Which.
-        device_id: Id,
-    },
-    /// A device shows another key, or another owner; or an agent shows a second device. It is not used.
-    Refused {
-        /// Whose, as the relay says.
-        user_id: Id,
-        /// Which.
-        device_id: Id,
-    },
+pub struct RefusedDevice {
+    /// Whose, as the relay says.
+    pub user_id: Id,
+    /// Which.
+    pub device_id: Id,
 }
 
 /// What `known_devices.json` holds: the first key seen for each device.
@@ -83,7 +73,7 @@ impl Pins {
     ///
     /// # Errors
     /// Where the disk refuses: nothing may be wrapped then.
-    pub fn learn(&mut self, profile: &Profile) -> Result<Vec<DeviceNews>, IdentityError> {
+    pub fn learn(&mut self, profile: &Profile) -> Result<Vec<RefusedDevice>, IdentityError> {
         let user_id = profile.id;
         let known = self
             .pins
@@ -95,18 +85,16 @@ impl Pins {
             let device_id = device.device_id;
             if let Some(pin) = self.pins.get(&device_id) {
                 if pin.user_id != user_id || pin.public_key != device.public_key {
-                    news.push(DeviceNews::Refused { user_id, device_id });
+                    news.push(RefusedDevice { user_id, device_id });
                 }
                 continue;
             }
             let second = known + added > 0;
             let valid = PublicKey::from_bytes(&device.public_key.0).is_ok();
-            if !valid || second && profile.kind == Kind::Agent {
-                news.push(DeviceNews::Refused { user_id, device_id });
+            // A relay gives a user one device. A further one comes by the signed state of a channel alone.
+            if !valid || second {
+                news.push(RefusedDevice { user_id, device_id });
                 continue;
-            }
-            if known > 0 {
-                news.push(DeviceNews::Added { user_id, device_id });
             }
             added += 1;
             let pin = Pin {
@@ -120,6 +108,32 @@ impl Pins {
             write_json(&self.folder, KNOWN_DEVICES, &self.pins)?;
         }
         Ok(news)
+    }
+
+    /// Whether a signed state may name this key for a device: no other one is pinned.
+    #[must_use]
+    pub fn fits(&self, device: &StateDevice) -> bool {
+        let pin = self.pins.get(&device.device_id);
+        pin.is_none_or(|pin| pin.user_id == device.user_id && pin.public_key == device.public_key)
+    }
+
+    /// Pins the devices that a signed state names.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn trust(&mut self, devices: &[StateDevice]) -> Result<(), IdentityError> {
+        let before = self.pins.len();
+        for device in devices {
+            self.pins.entry(device.device_id).or_insert_with(|| Pin {
+                user_id: device.user_id,
+                public_key: device.public_key.clone(),
+                first_seen: Timestamp::now(),
+            });
+        }
+        if self.pins.len() > before && self.is_kept {
+            write_json(&self.folder, KNOWN_DEVICES, &self.pins)?;
+        }
+        Ok(())
     }
 
     /// The pinned key of a user's device.
@@ -146,7 +160,7 @@ fn kept_pins(folder: &Path) -> Result<BTreeMap<Id, Pin>, IdentityError> {
 mod tests {
     use super::*;
     use crate::DeviceKey;
-    use crate::wire::Device;
+    use crate::wire::{Device, Kind};
 
     fn profile(id: Id, kind: Kind, devices: &[(Id, &DeviceKey)]) -> Profile {
         let device = |(device_id, key): &(Id, &DeviceKey)| Device {
@@ -184,7 +198,7 @@ mod tests {
                 .is_empty()
         );
         let mut pins = Pins::open(folder.path()).expect("opens");
-        let refused = |user_id, device_id| vec![DeviceNews::Refused { user_id, device_id }];
+        let refused = |user_id, device_id| vec![RefusedDevice { user_id, device_id }];
         let swapped = pins.learn(&profile(user, Kind::Agent, &[(device, &false_key)]));
         assert_eq!(swapped.expect("read"), refused(user, device));
         let moved = pins.learn(&profile(other, Kind::Agent, &[(device, &key)]));
@@ -212,25 +226,22 @@ mod tests {
     }
 
     #[test]
-    fn further_device_of_human_is_reported_and_used() {
+    fn second_device_in_the_directory_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (user, device, second) = (Id::generate(), Id::generate(), Id::generate());
-        let key = DeviceKey::generate();
-        let mut pins = Pins::open(folder.path()).expect("opens");
-        pins.learn(&profile(user, Kind::Human, &[(device, &key)]))
-            .expect("pinned");
-        let news = pins.learn(&profile(
-            user,
-            Kind::Human,
-            &[(device, &key), (second, &key)],
-        ));
-        assert_eq!(
-            news.expect("pinned"),
-            [DeviceNews::Added {
+        let [user, device, second] = [1, 2, 3].map(|n| Id::from_parts(n, 0));
+        let [key, other] = [DeviceKey::generate(), DeviceKey::generate()];
+        for (nth, kind) in [Kind::Human, Kind::Agent].into_iter().enumerate() {
+            let folder = folder.path().join(nth.to_string());
+            std::fs::create_dir(&folder).expect("made");
+            let mut pins = Pins::open(&folder).expect("opens");
+            let both = profile(user, kind, &[(device, &key), (second, &other)]);
+            let news = pins.learn(&both).expect("pinned");
+            let refused = RefusedDevice {
                 user_id: user,
-                device_id: second
-            }]
-        );
-        assert!(pins.key(user, second).is_some());
+                device_id: second,
+            };
+            assert_eq!(news, [refused]);
+            assert!(pins.key(user, device).is_some() && pins.key(user, second).is_none());
+        }
     }
 }

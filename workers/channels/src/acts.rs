@@ -5,7 +5,7 @@
 
 use crate::failed::{of_effect, told};
 use crate::listen::{KIND, flush};
-use crate::views::User;
+use crate::views::{User, standing};
 use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel};
 use plexus_channels::state::Once;
@@ -76,6 +76,8 @@ pub enum Act {
     Leave(Id),
     /// A channel that gets a new key.
     Rotate(Id),
+    /// A channel of before whose key gets its first signed state, for these devices.
+    Authenticate(Id, Agreed),
 }
 
 impl Act {
@@ -90,7 +92,7 @@ impl Act {
             Self::Archive(_, true) => "archived a channel",
             Self::Archive(_, false) => "opened an archived channel again",
             Self::Leave(_) => "left a channel",
-            Self::Rotate(_) => "renewed the key of a channel",
+            Self::Rotate(_) | Self::Authenticate(..) => "renewed the key of a channel",
         }
     }
 
@@ -103,7 +105,8 @@ impl Act {
             | Self::Remove(id, _)
             | Self::Archive(id, _)
             | Self::Leave(id)
-            | Self::Rotate(id) => Some(*id),
+            | Self::Rotate(id)
+            | Self::Authenticate(id, _) => Some(*id),
         }
     }
 }
@@ -125,8 +128,8 @@ pub struct ActOutput {
 /// # Errors
 /// There is none, or the relay is away.
 pub async fn channel(account: &Account, id: Id) -> Result<(Channel, String), SourceError> {
-    let channel = account.api().channel(id).await;
-    let channel = channel.map_err(|error| told(&error.into()))?;
+    let channel = account.channel(id).await;
+    let channel = channel.map_err(|error| told(&error))?;
     let name = account.name_of(&channel).await;
     let name = name.map_err(|error| told(&error))?;
     Ok((channel, name))
@@ -152,17 +155,29 @@ pub async fn user(account: &Account, id: Id, agreed: &mut Agreed) -> Result<Stri
     Ok(format!("{line} {id}: {}", fingerprints.join("; ")))
 }
 
-/// A card about a channel: its name and members.
-#[must_use]
-pub fn about(headline: &str, channel: &Channel, name: &str) -> Preview {
+/// A card about a channel: its name, its members, and its keys where nobody vouches for them.
+///
+/// # Errors
+/// The identity's files cannot be used.
+pub fn about(
+    account: &Account,
+    headline: &str,
+    channel: &Channel,
+    name: &str,
+) -> Result<Preview, SourceError> {
     let named = channel.members.iter().take(NAMED);
     let mut members: Vec<String> = named.map(|m| User::of(m).line()).collect();
     if let Some(more) = channel.members.len().checked_sub(NAMED).filter(|n| *n > 0) {
         members.push(format!("{more} more"));
     }
-    Preview::new(headline)
+    let card = Preview::new(headline)
         .fact("channel", format!("{name} ({})", channel.id))
-        .fact("members", members.join(", "))
+        .fact("members", members.join(", "));
+    let keys = standing(account, channel.id).map_err(|error| told(&error))?;
+    Ok(match keys {
+        "authenticated" => card,
+        keys => card.fact("keys", format!("{keys}: the relay could have made them")),
+    })
 }
 
 fn plan_of(act: Act, of: &serde_json::Value, preview: Preview) -> Plan<Act> {
@@ -194,7 +209,7 @@ pub(crate) async fn plan_send(
         let why = "the channel is archived: it can be read, and takes no message";
         return Err(SourceError::transport("archived", why));
     }
-    let preview = about("sends a message", &channel, &name).text(&text);
+    let preview = about(account, "sends a message", &channel, &name)?.text(&text);
     let of = json!(["send", id, name, ids(&channel.members), text]);
     Ok(plan_of(Act::Send(id, text), &of, preview))
 }
@@ -231,7 +246,7 @@ pub(crate) async fn plan_add(
     let mut agreed = Agreed::default();
     let line = user(account, added, &mut agreed).await?;
     let headline = "adds a member, who can read all that was written in the channel";
-    let preview = about(headline, &channel, &name).fact("added", &line);
+    let preview = about(account, headline, &channel, &name)?.fact("added", &line);
     let of = json!(["add", id, name, ids(&channel.members), added, line]);
     Ok(plan_of(Act::Add(id, added, agreed), &of, preview))
 }
@@ -250,7 +265,8 @@ pub(crate) async fn plan_remove(
     };
     let headline =
         "removes a member, who keeps what they have read; the key changes before the next message";
-    let preview = about(headline, &channel, &name).fact("removed", User::of(member).line());
+    let preview =
+        about(account, headline, &channel, &name)?.fact("removed", User::of(member).line());
     let of = json!(["remove", id, name, ids(&channel.members), removed]);
     Ok(plan_of(Act::Remove(id, removed), &of, preview))
 }
@@ -269,7 +285,7 @@ pub(crate) async fn plan_archive(
         }
         false => "opens an archived channel again for all members",
     };
-    let preview = about(headline, &channel, &name);
+    let preview = about(account, headline, &channel, &name)?;
     let of = json!(["archive", id, name, ids(&channel.members), archived]);
     Ok(plan_of(Act::Archive(id, archived), &of, preview))
 }
@@ -281,10 +297,11 @@ pub(crate) async fn plan_archive(
 pub async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
     let (channel, name) = channel(account, id).await?;
     let preview = about(
+        account,
         "leaves a channel; only a member can add you again",
         &channel,
         &name,
-    );
+    )?;
     let of = json!(["leave", id, name]);
     Ok(plan_of(Act::Leave(id), &of, preview))
 }
@@ -294,17 +311,32 @@ pub async fn plan_leave(account: &Account, id: Id) -> Result<Plan<Act>, SourceEr
 /// # Errors
 /// There is no such channel, or the relay is away.
 pub async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, SourceError> {
-    let (channel, name) = channel(account, id).await?;
-    let headline = "renews the key of a channel for its members of now";
-    let preview = about(headline, &channel, &name);
-    let of = json!([
-        "rotate",
-        id,
-        name,
-        ids(&channel.members),
-        channel.key_version
-    ]);
-    Ok(plan_of(Act::Rotate(id), &of, preview))
+    let channel = account.channel(id).await;
+    let channel = channel.map_err(|error| told(&error))?;
+    let name = match account.name_of(&channel).await {
+        Ok(name) => name,
+        Err(AccountError::Trouble(_)) => "(its name does not open)".to_owned(),
+        Err(error) => return Err(told(&error)),
+    };
+    let ids = ids(&channel.members);
+    let keys = standing(account, id).map_err(|error| told(&error))?;
+    if keys == "authenticated" || keys == "stopped" {
+        let headline = "renews the key of a channel for its members of now";
+        let preview = about(account, headline, &channel, &name)?;
+        let of = json!(["rotate", id, name, ids, channel.key_version]);
+        return Ok(plan_of(Act::Rotate(id), &of, preview));
+    }
+    let headline = "renews the key of a channel and signs it: from now on its keys are authenticated for these members, \
+                    with these keys";
+    let mut preview = about(account, headline, &channel, &name)?;
+    let (mut lines, mut agreed) = (Vec::new(), Agreed::default());
+    for member in &ids {
+        let line = user(account, *member, &mut agreed).await?;
+        preview = preview.fact("member", &line);
+        lines.push(line);
+    }
+    let of = json!(["authenticate", id, name, lines, channel.key_version]);
+    Ok(plan_of(Act::Authenticate(id, agreed), &of, preview))
 }
 
 /// Does it. A message is the write of its intent, by which it is known again.
@@ -357,7 +389,7 @@ pub async fn commit(
                 Ok(done(id, None, None))
             }
             Act::Remove(id, user) => {
-                account.api().remove_member(id, user).await?;
+                account.remove_member(id, user).await?;
                 Ok(done(id, None, None))
             }
             Act::Archive(id, archived) => {
@@ -371,6 +403,10 @@ pub async fn commit(
             }
             Act::Rotate(id) => {
                 account.rotate(id).await?;
+                Ok(done(id, None, None))
+            }
+            Act::Authenticate(id, agreed) => {
+                account.authenticate(id, &agreed).await?;
                 Ok(done(id, None, None))
             }
         }

@@ -1,18 +1,19 @@
-//! The writer's connection to the relay: it pins devices as they appear, sends what waits, and tells of new messages.
+//! The writer's connection to the relay: it pins devices as they appear, sends what waits, and tells of new messages and keys.
 //!
 //! Invariant: a message is told of once, also over a lost connection and a restart: the watermark of its channel says so. Only a
 //! message that opened moves it: of any other the id is the relay's word alone, and it is told of once in the life of a process.
 
 use plexus_channels::Id;
-use plexus_channels::account::{Account, AccountError, Opened, Unopened};
+use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Unopened};
 use plexus_channels::api::Cursor;
+use plexus_channels::chain::StateView;
 use plexus_channels::events::{Listener, Notice};
 use plexus_channels::limits::LARGEST_PAGE;
-use plexus_channels::state::{DeviceNews, Once, WriteStatus};
+use plexus_channels::state::{Once, WriteStatus};
 use plexus_channels::wire::{Event, Message};
 use plexus_ipc::worker::{Host, Touched, Verdict};
 use plexus_protocol::AuditId;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,8 +22,11 @@ use tokio::time::sleep;
 
 /// The kind under which channels are recorded.
 pub const KIND: &str = "channel";
-/// The manifest's topic.
+/// The manifest's topics.
 const TOPIC: &str = "message";
+const KEYS: &str = "keys";
+/// Of an event of a message.
+const NEW: &str = "a new message";
 /// From one try to send what waits to the next.
 const SEND_AGAIN: Duration = Duration::from_secs(5);
 /// Messages that did not open and are remembered.
@@ -79,14 +83,45 @@ async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
                 return;
             }
         }
-        for news in account.take_device_news() {
-            let (user, device, change) = match news {
-                DeviceNews::Added { user_id, device_id } => (user_id, device_id, "added"),
-                DeviceNews::Refused { user_id, device_id } => (user_id, device_id, "refused"),
-            };
-            tracing::warn!(%user, %device, change, "the relay shows another device of a user");
+        for refused in account.take_refused_devices() {
+            let (user, device) = (refused.user_id, refused.device_id);
+            tracing::warn!(%user, %device, change = "refused", "the relay shows another device of a user");
+        }
+        for news in account.take_key_news() {
+            tell_of_keys(host, news).await;
         }
     }
+}
+
+/// Tells of a key that was renewed, of who came and left with it, and of what the relay shows and is refused.
+async fn tell_of_keys(host: &Host, news: KeyNews) {
+    let signed = |state: &StateView| {
+        let fingerprint = state.key.map(|key| key.to_string());
+        let by = json!({"id": state.user_id, "fingerprint": fingerprint});
+        json!({"version": state.key_version, "by": by, "state": state.state.to_string()})
+    };
+    let (channel, summary, mut payload) = match news {
+        KeyNews::Began(channel, state) => {
+            (channel, "the key is signed from now on", signed(&state))
+        }
+        KeyNews::Renewed {
+            channel_id,
+            state,
+            added,
+            removed,
+        } => {
+            let mut payload = signed(&state);
+            (payload["added"], payload["removed"]) = (json!(added), json!(removed));
+            (channel_id, "key_rotated", payload)
+        }
+        KeyNews::Refused(channel, why) => {
+            tracing::warn!(%channel, %why, "the relay shows a key that is not used");
+            let payload = json!({"refused": why.to_string()});
+            (channel, "the relay shows a key that is not used", payload)
+        }
+    };
+    payload["channel"] = json!(channel);
+    tell(host, (KEYS, summary), channel, payload).await;
 }
 
 /// What happened while nobody listened.
@@ -99,7 +134,7 @@ async fn catch_up(
         account.pin(&user)?;
     }
     flush(account).await?;
-    let channels = account.api().channels(None).await?;
+    let channels = account.channels(None).await?;
     account.keep_channels(&channels)?;
     for channel in channels {
         let known = account.watermark(channel.id).await;
@@ -118,7 +153,7 @@ async fn catch_up(
         let is_new = is_opened || unopened.is_first(channel.id, message);
         if is_new && known.is_some_and(|known| known < message) {
             let payload = json!({"channel": channel.id, "message": message});
-            tell(host, channel.id, payload).await;
+            tell(host, (TOPIC, NEW), channel.id, payload).await;
         }
         if is_opened {
             account.advance(&[(channel.id, message)]).await?;
@@ -189,12 +224,18 @@ async fn heard(
     unopened: &mut Unopened,
     event: Event,
 ) -> Result<(), AccountError> {
-    let Event::MessageCreated {
-        channel_id,
-        message,
-    } = event
-    else {
-        return Ok(());
+    let (channel_id, message) = match event {
+        Event::MessageCreated {
+            channel_id,
+            message,
+        } => (channel_id, message),
+        Event::KeyRotated { channel_id, .. }
+        | Event::MemberAdded { channel_id, .. }
+        | Event::MemberRemoved { channel_id, .. } => {
+            return account.look_at_keys(channel_id).await;
+        }
+        Event::ChannelAdded { channel, .. } => return account.look_at_keys(channel.id).await,
+        _ => return Ok(()),
     };
     let known = account.watermark(channel_id).await;
     if known.is_some_and(|known| message.message_id <= known) {
@@ -218,7 +259,7 @@ async fn heard(
     let is_opened = opened.content.is_ok();
     let is_new = is_opened || unopened.is_first(channel_id, message_id);
     if is_new && !is_own {
-        tell(host, channel_id, payload).await;
+        tell(host, (TOPIC, NEW), channel_id, payload).await;
     }
     if is_opened {
         account.advance(&[(channel_id, message_id)]).await?;
@@ -226,9 +267,9 @@ async fn heard(
     Ok(())
 }
 
-async fn tell(host: &Host, channel: Id, payload: serde_json::Value) {
+async fn tell(host: &Host, (topic, summary): (&str, &str), channel: Id, payload: Value) {
     let touched = vec![Touched::read(KIND, channel.to_string(), None)];
-    let told = host.event(TOPIC, "a new message", &payload, touched).await;
+    let told = host.event(topic, summary, &payload, touched).await;
     if let Err(error) = told {
         tracing::warn!(?error, "an event could not be sent");
     }

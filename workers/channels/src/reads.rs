@@ -5,7 +5,7 @@
 //! Must not know: which source asks, how the relay is reached.
 
 use crate::listen::KIND;
-use crate::views::{ChannelView, MessageView, Person, User, You};
+use crate::views::{ChannelView, KeysView, MessageView, Person, User, You};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
@@ -56,6 +56,9 @@ pub struct Members {
     members: Vec<Person>,
     /// Who asks to be added to the channel.
     asking: Vec<User>,
+    /// How the channel's keys came about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<KeysView>,
 }
 
 /// A page of messages, oldest first.
@@ -92,7 +95,7 @@ pub async fn list(
     account: &Account,
     call: &CallContext,
 ) -> Result<Reply<ChannelList>, AccountError> {
-    let mut channels = account.api().channels(None).await?;
+    let mut channels = account.channels(None).await?;
     channels.retain(|channel| call.allows(FIELD, &channel.id.to_string()));
     // Those that somebody wrote in lately: anybody can make channels with this member.
     channels.sort_by_key(|channel| Reverse(channel.last_message_id));
@@ -131,17 +134,29 @@ pub async fn members(
     input: &MembersInput,
 ) -> Result<Reply<Members>, AccountError> {
     let mut users = account.api().users().await?;
-    let (mut touched, mut asking) = (None, Vec::new());
+    let (mut touched, mut asking, mut keys) = (None, Vec::new(), None);
     if let Some(id) = input.channel {
-        let channel = account.api().channel(id).await?;
+        let channel = account.channel(id).await?;
         users.retain(|user| channel.members.iter().any(|member| member.id == user.id));
+        // One whom a key state names, and the directory no more, can read all the same.
+        for member in &channel.members {
+            if !users.iter().any(|user| user.id == member.id) {
+                users.push(account.api().user(member.id).await?);
+            }
+        }
         let asked = account.api().join_requests(id).await?;
         asking = asked.iter().map(User::of).collect();
+        keys = Some(KeysView::of(account, &channel)?);
         touched = Some(Touched::read(KIND, id.to_string(), None));
     }
     let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
     let summary = format!("listed {}", counted(members.len(), "user"));
-    Ok(Reply::new(Members { members, asking }, summary).touched(touched))
+    let listed = Members {
+        members,
+        asking,
+        keys,
+    };
+    Ok(Reply::new(listed, summary).touched(touched))
 }
 
 /// Messages of a channel, from `cursor` on.

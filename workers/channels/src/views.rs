@@ -3,7 +3,8 @@
 //! Invariant: who sent a message is shown by the pinned key that opened it; a name is the relay's word.
 
 use jiff::Timestamp;
-use plexus_channels::account::{Account, AccountError, Opened};
+use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Standing};
+use plexus_channels::chain::StateView;
 use plexus_channels::crypto::Content;
 use plexus_channels::wire::{Channel, Kind, Member, Profile, Status};
 use plexus_channels::{Id, PublicKey};
@@ -11,6 +12,8 @@ use serde::Serialize;
 
 /// Members that a list of channels names one by one.
 const NAMED: usize = 20;
+/// Versions of a key that are shown.
+const VERSIONS: usize = 20;
 
 /// Who this source is.
 #[derive(Debug, Serialize)]
@@ -41,6 +44,44 @@ pub(crate) struct ChannelView {
     pub(crate) member_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_message: Option<Id>,
+    /// `authenticated`, `unauthenticated`, `unsigned` or `stopped`.
+    pub(crate) keys: &'static str,
+}
+
+/// How the keys of a channel came about.
+#[derive(Debug, Serialize)]
+pub(crate) struct KeysView {
+    /// As in [`ChannelView`].
+    state: &'static str,
+    /// The version with which this source came in: the key to compare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    began: Option<SignedView>,
+    /// Where it is stopped: the other key of a version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<SignedView>,
+    /// The newest last; further ones are not shown.
+    versions: Vec<VersionView>,
+}
+
+/// Who signed a version.
+#[derive(Debug, Serialize)]
+struct SignedView {
+    version: u32,
+    by: Id,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    /// The beginning of the hash of what was signed.
+    state: String,
+}
+
+/// A version, with who came and who went.
+#[derive(Debug, Serialize)]
+struct VersionView {
+    #[serde(flatten)]
+    signed: SignedView,
+    added: Vec<String>,
+    removed: Vec<String>,
 }
 
 /// A message.
@@ -118,6 +159,59 @@ impl ChannelView {
             members: channel.members.iter().take(NAMED).map(User::of).collect(),
             member_count: channel.members.len(),
             last_message: channel.last_message_id,
+            keys: standing(account, channel.id)?,
+        })
+    }
+}
+
+/// How far the keys of a channel can be relied on, in a word.
+pub(crate) fn standing(account: &Account, channel: Id) -> Result<&'static str, AccountError> {
+    Ok(match account.standing(channel)? {
+        Standing::Authenticated { .. } => "authenticated",
+        Standing::Unauthenticated => "unauthenticated",
+        Standing::Unsigned => "unsigned",
+        Standing::Stopped { .. } => "stopped",
+    })
+}
+
+impl KeysView {
+    pub(crate) fn of(account: &Account, channel: &Channel) -> Result<Self, AccountError> {
+        let name = |id: Id| {
+            let known = channel.members.iter().find(|member| member.id == id);
+            known.map_or_else(|| id.to_string(), |member| member.name.clone())
+        };
+        let signed = |state: StateView| SignedView {
+            version: state.key_version,
+            by: state.user_id,
+            name: name(state.user_id),
+            fingerprint: state.key.map(|key| key.to_string()),
+            state: state.state.to_string(),
+        };
+        let (began, second) = match account.standing(channel.id)? {
+            Standing::Authenticated { began, .. } => (Some(signed(began)), None),
+            Standing::Stopped { held, second } => (Some(signed(held)), Some(signed(second))),
+            Standing::Unauthenticated | Standing::Unsigned => (None, None),
+        };
+        let mut versions = account.versions(channel.id)?;
+        versions.drain(..versions.len().saturating_sub(VERSIONS));
+        let version = |news| match news {
+            KeyNews::Renewed {
+                state,
+                added,
+                removed,
+                ..
+            } => Some(VersionView {
+                signed: signed(state),
+                added: added.into_iter().map(name).collect(),
+                removed: removed.into_iter().map(name).collect(),
+            }),
+            KeyNews::Began(..) | KeyNews::Refused(..) => None,
+        };
+        Ok(Self {
+            state: standing(account, channel.id)?,
+            began,
+            second,
+            versions: versions.into_iter().filter_map(version).collect(),
         })
     }
 }

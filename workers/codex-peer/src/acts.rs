@@ -94,18 +94,18 @@ async fn card(
         }
         return Ok((preview.text(text("message")), users));
     };
-    let about = |headline: &str| about(headline, channel, name);
+    let about = |headline: &str| about(account, headline, channel, name);
     let preview = match &*act.tool {
-        "reply" => about("sends a message as the peer").text(text("text")),
+        "reply" => about("sends a message as the peer")?.text(text("text")),
         "add_member" => {
             let user = user(account, user_id(text("user_id"))?, agreed).await?;
-            let shown = about("adds a member, who can read all that was written in the channel")
+            let shown = about("adds a member, who can read all that was written in the channel")?
                 .fact("new member", &user);
             users.push(user);
             shown
         }
-        "archive_channel" => about("archives a channel: it can be read, and takes no message"),
-        _ => about("makes a channel active again"),
+        "archive_channel" => about("archives a channel: it can be read, and takes no message")?,
+        _ => about("makes a channel active again")?,
     };
     Ok((preview, users))
 }

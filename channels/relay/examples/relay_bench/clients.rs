@@ -3,7 +3,8 @@
 use crate::server::Server;
 use futures_util::stream::{self, StreamExt as _};
 use plexus_channels::api::Credentials;
-use plexus_channels::crypto::WrapContext;
+use plexus_channels::chain::{Chain, Draft, Members, verified};
+use plexus_channels::crypto::{StateHash, WrapContext};
 use plexus_channels::wire::{CreateChannel, NewDevice, Register};
 use plexus_channels::{Api, ChannelKey, DeviceKey, Direct, Endpoint, Id, PublicKey};
 use std::sync::Arc;
@@ -94,8 +95,22 @@ pub(crate) async fn create(
     connection: &mut Connection,
     creator: &Client,
     members: &[Recipient<'_>],
-) -> (Id, ChannelKey) {
+) -> (Id, ChannelKey, StateHash) {
     let (channel_id, channel_key) = (Id::generate(), ChannelKey::generate());
+    let own = creator.recipient();
+    let all = members.iter().chain([&own]);
+    let all = all.map(|one| (one.device, (one.user, one.public.clone())));
+    let named: Members = all.collect();
+    let draft = Draft {
+        key_version: 1,
+        members: &named,
+        key: &channel_key,
+        earlier: Vec::new(),
+        by: (creator.user, creator.device),
+    };
+    let state = Chain::new(channel_id).signed(draft, &creator.key);
+    let state = state.expect("signed");
+    let hash = verified(channel_id, &state, &named).expect("verified");
     let wrap = |to: &Recipient<'_>| {
         let context = WrapContext {
             channel_id,
@@ -103,6 +118,7 @@ pub(crate) async fn create(
             sender_device_id: creator.device,
             recipient_device_id: to.device,
             recipient: to.public,
+            state: Some(&hash),
         };
         creator.key.wrap(&channel_key, &context)
     };
@@ -111,14 +127,15 @@ pub(crate) async fn create(
     keys.push(wrap(&creator.recipient()));
     let create = CreateChannel {
         channel_id,
-        name: channel_key.seal_name(channel_id, 1, creator.device, "bench"),
+        name: channel_key.seal_name(channel_id, (1, Some(&hash)), creator.device, "bench"),
         members: members.iter().map(|member| member.user).collect(),
         keys,
         message: None,
+        state: Some(state),
     };
     let body = serde_json::to_string(&create).expect("JSON");
     connection.post("/v1/channels", &creator.token, &body).await;
-    (channel_id, channel_key)
+    (channel_id, channel_key, hash)
 }
 
 /// A connection to the relay that is kept.

@@ -18,6 +18,7 @@ pub(crate) fn measure(results: &mut Results, texts: u32) {
         sender_device_id: Id::generate(),
         client_message_id: Id::generate(),
         seq: 1,
+        state: Some([1; 32]),
     };
     let (nonce, ciphertext) = key.seal_text(&context, &text);
     let encrypt = || {

@@ -32,7 +32,7 @@ impl Sender {
 
     /// Makes a channel of its own, to write in.
     pub(crate) async fn make_channel(&mut self) {
-        let (channel, _) = create(&mut self.connection, &self.client, &[]).await;
+        let (channel, ..) = create(&mut self.connection, &self.client, &[]).await;
         self.channels.push((channel, 1));
     }
 
@@ -85,7 +85,7 @@ pub(crate) async fn measure(
     let clients = register(&server, SENDERS).await;
     let mut one = senders(&server, &clients).await;
     let members: Vec<_> = clients.iter().map(Client::recipient).collect();
-    let (channel, _) = create(&mut one[0].connection, &clients[0], &members).await;
+    let (channel, ..) = create(&mut one[0].connection, &clients[0], &members).await;
     one.iter_mut()
         .for_each(|sender| sender.channels.push((channel, 1)));
     let mut each = senders(&server, &clients).await;

@@ -77,7 +77,7 @@ async fn filled(server: &Server, reader: &Account, many: usize) -> Id {
     for _ in &clients {
         connections.push(Connection::open(&server.endpoint).await);
     }
-    let (channel_id, key) = create(&mut connections[0], &clients[0], &members).await;
+    let (channel_id, key, hash) = create(&mut connections[0], &clients[0], &members).await;
     let path = format!("/v1/channels/{channel_id}/messages");
     let writes = clients.iter().zip(connections).enumerate();
     let (path, key) = (&path, &key);
@@ -91,6 +91,7 @@ async fn filled(server: &Server, reader: &Account, many: usize) -> Id {
                 sender_device_id: client.device,
                 client_message_id: Id::generate(),
                 seq,
+                state: Some(hash),
             };
             let (nonce, sealed) = key.seal_text(&context, &"missed ".repeat(30));
             let (nonce, sealed) = (base64url::encode(&nonce.0), base64url::encode(&sealed.0));

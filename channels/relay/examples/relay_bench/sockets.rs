@@ -91,7 +91,7 @@ async fn fan_out(
     let creator = &members[0];
     let recipients: Vec<_> = members.iter().map(Client::recipient).collect();
     let mut connection = Connection::open(&server.endpoint).await;
-    let (channel, _) = create(&mut connection, creator, &recipients).await;
+    let (channel, ..) = create(&mut connection, creator, &recipients).await;
     for _ in &members[1..] {
         assert!(told.recv().await == Some(SocketEvent::Added));
     }

@@ -9,13 +9,17 @@ use crate::cell::{decode, number_of};
 use crate::channel::{self, ActingDevice, Channel, Posted};
 use crate::pushes::view;
 use crate::refusal::Refusal;
-use crate::store::{Rows, Subject};
+use crate::store::{Rows, StoreError, Subject};
 use plexus_channels::wire::{
-    self, AddMember, Code, CreateChannel, HeldKey, Member, Post, Rotate, Status,
+    self, AddMember, Code, CreateChannel, HeldKey, Keys, Member, Post, Rotate, Status,
 };
 use plexus_channels::{Id, limits};
 use serde_json::{Value, json};
 use std::sync::Mutex;
+
+/// Key states of one answer, and about how many bytes of them.
+const STATES: usize = 100;
+const STATE_BYTES: usize = 512 << 10;
 
 /// A derived row: key and value, or none.
 type Row = (Vec<u8>, Option<Vec<u8>>);
@@ -64,7 +68,7 @@ impl Relay {
                 }
             }
         }
-        let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
+        let devices = |user: Id| directory.peek(|fold| fold.usable_devices(user));
         let opening = create.message.clone().map(|post| Posted::new(by, post));
         let decide = |fold: &Channel| {
             let act = fold.create(by, create.clone(), devices)?;
@@ -157,9 +161,8 @@ impl Relay {
         rotate: Rotate,
     ) -> Result<(bool, wire::Channel), Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let devices = |user: Id| directory.peek(|fold| fold.has(user).then(|| fold.devices(user)));
-        let Rotate { key_version, keys } = rotate;
-        let decide = |fold: &Channel| fold.rotate(by, key_version, keys.clone(), devices);
+        let devices = |user: Id| directory.peek(|fold| fold.usable_devices(user));
+        let decide = |fold: &Channel| fold.rotate(by, id, rotate.clone(), devices);
         self.change(by, id, decide, None).await
     }
 
@@ -170,12 +173,12 @@ impl Relay {
         add: AddMember,
     ) -> Result<wire::Channel, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let AddMember { user_id, keys } = add;
+        let user_id = add.user_id;
         if self.channels_of(user_id).await?.len() >= limits::CHANNELS {
             return Err(Refusal::invalid("the user is in 10,000 channels"));
         }
-        let devices = || directory.peek(|fold| fold.has(user_id).then(|| fold.devices(user_id)));
-        let decide = |fold: &Channel| fold.add(by, user_id, devices(), keys.clone());
+        let devices = |user: Id| directory.peek(|fold| fold.usable_devices(user));
+        let decide = |fold: &Channel| fold.add(by, id, add.clone(), devices);
         let row = membership(user_id, id, true);
         Ok(self.change(by, id, decide, Some(row)).await?.1)
     }
@@ -238,27 +241,49 @@ impl Relay {
         Ok(asking.iter().filter_map(member).collect())
     }
 
-    /// The keys that were wrapped for the asking device.
-    pub(crate) async fn keys(&self, by: ActingDevice, id: Id) -> Result<Vec<HeldKey>, Refusal> {
+    /// The keys that were wrapped for the asking device, and key states behind a version.
+    pub(crate) async fn keys(
+        &self,
+        by: ActingDevice,
+        id: Id,
+        after_version: u32,
+    ) -> Result<Keys, Refusal> {
         let directory = self.organization_cell(by.organization).await?;
-        let look = |fold: &Channel| Ok(fold.admit(by)?.key_acts(by.device));
-        let numbers = self.look(id, look).await?;
-        let wraps = self
+        let look = |fold: &Channel| {
+            let fold = fold.admit(by)?;
+            let (states, has_more) = fold.state_acts(after_version, STATES);
+            Ok((fold.key_acts(by.device, after_version), states, has_more))
+        };
+        let (wraps, states, has_more) = self.look(id, look).await?;
+        let (wraps, states, has_more) = self
             .blocking(move |store| {
                 // An act has the wraps of every device: one is held at a time.
-                let mut own = Vec::new();
-                for number in numbers {
+                let read = |number: u64| {
                     let act = store.acts(Subject::Channel(id), (number, number), 1, false)?;
                     let act = act.first().and_then(|(_, bytes)| decode(bytes));
-                    let Some((sender_id, wraps)) =
-                        act.and_then(|(_, act): (_, channel::Act)| act.wraps())
-                    else {
+                    Ok(act.and_then(|(_, act): (_, channel::Act)| act.keys()))
+                };
+                let (mut own, mut signed) = (Vec::new(), Vec::new());
+                for number in wraps {
+                    let Some((sender_id, wraps, _)) = read(number)? else {
                         continue;
                     };
                     let mine = wraps.into_iter().filter(|wrap| wrap.device_id == by.device);
                     own.extend(mine.map(|wrap| (sender_id, wrap)));
                 }
-                Ok(own)
+                let (mut bytes, count) = (0, states.len());
+                for number in states {
+                    if bytes > STATE_BYTES {
+                        break;
+                    }
+                    let state = read(number)?.and_then(|(_, _, state)| state);
+                    let state = state
+                        .ok_or_else(|| StoreError(format!("{id}: {number} has no key state")))?;
+                    bytes += 600 + state.added.len() * 200 + state.earlier.len() * 130;
+                    signed.push(state);
+                }
+                let has_more = has_more || signed.len() < count;
+                Ok((own, signed, has_more))
             })
             .await?;
         let mut keys = Vec::new();
@@ -272,7 +297,11 @@ impl Relay {
                 sender_public_key: key.to_wire(),
             });
         }
-        Ok(keys)
+        Ok(Keys {
+            keys,
+            states,
+            has_more,
+        })
     }
 
     pub(super) async fn channels_of(&self, user: Id) -> Result<Vec<Id>, Refusal> {

@@ -6,6 +6,7 @@ mod dialect;
 mod harness;
 #[cfg(target_os = "linux")]
 mod hostile;
+mod keys;
 mod liar;
 mod lies;
 mod live;

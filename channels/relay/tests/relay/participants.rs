@@ -334,34 +334,23 @@ fn page_that_is_cut_short_is_told() {
 }
 
 #[test]
-fn key_renewed_for_a_user_who_is_no_member_is_told() {
+fn renewed_key_is_told_with_its_signer_and_who_comes_and_goes() {
     story(async {
         let pair = Pair::open().await;
         let eve = pair.relay.account("Eve").await;
-        let other = pair.ann.create("b", &[id_of(&pair.bob)], None).await;
-        let other = other.expect("made");
         let (mut desk, _) = Desk::begin(&pair.ann).await;
-        // The control: a key that is renewed for the members is no news.
-        pair.ann.rotate(other.id).await.expect("renewed");
-        let (path, of_eve) = (format!("/{} ", pair.channel), id_of(&eve));
-        let listed = json!({"id": of_eve, "kind": "agent", "name": "Eve"});
-        pair.liar.lies(move |line, channel| {
-            let mut channel = channel.clone();
-            match channel["members"].as_array_mut() {
-                Some(members) if line.starts_with("GET ") && line.contains(&path) => {
-                    members.push(listed.clone());
-                    Lied::Answer(200, channel)
-                }
-                _ => Lied::Truth,
-            }
-        });
-        let renewed = "was renewed, as the relay named its members, ";
-        // The honest relay behind the liar takes no key of hers.
-        let refused = pair.ann.rotate(pair.channel).await;
-        assert!(refused.is_err(), "{refused:?}");
-        let read = desk.reads(renewed).await;
-        let line = format!("{renewed}for users who are no known members: {of_eve}]");
-        assert!(read.contains(&line), "{read}");
-        assert_eq!(read.matches(renewed).count(), 1, "{read}");
+        let key = pair.bob.identity().key.public().shown_fingerprint();
+        let line = |version: u32, who: &str| {
+            let channel = pair.channel;
+            format!(
+                "[event: the key of channel {channel} was renewed: version {version} by Bob, key {key}; {who} Eve]"
+            )
+        };
+        let added = pair.bob.add_member(pair.channel, id_of(&eve)).await;
+        added.expect("added");
+        desk.reads(&line(2, "with")).await;
+        let removed = pair.bob.remove_member(pair.channel, id_of(&eve)).await;
+        removed.expect("removed");
+        desk.reads(&line(3, "without")).await;
     });
 }

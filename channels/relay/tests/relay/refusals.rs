@@ -35,12 +35,13 @@ impl User {
                 sender_device_id: self.device,
                 recipient_device_id: to.device,
                 recipient: to.key.public(),
+                state: None,
             },
         )
     }
 
     fn create(&self, channel: Id, with: &[&Self]) -> Value {
-        let name = ChannelKey::from_bytes([7; 32]).seal_name(channel, 1, self.device, "n");
+        let name = ChannelKey::from_bytes([7; 32]).seal_name(channel, (1, None), self.device, "n");
         let mut keys = vec![self.wrap(channel, 1, self)];
         keys.extend(with.iter().map(|to| self.wrap(channel, 1, to)));
         let members: Vec<Id> = with.iter().map(|to| to.id).collect();
@@ -55,6 +56,7 @@ impl User {
             sender_device_id: self.device,
             client_message_id: Id::generate(),
             seq,
+            state: None,
         };
         let (nonce, ciphertext) = ChannelKey::from_bytes([7; 32]).seal_text(&context, "t");
         json!({"client_message_id": context.client_message_id, "key_version": version, "seq": seq,

@@ -31,7 +31,7 @@ pub(super) fn listed(all: &Value) -> String {
                 .to_owned(),
             text_of(channel, "id").to_owned(),
             text_of(channel, "source").to_owned(),
-            text_of(channel, "status").to_owned(),
+            status(channel),
             format!("{}{more}", names.join(", ")),
         ]
     });
@@ -65,6 +65,58 @@ pub(super) fn listed(all: &Value) -> String {
     lines.join("\n")
 }
 
+/// Active or archived; and where its keys are not authenticated, that.
+fn status(channel: &Value) -> String {
+    let status = text_of(channel, "status");
+    match text_of(channel, "keys") {
+        "" | "authenticated" => status.to_owned(),
+        keys => format!("{status}, {}", keys.to_uppercase()),
+    }
+}
+
+/// How the keys of a channel came about: what to compare, and who made each version.
+pub(super) fn keys(keys: &Value) -> Vec<String> {
+    let signed = |state: &Value| {
+        let key = state["fingerprint"].as_str();
+        format!(
+            "version {} by {}, key {} (state {})",
+            state["version"],
+            text::line(text_of(state, "name")),
+            text::line(key.unwrap_or("that no member has")),
+            text::line(text_of(state, "state")),
+        )
+    };
+    let mut lines = vec![match text_of(keys, "state") {
+        "authenticated" => format!(
+            "keys: authenticated; for you they began with {}: compare that key",
+            signed(&keys["began"])
+        ),
+        "stopped" => format!(
+            "keys: STOPPED: two keys of one version are signed: {}; and {}. Nothing is sent here any more: ask its \
+             members what they see, and make another channel",
+            signed(&keys["began"]),
+            signed(&keys["second"]),
+        ),
+        "unauthenticated" => "keys: UNAUTHENTICATED: made by a client of before; the relay could have made them. \
+             Renew them once: plexusctl channels rotate"
+            .to_owned(),
+        _ => "keys: UNSIGNED: the relay shows a channel whose key nobody signed. It is not used; if a member with a client of \
+             before made it: plexusctl channels rotate"
+            .to_owned(),
+    }];
+    for version in list_of(keys, "versions") {
+        let mut line = format!("  {}", signed(version));
+        for (how, users) in [("with", "added"), ("without", "removed")] {
+            for user in list_of(version, users) {
+                let user = text::line(user.as_str().unwrap_or_default());
+                line.push_str(&format!("; {how} {user}"));
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 pub(super) fn people(reply: &Value) -> String {
     let rows = list_of(reply, "members").iter().flat_map(|member| {
         let name = match whose(member) {
@@ -95,6 +147,9 @@ pub(super) fn people(reply: &Value) -> String {
             text::line(id),
             text::line(name)
         ));
+    }
+    if reply["keys"].is_object() {
+        lines.extend(keys(&reply["keys"]));
     }
     lines.join("\n")
 }

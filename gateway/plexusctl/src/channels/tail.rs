@@ -60,6 +60,7 @@ pub(super) async fn tail(
         return Ok(Exit::Ok);
     }
     let (mut feed, mut is_lost) = (Feed::new(), false);
+    let mut keys = owner.get(&found.path()).await?["keys"].take();
     loop {
         // A frame only says that there is a reason to look.
         let _ = timeout(LOOK_EVERY, feed.next(desk)).await;
@@ -67,6 +68,12 @@ pub(super) async fn tail(
             Ok(page) => {
                 is_lost = false;
                 last = show_new(desk, &page)?.or(last);
+                // Who came, who went and who renewed the key.
+                let now = desk.open().await?.get(&found.path()).await?["keys"].take();
+                if now != keys {
+                    shown::keys(&now).iter().for_each(|line| out::say(line));
+                    keys = now;
+                }
             }
             // The gateway or the relay may come back, and that is told of once.
             Err(stop) if stop.exit == Exit::Unreachable || stop.code == "source_unavailable" => {

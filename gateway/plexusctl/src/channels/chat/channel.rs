@@ -45,6 +45,8 @@ pub(super) struct Channel {
     pub(super) key: Key,
     pub(super) name: Option<String>,
     pub(super) is_archived: bool,
+    /// How far its keys can be relied on; empty where all is well.
+    pub(super) keys: String,
     /// Whether the person is no member any more: it stays for what they wrote in it.
     pub(super) is_left: bool,
     /// Names of the first members, and how many there are.
@@ -122,6 +124,10 @@ impl Channel {
         self.is_left = false;
         self.name = listed["name"].as_str().map(str::to_owned);
         self.is_archived = text_of(listed, "status") == "archived";
+        self.keys = match text_of(listed, "keys") {
+            "authenticated" => String::new(),
+            keys => keys.to_uppercase(),
+        };
         let members = list_of(listed, "members").iter();
         let names = members.map(|member| text_of(member, "name").to_owned());
         self.members = (names.collect(), listed["memberCount"].as_u64().unwrap_or(0));

@@ -124,6 +124,12 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
         (None, None) => match shown {
             Some(channel) if channel.is_left => format!("{LEFT}: it takes no message"),
             Some(channel) if channel.is_archived => "archived: takes no message".to_owned(),
+            Some(channel) if !channel.keys.is_empty() => {
+                format!(
+                    "{}: plexusctl channels members says why",
+                    text::line(&channel.keys)
+                )
+            }
             Some(channel) if channel.up > 0 => "MORE BELOW: End".to_owned(),
             Some(_) => "write to all members".to_owned(),
             None => String::new(),

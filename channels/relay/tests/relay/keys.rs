@@ -1,0 +1,484 @@
+//! Key versions: one successor, of a member, whatever the relay shows.
+
+use crate::harness::{Relay, id_of, story};
+use crate::liar::{Liar, Lied, account, reopened};
+use plexus_channels::account::{Account, AccountError, Agreed, KeyNews, Standing, Trouble};
+use plexus_channels::api::Cursor;
+use plexus_channels::chain::{Chain, Draft, Print, StateView};
+use plexus_channels::crypto::{Content, WrapContext};
+use plexus_channels::wire::{Code, CreateChannel, KeyState, Rotate};
+use plexus_channels::{ChannelKey, Id};
+use serde_json::json;
+use std::sync::Arc;
+
+/// What a member reads of a channel; of what does not open why.
+async fn read(account: &Account, channel: Id) -> Vec<Result<String, Trouble>> {
+    let page = account.history(channel, Cursor::After(Id::ZERO), 200).await;
+    let opened = page.expect("a page").0.into_iter();
+    let text = |content| match content {
+        Content::Text(text) => text,
+        Content::Unsupported => panic!("a text"),
+    };
+    opened.map(|opened| opened.content.map(text)).collect()
+}
+
+async fn texts(account: &Account, channel: Id) -> Vec<String> {
+    let read = read(account, channel).await.into_iter();
+    read.collect::<Result<_, _>>().expect("all open")
+}
+
+fn newest(account: &Account, channel: Id) -> StateView {
+    match account.standing(channel).expect("known") {
+        Standing::Authenticated { newest, .. } => newest,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn print_of(account: &Account) -> Print {
+    Print::of_key(account.identity().key.public())
+}
+
+/// The chain of a channel, as the relay has it, up to a version.
+async fn chain(account: &Account, channel: Id, version: u32) -> Chain {
+    let keys = account.api().keys(channel, 0).await.expect("keys");
+    let mut chain = Chain::new(channel);
+    for state in keys
+        .states
+        .into_iter()
+        .filter(|state| state.key_version <= version)
+    {
+        chain.take(state).expect("taken");
+    }
+    chain
+}
+
+/// A state that an account signs behind a chain, for the members of the chain and itself.
+fn signed(chain: &Chain, by: &Account) -> KeyState {
+    let (facts, key) = (&by.identity().facts, &by.identity().key);
+    let version = chain.newest().unwrap_or(0);
+    let mut members = chain.members(version);
+    members.insert(facts.device_id, (facts.agent_id, key.public().clone()));
+    let draft = Draft {
+        key_version: version + 1,
+        members: &members,
+        key: &ChannelKey::generate(),
+        earlier: Vec::new(),
+        by: (facts.agent_id, facts.device_id),
+    };
+    chain.signed(draft, key).expect("signed")
+}
+
+/// From now on the answers with key states are what `change` makes of them.
+fn shows(liar: &Liar, change: impl Fn(Vec<KeyState>) -> Vec<KeyState> + Send + 'static) {
+    liar.lies(
+        move |line, answer| match line.contains("/keys?") && answer["states"].is_array() {
+            true => {
+                let mut answer = answer.clone();
+                let states = serde_json::from_value(answer["states"].take()).expect("states");
+                answer["states"] = json!(change(states));
+                Lied::Answer(200, answer)
+            }
+            false => Lied::Truth,
+        },
+    );
+}
+
+/// Whether a channel's member is told that two keys of a version are signed, by these.
+fn is_stopped<T>(result: &Result<T, AccountError>, held: &Account, second: &Account) -> bool {
+    matches!(
+        result,
+        Err(AccountError::Trouble(Trouble::Stopped(both)))
+            if both.held.is_some_and(|one| one.key == Some(print_of(held)) && one.state != both.other.state)
+                && both.other.key == Some(print_of(second))
+    )
+}
+
+#[test]
+fn two_rotations_at_once_leave_one_successor() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let made = ann.create("a", &[id_of(&bob)], Some("one")).await;
+        let channel = made.expect("made").id;
+        bob.send(channel, "two").await.expect("sent");
+        for _ in 0..4 {
+            let (one, other) = tokio::join!(ann.rotate(channel), bob.rotate(channel));
+            one.expect("rotated");
+            other.expect("rotated");
+        }
+        ann.send(channel, "three").await.expect("sent");
+        bob.send(channel, "four").await.expect("sent");
+        assert_eq!(newest(&ann, channel), newest(&bob, channel));
+        for account in [&ann, &bob] {
+            assert_eq!(
+                texts(account, channel).await,
+                ["one", "two", "three", "four"]
+            );
+        }
+    });
+}
+
+#[test]
+fn second_successor_stops_the_channel_and_both_are_shown() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let (bob, carol) = (relay.account("Bob").await, relay.account("Carol").await);
+        let members = [id_of(&ann), id_of(&carol)];
+        let made = bob.create("a", &members, Some("one")).await;
+        let channel = made.expect("made").id;
+        assert_eq!(texts(&ann, channel).await, ["one"]);
+        // Two members have signed a version 2: the relay took one, and shows Ann the other one too.
+        let second = signed(&chain(&carol, channel, 1).await, &carol);
+        bob.rotate(channel).await.expect("rotated");
+        bob.send(channel, "two").await.expect("sent");
+        assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+        shows(&liar, move |mut states| {
+            states.push(second.clone());
+            states
+        });
+        ann.look_at_keys(channel).await.expect("looked");
+        let sent = ann.send(channel, "three").await;
+        assert!(is_stopped(&sent, &bob, &carol), "{sent:?}");
+        let told = ann.take_key_news();
+        let stop = |news: &KeyNews| matches!(news, KeyNews::Refused(at, Trouble::Stopped(_)) if *at == channel);
+        assert_eq!(told.iter().filter(|news| stop(news)).count(), 1, "{told:?}");
+        // For good, also in another process; what came before opens still.
+        liar.tells_the_truth();
+        drop(ann);
+        let ann = reopened(&relay, "Ann", &liar);
+        let sent = ann.send(channel, "three").await;
+        assert!(is_stopped(&sent, &bob, &carol), "{sent:?}");
+        let rotated = ann.rotate(channel).await;
+        assert!(is_stopped(&rotated, &bob, &carol), "{rotated:?}");
+        let opened = read(&ann, channel).await;
+        assert_eq!(opened[0].as_deref(), Ok("one"));
+        assert!(matches!(opened[1], Err(Trouble::Stopped(_))), "{opened:?}");
+        assert_eq!(
+            texts(&bob, channel).await,
+            ["one", "two"],
+            "nothing was sent"
+        );
+    });
+}
+
+#[test]
+fn states_of_strangers_and_gaps_are_refused_and_the_honest_ones_walked() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let (bob, eve) = (relay.account("Bob").await, relay.account("Eve").await);
+        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
+        let channel = made.expect("made").id;
+        assert_eq!(texts(&ann, channel).await, ["one"]);
+        drop(ann);
+        // Ann is away for three versions.
+        for text in ["two", "three", "four"] {
+            bob.rotate(channel).await.expect("rotated");
+            bob.send(channel, text).await.expect("sent");
+        }
+        let injected = signed(&chain(&bob, channel, 1).await, &eve);
+        let ann = reopened(&relay, "Ann", &liar);
+        // A stranger's state in the place of the next one; the next one left out.
+        let shown = injected.clone();
+        shows(&liar, move |_| vec![shown.clone()]);
+        let sent = ann.send(channel, "five").await;
+        let (held_by, eves) = (Some(print_of(&bob)), Some(print_of(&eve)));
+        let of_eve = move |trouble: &Trouble| {
+            matches!(
+                trouble,
+                Trouble::NoSuccessor(both)
+                    if both.held.is_some_and(|held| (held.key_version, held.key) == (1, held_by))
+                        && (both.other.key_version, both.other.key) == (2, eves)
+            )
+        };
+        assert!(
+            matches!(&sent, Err(AccountError::Trouble(trouble)) if of_eve(trouble)),
+            "{sent:?}"
+        );
+        let opened = read(&ann, channel).await;
+        assert_eq!(opened[0].as_deref(), Ok("one"));
+        assert!(
+            opened[1..].iter().all(|it| it.as_ref().is_err_and(of_eve)),
+            "{opened:?}"
+        );
+        shows(&liar, |states| states.into_iter().skip(1).collect());
+        let sent = ann.send(channel, "five").await;
+        assert!(
+            matches!(&sent, Err(AccountError::Trouble(Trouble::NoSuccessor(both))) if both.other.key_version == 3),
+            "{sent:?}"
+        );
+        // The truth, link by link.
+        liar.tells_the_truth();
+        ann.send(channel, "five").await.expect("sent");
+        assert_eq!(
+            texts(&ann, channel).await,
+            ["one", "two", "three", "four", "five"]
+        );
+        assert_eq!(newest(&ann, channel).key_version, 4);
+    });
+}
+
+#[test]
+fn relay_brings_nobody_into_the_next_key_and_a_removed_member_out_of_it() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let (bob, carol, eve) = (
+            relay.account("Bob").await,
+            relay.account("Carol").await,
+            relay.account("Eve").await,
+        );
+        let members = [id_of(&bob), id_of(&carol)];
+        let made = ann.create("a", &members, Some("one")).await;
+        let channel = made.expect("made").id;
+        let (path, of_eve) = (format!("/{channel} "), id_of(&eve));
+        let listed = json!({"id": of_eve, "kind": "agent", "name": "Carol"});
+        liar.lies(move |line, channel| {
+            let mut channel = channel.clone();
+            match channel["members"].as_array_mut() {
+                Some(members) if line.starts_with("GET ") && line.contains(&path) => {
+                    members.push(listed.clone());
+                    Lied::Answer(200, channel)
+                }
+                _ => Lied::Truth,
+            }
+        });
+        // The honest relay behind the liar would take no key of hers: none was made.
+        ann.rotate(channel).await.expect("rotated");
+        let shown = ann.channel(channel).await.expect("a channel");
+        assert!(
+            shown.members.iter().all(|member| member.id != of_eve),
+            "{shown:?}"
+        );
+        liar.tells_the_truth();
+        // Who is removed has no further key, and all others are told.
+        bob.look_at_keys(channel).await.expect("looked");
+        bob.take_key_news();
+        ann.remove_member(channel, id_of(&carol))
+            .await
+            .expect("removed");
+        ann.send(channel, "two").await.expect("sent");
+        bob.look_at_keys(channel).await.expect("looked");
+        let told = bob.take_key_news();
+        let is_told = |news: &KeyNews| matches!(news, KeyNews::Renewed { state, removed, .. } if state.key == Some(print_of(&ann)) && *removed == [id_of(&carol)]);
+        assert!(told.iter().any(is_told), "{told:?}");
+        assert!(carol.api().keys(channel, 0).await.is_err());
+        // Back again, she reads on from the state that she held, and what was written meanwhile.
+        bob.add_member(channel, id_of(&carol)).await.expect("added");
+        assert_eq!(texts(&carol, channel).await, ["one", "two"]);
+        assert_eq!(newest(&carol, channel), newest(&bob, channel));
+    });
+}
+
+#[test]
+fn rejoined_member_is_led_to_no_other_chain() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let (bob, eve) = (relay.account("Bob").await, relay.account("Eve").await);
+        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
+        let channel = made.expect("made").id;
+        assert_eq!(texts(&ann, channel).await, ["one"]);
+        bob.remove_member(channel, id_of(&ann))
+            .await
+            .expect("removed");
+        ann.keep_channels(&[]).expect("forgotten");
+        bob.add_member(channel, id_of(&ann)).await.expect("added");
+        // A whole chain of the relay's own, that names everybody with their true keys.
+        let mut own = Chain::new(channel);
+        let first = signed(&own, &eve);
+        own.take(first.clone()).expect("taken");
+        let states = vec![first, signed(&own, &eve)];
+        shows(&liar, move |_| states.clone());
+        let sent = ann.send(channel, "two").await;
+        assert!(
+            matches!(sent, Err(AccountError::Trouble(Trouble::NoSuccessor(_)))),
+            "{sent:?}"
+        );
+        liar.tells_the_truth();
+        ann.send(channel, "two").await.expect("sent");
+        assert_eq!(texts(&bob, channel).await, ["one", "two"]);
+    });
+}
+
+/// A channel as a client of before made it: its key is signed by nobody.
+async fn unsigned(by: &Account, with: &[&Account]) -> Id {
+    let (channel, key) = (Id::generate(), ChannelKey::generate());
+    let facts = &by.identity().facts;
+    let wrap = |to: &Account| {
+        let context = WrapContext {
+            channel_id: channel,
+            key_version: 1,
+            sender_device_id: facts.device_id,
+            recipient_device_id: to.identity().facts.device_id,
+            recipient: to.identity().key.public(),
+            state: None,
+        };
+        by.identity().key.wrap(&key, &context)
+    };
+    let create = CreateChannel {
+        channel_id: channel,
+        name: key.seal_name(channel, (1, None), facts.device_id, "of before"),
+        members: with.iter().map(|one| id_of(one)).collect(),
+        keys: with.iter().copied().chain([by]).map(wrap).collect(),
+        message: None,
+        state: None,
+    };
+    by.api().create(&create).await.expect("made");
+    channel
+}
+
+/// An account whose files are those of a client of before, which has read up to a message of a channel.
+async fn of_before(
+    relay: &Relay,
+    account: Arc<Account>,
+    name: &str,
+    liar: &Arc<Liar>,
+    channel: Id,
+) -> Arc<Account> {
+    account
+        .advance(&[(channel, Id::from_parts(1, 1))])
+        .await
+        .expect("kept");
+    let chains = account.identity().folder().join("chains");
+    drop(account);
+    std::fs::remove_dir_all(chains).expect("removed");
+    reopened(relay, name, liar)
+}
+
+#[test]
+fn channel_of_before_is_unauthenticated_until_a_member_signs() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let (bob, bobs) = account(&relay, "Bob").await;
+        let carol = relay.account("Carol").await;
+        let channel = unsigned(&bob, &[&ann]).await;
+        // To a client of now it is new, and not used.
+        let sent = ann.send(channel, "zero").await;
+        assert!(
+            matches!(sent, Err(AccountError::Trouble(Trouble::Unsigned))),
+            "{sent:?}"
+        );
+        let ann = of_before(&relay, ann, "Ann", &liar, channel).await;
+        let bob = of_before(&relay, bob, "Bob", &bobs, channel).await;
+        for account in [&ann, &bob] {
+            assert_eq!(
+                account.standing(channel).expect("known"),
+                Standing::Unauthenticated
+            );
+        }
+        bob.send(channel, "one").await.expect("sent");
+        assert_eq!(texts(&ann, channel).await, ["one"]);
+        let unauthenticated = |refused: Result<_, AccountError>| {
+            assert!(
+                matches!(
+                    refused,
+                    Err(AccountError::Trouble(Trouble::Unauthenticated))
+                ),
+                "{refused:?}"
+            );
+        };
+        unauthenticated(ann.add_member(channel, id_of(&carol)).await);
+        unauthenticated(ann.rotate(channel).await);
+        // On a card with the members and their keys, a member signs the first state.
+        let mut agreed = Agreed::default();
+        agreed.add(&ann.api().user(id_of(&bob)).await.expect("a profile"));
+        ann.authenticate(channel, &agreed).await.expect("signed");
+        ann.send(channel, "two").await.expect("sent");
+        assert_eq!(texts(&bob, channel).await, ["one", "two"]);
+        let told = bob.take_key_news();
+        let began = |news: &KeyNews| matches!(news, KeyNews::Began(at, state) if *at == channel && state.key == Some(print_of(&ann)));
+        assert!(told.iter().any(began), "{told:?}");
+        assert_eq!(newest(&bob, channel).key_version, 2);
+        bob.add_member(channel, id_of(&carol)).await.expect("added");
+        assert_eq!(texts(&carol, channel).await, ["one", "two"]);
+        // There is no way back, for a client of before and for the relay.
+        let rotate = Rotate {
+            key_version: 4,
+            keys: Vec::new(),
+            state: None,
+        };
+        let refused = bob
+            .api()
+            .rotate(channel, &rotate)
+            .await
+            .expect_err("refused");
+        assert_eq!(refused.code(), Some(Code::KeysMissing));
+        shows(&liar, |_| Vec::new());
+        ann.send(channel, "three")
+            .await
+            .expect_err("it has no key of version 3");
+        liar.tells_the_truth();
+        ann.send(channel, "three").await.expect("sent");
+        assert_eq!(texts(&carol, channel).await, ["one", "two", "three"]);
+    });
+}
+
+#[test]
+fn relay_that_hides_all_states_gets_no_message() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
+        let channel = made.expect("made").id;
+        shows(&liar, |_| Vec::new());
+        let sent = ann.send(channel, "two").await;
+        assert!(
+            matches!(sent, Err(AccountError::Trouble(Trouble::Unsigned))),
+            "{sent:?}"
+        );
+        liar.tells_the_truth();
+        ann.send(channel, "two").await.expect("sent");
+        assert_eq!(texts(&bob, channel).await, ["one", "two"]);
+    });
+}
+
+#[test]
+fn key_that_a_stranger_wrapped_is_not_held() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let (bob, eve) = (relay.account("Bob").await, relay.account("Eve").await);
+        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
+        let channel = made.expect("made").id;
+        let facts = eve.identity().facts.clone();
+        let context = WrapContext {
+            channel_id: channel,
+            key_version: 2,
+            sender_device_id: facts.device_id,
+            recipient_device_id: ann.identity().facts.device_id,
+            recipient: ann.identity().key.public(),
+            state: None,
+        };
+        let wrap = eve
+            .identity()
+            .key
+            .wrap(&ChannelKey::from_bytes([9; 32]), &context);
+        let mut wrap = json!(wrap);
+        wrap["sender_id"] = json!(facts.agent_id);
+        wrap["sender_public_key"] = json!(eve.identity().key.public().to_wire());
+        let path = format!("/v1/channels/{channel}");
+        liar.lies(move |line, answer| {
+            let mut answer = answer.clone();
+            if line.contains(&format!("{path}/keys")) && answer["keys"].is_array() {
+                answer["keys"]
+                    .as_array_mut()
+                    .expect("keys")
+                    .push(wrap.clone());
+            } else if line.contains(&format!("GET {path} ")) {
+                answer["key_version"] = json!(2);
+            } else {
+                return Lied::Truth;
+            }
+            Lied::Answer(200, answer)
+        });
+        // Bob's honest key, not that of a user whom the relay shows, is what Ann writes under.
+        let sent = ann.send(channel, "two").await.expect("sent");
+        assert_eq!(sent.key_version, 1);
+        assert!(!ann.held_keys(channel).contains(&[9; 32]));
+        assert_eq!(texts(&bob, channel).await, ["one", "two"]);
+    });
+}
