@@ -95,6 +95,7 @@ mod life_of_a_call;
 #[cfg(target_os = "linux")]
 mod local_apps;
 mod logged;
+mod lying_relay;
 mod managed_sources;
 mod mcp;
 #[cfg(target_os = "linux")]

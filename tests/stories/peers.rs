@@ -270,7 +270,7 @@ fn changes_of_a_channel_are_lines() {
     // A text that was altered on its way, and a true one behind it.
     let altered = wire::Post {
         client_message_id: Id::generate(),
-        key_version: 1,
+        key_version: 2,
         seq: 1,
         nonce: Base64Url(vec![7; 12]),
         ciphertext: Base64Url(vec![7; 48]),

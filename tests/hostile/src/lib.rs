@@ -12,6 +12,7 @@
 mod files;
 #[cfg(target_os = "linux")]
 mod linux;
+pub mod lying_relay;
 pub mod offered;
 mod os;
 #[cfg(target_os = "linux")]
