@@ -471,3 +471,41 @@ fn person_talks_with_codex_at_a_terminal() {
     assert_eq!(open["conversations"], json!([]), "{open}");
     assert_eq!(desk.folder.read("a.txt"), "one\n");
 }
+
+/// What a run makes of its copy beside files and folders goes when it ends: the copy of a conversation stays on the disk.
+#[test]
+fn copy_of_a_conversation_keeps_no_special_files_and_no_wide_modes() {
+    // The last one renames a file so that the kernel leaves a whiteout, a character device, in its place.
+    let script = "import ctypes, os; os.umask(0); os.open('empty', os.O_CREAT, 0o6777); os.mkdir('wide', 0o1777); \
+                  os.open('wide/file', os.O_CREAT, 0o666); os.open('old', os.O_CREAT); \
+                  ctypes.CDLL(None).renameat2(-100, b'old', -100, b'new', 4)";
+    let line = format!("python3 -c \"{script}\"; stat -c 'saw %a' empty wide wide/file; ls -l old");
+    let steps = [Step::exec(&line), Step::say("Made.")];
+    let talk = Talk::open(CODEX, steps, &json!({}));
+    // The control: the run made them.
+    let seen = talk.desk.model.results().concat();
+    for made in ["saw 6777", "saw 1777", "saw 666", "c---------"] {
+        assert!(seen.contains(made), "{made}: {seen}");
+    }
+    let runs = talk.desk.gateway.state().join("workers/codex/runs/writer");
+    let find = |what: &[&str]| {
+        let mut find = std::process::Command::new("find");
+        let found = find
+            .arg(&runs)
+            .args(["-path", "*/root/*"])
+            .args(what)
+            .output();
+        String::from_utf8(found.expect("find").stdout).expect("text")
+    };
+    assert!(
+        find(&["-name", "empty"]).contains("root/empty"),
+        "the copy is there"
+    );
+    assert_eq!(find(&["-perm", "/7077", "-not", "-type", "l"]), "");
+    assert_eq!(
+        find(&[
+            "-not", "-type", "f", "-not", "-type", "d", "-not", "-type", "l"
+        ]),
+        ""
+    );
+}

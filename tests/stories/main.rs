@@ -154,6 +154,8 @@ mod relay_disk;
 mod resident;
 mod revoke;
 #[cfg(target_os = "linux")]
+mod run_history;
+#[cfg(target_os = "linux")]
 mod run_inputs;
 #[cfg(target_os = "linux")]
 mod run_reach;

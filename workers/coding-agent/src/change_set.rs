@@ -180,16 +180,15 @@ pub(crate) enum SetError {
 }
 
 impl ChangeSet {
-    /// What changed from one snapshot to the next, which is of the folder `copy`. `.git` is the copy's own: commits are no
-    /// changes of files. What is there and could not be read is omitted: it did not go.
+    /// What changed from one snapshot to the next, which is of the folder `copy`. Commits are no changes of files:
+    /// no snapshot has `.git`. What is there and could not be read is omitted: it did not go. A file whose place a folder has, did.
     pub(crate) fn between(
         before: &Snapshot,
         after: &Snapshot,
         copy: &Path,
     ) -> Result<Self, SetError> {
-        let is_applied = |path: &RelPath| path.components().all(|name| name != ".git");
         let is_gone = |path: &&RelPath| match fs::symlink_metadata(copy.join(path.as_str())) {
-            Ok(_) => false,
+            Ok(there) => there.is_dir(),
             Err(error) => matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
@@ -198,11 +197,10 @@ impl ChangeSet {
         let missing = before
             .files
             .keys()
-            .filter(|path| !after.files.contains_key(*path) && is_applied(path));
+            .filter(|path| !after.files.contains_key(*path));
         let (gone, unread): (Vec<_>, Vec<_>) = missing.partition(is_gone);
         let paths = after.files.keys().chain(gone.iter().copied());
         let mut files: Vec<_> = paths
-            .filter(|path| is_applied(path))
             .map(|path| FileChange {
                 path: path.clone(),
                 before: before.files.get(path).copied(),
@@ -480,6 +478,7 @@ mod tests {
             (".git/HEAD", "1"),
             ("twice", "t"),
             ("linked", "l"),
+            ("folder", "f"),
         ]);
         let (two, after) = folder(&[
             ("a", "a"),
@@ -488,6 +487,7 @@ mod tests {
             (".git/HEAD", "2"),
             ("twice", "t"),
             ("linked", "l"),
+            ("folder/in", "f"),
         ]);
         std::os::unix::fs::symlink("/etc/passwd", two.path().join("link")).unwrap();
         // A second name, and a link in a file's place, are no removal.
@@ -504,6 +504,8 @@ mod tests {
             said,
             [
                 ("b/c", ChangeKind::Edited),
+                ("folder", ChangeKind::Removed),
+                ("folder/in", ChangeKind::Added),
                 ("gone", ChangeKind::Removed),
                 ("new", ChangeKind::Added)
             ]

@@ -16,7 +16,7 @@ use ignore::{
 };
 use plexus_rooted_files::{FileError, HiddenPaths, Hide, HideRules, RelPath, Root};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Longest file of rules that is read, and all of them together, in bytes.
 const LONGEST: usize = 256 * 1024;
@@ -49,6 +49,8 @@ pub(crate) struct Ignoring {
     pub(crate) copied: Vec<String>,
     /// What runs read in place.
     pub(crate) shared: Vec<RelPath>,
+    /// Where the folder is, if runs have its history: nothing of it is hidden.
+    pub(crate) history: Option<PathBuf>,
 }
 
 impl IgnoreTexts {
@@ -89,6 +91,7 @@ impl IgnoreRules {
             rules: root,
             copied,
             shared,
+            ..
         }: &Ignoring,
     ) -> Self {
         let exclude = RelPath::parse(".git/info/exclude").ok();
@@ -225,6 +228,7 @@ mod tests {
             rules: root,
             copied: vec!["special.log".to_owned(), "vendor".to_owned()],
             shared: Vec::new(),
+            history: None,
         };
         let mut rules = IgnoreRules::of(&ignoring);
         rules.enter(&ignoring.rules, &path("app"));
@@ -266,6 +270,7 @@ mod tests {
             rules: open(&folder),
             copied: Vec::new(),
             shared: vec![path("vendor")],
+            history: None,
         };
         let copied = Snapshot::copy(&open(&folder), copy.path(), &ignoring, &|| false).unwrap();
         let files: Vec<_> = copied.files.keys().map(RelPath::as_str).collect();
@@ -299,6 +304,7 @@ mod tests {
             rules: open(),
             copied: Vec::new(),
             shared: Vec::new(),
+            history: None,
         };
         let hide = HideRules {
             folders: vec![".git".to_owned()],

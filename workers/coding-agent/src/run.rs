@@ -20,7 +20,7 @@ use crate::{
     host::{Asker, HostTools, Waiting},
     ignored::Ignoring,
     sessions::{ThreadFolder, caller},
-    snapshot::{MOST_IGNORED, Snapshot, SnapshotError, empty_folder},
+    snapshot::{MOST_IGNORED, Snapshot, SnapshotError, empty_folder, tidy},
     threads::{Thread, Threads},
 };
 use plexus_agent_lines::{Turn, TurnEnd, TurnProgress, Usage};
@@ -302,10 +302,24 @@ impl<P: Program> Runs<P> {
             let made = (copy, before, false);
             self.outcome(call, spoken, place, made, warnings).await
         };
-        turn.await.map_err(|error| match goes_on {
+        let done = turn.await;
+        self.tidied(&run).await;
+        done.map_err(|error| match goes_on {
             true => error.cut_off(),
             false => error,
         })
+    }
+
+    /// Tidies what is left of the copy of a run that has ended.
+    async fn tidied(&self, run: &str) {
+        let copy = self.dir.join(run).join("root");
+        let tidied = on_file_thread(move || {
+            tidy(&copy);
+            Ok(())
+        });
+        if let Err(error) = tidied.await {
+            tracing::warn!(%error, "the copy of a run cannot be tidied");
+        }
     }
 
     /// Waits until no other turn uses the folder of a run; none does while what comes back lasts.
@@ -903,6 +917,15 @@ fn words_on(copied: &Snapshot) -> Vec<String> {
         let ignored = names_of(&copied.ignored);
         words.push(format!("not in the copy, because it is ignored: {ignored}"));
     }
+    if let Some(why) = copied.history {
+        words.push(format!("the history of the folder is {}", why.words()));
+    }
+    if !copied.repositories.is_empty() {
+        let named = names_of(&copied.repositories);
+        words.push(format!(
+            "not in the copy, because version control keeps its own there: {named}"
+        ));
+    }
     let left_out = copied.left_out.iter().take(10);
     words.extend(
         left_out.map(|path| format!("{path} is not in the copy: too large, or not readable")),
@@ -949,9 +972,8 @@ impl From<&RunError> for SourceError {
                 Self::new(told.code, words).effect(Effect::Partial)
             }
             RunError::Cancelled => Self::cancelled(Effect::None),
-            RunError::Snapshot(SnapshotError::TooLarge) | RunError::Set(SetError::TooMany) => {
-                Self::transport("too_large", words)
-            }
+            RunError::Snapshot(SnapshotError::TooLarge | SnapshotError::TooDeep)
+            | RunError::Set(SetError::TooMany) => Self::transport("too_large", words),
             RunError::Turn(why) if is_unauthorized(why) => Self::transport(
                 "key_refused",
                 "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",

@@ -7,6 +7,7 @@
 
 use crate::{
     blocks,
+    history::{self, History, LeftOut},
     ignored::{IgnoreRules, IgnoreTexts, Ignoring},
 };
 use plexus_ipc::worker::children::KEEP_FREE;
@@ -16,18 +17,21 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::Path,
 };
 use uuid::Uuid;
 
 /// Most bytes of a folder that is copied.
-const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+pub(crate) const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Most files and folders of it.
-const MOST_ENTRIES: usize = 200_000;
+pub(crate) const MOST_ENTRIES: usize = 200_000;
 /// Ignored files and folders that are noted; where there are more, one more is.
 pub(crate) const MOST_IGNORED: usize = 1000;
 /// Largest file that is copied, in bytes: half of what one process may write.
@@ -60,6 +64,12 @@ pub(crate) struct Snapshot {
     #[serde(default)]
     pub(crate) rules: IgnoreTexts,
     pub(crate) bytes: u64,
+    /// Of a copy that was just made: why it has no history of the folder, where it is a repository.
+    #[serde(skip)]
+    pub(crate) history: Option<LeftOut>,
+    /// The same: what version control keeps below the folder, of which nothing is in the copy.
+    #[serde(skip)]
+    pub(crate) repositories: Vec<RelPath>,
 }
 
 /// What a copy would have, without reading any file.
@@ -73,6 +83,8 @@ pub(crate) struct CopySize {
     pub(crate) ignored_bytes: u64,
     /// There is more of it.
     pub(crate) ignores_more: bool,
+    /// Why it would have no history of the folder, where it is a repository.
+    pub(crate) history: Option<LeftOut>,
 }
 
 /// Why there is no snapshot.
@@ -82,6 +94,10 @@ pub(crate) enum SnapshotError {
         "the folder holds more than 2 GiB or 200,000 files; hide what a run need not see, or name it in .gitignore"
     )]
     TooLarge,
+    #[error(
+        "folders lie in one another more than 64 deep, which no copy takes; hide the deep ones, or name them in .gitignore"
+    )]
+    TooDeep,
     #[error(transparent)]
     File(#[from] FileError),
     #[error("the copy: {0}")]
@@ -114,7 +130,8 @@ impl Snapshot {
         is_over: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
         let shares = blocks::are_shared_in(to);
-        let file = |entry: &WalkEntry<'_>| {
+        let history = RefCell::new(History::begin(root, to, ignoring, is_over)?);
+        let copied = |entry: &WalkEntry<'_>| {
             let copy = to.join(entry.path.as_str());
             if shares {
                 leave_free(to, entry.size()?)?;
@@ -125,11 +142,25 @@ impl Snapshot {
             let read = entry.read(LARGEST)?;
             leave_free(to, read.bytes.len() as u64)?;
             created(&copy, &read.meta)?.write_all(&read.bytes)?;
+            Ok::<_, SnapshotError>(read)
+        };
+        let file = |entry: &WalkEntry<'_>| {
+            let read = copied(entry)?;
+            let mut history = history.borrow_mut();
+            history.file(entry.path, &read.bytes, read.meta.mode)?;
             Ok(read)
         };
-        let folder = |path: &RelPath| fs::create_dir(to.join(path.as_str()));
+        let folder = |path: &RelPath| {
+            history.borrow_mut().folder(path);
+            let mut made = DirBuilder::new();
+            made.mode(0o700).create(to.join(path.as_str()))
+        };
         let rules = (IgnoreRules::of(ignoring), Some(&ignoring.rules));
-        Self::each(root, rules, is_over, file, folder)
+        let mut found = Self::each(root, rules, is_over, file, folder)?;
+        let (why, without) = history.into_inner().end(&found.files)?;
+        found.history = why;
+        found.repositories.extend(without);
+        Ok(found)
     }
 
     /// What a copy would have.
@@ -141,7 +172,10 @@ impl Snapshot {
         ignoring: &Ignoring,
         is_over: &dyn Fn() -> bool,
     ) -> Result<CopySize, SnapshotError> {
-        let mut found = CopySize::default();
+        let mut found = CopySize {
+            history: history::foreseen(root, ignoring).flatten(),
+            ..CopySize::default()
+        };
         let mut rules = IgnoreRules::of(ignoring);
         let mut ignored = Vec::new();
         let report = walk(
@@ -149,26 +183,29 @@ impl Snapshot {
             &mut rules,
             Some(&ignoring.rules),
             is_over,
-            |entry, is_ignored| {
+            |entry, part| {
                 // One that is gone or has a second name is not in the copy.
                 let size = match entry.kind {
                     Kind::File => entry.size().ok(),
                     Kind::Dir => None,
                 };
-                match (is_ignored, size) {
-                    (true, size) => {
+                match (part, size) {
+                    (Part::Ignored, size) => {
                         found.ignored_bytes += size.unwrap_or_default();
                         ignored.push((entry.path.clone(), entry.kind));
                     }
-                    (false, Some(size @ ..=LARGEST)) => {
+                    (Part::Copied, Some(size @ ..=LARGEST)) => {
                         found.files += 1;
                         found.bytes += size;
                     }
-                    (false, _) => {}
+                    (Part::Copied | Part::Repository, _) => {}
                 }
                 found.bytes <= MOST_BYTES
             },
         )?;
+        if report.too_deep {
+            return Err(SnapshotError::TooDeep);
+        }
         if report.bounded || found.bytes > MOST_BYTES {
             return Err(SnapshotError::TooLarge);
         }
@@ -210,10 +247,17 @@ impl Snapshot {
         let mut found = Self::default();
         let mut failed = None;
         let mut ignored = Vec::new();
-        let report = walk(root, &mut rules, rules_in, is_over, |entry, is_ignored| {
-            if is_ignored {
-                ignored.push(entry.path.clone());
-                return true;
+        let report = walk(root, &mut rules, rules_in, is_over, |entry, part| {
+            match part {
+                Part::Copied => {}
+                Part::Ignored => {
+                    ignored.push(entry.path.clone());
+                    return true;
+                }
+                Part::Repository => {
+                    found.repositories.push(entry.path.clone());
+                    return true;
+                }
             }
             let seen = match entry.kind {
                 Kind::Dir => folder(entry.path).map_err(SnapshotError::from),
@@ -252,6 +296,7 @@ impl Snapshot {
         })?;
         match failed {
             Some(error) => Err(error),
+            None if report.too_deep => Err(SnapshotError::TooDeep),
             None if report.bounded => Err(SnapshotError::TooLarge),
             None => {
                 found.omitted += report.omitted + report.unreadable;
@@ -262,14 +307,24 @@ impl Snapshot {
     }
 }
 
-/// Shows what is below a folder, and whether it is ignored: what an ignored folder holds is not shown. `visit` says whether to
-/// go on. Of ignored files and folders [`MOST_IGNORED`] are shown, and one more.
+/// What an entry of a folder is to a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Copied,
+    Ignored,
+    /// A folder of version control.
+    Repository,
+}
+
+/// Shows what is below a folder, and what it is to a copy: what an ignored folder holds is not shown, and nothing of `.git`.
+/// `visit` says whether to go on. Of ignored files and folders [`MOST_IGNORED`] are shown, and one more. A copy that is read
+/// has no `rules_in`; what its run keeps in a repository without a work tree are files as others.
 fn walk(
     root: &Root,
     rules: &mut IgnoreRules,
     rules_in: Option<&Root>,
     is_over: &dyn Fn() -> bool,
-    mut visit: impl FnMut(&WalkEntry<'_>, bool) -> bool,
+    mut visit: impl FnMut(&WalkEntry<'_>, Part) -> bool,
 ) -> Result<WalkReport, FileError> {
     let bounds = WalkBounds {
         max_entries: MOST_ENTRIES,
@@ -278,25 +333,31 @@ fn walk(
     let mut ignored = 0;
     root.walk_choosing(&RelPath::root(), bounds, is_over, |entry| {
         let is_folder = entry.kind == Kind::Dir;
-        if rules.is_shared(entry.path) {
+        if rules.is_shared(entry.path) || history::is_gits(entry.path.name()) {
             return WalkStep::Past;
         }
-        let is_ignored = rules.ignore(entry.path, is_folder);
-        ignored += usize::from(is_ignored);
-        let is_shown = !is_ignored || ignored <= MOST_IGNORED + 1;
-        if is_shown && !visit(entry, is_ignored) {
+        let part = if rules.ignore(entry.path, is_folder) {
+            ignored += 1;
+            Part::Ignored
+        } else if is_folder
+            && rules_in.is_some()
+            && history::is_of_version_control(root, entry.path)
+        {
+            Part::Repository
+        } else {
+            Part::Copied
+        };
+        let is_shown = part != Part::Ignored || ignored <= MOST_IGNORED + 1;
+        if is_shown && !visit(entry, part) {
             return WalkStep::Stop;
         }
-        if is_folder
-            && !is_ignored
-            && let Some(root) = rules_in
-        {
+        if part != Part::Copied {
+            return WalkStep::Past;
+        }
+        if let Some(root) = rules_in.filter(|_| is_folder) {
             rules.enter(root, entry.path);
         }
-        match is_ignored {
-            true => WalkStep::Past,
-            false => WalkStep::On,
-        }
+        WalkStep::On
     })
 }
 
@@ -323,6 +384,30 @@ pub(crate) fn leave_free(folder: &Path, bytes: u64) -> io::Result<()> {
             ),
         )),
         false => Ok(()),
+    }
+}
+
+/// Takes away from a copy that stays what its run made of it beside files and folders: special files, set-id bits, and what
+/// others than the owner may do. For a copy whose run has ended; what cannot be changed stays as it is.
+pub(crate) fn tidy(copy: &Path) {
+    const OWNERS: u32 = 0o700;
+    let mut folders = vec![copy.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let (path, Ok(meta)) = (entry.path(), entry.metadata()) else {
+                continue;
+            };
+            let kind = meta.file_type();
+            if !kind.is_dir() && !kind.is_file() && !kind.is_symlink() {
+                let _ = fs::remove_file(&path);
+            } else if !kind.is_symlink() && meta.mode() & 0o7777 & !OWNERS != 0 {
+                let owners = Permissions::from_mode(meta.mode() & OWNERS);
+                let _ = fs::set_permissions(&path, owners);
+            }
+            if kind.is_dir() {
+                folders.push(path);
+            }
+        }
     }
 }
 

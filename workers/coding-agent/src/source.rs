@@ -408,6 +408,7 @@ impl<P: Program> CodingAgent<P> {
                 .map_err(|error| open_error(&error))?,
             copied: listed(&config.copy_ignored).collect(),
             shared,
+            history: Some(config.path.clone()).filter(|_| config.hide.is_empty()),
         });
         let root = match config.hide.is_empty() {
             true => root,
@@ -605,6 +606,9 @@ impl<P: Program> CodingAgent<P> {
                 let (files, bytes) = (found.files, found.bytes);
                 let files = counted(files, "file");
                 preview = preview.fact("copies", format!("{files}, {bytes} bytes"));
+                if let Some(why) = found.history {
+                    preview = preview.fact("history", why.words());
+                }
                 if !found.ignored.is_empty() {
                     let at_least = if found.ignores_more { "more than " } else { "" };
                     let (names, bytes) = (names_of(&found.ignored), found.ignored_bytes);

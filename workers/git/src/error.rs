@@ -7,7 +7,8 @@ pub(crate) const FIELD: &str = "path";
 
 /// A question without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GitError {
+#[non_exhaustive]
+pub enum GitError {
     /// Nothing of that name, or nothing that may be seen.
     #[error("{0}")]
     NotFound(String),

@@ -49,21 +49,30 @@ pub(crate) struct Person {
 
 /// One name in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) kind: EntryKind,
-    /// Whether it may be executed.
-    pub(crate) mode: u32,
-    pub(crate) id: ObjectId,
+pub struct Entry {
+    /// What it stands for.
+    pub kind: EntryKind,
+    /// As the tree has it: the kind, and whether it may be executed.
+    pub mode: u32,
+    /// What it names.
+    pub id: ObjectId,
 }
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub enum EntryKind {
+    /// A tree.
     Folder,
     /// A file, or the text of a link.
     Blob,
     /// A commit of another repository.
     Submodule,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader(…)")
+    }
 }
 
 impl Reader {
@@ -85,7 +94,7 @@ impl Reader {
         }
     }
 
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         id: &ObjectId,
         kind: Kind,

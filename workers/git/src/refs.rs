@@ -19,7 +19,7 @@ const MAX_BACK: usize = 10_000;
 /// Most packed refs that are named beside commits.
 const MAX_NAMES: usize = 2_000;
 /// Where the refs are whose history an agent may read.
-const TIPS: [&str; 3] = ["refs/heads/", "refs/remotes/", "refs/tags/"];
+pub(crate) const TIPS: [&str; 3] = ["refs/heads/", "refs/remotes/", "refs/tags/"];
 /// Where the loose refs are that are named beside commits: what is another's is named once it is packed.
 const NAMED: [&str; 2] = ["refs/heads/", "refs/tags/"];
 /// Where a short name is looked for, in the order of git.
@@ -203,7 +203,7 @@ pub(crate) fn names(
 }
 
 /// The refs, for one call.
-struct Refs<'a> {
+pub(crate) struct Refs<'a> {
     repository: &'a Repository,
     scope: &'a CallScope<'a>,
     /// Read only if a ref is not a file of its own.
@@ -213,7 +213,7 @@ struct Refs<'a> {
 }
 
 impl<'a> Refs<'a> {
-    fn new(repository: &'a Repository, scope: &'a CallScope<'a>) -> Self {
+    pub(crate) fn new(repository: &'a Repository, scope: &'a CallScope<'a>) -> Self {
         Self {
             repository,
             scope,
@@ -223,7 +223,7 @@ impl<'a> Refs<'a> {
     }
 
     /// Follows a ref to an id.
-    fn followed(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
+    pub(crate) fn followed(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
         let mut name = name.to_owned();
         for _ in 0..MAX_HOPS {
             self.scope.go_on()?;
@@ -288,7 +288,11 @@ impl<'a> Refs<'a> {
 
     /// The first `most` branches and tags by name: packed ones, and loose ones below these places. Of what may be a
     /// loose ref as many are looked at, whatever they hold; what cannot be read is left out.
-    fn below(&self, places: &[&str], most: usize) -> Result<BTreeMap<String, ObjectId>, GitError> {
+    pub(crate) fn below(
+        &self,
+        places: &[&str],
+        most: usize,
+    ) -> Result<BTreeMap<String, ObjectId>, GitError> {
         let is_tip = |(name, _): &(&String, _)| TIPS.iter().any(|tips| name.starts_with(tips));
         let mut all = BTreeMap::new();
         if let Ok(packed) = self.packed() {

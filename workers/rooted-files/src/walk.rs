@@ -38,6 +38,8 @@ impl Default for WalkBounds {
 pub struct WalkReport {
     /// A bound was met: there is more.
     pub bounded: bool,
+    /// It was the one of depth.
+    pub too_deep: bool,
     /// Links, special files and unusable names left out.
     pub omitted: usize,
     /// Folders that could not be read.
@@ -215,7 +217,7 @@ impl Walk<'_> {
             }
             if kind == Kind::Dir {
                 if depth >= self.bounds.max_depth {
-                    self.report.bounded = true;
+                    (self.report.bounded, self.report.too_deep) = (true, true);
                     continue;
                 }
                 let inner = open_dir(dir, path.name(), &path).and_then(|inner| {

@@ -205,6 +205,8 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-apple",
     // One identity at a relay, whoever speaks as it.
     "plexus-worker-channels",
+    // A copy of a folder has the history that refs lead to, read as the git connector reads it.
+    "plexus-worker-git",
 ]);
 
 /// One line for each edge that is not allowed.

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Program,
     change_set::read_most,
+    history::is_gits,
     snapshot::{FileFacts, Snapshot, SnapshotError},
 };
 use plexus_ipc::worker::{CallContext, SourceError, on_file_thread};
@@ -92,11 +93,14 @@ impl<P: Program> Runs<P> {
         write(&path, &record)?;
         let copy = self.dir.join(&run).join("root");
         let before = match record.before.take() {
-            Some(before) if copy.is_dir() => self.as_applied(call, before, copy.clone()).await?,
+            Some(before) if copy.is_dir() && !has_copied_git(&before) => {
+                self.as_applied(call, before, copy.clone()).await?
+            }
             earlier => {
                 if earlier.is_some() {
                     warnings.push(
-                        "the copy of this conversation is gone; the turn has a new one".into(),
+                        "the copy of this conversation is gone, or of an earlier version; the turn has a new one"
+                            .into(),
                     );
                 }
                 let before = self.copy(call, copy.clone()).await?;
@@ -142,7 +146,9 @@ impl<P: Program> Runs<P> {
             let made = (copy, before, true);
             self.outcome(call, spoken, place, made, warnings).await
         };
-        turn.await.map_err(RunError::cut_off)
+        let done = turn.await;
+        self.tidied(&run).await;
+        done.map_err(RunError::cut_off)
     }
 
     /// The thread that a turn of this run began and did not live to note here.
@@ -210,6 +216,12 @@ impl<P: Program> Runs<P> {
         }
         Ok(())
     }
+}
+
+/// Whether a copy is of a version that copied the files of `.git`.
+fn has_copied_git(before: &Snapshot) -> bool {
+    let mut files = before.files.keys();
+    files.any(|path| path.components().any(is_gits))
 }
 
 /// Whether the folder has a file as the copy has it: the same content, executable or not, or none.
