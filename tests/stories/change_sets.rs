@@ -292,7 +292,7 @@ fn direct_run_applies(kind: Kind) {
     for words in [
         "applies what it changed",
         "without another card",
-        "files that tools run do not",
+        "code that you later build or run is included",
     ] {
         assert!(plan.to_string().contains(words), "{words}: {plan}");
     }
@@ -388,4 +388,99 @@ fn new_folders_with_several_files_are_applied_and_undone() {
     applied.expect_ok();
     assert_eq!(desk.folder.read("new/mine.txt"), "mine\n");
     assert_eq!(desk.folder.read("new/4.txt"), "4\n");
+}
+
+/// Files that no run brings into the folder with its own approval: tools, shells, editors, servers and agents run or load them.
+/// Those with a mark are there before, and the run changes them.
+const WAITS: [&str; 48] = [
+    "opencode.json",
+    ".opencode/command/deploy.md",
+    ".kiro/steering/rules.md",
+    ".kiro/hooks/save.kiro.hook",
+    ".amazonq/rules/all.md",
+    ".trae/rules/project.md",
+    ".junie/guidelines.md",
+    ".goosehints",
+    "QWEN.md",
+    "CRUSH.md",
+    "docs/review.prompt.md",
+    "lefthook.toml",
+    ".lefthook-local.yml",
+    "mise.local.toml",
+    "mise/config.toml",
+    ".vimrc.local",
+    ".exrc.local",
+    ".rubocop.yml",
+    ".pylintrc",
+    ".flake8",
+    ".rspec",
+    ".eslintignore",
+    "go.work",
+    "composer.json",
+    "deno.json",
+    "pytest.ini",
+    "Rakefile",
+    "Guardfile",
+    "Justfile",
+    "Taskfile.yml",
+    "BUILD.bazel",
+    "docker-compose.yml",
+    "requirements.txt",
+    "config/application.rb",
+    "config/README.md",
+    "src/new.rs",
+    "src/script",
+    "src/run.sh",
+    "icon.svg",
+    "*noxfile.py",
+    "*tasks.py",
+    "*gulpfile.js",
+    "*webpack.dev.js",
+    "*vite.config.ts",
+    "*karma.conf.js",
+    "*web/jest.setup.js",
+    "*spec/spec_helper.rb",
+    "*tests/conftest.py",
+];
+
+#[test]
+fn direct_run_applies_no_file_that_tools_load() {
+    let name = |marked: &str| marked.trim_start_matches('*').to_owned();
+    let paths = WAITS.map(name);
+    let line = format!(
+        "for path in {} notes.md src/lib.rs; do mkdir -p \"$(dirname $path)\"; echo changed >> $path; done",
+        paths.join(" ")
+    );
+    let desk = Desk::open(CODEX, [Step::exec(&line), Step::say("Changed.")]);
+    for marked in WAITS.iter().filter(|path| path.starts_with('*')) {
+        desk.folder.write(&name(marked), "was\n");
+    }
+    desk.folder.write("src/lib.rs", "was\n");
+    let before = desk.folder.tree();
+    let output = desk.run(&json!({"prompt": "Change.", "mode": "direct"}));
+    desk.model.finish();
+    // The control: a document and a source file that was there land.
+    assert_eq!(desk.folder.read("notes.md"), "changed\n");
+    assert_eq!(desk.folder.read("src/lib.rs"), "was\nchanged\n");
+    assert_eq!(output["applied"]["files"], 2, "{output}");
+    let left = output["applied"]["left"].as_array().expect("a list");
+    let left: Vec<_> = left
+        .iter()
+        .filter_map(|left| left["path"].as_str())
+        .collect();
+    for (marked, path) in WAITS.iter().zip(&paths) {
+        assert!(left.contains(&&**path), "{path}: {left:?}");
+        match marked.starts_with('*') {
+            true => assert_eq!(desk.folder.read(path), "was\n", "{path}"),
+            false => assert!(!desk.folder.has(path), "{path}"),
+        }
+    }
+    assert_eq!(left.len(), paths.len(), "{left:?}");
+    assert_eq!(desk.folder.tree().len(), before.len() + 1, "the document");
+    // Each waits for a card of its own.
+    let read = json!({"changes": output["changes"]["id"]});
+    let read = desk.agent.invoke("codex.changes.read", read).expect_ok();
+    let files = read["output"]["files"].as_array().expect("files");
+    let waits = files.iter().filter(|file| file["state"] == "waits");
+    assert_eq!(waits.count(), paths.len(), "{read}");
 }

@@ -481,6 +481,51 @@ fn second_name_and_link_are_no_removal() {
     assert!(seen.last().expect("a result").contains("one"), "{seen:?}");
 }
 
+/// A file that becomes a folder went; its change set says so, and can be applied in two parts.
+#[test]
+fn file_that_became_a_folder_is_told_as_removed() {
+    let line = "rm a.txt; mkdir a.txt; echo in > a.txt/in.txt";
+    let steps = || [Step::exec(line), Step::say("Changed.")];
+    let desk = Desk::open(CODEX, steps());
+    let output = desk.run(&json!({"prompt": "Change."}));
+    let changes = &output["changes"];
+    let counts = ["added", "removed", "omitted"].map(|count| &changes[count]);
+    assert_eq!(counts, [1, 1, 0], "{changes}");
+    let part = |path: &str| json!({"changes": changes["id"], "paths": [path]});
+    let both = desk.asked("apply", &json!({"changes": changes["id"]}));
+    let plan = desk.owner().plan(&both).to_string();
+    assert!(plan.contains("apply that removal first"), "{plan}");
+    for path in ["a.txt", "a.txt/in.txt"] {
+        desk.approved("apply", &part(path)).expect_ok();
+    }
+    assert_eq!(desk.folder.read("a.txt/in.txt"), "in\n");
+
+    // Half of it is not applied with the approval of a run.
+    let desk = Desk::open(CODEX, steps());
+    let output = desk.run(&json!({"prompt": "Change.", "mode": "direct"}));
+    assert_eq!(output["applied"]["files"], 0, "{output}");
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+}
+
+/// Folders in folders beyond what is walked: told before the owner is asked, and of a run.
+#[test]
+fn folders_too_deep_are_told_in_their_own_words() {
+    let words = "more than 64 deep";
+    let deep = "mkdir -p $(printf 'd/%.0s' $(seq 400)); touch $(printf 'd/%.0s' $(seq 400))x";
+    let desk = Desk::open(CODEX, [Step::exec(deep), Step::say("Made.")]);
+    let refused = desk.approved("run", &json!({"prompt": "Deep."})).json();
+    assert_eq!(
+        refused["error"]["detail"]["reason"], "too_large",
+        "{refused}"
+    );
+    let told = refused["error"]["message"].to_string();
+    assert!(told.contains(words), "{refused}");
+    desk.folder.write(&format!("{}x", "d/".repeat(100)), "x");
+    let item = desk.asked("run", &json!({"prompt": "Look."}));
+    let plan = desk.owner().plan(&item).to_string();
+    assert!(plan.contains(words), "{plan}");
+}
+
 #[test]
 fn edited_script_is_rated_as_running_code() {
     let desk = Desk::open(

@@ -13,6 +13,7 @@ use crate::{
     change_set::{
         ChangeKind, ChangeSet, FileChange, KEPT, SetError, Sets, read_most, renames, write_once,
     },
+    direct::why_it_waits,
     snapshot::FileFacts,
 };
 use plexus_protocol::AuditId;
@@ -70,6 +71,10 @@ pub(crate) enum ApplyError {
     NotShown,
     #[error("{0} is hidden from agents: apply the other files with paths")]
     Hidden(RelPath),
+    #[error(
+        "{0} takes the place of a file that this change set removes: apply that removal first, with paths"
+    )]
+    InPlaceOf(RelPath),
     #[error("cancelled")]
     Over,
     #[error("every file is changed, but what an undo needs could not be put in place: {0}")]
@@ -99,15 +104,9 @@ pub(crate) struct AtOnce {
 
 /// Why a file stays in the change set of a run that applies at once.
 const CHANGED: &str = "somebody changed it since the run began";
+const REPLACED: &str = "a folder takes its place";
 /// Why a file stays as it is when an apply that ended halfway is taken back.
 const CHANGED_SINCE: &str = "it is neither as it was nor as the apply would have left it";
-const RULES: &str = "it says what copies of later runs leave out";
-
-/// Whether a file has ignore rules.
-fn is_rules(path: &RelPath) -> bool {
-    path.split_last()
-        .is_some_and(|(_, name)| name.eq_ignore_ascii_case(".gitignore"))
-}
 
 /// A change, computed and not made.
 #[derive(Debug)]
@@ -206,6 +205,8 @@ impl Folder {
         // What tools run stands first, so that a card shows it whatever else there is.
         files.sort_by_key(|change| runs_unasked(&change.path).is_none());
         let moved = moved(&files);
+        let removed = files.iter().filter(|change| change.after.is_none());
+        let removed: BTreeSet<_> = removed.map(|change| change.path.clone()).collect();
         let (mut planned, mut held) = (Vec::new(), 0);
         let (mut tokens, mut diff) = (Vec::new(), String::new());
         let (mut cut, mut runs) = (false, Vec::new());
@@ -216,6 +217,9 @@ impl Folder {
             let place = self.root.look(&change.path).map_err(|error| match error {
                 // A path that is there for nobody: one without a file is a place all the same.
                 FileError::NotFound(path) => ApplyError::Hidden(path),
+                FileError::NotADirectory(file) if removed.contains(&file) => {
+                    ApplyError::InPlaceOf(change.path.clone())
+                }
                 error => error.into(),
             })?;
             if !is_as(&place, change.before) {
@@ -371,7 +375,7 @@ impl Folder {
         })
     }
 
-    /// Applies what a run changed as far as its approval reaches: not what tools run, nor what somebody changed since.
+    /// Applies what a run changed as far as its approval reaches: documents and source files, nothing that somebody changed since.
     ///
     /// # Errors
     /// Something was changed, and not all that should have been.
@@ -382,14 +386,25 @@ impl Folder {
         is_over: &dyn Fn() -> bool,
     ) -> Result<AtOnce, ApplyError> {
         let (mut chosen, mut left) = (Vec::new(), Vec::new());
-        for change in self.sets.get(id)?.files {
+        let files = self.sets.get(id)?.files;
+        let written = files.iter().filter(|change| change.after.is_some());
+        let folders: BTreeSet<_> = written
+            .flat_map(|change| folders_above(&change.path))
+            .collect();
+        for change in files {
+            // What is to come in its place waits, so it does too.
+            if folders.contains(&change.path) {
+                left.push((change.path, REPLACED.to_owned()));
+                continue;
+            }
             match self.standing(&change) {
-                // Else a run could take a rule away, and a later one would be given what it hid.
-                Ok((Standing::Waits, None)) if is_rules(&change.path) => {
-                    left.push((change.path, RULES.to_owned()));
+                Ok((Standing::Waits, why)) => {
+                    let waits = || why_it_waits(&change.path, change.before.is_some());
+                    match why.or_else(waits) {
+                        None => chosen.push(change),
+                        Some(why) => left.push((change.path, why.to_owned())),
+                    }
                 }
-                Ok((Standing::Waits, None)) => chosen.push(change),
-                Ok((Standing::Waits, Some(why))) => left.push((change.path, why.to_owned())),
                 Ok((Standing::Applied, _)) => {}
                 Ok((Standing::Changed, _)) => left.push((change.path, CHANGED.to_owned())),
                 Err(error) => left.push((change.path, error.to_string())),

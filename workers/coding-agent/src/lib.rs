@@ -6,7 +6,7 @@
 //!   run.rs      copy ─▶ the program in a cage of its own ─▶ what it changed
 //!     threads.rs  which conversation is whose folder; plexus-agent-lines reads its lines
 //!     host.rs   its tools of the host, by way of bridge.rs in its cage
-//!   apply.rs    a change set into the folder, and back
+//!   apply.rs    a change set into the folder, and back; direct.rs says what of it a run's own approval reaches
 //! sessions.rs   threads as capabilities
 //! snapshot.rs   what a folder holds, and a copy of it; ignored.rs says what of it no copy has, history.rs makes its .git
 //! change_set.rs what lies between two snapshots, and where that is kept
@@ -23,6 +23,7 @@ mod blocks;
 mod bridge;
 mod change_set;
 mod credential;
+mod direct;
 mod history;
 mod host;
 mod ignored;

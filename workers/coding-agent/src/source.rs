@@ -579,8 +579,9 @@ impl<P: Program> CodingAgent<P> {
                 RunMode::Direct => (
                     " and applies what it changed",
                     " and applied what it changed",
-                    "come into the folder with this approval, without another card; files that tools run do not, and ask \
-                     again; plexusctl undo takes them back",
+                    "documents, and source files that were there, come into the folder with this approval, without another \
+                     card: code that you later build or run is included. New source files, settings and all else that tools \
+                     may run ask again; plexusctl undo takes them back",
                 ),
             };
             let headline = format!("has {} work on a copy of the folder{will}", P::NAME);
@@ -1152,7 +1153,9 @@ fn failed(error: &ApplyError) -> SourceError {
     let words = error.to_string();
     match error {
         ApplyError::Set(SetError::Unknown) => SourceError::transport("not_found", words),
-        ApplyError::NotInSet(_) | ApplyError::Nothing => SourceError::invalid(words),
+        ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf(_) => {
+            SourceError::invalid(words)
+        }
         ApplyError::Changed(_) => SourceError::changed("changed", words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),

@@ -17,6 +17,7 @@ const FOLDERS: &[(&str, &str)] = &[
     // Hooks, and configuration that names programs (fsmonitor, filters, pagers), run by `git status`.
     (".git", "git runs hooks and programs named there"),
     (".githooks", "git runs hooks kept there"),
+    (".lefthook", "git runs hooks kept there"),
     (".husky", "git runs hooks kept there"),
     (".hg", "Mercurial runs hooks named there"),
     (".svn", "Subversion reads its state there"),
@@ -54,6 +55,21 @@ const FOLDERS: &[(&str, &str)] = &[
     ),
     (".roo", "agents follow and run what is configured there"),
     (".clinerules", "agents follow what is written there"),
+    (".kiro", "agents follow and run what is configured there"),
+    (
+        ".opencode",
+        "agents follow and run what is configured there",
+    ),
+    (".amazonq", "agents follow and run what is configured there"),
+    (".qwen", "agents follow and run what is configured there"),
+    (".crush", "agents follow and run what is configured there"),
+    (
+        ".kilocode",
+        "agents follow and run what is configured there",
+    ),
+    (".augment", "agents follow what is written there"),
+    (".junie", "agents follow what is written there"),
+    (".trae", "agents follow what is written there"),
     (".plexus", "Plexus keeps its state there"),
     // Pushed, these run on other machines with their secrets.
     (".github", "pushed workflows run from there"),
@@ -122,12 +138,17 @@ const NAMES: &[(&str, &str)] = &[
         "agents follow and run what is configured there",
     ),
     (".aider.conf.yml", AGENTS),
+    ("qwen.md", AGENTS),
+    ("warp.md", AGENTS),
+    ("crush.md", AGENTS),
+    ("crush.json", AGENTS),
+    ("opencode.json", AGENTS),
+    ("opencode.jsonc", AGENTS),
+    (".goosehints", AGENTS),
     // Shells, on entering the folder or starting.
     (".envrc", SHELLS),
     (".env", "tools take their environment from it"),
     (".tool-versions", SHELLS),
-    ("mise.toml", SHELLS),
-    (".mise.toml", SHELLS),
     (".bashrc", SHELLS),
     (".bash_profile", SHELLS),
     (".bash_login", SHELLS),
@@ -156,13 +177,9 @@ const NAMES: &[(&str, &str)] = &[
     // With `HEAD` in it, a folder passes for a repository whose `config` names programs.
     ("head", GIT),
     (".pre-commit-config.yaml", GIT),
-    ("lefthook.yml", GIT),
-    ("lefthook.yaml", GIT),
     // Editors and debuggers.
-    (".exrc", EDITORS),
-    (".vimrc", EDITORS),
-    (".gvimrc", EDITORS),
-    (".nvimrc", EDITORS),
+    (".lvimrc", EDITORS),
+    (".local.vimrc", EDITORS),
     (".nvim.lua", EDITORS),
     (".emacs", EDITORS),
     (".dir-locals.el", EDITORS),
@@ -171,6 +188,11 @@ const NAMES: &[(&str, &str)] = &[
     // Project files whose code editors run to understand the project.
     ("build.rs", EDITORS),
     ("cargo.toml", EDITORS),
+    ("go.mod", EDITORS),
+    ("go.work", EDITORS),
+    ("deno.json", EDITORS),
+    ("deno.jsonc", EDITORS),
+    ("composer.json", EDITORS),
     ("rust-toolchain", EDITORS),
     ("rust-toolchain.toml", EDITORS),
     ("package.json", EDITORS),
@@ -196,6 +218,15 @@ const NAMES: &[(&str, &str)] = &[
     ("pyproject.toml", EDITORS),
     ("tox.ini", EDITORS),
     ("conftest.py", EDITORS),
+    ("pytest.ini", EDITORS),
+    ("noxfile.py", EDITORS),
+    (".pylintrc", EDITORS),
+    ("pylintrc", EDITORS),
+    (".flake8", EDITORS),
+    (".rspec", EDITORS),
+    (".simplecov", EDITORS),
+    (".solargraph.yml", EDITORS),
+    (".swcrc", EDITORS),
     ("package.swift", EDITORS),
     ("directory.build.props", EDITORS),
     ("directory.build.targets", EDITORS),
@@ -235,6 +266,7 @@ const NAMES: &[(&str, &str)] = &[
     (".tmux.conf", SHELLS),
     (".screenrc", SHELLS),
     (".curlrc", "programs are configured there"),
+    ("ansible.cfg", "programs are configured there"),
     (".wgetrc", "programs are configured there"),
     // The owner's account.
     (".netrc", "logins are configured there"),
@@ -244,20 +276,26 @@ const NAMES: &[(&str, &str)] = &[
 /// Files whose name begins so.
 const PREFIXES: &[(&str, &str)] = &[
     (".env.", "tools take their environment from it"),
+    (".exrc", EDITORS),
+    (".vimrc", EDITORS),
+    (".gvimrc", EDITORS),
+    (".nvimrc", EDITORS),
     (".eslintrc", EDITORS),
-    ("eslint.config.", EDITORS),
     (".prettierrc", EDITORS),
-    ("prettier.config.", EDITORS),
     (".stylelintrc", EDITORS),
-    ("stylelint.config.", EDITORS),
-    ("vite.config.", EDITORS),
-    ("vitest.config.", EDITORS),
-    ("jest.config.", EDITORS),
-    ("tailwind.config.", EDITORS),
-    ("postcss.config.", EDITORS),
+    (".babelrc", EDITORS),
+    (".rubocop", EDITORS),
+    ("mise.", SHELLS),
+    (".mise.", SHELLS),
+    ("lefthook.", GIT),
+    (".lefthook.", GIT),
+    ("lefthook-local.", GIT),
+    (".lefthook-local.", GIT),
     (".lintstagedrc", GIT),
-    ("lint-staged.config.", GIT),
 ];
+
+/// Files whose name has this in the midst.
+const INFIXES: &[(&str, &str)] = &[(".config.", EDITORS)];
 
 /// Files whose name ends so.
 const SUFFIXES: &[(&str, &str)] = &[
@@ -266,6 +304,10 @@ const SUFFIXES: &[(&str, &str)] = &[
     (".csproj", EDITORS),
     (".vcxproj", EDITORS),
     (".gemspec", EDITORS),
+    (".instructions.md", AGENTS),
+    (".prompt.md", AGENTS),
+    (".chatmode.md", AGENTS),
+    (".agent.md", AGENTS),
     (".pth", "every Python start may load it"),
     (".desktop", "desktops start what it names"),
     (".service", "systemd starts what it names"),
@@ -282,6 +324,7 @@ pub fn runs_unasked(path: &RelPath) -> Option<&'static str> {
     in_folder(&components)
         .or_else(|| reason(NAMES, &|entry| name == entry))
         .or_else(|| reason(PREFIXES, &|prefix| name.starts_with(prefix)))
+        .or_else(|| reason(INFIXES, &|infix| name.contains(infix)))
         .or_else(|| reason(SUFFIXES, &|suffix| name.ends_with(suffix)))
 }
 
@@ -346,6 +389,9 @@ mod tests {
         }
         for (prefix, _) in PREFIXES {
             assert!(why(&format!("a/{prefix}x")).is_some(), "{prefix}");
+        }
+        for (infix, _) in INFIXES {
+            assert!(why(&format!("a/x{infix}y")).is_some(), "{infix}");
         }
         for (suffix, _) in SUFFIXES {
             assert!(why(&format!("a/x{suffix}")).is_some(), "{suffix}");
