@@ -151,6 +151,38 @@ fn claude_run_has_a_copy_of_the_sign_in_while_it_lasts() {
     run_has_a_copy_of_the_sign_in_while_it_lasts(CLAUDE);
 }
 
+/// A machine that lost its power in the midst of a run, while the run had a link to the person's own folder in another.
+#[test]
+fn copy_that_a_crash_left_goes_at_the_next_start() {
+    let mut desk = Desk::open(CODEX, [Step::say("Done.")]);
+    desk.run(&json!({"prompt": "Work."}));
+    desk.gateway.kill9();
+    let runs = desk.gateway.state().join("workers/codex/runs/writer");
+    let run = std::fs::read_dir(&runs).expect("runs").flatten();
+    let run = run
+        .map(|run| run.path())
+        .find(|run| run.join("scratch/agent").is_dir());
+    let agent = run.expect("the run").join("scratch/agent");
+    let owners = desk.gateway.home().join(".codex");
+    let linked = runs.join("evt-linked/scratch");
+    for folder in [&owners, &linked] {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
+    std::os::unix::fs::symlink(&owners, linked.join("agent")).expect("a link");
+    let [left, beside, own] = [
+        agent.join("auth.json"),
+        agent.join("beside.json"),
+        owners.join("auth.json"),
+    ];
+    for file in [&left, &beside, &own] {
+        std::fs::write(file, ACCESS).expect("a file");
+    }
+    desk.gateway.start_again();
+    // The controls: what lies beside it, and what a link leads to.
+    assert!(beside.exists() && own.exists());
+    assert!(!left.exists(), "the copy is still there");
+}
+
 #[test]
 fn sign_in_replaces_the_key_and_is_spelled_right() {
     let desk = Desk::open(CODEX, []);

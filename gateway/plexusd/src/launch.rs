@@ -188,6 +188,21 @@ async fn run(
     for pid in swept {
         tracing::warn!(name: "worker.swept", pid, "ended a worker that an earlier daemon left behind");
     }
+    // Only looked at where there were runs: most connectors are compiled when they are needed.
+    let places = registry.manifests().flat_map(|manifest| {
+        let children = manifest.children.iter();
+        let copied = children.filter_map(|child| Some(child.sign_in.as_ref()?.to.clone()));
+        copied.collect::<Vec<_>>()
+    });
+    match plexus_supervisor::sweep_sign_ins(state_dir.path(), places) {
+        Ok(0) => {}
+        Ok(count) => {
+            tracing::warn!(name: "sign_in.swept", count, "removed copies of your sign-in that runs left behind");
+        }
+        Err(error) => {
+            tracing::warn!(name: "sign_in.kept", %error, "a copy of your sign-in in the folder of a run cannot be removed");
+        }
+    }
     let (notices, from_workers) = tokio::sync::mpsc::unbounded_channel();
     let supervisor = Supervisor::new(Setup {
         launcher: programs.launcher,

@@ -26,6 +26,7 @@ mod queue;
 mod records;
 mod runs;
 mod setup;
+mod sign_ins;
 #[cfg(test)]
 mod simulation;
 mod source;
@@ -45,6 +46,7 @@ pub use notice::{
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
 pub use setup::{Folder, IsTarget, Pace, SecretsOf, Setup, Spec};
+pub use sign_ins::sweep_sign_ins;
 pub use start::{Exit, StartError};
 
 use actor::{Handle, Running};
