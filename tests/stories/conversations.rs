@@ -501,7 +501,7 @@ fn copy_of_a_conversation_keeps_no_special_files_and_no_wide_modes() {
         find(&["-name", "empty"]).contains("root/empty"),
         "the copy is there"
     );
-    assert_eq!(find(&["-perm", "/7077", "-not", "-type", "l"]), "");
+    assert_eq!(find(&["-perm", "/7022", "-not", "-type", "l"]), "");
     assert_eq!(
         find(&[
             "-not", "-type", "f", "-not", "-type", "d", "-not", "-type", "l"

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
@@ -387,10 +387,11 @@ pub(crate) fn leave_free(folder: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Takes away from a copy that stays what its run made of it beside files and folders: special files, set-id bits, and what
-/// others than the owner may do. For a copy whose run has ended; what cannot be changed stays as it is.
+/// Takes away from a copy that stays what its run made of it beside files and folders: special files, and bits of a mode by
+/// which others could change it or act as its owner. For a copy whose run has ended. No worker changes a mode, so what has
+/// such bits is made anew; what cannot be goes.
 pub(crate) fn tidy(copy: &Path) {
-    const OWNERS: u32 = 0o700;
+    const BEYOND: u32 = 0o7022;
     let mut folders = vec![copy.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -398,17 +399,39 @@ pub(crate) fn tidy(copy: &Path) {
                 continue;
             };
             let kind = meta.file_type();
-            if !kind.is_dir() && !kind.is_file() && !kind.is_symlink() {
-                let _ = fs::remove_file(&path);
-            } else if !kind.is_symlink() && meta.mode() & 0o7777 & !OWNERS != 0 {
-                let owners = Permissions::from_mode(meta.mode() & OWNERS);
-                let _ = fs::set_permissions(&path, owners);
-            }
+            let is_beyond = meta.mode() & BEYOND != 0;
+            let _ = match (kind.is_dir(), kind.is_file(), kind.is_symlink()) {
+                (true, ..) if is_beyond => made_anew(&path),
+                (_, true, _) if is_beyond => written_anew(&path, meta.mode()),
+                (false, false, false) => fs::remove_file(&path),
+                _ => Ok(()),
+            };
             if kind.is_dir() {
                 folders.push(path);
             }
         }
     }
+}
+
+fn written_anew(path: &Path, mode: u32) -> io::Result<()> {
+    let bytes = match fs::metadata(path)?.len() {
+        0..=LARGEST => fs::read(path),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
+    };
+    fs::remove_file(path)?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(mode & 0o700);
+    options.open(path)?.write_all(&bytes?)
+}
+
+fn made_anew(folder: &Path) -> io::Result<()> {
+    let beside = folder.with_file_name(format!(".plexus-{}", Uuid::new_v4()));
+    fs::rename(folder, &beside)?;
+    DirBuilder::new().mode(0o700).create(folder)?;
+    for entry in fs::read_dir(&beside)?.flatten() {
+        fs::rename(entry.path(), folder.join(entry.file_name()))?;
+    }
+    fs::remove_dir(beside)
 }
 
 /// Makes an empty folder for nobody else's eyes, in place of whatever was there. What cannot be removed, because a
