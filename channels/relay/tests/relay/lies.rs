@@ -496,7 +496,7 @@ fn tool_shows_the_key_that_is_pinned() {
             false => Lied::Truth,
         });
         assert_eq!(shown().await, json!(own));
-        assert_eq!(ann.take_device_news().len(), 1, "and it is told");
+        assert_eq!(ann.take_refused_devices().len(), 1, "and it is told");
     });
 }
 
