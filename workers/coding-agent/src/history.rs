@@ -262,7 +262,6 @@ mod tests {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
         output.status.success().then_some(said)
     }
 
