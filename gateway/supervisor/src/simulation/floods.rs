@@ -92,7 +92,9 @@ fn whatever_a_worker_says_others_have_their_turn() {
             }
             turns
         });
-        let read = stage.supervisor.read(&code(&stage).await, request).await;
+        let compared = stage.supervisor.compared(&stage.source, Role::Reader);
+        let code = compared.await.expect("a source");
+        let read = stage.supervisor.read(&code, request).await;
         assert!(read.is_ok(), "{read:?}");
         let turns = hearing.await.expect("a task");
         assert_eq!(turns.iter().sum::<usize>(), LINES, "the control: all of it");

@@ -110,7 +110,7 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
     let lost = stage
         .supervisor
         .commit(
-            &stage.source,
+            &stage.code(Role::Writer).await,
             call("append", json!({"line": "x", "die": true})),
             terms(),
             &durable,

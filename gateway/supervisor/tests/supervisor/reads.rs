@@ -352,10 +352,8 @@ async fn replacing_leaves_a_source_that_is_not_in_place() {
     let read = async |revision| {
         let mut request = call("echo", json!({}));
         request.revision = revision;
-        stage
-            .supervisor
-            .read(&stage.code(Role::Reader).await, request)
-            .await
+        let code = stage.supervisor.compared(&stage.source, Role::Reader);
+        stage.supervisor.read(&code.await?, request).await
     };
     stage.supervisor.replace(stage.spec("tame", json!({}), 1));
     assert!(read(1).await.is_err(), "it is not put in place");

@@ -194,7 +194,7 @@ fn an_owners_new_route_or_secret_voids() {
         ("ask", |c| c.ask = true),
         ("kind", |c| c.kind = "other".into()),
         ("provenance", |c| {
-            c.provenance = plexus_protocol::Provenance::Managed;
+            c.provenance = plexus_protocol::Provenance::Extension;
         }),
     ];
     for (what, set) in changes {

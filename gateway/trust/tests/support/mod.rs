@@ -115,7 +115,7 @@ pub(crate) fn config(id: &str) -> SourceConfig {
         provenance: if id == "ext" {
             Provenance::Extension
         } else {
-            Provenance::FirstParty
+            Provenance::Managed
         },
     }
 }
