@@ -61,7 +61,7 @@ fn with_children(manifest: &mut Value) {
         {"name": "cat", "program": {"path": "/usr/bin/cat"}, "arguments": [{"name": "a"}], "limits": limits},
         {"name": "shell", "program": {"path": "/bin/bash"}, "tools": true,
          "arguments": ["-c", {"name": "a"}], "environment": {"PATH": "/usr/bin", "GIVEN": null}, "limits": limits},
-        {"name": "line", "program": {"path": "/bin/bash"}, "arguments": ["-c", {"name": "a"}],
+        {"name": "line", "program": {"path": "/bin/bash"}, "tools": true, "arguments": ["-c", {"name": "a"}],
          "environment": {"PATH": "/usr/bin"},
          "limits": {"openFiles": 256, "fileBytes": 1_048_576, "memoryMiB": 2048, "processes": 256}},
     ]);

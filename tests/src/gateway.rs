@@ -360,6 +360,12 @@ impl Gateway {
     pub fn kill9(&mut self) {
         self.end(Signal::SIGKILL);
     }
+    /// Ends it without a word, where a story keeps something that it started alive.
+    #[track_caller]
+    pub fn kill9_alone(&mut self) {
+        let daemon = self.daemon.take().expect("the gateway runs");
+        daemon.end(Signal::SIGKILL);
+    }
     /// Starts it again on the same home.
     #[track_caller]
     pub fn start_again(&mut self) {

@@ -240,21 +240,29 @@ impl Site {
         })
     }
 
-    /// Starts a line of processes that grows again as it is killed, by a run that goes on; `then` is told when all are there.
-    #[track_caller]
-    fn with_line(&mut self, run: &str, then: impl FnOnce(&mut Self)) {
+    /// The input of a run that goes on, and of a line of processes that grows again as it is killed.
+    fn line(&self, run: &str) -> Value {
         let root = self.run(run).join("root");
         std::fs::create_dir_all(&root).expect("a folder");
         std::fs::copy(binaries::path(REGROW), root.join(REGROW)).expect("a copy");
         let line = format!("./{REGROW} {LINE} & until [ -e go ]; do sleep 0.05; done");
-        let input = json!({"child": "line", "run": run, "arguments": {"a": line}});
-        let call = self.asked(run, input);
-        until("the whole line", || {
-            (processes::named(REGROW).len() >= LINE).then_some(())
-        });
+        json!({"child": "line", "run": run, "arguments": {"a": line}})
+    }
+
+    /// Starts such a run; `then` is told when all of the line are there.
+    #[track_caller]
+    fn with_line(&mut self, run: &str, then: impl FnOnce(&mut Self)) {
+        let call = self.asked(run, self.line(run));
+        until_whole();
         then(self);
         call.join().expect("its end");
     }
+}
+
+fn until_whole() {
+    until("the whole line", || {
+        (processes::named(REGROW).len() >= LINE).then_some(())
+    });
 }
 
 /// A run whose helper is killed from outside ends with it, and not what had left its side: the owner is told, and nobody else
@@ -271,7 +279,7 @@ fn start_is_refused_while_a_run_is_left() {
     let helper = all.iter().find(|process| process.pid == helper);
     helper.expect("its helper").signal(Signal::SIGKILL);
     let left = hold(numbers[1]).expect("it is there");
-    site.workshop.gateway.kill9();
+    site.workshop.gateway.kill9_alone();
     site.workshop.gateway.start_again();
     call.join().expect("its end");
 
@@ -289,7 +297,7 @@ fn start_is_refused_while_a_run_is_left() {
         .status();
     assert!(ended.expect("a shell").success());
     until("a start", || {
-        site.workshop.gateway.cli(["sources", "test", "fixture"]);
+        drop(site.workshop.gateway.cli(["sources", "test", "fixture"]));
         (agent.invoke(CHILD, input.clone()).status == 200).then_some(())
     });
 }
@@ -306,9 +314,7 @@ fn regrowing_line_outlives_a_kill_by_generations() {
         .arg(LINE.to_string())
         .spawn()
         .expect("it starts");
-    until("the whole line", || {
-        (processes::named(REGROW).len() >= LINE).then_some(())
-    });
+    until_whole();
     let own = std::process::id();
     for _ in 0..2 * LINE {
         let all = processes::named(REGROW);
@@ -339,14 +345,13 @@ fn regrowing_line_ends_with_its_run() {
 
 #[test]
 fn regrowing_line_ends_with_a_call_that_is_stopped() {
-    let mut site = Site::open();
-    site.with_line("one", |site| {
-        let gateway = &site.workshop.gateway;
-        let calls = gateway.cli(["calls", "list", "--json"]).json();
-        let id = calls["calls"][0]["auditId"].as_str().expect("its event");
-        gateway.cli(["calls", "stop", id]).expect_ok();
-        line_is_gone("the end of a stopped run");
-    });
+    let site = Site::open();
+    let call = json!({"id": CHILD, "input": site.line("one"), "async": true});
+    let begun = site.agent("one").invoke_body(call);
+    until_whole();
+    let stop = ["calls", "stop", &begun.text_at("/run/runId")];
+    site.workshop.gateway.cli(stop).expect_ok();
+    line_is_gone("the end of a stopped run");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn item(id: &str) -> Value {
         "pendingId": id, "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
         "agentId": "my-cc", "capabilities": ["w.write"], "scopes": [{"id": "w.write", "verbs": ["write"]}],
         "reasons": [], "agentPurpose": "tidy \u{1b}[2Jup", "asks": [{"id": "w.write", "verbs": ["write"],
-            "input": {"path": "a"}, "plan": {"preview": {"headline": "replace a", "diff": "+one\n-two\n"}}}]
+            "input": {"path": "a"}, "plan": {"preview": {"headline": "replace a", "diff": "+one\n-two\n", "form": "diff"}}}]
     });
     item["cardDigest"] = json!(plexus_protocol::json::digest(&item));
     item

@@ -21,8 +21,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use landlock::{
-    CompatLevel, Compatible, Ruleset as Domain, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    Scope as LandlockScope,
+    AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset as Domain, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope as LandlockScope,
 };
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -56,10 +56,14 @@ impl Entered {
     /// # Errors
     /// The kernel does not bound signals, or the process could not be bound.
     fn enter() -> io::Result<Self> {
+        // The one right that a domain refuses unless it is granted: without it no run could move a file to another folder.
+        let root = PathFd::new("/").map_err(io::Error::other)?;
         let domain = Domain::default()
             .set_compatibility(CompatLevel::HardRequirement)
-            .scope(LandlockScope::Signal)
+            .handle_access(AccessFs::Refer)
+            .and_then(|domain| domain.scope(LandlockScope::Signal))
             .and_then(Domain::create)
+            .and_then(|domain| domain.add_rule(PathBeneath::new(root, AccessFs::Refer)))
             .map_err(io::Error::other)?;
         let status = domain
             .no_new_privs(true)

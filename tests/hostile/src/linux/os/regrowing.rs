@@ -59,15 +59,15 @@ extern "C" fn member(_: *mut libc::c_void) -> libc::c_int {
         libc::syscall(libc::SYS_getpid) as i32
     };
     loop {
-        for place in 0..USED.load(Ordering::SeqCst) {
-            fill(place, own);
-        }
+        // One at a time, so that each is the child of another: a tree that is flat has one generation.
+        _ = (0..USED.load(Ordering::SeqCst)).any(|place| fill(place, own));
         // SAFETY: as above.
         unsafe { libc::nanosleep(&raw const NAP, null_mut()) };
     }
 }
 
-fn fill(place: usize, own: i32) {
+/// Whether there is another process for it.
+fn fill(place: usize, own: i32) -> bool {
     let of = &PLACES[place];
     let found = of.load(Ordering::SeqCst);
     // Signal 0 asks whether who is about to make one is still there.
@@ -75,7 +75,7 @@ fn fill(place: usize, own: i32) {
     let is_free = found == 0 || is_gone();
     let take = || of.compare_exchange(found, -own, Ordering::SeqCst, Ordering::SeqCst);
     if !is_free || take().is_err() {
-        return;
+        return false;
     }
     let end = STACKS.load(Ordering::SeqCst) + (place + 1) * STACK;
     let flags = libc::CLONE_VM | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
@@ -95,4 +95,5 @@ fn fill(place: usize, own: i32) {
     if made == -1 {
         of.store(0, Ordering::SeqCst);
     }
+    made != -1
 }
