@@ -540,7 +540,7 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
     };
     let manifest = |source: &str| {
         let file = format!("{source}.json");
-        elsewhere.write(&file, &viewer(source).to_string());
+        elsewhere.write(&file, viewer(source).to_string());
         elsewhere.path().join(file).display().to_string()
     };
     let previews = |source: &str| {
@@ -611,8 +611,8 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
 
     let findings = || owner(&["--json", "doctor"]).json()["findings"].clone();
     let of = |all: &Value, name: &str| {
-        let all = all.as_array().expect("findings").iter();
-        let found = all.filter(|one| one["name"] == name).next();
+        let mut all = all.as_array().expect("findings").iter();
+        let found = all.find(|one| one["name"] == name);
         found.unwrap_or_else(|| panic!("{name}")).clone()
     };
     let cage = of(&findings(), "cage of viewer");

@@ -591,7 +591,7 @@ fn over_http(c: &mut Corpus<'_>, client: &Client, agent: &Agent) {
         &agent.invoke("workspace.how-to-use", json!({})),
         200,
         "transport_error",
-        Sent(&agent),
+        Sent(agent),
     );
     c.request(
         "a body that is no JSON",

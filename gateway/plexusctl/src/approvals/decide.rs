@@ -288,6 +288,13 @@ pub(super) fn confirm(
     can_ask: bool,
     verdict: &Verdict,
 ) -> Result<(), Stop> {
+    let id = text::line(text_of(item, "pendingId"));
+    if plan::has_failed(item) {
+        let why = "what it would do could not be computed: it can be denied, not approved";
+        return Err(Stop::new(Exit::Refused, "plan_failed", why).next(format!(
+            "plexusctl approvals deny {id}, or have it computed again: plexusctl approvals plan {id}"
+        )));
+    }
     if let Some(named) = named {
         if card_digest(item)? == Some(named) {
             return Ok(());
@@ -297,7 +304,7 @@ pub(super) fn confirm(
             "card_changed",
             "this is not the card that you named",
         )
-        .next("look again: plexusctl approvals show"));
+        .next(format!("look again: plexusctl approvals show {id}")));
     }
     if yes {
         return Ok(());

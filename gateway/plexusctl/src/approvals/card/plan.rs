@@ -52,9 +52,14 @@ pub(in super::super) fn is_planning(item: &Value) -> bool {
     asks.any(|ask| matches!(of(ask), State::Making))
 }
 
+/// Whether a plan of `item` could not be computed: there is nothing to approve.
+pub(in super::super) fn has_failed(item: &Value) -> bool {
+    let mut asks = list_of(item, "asks").iter();
+    asks.any(|ask| matches!(of(ask), State::Failed(_)))
+}
+
 /// Whether `item` can only be denied, or planned again; of a question: is answered by a command of its own.
 pub(in super::super) fn is_lost(item: &Value) -> bool {
-    let mut asks = list_of(item, "asks").iter();
     let is_form = item["question"]["fields"].is_array();
-    is_form || item["problems"].is_array() || asks.any(|ask| matches!(of(ask), State::Failed(_)))
+    is_form || item["problems"].is_array() || has_failed(item)
 }
