@@ -28,6 +28,7 @@ use std::{
     io::{self, ErrorKind, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Endings of files that are code whoever runs them.
@@ -220,12 +221,25 @@ fn named_file(argument: &str) -> Option<PathBuf> {
     value.starts_with('/').then(|| PathBuf::from(value))
 }
 
-/// The rules of what a source runs, as that is now; without what cannot be read.
+/// How long the looks at what a source runs may take together. A large program that is not in memory takes longer than a
+/// disk that answers; were it agreed to unseen, the next look would stop the source.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The rules of what a source runs, as that is now; without what cannot be read within [`PATIENCE`].
 pub async fn seen(manifest: &Manifest, config: &SourceConfig, id: &SourceId) -> Vec<String> {
+    let until = Instant::now() + PATIENCE;
     let mut rules = Vec::new();
     for piece in pieces(manifest, config) {
         let path = piece.path.clone();
-        match inspection::at(&path, move || piece.look()).await.flatten() {
+        let looked = loop {
+            let piece = piece.clone();
+            match inspection::at(&path, move || piece.look()).await.flatten() {
+                // That look goes on, and the digest of a program is kept: the next one has it.
+                Err(late) if late.kind() == ErrorKind::TimedOut && Instant::now() < until => {}
+                looked => break looked,
+            }
+        };
+        match looked {
             Ok(found) => rules.extend(found.map(|(_, rule)| rule)),
             Err(error) => {
                 tracing::warn!(name: "source.silent", source = %id, path = %path.display(), %error, "what a source runs cannot be looked at");
