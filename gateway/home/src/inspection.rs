@@ -44,7 +44,11 @@ where
     found.into_iter().collect()
 }
 
-async fn within<T: Send + 'static>(
+/// What `look` finds at `folder`, whose disk may take as long as `patience`.
+///
+/// # Errors
+/// The folder's disk does not answer in that time.
+pub async fn within<T: Send + 'static>(
     patience: Duration,
     folder: &Path,
     look: impl FnOnce() -> T + Send + 'static,

@@ -225,21 +225,15 @@ fn named_file(argument: &str) -> Option<PathBuf> {
 /// disk that answers; were it agreed to unseen, the next look would stop the source.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The rules of what a source runs, as that is now; without what cannot be read within [`PATIENCE`].
+/// The rules of what a source runs, as that is now; without what cannot be read within 20 seconds.
 pub async fn seen(manifest: &Manifest, config: &SourceConfig, id: &SourceId) -> Vec<String> {
     let until = Instant::now() + PATIENCE;
     let mut rules = Vec::new();
     for piece in pieces(manifest, config) {
         let path = piece.path.clone();
-        let looked = loop {
-            let piece = piece.clone();
-            match inspection::at(&path, move || piece.look()).await.flatten() {
-                // That look goes on, and the digest of a program is kept: the next one has it.
-                Err(late) if late.kind() == ErrorKind::TimedOut && Instant::now() < until => {}
-                looked => break looked,
-            }
-        };
-        match looked {
+        let left = until.saturating_duration_since(Instant::now());
+        let looked = inspection::within(left, &path, move || piece.look()).await;
+        match looked.flatten() {
             Ok(found) => rules.extend(found.map(|(_, rule)| rule)),
             Err(error) => {
                 tracing::warn!(name: "source.silent", source = %id, path = %path.display(), %error, "what a source runs cannot be looked at");
