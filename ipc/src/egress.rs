@@ -14,6 +14,7 @@
 //!
 //! Must not know: how a connection is made, what becomes of a report.
 
+pub mod limits;
 mod of_call;
 
 use crate::manifest::{Admitted, AdmittedSocket, Auth};
@@ -54,18 +55,6 @@ pub fn asked_for(line: &[u8]) -> Option<String> {
     }
     let question: Question = json::parse_as(line).ok()?;
     Some(question.capability)
-}
-
-/// What the kernel holds a `plexus-egress` to: it serves 64 connections, each with two descriptors and two buffers, and
-/// writes no file.
-#[must_use]
-pub fn limits() -> plexus_sandbox::Limits {
-    plexus_sandbox::Limits {
-        files: Some(256),
-        file_size: Some(0),
-        memory: Some(256 << 20),
-        addresses: Some(1 << 30),
-    }
 }
 
 /// From the gateway.
@@ -206,8 +195,11 @@ pub enum EgressVerdict {
     Unlisted,
     /// Refused: the path, or what an app is asked for, is not one of the manifest's.
     Path,
-    /// Refused: a reader's request, with a method that may change something, or a reader's question that is no read.
+    /// Refused: a reader's request, with a method that may change something, or a reader's question that is no read; or a
+    /// method that nobody's request may have.
     Method,
+    /// Refused: its credential holds as many connections as one may.
+    Busy,
     /// Refused: every address of the host is one that it may not lead to; at a socket's path lies something else.
     Address,
     /// Failed: the name has no address, or no resolver answered.

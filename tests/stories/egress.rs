@@ -6,7 +6,12 @@ use hosts::{Https, authority, echo};
 use plexus_tests::processes::{self, Process};
 use plexus_tests::{Agent, Builder, Folder, Gateway, waiting::until};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::{
+    io::Read as _,
+    net::TcpStream,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 /// The owner's secret, of which no part is in a path or a word of the gateway's.
 const SECRET: &str = "hunter2-e0c1f7a9d35b";
@@ -294,6 +299,29 @@ fn reader_sends_no_method_that_changes_something() {
     // A path that is listed for one method alone.
     says(&net.get("/menu/today", ""), "200", "this is");
     says(&post(&net, "/menu"), "403", "may not have this method");
+}
+
+/// Whoever is on this machine may connect to the port of an egress.
+#[test]
+fn connections_without_a_credential_keep_no_worker_out() {
+    let net = Net::open();
+    let output = net.send(json!({"head": "GET / HTTP/1.1\r\n\r\n"}));
+    let port = u16::try_from(output["port"].as_u64().expect("a port")).expect("a port");
+    let mut strangers: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(("127.0.0.1", port)).expect("a connection"))
+        .collect();
+    let began = Instant::now();
+    says(&net.get("/dav/notes", ""), "200", "this is");
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    // The control: they were taken, and the oldest were closed for the others.
+    strangers[0]
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("an option");
+    assert_eq!(strangers[0].read(&mut [0]).expect("its end"), 0);
 }
 
 fn post(net: &Net, path: &str) -> String {

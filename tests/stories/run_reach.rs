@@ -226,7 +226,7 @@ const ASK: &str = "port=${ANTHROPIC_BASE_URL##*:}; ask() { exec 3<>/dev/tcp/127.
                    head -n 1 <&3; exec 3>&-; }; ";
 
 #[test]
-fn run_calls_no_host_that_is_not_listed() {
+fn run_sends_nothing_that_is_not_listed() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.set_nonblocking(true).expect("a listener");
     let home = listener.local_addr().expect("an address").port();
@@ -234,6 +234,9 @@ fn run_calls_no_host_that_is_not_listed() {
         format!("CONNECT 127.0.0.1:{home} HTTP/1.1"),
         "CONNECT example.com:443 HTTP/1.1".to_owned(),
         format!("GET http://127.0.0.1:{home}/ HTTP/1.1"),
+        // Its answer has the headers that were sent, and the owner's key is one of them.
+        "TRACE /v1/models HTTP/1.1".to_owned(),
+        "PURGE /v1/models HTTP/1.1".to_owned(),
     ];
     let desk = Desk::open(CLAUDE, []);
     let steps = attempts
@@ -252,13 +255,53 @@ fn run_calls_no_host_that_is_not_listed() {
     for (attempt, result) in attempts.iter().zip(&results) {
         assert!(result.contains("HTTP/1.1 403"), "{attempt}: {result}");
     }
-    assert!(results[3].contains("KEPT"), "{results:?}");
-    assert!(results[4].contains("HTTP/1.1 400"), "{results:?}");
+    let [.., called, listed] = &results[..] else {
+        panic!("{results:?}");
+    };
+    assert!(called.contains("KEPT"), "{results:?}");
+    assert!(listed.contains("HTTP/1.1 400"), "{results:?}");
     let called = listener.accept().map_err(|error| error.kind());
     assert_eq!(called.err(), Some(ErrorKind::WouldBlock), "it was called");
     // The control: from outside of the sandbox it answers.
     std::net::TcpStream::connect(("127.0.0.1", home)).expect("a connection");
     assert!(listener.accept().is_ok());
+}
+
+/// Opens more connections than all runs may have, each with a request that the model server answers later.
+const HOLD: &str = "port=${ANTHROPIC_BASE_URL##*:}; body='{\"stream\":true,\"held\":true}'; for n in {1..100}; do \
+                    exec {held}<>/dev/tcp/127.0.0.1/$port; \
+                    printf 'POST /v1/messages HTTP/1.1\\r\\nhost: x\\r\\nx-api-key: %s\\r\\ncontent-length: %s\\r\\n\\r\\n%s' \
+                    \"$ANTHROPIC_API_KEY\" ${#body} \"$body\" >&$held; done; sleep 600";
+
+#[test]
+fn run_that_holds_its_connections_starves_no_other() {
+    let desk = Desk::open(CLAUDE, []);
+    let gate = Gate::closed();
+    let (held, mut waits) = (gate.clone(), false);
+    desk.model.by_rule(move |request| {
+        if request["held"] == true {
+            waits = !waits;
+            return match waits {
+                true => Step::Wait(held.clone()),
+                false => Step::say("Late."),
+            };
+        }
+        match request.to_string().contains("Hold them.") {
+            true => Step::bash(HOLD),
+            false => Step::say("Seen."),
+        }
+    });
+    let held = || {
+        let requests = desk.model.requests().into_iter();
+        requests.filter(|request| request["held"] == true).count()
+    };
+    let greedy = begun(&desk, &json!({"prompt": "Hold them."}));
+    until("what one run may hold", || (held() >= 15).then_some(()));
+    let other = desk.run(&json!({"prompt": "Look."}));
+    assert_eq!(other["text"], "Seen.", "{other}");
+    assert!(held() <= 16, "{} are held", held());
+    desk.gateway.cli(["calls", "stop", &greedy]).expect_ok();
+    gate.open();
 }
 
 #[test]

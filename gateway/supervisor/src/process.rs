@@ -332,7 +332,7 @@ fn spawn(
             let program = context.workers.join(egress::PROGRAM);
             let parameters = egress_parameters(&program, &listener, &ports, socket)
                 .map_err(StartError::prepare("the egress's program"))?;
-            let limits = plexus_ipc::egress::limits();
+            let limits = plexus_ipc::egress::limits::of_process();
             let launcher = &context.launcher;
             let command =
                 launcher_command(egress::PROFILE, &parameters, &limits, launcher, &program);

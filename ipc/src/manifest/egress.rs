@@ -24,7 +24,7 @@ mod lines;
 mod socket;
 
 pub use hosts::is_host;
-pub use lines::{admits, is_path};
+pub use lines::{admits, is_method, is_path};
 pub use socket::{AdmittedSocket, SocketPath, UnixEgress};
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
@@ -204,18 +204,17 @@ impl Egress {
     fn check_lines(&self) -> Result<(), &'static str> {
         let sound = |line: &String| {
             let (method, path) = split(line);
-            let named = |name: &str| {
-                (1..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase())
-            };
-            method.is_none_or(named) && path.is_none_or(is_path)
+            method.is_none_or(is_method) && path.is_none_or(is_path)
         };
         let mut paths = self.paths.iter().map(|line| (line, split(line).1));
         if self.paths.is_empty() || !paths.all(|(line, path)| path.is_some() && sound(line)) {
-            return Err("a host that is forwarded to has paths, each plain and beginning with '/'");
+            return Err(
+                "a host that is forwarded to has paths, each plain and beginning with '/', perhaps after a method that is forwarded",
+            );
         }
         let mut reads = self.reads.iter().map(|line| (line, split(line).0));
         if !reads.all(|(line, method)| method.is_some() && sound(line)) {
-            return Err("reads names no method in capitals");
+            return Err("reads names no method of HTTP or WebDAV that is forwarded, in capitals");
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl Running {
         let (command, arguments) = plexus_sandbox::launcher_command(
             include_str!("../../egress.sb"),
             &parameters,
-            &egress::limits(),
+            &egress::limits::of_process(),
             &launcher,
             program,
         );

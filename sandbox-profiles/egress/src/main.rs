@@ -19,6 +19,7 @@
 mod admit;
 mod forward;
 mod names;
+mod places;
 mod proxy;
 mod report;
 mod socket;
@@ -88,7 +89,8 @@ fn run() -> Result<(), Failed> {
     let stream = worker::take_stream().map_err(Failed::Stream)?;
     // On Linux the launcher has done this.
     #[cfg(target_os = "macos")]
-    plexus_sandbox::give_up_inherited(&plexus_ipc::egress::limits()).map_err(Failed::Limits)?;
+    plexus_sandbox::give_up_inherited(&plexus_ipc::egress::limits::of_process())
+        .map_err(Failed::Limits)?;
     // It makes its epoll here, which is the last one that may be made.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -1,8 +1,8 @@
-//! The listening side: who may connect, how many, for how long; CONNECT and its tunnel.
+//! The listening side: who may connect, and for how long; CONNECT and its tunnel.
 //!
 //! A tunnel leads to a host, or to the app's Unix socket.
 //!
-//! Invariants: at most [`CONNECTIONS`] are served, each with a bounded head; a tunnel goes only to a listed host, which
+//! Invariants: a connection has a place among others (see `places`) and a bounded head; a tunnel goes only to a listed host, which
 //! has no secret, at an address that it may lead to, and never for the program of a call; the connection to a host is made
 //! before a worker is told that it is.
 //!
@@ -12,6 +12,7 @@ use crate::{
     admit,
     forward::Forwarder,
     names::{NotFound, Resolver},
+    places::{Place, Places, Whose},
     report::{Metered, Report},
     socket,
     tls::TlsError,
@@ -32,7 +33,7 @@ use plexus_ipc::egress::{AuditId, awake};
 use plexus_ipc::{
     egress::{EgressStart, EgressVerdict as Verdict, FromEgress, SOCKET},
     frame::FrameSender,
-    manifest::{Admitted, AdmittedSocket},
+    manifest::{Admitted, AdmittedSocket, is_method},
     message::{Role, Secret},
 };
 use std::{
@@ -44,13 +45,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes},
     net::{TcpListener, TcpStream},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-/// Connections of workers at one time; more wait to be accepted. `plexus_ipc::egress::limits` has descriptors for them.
-const CONNECTIONS: usize = 64;
 /// Largest head of a request, in bytes, and the most headers in it.
 const HEAD: usize = 32 * 1024;
 const HEADERS: usize = 96;
@@ -101,13 +100,10 @@ impl Proxy {
 
     /// Serves whoever connects.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new();
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
-                Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, slot)),
+                Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, places.arrive())),
                 Err(_) => sleep(ACCEPT_AGAIN).await,
             }
         }
@@ -135,42 +131,51 @@ impl Proxy {
         tasks.spawn(task);
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, slot: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, place: Place) {
         let _ = stream.set_nodelay(true);
-        let slot = Arc::new(slot);
+        let place = Arc::new(place);
         let answer = service_fn(|request| {
-            let (proxy, slot) = (Arc::clone(&self), Arc::clone(&slot));
+            let (proxy, place) = (Arc::clone(&self), Arc::clone(&place));
             async move {
                 Ok::<_, Infallible>(match *request.method() {
-                    Method::CONNECT => proxy.connect(request, slot).await,
-                    _ => proxy.forward(request).await,
+                    Method::CONNECT => proxy.connect(request, place).await,
+                    _ => proxy.forward(request, &place).await,
                 })
             }
         });
-        // How it ended says nothing that a report would not.
-        let _ = http1::Builder::new()
+        let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
             .max_buf_size(HEAD)
             .max_headers(HEADERS)
             .serve_connection(TokioIo::new(stream), answer)
-            .with_upgrades()
-            .await;
+            .with_upgrades();
+        // How it ended says nothing that a report would not.
+        tokio::select! {
+            _ = serving => {}
+            () = place.closed() => {}
+        }
     }
 
-    async fn forward(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn forward(self: Arc<Self>, request: Request<Incoming>, place: &Place) -> Response<Body> {
         let Some(forwarder) = &self.forwarder else {
             return refusal(
                 StatusCode::FORBIDDEN,
                 "this source forwards no requests; its hosts are reached by CONNECT",
             );
         };
-        let Some((role, call)) = self.opened(request.headers(), forwarder.credential_headers())
-        else {
+        let Some(whose) = self.opened(request.headers(), forwarder.credential_headers()) else {
             let mut response = self.refused(&forwarder.to, None, NO_CREDENTIAL);
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
         };
+        let (role, call) = whose.clone();
+        if !place.is_had_by(whose).await {
+            return self.refused(&forwarder.to, call, BUSY);
+        }
+        if !is_method(request.method()) {
+            return self.refused(&forwarder.to, call, NO_METHOD);
+        }
         if role == Role::Reader && !forwarder.reads_by(request.method(), request.uri().path()) {
             return self.refused(&forwarder.to, call, NO_READ);
         }
@@ -191,7 +196,7 @@ impl Proxy {
         &self,
         headers: &HeaderMap,
         named: impl IntoIterator<Item = &'a HeaderName>,
-    ) -> Option<(Role, Option<AuditId>)> {
+    ) -> Option<Whose> {
         let whose = |value: &HeaderValue| {
             let given = admit::given(value)?;
             if admit::opens(&given, &self.credential) {
@@ -210,13 +215,13 @@ impl Proxy {
     async fn connect(
         self: Arc<Self>,
         mut request: Request<Incoming>,
-        slot: Arc<OwnedSemaphorePermit>,
+        place: Arc<Place>,
     ) -> Response<Body> {
         let Some((host, port)) = request.uri().authority().and_then(asked) else {
             return refusal(StatusCode::BAD_REQUEST, "CONNECT names a host and a port");
         };
         let opened = self.opened(request.headers(), [&header::PROXY_AUTHORIZATION]);
-        let Some((role, call)) = opened else {
+        let Some(whose) = opened else {
             self.report.refused(&host, port, None, NO_CREDENTIAL.0);
             let mut response = NO_CREDENTIAL.answer();
             let challenge = HeaderValue::from_static("Basic realm=\"plexus-egress\"");
@@ -224,6 +229,11 @@ impl Proxy {
             headers.insert(header::PROXY_AUTHENTICATE, challenge);
             return response;
         };
+        let (role, call) = whose.clone();
+        if !place.is_had_by(whose).await {
+            self.report.refused(&host, port, call, BUSY.0);
+            return BUSY.answer();
+        }
         let is_socket = (host.as_str(), port) == SOCKET;
         if let Some(to) = self.socket.as_ref().filter(|_| is_socket).cloned() {
             let app = match socket::dial(&self, &to, call.clone()).await {
@@ -235,7 +245,7 @@ impl Proxy {
             };
             let upgrade = hyper::upgrade::on(&mut request);
             self.spawn(async move {
-                let _slot = slot;
+                let _place = place;
                 if let Some(client) = tunnelled(upgrade.await) {
                     socket::serve(client, app, &to, role).await;
                 }
@@ -257,7 +267,7 @@ impl Proxy {
         let upgrade = hyper::upgrade::on(&mut request);
         self.spawn(async move {
             // The connection keeps its place as long as its tunnel is open.
-            let _slot = slot;
+            let _place = place;
             if let Some(client) = tunnelled(upgrade.await) {
                 tunnel(client, upstream).await;
             }
@@ -314,6 +324,11 @@ const NO_READ: Refused = Refused(
     Verdict::Method,
     "a reader's request may not have this method",
 );
+const NO_METHOD: Refused = Refused(Verdict::Method, "requests of this method are not forwarded");
+const BUSY: Refused = Refused(
+    Verdict::Busy,
+    "as many connections are open as one run or worker may have; close some, or wait",
+);
 const UNLISTED: Refused = Refused(
     Verdict::Unlisted,
     "the manifest of the source does not list this host and port for CONNECT",
@@ -327,6 +342,7 @@ impl Refused {
     pub(crate) fn answer(self) -> Response<Body> {
         let status = match self.0 {
             Verdict::Credential => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Verdict::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Verdict::Unlisted | Verdict::Path | Verdict::Method | Verdict::Address => {
                 StatusCode::FORBIDDEN
             }

@@ -2,6 +2,33 @@
 //!
 //! Must not know: the host, who sends the request.
 
+/// The methods of requests that are forwarded: those of HTTP that servers of data have (RFC 9110, 5789), and WebDAV's (RFC
+/// 4918, 3253, 4791). Not TRACE, which answers with the headers that it was sent, and the secret is one of them.
+const METHODS: [&str; 16] = [
+    "GET",
+    "HEAD",
+    "OPTIONS",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "PROPFIND",
+    "PROPPATCH",
+    "REPORT",
+    "MKCOL",
+    "MKCALENDAR",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+];
+
+/// Whether a request of this method is forwarded, where a line of the manifest admits it.
+#[must_use]
+pub fn is_method(method: impl AsRef<str>) -> bool {
+    METHODS.contains(&method.as_ref())
+}
+
 /// Whether a line of `paths` or `reads` admits a request: `GET`, `/dav` or `GET /dav`. The path is judged segment by
 /// segment.
 #[must_use]
