@@ -10,9 +10,10 @@ use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Length, Owner, Response, length, not_run};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ fn tcp(house: &House) -> TcpStream {
 }
 
 /// Reads to the end; what the other side did not send is no error here.
-fn rest(stream: &mut impl std::io::Read) -> Vec<u8> {
+fn rest(stream: &mut impl Read) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     answer
@@ -693,6 +694,66 @@ fn who_is_known_gets_in_while_others_hold_all_places() {
             std::panic::resume_unwind(failed);
         }
     });
+}
+
+/// One agent that wants all places, at both doors, with its own live credential on each connection: others get in all the same.
+#[test]
+fn agent_with_a_thousand_connections_locks_no_other_out() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raised");
+    let places = most.saturating_sub(OTHER_FILES).clamp(16, PLACES);
+    let house = House::open();
+    let (greedy, other) = (house.reader("greedy"), house.reader("other"));
+    let ask = greedy.client().request("GET", "/grants").bytes_kept_alive();
+    let owner = Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
+    let taken = |door: &str| {
+        Scrape::of(&owner.client).value(&format!("plexus_connections{{door=\"{door}\"}}"))
+    };
+    let evicted = || Scrape::of(&owner.client).value("plexus_connections_evicted_total");
+    let socket = house.gateway.state().join("run/agent/agent.sock");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| hold(places, &ask, &over, || tcp(&house)));
+        scope.spawn(|| {
+            hold(places / 4, &ask, &over, || {
+                let stream = UnixStream::connect(&socket).expect("it listens");
+                stream.set_read_timeout(Some(HEAD_TIME)).expect("a bound");
+                stream
+            });
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let all: f64 = places.to_string().parse().expect("a number");
+            until("the agent to hold all places", || {
+                (taken("tcp") > all - 0.5 && taken("agent_socket") > all / 4.0 - 0.5).then_some(())
+            });
+            let before = evicted();
+            for _ in 0..5 {
+                plexus_tests::agent::handshake(&house.gateway.client(), &other.pat).expect_ok();
+                plexus_tests::agent::handshake(&house.gateway.agent_socket(), &other.pat)
+                    .expect_ok();
+                house.owner().client.get("/admin/api/pending").expect_ok();
+            }
+            assert!(evicted() > before, "the agent held them all the while");
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(failed) = done {
+            std::panic::resume_unwind(failed);
+        }
+    });
+}
+
+/// Keeps so many connections by asking on each, again and again; what was closed is opened anew.
+fn hold<S: Read + Write>(many: u64, ask: &[u8], over: &AtomicBool, open: impl Fn() -> S) {
+    let mut held = VecDeque::new();
+    while !over.load(Ordering::Relaxed) {
+        let mut one = match u64::try_from(held.len()).is_ok_and(|held| held < many) {
+            true => open(),
+            false => held.pop_front().expect("there are many"),
+        };
+        if one.write_all(ask).is_ok() && one.read(&mut [0; 8192]).is_ok_and(|n| n > 0) {
+            held.push_back(one);
+        }
+    }
 }
 
 /// Reads one answer of 200 whose connection stays open.

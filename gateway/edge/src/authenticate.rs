@@ -2,6 +2,7 @@
 //! session or PAT opens its own. A failed credential never falls through to another.
 
 use super::{
+    connections::Holder,
     guard::single,
     reply::{self, Refused},
     throttle::{Cost, Kind, Peer},
@@ -34,23 +35,33 @@ pub fn is_owner(edge: &Edge, headers: &HeaderMap) -> bool {
     single(headers, KEY_HEADER).is_some_and(|key| edge.key.accepts(key))
 }
 
-/// Whether a request carries a credential that is live, of whatever kind. It opens nothing, and a wrong one is judged
-/// where it is used: this says only who may keep a place that others want, or have a large body kept.
-pub(super) fn proves(edge: &Edge, headers: &HeaderMap) -> bool {
+/// Whose live credential a request carries, of whatever kind. It opens nothing, and a wrong one is judged where it is
+/// used: this says only who may keep a place that others want, or have a large body kept.
+pub(super) fn proves(edge: &Edge, headers: &HeaderMap) -> Option<Holder> {
     let by_bearer = || {
         let text = bearer(headers)?;
         let by_pat = || {
             let digest = Pat::parse(text)?.digest();
             let state = edge.ledger.snapshot();
             let agent = state.agent_by_pat(&digest)?;
-            (!edge.revocations.ended(&agent.id)).then_some(())
+            (!edge.revocations.ended(&agent.id)).then(|| agent.id.clone())
         };
-        held_token(edge, text).map(|_| ()).or_else(by_pat)
+        held_token(edge, text)
+            .map(|(agent, _)| agent)
+            .or_else(by_pat)
     };
-    let by_session = || live_session(edge, single(headers, SESSION_HEADER)?).map(|_| ());
-    by_bearer().or_else(by_session).is_some()
-        || is_owner(edge, headers)
-        || super::browser::has_session(edge, headers)
+    if let Some(agent) = by_bearer() {
+        return Some(Holder::Agent(agent));
+    }
+    match live_session(edge, single(headers, SESSION_HEADER).unwrap_or_default()) {
+        Some(InSession {
+            agent: Some(agent), ..
+        }) => return Some(Holder::Agent(agent)),
+        // Of the owner's console.
+        Some(_) => return Some(Holder::Owner),
+        None => {}
+    }
+    (is_owner(edge, headers) || super::browser::has_session(edge, headers)).then_some(Holder::Owner)
 }
 
 /// Wants the owner's key: 401 `unauthorized` without it.

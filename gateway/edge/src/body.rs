@@ -14,7 +14,7 @@ use axum::{body::Bytes, extract::Request};
 /// As [`body`](crate::reply::body).
 pub(crate) async fn body_of(edge: &Edge, request: Request) -> Result<Option<Bytes>, Refused> {
     let short = declared(&request).is_some_and(|length| length <= STRANGERS_BODY as u64);
-    let kept = if short || authenticate::proves(edge, request.headers()) {
+    let kept = if short || authenticate::proves(edge, request.headers()).is_some() {
         BODY
     } else {
         STRANGERS_BODY

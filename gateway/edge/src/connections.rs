@@ -1,15 +1,17 @@
-//! The slots for connections over TCP, and who is evicted when there are no more.
+//! The slots for the connections of one kind of listener, and who is evicted when there are no more.
 //!
 //! ```text
-//! taken ─▶ unproven ─a request that carries a live credential─▶ proven ─end─▶ gone
-//!             │  ▲─────one that does not, while slots are scarce───┘
+//! taken ─▶ evictable ─a request with a live credential, whose holder has less than its share─▶ held ─end─▶ gone
+//!             │  ▲─────────────one without, while slots are scarce─────────────────────────────┘
 //!             └─ no slot is free, and this one's latest request is the oldest ─▶ evicted ─▶ gone
 //! ```
-//! Invariant: a connection whose latest request carried a live credential is never evicted, nor one whose earlier
-//! request did before it has asked again while less than a quarter of the slots is free.
+//! Invariants: a connection whose latest request carried a live credential is never evicted while its holder has no more
+//! than a quarter of the slots, nor one whose earlier request did before it has asked again while less than a quarter
+//! is free; nobody holds more than a quarter.
 //!
 //! Must not know: HTTP; what a credential is.
 
+use plexus_protocol::AgentId;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,27 +22,62 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 #[derive(Clone)]
 pub(super) struct ConnectionLimiter(Arc<Inner>);
 
+/// Whose live credential a request carries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    Owner,
+    Agent(AgentId),
+}
+
 struct Inner {
     free: Arc<Semaphore>,
-    /// Free slots at which they are scarce.
-    scarce: usize,
-    unproven: Mutex<Unproven>,
+    /// A quarter of the slots: most of one holder, and free slots at which they are scarce.
+    quarter: usize,
+    slots: Mutex<Slots>,
     /// There is somebody to evict again.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Unproven {
+struct Slots {
     /// By connection: when it came or last began a request, and what evicts it.
-    all: HashMap<u64, (u64, Arc<Notify>)>,
+    evictable: HashMap<u64, (u64, Arc<Notify>)>,
+    /// Whose each other connection is.
+    held: HashMap<u64, Holder>,
+    /// How many each of them has.
+    shares: HashMap<Holder, usize>,
     /// Numbers connections and requests in the order of time.
     next: u64,
 }
 
-impl Unproven {
+impl Slots {
     fn put(&mut self, id: u64, evict: Arc<Notify>) -> bool {
         self.next += 1;
-        self.all.insert(id, (self.next, evict)).is_none()
+        self.evictable.insert(id, (self.next, evict)).is_none()
+    }
+
+    fn let_go(&mut self, id: u64) {
+        let Some(holder) = self.held.remove(&id) else {
+            return;
+        };
+        if let Some(count) = self.shares.get_mut(&holder) {
+            *count -= 1;
+            if *count == 0 {
+                self.shares.remove(&holder);
+            }
+        }
+    }
+
+    /// False where the holder has its share already.
+    fn hold(&mut self, id: u64, holder: Holder, most: usize) -> bool {
+        let count = self.shares.get(&holder).copied().unwrap_or_default();
+        if count >= most {
+            return false;
+        }
+        self.evictable.remove(&id);
+        self.shares.insert(holder.clone(), count + 1);
+        self.held.insert(id, holder);
+        true
     }
 }
 
@@ -56,8 +93,8 @@ impl ConnectionLimiter {
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
             free: Arc::new(Semaphore::new(most)),
-            scarce: most / 4,
-            unproven: Mutex::default(),
+            quarter: (most / 4).max(1),
+            slots: Mutex::default(),
             changed: Notify::new(),
         }))
     }
@@ -79,10 +116,10 @@ impl ConnectionLimiter {
             }
         };
         let evict = Arc::<Notify>::default();
-        let mut unproven = inner.unproven();
-        let id = unproven.next;
-        unproven.put(id, evict.clone());
-        drop(unproven);
+        let mut slots = inner.slots();
+        let id = slots.next;
+        slots.put(id, evict.clone());
+        drop(slots);
         inner.changed.notify_waiters();
         ConnectionSlot {
             inner: inner.clone(),
@@ -95,38 +132,38 @@ impl ConnectionLimiter {
 }
 
 impl Inner {
-    fn unproven(&self) -> MutexGuard<'_, Unproven> {
-        self.unproven.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn evict_one(&self) -> bool {
-        let mut unproven = self.unproven();
-        let oldest = unproven.all.iter().min_by_key(|(_, (last, _))| *last);
+        let mut slots = self.slots();
+        let oldest = slots.evictable.iter().min_by_key(|(_, (last, _))| *last);
         let oldest = oldest.map(|(id, _)| *id);
-        let evicted = oldest.and_then(|id| unproven.all.remove(&id));
+        let evicted = oldest.and_then(|id| slots.evictable.remove(&id));
         evicted.inspect(|(_, evict)| evict.notify_one()).is_some()
     }
 }
 
 impl ConnectionSlot {
-    /// A request begins; `live` says whether it carries a credential that is. What an earlier one carried counts no
-    /// more, for its agent may be revoked; but as long as slots are not scarce nobody asks for a check at each call.
-    pub(super) fn asked(&self, live: impl FnOnce() -> bool) {
-        if self.inner.free.available_permits() > self.inner.scarce && self.is_proven() {
+    /// A request begins; `live` says whose live credential it carries. What an earlier one carried counts no more, for
+    /// its agent may be revoked; but as long as slots are not scarce nobody asks for a check at each call.
+    pub(super) fn asked(&self, live: impl FnOnce() -> Option<Holder>) {
+        if self.inner.free.available_permits() > self.inner.quarter && self.is_held() {
             return;
         }
         let live = live();
-        let mut unproven = self.inner.unproven();
-        if live {
-            unproven.all.remove(&self.id);
-        } else if unproven.put(self.id, self.evict.clone()) {
-            drop(unproven);
+        let mut slots = self.inner.slots();
+        slots.let_go(self.id);
+        let is_held = live.is_some_and(|holder| slots.hold(self.id, holder, self.inner.quarter));
+        if !is_held && slots.put(self.id, self.evict.clone()) {
+            drop(slots);
             self.inner.changed.notify_waiters();
         }
     }
 
-    fn is_proven(&self) -> bool {
-        !self.inner.unproven().all.contains_key(&self.id)
+    fn is_held(&self) -> bool {
+        self.inner.slots().held.contains_key(&self.id)
     }
 
     /// Waits until this connection is evicted.
@@ -137,7 +174,9 @@ impl ConnectionSlot {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.inner.unproven().all.remove(&self.id);
+        let mut slots = self.inner.slots();
+        slots.evictable.remove(&self.id);
+        slots.let_go(self.id);
     }
 }
 
@@ -161,6 +200,10 @@ mod tests {
         now(pin!(slots.take(|| {})))
     }
 
+    fn agent(id: &str) -> Option<Holder> {
+        AgentId::parse(id).ok().map(Holder::Agent)
+    }
+
     fn is_evicted(slot: &ConnectionSlot) -> bool {
         now(pin!(slot.evicted())).is_some()
     }
@@ -170,8 +213,8 @@ mod tests {
         let slots = ConnectionLimiter::new(4);
         let mut all: Vec<_> = (0..4).filter_map(|_| taken(&slots)).collect();
         assert_eq!(all.len(), 4);
-        all[0].asked(|| true);
-        all[1].asked(|| false);
+        all[0].asked(|| agent("first"));
+        all[1].asked(|| None);
         let evictions = Cell::new(0);
         // The third and the fourth never spoke, the second did.
         for (n, at) in [(1, 2), (2, 2), (3, 1)] {
@@ -186,14 +229,14 @@ mod tests {
             assert_eq!(evictions.get(), n, "one is enough");
             drop(leaves);
             let fresh = now(next.as_mut()).expect("its slot");
-            assert!(!fresh.is_proven());
-            fresh.asked(|| true);
+            assert!(!fresh.is_held());
+            fresh.asked(|| agent(&format!("fresh-{n}")));
             all.push(fresh);
         }
         let mut next = pin!(slots.take(|| evictions.set(evictions.get() + 1)));
         assert!(now(next.as_mut()).is_none(), "only who is known is left");
         assert_eq!(evictions.get(), 3);
-        assert!(all.iter().all(|slot| slot.is_proven() && !is_evicted(slot)));
+        assert!(all.iter().all(|slot| slot.is_held() && !is_evicted(slot)));
         drop(all.pop());
         assert!(
             now(next.as_mut()).is_some(),
@@ -206,16 +249,15 @@ mod tests {
     fn one_that_shows_nothing_any_more_is_evicted_again() {
         let slots = ConnectionLimiter::new(2);
         let (revoked, known) = (taken(&slots).unwrap(), taken(&slots).unwrap());
-        for slot in [&revoked, &known] {
-            slot.asked(|| true);
-        }
+        revoked.asked(|| agent("one"));
+        known.asked(|| agent("two"));
         let evictions = Cell::new(0);
         let mut next = pin!(slots.take(|| evictions.set(evictions.get() + 1)));
         assert!(now(next.as_mut()).is_none());
-        known.asked(|| true);
+        known.asked(|| agent("two"));
         assert!(now(next.as_mut()).is_none());
         assert_eq!(evictions.get(), 0, "the control: both are known");
-        revoked.asked(|| false);
+        revoked.asked(|| None);
         assert!(now(next.as_mut()).is_none());
         assert_eq!(evictions.get(), 1);
         assert!(is_evicted(&revoked) && !is_evicted(&known));
@@ -224,22 +266,41 @@ mod tests {
     }
 
     #[test]
+    fn what_one_agent_has_beyond_its_share_makes_room() {
+        let slots = ConnectionLimiter::new(8);
+        let all: Vec<_> = (0..8).filter_map(|_| taken(&slots)).collect();
+        for slot in &all {
+            slot.asked(|| agent("greedy"));
+        }
+        let held = || all.iter().filter(|slot| slot.is_held()).count();
+        assert_eq!(held(), 2);
+        let mut next = pin!(slots.take(|| {}));
+        assert!(now(next.as_mut()).is_none());
+        assert!(is_evicted(&all[2]), "the first beyond its share");
+        all[7].asked(|| None);
+        all[0].asked(|| None);
+        assert_eq!(held(), 1, "its share has room again");
+        all[7].asked(|| agent("greedy"));
+        assert_eq!(held(), 2);
+    }
+
+    #[test]
     fn known_connection_is_checked_again_only_where_slots_are_scarce() {
         let slots = ConnectionLimiter::new(4);
         let known = taken(&slots).unwrap();
-        known.asked(|| true);
+        known.asked(|| agent("one"));
         let checked = Cell::new(0);
         let revoked = || {
             checked.set(checked.get() + 1);
-            false
+            None
         };
         known.asked(revoked);
-        assert!(checked.get() == 0 && known.is_proven());
+        assert!(checked.get() == 0 && known.is_held());
         let unknown = taken(&slots).unwrap();
         unknown.asked(revoked);
         assert_eq!(checked.get(), 1, "the control: who showed nothing yet");
         let _third = taken(&slots).unwrap();
         known.asked(revoked);
-        assert!(checked.get() == 2 && !known.is_proven(), "one slot is left");
+        assert!(checked.get() == 2 && !known.is_held(), "one slot is left");
     }
 }

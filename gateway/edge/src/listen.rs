@@ -2,9 +2,9 @@
 //!
 //! Invariants: a port that somebody else holds refuses the start; each Unix socket lies alone in a 0700 directory, is
 //! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, on answers that
-//! nobody takes, and on its kind's number; over TCP those who have shown no credential make room for others. A socket
-//! that an earlier program of this process left is used where it is the one that is wanted; its connections have waited
-//! in it.
+//! nobody takes, and on its kind's number; those who have shown no credential make room for others, and so does whoever
+//! has more than a share. A socket that an earlier program of this process left is used where it is the one that is
+//! wanted; its connections have waited in it.
 
 mod inherited;
 
@@ -37,13 +37,13 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    sync::watch,
     task::JoinSet,
 };
 use tokio_io_timeout::TimeoutWriter;
 
-/// Connections at once, over all listeners of a kind.
+/// Connections at once over TCP; each of the two Unix sockets has a quarter as many. See `connections` for who makes room.
 const CONNECTIONS: usize = 1_024;
 /// Connections over TCP that the system lets wait until they are taken. Who finds no room tries again a second later; with
 /// the usual 128 that was so for most of a crowd that came at once.
@@ -274,42 +274,8 @@ impl Listeners {
             .collect::<io::Result<Vec<_>>>()?;
         let all = ListenerService::new(&edge, Serves::All, routes.tcp);
         for listener in self.tcp {
-            let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
-            let metrics = edge.metrics.clone();
-            accepting.spawn(async move {
-                let mut open = JoinSet::new();
-                loop {
-                    let accepted = tokio::select! {
-                        accepted = listener.accept() => accepted,
-                        () = told_to_stop(&mut stopped) => break,
-                    };
-                    let (stream, from) = match accepted {
-                        Ok(accepted) => accepted,
-                        Err(error) => {
-                            pause(&error).await;
-                            continue;
-                        }
-                    };
-                    let evicted = || {
-                        tracing::debug!(name: "http.place_taken", "an idle connection made room");
-                        metrics.evicted();
-                    };
-                    let Some(place) = place(&places, evicted, &mut stopped).await else {
-                        break;
-                    };
-                    let _ = stream.set_nodelay(true);
-                    let peer = Peer::from_address(from.ip());
-                    let counted = metrics.connected(ListenerKind::Tcp);
-                    let place = Some(Arc::new(place));
-                    let serving = connection(stream, all.clone(), peer, place, stopped.clone());
-                    open.spawn(async move {
-                        serving.await;
-                        drop(counted);
-                    });
-                    while open.try_join_next().is_some() {}
-                }
-                while open.join_next().await.is_some() {}
-            });
+            let service = all.clone();
+            accepting.spawn(accept(listener, places.clone(), service, stopped.clone()));
         }
         for (listener, serves, kind, routes) in [
             (
@@ -320,46 +286,10 @@ impl Listeners {
             ),
             (self.owner, Serves::Owner, ListenerKind::Owner, routes.owner),
         ] {
-            let (listener_service, places, mut stopped) = (
-                ListenerService::new(&edge, serves, routes),
-                Arc::new(Semaphore::new(CONNECTIONS / 4)),
-                stopped.clone(),
-            );
-            let metrics = edge.metrics.clone();
-            accepting.spawn(async move {
-                let mut open = JoinSet::new();
-                loop {
-                    let Ok(place) = places.clone().acquire_owned().await else {
-                        return;
-                    };
-                    let accepted = tokio::select! {
-                        accepted = listener.accept() => accepted,
-                        () = told_to_stop(&mut stopped) => break,
-                    };
-                    match accepted {
-                        Ok((stream, _)) => {
-                            let Some(peer) = own_user(&stream) else {
-                                continue;
-                            };
-                            let counted = metrics.connected(kind);
-                            let serving = connection(
-                                stream,
-                                listener_service.clone(),
-                                peer,
-                                None,
-                                stopped.clone(),
-                            );
-                            open.spawn(async move {
-                                serving.await;
-                                drop((place, counted));
-                            });
-                        }
-                        Err(error) => pause(&error).await,
-                    }
-                    while open.try_join_next().is_some() {}
-                }
-                while open.join_next().await.is_some() {}
-            });
+            let service = ListenerService::new(&edge, serves, routes);
+            let places = ConnectionLimiter::new(CONNECTIONS / 4);
+            let door = LocalDoor(listener, kind);
+            accepting.spawn(accept(door, places, service, stopped.clone()));
         }
         Ok(Serving {
             stop,
@@ -368,6 +298,85 @@ impl Listeners {
             names: self.names,
         })
     }
+}
+
+/// Where connections come in.
+trait Door: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn kind(&self) -> ListenerKind;
+
+    /// The next connection, and whose it is; none where that may not connect.
+    fn next(&self) -> impl Future<Output = io::Result<Option<(Self::Stream, Peer)>>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    fn kind(&self) -> ListenerKind {
+        ListenerKind::Tcp
+    }
+
+    async fn next(&self) -> io::Result<Option<(TcpStream, Peer)>> {
+        let (stream, from) = self.accept().await?;
+        let _ = stream.set_nodelay(true);
+        Ok(Some((stream, Peer::from_address(from.ip()))))
+    }
+}
+
+struct LocalDoor(UnixListener, ListenerKind);
+
+impl Door for LocalDoor {
+    type Stream = UnixStream;
+
+    fn kind(&self) -> ListenerKind {
+        self.1
+    }
+
+    async fn next(&self) -> io::Result<Option<(UnixStream, Peer)>> {
+        let (stream, _) = self.0.accept().await?;
+        Ok(own_user(&stream).map(|peer| (stream, peer)))
+    }
+}
+
+/// Serves what comes in, until told to stop and all that came have ended.
+async fn accept(
+    door: impl Door,
+    places: ConnectionLimiter,
+    service: ListenerService,
+    mut stopped: watch::Receiver<Ending>,
+) {
+    let metrics = service.metrics();
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = door.next() => accepted,
+            () = told_to_stop(&mut stopped) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => continue,
+            Err(error) => {
+                pause(&error).await;
+                continue;
+            }
+        };
+        let evicted = || {
+            tracing::debug!(name: "http.place_taken", "an idle connection made room");
+            metrics.evicted();
+        };
+        let Some(place) = place(&places, evicted, &mut stopped).await else {
+            break;
+        };
+        let counted = metrics.connected(door.kind());
+        let serving = connection(stream, service.clone(), peer, place, stopped.clone());
+        open.spawn(async move {
+            serving.await;
+            drop(counted);
+        });
+        while open.try_join_next().is_some() {}
+    }
+    while open.join_next().await.is_some() {}
 }
 
 /// How many connections over TCP there may be, so that a crowd of them leaves descriptors for the owner's socket and the
@@ -439,17 +448,18 @@ async fn connection<S>(
     stream: S,
     listener_service: ListenerService,
     peer: Peer,
-    place: Option<Arc<ConnectionSlot>>,
+    place: ConnectionSlot,
     mut stopped: watch::Receiver<Ending>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let place = Arc::new(place);
     let asked = place.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (listener_service, place) = (listener_service.clone(), asked.clone());
         async move {
             listener_service
-                .answer(peer, place.as_deref(), request.map(Body::new))
+                .answer(peer, &place, request.map(Body::new))
                 .await
         }
     });
@@ -467,7 +477,7 @@ async fn connection<S>(
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),
         () = told_to_stop(&mut stopped) => None,
-        () = evicted(place.as_deref()) => return,
+        () = place.evicted() => return,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -484,13 +494,6 @@ async fn connection<S>(
     };
     if let Err(error) = ended {
         tracing::debug!(name: "http.connection_ended", %error, "a connection ended badly");
-    }
-}
-
-async fn evicted(place: Option<&ConnectionSlot>) {
-    match place {
-        Some(place) => place.evicted().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -512,6 +515,7 @@ pub fn announce(edge: &Edge) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connections::Holder;
     use super::*;
 
     /// A connection and the end may come in the same instant: it was taken, so it is answered.
@@ -523,10 +527,10 @@ mod tests {
             assert!(place(&places, || {}, &mut stopped).await.is_some());
         }
         let held = place(&places, || {}, &mut stopped).await.expect("one");
-        held.asked(|| true);
+        held.asked(|| Some(Holder::Owner));
         let (next, ()) = tokio::join!(place(&places, || {}, &mut stopped), async { drop(held) });
         let next = next.expect("the place of the one that went");
-        next.asked(|| true);
+        next.asked(|| Some(Holder::Owner));
         stop.send(Ending::Now).expect("somebody listens");
         assert!(place(&places, || {}, &mut stopped).await.is_none());
     }

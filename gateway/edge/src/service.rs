@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use plexus_calls::kernel::Phase;
+use plexus_calls::{kernel::Phase, metrics::Metrics};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use std::{convert::Infallible, sync::Arc};
 use tower::ServiceExt;
@@ -56,17 +56,20 @@ impl ListenerService {
         }
     }
 
+    /// What counts its connections.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.edge.metrics.clone()
+    }
+
     /// Answers one request of `peer`; there is always an answer. Where slots are scarce, `place` learns whether the
     /// peer shows who it is.
     pub(crate) async fn answer(
         self,
         peer: throttle::Peer,
-        place: Option<&connections::ConnectionSlot>,
+        place: &connections::ConnectionSlot,
         request: Request,
     ) -> Result<Response, Infallible> {
-        if let Some(place) = place {
-            place.asked(|| authenticate::proves(&self.edge, request.headers()));
-        }
+        place.asked(|| authenticate::proves(&self.edge, request.headers()));
         let metrics = self.edge.metrics.clone();
         let response = self.answered(peer, request).await;
         if let Some(reply::ReplyCode(code)) = response.extensions().get() {

@@ -32,14 +32,14 @@ const ALL: usize = limits::CONNECTIONS;
 /// How long one beyond its share waits until another of the same credential ends.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Whose credential it is: a role's own, or that of one call.
-pub(crate) type Whose = (Role, Option<AuditId>);
+/// Holder credential it is: a role's own, or that of one call.
+pub(crate) type Holder = (Role, Option<AuditId>);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: Arc<Semaphore>,
-    shares: Mutex<HashMap<Whose, Arc<Semaphore>>>,
+    shares: Mutex<HashMap<Holder, Arc<Semaphore>>>,
     strangers: Mutex<Strangers>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Place {
     places: Arc<Places>,
     id: u64,
     close: Arc<Notify>,
-    held: Mutex<Option<(Whose, [OwnedSemaphorePermit; 2])>>,
+    held: Mutex<Option<(Holder, [OwnedSemaphorePermit; 2])>>,
 }
 
 impl Places {
@@ -89,7 +89,7 @@ impl Places {
         }
     }
 
-    async fn take(&self, whose: &Whose) -> Option<[OwnedSemaphorePermit; 2]> {
+    async fn take(&self, whose: &Holder) -> Option<[OwnedSemaphorePermit; 2]> {
         let share = {
             let mut shares = locked(&self.shares);
             // Those of which no place is held or waited for.
@@ -108,7 +108,7 @@ impl Places {
 
 impl Place {
     /// Counts the connection for `whose`; false where that one's share has been used up for ten seconds.
-    pub(crate) async fn is_had_by(&self, whose: Whose) -> bool {
+    pub(crate) async fn is_had_by(&self, whose: Holder) -> bool {
         {
             let mut held = locked(&self.held);
             if held.as_ref().is_some_and(|(of, _)| *of == whose) {
@@ -148,7 +148,7 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
-    fn call(n: usize) -> Whose {
+    fn call(n: usize) -> Holder {
         let id = AuditId::parse(&format!("evt_01234567-89ab-8def-8123-{n:012x}"));
         (Role::Writer, Some(id.unwrap()))
     }

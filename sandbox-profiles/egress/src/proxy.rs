@@ -12,7 +12,7 @@ use crate::{
     admit,
     forward::Forwarder,
     names::{NotFound, Resolver},
-    places::{Place, Places, Whose},
+    places::{Holder, Place, Places},
     report::{Metered, Report},
     socket,
     tls::TlsError,
@@ -191,12 +191,12 @@ impl Proxy {
         why.answer()
     }
 
-    /// Whose credential is among the headers, and the call that it is for where it is one's own.
+    /// Holder credential is among the headers, and the call that it is for where it is one's own.
     fn opened<'a>(
         &self,
         headers: &HeaderMap,
         named: impl IntoIterator<Item = &'a HeaderName>,
-    ) -> Option<Whose> {
+    ) -> Option<Holder> {
         let whose = |value: &HeaderValue| {
             let given = admit::given(value)?;
             if admit::opens(&given, &self.credential) {
