@@ -418,6 +418,88 @@ fn key_rotation_and_withdrawal_end_a_conversation() {
         .expect_error(403, "session_expired");
 }
 
+/// An approved run says what it does while it does it: to the command that waited for the owner, in words.
+fn approved_run_is_followed_as_it_goes(kind: Kind) {
+    let gate = Gate::closed();
+    let exec = kind.exec;
+    let steps = [
+        exec("echo more >> a.txt"),
+        Step::Wait(gate.clone()),
+        Step::say("Added a line."),
+    ];
+    let desk = Desk::open(kind, steps);
+    let run = desk.kind.of("run");
+    let read = desk.kind.of("changes.read");
+    let connected = desk.owner().connect("person", &[read.as_str()]);
+    let code = connected["code"].as_str().expect("a code").to_owned();
+    desk.gateway.plexus("person", ["enroll", &code]).expect_ok();
+    let words = [run.as_str(), "prompt=Add a line."];
+    let command = desk.gateway.plexus_command("person", words);
+    let mut terminal = Terminal::start(&command, 60, 40);
+    terminal.until_shows("waiting for the owner");
+    let item = desk.owner().pending()[0]["pendingId"]
+        .as_str()
+        .expect("an item")
+        .to_owned();
+    desk.owner().approve(&item, "once");
+    terminal.until_shows("approved; it begins");
+    terminal.until_shows("echo more >> a.txt");
+    assert!(
+        !terminal.picture().contains("\"kind\""),
+        "{}",
+        terminal.picture()
+    );
+    // The model has not answered yet, so this was shown while the run was under way.
+    let named = format!("run_{}", item.trim_start_matches("pend_"));
+    let listed = desk.gateway.cli(["calls", "list"]);
+    assert!(listed.expect_ok().contains(&run), "{listed}");
+    gate.open();
+    terminal.until_shows("Added a line.");
+    terminal.until_shows("\"edited\": 1");
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.picture());
+    desk.model.finish();
+    // What was delivered is no answer to the next wish.
+    let again = desk
+        .gateway
+        .plexus("person", [words[0], words[1], "--wait", "0"]);
+    assert!(
+        again.stderr.contains("the request stays with the owner"),
+        "{again}"
+    );
+    // Another command follows a run by the name of its request; Ctrl-C twice cancels it.
+    desk.model
+        .then([Step::Wait(Gate::closed()), Step::say("never")]);
+    let waiting = desk.owner().pending()[0]["pendingId"]
+        .as_str()
+        .expect("an item")
+        .to_owned();
+    assert_ne!(waiting, item);
+    let command = desk.gateway.plexus_command("person", ["wait", &waiting]);
+    let mut terminal = Terminal::start(&command, 60, 40);
+    desk.owner().approve(&waiting, "once");
+    terminal.until_shows("approved; it begins");
+    terminal.keys("\u{3}");
+    terminal.until_shows("press Ctrl-C again");
+    terminal.keys("\u{3}");
+    terminal.until_shows("You cancelled it.");
+    assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
+    // One that is over is no run that a stranger, or anybody, can follow.
+    desk.agent
+        .client()
+        .get(&format!("/invoke/status?runId={named}"))
+        .expect_error(403, "session_expired");
+}
+
+#[test]
+fn approved_run_of_codex_is_followed_as_it_goes() {
+    approved_run_is_followed_as_it_goes(CODEX);
+}
+
+#[test]
+fn approved_run_of_claude_is_followed_as_it_goes() {
+    approved_run_is_followed_as_it_goes(CLAUDE);
+}
+
 #[test]
 fn person_talks_with_codex_at_a_terminal() {
     let exec = CODEX.exec;

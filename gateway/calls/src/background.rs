@@ -10,7 +10,7 @@ use crate::{
     permit::Permitted,
     progress::Progress,
     refusal,
-    runs::{AT_ONCE, KEPT, KEPT_BYTES, OneRun},
+    runs::{AT_ONCE, OneRun},
     terms::Terms,
     under_way::Entered,
 };
@@ -24,6 +24,35 @@ use tokio::{
 };
 
 impl OneRun {
+    /// What is permitted and about to begin.
+    pub(crate) fn new(
+        kernel: &Kernel,
+        permitted: &Permitted,
+        entered: &Entered,
+        id: RunId,
+    ) -> Self {
+        let permit = permitted.permit();
+        let terms = Terms::of(kernel, permit);
+        let facts = RunFacts {
+            agent: permit.agent.clone(),
+            epoch: permit.agent_epoch(),
+            capability: permit.capability.clone(),
+            is_read: permit.is_read(),
+            started: entered.call.started,
+            ended: entered.call.started,
+            constraint: terms.constraint.cloned(),
+            read: terms.read,
+            grant: terms.grant,
+        };
+        Self {
+            id,
+            facts,
+            call: Some(entered.call.clone()),
+            progress: entered.call.progress().clone(),
+            over: watch::Sender::new(None),
+        }
+    }
+
     /// The same for its agent: what was read only as long as it may still be given. The outcome of an effect always is.
     pub fn given(&self, kernel: &Kernel) -> Option<(Timestamp, InvokeResponse)> {
         let (at, answer) = self.result()?;
@@ -96,53 +125,17 @@ pub(crate) fn start(
     reserves: Option<Digest>,
 ) -> Answer {
     let permitted = Box::new(permitted.for_a_run());
-    let agent = permitted.asked().caller.agent.clone();
-    let terms = Terms::of(kernel, permitted.permit());
-    let facts = RunFacts {
-        agent: agent.clone(),
-        epoch: permitted.permit().agent_epoch(),
-        capability: permitted.asked().id().clone(),
-        is_read: permitted.permit().is_read(),
-        started: entered.call.started,
-        ended: entered.call.started,
-        constraint: terms.constraint.cloned(),
-        read: terms.read,
-        grant: terms.grant,
-    };
-    let run = Arc::new(OneRun {
-        id,
-        facts,
-        call: Some(entered.call.clone()),
-        progress: entered.call.progress().clone(),
-        over: watch::Sender::new(None),
-    });
+    let run = Arc::new(OneRun::new(kernel, &permitted, &entered, id));
     let id = permitted.asked().id().clone();
-    {
-        let mut runs = kernel.runs.table();
-        let mine = || runs.values().filter(|r| r.facts.agent == agent);
-        if mine().filter(|r| !r.is_over()).count() >= AT_ONCE {
-            let error = ErrorBody::new(
-                ErrorCode::RateLimited,
-                format!("{AT_ONCE} of your runs are under way already."),
-            )
-            .about(&id)
-            .with("retryAfterMs", 1_000)
-            .then(NextKind::Retry, "wait for one of your runs to end");
-            return Answer::refused(id.as_str(), error, None);
-        }
-        let mut ended: Vec<_> = mine().filter_map(|r| r.ended()).collect();
-        ended.sort();
-        let mut number = ended.len() + 1;
-        let mut bytes: usize = ended.iter().map(|(.., size)| size).sum();
-        for (_, old, size) in ended {
-            if number <= KEPT && bytes <= KEPT_BYTES {
-                break;
-            }
-            runs.remove(&old);
-            number -= 1;
-            bytes -= size;
-        }
-        runs.insert(run.id.clone(), run.clone());
+    if !kernel.runs.enter(&run, AT_ONCE) {
+        let error = ErrorBody::new(
+            ErrorCode::RateLimited,
+            format!("{AT_ONCE} of your runs are under way already."),
+        )
+        .about(&id)
+        .with("retryAfterMs", 1_000)
+        .then(NextKind::Retry, "wait for one of your runs to end");
+        return Answer::refused(id.as_str(), error, None);
     }
     let handle = run.handle(&kernel.base, kernel.clock.now());
     let kernel = kernel.clone();

@@ -31,6 +31,7 @@ use crate::{
     member_reads, pend,
     permit::{Authorized, Permitted},
     read, refusal, replay,
+    runs::OneRun,
     under_way::{CallFacts, Entered, Principal},
     workflow::Workflow,
 };
@@ -297,7 +298,20 @@ pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: En
         return refuse(kernel, &caller, id.as_str(), error).await;
     }
     match asked.authorize(kernel) {
-        Ok(Authorized::Yes(permitted)) => perform(kernel, permitted, entered, None, None).await,
+        Ok(Authorized::Yes(permitted)) => {
+            let CallerProof::Approval(item) = &caller.by else {
+                return perform(kernel, permitted, entered, None, None).await;
+            };
+            // Whoever waits for the owner follows it from here on.
+            let run = OneRun::new(kernel, &permitted, &entered, item.conversation());
+            let run = Arc::new(run);
+            kernel.runs.enter(&run, usize::MAX);
+            kernel.approvals.note_change();
+            let answer = perform(kernel, permitted, entered, None, None).await;
+            let over = (kernel.clock.now(), answer.body.clone());
+            run.over.send_replace(Some(over));
+            answer
+        }
         Ok(Authorized::Pend(_)) => {
             deny(
                 kernel,

@@ -1,6 +1,8 @@
 //! Asynchronous calls: accepted, run without the caller, asked for by their id (docs/protocol/agents.md#follow-a-run).
 //!
-//! Invariant: at most 8 run for one agent; an answer is kept 24 hours after its end, over a restart too, but for what was
+//! A call that the gateway makes for an approved item is one too, as long as it lasts: by the name of its item.
+//!
+//! Invariant: at most 8 that it asked for run for one agent; an answer is kept 24 hours after its end, over a restart too, but for what was
 //! read by a single approval. What was read is given to its agent while that may still have it (`given`).
 
 use crate::{
@@ -24,9 +26,9 @@ pub(crate) const AT_ONCE: usize = 8;
 /// How long an answer is kept, in milliseconds.
 const KEPT_MS: u64 = answers::KEPT.as_secs() * 1_000;
 /// Finished runs of one agent that are held in memory; the oldest go first.
-pub(crate) const KEPT: usize = 256;
+const KEPT: usize = 256;
 /// Bytes of output of them that are held in memory for one agent; beside them the newest always is.
-pub(crate) const KEPT_BYTES: usize = 32 * 1024 * 1024;
+const KEPT_BYTES: usize = 32 * 1024 * 1024;
 
 /// The asynchronous calls of every agent.
 pub struct Runs {
@@ -123,6 +125,33 @@ impl Runs {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a run in, and forgets the oldest of its agent that are over where there are many. False where `most` of its
+    /// agent are under way.
+    pub(crate) fn enter(&self, run: &Arc<OneRun>, most: usize) -> bool {
+        let mut runs = self.table();
+        let mine = || {
+            runs.values()
+                .filter(|r| r.facts.agent == run.facts.agent && r.id != run.id)
+        };
+        if mine().filter(|r| !r.is_over()).count() >= most {
+            return false;
+        }
+        let mut ended: Vec<_> = mine().filter_map(|r| r.ended()).collect();
+        ended.sort();
+        let mut number = ended.len() + 1;
+        let mut bytes: usize = ended.iter().map(|(.., size)| size).sum();
+        for (_, old, size) in ended {
+            if number <= KEPT && bytes <= KEPT_BYTES {
+                break;
+            }
+            runs.remove(&old);
+            number -= 1;
+            bytes -= size;
+        }
+        runs.insert(run.id.clone(), run.clone());
+        true
+    }
+
     /// Waits until none of those that there are now is under way.
     pub async fn over(&self) {
         let runs: Vec<_> = self.table().values().cloned().collect();
@@ -145,7 +174,7 @@ impl Runs {
     }
 
     /// A run of this launch that is still in memory.
-    pub(crate) fn in_memory(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
+    pub fn in_memory(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
         let mut table = self.table();
         table.retain(|_, run| {
             let over = run.over.borrow();

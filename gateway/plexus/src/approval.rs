@@ -1,7 +1,8 @@
 //! Waiting for the owner (docs/protocol/agents.md#follow-a-request).
 //!
 //! ```text
-//! pending ─▶ approved with a result ─▶ print it
+//! pending ─▶ approved, under way ──▶ the caller follows its run, and comes back
+//!    │    ├▶ approved with a result ─▶ print it
 //!    │    └▶ approved without one ──▶ the caller invokes again
 //!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again"
 //!    ├─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
@@ -17,7 +18,7 @@ use crate::{
     session::{Session, refusal},
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
-use plexus_protocol::PendingId;
+use plexus_protocol::{PendingId, RunId};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Decision {
     /// Yes, and it was run.
     Ran(Box<Answer>),
+    /// Yes, and it is under way.
+    Runs(RunId),
     /// Yes.
     Approved,
 }
@@ -43,6 +46,14 @@ struct Status {
     state: String,
     result: Option<Box<RawValue>>,
     reason: Option<String>,
+    run: Option<Handle>,
+}
+
+/// A call that the gateway makes for the request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Handle {
+    run_id: RunId,
 }
 
 /// Says what waits, how the owner decides, and how to go on if this command ends before that.
@@ -62,22 +73,37 @@ pub(crate) enum Standing {
     Decided(Decision),
 }
 
-/// Asks once how a request stands, and waits up to `seconds` for its end. `collect`: the result is wanted this once.
+/// What whoever looks wants beside how a request stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    /// Nothing: it looks again.
+    Nothing,
+    /// Its result, this once; or its run, where it is under way.
+    ResultOrRun,
+}
+
+/// Asks once how a request stands, and waits up to `seconds` for its end.
 pub(crate) async fn look(
     session: &mut Session,
     id: &PendingId,
     seconds: u64,
-    collect: bool,
+    wanted: Wanted,
 ) -> Result<Standing, Stop> {
-    let collect = if collect { "&collect=1" } else { "" };
+    let wanted = match wanted {
+        Wanted::Nothing => "",
+        Wanted::ResultOrRun => "&collect=1&run=1",
+    };
     let path = format!(
-        "{}?pendingId={id}&wait={seconds}{collect}",
+        "{}?pendingId={id}&wait={seconds}{wanted}",
         session.gateway.path(Route::GrantStatus)
     );
     let status: Status = poll(session, path, seconds)
         .await
         .and_then(|reply| Ok(reply.json()?))
         .map_err(|stop| unanswered(id, stop))?;
+    if let Some(run) = status.run {
+        return Ok(Standing::Decided(Decision::Runs(run.run_id)));
+    }
     match (status.state.as_str(), status.result) {
         ("approved", Some(result)) => {
             Answer::of_raw(200, result).map(|ran| Standing::Decided(Decision::Ran(Box::new(ran))))
@@ -105,7 +131,8 @@ pub(crate) async fn wait(
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
         let asked = Instant::now();
-        if let Standing::Decided(decision) = look(session, id, seconds, true).await? {
+        if let Standing::Decided(decision) = look(session, id, seconds, Wanted::ResultOrRun).await?
+        {
             return Ok(decision);
         }
         if Instant::now() >= until {

@@ -5,7 +5,8 @@
 //!               │  ▲
 //!               │  └── approved without a result ──┐
 //!               ├─▶ waiting for the owner ─────────┴─▶ answered | denied | still waiting
-//!               └─▶ running ─▶ answered
+//!               │              │  ▲
+//!               └─▶ running ◀──┴──┘ ─▶ answered
 //! ```
 //! Invariant: after an interruption the command says truthfully how far it was: whether anything can have been done,
 //! and how to go on.
@@ -70,6 +71,8 @@ impl CallStage {
 
 enum CallOutput {
     Answer(Answer),
+    /// What it said was shown as it came.
+    Followed(Answer),
     Skill(String),
 }
 
@@ -79,12 +82,16 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
     let input = RefCell::new((Input::new(), Takes::default()));
     call.printing.check()?;
     let ended = interruptible(settings, perform(settings, &call, &input, &stage), &stage).await;
-    if let Ok(CallOutput::Answer(answer)) = &ended
+    if let Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) = &ended
         && let Some(open) = answer
             .conversation()
             .filter(|_| chat::can_talk(&call.printing))
     {
-        return chat::go_on(settings, &call.capability, answer, open.run_id.clone()).await;
+        let first = chat::First {
+            answer,
+            is_shown: matches!(ended, Ok(CallOutput::Followed(_))),
+        };
+        return chat::go_on(settings, &call.capability, first, open.run_id.clone()).await;
     }
     let (input, takes) = input.into_inner();
     finish(
@@ -166,7 +173,7 @@ async fn interruptible(
 
 fn finish(ended: Result<CallOutput, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
     match ended {
-        Ok(CallOutput::Answer(answer)) => form.show(&answer),
+        Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) => form.show(&answer),
         Ok(CallOutput::Skill(text)) => out::line(&text).map(|()| Exit::Ok),
         Err(stop) => {
             form.show_stop(&stop)?;
@@ -220,7 +227,7 @@ async fn perform(
             let run = handle.clone();
             return run::follow(&mut session, &run.run_id, Some(&run.status_url))
                 .await
-                .map(CallOutput::Answer);
+                .map(CallOutput::Followed);
         }
         let Some(id) = answer.pending() else {
             return Ok(CallOutput::Answer(answer));
@@ -229,13 +236,48 @@ async fn perform(
             let why = format!("the gateway says that {id} is approved and asks for it again");
             return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
         }
-        stage.replace(CallStage::Waiting(id.clone()));
         if !call.patience.length().is_zero() {
             approval::announce(call.capability.as_str(), &id);
         }
-        match approval::wait(&mut session, &id, until).await? {
-            Decision::Ran(answer) => return Ok(CallOutput::Answer(*answer)),
-            Decision::Approved => approved = Some(id),
+        match decided(&mut session, &id, until, stage).await? {
+            Decided::Ran(output) => return Ok(output),
+            Decided::Approved => approved = Some(id),
+        }
+    }
+}
+
+/// What came of a request.
+enum Decided {
+    Ran(CallOutput),
+    /// The caller makes the call.
+    Approved,
+}
+
+/// Waits until the owner has decided, and follows what the gateway does on that.
+async fn decided(
+    session: &mut Session,
+    id: &PendingId,
+    until: Instant,
+    stage: &RefCell<CallStage>,
+) -> Result<Decided, Stop> {
+    let mut is_followed = false;
+    loop {
+        stage.replace(CallStage::Waiting(id.clone()));
+        let run = match approval::wait(session, id, until).await? {
+            Decision::Runs(run) => run,
+            Decision::Approved => return Ok(Decided::Approved),
+            Decision::Ran(answer) if is_followed => {
+                return Ok(Decided::Ran(CallOutput::Followed(*answer)));
+            }
+            Decision::Ran(answer) => return Ok(Decided::Ran(CallOutput::Answer(*answer))),
+        };
+        out::say("approved; it begins");
+        stage.replace(CallStage::Running(run.clone()));
+        match run::follow(session, &run, None).await {
+            Ok(_) => is_followed = true,
+            // It ended since it was named, or the gateway started anew: the request knows more.
+            Err(stop) if stop.code == "session_expired" => sleep(approval::PAUSE).await,
+            Err(stop) => return Err(stop),
         }
     }
 }
@@ -311,14 +353,13 @@ async fn take_up(
         Item::Request(id) => id,
     };
     let mut session = Session::open(settings).await?;
-    stage.replace(CallStage::Waiting(id.clone()));
     let until = Instant::now() + wait.patience.length();
     for _ in 0..RESULT_LOOKS {
-        match approval::wait(&mut session, &id, until).await? {
-            Decision::Ran(answer) => return Ok(CallOutput::Answer(*answer)),
+        match decided(&mut session, &id, until, stage).await? {
+            Decided::Ran(output) => return Ok(output),
             // Its run may still be under way; only the gateway knows whether there is to be one.
-            Decision::Approved if Instant::now() < until => sleep(Duration::from_secs(1)).await,
-            Decision::Approved => break,
+            Decided::Approved if Instant::now() < until => sleep(Duration::from_secs(1)).await,
+            Decided::Approved => break,
         }
     }
     Err(Stop::new(

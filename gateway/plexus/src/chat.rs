@@ -84,16 +84,23 @@ pub(crate) async fn ask(capability: &CapabilityId) -> Option<String> {
     }
 }
 
+/// What the first turn came to.
+pub(crate) struct First<'a> {
+    pub(crate) answer: &'a Answer,
+    /// Whether what it said was shown as it came.
+    pub(crate) is_shown: bool,
+}
+
 /// Goes on after the first turn, until its turns or its person have had enough.
 pub(crate) async fn go_on(
     settings: &Settings,
     capability: &CapabilityId,
-    first: &Answer,
+    first: First<'_>,
     conversation: RunId,
 ) -> Result<Exit, Stop> {
     let mut session = Session::open(settings).await?;
-    let mut changes = changes_of(first);
-    let talked = talk(settings, &mut session, first, &conversation, &mut changes).await;
+    let mut changes = changes_of(first.answer);
+    let talked = talk(settings, &mut session, &first, &conversation, &mut changes).await;
     // Whatever ended it here. One that took its last turn, or that somebody ended, is ended already.
     let ended = approval::withdraw(&mut session, &conversation.item()).await;
     if let Err(stop) = ended.as_ref()
@@ -110,12 +117,15 @@ pub(crate) async fn go_on(
 async fn talk(
     settings: &Settings,
     session: &mut Session,
-    first: &Answer,
+    first: &First<'_>,
     conversation: &RunId,
     changes: &mut Option<String>,
 ) -> Result<(), Stop> {
-    let mut left = first.conversation().map_or(0, |open| open.turns_left);
-    show(first, false)?;
+    let mut left = first
+        .answer
+        .conversation()
+        .map_or(0, |open| open.turns_left);
+    show(first.answer, first.is_shown)?;
     let mut lines = lines().lock().await;
     while left > 0 {
         tell(left);

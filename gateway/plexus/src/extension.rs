@@ -97,7 +97,7 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
     approval::announce(&format!("add the extension {source}"), &item);
     let until = Instant::now() + proposal.patience.length();
     match approval::wait(&mut session, &item, until).await? {
-        Decision::Approved | Decision::Ran(_) => {
+        Decision::Approved | Decision::Ran(_) | Decision::Runs(_) => {
             out::line(&format!("{source} is added: {}", command::line("list")))?;
             Ok(Exit::Ok)
         }

@@ -7,7 +7,7 @@ use crate::{
     output::Answer,
     session::{Session, refusal},
 };
-use plexus_client::{Done, Exit, Request, Stop, out, span, text};
+use plexus_client::{Done, Exit, Request, Stop, out, span, streamed};
 use plexus_protocol::RunId;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -135,8 +135,11 @@ impl Streamed {
                     self.open = !text.ends_with('\n');
                 }
                 Chunk::Json(event) => {
+                    let Some(words) = streamed::words(&event) else {
+                        continue;
+                    };
                     self.end();
-                    out::say(&text::line(&event.to_string()));
+                    out::say(&words);
                 }
             }
             self.any = true;

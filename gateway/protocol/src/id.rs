@@ -145,7 +145,8 @@ macro_rules! fresh {
 fresh!(SessionId "sess_", PendingId "pend_", TokenId "tok_", RunId "run_");
 
 impl PendingId {
-    /// The name of the conversation that an item's approval opens: what `/invoke/input` takes.
+    /// The name of the conversation that an item's approval opens: what `/invoke/input` takes. So is the run named that
+    /// the gateway makes for it.
     #[must_use]
     pub fn conversation(&self) -> RunId {
         RunId(Arc::from(format!(

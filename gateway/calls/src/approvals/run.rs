@@ -89,7 +89,8 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
                     by: CallerProof::Approval(item.id.clone()),
                 };
                 let asked = Asked::new(caller, entry, input);
-                let entered = entered.insert(life::enter(kernel, &asked, None));
+                let run = Some(item.id.conversation());
+                let entered = entered.insert(life::enter(kernel, &asked, run));
                 life::run_approved(kernel, asked, entered.clone()).await
             }
             _ => {

@@ -20,7 +20,7 @@ use plexus_calls::{
 };
 use plexus_protocol::{
     ErrorBody, ErrorCode, KEY_HEADER, NextKind, PendingId, SESSION_HEADER, SessionId,
-    body::InvokeResponse,
+    body::{InvokeResponse, Run},
 };
 use plexus_trust::{
     Agent, Approval, EnrollmentStatus, Entry, Item, ItemState, OnApproval, standing_for,
@@ -51,6 +51,7 @@ pub(super) async fn show(
     };
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let peer = authenticate::peer(&request);
+    let follows = reply::query(&request, "run").is_some_and(|word| word == "1");
     let collects = reply::query(&request, "collect").is_some_and(|word| word == "1");
     let known = PendingId::parse(&id).ok();
     let until = Instant::now() + Duration::from_secs(wait);
@@ -103,12 +104,18 @@ pub(super) async fn show(
         };
         let undecided =
             matches!(item.state, ItemState::Pending) || edge.approvals.is_running(&edge, &item);
-        if !undecided || Instant::now() >= until || edge.phase() != Phase::Serving {
+        let run = (follows && mine && live.is_some()).then(|| under_way(&edge, &item));
+        let run = run.flatten();
+        if !undecided || run.is_some() || Instant::now() >= until || edge.phase() != Phase::Serving
+        {
             let place = match mine && item.on_approval == OnApproval::Run {
                 true => Some(edge.place(&item.agent).map_err(|e| Refused::new(*e))?),
                 false => None,
             };
-            let shown = shown(&edge, &item, live.map(|s| s.id), mine, collects).await;
+            let mut shown = shown(&edge, &item, live.map(|s| s.id), mine, collects).await;
+            if let Some(run) = run {
+                shown.said["run"] = json!(run);
+            }
             return Ok(reply::leaving(&shown, place));
         }
         tokio::select! {
@@ -116,6 +123,14 @@ pub(super) async fn show(
             () = edge.ending() => {}
         }
     }
+}
+
+/// The call that the gateway makes for an approved item, while it is under way.
+fn under_way(edge: &Edge, item: &Item) -> Option<Run> {
+    let now = edge.clock.now();
+    let run = edge.runs.in_memory(item.id.conversation().as_str(), now);
+    let run = run.filter(|run| !run.is_over() && edge.approvals.is_running(edge, item))?;
+    Some(run.handle(&edge.address.base(), now))
 }
 
 /// What was given and does not open what was asked for. No credential is no guess: any page can let a browser ask. A live

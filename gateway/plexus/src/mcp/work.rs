@@ -5,7 +5,7 @@
 
 use super::{refusal, replied};
 use crate::{
-    approval::{self, Decision, PAUSE, POLL_S, Standing},
+    approval::{self, Decision, PAUSE, POLL_S, Standing, Wanted},
     call::invoke,
     chat, run,
     session::{Opened, Session},
@@ -170,8 +170,10 @@ async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
 
 async fn pending(session: &mut Session, id: &PendingId, seconds: u64) -> Answer {
     // The result is left at the gateway: a client may ask for a task again.
-    match approval::look(session, id, seconds, false).await {
-        Ok(Standing::Waits) => Answer::GoesOn(Item::Pending(id.clone())),
+    match approval::look(session, id, seconds, Wanted::Nothing).await {
+        Ok(Standing::Waits | Standing::Decided(Decision::Runs(_))) => {
+            Answer::GoesOn(Item::Pending(id.clone()))
+        }
         Ok(Standing::Decided(Decision::Ran(answer))) => replied(&answer),
         Ok(Standing::Decided(Decision::Approved)) => Answer::Approved,
         Err(stop) if stop.code == "expired" => Answer::Lapsed(refusal(
