@@ -28,6 +28,8 @@ pub const MAX_MESSAGE: usize = 96 * 1024;
 pub const MAX_RUNS: usize = 16;
 /// What runs leave free of the disk that they write to, in bytes: the gateway records every call on the same one.
 pub const KEEP_FREE: u64 = 512 << 20;
+/// Threads that all processes of a run may have together, where its processes are bounded. Each process has one at least.
+pub const MAX_THREADS: u32 = 2048;
 /// The longest name of a run.
 const MAX_RUN_NAME: usize = 64;
 
@@ -64,7 +66,8 @@ pub struct ChildProgram {
     pub limits: Limits,
     /// Memory that all processes of a run may hold together, in bytes; checked twice a second.
     pub tree_memory: Option<u64>,
-    /// Processes that a run may have; checked twice a second.
+    /// Processes that a run may have, with no more than [`MAX_THREADS`] threads; checked twice a second, and at once where the
+    /// machine's threads become more.
     pub tree_processes: Option<u32>,
     /// Bytes that a run's folder may hold on the disk; counted twice a second, a large folder less often. Such a run also
     /// ends where less than [`KEEP_FREE`] of the disk is free.
@@ -279,6 +282,8 @@ pub enum Ending {
     TooMuchMemory,
     /// All of it was ended for having more processes than declared.
     TooManyProcesses,
+    /// All of it was ended for having more than [`MAX_THREADS`] threads.
+    TooManyThreads,
     /// All of it was ended for holding more on the disk than declared.
     TooMuchDisk,
     /// All of it was ended because less than [`KEEP_FREE`] of the disk is free, whoever filled it.

@@ -29,6 +29,7 @@ mod shared;
 mod sign_in;
 mod syscalls;
 mod tree;
+mod usage;
 
 use std::io;
 use std::path::PathBuf;

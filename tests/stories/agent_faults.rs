@@ -151,6 +151,30 @@ fn run_of_too_many_processes_ends_in_words() {
 }
 
 #[test]
+fn run_of_too_many_threads_ends_in_words() {
+    let many = |count: usize| {
+        Step::exec(&format!(
+            "python3 -c 'import threading, time\nthreading.stack_size(65536)\nfor _ in range({count}): \
+             threading.Thread(target=time.sleep, args=(5,)).start()\nprint(threading.active_count())'"
+        ))
+    };
+    let desk = Desk::open(CODEX, [many(2500), Step::say("never")]);
+    let error = failed(&desk, &json!({"prompt": "Wait often."}));
+    assert_eq!(error["detail"]["reason"], "over_limit", "{error}");
+    assert!(
+        error["message"]
+            .to_string()
+            .contains("its processes had more than 2,048 threads together"),
+        "{error}"
+    );
+    // The control: some are no reason to end it.
+    desk.model.instead([many(64), Step::say("Waited.")]);
+    let waited = desk.run(&json!({"prompt": "Wait."}));
+    assert_eq!(waited["text"], "Waited.", "{waited}");
+    assert!(desk.model.results().concat().contains("65"));
+}
+
+#[test]
 fn folder_beyond_what_is_copied_is_told_before_the_owner_is_asked() {
     let desk = Desk::open(CODEX, [Step::say("Hello.")]);
     // Files that a copy would take, with nothing in them on the disk.

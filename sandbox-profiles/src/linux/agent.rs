@@ -40,6 +40,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
     libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
     libc::SYS_fanotify_init,
     libc::SYS_inotify_init1,
     // metadata by path, which Landlock does not see; on modes and times the monitor decides
@@ -164,10 +165,15 @@ const OWNERS_HERE: &[c_long] = &[];
 
 /// Calls that succeed without effect. An agent sets a death signal for each command that it starts, and gives up where it
 /// cannot; its own ties it to its monitor, which ends them all. What it makes has its own owner, and a tool that keeps
-/// owners would fail where its user is root.
+/// owners would fail where its user is root. Its pages stay small, and the buffers of its sockets as the machine makes them:
+/// the keeper counts both so.
 pub(super) fn pretended() -> Result<Calls, BackendError> {
     let owners = Calls::default().any(OWNERS).any(OWNERS_HERE);
-    owners.when(libc::SYS_prctl, &[is(0, libc::PR_SET_PDEATHSIG)])
+    let settings = [libc::PR_SET_PDEATHSIG, libc::PR_SET_THP_DISABLE].map(i64::from);
+    let buffers = [is(1, libc::SOL_SOCKET), is(2, libc::SO_SNDBUF)];
+    owners
+        .one_of(libc::SYS_prctl, 0, &settings)?
+        .when(libc::SYS_setsockopt, &buffers)
 }
 
 /// The calls that an agent under `ruleset` is refused.
@@ -190,6 +196,20 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
             libc::SYS_fcntl,
             1,
             &[libc::F_SETLEASE, libc::F_NOTIFY].map(i64::from),
+        )?
+        // Memory that is nobody's: it stays when what is counted of it is given back.
+        .when(
+            libc::SYS_mmap,
+            &[set(3, libc::MAP_SHARED | libc::MAP_ANONYMOUS)],
+        )?
+        // Descriptors that only one thread has: the keeper sees those of a process.
+        .when(
+            libc::SYS_clone,
+            &[set(0, libc::CLONE_THREAD), not_set(0, libc::CLONE_FILES)],
+        )?
+        .when(
+            libc::SYS_close_range,
+            &[set(2, libc::CLOSE_RANGE_UNSHARE as i32)],
         )?
         // No address beside `connect`. One in a `sendmsg` nothing here can see, and a stream does not heed it.
         .when(libc::SYS_sendto, &[Test::NotNull { argument: 4 }])?

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! keeper ─┬─ worker (leaf cage)            Ask ▸ declared? ▸ the run's folders ▸ launcher with the program's own profile
-//!         ├─ launcher ─ program ─ …        Tell::Started with its pipes ▸ twice a second: memory and processes of its tree,
-//!         │                                what its folder holds; 20 times a second: what is free of the disk
+//!         ├─ launcher ─ program ─ …        Tell::Started with its pipes ▸ twice a second: memory, processes and threads of its
+//!         │                                tree, what its folder holds; 20 times a second: what is free of the disk, and
+//!         │                                whether the machine has more threads: then processes and threads at once
 //!         └─ launcher ─ program ─ …        it has ended with all of its tree ▸ Tell::Ended
 //! ```
 //!
@@ -46,15 +47,17 @@ use super::os::children::{self, EndedChild};
 use super::shared;
 use super::sign_in::SignedIn;
 use super::tree;
+use super::usage::{self, Count, Growth};
 use crate::children::{
     ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KEEP_FREE, KeeperSettings,
-    MAX_MESSAGE, MAX_RUNS, PIPES, RunState, Tell, Usage, decode, encode, is_run_name,
+    MAX_MESSAGE, MAX_RUNS, MAX_THREADS, PIPES, RunState, Tell, Usage, decode, encode, is_run_name,
 };
 use crate::launch::{LOCK, PROVE, STAY, launcher_command};
 
 /// How often trees are measured.
 pub(super) const MEASURE: Duration = Duration::from_millis(500);
-/// How often the disk is looked at while a run with a bound on it is under way: a few hundred MiB are written meanwhile at most.
+/// How often the disk and the machine's threads are looked at while a run is under way: a few hundred MiB are written meanwhile,
+/// and a few thousand threads made, at most.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the removal of a run's folder is tried.
 const REMOVALS: u32 = 3;
@@ -122,8 +125,9 @@ impl Keeper {
     /// Serves the worker until it has ended; then ends all that it had started.
     pub(super) fn keep(mut self) -> io::Result<WaitStatus> {
         let mut measured = Instant::now();
+        let mut growth = Growth::default();
         let ended = loop {
-            self.wait(self.pace())?;
+            self.wait((!self.runs.is_empty()).then_some(LOOK))?;
             if let Some(ended) = self.reap()? {
                 break ended;
             }
@@ -136,18 +140,13 @@ impl Keeper {
             if measured.elapsed() >= MEASURE {
                 self.measure();
                 measured = Instant::now();
+            } else if !self.runs.is_empty() && growth.is_due() {
+                self.count();
             }
         };
         self.control = None;
         self.end_all()?;
         Ok(ended)
-    }
-
-    /// How long to wait at most.
-    fn pace(&self) -> Option<Duration> {
-        let has_disk = self.runs.values().any(|run| run.disk.is_some());
-        let is_idle = self.runs.is_empty();
-        (!is_idle).then_some(if has_disk { LOOK } else { MEASURE })
     }
 
     /// Waits for a message, an end, or the time to measure.
@@ -194,9 +193,9 @@ impl Keeper {
         for (id, run) in &self.runs {
             // Whatever a monitor leaves that was itself killed comes back here.
             let is_alone = || {
-                let children = tree::children(Pid::this()).into_iter();
-                let mut others = children.filter(|child| *child != self.worker);
-                others.all(|child| launchers.contains(&child))
+                let children = tree::children(Pid::this(), &tree::threads(Pid::this()));
+                let mut others = children.iter().filter(|child| **child != self.worker);
+                others.all(|child| launchers.contains(child))
             };
             let is_over = run.ended.is_some()
                 && match lock::state_of_run(&self.kept.lock(&run.folder)) {
@@ -431,22 +430,23 @@ impl Keeper {
 
     fn measure(&mut self) {
         for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
-            let (memory, processes) = tree::measure(run.launcher);
+            let (count, memory) = usage::measure(run.launcher);
             run.usage.memory = run.usage.memory.max(memory);
-            run.usage.processes = run.usage.processes.max(processes);
+            run.hold_to_count(count);
             let held = run.disk.as_ref().map_or(0, |(_, held)| held.bytes());
             run.usage.disk = run.usage.disk.max(held);
-            let over = if run.memory.is_some_and(|most| memory > most) {
-                Ending::TooMuchMemory
-            } else if run.processes.is_some_and(|most| processes > most) {
-                Ending::TooManyProcesses
+            if run.memory.is_some_and(|most| memory > most) {
+                run.end_as(Ending::TooMuchMemory);
             } else if run.disk.as_ref().is_some_and(|(most, _)| held > *most) {
-                Ending::TooMuchDisk
-            } else {
-                continue;
-            };
-            run.over.get_or_insert(over);
-            run.end();
+                run.end_as(Ending::TooMuchDisk);
+            }
+        }
+    }
+
+    /// Counts processes and threads alone.
+    fn count(&mut self) {
+        for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
+            run.hold_to_count(usage::count(run.launcher));
         }
     }
 
@@ -456,8 +456,7 @@ impl Keeper {
         let Some(first) = runs.next() else { return };
         if disk_is_full(&self.kept.runs) {
             for run in std::iter::once(first).chain(runs) {
-                run.over.get_or_insert(Ending::DiskFull);
-                run.end();
+                run.end_as(Ending::DiskFull);
             }
         }
     }
@@ -474,6 +473,23 @@ impl Keeper {
 }
 
 impl Run {
+    /// Ends it where its processes or threads are too many.
+    fn hold_to_count(&mut self, count: Count) {
+        self.usage.processes = self.usage.processes.max(count.processes);
+        let Some(most) = self.processes else { return };
+        if count.processes > most {
+            self.end_as(Ending::TooManyProcesses);
+        } else if count.threads > MAX_THREADS {
+            self.end_as(Ending::TooManyThreads);
+        }
+    }
+
+    /// Ends it, for this reason where there is none yet.
+    fn end_as(&mut self, why: Ending) {
+        self.over.get_or_insert(why);
+        self.end();
+    }
+
     /// Tells the launcher to end its tree.
     fn end(&self) {
         self.signal(Signal::SIGTERM);

@@ -159,6 +159,7 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
             }
             if matches!(duty, Duty::EndTree(_)) {
                 scope::go_first().map_err(failed("go first where memory runs out"))?;
+                scope::keep_pages_small().map_err(failed("keep its pages small"))?;
             }
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&inherited), None)
                 .map_err(failed("let signals in again"))?;

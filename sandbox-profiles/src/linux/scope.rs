@@ -142,6 +142,16 @@ pub(super) fn canary() -> nix::Result<Pid> {
     }
 }
 
+/// Has no page of a run be part of a huge one, which stays whole where all but one of its pages are given back: nobody would count
+/// it. For the program alone.
+pub(super) fn keep_pages_small() -> nix::Result<()> {
+    match prctl::set_thp_disable(true) {
+        // A kernel without huge pages.
+        Err(Errno::EINVAL) => Ok(()),
+        set => set,
+    }
+}
+
 /// Makes the kernel end a run before anything of the owner's, when memory runs out. For the program alone.
 pub(super) fn go_first() -> io::Result<()> {
     const ADJUSTED: &str = "/proc/self/oom_score_adj";

@@ -58,13 +58,20 @@ pub(super) fn until_over(first: Pid, end: impl Fn(bool)) -> io::Result<WaitStatu
     }
 }
 
-/// The children of each of a process's threads. A process that is gone has none.
-pub(super) fn children(process: Pid) -> Vec<Pid> {
+/// The threads of a process. One that is gone has none.
+pub(super) fn threads(process: Pid) -> Vec<Pid> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter();
-    let lists = threads
-        .flatten()
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let names = threads.flatten().flatten().map(|thread| thread.file_name());
+    names
+        .filter_map(|name| name.to_str()?.parse().ok().map(Pid::from_raw))
+        .collect()
+}
+
+/// The children of these threads of a process.
+pub(super) fn children(process: Pid, threads: &[Pid]) -> Vec<Pid> {
+    let lists = threads.iter().filter_map(|thread| {
+        std::fs::read_to_string(format!("/proc/{process}/task/{thread}/children")).ok()
+    });
     let numbers = |list: String| -> Vec<Pid> {
         let words = list.split_ascii_whitespace();
         words
@@ -72,28 +79,4 @@ pub(super) fn children(process: Pid) -> Vec<Pid> {
             .collect()
     };
     lists.flat_map(numbers).collect()
-}
-
-/// Memory in bytes that `root` and all that descends from it hold, and how many they are. What several of them share
-/// counts for each.
-pub(super) fn measure(root: Pid) -> (u64, u32) {
-    let mut left = vec![root];
-    let (mut memory, mut processes) = (0, 0);
-    while let Some(process) = left.pop() {
-        // Whoever ended meanwhile holds nothing.
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
-            continue;
-        };
-        let kib = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
-            value
-                .and_then(|value| value.trim().parse().ok())
-                .unwrap_or(0)
-        };
-        memory += (kib("VmRSS:") + kib("VmSwap:") + kib("VmPTE:")) * 1024;
-        processes += 1;
-        left.extend(children(process));
-    }
-    (memory, processes)
 }

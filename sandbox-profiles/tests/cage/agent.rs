@@ -93,6 +93,9 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["terminal-paste"],
         &["memfd"],
         &["shared-memory"],
+        &["memory-shared"],
+        &["thread-apart", "descriptors"],
+        &["descriptors-apart"],
         &["datagram-pair"],
         &["mount"],
         &["chroot"],
@@ -104,6 +107,7 @@ fn an_agent_reaches_nothing_around_its_cage() {
         cage.denies(act);
     }
     cage.denies_where_offered(&["io-uring"], &[]);
+    cage.denies_where_offered(&["memory-secret"], &[]);
     cage.denies_where_offered(&["user-namespace"], offered::NAMESPACES);
     cage.denies_where_offered(&["keyring"], offered::KEYS);
     cage.denies_where_offered(&["add-key"], offered::KEYS);

@@ -44,14 +44,14 @@ const PIPED: &str = r#"(allow file-write* (literal (param "CALLS")))
 "#;
 
 /// A worker's cage with the folders of its runs.
-struct Keeping {
+pub(crate) struct Keeping {
     cage: Cage,
     runs: PathBuf,
     kept: KeeperSettings,
 }
 
 impl Keeping {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let cage = Cage::new(WORKSPACE, "writer");
         let runs = cage.scratch.join("runs");
         std::fs::create_dir(&runs).expect("a folder");
@@ -140,9 +140,29 @@ impl Keeping {
         command
     }
 
+    /// Adds a shell, `wide`, that may start what lies in its folder.
+    pub(crate) fn add_wide(&mut self, memory: Option<u64>, processes: Option<u32>) {
+        let mut wide = self.kept.programs[3].clone();
+        "wide".clone_into(&mut wide.name);
+        wide.profile
+            .push_str("(allow process-exec* (subpath (param \"ROOT\")))");
+        (wide.tree_memory, wide.tree_processes, wide.disk) = (memory, processes, None);
+        self.kept.programs.push(wide);
+    }
+
+    /// The folder of a run, with the worst program in it as `attack`.
+    pub(crate) fn with_attack(&self, run: &str) -> PathBuf {
+        let root = self.runs.join(run).join("root");
+        std::fs::create_dir_all(&root).expect("a folder");
+        std::fs::hard_link(hostile(), root.join("attack"))
+            .or_else(|_| std::fs::copy(hostile(), root.join("attack")).map(drop))
+            .expect("the attack");
+        root
+    }
+
     /// What became of a worker that has something started.
     #[track_caller]
-    fn have(&self, act: &[&str]) -> String {
+    pub(crate) fn have(&self, act: &[&str]) -> String {
         let output = self.command(act).output().expect("it starts");
         match outcome(&output) {
             Outcome::Done(said) => said,
@@ -454,12 +474,7 @@ fn within_patience(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn regrowing_line_ends_with_its_run() {
     let mut keeping = Keeping::new();
-    let mut wide = keeping.kept.programs[3].clone();
-    "wide".clone_into(&mut wide.name);
-    wide.profile
-        .push_str("(allow process-exec* (subpath (param \"ROOT\")))");
-    (wide.tree_memory, wide.tree_processes, wide.disk) = (None, Some(256), None);
-    keeping.kept.programs.push(wide);
+    keeping.add_wide(None, Some(256));
     let act = format!("./attack regrow {LINE} & until [ -e go ]; do sleep 0.05; done");
     // By itself; the worker ends; the keeper is killed, as by the death of a daemon; the group is.
     let ends: [fn(&mut Staying, &std::path::Path); 4] = [
@@ -470,11 +485,7 @@ fn regrowing_line_ends_with_its_run() {
     ];
     for (number, end) in ends.into_iter().enumerate() {
         let run = format!("run-{number}");
-        let root = keeping.runs.join(&run).join("root");
-        std::fs::create_dir_all(&root).expect("a folder");
-        std::fs::hard_link(hostile(), root.join("attack"))
-            .or_else(|_| std::fs::copy(hostile(), root.join("attack")).map(drop))
-            .expect("the attack");
+        let root = keeping.with_attack(&run);
         let mut staying = keeping.stay(&["wide", &run, &format!("a=echo; {act}")]);
         within_patience("the whole line", || line().len() >= LINE);
         end(&mut staying, &root);

@@ -24,6 +24,12 @@ use crate::{Arguments, silent};
 pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     match arguments {
         ["regrow", count] => silent(number(count).and_then(os::regrowing::regrow)),
+        ["hold", what, count] => {
+            silent(number(count).and_then(|count| os::holding::hold(what, count)))
+        }
+        ["pages"] => Some(os::holding::pages()),
+        ["pages-again-huge"] => Some(os::holding::pages_again_huge()),
+        ["memory-secret"] => silent(os::files::memory_secret()),
         ["abstract", name] => silent(
             SocketAddr::from_abstract_name(name).and_then(|name| UnixStream::connect_addr(&name)),
         ),

@@ -198,6 +198,7 @@ impl Codex {
                     Ending::Signaled(signal) => format!("signal {signal}"),
                     Ending::TooMuchMemory => "too much memory".into(),
                     Ending::TooManyProcesses => "too many processes".into(),
+                    Ending::TooManyThreads => "too many threads".into(),
                     Ending::TooMuchDisk | Ending::DiskFull => "a full disk".into(),
                 };
                 return Err(TurnError::Silent(

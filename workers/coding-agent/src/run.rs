@@ -790,6 +790,9 @@ impl EndedTurn {
                 return RunError::OverLimit("held more memory together than a run may");
             }
             (_, Ending::TooManyProcesses) => return RunError::OverLimit("were too many"),
+            (_, Ending::TooManyThreads) => {
+                return RunError::OverLimit("had more than 2,048 threads together");
+            }
             (_, Ending::TooMuchDisk) => return RunError::OverDisk,
             (_, Ending::DiskFull) => return RunError::DiskFull,
             (Some(TurnEnd::Failed(why)), _) => return RunError::Turn(why),

@@ -131,10 +131,12 @@ impl Extension {
             }
             Ending::TooMuchMemory
             | Ending::TooManyProcesses
+            | Ending::TooManyThreads
             | Ending::TooMuchDisk
             | Ending::DiskFull => {
-                let what =
-                    format!("{name} used more memory or processes than it may, and was ended");
+                let what = format!(
+                    "{name} used more memory, processes or threads than it may, and was ended"
+                );
                 return Err(failed(what).effect(unknown));
             }
         };

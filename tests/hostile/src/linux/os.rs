@@ -6,6 +6,7 @@
 )]
 
 pub(super) mod files;
+pub(super) mod holding;
 pub(super) mod kernel;
 pub(super) mod processes;
 pub(super) mod regrowing;

@@ -286,6 +286,15 @@ pub(in super::super) fn memory_shared() -> io::Result<()> {
     anonymous(PAGE, libc::MAP_SHARED)
 }
 
+/// A file of memory that is out of the kernel's own reach, and in no figure of what a process holds.
+pub(in super::super) fn memory_secret() -> io::Result<()> {
+    // SAFETY: takes a number.
+    let made = Errno::result(unsafe { libc::syscall(libc::SYS_memfd_secret, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    drop(unsafe { OwnedFd::from_raw_fd(made as i32) });
+    Ok(())
+}
+
 fn anonymous(bytes: usize, how: i32) -> io::Result<()> {
     unmap(map_anonymous(bytes, how)?, bytes)
 }
