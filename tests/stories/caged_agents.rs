@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// What developers' tools ask of a system, each line ending in a word that only its success says. The first lines are for
 /// the ones after them.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "git init -q . && git config user.email a@b.c && git config user.name A && echo one > a.txt && git add . && git commit -qm first && echo SAID-init",
     "git clone -q . clone && git -C clone log --oneline | grep first && echo SAID-clone",
     "sed -i s/one/two/ a.txt && grep two a.txt && echo SAID-sed",
@@ -24,6 +24,8 @@ const COMMANDS: [&str; 17] = [
     "timeout 1 sleep 5; test $? = 124 && echo SAID-timeout",
     "python3 -c 'import shutil,os,subprocess; shutil.copytree(\"tree\",\"t2\"); shutil.copy2(\"a.txt\",\"b.txt\"); subprocess.run([\"true\"],start_new_session=True,check=True)' && echo SAID-python",
     "python3 -m venv --without-pip v && v/bin/python -c 'print(1)' && echo SAID-venv",
+    "flock lock sh -c 'flock -w 0.2 lock true || echo held' | grep held && flock -n lock true && echo SAID-lock",
+    "python3 -c 'import sqlite3; a, b = sqlite3.connect(\"d\"), sqlite3.connect(\"d\"); a.execute(\"pragma journal_mode=wal\"); a.execute(\"create table t (x)\"); b.execute(\"insert into t values (7)\"); b.commit(); print(a.execute(\"select x from t\").fetchall())' | grep 7 && echo SAID-database",
     "setsid sh -c 'echo away > away.txt' && sleep 0.1 && cat away.txt && echo SAID-setsid",
 ];
 /// What a tool says where its system refuses something.

@@ -12,8 +12,9 @@ use std::{
     path::Path,
 };
 
-/// What would change the owner's folder from within a run. The last two by a second name of a file.
-const WRITES: [&str; 8] = [
+/// What would change the owner's folder from within a run. Two by a second name of a file, two by a descriptor that was opened
+/// to read.
+const WRITES: [&str; 10] = [
     "echo x > node_modules/heron/index.js",
     "echo x > node_modules/planted.js",
     "rm -r node_modules/heron",
@@ -22,6 +23,8 @@ const WRITES: [&str; 8] = [
     "mv node_modules/heron/index.js moved.js",
     "ln node_modules/heron/index.js own.js && echo x > own.js",
     "ln -L node_modules/heron/run.sh own.sh && echo x > own.sh",
+    "python3 -c 'import os; os.fchmod(os.open(\"node_modules/heron/index.js\", os.O_RDONLY), 0o775)'",
+    "python3 -c 'import os; os.utime(os.open(\"node_modules/heron/index.js\", os.O_RDONLY), (0, 0))'",
 ];
 
 fn packages(desk: &Desk) {

@@ -45,6 +45,8 @@ const REFUSED: &[c_long] = &[
     libc::SYS_inotify_init1,
     // metadata by path, which Landlock does not see; on modes and times the monitor decides
     FILE_SETATTR,
+    // devices, pipes and sockets with a name; a file comes to be by opening it
+    libc::SYS_mknodat,
     // the kernel itself
     libc::SYS_bpf,
     libc::SYS_userfaultfd,
@@ -90,6 +92,7 @@ const REFUSED: &[c_long] = &[
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[c_long] = &[
     libc::SYS_inotify_init,
+    libc::SYS_mknod,
     libc::SYS_utime,
     libc::SYS_utimes,
     libc::SYS_futimesat,
@@ -118,6 +121,18 @@ const REMOVEXATTRAT: c_long = 466;
 const OPEN_TREE_ATTR: c_long = 467;
 const FILE_SETATTR: c_long = 469;
 
+/// From `linux/fcntl.h`: how long what is written will live, which is kept with the file.
+const F_SET_RW_HINT: i32 = 1036;
+const F_SET_FILE_RW_HINT: i32 = 1038;
+
+/// Calls that make a file where their flags say so: which, its flags and its mode. (Others may not write to it: the mask of
+/// modes holds. On a folder the kernel sets no such bit.)
+const MAKERS: &[(c_long, u8, u8)] = &[
+    (libc::SYS_openat, 2, 3),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, 2),
+];
+
 /// From `linux/ioprio.h`: all processes of a user.
 const IOPRIO_WHO_USER: i32 = 3;
 
@@ -133,7 +148,7 @@ const OF_ITSELF: [c_long; 5] = [
 
 /// From `asm-generic/ioctls.h`, `linux/fs.h`, `linux/fsverity.h` and `linux/btrfs.h`: typing into a terminal, and what changes a
 /// file or a folder through a descriptor that was opened to read. (Landlock's right to `ioctl` is about devices.)
-const IOCTLS: [i64; 20] = [
+const IOCTLS: [i64; 23] = [
     0x5412,      // TIOCSTI
     0x541c,      // TIOCLINUX
     0x4008_6602, // FS_IOC_SETFLAGS
@@ -141,6 +156,7 @@ const IOCTLS: [i64; 20] = [
     0x401c_5820, // FS_IOC_FSSETXATTR
     0x4008_7602, // FS_IOC_SETVERSION
     0x4004_7602, // FS_IOC32_SETVERSION
+    0x4008_6604, // EXT4_IOC_SETVERSION
     0x4080_6685, // FS_IOC_ENABLE_VERITY
     0x5000_9401, // BTRFS_IOC_SNAP_CREATE
     0x5000_9417, // BTRFS_IOC_SNAP_CREATE_V2
@@ -151,6 +167,8 @@ const IOCTLS: [i64; 20] = [
     0x4008_941a, // BTRFS_IOC_SUBVOL_SETFLAGS
     0xc0c8_9425, // BTRFS_IOC_SET_RECEIVED_SUBVOL
     0x800c_6613, // FS_IOC_SET_ENCRYPTION_POLICY
+    0xc050_6617, // FS_IOC_ADD_ENCRYPTION_KEY, of the whole file system, and the next one, which takes the user's away
+    0xc040_6618, // FS_IOC_REMOVE_ENCRYPTION_KEY
     0x4030_5828, // FS_IOC_RESVSP, and the next two: `fallocate` by another way
     0x4030_582a, // FS_IOC_RESVSP64
     0x4030_5839, // FS_IOC_ZERO_RANGE
@@ -195,7 +213,13 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
         .one_of(
             libc::SYS_fcntl,
             1,
-            &[libc::F_SETLEASE, libc::F_NOTIFY].map(i64::from),
+            &[
+                libc::F_SETLEASE,
+                libc::F_NOTIFY,
+                F_SET_RW_HINT,
+                F_SET_FILE_RW_HINT,
+            ]
+            .map(i64::from),
         )?
         // Memory that is nobody's: it stays when what is counted of it is given back.
         .when(
@@ -211,6 +235,8 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
             libc::SYS_close_range,
             &[set(2, libc::CLOSE_RANGE_UNSHARE as i32)],
         )?
+        // A whiteout is a device, made where no rule grants one.
+        .when(libc::SYS_renameat2, &[set(4, libc::RENAME_WHITEOUT as i32)])?
         // No address beside `connect`. One in a `sendmsg` nothing here can see, and a stream does not heed it.
         .when(libc::SYS_sendto, &[Test::NotNull { argument: 4 }])?
         .when(libc::SYS_sendto, &[set(3, libc::MSG_FASTOPEN)])?
@@ -233,12 +259,18 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
             .when(call, &[is_not(1, 0)])?
             .when(call, &[is(0, user)])?;
     }
-    if ruleset.writes.is_empty() || ruleset.keeps_modes {
-        // A file that is open for reading would do, also for a lock that holds up the owner's own programs.
-        calls = calls.any(&[libc::SYS_fchmod, libc::SYS_flock]);
-    } else {
-        for bit in [libc::S_ISUID, libc::S_ISGID, libc::S_IWOTH] {
-            calls = calls.when(libc::SYS_fchmod, &[set(1, bit as i32)])?;
+    if ruleset.keeps_modes {
+        calls = calls.any(&[libc::SYS_fchmod]);
+    }
+    for bit in [libc::S_ISUID, libc::S_ISGID].map(|bit| bit as i32) {
+        for &(call, flags, mode) in MAKERS {
+            for makes in [libc::O_CREAT, libc::O_TMPFILE] {
+                calls = calls.when(call, &[set(flags, makes), set(mode, bit)])?;
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        {
+            calls = calls.when(libc::SYS_creat, &[set(1, bit)])?;
         }
     }
     calls = sockets(calls, ruleset)?;

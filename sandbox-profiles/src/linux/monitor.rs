@@ -11,8 +11,10 @@
 //! | stays for | decides on | ends with |
 //! |---|---|---|
 //! | a rule that names a port of this machine, or a Unix socket | `connect` | the program |
-//! | a coding agent | that, and modes and times by path | the program, and then with all that descends from it |
+//! | a coding agent | that, modes, times and locks, the mask of modes | the program, and then with all that descends from it |
 //! | a worker that has programs started | as its profile needs | the worker, and then with all of those: see `keeper` |
+//!
+//! A leaf that has a monitor and may write has locks decided as well.
 //!
 //! A coding agent's tools may leave its group and session. A helper between monitor and program ends all of them at once: when
 //! the program has ended, at SIGTERM, and at the end of whoever started the monitor (see `scope`). Orphans come back to the
@@ -26,7 +28,10 @@
 //! Must not know: who started the launcher, and what for.
 
 mod connect;
+mod locks;
+mod mask;
 mod metadata;
+mod trees;
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -39,6 +44,7 @@ use std::sync::Arc;
 use std::thread;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::socket::{
@@ -47,18 +53,22 @@ use nix::sys::socket::{
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpid, getppid};
+use seccompiler::BackendError;
 
 use super::keeper::Keeper;
 use super::lock::RunLock;
 use super::os::children;
 use super::os::notify::{self, Listener, Notice};
 use super::scope::{self, Side};
+use super::syscalls::Calls;
 use super::{CageError, tree};
 use crate::children::{KEEPER_FD, KeeperSettings};
 use crate::floor::{Needs, WHOLE};
 use crate::launch::STREAM;
 use crate::profile::SystemCalls;
 use crate::ruleset::Ruleset;
+use locks::Locks;
+use trees::Trees;
 
 /// How many calls of one cage may be under way. A full listener makes a connect wait; a further call waits for its turn.
 const AT_ONCE: usize = 4;
@@ -253,11 +263,10 @@ fn pass_on(ended: WaitStatus) -> io::Result<Infallible> {
 impl Handover {
     /// Puts every further call that the monitor decides on before it. It also gets `held`, to keep them open.
     pub(super) fn watch_calls(self, ruleset: &Ruleset, held: &[OwnedFd]) -> Result<(), CageError> {
-        let calls = calls(ruleset);
-        if calls.is_empty() {
+        let Some(filter) = calls(ruleset)?.notifying()? else {
             return Ok(());
-        }
-        let listener = notify::notify_of(&calls).map_err(failed("have its calls watched"))?;
+        };
+        let listener = notify::notify_of(&filter).map_err(failed("have its calls watched"))?;
         let along: Vec<RawFd> = std::iter::once(&listener)
             .chain(held)
             .take(ALONG)
@@ -272,15 +281,18 @@ impl Handover {
 }
 
 /// The calls that wait for the monitor.
-fn calls(ruleset: &Ruleset) -> Vec<libc::c_long> {
-    let mut calls = Vec::new();
+fn calls(ruleset: &Ruleset) -> Result<Calls, BackendError> {
+    let mut calls = Calls::default();
     if ruleset.names_an_address() {
-        calls.push(libc::SYS_connect);
+        calls = calls.any(&[libc::SYS_connect]);
     }
     if ruleset.system_calls == SystemCalls::Agent {
-        calls.extend(metadata::CALLS);
+        calls = locks::whole(calls.any(metadata::CALLS))?;
+        calls = mask::lets_others_write(locks::ranges(calls)?)?;
+    } else if !ruleset.writes.is_empty() {
+        calls = locks::whole(calls)?;
     }
-    calls
+    Ok(calls)
 }
 
 fn failed<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> CageError {
@@ -301,19 +313,16 @@ fn say(error: &io::Error) {
 /// What a monitor decides by.
 struct Monitor {
     connects: connect::Grants,
-    trees: metadata::Trees,
+    trees: Trees,
+    locks: Locks,
 }
 
 impl Monitor {
     fn of(ruleset: &Ruleset) -> Result<Self, CageError> {
-        let is_agent = ruleset.system_calls == SystemCalls::Agent;
         Ok(Self {
             connects: connect::Grants::of(ruleset),
-            trees: if is_agent {
-                metadata::Trees::of(ruleset)?
-            } else {
-                metadata::Trees::default()
-            },
+            trees: Trees::of(ruleset)?,
+            locks: Locks::new().map_err(failed("make a way to wait for locks"))?,
         })
     }
 
@@ -333,11 +342,16 @@ impl Monitor {
         } else {
             let held = received.split_off(1);
             let served = Arc::new((received.remove(0), self));
-            for _ in 0..AT_ONCE {
+            for turn in 0..=AT_ONCE {
                 let served = Arc::clone(&served);
                 thread::Builder::new().stack_size(STACK).spawn(move || {
                     let (listener, monitor) = &*served;
-                    if let Err(errno) = monitor.serve(&Listener::new(listener)) {
+                    let listener = Listener::new(listener);
+                    let ended = match turn {
+                        AT_ONCE => monitor.locks.serve(&listener),
+                        _ => monitor.serve(&listener),
+                    };
+                    if let Err(errno) = ended {
                         say(&errno.into());
                         exit(FAILED);
                     }
@@ -357,18 +371,24 @@ impl Monitor {
     /// Until all whose calls could come have ended.
     fn serve(&self, listener: &Listener<'_>) -> nix::Result<()> {
         while let Some(notice) = listener.next()? {
-            let answer = self.decide(listener, &notice);
-            listener.answer(&notice, answer)?;
+            if let Some(answer) = self.decide(listener, &notice) {
+                listener.answer(&notice, answer)?;
+            }
         }
         Ok(())
     }
 
-    fn decide(&self, listener: &Listener<'_>, notice: &Notice) -> nix::Result<()> {
-        if notice.call == libc::SYS_connect {
-            connect::connect(listener, &self.connects, notice)
-        } else {
-            metadata::change(listener, &self.trees, notice)
-        }
+    /// Nothing where the call waits for a lock: [`Locks::serve`] answers it.
+    fn decide(&self, listener: &Listener<'_>, notice: &Notice) -> Option<nix::Result<i64>> {
+        let done = match notice.call {
+            libc::SYS_connect => connect::connect(listener, &self.connects, notice),
+            libc::SYS_flock | libc::SYS_fcntl => {
+                return self.locks.decide(listener, &self.trees, notice).transpose();
+            }
+            libc::SYS_umask => return Some(mask::of(notice)),
+            _ => metadata::change(listener, &self.trees, notice),
+        };
+        Some(done.map(|()| 0))
     }
 }
 
@@ -393,10 +413,32 @@ fn receive(handover: &UnixStream) -> io::Result<Vec<OwnedFd>> {
 
 /// The process that a thread belongs to.
 fn process_of(thread: i32) -> nix::Result<i32> {
+    let process = status_of(thread, "Tgid:")?;
+    process.parse().map_err(|_| Errno::ESRCH)
+}
+
+/// What the kernel says of a thread under `label`.
+fn status_of(thread: i32, label: &str) -> nix::Result<String> {
     let status =
         std::fs::read_to_string(format!("/proc/{thread}/status")).map_err(|_| Errno::ESRCH)?;
-    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    process
-        .and_then(|number| number.trim().parse().ok())
-        .ok_or(Errno::ESRCH)
+    let said = status.lines().find_map(|line| line.strip_prefix(label));
+    Ok(said.ok_or(Errno::ESRCH)?.trim().to_owned())
+}
+
+/// A copy of a descriptor of the caller's.
+fn take_descriptor(notice: &Notice, number: i32) -> nix::Result<OwnedFd> {
+    notify::take_descriptor(notice.thread, || process_of(notice.thread), number)
+}
+
+/// What the descriptor in the first argument is open on: the caller's own open file, which no other thread can exchange
+/// any more.
+fn open_file(notice: &Notice) -> nix::Result<OwnedFd> {
+    // The kernel reads 32 bits of a number that is an int.
+    let number = notice.arguments[0] as i32;
+    let file = take_descriptor(notice, number)?;
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    match flags.contains(OFlag::O_PATH) {
+        true => Err(Errno::EBADF),
+        false => Ok(file),
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! | filter | answers |
 //! |---|---|
-//! | absent | `clone3`: ENOSYS. Its flags lie behind a pointer; the C library falls back to `clone` |
+//! | absent | ENOSYS, as on an older kernel. `clone3`: its flags lie behind a pointer; the C library falls back to `clone`. Agent: `openat2`, whose mode lies there |
 //! | pretended | leaf: `setsid`, `setpgid` succeed without effect, so that whatever descends stays in the group. Agent: the setting of a death signal and of owners does |
 //! | unsupported | agent: extended attributes cannot be changed (EOPNOTSUPP), as on some disks; tools go on without |
 //! | flavour | [`leaf`](super::leaf): EPERM for all but a list; [`agent`](super::agent): EPERM for a list |
@@ -59,14 +59,16 @@ pub(super) fn filters(
         }
         SystemCalls::Agent => agent::refused(ruleset)?.compile(SeccompAction::Allow, EPERM)?,
     };
-    let absent = Calls::default()
-        .any(&[libc::SYS_clone3])
-        .compile(SeccompAction::Allow, ENOSYS)?;
-    let pretended = match ruleset.system_calls {
-        SystemCalls::Leaf => Calls::default().any(&[libc::SYS_setsid, libc::SYS_setpgid]),
-        SystemCalls::Agent => agent::pretended()?,
-    }
-    .compile(SeccompAction::Allow, SeccompAction::Errno(0))?;
+    let absent = Calls::default().any(&[libc::SYS_clone3]);
+    let (absent, pretended) = match ruleset.system_calls {
+        SystemCalls::Leaf => (
+            absent,
+            Calls::default().any(&[libc::SYS_setsid, libc::SYS_setpgid]),
+        ),
+        SystemCalls::Agent => (absent.any(&[libc::SYS_openat2]), agent::pretended()?),
+    };
+    let absent = absent.compile(SeccompAction::Allow, ENOSYS)?;
+    let pretended = pretended.compile(SeccompAction::Allow, SeccompAction::Errno(0))?;
     let mut filters = vec![absent, pretended, without_x32()];
     if ruleset.system_calls == SystemCalls::Agent {
         let unsupported = Calls::default().any(agent::UNSUPPORTED);
@@ -231,6 +233,22 @@ impl Calls {
                 }],
             )
         })
+    }
+
+    /// The filter that has these calls wait for a monitor and allows the rest. None where there are no calls.
+    pub(super) fn notifying(self) -> Result<Option<BpfProgram>, BackendError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        // The library knows no notices: they stand where it would tell a tracer.
+        let mut filter = self.compile(SeccompAction::Allow, SeccompAction::Trace(0))?;
+        for step in &mut filter {
+            let answers = u32::from(step.code) == libc::BPF_RET | libc::BPF_K;
+            if answers && step.k == libc::SECCOMP_RET_TRACE {
+                step.k = libc::SECCOMP_RET_USER_NOTIF;
+            }
+        }
+        Ok(Some(filter))
     }
 
     fn compile(

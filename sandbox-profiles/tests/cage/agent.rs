@@ -331,6 +331,133 @@ fn exchanged_file_changes_nothing_outside() {
     );
 }
 
+/// An agent that may read the folder outside as well.
+fn reads_outside() -> Cage {
+    let cage = Cage::new(AGENT, "writer");
+    let outside = cage.outside.clone();
+    cage.with(&format!("(allow file-read* (subpath {outside:?}))\n"))
+}
+
+#[test]
+fn descriptor_to_read_changes_what_is_written_only() {
+    let cage = reads_outside();
+    let (inside, outside) = (cage.in_root("note.md"), cage.outside("note.md"));
+    let state = |path: &str| {
+        let about = std::fs::metadata(path).expect("it is there");
+        (about.mode() & 0o7777, about.mtime())
+    };
+    cage.allows(&["open", &outside]);
+    cage.allows(&["fchmod", "640", &inside]);
+    cage.allows(&["futimes", &inside]);
+    assert_eq!(state(&inside), (0o640, 0));
+    let was = state(&outside);
+    for act in [
+        &["fchmod", "700", &outside][..],
+        &["fchmod", "0", &outside],
+        &["fchmod", "700", &cage.outside("")],
+        &["fchmod-by-link", "700", &outside],
+        &["futimes", &outside],
+        &["futimes", &cage.outside("")],
+    ] {
+        assert!(
+            matches!(cage.run(act), Outcome::Refused(errno) if crate::REFUSALS.contains(&errno)),
+            "{act:?}"
+        );
+        assert_eq!(state(&outside), was, "{act:?}");
+    }
+    for act in [&["fchmod", "700", &outside][..], &["futimes", &outside]] {
+        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+    }
+    assert_eq!(state(&outside), (0o700, 0), "the controls changed it");
+    // One without a name, and one that has lost it, are of its own making.
+    cage.allows(&["fchmod-nameless", &cage.in_root("")]);
+    cage.denies(&["remove-key", &inside]);
+}
+
+#[test]
+fn lock_of_an_agent_is_seen_where_it_writes_only() {
+    let cage = reads_outside();
+    let (inside, outside) = (cage.in_root("note.md"), cage.outside("note.md"));
+    let taken = Outcome::Refused(Errno::EAGAIN);
+    let free = Outcome::Done(String::new());
+    for (how, other) in [
+        ("whole", "whole"),
+        ("range", "exclusive-range"),
+        ("range-of-open-file", "exclusive-range"),
+    ] {
+        let tries = |path: &str| uncaged(&["lock-by", other, path]);
+        let held = Bystander::wait_for(&mut cage.command(&["stay-locked", how, &inside]));
+        assert_eq!(tries(&inside), taken, "{how}");
+        drop(held);
+        assert_eq!(tries(&inside), free, "{how}");
+        let held = Bystander::wait_for(&mut cage.command(&["stay-locked", how, &outside]));
+        assert_eq!(tries(&outside), free, "{how}");
+        drop(held);
+        let mut uncaged = Command::new(hostile());
+        let held = Bystander::wait_for(uncaged.args(["stay-locked", how, &outside]));
+        assert_eq!(tries(&outside), taken, "{how}");
+        drop(held);
+    }
+}
+
+#[test]
+fn lock_of_a_process_is_its_own() {
+    let cage = Cage::new(AGENT, "writer");
+    cage.allows(&["locks-of-a-process", &cage.in_root("note.md")]);
+    let free = uncaged(&["locks-of-a-process", &cage.outside("note.md")]);
+    assert_eq!(free, Outcome::Done(String::new()));
+}
+
+/// More calls wait than the monitor has threads.
+#[test]
+fn waiting_locks_hold_up_no_other_call() {
+    let cage = Cage::new(AGENT, "writer");
+    let note = cage.in_root("note.md");
+    let held = |how: &str| {
+        let mut free = Command::new(hostile());
+        Bystander::wait_for(free.args(["stay-locked", how, &note]))
+    };
+    let (whole, range) = (held("whole"), held("range"));
+    let mut waits = Started::new(&mut cage.command(&["wait-for-locks", "12", &note]));
+    assert!(waits.said.starts_with("here "), "{}", waits.said);
+    drop((whole, range));
+    assert_eq!(waits.rest(), "done \n");
+    // One that is ended while it waits leaves no lock behind.
+    let whole = held("whole");
+    let mut waits = Started::new(&mut cage.command(&["wait-in-vain", &note]));
+    kill(waits.process(), Signal::SIGTERM).expect("a process of the test's own");
+    assert_eq!(waits.rest(), "");
+    waits.status();
+    drop(whole);
+    let tries = uncaged(&["lock-by", "whole", &note]);
+    assert_eq!(tries, Outcome::Done(String::new()));
+}
+
+#[test]
+fn what_an_agent_makes_is_not_for_all_and_runs_as_nobody_else() {
+    let cage = Cage::new(AGENT, "writer");
+    let new = cage.in_root("new");
+    for act in ["make-set-id", "make-for-all"] {
+        for by in ["open", "unnamed", "mknod"] {
+            cage.denies(&[act, by, &new]);
+        }
+        cage.denies_with(&[act, "openat2", &new], &[Errno::ENOSYS]);
+    }
+    cage.denies(&["create-for-all", &cage.in_root("shared")]);
+    cage.denies(&["mkdir-for-all", &cage.in_root("shared-folder")]);
+    let mask = cage.allows(&["mask"]);
+    assert!(
+        matches!(mask.as_bytes(), [_, _, b'2' | b'3' | b'6' | b'7']),
+        "{mask}"
+    );
+    cage.denies_where_offered(&["device", &new], &[]);
+    let moved = cage.in_root("moved.md");
+    cage.denies_where_offered(&["whiteout", &cage.in_root("note.md"), &moved], &[]);
+    let other = cage.in_root("other.md");
+    std::fs::write(&other, "text").expect("another file");
+    cage.allows(&["exchange", &cage.in_root("note.md"), &other]);
+}
+
 #[test]
 fn own_maps_are_read_and_nobody_elses() {
     let rules = r#"(allow file-read* (literal "/proc/self/maps"))

@@ -55,6 +55,14 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         }
         // Both through a descriptor that was opened for reading only.
         ["fchmod", mode, path] => silent(fchmod(mode, path)),
+        // The same file by the name that a C library makes of a descriptor.
+        ["fchmod-by-link", mode, path] => silent(File::open(path).and_then(|file| {
+            use std::os::fd::AsRawFd;
+            let mode = u32::from_str_radix(mode, 8).map_err(io::Error::other)?;
+            let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+            fs::set_permissions(name, Permissions::from_mode(mode))
+        })),
+        ["fchmod-nameless", folder] => silent(fchmod_nameless(folder)),
         ["futimes", path] => silent(File::open(path).and_then(|file| {
             file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH))
         })),
@@ -163,13 +171,24 @@ fn fchmod(mode: &str, path: &str) -> io::Result<()> {
     File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
-/// What a careful writer does: a new file beside the old one, synced, with its mode, moved over it.
+/// Sets the mode of a file that has lost its name.
+fn fchmod_nameless(folder: &str) -> io::Result<()> {
+    let path = format!("{folder}/nameless");
+    let file = File::create_new(&path)?;
+    fs::remove_file(&path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
+/// What a careful writer does: a new file beside the old one, with its mode, synced, moved over it.
 fn replace(path: &str) -> io::Result<()> {
-    let mode = fs::metadata(path)?.permissions();
+    let mode = fs::metadata(path)?.permissions().mode();
     let beside = format!("{path}.new");
-    let mut file = File::create_new(&beside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside)?;
     file.write_all(b"replaced")?;
-    file.set_permissions(mode)?;
     file.sync_all()?;
     fs::rename(beside, path)
 }

@@ -1,5 +1,7 @@
 //! Acts that only Linux has: the ways around a cage that people have found.
 
+mod locks;
+mod makers;
 mod os;
 
 pub(crate) use os::processes::hold;
@@ -52,6 +54,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["netlink"] => silent(os::netlink()),
         ["utimes-path", path] => silent(utimes_path(path)),
         ["set-flags", path] => silent(File::open(path).and_then(|file| os::set_flags(&file))),
+        ["remove-key", path] => silent(File::open(path).and_then(|file| os::remove_key(&file))),
         ["set-attribute", path] => silent(c_string(path).and_then(|path| os::set_attribute(&path))),
         ["lease", path] => silent(File::open(path).and_then(|file| os::lease(&file))),
         ["watch", path] => silent(c_string(path).and_then(|path| os::watch(&path))),
@@ -101,9 +104,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
                 .map_err(Into::into),
         ),
         ["whiteout", from, to] => silent(os::files::whiteout(from, to)),
-        ["device", path] => {
-            silent(mknod(*path, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3)).map_err(Into::into))
-        }
+        ["device", path] => silent(
+            mknod(*path, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3))
+                .map_err(Into::into)
+                .and_then(|()| std::fs::remove_file(path)),
+        ),
         ["remove-attribute", path] => {
             silent(c_string(path).and_then(|path| os::files::remove_attribute(&path)))
         }
@@ -208,7 +213,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["dumpable"] => silent(os::dumpable()),
         ["subreaper"] => silent(os::subreaper()),
         ["traceable", rest @ ..] => Some(os::allow_tracing().and_then(|()| crate::act(rest))),
-        _ => None,
+        _ => locks::act(arguments).or_else(|| makers::act(arguments)),
     }
 }
 

@@ -19,6 +19,16 @@ pub(crate) fn duplicate(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// The mask of modes that this process has, as tools ask for it: by setting another one for a moment.
+#[cfg(target_os = "linux")]
+pub(crate) fn mask() -> u32 {
+    // SAFETY: takes a number.
+    let mask = unsafe { libc::umask(0) };
+    // SAFETY: as above.
+    unsafe { libc::umask(mask) };
+    mask
+}
+
 /// From here on, what this process makes has the modes that it asks for; or not, and nothing is said of it.
 pub(crate) fn mask_no_modes() {
     // SAFETY: takes a number. Where it is refused, what comes back is no mask, and nobody looks at it.

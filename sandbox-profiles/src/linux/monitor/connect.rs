@@ -22,7 +22,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::geteuid;
 
 use super::super::os::notify::{self, LONGEST_ADDRESS, Listener, Notice};
-use super::process_of;
+use super::take_descriptor;
 use crate::ruleset::{Host, Ruleset};
 
 /// Where a connection is to go.
@@ -45,7 +45,7 @@ pub(super) fn connect(
     if !grants.allow(&to) {
         return Err(Errno::EACCES);
     }
-    let socket = notify::take_descriptor(process_of(notice.thread)?, number as i32)?;
+    let socket = take_descriptor(notice, number as i32)?;
     if !listener.is_waiting(notice) {
         return Err(Errno::ESRCH);
     }

@@ -1,81 +1,42 @@
-//! Modes and times by path, which Landlock does not see: of what the profile lets the program write, and of nothing else.
+//! Modes and times, which Landlock does not see: of what the profile lets the program write, and of nothing else.
 //!
 //! ```text
-//! path, descriptor ─▶ open as the caller would (a handle, no access) ─▶ its name now ─▶ below a granted tree?
-//!                 ─▶ opened once more beneath that tree, through no link ─▶ changed by that handle
+//! path       ─▶ open as the caller would (a handle, no access) ─▶ its name now ─▶ below a granted tree?
+//!           ─▶ opened once more beneath that tree, through no link ─▶ changed by that handle
+//! descriptor ─▶ the caller's open file itself, taken once ─▶ in a granted tree? ─▶ changed by that descriptor
 //! ```
-//! The first handle only gives a name; what is changed lies beneath a tree, whoever moves or links what meanwhile.
+//! The first handle only gives a name; what is changed lies beneath a tree, whoever moves or links what meanwhile. A
+//! descriptor that was opened to read is enough for the kernel, so the place decides and not what it was opened for.
 //!
 //! Invariant: no mode is set that lets others act with the owner's rights or write the owner's files.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use libc::c_long;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlink};
+use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag, readlink};
+use nix::sys::stat::{Mode, fchmod};
 
-use super::super::CageError;
 use super::super::agent::FCHMODAT2;
 use super::super::os::notify::{self, Listener, Notice, Times};
-use crate::ruleset::{Extent, PathGrant, Ruleset};
+use super::open_file;
+use super::trees::{TRIES, Trees, handle};
 
 /// The calls that are decided here.
-#[cfg(target_arch = "x86_64")]
-pub(super) const CALLS: [c_long; 4] = [
+pub(super) const CALLS: &[c_long] = &[
+    libc::SYS_fchmod,
     libc::SYS_fchmodat,
     FCHMODAT2,
     libc::SYS_utimensat,
+    #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
 ];
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) const CALLS: [c_long; 3] = [libc::SYS_fchmodat, FCHMODAT2, libc::SYS_utimensat];
 
 /// Bits that no caged program may set: to act as the owner, and for others to write.
 const NEVER: u64 = (libc::S_ISUID | libc::S_ISGID | libc::S_IWOTH) as u64;
-
-/// How often a file that is being replaced is looked for once more.
-const TRIES: u32 = 8;
-
-/// What a profile lets be written, held open.
-#[derive(Debug, Default)]
-pub(super) struct Trees(Vec<(PathBuf, Extent, OwnedFd)>);
-
-impl Trees {
-    pub(super) fn of(ruleset: &Ruleset) -> Result<Self, CageError> {
-        let held = ruleset
-            .writes
-            .iter()
-            .filter_map(|grant| match super::super::files::open_grant(grant) {
-                Ok(handle) => handle.map(|handle| Ok((grant, handle))),
-                Err(error) => Some(Err(error)),
-            });
-        let held = held.map(|held| {
-            held.map(|(PathGrant { path, extent, .. }, handle)| (path.clone(), *extent, handle))
-        });
-        Ok(Self(held.collect::<Result<_, _>>()?))
-    }
-
-    /// A handle to what has this name, reached beneath the tree that holds it and through no link.
-    fn open(&self, name: &Path, follow: OFlag) -> nix::Result<OwnedFd> {
-        for (path, extent, tree) in &self.0 {
-            let Ok(below) = name.strip_prefix(path) else {
-                continue;
-            };
-            if below.as_os_str().is_empty() {
-                return tree.try_clone().map_err(|_| Errno::EMFILE);
-            }
-            if *extent == Extent::Subtree {
-                // Without following, a link at the end is what is meant.
-                let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-                return handle(tree.as_fd(), below, follow, resolve);
-            }
-        }
-        Err(Errno::EPERM)
-    }
-}
 
 /// What one call wants changed.
 enum Change {
@@ -86,6 +47,17 @@ enum Change {
 /// Does what was asked for, where the profile grants it.
 pub(super) fn change(listener: &Listener<'_>, trees: &Trees, notice: &Notice) -> nix::Result<()> {
     let [first, second, third, fourth, ..] = notice.arguments;
+    if notice.call == libc::SYS_fchmod {
+        let change = mode(second)?;
+        return change_open(listener, trees, notice, &change);
+    }
+    if notice.call == libc::SYS_utimensat && second == 0 {
+        if fourth as i32 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let change = Change::Times(notify::read_times(notice.thread, third)?);
+        return change_open(listener, trees, notice, &change);
+    }
     let (descriptor, path, change, flags) = match notice.call {
         libc::SYS_utimensat => {
             let times = notify::read_times(notice.thread, third)?;
@@ -115,6 +87,26 @@ pub(super) fn change(listener: &Listener<'_>, trees: &Trees, notice: &Notice) ->
     match change {
         Change::Mode(mode) => notify::set_mode(&meant, mode),
         Change::Times(times) => notify::set_times(&meant, &times),
+    }
+}
+
+/// Changes what the descriptor in the first argument is open on.
+fn change_open(
+    listener: &Listener<'_>,
+    trees: &Trees,
+    notice: &Notice,
+    change: &Change,
+) -> nix::Result<()> {
+    let file = open_file(notice)?;
+    if !trees.hold(&file)? {
+        return Err(Errno::EPERM);
+    }
+    if !listener.is_waiting(notice) {
+        return Err(Errno::ESRCH);
+    }
+    match change {
+        Change::Mode(mode) => fchmod(&file, Mode::from_bits_truncate(*mode)),
+        Change::Times(times) => notify::set_times(&file, times),
     }
 }
 
@@ -175,17 +167,4 @@ fn base_of(thread: i32, descriptor: i32) -> nix::Result<OwnedFd> {
         Errno::ENOENT => Errno::EBADF,
         other => other,
     })
-}
-
-/// A handle that says which file is meant and gives no access to it.
-fn handle(
-    from: BorrowedFd<'_>,
-    path: &Path,
-    more: OFlag,
-    resolve: ResolveFlag,
-) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | more)
-        .resolve(resolve);
-    openat2(from, path, how)
 }

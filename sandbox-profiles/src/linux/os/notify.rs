@@ -12,16 +12,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
 use nix::sys::socket::{SockaddrStorage, UnixAddr, connect};
 use nix::unistd::{ForkResult, Pid, fork};
+use seccompiler::BpfProgram;
 
 /// The longest address that is read: that of a Unix socket.
 pub(in super::super) const LONGEST_ADDRESS: usize = size_of::<libc::sockaddr_un>();
+/// From `linux/pidfd.h`: a hold on one thread.
+const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
 /// The longest path that is read, with its end: `PATH_MAX` of `linux/limits.h`.
 const LONGEST_PATH: usize = 4096;
 /// Nothing that is mapped ends within a piece of this size that begins at a multiple of it.
 const PIECE: u64 = 4096;
-/// Offsets in `struct seccomp_data`.
-const NUMBER: u32 = 0;
-const SECOND_ARGUMENT: u32 = 24;
 
 /// Makes a second process, in which this returns `None`.
 pub(in super::super) fn split() -> nix::Result<Option<Pid>> {
@@ -52,47 +52,16 @@ pub(in super::super) fn hear_of_children() -> nix::Result<()> {
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
-/// From now on each of `calls` by this process, and by what descends from it, waits for the answer of whoever holds what
-/// this returns; but not a `utimensat` without a path, which is about a descriptor. A signal that does not end the caller
-/// does not interrupt it, so that no call is made twice.
-pub(in super::super) fn notify_of(calls: &[libc::c_long]) -> io::Result<OwnedFd> {
-    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
-    let skip = |if_equal, unless, value| {
-        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        step(code, if_equal, unless, value)
-    };
-    let answer = |action| step(libc::BPF_RET | libc::BPF_K, 0, 0, action);
-    let mut steps = vec![load(NUMBER)];
-    for call in calls {
-        if *call == libc::SYS_utimensat {
-            steps.extend([
-                skip(0, 6, *call as u32),
-                load(SECOND_ARGUMENT),
-                skip(0, 2, 0),
-                load(SECOND_ARGUMENT + 4),
-                skip(1, 0, 0),
-                answer(libc::SECCOMP_RET_USER_NOTIF),
-                answer(libc::SECCOMP_RET_ALLOW),
-            ]);
-        } else {
-            steps.extend([
-                skip(0, 1, *call as u32),
-                answer(libc::SECCOMP_RET_USER_NOTIF),
-            ]);
-        }
-    }
-    steps.push(answer(libc::SECCOMP_RET_ALLOW));
+/// From now on each call by this process, and by what descends from it, that `filter` notifies of waits for the answer of
+/// whoever holds what this returns. A signal that does not end the caller does not interrupt it, so that no call is made
+/// twice.
+pub(in super::super) fn notify_of(filter: &BpfProgram) -> io::Result<OwnedFd> {
     let program = libc::sock_fprog {
-        len: steps.len() as u16,
-        filter: steps.as_ptr().cast_mut(),
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut().cast(),
     };
-    // SAFETY: the kernel copies the program, which lives until the call returns, and writes nothing.
+    // SAFETY: the kernel copies the program, which lives until the call returns, and writes nothing. Its steps are the
+    // kernel's own structure under another name.
     let listener = Errno::result(unsafe {
         libc::syscall(
             libc::SYS_seccomp,
@@ -183,16 +152,20 @@ impl<'a> Listener<'a> {
         valid == 0
     }
 
-    /// Lets the call return. A caller that is gone needs no answer.
+    /// Lets the call return, and says whether somebody waited: a caller that is gone needs no answer.
     pub(in super::super) fn answer(
         &self,
         notice: &Notice,
-        answer: nix::Result<()>,
-    ) -> nix::Result<()> {
+        answer: nix::Result<i64>,
+    ) -> nix::Result<bool> {
+        let (val, error) = match answer {
+            Ok(val) => (val, 0),
+            Err(errno) => (0, -(errno as i32)),
+        };
         let reply = libc::seccomp_notif_resp {
             id: notice.id,
-            val: 0,
-            error: answer.err().map_or(0, |errno| -(errno as i32)),
+            val,
+            error,
             flags: 0,
         };
         // SAFETY: the request reads one such struct, which `reply` is.
@@ -204,7 +177,8 @@ impl<'a> Listener<'a> {
             )
         };
         match Errno::result(sent) {
-            Ok(_) | Err(Errno::ENOENT) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(errno),
         }
     }
@@ -265,6 +239,32 @@ pub(in super::super) fn read_times(thread: i32, address: u64) -> nix::Result<Tim
     })))
 }
 
+/// The lock of a range that a thread has at `address`.
+pub(in super::super) fn read_lock(thread: i32, address: u64) -> nix::Result<libc::flock> {
+    let mut bytes = [0; size_of::<libc::flock>()];
+    read_memory(thread, address, &mut bytes)?;
+    // SAFETY: the structure is integers and padding, for which all bytes are a value, and of this very size.
+    Ok(unsafe { std::mem::transmute::<[u8; size_of::<libc::flock>()], libc::flock>(bytes) })
+}
+
+/// Locks the whole of an open file for whoever has it open, or lets go of it. Never waits.
+pub(in super::super) fn lock_whole(file: &OwnedFd, operation: i32) -> nix::Result<()> {
+    // SAFETY: takes numbers only.
+    Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) }).map(drop)
+}
+
+/// A hold on `process`, which must be the number of a whole process: readable once it has ended.
+pub(in super::super) fn hold_process(process: i32) -> nix::Result<OwnedFd> {
+    hold(process, 0)
+}
+
+fn hold(number: i32, flags: u32) -> nix::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, number, flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(handle as i32) })
+}
+
 /// Sets the mode of what a handle is open on.
 pub(in super::super) fn set_mode(handle: &OwnedFd, mode: u32) -> nix::Result<()> {
     // SAFETY: the empty path is a C string, which the kernel only reads.
@@ -300,12 +300,16 @@ pub(in super::super) fn set_times(handle: &OwnedFd, times: &Times) -> nix::Resul
     .map(drop)
 }
 
-/// A copy of descriptor `number` of `process`, which must be the number of a whole process.
-pub(in super::super) fn take_descriptor(process: i32, number: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: takes numbers only.
-    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let handle = unsafe { OwnedFd::from_raw_fd(handle as i32) };
+/// A copy of descriptor `number` of a thread; before Linux 6.9, of its process.
+pub(in super::super) fn take_descriptor(
+    thread: i32,
+    process: impl FnOnce() -> nix::Result<i32>,
+    number: i32,
+) -> nix::Result<OwnedFd> {
+    let handle = match hold(thread, PIDFD_THREAD) {
+        Err(Errno::EINVAL) => hold_process(process()?)?,
+        held => held?,
+    };
     // SAFETY: takes numbers only.
     let taken = Errno::result(unsafe {
         libc::syscall(libc::SYS_pidfd_getfd, handle.as_raw_fd(), number, 0)

@@ -106,6 +106,24 @@ pub(super) fn set_flags(file: &File) -> io::Result<()> {
     Ok(Errno::result(answer).map(drop)?)
 }
 
+/// From `linux/fs.h` and `linux/fscrypt.h`.
+const FS_IOC_REMOVE_ENCRYPTION_KEY: libc::Ioctl = 0xc040_6618_u32 as libc::Ioctl;
+
+/// Takes a key of the user's that nobody has added from the file system of `file`.
+pub(super) fn remove_key(file: &File) -> io::Result<()> {
+    let mut key = [0_u32; 16];
+    // An identifier: of 16 bytes, all zero.
+    key[0] = 2;
+    // SAFETY: the request reads and writes one structure of 64 bytes, which outlives the call.
+    let answer =
+        unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_REMOVE_ENCRYPTION_KEY, &raw mut key) };
+    match Errno::result(answer) {
+        // Let through to a file system that has no such key, or no keys.
+        Ok(_) | Err(Errno::ENOKEY | Errno::EOPNOTSUPP | Errno::ENOTTY) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 pub(super) fn set_attribute(path: &CStr) -> io::Result<()> {
     let value = b"1";
     // SAFETY: path and name are C strings, the value has the size given, and all outlive the call.
