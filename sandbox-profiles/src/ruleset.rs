@@ -28,7 +28,7 @@ pub struct Ruleset {
     pub writes: Vec<PathGrant>,
     /// Whether it may also create symbolic links there.
     pub creates_links: bool,
-    /// Whether it sets no permission bits through a descriptor, which it may have of a file that it only reads.
+    /// Whether it sets no permission bits through a descriptor.
     pub keeps_modes: bool,
     /// Devices that it may control.
     pub ioctls: Vec<PathGrant>,
@@ -210,8 +210,9 @@ impl Ruleset {
             "metadata of any path (existence, size, times) can be read".to_owned(),
             "signals reach every process in the worker's own cage".to_owned(),
         ];
-        if !self.writes.is_empty() && !self.keeps_modes {
-            all.push("permission bits and times of an owned file that may be read can be set through a descriptor".to_owned());
+        let is_leaf = self.system_calls == SystemCalls::Leaf;
+        if is_leaf && !self.writes.is_empty() && !self.names_an_address() {
+            all.push("a file that may be read can be locked (flock)".to_owned());
         }
         all
     }

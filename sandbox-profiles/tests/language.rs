@@ -391,7 +391,7 @@ fn only_the_grammar_parses() {
 fn residuals_are_named() {
     let ruleset = evaluate("(allow file-write* (subpath \"/a\"))").expect("it evaluates");
     let residuals = ruleset.residuals().join("\n");
-    for words in ["metadata", "signals", "through a descriptor"] {
+    for words in ["metadata", "signals", "locked (flock)"] {
         assert!(residuals.contains(words), "{residuals}");
     }
     assert_eq!(Ruleset::default().residuals().len(), 2);

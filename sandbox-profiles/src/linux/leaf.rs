@@ -8,7 +8,7 @@ use libc::c_long;
 use nix::unistd::{getpgrp, getpid};
 use seccompiler::BackendError;
 
-use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is, not_set};
+use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is, not_set, set};
 use crate::children::KEEPER_FD;
 use crate::ruleset::Ruleset;
 
@@ -126,7 +126,7 @@ const CHANGES: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_sync_file_range,
-    libc::SYS_flock, // on a descriptor for reading too, where it could hold up the owner's own programs
+    libc::SYS_flock, // where there is a monitor, of what it may write alone
 ];
 
 /// Talking over the inherited stream. The calls that take an address or flags are in [`calls`].
@@ -180,8 +180,6 @@ mod machine {
 
 /// From `linux/prctl.h`: names of memory areas, which allocators set for debugging.
 const PR_SET_VMA: i32 = 0x5356_4d41;
-/// From `linux/fcntl.h`; absent from some C libraries.
-const F_OFD: [i32; 3] = [36, 37, 38];
 /// From `asm-generic/ioctls.h`.
 const IOCTLS: [i64; 5] = [
     0x5401, /* TCGETS */
@@ -417,30 +415,16 @@ fn with_unix_sockets(calls: Calls) -> Result<Calls, BackendError> {
         )
 }
 
-/// A writer. Modes and times only through a descriptor, which Landlock has let it open; no change of owner,
-/// attributes or flags; no mode that lets others act with the owner's rights or write the owner's files. (Not every
-/// call that makes a file shows its mode to a filter: there the mask holds that the launcher has set for good.)
+/// A writer. Modes only as a file is made; no times, no locks of ranges; no change of owner, attributes or flags. No mask of
+/// modes lets others write: the launcher has set one, and not every call that makes a file shows its mode to a filter.
 fn with_changes(calls: Calls) -> Result<Calls, BackendError> {
-    let locks = [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW]
-        .into_iter()
-        .chain(F_OFD)
-        .map(i64::from)
-        .collect::<Vec<_>>();
     calls
         .any(CHANGES)
         .any(machine::CHANGES)
+        .when(libc::SYS_umask, &[set(0, libc::S_IWOTH as i32)])?
         // A whiteout is a device, made where no rule grants one.
         .when(
             libc::SYS_renameat2,
             &[not_set(4, libc::RENAME_WHITEOUT as i32)],
-        )?
-        .one_of(libc::SYS_fcntl, 1, &locks)?
-        .when(
-            libc::SYS_fchmod,
-            &[not_set(
-                1,
-                (libc::S_ISUID | libc::S_ISGID | libc::S_ISVTX | libc::S_IWOTH) as i32,
-            )],
-        )?
-        .when(libc::SYS_utimensat, &[Test::Null { argument: 1 }])
+        )
 }

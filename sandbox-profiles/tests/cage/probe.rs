@@ -150,16 +150,7 @@ fn each_hole_is_found() {
     );
     hole(
         "(allow file-write* (subpath \"OUTSIDE\"))",
-        if cfg!(target_os = "linux") {
-            // Linux opens the descriptor-based calls for whoever may write somewhere: see the residuals.
-            &[
-                "open the canary for writing",
-                "change the mode of the root",
-                "change the times of the root",
-            ]
-        } else {
-            &["open the canary for writing"]
-        },
+        &["open the canary for writing"],
     );
     hole(
         "(allow network-outbound (remote tcp \"*:PORT\"))",

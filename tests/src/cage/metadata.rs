@@ -37,10 +37,10 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("set flags through a descriptor for reading", |at| {
             act(&["set-flags", &at.inside("note.md")])
         }),
-        Probe::writer_may("set the mode through a descriptor for reading", |at| {
+        Probe::refused("set the mode through a descriptor for reading", |at| {
             act(&["fchmod", "600", &at.inside("note.md")])
         }),
-        Probe::writer_may("set the times through a descriptor for reading", |at| {
+        Probe::refused("set the times through a descriptor for reading", |at| {
             act(&["futimes", &at.inside("note.md")])
         }),
         Probe::refused("make a file run as its owner", |at| {
@@ -54,6 +54,9 @@ pub(super) const FAMILY: Family = Family {
         }),
         Probe::refused("make a folder that everybody may write", |at| {
             for_all(at, "mkdir-for-all", "rmdir")
+        }),
+        Probe::refused("lock a range of a file inside", |at| {
+            act(&["lock-by", "range", &at.inside("note.md")])
         }),
         Probe::refused("take a lease on a file", |at| {
             act(&["lease", &at.inside("note.md")])

@@ -16,7 +16,10 @@ use std::{
     fs::File,
     io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -25,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
-    sys::stat::{Mode, fchmod, mkdirat},
+    sys::stat::{Mode, mkdirat, umask},
     unistd::{UnlinkatFlags, fsync, linkat, unlinkat},
 };
 
@@ -338,7 +341,7 @@ impl Root {
     pub fn remove_leftovers(&self) -> usize {
         let mut removed = 0;
         let _ = self.walk_leftovers(WalkBounds::default(), &mut |dir, name| {
-            let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
             let Ok(handle) = openat(dir, name, flags, Mode::empty()) else {
                 return;
             };
@@ -393,7 +396,10 @@ struct NewFolders {
 
 impl NewFolders {
     fn make(&mut self, name: &str, path: &RelPath) -> Result<(), WriteError> {
-        let made = mkdirat(&self.innermost, name, Mode::from_bits_truncate(0o777));
+        let made = {
+            let _mask = MASK.read().unwrap_or_else(PoisonError::into_inner);
+            mkdirat(&self.innermost, name, Mode::from_bits_truncate(0o777))
+        };
         let opened = made.map(|()| open_dir(self.innermost.as_fd(), name, path));
         let failure = match opened {
             Ok(Ok(inner)) => {
@@ -446,16 +452,12 @@ impl<'a> Temporary<'a> {
         let from_io = |error: std::io::Error| {
             failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
         };
-        // A replacement must not be readable by others before it has its mode; a new file gets what the umask leaves.
         let keep = place
             .current
             .as_ref()
-            .map(|current| current.content.meta.mode & KEPT_MODE);
-        let mode = Mode::from_bits_truncate(if keep.is_some() { 0o600 } else { 0o666 });
-        let flags =
-            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            .map(|current| Mode::from_bits_truncate((current.content.meta.mode & KEPT_MODE) as _));
         let name = unused_name();
-        let handle = openat(dir, name.as_str(), flags, mode).map_err(failed)?;
+        let handle = create_new(dir, &name, keep, executable).map_err(failed)?;
         let mut temporary = Self {
             dir,
             name,
@@ -465,20 +467,6 @@ impl<'a> Temporary<'a> {
         };
         temporary.lock = lock_of(&temporary.file);
         temporary.file.write_all(content).map_err(from_io)?;
-        let mode = match (keep, executable) {
-            (None, None | Some(false)) => None,
-            (Some(keep), None) => Some(keep),
-            (keep, Some(executable)) => {
-                let stat = stat_of(temporary.file.as_fd(), place.path())?;
-                let there = keep.unwrap_or(Meta::from(&stat).mode & KEPT_MODE);
-                // Whoever may read it.
-                let marks = if executable { (there & 0o444) >> 2 } else { 0 };
-                Some(there & !0o111 | marks)
-            }
-        };
-        if let Some(mode) = mode {
-            fchmod(&temporary.file, Mode::from_bits_truncate(mode as _)).map_err(failed)?;
-        }
         temporary.file.sync_all().map_err(from_io)?;
         Ok(temporary)
     }
@@ -494,6 +482,43 @@ impl Drop for Temporary<'_> {
             let _ = unlinkat(self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
+}
+
+/// What holds for the mask of modes, which is the whole process's: to make something takes it to read, to set another mask for a
+/// moment takes it to write.
+static MASK: RwLock<()> = RwLock::new(());
+
+/// Makes a file that has its mode from the first moment: in the sandbox none can be set later. It is `keep`, or what the mask
+/// leaves, with marks of a program for whoever may read it, or none, where that is said.
+fn create_new(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    keep: Option<Mode>,
+    executable: Option<bool>,
+) -> nix::Result<OwnedFd> {
+    let flags =
+        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let usual = Mode::from_bits_truncate(0o666);
+    if keep.is_none() && executable != Some(true) {
+        let _mask = MASK.read().unwrap_or_else(PoisonError::into_inner);
+        return openat(dir, name, flags, usual);
+    }
+    let _mask = MASK.write().unwrap_or_else(PoisonError::into_inner);
+    let mask = umask(Mode::S_IWOTH);
+    let mut mode = keep.unwrap_or(usual - mask - Mode::S_IWOTH);
+    if let Some(executable) = executable {
+        let mark = |read, mark| match executable && mode.contains(read) {
+            true => mark,
+            false => Mode::empty(),
+        };
+        let marks = mark(Mode::S_IRUSR, Mode::S_IXUSR)
+            | mark(Mode::S_IRGRP, Mode::S_IXGRP)
+            | mark(Mode::S_IROTH, Mode::S_IXOTH);
+        mode = (mode - Mode::from_bits_truncate(0o111)) | marks;
+    }
+    let made = openat(dir, name, flags, mode);
+    umask(mask);
+    made
 }
 
 /// A second handle on the file that holds its lock. Where the system has no locks, cleaning up leaves the file alone.
