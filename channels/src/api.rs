@@ -6,7 +6,7 @@
 //!
 //! Must not know: what is encrypted in what it carries.
 
-use crate::crypto::{DeviceKey, Login, PublicKey};
+use crate::crypto::{CryptoError, DeviceKey, Login, PublicKey};
 use crate::dial::{Dial, Endpoint, Stream};
 use crate::wire::{
     AddMember, AskChallenge, AskToken, Challenge, Channel, Code, CreateChannel, ErrorBody, Keys,
@@ -117,6 +117,38 @@ pub struct Credentials {
     pub key: Arc<DeviceKey>,
 }
 
+impl Credentials {
+    /// The answer to a challenge: who answers, and the proof that it is this device.
+    ///
+    /// # Errors
+    /// Where the relay's key is none.
+    pub fn prove(&self, challenge: &Challenge) -> Result<AskToken, CryptoError> {
+        let server = PublicKey::from_bytes(&challenge.server_public_key.0)?;
+        let proof = self.key.prove(&Login {
+            challenge_id: challenge.challenge_id,
+            agent_id: self.agent_id,
+            device_id: self.device_id,
+            nonce: &challenge.nonce.0,
+            server_public_key: &server,
+            device_public_key: self.key.public(),
+        });
+        Ok(AskToken {
+            challenge_id: challenge.challenge_id,
+            proof: Base64Url(proof.to_vec()),
+            by: Some(self.asking()),
+        })
+    }
+
+    /// Who asks for a challenge.
+    #[must_use]
+    pub const fn asking(&self) -> AskChallenge {
+        AskChallenge {
+            agent_id: self.agent_id,
+            device_id: self.device_id,
+        }
+    }
+}
+
 /// A relay's routes, for one device.
 pub struct Api {
     endpoint: Endpoint,
@@ -222,26 +254,10 @@ impl Api {
     }
 
     async fn login_once(&self, who: &Credentials) -> Result<Zeroizing<String>, ApiError> {
-        let ask = AskChallenge {
-            agent_id: who.agent_id,
-            device_id: who.device_id,
-        };
-        let challenge: Challenge = self.open_post("/v1/auth/challenge", &ask).await?;
-        let server = PublicKey::from_bytes(&challenge.server_public_key.0);
-        let server = server.map_err(|why| ApiError::Malformed(why.to_string()))?;
-        let proof = who.key.prove(&Login {
-            challenge_id: challenge.challenge_id,
-            agent_id: who.agent_id,
-            device_id: who.device_id,
-            nonce: &challenge.nonce.0,
-            server_public_key: &server,
-            device_public_key: who.key.public(),
-        });
-        let answer = AskToken {
-            challenge_id: challenge.challenge_id,
-            proof: Base64Url(proof.to_vec()),
-            by: Some(ask),
-        };
+        let asking = who.asking();
+        let challenge = self.open_post("/v1/auth/challenge", &asking).await?;
+        let answer = who.prove(&challenge);
+        let answer = answer.map_err(|why| ApiError::Malformed(why.to_string()))?;
         let token: Token = self.open_post("/v1/auth/token", &answer).await?;
         let token = Zeroizing::new(token.access_token);
         *lock(&self.token) = Some(token.clone());

@@ -189,46 +189,33 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plexus_channels::{Base64Url, DeviceKey};
+    use plexus_channels::DeviceKey;
+    use plexus_channels::api::Credentials;
+    use std::sync::Arc;
     use std::time::Duration;
 
     /// A device that is registered, and the sessions of its relay.
     struct Case {
         sessions: Sessions,
-        by: AskChallenge,
-        key: DeviceKey,
+        who: Credentials,
     }
 
     impl Case {
         fn new(now: Instant) -> Self {
-            let (agent_id, device_id) = (Id::generate(), Id::generate());
             Self {
                 sessions: Sessions::new(now),
-                by: AskChallenge {
-                    agent_id,
-                    device_id,
+                who: Credentials {
+                    agent_id: Id::generate(),
+                    device_id: Id::generate(),
+                    key: Arc::new(DeviceKey::generate()),
                 },
-                key: DeviceKey::generate(),
             }
         }
 
         /// A challenge of `now`, with the right proof.
         fn proven(&self, now: Instant) -> AskToken {
-            let open = self.sessions.challenge(self.by, now);
-            let server = PublicKey::from_bytes(&open.server_public_key.0).expect("a key");
-            let proof = self.key.prove(&Login {
-                challenge_id: open.challenge_id,
-                agent_id: self.by.agent_id,
-                device_id: self.by.device_id,
-                nonce: &open.nonce.0,
-                server_public_key: &server,
-                device_public_key: self.key.public(),
-            });
-            AskToken {
-                challenge_id: open.challenge_id,
-                proof: Base64Url(proof.to_vec()),
-                by: Some(self.by),
-            }
+            let open = self.sessions.challenge(self.who.asking(), now);
+            self.who.prove(&open).expect("a key")
         }
 
         /// What is answered at `now`; `meanwhile` runs while the device is looked up.
@@ -240,7 +227,7 @@ mod tests {
         ) -> Result<String, Code> {
             let known = async |_, _| {
                 meanwhile();
-                Ok(Some((Id::ZERO, self.key.public().clone())))
+                Ok(Some((Id::ZERO, self.who.key.public().clone())))
             };
             let granted = self.sessions.token(ask, now, known).await;
             let granted = granted.map_err(|refusal| refusal.code())?;
@@ -279,7 +266,7 @@ mod tests {
         let foreign = elsewhere.proven(now);
         assert_eq!(case.answered(&foreign, now, || ()).await, unknown);
         let mut other = case.proven(now);
-        other.by = Some(elsewhere.by);
+        other.by = Some(elsewhere.who.asking());
         assert_eq!(case.answered(&other, now, || ()).await, unknown);
         // A wrong proof spends nothing; the right one is good once.
         let right = case.proven(now);
@@ -313,7 +300,7 @@ mod tests {
         let (before, during) = (case.proven(now), case.proven(now));
         let token = case.answered(&before, now, || ()).await.expect("a token");
         assert!(case.sessions.of(&token, now).is_some());
-        let shut_out = || case.sessions.shut_out(case.by.agent_id);
+        let shut_out = || case.sessions.shut_out(case.who.agent_id);
         let refused = case.answered(&during, now, shut_out).await;
         assert_eq!(refused, Err(Code::InvalidProof));
         assert!(case.sessions.of(&token, now).is_none());

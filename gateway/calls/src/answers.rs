@@ -136,17 +136,7 @@ impl Answers {
         let room = MOST.saturating_sub(size);
         let before = match *held {
             Some(before) if before <= room => before,
-            _ => {
-                let mut kept = 0;
-                for file in self.files()? {
-                    if kept + file.bytes > room {
-                        let _ = fs::remove_file(self.folder.join(&file.name));
-                    } else {
-                        kept += file.bytes;
-                    }
-                }
-                kept
-            }
+            _ => self.keep_newest(self.files()?, room, |_| false),
         };
         *held = Some(before + size);
         write_private(&self.folder.join(file), bytes)
@@ -158,6 +148,24 @@ impl Answers {
         let mut files: Vec<_> = files.filter_map(|file| AnswerFile::of(&file)).collect();
         files.sort_by_key(|file| std::cmp::Reverse(file.made));
         Ok(files)
+    }
+
+    /// Removes those that are over, and the oldest of those that have more bytes than `most`: the bytes of the rest.
+    fn keep_newest(
+        &self,
+        files: Vec<AnswerFile>,
+        most: u64,
+        is_over: impl Fn(&AnswerFile) -> bool,
+    ) -> u64 {
+        let mut kept = 0;
+        for file in files {
+            if is_over(&file) || kept + file.bytes > most {
+                let _ = fs::remove_file(self.folder.join(&file.name));
+            } else {
+                kept += file.bytes;
+            }
+        }
+        kept
     }
 
     /// The same on a thread of its own.
@@ -192,22 +200,14 @@ impl Answers {
             .values()
             .flat_map(|agent| agent.keys.keys().map(AuditId::as_str))
             .collect();
-        let mut bytes = 0;
-        for file in files {
-            let over = match (
-                file.name.strip_suffix(OF_INTENT),
-                file.name.ends_with(OF_RUN),
-            ) {
-                (Some(intent), _) => !known.contains(intent),
-                (None, is_run) => is_run && file.made.elapsed().is_ok_and(|age| age > KEPT),
-            };
-            bytes += file.bytes;
-            if over || bytes > MOST {
-                let _ = fs::remove_file(self.folder.join(&file.name));
-                bytes -= file.bytes;
-            }
-        }
-        *held = Some(bytes);
+        let is_over = |file: &AnswerFile| match (
+            file.name.strip_suffix(OF_INTENT),
+            file.name.ends_with(OF_RUN),
+        ) {
+            (Some(intent), _) => !known.contains(intent),
+            (None, is_run) => is_run && file.made.elapsed().is_ok_and(|age| age > KEPT),
+        };
+        *held = Some(self.keep_newest(files, MOST, is_over));
     }
 }
 

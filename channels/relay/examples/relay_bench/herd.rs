@@ -6,10 +6,11 @@ use crate::clients::{Client, Connection, strangers};
 use crate::results::{Bound, Results};
 use crate::server::Server;
 use futures_util::stream::{self, StreamExt as _};
-use plexus_channels::crypto::Login;
-use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Token};
-use plexus_channels::{Base64Url, Endpoint, PublicKey};
+use plexus_channels::Endpoint;
+use plexus_channels::api::Credentials;
+use plexus_channels::wire::{Challenge, Token};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) async fn measure(results: &mut Results, many: usize) {
@@ -53,29 +54,17 @@ async fn back(endpoint: &Endpoint, client: &Client, address: Ipv4Addr) -> Option
     let address = address.to_string();
     let forwarded = ("X-Forwarded-For: ", address.as_str());
     let mut connection = Connection::open(endpoint).await;
-    let by = AskChallenge {
+    let who = Credentials {
         agent_id: client.user,
         device_id: client.device,
+        key: Arc::clone(&client.key),
     };
-    let body = serde_json::to_string(&by).expect("JSON");
+    let body = serde_json::to_string(&who.asking()).expect("JSON");
     let asked = connection.ask("/v1/auth/challenge", forwarded.0, forwarded.1, &body);
     let (status, open) = asked.await?;
     assert!(status == 200, "{}", String::from_utf8_lossy(open));
     let open: Challenge = serde_json::from_slice(open).expect("a challenge");
-    let server = PublicKey::from_bytes(&open.server_public_key.0).expect("a key");
-    let proof = client.key.prove(&Login {
-        challenge_id: open.challenge_id,
-        agent_id: client.user,
-        device_id: client.device,
-        nonce: &open.nonce.0,
-        server_public_key: &server,
-        device_public_key: client.key.public(),
-    });
-    let answer = AskToken {
-        challenge_id: open.challenge_id,
-        proof: Base64Url(proof.to_vec()),
-        by: Some(by),
-    };
+    let answer = who.prove(&open).expect("a key");
     let body = serde_json::to_string(&answer).expect("JSON");
     let asked = connection.ask("/v1/auth/token", forwarded.0, forwarded.1, &body);
     let (status, token) = asked.await?;

@@ -4,10 +4,9 @@ use crate::harness::{Relay, id_of, raw, story};
 use futures_util::future::join_all;
 use plexus_channels::account::Account;
 use plexus_channels::api::{Api, ApiError, Credentials};
-use plexus_channels::crypto::Login;
 use plexus_channels::dial::Direct;
-use plexus_channels::wire::{AskChallenge, AskToken, Challenge, Code, NewDevice, Register};
-use plexus_channels::{Base64Url, DeviceKey, Id, PublicKey, base64url, limits};
+use plexus_channels::wire::{AskToken, Challenge, Code, NewDevice, Register};
+use plexus_channels::{DeviceKey, Id, base64url, limits};
 use plexus_hostile::relays::Unread;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -83,10 +82,7 @@ fn history_without_a_reader_is_bounded_and_others_are_served() {
 }
 
 /// A device that is registered.
-struct Member {
-    by: AskChallenge,
-    key: Arc<DeviceKey>,
-}
+struct Member(Credentials);
 
 impl Member {
     /// So many of one organization.
@@ -108,42 +104,28 @@ impl Member {
             };
             let open = Api::new(relay.endpoint.clone(), Arc::new(Direct::default()), None);
             let made = open.register(&register).await.expect("registered");
-            let (agent_id, device_id) = (made.agent_id, made.device_id);
-            let by = AskChallenge {
-                agent_id,
-                device_id,
-            };
-            members.push(Self { by, key });
+            members.push(Self(Credentials {
+                agent_id: made.agent_id,
+                device_id: made.device_id,
+                key,
+            }));
         }
         members
     }
 
     /// Asks for a challenge, and proves.
     async fn proven(&self, relay: &Relay) -> AskToken {
-        let (status, open) = post(relay, "/v1/auth/challenge", &json!(self.by)).await;
+        let (status, open) = post(relay, "/v1/auth/challenge", &json!(self.0.asking())).await;
         assert_eq!(status, 200, "{open}");
         let open: Challenge = serde_json::from_value(open).expect("a challenge");
-        let server = PublicKey::from_bytes(&open.server_public_key.0).expect("a key");
-        let proof = self.key.prove(&Login {
-            challenge_id: open.challenge_id,
-            agent_id: self.by.agent_id,
-            device_id: self.by.device_id,
-            nonce: &open.nonce.0,
-            server_public_key: &server,
-            device_public_key: self.key.public(),
-        });
-        AskToken {
-            challenge_id: open.challenge_id,
-            proof: Base64Url(proof.to_vec()),
-            by: Some(self.by),
-        }
+        self.0.prove(&open).expect("a key")
     }
 
     fn api(&self, relay: &Relay) -> Api {
         let who = Credentials {
-            agent_id: self.by.agent_id,
-            device_id: self.by.device_id,
-            key: Arc::clone(&self.key),
+            agent_id: self.0.agent_id,
+            device_id: self.0.device_id,
+            key: Arc::clone(&self.0.key),
         };
         Api::new(
             relay.endpoint.clone(),
