@@ -14,7 +14,7 @@ mod unopened;
 
 pub use keys::{KeyNews, Standing};
 pub use members::Agreed;
-pub use outbox::{NewChannel, Unsent};
+pub use outbox::NewChannel;
 pub use unopened::Unopened;
 
 use crate::api::{Api, ApiError, Credentials, Cursor};
@@ -27,8 +27,12 @@ use crate::wire::{Channel, Message, Name, Page, Profile};
 use crate::{Id, limits};
 use jiff::Timestamp;
 use outbox::NEW_KEYS;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How far the clocks of relays that share a store may differ, in milliseconds.
+const CLOCKS_DIFFER: u64 = 3_600_000;
 
 /// Why an act failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,11 @@ pub enum AccountError {
     /// The message has left the outbox: the relay refuses it now, and an earlier attempt had no answer.
     #[error("the relay refuses the message now, and may have taken it before: {0}")]
     Doubtful(ApiError),
+    /// Messages that waited were refused, and nobody has looked at them: one more could not be kept.
+    #[error(
+        "too many messages that were kept were refused, and nobody has looked; the owner does: plexusctl channels unknown"
+    )]
+    Unseen,
     /// The channel's key changes faster than this account can follow.
     #[error("the channel's key changed {NEW_KEYS} times meanwhile; send it again")]
     Unsettled,
@@ -69,9 +78,12 @@ impl AccountError {
         match self {
             Self::Relay(why) | Self::Kept(why) => !why.is_final(),
             Self::Disk(_) | Self::KeptHere(_) => true,
-            Self::Text | Self::Name | Self::Trouble(_) | Self::Unsettled | Self::Doubtful(_) => {
-                false
-            }
+            Self::Text
+            | Self::Name
+            | Self::Trouble(_)
+            | Self::Unsettled
+            | Self::Unseen
+            | Self::Doubtful(_) => false,
         }
     }
 
@@ -194,7 +206,10 @@ pub struct Account {
     key_news: Mutex<Vec<KeyNews>>,
     /// By channel: why the version that the relay shows is not used.
     refused: Mutex<BTreeMap<Id, Trouble>>,
-    unsent: Mutex<Vec<Unsent>>,
+    /// The names of channels that were opened here.
+    names: Mutex<HashMap<Id, String>>,
+    /// The newest user whose device was pinned from the whole directory.
+    directory: Mutex<Id>,
     /// By channel and device: the last number in the live stream, and its message.
     heard: Mutex<HashMap<(Id, Id), (u64, Id)>>,
     /// By channel: the greatest key version in the live stream.
@@ -231,7 +246,8 @@ impl Account {
             news: Mutex::default(),
             key_news: Mutex::default(),
             refused: Mutex::default(),
-            unsent: Mutex::default(),
+            names: Mutex::default(),
+            directory: Mutex::default(),
             heard: Mutex::default(),
             versions: Mutex::default(),
         })
@@ -249,14 +265,47 @@ impl Account {
         &self.identity
     }
 
-    /// Pins the devices of a profile that were not seen before.
+    /// Pins the devices of profiles that were not seen before.
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn pin(&self, profile: &Profile) -> Result<(), IdentityError> {
-        let news = lock(&self.pins).learn(profile)?;
+    pub fn pin(&self, profiles: &[Profile]) -> Result<(), IdentityError> {
+        let news = lock(&self.pins).learn(profiles)?;
         lock(&self.news).extend(news);
         Ok(())
+    }
+
+    /// Pins the devices of all users of the organization; when it has done so once, of those who registered since.
+    ///
+    /// # Errors
+    /// Where the relay refuses or the disk does.
+    pub async fn pin_directory(&self) -> Result<(), AccountError> {
+        let mut newest = *lock(&self.directory);
+        // Relays that share a store have clocks of their own.
+        let after = newest.millis().saturating_sub(CLOCKS_DIFFER);
+        let mut pages = self.api.users_after(Id::from_parts(after, 0));
+        while let Some(users) = pages.next().await? {
+            self.pin(&users)?;
+            newest = users.last().map_or(newest, |last| last.id.max(newest));
+        }
+        *lock(&self.directory) = newest;
+        Ok(())
+    }
+
+    /// The profiles of these users, as far as the directory has them.
+    ///
+    /// # Errors
+    /// Where the relay refuses.
+    pub async fn profiles(&self, of: &[Id]) -> Result<Vec<Profile>, AccountError> {
+        let mut wanted: BTreeSet<Id> = of.iter().copied().collect();
+        let (mut found, mut pages) = (Vec::new(), self.api.users_after(Id::ZERO));
+        while !wanted.is_empty() {
+            let Some(users) = pages.next().await? else {
+                break;
+            };
+            found.extend(users.into_iter().filter(|user| wanted.remove(&user.id)));
+        }
+        Ok(found)
     }
 
     /// Takes over what the process that holds the identity has pinned and read meanwhile.
@@ -311,7 +360,9 @@ impl Account {
         let key = self.key(channel_id, name.key_version).await?;
         let state = self.hash(channel_id, name.key_version)?;
         let opened = key.open_name(channel_id, name, state.as_ref());
-        Ok(opened.map_err(|_| Trouble::Undecryptable)?)
+        let opened = opened.map_err(|_| Trouble::Undecryptable)?;
+        lock(&self.names).insert(channel_id, opened.clone());
+        Ok(opened)
     }
 
     /// A page of history, opened, oldest first, and whether there are further ones. A message that cannot be opened does not
@@ -468,7 +519,7 @@ impl Account {
             return Ok(key);
         }
         let profile = self.api.user(user_id).await?;
-        self.pin(&profile)?;
+        self.pin(slice::from_ref(&profile))?;
         Ok(self.pinned(user_id, device_id)?)
     }
 

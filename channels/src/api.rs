@@ -11,9 +11,9 @@ use crate::dial::{Dial, Endpoint, Stream};
 use crate::wire::{
     AddMember, AskChallenge, AskToken, Challenge, Channel, Code, CreateChannel, ErrorBody, Keys,
     Me, Member, Message, Name, Page, Post, Profile, Refusal, Register, Registered, Rename, Rotate,
-    Status, Token,
+    Status, Token, UserPage,
 };
-use crate::{Base64Url, Id};
+use crate::{Base64Url, Id, limits};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -195,6 +195,52 @@ pub enum Cursor {
     Before(Id),
 }
 
+/// The users of an organization, page after page.
+pub struct UserPages<'a> {
+    api: &'a Api,
+    /// Nothing behind the last page.
+    after: Option<Id>,
+    many: usize,
+}
+
+impl UserPages<'_> {
+    /// Whether a page was not read yet.
+    #[must_use]
+    pub const fn has_more(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// `GET /users`: the next page; nothing behind the last one. A relay of before answers with `GET /agents` and `GET /humans`
+    /// as one page.
+    ///
+    /// # Errors
+    /// As every request; `Malformed` where the pages do not rise, or do not end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Profile>>, ApiError> {
+        let Some(after) = self.after.take() else {
+            return Ok(None);
+        };
+        let page = self.api.get(&format!("/v1/users?after_id={after}")).await;
+        let UserPage { users, has_more } = match page {
+            Err(before) if before.code() == Some(Code::NotFound) && self.many == 0 => {
+                let mut users: ListReply<Profile> = self.api.get("/v1/agents").await?;
+                let humans: ListReply<Profile> = self.api.get("/v1/humans").await?;
+                users.items.extend(humans.items);
+                return Ok(Some(users.items));
+            }
+            page => page?,
+        };
+        self.many += users.len();
+        let rises = users.is_sorted_by(|one, next| one.id < next.id);
+        let rises = rises && users.first().is_none_or(|first| first.id > after);
+        if !rises || (has_more && users.is_empty()) || self.many > limits::USERS {
+            let why = "a page of users that was not asked for, or too many of them";
+            return Err(ApiError::Malformed(why.to_owned()));
+        }
+        self.after = users.last().map(|last| last.id).filter(|_| has_more);
+        Ok(Some(users))
+    }
+}
+
 impl Api {
     /// The routes of a relay; without credentials only those that need no token.
     #[must_use]
@@ -280,15 +326,26 @@ impl Api {
         self.get("/v1/me").await
     }
 
-    /// `GET /agents` and `GET /humans`, together.
+    /// All users; [`users_after`](Self::users_after) has them page by page.
     ///
     /// # Errors
     /// As every request.
     pub async fn users(&self) -> Result<Vec<Profile>, ApiError> {
-        let mut users: ListReply<Profile> = self.get("/v1/agents").await?;
-        let humans: ListReply<Profile> = self.get("/v1/humans").await?;
-        users.items.extend(humans.items);
-        Ok(users.items)
+        let (mut users, mut pages) = (Vec::new(), self.users_after(Id::ZERO));
+        while let Some(page) = pages.next().await? {
+            users.extend(page);
+        }
+        Ok(users)
+    }
+
+    /// Users with greater ids than this one, in pages.
+    #[must_use]
+    pub const fn users_after(&self, after: Id) -> UserPages<'_> {
+        UserPages {
+            api: self,
+            after: Some(after),
+            many: 0,
+        }
     }
 
     /// `GET /agents/{id}`, else `GET /humans/{id}`.

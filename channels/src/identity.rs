@@ -1,7 +1,7 @@
 //! [`Home`] and [`Identity`]: who this client is, on disk.
 //!
 //! ```text
-//! HOME/agents/<first>-<last>-<public_id>/   0700   identity.json  private_key.pem  state.json  known_devices.json  lock
+//! HOME/agents/<first>-<last>-<public_id>/   0700   identity.json  private_key.pem  state.json  known_devices  lock
 //! HOME/agents/.new-<registration_id>/       0700   a registration under way: private_key.pem  pending.json
 //! ```
 //! Invariants: a file is private (0600, this user's, no link) or it is refused, and so is a folder that others can change; a
@@ -467,10 +467,11 @@ fn read_key(folder: &Path) -> Result<DeviceKey, IdentityError> {
     })
 }
 
-/// Reads a file that is private.
-fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
+/// Opens a file that is private; to be written, and made where it is not there, too.
+pub(crate) fn open_private(path: &Path, is_written: bool) -> Result<File, IdentityError> {
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    options.read(true).write(is_written).create(is_written);
+    options.mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
     let file = match options.open(path) {
         Ok(file) => file,
         Err(why) if why.raw_os_error() == Some(nix::libc::ELOOP) => {
@@ -485,6 +486,12 @@ fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
     if facts.mode() & 0o077 != 0 {
         return Err(IdentityError::Readable(path.to_owned()));
     }
+    Ok(file)
+}
+
+/// Reads a file that is private.
+fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    let file = open_private(path, false)?;
     let mut bytes = Vec::new();
     let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
     read.map_err(|why| io_error(path, why))?;
@@ -512,7 +519,7 @@ pub(crate) fn write_json(
     write_private(folder, name, &bytes)
 }
 
-fn write_private(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
+pub(crate) fn write_private(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
     let path = folder.join(name);
     let written = || -> io::Result<()> {
         // Made with 0600.
@@ -530,7 +537,7 @@ fn sync_folder(folder: &Path) -> Result<(), IdentityError> {
     synced.map_err(|why| io_error(folder, why))
 }
 
-fn io_error(file: &Path, why: io::Error) -> IdentityError {
+pub(crate) fn io_error(file: &Path, why: io::Error) -> IdentityError {
     IdentityError::Io {
         file: file.to_owned(),
         why,

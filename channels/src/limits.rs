@@ -24,6 +24,10 @@ pub const CHANNELS: usize = 10_000;
 pub const BODY_BYTES: usize = 1 << 20;
 /// Bytes of a frame that a client sends.
 pub const FRAME_BYTES: usize = 64 << 10;
+/// Users of a page.
+pub const USERS_OF_PAGE: usize = 1_000;
+/// Users that a client takes from a relay.
+pub const USERS: usize = 100_000;
 /// Messages of a page, unless asked otherwise.
 pub const PAGE: usize = 50;
 /// Messages of a page at most.

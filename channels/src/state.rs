@@ -1,5 +1,5 @@
-//! [`State`]: what an identity must not forget: sequence numbers, messages on their way, what was read and under which
-//! [`Numbers`], writes of work that is not complete, calls; [`Pins`], the public keys that it has seen; and [`Chains`], the key
+//! [`State`]: what an identity must not forget: sequence numbers, messages on their way and those that were refused after they
+//! had waited, what was read and under which [`Numbers`], writes of work that is not complete, calls; [`Pins`], the public keys that it has seen; and [`Chains`], the key
 //! states of its channels.
 //!
 //! Invariant: a change is on disk before anybody acts on it.
@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 const STATE: &str = "state.json";
 /// Calls whose answers are kept.
 const CALLS: usize = 256;
+/// Messages that were refused after they had waited, and that nobody has forgotten yet; and bytes of their texts.
+const MOST_UNSENT: (usize, usize) = (256, 1 << 20);
 
 /// A message that the relay has not answered yet, with the bytes that it is sent with, however often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,12 @@ pub struct Outgoing {
     pub channel_id: Id,
     /// What is sent.
     pub post: Post,
+    /// What it says: a member who is removed meanwhile gets no key to open it with. Clients of before did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The channel's name when it was written, where it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_name: Option<String>,
     /// Whether an attempt had no answer, so that the relay may have it already. What a process finds on disk may have been
     /// tried by the one before it.
     #[serde(skip, default = "is_found")]
@@ -41,6 +49,27 @@ pub struct Outgoing {
 
 const fn is_found() -> bool {
     true
+}
+
+/// A message that waited in the outbox, and that is in it no more: the relay refused it when it went out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsent {
+    /// The id under which it went out last.
+    pub id: Id,
+    /// Where it was to go.
+    pub channel_id: Id,
+    /// That channel's name when it was written, where it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_name: Option<String>,
+    /// When it was refused.
+    pub at: Timestamp,
+    /// What it says; nothing where a client of before kept it and its key is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The relay's code, or what is wrong here; no words of the relay's.
+    pub why: String,
+    /// Whether the relay may have taken it before, when its answer was lost.
+    pub may_be_there: bool,
 }
 
 /// A write that is known when it is made again.
@@ -123,6 +152,8 @@ struct StoredState {
     numbers: Numbers,
     #[serde(default)]
     written: Vec<SettledWrite>,
+    #[serde(default)]
+    unsent: Vec<Unsent>,
 }
 
 /// What `state.json` holds.
@@ -240,7 +271,8 @@ impl State {
         }
     }
 
-    /// Takes a message out of the outbox: this became of it.
+    /// Takes a message out of the outbox: this became of it. One of which nobody else is told is kept as `unsent` in the same
+    /// change.
     ///
     /// # Errors
     /// Where the disk refuses; the message is sent again then, which changes nothing.
@@ -248,10 +280,15 @@ impl State {
         &mut self,
         client_message_id: Id,
         fate: WriteStatus,
+        unsent: Option<Unsent>,
     ) -> Result<(), IdentityError> {
         let StoredState {
-            outbox, written, ..
+            outbox,
+            written,
+            unsent: all_unsent,
+            ..
         } = &mut self.kept;
+        all_unsent.extend(unsent);
         outbox.retain(|kept| kept.post.client_message_id != client_message_id);
         let is_it = |known: &SettledWrite| known.client_message_id == Some(client_message_id);
         if let Some(known) = written.iter_mut().find(|known| is_it(known)) {
@@ -275,6 +312,37 @@ impl State {
             !goes
         });
         self.save()
+    }
+
+    /// The messages that were refused after they had waited, in the order of their refusals.
+    #[must_use]
+    pub fn unsent(&self) -> &[Unsent] {
+        &self.kept.unsent
+    }
+
+    /// Whether so many were refused that a further one could not be kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let texts = self.kept.unsent.iter().filter_map(|one| one.text.as_ref());
+        let bytes: usize = texts.map(String::len).sum();
+        self.kept.unsent.len() >= MOST_UNSENT.0 || bytes >= MOST_UNSENT.1
+    }
+
+    /// Forgets messages that were refused: somebody has seen them. How many there were.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn forget_unsent(&mut self, ids: &[Id]) -> Result<usize, IdentityError> {
+        let before = self.kept.unsent.clone();
+        self.kept.unsent.retain(|one| !ids.contains(&one.id));
+        let gone = before.len() - self.kept.unsent.len();
+        if gone > 0
+            && let Err(refused) = self.save()
+        {
+            self.kept.unsent = before;
+            return Err(refused);
+        }
+        Ok(gone)
     }
 
     /// What became of a write; nothing where none of this key is known any more.
@@ -354,7 +422,7 @@ impl State {
         self.kept.numbers.meet(of, watermark);
     }
 
-    /// Takes over what another process has kept of the messages that were read.
+    /// Takes over what another process has kept of the messages that were read, and of those that were refused.
     ///
     /// # Errors
     /// Where the file is not private or damaged.
@@ -362,9 +430,11 @@ impl State {
         let StoredState {
             watermarks,
             numbers,
+            unsent,
             ..
         } = kept(&self.folder)?;
         (self.kept.watermarks, self.kept.numbers) = (watermarks, numbers);
+        self.kept.unsent = unsent;
         Ok(())
     }
 
@@ -414,182 +484,4 @@ fn kept(folder: &Path) -> Result<StoredState, IdentityError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outgoing(channel_id: Id, seq: u64) -> Outgoing {
-        Outgoing {
-            channel_id,
-            post: Post {
-                client_message_id: Id::generate(),
-                key_version: 1,
-                seq,
-                nonce: Base64Url::default(),
-                ciphertext: Base64Url::default(),
-            },
-            may_have_arrived: false,
-        }
-    }
-
-    #[test]
-    fn sequence_and_outbox_survive_restart() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let channel = Id::generate();
-        let mut state = State::open(folder.path()).expect("opens");
-        assert_eq!(state.next_seq(channel), 1);
-        let post = |seq| Post {
-            client_message_id: Id::generate(),
-            key_version: 1,
-            seq,
-            nonce: Base64Url(vec![1; 12]),
-            ciphertext: Base64Url(vec![2; 20]),
-        };
-        let (first, second) = (post(1), post(2));
-        let call = |seq| Once::call(&format!("call {seq}"));
-        for post in [&first, &second] {
-            state
-                .put(
-                    Outgoing {
-                        channel_id: channel,
-                        post: post.clone(),
-                        may_have_arrived: false,
-                    },
-                    Some(call(post.seq)),
-                )
-                .expect("put");
-        }
-        state.advance([(channel, channel)]).expect("kept");
-        state.advance([(channel, Id::ZERO)]).expect("kept");
-        let mut state = State::open(folder.path()).expect("opens");
-        assert_eq!(state.next_seq(channel), 3);
-        assert_eq!(state.watermark(channel), Some(channel));
-        assert_eq!(
-            state.outbox().iter().map(|o| &o.post).collect::<Vec<_>>(),
-            [&first, &second]
-        );
-        assert!(state.outbox().iter().all(|o| o.may_have_arrived));
-        assert_eq!(state.fate(&call(1)), Some(WriteStatus::Waiting));
-        let taken = WriteStatus::Taken(channel, Timestamp::UNIX_EPOCH);
-        let settled = state.settle(first.client_message_id, taken);
-        settled.expect("settled");
-        let mut state = State::open(folder.path()).expect("opens");
-        assert_eq!((state.outbox().len(), state.next_seq(channel)), (1, 3));
-        assert_eq!(state.fate(&call(1)), Some(taken));
-        assert_eq!(state.fate(&call(3)), None);
-        let refused = state.settle(second.client_message_id, WriteStatus::Refused);
-        refused.expect("settled");
-        let state = State::open(folder.path()).expect("opens");
-        assert_eq!(state.fate(&call(2)), Some(WriteStatus::Refused));
-    }
-
-    #[test]
-    fn half_written_state_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut state = State::open(folder.path()).expect("opens");
-        state.put(outgoing(Id::generate(), 7), None).expect("put");
-        let file = folder.path().join(STATE);
-        let whole = std::fs::read(&file).expect("a file");
-        std::fs::write(&file, &whole[..whole.len() / 2]).expect("written");
-        // A state without its numbers would use them again.
-        let damaged = State::open(folder.path());
-        assert!(matches!(damaged, Err(IdentityError::Damaged { .. })));
-    }
-
-    #[test]
-    fn answers_of_calls_are_bounded() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut state = State::open(folder.path()).expect("opens");
-        let call = |n| Once::call(&format!("call {n}"));
-        let calls = u64::try_from(CALLS).expect("a number") + 2;
-        for n in 1..=calls {
-            let outgoing = outgoing(Id::generate(), n);
-            let id = outgoing.post.client_message_id;
-            state.put(outgoing, Some(call(n))).expect("put");
-            state.settle(id, WriteStatus::Doubtful).expect("settled");
-        }
-        assert_eq!((state.fate(&call(1)), state.fate(&call(2))), (None, None));
-        assert_eq!(state.fate(&call(3)), Some(WriteStatus::Doubtful));
-    }
-
-    #[test]
-    fn writes_of_left_channels_are_forgotten() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (left, stays, last) = (Id::generate(), Id::generate(), Id::from_parts(2, 1));
-        let mut state = State::open(folder.path()).expect("opens");
-        let works = [
-            ("left", vec![(left, last)]),
-            ("both", vec![(left, last), (stays, last)]),
-            ("none", vec![]),
-        ];
-        let once = |(name, until): &(&str, Vec<(Id, Id)>)| Once::named(name, until.clone());
-        for work in &works {
-            let put = state.put(outgoing(stays, 1), Some(once(work)));
-            put.expect("put");
-        }
-        state.keep_channels(&[stays]).expect("kept");
-        let known = |state: &State| {
-            works
-                .each_ref()
-                .map(|work| state.fate(&once(work)).is_some())
-        };
-        assert_eq!(known(&state), [false, true, true]);
-        let mut state = State::open(folder.path()).expect("opens");
-        assert_eq!(known(&state), [false, true, false], "of another process");
-        state.advance([(stays, last)]).expect("kept");
-        assert_eq!(known(&state), [false; 3]);
-    }
-
-    #[test]
-    fn state_of_an_older_version_is_read() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (channel, last) = (Id::generate(), Id::from_parts(2, 1));
-        let work = Once::named("a", vec![(channel, last)]);
-        let post = outgoing(channel, 1).post;
-        let old = serde_json::json!({
-            "seqs": {}, "watermarks": {}, "answered": [["call", null]],
-            "outbox": [{"channel_id": channel, "post": post, "label": "evt_1"}],
-            "written": [
-                {"key": work.key, "until": [[channel, last]], "channel_id": channel, "client_message_id": post.client_message_id, "taken": null},
-                {"key": Base64Url(vec![1]), "until": [[channel, last]], "channel_id": channel, "client_message_id": last, "taken": [last, "2026-11-23T05:31:38Z"]},
-            ],
-        });
-        write_json(folder.path(), STATE, &old).expect("written");
-        let mut state = State::open(folder.path()).expect("opens");
-        assert_eq!(state.fate(&work), Some(WriteStatus::Waiting));
-        assert!(state.outbox()[0].may_have_arrived);
-        assert!(matches!(state.kept.written[1].fate, WriteStatus::Taken(id, _) if id == last));
-        state.advance([(channel, last)]).expect("kept");
-        assert_eq!(state.fate(&work), None);
-    }
-
-    #[test]
-    fn write_is_known_until_its_work_is_complete() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (channel, other) = (Id::generate(), Id::generate());
-        let (before, last) = (Id::from_parts(1, 1), Id::from_parts(2, 1));
-        let once = |name| Once::named(name, vec![(channel, last)]);
-        let outgoing = outgoing(other, 1);
-        let post = outgoing.post.clone();
-        let mut state = State::open(folder.path()).expect("opens");
-        state.put(outgoing.clone(), Some(once("a"))).expect("put");
-        state.put_channel(channel, once("b")).expect("put");
-        let mut state = State::open(folder.path()).expect("opens");
-        let known = state.repeated(&once("a")).expect("kept").expect("known");
-        assert_eq!(known.fate, WriteStatus::Waiting, "it is on its way");
-        assert!(state.repeated(&once("c")).expect("read").is_none());
-        // Encrypted anew it is the same write; refused for good it is none.
-        let mut anew = outgoing;
-        anew.post.client_message_id = Id::generate();
-        let id = anew.post.client_message_id;
-        state.replace(post.client_message_id, anew).expect("kept");
-        state.settle(id, WriteStatus::Refused).expect("settled");
-        assert!(state.repeated(&once("a")).expect("read").is_none());
-        // Not when another message of the channel is dealt with, nor another channel.
-        state
-            .advance([(channel, before), (other, last)])
-            .expect("kept");
-        assert!(state.repeated(&once("b")).expect("read").is_some());
-        state.advance([(channel, last)]).expect("kept");
-        assert!(state.repeated(&once("b")).expect("read").is_none());
-    }
-}
+mod tests;

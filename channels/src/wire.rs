@@ -45,11 +45,11 @@ pub struct Profile {
     pub id: Id,
     /// Agent or human.
     pub kind: Kind,
-    /// May be empty for a human only.
+    /// A relay gives one to who has none.
     pub first_name: String,
     /// May be empty.
     pub last_name: String,
-    /// Both, as shown.
+    /// Both, as shown; without a last name the first alone.
     pub name: String,
     /// What the user is good at, in words of their own.
     pub skills: Vec<String>,
@@ -410,6 +410,15 @@ pub struct Rotate {
     /// The key state of the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<KeyState>,
+}
+
+/// A page of users, in the order of their ids.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserPage {
+    /// The users.
+    pub users: Vec<Profile>,
+    /// Whether there are further ones.
+    pub has_more: bool,
 }
 
 /// A page of history, oldest first.

@@ -330,7 +330,7 @@ pub struct ChangeSets {
 pub struct Channels {
     /// The read that lists them: its input is `{}`.
     pub list: String,
-    /// The owner's read of who is in one, or could be: its input is `{"channel"?: …}`.
+    /// The owner's read of who is in one, or could be, a page of them after a user: its input is `{"channel"? | "after"?: …}`.
     pub members: String,
     /// The read of messages: its input is `{"channel": …, "after"? | "before"?, "limit"?}`.
     pub read: String,
@@ -349,10 +349,19 @@ pub struct Channels {
     /// The effect that archives one, or opens it again: its input is `{"channel": …, "archived": …}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<String>,
+    /// The effect that gives one another name: its input is `{"channel": …, "name": …}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rename: Option<String>,
     /// The effect by which the source leaves one: its input is `{"channel": …}`.
     pub leave: String,
     /// The effect that renews the key of one: its input is `{"channel": …}`.
     pub rotate: String,
+    /// The owner's read of messages that were kept and refused later: its input is `{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<String>,
+    /// The effect that forgets one of these: its input is `{"message": …}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forget: Option<String>,
 }
 
 impl Channels {
@@ -363,6 +372,8 @@ impl Channels {
             &self.add,
             &self.remove,
             &self.archive,
+            &self.rename,
+            &self.forget,
         ];
         let named = optional.into_iter().flatten();
         named.chain([&self.leave, &self.rotate]).collect()

@@ -63,10 +63,10 @@ fn bench_of_channels_measures_and_judges() {
     let home = TempDir::new().expect("a folder");
     let mut bench = programs::command(&binaries::path("examples/relay_bench"), home.path());
     bench.args(["--quick", "--json"]);
-    let parts = ["crypto", "gap", "sockets", "herd", "growth"];
+    let parts = ["crypto", "gap", "sockets", "herd", "directory", "growth"];
     let (parts, count) = match length() {
-        Length::Long => (&[][..], 14),
-        Length::Quick | Length::Full => (&parts[..], 10),
+        Length::Long => (&[][..], 15),
+        Length::Quick | Length::Full => (&parts[..], 11),
     };
     for part in parts {
         bench.args(["--only", part]);
@@ -84,7 +84,13 @@ fn bench_of_channels_measures_and_judges() {
     let missed = targets.iter().filter(|t| t["met"] == false).count();
     assert_eq!(said.status, i32::from(missed > 0), "{said}");
     assert_eq!(said.stderr.matches("missed: ").count(), missed, "{said}");
-    for figure in ["gap/ms", "sockets/MB", "herd/s", "growth/full/messages"] {
+    for figure in [
+        "gap/ms",
+        "sockets/MB",
+        "herd/s",
+        "directory/first/s",
+        "growth/full/messages",
+    ] {
         let value = report["figures"][figure].as_f64();
         assert!(value.is_some_and(|value| value > 0.0), "{figure}: {said}");
     }

@@ -156,9 +156,9 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     assert_eq!(plan["preview"]["diff"], text);
     let facts = plan["preview"]["facts"].to_string();
     for fact in [
-        format!("sums ({lent})"),
-        "Pat (person)".into(),
-        "Ana (person)".into(),
+        format!(r#"\"sums\" ({lent})"#),
+        r#"\"Pat\" (person)"#.into(),
+        r#"\"Ana\" (person)"#.into(),
     ] {
         assert!(facts.contains(&fact), "{fact}: {facts}");
     }

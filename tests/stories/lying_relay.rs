@@ -220,7 +220,7 @@ fn key_of_a_stranger_reads_and_forges_nothing() {
     assert_eq!(world.heard(channel), ["control", "control, renewed"]);
     let members = world.channels(["members", "sums"]);
     let key = world.fingerprint_of_pat();
-    let renewed = format!("  version 2 by Pat, key {key}");
+    let renewed = format!("  version 2 by \"Pat\", key {key}");
     assert!(members.expect_ok().contains(&renewed), "{members}");
     // The relay's own user wraps a version 3 for Ana.
     let me = world.me();

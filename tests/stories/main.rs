@@ -87,6 +87,7 @@ mod impostors;
 mod install;
 mod integration;
 mod invoke;
+mod kept_messages;
 mod kills;
 mod knowing;
 mod known_defects;

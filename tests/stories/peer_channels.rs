@@ -31,7 +31,7 @@ fn owner_looks_after_the_channels_of_a_peer() {
     let members = channels(&["members", "sums"]);
     let shown = members.expect_ok();
     assert!(
-        shown.contains(&key) && shown.contains("pera (the peer)"),
+        shown.contains(&key) && shown.contains("\"pera\" (the peer)"),
         "{members}"
     );
     let read = channels(&["read", "sums"]);

@@ -61,7 +61,8 @@ fn peer_answers_in_its_channel() {
     let channel = world.opened(Some("Hello."));
     world.seat.asked(2);
     let added = world.seat.input();
-    let words = format!("[event: you were added to channel {channel} \"sums\" by Pat; members: ");
+    let words =
+        format!("[event: you were added to channel {channel} \"sums\" by \"Pat\"; members: ");
     assert!(added.starts_with(&words), "{added}");
     gate.open();
     world.seat.asked(3);
@@ -87,7 +88,7 @@ fn peer_answers_in_its_channel() {
     // One thread, its own instructions, and no token in what goes to the model.
     let last = requests.last().expect("a request").to_string();
     assert!(
-        last.contains("started as Pera"),
+        last.contains(r#"started as \"Pera"#),
         "the digest is in the thread"
     );
     assert!(last.contains("an agent of the organization"));
@@ -249,23 +250,25 @@ fn changes_of_a_channel_are_lines() {
         .wait_for(person.rename(channel, "totals"))
         .expect("renamed");
     shown(format!(
-        "[event: {sums} was renamed to {channel} \"totals\" by Pat]"
+        "[event: {sums} was renamed to {channel} \"totals\" by \"Pat\"]"
     ));
     office.archive(channel);
-    shown(format!("[event: {totals} was archived by Pat]"));
+    shown(format!("[event: {totals} was archived by \"Pat\"]"));
     office
         .wait_for(api.archive(channel, false))
         .expect("unarchived");
-    shown(format!("[event: {totals} was unarchived by Pat]"));
+    shown(format!("[event: {totals} was unarchived by \"Pat\"]"));
     office
         .wait_for(person.add_member(channel, quinn_id))
         .expect("added");
-    shown(format!("[event: Quinn was added to {totals} by Pat]"));
+    shown(format!(
+        "[event: \"Quinn\" was added to {totals} by \"Pat\"]"
+    ));
     office
         .wait_for(ria.api().ask_to_join(channel))
         .expect("asked");
     shown(format!(
-        "[event: Ria ({ria_id}) asks to join {totals}; add_member approves]"
+        "[event: \"Ria\" ({ria_id}) asks to join {totals}; add_member approves]"
     ));
     // A text that was altered on its way, and a true one behind it.
     let altered = wire::Post {
@@ -277,7 +280,7 @@ fn changes_of_a_channel_are_lines() {
     };
     office.wait_for(api.post(channel, &altered)).expect("taken");
     shown(format!(
-        "[event: a message of Pat in channel {channel} could not be decrypted]"
+        "[event: a message of \"Pat\" in channel {channel} could not be decrypted]"
     ));
     let said = office.says(channel, "This is whole.");
     shown(format!("[channel: {channel}] Pat: This is whole."));
@@ -285,11 +288,15 @@ fn changes_of_a_channel_are_lines() {
     office
         .wait_for(api.remove_member(channel, quinn_id))
         .expect("removed");
-    shown(format!("[event: Quinn was removed from {totals} by Pat]"));
+    shown(format!(
+        "[event: \"Quinn\" was removed from {totals} by \"Pat\"]"
+    ));
     office
         .wait_for(api.remove_member(channel, world.seat.id))
         .expect("removed");
-    shown(format!("[event: you were removed from {totals} by Pat]"));
+    shown(format!(
+        "[event: you were removed from {totals} by \"Pat\"]"
+    ));
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Roster {
                 Err(_) => String::new(),
             },
         };
-        Ok(lines::sender(id, &name, &[]))
+        Ok(lines::user(id, &name, &[]))
     }
 
     /// What came to light about keys since the last time, as lines.
@@ -159,20 +159,24 @@ impl Roster {
         let members: &[Member] = channels
             .get(&channel)
             .map_or(&[], |channel| &channel.members);
-        let sender = lines::sender(message.sender_id, &message.sender_name, members);
+        let (id, name) = (message.sender_id, &message.sender_name);
+        let (sender, user) = (
+            lines::sender(id, name, members),
+            lines::user(id, name, members),
+        );
         match &opened.content {
             Ok(Content::Text(text)) => lines::message(channel, &sender, text),
             Ok(Content::Unsupported) => lines::message(channel, &sender, lines::UNSUPPORTED),
             Err(Trouble::Replayed) => lines::event(&format!(
-                "a message of {sender} in channel {channel} was repeated or came out of order, and is not shown; list_messages shows the channel"
+                "a message of {user} in channel {channel} was repeated or came out of order, and is not shown; list_messages shows the channel"
             )),
             Err(why @ (Trouble::NoSuccessor(_) | Trouble::Stopped(_) | Trouble::Unsigned)) => {
                 lines::event(&format!(
-                    "a message of {sender} in channel {channel} is not opened: {why}"
+                    "a message of {user} in channel {channel} is not opened: {why}"
                 ))
             }
             Err(_) => lines::event(&format!(
-                "a message of {sender} in channel {channel} could not be decrypted"
+                "a message of {user} in channel {channel} could not be decrypted"
             )),
         }
     }
@@ -186,7 +190,7 @@ impl Roster {
 pub(crate) fn names(members: &[Member]) -> String {
     let names = members
         .iter()
-        .map(|member| lines::sender(member.id, &member.name, members));
+        .map(|member| lines::user(member.id, &member.name, members));
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -9,6 +9,7 @@ use crate::dispatch::{Command, Dispatcher, Event, Mark};
 use crate::lines;
 use crate::roster::Roster;
 use crate::watch::{self, News, Watch};
+use plexus_channels::Id;
 use plexus_channels::account::Account;
 use plexus_channels::events::EventsError;
 use plexus_channels::identity::IdentityError;
@@ -174,15 +175,16 @@ pub async fn run<A: Agent>(
 /// Sends what is kept, until nobody listens. The agent hears of what the relay refuses, and of keys that were renewed or refused,
 /// here or by a call.
 async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sender<News>) {
+    let mut known: Vec<Id> = Vec::new();
     loop {
         sleep(SEND_AGAIN).await;
         // Where the relay judges nothing, the next round tries.
         let _ = account.flush().await;
-        let mut told = Vec::new();
-        for unsent in account.take_unsent() {
+        let (mut told, unsent) = (Vec::new(), account.unsent());
+        for unsent in unsent.iter().filter(|unsent| !known.contains(&unsent.id)) {
             let (channel, why) = (unsent.channel_id, &unsent.why);
             tracing::warn!(name: "peer.outbox.refused", %channel, why, "a message that was kept is not sent");
-            told.push(lines::unsent(&unsent));
+            told.push(lines::unsent(unsent));
         }
         told.extend(roster.key_news().await);
         for line in told {
@@ -190,6 +192,9 @@ async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sende
                 return;
             }
         }
+        known = unsent.iter().map(|unsent| unsent.id).collect();
+        // Where the disk refuses, the next round tries.
+        let _ = account.forget_unsent(&known);
     }
 }
 

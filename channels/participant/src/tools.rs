@@ -262,7 +262,9 @@ impl Tools {
         if profile.kind != kind {
             return Err(refused(Code::NotFound, "there is no such user"));
         }
-        self.account.pin(&profile).map_err(AccountError::from)?;
+        self.account
+            .pin(std::slice::from_ref(&profile))
+            .map_err(AccountError::from)?;
         let mut devices = profile.devices.iter();
         let key = devices.find_map(|device| self.account.pinned_key(id, device.device_id));
         Ok((profile, key.map(|key| key.shown_fingerprint())))
@@ -463,7 +465,9 @@ impl From<AccountError> for ToolError {
             AccountError::Text | AccountError::Name => refused(Code::InvalidRequest, message),
             // The relay shows keys that are not those known before: nothing was written.
             AccountError::Trouble(_) => refused(Code::Conflict, message),
-            AccountError::Unsettled | AccountError::Disk(_) => refused(Code::Unavailable, message),
+            AccountError::Unsettled | AccountError::Unseen | AccountError::Disk(_) => {
+                refused(Code::Unavailable, message)
+            }
             AccountError::KeptHere(_) => Self {
                 may_be_there: true,
                 ..refused(Code::Unavailable, message)

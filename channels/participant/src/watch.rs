@@ -138,7 +138,7 @@ impl Watch {
         let archived = channels.iter().filter(|c| c.status == Status::Archived);
         let mut digest = lines::event(&format!(
             "started as {} ({}); {} channels, {} of them archived",
-            lines::sender(
+            lines::user(
                 facts.agent_id,
                 &format!("{} {}", facts.first_name, facts.last_name),
                 &[]
@@ -355,7 +355,7 @@ impl Watch {
                     channel.members.retain(|member| member.id != user.id);
                     channel.members.push(user.clone());
                 });
-                let who = lines::sender(user.id, &user.name, &[]);
+                let who = lines::user(user.id, &user.name, &[]);
                 let named = self.named(*channel_id).await?;
                 self.act(*by, format!("{who} was added to channel {named}"))
                     .await?
@@ -369,12 +369,12 @@ impl Watch {
                 self.roster.change(*channel_id, |channel| {
                     channel.members.retain(|member| member.id != user.id);
                 });
-                let who = lines::sender(user.id, &user.name, &[]);
+                let who = lines::user(user.id, &user.name, &[]);
                 let (named, by) = (self.named(*channel_id).await?, self.by(*by).await?);
                 line(format!("{who} was removed from channel {named}{by}"))
             }
             wire::Event::JoinRequested { channel_id, user } => {
-                let who = lines::sender(user.id, &user.name, &[]);
+                let who = lines::user(user.id, &user.name, &[]);
                 let named = self.named(*channel_id).await?;
                 line(format!(
                     "{who} ({}) asks to join channel {named}; add_member approves",

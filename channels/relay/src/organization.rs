@@ -14,6 +14,7 @@ use plexus_channels::{Base64Url, Id, PublicKey, limits, wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 const PREFIX: &str = "plxinv_";
 
@@ -249,6 +250,16 @@ impl Organization {
         users.filter_map(|(user, _)| self.profile(*user)).collect()
     }
 
+    /// The users with greater ids than this one, as many as a page has, and whether there are more.
+    pub(crate) fn page_after(&self, after: Id) -> wire::UserPage {
+        let behind = self.users.range((Bound::Excluded(after), Bound::Unbounded));
+        let mut ids = behind.map(|(user, _)| *user).filter(|user| self.has(*user));
+        let page = ids.by_ref().take(limits::USERS_OF_PAGE);
+        let users = page.filter_map(|user| self.profile(user)).collect();
+        let has_more = ids.next().is_some();
+        wire::UserPage { users, has_more }
+    }
+
     pub(crate) fn name_of(&self, user: Id) -> String {
         self.users.get(&user).map_or_else(String::new, |(_, made)| {
             let name = format!("{} {}", made.first_name, made.last_name);
@@ -290,4 +301,52 @@ impl Organization {
 pub(crate) fn moment(millis: u64) -> Timestamp {
     let millis = i64::try_from(millis).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_users_hold_each_who_is_there_once() {
+        let mut fold = Organization::default();
+        let many = limits::USERS_OF_PAGE * 2 + 2;
+        let ids: Vec<Id> = (1..=many as u64).map(|n| Id::from_parts(n, 0)).collect();
+        for (nth, user) in ids.iter().copied().enumerate() {
+            let made = Registration {
+                registration_id: user,
+                invitation: Base64Url::default(),
+                user,
+                device: user,
+                kind: if nth % 2 == 0 {
+                    Kind::Agent
+                } else {
+                    Kind::Human
+                },
+                first_name: "A".to_owned(),
+                last_name: String::new(),
+                skills: Vec::new(),
+                public_key: Base64Url::default(),
+            };
+            fold.apply(user, 0, &Act::Registered(made));
+        }
+        // The last one of a page, and one behind it.
+        for user in [ids[limits::USERS_OF_PAGE], ids[many - 1]] {
+            fold.apply(user, 0, &Act::Removed { user });
+        }
+        let (mut after, mut seen, mut pages) = (Id::ZERO, Vec::new(), 0);
+        loop {
+            let page = fold.page_after(after);
+            assert!(page.users.len() <= limits::USERS_OF_PAGE);
+            seen.extend(page.users.iter().map(|user| user.id));
+            pages += 1;
+            after = *seen.last().expect("a user");
+            if !page.has_more {
+                break;
+            }
+        }
+        let there: Vec<Id> = ids.into_iter().filter(|id| fold.has(*id)).collect();
+        assert_eq!((seen, pages), (there, 2));
+        assert!(fold.page_after(after).users.is_empty());
+    }
 }

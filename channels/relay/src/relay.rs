@@ -206,6 +206,15 @@ impl Relay {
         self.look_at(by.organization, look).await
     }
 
+    pub(crate) async fn users_after(
+        &self,
+        by: ActingDevice,
+        after: Id,
+    ) -> Result<wire::UserPage, Refusal> {
+        let look = |fold: &Organization| Ok(fold.page_after(after));
+        self.look_at(by.organization, look).await
+    }
+
     pub(crate) async fn user(
         &self,
         by: ActingDevice,

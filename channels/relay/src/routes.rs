@@ -158,7 +158,7 @@ fn bytes_of(
             let limit = text(query, "limit").and_then(|limit| limit.parse().ok());
             limit.unwrap_or(limits::PAGE).min(limits::LARGEST_PAGE) * MESSAGE
         }
-        ("GET", ["agents" | "humans" | "channels"] | ["channels", _, "keys"]) => LIST,
+        ("GET", ["users" | "agents" | "humans" | "channels"] | ["channels", _, "keys"]) => LIST,
         _ => ANSWER,
     };
     usize::try_from(body).unwrap_or(limits::BODY_BYTES) + answer
@@ -178,6 +178,11 @@ async fn of_member(
     };
     match (method.as_str(), path) {
         ("GET", ["me"]) => ok(&relay.me(by).await?),
+        ("GET", ["users"]) => {
+            let after = text(query, "after_id").map(str::parse).transpose();
+            let after = after.map_err(|_| Refusal::invalid("a cursor is an id"))?;
+            ok(&relay.users_after(by, after.unwrap_or(Id::ZERO)).await?)
+        }
         ("GET", [users @ ("agents" | "humans")]) => {
             let kind = kind(users).unwrap_or(Kind::Agent);
             ok(&json!({*users: relay.users(by, kind).await?}))

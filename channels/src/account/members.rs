@@ -269,7 +269,7 @@ impl Account {
             if agreed.is_some_and(|agreed| !agreed.covers(&profile)) {
                 return Err(Trouble::NotAgreed { user_id }.into());
             }
-            self.pin(&profile)?;
+            self.pin(std::slice::from_ref(&profile))?;
             for device in &profile.devices {
                 let device_id = device.device_id;
                 let key = self.pinned(user_id, device_id)?;

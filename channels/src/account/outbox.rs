@@ -2,21 +2,23 @@
 //!
 //! ```text
 //! text ─sealed, on disk─▶ in the outbox ─┬─ the relay has it ─▶ taken
-//!            ▲                           ├─ refused for good, whatever came before ─▶ refused
-//!            │                           ├─ refused now, an attempt had no answer ─▶ doubtful
+//!            ▲                           ├─ refused for good, whatever came before ─▶ refused ──┬─ it waited: unsent, on disk
+//!            │                           ├─ refused now, an attempt had no answer ─▶ doubtful ─┘  else: its sender is told
 //!            └─ encrypted anew ◀─ its key is old          no judgement: it stays
 //! ```
 //! Invariants: one message is under way at a time, in the order of the outbox; the relay is waited for without the state, so
-//! that reads and watermarks go on.
+//! that reads and watermarks go on; a message that left the outbox otherwise than sent was told to its sender, or is unsent until
+//! somebody forgets it.
 
 use super::members::Made;
 use super::{Account, AccountError, Agreed, Delivery, Trouble, check_name, lock};
 use crate::api::ApiError;
 use crate::crypto::{ChannelKey, Content, MessageContext, StateHash};
 use crate::identity::IdentityError;
-use crate::state::{Once, Outgoing, State, WriteStatus};
+use crate::state::{Once, Outgoing, State, Unsent, WriteStatus};
 use crate::wire::{Channel, Code, CreateChannel, Message, Post};
 use crate::{Id, limits};
+use jiff::Timestamp;
 use std::sync::MutexGuard;
 
 /// How often a message is encrypted anew because the channel's key changed meanwhile.
@@ -36,19 +38,6 @@ pub struct NewChannel<'a> {
     pub opening: Option<&'a str>,
     /// The devices of the members that somebody agreed to; without any, those that the relay shows.
     pub agreed: Option<&'a Agreed>,
-}
-
-/// A message that waited in the outbox, and that is in it no more: the relay refused it when it went out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsent {
-    /// Where it was to go.
-    pub channel_id: Id,
-    /// What it says, where its key is still held.
-    pub text: Option<String>,
-    /// The relay's code, or what is wrong here; no words of the relay's.
-    pub why: String,
-    /// Whether the relay may have taken it before, when its answer was lost.
-    pub may_be_there: bool,
 }
 
 impl Account {
@@ -226,6 +215,9 @@ impl Account {
             // One that is refused is no matter of this text.
             Ok(_) | Err(_) => {}
         }
+        if self.state().is_full() {
+            return Err(AccountError::Unseen);
+        }
         let (version, key) = self.newest_key(channel_id).await?;
         let at = (version, self.hash(channel_id, version)?);
         let seq = self.state().next_seq(channel_id);
@@ -234,10 +226,12 @@ impl Account {
         let outgoing = Outgoing {
             channel_id,
             post,
+            text: Some(text.to_owned()),
+            channel_name: lock(&self.names).get(&channel_id).cloned(),
             may_have_arrived: false,
         };
         self.state().put(outgoing.clone(), once)?;
-        self.deliver(turn, outgoing).await.map_err(kept)
+        self.deliver(turn, outgoing, false).await.map_err(kept)
     }
 
     /// What became of a write; nothing where it was never made, or so long ago that it is forgotten. It waits for no send.
@@ -284,9 +278,18 @@ impl Account {
         self.flush_in(&turn).await
     }
 
-    /// What was refused of the messages that waited, since the last time.
-    pub fn take_unsent(&self) -> Vec<Unsent> {
-        std::mem::take(&mut lock(&self.unsent))
+    /// The messages that waited and were refused, until somebody forgets them.
+    #[must_use]
+    pub fn unsent(&self) -> Vec<Unsent> {
+        self.state().unsent().to_vec()
+    }
+
+    /// Forgets messages that were refused: somebody has seen them. How many there were.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn forget_unsent(&self, ids: &[Id]) -> Result<usize, IdentityError> {
+        self.state().forget_unsent(ids)
     }
 
     async fn flush_in(&self, turn: &Turn<'_>) -> Result<Vec<Message>, AccountError> {
@@ -296,34 +299,35 @@ impl Account {
             let Some(outgoing) = first else {
                 return refused.map_or(Ok(sent), Err);
             };
-            match self.deliver(turn, outgoing.clone()).await {
+            match self.deliver(turn, outgoing, true).await {
                 Ok(message) => sent.push(message),
                 Err(why) if why.is_kept() => return Err(why),
-                Err(why) => {
-                    let unsent = Unsent {
-                        channel_id: outgoing.channel_id,
-                        text: self
-                            .own_text(outgoing.channel_id, &outgoing.post)
-                            .await
-                            .ok(),
-                        why: why.in_short(),
-                        may_be_there: matches!(why, AccountError::Doubtful(_)),
-                    };
-                    lock(&self.unsent).push(unsent);
-                    refused = refused.or(Some(why));
-                }
+                Err(why) => refused = refused.or(Some(why)),
             }
         }
     }
 
-    /// Sends the first message of the outbox. It leaves, sent or not, unless [`AccountError::is_kept`].
-    async fn deliver(&self, turn: &Turn<'_>, outgoing: Outgoing) -> Result<Message, AccountError> {
-        let delivered = self.attempt(turn, outgoing).await;
-        let fate = match &delivered {
-            Ok(message) => WriteStatus::Taken(message.message_id, message.created_at),
+    /// Sends the first message of the outbox. It leaves, sent or not, unless [`AccountError::is_kept`]. Of one that `waited`
+    /// nobody else tells the sender that it was refused.
+    async fn deliver(
+        &self,
+        turn: &Turn<'_>,
+        outgoing: Outgoing,
+        waited: bool,
+    ) -> Result<Message, AccountError> {
+        let delivered = self.attempt(turn, outgoing.clone()).await;
+        let (fate, refused) = match &delivered {
+            Ok(message) => (
+                WriteStatus::Taken(message.message_id, message.created_at),
+                None,
+            ),
             Err(why) if why.is_kept() => return delivered,
-            Err(AccountError::Doubtful(_)) => WriteStatus::Doubtful,
-            Err(_) => WriteStatus::Refused,
+            Err(why @ AccountError::Doubtful(_)) => (WriteStatus::Doubtful, Some(why)),
+            Err(why) => (WriteStatus::Refused, Some(why)),
+        };
+        let text = match refused {
+            Some(_) if waited => self.own_text(&outgoing).await.ok(),
+            _ => None,
         };
         let mut state = self.state();
         // Encrypted anew, it has another id than it began with.
@@ -331,8 +335,18 @@ impl Account {
             .outbox()
             .first()
             .map(|kept| kept.post.client_message_id);
+        let Some(id) = first else { return delivered };
+        let unsent = refused.filter(|_| waited).map(|why| Unsent {
+            id,
+            channel_id: outgoing.channel_id,
+            channel_name: outgoing.channel_name,
+            at: Timestamp::now(),
+            text,
+            why: why.in_short(),
+            may_be_there: fate == WriteStatus::Doubtful,
+        });
         // Where the disk refuses, the next change saves it, and none goes out before that. What the relay said stays true.
-        let _ = first.map(|id| state.settle(id, fate));
+        let _ = state.settle(id, fate, unsent);
         drop(state);
         delivered
     }
@@ -370,13 +384,15 @@ impl Account {
             {
                 self.state().raise_seq(channel_id, last);
             }
-            let text = self.own_text(channel_id, post).await?;
+            let text = self.own_text(&outgoing).await?;
             let (version, key) = self.newest_key(channel_id).await?;
             let at = (version, self.hash(channel_id, version)?);
             let (seq, old) = (self.state().next_seq(channel_id), post.client_message_id);
             outgoing = Outgoing {
                 channel_id,
                 post: self.seal(channel_id, at, &key, seq, &text),
+                text: Some(text),
+                channel_name: outgoing.channel_name,
                 may_have_arrived: false,
             };
             self.state().replace(old, outgoing.clone())?;
@@ -417,7 +433,11 @@ impl Account {
     }
 
     /// The text of a message of this account that the relay has not taken.
-    async fn own_text(&self, channel_id: Id, post: &Post) -> Result<String, AccountError> {
+    async fn own_text(&self, outgoing: &Outgoing) -> Result<String, AccountError> {
+        if let Some(text) = &outgoing.text {
+            return Ok(text.clone());
+        }
+        let (channel_id, post) = (outgoing.channel_id, &outgoing.post);
         // Also where the channel has stopped.
         let held = lock(&self.keys)
             .get(&(channel_id, post.key_version))

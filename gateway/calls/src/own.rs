@@ -73,10 +73,16 @@ pub enum Talk {
     Remove,
     /// The effect that archives one, or opens it again.
     Archive,
+    /// The effect that gives one another name.
+    Rename,
     /// The effect that leaves one.
     Leave,
     /// The effect that renews the key of one.
     Rotate,
+    /// The read of messages that were kept and refused later.
+    Unsent,
+    /// The effect that forgets one of these.
+    Forget,
 }
 
 impl Talk {
@@ -90,8 +96,11 @@ impl Talk {
             Self::Add => channels.add.as_deref(),
             Self::Remove => channels.remove.as_deref(),
             Self::Archive => channels.archive.as_deref(),
+            Self::Rename => channels.rename.as_deref(),
             Self::Leave => Some(&channels.leave),
             Self::Rotate => Some(&channels.rotate),
+            Self::Unsent => channels.unsent.as_deref(),
+            Self::Forget => channels.forget.as_deref(),
         }
     }
 }

@@ -138,6 +138,12 @@ fn management() -> Router<Arc<Desk>> {
             "/channels/{source}/{channel}/archive",
             post(channels::archive),
         )
+        .route("/channels/{source}/unsent", get(channels::unsent))
+        .route(
+            "/channels/{source}/unsent/{message}",
+            delete(channels::forget),
+        )
+        .route("/channels/{source}/{channel}/name", put(channels::rename))
         .route("/channels/{source}/{channel}/leave", post(channels::leave))
         .route(
             "/channels/{source}/{channel}/rotate",

@@ -3,6 +3,7 @@
 //! ```text
 //! found.rs  channels and users by name      shown.rs  as text        chat.rs  on a full screen
 //! tail.rs   messages as they come           join.rs   registering with a relay
+//! unsent.rs messages that were kept and refused later
 //! ```
 //! Invariant: no line of what somebody else wrote begins in column one.
 
@@ -11,13 +12,14 @@ mod found;
 mod join;
 mod shown;
 mod tail;
+mod unsent;
 
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
-use found::{Found, all, find, own_path, person};
+use found::{Found, all, find, own_path, people, person};
 use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
 use serde_json::{Value, json};
@@ -90,6 +92,15 @@ enum Act {
         /// Text; - reads it from standing input
         text: String,
     },
+    /// List messages that were kept while the relay did not answer, and that were refused later
+    Unknown {
+        /// Send this one again, to the channel that it was for
+        #[arg(long, value_name = "MESSAGE", conflicts_with = "forget")]
+        again: Option<String>,
+        /// List this one no more
+        #[arg(long, value_name = "MESSAGE")]
+        forget: Option<String>,
+    },
     /// Make a channel
     Create {
         /// Its name, which the relay cannot read
@@ -114,6 +125,13 @@ enum Act {
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+    },
+    /// Give a channel another name, for all its members
+    Rename {
+        /// Channel, by name or id
+        channel: String,
+        /// Its new name, which the relay cannot read
+        name: String,
     },
     /// Archive a channel for all its members: it can be read, and takes no message
     Archive {
@@ -156,7 +174,7 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
                 Some(channel) => find(&mut owner, &channel, source).await?.path(),
                 None => own_path(&mut owner, source).await?,
             };
-            let reply = owner.get(&path).await?;
+            let reply = people(&mut owner, &path).await?;
             desk.show(&reply, || shown::people(&reply))
         }
         Act::Verify { user } => verify(desk, source, &user).await,
@@ -187,19 +205,20 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             let (mut owner, found) = at(desk, &channel, source).await?;
             let path = format!("{}/messages", found.path());
             let reply = owner.post(&path, &json!({ "text": text })).await?;
-            desk.show(&reply, || format!("sent to {}", text::line(&found.name)))
+            desk.show(&reply, || format!("sent to {}", found.shown()))
         }
+        Act::Unknown { again, forget } => unsent::run(desk, source, again, forget).await,
         Act::Create { name, users } => create(desk, source, &name, &users).await,
         Act::Add { channel, user } => {
             desk.widen("adding a member")?;
             let (mut owner, found) = at(desk, &channel, source).await?;
-            let people = owner.get(&found.users()).await?;
+            let people = people(&mut owner, &found.users()).await?;
             let user = person(&people, &user)?;
             let body = json!({ "user": user["id"] });
             let path = format!("{}/members", found.path());
             let reply = owner.post(&path, &body).await?;
             desk.show(&reply, || {
-                let (name, who) = (text::line(&found.name), text::line(text_of(user, "name")));
+                let (name, who) = (found.shown(), shown::quoted(text_of(user, "name")));
                 format!(
                     "{who} is in {name} now; compare keys: plexusctl channels verify {}",
                     text_of(user, "id")
@@ -207,12 +226,21 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             })
         }
         Act::Remove { channel, user, yes } => remove(desk, source, &channel, &user, yes).await,
+        Act::Rename { channel, name } => {
+            desk.widen("renaming a channel")?;
+            let (mut owner, found) = at(desk, &channel, source).await?;
+            let path = format!("{}/name", found.path());
+            let reply = owner.put(&path, &json!({ "name": name })).await?;
+            desk.show(&reply, || {
+                format!("{} is {} now", found.shown(), shown::quoted(&name))
+            })
+        }
         Act::Archive { channel } => archive(desk, source, &channel, true).await,
         Act::Unarchive { channel } => archive(desk, source, &channel, false).await,
         Act::Leave { channel, yes } => {
             desk.widen("leaving a channel")?;
             let (mut owner, found) = at(desk, &channel, source).await?;
-            let name = text::line(&found.name);
+            let name = found.shown();
             if !yes {
                 let question = match &found.peer {
                     Some(peer) => {
@@ -236,7 +264,7 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             let path = format!("{}/rotate", found.path());
             let reply = owner.post(&path, &json!({})).await?;
             desk.show(&reply, || {
-                let name = text::line(&found.name);
+                let name = found.shown();
                 format!("{name} has a new key; who left cannot read what follows")
             })
         }
@@ -259,7 +287,7 @@ async fn create(
     desk.widen("making a channel")?;
     let mut owner = desk.open().await?;
     let path = own_path(&mut owner, source).await?;
-    let people = owner.get(&path).await?;
+    let people = people(&mut owner, &path).await?;
     let members = users.iter().map(|user| Ok(&person(&people, user)?["id"]));
     let members: Vec<&Value> = members.collect::<Result<_, Stop>>()?;
     let body = json!({"name": name, "members": members});
@@ -281,7 +309,7 @@ async fn remove(
     let (mut owner, found) = at(desk, channel, source).await?;
     let people = owner.get(&found.path()).await?;
     let user = person(&people, user)?;
-    let (name, who) = (text::line(&found.name), text::line(text_of(user, "name")));
+    let (name, who) = (found.shown(), shown::quoted(text_of(user, "name")));
     if !yes {
         let question = format!("remove {who} from {name}; they keep what they have read");
         confirm(desk, &question, "--yes")?;
@@ -304,7 +332,7 @@ async fn archive(
     let path = format!("{}/archive", found.path());
     let reply = owner.post(&path, &json!({ "archived": archived })).await?;
     desk.show(&reply, || {
-        let name = text::line(&found.name);
+        let name = found.shown();
         match archived {
             true => format!("{name} is archived: it can be read, and takes no message"),
             false => format!("{name} is open again"),
@@ -316,7 +344,7 @@ async fn verify(desk: &Desk, source: Option<&SourceId>, user: &str) -> Result<Ex
     let mut owner = desk.open().await?;
     let all = all(&mut owner, source).await?;
     let path = own_path(&mut owner, source).await?;
-    let people = owner.get(&path).await?;
+    let people = people(&mut owner, &path).await?;
     let person = person(&people, user)?;
     let mut yous = list_of(&all, "you").iter();
     let you = yous.find(|you| you["source"] == people["source"]);

@@ -110,6 +110,7 @@ impl Manifest {
             let effects = channels.effects();
             if !(all(&[&channels.list, &channels.read], &read)
                 && all(&[&channels.members], &own_read)
+                && all(&Vec::from_iter(&channels.unsent), &own_read)
                 && all(&effects, &effect))
             {
                 let why = "names no read, no members for the owner alone or no effect";

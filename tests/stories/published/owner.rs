@@ -6,12 +6,13 @@ use plexus_tests::{Agent, Client, Folder, routes};
 use serde_json::{Value, json};
 
 /// Answers of sources that this house has not: the stories of channels, boards and coding agents meet them.
-const ELSEWHERE: [&str; 11] = [
+const ELSEWHERE: [&str; 12] = [
     "GET /admin/api/changes/{id}",
     "POST /admin/api/changes/{id}/",
     "GET /admin/api/boards/{id}",
     "GET /admin/api/channels/{source}",
     "POST /admin/api/channels/{source}",
+    "PUT /admin/api/channels/{source}",
     "DELETE /admin/api/channels/{source}",
     "PUT /admin/api/source-settings/{id}",
     // A call under way, an effect of unknown outcome, sealed archives, another program to change over to.

@@ -5,7 +5,7 @@
 
 use crate::failed::{of_effect, told};
 use crate::listen::{KIND, flush};
-use crate::views::{User, standing};
+use crate::views::{User, quoted, standing};
 use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel};
 use plexus_channels::state::Once;
@@ -51,6 +51,21 @@ pub(crate) struct ArchiveInput {
     archived: bool,
 }
 
+/// Input of `rename`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RenameInput {
+    pub(crate) channel: Id,
+    name: String,
+}
+
+/// Input of `forget`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForgetInput {
+    message: Id,
+}
+
 /// Input of `leave` and `rotate`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +87,10 @@ pub enum Act {
     Remove(Id, Id),
     /// A channel to archive, or to open again.
     Archive(Id, bool),
+    /// A channel that gets this name.
+    Rename(Id, String),
+    /// A message for a channel that was kept and refused, and that is listed no more.
+    Forget(Id, Id),
     /// A channel to be a member of no more.
     Leave(Id),
     /// A channel that gets a new key.
@@ -91,6 +110,8 @@ impl Act {
             Self::Remove(..) => "removed a member from a channel",
             Self::Archive(_, true) => "archived a channel",
             Self::Archive(_, false) => "opened an archived channel again",
+            Self::Rename(..) => "renamed a channel",
+            Self::Forget(..) => "forgot a message that was refused",
             Self::Leave(_) => "left a channel",
             Self::Rotate(_) | Self::Authenticate(..) => "renewed the key of a channel",
         }
@@ -104,6 +125,8 @@ impl Act {
             | Self::Add(id, ..)
             | Self::Remove(id, _)
             | Self::Archive(id, _)
+            | Self::Rename(id, _)
+            | Self::Forget(id, _)
             | Self::Leave(id)
             | Self::Rotate(id)
             | Self::Authenticate(id, _) => Some(*id),
@@ -171,7 +194,7 @@ pub fn about(
         members.push(format!("{more} more"));
     }
     let card = Preview::new(headline)
-        .fact("channel", format!("{name} ({})", channel.id))
+        .fact("channel", format!("{} ({})", quoted(name), channel.id))
         .fact("members", members.join(", "));
     let keys = standing(account, channel.id).map_err(|error| told(&error))?;
     Ok(match keys {
@@ -290,6 +313,43 @@ pub(crate) async fn plan_archive(
     Ok(plan_of(Act::Archive(id, archived), &of, preview))
 }
 
+pub(crate) async fn plan_rename(
+    account: &Account,
+    RenameInput {
+        channel: id,
+        name: new,
+    }: RenameInput,
+) -> Result<Plan<Act>, SourceError> {
+    let (channel, name) = channel(account, id).await?;
+    let preview = about(
+        account,
+        "renames a channel for all members",
+        &channel,
+        &name,
+    )?;
+    let preview = preview.fact("new name", &new);
+    let of = json!(["rename", id, name, ids(&channel.members), new]);
+    Ok(plan_of(Act::Rename(id, new), &of, preview))
+}
+
+pub(crate) fn plan_forget(
+    account: &Account,
+    ForgetInput { message }: ForgetInput,
+) -> Result<Plan<Act>, SourceError> {
+    let unsent = account.unsent();
+    let unsent = unsent.iter().find(|unsent| unsent.id == message);
+    let Some(unsent) = unsent else {
+        let why = "no message of this id was kept and refused";
+        return Err(SourceError::transport("not_found", why));
+    };
+    let id = unsent.channel_id;
+    let preview = Preview::new("forgets a message that was kept and refused")
+        .fact("channel", id.to_string())
+        .text(unsent.text.as_deref().unwrap_or_default());
+    let of = json!(["forget", id, message]);
+    Ok(plan_of(Act::Forget(id, message), &of, preview))
+}
+
 /// The plan of leaving a channel.
 ///
 /// # Errors
@@ -394,6 +454,14 @@ pub async fn commit(
             }
             Act::Archive(id, archived) => {
                 account.api().archive(id, archived).await?;
+                Ok(done(id, None, None))
+            }
+            Act::Rename(id, name) => {
+                account.rename(id, &name).await?;
+                Ok(done(id, None, None))
+            }
+            Act::Forget(id, message) => {
+                account.forget_unsent(&[message])?;
                 Ok(done(id, None, None))
             }
             Act::Leave(id) => {

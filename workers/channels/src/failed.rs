@@ -17,6 +17,7 @@ pub fn told(error: &AccountError) -> SourceError {
         AccountError::Text | AccountError::Name => SourceError::invalid(error.to_string()),
         AccountError::Trouble(why) => SourceError::transport("not_safe", why.to_string()),
         AccountError::Unsettled => SourceError::transport("conflict", error.to_string()),
+        AccountError::Unseen => SourceError::transport("outbox_full", error.to_string()),
         AccountError::Disk(_) | AccountError::KeptHere(_) => {
             SourceError::internal("the identity's files cannot be used")
         }

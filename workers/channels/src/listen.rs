@@ -130,9 +130,7 @@ async fn catch_up(
     host: &Host,
     unopened: &mut Unopened,
 ) -> Result<(), AccountError> {
-    for user in account.api().users().await? {
-        account.pin(&user)?;
-    }
+    account.pin_directory().await?;
     flush(account).await?;
     let channels = account.channels(None).await?;
     account.keep_channels(&channels)?;
@@ -207,8 +205,9 @@ pub async fn settled(account: &Account, intent: &AuditId) -> Verdict {
 
 /// Sends what waits, and passes over what the relay refuses.
 pub(crate) async fn flush(account: &Account) -> Result<(), AccountError> {
+    let before = account.unsent().len();
     let flushed = account.flush().await;
-    for unsent in account.take_unsent() {
+    for unsent in account.unsent().into_iter().skip(before) {
         let (channel, why) = (unsent.channel_id, unsent.why);
         tracing::warn!(%channel, why, "a message that waited was refused");
     }

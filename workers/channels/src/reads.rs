@@ -5,10 +5,11 @@
 //! Must not know: which source asks, how the relay is reached.
 
 use crate::listen::KIND;
-use crate::views::{ChannelView, KeysView, MessageView, Person, User, You};
+use crate::views::{ChannelView, KeysView, MessageView, Person, UnsentView, User, You};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
+use plexus_channels::state::Unsent;
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{CallContext, Reply, SourceError, Touched};
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,9 @@ const CHANNELS: usize = 500;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MembersInput {
-    /// Those of this channel; without it all users of the organization.
+    /// Those of this channel; without it all users of the organization, page by page.
     pub channel: Option<Id>,
+    after: Option<Id>,
 }
 
 /// Input of [`read`].
@@ -48,6 +50,16 @@ pub struct ChannelList {
     you: You,
     channels: Vec<ChannelView>,
     more: usize,
+    /// Messages that were kept and refused later.
+    unsent: usize,
+}
+
+/// Messages that were kept and refused later, the oldest first.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnsentList {
+    unsent: Vec<UnsentView>,
+    /// So many more, once these are forgotten.
+    more: usize,
 }
 
 /// Users with their keys.
@@ -56,6 +68,8 @@ pub struct Members {
     members: Vec<Person>,
     /// Who asks to be added to the channel.
     asking: Vec<User>,
+    /// Whether there are further ones behind the last one.
+    more: bool,
     /// How the channel's keys came about.
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<KeysView>,
@@ -117,10 +131,13 @@ pub async fn list(
         .map(|channel| Touched::read(KIND, channel.id.to_string(), None))
         .collect();
     let summary = format!("listed {}", counted(shown.len(), "channel"));
+    let unsent = account.unsent();
+    let unsent = unsent.iter().map(|unsent| unsent.channel_id.to_string());
     let listed = ChannelList {
         you,
         channels: shown,
         more,
+        unsent: unsent.filter(|id| call.allows(FIELD, id)).count(),
     };
     Ok(Reply::new(listed, summary).touched(touched))
 }
@@ -133,30 +150,57 @@ pub async fn members(
     account: &Account,
     input: &MembersInput,
 ) -> Result<Reply<Members>, AccountError> {
-    let mut users = account.api().users().await?;
-    let (mut touched, mut asking, mut keys) = (None, Vec::new(), None);
+    let (mut touched, mut asking, mut keys, mut more) = (None, Vec::new(), None, false);
+    let mut users;
     if let Some(id) = input.channel {
         let channel = account.channel(id).await?;
-        users.retain(|user| channel.members.iter().any(|member| member.id == user.id));
+        let ids: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
+        users = account.profiles(&ids).await?;
         // One whom a key state names, and the directory no more, can read all the same.
-        for member in &channel.members {
-            if !users.iter().any(|user| user.id == member.id) {
-                users.push(account.api().user(member.id).await?);
+        for id in ids {
+            if !users.iter().any(|user| user.id == id) {
+                users.push(account.api().user(id).await?);
             }
         }
         let asked = account.api().join_requests(id).await?;
         asking = asked.iter().map(User::of).collect();
         keys = Some(KeysView::of(account, &channel)?);
         touched = Some(Touched::read(KIND, id.to_string(), None));
+    } else {
+        let mut pages = account.api().users_after(input.after.unwrap_or_default());
+        users = pages.next().await?.unwrap_or_default();
+        more = pages.has_more();
     }
     let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
     let summary = format!("listed {}", counted(members.len(), "user"));
     let listed = Members {
         members,
         asking,
+        more,
         keys,
     };
     Ok(Reply::new(listed, summary).touched(touched))
+}
+
+/// The messages that were kept and refused later.
+pub(crate) fn unsent(account: &Account) -> Reply<UnsentList> {
+    let all = account.unsent();
+    let (many, mut bytes) = (all.len(), 0);
+    let fits = |unsent: &Unsent| {
+        bytes += unsent.text.as_ref().map_or(0, String::len);
+        bytes <= TEXT
+    };
+    let unsent: Vec<_> = all.into_iter().take_while(fits).collect();
+    let touched: Vec<_> = unsent
+        .iter()
+        .map(|unsent| Touched::read(KIND, unsent.channel_id.to_string(), None))
+        .collect();
+    let summary = format!("listed {}", counted(unsent.len(), "refused message"));
+    let listed = UnsentList {
+        more: many - unsent.len(),
+        unsent: unsent.into_iter().map(UnsentView::from).collect(),
+    };
+    Reply::new(listed, summary).touched(touched)
 }
 
 /// Messages of a channel, from `cursor` on.

@@ -5,12 +5,15 @@
 //! Must not know: how a stream to the relay comes about.
 
 use crate::acts::{
-    self, Act, ActOutput, ArchiveInput, ChannelInput, CreateInput, MemberInput, SendInput,
+    self, Act, ActOutput, ArchiveInput, ChannelInput, CreateInput, ForgetInput, MemberInput,
+    RenameInput, SendInput,
 };
 use crate::failed::told;
 use crate::identity;
 use crate::listen::{self, Ailing, KIND, listen, note};
-use crate::reads::{self, ChannelList, FIELD, Members, MembersInput, Messages, ReadInput};
+use crate::reads::{
+    self, ChannelList, FIELD, Members, MembersInput, Messages, ReadInput, UnsentList,
+};
 use plexus_channels::Api;
 use plexus_channels::account::{Account, AccountError};
 use plexus_ipc::worker::{
@@ -116,11 +119,14 @@ impl Source for ChannelsSource {
             .read("list", Self::list)
             .read("members", Self::members)
             .read("read", Self::read)
+            .read("unsent", Self::unsent)
             .effect("send", Self::plan_send, Self::commit)
             .effect("create", Self::plan_create, Self::commit)
             .effect("add", Self::plan_add, Self::commit)
             .effect("remove", Self::plan_remove, Self::commit)
             .effect("archive", Self::plan_archive, Self::commit)
+            .effect("rename", Self::plan_rename, Self::commit)
+            .effect("forget", Self::plan_forget, Self::commit)
             .effect("leave", Self::plan_leave, Self::commit)
             .effect("rotate", Self::plan_rotate, Self::commit)
     }
@@ -247,6 +253,31 @@ impl ChannelsSource {
     ) -> Result<Plan<Act>, SourceError> {
         call.require(FIELD, &input.channel.to_string())?;
         acts::plan_archive(self.planning()?, input).await
+    }
+
+    async fn unsent(
+        self: Arc<Self>,
+        _: CallContext,
+        _: NoInput,
+    ) -> Result<Reply<UnsentList>, SourceError> {
+        Ok(reads::unsent(self.reading()?))
+    }
+
+    async fn plan_rename(
+        self: Arc<Self>,
+        call: CallContext,
+        input: RenameInput,
+    ) -> Result<Plan<Act>, SourceError> {
+        call.require(FIELD, &input.channel.to_string())?;
+        acts::plan_rename(self.planning()?, input).await
+    }
+
+    async fn plan_forget(
+        self: Arc<Self>,
+        _: CallContext,
+        input: ForgetInput,
+    ) -> Result<Plan<Act>, SourceError> {
+        acts::plan_forget(self.planning()?, input)
     }
 
     async fn plan_leave(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Standing};
 use plexus_channels::chain::StateView;
 use plexus_channels::crypto::Content;
+use plexus_channels::state::Unsent;
 use plexus_channels::wire::{Channel, Kind, Member, Profile, Status};
 use plexus_channels::{Id, PublicKey};
 use serde::Serialize;
@@ -97,6 +98,35 @@ pub(crate) struct MessageView {
     pub(crate) unreadable: Option<String>,
 }
 
+/// A message that was kept and refused later.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UnsentView {
+    id: Id,
+    channel: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    why: String,
+    may_be_there: bool,
+}
+
+impl From<Unsent> for UnsentView {
+    fn from(unsent: Unsent) -> Self {
+        Self {
+            id: unsent.id,
+            channel: unsent.channel_id,
+            name: unsent.channel_name,
+            at: unsent.at,
+            text: unsent.text,
+            why: unsent.why,
+            may_be_there: unsent.may_be_there,
+        }
+    }
+}
+
 /// Who sent it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Sender {
@@ -125,6 +155,11 @@ pub(crate) struct Device {
     state: &'static str,
 }
 
+/// A name that another has chosen, on a card: where it ends is seen.
+pub(crate) fn quoted(name: &str) -> String {
+    serde_json::Value::from(name).to_string()
+}
+
 impl User {
     pub(crate) fn of(member: &Member) -> Self {
         Self {
@@ -140,7 +175,7 @@ impl User {
             Kind::Agent => "agent",
             Kind::Human => "person",
         };
-        format!("{} ({kind})", self.name)
+        format!("{} ({kind})", quoted(&self.name))
     }
 }
 

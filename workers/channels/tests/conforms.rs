@@ -23,6 +23,9 @@ fn conforms() {
     .elsewhere("add", STORIES)
     .elsewhere("remove", STORIES)
     .elsewhere("archive", STORIES)
+    .elsewhere("rename", STORIES)
+    .elsewhere("unsent", STORIES)
+    .elsewhere("forget", STORIES)
     .elsewhere("leave", STORIES)
     .elsewhere("rotate", STORIES)
     .conform::<ChannelsSource>();

@@ -6,6 +6,7 @@
 //! - `sockets`: idle connections of events, and one message that goes out to the members of a large channel;
 //! - `herd`: a relay that was started again, and all its clients, who log in and open their events;
 //! - `gap`: a client that connects again and reads what it has missed;
+//! - `directory`: a client that comes into an organization of many users, pins their keys, and comes again;
 //! - `crypto`: one text of 1 KiB, encrypted and decrypted;
 //! - `growth`: the same rows on a relay that holds many messages, beside one that holds none.
 //!
@@ -21,6 +22,7 @@
 
 mod clients;
 mod crypto;
+mod directory;
 mod durable;
 mod gap;
 mod growth;
@@ -76,6 +78,7 @@ enum Part {
     Sockets,
     Herd,
     Gap,
+    Directory,
     Crypto,
     Growth,
 }
@@ -92,6 +95,8 @@ struct Sizes {
     /// Messages to the large channel.
     fanned: usize,
     gap: usize,
+    /// Users of the large organization.
+    users: usize,
     texts: u32,
     messages: u64,
     channels: usize,
@@ -110,6 +115,7 @@ impl Sizes {
             members: 1_000,
             fanned: 100,
             gap: 10_000,
+            users: 25_000,
             texts: 2_000,
             messages: arguments.messages,
             channels: 10_000,
@@ -126,6 +132,7 @@ impl Sizes {
             members: 50,
             fanned: 10,
             gap: 400,
+            users: 1_500,
             texts: 10,
             messages: full.messages.min(1_000),
             channels: 100,
@@ -191,6 +198,10 @@ async fn measured(arguments: &Arguments) -> Results {
         let herd = sizes.herd.min(most);
         eprintln!("measuring: {herd} clients after a restart");
         herd::measure(&mut results, herd).await;
+    }
+    if wants(Part::Directory) {
+        eprintln!("measuring: an organization of {} users", sizes.users);
+        directory::measure(&mut results, sizes.users).await;
     }
     if wants(Part::Growth) {
         growth::measure(&mut results, &sizes).await;

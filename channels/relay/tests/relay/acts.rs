@@ -7,7 +7,7 @@ use plexus_channels::crypto::Content;
 use plexus_channels::dial::Direct;
 use plexus_channels::identity::{Home, Registration};
 use plexus_channels::wire::{Code, Event, Message, NewDevice, Register, Status};
-use plexus_channels::{Account, DeviceKey, Id};
+use plexus_channels::{Account, DeviceKey, Id, base64url};
 use std::sync::Arc;
 
 fn texts(page: &[Opened]) -> Vec<String> {
@@ -373,13 +373,13 @@ fn false_key_of_known_device_gets_nothing_wrapped() {
             .expect("made")
             .id;
         // As if the relay showed another key from now on than the one pinned before.
-        let pins = ann.identity().folder().join("known_devices.json");
+        let pins = ann.identity().folder().join("known_devices");
         let text = std::fs::read_to_string(&pins).expect("pins");
-        let mut known: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let device = bob.identity().facts.device_id.to_string();
-        let other = DeviceKey::generate().public().to_wire();
-        known[&device]["public_key"] = serde_json::to_value(other).expect("JSON");
-        std::fs::write(&pins, known.to_string()).expect("written");
+        let encoded = |key: &DeviceKey| base64url::encode(&key.public().to_wire().0);
+        let key = encoded(&bob.identity().key);
+        assert_eq!(text.matches(&key).count(), 1);
+        let text = text.replace(&key, &encoded(&DeviceKey::generate()));
+        std::fs::write(&pins, text).expect("written");
         let name = ann
             .identity()
             .folder()
@@ -395,7 +395,7 @@ fn false_key_of_known_device_gets_nothing_wrapped() {
             matches!(refused, AccountError::Trouble(Trouble::Device { user_id, .. }) if user_id == id_of(&bob))
         );
         let profile = ann.api().user(id_of(&bob)).await.expect("a profile");
-        ann.pin(&profile).expect("read");
+        ann.pin(&[profile]).expect("read");
         assert_eq!(ann.take_refused_devices().len(), 1);
         bob.rotate(channel)
             .await

@@ -132,6 +132,53 @@ fn kept_message_that_is_refused_later_holds_up_no_other() {
 }
 
 #[test]
+fn kept_message_refused_after_crash_is_listed_with_its_text() {
+    story(async {
+        let mut relay = Relay::start();
+        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let channel = bob.create("plans", &[id_of(&ann)], None).await;
+        let channel = channel.expect("made").id;
+        let shown = ann.api().channel(channel).await.expect("shown");
+        ann.name_of(&shown).await.expect("opened");
+        relay.kill();
+        let away = ann.send(channel, "two").await.expect_err("away");
+        assert!(matches!(away, AccountError::Kept(_)), "{away}");
+        relay.go_on(None);
+        bob.remove_member(channel, id_of(&ann))
+            .await
+            .expect("removed");
+        // Each time another process, as after a crash: it gets no key of the channel any more.
+        let ann = reopened(&relay, ann);
+        ann.flush().await.expect_err("refused");
+        let ann = reopened(&relay, ann);
+        let unsent = ann.unsent();
+        let [unsent] = unsent.as_slice() else {
+            panic!("{unsent:?}")
+        };
+        assert_eq!(
+            (unsent.channel_id, unsent.channel_name.as_deref()),
+            (channel, Some("plans"))
+        );
+        assert_eq!(unsent.text.as_deref(), Some("two"));
+        assert!(unsent.may_be_there && !unsent.why.is_empty(), "{unsent:?}");
+        assert_eq!(ann.forget_unsent(&[unsent.id]).expect("kept"), 1);
+        let ann = reopened(&relay, ann);
+        assert!(ann.unsent().is_empty() && ann.flush().await.expect("nothing waits").is_empty());
+    });
+}
+
+/// The account of Ann, as another process opens it.
+fn reopened(relay: &Relay, ann: Arc<Account>) -> Arc<Account> {
+    let folder = ann.identity().folder().to_owned();
+    drop(ann);
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let home = Home::at(&relay.folder.path().join("Ann")).expect("a home");
+    let identity = home.open(name.expect("a name")).expect("opens");
+    let account = Account::open(identity, Arc::new(Direct::default()));
+    Arc::new(account.expect("opens"))
+}
+
+#[test]
 fn message_sent_while_the_relay_is_away_goes_out_once_later() {
     story(async {
         let mut relay = Relay::start();
@@ -156,18 +203,7 @@ fn message_sent_while_the_relay_is_away_goes_out_once_later() {
         ann.flush().await.expect("flushed");
         assert_eq!(state()["outbox"], serde_json::json!([]));
         std::fs::write(folder.join("state.json"), outbox).expect("written");
-        let name = folder
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name")
-            .to_owned();
-        drop(ann);
-        let home = Home::at(&relay.folder.path().join("Ann")).expect("a home");
-        let ann = Account::open(
-            home.open(&name).expect("opens"),
-            Arc::new(Direct::default()),
-        )
-        .expect("opens");
+        let ann = reopened(&relay, ann);
         ann.send(channel, "four").await.expect("sent");
         let texts: Vec<_> = history(&ann, channel)
             .await

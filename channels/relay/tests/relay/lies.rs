@@ -2,7 +2,7 @@
 
 use crate::harness::{PATIENCE, Relay, id_of, story};
 use crate::liar::{Lied, account};
-use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble, Unsent};
+use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble};
 use plexus_channels::api::{ApiError, Cursor};
 use plexus_channels::crypto::Content;
 use plexus_channels::dial::Direct;
@@ -147,6 +147,50 @@ fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
         gate.notify_one();
         sending.await.expect("it ends").expect("sent");
         assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+    });
+}
+
+#[test]
+fn page_of_users_that_was_not_asked_for_is_refused() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let bob = relay.account("Bob").await;
+        let ids = async || -> Result<Vec<Id>, ApiError> {
+            let users = ann.api().users().await?;
+            Ok(users.iter().map(|user| user.id).collect())
+        };
+        let all = [id_of(&ann), id_of(&bob)];
+        assert_eq!(ids().await.expect("the truth"), all);
+        type Change = fn(&mut Value);
+        let lies: [(&str, Change); 3] = [
+            ("reordered", |page| {
+                page["users"].as_array_mut().expect("a page").reverse();
+            }),
+            ("more without any", |page| {
+                *page = json!({"users": [], "has_more": true});
+            }),
+            // The same page again and again.
+            ("more", |page| page["has_more"] = json!(true)),
+        ];
+        for (name, change) in lies {
+            liar.lies(move |line, page| match line.contains("/users?") {
+                true => {
+                    let mut page = page.clone();
+                    change(&mut page);
+                    Lied::Answer(200, page)
+                }
+                false => Lied::Truth,
+            });
+            let lied = ids().await;
+            assert!(matches!(lied, Err(ApiError::Malformed(_))), "{name}");
+        }
+        // One of before has no pages.
+        liar.lies(|line, _| match line.contains("/users?") {
+            true => Lied::Answer(404, json!({"error": {"code": "not_found", "message": ""}})),
+            false => Lied::Truth,
+        });
+        assert_eq!(ids().await.expect("both lists"), all);
     });
 }
 
@@ -352,14 +396,15 @@ fn refused_message_of_the_outbox_is_reported_with_its_text() {
         ann.api().archive(channel, true).await.expect("archived");
         // Whatever sends it: here the message behind it.
         ann.send(other, "three").await.expect("sent");
-        let unsent = Unsent {
-            channel_id: channel,
-            text: Some("two".into()),
-            why: "archived".into(),
-            may_be_there: false,
+        let unsent = ann.unsent();
+        let [unsent] = unsent.as_slice() else {
+            panic!("{unsent:?}")
         };
-        assert_eq!(ann.take_unsent(), [unsent]);
-        assert!(ann.take_unsent().is_empty());
+        assert_eq!(unsent.channel_id, channel);
+        assert_eq!(unsent.text.as_deref(), Some("two"));
+        assert_eq!((&*unsent.why, unsent.may_be_there), ("archived", false));
+        assert_eq!(ann.forget_unsent(&[unsent.id]).expect("kept"), 1);
+        assert!(ann.unsent().is_empty());
     });
 }
 

@@ -170,7 +170,7 @@ fn push_out_of_order_is_told_and_stops_nothing() {
         pair.says("one").await;
         pair.says("two").await;
         let line = format!(
-            "[event: a message of Bob in channel {} was repeated or came out of order, and is not shown; list_messages shows the channel]",
+            "[event: a message of \"Bob\" in channel {} was repeated or came out of order, and is not shown; list_messages shows the channel]",
             pair.channel
         );
         let read = desk.reads(&line).await;
@@ -197,7 +197,7 @@ fn old_message_under_a_later_id_is_told_and_not_shown_again() {
         let mut again = json!(page.expect("a page").messages[0]);
         again["message_id"] = json!(LAST);
         let line = format!(
-            "[event: a message of Bob in channel {} was repeated or came out of order,",
+            "[event: a message of \"Bob\" in channel {} was repeated or came out of order,",
             pair.channel
         );
         // In the history that the next process reads.
@@ -259,7 +259,7 @@ fn message_with_a_false_id_makes_nobody_deaf() {
             vec![event]
         });
         let unclear = format!(
-            "[event: a message of Bob in channel {} could not be decrypted]",
+            "[event: a message of \"Bob\" in channel {} could not be decrypted]",
             pair.channel
         );
         let (mut desk, _) = Desk::begin(&pair.ann).await;
@@ -343,7 +343,7 @@ fn renewed_key_is_told_with_its_signer_and_who_comes_and_goes() {
         let line = |version: u32, who: &str| {
             let channel = pair.channel;
             format!(
-                "[event: the key of channel {channel} was renewed: version {version} by Bob, key {key}; {who} Eve]"
+                "[event: the key of channel {channel} was renewed: version {version} by \"Bob\", key {key}; {who} \"Eve\"]"
             )
         };
         let added = pair.bob.add_member(pair.channel, id_of(&eve)).await;

@@ -19,7 +19,7 @@ use plexus_trust::Source;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// `{channels: [{source, id, peer, …}], more, you: [{source, id, name, peer, …}], away: [{source, why}]}` of all sources that
+/// `{channels: [{source, id, peer, …}], more, you: [{source, id, name, peer, unsent, …}], away: [{source, why}]}` of all sources that
 /// have channels; `peer` where the source speaks there by itself, and the owner does not.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let (mut channels, mut you, mut away) = (Vec::new(), Vec::new(), Vec::new());
@@ -33,7 +33,10 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
                     item["peer"] = json!(peer);
                     Some(item)
                 };
-                you.extend(seen_there(&answer["you"]));
+                you.extend(seen_there(&answer["you"]).map(|mut you| {
+                    you["unsent"] = answer["unsent"].clone();
+                    you
+                }));
                 let all = answer["channels"].as_array().into_iter().flatten();
                 channels.extend(all.filter_map(seen_there));
             }
@@ -45,12 +48,48 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     ))
 }
 
-/// Who can be in a channel of this source.
+/// Who can be in a channel of this source, a page of them: `?after=` reads on from a user.
 pub(super) async fn people(
     State(desk): State<Arc<Desk>>,
     Named(source): Named,
+    request: Request,
 ) -> Result<Response, Refused> {
-    shown(&desk, &source, Talk::Members, &json!({})).await
+    let input = match reply::query(&request, "after") {
+        Some(after) => json!({ "after": after }),
+        None => json!({}),
+    };
+    drop(request);
+    shown(&desk, &source, Talk::Members, &input).await
+}
+
+/// The messages of this source that were kept and refused later.
+pub(super) async fn unsent(
+    State(desk): State<Arc<Desk>>,
+    Named(source): Named,
+) -> Result<Response, Refused> {
+    shown(&desk, &source, Talk::Unsent, &json!({})).await
+}
+
+pub(super) async fn forget(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, message)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    let input = json!({ "message": message });
+    done(&desk, acting, &source, Talk::Forget, input).await
+}
+
+/// `{name}`.
+pub(super) async fn rename(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path((source, channel)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let name = body.needed_text("name")?;
+    let input = json!({"channel": channel, "name": name});
+    done(&desk, acting, &source, Talk::Rename, input).await
 }
 
 pub(super) async fn members(

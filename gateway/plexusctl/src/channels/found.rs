@@ -3,6 +3,7 @@
 //! Invariants: a name counts only where it is one's alone; an id always wins. The owner's own identities come before those of
 //! peers, which speak by themselves.
 
+use super::shown;
 use crate::owner::{Owner, list_of, text_of};
 use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
@@ -18,6 +19,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Its name in a line of ours.
+    pub(super) fn shown(&self) -> String {
+        shown::quoted(&self.name)
+    }
+
     /// The channel's route.
     pub(super) fn path(&self) -> String {
         format!("{}/{}", self.users(), self.id)
@@ -106,6 +112,23 @@ fn own_first<'a>(all: &Value, source: Option<&SourceId>, entries: &'a [Value]) -
     }
 }
 
+/// The owner's own sources with channels, or this one.
+pub(super) async fn sources(
+    owner: &mut Owner,
+    source: Option<&SourceId>,
+) -> Result<Vec<String>, Stop> {
+    let all = all(owner, source).await?;
+    let mut yous = list_of(&all, "you").to_vec();
+    yous.retain(|you| you["peer"] != true);
+    if yous.is_empty() {
+        return Err(missing(&all, "there is no such source".to_owned()));
+    }
+    Ok(yous
+        .iter()
+        .map(|you| text_of(you, "source").to_owned())
+        .collect())
+}
+
 /// The path of the one source with channels.
 pub(super) async fn own_path(owner: &mut Owner, source: Option<&SourceId>) -> Result<String, Stop> {
     let all = all(owner, source).await?;
@@ -121,6 +144,33 @@ pub(super) async fn own_path(owner: &mut Owner, source: Option<&SourceId>) -> Re
             Err(Stop::usage(why))
         }
     }
+}
+
+/// All users who could be in a channel of a source, page after page.
+pub(super) async fn people(owner: &mut Owner, path: &str) -> Result<Value, Stop> {
+    let mut all = owner.get(path).await?;
+    while all["more"] == true {
+        let last = list_of(&all, "members")
+            .last()
+            .map(|last| last["id"].clone());
+        let last = last.unwrap_or_default();
+        let mut page = owner
+            .get(&format!(
+                "{path}?after={}",
+                last.as_str().unwrap_or_default()
+            ))
+            .await?;
+        all["more"] = page["more"].take();
+        let members = page["members"].as_array_mut().map(std::mem::take);
+        let members = members.unwrap_or_default();
+        if members.is_empty() {
+            break;
+        }
+        if let Some(all) = all["members"].as_array_mut() {
+            all.extend(members);
+        }
+    }
+    Ok(all)
 }
 
 /// A user by id or name.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub(super) struct Join {
     /// Relay, as https://HOST; http only on this machine
     relay: String,
-    /// Name that others see
+    /// Name that others see: a first name; the last name stays empty
     #[arg(long)]
     name: String,
     /// File with the invitation, or - for standing input [default: typed at the terminal]

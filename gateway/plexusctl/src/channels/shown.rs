@@ -54,6 +54,15 @@ pub(super) fn listed(all: &Value) -> String {
             text::line(text_of(you, "fingerprint")),
         ));
     }
+    for you in list_of(all, "you") {
+        let (unsent, source) = (you["unsent"].as_u64().unwrap_or(0), text_of(you, "source"));
+        if unsent > 0 {
+            lines.push(format!(
+                "{}: messages that were kept and then refused: {unsent}; plexusctl channels unknown",
+                text::line(source),
+            ));
+        }
+    }
     for away in list_of(all, "away") {
         let (source, why) = (text_of(away, "source"), text_of(away, "why"));
         lines.push(format!(
@@ -63,6 +72,11 @@ pub(super) fn listed(all: &Value) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// A name that somebody else has chosen, in a line of ours: where it ends is seen.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", text::line(name).replace('"', "\\\""))
 }
 
 /// Active or archived; and where its keys are not authenticated, that.
@@ -81,7 +95,7 @@ pub(super) fn keys(keys: &Value) -> Vec<String> {
         format!(
             "version {} by {}, key {} (state {})",
             state["version"],
-            text::line(text_of(state, "name")),
+            quoted(text_of(state, "name")),
             text::line(key.unwrap_or("that no member has")),
             text::line(text_of(state, "state")),
         )
@@ -108,7 +122,7 @@ pub(super) fn keys(keys: &Value) -> Vec<String> {
         let mut line = format!("  {}", signed(version));
         for (how, users) in [("with", "added"), ("without", "removed")] {
             for user in list_of(version, users) {
-                let user = text::line(user.as_str().unwrap_or_default());
+                let user = quoted(user.as_str().unwrap_or_default());
                 line.push_str(&format!("; {how} {user}"));
             }
         }
@@ -120,8 +134,8 @@ pub(super) fn keys(keys: &Value) -> Vec<String> {
 pub(super) fn people(reply: &Value) -> String {
     let rows = list_of(reply, "members").iter().flat_map(|member| {
         let name = match whose(member) {
-            Some(whose) => format!("{} ({whose})", text_of(member, "name")),
-            None => text_of(member, "name").to_owned(),
+            Some(whose) => format!("{} ({whose})", quoted(text_of(member, "name"))),
+            None => quoted(text_of(member, "name")),
         };
         let row = move |device: &Value| {
             let key = match text_of(device, "state") {
@@ -145,7 +159,7 @@ pub(super) fn people(reply: &Value) -> String {
         lines.push(format!(
             "asks to be added: {} {}; plexusctl channels add does it",
             text::line(id),
-            text::line(name)
+            quoted(name)
         ));
     }
     if reply["keys"].is_object() {
@@ -234,7 +248,7 @@ pub(super) fn compare(you: &Value, person: &Value) -> String {
         format!("  {key}  {state}")
     });
     let keys: Vec<_> = keys.collect();
-    let name = text::line(text_of(person, "name"));
+    let name = quoted(text_of(person, "name"));
     format!(
         "the key of {name}, as the relay shows it:\n{}\nyour key:\n  {}\n\n\
          1. Reach {name} in a way that does not pass this relay: a telephone call, or in person.\n\
@@ -303,7 +317,7 @@ mod tests {
         ]});
         let shown = people(&reply);
         assert!(
-            shown.contains("CHANGED") && shown.contains("Me (you)"),
+            shown.contains("CHANGED") && shown.contains("\"Me\" (you)"),
             "{shown}"
         );
     }
