@@ -394,6 +394,9 @@ fn false_key_of_known_device_gets_nothing_wrapped() {
         assert!(
             matches!(refused, AccountError::Trouble(Trouble::Device { user_id, .. }) if user_id == id_of(&bob))
         );
+        // The effect: no version with a wrap for anybody has reached the relay.
+        let shown = bob.api().channel(channel).await.expect("shown");
+        assert_eq!(shown.key_version, 1);
         let profile = ann.api().user(id_of(&bob)).await.expect("a profile");
         ann.pin(&[profile]).expect("read");
         assert_eq!(ann.take_refused_devices().len(), 1);
