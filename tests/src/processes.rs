@@ -97,6 +97,20 @@ pub fn processor_time(pid: u32) -> Option<Duration> {
     (ticks > 0).then(|| Duration::from_millis(ticks * 10))
 }
 
+/// The most memory that `pid` has held so far, in bytes (`VmHWM` of proc_pid_status(5)).
+///
+/// # Panics
+/// Where the system does not say.
+#[cfg(target_os = "linux")]
+#[must_use]
+#[track_caller]
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.expect("a peak in KiB") << 10
+}
+
 /// Every process below `pid`, however deep.
 #[must_use]
 pub fn below(pid: u32) -> Vec<Process> {

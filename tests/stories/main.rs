@@ -186,3 +186,5 @@ mod worked_extensions;
 mod workers_die;
 #[cfg(target_os = "linux")]
 mod workflows;
+#[cfg(target_os = "linux")]
+mod worst_proposals;

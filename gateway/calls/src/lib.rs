@@ -51,6 +51,7 @@ pub mod revoke;
 mod run_cage;
 pub mod runs;
 pub mod settle;
+pub mod shares;
 mod source_events;
 mod terms;
 pub mod under_way;

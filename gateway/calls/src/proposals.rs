@@ -2,13 +2,21 @@
 //!
 //! Must not know: HTTP, what a manifest says.
 
-use crate::{approvals::store::Approvals, finish::to_its_end, kernel::Kernel};
+use crate::{
+    approvals::store::Approvals,
+    finish::to_its_end,
+    kernel::Kernel,
+    shares::{Share, Shares},
+};
 use bytes::Bytes;
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AgentId, Digest, PendingId, SessionId, SourceId, json};
+use plexus_protocol::{
+    AgentId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, SessionId, SourceId, json,
+};
 use plexus_trust::{Command, Item, Proposal, Propose, Refusal, Reply};
 use serde_json::Value;
 use std::{fs, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// An extension that an agent asks the owner to add.
 pub struct Proposed {
@@ -22,6 +30,53 @@ pub struct Proposed {
     pub content: Bytes,
     /// The agent's words, cleaned.
     pub purpose: Option<String>,
+}
+
+/// Proposals of one agent that are judged at a time, and those of all agents: one compiles as much as a manifest may have.
+const OF_EACH: usize = 1;
+const AT_ONCE: usize = 2;
+
+/// Turns at judging what agents propose.
+pub struct JudgingTurns {
+    shares: Shares,
+    turns: Arc<Semaphore>,
+}
+
+/// One turn, given back when it goes.
+pub struct JudgingTurn {
+    _share: Share,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Default for JudgingTurns {
+    fn default() -> Self {
+        Self {
+            shares: Shares::new(OF_EACH),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+}
+
+impl JudgingTurns {
+    /// A turn for a proposal of `agent`, after those of other agents; refused while it has one itself.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`.
+    pub async fn take(&self, agent: &AgentId) -> Result<JudgingTurn, Box<ErrorBody>> {
+        let share = self.shares.take(agent).ok_or_else(|| {
+            let why = "Another proposal of yours is being judged.";
+            let error = ErrorBody::new(ErrorCode::RateLimited, why).with("retryAfterMs", 250);
+            Box::new(error.then(NextKind::Retry, "wait for its answer, then propose again"))
+        })?;
+        let turn = self.turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|error| {
+            Box::new(ErrorBody::new(ErrorCode::InternalError, error.to_string()))
+        })?;
+        Ok(JudgingTurn {
+            _share: share,
+            _turn: turn,
+        })
+    }
 }
 
 /// Has the owner asked. The same that waits already is joined.

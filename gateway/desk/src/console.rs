@@ -27,7 +27,7 @@ mod words;
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
-    owner::{self, approvals, calls, changes, proposals::Proposed},
+    owner::{self, approvals, calls, changes, proposal_cards},
 };
 use askama::Template;
 use axum::{
@@ -148,7 +148,7 @@ async fn proposed(
     let item = desk.ledger.snapshot().item(id).cloned();
     match item.filter(|item| item.register.is_some()) {
         Some(item) => {
-            let card = Proposed::of(desk, &item).await?.card;
+            let card = proposal_cards::look(desk, &item).await?.card;
             Ok(Some((item, card)))
         }
         None => Ok(None),

@@ -1,6 +1,9 @@
 //! What the owner's routes need beside the edge.
 
-use crate::upgrade::{LaunchOrigin, Upgrades};
+use crate::{
+    kept_cards::ProposalCards,
+    upgrade::{LaunchOrigin, Upgrades},
+};
 use plexus_calls::kernel::Kernel;
 use plexus_edge::edge::Edge;
 use plexus_protocol::Timestamp;
@@ -30,6 +33,8 @@ pub struct Desk {
     pub came: Option<LaunchOrigin>,
     /// The change to another build.
     pub upgrades: Upgrades,
+    /// Cards of what agents propose.
+    pub proposals: ProposalCards,
     /// For `plexusctl backup`.
     pub copy: CopyLedger,
 }

@@ -9,6 +9,7 @@ mod acts;
 mod console;
 pub mod desk;
 mod integration;
+mod kept_cards;
 mod owner;
 pub mod upgrade;
 

@@ -30,6 +30,7 @@ mod limits;
 mod metrics;
 mod network;
 mod profile;
+pub(crate) mod proposal_cards;
 pub(crate) mod proposals;
 mod questions;
 mod review;

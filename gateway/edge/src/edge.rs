@@ -4,7 +4,7 @@ use crate::{
     address::Address, connection_key::KeyFile, kept_discovery::KeptDiscovery, key_lock::KeyLock,
     mcp_agents::McpAgents, sessions::Sessions, throttle::Throttle, token::TokenKey,
 };
-use plexus_calls::kernel::Kernel;
+use plexus_calls::{kernel::Kernel, proposals::JudgingTurns};
 use std::{
     ops::Deref,
     sync::{Arc, atomic::AtomicU64},
@@ -32,6 +32,8 @@ pub struct Edge {
     pub key_epoch: AtomicU64,
     /// Agents that speak MCP over HTTP.
     pub mcp: McpAgents,
+    /// Who has a proposal judged.
+    pub judging: JudgingTurns,
     /// Between acts that the key allows and its rotation.
     pub key_lock: KeyLock,
 }

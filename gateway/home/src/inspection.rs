@@ -3,10 +3,11 @@
 //! Invariants: whoever asks waits a bounded time, also for many folders at once; for one folder at most one look is
 //! under way, so what hangs in the kernel holds one thread, however often it is asked for.
 //!
-//! Must not know: what is looked for.
+//! Must not know: what is looked for, who asks.
 
 use crate::tasks::blocking;
 use std::{
+    any::Any,
     collections::BTreeMap,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -20,6 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who looks at which folder: of the whole process, because it is its threads that are kept.
 static UNDER_WAY: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
+
+tokio::task_local! {
+    /// What the looks of this task hold as long as they last.
+    static HELD: Arc<dyn Any + Send + Sync>;
+}
+
+/// Runs `work`, and keeps `held` until the last look that it began has ended, also one that it does not wait for any more:
+/// whoever has a share of looks has none left while a disk hangs.
+pub async fn holding<T>(held: impl Any + Send + Sync, work: impl Future<Output = T>) -> T {
+    HELD.scope(Arc::new(held), work).await
+}
 
 /// What `look` finds at `folder`.
 ///
@@ -39,7 +51,17 @@ where
     T: Send + 'static,
     L: Future<Output = T> + Send + 'static,
 {
-    let named = looks.map(|(name, look)| async move { (name, look.await) });
+    let held = HELD.try_with(Arc::clone).ok();
+    let named = looks.map(|(name, look)| {
+        let held = held.clone();
+        async move {
+            let found = match held {
+                Some(held) => HELD.scope(held, look).await,
+                None => look.await,
+            };
+            (name, found)
+        }
+    });
     let found = named.collect::<JoinSet<_>>().join_all().await;
     found.into_iter().collect()
 }
@@ -54,11 +76,12 @@ pub async fn within<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let turn = turn(folder);
+    let held = HELD.try_with(Arc::clone).ok();
     let looked = async {
         let turn = turn.acquire_owned().await.map_err(io::Error::other)?;
         let look = move || {
             let found = look();
-            drop(turn);
+            drop((turn, held));
             found
         };
         blocking(look).await
@@ -98,6 +121,31 @@ mod tests {
         let turn = turn(hung);
         drop(turn.acquire().await.unwrap());
         assert_eq!(at(hung, || 8).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn share_is_held_until_the_look_has_ended() {
+        let share = Arc::new(());
+        let (answers, disk) = mpsc::channel::<()>();
+        let hung = Path::new("/hung-for-a-share");
+        let soon = Duration::from_millis(50);
+        let look = async {
+            let looks = std::iter::once(((), async move {
+                within(soon, hung, move || disk.recv().is_ok()).await
+            }));
+            at_once(looks).await
+        };
+        let found = holding(share.clone(), look).await;
+        assert!(found[&()].is_err());
+        assert_eq!(Arc::strong_count(&share), 2, "its thread has it");
+        answers.send(()).unwrap();
+        drop(turn(hung).acquire().await.unwrap());
+        // The thread drops both, one after the other.
+        while Arc::strong_count(&share) > 1 {
+            tokio::task::yield_now().await;
+        }
+        holding(share.clone(), at(hung, || ())).await.unwrap();
+        assert_eq!(Arc::strong_count(&share), 1, "the control");
     }
 
     /// A start waits for its sources, and a service manager for the start: 90 seconds.

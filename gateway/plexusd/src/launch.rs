@@ -252,6 +252,7 @@ async fn run(
         instance: arguments.instance.clone(),
         key_epoch: AtomicU64::new(0),
         key_lock: KeyLock::default(),
+        judging: Default::default(),
         mcp: McpAgents::default(),
         key,
         kernel: kernel.clone(),
@@ -269,6 +270,7 @@ async fn run(
         came,
         upgrades,
         copy: Box::new(copy_ledger),
+        proposals: Default::default(),
         edge: edge.clone(),
     });
     kernel.owner(Command::Launch).await.map_err(refused_start)?;

@@ -40,8 +40,12 @@ impl Entry {
     /// # Errors
     /// One sentence that names the field.
     pub fn check(&self, input: &Value) -> Result<(), String> {
-        let schema = self.connector.schemas.get(&self.capability().name);
-        schema.map_or(Ok(()), |schema| schema.check(input))
+        let capability = self.capability();
+        match self.connector.schemas.get(&capability.name) {
+            Some(schema) => schema.check(input),
+            None if capability.callable() => Err("Its input cannot be checked.".to_owned()),
+            None => Ok(()),
+        }
     }
     /// How many turns or child calls a call with this input asks for, within which time, and which child calls; none where
     /// it is one call and no more.

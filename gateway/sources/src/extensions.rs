@@ -28,7 +28,6 @@ mod workflows;
 
 pub(crate) use checks::runs_others;
 pub use server_manifest::{NamedFolders, lends_server};
-use servers::patterns;
 pub use servers::{Generated, Listing, ServerRequest, described};
 pub use surface::{differences, surface, whole_surface};
 

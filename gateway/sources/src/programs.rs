@@ -1,22 +1,27 @@
 //! Digests of files that are run.
 //!
-//! Invariant: a file is read again when its inode, size or times have changed.
+//! Invariants: a file is read again when its inode, size or times have changed; one of more than [`MOST_BYTES`] is not read, and
+//! a pipe or a device is not opened to wait for.
 //!
 //! Must not know: who runs a file.
 
+use nix::fcntl::OFlag;
 use plexus_protocol::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
     fs::{File, Metadata},
     io::{self, Read as _},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt as _},
     path::Path,
     sync::{LazyLock, Mutex, PoisonError},
 };
 
 /// Digests by what changes with a file's content.
 static KNOWN: LazyLock<Mutex<HashMap<Identity, Digest>>> = LazyLock::new(Mutex::default);
+
+/// Largest file that is read, in bytes: the largest program that people lend has a quarter of it.
+pub(crate) const MOST_BYTES: u64 = 1 << 30;
 
 /// Files whose digests are kept.
 const KEPT: usize = 64;
@@ -61,10 +66,27 @@ pub(crate) fn content(path: &Path) -> io::Result<Digest> {
 }
 
 fn opened(path: &Path) -> io::Result<(File, Identity)> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     let about = file.metadata()?;
-    match about.is_file() {
-        true => Ok((file, identity(&about))),
+    if about.len() > MOST_BYTES {
+        let why = "it has more than 1 GiB, and no program that large is read";
+        return Err(io::Error::other(why));
+    }
+    Ok((file, identity(&about)))
+}
+
+/// Opens a file, without a wait for the other end of what is none.
+///
+/// # Errors
+/// The system's; a path that is no file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
         false => Err(io::Error::other("it is no file")),
     }
 }
@@ -82,5 +104,32 @@ fn read(file: &mut File, key: Identity) -> io::Result<Digest> {
     match identity(&file.metadata()?) == key {
         true => Ok(Digest(hasher.finalize().into())),
         false => Err(io::Error::other("it is being written")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
+    #[test]
+    fn large_file_and_pipe_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        File::create(path("large"))
+            .unwrap()
+            .set_len(MOST_BYTES + 1)
+            .unwrap();
+        let why = digest(&path("large")).unwrap_err().to_string();
+        assert!(why.contains("more than 1 GiB"), "{why}");
+        mkfifo(&path("pipe"), Mode::S_IRWXU).unwrap();
+        let why = digest(&path("pipe")).unwrap_err().to_string();
+        assert!(why.contains("no file"), "{why}");
+        std::fs::write(path("small"), "x").unwrap();
+        assert_eq!(
+            digest(&path("small")).unwrap(),
+            Digest::of(b"x"),
+            "the control"
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! An offer that is ready to serve: its schemas compiled, and all that its sources are granted upon as rules.
+//! An offer that is ready to serve: its schemas compiled within a [budget](SchemaBudget), and all that its sources are granted
+//! upon as rules.
 //!
 //! Invariant: whatever widens what a worker reaches changes a rule or the digest of the profile; another wording changes
 //! neither.
 
-use crate::{profile, schema::Schema};
+use crate::{budget::SchemaBudget, profile, schema::Schema};
 use plexus_ipc::{
     manifest::{Audience, Egress, EgressEntry, EgressHost, Manifest, SocketPath, UnixEgress},
     offer::Offer,
@@ -29,18 +30,30 @@ pub struct Registered {
 }
 
 impl Registered {
-    /// Compiles an offer.
+    /// Compiles an offer whose schemas are within their budget.
     pub(crate) fn of(offer: Arc<Offer>) -> anyhow::Result<Self> {
-        let (manifest, profile) = (&offer.manifest, &*offer.profile);
+        let mut whole = Self::uncompiled(offer)?;
+        let manifest = &whole.offer.manifest;
+        let callable = manifest.capabilities.iter().filter(|c| c.callable());
+        let inputs = callable.clone().filter_map(|c| c.input.as_ref());
+        let empty = object!({"type": "object"});
+        let named = |why| anyhow::anyhow!("{}: {why}", manifest.connector);
+        SchemaBudget::check(inputs).map_err(named)?;
         let mut schemas = BTreeMap::new();
-        for capability in manifest.capabilities.iter().filter(|c| c.callable()) {
-            let empty = object!({"type": "object"});
-            let schema =
-                Schema::compile(capability.input.as_ref().unwrap_or(&empty)).map_err(|why| {
-                    anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name)
-                })?;
+        for capability in callable {
+            let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty));
+            let schema = schema.map_err(|why| {
+                anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name)
+            })?;
             schemas.insert(capability.name.clone(), schema);
         }
+        whole.schemas = schemas;
+        Ok(whole)
+    }
+
+    /// An offer to look at: its schemas are not compiled, so no call of it is let through.
+    pub(crate) fn uncompiled(offer: Arc<Offer>) -> anyhow::Result<Self> {
+        let (manifest, profile) = (&offer.manifest, &*offer.profile);
         let mut base = base_of(profile)?;
         base.extend(egress_of(manifest));
         base.extend(programs_of(&offer));
@@ -50,7 +63,7 @@ impl Registered {
             profile_digest: profile_digest(profile),
             rules: profile::rules(profile),
             base,
-            schemas,
+            schemas: BTreeMap::new(),
             offer,
         })
     }

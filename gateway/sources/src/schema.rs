@@ -1,6 +1,10 @@
 //! Does an input fit its schema? Compiled once; messages in the order of docs/protocol/agents.md#call.
 
+use crate::budget::MAX_PATTERN;
 use serde_json::{Map, Value};
+
+/// What matching one pattern may keep for the next time, in bytes.
+const MAX_CACHE: usize = 256 << 10;
 
 /// A compiled input schema.
 pub struct Schema {
@@ -33,7 +37,11 @@ impl Schema {
             closed: schema.get("additionalProperties") == Some(&Value::Bool(false)),
             // An engine without backtracking: a schema may be a stranger's.
             whole: jsonschema::options()
-                .with_pattern_options(jsonschema::PatternOptions::regex())
+                .with_pattern_options(
+                    jsonschema::PatternOptions::regex()
+                        .size_limit(MAX_PATTERN)
+                        .dfa_size_limit(MAX_CACHE),
+                )
                 .build(schema)
                 .map_err(|e| e.to_string())?,
         })

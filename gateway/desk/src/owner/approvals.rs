@@ -6,7 +6,7 @@
 //! that changed since.
 
 use super::{
-    Acting, Narrowing, body::Fields, declared::kept_secrets, definitions, proposals::Proposed,
+    Acting, Narrowing, body::Fields, declared::kept_secrets, definitions, proposal_cards,
     questions, sources::resumed_code,
 };
 use crate::{
@@ -81,7 +81,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     Ok(ok(&json!({ "pending": cards })))
 }
 
-/// Proposals whose cards a list carries: for each the programs and folders of this machine are looked at.
+/// Proposals whose cards a list carries: for each the programs and folders of this machine are looked at, beside the list.
 const PROPOSALS: usize = 16;
 
 /// The cards of the extensions that agents propose, the newest [`PROPOSALS`] of them.
@@ -96,12 +96,7 @@ async fn proposals(desk: &Arc<Desk>) -> Result<BTreeMap<PendingId, Value>, Refus
         .cloned()
         .collect();
     waiting.sort_by_key(|item| std::cmp::Reverse(item.created_at));
-    let mut cards = BTreeMap::new();
-    for item in waiting.iter().take(PROPOSALS) {
-        let proposed = Proposed::of(desk, item).await?;
-        cards.insert(item.id.clone(), Value::Object(proposed.card));
-    }
-    Ok(cards)
+    proposal_cards::of_list(desk, &waiting, PROPOSALS).await
 }
 
 /// The item of this id, if it proposes an extension.
@@ -132,7 +127,7 @@ pub(super) async fn show(
         return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
     }
     if let Some(item) = proposal_of(&desk, &item) {
-        let proposed = Proposed::of(&desk, &item).await?;
+        let proposed = proposal_cards::look(&desk, &item).await?;
         return Ok(ok(&proposed.card));
     }
     let shown = seen(&desk, item).await?.ok_or_else(|| none_waits(&id))?;

@@ -206,15 +206,14 @@ pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, 
     let offer = desk.registry.of_source(&source.config);
     let offer = offer.ok_or_else(|| failed("this build has no such extension"))?;
     let then = whole_surface(&agreed, &offer.offer, &source.paths);
-    let mut now = agreed.clone();
-    let found = blocking(move || {
-        now.manifest.programs().map(|found| {
-            now.programs = found;
-            now
-        })
-    });
-    let mut changes = match found.await? {
-        Ok(now) => differences(&then, &surface(&now, &source.paths)),
+    let mut changes = match agreed.manifest.programs().await {
+        Ok(programs) => {
+            let now = Agreed {
+                programs,
+                ..agreed.clone()
+            };
+            differences(&then, &surface(&now, &source.paths))
+        }
         Err(reasons) => reasons,
     };
     let card = change::card(&desk.ledger.snapshot(), &desk.catalogue.load(), source);

@@ -68,26 +68,50 @@ pub(super) struct Drafted {
 }
 
 impl Drafted {
+    /// A manifest that the owner brings: its schemas are compiled.
+    ///
     /// # Errors
     /// Our own; the inner one: what stands against it.
     pub(super) async fn of(
         desk: &Arc<Desk>,
         manifest: &Value,
     ) -> Result<Result<Self, Vec<String>>, Refused> {
+        let compiled = |agreed: &Agreed| agreed.registered().map_err(|why| format!("{why:#}"));
+        Self::read(desk, manifest, compiled).await
+    }
+
+    /// One that an agent proposed: its schemas were compiled then, and will be when it is added.
+    ///
+    /// # Errors
+    /// As those of [`Self::of`].
+    pub(super) async fn of_proposal(
+        desk: &Arc<Desk>,
+        manifest: &Value,
+    ) -> Result<Result<Self, Vec<String>>, Refused> {
+        let drawn = |agreed: &Agreed| agreed.uncompiled().map_err(|why| format!("{why:#}"));
+        Self::read(desk, manifest, drawn).await
+    }
+
+    async fn read(
+        desk: &Arc<Desk>,
+        manifest: &Value,
+        offered: fn(&Agreed) -> Result<Registered, String>,
+    ) -> Result<Result<Self, Vec<String>>, Refused> {
         let (here, manifest) = (desk.clone(), manifest.clone());
-        // Schemas are compiled, and programs read.
-        let read = blocking(move || {
-            let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
-            let programs = manifest.programs()?;
-            let agreed = Agreed { manifest, programs };
-            let offer = agreed
-                .registered()
-                .map_err(|why| vec![format!("{why:#}")])?;
-            Ok::<_, Vec<String>>((agreed, offer))
-        });
-        let (agreed, offer) = match read.await? {
-            Ok(read) => read,
+        let read = blocking(move || ExtensionManifest::read(&manifest, &here.registry));
+        let manifest = match read.await? {
+            Ok(manifest) => manifest,
             Err(reasons) => return Ok(Err(reasons)),
+        };
+        let programs = match manifest.programs().await {
+            Ok(programs) => programs,
+            Err(reasons) => return Ok(Err(reasons)),
+        };
+        let agreed = Agreed { manifest, programs };
+        let offer = blocking(move || offered(&agreed).map(|offer| (agreed, offer)));
+        let (agreed, offer) = match offer.await? {
+            Ok(read) => read,
+            Err(why) => return Ok(Err(vec![why])),
         };
         let odd = agreed.manifest.odd_members(&desk.catalogue.load());
         if !odd.is_empty() {

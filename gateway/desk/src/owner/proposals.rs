@@ -13,6 +13,7 @@ use super::{
     approvals::same_card,
     declared::Put,
     inspected::{Drafted, Inspected},
+    proposal_cards,
 };
 use crate::{
     acts::{act, blocking, event_of, failed_halfway},
@@ -21,6 +22,7 @@ use crate::{
 use axum::response::Response;
 use plexus_calls::approvals::card;
 use plexus_edge::reply::{Refused, ok};
+use plexus_home::inspection;
 use plexus_ipc::text::Line;
 use plexus_protocol::CapabilityId;
 use plexus_sources::extensions::manifest::Agreed;
@@ -29,9 +31,14 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
+use tokio::time::timeout;
 
 type Folders = BTreeMap<String, String>;
+
+/// How long looking at one proposal may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A proposal, with its card.
 pub(crate) struct Proposed {
@@ -47,33 +54,65 @@ pub(crate) struct Proposed {
 }
 
 impl Proposed {
-    /// A proposal as it is now.
+    /// A proposal as it is now: looked at within [`PATIENCE`], in a share of its agent's.
     ///
     /// # Errors
     /// Our own.
     pub(crate) async fn of(desk: &Arc<Desk>, item: &Arc<Item>) -> Result<Self, Refused> {
+        let mut proposed = Self::unseen(desk, item).await?;
+        // What is decided is not kept.
+        if item.state != ItemState::Pending {
+            proposed.finish(item, &[]);
+            return Ok(proposed);
+        }
+        let looked = async {
+            let share = desk.proposals.shares.wait(&item.agent).await;
+            inspection::holding(share, proposed.look(desk)).await
+        };
+        if let Ok(looked) = timeout(PATIENCE, looked).await {
+            let problems = looked?.err().unwrap_or_default();
+            proposed.finish(item, &problems);
+            return Ok(proposed);
+        }
+        let why = format!(
+            "its programs and folders, or others that {} proposed, could not be looked at within {} s: repeat when their disks answer",
+            item.agent,
+            PATIENCE.as_secs()
+        );
+        Self::not_looked_at(desk, item, why).await
+    }
+
+    /// A proposal at which nobody has looked, and why not.
+    ///
+    /// # Errors
+    /// Our own.
+    pub(super) async fn not_looked_at(
+        desk: &Arc<Desk>,
+        item: &Arc<Item>,
+        why: String,
+    ) -> Result<Self, Refused> {
+        let mut proposed = Self::unseen(desk, item).await?;
+        proposed.finish(item, &[why]);
+        Ok(proposed)
+    }
+
+    /// What was sent.
+    async fn unseen(desk: &Arc<Desk>, item: &Arc<Item>) -> Result<Self, Refused> {
         let (here, of) = (desk.clone(), item.clone());
         let content = blocking(move || here.approvals.proposal(&of)).await?;
         let content = content.unwrap_or_default();
-        let mut proposed = Self {
+        Ok(Self {
             card: card::heading(&desk.ledger.snapshot(), item),
             folders: serde_json::from_value(content["folders"].clone()).unwrap_or_default(),
             manifest: content["manifest"].clone(),
             agreed: None,
             inspected: None,
-        };
-        // What is decided is not kept.
-        let problems = match item.state == ItemState::Pending {
-            true => proposed.look(desk).await?.err().unwrap_or_default(),
-            false => Vec::new(),
-        };
-        proposed.finish(item, &problems);
-        Ok(proposed)
+        })
     }
 
     /// Looks at its programs and folders, and puts what it finds on the card.
     async fn look(&mut self, desk: &Arc<Desk>) -> Result<Result<(), Vec<String>>, Refused> {
-        let drafted = match Drafted::of(desk, &self.manifest).await? {
+        let drafted = match Drafted::of_proposal(desk, &self.manifest).await? {
             Ok(drafted) => drafted,
             Err(reasons) => return Ok(Err(reasons)),
         };
@@ -164,7 +203,7 @@ impl Proposed {
         {
             return Ok(Ok(inspected));
         }
-        let drafted = match Drafted::of(desk, &self.manifest).await? {
+        let drafted = match Drafted::of_proposal(desk, &self.manifest).await? {
             Ok(drafted) => drafted,
             Err(reasons) => return Ok(Err(reasons)),
         };
@@ -188,7 +227,7 @@ pub(super) async fn approve(
     keeps: &BTreeSet<String>,
 ) -> Result<Response, Refused> {
     let acting = narrowing.wider(desk).await?;
-    let proposed = Proposed::of(desk, item).await?;
+    let proposed = proposal_cards::look(desk, item).await?;
     if proposed.agreed.is_none() {
         return Err(Refusal::PlanFailed.into());
     }

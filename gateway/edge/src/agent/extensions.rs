@@ -53,7 +53,7 @@ pub(super) async fn register(
             "registered": [], "revision": edge.catalogue.load().revision, "reason": why,
         }))
     };
-    let (manifest, folders) = match read(&edge, &body).await? {
+    let (manifest, folders) = match read(&edge, &agent, &body).await? {
         Ok(read) => read,
         Err(reasons) => return Ok(refused(&reasons.join("; "))),
     };
@@ -103,6 +103,7 @@ type Folders = Option<BTreeMap<String, String>>;
 
 async fn read(
     edge: &Arc<Edge>,
+    agent: &AgentId,
     body: &Map<String, Value>,
 ) -> Result<Result<(ExtensionManifest, Folders), Vec<String>>, Refused> {
     let one = |why: &str| Ok(Err(vec![why.to_owned()]));
@@ -117,7 +118,10 @@ async fn read(
         return one("`manifest` is required, and an object");
     };
     let here = edge.clone();
+    let turn = edge.judging.take(agent).await?;
     let checked = blocking(move || {
+        // Also where whoever proposes has gone meanwhile.
+        let _turn = turn;
         let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
         manifest.check_offer()?;
         Ok(manifest)

@@ -13,16 +13,18 @@ use super::{
     manifest::{Agreed, ExtensionManifest, FORMAT, Io, PinnedProgram, Route},
     variables,
 };
-use crate::{Registry, extensions::patterns, programs, schema::Schema};
+use crate::{Registry, budget, programs};
+use plexus_home::inspection;
 use plexus_ipc::text::Line;
 use plexus_protocol::{Digest, SourceId, json};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     io::Read as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Largest manifest, in bytes, and most capabilities.
@@ -31,11 +33,11 @@ const MAX_CAPABILITIES: usize = 256;
 /// Longest id and label, in bytes.
 const MAX_ID: usize = 60;
 const MAX_LABEL: usize = 100;
-/// Largest input schema of a capability, in bytes, and most patterns in it.
-const MAX_SCHEMA: usize = 65_536;
-const MAX_PATTERNS: usize = 32;
 /// Parameters of a command's profile, beside those that no path field may have.
 const TAKEN: [&str; 3] = ["PROGRAM", "CALLS", "ANSWERS"];
+/// Most programs of a manifest, and how long reading all of them may take.
+const MAX_PROGRAMS: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How much of a program is looked at for what sort of file it is: loaders are smaller.
 const LARGEST: u64 = 16 << 20;
 /// Where a bare name is looked for; `PATH` is whoever set it.
@@ -193,18 +195,39 @@ impl ExtensionManifest {
         offered.map_err(|why| vec![format!("{why:#}")])
     }
 
-    /// The programs that its commands mean here. Blocks on the disks that they lie on.
+    /// The programs that its commands mean here. Waits a bounded time for the disks that they lie on, and no longer once one
+    /// of them does not answer.
     ///
     /// # Errors
-    /// Why one cannot be run.
-    pub fn programs(&self) -> Result<BTreeMap<String, PinnedProgram>, Vec<String>> {
+    /// Why one cannot be run, or could not be looked at.
+    pub async fn programs(&self) -> Result<BTreeMap<String, PinnedProgram>, Vec<String>> {
         let routes = self.capabilities.iter().map(|c| &c.route);
         let bins: BTreeSet<&String> = routes.filter_map(Route::bin).collect();
+        if bins.len() > MAX_PROGRAMS {
+            let count = bins.len();
+            return Err(vec![format!(
+                "it names {count} programs, and at most {MAX_PROGRAMS} are looked at: make several sources of it"
+            )]);
+        }
+        let until = Instant::now() + PATIENCE;
         let (mut found, mut reasons) = (BTreeMap::new(), Vec::new());
         for bin in bins {
-            match resolved(bin) {
-                Ok(program) => _ = found.insert(bin.clone(), program),
-                Err(why) => reasons.push(format!("bin {bin:?}: {why}")),
+            let (named, of) = (PathBuf::from(bin), bin.clone());
+            let placed = inspection::at(&named, move || located(&of)).await;
+            let looked = match placed {
+                Ok(Ok(path)) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    let of = path.clone();
+                    inspection::within(left, &path, move || pinned(of)).await
+                }
+                Ok(Err(why)) => Ok(Err(why)),
+                Err(error) => Err(error),
+            };
+            match looked {
+                Ok(Ok(program)) => _ = found.insert(bin.clone(), program),
+                Ok(Err(why)) => reasons.push(format!("bin {bin:?}: {why}")),
+                // Each of the others could hold a thread of its own.
+                Err(error) => return Err(vec![format!("bin {bin:?}: {error}")]),
             }
         }
         match reasons.is_empty() {
@@ -231,11 +254,7 @@ impl Io {
         if schema["type"] != "object" {
             return Some("io.input is no schema of an object".to_owned());
         }
-        if schema.to_string().len() > MAX_SCHEMA || patterns(&schema) > MAX_PATTERNS {
-            return Some("io.input has more than 64 KiB, or more than 32 patterns; a reference counts as two".to_owned());
-        }
-        let why = Schema::compile(&schema).err()?;
-        Some(format!("io.input: {}", &*Line::<256>::new(&why)))
+        budget::refused(&schema).map(|why| format!("io.input has {why}"))
     }
 }
 
@@ -303,7 +322,8 @@ fn skeleton(text: &str) -> String {
         .replace("vv", "w")
 }
 
-fn resolved(bin: &str) -> Result<PinnedProgram, String> {
+/// The file that a program's name means; never a link to it.
+fn located(bin: &str) -> Result<PathBuf, String> {
     let path = match bin.contains('/') {
         true => PathBuf::from(bin),
         false => {
@@ -325,6 +345,12 @@ fn resolved(bin: &str) -> Result<PinnedProgram, String> {
             real.display()
         ));
     }
+    Ok(path)
+}
+
+/// A program with its content, if it is one that does what it is named for. Reads all of it.
+fn pinned(path: PathBuf) -> Result<PinnedProgram, String> {
+    let shown = path.display();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if runs_others(&path) {
         return Err(format!(
@@ -340,7 +366,7 @@ fn resolved(bin: &str) -> Result<PinnedProgram, String> {
         return Err(format!("{shown} runs with another user's rights"));
     }
     let mut start = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut start));
+    let read = programs::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut start));
     read.map_err(|error| format!("{shown}: {error}"))?;
     if loader::is_library(&start) {
         return Err(format!(

@@ -40,11 +40,23 @@ impl Agreed {
         format!("{:#}\n", json!(self))
     }
 
-    /// The offer.
+    /// The offer, compiled.
     ///
     /// # Errors
     /// What stands against it.
     pub fn registered(&self) -> anyhow::Result<Registered> {
+        Registered::of(Arc::new(self.offer()?))
+    }
+
+    /// The same, to look at and not to serve: an owner's list compiles nothing.
+    ///
+    /// # Errors
+    /// What stands against it, beside its schemas.
+    pub fn uncompiled(&self) -> anyhow::Result<Registered> {
+        Registered::uncompiled(Arc::new(self.offer()?))
+    }
+
+    fn offer(&self) -> anyhow::Result<Offer> {
         let text = self.offered()?;
         let manifest = Manifest::parse(&text)?;
         let worker = with_folders(
@@ -68,7 +80,7 @@ impl Agreed {
         let mut offer = Offer::of_connector(&text, &worker)?.with_children(&profiles)?;
         offer.program = "plexus-worker-extension".into();
         offer.given = Some(text.as_str().into());
-        Registered::of(Arc::new(offer))
+        Ok(offer)
     }
 
     /// The program that is not, by these rules of a source, the file that is agreed to: it was replaced between two looks.

@@ -6,7 +6,12 @@
 //! Must not know: how a server is started, who may call it.
 
 use super::{LISTING, registered, shown_line};
-use crate::{Registered, naming::kind_of, schema::Schema};
+use crate::{
+    Registered,
+    budget::{self, SchemaBudget},
+    naming::kind_of,
+    schema::Schema,
+};
 use plexus_ipc::{
     manifest::{ChildArgument, Manifest, McpPins, Program},
     text::Text,
@@ -18,11 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most tools: with the listing, as many as a manifest has room for.
 const MAX_TOOLS: usize = plexus_ipc::manifest::MAX_ENTRIES - 1;
-/// Largest input schema of a tool, in bytes, and most patterns in it.
-const MAX_SCHEMA: usize = 65_536;
-const MAX_PATTERNS: usize = 32;
-/// How many patterns a reference counts as.
-const REFERENCE: usize = 2;
 /// How long a call may take, in milliseconds: what the worker gives the server, and what the owner may take to answer a
 /// question of the server's.
 const CALL_MS: u32 = 740_000;
@@ -220,6 +220,7 @@ impl ServerRequest {
     ) -> Result<Generated, String> {
         let mut names = BTreeSet::new();
         let (mut entries, mut refused) = (Vec::new(), Vec::new());
+        let mut budget = SchemaBudget::default();
         let mut pins = McpPins {
             instructions: listing
                 .instructions
@@ -234,7 +235,7 @@ impl ServerRequest {
                 pins.withheld.insert(name.to_owned(), digest);
                 continue;
             }
-            match self.entry(name, tool) {
+            match self.entry(name, tool, &mut budget) {
                 _ if !names.insert(name) => return Err(format!("it has two tools {name:?}")),
                 Ok(entry) => {
                     pins.tools.insert(name.to_owned(), json::digest(tool));
@@ -262,7 +263,7 @@ impl ServerRequest {
     }
 
     /// One tool as a capability, or why it can be none.
-    fn entry(&self, name: &str, tool: &Value) -> Result<Value, String> {
+    fn entry(&self, name: &str, tool: &Value, budget: &mut SchemaBudget) -> Result<Value, String> {
         let fits = name.len() <= 128
             && !name.starts_with('.')
             && CapabilityId::parse(&format!("source.{name}")).is_ok();
@@ -277,11 +278,10 @@ impl ServerRequest {
         if !input.is_object() {
             return Err("its input schema is no object".to_owned());
         }
-        let (bytes, patterns) = (input.to_string().len(), patterns(input));
-        if bytes > MAX_SCHEMA || patterns > MAX_PATTERNS {
-            let why = "its input schema has more than 64 KiB, or more than 32 patterns; a reference counts as two";
-            return Err(why.to_owned());
+        if let Some(why) = budget::refused(input) {
+            return Err(format!("its input schema has {why}"));
         }
+        budget.take(input)?;
         Schema::compile(input).map_err(|why| format!("its input schema: {}", shown_line(&why)))?;
         let is_read = self.reads.contains(name);
         let sensitivity = match (is_read, &self.url) {
@@ -392,27 +392,6 @@ impl ServerRequest {
 #[must_use]
 pub fn described(tool: &Value) -> Text<16_384> {
     Text::new(tool["description"].as_str().unwrap_or("(no description)"))
-}
-
-/// How much work a schema makes beside its length: each regular expression is compiled, and each reference may double what a
-/// call costs.
-pub(super) fn patterns(schema: &Value) -> usize {
-    match schema {
-        Value::Array(all) => all.iter().map(patterns).sum(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| {
-                let own = match (&**name, value) {
-                    ("pattern", Value::String(_)) => 1,
-                    ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(_)) => REFERENCE,
-                    ("patternProperties", Value::Object(all)) => all.len(),
-                    _ => 0,
-                };
-                own + patterns(value)
-            })
-            .sum(),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

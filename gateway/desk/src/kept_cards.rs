@@ -1,0 +1,86 @@
+//! What is kept of looks at proposals: each one's card, and how long it is as good as new.
+//!
+//! Invariant: looks at one proposal take a thirtieth of the time at most, however often they are asked for.
+//!
+//! Must not know: what is looked at, who asks.
+
+use plexus_calls::shares::Shares;
+use plexus_protocol::PendingId;
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// A card is as good as new for this long, and for thirty times as long as the look took.
+const FRESH: Duration = Duration::from_secs(2);
+const RARELY: u32 = 30;
+/// Looks at what one agent proposed that are under way at once. A disk that hangs has the share for as long as it hangs.
+const SHARES: usize = 4;
+
+/// The cards, and the looks that are under way.
+pub struct ProposalCards {
+    /// Of looks.
+    pub(crate) shares: Shares,
+    kept: Mutex<BTreeMap<PendingId, Kept>>,
+    /// Changes with each look that has ended.
+    pub(crate) looked: watch::Sender<()>,
+}
+
+impl Default for ProposalCards {
+    fn default() -> Self {
+        Self {
+            shares: Shares::new(SHARES),
+            kept: Mutex::default(),
+            looked: watch::Sender::new(()),
+        }
+    }
+}
+
+/// What is kept of one proposal.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) card: Option<Map<String, Value>>,
+    /// Until when it is as good as new, and of which catalogue it is.
+    fresh: Option<(Instant, u64)>,
+    pub(crate) is_under_way: bool,
+}
+
+impl ProposalCards {
+    pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PendingId, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what a look that began at `begun` has found.
+    pub(crate) fn keep(
+        &self,
+        id: &PendingId,
+        card: &Map<String, Value>,
+        begun: Instant,
+        revision: u64,
+    ) {
+        let lasts = FRESH.max(begun.elapsed() * RARELY);
+        let mut kept = self.kept();
+        let kept = kept.entry(id.clone()).or_default();
+        (kept.card, kept.fresh) = (Some(card.clone()), Some((Instant::now() + lasts, revision)));
+    }
+
+    /// Whether a look has to begin now; it is noted as begun.
+    pub(crate) fn begins(&self, id: &PendingId, revision: u64) -> bool {
+        let mut kept = self.kept();
+        let kept = kept.entry(id.clone()).or_default();
+        let is_fresh = kept
+            .fresh
+            .is_some_and(|(until, of)| Instant::now() < until && of == revision);
+        !is_fresh && !std::mem::replace(&mut kept.is_under_way, true)
+    }
+
+    pub(crate) fn ended(&self, id: &PendingId) {
+        if let Some(kept) = self.kept().get_mut(id) {
+            kept.is_under_way = false;
+        }
+        self.looked.send_replace(());
+    }
+}
