@@ -83,6 +83,7 @@ mod hiding;
 mod history;
 mod hostile;
 mod idempotency;
+mod imitations;
 mod impostors;
 mod install;
 mod integration;

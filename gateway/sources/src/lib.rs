@@ -11,6 +11,7 @@ pub mod configure;
 pub mod detect;
 pub mod extensions;
 pub mod form;
+pub mod labels;
 pub mod lending;
 pub mod let_go;
 pub mod naming;

@@ -10,7 +10,7 @@ use super::{
     declared::kept,
     sources::known,
     stored_secrets::StoredSecrets,
-    survey::{has_worker, is_installed, surveyed},
+    survey::{has_worker, imitated, is_installed, surveyed},
 };
 use crate::{
     acts::{blocking, failed},
@@ -129,6 +129,9 @@ impl Drafted {
         }
         let declared = &agreed.manifest;
         let id = SourceId::parse(&declared.source).map_err(|why| failed(why.to_string()))?;
+        if let Some(why) = imitated(desk, &id, &declared.label) {
+            return Ok(Err(vec![why]));
+        }
         let kind = by_manifest_kind(&declared.source);
         let there = known(desk, id.as_str());
         let of_other = there

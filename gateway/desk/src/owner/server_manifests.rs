@@ -10,6 +10,7 @@ use super::{
     body::Fields,
     servers::{InspectedServer, ServerAsk, given_secrets, installed},
     sources::known,
+    survey::imitated,
 };
 use crate::desk::Desk;
 use axum::response::Response;
@@ -45,6 +46,10 @@ impl ServerAsk {
         };
         let name = &request.name;
         let one = |why: String| Ok(Err(vec![why]));
+        let label = request.label.as_deref().unwrap_or(name.as_str());
+        if let Some(why) = imitated(desk, name, label) {
+            return one(why);
+        }
         let mut before = None;
         if let Some(there) = there {
             if there.config.kind != kind_of(name) {

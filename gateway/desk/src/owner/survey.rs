@@ -9,6 +9,7 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry, code,
     configure::{SourceRequest, look},
+    labels::are_alike,
 };
 use plexus_trust::Source;
 use serde_json::{Map, Value};
@@ -30,6 +31,21 @@ pub(super) fn has_worker(desk: &Desk, offer: &Offer) -> Result<(), Refused> {
             why,
         )))
     })
+}
+
+/// Why a third party's `label` for the source `id` imitates another source that is there.
+pub(super) fn imitated(desk: &Desk, id: &SourceId, label: &str) -> Option<String> {
+    let state = desk.ledger.snapshot();
+    let mut others = state.sources.values();
+    let other = others.find(|other| {
+        let names = [other.config.label.as_str(), other.id.as_str()];
+        let reads_so = |name: &str| names.into_iter().any(|of| are_alike(of, name));
+        other.id != *id && !other.config.is_over() && (reads_so(label) || reads_so(id.as_str()))
+    })?;
+    Some(format!(
+        "its label {label:?} or its id {id} looks like the source {} ({:?}) that is there: choose another, or give that one another label: plexusctl sources set {} --label LABEL",
+        other.id, other.config.label, other.id
+    ))
 }
 
 /// A source that is not there yet, as `body` would configure it, with its folders and programs as they are now.

@@ -13,9 +13,12 @@ use super::{
     manifest::{Agreed, ExtensionManifest, FORMAT, Io, PinnedProgram, Route},
     variables,
 };
-use crate::{Registry, budget, programs};
+use crate::{
+    Registry, budget,
+    labels::{self, are_alike, speaks_of_plexus},
+    programs,
+};
 use plexus_home::inspection;
-use plexus_ipc::text::Line;
 use plexus_protocol::{Digest, SourceId, json};
 use serde_json::Value;
 use std::{
@@ -30,9 +33,8 @@ use std::{
 /// Largest manifest, in bytes, and most capabilities.
 const MAX_MANIFEST: usize = 262_144;
 const MAX_CAPABILITIES: usize = 256;
-/// Longest id and label, in bytes.
+/// Longest id, in bytes.
 const MAX_ID: usize = 60;
-const MAX_LABEL: usize = 100;
 /// Parameters of a command's profile, beside those that no path field may have.
 const TAKEN: [&str; 3] = ["PROGRAM", "CALLS", "ANSWERS"];
 /// Most programs of a manifest, and how long reading all of them may take.
@@ -132,11 +134,8 @@ impl ExtensionManifest {
         }
         for folder in &read.folders {
             // It stands behind a rule of a profile, and a line break in it would begin another rule.
-            if !is_label(&folder.label) || speaks_of_plexus(&folder.label) {
-                let name = &folder.name;
-                reasons.push(format!(
-                    "the label of the folder {name:?} is not one line of 1 to {MAX_LABEL} bytes, or speaks of Plexus"
-                ));
+            if let Some(why) = labels::refused(&folder.label) {
+                reasons.push(format!("the label of the folder {:?} {why}", folder.name));
             }
             if TAKEN.contains(&folder.name.to_ascii_uppercase().as_str()) {
                 reasons.push(format!("no folder can have the name {:?}", folder.name));
@@ -144,15 +143,20 @@ impl ExtensionManifest {
         }
         reasons.extend(read.odd_app());
         reasons.extend(read.odd_socket());
-        let labels = read.capabilities.iter().map(|one| (&one.name, &one.label));
+        let entries = read.capabilities.iter().map(|one| (&one.name, &one.label));
         let texts = read.skills.iter().map(|one| (&one.name, &one.label));
         let workflows = read.workflows.iter().map(|one| (&one.name, &one.label));
-        for (name, label) in labels.chain(texts).chain(workflows) {
-            if !is_label(label) || speaks_of_plexus(label) {
-                reasons.push(format!(
-                    "the label of {name:?} is not one line of 1 to {MAX_LABEL} bytes, or speaks of Plexus"
-                ));
+        let entries: Vec<_> = entries.chain(texts).chain(workflows).collect();
+        for (name, label) in &entries {
+            if let Some(why) = labels::refused(label) {
+                reasons.push(format!("the label of {name:?} {why}"));
             }
+        }
+        let entries: Vec<_> = entries.iter().map(|(_, label)| label.as_str()).collect();
+        if let Some((label, other)) = labels::imitation(&entries) {
+            reasons.push(format!(
+                "the label {label:?} looks like {other:?} of another entry; choose another"
+            ));
         }
         for capability in &read.capabilities {
             if capability.transport != read.transport {
@@ -265,9 +269,7 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
         Ok(id) if source.len() <= MAX_ID => {
             let shipped = registry.heads().find(|known| {
                 let names = [&known.connector, &known.kind];
-                names
-                    .into_iter()
-                    .any(|name| skeleton(name) == skeleton(id.as_str()))
+                names.into_iter().any(|name| are_alike(name, id.as_str()))
             });
             let imitated = shipped.map(|known| known.label.clone());
             let imitated = imitated.or_else(|| {
@@ -284,42 +286,14 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
         Err(why) => reasons.push(format!("source {source:?} is {why}")),
     }
     let mut shipped = registry.heads().map(|known| &known.label);
-    if !is_label(label) {
-        reasons.push(format!("label is not one line of 1 to {MAX_LABEL} bytes"));
-    } else if speaks_of_plexus(label) {
-        reasons.push(format!(
-            "label {label:?} speaks of Plexus, which is not its author; choose another"
-        ));
-    } else if shipped.any(|known| skeleton(known) == skeleton(label)) {
+    if let Some(why) = labels::refused(label) {
+        reasons.push(format!("label {label:?} {why}"));
+    } else if shipped.any(|known| are_alike(known, label)) {
         reasons.push(format!(
             "label {label:?} is one of Plexus's own sources; choose another"
         ));
     }
     reasons
-}
-
-pub(super) fn is_label(text: &str) -> bool {
-    !text.trim().is_empty() && *Line::<MAX_LABEL>::new(text) == *text
-}
-
-/// Whether words of an author could be taken for the gateway's own.
-pub(super) fn speaks_of_plexus(text: &str) -> bool {
-    skeleton(text).contains(&skeleton("plexus"))
-}
-
-/// An id or label without what makes it look unlike another one that reads the same.
-fn skeleton(text: &str) -> String {
-    let plain = text.chars().filter(|c| c.is_alphanumeric());
-    let lower = plain.flat_map(char::to_lowercase);
-    let same = lower.map(|c| match c {
-        '0' => 'o',
-        '1' | 'l' | '|' => 'i',
-        '5' => 's',
-        c => c,
-    });
-    same.collect::<String>()
-        .replace("rn", "m")
-        .replace("vv", "w")
 }
 
 /// The file that a program's name means; never a link to it.

@@ -6,11 +6,11 @@
 //! Must not know: how a server is started, what it says.
 
 use super::{
-    checks::{is_label, odd_name, speaks_of_plexus},
+    checks::odd_name,
     manifest::{Access, DeclaredFolder, FORMAT},
     servers::ServerRequest,
 };
-use crate::Registry;
+use crate::{Registry, labels};
 use plexus_protocol::{SourceId, json};
 use serde::Deserialize;
 use serde_json::Value;
@@ -156,10 +156,8 @@ impl ServerManifest {
             access,
         } in &self.folders
         {
-            if !is_label(label) || speaks_of_plexus(label) {
-                return Err(format!(
-                    "the label of the folder {name:?} is not one short line, or speaks of Plexus"
-                ));
+            if let Some(why) = labels::refused(label) {
+                return Err(format!("the label of the folder {name:?} {why}"));
             }
             let (paths, field) = match access {
                 Access::Read => (&mut code, "code"),
