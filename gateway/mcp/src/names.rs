@@ -1,11 +1,17 @@
-//! Names of tools: made from a capability's id alone, so that a name never changes with what else an agent sees.
+//! Names of tools: made from a capability's id alone, so that a name never changes with what else an agent sees, but for ids
+//! that are made to share one.
+//!
+//! Invariants: two capabilities of a list have two names, also for a client that takes `-` for `_`; a name that several would
+//! have is none's, so that no client's rule for one lets another through.
 
 use plexus_protocol::{CapabilityId, Digest};
+use std::collections::{HashMap, HashSet};
 
 /// Most characters of a tool's name. The longest prefix that a client puts before it takes the other 27 of 64.
 pub(crate) const MAX_NAME: usize = 37;
-/// How much of an id stands before the digest in a name that cannot be the id itself.
-const KEPT: usize = 28;
+/// Digits of the digest in a name that cannot be the id itself, and in one that another id would share.
+const DIGITS: usize = 8;
+const MORE_DIGITS: usize = 16;
 /// How the names of this server's own tools begin; no capability's name does.
 pub(crate) const OWN: &str = "plexus_";
 
@@ -14,12 +20,59 @@ pub(crate) const OWN: &str = "plexus_";
 #[must_use]
 pub fn tool_name(id: &CapabilityId) -> String {
     let plain = id.as_str().replace('.', "_");
-    if !id.as_str().contains('_') && plain.len() <= MAX_NAME && !plain.starts_with(OWN) {
-        return plain;
+    let is_plain = !id.as_str().contains('_') && plain.len() <= MAX_NAME;
+    match is_plain && !plain.starts_with(OWN) && !ends_in_digits(&plain) {
+        true => plain,
+        false => with_digest(id, DIGITS),
     }
+}
+
+/// The names of the tools of one list, by id: those of [`tool_name`], and longer digests for ids that share one. An id whose
+/// longer name is taken as well has none.
+pub(crate) fn tool_names<'i>(
+    ids: impl Iterator<Item = &'i CapabilityId>,
+) -> HashMap<CapabilityId, String> {
+    let mut ids: Vec<_> = ids.collect();
+    ids.sort();
+    ids.dedup();
+    let mut counts = HashMap::<String, usize>::new();
+    for id in &ids {
+        *counts.entry(as_clients_read(&tool_name(id))).or_default() += 1;
+    }
+    let mut taken: HashSet<String> = counts.keys().cloned().collect();
+    let mut names = HashMap::new();
+    for id in ids {
+        let name = tool_name(id);
+        if counts.get(&as_clients_read(&name)) == Some(&1) {
+            names.insert(id.clone(), name);
+            continue;
+        }
+        let longer = with_digest(id, MORE_DIGITS);
+        if taken.insert(as_clients_read(&longer)) {
+            names.insert(id.clone(), longer);
+        }
+    }
+    names
+}
+
+fn with_digest(id: &CapabilityId, digits: usize) -> String {
+    let plain = id.as_str().replace('.', "_");
     let digest = Digest::of(id.as_str().as_bytes()).to_string();
+    let kept = plain.len().min(MAX_NAME - digits - 1);
     // An id is ASCII.
-    format!("{}_{}", &plain[..plain.len().min(KEPT)], &digest[..8])
+    format!("{}_{}", &plain[..kept], &digest[..digits])
+}
+
+/// Whether a name ends as one with a digest does.
+fn ends_in_digits(name: &str) -> bool {
+    let last = name.rsplit(['_', '-']).next().unwrap_or_default();
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    [DIGITS, MORE_DIGITS].contains(&last.len()) && last.bytes().all(is_digit)
+}
+
+/// A name as a client keeps it that writes `_` for what is no letter, and may not tell cases apart.
+fn as_clients_read(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
 }
 
 #[cfg(test)]
@@ -45,6 +98,50 @@ mod tests {
         let long = name("a-very-long-source.a-very-long-capability.read");
         assert_eq!(long.len(), MAX_NAME);
         assert!(long.starts_with("a-very-long-source_a-very-lo_"), "{long}");
+    }
+
+    #[test]
+    fn name_with_anothers_digest_is_not_taken() {
+        let victim = name("x.y_z");
+        let digits = victim.strip_prefix("x_y_z_").expect("a digest");
+        for imitation in [format!("x.y.z.{digits}"), format!("x.y.z-{digits}")] {
+            assert_ne!(name(&imitation).replace('-', "_"), victim, "{imitation}");
+        }
+        assert_eq!(name("x.y.z.deadbee"), "x_y_z_deadbee", "the control");
+    }
+
+    #[test]
+    fn ids_that_share_a_name_get_longer_digests() {
+        let mut seen = HashMap::new();
+        // 32 bits: found after some 80,000.
+        let (one, other) = (0..)
+            .find_map(|n| {
+                let id: CapabilityId = format!("an-even-longer-source.capability.{n}")
+                    .parse()
+                    .unwrap();
+                let other = seen.insert(tool_name(&id), id.clone());
+                other.map(|other| (id, other))
+            })
+            .unwrap();
+        assert_eq!(tool_name(&one), tool_name(&other));
+        let honest: CapabilityId = "a.b_c".parse().unwrap();
+        let names = tool_names([&one, &other, &honest].into_iter());
+        assert_eq!(names.len(), 3);
+        assert_ne!(names[&one], names[&other]);
+        for id in [&one, &other] {
+            assert!(
+                names[id].len() <= MAX_NAME && names[id] != tool_name(id),
+                "{names:?}"
+            );
+        }
+        assert_eq!(names[&honest], tool_name(&honest));
+        // The same for a client that keeps `-` as `_`, and for cases.
+        let close = ["a.b-c", "a.b.c", "a.B.c"].map(|id| id.parse().unwrap());
+        let read: HashSet<_> = tool_names(close.iter())
+            .values()
+            .map(|name| as_clients_read(name))
+            .collect();
+        assert_eq!(read.len(), 3, "{read:?}");
     }
 
     proptest! {

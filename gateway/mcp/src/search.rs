@@ -137,7 +137,7 @@ impl View {
         };
         let by_id = |id: &str| {
             let id: CapabilityId = id.parse().ok()?;
-            self.tool(&crate::names::tool_name(&id))
+            self.tool_of(&id)
         };
         by_id(id).or_else(|| self.tool(id)).ok_or_else(unknown)
     }

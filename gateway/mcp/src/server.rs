@@ -13,7 +13,6 @@ use crate::client::{Client, LEGACY, MODERN, TASKS, modern_client, name_of};
 use crate::cut;
 use crate::host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 use crate::message::{self, Incoming, RpcError};
-use crate::names::tool_name;
 use crate::results::{Refusal, ToolResult};
 use crate::search::{CALL, DESCRIBE, READ, SEARCH};
 use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, SETUP, Tool, View, WAIT};
@@ -169,7 +168,7 @@ impl Server {
 
     /// What an item is about, where the host knows it better: of a [stateless](Self::stateless) server it always does.
     pub fn know(&mut self, waiting: &Waiting) {
-        let tool = self.view.tool(&tool_name(&waiting.capability)).cloned();
+        let tool = self.view.tool_of(&waiting.capability).cloned();
         self.remember(&waiting.item, tool.as_ref(), waiting.since);
     }
 

@@ -6,7 +6,7 @@
 
 use crate::cut::Takes;
 use crate::message;
-use crate::names::tool_name;
+use crate::names::tool_names;
 use crate::results::Refusal;
 use crate::schema;
 use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
@@ -71,6 +71,7 @@ pub(crate) struct Guide {
 /// A list of tools, ready to be sent.
 pub struct View {
     tools: HashMap<String, Arc<Tool>>,
+    names: HashMap<CapabilityId, String>,
     pub(crate) guides: Vec<Guide>,
     /// The tools as a JSON array.
     pub(crate) list: String,
@@ -178,6 +179,7 @@ impl View {
         });
         Self {
             tools: HashMap::new(),
+            names: HashMap::new(),
             guides: Vec::new(),
             list: format!("[{tool}]"),
             setup: Some(why),
@@ -212,7 +214,8 @@ impl View {
         let mut own = vec![wait_tool()];
         own.extend((!guides.is_empty()).then(|| guide_tool(&guides)));
         own.extend(has_conversations.then(continue_tool));
-        let pinned = (capabilities.len() > MAX_LISTED).then(|| pinned(&capabilities));
+        let names = tool_names(capabilities.iter().map(|entry| &entry.id));
+        let pinned = (capabilities.len() > MAX_LISTED).then(|| pinned(&capabilities, &names));
         let index = pinned.as_ref().map(|_| index(&capabilities));
         if pinned.is_some() {
             own.extend(search::tools(capabilities.len()));
@@ -220,7 +223,9 @@ impl View {
         let mut list: Vec<String> = own.iter().map(message::text).collect();
         let (mut tools, mut listed) = (HashMap::new(), Vec::new());
         for entry in capabilities {
-            let tool = entry.tool();
+            let Some(tool) = names.get(&entry.id).map(|name| entry.tool(name)) else {
+                continue;
+            };
             let shown = entry.listed(&tool);
             let is_listed = pinned
                 .as_ref()
@@ -236,6 +241,7 @@ impl View {
         let search = index.zip(pinned);
         Self {
             tools,
+            names,
             guides,
             list: format!("[{}]", list.join(",")),
             setup: None,
@@ -249,19 +255,24 @@ impl View {
         self.tools.get(name)
     }
 
+    /// The tool of a capability, where the view has it.
+    pub(crate) fn tool_of(&self, id: &CapabilityId) -> Option<&Arc<Tool>> {
+        self.tool(self.names.get(id)?)
+    }
+
     /// The tool that takes back what `id` did, where there is one.
     pub(crate) fn undo_of(&self, id: &CapabilityId) -> Option<&Tool> {
         let (source, _) = id.as_str().split_once('.')?;
         let undo: CapabilityId = format!("{source}.undo").parse().ok()?;
-        self.tool(&tool_name(&undo)).map(|tool| &**tool)
+        self.tool_of(&undo).map(|tool| &**tool)
     }
 }
 
 impl Entry {
-    fn tool(&self) -> Tool {
+    fn tool(&self, name: &str) -> Tool {
         Tool {
             id: self.id.clone(),
-            name: tool_name(&self.id),
+            name: name.to_owned(),
             read: self.grants.is_read(),
             long_running: self.long_running,
             text: self.io.output["properties"]["content"]["type"] == "string",
@@ -335,7 +346,7 @@ impl Entry {
 }
 
 /// Names of the capabilities that search mode lists: those that the agent called lately, then those with a grant.
-fn pinned(capabilities: &[Entry]) -> HashSet<String> {
+fn pinned(capabilities: &[Entry], names: &HashMap<CapabilityId, String>) -> HashSet<String> {
     let lately = capabilities.iter().filter(|entry| entry.lately);
     let standing = capabilities
         .iter()
@@ -343,7 +354,7 @@ fn pinned(capabilities: &[Entry]) -> HashSet<String> {
     lately
         .chain(standing)
         .take(MAX_PINNED)
-        .map(|entry| tool_name(&entry.id))
+        .filter_map(|entry| names.get(&entry.id).cloned())
         .collect()
 }
 
@@ -492,6 +503,30 @@ pub(crate) mod tests {
                                                                "ifDigest": {"type": "string"}},
                               "required": ["path"]}}}
         ]}})
+    }
+
+    #[test]
+    fn capabilities_that_would_share_a_name_are_called_apart() {
+        let entry = |id: &str| json!({"id": id, "source": "x", "kind": "capability", "label": id, "describe": id, "grants": ["read"]});
+        let ids = ["x.y.get-it", "x.y.get.it", "x.y.GET.it", "x.y.other"];
+        let entries: Vec<_> = ids.iter().map(|id| entry(id)).collect();
+        let manifest = json!({"manifest": {"entries": entries}}).to_string();
+        let view = View::of_manifest(manifest.as_bytes()).unwrap();
+        let list: Vec<Value> = serde_json::from_str(&view.list).unwrap();
+        for id in ids {
+            let mut listed = list
+                .iter()
+                .filter(|tool| tool["_meta"]["dev.plexus/id"] == id);
+            let name = listed.next().unwrap()["name"].as_str().unwrap();
+            assert_eq!(view.tool(name).unwrap().id.as_str(), id);
+            let is_alone =
+                |tool: &&Value| tool["name"].as_str().unwrap().eq_ignore_ascii_case(name);
+            assert_eq!(list.iter().filter(is_alone).count(), 1, "{name}");
+            assert_eq!(view.tool_of(&id.parse().unwrap()).unwrap().name, name);
+        }
+        // The control, and the name that none has.
+        assert!(view.tool("x_y_other").is_some());
+        assert!(view.tool("x_y_get_it").is_none());
     }
 
     pub(crate) fn view() -> View {
