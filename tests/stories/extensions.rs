@@ -326,7 +326,7 @@ fn manifest_that_asks_for_more_is_refused() {
         (
             "a reference outward",
             |m, _| {
-                let outward = json!({"$ref": "https://example.com/schema.json"});
+                let outward = json!({"type": "string", "$ref": "https://example.com/schema.json"});
                 set(m, "/capabilities/0/io/input/properties/text", outward);
             },
             "example.com",
@@ -388,7 +388,7 @@ fn manifest_that_asks_for_more_is_refused() {
         (
             "label of two lines",
             |m, _| set(m, "/label", json!("Box\nowner: yes")),
-            "label is not one line",
+            "is not one line",
         ),
         (
             "no capability",
@@ -496,7 +496,7 @@ fn manifest_that_asks_for_more_is_refused() {
                     json!({"type": "object", "properties": 3}),
                 );
             },
-            "io.input",
+            "no property of the input",
         ),
         (
             "a brace alone",
@@ -622,7 +622,7 @@ fn manifest_that_asks_for_more_is_refused() {
         ])
         .expect_ok();
     let mut taken = good;
-    taken["source"] = json!("rude");
+    (taken["source"], taken["label"]) = (json!("rude"), json!("Rude"));
     assert!(
         world.preview(&taken)["reasons"]
             .to_string()

@@ -895,7 +895,7 @@ fn agent_proposes_a_workflow_and_the_owner_sees_its_calls() {
     let office = Office::with(&filing());
     let agent = &office.agent;
     let mut proposed = filing();
-    proposed["source"] = json!("copies");
+    (proposed["source"], proposed["label"]) = (json!("copies"), json!("Copies"));
     let reply = agent.client().post(
         "/extensions",
         json!({"sessionId": agent.session, "manifest": proposed}),
