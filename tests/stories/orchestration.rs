@@ -61,7 +61,7 @@ impl Office {
 
     /// The intents of runs, oldest first.
     fn runs(&self) -> Vec<Value> {
-        let mut events = self.desk.owner().audit(200);
+        let mut events = self.desk.owner().audit(1000);
         events.retain(|e| e["capabilityId"] == "codex.run" && e["detail"]["phase"] == "intent");
         events.reverse();
         events
@@ -183,7 +183,7 @@ fn orchestration_survives_a_killed_gateway() {
     // Each run is on record as a child of the orchestration that made it.
     let runs = office.runs();
     assert_eq!(runs.len(), 4);
-    let orchestrations: Vec<Value> = office.desk.owner().audit(200);
+    let orchestrations: Vec<Value> = office.desk.owner().audit(1000);
     let orchestrations: Vec<_> = orchestrations
         .iter()
         .filter(|e| e["capabilityId"] == RUN && e["detail"]["phase"] == "intent")
