@@ -75,7 +75,7 @@ pub(crate) enum Standing {
 
 /// What whoever looks wants beside how a request stands.
 #[derive(Clone, Copy)]
-pub(crate) enum Wanted {
+pub(crate) enum StatusQuery {
     /// Nothing: it looks again.
     Nothing,
     /// Its result, this once; or its run, where it is under way.
@@ -87,11 +87,11 @@ pub(crate) async fn look(
     session: &mut Session,
     id: &PendingId,
     seconds: u64,
-    wanted: Wanted,
+    wanted: StatusQuery,
 ) -> Result<Standing, Stop> {
     let wanted = match wanted {
-        Wanted::Nothing => "",
-        Wanted::ResultOrRun => "&collect=1&run=1",
+        StatusQuery::Nothing => "",
+        StatusQuery::ResultOrRun => "&collect=1&run=1",
     };
     let path = format!(
         "{}?pendingId={id}&wait={seconds}{wanted}",
@@ -131,7 +131,8 @@ pub(crate) async fn wait(
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
         let asked = Instant::now();
-        if let Standing::Decided(decision) = look(session, id, seconds, Wanted::ResultOrRun).await?
+        if let Standing::Decided(decision) =
+            look(session, id, seconds, StatusQuery::ResultOrRun).await?
         {
             return Ok(decision);
         }

@@ -1,7 +1,7 @@
 //! Labels that third parties write and the owner tells things apart by: of sources, capabilities, folders, texts.
 //!
 //! Invariants: a label is one line in one script (Unicode UTS 39, "highly restrictive": Latin may stand with Japanese, Chinese
-//! or Korean); two labels that read the same have one [skeleton]. How an owner names a source is the owner's own.
+//! or Korean); two labels that read the same have one skeleton. How an owner names a source is the owner's own.
 //!
 //! Must not know: which sources there are.
 

@@ -5,7 +5,7 @@
 
 use super::{refusal, replied};
 use crate::{
-    approval::{self, Decision, PAUSE, POLL_S, Standing, Wanted},
+    approval::{self, Decision, PAUSE, POLL_S, Standing, StatusQuery},
     call::invoke,
     chat, run,
     session::{Opened, Session},
@@ -170,7 +170,7 @@ async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
 
 async fn pending(session: &mut Session, id: &PendingId, seconds: u64) -> Answer {
     // The result is left at the gateway: a client may ask for a task again.
-    match approval::look(session, id, seconds, Wanted::Nothing).await {
+    match approval::look(session, id, seconds, StatusQuery::Nothing).await {
         Ok(Standing::Waits | Standing::Decided(Decision::Runs(_))) => {
             Answer::GoesOn(Item::Pending(id.clone()))
         }
