@@ -469,6 +469,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     // Another command follows a run by the name of its request; Ctrl-C twice cancels it.
     desk.model
         .then([Step::Wait(Gate::closed()), Step::say("never")]);
+    let requests = desk.model.requests().len();
     let waiting = desk.owner().pending()[0]["pendingId"]
         .as_str()
         .expect("an item")
@@ -478,6 +479,9 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     let mut terminal = Terminal::start(&command, 60, 40);
     desk.owner().approve(&waiting, "once");
     terminal.until_shows("approved; it begins");
+    until("its request", || {
+        (desk.model.requests().len() > requests).then_some(())
+    });
     terminal.keys("\u{3}");
     terminal.until_shows("press Ctrl-C again");
     terminal.keys("\u{3}");
@@ -554,21 +558,30 @@ fn person_talks_with_codex_at_a_terminal() {
     assert_eq!(desk.folder.read("a.txt"), "one\n");
 }
 
-/// What a run makes of its copy beside files and folders goes when it ends: the copy of a conversation stays on the disk.
+/// A run makes no special file, no file that others may write, and none that runs as its owner: the copy of a conversation
+/// stays on the disk.
 #[test]
-fn copy_of_a_conversation_keeps_no_special_files_and_no_wide_modes() {
-    // The last one renames a file so that the kernel leaves a whiteout, a character device, in its place.
-    let script = "import ctypes, os; os.umask(0); os.open('empty', os.O_CREAT, 0o6777); os.mkdir('wide', 0o1777); \
+fn copy_of_a_conversation_has_no_special_files_and_no_wide_modes() {
+    // The last one renames a file so that the kernel would leave a whiteout, a character device, in its place.
+    let script = "import ctypes, os; os.umask(0); os.open('empty', os.O_CREAT, 0o777); os.mkdir('wide', 0o1777); \
                   os.open('wide/file', os.O_CREAT, 0o666); os.open('old', os.O_CREAT); \
-                  ctypes.CDLL(None).renameat2(-100, b'old', -100, b'new', 4)";
-    let line = format!("python3 -c \"{script}\"; stat -c 'saw %a' empty wide wide/file; ls -l old");
+                  print('whiteout', ctypes.CDLL(None).renameat2(-100, b'old', -100, b'new', 4)); \
+                  os.open('own', os.O_CREAT, 0o6777)";
+    let line =
+        format!("python3 -c \"{script}\" 2>&1; stat -c 'saw %a %n' empty wide wide/file; ls");
     let steps = [Step::exec(&line), Step::say("Made.")];
     let talk = Talk::open(CODEX, steps, &json!({}));
-    // The control: the run made them.
     let seen = talk.desk.model.results().concat();
-    for made in ["saw 6777", "saw 1777", "saw 666", "c---------"] {
-        assert!(seen.contains(made), "{made}: {seen}");
+    for refused in ["whiteout -1", "Operation not permitted: 'own'"] {
+        assert!(seen.contains(refused), "{refused}: {seen}");
     }
+    let modes = seen.lines().filter_map(|line| line.strip_prefix("saw "));
+    let others = modes.map(|line| {
+        line.split(' ')
+            .next()
+            .is_some_and(|mode| mode.ends_with(['4', '5']))
+    });
+    assert_eq!(others.collect::<Vec<_>>(), [true; 3], "{seen}");
     let runs = talk.desk.gateway.state().join("workers/codex/runs/writer");
     let find = |what: &[&str]| {
         let mut find = std::process::Command::new("find");

@@ -487,7 +487,7 @@ fn a_worker_of_another_build_is_refused_and_the_reason_says_to_restart() {
 /// An extension that shows a file of a folder.
 fn viewer(source: &str) -> Value {
     json!({
-        "manifest": "plexus-extension/0.1", "source": source, "label": "Viewer", "transport": "cli",
+        "manifest": "plexus-extension/0.1", "source": source, "label": source, "transport": "cli",
         "folders": [{"name": "files", "label": "Files", "access": "read"}],
         "capabilities": [{
             "name": "show", "kind": "capability", "label": "Show", "describe": "Shows a file. Example: name=a.md",

@@ -43,6 +43,7 @@ mod child_calls;
 #[cfg(target_os = "linux")]
 mod children;
 mod clients;
+#[cfg(target_os = "linux")]
 mod code_pins;
 #[cfg(target_os = "linux")]
 mod codex_peer;

@@ -202,11 +202,14 @@ fn channels() {
     scope(|all| {
         all.spawn(|| {
             let picture = slow(&["remove", "plans", "Pat"], &[("[y/N]", "y")]);
-            assert!(picture.contains("Pat is no longer in plans"), "{picture}");
+            assert!(
+                picture.contains("\"Pat\" is no longer in \"plans\""),
+                "{picture}"
+            );
         });
         all.spawn(|| {
             let picture = slow(&["leave", "sums"], &[("[y/N]", "y")]);
-            assert!(picture.contains("left sums"), "{picture}");
+            assert!(picture.contains("left \"sums\""), "{picture}");
         });
         all.spawn(|| {
             let join = ["--source", "second", "join"];

@@ -394,7 +394,7 @@ fn talking_in_channels() {
         "    What is 2 + 2?",
         key.as_str(),
         "has a new key",
-        "left sums",
+        "left \"sums\"",
     ] {
         assert!(all.contains(part), "{part} was not said:\n{all}");
     }

@@ -225,7 +225,7 @@ async fn perform(
         if let Some(handle) = answer.run() {
             stage.replace(CallStage::Running(handle.run_id.clone()));
             let run = handle.clone();
-            return run::follow(&mut session, &run.run_id, Some(&run.status_url))
+            return run::follow(&mut session, &run.run_id, Some(&run.status_url), None)
                 .await
                 .map(CallOutput::Followed);
         }
@@ -271,9 +271,8 @@ async fn decided(
             }
             Decision::Ran(answer) => return Ok(Decided::Ran(CallOutput::Answer(*answer))),
         };
-        out::say("approved; it begins");
         stage.replace(CallStage::Running(run.clone()));
-        match run::follow(session, &run, None).await {
+        match run::follow(session, &run, None, Some("approved; it begins")).await {
             Ok(_) => is_followed = true,
             // It ended since it was named, or the gateway started anew: the request knows more.
             Err(stop) if stop.code == "session_expired" => sleep(approval::PAUSE).await,
@@ -346,7 +345,7 @@ async fn take_up(
         Item::Run(run) => {
             let mut session = Session::open(settings).await?;
             stage.replace(CallStage::Running(run.clone()));
-            return run::follow(&mut session, &run, None)
+            return run::follow(&mut session, &run, None, None)
                 .await
                 .map(CallOutput::Answer);
         }

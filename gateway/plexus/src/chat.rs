@@ -233,7 +233,7 @@ async fn follow(
     turn: &RunId,
 ) -> Result<TurnOutcome, Stop> {
     let answer = |answer| TurnOutcome::Answer(Box::new(answer));
-    let mut following = pin!(run::follow(session, turn, None));
+    let mut following = pin!(run::follow(session, turn, None, None));
     tokio::select! {
         ended = &mut following => return ended.map(answer),
         _ = tokio::signal::ctrl_c() => {}

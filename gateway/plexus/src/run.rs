@@ -43,31 +43,35 @@ enum Chunk {
     Json(Value),
 }
 
-/// Follows `run` to its end; what it streams goes to stderr as it comes.
+/// Follows `run` to its end; what it streams goes to stderr as it comes. `began` is said first, of a run that is not over at once.
 pub(crate) async fn follow(
     session: &mut Session,
     run: &RunId,
     status_url: Option<&str>,
+    began: Option<&str>,
 ) -> Result<Answer, Stop> {
     let path = status_url
         .and_then(path_of)
         .unwrap_or_else(|| format!("{}?runId={run}", session.gateway.path(Route::InvokeStatus)));
-    let path = format!(
-        "{path}{}wait={POLL_S}",
-        if path.contains('?') { '&' } else { '?' }
-    );
+    let joined = if path.contains('?') { '&' } else { '?' };
     let begun = Instant::now();
-    let mut streamed = Streamed::default();
+    let (mut streamed, mut began) = (Streamed::default(), began);
     while begun.elapsed() < PATIENCE {
         let asked = Instant::now();
-        let after = format!("{path}&after={}", streamed.upto);
-        let reply = poll(session, after, POLL_S).await.map_err(|mut stop| {
+        let seconds = began.map_or(POLL_S, |_| PAUSE.as_secs());
+        let path = format!("{path}{joined}wait={seconds}&after={}", streamed.upto);
+        let reply = poll(session, path, seconds).await.map_err(|mut stop| {
             stop.done = Done::Unknown;
             stop.item(run.as_str())
         })?;
         let status: Status = reply.json()?;
+        let is_over = status.status != "running";
+        if let Some(began) = began.take().filter(|_| !is_over) {
+            out::say(began);
+            streamed.any = true;
+        }
         let news = status.progress.is_some_and(|part| streamed.show(part));
-        if status.status != "running" {
+        if is_over {
             streamed.end();
             let result = status.result.ok_or_else(|| {
                 Stop::new(

@@ -565,7 +565,7 @@ fn the_owners_yes_gives_the_result() {
         .unwrap();
     assert_eq!(
         poll.path,
-        format!("/grants/status?pendingId={ITEM}&wait=20&collect=1")
+        format!("/grants/status?pendingId={ITEM}&wait=20&collect=1&run=1")
     );
     assert_eq!(poll.header("x-plexus-session"), Some(SESSION));
     assert_eq!(asked.iter().filter(|a| invoke(a)).count(), 1);

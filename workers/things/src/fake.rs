@@ -17,7 +17,7 @@ use crate::{
 };
 use chrono::{DateTime, Days, Local};
 use percent_encoding::percent_decode_str;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -69,7 +69,10 @@ pub(crate) fn open(folder: Option<&Path>, writes: bool) -> rusqlite::Result<(Fak
     let file = folder.map(|folder| folder.join("main.sqlite"));
     let hand = match &file {
         Some(file) if writes => {
-            let connection = Connection::open(file)?;
+            // A worker locks no ranges; nobody else writes here.
+            let flags = OpenFlags::default();
+            let connection = Connection::open_with_flags_and_vfs(file, flags, "unix-none")?;
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             let tables = "SELECT count(*) FROM sqlite_master";
             if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0 {

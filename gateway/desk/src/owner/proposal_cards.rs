@@ -86,7 +86,7 @@ fn start(desk: &Arc<Desk>, item: &Arc<Item>) {
     let (desk, item) = (desk.clone(), item.clone());
     tokio::spawn(async move {
         if let Some(Err(error)) = unless_panicked(Box::pin(look(&desk, &item))).await {
-            tracing::warn!(name: "proposal.unseen", item = %item.id, error = error.into_error().message, "a proposal could not be looked at");
+            tracing::warn!(name: "proposal.unseen", pendingId = %item.id, error = error.into_error().message, "a proposal could not be looked at");
         }
         desk.proposals.ended(&item.id);
     });

@@ -153,7 +153,7 @@ async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
         Item::Run(run) => {
             let looked = match seconds {
                 0 => run::look(&mut session, run).await,
-                _ => run::follow(&mut session, run, None).await.map(Some),
+                _ => run::follow(&mut session, run, None, None).await.map(Some),
             };
             match looked {
                 Ok(Some(answer)) => replied(&answer),
