@@ -51,7 +51,8 @@ fn run(arguments: &[&str]) -> std::io::Result<()> {
                         .stdin(Stdio::from(os::notify()?))
                         .stdout(Stdio::null())
                         .stderr(Stdio::null())
-                        .spawn()?;
+                        // PROGRAM may adopt orphans, and wait until it has none: the answerer must be one before that.
+                        .status()?;
                 }
             }
             Err(Command::new(program).args(rest).exec())
