@@ -171,6 +171,14 @@ fn refusals_are_inline() {
 fn eight_runs_at_once() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
+    // What the gateway makes for an approval is none of them.
+    let input = json!({"text": "x", "pieces": 1, "until": "never"});
+    let approved = json!({"id": "fixture.stream", "input": input, "onApproval": "run"});
+    let item = agent.invoke_body(approved).text_at("/error/pendingId");
+    workshop.owner().approve(&item, "once");
+    let path = format!("/grants/status?pendingId={item}&wait=20&run=1");
+    let status = agent.client().get(&path).expect_ok();
+    assert_eq!(status["run"]["status"], "running", "{status}");
     let runs: Vec<Value> = (0..8).map(|_| start(&agent, 5_000)).collect();
     agent
         .invoke_body(json!({"id": LONG, "input": {"ms": 1}, "async": true}))

@@ -3,6 +3,7 @@
 use crate::{
     answer::Answer,
     answers::{KeptAnswer, Key, RunFacts},
+    call::CallerProof,
     events::Notice,
     given::{may_still_be_given, read_is_over},
     kernel::Kernel,
@@ -46,6 +47,7 @@ impl OneRun {
         };
         Self {
             id,
+            is_approved: matches!(permitted.asked().caller.by, CallerProof::Approval(_)),
             facts,
             call: Some(entered.call.clone()),
             progress: entered.call.progress().clone(),
@@ -127,7 +129,7 @@ pub(crate) fn start(
     let permitted = Box::new(permitted.for_a_run());
     let run = Arc::new(OneRun::new(kernel, &permitted, &entered, id));
     let id = permitted.asked().id().clone();
-    if !kernel.runs.enter(&run, AT_ONCE) {
+    if !kernel.runs.enter(&run) {
         let error = ErrorBody::new(
             ErrorCode::RateLimited,
             format!("{AT_ONCE} of your runs are under way already."),

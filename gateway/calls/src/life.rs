@@ -302,10 +302,10 @@ pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: En
             let CallerProof::Approval(item) = &caller.by else {
                 return perform(kernel, permitted, entered, None, None).await;
             };
-            // Whoever waits for the owner follows it from here on.
+            // A client that waits for the owner follows it from here on.
             let run = OneRun::new(kernel, &permitted, &entered, item.conversation());
             let run = Arc::new(run);
-            kernel.runs.enter(&run, usize::MAX);
+            kernel.runs.enter(&run);
             kernel.approvals.note_change();
             let answer = perform(kernel, permitted, entered, None, None).await;
             let over = (kernel.clock.now(), answer.body.clone());

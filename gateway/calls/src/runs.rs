@@ -2,7 +2,8 @@
 //!
 //! A call that the gateway makes for an approved item is one too, as long as it lasts: by the name of its item.
 //!
-//! Invariant: at most 8 that it asked for run for one agent; an answer is kept 24 hours after its end, over a restart too, but for what was
+//! Invariant: at most 8 run for one agent, beside those that the gateway makes; an answer is kept 24 hours after its end, over a
+//! restart too, but for what was
 //! read by a single approval. What was read is given to its agent while that may still have it (`given`).
 
 use crate::{
@@ -39,6 +40,8 @@ pub struct Runs {
 /// One run.
 pub struct OneRun {
     pub(crate) id: RunId,
+    /// Whether the gateway makes it for an approved item.
+    pub(crate) is_approved: bool,
     /// Whose it is, and on which terms. Ended when it began, until it has.
     pub(crate) facts: RunFacts,
     /// Where it was made in this launch.
@@ -125,15 +128,16 @@ impl Runs {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a run in, and forgets the oldest of its agent that are over where there are many. False where `most` of its
-    /// agent are under way.
-    pub(crate) fn enter(&self, run: &Arc<OneRun>, most: usize) -> bool {
+    /// Takes a run in, and forgets the oldest of its agent that are over where there are many. False where [`AT_ONCE`] that
+    /// its agent asked for are under way, and it asks for one more.
+    pub(crate) fn enter(&self, run: &Arc<OneRun>) -> bool {
         let mut runs = self.table();
         let mine = || {
             runs.values()
                 .filter(|r| r.facts.agent == run.facts.agent && r.id != run.id)
         };
-        if mine().filter(|r| !r.is_over()).count() >= most {
+        let under_way = mine().filter(|r| !r.is_approved && !r.is_over());
+        if !run.is_approved && under_way.count() >= AT_ONCE {
             return false;
         }
         let mut ended: Vec<_> = mine().filter_map(|r| r.ended()).collect();
@@ -196,6 +200,7 @@ impl Runs {
         let over = watch::Sender::new(Some((facts.ended, kept.response)));
         Some(Arc::new(OneRun {
             id,
+            is_approved: false,
             facts,
             call: None,
             progress: Arc::default(),
