@@ -301,7 +301,7 @@ fn reader_sends_no_method_that_changes_something() {
     says(&post(&net, "/menu"), "403", "may not have this method");
 }
 
-/// Whoever is on this machine may connect to the port of an egress.
+/// Any program on this machine may connect to the port of an egress.
 #[test]
 fn connections_without_a_credential_keep_no_worker_out() {
     let net = Net::open();

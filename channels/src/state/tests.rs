@@ -1,3 +1,5 @@
+//! What the state of an identity keeps over a restart, and what it forgets.
+
 use super::*;
 
 fn outgoing(channel_id: Id, seq: u64) -> Outgoing {

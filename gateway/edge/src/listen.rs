@@ -2,8 +2,8 @@
 //!
 //! Invariants: a port that somebody else holds refuses the start; each Unix socket lies alone in a 0700 directory, is
 //! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, on answers that
-//! nobody takes, and on its kind's number; those who have shown no credential make room for others, and so does whoever
-//! has more than a share. A socket that an earlier program of this process left is used where it is the one that is
+//! nobody takes, and on its kind's number; a connection that has shown no credential makes room for others, and so do
+//! those that one holder has beyond its share. A socket that an earlier program of this process left is used where it is the one that is
 //! wanted; its connections have waited in it.
 
 mod inherited;

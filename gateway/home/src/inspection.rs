@@ -28,7 +28,7 @@ tokio::task_local! {
 }
 
 /// Runs `work`, and keeps `held` until the last look that it began has ended, also one that it does not wait for any more:
-/// whoever has a share of looks has none left while a disk hangs.
+/// an agent that has a share of looks has none left while a disk hangs.
 pub async fn holding<T>(held: impl Any + Send + Sync, work: impl Future<Output = T>) -> T {
     HELD.scope(Arc::new(held), work).await
 }

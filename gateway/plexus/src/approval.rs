@@ -14,7 +14,7 @@
 use crate::{
     command,
     gateway::Route,
-    output::Answer,
+    output::{Answer, RunHandle},
     session::{Session, refusal},
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
@@ -46,14 +46,7 @@ struct Status {
     state: String,
     result: Option<Box<RawValue>>,
     reason: Option<String>,
-    run: Option<Handle>,
-}
-
-/// A call that the gateway makes for the request.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Handle {
-    run_id: RunId,
+    run: Option<RunHandle>,
 }
 
 /// Says what waits, how the owner decides, and how to go on if this command ends before that.
@@ -73,7 +66,7 @@ pub(crate) enum Standing {
     Decided(Decision),
 }
 
-/// What whoever looks wants beside how a request stands.
+/// What is wanted beside how a request stands.
 #[derive(Clone, Copy)]
 pub(crate) enum StatusQuery {
     /// Nothing: it looks again.

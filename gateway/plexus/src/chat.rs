@@ -13,7 +13,7 @@
 use crate::{
     approval, command,
     gateway::Route,
-    output::{Answer, Printing},
+    output::{Answer, Printing, RunHandle},
     run,
     session::{Session, refusal},
     settings::Settings,
@@ -45,7 +45,7 @@ const TRIES: u32 = 3;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageReceipt {
     turns_left: u32,
-    run: Option<Handle>,
+    run: Option<RunHandle>,
 }
 
 impl MessageReceipt {
@@ -53,12 +53,6 @@ impl MessageReceipt {
     pub(crate) fn run(self) -> Option<RunId> {
         self.run.map(|run| run.run_id)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Handle {
-    run_id: RunId,
 }
 
 /// How a turn ended at this terminal.

@@ -93,9 +93,7 @@ impl Places {
         let share = {
             let mut shares = locked(&self.shares);
             // Those of which no place is held or waited for.
-            shares.retain(|_, share| {
-                Arc::strong_count(share) > 1 || share.available_permits() < SHARE
-            });
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
             let share = shares.entry(whose.clone());
             let share = share.or_insert_with(|| Arc::new(Semaphore::new(SHARE)));
             Arc::clone(share)

@@ -53,7 +53,7 @@ pub(super) fn measure(root: Pid) -> (Count, u64) {
     let mut memory = 0;
     let mut open = OpenFiles::new();
     let count = walk(root, |process, threads| {
-        // Whoever ended meanwhile holds nothing.
+        // A process that ended meanwhile holds nothing.
         let held = threads.iter().find_map(|thread| {
             let folder = PathBuf::from(format!("/proc/{process}/task/{thread}"));
             let status = fs::read_to_string(folder.join("status")).ok()?;

@@ -4,7 +4,7 @@
 use crate::clients::strangers;
 use crate::results::{Bound, Results};
 use crate::server::Server;
-use plexus_channels::identity::{Home, Registration};
+use plexus_channels::identity::Home;
 use plexus_channels::{Account, Direct};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,14 +15,7 @@ pub(crate) async fn measure(results: &mut Results, many: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home::at(folder.path()).expect("a home");
     let dial = Arc::new(Direct::default());
-    let registration = Registration {
-        endpoint: server.endpoint.clone(),
-        invitation: server.invitation(1).into(),
-        first_name: None,
-        last_name: None,
-        skills: Vec::new(),
-    };
-    let made = home.register(dial.clone(), &registration).await;
+    let made = home.register(dial.clone(), &server.registration()).await;
     let identity = made.expect("registered");
     let name = identity.folder().file_name().and_then(|name| name.to_str());
     let name = name.expect("a name").to_owned();

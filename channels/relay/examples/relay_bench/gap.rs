@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
 use plexus_channels::events::{Listener, Notice};
-use plexus_channels::identity::{Home, Registration};
+use plexus_channels::identity::Home;
 use plexus_channels::{Account, Direct, Id, MessageContext, base64url};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,15 +20,8 @@ const TIMES: usize = 3;
 pub(crate) async fn measure(results: &mut Results, row: &str, server: &Server, sizes: &Sizes) {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home::at(&folder.path().join("reader")).expect("a home");
-    let registration = Registration {
-        endpoint: server.endpoint.clone(),
-        invitation: server.invitation(1).into(),
-        first_name: None,
-        last_name: None,
-        skills: Vec::new(),
-    };
     let direct = Arc::new(Direct::default());
-    let identity = home.register(direct.clone(), &registration).await;
+    let identity = home.register(direct.clone(), &server.registration()).await;
     let reader = Account::open(identity.expect("registered"), direct).expect("opens");
     let channel = filled(server, &reader, sizes.gap).await;
     let mut best = f64::INFINITY;

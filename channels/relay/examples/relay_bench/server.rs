@@ -1,6 +1,7 @@
 //! The relay's process: started on a fresh store, looked at from outside, ended by its handle.
 
 use plexus_channels::Endpoint;
+use plexus_channels::identity::Registration;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -83,6 +84,17 @@ impl Server {
         let secret = String::from_utf8(invited.stdout).expect("text");
         assert!(invited.status.success() && !secret.is_empty());
         secret.trim().to_owned()
+    }
+
+    /// What a client registers with.
+    pub(crate) fn registration(&self) -> Registration {
+        Registration {
+            endpoint: self.endpoint.clone(),
+            invitation: self.invitation(1).into(),
+            first_name: None,
+            last_name: None,
+            skills: Vec::new(),
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {

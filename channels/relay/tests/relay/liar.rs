@@ -40,6 +40,18 @@ impl Liar {
         *self.lie.lock().expect("no panic") = Box::new(lie);
     }
 
+    /// From now on answers to requests with `part` in their line are what `change` makes of them.
+    pub(crate) fn changes(&self, part: &'static str, change: fn(&mut Value)) {
+        self.lies(move |line, page| match line.contains(part) {
+            true => {
+                let mut page = page.clone();
+                change(&mut page);
+                Lied::Answer(200, page)
+            }
+            false => Lied::Truth,
+        });
+    }
+
     /// From now on events are what `push` makes of each; on event streams that were opened after this.
     pub(crate) fn pushes(&self, push: impl FnMut(Value) -> Vec<Value> + Send + 'static) {
         *self.push.lock().expect("no panic") = Box::new(push);

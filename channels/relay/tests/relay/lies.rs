@@ -174,14 +174,7 @@ fn page_of_users_that_was_not_asked_for_is_refused() {
             ("more", |page| page["has_more"] = json!(true)),
         ];
         for (name, change) in lies {
-            liar.lies(move |line, page| match line.contains("/users?") {
-                true => {
-                    let mut page = page.clone();
-                    change(&mut page);
-                    Lied::Answer(200, page)
-                }
-                false => Lied::Truth,
-            });
+            liar.changes("/users?", change);
             let lied = ids().await;
             assert!(matches!(lied, Err(ApiError::Malformed(_))), "{name}");
         }
@@ -226,14 +219,7 @@ fn page_that_was_not_asked_for_is_refused() {
             }),
         ];
         for (name, change) in lies {
-            liar.lies(move |line, page| match line.contains("/messages?") {
-                true => {
-                    let mut page = page.clone();
-                    change(&mut page);
-                    Lied::Answer(200, page)
-                }
-                false => Lied::Truth,
-            });
+            liar.changes("/messages?", change);
             let lied = read().await;
             let is_refused = matches!(lied, Err(AccountError::Relay(ApiError::Malformed(_))));
             assert!(is_refused, "{name}: {lied:?}");

@@ -120,7 +120,7 @@ async fn read(
     let here = edge.clone();
     let turn = edge.judging.take(agent).await?;
     let checked = blocking(move || {
-        // Also where whoever proposes has gone meanwhile.
+        // Also where the client has gone meanwhile.
         let _turn = turn;
         let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
         manifest.check_offer()?;

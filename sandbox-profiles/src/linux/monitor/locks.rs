@@ -80,7 +80,7 @@ struct Waiting {
 enum Request {
     /// `flock`, with its operation.
     Whole(i32),
-    /// A range, for whoever has the file open.
+    /// A range, for all that have this opening of the file.
     Range(libc::flock),
     /// A range from the file's beginning, for a process.
     OfProcess(i32, libc::flock),
@@ -328,7 +328,7 @@ impl State {
             };
             let is_locked = answer.is_ok();
             if !listener.answer(&one.notice, answer)? && is_locked {
-                // Whoever asked was ended meanwhile. Others may have the file open still.
+                // The caller was ended meanwhile. Others may have the file open still.
                 self.let_go(&one);
             }
         }

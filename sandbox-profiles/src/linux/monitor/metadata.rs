@@ -5,7 +5,7 @@
 //!           ─▶ opened once more beneath that tree, through no link ─▶ changed by that handle
 //! descriptor ─▶ the caller's open file itself, taken once ─▶ in a granted tree? ─▶ changed by that descriptor
 //! ```
-//! The first handle only gives a name; what is changed lies beneath a tree, whoever moves or links what meanwhile. A
+//! The first handle only gives a name; what is changed lies beneath a tree, also if a program moves or links files meanwhile. A
 //! descriptor that was opened to read is enough for the kernel, so the place decides and not what it was opened for.
 //!
 //! Invariant: no mode is set that lets others act with the owner's rights or write the owner's files.

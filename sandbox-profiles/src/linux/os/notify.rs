@@ -247,7 +247,7 @@ pub(in super::super) fn read_lock(thread: i32, address: u64) -> nix::Result<libc
     Ok(unsafe { std::mem::transmute::<[u8; size_of::<libc::flock>()], libc::flock>(bytes) })
 }
 
-/// Locks the whole of an open file for whoever has it open, or lets go of it. Never waits.
+/// Locks the whole of an open file for all that have this opening, or lets go of it. Never waits.
 pub(in super::super) fn lock_whole(file: &OwnedFd, operation: i32) -> nix::Result<()> {
     // SAFETY: takes numbers only.
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) }).map(drop)
