@@ -61,3 +61,32 @@ fn enroll_list_call_and_wait() {
         assert!(!house.workspace.has("denied.txt"));
     }
 }
+
+/// The agent of `examples`, started as its page says.
+#[test]
+fn minimal_agent_lists_asks_and_writes() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/minimal_agent.py");
+    let house = House::open();
+    let owner = house.owner();
+    let connected = owner.connect("example", &["workspace.list"]);
+    let run = || {
+        let mut command =
+            programs::command(std::path::Path::new("python3"), house.gateway.home());
+        command
+            .env("PLEXUS_URL", house.gateway.base())
+            .env("PLEXUS_ENROLL_CODE", connected["code"].as_str().expect("a code"))
+            .current_dir(house.gateway.home())
+            .arg(&file);
+        programs::run(command)
+    };
+    let said = std::thread::scope(|scope| {
+        let running = scope.spawn(run);
+        let card = until("a request", || owner.pending().first().cloned());
+        assert_eq!(card["agentPurpose"], "to leave a note that I was here");
+        owner.approve(card["pendingId"].as_str().expect("an id"), "once");
+        running.join().expect("an end")
+    });
+    let told = said.expect_ok();
+    assert!(told.contains("report.txt") && told.contains("plexusctl undo evt_"), "{said}");
+    assert_eq!(house.workspace.read("hello.md"), "An agent was here.\n");
+}
