@@ -263,25 +263,30 @@ impl Change {
         }
     }
 
-    /// For the record: without content.
-    pub(crate) fn summary(&self) -> &'static str {
-        match &self.act {
+    /// For the record: what was done, and the title of what.
+    pub(crate) fn summary(&self) -> String {
+        let what = match &self.act {
             Act::Add(_) => "added a reminder",
             Act::Complete(_) => "completed a reminder",
             Act::Update(..) => "changed a reminder",
             Act::Remove(_) => "removed an added reminder",
             Act::Restore(..) => "put a reminder back as it was",
+        };
+        format!("{what}: {}", self.title())
+    }
+
+    fn title(&self) -> &str {
+        match (&self.act, self.old()) {
+            (Act::Add(new), _) => &new.title,
+            (_, Some(old)) => &old.content.title,
+            (_, None) => &self.list.name,
         }
     }
 
     /// For the owner.
     pub(crate) fn preview(&self, clock: &Clock) -> Preview {
         let name = &self.list.name;
-        let title = match (&self.act, self.old()) {
-            (Act::Add(new), _) => &new.title,
-            (_, Some(old)) => &old.content.title,
-            (_, None) => name,
-        };
+        let title = self.title();
         let headline = match &self.act {
             Act::Add(_) => format!("Add a reminder to {name}: {title}"),
             Act::Complete(_) => format!("Complete a reminder of {name}: {title}"),

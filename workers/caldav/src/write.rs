@@ -249,7 +249,7 @@ impl Change {
         }
     }
 
-    /// For the record: without content.
+    /// For the record: what was done, and the title of what.
     pub(crate) fn summary(&self) -> String {
         let what = match &self.act {
             Planned::Add(Draft { todo: true, .. }) => "added a to-do to",
@@ -259,7 +259,7 @@ impl Change {
             Planned::Restore(..) => "put an older version back in",
             Planned::Again(..) => "put back what was removed from",
         };
-        format!("{what} {}", self.calendar.id)
+        format!("{what} {}: {}", self.calendar.id, self.title)
     }
 
     /// For the owner.

@@ -340,16 +340,16 @@ impl Change {
         before.or(self.fields.title.as_deref()).unwrap_or_default()
     }
 
-    /// For the record: without content.
+    /// For the record: what was done, and the title of what.
     pub(crate) fn summary(&self) -> String {
-        let id = self.todo.as_ref().map_or("", |todo| &todo.id);
-        match (self.act, self.of) {
-            (Act::Add, _) => "added a to-do".to_owned(),
-            (Act::Update, _) => format!("changed the to-do {id}"),
-            (Act::Complete, _) => format!("completed the to-do {id}"),
-            (Act::Undo, Some(Act::Add)) => format!("canceled the to-do {id}, which was added"),
-            (Act::Undo, _) => format!("took a change of the to-do {id} back"),
-        }
+        let what = match (self.act, self.of) {
+            (Act::Add, _) => "added a to-do",
+            (Act::Update, _) => "changed a to-do",
+            (Act::Complete, _) => "completed a to-do",
+            (Act::Undo, Some(Act::Add)) => "canceled a to-do that was added",
+            (Act::Undo, _) => "took a change of a to-do back",
+        };
+        format!("{what}: {}", self.title())
     }
 
     fn preview(&self) -> Preview {
