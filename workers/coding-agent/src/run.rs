@@ -21,7 +21,7 @@ use crate::{
     ignored::Ignoring,
     sessions::{ThreadFolder, caller},
     snapshot::{MOST_IGNORED, Snapshot, SnapshotError, empty_folder, tidy},
-    threads::{Thread, Threads},
+    threads::{Thread, Threads, title_of},
 };
 use plexus_agent_lines::{Turn, TurnEnd, TurnProgress, Usage};
 use plexus_ipc::worker::{
@@ -185,6 +185,8 @@ pub(crate) enum RunError {
     OtherThread,
     #[error("this thread belongs to a conversation, whose copy no other run works on")]
     InConversation,
+    #[error("there is no such conversation any more; ask for a new one, without a thread")]
+    NoConversation,
     #[error("the first turn of this conversation never began; ask for a new conversation")]
     NotBegun,
     /// The turn had begun.
@@ -229,6 +231,8 @@ struct TurnContext<'a> {
     cwd: Option<&'a RelPath>,
     /// The agent whose it is; none: the owner's own.
     agent: Option<&'a str>,
+    /// What its thread is called, should one begin.
+    title: &'a str,
 }
 
 /// What is left of a turn when all its processes have ended.
@@ -292,6 +296,7 @@ impl<P: Program> Runs<P> {
             run: &run,
             cwd: cwd.as_ref(),
             agent: agent.as_deref(),
+            title: &title_of(&task.prompt),
         };
         let goes_on = known.is_some();
         if goes_on {
@@ -367,7 +372,12 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         spoken: Spoken,
-        TurnContext { run, cwd, agent }: TurnContext<'_>,
+        TurnContext {
+            run,
+            cwd,
+            agent,
+            title,
+        }: TurnContext<'_>,
         (copy, before, goes_on): (PathBuf, Snapshot, bool),
         mut warnings: Vec<String>,
     ) -> Result<Outcome, RunError> {
@@ -404,10 +414,12 @@ impl<P: Program> Runs<P> {
         }
         let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
+        let title = began.map_or_else(|| title.to_owned(), |began| began.title);
         self.threads.put(&Thread {
             id: thread.clone(),
             run: run.to_owned(),
             cwd: cwd.cloned(),
+            title,
             usage: total,
             agent: agent.map(str::to_owned),
             began: since.unwrap_or_else(now),
@@ -743,7 +755,12 @@ impl<P: Program> Runs<P> {
     fn begun(
         &self,
         thread: &str,
-        TurnContext { run, cwd, agent }: TurnContext<'_>,
+        TurnContext {
+            run,
+            cwd,
+            agent,
+            title,
+        }: TurnContext<'_>,
         asked: Option<&Thread>,
     ) -> Result<(), RunError> {
         let known = self.threads.get(thread)?;
@@ -757,6 +774,7 @@ impl<P: Program> Runs<P> {
                 id: thread.to_owned(),
                 run: run.to_owned(),
                 cwd: cwd.cloned(),
+                title: title.to_owned(),
                 usage: Usage::default(),
                 agent: agent.map(str::to_owned),
                 began: now(),
@@ -994,9 +1012,10 @@ impl From<&RunError> for SourceError {
                 Self::transport("turn_failed", words)
             }
             RunError::SignIn => Self::transport("key_refused", words),
-            RunError::InConversation | RunError::NotBegun | RunError::OtherFolder(_) => {
-                Self::invalid(words)
-            }
+            RunError::InConversation
+            | RunError::NoConversation
+            | RunError::NotBegun
+            | RunError::OtherFolder(_) => Self::invalid(words),
             RunError::NoFolder(_) => Self::transport("not_found", words),
             RunError::Silent { .. } | RunError::OtherThread => {
                 Self::transport("agent_failed", words)

@@ -68,6 +68,7 @@ pub(crate) struct ThreadList {
 #[derive(Debug, Serialize)]
 struct ListedThread {
     thread: String,
+    title: String,
     began: Timestamp,
     last: Timestamp,
     usage: Usage,
@@ -109,6 +110,7 @@ impl<P: Program> CodingAgent<P> {
                 .collect();
             let threads = all.into_iter().map(|thread| ListedThread {
                 thread: thread.id,
+                title: thread.title,
                 began: thread.began,
                 last: thread.last,
                 usage: thread.usage,
@@ -170,7 +172,7 @@ impl<P: Program> CodingAgent<P> {
         self.folder_of(&self.known_thread(id)?.ok_or_else(no_thread)?)
     }
 
-    fn known_thread(&self, id: &str) -> Result<Option<Thread>, SourceError> {
+    pub(crate) fn known_thread(&self, id: &str) -> Result<Option<Thread>, SourceError> {
         let known = self.threads()?.get(id);
         known.map_err(|error| failed(&error.to_string()))
     }
@@ -202,7 +204,7 @@ pub(crate) fn caller_in(told: &Value) -> Result<Option<String>, SourceError> {
     }
 }
 
-fn no_thread() -> SourceError {
+pub(crate) fn no_thread() -> SourceError {
     SourceError::transport("not_found", "you have no such thread at this source")
 }
 

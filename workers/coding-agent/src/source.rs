@@ -10,8 +10,9 @@ use crate::{
     change_set::{ChangeKind, ChangeSet, Counts, FileChange, Head, SetError, Sets, renames},
     ignored::Ignoring,
     run::{Limit, Outcome, RunError, Runs, Task, names_of},
+    sessions::no_thread,
     snapshot::{FileFacts, Snapshot},
-    threads::Threads,
+    threads::{Thread, Threads},
 };
 use plexus_agent_lines::Usage;
 use plexus_ipc::text::counted;
@@ -155,6 +156,7 @@ enum RunMode {
 struct ChatInput {
     prompt: String,
     model: Option<String>,
+    thread: Option<String>,
     #[serde(default, rename = "turns")]
     _turns: Option<u32>,
     #[serde(default, rename = "minutes")]
@@ -511,11 +513,20 @@ impl<P: Program> CodingAgent<P> {
         call: CallContext,
         input: ChatInput,
     ) -> Result<Planned<Task>, SourceError> {
+        let goes_on = self.goes_on(input.thread.as_deref())?;
+        if goes_on.is_none() && input.thread.is_some() {
+            return Err(no_thread());
+        }
+        if goes_on.is_some_and(|thread| !thread.in_conversation()) {
+            return Err(SourceError::invalid(
+                "this thread is of a run: go on with it by run and its thread",
+            ));
+        }
         let input = RunInput {
             prompt: input.prompt,
             cwd: None,
             model: input.model,
-            thread: None,
+            thread: input.thread,
             mode: RunMode::Staged,
             max_tokens: input.max_tokens,
             max_cost: input.max_cost,
@@ -523,7 +534,25 @@ impl<P: Program> CodingAgent<P> {
             max_seconds: None,
             allowed_tools: None,
         };
-        self.plan_run(call, input).await
+        self.plan(call, input).await
+    }
+
+    /// The thread that a call is to go on with, whoever began it: a plan is not told who asks. Its run goes on with the
+    /// caller's own alone.
+    fn goes_on(&self, thread: Option<&str>) -> Result<Option<Thread>, SourceError> {
+        thread.map_or(Ok(None), |thread| self.known_thread(thread))
+    }
+
+    async fn plan_run(
+        self: Arc<Self>,
+        call: CallContext,
+        input: RunInput,
+    ) -> Result<Planned<Task>, SourceError> {
+        let goes_on = self.goes_on(input.thread.as_deref())?;
+        if goes_on.is_some_and(|thread| thread.in_conversation()) {
+            return Err((&RunError::InConversation).into());
+        }
+        self.plan(call, input).await
     }
 
     async fn commit_chat(
@@ -540,7 +569,7 @@ impl<P: Program> CodingAgent<P> {
         told::<P>(done)
     }
 
-    async fn plan_run(
+    async fn plan(
         self: Arc<Self>,
         call: CallContext,
         input: RunInput,
@@ -634,7 +663,11 @@ impl<P: Program> CodingAgent<P> {
                 preview = preview.fact("its own tools", tools.join(", "));
             }
             if let Some(thread) = &task.thread {
-                preview = preview.fact("goes on with", thread);
+                let title = self.known_thread(thread)?.map(|known| known.title);
+                let title = title.filter(|title| !title.is_empty());
+                let began = title.map(|title| format!(", which began: {title}"));
+                let began = began.unwrap_or_default();
+                preview = preview.fact("goes on with", format!("{thread}{began}"));
             }
             let preview = preview
                 .fact("changes", changes)

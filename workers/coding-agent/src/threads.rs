@@ -5,7 +5,7 @@
 //!
 //! Invariants: a thread is known only when its record is on disk; two turns of one thread wait for one another.
 //!
-//! Must not know: what was said.
+//! Must not know: what was said, beyond how it began.
 
 use crate::change_set::read_most;
 use plexus_agent_lines::Usage;
@@ -27,7 +27,9 @@ const MIRROR: &str = ".plexum-codex-session";
 /// Most threads that are looked at for a list.
 const MOST: usize = 10_000;
 /// Longest record of a thread, in bytes: the longest path takes six bytes for each of its own.
-const LONGEST: u64 = 8192;
+const LONGEST: u64 = 12 * 1024;
+/// Longest title, in characters.
+const TITLE: usize = 80;
 
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub(crate) struct Thread {
     /// The folder of its copies that it works in; none: the copy itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cwd: Option<RelPath>,
+    /// How its first prompt begins; empty where an earlier version noted nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) title: String,
     /// What it has used so far.
     pub(crate) usage: Usage,
     /// The agent whose it is; none: the owner's own.
@@ -50,6 +55,16 @@ pub(crate) struct Thread {
     /// When its last turn began or ended.
     #[serde(default = "unknown_time")]
     pub(crate) last: Timestamp,
+}
+
+/// How a thread is called that begins with `prompt`: its first line that says something, cut.
+pub(crate) fn title_of(prompt: &str) -> String {
+    let mut lines = prompt.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    match first.char_indices().nth(TITLE) {
+        None => first.to_owned(),
+        Some(_) => first.chars().take(TITLE - 1).chain(['…']).collect(),
+    }
 }
 
 fn unknown_time() -> Timestamp {
@@ -204,11 +219,13 @@ mod tests {
             id: "01a1".into(),
             run: "evt-1".into(),
             cwd: None,
+            title: title_of("\n  Mend the tests.\nAll of them."),
             usage: Usage::default(),
             agent: Some("cc".into()),
             began: Timestamp(1),
             last: Timestamp(2),
         };
+        assert_eq!(thread.title, "Mend the tests.");
         threads.put(&thread).unwrap();
         assert_eq!(threads.get("01a1").unwrap().as_ref(), Some(&thread));
         fs::write(scratch.path().join("threads/x"), "no record").unwrap();

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! first turn ─▶ copy, what the folder held is written down ─▶ turn ─▶ change set
-//!                 └─ further turn ─▶ what was applied since counts as held ─▶ turn ─▶ change set of all turns
+//!   ▲             └─ further turn ─▶ what was applied since counts as held ─▶ turn ─▶ change set of all turns
+//!   └─ with the thread of a conversation that is over: its copy, as further turns have it
 //! ```
 //! Invariants: a conversation is there only when what its folder held is on disk; a further turn sees what the turns
 //! before it changed; a change set holds what differs from the folder as far as this conversation knows it.
@@ -17,6 +18,7 @@ use crate::{
     change_set::read_most,
     history::is_gits,
     snapshot::{FileFacts, Snapshot, SnapshotError},
+    threads::{Thread, title_of},
 };
 use plexus_ipc::worker::{CallContext, SourceError, on_file_thread};
 use plexus_protocol::Digest;
@@ -39,6 +41,13 @@ const PREFIX: &str = "chat-";
 /// Whether a run is a conversation's.
 pub(super) fn has(run: &str) -> bool {
     run.starts_with(PREFIX)
+}
+
+impl Thread {
+    /// Whether it belongs to a conversation, which is over or goes on.
+    pub(crate) fn in_conversation(&self) -> bool {
+        has(&self.run)
+    }
 }
 
 /// What is written down of a conversation.
@@ -79,13 +88,18 @@ impl<P: Program> Runs<P> {
             None if !task.names_model && !call.is_approved_plan() => {
                 return Err(RunError::NotBegun);
             }
-            None => Record {
-                run: format!("{PREFIX}{}", fresh_name(call)),
-                thread: None,
-                model: task.program_model.clone(),
-                limits: (task.max_tokens, task.max_cost),
-                before: None,
-            },
+            None => {
+                let earlier = self.reopened(call, task).await?;
+                let fresh = || (format!("{PREFIX}{}", fresh_name(call)), None);
+                let (run, before) = earlier.unwrap_or_else(fresh);
+                Record {
+                    run,
+                    thread: task.thread.clone(),
+                    model: task.program_model.clone(),
+                    limits: (task.max_tokens, task.max_cost),
+                    before,
+                }
+            }
         };
         let run = record.run.clone();
         let _turn = self.turn_alone(call, &run).await?;
@@ -97,7 +111,7 @@ impl<P: Program> Runs<P> {
                 self.as_applied(call, before, copy.clone()).await?
             }
             earlier => {
-                if earlier.is_some() {
+                if earlier.is_some() || record.thread.is_some() {
                     warnings.push(
                         "the copy of this conversation is gone, or of an earlier version; the turn has a new one"
                             .into(),
@@ -134,6 +148,7 @@ impl<P: Program> Runs<P> {
             run: &run,
             cwd: None,
             agent: agent.as_deref(),
+            title: &title_of(&task.prompt),
         };
         self.threads.note_turn(call.audit())?;
         let turn = async {
@@ -149,6 +164,39 @@ impl<P: Program> Runs<P> {
         let done = turn.await;
         self.tidied(&run).await;
         done.map_err(RunError::cut_off)
+    }
+
+    /// The run of an earlier conversation that a new one goes on with, and what its folder held then, where that is still known.
+    async fn reopened(
+        &self,
+        call: &CallContext,
+        task: &Task,
+    ) -> Result<Option<(String, Option<Snapshot>)>, RunError> {
+        if task.thread.is_none() {
+            return Ok(None);
+        }
+        let agent = caller(call).await?;
+        let known = self.known(task, agent.as_deref())?;
+        let thread = known.filter(Thread::in_conversation);
+        let run = thread.ok_or(RunError::NoConversation)?.run;
+        let conversations = self.threads.conversations();
+        let found = on_file_thread(move || {
+            let newest = || -> io::Result<_> {
+                let mut found: Option<(SystemTime, Option<Snapshot>)> = None;
+                for entry in fs::read_dir(conversations)? {
+                    let entry = entry?;
+                    let used = entry.metadata()?.modified()?;
+                    let is_later = found.as_ref().is_none_or(|(latest, _)| used > *latest);
+                    let record = read(&entry.path()).ok().flatten();
+                    if let Some(record) = record.filter(|record| is_later && record.run == run) {
+                        found = Some((used, record.before));
+                    }
+                }
+                Ok((run, found.and_then(|(_, before)| before)))
+            };
+            Ok(newest())
+        });
+        Ok(Some(found.await??))
     }
 
     /// The thread that a turn of this run began and did not live to note here.
