@@ -2,7 +2,7 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::{mcp, mcp_http::Plain};
-use plexus_tests::{Agent, Gate, McpClient, Response, Step, Terminal, waiting::until};
+use plexus_tests::{Agent, Gate, McpClient, Response, Step, Terminal, programs, waiting::until};
 use serde_json::{Value, json};
 
 /// A desk where a conversation was approved and its first turn is over.
@@ -158,12 +158,15 @@ fn goes_on_in_its_copy(kind: Kind) {
     desk.approved("apply", &all).expect_ok();
     assert_eq!(desk.folder.read("a.txt"), "one\nmore\nlast\n");
 
-    // No run works on the conversation's copy.
+    // No run works on the conversation's copy: that is said at once, and the owner is not asked.
+    let threads = desk.kind.of("threads.list");
+    desk.owner().grant(&desk.agent.id, &threads, "1h").expect_ok();
     let beside = json!({"prompt": "Go on.", "thread": first["output"]["thread"]});
-    let refused = desk.approved("run", &beside);
-    let error = refused.expect_error(200, "schema_validation_failed");
-    let why = error["message"].to_string();
-    assert!(why.contains("belongs to a conversation"), "{error}");
+    let refused = desk.agent.invoke(&desk.kind.of("run"), beside);
+    assert_eq!(refused.at("/error/code"), "schema_validation_failed", "{refused}");
+    assert_eq!(refused.at("/error/effect"), "none", "{refused}");
+    assert!(refused.text().contains("belongs to a conversation"), "{refused}");
+    assert!(desk.owner().pending().is_empty());
 
     // The last turn, and no more.
     desk.model.then([Step::say("Bye.")]);
@@ -189,6 +192,67 @@ fn goes_on_in_its_copy(kind: Kind) {
         .iter()
         .filter(|e| e["detail"]["parent"] == first["auditId"]);
     assert_eq!(parents.count(), 3, "{intents:?}");
+}
+
+#[test]
+fn conversation_with_codex_that_is_over_is_taken_up_again() {
+    over_is_taken_up_again(CODEX);
+}
+
+#[test]
+fn conversation_with_claude_that_is_over_is_taken_up_again() {
+    over_is_taken_up_again(CLAUDE);
+}
+
+/// A conversation that has used its turns goes on under a new approval, with its thread and its copy.
+fn over_is_taken_up_again(kind: Kind) {
+    let exec = kind.exec;
+    let steps = [exec("echo more >> a.txt"), Step::say("Remembered.")];
+    let talk = Talk::open(kind, steps, &json!({"turns": 2}));
+    let desk = &talk.desk;
+    let agent = &desk.agent;
+    let go_on = |text: &str| {
+        let words = ["continue", talk.run.as_str(), text];
+        let mut command = desk.gateway.plexus_command(&agent.id, words);
+        command.env("PLEXUS_PAT", &agent.pat);
+        programs::run(command)
+    };
+    desk.model.then([Step::say("A bird.")]);
+    let second = go_on("What is it?");
+    assert!(second.expect_ok().contains("A bird."), "{second}");
+    talk.refused("m3", "every turn of it is used");
+
+    desk.model
+        .then([exec("cat a.txt"), Step::say("The word is heron.")]);
+    let third = std::thread::scope(|scope| {
+        let going = scope.spawn(|| go_on("Which word?"));
+        let card = until("a request", || desk.owner().pending().first().cloned());
+        let began = "which began: Remember the word heron.";
+        assert!(card.to_string().contains(began), "{card}");
+        let item = card["pendingId"].as_str().expect("an id");
+        desk.owner().approve(item, "once");
+        going.join().expect("an end")
+    });
+    assert!(third.expect_ok().contains("The word is heron."), "{third}");
+    assert!(third.stderr.contains("this conversation is over"), "{third}");
+    let seen = desk.model.results();
+    assert!(seen.last().expect("a result").contains("one\nmore"), "{seen:?}");
+    let sent = desk.model.requests().last().expect("a request").to_string();
+    assert!(sent.contains("heron") && sent.contains("A bird."), "{sent}");
+    desk.model.finish();
+
+    let threads = desk.kind.of("threads.list");
+    desk.owner().grant(&agent.id, &threads, "1h").expect_ok();
+    let listed = agent.invoke(&threads, json!({})).expect_ok();
+    let all = listed["output"]["threads"].as_array().expect("a list");
+    let titles: Vec<_> = all.iter().map(|thread| &thread["title"]).collect();
+    assert_eq!(titles, ["Remember the word heron."], "{listed}");
+    // What is nobody's conversation is refused at once.
+    let unknown = json!({"prompt": "Go on.", "thread": "00000000-0000-4000-8000-000000000000"});
+    let refused = agent.invoke(&desk.kind.of("chat"), unknown);
+    assert_eq!(refused.at("/error/effect"), "none", "{refused}");
+    assert!(refused.text().contains("no such thread"), "{refused}");
+    assert!(desk.owner().pending().is_empty());
 }
 
 /// Calls a tool by one of the ways to speak MCP.
@@ -453,7 +517,14 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     let named = format!("run_{}", item.trim_start_matches("pend_"));
     let listed = desk.gateway.cli(["calls", "list"]);
     assert!(listed.expect_ok().contains(&run), "{listed}");
+    // The owner sees the same.
+    let follow = desk.gateway.on_terminal(["calls", "follow", &named]);
+    let mut owners = Terminal::start(&follow, 60, 40);
+    owners.until_shows("echo more >> a.txt");
     gate.open();
+    owners.until_shows("Added a line.");
+    owners.until_shows("it is done");
+    assert_eq!(owners.end().code(), Some(0), "{}", owners.picture());
     terminal.until_shows("Added a line.");
     terminal.until_shows("\"edited\": 1");
     assert_eq!(terminal.end().code(), Some(0), "{}", terminal.picture());

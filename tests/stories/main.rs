@@ -154,6 +154,7 @@ mod reference;
 mod refresh;
 #[cfg(target_os = "linux")]
 mod relay_disk;
+mod repeats;
 mod resident;
 mod revoke;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! `once` means once: every way round it that we know of.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use plexus_tests::waiting::until;
 use serde_json::{Value, json};
 
 fn line(text: &str) -> Value {
@@ -155,7 +156,7 @@ fn an_empty_list_of_verbs() {
     agent.must_ask(WRITE, note("a.txt", "a"));
 }
 
-/// A purpose belongs to its card: another purpose is another card.
+/// A purpose belongs to its card: the same call joins the card that waits, with whatever purpose, and changes nothing on it.
 #[test]
 fn a_swapped_purpose() {
     let workshop = Workshop::open();
@@ -171,8 +172,7 @@ fn a_swapped_purpose() {
     let harmless = ask("tidy up");
     let digest = workshop.owner().card(&harmless)["cardDigest"].clone();
     assert_eq!(ask("tidy up"), harmless, "the same ask is the same item");
-    let other = ask("delete everything");
-    assert_ne!(other, harmless);
+    assert_eq!(ask("delete everything"), harmless);
     let card = workshop.owner().card(&harmless);
     assert_eq!(card["agentPurpose"], "tidy up");
     assert_eq!(card["cardDigest"], digest);
@@ -375,22 +375,31 @@ fn approval_runs_it_once() {
     assert_eq!(state["result"]["ok"], true, "{state}");
     assert!(state.get("token").is_none());
     assert_eq!(workshop.effects(), ["one"]);
-    // The answer stays there to be fetched, and the session that asked gets it again instead of a second effect.
+    // The answer stays there to be fetched by its item. It has been given, so the same call is a wish of its own, in every
+    // session.
     assert_eq!(agent.status(&item).expect_ok()["result"], state["result"]);
-    let collected = agent.invoke_body(call.clone()).expect_ok();
-    assert_eq!(collected["auditId"], state["result"]["auditId"]);
-    assert_eq!(collected["replayed"], true);
-    // Another session collects it once; its next wish is a wish of its own.
-    let later = agent.another_session();
-    let collected = later.invoke_body(call.clone()).expect_ok();
-    assert_eq!(collected["auditId"], state["result"]["auditId"]);
-    let next = later
-        .invoke_body(call)
+    let next = agent
+        .another_session()
+        .invoke_body(call.clone())
         .expect_error(401, "approval_required");
     assert_ne!(next["pendingId"], item.as_str());
+    let same = agent.invoke_body(call.clone());
+    let same = same.expect_error(401, "approval_required");
+    assert_eq!(same["pendingId"], next["pendingId"]);
     assert_eq!(workshop.effects(), ["one"]);
+    let second = next["pendingId"].as_str().expect("an id");
+    workshop.owner().approve(second, "once");
+    // Nobody has heard of that one: the first who asks is told, once, and nothing is done again.
+    until("the second effect", || {
+        (workshop.calls(COUNT, "outcome").len() == 2).then_some(())
+    });
+    let told = agent.another_session().invoke_body(call.clone()).expect_ok();
+    assert_eq!(told["replayed"], true, "{told}");
+    agent
+        .invoke_body(call)
+        .expect_error(401, "approval_required");
     workshop.gateway.restart();
-    assert_eq!(workshop.effects(), ["one"]);
+    assert_eq!(workshop.effects(), ["one", "one"]);
     workshop
         .back(&agent)
         .client()

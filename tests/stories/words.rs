@@ -409,7 +409,8 @@ fn what_an_agent_reads_when_something_is_not_done() {
         "one",
         &["wait", &item, "--wait", "0"],
         75,
-        Typed(75),
+        // What it names waits until the owner has decided.
+        Words,
     );
     owner.deny(&item, "not that file");
     c.command(

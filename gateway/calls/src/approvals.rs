@@ -421,20 +421,21 @@ impl Approvals {
         Some(KeptAnswer::of(&answer))
     }
 
-    /// The answers of an item's runs, in the order of its asks, once there is one for each.
-    pub fn results(&self, kernel: &Kernel, item: &Item) -> Option<Vec<InvokeResponse>> {
-        let runs = item.asks.iter().filter(|ask| item.runs(ask));
-        let results: Option<Vec<_>> = runs
-            .map(|ask| Some(self.answer(kernel, item, ask)?.response))
-            .collect();
-        results.filter(|results| !results.is_empty())
-    }
-
-    /// The agent has its answers: from now on the same calls in another session are new wishes.
-    pub fn collect(&self, kernel: &Kernel, item: &Item) {
-        for ask in item.asks.iter().filter(|ask| item.runs(ask)) {
-            self.collect_one(kernel, item, ask);
-        }
+    /// The answers of an item's runs, in the order of its asks, once there is one for each. Where they are `given` to the
+    /// agent, the same calls are new wishes from then on; by its id the item has them as long as they are kept.
+    pub fn results(
+        &self,
+        kernel: &Kernel,
+        item: &Item,
+        given: bool,
+    ) -> Option<Vec<InvokeResponse>> {
+        let runs: Vec<_> = item.asks.iter().filter(|ask| item.runs(ask)).collect();
+        let answered = |ask: &&Ask| Some(self.answer(kernel, item, ask)?.response);
+        let results: Vec<_> = runs.iter().map(answered).collect::<Option<_>>()?;
+        runs.iter()
+            .filter(|_| given)
+            .for_each(|ask| self.collect_one(kernel, item, ask));
+        (!results.is_empty()).then_some(results)
     }
 
     fn collect_one(&self, kernel: &Kernel, item: &Item, ask: &Ask) {
@@ -480,19 +481,21 @@ impl Approvals {
         self.note_change();
     }
 
-    /// Joins a call to the approved run of the same call. The session that asked gets the outcome of an effect for as long
-    /// as it is kept; another session of the agent, and every session where nothing was done or where it was a read, gets
-    /// it until somebody has collected it (docs/decisions/0008).
-    pub(crate) async fn join_run(&self, kernel: &Kernel, asked: &Asked) -> Option<Answer> {
-        let session = asked.caller.by.session()?;
+    /// Joins a call to the approved run of the same call. Its agent gets the answer once, in whatever session; by its `key` as
+    /// long as it is kept (docs/decisions/0125).
+    pub(crate) async fn join_run(
+        &self,
+        kernel: &Kernel,
+        asked: &Asked,
+        key: Option<Digest>,
+    ) -> Option<Answer> {
+        asked.caller.by.session()?;
         let mut changed = self.changed();
         loop {
             let state = kernel.ledger.snapshot();
-            let (item, ask) = self.approved_twin(kernel, &state, asked, session)?;
+            let (item, ask) = self.approved_twin(kernel, &state, asked, key)?;
             if let Some(ran) = self.answer(kernel, &item, &ask) {
-                if !is_kept_for(&item, &ask, session) {
-                    self.collect_one(kernel, &item, &ask);
-                }
+                self.collect_one(kernel, &item, &ask);
                 return Some(Answer {
                     status: ran.status,
                     body: InvokeResponse {
@@ -526,29 +529,54 @@ impl Approvals {
         kernel: &Kernel,
         state: &State,
         asked: &Asked,
-        session: &SessionId,
+        key: Option<Digest>,
     ) -> Option<(Arc<Item>, Ask)> {
         let agent = state.agent(&asked.caller.agent)?;
         let own = agent.items.values().filter(|item| item.is_of(agent));
         let twins = own.filter_map(|item| {
             let same = |ask: &&Ask| {
-                &ask.capability == asked.id() && ask.input == Some(asked.digest) && item.runs(ask)
+                &ask.capability == asked.id()
+                    && ask.input == Some(asked.digest)
+                    && (key.is_none() || ask.key == key)
+                    && item.runs(ask)
             };
             let ask = item.asks.iter().find(same)?;
-            let approved = matches!(
-                item.state,
-                ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
-            );
             let owed = || {
-                is_kept_for(item, ask, session)
-                    || self
-                        .answer(kernel, item, ask)
-                        .is_none_or(|ran| !ran.collected)
+                let answer = self.answer(kernel, item, ask);
+                key.is_some() || answer.is_none_or(|ran| !ran.collected)
             };
-            (approved && owed()).then_some((item, ask))
+            (is_approved(item) && owed()).then_some((item, ask))
         });
         let newest = twins.max_by_key(|(item, _)| item.created_at);
         newest.map(|(item, ask)| (item.clone(), ask.clone()))
+    }
+
+    /// Whether a key stands for a call of this capability with another input, which waits or was approved.
+    pub(crate) fn is_of_another_call(&self, kernel: &Kernel, asked: &Asked, key: Digest) -> bool {
+        let state = kernel.ledger.snapshot();
+        let Some(agent) = state.agent(&asked.caller.agent) else {
+            return false;
+        };
+        let now = kernel.clock.now();
+        let stands = |item: &Item| item.wire_state(now) == "pending" || is_approved(item);
+        let own = agent.items.values().filter(|item| item.is_of(agent));
+        let mut asks = own
+            .filter(|item| stands(item))
+            .flat_map(|item| &item.asks);
+        // A digest of a key is of its capability.
+        asks.any(|ask| ask.key == Some(key) && ask.input != Some(asked.digest))
+    }
+
+    /// The idempotency key of an item's call.
+    pub(crate) fn key_of(
+        &self,
+        kernel: &Kernel,
+        item: &PendingId,
+        id: &CapabilityId,
+    ) -> Option<Digest> {
+        let state = kernel.ledger.snapshot();
+        let mut asks = state.item(item)?.asks.iter();
+        asks.find(|ask| ask.capability == *id)?.key
     }
 
     /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
@@ -611,11 +639,12 @@ fn is_known_since(ran: &KeptAnswer, ask: &Ask) -> bool {
             .is_some_and(|outcome| outcome != OutcomeKind::Unknown)
 }
 
-/// Whether a session is answered with this call's outcome for as long as that is kept. Where nothing was done, it was told
-/// to ask again; and reading twice does no harm, while what was read grows old.
-fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
-    let lasts = ask.outcome != Some(OutcomeKind::Refused) && !ask.verbs.is_read();
-    &item.session == session && lasts
+/// Whether the owner approved it, and did not take that back.
+fn is_approved(item: &Item) -> bool {
+    matches!(
+        item.state,
+        ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
+    )
 }
 
 /// The terms on which a read of this item is made now; none of an effect.

@@ -38,7 +38,7 @@ use crate::{
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, body::InvokeResponse,
 };
-use plexus_trust::Refusal;
+use plexus_trust::{Refusal, key_digest};
 use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
@@ -84,7 +84,12 @@ pub async fn invoke(
     // What may be read anyway is read: what was read before is for whoever has nothing else.
     let is_read = asked.entry.capability().verbs.is_read();
     let reads = is_read && matches!(authorized, Some(Authorized::Yes(_)));
-    if !reads && let Some(outcome) = kernel.approvals.join_run(kernel, &asked).await {
+    let key = wish.key.as_deref().filter(|_| !is_read);
+    let key = key.map(|key| key_digest(asked.id(), key));
+    if key.is_some_and(|key| kernel.approvals.is_of_another_call(kernel, &asked, key)) {
+        return key_reuse(kernel, &asked).await;
+    }
+    if !reads && let Some(outcome) = kernel.approvals.join_run(kernel, &asked, key).await {
         // It may have been waited for. Whoever may not ask any more is told nothing that was read.
         return match asked.clone().authorize(kernel) {
             Err(refusal) if is_read => {
@@ -107,8 +112,13 @@ pub async fn invoke(
     let granted = match authorized {
         Authorized::Yes(permitted) => permitted,
         Authorized::Pend(asked) => {
-            let asking = pend::ask(kernel, *asked, wish.purpose, wish.on_approval);
-            return match Box::pin(asking).await {
+            let question = pend::Question {
+                purpose: wish.purpose,
+                on_approval: wish.on_approval,
+                key,
+                beyond_grant: false,
+            };
+            return match Box::pin(pend::ask(kernel, *asked, question)).await {
                 pend::Asking::Waits(answer) => *answer,
                 // The owner granted it while we asked: look once more.
                 pend::Asking::Allowed(asked) => match asked.clone().authorize(kernel) {
@@ -183,16 +193,7 @@ async fn carry_out(
                 let caller = &permitted.asked().caller;
                 return refuse(kernel, caller, id.as_str(), *error).await;
             }
-            replay::Claim::OtherInput => {
-                let error = ErrorBody::new(
-                    ErrorCode::SchemaValidationFailed,
-                    "This idempotencyKey was used with another input within the last 24 hours.",
-                )
-                .detail(serde_json::json!({"reason": "idempotency_key_reuse"}))
-                .next("use a new idempotencyKey for a new call");
-                let caller = &permitted.asked().caller;
-                return refuse(kernel, caller, id.as_str(), error.about(&id)).await;
-            }
+            replay::Claim::OtherInput => return key_reuse(kernel, permitted.asked()).await,
         },
     };
     if let Some(run) = entered.call.run.clone() {
@@ -206,6 +207,18 @@ async fn carry_out(
     }
     let reserves = claim.as_ref().and_then(|claim| claim.reserves);
     perform(kernel, permitted, entered, claim, reserves).await
+}
+
+/// A key that stands for another call.
+async fn key_reuse(kernel: &Arc<Kernel>, asked: &Asked) -> Answer {
+    let error = ErrorBody::new(
+        ErrorCode::SchemaValidationFailed,
+        "This idempotencyKey was used with another input within the last 24 hours.",
+    )
+    .detail(serde_json::json!({"reason": "idempotency_key_reuse"}))
+    .next("use a new idempotencyKey for a new call");
+    let id = asked.id();
+    refuse(kernel, &asked.caller, id.as_str(), error.about(id)).await
 }
 
 /// Runs a permitted call to its end. An effect is finished, recorded and kept for the key that it `reserves` whether or
@@ -302,12 +315,13 @@ pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: En
             let CallerProof::Approval(item) = &caller.by else {
                 return perform(kernel, permitted, entered, None, None).await;
             };
+            let key = kernel.approvals.key_of(kernel, item, &id);
             // A client that waits for the owner follows it from here on.
             let run = OneRun::new(kernel, &permitted, &entered, item.conversation());
             let run = Arc::new(run);
             kernel.runs.enter(&run);
             kernel.approvals.note_change();
-            let answer = perform(kernel, permitted, entered, None, None).await;
+            let answer = perform(kernel, permitted, entered, None, key).await;
             let over = (kernel.clock.now(), answer.body.clone());
             run.over.send_replace(Some(over));
             answer

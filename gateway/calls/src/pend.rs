@@ -11,7 +11,7 @@ use crate::{
     kernel::Kernel,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
+use plexus_protocol::{Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
 use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};
 use std::sync::Arc;
 
@@ -23,23 +23,30 @@ pub(super) enum Asking {
     Allowed(Box<Asked>),
 }
 
+/// What the owner is asked beside the call.
+#[derive(Default)]
+pub(super) struct Question {
+    /// Why, in the agent's words.
+    pub(super) purpose: Option<String>,
+    pub(super) on_approval: OnApproval,
+    /// The idempotency key of an effect.
+    pub(super) key: Option<Digest>,
+    /// The call turned out to be more than what stands covers.
+    pub(super) beyond_grant: bool,
+}
+
 fn waiting(answer: Answer) -> Asking {
     Asking::Waits(Box::new(answer))
 }
 
-pub(crate) async fn ask(
-    kernel: &Arc<Kernel>,
-    asked: Asked,
-    purpose: Option<String>,
-    on_approval: OnApproval,
-) -> Asking {
+pub(super) async fn ask(kernel: &Arc<Kernel>, asked: Asked, question: Question) -> Asking {
     let CallerProof::Session(session) = asked.caller.by.clone() else {
         let refusal = Refusal::GrantRequired { constraint: None };
         return waiting(
             crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
         );
     };
-    match request(kernel, &asked, session, purpose, on_approval, false).await {
+    match request(kernel, &asked, session, question).await {
         Err(error) => waiting(refuse(kernel, &asked, error).await),
         Ok(decision) => match decision.item {
             Some(item) => waiting(waits(kernel, &asked, &item)),
@@ -70,7 +77,12 @@ pub(super) async fn ask_anew(
         );
         return Answer::refused(asked.id().as_str(), error, None);
     };
-    match request(kernel, &asked, session, purpose, OnApproval::Wait, true).await {
+    let question = Question {
+        purpose,
+        beyond_grant: true,
+        ..Question::default()
+    };
+    match request(kernel, &asked, session, question).await {
         Err(error) => refuse(kernel, &asked, error).await,
         Ok(Decision {
             item: Some(item), ..
@@ -90,24 +102,17 @@ async fn request(
     kernel: &Arc<Kernel>,
     asked: &Asked,
     session: SessionId,
-    purpose: Option<String>,
-    on_approval: OnApproval,
-    beyond_grant: bool,
+    question: Question,
 ) -> Result<Decision, SubmitError<Refusal>> {
     let (kernel, asked) = (kernel.clone(), asked.clone());
-    to_its_end(
-        async move { put(&kernel, &asked, session, purpose, on_approval, beyond_grant).await },
-    )
-    .await
+    to_its_end(async move { put(&kernel, &asked, session, question).await }).await
 }
 
 async fn put(
     kernel: &Arc<Kernel>,
     asked: &Asked,
     session: SessionId,
-    purpose: Option<String>,
-    on_approval: OnApproval,
-    beyond_grant: bool,
+    question: Question,
 ) -> Result<Decision, SubmitError<Refusal>> {
     let item = PendingId::fresh();
     let input = (asked.digest, asked.canonical.len() as u64);
@@ -122,12 +127,13 @@ async fn put(
             wish: None,
             constraint: None,
             input: Some(input),
-            beyond_grant,
+            key: question.key,
+            beyond_grant: question.beyond_grant,
             turns,
             children,
         }],
-        purpose,
-        on_approval,
+        purpose: question.purpose,
+        on_approval: question.on_approval,
         asks_nobody: false,
         token: TokenId::fresh(),
         item: item.clone(),

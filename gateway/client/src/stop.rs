@@ -154,6 +154,9 @@ impl fmt::Display for Stop {
     /// One line for each answer; every text is escaped, because most of it is somebody else's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let done = match self.done {
+            Done::None if self.exit == Exit::Waiting && self.item.is_some() => {
+                "nothing so far; it still may be"
+            }
             Done::None => "nothing was done",
             Done::Partial => "a part of it was done; look before you repeat it",
             Done::Done => "it was done",

@@ -1,128 +1,77 @@
-//! What a call streams beside text, in words: the steps of a coding agent, and any other event by its members.
-//!
-//! Must not know: who shows it.
+//! What a run streams, shown on stderr as it comes.
 
-use crate::text;
+use crate::{out, text};
+use plexus_protocol::streamed;
+use serde::Deserialize;
 use serde_json::Value;
 
-/// Longest value that is shown, in characters.
-const LONGEST: usize = 200;
+/// What a run streamed since the last question.
+#[derive(Deserialize)]
+pub struct Progress {
+    from: u64,
+    /// Where to go on.
+    pub next: u64,
+    /// The pieces.
+    pub chunks: Vec<Chunk>,
+}
 
-/// One event as a line, escaped. None for one that adds nothing to what was said: a step that goes on, or ended well.
-#[must_use]
-pub fn words(event: &Value) -> Option<String> {
-    let Value::Object(members) = event else {
-        return Some(shown(event));
-    };
-    let status = event["status"].as_str();
-    let is_begun = matches!(status, None | Some("in_progress" | "started"));
-    let ended = |what: &str| match (status, event["exitCode"].as_i64()) {
-        (_, Some(code @ 1..)) => Some(format!("{what} ended with {code}")),
-        (Some("failed" | "declined"), _) => Some(format!("{what}: {}", shown(&event["status"]))),
-        _ => None,
-    };
-    match event["kind"].as_str() {
-        Some("command") if is_begun => Some(format!("$ {}", shown(&event["command"]))),
-        Some("command") => ended(&shown(&event["command"])),
-        Some("files") => Some(format!("changes {}", shown(&event["paths"]))),
-        Some("tool") => {
-            let server = event["server"].as_str().filter(|name| !name.is_empty());
-            let server = server.map(|name| format!("{}: ", text::line(name)));
-            let tool = format!("{}{}", server.unwrap_or_default(), shown(&event["tool"]));
-            match is_begun {
-                true => Some(format!("uses {tool}")),
-                false => ended(&tool),
+/// One piece.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chunk {
+    /// Continues the text before it.
+    Text(String),
+    /// One event.
+    Json(Value),
+}
+
+/// What was shown of a run's stream.
+#[derive(Default)]
+pub struct Streamed {
+    /// Bytes of it.
+    pub upto: u64,
+    /// Whether anything was said.
+    pub any: bool,
+    /// Whether the last line is not ended.
+    open: bool,
+}
+
+impl Streamed {
+    /// Shows a part; says whether there was any.
+    pub fn show(&mut self, part: Progress) -> bool {
+        if part.from > self.upto {
+            self.end();
+            out::say(&format!(
+                "({} bytes are no longer kept)",
+                part.from - self.upto
+            ));
+        }
+        let news = part.next > self.upto;
+        self.upto = part.next;
+        for chunk in part.chunks {
+            match chunk {
+                Chunk::Text(text) => {
+                    out::murmur(&text);
+                    self.open = !text.ends_with('\n');
+                }
+                Chunk::Json(event) => {
+                    let Some(words) = streamed::words(&event) else {
+                        continue;
+                    };
+                    self.end();
+                    out::say(&text::line(&words));
+                }
             }
+            self.any = true;
         }
-        Some("error") => Some(format!("error: {}", shown(&event["message"]))),
-        Some("waits") => Some(format!(
-            "waits for the owner: {}",
-            shown(&event["capability"])
-        )),
-        Some(kind @ ("reasoning" | "todo_list" | "web_search")) => is_begun.then(|| {
-            let does = match kind {
-                "reasoning" => "thinks",
-                "todo_list" => "plans",
-                _ => "searches the web",
-            };
-            does.to_owned()
-        }),
-        None if event["member"].is_u64() && event["of"].is_u64() => Some(format!(
-            "{} of {}: {} {}",
-            event["member"],
-            event["of"],
-            shown(&event["id"]),
-            shown(&event["state"])
-        )),
-        _ => {
-            let members = members.iter();
-            let all =
-                members.map(|(name, value)| format!("{}: {}", text::line(name), shown(value)));
-            let all: Vec<_> = all.collect();
-            Some(all.join(", "))
+        news
+    }
+
+    /// Ends a line that is open.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.open) {
+            out::say("");
         }
     }
 }
 
-fn shown(value: &Value) -> String {
-    let whole = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(all) => all.iter().map(shown).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    };
-    text::short(&whole, LONGEST)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn events_read_as_words() {
-        for (event, line) in [
-            (
-                json!({"kind": "command", "command": "ls docs"}),
-                Some("$ ls docs"),
-            ),
-            (
-                json!({"kind": "command", "command": "ls", "status": "in_progress", "exitCode": null}),
-                Some("$ ls"),
-            ),
-            (
-                json!({"kind": "command", "command": "ls", "status": "completed", "exitCode": 0}),
-                None,
-            ),
-            (
-                json!({"kind": "command", "command": "ls x", "status": "failed", "exitCode": 2}),
-                Some("ls x ended with 2"),
-            ),
-            (
-                json!({"kind": "files", "paths": ["a.txt", "b.txt"]}),
-                Some("changes a.txt, b.txt"),
-            ),
-            (json!({"kind": "tool", "tool": "Read"}), Some("uses Read")),
-            (
-                json!({"kind": "tool", "server": "notes", "tool": "read", "status": "failed"}),
-                Some("notes: read: failed"),
-            ),
-            (
-                json!({"kind": "reasoning", "status": "started"}),
-                Some("thinks"),
-            ),
-            (json!({"kind": "reasoning", "status": "completed"}), None),
-            (
-                json!({"kind": "error", "message": "no\nroute"}),
-                Some("error: no\\nroute"),
-            ),
-            (
-                json!({"state": "done", "auditId": "evt_1", "member": 1, "of": 3, "id": "notes.read"}),
-                Some("1 of 3: notes.read done"),
-            ),
-            (json!({"step": "two"}), Some("step: two")),
-            (json!(7), Some("7")),
-        ] {
-            assert_eq!(words(&event).as_deref(), line, "{event}");
-        }
-    }
-}

@@ -1,17 +1,40 @@
-//! What is kept of agents that speak MCP: one session for each credential, and its list of tools as it was last made.
+//! What is kept of agents that speak MCP: one session for each credential, its list of tools as it was last made, and which of
+//! its requests are under way.
 //!
 //! Must not know: how either is made.
 
 use plexus_mcp::View;
 use plexus_protocol::{CapabilityId, Digest, SessionId};
+use serde_json::Value;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// By the digest of a credential. None leaves the gateway.
 #[derive(Default)]
-pub struct McpAgents(Mutex<HashMap<Digest, AgentConnection>>);
+pub struct McpAgents {
+    agents: Mutex<HashMap<Digest, AgentConnection>>,
+    under_way: Mutex<Vec<Weak<ClientRequest>>>,
+}
+
+/// A request that is under way.
+pub(crate) struct ClientRequest {
+    pat: Digest,
+    /// Its id, which another client of the same credential may use too.
+    id: Value,
+    /// Its client, or another one with the same id, has said that it waits no longer: what it is answered may reach nobody.
+    given_up: AtomicBool,
+}
+
+impl ClientRequest {
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct AgentConnection {
@@ -36,6 +59,34 @@ pub(crate) struct Marks {
 
 impl McpAgents {
     pub(crate) fn all(&self) -> MutexGuard<'_, HashMap<Digest, AgentConnection>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a request in for as long as its caller holds it.
+    pub(crate) fn enter(&self, pat: Digest, id: Value) -> Arc<ClientRequest> {
+        let request = Arc::new(ClientRequest {
+            pat,
+            id,
+            given_up: AtomicBool::new(false),
+        });
+        let mut under_way = self.requests();
+        under_way.retain(|known| known.strong_count() > 0);
+        under_way.push(Arc::downgrade(&request));
+        request
+    }
+
+    /// A client with this credential waits no longer for the request of this id.
+    pub(crate) fn give_up(&self, pat: &Digest, id: &Value) {
+        for known in self.requests().iter().filter_map(Weak::upgrade) {
+            if known.pat == *pat && known.id == *id {
+                known.given_up.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Vec<Weak<ClientRequest>>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

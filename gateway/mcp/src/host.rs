@@ -85,6 +85,8 @@ pub struct Call {
     pub read: bool,
     /// It is made as a run.
     pub long_running: bool,
+    /// Why, in the model's words, for the owner.
+    pub purpose: Option<String>,
 }
 
 /// A further message of a conversation.
@@ -126,6 +128,8 @@ pub enum Answer {
     Replied(Value),
     /// The call goes on as this item; asked about an item: it has not ended.
     GoesOn(Item),
+    /// The owner approved it, and the gateway makes it now.
+    UnderWay(Item),
     /// The owner approved, and the call is still to be made.
     Approved,
     /// The item ended without a decision, or was withdrawn.

@@ -19,6 +19,7 @@
 
 mod client;
 pub mod cut;
+mod heard;
 mod host;
 mod http;
 pub mod message;
@@ -30,10 +31,11 @@ mod server;
 mod tools;
 
 pub use client::LEGACY;
+pub use heard::Heard;
 pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 pub use http::{Headers, Posted};
 pub use names::tool_name;
-pub use results::Refusal;
+pub use results::{REPLAYED, Refusal};
 pub use search::MAX_LISTED;
 pub use server::Server;
 pub use tools::{NotAManifest, View};

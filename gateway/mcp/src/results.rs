@@ -24,6 +24,20 @@ pub struct Refusal {
     pub action: Option<NextAction>,
 }
 
+/// What is said of an answer that the gateway had before.
+pub const REPLAYED: &str = "This is the answer of the same call that was made before. Nothing was done again.";
+
+/// How a call stands that goes on without its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The gateway has just said that it waits for the owner.
+    Waits,
+    /// It is under way.
+    UnderWay,
+    /// Nothing was heard of it lately.
+    Unknown,
+}
+
 /// A result of `tools/call`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ToolResult {
@@ -104,6 +118,9 @@ impl ToolResult {
                 envelope.insert(member.into(), true.into());
             }
         }
+        if reply["replayed"] == true {
+            envelope.insert("note".into(), REPLAYED.into());
+        }
         if let Value::String(id) = reply["auditId"].take() {
             envelope.insert("auditId".into(), id.into());
         }
@@ -177,20 +194,31 @@ impl ToolResult {
         Self::refused(&refusal, None)
     }
 
-    /// A call that goes on without its caller. `effect` is what the gateway has just said, if it has.
-    pub(crate) fn goes_on(item: &Item, effect: Effect) -> Self {
+    /// A call that goes on without its caller.
+    pub(crate) fn goes_on(item: &Item, standing: Standing) -> Self {
         let (member, id) = (item.member(), item.as_str());
         let call = json!({"tool": WAIT, "arguments": {member: id}});
-        let (status, message) = match (item, effect) {
-            (Item::Pending(_), Effect::None) => (
+        let (status, effect, message) = match (item, standing) {
+            (Item::Pending(_), Standing::Waits) => (
                 "waiting_for_owner",
+                Effect::None,
                 "Nothing was done yet. The owner must approve this in Plexus; the approval makes the call.",
             ),
-            (Item::Pending(_), _) => (
+            (Item::Pending(_), Standing::UnderWay) => (
+                "running",
+                Effect::Unknown,
+                "The owner approved it. It runs, and goes on by itself.",
+            ),
+            (Item::Pending(_), Standing::Unknown) => (
                 "decided_or_waiting",
+                Effect::Unknown,
                 "The owner may have decided by now; whether it was done is not known yet.",
             ),
-            (Item::Run(_), _) => ("running", "It still runs, and goes on by itself."),
+            (Item::Run(_), _) => (
+                "running",
+                Effect::Unknown,
+                "It still runs, and goes on by itself.",
+            ),
         };
         let next = format!(
             "call {WAIT} with {{\"{member}\":\"{id}\"}}, or go on with other work; do not look for another way"
@@ -383,7 +411,7 @@ mod tests {
     #[test]
     fn pending_is_no_error_and_names_plexus_wait() {
         let item: Item = "pend_00000000-0000-4000-8000-000000000000".parse().unwrap();
-        let result = ToolResult::goes_on(&item, Effect::None).value();
+        let result = ToolResult::goes_on(&item, Standing::Waits).value();
         assert!(!result.contains_key("isError"));
         let text = result["content"][0]["text"].as_str().unwrap();
         assert!(
@@ -396,7 +424,7 @@ mod tests {
             result["structuredContent"]["nextCall"],
             json!({"tool": "plexus_wait", "arguments": {"pendingId": item.as_str()}})
         );
-        let unsure = ToolResult::goes_on(&item, Effect::Unknown).value();
+        let unsure = ToolResult::goes_on(&item, Standing::Unknown).value();
         assert!(
             !unsure["content"][0]["text"]
                 .as_str()

@@ -13,10 +13,11 @@ use crate::client::{Client, LEGACY, MODERN, TASKS, modern_client, name_of};
 use crate::cut;
 use crate::host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 use crate::message::{self, Incoming, RpcError};
-use crate::results::{Refusal, ToolResult};
+use crate::heard::{Heard, Said};
+use crate::results::{Refusal, Standing, ToolResult};
 use crate::search::{CALL, DESCRIBE, READ, SEARCH};
-use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, SETUP, Tool, View, WAIT};
-use plexus_protocol::{Digest, Effect, RunId, Timestamp};
+use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, PURPOSE, SETUP, Tool, View, WAIT};
+use plexus_protocol::{CapabilityId, Digest, Effect, RunId, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -28,6 +29,8 @@ mod tests;
 
 const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
 const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
+/// What is said of a call that the owner approved, until it has ended.
+const UNDER_WAY: &str = "approved, and under way";
 /// The code of a host that reaches no gateway.
 const UNREACHABLE: &str = "unreachable";
 const LIST_CHANGED: &str = "notifications/tools/list_changed";
@@ -36,6 +39,8 @@ const LIST_CHANGED: &str = "notifications/tools/list_changed";
 const LIST_TTL_MS: u64 = 300_000;
 /// How often a client that waits is told so.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// The least time between two tellings of what it says.
+const SAID_APART: Duration = Duration::from_secs(1);
 /// How long the last look at what is held may take.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 /// How often a client should ask for a task, in milliseconds.
@@ -45,6 +50,9 @@ const TASK_TTL_MS: u64 = 86_400_000;
 /// Most calls of one client at a time: each may open a session, and half of those that an agent may have are left to its
 /// other clients.
 const MAX_FLIGHTS: usize = 32;
+/// Answers that are given again to a request that is repeated under its own id: of a client that lost one, it was among the
+/// last.
+const MAX_MADE: usize = 8;
 /// Most items that one client is reminded of.
 const MAX_KNOWN: usize = 64;
 /// The most of a text or a list that one result carries, in bytes: clients hide more than 48,000 characters.
@@ -77,6 +85,8 @@ pub struct Server {
     /// Effects on their way whose request was cancelled: no response is due, but an item of one is remembered.
     let_go: BTreeMap<CallNumber, Arc<Tool>>,
     known: VecDeque<TrackedItem>,
+    /// Effects that this connection was answered, the latest first: a request with the same id is the same call.
+    made: VecDeque<Made>,
     last: u64,
 }
 
@@ -89,6 +99,7 @@ struct Flight {
     began: Duration,
     patience: Duration,
     told: Duration,
+    said: Said,
     stage: FlightState,
 }
 
@@ -113,6 +124,35 @@ enum FlightState {
     LastLook(Item, Duration),
 }
 
+/// An effect that was answered.
+struct Made {
+    request: Value,
+    capability: CapabilityId,
+    input: Map<String, Value>,
+    /// As it is said once more.
+    reply: Value,
+}
+
+impl Made {
+    fn new(request: &Value, call: &Call, reply: &Value) -> Self {
+        let mut reply = reply.clone();
+        reply["replayed"] = true.into();
+        Self {
+            request: request.clone(),
+            capability: call.capability.clone(),
+            input: call.input.clone(),
+            reply,
+        }
+    }
+
+    fn is(&self, request: &Value, call: &Call) -> bool {
+        !call.read
+            && self.request == *request
+            && self.capability == call.capability
+            && self.input == call.input
+    }
+}
+
 /// Something that this client left behind.
 struct TrackedItem {
     item: Item,
@@ -134,6 +174,7 @@ impl Server {
             flights: BTreeMap::new(),
             let_go: BTreeMap::new(),
             known: VecDeque::new(),
+            made: VecDeque::new(),
             last: 0,
         }
     }
@@ -461,12 +502,26 @@ impl Server {
         }
         let actions = match tool {
             Some(tool) => {
+                let purpose = match tool.says_why.then(|| arguments.shift_remove(PURPOSE)) {
+                    None | Some(None | Some(Value::Null)) => None,
+                    Some(Some(Value::String(why))) => Some(why),
+                    Some(Some(_)) => {
+                        let why = format!("{PURPOSE} is a text.");
+                        return Ok(self.finish(id, &client, ToolResult::bad_arguments(&why)));
+                    }
+                };
                 let call = Call {
                     capability: tool.id.clone(),
                     input: arguments,
                     read: tool.read,
                     long_running: tool.long_running,
+                    purpose,
                 };
+                if let Some(earlier) = self.made.iter().find(|made| made.is(id, &call)) {
+                    let reply = earlier.reply.clone();
+                    let result = ToolResult::of_reply(reply, Some(&tool), &self.view);
+                    return Ok(self.finish(id, &client, result));
+                }
                 let purpose = Purpose::Tool {
                     call: call.clone(),
                     tool,
@@ -621,6 +676,7 @@ impl Server {
                 purpose,
                 began: now.elapsed,
                 told: now.elapsed,
+                said: Said::default(),
                 stage: FlightState::Calling,
             },
         );
@@ -691,19 +747,23 @@ impl Server {
                     }
                     // The gateway names the item while its approved call is under way.
                     FlightState::CallingAgain => {
-                        let result = ToolResult::goes_on(&item, Effect::Unknown);
+                        let result = ToolResult::goes_on(&item, Standing::Unknown);
                         self.finish(&flight.request, &flight.client, result)
                     }
                     _ => {
-                        let result = ToolResult::goes_on(&item, effect_of(&item));
+                        let result = ToolResult::goes_on(&item, Standing::Waits);
                         self.finish(&flight.request, &flight.client, result)
                     }
                 };
             }
+            Answer::UnderWay(item) => {
+                let result = ToolResult::goes_on(&item, Standing::UnderWay);
+                return self.finish(&flight.request, &flight.client, result);
+            }
             Answer::Approved => {
                 // Whoever looks once may come before the approved call has ended.
                 if let Some(item) = flight.looked_at() {
-                    let result = ToolResult::goes_on(item, Effect::Unknown);
+                    let result = ToolResult::goes_on(item, Standing::Unknown);
                     return self.finish(&flight.request, &flight.client, result);
                 }
                 if let (Purpose::Tool { call, .. }, FlightState::Held(_)) =
@@ -717,10 +777,15 @@ impl Server {
                 ToolResult::refused(&call_again(), None)
             }
             Answer::Replied(mut reply) => {
-                if let Purpose::Tool { call, tool } = &flight.purpose
-                    && is_long(&reply["output"])
-                {
-                    cut::resumable(&mut reply["output"], &call.input, tool.takes, MAX_OUTPUT);
+                if let Purpose::Tool { call, tool } = &flight.purpose {
+                    if is_long(&reply["output"]) {
+                        cut::resumable(&mut reply["output"], &call.input, tool.takes, MAX_OUTPUT);
+                    }
+                    if !call.read && !self.stateless {
+                        self.made.truncate(MAX_MADE - 1);
+                        let made = Made::new(&flight.request, call, &reply);
+                        self.made.push_front(made);
+                    }
                 }
                 ToolResult::of_reply(reply, tool.as_deref(), &self.view)
             }
@@ -731,7 +796,7 @@ impl Server {
             Answer::Lapsed(why) | Answer::Refused(why) => match &known {
                 // The item outlives what keeps us from asking about it.
                 Some(item) if why.code == UNREACHABLE => {
-                    let result = ToolResult::goes_on(item, Effect::Unknown);
+                    let result = ToolResult::goes_on(item, flight.standing());
                     return self.finish(&flight.request, &flight.client, result);
                 }
                 _ => ToolResult::refused(&why, None),
@@ -768,7 +833,7 @@ impl Server {
                 let result = ToolResult::of_reply(reply, tool.as_deref(), &self.view);
                 ("completed", done(result), None)
             }
-            Answer::Approved => ("working", None, Some("approved, and under way".to_owned())),
+            Answer::Approved | Answer::UnderWay(_) => ("working", None, Some(UNDER_WAY.to_owned())),
             Answer::Lapsed(why) => ("cancelled", None, Some(why.message)),
             Answer::Cancelled | Answer::Listed(_) => ("cancelled", None, None),
             Answer::Refused(why) => ("completed", done(ToolResult::refused(&why, None)), None),
@@ -824,11 +889,18 @@ impl Server {
         }
     }
 
+    /// News of an item that is followed: its client is told with the next [`tick`](Self::tick).
+    pub fn hear(&mut self, number: CallNumber, heard: Heard) {
+        if let Some(flight) = self.flights.get_mut(&number) {
+            flight.said.hear(heard);
+        }
+    }
+
     /// When [`Server::tick`] is to be called next, on the clock that nobody sets.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
         let due = |flight: &Flight| {
-            let progress = flight.progress.as_ref().map(|_| flight.told + PROGRESS);
+            let progress = flight.progress.as_ref().map(|_| flight.tells_at());
             let end = match flight.stage {
                 FlightState::Held(_) => Some(flight.began + flight.patience),
                 FlightState::LastLook(_, until) => Some(until),
@@ -856,18 +928,23 @@ impl Server {
                 _ => {}
             }
             if let Some(token) = &flight.progress
-                && now.elapsed >= flight.told + PROGRESS
+                && now.elapsed >= flight.tells_at()
             {
                 flight.told = now.elapsed;
+                flight.said.is_news = false;
                 let seconds = (now.elapsed - flight.began).as_secs();
                 let what = match &flight.stage {
+                    FlightState::Held(_) | FlightState::LastLook(..) if flight.said.approved => {
+                        UNDER_WAY
+                    }
                     FlightState::Held(item) | FlightState::LastLook(item, _) => item.waits_for(),
                     FlightState::Calling | FlightState::CallingAgain => "working",
                 };
-                let message = match seconds / 60 {
+                let state = match seconds / 60 {
                     0 => format!("{what}, {seconds} s"),
                     minutes => format!("{what}, {minutes} min"),
                 };
+                let message = flight.said.behind(&state);
                 let params =
                     json!({"progressToken": token, "progress": seconds, "message": message});
                 actions.push(Action::Send(message::notification(
@@ -882,7 +959,7 @@ impl Server {
             };
             actions.push(Action::Drop(number));
             if let FlightState::LastLook(item, _) = &flight.stage {
-                let result = ToolResult::goes_on(item, Effect::Unknown);
+                let result = ToolResult::goes_on(item, flight.standing());
                 actions.extend(self.finish(&flight.request, &flight.client, result));
             }
         }
@@ -914,6 +991,21 @@ impl Server {
 }
 
 impl Flight {
+    /// When its client is told next how it stands.
+    fn tells_at(&self) -> Duration {
+        self.told
+            + match self.said.is_news {
+                true => SAID_APART,
+                false => PROGRESS,
+            }
+    }
+    /// How its item stands where the gateway says nothing of it now.
+    fn standing(&self) -> Standing {
+        match self.said.approved {
+            true => Standing::UnderWay,
+            false => Standing::Unknown,
+        }
+    }
     /// The item that the host was asked about once, without waiting.
     fn looked_at(&self) -> Option<&Item> {
         match (&self.stage, &self.purpose) {
@@ -953,14 +1045,6 @@ fn is_long(output: &Value) -> bool {
         None => message::text(output).len(),
     };
     length > MAX_OUTPUT
-}
-
-/// What was done so far of an item that has just been said not to have ended.
-fn effect_of(item: &Item) -> Effect {
-    match item {
-        Item::Pending(_) => Effect::None,
-        Item::Run(_) => Effect::Unknown,
-    }
 }
 
 fn call_again() -> Refusal {

@@ -28,6 +28,8 @@ pub(crate) const WAIT: &str = "plexus_wait";
 pub(crate) const GUIDE: &str = "plexus_guide";
 /// Sends a further message of a conversation.
 pub(crate) const CONTINUE: &str = "plexus_continue";
+/// The argument of each tool that changes something by which a model says why: not part of the call's input.
+pub(crate) const PURPOSE: &str = "plexus_purpose";
 /// Says what is missing. The only tool of a view without a manifest.
 pub(crate) const SETUP: &str = "plexus_setup";
 /// The longest that one call of `plexus_wait` may ask for, in seconds.
@@ -58,6 +60,8 @@ pub(crate) struct Tool {
     pub(crate) text: bool,
     /// How a long output is taken up again.
     pub(crate) takes: Takes,
+    /// Whether [`PURPOSE`] is its argument.
+    pub(crate) says_why: bool,
 }
 
 /// The text of a skill.
@@ -277,13 +281,19 @@ impl Entry {
             long_running: self.long_running,
             text: self.io.output["properties"]["content"]["type"] == "string",
             takes: Takes::of(&self.io.input),
+            says_why: !self.grants.is_read()
+                && self.io.input["properties"].get(PURPOSE).is_none(),
         }
     }
 
     /// The tool as a client lists it.
     fn listed(mut self, tool: &Tool) -> Value {
         let annotations = self.annotations();
-        let (input, alternatives) = schema::for_client(self.io.input.take());
+        let (mut input, alternatives) = schema::for_client(self.io.input.take());
+        if tool.says_why {
+            input["properties"][PURPOSE] =
+                json!({"type": "string", "description": "Why, in one sentence, for the owner's card."});
+        }
         let mut listed = json!({
             "name": tool.name,
             "title": seen(&self.label),

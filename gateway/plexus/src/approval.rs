@@ -18,7 +18,7 @@ use crate::{
     session::{Session, refusal},
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
-use plexus_protocol::{PendingId, RunId};
+use plexus_protocol::{PendingId, RunId, body::Conversation};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::time::Duration;
@@ -47,6 +47,7 @@ struct Status {
     result: Option<Box<RawValue>>,
     reason: Option<String>,
     run: Option<RunHandle>,
+    conversation: Option<Conversation>,
 }
 
 /// Says what waits, how the owner decides, and how to go on if this command ends before that.
@@ -66,28 +67,14 @@ pub(crate) enum Standing {
     Decided(Decision),
 }
 
-/// What is wanted beside how a request stands.
-#[derive(Clone, Copy)]
-pub(crate) enum StatusQuery {
-    /// Nothing: it looks again.
-    Nothing,
-    /// Its result, this once; or its run, where it is under way.
-    ResultOrRun,
-}
-
-/// Asks once how a request stands, and waits up to `seconds` for its end.
+/// Asks once how a request stands, and waits up to `seconds` for its end or its run.
 pub(crate) async fn look(
     session: &mut Session,
     id: &PendingId,
     seconds: u64,
-    wanted: StatusQuery,
 ) -> Result<Standing, Stop> {
-    let wanted = match wanted {
-        StatusQuery::Nothing => "",
-        StatusQuery::ResultOrRun => "&collect=1&run=1",
-    };
     let path = format!(
-        "{}?pendingId={id}&wait={seconds}{wanted}",
+        "{}?pendingId={id}&wait={seconds}&run=1",
         session.gateway.path(Route::GrantStatus)
     );
     let status: Status = poll(session, path, seconds)
@@ -114,6 +101,26 @@ pub(crate) async fn look(
     }
 }
 
+/// The conversation that a request opened, as its first answer has it, and what is left of it.
+pub(crate) async fn opened(
+    session: &mut Session,
+    id: &PendingId,
+) -> Result<(Answer, Conversation), Stop> {
+    let path = format!(
+        "{}?pendingId={id}",
+        session.gateway.path(Route::GrantStatus)
+    );
+    let status: Status = poll(session, path, 0).await?.json()?;
+    match (status.result, status.conversation) {
+        (Some(first), Some(left)) => Ok((Answer::of_raw(200, first)?, left)),
+        _ => Err(Stop::new(
+            Exit::Failed,
+            "session_expired",
+            "nothing is kept of this conversation; what was said in it may be in the list of threads",
+        )),
+    }
+}
+
 /// Waits until the owner has decided, or until `until`.
 pub(crate) async fn wait(
     session: &mut Session,
@@ -124,9 +131,7 @@ pub(crate) async fn wait(
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
         let asked = Instant::now();
-        if let Standing::Decided(decision) =
-            look(session, id, seconds, StatusQuery::ResultOrRun).await?
-        {
+        if let Standing::Decided(decision) = look(session, id, seconds).await? {
             return Ok(decision);
         }
         if Instant::now() >= until {

@@ -14,7 +14,7 @@
 use crate::{
     approval::{self, Decision},
     chat,
-    cli::{Call, Cancel, Wait},
+    cli::{Call, Cancel, Continue, Wait},
     command,
     gateway::Route,
     input::{self, Input},
@@ -102,6 +102,68 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
             item: None,
         },
     )
+}
+
+/// Sends a further message in a conversation and prints its answer. One that is over is taken up again by a new call, with its
+/// thread: the owner decides on that one.
+pub(crate) async fn go_on(settings: &Settings, said: &Continue) -> Result<Exit, Stop> {
+    let stage = RefCell::new(CallStage::Opening);
+    said.printing.check()?;
+    let ended = interruptible(settings, say(settings, said, &stage), &stage).await;
+    finish(
+        ended,
+        &Form {
+            printing: &said.printing,
+            call: None,
+            item: Some(said.conversation.as_str()),
+        },
+    )
+}
+
+async fn say(
+    settings: &Settings,
+    said: &Continue,
+    stage: &RefCell<CallStage>,
+) -> Result<CallOutput, Stop> {
+    let mut session = Session::open(settings).await?;
+    let text = said.words.join(" ");
+    stage.replace(CallStage::Calling { read: false });
+    let sent = chat::send(&mut session, &said.conversation, RunId::fresh().as_str(), &text).await;
+    let refused = match sent {
+        Ok(taken) => {
+            let Some(run) = taken.run() else {
+                let why = "that message was taken before; its answer is no longer kept";
+                return Err(Stop::new(Exit::Failed, "expired", why).done(Done::Done));
+            };
+            stage.replace(CallStage::Running(run.clone()));
+            let answer = run::follow(&mut session, &run, None, None).await?;
+            return Ok(CallOutput::Followed(answer));
+        }
+        Err(stop) if stop.code == "not_accepting_input" => stop,
+        Err(stop) => return Err(stop),
+    };
+    let (first, left) = approval::opened(&mut session, &said.conversation.item()).await?;
+    // One that still takes messages does not take this one: a turn of it is under way.
+    let is_over = left.expires_at.is_none();
+    let thread = first.output()["thread"].as_str().filter(|_| is_over);
+    let (Some(thread), Some(capability)) = (thread, first.capability()) else {
+        return Err(refused);
+    };
+    let entry = session.entry(&capability);
+    let message = entry.and_then(|entry| Some(entry.conversation.as_ref()?.message.clone()));
+    let Some(message) = message else {
+        return Err(refused);
+    };
+    out::say("this conversation is over; taking it up again asks the owner");
+    let call = Call {
+        capability,
+        words: Vec::new(),
+        input: Some(json!({message: text, "thread": thread}).to_string()),
+        printing: said.printing.clone(),
+        purpose: said.purpose.clone(),
+        patience: said.patience,
+    };
+    perform(settings, &call, &RefCell::default(), stage).await
 }
 
 /// Waits for what an earlier call left behind and prints what came of it.
@@ -225,7 +287,8 @@ async fn perform(
         if let Some(handle) = answer.run() {
             stage.replace(CallStage::Running(handle.run_id.clone()));
             let run = handle.clone();
-            return run::follow(&mut session, &run.run_id, Some(&run.status_url), None)
+            let begins = format!("it begins ({})", run.run_id);
+            return run::follow(&mut session, &run.run_id, Some(&run.status_url), Some(&begins))
                 .await
                 .map(CallOutput::Followed);
         }
@@ -272,7 +335,8 @@ async fn decided(
             Decision::Ran(answer) => return Ok(Decided::Ran(CallOutput::Answer(*answer))),
         };
         stage.replace(CallStage::Running(run.clone()));
-        match run::follow(session, &run, None, Some("approved; it begins")).await {
+        let begins = format!("approved; it begins ({run})");
+        match run::follow(session, &run, None, Some(&begins)).await {
             Ok(_) => is_followed = true,
             // It ended since it was named, or the gateway started anew: the request knows more.
             Err(stop) if stop.code == "session_expired" => sleep(approval::PAUSE).await,

@@ -8,7 +8,7 @@ use crate::{
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
-use plexus_protocol::CapabilityId;
+use plexus_protocol::{CapabilityId, RunId};
 use std::ffi::OsString;
 
 /// Use the apps that this machine's owner shares with you
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Call(Call),
     /// Wait for the owner's decision, or for a long call, and print the result
     Wait(Wait),
+    /// Send a further message in a conversation; one that is over is taken up again, after asking the owner
+    Continue(Continue),
     /// Cancel a run, or withdraw a request that waits for the owner
     Cancel(Cancel),
     /// Follow events: of sources, decisions, ends of runs
@@ -95,10 +97,9 @@ pub(crate) struct Call {
 /// How long to wait for the owner.
 #[derive(Args, Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Patience {
-    /// Seconds to wait where the owner has to decide, up to 600
-    #[arg(long, value_name = "SECONDS", default_value_t = crate::settings::WAIT.as_secs(),
-        value_parser = clap::value_parser!(u64).range(0..=MAX_WAIT_S))]
-    wait: u64,
+    /// Seconds to wait at most where the owner has to decide [default: until the owner has]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_WAIT_S))]
+    wait: Option<u64>,
     /// Do not wait: the same as --wait 0
     #[arg(long, hide = true, conflicts_with = "wait")]
     no_wait: bool,
@@ -107,7 +108,11 @@ pub(crate) struct Patience {
 impl Patience {
     /// The time to wait.
     pub(crate) fn length(self) -> std::time::Duration {
-        std::time::Duration::from_secs(if self.no_wait { 0 } else { self.wait })
+        let seconds = match self.no_wait {
+            true => 0,
+            false => self.wait.unwrap_or(MAX_WAIT_S),
+        };
+        std::time::Duration::from_secs(seconds)
     }
 }
 
@@ -122,6 +127,23 @@ pub(crate) struct Wait {
     pub(crate) patience: Patience,
 }
 
+/// Going on with a conversation.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Continue {
+    /// Conversation (run_…), as its answers name it
+    pub(crate) conversation: RunId,
+    /// What you say
+    #[arg(value_name = "MESSAGE", required = true)]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+    /// One sentence for the owner, where the owner is asked: why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) purpose: Option<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
 /// Cancelling what an earlier call left behind.
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct Cancel {
@@ -129,7 +151,8 @@ pub(crate) struct Cancel {
     pub(crate) item: String,
 }
 
-/// `plexus <capability> …`, read by itself because clap hands it over unparsed.
+// `plexus <capability> …` is read by itself: the subcommand's words come unparsed.
+/// Call a capability; `plexus describe` shows its input
 #[derive(Parser)]
 #[command(name = "plexus")]
 struct Direct {
@@ -199,7 +222,7 @@ fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), 
     }
 }
 
-/// The command line as clap knows it.
+/// The command line's grammar.
 pub(crate) fn grammar() -> clap::Command {
     Cli::command()
 }

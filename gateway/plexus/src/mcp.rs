@@ -17,7 +17,7 @@ mod work;
 
 use crate::{credential, gateway::Route, session::Session, settings::Settings};
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
-use plexus_mcp::{Action, Answer, CallNumber, Item, Moment, Refusal, Server, View};
+use plexus_mcp::{Action, Answer, CallNumber, Heard, Item, Moment, Refusal, Server, View};
 use plexus_protocol::{NextAction, NextKind};
 use serde_json::Value;
 use std::{
@@ -58,6 +58,8 @@ enum Line {
 /// What the gateway says.
 enum News {
     Answered(CallNumber, Answer),
+    /// What is heard of an item that is followed.
+    Heard(CallNumber, Heard),
     /// What this agent may see now.
     View(View),
     /// Why it cannot be seen.
@@ -164,6 +166,10 @@ impl Host {
                 let now = self.now();
                 self.server.answered(number, answer, now)
             }
+            News::Heard(number, heard) => {
+                self.server.hear(number, heard);
+                Vec::new()
+            }
             News::View(view) => self.server.show(view),
             // A list that is known stays while the credential does: the gateway comes back, and a pause ends.
             News::Away(stop) if !is_let_in_no_more(&stop) && self.server.has_tools() => Vec::new(),
@@ -190,7 +196,12 @@ impl Host {
                     self.begin(number, async move { work::say(&pool, message).await });
                 }
                 Action::Follow(number, item) => {
-                    self.begin(number, async move { work::follow(&pool, item).await });
+                    let tell = self.tell.clone();
+                    let tell = async move |heard| {
+                        // Nobody hears it where the command is ending.
+                        let _ = tell.send(News::Heard(number, heard)).await;
+                    };
+                    self.begin(number, async move { work::follow(&pool, item, tell).await });
                 }
                 Action::Look(number, item) => {
                     self.begin(number, async move { work::look(&pool, item).await });

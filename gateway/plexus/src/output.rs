@@ -59,11 +59,15 @@ pub(crate) struct Answer {
 
 #[derive(Deserialize)]
 struct Members {
+    #[serde(default)]
+    id: String,
     ok: bool,
     #[serde(default)]
     output: Value,
     #[serde(default)]
     error: Value,
+    #[serde(default)]
+    replayed: bool,
     run: Option<RunHandle>,
     conversation: Option<Conversation>,
 }
@@ -107,6 +111,11 @@ impl Answer {
     /// What is left of the conversation that it is a turn of.
     pub(crate) fn conversation(&self) -> Option<&Conversation> {
         self.read.conversation.as_ref()
+    }
+
+    /// The capability that was called.
+    pub(crate) fn capability(&self) -> Option<CapabilityId> {
+        self.read.id.parse().ok()
     }
 
     /// What the call brought.
@@ -171,6 +180,9 @@ impl Form<'_> {
         }
         if !answer.read.ok {
             return Err(answer.stop());
+        }
+        if answer.read.replayed {
+            out::say(plexus_mcp::REPLAYED);
         }
         if self.printing.json {
             // The cut is in the JSON.

@@ -7,10 +7,13 @@ use crate::{
     output::Answer,
     session::{Session, refusal},
 };
-use plexus_client::{Done, Exit, Request, Stop, out, span, streamed};
+use plexus_client::{
+    Done, Exit, Request, Stop, out, span,
+    streamed::{Progress, Streamed},
+};
 use plexus_protocol::RunId;
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{json, value::RawValue};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -28,19 +31,49 @@ struct Status {
     progress: Option<Progress>,
 }
 
-/// What a run streamed since the last question.
-#[derive(Deserialize)]
-struct Progress {
-    from: u64,
-    next: u64,
-    chunks: Vec<Chunk>,
+/// A run that is followed, from the beginning of what it streams.
+pub(crate) struct Followed<'a> {
+    run: &'a RunId,
+    path: String,
+    /// What was streamed before it is known.
+    upto: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Chunk {
-    Text(String),
-    Json(Value),
+impl<'a> Followed<'a> {
+    /// By the address that the gateway gave, or by its own.
+    pub(crate) fn new(session: &Session, run: &'a RunId, status_url: Option<&str>) -> Self {
+        let own = || format!("{}?runId={run}", session.gateway.path(Route::InvokeStatus));
+        let path = status_url.and_then(path_of).unwrap_or_else(own);
+        Self { run, path, upto: 0 }
+    }
+
+    /// What it streamed since the last question, and its answer where it has ended. Waits for either, `seconds` at most.
+    pub(crate) async fn next(
+        &mut self,
+        session: &mut Session,
+        seconds: u64,
+    ) -> Result<(Option<Progress>, Option<Answer>), Stop> {
+        let joined = if self.path.contains('?') { '&' } else { '?' };
+        let path = format!("{}{joined}wait={seconds}&after={}", self.path, self.upto);
+        let reply = poll(session, path, seconds).await.map_err(|mut stop| {
+            stop.done = Done::Unknown;
+            stop.item(self.run.as_str())
+        })?;
+        let status: Status = reply.json()?;
+        let answer = match (status.status.as_str(), status.result) {
+            ("running", _) => None,
+            (_, Some(result)) => Some(Answer::of_raw(200, result)?),
+            (_, None) => {
+                let why = format!("{} is over, but has no result", self.run);
+                let stop = Stop::new(Exit::Failed, "not_a_gateway", why);
+                return Err(stop.done(Done::Unknown));
+            }
+        };
+        if let Some(part) = &status.progress {
+            self.upto = part.next;
+        }
+        Ok((status.progress, answer))
+    }
 }
 
 /// Follows `run` to its end; what it streams goes to stderr as it comes. `began` is said first, of a run that is not over at once.
@@ -50,38 +83,21 @@ pub(crate) async fn follow(
     status_url: Option<&str>,
     began: Option<&str>,
 ) -> Result<Answer, Stop> {
-    let path = status_url
-        .and_then(path_of)
-        .unwrap_or_else(|| format!("{}?runId={run}", session.gateway.path(Route::InvokeStatus)));
-    let joined = if path.contains('?') { '&' } else { '?' };
+    let mut followed = Followed::new(session, run, status_url);
     let begun = Instant::now();
     let (mut streamed, mut began) = (Streamed::default(), began);
     while begun.elapsed() < PATIENCE {
         let asked = Instant::now();
         let seconds = began.map_or(POLL_S, |_| PAUSE.as_secs());
-        let path = format!("{path}{joined}wait={seconds}&after={}", streamed.upto);
-        let reply = poll(session, path, seconds).await.map_err(|mut stop| {
-            stop.done = Done::Unknown;
-            stop.item(run.as_str())
-        })?;
-        let status: Status = reply.json()?;
-        let is_over = status.status != "running";
-        if let Some(began) = began.take().filter(|_| !is_over) {
+        let (part, answer) = followed.next(session, seconds).await?;
+        if let Some(began) = began.take().filter(|_| answer.is_none()) {
             out::say(began);
             streamed.any = true;
         }
-        let news = status.progress.is_some_and(|part| streamed.show(part));
-        if is_over {
+        let news = part.is_some_and(|part| streamed.show(part));
+        if let Some(answer) = answer {
             streamed.end();
-            let result = status.result.ok_or_else(|| {
-                Stop::new(
-                    Exit::Failed,
-                    "not_a_gateway",
-                    format!("{run} is over, but has no result"),
-                )
-                .done(Done::Unknown)
-            })?;
-            return Answer::of_raw(200, result);
+            return Ok(answer);
         }
         if news {
             continue;
@@ -107,54 +123,6 @@ pub(crate) async fn look(session: &mut Session, run: &RunId) -> Result<Option<An
     match (status.status.as_str(), status.result) {
         ("running", _) | (_, None) => Ok(None),
         (_, Some(result)) => Answer::of_raw(200, result).map(Some),
-    }
-}
-
-/// What was shown of a run's stream.
-#[derive(Default)]
-struct Streamed {
-    upto: u64,
-    /// Whether anything was said.
-    any: bool,
-    /// Whether the last line is not ended.
-    open: bool,
-}
-
-impl Streamed {
-    /// Shows a part; says whether there was any.
-    fn show(&mut self, part: Progress) -> bool {
-        if part.from > self.upto {
-            self.end();
-            out::say(&format!(
-                "({} bytes are no longer kept)",
-                part.from - self.upto
-            ));
-        }
-        let news = part.next > self.upto;
-        self.upto = part.next;
-        for chunk in part.chunks {
-            match chunk {
-                Chunk::Text(text) => {
-                    out::murmur(&text);
-                    self.open = !text.ends_with('\n');
-                }
-                Chunk::Json(event) => {
-                    let Some(words) = streamed::words(&event) else {
-                        continue;
-                    };
-                    self.end();
-                    out::say(&words);
-                }
-            }
-            self.any = true;
-        }
-        news
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.open) {
-            out::say("");
-        }
     }
 }
 

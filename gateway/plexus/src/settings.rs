@@ -3,7 +3,7 @@
 use clap::Args;
 use plexus_client::{Address, Home, Stop};
 use plexus_protocol::{AgentId, credential::Pat};
-use std::{env, fs, path::PathBuf, time::Duration};
+use std::{env, fs, path::PathBuf};
 
 /// Where the gateway is and who calls.
 #[derive(Args, Clone, Default, Debug, PartialEq)]
@@ -46,11 +46,8 @@ pub(crate) struct Settings {
     pub(crate) pinned: bool,
 }
 
-/// How long the command waits for the owner unless it is told otherwise: less than the time that agents commonly give
-/// a command.
-pub(crate) const WAIT: Duration = Duration::from_secs(40);
-/// The longest it waits, in seconds.
-pub(crate) const MAX_WAIT_S: u64 = 600;
+/// The longest that the command waits for the owner, in seconds: longer than any request stays undecided.
+pub(crate) const MAX_WAIT_S: u64 = 25 * 3600;
 
 impl Settings {
     /// Flags first, then `PLEXUS_GATEWAY`, `PLEXUS_HOME`, `PLEXUS_AGENT_ID`, `PLEXUS_PAT`.

@@ -226,7 +226,7 @@ fn exit_statuses_before_a_call() {
         &["notes.read", "--input", "{"],
         &["notes.read", "--input", "[]"],
         &["notes.read", "a", "b", "c"],
-        &["notes.read", "--wait", "601", "a"],
+        &["notes.read", "--wait", "90001", "a"],
         &["wait", "pend_x"],
         &["--url", "https://127.0.0.1:1", "list"],
     ] {
@@ -565,7 +565,7 @@ fn the_owners_yes_gives_the_result() {
         .unwrap();
     assert_eq!(
         poll.path,
-        format!("/grants/status?pendingId={ITEM}&wait=20&collect=1&run=1")
+        format!("/grants/status?pendingId={ITEM}&wait=20&run=1")
     );
     assert_eq!(poll.header("x-plexus-session"), Some(SESSION));
     assert_eq!(asked.iter().filter(|a| invoke(a)).count(), 1);

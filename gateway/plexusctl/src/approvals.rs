@@ -15,7 +15,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
-use plexus_protocol::{Digest, Timestamp};
+use plexus_protocol::{Digest, PendingId, Timestamp};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 
@@ -32,7 +32,7 @@ enum Act {
     List,
     /// Show one request: agent, purpose, changes, possible answers
     Show {
-        /// Request; a unique beginning of its id is enough [default: the only pending one]
+        /// Request; six characters of its number are enough [default: the only pending one]
         item: Option<String>,
         /// Show everything that the card's digest covers
         #[arg(long)]
@@ -42,7 +42,7 @@ enum Act {
     Approve(Approve),
     /// Deny one request; the same call is then refused without asking you
     Deny {
-        /// Request; a unique beginning of its id is enough
+        /// Request; six characters of its number are enough
         item: String,
         /// Reason, shown to the agent
         #[arg(long, value_name = "TEXT")]
@@ -50,7 +50,7 @@ enum Act {
     },
     /// Compute the preview of a request again
     Plan {
-        /// Request; a unique beginning of its id is enough
+        /// Request; six characters of its number are enough
         item: String,
     },
     /// Follow requests as they arrive, and decide them by keys
@@ -64,8 +64,8 @@ enum Act {
 /// Approving.
 #[derive(Args)]
 struct Approve {
-    /// Request; a unique beginning of its id is enough
-    item: String,
+    /// Request; at a terminal six characters of its number are enough [default there: the only pending one]
+    item: Option<String>,
     #[command(flatten)]
     terms: Terms,
     /// For a request without input: one call, whatever its input
@@ -128,8 +128,9 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         }
         Act::Approve(approve) => {
             desk.widen("approving a request")?;
+            named_whole_or_asked(desk, &approve)?;
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, Some(&approve.item)).await?;
+            let found = find(&mut owner, approve.item.as_deref()).await?;
             let found = decide::planned(&mut owner, found).await?;
             if !desk.json {
                 card::print(&card::render(&found, span::now()))?;
@@ -188,6 +189,9 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
 
 /// Everything that waits.
 const PENDING: &str = "/admin/api/pending";
+
+/// The fewest characters of an id's number that stand for it.
+const SHORTEST: usize = 6;
 
 /// The code of what waits no longer, or never did.
 const UNKNOWN_ITEM: &str = "unknown_item";
@@ -253,7 +257,19 @@ async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
     let reply = owner.get(PENDING).await?;
     let items = list_of(&reply, "pending");
     match (name, items) {
-        (Some(name), _) => choose(items, name).cloned(),
+        (Some(name), _) => {
+            let found = choose(items, name)?;
+            let id = text_of(found, "pendingId");
+            // A beginning that another item has had, which is decided: who types it may mean that one.
+            if id != name {
+                let kept = owner.get(&format!("{PENDING}?begins={}", whole_name(name))).await?;
+                let others = list_of(&kept, "kept").iter().filter_map(Value::as_str);
+                if others.into_iter().any(|other| other != id) {
+                    return Err(several(name));
+                }
+            }
+            Ok(found.clone())
+        }
         (None, [only]) => Ok(only.clone()),
         (None, []) => Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, "nothing waits")),
         (None, _) => {
@@ -262,18 +278,41 @@ async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
     }
 }
 
+/// What is approved is named by its whole id, or shown to a person who is asked then.
+fn named_whole_or_asked(desk: &Desk, approve: &Approve) -> Result<(), Stop> {
+    let is_whole = |name: &String| PendingId::parse(name).is_ok();
+    let asks = desk.can_ask() && !desk.caller.sworn && !approve.yes;
+    match approve.item.as_ref().is_some_and(is_whole) || asks {
+        true => Ok(()),
+        false => Err(Stop::usage(
+            "where nobody is asked, a request is approved by its whole id only",
+        )
+        .next("plexusctl approvals list")),
+    }
+}
+
+/// An id, as far as it was typed.
+fn whole_name(named: &str) -> String {
+    let number = named.strip_prefix("pend_").unwrap_or(named);
+    format!("pend_{number}")
+}
+
+fn several(named: &str) -> Stop {
+    Stop::usage(format!("several requests begin with {named:?}")).next("plexusctl approvals list")
+}
+
 fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
-    // So that a few letters of the number are enough too.
-    let with_prefix = format!("pend_{named}");
-    let mut fitting = items.iter().filter(|item| {
-        let id = text_of(item, "pendingId");
-        !named.is_empty() && (id.starts_with(named) || id.starts_with(&with_prefix))
-    });
+    let beginning = whole_name(named);
+    if beginning.len() < "pend_".len() + SHORTEST {
+        let why = format!("a request is named by its id, or by at least {SHORTEST} characters of its number");
+        return Err(Stop::usage(why).next("plexusctl approvals list"));
+    }
+    let mut fitting = items
+        .iter()
+        .filter(|item| text_of(item, "pendingId").starts_with(&beginning));
     match (fitting.next(), fitting.next()) {
         (Some(item), None) => Ok(item),
-        (Some(_), Some(_)) => Err(Stop::usage(format!(
-            "several requests begin with {named:?}"
-        ))),
+        (Some(_), Some(_)) => Err(several(named)),
         (None, _) => Err(Stop::new(
             Exit::Failed,
             UNKNOWN_ITEM,
@@ -327,14 +366,16 @@ mod tests {
     #[test]
     fn an_item_is_found_by_its_beginning_where_that_is_enough() {
         let items = [
-            json!({"pendingId": "pend_aa1"}),
-            json!({"pendingId": "pend_ab2"}),
+            json!({"pendingId": "pend_aaaaaa1"}),
+            json!({"pendingId": "pend_aaaaaab2"}),
         ];
-        for named in ["pend_aa1", "pend_aa", "aa"] {
-            assert_eq!(choose(&items, named).unwrap()["pendingId"], "pend_aa1");
+        for named in ["pend_aaaaaa1", "aaaaaa1"] {
+            assert_eq!(choose(&items, named).unwrap()["pendingId"], "pend_aaaaaa1");
         }
-        assert_eq!(choose(&items, "pend_a").unwrap_err().exit, Exit::Usage);
-        for none in ["pend_b", "", "x"] {
+        for wrong in ["pend_aaaaaa", "aaaaa", "pend_", "", "x"] {
+            assert_eq!(choose(&items, wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
+        }
+        for none in ["pend_bbbbbb", "aaaaaac"] {
             assert_eq!(choose(&items, none).unwrap_err().code, "unknown_item");
         }
     }

@@ -44,11 +44,7 @@ fn as_text(reply: &Value) -> String {
         "refuse" => "it would be refused".to_owned(),
         other => text::line(other),
     };
-    let mut text = format!(
-        "{decision}\nrule: {}\nwhy: {}",
-        text::line(text_of(reply, "rule")),
-        text::line(text_of(reply, "why"))
-    );
+    let mut text = format!("{decision}: {}", text::line(text_of(reply, "why")));
     if !text_of(reply, "next").is_empty() {
         text.push_str(&format!("\nnext: {}", text::line(text_of(reply, "next"))));
     }
@@ -64,7 +60,7 @@ mod tests {
         let reply = serde_json::json!({"decision": "pend", "rule": "no-grant", "why": "it is an effect", "next": ""});
         assert_eq!(
             as_text(&reply),
-            "it would wait for you\nrule: no-grant\nwhy: it is an effect"
+            "it would wait for you: it is an effect"
         );
     }
 }

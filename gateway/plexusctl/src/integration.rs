@@ -20,6 +20,7 @@ mod plan;
 mod toml_text;
 
 pub(crate) use change::Change;
+use plan::Want;
 pub(crate) use plan::{Edit, Plan};
 
 use plexus_client::{
@@ -70,6 +71,8 @@ pub(crate) struct Surroundings {
     pub(crate) programs: PathBuf,
     /// The person's home folder.
     pub(crate) person: PathBuf,
+    /// The folder of the person's own commands, where it is there and on the PATH.
+    pub(crate) bin: Option<PathBuf>,
     /// Where the agent keeps its own files, where a variable says so.
     pub(crate) agents_own: Option<PathBuf>,
     /// The one folder that it is for, where it is not for all.
@@ -96,6 +99,9 @@ impl Surroundings {
             value.map(PathBuf::from)
         };
         let person = folder("HOME").ok_or_else(|| Stop::usage("HOME is not set"))?;
+        let bin = person.join(".local/bin");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let is_typed = bin.is_dir() && std::env::split_paths(&path).any(|folder| folder == bin);
         let program = std::env::current_exe().map_err(|e| lost("this program", e))?;
         let project = project
             .map(|path| {
@@ -113,6 +119,7 @@ impl Surroundings {
                 .map_err(|e| lost(&home.path().display().to_string(), e))?,
             programs: program.parent().unwrap_or(Path::new("/")).to_owned(),
             person,
+            bin: is_typed.then_some(bin),
             agents_own: match kind {
                 Kind::ClaudeCode => folder("CLAUDE_CONFIG_DIR"),
                 Kind::Codex => folder("CODEX_HOME"),
@@ -134,7 +141,7 @@ impl Surroundings {
 
 /// What is wanted in the agent's files, in the order in which it is shown.
 pub(crate) struct IntegrationPlan {
-    changes: Vec<plan::Want>,
+    changes: Vec<Want>,
     /// What the person should know that no file says.
     pub(crate) notes: Vec<String>,
     /// What the person puts into a configuration that is not ours to edit.
@@ -150,11 +157,24 @@ pub(crate) fn wanted(
     agent: &AgentId,
     around: &Surroundings,
 ) -> Result<IntegrationPlan, Stop> {
-    match kind {
-        Kind::ClaudeCode => claude_code::wanted(agent, around),
-        Kind::Codex => codex::wanted(agent, around),
-        Kind::Mcp => Ok(mcp::wanted(agent, around)),
-    }
+    let mut wanted = match kind {
+        Kind::ClaudeCode => claude_code::wanted(agent, around)?,
+        Kind::Codex => codex::wanted(agent, around)?,
+        Kind::Mcp => mcp::wanted(agent, around),
+    };
+    // So that the person types it in a shell of their own too.
+    wanted.changes.extend(around.bin.as_ref().map(|bin| Want::File {
+        path: bin.join(format!("plexus-{agent}")),
+        text: forward(&around.launcher(agent)),
+        mode: 0o755,
+    }));
+    Ok(wanted)
+}
+
+/// A command that is another one.
+fn forward(command: &Path) -> String {
+    let command = plexus_client::shell::quote(&command.display().to_string());
+    format!("#!/bin/sh\nexec {command} \"$@\"\n")
 }
 
 /// One agent that was set up here: the record of what was written.

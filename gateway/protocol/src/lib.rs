@@ -16,6 +16,7 @@ pub mod id;
 pub mod json;
 pub mod skill;
 pub mod state_dir;
+pub mod streamed;
 pub mod time;
 pub mod unseen;
 

@@ -498,6 +498,8 @@ pub struct Entry {
     pub constraint: Option<Constraint>,
     /// Digest and size of the input that the call will have.
     pub input: Option<(Digest, u64)>,
+    /// The idempotency key that its call came with, as [`key_digest`](crate::key_digest) keeps it.
+    pub key: Option<Digest>,
     /// Whether the call is known to be more than what stands covers: then the owner is asked whatever stands.
     pub beyond_grant: bool,
     /// The turns or child calls that its approval would permit, where its manifest says so; counts with an input, or of a workflow.
@@ -516,6 +518,7 @@ impl Entry {
             wish: None,
             constraint: None,
             input: None,
+            key: None,
             beyond_grant: false,
             turns: None,
             children: None,

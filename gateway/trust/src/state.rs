@@ -504,6 +504,9 @@ pub struct Ask {
     /// Size of that input in bytes.
     #[serde(default)]
     pub input_bytes: u64,
+    /// The idempotency key that its call came with, if the call is an effect: who sends it again means the same call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
     /// What it would do.
     pub plan: Plan,
     /// What the owner's approval left to be used.

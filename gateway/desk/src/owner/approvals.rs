@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use plexus_calls::approvals::{card, change, planner, run};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::{Refused, ok, query};
 use plexus_protocol::{
     CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
 };
@@ -33,7 +33,17 @@ const CARDS: usize = 8 << 20;
 
 /// Everything that waits, the newest first: whole cards up to [`CARDS`], the rest without (`brief`), to be looked at one
 /// by one.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+/// With `begins` the ids of all kept items, decided ones too, that begin so.
+pub(super) async fn list(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    if let Some(begins) = query(&request, "begins") {
+        let state = desk.ledger.snapshot();
+        let all = state.agents.values().flat_map(|agent| agent.items.keys());
+        let kept: Vec<&PendingId> = all.filter(|id| id.as_str().starts_with(&begins)).collect();
+        return Ok(ok(&json!({ "kept": kept })));
+    }
     let mut proposed = proposals(&desk).await?;
     // Cards show the inputs, which lie in files.
     let cards = blocking(move || {

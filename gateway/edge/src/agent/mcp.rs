@@ -33,7 +33,9 @@ use plexus_calls::{
     events::{Listening, Since},
     limits::CallSlot,
 };
-use plexus_mcp::{Action, Answer, CallNumber, Headers, Moment, Posted, Server};
+use plexus_mcp::{
+    Action, Answer, CallNumber, Headers, Heard, Moment, Posted, Server, message::Incoming,
+};
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, NextKind, credential::Pat};
 use plexus_trust::in_reach;
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
@@ -86,6 +88,17 @@ pub(super) async fn message(
         method: text("mcp-method"),
         name: text("mcp-name"),
     };
+    let request = match plexus_mcp::message::read(&body) {
+        Ok(Incoming::Request { id, .. }) => Some(edge.mcp.enter(pat, id)),
+        Ok(Incoming::Notification { method, params }) if method == "notifications/cancelled" => {
+            // The request has a POST of its own, which its client need not close.
+            if let Some(id) = params.get("requestId") {
+                edge.mcp.give_up(&pat, id);
+            }
+            None
+        }
+        _ => None,
+    };
     let began = Instant::now();
     let now = Moment {
         elapsed: std::time::Duration::ZERO,
@@ -107,10 +120,16 @@ pub(super) async fn message(
     };
     let mut exchange = Exchange {
         edge,
-        who: work::McpCaller { caller, epoch, pat },
+        who: work::McpCaller {
+            caller,
+            epoch,
+            pat,
+            request,
+        },
         server,
         began,
         work: None,
+        heard: mpsc::channel(ON_THE_WAY),
         listening: None,
         ready: VecDeque::new(),
         slot: None,
@@ -152,6 +171,8 @@ struct Exchange {
     began: Instant,
     /// A request does one thing at a time.
     work: Option<(CallNumber, Work)>,
+    /// What the work hears of the item that it follows.
+    heard: (work::Tell, mpsc::Receiver<Heard>),
     /// Where the client wants to hear of changes.
     listening: Option<Listening>,
     ready: VecDeque<String>,
@@ -226,7 +247,12 @@ impl Exchange {
                     let actions = self.server.answered(number, done.answer, now);
                     self.act(actions);
                 }
-                changed = heard(&mut self.listening, &self.edge, &self.who) => {
+                Some(heard) = self.heard.1.recv() => {
+                    if let Some((number, _)) = &self.work {
+                        self.server.hear(*number, heard);
+                    }
+                }
+                changed = changed(&mut self.listening, &self.edge, &self.who) => {
                     if !changed {
                         return None;
                     }
@@ -276,10 +302,11 @@ impl Exchange {
                     (number, Box::pin(work::say(edge, who, message)))
                 }
                 Action::Follow(number, item) => {
-                    (number, Box::pin(work::follow(edge, who, item, true)))
+                    let tell = Some(self.heard.0.clone());
+                    (number, Box::pin(work::follow(edge, who, item, tell)))
                 }
                 Action::Look(number, item) => {
-                    (number, Box::pin(work::follow(edge, who, item, false)))
+                    (number, Box::pin(work::follow(edge, who, item, None)))
                 }
                 Action::Cancel(number, item) => (number, Box::pin(work::cancel(edge, who, item))),
                 Action::List(number) => {
@@ -301,7 +328,7 @@ async fn done(work: &mut Option<(CallNumber, Work)>) -> work::WorkResult {
 }
 
 /// Waits for a change of what the agent may see; `false` where the stream of events is over.
-async fn heard(listening: &mut Option<Listening>, edge: &Edge, who: &work::McpCaller) -> bool {
+async fn changed(listening: &mut Option<Listening>, edge: &Edge, who: &work::McpCaller) -> bool {
     let Some(listening) = listening else {
         return std::future::pending().await;
     };

@@ -52,7 +52,6 @@ pub(super) async fn show(
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let peer = authenticate::peer(&request);
     let follows = reply::query(&request, "run").is_some_and(|word| word == "1");
-    let collects = reply::query(&request, "collect").is_some_and(|word| word == "1");
     let known = PendingId::parse(&id).ok();
     let until = Instant::now() + Duration::from_secs(wait);
     let mut changed = edge.approvals.changed();
@@ -112,7 +111,7 @@ pub(super) async fn show(
                 true => Some(edge.place(&item.agent).map_err(|e| Refused::new(*e))?),
                 false => None,
             };
-            let mut shown = shown(&edge, &item, live.map(|s| s.id), mine, collects).await;
+            let mut shown = shown(&edge, &item, live.map(|s| s.id), mine).await;
             if let Some(run) = run {
                 shown.said["run"] = json!(run);
             }
@@ -161,7 +160,6 @@ async fn shown(
     item: &Item,
     session: Option<SessionId>,
     mine: bool,
-    collects: bool,
 ) -> StatusBody {
     let state = edge.ledger.snapshot();
     let mut shown = StatusBody::default();
@@ -194,20 +192,16 @@ async fn shown(
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.
-        if let Some(results) = edge
-            .approvals
-            .results(edge, item)
-            .filter(|_| session.is_some())
-        {
+        let results = session
+            .is_some()
+            .then(|| edge.approvals.results(edge, item, true));
+        if let Some(results) = results.flatten() {
             // Of several, whoever reads only one is told of the first that was not done.
             let told = results.iter().find(|result| !result.ok);
             shown.result = told.or(results.last()).cloned();
             if results.len() > 1 {
                 let by_id = results.into_iter().map(|r| (r.id.clone(), r));
                 shown.results = by_id.collect();
-            }
-            if collects {
-                edge.approvals.collect(edge, item);
             }
         }
         // An approved run is the gateway's to do: there is nothing for a token to open.

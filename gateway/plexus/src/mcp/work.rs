@@ -5,14 +5,14 @@
 
 use super::{refusal, replied};
 use crate::{
-    approval::{self, Decision, PAUSE, POLL_S, Standing, StatusQuery},
+    approval::{self, Decision, PAUSE, POLL_S, Standing},
     call::invoke,
     chat, run,
     session::{Opened, Session},
     settings::Settings,
 };
-use plexus_client::{Done, Exit, Stop};
-use plexus_mcp::{Answer, Call, Item, Message};
+use plexus_client::{Done, Exit, Stop, streamed::Chunk};
+use plexus_mcp::{Answer, Call, Heard, Item, Message};
 use plexus_protocol::{PendingId, RunId};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
@@ -74,6 +74,9 @@ pub(super) async fn call(pool: &Pool, call: Call) -> Answer {
     let mut body = json!({
         "id": call.capability, "input": call.input, "onApproval": "run", "token": false,
     });
+    if let Some(purpose) = call.purpose {
+        body["purpose"] = purpose.into();
+    }
     if call.long_running {
         body["async"] = true.into();
     }
@@ -123,11 +126,26 @@ pub(super) async fn say(pool: &Pool, message: Message) -> Answer {
     }
 }
 
-/// Waits until an item has ended, also over restarts of the gateway.
-pub(super) async fn follow(pool: &Pool, item: Item) -> Answer {
+/// Waits until an item has ended, also over restarts of the gateway. What is heard of it meanwhile is told.
+pub(super) async fn follow(pool: &Pool, item: Item, tell: impl AsyncFn(Heard)) -> Answer {
     loop {
         let asked = Instant::now();
         match once(pool, &item, POLL_S).await {
+            Answer::UnderWay(Item::Run(run)) => {
+                if matches!(item, Item::Pending(_)) {
+                    tell(Heard::Approved).await;
+                }
+                match hear(pool, &run, &tell).await {
+                    Ok(answer) if matches!(item, Item::Run(_)) => return replied(&answer),
+                    // The request has the answer, or knows why there is none.
+                    Ok(_) => continue,
+                    Err(stop) => match (unheard(stop), &item) {
+                        (Answer::Refused(why), _) if why.code == "unreachable" => {}
+                        (ended, Item::Run(_)) => return ended,
+                        (_, Item::Pending(_)) => {}
+                    },
+                }
+            }
             Answer::GoesOn(_) => {}
             Answer::Refused(why) if why.code == "unreachable" => {}
             ended => return ended,
@@ -138,11 +156,41 @@ pub(super) async fn follow(pool: &Pool, item: Item) -> Answer {
     }
 }
 
-/// Asks once how an item stands.
-pub(super) async fn look(pool: &Pool, item: Item) -> Answer {
-    once(pool, &item, 0).await
+/// Tells what a run streams, to its end.
+async fn hear(pool: &Pool, run: &RunId, tell: &impl AsyncFn(Heard)) -> Result<crate::output::Answer, Stop> {
+    let mut session = pool.take().await?;
+    let mut followed = run::Followed::new(&session, run, None);
+    loop {
+        let asked = Instant::now();
+        let (part, answer) = followed.next(&mut session, POLL_S).await?;
+        let is_news = part.as_ref().is_some_and(|part| !part.chunks.is_empty());
+        for chunk in part.into_iter().flat_map(|part| part.chunks) {
+            tell(match chunk {
+                Chunk::Text(text) => Heard::Text(text),
+                Chunk::Json(event) => Heard::Event(event),
+            })
+            .await;
+        }
+        if let Some(answer) = answer {
+            pool.give_back(session);
+            return Ok(answer);
+        }
+        if !is_news && asked.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
+    }
 }
 
+/// Asks once how an item stands.
+pub(super) async fn look(pool: &Pool, item: Item) -> Answer {
+    match once(pool, &item, 0).await {
+        Answer::UnderWay(_) if matches!(item, Item::Pending(_)) => Answer::UnderWay(item),
+        Answer::UnderWay(run) => Answer::GoesOn(run),
+        answer => answer,
+    }
+}
+
+/// What is known of an item, after at most `seconds`: of one that runs, its run.
 async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
     let mut session = match pool.take().await {
         Ok(session) => session,
@@ -150,17 +198,11 @@ async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
     };
     let answer = match item {
         Item::Pending(id) => pending(&mut session, id, seconds).await,
-        Item::Run(run) => {
-            let looked = match seconds {
-                0 => run::look(&mut session, run).await,
-                _ => run::follow(&mut session, run, None, None).await.map(Some),
-            };
-            match looked {
-                Ok(Some(answer)) => replied(&answer),
-                Ok(None) => Answer::GoesOn(item.clone()),
-                Err(stop) => unheard(stop),
-            }
-        }
+        Item::Run(run) => match run::look(&mut session, run).await {
+            Ok(Some(answer)) => replied(&answer),
+            Ok(None) => Answer::UnderWay(item.clone()),
+            Err(stop) => unheard(stop),
+        },
     };
     if !matches!(answer, Answer::Refused(_)) {
         pool.give_back(session);
@@ -169,11 +211,9 @@ async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
 }
 
 async fn pending(session: &mut Session, id: &PendingId, seconds: u64) -> Answer {
-    // The result is left at the gateway: a client may ask for a task again.
-    match approval::look(session, id, seconds, StatusQuery::Nothing).await {
-        Ok(Standing::Waits | Standing::Decided(Decision::Runs(_))) => {
-            Answer::GoesOn(Item::Pending(id.clone()))
-        }
+    match approval::look(session, id, seconds).await {
+        Ok(Standing::Waits) => Answer::GoesOn(Item::Pending(id.clone())),
+        Ok(Standing::Decided(Decision::Runs(run))) => Answer::UnderWay(Item::Run(run)),
         Ok(Standing::Decided(Decision::Ran(answer))) => replied(&answer),
         Ok(Standing::Decided(Decision::Approved)) => Answer::Approved,
         Err(stop) if stop.code == "expired" => Answer::Lapsed(refusal(

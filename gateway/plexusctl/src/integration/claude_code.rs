@@ -4,7 +4,7 @@
 //! PATH of the session's shell; no marketplace and no start of `claude` is needed for that.
 
 use super::{
-    IntegrationPlan, Surroundings, launcher,
+    IntegrationPlan, Surroundings, forward, launcher,
     plan::{Want, resolved},
 };
 use plexus_client::Stop;
@@ -31,10 +31,6 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Integrati
         text,
         mode,
     };
-    let forward = format!(
-        "#!/bin/sh\nexec {} \"$@\"\n",
-        plexus_client::shell::quote(&ours.display().to_string())
-    );
     let mut changes = vec![
         Want::File {
             path: ours.clone(),
@@ -43,7 +39,7 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Integrati
         },
         file(".claude-plugin/plugin.json", manifest(&command), 0o644),
         file("SKILL.md", skill::skill_file(&command), 0o644),
-        file(&format!("bin/{command}"), forward, 0o755),
+        file(&format!("bin/{command}"), forward(&ours), 0o755),
     ];
     if around.mcp {
         let server = serde_json::json!({"command": ours, "args": ["mcp"]});

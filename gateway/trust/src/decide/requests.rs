@@ -271,6 +271,7 @@ impl<'a> Draft<'a> {
                 .map(|wish| shortened(wish, facts, source, &self.state.settings)),
             input: entry.input.map(|(digest, _)| digest),
             input_bytes: entry.input.map_or(0, |(_, bytes)| bytes),
+            key: entry.key.filter(|_| planned),
             plan: if planned { Plan::Making } else { Plan::None },
             approval: Approval::Open,
             denied: denied_lately(agent, id, self.now),
@@ -280,7 +281,8 @@ impl<'a> Draft<'a> {
         }))
     }
 
-    /// Joins the item that asks for exactly the same, or makes a new one.
+    /// Joins the item that asks for exactly the same, or makes a new one. A call that waits is joined by the same call, with
+    /// whatever purpose: its card keeps the first. One with a key of its own is another call.
     fn pend(
         &mut self,
         agent: &Agent,
@@ -294,11 +296,13 @@ impl<'a> Draft<'a> {
                 && a.constraint == b.constraint
                 && a.wish == b.wish
                 && a.input == b.input
+                && (b.key.is_none() || a.key == b.key)
         };
+        let calls = asks.iter().all(|ask| ask.input.is_some());
         let waiting = |item: &Item| item.state == ItemState::Pending && self.now < item.expires_at;
         let twin = agent.items.values().find(|item| {
             waiting(item)
-                && item.purpose == r.purpose
+                && (calls || item.purpose == r.purpose)
                 && item.on_approval == r.on_approval
                 && item.asks.len() == asks.len()
                 // Each id is there once on both sides, so this compares them as sets.

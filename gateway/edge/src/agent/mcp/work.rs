@@ -2,24 +2,27 @@
 //!
 //! Invariant: that nothing was done is said only where that is so.
 
-use crate::edge::Edge;
+use crate::{edge::Edge, mcp_agents::ClientRequest};
 use plexus_calls::{
     call::{Caller, InvokeRequest},
     conversation,
     events::Listener,
     life,
     limits::CallSlot,
+    progress::ProgressChunk,
     runs::OneRun,
 };
 use plexus_ledger::SubmitError;
-use plexus_mcp::{Answer, Call, Item, Refusal, Waiting};
+use plexus_mcp::{Answer, Call, Heard, Item, Refusal, Waiting};
 use plexus_protocol::{
     CapabilityId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
     body::InvokeResponse,
 };
+use plexus_sources::narration::clean;
 use plexus_trust::{EnrollmentStatus, ItemState, OnApproval};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Most items that one answer lists.
 const MAX_LISTED: usize = 64;
@@ -30,9 +33,16 @@ pub(super) struct McpCaller {
     pub(super) caller: Caller,
     pub(super) epoch: u64,
     pub(super) pat: Digest,
+    pub(super) request: Option<Arc<ClientRequest>>,
 }
 
 impl McpCaller {
+    /// Whether what it is answered reaches its client.
+    fn waits(&self) -> bool {
+        let request = self.request.as_ref();
+        !request.is_some_and(|request| request.is_given_up())
+    }
+
     /// Whether the credential is still good.
     pub(super) fn stands(&self, edge: &Edge) -> bool {
         let state = edge.ledger.snapshot();
@@ -83,7 +93,7 @@ pub(super) async fn call(edge: Arc<Edge>, who: McpCaller, call: Call) -> WorkRes
     let request = InvokeRequest {
         id: call.capability.to_string(),
         input: Value::Object(call.input),
-        purpose: None,
+        purpose: call.purpose.as_deref().and_then(clean),
         on_approval: OnApproval::Run,
         in_background: call.long_running,
         key: None,
@@ -174,11 +184,20 @@ fn value_of(body: &InvokeResponse) -> Value {
     })
 }
 
-/// How an item stands; with `waits`, once it has ended.
-pub(super) async fn follow(edge: Arc<Edge>, who: McpCaller, item: Item, waits: bool) -> WorkResult {
+/// Where what is heard of an item is told, to whoever waits for its end.
+pub(super) type Tell = mpsc::Sender<Heard>;
+
+/// How an item stands; where there is somebody to `tell`, once it has ended.
+pub(super) async fn follow(
+    edge: Arc<Edge>,
+    who: McpCaller,
+    item: Item,
+    tell: Option<Tell>,
+) -> WorkResult {
     match &item {
         Item::Pending(id) => {
-            let (answer, slot) = place_for(&edge, &who, pending(&edge, &who, id, waits).await);
+            let answer = pending(&edge, &who, id, tell.as_ref()).await;
+            let (answer, slot) = place_for(&edge, &who, answer);
             let about = edge
                 .ledger
                 .snapshot()
@@ -191,7 +210,7 @@ pub(super) async fn follow(edge: Arc<Edge>, who: McpCaller, item: Item, waits: b
             }
         }
         Item::Run(id) => {
-            let done = run(&edge, &who, id, waits).await;
+            let done = run(&edge, &who, id, tell.as_ref()).await;
             let (answer, slot) = place_for(&edge, &who, done.answer);
             WorkResult {
                 answer,
@@ -213,8 +232,33 @@ fn place_for(edge: &Edge, who: &McpCaller, answer: Answer) -> (Answer, Option<Ca
     }
 }
 
-async fn pending(edge: &Edge, who: &McpCaller, id: &PendingId, waits: bool) -> Answer {
+/// Tells what a run streams beyond `upto`, once there is something.
+async fn hear(edge: &Edge, run: Option<&OneRun>, upto: &mut u64, tell: &Tell) {
+    let Some(run) = run else {
+        return std::future::pending().await;
+    };
+    run.beyond(*upto).await;
+    let Some(part) = run.progress(edge, *upto) else {
+        // Its agent may not have it any more.
+        return std::future::pending().await;
+    };
+    *upto = part.next;
+    for chunk in part.chunks {
+        let heard = match chunk {
+            ProgressChunk::Text(text) => Heard::Text(text),
+            ProgressChunk::Json(event) => match serde_json::from_str(event.get()) {
+                Ok(event) => Heard::Event(event),
+                Err(_) => continue,
+            },
+        };
+        // Nobody hears it where the request is over.
+        let _ = tell.send(heard).await;
+    }
+}
+
+async fn pending(edge: &Edge, who: &McpCaller, id: &PendingId, tell: Option<&Tell>) -> Answer {
     let mut changed = edge.approvals.changed();
+    let (mut approved, mut upto) = (false, 0);
     loop {
         if !who.stands(edge) {
             return Answer::Refused(let_in_no_more());
@@ -231,22 +275,32 @@ async fn pending(edge: &Edge, who: &McpCaller, id: &PendingId, waits: bool) -> A
         let undecided =
             matches!(item.state, ItemState::Pending) && item.wire_state(now) == "pending";
         if !undecided && !edge.approvals.is_running(edge, &item) {
-            return decided(edge, &item);
+            return decided(edge, &item, who.waits());
         }
-        if !waits {
-            return Answer::GoesOn(Item::Pending(id.clone()));
+        let Some(tell) = tell else {
+            let item = Item::Pending(id.clone());
+            return match undecided {
+                true => Answer::GoesOn(item),
+                false => Answer::UnderWay(item),
+            };
+        };
+        let run = (!undecided).then(|| edge.runs.in_memory(id.conversation().as_str(), now));
+        let run = run.flatten().filter(|run| !run.is_over());
+        if run.is_some() && !std::mem::replace(&mut approved, true) {
+            let _ = tell.send(Heard::Approved).await;
         }
         tokio::select! {
             _ = changed.changed() => {}
+            () = hear(edge, run.as_deref(), &mut upto, tell) => {}
             () = edge.ending() => return Answer::Refused(stopping()),
         }
     }
 }
 
-fn decided(edge: &Edge, item: &plexus_trust::Item) -> Answer {
+fn decided(edge: &Edge, item: &plexus_trust::Item, waits: bool) -> Answer {
     match (&item.state, item.wire_state(edge.clock.now())) {
         (_, "approved") => {
-            let results = edge.approvals.results(edge, item);
+            let results = edge.approvals.results(edge, item, waits);
             let told_of = results.and_then(|results| {
                 let failed = results.iter().position(|result| !result.ok);
                 let at = failed.unwrap_or(results.len() - 1);
@@ -280,7 +334,7 @@ fn lapsed(why: &str) -> Answer {
     })
 }
 
-async fn run(edge: &Edge, who: &McpCaller, id: &RunId, waits: bool) -> WorkResult {
+async fn run(edge: &Edge, who: &McpCaller, id: &RunId, tell: Option<&Tell>) -> WorkResult {
     let Some(run) = run_of(edge, who, id).await else {
         return Answer::Unknown.into();
     };
@@ -289,15 +343,18 @@ async fn run(edge: &Edge, who: &McpCaller, id: &RunId, waits: bool) -> WorkResul
         capability,
         since: run.handle("", edge.clock.now()).started_at,
     });
-    let answer = match run.is_over() {
-        true => None,
-        false if !waits => Some(Answer::GoesOn(Item::Run(id.clone()))),
-        false => tokio::select! {
+    let mut upto = 0;
+    let answer = loop {
+        let Some(tell) = tell.filter(|_| !run.is_over()) else {
+            break (!run.is_over()).then(|| Answer::GoesOn(Item::Run(id.clone())));
+        };
+        tokio::select! {
             () = run.finished() => {
-                (!who.stands(edge)).then(|| Answer::Refused(let_in_no_more()))
+                break (!who.stands(edge)).then(|| Answer::Refused(let_in_no_more()));
             }
-            () = edge.ending() => Some(Answer::Refused(stopping())),
-        },
+            () = hear(edge, Some(&run), &mut upto, tell) => {}
+            () = edge.ending() => break Some(Answer::Refused(stopping())),
+        }
     };
     let given = || {
         let given = run.given(edge);
