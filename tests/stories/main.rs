@@ -121,6 +121,7 @@ mod mcp_setup;
 mod mcp_tasks;
 mod measured;
 mod misbehaviour;
+mod misfits;
 mod moved;
 #[allow(dead_code, reason = "the relay's own tests use all of it")]
 #[path = "../../channels/relay/tests/relay/nats.rs"]
