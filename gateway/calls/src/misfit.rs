@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! an effect that says `shownBy` ─ may the agent read by that? ─┬ yes ▸ planned within that grant's constraint ▸ the source's words
-//!                                                             └ no  ▸ planned within nothing ▸ the gateway's words
+//!                                                              └ no  ▸ planned within nothing ▸ the gateway's words
 //! ```
 //! What becomes of such a plan is told only where the source says that the input is wrong. Else the owner is asked as ever.
 //!

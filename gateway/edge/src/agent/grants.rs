@@ -264,13 +264,17 @@ fn read(
     Ok(wanted)
 }
 
-/// Refuses a request with an input that no approval could carry out.
+/// Refuses a request with an input that no approval could carry out. It is a call of the agent's meanwhile: where there is
+/// no room for one, the owner is asked.
 async fn fit(
     edge: &Arc<Edge>,
     agent: &AgentId,
     session: &SessionId,
     wanted: &GrantRequest,
 ) -> Result<(), Refused> {
+    let Ok(_slot) = edge.place(agent) else {
+        return Ok(());
+    };
     for (id, canonical) in &wanted.inputs {
         let entry = edge.catalogue.load().get(id).cloned();
         let (Some(entry), Ok(input)) = (entry, strict::parse(canonical)) else {
