@@ -388,7 +388,17 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     Stop,
                     "stop; tell the owner: this path is outside what the source serves",
                 ),
-                "too_large" => (Retry, "ask for less: a smaller file, or a part of it"),
+                "too_large" => (Retry, "ask for less: a part of it, or a shorter range"),
+                // A server is at fault, and not the input.
+                "rate_limited" => (
+                    Retry,
+                    "wait as long as the message says, then repeat the call",
+                ),
+                "timeout" | "server_error" | "bad_answer" => (
+                    Retry,
+                    "repeat the call after a moment; if it fails again, tell the owner",
+                ),
+                "conflict" => (ReadFirst, "look at what is there, then repeat the call"),
                 _ => FIX,
             };
             (C::TransportError, Some(reason.as_str().to_owned()), next)
@@ -465,5 +475,30 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Effect::Unknown => body.then(Stop, "stop; tell the owner: look whether it happened"),
         Effect::Partial | Effect::Done => body.then(ReadFirst, PARTLY_DONE),
         Effect::None => body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_ipc::worker::SourceError;
+
+    #[test]
+    fn failed_server_is_no_fault_of_the_input() {
+        let id: CapabilityId = "caldav.events.list".parse().expect("an id");
+        for (reason, kind, words) in [
+            ("rate_limited", NextKind::Retry, "wait as long"),
+            ("timeout", NextKind::Retry, "tell the owner"),
+            ("server_error", NextKind::Retry, "tell the owner"),
+            ("bad_answer", NextKind::Retry, "tell the owner"),
+            ("too_large", NextKind::Retry, "ask for less"),
+            ("conflict", NextKind::ReadFirst, "look at what is there"),
+            ("not_text", NextKind::LookUp, "fix the input"),
+        ] {
+            let body = failed(&SourceError::transport(reason, "why"), &id);
+            let next = body.next_action.map(|action| action.kind);
+            assert_eq!(next, Some(kind), "{reason}");
+            assert!(body.next.contains(words), "{reason}: {}", body.next);
+        }
     }
 }
