@@ -3,5 +3,6 @@
 mod conforms;
 mod hostile;
 mod measured;
+mod odd;
 mod radicale;
 mod served;
