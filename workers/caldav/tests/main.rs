@@ -1,5 +1,6 @@
 //! The caldav connector.
 
+mod compared;
 mod conforms;
 mod hostile;
 mod measured;
