@@ -291,6 +291,7 @@ pub(crate) fn cancelled(by: CancelledBy, id: &CapabilityId) -> ErrorBody {
         ),
     };
     ErrorBody::new(ErrorCode::Cancelled, by.sentence())
+        .detail(json!({"reason": by.word()}))
         .about(id)
         .then(kind, next)
 }
@@ -345,10 +346,12 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
         )
         .then(NextKind::Retry, "ask for less at once, or repeat the call"),
         DispatchError::Died { .. } => {
-            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.").then(
-                NextKind::Retry,
-                "repeat the call; if it happens again, stop and tell the owner",
-            )
+            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
+                .detail(json!({"reason": "stopped"}))
+                .then(
+                    NextKind::Retry,
+                    "repeat the call; if it happens again, stop and tell the owner",
+                )
         }
         DispatchError::TakenBack => {
             return refused(&Refusal::GrantRequired { constraint: None }, Some(id));
