@@ -11,7 +11,8 @@
 
 use crate::{
     change_set::{
-        ChangeKind, ChangeSet, FileChange, KEPT, SetError, Sets, read_most, renames, write_once,
+        ChangeKind, ChangeSet, FileChange, KEPT, Origin, SetError, Sets, read_most, renames,
+        write_once,
     },
     direct::why_it_waits,
     snapshot::FileFacts,
@@ -63,6 +64,8 @@ pub(crate) enum ApplyError {
     Nothing,
     #[error("{0} changed since; nothing was done. Run again, or apply the other files with paths")]
     Changed(RelPath),
+    #[error("{path} builds on {set}: apply that first; nothing was done")]
+    BuildsOn { path: RelPath, set: String },
     #[error("more than 500 files or 64 MiB at once: apply it in parts, with paths")]
     TooMuch,
     #[error(
@@ -149,12 +152,31 @@ impl Folder {
         paths: Option<&[String]>,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Plan, ApplyError> {
-        let ChangeSet { files, .. } = self.sets.get(id)?;
+        let ChangeSet { files, origin, .. } = self.sets.get(id)?;
         let files = match paths {
             None => files,
             Some(paths) => chosen(&files, paths)?,
         };
-        self.planned(id.to_owned(), files, is_over)
+        let planned = self.planned(id.to_owned(), files, is_over);
+        planned.map_err(|error| match error {
+            ApplyError::Changed(path) => match self.builds_on(origin.as_ref(), &path) {
+                Some(set) => ApplyError::BuildsOn { path, set },
+                None => ApplyError::Changed(path),
+            },
+            error => error,
+        })
+    }
+
+    /// The change set that is to be applied first, where a file is not as the run of `origin` found it: its copy began with
+    /// that one.
+    pub(crate) fn builds_on(&self, origin: Option<&Origin>, path: &RelPath) -> Option<String> {
+        let mut onto = origin?.onto.sets.iter();
+        let waits = |set: &&String| {
+            let files = self.sets.get(set).map(|set| set.files).unwrap_or_default();
+            let mut same = files.iter().filter(|file| file.path == *path);
+            same.any(|file| matches!(self.standing(file), Ok((Standing::Waits, _))))
+        };
+        onto.find(waits).cloned()
     }
 
     /// Computes what taking back a call's change would do.

@@ -134,6 +134,8 @@ impl<P: Program> Runs<P> {
             run: &run,
             cwd: None,
             agent: agent.as_deref(),
+            onto: &task.onto,
+            prompt: &task.prompt,
         };
         self.threads.note_turn(call.audit())?;
         let turn = async {
