@@ -28,6 +28,7 @@ mod archives;
 mod audit;
 mod backup;
 mod bench;
+mod boards;
 #[cfg(target_os = "linux")]
 mod cage;
 #[cfg(target_os = "linux")]
