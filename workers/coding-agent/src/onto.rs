@@ -165,3 +165,151 @@ fn written(copy: &Path, at: &Path, content: &[u8], facts: FileFacts) -> Result<(
     let options = options.write(true).create_new(true).mode(mode);
     Ok(options.open(at)?.write_all(content)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        change_set::{ChangeSet, Origin},
+        ignored::IgnoreTexts,
+    };
+    use plexus_protocol::Timestamp;
+    use plexus_rooted_files::{HiddenPaths, HideRules, Policy};
+    use std::sync::Arc;
+
+    /// A folder, and change sets that runs of `cc` made of it.
+    struct Scene {
+        dir: tempfile::TempDir,
+        sets: Sets,
+    }
+
+    impl Scene {
+        fn of(files: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let sets = Sets::in_folder(dir.path());
+            let scene = Self { dir, sets };
+            scene.write("folder", files);
+            scene
+        }
+
+        fn write(&self, place: &str, files: &[(&str, &str)]) {
+            let place = self.dir.path().join(place);
+            let _ = fs::remove_dir_all(&place);
+            fs::create_dir(&place).unwrap();
+            for (path, text) in files {
+                fs::write(place.join(path), text).unwrap();
+            }
+        }
+
+        fn root(&self, place: &str) -> Root {
+            Root::open(&self.dir.path().join(place), Policy::default()).unwrap()
+        }
+
+        fn snapshot(&self, place: &str) -> Snapshot {
+            let none = IgnoreTexts::default();
+            Snapshot::of_copy(&self.root(place), &none, &|| false).unwrap()
+        }
+
+        /// The change set of a run whose copy became `files`.
+        fn made(&self, files: &[(&str, &str)]) -> String {
+            self.write("made", files);
+            let copy = self.dir.path().join("made");
+            let (before, after) = (self.snapshot("folder"), self.snapshot("made"));
+            let mut set = ChangeSet::between(&before, &after, &copy).unwrap();
+            set.origin = Some(Origin {
+                agent: Some("cc".into()),
+                made: Timestamp(1),
+                conversation: None,
+                call: None,
+                prompt: String::new(),
+                onto: Onto::default(),
+            });
+            let (folder, made) = (self.root("folder"), self.root("made"));
+            self.sets.keep(&set, &folder, &made).unwrap()
+        }
+
+        /// A copy with these change sets, what counts as held, and what was changed meanwhile.
+        fn put(
+            &self,
+            sets: &[&String],
+            join: bool,
+            agent: &str,
+            folder: &Root,
+        ) -> Result<(Snapshot, Vec<RelPath>), OntoError> {
+            let held: Vec<_> = self.snapshot("folder").files.into_keys().collect();
+            let texts: Vec<_> = held
+                .iter()
+                .map(|path| {
+                    let at = self.dir.path().join("folder").join(path.as_str());
+                    (path.as_str(), fs::read_to_string(at).unwrap())
+                })
+                .collect();
+            let files: Vec<_> = texts.iter().map(|(path, text)| (*path, &**text)).collect();
+            self.write("copy", &files);
+            let mut before = self.snapshot("folder");
+            let onto = Onto {
+                sets: sets.iter().map(|set| (*set).clone()).collect(),
+                join,
+            };
+            let copy = self.dir.path().join("copy");
+            let of = (&self.sets, Some(agent));
+            let changed = onto.put(of, folder, &copy, &mut before)?;
+            Ok((before, changed))
+        }
+
+        fn read(&self, path: &str) -> Option<String> {
+            fs::read_to_string(self.dir.path().join("copy").join(path)).ok()
+        }
+    }
+
+    #[test]
+    fn copy_has_what_the_sets_made_and_counts_from_there() {
+        let scene = Scene::of(&[("a", "one"), ("gone", "x")]);
+        let set = scene.made(&[("a", "two"), ("new", "n")]);
+        let (folder, held) = (scene.root("folder"), scene.snapshot("folder"));
+        let (before, changed) = scene.put(&[&set], false, "cc", &folder).unwrap();
+        assert_eq!(
+            ["a", "new", "gone"].map(|path| scene.read(path)),
+            [Some("two".into()), Some("n".into()), None]
+        );
+        assert_eq!(
+            (before.files, changed),
+            (scene.snapshot("copy").files, vec![])
+        );
+        // Joined, the next change set has these too.
+        let (before, _) = scene.put(&[&set], true, "cc", &folder).unwrap();
+        assert_eq!(before.files, held.files);
+        // What the owner changed meanwhile is as the run made it, and is named; joined, it counts from what the run found.
+        scene.write("folder", &[("a", "mine"), ("gone", "x")]);
+        let (before, changed) = scene.put(&[&set], true, "cc", &folder).unwrap();
+        assert_eq!(changed, [RelPath::parse("a").unwrap()]);
+        assert_eq!(
+            (before.files, scene.read("a")),
+            (held.files, Some("two".into()))
+        );
+    }
+
+    #[test]
+    fn sets_of_others_hidden_files_and_two_versions_are_left_out() {
+        let scene = Scene::of(&[("a", "one")]);
+        let set = scene.made(&[("a", "two"), ("secret", "s")]);
+        let other = scene.made(&[("a", "three")]);
+        let folder = scene.root("folder");
+        let refused = scene.put(&[&set], false, "another", &folder);
+        assert!(matches!(refused, Err(OntoError::Set(SetError::Unknown))));
+        let refused = scene.put(&[&set, &other], false, "cc", &folder);
+        assert!(matches!(refused, Err(OntoError::Conflict { path, .. }) if path.as_str() == "a"));
+        let rules = HideRules {
+            globs: vec!["secret".into()],
+            ..HideRules::default()
+        };
+        let hiding = scene
+            .root("folder")
+            .hiding(Arc::new(HiddenPaths::new(&rules)));
+        scene.put(&[&set], false, "cc", &hiding).unwrap();
+        assert_eq!(
+            (scene.read("a"), scene.read("secret")),
+            (Some("two".into()), None)
+        );
+    }
+}
