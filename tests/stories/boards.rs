@@ -59,6 +59,8 @@ fn board_of_three_outlives_a_kill_and_is_applied_at_once() {
         let said = office.desk.gateway.cli(line.split(' '));
         told.add(&format!("plexusctl {line}"), said.expect_ok())
     };
+    // The card is whole once its plan is made.
+    office.desk.owner().plan(&item);
     let card = cli(&office, &mut told, &format!("approvals show {item}"));
     for words in [
         "one for all, and one change set at the end",
