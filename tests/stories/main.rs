@@ -144,6 +144,8 @@ mod peer_channels;
 mod peer_kills;
 mod peers;
 #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+mod power;
 mod prompts;
 mod proposals;
 mod published;

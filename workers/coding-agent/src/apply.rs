@@ -16,6 +16,7 @@ use crate::{
     direct::why_it_waits,
     snapshot::FileFacts,
 };
+use plexus_ipc::worker::durable;
 use plexus_protocol::AuditId;
 use plexus_rooted_files::{
     Change, Digest, FileError, RelPath, Root, WriteError, WriteTarget, runs_unasked,
@@ -23,9 +24,8 @@ use plexus_rooted_files::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File},
-    io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -289,8 +289,7 @@ impl Folder {
             .iter()
             .map(|(change, ..)| change.clone())
             .collect();
-        let mut made = DirBuilder::new();
-        made.recursive(true).mode(0o700).create(&self.records)?;
+        durable::make_folder(&self.records)?;
         for (_, place, _) in &plan.files {
             // The set has what was there when the run ended; this is what is there now, which an undo brings back.
             if let Some(current) = place.current() {
@@ -509,12 +508,8 @@ impl Folder {
         };
         // First: of a call that was forgotten nobody may say that it did not happen.
         if newest.as_str() > &*self.forgotten() {
-            let new = self.records.join("forgotten.new");
-            let mut file = File::create(&new)?;
-            file.write_all(newest.as_str().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(new, self.records.join(FORGOTTEN))?;
-            File::open(&self.records)?.sync_all()?;
+            let path = self.records.join(FORGOTTEN);
+            durable::put(&path, newest.as_str().as_bytes())?;
         }
         old.iter().try_for_each(|(_, path)| fs::remove_file(path))
     }
@@ -756,6 +751,42 @@ mod tests {
         scene.undo(&call(3), &call(4)).unwrap();
         assert_eq!(scene.read("new/deep/mine").unwrap(), "m");
         assert!(!scene.has("new/d") && !scene.has("old/new"));
+    }
+
+    /// What was applied is there, and can be taken back.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn applied_set_survives_a_power_cut_and_is_undone_after_it() {
+        let open = |top: &Path| {
+            let root = Root::open(&top.join("folder"), Policy::default()).unwrap();
+            Folder::new(Arc::new(root), Sets::in_folder(top), top)
+        };
+        let before = |top: &Path| {
+            write(top, "folder/edited", "old");
+            write(top, "copy/edited", "new");
+            write(top, "copy/deep/added", "new");
+            let [root, copy] = ["folder", "copy"]
+                .map(|name| Root::open(&top.join(name), Policy::default()).unwrap());
+            let snapshot =
+                |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
+            let set = ChangeSet::between(&snapshot(&root), &snapshot(&copy), &top.join("copy"));
+            let sets = Sets::in_folder(top);
+            sets.keep(&set.unwrap(), &root, &copy).unwrap()
+        };
+        let apply = |top: &Path, set: String| {
+            let folder = open(top);
+            let plan = folder.plan(&set, None, &|| false).unwrap();
+            folder.commit(plan, &call(1)).unwrap();
+        };
+        let done = |top: &Path| {
+            let is_new = |path: &str| fs::read(top.join(path)).is_ok_and(|text| text == b"new");
+            is_new("folder/edited")
+                && is_new("folder/deep/added")
+                && open(top).plan_undo(call(1).as_str(), &|| false).is_ok()
+        };
+        // What was kept already is synced once more with its folder, and the second file's folder is the first one's.
+        let again = &[2, 4, 7];
+        plexus_power_cut::holds(before, |disk, set| apply(&disk.path(), set), done, again);
     }
 
     #[test]

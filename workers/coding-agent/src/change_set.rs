@@ -11,6 +11,7 @@
 //! Must not know: runs, the folder that is changed.
 
 use crate::snapshot::{FileFacts, LARGEST, Snapshot, leave_free};
+use plexus_ipc::worker::durable;
 use plexus_protocol::Timestamp;
 use plexus_rooted_files::{Digest, RelPath, Root};
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,9 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ffi::OsStr,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -260,7 +261,7 @@ impl Sets {
         }
         // What cannot go now goes with a later one.
         let _ = self.prune();
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        durable::make_folder(&dir)?;
         let kept = Self::keep_in(&dir, set, &bytes, folder, copy);
         if kept.is_err() {
             // As much as goes: room on the disk may be what it lacked.
@@ -460,7 +461,9 @@ mod tests {
     use super::*;
     use plexus_rooted_files::Policy;
 
-    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    type Folder = (tempfile::TempDir, Root);
+
+    fn folder(files: &[(&str, &str)]) -> Folder {
         let dir = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let path = dir.path().join(path);
@@ -556,6 +559,27 @@ mod tests {
         sets.prune().unwrap();
         assert!(stray.exists());
         assert!(matches!(sets.get(&id), Err(SetError::Unknown)));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn change_set_survives_a_power_cut() {
+        let id = std::cell::RefCell::default();
+        let before = |_: &Path| (folder(&[("a", "a")]), folder(&[("a", "b"), ("new", "y")]));
+        let keep = |top: &Path, ((_, one), (two, after)): (Folder, Folder)| {
+            let set = ChangeSet::between(&snapshot(&one), &snapshot(&after), two.path()).unwrap();
+            *id.borrow_mut() = Sets::in_folder(top).keep(&set, &one, &after).unwrap();
+        };
+        let kept = |top: &Path| {
+            let set = Sets::in_folder(top).get(&id.borrow());
+            set.is_ok_and(|set| set.files.len() == 2)
+        };
+        plexus_power_cut::holds(
+            before,
+            |disk, folders| keep(&disk.path(), folders),
+            kept,
+            &[],
+        );
     }
 
     #[test]

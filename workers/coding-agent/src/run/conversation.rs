@@ -18,14 +18,12 @@ use crate::{
     history::is_gits,
     snapshot::{FileFacts, Snapshot, SnapshotError},
 };
-use plexus_ipc::worker::{CallContext, SourceError, on_file_thread};
+use plexus_ipc::worker::{CallContext, SourceError, durable, on_file_thread};
 use plexus_protocol::Digest;
 use plexus_rooted_files::{FileError, Policy, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -245,16 +243,6 @@ fn read(path: &Path) -> io::Result<Option<Record>> {
     Ok(Some(serde_json::from_slice(&bytes)?))
 }
 
-/// Writes a record, in one rename.
 fn write(path: &Path, record: &Record) -> io::Result<()> {
-    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let new = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(&serde_json::to_vec(record)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+    durable::put(path, &serde_json::to_vec(record)?)
 }
