@@ -16,6 +16,7 @@ use crate::wire::{Kind, NewDevice, Register, Registered};
 use crate::{Base64Url, Id, id};
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
+use plexus_protocol::state_dir::make_folder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -164,8 +165,7 @@ impl Home {
     /// Where it cannot be made, or others can change it.
     pub fn at(root: &Path) -> Result<Self, IdentityError> {
         let agents = root.join("agents");
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&agents);
+        let made = make_folder(&agents, 0o700);
         made.map_err(|why| io_error(&agents, why))?;
         check_folder(root)?;
         check_folder(&agents)?;
@@ -566,14 +566,18 @@ mod tests {
         }
     }
 
-    fn made(home: &Home) -> String {
-        let from = Registration {
+    fn registration() -> Registration {
+        Registration {
             endpoint: Endpoint::parse("http://127.0.0.1:1").expect("an address"),
             invitation: Zeroizing::new("secret".into()),
             first_name: None,
             last_name: None,
             skills: Vec::new(),
-        };
+        }
+    }
+
+    fn made(home: &Home) -> String {
+        let from = registration();
         let hash = Base64Url(vec![1; 32]);
         let folder = home.begin(hash.clone(), &from).expect("begun");
         assert_eq!(
@@ -638,6 +642,62 @@ mod tests {
         }
         assert!(
             matches!(home.open("nobody"), Err(IdentityError::Missing { known, .. }) if known == [name])
+        );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn registration_and_identity_survive_a_power_cut() {
+        let (hash, from) = (Base64Url(vec![1; 32]), registration());
+        let at = |top: &Path| Home::at(&top.join("plexus")).expect("a home");
+        let begin = |top: &Path| at(top).begin(hash.clone(), &from).expect("begun");
+        let begun = |top: &Path| {
+            let folder = at(top).unfinished(&hash, &from).ok().flatten();
+            folder.is_some_and(|folder| read_key(&folder).is_ok())
+        };
+        let (lost, _) =
+            plexus_power_cut::needed(|_| (), |disk, ()| drop(begin(&disk.path())), begun);
+        assert!(lost.len() >= 4, "{lost:?}");
+        let finish = |top: &Path, folder: PathBuf| {
+            let facts = registered("Ana", "A");
+            at(top)
+                .finish(&folder, &facts, "http://127.0.0.1:1")
+                .expect("finished");
+        };
+        let there = |top: &Path| {
+            let names = at(top).identities().expect("names");
+            names.first().is_some_and(|name| at(top).open(name).is_ok())
+        };
+        let act = |disk: &plexus_power_cut::Disk, folder| finish(&disk.path(), folder);
+        plexus_power_cut::holds(begin, act, there, &[]);
+    }
+
+    /// Root gives away what is its own; anybody else finds enough of root's.
+    #[test]
+    fn what_another_user_owns_is_refused() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (mut file, mut folder) = (root.path().join("key"), root.path().join("folder"));
+        write_private(root.path(), "key", b"secret").expect("written");
+        fs::create_dir(&folder).expect("made");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("mode");
+        assert_eq!(read_private(&file).expect("the control"), b"secret");
+        check_folder(&folder).expect("the control");
+        if nix::unistd::geteuid().is_root() {
+            for theirs in [&file, &folder] {
+                std::os::unix::fs::chown(theirs, Some(65534), None).expect("given away");
+            }
+        } else {
+            (file, folder) = ("/etc/passwd".into(), "/etc".into());
+        }
+        let refused = read_private(&file).unwrap_err();
+        assert!(
+            matches!(&refused, IdentityError::Foreign(path) if *path == file),
+            "{refused}"
+        );
+        let refused = check_folder(&folder).unwrap_err();
+        assert!(
+            matches!(&refused, IdentityError::Foreign(path) if *path == folder),
+            "{refused}"
         );
     }
 

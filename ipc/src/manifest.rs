@@ -500,6 +500,11 @@ pub struct Capability {
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,
+    /// Of an effect: the read that shows what its plan looks at. An agent is told at once, and the owner is not asked,
+    /// where its input cannot be carried out: with a standing grant of that read in the source's words, else only what
+    /// the input alone shows. Both are narrowed by the same fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_by: Option<String>,
 }
 
 /// How an effect is a conversation: its approval permits up to so many calls within so many minutes. The first has the

@@ -21,6 +21,7 @@
 pub(crate) mod cage;
 mod call;
 pub mod children;
+pub mod durable;
 mod handlers;
 mod host;
 mod kept;

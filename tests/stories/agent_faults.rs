@@ -186,25 +186,19 @@ fn folder_beyond_what_is_copied_is_told_before_the_owner_is_asked() {
             .open(desk.folder.path().join(&name));
         file.expect("the file").set_len(16 << 20).expect("longer");
     }
-    let item = desk.asked("run", &json!({"prompt": "Hello."}));
-    let plan = desk.owner().plan(&item);
+    let run = || desk.agent.invoke("codex.run", json!({"prompt": "Hello."}));
     let words =
         "more than 2 GiB or 200,000 files; hide what a run need not see, or name it in .gitignore";
-    assert!(plan["error"].to_string().contains(words), "{plan}");
-    // Nobody can approve it, so no run begins to copy.
-    let card = desk.owner().card(&item);
-    let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
-    desk.owner()
-        .decide(&item, approve)
-        .expect_error(409, "plan_failed");
+    let error = run().expect_error(400, "transport_error");
+    assert!(error["message"].to_string().contains(words), "{error}");
+    assert_eq!(error["effect"], "none", "{error}");
+    assert!(desk.owner().pending().is_empty());
     assert_eq!(desk.model.requests().len(), 0);
-    // The control: what the words say helps, and the same request can be approved.
+    // The control: what the words say helps, and the owner is asked.
     desk.folder.write(".gitignore", "big/\n");
-    let again = format!("/admin/api/pending/{item}/plan");
-    desk.owner().client.post(&again, json!({})).expect_ok();
+    let item = desk.asked("run", &json!({"prompt": "Hello."}));
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke("codex.run", json!({"prompt": "Hello."}));
-    assert_eq!(done.expect_ok()["output"]["text"], "Hello.");
+    assert_eq!(run().expect_ok()["output"]["text"], "Hello.");
 }
 
 #[test]

@@ -253,6 +253,26 @@ fn reminder_is_shown_approved_listed_and_taken_back() {
 }
 
 #[test]
+fn reminder_that_fits_nowhere_is_told_at_once() {
+    let desk = Desk::open();
+    let agent = desk.gateway.agent("blind");
+    let update = "apple-reminders.reminders.update";
+    for (capability, input, field) in [
+        (CREATE, json!({"title": "Call", "due": "tomorrow"}), "due"),
+        (CREATE, json!({"title": " "}), "title"),
+        (update, json!({"id": "milk", "due": "2026-02-30"}), "due"),
+    ] {
+        let reply = agent.invoke(capability, input);
+        let error = reply.expect_error(422, "schema_validation_failed");
+        assert_eq!(error["detail"]["field"], field, "{reply}");
+    }
+    assert_eq!(desk.gateway.owner().pending().len(), 0, "no card");
+    // The control, and one of which only who may read the list is told.
+    agent.must_ask(CREATE, json!({"title": "Call", "due": "2026-12-01"}));
+    agent.must_ask(update, json!({"id": "none", "title": "Call"}));
+}
+
+#[test]
 fn completion_of_what_somebody_changed_is_refused() {
     let desk = Desk::open();
     let agent = desk.agent(&[REMINDERS]);

@@ -179,7 +179,11 @@ fn each_call_of_an_item_gets_its_own_answer() {
     let status = agent.status_after(&item, 20).expect_ok();
     assert_eq!(status["result"]["ok"], true, "{status}");
     for (told, id) in [(&count, COUNT), (&echo, ECHO)] {
-        assert_eq!((&told["id"], &told["replayed"]), (&json!(id), &json!(true)), "{told}");
+        assert_eq!(
+            (&told["id"], &told["replayed"]),
+            (&json!(id), &json!(true)),
+            "{told}"
+        );
         assert_eq!(told["auditId"], status["results"][id]["auditId"], "{told}");
     }
     assert_eq!(status["results"][ECHO]["output"], "said", "{status}");
@@ -391,7 +395,8 @@ fn what_was_read_is_no_standing_answer() {
         let item = ask(&agent, &to_read(path));
         let reads = || {
             let events = owner.audit(200);
-            let is_read = |event: &&Value| event["capabilityId"] == READ && event["outcome"] == "ok";
+            let is_read =
+                |event: &&Value| event["capabilityId"] == READ && event["outcome"] == "ok";
             events.iter().filter(is_read).count()
         };
         let before = reads();

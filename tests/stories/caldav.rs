@@ -344,6 +344,39 @@ fn event_is_asked_about_each_time() {
 }
 
 #[test]
+fn addition_that_fits_nowhere_is_told_at_once() {
+    let office = Office::added();
+    let (event, todo) = ("caldav.events.create", CREATE);
+    let blind = office.gateway.agent("blind");
+    let meeting = json!({"calendar": "work", "title": "Dentist", "start": "2026-11-24T09:00:00", "end": "2026-11-24T10:00:00", "timeZone": "Europe/Berlin"});
+    let bread = json!({"list": "home", "title": "Bread"});
+    for (capability, right, field, value) in [
+        (event, &meeting, "timeZone", "Mars/Base"),
+        (event, &meeting, "start", "tomorrow"),
+        (event, &meeting, "end", "2026-11-24T08:00:00"),
+        (todo, &bread, "due", "soon"),
+    ] {
+        let mut wrong = right.clone();
+        wrong[field] = json!(value);
+        let reply = blind.invoke(capability, wrong);
+        let error = reply.expect_error(422, "schema_validation_failed");
+        assert_eq!(error["detail"]["field"], field, "{reply}");
+        assert!(error["pendingId"].is_null(), "{reply}");
+    }
+    assert_eq!(office.gateway.owner().pending().len(), 0, "no card");
+    // Which calendars there are is told to nobody who may not list them.
+    let mut nowhere = meeting.clone();
+    nowhere["calendar"] = json!("nowhere");
+    blind.must_ask(event, nowhere.clone());
+    blind.must_ask(event, meeting.clone());
+    let lister = office.agent(&["caldav.calendars.list"]);
+    lister
+        .invoke(event, nowhere)
+        .expect_error(400, "transport_error");
+    lister.must_ask(event, meeting);
+}
+
+#[test]
 fn account_that_does_not_serve_says_what_is_wrong() {
     let office = Office::open();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

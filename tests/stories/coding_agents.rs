@@ -521,9 +521,13 @@ fn folders_too_deep_are_told_in_their_own_words() {
     let told = refused["error"]["message"].to_string();
     assert!(told.contains(words), "{refused}");
     desk.folder.write(&format!("{}x", "d/".repeat(100)), "x");
-    let item = desk.asked("run", &json!({"prompt": "Look."}));
-    let plan = desk.owner().plan(&item).to_string();
-    assert!(plan.contains(words), "{plan}");
+    // Said at once, and the owner is not asked.
+    let run = desk
+        .agent
+        .invoke(&desk.kind.of("run"), json!({"prompt": "Look."}));
+    let error = run.expect_error(400, "transport_error");
+    assert!(error["message"].to_string().contains(words), "{error}");
+    assert!(desk.owner().pending().is_empty());
 }
 
 #[test]

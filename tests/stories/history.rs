@@ -168,3 +168,26 @@ fn a_repository_that_leads_elsewhere_is_refused_in_words() {
         "{health}"
     );
 }
+
+/// Nothing stays of what cannot be read, and the words say why.
+#[test]
+fn repositories_that_cannot_be_read_are_refused_when_added() {
+    let gateway = Gateway::start();
+    for kind in ["--object-format=sha256", "--ref-format=reftable"] {
+        let folder = Folder::empty();
+        let path = folder.path();
+        git(&path, &["init", "-q", kind, "."]);
+        git(&path, &["commit", "-q", "--allow-empty", "-m", "begin"]);
+        let path = path.to_string_lossy().into_owned();
+        let add = ["sources", "add", "git-repository", &path, "--id", "git"];
+        let said = gateway.cli(add);
+        assert_eq!(said.status, 1, "{kind}: {}", said.stderr);
+        assert!(
+            said.stderr.contains("of a kind that is not read"),
+            "{}",
+            said.stderr
+        );
+        let sources = gateway.owner().client.get("/admin/api/sources").expect_ok();
+        assert!(!sources.to_string().contains("git-repository"), "{sources}");
+    }
+}

@@ -28,6 +28,7 @@ mod archives;
 mod audit;
 mod backup;
 mod bench;
+mod boards;
 #[cfg(target_os = "linux")]
 mod cage;
 #[cfg(target_os = "linux")]
@@ -121,6 +122,7 @@ mod mcp_setup;
 mod mcp_tasks;
 mod measured;
 mod misbehaviour;
+mod misfits;
 mod moved;
 #[allow(dead_code, reason = "the relay's own tests use all of it")]
 #[path = "../../channels/relay/tests/relay/nats.rs"]
@@ -144,6 +146,8 @@ mod peer_channels;
 mod peer_kills;
 mod peers;
 #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+mod power;
 mod prompts;
 mod proposals;
 mod published;

@@ -393,7 +393,10 @@ fn approval_runs_it_once() {
     until("the second effect", || {
         (workshop.calls(COUNT, "outcome").len() == 2).then_some(())
     });
-    let told = agent.another_session().invoke_body(call.clone()).expect_ok();
+    let told = agent
+        .another_session()
+        .invoke_body(call.clone())
+        .expect_ok();
     assert_eq!(told["replayed"], true, "{told}");
     agent
         .invoke_body(call)

@@ -19,7 +19,7 @@ const THOUGHT: Duration = Duration::from_secs(15);
 
 /// Runs a command on a terminal and answers each of its questions slowly; gives the last picture.
 #[track_caller]
-fn slowly(command: Command, answers: &[(&str, &str)]) -> String {
+pub(crate) fn slowly(command: Command, answers: &[(&str, &str)]) -> String {
     let mut terminal = Terminal::start(&command, 120, 80);
     for (question, keys) in answers {
         terminal.until_shows(question);

@@ -85,7 +85,7 @@ fn client_killed_while_it_waits_gives_one_effect() {
     let client = || McpClient::greeted(server(&workshop.gateway, &agent), "claude-code").served();
     let params = json!({"name": TOOL, "arguments": line()});
     let mut killed = client();
-    killed.send("tools/call", params.clone());
+    killed.send("tools/call", params);
     let item = waiting(&workshop);
     drop(killed);
     workshop.owner().approve(&item, "once");
@@ -93,7 +93,11 @@ fn client_killed_while_it_waits_gives_one_effect() {
     let mut next = client();
     let told = next.call(TOOL, line());
     let told = &told["structuredContent"];
-    assert_eq!((&told["ok"], &told["replayed"]), (&json!(true), &json!(true)), "{told}");
+    assert_eq!(
+        (&told["ok"], &told["replayed"]),
+        (&json!(true), &json!(true)),
+        "{told}"
+    );
     let note = told["note"].as_str().unwrap_or_default();
     assert!(note.contains("Nothing was done again"), "{told}");
     assert_eq!(workshop.effects().len(), 1);
@@ -117,7 +121,11 @@ fn same_id_on_one_connection_is_the_same_call() {
     };
     let (mut first, mut second) = (client(), client());
     let told = ask(&mut first, "a", "milk");
-    assert_eq!((told["ok"].clone(), told.get("replayed")), (json!(true), None), "{told}");
+    assert_eq!(
+        (told["ok"].clone(), told.get("replayed")),
+        (json!(true), None),
+        "{told}"
+    );
     let again = ask(&mut first, "a", "milk");
     assert_eq!(again["replayed"], true, "{again}");
     assert_eq!(again["auditId"], told["auditId"], "{again}");
@@ -148,7 +156,10 @@ fn key_of_a_call_that_waits_stands_for_one_effect() {
     let reuse = |agent: &Agent| {
         let refused = agent.invoke_body(reused.clone());
         let error = refused.expect_error(422, "schema_validation_failed");
-        assert_eq!(error["detail"]["reason"], "idempotency_key_reuse", "{error}");
+        assert_eq!(
+            error["detail"]["reason"], "idempotency_key_reuse",
+            "{error}"
+        );
     };
     reuse(&agent);
     workshop.owner().approve(&item, "once");

@@ -10,9 +10,14 @@ use std::path::Path;
 /// What `claude setup-token` prints begins so.
 const TOKEN: &str = "sk-ant-oat01-story-2b9d";
 
-/// What a plan came to that the owner cannot approve.
+/// Why an input cannot be approved: what the agent is told at once, else what its plan came to.
 fn refused(desk: &Desk, input: &Value) -> String {
-    let item = desk.asked("run", input);
+    let reply = desk.agent.invoke(&desk.kind.of("run"), input.clone());
+    if reply.at("/error/code") != "approval_required" {
+        assert_eq!(reply.at("/error/effect"), "none", "{reply}");
+        return reply.text_at("/error/message");
+    }
+    let item = reply.text_at("/error/pendingId");
     let plan = desk.owner().plan(&item);
     assert!(plan["error"].is_string(), "{plan}");
     plan["error"].to_string()

@@ -65,16 +65,19 @@ fn enroll_list_call_and_wait() {
 /// The agent of `examples`, started as its page says.
 #[test]
 fn minimal_agent_lists_asks_and_writes() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/minimal_agent.py");
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/minimal_agent.py");
     let house = House::open();
     let owner = house.owner();
     let connected = owner.connect("example", &["workspace.list"]);
     let run = || {
-        let mut command =
-            programs::command(std::path::Path::new("python3"), house.gateway.home());
+        let mut command = programs::command(std::path::Path::new("python3"), house.gateway.home());
         command
             .env("PLEXUS_URL", house.gateway.base())
-            .env("PLEXUS_ENROLL_CODE", connected["code"].as_str().expect("a code"))
+            .env(
+                "PLEXUS_ENROLL_CODE",
+                connected["code"].as_str().expect("a code"),
+            )
             .current_dir(house.gateway.home())
             .arg(&file);
         programs::run(command)
@@ -87,6 +90,9 @@ fn minimal_agent_lists_asks_and_writes() {
         running.join().expect("an end")
     });
     let told = said.expect_ok();
-    assert!(told.contains("report.txt") && told.contains("plexusctl undo evt_"), "{said}");
+    assert!(
+        told.contains("report.txt") && told.contains("plexusctl undo evt_"),
+        "{said}"
+    );
     assert_eq!(house.workspace.read("hello.md"), "An agent was here.\n");
 }

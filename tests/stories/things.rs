@@ -129,9 +129,12 @@ fn added_todo_is_shown_approved_and_read_back() {
     // Once is once.
     agent.must_ask(ADD, input);
     // A tag that Things does not know would be left out without a word.
-    let unknown = agent.must_ask(ADD, json!({"title": "x", "tags": ["Nobody's"]}));
-    let card = gateway.owner().card(&unknown).to_string();
-    assert!(card.contains("there is no tag"), "{card}");
+    let unknown = agent.invoke(ADD, json!({"title": "x", "tags": ["Nobody's"]}));
+    let error = unknown.expect_error(400, "transport_error");
+    assert!(
+        error["message"].to_string().contains("there is no tag"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -404,14 +404,15 @@ fn what_an_agent_reads_when_something_is_not_done() {
         .plexus("one", write("path=d.txt"))
         .expect_status(75);
     let item = newest(&house);
-    c.command(
-        "still waiting",
-        "one",
-        &["wait", &item, "--wait", "0"],
-        75,
-        // What it names waits until the owner has decided.
-        Words,
-    );
+    // What it names waits until the owner has decided.
+    let waits = house.gateway.plexus("one", ["wait", &item, "--wait", "0"]);
+    waits.expect_status(75);
+    for words in [
+        "done: nothing so far; it still may be",
+        &format!("wait {item}"),
+    ] {
+        assert!(waits.stderr.contains(words), "{waits}");
+    }
     owner.deny(&item, "not that file");
     c.command(
         "waiting for what was denied",

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: a release build under load; the measuring is done by `plexus-bench` of the tests' package. Channels
+//! `cargo xtask bench`: a release build under load; the measuring is done by `plexus-bench` (`tests/bench`). Channels
 //! have no gateway in them: their part is the relay's own example `relay_bench`, and builds nothing else.
 //!
 //! What one part costs alone is divan's to say, in the packages' own benches: [`PARTS`].

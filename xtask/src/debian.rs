@@ -57,6 +57,12 @@ pub(crate) const RADICALE: Package = Package {
     sign: "radicale",
     purpose: "tests of the caldav connector have it as their server",
 };
+/// What the caldav connector's events are held against; with the parser that it needs.
+const RECURRING: Package = Package {
+    name: "python3-recurring-ical-events",
+    sign: "/var/lib/dpkg/info/python3-recurring-ical-events.list",
+    purpose: "the caldav connector's recurrences are held against those that it works out",
+};
 /// The store that several relays share.
 pub(crate) const NATS: Package = Package {
     name: "nats-server",
@@ -76,11 +82,12 @@ const FONTS: Package = Package {
     purpose: "without its fonts the pictures of the console differ",
 };
 /// What the tests need beside [`NPM`], which comes with the coding agents.
-pub(crate) const TESTS: [&Package; 9] = [
+pub(crate) const TESTS: [&Package; 10] = [
     &FAKETIME,
     &CURL,
     &GIT,
     &RADICALE,
+    &RECURRING,
     &NATS,
     &PYTHON,
     &FONTS,

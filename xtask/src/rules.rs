@@ -1,5 +1,6 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
-//! each other, how files are called, that each test is run, that each program ships.
+//! each other, how files are called, that each test is run, that each program ships, that links of pages lead
+//! somewhere.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
@@ -7,6 +8,7 @@ mod circles;
 mod dependencies;
 mod edges;
 mod licences;
+mod links;
 mod names;
 mod shipped;
 mod targets;
@@ -47,6 +49,7 @@ pub(crate) fn check() -> Result<()> {
     breaches.extend(licences::breaches(&everywhere));
     breaches.extend(circles::breaches(&cargo::root())?);
     breaches.extend(names::breaches(&cargo::root())?);
+    breaches.extend(links::breaches(&cargo::root())?);
     if breaches.is_empty() {
         return Ok(());
     }

@@ -11,9 +11,9 @@ use crate::Id;
 use crate::chain::{Chain, StoredChain, Taken};
 use crate::identity::{IdentityError, read_json, write_json};
 use crate::wire::KeyState;
+use plexus_protocol::state_dir::make_folder;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const CHAINS: &str = "chains";
@@ -42,8 +42,7 @@ impl Chains {
         let mut chains = Self::look(identity, known)?;
         chains.is_kept = true;
         if !chains.folder.join(EARLIER).exists() {
-            let mut builder = DirBuilder::new();
-            let made = builder.recursive(true).mode(0o700).create(&chains.folder);
+            let made = make_folder(&chains.folder, 0o700);
             made.map_err(|why| IdentityError::Io {
                 file: chains.folder.clone(),
                 why,
@@ -217,4 +216,22 @@ pub struct Judged {
 
 fn name_of(channel_id: Id) -> String {
     format!("{channel_id}.json")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_of_before_survive_a_power_cut() {
+        let known = Id::from_parts(1, 0);
+        let act = |disk: &plexus_power_cut::Disk, ()| {
+            Chains::open(&disk.path(), vec![known]).expect("opens");
+        };
+        let done = |top: &Path| {
+            let chains = Chains::look(top, Vec::new());
+            chains.is_ok_and(|chains| chains.earlier.contains(&known))
+        };
+        plexus_power_cut::holds(|_| (), act, done, &[]);
+    }
 }

@@ -381,6 +381,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn pins_survive_a_power_cut() {
+        let [first, second] = [1, 2].map(|n| Id::from_parts(n, 0));
+        let key = DeviceKey::generate();
+        let learn = |top: &Path, id| {
+            let mut pins = Pins::open(top).expect("opens");
+            pins.learn(&[profile(id, Kind::Agent, &[(id, &key)])])
+                .expect("pinned");
+        };
+        let pinned = |top: &Path, id| Pins::look(top).is_ok_and(|pins| pins.key(id, id).is_some());
+        let act = |disk: &plexus_power_cut::Disk, ()| learn(&disk.path(), second);
+        let done = |top: &Path| pinned(top, second);
+        plexus_power_cut::holds(|_| (), act, done, &[]);
+        let both = |top: &Path| pinned(top, first) && pinned(top, second);
+        plexus_power_cut::holds(|top| learn(top, first), act, both, &[]);
+    }
+
+    #[test]
     fn half_a_line_is_dropped_and_a_damaged_one_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join(KNOWN_DEVICES);

@@ -560,9 +560,7 @@ impl Approvals {
         let now = kernel.clock.now();
         let stands = |item: &Item| item.wire_state(now) == "pending" || is_approved(item);
         let own = agent.items.values().filter(|item| item.is_of(agent));
-        let mut asks = own
-            .filter(|item| stands(item))
-            .flat_map(|item| &item.asks);
+        let mut asks = own.filter(|item| stands(item)).flat_map(|item| &item.asks);
         // A digest of a key is of its capability.
         asks.any(|ask| ask.key == Some(key) && ask.input != Some(asked.digest))
     }

@@ -17,11 +17,13 @@ use crate::{
     refusal,
 };
 use plexus_ipc::message::{ChildAsk, MAX_ITEM_WAIT};
+use plexus_ledger::SubmitError;
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, RunId, SourceId, json,
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
+    SourceId, body::InvokeResponse, json,
 };
 use plexus_supervisor::HostCaller;
-use plexus_trust::{Bounded, BoundedState, Item, Refusal};
+use plexus_trust::{Bounded, BoundedState, Command, Item, Refusal};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -94,6 +96,7 @@ pub(crate) async fn answered(
                 }
                 Ok(json!({"ok": true}))
             }
+            ChildAsk::End => ended(kernel, &held).await,
         }
     };
     let answer: Result<Value, Box<ErrorBody>> = Box::pin(answer).await;
@@ -145,6 +148,19 @@ fn standing(kernel: &Kernel, held: &Approved) -> Option<Value> {
         "left": bounded.turns_left(),
         "until": bounded.until().map(|until| until.0),
     }))
+}
+
+/// Ends an approval that its source has no use for any more.
+async fn ended(kernel: &Kernel, held: &Approved) -> Result<Value, Box<ErrorBody>> {
+    let end = Command::EndTurns {
+        item: held.item.id.clone(),
+        by_source: true,
+    };
+    match kernel.submit_for(&held.agent, end).await {
+        // Refused: nothing of it is open.
+        Ok(_) | Err(SubmitError::Refused(_)) => Ok(json!({"ok": true})),
+        Err(error) => Err(Box::new(refusal::not_recorded(&error, None))),
+    }
 }
 
 /// Makes the child call of this name, or finds it made.
@@ -211,7 +227,25 @@ async fn run(
         () = tokio::time::sleep(wait) => {}
     }
     Ok(match run.given(kernel) {
+        // The gateway ended with it, or it took too long; what it did is on record since.
+        Some((_, answer)) if is_known_since(kernel, held, &answer) => {
+            json!({"ok": true, "state": "unknown"})
+        }
         Some((_, answer)) => json!({"ok": true, "state": "over", "answer": answer}),
         None => json!({"ok": true, "state": "running"}),
     })
+}
+
+/// Whether an answer says that nobody knows what a call did, and the ledger does.
+fn is_known_since(kernel: &Kernel, held: &Approved, answer: &InvokeResponse) -> bool {
+    let code = answer.error.as_ref().map(|error| error.code);
+    let Ok(intent) = AuditId::parse(&answer.audit_id) else {
+        return false;
+    };
+    let state = kernel.ledger.snapshot();
+    let agent = state.agent(&held.agent);
+    let mut unknown = agent.into_iter().flat_map(|agent| agent.unknown.values());
+    code == Some(ErrorCode::OutcomeUnknown)
+        && !state.open_intents.contains_key(&intent)
+        && !unknown.any(|unknown| unknown.names(&intent))
 }

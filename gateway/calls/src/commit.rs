@@ -283,7 +283,8 @@ fn judged(
             if error.code == Failure::Cancelled {
                 outcome.effect = Some(error.effect);
                 if let Some(by) = call.cancelled_by() {
-                    body.message = refusal::cancelled(by, id).message;
+                    let told = refusal::cancelled(by, id);
+                    (body.message, body.detail) = (told.message, told.detail);
                 }
             }
             Err(Box::new(Failed {

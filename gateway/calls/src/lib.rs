@@ -36,6 +36,7 @@ pub mod limits;
 pub mod member_reads;
 pub mod members;
 pub mod metrics;
+pub mod misfit;
 mod outcome;
 pub mod own;
 mod pend;

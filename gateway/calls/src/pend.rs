@@ -1,6 +1,7 @@
 //! Asking the owner: a call that nothing allows yet becomes an item, and the caller is told at once.
 //!
 //! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
+//! What it is told of an input that cannot be carried out is of another plan, within what it may read: see [`misfit`].
 
 use super::refusal;
 use crate::{
@@ -9,10 +10,13 @@ use crate::{
     call::{Asked, CallerProof},
     finish::to_its_end,
     kernel::Kernel,
+    misfit::misfit,
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::{Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
-use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};
+use plexus_trust::{
+    Ask, Command, Decision, Entry, ItemState, OnApproval, Refusal, Reply, RequestGrants,
+};
 use std::sync::Arc;
 
 /// What asking came to.
@@ -46,6 +50,14 @@ pub(super) async fn ask(kernel: &Arc<Kernel>, asked: Asked, question: Question) 
             crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
         );
     };
+    if !waits_already(kernel, &asked) {
+        let (agent, canonical) = (&asked.caller.agent, asked.canonical.clone());
+        let checked = misfit(kernel, agent, &asked.entry, &asked.input, canonical).await;
+        if let Some(error) = checked {
+            let (caller, id) = (&asked.caller, asked.id().as_str());
+            return waiting(crate::denial::refuse(kernel, caller, id, error).await);
+        }
+    }
     match request(kernel, &asked, session, question).await {
         Err(error) => waiting(refuse(kernel, &asked, error).await),
         Ok(decision) => match decision.item {
@@ -62,6 +74,17 @@ pub(super) async fn ask(kernel: &Arc<Kernel>, asked: Asked, question: Question) 
             }
         },
     }
+}
+
+/// Whether the owner was asked for this call before, and has not answered.
+fn waits_already(kernel: &Kernel, asked: &Asked) -> bool {
+    let state = kernel.ledger.snapshot();
+    let items = state.agent(&asked.caller.agent).map(|agent| &agent.items);
+    let mut items = items.into_iter().flat_map(|items| items.values());
+    items.any(|item| {
+        let is_it = |ask: &Ask| ask.capability == *asked.id() && ask.input == Some(asked.digest);
+        item.state == ItemState::Pending && item.asks.iter().any(is_it)
+    })
 }
 
 /// Asks again for a call whose plan turned out to be more than what was allowed.

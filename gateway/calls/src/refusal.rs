@@ -291,6 +291,7 @@ pub(crate) fn cancelled(by: CancelledBy, id: &CapabilityId) -> ErrorBody {
         ),
     };
     ErrorBody::new(ErrorCode::Cancelled, by.sentence())
+        .detail(json!({"reason": by.word()}))
         .about(id)
         .then(kind, next)
 }
@@ -345,10 +346,12 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
         )
         .then(NextKind::Retry, "ask for less at once, or repeat the call"),
         DispatchError::Died { .. } => {
-            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.").then(
-                NextKind::Retry,
-                "repeat the call; if it happens again, stop and tell the owner",
-            )
+            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
+                .detail(json!({"reason": "stopped"}))
+                .then(
+                    NextKind::Retry,
+                    "repeat the call; if it happens again, stop and tell the owner",
+                )
         }
         DispatchError::TakenBack => {
             return refused(&Refusal::GrantRequired { constraint: None }, Some(id));
@@ -388,7 +391,17 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     Stop,
                     "stop; tell the owner: this path is outside what the source serves",
                 ),
-                "too_large" => (Retry, "ask for less: a smaller file, or a part of it"),
+                "too_large" => (Retry, "ask for less: a part of it, or a shorter range"),
+                // A server is at fault, and not the input.
+                "rate_limited" => (
+                    Retry,
+                    "wait as long as the message says, then repeat the call",
+                ),
+                "timeout" | "server_error" | "bad_answer" => (
+                    Retry,
+                    "repeat the call after a moment; if it fails again, tell the owner",
+                ),
+                "conflict" => (ReadFirst, "look at what is there, then repeat the call"),
                 _ => FIX,
             };
             (C::TransportError, Some(reason.as_str().to_owned()), next)
@@ -465,5 +478,30 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Effect::Unknown => body.then(Stop, "stop; tell the owner: look whether it happened"),
         Effect::Partial | Effect::Done => body.then(ReadFirst, PARTLY_DONE),
         Effect::None => body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_ipc::worker::SourceError;
+
+    #[test]
+    fn failed_server_is_no_fault_of_the_input() {
+        let id: CapabilityId = "caldav.events.list".parse().expect("an id");
+        for (reason, kind, words) in [
+            ("rate_limited", NextKind::Retry, "wait as long"),
+            ("timeout", NextKind::Retry, "tell the owner"),
+            ("server_error", NextKind::Retry, "tell the owner"),
+            ("bad_answer", NextKind::Retry, "tell the owner"),
+            ("too_large", NextKind::Retry, "ask for less"),
+            ("conflict", NextKind::ReadFirst, "look at what is there"),
+            ("not_text", NextKind::LookUp, "fix the input"),
+        ] {
+            let body = failed(&SourceError::transport(reason, "why"), &id);
+            let next = body.next_action.map(|action| action.kind);
+            assert_eq!(next, Some(kind), "{reason}");
+            assert!(body.next.contains(words), "{reason}: {}", body.next);
+        }
     }
 }

@@ -2,10 +2,11 @@
 //! at all.
 
 use nix::{libc::O_NOFOLLOW, unistd::geteuid};
+use plexus_protocol::state_dir::make_folder;
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -121,11 +122,7 @@ fn check_ours(path: &Path, uid: u32, mode: u32) -> Result<(), Unusable> {
 /// # Errors
 /// [`Unusable`] where it is a link or belongs to somebody else.
 pub fn make_dir(path: &Path) -> Result<(), Unusable> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| Unusable::io(path, e))?;
+    make_folder(path, 0o700).map_err(|e| Unusable::io(path, e))?;
     let dir = open_dir(path)?;
     let about = dir.metadata().map_err(|e| Unusable::io(path, e))?;
     match check_ours(path, about.uid(), about.mode()) {
@@ -275,6 +272,51 @@ mod tests {
         ));
         std::fs::write(&path, "x".repeat(5000)).unwrap();
         assert!(matches!(read(&path), Err(Unusable::Strange(_))));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn credential_survives_a_power_cut() {
+        let file = |top: &Path| top.join("home/agents/a.pat");
+        let write = |top: &Path, text: &str| {
+            let dir = top.join("home/agents");
+            make_dir(&dir).unwrap();
+            Unnamed::create(&dir).unwrap().name("a.pat", text).unwrap();
+        };
+        let done = |top: &Path| read(&file(top)).is_ok_and(|text| *text == "new");
+        let act = |disk: &plexus_power_cut::Disk, ()| write(&disk.path(), "new");
+        plexus_power_cut::holds(|_| (), act, done, &[]);
+        plexus_power_cut::holds(|top| write(top, "old"), act, done, &[]);
+    }
+
+    /// Root gives away what is its own; anybody else finds enough of root's.
+    #[test]
+    fn what_another_user_owns_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut file, mut folder) = (root.path().join("key"), root.path().join("agents"));
+        std::fs::write(&file, "secret").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        make_dir(&folder).unwrap();
+        assert_eq!(*read(&file).unwrap(), "secret", "the control");
+        if geteuid().is_root() {
+            for theirs in [&file, &folder] {
+                std::os::unix::fs::chown(theirs, Some(65534), None).unwrap();
+            }
+        } else {
+            (file, folder) = ("/etc/passwd".into(), "/etc".into());
+        }
+        let refused = read(&file).unwrap_err();
+        assert!(
+            matches!(&refused, Unusable::Foreign { path, .. } if *path == file),
+            "{refused}"
+        );
+        let before = mode(&folder);
+        let refused = make_dir(&folder).unwrap_err();
+        assert!(
+            matches!(&refused, Unusable::Foreign { path, .. } if *path == folder),
+            "{refused}"
+        );
+        assert_eq!(mode(&folder), before);
     }
 
     #[test]

@@ -8,14 +8,11 @@ use nix::{
     sys::stat::{Mode, SFlag, fchmod, fstat},
     unistd::geteuid,
 };
-use plexus_protocol::state_dir::{FILES, FOLDERS};
+use plexus_protocol::state_dir::{FILES, FOLDERS, make_folder};
 use std::{
     fs,
     io::{self, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{DirBuilderExt, OpenOptionsExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -149,26 +146,22 @@ pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
 }
 
-fn make_private(path: &Path) -> Result<(), StateDirError> {
-    match fs::DirBuilder::new()
-        .recursive(false)
-        .mode(0o700)
-        .create(path)
-    {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(parent).map_err(|error| StateDirError::Io {
-                path: parent.to_owned(),
-                error,
-            })?;
-            make_private(path)
-        }
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StateDirError::Io {
-            path: path.to_owned(),
-            error,
-        }),
-        _ => repair(path, SFlag::S_IFDIR, "directory", 0o700),
+/// Removes a file for good: a power cut does not bring it back. Whether it was there.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        removed => removed?,
     }
+    fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()?;
+    Ok(true)
+}
+
+fn make_private(path: &Path) -> Result<(), StateDirError> {
+    make_folder(path, 0o700).map_err(|error| StateDirError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    repair(path, SFlag::S_IFDIR, "directory", 0o700)
 }
 
 /// Checks owner and shape through a handle that follows no link, and sets the mode there.
@@ -290,6 +283,74 @@ mod tests {
             let said = stat(path);
             let is_kept = said.starts_with("ext2/ext3 ") || said.starts_with("btrfs ");
             assert_eq!(file_system_id(path) != 0, is_kept, "{path:?} is {said}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_written_survives_a_power_cut() {
+        use plexus_power_cut::holds;
+        let file = |top: &Path| top.join("above/home/secrets/mail");
+        let is = |top: &Path, text: &str| fs::read_to_string(file(top)).is_ok_and(|t| t == text);
+        let make = |top: &Path| StateDir::open(Some(top.join("above/home"))).unwrap();
+        let put = |top: &Path| make(top).write_private("secrets/mail", b"new").unwrap();
+        // The first start and the first secret: the folders above, the file and its name. Of the folders in the home the last
+        // sync brings all.
+        let covered: Vec<u64> = (3..3 + FOLDERS.len() as u64).collect();
+        let done = |top: &Path| is(top, "new");
+        holds(|_| (), |disk, ()| put(&disk.path()), done, &covered);
+        // Another one over it.
+        let before = |top: &Path| make(top).write_private("secrets/mail", b"old").unwrap();
+        holds(before, |disk, ()| put(&disk.path()), done, &[]);
+        let gone = |top: &Path| !file(top).exists();
+        holds(
+            before,
+            |disk, ()| assert!(remove(&file(&disk.path())).unwrap()),
+            gone,
+            &[],
+        );
+        let create = |top: &Path| create_private(&file(top), b"new").unwrap();
+        holds(
+            |top| drop(make(top)),
+            |disk, ()| create(&disk.path()),
+            done,
+            &[],
+        );
+    }
+
+    /// Root gives away what is its own; anybody else finds enough of root's.
+    #[test]
+    fn what_another_user_owns_is_refused_and_left_as_it_is() {
+        let outer = tempfile::tempdir().unwrap();
+        let home = outer.path().join("home");
+        StateDir::open(Some(home.clone())).expect("the control");
+        let mut entries = vec![PathBuf::from("/etc")];
+        if geteuid().is_root() {
+            fs::write(home.join("connection-key"), "theirs").unwrap();
+            entries = ["connection-key", "secrets", ""]
+                .map(|name| home.join(name))
+                .into();
+        }
+        for entry in entries {
+            let given = match entry.starts_with(&home) {
+                true => home.clone(),
+                false => entry.clone(),
+            };
+            if given == home {
+                std::os::unix::fs::chown(&entry, Some(65534), None).unwrap();
+                fs::set_permissions(&entry, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            let refused = StateDir::open(Some(given.clone())).unwrap_err();
+            let StateDirError::Foreign { path, .. } = &refused else {
+                panic!("{}: {refused}", entry.display())
+            };
+            assert_eq!(path.join(""), entry.join(""));
+            let mode = fs::metadata(&entry).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755);
+            if given == home {
+                std::os::unix::fs::chown(&entry, Some(0), None).unwrap();
+                StateDir::open(Some(given)).expect("ours again");
+            }
         }
     }
 

@@ -9,8 +9,16 @@ use std::{fs, path::Path, sync::Arc};
 /// A state directory with a ledger, a key and a secret.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
-    let options = Options::new(Arc::new(|| 1_700_000_000_000));
-    let (ledger, _) = plexus_ledger::Ledger::<Trust>::open(home.path(), options).unwrap();
+    make_home(home.path());
+    home
+}
+
+fn make_home(home: &Path) {
+    let options = Options {
+        ballast: 0,
+        ..Options::new(Arc::new(|| 1_700_000_000_000))
+    };
+    let (ledger, _) = plexus_ledger::Ledger::<Trust>::open(home, options).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -19,14 +27,13 @@ fn home() -> tempfile::TempDir {
         .unwrap();
     assert!(ledger.close());
     for folder in ["secrets", "agents"] {
-        fs::create_dir(home.path().join(folder)).unwrap();
+        fs::create_dir(home.join(folder)).unwrap();
     }
-    fs::write(home.path().join("connection-key"), "the key").unwrap();
-    fs::write(home.path().join("secrets/mail"), "a password").unwrap();
+    fs::write(home.join("connection-key"), "the key").unwrap();
+    fs::write(home.join("secrets/mail"), "a password").unwrap();
     // Every name that the owner can give one.
-    fs::write(home.path().join("secrets/my mail (älter)"), "another").unwrap();
-    fs::write(home.path().join("agents/a.pat"), "a credential").unwrap();
-    home
+    fs::write(home.join("secrets/my mail (älter)"), "another").unwrap();
+    fs::write(home.join("agents/a.pat"), "a credential").unwrap();
 }
 
 fn backed_up(home: &Path, secrets: bool, to: &Path) -> Result<make::BackupSummary, BackupError> {
@@ -228,4 +235,61 @@ fn what_a_copy_links_to_is_in_the_backup_if_it_is_a_file_of_ours() {
     fs::remove_file(&outside).unwrap();
     std::os::unix::fs::symlink("/dev/null", &outside).unwrap();
     assert!(make::write(home.path(), &copy, false, &out.path().join("none")).is_err());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn backup_survives_a_power_cut() {
+    let before = |top: &Path| {
+        fs::create_dir(top.join("home")).unwrap();
+        make_home(&top.join("home"));
+    };
+    let file = |top: &Path| top.join("backup");
+    let act = |disk: &plexus_power_cut::Disk, ()| {
+        let home = disk.path().join("home");
+        backed_up(&home, true, &file(&disk.path())).unwrap();
+    };
+    let done = |top: &Path| Backup::open(&file(top)).is_ok();
+    // The file and its name; the copy that it is made from may go.
+    let (lost, syncs) = plexus_power_cut::needed(before, act, done);
+    assert_eq!(lost, [syncs - 1, syncs]);
+}
+
+/// Both states: the one that was restored, and the one that it was put in the place of.
+#[test]
+#[cfg(target_os = "linux")]
+fn restored_state_survives_a_power_cut() {
+    let before = |top: &Path| {
+        for home in ["made", "home"] {
+            fs::create_dir(top.join(home)).unwrap();
+            make_home(&top.join(home));
+        }
+        fs::write(top.join("made/secrets/mail"), "restored").unwrap();
+        backed_up(&top.join("made"), true, &top.join("backup")).unwrap();
+        fs::remove_dir_all(top.join("made")).unwrap();
+    };
+    let act = |disk: &plexus_power_cut::Disk, ()| {
+        let top = disk.path();
+        super::restore::run(&top.join("backup"), &top.join("home"), true).unwrap();
+    };
+    let secret = |home: &Path| fs::read_to_string(home.join("secrets/mail")).unwrap_or_default();
+    let done = |top: &Path| {
+        let homes = fs::read_dir(top)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
+        let aside: Vec<_> = homes
+            .filter(|home| home.to_string_lossy().contains("home.before-"))
+            .collect();
+        let ledger = top.join("home/ledger.redb");
+        let whole = plexus_ledger::verify_file::<Trust>(&ledger, None).is_ok();
+        let kept = aside.len() == 1 && secret(&aside[0]) == "a password";
+        whole && kept && secret(&top.join("home")) == "restored"
+    };
+    let disk = plexus_power_cut::Disk::new();
+    before(&disk.path());
+    disk.sync();
+    act(&disk, ());
+    disk.cut();
+    assert!(done(&disk.path()));
 }

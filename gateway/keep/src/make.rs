@@ -364,3 +364,24 @@ impl Write for Sealing<'_> {
         self.file.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root gives away what is its own; anybody else finds enough of root's.
+    #[test]
+    fn what_another_user_owns_is_not_copied() {
+        let home = tempfile::tempdir().unwrap();
+        let mut file = home.path().join("connection-key");
+        fs::write(&file, "the key").unwrap();
+        read_private(&file).expect("the control");
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        } else {
+            file = "/etc/passwd".into();
+        }
+        let refused = read_private(&file).unwrap_err();
+        assert_eq!(refused.to_string(), "it is not a plain file of yours");
+    }
+}

@@ -279,6 +279,23 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn file_that_begins_anew_survives_a_power_cut() {
+        let path = |dir: &Path| dir.join("audit-heads.jsonl");
+        let before = |dir: &Path| std::fs::write(path(dir), line(&head(1))).expect("written");
+        let act = |disk: &plexus_power_cut::Disk, ()| {
+            let mut heads = Heads::open(&path(&disk.path()), None).expect("opens");
+            heads.begin_anew(&line(&head(2))).expect("written");
+        };
+        let seqs = |path: &Path| read(path).map(|noted| noted.into_iter().map(|n| n.seq).collect());
+        let done = |dir: &Path| {
+            let aside: Vec<u64> = seqs(&dir.join("audit-heads.1.jsonl")).unwrap_or_default();
+            seqs(&path(dir)).is_ok_and(|seqs: Vec<u64>| seqs == [2]) && aside == [1]
+        };
+        plexus_power_cut::holds(before, act, done, &[]);
+    }
+
+    #[test]
     fn of_a_file_that_grew_its_end_is_read() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("audit-heads.jsonl");

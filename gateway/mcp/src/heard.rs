@@ -10,7 +10,7 @@ const LONGEST: usize = 200;
 
 /// News of a call that goes on.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum CallNews {
     /// The owner approved it, and it is under way.
     Approved,
     /// It goes on saying this.
@@ -21,7 +21,7 @@ pub enum Heard {
 
 /// What was heard so far.
 #[derive(Default)]
-pub(crate) struct Said {
+pub(crate) struct LastWords {
     pub(crate) approved: bool,
     /// Not told yet.
     pub(crate) is_news: bool,
@@ -30,15 +30,15 @@ pub(crate) struct Said {
     open: bool,
 }
 
-impl Said {
-    pub(crate) fn hear(&mut self, heard: Heard) {
+impl LastWords {
+    pub(crate) fn hear(&mut self, heard: CallNews) {
         match heard {
-            Heard::Approved => {
+            CallNews::Approved => {
                 self.is_news |= !self.approved;
                 self.approved = true;
             }
-            Heard::Text(text) => self.read(&text),
-            Heard::Event(event) => {
+            CallNews::Text(text) => self.read(&text),
+            CallNews::Event(event) => {
                 if let Some(words) = streamed::words(&event) {
                     self.open = false;
                     self.read(&words);
@@ -84,31 +84,40 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn after(heard: Vec<Heard>) -> String {
-        let mut said = Said::default();
+    fn after(heard: Vec<CallNews>) -> String {
+        let mut said = LastWords::default();
         heard.into_iter().for_each(|news| said.hear(news));
         said.behind("running")
     }
-    fn text(text: &str) -> Heard {
-        Heard::Text(text.to_owned())
+    fn text(text: &str) -> CallNews {
+        CallNews::Text(text.to_owned())
     }
 
     #[test]
     fn last_line_is_told() {
-        let command = Heard::Event(json!({"kind": "command", "command": "ls docs"}));
+        let command = CallNews::Event(json!({"kind": "command", "command": "ls docs"}));
         for (heard, line) in [
             (vec![], "running"),
-            (vec![text("I lo"), text("ok at it.")], "running: I look at it."),
+            (
+                vec![text("I lo"), text("ok at it.")],
+                "running: I look at it.",
+            ),
             (vec![text("one\ntwo\n"), text("\n")], "running: two"),
             (vec![text("one\n"), text("two")], "running: two"),
-            (vec![text("one"), command.clone(), text("two")], "running: two"),
+            (
+                vec![text("one"), command.clone(), text("two")],
+                "running: two",
+            ),
             (vec![text("one"), command], "running: $ ls docs"),
             (vec![text("a\u{1b}[31mb\u{202e}c")], "running: a [31mb c"),
         ] {
             assert_eq!(after(heard), line);
         }
         let long = after(vec![text(&"x".repeat(500)), text(&"y".repeat(9))]);
-        assert!(long.starts_with("running: …x") && long.ends_with("yyy"), "{long}");
+        assert!(
+            long.starts_with("running: …x") && long.ends_with("yyy"),
+            "{long}"
+        );
         assert_eq!(long.chars().count(), "running: ".len() + LONGEST);
     }
 }

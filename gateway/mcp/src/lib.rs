@@ -31,7 +31,7 @@ mod server;
 mod tools;
 
 pub use client::LEGACY;
-pub use heard::Heard;
+pub use heard::CallNews;
 pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 pub use http::{Headers, Posted};
 pub use names::tool_name;

@@ -25,7 +25,8 @@ pub struct Refusal {
 }
 
 /// What is said of an answer that the gateway had before.
-pub const REPLAYED: &str = "This is the answer of the same call that was made before. Nothing was done again.";
+pub const REPLAYED: &str =
+    "This is the answer of the same call that was made before. Nothing was done again.";
 
 /// How a call stands that goes on without its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@
 
 use crate::client::{Client, LEGACY, MODERN, TASKS, modern_client, name_of};
 use crate::cut;
+use crate::heard::{CallNews, LastWords};
 use crate::host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 use crate::message::{self, Incoming, RpcError};
-use crate::heard::{Heard, Said};
 use crate::results::{Refusal, Standing, ToolResult};
 use crate::search::{CALL, DESCRIBE, READ, SEARCH};
 use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, PURPOSE, SETUP, Tool, View, WAIT};
@@ -99,7 +99,7 @@ struct Flight {
     began: Duration,
     patience: Duration,
     told: Duration,
-    said: Said,
+    said: LastWords,
     stage: FlightState,
 }
 
@@ -676,7 +676,7 @@ impl Server {
                 purpose,
                 began: now.elapsed,
                 told: now.elapsed,
-                said: Said::default(),
+                said: LastWords::default(),
                 stage: FlightState::Calling,
             },
         );
@@ -890,7 +890,7 @@ impl Server {
     }
 
     /// News of an item that is followed: its client is told with the next [`tick`](Self::tick).
-    pub fn hear(&mut self, number: CallNumber, heard: Heard) {
+    pub fn hear(&mut self, number: CallNumber, heard: CallNews) {
         if let Some(flight) = self.flights.get_mut(&number) {
             flight.said.hear(heard);
         }

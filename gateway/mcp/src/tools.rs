@@ -281,8 +281,7 @@ impl Entry {
             long_running: self.long_running,
             text: self.io.output["properties"]["content"]["type"] == "string",
             takes: Takes::of(&self.io.input),
-            says_why: !self.grants.is_read()
-                && self.io.input["properties"].get(PURPOSE).is_none(),
+            says_why: !self.grants.is_read() && self.io.input["properties"].get(PURPOSE).is_none(),
         }
     }
 
@@ -291,8 +290,7 @@ impl Entry {
         let annotations = self.annotations();
         let (mut input, alternatives) = schema::for_client(self.io.input.take());
         if tool.says_why {
-            input["properties"][PURPOSE] =
-                json!({"type": "string", "description": "Why, in one sentence, for the owner's card."});
+            input["properties"][PURPOSE] = json!({"type": "string", "description": "Why, in one sentence, for the owner's card."});
         }
         let mut listed = json!({
             "name": tool.name,

@@ -128,7 +128,13 @@ async fn say(
     let mut session = Session::open(settings).await?;
     let text = said.words.join(" ");
     stage.replace(CallStage::Calling { read: false });
-    let sent = chat::send(&mut session, &said.conversation, RunId::fresh().as_str(), &text).await;
+    let sent = chat::send(
+        &mut session,
+        &said.conversation,
+        RunId::fresh().as_str(),
+        &text,
+    )
+    .await;
     let refused = match sent {
         Ok(taken) => {
             let Some(run) = taken.run() else {
@@ -288,9 +294,14 @@ async fn perform(
             stage.replace(CallStage::Running(handle.run_id.clone()));
             let run = handle.clone();
             let begins = format!("it begins ({})", run.run_id);
-            return run::follow(&mut session, &run.run_id, Some(&run.status_url), Some(&begins))
-                .await
-                .map(CallOutput::Followed);
+            return run::follow(
+                &mut session,
+                &run.run_id,
+                Some(&run.status_url),
+                Some(&begins),
+            )
+            .await
+            .map(CallOutput::Followed);
         }
         let Some(id) = answer.pending() else {
             return Ok(CallOutput::Answer(answer));

@@ -17,7 +17,7 @@ mod work;
 
 use crate::{credential, gateway::Route, session::Session, settings::Settings};
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
-use plexus_mcp::{Action, Answer, CallNumber, Heard, Item, Moment, Refusal, Server, View};
+use plexus_mcp::{Action, Answer, CallNews, CallNumber, Item, Moment, Refusal, Server, View};
 use plexus_protocol::{NextAction, NextKind};
 use serde_json::Value;
 use std::{
@@ -59,7 +59,7 @@ enum Line {
 enum News {
     Answered(CallNumber, Answer),
     /// What is heard of an item that is followed.
-    Heard(CallNumber, Heard),
+    Heard(CallNumber, CallNews),
     /// What this agent may see now.
     View(View),
     /// Why it cannot be seen.

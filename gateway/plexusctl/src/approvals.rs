@@ -262,7 +262,9 @@ async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
             let id = text_of(found, "pendingId");
             // A beginning that another item has had, which is decided: who types it may mean that one.
             if id != name {
-                let kept = owner.get(&format!("{PENDING}?begins={}", whole_name(name))).await?;
+                let kept = owner
+                    .get(&format!("{PENDING}?begins={}", whole_name(name)))
+                    .await?;
                 let others = list_of(&kept, "kept").iter().filter_map(Value::as_str);
                 if others.into_iter().any(|other| other != id) {
                     return Err(several(name));
@@ -304,7 +306,9 @@ fn several(named: &str) -> Stop {
 fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
     let beginning = whole_name(named);
     if beginning.len() < "pend_".len() + SHORTEST {
-        let why = format!("a request is named by its id, or by at least {SHORTEST} characters of its number");
+        let why = format!(
+            "a request is named by its id, or by at least {SHORTEST} characters of its number"
+        );
         return Err(Stop::usage(why).next("plexusctl approvals list"));
     }
     let mut fitting = items
@@ -373,7 +377,11 @@ mod tests {
             assert_eq!(choose(&items, named).unwrap()["pendingId"], "pend_aaaaaa1");
         }
         for wrong in ["pend_aaaaaa", "aaaaa", "pend_", "", "x"] {
-            assert_eq!(choose(&items, wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
+            assert_eq!(
+                choose(&items, wrong).unwrap_err().exit,
+                Exit::Usage,
+                "{wrong}"
+            );
         }
         for none in ["pend_bbbbbb", "aaaaaac"] {
             assert_eq!(choose(&items, none).unwrap_err().code, "unknown_item");

@@ -354,10 +354,17 @@ async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
         }
     }
     if let Some((path, file)) = made {
-        file.sync_all().map_err(|e| failed(path, e))?;
+        on_disk(&file, path).map_err(|e| failed(path, e))?;
         out::say(&format!("written: {}", path.display()));
     }
     Ok(Exit::Ok)
+}
+
+/// Brings a new file and its name to the disk.
+fn on_disk(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    let folder = path.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// A new file for us alone; an export names agents and files.
@@ -373,6 +380,19 @@ fn create(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn export_survives_a_power_cut() {
+        let act = |disk: &plexus_power_cut::Disk, ()| {
+            let path = disk.path().join("log");
+            let mut file = create(&path).unwrap();
+            file.write_all(b"an event").unwrap();
+            on_disk(&file, &path).unwrap();
+        };
+        let done = |top: &Path| std::fs::read(top.join("log")).is_ok_and(|log| log == b"an event");
+        plexus_power_cut::holds(|_| (), act, done, &[]);
+    }
 
     #[test]
     fn events_in_a_line() {

@@ -1,7 +1,7 @@
 //! `plexusctl board`: boards of tasks: how far they are, who runs, what waits for you, and the stop of one.
 
 use crate::{
-    calls,
+    calls, changes,
     feed::Feed,
     owner::{Desk, list_of, text_of},
     table::table,
@@ -103,6 +103,13 @@ async fn looked(desk: &Desk, path: &str) -> Result<Value, Stop> {
         })
         .collect();
     shown["waits"] = json!(waits);
+    if list_of(&shown["board"], "tasks")
+        .iter()
+        .any(|task| task["changes"].is_string())
+    {
+        let sets = owner.get("/admin/api/changes").await?;
+        shown["sets"] = sets["sets"].clone();
+    }
     Ok(shown)
 }
 
@@ -215,14 +222,23 @@ fn drawn(shown: &Value, now: Timestamp) -> String {
         let (id, error) = (text_of(task, "id"), text_of(task, "error"));
         lines.push(text::line(&format!("{id}: {error}")));
     }
-    for task in of("changes") {
-        let source = source_of(text_of(task, "agent"));
-        lines.push(text::line(&format!(
-            "{}: {} files in {}; they count once an agent asks for {source}.apply and you approve it",
-            text_of(task, "id"),
-            task["files"],
-            text_of(task, "changes"),
-        )));
+    for task in of("again") {
+        let (id, again) = (text_of(task, "id"), text_of(task, "again"));
+        let is = match text_of(task, "state") {
+            "waiting" | "ready" => "is to be",
+            "running" => "is",
+            _ => "was",
+        };
+        lines.push(text::line(&format!("{id} {is} run again: {again}")));
+    }
+    for task in of("message").filter(|task| task["message"] != "") {
+        let id = text::line(text_of(task, "id"));
+        let said = text::short(text_of(task, "message"), 200);
+        lines.push(format!("{id} said: “{said}”"));
+    }
+    lines.extend(left(shown));
+    if tasks.iter().any(|task| task["state"] == "unknown") {
+        lines.push("to say what became of an unknown run: plexusctl unknown".to_owned());
     }
     for item in list_of(shown, "waits") {
         let wants: Vec<&str> = list_of(item, "capabilities")
@@ -240,6 +256,46 @@ fn drawn(shown: &Value, now: Timestamp) -> String {
         lines.push("it waits until agents are served again: plexusctl resume".to_owned());
     }
     lines.join("\n")
+}
+
+/// The change sets that the tasks left and that are not applied, with what applies them.
+fn left(shown: &Value) -> Vec<String> {
+    let board = &shown["board"];
+    let sets = list_of(shown, "sets");
+    let rows: Vec<(usize, &Value)> = in_order(list_of(board, "tasks"));
+    let of_tasks = rows.iter().filter_map(|(_, task)| {
+        // One that a later one has joined, or that is kept no more, is not in the list.
+        let set = sets.iter().find(|set| set["id"] == task["changes"])?;
+        Some((text_of(task, "id"), set))
+    });
+    let mut of_tasks: Vec<_> = of_tasks.collect();
+    of_tasks.sort_by_key(|(_, set)| text_of(set, "made"));
+    let told = of_tasks.iter().map(|(task, set)| {
+        let id = text::line(text_of(set, "id"));
+        let files = changes::counts(set);
+        match changes::applied(set).as_str() {
+            "all" => format!("{}: {files}; applied", text::line(task)),
+            "no" => format!(
+                "{}: {files}; plexusctl changes apply {id}",
+                text::line(task)
+            ),
+            some => format!(
+                "{}: {files}, {some} applied; plexusctl changes {id}",
+                text::line(task)
+            ),
+        }
+    });
+    let mut lines: Vec<String> = told.collect();
+    let builds = of_tasks
+        .iter()
+        .any(|(_, set)| !list_of(set, "onto").is_empty());
+    if lines.len() > 1 && builds {
+        lines.insert(
+            0,
+            "apply them in this order, each builds on those before it:".to_owned(),
+        );
+    }
+    lines
 }
 
 /// Each task below the last one that it needs, with its depth in that tree.
@@ -276,12 +332,14 @@ mod tests {
                 "tasks": [
                     {"id": "last", "title": "Join", "agent": "codex.run", "needs": ["a", "b"], "state": "skipped"},
                     {"id": "a", "title": "Do a", "agent": "codex.run", "needs": [], "state": "done", "ended": at,
-                     "changes": "cs_1", "files": 3},
+                     "changes": "cs_1", "files": 3, "message": "Did\u{1b} it."},
                     {"id": "b", "title": "Do b", "agent": "claudecode.run", "needs": ["a"], "state": "failed", "ended": at,
                      "error": "turn_failed: no"},
-                    {"id": "c", "title": "Do c", "agent": "codex.run", "needs": [], "state": "running", "since": at},
+                    {"id": "c", "title": "Do c", "agent": "codex.run", "needs": [], "state": "running", "since": at,
+                     "again": "a pause ended its run"},
                 ],
             },
+            "sets": [{"id": "cs_1", "edited": 3, "applied": 0, "made": at}],
             "waits": [{"pendingId": "pend_1", "agentId": "my-cc", "capabilities": ["codex.apply"]}],
         });
         assert_eq!(
@@ -295,7 +353,9 @@ mod tests {
              skipped  · · last  codex.run                  a b    Join\n\
              running  c         codex.run       for 2 min         Do c\n\
              b: turn_failed: no\n\
-             a: 3 files in cs_1; they count once an agent asks for codex.apply and you approve it\n\
+             c is run again: a pause ended its run\n\
+             a said: “Did\\u{1b} it.”\n\
+             a: 3 edited; plexusctl changes apply cs_1\n\
              waits for you: codex.apply of my-cc: plexusctl approvals show pend_1"
         );
         let item = |agent: &str, wants: &str| json!({"agentId": agent, "capabilities": [wants]});

@@ -5,12 +5,9 @@ use crate::{
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out, span, streamed::Streamed, text};
-use plexus_protocol::{RunId, Timestamp};
+use plexus_client::{Exit, Stop, span, text};
+use plexus_protocol::Timestamp;
 use serde_json::{Value, json};
-
-/// The longest that one look at a run waits for news, in seconds.
-const FOLLOW_S: u64 = 10;
 
 /// Calls that are under way.
 #[derive(Args)]
@@ -23,11 +20,6 @@ pub(crate) struct Calls {
 enum Act {
     /// Show running calls, open conversations and orchestrations
     List,
-    /// Show what a run says and does, until it ends
-    Follow {
-        /// Run, as the list shows it
-        run: RunId,
-    },
     /// Cancel a call, or end a conversation or an orchestration; the audit log states what was done
     Stop {
         /// Call, conversation or orchestration, as the list shows it
@@ -46,7 +38,6 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 tables.collect::<Vec<_>>().join("\n\n")
             })
         }
-        Act::Follow { run } => follow(desk, &run).await,
         Act::Stop { call } => {
             // Ids are of these characters; another one could only name another path.
             if !call
@@ -67,46 +58,6 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
             })
-        }
-    }
-}
-
-/// Shows a run as it goes on.
-async fn follow(desk: &Desk, run: &RunId) -> Result<Exit, Stop> {
-    let mut owner = desk.open().await?;
-    let mut shown = Streamed::default();
-    loop {
-        let after = shown.upto;
-        let path = format!("/invoke/status?runId={run}&wait={FOLLOW_S}&after={after}");
-        let mut status = owner.get(&path).await.map_err(|stop| match &*stop.code {
-            "session_expired" => Stop::new(
-                Exit::Failed,
-                "unknown_run",
-                format!("{run} is no run that is under way, or was one until now"),
-            )
-            .next("plexusctl calls list; what is over: plexusctl activity"),
-            _ => stop,
-        })?;
-        let part = status["progress"].take();
-        if desk.json {
-            if part["chunks"].as_array().is_some_and(|all| !all.is_empty()) {
-                out::line(&part.to_string())?;
-            }
-            shown.upto = part["next"].as_u64().unwrap_or(after);
-        } else if let Ok(part) = serde_json::from_value(part) {
-            shown.show(part);
-        }
-        if status["status"] != "running" {
-            shown.end();
-            let how = match status["result"]["ok"] == true {
-                true => "it is done".to_owned(),
-                false => {
-                    let error = &status["result"]["error"];
-                    let (code, why) = (text_of(error, "code"), text_of(error, "message"));
-                    format!("it ended: {} ({})", text::line(why), text::line(code))
-                }
-            };
-            return desk.show(&status, || how);
         }
     }
 }

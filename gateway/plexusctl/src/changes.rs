@@ -5,7 +5,6 @@ use crate::{
     diff::Page,
     owner::{Desk, Owner, list_of, text_of},
     prompt::confirm,
-    table::table,
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell::quote, span, text};
@@ -76,7 +75,7 @@ async fn show(desk: &Desk, id: &str) -> Result<Exit, Stop> {
     if desk.json {
         return desk.show(&set, String::new);
     }
-    page(&set).print().map(|()| Exit::Ok)
+    page(&set, span::now()).print().map(|()| Exit::Ok)
 }
 
 /// All stretches of a change set as one.
@@ -107,7 +106,7 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
     }
     let plan = owner.post(&format!("{path}/plan"), &body).await?;
     if !desk.json {
-        planned(&plan).print()?;
+        planned(&set, &plan, span::now()).print()?;
     }
     if !yes {
         confirm(desk, "apply this", "--yes")?;
@@ -123,8 +122,9 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
     })
 }
 
-fn planned(plan: &Value) -> Page {
+fn planned(set: &Value, plan: &Value, now: Timestamp) -> Page {
     let mut page = Page::default();
+    about(&mut page, set, now);
     page.plan(plan);
     page.say(text::line(text_of(&plan["preview"], "headline")));
     page
@@ -132,23 +132,10 @@ fn planned(plan: &Value) -> Page {
 
 fn as_text(reply: &Value, now: Timestamp) -> String {
     let sets = list_of(reply, "sets");
-    let rows = sets.iter().map(|set| {
-        let agent = match text_of(set, "agent") {
-            "" => "you".to_owned(),
-            agent => agent.to_owned(),
-        };
-        let made: Option<Timestamp> = serde_json::from_value(set["made"].clone()).ok();
-        [
-            text_of(set, "id").to_owned(),
-            text_of(set, "source").to_owned(),
-            agent,
-            made.map_or_else(|| "earlier".to_owned(), |made| span::ago(made, now)),
-            counts(set),
-            applied(set),
-        ]
-    });
-    let head = ["change set", "source", "agent", "made", "files", "applied"];
-    let mut lines = vec![table(head, rows.collect(), "No change set is kept.")];
+    let mut lines: Vec<String> = sets.iter().map(|set| in_list(set, now)).collect();
+    if sets.is_empty() {
+        lines.push("No change set is kept.".to_owned());
+    }
     if let Some(set) = sets.first() {
         let id = text::line(text_of(set, "id"));
         lines.push(format!("\nto see one: plexusctl changes {id}"));
@@ -166,7 +153,70 @@ fn as_text(reply: &Value, now: Timestamp) -> String {
     lines.join("\n")
 }
 
-fn counts(set: &Value) -> String {
+/// One change set in some lines.
+fn in_list(set: &Value, now: Timestamp) -> String {
+    let mut page = Page::default();
+    page.say(text::line(text_of(set, "id")));
+    page.say(format!("  {}", origin(set, set, now)));
+    words(&mut page, "  ", set, set);
+    let names = list_of(set, "first").iter().filter_map(Value::as_str);
+    let names: Vec<_> = names.map(text::line).collect();
+    let more = files_of(set).saturating_sub(names.len() as u64);
+    let mut files = counts(set);
+    if !names.is_empty() {
+        files.push_str(&format!(": {}", names.join(", ")));
+    }
+    if !names.is_empty() && more > 0 {
+        files.push_str(&format!(" and {more} more"));
+    }
+    page.say(format!("  {files}"));
+    let onto = list_of(set, "onto").iter().filter_map(Value::as_str);
+    let onto: Vec<_> = onto.map(text::line).collect();
+    if !onto.is_empty() {
+        page.say(format!("  builds on: {}", onto.join(", ")));
+    }
+    page.say(format!("  applied: {}", applied(set)));
+    page.text()
+}
+
+/// `codex in /home/me/site, for my-agent, 2 min ago`. `about` has what the source says of the run.
+fn origin(set: &Value, about: &Value, now: Timestamp) -> String {
+    let mut told = text::line(text_of(set, "source"));
+    if let Some(folder) = set["folder"].as_str() {
+        told.push_str(&format!(" in {}", text::line(folder)));
+    }
+    match text_of(about, "agent") {
+        "" => {}
+        agent => told.push_str(&format!(", for {}", text::line(agent))),
+    }
+    let made: Option<Timestamp> = serde_json::from_value(about["made"].clone()).ok();
+    let made = made.map_or_else(|| "earlier".to_owned(), |made| span::ago(made, now));
+    format!("{told}, {made}")
+}
+
+/// Adds what the run was asked, and why, in the agent's words.
+fn words(page: &mut Page, margin: &str, set: &Value, about: &Value) {
+    for (label, told) in [("prompt", about), ("purpose", set)] {
+        if let Some(told) = told[label].as_str() {
+            // Its first line says what it is for.
+            let (first, rest) = told.split_once('\n').unwrap_or((told, ""));
+            let more = if rest.is_empty() { "" } else { " …" };
+            page.say(format!(
+                "{margin}{label}: “{}{more}”",
+                text::short(first, 200)
+            ));
+        }
+    }
+}
+
+/// Adds where a change set comes from.
+fn about(page: &mut Page, set: &Value, now: Timestamp) {
+    page.say(origin(set, &set["about"], now));
+    words(page, "  ", set, &set["about"]);
+    page.say("");
+}
+
+pub(crate) fn counts(set: &Value) -> String {
     let words = [
         ("added", "added"),
         ("edited", "edited"),
@@ -185,7 +235,7 @@ fn files_of(set: &Value) -> u64 {
     names.iter().filter_map(|name| set[*name].as_u64()).sum()
 }
 
-fn applied(set: &Value) -> String {
+pub(crate) fn applied(set: &Value) -> String {
     match (set["applied"].as_u64().unwrap_or_default(), files_of(set)) {
         (0, _) => "no".to_owned(),
         (applied, files) if applied == files => "all".to_owned(),
@@ -193,8 +243,9 @@ fn applied(set: &Value) -> String {
     }
 }
 
-fn page(set: &Value) -> Page {
+fn page(set: &Value, now: Timestamp) -> Page {
     let mut page = Page::default();
+    about(&mut page, set, now);
     let (id, source) = (
         text::line(text_of(set, "id")),
         text::line(text_of(set, "source")),
@@ -206,15 +257,28 @@ fn page(set: &Value) -> Page {
         one(&mut page, &source, file, is_moved);
     }
     let count = |state: &str| files.iter().filter(|file| file["state"] == state).count();
-    let (waits, changed) = (count("waits"), count("changed"));
+    let later = files.iter().find_map(|file| file["on"].as_str());
+    let behind = files.iter().filter(|file| file["on"].is_string()).count();
+    let (waits, changed) = (count("waits"), count("changed") - behind);
     page.say(format!(
-        "{source}: {} in this change set, {} applied, {waits} waiting, {changed} changed since the run",
+        "{source}: {} in this change set, {} applied, {waits} waiting, {changed} changed since the run{}",
         match files.len() {
             1 => "1 file".to_owned(),
             many => format!("{many} files"),
         },
         count("applied"),
+        match behind {
+            0 => String::new(),
+            behind => format!(", {behind} after another change set"),
+        },
     ));
+    if let Some(on) = later {
+        page.say(format!(
+            "to apply it, begin with: plexusctl changes apply {}",
+            text::line(on)
+        ));
+        return page;
+    }
     match (waits, changed, files.len() - waits) {
         (0, _, _) => {}
         (_, _, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
@@ -244,6 +308,10 @@ fn one(page: &mut Page, source: &str, file: &Value, is_moved: bool) {
     ));
     match text_of(file, "state") {
         "applied" => page.say("  it is applied"),
+        "changed" if file["on"].is_string() => {
+            let on = text::line(text_of(file, "on"));
+            page.say(format!("  it builds on {on}: apply that first"));
+        }
         "changed" => meanwhile(page, file),
         _ => {}
     }

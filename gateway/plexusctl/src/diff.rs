@@ -98,7 +98,6 @@ impl Page {
     }
 
     /// All of it as text.
-    #[cfg(test)]
     pub(crate) fn text(&self) -> String {
         self.0.join("\n")
     }

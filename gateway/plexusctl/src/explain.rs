@@ -58,9 +58,6 @@ mod tests {
     #[test]
     fn a_decision_in_words() {
         let reply = serde_json::json!({"decision": "pend", "rule": "no-grant", "why": "it is an effect", "next": ""});
-        assert_eq!(
-            as_text(&reply),
-            "it would wait for you: it is an effect"
-        );
+        assert_eq!(as_text(&reply), "it would wait for you: it is an effect");
     }
 }

@@ -163,11 +163,13 @@ pub(crate) fn wanted(
         Kind::Mcp => mcp::wanted(agent, around),
     };
     // So that the person types it in a shell of their own too.
-    wanted.changes.extend(around.bin.as_ref().map(|bin| Want::File {
-        path: bin.join(format!("plexus-{agent}")),
-        text: forward(&around.launcher(agent)),
-        mode: 0o755,
-    }));
+    wanted
+        .changes
+        .extend(around.bin.as_ref().map(|bin| Want::File {
+            path: bin.join(format!("plexus-{agent}")),
+            text: forward(&around.launcher(agent)),
+            mode: 0o755,
+        }));
     Ok(wanted)
 }
 

@@ -305,7 +305,7 @@ fn connecting_gives_the_agents_line() {
 fn an_approval_shows_the_card_and_names_it() {
     let card = item(ITEM);
     let place = waiting(vec![card.clone(), item(OTHER)]);
-    let ended = place.owner(&["approvals", "approve", "pend_0", "--yes"]);
+    let ended = place.owner(&["approvals", "approve", ITEM, "--yes"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(
         ended
@@ -380,9 +380,10 @@ fn a_card_that_was_not_seen_is_not_approved() {
     );
     assert_eq!(
         place
-            .owner(&["approvals", "approve", "pend_9", "--yes"])
+            .owner(&["approvals", "approve", &ITEM[..14], "--yes"])
             .code,
-        1
+        64,
+        "only who is shown the card may name it by its beginning"
     );
     assert_eq!(acts(&place), 0);
     assert_eq!(

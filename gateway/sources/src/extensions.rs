@@ -33,9 +33,9 @@ pub use surface::{differences, surface, whole_surface};
 
 use crate::{Registered, Registry, naming::source_of};
 use manifest::Agreed;
-use plexus_home::state_dir::{StateDir, write_private};
+use plexus_home::state_dir::{StateDir, remove, write_private};
 use plexus_ipc::{manifest::Manifest, offer::Offer, text::Line};
-use plexus_protocol::{Digest, SourceId, json};
+use plexus_protocol::{Digest, SourceId, json, state_dir::make_folder};
 use plexus_trust::Target;
 use serde_json::json as object;
 use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
@@ -165,12 +165,7 @@ impl Registry {
     pub fn install(&self, state_dir: &StateDir, id: &SourceId, text: &str) -> anyhow::Result<()> {
         let read = Arc::new(registered(text)?);
         let path = file(state_dir, id);
-        if let Some(folder) = path.parent()
-            && !folder.is_dir()
-        {
-            std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700)
-                .create(folder)?;
-        }
+        make_folder(&state_dir.join(FOLDER), 0o700)?;
         write_private(&path, text.as_bytes())?;
         self.installed.rcu(|all| {
             let mut all = BTreeMap::clone(all);
@@ -185,10 +180,7 @@ impl Registry {
     /// # Errors
     /// Its file cannot be removed.
     pub fn uninstall(&self, state_dir: &StateDir, id: &SourceId) -> io::Result<bool> {
-        let there = match fs::remove_file(file(state_dir, id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            removed => removed.map(|()| true)?,
-        };
+        let there = remove(&file(state_dir, id))?;
         self.installed.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             all.remove(id.as_str());

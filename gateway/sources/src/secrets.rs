@@ -106,7 +106,7 @@ pub fn forget(state_dir: &StateDir, source: &SourceId) -> io::Result<()> {
     for entry in fs::read_dir(state_dir.join("secrets"))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(&own) {
-            fs::remove_file(entry.path())?;
+            plexus_home::state_dir::remove(&entry.path())?;
         }
     }
     Ok(())

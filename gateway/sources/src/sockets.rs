@@ -165,6 +165,31 @@ mod tests {
     use super::*;
     use std::os::unix::{fs::symlink, net::UnixListener};
 
+    /// Only root can give one away.
+    #[test]
+    fn socket_of_another_user_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap().join("app.sock");
+        let _app = UnixListener::bind(&path).unwrap();
+        let state = Path::new("/home/me/.plexus");
+        assert_eq!(refused(&path, state), None, "the control");
+        if !nix::unistd::geteuid().is_root() {
+            #[expect(
+                clippy::print_stderr,
+                reason = "who runs the tests is told what was not run"
+            )]
+            {
+                eprintln!(
+                    "NOT RUN: sockets::socket_of_another_user_is_refused: only root can give a socket away"
+                );
+            }
+            return;
+        }
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        let why = refused(&path, state).unwrap_or_default();
+        assert!(why.contains("another user's socket"), "{why}");
+    }
+
     #[test]
     fn socket_of_more_rights_is_refused_with_its_kind() {
         let state = Path::new("/home/me/.plexus");

@@ -425,7 +425,7 @@ fn parameters(
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))
         .map_err(StartError::prepare("the worker's program"))?;
     let scratch = scratch_of(context, spec);
-    let scratch = records::make_dir(&scratch)
+    let scratch = plexus_ipc::worker::durable::make_folder(&scratch)
         .and_then(|()| resolved(&scratch))
         .map_err(StartError::prepare("the worker's own folder"))?;
     let mut parameters = vec![

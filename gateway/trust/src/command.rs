@@ -48,6 +48,8 @@ pub enum Command {
     EndTurns {
         /// The item that was approved.
         item: PendingId,
+        /// Whether the source that makes its child calls ends it, and not the owner.
+        by_source: bool,
     },
     /// Grants without being asked (docs/protocol/owner.md#grants-and-tokens).
     Grant {

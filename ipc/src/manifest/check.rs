@@ -272,6 +272,12 @@ impl Manifest {
                     if !self.roles.contains(&entry.role()) {
                         return Err(invalid(at(), "an effect needs the role writer"));
                     }
+                    if let Some(read) = &entry.shown_by
+                        && !self.shows(read, entry)
+                    {
+                        let why = "shownBy names a read for agents, narrowed by no field that the effect lacks";
+                        return Err(invalid(at(), why));
+                    }
                 }
             }
         }
@@ -299,6 +305,18 @@ pub(super) fn plain_name(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+impl Manifest {
+    /// Whether a grant of the read `name` says what of the source an effect's plan may look at.
+    fn shows(&self, name: &str, effect: &Capability) -> bool {
+        let read = self.capability(name).filter(|read| read.is_read());
+        !effect.is_read()
+            && read.is_some_and(|read| {
+                let mut fields = read.constrainable.iter();
+                read.audience.is_agents() && fields.all(|one| effect.constrainable.contains(one))
+            })
+    }
+}
+
 fn check_skill(entry: &Capability) -> Result<(), &'static str> {
     match &entry.markdown {
         None => return Err("a skill needs markdown"),
@@ -319,6 +337,7 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
         && entry.ask.is_none()
         && entry.members.is_empty()
         && !entry.staged
+        && entry.shown_by.is_none()
         && !entry.long_running
         && entry.sensitivity == Sensitivity::Low;
     if bare {

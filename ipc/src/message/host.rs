@@ -118,6 +118,8 @@ pub enum ChildAsk {
     },
     /// How the approval stands.
     Approval,
+    /// To end the approval: the source makes no more of them.
+    End,
 }
 
 impl HostAsk {

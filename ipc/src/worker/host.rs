@@ -173,7 +173,7 @@ impl Host {
 
     /// How the run of the child call `name` stands, as `{"ok": true, "state": "running" | "over" | "unknown"}`, once it is
     /// over with its `answer`; its end is waited for as long as `wait` says, 20 s at most. It is unknown where the gateway
-    /// or its answer is gone: then it is not made again either.
+    /// or its answer is gone: this name does not make it again. Where the owner is to say what became of it, the answer says so.
     ///
     /// # Errors
     /// As of [`Host::child`].
@@ -197,6 +197,15 @@ impl Host {
     /// A gateway that is gone.
     pub async fn child_approval(&self, approval: Digest) -> Result<Value, SourceError> {
         let ask = ChildAsk::Approval;
+        self.ask_opened(HostAsk::Children { approval, ask }).await
+    }
+
+    /// Ends an approval of child calls, as `{"ok": true}`: its source makes no more. One that is over stays as it is.
+    ///
+    /// # Errors
+    /// A gateway that is gone.
+    pub async fn end_children(&self, approval: Digest) -> Result<Value, SourceError> {
+        let ask = ChildAsk::End;
         self.ask_opened(HostAsk::Children { approval, ask }).await
     }
 

@@ -5,12 +5,13 @@
 //!
 //! Must not know: what a change is.
 
+use super::durable;
 use crate::manifest::KeepLimits;
 use plexus_protocol::AuditId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     marker::PhantomData,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -74,16 +75,11 @@ impl<R> KeptChanges<R> {
     where
         R: Serialize,
     {
-        let (path, fresh) = (self.path(intent), self.folder.join("fresh"));
         let record = serde_json::to_vec(record)?;
         if record.len() as u64 > LARGEST {
             return Err(io::Error::other("it is larger than 16 MiB"));
         }
-        let mut file = File::create(&fresh)?;
-        file.write_all(&record)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        File::open(&self.folder)?.sync_all()
+        durable::put(&self.path(intent), &record)
     }
 
     /// Lets go of the oldest beyond what may be kept.

@@ -44,8 +44,7 @@ pub fn hold(corpus: impl AsRef<Path>, words: &[&[u8]], oracle: impl Fn(&[u8]) ->
         Ok("full") => FULL,
         _ => QUICK,
     };
-    let seed = std::env::var("PLEXUS_SEED")
-        .map_or(0, |seed| seed.parse().expect("PLEXUS_SEED is a number"));
+    let seed = seed();
     let corpus = corpus.as_ref();
     let stored = read(corpus);
     let began = Instant::now();
@@ -163,10 +162,26 @@ fn name(bytes: &[u8]) -> String {
     format!("found-{hash:016x}")
 }
 
+/// `PLEXUS_SEED`, which `cargo xtask test` sets to the number of the day.
+fn seed() -> u64 {
+    let given = std::env::var("PLEXUS_SEED");
+    given.map_or(0, |seed| seed.parse().expect("PLEXUS_SEED is a number"))
+}
+
 /// Numbers that are hard to guess and easy to repeat (splitmix64).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
+    /// For the cases of the day. Their number is printed, so that a red run can be had again.
+    ///
+    /// # Panics
+    /// Where `PLEXUS_SEED` is no number.
+    #[must_use]
+    pub fn of_the_day() -> Self {
+        let seed = seed();
+        eprintln!("its cases: PLEXUS_SEED={seed}");
+        Self(seed)
+    }
     fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -175,7 +190,7 @@ impl Dice {
         z ^ (z >> 31)
     }
     /// Below `n`; 0 for nothing.
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         let n = n.max(1) as u64;
         usize::try_from(self.throw() % n).unwrap_or(0)
     }

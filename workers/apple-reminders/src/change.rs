@@ -103,16 +103,22 @@ pub(crate) enum Act {
     Restore(Reminder, Content),
 }
 
-fn typed(clock: &Clock, text: &str) -> Result<Due, &'static str> {
-    match clock.typed(text).ok_or("due is no date and no time")? {
+/// What is wrong with an input: the field, and a sentence.
+pub(crate) type Misfit = (&'static str, &'static str);
+
+fn typed(clock: &Clock, text: &str) -> Result<Due, Misfit> {
+    match clock
+        .typed(text)
+        .ok_or(("due", "due is no date and no time"))?
+    {
         Typed::Day(day) => Ok(Due::Day(day)),
         Typed::At(at) => Ok(Due::At(at)),
     }
 }
 
-fn titled(title: String) -> Result<String, &'static str> {
+fn titled(title: String) -> Result<String, Misfit> {
     match title.trim().is_empty() {
-        true => Err("the title is empty"),
+        true => Err(("title", "the title is empty")),
         false => Ok(title),
     }
 }
@@ -122,11 +128,12 @@ impl CreateInput {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn content(self, clock: &Clock) -> Result<Content, &'static str> {
+    pub(crate) fn content(&self, clock: &Clock) -> Result<Content, Misfit> {
+        let due = self.due.as_ref().map(|due| typed(clock, due));
         Ok(Content {
-            title: titled(self.title)?,
-            notes: self.notes.filter(|notes| !notes.is_empty()),
-            due: self.due.map(|due| typed(clock, &due)).transpose()?,
+            title: titled(self.title.clone())?,
+            notes: self.notes.clone().filter(|notes| !notes.is_empty()),
+            due: due.transpose()?,
             priority: self.priority.unwrap_or(0),
             done: false,
         })
@@ -134,6 +141,16 @@ impl CreateInput {
 }
 
 impl UpdateInput {
+    /// What the input alone shows to be wrong.
+    ///
+    /// # Errors
+    /// What that is.
+    pub(crate) fn check(&self, clock: &Clock) -> Result<(), Misfit> {
+        self.due.as_ref().map(|due| typed(clock, due)).transpose()?;
+        self.title.clone().map(titled).transpose()?;
+        Ok(())
+    }
+
     /// What `old` is to be.
     ///
     /// # Errors
@@ -141,10 +158,10 @@ impl UpdateInput {
     pub(crate) fn content(self, old: &Content, clock: &Clock) -> Result<Content, &'static str> {
         let mut new = old.clone();
         if let Some(title) = self.title {
-            new.title = titled(title)?;
+            new.title = titled(title).map_err(|(_, why)| why)?;
         }
         if let Some(due) = self.due {
-            new.due = Some(typed(clock, &due)?);
+            new.due = Some(typed(clock, &due).map_err(|(_, why)| why)?);
         }
         if let Some(notes) = self.notes {
             new.notes = Some(notes).filter(|notes| !notes.is_empty());
@@ -208,6 +225,12 @@ impl Change {
             return Err((
                 "repeats",
                 "this reminder repeats: the person moves it in Reminders",
+            ));
+        }
+        if old.content.due == Some(Due::Unread) && old.content.due != new.due {
+            return Err((
+                "not_taken",
+                "its due date cannot be read, so undo could not put it back: the person changes it in Reminders",
             ));
         }
         Ok(Self::new(list, Act::Update(old, new)))

@@ -10,6 +10,9 @@ use plexus_apple::{NOTES, NoList, Page, TITLE, is_false, shortened, time::Clock}
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
+/// Most ids in a warning.
+const NAMED: usize = 5;
+
 /// Input of `reminders.list`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -27,6 +30,8 @@ pub(crate) struct Input {
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
     pub(crate) reminders: Vec<ReminderView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -77,9 +82,13 @@ impl Input {
             None => after.is_none() && before.is_none(),
         };
         let mut page = Page::new(self.limit, self.next.as_deref()).map_err(NoList::Invalid)?;
+        let mut unread = Vec::new();
         let taken = store.reminders(lists, self.completed, &mut |reminder| {
             let due = reminder.content.due.and_then(|due| moment(clock, due));
             let at = due.map_or(i64::MAX, Timestamp::as_millisecond);
+            if reminder.content.due == Some(Due::Unread) {
+                unread.push(reminder.id.clone());
+            }
             if in_time(due) && page.wants(at, &reminder.id) {
                 let notes = reminder.content.notes.as_ref().map_or(0, String::len);
                 let bytes = reminder.content.title.len().min(4 * TITLE) + notes.min(4 * NOTES);
@@ -92,11 +101,23 @@ impl Input {
             return Err(NoList::Over);
         }
         let (reminders, next) = page.done();
+        let warning = |ids: &[String]| {
+            let more = match ids.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let named = ids[..ids.len().min(NAMED)].join(", ");
+            format!(
+                "{named}{more}: a due date that cannot be read; such reminders are listed only without bounds of time"
+            )
+        };
+        let warnings = (!unread.is_empty()).then(|| warning(&unread));
         let reminders = reminders
             .into_iter()
             .map(|one| ReminderView::of(one, clock));
         Ok(Output {
             reminders: reminders.collect(),
+            warnings: warnings.into_iter().collect(),
             next,
         })
     }
@@ -106,6 +127,7 @@ fn moment(clock: &Clock, due: Due) -> Option<Timestamp> {
     match due {
         Due::At(at) => Some(at),
         Due::Day(day) => clock.moment(plexus_apple::time::Typed::Day(day)),
+        Due::Unread => None,
     }
 }
 
@@ -114,12 +136,14 @@ pub(crate) fn due(clock: &Clock, due: Due) -> String {
     match due {
         Due::Day(day) => day.to_string(),
         Due::At(at) => clock.shown(at, None),
+        Due::Unread => "a date that cannot be read".to_owned(),
     }
 }
 
 impl ReminderView {
     fn of(reminder: Reminder, clock: &Clock) -> Self {
         let version = reminder.version();
+        let due_date = reminder.content.due;
         let (title, title_cut) = shortened(reminder.content.title, TITLE);
         let notes = reminder.content.notes.map(|notes| shortened(notes, NOTES));
         let cut = title_cut || notes.as_ref().is_some_and(|(_, cut)| *cut);
@@ -127,7 +151,9 @@ impl ReminderView {
             id: reminder.id,
             list: reminder.list,
             title,
-            due: reminder.content.due.map(|one| due(clock, one)),
+            due: due_date
+                .filter(|one| *one != Due::Unread)
+                .map(|one| due(clock, one)),
             notes: notes.map(|(notes, _)| notes),
             priority: Some(reminder.content.priority).filter(|priority| *priority > 0),
             completed: reminder.completed.map(|at| clock.shown(at, None)),

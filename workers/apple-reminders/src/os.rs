@@ -180,7 +180,7 @@ fn read(reminder: &EKReminder) -> Reminder {
             content: Content {
                 title: reminder.title().to_string(),
                 notes: notes.filter(|notes| !notes.is_empty()),
-                due: due.and_then(|due| due_of(&due)),
+                due: due.map(|due| due_of(&due).unwrap_or(Due::Unread)),
                 priority: u8::try_from(reminder.priority()).unwrap_or(0),
                 done: reminder.isCompleted(),
             },
@@ -255,7 +255,7 @@ fn set_due(reminder: &EKReminder, before: Option<Due>, due: Option<Due>) {
                 reminder.removeAlarm(&alarm);
             }
         }
-        let components = due.map(components);
+        let components = due.and_then(components);
         reminder.setDueDateComponents(components.as_deref());
         if let Some(Due::At(at)) = due {
             reminder.addAlarm(&EKAlarm::alarmWithAbsoluteDate(&date(at)));
@@ -263,11 +263,13 @@ fn set_due(reminder: &EKReminder, before: Option<Due>, due: Option<Due>) {
     }
 }
 
-fn components(due: Due) -> Retained<NSDateComponents> {
+/// As the app has them; none of what cannot be read, which no change sets.
+fn components(due: Due) -> Option<Retained<NSDateComponents>> {
     let components = NSDateComponents::new();
     let here = zone();
     let local = |at: Timestamp| Clock::in_zone(&here).local(at);
     let day = match due {
+        Due::Unread => return None,
         Due::Day(day) => day,
         Due::At(at) => {
             let time = local(at).time();
@@ -282,5 +284,5 @@ fn components(due: Due) -> Retained<NSDateComponents> {
     components.setYear(isize::from(day.year()));
     components.setMonth(isize::from(day.month()));
     components.setDay(isize::from(day.day()));
-    components
+    Some(components)
 }

@@ -10,7 +10,7 @@
 //! Must not know: how reminders are found, what a change compares.
 
 use crate::{
-    change::{Act, Change, CreateInput, IdInput, Output, UpdateInput, settled},
+    change::{Act, Change, CreateInput, IdInput, Misfit, Output, UpdateInput, settled},
     kept::KeptChanges,
     list,
     store::{List, Reminder, ReminderStore},
@@ -23,6 +23,7 @@ use plexus_ipc::worker::{
 };
 use plexus_protocol::AuditId;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{path::PathBuf, sync::Arc};
 
 const APP: App = App::Reminders;
@@ -299,9 +300,10 @@ impl AppleRemindersSource {
         call: CallContext,
         input: CreateInput,
     ) -> Result<Plan<Change>, SourceError> {
-        let list = writable(self.list(&call, input.list.as_deref()).await?)?;
         let clock = self.clock().await?;
-        let content = input.content(&clock).map_err(SourceError::invalid)?;
+        // Before any list is looked at: such an input fits nowhere.
+        let content = input.content(&clock).map_err(misfit)?;
+        let list = writable(self.list(&call, input.list.as_deref()).await?)?;
         Ok(planned(Change::new(list, Act::Add(content)), &clock))
     }
 
@@ -322,10 +324,11 @@ impl AppleRemindersSource {
         call: CallContext,
         input: UpdateInput,
     ) -> Result<Plan<Change>, SourceError> {
+        let clock = self.clock().await?;
+        input.check(&clock).map_err(misfit)?;
         let (list, old) = self
             .reminder(&call, &input.id, input.list.as_deref())
             .await?;
-        let clock = self.clock().await?;
         let new = input.content(&old.content, &clock);
         let new = new.map_err(SourceError::invalid)?;
         let change = Change::update(writable(list)?, old, new).map_err(cannot)?;
@@ -399,6 +402,10 @@ fn writable(list: List) -> Result<List, SourceError> {
         true => Ok(list),
         false => Err(Failure::ReadOnly.told(APP)),
     }
+}
+
+fn misfit((field, why): Misfit) -> SourceError {
+    SourceError::invalid(why).detail(json!({"field": field}))
 }
 
 fn cannot((reason, why): (&str, &str)) -> SourceError {

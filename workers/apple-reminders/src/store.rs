@@ -34,6 +34,8 @@ pub(crate) enum Due {
     Day(Date),
     /// At a moment.
     At(Timestamp),
+    /// At what is no date here, such as a day without a year.
+    Unread,
 }
 
 /// What the person sees of a reminder, and a change can set.

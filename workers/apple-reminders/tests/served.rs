@@ -106,6 +106,71 @@ fn of<'a>(world: &'a mut Value, id: &str) -> &'a mut Value {
 }
 
 #[tokio::test]
+async fn wrong_input_is_refused_before_any_list_is_looked_at() {
+    let home = Home::new();
+    let worker = home.worker(Role::Reader).await;
+    let nothing = json!({"pathPrefix": {"field": "list", "allow": []}});
+    let mut worker = worker.constrained(nothing);
+    let add = json!({"title": "Call", "list": "groceries"});
+    let update = json!({"id": "milk", "title": "Milk"});
+    for (capability, right, field, value) in [
+        ("reminders.create", &add, "due", "tomorrow"),
+        ("reminders.create", &add, "title", " "),
+        ("reminders.update", &update, "due", "2026-02-30"),
+        ("reminders.update", &update, "title", "\t"),
+    ] {
+        let mut wrong = right.clone();
+        wrong[field] = json!(value);
+        let error = worker.plan(capability, wrong).await.unwrap_err();
+        let code = serde_json::to_value(&error.code).unwrap();
+        assert_eq!(code, "invalid_input", "{capability} {field}");
+        assert_eq!(error.detail.unwrap()["field"], field);
+        // The control: an input that could fit is held against what the call may see.
+        let error = worker.plan(capability, right.clone()).await.unwrap_err();
+        let code = serde_json::to_value(&error.code).unwrap();
+        assert!(code["constraint_miss"].is_object(), "{capability}: {code}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn due_date_that_cannot_be_read_is_named_and_kept() {
+    let home = Home::new();
+    let add = json!({"title": "Call", "list": "reminders"});
+    home.change(intent(1), "reminders.create", add, nothing)
+        .await
+        .unwrap();
+    home.edit(|world| of(world, "dentist")["due"] = json!("unread"));
+    let all = home.read("reminders.list", json!({})).await;
+    let listed = all["reminders"].as_array().unwrap();
+    let dentist = listed.iter().find(|one| one["id"] == "dentist").unwrap();
+    assert_eq!(dentist["due"], Value::Null);
+    let bounded = home
+        .read("reminders.list", json!({"dueBefore": "2030-01-01"}))
+        .await;
+    for answer in [&all, &bounded] {
+        let warnings = answer["warnings"].to_string();
+        assert!(
+            warnings.contains("dentist: a due date that cannot be read"),
+            "{warnings}"
+        );
+    }
+    // What cannot be put back is not replaced; the rest of it is changed.
+    let due = json!({"id": "dentist", "due": "2026-07-01"});
+    let refused = home
+        .change(intent(2), "reminders.update", due, nothing)
+        .await;
+    assert_eq!(
+        refused.unwrap_err()["transport_error"]["reason"],
+        "not_taken"
+    );
+    let title = json!({"id": "dentist", "title": "Call her"});
+    home.change(intent(3), "reminders.update", title, nothing)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn reminders_are_listed_by_due_date_with_days_and_moments() {
     let home = Home::new();
     let all = home.read("reminders.list", json!({})).await;

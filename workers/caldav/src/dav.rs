@@ -88,9 +88,8 @@ pub(crate) fn resources(body: &[u8]) -> Result<Vec<Resource>, Failure> {
         if !response.is(Ns::Dav, "response") {
             continue;
         }
-        let Some(href) = response.href().map(str::to_owned) else {
-            continue;
-        };
+        let href = response.href().map(str::to_owned);
+        let href = href.ok_or(Failure::Unreadable("a part of it names no address"))?;
         let mut properties = Vec::new();
         for part in &mut response.children {
             if part.is(Ns::Dav, "propstat") && found(part) {

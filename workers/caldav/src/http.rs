@@ -66,6 +66,11 @@ impl Failure {
         }
     }
 
+    /// Whether it is one of the account as a whole, whichever calendar was asked.
+    pub(crate) fn is_of_account(&self) -> bool {
+        self.is(StatusCode::UNAUTHORIZED) || matches!(self, Self::NoWay(_))
+    }
+
     pub(crate) fn is(&self, status: StatusCode) -> bool {
         matches!(self, Self::Status(found, _) if *found == status)
     }

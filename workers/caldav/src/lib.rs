@@ -6,7 +6,7 @@
 //!   server.rs  discovery, calendars, objects        cache.rs   objects that are still as the server has them
 //!                                                   store.rs   what was changed, for undo and for `Settle`
 //!     dav.rs   WebDAV's XML    http.rs  one request by the egress
-//!   ical.rs    iCalendar in and out                 time.rs    dates, times and zones        repeat.rs  recurrences
+//!   ical.rs    iCalendar in and out                 time.rs    dates and times    zone.rs  zones    repeat.rs  recurrences
 //! ```
 //!
 //! Invariants: each answer of a server is bounded before it is parsed, in bytes and in depth; a change names the version
@@ -26,6 +26,7 @@ mod source;
 mod store;
 mod time;
 mod write;
+mod zone;
 
 pub use source::{CaldavSource, Config};
 

@@ -5,14 +5,18 @@
 //! Must not know: who asks, what they may see.
 
 use crate::{
-    ical::{self, Item},
-    repeat::{self, Occurrence, Worked},
-    server::Object,
-    time::{Bound, Range},
+    ical::{self, Flaw, Item},
+    repeat::{self, Occurrence},
+    server::{LeftOut, Object},
+    time::{Bound, CalendarTime, Range},
+    zone::Definitions,
 };
 use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How long a range is where no end is given, and at most, in days.
 const DAYS: i64 = 31;
@@ -135,8 +139,15 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// The objects of one calendar, after its id.
-pub(crate) type Answered = (String, Arc<[Object]>);
+/// What the calendars answered that were asked.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    /// The objects of each, with its id.
+    pub(crate) objects: Vec<(String, Arc<[Object]>)>,
+    pub(crate) left_out: Vec<LeftOut>,
+    /// A sentence for each calendar that did not answer.
+    pub(crate) failed: Vec<String>,
+}
 
 /// Why there is no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +155,8 @@ pub(crate) enum NoList {
     /// Nobody waits for it any more.
     Over,
     TooMany,
+    /// `next` is that of no answer.
+    Next,
 }
 
 impl EventsInput {
@@ -176,15 +189,15 @@ impl EventsInput {
         Ok(Range { from, to })
     }
 
-    /// The answer, from the objects of the calendars that were asked, each with its calendar's id.
+    /// The answer, from what the calendars answered that were asked.
     pub(crate) fn answer(
         &self,
         range: &Range,
-        objects: &[Answered],
+        answered: &Answered,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Events, NoList> {
-        let mut unread = Unread::default();
-        let parsed = parse(objects, false, &mut unread, is_over)?;
+        let mut unread = Unread::of(&answered.left_out);
+        let parsed = parse(answered, false, &mut unread, is_over)?;
         let wanted = self.text.as_ref().map(|text| text.to_lowercase());
         let mut budget = repeat::BUDGET;
         let mut found = Vec::new();
@@ -192,17 +205,9 @@ impl EventsInput {
             if is_over() {
                 return Err(NoList::Over);
             }
-            let (occurrences, worked) = repeat::occurrences(&one.items, range, &mut budget);
-            match worked {
-                Worked::Whole => {}
-                Worked::Short => unread.add(
-                    "it repeats more often than is worked out; occurrences are missing",
-                    one.id,
-                ),
-                Worked::NoRule => unread.add(
-                    "its rule cannot be read; only its first occurrence is reported",
-                    one.id,
-                ),
+            let (occurrences, flaws) = repeat::occurrences(&one.items, range, &mut budget);
+            for flaw in flaws {
+                unread.add(words(flaw), one.id);
             }
             let said = |item: &Item| {
                 let texts = [Some(&item.title), item.place.as_ref(), item.notes.as_ref()];
@@ -220,22 +225,22 @@ impl EventsInput {
                 return Err(NoList::TooMany);
             }
         }
-        found.sort_by(|a, b| (a.0, a.1.id).cmp(&(b.0, b.1.id)));
+        let found = keyed(found, |one| one.id);
         let found = found
             .iter()
-            .map(|(at, one, occurrence)| ((*at, one.id), move || Event::of(one, occurrence)));
+            .map(|(key, one, occurrence)| (*key, move || Event::of(one, occurrence)));
         let size = |e: &Event| {
             e.title.len()
                 + e.place.as_ref().map_or(0, String::len)
                 + e.notes.as_ref().map_or(0, String::len)
                 + e.people.iter().map(String::len).sum::<usize>()
         };
-        let (events, next) = page(found, self.limit, self.next.as_deref(), size);
+        let (events, next) = page(found, self.limit, self.next.as_deref(), size)?;
         Ok(Events {
             from: shown(&range.from),
             to: shown(&range.to),
             events,
-            warnings: unread.warnings(),
+            warnings: unread.warnings(&answered.failed),
             next,
         })
     }
@@ -259,40 +264,38 @@ impl TodosInput {
         self.due_before.as_ref().map(typed).transpose()
     }
 
-    /// The answer, from the objects of the lists that were asked, each with its list's id.
+    /// The answer, from what the lists answered that were asked.
     pub(crate) fn answer(
         &self,
         before: Option<&Bound>,
-        objects: &[Answered],
+        answered: &Answered,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Todos, NoList> {
-        let mut unread = Unread::default();
-        let parsed = parse(objects, true, &mut unread, is_over)?;
-        let mut found = Vec::new();
+        let mut unread = Unread::of(&answered.left_out);
+        let parsed = parse(answered, true, &mut unread, is_over)?;
+        let mut found: Vec<(i64, &Parsed<'_>, &Item)> = Vec::new();
         for one in &parsed {
-            let whole = one.items.iter().find(|item| item.instead_of.is_none());
-            let Some(item) = whole.or(one.items.first()) else {
-                continue;
-            };
-            let due_in_time =
-                before.is_none_or(|before| item.due.is_some_and(|due| before.is_after(&due)));
-            if item.is_done() == self.completed && due_in_time {
-                let at = item.due.map_or(i64::MAX, |due| due.instant().timestamp());
-                found.push((at, one, item));
+            for item in &one.items {
+                let due_in_time = before
+                    .is_none_or(|before| item.due.as_ref().is_some_and(|due| before.is_after(due)));
+                if item.is_done() == self.completed && due_in_time {
+                    let due = item.due.as_ref().map(CalendarTime::instant);
+                    found.push((due.map_or(i64::MAX, |due| due.timestamp()), one, item));
+                }
             }
             if found.len() > MOST {
                 return Err(NoList::TooMany);
             }
         }
-        found.sort_by(|a, b| (a.0, a.1.id).cmp(&(b.0, b.1.id)));
+        let found = keyed(found, |one| one.id);
         let found = found
             .iter()
-            .map(|(at, one, item)| ((*at, one.id), move || Todo::of(one, item)));
+            .map(|(key, one, item)| (*key, move || Todo::of(one, item)));
         let size = |t: &Todo| t.title.len() + t.notes.as_ref().map_or(0, String::len);
-        let (todos, next) = page(found, self.limit, self.next.as_deref(), size);
+        let (todos, next) = page(found, self.limit, self.next.as_deref(), size)?;
         Ok(Todos {
             todos,
-            warnings: unread.warnings(),
+            warnings: unread.warnings(&answered.failed),
             next,
         })
     }
@@ -307,26 +310,21 @@ struct Parsed<'a> {
 }
 
 fn parse<'a>(
-    objects: &'a [Answered],
+    answered: &'a Answered,
     todos: bool,
     unread: &mut Unread<'a>,
     is_over: &dyn Fn() -> bool,
 ) -> Result<Vec<Parsed<'a>>, NoList> {
-    let mut parsed = Vec::new();
-    for (calendar, object) in objects
-        .iter()
-        .flat_map(|(id, all)| all.iter().map(move |one| (id, one)))
-    {
+    let (mut parsed, mut definitions) = (Vec::new(), Definitions::default());
+    let objects = answered.objects.iter();
+    for (calendar, object) in objects.flat_map(|(id, all)| all.iter().map(move |one| (id, one))) {
         if is_over() {
             return Err(NoList::Over);
         }
-        match ical::items(&object.text, todos) {
+        match ical::items(&object.text, todos, &mut definitions) {
             Ok(items) => {
-                if items.iter().any(|item| item.lost_zone) {
-                    unread.add(
-                        "its time zone is not known; its times are reported without one",
-                        &object.id,
-                    );
+                for flaw in items.iter().flat_map(|item| &item.flaws) {
+                    unread.add(words(*flaw), &object.id);
                 }
                 parsed.push(Parsed {
                     calendar,
@@ -377,10 +375,10 @@ impl Todo {
             id: one.id.to_owned(),
             list: one.calendar.to_owned(),
             title: item.title.clone(),
-            due: item.due.map(|due| due.shown()),
+            due: item.due.as_ref().map(CalendarTime::shown),
             notes: item.notes.clone(),
             priority: item.priority,
-            completed: item.completed.map(|at| at.shown()),
+            completed: item.completed.as_ref().map(CalendarTime::shown),
             status: item.status.clone(),
             repeats: item.repeats(),
             cut: item.cut,
@@ -389,40 +387,112 @@ impl Todo {
     }
 }
 
+/// A place in a list: a moment, an object's id, and a number among those that have both in common.
+type Key<'a> = (i64, &'a str, usize);
+
+/// `found` in order, each with its place.
+fn keyed<'a, T, U>(
+    mut found: Vec<(i64, T, U)>,
+    id: impl Fn(&T) -> &'a str,
+) -> Vec<(Key<'a>, T, U)> {
+    found.sort_by(|a, b| (a.0, id(&a.1)).cmp(&(b.0, id(&b.1))));
+    let mut last = (i64::MIN, "", 0);
+    let key = |(at, one, thing): (i64, T, U)| {
+        let same = (last.0, last.1) == (at, id(&one));
+        last = (at, id(&one), if same { last.2 + 1 } else { 0 });
+        (last, one, thing)
+    };
+    found.into_iter().map(key).collect()
+}
+
+/// The place that `next` of an answer names.
+fn place(next: &str) -> Option<Key<'_>> {
+    let mut parts = next.splitn(3, ' ');
+    let (at, number) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((at, parts.next()?, number))
+}
+
 /// What of `found`, which is in order, follows `after` and fits; and where the next page goes on.
+///
+/// # Errors
+/// `after` is of no page.
 fn page<'a, T, Make: FnOnce() -> T>(
-    found: impl Iterator<Item = ((i64, &'a str), Make)>,
+    found: impl Iterator<Item = (Key<'a>, Make)>,
     limit: Option<usize>,
     after: Option<&str>,
     size: impl Fn(&T) -> usize,
-) -> (Vec<T>, Option<String>) {
-    let after = after.and_then(|text| text.split_once(' '));
-    let after = after.and_then(|(at, id)| Some((at.parse().ok()?, id)));
+) -> Result<(Vec<T>, Option<String>), NoList> {
+    let after = after
+        .map(|text| place(text).ok_or(NoList::Next))
+        .transpose()?;
     let limit = limit.unwrap_or(LIMIT);
-    let (mut all, mut bytes, mut last) = (Vec::new(), 0, None);
+    let (mut all, mut bytes, mut last) = (Vec::new(), 0, None::<Key<'_>>);
     for (key, make) in found.filter(|(key, _)| after.is_none_or(|after| *key > after)) {
         if all.len() >= limit || bytes > PAGE {
-            return (all, last.map(|(at, id): (i64, &str)| format!("{at} {id}")));
+            let next = last.map(|(at, id, number)| format!("{at} {number} {id}"));
+            return Ok((all, next));
         }
         let one = make();
         bytes += size(&one);
         all.push(one);
         last = Some(key);
     }
-    (all, None)
+    Ok((all, None))
+}
+
+/// What an agent is told of a flaw, behind the ids of the objects that have it.
+fn words(flaw: Flaw) -> &'static str {
+    match flaw {
+        Flaw::Start => {
+            "it has no start that can be read; it is listed only where it changes an occurrence of a series, at that occurrence's time"
+        }
+        Flaw::End => {
+            "its end cannot be read or is before its start; it is listed without its length"
+        }
+        Flaw::Date => "a date of it cannot be read; it is listed without that date",
+        Flaw::FurtherDate => "a further date of it cannot be read; an occurrence is missing",
+        Flaw::Exception => {
+            "an exception of it cannot be read; an occurrence may be listed that does not take place"
+        }
+        Flaw::Following => {
+            "a change of one occurrence and all later ones is listed for the one occurrence alone"
+        }
+        Flaw::Dates => "it has more than 5,000 single dates; occurrences are missing",
+        Flaw::Twice => "it says something twice; only the last is reported",
+        Flaw::Zone => "its time zone is not known; its times are reported without one",
+        Flaw::Offset => {
+            "its time zone is known by an offset alone; in summer its times may be an hour off"
+        }
+        Flaw::Short => "it repeats more often than is worked out; occurrences are missing",
+        Flaw::Rule => "its rule cannot be read; only its first occurrence is reported",
+        Flaw::Number => "its rule has a COUNT or INTERVAL below 1; it is read without that",
+    }
+}
+
+/// What an agent is told of what cannot be listed.
+pub(crate) fn warnings(left_out: &[LeftOut]) -> Vec<String> {
+    Unread::of(left_out).warnings(&[])
 }
 
 /// What could not be read, by the reason.
-#[derive(Default)]
-struct Unread<'a>(BTreeMap<&'static str, Vec<&'a str>>);
+struct Unread<'a>(BTreeMap<&'static str, BTreeSet<&'a str>>);
 
 impl<'a> Unread<'a> {
-    fn add(&mut self, why: &'static str, id: &'a str) {
-        self.0.entry(why).or_default().push(id);
+    fn of(left_out: &'a [LeftOut]) -> Self {
+        let mut unread = Self(BTreeMap::new());
+        for (id, why) in left_out {
+            unread.add(why, id);
+        }
+        unread
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let line = |(why, ids): (&&str, &Vec<&str>)| {
+    fn add(&mut self, why: &'static str, id: &'a str) {
+        self.0.entry(why).or_default().insert(id);
+    }
+
+    /// After `failed`, a sentence for each reason.
+    fn warnings(&self, failed: &[String]) -> Vec<String> {
+        let line = |(why, ids): (&&str, &BTreeSet<&str>)| {
             let named: Vec<&str> = ids.iter().copied().take(NAMED).collect();
             let more = match ids.len().saturating_sub(NAMED) {
                 0 => String::new(),
@@ -430,6 +500,7 @@ impl<'a> Unread<'a> {
             };
             format!("{}{more}: {why}", named.join(", "))
         };
-        self.0.iter().map(line).collect()
+        let failed = failed.iter().cloned();
+        failed.chain(self.0.iter().map(line)).collect()
     }
 }

@@ -10,12 +10,13 @@
 //! Must not know: servers, answers.
 
 use crate::{
-    ical::Item,
+    ical::{Flaw, Item},
     time::{CalendarTime, Range},
 };
-use calcard::{common::PartialDateTime, icalendar::ICalendarRecurrenceRule};
-use chrono::{NaiveDateTime, TimeDelta, TimeZone as _};
+use calcard::common::PartialDateTime;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone as _, Utc};
 use rrule::{RRule, RRuleSet, Tz, Unvalidated};
+use std::collections::BTreeSet;
 
 /// Most occurrences of one rule that are stepped through, wanted or not: 137 years of days.
 const STEPS: usize = 50_000;
@@ -25,7 +26,7 @@ const EACH: usize = 2_000;
 pub(crate) const BUDGET: usize = 1_000_000;
 
 /// One occurrence.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Occurrence<'a> {
     pub(crate) item: &'a Item,
     pub(crate) start: CalendarTime,
@@ -33,73 +34,67 @@ pub(crate) struct Occurrence<'a> {
     pub(crate) repeats: bool,
 }
 
-/// What became of an object's rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Worked {
-    Whole,
-    /// There are more occurrences than are stepped through, or than one object may have.
-    Short,
-    /// The rule is none, or of another calendar than the Gregorian: only the first occurrence is told.
-    NoRule,
-}
-
-/// The occurrences in `range` of the events of one object, which are one series or one event.
+/// The occurrences in `range` of the events of one object, which are one series or one event; and what of its rules is not
+/// in them.
 pub(crate) fn occurrences<'a>(
     items: &'a [Item],
     range: &Range,
     budget: &mut usize,
-) -> (Vec<Occurrence<'a>>, Worked) {
+) -> (Vec<Occurrence<'a>>, BTreeSet<Flaw>) {
     let mut found = Vec::new();
-    let mut worked = Worked::Whole;
-    let changed: Vec<CalendarTime> = items.iter().filter_map(|item| item.instead_of).collect();
+    let mut flaws = BTreeSet::new();
     for item in items {
-        let Some(start) = item.start else {
+        let Some(start) = &item.start else {
             continue;
         };
-        let mut starts = vec![start];
+        // Its own start is one, whatever its rules say (RFC 5545, 3.8.5.3).
+        let mut starts = vec![(start.clone(), None)];
         if item.instead_of.is_none() {
-            if let Some(rule) = &item.rule {
-                match by_rule(rule, item, &start, range, budget) {
-                    Some((by_rule, whole)) => {
-                        starts = by_rule;
-                        if !whole {
-                            worked = Worked::Short;
-                        }
+            for rule in &item.rules {
+                match by_rule(rule, item, start, range, budget) {
+                    Some((by_rule, flaw)) => {
+                        starts.extend(by_rule.into_iter().map(|start| (start, None)));
+                        flaws.extend(flaw);
                     }
-                    None => worked = Worked::NoRule,
+                    None => drop(flaws.insert(Flaw::Rule)),
                 }
             }
-            starts.extend(item.further.iter().map(|date| match start.day {
-                true => CalendarTime::on(date.local.date()),
-                false => *date,
-            }));
-            starts.retain(|start| {
-                !changed
-                    .iter()
-                    .chain(&item.except)
-                    .any(|date| same(date, start))
+            let further = item.further.iter().map(|(date, end)| match date.day {
+                true => (
+                    start.shifted(date.local.date().and_time(start.local.time())),
+                    None,
+                ),
+                false => (date.clone().or_in(&start.zone), end.clone()),
+            });
+            starts.extend(further);
+            let changed = items.iter().filter(|other| other.is_of(item));
+            let changed: Vec<_> = changed
+                .filter_map(|other| other.instead_of.as_ref())
+                .collect();
+            starts.retain(|(start, _)| {
+                let mut removed = changed.iter().copied().chain(&item.except);
+                !removed.any(|date| same(date, start))
             });
         }
-        starts.sort_by_key(CalendarTime::instant);
-        starts.dedup_by_key(|start| start.instant());
-        for start in starts {
-            if let Some(end) = item.end_from(&start)
-                && range.holds(&start, &end)
-            {
+        starts.sort_by_key(|(start, _)| start.instant());
+        starts.dedup_by_key(|(start, _)| start.instant());
+        for (start, end) in starts {
+            let end = end.unwrap_or_else(|| item.end_from(&start));
+            if range.holds(&start, &end) {
                 if found.len() == EACH {
-                    return (found, Worked::Short);
+                    flaws.insert(Flaw::Short);
+                    return (found, flaws);
                 }
-                let repeats = item.repeats();
                 found.push(Occurrence {
                     item,
                     start,
                     end,
-                    repeats,
+                    repeats: item.repeats(),
                 });
             }
         }
     }
-    (found, worked)
+    (found, flaws)
 }
 
 /// Whether an exception names this occurrence. Some programs name only its day.
@@ -110,100 +105,114 @@ fn same(date: &CalendarTime, start: &CalendarTime) -> bool {
     }
 }
 
-/// The starts by the rule whose occurrences reach into the range, and whether they are all.
+/// The starts by the rule whose occurrences reach into the range, and what is wrong with them; `None` where it is no rule.
 fn by_rule(
-    rule: &ICalendarRecurrenceRule,
+    rule: &str,
     item: &Item,
     start: &CalendarTime,
     range: &Range,
     budget: &mut usize,
-) -> Option<(Vec<CalendarTime>, bool)> {
-    if rule.rscale.is_some() || rule.skip.is_some() {
-        return None;
+) -> Option<(Vec<CalendarTime>, Option<Flaw>)> {
+    let (mut parts, mut until, mut flaw) = (Vec::new(), None, None);
+    for part in rule.split(';').filter(|part| !part.trim().is_empty()) {
+        let (name, value) = part.split_once('=')?;
+        match (name.trim(), value.trim()) {
+            ("UNTIL", value) => until = Some(Until::read(value, start)?),
+            // KDE writes COUNT=-1 for a rule without an end.
+            ("COUNT" | "INTERVAL", value) if value.parse::<i64>().is_ok_and(|n| n < 1) => {
+                flaw = Some(Flaw::Number);
+            }
+            ("RSCALE", "GREGORIAN") | ("SKIP", "OMIT") => {}
+            (name, value) => parts.push(format!("{name}={value}")),
+        }
     }
-    let on_clock = |local: NaiveDateTime| Tz::UTC.from_utc_datetime(&local);
-    let mut rule = rule.clone();
-    if let Some(until) = &rule.until {
-        rule.until = Some(until_on_clock(until, start)?);
-    }
-    let ends = rule.until.is_some() || rule.count.is_some();
-    let first = on_clock(start.local);
-    let rule: RRule<Unvalidated> = rule.to_string().parse().ok()?;
-    let set = RRuleSet::new(first)
-        .rrule(rule.validate(first).ok()?)
-        .limit();
+    let ends = until.is_some() || parts.iter().any(|part| part.starts_with("COUNT="));
+    let set = rule_set(&parts.join(";"), start.local)?;
     // No clock is further from UTC than 14 hours.
     let day = TimeDelta::days(1);
-    let length = item.end_from(start)?.local - start.local;
+    let length = item.end_from(start).local - start.local;
     let from = range.from.instant.naive_utc().min(range.from.local);
     let from = from.checked_sub_signed(length + day)?;
     let last = range.to.instant.naive_utc().max(range.to.local) + day;
     let mut starts = Vec::new();
     for (steps, occurrence) in (&set).into_iter().enumerate() {
-        let local = occurrence.naive_utc();
-        if local > last {
-            return Some((starts, true));
+        let start = start.shifted(occurrence.naive_utc());
+        if start.local > last || until.as_ref().is_some_and(|until| until.is_before(&start)) {
+            return Some((starts, flaw));
         }
-        if steps == STEPS || *budget == 0 {
-            return Some((starts, false));
+        if steps == STEPS || *budget == 0 || starts.len() == EACH {
+            return Some((starts, Some(Flaw::Short)));
         }
         *budget -= 1;
-        let start = CalendarTime { local, ..*start };
-        let is_held = |end| range.holds(&start, &end);
-        if local >= from && item.end_from(&start).is_some_and(is_held) {
-            if starts.len() == EACH {
-                return Some((starts, false));
-            }
+        if start.local >= from && range.holds(&start, &item.end_from(&start)) {
             starts.push(start);
         }
     }
     // A rule without an end that ends has been given up by the library, which looks 100,000 steps ahead.
-    Some((starts, ends))
+    let flaw = if ends { flaw } else { Some(Flaw::Short) };
+    Some((starts, flaw))
 }
 
-/// The end of a rule on the clock of its event, marked as UTC: that is how the rule is worked out.
-fn until_on_clock(until: &PartialDateTime, start: &CalendarTime) -> Option<PartialDateTime> {
-    let read = until.to_date_time()?;
-    let local = match (until.has_time(), read.tz()) {
-        // The whole of that day.
-        (false, _) => read.date_time + TimeDelta::days(1) - TimeDelta::seconds(1),
-        (true, Some(zone)) if !start.floats() => {
-            let moment = CalendarTime {
-                local: read.date_time,
-                zone,
-                day: false,
+/// The occurrences of a rule on the clock of what starts at `first`, marked as UTC; `None` where it is no rule.
+pub(crate) fn rule_set(rule: &str, first: NaiveDateTime) -> Option<RRuleSet> {
+    let first = Tz::UTC.from_utc_datetime(&first);
+    let rule: RRule<Unvalidated> = rule.parse().ok()?;
+    let rule = rule.validate(first).ok()?;
+    Some(RRuleSet::new(first).rrule(rule).limit())
+}
+
+/// The end of a rule.
+enum Until {
+    /// On the clock of the event.
+    Local(NaiveDateTime),
+    Moment(DateTime<Utc>),
+}
+
+impl Until {
+    fn read(text: &str, start: &CalendarTime) -> Option<Self> {
+        let mut value = PartialDateTime::default();
+        let is_time = value.parse_timestamp(&mut text.as_bytes().iter().peekable(), false);
+        let read = value.to_date_time().filter(|_| is_time)?;
+        Some(match (value.has_time(), read.offset) {
+            // The whole of that day.
+            (false, _) => Self::Local(read.date_time + TimeDelta::days(1) - TimeDelta::seconds(1)),
+            (true, Some(offset)) if !start.floats() => {
+                Self::Moment(read.date_time.checked_sub_offset(offset)?.and_utc())
             }
-            .instant();
-            moment.with_timezone(&start.zone).naive_local()
+            (true, _) => Self::Local(read.date_time),
+        })
+    }
+
+    fn is_before(&self, start: &CalendarTime) -> bool {
+        match self {
+            Self::Local(until) => *until < start.local,
+            Self::Moment(until) => *until < start.instant(),
         }
-        (true, _) => read.date_time,
-    };
-    Some(PartialDateTime::from_utc_timestamp(
-        local.and_utc().timestamp(),
-    ))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ical, time::Bound};
+    use crate::{ical, time::Bound, zone::Definitions};
 
-    fn worked(event: &str, from: &str, to: &str) -> (Vec<String>, Worked) {
+    fn worked(event: &str, from: &str, to: &str) -> (Vec<String>, Vec<Flaw>) {
         let text = format!("BEGIN:VCALENDAR\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n");
-        let items = ical::items(&text, false).unwrap();
+        let items = ical::items(&text, false, &mut Definitions::default()).unwrap();
         let range = Range {
             from: Bound::typed(from).unwrap(),
             to: Bound::typed(to).unwrap(),
         };
-        let (found, worked) = occurrences(&items, &range, &mut BUDGET.clone());
+        let (found, mut flaws) = occurrences(&items, &range, &mut BUDGET.clone());
+        flaws.extend(items.iter().flat_map(|item| &item.flaws));
         let mut starts: Vec<_> = found.iter().map(|o| o.start.shown()).collect();
         starts.sort();
-        (starts, worked)
+        (starts, flaws.into_iter().collect())
     }
 
     fn starts(event: &str, from: &str, to: &str) -> Vec<String> {
-        let (starts, worked) = worked(event, from, to);
-        assert_eq!(worked, Worked::Whole, "{event}");
+        let (starts, flaws) = worked(event, from, to);
+        assert_eq!(flaws, [], "{event}");
         starts
     }
 
@@ -284,28 +293,31 @@ mod tests {
             "2026-11-22",
             "2026-11-23",
         );
-        assert_eq!((found.len(), short), (0, Worked::Short));
+        assert_eq!((found.len(), short), (0, vec![Flaw::Short]));
         let (found, short) = worked(
             "DTSTART:20261122T000000Z\nRRULE:FREQ=SECONDLY",
             "2026-11-22",
             "2026-11-23",
         );
-        assert_eq!((found.len(), short), (EACH, Worked::Short));
+        assert_eq!((found.len(), short), (EACH, vec![Flaw::Short]));
         assert_eq!(found[EACH - 1], "2026-11-22T00:33:19Z", "the first ones");
         let (found, whole) = worked(
             "DTSTART:20261122T000000Z\nRRULE:FREQ=SECONDLY;COUNT=2000",
             "2026-11-22",
             "2026-11-23",
         );
-        assert_eq!((found.len(), whole), (EACH, Worked::Whole));
+        assert_eq!((found.len(), whole), (EACH, vec![]));
         let never = "DTSTART:20260101T000000Z\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30";
         assert_eq!(
             worked(never, "2026-01-01", "2027-01-01"),
-            (vec![], Worked::Short)
+            (vec!["2026-01-01T00:00:00Z".to_owned()], vec![Flaw::Short])
         );
         let none = "DTSTART:20261122T000000Z\nRRULE:FREQ=DAILY;BYHOUR=99";
         assert_eq!(worked(none, "2026-11-22", "2026-11-23").0.len(), 1);
         let hebrew = "DTSTART:20261122T000000Z\nRRULE:RSCALE=HEBREW;FREQ=YEARLY";
-        assert_eq!(worked(hebrew, "2026-11-22", "2026-11-23").1, Worked::NoRule);
+        assert_eq!(
+            worked(hebrew, "2026-11-22", "2026-11-23").1,
+            vec![Flaw::Rule]
+        );
     }
 }

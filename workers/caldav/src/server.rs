@@ -27,6 +27,15 @@ const REDIRECTS: usize = 5;
 const CALENDARS: usize = 256;
 /// Longest name of a calendar that is told, in characters.
 const NAME: usize = 200;
+/// Why a calendar cannot be listed.
+const LOST_ELSEWHERE: &str = "nothing of this calendar is listed: it lies on another host";
+const LOST_ADDRESS: &str = "nothing of this calendar is listed: its address cannot be read";
+const LOST_KIND: &str = "nothing of it is listed: the server does not say what it is";
+const LOST_MANY: &str = "nothing of this calendar is listed: the account has more than 256 of them";
+/// Why an object cannot be listed.
+const NOT_SENT: &str = "the server names it and does not send it; ask again";
+const NOT_OF_IT: &str =
+    "nothing of it is listed: the answer was cut short here, or it lies in another folder";
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 const XML: (HeaderName, &str) = (header::CONTENT_TYPE, "application/xml; charset=utf-8");
 
@@ -45,6 +54,16 @@ pub(crate) struct Calendar {
     pub(crate) version: Option<String>,
 }
 
+/// What cannot be listed, by its id or address, and why.
+pub(crate) type LeftOut = (String, &'static str);
+
+/// The calendars of an account.
+#[derive(Debug)]
+pub(crate) struct Calendars {
+    pub(crate) all: Vec<Calendar>,
+    pub(crate) lost: Vec<LeftOut>,
+}
+
 /// One object of a calendar, as it was at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
@@ -52,6 +71,13 @@ pub(crate) struct Object {
     pub(crate) id: String,
     pub(crate) etag: String,
     pub(crate) text: String,
+}
+
+/// What a calendar answered to a question.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) objects: Arc<[Object]>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// What has to be there for a change to happen.
@@ -181,16 +207,16 @@ impl Server {
     }
 
     /// The calendars and lists, in the server's order.
-    pub(crate) async fn calendars(&self) -> Result<Vec<Calendar>, Failure> {
+    pub(crate) async fn calendars(&self) -> Result<Calendars, Failure> {
         self.calendars_with("").await
     }
 
     /// The same with their versions, which a server may have to work out.
-    pub(crate) async fn versioned_calendars(&self) -> Result<Vec<Calendar>, Failure> {
+    pub(crate) async fn versioned_calendars(&self) -> Result<Calendars, Failure> {
         self.calendars_with("<s:getctag/>").await
     }
 
-    async fn calendars_with(&self, further: &str) -> Result<Vec<Calendar>, Failure> {
+    async fn calendars_with(&self, further: &str) -> Result<Calendars, Failure> {
         let question = dav::propfind(&format!(
             "<d:displayname/><d:resourcetype/><d:current-user-privilege-set/><c:supported-calendar-component-set/><a:calendar-color/>{further}"
         ));
@@ -199,24 +225,50 @@ impl Server {
                 "the address of the calendars redirects",
             ));
         };
-        let mut calendars = Vec::new();
+        let (mut all, mut lost) = (Vec::new(), Vec::new());
         for resource in &found {
             let kind = resource.property(Ns::Dav, "resourcetype");
-            if kind.is_none_or(|kind| kind.child(Ns::Cal, "calendar").is_none()) {
+            let is_calendar = kind.is_some_and(|kind| kind.child(Ns::Cal, "calendar").is_some());
+            // Of one that failed, nobody knows what it is.
+            if !is_calendar && !resource.properties.is_empty() {
                 continue;
             }
-            let path = folder(self.resolve(&self.home, &resource.href)?);
+            let path = match self.resolve(&self.home, &resource.href) {
+                Ok(path) => folder(path),
+                Err(failure) => {
+                    let elsewhere = matches!(failure, Failure::Elsewhere(_));
+                    let why = if elsewhere {
+                        LOST_ELSEWHERE
+                    } else {
+                        LOST_ADDRESS
+                    };
+                    lost.push((resource.href.chars().take(NAME).collect(), why));
+                    continue;
+                }
+            };
             let below = path
                 .strip_prefix(&self.home)
                 .filter(|below| !below.is_empty());
             let id = below.unwrap_or(&path).trim_end_matches('/').to_owned();
+            if !is_calendar && below.is_some() {
+                lost.push((id, LOST_KIND));
+                continue;
+            }
+            let kind = resource.property(Ns::Dav, "resourcetype");
+            if kind.is_none_or(|kind| kind.child(Ns::Cal, "calendar").is_none()) {
+                continue;
+            }
+            if all.len() == CALENDARS {
+                lost.push((id, LOST_MANY));
+                continue;
+            }
             let takes = dav::components(resource);
             let takes = |name: &str| {
                 let listed = takes.as_ref().filter(|takes| !takes.is_empty());
                 listed.is_none_or(|takes| takes.iter().any(|t| t.eq_ignore_ascii_case(name)))
             };
             let name = resource.text(Ns::Dav, "displayname").unwrap_or(&id);
-            calendars.push(Calendar {
+            all.push(Calendar {
                 name: name.chars().take(NAME).collect(),
                 color: resource
                     .text(Ns::Apple, "calendar-color")
@@ -228,11 +280,8 @@ impl Server {
                 id,
                 path,
             });
-            if calendars.len() > CALENDARS {
-                return Err(Failure::Unreadable("it lists more than 256 calendars"));
-            }
         }
-        Ok(calendars)
+        Ok(Calendars { all, lost })
     }
 
     /// The objects of a calendar that answer this question.
@@ -240,7 +289,7 @@ impl Server {
         &self,
         calendar: &Calendar,
         question: &Question,
-    ) -> Result<(Arc<[Object]>, bool), Failure> {
+    ) -> Result<Listing, Failure> {
         let question = dav::query(question.component, question.between.as_ref());
         let headers = [(DEPTH, "1"), XML];
         let answer = self
@@ -249,18 +298,14 @@ impl Server {
             .await?;
         let found = dav::resources(&done(answer)?.body)?;
         let mut objects = Vec::with_capacity(found.len());
-        let mut is_whole = true;
+        let mut left_out = Vec::new();
         for mut resource in found {
-            // An object that failed, or the calendar itself where the answer was cut short.
-            is_whole &= !resource.properties.is_empty();
             let path = self.resolve(&calendar.path, &resource.href)?;
-            let Some(name) = path
-                .strip_prefix(&calendar.path)
-                .filter(|name| is_name(name))
-            else {
+            let name = path.strip_prefix(&calendar.path);
+            // The calendar itself has no text. Where it is said to have failed, the answer was cut short.
+            if name.is_some_and(str::is_empty) && !resource.properties.is_empty() {
                 continue;
-            };
-            let id = format!("{}/{name}", calendar.id);
+            }
             let etag = resource
                 .text(Ns::Dav, "getetag")
                 .unwrap_or_default()
@@ -269,12 +314,20 @@ impl Server {
             let text = properties
                 .find(|p| p.name() == "calendar-data")
                 .map(|p| p.text);
-            match text {
-                Some(text) => objects.push(Object { id, etag, text }),
-                None => is_whole = false,
+            match (name.filter(|name| is_name(name)), text) {
+                (Some(name), Some(text)) => objects.push(Object {
+                    id: format!("{}/{name}", calendar.id),
+                    etag,
+                    text,
+                }),
+                (Some(name), None) => left_out.push((format!("{}/{name}", calendar.id), NOT_SENT)),
+                (None, _) => left_out.push((path.chars().take(NAME).collect(), NOT_OF_IT)),
             }
         }
-        Ok((objects.into(), is_whole))
+        Ok(Listing {
+            objects: objects.into(),
+            left_out,
+        })
     }
 
     /// The object with this id as it is now; `None` where there is none.

@@ -13,10 +13,10 @@
 use crate::{
     cache::{Cache, Question},
     http::{Failure, Http},
-    read::{Answered, Events, EventsInput, NoList, Todos, TodosInput},
-    server::{Calendar, Object, Server},
+    read::{Answered, Events, EventsInput, NoList, Todos, TodosInput, warnings},
+    server::{Calendar, Calendars, LeftOut, Listing, Object, Server},
     store::{Act, Record, Store},
-    write::{Change, EventInput, IdInput, Output, Planned, TodoInput, UndoInput, settled},
+    write::{Change, EventInput, IdInput, Misfit, Output, Planned, TodoInput, UndoInput, settled},
 };
 use chrono::Utc;
 use hyper::StatusCode;
@@ -45,6 +45,10 @@ const OF_ONE: &str = "id";
 const JUDGED: &str = "";
 /// From one look at a server that does not serve to the next.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Time that one calendar may take. With less, none is asked any more once one was silent for that long.
+const ASKING: Duration = Duration::from_secs(26);
+/// Of a calendar that the owner named.
+const LOST_ABSENT: &str = "nothing of it is listed: the account shows no calendar of this name";
 /// Text of objects that one call may hold, in bytes.
 const HELD: usize = 48 * 1024 * 1024;
 
@@ -80,8 +84,10 @@ pub struct Config {
 }
 
 #[derive(Debug, Serialize)]
-struct Calendars {
+struct Listed {
     calendars: Vec<ListedCalendar>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -142,7 +148,7 @@ impl Source for CaldavSource {
         let Ok(calendars) = self.server.calendars().await else {
             return Verdict::CannotTell;
         };
-        let Some(calendar) = calendars.iter().find(|c| c.id == record.calendar) else {
+        let Some(calendar) = calendars.all.iter().find(|c| c.id == record.calendar) else {
             return Verdict::CannotTell;
         };
         match self.server.object(calendar, &record.object).await {
@@ -183,8 +189,12 @@ impl CaldavSource {
         result.map_err(|failure| told(&failure))
     }
 
-    /// The calendars that exist for this call.
-    async fn visible(&self, call: &CallContext, field: &str) -> Result<Vec<Calendar>, SourceError> {
+    /// The calendars that exist for this call, and those of them that cannot be listed.
+    async fn visible(
+        &self,
+        call: &CallContext,
+        field: &str,
+    ) -> Result<(Vec<Calendar>, Vec<LeftOut>), SourceError> {
         self.visible_of(self.server.calendars().await, call, field)
     }
 
@@ -193,26 +203,31 @@ impl CaldavSource {
         &self,
         call: &CallContext,
         field: &str,
-    ) -> Result<Vec<Calendar>, SourceError> {
+    ) -> Result<(Vec<Calendar>, Vec<LeftOut>), SourceError> {
         self.visible_of(self.server.versioned_calendars().await, call, field)
     }
 
     fn visible_of(
         &self,
-        all: Result<Vec<Calendar>, Failure>,
+        all: Result<Calendars, Failure>,
         call: &CallContext,
         field: &str,
-    ) -> Result<Vec<Calendar>, SourceError> {
-        let mut all = self.heard(all)?;
-        let named = |c: &Calendar| {
-            self.only.is_empty()
-                || self
-                    .only
-                    .iter()
-                    .any(|only| *only == c.id || *only == c.name)
+    ) -> Result<(Vec<Calendar>, Vec<LeftOut>), SourceError> {
+        let Calendars { mut all, mut lost } = self.heard(all)?;
+        let exists = |id: &str, name: &str| {
+            let mut only = self.only.iter();
+            (self.only.is_empty() || only.any(|only| only == id || only == name))
+                && call.allows(field, id)
         };
-        all.retain(|calendar| named(calendar) && call.allows(field, &calendar.id));
-        Ok(all)
+        let is_there = |only: &String| {
+            let listed = all.iter().any(|c| c.id == *only || c.name == *only);
+            listed || lost.iter().any(|(id, _)| id == only)
+        };
+        let absent: Vec<_> = self.only.iter().filter(|only| !is_there(only)).collect();
+        lost.extend(absent.into_iter().map(|only| (only.clone(), LOST_ABSENT)));
+        all.retain(|calendar| exists(&calendar.id, &calendar.name));
+        lost.retain(|(id, _)| exists(id, id));
+        Ok((all, lost))
     }
 
     /// The calendar with this id.
@@ -223,7 +238,7 @@ impl CaldavSource {
         id: &str,
     ) -> Result<Calendar, SourceError> {
         call.require(field, id)?;
-        one_of(self.visible(call, field).await?, id)
+        one_of(self.visible(call, field).await?.0, id)
     }
 
     /// The calendar that an object's id names, and that object.
@@ -245,8 +260,8 @@ impl CaldavSource {
         self: Arc<Self>,
         call: CallContext,
         _: NoInput,
-    ) -> Result<Reply<Calendars>, SourceError> {
-        let visible = self.visible(&call, OF_EVENTS).await?;
+    ) -> Result<Reply<Listed>, SourceError> {
+        let (visible, lost) = self.visible(&call, OF_EVENTS).await?;
         let touched: Vec<_> = visible
             .iter()
             .map(|c| Touched::read(CALENDAR, &c.id, None))
@@ -261,51 +276,78 @@ impl CaldavSource {
             writable: c.writable,
         };
         let calendars = visible.into_iter().map(listed).collect();
-        Ok(Reply::new(Calendars { calendars }, summary).touched(touched))
+        let listed = Listed {
+            calendars,
+            warnings: warnings(&lost),
+        };
+        Ok(Reply::new(listed, summary).touched(touched))
     }
 
-    /// The objects of these calendars, each list with its calendar's id, and what was touched by that. A calendar of the same
-    /// version as when it was asked last is not asked again.
+    /// What these calendars answer, and what was touched by that. A calendar of the same version as when it was asked last is
+    /// not asked again; one that fails is named in the answer, unless none answers.
     async fn objects(
         &self,
+        call: &CallContext,
         calendars: &[Calendar],
         component: &'static str,
         between: Option<(String, String)>,
-    ) -> Result<(Vec<Answered>, Vec<Touched>), SourceError> {
-        let (mut all, mut held) = (Vec::new(), 0);
+    ) -> Result<(Answered, Vec<Touched>), SourceError> {
+        let (mut all, mut held, mut touched) = (Answered::default(), 0_usize, Vec::new());
+        let (mut first, mut has_stalled) = (None, false);
         for calendar in calendars {
             let question = Question {
                 calendar: calendar.id.clone(),
                 component,
                 between: between.clone(),
             };
-            let version = calendar.version.as_deref();
-            let kept = version.and_then(|version| self.cache.get(&question, version));
-            let objects = match kept {
-                Some(kept) => kept,
-                None => {
-                    let objects = self.server.objects(calendar, &question).await;
-                    let (objects, is_whole) = self.heard(objects)?;
-                    // What was not answered may be there the next time.
-                    if let Some(version) = version.filter(|_| is_whole) {
-                        self.cache.keep(question, version.to_owned(), &objects);
-                    }
-                    objects
+            let answered = match has_stalled && call.remaining() < ASKING {
+                true => Err(Failure::Stalled),
+                false => self.answer(calendar, question).await,
+            };
+            let bytes = |objects: &Arc<[Object]>| -> usize {
+                objects.iter().map(|one| one.text.len()).sum()
+            };
+            let (objects, left_out) = match answered {
+                Ok((objects, left_out)) if held + bytes(&objects) <= HELD => (objects, left_out),
+                Err(failure) if failure.is_of_account() => return self.heard(Err(failure)),
+                other => {
+                    let failure = other.err().unwrap_or(Failure::TooLarge);
+                    has_stalled |= failure == Failure::Stalled;
+                    let why = told(&failure);
+                    let words = why.message.as_str();
+                    all.failed
+                        .push(format!("{}: nothing of it is listed: {words}", calendar.id));
+                    first.get_or_insert(why);
+                    continue;
                 }
             };
-            held += objects
-                .iter()
-                .map(|object| object.text.len())
-                .sum::<usize>();
-            if held > HELD {
-                return Err(told(&Failure::TooLarge));
-            }
-            all.push((calendar.id.clone(), objects));
+            held += bytes(&objects);
+            all.objects.push((calendar.id.clone(), objects));
+            all.left_out.extend(left_out);
+            touched.push(Touched::read(CALENDAR, &calendar.id, None));
         }
-        let touched = calendars
-            .iter()
-            .map(|c| Touched::read(CALENDAR, &c.id, None));
-        Ok((all, touched.collect()))
+        match first {
+            Some(why) if all.objects.is_empty() => Err(why),
+            _ => Ok((all, touched)),
+        }
+    }
+
+    async fn answer(
+        &self,
+        calendar: &Calendar,
+        question: Question,
+    ) -> Result<(Arc<[Object]>, Vec<LeftOut>), Failure> {
+        let version = calendar.version.as_deref();
+        let kept = version.and_then(|version| self.cache.get(&question, version));
+        if let Some(kept) = kept {
+            return Ok((kept, Vec::new()));
+        }
+        let Listing { objects, left_out } = self.server.objects(calendar, &question).await?;
+        // What was not answered may be there the next time.
+        if let Some(version) = version.filter(|_| left_out.is_empty()) {
+            self.cache.keep(question, version.to_owned(), &objects);
+        }
+        Ok((objects, left_out))
     }
 
     async fn events(
@@ -318,7 +360,7 @@ impl CaldavSource {
         for id in wanted.iter().flatten() {
             call.require(OF_EVENTS, id)?;
         }
-        let mut calendars = self.readable(&call, OF_EVENTS).await?;
+        let (mut calendars, mut lost) = self.readable(&call, OF_EVENTS).await?;
         calendars.retain(|c| c.events);
         if let Some(wanted) = wanted {
             if let Some(missing) = wanted
@@ -329,13 +371,15 @@ impl CaldavSource {
                 return Err(SourceError::transport("not_found", why));
             }
             calendars.retain(|c| wanted.contains(&c.id));
+            lost.clear();
         }
-        let (objects, touched) = self
-            .objects(&calendars, "VEVENT", Some(range.asked()))
+        let (mut answered, touched) = self
+            .objects(&call, &calendars, "VEVENT", Some(range.asked()))
             .await?;
+        answered.left_out.extend(lost);
         on_file_thread(move || {
             let output = input
-                .answer(&range, &objects, &|| call.is_over())
+                .answer(&range, &answered, &|| call.is_over())
                 .map_err(no_list)?;
             let mut ids: Vec<&str> = output
                 .events
@@ -363,16 +407,17 @@ impl CaldavSource {
         if let Some(id) = &input.list {
             call.require(OF_TODOS, id)?;
         }
-        let calendars = self.readable(&call, OF_TODOS).await?;
-        let calendars = match &input.list {
-            Some(id) => vec![one_of(calendars, id)?],
-            None => calendars,
+        let (calendars, lost) = self.readable(&call, OF_TODOS).await?;
+        let (calendars, lost) = match &input.list {
+            Some(id) => (vec![one_of(calendars, id)?], Vec::new()),
+            None => (calendars, lost),
         };
         let calendars: Vec<_> = calendars.into_iter().filter(|c| c.todos).collect();
-        let (objects, touched) = self.objects(&calendars, "VTODO", None).await?;
+        let (mut answered, touched) = self.objects(&call, &calendars, "VTODO", None).await?;
+        answered.left_out.extend(lost);
         on_file_thread(move || {
             let output = input
-                .answer(before.as_ref(), &objects, &|| call.is_over())
+                .answer(before.as_ref(), &answered, &|| call.is_over())
                 .map_err(no_list)?;
             let todos = output
                 .todos
@@ -390,12 +435,9 @@ impl CaldavSource {
         call: CallContext,
         input: TodoInput,
     ) -> Result<Plan<Change>, SourceError> {
+        let draft = input.draft().map_err(misfit)?;
         let calendar = self.calendar(&call, OF_TODOS, &input.list).await?;
-        let (calendar, draft) = (
-            takes(calendar, TODO)?,
-            input.draft().map_err(SourceError::invalid)?,
-        );
-        Ok(planned(Change::add(calendar, draft)))
+        Ok(planned(Change::add(takes(calendar, TODO)?, draft)))
     }
 
     async fn plan_event(
@@ -403,12 +445,9 @@ impl CaldavSource {
         call: CallContext,
         input: EventInput,
     ) -> Result<Plan<Change>, SourceError> {
+        let draft = input.draft().map_err(misfit)?;
         let calendar = self.calendar(&call, OF_EVENT, &input.calendar).await?;
-        let (calendar, draft) = (
-            takes(calendar, EVENT)?,
-            input.draft().map_err(SourceError::invalid)?,
-        );
-        Ok(planned(Change::add(calendar, draft)))
+        Ok(planned(Change::add(takes(calendar, EVENT)?, draft)))
     }
 
     async fn plan_complete(
@@ -551,7 +590,7 @@ fn kind(change: &Change) -> &'static str {
         Planned::Remove(object) | Planned::Restore(object, _) => &object.text,
         Planned::Again(_, text) => text,
     };
-    match crate::ical::items(text, true).is_ok_and(|todos| !todos.is_empty()) {
+    match crate::ical::todos(text).is_ok_and(|todos| !todos.is_empty()) {
         true => TODO,
         false => EVENT,
     }
@@ -582,6 +621,11 @@ fn version(etag: &str) -> Digest {
     Digest::of(etag.as_bytes())
 }
 
+/// An input that no list could take; said before any is looked at.
+fn misfit((field, why): Misfit) -> SourceError {
+    SourceError::invalid(why).detail(json!({"field": field}))
+}
+
 fn cannot((reason, why): &(&str, &str)) -> SourceError {
     match *reason {
         "changed" => SourceError::changed(reason, why),
@@ -596,6 +640,7 @@ fn no_list(why: NoList) -> SourceError {
             "too_large",
             "more than 20,000 of them: ask for a shorter range or for one calendar",
         ),
+        NoList::Next => SourceError::invalid("next is not that of an answer"),
     }
 }
 
@@ -660,7 +705,10 @@ fn told(failure: &Failure) -> SourceError {
         Failure::Broken | Failure::Unreadable(_) => {
             SourceError::transport("bad_answer", failure.to_string())
         }
-        Failure::NoWay(_) | Failure::Elsewhere(_) | Failure::NoCalendars(_) => {
+        Failure::Elsewhere(_) => {
+            SourceError::unavailable("the server sends on to another host; tell the owner")
+        }
+        Failure::NoWay(_) | Failure::NoCalendars(_) => {
             SourceError::unavailable("the server cannot be used now; tell the owner")
         }
     }

@@ -7,60 +7,70 @@
 //! | in a zone | `TZID=Europe/Berlin:20261122T090000` | `2026-11-22T09:00:00+01:00` |
 //! | UTC | `20261122T080000Z` | `2026-11-22T08:00:00Z` |
 //!
-//! A zone is known by its name. What a `VTIMEZONE` says of a known name is not believed: such definitions age, and can lie.
+//! A zone is one of [`crate::zone`].
 //!
 //! Must not know: events, to-dos.
 
-use calcard::{
-    common::{PartialDateTime, timezone::Tz},
-    icalendar::{ICalendarEntry, ICalendarValue, timezone::TzResolver},
-};
-use chrono::{
-    DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, TimeZone as _,
-    Utc,
-};
+use crate::zone::{Found, Zone, Zones};
+use calcard::common::{PartialDateTime, timezone::Tz};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
 
 /// A moment as a calendar has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CalendarTime {
     pub(crate) local: NaiveDateTime,
     /// Floating for days and floating times.
-    pub(crate) zone: Tz,
+    pub(crate) zone: Zone,
     pub(crate) day: bool,
+    /// Of a time that the clock shows twice: the second one.
+    second: bool,
 }
 
 impl CalendarTime {
-    /// What a property says, and whether its zone is known.
+    /// What a value says, in the zone of this name; and what became of that name.
     pub(crate) fn of(
-        entry: &ICalendarEntry,
-        value: &ICalendarValue,
-        zones: &TzResolver<&str>,
-    ) -> Option<(Self, bool)> {
-        let ICalendarValue::PartialDateTime(value) = value else {
-            return None;
-        };
-        Self::at(value, entry.tz_id(), zones)
-    }
-
-    fn at(
         value: &PartialDateTime,
         name: Option<&str>,
-        zones: &TzResolver<&str>,
-    ) -> Option<(Self, bool)> {
+        zones: &mut Zones<'_>,
+    ) -> Option<(Self, Found)> {
+        let mut value = value.clone();
+        // A leap second is the second before it (RFC 5545, 3.3.12), and 24:00 is midnight (ISO 8601).
+        if value.second == Some(60) {
+            value.second = Some(59);
+        }
+        let is_next = (value.hour, value.minute, value.second) == (Some(24), Some(0), Some(0));
+        if is_next {
+            value.hour = Some(0);
+        }
         let read = value.to_date_time()?;
+        let local = read
+            .date_time
+            .checked_add_days(Days::new(u64::from(is_next)))?;
         let day = !value.has_time();
-        let named = name.filter(|_| !day && read.offset.is_none());
-        let found = named.map(|name| zones.resolve(name).or_else(|| inner(name)));
-        let zone = match (read.tz(), found) {
-            (Some(zone), _) | (None, Some(Some(zone))) => zone,
-            (None, _) => Tz::Floating,
+        let (zone, found) = match (read.tz(), name) {
+            (Some(zone), _) => (Zone::Known(zone), Found::Whole),
+            (None, Some(name)) if !day => zones.named(name),
+            (None, _) => (Zone::Floating, Found::Whole),
         };
-        let when = Self {
-            local: read.date_time,
+        Some((Self::at(local, zone, day), found))
+    }
+
+    fn at(local: NaiveDateTime, zone: Zone, day: bool) -> Self {
+        Self {
+            local,
             zone,
             day,
-        };
-        Some((when, found != Some(None)))
+            second: false,
+        }
+    }
+
+    /// This moment on the clock of `zone`, which does not float.
+    pub(crate) fn moment(moment: DateTime<Utc>, zone: &Zone) -> Option<Self> {
+        let utc = moment.naive_utc();
+        let local = utc.checked_add_offset(zone.offset_at(utc))?;
+        let mut at = Self::at(local, zone.clone(), false);
+        at.second = at.instant() != moment;
+        Some(at)
     }
 
     /// What an agent typed: a day, a time with its offset, a time in `zone`, or a floating one.
@@ -69,65 +79,75 @@ impl CalendarTime {
             return Some(Self::on(date));
         }
         if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-            return Some(Self {
-                local: time.naive_utc(),
-                zone: Tz::UTC,
-                day: false,
-            });
+            return Some(Self::at(time.naive_utc(), Zone::UTC, false));
         }
         let local = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"];
         let local = local
             .iter()
             .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?;
-        Some(Self {
+        Some(Self::at(
             local,
-            zone: zone.unwrap_or(Tz::Floating),
-            day: false,
-        })
+            zone.map_or(Zone::Floating, Zone::Known),
+            false,
+        ))
     }
 
     pub(crate) fn on(date: NaiveDate) -> Self {
-        Self {
-            local: date.and_time(NaiveTime::MIN),
-            zone: Tz::Floating,
-            day: true,
-        }
+        Self::at(date.and_time(NaiveTime::MIN), Zone::Floating, true)
     }
 
     /// The moment; of a day or a floating time as if in UTC. A time that is left out when clocks go forward is read with
-    /// the offset before (RFC 5545, 3.3.5), one that comes twice is the first.
+    /// the offset before (RFC 5545, 3.3.5), one that comes twice is the first, unless it is known to be the second.
     pub(crate) fn instant(&self) -> DateTime<Utc> {
-        let read = |local: &NaiveDateTime| self.zone.from_local_datetime(local).earliest();
-        let earlier = TimeDelta::hours(3);
-        let moment = read(&self.local)
-            .map(|m| m.with_timezone(&Utc))
-            .or_else(|| {
-                let before = read(&self.local.checked_sub_signed(earlier)?)?;
-                Some(before.with_timezone(&Utc) + earlier)
-            });
-        moment.unwrap_or_else(|| self.local.and_utc())
+        let near = |day: Option<NaiveDateTime>| self.zone.offset_at(day.unwrap_or(self.local));
+        let before = near(self.local.checked_sub_days(Days::new(1)));
+        let after = near(self.local.checked_add_days(Days::new(1)));
+        let with = |offset| self.local.checked_sub_offset(offset).unwrap_or(self.local);
+        let is_shown = |moment: &NaiveDateTime| {
+            moment.checked_add_offset(self.zone.offset_at(*moment)) == Some(self.local)
+        };
+        let shown = [before, after].map(with).into_iter().filter(is_shown);
+        let moment = match self.second {
+            true => shown.max(),
+            false => shown.min(),
+        };
+        moment.unwrap_or_else(|| with(before)).and_utc()
     }
 
     /// Whether it has no place on the time line of itself.
     pub(crate) fn floats(&self) -> bool {
-        self.zone.is_floating()
+        self.zone == Zone::Floating
+    }
+
+    /// A floating time, or the midnight of a day, as one of `zone`; another as it is.
+    pub(crate) fn or_in(mut self, zone: &Zone) -> Self {
+        if self.floats() {
+            self.day &= *zone == Zone::Floating;
+            self.zone = zone.clone();
+        }
+        self
     }
 
     /// Later by `by`, which for a day is whole days.
     pub(crate) fn later(&self, by: TimeDelta) -> Option<Self> {
-        let local = match self.floats() {
-            true => self.local.checked_add_signed(by)?,
-            false => {
-                let moment = self.instant().checked_add_signed(by)?;
-                moment.with_timezone(&self.zone).naive_local()
-            }
-        };
-        Some(Self { local, ..*self })
+        if self.floats() {
+            let local = self.local.checked_add_signed(by)?;
+            return Some(Self {
+                local,
+                ..self.clone()
+            });
+        }
+        Self::moment(self.instant().checked_add_signed(by)?, &self.zone)
     }
 
     pub(crate) fn days_later(&self, days: u64) -> Option<Self> {
         let local = self.local.checked_add_days(Days::new(days))?;
-        Some(Self { local, ..*self })
+        Some(self.shifted(local))
+    }
+
+    /// The same on another place of its clock.
+    pub(crate) fn shifted(&self, local: NaiveDateTime) -> Self {
+        Self::at(local, self.zone.clone(), self.day)
     }
 
     /// As answers tell it.
@@ -138,15 +158,17 @@ impl CalendarTime {
         if self.floats() {
             return self.local.format("%Y-%m-%dT%H:%M:%S").to_string();
         }
-        let moment = self.instant().with_timezone(&self.zone);
-        moment.to_rfc3339_opts(SecondsFormat::Secs, true)
+        let moment = self.instant();
+        let offset = self.zone.offset_at(moment.naive_utc());
+        let local = moment.with_timezone(&offset);
+        local.to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
     /// The name of its zone, where it is one that people use.
     pub(crate) fn zone_name(&self) -> Option<String> {
-        match self.zone {
-            Tz::Tz(zone) if !self.zone.is_utc() => Some(zone.name().to_owned()),
-            Tz::Tz(_) | Tz::Fixed(_) | Tz::Floating => None,
+        match &self.zone {
+            Zone::Known(zone @ Tz::Tz(name)) if !zone.is_utc() => Some(name.name().to_owned()),
+            Zone::Known(_) | Zone::Own(_) | Zone::Floating => None,
         }
     }
 
@@ -162,14 +184,6 @@ impl CalendarTime {
             None => format!(":{}Z", self.instant().format("%Y%m%dT%H%M%S")),
         }
     }
-}
-
-/// The zone in a name such as `/freeassociation.sourceforge.net/Europe/Berlin`.
-fn inner(name: &str) -> Option<Tz> {
-    let mut slashes = name
-        .char_indices()
-        .filter(|(_, c)| *c == '/' && name.len() <= 128);
-    slashes.find_map(|(at, _)| name[at + 1..].parse().ok())
 }
 
 /// From one moment to before another.

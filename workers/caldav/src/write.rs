@@ -107,58 +107,65 @@ pub(crate) struct ChangeResult {
     pub(crate) at: Option<DateTime<Utc>>,
 }
 
+/// What is wrong with an input: the field, and a sentence.
+pub(crate) type Misfit = (&'static str, &'static str);
+
 impl TodoInput {
-    pub(crate) fn draft(self) -> Result<Draft, &'static str> {
+    pub(crate) fn draft(&self) -> Result<Draft, Misfit> {
         let when = |text: &String| match CalendarTime::typed(text, None) {
             Some(due) if due.day || !due.floats() => Ok(due),
-            _ => Err("due is no date and no time with an offset"),
+            _ => Err(("due", "due is no date and no time with an offset")),
         };
         titled(Draft {
             todo: true,
             end: self.due.as_ref().map(when).transpose()?,
-            title: self.title,
+            title: self.title.clone(),
             start: None,
             place: None,
-            notes: self.notes,
+            notes: self.notes.clone(),
             priority: self.priority,
         })
     }
 }
 
 impl EventInput {
-    pub(crate) fn draft(self) -> Result<Draft, &'static str> {
+    pub(crate) fn draft(&self) -> Result<Draft, Misfit> {
         let zone = match &self.time_zone {
             Some(name) => match name.parse::<Tz>() {
                 Ok(Tz::Tz(zone)) => Some(Tz::Tz(zone)),
-                _ => return Err("timeZone is no name of a time zone, such as Europe/Berlin"),
+                _ => {
+                    let why = "timeZone is no name of a time zone, such as Europe/Berlin";
+                    return Err(("timeZone", why));
+                }
             },
             None => None,
         };
-        let start = CalendarTime::typed(&self.start, zone).ok_or("start is no date and no time")?;
-        let end = CalendarTime::typed(&self.end, zone).ok_or("end is no date and no time")?;
+        let typed = |text: &str| CalendarTime::typed(text, zone);
+        let start = typed(&self.start).ok_or(("start", "start is no date and no time"))?;
+        let end = typed(&self.end).ok_or(("end", "end is no date and no time"))?;
         if start.day != end.day || start.floats() != end.floats() {
-            return Err(
-                "start and end are of different kinds: both dates, or both times with or without an offset",
-            );
+            let why = "start and end are of different kinds: both dates, or both times with or without an offset";
+            return Err(("end", why));
         }
         if end.instant() <= start.instant() {
-            return Err("end is not after start; of an all-day event it is the day after the last");
+            let why = "end is not after start; of an all-day event it is the day after the last";
+            return Err(("end", why));
         }
         titled(Draft {
             todo: false,
-            title: self.title,
+            title: self.title.clone(),
             start: Some(start),
             end: Some(end),
-            place: self.place,
-            notes: self.notes,
+            place: self.place.clone(),
+            notes: self.notes.clone(),
             priority: None,
         })
     }
 }
 
-fn titled(draft: Draft) -> Result<Draft, &'static str> {
+fn titled(draft: Draft) -> Result<Draft, Misfit> {
     match draft.title.trim().is_empty() {
-        true => Err("the title is empty"),
+        true => Err(("title", "the title is empty")),
         false => Ok(draft),
     }
 }
@@ -180,7 +187,7 @@ impl Change {
         calendar: Calendar,
         object: Object,
     ) -> Result<Self, (&'static str, &'static str)> {
-        let items = ical::items(&object.text, true);
+        let items = ical::todos(&object.text);
         let items = items.map_err(|_| {
             (
                 "not_readable",
@@ -286,8 +293,8 @@ impl Change {
         match &self.act {
             Planned::Add(draft) => draft.told(preview),
             Planned::Complete(object) => {
-                let items = ical::items(&object.text, true).unwrap_or_default();
-                match items.first().and_then(|item| item.due) {
+                let items = ical::todos(&object.text).unwrap_or_default();
+                match items.first().and_then(|item| item.due.as_ref()) {
                     Some(due) => preview.fact("due", due.shown()),
                     None => preview,
                 }
@@ -414,8 +421,8 @@ pub(crate) fn settled(record: &Record, now: Option<&Object>) -> Verdict {
         (Act::Add, None) => Verdict::DidNot,
         (_, Some(now)) if record.from.as_ref() == Some(&now.etag) => Verdict::DidNot,
         (Act::Complete(at), Some(now)) => {
-            let items = ical::items(&now.text, true).unwrap_or_default();
-            let completed = items.first().and_then(|item| item.completed);
+            let items = ical::todos(&now.text).unwrap_or_default();
+            let completed = items.first().and_then(|item| item.completed.as_ref());
             match completed.is_some_and(|done| done.instant().timestamp() == *at) {
                 true => Verdict::Happened,
                 false => Verdict::CannotTell,
@@ -441,8 +448,8 @@ impl Draft {
             todo: self.todo,
             now,
             title: &self.title,
-            start: self.start,
-            end: self.end,
+            start: self.start.clone(),
+            end: self.end.clone(),
             place: self.place.as_deref(),
             notes: self.notes.as_deref(),
             priority: self.priority,
@@ -451,12 +458,12 @@ impl Draft {
     }
 
     fn told(&self, mut preview: Preview) -> Preview {
-        let zone = self.start.and_then(|start| start.zone_name());
+        let zone = self.start.as_ref().and_then(CalendarTime::zone_name);
         let moments = [
-            ("start", self.start.map(|start| start.shown())),
+            ("start", self.start.as_ref().map(CalendarTime::shown)),
             (
                 if self.todo { "due" } else { "end" },
-                self.end.map(|end| end.shown()),
+                self.end.as_ref().map(CalendarTime::shown),
             ),
             ("time_zone", zone),
             ("place", self.place.clone()),

@@ -1,7 +1,7 @@
 //! A server that answers what it likes, beside the real one of the other tests: each answer is a code and a sentence.
 
 use plexus_conformance::served::{Setting, Worker, output, refusal};
-use plexus_ipc::message::Role;
+use plexus_ipc::message::{Health, Role};
 use plexus_protocol::{Effect, Verb};
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
 use serde_json::{Value, json};
@@ -22,14 +22,14 @@ const PROPERTIES: &str = "<d:prop><d:resourcetype><c:calendar/></d:resourcetype>
 /// What is answered to a request's method and path; `None` for what a sound server would.
 type Script = dyn Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync;
 
-fn multistatus(inner: &str) -> Vec<u8> {
+pub(crate) fn multistatus(inner: &str) -> Vec<u8> {
     let body = format!(
         "<d:multistatus xmlns:d=\"DAV:\" xmlns:c=\"urn:ietf:params:xml:ns:caldav\">{inner}</d:multistatus>"
     );
     answer("207 Multi-Status", "", &body)
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
@@ -37,7 +37,7 @@ fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn object(name: &str, data: &str) -> String {
+pub(crate) fn object(name: &str, data: &str) -> String {
     format!(
         "<d:response><d:href>/me/cal/{name}</d:href><d:propstat><d:prop><d:getetag>\"1\"</d:getetag><c:calendar-data>{data}</c:calendar-data></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
     )
@@ -50,7 +50,7 @@ fn event(lines: &str) -> String {
 }
 
 /// Serves until the test ends.
-fn serve(script: impl Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
+pub(crate) fn serve(script: impl Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let script: Arc<Script> = Arc::new(script);
@@ -106,7 +106,7 @@ fn setting(port: u16) -> Setting {
     }
 }
 
-async fn reader(port: u16) -> Worker {
+pub(crate) async fn reader(port: u16) -> Worker {
     Worker::set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Reader).await
 }
 
@@ -280,12 +280,163 @@ async fn one_bad_object_is_named_and_hides_no_other() {
         ("cal/flood.ics", "occurrences are missing"),
         ("cal/none.ics", "no calendar object"),
         ("cal/lost.ics", "time zone is not known"),
+        ("/me/cal/sub/deeper.ics", "another folder"),
     ] {
         let named = |line: &Value| {
             let line = line.as_str().unwrap();
             line.contains(id) && line.contains(why)
         };
         assert!(warnings.iter().any(named), "{id} in {warnings:?}");
+    }
+}
+
+/// A home of these members, each an address and what the server says of it.
+fn home(members: &[(&str, &str)]) -> Vec<u8> {
+    let one = |(address, says): &(&str, &str)| {
+        format!("<d:response><d:href>{address}</d:href>{says}</d:response>")
+    };
+    multistatus(&members.iter().map(one).collect::<String>())
+}
+
+#[tokio::test]
+async fn failing_calendar_costs_that_calendar_and_is_named() {
+    let calendar = format!("<d:propstat>{PROPERTIES}</d:propstat>");
+    let all = home(&[
+        (
+            "/me/",
+            "<d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype></d:prop></d:propstat>",
+        ),
+        ("/me/a/", &calendar),
+        ("/me/b/", &calendar),
+        ("https://elsewhere.example/shared/", &calendar),
+        ("/me/../up/", &calendar),
+        (
+            "/me/broken/",
+            "<d:status>HTTP/1.1 500 Internal Server Error</d:status>",
+        ),
+        ("/me/c/", &calendar),
+    ]);
+    let huge = "x".repeat(25 * 1024 * 1024);
+    let of = |path: &str, title: &str| {
+        object("a.ics", &event(&format!("SUMMARY:{title}"))).replace("/me/cal/", path)
+    };
+    for (failure, words) in [
+        (
+            answer("500 Internal Server Error", "", ""),
+            "the server answered 500",
+        ),
+        (answer("403 Forbidden", "", ""), "forbids"),
+        (answer("404 Not Found", "", ""), "nothing there any more"),
+        (
+            answer("429 Too Many Requests", "retry-after: 7\r\n", ""),
+            "wait 7 s",
+        ),
+        (answer("200 OK", "", "<html/>"), "no multi-status"),
+        (multistatus("<d:response/>"), "names no address"),
+        (multistatus(&huge), "larger than 24 MiB"),
+        (
+            b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 5000\r\n\r\n<d:multi".to_vec(),
+            "broke off",
+        ),
+        (
+            multistatus("<d:response><d:href>https://evil.example/x</d:href></d:response>"),
+            "another host",
+        ),
+    ] {
+        let (all, a, c) = (
+            all.clone(),
+            multistatus(&of("/me/a/", "A")),
+            multistatus(&of("/me/c/", "C")),
+        );
+        let port = serve(move |method, path| match (method, path) {
+            ("PROPFIND", "/me/") => Some(all.clone()),
+            ("REPORT", "/me/a/") => Some(a.clone()),
+            ("REPORT", "/me/b/") => Some(failure.clone()),
+            ("REPORT", "/me/c/") => Some(c.clone()),
+            _ => None,
+        });
+        let mut worker = reader(port).await;
+        let listed = output(&worker.read("calendars.list", json!({})).await);
+        assert_eq!(listed["calendars"].as_array().map(Vec::len), Some(3));
+        let input = json!({"start": "2026-11-22"});
+        let answer = output(&worker.read("events.list", input.clone()).await);
+        let titles: Vec<_> = answer["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| &e["title"])
+            .collect();
+        assert_eq!(titles, ["A", "C"], "{words}");
+        let warnings = answer["warnings"].as_array().unwrap();
+        let is_said = |id: &str, why: &str| {
+            let mut lines = warnings
+                .iter()
+                .chain(listed["warnings"].as_array().unwrap());
+            lines.any(|line| {
+                line.as_str()
+                    .unwrap()
+                    .starts_with(&format!("{id}: nothing of "))
+                    && line.to_string().contains(why)
+            })
+        };
+        assert!(is_said("b", words), "{words}: {answer}");
+        assert!(
+            is_said("https://elsewhere.example/shared/", "another host"),
+            "{answer}"
+        );
+        assert!(is_said("/me/../up/", "address"), "{answer}");
+        assert!(is_said("broken", "does not say what it is"), "{answer}");
+        assert_eq!(warnings.len(), 4, "{answer}");
+        // The account is well, and asked for by itself the calendar's failure is the answer.
+        assert_eq!(worker.health().await, Health::Well, "{words}");
+        let alone = worker
+            .read(
+                "events.list",
+                json!({"start": "2026-11-22", "calendars": ["b"]}),
+            )
+            .await;
+        let error = alone.0.unwrap_err();
+        assert!(error.message.contains(words), "{words}: {error:?}");
+        assert_eq!(worker.health().await, Health::Well, "{words}");
+        // What a call may not see is not named to it either.
+        let mut narrow =
+            worker.constrained(json!({"pathPrefix": {"field": "calendars", "allow": ["a"]}}));
+        let answer = output(&narrow.read("events.list", input).await);
+        assert_eq!(
+            (
+                answer["events"].as_array().map(Vec::len),
+                &answer["warnings"]
+            ),
+            (Some(1), &Value::Null)
+        );
+        narrow.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_names_and_does_not_send_is_named() {
+    let named = |path: &str| {
+        format!(
+            "<d:response><d:href>{path}</d:href><d:status>HTTP/1.1 507 Insufficient Storage</d:status></d:response>"
+        )
+    };
+    let (result, _) = listed(multistatus(
+        &[
+            object("a.ics", &event("SUMMARY:A")),
+            named("/me/cal/"),
+            named("/me/cal/b.ics"),
+        ]
+        .concat(),
+    ))
+    .await;
+    let answer = result.unwrap();
+    assert_eq!(answer["events"][0]["title"], "A");
+    let warnings = answer["warnings"].to_string();
+    for words in [
+        "/me/cal/: nothing of it is listed: the answer was cut short",
+        "cal/b.ics: the server names it and does not send it",
+    ] {
+        assert!(warnings.contains(words), "{words} in {warnings}");
     }
 }
 
@@ -338,6 +489,51 @@ async fn calendar_is_asked_each_time_where_no_version_is_offered() {
         worker.stop().await;
         assert_eq!(reports.load(Ordering::Relaxed), expected, "{version:?}");
     }
+}
+
+#[tokio::test]
+async fn wrong_input_is_refused_before_the_account_is_asked() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let port = serve(move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        None
+    });
+    let mut worker = reader(port).await;
+    let before = asked.load(Ordering::Relaxed);
+    let event = json!({"calendar": "cal", "title": "T", "start": "2026-11-23T09:00", "end": "2026-11-23T10:00"});
+    let todo = json!({"list": "cal", "title": "T"});
+    for (capability, right, field, value) in [
+        ("events.create", &event, "timeZone", "Mars/Base"),
+        ("events.create", &event, "start", "tomorrow"),
+        ("events.create", &event, "end", "2026-02-30"),
+        ("events.create", &event, "end", "2026-11-24"),
+        ("events.create", &event, "end", "2026-11-23T08:00"),
+        ("events.create", &event, "title", " "),
+        ("todos.create", &todo, "due", "2026-11-23T10:00"),
+        ("todos.create", &todo, "title", "\t"),
+    ] {
+        let mut wrong = right.clone();
+        wrong[field] = json!(value);
+        let narrowed = if *right == event { "calendar" } else { "list" };
+        let nothing = json!({"pathPrefix": {"field": narrowed, "allow": []}});
+        worker = worker.constrained(nothing);
+        let error = worker.plan(capability, wrong).await.unwrap_err();
+        assert_eq!(
+            serde_json::to_value(&error.code).unwrap(),
+            "invalid_input",
+            "{field} {value}"
+        );
+        assert_eq!(error.detail.unwrap()["field"], field, "{value}");
+        // The control: an input that could fit is held against what the call may see.
+        let error = worker.plan(capability, right.clone()).await.unwrap_err();
+        assert!(
+            serde_json::to_value(&error.code).unwrap()["constraint_miss"].is_object(),
+            "{error:?}"
+        );
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), before);
+    worker.stop().await;
 }
 
 #[tokio::test]

@@ -126,6 +126,11 @@ async fn calendars_of_one_name_are_told_apart_by_id() {
             .collect();
         found.sort_unstable();
         assert_eq!(found, ids, "{only}");
+        // What the owner named and nobody finds is named.
+        let is_named = listed["warnings"]
+            .to_string()
+            .contains("nothing: nothing of it is listed");
+        assert_eq!(is_named, only == "nothing", "{listed}");
         worker.stop().await;
     }
 }

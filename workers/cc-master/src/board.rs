@@ -3,7 +3,7 @@
 //! ```text
 //! waiting ─needs done▶ ready ─start▶ running ─┬▶ done
 //!    │  ▲                                     ├▶ failed ───┐ a new orchestration, or a dispatch
-//!    │  └──────────── put back ◀── refused ◀──┘   unknown ─┴▶ waiting
+//!    │  └─ put back ◀── refused, paused, died ┘   unknown ─┴▶ waiting
 //!    └─a need failed or is unknown▶ skipped
 //! ```
 //! `ready` and `skipped` follow from the tasks that a task needs; the others are kept.
@@ -37,6 +37,8 @@ const MAX_TASKS: usize = 100;
 const MAX_OUTLINE: usize = 64 * 1024;
 /// Longest message that is kept of a run, in bytes.
 const MAX_MESSAGE: usize = 8 * 1024;
+/// How often a task is run again by itself whose run died.
+const MOST_DEATHS: u32 = 2;
 /// Intents that a board remembers; the oldest go.
 const MAX_INTENTS: usize = 100;
 
@@ -167,6 +169,12 @@ pub struct Task {
     pub draft: Draft,
     /// Runs so far, the one that goes on among them.
     pub attempts: u32,
+    /// How many of them died under this orchestration.
+    #[serde(default)]
+    pub deaths: u32,
+    /// Why another run followed one under this orchestration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
     /// How far it is.
     pub stage: TaskStage,
 }
@@ -213,6 +221,17 @@ pub enum TaskResult {
     Failed(String),
     /// Nobody knows what became of it.
     Unknown(String),
+}
+
+/// Which change sets a board leaves, and so what its runs begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeSets {
+    /// Each task has one of its own, and begins with those of the tasks that it needs.
+    #[default]
+    Each,
+    /// One for all tasks, which run one after another: each begins with what all before it made.
+    One,
 }
 
 /// A change set that a run left.
@@ -326,6 +345,9 @@ pub struct Board {
     pub made: Timestamp,
     /// Its tasks, in the order in which they were named.
     pub tasks: Vec<Task>,
+    /// Which change sets it leaves.
+    #[serde(default)]
+    pub change_sets: ChangeSets,
     /// The latest orchestration.
     pub orchestration: Option<Orchestration>,
     /// Intents of the calls that changed it, for `Settle`.
@@ -341,6 +363,7 @@ impl Board {
         id: BoardId,
         goal: String,
         drafts: Vec<Draft>,
+        change_sets: ChangeSets,
         now: Timestamp,
     ) -> Result<Self, BoardError> {
         if drafts.is_empty() || drafts.len() > MAX_TASKS {
@@ -363,6 +386,8 @@ impl Board {
         let fresh = |draft| Task {
             draft,
             attempts: 0,
+            deaths: 0,
+            again: None,
             stage: TaskStage::Waiting,
         };
         let board = Self {
@@ -370,6 +395,7 @@ impl Board {
             goal,
             made: now,
             tasks: drafts.into_iter().map(fresh).collect(),
+            change_sets,
             orchestration: None,
             intents: Vec::new(),
         };
@@ -405,7 +431,7 @@ impl Board {
             agent,
             needs: Vec::new(),
         };
-        Self::new(id, title, vec![draft], now)
+        Self::new(id, title, vec![draft], ChangeSets::default(), now)
     }
 
     /// How deep each task lies: 0 for those that need nothing. Tasks of a circle, and those behind one, have no depth.
@@ -577,6 +603,7 @@ impl Board {
         for task in &mut self.tasks {
             if left.contains(&task.draft.id) {
                 task.stage = TaskStage::Waiting;
+                (task.deaths, task.again) = (0, None);
             }
         }
         self.orchestration = Some(orchestration);
@@ -602,6 +629,64 @@ impl Board {
     pub fn running(&self) -> impl Iterator<Item = &Task> {
         let is_running = |task: &&Task| matches!(task.stage, TaskStage::Running { .. });
         self.tasks.iter().filter(is_running)
+    }
+
+    /// How many runs may begin beside those that go on.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        let parallel = match self.change_sets {
+            ChangeSets::Each => self.current().map_or(1, |current| current.parallel),
+            ChangeSets::One => 1,
+        };
+        parallel.saturating_sub(self.running().count())
+    }
+
+    /// The change sets that the run of a task begins with, in their order. Each source has its own.
+    #[must_use]
+    pub fn onto(&self, task: &Task) -> Vec<String> {
+        let source = source_of(&task.draft.agent);
+        let done = self.tasks.iter().filter_map(|other| match &other.stage {
+            TaskStage::Ended {
+                at,
+                result: TaskResult::Done { changes, .. },
+                ..
+            } if source_of(&other.draft.agent) == source => Some((other, at, changes.as_ref())),
+            _ => None,
+        });
+        let sets: Vec<&ChangeSet> = match self.change_sets {
+            // The last one has all that those before it have.
+            ChangeSets::One => done
+                .max_by_key(|(_, at, _)| **at)
+                .and_then(|(.., changes)| changes)
+                .into_iter()
+                .collect(),
+            ChangeSets::Each => {
+                let needed = self.needed(&task.draft.id);
+                let depths = self.depths();
+                let of_needed = done.filter(|(other, ..)| needed.contains(&*other.draft.id));
+                let mut of_needed: Vec<_> = of_needed.collect();
+                of_needed.sort_by_key(|(other, ..)| depths.get(&*other.draft.id));
+                of_needed
+                    .into_iter()
+                    .filter_map(|(.., changes)| changes)
+                    .collect()
+            }
+        };
+        sets.into_iter().map(|set| set.id.clone()).collect()
+    }
+
+    /// The tasks that a task needs, those that they need among them.
+    pub(crate) fn needed(&self, id: &str) -> BTreeSet<&str> {
+        let mut needed = BTreeSet::new();
+        let mut open: Vec<&Task> = self.task(id).into_iter().collect();
+        while let Some(task) = open.pop() {
+            for need in &task.draft.needs {
+                if needed.insert(need.as_str()) {
+                    open.extend(self.task(need));
+                }
+            }
+        }
+        needed
     }
 
     /// What the runs that go on leave for further ones.
@@ -630,9 +715,7 @@ impl Board {
             let task = id.to_owned();
             return Err(BoardError::State { task, state });
         }
-        let beside = self.running().count();
-        let parallel = self.current().map_or(1, |current| current.parallel);
-        let share = self.left().share(parallel.saturating_sub(beside));
+        let share = self.left().share(self.free());
         let task = self.task_mut(id)?;
         task.attempts += 1;
         task.stage = TaskStage::Running {
@@ -679,20 +762,49 @@ impl Board {
         | TaskResult::Failed(text)
         | TaskResult::Unknown(text)) = &mut result;
         text.truncate(text.floor_char_boundary(MAX_MESSAGE));
-        let stage = self.stage_of_running(id)?;
-        let TaskStage::Running { run, share, .. } = stage else {
-            return Ok(());
-        };
-        let (run, share) = (run.take(), *share);
-        *stage = TaskStage::Ended {
+        let (run, share) = self.run_of(id)?;
+        *self.stage_of_running(id)? = TaskStage::Ended {
             run,
             at: now,
             result,
         };
+        self.charge(share, used);
+        Ok(())
+    }
+
+    /// The run of a task came to nothing and changed nothing of the owner's: its task can start again by itself.
+    ///
+    /// # Errors
+    /// The task does not run.
+    pub fn redo(&mut self, id: &str, why: &str) -> Result<(), BoardError> {
+        let (_, share) = self.run_of(id)?;
+        let task = self.task_mut(id)?;
+        (task.stage, task.again) = (TaskStage::Waiting, Some(why.to_owned()));
+        // It says nothing of what it used.
+        self.charge(share, Used::default());
+        Ok(())
+    }
+
+    /// The same of a run that died, until [`MOST_DEATHS`] of the task have: then it failed.
+    ///
+    /// # Errors
+    /// The task does not run.
+    pub fn died(&mut self, id: &str, why: &str, now: Timestamp) -> Result<(), BoardError> {
+        let task = self.task_mut(id)?;
+        task.deaths += 1;
+        match task.deaths {
+            ..=MOST_DEATHS => self.redo(id, why),
+            deaths => {
+                let why = format!("{why}; {deaths} runs of it ended so");
+                self.finish(id, TaskResult::Failed(why), Used::default(), now)
+            }
+        }
+    }
+
+    fn charge(&mut self, share: Budget, used: Used) {
         if let Ok(current) = self.current_mut() {
             current.budget = current.budget.less(share, used);
         }
-        Ok(())
     }
 
     /// Whether the orchestration waits for the owner to resume the gateway.
@@ -746,6 +858,14 @@ impl Board {
         self.intents.contains(intent)
     }
 
+    /// The run of a task that runs, and its share.
+    fn run_of(&mut self, id: &str) -> Result<(Option<String>, Budget), BoardError> {
+        match self.stage_of_running(id)? {
+            TaskStage::Running { run, share, .. } => Ok((run.clone(), *share)),
+            TaskStage::Waiting | TaskStage::Ended { .. } => Ok((None, Budget::default())),
+        }
+    }
+
     fn task_mut(&mut self, id: &str) -> Result<&mut Task, BoardError> {
         let task = self.tasks.iter_mut().find(|task| task.draft.id == id);
         task.ok_or_else(|| BoardError::NoTask(id.to_owned()))
@@ -762,4 +882,9 @@ impl Board {
             }),
         }
     }
+}
+
+/// The source of a capability.
+pub(crate) fn source_of(id: &CapabilityId) -> &str {
+    id.parts().0
 }

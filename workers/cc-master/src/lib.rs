@@ -14,8 +14,8 @@ mod status;
 mod store;
 
 pub use board::{
-    Board, BoardError, BoardId, BoardState, ChangeSet, Draft, Orchestration, Progress, Task,
-    TaskResult, TaskStage, TaskState,
+    Board, BoardError, BoardId, BoardState, ChangeSet, ChangeSets, Draft, Orchestration, Progress,
+    Task, TaskResult, TaskStage, TaskState,
 };
 pub use source::{CcMasterSource, Config};
 pub use store::StoreError;

@@ -4,10 +4,11 @@
 //! look ─▶ how does the approval stand? ─┬▶ open: start what is ready, as many as may run side by side
 //!   ▲                                   ├▶ suspended: wait
 //!   │                                   └▶ spent, over, void: make no more
-//!   └── a run ended, a stop, 5 s ◀── follow the runs that go on ── none goes on and none can start ─▶ end
+//!   └── a run ended, a stop, 5 s ◀── follow the runs that go on ── none goes on and none can start ─▶ end, of the approval too
 //! ```
 //! Invariants: a run is on the board before it is asked for, and its name is given once, so no end of this process makes one
-//! twice; everything that this decides by is read from the disk, so a start goes on where the last process ended.
+//! twice; a run that a pause cancelled or that died is followed by another, because a run changes a copy alone; a board that is
+//! over has no open approval; everything that this decides by is read from the disk, so a start goes on where the last process ended.
 //!
 //! Must not know: who asked, what a run does.
 
@@ -16,8 +17,8 @@ mod tests;
 
 use crate::{
     board::{
-        Board, BoardError, BoardId, ChangeSet, Orchestration, Progress, Task, TaskResult,
-        TaskStage, Used,
+        Board, BoardError, BoardId, ChangeSet, ChangeSets, Orchestration, Progress, Task,
+        TaskResult, TaskStage, Used,
     },
     store::{Store, StoreError},
 };
@@ -74,6 +75,8 @@ pub(crate) trait Gateway: Clone + Send + Sync + 'static {
         approval: Digest,
         name: &str,
     ) -> impl Future<Output = Result<Value, SourceError>> + Send;
+    /// Ends an approval that has no further use.
+    fn end(&self, approval: Digest) -> impl Future<Output = Result<Value, SourceError>> + Send;
     /// Tells of a change of a board.
     fn tell(
         &self,
@@ -103,6 +106,10 @@ impl Gateway for Host {
 
     async fn stop(&self, approval: Digest, name: &str) -> Result<Value, SourceError> {
         self.stop_child(approval, name).await
+    }
+
+    async fn end(&self, approval: Digest) -> Result<Value, SourceError> {
+        self.end_children(approval).await
     }
 
     async fn tell(&self, id: BoardId, payload: &Value) -> Result<(), SourceError> {
@@ -251,10 +258,11 @@ impl<G: Gateway> Walker<G> {
                     .await?;
             }
             let mut tasks: Vec<Task> = board.running().cloned().collect();
+            let free = board.free();
             let is_spent = board.left().is_spent();
             let goes_on = current.state != Progress::Stopping && !is_spent;
             if let (Standing::Open(left), true) = (&standing, goes_on) {
-                let free = current.parallel.saturating_sub(tasks.len()).min(*left);
+                let free = free.min(*left);
                 for task in board.ready().into_iter().take(free).cloned() {
                     let (name, now) = (task.draft.id.clone(), now());
                     self.change(id, move |board| board.start(&name, now))
@@ -279,12 +287,13 @@ impl<G: Gateway> Walker<G> {
                 }
             }
             let is_stopped = current.state == Progress::Stopping;
+            let is_over = matches!(standing, Standing::Over(_));
             let why = match standing {
                 _ if is_stopped => Some("it was stopped"),
-                Standing::Over(why) => Some(why),
-                Standing::Open(_) if is_spent => {
+                Standing::Open(_) | Standing::Over(_) if is_spent => {
                     Some("the tokens or the money of the approval are used up")
                 }
+                Standing::Over(why) => Some(why),
                 Standing::Open(_) => None,
                 Standing::Suspended => {
                     wait(&mut follows, &mut followed, stopped).await?;
@@ -292,6 +301,11 @@ impl<G: Gateway> Walker<G> {
                 }
             };
             if followed.is_empty() {
+                // First: a process that ends in between finds the board under way, and ends it then.
+                if !is_over && self.gateway.end(current.approval).await?["ok"] != true {
+                    sleep(LOOK).await;
+                    continue;
+                }
                 let now = now();
                 self.change(id, move |board| {
                     // Where nothing can start, its tasks say why.
@@ -317,6 +331,11 @@ impl<G: Gateway> Walker<G> {
         {
             let mut input = json!(share);
             input["prompt"] = board.prompt_of(task).into();
+            let onto = board.onto(task);
+            if !onto.is_empty() {
+                input["onto"] = json!(onto);
+                input["join"] = (board.change_sets == ChangeSets::One).into();
+            }
             let capability = task.draft.agent.as_str();
             // Where the last process ended in between, the name finds the run that it made.
             let made = loop {
@@ -343,27 +362,28 @@ impl<G: Gateway> Walker<G> {
             self.change(id, move |board| board.named(&named, run))
                 .await?;
         }
-        let (result, used) = loop {
+        let (end, used) = loop {
             let asked = Instant::now();
             let run = self.gateway.run(approval, &name).await?;
             match run["state"].as_str() {
                 // A gateway that winds down does not wait.
                 Some("running") => sleep_until(asked + PAUSE).await,
-                Some("over") => break (result_of(&run["answer"]), used_of(&run["answer"])),
-                _ if run["ok"] == false => {
-                    let result = TaskResult::Unknown(words_of(&run["error"]));
-                    break (result, Used::default());
-                }
+                Some("over") => break (end_of(&run["answer"]), used_of(&run["answer"])),
+                Some("unknown") => break (RunEnd::Died(CUT_OFF), Used::default()),
+                // The approval is gone.
                 _ => {
-                    let why =
-                        "nobody knows what became of this run; it is not made again by itself";
-                    break (TaskResult::Unknown(why.into()), Used::default());
+                    let result = TaskResult::Failed(words_of(&run["error"]));
+                    break (RunEnd::Result(result), Used::default());
                 }
             }
         };
         let now = now();
-        self.change(id, move |board| board.finish(&of, result, used, now))
-            .await?;
+        self.change(id, move |board| match end {
+            RunEnd::Result(result) => board.finish(&of, result, used, now),
+            RunEnd::Paused => board.redo(&of, PAUSED),
+            RunEnd::Died(why) => board.died(&of, why, now),
+        })
+        .await?;
         Ok(())
     }
 
@@ -463,10 +483,40 @@ fn run_name(board: &Board, task: &Task) -> String {
     format!("{}/{}/{}", board.id, task.draft.id, task.attempts)
 }
 
+/// Why a run is made again.
+const CUT_OFF: &str = "the gateway ended during its run";
+const PAUSED: &str = "a pause ended its run";
+const STOPPED: &str = "the worker of its source stopped during its run";
+const KILLED: &str = "the program of its run was killed";
+const LOST: &str = "the answer of its run is not kept";
+
+/// How the run of a task ended.
+#[derive(Debug, PartialEq, Eq)]
+enum RunEnd {
+    /// It came to something.
+    Result(TaskResult),
+    /// The owner paused the gateway.
+    Paused,
+    /// Something ended it that was not about it. It changed a copy alone.
+    Died(&'static str),
+}
+
+fn end_of(answer: &Value) -> RunEnd {
+    let error = &answer["error"];
+    let reason = error["detail"]["reason"].as_str();
+    match (error["code"].as_str(), reason) {
+        (Some("paused"), _) | (Some("cancelled"), Some("pause")) => RunEnd::Paused,
+        (Some("source_unavailable"), Some("stopped")) => RunEnd::Died(STOPPED),
+        (Some("transport_error"), Some("agent_killed")) => RunEnd::Died(KILLED),
+        (None, _) if answer["ok"] != true || answer["outputOmitted"] == true => RunEnd::Died(LOST),
+        _ => RunEnd::Result(result_of(answer)),
+    }
+}
+
 /// What the answer to a run says about its task.
 fn result_of(answer: &Value) -> TaskResult {
     let error = &answer["error"];
-    if answer["ok"] == true && answer["outputOmitted"] != true {
+    if answer["ok"] == true {
         let output = &answer["output"];
         let changes = &output["changes"];
         if let Some(limit) = output["limit"].as_str() {
@@ -483,10 +533,9 @@ fn result_of(answer: &Value) -> TaskResult {
             }),
         };
     }
-    match (error.is_object(), error["effect"].as_str()) {
-        (true, Some("unknown")) => TaskResult::Unknown(words_of(error)),
-        (true, _) => TaskResult::Failed(words_of(error)),
-        (false, _) => TaskResult::Unknown("the run is over, and its answer is not kept".into()),
+    match error["effect"].as_str() {
+        Some("unknown") => TaskResult::Unknown(words_of(error)),
+        _ => TaskResult::Failed(words_of(error)),
     }
 }
 

@@ -6,7 +6,10 @@
 //! Must not know: how a board is walked, how it is kept.
 
 use crate::{
-    board::{Board, BoardError, BoardId, Budget, Draft, Orchestration, Progress},
+    board::{
+        Board, BoardError, BoardId, Budget, ChangeSets, Draft, Orchestration, Progress, Task,
+        source_of,
+    },
     orchestrate::{KIND, Walker, blocking, now},
     status::Status,
     store::{Store, StoreError, StoredBoards},
@@ -23,9 +26,9 @@ use std::sync::Arc;
 
 /// The field that a constraint may narrow.
 const FIELD: &str = "board";
-/// What the owner should know of tasks that need others.
-const COPIES: &str = "Each run works on a copy of the folder as it is when it begins: a task sees the files of the tasks \
-                      before it only where you have applied them by then.";
+/// What runs work on.
+const EACH: &str = "each run has its own, with what the tasks that it needs changed, and leaves its own change set";
+const ONE: &str = "one for all, and one change set at the end: runs come one after another";
 
 /// The boards of one source.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Config {}
 struct CreateInput {
     goal: String,
     tasks: Vec<Draft>,
+    #[serde(default, rename = "changeSets")]
+    change_sets: ChangeSets,
 }
 
 /// Input of `board.status`.
@@ -220,6 +225,7 @@ impl CcMasterSource {
         let board = made(&input)?;
         let preview = Preview::new(format!("makes a board of {}", tasks(board.tasks.len())))
             .fact("runs", "none yet: each orchestration of it asks you")
+            .fact("copies", copies(board.change_sets))
             .text(&board.outline(|_| true));
         let token = token(&json!(input));
         Ok(Plan::new(input, token, preview, "made a board"))
@@ -279,18 +285,23 @@ impl CcMasterSource {
         let board = self.board(&call, input.board).await?;
         let left = board.left_for(input.task.as_deref(), &input.agents)?;
         let parallel = input.parallel.unwrap_or(1);
+        if board.change_sets == ChangeSets::One && parallel > 1 {
+            let why = "this board has one change set, so its runs come one after another: leave parallel out";
+            return Err(SourceError::invalid(why));
+        }
         let preview = Preview::new(format!(
             "carries {} of a board of {}",
             tasks(left.len()),
             board.tasks.len()
         ))
-        .fact("board", board.id.to_string());
+        .fact("board", board.id.to_string())
+        .fact("copies", copies(board.change_sets));
         let budget = Budget {
             max_tokens: input.max_tokens,
             max_cost: input.max_cost,
         };
         let preview = bounded(preview, budget).text(&board.outline(|task| left.contains(&task)));
-        let has_needs = left.iter().any(|task| !task.draft.needs.is_empty());
+        let apart = apart(&board, &left);
         // What is there now, so that the runs are those of the card.
         let token = token(&json!([board, input.task, input.agents, parallel, budget]));
         let orchestrate = Orchestrate {
@@ -302,8 +313,8 @@ impl CcMasterSource {
             budget,
         };
         let mut plan = Plan::new(orchestrate, token, preview, "began to carry a board");
-        if has_needs {
-            plan = plan.warning(COPIES);
+        if let Some(why) = apart {
+            plan = plan.warning(why);
         }
         Ok(plan.touched([touched(board.id)]))
     }
@@ -374,7 +385,33 @@ impl CcMasterSource {
 
 fn made(input: &CreateInput) -> Result<Board, SourceError> {
     let (goal, drafts) = (input.goal.clone(), input.tasks.clone());
-    Ok(Board::new(BoardId::fresh(), goal, drafts, now())?)
+    let sets = input.change_sets;
+    Ok(Board::new(BoardId::fresh(), goal, drafts, sets, now())?)
+}
+
+fn copies(sets: ChangeSets) -> &'static str {
+    match sets {
+        ChangeSets::Each => EACH,
+        ChangeSets::One => ONE,
+    }
+}
+
+/// What the owner should know of tasks that need others of another source: change sets are a source's own.
+fn apart(board: &Board, left: &[&Task]) -> Option<String> {
+    let is_apart = |task: &&&Task| {
+        let of = |id: &str| board.task(id).map(|task| source_of(&task.draft.agent));
+        let needed = board.needed(&task.draft.id).into_iter();
+        let mut needed = needed.filter_map(|id| of(id).ok());
+        needed.any(|source| source != source_of(&task.draft.agent))
+    };
+    let apart = left.iter().filter(is_apart);
+    let named: Vec<_> = apart.map(|task| task.draft.id.as_str()).collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "Another source runs some of what these tasks need. They see its files only where you have applied them by then: {}",
+            named.join(", ")
+        )
+    })
 }
 
 /// The card's words on what the runs may use together.

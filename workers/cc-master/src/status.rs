@@ -3,7 +3,9 @@
 //! Must not know: how a board changes.
 
 use crate::{
-    board::{Board, BoardId, BoardState, Progress, Task, TaskResult, TaskStage, TaskState},
+    board::{
+        Board, BoardId, BoardState, ChangeSets, Progress, Task, TaskResult, TaskStage, TaskState,
+    },
     store::{StoredBoards, Unread},
 };
 use plexus_protocol::{CapabilityId, Digest, Timestamp};
@@ -34,6 +36,8 @@ struct Short {
     goal: String,
     made: Timestamp,
     state: BoardState,
+    #[serde(rename = "changeSets")]
+    change_sets: ChangeSets,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     counts: BTreeMap<TaskState, usize>,
@@ -58,6 +62,9 @@ struct TaskView {
     needs: Vec<String>,
     state: TaskState,
     attempts: u32,
+    /// Why another run followed its first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +123,7 @@ fn short(board: &Board) -> Short {
         goal: board.goal.clone(),
         made: board.made,
         state: board.state(),
+        change_sets: board.change_sets,
         why,
         counts: board.counts(),
     }
@@ -130,6 +138,7 @@ fn shown(task: &Task, state: TaskState, is_whole: bool) -> TaskView {
         needs: draft.needs.clone(),
         state,
         attempts: task.attempts,
+        again: task.again.clone(),
         prompt: is_whole.then(|| draft.prompt.clone()),
         run: None,
         since: None,

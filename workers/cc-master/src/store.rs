@@ -10,11 +10,11 @@
 //! Must not know: what a board means to anybody.
 
 use crate::board::{Board, BoardError, BoardId};
+use plexus_ipc::worker::durable;
 use serde::Serialize;
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -155,20 +155,13 @@ impl Store {
     }
 
     fn write(&self, board: &Board) -> Result<(), StoreError> {
-        let folder = &self.folder;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
         let path = self.path(board.id);
-        let fresh = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&fresh)?;
-        file.write_all(&serde_json::to_vec(board).map_err(io::Error::from)?)?;
-        file.sync_all()?;
-        let folder = File::open(folder)?;
-        let renamed = fs::rename(&fresh, &path).and_then(|()| folder.sync_all());
+        durable::make_folder(&self.folder)?;
+        let board = serde_json::to_vec(board).map_err(io::Error::from)?;
+        durable::write_beside(&path, &board)?;
+        let folder = File::open(&self.folder)?;
+        let renamed =
+            fs::rename(path.with_extension("new"), &path).and_then(|()| folder.sync_all());
         renamed.map_err(StoreError::Unsure)
     }
 }
@@ -229,6 +222,24 @@ mod tests {
         assert_eq!(store.get(board.id).unwrap(), changed);
         let none = BoardId::fresh();
         assert!(matches!(store.get(none), Err(StoreError::Unknown(id)) if id == none));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn boards_survive_a_power_cut() {
+        let (first, at) = (board(1), |top: &Path| Store::new(top.join("boards")));
+        let id = first.id;
+        let begun = |top: &Path| at(top).get(id).is_ok_and(|board| board.is_under_way());
+        let before = |top: &Path| at(top).add(&first).unwrap();
+        let begin = |top: &Path| at(top).change(id, |board| board.begin(orchestration()));
+        plexus_power_cut::holds(
+            before,
+            |disk, ()| drop(begin(&disk.path()).unwrap()),
+            begun,
+            &[],
+        );
+        let added = |top: &Path| at(top).get(id).is_ok();
+        plexus_power_cut::holds(|_| (), |disk, ()| before(&disk.path()), added, &[]);
     }
 
     #[test]

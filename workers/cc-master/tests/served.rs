@@ -124,7 +124,7 @@ async fn what_cannot_be_carried_is_refused_in_words() {
             .as_str()
             .contains("b (codex.run, after a):\n    Do b\n    Please do b.\n")
     );
-    assert_eq!(shown.warnings.len(), 1);
+    assert!(shown.warnings.is_empty(), "{:?}", shown.warnings);
     reader.stop().await;
     writer.stop().await;
 }

@@ -203,36 +203,13 @@ pub(crate) async fn consume(
     let (folder, turn) = source.thread_alone(&call, &plan.thread).await?;
     on_file_thread(move || {
         let _turn = turn;
-        let path = find(&folder)?.ok_or_else(no_rollout)?;
-        let (file, meta) = folder
-            .files
-            .open_file(&path)
-            .map_err(|error| failed(&error))?;
-        if meta.size > LARGEST {
-            return Err(too_large());
-        }
-        let rewritten = rewrite(file, &path_in(&folder, &path), &plan, &|| {
-            call.is_cancelled()
-        });
-        let (consumed, bytes_after) = rewritten.map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
-            _ => SourceError::transport("io", format!("the record of the thread: {error}")),
-        })?;
-        let synced = path_in(&folder, &path).parent().map(File::open).transpose();
-        let synced = synced.and_then(|dir| dir.map_or(Ok(()), |dir| dir.sync_all()));
-        synced.map_err(|error| {
-            let words = format!("the record is rewritten; a power cut may undo that: {error}");
-            SourceError::transport("io", words).effect(Effect::Unknown)
-        })?;
-        remove_copies(&folder).map_err(|error| {
-            let words = format!("the record is rewritten; a copy of it stays: {error}");
-            SourceError::transport("io", words).effect(Effect::Partial)
-        })?;
+        let (consumed, bytes_before, bytes_after) =
+            take_out(&folder, &plan, &|| call.is_cancelled())?;
         let output = ConsumeOutput {
             ok: true,
             thread: plan.thread,
             consumed: plan.calls,
-            bytes_before: meta.size,
+            bytes_before,
             bytes_after,
             unread: consumed.unread,
         };
@@ -243,6 +220,40 @@ pub(crate) async fn consume(
         Ok(Reply::new(output, summary).touched([folder.touched(true)]))
     })
     .await
+}
+
+/// Takes calls out of a thread and of all copies of its record; gives how long the record was and is. On the disk when it
+/// returns.
+fn take_out(
+    folder: &ThreadFolder,
+    plan: &Consumption,
+    is_over: &dyn Fn() -> bool,
+) -> Result<(rollout::Consumed, u64, u64), SourceError> {
+    let path = find(folder)?.ok_or_else(no_rollout)?;
+    let (file, meta) = folder
+        .files
+        .open_file(&path)
+        .map_err(|error| failed(&error))?;
+    if meta.size > LARGEST {
+        return Err(too_large());
+    }
+    let path = path_in(folder, &path);
+    let rewritten = rewrite(file, &path, plan, is_over);
+    let (consumed, bytes_after) = rewritten.map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
+        _ => SourceError::transport("io", format!("the record of the thread: {error}")),
+    })?;
+    let synced = path.parent().map(File::open).transpose();
+    let synced = synced.and_then(|dir| dir.map_or(Ok(()), |dir| dir.sync_all()));
+    synced.map_err(|error| {
+        let words = format!("the record is rewritten; a power cut may undo that: {error}");
+        SourceError::transport("io", words).effect(Effect::Unknown)
+    })?;
+    remove_copies(folder).map_err(|error| {
+        let words = format!("the record is rewritten; a copy of it stays: {error}");
+        SourceError::transport("io", words).effect(Effect::Partial)
+    })?;
+    Ok((consumed, meta.size, bytes_after))
 }
 
 /// Where the rollout of a thread ends now.
@@ -396,7 +407,9 @@ fn remove_copies(folder: &ThreadFolder) -> io::Result<()> {
         };
         failed = failed.or(removed.err());
     }
-    failed.map_or(Ok(()), Err)
+    // For good: a power cut brings back what was removed and is not on the disk.
+    let removed = File::open(&home).and_then(|home| home.sync_all());
+    failed.map_or(removed, Err)
 }
 
 fn shown(entry: Entry) -> EntryView {
@@ -426,4 +439,43 @@ fn no_rollout() -> SourceError {
 
 fn failed(error: &FileError) -> SourceError {
     SourceError::transport(error.reason(), error.to_string())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use plexus_rooted_files::{Policy, Root};
+
+    #[test]
+    fn what_is_taken_out_stays_out_after_a_power_cut() {
+        const LINE: &str = r#"{"ordinal":1,"type":"response_item","payload":{"type":"function_call_output","call_id":"call_1","output":"SECRET"}}"#;
+        let sessions = |top: &Path| top.join("agent/sessions/2026");
+        let rollout = |top: &Path| sessions(top).join("rollout-1-t.jsonl");
+        let copy = |top: &Path| top.join("agent/logs_1.sqlite");
+        let before = |top: &Path| {
+            fs::create_dir_all(sessions(top)).unwrap();
+            fs::write(rollout(top), format!("{LINE}\n")).unwrap();
+            fs::write(copy(top), "SECRET").unwrap();
+        };
+        let act = |disk: &plexus_power_cut::Disk, ()| {
+            let path = disk.path();
+            let folder = ThreadFolder {
+                id: "t".into(),
+                files: Root::open(&path, Policy::default()).unwrap(),
+                path,
+            };
+            let plan = Consumption {
+                thread: "t".into(),
+                calls: BTreeSet::from(["call_1".to_owned()]),
+                marker: "[gone]".into(),
+            };
+            let (consumed, ..) = take_out(&folder, &plan, &|| false).unwrap();
+            assert_eq!(consumed.lines, 1);
+        };
+        let done = |top: &Path| {
+            let text = fs::read_to_string(rollout(top)).unwrap_or_default();
+            text.contains("[gone]") && !text.contains("SECRET") && !copy(top).exists()
+        };
+        plexus_power_cut::holds(before, act, done, &[]);
+    }
 }

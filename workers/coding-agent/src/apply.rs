@@ -11,11 +11,13 @@
 
 use crate::{
     change_set::{
-        ChangeKind, ChangeSet, FileChange, KEPT, SetError, Sets, read_most, renames, write_once,
+        ChangeKind, ChangeSet, FileChange, KEPT, Origin, SetError, Sets, read_most, renames,
+        write_once,
     },
     direct::why_it_waits,
     snapshot::FileFacts,
 };
+use plexus_ipc::worker::durable;
 use plexus_protocol::AuditId;
 use plexus_rooted_files::{
     Change, Digest, FileError, RelPath, Root, WriteError, WriteTarget, runs_unasked,
@@ -23,9 +25,8 @@ use plexus_rooted_files::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File},
-    io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -63,6 +64,8 @@ pub(crate) enum ApplyError {
     Nothing,
     #[error("{0} changed since; nothing was done. Run again, or apply the other files with paths")]
     Changed(RelPath),
+    #[error("{path} builds on {set}: apply that first; nothing was done")]
+    BuildsOn { path: RelPath, set: String },
     #[error("more than 500 files or 64 MiB at once: apply it in parts, with paths")]
     TooMuch,
     #[error(
@@ -149,12 +152,31 @@ impl Folder {
         paths: Option<&[String]>,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Plan, ApplyError> {
-        let ChangeSet { files, .. } = self.sets.get(id)?;
+        let ChangeSet { files, origin, .. } = self.sets.get(id)?;
         let files = match paths {
             None => files,
             Some(paths) => chosen(&files, paths)?,
         };
-        self.planned(id.to_owned(), files, is_over)
+        let planned = self.planned(id.to_owned(), files, is_over);
+        planned.map_err(|error| match error {
+            ApplyError::Changed(path) => match self.builds_on(origin.as_ref(), &path) {
+                Some(set) => ApplyError::BuildsOn { path, set },
+                None => ApplyError::Changed(path),
+            },
+            error => error,
+        })
+    }
+
+    /// The change set that is to be applied first, where a file is not as the run of `origin` found it: its copy began with
+    /// that one.
+    pub(crate) fn builds_on(&self, origin: Option<&Origin>, path: &RelPath) -> Option<String> {
+        let mut onto = origin?.onto.sets.iter();
+        let waits = |set: &&String| {
+            let files = self.sets.get(set).map(|set| set.files).unwrap_or_default();
+            let mut same = files.iter().filter(|file| file.path == *path);
+            same.any(|file| matches!(self.standing(file), Ok((Standing::Waits, _))))
+        };
+        onto.find(waits).cloned()
     }
 
     /// Computes what taking back a call's change would do.
@@ -289,8 +311,7 @@ impl Folder {
             .iter()
             .map(|(change, ..)| change.clone())
             .collect();
-        let mut made = DirBuilder::new();
-        made.recursive(true).mode(0o700).create(&self.records)?;
+        durable::make_folder(&self.records)?;
         for (_, place, _) in &plan.files {
             // The set has what was there when the run ended; this is what is there now, which an undo brings back.
             if let Some(current) = place.current() {
@@ -509,12 +530,8 @@ impl Folder {
         };
         // First: of a call that was forgotten nobody may say that it did not happen.
         if newest.as_str() > &*self.forgotten() {
-            let new = self.records.join("forgotten.new");
-            let mut file = File::create(&new)?;
-            file.write_all(newest.as_str().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(new, self.records.join(FORGOTTEN))?;
-            File::open(&self.records)?.sync_all()?;
+            let path = self.records.join(FORGOTTEN);
+            durable::put(&path, newest.as_str().as_bytes())?;
         }
         old.iter().try_for_each(|(_, path)| fs::remove_file(path))
     }
@@ -756,6 +773,42 @@ mod tests {
         scene.undo(&call(3), &call(4)).unwrap();
         assert_eq!(scene.read("new/deep/mine").unwrap(), "m");
         assert!(!scene.has("new/d") && !scene.has("old/new"));
+    }
+
+    /// What was applied is there, and can be taken back.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn applied_set_survives_a_power_cut_and_is_undone_after_it() {
+        let open = |top: &Path| {
+            let root = Root::open(&top.join("folder"), Policy::default()).unwrap();
+            Folder::new(Arc::new(root), Sets::in_folder(top), top)
+        };
+        let before = |top: &Path| {
+            write(top, "folder/edited", "old");
+            write(top, "copy/edited", "new");
+            write(top, "copy/deep/added", "new");
+            let [root, copy] = ["folder", "copy"]
+                .map(|name| Root::open(&top.join(name), Policy::default()).unwrap());
+            let snapshot =
+                |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
+            let set = ChangeSet::between(&snapshot(&root), &snapshot(&copy), &top.join("copy"));
+            let sets = Sets::in_folder(top);
+            sets.keep(&set.unwrap(), &root, &copy).unwrap()
+        };
+        let apply = |top: &Path, set: String| {
+            let folder = open(top);
+            let plan = folder.plan(&set, None, &|| false).unwrap();
+            folder.commit(plan, &call(1)).unwrap();
+        };
+        let done = |top: &Path| {
+            let is_new = |path: &str| fs::read(top.join(path)).is_ok_and(|text| text == b"new");
+            is_new("folder/edited")
+                && is_new("folder/deep/added")
+                && open(top).plan_undo(call(1).as_str(), &|| false).is_ok()
+        };
+        // What was kept already is synced once more with its folder, and the second file's folder is the first one's.
+        let again = &[2, 4, 7];
+        plexus_power_cut::holds(before, |disk, set| apply(&disk.path(), set), done, again);
     }
 
     #[test]

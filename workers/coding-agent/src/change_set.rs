@@ -10,17 +10,21 @@
 //!
 //! Must not know: runs, the folder that is changed.
 
-use crate::snapshot::{FileFacts, LARGEST, Snapshot, leave_free};
-use plexus_protocol::Timestamp;
+use crate::{
+    onto::Onto,
+    snapshot::{FileFacts, LARGEST, Snapshot, leave_free},
+};
+use plexus_ipc::worker::durable;
+use plexus_protocol::{AuditId, Timestamp};
 use plexus_rooted_files::{Digest, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ffi::OsStr,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -32,6 +36,8 @@ pub(crate) const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// Most files of a change set.
 const MOST_FILES: usize = 50_000;
+/// Files that a change set's head names.
+const NAMED: usize = 5;
 const SET: &str = "set.json";
 const HEAD: &str = "head.json";
 /// Longest `set.json`, in bytes.
@@ -117,15 +123,50 @@ pub(crate) struct Origin {
     pub(crate) made: Timestamp,
     /// The conversation that it is of; each change set of one has all that those before it have.
     pub(crate) conversation: Option<String>,
+    /// The event of its run, and the beginning of what that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) call: Option<AuditId>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) prompt: String,
+    /// What its copy began with.
+    #[serde(default)]
+    pub(crate) onto: Onto,
+}
+
+impl Origin {
+    /// The change sets whose changes it has, too.
+    fn joined(&self) -> &[String] {
+        match self.onto.join {
+            true => &self.onto.sets,
+            false => &[],
+        }
+    }
 }
 
 /// A change set without its files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) counts: Counts,
+    /// The first of its files.
+    #[serde(default)]
+    pub(crate) first: Vec<RelPath>,
     pub(crate) omitted: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) origin: Option<Origin>,
+}
+
+impl Head {
+    /// `1 added, 2 edited, 0 removed: a.txt, b.txt and 1 more`.
+    pub(crate) fn words(&self) -> String {
+        let named: Vec<_> = self.first.iter().map(RelPath::as_str).collect();
+        let more = self.counts.files().saturating_sub(named.len());
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("{}: {}{more}", self.counts.words(), named.join(", "))
+    }
 }
 
 /// How many files of a change set have which change.
@@ -149,6 +190,11 @@ impl Counts {
             } += 1;
         }
         counts
+    }
+
+    /// How many files there are in all.
+    fn files(&self) -> usize {
+        self.added + self.edited + self.removed + self.modes
     }
 
     pub(crate) fn words(&self) -> String {
@@ -222,6 +268,12 @@ impl ChangeSet {
     fn head(&self) -> Head {
         Head {
             counts: Counts::of(&self.files),
+            first: self
+                .files
+                .iter()
+                .take(NAMED)
+                .map(|file| file.path.clone())
+                .collect(),
             omitted: self.omitted,
             origin: self.origin.clone(),
         }
@@ -244,8 +296,8 @@ impl Sets {
         Self(scratch.join("changes"))
     }
 
-    /// Keeps a change set with its contents: those before from `folder`, as far as they are still there, those after from
-    /// `copy`. Answers with its id.
+    /// Keeps a change set with its contents: those before from `folder`, as far as they are still there, or from the change
+    /// sets that its copy began with; those after from `copy`. Answers with its id.
     pub(crate) fn keep(
         &self,
         set: &ChangeSet,
@@ -260,8 +312,8 @@ impl Sets {
         }
         // What cannot go now goes with a later one.
         let _ = self.prune();
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let kept = Self::keep_in(&dir, set, &bytes, folder, copy);
+        durable::make_folder(&dir)?;
+        let kept = self.keep_in(&dir, set, &bytes, folder, copy);
         if kept.is_err() {
             // As much as goes: room on the disk may be what it lacked.
             let _ = fs::remove_dir_all(&dir);
@@ -270,6 +322,7 @@ impl Sets {
     }
 
     fn keep_in(
+        &self,
         dir: &Path,
         set: &ChangeSet,
         bytes: &[u8],
@@ -279,13 +332,19 @@ impl Sets {
         let sides = set.files.iter();
         let sides = sides.flat_map(|change| [change.before, change.after]);
         leave_free(dir, sides.flatten().map(|facts| facts.bytes).sum())?;
+        let onto = set.origin.as_ref().map(|origin| &*origin.onto.sets);
         for change in &set.files {
             for (root, facts) in [(folder, &change.before), (copy, &change.after)] {
                 let Some(facts) = facts else { continue };
                 let read = root.read(&change.path).ok();
-                if let Some(read) = read.filter(|read| read.digest() == facts.digest) {
+                let read = read.filter(|read| read.digest() == facts.digest);
+                let mut earlier = onto.unwrap_or_default().iter();
+                let bytes = read.map(|read| read.bytes).or_else(|| {
+                    earlier.find_map(|set| self.content(set, &facts.digest).ok().flatten())
+                });
+                if let Some(bytes) = bytes {
                     // Not synced: one that a crash takes along is missed by its digest, and the run is made again.
-                    write_once(&dir.join(facts.digest.to_string()), &read.bytes)?;
+                    write_once(&dir.join(facts.digest.to_string()), &bytes)?;
                 }
             }
         }
@@ -306,7 +365,7 @@ impl Sets {
     }
 
     /// A change set without its files. One of an earlier version, or whose head a crash took along, is read whole.
-    fn head(&self, id: &str) -> Result<Head, SetError> {
+    pub(crate) fn head(&self, id: &str) -> Result<Head, SetError> {
         let dir = self.dir(id)?;
         if !dir.join(SET).exists() {
             return Err(SetError::Unknown);
@@ -316,8 +375,8 @@ impl Sets {
         head.map_or_else(|| Ok(self.get(id)?.head()), Ok)
     }
 
-    /// Change sets with their ids, the newest first, of a conversation the last; and how many there are beyond `most`,
-    /// which are not looked at.
+    /// Change sets with their ids, the newest first, of a conversation the last, and none that a later one has joined; and how
+    /// many there are beyond `most`, which are not looked at.
     pub(crate) fn newest(&self, most: usize) -> Result<(Vec<(String, Head)>, usize), SetError> {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
@@ -334,6 +393,9 @@ impl Sets {
         }
         let made = |set: &Head| set.origin.as_ref().map(|origin| origin.made);
         sets.sort_by_key(|(_, set)| Reverse(made(set)));
+        let joined = sets.iter().filter_map(|(_, set)| set.origin.as_ref());
+        let joined: BTreeSet<String> = joined.flat_map(Origin::joined).cloned().collect();
+        sets.retain(|(id, _)| !joined.contains(id));
         let mut conversations = BTreeSet::new();
         sets.retain(|(_, set)| {
             let origin = set.origin.as_ref();
@@ -460,7 +522,9 @@ mod tests {
     use super::*;
     use plexus_rooted_files::Policy;
 
-    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    type Folder = (tempfile::TempDir, Root);
+
+    fn folder(files: &[(&str, &str)]) -> Folder {
         let dir = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let path = dir.path().join(path);
@@ -556,6 +620,27 @@ mod tests {
         sets.prune().unwrap();
         assert!(stray.exists());
         assert!(matches!(sets.get(&id), Err(SetError::Unknown)));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn change_set_survives_a_power_cut() {
+        let id = std::cell::RefCell::default();
+        let before = |_: &Path| (folder(&[("a", "a")]), folder(&[("a", "b"), ("new", "y")]));
+        let keep = |top: &Path, ((_, one), (two, after)): (Folder, Folder)| {
+            let set = ChangeSet::between(&snapshot(&one), &snapshot(&after), two.path()).unwrap();
+            *id.borrow_mut() = Sets::in_folder(top).keep(&set, &one, &after).unwrap();
+        };
+        let kept = |top: &Path| {
+            let set = Sets::in_folder(top).get(&id.borrow());
+            set.is_ok_and(|set| set.files.len() == 2)
+        };
+        plexus_power_cut::holds(
+            before,
+            |disk, folders| keep(&disk.path(), folders),
+            kept,
+            &[],
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!   apply.rs    a change set into the folder, and back; direct.rs says what of it a run's own approval reaches
 //! sessions.rs   threads as capabilities
 //! snapshot.rs   what a folder holds, and a copy of it; ignored.rs says what of it no copy has, history.rs makes its .git
+//! onto.rs       what earlier runs changed, onto a copy
 //! change_set.rs what lies between two snapshots, and where that is kept
 //! ```
 //!
@@ -27,6 +28,7 @@ mod direct;
 mod history;
 mod host;
 mod ignored;
+mod onto;
 mod run;
 mod sessions;
 mod snapshot;

@@ -19,6 +19,7 @@ use crate::{
     credential::without_credentials,
     host::{Asker, HostTools, Waiting},
     ignored::Ignoring,
+    onto::{Onto, OntoError},
     sessions::{ThreadFolder, caller},
     snapshot::{MOST_IGNORED, Snapshot, SnapshotError, empty_folder, tidy},
     threads::{Thread, Threads, title_of},
@@ -60,6 +61,8 @@ const MOST_CALLS: usize = 500;
 /// How long a program may take to say its version, and most of it, in bytes.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);
 const LONGEST_VERSION: u64 = 100;
+/// Characters of a prompt that a change set remembers.
+const PROMPT_KEPT: usize = 1000;
 /// How long the folder of a run that nobody goes on with is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -106,6 +109,8 @@ pub struct Task {
     pub allowed_tools: Option<Vec<String>>,
     /// Whether its approval is one for applying what it changes too.
     pub(crate) applies: bool,
+    /// What earlier runs changed that the copy begins with.
+    pub(crate) onto: Onto,
 }
 
 /// What a run came to.
@@ -133,6 +138,8 @@ pub(crate) enum RunError {
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
     Set(#[from] SetError),
+    #[error(transparent)]
+    Onto(#[from] OntoError),
     #[error("it could not be started: {0}")]
     Child(#[from] ChildError),
     #[error("the files of the run: {0}")]
@@ -145,6 +152,8 @@ pub(crate) enum RunError {
         "it ended without an answer ({how}){words}; {version}; repeat the call, and where it ends so again tell the owner to look at the source's program"
     )]
     Silent {
+        /// Something killed it that was not its run's limit or its caller.
+        killed: bool,
         how: String,
         words: String,
         version: String,
@@ -231,8 +240,9 @@ struct TurnContext<'a> {
     cwd: Option<&'a RelPath>,
     /// The agent whose it is; none: the owner's own.
     agent: Option<&'a str>,
-    /// What its thread is called, should one begin.
-    title: &'a str,
+    /// What its change set counts from beyond the folder, and what it was asked.
+    onto: &'a Onto,
+    prompt: &'a str,
 }
 
 /// What is left of a turn when all its processes have ended.
@@ -280,7 +290,13 @@ impl<P: Program> Runs<P> {
         }
         let cwd = cwd_of(task, known.as_ref())?;
         let copy = self.dir.join(&run).join("root");
-        let before = self.copy(call, copy.clone()).await?;
+        let mut before = self.copy(call, copy.clone()).await?;
+        if !task.onto.sets.is_empty() {
+            let of = agent.clone();
+            (before, warnings) = self
+                .begin_onto(task, of, copy.clone(), before, warnings)
+                .await?;
+        }
         if let Some(cwd) = &cwd
             && !copy.join(cwd.as_str()).is_dir()
         {
@@ -296,7 +312,8 @@ impl<P: Program> Runs<P> {
             run: &run,
             cwd: cwd.as_ref(),
             agent: agent.as_deref(),
-            title: &title_of(&task.prompt),
+            onto: &task.onto,
+            prompt: &task.prompt,
         };
         let goes_on = known.is_some();
         if goes_on {
@@ -372,16 +389,14 @@ impl<P: Program> Runs<P> {
         &self,
         call: &CallContext,
         spoken: Spoken,
-        TurnContext {
-            run,
-            cwd,
-            agent,
-            title,
-        }: TurnContext<'_>,
+        place: TurnContext<'_>,
         (copy, before, goes_on): (PathBuf, Snapshot, bool),
         mut warnings: Vec<String>,
     ) -> Result<Outcome, RunError> {
         let Spoken { ended, began, from } = spoken;
+        let TurnContext {
+            run, cwd, agent, ..
+        } = place;
         // The keeper has removed all that the run had.
         if let Ending::TooMuchDisk | Ending::DiskFull = ended.ending {
             return Err(self.failure(ended).await);
@@ -414,7 +429,7 @@ impl<P: Program> Runs<P> {
         }
         let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
-        let title = began.map_or_else(|| title.to_owned(), |began| began.title);
+        let title = began.map_or_else(|| title_of(place.prompt), |began| began.title);
         self.threads.put(&Thread {
             id: thread.clone(),
             run: run.to_owned(),
@@ -429,6 +444,9 @@ impl<P: Program> Runs<P> {
             agent: agent.map(str::to_owned),
             made: now(),
             conversation: goes_on.then(|| run.to_owned()),
+            call: call.audit().cloned(),
+            prompt: place.prompt.chars().take(PROMPT_KEPT).collect(),
+            onto: place.onto.clone(),
         };
         let (changes, id, ignored) = self.changes(call, copy, before, origin).await?;
         if !ignored.is_empty() {
@@ -582,6 +600,32 @@ impl<P: Program> Runs<P> {
             });
         let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
         copied.await.map_err(failed)?
+    }
+
+    /// Puts what earlier runs changed onto a copy that was just made.
+    async fn begin_onto(
+        &self,
+        task: &Task,
+        agent: Option<String>,
+        copy: PathBuf,
+        mut before: Snapshot,
+        mut warnings: Vec<String>,
+    ) -> Result<(Snapshot, Vec<String>), RunError> {
+        let (root, sets, onto) = (self.root.clone(), self.sets.clone(), task.onto.clone());
+        let put = on_file_thread(move || {
+            let of = (&sets, agent.as_deref());
+            let changed = onto.put(of, &root, &copy, &mut before);
+            Ok(changed.map(|changed| (before, changed)))
+        });
+        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
+        let (before, changed) = put.await.map_err(failed)??;
+        if !changed.is_empty() {
+            warnings.push(format!(
+                "changed in the folder since an earlier run, whose version the copy has: {}",
+                names_of(&changed)
+            ));
+        }
+        Ok((before, warnings))
     }
 
     /// What became of the copy, kept, and what of it is ignored; the copy goes, unless its conversation goes on in it.
@@ -759,7 +803,8 @@ impl<P: Program> Runs<P> {
             run,
             cwd,
             agent,
-            title,
+            prompt,
+            ..
         }: TurnContext<'_>,
         asked: Option<&Thread>,
     ) -> Result<(), RunError> {
@@ -774,7 +819,7 @@ impl<P: Program> Runs<P> {
                 id: thread.to_owned(),
                 run: run.to_owned(),
                 cwd: cwd.cloned(),
-                title: title.to_owned(),
+                title: title_of(prompt),
                 usage: Usage::default(),
                 agent: agent.map(str::to_owned),
                 began: now(),
@@ -803,6 +848,7 @@ impl Limit {
 impl EndedTurn {
     /// Why there is no answer. `versions` is awaited where neither the turn nor the keeper says.
     async fn failure(self, versions: impl Future<Output = String>) -> RunError {
+        let killed = self.stop.is_none() && matches!(self.ending, Ending::Signaled(_));
         let how = match (self.turn.end, self.ending) {
             (_, Ending::TooMuchMemory) => {
                 return RunError::OverLimit("held more memory together than a run may");
@@ -823,6 +869,7 @@ impl EndedTurn {
             words => format!(": {words}"),
         };
         RunError::Silent {
+            killed,
             how,
             words,
             version: versions.await,
@@ -1016,7 +1063,11 @@ impl From<&RunError> for SourceError {
             | RunError::NoConversation
             | RunError::NotBegun
             | RunError::OtherFolder(_) => Self::invalid(words),
-            RunError::NoFolder(_) => Self::transport("not_found", words),
+            RunError::NoFolder(_) | RunError::Onto(OntoError::Set(SetError::Unknown)) => {
+                Self::transport("not_found", words)
+            }
+            RunError::Onto(OntoError::Conflict { .. }) => Self::transport("conflict", words),
+            RunError::Silent { killed: true, .. } => Self::transport("agent_killed", words),
             RunError::Silent { .. } | RunError::OtherThread => {
                 Self::transport("agent_failed", words)
             }
@@ -1027,13 +1078,15 @@ impl From<&RunError> for SourceError {
             RunError::OverDisk => Self::transport("over_limit", words),
             RunError::DiskFull => Self::transport("disk_full", words),
             RunError::ThreadGone(why) => Self::from(&**why).effect(Effect::Partial),
-            RunError::Snapshot(SnapshotError::Copy(full)) | RunError::Set(SetError::Io(full))
+            RunError::Snapshot(SnapshotError::Copy(full))
+            | RunError::Set(SetError::Io(full))
+            | RunError::Onto(OntoError::Copy(full))
                 if full.kind() == io::ErrorKind::StorageFull =>
             {
                 Self::transport("disk_full", words)
             }
             RunError::Child(_) => Self::unavailable(words),
-            RunError::Snapshot(_) | RunError::Set(_) | RunError::Io(_) => {
+            RunError::Snapshot(_) | RunError::Set(_) | RunError::Onto(_) | RunError::Io(_) => {
                 Self::transport("io", words)
             }
             RunError::FileThread(_) => Self::internal(words),

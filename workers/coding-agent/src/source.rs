@@ -7,8 +7,11 @@
 use crate::{
     ModelServer, Program,
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
-    change_set::{ChangeKind, ChangeSet, Counts, FileChange, Head, SetError, Sets, renames},
+    change_set::{
+        ChangeKind, ChangeSet, Counts, FileChange, Head, Origin, SetError, Sets, renames,
+    },
     ignored::Ignoring,
+    onto::Onto,
     run::{Limit, Outcome, RunError, Runs, Task, names_of},
     sessions::no_thread,
     snapshot::{FileFacts, Snapshot},
@@ -58,6 +61,8 @@ pub struct CodingAgent<P> {
     root: Arc<Root>,
     ignoring: Arc<Ignoring>,
     anchor: Anchor,
+    /// The folder, as the owner named it.
+    path: PathBuf,
     sets: Option<Sets>,
     folder: Option<Folder>,
     /// In a writer with a keeper and an egress.
@@ -137,6 +142,10 @@ struct RunInput {
     max_seconds: Option<u64>,
     #[serde(default, rename = "allowedTools")]
     allowed_tools: Option<Vec<String>>,
+    #[serde(default)]
+    onto: Vec<String>,
+    #[serde(default)]
+    join: bool,
 }
 
 /// What becomes of that which a run changes.
@@ -255,6 +264,9 @@ struct FileOutput {
     /// In `changes.read`: how far it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Standing>,
+    /// There too: what is to be applied first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
     /// There too: why applying it would be running code.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<&'static str>,
@@ -280,6 +292,9 @@ struct ChangesInput {
 #[derive(Debug, Serialize)]
 struct ChangesOutput {
     id: String,
+    /// For the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<About>,
     files: Vec<FileOutput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Next>,
@@ -297,17 +312,50 @@ struct ListOutput {
 #[derive(Debug, Serialize)]
 struct ListedSet {
     id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    made: Option<Timestamp>,
+    #[serde(flatten)]
+    about: About,
     #[serde(flatten)]
     counts: Counts,
+    /// The first of its files.
+    first: Vec<RelPath>,
     omitted: usize,
     /// Files of it that the owner or an agent brought into the folder, and nobody took back.
     applied: usize,
     /// The calls that did.
     calls: BTreeSet<AuditId>,
+}
+
+/// Where a change set comes from, as the owner reads it.
+#[derive(Debug, Default, Serialize)]
+struct About {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<Timestamp>,
+    /// The event of its run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<AuditId>,
+    /// The beginning of what that was asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    prompt: String,
+    /// The change sets that it builds on, which are to be applied before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    onto: Vec<String>,
+}
+
+impl About {
+    fn of(origin: Option<Origin>) -> Self {
+        origin.map_or_else(Self::default, |origin| Self {
+            agent: origin.agent,
+            made: Some(origin.made),
+            call: origin.call,
+            prompt: origin.prompt,
+            onto: match origin.onto.join {
+                true => Vec::new(),
+                false => origin.onto.sets,
+            },
+        })
+    }
 }
 
 /// Where to go on.
@@ -455,6 +503,7 @@ impl<P: Program> CodingAgent<P> {
             root,
             ignoring,
             anchor,
+            path: config.path,
             sets,
             folder,
             runs,
@@ -533,6 +582,8 @@ impl<P: Program> CodingAgent<P> {
             max_turns: None,
             max_seconds: None,
             allowed_tools: None,
+            onto: Vec::new(),
+            join: false,
         };
         self.plan(call, input).await
     }
@@ -598,7 +649,15 @@ impl<P: Program> CodingAgent<P> {
                 max_seconds: input.max_seconds,
                 allowed_tools: input.allowed_tools,
                 applies: input.mode == RunMode::Direct,
+                onto: Onto {
+                    sets: input.onto,
+                    join: input.join,
+                },
             };
+            if task.applies && !task.onto.sets.is_empty() {
+                let why = "onto is for runs whose changes wait: leave mode out";
+                return Err(SourceError::invalid(why));
+            }
             let (will, did, changes) = match input.mode {
                 RunMode::Staged => (
                     "",
@@ -615,6 +674,7 @@ impl<P: Program> CodingAgent<P> {
             };
             let headline = format!("has {} work on a copy of the folder{will}", P::NAME);
             let mut preview = Preview::new(headline)
+                .fact("folder", self.path.to_string_lossy())
                 .fact("program", &self.binary)
                 .fact("model", self.model_words(&task));
             if let Some(folder) = self.works_in(&task)? {
@@ -668,6 +728,14 @@ impl<P: Program> CodingAgent<P> {
                 let began = title.map(|title| format!(", which began: {title}"));
                 let began = began.unwrap_or_default();
                 preview = preview.fact("goes on with", format!("{thread}{began}"));
+            }
+            for set in &task.onto.sets {
+                let head = self.sets()?.head(set);
+                let head = head.map_err(|error| failed(&error.into()))?;
+                preview = preview.fact("begins with", format!("{set}: {}", head.words()));
+            }
+            if task.onto.join {
+                preview = preview.fact("change set", "one, which has theirs too");
             }
             let preview = preview
                 .fact("changes", changes)
@@ -837,11 +905,10 @@ impl<P: Program> CodingAgent<P> {
                         (*after == file.after).then(|| AuditId::clone(call))
                     }));
                 }
-                let (agent, made) = head.origin.map(|it| (it.agent, it.made)).unzip();
                 Ok(ListedSet {
-                    agent: agent.flatten(),
-                    made,
+                    about: About::of(head.origin),
                     counts: head.counts,
+                    first: head.first,
                     omitted: head.omitted,
                     applied: applied.len(),
                     calls: applied.into_iter().collect(),
@@ -907,7 +974,11 @@ impl<P: Program> CodingAgent<P> {
                 let standing = self.folder()?.standing(change);
                 let (state, runs) = standing.unwrap_or((Standing::Changed, None));
                 (file.state, file.runs) = (Some(state), runs);
-                if call.is_owners() && state == Standing::Changed {
+                if state == Standing::Changed {
+                    let origin = set.origin.as_ref();
+                    file.on = self.folder()?.builds_on(origin, &change.path);
+                }
+                if call.is_owners() && state == Standing::Changed && file.on.is_none() {
                     let made = self.folder()?.meanwhile(change, before.as_deref());
                     file.shows_meanwhile(made.ok().flatten());
                 }
@@ -932,6 +1003,7 @@ impl<P: Program> CodingAgent<P> {
             let summary = format!("showed changes to {}", counted(files.len(), "file"));
             let output = ChangesOutput {
                 id: input.changes,
+                about: call.is_owners().then(|| About::of(set.origin)),
                 files,
                 next,
             };
@@ -1160,6 +1232,7 @@ fn output(change: &FileChange, from: Option<&RelPath>) -> FileOutput {
         meanwhile: None,
         meanwhile_cut: None,
         state: None,
+        on: None,
         runs: None,
     }
 }
@@ -1189,7 +1262,9 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf(_) => {
             SourceError::invalid(words)
         }
-        ApplyError::Changed(_) => SourceError::changed("changed", words),
+        ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
+            SourceError::changed("changed", words)
+        }
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),
         ApplyError::Hidden(_) => SourceError::transport("hidden", words),

@@ -9,14 +9,14 @@
 
 use crate::change_set::read_most;
 use plexus_agent_lines::Usage;
+use plexus_ipc::worker::durable;
 use plexus_protocol::{AuditId, Digest, Timestamp};
 use plexus_rooted_files::RelPath;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -147,17 +147,8 @@ impl Threads {
     /// # Errors
     /// What is there stays.
     pub(crate) fn put(&self, thread: &Thread) -> io::Result<()> {
-        let mut made = DirBuilder::new();
-        made.recursive(true).mode(0o700).create(&self.dir)?;
         let path = self.dir.join(record_name(&thread.id));
-        let new = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&new)?;
-        file.write_all(&serde_json::to_vec(thread)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(&self.dir)?.sync_all()
+        durable::put(&path, &serde_json::to_vec(thread)?)
     }
 
     /// The folder of what is written down of conversations.
@@ -177,7 +168,7 @@ impl Threads {
     pub(crate) fn note_turn(&self, intent: Option<&AuditId>) -> io::Result<()> {
         let Some(intent) = intent else { return Ok(()) };
         let dir = self.turns_begun();
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        durable::make_folder(&dir)?;
         File::create(dir.join(intent.as_str()))?;
         File::open(dir)?.sync_all()
     }
@@ -231,5 +222,31 @@ mod tests {
         fs::write(scratch.path().join("threads/x"), "no record").unwrap();
         assert_eq!(threads.all().unwrap(), [thread]);
         assert_eq!(threads.get("01a2").unwrap(), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn threads_and_turns_survive_a_power_cut() {
+        use plexus_power_cut::holds;
+        let of = Threads::in_folder;
+        let thread = |run: &str| Thread {
+            id: "01a1".into(),
+            run: run.into(),
+            cwd: None,
+            title: String::new(),
+            usage: Usage::default(),
+            agent: None,
+            began: Timestamp(1),
+            last: Timestamp(2),
+        };
+        let known = |top: &Path| matches!(of(top).get("01a1"), Ok(Some(found)) if found.run == "2");
+        let put = |top: &Path| of(top).put(&thread("2")).unwrap();
+        holds(|_| (), |disk, ()| put(&disk.path()), known, &[]);
+        let before = |top: &Path| of(top).put(&thread("1")).unwrap();
+        holds(before, |disk, ()| put(&disk.path()), known, &[]);
+        let turn = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();
+        let noted = |top: &Path| of(top).had_turn(&turn);
+        let note = |top: &Path| of(top).note_turn(Some(&turn)).unwrap();
+        holds(|_| (), |disk, ()| note(&disk.path()), noted, &[]);
     }
 }

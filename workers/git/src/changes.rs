@@ -266,10 +266,13 @@ fn small(reader: &Reader, entry: Option<Entry>) -> Result<Option<Vec<u8>>, GitEr
     };
     match reader.header(&entry.id) {
         Ok((_, size)) if size > 0 && size <= MAX_PAIRS.1 as u64 => {}
-        // What this clone lacks cannot be compared.
-        Ok(_) | Err(GitError::NotFound(_)) => return Ok(None),
+        // What this clone lacks, or cannot be read, cannot be compared.
+        Ok(_) | Err(GitError::NotFound(_) | GitError::Broken(_)) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let bytes = reader.blob(&entry.id)?;
-    Ok(lines::is_text(&bytes).then_some(bytes))
+    match reader.blob(&entry.id) {
+        Ok(bytes) => Ok(lines::is_text(&bytes).then_some(bytes)),
+        Err(GitError::Broken(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

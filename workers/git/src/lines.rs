@@ -11,6 +11,8 @@ use std::{
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Longest file that is taken apart, in lines: each takes many times its own bytes while two files are compared.
 const MAX_LINES: usize = 200_000;
+/// What follows a last line without an end, as git has it.
+const NO_END: &str = "\n\\ No newline at end of file\n";
 /// How far into a file NUL is looked for, as git does.
 const LOOKED_AT: usize = 8_000;
 
@@ -84,12 +86,14 @@ pub(crate) fn unified(old: &[&[u8]], new: &[&[u8]], ops: &[DiffOp], most: usize)
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             continue;
         };
+        let span = |start: usize, end: usize| match end - start {
+            0 => format!("{start},0"),
+            lines => format!("{},{lines}", start + 1),
+        };
         let head = format!(
-            "@@ -{},{} +{},{} @@",
-            first.old_range().start + 1,
-            last.old_range().end - first.old_range().start,
-            first.new_range().start + 1,
-            last.new_range().end - first.new_range().start,
+            "@@ -{} +{} @@\n",
+            span(first.old_range().start, last.old_range().end),
+            span(first.new_range().start, last.new_range().end),
         );
         let lines = group.iter().flat_map(|op| {
             let (gone, sign, here) = match op {
@@ -100,16 +104,19 @@ pub(crate) fn unified(old: &[&[u8]], new: &[&[u8]], ops: &[DiffOp], most: usize)
             gone.chain(new[here].iter().map(move |line| (sign, *line)))
         });
         for (sign, line) in std::iter::once(("", head.as_bytes())).chain(lines) {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let end = match line.ends_with(b"\n") {
+                true => "",
+                false => NO_END,
+            };
             // Before it is copied: a line may be as long as its file, and what cannot be read becomes longer.
-            if text.len() + sign.len() + line.len() + 1 > most {
+            if text.len() + sign.len() + line.len() + end.len() > most {
                 return (text, true);
             }
             let line = String::from_utf8_lossy(line);
-            if text.len() + sign.len() + line.len() + 1 > most {
+            if text.len() + sign.len() + line.len() + end.len() > most {
                 return (text, true);
             }
-            text.extend([sign, &line, "\n"]);
+            text.extend([sign, &line, end]);
         }
     }
     (text, false)

@@ -141,7 +141,7 @@ pub(crate) fn run(
     let limit = input.limit.unwrap_or(USUAL);
     let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
     let author = input.author.as_deref().map(str::to_lowercase);
-    let mut names = refs::names(repository, &reader, scope)?;
+    let (mut names, skipped) = refs::names(repository, &reader, scope)?;
     let (mut commits, mut paths, mut more) = (Vec::new(), Vec::new(), false);
     while let Some(commit) = walk.next()? {
         let parents = walk.parents(&commit);
@@ -194,7 +194,13 @@ pub(crate) fn run(
         output: Output {
             r#type: "log",
             commits,
-            warnings: walk.is_cut.then_some("shallow").into_iter().collect(),
+            warnings: [
+                walk.is_cut.then_some("shallow"),
+                skipped.then_some("refs_skipped"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             next,
         },
     })

@@ -5,7 +5,7 @@ use gix_hash::ObjectId;
 use gix_object::{Find as _, Kind};
 use gix_odb::Header as _;
 use jiff::{Timestamp, tz};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Largest commit or tag, in bytes.
 const MAX_COMMIT: u64 = 1 << 20;
@@ -23,6 +23,8 @@ pub(crate) const MAX_BLOB: u64 = 8 << 20;
 pub(crate) struct Reader {
     handle: gix_odb::HandleArc,
     buffer: RefCell<Vec<u8>>,
+    /// Whether a tree had names that no folder can hold, which were left out.
+    pub(crate) skipped_names: Cell<bool>,
 }
 
 /// A commit, as far as it is shown.
@@ -80,6 +82,7 @@ impl Reader {
         Self {
             handle,
             buffer: RefCell::default(),
+            skipped_names: Cell::default(),
         }
     }
 
@@ -90,7 +93,7 @@ impl Reader {
             Ok(None) => Err(GitError::NotFound(format!(
                 "this clone does not have the object {id}"
             ))),
-            Err(error) => Err(damaged(&error)),
+            Err(_) => Err(damaged(id)),
         }
     }
 
@@ -116,7 +119,7 @@ impl Reader {
         match self.handle.try_find(id, &mut buffer) {
             Ok(Some(data)) => take(data.data),
             Ok(None) => Err(GitError::NotFound(format!("{id} is gone"))),
-            Err(error) => Err(damaged(&error)),
+            Err(_) => Err(damaged(id)),
         }
     }
 
@@ -138,7 +141,9 @@ impl Reader {
 
     /// The names in a folder, in the order of git. Names that no folder can hold are left out.
     pub(crate) fn tree(&self, id: &ObjectId) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
-        self.read(id, Kind::Tree, MAX_TREE, tree)
+        let (entries, skipped) = self.read(id, Kind::Tree, MAX_TREE, tree)?;
+        self.skipped_names.set(self.skipped_names.get() || skipped);
+        Ok(entries)
     }
 
     /// What lies at a path of this tree.
@@ -218,11 +223,9 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     }
 }
 
-fn damaged(error: &impl std::fmt::Display) -> GitError {
-    // What the library says may name paths of the owner's: its first line is enough.
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    GitError::Broken(format!("the objects cannot be read: {}", cut(line, 200)))
+/// In our words: those of the library name paths of the owner's machine.
+fn damaged(id: &ObjectId) -> GitError {
+    GitError::Broken(format!("the object {id} cannot be read"))
 }
 
 fn hex(digits: &[u8]) -> Result<ObjectId, GitError> {
@@ -297,9 +300,13 @@ fn offset(text: &str) -> Option<i32> {
     Some(sign * (number / 100 * 3_600 + number % 100 * 60))
 }
 
-fn tree(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
+/// The names of a folder, as git has them.
+type Entries = Vec<(Vec<u8>, Entry)>;
+
+/// The names, and whether some were left out.
+fn tree(mut bytes: &[u8]) -> Result<(Entries, bool), GitError> {
     let broken = || GitError::Broken("a tree that cannot be read".to_owned());
-    let mut entries = Vec::new();
+    let (mut entries, mut skipped) = (Vec::new(), false);
     while !bytes.is_empty() {
         let space = memchr::memchr(b' ', bytes).ok_or_else(broken)?;
         let mode = std::str::from_utf8(&bytes[..space]).map_err(|_| broken())?;
@@ -326,7 +333,9 @@ fn tree(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
             _ => EntryKind::Blob,
         };
         let odd = name.is_empty() || name == b"." || name == b".." || name.contains(&b'/');
-        if !odd {
+        if odd {
+            skipped = true;
+        } else {
             let id = gix_hash::oid::try_from_bytes(id).map_err(|_| broken())?;
             entries.push((
                 name.to_vec(),
@@ -338,5 +347,5 @@ fn tree(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
             ));
         }
     }
-    Ok(entries)
+    Ok((entries, skipped))
 }

@@ -10,7 +10,10 @@ use crate::{
 };
 use gix_hash::ObjectId;
 use gix_object::Kind;
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{
+    cell::{Cell, OnceCell},
+    collections::BTreeMap,
+};
 
 /// How often a ref may lead to another, and a tag to another.
 const MAX_HOPS: usize = 5;
@@ -39,7 +42,7 @@ pub(crate) fn resolve(
     scope: &CallScope<'_>,
     text: &str,
 ) -> Result<Commit, GitError> {
-    if text.contains("..") || text.contains([':', '@']) && text != "@" {
+    if text.contains("..") || text.contains(':') || text.contains("@{") {
         return Err(GitError::Invalid(
             "a revision is a branch, a tag, a commit's id or HEAD, with ~n or ^n behind it; for a range use rev and not"
                 .to_owned(),
@@ -143,6 +146,13 @@ fn named(
             ))),
         };
     }
+    // `v1.0-3-g1a2b3c4`, as `git describe` says it: the id at its end.
+    if let Some((_, id)) = name.rsplit_once("-g")
+        && id.len() >= 4
+        && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        return named(repository, reader, scope, id);
+    }
     if name == "HEAD" {
         return Err(GitError::NotFound("there is no commit yet".to_owned()));
     }
@@ -185,21 +195,22 @@ pub(crate) fn tips(
     Ok(ids)
 }
 
-/// Branches and tags by the commit that they name: what `git log --decorate` shows.
+/// Branches and tags by the commit that they name: what `git log --decorate` shows; and whether some were left out.
 pub(crate) fn names(
     repository: &Repository,
     reader: &Reader,
     scope: &CallScope<'_>,
-) -> Result<BTreeMap<ObjectId, Vec<String>>, GitError> {
+) -> Result<(BTreeMap<ObjectId, Vec<String>>, bool), GitError> {
     let mut names: BTreeMap<ObjectId, Vec<String>> = BTreeMap::new();
-    for (name, id) in Refs::new(repository, scope).below(&NAMED, MAX_NAMES)? {
+    let refs = Refs::new(repository, scope);
+    for (name, id) in refs.below(&NAMED, MAX_NAMES)? {
         scope.go_on()?;
         let short = TIPS.iter().find_map(|start| name.strip_prefix(start));
         if let (Some(short), Ok(id)) = (short, peeled(reader, id)) {
             names.entry(id).or_default().push(short.to_owned());
         }
     }
-    Ok(names)
+    Ok((names, refs.skipped.get()))
 }
 
 /// The refs, for one call.
@@ -210,6 +221,8 @@ pub(crate) struct Refs<'a> {
     packed: OnceCell<BTreeMap<String, ObjectId>>,
     /// A later reading, for refs that were packed since the first.
     packed_again: OnceCell<BTreeMap<String, ObjectId>>,
+    /// Whether some were left out: beyond a bound, or not to be read.
+    skipped: Cell<bool>,
 }
 
 impl<'a> Refs<'a> {
@@ -219,6 +232,7 @@ impl<'a> Refs<'a> {
             scope,
             packed: OnceCell::new(),
             packed_again: OnceCell::new(),
+            skipped: Cell::default(),
         }
     }
 
@@ -249,7 +263,13 @@ impl<'a> Refs<'a> {
                         "its ids are SHA-256, which is not read".to_owned(),
                     ));
                 }
-                None => return Ok(ObjectId::from_hex(text.as_bytes()).ok()),
+                None => {
+                    // Behind the id in FETCH_HEAD is where it comes from.
+                    let id = text.split_whitespace().next().unwrap_or_default();
+                    let id = ObjectId::from_hex(id.as_bytes()).ok();
+                    self.skipped.set(self.skipped.get() || id.is_none());
+                    return Ok(id);
+                }
             }
         }
         Err(GitError::Broken(format!("{name:?} leads in a circle")))
@@ -278,11 +298,18 @@ impl<'a> Refs<'a> {
             return Ok(packed);
         }
         let text = self.repository.file("packed-refs")?.unwrap_or_default();
-        let line = |line: &str| {
-            let (id, name) = line.split_once(' ')?;
-            Some((name.to_owned(), ObjectId::from_hex(id.as_bytes()).ok()?))
-        };
-        let packed = text.lines().filter_map(line).collect();
+        let mut packed = BTreeMap::new();
+        // Beside refs there are what their tags name, and a head.
+        for line in text.lines().filter(|line| !line.starts_with(['^', '#'])) {
+            let parts = line.split_once(' ');
+            let id = parts.and_then(|(id, _)| ObjectId::from_hex(id.as_bytes()).ok());
+            match (parts, id) {
+                (Some((_, name)), Some(id)) => {
+                    packed.insert(name.to_owned(), id);
+                }
+                _ => self.skipped.set(true),
+            }
+        }
         Ok(place.get_or_init(|| packed))
     }
 
@@ -295,13 +322,19 @@ impl<'a> Refs<'a> {
     ) -> Result<BTreeMap<String, ObjectId>, GitError> {
         let is_tip = |(name, _): &(&String, _)| TIPS.iter().any(|tips| name.starts_with(tips));
         let mut all = BTreeMap::new();
-        if let Ok(packed) = self.packed() {
-            let tips = packed.iter().filter(is_tip).take(most);
-            all.extend(tips.map(|(name, id)| (name.clone(), *id)));
+        match self.packed() {
+            Ok(packed) => {
+                let tips = packed.iter().filter(is_tip).take(most);
+                all.extend(tips.map(|(name, id)| (name.clone(), *id)));
+            }
+            Err(_) => self.skipped.set(true),
         }
         let mut left = most;
         for place in places {
             self.loose(place.trim_end_matches('/'), &mut all, &mut left, 0)?;
+        }
+        if all.len() >= most {
+            self.skipped.set(true);
         }
         Ok(all.into_iter().take(most).collect())
     }
@@ -316,12 +349,14 @@ impl<'a> Refs<'a> {
     ) -> Result<(), GitError> {
         use plexus_rooted_files::{FileError, Kind as FileKind, RelPath};
         self.scope.go_on()?;
-        if depth > 8 {
-            return Ok(());
-        }
         let Ok(path) = RelPath::parse(folder) else {
+            self.skipped.set(true);
             return Ok(());
         };
+        if depth > 8 {
+            self.skipped.set(true);
+            return Ok(());
+        }
         let listing = match self
             .repository
             .git
@@ -329,8 +364,15 @@ impl<'a> Refs<'a> {
         {
             Ok(listing) => listing,
             Err(FileError::Over) => return Err(GitError::Over),
-            Err(_) => return Ok(()),
+            Err(FileError::NotFound(_)) => return Ok(()),
+            Err(_) => {
+                self.skipped.set(true);
+                return Ok(());
+            }
         };
+        if listing.omitted > 0 || listing.next_after.is_some() {
+            self.skipped.set(true);
+        }
         for entry in listing.entries {
             if *left == 0 {
                 break;
@@ -340,7 +382,11 @@ impl<'a> Refs<'a> {
             match entry.kind {
                 FileKind::Dir => self.loose(&name, all, left, depth + 1)?,
                 FileKind::File => {
-                    if let Some(id) = unless_over(self.followed(&name))? {
+                    let followed = self.followed(&name);
+                    if followed.is_err() {
+                        self.skipped.set(true);
+                    }
+                    if let Some(id) = unless_over(followed)? {
                         all.insert(name, id);
                     }
                 }

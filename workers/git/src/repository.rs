@@ -67,6 +67,11 @@ impl Repository {
                 "there is no repository in the folder".to_owned(),
             ));
         }
+        if let Some(kind) = file(&git, "config")?.as_deref().and_then(unread_format) {
+            return Err(GitError::Refused(format!(
+                "the repository is of a kind that is not read: {kind}"
+            )));
+        }
         let objects = dir.join("objects");
         let mut checked = Vec::new();
         confined(&folder, &objects, &mut checked)?;
@@ -81,12 +86,14 @@ impl Repository {
             &mut std::iter::empty(),
             options,
         )
-        .map_err(|error| GitError::Broken(format!("the objects cannot be read: {error}")))?;
+        // What the library says names paths of this machine.
+        .map_err(|_| GitError::Broken("the objects cannot be read".to_owned()))?;
         let shallow = file(&git, "shallow")?.unwrap_or_default();
         let shallow = shallow
             .lines()
-            .filter_map(|line| gix_hash::ObjectId::from_hex(line.trim().as_bytes()).ok())
-            .collect();
+            .map(|line| gix_hash::ObjectId::from_hex(line.trim().as_bytes()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| GitError::Broken("the file shallow cannot be read".to_owned()))?;
         Ok(Self {
             git,
             store: Odb(Arc::new(store)),
@@ -110,6 +117,30 @@ impl Repository {
     pub(crate) fn file(&self, path: &str) -> Result<Option<String>, GitError> {
         file(&self.git, path)
     }
+}
+
+/// What of a repository's configuration says that it cannot be read. Nothing else in it is looked at.
+fn unread_format(config: &str) -> Option<&'static str> {
+    let mut section = String::new();
+    for line in config.lines() {
+        let mut line = line.trim();
+        if let Some((head, rest)) = line.strip_prefix('[').and_then(|l| l.split_once(']')) {
+            section = head.trim().to_ascii_lowercase();
+            line = rest.trim();
+        }
+        let line = line.split(['#', ';']).next().unwrap_or_default();
+        let Some((key, value)) = line.split_once('=').filter(|_| section == "extensions") else {
+            continue;
+        };
+        let value = value.trim().trim_matches('"').to_ascii_lowercase();
+        match (key.trim().to_ascii_lowercase().as_str(), value.as_str()) {
+            ("objectformat", "sha1") | ("refstorage", "files") => {}
+            ("objectformat", _) => return Some("its ids are not SHA-1 (extensions.objectFormat)"),
+            ("refstorage", _) => return Some("its refs are no files (extensions.refStorage)"),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// `.git` below the folder, where a `.git` file says within it, or the folder itself.

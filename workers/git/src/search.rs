@@ -11,6 +11,7 @@ use crate::{
     scope::{Answer, CallScope},
     walk::Walk,
 };
+use plexus_rooted_files::text::decode;
 use serde::{Deserialize, Serialize};
 use similar::DiffOp;
 
@@ -21,7 +22,7 @@ const MESSAGES: usize = 20_000;
 const CHANGES: usize = 1_000;
 /// Files that one call looks into.
 const FILES: usize = 20_000;
-/// Hits of one file or commit.
+/// Hits of one file or commit, unless the path names that file.
 const EACH: usize = 5;
 /// Largest file that is searched, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -95,8 +96,10 @@ struct Search<'a> {
     scope: &'a CallScope<'a>,
     query: String,
     path: Option<String>,
+    limit: usize,
     hits: Vec<Hit>,
     paths: Vec<String>,
+    warnings: Vec<&'static str>,
 }
 
 pub(crate) fn run(
@@ -113,24 +116,32 @@ pub(crate) fn run(
         scope,
         query: input.query.to_lowercase(),
         path: scope.path(input.path.as_deref())?,
+        limit: input.limit.unwrap_or(USUAL),
         hits: Vec::new(),
         paths: Vec::new(),
+        warnings: Vec::new(),
     };
-    let limit = input.limit.unwrap_or(USUAL);
     let rev = input.rev.as_deref().unwrap_or("HEAD");
     let start = refs::resolve(repository, &reader, scope, rev)?;
     let (searched, next, is_cut) = if input.r#in == SearchScope::Files {
-        search.files(&start, limit, input.after.as_deref())?
+        search.files(&start, input.after.as_deref())?
     } else {
         let span = Span::new(input.since.as_deref(), input.until.as_deref())?;
         let mut walk = Walk::new(repository, &reader, scope);
         walk.add(start)?;
-        search.history(&mut walk, &span, input, limit)?
+        search.history(&mut walk, &span, input)?
     };
+    if is_cut {
+        search.warn("shallow");
+    }
+    if reader.skipped_names.get() {
+        search.warn("names_skipped");
+    }
     let Search {
         hits,
         mut paths,
         path,
+        warnings,
         ..
     } = search;
     if paths.is_empty() && scope.everything() {
@@ -149,7 +160,7 @@ pub(crate) fn run(
             r#type: "search",
             hits,
             searched,
-            warnings: is_cut.then_some("shallow").into_iter().collect(),
+            warnings,
             next: next.map(|after| Next { after }),
         },
     })
@@ -162,7 +173,6 @@ impl Search<'_> {
         walk: &mut Walk<'_>,
         span: &Span,
         input: &Input,
-        limit: usize,
     ) -> Result<(usize, Option<String>, bool), GitError> {
         let most = if input.r#in == SearchScope::Changes {
             CHANGES
@@ -181,7 +191,7 @@ impl Search<'_> {
                 }
                 continue;
             }
-            if searched == most || self.hits.len() >= limit {
+            if searched == most || self.hits.len() >= self.limit {
                 return Ok((searched, last, walk.is_cut));
             }
             walk.go_on(&parents)?;
@@ -242,8 +252,7 @@ impl Search<'_> {
             if change.old.map(|entry| entry.id) == change.new.map(|entry| entry.id) {
                 continue;
             }
-            let content = |entry: Option<_>| self.text(entry);
-            let (Some(old), Some(new)) = (content(change.old)?, content(change.new)?) else {
+            let (Some(old), Some(new)) = (self.text(change.old)?, self.text(change.new)?) else {
                 continue;
             };
             // Most files do not have the text at all.
@@ -251,8 +260,10 @@ impl Search<'_> {
                 continue;
             }
             let (Ok(old), Ok(new)) = (lines::of(&old), lines::of(&new)) else {
+                self.warn("large_files_skipped");
                 continue;
             };
+            let each = self.each(&change.path);
             for op in lines::difference(&old, &new) {
                 if matches!(op, DiffOp::Equal { .. }) {
                     continue;
@@ -263,8 +274,13 @@ impl Search<'_> {
                 ];
                 for (word, lines, range) in sides {
                     for line in range {
-                        if found < EACH && self.holds(lines[line]) {
-                            found += 1;
+                        if !self.holds(lines[line]) {
+                            continue;
+                        }
+                        found += 1;
+                        if found > each {
+                            self.warn("hits_bounded");
+                        } else {
                             let text = String::from_utf8_lossy(lines[line]);
                             self.paths.push(change.path.clone());
                             self.hits.push(Hit {
@@ -285,7 +301,6 @@ impl Search<'_> {
     fn files(
         &mut self,
         commit: &Commit,
-        limit: usize,
         after: Option<&str>,
     ) -> Result<(usize, Option<String>, bool), GitError> {
         let all = changes::between(
@@ -302,7 +317,7 @@ impl Search<'_> {
             .filter(|c| after.is_none_or(|after| c.path.as_str() > after))
         {
             self.scope.go_on()?;
-            if searched == FILES || self.hits.len() >= limit {
+            if searched == FILES || self.hits.len() >= self.limit {
                 return Ok((searched, last, false));
             }
             searched += 1;
@@ -314,15 +329,17 @@ impl Search<'_> {
                 continue;
             }
             let Ok(lines) = lines::of(&text) else {
+                self.warn("large_files_skipped");
                 continue;
             };
             self.paths.push(change.path.clone());
+            let each = self.each(&change.path);
             let hits = lines
                 .iter()
                 .enumerate()
                 .filter(|(_, line)| self.holds(line))
-                .take(EACH);
-            let hits: Vec<Hit> = hits
+                .take(each + 1);
+            let mut hits: Vec<Hit> = hits
                 .map(|(at, line)| Hit {
                     id: commit.id.to_string(),
                     at: None,
@@ -334,6 +351,10 @@ impl Search<'_> {
                     snippet: cut(String::from_utf8_lossy(line).trim_end(), MAX_LINE),
                 })
                 .collect();
+            if hits.len() > each {
+                hits.truncate(each);
+                self.warn("hits_bounded");
+            }
             self.hits.extend(hits);
         }
         Ok((searched, None, false))
@@ -353,21 +374,60 @@ impl Search<'_> {
             .contains(&self.query)
     }
 
-    /// The content of a text file that is not too large; of no file, nothing.
-    fn text(&self, entry: Option<crate::objects::Entry>) -> Result<Option<Vec<u8>>, GitError> {
+    /// Most hits of one file.
+    fn each(&self, path: &str) -> usize {
+        match self.path.as_deref() == Some(path) {
+            true => self.limit,
+            false => EACH,
+        }
+    }
+
+    /// The content of a file of text; of no file, nothing. `None`, and a warning where that may hide a hit, for what is
+    /// not looked into.
+    fn text(&mut self, entry: Option<crate::objects::Entry>) -> Result<Option<Vec<u8>>, GitError> {
         let Some(entry) = entry else {
             return Ok(Some(Vec::new()));
         };
         if entry.kind != EntryKind::Blob {
             return Ok(None);
         }
-        match self.reader.header(&entry.id) {
-            Ok((_, size)) if size <= MAX_FILE => {}
-            Ok(_) | Err(GitError::NotFound(_)) => return Ok(None),
+        let found = match self.reader.header(&entry.id) {
+            Ok((_, size)) if size > MAX_FILE => Err("large_files_skipped"),
+            Ok(_) => match self.reader.blob(&entry.id) {
+                Ok(bytes) => Ok(bytes),
+                Err(GitError::Broken(_)) => Err("damaged_files_skipped"),
+                Err(error) => return Err(error),
+            },
+            Err(GitError::NotFound(_)) => Err("not_in_this_clone"),
+            Err(GitError::Broken(_)) => Err("damaged_files_skipped"),
             Err(error) => return Err(error),
+        };
+        let bytes = match found {
+            Ok(bytes) => bytes,
+            Err(word) => {
+                self.warn(word);
+                return Ok(None);
+            }
+        };
+        if lines::is_text(&bytes) {
+            return Ok(Some(bytes));
         }
-        let bytes = self.reader.blob(&entry.id)?;
-        Ok(lines::is_text(&bytes).then_some(bytes))
+        // UTF-16 is full of NUL.
+        if let Ok(text) = decode(&bytes)
+            && text.warning.is_some()
+        {
+            return Ok(Some(text.content.into_owned().into_bytes()));
+        }
+        if self.holds(&bytes) {
+            self.warn("binary_files_match");
+        }
+        Ok(None)
+    }
+
+    fn warn(&mut self, word: &'static str) {
+        if !self.warnings.contains(&word) {
+            self.warnings.push(word);
+        }
     }
 }
 

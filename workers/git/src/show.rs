@@ -140,6 +140,9 @@ pub(crate) fn run(
     if paths.is_empty() && scope.everything() {
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
+    if reader.skipped_names.get() {
+        warnings.push("names_skipped");
+    }
     let next = (all.len() > from + limit)
         .then(|| {
             files.last().map(|file| Next {

@@ -16,7 +16,7 @@ use std::{
     path::Path,
 };
 
-async fn open(folder: &Path) -> Worker {
+pub(crate) async fn open(folder: &Path) -> Worker {
     Worker::start::<GitSource>(MANIFEST, "path", folder, Role::Reader).await
 }
 
@@ -253,7 +253,10 @@ async fn revisions_are_what_git_takes_them_for() {
     branched(&folder);
     let mut worker = open(&folder).await;
     let head = git(&folder, &["rev-parse", "HEAD"]);
+    let describe = format!("v1-7-g{}", &head[..9]);
+    git(&folder, &["branch", "me@work", "HEAD~1"]);
     for rev in [
+        "me@work",
         "HEAD",
         "@",
         "main",
@@ -266,6 +269,10 @@ async fn revisions_are_what_git_takes_them_for() {
         "v1^2",
         "v1^2~1",
         "HEAD~1^2",
+        "@~1",
+        "@^",
+        &describe,
+        &head[..8].to_uppercase(),
         &head[..8],
         head.trim(),
     ] {
@@ -549,6 +556,7 @@ async fn damaged_and_hostile_objects_are_errors() {
     git(&folder, &["branch", "hostile", id.trim()]);
     let shown = ask(&folder, "show", json!({"rev": id.trim()})).await;
     assert_eq!(shown["files"], json!([]));
+    assert_eq!(shown["warnings"], json!(["names_skipped"]));
     let odd = git(&folder, &["rev-parse", "HEAD"]);
     let object = folder
         .join(".git/objects")
@@ -566,6 +574,219 @@ async fn damaged_and_hostile_objects_are_errors() {
         "not_found"
     );
     worker.stop().await;
+}
+
+/// Of every kind of damage the answer is in our words: those of the library name paths of the machine.
+#[tokio::test]
+async fn damage_shows_no_path_of_the_machine() {
+    let (_kept, folder) = fresh();
+    story(&folder);
+    git(&folder, &["gc", "-q"]);
+    let packs = fs::read_dir(folder.join(".git/objects/pack")).unwrap();
+    let packs: Vec<_> = packs.flatten().map(|entry| entry.path()).collect();
+    let of_kind = |kind: &str| {
+        let is_it = |path: &&std::path::PathBuf| path.extension().is_some_and(|e| e == kind);
+        packs.iter().find(is_it).unwrap().clone()
+    };
+    let whole = |path: &Path| fs::read(path).unwrap();
+    let (pack, index) = (of_kind("pack"), of_kind("idx"));
+    let (pack_bytes, index_bytes) = (whole(&pack), whole(&index));
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let damages: [(&Path, &[u8]); 6] = [
+        (&pack, b""),
+        (&pack, &pack_bytes[..pack_bytes.len() / 2]),
+        (&pack, &[b"PACK\0\0\0\x02", &[0xff; 4000][..]].concat()),
+        (&index, b"nothing"),
+        (&index, &index_bytes[..40]),
+        (&index, &[&index_bytes[..8], &[0xff; 4000][..]].concat()),
+    ];
+    for (path, bytes) in damages {
+        let before = whole(path);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(path, bytes).unwrap();
+        let mut worker = open(&folder).await;
+        let mut refused = 0;
+        for (capability, input) in [
+            ("log", json!({})),
+            ("show", json!({"rev": "HEAD"})),
+            ("blame", json!({"path": "docs/a.md"})),
+            ("search", json!({"query": "one", "in": "files"})),
+        ] {
+            let answer = worker.read(capability, input).await;
+            let said = format!("{:?}", answer.0);
+            refused += usize::from(answer.0.is_err());
+            for word in [
+                &*folder.to_string_lossy(),
+                ".git",
+                "/",
+                "pack-",
+                &name(path),
+            ] {
+                assert!(!said.contains(word), "{word} in {said}");
+            }
+        }
+        worker.stop().await;
+        assert!(refused > 0, "the control");
+        fs::write(path, before).unwrap();
+    }
+    assert_eq!(
+        ids(&ask(&folder, "log", json!({})).await).len(),
+        3,
+        "control"
+    );
+}
+
+#[tokio::test]
+async fn repositories_of_kinds_that_are_not_read_are_not_opened() {
+    let (_kept, folder) = fresh();
+    crate::repo::init(&folder);
+    let config = folder.join(".git/config");
+    let plain = fs::read_to_string(&config).unwrap();
+    for (lines, word) in [
+        ("[extensions]\n\tobjectFormat = sha256\n", "SHA-1"),
+        ("[EXTENSIONS] objectformat=\"SHA256\" ; why\n", "SHA-1"),
+        (
+            "[core]\nx = y\n[extensions]\n  refStorage = reftable # why\n",
+            "refs are no files",
+        ),
+    ] {
+        fs::write(&config, format!("{plain}{lines}")).unwrap();
+        let why = not_opened(&folder).await;
+        assert!(why.contains(word), "{lines}: {why}");
+    }
+    for lines in [
+        "[extensions]\nobjectFormat = sha1\nrefStorage = files\npartialClone = origin\n",
+        "[other]\nobjectFormat = sha256\n",
+        "[extensions]\n# objectFormat = sha256\n",
+        "[extensions \"x\"]\nobjectFormat = sha256\n",
+    ] {
+        fs::write(&config, format!("{plain}{lines}")).unwrap();
+        open(&folder).await.stop().await;
+    }
+    // As git itself makes them, and with nothing in them yet.
+    for kind in ["--object-format=sha256", "--ref-format=reftable"] {
+        let other = folder.join(&kind[2..8]);
+        fs::create_dir(&other).unwrap();
+        git(&other, &["init", "-q", kind, "."]);
+        assert!(not_opened(&other).await.contains("not read"), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_tells_what_it_does_not_show() {
+    let (_kept, folder) = fresh();
+    crate::repo::init(&folder);
+    write(&folder, "plain.txt", "zebra\n");
+    commit(&folder, "plain");
+    let files = json!({"query": "zebra", "in": "files"});
+    let changes = json!({"query": "zebra", "in": "changes"});
+    let told = ask(&folder, "search", files.clone()).await;
+    assert_eq!(
+        (told["hits"].as_array().unwrap().len(), &told["warnings"]),
+        (1, &Value::Null)
+    );
+    write(&folder, "large.txt", "zebra\n".repeat(200_000));
+    write(
+        &folder,
+        "lines.txt",
+        format!("zebra{}", "\n".repeat(200_001)),
+    );
+    write(&folder, "binary", b"\0zebra");
+    write(&folder, "picture.png", b"\0no such word");
+    write(&folder, "many.txt", "zebra\n".repeat(7));
+    let wide: Vec<u8> = "\u{feff}zebra in UTF-16\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    commit(&folder, "more");
+    write(&folder, "wide.txt", wide);
+    commit(&folder, "in another encoding");
+    let words = |answer: &Value| {
+        let mut words: Vec<String> = serde_json::from_value(answer["warnings"].clone()).unwrap();
+        words.sort();
+        words
+    };
+    let all = ["binary_files_match", "hits_bounded", "large_files_skipped"];
+    for input in [files.clone(), changes] {
+        let told = ask(&folder, "search", input).await;
+        assert_eq!(words(&told), all);
+        let is_wide =
+            |hit: &Value| hit["path"] == "wide.txt" && hit["snippet"] == "zebra in UTF-16";
+        assert!(
+            told["hits"].as_array().unwrap().iter().any(is_wide),
+            "{told}"
+        );
+    }
+    // A file that is named is shown whole.
+    let named = json!({"query": "zebra", "in": "files", "path": "many.txt"});
+    let told = ask(&folder, "search", named).await;
+    assert_eq!(
+        (told["hits"].as_array().unwrap().len(), &told["warnings"]),
+        (7, &Value::Null)
+    );
+    // One damaged file costs no other.
+    let id = git(&folder, &["rev-parse", "HEAD:many.txt"]);
+    let object = folder
+        .join(".git/objects")
+        .join(&id[..2])
+        .join(id[2..].trim());
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, b"not an object").unwrap();
+    let told = ask(&folder, "search", files).await;
+    assert!(
+        words(&told).contains(&"damaged_files_skipped".to_owned()),
+        "{told}"
+    );
+    assert!(!told["hits"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn refs_that_cannot_be_read_are_told() {
+    let (_kept, folder) = fresh();
+    story(&folder);
+    let warned = async |folder: &Path| ask(folder, "log", json!({})).await["warnings"].clone();
+    assert_eq!(warned(&folder).await, Value::Null, "control");
+    let broken = folder.join(".git/refs/heads/broken");
+    fs::write(&broken, "nothing\n").unwrap();
+    assert_eq!(warned(&folder).await, json!(["refs_skipped"]));
+    fs::remove_file(&broken).unwrap();
+    git(&folder, &["branch", "other", "HEAD~1"]);
+    git(&folder, &["pack-refs", "--all"]);
+    assert_eq!(warned(&folder).await, Value::Null, "control");
+    let packed = folder.join(".git/packed-refs");
+    let text = fs::read_to_string(&packed).unwrap();
+    fs::write(&packed, format!("{text}half a line\n")).unwrap();
+    assert_eq!(warned(&folder).await, json!(["refs_skipped"]));
+    assert_eq!(
+        ids(&ask(&folder, "log", json!({"rev": "other"})).await).len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_difference_says_where_an_end_is_missing() {
+    let (_kept, folder) = fresh();
+    crate::repo::init(&folder);
+    let shown = async |folder: &Path| {
+        let shown = ask(folder, "show", json!({"rev": "HEAD"})).await;
+        shown["files"][0]["diff"].as_str().unwrap().to_owned()
+    };
+    for (text, wanted) in [
+        (
+            "a\nb",
+            "@@ -0,0 +1,2 @@\n+a\n+b\n\\ No newline at end of file\n",
+        ),
+        (
+            "a\nb\n",
+            "@@ -1,2 +1,2 @@\n a\n-b\n\\ No newline at end of file\n+b\n",
+        ),
+        ("a\r\nb\n", "@@ -1,2 +1,2 @@\n-a\n+a\r\n b\n"),
+        ("", "@@ -1,2 +0,0 @@\n-a\r\n-b\n"),
+    ] {
+        write(&folder, "f", text);
+        commit(&folder, "next");
+        assert_eq!(shown(&folder).await, wanted, "{text:?}");
+    }
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ pub(crate) struct SearchInput {
     limit: Option<usize>,
     #[serde(default)]
     pub(crate) path: String,
+    after: Option<String>,
 }
 
 /// The names in a folder.
@@ -111,6 +112,10 @@ pub(crate) struct Search {
     query: String,
     pub(crate) hits: Vec<Hit>,
     truncated: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
 }
 
 #[derive(Debug, Serialize)]
@@ -223,28 +228,46 @@ fn moment(milliseconds: f64) -> Option<String> {
 }
 
 impl SearchInput {
-    /// The hits in notes that `allows` lets pass and that lie in `within`.
+    /// The hits in notes that `allows` lets pass and that lie in `within`. The plugin has an order of its own: `after` is
+    /// how many of them came before.
     pub(crate) fn answer(
         self,
         found: Vec<NoteMatches>,
         paths: &Paths,
         within: &RelPath,
         allows: impl Fn(&RelPath) -> bool,
-    ) -> Search {
+    ) -> Result<Search, SourceError> {
         let limit = self.limit.unwrap_or(HITS);
-        let (mut hits, mut truncated) = (Vec::new(), false);
+        let shown = self.after.as_deref().unwrap_or("0");
+        let shown = shown
+            .parse::<usize>()
+            .map_err(|_| SourceError::invalid("after is next.after of the answer before"))?;
+        let (mut hits, mut seen, mut truncated) = (Vec::new(), 0, false);
+        let mut warnings = Vec::new();
         let inside = |path: &RelPath| {
             let rest = path.as_str().strip_prefix(within.as_str());
             within.is_root() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         for note in found {
-            let Some(path) = paths.in_answer(&note.filename) else {
+            let Ok(path) = RelPath::parse_file(&note.filename) else {
+                // Where it lies is not known, so nobody is told whose grant is narrower.
+                if within.is_root() && allows(within) && warnings.is_empty() {
+                    warnings.push("names_skipped");
+                }
                 continue;
             };
+            // A hidden one is not told of.
+            if !paths.shows(&path) {
+                continue;
+            }
             if !inside(&path) || !allows(&path) {
                 continue;
             }
             for fit in note.matches {
+                seen += 1;
+                if seen <= shown {
+                    continue;
+                }
                 if hits.len() == limit {
                     truncated = true;
                     break;
@@ -255,12 +278,15 @@ impl SearchInput {
                 });
             }
         }
-        Search {
+        let last = shown + hits.len();
+        Ok(Search {
             r#type: "search",
             query: self.query,
             hits,
             truncated,
-        }
+            warnings,
+            next: truncated.then(|| Next::After(last.to_string())),
+        })
     }
 }
 

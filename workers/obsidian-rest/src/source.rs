@@ -218,8 +218,8 @@ impl ObsidianRestSource {
         }
         let found = self.noted(self.api.search(&input.query).await)?;
         on_file_thread(move || {
-            let allows = |path: &RelPath| call.allows(FIELD, path.as_str());
-            let search = input.answer(found, &self.paths, &within, allows);
+            let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
+            let search = input.answer(found, &self.paths, &within, allows)?;
             let mut notes: Vec<&str> = search
                 .hits
                 .iter()

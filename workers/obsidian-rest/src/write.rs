@@ -13,7 +13,7 @@
 use crate::api::{Act, Api, Failure, Found};
 use plexus_ipc::worker::{Preview, Verdict};
 use plexus_protocol::{AuditId, Digest, Effect};
-use plexus_rooted_files::{Change, RelPath, runs_unasked};
+use plexus_rooted_files::{Change, RelPath, runs_unasked, text::with_ends_of};
 use serde::{Deserialize, Serialize};
 
 /// Largest note that is changed, before and after, in bytes: it is kept for undo, and compared for the owner.
@@ -137,6 +137,7 @@ impl Planned {
         before: Option<String>,
         content: String,
     ) -> Result<Self, NoChange> {
+        let content = with_ends_of(before.as_deref().unwrap_or_default(), &content).into_owned();
         let after = match &before {
             None => content.clone(),
             Some(before) if before.ends_with('\n') => format!("{before}{content}"),

@@ -287,8 +287,43 @@ async fn hidden_notes_exist_for_no_capability() {
 }
 
 #[tokio::test]
+async fn a_search_goes_on_to_its_end_and_tells_what_it_leaves_out() {
+    let desk = Desk::new(&[]);
+    for number in 0..250 {
+        desk.server.put(&format!("n{number:03}.md"), "word");
+    }
+    let mut worker = desk.worker(Role::Reader).await;
+    for limit in [1, 60, 100] {
+        let (mut found, mut after) = (Vec::new(), json!(null));
+        loop {
+            let mut input = json!({"query": "word", "limit": limit});
+            if !after.is_null() {
+                input["after"] = after;
+            }
+            let page = output(&worker.read("vault.search", input).await);
+            let hits = page["hits"].as_array().unwrap();
+            found.extend(hits.iter().map(|hit| hit["relativePath"].to_string()));
+            assert_eq!(page["truncated"] == true, page["next"].is_object());
+            assert_eq!(page["warnings"], Value::Null);
+            after = page["next"]["after"].clone();
+            if after.is_null() {
+                break;
+            }
+        }
+        assert_eq!(found.len(), 250, "by {limit}");
+        found.dedup();
+        assert_eq!(found.len(), 250, "each once");
+    }
+    desk.server.put("odd\u{7}name.md", "word");
+    let page = output(&worker.read("vault.search", json!({"query": "word"})).await);
+    assert_eq!(page["warnings"], json!(["names_skipped"]));
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn each_change_is_taken_back_unless_somebody_changed_the_note() {
-    let desk = Desk::new(&[("a.md", "one"), ("log.md", "- one")]);
+    let notes = [("a.md", "one"), ("log.md", "- one"), ("dos.md", "one\r\n")];
+    let desk = Desk::new(&notes);
     let text = |path| desk.server.text(path);
     for (number, capability, input, path, after) in [
         (
@@ -318,6 +353,13 @@ async fn each_change_is_taken_back_unless_somebody_changed_the_note() {
             json!({"path": "fresh.md", "content": "- one"}),
             "fresh.md",
             "- one",
+        ),
+        (
+            6,
+            "vault.append",
+            json!({"path": "dos.md", "content": "two\nthree\n"}),
+            "dos.md",
+            "one\r\ntwo\r\nthree\r\n",
         ),
         (
             5,

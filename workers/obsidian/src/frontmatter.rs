@@ -3,8 +3,15 @@
 //! The only module that knows the YAML parser. Bounds keep an answer within what a frame and a JSON reader take,
 //! whatever aliases and nesting a note plays with.
 
+use std::fmt;
+
 use plexus_rooted_files::names::fold;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
+use serde_saphyr::{Spanned, options::NonFiniteFloatPolicy};
 
 use crate::markdown::is_tag_char;
 
@@ -70,61 +77,203 @@ impl Frontmatter {
     }
 
     pub(crate) fn parse(yaml: &str) -> Self {
-        if yaml.len() > MAX_BYTES {
-            return Self::Bad;
-        }
-        let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! {
-                max_depth: MAX_DEPTH,
-                flow_nesting_limit: MAX_DEPTH,
-                max_nodes: MAX_NODES,
-                max_events: 4 * MAX_NODES,
-                max_documents: 1,
-                max_aliases: 100,
-                max_anchors: 100,
-                max_merge_keys: 10,
-            },
-            alias_limits: serde_saphyr::alias_limits! {
-                max_total_replayed_events: MAX_NODES,
-                max_replay_stack_depth: 8,
-                max_alias_expansions_per_anchor: 100,
-            },
-        };
-        match serde_saphyr::from_str_with_options::<Value>(yaml, options) {
-            Ok(Value::Object(map)) if is_within_bounds(&map) => Self::Present(map),
-            Ok(Value::Null) => Self::Present(Map::new()),
+        match parsed::<Value>(yaml) {
+            Some(Value::Object(map)) if is_within_bounds(&map) => Self::Present(map),
+            Some(Value::Null) => Self::Present(Map::new()),
             _ => Self::Bad,
         }
     }
+}
 
-    /// The value of a property; names are compared without case.
-    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
-        let Self::Present(map) = self else {
-            return None;
-        };
+/// The YAML as `T`, within the bounds; `None` where it is none. As Obsidian has it: `yes` and `on` are words, and what
+/// is no number, such as `.nan`, is one too.
+fn parsed<T: DeserializeOwned>(yaml: &str) -> Option<T> {
+    if yaml.len() > MAX_BYTES {
+        return None;
+    }
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 4 * MAX_NODES,
+            max_documents: 1,
+            max_aliases: 100,
+            max_anchors: 100,
+            max_merge_keys: 10,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_NODES,
+            max_replay_stack_depth: 8,
+            max_alias_expansions_per_anchor: 100,
+        },
+    };
+    serde_saphyr::from_str_with_options(yaml, options).ok()
+}
+
+/// The properties as a search compares them.
+#[derive(Debug, Default)]
+pub(crate) struct Properties(Vec<Property>);
+
+#[derive(Debug)]
+struct Property {
+    name: String,
+    is_list: bool,
+    /// Of its value, or of the items of its list.
+    texts: Vec<String>,
+}
+
+impl Properties {
+    /// Of the YAML of a note; `None` where that is [`Frontmatter::Bad`].
+    pub(crate) fn parse(yaml: &str) -> Option<Self> {
+        let nodes: Nodes = parsed(yaml)?;
+        let mut bytes = 0;
+        let mut properties = Vec::new();
+        for (name, node) in nodes.0 {
+            let is_list = matches!(node.value, Node::List(_));
+            let scalars = match node.value {
+                Node::Scalar(value) => vec![Spanned {
+                    value,
+                    referenced: node.referenced,
+                    defined: node.defined,
+                }],
+                Node::List(items) => items,
+            };
+            let mut texts = Vec::new();
+            for scalar in scalars {
+                let canonical = scalar_text(&scalar.value);
+                let written = match scalar.value {
+                    Value::Number(_) | Value::Bool(_) | Value::Null => written(yaml, &scalar),
+                    Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+                };
+                texts.extend(written.filter(|text| *text != canonical).map(str::to_owned));
+                texts.push(canonical);
+            }
+            bytes += name.len() + texts.iter().map(String::len).sum::<usize>();
+            properties.push(Property {
+                name,
+                is_list,
+                texts,
+            });
+        }
+        (bytes <= 4 * MAX_BYTES).then_some(Self(properties))
+    }
+
+    /// The texts of a property; names are compared without case. A number has two where it is not written as a program
+    /// writes it: first `1.50`, then `1.5`.
+    pub(crate) fn texts(&self, name: &str) -> Option<&[String]> {
+        self.named(name).map(|property| property.texts.as_slice())
+    }
+
+    fn named(&self, name: &str) -> Option<&Property> {
         let wanted = fold(name);
-        map.iter()
-            .find(|(key, _)| fold(key) == wanted)
-            .map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|property| fold(&property.name) == wanted)
     }
 
     /// The tags listed under `tags` (or the older `tag`), without `#`.
     pub(crate) fn tags(&self) -> Vec<String> {
-        let values = ["tags", "tag"]
+        let named = ["tags", "tag"]
             .into_iter()
-            .filter_map(|name| self.get(name));
+            .filter_map(|key| self.named(key));
         let mut tags = Vec::new();
-        for value in values {
-            match value {
-                Value::String(text) => tags.extend(text.split([',', ' ']).map(clean_tag)),
-                Value::Array(items) => {
-                    tags.extend(items.iter().map(|item| clean_tag(&scalar_text(item))));
-                }
-                other => tags.push(clean_tag(&scalar_text(other))),
+        for property in named {
+            let texts = property.texts.iter();
+            match property.is_list {
+                true => tags.extend(texts.map(|text| clean_tag(text))),
+                false => tags.extend(texts.flat_map(|text| text.split([',', ' ']).map(clean_tag))),
             }
         }
         tags.retain(|tag| !tag.is_empty());
         tags
+    }
+}
+
+/// What stands in the YAML for this value.
+fn written<'y>(yaml: &'y str, scalar: &Spanned<Value>) -> Option<&'y str> {
+    let span = scalar.defined.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    yaml.get(start..start.checked_add(length)?).map(str::trim)
+}
+
+struct Nodes(Vec<(String, Spanned<Node>)>);
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Top)
+    }
+}
+
+struct Top;
+
+impl<'de> Visitor<'de> for Top {
+    type Value = Nodes;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("properties")
+    }
+    fn visit_unit<E: Error>(self) -> Result<Nodes, E> {
+        Ok(Nodes(Vec::new()))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Nodes, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(name) = map.next_key()? {
+            nodes.push((name, map.next_value()?));
+        }
+        Ok(Nodes(nodes))
+    }
+}
+
+enum Node {
+    Scalar(Value),
+    List(Vec<Spanned<Value>>),
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(One)
+    }
+}
+
+struct One;
+
+impl<'de> Visitor<'de> for One {
+    type Value = Node;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E: Error>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Node::List(items))
+    }
+    /// A search does not look into it.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Node::List(Vec::new()))
     }
 }
 

@@ -2,18 +2,20 @@
 //!
 //! Knows nothing of rules: who asks judges what it gets. Its size is bounded by the walk that filled it.
 
-use std::cmp::Ordering;
-
 use plexus_rooted_files::{
     RelPath,
-    names::{code_unit_order, fold},
+    names::{code_unit_order, fold, nfc},
 };
+
+use crate::markdown::relative_to;
 
 /// All file names of a vault at one moment, for resolving links the way Obsidian does.
 #[derive(Debug)]
 pub struct NoteIndex {
     /// By folded last component, so that those of one name stand together.
     files: Vec<File>,
+    /// Whether every file of the vault is in it.
+    pub(crate) is_whole: bool,
 }
 
 #[derive(Debug)]
@@ -23,7 +25,8 @@ struct File {
     folded: Option<Box<str>>,
     /// Where the last component of the folded path begins.
     name_at: u16,
-    chars: u16,
+    /// Of the path, composed and in UTF-16 units, as Obsidian compares.
+    length: u16,
 }
 
 impl File {
@@ -35,7 +38,7 @@ impl File {
         let small = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
         Self {
             name_at: small(text.rfind('/').map_or(0, |slash| slash + 1)),
-            chars: small(path.as_str().chars().count()),
+            length: small(nfc(path.as_str()).encode_utf16().count()),
             folded,
             path,
         }
@@ -67,7 +70,10 @@ impl NoteIndex {
     pub fn new(paths: Vec<RelPath>) -> Self {
         let mut files: Vec<File> = paths.into_iter().map(File::new).collect();
         files.sort_unstable_by(|a, b| a.name().cmp(b.name()));
-        Self { files }
+        Self {
+            files,
+            is_whole: true,
+        }
     }
 
     /// The files whose last component is that of `path`, which is folded.
@@ -78,73 +84,71 @@ impl NoteIndex {
         &rest[..rest.partition_point(|file| file.name() == name)]
     }
 
-    /// The file at exactly this path, with or without `.md`; case and normal forms do not count.
-    pub(crate) fn exact(&self, path: &str) -> Option<&RelPath> {
-        let wanted = [fold(path), fold(&format!("{path}.md"))];
-        wanted.iter().find_map(|wanted| {
-            self.namesakes(wanted)
-                .iter()
-                .filter(|file| file.folded() == wanted)
-                .map(|file| &file.path)
-                .min_by(|a, b| code_unit_order(a.as_str(), b.as_str()))
-        })
+    /// The file at exactly this path of the vault: as it stands, else with `.md`. Case and normal forms do not count,
+    /// except to choose among several.
+    fn exact(&self, path: &str) -> Option<ResolvedName<'_>> {
+        [path.to_owned(), format!("{path}.md")]
+            .iter()
+            .find_map(|literal| {
+                let wanted = fold(literal);
+                let fit = self.namesakes(&wanted).iter();
+                let fit: Vec<&File> = fit.filter(|file| file.folded() == wanted).collect();
+                best(&fit, literal)
+            })
     }
 
-    /// Resolves a link target, with or without `.md`: the file at exactly that path, else the file whose path ends so,
-    /// the shortest path first. Case and normal forms do not count, except to choose among exact paths.
+    /// Where a link with this target leads from a note in `folder`, as Obsidian has it:
+    ///
+    /// 1. `./x` and `../x` are paths from that folder, `/x` is one from the vault's top, and they are nothing else;
+    /// 2. a file at exactly that path of the vault;
+    /// 3. of the files whose paths end so, those in or below the folder; where there are none, the others. Of these the
+    ///    one with the shortest path, of equals the first in code-unit order.
+    ///
+    /// What a name comes to without `.md` goes before what it comes to with it. Case and normal forms do not count.
     #[must_use]
-    pub fn find(&self, target: &str) -> Option<ResolvedName<'_>> {
-        let target = target.trim().trim_start_matches('/');
+    pub fn find(&self, target: &str, folder: &RelPath) -> Option<ResolvedName<'_>> {
+        let target = target.trim();
         if target.is_empty() || target.ends_with('/') {
             return None;
         }
-        let literal = [target.to_owned(), format!("{target}.md")];
-        let folded = literal.each_ref().map(|text| fold(text));
-        let candidates: Vec<&File> = folded
-            .iter()
-            .flat_map(|wanted| self.namesakes(wanted))
-            .filter(|file| {
-                folded
-                    .iter()
-                    .any(|wanted| ends_with_path(file.folded(), wanted))
-            })
-            .collect();
-        if let Some(exact) = candidates
-            .iter()
-            .find(|file| literal.iter().any(|text| text == file.path.as_str()))
-        {
-            return Some(ResolvedName {
-                path: &exact.path,
-                is_ambiguous: false,
-            });
+        if target.starts_with("./") || target.starts_with("../") {
+            return self.exact(&relative_to(folder, target)?);
         }
-        let exact = candidates
+        if let Some(rooted) = target.strip_prefix('/') {
+            return self.exact(rooted);
+        }
+        if let Some(exact) = self.exact(target) {
+            return Some(exact);
+        }
+        let below = match folder.is_root() {
+            true => String::new(),
+            false => format!("{}/", fold(folder.as_str())),
+        };
+        [target.to_owned(), format!("{target}.md")]
             .iter()
-            .copied()
-            .filter(|file| folded.iter().any(|wanted| wanted == file.folded()))
-            .collect::<Vec<_>>();
-        best(if exact.is_empty() {
-            &candidates
-        } else {
-            &exact
-        })
+            .find_map(|literal| {
+                let wanted = fold(literal);
+                let fit = self.namesakes(&wanted).iter();
+                let fit = fit.filter(|file| ends_with_path(file.folded(), &wanted));
+                let (near, far): (Vec<&File>, Vec<&File>) =
+                    fit.partition(|file| file.folded().starts_with(&below));
+                best(&near, literal).or_else(|| best(&far, literal))
+            })
     }
 }
 
-/// The shortest, then the first; ambiguous where another is as short.
-fn best<'a>(candidates: &[&'a File]) -> Option<ResolvedName<'a>> {
-    let order = |a: &&&File, b: &&&File| -> Ordering {
-        a.chars
-            .cmp(&b.chars)
+/// The shortest, then the one that is spelled so, then the first; ambiguous where another is as short and as spelled.
+fn best<'a>(candidates: &[&'a File], literal: &str) -> Option<ResolvedName<'a>> {
+    let rank = |file: &File| (file.length, !ends_with_path(file.path.as_str(), literal));
+    let first = candidates.iter().min_by(|a, b| {
+        rank(a)
+            .cmp(&rank(b))
             .then_with(|| code_unit_order(a.path.as_str(), b.path.as_str()))
-    };
-    let first = candidates.iter().min_by(order)?;
-    let as_short = candidates
-        .iter()
-        .filter(|file| file.chars == first.chars && file.path != first.path);
+    })?;
+    let is_as_good = |file: &&File| rank(file) == rank(first) && file.path != first.path;
     Some(ResolvedName {
         path: &first.path,
-        is_ambiguous: as_short.count() > 0,
+        is_ambiguous: candidates.iter().copied().any(|file| is_as_good(&file)),
     })
 }
 
@@ -168,7 +172,7 @@ mod tests {
 
     fn found(index: &NoteIndex, target: &str) -> Option<(String, bool)> {
         index
-            .find(target)
+            .find(target, &RelPath::root())
             .map(|found| (found.path.to_string(), found.is_ambiguous))
     }
 

@@ -355,7 +355,7 @@ mod tests {
     fn what(index: &NoteIndex) -> String {
         ["one", "two", "three"]
             .into_iter()
-            .filter(|name| index.find(name).is_some())
+            .filter(|name| index.find(name, &RelPath::root()).is_some())
             .collect()
     }
 

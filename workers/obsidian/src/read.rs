@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Answer, Frontmatter, Mark, NoteIndex, Reference, Touched, Vault, VaultError, frontmatter,
-    markdown::{may_have_links, relative_to, scan},
+    markdown::{may_have_links, scan},
     media::attachment_type,
     names::Recent,
 };
@@ -260,8 +260,8 @@ impl Vault {
         rule: PathRule<'_>,
     ) -> Result<Resolved<'_>, VaultError> {
         let entry = index
-            .find(name)
-            .or_else(|| index.find(&Reference::parse(name).path))
+            .find(name, &RelPath::root())
+            .or_else(|| index.find(&Reference::parse(name).path, &RelPath::root()))
             .ok_or_else(|| FileError::NotFound(RelPath::root()))?;
         let is_ambiguous = entry.is_ambiguous;
         let found = match self.root.find(entry.path) {
@@ -398,6 +398,9 @@ fn add_links(
             if recent.is_old {
                 output.warnings.push("links_may_be_old");
             }
+            if !recent.index.is_whole {
+                output.warnings.push("names_bounded");
+            }
             index = Some(recent.index);
         }
         let Some(index) = &index else {
@@ -444,19 +447,9 @@ fn resolve_link(index: &NoteIndex, from: &RelPath, target: &str) -> (Option<RelP
     let folder = from
         .split_last()
         .map_or_else(RelPath::root, |(folder, _)| folder);
-    let beside = relative_to(&folder, target).and_then(|path| index.exact(&path));
-    let is_relative = target.starts_with("./") || target.starts_with("../");
-    match (beside, is_relative) {
-        (Some(path), true) => (Some(path.clone()), false),
-        (None, true) => (None, false),
-        // What is exactly named from the vault's top, or by name alone, goes before what lies beside the note.
-        (beside, false) => match index.find(target) {
-            Some(found) if found.is_ambiguous => {
-                (Some(beside.unwrap_or(found.path).clone()), beside.is_none())
-            }
-            Some(found) => (Some(found.path.clone()), false),
-            None => (beside.cloned(), false),
-        },
+    match index.find(target, &folder) {
+        Some(found) => (Some(found.path.clone()), found.is_ambiguous),
+        None => (None, false),
     }
 }
 

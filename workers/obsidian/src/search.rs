@@ -3,17 +3,19 @@
 //! There is no index to keep in step: each search reads the notes. A filter that cannot match is found out by a byte
 //! search before anything is parsed.
 
-use std::ops::ControlFlow;
+use std::cmp::Ordering;
 
 use plexus_rooted_files::{
-    FileBytes, FileError, Kind, PathRule, RelPath, WalkBounds, WalkEntry, names::fold, text::decode,
+    FileBytes, FileError, Kind, Missed, PathRule, RelPath, WalkBounds, WalkEntry, WalkStep,
+    names::{code_unit_order, fold},
+    text::decode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Answer, Frontmatter, Mark, Touched, Vault, VaultError,
-    frontmatter::{Cut, cut, may_name_tag, scalar_text},
+    Answer, Mark, Next, Touched, Vault, VaultError,
+    frontmatter::{Cut, Properties, cut, may_name_tag, scalar_text},
     markdown::{self, scan},
     media::is_searched,
     needle::Needle,
@@ -27,6 +29,8 @@ const MAX_SNIPPET: usize = 200;
 /// Largest file looked into, in bytes, and the most read in one search: some seconds of a slow disk.
 const MAX_NOTE_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_TOTAL_BYTES: u64 = 1024 * 1024 * 1024;
+/// How `after` names a whole note.
+const END: &str = "end";
 
 /// What to search for. At least one of `query`, `tag` and `property`; all that are given must hold for a note.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,6 +46,8 @@ pub struct SearchInput {
     pub property: Option<PropertyFilter>,
     /// A folder or note to stay at or below.
     pub path: Option<String>,
+    /// Which hit to go on after: `next.after` of the answer before.
+    pub after: Option<String>,
 }
 
 /// A property that a note must have.
@@ -67,6 +73,37 @@ pub struct SearchOutput {
     /// Words for what was not looked into.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<&'static str>,
+    /// How to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// How far an answer came in the order of hits: through a note up to a line.
+#[derive(Clone, Debug)]
+struct Cursor {
+    path: RelPath,
+    line: usize,
+}
+
+impl Cursor {
+    /// As [`Cursor::text`] has it.
+    fn parse(text: &str) -> Option<Self> {
+        let (path, line) = text.rsplit_once(':')?;
+        Some(Self {
+            path: RelPath::parse_file(path).ok()?,
+            line: match line {
+                END => usize::MAX,
+                number => number.parse().ok()?,
+            },
+        })
+    }
+
+    fn text(&self) -> String {
+        match self.line {
+            usize::MAX => format!("{}:{END}", self.path),
+            line => format!("{}:{line}", self.path),
+        }
+    }
 }
 
 /// One line that was found.
@@ -106,9 +143,16 @@ impl Vault {
                 }
             }
         };
+        let after = input.after.as_deref().map(|text| {
+            Cursor::parse(text).ok_or_else(|| {
+                VaultError::InvalidInput("after is next.after of the answer before".to_owned())
+            })
+        });
         let mut search = Search {
             filter,
             rule,
+            after: after.transpose()?,
+            looked_into: None,
             limit: input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
             only: None,
             bytes: 0,
@@ -117,6 +161,7 @@ impl Vault {
                 hits: Vec::new(),
                 truncated: false,
                 warnings: Vec::new(),
+                next: None,
             },
             touched: Vec::new(),
         };
@@ -128,17 +173,30 @@ impl Vault {
             }
             _ => start,
         };
-        let report = self
-            .root
-            .walk(&folder, WalkBounds::default(), is_over, |entry| {
-                search.visit(entry)
-            })?;
+        // Told only of folders that the rule allows: others do not exist.
+        let mut missed = Vec::new();
+        let report = self.root.walk_noting(
+            &folder,
+            WalkBounds::default(),
+            is_over,
+            |entry| search.visit(entry),
+            |path, what| {
+                let word = match what {
+                    Missed::Names => "names_skipped",
+                    Missed::Folder => "folders_unreadable",
+                };
+                if rule.allows(path) && !missed.contains(&word) {
+                    missed.push(word);
+                }
+            },
+        )?;
         if report.bounded {
             search.output.truncated = true;
             search.warn("search_bounded");
         }
-        if report.unreadable > 0 {
-            search.warn("folders_unreadable");
+        // Of one note, what else lies in its folder is not asked about.
+        if search.only.is_none() {
+            missed.into_iter().for_each(|word| search.warn(word));
         }
         Ok(Answer {
             output: search.output,
@@ -152,45 +210,89 @@ struct Search<'a> {
     rule: PathRule<'a>,
     limit: usize,
     only: Option<RelPath>,
+    /// What was shown before.
+    after: Option<Cursor>,
+    /// The last note that was looked into to its end.
+    looked_into: Option<RelPath>,
     bytes: u64,
     output: SearchOutput,
     touched: Vec<Touched>,
 }
 
 impl Search<'_> {
-    fn visit(&mut self, entry: &WalkEntry<'_>) -> ControlFlow<()> {
+    fn visit(&mut self, entry: &WalkEntry<'_>) -> WalkStep {
         let is_wanted = entry.kind == Kind::File
             && self.only.as_ref().is_none_or(|only| only == entry.path)
             && self.rule.allows(entry.path)
             && entry.path.extension().as_deref().is_some_and(is_searched);
-        if !is_wanted {
-            return ControlFlow::Continue(());
+        if entry.kind == Kind::Dir {
+            return self.step_into(entry.path.as_str());
         }
+        if !is_wanted {
+            return WalkStep::On;
+        }
+        let shown = match &self.after {
+            None => 0,
+            Some(after) => match code_unit_order(entry.path.as_str(), after.path.as_str()) {
+                Ordering::Less => return WalkStep::On,
+                Ordering::Equal if after.line == usize::MAX => return WalkStep::On,
+                Ordering::Equal => after.line,
+                Ordering::Greater => 0,
+            },
+        };
         let file = match entry.read(MAX_NOTE_BYTES) {
             Ok(file) => file,
+            // Gone since.
+            Err(FileError::NotFound(_)) => return WalkStep::On,
             Err(FileError::TooLarge { .. }) => {
                 self.warn("large_files_skipped");
-                return ControlFlow::Continue(());
+                return WalkStep::On;
             }
-            // Gone, locked away, or being written: a search shows what can be read.
-            Err(_) => return ControlFlow::Continue(()),
+            // Locked away, with a second name, not downloaded, or being written.
+            Err(_) => {
+                self.warn("files_unreadable");
+                return WalkStep::On;
+            }
         };
         self.bytes += file.meta.size;
         if self.bytes > MAX_TOTAL_BYTES {
             self.output.truncated = true;
             self.warn("search_bounded");
-            return ControlFlow::Break(());
+            self.output.next = self.looked_into.take().map(|path| {
+                let line = usize::MAX;
+                Next::After(Cursor { path, line }.text())
+            });
+            return WalkStep::Stop;
         }
-        self.look_into(entry.path, &file)
+        self.look_into(entry.path, &file, shown)
     }
 
-    fn look_into(&mut self, path: &RelPath, file: &FileBytes) -> ControlFlow<()> {
+    /// Whether anything below a folder is looked for.
+    fn step_into(&self, path: &str) -> WalkStep {
+        let begins = format!("{path}/");
+        let is_shown = self.after.as_ref().is_some_and(|after| {
+            let after = after.path.as_str();
+            !after.starts_with(&begins) && code_unit_order(&begins, after).is_lt()
+        });
+        match self.only.is_some() || is_shown {
+            true => WalkStep::Past,
+            false => WalkStep::On,
+        }
+    }
+
+    /// Looks into a note, of which the hits up to a line were `shown` before.
+    fn look_into(&mut self, path: &RelPath, file: &FileBytes, shown: usize) -> WalkStep {
         let Ok(text) = decode(&file.bytes) else {
-            return ControlFlow::Continue(());
+            self.warn("not_text_skipped");
+            return WalkStep::On;
         };
         let room = self.limit - self.output.hits.len();
         // One more than there is room for tells whether anything was left out.
-        let mut hits = self.filter.lines_of(path, &text.content, room + 1);
+        let NoteHits { mut hits, is_bad } =
+            self.filter.lines_of(path, &text.content, (shown, room + 1));
+        if is_bad {
+            self.warn("bad_frontmatter_skipped");
+        }
         if hits.len() > room {
             hits.truncate(room);
             self.output.truncated = true;
@@ -203,10 +305,15 @@ impl Search<'_> {
             self.output.hits.append(&mut hits);
         }
         if self.output.truncated {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+            let last = self.output.hits.last().map(|hit| Cursor {
+                path: hit.relative_path.clone(),
+                line: hit.line,
+            });
+            self.output.next = last.map(|cursor| Next::After(cursor.text()));
+            return WalkStep::Stop;
         }
+        self.looked_into = Some(path.clone());
+        WalkStep::On
     }
 
     fn warn(&mut self, word: &'static str) {
@@ -214,6 +321,14 @@ impl Search<'_> {
             self.output.warnings.push(word);
         }
     }
+}
+
+/// What a note has of what is searched for.
+#[derive(Default)]
+struct NoteHits {
+    hits: Vec<Hit>,
+    /// Its front matter could have decided, and cannot be read.
+    is_bad: bool,
 }
 
 /// What a note, and a line in it, must be.
@@ -259,14 +374,15 @@ impl Filter {
         Ok(filter)
     }
 
-    /// The first `most` lines of a note that are hits: those with the text, else those with the tag, else the property's.
-    fn lines_of(&self, path: &RelPath, text: &str, most: usize) -> Vec<Hit> {
+    /// The first `most` lines of a note behind the line `shown` that are hits: those with the text, else those with the
+    /// tag, else the property's.
+    fn lines_of(&self, path: &RelPath, text: &str, (shown, most): (usize, usize)) -> NoteHits {
         let is_note = path.extension().as_deref() == Some("md");
         if self.query.as_ref().is_some_and(|query| !query.is_in(text)) {
-            return Vec::new();
+            return NoteHits::default();
         }
         if (self.tag.is_some() || self.property.is_some()) && !is_note {
-            return Vec::new();
+            return NoteHits::default();
         }
         let cut = cut(text);
         if self
@@ -274,12 +390,14 @@ impl Filter {
             .as_ref()
             .is_some_and(|tag| !is_worth_parsing(text, &cut, tag))
         {
-            return Vec::new();
+            return NoteHits::default();
         }
         let front = match (&self.tag, &self.property) {
-            (None, None) => Frontmatter::Absent,
-            _ => cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse),
+            (None, None) => Some(Properties::default()),
+            _ => properties(&cut),
         };
+        let is_bad = front.is_none();
+        let front = front.unwrap_or_default();
         let property = self.property.as_ref().map(|(name, value)| {
             has_property(&front, name, value.as_deref())
                 .then(|| line_of_key(&cut, &[name.as_str()]))
@@ -289,25 +407,33 @@ impl Filter {
             .as_ref()
             .map(|tag| tag_offsets(text, &cut, &front, tag));
         if property == Some(None) || tags.as_ref().is_some_and(Vec::is_empty) {
-            return Vec::new();
+            let hits = Vec::new();
+            return NoteHits { hits, is_bad };
         }
         let offsets: Vec<usize> = match (&self.query, tags, property) {
-            (Some(query), _, _) => query.lines_in(text, most),
+            (Some(query), _, _) => query.lines_in(text, most.saturating_add(shown)),
             (None, Some(tags), _) => tags,
             (None, None, property) => property.flatten().into_iter().collect(),
         };
-        hits(path, text, &offsets, most)
+        let hits = hits(path, text, &offsets, (shown, most));
+        NoteHits { hits, is_bad }
     }
 }
 
-/// One hit per line; `offsets` ascend.
-fn hits(path: &RelPath, text: &str, offsets: &[usize], most: usize) -> Vec<Hit> {
+/// The properties of a note; `None` where they cannot be read.
+fn properties(cut: &Cut<'_>) -> Option<Properties> {
+    cut.yaml
+        .map_or_else(|| Some(Properties::default()), Properties::parse)
+}
+
+/// One hit per line behind the line `shown`; `offsets` ascend.
+fn hits(path: &RelPath, text: &str, offsets: &[usize], (shown, most): (usize, usize)) -> Vec<Hit> {
     let (mut line, mut counted) = (1, 0);
     let mut hits: Vec<Hit> = Vec::new();
     for &offset in offsets {
         line += memchr::memchr_iter(b'\n', &text.as_bytes()[counted..offset]).count();
         counted = offset;
-        if hits.last().is_none_or(|last| last.line != line) {
+        if line > shown && hits.last().is_none_or(|last| last.line != line) {
             hits.push(Hit {
                 relative_path: path.clone(),
                 line,
@@ -344,16 +470,11 @@ fn snippet(text: &str, offset: usize) -> String {
     line[from..].chars().take_while(fits).collect()
 }
 
-fn has_property(front: &Frontmatter, name: &str, wanted: Option<&str>) -> bool {
-    let Some(value) = front.get(name) else {
+fn has_property(front: &Properties, name: &str, wanted: Option<&str>) -> bool {
+    let Some(texts) = front.texts(name) else {
         return false;
     };
-    let Some(wanted) = wanted else { return true };
-    let is_it = |value: &Value| fold(&scalar_text(value)) == wanted;
-    match value {
-        Value::Array(items) => items.iter().any(is_it),
-        value => is_it(value),
-    }
+    wanted.is_none_or(|wanted| texts.iter().any(|text| fold(text) == wanted))
 }
 
 /// Where the first of these keys stands in the front matter, else where that begins.
@@ -382,10 +503,9 @@ pub(crate) fn may_have_tag(text: &str, wanted: &str) -> bool {
     if !is_worth_parsing(text, &cut, wanted) {
         return false;
     }
-    let front = cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse);
-    let unread =
-        front == Frontmatter::Bad && cut.yaml.is_some_and(|yaml| may_name_tag(yaml, wanted));
-    unread || !tag_offsets(text, &cut, &front, wanted).is_empty()
+    let front = properties(&cut);
+    let unread = front.is_none() && cut.yaml.is_some_and(|yaml| may_name_tag(yaml, wanted));
+    unread || !tag_offsets(text, &cut, &front.unwrap_or_default(), wanted).is_empty()
 }
 
 /// Whether a parse could find the tag. Says yes too often, never no: what is hidden by a tag hangs on it.
@@ -395,7 +515,7 @@ fn is_worth_parsing(text: &str, cut: &Cut<'_>, wanted: &str) -> bool {
 }
 
 /// Where the tag, or one nested below it, stands: in the front matter, then in the body.
-fn tag_offsets(text: &str, cut: &Cut<'_>, front: &Frontmatter, wanted: &str) -> Vec<usize> {
+fn tag_offsets(text: &str, cut: &Cut<'_>, front: &Properties, wanted: &str) -> Vec<usize> {
     let matches = |tag: &str| {
         let tag = fold(tag);
         tag.strip_prefix(wanted)
@@ -482,7 +602,8 @@ mod tests {
                 Mark::Tag { name, .. } => Some(name),
                 Mark::Link { .. } => None,
             });
-            for tag in Frontmatter::of(&text).tags().into_iter().chain(in_body) {
+            let front = properties(&cut(&text)).unwrap_or_default();
+            for tag in front.tags().into_iter().chain(in_body) {
                 let tag = fold(&tag);
                 for (end, _) in tag.match_indices('/').chain([(tag.len(), "")]) {
                     if end > 0 {

@@ -85,8 +85,8 @@ impl Vault {
 /// The names of all files, as they are now, up to the bounds.
 fn index(root: &Root, bounds: WalkBounds, max_text: usize) -> Result<NoteIndex, FileError> {
     let mut files = Vec::new();
-    let mut text = 0;
-    root.walk(
+    let (mut text, mut fits) = (0, true);
+    let report = root.walk(
         &RelPath::root(),
         bounds,
         // For all who wait for it, now or later.
@@ -94,6 +94,7 @@ fn index(root: &Root, bounds: WalkBounds, max_text: usize) -> Result<NoteIndex, 
         |entry| {
             text += entry.path.as_str().len();
             if text > max_text {
+                fits = false;
                 return ControlFlow::Break(());
             }
             if entry.kind == Kind::File {
@@ -102,7 +103,9 @@ fn index(root: &Root, bounds: WalkBounds, max_text: usize) -> Result<NoteIndex, 
             ControlFlow::Continue(())
         },
     )?;
-    Ok(NoteIndex::new(files))
+    let mut index = NoteIndex::new(files);
+    index.is_whole = fits && !report.bounded;
+    Ok(index)
 }
 
 #[cfg(test)]
@@ -122,12 +125,15 @@ mod tests {
         };
         let count = |max_entries, max_text| {
             let index = index(&root, bounds(max_entries), max_text).unwrap();
-            (0..50)
-                .filter(|number| index.find(&format!("n{number:02}")).is_some())
-                .count()
+            let is_there = |number: &usize| {
+                index
+                    .find(&format!("n{number:02}"), &RelPath::root())
+                    .is_some()
+            };
+            ((0..50).filter(is_there).count(), index.is_whole)
         };
-        assert_eq!(count(50, 50 * 6), 50, "control: all fit");
-        assert_eq!(count(20, 50 * 6), 20);
-        assert_eq!(count(50, 10 * 6 + 5), 10);
+        assert_eq!(count(50, 50 * 6), (50, true), "control: all fit");
+        assert_eq!(count(20, 50 * 6), (20, false));
+        assert_eq!(count(50, 10 * 6 + 5), (10, false));
     }
 }

@@ -1,5 +1,6 @@
 //! The Obsidian connector.
 
+mod compared;
 mod conforms;
 mod served;
 mod story;

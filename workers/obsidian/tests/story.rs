@@ -5,4 +5,4 @@ mod hostile;
 mod names;
 mod reading;
 mod searching;
-mod vaults;
+pub(crate) mod vaults;

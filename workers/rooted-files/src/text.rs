@@ -65,6 +65,22 @@ fn utf16<'a>(
     })
 }
 
+/// `new`, which goes into `old`, with the ends of lines of that: CRLF where `old` has no other.
+#[must_use]
+pub fn with_ends_of<'n>(old: &str, new: &'n str) -> Cow<'n, str> {
+    if !new.contains('\n') {
+        return Cow::Borrowed(new);
+    }
+    let ends = memchr::memchr_iter(b'\n', old.as_bytes());
+    let mut crlf = ends
+        .map(|at| at > 0 && old.as_bytes()[at - 1] == b'\r')
+        .peekable();
+    if crlf.peek().is_none() || !crlf.all(|is_crlf| is_crlf) {
+        return Cow::Borrowed(new);
+    }
+    Cow::Owned(new.replace("\r\n", "\n").replace('\n', "\r\n"))
+}
+
 /// A stretch of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page<'a> {

@@ -57,6 +57,15 @@ pub enum WalkStep {
     Stop,
 }
 
+/// What a walk leaves out in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// Some of its names: links, special files and names that cannot be used.
+    Names,
+    /// All of it: it cannot be read.
+    Folder,
+}
+
 /// One entry met on a walk, with the handle of the folder it lies in.
 #[derive(Debug)]
 pub struct WalkEntry<'a> {
@@ -126,9 +135,25 @@ impl Root {
         start: &RelPath,
         bounds: WalkBounds,
         is_over: &dyn Fn() -> bool,
-        mut visit: impl FnMut(&WalkEntry<'_>) -> WalkStep,
+        visit: impl FnMut(&WalkEntry<'_>) -> WalkStep,
     ) -> Result<WalkReport, FileError> {
-        self.walk_with(start, bounds, is_over, &mut visit, &mut |_, _| {})
+        self.walk_noting(start, bounds, is_over, visit, |_, _| {})
+    }
+
+    /// As [`Root::walk_choosing`]; `missed` is told of each folder in which something is left out.
+    ///
+    /// # Errors
+    /// As [`Root::walk`].
+    pub fn walk_noting(
+        &self,
+        start: &RelPath,
+        bounds: WalkBounds,
+        is_over: &dyn Fn() -> bool,
+        mut visit: impl FnMut(&WalkEntry<'_>) -> WalkStep,
+        mut missed: impl FnMut(&RelPath, Missed),
+    ) -> Result<WalkReport, FileError> {
+        let (visit, leftover) = (&mut visit, &mut |_: BorrowedFd<'_>, _: &str| {});
+        self.walk_with(start, bounds, is_over, visit, leftover, &mut missed)
     }
 
     /// Shows the name of every temporary file of ours below the root, with the handle of its folder.
@@ -143,6 +168,7 @@ impl Root {
             &|| false,
             &mut |_| WalkStep::On,
             found,
+            &mut |_, _| {},
         )
     }
 
@@ -153,6 +179,7 @@ impl Root {
         is_over: &dyn Fn() -> bool,
         visit: &mut dyn FnMut(&WalkEntry<'_>) -> WalkStep,
         leftover: &mut dyn FnMut(BorrowedFd<'_>, &str),
+        missed: &mut dyn FnMut(&RelPath, Missed),
     ) -> Result<WalkReport, FileError> {
         let dir = self.walk_to(start, start)?;
         let report = WalkReport::default();
@@ -164,9 +191,10 @@ impl Root {
             is_over,
             visit,
             leftover,
+            missed,
         };
         let contents = contents_of(dir.as_fd(), start, self, is_over)?;
-        match walk.folder(dir.as_fd(), contents, 0) {
+        match walk.folder(dir.as_fd(), start, contents, 0) {
             ControlFlow::Break(Some(error)) => Err(error),
             ControlFlow::Break(None) | ControlFlow::Continue(()) => Ok(walk.report),
         }
@@ -181,16 +209,21 @@ struct Walk<'a> {
     is_over: &'a dyn Fn() -> bool,
     visit: &'a mut dyn FnMut(&WalkEntry<'_>) -> WalkStep,
     leftover: &'a mut dyn FnMut(BorrowedFd<'_>, &str),
+    missed: &'a mut dyn FnMut(&RelPath, Missed),
 }
 
 impl Walk<'_> {
     fn folder(
         &mut self,
         dir: BorrowedFd<'_>,
+        at: &RelPath,
         mut contents: Contents,
         depth: usize,
     ) -> ControlFlow<Option<FileError>> {
         self.report.omitted += contents.omitted;
+        if contents.omitted > 0 {
+            (self.missed)(at, Missed::Names);
+        }
         for name in &contents.leftovers {
             (self.leftover)(dir, name);
         }
@@ -227,9 +260,14 @@ impl Walk<'_> {
                     ))
                 });
                 match inner {
-                    Ok((contents, inner)) => self.folder(inner.as_fd(), contents, depth + 1)?,
+                    Ok((contents, inner)) => {
+                        self.folder(inner.as_fd(), &path, contents, depth + 1)?;
+                    }
                     Err(FileError::Over) => return ControlFlow::Break(Some(FileError::Over)),
-                    Err(_) => self.report.unreadable += 1,
+                    Err(_) => {
+                        self.report.unreadable += 1;
+                        (self.missed)(&path, Missed::Folder);
+                    }
                 }
             }
         }

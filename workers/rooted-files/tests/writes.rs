@@ -441,3 +441,28 @@ fn cleaning_up_spares_what_is_not_ours_or_in_use() {
     drop(busy);
     assert_eq!(tree.open().remove_leftovers(), 1);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_written_or_removed_survives_a_power_cut() {
+    use plexus_power_cut::{Disk, holds};
+    use std::path::Path;
+    let open = |top: &Path| Root::open(top, plexus_rooted_files::Policy::default()).unwrap();
+    let put = |top: &Path, name: &str, text: &str| {
+        let root = open(top);
+        root.put(&look(&root, name), text.as_bytes()).unwrap();
+    };
+    let is = |top: &Path, text: &str| {
+        fs::read_to_string(top.join("new/deep/a.md")).is_ok_and(|found| found == text)
+    };
+    let new = |disk: &Disk, ()| put(&disk.path(), "new/deep/a.md", "new");
+    let old = |top: &Path| put(top, "new/deep/a.md", "old");
+    holds(|_| (), new, |top| is(top, "new"), &[]);
+    holds(old, new, |top| is(top, "new"), &[]);
+    let removed = |disk: &Disk, ()| {
+        let root = open(&disk.path());
+        let planned = look(&root, "new/deep/a.md");
+        root.remove_noting(&planned, 0, |_| Ok(())).unwrap();
+    };
+    holds(old, removed, |top| !top.join("new/deep/a.md").exists(), &[]);
+}

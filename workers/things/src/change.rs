@@ -84,12 +84,12 @@ impl Target {
 }
 
 impl AddInput {
-    /// What is added to `target`.
+    /// What the input alone says of what is added.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn change(self, target: Target, today: NaiveDate) -> Result<Change, String> {
-        if self.heading.is_some() && target.project.is_none() {
+    pub(crate) fn fields(&self, today: NaiveDate) -> Result<Fields, String> {
+        if self.heading.is_some() && self.project.is_none() {
             return Err("heading is one of a project: name the project too".into());
         }
         if self.checklist.iter().any(|item| item.trim().is_empty()) {
@@ -99,52 +99,69 @@ impl AddInput {
             plain(line, false)?;
         }
         let mut fields = fields(
-            Some(self.title),
-            self.notes,
-            self.when,
-            self.deadline,
-            Some(self.tags),
+            Some(&self.title),
+            self.notes.as_deref(),
+            self.when.as_deref(),
+            self.deadline.as_deref(),
+            Some(&self.tags),
             today,
         )?;
         fields.deadline = fields.deadline.filter(|deadline| deadline.on.is_some());
         fields.tags = fields.tags.filter(|tags| !tags.is_empty());
-        fields.list = target.id();
-        fields.heading = self.heading;
-        fields.checklist = self.checklist;
+        fields.heading.clone_from(&self.heading);
+        fields.checklist.clone_from(&self.checklist);
         short(&fields)?;
-        Ok(Change {
+        Ok(fields)
+    }
+}
+
+impl Change {
+    /// What is added to `target`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn add(mut fields: Fields, target: Target) -> Result<Self, String> {
+        fields.list = target.id();
+        short(&fields)?;
+        Ok(Self {
             target,
-            ..Change::new(Act::Add, fields, None)
+            ..Self::new(Act::Add, fields, None)
         })
     }
 }
 
 impl UpdateInput {
-    /// What it changes of `todo`, which goes to `target`.
+    /// What the input alone says of what is changed.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn change(
-        self,
-        todo: Todo,
-        target: Target,
-        today: NaiveDate,
-    ) -> Result<Change, String> {
-        let mut fields = fields(
-            self.title,
-            self.notes,
-            self.when,
-            self.deadline,
-            self.tags,
+    pub(crate) fn fields(&self, today: NaiveDate) -> Result<Fields, String> {
+        let fields = fields(
+            self.title.as_deref(),
+            self.notes.as_deref(),
+            self.when.as_deref(),
+            self.deadline.as_deref(),
+            self.tags.as_deref(),
             today,
         )?;
-        fields.list = target.id();
-        if fields == Fields::default() {
+        if fields == Fields::default() && self.project.is_none() && self.area.is_none() {
             return Err(
                 "it changes nothing: give a title, notes, when, deadline, tags, project or area"
                     .into(),
             );
         }
+        short(&fields)?;
+        Ok(fields)
+    }
+}
+
+impl Change {
+    /// What `fields` change of `todo`, which goes to `target`.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub(crate) fn update(mut fields: Fields, todo: Todo, target: Target) -> Result<Self, String> {
+        fields.list = target.id();
         // Things is said to crash over a day for one that repeats.
         let why = match todo.repeats {
             Some(false) => None,
@@ -167,20 +184,20 @@ impl UpdateInput {
         if fields.list.is_some() && back.list.is_none() {
             warnings.push("It is in no project and no area, and undo cannot take it out of the one named here.");
         }
-        Ok(Change {
+        Ok(Self {
             target,
             warnings,
-            ..Change::new(Act::Update, fields, Some(todo))
+            ..Self::new(Act::Update, fields, Some(todo))
         })
     }
 }
 
 fn fields(
-    title: Option<String>,
-    notes: Option<String>,
-    when: Option<String>,
-    deadline: Option<String>,
-    tags: Option<Vec<String>>,
+    title: Option<&str>,
+    notes: Option<&str>,
+    when: Option<&str>,
+    deadline: Option<&str>,
+    tags: Option<&[String]>,
     today: NaiveDate,
 ) -> Result<Fields, String> {
     let title = title.map(|title| title.trim().to_owned());
@@ -188,22 +205,23 @@ fn fields(
         return Err("the title is empty".into());
     }
     plain(title.as_deref().unwrap_or_default(), false)?;
-    plain(notes.as_deref().unwrap_or_default(), true)?;
-    let when = when.map(|text| TodoSchedule::read(&text, today).ok_or("when is none of today, tomorrow, evening, anytime, someday and no date from today on, such as 2026-11-23"));
-    let deadline = deadline.map(|text| match &*text {
+    plain(notes.unwrap_or_default(), true)?;
+    let when = when.map(|text| TodoSchedule::read(text, today).ok_or("when is none of today, tomorrow, evening, anytime, someday and no date from today on, such as 2026-11-23"));
+    let deadline = deadline.map(|text| match text {
         "" => Ok(Deadline { on: None }),
         text => read_date(text)
             .map(|date| Deadline { on: Some(date) })
             .ok_or("deadline is no date, such as 2026-11-23"),
     });
-    let tags = tags.map(|mut tags| {
+    let tags = tags.map(|tags| {
+        let mut tags = tags.to_vec();
         tags.sort();
         tags.dedup();
         tags
     });
     Ok(Fields {
         title,
-        notes,
+        notes: notes.map(str::to_owned),
         when: when.transpose()?,
         deadline: deadline.transpose()?,
         tags,
@@ -510,7 +528,8 @@ mod tests {
             let todo = serde_json::json!({"id": "T", "title": "t", "status": "open", "created": 0, "repeats": repeats});
             let input: UpdateInput = serde_json::from_value(input).unwrap();
             let todo = serde_json::from_value(todo).unwrap();
-            input.change(todo, Target::default(), today).is_ok()
+            let fields = input.fields(today).unwrap();
+            Change::update(fields, todo, Target::default()).is_ok()
         };
         for field in ["when", "deadline"] {
             let input = serde_json::json!({"id": "T", field: "2026-12-01"});

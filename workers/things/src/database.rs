@@ -312,19 +312,19 @@ impl Base {
 
     pub(crate) fn projects(&self) -> Result<Vec<Project>, Failure> {
         let sentence = "SELECT p.uuid, p.title, p.deadline, a.uuid, a.title FROM TMTask p LEFT JOIN TMArea a ON a.uuid = p.area
-            WHERE p.type = 1 AND p.trashed = 0 AND p.status = 0 AND p.rt1_recurrenceRule IS NULL ORDER BY p.\"index\", p.uuid LIMIT 20000";
+            WHERE p.type = 1 AND p.trashed = 0 AND p.status = 0 AND p.rt1_recurrenceRule IS NULL ORDER BY p.\"index\", p.uuid";
         self.all(sentence, |row| {
             Ok(Project {
                 id: row.get(0)?,
                 title: text(row, 1)?,
-                deadline: row.get::<_, Option<i64>>(2)?.and_then(unpacked),
+                deadline: day(row, 2)?,
                 area: place(row, 3)?,
             })
         })
     }
 
     pub(crate) fn areas(&self) -> Result<Vec<Container>, Failure> {
-        let sentence = "SELECT uuid, title FROM TMArea ORDER BY \"index\", uuid LIMIT 20000";
+        let sentence = "SELECT uuid, title FROM TMArea ORDER BY \"index\", uuid";
         self.all(sentence, |row| {
             Ok(Container {
                 id: row.get(0)?,
@@ -334,7 +334,7 @@ impl Base {
     }
 
     pub(crate) fn tags(&self) -> Result<Vec<Tag>, Failure> {
-        let sentence = "SELECT g.title, p.title FROM TMTag g LEFT JOIN TMTag p ON p.uuid = g.parent ORDER BY g.\"index\", g.uuid LIMIT 20000";
+        let sentence = "SELECT g.title, p.title FROM TMTag g LEFT JOIN TMTag p ON p.uuid = g.parent ORDER BY g.\"index\", g.uuid";
         self.all(sentence, |row| {
             Ok(Tag {
                 name: text(row, 0)?,
@@ -351,9 +351,14 @@ impl Base {
         let found = self.0.prepare(sentence).and_then(|mut statement| {
             statement
                 .query_map([], read)?
+                .take(ROWS + 1)
                 .collect::<Result<Vec<_>, _>>()
         });
-        found.map_err(|error| sql(&error))
+        let found = found.map_err(|error| sql(&error))?;
+        match found.len() > ROWS {
+            true => Err(Failure::TooMuch("more than 20,000 of them")),
+            false => Ok(found),
+        }
     }
 }
 
@@ -369,7 +374,7 @@ fn todo(row: &Row<'_>) -> rusqlite::Result<Todo> {
         None => Vec::new(),
     };
     tags.sort();
-    let day = number(5)?.and_then(unpacked);
+    let scheduled = day(row, 5)?;
     Ok(Todo {
         id: row.get(0)?,
         title: text(row, 1)?,
@@ -386,9 +391,9 @@ fn todo(row: &Row<'_>) -> rusqlite::Result<Todo> {
             2 => Some(Start::Someday),
             other => return Err(rusqlite::Error::IntegralValueOutOfRange(4, other)),
         },
-        day,
-        evening: Some(day.is_some() && number(6)? == Some(1)),
-        deadline: number(7)?.and_then(unpacked),
+        day: scheduled,
+        evening: Some(scheduled.is_some() && number(6)? == Some(1)),
+        deadline: day(row, 7)?,
         stopped: second(8)?,
         created: second(9)?.unwrap_or_default(),
         project: place(row, 10)?,
@@ -400,6 +405,14 @@ fn todo(row: &Row<'_>) -> rusqlite::Result<Todo> {
         repeats: Some(row.get(16)?),
         tags,
     })
+}
+
+/// The day in column `at`. A number that is no day is of another schema.
+fn day(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<NaiveDate>> {
+    let number: Option<i64> = row.get(at)?;
+    let read =
+        |number| unpacked(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(at, number));
+    number.filter(|number| *number != 0).map(read).transpose()
 }
 
 /// The id in column `at` and the name behind it.

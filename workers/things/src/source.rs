@@ -429,12 +429,13 @@ impl ThingsSource {
         call: CallContext,
         mut input: AddInput,
     ) -> Result<Plan<Change>, SourceError> {
+        // Before anything is looked at: such an input fits nowhere.
+        let fields = input.fields(today()).map_err(SourceError::invalid)?;
         let target = self
             .target(&call, input.project.take(), input.area.take())
             .await?;
         self.known_tags(&input.tags).await?;
-        input
-            .change(target, today())
+        Change::add(fields, target)
             .map(Change::plan)
             .map_err(SourceError::invalid)
     }
@@ -444,14 +445,14 @@ impl ThingsSource {
         call: CallContext,
         mut input: UpdateInput,
     ) -> Result<Plan<Change>, SourceError> {
+        let fields = input.fields(today()).map_err(SourceError::invalid)?;
         let todo = self.todo(&call, &input.id).await?;
         let target = self
             .target(&call, input.project.take(), input.area.take())
             .await?;
         self.known_tags(input.tags.as_deref().unwrap_or_default())
             .await?;
-        input
-            .change(todo, target, today())
+        Change::update(fields, todo, target)
             .map(Change::plan)
             .map_err(SourceError::invalid)
     }

@@ -181,6 +181,8 @@ fn unknown_tables_give_no_rows() {
         ),
         ("ALTER TABLE TMTaskTag RENAME TO TMTaskTags", "other tables"),
         ("UPDATE TMTask SET startDate = 'soon'", "other tables"),
+        ("UPDATE TMTask SET startDate = 5", "other tables"),
+        ("UPDATE TMTask SET deadline = 1", "other tables"),
     ] {
         let (folder, base) = filled(1);
         assert!(titles(folder.path()).is_ok(), "the control");
@@ -223,6 +225,21 @@ fn more_rows_than_one_answer_holds_are_refused_and_the_logbook_gives_its_newest(
         "{refused:?}"
     );
     assert_eq!(todos(Some(View::Inbox)).expect("another list").len(), 0);
+    for (table, is_more) in [("TMArea", true), ("TMTag", false)] {
+        base.execute_batch(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+             INSERT INTO {table} (uuid, title) SELECT i, i FROM n;"
+        ))
+        .expect("rows");
+        if is_more {
+            base.execute_batch(&format!(
+                "INSERT INTO {table} (uuid, title) VALUES ('x', 'x')"
+            ))
+            .expect("a row");
+        }
+    }
+    assert!(matches!(reads.areas(), Err(Failure::TooMuch(_))));
+    assert_eq!(reads.tags().expect("as many as allowed").len(), 20_000);
     let logbook = todos(Some(View::Logbook)).expect("the newest");
     assert_eq!((logbook.len(), &*logbook[0].id), (20_000, "Last"));
 }

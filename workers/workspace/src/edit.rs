@@ -1,5 +1,8 @@
 //! Edits: exact pieces of a text replaced by others, in order, each on the result of the one before.
+//!
+//! In a text whose lines all end in CRLF, those of an edit do too, however it writes them.
 
+use plexus_rooted_files::text::with_ends_of;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -26,8 +29,8 @@ pub enum EditError {
     /// It does not occur.
     #[error("the text to find does not occur in the file")]
     NotFound,
-    /// It does not occur, but would if its line ends were CRLF.
-    #[error("the text to find does not occur; the file's lines end in CRLF")]
+    /// It does not occur, but would if its line ends were CRLF, as some of the file's are.
+    #[error("the text to find does not occur; some of the file's lines end in CRLF, some do not")]
     LineEnds,
     /// It occurs several times.
     #[error("the text to find occurs {0} times; add context, or set \"all\"")]
@@ -53,12 +56,14 @@ fn apply_one(text: &str, edit: &Edit, max_bytes: usize) -> Result<String, EditEr
     if edit.find.is_empty() {
         return Err(EditError::Empty);
     }
-    let count = text.matches(&edit.find).count();
+    let find = &*with_ends_of(text, &edit.find);
+    let replace = &*with_ends_of(text, &edit.replace);
+    let count = text.matches(find).count();
     match count {
-        0 if text.contains(&edit.find.replace('\n', "\r\n")) => return Err(EditError::LineEnds),
+        0 if text.contains(&find.replace('\n', "\r\n")) => return Err(EditError::LineEnds),
         0 => return Err(EditError::NotFound),
         // Two finds that overlap count as one match, but are two places to choose from.
-        1 if !edit.all && text.find(&edit.find) != text.rfind(&edit.find) => {
+        1 if !edit.all && text.find(find) != text.rfind(find) => {
             return Err(EditError::Ambiguous(2));
         }
         1 => {}
@@ -66,10 +71,10 @@ fn apply_one(text: &str, edit: &Edit, max_bytes: usize) -> Result<String, EditEr
         _ => {}
     }
     // Counted before it is made: a small edit of a small file can ask for a very large one.
-    let size = (text.len() - count * edit.find.len())
-        .saturating_add(count.saturating_mul(edit.replace.len()));
+    let size =
+        (text.len() - count * find.len()).saturating_add(count.saturating_mul(replace.len()));
     if size > max_bytes {
         return Err(EditError::TooLarge(max_bytes));
     }
-    Ok(text.replace(&edit.find, &edit.replace))
+    Ok(text.replace(find, replace))
 }

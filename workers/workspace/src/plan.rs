@@ -113,7 +113,8 @@ impl Workspace {
         })
     }
 
-    /// The place a write is for, with `ifDigest` held against it.
+    /// The place a write is for, with `ifDigest` held against it. What is wrong with the input itself is said before
+    /// anything is looked at.
     ///
     /// # Errors
     /// As [`Workspace::plan`], without those about the new content.
@@ -122,6 +123,7 @@ impl Workspace {
         input: &WriteInput,
         rule: PathRule<'_>,
     ) -> Result<WriteTarget, WorkspaceError> {
+        input.check()?;
         let path = self.allowed(RelPath::parse_file(&input.path)?, rule)?;
         let place = self.root.look(&path)?;
         match (input.if_digest, place.digest()) {
@@ -207,6 +209,27 @@ impl Plan {
     }
 }
 
+impl WriteInput {
+    /// Whether it makes sense, whatever is there.
+    fn check(&self) -> Result<(), WorkspaceError> {
+        let invalid = |why: String| Err(WorkspaceError::InvalidInput(why));
+        match (&self.content, &self.edits) {
+            (Some(_), None) => Ok(()),
+            (None, Some(edits)) if edits.is_empty() || edits.len() > MAX_EDITS => {
+                invalid(format!("give 1 to {MAX_EDITS} edits"))
+            }
+            (None, Some(edits)) => match edits.iter().position(|edit| edit.find.is_empty()) {
+                Some(at) => Err(WorkspaceError::Edit {
+                    number: at + 1,
+                    error: EditError::Empty,
+                }),
+                None => Ok(()),
+            },
+            _ => invalid("give either content or edits".to_owned()),
+        }
+    }
+}
+
 /// The content a write leads to.
 fn new_content(input: &WriteInput, place: &WriteTarget) -> Result<Vec<u8>, WorkspaceError> {
     let room = room_beside(place)?;
@@ -241,11 +264,6 @@ fn size(place: &WriteTarget) -> usize {
 }
 
 fn edited(edits: &[Edit], place: &WriteTarget, room: usize) -> Result<Vec<u8>, WorkspaceError> {
-    if edits.is_empty() || edits.len() > MAX_EDITS {
-        return Err(WorkspaceError::InvalidInput(format!(
-            "give 1 to {MAX_EDITS} edits"
-        )));
-    }
     let Some(current) = place.current() else {
         return Err(FileError::NotFound(place.path().clone()).into());
     };

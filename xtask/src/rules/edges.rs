@@ -186,7 +186,10 @@ const EDGES: &[(&str, Uses)] = &[
     ("plexus-mutation", Uses::Only(&[])),
     // Acts of a worker that was taken over; nothing of it ships.
     ("plexus-hostile", Uses::Only(&[])),
+    // A disk that forgets; nothing of it ships.
+    ("plexus-power-cut", Uses::Only(&[])),
     ("plexus-tests", Uses::Anything),
+    ("plexus-bench", Uses::Anything),
     ("xtask", Uses::Anything),
 ];
 /// Every worker, whatever its connector.

@@ -227,7 +227,7 @@ async fn make(
 }
 
 /// A plan of an agent's call, as the supervisor takes it.
-pub(super) fn request_of(
+pub(crate) fn request_of(
     kernel: &Kernel,
     entry: &Entry,
     input: Bytes,

@@ -44,6 +44,7 @@ struct SetRow {
     source: ForeignText,
     agent: ForeignText,
     made: Option<Moment>,
+    told: Vec<(&'static str, ForeignText)>,
     files: String,
     applied: String,
 }
@@ -53,6 +54,8 @@ struct SetRow {
 struct SetPage {
     id: String,
     source: String,
+    made: Option<Moment>,
+    told: Vec<(&'static str, ForeignText)>,
     files: Vec<FileView>,
     waits: bool,
     next: Option<String>,
@@ -63,6 +66,8 @@ struct FileView {
     shown: ForeignText,
     kind: &'static str,
     state: &'static str,
+    /// The change set that is to be applied first.
+    on: Option<ForeignText>,
     waits: bool,
     runs: Option<ForeignText>,
     /// The name that it had.
@@ -114,7 +119,8 @@ pub(super) async fn show(
     let after = query(&request, "after");
     drop(request);
     let set = changes::shown(&desk, &id, None, after).await?;
-    let made = blocking(move || SetPage::of(&set).render()).await?;
+    let now = desk.clock.now();
+    let made = blocking(move || SetPage::of(&set, now).render()).await?;
     shell::made(&desk, made)
 }
 
@@ -160,7 +166,6 @@ impl SetRow {
     fn of(set: &Value, now: Timestamp) -> Self {
         let count = |name: &str| set[name].as_u64().unwrap_or_default();
         let files = count("added") + count("edited") + count("removed") + count("modes");
-        let made: Option<Timestamp> = serde_json::from_value(set["made"].clone()).ok();
         Self {
             id: text(&set["id"]).to_owned(),
             source: said(&set["source"], 60),
@@ -168,7 +173,8 @@ impl SetRow {
                 Some(agent) => ForeignText::short(agent, 60),
                 None => ForeignText::line("you"),
             },
-            made: made.map(|made| Moment::ago(made, now)),
+            made: made(set, now),
+            told: told(set, set),
             files: match files {
                 1 => "1 file".to_owned(),
                 files => format!("{files} files"),
@@ -183,7 +189,7 @@ impl SetRow {
 }
 
 impl SetPage {
-    fn of(set: &Value) -> Self {
+    fn of(set: &Value, now: Timestamp) -> Self {
         let id = text(&set["id"]).to_owned();
         let files = set["files"].as_array().map_or(&[][..], Vec::as_slice);
         let shown: Vec<_> = files
@@ -197,6 +203,8 @@ impl SetPage {
         };
         Self {
             source: text(&set["source"]).to_owned(),
+            made: made(&set["about"], now),
+            told: told(set, &set["about"]),
             waits: shown.iter().any(|file| file.waits),
             files: shown,
             next,
@@ -222,9 +230,11 @@ impl FileView {
             },
             state: match text(&file["state"]) {
                 "applied" => "applied",
+                "changed" if file["on"].is_string() => "builds on another change set",
                 "changed" => "changed since the run: it cannot be applied",
                 _ => "",
             },
+            on: file["on"].as_str().map(|on| ForeignText::short(on, 60)),
             waits: file["state"] == "waits",
             runs: file["runs"]
                 .as_str()
@@ -237,6 +247,23 @@ impl FileView {
             mode_only: file["kind"] == "mode",
         }
     }
+}
+
+/// When the run ended.
+fn made(about: &Value, now: Timestamp) -> Option<Moment> {
+    let made: Option<Timestamp> = serde_json::from_value(about["made"].clone()).ok();
+    made.map(|made| Moment::ago(made, now))
+}
+
+/// Where a change set comes from: its folder, what its run was asked, and why.
+fn told(set: &Value, about: &Value) -> Vec<(&'static str, ForeignText)> {
+    let told = [
+        ("folder", &set["folder"]),
+        ("prompt", &about["prompt"]),
+        ("purpose", &set["purpose"]),
+    ];
+    let told = told.into_iter().filter(|(_, told)| told.is_string());
+    told.map(|(label, told)| (label, said(told, 300))).collect()
 }
 
 /// Rows of the difference of a file, from one on.

@@ -310,6 +310,8 @@ fn did(
     Some(match (entry.detail.what(), entry.detail.went()) {
         ("read", OutcomeKind::Ok) => ActivityKind::Read,
         ("outcome", OutcomeKind::Ok) => ActivityKind::Changed,
+        // Cut off by the end of the gateway: nobody refused it.
+        ("outcome", OutcomeKind::Refused) if entry.detail.code.is_none() => ActivityKind::Failed,
         ("read" | "outcome", OutcomeKind::Refused) => ActivityKind::Refused,
         ("read" | "outcome", OutcomeKind::Unknown) => ActivityKind::Unknown,
         ("read" | "outcome", OutcomeKind::Failed) => ActivityKind::Failed,

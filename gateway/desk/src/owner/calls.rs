@@ -82,9 +82,13 @@ pub(crate) async fn end(
     };
     // After its last turn has begun there is nothing else to end.
     let ended = match is_open {
-        true => narrow(desk, narrowing, Command::EndTurns { item: item.clone() })
-            .await
-            .map(drop),
+        true => {
+            let end = Command::EndTurns {
+                item: item.clone(),
+                by_source: false,
+            };
+            narrow(desk, narrowing, end).await.map(drop)
+        }
         false => Ok(()),
     };
     for call in desk.cancel_under(&item, CancelledBy::Owner) {

@@ -6,19 +6,24 @@
 //! Which change sets there are, and what is in them, is the sources' to say: the gateway opens no file.
 
 use super::{Acting, body::Fields, of_source};
-use crate::{acts::Named, desk::Desk};
+use crate::{
+    acts::{Named, blocking},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
-use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use plexus_ledger::EventId;
+use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Why a source's change set is not shown.
 const NO_ITEM: &str = "the source answered what is no change set";
+const NOT_TOLD: &str = "the gateway failed on its change sets";
 
 /// `{sets: [{source, id, …}], away: [{source, why}]}`, of each source the newest first.
 pub(super) async fn list(
@@ -40,11 +45,16 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> Value {
             Ok(answer) => {
                 more += answer["more"].as_u64().unwrap_or_default();
                 let all = answer["sets"].as_array().into_iter().flatten();
+                let mut found = Vec::new();
                 for set in all.map(|set| of_source(set, &source)) {
                     match set {
-                        Some(set) => sets.push(set),
+                        Some(set) => found.push(set),
                         None => away.push(json!({"source": source, "why": NO_ITEM})),
                     }
+                }
+                match told_of(desk, &source, found, "/call").await {
+                    Ok(told) => sets.extend(told),
+                    Err(_) => away.push(json!({"source": source, "why": NOT_TOLD})),
                 }
             }
             Err(error) => away.push(json!({"source": source, "why": error.message})),
@@ -84,7 +94,10 @@ pub(crate) async fn shown(
     for source in sources(desk) {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
             Ok(set) => match of_source(&set, &source) {
-                Some(set) => return Ok(set),
+                Some(set) => {
+                    let told = told_of(desk, &source, vec![set], "/about/call").await?;
+                    return Ok(told.into_iter().next().unwrap_or_default());
+                }
                 None => {
                     let code = ErrorCode::SourceUnavailable;
                     away = Some(ErrorBody::new(code, NO_ITEM));
@@ -155,6 +168,38 @@ async fn applying(
         input["paths"] = json!(paths);
     }
     Ok((capability, input))
+}
+
+/// Change sets with what the gateway knows of them: the folder, and why the run that `call` points to was asked for, as long
+/// as that request is kept.
+async fn told_of(
+    desk: &Desk,
+    source: &SourceId,
+    mut sets: Vec<Value>,
+    call: &'static str,
+) -> Result<Vec<Value>, Refused> {
+    let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
+    let route = state.sources.get(source).map(|known| &known.config.route);
+    let folder = route.and_then(|route| route.get("path")).cloned();
+    let told = blocking(move || {
+        for set in &mut sets {
+            let item = set.pointer(call).and_then(Value::as_str).and_then(|call| {
+                let event = ledger.event(&call.parse::<EventId>().ok()?).ok()??;
+                let event: Value = serde_json::from_str(event.json()).ok()?;
+                let basis = &event["detail"]["basis"];
+                let item = basis["item"].as_str().or(basis["bounded"].as_str())?;
+                state.item(&PendingId::parse(item).ok()?)
+            });
+            if let Some(purpose) = item.and_then(|item| item.purpose.as_ref()) {
+                set["purpose"] = json!(purpose);
+            }
+            if let Some(folder) = &folder {
+                set["folder"] = json!(folder);
+            }
+        }
+        sets
+    });
+    told.await
 }
 
 /// Whether a source makes any.

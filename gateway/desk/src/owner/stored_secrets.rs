@@ -240,16 +240,11 @@ impl StoredSecrets {
             record(desk, &acting, about).await?;
             act(desk, &acting, Command::SecretChanged { name: name.clone() }).await?;
             let path = desk.state_dir.join(&format!("secrets/{name}"));
-            let removed = blocking(move || fs::remove_file(path)).await?;
+            let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
             drop((turn, acting));
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed_halfway(format!(
-                        "secrets/{name} cannot be deleted: {error}"
-                    )));
-                }
-                _ => {}
-            }
+            removed.map_err(|error| {
+                failed_halfway(format!("secrets/{name} cannot be deleted: {error}"))
+            })?;
         }
         Ok(())
     }

@@ -12,7 +12,13 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use plexus_calls::{approvals::planner, call::Asked, finish::to_its_end};
+use plexus_calls::{
+    approvals::planner,
+    call::{Asked, Caller, CallerProof},
+    denial,
+    finish::to_its_end,
+    misfit::misfit,
+};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, NextKind, PendingId,
@@ -155,6 +161,9 @@ pub(super) async fn request(
         now: edge.clock.now(),
     };
     let wanted = read(&in_view, body, grants)?;
+    if let Some(agent) = &session.agent {
+        fit(&edge, agent, &session.id, &wanted).await?;
+    }
     if session.agent.is_none() {
         all_known(&edge, &wanted)?;
     }
@@ -253,6 +262,39 @@ fn read(
         wanted.entries.push(entry);
     }
     Ok(wanted)
+}
+
+/// Refuses a request with an input that no approval could carry out. It is a call of the agent's meanwhile: where there is
+/// no room for one, the owner is asked.
+async fn fit(
+    edge: &Arc<Edge>,
+    agent: &AgentId,
+    session: &SessionId,
+    wanted: &GrantRequest,
+) -> Result<(), Refused> {
+    let Ok(_slot) = edge.place(agent) else {
+        return Ok(());
+    };
+    for (id, canonical) in &wanted.inputs {
+        let entry = edge.catalogue.load().get(id).cloned();
+        let (Some(entry), Ok(input)) = (entry, strict::parse(canonical)) else {
+            continue;
+        };
+        let told = misfit(&edge.kernel, agent, &entry, &input, canonical.clone()).await;
+        if let Some(error) = told {
+            let caller = Caller {
+                agent: agent.clone(),
+                by: CallerProof::Session(session.clone()),
+            };
+            denial::refuse(&edge.kernel, &caller, id.as_str(), error.clone()).await;
+            let refused = Refused::new(error);
+            return Err(match refused.code() {
+                ErrorCode::SchemaValidationFailed => refused.status(400),
+                _ => refused,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What one entry of `grants` says (docs/protocol/agents.md#ask-for-grants): a word, or an object with one.

@@ -34,7 +34,7 @@ use plexus_calls::{
     limits::CallSlot,
 };
 use plexus_mcp::{
-    Action, Answer, CallNumber, Headers, Heard, Moment, Posted, Server, message::Incoming,
+    Action, Answer, CallNews, CallNumber, Headers, Moment, Posted, Server, message::Incoming,
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, NextKind, credential::Pat};
 use plexus_trust::in_reach;
@@ -172,7 +172,7 @@ struct Exchange {
     /// A request does one thing at a time.
     work: Option<(CallNumber, Work)>,
     /// What the work hears of the item that it follows.
-    heard: (work::Tell, mpsc::Receiver<Heard>),
+    heard: (work::Tell, mpsc::Receiver<CallNews>),
     /// Where the client wants to hear of changes.
     listening: Option<Listening>,
     ready: VecDeque<String>,

@@ -95,10 +95,12 @@ pub(crate) fn write(store: &Store, task: &Task) -> Result<Option<Archive>, SealE
     let view = store.read()?;
     let list = view.archives()?.to_vec();
     let folder = view.archive_folder().to_owned();
-    if let Err(e) = DirBuilder::new().mode(0o700).create(&folder)
-        && e.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(e.into());
+    match DirBuilder::new().mode(0o700).create(&folder) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        made => {
+            made?;
+            sync_folder(folder.parent().unwrap_or(&folder))?;
+        }
     }
     tidy(&view, &folder)?;
     drop(view);

@@ -12,6 +12,8 @@ mod kill;
 mod opening;
 mod oracles;
 mod panics;
+#[cfg(target_os = "linux")]
+mod power;
 mod queries;
 mod record;
 mod slow;

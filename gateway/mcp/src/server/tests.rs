@@ -882,12 +882,18 @@ fn approval_and_last_words_are_told_as_progress() {
     let mut server = greeted("claude-code");
     let call = number(&request(&mut server, 1, "tools/call", write(true), 0));
     server.answered(call, Answer::GoesOn(item(PEND)), at(1));
-    let mut told = |server: &mut Server, seconds| message(&server.tick(at(seconds)))["params"].clone();
-    server.hear(call, Heard::Approved);
+    let told = |server: &mut Server, seconds| message(&server.tick(at(seconds)))["params"].clone();
+    server.hear(call, CallNews::Approved);
     assert_eq!(server.next_tick(), Some(Duration::from_secs(1)));
-    assert_eq!(told(&mut server, 2)["message"], "approved, and under way, 2 s");
-    server.hear(call, Heard::Text("I look at it.\nThen".into()));
-    server.hear(call, Heard::Event(json!({"kind": "command", "command": "ls"})));
+    assert_eq!(
+        told(&mut server, 2)["message"],
+        "approved, and under way, 2 s"
+    );
+    server.hear(call, CallNews::Text("I look at it.\nThen".into()));
+    server.hear(
+        call,
+        CallNews::Event(json!({"kind": "command", "command": "ls"})),
+    );
     // No more often than once a second, and a tick that comes too early loses nothing.
     assert!(server.tick(at(2)).is_empty());
     let next = told(&mut server, 3);
@@ -920,31 +926,70 @@ fn model_says_why_beside_the_input() {
     };
     assert_eq!(made.purpose.as_deref(), Some("to keep it"));
     assert_eq!(json!(made.input), json!({"path": "a.md"}));
-    let wrong = call(&mut server, 3, "workspace_write", json!({"plexus_purpose": 1}));
-    assert_eq!(message(&wrong)["result"]["structuredContent"]["code"], "bad_arguments");
+    let wrong = call(
+        &mut server,
+        3,
+        "workspace_write",
+        json!({"plexus_purpose": 1}),
+    );
+    assert_eq!(
+        message(&wrong)["result"]["structuredContent"]["code"],
+        "bad_arguments"
+    );
 }
 
 #[test]
 fn request_under_an_earlier_id_is_the_earlier_call() {
     let mut server = greeted("plain");
-    let first = number(&call(&mut server, 1, "workspace_write", json!({"path": "a.md"})));
+    let first = number(&call(
+        &mut server,
+        1,
+        "workspace_write",
+        json!({"path": "a.md"}),
+    ));
     server.answered(first, wrote(), at(1));
     let again = call(&mut server, 1, "workspace_write", json!({"path": "a.md"}));
     let told = message(&again)["result"]["structuredContent"].take();
-    assert_eq!((&told["replayed"], &told["auditId"]), (&json!(true), &json!("evt_1")));
+    assert_eq!(
+        (&told["replayed"], &told["auditId"]),
+        (&json!(true), &json!("evt_1"))
+    );
     assert!(told["note"].as_str().unwrap().contains("again"), "{told}");
     for (id, path) in [(1, "b.md"), (2, "a.md")] {
         let other = call(&mut server, id, "workspace_write", json!({"path": path}));
-        assert!(matches!(other[..], [Action::Call(..)]), "{id} {path}: {other:?}");
+        assert!(
+            matches!(other[..], [Action::Call(..)]),
+            "{id} {path}: {other:?}"
+        );
     }
     // Reads are made again, and another server knows nothing of it.
-    let read = number(&call(&mut server, 3, "obsidian_vault_read", json!({"path": "a.md"})));
+    let read = number(&call(
+        &mut server,
+        3,
+        "obsidian_vault_read",
+        json!({"path": "a.md"}),
+    ));
     server.answered(read, Answer::Replied(json!({"ok": true})), at(2));
-    let again = call(&mut server, 3, "obsidian_vault_read", json!({"path": "a.md"}));
+    let again = call(
+        &mut server,
+        3,
+        "obsidian_vault_read",
+        json!({"path": "a.md"}),
+    );
     assert!(matches!(again[..], [Action::Call(..)]), "{again:?}");
     let mut stateless = Server::stateless("1", view(), "plain");
-    let first = number(&call(&mut stateless, 1, "workspace_write", json!({"path": "a.md"})));
+    let first = number(&call(
+        &mut stateless,
+        1,
+        "workspace_write",
+        json!({"path": "a.md"}),
+    ));
     stateless.answered(first, wrote(), at(1));
-    let again = call(&mut stateless, 1, "workspace_write", json!({"path": "a.md"}));
+    let again = call(
+        &mut stateless,
+        1,
+        "workspace_write",
+        json!({"path": "a.md"}),
+    );
     assert!(matches!(again[..], [Action::Call(..)]), "{again:?}");
 }

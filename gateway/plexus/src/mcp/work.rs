@@ -12,7 +12,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Stop, streamed::Chunk};
-use plexus_mcp::{Answer, Call, Heard, Item, Message};
+use plexus_mcp::{Answer, Call, CallNews, Item, Message};
 use plexus_protocol::{PendingId, RunId};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
@@ -127,13 +127,13 @@ pub(super) async fn say(pool: &Pool, message: Message) -> Answer {
 }
 
 /// Waits until an item has ended, also over restarts of the gateway. What is heard of it meanwhile is told.
-pub(super) async fn follow(pool: &Pool, item: Item, tell: impl AsyncFn(Heard)) -> Answer {
+pub(super) async fn follow(pool: &Pool, item: Item, tell: impl AsyncFn(CallNews)) -> Answer {
     loop {
         let asked = Instant::now();
         match once(pool, &item, POLL_S).await {
             Answer::UnderWay(Item::Run(run)) => {
                 if matches!(item, Item::Pending(_)) {
-                    tell(Heard::Approved).await;
+                    tell(CallNews::Approved).await;
                 }
                 match hear(pool, &run, &tell).await {
                     Ok(answer) if matches!(item, Item::Run(_)) => return replied(&answer),
@@ -157,7 +157,11 @@ pub(super) async fn follow(pool: &Pool, item: Item, tell: impl AsyncFn(Heard)) -
 }
 
 /// Tells what a run streams, to its end.
-async fn hear(pool: &Pool, run: &RunId, tell: &impl AsyncFn(Heard)) -> Result<crate::output::Answer, Stop> {
+async fn hear(
+    pool: &Pool,
+    run: &RunId,
+    tell: &impl AsyncFn(CallNews),
+) -> Result<crate::output::Answer, Stop> {
     let mut session = pool.take().await?;
     let mut followed = run::Followed::new(&session, run, None);
     loop {
@@ -166,8 +170,8 @@ async fn hear(pool: &Pool, run: &RunId, tell: &impl AsyncFn(Heard)) -> Result<cr
         let is_news = part.as_ref().is_some_and(|part| !part.chunks.is_empty());
         for chunk in part.into_iter().flat_map(|part| part.chunks) {
             tell(match chunk {
-                Chunk::Text(text) => Heard::Text(text),
-                Chunk::Json(event) => Heard::Event(event),
+                Chunk::Text(text) => CallNews::Text(text),
+                Chunk::Json(event) => CallNews::Event(event),
             })
             .await;
         }

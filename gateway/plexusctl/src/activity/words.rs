@@ -122,6 +122,8 @@ fn why(call: &Value) -> String {
             return "it had not read what it would replace".to_owned();
         }
         ("", "") => return "no reason is recorded".to_owned(),
+        ("", "the daemon ended") => return "the gateway ended".to_owned(),
+        ("", reason) => return reason.to_owned(),
         ("paused", _) => "you have paused all agents",
         ("denied_by_owner", _) => "you denied this before",
         ("grant_required", _) => "nothing allows it",
@@ -225,6 +227,10 @@ mod tests {
             (
                 json!({"did": "failed", "capabilityId": "w.read", "code": "transport_error", "reason": "not_found"}),
                 "failed at w.read, nothing was done: transport_error (not_found)",
+            ),
+            (
+                json!({"did": "failed", "capabilityId": "codex.run", "reason": "the daemon ended"}),
+                "failed at codex.run, nothing was done: the gateway ended",
             ),
             (
                 json!({"did": "unknown", "capabilityId": "w.write", "code": "outcome_unknown", "auditId": "evt_1",

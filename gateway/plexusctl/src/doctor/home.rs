@@ -190,6 +190,27 @@ mod tests {
         );
     }
 
+    /// Root gives away what is its own; anybody else finds enough of root's.
+    #[test]
+    fn what_another_user_owns_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = dir.path().join("connection-key");
+        fs::write(&file, "x").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(entry(&file, Kind::File), None, "the control");
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        } else {
+            file = "/etc/passwd".into();
+        }
+        let found = entry(&file, Kind::File).expect("a finding");
+        assert!(
+            found.what.contains("belongs to another user"),
+            "{}",
+            found.what
+        );
+    }
+
     #[test]
     fn little_room_is_said() {
         let level = |bytes| room(Path::new("/h"), bytes).level;

@@ -14,7 +14,7 @@
 use super::{Generated, Listing, ServerRequest, described, file, registered, shown_line};
 use crate::Registry;
 use arc_swap::ArcSwap;
-use plexus_home::state_dir::{StateDir, write_private};
+use plexus_home::state_dir::{StateDir, remove, write_private};
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
     text::Line,
@@ -282,10 +282,7 @@ impl Registry {
     ) -> io::Result<()> {
         match &proposal {
             Some(proposal) => write(state_dir, id, proposal)?,
-            None => match fs::remove_file(proposed(state_dir, id)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            },
+            None => drop(remove(&proposed(state_dir, id))?),
         }
         self.show(id, proposal);
         Ok(())

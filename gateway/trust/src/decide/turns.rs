@@ -177,12 +177,15 @@ impl Draft<'_> {
         .collect()
     }
 
-    /// The owner ends it.
-    pub(super) fn end_turns(&mut self, id: &PendingId) -> Result<Reply, Refusal> {
+    /// The owner ends it, or the source that makes its child calls.
+    pub(super) fn end_turns(&mut self, id: &PendingId, by_source: bool) -> Result<Reply, Refusal> {
         let item = self.state.item(id).filter(|item| item.is_held_open());
         let item = item.ok_or(Refusal::NoSuchItem)?;
-        let why = "the owner ended it".into();
-        self.close_turns(item, &BoundedState::Void { why });
+        let why = match by_source {
+            true => "its source makes no more calls",
+            false => "the owner ended it",
+        };
+        self.close_turns(item, &BoundedState::Void { why: why.into() });
         Ok(Reply::Done)
     }
 

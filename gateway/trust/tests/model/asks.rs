@@ -103,7 +103,7 @@ impl Model {
         }
         let waiting = |i: &&Item| i.agent == agent && i.waits && t < i.until;
         let twin = self.items.iter().filter(waiting).find(|i| {
-            i.purpose == r.purpose
+            (asks.iter().all(|a| a.input.is_some()) || i.purpose == r.purpose)
                 && i.run == (r.on_approval == OnApproval::Run)
                 && i.asks.len() == asks.len()
                 && asks.iter().all(|a| i.asks.contains(a))

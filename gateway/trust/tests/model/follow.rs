@@ -125,7 +125,7 @@ impl Model {
                 assert!(own, "only its own");
                 self.end_items(|i| &i.id == item);
             }
-            Command::EndTurns { item } => {
+            Command::EndTurns { item, .. } => {
                 self.end(|y| matches!(&y.what, What::Turns { item: of } if of == item));
             }
             Command::Grant { agent, entries } => self.grant(agent, entries, t),

@@ -111,22 +111,58 @@ fn connecting_again_ends_what_was_and_keeps_only_what_it_grants() {
     assert!(world.pends(&new, WRITE, &json!({})));
 }
 
+/// What ends a credential ends it by itself: its sessions are one thing, the PAT that opens the next one another.
 #[test]
-fn the_old_pat_dies_with_a_new_connect() {
-    let mut world = World::new();
-    let connect = world.connect_command("a", &[]);
-    world.ok(Command::Connect(connect.clone()));
-    let pat = secret("pat");
-    world.ok(Command::Enroll {
-        code: connect.code,
-        pat,
-    });
-    assert!(world.open(&connect.agent, Some(pat)).is_ok());
-    assert!(world.state.agent_by_pat(&pat).is_some());
-    let again = world.connect_command("a", &[]);
-    world.ok(Command::Connect(again));
-    assert!(world.open(&connect.agent, Some(pat)).is_err());
-    assert!(world.state.agent_by_pat(&pat).is_none());
+fn every_act_that_ends_a_credential_ends_its_pat() {
+    type Act = fn(&mut World, AgentId) -> Command;
+    let acts: [(&str, Act); 6] = [
+        ("connected anew", |world, _| {
+            Command::Connect(world.connect_command("a", &[]))
+        }),
+        ("a new code", |_, agent| Command::NewCode {
+            agent,
+            code: secret("another code"),
+            code_ms: 1000,
+        }),
+        ("a reissued code", |_, agent| {
+            Command::Deliver(Deliver {
+                agent,
+                form: None,
+                reissue: true,
+                code: secret("another code"),
+                code_ms: 1000,
+            })
+        }),
+        ("revoked", |_, agent| Command::RevokeAgent {
+            agent,
+            reason: None,
+            delete: false,
+        }),
+        ("the key rotated", |_, _| Command::RotateKey),
+        ("restored", |world, _| Command::Restored {
+            made_at: world.now,
+        }),
+    ];
+    for (act, command) in acts {
+        let mut world = World::new();
+        let connect = world.connect_command("a", &[]);
+        world.ok(Command::Connect(connect.clone()));
+        let pat = secret("pat");
+        world.ok(Command::Enroll {
+            code: connect.code,
+            pat,
+        });
+        let known = |world: &World| world.state.agent_by_pat(&pat).map(|agent| agent.id.clone());
+        world.open(&connect.agent, Some(pat)).expect("the control");
+        assert_eq!(known(&world), Some(connect.agent.clone()));
+        let command = command(&mut world, connect.agent.clone());
+        world.ok(command);
+        let opened = world.open(&connect.agent, Some(pat));
+        assert_eq!(opened.unwrap_err(), Refusal::SessionExpired, "{act}");
+        assert_eq!(known(&world), None, "{act}");
+        let stored = world.state.agent(&connect.agent).unwrap().pat;
+        assert_eq!(stored, None, "{act}: no digest of it is kept");
+    }
 }
 
 #[test]

@@ -365,10 +365,20 @@ fn changed_source_of_a_child_is_called_no_more() {
 #[test]
 fn what_ends_an_approval_ends_its_children() {
     type End = (&'static str, fn(&mut Board));
-    let ends: [End; 7] = [
+    let ends: [End; 8] = [
         ("ended by the owner", |board| {
             let item = board.item.clone();
-            board.world.ok(Command::EndTurns { item });
+            board.world.ok(Command::EndTurns {
+                item,
+                by_source: false,
+            });
+        }),
+        ("ended by its source", |board| {
+            let item = board.item.clone();
+            board.world.ok(Command::EndTurns {
+                item,
+                by_source: true,
+            });
         }),
         ("withdrawn", |board| {
             let (agent, item) = (board.who.agent.clone(), board.item.clone());

@@ -249,6 +249,67 @@ fn a_token_opens_its_scopes_to_its_agent_and_nothing_else() {
     );
 }
 
+/// A field that is judged on what it resolves to passes here, so the permit has to carry the token's narrowing to its judge.
+#[test]
+fn a_token_narrows_what_is_judged_on_what_it_resolves_to() {
+    let mut world = World::new();
+    let mut resolving = seen("notes");
+    for facts in resolving.capabilities.values_mut() {
+        facts.resolved = vec!["path".into()];
+    }
+    world.ok(Command::SourceSeen(resolving));
+    let mut connect = world.connect_command("a", &[READ]);
+    connect.constraint = Some(below("Projects"));
+    let (narrow, wide) = (world.join(connect), world.member("b", &[READ]));
+    for (who, asked, held) in [
+        (&narrow, Some("Projects/Plexus"), "Projects/Plexus"),
+        (&narrow, None, "Projects"),
+        (&wide, Some("Projects"), "Projects"),
+    ] {
+        let mut wanted = entry(READ);
+        wanted.constraint = asked.map(below);
+        let token = world.token(who, vec![wanted]);
+        let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
+        assert_eq!(granted(by_token).constraint, Some(below(held)));
+    }
+    // The control: a session has no scope, and the grant alone narrows it.
+    assert_eq!(world.permit(&wide, READ, &json!({})).constraint, None);
+    let by_session = world.permit(&narrow, READ, &json!({}));
+    assert_eq!(by_session.constraint, Some(below("Projects")));
+}
+
+/// The owner granted anew what a source now does; a token of before says less.
+#[test]
+fn a_token_of_fewer_verbs_opens_no_more() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let token = world.token(&who, vec![entry(READ)]);
+    let by_token = |world: &World, token: &TokenId| {
+        world.through(&who.agent, AuthPath::Token(token), READ, &json!({}))
+    };
+    granted(by_token(&world, &token));
+    let mut writes = seen("notes");
+    let facts = writes.capabilities.get_mut(&cap(READ)).unwrap();
+    facts.verbs = Verbs::of([Verb::Read, Verb::Write]);
+    world.ok(Command::SourceSeen(writes));
+    world.ok(Command::Grant {
+        agent: who.agent.clone(),
+        entries: vec![GrantEntry {
+            capability: cap(READ),
+            verbs: None,
+            window: Some(TrustWindow::DAY),
+            constraint: None,
+        }],
+    });
+    assert!(world.allowed(&who, READ, &json!({})), "the grant itself");
+    assert_eq!(
+        refused(by_token(&world, &token)),
+        Refusal::GrantRequired { constraint: None }
+    );
+    let fresh = world.token(&who, vec![entry(READ)]);
+    granted(by_token(&world, &fresh));
+}
+
 #[test]
 fn a_revoked_token_is_dead_and_its_grant_is_not() {
     let mut world = World::new();

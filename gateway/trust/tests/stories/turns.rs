@@ -204,7 +204,10 @@ fn what_ends_an_approval_ends_its_turns() {
     let ends: [End; 9] = [
         ("ended by the owner", |talk| {
             let item = talk.item.clone();
-            talk.world.ok(Command::EndTurns { item });
+            talk.world.ok(Command::EndTurns {
+                item,
+                by_source: false,
+            });
         }),
         ("withdrawn", |talk| {
             let (agent, item) = (talk.who.agent.clone(), talk.item.clone());

@@ -448,7 +448,10 @@ impl Player {
             }
             Act::EndTurns(item) => match pick(&self.items, *item) {
                 None => return vec![],
-                Some((_, item)) => Command::EndTurns { item },
+                Some((_, item)) => Command::EndTurns {
+                    item,
+                    by_source: false,
+                },
             },
             Act::Use(permit) => match pick(&self.permits, *permit) {
                 None => return vec![],

@@ -20,7 +20,8 @@ fn draft(id: &str, needs: &[&str]) -> Draft {
 }
 
 fn board(drafts: Vec<Draft>) -> Result<Board, BoardError> {
-    Board::new(BoardId::fresh(), "All of it".into(), drafts, NOW)
+    let sets = ChangeSets::default();
+    Board::new(BoardId::fresh(), "All of it".into(), drafts, sets, NOW)
 }
 
 /// Two that need nothing, one that needs both, one behind it.
@@ -327,4 +328,35 @@ fn runs_share_a_budget_and_count_in_full_where_they_say_nothing() {
     board.finish("c", unknown, Used::default(), NOW).unwrap();
     board.finish("b", done("Ok."), used, NOW).unwrap();
     assert_eq!(board.left().max_tokens, Some(40));
+}
+
+#[test]
+fn run_begins_with_change_sets_of_its_own_source_alone() {
+    let mut board = diamond();
+    board.tasks[3].draft.agent = "claudecode.run".parse().unwrap();
+    board.begin(orchestration(None)).unwrap_err();
+    let both = Orchestration {
+        agents: vec![agent(), "claudecode.run".parse().unwrap()],
+        ..orchestration(None)
+    };
+    board.begin(both).unwrap();
+    let made = |id: &str| TaskResult::Done {
+        message: "done".into(),
+        changes: Some(ChangeSet {
+            id: format!("cs_{id}"),
+            files: 1,
+        }),
+    };
+    for (at, id) in [(2, "left"), (3, "right"), (4, "join")] {
+        board.start(id, NOW).unwrap();
+        board
+            .finish(id, made(id), Used::default(), Timestamp(at))
+            .unwrap();
+    }
+    let onto = |board: &Board| board.onto(board.task("last").unwrap());
+    assert_eq!(onto(&board), ["cs_left", "cs_join"]);
+    assert_eq!(board.onto(board.task("right").unwrap()), [""; 0]);
+    // One for all: the last has what the others made.
+    board.change_sets = ChangeSets::One;
+    assert_eq!((onto(&board), board.free()), (vec!["cs_join".into()], 1));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::board::{BoardState, Draft, TaskState};
+use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::watch;
 
 const APPROVAL: Digest = Digest([3; 32]);
@@ -14,6 +15,10 @@ struct Fake {
     /// How the approval stands.
     standing: watch::Sender<&'static str>,
     told: watch::Sender<Value>,
+    /// What each run was asked for with, by its name.
+    inputs: Arc<Mutex<BTreeMap<String, Value>>>,
+    /// How the first runs stand; those after them did their work.
+    runs: Arc<Mutex<VecDeque<Value>>>,
 }
 
 impl Fake {
@@ -22,6 +27,8 @@ impl Fake {
             asked: Arc::default(),
             standing: watch::Sender::new(standing),
             told: watch::Sender::new(Value::Null),
+            inputs: Arc::default(),
+            runs: Arc::default(),
         }
     }
 
@@ -50,6 +57,9 @@ impl Gateway for Fake {
         assert_eq!((approval, capability), (APPROVAL, "codex.run"));
         let prompt = input["prompt"].as_str().unwrap();
         self.note(format!("child {name} {prompt}"));
+        let mut inputs = self.inputs.lock().unwrap();
+        inputs.insert(name.to_owned(), input.clone());
+        drop(inputs);
         Ok(match prompt.contains("refuse") {
             true => json!({"ok": false, "error": {"code": "denied", "message": "No."}}),
             false => json!({"ok": true, "run": "run_1", "used": 1, "left": 9}),
@@ -58,6 +68,9 @@ impl Gateway for Fake {
 
     async fn run(&self, _: Digest, name: &str) -> Result<Value, SourceError> {
         self.note(format!("run {name}"));
+        if let Some(run) = self.runs.lock().unwrap().pop_front() {
+            return Ok(run);
+        }
         let output =
             json!({"text": "Did it.", "changes": {"id": "cs_1", "added": 2, "removed": 1}});
         Ok(json!({"ok": true, "state": "over", "answer": {"ok": true, "output": output}}))
@@ -70,6 +83,11 @@ impl Gateway for Fake {
 
     async fn stop(&self, _: Digest, name: &str) -> Result<Value, SourceError> {
         self.note(format!("stop {name}"));
+        Ok(json!({"ok": true}))
+    }
+
+    async fn end(&self, _: Digest) -> Result<Value, SourceError> {
+        self.note("end".into());
         Ok(json!({"ok": true}))
     }
 
@@ -97,7 +115,8 @@ fn kept(
     begun: impl FnOnce(&mut Board),
 ) -> (Walker<Fake>, BoardId) {
     let id = BoardId::fresh();
-    let mut board = Board::new(id, "A goal".into(), drafts, Timestamp(1)).unwrap();
+    let sets = ChangeSets::default();
+    let mut board = Board::new(id, "A goal".into(), drafts, sets, Timestamp(1)).unwrap();
     let orchestration = Orchestration {
         approval: APPROVAL,
         agents: vec!["codex.run".parse().unwrap()],
@@ -145,7 +164,7 @@ async fn started_process_goes_on_under_the_names_of_the_last_one() {
         last[0].ends_with("\na:\nDid it.\n\nb:\nDid it.\n"),
         "{last:?}"
     );
-    assert_eq!(last[1..], ["run c/1"]);
+    assert_eq!(last[1..], ["run c/1", "end"]);
     let board = walker.store.get(id).unwrap();
     assert_eq!(board.state(), BoardState::Done);
     let TaskStage::Ended { result, .. } = &board.task("c").unwrap().stage else {
@@ -205,6 +224,103 @@ async fn ended_approval_makes_no_run() {
     }
 }
 
+fn over(error: Value) -> Value {
+    json!({"ok": true, "state": "over", "answer": {"ok": false, "error": error}})
+}
+
+#[tokio::test]
+async fn runs_that_died_or_were_paused_are_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("open");
+    fake.runs.lock().unwrap().extend([
+        json!({"ok": true, "state": "unknown"}),
+        over(json!({"code": "cancelled", "detail": {"reason": "pause"}})),
+        over(json!({"code": "source_unavailable", "detail": {"reason": "stopped"}})),
+    ]);
+    let (walker, id) = kept(folder.path(), vec![draft("a", "Do a.", &[])], &fake, |_| {});
+    walker.go(id);
+    once(&fake, "done").await;
+    let runs = (1..=4).flat_map(|n| [format!("child a/{n} Do a."), format!("run a/{n}")]);
+    let asked: Vec<String> = runs.chain(["end".to_owned()]).collect();
+    assert_eq!(fake.asked(id), asked);
+    let board = walker.store.get(id).unwrap();
+    let task = board.task("a").unwrap();
+    assert_eq!((task.attempts, task.again.as_deref()), (4, Some(STOPPED)));
+}
+
+#[tokio::test]
+async fn third_death_fails_a_task_and_a_stop_is_no_death() {
+    for (end, count, state) in [
+        (
+            json!({"ok": true, "state": "unknown"}),
+            3,
+            TaskState::Failed,
+        ),
+        (
+            over(json!({"code": "outcome_unknown", "effect": "unknown"})),
+            1,
+            TaskState::Unknown,
+        ),
+        (
+            over(json!({"code": "cancelled", "detail": {"reason": "owner"}})),
+            1,
+            TaskState::Failed,
+        ),
+        (
+            over(json!({"code": "transport_error", "detail": {"reason": "agent_failed"}})),
+            1,
+            TaskState::Failed,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = Fake::new("open");
+        fake.runs.lock().unwrap().extend(vec![end.clone(); 3]);
+        let (walker, id) = kept(folder.path(), vec![draft("a", "Do a.", &[])], &fake, |_| {});
+        walker.go(id);
+        once(&fake, "unfinished").await;
+        let board = walker.store.get(id).unwrap();
+        let attempts = board.task("a").unwrap().attempts;
+        assert_eq!((attempts, board.states()["a"]), (count, state), "{end}");
+        assert_eq!(fake.asked(id).last().unwrap(), "end", "{end}");
+    }
+}
+
+#[tokio::test]
+async fn run_begins_with_what_the_tasks_before_it_made() {
+    let drafts = || {
+        vec![
+            draft("a", "Do a.", &[]),
+            draft("b", "Do b.", &["a"]),
+            draft("c", "Do c.", &[]),
+        ]
+    };
+    for (sets, begins) in [
+        (
+            ChangeSets::Each,
+            [json!(null), json!(["cs_1"]), json!(null)],
+        ),
+        (
+            ChangeSets::One,
+            [json!(null), json!(["cs_1"]), json!(["cs_1"])],
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = Fake::new("open");
+        let (walker, id) = kept(folder.path(), drafts(), &fake, |board| {
+            board.change_sets = sets;
+        });
+        walker.go(id);
+        once(&fake, "done").await;
+        let inputs = fake.inputs.lock().unwrap().clone();
+        for (name, begins) in ["a/1", "b/1", "c/1"].iter().zip(begins) {
+            let input = &inputs[&format!("{id}/{name}")];
+            assert_eq!(input["onto"], begins, "{sets:?} {name}");
+            let joins = (!begins.is_null()).then_some(sets == ChangeSets::One);
+            assert_eq!(input["join"], json!(joins), "{sets:?} {name}");
+        }
+    }
+}
+
 #[test]
 fn answers_are_read_as_what_they_say() {
     let answer = |error: Value| result_of(&json!({"ok": false, "error": error}));
@@ -213,6 +329,6 @@ fn answers_are_read_as_what_they_say() {
     let unknown = answer(json!({"code": "outcome_unknown", "message": "?", "effect": "unknown"}));
     assert_eq!(unknown, TaskResult::Unknown("outcome_unknown: ?".into()));
     for lost in [Value::Null, json!({"ok": true, "outputOmitted": true})] {
-        assert!(matches!(result_of(&lost), TaskResult::Unknown(_)), "{lost}");
+        assert_eq!(end_of(&lost), RunEnd::Died(LOST), "{lost}");
     }
 }

@@ -18,16 +18,14 @@ use crate::{
     change_set::read_most,
     history::is_gits,
     snapshot::{FileFacts, Snapshot, SnapshotError},
-    threads::{Thread, title_of},
+    threads::Thread,
 };
-use plexus_ipc::worker::{CallContext, SourceError, on_file_thread};
+use plexus_ipc::worker::{CallContext, SourceError, durable, on_file_thread};
 use plexus_protocol::Digest;
 use plexus_rooted_files::{FileError, Policy, RelPath, Root};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -148,7 +146,8 @@ impl<P: Program> Runs<P> {
             run: &run,
             cwd: None,
             agent: agent.as_deref(),
-            title: &title_of(&task.prompt),
+            onto: &task.onto,
+            prompt: &task.prompt,
         };
         self.threads.note_turn(call.audit())?;
         let turn = async {
@@ -293,16 +292,6 @@ fn read(path: &Path) -> io::Result<Option<Record>> {
     Ok(Some(serde_json::from_slice(&bytes)?))
 }
 
-/// Writes a record, in one rename.
 fn write(path: &Path, record: &Record) -> io::Result<()> {
-    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let new = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(&serde_json::to_vec(record)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+    durable::put(path, &serde_json::to_vec(record)?)
 }

@@ -82,6 +82,86 @@ fn names_and_links_find_their_note() {
     }
 }
 
+/// Where links lead, as Obsidian's help and its `getFirstLinkpathDest` have it: beside, above, namesakes, forms of a letter.
+#[test]
+fn links_lead_where_obsidian_leads_them() {
+    let files = [
+        "Top.md",
+        "N.md",
+        "a/N.md",
+        "a/only.md",
+        "a/deep/only.md",
+        "long-name/only.md",
+        "b/sub/x.md",
+        "a/sub/x.md",
+        "zz/tie.md",
+        "yy/tie.md",
+        "a/below/here/late.md",
+        "c/late.md",
+        "C#/notes.md",
+        "Note.md.md",
+        "plain",
+        "c/plain.md",
+        "v1.2.md",
+        "Caf\u{e9}.md",
+        "A\u{30a}ngstrom.md",
+        "twin/\u{fc}.md",
+        "twin/u\u{308}.md",
+        "img/p.png",
+        "STRASSE.md",
+    ];
+    let vault = TestVault::new(&files.map(|path| (path, "x")));
+    // The note that has the link, the link, where it leads.
+    let cases: &[(&str, &str, Option<&str>)] = &[
+        ("a/from.md", "[[Top]]", Some("Top.md")),
+        ("a/from.md", "[[N]]", Some("N.md")), // exactly that path of the vault, before what lies beside
+        ("a/from.md", "[[a/N]]", Some("a/N.md")),
+        ("a/from.md", "[[./N]]", Some("a/N.md")),
+        ("a/deep/from.md", "[[../N]]", Some("a/N.md")),
+        ("a/deep/from.md", "[[../../N]]", Some("N.md")),
+        ("a/from.md", "[[../../N]]", None), // beyond the vault
+        ("a/from.md", "[[./Top]]", None),   // from that folder, and nowhere else
+        ("a/from.md", "[[/N]]", Some("N.md")),
+        ("a/from.md", "[[/only]]", None), // from the vault's top, and nowhere else
+        ("a/from.md", "[[only]]", Some("a/only.md")),
+        ("a/deep/from.md", "[[only]]", Some("a/deep/only.md")), // beside, though another path is shorter
+        ("a/below/from.md", "[[only]]", Some("a/only.md")), // above counts for nothing: the shortest
+        ("long-name/from.md", "[[only]]", Some("long-name/only.md")),
+        ("from.md", "[[only]]", Some("a/only.md")),
+        ("a/from.md", "[[late]]", Some("a/below/here/late.md")), // below the folder
+        ("b/from.md", "[[late]]", Some("c/late.md")),
+        ("a/from.md", "[[sub/x]]", Some("a/sub/x.md")),
+        ("b/from.md", "[[sub/x]]", Some("b/sub/x.md")),
+        ("c/from.md", "[[tie]]", Some("yy/tie.md")), // of equals the first
+        ("c/from.md", "[[TOP]]", Some("Top.md")),
+        ("c/from.md", "[[top.MD]]", Some("Top.md")),
+        ("c/from.md", "[[Note.md]]", Some("Note.md.md")),
+        ("c/from.md", "[[plain]]", Some("plain")), // as it stands, before with .md
+        ("c/from.md", "[[./plain]]", Some("c/plain.md")),
+        ("c/from.md", "[[v1.2]]", Some("v1.2.md")),
+        ("c/from.md", "[[Cafe\u{301}]]", Some("Caf\u{e9}.md")),
+        ("c/from.md", "[[\u{c5}ngstrom]]", Some("A\u{30a}ngstrom.md")),
+        ("twin/from.md", "[[\u{fc}]]", Some("twin/\u{fc}.md")),
+        ("c/from.md", "[[stra\u{df}e]]", Some("STRASSE.md")),
+        ("c/from.md", "![[p.png|300]]", Some("img/p.png")),
+        ("c/from.md", "[[N#Head]]", Some("N.md")),
+        ("c/from.md", "[[#Head]]", Some("c/from.md")),
+        ("c/from.md", "[[nowhere]]", None),
+        ("a/from.md", "[x](N.md)", Some("N.md")),
+        ("a/from.md", "[x](./N.md#h)", Some("a/N.md")),
+        ("a/from.md", "[x](../img/p.png)", Some("img/p.png")),
+        ("c/from.md", "[x](Caf%C3%A9.md)", Some("Caf\u{e9}.md")),
+        ("c/from.md", "[x](only.md)", Some("a/only.md")), // looked for in the whole vault
+    ];
+    for (from, link, leads) in cases {
+        vault.file(from, link);
+        let links = note(read(&vault.open(), from).unwrap()).links;
+        let target = links[0].target.as_ref().map(ToString::to_string);
+        assert_eq!(target.as_deref(), *leads, "{link} of {from}");
+        std::fs::remove_file(vault.path().join(from)).unwrap();
+    }
+}
+
 #[test]
 fn the_shortest_path_is_counted_in_characters() {
     let vault = TestVault::new(&[("long-folder/N.md", "far"), ("äöüß/N.md", "near")]);
@@ -312,6 +392,22 @@ fn encodings_and_front_matter_give_warnings_not_failures() {
         1,
         "the body is read all the same"
     );
+}
+
+/// What is no number is read as it is written, and costs nothing else; `yes` and `on` are words, as in Obsidian.
+#[test]
+fn one_odd_property_costs_no_other() {
+    let text =
+        "---\nnan: .nan\ninf: -.inf\nyes: yes\non: off\nversion: 1.10\ndone: true\ntitle: T\n---\n";
+    let vault = TestVault::new(&[("a.md", text)]);
+    let read = note(read(&vault.open(), "a.md").unwrap());
+    assert_eq!(
+        read.frontmatter.map(serde_json::Value::from),
+        Some(json!({
+            "nan": ".nan", "inf": "-.inf", "yes": "yes", "on": "off", "version": 1.1, "done": true, "title": "T",
+        }))
+    );
+    assert_eq!(read.warnings, [""; 0]);
 }
 
 #[test]

@@ -47,7 +47,8 @@ fn text_in_the_order_of_paths_and_lines() {
     assert_eq!(
         serde_json::to_value(search(&vault, json!({"query": "ZEBRA", "limit": 1}))).unwrap(),
         json!({"type": "search", "query": "ZEBRA", "truncated": true,
-               "hits": [{"relativePath": "a.md", "line": 2, "snippet": "zebra"}]})
+               "hits": [{"relativePath": "a.md", "line": 2, "snippet": "zebra"}],
+               "next": {"after": "a.md:2"}})
     );
     assert_eq!(
         lines(&search(&vault, json!({"query": "zebra", "path": "a"}))),
@@ -192,6 +193,200 @@ fn tags_and_properties() {
             vault.search(&input, PathRule::all(), &|| false),
             Err(VaultError::InvalidInput(_))
         ));
+    }
+}
+
+#[test]
+fn properties_are_found_as_they_are_written() {
+    let written = [
+        "yes",
+        "On",
+        "off",
+        "1.10",
+        "1e3",
+        "0x1F",
+        "017",
+        "00123",
+        "1_000",
+        "12345678901234567890",
+        "2026-01-02",
+        "12:30",
+        ".nan",
+        "-.inf",
+        "~",
+        "True",
+        "0o17",
+        "+5",
+    ];
+    let files: Vec<(String, String)> = written
+        .iter()
+        .enumerate()
+        .flat_map(|(number, text)| {
+            [
+                (
+                    format!("{number:02}-one.md"),
+                    format!("---\na: b\nkey: {text} # why\nnan: .nan\n---\n"),
+                ),
+                (
+                    format!("{number:02}-two.md"),
+                    format!("---\nkey:\n  - other\n  - {text}\n---\n"),
+                ),
+                (
+                    format!("{number:02}-with.md"),
+                    format!("---\nkey: [x, {text}]\nold: &n {text}\nkeep: *n\n---\n"),
+                ),
+            ]
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    let test_vault = TestVault::new(&files);
+    let vault = test_vault.open();
+    for (number, text) in written.iter().enumerate() {
+        for (key, name) in [("key", ""), ("keep", "-with")] {
+            let found = search(
+                &vault,
+                json!({"property": {"name": key, "value": text}, "limit": 100}),
+            );
+            let paths: Vec<String> = found
+                .hits
+                .iter()
+                .map(|hit| hit.relative_path.to_string())
+                .collect();
+            let is_it = |path: &String| path.starts_with(&format!("{number:02}{name}"));
+            let wanted = if key == "key" { 3 } else { 1 };
+            assert_eq!(
+                paths.iter().filter(|path| is_it(path)).count(),
+                wanted,
+                "{key}: {text} in {paths:?}"
+            );
+            assert_eq!(paths.len(), wanted, "{key}: {text} in {paths:?}");
+            assert_eq!(found.warnings, [""; 0]);
+        }
+    }
+    // A number is also found by what it comes to.
+    for (value, number) in [(json!(1.1), "03"), (json!(31), "05"), (json!(1000), "08")] {
+        let found = search(
+            &vault,
+            json!({"property": {"name": "key", "value": value}, "limit": 100}),
+        );
+        let is_it = |path: &str| path.starts_with(number);
+        assert!(
+            found
+                .hits
+                .iter()
+                .any(|hit| is_it(hit.relative_path.as_str())),
+            "{value}"
+        );
+    }
+}
+
+/// Whatever was not looked into is told, once, by a word of its own.
+#[test]
+fn what_is_not_shown_is_told() {
+    let vault = TestVault::new(&[("a.md", "zebra"), ("Other/b.md", "zebra")]);
+    let words = |input: serde_json::Value| {
+        let mut words = search(&vault.open(), input).warnings;
+        words.sort_unstable();
+        words
+    };
+    let query = || json!({"query": "zebra"});
+    assert_eq!(words(query()), [""; 0], "control");
+    vault.file("Other/latin1.md", b"zebra caf\xe9");
+    vault.file("Other/nul.txt", "zebra\0");
+    assert_eq!(words(query()), ["not_text_skipped"]);
+    vault.file("Other/large.md", "zebra".repeat(1024 * 1024));
+    std::fs::hard_link(
+        vault.path().join("a.md"),
+        vault.path().join("Other/second.md"),
+    )
+    .unwrap();
+    assert_eq!(
+        words(query()),
+        [
+            "files_unreadable",
+            "large_files_skipped",
+            "not_text_skipped"
+        ]
+    );
+    vault.link("a.md", "Other/link.md");
+    vault.file("Other/bad.md", "---\n{[ : broken\n---\n#tagged");
+    let all = [
+        "files_unreadable",
+        "large_files_skipped",
+        "names_skipped",
+        "not_text_skipped",
+    ];
+    assert_eq!(words(query()), all);
+    let with_bad = |input| words(input).contains(&"bad_frontmatter_skipped");
+    assert!(with_bad(json!({"property": {"name": "status"}})));
+    assert!(with_bad(json!({"tag": "tagged"})));
+    assert!(!with_bad(query()), "front matter does not decide");
+    // Of what lies outside of the rule, nothing is told.
+    std::fs::create_dir(vault.path().join("In")).unwrap();
+    vault.file("In/c.md", "zebra");
+    let rule = below("In");
+    let answer = search_below(&vault.open(), query(), PathRule::new(&rule)).unwrap();
+    assert_eq!(answer.output.warnings, [""; 0]);
+    let rule = below("Other");
+    let answer = search_below(&vault.open(), query(), PathRule::new(&rule)).unwrap();
+    assert!(
+        answer.output.warnings.contains(&"names_skipped"),
+        "control: {:?}",
+        answer.output.warnings
+    );
+}
+
+#[test]
+fn a_search_goes_on_to_its_end() {
+    let long: String = (0..250).map(|line| format!("zebra {line}\n\n")).collect();
+    let test_vault = TestVault::new(&[
+        ("a.md", "zebra"),
+        ("a/b: c.md", &long),
+        ("a/d.md", "---\ntags: zebra\n---\n#zebra\n\n#zebra"),
+        ("b.md", "zebra\nzebra"),
+        ("b/none.md", "x"),
+    ]);
+    let vault = test_vault.open();
+    for (input, all) in [
+        (json!({"query": "zebra"}), 1 + 250 + 3 + 2),
+        (json!({"tag": "zebra"}), 3),
+        (json!({"query": "zebra", "path": "a"}), 253),
+        (json!({"query": "zebra", "path": "a/b: c.md"}), 250),
+    ] {
+        for limit in [1, 2, 7, 100] {
+            let (mut found, mut after) = (Vec::new(), json!(null));
+            loop {
+                let mut input = input.clone();
+                input["limit"] = limit.into();
+                if !after.is_null() {
+                    input["after"] = after;
+                }
+                let page = search(&vault, input);
+                found.extend(lines(&page));
+                assert!(page.hits.len() <= limit);
+                assert_eq!(page.truncated, page.next.is_some());
+                after = serde_json::to_value(&page.next).unwrap()["after"].take();
+                if after.is_null() {
+                    break;
+                }
+            }
+            assert_eq!(found.len(), all, "{input} by {limit}");
+            let mut once = found.clone();
+            once.dedup();
+            assert_eq!(once.len(), all, "{input} by {limit}: each once, in order");
+        }
+    }
+    for bad in ["", "x", "a.md:", "../a.md:1", ":1", "a.md:-1"] {
+        let input = json!({"query": "zebra", "after": bad});
+        let input: SearchInput = serde_json::from_value(input).unwrap();
+        let answer = vault.search(&input, PathRule::all(), &|| false);
+        assert!(
+            matches!(answer, Err(VaultError::InvalidInput(_))),
+            "{bad:?}"
+        );
     }
 }
 

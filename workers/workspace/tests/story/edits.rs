@@ -54,7 +54,7 @@ fn an_edit_fits_or_says_why() {
         Err((1, EditError::Empty))
     );
     assert_eq!(
-        apply("a\r\nb", &[edit("a\nb", "", false)], max),
+        apply("x\na\r\nb", &[edit("a\nb", "", false)], max),
         Err((1, EditError::LineEnds))
     );
     assert_eq!(
@@ -67,6 +67,38 @@ fn an_edit_fits_or_says_why() {
             .len(),
         max
     );
+}
+
+#[test]
+fn edits_keep_the_ends_of_lines() {
+    let applied = |text: &str, edits: &[Edit]| apply(text, edits, 100).unwrap();
+    let dos = "one\r\ntwo\r\nthree";
+    for (find, replace, all, after) in [
+        ("two", "2\n2\n2", false, "one\r\n2\r\n2\r\n2\r\nthree"),
+        ("one\ntwo", "1\n2", false, "1\r\n2\r\nthree"),
+        ("one\r\ntwo", "1\r\n2", false, "1\r\n2\r\nthree"),
+        ("\n", "\n\n", true, "one\r\n\r\ntwo\r\n\r\nthree"),
+        ("three", "3\n", false, "one\r\ntwo\r\n3\r\n"),
+    ] {
+        let edits = [edit(find, replace, all)];
+        assert_eq!(applied(dos, &edits), after, "{find:?}");
+        let plain = |text: &str| text.replace("\r\n", "\n");
+        let edits = [edit(&plain(find), &plain(replace), all)];
+        assert_eq!(
+            applied(&plain(dos), &edits),
+            plain(after),
+            "control: {find:?}"
+        );
+    }
+    // Of both kinds, an edit says which it means.
+    assert_eq!(
+        applied("a\r\nb\n", &[edit("b", "b\nc", false)]),
+        "a\r\nb\nc\n"
+    );
+    let folder = Folder::new(&[("dos.md", dos)]);
+    let input = json!({"path": "dos.md", "edits": [{"find": "one\n", "replace": "1\n0\n"}]});
+    write(&folder.open(), input).unwrap();
+    assert_eq!(folder.text("dos.md"), "1\r\n0\r\ntwo\r\nthree");
 }
 
 #[test]

@@ -338,3 +338,30 @@ fn files_of_the_store_are_the_owners_alone() {
         assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_an_undo_needs_survives_a_power_cut() {
+    use plexus_power_cut::{Disk, holds};
+    let store = |top: &Path| Store::new(top, WIDE);
+    let first = entry(1, Some(7), true, 8);
+    let begin = |top: &Path| {
+        let begun = store(top).begin(&first, Some(b"old"), Some(b"new"));
+        begun.unwrap();
+    };
+    let is = |top: &Path, state| {
+        let CallRecord::Entry(kept, found) = store(top).known(&call(1)) else {
+            return false;
+        };
+        let sides = [store(top).before(&kept), store(top).after(&kept)];
+        let sides = sides.map(|side| side.ok().flatten().unwrap_or_default());
+        // What came after the first call it saw, and is not here, did not happen; of one before it nobody knows.
+        let [before, after] = [0, 2].map(|number| store(top).known(&call(number)));
+        let knows = before == CallRecord::Forgotten && after == CallRecord::Never;
+        found == state && sides == [b"old", b"new"] && knows
+    };
+    let begun = |disk: &Disk, ()| begin(&disk.path());
+    holds(|_| (), begun, |top| is(top, State::Begun), &[]);
+    let finish = |disk: &Disk, ()| store(&disk.path()).finish(&call(1)).unwrap();
+    holds(begin, finish, |top| is(top, State::Done), &[]);
+}

@@ -13,7 +13,7 @@ use plexus_calls::{
     runs::OneRun,
 };
 use plexus_ledger::SubmitError;
-use plexus_mcp::{Answer, Call, Heard, Item, Refusal, Waiting};
+use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
     CapabilityId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
     body::InvokeResponse,
@@ -185,7 +185,7 @@ fn value_of(body: &InvokeResponse) -> Value {
 }
 
 /// Where what is heard of an item is told, to whoever waits for its end.
-pub(super) type Tell = mpsc::Sender<Heard>;
+pub(super) type Tell = mpsc::Sender<CallNews>;
 
 /// How an item stands; where there is somebody to `tell`, once it has ended.
 pub(super) async fn follow(
@@ -245,9 +245,9 @@ async fn hear(edge: &Edge, run: Option<&OneRun>, upto: &mut u64, tell: &Tell) {
     *upto = part.next;
     for chunk in part.chunks {
         let heard = match chunk {
-            ProgressChunk::Text(text) => Heard::Text(text),
+            ProgressChunk::Text(text) => CallNews::Text(text),
             ProgressChunk::Json(event) => match serde_json::from_str(event.get()) {
-                Ok(event) => Heard::Event(event),
+                Ok(event) => CallNews::Event(event),
                 Err(_) => continue,
             },
         };
@@ -287,7 +287,7 @@ async fn pending(edge: &Edge, who: &McpCaller, id: &PendingId, tell: Option<&Tel
         let run = (!undecided).then(|| edge.runs.in_memory(id.conversation().as_str(), now));
         let run = run.flatten().filter(|run| !run.is_over());
         if run.is_some() && !std::mem::replace(&mut approved, true) {
-            let _ = tell.send(Heard::Approved).await;
+            let _ = tell.send(CallNews::Approved).await;
         }
         tokio::select! {
             _ = changed.changed() => {}

@@ -2,9 +2,9 @@
 //!
 //! Rounds are paired: ours and the bare one take turns, and the middle one of each counts.
 
-#[path = "../../../stories/obsidian_rest/app.rs"]
+#[path = "../../stories/obsidian_rest/app.rs"]
 mod app;
-#[path = "../../../../workers/caldav/tests/radicale.rs"]
+#[path = "../../../workers/caldav/tests/radicale.rs"]
 mod radicale;
 
 use crate::figures::Figures;
