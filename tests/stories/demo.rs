@@ -176,17 +176,26 @@ fn the_demo() {
         "the untouched ledger verifies"
     );
 
-    // Clumsily: one bit of the file. Its own checksums find that.
-    let mut bytes = std::fs::read(&ledger).expect("the ledger");
+    // Clumsily: one bit of the file. Verifying finds it wherever the event lies, except in a page that the file has given up.
+    let bytes = std::fs::read(&ledger).expect("the ledger");
     let id = event["id"].as_str().expect("an id").as_bytes();
-    let at = bytes
+    let ends = bytes
         .windows(id.len())
-        .position(|window| window == id)
-        .expect("the event lies in the ledger as text");
-    bytes[at + id.len() - 1] ^= 1;
-    std::fs::write(&copy, &bytes).expect("a copy");
-    let verdict = verify(&house, &copy);
-    assert_ne!(verdict.status, 0, "{verdict}");
+        .enumerate()
+        .filter(|(_, window)| *window == id)
+        .map(|(at, _)| at + id.len() - 1);
+    let verdicts: Vec<_> = ends
+        .map(|end| {
+            let mut edited = bytes.clone();
+            edited[end] ^= 1;
+            std::fs::write(&copy, &edited).expect("a copy");
+            verify(&house, &copy)
+        })
+        .collect();
+    assert!(
+        verdicts.iter().any(|verdict| verdict.status != 0),
+        "the event lies in the ledger as text, and no edit of it was found: {verdicts:#?}"
+    );
 
     // With the right tool: the file is sound, and its chain is not.
     std::fs::copy(&ledger, &copy).expect("a copy");

@@ -8,7 +8,7 @@
 //!
 //! Invariants: the source looks at nothing that the agent may not read by a standing grant, so neither words nor their
 //! absence tell of it; words of a source reach only an agent that may read from it; a source that does not answer in
-//! time holds nobody up for longer than [`PATIENCE`].
+//! time holds nobody up for longer than `PATIENCE`.
 //!
 //! Must not know: HTTP, what a source holds.
 

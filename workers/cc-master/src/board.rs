@@ -785,7 +785,7 @@ impl Board {
         Ok(())
     }
 
-    /// The same of a run that died, until [`MOST_DEATHS`] of the task have: then it failed.
+    /// The same of a run that died, until `MOST_DEATHS` of the task have: then it failed.
     ///
     /// # Errors
     /// The task does not run.
