@@ -406,7 +406,7 @@ fn what_was_read_is_no_standing_answer() {
         item
     };
     let item = approved("a.txt");
-    // Whoever asked may have gone meanwhile: the control.
+    // The session that asked may have gone meanwhile: the control.
     let lost = agent.another_session().invoke_body(to_read("a.txt"));
     let collected = lost.expect_ok();
     assert_eq!(collected["replayed"], true, "{collected}");

@@ -565,18 +565,6 @@ impl Approvals {
         asks.any(|ask| ask.key == Some(key) && ask.input != Some(asked.digest))
     }
 
-    /// The idempotency key of an item's call.
-    pub(crate) fn key_of(
-        &self,
-        kernel: &Kernel,
-        item: &PendingId,
-        id: &CapabilityId,
-    ) -> Option<Digest> {
-        let state = kernel.ledger.snapshot();
-        let mut asks = state.item(item)?.asks.iter();
-        asks.find(|ask| ask.capability == *id)?.key
-    }
-
     /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
     pub fn tidy(&self, state: &State) {
         let open = |item: &Item| match item.state {

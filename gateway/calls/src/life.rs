@@ -304,8 +304,13 @@ fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: 
     );
 }
 
-/// Runs one call of an item that the owner approved with `onApproval: "run"`.
-pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: Entered) -> Answer {
+/// Runs one call of an item that the owner approved with `onApproval: "run"`, under the key that it came with.
+pub(crate) async fn run_approved(
+    kernel: &Arc<Kernel>,
+    asked: Asked,
+    entered: Entered,
+    key: Option<Digest>,
+) -> Answer {
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
     if let Some(error) = member_reads::stopped_by(kernel, &asked) {
         return refuse(kernel, &caller, id.as_str(), error).await;
@@ -315,7 +320,6 @@ pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: En
             let CallerProof::Approval(item) = &caller.by else {
                 return perform(kernel, permitted, entered, None, None).await;
             };
-            let key = kernel.approvals.key_of(kernel, item, &id);
             // A client that waits for the owner follows it from here on.
             let run = OneRun::new(kernel, &permitted, &entered, item.conversation());
             let run = Arc::new(run);

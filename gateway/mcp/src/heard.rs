@@ -1,4 +1,4 @@
-//! What is heard of a call that goes on, in one line for whoever waits for it.
+//! News of a call that goes on, in one line for the client that waits for it.
 //!
 //! Invariant: of its words one line is held, of [`LONGEST`] characters; none of them that a terminal obeys.
 

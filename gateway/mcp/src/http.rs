@@ -35,9 +35,14 @@ pub enum Posted {
 }
 
 impl Server {
-    /// Takes the body of a POST.
-    pub fn post(&mut self, headers: &Headers<'_>, body: &[u8], now: Moment) -> Posted {
-        let incoming = match message::read(body) {
+    /// Takes a POST: its headers, and its body as [`message::read`] has it.
+    pub fn post(
+        &mut self,
+        headers: &Headers<'_>,
+        incoming: Result<Incoming, RpcError>,
+        now: Moment,
+    ) -> Posted {
+        let incoming = match incoming {
             Ok(incoming) => incoming,
             Err(error) => return Posted::Refused(400, error.line()),
         };
@@ -141,7 +146,7 @@ mod tests {
             wall: Timestamp(0),
         };
         let parsed = |text: &str| serde_json::from_str(text).unwrap();
-        match server.post(&headers, body.to_string().as_bytes(), now) {
+        match server.post(&headers, message::read(body.to_string().as_bytes()), now) {
             Posted::Accepted => (202, Value::Null),
             Posted::Refused(status, body) => (status, parsed(&body)),
             Posted::UnderWay(actions) => match &actions[..] {

@@ -87,7 +87,7 @@ impl Disk {
         fs::write(self.0.path().join(OFF), "").expect("the disk");
     }
 
-    /// Cuts the power: the folder holds what was synced. Whoever has a file of it open is to have ended.
+    /// Cuts the power: the folder holds what was synced. Processes that have a file of it open are to have ended.
     pub fn cut(&self) {
         let _ = fs::remove_file(self.0.path().join(OFF));
         let top = self.path();

@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_long};
 use std::fs;
 use std::path::Path;
 
-/// Has whoever links this crate call these two.
+/// Has each program that links this crate call these two.
 pub(crate) fn linked() {
     let both: [extern "C" fn(c_int) -> c_int; 2] = [fsync, fdatasync];
     std::hint::black_box(both);

@@ -35,7 +35,7 @@ const LAST_YEAR: i32 = 2100;
 /// Which clock a time is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Zone {
-    /// The clock of whoever reads it.
+    /// The clock of its reader.
     Floating,
     Known(Tz),
     /// As an object defines it.

@@ -588,7 +588,7 @@ impl<P: Program> CodingAgent<P> {
         self.plan(call, input).await
     }
 
-    /// The thread that a call is to go on with, whoever began it: a plan is not told who asks. Its run goes on with the
+    /// The thread that a call is to go on with, of any agent: a plan is not told who asks. Its run goes on with the
     /// caller's own alone.
     fn goes_on(&self, thread: Option<&str>) -> Result<Option<Thread>, SourceError> {
         thread.map_or(Ok(None), |thread| self.known_thread(thread))

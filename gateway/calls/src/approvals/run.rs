@@ -91,7 +91,7 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
                 let asked = Asked::new(caller, entry, input);
                 let run = Some(item.id.conversation());
                 let entered = entered.insert(life::enter(kernel, &asked, run));
-                life::run_approved(kernel, asked, entered.clone()).await
+                life::run_approved(kernel, asked, entered.clone(), ask.key).await
             }
             _ => {
                 tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");

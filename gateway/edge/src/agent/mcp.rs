@@ -88,8 +88,9 @@ pub(super) async fn message(
         method: text("mcp-method"),
         name: text("mcp-name"),
     };
-    let request = match plexus_mcp::message::read(&body) {
-        Ok(Incoming::Request { id, .. }) => Some(edge.mcp.enter(pat, id)),
+    let incoming = plexus_mcp::message::read(&body);
+    let request = match &incoming {
+        Ok(Incoming::Request { id, .. }) => Some(edge.mcp.enter(pat, id.clone())),
         Ok(Incoming::Notification { method, params }) if method == "notifications/cancelled" => {
             // The request has a POST of its own, which its client need not close.
             if let Some(id) = params.get("requestId") {
@@ -104,7 +105,7 @@ pub(super) async fn message(
         elapsed: std::time::Duration::ZERO,
         wall: edge.clock.now(),
     };
-    let actions = match server.post(&said, &body, now) {
+    let actions = match server.post(&said, incoming, now) {
         Posted::Accepted => return Ok(StatusCode::ACCEPTED.into_response()),
         Posted::Refused(status, message) => {
             let mut response = reply::made(message.into());

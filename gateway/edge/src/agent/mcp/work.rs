@@ -184,7 +184,7 @@ fn value_of(body: &InvokeResponse) -> Value {
     })
 }
 
-/// Where what is heard of an item is told, to whoever waits for its end.
+/// Takes the news of an item to the client that waits for its end.
 pub(super) type Tell = mpsc::Sender<CallNews>;
 
 /// How an item stands; where there is somebody to `tell`, once it has ended.

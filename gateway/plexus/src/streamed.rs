@@ -1,24 +1,24 @@
 //! What a run streams, shown on stderr as it comes.
 
-use crate::{out, text};
+use plexus_client::{out, text};
 use plexus_protocol::streamed;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// What a run streamed since the last question.
 #[derive(Deserialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     from: u64,
     /// Where to go on.
-    pub next: u64,
+    pub(crate) next: u64,
     /// The pieces.
-    pub chunks: Vec<Chunk>,
+    pub(crate) chunks: Vec<Chunk>,
 }
 
 /// One piece.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Chunk {
+pub(crate) enum Chunk {
     /// Continues the text before it.
     Text(String),
     /// One event.
@@ -27,18 +27,17 @@ pub enum Chunk {
 
 /// What was shown of a run's stream.
 #[derive(Default)]
-pub struct Streamed {
-    /// Bytes of it.
-    pub upto: u64,
+pub(crate) struct Streamed {
+    upto: u64,
     /// Whether anything was said.
-    pub any: bool,
+    pub(crate) any: bool,
     /// Whether the last line is not ended.
     open: bool,
 }
 
 impl Streamed {
     /// Shows a part; says whether there was any.
-    pub fn show(&mut self, part: Progress) -> bool {
+    pub(crate) fn show(&mut self, part: Progress) -> bool {
         if part.from > self.upto {
             self.end();
             out::say(&format!(
@@ -68,7 +67,7 @@ impl Streamed {
     }
 
     /// Ends a line that is open.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if std::mem::take(&mut self.open) {
             out::say("");
         }
