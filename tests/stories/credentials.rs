@@ -95,6 +95,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("DELETE", "channels/talk/unsent/x", json!(null)),
         ("POST", "channels/talk/ch/rotate", json!({})),
         ("GET", "calls", json!(null)),
+        ("GET", "calls/evt_x", json!(null)),
         ("GET", "capabilities", json!(null)),
         ("GET", "connectors", json!(null)),
         ("GET", "exposure", json!(null)),

@@ -173,6 +173,8 @@ mod settings;
 mod setups;
 #[cfg(target_os = "linux")]
 mod sleep;
+#[cfg(target_os = "linux")]
+mod slow_day;
 mod small_clients;
 mod sources;
 mod starts;

@@ -52,6 +52,61 @@ fn follow(agent: &Agent, run: &str) -> (String, Value) {
     (text, status)
 }
 
+/// The owner sees what any call says, one that its caller waits for too, and is told when it is over.
+#[test]
+fn the_owner_sees_what_a_call_says() {
+    let workshop = Workshop::open();
+    let agent = streamer(&workshop, "one");
+    let owner = workshop.owner().client;
+    let said = |call: &str, after: u64| {
+        let path = format!("/admin/api/calls/{call}?after={after}&wait=20");
+        owner.get(&path)
+    };
+    std::thread::scope(|scope| {
+        let input = json!({"text": "hé", "pieces": 2, "until": "go"});
+        let waits = scope.spawn(|| agent.invoke(STREAM, input));
+        let call = until("the last words of the call", || {
+            let calls = owner.get("/admin/api/calls").expect_ok();
+            let call = &calls["calls"][0];
+            (call["says"] == "1 hé").then(|| call["id"].as_str().expect("an id").to_owned())
+        });
+        let first = said(&call, 0).expect_ok();
+        assert_eq!(text_of(&first), "0 hé\n1 hé\n", "{first}");
+        assert_eq!(
+            (&first["over"], &first["capabilityId"]),
+            (&json!(false), &json!(STREAM))
+        );
+        let next = first["progress"]["next"].as_u64().expect("an offset");
+        let (said, of) = (&said, call.clone());
+        let end = scope.spawn(move || said(&of, next));
+        workshop.folder.write("go", "");
+        waits.join().expect("a caller").expect_ok();
+        let end = end.join().expect("an owner");
+        // Not found, where the call was over before the owner asked.
+        if end.status == 200 {
+            assert_eq!(end.json()["over"], true, "{end}");
+        }
+        said(&call, 0).expect_error(404, "not_found");
+    });
+    // What a run said is there as long as its answer is.
+    let run = start(&agent, json!({"text": "ho", "pieces": 2}));
+    let (text, _) = follow(&agent, &run);
+    let kept = said(&run, 0).expect_ok();
+    assert_eq!(
+        (&kept["over"], text_of(&kept)),
+        (&json!(true), text),
+        "{kept}"
+    );
+    let line = ["calls", "follow", &run];
+    let shown = workshop.gateway.cli(line);
+    assert_eq!(
+        shown.expect_ok(),
+        "it is over; see what was done: plexusctl activity\n",
+        "{shown:?}"
+    );
+    assert_eq!(shown.stderr, "0 ho\n1 ho\n", "{shown:?}");
+}
+
 /// Waits until a run has streamed something.
 fn under_way(agent: &Agent, run: &str) {
     let status = look(agent, run, 0);

@@ -208,7 +208,7 @@ fn the_command_shows_asks_and_does() {
     let said = house.gateway.cli(["undo", &audit, "--yes"]);
     assert_eq!(said.status, 0, "{said:?}");
     assert!(
-        said.stdout.contains("taking it back: restored a.md, +1 −1"),
+        said.stdout.contains("afterwards: restored a.md, +1 −1"),
         "{said:?}"
     );
     assert!(said.stdout.contains("  │ +old \\u{1b}[2J"), "{said:?}");

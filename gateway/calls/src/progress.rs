@@ -11,7 +11,7 @@
 //! Must not know: who may look.
 
 use plexus_ipc::message::Chunk;
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, streamed};
 use plexus_supervisor::Credit;
 use plexus_trust::Streamed;
 use serde::Serialize;
@@ -203,6 +203,26 @@ impl ProgressLog {
             upto: part.next,
         });
         part
+    }
+
+    /// The same for who only looks: it makes no follower, so it slows nothing and keeps no news from one.
+    pub fn look(&self, after: u64) -> Progress {
+        self.log().part(after)
+    }
+
+    /// What it said or did last, in a few words that may begin in the middle; none where it said nothing.
+    pub fn last_words(&self) -> Option<String> {
+        let log = self.log();
+        log.pieces.iter().rev().find_map(|piece| match piece {
+            Piece::Text(text) => {
+                let mut lines = text.lines().rev().map(str::trim);
+                lines.find(|line| !line.is_empty()).map(str::to_owned)
+            }
+            Piece::Json(json) => {
+                let event = serde_json::from_str(json.get()).ok()?;
+                streamed::words(&event)
+            }
+        })
     }
 
     /// Waits until there is something after an offset.

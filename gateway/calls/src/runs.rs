@@ -8,7 +8,7 @@
 
 use crate::{
     answers::{self, Answers, Key, RunFacts},
-    progress::ProgressLog,
+    progress::{Progress, ProgressLog},
     under_way::{CallUnderWay, CancelledBy},
 };
 use plexus_home::tasks::blocking;
@@ -88,6 +88,10 @@ impl OneRun {
     /// Whether it has streamed beyond an offset.
     pub fn streams_beyond(&self, after: u64) -> bool {
         self.progress.end() > after
+    }
+    /// What it streamed after an offset, for its owner, who may have all of it and follows nothing.
+    pub fn look(&self, after: u64) -> Progress {
+        self.progress.look(after)
     }
     /// Cancels it for its agent; one that is over stays as it is.
     pub fn cancel(&self) {

@@ -233,6 +233,11 @@ impl CallUnderWay {
         self.progress.get()?.streamed()
     }
 
+    /// What it said or did last, in a few words.
+    pub fn last_words(&self) -> Option<String> {
+        self.progress.get()?.last_words()
+    }
+
     /// Bytes that it has streamed.
     pub fn streamed_bytes(&self) -> u64 {
         self.progress.get().map_or(0, |progress| progress.end())
@@ -365,6 +370,17 @@ impl UnderWay {
         let late = calls.late.values().find(same)?;
         let intent = late.intent()?.clone();
         Some(Refusal::OutcomeUnknown { intent })
+    }
+
+    /// Waits until an effect is over.
+    pub async fn over(&self, call: &CallUnderWay) {
+        loop {
+            let ended = self.0.ended.notified();
+            if !self.0.calls().by_number.contains_key(&call.number) {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// Waits until no effect is under way.

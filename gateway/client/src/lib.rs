@@ -17,6 +17,7 @@ pub mod private_file;
 pub mod shell;
 pub mod span;
 pub mod stop;
+pub mod streamed;
 #[cfg(feature = "stub")]
 pub mod stub;
 pub mod text;

@@ -151,6 +151,7 @@ fn management() -> Router<Arc<Desk>> {
             post(channels::rotate),
         )
         .route("/calls", get(calls::list))
+        .route("/calls/{id}", get(calls::said))
         .route("/calls/{id}/stop", post(calls::stop))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))

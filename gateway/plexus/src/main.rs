@@ -25,7 +25,6 @@ mod output;
 mod run;
 mod session;
 mod settings;
-mod streamed;
 mod watch;
 mod whoami;
 

@@ -6,9 +6,11 @@ use crate::{
     gateway::{Route, path_of},
     output::Answer,
     session::{Session, refusal},
+};
+use plexus_client::{
+    Done, Exit, Request, Stop, out, span,
     streamed::{Progress, Streamed},
 };
-use plexus_client::{Done, Exit, Request, Stop, out, span};
 use plexus_protocol::RunId;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};

@@ -216,7 +216,7 @@ impl Line {
             String::new()
         };
         let agent = match self.agent.as_str() {
-            "" => "-",
+            "" => "you",
             agent => agent,
         };
         format!(

@@ -261,6 +261,10 @@ fn drawn(shown: &Value, now: Timestamp) -> String {
 /// The change sets that the tasks left and that are not applied, with what applies them.
 fn left(shown: &Value) -> Vec<String> {
     let board = &shown["board"];
+    // The one change set of all is made at the end: what there is before is a part of it.
+    if board["changeSets"] == "one" && !is_over(shown) {
+        return Vec::new();
+    }
     let sets = list_of(shown, "sets");
     let rows: Vec<(usize, &Value)> = in_order(list_of(board, "tasks"));
     let of_tasks = rows.iter().filter_map(|(_, task)| {

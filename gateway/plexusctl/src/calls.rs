@@ -1,13 +1,24 @@
-//! `plexusctl calls`: what is under way now, and the owner's stop of one.
+//! `plexusctl calls`: what is under way now, what it says and does, and the owner's stop of one.
 
 use crate::{
     owner::{Desk, list_of, text_of},
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, span, text};
+use plexus_client::{
+    Exit, Stop, out, span,
+    streamed::{Progress, Streamed},
+    text,
+};
 use plexus_protocol::Timestamp;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
+
+/// How long one request waits for what a call says next, in seconds.
+const WAIT: u64 = 20;
+
+/// Characters of what a call says last that the list shows.
+const SAYS: usize = 60;
 
 /// Calls that are under way.
 #[derive(Args)]
@@ -20,6 +31,11 @@ pub(crate) struct Calls {
 enum Act {
     /// Show running calls, open conversations and orchestrations
     List,
+    /// Show what a call says and does, until it is over; Ctrl-C leaves, and the call goes on
+    Follow {
+        /// Call, as the list shows it, or its run
+        call: String,
+    },
     /// Cancel a call, or end a conversation or an orchestration; the audit log states what was done
     Stop {
         /// Call, conversation or orchestration, as the list shows it
@@ -38,17 +54,9 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 tables.collect::<Vec<_>>().join("\n\n")
             })
         }
+        Act::Follow { call } => follow(desk, &is_id(call)?).await,
         Act::Stop { call } => {
-            // Ids are of these characters; another one could only name another path.
-            if !call
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-            {
-                return Err(
-                    Stop::usage(format!("{:?} is no id of a call", text::line(&call)))
-                        .next("plexusctl calls list"),
-                );
-            }
+            let call = is_id(call)?;
             let path = format!("/admin/api/calls/{call}/stop");
             let reply = desk.open().await?.post(&path, &json!({})).await?;
             desk.show(&reply, || {
@@ -58,6 +66,52 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
             })
+        }
+    }
+}
+
+/// Ids are of these characters; another one could only name another path.
+fn is_id(call: String) -> Result<String, Stop> {
+    match call
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    {
+        true => Ok(call),
+        false => {
+            let why = format!("{:?} is no id of a call", text::line(&call));
+            Err(Stop::usage(why).next("plexusctl calls list"))
+        }
+    }
+}
+
+/// Shows what a call says and does as it comes; ends with the call.
+async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
+    let (mut streamed, mut after, mut is_known) = (Streamed::default(), 0, false);
+    loop {
+        let path = format!("/admin/api/calls/{call}?after={after}&wait={WAIT}");
+        let reply = match desk.open().await?.get(&path).await {
+            // It ended between two questions.
+            Err(stop) if stop.code == "not_found" && is_known => json!({"over": true}),
+            reply => reply?,
+        };
+        is_known = true;
+        let part = Progress::deserialize(&reply["progress"]).ok();
+        let said = part.as_ref().is_some_and(|part| !part.chunks.is_empty());
+        after = part.as_ref().map_or(after, |part| part.next);
+        if desk.json {
+            out::line(&reply.to_string())?;
+        } else if let Some(part) = part {
+            streamed.show(part);
+        }
+        if reply["over"] == true && !said {
+            streamed.end();
+            if !desk.json {
+                out::line(&match reply["error"].as_str() {
+                    Some(error) => format!("it failed: {}", text::line(error)),
+                    None => "it is over; see what was done: plexusctl activity".to_owned(),
+                })?;
+            }
+            return Ok(Exit::Ok);
         }
     }
 }
@@ -94,10 +148,9 @@ pub(crate) fn cancelled(reply: &Value) -> Option<String> {
 pub(crate) fn as_text(reply: &Value) -> String {
     let rows = list_of(reply, "calls").iter().map(|call| {
         let agent = text_of(call, "agentId");
-        let state = match (&call["cancelled"], call["streamedBytes"].as_u64()) {
-            (cancelled, _) if cancelled == true => "being cancelled".to_owned(),
-            (_, Some(bytes)) if bytes > 0 => format!("streamed {bytes} bytes"),
-            _ => String::new(),
+        let state = match call["cancelled"] == true {
+            true => "being cancelled".to_owned(),
+            false => text::short(text_of(call, "says"), SAYS),
         };
         [
             if agent.is_empty() { "you" } else { agent }.to_owned(),
@@ -108,7 +161,7 @@ pub(crate) fn as_text(reply: &Value) -> String {
             state,
         ]
     });
-    let head = ["agent", "capability", "kind", "for", "call", ""];
+    let head = ["agent", "capability", "kind", "for", "call", "says or does"];
     table(head, rows.collect(), "no call is running")
 }
 

@@ -86,7 +86,7 @@ enum Command {
     Channels(channels::Channels),
     /// Explain how a call would be decided, and by which rule
     Explain(explain::Explain),
-    /// Show running calls, or cancel one
+    /// Show running calls, follow one, or cancel it
     Calls(calls::Calls),
     /// Show what agents did, one line per call
     Activity(activity::Activity),

@@ -56,7 +56,7 @@ fn page(plan: &Value) -> Page {
         text::line(text_of(plan, "at")),
     ));
     page.say(format!(
-        "taking it back: {}",
+        "afterwards: {}",
         text::line(text_of(plan, "summary"))
     ));
     page.plan(plan);
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(
             page(&plan).text(),
             "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, 2026-01-01T00:00:00Z)\n\
-             taking it back: restored a.md, +1 −1\n\
+             afterwards: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
         // A note of somebody's is no difference, whatever it looks like.

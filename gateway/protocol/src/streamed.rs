@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Longest value that is shown, in characters.
 const LONGEST: usize = 200;
 
-/// One event in a few words. None for one that adds nothing to what was said: a step that goes on, or ended well.
+/// One event in a few words. None for one that adds nothing to what was said: a step that goes on, ended well, or is recorded.
 #[must_use]
 pub fn words(event: &Value) -> Option<String> {
     let Value::Object(members) = event else {
@@ -36,6 +36,8 @@ pub fn words(event: &Value) -> Option<String> {
             }
         }
         Some("error") => Some(format!("error: {}", shown(&event["message"]))),
+        // The record of a step that was told when it began.
+        Some("call") => None,
         Some("waits") => Some(format!(
             "waits for the owner: {}",
             shown(&event["capability"])
@@ -121,6 +123,10 @@ mod tests {
             (
                 json!({"state": "done", "auditId": "evt_1", "member": 1, "of": 3, "id": "notes.read"}),
                 Some("1 of 3: notes.read done"),
+            ),
+            (
+                json!({"kind": "call", "id": "call_1", "name": "exec_command", "output": "too\n"}),
+                None,
             ),
             (json!({"step": "two"}), Some("step: two")),
             (json!(7), Some("7")),

@@ -6,7 +6,7 @@ use plexus_tests::{Agent, Client, Folder, routes};
 use serde_json::{Value, json};
 
 /// Answers of sources that this house has not: the stories of channels, boards and coding agents meet them.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 13] = [
     "GET /admin/api/changes/{id}",
     "POST /admin/api/changes/{id}/",
     "GET /admin/api/boards/{id}",
@@ -16,6 +16,7 @@ const ELSEWHERE: [&str; 12] = [
     "DELETE /admin/api/channels/{source}",
     "PUT /admin/api/source-settings/{id}",
     // A call under way, an effect of unknown outcome, sealed archives, another program to change over to.
+    "GET /admin/api/calls/{id}",
     "POST /admin/api/calls/{id}/stop",
     "POST /admin/api/unsettled/{id}",
     "POST /admin/api/audit/archives/forget",

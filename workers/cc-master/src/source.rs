@@ -379,7 +379,7 @@ impl CcMasterSource {
             None => walker.change(id, begin).await?,
         }
         walker.go(id);
-        Ok(changed(id, "a board is under way"))
+        Ok(changed(id, "began to carry a board"))
     }
 }
 

@@ -124,6 +124,8 @@ pub(crate) struct Plan {
     pub(crate) diff: String,
     /// A part of the differences is not shown.
     pub(crate) cut: bool,
+    /// It takes back what an earlier one did.
+    pub(crate) takes_back: bool,
     /// The files that tools run, and why.
     pub(crate) runs: Vec<(RelPath, &'static str)>,
 }
@@ -210,6 +212,7 @@ impl Folder {
             planned => Ok(Plan {
                 folders: applied.folders,
                 left,
+                takes_back: true,
                 ..planned?
             }),
         }
@@ -295,6 +298,7 @@ impl Folder {
             token: Digest::of(&tokens),
             diff,
             cut,
+            takes_back: false,
             runs,
         })
     }

@@ -15,7 +15,7 @@ use crate::{
     run::{Limit, Outcome, RunError, Runs, Task, names_of},
     sessions::no_thread,
     snapshot::{FileFacts, Snapshot},
-    threads::{Thread, Threads},
+    threads::{Thread, Threads, title_of},
 };
 use plexus_agent_lines::Usage;
 use plexus_ipc::text::counted;
@@ -617,7 +617,7 @@ impl<P: Program> CodingAgent<P> {
         };
         self.in_place()?;
         let done = self.runs()?.turn_of(&call, &task, conversation).await;
-        told::<P>(done)
+        told::<P>(&task.prompt, done)
     }
 
     async fn plan(
@@ -764,11 +764,11 @@ impl<P: Program> CodingAgent<P> {
         match done {
             Ok(mut done) if task.applies && done.limit.is_some() => {
                 done.warnings.push(HALF_DONE.into());
-                told::<P>(Ok(done))
+                told::<P>(&task.prompt, Ok(done))
             }
             Ok(_) if task.applies && call.is_cancelled() => Err((&RunError::Cancelled).into()),
-            Ok(done) if task.applies => self.apply_at_once(call, done).await,
-            done => told::<P>(done),
+            Ok(done) if task.applies => self.apply_at_once(call, &task.prompt, done).await,
+            done => told::<P>(&task.prompt, done),
         }
     }
 
@@ -776,6 +776,7 @@ impl<P: Program> CodingAgent<P> {
     async fn apply_at_once(
         self: Arc<Self>,
         call: CallContext,
+        prompt: &str,
         done: Outcome,
     ) -> Result<Reply<RunOutput>, SourceError> {
         let id = call
@@ -806,8 +807,8 @@ impl<P: Program> CodingAgent<P> {
         });
         let (AtOnce { applied, left }, why) = at_once.await?;
         let summary = format!(
-            "had {} work on a copy; applied {}, left {} in the change set",
-            P::NAME,
+            "{}; applied {}, left {} in the change set",
+            had_work::<P>(prompt),
             counted(applied.len(), "file"),
             left.len()
         );
@@ -1061,12 +1062,17 @@ impl<P: Program> CodingAgent<P> {
                 .audit()
                 .ok_or_else(|| SourceError::internal("a commit without an event"))?;
             let left = left_out(plan.left.clone());
+            let takes_back = plan.takes_back;
             let files = self
                 .folder()?
                 .commit(plan, id)
                 .map_err(|error| failed(&error))?;
             let touched: Vec<_> = files.iter().map(touched).collect();
-            let summary = format!("changed {}", counted(files.len(), "file"));
+            let changed = match takes_back {
+                true => "took back its changes to",
+                false => "changed",
+            };
+            let summary = format!("{changed} {}", counted(files.len(), "file"));
             let applied = outputs(&files).collect();
             let reply = Reply::new(
                 Applied {
@@ -1147,12 +1153,20 @@ fn touched(change: &FileChange) -> Touched {
     Touched::write(KIND, change.path.as_str(), digest)
 }
 
+/// `had Codex work on a copy: “Fix the typo”`
+fn had_work<P: Program>(prompt: &str) -> String {
+    format!("had {} work on a copy: “{}”", P::NAME, title_of(prompt))
+}
+
 /// The answer to a turn.
-fn told<P: Program>(done: Result<Outcome, RunError>) -> Result<Reply<RunOutput>, SourceError> {
+fn told<P: Program>(
+    prompt: &str,
+    done: Result<Outcome, RunError>,
+) -> Result<Reply<RunOutput>, SourceError> {
     let done = done.map_err(|error| SourceError::from(&error))?;
     let summary = format!(
-        "had {} work on a copy; {} changed",
-        P::NAME,
+        "{}; {} changed",
+        had_work::<P>(prompt),
         counted(done.changes.files.len(), "file")
     );
     Ok(Reply::new(answer(done)?, summary))

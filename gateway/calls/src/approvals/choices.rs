@@ -4,6 +4,7 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
+use plexus_ipc::text::counted;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
 use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Bounded, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
@@ -83,6 +84,7 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
         .map_or_else(String::new, |constraint| {
             format!(", only where {}", constraint.in_words())
         });
+    let some = |count: u32, of: &str| counted(usize::try_from(count).unwrap_or(usize::MAX), of);
     match (window, ask.input) {
         (TrustWindow::Once, Some(_)) => match ask.bounded.as_deref() {
             Some(bounded) if bounded.children.as_ref().is_some_and(|calls| calls.members) => {
@@ -93,9 +95,9 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
                 permits(bounded, true)
             ),
             Some(Bounded { limits, .. }) if limits.turns > 1 => format!(
-                "this call, exactly as shown, and {} further turns of its conversation within {} minutes, whose messages you do not see first",
-                limits.turns - 1,
-                limits.minutes
+                "this call, exactly as shown, and {} of its conversation within {}, whose messages you do not see first",
+                some(limits.turns - 1, "further turn"),
+                some(limits.minutes, "minute")
             ),
             Some(_) | None => "this one call, exactly as shown".to_owned(),
         },

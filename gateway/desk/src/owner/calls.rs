@@ -1,13 +1,18 @@
-//! The calls that are under way, the bounded approvals that are open, and the owner's stop of one.
+//! The calls that are under way, what they say, the bounded approvals that are open, and the owner's stop of one.
 
 use super::Narrowing;
 use crate::{
     acts::{Named, narrow},
     desk::Desk,
 };
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_calls::{
     bounded::{self, Left},
+    progress::Progress,
+    runs::OneRun,
     under_way::{CallUnderWay, CancelledBy},
 };
 use plexus_edge::{
@@ -17,7 +22,7 @@ use plexus_edge::{
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId};
 use plexus_trust::Command;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The oldest first; and the bounded approvals that permit further calls.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
@@ -138,8 +143,102 @@ fn shown(call: &CallUnderWay, now: plexus_protocol::Timestamp) -> Value {
         "startedAt": call.started,
         "runningMs": now.since(call.started),
         "streamedBytes": call.streamed_bytes(),
+        "says": call.last_words(),
         "cancelled": call.cancelled_by().is_some(),
     })
+}
+
+/// Longest wait for what a call says next, in seconds.
+const LONGEST: u64 = 20;
+
+/// A call that its owner looks at: under way, or a run whose answer is kept.
+struct CallView {
+    call: Option<Arc<CallUnderWay>>,
+    run: Option<Arc<OneRun>>,
+}
+
+impl CallView {
+    async fn named(desk: &Desk, name: &str) -> Option<Self> {
+        let call = desk.under_way.named(name);
+        let of_call = call.as_ref().and_then(|call| call.run.as_ref());
+        let run = of_call.map_or(name, RunId::as_str);
+        let run = desk.edge.runs.get(run, desk.clock.now()).await;
+        (call.is_some() || run.is_some()).then_some(Self { call, run })
+    }
+
+    /// Waits until it says something beyond an offset, or is over.
+    async fn news(&self, desk: &Desk, after: u64) {
+        match (&self.run, &self.call) {
+            (Some(run), _) => tokio::select! {
+                () = run.finished() => {}
+                () = run.beyond(after) => {}
+            },
+            (None, Some(call)) => tokio::select! {
+                () = desk.under_way.over(call) => {}
+                () = call.progress().beyond(after) => {}
+            },
+            (None, None) => {}
+        }
+    }
+
+    fn is_over(&self, desk: &Desk) -> bool {
+        match (&self.run, &self.call) {
+            (Some(run), _) => run.is_over(),
+            (None, Some(call)) => desk.under_way.named(&call.handle()).is_none(),
+            (None, None) => true,
+        }
+    }
+
+    fn said(&self, after: u64) -> Option<Progress> {
+        let of_run = self.run.as_ref().map(|run| run.look(after));
+        of_run.or_else(|| Some(self.call.as_ref()?.progress().look(after)))
+    }
+
+    fn capability(&self) -> Option<&str> {
+        let of_run = self.run.as_ref().map(|run| run.capability());
+        of_run.or_else(|| Some(self.call.as_ref()?.capability.as_str()))
+    }
+}
+
+/// What a call says, from the offset `after` on; waits `wait` seconds for more of it. The owner follows nothing by it: no
+/// call is slowed.
+pub(super) async fn said(
+    State(desk): State<Arc<Desk>>,
+    Named(name): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (after, wait) = (number(&request, "after")?, number(&request, "wait")?);
+    drop(request);
+    let view = CallView::named(&desk, &name).await;
+    let view = view.ok_or_else(none_of_this_name)?;
+    let wait = Duration::from_secs(wait.min(LONGEST));
+    tokio::select! {
+        _ = tokio::time::timeout(wait, view.news(&desk, after)) => {}
+        () = desk.edge.ending() => {}
+    }
+    // In this order: what it said last was said before it was over.
+    let is_over = view.is_over(&desk);
+    let progress = view.said(after);
+    let answer = view.run.as_ref().and_then(|run| run.result());
+    let error = answer.and_then(|(_, answer)| answer.error);
+    Ok(ok(&json!({
+        "capabilityId": view.capability(),
+        "over": is_over,
+        "error": error.map(|error| error.message),
+        "progress": progress,
+    })))
+}
+
+fn number(request: &Request, name: &str) -> Result<u64, Refused> {
+    let text = reply::query(request, name).unwrap_or_else(|| "0".to_owned());
+    let why = "`after` is an offset in bytes, and `wait` a number of seconds";
+    text.parse().map_err(|_| Refused::malformed(why))
+}
+
+fn none_of_this_name() -> Refused {
+    let why = "No call of this id is under way.";
+    let error = ErrorBody::new(ErrorCode::NotFound, why);
+    Refused::new(error.next("plexusctl calls list"))
 }
 
 /// Asks that a call end; its outcome says what was done by then. The name is its event's, its run's, or the one that the
@@ -152,11 +251,7 @@ pub(super) async fn stop(
     if let Some(item) = conversation_of(&desk, &name) {
         return end(&desk, &narrowing, item).await;
     }
-    let call = desk.under_way.named(&name).ok_or_else(|| {
-        let why = "No call of this id is under way.";
-        let error = ErrorBody::new(ErrorCode::NotFound, why);
-        Refused::new(error.next("plexusctl calls list"))
-    })?;
+    let call = desk.under_way.named(&name).ok_or_else(none_of_this_name)?;
     call.cancel(CancelledBy::Owner);
     Ok(reply::accepted(
         &json!({"ok": true, "call": shown(&call, desk.clock.now())}),

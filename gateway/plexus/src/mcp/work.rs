@@ -10,9 +10,8 @@ use crate::{
     chat, run,
     session::{Opened, Session},
     settings::Settings,
-    streamed::Chunk,
 };
-use plexus_client::{Done, Exit, Stop};
+use plexus_client::{Done, Exit, Stop, streamed::Chunk};
 use plexus_mcp::{Answer, Call, CallNews, Item, Message};
 use plexus_protocol::{PendingId, RunId};
 use serde_json::json;

@@ -11,7 +11,7 @@ use crate::{
     terms::Terms,
 };
 use plexus_client::{Done, Exit, Stop, text};
-use plexus_protocol::{Digest, ErrorCode, TrustWindow, json::digest};
+use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, json::digest};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -134,8 +134,8 @@ impl Verdict {
             Self::Register { .. } => format!("approved {id}"),
             Self::Approve { terms, .. } => {
                 let then = match (text_of(item, "onApproval"), list_of(item, "asks")) {
-                    ("run", [_]) => "; it is being done",
-                    _ => "",
+                    ("run", [ask]) => being_done(item, ask),
+                    _ => String::new(),
                 };
                 format!(
                     "approved {id} {}{then}",
@@ -147,9 +147,22 @@ impl Verdict {
     }
 }
 
+/// That an approved call is made now; of one that runs code also what shows how it goes.
+fn being_done(item: &Value, ask: &Value) -> String {
+    let id = PendingId::parse(text_of(item, "pendingId")).ok();
+    let runs = list_of(ask, "verbs").iter().any(|verb| verb == "execute");
+    match id.filter(|_| runs) {
+        Some(id) => format!(
+            "; it is being done, see it: plexusctl calls follow {}",
+            id.conversation()
+        ),
+        None => "; it is being done".to_owned(),
+    }
+}
+
 /// Where the gateway has this item.
 pub(super) fn path_of(id: &str) -> Result<String, Stop> {
-    let id: plexus_protocol::PendingId = id.parse().map_err(|e| {
+    let id: PendingId = id.parse().map_err(|e| {
         let why = format!("the item's id is {e}");
         Stop::new(Exit::Failed, "not_a_gateway", why)
     })?;

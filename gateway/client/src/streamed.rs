@@ -1,24 +1,24 @@
 //! What a run streams, shown on stderr as it comes.
 
-use plexus_client::{out, text};
+use crate::{out, text};
 use plexus_protocol::streamed;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// What a run streamed since the last question.
 #[derive(Deserialize)]
-pub(crate) struct Progress {
+pub struct Progress {
     from: u64,
     /// Where to go on.
-    pub(crate) next: u64,
+    pub next: u64,
     /// The pieces.
-    pub(crate) chunks: Vec<Chunk>,
+    pub chunks: Vec<Chunk>,
 }
 
 /// One piece.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Chunk {
+pub enum Chunk {
     /// Continues the text before it.
     Text(String),
     /// One event.
@@ -27,17 +27,17 @@ pub(crate) enum Chunk {
 
 /// What was shown of a run's stream.
 #[derive(Default)]
-pub(crate) struct Streamed {
+pub struct Streamed {
     upto: u64,
     /// Whether anything was said.
-    pub(crate) any: bool,
+    pub any: bool,
     /// Whether the last line is not ended.
     open: bool,
 }
 
 impl Streamed {
     /// Shows a part; says whether there was any.
-    pub(crate) fn show(&mut self, part: Progress) -> bool {
+    pub fn show(&mut self, part: Progress) -> bool {
         if part.from > self.upto {
             self.end();
             out::say(&format!(
@@ -67,7 +67,7 @@ impl Streamed {
     }
 
     /// Ends a line that is open.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         if std::mem::take(&mut self.open) {
             out::say("");
         }
