@@ -120,7 +120,7 @@ impl Day {
     fn owner(&mut self, line: &str, answers: &[(&str, &str)]) -> String {
         let words = words(line);
         let words = words.iter().map(String::as_str);
-        let mut terminal = Terminal::start(&self.office.desk.gateway.on_terminal(words), 80, 200);
+        let mut terminal = Terminal::start(&self.office.desk.gateway.on_terminal(words), 120, 200);
         for (question, keys) in answers {
             terminal.until_shows(question);
             sleep(THOUGHT);
@@ -138,7 +138,7 @@ impl Day {
         let words = words.iter().map(String::as_str);
         Terminal::start(
             &self.office.desk.gateway.plexus_command(agent, words),
-            80,
+            120,
             200,
         )
     }
@@ -328,10 +328,14 @@ fn slow_day_at_terminals() {
     has(&shown, &[&format!("see it: plexusctl {follow}")]);
     writing.until_shows("check 1 of 4");
     has(&day.owner("calls", &[]), &["writer", "check 1 of 4"]);
+    // In a narrow window too, with an id that can be copied.
+    let mut narrow = Terminal::start(&day.office.desk.gateway.on_terminal(["calls"]), 40, 30);
+    narrow.end();
+    has(&narrow.picture(), &["AGENT writer\n", "CALL call_"]);
     let following = {
         let words = words(&follow);
         let words = words.iter().map(String::as_str);
-        Terminal::start(&day.office.desk.gateway.on_terminal(words), 80, 200)
+        Terminal::start(&day.office.desk.gateway.on_terminal(words), 120, 200)
     };
     following.until_shows("check 1 of 4");
 

@@ -13,7 +13,11 @@ use plexus_client::{
 use plexus_protocol::Timestamp;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
+/// The least time between two questions that bring nothing.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long one request waits for what a call says next, in seconds.
 const WAIT: u64 = 20;
 
@@ -88,6 +92,7 @@ fn is_id(call: String) -> Result<String, Stop> {
 async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
     let (mut streamed, mut after, mut is_known) = (Streamed::default(), 0, false);
     loop {
+        let asked = Instant::now();
         let path = format!("/admin/api/calls/{call}?after={after}&wait={WAIT}");
         let reply = match desk.open().await?.get(&path).await {
             // It ended between two questions.
@@ -98,12 +103,17 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
         let part = Progress::deserialize(&reply["progress"]).ok();
         let said = part.as_ref().is_some_and(|part| !part.chunks.is_empty());
         after = part.as_ref().map_or(after, |part| part.next);
+        let is_over = reply["over"] == true;
+        // A gateway that is about to end answers at once.
+        if !said && !is_over && asked.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
         if desk.json {
             out::line(&reply.to_string())?;
         } else if let Some(part) = part {
             streamed.show(part);
         }
-        if reply["over"] == true && !said {
+        if is_over && !said {
             streamed.end();
             if !desk.json {
                 out::line(&match reply["error"].as_str() {

@@ -1,29 +1,60 @@
-//! Tables without lines: one row a line, columns aligned, every cell escaped.
+//! Tables without lines: one row a line, columns aligned, every cell escaped. On a terminal that is too narrow for a row, each
+//! cell has a line of its own: an id stays whole, so that it can be copied.
 
+use crate::screen::lines;
 use comfy_table::{ContentArrangement, Table, presets};
+use crossterm::terminal;
 use plexus_client::text;
+use std::io::{IsTerminal as _, stdout};
 
 /// A table with `head` and `rows`; `none` where there are no rows.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, none: &str) -> String {
     if rows.is_empty() {
         return none.to_owned();
     }
+    let width = stdout().is_terminal().then(terminal::size);
+    let width = width
+        .and_then(Result::ok)
+        .map(|(columns, _)| columns.into());
+    laid_out(head.map(str::to_uppercase), &rows, width)
+}
+
+fn laid_out<const N: usize>(
+    head: [String; N],
+    rows: &[[String; N]],
+    width: Option<usize>,
+) -> String {
+    let rows = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| text::line(cell)));
+    let rows: Vec<[String; N]> = rows.collect();
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(head.map(str::to_uppercase));
-    for row in rows {
-        table.add_row(row.map(|cell| text::line(&cell)));
+    table.set_header(&head);
+    for row in &rows {
+        table.add_row(row);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let lines: Vec<_> = table
+    let shown: Vec<_> = table
         .lines()
         .map(|line| line.trim_end().to_owned())
         .collect();
-    lines.join("\n")
+    if shown
+        .iter()
+        .all(|line| width.is_none_or(|width| lines::columns(line) <= width))
+    {
+        return shown.join("\n");
+    }
+    let of_row = |row: &[String; N]| {
+        let cells = head.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        let cells = cells.map(|(name, cell)| format!("{name} {cell}").trim().to_owned());
+        cells.collect::<Vec<_>>().join("\n")
+    };
+    rows.iter().map(of_row).collect::<Vec<_>>().join("\n\n")
 }
 
 #[cfg(test)]
@@ -39,5 +70,20 @@ mod tests {
         let shown = table(["id", "what"], rows, "none");
         assert_eq!(shown, "ID      WHAT\na       x\\u{1b}[2J\\ny\nlonger  z");
         assert_eq!(table(["id"], vec![], "nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn row_that_does_not_fit_has_a_line_for_each_cell() {
+        let head = ["CALL", "", "SAYS"].map(str::to_owned);
+        let rows =
+            [["call_1", "now", "hello"], ["call_2", "", "x"]].map(|row| row.map(str::to_owned));
+        let shown = |width| laid_out(head.clone(), &rows, width);
+        let wide = "CALL         SAYS\ncall_1  now  hello\ncall_2       x";
+        assert_eq!(shown(None), wide);
+        assert_eq!(shown(Some(18)), wide);
+        assert_eq!(
+            shown(Some(17)),
+            "CALL call_1\nnow\nSAYS hello\n\nCALL call_2\nSAYS x"
+        );
     }
 }
