@@ -67,6 +67,13 @@ pub fn command(program: &Path, home: &Path) -> Command {
     command
 }
 
+/// The id that a text begins with.
+#[must_use]
+pub fn id_at(text: &str) -> &str {
+    let is_id = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    &text[..text.find(|c| !is_id(c)).unwrap_or(text.len())]
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics

@@ -31,14 +31,11 @@ fn the_demo() {
     said.expect_status(0);
     let text = said.all();
     let start = text.find("plx_enroll_").expect("connect prints a code");
-    let code: String = text[start..]
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
-        .collect();
+    let code = plexus_tests::programs::id_at(&text[start..]);
 
     tell("The agent redeems the code, once.");
-    house.gateway.plexus("my-cc", ["enroll", &code]).expect_ok();
-    assert_ne!(house.gateway.plexus("my-cc", ["enroll", &code]).status, 0);
+    house.gateway.plexus("my-cc", ["enroll", code]).expect_ok();
+    assert_ne!(house.gateway.plexus("my-cc", ["enroll", code]).status, 0);
     let pat = house
         .gateway
         .state_file("agents/my-cc.pat")

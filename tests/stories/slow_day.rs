@@ -4,7 +4,8 @@
 use crate::mcp;
 use crate::orchestration::{Office, task};
 use plexus_tests::{
-    Agent, Gate, McpClient, Model, Step, Terminal, binaries, coding_agents, golden, waiting::until,
+    Agent, Gate, McpClient, Model, Step, Terminal, binaries, coding_agents, golden, programs,
+    waiting::until,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -20,6 +21,15 @@ const YES: &[(&str, &str)] = &[("[y/N]", "y")];
 const SHOWN: usize = 5;
 /// Characters of one on a single line.
 const LONG: usize = 160;
+
+/// A board of three, each after the one before.
+fn tasks() -> Value {
+    json!([
+        task("spec", &[]),
+        task("build", &["spec"]),
+        task("check", &["build"]),
+    ])
+}
 
 /// What the model was asked last, and how many commands it has made since.
 fn turn(sent: &Value) -> (String, usize) {
@@ -80,9 +90,7 @@ fn named(text: &str, prefix: &str) -> String {
     let at = text
         .find(prefix)
         .unwrap_or_else(|| panic!("{prefix}: {text}"));
-    let id = text[at..].chars();
-    id.take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
-        .collect()
+    programs::id_at(&text[at..]).to_owned()
 }
 
 #[track_caller]
@@ -115,12 +123,17 @@ impl Day {
         let _ = writeln!(self.told, "{}\n", format!("{line}\n{shown}").trim_end());
     }
 
+    /// A command of the owner, under way in a window of so many columns.
+    fn owner_begins(&self, line: &str, columns: u16) -> Terminal {
+        let words = words(line);
+        let words = words.iter().map(String::as_str);
+        Terminal::start(&self.office.desk.gateway.on_terminal(words), columns, 200)
+    }
+
     /// A command of the owner, each of its questions answered slowly; what stood on the screen at its end.
     #[track_caller]
     fn owner(&mut self, line: &str, answers: &[(&str, &str)]) -> String {
-        let words = words(line);
-        let words = words.iter().map(String::as_str);
-        let mut terminal = Terminal::start(&self.office.desk.gateway.on_terminal(words), 120, 200);
+        let mut terminal = self.owner_begins(line, 120);
         for (question, keys) in answers {
             terminal.until_shows(question);
             sleep(THOUGHT);
@@ -329,25 +342,20 @@ fn slow_day_at_terminals() {
     writing.until_shows("check 1 of 4");
     has(&day.owner("calls", &[]), &["writer", "check 1 of 4"]);
     // In a narrow window too, with an id that can be copied.
-    let mut narrow = Terminal::start(&day.office.desk.gateway.on_terminal(["calls"]), 40, 30);
+    let mut narrow = day.owner_begins("calls", 40);
     narrow.end();
     has(&narrow.picture(), &["AGENT writer\n", "CALL call_"]);
-    let following = {
-        let words = words(&follow);
-        let words = words.iter().map(String::as_str);
-        Terminal::start(&day.office.desk.gateway.on_terminal(words), 120, 200)
-    };
+    let [mut following, mut leaving] = [(); 2].map(|()| day.owner_begins(&follow, 120));
     following.until_shows("check 1 of 4");
+    // Who leaves ends nothing.
+    leaving.until_shows("check 1 of 4");
+    leaving.keys("\u{3}");
+    leaving.end();
 
     // Meanwhile the other agent plans, gives one wish up, and is told no.
-    let tasks = [
-        task("spec", &[]),
-        task("build", &["spec"]),
-        task("check", &["build"]),
-    ];
     let create = format!(
         "cc-master.board.create goal=\"Ship the heron\" changeSets=one tasks='{}'",
-        json!(tasks)
+        tasks()
     );
     let creating = day.begins("planner", &create);
     creating.until_shows("waiting for the owner");
@@ -374,7 +382,6 @@ fn slow_day_at_terminals() {
         &["nothing was done", "the owner denied it: not the docs"],
     );
     reads_well(&day.ends("writer", run, writing));
-    let mut following = following;
     following.end();
     let shown = following.picture();
     day.tell(&format!("owner $ plexusctl {follow}"), &shown);
@@ -615,14 +622,9 @@ fn slow_day_over_mcp() {
     day.owner(&deny, &[]);
     let denied = planner.hears(&mut day, id);
     assert_eq!(denied["code"], "denied_by_owner", "{denied}");
-    let tasks = [
-        task("spec", &[]),
-        task("build", &["spec"]),
-        task("check", &["build"]),
-    ];
-    let create = json!({"goal": "Ship the heron", "changeSets": "one", "tasks": tasks});
+    let create = json!({"goal": "Ship the heron", "changeSets": "one", "tasks": tasks()});
     planner.sends(&mut day, "cc-master_board_create", &create);
-    let item = day.asked();
+    day.asked();
     planner.again(&mut day);
     let id = planner.sends(&mut day, "cc-master_board_create", &create);
     day.owner("approvals approve", YES);
@@ -631,11 +633,7 @@ fn slow_day_over_mcp() {
         .as_str()
         .expect("a board")
         .to_owned();
-    assert_eq!(
-        day.office.desk.owner().pending(),
-        Vec::<Value>::new(),
-        "{item}"
-    );
+    assert_eq!(day.office.desk.owner().pending(), Vec::<Value>::new());
 
     // The board outlives a kill, and the clients do.
     let carry = json!({

@@ -138,11 +138,7 @@ impl Person {
             &format!("127.0.0.1:{}", self.house.gateway.port()),
         );
         if let Some(at) = self.printed.rfind("plx_enroll_") {
-            let code: String = self.printed[at..]
-                .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
-                .collect();
-            script = script.replace("plx_enroll_…", &code);
+            script = script.replace("plx_enroll_…", programs::id_at(&self.printed[at..]));
         }
         for (said, is) in &self.here {
             script = script.replace(said, is);
@@ -154,11 +150,8 @@ impl Person {
         }
         for mark in ["cs_", "evt_"] {
             if let Some(at) = self.printed.rfind(mark) {
-                let id = self.printed[at..].chars();
-                let id: String = id
-                    .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
-                    .collect();
-                script = script.replace(&format!("{mark}…"), &id);
+                let id = programs::id_at(&self.printed[at..]);
+                script = script.replace(&format!("{mark}…"), id);
             }
         }
         if let Some(pending) = self.house.owner().pending().first() {

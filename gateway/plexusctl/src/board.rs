@@ -3,7 +3,7 @@
 use crate::{
     calls, changes,
     feed::Feed,
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, check_id, list_of, text_of},
     table::table,
 };
 use clap::Args;
@@ -33,14 +33,7 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
         let reply = desk.open().await?.get("/admin/api/boards").await?;
         return desk.show(&reply, || listed(&reply, span::now()));
     };
-    // Ids are of these characters; another one could only name another path.
-    if !id
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-    {
-        let why = format!("{:?} is no id of a board", text::line(&id));
-        return Err(Stop::usage(why).next("plexusctl board"));
-    }
+    check_id(&id, "board", "plexusctl board")?;
     let of = board.source.as_ref();
     let of = of.map_or_else(String::new, |source| format!("?source={source}"));
     if board.stop {

@@ -1,7 +1,7 @@
 //! `plexusctl calls`: what is under way now, what it says and does, and the owner's stop of one.
 
 use crate::{
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, check_id, list_of, text_of},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// The command that shows the ids of calls.
+const LIST: &str = "plexusctl calls list";
 /// The least time between two questions that bring nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one request waits for what a call says next, in seconds.
@@ -58,9 +60,12 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 tables.collect::<Vec<_>>().join("\n\n")
             })
         }
-        Act::Follow { call } => follow(desk, &is_id(call)?).await,
+        Act::Follow { call } => {
+            check_id(&call, "call", LIST)?;
+            follow(desk, &call).await
+        }
         Act::Stop { call } => {
-            let call = is_id(call)?;
+            check_id(&call, "call", LIST)?;
             let path = format!("/admin/api/calls/{call}/stop");
             let reply = desk.open().await?.post(&path, &json!({})).await?;
             desk.show(&reply, || {
@@ -70,20 +75,6 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
             })
-        }
-    }
-}
-
-/// Ids are of these characters; another one could only name another path.
-fn is_id(call: String) -> Result<String, Stop> {
-    match call
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-    {
-        true => Ok(call),
-        false => {
-            let why = format!("{:?} is no id of a call", text::line(&call));
-            Err(Stop::usage(why).next("plexusctl calls list"))
         }
     }
 }

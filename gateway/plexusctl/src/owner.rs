@@ -8,6 +8,7 @@ use hyper::{Method, Response, body::Incoming};
 use plexus_client::{
     Address, Connection, Exit, Home, Reply, Request, Stop, out,
     private_file::{self, Unusable},
+    text,
 };
 use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
 use serde_json::Value;
@@ -151,6 +152,21 @@ fn refusal(reply: &Reply) -> Stop {
             .to_owned();
     }
     stop
+}
+
+/// Holds that what was typed can be an id of `what`, which `list` shows. Ids are of these characters; another one could only
+/// name another path.
+pub(crate) fn check_id(id: &str, what: &str, list: &str) -> Result<(), Stop> {
+    match id
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    {
+        true => Ok(()),
+        false => {
+            let why = format!("{:?} is no id of a {what}", text::line(id));
+            Err(Stop::usage(why).next(list))
+        }
+    }
 }
 
 pub(crate) fn is_digest(value: &str) -> bool {

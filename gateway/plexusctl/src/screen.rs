@@ -11,11 +11,19 @@ pub(crate) use terminal::Screen;
 
 use crossterm::event::{self, Event};
 use plexus_client::{Exit, Stop};
-use std::{pin::Pin, thread};
+use std::{io::IsTerminal as _, pin::Pin, thread};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
+
+/// The columns of the terminal that standard output is; none where it is none.
+pub(crate) fn columns() -> Option<usize> {
+    let size = std::io::stdout()
+        .is_terminal()
+        .then(crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| columns.into())
+}
 
 /// Work beside the keys, where there is any.
 pub(crate) type Pending<'d, T> = Option<Pin<Box<dyn Future<Output = T> + 'd>>>;

@@ -1,22 +1,16 @@
 //! Tables without lines: one row a line, columns aligned, every cell escaped. On a terminal that is too narrow for a row, each
 //! cell has a line of its own: an id stays whole, so that it can be copied.
 
-use crate::screen::lines;
+use crate::screen::{self, lines};
 use comfy_table::{ContentArrangement, Table, presets};
-use crossterm::terminal;
 use plexus_client::text;
-use std::io::{IsTerminal as _, stdout};
 
 /// A table with `head` and `rows`; `none` where there are no rows.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, none: &str) -> String {
     if rows.is_empty() {
         return none.to_owned();
     }
-    let width = stdout().is_terminal().then(terminal::size);
-    let width = width
-        .and_then(Result::ok)
-        .map(|(columns, _)| columns.into());
-    laid_out(head.map(str::to_uppercase), &rows, width)
+    laid_out(head.map(str::to_uppercase), &rows, screen::columns())
 }
 
 fn laid_out<const N: usize>(

@@ -151,10 +151,12 @@ fn shown(call: &CallUnderWay, now: plexus_protocol::Timestamp) -> Value {
 /// Longest wait for what a call says next, in seconds.
 const LONGEST: u64 = 20;
 
-/// A call that its owner looks at: under way, or a run whose answer is kept.
-struct CallView {
-    call: Option<Arc<CallUnderWay>>,
-    run: Option<Arc<OneRun>>,
+/// A call that its owner looks at.
+enum CallView {
+    /// One that is kept when it is over.
+    Run(Arc<OneRun>),
+    /// One whose caller waits for it.
+    Waited(Arc<CallUnderWay>),
 }
 
 impl CallView {
@@ -162,41 +164,53 @@ impl CallView {
         let call = desk.under_way.named(name);
         let of_call = call.as_ref().and_then(|call| call.run.as_ref());
         let run = of_call.map_or(name, RunId::as_str);
-        let run = desk.edge.runs.get(run, desk.clock.now()).await;
-        (call.is_some() || run.is_some()).then_some(Self { call, run })
+        match desk.edge.runs.get(run, desk.clock.now()).await {
+            Some(run) => Some(Self::Run(run)),
+            None => call.map(Self::Waited),
+        }
     }
 
     /// Waits until it says something beyond an offset, or is over.
     async fn news(&self, desk: &Desk, after: u64) {
-        match (&self.run, &self.call) {
-            (Some(run), _) => tokio::select! {
+        match self {
+            Self::Run(run) => tokio::select! {
                 () = run.finished() => {}
                 () = run.beyond(after) => {}
             },
-            (None, Some(call)) => tokio::select! {
+            Self::Waited(call) => tokio::select! {
                 () = desk.under_way.over(call) => {}
                 () = call.progress().beyond(after) => {}
             },
-            (None, None) => {}
         }
     }
 
     fn is_over(&self, desk: &Desk) -> bool {
-        match (&self.run, &self.call) {
-            (Some(run), _) => run.is_over(),
-            (None, Some(call)) => desk.under_way.named(&call.handle()).is_none(),
-            (None, None) => true,
+        match self {
+            Self::Run(run) => run.is_over(),
+            Self::Waited(call) => desk.under_way.named(&call.handle()).is_none(),
         }
     }
 
-    fn said(&self, after: u64) -> Option<Progress> {
-        let of_run = self.run.as_ref().map(|run| run.look(after));
-        of_run.or_else(|| Some(self.call.as_ref()?.progress().look(after)))
+    fn said(&self, after: u64) -> Progress {
+        match self {
+            Self::Run(run) => run.look(after),
+            Self::Waited(call) => call.progress().look(after),
+        }
     }
 
-    fn capability(&self) -> Option<&str> {
-        let of_run = self.run.as_ref().map(|run| run.capability());
-        of_run.or_else(|| Some(self.call.as_ref()?.capability.as_str()))
+    fn capability(&self) -> &str {
+        match self {
+            Self::Run(run) => run.capability(),
+            Self::Waited(call) => call.capability.as_str(),
+        }
+    }
+
+    /// Why it failed, where that is known.
+    fn error(&self) -> Option<Box<ErrorBody>> {
+        match self {
+            Self::Run(run) => run.result()?.1.error,
+            Self::Waited(_) => None,
+        }
     }
 }
 
@@ -219,12 +233,10 @@ pub(super) async fn said(
     // In this order: what it said last was said before it was over.
     let is_over = view.is_over(&desk);
     let progress = view.said(after);
-    let answer = view.run.as_ref().and_then(|run| run.result());
-    let error = answer.and_then(|(_, answer)| answer.error);
     Ok(ok(&json!({
         "capabilityId": view.capability(),
         "over": is_over,
-        "error": error.map(|error| error.message),
+        "error": view.error().map(|error| error.message),
         "progress": progress,
     })))
 }

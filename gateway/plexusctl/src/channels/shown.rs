@@ -5,13 +5,11 @@
 
 use crate::{
     owner::{list_of, text_of},
-    screen::lines,
+    screen::{self, lines},
     table::table,
 };
-use crossterm::terminal;
 use plexus_client::text;
 use serde_json::Value;
-use std::io::{IsTerminal as _, stdout};
 
 pub(super) fn listed(all: &Value) -> String {
     let rows = list_of(all, "channels").iter().map(|channel| {
@@ -179,9 +177,7 @@ pub(super) fn as_text(page: &Value) -> String {
 
 /// One message: who and when in a line of ours, the text below it, each line indented.
 pub(super) fn said(message: &Value) -> String {
-    let columns = stdout().is_terminal().then(terminal::size);
-    let columns = columns.and_then(Result::ok).map(|(columns, _)| columns);
-    rows(message, columns.map(usize::from)).join("\n")
+    rows(message, screen::columns()).join("\n")
 }
 
 /// A message in lines; in rows of a terminal of so many columns, where there is one.
