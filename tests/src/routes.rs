@@ -1,5 +1,6 @@
-//! The gateway's routes, as the sources of its routers declare them.
+//! The gateway's routes: the owner's table, and what the sources of the other routers declare.
 
+use plexus_owner::TABLE;
 use std::path::Path;
 
 /// A method, and a path in which names stand in braces.
@@ -27,7 +28,14 @@ pub fn of_owner(prefixes: &[&str]) -> Vec<Route> {
     let in_place = whole.filter(|(_, path)| {
         !path.contains("/api/") || prefixes.iter().any(|prefix| path.starts_with(prefix))
     });
-    let nested = prefixes.iter().flat_map(|prefix| declared(nested, prefix));
+    let table = |prefix: &&str| -> Vec<Route> {
+        let rows = TABLE.iter();
+        rows.map(|row| (row.method.as_str(), format!("{prefix}{}", row.route())))
+            .collect()
+    };
+    let nested = prefixes
+        .iter()
+        .flat_map(|prefix| table(prefix).into_iter().chain(declared(nested, prefix)));
     nested.chain(in_place).collect()
 }
 

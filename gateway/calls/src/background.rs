@@ -9,14 +9,14 @@ use crate::{
     kernel::Kernel,
     life::perform,
     permit::Permitted,
-    progress::Progress,
     refusal,
     runs::{AT_ONCE, OneRun},
     terms::Terms,
     under_way::Entered,
 };
 use plexus_protocol::{
-    AuditId, Digest, ErrorBody, ErrorCode, NextKind, RunId, Timestamp, body::InvokeResponse,
+    AuditId, Digest, ErrorBody, ErrorCode, NextKind, RunId, Timestamp,
+    body::{InvokeResponse, Progress},
 };
 use std::sync::Arc;
 use tokio::{

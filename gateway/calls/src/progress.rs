@@ -11,10 +11,13 @@
 //! Must not know: who may look.
 
 use plexus_ipc::message::Chunk;
-use plexus_protocol::{Digest, streamed};
+use plexus_protocol::{
+    Digest,
+    body::{Progress, ProgressChunk},
+    streamed,
+};
 use plexus_supervisor::Credit;
 use plexus_trust::Streamed;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -80,27 +83,6 @@ impl Piece {
         };
         bytes as u64
     }
-}
-
-/// A part of what a call streamed, as the wire shows it.
-#[derive(Debug, Serialize)]
-pub struct Progress {
-    /// Where it begins; beyond the offset that was asked for, what lies between is gone.
-    pub from: u64,
-    /// Where to go on.
-    pub next: u64,
-    /// The pieces.
-    pub chunks: Vec<ProgressChunk>,
-}
-
-/// One piece.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProgressChunk {
-    /// Continues the text before it.
-    Text(String),
-    /// One event.
-    Json(Box<RawValue>),
 }
 
 impl Log {

@@ -8,13 +8,13 @@
 
 use crate::{
     answers::{self, Answers, Key, RunFacts},
-    progress::{Progress, ProgressLog},
+    progress::ProgressLog,
     under_way::{CallUnderWay, CancelledBy},
 };
 use plexus_home::tasks::blocking;
 use plexus_protocol::{
     AgentId, RunId, Timestamp,
-    body::{InvokeResponse, Run},
+    body::{InvokeResponse, Progress, Run},
 };
 use std::{
     collections::BTreeMap,

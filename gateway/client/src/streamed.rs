@@ -1,29 +1,11 @@
 //! What a run streams, shown on stderr as it comes.
 
 use crate::{out, text};
-use plexus_protocol::streamed;
-use serde::Deserialize;
+use plexus_protocol::{
+    body::{Progress, ProgressChunk},
+    streamed,
+};
 use serde_json::Value;
-
-/// What a run streamed since the last question.
-#[derive(Deserialize)]
-pub struct Progress {
-    from: u64,
-    /// Where to go on.
-    pub next: u64,
-    /// The pieces.
-    pub chunks: Vec<Chunk>,
-}
-
-/// One piece.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Chunk {
-    /// Continues the text before it.
-    Text(String),
-    /// One event.
-    Json(Value),
-}
 
 /// What was shown of a run's stream.
 #[derive(Default)]
@@ -49,11 +31,12 @@ impl Streamed {
         self.upto = part.next;
         for chunk in part.chunks {
             match chunk {
-                Chunk::Text(text) => {
+                ProgressChunk::Text(text) => {
                     out::murmur(&text);
                     self.open = !text.ends_with('\n');
                 }
-                Chunk::Json(event) => {
+                ProgressChunk::Json(event) => {
+                    let event: Value = serde_json::from_str(event.get()).unwrap_or_default();
                     let Some(words) = streamed::words(&event) else {
                         continue;
                     };

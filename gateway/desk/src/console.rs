@@ -188,7 +188,8 @@ async fn end(
     Path(id): Path<String>,
 ) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| gone())?;
-    calls::end(&desk, &narrowing, item).await
+    let ended = calls::end(&desk, &narrowing, item).await?;
+    Ok(reply::accepted(&ended))
 }
 
 /// More of a diff.

@@ -54,6 +54,7 @@ use crate::{
     acting::{Acting, Narrowing},
     console,
     desk::Desk,
+    table::Served,
 };
 use axum::{
     Router,
@@ -92,8 +93,17 @@ pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/v1/admin/api/upgrade", upgrade())
 }
 
+/// The calls of the owner's table.
+fn served() -> Served {
+    let parts = [boards::serve, calls::serve];
+    parts
+        .into_iter()
+        .fold(Served::default(), |served, part| part(served))
+}
+
 fn management() -> Router<Arc<Desk>> {
-    Router::new()
+    let (router, _) = served().finish();
+    router
         .route("/agents", get(agents::list))
         .route("/agents/connect", post(agents::connect))
         .route("/agents/revoke", post(agents::revoke))
@@ -117,9 +127,6 @@ fn management() -> Router<Arc<Desk>> {
         .route("/changes/{id}", get(changes::show))
         .route("/changes/{id}/plan", post(changes::plan))
         .route("/changes/{id}/apply", post(changes::apply))
-        .route("/boards", get(boards::list))
-        .route("/boards/{id}", get(boards::show))
-        .route("/boards/{id}/stop", post(boards::stop))
         .route("/channels", get(channels::list))
         .route(
             "/channels/{source}",
@@ -150,9 +157,6 @@ fn management() -> Router<Arc<Desk>> {
             "/channels/{source}/{channel}/rotate",
             post(channels::rotate),
         )
-        .route("/calls", get(calls::list))
-        .route("/calls/{id}", get(calls::said))
-        .route("/calls/{id}/stop", post(calls::stop))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
@@ -211,6 +215,16 @@ fn of_source(item: &Value, source: &SourceId) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::TABLE;
+
+    #[test]
+    fn each_row_of_the_table_is_served() {
+        let (_, mut rows) = served().finish();
+        rows.sort();
+        let mut table = TABLE.to_vec();
+        table.sort();
+        assert_eq!(rows, table);
+    }
 
     #[test]
     fn item_of_a_worker_is_an_object_or_nothing() {

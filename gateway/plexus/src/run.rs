@@ -7,11 +7,8 @@ use crate::{
     output::Answer,
     session::{Session, refusal},
 };
-use plexus_client::{
-    Done, Exit, Request, Stop, out, span,
-    streamed::{Progress, Streamed},
-};
-use plexus_protocol::RunId;
+use plexus_client::{Done, Exit, Request, Stop, out, span, streamed::Streamed};
+use plexus_protocol::{RunId, body::Progress};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::time::Duration;

@@ -8,8 +8,14 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
+use plexus_owner::boards::{
+    Board as Whole, BoardState, Boards, ChangeSets, List, Show, Stop as StopBoard, Task, TaskState,
+    Unread,
+};
 use plexus_protocol::{SourceId, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Which board.
 #[derive(Args)]
@@ -30,28 +36,26 @@ pub(crate) struct Board {
 /// Asks and prints.
 pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let Some(id) = board.board else {
-        let reply = desk.open().await?.get("/admin/api/boards").await?;
+        let reply = desk.open().await?.call(&List {}).await?;
         return desk.show(&reply, || listed(&reply, span::now()));
     };
     check_id(&id, "board", "plexusctl board")?;
-    let of = board.source.as_ref();
-    let of = of.map_or_else(String::new, |source| format!("?source={source}"));
+    let source = board.source;
     if board.stop {
-        let path = format!("/admin/api/boards/{id}/stop{of}");
-        let reply = desk.open().await?.post(&path, &json!({})).await?;
-        return desk.show(&reply, || calls::ended(&reply["conversation"]));
+        let reply = desk.open().await?.call(&StopBoard { id, source }).await?;
+        return desk.show(&reply, || calls::ended(&reply.conversation));
     }
-    let path = format!("/admin/api/boards/{id}{of}");
-    let mut shown = looked(desk, &path).await?;
+    let asked = Show { id, source };
+    let mut shown = looked(desk, &asked).await?;
     let exit = desk.show(&shown, || drawn(&shown, span::now()))?;
     if !board.follow {
         return Ok(exit);
     }
     let mut feed = Feed::new();
     let mut is_lost = false;
-    while !is_over(&shown) {
+    while !shown.board.state.is_over() {
         let now = match feed.next(desk).await {
-            Ok(()) => looked(desk, &path).await,
+            Ok(()) => looked(desk, &asked).await,
             Err(stop) => Err(stop),
         };
         match now {
@@ -78,45 +82,64 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-/// Nothing of it changes by itself any more.
-fn is_over(shown: &Value) -> bool {
-    ["done", "unfinished"].contains(&text_of(&shown["board"], "state"))
+/// A board, with what else there is about it.
+#[derive(PartialEq, Serialize)]
+struct BoardView {
+    board: Whole,
+    /// The requests of its sources that wait for the owner.
+    waits: Vec<Waiting>,
+    /// The change sets that there are, where a task left one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sets: Option<Vec<Value>>,
 }
 
-/// The board, and the requests of its sources that wait for the owner.
-async fn looked(desk: &Desk, path: &str) -> Result<Value, Stop> {
+/// A request that waits for the owner.
+#[derive(PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Waiting {
+    pending_id: String,
+    agent_id: String,
+    capabilities: Vec<String>,
+}
+
+async fn looked(desk: &Desk, asked: &Show) -> Result<BoardView, Stop> {
     let mut owner = desk.open().await?;
-    let mut shown = owner.get(path).await?;
+    let board = owner.call(asked).await?.board;
     let pending = owner.get("/admin/api/pending").await?;
-    let waits: Vec<Value> = list_of(&pending, "pending")
-        .iter()
-        .filter(|item| concerns(item, &shown["board"]))
-        .map(|item| {
-            json!({"pendingId": item["pendingId"], "agentId": item["agentId"], "capabilities": item["capabilities"]})
-        })
-        .collect();
-    shown["waits"] = json!(waits);
-    if list_of(&shown["board"], "tasks")
-        .iter()
-        .any(|task| task["changes"].is_string())
-    {
-        let sets = owner.get("/admin/api/changes").await?;
-        shown["sets"] = sets["sets"].clone();
-    }
-    Ok(shown)
+    let waits = list_of(&pending, "pending").iter().map(|item| {
+        let capabilities = list_of(item, "capabilities").iter();
+        Waiting {
+            pending_id: text_of(item, "pendingId").to_owned(),
+            agent_id: text_of(item, "agentId").to_owned(),
+            capabilities: capabilities
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        }
+    });
+    let sets = match board.tasks.iter().any(|task| task.changes.is_some()) {
+        true => {
+            let answer = owner.get("/admin/api/changes").await?;
+            Some(list_of(&answer, "sets").to_vec())
+        }
+        false => None,
+    };
+    Ok(BoardView {
+        waits: waits.filter(|item| concerns(item, &board)).collect(),
+        board,
+        sets,
+    })
 }
 
 /// Whether a request is of the board's source, of a source that runs its tasks, or of a run's own agent.
-fn concerns(item: &Value, board: &Value) -> bool {
-    let runs = list_of(board, "tasks")
+fn concerns(item: &Waiting, board: &Whole) -> bool {
+    let runs = board
+        .tasks
         .iter()
-        .map(|task| text_of(task, "agent"));
-    let mut sources = runs.map(source_of).chain([text_of(board, "source")]);
-    let wanted = list_of(item, "capabilities")
-        .iter()
-        .filter_map(Value::as_str);
-    let wanted: Vec<&str> = wanted.map(source_of).collect();
-    let via = text_of(item, "agentId").rsplit_once(".via.");
+        .map(|task| source_of(task.agent.as_str()));
+    let mut sources = runs.chain([board.source.as_str()]);
+    let wanted: Vec<&str> = item.capabilities.iter().map(|id| source_of(id)).collect();
+    let via = item.agent_id.rsplit_once(".via.");
     sources.any(|source| wanted.contains(&source) || via.is_some_and(|(_, via)| via == source))
 }
 
@@ -125,15 +148,14 @@ fn source_of(capability: &str) -> &str {
 }
 
 /// All boards.
-fn listed(reply: &Value, now: Timestamp) -> String {
-    let rows = list_of(reply, "boards").iter().map(|board| {
-        let made = serde_json::from_value(board["made"].clone());
+fn listed(reply: &Boards, now: Timestamp) -> String {
+    let rows = reply.boards.iter().map(|board| {
         [
-            text_of(board, "id").to_owned(),
-            text_of(board, "source").to_owned(),
-            counted(board),
-            made.map_or_else(|_| "?".to_owned(), |made| span::ago(made, now)),
-            text::short(text_of(board, "goal"), 60),
+            board.id.clone(),
+            board.source.to_string(),
+            counted(board.state, &board.counts),
+            span::ago(board.made, now),
+            text::short(&board.goal, 60),
         ]
     });
     let head = [
@@ -144,11 +166,12 @@ fn listed(reply: &Value, now: Timestamp) -> String {
         "goal (the agent's words)",
     ];
     let mut out = table(head, rows.collect(), "no board was made yet");
-    for source in list_of(reply, "unread") {
-        let (name, why) = (text_of(source, "source"), text_of(source, "why"));
-        let line = match source["board"].as_str() {
-            Some(board) => format!("{name}: {board} cannot be read: {why}"),
-            None => format!("{name}: {why}"),
+    for unread in &reply.unread {
+        let line = match unread {
+            Unread::Board { board, why, source } => {
+                format!("{source}: {board} cannot be read: {why}")
+            }
+            Unread::Source { source, why } => format!("{source}: {why}"),
         };
         out.push_str(&format!("\n{}", text::line(&line)));
     }
@@ -156,49 +179,43 @@ fn listed(reply: &Value, now: Timestamp) -> String {
 }
 
 /// `under-way: 1 done, 2 waiting`.
-fn counted(board: &Value) -> String {
-    let counts = board["counts"].as_object().into_iter().flatten();
-    let counts: Vec<String> = counts
-        .map(|(state, count)| format!("{count} {state}"))
-        .collect();
-    format!("{}: {}", text_of(board, "state"), counts.join(", "))
+fn counted(state: BoardState, counts: &BTreeMap<TaskState, u64>) -> String {
+    let counts = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {}", state.as_str()));
+    let counts: Vec<String> = counts.collect();
+    format!("{}: {}", state.as_str(), counts.join(", "))
 }
 
 /// One board: its tasks below those that they need, what failed, what it left, and what waits for the owner.
-fn drawn(shown: &Value, now: Timestamp) -> String {
-    let board = &shown["board"];
-    let tasks = list_of(board, "tasks");
+fn drawn(shown: &BoardView, now: Timestamp) -> String {
+    let board = &shown.board;
+    let tasks = &board.tasks;
     let mut lines = vec![
-        text::line(text_of(board, "goal")),
+        text::line(&board.goal),
         text::line(&format!(
             "{} of {}, {}",
-            text_of(board, "id"),
-            text_of(board, "source"),
-            counted(board)
+            board.id,
+            board.source,
+            counted(board.state, &board.counts)
         )),
     ];
-    if let Some(why) = board["why"].as_str() {
+    if let Some(why) = &board.why {
         lines.push(format!("it ended with tasks left: {}", text::line(why)));
     }
     lines.push(String::new());
     let rows = in_order(tasks).into_iter().map(|(depth, task)| {
-        let since = |member: &str| serde_json::from_value::<Timestamp>(task[member].clone());
-        let word = match (since("since"), since("ended")) {
-            (Ok(since), _) => format!("for {}", span::length(now.since(since))),
-            (_, Ok(ended)) => span::ago(ended, now),
-            _ => String::new(),
-        };
-        let needs: Vec<&str> = list_of(task, "needs")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
         [
-            text_of(task, "state").to_owned(),
-            format!("{}{}", "· ".repeat(depth), text_of(task, "id")),
-            text_of(task, "agent").to_owned(),
-            word,
-            needs.join(" "),
-            text::short(text_of(task, "title"), 60),
+            task.state.as_str().to_owned(),
+            format!("{}{}", "· ".repeat(depth), task.id),
+            task.agent.to_string(),
+            match (task.since, task.ended) {
+                (Some(since), _) => format!("for {}", span::length(now.since(since))),
+                (None, Some(ended)) => span::ago(ended, now),
+                (None, None) => String::new(),
+            },
+            task.needs.join(" "),
+            text::short(&task.title, 60),
         ]
     });
     let head = [
@@ -210,60 +227,59 @@ fn drawn(shown: &Value, now: Timestamp) -> String {
         "title (the agent's words)",
     ];
     lines.push(table(head, rows.collect(), "it has no tasks"));
-    let of = |member: &'static str| tasks.iter().filter(move |task| task[member].is_string());
-    for task in of("error") {
-        let (id, error) = (text_of(task, "id"), text_of(task, "error"));
-        lines.push(text::line(&format!("{id}: {error}")));
+    for task in tasks {
+        if let Some(error) = &task.error {
+            lines.push(text::line(&format!("{}: {error}", task.id)));
+        }
     }
-    for task in of("again") {
-        let (id, again) = (text_of(task, "id"), text_of(task, "again"));
-        let is = match text_of(task, "state") {
-            "waiting" | "ready" => "is to be",
-            "running" => "is",
-            _ => "was",
-        };
-        lines.push(text::line(&format!("{id} {is} run again: {again}")));
+    for task in tasks {
+        if let Some(again) = &task.again {
+            let is = match task.state {
+                TaskState::Waiting | TaskState::Ready => "is to be",
+                TaskState::Running => "is",
+                _ => "was",
+            };
+            lines.push(text::line(&format!("{} {is} run again: {again}", task.id)));
+        }
     }
-    for task in of("message").filter(|task| task["message"] != "") {
-        let id = text::line(text_of(task, "id"));
-        let said = text::short(text_of(task, "message"), 200);
-        lines.push(format!("{id} said: “{said}”"));
+    for task in tasks {
+        if let Some(message) = task.message.as_ref().filter(|said| !said.is_empty()) {
+            let said = text::short(message, 200);
+            lines.push(format!("{} said: “{said}”", text::line(&task.id)));
+        }
     }
     lines.extend(left(shown));
-    if tasks.iter().any(|task| task["state"] == "unknown") {
+    if tasks.iter().any(|task| task.state == TaskState::Unknown) {
         lines.push("to say what became of an unknown run: plexusctl unknown".to_owned());
     }
-    for item in list_of(shown, "waits") {
-        let wants: Vec<&str> = list_of(item, "capabilities")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
+    for item in &shown.waits {
         lines.push(text::line(&format!(
             "waits for you: {} of {}: plexusctl approvals show {}",
-            wants.join(" "),
-            text_of(item, "agentId"),
-            text_of(item, "pendingId"),
+            item.capabilities.join(" "),
+            item.agent_id,
+            item.pending_id,
         )));
     }
-    if board["state"] == "suspended" {
+    if board.state == BoardState::Suspended {
         lines.push("it waits until agents are served again: plexusctl resume".to_owned());
     }
     lines.join("\n")
 }
 
 /// The change sets that the tasks left and that are not applied, with what applies them.
-fn left(shown: &Value) -> Vec<String> {
-    let board = &shown["board"];
+fn left(shown: &BoardView) -> Vec<String> {
+    let board = &shown.board;
     // The one change set of all is made at the end: what there is before is a part of it.
-    if board["changeSets"] == "one" && !is_over(shown) {
+    if board.change_sets == ChangeSets::One && !board.state.is_over() {
         return Vec::new();
     }
-    let sets = list_of(shown, "sets");
-    let rows: Vec<(usize, &Value)> = in_order(list_of(board, "tasks"));
+    let sets = shown.sets.as_deref().unwrap_or_default();
+    let rows = in_order(&board.tasks);
     let of_tasks = rows.iter().filter_map(|(_, task)| {
         // One that a later one has joined, or that is kept no more, is not in the list.
-        let set = sets.iter().find(|set| set["id"] == task["changes"])?;
-        Some((text_of(task, "id"), set))
+        let changes = task.changes.as_deref()?;
+        let set = sets.iter().find(|set| text_of(set, "id") == changes)?;
+        Some((task.id.as_str(), set))
     });
     let mut of_tasks: Vec<_> = of_tasks.collect();
     of_tasks.sort_by_key(|(_, set)| text_of(set, "made"));
@@ -296,20 +312,16 @@ fn left(shown: &Value) -> Vec<String> {
 }
 
 /// Each task below the last one that it needs, with its depth in that tree.
-fn in_order(tasks: &[Value]) -> Vec<(usize, &Value)> {
-    let parent = |task: &Value| {
-        let need = list_of(task, "needs").last().and_then(Value::as_str);
-        need.unwrap_or_default().to_owned()
-    };
+fn in_order(tasks: &[Task]) -> Vec<(usize, &Task)> {
+    let parent = |task: &Task| task.needs.last().cloned().unwrap_or_default();
     let mut out = Vec::new();
     let mut below = vec![(0, String::new())];
     while let Some((depth, id)) = below.pop() {
-        let task = tasks.iter().find(|task| text_of(task, "id") == id);
-        if let Some(task) = task {
+        if let Some(task) = tasks.iter().find(|task| task.id == id) {
             out.push((depth - 1, task));
         }
         let children = tasks.iter().rev().filter(|task| parent(task) == id);
-        below.extend(children.map(|task| (depth + 1, text_of(task, "id").to_owned())));
+        below.extend(children.map(|task| (depth + 1, task.id.clone())));
     }
     out
 }
@@ -317,32 +329,43 @@ fn in_order(tasks: &[Value]) -> Vec<(usize, &Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_a_person_reads() {
         let at = "2026-01-01T00:00:00.000Z";
         let now: Timestamp = serde_json::from_value(json!("2026-01-01T00:02:00.000Z")).unwrap();
-        let shown = json!({
-            "board": {
-                "id": "brd_1", "source": "cc-master", "goal": "Ship it\u{1b}", "state": "unfinished",
-                "why": "the approval's runs are used up", "counts": {"done": 1, "failed": 1, "running": 1, "skipped": 1},
-                "tasks": [
-                    {"id": "last", "title": "Join", "agent": "codex.run", "needs": ["a", "b"], "state": "skipped"},
-                    {"id": "a", "title": "Do a", "agent": "codex.run", "needs": [], "state": "done", "ended": at,
-                     "changes": "cs_1", "files": 3, "message": "Did\u{1b} it."},
-                    {"id": "b", "title": "Do b", "agent": "claudecode.run", "needs": ["a"], "state": "failed", "ended": at,
-                     "error": "turn_failed: no"},
-                    {"id": "c", "title": "Do c", "agent": "codex.run", "needs": [], "state": "running", "since": at,
-                     "again": "a pause ended its run"},
-                ],
-            },
-            "sets": [{"id": "cs_1", "edited": 3, "applied": 0, "made": at}],
-            "waits": [{"pendingId": "pend_1", "agentId": "my-cc", "capabilities": ["codex.apply"]}],
+        let board = json!({
+            "id": "brd_1", "source": "cc-master", "goal": "Ship it\u{1b}", "state": "unfinished",
+            "made": at, "changeSets": "each", "why": "the approval's runs are used up",
+            "counts": {"done": 1, "failed": 1, "running": 1, "skipped": 1},
+            "tasks": [
+                {"id": "last", "title": "Join", "agent": "codex.run", "needs": ["a", "b"], "state": "skipped",
+                 "attempts": 0},
+                {"id": "a", "title": "Do a", "agent": "codex.run", "needs": [], "state": "done", "attempts": 1,
+                 "ended": at, "changes": "cs_1", "files": 3, "message": "Did\u{1b} it."},
+                {"id": "b", "title": "Do b", "agent": "claudecode.run", "needs": ["a"], "state": "failed",
+                 "attempts": 1, "ended": at, "error": "turn_failed: no"},
+                {"id": "c", "title": "Do c", "agent": "codex.run", "needs": [], "state": "running", "attempts": 2,
+                 "since": at, "again": "a pause ended its run"},
+            ],
         });
+        let item = |agent: &str, wants: &str| Waiting {
+            pending_id: "pend_1".to_owned(),
+            agent_id: agent.to_owned(),
+            capabilities: vec![wants.to_owned()],
+        };
+        let shown = BoardView {
+            board: serde_json::from_value(board).unwrap(),
+            sets: Some(vec![
+                json!({"id": "cs_1", "edited": 3, "applied": 0, "made": at}),
+            ]),
+            waits: vec![item("my-cc", "codex.apply")],
+        };
         assert_eq!(
             drawn(&shown, now),
             "Ship it\\u{1b}\n\
-             brd_1 of cc-master, unfinished: 1 done, 1 failed, 1 running, 1 skipped\n\
+             brd_1 of cc-master, unfinished: 1 running, 1 done, 1 failed, 1 skipped\n\
              it ended with tasks left: the approval's runs are used up\n\n\
              STATE    TASK      RUNS                       AFTER  TITLE (THE AGENT'S WORDS)\n\
              done     a         codex.run       2 min ago         Do a\n\
@@ -355,7 +378,6 @@ mod tests {
              a: 3 edited; plexusctl changes apply cs_1\n\
              waits for you: codex.apply of my-cc: plexusctl approvals show pend_1"
         );
-        let item = |agent: &str, wants: &str| json!({"agentId": agent, "capabilities": [wants]});
         for (agent, wants, is_its) in [
             ("my-cc", "codex.apply", true),
             ("my-cc", "cc-master.board.stop", true),
@@ -363,7 +385,7 @@ mod tests {
             ("my-cc", "workspace.write", false),
         ] {
             assert_eq!(
-                concerns(&item(agent, wants), &shown["board"]),
+                concerns(&item(agent, wants), &shown.board),
                 is_its,
                 "{agent} {wants}"
             );

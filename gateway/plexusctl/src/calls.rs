@@ -1,18 +1,16 @@
 //! `plexusctl calls`: what is under way now, what it says and does, and the owner's stop of one.
 
 use crate::{
-    owner::{Desk, check_id, list_of, text_of},
+    owner::{Desk, check_id, json_line},
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{
-    Exit, Stop, out, span,
-    streamed::{Progress, Streamed},
-    text,
+use plexus_client::{Exit, Stop, out, span, streamed::Streamed, text};
+use plexus_owner::calls::{
+    CallProgress, CallUnderWay, Calls as UnderWay, CancelledCall, EndedApproval, List, Look,
+    OpenApproval, Stop as StopCall, Stopping,
 };
-use plexus_protocol::Timestamp;
-use serde::Deserialize as _;
-use serde_json::{Value, json};
+use plexus_protocol::{Timestamp, body::Progress};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -53,9 +51,9 @@ enum Act {
 pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
     match calls.act.unwrap_or(Act::List) {
         Act::List => {
-            let reply = desk.open().await?.get("/admin/api/calls").await?;
+            let reply = desk.open().await?.call(&List {}).await?;
             desk.show(&reply, || {
-                let open = open(list_of(&reply, "conversations"), span::now());
+                let open = open(&reply.conversations, span::now());
                 let tables = std::iter::once(as_text(&reply)).chain(open);
                 tables.collect::<Vec<_>>().join("\n\n")
             })
@@ -66,14 +64,13 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
         }
         Act::Stop { call } => {
             check_id(&call, "call", LIST)?;
-            let path = format!("/admin/api/calls/{call}/stop");
-            let reply = desk.open().await?.post(&path, &json!({})).await?;
-            desk.show(&reply, || {
-                if reply["conversation"].is_object() {
-                    return ended(&reply["conversation"]);
-                }
-                let capability = text::line(text_of(&reply["call"], "capabilityId"));
-                format!("cancelling {capability}; see what was done: plexusctl activity")
+            let reply = desk.open().await?.call(&StopCall { id: call }).await?;
+            desk.show(&reply, || match &reply {
+                Stopping::Approval(approval) => ended(&approval.conversation),
+                Stopping::Call { call, .. } => format!(
+                    "cancelling {}; see what was done: plexusctl activity",
+                    call.capability_id
+                ),
             })
         }
     }
@@ -81,34 +78,37 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
 
 /// Shows what a call says and does as it comes; ends with the call.
 async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
-    let (mut streamed, mut after, mut is_known) = (Streamed::default(), 0, false);
+    let (mut streamed, mut is_known) = (Streamed::default(), false);
+    let mut look = Look {
+        id: call.to_owned(),
+        after: 0,
+        wait: WAIT,
+    };
     loop {
         let asked = Instant::now();
-        let path = format!("/admin/api/calls/{call}?after={after}&wait={WAIT}");
-        let reply = match desk.open().await?.get(&path).await {
+        let said = match desk.open().await?.call(&look).await {
             // It ended between two questions.
-            Err(stop) if stop.code == "not_found" && is_known => json!({"over": true}),
-            reply => reply?,
+            Err(stop) if stop.code == "not_found" && is_known => ended_unseen(look.after),
+            said => said?,
         };
         is_known = true;
-        let part = Progress::deserialize(&reply["progress"]).ok();
-        let said = part.as_ref().is_some_and(|part| !part.chunks.is_empty());
-        after = part.as_ref().map_or(after, |part| part.next);
-        let is_over = reply["over"] == true;
+        let is_news = !said.progress.chunks.is_empty();
+        look.after = said.progress.next;
         // A gateway that is about to end answers at once.
-        if !said && !is_over && asked.elapsed() < PAUSE {
+        if !is_news && !said.over && asked.elapsed() < PAUSE {
             sleep(PAUSE).await;
         }
+        let (is_over, error) = (said.over, said.error.clone());
         if desk.json {
-            out::line(&reply.to_string())?;
-        } else if let Some(part) = part {
-            streamed.show(part);
+            out::line(&json_line(&said)?)?;
+        } else {
+            streamed.show(said.progress);
         }
-        if is_over && !said {
+        if is_over && !is_news {
             streamed.end();
             if !desk.json {
-                out::line(&match reply["error"].as_str() {
-                    Some(error) => format!("it failed: {}", text::line(error)),
+                out::line(&match error {
+                    Some(error) => format!("it failed: {}", text::line(&error)),
                     None => "it is over; see what was done: plexusctl activity".to_owned(),
                 })?;
             }
@@ -117,76 +117,84 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
     }
 }
 
+/// What a call that is known no more said last.
+fn ended_unseen(after: u64) -> CallProgress {
+    CallProgress {
+        capability_id: String::new(),
+        over: true,
+        error: None,
+        progress: Progress {
+            from: after,
+            next: after,
+            chunks: Vec::new(),
+        },
+    }
+}
+
 /// What the end of a conversation or an orchestration came to.
-pub(crate) fn ended(conversation: &Value) -> String {
-    let count = |member: &str| conversation[member].as_u64().unwrap_or_default();
+pub(crate) fn ended(conversation: &EndedApproval) -> String {
     let mut lines = vec![format!(
         "it is ended: {} of it were used, {} are left unused",
-        count("turn"),
-        count("turnsLeft")
+        conversation.turn, conversation.turns_left
     )];
-    lines.extend(cancelled(conversation));
+    lines.extend(cancelled(&conversation.cancelled));
     lines.push("its changes are in copies: plexusctl changes".to_owned());
     lines.join("\n")
 }
 
 /// The calls that an act cancels, in words.
-pub(crate) fn cancelled(reply: &Value) -> Option<String> {
-    let calls = list_of(reply, "cancelled").iter().map(|call| {
-        let intent = text_of(call, "auditId");
-        let name = if intent.is_empty() {
-            text_of(call, "id")
-        } else {
-            intent
-        };
-        format!("{} ({name})", text_of(call, "capabilityId"))
+pub(crate) fn cancelled(calls: &[CancelledCall]) -> Option<String> {
+    let calls = calls.iter().map(|call| {
+        let intent = call.audit_id.as_ref().map(ToString::to_string);
+        let name = intent.unwrap_or_else(|| call.id.clone());
+        format!("{} ({name})", call.capability_id)
     });
     let calls: Vec<_> = calls.collect();
     (!calls.is_empty()).then(|| format!("being cancelled: {}", text::line(&calls.join(", "))))
 }
 
 /// Them as a table.
-pub(crate) fn as_text(reply: &Value) -> String {
-    let rows = list_of(reply, "calls").iter().map(|call| {
-        let agent = text_of(call, "agentId");
-        let state = match call["cancelled"] == true {
-            true => "being cancelled".to_owned(),
-            false => text::short(text_of(call, "says"), SAYS),
-        };
+pub(crate) fn as_text(reply: &UnderWay) -> String {
+    let row = |call: &CallUnderWay| {
+        let agent = call.agent_id.as_ref();
         [
-            if agent.is_empty() { "you" } else { agent }.to_owned(),
-            text_of(call, "capabilityId").to_owned(),
-            text_of(call, "kind").to_owned(),
-            span::length(call["runningMs"].as_u64().unwrap_or(0)),
-            text_of(call, "id").to_owned(),
-            state,
+            agent.map_or_else(|| "you".to_owned(), ToString::to_string),
+            call.capability_id.to_string(),
+            call.kind.as_str().to_owned(),
+            span::length(call.running_ms),
+            call.id.clone(),
+            match call.cancelled {
+                true => "being cancelled".to_owned(),
+                false => text::short(call.says.as_deref().unwrap_or_default(), SAYS),
+            },
         ]
-    });
+    };
     let head = ["agent", "capability", "kind", "for", "call", "says or does"];
-    table(head, rows.collect(), "no call is running")
+    table(
+        head,
+        reply.calls.iter().map(row).collect(),
+        "no call is running",
+    )
 }
 
 /// The conversations that take further messages and the approvals of child calls that are left, as a table.
-pub(crate) fn open(conversations: &[Value], now: Timestamp) -> Option<String> {
+pub(crate) fn open(conversations: &[OpenApproval], now: Timestamp) -> Option<String> {
     let rows = conversations.iter().map(|open| {
-        let end = serde_json::from_value(open["expiresAt"].clone());
-        let left = open["turnsLeft"].as_u64().unwrap_or(0);
         [
-            text_of(open, "agentId").to_owned(),
-            text_of(open, "capabilityId").to_owned(),
-            match (left, open["children"].is_array()) {
+            open.agent_id.to_string(),
+            open.capability_id.to_string(),
+            match (open.turns_left, open.children.is_some()) {
                 (1, false) => "1 turn".to_owned(),
                 (left, false) => format!("{left} turns"),
                 (1, true) => "1 run".to_owned(),
                 (left, true) => format!("{left} runs"),
             },
-            match end {
-                Ok(end) => span::end(end, now),
-                Err(_) if left == 0 => "with its last runs".to_owned(),
-                Err(_) => "?".to_owned(),
+            match open.expires_at {
+                Some(end) => span::end(end, now),
+                None => "with its last runs".to_owned(),
             },
-            text_of(open, "id").to_owned(),
-            match open["underWay"] == true {
+            open.id.to_string(),
+            match open.under_way {
                 true => "under way".to_owned(),
                 false => String::new(),
             },

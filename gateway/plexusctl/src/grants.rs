@@ -8,6 +8,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
+use plexus_owner::calls::CancelledCall;
 use plexus_protocol::{AgentId, CapabilityId, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -131,7 +132,9 @@ pub(crate) fn revoked(reply: &Value) -> String {
             text::line(&ended.join(", "))
         ));
     }
-    if let Some(cancelled) = calls::cancelled(reply) {
+    let calls: Vec<CancelledCall> =
+        serde_json::from_value(reply["cancelled"].clone()).unwrap_or_default();
+    if let Some(cancelled) = calls::cancelled(&calls) {
         text.push_str(&format!("\n{cancelled}"));
     }
     if !flying.is_empty() {

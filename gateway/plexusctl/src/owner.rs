@@ -10,7 +10,9 @@ use plexus_client::{
     private_file::{self, Unusable},
     text,
 };
+use plexus_owner::OwnerCall;
 use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
+use serde::Serialize;
 use serde_json::Value;
 
 /// What every sub-command is given: where things are, how to print, and who is at the keyboard.
@@ -45,8 +47,15 @@ impl Desk {
     }
 
     /// Prints `value` as it is, or as `text` says it to a person.
-    pub(crate) fn show(&self, value: &Value, text: impl FnOnce() -> String) -> Result<Exit, Stop> {
-        let shown = if self.json { value.to_string() } else { text() };
+    pub(crate) fn show(
+        &self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<Exit, Stop> {
+        let shown = match self.json {
+            true => json_line(value)?,
+            false => text(),
+        };
         out::line(&shown).map(|()| Exit::Ok)
     }
 }
@@ -76,6 +85,15 @@ pub(crate) fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
     })
 }
 
+/// A value as one line of JSON.
+///
+/// # Errors
+/// Where it has no such form.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String, Stop> {
+    serde_json::to_string(value)
+        .map_err(|why| Stop::new(Exit::Failed, "internal_error", why.to_string()))
+}
+
 fn start(stop: Stop) -> Stop {
     stop.next("start it: plexusd (or `cargo xtask start` in the source tree)")
 }
@@ -90,6 +108,29 @@ impl Owner {
     async fn connect(&self) -> Result<Connection, Stop> {
         let opened = Connection::open(self.socket.clone()).await;
         opened.map_err(|why| start(why.into()))
+    }
+    /// Makes a call of the owner's table.
+    ///
+    /// # Errors
+    /// The refusal; an answer that is not of the call's form.
+    pub(crate) async fn call<C: OwnerCall>(&mut self, call: &C) -> Result<C::Reply, Stop> {
+        let wire = plexus_owner::write(call);
+        let method = match wire.method {
+            plexus_owner::Method::Get => Method::GET,
+            plexus_owner::Method::Post => Method::POST,
+            plexus_owner::Method::Put => Method::PUT,
+            plexus_owner::Method::Delete => Method::DELETE,
+        };
+        let mut request = Request::new(method, format!("/admin/api{}", wire.path));
+        if let Some(body) = &wire.body {
+            request = request.json(body);
+        }
+        let answer = self.ask(request).await?;
+        serde_json::from_value(answer).map_err(|why| {
+            let why = format!("the gateway answered what this command cannot read: {why}");
+            Stop::new(Exit::Failed, "unreadable_answer", why)
+                .next("plexusctl and plexusd of one build read each other: plexusctl upgrade")
+        })
     }
     /// GET.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Value, Stop> {

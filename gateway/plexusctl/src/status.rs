@@ -11,6 +11,7 @@ use crate::{
     pause::PAUSED,
 };
 use plexus_client::{Exit, Stop, out, span, text};
+use plexus_owner::calls::OpenApproval;
 use plexus_protocol::Timestamp;
 use serde_json::{Value, json};
 
@@ -101,7 +102,9 @@ impl Snapshot {
             tables::sources(self),
             tables::allowed(self, now),
         ];
-        parts.extend(calls::open(list_of(&self.status, "conversations"), now));
+        let open = self.status["conversations"].clone();
+        let open: Vec<OpenApproval> = serde_json::from_value(open).unwrap_or_default();
+        parts.extend(calls::open(&open, now));
         parts.join("\n\n")
     }
 

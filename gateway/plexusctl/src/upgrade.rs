@@ -10,11 +10,12 @@
 
 use crate::{
     calls,
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner, text_of},
     service,
 };
 use clap::Args;
 use plexus_client::{Exit, Request, Stop, out, text};
+use plexus_owner::calls::{List, Stop as StopCall};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -118,12 +119,12 @@ fn notifications(done: &mut Value, restarted: Result<bool, Stop>) -> Option<Stri
 
 /// Waits for the end of the calls that are under way now, or cancels them; later ones are the change's own to wait for.
 async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), Stop> {
-    let reply = match owner.get("/admin/api/calls").await {
+    let reply = match owner.call(&List {}).await {
         // It is of before there was a list.
         Err(stop) if stop.code == "unknown_capability" => return Ok(()),
         reply => reply?,
     };
-    let mut left = list_of(&reply, "calls").to_vec();
+    let mut left: Vec<String> = reply.calls.iter().map(|call| call.id.clone()).collect();
     if left.is_empty() {
         return Ok(());
     }
@@ -133,9 +134,8 @@ async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), S
     });
     out::say(&calls::as_text(&reply));
     if now {
-        for call in &left {
-            let path = format!("/admin/api/calls/{}/stop", text_of(call, "id"));
-            match owner.post(&path, &json!({})).await {
+        for id in &left {
+            match owner.call(&StopCall { id: id.clone() }).await {
                 Err(stop) if stop.code != "not_found" => return Err(stop),
                 // It has ended by itself.
                 Ok(_) | Err(_) => {}
@@ -144,10 +144,8 @@ async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), S
     }
     let until = Instant::now() + wait;
     loop {
-        let reply = owner.get("/admin/api/calls").await?;
-        let running = list_of(&reply, "calls");
-        let runs = |call: &Value| running.iter().any(|other| other["id"] == call["id"]);
-        left.retain(runs);
+        let running = owner.call(&List {}).await?.calls;
+        left.retain(|id| running.iter().any(|call| call.id == *id));
         if left.is_empty() {
             return Ok(());
         }

@@ -9,6 +9,27 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// A part of what a call streamed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Where it begins; beyond the offset that was asked for, what lies between is gone.
+    pub from: u64,
+    /// Where to go on.
+    pub next: u64,
+    /// The pieces.
+    pub chunks: Vec<ProgressChunk>,
+}
+
+/// One piece of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressChunk {
+    /// Continues the text before it.
+    Text(String),
+    /// One event.
+    Json(Box<RawValue>),
+}
+
 /// One scope of a token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scope {

@@ -11,6 +11,8 @@ enum Uses {
 
 const EDGES: &[(&str, Uses)] = &[
     ("plexus-protocol", Uses::Only(&[])),
+    // The owner's protocol: its server and its clients share the types, and nothing else.
+    ("plexus-owner", Uses::Only(&["plexus-protocol"])),
     ("plexus-trust", Uses::Only(&["plexus-protocol"])),
     // Generic over the machine: the daemon brings it together with the trust core.
     ("plexus-ledger", Uses::Only(&[])),
@@ -138,6 +140,7 @@ const EDGES: &[(&str, Uses)] = &[
     (
         "plexus-desk",
         Uses::Only(&[
+            "plexus-owner",
             "plexus-edge",
             "plexus-calls",
             "plexus-record",
@@ -171,7 +174,7 @@ const EDGES: &[(&str, Uses)] = &[
     ),
     (
         "plexusctl",
-        Uses::Only(&["plexus-protocol", "plexus-client"]),
+        Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-client"]),
     ),
     (
         "plexus",

@@ -8,6 +8,7 @@ use crate::{
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
+use plexus_owner::calls::OpenApproval;
 use plexus_supervisor::Health;
 use plexus_trust::{Item, ItemState, Plan, State};
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ struct OpenView {
     item: String,
     agent: ForeignText,
     capability: ForeignText,
-    left: u64,
+    left: u32,
     /// Whether child calls are left, and not turns.
     runs: bool,
 }
@@ -249,14 +250,13 @@ impl Glance {
 }
 
 impl OpenView {
-    fn of(open: &Value) -> Self {
-        let text = |name: &str| open[name].as_str().unwrap_or_default();
+    fn of(open: &OpenApproval) -> Self {
         Self {
-            item: text("pendingId").to_owned(),
-            agent: ForeignText::short(text("agentId"), 60),
-            capability: ForeignText::short(text("capabilityId"), 60),
-            left: open["turnsLeft"].as_u64().unwrap_or_default(),
-            runs: open["children"].is_array(),
+            item: open.pending_id.to_string(),
+            agent: ForeignText::short(open.agent_id.as_str(), 60),
+            capability: ForeignText::short(open.capability_id.as_str(), 60),
+            left: open.turns_left,
+            runs: open.children.is_some(),
         }
     }
 }

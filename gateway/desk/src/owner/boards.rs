@@ -2,64 +2,87 @@
 //!
 //! What a board holds is its source's to say: the sources that have boards are asked.
 
-use super::{Narrowing, calls, of_source};
-use crate::{acts::Named, desk::Desk};
-use axum::{
-    extract::{Query, State},
-    http::Uri,
-    response::Response,
+use super::calls;
+use crate::{
+    acting::Narrowing,
+    desk::Desk,
+    table::{Reading, Served},
 };
 use plexus_calls::{
     children,
     own::{self, Upkeep},
 };
-use plexus_edge::reply::{Refused, ok};
-use plexus_protocol::{Digest, ErrorBody, ErrorCode, SourceId};
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    boards::{Board, BoardRow, Boards, List, Show, ShownBoard, Stop, Unread},
+    calls::EndedConversation,
+};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(show).with(stop)
+}
+
+/// What a source answers of its boards.
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    boards: Vec<Value>,
+    #[serde(default)]
+    unread: Vec<Value>,
+    board: Option<Value>,
+}
+
 /// All boards of all sources, in short.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
-    let mut boards = Vec::new();
-    let mut unread = Vec::new();
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards, Refused> {
+    let (mut boards, mut unread) = (Vec::new(), Vec::new());
     for source in sources(&desk) {
-        match own::ask::<Value>(&desk, &source, Upkeep::Boards, &json!({})).await {
+        match own::ask::<Answer>(&desk, &source, Upkeep::Boards, &json!({})).await {
             Ok(answer) => {
-                for (list, of) in [(&mut boards, "boards"), (&mut unread, "unread")] {
-                    let all = answer[of].as_array().into_iter().flatten();
-                    list.extend(all.filter_map(|item| of_source(item, &source)));
+                unread.extend(
+                    answer
+                        .unread
+                        .iter()
+                        .filter_map(|item| of_source(item, &source).ok()),
+                );
+                for item in &answer.boards {
+                    match of_source::<BoardRow>(item, &source) {
+                        Ok(board) => boards.push(board),
+                        // It costs itself, never the list.
+                        Err(why) => unread.push(Unread::Source {
+                            source: source.clone(),
+                            why,
+                        }),
+                    }
                 }
             }
-            Err(error) => unread.push(json!({"source": source, "why": error.message})),
+            Err(error) => unread.push(Unread::Source {
+                source,
+                why: error.message.clone(),
+            }),
         }
     }
-    Ok(ok(&json!({"boards": boards, "unread": unread})))
+    Ok(Boards { boards, unread })
 }
 
 /// One board with its tasks.
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    uri: Uri,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    let (source, board) = found(&desk, &id, named(&uri)?.as_ref()).await?;
-    Ok(ok(&json!({"board": of_source(&board, &source)})))
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ShownBoard, Refused> {
+    let board = found(&desk, &call.id, call.source.as_ref()).await?;
+    Ok(ShownBoard { board })
 }
 
-/// Which source is asked; every one that has boards where the request names none.
-fn named(uri: &Uri) -> Result<Option<SourceId>, Refused> {
-    #[derive(serde::Deserialize)]
-    struct Of {
-        source: Option<SourceId>,
-    }
-    let of = Query::<Of>::try_from_uri(uri);
-    of.map(|of| of.0.source)
-        .map_err(|_| Refused::malformed("`source` is no id of a source"))
+/// An item of what a worker answered, with the source that has it.
+fn of_source<T: DeserializeOwned>(item: &Value, source: &SourceId) -> Result<T, String> {
+    let item = super::of_source(item, source).unwrap_or_default();
+    serde_json::from_value(item)
+        .map_err(|error| format!("the source answered what is no board: {error}"))
 }
 
-/// A board, and the source that has it. An id says nothing of its source: where two sources answer for one, the owner names
-/// the source.
-async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<(SourceId, Value), Refused> {
+/// A board. An id says nothing of its source: where two sources answer for one, the owner names the source.
+async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<Board, Refused> {
     let mut why = match of {
         None => format!("No source has a board {id:?}."),
         Some(source) => format!("{source} has no board {id:?}."),
@@ -68,17 +91,22 @@ async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<(SourceId
     let asked = sources(desk).into_iter();
     for source in asked.filter(|source| of.is_none_or(|of| of == source)) {
         let input = json!({"board": id});
-        match own::ask::<Value>(desk, &source, Upkeep::Boards, &input).await {
-            Ok(answer) if answer["board"].is_object() => {
-                boards.push((source, answer["board"].clone()));
-            }
-            Ok(_) => {}
-            Err(error) => why = format!("{why} {source}: {}", error.message),
+        let answer = own::ask::<Answer>(desk, &source, Upkeep::Boards, &input).await;
+        let board = match answer {
+            Ok(Answer { board: None, .. }) => continue,
+            Ok(Answer {
+                board: Some(board), ..
+            }) => of_source::<Board>(&board, &source),
+            Err(error) => Err(error.message.clone()),
+        };
+        match board {
+            Ok(board) => boards.push(board),
+            Err(error) => why = format!("{why} {source}: {error}"),
         }
     }
     let names: Vec<String> = boards
         .iter()
-        .map(|(source, _)| source.to_string())
+        .map(|board| board.source.to_string())
         .collect();
     match (boards.pop(), boards.is_empty()) {
         (Some(board), true) => Ok(board),
@@ -101,15 +129,15 @@ async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<(SourceId
 }
 
 /// Ends the approval that carries a board, and cancels its runs.
-pub(super) async fn stop(
-    State(desk): State<Arc<Desk>>,
-    uri: Uri,
+async fn stop(
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    let (source, board) = found(&desk, &id, named(&uri)?.as_ref()).await?;
-    let approval: Option<Digest> = serde_json::from_value(board["approval"].clone()).ok();
-    let item = approval.and_then(|approval| children::item_of(&desk, &source, &approval));
+    call: Stop,
+) -> Result<EndedConversation, Refused> {
+    let id = &call.id;
+    let board = found(&desk, id, call.source.as_ref()).await?;
+    let approval = board.approval.as_ref();
+    let item = approval.and_then(|approval| children::item_of(&desk, &board.source, approval));
     let item = item
         .filter(|item| calls::may_end(&desk, item))
         .ok_or_else(|| {

@@ -1,39 +1,44 @@
 //! The calls that are under way, what they say, the bounded approvals that are open, and the owner's stop of one.
 
-use super::Narrowing;
 use crate::{
-    acts::{Named, narrow},
+    acting::Narrowing,
+    acts::narrow,
     desk::Desk,
-};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+    table::{Reading, Served},
 };
 use plexus_calls::{
     bounded::{self, Left},
-    progress::Progress,
     runs::OneRun,
     under_way::{CallUnderWay, CancelledBy},
 };
-use plexus_edge::{
-    reply::{self, Refused, ok},
-    revocation,
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    calls::{
+        CallKind, CallProgress, Calls, CancelledCall, EndedApproval, EndedConversation, List, Look,
+        OpenApproval, Stop, Stopping,
+    },
 };
-use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId};
+use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId, Timestamp, body::Progress};
 use plexus_trust::Command;
-use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(said).with(stop)
+}
+
 /// The oldest first; and the bounded approvals that permit further calls.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Calls, Refused> {
     let now = desk.clock.now();
     let calls = desk.under_way.all();
-    let calls: Vec<_> = calls.iter().map(|call| shown(call, now)).collect();
-    ok(&json!({ "calls": calls, "conversations": conversations(&desk) }))
+    Ok(Calls {
+        calls: calls.iter().map(|call| shown(call, now)).collect(),
+        conversations: conversations(&desk),
+    })
 }
 
 /// The conversations that take further messages, and the child calls that may still be made.
-pub(crate) fn conversations(desk: &Desk) -> Vec<Value> {
+pub(crate) fn conversations(desk: &Desk) -> Vec<OpenApproval> {
     let state = desk.ledger.snapshot();
     let items = state.agents.values().flat_map(|agent| agent.items.values());
     let open = items.filter_map(|item| {
@@ -45,21 +50,18 @@ pub(crate) fn conversations(desk: &Desk) -> Vec<Value> {
         }
         let ask = item.asks.iter().find(|ask| ask.bounded.is_some())?;
         let bounded = ask.bounded.as_deref()?;
-        let mut open = json!({
-            "id": item.id.conversation(),
-            "pendingId": item.id,
-            "agentId": item.agent,
-            "capabilityId": ask.capability,
-            "turn": bounded.used,
-            "turnsLeft": bounded.turns_left(),
-            "expiresAt": expires_at,
-            "underWay": state.begun_under(&item.id).next().is_some(),
-        });
-        if let Some(children) = &bounded.children {
-            let capabilities = children.capabilities.keys();
-            open["children"] = capabilities.map(|id| json!(id)).collect();
-        }
-        Some(open)
+        let children = bounded.children.as_ref();
+        Some(OpenApproval {
+            id: item.id.conversation(),
+            pending_id: item.id.clone(),
+            agent_id: item.agent.clone(),
+            capability_id: ask.capability.clone(),
+            turn: bounded.used,
+            turns_left: bounded.turns_left(),
+            expires_at,
+            under_way: state.begun_under(&item.id).next().is_some(),
+            children: children.map(|children| children.capabilities.keys().cloned().collect()),
+        })
     });
     open.collect()
 }
@@ -75,7 +77,7 @@ pub(crate) async fn end(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     item: PendingId,
-) -> Result<Response, Refused> {
+) -> Result<EndedConversation, Refused> {
     // Also where the end itself cannot be recorded now.
     let mut cancelled = desk.cancel_under(&item, CancelledBy::Owner);
     let (used, left, is_open) = {
@@ -105,16 +107,21 @@ pub(crate) async fn end(
         }
     }
     ended?;
-    Ok(reply::accepted(&json!({
-        "ok": true,
-        "conversation": {
-            "id": item.conversation(),
-            "pendingId": item,
-            "turn": used,
-            "turnsLeft": left,
-            "cancelled": revocation::in_short(&cancelled),
+    let cancelled = cancelled.iter().map(|call| CancelledCall {
+        id: call.handle(),
+        audit_id: call.intent().cloned(),
+        capability_id: call.capability.clone(),
+    });
+    Ok(EndedConversation {
+        ok: Done,
+        conversation: EndedApproval {
+            id: item.conversation(),
+            pending_id: item,
+            turn: used,
+            turns_left: left,
+            cancelled: cancelled.collect(),
         },
-    })))
+    })
 }
 
 /// The item whose conversation or child calls a name names, if it permits further ones or one of them is under way.
@@ -132,20 +139,23 @@ pub(super) fn may_end(desk: &Desk, item: &PendingId) -> bool {
     left.is_some_and(|left| left.expires_at().is_some() || goes_on(desk, item))
 }
 
-fn shown(call: &CallUnderWay, now: plexus_protocol::Timestamp) -> Value {
-    json!({
-        "id": call.handle(),
-        "auditId": call.intent(),
-        "runId": call.run,
-        "agentId": call.principal.agent(),
-        "capabilityId": call.capability,
-        "kind": if call.is_read { "read" } else { "effect" },
-        "startedAt": call.started,
-        "runningMs": now.since(call.started),
-        "streamedBytes": call.streamed_bytes(),
-        "says": call.last_words(),
-        "cancelled": call.cancelled_by().is_some(),
-    })
+fn shown(call: &CallUnderWay, now: Timestamp) -> plexus_owner::calls::CallUnderWay {
+    plexus_owner::calls::CallUnderWay {
+        id: call.handle(),
+        audit_id: call.intent().cloned(),
+        run_id: call.run.clone(),
+        agent_id: call.principal.agent().cloned(),
+        capability_id: call.capability.clone(),
+        kind: match call.is_read {
+            true => CallKind::Read,
+            false => CallKind::Effect,
+        },
+        started_at: call.started,
+        running_ms: now.since(call.started),
+        streamed_bytes: call.streamed_bytes(),
+        says: call.last_words(),
+        cancelled: call.cancelled_by().is_some(),
+    }
 }
 
 /// Longest wait for what a call says next, in seconds.
@@ -214,37 +224,24 @@ impl CallView {
     }
 }
 
-/// What a call says, from the offset `after` on; waits `wait` seconds for more of it. The owner follows nothing by it: no
-/// call is slowed.
-pub(super) async fn said(
-    State(desk): State<Arc<Desk>>,
-    Named(name): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let (after, wait) = (number(&request, "after")?, number(&request, "wait")?);
-    drop(request);
-    let view = CallView::named(&desk, &name).await;
+/// What a call says; waits for more of it. The owner follows nothing by it: no call is slowed.
+async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
+    let view = CallView::named(&desk, &call.id).await;
     let view = view.ok_or_else(none_of_this_name)?;
-    let wait = Duration::from_secs(wait.min(LONGEST));
+    let wait = Duration::from_secs(call.wait.min(LONGEST));
     tokio::select! {
-        _ = tokio::time::timeout(wait, view.news(&desk, after)) => {}
+        _ = tokio::time::timeout(wait, view.news(&desk, call.after)) => {}
         () = desk.edge.ending() => {}
     }
     // In this order: what it said last was said before it was over.
-    let is_over = view.is_over(&desk);
-    let progress = view.said(after);
-    Ok(ok(&json!({
-        "capabilityId": view.capability(),
-        "over": is_over,
-        "error": view.error().map(|error| error.message),
-        "progress": progress,
-    })))
-}
-
-fn number(request: &Request, name: &str) -> Result<u64, Refused> {
-    let text = reply::query(request, name).unwrap_or_else(|| "0".to_owned());
-    let why = "`after` is an offset in bytes, and `wait` a number of seconds";
-    text.parse().map_err(|_| Refused::malformed(why))
+    let over = view.is_over(&desk);
+    let progress = view.said(call.after);
+    Ok(CallProgress {
+        capability_id: view.capability().to_owned(),
+        over,
+        error: view.error().map(|error| error.message),
+        progress,
+    })
 }
 
 fn none_of_this_name() -> Refused {
@@ -255,17 +252,16 @@ fn none_of_this_name() -> Refused {
 
 /// Asks that a call end; its outcome says what was done by then. The name is its event's, its run's, or the one that the
 /// list shows. A conversation takes no further message then.
-pub(super) async fn stop(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    Named(name): Named,
-) -> Result<Response, Refused> {
-    if let Some(item) = conversation_of(&desk, &name) {
-        return end(&desk, &narrowing, item).await;
+async fn stop(desk: Arc<Desk>, narrowing: Narrowing, named: Stop) -> Result<Stopping, Refused> {
+    if let Some(item) = conversation_of(&desk, &named.id) {
+        let ended = end(&desk, &narrowing, item).await?;
+        return Ok(Stopping::Approval(ended));
     }
-    let call = desk.under_way.named(&name).ok_or_else(none_of_this_name)?;
+    let call = desk.under_way.named(&named.id);
+    let call = call.ok_or_else(none_of_this_name)?;
     call.cancel(CancelledBy::Owner);
-    Ok(reply::accepted(
-        &json!({"ok": true, "call": shown(&call, desk.clock.now())}),
-    ))
+    Ok(Stopping::Call {
+        ok: Done,
+        call: shown(&call, desk.clock.now()),
+    })
 }

@@ -12,10 +12,10 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use plexus_calls::{progress::Progress, runs::OneRun};
+use plexus_calls::runs::OneRun;
 use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, NextKind, SESSION_HEADER, Timestamp,
-    body::{InvokeResponse, Run},
+    body::{InvokeResponse, Progress, Run},
 };
 use serde::Serialize;
 use serde_json::{Value, json};

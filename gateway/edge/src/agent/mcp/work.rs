@@ -9,14 +9,13 @@ use plexus_calls::{
     events::Listener,
     life,
     limits::CallSlot,
-    progress::ProgressChunk,
     runs::OneRun,
 };
 use plexus_ledger::SubmitError;
 use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
     CapabilityId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
-    body::InvokeResponse,
+    body::{InvokeResponse, ProgressChunk},
 };
 use plexus_sources::narration::clean;
 use plexus_trust::{EnrollmentStatus, ItemState, OnApproval};

@@ -1,0 +1,142 @@
+//! The owner's table, served: a handler for each call, behind the guard of its act.
+//!
+//! ```text
+//! credential ─▶ guard of the act ─▶ request, by its type ─▶ presence ─▶ handler ─▶ reply, by its type
+//! ```
+//! Invariants: a call cannot be served without the guard of its act, and a guard is made of a request's credential
+//! alone. What is no request of its call's form is refused before its handler sees it.
+//!
+//! Must not know: what a call does.
+
+use crate::{
+    acting::{Acting, Narrowing},
+    desk::Desk,
+};
+use axum::{
+    Router,
+    extract::{FromRequestParts, Query, RawPathParams, Request, State},
+    http::request::Parts,
+    response::Response,
+    routing::{MethodRouter, delete, get, post, put},
+};
+use plexus_edge::reply::{self, Refused};
+use plexus_owner::{Act, Either, Method, Narrows, OwnerCall, Reads, Tabled, Widens};
+use serde_json::Map;
+use std::sync::Arc;
+
+/// The guard of a call that changes nothing: the layer before it has asked for the credential.
+pub(crate) struct Reading;
+
+impl FromRequestParts<Arc<Desk>> for Reading {
+    type Rejection = Refused;
+
+    async fn from_request_parts(_: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+        Ok(Self)
+    }
+}
+
+/// An act with the guard that its handler is given.
+pub(crate) trait Guarded {
+    /// The guard.
+    type Guard: FromRequestParts<Arc<Desk>, Rejection = Refused> + Send;
+}
+
+impl Guarded for Reads {
+    type Guard = Reading;
+}
+impl Guarded for Narrows {
+    type Guard = Narrowing;
+}
+impl Guarded for Widens {
+    type Guard = Acting;
+}
+/// What gives asks for more of it: [`Narrowing::wider`].
+impl Guarded for Either {
+    type Guard = Narrowing;
+}
+
+/// The guard of a call.
+pub(crate) type Guard<C> = <<C as OwnerCall>::Class as Guarded>::Guard;
+
+/// Calls with their handlers.
+#[derive(Clone, Default)]
+pub(crate) struct Served {
+    router: Router<Arc<Desk>>,
+    rows: Vec<Tabled>,
+}
+
+impl Served {
+    /// And another call.
+    pub(crate) fn with<C, H, F>(self, handler: H) -> Self
+    where
+        C: OwnerCall,
+        C::Class: Guarded,
+        H: Fn(Arc<Desk>, Guard<C>, C) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
+    {
+        let row = Tabled::of::<C>();
+        let mut rows = self.rows;
+        rows.push(row);
+        Self {
+            router: self.router.route(row.route(), route(handler)),
+            rows,
+        }
+    }
+
+    /// The routes, and the rows that they serve.
+    pub(crate) fn finish(self) -> (Router<Arc<Desk>>, Vec<Tabled>) {
+        (self.router, self.rows)
+    }
+}
+
+/// A call's handler as a route, at whatever path.
+pub(crate) fn route<C, H, F>(handler: H) -> MethodRouter<Arc<Desk>>
+where
+    C: OwnerCall,
+    C::Class: Guarded,
+    H: Fn(Arc<Desk>, Guard<C>, C) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
+{
+    let answer = |State(desk): State<Arc<Desk>>,
+                  guard: Guard<C>,
+                  in_path: RawPathParams,
+                  request: Request| async move {
+        let call = read::<C>(&in_path, request).await?;
+        presence(&desk, call.act())?;
+        let answer = handler(desk, guard, call).await?;
+        Ok::<Response, Refused>(reply::with_status(C::STATUS, &answer))
+    };
+    match C::METHOD {
+        Method::Get => get(answer),
+        Method::Post => post(answer),
+        Method::Put => put(answer),
+        Method::Delete => delete(answer),
+    }
+}
+
+/// Reads a call.
+///
+/// # Errors
+/// 400 `internal_error` where it is not of its form; 413.
+async fn read<C: OwnerCall>(in_path: &RawPathParams, request: Request) -> Result<C, Refused> {
+    let in_path: Vec<(String, String)> = in_path
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let in_query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    let in_query = in_query.map_or_else(|_| Vec::new(), |query| query.0);
+    let body = match C::METHOD {
+        Method::Post | Method::Put => reply::object_body(request).await?,
+        Method::Get | Method::Delete => Map::new(),
+    };
+    plexus_owner::read(in_path, &in_query, body).map_err(|why| Refused::malformed(why.to_string()))
+}
+
+/// Whether the owner is there for an act, as its class asks: everybody who has the key is, for now.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the one place where an act will be refused until somebody has shown that they are there"
+)]
+fn presence(_: &Desk, _: Act) -> Result<(), Refused> {
+    Ok(())
+}

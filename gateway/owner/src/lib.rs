@@ -1,0 +1,152 @@
+//! The owner's protocol: what the gateway's management API takes and answers, as one table of typed calls.
+//!
+//! ```text
+//! table.rs: method, path, act, request -> reply ─▶ plexus-desk: a handler for each, behind the guard of its act
+//!                                               └▶ plexusctl: `owner.call(Stop { … }).await? -> Stopping`
+//! ```
+//! Invariants: a call that is not in the table is served by nobody and asked by nobody; its act decides the guard of
+//! the server and the check of the terminal alike. A member that is `null` is absent. Members of a request that its
+//! type does not have are ignored; those of a reply are as well, so that a command reads what a newer gateway says.
+//!
+//! Must not know: HTTP beyond a method and a path; how an act is decided, carried out or shown.
+
+pub mod boards;
+pub mod calls;
+mod table;
+mod wire;
+
+pub use table::{TABLE, Tabled};
+pub use wire::{Malformed, WireRequest, read, write};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The method of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// It changes nothing.
+    Get,
+    /// An act.
+    Post,
+    /// A value that is set.
+    Put,
+    /// Something that goes.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// What a call does to what agents may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// Nothing.
+    Reads,
+    /// It only takes away: it waits for nobody, and no terminal is asked for.
+    Narrows,
+    /// It may give somebody something: a person does it, at a terminal.
+    Widens,
+    /// One of both, as its request says ([`MayWiden`]).
+    Either,
+}
+
+/// An act as a type: a server ties a guard to it.
+pub trait ActClass<C> {
+    /// The same as a value.
+    const ACT: Act;
+    /// What this very request does: never [`Act::Either`].
+    fn of(call: &C) -> Act;
+}
+
+/// [`Act::Reads`].
+pub struct Reads;
+/// [`Act::Narrows`].
+pub struct Narrows;
+/// [`Act::Widens`].
+pub struct Widens;
+/// [`Act::Either`].
+pub struct Either;
+
+/// A request that says whether it gives or takes.
+pub trait MayWiden {
+    /// Whether it may give somebody something.
+    fn widens(&self) -> bool;
+}
+
+impl<C> ActClass<C> for Reads {
+    const ACT: Act = Act::Reads;
+    fn of(_: &C) -> Act {
+        Act::Reads
+    }
+}
+
+impl<C> ActClass<C> for Narrows {
+    const ACT: Act = Act::Narrows;
+    fn of(_: &C) -> Act {
+        Act::Narrows
+    }
+}
+
+impl<C> ActClass<C> for Widens {
+    const ACT: Act = Act::Widens;
+    fn of(_: &C) -> Act {
+        Act::Widens
+    }
+}
+
+impl<C: MayWiden> ActClass<C> for Either {
+    const ACT: Act = Act::Either;
+    fn of(call: &C) -> Act {
+        match call.widens() {
+            true => Act::Widens,
+            false => Act::Narrows,
+        }
+    }
+}
+
+/// A call of the owner's: the request, with what is fixed of it. Rows of the table make the implementations.
+pub trait OwnerCall: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Its method.
+    const METHOD: Method;
+    /// Its path below `/admin/api`: `/boards/{id}/stop?source`. Members in braces are parts of the path, those behind
+    /// `?` are query parameters; all others are the body's.
+    const PATH: &'static str;
+    /// The status of an answer that is no refusal.
+    const STATUS: u16;
+    /// What it does, as a type.
+    type Class: ActClass<Self>;
+    /// What is answered.
+    type Reply: Serialize + DeserializeOwned + Send;
+
+    /// What this very request does.
+    fn act(&self) -> Act {
+        Self::Class::of(self)
+    }
+}
+
+/// `true`, and nothing else: the `ok` of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(try_from = "bool", into = "bool")]
+pub struct Done;
+
+impl TryFrom<bool> for Done {
+    type Error = &'static str;
+    fn try_from(ok: bool) -> Result<Self, Self::Error> {
+        ok.then_some(Self).ok_or("`ok` is not true")
+    }
+}
+
+impl From<Done> for bool {
+    fn from(_: Done) -> Self {
+        true
+    }
+}

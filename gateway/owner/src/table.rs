@@ -1,0 +1,87 @@
+//! The table: every call, with what it asks of whoever makes it.
+//!
+//! A row is the method, the path below `/admin/api`, the act, and the request with its reply; `202` behind it where the
+//! answer says that something is asked for and not done yet.
+
+use crate::{Act, ActClass as _, Method, OwnerCall, boards, calls};
+
+/// A row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tabled {
+    /// Its path, with its parameters ([`OwnerCall::PATH`]).
+    pub path: &'static str,
+    /// Its method.
+    pub method: Method,
+    /// What it does.
+    pub act: Act,
+}
+
+impl Tabled {
+    /// The row of a call.
+    #[must_use]
+    pub fn of<C: OwnerCall>() -> Self {
+        Self {
+            path: C::PATH,
+            method: C::METHOD,
+            act: C::Class::ACT,
+        }
+    }
+
+    /// Its path without the names of query parameters.
+    #[must_use]
+    pub fn route(&self) -> &'static str {
+        self.path
+            .split_once('?')
+            .map_or(self.path, |(path, _)| path)
+    }
+}
+
+macro_rules! table {
+    ($($method:ident $path:literal $act:ident $request:ty => $reply:ty $(, $status:literal)?;)+) => {
+        $(
+            impl OwnerCall for $request {
+                const METHOD: Method = Method::$method;
+                const PATH: &'static str = $path;
+                const STATUS: u16 = table!(@status $($status)?);
+                type Class = crate::$act;
+                type Reply = $reply;
+            }
+        )+
+        /// All calls.
+        pub const TABLE: &[Tabled] = &[
+            $(Tabled { path: $path, method: Method::$method, act: Act::$act },)+
+        ];
+    };
+    (@status $status:literal) => { $status };
+    (@status) => { 200 };
+}
+
+#[rustfmt::skip]
+table! {
+    Get    "/boards"                                    Reads    boards::List => boards::Boards;
+    Get    "/boards/{id}?source"                        Reads    boards::Show => boards::ShownBoard;
+    Post   "/boards/{id}/stop?source"                   Narrows  boards::Stop => calls::EndedConversation, 202;
+
+    Get    "/calls"                                     Reads    calls::List => calls::Calls;
+    Get    "/calls/{id}?after&wait"                     Reads    calls::Look => calls::CallProgress;
+    Post   "/calls/{id}/stop"                           Narrows  calls::Stop => calls::Stopping, 202;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_route_stands_twice_and_a_read_has_no_body() {
+        let routes: BTreeSet<_> = TABLE.iter().map(|row| (row.method, row.route())).collect();
+        assert_eq!(routes.len(), TABLE.len());
+        for row in TABLE {
+            assert_eq!(
+                row.method == Method::Get,
+                row.act == Act::Reads,
+                "{row:?}: what reads is asked with GET, and nothing else is"
+            );
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A call as a request of HTTP, and back: which members go into the path, the query and the body.
+
+use crate::{Method, OwnerCall};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+
+/// What stands in a path or a query as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A request that is ready to be sent.
+#[derive(Debug, PartialEq)]
+pub struct WireRequest {
+    /// Its method.
+    pub method: Method,
+    /// Its path below `/admin/api`, with the query.
+    pub path: String,
+    /// Its body; a method that has one has an object, which may be empty.
+    pub body: Option<Value>,
+}
+
+/// A request that is not of its form, in words for whoever made it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Malformed(String);
+
+/// The parts of a path template: its pieces, and the names of its query parameters.
+fn parts(template: &'static str) -> (&'static str, impl Iterator<Item = &'static str>) {
+    let (path, query) = template.split_once('?').unwrap_or((template, ""));
+    (path, query.split('&').filter(|name| !name.is_empty()))
+}
+
+/// A value as a part of a path or a query.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => utf8_percent_encode(text, PLAIN).to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The request of a call.
+#[must_use]
+pub fn write<C: OwnerCall>(call: &C) -> WireRequest {
+    let mut members = match serde_json::to_value(call) {
+        Ok(Value::Object(members)) => members,
+        // A unit struct: it has no members.
+        _ => Map::new(),
+    };
+    members.retain(|_, value| !value.is_null());
+    let (template, query) = parts(C::PATH);
+    let mut path = String::new();
+    for (n, piece) in template.split('{').enumerate() {
+        match (n, piece.split_once('}')) {
+            (1.., Some((name, rest))) => {
+                let value = members.shift_remove(name).unwrap_or_default();
+                path.push_str(&plain(&value));
+                path.push_str(rest);
+            }
+            _ => path.push_str(piece),
+        }
+    }
+    for (n, (name, value)) in query
+        .filter_map(|name| Some((name, members.shift_remove(name)?)))
+        .enumerate()
+    {
+        path.push(if n == 0 { '?' } else { '&' });
+        path.push_str(&format!("{name}={}", plain(&value)));
+    }
+    let has_body = matches!(C::METHOD, Method::Post | Method::Put);
+    WireRequest {
+        method: C::METHOD,
+        path,
+        body: has_body.then_some(Value::Object(members)),
+    }
+}
+
+/// Reads a call of the parts of its path, of its query and of its body. A part of the path counts before a member of the
+/// same name in the query, and that before one in the body.
+///
+/// # Errors
+/// Where a member is missing or not of its type; the words name it.
+pub fn read<C: OwnerCall>(
+    in_path: impl IntoIterator<Item = (String, String)>,
+    in_query: &[(String, String)],
+    body: Map<String, Value>,
+) -> Result<C, Malformed> {
+    let mut members = body;
+    let (_, query) = parts(C::PATH);
+    for name in query {
+        // What a form leaves empty is absent.
+        let given = in_query.iter().find(|(key, _)| key == name);
+        match given.filter(|(_, value)| !value.is_empty()) {
+            Some((_, value)) => members.insert(name.to_owned(), value.clone().into()),
+            None => members.shift_remove(name),
+        };
+    }
+    members.extend(
+        in_path
+            .into_iter()
+            .map(|(name, value)| (name, value.into())),
+    );
+    members.retain(|_, value| !value.is_null());
+    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+        let path = error.path().to_string();
+        let why = error.into_inner().to_string();
+        let missing = why
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.strip_suffix('`'));
+        Malformed(match (missing, path.as_str()) {
+            (Some(name), "." | "") => format!("`{name}` is required"),
+            (Some(name), path) => format!("`{path}.{name}` is required"),
+            (None, "." | "") => why,
+            (None, path) => format!("`{path}`: {why}"),
+        })
+    })
+}
+
+/// A number that travels as text in a query.
+pub(crate) mod number {
+    use serde::{Deserialize, Deserializer, de};
+    use std::str::FromStr;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given<T> {
+        Number(T),
+        Text(String),
+    }
+
+    /// A whole number, or its digits.
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        match Given::deserialize(from)? {
+            Given::Number(number) => Ok(number),
+            Given::Text(text) => text
+                .parse()
+                .map_err(|_| de::Error::custom("a whole number is wanted")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{boards, calls};
+    use serde_json::json;
+
+    fn text(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn members_go_where_the_path_says_and_come_back() {
+        let look = calls::Look {
+            id: "run_1/../2".to_owned(),
+            after: 7,
+            wait: 0,
+        };
+        let sent = write(&look);
+        assert_eq!(sent.path, "/calls/run_1%2F..%2F2?after=7&wait=0");
+        assert_eq!(sent.body, None);
+        let query = text(&[("after", "7"), ("wait", "0"), ("other", "x")]);
+        let back: calls::Look = read(text(&[("id", "run_1/../2")]), &query, Map::new()).unwrap();
+        assert_eq!(
+            (back.id.as_str(), back.after, back.wait),
+            ("run_1/../2", 7, 0)
+        );
+
+        let stop = boards::Stop {
+            id: "brd_1".to_owned(),
+            source: None,
+        };
+        let sent = write(&stop);
+        assert_eq!(
+            (sent.path.as_str(), sent.body),
+            ("/boards/brd_1/stop", Some(json!({})))
+        );
+        let members = json!({"id": "brd_2", "source": "beside", "more": 1});
+        let members = members.as_object().cloned().unwrap();
+        let back: boards::Stop = read(text(&[("id", "brd_1")]), &[], members).unwrap();
+        assert_eq!((back.id.as_str(), back.source), ("brd_1", None));
+        assert_eq!(write(&calls::List {}).path, "/calls");
+    }
+
+    #[test]
+    fn a_member_that_is_wrong_is_named() {
+        let looked = |query: &[(&str, &str)]| {
+            let read = read::<calls::Look>(text(&[("id", "x")]), &text(query), Map::new());
+            read.map_err(|malformed| malformed.to_string())
+        };
+        assert_eq!(looked(&[("after", ""), ("wait", "1")]).unwrap().after, 0);
+        assert_eq!(
+            looked(&[("after", "-1")]).unwrap_err(),
+            "`after`: a whole number is wanted"
+        );
+        let nameless = read::<calls::Stop>([], &[], Map::new()).unwrap_err();
+        assert_eq!(nameless.to_string(), "`id` is required");
+    }
+}
