@@ -28,6 +28,7 @@ use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
     owner::{self, approvals, calls, changes, proposal_cards},
+    table,
 };
 use askama::Template;
 use axum::{
@@ -65,8 +66,14 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console/changes", get(change_sets::list))
         .route("/admin/console/changes/{id}", get(change_sets::show))
         .route("/admin/console/changes/{id}/rows", get(change_sets::rows))
-        .route("/admin/console/changes/{id}/plan", post(changes::plan))
-        .route("/admin/console/changes/{id}/apply", post(changes::apply))
+        .route(
+            "/admin/console/changes/{id}/plan",
+            table::route(changes::plan),
+        )
+        .route(
+            "/admin/console/changes/{id}/apply",
+            table::route(changes::apply),
+        )
         .merge(owner::source_routes())
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
     Router::new()

@@ -11,6 +11,7 @@ pub mod desk;
 mod integration;
 mod kept_cards;
 mod owner;
+mod plans;
 mod table;
 pub mod upgrade;
 

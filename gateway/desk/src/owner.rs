@@ -95,7 +95,7 @@ pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 
 /// The calls of the owner's table.
 fn served() -> Served {
-    let parts = [boards::serve, calls::serve];
+    let parts = [boards::serve, calls::serve, changes::serve, undo::serve];
     parts
         .into_iter()
         .fold(Served::default(), |served, part| part(served))
@@ -123,10 +123,6 @@ fn management() -> Router<Arc<Desk>> {
         .route("/lend", get(lend::list).post(lend::lend))
         .route("/lend/{id}", delete(lend::end))
         .route("/review/{agent}", get(review::show))
-        .route("/changes", get(changes::list))
-        .route("/changes/{id}", get(changes::show))
-        .route("/changes/{id}/plan", post(changes::plan))
-        .route("/changes/{id}/apply", post(changes::apply))
         .route("/channels", get(channels::list))
         .route(
             "/channels/{source}",
@@ -157,7 +153,6 @@ fn management() -> Router<Arc<Desk>> {
             "/channels/{source}/{channel}/rotate",
             post(channels::rotate),
         )
-        .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
         .route("/grants", get(grants::list).put(grants::give))

@@ -12,7 +12,10 @@
 
 pub mod boards;
 pub mod calls;
+pub mod changes;
+pub mod plan;
 mod table;
+pub mod undo;
 mod wire;
 
 pub use table::{TABLE, Tabled};

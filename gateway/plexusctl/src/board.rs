@@ -1,16 +1,20 @@
 //! `plexusctl board`: boards of tasks: how far they are, who runs, what waits for you, and the stop of one.
 
 use crate::{
-    calls, changes,
+    calls,
+    changes::{applied, counts},
     feed::Feed,
     owner::{Desk, check_id, list_of, text_of},
     table::table,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_owner::boards::{
-    Board as Whole, BoardState, Boards, ChangeSets, List, Show, Stop as StopBoard, Task, TaskState,
-    Unread,
+use plexus_owner::{
+    boards::{
+        Board as Whole, BoardState, Boards, ChangeSets, List, Show, Stop as StopBoard, Task,
+        TaskState, Unread,
+    },
+    changes::{self, ChangeSetRow},
 };
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
@@ -90,7 +94,7 @@ struct BoardView {
     waits: Vec<Waiting>,
     /// The change sets that there are, where a task left one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    sets: Option<Vec<Value>>,
+    sets: Option<Vec<ChangeSetRow>>,
 }
 
 /// A request that waits for the owner.
@@ -118,10 +122,7 @@ async fn looked(desk: &Desk, asked: &Show) -> Result<BoardView, Stop> {
         }
     });
     let sets = match board.tasks.iter().any(|task| task.changes.is_some()) {
-        true => {
-            let answer = owner.get("/admin/api/changes").await?;
-            Some(list_of(&answer, "sets").to_vec())
-        }
+        true => Some(owner.call(&changes::List::default()).await?.sets),
         false => None,
     };
     Ok(BoardView {
@@ -278,15 +279,15 @@ fn left(shown: &BoardView) -> Vec<String> {
     let of_tasks = rows.iter().filter_map(|(_, task)| {
         // One that a later one has joined, or that is kept no more, is not in the list.
         let changes = task.changes.as_deref()?;
-        let set = sets.iter().find(|set| text_of(set, "id") == changes)?;
+        let set = sets.iter().find(|set| set.id == changes)?;
         Some((task.id.as_str(), set))
     });
     let mut of_tasks: Vec<_> = of_tasks.collect();
-    of_tasks.sort_by_key(|(_, set)| text_of(set, "made"));
+    of_tasks.sort_by_key(|(_, set)| set.about.made);
     let told = of_tasks.iter().map(|(task, set)| {
-        let id = text::line(text_of(set, "id"));
-        let files = changes::counts(set);
-        match changes::applied(set).as_str() {
+        let id = text::line(&set.id);
+        let files = counts(&set.counts);
+        match applied(set).as_str() {
             "all" => format!("{}: {files}; applied", text::line(task)),
             "no" => format!(
                 "{}: {files}; plexusctl changes apply {id}",
@@ -299,9 +300,7 @@ fn left(shown: &BoardView) -> Vec<String> {
         }
     });
     let mut lines: Vec<String> = told.collect();
-    let builds = of_tasks
-        .iter()
-        .any(|(_, set)| !list_of(set, "onto").is_empty());
+    let builds = of_tasks.iter().any(|(_, set)| !set.about.onto.is_empty());
     if lines.len() > 1 && builds {
         lines.insert(
             0,
@@ -357,9 +356,11 @@ mod tests {
         };
         let shown = BoardView {
             board: serde_json::from_value(board).unwrap(),
-            sets: Some(vec![
-                json!({"id": "cs_1", "edited": 3, "applied": 0, "made": at}),
-            ]),
+            sets: serde_json::from_value(json!([{
+                "id": "cs_1", "made": at, "added": 0, "edited": 3, "removed": 0, "modes": 0,
+                "first": [], "omitted": 0, "applied": 0, "calls": [], "source": "codex",
+            }]))
+            .unwrap(),
             waits: vec![item("my-cc", "codex.apply")],
         };
         assert_eq!(

@@ -1,15 +1,17 @@
 //! `plexusctl changes`: what runs of coding agents would change, seen and applied.
 
 use crate::{
-    activity::encoded,
     diff::Page,
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell::quote, span, text};
+use plexus_owner::changes::{
+    Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, FileChange,
+    GatewayFacts, List, Origin, PlanApply, Show, Standing,
+};
 use plexus_protocol::{SourceId, Timestamp};
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Change sets.
@@ -62,11 +64,10 @@ pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
 }
 
 async fn list(desk: &Desk, source: Option<&SourceId>) -> Result<Exit, Stop> {
-    let mut path = "/admin/api/changes".to_owned();
-    if let Some(source) = source {
-        path.push_str(&format!("?source={source}"));
-    }
-    let reply = desk.open().await?.get(&path).await?;
+    let call = List {
+        source: source.map(ToString::to_string),
+    };
+    let reply = desk.open().await?.call(&call).await?;
     desk.show(&reply, || as_text(&reply, span::now()))
 }
 
@@ -79,18 +80,18 @@ async fn show(desk: &Desk, id: &str) -> Result<Exit, Stop> {
 }
 
 /// All stretches of a change set as one.
-async fn whole(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
-    let path = format!("/admin/api/changes/{}", id);
-    let mut set = owner.get(&path).await?;
-    while let Some(after) = set["next"]["after"].as_str() {
-        let further = format!("{path}?after={}", encoded(after));
-        let mut further = owner.get(&further).await?;
-        set["next"] = further["next"].take();
-        if let (Some(files), Some(more)) =
-            (set["files"].as_array_mut(), further["files"].as_array_mut())
-        {
-            files.append(more);
-        }
+async fn whole(owner: &mut Owner, id: &str) -> Result<ChangeSet, Stop> {
+    let mut call = Show {
+        id: id.to_owned(),
+        path: None,
+        after: None,
+    };
+    let mut set = owner.call(&call).await?;
+    while let Some(next) = set.next.take() {
+        call.after = Some(next.after);
+        let further = owner.call(&call).await?;
+        set.next = further.next;
+        set.files.extend(further.files);
     }
     Ok(set)
 }
@@ -98,71 +99,76 @@ async fn whole(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
 async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exit, Stop> {
     desk.widen("applying a change set")?;
     let mut owner = desk.open().await?;
-    let path = format!("/admin/api/changes/{}", id);
-    let set = owner.get(&path).await?;
-    let mut body = json!({"source": set["source"]});
-    if !paths.is_empty() {
-        body["paths"] = json!(paths);
-    }
-    let plan = owner.post(&format!("{path}/plan"), &body).await?;
+    let shown = Show {
+        id: id.to_owned(),
+        path: None,
+        after: None,
+    };
+    let set = owner.call(&shown).await?;
+    let paths = (!paths.is_empty()).then(|| paths.to_vec());
+    let asked = PlanApply {
+        id: id.to_owned(),
+        source: set.of.source.clone(),
+        paths: paths.clone(),
+    };
+    let plan = owner.call(&asked).await?;
     if !desk.json {
         planned(&set, &plan, span::now()).print()?;
     }
     if !yes {
         confirm(desk, "apply this", "--yes")?;
     }
-    body["stateToken"] = plan["stateToken"].clone();
-    let done = owner.post(&format!("{path}/apply"), &body).await?;
+    let call = Apply {
+        id: id.to_owned(),
+        source: asked.source,
+        paths,
+        state_token: plan.plan.state_token,
+    };
+    let done = owner.call(&call).await?;
     desk.show(&done, || {
         format!(
             "{}\nto undo it: plexusctl undo {}",
-            text::line(text_of(&done, "summary")),
-            text::line(text_of(&done, "auditId"))
+            text::line(done.summary.as_deref().unwrap_or_default()),
+            done.audit_id
         )
     })
 }
 
-fn planned(set: &Value, plan: &Value, now: Timestamp) -> Page {
+fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
     let mut page = Page::default();
     about(&mut page, set, now);
-    page.plan(plan);
-    page.say(text::line(text_of(&plan["preview"], "headline")));
+    page.plan(&plan.plan);
+    page.say(text::line(&plan.plan.preview.headline));
     page
 }
 
-fn as_text(reply: &Value, now: Timestamp) -> String {
-    let sets = list_of(reply, "sets");
-    let mut lines: Vec<String> = sets.iter().map(|set| in_list(set, now)).collect();
-    if sets.is_empty() {
-        lines.push("No change set is kept.".to_owned());
+fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
+    let mut lines: Vec<String> = reply.sets.iter().map(|set| in_list(set, now)).collect();
+    match reply.sets.first() {
+        None => lines.push("No change set is kept.".to_owned()),
+        Some(set) => {
+            let id = text::line(&set.id);
+            lines.push(format!("\nto see one: plexusctl changes {id}"));
+        }
     }
-    if let Some(set) = sets.first() {
-        let id = text::line(text_of(set, "id"));
-        lines.push(format!("\nto see one: plexusctl changes {id}"));
+    for away in &reply.away {
+        lines.push(format!("{}: {}", away.source, text::line(&away.why)));
     }
-    for away in list_of(reply, "away") {
-        lines.push(format!(
-            "{}: {}",
-            text::line(text_of(away, "source")),
-            text::line(text_of(away, "why"))
-        ));
-    }
-    if let Some(more @ 1..) = reply["more"].as_u64() {
-        lines.push(format!("and {more} older ones"));
+    if reply.more > 0 {
+        lines.push(format!("and {} older ones", reply.more));
     }
     lines.join("\n")
 }
 
 /// One change set in some lines.
-fn in_list(set: &Value, now: Timestamp) -> String {
+fn in_list(set: &ChangeSetRow, now: Timestamp) -> String {
     let mut page = Page::default();
-    page.say(text::line(text_of(set, "id")));
-    page.say(format!("  {}", origin(set, set, now)));
-    words(&mut page, "  ", set, set);
-    let names = list_of(set, "first").iter().filter_map(Value::as_str);
-    let names: Vec<_> = names.map(text::line).collect();
-    let more = files_of(set).saturating_sub(names.len() as u64);
-    let mut files = counts(set);
+    page.say(text::line(&set.id));
+    page.say(format!("  {}", origin(&set.of, &set.about, now)));
+    words(&mut page, "  ", &set.of, &set.about);
+    let names: Vec<_> = set.first.iter().map(|name| text::line(name)).collect();
+    let more = set.counts.files().saturating_sub(names.len() as u64);
+    let mut files = counts(&set.counts);
     if !names.is_empty() {
         files.push_str(&format!(": {}", names.join(", ")));
     }
@@ -170,8 +176,7 @@ fn in_list(set: &Value, now: Timestamp) -> String {
         files.push_str(&format!(" and {more} more"));
     }
     page.say(format!("  {files}"));
-    let onto = list_of(set, "onto").iter().filter_map(Value::as_str);
-    let onto: Vec<_> = onto.map(text::line).collect();
+    let onto: Vec<_> = set.about.onto.iter().map(|id| text::line(id)).collect();
     if !onto.is_empty() {
         page.say(format!("  builds on: {}", onto.join(", ")));
     }
@@ -180,24 +185,24 @@ fn in_list(set: &Value, now: Timestamp) -> String {
 }
 
 /// `codex in /home/me/site, for my-agent, 2 min ago`. `about` has what the source says of the run.
-fn origin(set: &Value, about: &Value, now: Timestamp) -> String {
-    let mut told = text::line(text_of(set, "source"));
-    if let Some(folder) = set["folder"].as_str() {
+fn origin(of: &GatewayFacts, about: &Origin, now: Timestamp) -> String {
+    let mut told = of.source.to_string();
+    if let Some(folder) = &of.folder {
         told.push_str(&format!(" in {}", text::line(folder)));
     }
-    match text_of(about, "agent") {
-        "" => {}
-        agent => told.push_str(&format!(", for {}", text::line(agent))),
+    if let Some(agent) = &about.agent {
+        told.push_str(&format!(", for {}", text::line(agent)));
     }
-    let made: Option<Timestamp> = serde_json::from_value(about["made"].clone()).ok();
+    let made = about.made;
     let made = made.map_or_else(|| "earlier".to_owned(), |made| span::ago(made, now));
     format!("{told}, {made}")
 }
 
 /// Adds what the run was asked, and why, in the agent's words.
-fn words(page: &mut Page, margin: &str, set: &Value, about: &Value) {
-    for (label, told) in [("prompt", about), ("purpose", set)] {
-        if let Some(told) = told[label].as_str() {
+fn words(page: &mut Page, margin: &str, of: &GatewayFacts, about: &Origin) {
+    let prompt = Some(&about.prompt).filter(|prompt| !prompt.is_empty());
+    for (label, told) in [("prompt", prompt), ("purpose", of.purpose.as_ref())] {
+        if let Some(told) = told {
             // Its first line says what it is for.
             let (first, rest) = told.split_once('\n').unwrap_or((told, ""));
             let more = if rest.is_empty() { "" } else { " …" };
@@ -210,82 +215,76 @@ fn words(page: &mut Page, margin: &str, set: &Value, about: &Value) {
 }
 
 /// Adds where a change set comes from.
-fn about(page: &mut Page, set: &Value, now: Timestamp) {
-    page.say(origin(set, &set["about"], now));
-    words(page, "  ", set, &set["about"]);
+fn about(page: &mut Page, set: &ChangeSet, now: Timestamp) {
+    page.say(origin(&set.of, &set.about, now));
+    words(page, "  ", &set.of, &set.about);
     page.say("");
 }
 
-pub(crate) fn counts(set: &Value) -> String {
+pub(crate) fn counts(counts: &Counts) -> String {
     let words = [
-        ("added", "added"),
-        ("edited", "edited"),
-        ("removed", "removed"),
-        ("modes", "of another mode"),
+        (counts.added, "added"),
+        (counts.edited, "edited"),
+        (counts.removed, "removed"),
+        (counts.modes, "of another mode"),
     ];
-    let words = words.iter().filter_map(|(name, word)| {
-        let count = set[*name].as_u64().filter(|count| *count > 0)?;
-        Some(format!("{count} {word}"))
-    });
-    words.collect::<Vec<_>>().join(", ")
+    let words = words.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = words
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    words.join(", ")
 }
 
-fn files_of(set: &Value) -> u64 {
-    let names = ["added", "edited", "removed", "modes"];
-    names.iter().filter_map(|name| set[*name].as_u64()).sum()
-}
-
-pub(crate) fn applied(set: &Value) -> String {
-    match (set["applied"].as_u64().unwrap_or_default(), files_of(set)) {
+pub(crate) fn applied(set: &ChangeSetRow) -> String {
+    match (set.applied, set.counts.files()) {
         (0, _) => "no".to_owned(),
         (applied, files) if applied == files => "all".to_owned(),
         (applied, files) => format!("{applied} of {files}"),
     }
 }
 
-fn page(set: &Value, now: Timestamp) -> Page {
+fn page(set: &ChangeSet, now: Timestamp) -> Page {
     let mut page = Page::default();
     about(&mut page, set, now);
-    let (id, source) = (
-        text::line(text_of(set, "id")),
-        text::line(text_of(set, "source")),
-    );
-    let files = list_of(set, "files");
-    let old_names: BTreeSet<_> = files.iter().map(|file| text_of(file, "from")).collect();
+    let (id, source) = (text::line(&set.id), &set.of.source);
+    let files = &set.files;
+    let old_names: BTreeSet<_> = files.iter().filter_map(|file| file.from.as_ref()).collect();
     for file in files {
-        let is_moved = old_names.contains(text_of(file, "path"));
-        one(&mut page, &source, file, is_moved);
+        one(&mut page, source, file, old_names.contains(&file.path));
     }
-    let count = |state: &str| files.iter().filter(|file| file["state"] == state).count();
-    let later = files.iter().find_map(|file| file["on"].as_str());
-    let behind = files.iter().filter(|file| file["on"].is_string()).count();
-    let (waits, changed) = (count("waits"), count("changed") - behind);
+    let in_state = |state| files.iter().filter(move |file| file.state == Some(state));
+    let (waits, changed) = (
+        in_state(Standing::Waits).count(),
+        in_state(Standing::Changed)
+            .filter(|file| file.on.is_none())
+            .count(),
+    );
+    let behind = files.iter().filter(|file| file.on.is_some()).count();
     page.say(format!(
         "{source}: {} in this change set, {} applied, {waits} waiting, {changed} changed since the run{}",
         match files.len() {
             1 => "1 file".to_owned(),
             many => format!("{many} files"),
         },
-        count("applied"),
+        in_state(Standing::Applied).count(),
         match behind {
             0 => String::new(),
             behind => format!(", {behind} after another change set"),
         },
     ));
-    if let Some(on) = later {
+    if let Some(on) = files.iter().find_map(|file| file.on.as_ref()) {
         page.say(format!(
             "to apply it, begin with: plexusctl changes apply {}",
             text::line(on)
         ));
         return page;
     }
-    match (waits, changed, files.len() - waits) {
-        (0, _, _) => {}
-        (_, _, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
-        (_, _, _) => {
-            let waiting = files.iter().filter(|file| file["state"] == "waits");
-            let named: String = waiting
-                .map(|file| format!(" --path {}", quote(&text::line(text_of(file, "path")))))
+    match (waits, files.len() - waits) {
+        (0, _) => {}
+        (_, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
+        (_, _) => {
+            let named: String = in_state(Standing::Waits)
+                .map(|file| format!(" --path {}", quote(&text::line(&file.path))))
                 .collect();
             page.say(format!(
                 "to apply what waits: plexusctl changes apply {id}{named}"
@@ -296,46 +295,44 @@ fn page(set: &Value, now: Timestamp) -> Page {
 }
 
 /// Shows one file; one that is moved goes in favour of another name, where it is said.
-fn one(page: &mut Page, source: &str, file: &Value, is_moved: bool) {
-    let kind = match text_of(file, "kind") {
-        "mode" => "mode changed",
-        kind => kind,
+fn one(page: &mut Page, source: &SourceId, file: &FileChange, is_moved: bool) {
+    let kind = match file.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Edited => "edited",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Mode => "mode changed",
     };
-    page.say(format!(
-        "{source}: {} {}",
-        text::line(kind),
-        text::line(text_of(file, "path"))
-    ));
-    match text_of(file, "state") {
-        "applied" => page.say("  it is applied"),
-        "changed" if file["on"].is_string() => {
-            let on = text::line(text_of(file, "on"));
+    page.say(format!("{source}: {kind} {}", text::line(&file.path)));
+    match (file.state, &file.on) {
+        (Some(Standing::Applied), _) => page.say("  it is applied"),
+        (Some(Standing::Changed), Some(on)) => {
+            let on = text::line(on);
             page.say(format!("  it builds on {on}: apply that first"));
         }
-        "changed" => meanwhile(page, file),
-        _ => {}
+        (Some(Standing::Changed), None) => meanwhile(page, file),
+        (Some(Standing::Waits) | None, _) => {}
     }
-    match file["executable"].as_bool() {
+    match file.executable {
         Some(true) => page.say("  it is executable"),
         Some(false) => page.say("  it is executable no more"),
         None => {}
     }
-    if let Some(why) = file["runs"].as_str() {
+    if let Some(why) = &file.runs {
         page.say(format!(
             "  applying it amounts to running code: {}",
             text::line(why)
         ));
     }
     // What may be executed is shown whole, wherever it came from.
-    let runs = file["runs"].is_string() || file["executable"] == true;
-    match (file["diff"].as_str(), text_of(file, "kind")) {
+    let runs = file.runs.is_some() || file.executable == Some(true);
+    match (&file.diff, &file.from) {
         _ if is_moved && !runs => page.say("  it has another name in this change set"),
-        (Some(_), _) if file["from"].is_string() && !runs => page.say(format!(
+        (Some(_), Some(from)) if !runs => page.say(format!(
             "  it was {}, and its content stays",
-            text::line(text_of(file, "from"))
+            text::line(from)
         )),
-        (Some(diff), _) => page.diff(diff, file["cut"] == true),
-        (None, "mode") => {}
+        (Some(diff), _) => page.diff(diff, file.cut == Some(true)),
+        (None, _) if file.kind == ChangeKind::Mode => {}
         (None, _) => page.say(
             "  (no difference is shown: not text, too large, or changed while the run worked)",
         ),
@@ -344,11 +341,11 @@ fn one(page: &mut Page, source: &str, file: &Value, is_moved: bool) {
 }
 
 /// What the other has made of a file, before what the run has.
-fn meanwhile(page: &mut Page, file: &Value) {
+fn meanwhile(page: &mut Page, file: &FileChange) {
     page.say("  somebody changed this file since the run: it cannot be applied");
-    if let Some(diff) = file["meanwhile"].as_str() {
+    if let Some(diff) = &file.meanwhile {
         page.say("  changed since the run began:");
-        page.diff(diff, file["meanwhileCut"] == true);
+        page.diff(diff, file.meanwhile_cut == Some(true));
         page.say("  changed by the run:");
     }
 }

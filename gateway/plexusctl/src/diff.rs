@@ -2,8 +2,9 @@
 //!
 //! Invariant: every line of a file stands behind a bar, so that no content imitates what this command says itself.
 
-use crate::owner::{is_digest, list_of, text_of};
+use crate::owner::is_digest;
 use plexus_client::{Stop, out, text};
+use plexus_owner::plan::{Form, Plan, Preview};
 use serde_json::Value;
 use std::io::Write as _;
 
@@ -65,34 +66,33 @@ impl Page {
     }
 
     /// Adds the warnings and the difference of a plan, or what it says in its place.
-    pub(crate) fn plan(&mut self, plan: &Value) {
-        for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
+    pub(crate) fn plan(&mut self, plan: &Plan) {
+        for warning in &plan.warnings {
             self.say(format!("warning: {}", text::line(warning)));
         }
-        let preview = &plan["preview"];
-        match preview["diff"].as_str() {
-            Some(diff) if is_diff(preview) => self.diff(diff, preview["cut"] == true),
-            Some(text) => self.content(TEXT_BAR, text, preview["cut"] == true),
-            None => self.facts(preview),
+        let preview = &plan.preview;
+        match (&preview.diff, preview.form) {
+            (Some(diff), Form::Diff) => self.diff(diff, preview.cut),
+            (Some(text), _) => self.content(TEXT_BAR, text, preview.cut),
+            (None, _) => self.facts(preview),
         }
     }
 
     /// Adds what a preview without a difference says by name, as of an entry in a calendar.
-    fn facts(&mut self, preview: &Value) {
-        let facts = list_of(preview, "facts").iter();
-        let facts = facts.map(|fact| (text_of(fact, "name"), text_of(fact, "value")));
+    fn facts(&mut self, preview: &Preview) {
         // The summary names the path, and a digest tells a person nothing.
+        let facts = preview.facts.iter();
         let facts: Vec<_> = facts
-            .filter(|(name, value)| *name != "path" && !is_digest(value))
+            .filter(|fact| fact.name != "path" && !is_digest(&fact.value))
             .collect();
         if facts.is_empty() {
             self.say("  (no difference is shown: not text, or too large to compare)");
         }
-        for (name, value) in facts {
+        for fact in facts {
             self.say(format!(
                 "  {}: {}",
-                text::short(name, 80),
-                text::line(value)
+                text::short(&fact.name, 80),
+                text::line(&fact.value)
             ));
         }
     }

@@ -1,14 +1,10 @@
 //! `plexusctl undo`: takes one effect back, after showing what that changes.
 
-use crate::{
-    diff::Page,
-    owner::{Desk, text_of},
-    prompt::confirm,
-};
+use crate::{diff::Page, owner::Desk, prompt::confirm};
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::undo::{Show, TakeBack, UndoPlan};
 use plexus_protocol::AuditId;
-use serde_json::{Value, json};
 
 /// Which effect.
 #[derive(Args)]
@@ -23,70 +19,72 @@ pub(crate) struct Undo {
 /// Plans, shows, asks, does it.
 pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
     desk.widen("taking a change back")?;
-    let path = format!("/admin/api/undo/{}", undo.audit_id);
+    let id = undo.audit_id.to_string();
     let mut owner = desk.open().await?;
-    let plan = owner.get(&path).await?;
+    let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
         page(&plan).print()?;
     }
     if !undo.yes {
         confirm(desk, "do this", "--yes")?;
     }
-    let token = json!({"stateToken": plan["stateToken"]});
-    let done = owner.post(&path, &token).await?;
+    let call = TakeBack {
+        id,
+        state_token: plan.plan.state_token,
+    };
+    let done = owner.call(&call).await?;
     desk.show(&done, || {
         format!(
             "{}\nto take that back: plexusctl undo {}",
-            text::line(text_of(&done, "summary")),
-            text::line(text_of(&done, "auditId"))
+            text::line(done.summary.as_deref().unwrap_or_default()),
+            done.audit_id
         )
     })
 }
 
-fn page(plan: &Value) -> Page {
+fn page(plan: &UndoPlan) -> Page {
     let mut page = Page::default();
-    let who = match text_of(plan, "agentId") {
-        "" => "you".to_owned(),
-        agent => text::line(agent),
-    };
-    let did = text::line(text_of(plan, "did"));
+    let who = plan.agent_id.as_deref().unwrap_or("you");
     page.say(format!(
-        "{who}: {did} ({}, {})",
-        text::line(text_of(plan, "capabilityId")),
-        text::line(text_of(plan, "at")),
+        "{}: {} ({}, {})",
+        text::line(who),
+        text::line(plan.did.as_deref().unwrap_or_default()),
+        plan.capability_id,
+        plan.at,
     ));
-    page.say(format!(
-        "afterwards: {}",
-        text::line(text_of(plan, "summary"))
-    ));
-    page.plan(plan);
+    page.say(format!("afterwards: {}", text::line(&plan.plan.summary)));
+    page.plan(&plan.plan);
     page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::plan::Form;
+    use serde_json::json;
 
     #[test]
     fn what_a_person_reads() {
-        let mut plan = json!({
-            "agentId": "my-cc", "capabilityId": "workspace.write", "at": "2026-01-01T00:00:00Z",
+        let plan = json!({
+            "intent": "evt_01980000-0000-7000-8000-000000000000", "undo": "workspace.undo",
+            "stateToken": "0".repeat(64), "rating": "write", "agentId": "my-cc", "capabilityId": "workspace.write", "at": "2026-01-01T00:00:00.000Z",
             "did": "replaced a\u{1b}.md, +1 −1", "summary": "restored a.md, +1 −1",
             "warnings": ["This amounts to running code"],
             "preview": {"diff": "--- a.md\n+++ a.md\n-new\n+old\n", "form": "diff", "cut": false},
         });
+        let mut plan: UndoPlan = serde_json::from_value(plan).unwrap();
         assert_eq!(
             page(&plan).text(),
-            "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, 2026-01-01T00:00:00Z)\n\
+            "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, 2026-01-01T00:00:00.000Z)\n\
              afterwards: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
         // A note of somebody's is no difference, whatever it looks like.
-        plan["preview"]["form"] = json!("text");
+        plan.plan.preview.form = Form::Text;
         assert!(page(&plan).text().ends_with("\n  ┊ -new\n  ┊ +old"));
         // An entry of an app has no lines to compare.
         let facts = json!([{"name": "title", "value": "Milk"}, {"name": "path", "value": "a/b"}]);
-        plan["preview"] = json!({"facts": facts});
+        plan.plan.preview = serde_json::from_value(json!({"facts": facts})).unwrap();
         assert!(page(&plan).text().ends_with("code\n  title: Milk"));
     }
 }

@@ -19,8 +19,10 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
+use plexus_owner::changes::{
+    ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, FileChange, GatewayFacts, Origin, Standing,
+};
 use plexus_protocol::Timestamp;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// Change sets that the list has, and files of a page.
@@ -93,12 +95,20 @@ impl Difference {
         }
     }
 
-    /// The members of a file that hold it, and whether it is a part alone.
-    fn members(self) -> (&'static str, &'static str) {
+    const fn name(self) -> &'static str {
         match self {
-            Self::Run => ("diff", "cut"),
-            Self::Meanwhile => ("meanwhile", "meanwhileCut"),
+            Self::Run => "diff",
+            Self::Meanwhile => "meanwhile",
         }
+    }
+
+    /// It, and whether it is a part alone.
+    fn of(self, file: &FileChange) -> (Option<&str>, bool) {
+        let (text, cut) = match self {
+            Self::Run => (&file.diff, file.cut),
+            Self::Meanwhile => (&file.meanwhile, file.meanwhile_cut),
+        };
+        (text.as_deref(), cut == Some(true))
     }
 }
 
@@ -135,7 +145,8 @@ pub(super) async fn rows(
     drop(request);
     let set = changes::shown(&desk, &id, path, None).await?;
     let rows = move || {
-        let diff = rows_of(&id, &set["files"][0], of, at, diff::PAGE);
+        let file = set.files.first();
+        let diff = file.and_then(|file| rows_of(&id, file, of, at, diff::PAGE));
         diff.map_or_else(|| Ok(String::new()), |diff| Rows { diff: &diff }.render())
     };
     let made = blocking(rows).await?;
@@ -143,43 +154,40 @@ pub(super) async fn rows(
 }
 
 impl Sets {
-    fn of(listed: &Value, now: Timestamp) -> Self {
-        let all = |name: &str| listed[name].as_array().map_or(&[][..], Vec::as_slice);
-        let sets = all("sets");
-        let beyond = sets.len().saturating_sub(LISTED) as u64;
+    fn of(listed: &ChangeSets, now: Timestamp) -> Self {
+        let beyond = listed.sets.len().saturating_sub(LISTED) as u64;
+        let sets = listed.sets.iter().take(LISTED);
+        let away = listed.away.iter().map(|away| {
+            (
+                ForeignText::short(away.source.as_str(), 60),
+                ForeignText::short(&away.why, 300),
+            )
+        });
         Self {
-            sets: sets
-                .iter()
-                .take(LISTED)
-                .map(|set| SetRow::of(set, now))
-                .collect(),
-            more: listed["more"].as_u64().unwrap_or_default() + beyond,
-            away: all("away")
-                .iter()
-                .map(|one| (said(&one["source"], 60), said(&one["why"], 300)))
-                .collect(),
+            sets: sets.map(|set| SetRow::of(set, now)).collect(),
+            more: listed.more + beyond,
+            away: away.collect(),
         }
     }
 }
 
 impl SetRow {
-    fn of(set: &Value, now: Timestamp) -> Self {
-        let count = |name: &str| set[name].as_u64().unwrap_or_default();
-        let files = count("added") + count("edited") + count("removed") + count("modes");
+    fn of(set: &ChangeSetRow, now: Timestamp) -> Self {
+        let files = set.counts.files();
         Self {
-            id: text(&set["id"]).to_owned(),
-            source: said(&set["source"], 60),
-            agent: match set["agent"].as_str() {
+            id: set.id.clone(),
+            source: ForeignText::short(set.of.source.as_str(), 60),
+            agent: match &set.about.agent {
                 Some(agent) => ForeignText::short(agent, 60),
                 None => ForeignText::line("you"),
             },
-            made: made(set, now),
-            told: told(set, set),
+            made: made(&set.about, now),
+            told: told(&set.of, &set.about),
             files: match files {
                 1 => "1 file".to_owned(),
                 files => format!("{files} files"),
             },
-            applied: match count("applied") {
+            applied: match set.applied {
                 0 => "none".to_owned(),
                 applied if applied == files => "all".to_owned(),
                 applied => format!("{applied} of {files}"),
@@ -189,105 +197,90 @@ impl SetRow {
 }
 
 impl SetPage {
-    fn of(set: &Value, now: Timestamp) -> Self {
-        let id = text(&set["id"]).to_owned();
-        let files = set["files"].as_array().map_or(&[][..], Vec::as_slice);
-        let shown: Vec<_> = files
-            .iter()
-            .take(LISTED)
-            .map(|file| FileView::of(&id, file))
-            .collect();
-        let next = match shown.last().filter(|_| files.len() > LISTED) {
+    fn of(set: &ChangeSet, now: Timestamp) -> Self {
+        let files = set.files.iter().take(LISTED);
+        let shown: Vec<_> = files.map(|file| FileView::of(&set.id, file)).collect();
+        let next = match shown.last().filter(|_| set.files.len() > LISTED) {
             Some(last) => Some(last.path.clone()),
-            None => set["next"]["after"].as_str().map(str::to_owned),
+            None => set.next.as_ref().map(|next| next.after.clone()),
         };
         Self {
-            source: text(&set["source"]).to_owned(),
-            made: made(&set["about"], now),
-            told: told(set, &set["about"]),
+            source: set.of.source.to_string(),
+            made: made(&set.about, now),
+            told: told(&set.of, &set.about),
             waits: shown.iter().any(|file| file.waits),
             files: shown,
             next,
-            id,
+            id: set.id.clone(),
         }
     }
 }
 
 impl FileView {
-    fn of(id: &str, file: &Value) -> Self {
-        let executable = file["executable"].as_bool();
+    fn of(id: &str, file: &FileChange) -> Self {
+        let short =
+            |text: &Option<String>, most| text.as_ref().map(|text| ForeignText::short(text, most));
         Self {
-            path: text(&file["path"]).to_owned(),
-            shown: said(&file["path"], 300),
-            kind: match (text(&file["kind"]), executable) {
-                ("added", Some(true)) => "added, executable",
-                ("added", _) => "added",
-                ("removed", _) => "removed",
-                ("mode", Some(true)) => "becomes executable",
-                ("mode", _) => "is executable no more",
-                (_, Some(true)) => "edited, executable",
-                _ => "edited",
+            path: file.path.clone(),
+            shown: ForeignText::short(&file.path, 300),
+            kind: match (file.kind, file.executable) {
+                (ChangeKind::Added, Some(true)) => "added, executable",
+                (ChangeKind::Added, _) => "added",
+                (ChangeKind::Removed, _) => "removed",
+                (ChangeKind::Mode, Some(true)) => "becomes executable",
+                (ChangeKind::Mode, _) => "is executable no more",
+                (ChangeKind::Edited, Some(true)) => "edited, executable",
+                (ChangeKind::Edited, _) => "edited",
             },
-            state: match text(&file["state"]) {
-                "applied" => "applied",
-                "changed" if file["on"].is_string() => "builds on another change set",
-                "changed" => "changed since the run: it cannot be applied",
-                _ => "",
+            state: match file.state {
+                Some(Standing::Applied) => "applied",
+                Some(Standing::Changed) if file.on.is_some() => "builds on another change set",
+                Some(Standing::Changed) => "changed since the run: it cannot be applied",
+                Some(Standing::Waits) | None => "",
             },
-            on: file["on"].as_str().map(|on| ForeignText::short(on, 60)),
-            waits: file["state"] == "waits",
-            runs: file["runs"]
-                .as_str()
-                .map(|why| ForeignText::short(why, 200)),
-            from: file["from"]
-                .as_str()
-                .map(|from| ForeignText::short(from, 300)),
+            on: short(&file.on, 60),
+            waits: file.state == Some(Standing::Waits),
+            runs: short(&file.runs, 200),
+            from: short(&file.from, 300),
             meanwhile: rows_of(id, file, Difference::Meanwhile, 0, ROOM),
             diff: rows_of(id, file, Difference::Run, 0, ROOM),
-            mode_only: file["kind"] == "mode",
+            mode_only: file.kind == ChangeKind::Mode,
         }
     }
 }
 
 /// When the run ended.
-fn made(about: &Value, now: Timestamp) -> Option<Moment> {
-    let made: Option<Timestamp> = serde_json::from_value(about["made"].clone()).ok();
-    made.map(|made| Moment::ago(made, now))
+fn made(about: &Origin, now: Timestamp) -> Option<Moment> {
+    about.made.map(|made| Moment::ago(made, now))
 }
 
 /// Where a change set comes from: its folder, what its run was asked, and why.
-fn told(set: &Value, about: &Value) -> Vec<(&'static str, ForeignText)> {
+fn told(of: &GatewayFacts, about: &Origin) -> Vec<(&'static str, ForeignText)> {
+    let prompt = Some(about.prompt.as_str()).filter(|prompt| !prompt.is_empty());
     let told = [
-        ("folder", &set["folder"]),
-        ("prompt", &about["prompt"]),
-        ("purpose", &set["purpose"]),
+        ("folder", of.folder.as_deref()),
+        ("prompt", prompt),
+        ("purpose", of.purpose.as_deref()),
     ];
-    let told = told.into_iter().filter(|(_, told)| told.is_string());
-    told.map(|(label, told)| (label, said(told, 300))).collect()
+    told.into_iter()
+        .filter_map(|(label, told)| Some((label, ForeignText::short(told?, 300))))
+        .collect()
 }
 
 /// Rows of the difference of a file, from one on.
-fn rows_of(id: &str, file: &Value, of: Difference, at: usize, room: Room) -> Option<Diff> {
-    let (member, cut) = of.members();
-    let page = diff::page(
-        plexus_ipc::message::Form::Diff,
-        file[member].as_str()?,
-        at,
-        room,
-    );
-    let path = text(&file["path"]).bytes();
-    let path: String = path.map(|byte| format!("%{byte:02X}")).collect();
+fn rows_of(id: &str, file: &FileChange, of: Difference, at: usize, room: Room) -> Option<Diff> {
+    let (text, cut) = of.of(file);
+    let page = diff::page(plexus_ipc::message::Form::Diff, text?, at, room);
+    let path: String = file
+        .path
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect();
     let more = page.next.map_or(String::new(), |next| {
-        format!("/admin/console/changes/{id}/rows?path={path}&of={member}&from={next}")
+        format!(
+            "/admin/console/changes/{id}/rows?path={path}&of={}&from={next}",
+            of.name()
+        )
     });
-    let cut = file[cut] == true;
     Some(Diff { page, more, cut })
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn said(value: &Value, most: usize) -> ForeignText {
-    ForeignText::short(text(value), most)
 }

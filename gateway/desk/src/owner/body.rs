@@ -2,7 +2,6 @@
 
 use axum::extract::Request;
 use plexus_edge::reply::{self, Refused};
-use plexus_protocol::Digest;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -62,12 +61,6 @@ impl Fields {
                 .map_err(|e| Refused::malformed(format!("`{key}`: {e}")))
         };
         self.given(key).map(read).transpose()
-    }
-
-    /// The plan that the owner saw.
-    pub(super) fn state_token(&self) -> Result<Digest, Refused> {
-        self.typed("stateToken")?
-            .ok_or_else(|| Refused::malformed("`stateToken` is required"))
     }
 
     /// The strings of an array; what is none is dropped, and anything else counts as empty

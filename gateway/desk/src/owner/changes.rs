@@ -5,19 +5,26 @@
 //! ```
 //! Which change sets there are, and what is in them, is the sources' to say: the gateway opens no file.
 
-use super::{Acting, body::Fields, of_source};
+use super::of_source;
 use crate::{
-    acts::{Named, blocking},
+    acting::Acting,
+    acts::blocking,
     desk::Desk,
-};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+    plans::plan_of,
+    table::{Reading, Served},
 };
 use plexus_calls::own::{self, OwnerCapability, Upkeep};
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_ledger::EventId;
-use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SourceId};
+use plexus_owner::{
+    Done,
+    changes::{
+        Apply, ApplyOutcome, ApplyPlan, AwaySource, ChangeSet, ChangeSetRow, ChangeSets,
+        GatewayFacts, List, PlanApply, Show,
+    },
+};
+use plexus_protocol::{AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -25,56 +32,66 @@ use std::sync::Arc;
 const NO_ITEM: &str = "the source answered what is no change set";
 const NOT_TOLD: &str = "the gateway failed on its change sets";
 
-/// `{sets: [{source, id, …}], away: [{source, why}]}`, of each source the newest first.
-pub(super) async fn list(
-    State(desk): State<Arc<Desk>>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let only = reply::query(&request, "source").filter(|source| !source.is_empty());
-    Ok(ok(&listed(&desk, only.as_deref()).await))
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(show).with(plan).with(apply)
+}
+
+async fn list(desk: Arc<Desk>, _: Reading, call: List) -> Result<ChangeSets, Refused> {
+    Ok(listed(&desk, call.source.as_deref()).await)
+}
+
+/// What a source answers of its change sets.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    sets: Vec<Value>,
+    #[serde(default)]
+    more: u64,
 }
 
 /// The change sets of one source, or of all.
-pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> Value {
-    let (mut sets, mut away, mut more) = (Vec::new(), Vec::new(), 0);
+pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
+    let mut all = ChangeSets::default();
     for source in sources(desk) {
         if only.is_some_and(|only| only != source.as_str()) {
             continue;
         }
-        match own::ask::<Value>(desk, &source, Upkeep::ChangeSets, &json!({})).await {
+        let mut away = |why: String| {
+            let source = source.clone();
+            all.away.push(AwaySource { source, why });
+        };
+        match own::ask::<Answer>(desk, &source, Upkeep::ChangeSets, &json!({})).await {
             Ok(answer) => {
-                more += answer["more"].as_u64().unwrap_or_default();
-                let all = answer["sets"].as_array().into_iter().flatten();
                 let mut found = Vec::new();
-                for set in all.map(|set| of_source(set, &source)) {
-                    match set {
+                for set in &answer.sets {
+                    match parsed::<ChangeSetRow>(set, &source) {
                         Some(set) => found.push(set),
-                        None => away.push(json!({"source": source, "why": NO_ITEM})),
+                        None => away(NO_ITEM.to_owned()),
                     }
                 }
-                match told_of(desk, &source, found, "/call").await {
-                    Ok(told) => sets.extend(told),
-                    Err(_) => away.push(json!({"source": source, "why": NOT_TOLD})),
+                match told_of(desk, &source, found, |set| {
+                    (set.about.call.clone(), &mut set.of)
+                })
+                .await
+                {
+                    Ok(told) => all.sets.extend(told),
+                    Err(_) => away(NOT_TOLD.to_owned()),
                 }
+                all.more += answer.more;
             }
-            Err(error) => away.push(json!({"source": source, "why": error.message})),
+            Err(error) => away(error.message),
         }
     }
-    json!({ "sets": sets, "away": away, "more": more })
+    all
 }
 
-/// `?after=` goes on in a long one, `?path=` shows one file of it.
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let (path, after) = (
-        reply::query(&request, "path"),
-        reply::query(&request, "after"),
-    );
-    drop(request);
-    Ok(ok(&shown(&desk, &id, path, after).await?))
+/// What a source answered as one change set of its own; none where it has not the form of one.
+fn parsed<T: serde::de::DeserializeOwned>(set: &Value, source: &SourceId) -> Option<T> {
+    serde_json::from_value(of_source(set, source)?).ok()
+}
+
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ChangeSet, Refused> {
+    shown(&desk, &call.id, call.path, call.after).await
 }
 
 /// A stretch of a change set, with the source that has it.
@@ -83,7 +100,7 @@ pub(crate) async fn shown(
     id: &str,
     path: Option<String>,
     after: Option<String>,
-) -> Result<Value, Refused> {
+) -> Result<ChangeSet, Refused> {
     let mut input = json!({"changes": id});
     for (name, value) in [("path", path), ("after", after)] {
         if let Some(value) = value {
@@ -93,10 +110,12 @@ pub(crate) async fn shown(
     let mut away = None;
     for source in sources(desk) {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
-            Ok(set) => match of_source(&set, &source) {
+            Ok(set) => match parsed::<ChangeSet>(&set, &source) {
                 Some(set) => {
-                    let told = told_of(desk, &source, vec![set], "/about/call").await?;
-                    return Ok(told.into_iter().next().unwrap_or_default());
+                    let told = told_of(desk, &source, vec![set], |set| {
+                        (set.about.call.clone(), &mut set.of)
+                    });
+                    return told.await?.pop().ok_or_else(|| unknown(id));
                 }
                 None => {
                     let code = ErrorCode::SourceUnavailable;
@@ -110,92 +129,82 @@ pub(crate) async fn shown(
     Err(away.map_or_else(|| unknown(id), |error| told(error, id)))
 }
 
-/// `{source, paths?}`: what applying it does, and the token that stands for that.
+/// What applying a change set does, and the token that stands for that.
 pub(crate) async fn plan(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let (capability, input) = applying(&desk, &id, &body).await?;
+    desk: Arc<Desk>,
+    _: Reading,
+    call: PlanApply,
+) -> Result<ApplyPlan, Refused> {
+    let (capability, input) = applying(&desk, &call.id, &call.source, call.paths).await?;
     let made = own::plan(&desk, &capability, &input).await;
-    let made = made.map_err(|error| told(error, &id))?;
-    Ok(ok(&json!({
-        "id": id,
-        "source": body.text("source")?,
-        "capabilityId": capability.id,
-        "stateToken": made.state_token,
-        "rating": made.rating,
-        "summary": made.summary,
-        "preview": serde_json::to_value(&made.preview).unwrap_or_default(),
-        "warnings": made.warnings,
-    })))
+    let made = made.map_err(|error| told(error, &call.id))?;
+    Ok(ApplyPlan {
+        id: call.id,
+        source: call.source,
+        capability_id: capability.id,
+        plan: plan_of(&made),
+    })
 }
 
-/// `{source, paths?, stateToken}` of the plan that the owner saw.
+/// Carries out the plan that the owner saw.
 pub(crate) async fn apply(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     _: Acting,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let token = body.state_token()?;
-    let (capability, input) = applying(&desk, &id, &body).await?;
-    let done = own::commit(&desk.edge.kernel, &capability, input, token).await;
-    let done = done.map_err(|error| told(error, &id))?;
-    Ok(ok(&json!({
-        "ok": true,
-        "id": id,
-        "auditId": done.audit,
-        "summary": done.summary,
-        "undo": done.undo,
-    })))
+    call: Apply,
+) -> Result<ApplyOutcome, Refused> {
+    let (capability, input) = applying(&desk, &call.id, &call.source, call.paths).await?;
+    let done = own::commit(&desk.edge.kernel, &capability, input, call.state_token).await;
+    let done = done.map_err(|error| told(error, &call.id))?;
+    Ok(ApplyOutcome {
+        ok: Done,
+        id: call.id,
+        audit_id: done.audit,
+        summary: done.summary,
+        undo: done.undo,
+    })
 }
 
 /// The capability that applies a change set, and its input.
 async fn applying(
     desk: &Desk,
     id: &str,
-    body: &Fields,
+    source: &SourceId,
+    paths: Option<Vec<String>>,
 ) -> Result<(OwnerCapability, Value), Refused> {
-    let source: Option<SourceId> = body.typed("source")?;
-    let source = source.ok_or_else(|| Refused::malformed("`source` is required"))?;
-    let capability = OwnerCapability::open(desk, &source, Upkeep::Apply).await;
+    let capability = OwnerCapability::open(desk, source, Upkeep::Apply).await;
     let capability = capability.map_err(|error| Refused::new(*error))?;
     let mut input = json!({"changes": id});
-    if let Some(paths) = body.typed::<Vec<String>>("paths")? {
+    if let Some(paths) = paths {
         input["paths"] = json!(paths);
     }
     Ok((capability, input))
 }
 
-/// Change sets with what the gateway knows of them: the folder, and why the run that `call` points to was asked for, as long
-/// as that request is kept.
-async fn told_of(
+/// Change sets with what the gateway knows of them: the folder, and why the run of their call was asked for, as long as that
+/// request is kept.
+async fn told_of<T: Send + 'static>(
     desk: &Desk,
     source: &SourceId,
-    mut sets: Vec<Value>,
-    call: &'static str,
-) -> Result<Vec<Value>, Refused> {
+    mut sets: Vec<T>,
+    of: impl Fn(&mut T) -> (Option<AuditId>, &mut GatewayFacts) + Send + 'static,
+) -> Result<Vec<T>, Refused> {
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
     let route = state.sources.get(source).map(|known| &known.config.route);
-    let folder = route.and_then(|route| route.get("path")).cloned();
+    let folder = route.and_then(|route| route.get("path")?.as_str().map(str::to_owned));
     let told = blocking(move || {
         for set in &mut sets {
-            let item = set.pointer(call).and_then(Value::as_str).and_then(|call| {
-                let event = ledger.event(&call.parse::<EventId>().ok()?).ok()??;
+            let (call, known) = of(set);
+            let item = call.and_then(|call| {
+                let event = ledger
+                    .event(&call.as_str().parse::<EventId>().ok()?)
+                    .ok()??;
                 let event: Value = serde_json::from_str(event.json()).ok()?;
                 let basis = &event["detail"]["basis"];
                 let item = basis["item"].as_str().or(basis["bounded"].as_str())?;
                 state.item(&PendingId::parse(item).ok()?)
             });
-            if let Some(purpose) = item.and_then(|item| item.purpose.as_ref()) {
-                set["purpose"] = json!(purpose);
-            }
-            if let Some(folder) = &folder {
-                set["folder"] = json!(folder);
-            }
+            known.purpose = item.and_then(|item| item.purpose.clone());
+            known.folder.clone_from(&folder);
         }
         sets
     });

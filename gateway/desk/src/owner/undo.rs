@@ -3,18 +3,20 @@
 //! `GET` plans it and shows what would change; `POST` commits exactly that plan, named by its state token. The
 //! gateway knows of the past only what the log says; what was replaced is the worker's to know.
 
-use super::{Acting, body::Fields};
 use crate::{
-    acts::{Named, blocking, worker_refused},
+    acting::Acting,
+    acts::{blocking, failed, worker_refused},
     desk::Desk,
-};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+    plans::plan_of,
+    table::{Reading, Served},
 };
 use plexus_calls::own::{self, OwnerCapability, Upkeep};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_ledger::{EventId, Recorded, StoreError};
+use plexus_owner::{
+    Done,
+    undo::{Show, TakeBack, UndoOutcome, UndoPlan},
+};
 use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_record::Ledger;
 use serde_json::{Value, json};
@@ -41,52 +43,42 @@ pub(super) struct Past {
     is_partial: bool,
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    let past = past(&desk, &id).await?;
+pub(super) fn serve(served: Served) -> Served {
+    served.with(show).with(take_back)
+}
+
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<UndoPlan, Refused> {
+    let past = past(&desk, &call.id).await?;
     let (capability, input) = undo_of(&desk, &past).await?;
     let made = own::plan(&desk, &capability, &input)
         .await
         .map_err(|e| told(e, &past))?;
-    let preview = serde_json::to_value(&made.preview).unwrap_or_default();
-    Ok(ok(&json!({
-        "intent": past.intent,
-        "at": past.at,
-        "agentId": past.agent,
-        "capabilityId": past.capability,
-        "did": past.summary,
-        "undo": capability.id,
-        "stateToken": made.state_token,
-        "rating": made.rating,
-        "summary": made.summary,
-        "preview": preview,
-        "warnings": made.warnings,
-    })))
+    let at = serde_json::from_value(past.at);
+    Ok(UndoPlan {
+        intent: past.intent,
+        at: at.map_err(|_| failed("The event of that call has no time."))?,
+        agent_id: past.agent,
+        capability_id: past.capability,
+        did: past.summary,
+        undo: capability.id,
+        plan: plan_of(&made),
+    })
 }
 
-/// `{"stateToken": …}` of the plan that the owner saw.
-pub(super) async fn take_back(
-    State(desk): State<Arc<Desk>>,
-    _: Acting,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let token = body.state_token()?;
-    let past = past(&desk, &id).await?;
+/// Carries out the plan that the owner saw.
+async fn take_back(desk: Arc<Desk>, _: Acting, call: TakeBack) -> Result<UndoOutcome, Refused> {
+    let past = past(&desk, &call.id).await?;
     let (capability, input) = undo_of(&desk, &past).await?;
-    let done = own::commit(&desk.edge.kernel, &capability, input, token)
+    let done = own::commit(&desk.edge.kernel, &capability, input, call.state_token)
         .await
         .map_err(|e| told(e, &past))?;
-    Ok(ok(&json!({
-        "ok": true,
-        "intent": past.intent,
-        "auditId": done.audit,
-        "summary": done.summary,
-        "undo": done.undo,
-    })))
+    Ok(UndoOutcome {
+        ok: Done,
+        intent: past.intent,
+        audit_id: done.audit,
+        summary: done.summary,
+        undo: done.undo,
+    })
 }
 
 /// What a worker says, with the next step of an owner who wants an effect undone.

@@ -1,0 +1,280 @@
+//! Change sets: what runs of coding agents left for a decision. What is in one is its source's to say.
+
+use crate::{Done, plan::Plan};
+use plexus_protocol::{AuditId, CapabilityId, Digest, SourceId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// All that are kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct List {
+    /// Those of this source alone.
+    pub source: Option<String>,
+}
+
+/// The change sets, of each source the newest first.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSets {
+    /// Each in short.
+    pub sets: Vec<ChangeSetRow>,
+    /// Sources that did not say.
+    pub away: Vec<AwaySource>,
+    /// How many older ones there are beyond these.
+    pub more: u64,
+}
+
+/// A source that does not answer, or with what cannot be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AwaySource {
+    /// The source.
+    pub source: SourceId,
+    /// Why.
+    pub why: String,
+}
+
+/// A change set in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSetRow {
+    /// Its id.
+    pub id: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub about: Origin,
+    /// How many files have which change.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The first of its files.
+    pub first: Vec<String>,
+    /// Links and special files in the copy, which are never applied.
+    pub omitted: u64,
+    /// Files of it that are in the folder now.
+    pub applied: u64,
+    /// The calls that brought them there.
+    pub calls: Vec<AuditId>,
+    /// The source that has it, and what the gateway knows of it.
+    #[serde(flatten)]
+    pub of: GatewayFacts,
+}
+
+/// What the gateway adds to what a source says of a change set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayFacts {
+    /// The source that has it.
+    pub source: SourceId,
+    /// Why its run was asked for, in the agent's words, as long as that request is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The folder of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+}
+
+/// Where a change set comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Whose run it was; none: the owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
+    /// The event of its run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<AuditId>,
+    /// The beginning of what that was asked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompt: String,
+    /// The change sets that it builds on, which are to be applied before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub onto: Vec<String>,
+}
+
+/// How many files of a change set have which change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// New ones.
+    pub added: u64,
+    /// Those with another content.
+    pub edited: u64,
+    /// Those that go.
+    pub removed: u64,
+    /// Those that may be executed, or may not any more.
+    pub modes: u64,
+}
+
+impl Counts {
+    /// All of them.
+    #[must_use]
+    pub const fn files(&self) -> u64 {
+        self.added + self.edited + self.removed + self.modes
+    }
+}
+
+/// One change set, file by file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Show {
+    /// Its id.
+    pub id: String,
+    /// This file of it alone.
+    pub path: Option<String>,
+    /// The files behind this one.
+    pub after: Option<String>,
+}
+
+/// A stretch of a change set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSet {
+    /// Its id.
+    pub id: String,
+    /// Where it comes from.
+    #[serde(default)]
+    pub about: Origin,
+    /// Its files, in the order of their paths.
+    pub files: Vec<FileChange>,
+    /// Where the rest begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+    /// The source that has it, and what the gateway knows of it.
+    #[serde(flatten)]
+    pub of: GatewayFacts,
+}
+
+/// Where a change set goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// The last file of this stretch.
+    pub after: String,
+}
+
+/// What becomes of one file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileChange {
+    /// Its path in the folder.
+    pub path: String,
+    /// What becomes of it.
+    pub kind: ChangeKind,
+    /// The removed file whose content it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Its content before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Side>,
+    /// Its content afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Side>,
+    /// Whether it can be executed, where that changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<bool>,
+    /// The difference; none where it is no text, too large or not to be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// Whether that is a part only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<bool>,
+    /// What somebody else made of it since the run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meanwhile: Option<String>,
+    /// Whether that is a part only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meanwhile_cut: Option<bool>,
+    /// How far it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Standing>,
+    /// The change set that is to be applied first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// Why applying it would be running code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<String>,
+}
+
+/// What becomes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It has another content.
+    Edited,
+    /// It goes.
+    Removed,
+    /// The content stays.
+    Mode,
+}
+
+/// How far a file of a change set has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// The folder has it as the run found it.
+    Waits,
+    /// The folder has it as the run left it.
+    Applied,
+    /// Somebody has made something else of it.
+    Changed,
+}
+
+/// One content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Its digest.
+    pub digest: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What applying a change set would do.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PlanApply {
+    /// Its id.
+    pub id: String,
+    /// The source that has it.
+    pub source: SourceId,
+    /// These files alone.
+    pub paths: Option<Vec<String>>,
+}
+
+/// A plan of an apply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyPlan {
+    /// The change set.
+    pub id: String,
+    /// The source that has it.
+    pub source: SourceId,
+    /// What applies it.
+    pub capability_id: CapabilityId,
+    /// What that does.
+    #[serde(flatten)]
+    pub plan: Plan,
+}
+
+/// Applies it, as it was planned.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Apply {
+    /// Its id.
+    pub id: String,
+    /// The source that has it.
+    pub source: SourceId,
+    /// These files alone.
+    pub paths: Option<Vec<String>>,
+    /// The plan that the owner saw.
+    pub state_token: Digest,
+}
+
+/// What was applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyOutcome {
+    /// It is done.
+    pub ok: Done,
+    /// The change set.
+    pub id: String,
+    /// The event of the apply.
+    pub audit_id: AuditId,
+    /// What was done, in one line.
+    pub summary: Option<String>,
+    /// By which id it can be taken back.
+    pub undo: Option<String>,
+}

@@ -1,0 +1,62 @@
+//! What an act would do, as its source says before the owner decides.
+
+use plexus_protocol::{Digest, Verb};
+use serde::{Deserialize, Serialize};
+
+/// A plan of an effect of the owner's own. All texts are the source's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// What stands for it in the request that carries it out.
+    pub state_token: Digest,
+    /// What it amounts to.
+    pub rating: Verb,
+    /// One line without content.
+    pub summary: String,
+    /// What would be done.
+    pub preview: Preview,
+    /// What the owner should know.
+    pub warnings: Vec<String>,
+}
+
+/// What would be done, as text of the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// In one line.
+    #[serde(default)]
+    pub headline: String,
+    /// Named values: the target, the size, the time.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
+    /// A unified diff, or a text: `form` says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// How `diff` is to be read.
+    #[serde(default)]
+    pub form: Form,
+    /// Whether the diff or text is a part only.
+    #[serde(default)]
+    pub cut: bool,
+}
+
+/// The form of a preview, as its source states it: nothing is guessed from the content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Named values alone.
+    #[default]
+    Fields,
+    /// A text as its author wrote it.
+    Text,
+    /// A unified diff.
+    Diff,
+}
+
+/// One named value of a preview.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}

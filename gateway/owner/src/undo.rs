@@ -1,0 +1,59 @@
+//! Effects that are taken back, by the audit id of the effect or of its outcome.
+
+use crate::{Done, plan::Plan};
+use plexus_protocol::{AuditId, CapabilityId, Digest, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What taking one back would do.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Show {
+    /// Its audit id.
+    pub id: String,
+}
+
+/// A plan of an undo.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoPlan {
+    /// The effect.
+    pub intent: AuditId,
+    /// When it was meant.
+    pub at: Timestamp,
+    /// Whose it was; none where it was the owner's.
+    pub agent_id: Option<String>,
+    /// What did it.
+    pub capability_id: CapabilityId,
+    /// What it did, in its source's words.
+    pub did: Option<String>,
+    /// What takes it back.
+    pub undo: CapabilityId,
+    /// What that does.
+    #[serde(flatten)]
+    pub plan: Plan,
+}
+
+/// Takes it back, as it was planned.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakeBack {
+    /// Its audit id.
+    pub id: String,
+    /// The plan that the owner saw.
+    pub state_token: Digest,
+}
+
+/// What was taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoOutcome {
+    /// It is done.
+    pub ok: Done,
+    /// The effect that was taken back.
+    pub intent: AuditId,
+    /// The event of the undo.
+    pub audit_id: AuditId,
+    /// What was done, in one line.
+    pub summary: Option<String>,
+    /// By which id it can be taken back in turn.
+    pub undo: Option<String>,
+}
