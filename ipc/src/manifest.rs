@@ -502,7 +502,7 @@ pub struct Capability {
     pub markdown: Option<String>,
     /// Of an effect: the read that shows what its plan looks at. An agent is told at once, and the owner is not asked,
     /// where its input cannot be carried out: with a standing grant of that read in the source's words, else only what
-    /// the input alone shows. Both are narrowed by the same fields.
+    /// the input alone shows. A grant that is narrowed by a field that the effect has not counts as none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown_by: Option<String>,
 }

@@ -143,6 +143,16 @@ impl Desk {
             .must_ask(&self.kind.of(capability), input.clone())
     }
 
+    /// Asks for what cannot be carried out as things are: told at once, in `words`, and the owner has no card.
+    #[track_caller]
+    fn misfits(&self, capability: &str, input: Value, words: &str) {
+        let reply = self.agent.invoke(&self.kind.of(capability), input);
+        let error = reply.expect_error(409, "precondition_changed");
+        assert!(error["message"].to_string().contains(words), "{reply}");
+        assert!(error["pendingId"].is_null(), "{reply}");
+        assert_eq!(self.owner().pending().len(), 0, "no card");
+    }
+
     pub(crate) fn run(&self, input: &Value) -> Value {
         self.approved("run", input).expect_ok()["output"].clone()
     }
@@ -318,12 +328,8 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
     desk.approved("undo", &undo).expect_ok();
     assert_eq!(desk.folder.read("a.txt"), "one\n");
     assert_eq!(Desk::listed(&desk.folder.path()), before);
-    let twice = desk.asked("undo", &undo);
-    let plan = desk.owner().plan(&twice);
-    assert!(
-        plan["error"].to_string().contains("changed since"),
-        "{plan}"
-    );
+    // What no approval could carry out is told at once, and the owner is not asked.
+    desk.misfits("undo", undo, "changed since");
 }
 
 #[test]
@@ -332,12 +338,7 @@ fn file_changed_since_the_run_is_left_alone() {
     let done = desk.run(&json!({"prompt": "Change some files."}));
     let id = &done["changes"]["id"];
     desk.folder.write("a.txt", "somebody else's\n");
-    let item = desk.asked("apply", &json!({"changes": id}));
-    let plan = desk.owner().plan(&item);
-    assert!(
-        plan["error"].to_string().contains("a.txt changed since"),
-        "{plan}"
-    );
+    desk.misfits("apply", json!({"changes": id}), "a.txt changed since");
     assert!(desk.folder.path().join("docs/old.txt").exists());
     // The other files can still come.
     let others = json!({"changes": id, "paths": ["docs/new.txt"]});
@@ -492,9 +493,11 @@ fn file_that_became_a_folder_is_told_as_removed() {
     let counts = ["added", "removed", "omitted"].map(|count| &changes[count]);
     assert_eq!(counts, [1, 1, 0], "{changes}");
     let part = |path: &str| json!({"changes": changes["id"], "paths": [path]});
-    let both = desk.asked("apply", &json!({"changes": changes["id"]}));
-    let plan = desk.owner().plan(&both).to_string();
-    assert!(plan.contains("apply that removal first"), "{plan}");
+    let both = json!({"changes": changes["id"]});
+    let reply = desk.agent.invoke(&desk.kind.of("apply"), both);
+    let error = reply.expect_error(422, "schema_validation_failed");
+    let words = error["message"].to_string();
+    assert!(words.contains("apply that removal first"), "{reply}");
     for path in ["a.txt", "a.txt/in.txt"] {
         desk.approved("apply", &part(path)).expect_ok();
     }

@@ -212,15 +212,15 @@ fn update_and_addition_are_taken_back_as_far_as_things_can() {
         (&todo["title"], &todo["deadline"]),
         (&json!("Buy seeds"), &Value::Null)
     );
-    // Nobody takes back what was changed since.
-    let again = agent.must_ask(UNDO, undo);
+    // Nobody takes back what was changed since, and the owner is not asked whether to.
+    let again = agent.invoke(UNDO, undo);
+    let error = again.expect_error(409, "precondition_changed");
+    let words = error["message"].to_string();
     assert!(
-        gateway
-            .owner()
-            .card(&again)
-            .to_string()
-            .contains("somebody changed this to-do since")
+        words.contains("somebody changed this to-do since"),
+        "{again}"
     );
+    assert_eq!(gateway.owner().pending().len(), 0, "no card");
     let added = done(&gateway, &agent, ADD, json!({"title": "Rake"}));
     let item = agent.must_ask(UNDO, json!({"id": added["undo"]}));
     let card = gateway.owner().card(&item).to_string();

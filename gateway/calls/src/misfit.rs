@@ -35,8 +35,9 @@ use std::{sync::Arc, time::Duration};
 /// How long a call waits to hear that its input is wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Reasons of a source that say of what the input names that it is not there, or not of a kind that can be changed.
-const OF_THE_INPUT: [&str; 8] = [
+const OF_THE_INPUT: [&str; 9] = [
     "not_found",
+    "not_undoable",
     "not_a_file",
     "not_a_directory",
     "not_text",
@@ -104,9 +105,18 @@ fn seen(
         by: CallerProof::Grant,
     };
     match Asked::new(caller, read, input.clone()).authorize(kernel) {
-        Ok(Authorized::Yes(permitted)) => Some(permitted.permit().constraint.clone()),
+        Ok(Authorized::Yes(permitted)) => {
+            let constraint = permitted.permit().constraint.clone();
+            can_narrow(entry.capability(), constraint.as_ref()).then_some(constraint)
+        }
         Ok(Authorized::Pend(_)) | Err(_) => None,
     }
+}
+
+/// Whether an effect can be planned within a narrowing of the read: what it has no field for would be looked at in full.
+fn can_narrow(effect: &Capability, constraint: Option<&Constraint>) -> bool {
+    let mut fields = constraint.into_iter().flat_map(Constraint::fields);
+    fields.all(|field| effect.constrainable.iter().any(|one| one.field == field))
 }
 
 /// A constraint that no plan fits that looks at anything; none where the capability cannot be narrowed so.

@@ -309,11 +309,7 @@ impl Manifest {
     /// Whether a grant of the read `name` says what of the source an effect's plan may look at.
     fn shows(&self, name: &str, effect: &Capability) -> bool {
         let read = self.capability(name).filter(|read| read.is_read());
-        !effect.is_read()
-            && read.is_some_and(|read| {
-                let mut fields = read.constrainable.iter();
-                read.audience.is_agents() && fields.all(|one| effect.constrainable.contains(one))
-            })
+        !effect.is_read() && read.is_some_and(|read| read.audience.is_agents())
     }
 }
 
