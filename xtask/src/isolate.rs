@@ -3,6 +3,7 @@
 //! is not installed.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,13 +24,29 @@ pub(crate) struct Arguments {
     only: Vec<String>,
 }
 
-/// Makes `cargo test` run its binaries with this task; `xtask` is this program. `whole`: with tests marked `ignore`.
-pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path, whole: bool) {
+/// Runs what follows as an ordinary user: owner of the files of whoever starts it, and without the rights of root.
+const ORDINARY: [&str; 5] = [
+    "unshare",
+    "--user",
+    "--map-user=1000",
+    "--map-group=1000",
+    "--",
+];
+
+/// Makes `cargo test` run its binaries with this task; `xtask` is this program. `whole`: with tests marked `ignore`;
+/// `ordinary`: as an ordinary user, whoever starts it.
+pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path, whole: bool, ordinary: bool) {
     // Not a variable: a test that starts cargo itself would inherit it.
-    let mut runner = serde_json::json!([xtask, "isolate"]);
-    if let (Some(words), true) = (runner.as_array_mut(), whole) {
-        words.push("--include-ignored".into());
+    let mut runner: Vec<&OsStr> = Vec::new();
+    if ordinary {
+        runner.extend(ORDINARY.map(OsStr::new));
     }
+    runner.extend([xtask.as_os_str(), OsStr::new("isolate")]);
+    if whole {
+        runner.push(OsStr::new("--include-ignored"));
+    }
+    let words = runner.iter().map(|word| word.to_string_lossy());
+    let runner = serde_json::json!(words.collect::<Vec<_>>());
     cargo.arg("--config");
     cargo.arg(format!("target.'cfg(all())'.runner = {runner}"));
 }

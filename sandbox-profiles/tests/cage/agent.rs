@@ -81,11 +81,12 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["trace", pid],
         &["read-memory", pid],
         &["limits-of", pid],
+        // Before the control that makes it nicer: an ordinary user takes none of that back.
+        &["schedule-attributes", pid],
         &["renice", pid],
         &["pin", pid],
         &["schedule", pid],
         &["schedule-parameters", pid],
-        &["schedule-attributes", pid],
         &["io-priority", pid],
         &["io-priority-of-user"],
         &["terminal-input"],
