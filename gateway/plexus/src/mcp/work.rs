@@ -11,9 +11,9 @@ use crate::{
     session::{Opened, Session},
     settings::Settings,
 };
-use plexus_client::{Done, Exit, Stop, streamed::Chunk};
+use plexus_client::{Done, Exit, Stop};
 use plexus_mcp::{Answer, Call, CallNews, Item, Message};
-use plexus_protocol::{PendingId, RunId};
+use plexus_protocol::{PendingId, RunId, body::ProgressChunk};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
 use tokio::time::{Instant, sleep};
@@ -170,8 +170,10 @@ async fn hear(
         let is_news = part.as_ref().is_some_and(|part| !part.chunks.is_empty());
         for chunk in part.into_iter().flat_map(|part| part.chunks) {
             tell(match chunk {
-                Chunk::Text(text) => CallNews::Text(text),
-                Chunk::Json(event) => CallNews::Event(event),
+                ProgressChunk::Text(text) => CallNews::Text(text),
+                ProgressChunk::Json(event) => {
+                    CallNews::Event(serde_json::from_str(event.get()).unwrap_or_default())
+                }
             })
             .await;
         }
