@@ -644,6 +644,6 @@ mod tests {
         let wrong: Result<Reply, _> = parsed(json!({"channel_id": "x", "text": "a"}));
         assert!(wrong.is_err_and(|error| error.code == "invalid_request"));
         let more: Result<NoArguments, _> = parsed(json!({"a": 1}));
-        assert!(more.is_err());
+        assert!(more.is_err_and(|error| error.code == "invalid_request"));
     }
 }

@@ -182,7 +182,8 @@ mod tests {
         assert!(flight.lock().all <= ALL + ALWAYS);
         let other = Id::generate();
         let small = flight.reserve(other, ALWAYS).await.expect("always");
-        assert!(flight.reserve(other, 1).await.is_err(), "and no more");
+        let more = flight.reserve(other, 1).await.err();
+        assert_eq!(more.map(|refusal| refusal.code()), Some(Code::RateLimited));
         drop((small, unread));
         let held = flight.lock();
         assert_eq!((held.all, held.by_member.len()), (0, 0));

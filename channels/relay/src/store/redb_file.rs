@@ -241,7 +241,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("store.redb");
         let store = RedbFile::open(&path).expect("opens");
-        assert!(RedbFile::open(&path).is_err());
+        let refused = RedbFile::open(&path).err().expect("in use").to_string();
+        assert!(refused.contains("another process has it"), "{refused}");
         drop(store);
         let cache = folder.path().join("cache.redb");
         drop(Tables::open(&cache, tables::COPY).expect("opens"));

@@ -1,50 +1,22 @@
 //! Ends in the middle: what was answered is there afterwards, in its order.
 
-use crate::harness::{Relay, id_of, story};
+use crate::harness::{Relay, history, id_of, made, story, texts};
+use plexus_channels::Account;
 use plexus_channels::account::AccountError;
-use plexus_channels::api::{ApiError, Cursor};
-use plexus_channels::crypto::Content;
+use plexus_channels::api::ApiError;
 use plexus_channels::dial::Direct;
 use plexus_channels::identity::Home;
-use plexus_channels::{Account, Id};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-async fn history(account: &Account, channel: Id) -> Vec<(Id, String)> {
-    let (mut all, mut cursor) = (Vec::new(), Id::ZERO);
-    loop {
-        let (page, more) = account
-            .history(channel, Cursor::After(cursor), 200)
-            .await
-            .expect("a page");
-        for opened in page {
-            cursor = opened.message.message_id;
-            let Ok(Content::Text(text)) = opened.content else {
-                panic!("{opened:?}")
-            };
-            all.push((cursor, text));
-        }
-        if !more {
-            return all;
-        }
-    }
-}
 
 #[test]
 fn answered_message_survives_kill_and_resend_is_no_second_one() {
     story(async {
         let mut relay = Relay::start();
-        let mut accounts = Vec::new();
-        for name in ["A", "B", "C", "D"] {
-            accounts.push(relay.account(name).await);
-        }
-        let members: Vec<Id> = accounts.iter().map(|account| id_of(account)).collect();
-        let channel = accounts[0]
-            .create("a", &members, None)
-            .await
-            .expect("made")
-            .id;
+        let accounts = relay.accounts(["A", "B", "C", "D"]).await;
+        let members: Vec<&Account> = accounts.iter().map(|account| &**account).collect();
+        let channel = made(&accounts[0], &members, None).await;
         let mut answered = BTreeMap::new();
         for round in 0..4 {
             let stop = Arc::new(AtomicBool::new(false));
@@ -112,8 +84,8 @@ fn kept_message_that_is_refused_later_holds_up_no_other() {
     story(async {
         let mut relay = Relay::start();
         let ann = relay.account("Ann").await;
-        let archived = ann.create("a", &[], Some("one")).await.expect("made").id;
-        let other = ann.create("b", &[], Some("one")).await.expect("made").id;
+        let archived = made(&ann, &[], Some("one")).await;
+        let other = made(&ann, &[], Some("one")).await;
         relay.kill();
         let away = ann.send(archived, "two").await.expect_err("away");
         assert!(matches!(away, AccountError::Kept(_)), "{away}");
@@ -123,11 +95,7 @@ fn kept_message_that_is_refused_later_holds_up_no_other() {
         let refused = ann.send(archived, "three").await.expect_err("archived");
         assert!(!refused.is_kept(), "{refused}");
         ann.flush().await.expect("nothing is left");
-        let (page, _) = ann
-            .history(archived, Cursor::Newest, 10)
-            .await
-            .expect("read");
-        assert_eq!(page.len(), 1);
+        assert_eq!(texts(&ann, archived).await, ["one"]);
     });
 }
 
@@ -135,7 +103,7 @@ fn kept_message_that_is_refused_later_holds_up_no_other() {
 fn kept_message_refused_after_crash_is_listed_with_its_text() {
     story(async {
         let mut relay = Relay::start();
-        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let channel = bob.create("plans", &[id_of(&ann)], None).await;
         let channel = channel.expect("made").id;
         let shown = ann.api().channel(channel).await.expect("shown");
@@ -155,10 +123,8 @@ fn kept_message_refused_after_crash_is_listed_with_its_text() {
         let [unsent] = unsent.as_slice() else {
             panic!("{unsent:?}")
         };
-        assert_eq!(
-            (unsent.channel_id, unsent.channel_name.as_deref()),
-            (channel, Some("plans"))
-        );
+        assert_eq!(unsent.channel_id, channel);
+        assert_eq!(unsent.channel_name.as_deref(), Some("plans"));
         assert_eq!(unsent.text.as_deref(), Some("two"));
         assert!(unsent.may_be_there && !unsent.why.is_empty(), "{unsent:?}");
         assert_eq!(ann.forget_unsent(&[unsent.id]).expect("kept"), 1);
@@ -183,7 +149,7 @@ fn message_sent_while_the_relay_is_away_goes_out_once_later() {
     story(async {
         let mut relay = Relay::start();
         let ann = relay.account("Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let channel = made(&ann, &[], Some("one")).await;
         ann.send(channel, "two").await.expect("sent");
         relay.kill();
         let away = ann.send(channel, "three").await.expect_err("away");
@@ -205,11 +171,7 @@ fn message_sent_while_the_relay_is_away_goes_out_once_later() {
         std::fs::write(folder.join("state.json"), outbox).expect("written");
         let ann = reopened(&relay, ann);
         ann.send(channel, "four").await.expect("sent");
-        let texts: Vec<_> = history(&ann, channel)
-            .await
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect();
-        assert_eq!(texts, ["one", "two", "three", "four"]);
+        let all = ["one", "two", "three", "four"];
+        assert_eq!(texts(&ann, channel).await, all);
     });
 }

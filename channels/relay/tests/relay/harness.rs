@@ -3,14 +3,15 @@
 //! The stories run on each store that there is: `crate::ON_NATS` says which this program tests.
 
 use crate::nats::Nats;
-use plexus_channels::account::Account;
-use plexus_channels::api::{Api, Credentials};
+use plexus_channels::account::{Account, Opened};
+use plexus_channels::api::{Api, Credentials, Cursor};
+use plexus_channels::crypto::Content;
 use plexus_channels::dial::{Direct, Endpoint};
 use plexus_channels::events::{Listener, Notice};
 use plexus_channels::identity::{Home, Registration};
-use plexus_channels::wire::{Event, NewDevice, Register};
+use plexus_channels::wire::{AskToken, Challenge, Event, Message, NewDevice, Register};
 use plexus_channels::{DeviceKey, Id};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::future::Future;
 use std::io::{BufRead as _, BufReader};
@@ -188,33 +189,32 @@ impl Relay {
         Arc::new(Account::open(identity, Arc::new(Direct::default())).expect("opens"))
     }
 
+    /// Registers accounts with files of their own.
+    pub(crate) async fn accounts<const N: usize>(&self, names: [&str; N]) -> [Arc<Account>; N] {
+        let mut accounts = Vec::new();
+        for name in names {
+            accounts.push(self.account(name).await);
+        }
+        let Ok(accounts) = accounts.try_into() else {
+            panic!("as many as names")
+        };
+        accounts
+    }
+
     /// The bare routes of a fresh user of an organization, and who that is.
     pub(crate) async fn stranger(&self, organization: &str) -> (Arc<Api>, Id, Id, Arc<DeviceKey>) {
         let key = Arc::new(DeviceKey::generate());
-        let open = Api::new(self.endpoint.clone(), Arc::new(Direct::default()), None);
-        let invitation_key = self.invite(&["--organization", organization]);
-        let register = Register {
-            registration_id: Id::generate(),
-            invitation_key,
-            first_name: None,
-            last_name: None,
-            skills: Vec::new(),
-            device: NewDevice {
-                public_key: key.public().to_wire(),
-            },
-        };
-        let made = open.register(&register).await.expect("registered");
+        let invitation = self.invite(&["--organization", organization]);
+        let register = registration(&invitation, &key);
+        let made = api(self, None).register(&register).await;
+        let made = made.expect("registered");
         let credentials = Credentials {
             agent_id: made.agent_id,
             device_id: made.device_id,
             key: Arc::clone(&key),
         };
-        let api = Api::new(
-            self.endpoint.clone(),
-            Arc::new(Direct::default()),
-            Some(credentials),
-        );
-        (Arc::new(api), made.agent_id, made.device_id, key)
+        let api = Arc::new(api(self, Some(credentials)));
+        (api, made.agent_id, made.device_id, key)
     }
 }
 
@@ -284,6 +284,94 @@ pub(crate) async fn event(listener: &mut Listener) -> Event {
     match next.expect("an event").expect("not over") {
         Notice::Event(event) => event,
         other => panic!("{other:?}"),
+    }
+}
+
+/// The next event, which is of a message.
+pub(crate) async fn message(listener: &mut Listener) -> Message {
+    match event(listener).await {
+        Event::MessageCreated { message, .. } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Makes a channel of these members and whoever makes it.
+pub(crate) async fn made(by: &Account, members: &[&Account], opening: Option<&str>) -> Id {
+    let members: Vec<Id> = members.iter().map(|member| id_of(member)).collect();
+    let made = by.create("a", &members, opening).await;
+    made.expect("made").id
+}
+
+/// The text of a message that opened.
+pub(crate) fn text(opened: Opened) -> String {
+    match opened.content {
+        Ok(Content::Text(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All messages of a channel, as a member reads them: each with its text.
+pub(crate) async fn history(account: &Account, channel: Id) -> Vec<(Id, String)> {
+    let (mut all, mut cursor) = (Vec::new(), Id::ZERO);
+    loop {
+        let page = account.history(channel, Cursor::After(cursor), 200).await;
+        let (page, more) = page.expect("a page");
+        for opened in page {
+            cursor = opened.message.message_id;
+            all.push((cursor, text(opened)));
+        }
+        if !more {
+            return all;
+        }
+    }
+}
+
+/// All texts of a channel.
+pub(crate) async fn texts(account: &Account, channel: Id) -> Vec<String> {
+    let all = history(account, channel).await.into_iter();
+    all.map(|(_, text)| text).collect()
+}
+
+/// What a client of another make is answered to a request without a token.
+pub(crate) async fn post(relay: &Relay, path: &str, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let (status, _, answer) = raw(&relay.endpoint, "POST", path, None, body.as_bytes()).await;
+    (status, answer)
+}
+
+/// Asks for a challenge, and proves who this is.
+pub(crate) async fn proven(relay: &Relay, who: &Credentials) -> AskToken {
+    let (status, open) = post(relay, "/v1/auth/challenge", &json!(who.asking())).await;
+    assert_eq!(status, 200, "{open}");
+    let open: Challenge = serde_json::from_value(open).expect("a challenge");
+    who.prove(&open).expect("a key")
+}
+
+/// A copy of what an account logs in with.
+pub(crate) fn credentials(of: &Account) -> Credentials {
+    Credentials {
+        agent_id: of.identity().facts.agent_id,
+        device_id: of.identity().facts.device_id,
+        key: Arc::clone(&of.identity().key),
+    }
+}
+
+/// Bare routes for who has these.
+pub(crate) fn api(relay: &Relay, who: Option<Credentials>) -> Api {
+    Api::new(relay.endpoint.clone(), Arc::new(Direct::default()), who)
+}
+
+/// A registration without a name, by a key of its own.
+pub(crate) fn registration(invitation: &str, key: &DeviceKey) -> Register {
+    Register {
+        registration_id: Id::generate(),
+        invitation_key: invitation.to_owned(),
+        first_name: None,
+        last_name: None,
+        skills: Vec::new(),
+        device: NewDevice {
+            public_key: key.public().to_wire(),
+        },
     }
 }
 

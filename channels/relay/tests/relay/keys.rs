@@ -1,30 +1,26 @@
 //! Key versions: one successor, of a member, whatever the relay shows.
 
-use crate::harness::{Relay, id_of, story};
+use crate::harness::{Relay, id_of, made, story, text, texts};
 use crate::liar::{Liar, Lied, account, reopened};
-use plexus_channels::account::{Account, AccountError, Agreed, KeyNews, Standing, Trouble};
+use plexus_channels::account::{Account, AccountError, Agreed, KeyNews, Opened, Standing, Trouble};
 use plexus_channels::api::Cursor;
 use plexus_channels::chain::{Chain, Draft, Print, StateView};
-use plexus_channels::crypto::{Content, WrapContext};
-use plexus_channels::wire::{Code, CreateChannel, KeyState, Rotate};
+use plexus_channels::crypto::WrapContext;
+use plexus_channels::wire::{Code, CreateChannel, KeyState, Rotate, Wrap};
 use plexus_channels::{ChannelKey, Id};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a member reads of a channel; of what does not open why.
 async fn read(account: &Account, channel: Id) -> Vec<Result<String, Trouble>> {
     let page = account.history(channel, Cursor::After(Id::ZERO), 200).await;
     let opened = page.expect("a page").0.into_iter();
-    let text = |content| match content {
-        Content::Text(text) => text,
-        Content::Unsupported => panic!("a text"),
+    let read = |opened: Opened| match &opened.content {
+        Ok(_) => Ok(text(opened)),
+        Err(trouble) => Err(trouble.clone()),
     };
-    opened.map(|opened| opened.content.map(text)).collect()
-}
-
-async fn texts(account: &Account, channel: Id) -> Vec<String> {
-    let read = read(account, channel).await.into_iter();
-    read.collect::<Result<_, _>>().expect("all open")
+    opened.map(read).collect()
 }
 
 fn newest(account: &Account, channel: Id) -> StateView {
@@ -70,17 +66,11 @@ fn signed(chain: &Chain, by: &Account) -> KeyState {
 
 /// From now on the answers with key states are what `change` makes of them.
 fn shows(liar: &Liar, change: impl Fn(Vec<KeyState>) -> Vec<KeyState> + Send + 'static) {
-    liar.lies(
-        move |line, answer| match line.contains("/keys?") && answer["states"].is_array() {
-            true => {
-                let mut answer = answer.clone();
-                let states = serde_json::from_value(answer["states"].take()).expect("states");
-                answer["states"] = json!(change(states));
-                Lied::Answer(200, answer)
-            }
-            false => Lied::Truth,
-        },
-    );
+    liar.changes("/keys?", move |answer| {
+        if let Ok(states) = serde_json::from_value(answer["states"].take()) {
+            answer["states"] = json!(change(states));
+        }
+    });
 }
 
 /// Whether a channel's member is told that two keys of a version are signed, by these.
@@ -97,9 +87,8 @@ fn is_stopped<T>(result: &Result<T, AccountError>, held: &Account, second: &Acco
 fn two_rotations_at_once_leave_one_successor() {
     story(async {
         let relay = Relay::start();
-        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
-        let made = ann.create("a", &[id_of(&bob)], Some("one")).await;
-        let channel = made.expect("made").id;
+        let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
+        let channel = made(&ann, &[&bob], Some("one")).await;
         bob.send(channel, "two").await.expect("sent");
         for _ in 0..4 {
             let (one, other) = tokio::join!(ann.rotate(channel), bob.rotate(channel));
@@ -110,10 +99,8 @@ fn two_rotations_at_once_leave_one_successor() {
         bob.send(channel, "four").await.expect("sent");
         assert_eq!(newest(&ann, channel), newest(&bob, channel));
         for account in [&ann, &bob] {
-            assert_eq!(
-                texts(account, channel).await,
-                ["one", "two", "three", "four"]
-            );
+            let all = ["one", "two", "three", "four"];
+            assert_eq!(texts(account, channel).await, all);
         }
     });
 }
@@ -123,10 +110,8 @@ fn second_successor_stops_the_channel_and_both_are_shown() {
     story(async {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
-        let (bob, carol) = (relay.account("Bob").await, relay.account("Carol").await);
-        let members = [id_of(&ann), id_of(&carol)];
-        let made = bob.create("a", &members, Some("one")).await;
-        let channel = made.expect("made").id;
+        let [bob, carol] = relay.accounts(["Bob", "Carol"]).await;
+        let channel = made(&bob, &[&ann, &carol], Some("one")).await;
         assert_eq!(texts(&ann, channel).await, ["one"]);
         // Two members have signed a version 2: the relay took one, and shows Ann the other one too.
         let second = signed(&chain(&carol, channel, 1).await, &carol);
@@ -154,11 +139,8 @@ fn second_successor_stops_the_channel_and_both_are_shown() {
         let opened = read(&ann, channel).await;
         assert_eq!(opened[0].as_deref(), Ok("one"));
         assert!(matches!(opened[1], Err(Trouble::Stopped(_))), "{opened:?}");
-        assert_eq!(
-            texts(&bob, channel).await,
-            ["one", "two"],
-            "nothing was sent"
-        );
+        // Nothing was sent.
+        assert_eq!(texts(&bob, channel).await, ["one", "two"]);
     });
 }
 
@@ -167,9 +149,8 @@ fn states_of_strangers_and_gaps_are_refused_and_the_honest_ones_walked() {
     story(async {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
-        let (bob, eve) = (relay.account("Bob").await, relay.account("Eve").await);
-        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
-        let channel = made.expect("made").id;
+        let [bob, eve] = relay.accounts(["Bob", "Eve"]).await;
+        let channel = made(&bob, &[&ann], Some("one")).await;
         assert_eq!(texts(&ann, channel).await, ["one"]);
         drop(ann);
         // Ann is away for three versions.
@@ -211,10 +192,8 @@ fn states_of_strangers_and_gaps_are_refused_and_the_honest_ones_walked() {
         // The truth, link by link.
         liar.tells_the_truth();
         ann.send(channel, "five").await.expect("sent");
-        assert_eq!(
-            texts(&ann, channel).await,
-            ["one", "two", "three", "four", "five"]
-        );
+        let all = ["one", "two", "three", "four", "five"];
+        assert_eq!(texts(&ann, channel).await, all);
         assert_eq!(newest(&ann, channel).key_version, 4);
     });
 }
@@ -224,46 +203,32 @@ fn relay_brings_nobody_into_the_next_key_and_a_removed_member_out_of_it() {
     story(async {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
-        let (bob, carol, eve) = (
-            relay.account("Bob").await,
-            relay.account("Carol").await,
-            relay.account("Eve").await,
-        );
-        let members = [id_of(&bob), id_of(&carol)];
-        let made = ann.create("a", &members, Some("one")).await;
-        let channel = made.expect("made").id;
-        let (path, of_eve) = (format!("/{channel} "), id_of(&eve));
+        let [bob, carol, eve] = relay.accounts(["Bob", "Carol", "Eve"]).await;
+        let channel = made(&ann, &[&bob, &carol], Some("one")).await;
+        let (path, of_eve) = (format!("GET /v1/channels/{channel} "), id_of(&eve));
         let listed = json!({"id": of_eve, "kind": "agent", "name": "Carol"});
-        liar.lies(move |line, channel| {
-            let mut channel = channel.clone();
-            match channel["members"].as_array_mut() {
-                Some(members) if line.starts_with("GET ") && line.contains(&path) => {
-                    members.push(listed.clone());
-                    Lied::Answer(200, channel)
-                }
-                _ => Lied::Truth,
-            }
+        liar.changes(&path, move |channel| {
+            let members = channel["members"].as_array_mut().expect("members");
+            members.push(listed.clone());
         });
         // The honest relay behind the liar would take no key of hers: none was made.
         ann.rotate(channel).await.expect("rotated");
         let shown = ann.channel(channel).await.expect("a channel");
-        assert!(
-            shown.members.iter().all(|member| member.id != of_eve),
-            "{shown:?}"
-        );
+        let ids: BTreeSet<_> = shown.members.iter().map(|member| member.id).collect();
+        assert_eq!(ids, [&ann, &bob, &carol].map(|of| id_of(of)).into());
         liar.tells_the_truth();
         // Who is removed has no further key, and all others are told.
         bob.look_at_keys(channel).await.expect("looked");
         bob.take_key_news();
-        ann.remove_member(channel, id_of(&carol))
-            .await
-            .expect("removed");
+        let removed = ann.remove_member(channel, id_of(&carol)).await;
+        removed.expect("removed");
         ann.send(channel, "two").await.expect("sent");
         bob.look_at_keys(channel).await.expect("looked");
         let told = bob.take_key_news();
         let is_told = |news: &KeyNews| matches!(news, KeyNews::Renewed { state, removed, .. } if state.key == Some(print_of(&ann)) && *removed == [id_of(&carol)]);
         assert!(told.iter().any(is_told), "{told:?}");
-        assert!(carol.api().keys(channel, 0).await.is_err());
+        let keys = carol.api().keys(channel, 0).await.map(drop);
+        assert_eq!(keys.expect_err("no member").code(), Some(Code::NotFound));
         // Back again, she reads on from the state that she held, and what was written meanwhile.
         bob.add_member(channel, id_of(&carol)).await.expect("added");
         assert_eq!(texts(&carol, channel).await, ["one", "two"]);
@@ -276,13 +241,11 @@ fn rejoined_member_is_led_to_no_other_chain() {
     story(async {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
-        let (bob, eve) = (relay.account("Bob").await, relay.account("Eve").await);
-        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
-        let channel = made.expect("made").id;
+        let [bob, eve] = relay.accounts(["Bob", "Eve"]).await;
+        let channel = made(&bob, &[&ann], Some("one")).await;
         assert_eq!(texts(&ann, channel).await, ["one"]);
-        bob.remove_member(channel, id_of(&ann))
-            .await
-            .expect("removed");
+        let removed = bob.remove_member(channel, id_of(&ann)).await;
+        removed.expect("removed");
         ann.keep_channels(&[]).expect("forgotten");
         bob.add_member(channel, id_of(&ann)).await.expect("added");
         // A whole chain of the relay's own, that names everybody with their true keys.
@@ -302,21 +265,24 @@ fn rejoined_member_is_led_to_no_other_chain() {
     });
 }
 
+/// A channel's key of a version that no state has, wrapped by one account for another.
+fn wrapped(key: &ChannelKey, of: (Id, u32), by: &Account, to: &Account) -> Wrap {
+    let context = WrapContext {
+        channel_id: of.0,
+        key_version: of.1,
+        sender_device_id: by.identity().facts.device_id,
+        recipient_device_id: to.identity().facts.device_id,
+        recipient: to.identity().key.public(),
+        state: None,
+    };
+    by.identity().key.wrap(key, &context)
+}
+
 /// A channel as a client of before made it: its key is signed by nobody.
 async fn unsigned(by: &Account, with: &[&Account]) -> Id {
     let (channel, key) = (Id::generate(), ChannelKey::generate());
     let facts = &by.identity().facts;
-    let wrap = |to: &Account| {
-        let context = WrapContext {
-            channel_id: channel,
-            key_version: 1,
-            sender_device_id: facts.device_id,
-            recipient_device_id: to.identity().facts.device_id,
-            recipient: to.identity().key.public(),
-            state: None,
-        };
-        by.identity().key.wrap(&key, &context)
-    };
+    let wrap = |to: &Account| wrapped(&key, (channel, 1), by, to);
     let create = CreateChannel {
         channel_id: channel,
         name: key.seal_name(channel, (1, None), facts.device_id, "of before"),
@@ -371,17 +337,16 @@ fn channel_of_before_is_unauthenticated_until_a_member_signs() {
         }
         bob.send(channel, "one").await.expect("sent");
         assert_eq!(texts(&ann, channel).await, ["one"]);
-        let unauthenticated = |refused: Result<_, AccountError>| {
-            assert!(
-                matches!(
-                    refused,
-                    Err(AccountError::Trouble(Trouble::Unauthenticated))
-                ),
-                "{refused:?}"
+        for refused in [
+            ann.add_member(channel, id_of(&carol)).await,
+            ann.rotate(channel).await,
+        ] {
+            let is_so = matches!(
+                refused,
+                Err(AccountError::Trouble(Trouble::Unauthenticated))
             );
-        };
-        unauthenticated(ann.add_member(channel, id_of(&carol)).await);
-        unauthenticated(ann.rotate(channel).await);
+            assert!(is_so, "{refused:?}");
+        }
         // On a card with the members and their keys, a member signs the first state.
         let mut agreed = Agreed::default();
         agreed.add(&ann.api().user(id_of(&bob)).await.expect("a profile"));
@@ -400,16 +365,14 @@ fn channel_of_before_is_unauthenticated_until_a_member_signs() {
             keys: Vec::new(),
             state: None,
         };
-        let refused = bob
-            .api()
-            .rotate(channel, &rotate)
-            .await
-            .expect_err("refused");
-        assert_eq!(refused.code(), Some(Code::KeysMissing));
+        let refused = bob.api().rotate(channel, &rotate).await;
+        assert_eq!(
+            refused.expect_err("refused").code(),
+            Some(Code::KeysMissing)
+        );
         shows(&liar, |_| Vec::new());
-        ann.send(channel, "three")
-            .await
-            .expect_err("it has no key of version 3");
+        let keyless = ann.send(channel, "three").await;
+        keyless.expect_err("it has no key of version 3");
         liar.tells_the_truth();
         ann.send(channel, "three").await.expect("sent");
         assert_eq!(texts(&carol, channel).await, ["one", "two", "three"]);
@@ -422,8 +385,7 @@ fn relay_that_hides_all_states_gets_no_message() {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
-        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
-        let channel = made.expect("made").id;
+        let channel = made(&bob, &[&ann], Some("one")).await;
         shows(&liar, |_| Vec::new());
         let sent = ann.send(channel, "two").await;
         assert!(
@@ -441,24 +403,11 @@ fn key_that_a_stranger_wrapped_is_not_held() {
     story(async {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
-        let (bob, eve) = (relay.account("Bob").await, relay.account("Eve").await);
-        let made = bob.create("a", &[id_of(&ann)], Some("one")).await;
-        let channel = made.expect("made").id;
-        let facts = eve.identity().facts.clone();
-        let context = WrapContext {
-            channel_id: channel,
-            key_version: 2,
-            sender_device_id: facts.device_id,
-            recipient_device_id: ann.identity().facts.device_id,
-            recipient: ann.identity().key.public(),
-            state: None,
-        };
-        let wrap = eve
-            .identity()
-            .key
-            .wrap(&ChannelKey::from_bytes([9; 32]), &context);
-        let mut wrap = json!(wrap);
-        wrap["sender_id"] = json!(facts.agent_id);
+        let [bob, eve] = relay.accounts(["Bob", "Eve"]).await;
+        let channel = made(&bob, &[&ann], Some("one")).await;
+        let key = ChannelKey::from_bytes([9; 32]);
+        let mut wrap = json!(wrapped(&key, (channel, 2), &eve, &ann));
+        wrap["sender_id"] = json!(id_of(&eve));
         wrap["sender_public_key"] = json!(eve.identity().key.public().to_wire());
         let path = format!("/v1/channels/{channel}");
         liar.lies(move |line, answer| {

@@ -41,8 +41,9 @@ impl Liar {
     }
 
     /// From now on answers to requests with `part` in their line are what `change` makes of them.
-    pub(crate) fn changes(&self, part: &'static str, change: fn(&mut Value)) {
-        self.lies(move |line, page| match line.contains(part) {
+    pub(crate) fn changes(&self, part: &str, change: impl Fn(&mut Value) + Send + 'static) {
+        let part = part.to_owned();
+        self.lies(move |line, page| match line.contains(&part) {
             true => {
                 let mut page = page.clone();
                 change(&mut page);

@@ -1,15 +1,14 @@
 //! A relay that lies, loses and waits: the real one, with a liar on the way to it that alters, drops or holds its answers.
 
-use crate::harness::{PATIENCE, Relay, id_of, story};
-use crate::liar::{Lied, account};
+use crate::harness::{PATIENCE, Relay, history, id_of, made, story, text, texts};
+use crate::liar::{Liar, Lied, account};
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble};
 use plexus_channels::api::{ApiError, Cursor};
-use plexus_channels::crypto::Content;
 use plexus_channels::dial::Direct;
 use plexus_channels::events::{Listener, Notice};
-use plexus_channels::identity::{Home, Registration};
+use plexus_channels::identity::{Home, IdentityError, Registration};
 use plexus_channels::state::{Once, WriteStatus};
-use plexus_channels::wire::Event;
+use plexus_channels::wire::{Code, Event};
 use plexus_channels::{DeviceKey, Id};
 use plexus_participant::Tools;
 use serde_json::{Value, json};
@@ -19,27 +18,22 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-async fn texts(account: &Account, channel: Id) -> Vec<String> {
-    let page = account.history(channel, Cursor::After(Id::ZERO), 200).await;
-    let (page, more) = page.expect("a page");
-    assert!(!more);
-    let text = |opened: plexus_channels::Opened| match opened.content {
-        Ok(Content::Text(text)) => text,
-        other => panic!("{other:?}"),
-    };
-    page.into_iter().map(text).collect()
-}
-
 fn is_post(line: &str) -> bool {
     line.starts_with("POST ") && line.contains("/messages ")
+}
+
+/// Ann, whose way leads over a liar, in a channel of her own with one message.
+async fn alone(relay: &Relay) -> (Arc<Account>, Arc<Liar>, Id) {
+    let (ann, liar) = account(relay, "Ann").await;
+    let channel = made(&ann, &[], Some("one")).await;
+    (ann, liar, channel)
 }
 
 #[test]
 fn message_is_kept_while_the_login_is_refused() {
     story(async {
         let relay = Relay::start();
-        let (ann, liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let (ann, liar, channel) = alone(&relay).await;
         liar.refuses_logins();
         ann.api().forget_token();
         let call = Once::call("evt_1");
@@ -60,17 +54,14 @@ fn message_is_kept_while_the_login_is_refused() {
 fn message_is_kept_when_its_answer_cannot_be_read() {
     story(async {
         let relay = Relay::start();
-        let (ann, liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let (ann, liar, channel) = alone(&relay).await;
         liar.lies(|line, _| match is_post(line) {
             true => Lied::Answer(201, json!({"taken": "perhaps"})),
             false => Lied::Truth,
         });
         let kept = ann.send(channel, "two").await.expect_err("kept");
-        assert!(
-            matches!(kept, AccountError::Kept(ApiError::Malformed(_))),
-            "{kept}"
-        );
+        let is_unread = matches!(kept, AccountError::Kept(ApiError::Malformed(_)));
+        assert!(is_unread, "{kept}");
         liar.tells_the_truth();
         assert_eq!(ann.flush().await.expect("flushed").len(), 1);
         assert_eq!(texts(&ann, channel).await, ["one", "two"]);
@@ -83,12 +74,7 @@ fn refusal_after_a_removal_says_that_the_message_may_be_there() {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
-        let members = [id_of(&ann)];
-        let channel = bob
-            .create("a", &members, Some("one"))
-            .await
-            .expect("made")
-            .id;
+        let channel = made(&bob, &[&ann], Some("one")).await;
         ann.send(channel, "two").await.expect("sent");
         let lost = Once::call("evt_1");
         liar.lies(|line, _| match is_post(line) {
@@ -117,8 +103,7 @@ fn refusal_after_a_removal_says_that_the_message_may_be_there() {
 fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
     story(async {
         let relay = Relay::start();
-        let (ann, liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let (ann, liar, channel) = alone(&relay).await;
         let (asked, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (seen, held) = (Arc::clone(&asked), Arc::clone(&gate));
         liar.lies(move |line, _| match is_post(line) {
@@ -132,11 +117,7 @@ fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
         let sending = tokio::spawn(async move { sender.send(channel, "two").await });
         asked.notified().await;
         let meanwhile = async {
-            let (page, _) = ann
-                .history(channel, Cursor::Newest, 10)
-                .await
-                .expect("read");
-            let last = page.last().expect("a message").message.message_id;
+            let last = history(&ann, channel).await.last().expect("a message").0;
             ann.advance(&[(channel, last)]).await.expect("kept");
             assert_eq!(ann.watermark(channel).await, Some(last));
             assert_eq!(ann.fate(&Once::call("evt_1")), None);
@@ -191,8 +172,7 @@ fn page_of_users_that_was_not_asked_for_is_refused() {
 fn page_that_was_not_asked_for_is_refused() {
     story(async {
         let relay = Relay::start();
-        let (ann, liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let (ann, liar, channel) = alone(&relay).await;
         for text in ["two", "three"] {
             ann.send(channel, text).await.expect("sent");
         }
@@ -225,18 +205,13 @@ fn page_that_was_not_asked_for_is_refused() {
             assert!(is_refused, "{name}: {lied:?}");
         }
         // The same page again and again.
-        let (shown, _) = {
-            liar.tells_the_truth();
-            ann.history(channel, Cursor::After(Id::ZERO), 3)
-                .await
-                .expect("read")
-        };
-        let same = json!({"messages": [shown[0].message], "has_more": true});
-        liar.lies(move |line, _| match line.contains("/messages?") {
-            true => Lied::Answer(200, same.clone()),
-            false => Lied::Truth,
-        });
-        assert!(read().await.is_err());
+        liar.tells_the_truth();
+        let all = ann.history(channel, Cursor::After(Id::ZERO), 3).await;
+        let same = json!({"messages": [all.expect("read").0[0].message], "has_more": true});
+        liar.changes("/messages?", move |page| *page = same.clone());
+        let lied = read().await;
+        let is_refused = matches!(lied, Err(AccountError::Relay(ApiError::Malformed(_))));
+        assert!(is_refused, "{lied:?}");
     });
 }
 
@@ -246,11 +221,7 @@ fn socket_that_dies_at_each_frame_loses_no_message() {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
-        let channel = bob
-            .create("a", &[id_of(&ann)], None)
-            .await
-            .expect("made")
-            .id;
+        let channel = made(&bob, &[&ann], None).await;
         // Before `ready`; in it; in the frame of a message.
         *liar.cuts.lock().expect("no panic") = [0, 40, 450].into();
         let mut events = Listener::new(Arc::clone(ann.api()));
@@ -266,10 +237,7 @@ fn socket_that_dies_at_each_frame_loses_no_message() {
                 }
                 Ok(Ok(Notice::Event(Event::MessageCreated { message, .. }))) => {
                     let opened = ann.receive(channel, message).await.expect("received");
-                    match opened.map(|opened| opened.content) {
-                        Some(Ok(Content::Text(text))) => heard.push(text),
-                        other => panic!("{other:?}"),
-                    }
+                    heard.push(text(opened.expect("new")));
                 }
                 Ok(Ok(Notice::Event(_) | Notice::Lost(_))) => {}
                 other => panic!("{other:?}"),
@@ -288,15 +256,12 @@ fn socket_that_dies_at_each_frame_loses_no_message() {
 fn full_disk_sends_nothing_and_says_so() {
     story(async {
         let relay = Relay::start();
-        let (ann, _liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
-        // No file can be made where its folder is away: as on a full disk, for whichever user.
+        let (ann, _liar, channel) = alone(&relay).await;
         let folder = ann.identity().folder().to_owned();
-        let aside = folder.with_extension("aside");
-        std::fs::rename(&folder, &aside).expect("moved");
+        away(&folder)();
         let refused = ann.send(channel, "two").await.expect_err("no disk");
         assert!(matches!(refused, AccountError::Disk(_)), "{refused}");
-        std::fs::rename(&aside, &folder).expect("moved back");
+        back(&folder);
         assert_eq!(texts(&ann, channel).await, ["one"]);
         assert!(ann.flush().await.expect("nothing waits").is_empty());
         ann.send(channel, "three").await.expect("sent");
@@ -325,17 +290,19 @@ fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
-        let made = ann.create("a", &[id_of(&bob)], Some("one")).await;
-        let channel = made.expect("made").id;
+        let channel = made(&ann, &[&bob], Some("one")).await;
         let folder = ann.identity().folder().to_owned();
+        let fills = || {
+            let away = away(&folder);
+            liar.lies(move |line, _| {
+                if is_post(line) {
+                    away();
+                }
+                Lied::Truth
+            });
+        };
         // The relay has it, and that cannot be noted here.
-        let fills = away(&folder);
-        liar.lies(move |line, _| {
-            if is_post(line) {
-                fills();
-            }
-            Lied::Truth
-        });
+        fills();
         let call = Once::call("evt_1");
         let sent = ann.send_once(call.clone(), channel, "two").await;
         assert!(sent.is_ok_and(|sent| !sent.is_repeated), "the relay has it");
@@ -348,18 +315,10 @@ fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
         assert!(ann.flush().await.expect("nothing waits").is_empty());
         // Its key is old, and no new form of it can be kept: it goes out later.
         bob.rotate(channel).await.expect("rotated");
-        let fills = away(&folder);
-        liar.lies(move |line, _| {
-            if is_post(line) {
-                fills();
-            }
-            Lied::Truth
-        });
+        fills();
         let kept = ann.send(channel, "four").await.expect_err("no disk");
-        assert!(
-            matches!(kept, AccountError::KeptHere(_)) && kept.is_kept(),
-            "{kept}"
-        );
+        let is_kept = matches!(kept, AccountError::KeptHere(_)) && kept.is_kept();
+        assert!(is_kept, "{kept}");
         back(&folder);
         liar.tells_the_truth();
         assert_eq!(ann.flush().await.expect("flushed").len(), 1);
@@ -371,9 +330,8 @@ fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
 fn refused_message_of_the_outbox_is_reported_with_its_text() {
     story(async {
         let relay = Relay::start();
-        let (ann, liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
-        let other = ann.create("b", &[], Some("one")).await.expect("made").id;
+        let (ann, liar, channel) = alone(&relay).await;
+        let other = made(&ann, &[], Some("one")).await;
         liar.refuses_logins();
         ann.api().forget_token();
         let kept = ann.send(channel, "two").await.expect_err("kept");
@@ -409,25 +367,15 @@ fn devices_beyond_those_agreed_to_get_no_key() {
             opening: None,
             agreed: Some(&agreed),
         };
-        let channel = ann.create("a", &[], None).await.expect("made").id;
+        let channel = made(&ann, &[], None).await;
         // One more device, since the owner saw the card.
         let key = DeviceKey::generate().public().to_wire();
         let path = format!("/{} ", id_of(&bob));
-        liar.lies(move |line, profile| {
-            match line.contains(&path) && profile["devices"].is_array() {
-                true => {
-                    let mut profile = profile.clone();
-                    let mut device = profile["devices"][0].clone();
-                    device["device_id"] = json!(Id::generate());
-                    device["public_key"] = json!(key);
-                    profile["devices"]
-                        .as_array_mut()
-                        .expect("devices")
-                        .push(device);
-                    Lied::Answer(200, profile)
-                }
-                false => Lied::Truth,
-            }
+        liar.changes(&path, move |profile| {
+            let mut device = profile["devices"][0].clone();
+            device["device_id"] = json!(Id::generate());
+            device["public_key"] = json!(key);
+            profile["devices"] = json!([profile["devices"][0], device]);
         });
         let not_agreed = |refused: &AccountError| matches!(refused, AccountError::Trouble(Trouble::NotAgreed { user_id }) if *user_id == id_of(&bob));
         let refused = ann.add_agreed(channel, id_of(&bob), Some(&agreed)).await;
@@ -464,15 +412,10 @@ fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
             },
         );
         let refused = ann.create("a", &[], Some("one")).await;
-        assert!(
-            matches!(refused, Err(AccountError::Relay(_))),
-            "{refused:?}"
-        );
-        assert_eq!(
-            posts.lock().expect("no panic").len(),
-            1,
-            "it was asked once"
-        );
+        let is_refused = matches!(refused, Err(AccountError::Relay(_)));
+        assert!(is_refused, "{refused:?}");
+        // It was asked once.
+        assert_eq!(posts.lock().expect("no panic").len(), 1);
     });
 }
 
@@ -480,25 +423,20 @@ fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
 fn last_number_that_a_relay_invents_stops_no_channel() {
     story(async {
         let relay = Relay::start();
-        let (ann, liar) = account(&relay, "Ann").await;
-        let channel = ann.create("a", &[], Some("one")).await.expect("made").id;
+        let (ann, liar, channel) = alone(&relay).await;
         for last in [u64::MAX, (1 << 52) + 1] {
+            let conflict = json!({"error": {"code": "seq_conflict", "message": "no", "detail": {"last_seq": last}}});
             liar.lies(move |line, _| match is_post(line) {
-                true => Lied::Answer(
-                    409,
-                    json!({"error": {"code": "seq_conflict", "message": "no", "detail": {"last_seq": last}}}),
-                ),
+                true => Lied::Answer(409, conflict.clone()),
                 false => Lied::Truth,
             });
-            assert!(ann.send(channel, "lost").await.is_err());
+            let lost = ann.send(channel, "lost").await;
+            assert!(matches!(lost, Err(AccountError::Relay(_))), "{lost:?}");
         }
         liar.tells_the_truth();
         let sent = ann.send(channel, "two").await.expect("sent");
         assert!(sent.seq < 100, "{}", sent.seq);
-        assert_eq!(
-            texts(&ann, channel).await.last().map(String::as_str),
-            Some("two")
-        );
+        assert_eq!(texts(&ann, channel).await, ["one", "two"]);
     });
 }
 
@@ -518,13 +456,8 @@ fn tool_shows_the_key_that_is_pinned() {
         let own = bob.identity().key.public().shown_fingerprint();
         assert_eq!(shown().await, json!(own));
         let key = DeviceKey::generate().public().to_wire();
-        liar.lies(move |line, profile| match line.contains("/v1/agents/") {
-            true => {
-                let mut profile = profile.clone();
-                profile["devices"][0]["public_key"] = json!(key);
-                Lied::Answer(200, profile)
-            }
-            false => Lied::Truth,
+        liar.changes("/v1/agents/", move |profile| {
+            profile["devices"][0]["public_key"] = json!(key);
         });
         assert_eq!(shown().await, json!(own));
         assert_eq!(ann.take_refused_devices().len(), 1, "and it is told");
@@ -537,11 +470,8 @@ fn refused_registration_leaves_no_key() {
         let mut relay = Relay::start();
         let root = relay.folder.path().join("Eve");
         let home = Home::at(&root).expect("a home");
-        let entries = || {
-            std::fs::read_dir(root.join("agents"))
-                .expect("a folder")
-                .count()
-        };
+        let agents = root.join("agents");
+        let entries = || std::fs::read_dir(&agents).expect("a folder").count();
         let endpoint = relay.endpoint.clone();
         let register = async |invitation: &str| {
             let registration = Registration {
@@ -554,15 +484,26 @@ fn refused_registration_leaves_no_key() {
             home.register(Arc::new(Direct::default()), &registration)
                 .await
         };
-        assert!(register("plxinv_of_nobody").await.is_err());
+        let refused = register("plxinv_of_nobody").await.err();
+        assert!(
+            matches!(&refused, Some(IdentityError::Relay(why)) if why.code() == Some(Code::InvalidInvitation)),
+            "{refused:?}"
+        );
         assert_eq!(entries(), 0);
         // One that nobody has judged stays, and is gone on with.
         let invitation = relay.invitation();
         relay.kill();
-        assert!(register(&invitation).await.is_err());
+        let away = register(&invitation).await.err();
+        assert!(
+            matches!(
+                away,
+                Some(IdentityError::Relay(ApiError::Unreachable { .. }))
+            ),
+            "{away:?}"
+        );
         assert_eq!(entries(), 1);
         relay.go_on(None);
-        assert!(register(&invitation).await.is_ok());
+        register(&invitation).await.expect("registered");
         assert_eq!(entries(), 1);
     });
 }

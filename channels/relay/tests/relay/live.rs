@@ -1,13 +1,13 @@
 //! Events: who gets which connection closed and how, and that no message is missed between a socket and a history.
 
-use crate::harness::{PATIENCE, Relay, bound, event, id_of, listener, story, tls_file};
+use crate::harness::{PATIENCE, Relay, api, bound, listener, made, message, raw, story, tls_file};
 use plexus_channels::account::Account;
-use plexus_channels::api::Cursor;
+use plexus_channels::api::{ApiError, Credentials, Cursor};
 use plexus_channels::dial::{Direct, Endpoint};
 use plexus_channels::events::{EventsError, Listener, Notice};
-use plexus_channels::identity::{Home, Registration};
+use plexus_channels::identity::{Home, IdentityError, Registration};
 use plexus_channels::wire::{Event, Post};
-use plexus_channels::{Base64Url, Id, api::Api};
+use plexus_channels::{Base64Url, Id};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,11 +22,8 @@ fn second_connection_of_device_ends_the_first_for_good() {
             .await
             .expect("closed");
         assert!(matches!(over, Err(EventsError::Replaced)));
-        ann.create("a", &[], Some("x")).await.expect("made");
-        assert!(matches!(
-            event(&mut second).await,
-            Event::MessageCreated { .. }
-        ));
+        made(&ann, &[], Some("x")).await;
+        message(&mut second).await;
     });
 }
 
@@ -37,15 +34,9 @@ fn ended_token_closes_the_connection_and_a_login_opens_another() {
         let ann = relay.account("Ann").await;
         let mut events = listener(&ann).await;
         let token = ann.api().token().await.expect("a token");
-        let ended = crate::harness::raw(
-            &relay.endpoint,
-            "DELETE",
-            "/v1/auth/token",
-            Some(&token),
-            b"",
-        )
-        .await;
-        assert_eq!(ended.0, 204);
+        let path = "/v1/auth/token";
+        let ended = raw(&relay.endpoint, "DELETE", path, Some(&token), b"");
+        assert_eq!(ended.await.0, 204);
         assert!(matches!(events.next().await, Ok(Notice::Lost(_))));
         bound(&mut events).await;
     });
@@ -59,24 +50,25 @@ fn newer_logins_close_the_connection_of_the_oldest_token() {
         let mut events = Listener::new(Arc::clone(&first));
         bound(&mut events).await;
         let login = async || {
-            let who = plexus_channels::api::Credentials {
+            let who = Credentials {
                 agent_id,
                 device_id,
                 key: Arc::clone(&key),
             };
-            let dial = Arc::new(Direct::default());
-            let api = Api::new(relay.endpoint.clone(), dial, Some(who));
-            api.token().await.expect("a token")
+            api(&relay, Some(who)).token().await.expect("a token")
         };
         for _ in 0..3 {
             login().await;
         }
         let token = first.token().await.expect("the first token");
-        let own =
-            async || crate::harness::raw(&relay.endpoint, "GET", "/v1/me", Some(&token), b"").await;
-        assert_eq!(own().await.0, 200, "four tokens of a device are valid");
+        let own = async || {
+            raw(&relay.endpoint, "GET", "/v1/me", Some(&token), b"")
+                .await
+                .0
+        };
+        assert_eq!(own().await, 200, "four tokens of a device are valid");
         login().await;
-        assert_eq!(own().await.0, 401);
+        assert_eq!(own().await, 401);
         let next = tokio::time::timeout(PATIENCE, events.next()).await;
         assert!(matches!(next, Ok(Ok(Notice::Lost(_)))), "closed");
     });
@@ -87,17 +79,12 @@ fn identity_that_the_relay_does_not_know_is_over_at_once() {
     story(async {
         let (relay, other) = (Relay::start(), Relay::start());
         let (_, agent_id, device_id, key) = relay.stranger("Acme").await;
-        let who = plexus_channels::api::Credentials {
+        let who = Credentials {
             agent_id,
             device_id,
             key,
         };
-        let api = Api::new(
-            other.endpoint.clone(),
-            Arc::new(Direct::default()),
-            Some(who),
-        );
-        let mut events = Listener::new(Arc::new(api));
+        let mut events = Listener::new(Arc::new(api(&other, Some(who))));
         assert!(matches!(events.next().await, Err(EventsError::Unknown)));
     });
 }
@@ -106,22 +93,15 @@ fn identity_that_the_relay_does_not_know_is_over_at_once() {
 fn nothing_is_missed_over_restarts_of_the_relay() {
     story(async {
         let mut relay = Relay::start();
-        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
-        let channel = ann
-            .create("a", &[id_of(&bob)], None)
-            .await
-            .expect("made")
-            .id;
+        let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
+        let channel = made(&ann, &[&bob], None).await;
         let mut events = listener(&bob).await;
         let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
         let mut sent = BTreeSet::new();
         for round in 0..2 {
             for n in 0..20 {
-                let message = ann
-                    .send(channel, &format!("{round} {n}"))
-                    .await
-                    .expect("sent");
-                sent.insert(message.message_id);
+                let message = ann.send(channel, &format!("{round} {n}")).await;
+                sent.insert(message.expect("sent").message_id);
             }
             if round % 2 == 0 {
                 relay.kill();
@@ -139,10 +119,8 @@ fn nothing_is_missed_over_restarts_of_the_relay() {
                 }
             };
             loop {
-                match tokio::time::timeout(PATIENCE, events.next())
-                    .await
-                    .expect("a notice")
-                {
+                let next = tokio::time::timeout(PATIENCE, events.next()).await;
+                match next.expect("a notice") {
                     Ok(Notice::Event(event)) => take(event, &mut seen, &mut order),
                     Ok(Notice::Lost(_)) => {}
                     Ok(Notice::Bound { .. }) => break,
@@ -152,10 +130,8 @@ fn nothing_is_missed_over_restarts_of_the_relay() {
             let after = order.last().copied().unwrap_or(Id::ZERO);
             let mut cursor = after;
             loop {
-                let (page, more) = bob
-                    .history(channel, Cursor::After(cursor), 7)
-                    .await
-                    .expect("a page");
+                let page = bob.history(channel, Cursor::After(cursor), 7).await;
+                let (page, more) = page.expect("a page");
                 for opened in page {
                     cursor = opened.message.message_id;
                     opened.content.expect("opens");
@@ -177,11 +153,10 @@ fn nothing_is_missed_over_restarts_of_the_relay() {
 fn reader_too_slow_for_its_queue_is_closed_and_reads_the_rest() {
     story(async {
         let relay = Relay::start();
-        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let mut channels = Vec::new();
-        for name in ["a", "b", "c", "d"] {
-            let made = ann.create(name, &[id_of(&bob)], None).await;
-            channels.push(made.expect("made").id);
+        for _ in 0..4 {
+            channels.push(made(&ann, &[&bob], None).await);
         }
         let mut slow = listener(&bob).await;
         // Nobody reads: what the system holds for a socket fills, then the queue.
@@ -205,15 +180,11 @@ fn reader_too_slow_for_its_queue_is_closed_and_reads_the_rest() {
         let sent = BTreeMap::from([(a, sent.0), (b, sent.1), (c, sent.2), (d, sent.3)]);
         let mut pushed = BTreeMap::<Id, Vec<Id>>::new();
         let why = loop {
-            match tokio::time::timeout(PATIENCE, slow.next())
-                .await
-                .expect("a notice")
-            {
+            let next = tokio::time::timeout(PATIENCE, slow.next()).await;
+            match next.expect("a notice") {
                 Ok(Notice::Event(Event::MessageCreated { message, .. })) => {
-                    pushed
-                        .entry(message.channel_id)
-                        .or_default()
-                        .push(message.message_id);
+                    let of = pushed.entry(message.channel_id).or_default();
+                    of.push(message.message_id);
                 }
                 Ok(Notice::Lost(why)) => break why,
                 other => panic!("{other:?}"),
@@ -229,12 +200,9 @@ fn reader_too_slow_for_its_queue_is_closed_and_reads_the_rest() {
         bound(&mut slow).await;
         let (channel, before) = pushed.first_key_value().expect("one");
         let cursor = Cursor::After(*before.last().expect("one"));
-        let page = bob
-            .api()
-            .history(*channel, cursor, 1)
-            .await
-            .expect("a page");
-        let next = page.messages.first().map(|message| message.message_id);
+        let page = bob.api().history(*channel, cursor, 1).await;
+        let page = page.expect("a page").messages;
+        let next = page.first().map(|message| message.message_id);
         assert_eq!(next.as_ref(), sent[channel].get(before.len()));
     });
 }
@@ -257,25 +225,23 @@ fn relay_with_certificate_serves_those_who_trust_it() {
             last_name: None,
             skills: Vec::new(),
         };
+        let plain = Arc::new(Direct::default());
+        let refused = home.register(plain, &registration).await.err();
         assert!(
-            home.register(Arc::new(Direct::default()), &registration)
-                .await
-                .is_err(),
-            "not trusted"
+            matches!(
+                refused,
+                Some(IdentityError::Relay(ApiError::Unreachable { .. }))
+            ),
+            "not trusted: {refused:?}"
         );
         let authority = std::fs::read(tls_file("ca.pem")).expect("a certificate");
         let dial = Arc::new(Direct::trusting(&authority).expect("a certificate"));
-        let identity = home
-            .register(Arc::clone(&dial) as Arc<_>, &registration)
-            .await
-            .expect("registered");
-        let ann = Account::open(identity, dial).expect("opens");
+        let trusting = Arc::clone(&dial) as Arc<_>;
+        let identity = home.register(trusting, &registration).await;
+        let ann = Account::open(identity.expect("registered"), dial).expect("opens");
         let mut events = listener(&ann).await;
-        ann.create("a", &[], Some("x")).await.expect("made");
-        assert!(matches!(
-            event(&mut events).await,
-            Event::MessageCreated { .. }
-        ));
+        made(&ann, &[], Some("x")).await;
+        message(&mut events).await;
     });
 }
 

@@ -1,7 +1,7 @@
 //! An agent in its channels over a relay that lies: it is told, and misses none of the true messages that reach it.
 
-use crate::harness::{PATIENCE, Relay, id_of, story};
-use crate::liar::{Liar, Lied, account, reopened};
+use crate::harness::{PATIENCE, Relay, id_of, made, story};
+use crate::liar::{Liar, account, reopened};
 use plexus_channels::Id;
 use plexus_channels::account::Account;
 use plexus_channels::api::Cursor;
@@ -108,8 +108,7 @@ impl Pair {
         let relay = Relay::start();
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
-        let made = bob.create("a", &[id_of(&ann)], Some("zero")).await;
-        let channel = made.expect("made").id;
+        let channel = made(&bob, &[&ann], Some("zero")).await;
         Self {
             relay,
             ann,
@@ -133,6 +132,14 @@ impl Pair {
         over.expect("nothing of it goes on");
         let ann = reopened(&self.relay, "Ann", &self.liar);
         Self { ann, ..self }
+    }
+
+    /// What is told of a message that came before.
+    fn repeated(&self) -> String {
+        let channel = self.channel;
+        format!(
+            "[event: a message of \"Bob\" in channel {channel} was repeated or came out of order,"
+        )
     }
 
     async fn says(&self, text: &str) -> Id {
@@ -170,8 +177,8 @@ fn push_out_of_order_is_told_and_stops_nothing() {
         pair.says("one").await;
         pair.says("two").await;
         let line = format!(
-            "[event: a message of \"Bob\" in channel {} was repeated or came out of order, and is not shown; list_messages shows the channel]",
-            pair.channel
+            "{} and is not shown; list_messages shows the channel]",
+            pair.repeated()
         );
         let read = desk.reads(&line).await;
         assert!(
@@ -196,23 +203,14 @@ fn old_message_under_a_later_id_is_told_and_not_shown_again() {
         let page = page.history(pair.channel, Cursor::Newest, 1).await;
         let mut again = json!(page.expect("a page").messages[0]);
         again["message_id"] = json!(LAST);
-        let line = format!(
-            "[event: a message of \"Bob\" in channel {} was repeated or came out of order,",
-            pair.channel
-        );
+        let line = pair.repeated();
         // In the history that the next process reads.
         let pair = pair.restart(desk).await;
         let two = pair.says("two").await;
         let repeated = again.clone();
-        pair.liar.lies(move |line, page| {
-            let mut page = page.clone();
-            match page["messages"].as_array_mut() {
-                Some(messages) if line.contains("after_id") => {
-                    messages.push(repeated.clone());
-                    Lied::Answer(200, page)
-                }
-                _ => Lied::Truth,
-            }
+        pair.liar.changes("after_id", move |page| {
+            let messages = page["messages"].as_array_mut().expect("a page");
+            messages.push(repeated.clone());
         });
         let (mut desk, _) = Desk::begin(&pair.ann).await;
         let read = desk.reads(&line).await;
@@ -271,16 +269,11 @@ fn message_with_a_false_id_makes_nobody_deaf() {
         drop(desk);
         // The same in the history that the next start reads.
         let three = pair.says("three").await;
-        pair.liar.lies(|line, page| {
-            let mut page = page.clone();
-            match page["messages"].as_array_mut() {
-                Some(messages) if line.contains("after_id") && !messages.is_empty() => {
-                    let mut last = messages[0].clone();
-                    falsify(&mut last);
-                    messages.push(last);
-                    Lied::Answer(200, page)
-                }
-                _ => Lied::Truth,
+        pair.liar.changes("after_id", |page| {
+            let messages = page["messages"].as_array_mut().expect("a page");
+            if let Some(mut last) = messages.first().cloned() {
+                falsify(&mut last);
+                messages.push(last);
             }
         });
         let (mut desk, _) = Desk::begin(&pair.ann).await;
@@ -301,16 +294,10 @@ fn page_that_is_cut_short_is_told() {
         drop(desk);
         let one = pair.says("one").await;
         let two = pair.says("two").await;
-        pair.liar.lies(|line, page| {
-            let mut page = page.clone();
-            match page["messages"].as_array_mut() {
-                Some(messages) if line.contains("after_id") => {
-                    messages.truncate(1);
-                    page["has_more"] = json!(false);
-                    Lied::Answer(200, page)
-                }
-                _ => Lied::Truth,
-            }
+        pair.liar.changes("after_id", |page| {
+            let messages = page["messages"].as_array_mut().expect("a page");
+            messages.truncate(1);
+            page["has_more"] = json!(false);
         });
         let withheld = format!(
             "[event: the relay names a newer message in channel {} than it shows;",

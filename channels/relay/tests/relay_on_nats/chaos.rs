@@ -1,9 +1,8 @@
 //! A cluster of three that loses the node that leads the stream: no acknowledged message is lost, and each channel keeps its
 //! order.
 
-use crate::harness::{FREELY, Relay, id_of, story};
+use crate::harness::{FREELY, Relay, history, id_of, story};
 use crate::nats::Nats;
-use crate::shared::history;
 use plexus_channels::account::AccountError;
 use plexus_channels::{Account, Id};
 use std::collections::BTreeMap;

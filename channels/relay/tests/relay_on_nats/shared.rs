@@ -1,9 +1,8 @@
 //! Two relays on one stream: each serves what the other was told.
 
-use crate::harness::{FREELY, PATIENCE, Relay, event, id_of, listener, raw, story};
+use crate::harness::{FREELY, PATIENCE, Relay, event, history, id_of, listener, made, raw, story};
 use crate::nats::Nats;
-use plexus_channels::api::{Credentials, Cursor};
-use plexus_channels::crypto::Content;
+use plexus_channels::api::Credentials;
 use plexus_channels::dial::Direct;
 use plexus_channels::events::{EventsError, Listener};
 use plexus_channels::wire::{Code, Event};
@@ -13,25 +12,6 @@ use std::sync::Arc;
 
 fn two(nats: &Nats) -> [Relay; 2] {
     [(), ()].map(|()| Relay::start_on(Some(nats.url()), &FREELY))
-}
-
-/// All messages of a channel.
-pub(crate) async fn history(account: &Account, channel: Id) -> Vec<(Id, String)> {
-    let (mut all, mut cursor) = (Vec::new(), Id::ZERO);
-    loop {
-        let page = account.history(channel, Cursor::After(cursor), 200).await;
-        let (page, more) = page.expect("a page");
-        for opened in page {
-            cursor = opened.message.message_id;
-            let Ok(Content::Text(text)) = opened.content else {
-                panic!("{opened:?}")
-            };
-            all.push((cursor, text));
-        }
-        if !more {
-            return all;
-        }
-    }
 }
 
 async fn message(listener: &mut Listener) -> Id {
@@ -50,8 +30,7 @@ fn two_relays_push_each_others_messages_in_one_order() {
         // Each is known to the other relay as soon as it has registered.
         let (ann, bob) = (a.account("Ann").await, b.account("Bob").await);
         let (mut of_ann, mut of_bob) = (listener(&ann).await, listener(&bob).await);
-        let made = ann.create("a", &[id_of(&bob)], Some("opening")).await;
-        let channel = made.expect("made").id;
+        let channel = made(&ann, &[&bob], Some("opening")).await;
         assert!(
             matches!(event(&mut of_bob).await, Event::ChannelAdded { by, .. } if by == id_of(&ann))
         );
@@ -104,8 +83,7 @@ fn removal_at_one_relay_shuts_out_at_the_other() {
         let nats = Nats::one("");
         let [a, b] = two(&nats);
         let (ann, eve) = (a.account("Ann").await, b.account("Eve").await);
-        let made = ann.create("a", &[id_of(&eve)], None).await;
-        let channel = made.expect("made").id;
+        let channel = made(&ann, &[&eve], None).await;
         let mut of_eve = listener(&eve).await;
         let token = eve.api().token().await.expect("a token");
         let me = async || raw(&b.endpoint, "GET", "/v1/me", Some(&token), b"").await.0;
@@ -154,10 +132,9 @@ fn relay_without_its_servers_refuses_and_comes_back() {
     story(async {
         let mut nats = Nats::one("");
         let relay = Relay::start_on(Some(nats.url()), &FREELY);
-        let (ann, bob) = (relay.account("Ann").await, relay.account("Bob").await);
+        let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let mut events = listener(&bob).await;
-        let made = ann.create("a", &[id_of(&bob)], Some("before")).await;
-        let channel = made.expect("made").id;
+        let channel = made(&ann, &[&bob], Some("before")).await;
         let before = message(&mut events).await;
         nats.kill(0);
         // Nothing is acknowledged that is not in the log.
@@ -182,14 +159,11 @@ fn relay_without_its_servers_refuses_and_comes_back() {
             tokio::task::yield_now().await;
         }
         ann.flush().await.expect("flushed");
-        let texts: Vec<_> = history(&bob, channel).await;
-        let texts: Vec<_> = texts
-            .iter()
-            .map(|(id, text)| (*id, text.as_str()))
-            .collect();
-        assert_eq!(texts[0], (before, "before"));
-        assert_eq!(texts.len(), 2);
-        assert_eq!(texts[1].1, "during");
+        let read = history(&bob, channel).await;
+        let [(id, first), (_, second)] = &read[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!((*id, &**first, &**second), (before, "before", "during"));
     });
 }
 

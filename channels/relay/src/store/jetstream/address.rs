@@ -169,7 +169,8 @@ mod tests {
             std::fs::set_permissions(&file, permissions).expect("set");
         };
         mode(0o640);
-        assert!(secret(&file).is_err());
+        let refused = secret(&file).expect_err("others may read it").to_string();
+        assert!(refused.contains("others may read it"), "{refused}");
         mode(0o600);
         assert_eq!(secret(&file).expect("read"), "ann:secret");
     }
