@@ -25,9 +25,19 @@ fn evaluate(rules: &str) -> Result<Ruleset, ProfileError> {
 
 /// The rules are refused, for this reason, at this line of `rules` (from 1).
 #[track_caller]
-fn refused(rules: &str, line: u32, reason: &Reason) {
+fn refused_at(line: u32, rules: &str, reason: &Reason) {
     let error = evaluate(rules).expect_err(rules);
     assert_eq!((error.line, &error.reason), (line + 2, reason), "{error}");
+}
+
+#[track_caller]
+fn refused(rules: &str, reason: &Reason) {
+    refused_at(1, rules, reason);
+}
+
+#[track_caller]
+fn evaluated(rules: &str) -> Ruleset {
+    evaluate(rules).unwrap_or_else(|error| panic!("{rules}: {error}"))
 }
 
 fn wider(what: &str) -> Reason {
@@ -36,87 +46,71 @@ fn wider(what: &str) -> Reason {
 
 #[test]
 fn grants_carry_their_rule() {
-    let ruleset = evaluate(
+    let ruleset = evaluated(
         "; a comment\n(allow file-read* (subpath (param \"ROOT\"))\n  (literal \"/a b\"))",
-    )
-    .expect("it evaluates");
-    let grants: Vec<_> = ruleset
-        .reads
-        .iter()
+    );
+    let grants = ruleset.reads.iter();
+    let grants: Vec<_> = grants
         .map(|grant| (grant.path.to_str(), grant.extent, grant.origin.line))
         .collect();
-    assert_eq!(
-        grants,
-        [
-            (Some("/root"), Extent::Subtree, 4),
-            (Some("/a b"), Extent::Literal, 4)
-        ]
-    );
-    assert_eq!(
-        ruleset.reads[0].origin.rule,
-        "(allow file-read* (subpath (param \"ROOT\")) (literal \"/a b\"))"
-    );
+    let (root, file) = (Some("/root"), Some("/a b"));
+    let expected = [(root, Extent::Subtree, 4), (file, Extent::Literal, 4)];
+    assert_eq!(grants, expected);
+    let rule = "(allow file-read* (subpath (param \"ROOT\")) (literal \"/a b\"))";
+    assert_eq!(ruleset.reads[0].origin.rule, rule);
     assert_eq!((ruleset.writes, ruleset.base), (vec![], None));
 }
 
 #[test]
 fn conditions_choose_rules() {
-    let reads = |rules: &str| evaluate(rules).expect("it evaluates").reads.len();
-    assert_eq!(
-        reads("(if (string=? (param \"ROLE\") \"reader\") (allow file-read* (subpath \"/a\")))"),
-        1
+    let (a, b_and_c) = (
+        "(allow file-read* (subpath \"/a\"))",
+        "(allow file-read* (subpath \"/b\") (subpath \"/c\"))",
     );
-    assert_eq!(
-        reads("(if (string=? (param \"ROLE\") \"writer\") (allow file-read* (subpath \"/a\")))"),
-        0
-    );
-    assert_eq!(
-        reads("(if (param \"ROOT\") (allow file-read* (subpath \"/a\")))"),
-        1
-    );
-    assert_eq!(
-        reads("(if (param \"OTHER\") (allow file-read* (subpath (param \"OTHER\"))))"),
-        0
-    );
-    assert_eq!(
-        reads(
-            "(if (param \"OTHER\") (allow file-read* (subpath \"/a\")) (allow file-read* (subpath \"/b\") (subpath \"/c\")))"
+    for (rules, reads) in [
+        (
+            format!("(if (string=? (param \"ROLE\") \"reader\") {a})"),
+            1,
         ),
-        2
-    );
+        (
+            format!("(if (string=? (param \"ROLE\") \"writer\") {a})"),
+            0,
+        ),
+        (format!("(if (param \"ROOT\") {a})"), 1),
+        (
+            "(if (param \"OTHER\") (allow file-read* (subpath (param \"OTHER\"))))".to_owned(),
+            0,
+        ),
+        (format!("(if (param \"OTHER\") {a} {b_and_c})"), 2),
+    ] {
+        assert_eq!(evaluated(&rules).reads.len(), reads, "{rules}");
+    }
+    let missing = Reason::MissingParameter("OTHER".to_owned());
     refused(
-        "(if (string=? (param \"OTHER\") \"x\") (allow file-read* (subpath \"/a\")))",
-        1,
-        &Reason::MissingParameter("OTHER".to_owned()),
+        &format!("(if (string=? (param \"OTHER\") \"x\") {a})"),
+        &missing,
     );
     // A rule that is off today must be sound all the same.
+    let unknown = Reason::UnknownOperation("file-frobnicate".to_owned());
     refused(
         "(if (param \"OTHER\") (allow file-frobnicate (subpath \"/a\")))",
-        1,
-        &Reason::UnknownOperation("file-frobnicate".to_owned()),
+        &unknown,
     );
 }
 
 #[test]
 fn ports_are_numbers_on_loopback_or_anywhere() {
-    let ports = |rules: &str| {
-        evaluate(rules)
-            .expect("it evaluates")
-            .connects
-            .iter()
+    let ports = |filters: &str| {
+        let ruleset = evaluated(&format!("(allow network-outbound {filters})"));
+        let connects = ruleset.connects.iter();
+        connects
             .map(|grant| (grant.host, grant.port))
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        ports("(allow network-outbound (remote tcp \"localhost:80\") (remote tcp \"*:443\"))"),
-        [(Host::Localhost, 80), (Host::Any, 443)]
-    );
-    assert_eq!(
-        ports(
-            "(allow network-outbound (remote tcp (string-append \"localhost:\" (param \"PORT\"))))"
-        ),
-        [(Host::Localhost, 7077)]
-    );
+    let both = ports("(remote tcp \"localhost:80\") (remote tcp \"*:443\")");
+    assert_eq!(both, [(Host::Localhost, 80), (Host::Any, 443)]);
+    let given = ports("(remote tcp (string-append \"localhost:\" (param \"PORT\")))");
+    assert_eq!(given, [(Host::Localhost, 7077)]);
     for endpoint in [
         "localhost",
         "localhost:0",
@@ -126,42 +120,24 @@ fn ports_are_numbers_on_loopback_or_anywhere() {
         ":80",
         "localhost:",
     ] {
-        refused(
-            &format!("(allow network-outbound (remote tcp \"{endpoint}\"))"),
-            1,
-            &Reason::Endpoint(endpoint.to_owned()),
-        );
+        let rule = format!("(allow network-outbound (remote tcp \"{endpoint}\"))");
+        refused(&rule, &Reason::Endpoint(endpoint.to_owned()));
     }
-    for filter in [
-        "(remote udp \"*:53\")",
-        "(remote ip \"*:80\")",
-        "(remote unix-socket (string-append \"/s\"))",
-        "(subpath \"/s\")",
-        "(local tcp \"*:80\")",
+    for (way, filter) in [
+        ("outbound", "(remote udp \"*:53\")"),
+        ("outbound", "(remote ip \"*:80\")"),
+        ("outbound", "(remote unix-socket (string-append \"/s\"))"),
+        ("outbound", "(subpath \"/s\")"),
+        ("outbound", "(local tcp \"*:80\")"),
+        ("inbound", "(local tcp \"*:80\")"),
+        ("inbound", "(local udp \"localhost:80\")"),
+        ("inbound", "(remote tcp \"localhost:80\")"),
     ] {
-        refused(
-            &format!("(allow network-outbound {filter})"),
-            1,
-            &wider(filter),
-        );
-    }
-    for filter in [
-        "(local tcp \"*:80\")",
-        "(local udp \"localhost:80\")",
-        "(remote tcp \"localhost:80\")",
-    ] {
-        refused(
-            &format!("(allow network-inbound {filter})"),
-            1,
-            &wider(filter),
-        );
+        refused(&format!("(allow network-{way} {filter})"), &wider(filter));
     }
     let bind = "(allow network-bind (local tcp \"localhost:80\"))";
-    refused(bind, 1, &wider(bind));
-    let accepts = |rules: &str| {
-        let ruleset = evaluate(rules).expect("it evaluates");
-        ruleset.accepts.map(|grant| grant.port)
-    };
+    refused(bind, &wider(bind));
+    let accepts = |rules: &str| evaluated(rules).accepts.map(|grant| grant.port);
     let rule = "(allow network-inbound (local tcp \"localhost:80\"))";
     assert_eq!(accepts(rule), Some(80));
     assert_eq!(accepts(&format!("{rule}(deny network*)")), None);
@@ -179,38 +155,26 @@ fn what_linux_cannot_meet_is_refused_with_its_line() {
         "(subpath \"/a\" \"/b\")",
         "(subpath a)",
     ] {
-        refused(
-            &format!("\n\n(allow file-read* {filter})"),
-            3,
-            &wider(filter),
-        );
+        let rule = format!("\n\n(allow file-read* {filter})");
+        refused_at(3, &rule, &wider(filter));
     }
-    refused(
+    for rule in [
         "(allow file-write-create (subpath \"/a\"))",
-        1,
-        &wider("(allow file-write-create (subpath \"/a\"))"),
-    );
-    refused(
         "(allow process-fork (target self))",
-        1,
-        &wider("(allow process-fork (target self))"),
-    );
-    refused(
         "(allow signal (target others))",
-        1,
-        &wider("(allow signal (target others))"),
-    );
-    refused(
-        "(deny file-read* (subpath \"/a\"))",
-        1,
-        &wider("a denial of file-read*"),
-    );
-    refused(
-        "(deny file-read-metadata (subpath \"/a\"))",
-        1,
-        &wider("a denial of file-read-metadata"),
-    );
-    refused("(deny signal)", 1, &wider("a denial of signal"));
+    ] {
+        refused(rule, &wider(rule));
+    }
+    for (rule, operation) in [
+        ("(deny file-read* (subpath \"/a\"))", "file-read*"),
+        (
+            "(deny file-read-metadata (subpath \"/a\"))",
+            "file-read-metadata",
+        ),
+        ("(deny signal)", "signal"),
+    ] {
+        refused(rule, &wider(&format!("a denial of {operation}")));
+    }
 }
 
 #[test]
@@ -224,17 +188,10 @@ fn an_allowance_needs_a_filter() {
         "mach-lookup",
         "signal",
     ] {
-        refused(
-            &format!("(allow {operation})"),
-            1,
-            &Reason::Unfiltered(operation.to_owned()),
-        );
+        let unfiltered = Reason::Unfiltered(operation.to_owned());
+        refused(&format!("(allow {operation})"), &unfiltered);
     }
-    assert!(
-        evaluate("(allow process-fork)")
-            .expect("it evaluates")
-            .forks
-    );
+    assert!(evaluated("(allow process-fork)").forks);
 }
 
 #[test]
@@ -251,55 +208,25 @@ fn what_linux_does_not_have_grants_nothing() {
 
 #[test]
 fn denials_restate_the_default_or_take_back_all() {
-    assert!(
-        !evaluate("(allow process-fork)(deny process-fork)")
-            .expect("it evaluates")
-            .forks
-    );
-    assert!(
-        evaluate("(deny process-fork)(allow process-fork)")
-            .expect("it evaluates")
-            .forks
-    );
+    let (allow, deny) = ("(allow process-fork)", "(deny process-fork)");
+    assert!(!evaluated(&format!("{allow}{deny}")).forks);
+    assert!(evaluated(&format!("{deny}{allow}")).forks);
     let port = "(allow network-outbound (remote tcp \"*:80\"))";
-    assert!(
-        evaluate(&format!("{port}(deny network*)"))
-            .expect("it evaluates")
-            .connects
-            .is_empty()
-    );
-    assert_eq!(
-        evaluate(&format!("(deny network*){port}"))
-            .expect("it evaluates")
-            .connects
-            .len(),
-        1
-    );
-    let links = |rules: &str| evaluate(rules).expect("it evaluates").creates_links;
-    assert!(links("(allow file-write* (subpath \"/a\"))"));
-    assert!(!links(
-        "(allow file-write* (subpath \"/a\"))(deny file-write-create (vnode-type SYMLINK))"
-    ));
-    assert!(links(
-        "(deny file-write-create (vnode-type SYMLINK))(allow file-write* (subpath \"/a\"))"
-    ));
-    assert!(
-        evaluate("(deny file-write* (subpath \"/b\"))(deny mach-lookup)(deny network-bind)")
-            .is_ok()
-    );
+    let connects = |rules: &str| evaluated(rules).connects.len();
+    assert_eq!(connects(&format!("{port}(deny network*)")), 0);
+    assert_eq!(connects(&format!("(deny network*){port}")), 1);
+    let links = |rules: &str| evaluated(rules).creates_links;
+    let write = "(allow file-write* (subpath \"/a\"))";
+    let plain = "(deny file-write-create (vnode-type SYMLINK))";
+    assert!(links(write));
+    assert!(!links(&format!("{write}{plain}")));
+    assert!(links(&format!("{plain}{write}")));
+    evaluated("(deny file-write* (subpath \"/b\"))(deny mach-lookup)(deny network-bind)");
+    let denied = |path: &str| format!("{write}\n(deny file-write* (subpath \"{path}\"))");
     for inside in ["/a", "/a/b", "/"] {
-        refused(
-            &format!(
-                "(allow file-write* (subpath \"/a\"))\n(deny file-write* (subpath \"{inside}\"))"
-            ),
-            2,
-            &Reason::Subtracts(3),
-        );
+        refused_at(2, &denied(inside), &Reason::Subtracts(3));
     }
-    assert!(
-        evaluate("(allow file-write* (subpath \"/a\"))\n(deny file-write* (subpath \"/ab\"))")
-            .is_ok()
-    );
+    evaluated(&denied("/ab"));
 }
 
 #[test]
@@ -315,28 +242,16 @@ fn paths_have_one_spelling() {
         "/a/../b",
         "~/a",
     ] {
-        refused(
-            &format!("(allow file-read* (subpath \"{path}\"))"),
-            1,
-            &Reason::Path(path.to_owned()),
-        );
+        let rule = format!("(allow file-read* (subpath \"{path}\"))");
+        refused(&rule, &Reason::Path(path.to_owned()));
     }
-    refused(
-        "(allow file-read* (subpath (param \"BAD\")))",
-        1,
-        &Reason::Path("relative/path".to_owned()),
-    );
+    let bad = Reason::Path("relative/path".to_owned());
+    refused("(allow file-read* (subpath (param \"BAD\")))", &bad);
     let parameters = Parameters::from([("ROOT".to_owned(), "/a\nb".to_owned())]);
-    let profile = Profile::parse(&format!(
-        "{HEADER}(allow file-read* (subpath (param \"ROOT\")))"
-    ))
-    .expect("it parses");
-    assert_eq!(
-        Ruleset::evaluate(&profile, &parameters)
-            .expect_err("a control character")
-            .reason,
-        Reason::Path("/a\nb".to_owned())
-    );
+    let text = format!("{HEADER}(allow file-read* (subpath (param \"ROOT\")))");
+    let profile = Profile::parse(&text).expect("it parses");
+    let error = Ruleset::evaluate(&profile, &parameters).expect_err("a control character");
+    assert_eq!(error.reason, Reason::Path("/a\nb".to_owned()));
 }
 
 #[test]
@@ -376,20 +291,16 @@ fn only_the_grammar_parses() {
         assert!(Profile::parse(text).is_err(), "{text}");
     }
     let deep = format!("{HEADER}{}{}", "(".repeat(10_000), ")".repeat(10_000));
-    assert!(matches!(
-        Profile::parse(&deep).expect_err("too deep").reason,
-        Reason::TooDeep { .. }
-    ));
+    let deep = Profile::parse(&deep).expect_err("too deep").reason;
+    assert!(matches!(deep, Reason::TooDeep { .. }), "{deep:?}");
     let long = format!("{HEADER};{}", "x".repeat(70_000));
-    assert!(matches!(
-        Profile::parse(&long).expect_err("too long").reason,
-        Reason::TooLarge { .. }
-    ));
+    let long = Profile::parse(&long).expect_err("too long").reason;
+    assert!(matches!(long, Reason::TooLarge { .. }), "{long:?}");
 }
 
 #[test]
 fn residuals_are_named() {
-    let ruleset = evaluate("(allow file-write* (subpath \"/a\"))").expect("it evaluates");
+    let ruleset = evaluated("(allow file-write* (subpath \"/a\"))");
     let residuals = ruleset.residuals().join("\n");
     for words in ["metadata", "signals", "locked (flock)"] {
         assert!(residuals.contains(words), "{residuals}");
@@ -399,16 +310,9 @@ fn residuals_are_named() {
 
 #[test]
 fn the_flavour_of_system_calls_is_a_definition() {
-    assert_eq!(
-        evaluate("").expect("it evaluates").system_calls,
-        SystemCalls::Leaf
-    );
-    assert_eq!(
-        evaluate("(define plexus-system-calls \"agent\")")
-            .expect("it evaluates")
-            .system_calls,
-        SystemCalls::Agent
-    );
+    assert_eq!(evaluated("").system_calls, SystemCalls::Leaf);
+    let agent = evaluated("(define plexus-system-calls \"agent\")");
+    assert_eq!(agent.system_calls, SystemCalls::Agent);
 }
 
 fn word() -> impl Strategy<Value = String> {

@@ -25,15 +25,14 @@ fn findings(rules: &str) -> Vec<Finding> {
 #[track_caller]
 fn finds(rules: &str, fault: &Fault) {
     let found = findings(rules);
-    let [
-        Finding {
-            line, fault: is, ..
-        },
-    ] = found.as_slice()
-    else {
+    let [found] = found.as_slice() else {
         panic!("{rules}: {found:#?}");
     };
-    assert_eq!((*line, is), (FIRST, fault), "{rules}");
+    assert_eq!((found.line, &found.fault), (FIRST, fault), "{rules}");
+}
+
+fn faults(found: Vec<Finding>) -> Vec<Fault> {
+    found.into_iter().map(|found| found.fault).collect()
 }
 
 /// The same without its fault.
@@ -60,10 +59,8 @@ fn a_socket_is_the_one_that_the_manifest_names() {
         format!("(allow network-outbound (literal {socket})) ; the app listens there")
     };
     finds(&rule("\"/run/app.sock\""), &Fault::Socket);
-    finds(
-        &rule("(string-append (param \"SCRATCH\") \"/app.sock\")"),
-        &Fault::Socket,
-    );
+    let made = rule("(string-append (param \"SCRATCH\") \"/app.sock\")");
+    finds(&made, &Fault::Socket);
     is_well(&rule("(param \"SOCKET\")"));
 }
 
@@ -75,16 +72,11 @@ fn a_reason_is_one_rules_and_is_not_looked_for_in_a_text() {
     assert_eq!(two.len(), 1);
     assert_eq!(two[0].fault, Fault::NoReason);
     assert!(two[0].rule.contains("process-exec*"), "{two:?}");
-    finds(
-        "(allow file-read* (literal \"/opt/plexus;which is a name\"))",
-        &Fault::NoReason,
-    );
+    let named = "(allow file-read* (literal \"/opt/plexus;which is a name\"))";
+    finds(named, &Fault::NoReason);
     let text = "(import \"bsd.sb\") ; to start at all\n; Two lines\n(deny network*)";
     assert_eq!(reason(text, 1), Some("to start at all"));
-    assert_eq!(
-        (reason(text, 3), reason(text, 9), reason(text, 0)),
-        (None, None, None)
-    );
+    assert_eq!([3, 9, 0].map(|line| reason(text, line)), [None; 3]);
 }
 
 #[test]
@@ -94,28 +86,21 @@ fn the_base_is_imported_and_what_it_gives_too_much_is_taken_back() {
         let kept = WELL.lines().filter(|kept| !kept.starts_with(line));
         lint(&kept.collect::<Vec<_>>().join("\n"))
     };
-    let faults = |line: &str| {
-        without(line)
-            .into_iter()
-            .map(|found| found.fault)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(faults("(import"), [Fault::NoImport]);
-    assert_eq!(
-        faults("(deny process-fork"),
-        [Fault::NotTakenBack("process-fork")]
-    );
-    assert_eq!(faults("(deny network*"), [Fault::NotTakenBack("network*")]);
+    for (line, fault) in [
+        ("(import", Fault::NoImport),
+        ("(deny process-fork", Fault::NotTakenBack("process-fork")),
+        ("(deny network*", Fault::NotTakenBack("network*")),
+    ] {
+        assert_eq!(faults(without(line)), [fault]);
+    }
     // Who wants it says so.
     let forks = WELL.replace("(deny process-fork)", "(allow process-fork)");
     assert_eq!(lint(&forks), []);
     let unsaid = WELL.replace("; what any program needs to start", "");
     assert_eq!(lint(&unsaid)[0].fault, Fault::NoReason);
     // Taken back in one role alone is not taken back.
-    let sometimes = WELL.replace(
-        "(deny network*) ",
-        "(if (string=? (param \"ROLE\") \"reader\") (deny network*)) ",
-    );
+    let reader = "(if (string=? (param \"ROLE\") \"reader\") (deny network*)) ";
+    let sometimes = WELL.replace("(deny network*) ", reader);
     assert_eq!(lint(&sometimes)[0].fault, Fault::NotTakenBack("network*"));
 }
 
@@ -125,32 +110,23 @@ fn nothing_is_written_but_behind_the_writers_switch() {
     let switch =
         |role: &str| format!("(if (string=? (param \"ROLE\") \"{role}\") {write}) ; it commits");
     is_well(&switch("writer"));
-    is_well(&format!(
-        "(if (string=? \"writer\" (param \"ROLE\")) {write}) ; it commits"
-    ));
-    finds(&switch("reader"), &Fault::AlwaysWrites);
-    finds(&format!("{write} ; it commits"), &Fault::AlwaysWrites);
-    finds(
-        &format!("(if (param \"ROOT\") {write}) ; it commits"),
-        &Fault::AlwaysWrites,
-    );
+    let turned = format!("(if (string=? \"writer\" (param \"ROLE\")) {write}) ; it commits");
+    is_well(&turned);
+    for rule in [
+        switch("reader"),
+        format!("{write} ; it commits"),
+        format!("(if (param \"ROOT\") {write}) ; it commits"),
+    ] {
+        finds(&rule, &Fault::AlwaysWrites);
+    }
     let otherwise = format!(
         "(if (string=? (param \"ROLE\") \"writer\") (deny signal) {write}) ; the wrong way round"
     );
-    assert!(
-        findings(&otherwise)
-            .iter()
-            .any(|found| found.fault == Fault::AlwaysWrites)
-    );
+    assert!(faults(findings(&otherwise)).contains(&Fault::AlwaysWrites));
+    let unknown = Fault::UnknownRole("Writer".to_owned());
     assert_eq!(
-        findings(&switch("Writer"))
-            .iter()
-            .map(|found| &found.fault)
-            .collect::<Vec<_>>(),
-        [
-            &Fault::UnknownRole("Writer".to_owned()),
-            &Fault::AlwaysWrites
-        ]
+        faults(findings(&switch("Writer"))),
+        [unknown, Fault::AlwaysWrites]
     );
 }
 
@@ -184,14 +160,11 @@ fn paths_are_canonical_and_nobodys() {
         "/tmp/x",
         "/System/Volumes/Data/x",
     ] {
-        let (path, system) = (path.to_owned(), "macOS");
-        finds(
-            &read(&path),
-            &Fault::Link {
-                path: path.clone(),
-                system,
-            },
-        );
+        let fault = Fault::Link {
+            path: path.to_owned(),
+            system: "macOS",
+        };
+        finds(&read(path), &fault);
     }
     is_well(&read("/etcetera/x"));
     for path in ["/home/me/notes", "/Users/me/notes"] {
@@ -201,10 +174,9 @@ fn paths_are_canonical_and_nobodys() {
         finds(&read(path), &Fault::Refused(Reason::Path(path.to_owned())));
     }
     // Also where Linux has no such operation and would not look.
-    finds(
-        "(allow file-map-executable (subpath \"/usr/lib/../bin\")) ; it is mapped",
-        &Fault::Refused(Reason::Path("/usr/lib/../bin".to_owned())),
-    );
+    let above = Reason::Path("/usr/lib/../bin".to_owned());
+    let rule = "(allow file-map-executable (subpath \"/usr/lib/../bin\")) ; it is mapped";
+    finds(rule, &Fault::Refused(above));
 }
 
 #[test]
@@ -212,14 +184,10 @@ fn parameters_are_those_that_are_passed_and_are_filled_in() {
     let read = |text: &str| format!("(allow file-read* (subpath {text})) ; it is read");
     is_well(&read("(param \"SCRATCH\")"));
     is_well(&read("(string-append (param \"ROOT\") \"/.git\")"));
-    finds(
-        &read("(param \"HOME\")"),
-        &Fault::UnknownParameter("HOME".to_owned()),
-    );
-    finds(
-        "(if (param \"VAULT\") (deny signal (target others))) ; it is read",
-        &Fault::UnknownParameter("VAULT".to_owned()),
-    );
+    let unknown = |name: &str| Fault::UnknownParameter(name.to_owned());
+    finds(&read("(param \"HOME\")"), &unknown("HOME"));
+    let asked = "(if (param \"VAULT\") (deny signal (target others))) ; it is read";
+    finds(asked, &unknown("VAULT"));
     // A path field of the manifest is passed.
     is_well(&read("(param \"LIBRARY\")"));
     for text in [
@@ -228,29 +196,22 @@ fn parameters_are_those_that_are_passed_and_are_filled_in() {
         "/srv/%WORKER%",
         "/srv/LIBRARY",
     ] {
-        finds(
-            &read(&format!("\"{text}\"")),
-            &Fault::NotFilledIn(text.to_owned()),
-        );
+        let fault = Fault::NotFilledIn(text.to_owned());
+        finds(&read(&format!("\"{text}\"")), &fault);
     }
     is_well(&read("\"/srv/ROOTS/x\""));
-    // `/vault` and `-old` is the folder beside.
-    finds(
-        &read("(string-append (param \"ROOT\") \"-old\")"),
-        &Fault::Beside("ROOT".to_owned()),
-    );
-    // So is what another parameter makes of it, and whatever an inner text ends or begins with.
+    // `/vault` and `-old` is the folder beside. So is what another parameter makes of it, and whatever an inner text ends or
+    // begins with.
     for text in [
+        "(param \"ROOT\") \"-old\"",
         "(param \"ROOT\") (param \"ROLE\")",
         "(string-append \"\" (param \"ROOT\")) \"-old\"",
         "(param \"ROOT\") (string-append \"-old\" \"/x\")",
         "(string-append (string-append (param \"ROOT\"))) (string-append (param \"ROLE\"))",
         "(param \"ROOT\") \"\" \"-old\"",
     ] {
-        finds(
-            &read(&format!("(string-append {text})")),
-            &Fault::Beside("ROOT".to_owned()),
-        );
+        let joined = read(&format!("(string-append {text})"));
+        finds(&joined, &Fault::Beside("ROOT".to_owned()));
     }
     for text in [
         "(param \"ROOT\") \"/\" (param \"ROLE\")",
@@ -264,33 +225,18 @@ fn parameters_are_those_that_are_passed_and_are_filled_in() {
 #[test]
 fn filters_are_those_that_apples_compiler_knows() {
     is_well("(allow mach-lookup (global-name \"com.apple.tccd\")) ; consent is asked for");
-    for (rule, operation, filter) in [
-        (
-            "(allow mach-lookup (with no-report))",
-            "mach-lookup",
-            "with",
-        ),
-        (
-            "(allow appleevent-send (global-name \"com.apple.iCal\"))",
-            "appleevent-send",
-            "global-name",
-        ),
-        (
-            "(allow sysctl-read (sysctl-name-regex \"hw\"))",
-            "sysctl-read",
-            "sysctl-name-regex",
-        ),
-        (
-            "(allow mach-lookup (xpc-service-name-prefix \"\"))",
-            "mach-lookup",
-            "xpc-service-name-prefix",
-        ),
+    for (operation, filter, argument) in [
+        ("mach-lookup", "with", "no-report"),
+        ("appleevent-send", "global-name", "\"com.apple.iCal\""),
+        ("sysctl-read", "sysctl-name-regex", "\"hw\""),
+        ("mach-lookup", "xpc-service-name-prefix", "\"\""),
     ] {
         let fault = Fault::Filter {
             operation: operation.to_owned(),
             filter: filter.to_owned(),
         };
-        finds(&format!("{rule} ; it is needed"), &fault);
+        let rule = format!("(allow {operation} ({filter} {argument})) ; it is needed");
+        finds(&rule, &fault);
     }
 }
 
@@ -313,25 +259,15 @@ fn what_a_kernel_would_refuse_is_found_whatever_the_role() {
             "(if (string=? (param \"ROLE\") \"{role}\") (allow file-read* (subpath (param \"ROOT\") (param \"SCRATCH\")))) ; it is read"
         );
         let found = findings(&rule);
-        assert!(
-            matches!(
-                found.as_slice(),
-                [Finding {
-                    line: FIRST,
-                    fault: Fault::Refused(Reason::Wider(_)),
-                    ..
-                }]
-            ),
-            "{found:?}"
-        );
+        let [found] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        let is_wider = matches!(found.fault, Fault::Refused(Reason::Wider(_)));
+        assert!(found.line == FIRST && is_wider, "{found:?}");
     }
     let unfiltered = findings("(allow file-read*) ; everything");
-    assert_eq!(
-        unfiltered[0].fault,
-        Fault::Refused(Reason::Unfiltered("file-read*".to_owned()))
-    );
-    assert_eq!(
-        lint("(version 1)(allow default)")[0].fault,
-        Fault::Refused(Reason::Header)
-    );
+    let reason = Reason::Unfiltered("file-read*".to_owned());
+    assert_eq!(unfiltered[0].fault, Fault::Refused(reason));
+    let open = lint("(version 1)(allow default)");
+    assert_eq!(open[0].fault, Fault::Refused(Reason::Header));
 }

@@ -2,7 +2,6 @@
 //! that reach around the cage.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -13,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_hostile::offered;
 
-use crate::{Bystander, Cage, Outcome, hostile, outcome, uncaged};
+use crate::{Bystander, Cage, Outcome, REFUSALS, free, hostile, listener, ran, uncaged, works};
 
 /// No connector has such a profile yet.
 const AGENT: &str = r#"(version 1)
@@ -33,15 +32,14 @@ fn an_agent_starts_programs_that_its_profile_names() {
     let own = hostile().display().to_string();
     cage.allows(&["fork"]);
     cage.allows(&["thread"]);
-    assert!(
-        cage.allows(&["spawn", &own, "read", &cage.in_root("note.md")])
-            .ends_with("done text")
-    );
     // What it starts lives in the same cage.
-    assert!(
-        cage.allows(&["spawn", &own, "read", &cage.outside("note.md")])
-            .ends_with("refused 13")
-    );
+    for (note, end) in [
+        (cage.in_root("note.md"), "done text"),
+        (cage.outside("note.md"), "refused 13"),
+    ] {
+        let said = cage.allows(&["spawn", &own, "read", &note]);
+        assert!(said.ends_with(end), "{note}: {said}");
+    }
     cage.denies(&["spawn", "/usr/bin/true"]);
     cage.allows(&["replace", &cage.in_root("note.md")]);
     cage.allows(&["symlink", "note.md", &cage.in_root("link")]);
@@ -54,8 +52,7 @@ fn an_agent_reaches_nothing_around_its_cage() {
     let (stream, datagram) = (cage.outside("stream.sock"), cage.outside("datagram.sock"));
     let _stream = UnixListener::bind(&stream).expect("a socket");
     let _datagram = UnixDatagram::bind(&datagram).expect("a socket");
-    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = &tcp.local_addr().expect("an address").port().to_string();
+    let (_tcp, port) = &listener("127.0.0.1:0");
     let (note, pid) = (&cage.outside("note.md"), &bystander.pid());
     for act in [
         &["read", note][..],
@@ -107,24 +104,24 @@ fn an_agent_reaches_nothing_around_its_cage() {
     ] {
         cage.denies(act);
     }
-    cage.denies_where_offered(&["io-uring"], &[]);
-    cage.denies_where_offered(&["memory-secret"], &[]);
-    cage.denies_where_offered(&["user-namespace"], offered::NAMESPACES);
-    cage.denies_where_offered(&["keyring"], offered::KEYS);
-    cage.denies_where_offered(&["add-key"], offered::KEYS);
-    cage.denies_where_offered(&["request-key"], &[]);
-    cage.denies_where_offered(&["pivot-root"], &[]);
-    cage.denies_where_offered(&["advise-memory", pid], &[]);
-    cage.denies_where_offered(&["set-flags-at", &cage.in_root("note.md")], &[]);
-    // As on a disk that has none: tools go on without.
-    for act in [
-        "set-attribute",
-        "set-attribute-at",
-        "remove-attribute",
-        "remove-attribute-at",
+    for (act, also) in [
+        (&["io-uring"][..], &[][..]),
+        (&["memory-secret"], &[]),
+        (&["user-namespace"], offered::NAMESPACES),
+        (&["keyring"], offered::KEYS),
+        (&["add-key"], offered::KEYS),
+        (&["request-key"], &[]),
+        (&["pivot-root"], &[]),
+        (&["advise-memory", pid], &[]),
+        (&["set-flags-at", &cage.in_root("note.md")], &[]),
     ] {
-        let unsupported = Outcome::Refused(Errno::EOPNOTSUPP);
-        assert_eq!(cage.run(&[act, &cage.in_root("note.md")]), unsupported);
+        cage.denies_where_offered(act, also);
+    }
+    // As on a disk that has none: tools go on without.
+    for act in ["set-attribute", "remove-attribute"] {
+        for act in [act, &format!("{act}-at")] {
+            cage.refuses(&[act, &cage.in_root("note.md")], &[Errno::EOPNOTSUPP]);
+        }
     }
     cage.denies_with(&["set-attribute", note], &[Errno::EOPNOTSUPP]);
     for how in ["send", "send-message", "take", "take-message"] {
@@ -147,13 +144,10 @@ fn an_agent_reaches_nothing_around_its_cage() {
 
 #[test]
 fn an_agent_with_a_port_connects_to_it_by_plain_tcp_alone() {
-    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = &tcp.local_addr().expect("an address").port().to_string();
-    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let other = &other.local_addr().expect("an address").port().to_string();
-    let cage = Cage::new(AGENT, "writer").with(&format!(
-        "(allow network-outbound (remote tcp \"localhost:{port}\"))"
-    ));
+    let (_tcp, port) = &listener("127.0.0.1:0");
+    let (_other, other) = &listener("127.0.0.1:0");
+    let rule = format!("(allow network-outbound (remote tcp \"localhost:{port}\"))");
+    let cage = Cage::new(AGENT, "writer").with(&rule);
     cage.allows(&["tcp", port]);
     cage.denies(&["tcp", other]);
     cage.denies(&["mptcp", port]);
@@ -170,7 +164,7 @@ fn an_agent_without_fork_has_threads_only() {
     let cage = Cage::new(&AGENT.replace("(allow process-fork)", ""), "writer");
     cage.denies(&["fork"]);
     cage.allows(&["thread"]);
-    assert_eq!(uncaged(&["thread"]), Outcome::Done(String::new()));
+    works(&["thread"]);
 }
 
 /// It may leave its group and session; what it leaves behind ends with it all the same.
@@ -180,10 +174,8 @@ fn descendants_end_with_their_agent() {
     // The agent ends by itself; its input stays open, so nobody else has a reason to end.
     let mut left = Started::new(&mut cage.command(&["fork-twice"]));
     assert_eq!(left.said, "done away\n");
-    assert_eq!(
-        (left.rest(), left.status().code()),
-        (String::new(), Some(0))
-    );
+    assert_eq!(left.rest(), "");
+    assert_eq!(left.status().code(), Some(0));
     // It is asked to.
     let mut left = Started::new(&mut cage.command(&["fork-twice-and-stay"]));
     kill(left.process(), Signal::SIGTERM).expect("a process of the test's own");
@@ -200,14 +192,13 @@ fn descendants_end_with_their_agent() {
     assert_eq!(left.rest(), "");
     left.status();
     // Without a cage what is left behind lives on, or the above proves nothing.
-    let mut left = Started::new(Command::new(hostile()).arg("fork-twice"));
+    let mut left = Started::new(&mut free(&["fork-twice"]));
     assert_eq!(left.said, "done away\n");
     left.status();
     left.input.write_all(b"heard\n").expect("somebody reads");
     let mut heard = [0; 6];
-    left.output
-        .read_exact(&mut heard)
-        .expect("somebody answers");
+    let answered = left.output.read_exact(&mut heard);
+    answered.expect("somebody answers");
     assert_eq!(&heard, b"heard\n");
 }
 
@@ -246,9 +237,8 @@ impl Started {
     /// What is said until nobody is left who could say something.
     fn rest(&mut self) -> String {
         let mut rest = String::new();
-        self.output
-            .read_to_string(&mut rest)
-            .expect("the end of it");
+        let read = self.output.read_to_string(&mut rest);
+        read.expect("the end of it");
         rest
     }
 
@@ -262,14 +252,9 @@ impl Started {
 fn death_signal_of_an_agent_stays() {
     let cage = Cage::new(AGENT, "writer");
     assert_eq!(cage.allows(&["death-signal-let-go"]), "9");
-    let mut free = Command::new(hostile());
-    free.args(["tied"])
-        .arg(hostile())
-        .arg("death-signal-let-go");
-    assert_eq!(
-        outcome(&free.output().expect("it starts")),
-        Outcome::Done("0".to_owned())
-    );
+    let own = hostile().display().to_string();
+    let untied = ran(&mut free(&["tied", &own, "death-signal-let-go"]));
+    assert_eq!(untied, Outcome::Done("0".to_owned()));
 }
 
 #[test]
@@ -305,19 +290,13 @@ fn modes_and_times_change_in_granted_trees_only() {
         &["chmod-to", "666", &inside],
     ] {
         let before = mode(&outside);
-        assert!(
-            matches!(cage.run(act), Outcome::Refused(errno) if crate::REFUSALS.contains(&errno)),
-            "{act:?}"
-        );
+        cage.refuses(act, &REFUSALS);
         assert_eq!(mode(&outside), before, "{act:?}");
-        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+        works(act);
     }
     assert_ne!(mode(&outside), was, "the controls changed it");
     // What is not there is said to be so.
-    assert_eq!(
-        cage.run(&["chmod", &cage.in_root("missing")]),
-        Outcome::Refused(Errno::ENOENT)
-    );
+    cage.refuses(&["chmod", &cage.in_root("missing")], &[Errno::ENOENT]);
 }
 
 /// Whoever exchanges the file for a link while a change waits gets nothing outside changed.
@@ -360,14 +339,11 @@ fn descriptor_to_read_changes_what_is_written_only() {
         &["futimes", &outside],
         &["futimes", &cage.outside("")],
     ] {
-        assert!(
-            matches!(cage.run(act), Outcome::Refused(errno) if crate::REFUSALS.contains(&errno)),
-            "{act:?}"
-        );
+        cage.refuses(act, &REFUSALS);
         assert_eq!(state(&outside), was, "{act:?}");
     }
     for act in [&["fchmod", "700", &outside][..], &["futimes", &outside]] {
-        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+        works(act);
     }
     assert_eq!(state(&outside), (0o700, 0), "the controls changed it");
     // One without a name, and one that has lost it, are of its own making.
@@ -380,7 +356,7 @@ fn lock_of_an_agent_is_seen_where_it_writes_only() {
     let cage = reads_outside();
     let (inside, outside) = (cage.in_root("note.md"), cage.outside("note.md"));
     let taken = Outcome::Refused(Errno::EAGAIN);
-    let free = Outcome::Done(String::new());
+    let open = Outcome::Done(String::new());
     for (how, other) in [
         ("whole", "whole"),
         ("range", "exclusive-range"),
@@ -390,12 +366,11 @@ fn lock_of_an_agent_is_seen_where_it_writes_only() {
         let held = Bystander::wait_for(&mut cage.command(&["stay-locked", how, &inside]));
         assert_eq!(tries(&inside), taken, "{how}");
         drop(held);
-        assert_eq!(tries(&inside), free, "{how}");
+        assert_eq!(tries(&inside), open, "{how}");
         let held = Bystander::wait_for(&mut cage.command(&["stay-locked", how, &outside]));
-        assert_eq!(tries(&outside), free, "{how}");
+        assert_eq!(tries(&outside), open, "{how}");
         drop(held);
-        let mut uncaged = Command::new(hostile());
-        let held = Bystander::wait_for(uncaged.args(["stay-locked", how, &outside]));
+        let held = Bystander::wait_for(&mut free(&["stay-locked", how, &outside]));
         assert_eq!(tries(&outside), taken, "{how}");
         drop(held);
     }
@@ -405,8 +380,7 @@ fn lock_of_an_agent_is_seen_where_it_writes_only() {
 fn lock_of_a_process_is_its_own() {
     let cage = Cage::new(AGENT, "writer");
     cage.allows(&["locks-of-a-process", &cage.in_root("note.md")]);
-    let free = uncaged(&["locks-of-a-process", &cage.outside("note.md")]);
-    assert_eq!(free, Outcome::Done(String::new()));
+    works(&["locks-of-a-process", &cage.outside("note.md")]);
 }
 
 /// More calls wait than the monitor has threads.
@@ -414,10 +388,7 @@ fn lock_of_a_process_is_its_own() {
 fn waiting_locks_hold_up_no_other_call() {
     let cage = Cage::new(AGENT, "writer");
     let note = cage.in_root("note.md");
-    let held = |how: &str| {
-        let mut free = Command::new(hostile());
-        Bystander::wait_for(free.args(["stay-locked", how, &note]))
-    };
+    let held = |how: &str| Bystander::wait_for(&mut free(&["stay-locked", how, &note]));
     let (whole, range) = (held("whole"), held("range"));
     let mut waits = Started::new(&mut cage.command(&["wait-for-locks", "12", &note]));
     assert!(waits.said.starts_with("here "), "{}", waits.said);
@@ -430,8 +401,7 @@ fn waiting_locks_hold_up_no_other_call() {
     assert_eq!(waits.rest(), "");
     waits.status();
     drop(whole);
-    let tries = uncaged(&["lock-by", "whole", &note]);
-    assert_eq!(tries, Outcome::Done(String::new()));
+    works(&["lock-by", "whole", &note]);
 }
 
 #[test]
@@ -447,10 +417,8 @@ fn what_an_agent_makes_is_not_for_all_and_runs_as_nobody_else() {
     cage.denies(&["create-for-all", &cage.in_root("shared")]);
     cage.denies(&["mkdir-for-all", &cage.in_root("shared-folder")]);
     let mask = cage.allows(&["mask"]);
-    assert!(
-        matches!(mask.as_bytes(), [_, _, b'2' | b'3' | b'6' | b'7']),
-        "{mask}"
-    );
+    let for_all = matches!(mask.as_bytes(), [_, _, b'2' | b'3' | b'6' | b'7']);
+    assert!(for_all, "{mask}");
     cage.denies_where_offered(&["device", &new], &[]);
     let moved = cage.in_root("moved.md");
     cage.denies_where_offered(&["whiteout", &cage.in_root("note.md"), &moved], &[]);
@@ -471,10 +439,8 @@ fn own_maps_are_read_and_nobody_elses() {
         Cage::new(AGENT, "writer").denies(&["open", &own]);
         // Not of its parent, nor for its child.
         cage.denies(&["at-parent", "open", &format!("/proc/PARENT/{file}")]);
-        assert_eq!(
-            cage.allows(&["in-child", "open", &own]),
-            format!("refused {}", Errno::EACCES as i32)
-        );
+        let child = cage.allows(&["in-child", "open", &own]);
+        assert_eq!(child, format!("refused {}", Errno::EACCES as i32));
     }
     cage.denies(&["open", "/proc/self/environ"]);
 }

@@ -106,20 +106,9 @@ fn a_descriptor_for_reading_is_no_way_to_change_a_file() {
 #[test]
 fn a_writer_changes_files_in_root_and_scratch() {
     let cage = Cage::writer();
-    for (note, new, folder, moved) in [
-        (
-            cage.in_root("note.md"),
-            cage.in_root("new"),
-            cage.in_root("folder"),
-            cage.in_root("folder/moved"),
-        ),
-        (
-            cage.in_scratch("note.md"),
-            cage.in_scratch("new"),
-            cage.in_scratch("folder"),
-            cage.in_scratch("folder/moved"),
-        ),
-    ] {
+    for within in [Cage::in_root, Cage::in_scratch] {
+        let names = ["note.md", "new", "folder", "folder/moved"];
+        let [note, new, folder, moved] = names.map(|name| within(&cage, name));
         cage.allows(&["append", &note]);
         cage.allows(&["truncate", &note]);
         cage.allows(&["replace", &note]);
@@ -153,14 +142,9 @@ fn a_writer_changes_nothing_outside() {
     cage.denies(&["create", &cage.outside("new")]);
     cage.denies(&["mkdir", &cage.outside("folder")]);
     cage.denies_with(&["link", note, &cage.in_root("stolen")], &MOVES);
-    cage.denies_with(
-        &["link", &cage.in_root("note.md"), &cage.outside("leaked")],
-        &MOVES,
-    );
-    cage.denies_with(
-        &["rename", &cage.in_root("note.md"), &cage.outside("moved")],
-        &MOVES,
-    );
+    let own = &cage.in_root("note.md");
+    cage.denies_with(&["link", own, &cage.outside("leaked")], &MOVES);
+    cage.denies_with(&["rename", own, &cage.outside("moved")], &MOVES);
     cage.denies_with(&["rename", note, &cage.in_root("taken")], &MOVES);
     let cage = Cage::writer();
     cage.denies(&["unlink", &cage.outside("note.md")]);
@@ -202,15 +186,12 @@ fn a_writer_makes_nothing_that_others_would_run_or_follow() {
 fn what_a_writer_makes_is_not_for_all_where_everything_else_is() {
     let cage = Cage::writer();
     let launched = cage.command(&["create-for-all", &cage.in_root("shared.md")]);
-    let mut unmasked = std::process::Command::new(crate::hostile());
+    let mut unmasked = crate::free(&["unmasked"]);
     unmasked
-        .arg("unmasked")
         .arg(launched.get_program())
-        .args(launched.get_args())
-        .env_clear()
-        .stdin(std::process::Stdio::null());
-    let output = unmasked.output().expect("the launcher starts");
-    assert_eq!(crate::outcome(&output), Outcome::Refused(Errno::EPERM));
+        .args(launched.get_args());
+    let made = crate::ran(unmasked.env_clear().stdin(std::process::Stdio::null()));
+    assert_eq!(made, Outcome::Refused(Errno::EPERM));
 }
 
 #[cfg(target_os = "linux")]
@@ -246,16 +227,11 @@ fn the_file_system_limit_is_an_error_and_not_a_signal() {
     let mut cage = Cage::writer();
     cage.limits.file_size = Some(1000);
     cage.allows(&["fill", &cage.in_root("small"), "1000"]);
+    let large = cage.in_root("large");
     if cfg!(target_os = "linux") {
-        assert_eq!(
-            cage.run(&["fill", &cage.in_root("large"), "1001"]),
-            Outcome::Refused(Errno::EFBIG)
-        );
+        cage.refuses(&["fill", &large, "1001"], &[Errno::EFBIG]);
     }
-    assert_eq!(
-        crate::uncaged(&["fill", &cage.in_root("large"), "1001"]),
-        Outcome::Done(String::new())
-    );
+    crate::works(&["fill", &large, "1001"]);
 }
 
 /// The kernel leaves a device behind, for which it asks no right to make one.

@@ -16,7 +16,7 @@ use plexus_sandbox::children::{
     ChildArgument, ChildProgram, KeeperSettings, RunState, keeper_command,
 };
 
-use crate::{Bystander, Cage, Outcome, WORKSPACE, hostile, outcome, uncaged};
+use crate::{Bystander, Cage, Outcome, WORKSPACE, hostile, ran, works};
 
 /// How long an end may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,8 +163,7 @@ impl Keeping {
     /// What became of a worker that has something started.
     #[track_caller]
     pub(crate) fn have(&self, act: &[&str]) -> String {
-        let output = self.command(act).output().expect("it starts");
-        match outcome(&output) {
+        match ran(&mut self.command(act)) {
             Outcome::Done(said) => said,
             Outcome::Refused(errno) => panic!("{act:?}: {errno}"),
         }
@@ -241,10 +240,8 @@ fn declared_program_runs_in_its_own_cage() {
     assert!(keeping.runs.join("one/scratch/tmp").is_dir());
     // What a run is given it may use; what is another's it may not.
     let file = keeping.runs.join("one/root/made").display().to_string();
-    assert_eq!(
-        keeping.have(&["act2", "one", "a=create", &format!("b={file}")]),
-        "done \nExited(0)"
-    );
+    let made = keeping.have(&["act2", "one", "a=create", &format!("b={file}")]);
+    assert_eq!(made, "done \nExited(0)");
     assert!(keeping.runs.join("one/root/made").is_file());
     let read = |run: &str| keeping.have(&["act2", run, "a=open", &format!("b={file}")]);
     assert_eq!(read("one"), "done \nExited(0)");
@@ -264,9 +261,8 @@ fn declared_program_runs_in_its_own_cage() {
         &["tcp-listen"],
         &["memfd"],
     ] {
-        let values: Vec<String> = ["a", "b", "c"]
-            .iter()
-            .zip(act)
+        let named = ["a", "b", "c"].iter().zip(act);
+        let values: Vec<String> = named
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         let child = format!("act{}", act.len());
@@ -277,7 +273,7 @@ fn declared_program_runs_in_its_own_cage() {
             said == "refused 1\nExited(0)" || said == "refused 13\nExited(0)",
             "{act:?}: {said}"
         );
-        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+        works(act);
     }
 }
 
@@ -307,9 +303,9 @@ fn worker_with_a_keeper_stays_a_leaf() {
         let program = command.get_program().to_owned();
         command = Command::new(program);
         command.args(&line[..line.len() - 1]).args(act).env_clear();
-        let said = outcome(&command.output().expect("it starts"));
+        let said = ran(&mut command);
         assert!(matches!(said, Outcome::Refused(_)), "{act:?}: {said:?}");
-        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+        works(act);
     }
 }
 
@@ -352,15 +348,9 @@ fn undeclared_is_refused() {
 fn environment_is_what_was_declared() {
     let keeping = Keeping::new();
     let said = keeping.have(&["shell", "one", "a=env | sort"]);
-    let names: Vec<&str> = said
-        .lines()
-        .filter_map(|line| line.split('=').next())
-        .collect();
-    assert_eq!(
-        names,
-        ["HOME", "PATH", "PWD", "SHLVL", "TMPDIR", "_", "Exited(0)"],
-        "{said}"
-    );
+    let names = said.lines().filter_map(|line| line.split('=').next());
+    let all = ["HOME", "PATH", "PWD", "SHLVL", "TMPDIR", "_", "Exited(0)"];
+    assert_eq!(names.collect::<Vec<_>>(), all, "{said}");
 }
 
 #[test]
@@ -412,25 +402,14 @@ fn run_does_not_signal_another() {
 fn run_ends_whole() {
     let keeping = Keeping::new();
     // Asked for by the worker.
-    let said = keeping.have(&[
-        "end-after",
-        "shell",
-        "one",
-        "a=(setsid sleep 1000 &) ; echo; sleep 1000",
-    ]);
+    let goes_on = "a=(setsid sleep 1000 &) ; echo; sleep 1000";
+    let said = keeping.have(&["end-after", "shell", "one", goes_on]);
     assert!(said.contains("Signaled(15)"), "{said}");
     // By itself, with what it left.
-    let said = keeping.have(&[
-        "shell",
-        "two",
-        "a=setsid sleep 1000 >/dev/null 2>&1 & echo $!",
-    ]);
-    let left = said
-        .lines()
-        .next()
-        .expect("a number")
-        .parse()
-        .expect("a number");
+    let leaves = "a=setsid sleep 1000 >/dev/null 2>&1 & echo $!";
+    let said = keeping.have(&["shell", "two", leaves]);
+    let left = said.lines().next().expect("a line");
+    let left = left.parse().expect("a number");
     assert!(hold(left).is_none_or(|left| has_ended(&left, PATIENCE)));
     // The worker ends; the keeper is killed, as by the death of a daemon; the group is.
     let ends: [fn(&mut Staying); 3] = [
@@ -522,23 +501,12 @@ fn regrowing_line_outlives_a_kill_by_generations() {
 #[test]
 fn run_beyond_its_limits_is_ended() {
     let keeping = Keeping::new();
-    let said = keeping.have(&[
-        "shell",
-        "one",
-        "a=for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done; wait",
-    ]);
+    let ran = |run: &str, line: &str| keeping.have(&["shell", run, &format!("a={line}")]);
+    let said = ran("one", "for i in {1..12}; do sleep 1000 & done; wait");
     assert!(said.ends_with("TooManyProcesses"), "{said}");
-    let said = keeping.have(&[
-        "shell",
-        "two",
-        "a=printf -v x %090000000d 0; sleep 1000; echo ${#x}",
-    ]);
+    let said = ran("two", "printf -v x %090000000d 0; sleep 1000; echo ${#x}");
     assert!(said.ends_with("TooMuchMemory"), "{said}");
-    let said = keeping.have(&[
-        "shell",
-        "three",
-        "a=for i in 1 2 3; do sleep 0.1 & done; wait",
-    ]);
+    let said = ran("three", "for i in 1 2 3; do sleep 0.1 & done; wait");
     assert_eq!(said, "Exited(0)");
 }
 

@@ -1,6 +1,5 @@
 //! The launcher: what it hands on, what it takes away, and how it refuses.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::process::Command;
 use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 
-use crate::{Bystander, Cage, OBSIDIAN, Outcome, WORKSPACE, hostile, outcome, uncaged};
+use crate::{Bystander, Cage, OBSIDIAN, Outcome, WORKSPACE, free, hostile, ran};
 
 fn mapped(child_fd: i32) -> FdMapping {
     FdMapping {
@@ -18,30 +17,18 @@ fn mapped(child_fd: i32) -> FdMapping {
     }
 }
 
-fn arguments(list: &[&str]) -> Vec<OsString> {
-    list.iter().map(Into::into).collect()
-}
-
 #[test]
 fn descriptor_3_survives_and_none_above_it() {
-    let with = |mut command: Command, number: i32| {
-        command
-            .fd_mappings(vec![mapped(3), mapped(number)])
-            .expect("two numbers");
-        outcome(&command.output().expect("it starts"))
+    let with_9 = |mut command: Command| {
+        let mapped = command.fd_mappings(vec![mapped(3), mapped(9)]);
+        ran(mapped.expect("two numbers"))
     };
     let cage = Cage::reader();
-    let mut free = Command::new(hostile());
-    free.args(["descriptor", "9"]);
-    assert_eq!(with(free, 9), Outcome::Done(String::new()));
-    assert_eq!(
-        with(cage.command(&["descriptor", "9"]), 9),
-        Outcome::Refused(Errno::EBADF)
-    );
-    assert_eq!(
-        with(cage.command(&["descriptor", "3"]), 9),
-        Outcome::Done(String::new())
-    );
+    let done = || Outcome::Done(String::new());
+    assert_eq!(with_9(free(&["descriptor", "9"])), done());
+    let caged = |number| with_9(cage.command(&["descriptor", number]));
+    assert_eq!(caged("9"), Outcome::Refused(Errno::EBADF));
+    assert_eq!(caged("3"), done());
 }
 
 /// At the numbers that a worker keeps, and as its working folder: the rules bind what is opened, wherever the path to it
@@ -54,37 +41,28 @@ fn a_folder_that_was_open_before_leads_nowhere() {
             parent_fd: OwnedFd::from(File::open(folder).expect("a folder")),
             child_fd: number,
         };
-        command.fd_mappings(vec![folder]).expect("one number");
-        outcome(&command.output().expect("it starts"))
+        let mapped = command.fd_mappings(vec![folder]);
+        ran(mapped.expect("one number"))
     };
-    let text = || Outcome::Done("text".to_owned());
+    let (text, refused) = (
+        Outcome::Done("text".to_owned()),
+        Outcome::Refused(Errno::EACCES),
+    );
     for number in [0, 3] {
         let act = ["read-at", &number.to_string(), "note.md"];
-        let mut free = Command::new(hostile());
-        free.args(act);
-        assert_eq!(from(free, &cage.outside, number), text());
-        assert_eq!(from(cage.command(&act), &cage.root, number), text());
+        assert_eq!(from(free(&act), &cage.outside, number), text);
+        assert_eq!(from(cage.command(&act), &cage.root, number), text);
         let out = ["read-at", &number.to_string(), "../outside/note.md"];
         for (act, folder) in [(act, &cage.outside), (out, &cage.root)] {
-            assert_eq!(
-                from(cage.command(&act), folder, number),
-                Outcome::Refused(Errno::EACCES),
-                "{act:?}"
-            );
+            let outcome = from(cage.command(&act), folder, number);
+            assert_eq!(outcome, refused, "{act:?}");
         }
     }
-    let here = |mut command: Command, folder: &Path| {
-        outcome(&command.current_dir(folder).output().expect("it starts"))
-    };
+    let here = |mut command: Command, folder: &Path| ran(command.current_dir(folder));
     let act = ["read", "note.md"];
-    let mut free = Command::new(hostile());
-    free.args(act);
-    assert_eq!(here(free, &cage.outside), text());
-    assert_eq!(here(cage.command(&act), &cage.root), text());
-    assert_eq!(
-        here(cage.command(&act), &cage.outside),
-        Outcome::Refused(Errno::EACCES)
-    );
+    assert_eq!(here(free(&act), &cage.outside), text);
+    assert_eq!(here(cage.command(&act), &cage.root), text);
+    assert_eq!(here(cage.command(&act), &cage.outside), refused);
 }
 
 #[test]
@@ -93,14 +71,7 @@ fn a_worker_opens_as_many_files_as_its_limit_says() {
     cage.limits.files = Some(32);
     let note = cage.in_root("note.md");
     cage.allows(&["open-many", &note, "20"]);
-    assert_eq!(
-        cage.run(&["open-many", &note, "40"]),
-        Outcome::Refused(Errno::EMFILE)
-    );
-    assert_eq!(
-        uncaged(&["open-many", &note, "40"]),
-        Outcome::Done(String::new())
-    );
+    cage.denies_with(&["open-many", &note, "40"], &[Errno::EMFILE]);
 }
 
 #[test]
@@ -109,11 +80,7 @@ fn a_worker_gets_as_much_memory_as_its_limit_says() {
     cage.limits.memory = Some(256 << 20);
     let (less, more) = ((64 << 20).to_string(), (256 << 20).to_string());
     cage.allows(&["memory", &less]);
-    assert_eq!(
-        cage.run(&["memory", &more]),
-        Outcome::Refused(Errno::ENOMEM)
-    );
-    assert_eq!(uncaged(&["memory", &more]), Outcome::Done(String::new()));
+    cage.denies_with(&["memory", &more], &[Errno::ENOMEM]);
     cage.denies(&["memory-shared"]);
     cage.denies(&["memory-as-stack"]);
     cage.denies_where_offered(&["memory-huge"], &[]);
@@ -145,11 +112,9 @@ fn no_capability_is_left_and_none_can_come_back() {
         std::fs::read_to_string(format!("/proc/{}/status", bystander.pid())).expect("its status")
     };
     let field = |status: &str, name: &str| -> String {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap_or_else(|| panic!("no {name}"));
-        line.trim_start_matches(':').trim().to_owned()
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name}"));
+        value.trim_start_matches(':').trim().to_owned()
     };
     let caged = status(&Bystander::wait_for(&mut Cage::reader().command(&["stay"])));
     let free = status(&Bystander::start());
@@ -162,33 +127,24 @@ fn no_capability_is_left_and_none_can_come_back() {
         assert_eq!(field(&caged, "CapBnd"), "0000000000000000");
         assert_ne!(field(&free, "CapBnd"), "0000000000000000");
     }
-    assert_eq!(
-        (field(&free, "NoNewPrivs"), field(&caged, "NoNewPrivs")),
-        ("0".to_owned(), "1".to_owned())
-    );
+    assert_eq!(field(&free, "NoNewPrivs"), "0");
+    assert_eq!(field(&caged, "NoNewPrivs"), "1");
     assert_eq!(field(&caged, "Seccomp"), "2");
 }
 
 #[test]
 fn no_core_file_is_left() {
+    let limit = |script| limit_in_a_cage("Max core file size", script);
     // 1, because with 0 the kernel still writes to a `core_pattern` that is a pipe.
-    assert_eq!(
-        limit_in_a_cage("Max core file size", "exec \"$@\""),
-        ["1", "1"]
-    );
+    assert_eq!(limit("exec \"$@\""), ["1", "1"]);
     // Where a gateway was started with none, nothing can be raised, and the worker starts.
-    assert_eq!(
-        limit_in_a_cage("Max core file size", "ulimit -c 0; exec \"$@\""),
-        ["0", "0"]
-    );
+    assert_eq!(limit("ulimit -c 0; exec \"$@\""), ["0", "0"]);
 }
 
 #[test]
 fn few_signals_wait() {
-    assert_eq!(
-        limit_in_a_cage("Max pending signals", "exec \"$@\""),
-        ["64", "64"]
-    );
+    let limit = limit_in_a_cage("Max pending signals", "exec \"$@\"");
+    assert_eq!(limit, ["64", "64"]);
     let cage = Cage::reader();
     assert_eq!(cage.allows(&["signal-self-queued", "8"]), "");
     cage.denies_with(&["signal-self-queued", "256"], &[Errno::EAGAIN]);
@@ -213,85 +169,84 @@ fn limit_in_a_cage(name: &str, script: &str) -> [String; 2] {
 fn each_refusal_has_its_status_and_says_why() {
     let launcher = env!("CARGO_BIN_EXE_plexus-sandbox-exec");
     let own = hostile().display().to_string();
-    let set = |key: &str, value: &str| format!("{key}={value}");
-    let worker = set("WORKER", &own);
-    let cases: &[(&[&str], i32, &str)] = &[
-        (&[], 64, "no worker given"),
-        (&[&own], 64, "no profile given"),
+    let worker = format!("WORKER={own}");
+    let regex = "(version 1)(deny default)\n\n(allow file-read* (regex \"^/\"))";
+    let root = |root| vec!["-p", OBSIDIAN, "-D", &worker, "-D", root];
+    let cases: &[(&[&str], &str, i32, &str)] = &[
+        (&[], "", 64, "no worker given"),
+        (&[], &own, 64, "no profile given"),
         (
-            &["-p", WORKSPACE, "--without-a-cage", &own],
+            &["-p", WORKSPACE, "--without-a-cage"],
+            &own,
             64,
             "a profile and --without-a-cage",
         ),
-        (&["-p", WORKSPACE, "--", "hostile"], 64, "absolute path"),
-        (&["-p", WORKSPACE, "-x", &own], 64, "unknown option -x"),
+        (&["-p", WORKSPACE, "--"], "hostile", 64, "absolute path"),
+        (&["-p", WORKSPACE, "-x"], &own, 64, "unknown option -x"),
         (
-            &["-p", WORKSPACE, "-p", WORKSPACE, &own],
+            &["-p", WORKSPACE, "-p", WORKSPACE],
+            &own,
             64,
             "-p is given twice",
         ),
-        (&["-p", WORKSPACE, "-D", "ROOT", &own], 64, "not KEY=VALUE"),
+        (&["-p", WORKSPACE, "-D", "ROOT"], &own, 64, "not KEY=VALUE"),
         (
-            &["-p", WORKSPACE, "-D", "A=1", "-DA=2", &own],
+            &["-p", WORKSPACE, "-D", "A=1", "-DA=2"],
+            &own,
             64,
             "A is given twice",
         ),
         (
-            &["--limit-files", "many", "-p", WORKSPACE, &own],
+            &["--limit-files", "many", "-p", WORKSPACE],
+            &own,
             64,
             "a limit needs a number",
         ),
         (
-            &["-p", "(version 1)\n(allow default)", &own],
+            &["-p", "(version 1)\n(allow default)"],
+            &own,
             65,
             "line 1: a profile begins",
         ),
         (
-            &[
-                "-p",
-                "(version 1)(deny default)\n\n(allow file-read* (regex \"^/\"))",
-                &own,
-            ],
+            &["-p", regex],
+            &own,
             65,
             "line 3: (allow file-read* (regex \"^/\"))",
         ),
         (
-            &["-p", OBSIDIAN, "-D", &worker, &own],
+            &["-p", OBSIDIAN, "-D", &worker],
+            &own,
             65,
             "parameter ROOT was not given",
         ),
+        (&root("ROOT=/nowhere"), &own, 65, "/nowhere: No such file"),
         (
-            &["-p", OBSIDIAN, "-D", &worker, "-D", "ROOT=/nowhere", &own],
-            65,
-            "/nowhere: No such file",
-        ),
-        (
-            &["-p", OBSIDIAN, "-D", &worker, "-D", "ROOT=/proc/self", &own],
+            &root("ROOT=/proc/self"),
+            &own,
             65,
             "Too many levels of symbolic links",
         ),
         (
-            &[
-                "-p",
-                OBSIDIAN,
-                "-D",
-                &worker,
-                "-D",
-                "ROOT=/tmp",
-                "/usr/bin/true",
-            ],
+            &root("ROOT=/tmp"),
+            "/usr/bin/true",
             126,
             "cannot execute /usr/bin/true",
         ),
     ];
-    for (line, status, words) in cases {
-        let output = Command::new(launcher)
-            .args(arguments(line))
+    for (options, worker, status, words) in cases {
+        let line = options
+            .iter()
+            .chain([worker])
+            .filter(|word| !word.is_empty());
+        let mut command = Command::new(launcher);
+        let output = command
+            .args(line)
             .env_clear()
             .output()
             .expect("the launcher starts");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(*status), "{line:?}: {said}");
+        assert_eq!(output.status.code(), Some(*status), "{options:?}: {said}");
         assert!(
             said.starts_with("plexus-sandbox-exec: ") && said.contains(words),
             "{said}"
@@ -304,49 +259,23 @@ fn each_refusal_has_its_status_and_says_why() {
 fn the_command_line_is_that_of_sandbox_exec() {
     let cage = Cage::reader();
     let own = hostile().display().to_string();
-    let note = cage.in_root("note.md");
-    let output = Command::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"))
-        .args([
-            "-p",
-            OBSIDIAN,
-            &format!("-DWORKER={own}"),
-            "-D",
-            &format!("ROOT={}", cage.root.display()),
-            &own,
-            "read",
-            &note,
-        ])
-        .output()
-        .expect("the launcher starts");
-    assert_eq!(outcome(&output), Outcome::Done("text".to_owned()));
+    let worker = format!("-DWORKER={own}");
+    let root = format!("ROOT={}", cage.root.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"));
+    command.args(["-p", OBSIDIAN, &worker, "-D", &root, &own]);
+    let read = ran(command.args(["read", &cage.in_root("note.md")]));
+    assert_eq!(read, Outcome::Done("text".to_owned()));
 }
 
 #[test]
 fn a_death_signal_set_before_the_launcher_stays() {
     let cage = Cage::reader();
-    let command = cage.command(&["death-signal-is"]);
-    let line: Vec<&OsStr> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .collect();
-    let run = |act: &str| {
-        outcome(
-            &Command::new(hostile())
-                .arg(act)
-                .args(&line)
-                .output()
-                .expect("it starts"),
-        )
-    };
-    assert_eq!(run("tied"), Outcome::Done("9".to_owned()));
-    assert_eq!(
-        outcome(
-            &Command::new(line[0])
-                .args(&line[1..])
-                .output()
-                .expect("it starts")
-        ),
-        Outcome::Done("0".to_owned())
-    );
+    let line = cage.command(&["death-signal-is"]);
+    let program = line.get_program();
+    let tied = ran(free(&["tied"]).arg(program).args(line.get_args()));
+    assert_eq!(tied, Outcome::Done("9".to_owned()));
+    let untied = ran(Command::new(program).args(line.get_args()));
+    assert_eq!(untied, Outcome::Done("0".to_owned()));
 }
 
 #[test]
@@ -359,30 +288,20 @@ fn this_kernel_can_cage_workers() {
 #[test]
 fn a_kernel_that_cannot_cage_is_refused_in_words() {
     let cage = Cage::reader();
-    let command = cage.command(&["read", "/etc/passwd"]);
-    let line: Vec<&OsStr> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .collect();
+    let line = cage.command(&["read", "/etc/passwd"]);
+    let old = "Landlock is version 0, workers need version 4 (Linux 6.7 or newer)";
     for (errno, words) in [
         (Errno::ENOSYS as i32, "Landlock is not available"),
         (Errno::EPERM as i32, "Landlock is not available"),
         (Errno::EOPNOTSUPP as i32, "Landlock is switched off"),
-        (
-            0,
-            "Landlock is version 0, workers need version 4 (Linux 6.7 or newer)",
-        ),
+        (0, old),
     ] {
-        let output = Command::new(hostile())
-            .args(["landlock-says", &errno.to_string()])
-            .args(&line)
-            .output()
-            .expect("it starts");
+        let mut command = free(&["landlock-says", &errno.to_string()]);
+        command.arg(line.get_program()).args(line.get_args());
+        let output = command.output().expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            (output.status.code(), output.stdout.len()),
-            (Some(69), 0),
-            "{said}"
-        );
+        assert_eq!(output.status.code(), Some(69), "{said}");
+        assert_eq!(output.stdout, b"", "{said}");
         assert!(said.contains(words), "{said}");
     }
 }

@@ -22,6 +22,7 @@ mod kernel;
 #[cfg(target_os = "linux")]
 mod launcher;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -145,7 +146,16 @@ impl Cage {
 
     /// Runs an act in the cage.
     fn run(&self, act: &[&str]) -> Outcome {
-        outcome(&self.command(act).output().expect("the launcher starts"))
+        ran(&mut self.command(act))
+    }
+
+    /// The act is refused inside.
+    #[track_caller]
+    fn refuses(&self, act: &[&str], refusals: &[Errno]) {
+        match self.run(act) {
+            Outcome::Refused(errno) if refusals.contains(&errno) => {}
+            other => panic!("{act:?} in the cage: {other:?}"),
+        }
     }
 
     /// The act is refused inside, and works outside. Inside comes first: it must leave the act undone.
@@ -156,15 +166,8 @@ impl Cage {
 
     #[track_caller]
     fn denies_with(&self, act: &[&str], refusals: &[Errno]) {
-        match self.run(act) {
-            Outcome::Refused(errno) if refusals.contains(&errno) => {}
-            other => panic!("{act:?} in the cage: {other:?}"),
-        }
-        let free = uncaged(act);
-        assert!(
-            matches!(free, Outcome::Done(_)),
-            "{act:?} must work outside the cage, or its refusal proves nothing: {free:?}"
-        );
+        self.refuses(act, refusals);
+        works(act);
     }
 
     /// As [`Self::denies`], for what some machines offer to nobody: there the refusal inside is all there is. Such a machine
@@ -175,14 +178,9 @@ impl Cage {
         match uncaged(act) {
             Outcome::Done(_) => self.denies(act),
             Outcome::Refused(errno) => {
-                assert!(
-                    plexus_hostile::offered::is_missing(errno, also),
-                    "{act:?} outside the cage: {errno}"
-                );
-                assert!(
-                    matches!(self.run(act), Outcome::Refused(errno) if REFUSALS.contains(&errno)),
-                    "{act:?}"
-                );
+                let is_missing = plexus_hostile::offered::is_missing(errno, also);
+                assert!(is_missing, "{act:?} outside the cage: {errno}");
+                self.refuses(act, &REFUSALS);
             }
         }
     }
@@ -193,9 +191,8 @@ impl Cage {
     #[track_caller]
     fn ends(&self, act: &[&str]) {
         use std::os::unix::process::ExitStatusExt;
-        let mut free = Command::new(hostile());
-        free.args(act).env_clear().stdin(Stdio::null());
-        let free = free.output().expect("the hostile worker starts");
+        let free = free(act).env_clear().stdin(Stdio::null()).output();
+        let free = free.expect("the hostile worker starts");
         let missing = free.status.signal() == Some(libc::SIGSEGV);
         if !missing {
             assert_eq!(outcome(&free), Outcome::Done(String::new()), "{act:?}");
@@ -229,24 +226,55 @@ impl Cage {
 
 /// Runs an act without a cage.
 fn uncaged(act: &[&str]) -> Outcome {
-    outcome(
-        &Command::new(hostile())
-            .args(act)
-            .env_clear()
-            .stdin(Stdio::null())
-            .output()
-            .expect("the hostile worker starts"),
-    )
+    ran(free(act).env_clear().stdin(Stdio::null()))
+}
+
+/// The hostile worker without a cage, about to do this.
+fn free(act: &[&str]) -> Command {
+    let mut command = Command::new(hostile());
+    command.args(act);
+    command
+}
+
+/// What becomes of a command's act.
+#[track_caller]
+fn ran(command: &mut Command) -> Outcome {
+    outcome(&command.output().expect("it starts"))
+}
+
+/// The control: the act works without a cage, or its refusal in one proves nothing.
+#[track_caller]
+fn works(act: &[&str]) {
+    let free = uncaged(act);
+    assert!(
+        matches!(free, Outcome::Done(_)),
+        "{act:?} without a cage: {free:?}"
+    );
+}
+
+/// Who listens at an address, and on which port.
+fn listener(address: &str) -> (TcpListener, String) {
+    let listener = TcpListener::bind(address).expect("a port");
+    let port = port_of(&listener);
+    (listener, port)
+}
+
+fn port_of(listener: &TcpListener) -> String {
+    listener
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string()
 }
 
 #[track_caller]
 fn outcome(output: &Output) -> Outcome {
     let said = String::from_utf8_lossy(&output.stdout);
     let parsed = match said.trim_end().split_once(' ') {
-        Some(("refused", errno)) => errno
-            .parse()
-            .ok()
-            .map(|errno| Outcome::Refused(Errno::from_raw(errno))),
+        Some(("refused", errno)) => {
+            let errno = errno.parse().ok();
+            errno.map(|errno| Outcome::Refused(Errno::from_raw(errno)))
+        }
         Some(("done", rest)) => Some(Outcome::Done(rest.to_owned())),
         _ => (said.trim_end() == "done").then(|| Outcome::Done(String::new())),
     };
@@ -267,12 +295,8 @@ fn hostile() -> PathBuf {
 
 fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test's own path");
-    let path = tests
-        .ancestors()
-        .nth(2)
-        .expect("target/<profile>/deps")
-        .join("examples")
-        .join(name);
+    let target = tests.ancestors().nth(2).expect("target/<profile>/deps");
+    let path = target.join("examples").join(name);
     assert!(
         path.is_file(),
         "{} is not built; run all of `cargo test -p plexus-sandbox`, or add `--examples`",

@@ -11,56 +11,36 @@ use crate::Cage;
 
 /// Peers for every way of talking, all of them there.
 struct Peers {
-    tcp: TcpListener,
-    tcp6: Option<TcpListener>,
-    udp: UdpSocket,
-    _stream: UnixListener,
-    _datagram: UnixDatagram,
+    tcp_port: String,
+    /// A machine without IPv6 has nothing to deny there.
+    tcp6_port: Option<String>,
+    udp_port: String,
     stream_path: String,
     datagram_path: String,
+    _listeners: (TcpListener, Option<TcpListener>, UnixListener),
+    _sockets: (UdpSocket, UnixDatagram),
 }
 
 impl Peers {
     fn near(cage: &Cage) -> Self {
         let (stream_path, datagram_path) =
             (cage.in_root("stream.sock"), cage.in_root("datagram.sock"));
+        let (tcp, tcp_port) = crate::listener("127.0.0.1:0");
+        let tcp6 = TcpListener::bind("[::1]:0").ok();
+        let tcp6_port = tcp6.as_ref().map(crate::port_of);
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let udp_port = udp.local_addr().expect("an address").port().to_string();
+        let stream = UnixListener::bind(&stream_path).expect("a stream socket");
+        let datagram = UnixDatagram::bind(&datagram_path).expect("a datagram socket");
         Self {
-            tcp: TcpListener::bind("127.0.0.1:0").expect("a port"),
-            // A machine without IPv6 has nothing to deny there.
-            tcp6: TcpListener::bind("[::1]:0").ok(),
-            udp: UdpSocket::bind("127.0.0.1:0").expect("a port"),
-            _stream: UnixListener::bind(&stream_path).expect("a stream socket"),
-            _datagram: UnixDatagram::bind(&datagram_path).expect("a datagram socket"),
+            tcp_port,
+            tcp6_port,
+            udp_port,
             stream_path,
             datagram_path,
+            _listeners: (tcp, tcp6, stream),
+            _sockets: (udp, datagram),
         }
-    }
-
-    fn tcp_port(&self) -> String {
-        self.tcp
-            .local_addr()
-            .expect("an address")
-            .port()
-            .to_string()
-    }
-
-    fn udp_port(&self) -> String {
-        self.udp
-            .local_addr()
-            .expect("an address")
-            .port()
-            .to_string()
-    }
-
-    fn tcp6_port(&self) -> Option<String> {
-        Some(
-            self.tcp6
-                .as_ref()?
-                .local_addr()
-                .expect("an address")
-                .port()
-                .to_string(),
-        )
     }
 }
 
@@ -69,7 +49,7 @@ fn a_worker_without_a_port_reaches_nobody() {
     for cage in Cage::leaves() {
         let peers = Peers::near(&cage);
         denies_all_but_tcp(&cage, &peers);
-        cage.denies(&["tcp", &peers.tcp_port()]);
+        cage.denies(&["tcp", &peers.tcp_port]);
         #[cfg(target_os = "linux")]
         cage.denies(&["tcp-socket"]);
     }
@@ -79,19 +59,15 @@ fn a_worker_without_a_port_reaches_nobody() {
 fn a_worker_with_a_port_reaches_that_port_by_plain_tcp_alone() {
     let cage = Cage::reader();
     let open = Peers::near(&cage);
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let closed = closed.local_addr().expect("an address").port().to_string();
+    let (_closed, closed) = crate::listener("127.0.0.1:0");
     // A port of this machine alone is more than Landlock can hold: see `connects`.
-    let cage = cage.with(&format!(
-        "(allow network-outbound (remote tcp \"*:{}\"))",
-        open.tcp_port()
-    ));
+    let cage = cage.with(&to_port(&open.tcp_port));
 
-    cage.allows(&["tcp", &open.tcp_port()]);
+    cage.allows(&["tcp", &open.tcp_port]);
     cage.denies(&["tcp", &closed]);
     denies_all_but_tcp(&cage, &open);
     #[cfg(target_os = "linux")]
-    for port in [&closed, &open.tcp_port()] {
+    for port in [&closed, &open.tcp_port] {
         cage.denies(&["mptcp", port]);
         cage.denies(&["fast-open", port]);
         cage.denies(&["fast-open-connect", port]);
@@ -134,32 +110,27 @@ fn the_other_side_of_a_stream_is_not_held() {
 #[cfg(target_os = "linux")]
 #[test]
 fn port_of_any_machine_has_any_address() {
-    let elsewhere = TcpListener::bind("127.0.0.2:0").expect("a port");
-    let port = elsewhere
-        .local_addr()
-        .expect("an address")
-        .port()
-        .to_string();
-    Cage::reader().denies(&["tcp-at", "127.0.0.2", &port]);
-    let rule = format!("(allow network-outbound (remote tcp \"*:{port}\"))");
-    Cage::reader()
-        .with(&rule)
-        .allows(&["tcp-at", "127.0.0.2", &port]);
+    let (_elsewhere, port) = crate::listener("127.0.0.2:0");
+    let act = ["tcp-at", "127.0.0.2", &port];
+    Cage::reader().denies(&act);
+    Cage::reader().with(&to_port(&port)).allows(&act);
+}
+
+/// A port of any machine is granted.
+fn to_port(port: &str) -> String {
+    format!("(allow network-outbound (remote tcp \"*:{port}\"))")
 }
 
 fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
     cage.denies(&["unix", &peers.stream_path]);
     cage.denies(&["unix-datagram", &peers.datagram_path]);
-    cage.denies(&[
-        "unix-listen",
-        &cage.in_root(&format!("{}.sock", std::process::id())),
-    ]);
-    std::fs::remove_file(cage.in_root(&format!("{}.sock", std::process::id())))
-        .expect("left by the control");
-    cage.denies(&["udp", &peers.udp_port()]);
+    let own = cage.in_root(&format!("{}.sock", std::process::id()));
+    cage.denies(&["unix-listen", &own]);
+    std::fs::remove_file(&own).expect("left by the control");
+    cage.denies(&["udp", &peers.udp_port]);
     cage.denies(&["tcp-listen"]);
-    if let Some(port) = peers.tcp6_port() {
-        cage.denies(&["tcp6", &port]);
+    if let Some(port) = &peers.tcp6_port {
+        cage.denies(&["tcp6", port]);
     }
     cage.allows(&["stream-pair"]);
     #[cfg(target_os = "linux")]
@@ -180,11 +151,8 @@ fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
 #[test]
 fn accepting_is_no_right_to_listen() {
     let rule = "(allow network-inbound (local tcp \"localhost:7077\"))";
-    let peer = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = peer.local_addr().expect("an address").port().to_string();
-    let cage = Cage::reader().with(rule).with(&format!(
-        "(allow network-outbound (remote tcp \"*:{port}\"))"
-    ));
+    let (_peer, port) = crate::listener("127.0.0.1:0");
+    let cage = Cage::reader().with(rule).with(&to_port(&port));
     // The control: it has a socket call, and a host to use it on.
     cage.allows(&["tcp", &port]);
     cage.denies(&["tcp-listen"]);
