@@ -5,11 +5,11 @@
 
 use plexus_conformance::{
     caged::{Cage, find_launcher},
-    served::{Setting, Worker, output},
+    served::{Setting, Worker},
 };
 use plexus_ipc::message::Role;
 use plexus_worker_apple_calendar::{AppleCalendarSource, MANIFEST};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
 const ROUNDS: usize = 5;
@@ -24,20 +24,10 @@ async fn measured_ten_thousand_events_in_pages() {
     let mut worker = Worker::set_up::<AppleCalendarSource>(MANIFEST, &setting, Role::Reader).await;
     for round in 0..ROUNDS {
         let begun = Instant::now();
-        let (mut events, mut pages, mut next) = (0, 0, Value::Null);
-        loop {
-            let mut input = json!({"start": "2026-06-01", "end": "2026-07-01", "limit": 1000});
-            if !next.is_null() {
-                input["next"] = next;
-            }
-            let answer = output(&worker.read("events.list", input).await);
-            events += answer["events"].as_array().map_or(0, Vec::len);
-            pages += 1;
-            next = answer["next"].clone();
-            if next.is_null() {
-                break;
-            }
-        }
+        let input = json!({"start": "2026-06-01", "end": "2026-07-01", "limit": 1000});
+        let pages = worker.pages("events.list", input).await;
+        let events = pages.iter().filter_map(|page| page["events"].as_array());
+        let (events, pages) = (events.map(Vec::len).sum::<usize>(), pages.len());
         println!(
             "round {round}: {events} events on {pages} pages in {:?}",
             begun.elapsed()

@@ -1,7 +1,7 @@
 //! The apple-calendar worker behind the harness, on its fake: what this connector promises beyond every connector.
 #![cfg(not(target_os = "macos"))]
 
-use plexus_conformance::served::{Setting, Worker, output, refusal};
+use plexus_conformance::served::{Setting, Worker, assert_like, texts, transport};
 use plexus_ipc::message::Role;
 use plexus_worker_apple_calendar::{AppleCalendarSource, MANIFEST};
 use serde_json::{Value, json};
@@ -15,27 +15,15 @@ async fn worker(further: usize) -> Worker {
     Worker::set_up::<AppleCalendarSource>(MANIFEST, &setting, Role::Reader).await
 }
 
-async fn events(worker: &mut Worker, input: Value) -> Vec<Value> {
-    let answer = output(&worker.read("events.list", input).await);
-    answer["events"].as_array().unwrap().clone()
-}
-
-fn titles(events: &[Value]) -> Vec<&str> {
-    events
-        .iter()
-        .map(|e| e["title"].as_str().unwrap())
-        .collect()
+async fn events(worker: &mut Worker, input: Value) -> Value {
+    worker.answer("events.list", input).await["events"].take()
 }
 
 #[tokio::test]
 async fn day_is_listed_as_the_tutorial_calls_it() {
     let mut worker = worker(0).await;
-    let answer = worker
-        .read(
-            "events.list",
-            json!({"start": "2026-06-25", "end": "2026-06-26"}),
-        )
-        .await;
+    let day = json!({"start": "2026-06-25", "end": "2026-06-26"});
+    let answer = worker.answer("events.list", day).await;
     let expected = json!({
         "from": "2026-06-25T00:00:00+02:00", "to": "2026-06-26T00:00:00+02:00",
         "events": [{
@@ -44,7 +32,7 @@ async fn day_is_listed_as_the_tutorial_calls_it() {
             "notes": "What was done, what is next.", "status": "confirmed", "repeats": true, "people": ["Ann"]
         }]
     });
-    assert_eq!(output(&answer), expected);
+    assert_eq!(answer, expected);
     worker.stop().await;
 }
 
@@ -53,85 +41,45 @@ async fn days_zones_and_floating_times_are_told_as_they_are() {
     let mut worker = worker(0).await;
     let range = json!({"start": "2026-06-26", "end": "2026-06-28"});
     let found = events(&mut worker, range).await;
-    let told = |title: &str| {
-        let event = found.iter().find(|event| event["title"] == title).unwrap();
-        [
-            &event["start"],
-            &event["end"],
-            &event["timeZone"],
-            &event["allDay"],
-            &event["floating"],
-        ]
-        .map(Clone::clone)
-    };
-    let nothing = Value::Null;
-    assert_eq!(
-        told("Summer festival"),
-        [
-            json!("2026-06-26"),
-            json!("2026-06-29"),
-            nothing.clone(),
-            json!(true),
-            nothing.clone()
-        ]
-    );
-    assert_eq!(
-        told("Take the medicine"),
-        [
-            json!("2026-06-27T08:00:00"),
-            json!("2026-06-27T08:05:00"),
-            nothing.clone(),
-            nothing.clone(),
-            json!(true)
-        ]
-    );
-    assert_eq!(
-        told("Call with New York"),
-        [
-            json!("2026-06-26T09:00:00-04:00"),
-            json!("2026-06-26T10:00:00-04:00"),
-            json!("America/New_York"),
-            nothing.clone(),
-            nothing
-        ]
-    );
+    for expected in [
+        json!({"title": "Summer festival", "start": "2026-06-26", "end": "2026-06-29", "timeZone": null, "allDay": true, "floating": null}),
+        json!({"title": "Take the medicine", "start": "2026-06-27T08:00:00", "end": "2026-06-27T08:05:00", "timeZone": null, "allDay": null, "floating": true}),
+        json!({"title": "Call with New York", "start": "2026-06-26T09:00:00-04:00", "end": "2026-06-26T10:00:00-04:00", "timeZone": "America/New_York", "allDay": null, "floating": null}),
+    ] {
+        let mut found = found.as_array().unwrap().iter();
+        let event = found.find(|event| event["title"] == expected["title"]);
+        assert_like(event.unwrap(), &expected);
+    }
     // The night in which clocks go back: nine hours that are ten.
-    let night = events(
-        &mut worker,
-        json!({"start": "2026-10-25", "end": "2026-10-26"}),
-    )
-    .await;
-    assert_eq!(titles(&night), ["Night train", "Team sync"]);
-    assert_eq!(
-        [&night[0]["start"], &night[0]["end"], &night[1]["start"]],
-        [
-            "2026-10-24T23:00:00+02:00",
-            "2026-10-25T08:00:00+01:00",
-            "2026-10-25T10:00:00+01:00"
-        ]
-    );
+    let night = json!({"start": "2026-10-25", "end": "2026-10-26"});
+    let expected = json!([
+        {"title": "Night train", "start": "2026-10-24T23:00:00+02:00", "end": "2026-10-25T08:00:00+01:00"},
+        {"title": "Team sync", "start": "2026-10-25T10:00:00+01:00"},
+    ]);
+    assert_like(&events(&mut worker, night).await, &expected);
     worker.stop().await;
 }
 
 #[tokio::test]
 async fn range_without_end_is_31_days_and_beyond_a_year_is_refused() {
     let mut worker = worker(0).await;
-    let month = events(&mut worker, json!({"start": "2026-10-01", "text": "SYNC"})).await;
-    assert_eq!(month.len(), 31);
-    let today = events(&mut worker, json!({"text": "team"})).await;
-    assert_eq!(today.len(), 31);
     let year = json!({"start": "2026-01-01", "end": "2027-01-01", "text": "sync", "limit": 1000});
-    assert_eq!(events(&mut worker, year).await.len(), 365);
+    for (input, count) in [
+        (json!({"start": "2026-10-01", "text": "SYNC"}), 31),
+        (json!({"text": "team"}), 31),
+        (year, 365),
+    ] {
+        let found = events(&mut worker, input.clone()).await;
+        assert_eq!(found.as_array().unwrap().len(), count, "{input}");
+    }
     for (start, end) in [
         ("2026-01-01", "2027-01-03"),
         ("2026-06-25", "2026-06-25"),
         ("2026-06-25", "yesterday"),
         ("25.6.2026", "2026-06-26"),
     ] {
-        let refused = worker
-            .read("events.list", json!({"start": start, "end": end}))
-            .await;
-        assert_eq!(refusal(&refused.0), json!("invalid_input"), "{start} {end}");
+        let range = json!({"start": start, "end": end});
+        assert_eq!(worker.refused("events.list", range).await, "invalid_input");
     }
     worker.stop().await;
 }
@@ -139,26 +87,19 @@ async fn range_without_end_is_31_days_and_beyond_a_year_is_refused() {
 #[tokio::test]
 async fn calendars_of_one_name_are_both_shown_and_named_by_id() {
     let mut worker = worker(0).await;
-    let listed = output(&worker.read("calendars.list", json!({})).await);
-    let home = |one: &&Value| one["name"] == "Home";
-    let ids: Vec<_> = listed["calendars"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(home)
-        .map(|one| &one["id"])
-        .collect();
-    assert_eq!(ids, ["home", "home-2"]);
+    let mut listed = worker.answer("calendars.list", json!({})).await;
+    let listed = listed["calendars"].as_array_mut().unwrap();
+    listed.retain(|one| one["name"] == "Home");
+    assert_eq!(texts(&json!(listed), "id"), ["home", "home-2"]);
     let days = |calendar: &str| json!({"start": "2026-06-26", "end": "2026-06-28", "calendars": [calendar]});
-    assert_eq!(
-        titles(&events(&mut worker, days("home-2")).await),
-        ["Take the medicine"]
-    );
+    let second = events(&mut worker, days("home-2")).await;
+    assert_eq!(texts(&second, "title"), ["Take the medicine"]);
     // A name that only one has will do.
-    assert_eq!(events(&mut worker, days("Work")).await.len(), 4);
+    let work = events(&mut worker, days("Work")).await;
+    assert_eq!(work.as_array().unwrap().len(), 4);
     for (calendar, reason) in [("Home", "ambiguous"), ("Nowhere", "not_found")] {
-        let refused = worker.read("events.list", days(calendar)).await;
-        assert_eq!(refusal(&refused.0)["transport_error"]["reason"], reason);
+        let refused = worker.refused("events.list", days(calendar)).await;
+        assert_eq!(refused, transport(reason));
     }
     worker.stop().await;
 }
@@ -166,38 +107,26 @@ async fn calendars_of_one_name_are_both_shown_and_named_by_id() {
 #[tokio::test]
 async fn hundred_thousand_events_are_given_in_pages() {
     let mut worker = worker(100_000).await;
-    let (mut seen, mut next, mut pages) = (BTreeSet::new(), Value::Null, 0);
-    loop {
-        let mut input = json!({"start": "2026-06-01", "end": "2026-06-04", "limit": 1000});
-        if !next.is_null() {
-            input["next"] = next;
-        }
-        let answer = output(&worker.read("events.list", input).await);
-        let events = answer["events"].as_array().unwrap();
+    let input = json!({"start": "2026-06-01", "end": "2026-06-04", "limit": 1000});
+    let pages = worker.pages("events.list", input).await;
+    let mut seen = BTreeSet::new();
+    for page in &pages {
+        let events = page["events"].as_array().unwrap();
         assert!(events.len() <= 1000);
         seen.extend(
             events
                 .iter()
                 .map(|event| format!("{} {}", event["start"], event["id"])),
         );
-        pages += 1;
-        next = answer["next"].clone();
-        if next.is_null() {
-            break;
-        }
     }
     // Three of thirty days, and the daily one on each.
     assert!(
-        (10_000..10_500).contains(&seen.len()) && pages >= 11,
-        "{} {pages}",
+        (10_000..10_500).contains(&seen.len()) && pages.len() >= 11,
+        "{}",
         seen.len()
     );
-    let refused = worker
-        .read(
-            "events.list",
-            json!({"start": "2026-06-01", "next": "nonsense"}),
-        )
-        .await;
-    assert_eq!(refusal(&refused.0), json!("invalid_input"));
+    let nonsense = json!({"start": "2026-06-01", "next": "nonsense"});
+    let refused = worker.refused("events.list", nonsense).await;
+    assert_eq!(refused, "invalid_input");
     worker.stop().await;
 }

@@ -134,6 +134,7 @@ mod tests {
     fn page_ends_where_its_text_is_long() {
         let all = [(1, "a"), (2, "b"), (3, "c")];
         assert_eq!(pages(&all, 100, PAGE + 1).len(), 3);
-        assert!(Page::<()>::new(None, Some("nonsense")).is_err());
+        let nonsense = Page::<()>::new(None, Some("nonsense")).err();
+        assert_eq!(nonsense, Some("next is not that of an answer"));
     }
 }

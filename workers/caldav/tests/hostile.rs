@@ -1,8 +1,8 @@
 //! A server that answers what it likes, beside the real one of the other tests: each answer is a code and a sentence.
 
-use plexus_conformance::served::{Setting, Worker, output, refusal};
-use plexus_ipc::message::{Health, Role};
-use plexus_protocol::{Effect, Verb};
+use plexus_conformance::served::{Setting, Worker, changed, code, intent, texts, transport};
+use plexus_ipc::message::{Health, Role, WorkerError};
+use plexus_protocol::Effect;
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
 use serde_json::{Value, json};
 use std::{
@@ -110,142 +110,104 @@ pub(crate) async fn reader(port: u16) -> Worker {
     Worker::set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Reader).await
 }
 
-/// The failure of a list of events, where the calendar answers so.
-async fn listed(report: Vec<u8>) -> (Result<Value, Value>, Value) {
+/// A list of events, where the calendar answers so.
+async fn listed(report: Vec<u8>) -> Result<Value, WorkerError> {
     let port = serve(move |method, _| (method == "REPORT").then(|| report.clone()));
     let mut worker = reader(port).await;
-    let outcome = worker
-        .read("events.list", json!({"start": "2026-11-22"}))
-        .await;
+    let input = json!({"start": "2026-11-22"});
+    let outcome = worker.read("events.list", input).await;
     worker.stop().await;
-    match &outcome.0 {
-        Ok(_) => (Ok(output(&outcome)), Value::Null),
-        Err(error) => (
-            Err(refusal(&outcome.0)),
-            json!({"message": error.message.as_str(), "detail": error.detail}),
-        ),
-    }
+    let answer = outcome.0?;
+    Ok(serde_json::from_slice(&answer.output).unwrap())
+}
+
+/// An answer of this status alone.
+fn status(status: &str) -> Vec<u8> {
+    answer(status, "", "")
+}
+
+/// An answer that ends before all of it was sent.
+fn half() -> Vec<u8> {
+    b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 5000\r\n\r\n<d:multi".to_vec()
+}
+
+/// One response about this address alone, with what the server says of it.
+fn response(address: &str, says: &str) -> String {
+    format!("<d:response><d:href>{address}</d:href>{says}</d:response>")
 }
 
 #[tokio::test]
 async fn each_failure_has_a_code_and_says_what_to_do() {
-    let transport = |reason: &str| json!({"transport_error": {"reason": reason}});
-    let mut deep = "<d:response>".repeat(50_000);
-    deep.push_str("<d:href/>");
-    let huge = "x".repeat(25 * 1024 * 1024);
-    for (report, code, words) in [
-        (
-            answer("401 Unauthorized", "", ""),
-            json!("source_unavailable"),
-            "tell the owner",
+    let reply = |what: &str| match what {
+        "busy" => answer("429 Too Many Requests", "retry-after: 7\r\n", ""),
+        "late" => answer(
+            "503 Late",
+            "retry-after: Tue, 24 Nov 2026 00:00:00 GMT\r\n",
+            "",
         ),
-        (
-            answer("403 Forbidden", "", ""),
-            json!("permission_denied"),
-            "forbids",
+        "fails" => answer("500 Internal Server Error", "", "<html>stack trace</html>"),
+        "half" => half(),
+        "other" => b"SSH-2.0-OpenSSH\r\n".to_vec(),
+        "page" => answer("200 OK", "", "<html><body>Welcome</body></html>"),
+        "deep" => multistatus(&format!("{}<d:href/>", "<d:response>".repeat(50_000))),
+        "entity" => answer(
+            "207 Multi-Status",
+            "",
+            "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>",
         ),
-        (
-            answer("404 Not Found", "", ""),
-            transport("not_found"),
-            "list again",
-        ),
-        (
-            answer("409 Conflict", "", ""),
-            transport("conflict"),
-            "list again",
-        ),
-        (
-            answer("412 Precondition Failed", "", ""),
-            json!({"precondition_changed": {"reason": "changed"}}),
-            "nothing was done",
-        ),
-        (
-            answer("429 Too Many Requests", "retry-after: 7\r\n", ""),
-            transport("rate_limited"),
-            "wait 7 s",
-        ),
-        (
-            answer(
-                "503 Service Unavailable",
-                "retry-after: Tue, 24 Nov 2026 00:00:00 GMT\r\n",
-                "",
-            ),
-            transport("rate_limited"),
-            "asks to wait",
-        ),
-        (
-            answer("500 Internal Server Error", "", "<html>stack trace</html>"),
-            transport("server_error"),
-            "500",
-        ),
-        (
-            b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 5000\r\n\r\n<d:multi".to_vec(),
-            transport("bad_answer"),
-            "broke off",
-        ),
-        (
-            b"SSH-2.0-OpenSSH\r\n".to_vec(),
-            transport("bad_answer"),
-            "broke off",
-        ),
-        (
-            answer("200 OK", "", "<html><body>Welcome</body></html>"),
-            transport("bad_answer"),
-            "no multi-status",
-        ),
-        (multistatus(&deep), transport("bad_answer"), "too deep"),
-        (
-            answer(
-                "207 Multi-Status",
-                "",
-                "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>",
-            ),
-            transport("bad_answer"),
-            "document type",
-        ),
-        (multistatus(&huge), transport("too_large"), "ask for less"),
-        (
-            multistatus(&object("../../other/x", "x")),
-            transport("bad_answer"),
-            "climbs",
-        ),
-        (
-            multistatus("<d:response><d:href>https://evil.example/x</d:href></d:response>"),
-            json!("source_unavailable"),
-            "tell the owner",
-        ),
+        "huge" => multistatus(&"x".repeat(25 * 1024 * 1024)),
+        "above" => multistatus(&object("../../other/x", "x")),
+        "elsewhere" => multistatus(&response("https://evil.example/x", "")),
+        line => status(line),
+    };
+    // The answer, the code, and words of the message.
+    for row in [
+        "401 Unauthorized | source_unavailable | tell the owner",
+        "403 Forbidden | permission_denied | forbids",
+        "404 Not Found | not_found | list again",
+        "409 Conflict | conflict | list again",
+        "412 Precondition Failed | changed | nothing was done",
+        "busy | rate_limited | wait 7 s",
+        "late | rate_limited | asks to wait",
+        "fails | server_error | 500",
+        "half | bad_answer | broke off",
+        "other | bad_answer | broke off",
+        "page | bad_answer | no multi-status",
+        "deep | bad_answer | too deep",
+        "entity | bad_answer | document type",
+        "huge | too_large | ask for less",
+        "above | bad_answer | climbs",
+        "elsewhere | source_unavailable | tell the owner",
     ] {
-        let shown = String::from_utf8_lossy(&report[..report.len().min(60)]).into_owned();
-        let (result, told) = listed(report).await;
-        assert_eq!(result.unwrap_err(), code, "{shown}");
-        assert!(
-            told["message"].as_str().unwrap().contains(words),
-            "{shown}: {told}"
-        );
-        if words.contains('7') {
-            assert_eq!(told["detail"]["retryAfterSeconds"], 7);
+        let [what, expected, words] = row.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let error = listed(reply(what)).await.unwrap_err();
+        let expected = match expected {
+            "source_unavailable" | "permission_denied" => json!(expected),
+            "changed" => changed("changed"),
+            reason => transport(reason),
+        };
+        assert_eq!(code(&error), expected, "{what}");
+        assert!(error.message.contains(words), "{what}: {error:?}");
+        if what == "busy" {
+            assert_eq!(error.detail, Some(json!({"retryAfterSeconds": 7})));
         }
     }
 }
 
 #[tokio::test]
 async fn one_bad_object_is_named_and_hides_no_other() {
+    let long = format!("DESCRIPTION:{}", "x".repeat(5 << 20));
+    let endless = "DTSTART:19700101T000000Z\nSUMMARY:Endless\nRRULE:FREQ=SECONDLY";
+    let lost = "DTSTART;TZID=Nowhere/Town:20261123T090000\nSUMMARY:Lost";
     let objects = [
         object("good.ics", &event("SUMMARY:Good")),
-        object(
-            "large.ics",
-            &event(&format!("DESCRIPTION:{}", "x".repeat(5 << 20))),
-        ),
-        object(
-            "endless.ics",
-            &event("DTSTART:19700101T000000Z\nSUMMARY:Endless\nRRULE:FREQ=SECONDLY"),
-        ),
+        object("large.ics", &event(&long)),
+        object("endless.ics", &event(endless)),
         object("flood.ics", &event("SUMMARY:Flood\nRRULE:FREQ=SECONDLY")),
         object("none.ics", "no calendar"),
-        object(
-            "lost.ics",
-            &event("DTSTART;TZID=Nowhere/Town:20261123T090000\nSUMMARY:Lost"),
-        ),
+        object("lost.ics", &event(lost)),
         object(
             "later.ics",
             &event("DTSTART:20261201T090000Z\nSUMMARY:Later"),
@@ -255,25 +217,22 @@ async fn one_bad_object_is_named_and_hides_no_other() {
     let report = multistatus(&objects.concat());
     let port = serve(move |method, _| (method == "REPORT").then(|| report.clone()));
     let mut worker = reader(port).await;
-    let (mut titles, mut next) = (BTreeMap::<String, usize>::new(), None);
-    let warnings = loop {
-        let input = json!({"start": "2026-11-22", "limit": 2000, "next": next});
-        let page = output(&worker.read("events.list", input).await);
-        for event in page["events"].as_array().unwrap() {
-            let title = event["title"].as_str().unwrap().to_owned();
-            *titles.entry(title).or_default() += 1;
-        }
-        match page["next"].as_str() {
-            Some(more) => next = Some(more.to_owned()),
-            None => break page["warnings"].as_array().unwrap().clone(),
-        }
-    };
+    let input = json!({"start": "2026-11-22", "limit": 2000});
+    let pages = worker.pages("events.list", input).await;
     worker.stop().await;
+    let mut titles = BTreeMap::<String, usize>::new();
+    for title in pages
+        .iter()
+        .flat_map(|page| texts(&page["events"], "title"))
+    {
+        *titles.entry(title).or_default() += 1;
+    }
     let titles: Vec<_> = titles.iter().map(|(t, times)| (&**t, *times)).collect();
     assert_eq!(
         titles,
         [("Flood", 2_000), ("Good", 1), ("Later", 1), ("Lost", 1)]
     );
+    let warnings = pages.last().unwrap()["warnings"].as_array().unwrap();
     for (id, why) in [
         ("cal/large.ics", "too large"),
         ("cal/endless.ics", "occurrences are missing"),
@@ -282,72 +241,62 @@ async fn one_bad_object_is_named_and_hides_no_other() {
         ("cal/lost.ics", "time zone is not known"),
         ("/me/cal/sub/deeper.ics", "another folder"),
     ] {
-        let named = |line: &Value| {
-            let line = line.as_str().unwrap();
-            line.contains(id) && line.contains(why)
-        };
-        assert!(warnings.iter().any(named), "{id} in {warnings:?}");
+        let mut lines = warnings.iter().map(|line| line.as_str().unwrap());
+        let named = lines.any(|line| line.contains(id) && line.contains(why));
+        assert!(named, "{id} in {warnings:?}");
     }
 }
 
 /// A home of these members, each an address and what the server says of it.
 fn home(members: &[(&str, &str)]) -> Vec<u8> {
-    let one = |(address, says): &(&str, &str)| {
-        format!("<d:response><d:href>{address}</d:href>{says}</d:response>")
-    };
-    multistatus(&members.iter().map(one).collect::<String>())
+    let members = members
+        .iter()
+        .map(|(address, says)| response(address, says));
+    multistatus(&members.collect::<String>())
 }
 
 #[tokio::test]
 async fn failing_calendar_costs_that_calendar_and_is_named() {
     let calendar = format!("<d:propstat>{PROPERTIES}</d:propstat>");
+    let collection = "<d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype></d:prop></d:propstat>";
+    let failed = "<d:status>HTTP/1.1 500 Internal Server Error</d:status>";
     let all = home(&[
-        (
-            "/me/",
-            "<d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype></d:prop></d:propstat>",
-        ),
+        ("/me/", collection),
         ("/me/a/", &calendar),
         ("/me/b/", &calendar),
         ("https://elsewhere.example/shared/", &calendar),
         ("/me/../up/", &calendar),
-        (
-            "/me/broken/",
-            "<d:status>HTTP/1.1 500 Internal Server Error</d:status>",
-        ),
+        ("/me/broken/", failed),
         ("/me/c/", &calendar),
     ]);
-    let huge = "x".repeat(25 * 1024 * 1024);
     let of = |path: &str, title: &str| {
-        object("a.ics", &event(&format!("SUMMARY:{title}"))).replace("/me/cal/", path)
+        let object = object("a.ics", &event(&format!("SUMMARY:{title}")));
+        multistatus(&object.replace("/me/cal/", path))
     };
-    for (failure, words) in [
-        (
-            answer("500 Internal Server Error", "", ""),
-            "the server answered 500",
-        ),
-        (answer("403 Forbidden", "", ""), "forbids"),
-        (answer("404 Not Found", "", ""), "nothing there any more"),
-        (
-            answer("429 Too Many Requests", "retry-after: 7\r\n", ""),
-            "wait 7 s",
-        ),
-        (answer("200 OK", "", "<html/>"), "no multi-status"),
-        (multistatus("<d:response/>"), "names no address"),
-        (multistatus(&huge), "larger than 24 MiB"),
-        (
-            b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 5000\r\n\r\n<d:multi".to_vec(),
-            "broke off",
-        ),
-        (
-            multistatus("<d:response><d:href>https://evil.example/x</d:href></d:response>"),
-            "another host",
-        ),
+
+    for words in [
+        "the server answered 500",
+        "forbids",
+        "nothing there any more",
+        "wait 7 s",
+        "no multi-status",
+        "names no address",
+        "larger than 24 MiB",
+        "broke off",
+        "another host",
     ] {
-        let (all, a, c) = (
-            all.clone(),
-            multistatus(&of("/me/a/", "A")),
-            multistatus(&of("/me/c/", "C")),
-        );
+        let failure = match words {
+            "the server answered 500" => status("500 Internal Server Error"),
+            "forbids" => status("403 Forbidden"),
+            "nothing there any more" => status("404 Not Found"),
+            "wait 7 s" => answer("429 Too Many Requests", "retry-after: 7\r\n", ""),
+            "no multi-status" => answer("200 OK", "", "<html/>"),
+            "names no address" => multistatus("<d:response/>"),
+            "larger than 24 MiB" => multistatus(&"x".repeat(25 * 1024 * 1024)),
+            "broke off" => half(),
+            _ => multistatus(&response("https://evil.example/x", "")),
+        };
+        let (all, a, c) = (all.clone(), of("/me/a/", "A"), of("/me/c/", "C"));
         let port = serve(move |method, path| match (method, path) {
             ("PROPFIND", "/me/") => Some(all.clone()),
             ("REPORT", "/me/a/") => Some(a.clone()),
@@ -356,80 +305,51 @@ async fn failing_calendar_costs_that_calendar_and_is_named() {
             _ => None,
         });
         let mut worker = reader(port).await;
-        let listed = output(&worker.read("calendars.list", json!({})).await);
+        let listed = worker.answer("calendars.list", json!({})).await;
         assert_eq!(listed["calendars"].as_array().map(Vec::len), Some(3));
         let input = json!({"start": "2026-11-22"});
-        let answer = output(&worker.read("events.list", input.clone()).await);
-        let titles: Vec<_> = answer["events"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|e| &e["title"])
-            .collect();
-        assert_eq!(titles, ["A", "C"], "{words}");
-        let warnings = answer["warnings"].as_array().unwrap();
-        let is_said = |id: &str, why: &str| {
+        let answer = worker.answer("events.list", input.clone()).await;
+        assert_eq!(texts(&answer["events"], "title"), ["A", "C"], "{words}");
+        let [warnings, more] = [&answer, &listed].map(|told| told["warnings"].as_array().unwrap());
+        for (id, why) in [
+            ("b", words),
+            ("https://elsewhere.example/shared/", "another host"),
+            ("/me/../up/", "address"),
+            ("broken", "does not say what it is"),
+        ] {
+            let begins = format!("{id}: nothing of ");
             let mut lines = warnings
                 .iter()
-                .chain(listed["warnings"].as_array().unwrap());
-            lines.any(|line| {
-                line.as_str()
-                    .unwrap()
-                    .starts_with(&format!("{id}: nothing of "))
-                    && line.to_string().contains(why)
-            })
-        };
-        assert!(is_said("b", words), "{words}: {answer}");
-        assert!(
-            is_said("https://elsewhere.example/shared/", "another host"),
-            "{answer}"
-        );
-        assert!(is_said("/me/../up/", "address"), "{answer}");
-        assert!(is_said("broken", "does not say what it is"), "{answer}");
+                .chain(more)
+                .map(|line| line.as_str().unwrap());
+            let is_said = lines.any(|line| line.starts_with(&begins) && line.contains(why));
+            assert!(is_said, "{id}: {words}: {answer}");
+        }
         assert_eq!(warnings.len(), 4, "{answer}");
         // The account is well, and asked for by itself the calendar's failure is the answer.
         assert_eq!(worker.health().await, Health::Well, "{words}");
-        let alone = worker
-            .read(
-                "events.list",
-                json!({"start": "2026-11-22", "calendars": ["b"]}),
-            )
-            .await;
-        let error = alone.0.unwrap_err();
+        let alone = json!({"start": "2026-11-22", "calendars": ["b"]});
+        let error = worker.read("events.list", alone).await.0.unwrap_err();
         assert!(error.message.contains(words), "{words}: {error:?}");
         assert_eq!(worker.health().await, Health::Well, "{words}");
         // What a call may not see is not named to it either.
-        let mut narrow =
-            worker.constrained(json!({"pathPrefix": {"field": "calendars", "allow": ["a"]}}));
-        let answer = output(&narrow.read("events.list", input).await);
-        assert_eq!(
-            (
-                answer["events"].as_array().map(Vec::len),
-                &answer["warnings"]
-            ),
-            (Some(1), &Value::Null)
-        );
+        let only = json!({"pathPrefix": {"field": "calendars", "allow": ["a"]}});
+        let mut narrow = worker.constrained(only);
+        let answer = narrow.answer("events.list", input).await;
+        assert_eq!(texts(&answer["events"], "title"), ["A"]);
+        assert_eq!(answer["warnings"], Value::Null);
         narrow.stop().await;
     }
 }
 
 #[tokio::test]
 async fn what_a_server_names_and_does_not_send_is_named() {
-    let named = |path: &str| {
-        format!(
-            "<d:response><d:href>{path}</d:href><d:status>HTTP/1.1 507 Insufficient Storage</d:status></d:response>"
-        )
-    };
-    let (result, _) = listed(multistatus(
-        &[
-            object("a.ics", &event("SUMMARY:A")),
-            named("/me/cal/"),
-            named("/me/cal/b.ics"),
-        ]
-        .concat(),
-    ))
-    .await;
-    let answer = result.unwrap();
+    let says = "<d:status>HTTP/1.1 507 Insufficient Storage</d:status>";
+    let named = ["/me/cal/", "/me/cal/b.ics"].map(|path| response(path, says));
+    let sent = object("a.ics", &event("SUMMARY:A"));
+    let answer = listed(multistatus(&(sent + &named.concat())))
+        .await
+        .unwrap();
     assert_eq!(answer["events"][0]["title"], "A");
     let warnings = answer["warnings"].to_string();
     for words in [
@@ -446,30 +366,23 @@ async fn too_many_occurrences_of_all_objects_are_refused_together() {
         let one = |at| object(&format!("{at}.ics"), &event("RRULE:FREQ=MINUTELY"));
         multistatus(&(0..count).map(one).collect::<String>())
     };
-    let (control, _) = listed(flood(10)).await;
-    let control = control.expect("20,000 occurrences");
+    let control = listed(flood(10)).await.expect("20,000 occurrences");
     assert!(control["next"].is_string(), "{control}");
-    let (refused, told) = listed(flood(11)).await;
-    let transport = refused.unwrap_err()["transport_error"].clone();
-    assert_eq!(transport["reason"], "too_large");
-    let message = told["message"].as_str().unwrap();
-    assert!(message.contains("shorter range"), "{message}");
+    let refused = listed(flood(11)).await.unwrap_err();
+    assert_eq!(code(&refused), transport("too_large"));
+    assert!(refused.message.contains("shorter range"), "{refused:?}");
 }
 
 #[tokio::test]
 async fn calendar_is_asked_each_time_where_no_version_is_offered() {
-    for (version, expected) in [
-        ("", 2),
-        ("<s:getctag xmlns:s=\"http://calendarserver.org/ns/\"/>", 2),
-        (
-            "<s:getctag xmlns:s=\"http://calendarserver.org/ns/\">7</s:getctag>",
-            1,
-        ),
-    ] {
+    let tag = "<s:getctag xmlns:s=\"http://calendarserver.org/ns/\"";
+    let [empty, seven] = [format!("{tag}/>"), format!("{tag}>7</s:getctag>")];
+    for (version, expected) in [("", 2), (&*empty, 2), (&*seven, 1)] {
         let properties = PROPERTIES.replace("</d:prop>", &format!("{version}</d:prop>"));
-        let home = multistatus(&format!(
-            "<d:response><d:href>/me/cal/</d:href><d:propstat>{properties}</d:propstat></d:response>"
-        ));
+        let home = home(&[(
+            "/me/cal/",
+            &format!("<d:propstat>{properties}</d:propstat>"),
+        )]);
         let reports = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reports);
         let port = serve(move |method, path| match (method, path) {
@@ -483,7 +396,7 @@ async fn calendar_is_asked_each_time_where_no_version_is_offered() {
         let mut worker = reader(port).await;
         for _ in 0..2 {
             let input = json!({"start": "2026-11-22"});
-            let answer = output(&worker.read("events.list", input).await);
+            let answer = worker.answer("events.list", input).await;
             assert_eq!(answer["events"][0]["title"], "A");
         }
         worker.stop().await;
@@ -499,41 +412,28 @@ async fn wrong_input_is_refused_before_the_account_is_asked() {
         counted.fetch_add(1, Ordering::Relaxed);
         None
     });
-    let mut worker = reader(port).await;
-    let before = asked.load(Ordering::Relaxed);
-    let event = json!({"calendar": "cal", "title": "T", "start": "2026-11-23T09:00", "end": "2026-11-23T10:00"});
-    let todo = json!({"list": "cal", "title": "T"});
-    for (capability, right, field, value) in [
-        ("events.create", &event, "timeZone", "Mars/Base"),
-        ("events.create", &event, "start", "tomorrow"),
-        ("events.create", &event, "end", "2026-02-30"),
-        ("events.create", &event, "end", "2026-11-24"),
-        ("events.create", &event, "end", "2026-11-23T08:00"),
-        ("events.create", &event, "title", " "),
-        ("todos.create", &todo, "due", "2026-11-23T10:00"),
-        ("todos.create", &todo, "title", "\t"),
-    ] {
-        let mut wrong = right.clone();
-        wrong[field] = json!(value);
-        let narrowed = if *right == event { "calendar" } else { "list" };
+    let judged = async |capability, right: Value, narrowed, wrong: &[(&str, &str)]| {
+        let worker = reader(port).await;
+        let before = asked.load(Ordering::Relaxed);
         let nothing = json!({"pathPrefix": {"field": narrowed, "allow": []}});
-        worker = worker.constrained(nothing);
-        let error = worker.plan(capability, wrong).await.unwrap_err();
-        assert_eq!(
-            serde_json::to_value(&error.code).unwrap(),
-            "invalid_input",
-            "{field} {value}"
-        );
-        assert_eq!(error.detail.unwrap()["field"], field, "{value}");
-        // The control: an input that could fit is held against what the call may see.
-        let error = worker.plan(capability, right.clone()).await.unwrap_err();
-        assert!(
-            serde_json::to_value(&error.code).unwrap()["constraint_miss"].is_object(),
-            "{error:?}"
-        );
-    }
-    assert_eq!(asked.load(Ordering::Relaxed), before);
-    worker.stop().await;
+        let mut worker = worker.constrained(nothing);
+        worker.judges_input_first(capability, &right, wrong).await;
+        assert_eq!(asked.load(Ordering::Relaxed), before);
+        worker.stop().await;
+    };
+    let event = json!({"calendar": "cal", "title": "T", "start": "2026-11-23T09:00", "end": "2026-11-23T10:00"});
+    let wrong = [
+        ("timeZone", "Mars/Base"),
+        ("start", "tomorrow"),
+        ("end", "2026-02-30"),
+        ("end", "2026-11-24"),
+        ("end", "2026-11-23T08:00"),
+        ("title", " "),
+    ];
+    judged("events.create", event, "calendar", &wrong).await;
+    let todo = json!({"list": "cal", "title": "T"});
+    let wrong = [("due", "2026-11-23T10:00"), ("title", "\t")];
+    judged("todos.create", todo, "list", &wrong).await;
 }
 
 #[tokio::test]
@@ -541,8 +441,8 @@ async fn server_that_says_nothing_is_a_timeout() {
     let port = serve(|method, _| (method == "REPORT").then(Vec::new));
     let mut worker = reader(port).await;
     let begun = Instant::now();
-    let outcome = worker.read("todos.list", json!({})).await;
-    assert_eq!(refusal(&outcome.0)["transport_error"]["reason"], "timeout");
+    let refused = worker.refused("todos.list", json!({})).await;
+    assert_eq!(refused, transport("timeout"));
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     worker.stop().await;
 }
@@ -550,94 +450,59 @@ async fn server_that_says_nothing_is_a_timeout() {
 async fn opened(
     script: impl Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync + 'static,
 ) -> Result<(), String> {
-    let port = serve(script);
-    let opened = Worker::try_set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Reader).await;
-    match opened {
-        Ok(worker) => {
-            worker.stop().await;
-            Ok(())
-        }
-        Err(error) => Err(error.message.to_string()),
-    }
+    let setting = setting(serve(script));
+    let opened = Worker::try_set_up::<CaldavSource>(MANIFEST, &setting, Role::Reader).await;
+    let worker = opened.map_err(|error| error.message.to_string())?;
+    worker.stop().await;
+    Ok(())
 }
 
 #[tokio::test]
 async fn account_that_cannot_be_found_says_why() {
     assert_eq!(opened(|_, _| None).await, Ok(()), "the control");
     let moved = |to: &str| answer("301 Moved Permanently", &format!("location: {to}\r\n"), "");
+    let leads = |from: &str, property: &str, to: &str| {
+        let says = format!(
+            "<d:propstat><d:prop><{property}><d:href>{to}</d:href></{property}></d:prop></d:propstat>"
+        );
+        multistatus(&response(from, &says))
+    };
     // A redirect on the host is followed, also from the well-known place and with the host spelled out.
     let on_host = opened(move |_, path| match path {
         "/.well-known/caldav" => Some(moved("https://CAL.example:443/dav")),
-        "/" => Some(answer("404 Not Found", "", "")),
-        "/dav" => Some(multistatus(
-            "<d:response><d:href>/dav</d:href><d:propstat><d:prop><d:current-user-principal><d:href>/u/me/</d:href></d:current-user-principal></d:prop></d:propstat></d:response>",
-        )),
-        "/u/me/" => Some(multistatus(
-            "<d:response><d:href>/u/me/</d:href><d:propstat><d:prop><c:calendar-home-set><d:href>/me/</d:href></c:calendar-home-set></d:prop></d:propstat></d:response>",
-        )),
+        "/" => Some(status("404 Not Found")),
+        "/dav" => Some(leads("/dav", "d:current-user-principal", "/u/me/")),
+        "/u/me/" => Some(leads("/u/me/", "c:calendar-home-set", "/me/")),
         _ => None,
     });
     assert_eq!(on_host.await, Ok(()));
-    for (why, script) in [
-        (
-            "another host, p42-cal.example",
-            Box::new(move |_: &str, _: &str| Some(moved("https://p42-cal.example/x")))
-                as Box<Script>,
-        ),
-        (
-            "no CalDAV at this address",
-            Box::new(move |_: &str, path: &str| Some(moved(&format!("{path}x")))),
-        ),
-        (
-            "no CalDAV at this address",
-            Box::new(|_: &str, _: &str| Some(answer("404 Not Found", "", ""))),
-        ),
-        (
-            "no CalDAV at this address",
-            Box::new(|_: &str, _: &str| Some(answer("200 OK", "", "<html/>"))),
-        ),
-        (
-            "names no calendars",
-            Box::new(|_: &str, path: &str| {
-                Some(multistatus(&format!(
-                    "<d:response><d:href>{path}</d:href></d:response>"
-                )))
-            }),
-        ),
-        (
-            "(401)",
-            Box::new(|_: &str, _: &str| Some(answer("401 Unauthorized", "", ""))),
-        ),
-        (
-            "the server fails (500)",
-            Box::new(|_: &str, _: &str| Some(answer("500 Internal Server Error", "", ""))),
-        ),
-        (
-            "certificate is not accepted",
-            Box::new(|_: &str, _: &str| {
-                Some(answer(
-                    "502 Bad Gateway",
-                    "x-plexus-egress: refused\r\n",
-                    "the host has not proven its name",
-                ))
-            }),
-        ),
-        (
-            "cannot be reached: the host does not answer",
-            Box::new(|_: &str, _: &str| {
-                Some(answer(
-                    "502 Bad Gateway",
-                    "x-plexus-egress: refused\r\n",
-                    "the host does not answer",
-                ))
-            }),
-        ),
+    let own = |words: &str| answer("502 Bad Gateway", "x-plexus-egress: refused\r\n", words);
+    for (what, why) in [
+        ("away", "another host, p42-cal.example"),
+        ("endless", "no CalDAV at this address"),
+        ("nothing", "no CalDAV at this address"),
+        ("page", "no CalDAV at this address"),
+        ("empty", "names no calendars"),
+        ("password", "(401)"),
+        ("fails", "the server fails (500)"),
+        ("unproven", "certificate is not accepted"),
+        ("off", "cannot be reached: the host does not answer"),
     ] {
-        let told = opened(script).await;
-        assert!(
-            told.as_ref().is_err_and(|told| told.contains(why)),
-            "{why}: {told:?}"
-        );
+        let script = move |_: &str, path: &str| {
+            Some(match what {
+                "away" => moved("https://p42-cal.example/x"),
+                "endless" => moved(&format!("{path}x")),
+                "nothing" => status("404 Not Found"),
+                "page" => answer("200 OK", "", "<html/>"),
+                "empty" => multistatus(&response(path, "")),
+                "password" => status("401 Unauthorized"),
+                "fails" => status("500 Internal Server Error"),
+                "unproven" => own("the host has not proven its name"),
+                _ => own("the host does not answer"),
+            })
+        };
+        let told = opened(script).await.expect_err(what);
+        assert!(told.contains(why), "{what}: {told}");
     }
 }
 
@@ -645,36 +510,22 @@ async fn account_that_cannot_be_found_says_why() {
 #[tokio::test]
 async fn change_without_an_answer_is_known_by_what_is_there() {
     let input = json!({"list": "cal", "title": "x"});
+    let (hangs_up, fails) = (b"garbage\r\n".to_vec(), status("500 Internal Server Error"));
     for (what, stores, reply, expected) in [
-        ("done and hung up", true, b"garbage\r\n".to_vec(), Ok(())),
-        (
-            "done and failed",
-            true,
-            answer("500 Internal Server Error", "", ""),
-            Ok(()),
-        ),
-        (
-            "not done and failed",
-            false,
-            answer("500 Internal Server Error", "", ""),
-            Err(Effect::None),
-        ),
+        ("done and hung up", true, hangs_up.clone(), Ok(())),
+        ("done and failed", true, fails.clone(), Ok(())),
+        ("not done and failed", false, fails, Err(Effect::None)),
         (
             "not done and hung up",
             false,
-            b"garbage\r\n".to_vec(),
+            hangs_up,
             Err(Effect::Unknown),
         ),
-        (
-            "refused",
-            false,
-            answer("409 Conflict", "", ""),
-            Err(Effect::None),
-        ),
+        ("refused", false, status("409 Conflict"), Err(Effect::None)),
         (
             "there already",
             false,
-            answer("412 Precondition Failed", "", ""),
+            status("412 Precondition Failed"),
             Err(Effect::None),
         ),
     ] {
@@ -687,25 +538,10 @@ async fn change_without_an_answer_is_known_by_what_is_there() {
             "GET" if *stored.lock().unwrap() => Some(answer("200 OK", "etag: \"2\"\r\n", "x")),
             _ => None,
         });
-        let mut worker = reader(port).await;
-        let plan = worker.plan("todos.create", input.clone()).await.unwrap();
-        worker.stop().await;
-        let mut worker =
-            Worker::set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Writer).await;
-        let outcome = worker
-            .commit_of(
-                "todos.create",
-                &input,
-                Some(plan.state_token),
-                None,
-                Verb::Write,
-            )
-            .await;
-        worker.stop().await;
-        assert_eq!(
-            outcome.0.map(drop).map_err(|error| error.effect),
-            expected,
-            "{what}"
-        );
+        let asked = ("todos.create", input.clone());
+        let setting = setting(port);
+        let done = setting.change::<CaldavSource>(MANIFEST, intent(1), asked, || {});
+        let done = done.await.map(drop).map_err(|error| error.effect);
+        assert_eq!(done, expected, "{what}");
     }
 }

@@ -1,12 +1,14 @@
 //! The caldav worker behind the harness, on a real server: what this connector promises beyond every connector.
 
 use crate::radicale::{PASSWORD, Radicale, USER};
-use plexus_conformance::served::{Setting, Worker, output, refusal};
+use plexus_conformance::served::{
+    Setting, Worker, assert_like, changed, code, intent, texts, transport,
+};
 use plexus_ipc::message::{Health, Role, Verdict};
-use plexus_protocol::{AuditId, Verb};
 use plexus_worker_caldav::{CaldavSource, MANIFEST};
 use serde_json::{Value, json};
 use std::path::Path;
+use tempfile::TempDir;
 
 fn setting(server: &Radicale, scratch: Option<&Path>) -> Setting {
     Setting {
@@ -21,44 +23,41 @@ async fn reader(server: &Radicale) -> Worker {
     Worker::set_up::<CaldavSource>(MANIFEST, &setting(server, None), Role::Reader).await
 }
 
-async fn writer(server: &Radicale, scratch: &Path) -> Worker {
-    Worker::set_up::<CaldavSource>(MANIFEST, &setting(server, Some(scratch)), Role::Writer).await
+/// A server, and the worker's own folder.
+struct Desk {
+    server: Radicale,
+    scratch: TempDir,
 }
 
-fn intent(number: u32) -> AuditId {
-    format!("evt_00000000-00{number:02}-8000-8000-00000000000a")
-        .parse()
-        .unwrap()
-}
+impl Desk {
+    fn new() -> Self {
+        Self {
+            server: Radicale::start(),
+            scratch: tempfile::tempdir().unwrap(),
+        }
+    }
 
-/// Plans `capability`, and commits what was planned under `intent`.
-async fn done(
-    server: &Radicale,
-    scratch: &Path,
-    intent: AuditId,
-    capability: &str,
-    input: Value,
-) -> Result<Value, Value> {
-    let mut reader =
-        Worker::set_up::<CaldavSource>(MANIFEST, &setting(server, Some(scratch)), Role::Reader)
-            .await;
-    let plan = reader.plan(capability, input.clone()).await;
-    reader.stop().await;
-    let plan = plan.map_err(|error| serde_json::to_value(error.code).unwrap())?;
-    let mut writer = writer(server, scratch).await.intending(intent);
-    let outcome = writer
-        .commit_of(
-            capability,
-            &input,
-            Some(plan.state_token),
-            None,
-            Verb::Write,
-        )
-        .await;
-    writer.stop().await;
-    match &outcome.0 {
-        Ok(_) => Ok(output(&outcome)),
-        Err(_) => Err(refusal(&outcome.0)),
+    fn setting(&self) -> Setting {
+        setting(&self.server, Some(self.scratch.path()))
+    }
+
+    /// Plans a change, and commits what was planned under the intent of that number; of a failure its code.
+    async fn change(&self, number: u32, capability: &str, input: Value) -> Result<Value, Value> {
+        let setting = self.setting();
+        let asked = (capability, input);
+        let done = setting.change::<CaldavSource>(MANIFEST, intent(number), asked, || {});
+        done.await.map_err(|error| code(&error))
+    }
+
+    async fn done(&self, number: u32, capability: &str, input: Value) -> Value {
+        let done = self.change(number, capability, input).await;
+        done.unwrap_or_else(|code| panic!("{capability}: {code}"))
+    }
+
+    /// Takes back the change of an intent.
+    async fn undo(&self, number: u32, of: u32) -> Result<Value, Value> {
+        let input = json!({"id": intent(of).as_str()});
+        self.change(number, "undo", input).await
     }
 }
 
@@ -71,42 +70,22 @@ async fn calendars_of_one_name_are_told_apart_by_id() {
     server.calendar("a%20%26%20b%25", "Encoded", &["VEVENT", "VTODO"]);
     server.put("a%20%26%20b%25/x%23y.ics", "VTODO", "UID:x\nSUMMARY:here");
     let mut worker = reader(&server).await;
-    let listed = output(&worker.read("calendars.list", json!({})).await);
-    let mut listed = listed["calendars"].as_array().unwrap().clone();
+    let mut listed = worker.answer("calendars.list", json!({})).await;
+    let listed = listed["calendars"].as_array_mut().unwrap();
     listed.sort_by_key(|c| c["id"].to_string());
-    let of = |at: usize| {
-        (
-            &listed[at]["id"],
-            &listed[at]["name"],
-            &listed[at]["events"],
-            &listed[at]["todos"],
-        )
-    };
-    assert_eq!(
-        of(0),
-        (
-            &json!("a%20%26%20b%25"),
-            &json!("Encoded"),
-            &json!(true),
-            &json!(true)
-        )
-    );
-    assert_eq!(
-        of(1),
-        (&json!("home"), &json!(odd), &json!(false), &json!(true))
-    );
-    assert_eq!(
-        of(2),
-        (&json!("work"), &json!(odd), &json!(true), &json!(false))
-    );
-    let todos = output(
-        &worker
-            .read("todos.list", json!({"list": "a%20%26%20b%25"}))
-            .await,
-    );
+    let expected = json!([
+        {"id": "a%20%26%20b%25", "name": "Encoded", "events": true, "todos": true},
+        {"id": "home", "name": odd, "events": false, "todos": true},
+        {"id": "work", "name": odd, "events": true, "todos": false},
+    ]);
+    assert_like(&json!(listed), &expected);
+    let todos = json!({"list": "a%20%26%20b%25"});
+    let todos = worker.answer("todos.list", todos).await;
     assert_eq!(todos["todos"][0]["id"], "a%20%26%20b%25/x%23y.ics");
-    let none = worker.read("todos.list", json!({"list": "nowhere"})).await;
-    assert_eq!(refusal(&none.0)["transport_error"]["reason"], "not_found");
+    let none = worker
+        .refused("todos.list", json!({"list": "nowhere"}))
+        .await;
+    assert_eq!(none, transport("not_found"));
     worker.stop().await;
     // The owner's own list of calendars, by id or by name.
     for (only, ids) in [
@@ -117,19 +96,13 @@ async fn calendars_of_one_name_are_told_apart_by_id() {
         let mut setting = setting(&server, None);
         setting.config["calendars"] = json!(only);
         let mut worker = Worker::set_up::<CaldavSource>(MANIFEST, &setting, Role::Reader).await;
-        let listed = output(&worker.read("calendars.list", json!({})).await);
-        let mut found: Vec<_> = listed["calendars"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|c| c["id"].as_str().unwrap())
-            .collect();
+        let listed = worker.answer("calendars.list", json!({})).await;
+        let mut found = texts(&listed["calendars"], "id");
         found.sort_unstable();
         assert_eq!(found, ids, "{only}");
         // What the owner named and nobody finds is named.
-        let is_named = listed["warnings"]
-            .to_string()
-            .contains("nothing: nothing of it is listed");
+        let warnings = listed["warnings"].to_string();
+        let is_named = warnings.contains("nothing: nothing of it is listed");
         assert_eq!(is_named, only == "nothing", "{listed}");
         worker.stop().await;
     }
@@ -139,29 +112,39 @@ async fn calendars_of_one_name_are_told_apart_by_id() {
 async fn events_come_in_order_page_by_page() {
     let server = Radicale::start();
     server.calendar("work", "Work", &["VEVENT"]);
-    server.put("work/a.ics", "VEVENT", "UID:a\nDTSTART;TZID=Europe/Berlin:20261020T090000\nDURATION:PT30M\nSUMMARY:Daily\nRRULE:FREQ=DAILY;COUNT=10\nEXDATE;TZID=Europe/Berlin:20261024T090000");
-    server.put(
-        "work/b.ics",
-        "VEVENT",
-        "UID:b\nDTSTART;VALUE=DATE:20261025\nDTEND;VALUE=DATE:20261027\nSUMMARY:Two days",
-    );
-    server.put("work/c.ics", "VEVENT", "UID:c\nDTSTART;TZID=America/New_York:20261024T180000\nDTEND;TZID=Europe/Berlin:20261025T080000\nSUMMARY:Flight");
-    server.put(
-        "work/late.ics",
-        "VEVENT",
-        "UID:late\nDTSTART:20270101T000000Z\nSUMMARY:Next year",
-    );
+    for (id, lines) in [
+        (
+            "a",
+            "DTSTART;TZID=Europe/Berlin:20261020T090000\nDURATION:PT30M\nSUMMARY:Daily\nRRULE:FREQ=DAILY;COUNT=10\nEXDATE;TZID=Europe/Berlin:20261024T090000",
+        ),
+        (
+            "b",
+            "DTSTART;VALUE=DATE:20261025\nDTEND;VALUE=DATE:20261027\nSUMMARY:Two days",
+        ),
+        (
+            "c",
+            "DTSTART;TZID=America/New_York:20261024T180000\nDTEND;TZID=Europe/Berlin:20261025T080000\nSUMMARY:Flight",
+        ),
+        ("late", "DTSTART:20270101T000000Z\nSUMMARY:Next year"),
+    ] {
+        server.put(
+            &format!("work/{id}.ics"),
+            "VEVENT",
+            &format!("UID:{id}\n{lines}"),
+        );
+    }
     let mut worker = reader(&server).await;
-    let asked = json!({"start": "2026-10-23", "end": "2026-10-27"});
-    let whole = output(&worker.read("events.list", asked.clone()).await);
+    let mut asked = json!({"start": "2026-10-23", "end": "2026-10-27"});
+    let whole = worker.answer("events.list", asked.clone()).await;
+    let told = |event: &Value| {
+        let text = |name: &str| event[name].as_str().unwrap_or("-");
+        ["title", "start", "end", "timeZone"].map(text).join(" ")
+    };
     let told: Vec<_> = whole["events"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|e| {
-            let text = |name: &str| e[name].as_str().unwrap_or("-").to_owned();
-            [text("title"), text("start"), text("end"), text("timeZone")].join(" ")
-        })
+        .map(told)
         .collect();
     assert_eq!(
         told,
@@ -173,38 +156,19 @@ async fn events_come_in_order_page_by_page() {
             "Daily 2026-10-26T09:00:00+01:00 2026-10-26T09:30:00+01:00 Europe/Berlin",
         ]
     );
-    let mut pages = Vec::new();
-    let mut next = Value::Null;
-    loop {
-        let mut input = asked.clone();
-        input["limit"] = json!(2);
-        if !next.is_null() {
-            input["next"] = next;
-        }
-        let page = output(&worker.read("events.list", input).await);
-        pages.extend(page["events"].as_array().unwrap().clone());
-        next = page["next"].clone();
-        if next.is_null() {
-            break;
-        }
-    }
-    assert_eq!(json!(pages), whole["events"]);
-    for (wrong, input) in [
-        (
-            "backwards",
-            json!({"start": "2026-10-27", "end": "2026-10-23"}),
-        ),
-        (
-            "too long",
-            json!({"start": "2026-01-01", "end": "2027-06-01"}),
-        ),
-        ("no date", json!({"start": "tomorrow"})),
+    asked["limit"] = json!(2);
+    let pages = worker.pages("events.list", asked).await;
+    let events: Vec<_> = pages
+        .iter()
+        .flat_map(|page| page["events"].as_array().unwrap())
+        .collect();
+    assert_eq!((pages.len(), json!(events)), (3, whole["events"].clone()));
+    for wrong in [
+        json!({"start": "2026-10-27", "end": "2026-10-23"}),
+        json!({"start": "2026-01-01", "end": "2027-06-01"}),
+        json!({"start": "tomorrow"}),
     ] {
-        assert_eq!(
-            refusal(&worker.read("events.list", input).await.0),
-            "invalid_input",
-            "{wrong}"
-        );
+        assert_eq!(worker.refused("events.list", wrong).await, "invalid_input");
     }
     worker.stop().await;
 }
@@ -217,7 +181,7 @@ async fn listed(
     input: &Value,
 ) -> (Value, Vec<String>) {
     server.requests();
-    let answer = output(&worker.read(capability, input.clone()).await);
+    let answer = worker.answer(capability, input.clone()).await;
     let asked = server.requests().into_iter();
     let asked = asked.filter_map(|line| Some(line.strip_prefix("REPORT ")?.to_owned()));
     (answer, asked.collect())
@@ -266,186 +230,83 @@ async fn calendar_without_a_change_is_not_asked_again() {
 
 #[tokio::test]
 async fn change_is_made_seen_settled_and_taken_back() {
-    let server = Radicale::start();
+    let desk = Desk::new();
+    let server = &desk.server;
     server.calendar("home", "Home", &["VTODO"]);
-    let folder = tempfile::tempdir().unwrap();
     let before = server.everything();
     let input =
         json!({"list": "home", "title": "Bread", "due": "2026-11-23", "notes": "rye\nor oats"});
-    let made = done(&server, folder.path(), intent(1), "todos.create", input)
-        .await
-        .unwrap();
+    let made = desk.done(1, "todos.create", input).await;
     let id = made["id"].as_str().unwrap();
     assert_eq!(id, format!("home/plexus-{}.ics", intent(1).as_str()));
-    let there = server.get(id);
-    assert!(
-        there.body.contains("SUMMARY:Bread") && there.body.contains("DUE;VALUE=DATE:20261123"),
-        "{there:?}"
-    );
-    let completed = done(
-        &server,
-        folder.path(),
-        intent(2),
-        "todos.complete",
-        json!({"id": id}),
-    )
-    .await
-    .unwrap();
+    let there = server.get(id).body;
+    for line in ["SUMMARY:Bread", "DUE;VALUE=DATE:20261123"] {
+        assert!(there.contains(line), "{there}");
+    }
+    let complete = json!({ "id": id });
+    let completed = desk.done(2, "todos.complete", complete.clone()).await;
     assert!(server.get(id).body.contains("STATUS:COMPLETED"));
     assert!(completed["completed"].is_string());
-    let again = done(
-        &server,
-        folder.path(),
-        intent(3),
-        "todos.complete",
-        json!({"id": id}),
-    )
-    .await;
-    assert_eq!(
-        again.unwrap_err()["transport_error"]["reason"],
-        "already_done"
-    );
-    let mut worker = writer(&server, folder.path()).await;
+    let again = desk.change(3, "todos.complete", complete).await;
+    assert_eq!(again, Err(transport("already_done")));
+    let mut worker = Worker::set_up::<CaldavSource>(MANIFEST, &desk.setting(), Role::Writer).await;
     assert_eq!(worker.settle(intent(1)).await, Verdict::Happened);
     assert_eq!(worker.settle(intent(2)).await, Verdict::Happened);
     assert_eq!(worker.settle(intent(9)).await, Verdict::DidNot);
     worker.stop().await;
     // The newest first: what was added is not as it was added while it is completed.
-    let early = done(
-        &server,
-        folder.path(),
-        intent(4),
-        "undo",
-        json!({"id": intent(1).as_str()}),
-    )
-    .await;
-    assert_eq!(
-        early.unwrap_err()["precondition_changed"]["reason"],
-        "changed"
-    );
-    let undone = done(
-        &server,
-        folder.path(),
-        intent(5),
-        "undo",
-        json!({"id": intent(2).as_str()}),
-    )
-    .await
-    .unwrap();
-    assert_eq!(
-        (&undone["removed"], &undone["list"]),
-        (&json!(false), &json!("home"))
-    );
+    assert_eq!(desk.undo(4, 1).await, Err(changed("changed")));
+    let undone = desk.undo(5, 2).await.unwrap();
+    assert_like(&undone, &json!({"removed": false, "list": "home"}));
     assert!(!server.get(id).body.contains("COMPLETED"));
     // Restored by another version than the one that was made: that can no longer be taken back blindly.
-    let stale = done(
-        &server,
-        folder.path(),
-        intent(6),
-        "undo",
-        json!({"id": intent(2).as_str()}),
-    )
-    .await;
-    assert_eq!(
-        stale.unwrap_err()["precondition_changed"]["reason"],
-        "changed"
-    );
+    assert_eq!(desk.undo(6, 2).await, Err(changed("changed")));
     // The undo of the undo.
-    done(
-        &server,
-        folder.path(),
-        intent(10),
-        "undo",
-        json!({"id": intent(5).as_str()}),
-    )
-    .await
-    .unwrap();
+    desk.undo(10, 5).await.unwrap();
     assert!(server.get(id).body.contains("STATUS:COMPLETED"));
     server.delete(id);
     assert_eq!(server.everything(), before);
-    let made = done(
-        &server,
-        folder.path(),
-        intent(7),
-        "todos.create",
-        json!({"list": "home", "title": "Milk"}),
-    )
-    .await
-    .unwrap();
-    let undone = done(
-        &server,
-        folder.path(),
-        intent(8),
-        "undo",
-        json!({"id": intent(7).as_str()}),
-    )
-    .await
-    .unwrap();
-    assert_eq!(
-        (&undone["removed"], &undone["id"]),
-        (&json!(true), &made["id"])
-    );
+    let milk = json!({"list": "home", "title": "Milk"});
+    let made = desk.done(7, "todos.create", milk).await;
+    let undone = desk.undo(8, 7).await.unwrap();
+    assert_like(&undone, &json!({"removed": true, "id": made["id"]}));
     assert_eq!(server.everything(), before);
-    let back = json!({"id": intent(8).as_str()});
-    done(&server, folder.path(), intent(11), "undo", back.clone())
-        .await
-        .unwrap();
-    assert!(
-        server
-            .get(made["id"].as_str().unwrap())
-            .body
-            .contains("SUMMARY:Milk")
-    );
-    let twice = done(&server, folder.path(), intent(12), "undo", back).await;
-    assert_eq!(
-        twice.unwrap_err()["precondition_changed"]["reason"],
-        "changed"
-    );
+    desk.undo(11, 8).await.unwrap();
+    let back = server.get(made["id"].as_str().unwrap()).body;
+    assert!(back.contains("SUMMARY:Milk"), "{back}");
+    assert_eq!(desk.undo(12, 8).await, Err(changed("changed")));
 }
 
 #[tokio::test]
 async fn reads_and_plans_change_nothing_and_a_rewrite_keeps_unknown_lines() {
-    let server = Radicale::start();
+    let desk = Desk::new();
+    let server = &desk.server;
     server.calendar("home", "Home", &["VTODO", "VEVENT"]);
     server.put("home/odd.ics", "VTODO", "UID:odd\nSUMMARY:Odd\nX-APPLE-SORT-ORDER:7\nX-OTHER;X-P=1:kept\nBEGIN:VALARM\nUID:alarm\nTRIGGER:-PT5M\nACTION:DISPLAY\nDESCRIPTION:ring\nEND:VALARM");
     server.put("home/series.ics", "VTODO", "UID:series\nSUMMARY:Weekly\nDTSTART:20261101T090000Z\nDUE:20261101T100000Z\nRRULE:FREQ=WEEKLY");
     let before = server.everything();
-    let mut worker = reader(&server).await;
-    let _ = output(&worker.read("calendars.list", json!({})).await);
-    let _ = output(&worker.read("events.list", json!({})).await);
-    assert_eq!(
-        output(&worker.read("todos.list", json!({})).await)["todos"]
-            .as_array()
-            .map(Vec::len),
-        Some(2)
-    );
-    worker
-        .plan("todos.complete", json!({"id": "home/odd.ics"}))
-        .await
-        .unwrap();
-    worker
-        .plan("todos.create", json!({"list": "home", "title": "x"}))
-        .await
-        .unwrap();
-    let event =
-        json!({"calendar": "home", "title": "x", "start": "2026-11-23", "end": "2026-11-24"});
-    worker.plan("events.create", event).await.unwrap();
-    let series = worker
-        .plan("todos.complete", json!({"id": "home/series.ics"}))
-        .await;
-    assert_eq!(refusal(&series)["transport_error"]["reason"], "repeats");
+    let mut worker = reader(server).await;
+    worker.answer("calendars.list", json!({})).await;
+    worker.answer("events.list", json!({})).await;
+    let todos = worker.answer("todos.list", json!({})).await;
+    assert_eq!(todos["todos"].as_array().map(Vec::len), Some(2));
+    let odd = json!({"id": "home/odd.ics"});
+    for (capability, input) in [
+        ("todos.complete", odd.clone()),
+        ("todos.create", json!({"list": "home", "title": "x"})),
+        (
+            "events.create",
+            json!({"calendar": "home", "title": "x", "start": "2026-11-23", "end": "2026-11-24"}),
+        ),
+    ] {
+        worker.plan(capability, input).await.unwrap();
+    }
+    let series = json!({"id": "home/series.ics"});
+    let series = worker.unplanned("todos.complete", series).await;
+    assert_eq!(series, transport("repeats"));
     worker.stop().await;
     assert_eq!(server.everything(), before);
-    let folder = tempfile::tempdir().unwrap();
-    done(
-        &server,
-        folder.path(),
-        intent(1),
-        "todos.complete",
-        json!({"id": "home/odd.ics"}),
-    )
-    .await
-    .unwrap();
+    desk.done(1, "todos.complete", odd).await;
     let after = server.get("home/odd.ics").body;
     for kept in [
         "X-APPLE-SORT-ORDER:7",
@@ -465,48 +326,28 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
     server.calendar("work", "Work", &["VEVENT"]);
     let mut worker = reader(&server).await;
     let event = |start: &str, end: &str, zone: Option<&str>| json!({"calendar": "work", "title": "x", "start": start, "end": end, "timeZone": zone});
-    for (why, capability, input) in [
-        (
-            "end is not after start",
-            "events.create",
-            event("2026-11-23", "2026-11-23", None),
-        ),
-        (
-            "different kinds",
-            "events.create",
-            event("2026-11-23", "2026-11-24T10:00:00", None),
-        ),
-        (
-            "different kinds",
-            "events.create",
-            event("2026-11-23T10:00:00", "2026-11-24T10:00:00Z", None),
-        ),
+    let (day, next, ten) = ("2026-11-23", "2026-11-24", "2026-11-23T10:00:00");
+    let mut elsewhere = event(day, next, None);
+    elsewhere["calendar"] = json!("home");
+    for (why, input) in [
+        ("end is not after start", event(day, day, None)),
+        ("different kinds", event(day, "2026-11-24T10:00:00", None)),
+        ("different kinds", event(ten, "2026-11-24T10:00:00Z", None)),
         (
             "no name of a time zone",
-            "events.create",
-            event("2026-11-23T10:00:00", "2026-11-23T11:00:00", Some("Berlin")),
+            event(ten, "2026-11-23T11:00:00", Some("Berlin")),
         ),
-        (
-            "offset",
-            "todos.create",
-            json!({"list": "home", "title": "x", "due": "2026-11-23T10:00:00"}),
-        ),
-        (
-            "title is empty",
-            "todos.create",
-            json!({"list": "home", "title": " \n"}),
-        ),
-        (
-            "takes no to-dos",
-            "todos.create",
-            json!({"list": "work", "title": "x"}),
-        ),
-        (
-            "takes no events",
-            "events.create",
-            json!({"calendar": "home", "title": "x", "start": "2026-11-23", "end": "2026-11-24"}),
-        ),
+        ("offset", json!({"list": "home", "title": "x", "due": ten})),
+        ("title is empty", json!({"list": "home", "title": " \n"})),
+        ("takes no to-dos", json!({"list": "work", "title": "x"})),
+        ("takes no events", elsewhere),
     ] {
+        let is_event = input["start"].is_string();
+        let capability = if is_event {
+            "events.create"
+        } else {
+            "todos.create"
+        };
         let error = worker.plan(capability, input).await.unwrap_err();
         assert!(error.message.contains(why), "{why}: {error:?}");
     }
@@ -520,22 +361,22 @@ async fn password_that_stops_working_is_health_with_a_remedy() {
     let mut worker = reader(&server).await;
     assert_eq!(worker.health().await, Health::Well);
     server.set_password("another");
-    let refused = worker.read("calendars.list", json!({})).await;
-    assert_eq!(refusal(&refused.0), "source_unavailable");
-    match worker.health().await {
-        Health::Unavailable(why) => assert!(
-            why.contains("401") && why.contains("sources secret"),
-            "{why}"
-        ),
-        other => panic!("{other:?}"),
-    }
+    let refused = worker.refused("calendars.list", json!({})).await;
+    assert_eq!(refused, "source_unavailable");
+    let Health::Unavailable(why) = worker.health().await else {
+        panic!("it is well")
+    };
+    assert!(
+        why.contains("401") && why.contains("sources secret"),
+        "{why}"
+    );
     server.set_password(PASSWORD);
-    let _ = output(&worker.read("calendars.list", json!({})).await);
+    worker.answer("calendars.list", json!({})).await;
     assert_eq!(worker.health().await, Health::Well);
     worker.stop().await;
     server.set_password("another");
-    let error = Worker::try_set_up::<CaldavSource>(MANIFEST, &setting(&server, None), Role::Reader)
-        .await
-        .unwrap_err();
+    let setting = setting(&server, None);
+    let opened = Worker::try_set_up::<CaldavSource>(MANIFEST, &setting, Role::Reader).await;
+    let error = opened.unwrap_err();
     assert!(error.message.contains("401"), "{error}");
 }

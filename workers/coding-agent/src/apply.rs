@@ -708,9 +708,9 @@ mod tests {
         let places = ["folder", "copy"].map(|name| dir.path().join(name));
         for (place, files) in places.iter().zip([before, after]) {
             fs::create_dir(place).unwrap();
-            files
-                .iter()
-                .for_each(|(path, text)| write(place, path, text));
+            for (path, text) in files {
+                write(place, path, text);
+            }
         }
         let [root, copy] = places
             .each_ref()
@@ -745,23 +745,15 @@ mod tests {
     }
 
     fn call(number: u8) -> AuditId {
-        AuditId::parse(&format!(
-            "evt_00000000-0000-8000-8000-0000000000{number:02}"
-        ))
-        .unwrap()
+        let id = format!("evt_00000000-0000-8000-8000-0000000000{number:02}");
+        AuditId::parse(&id).unwrap()
     }
 
     #[test]
     fn undo_removes_folders_that_the_apply_made() {
-        let scene = scene(
-            &[("old/a", "a")],
-            &[
-                ("old/a", "a"),
-                ("old/new/b", "b"),
-                ("new/deep/c", "c"),
-                ("new/d", "d"),
-            ],
-        );
+        let before = ("old/a", "a");
+        let made = [("old/new/b", "b"), ("new/deep/c", "c"), ("new/d", "d")];
+        let scene = scene(&[before], &[&[before], &made[..]].concat());
         scene.apply(&call(1), |_| ()).unwrap();
         assert_eq!(scene.read("new/deep/c").unwrap(), "c");
         scene.undo(&call(1), &call(2)).unwrap();
@@ -829,10 +821,8 @@ mod tests {
             planned.unwrap().diff
         };
         let whole = plan(None);
-        assert!(
-            whole.contains("renames old to new; its content stays\n"),
-            "{whole}"
-        );
+        let renames = "renames old to new; its content stays\n";
+        assert!(whole.contains(renames), "{whole}");
         assert!(!whole.contains("same"), "{whole}");
         // What tools run is shown, and a part of a rename is no rename.
         assert!(whole.contains("+x") && whole.contains("-x"), "{whole}");
@@ -843,53 +833,29 @@ mod tests {
             "{part}"
         );
         scene.apply(&call(1), |_| ()).unwrap();
-        let back = scene
-            .folder
-            .plan_undo(call(1).as_str(), &|| false)
-            .unwrap()
-            .diff;
-        assert!(
-            back.contains("renames new to old; its content stays\n"),
-            "{back}"
-        );
+        let back = scene.folder.plan_undo(call(1).as_str(), &|| false);
+        let back = back.unwrap().diff;
+        let renames = "renames new to old; its content stays\n";
+        assert!(back.contains(renames), "{back}");
     }
 
     #[test]
     fn partly_failed_apply_is_undone_as_far_as_it_came() {
-        let scene = scene(
-            &[("a", "1"), ("z", "1")],
-            &[("a", "2"), ("made/b", "b"), ("z", "2")],
-        );
+        let after = [("a", "2"), ("made/b", "b"), ("z", "2")];
+        let scene = scene(&[("a", "1"), ("z", "1")], &after);
         let failed = scene.apply(&call(1), |folder| write(folder, "z", "mine"));
-        assert!(
-            matches!(
-                failed,
-                Err(ApplyError::Partly {
-                    done: 2,
-                    all: 3,
-                    ..
-                })
-            ),
-            "{failed:?}"
-        );
+        let Err(ApplyError::Partly { done, all, .. }) = failed else {
+            panic!("{failed:?}")
+        };
+        assert_eq!((done, all), (2, 3));
         assert_eq!(scene.folder.happened(&call(1)), None);
+        // What somebody changed.
         let plan = scene.folder.plan_undo(call(1).as_str(), &|| false);
-        let left: Vec<_> = plan
-            .unwrap()
-            .left
-            .into_iter()
-            .map(|(path, _)| path)
-            .collect();
-        assert_eq!(
-            left,
-            [RelPath::parse("z").unwrap()],
-            "what somebody changed"
-        );
+        let left = plan.unwrap().left.into_iter().map(|(path, _)| path);
+        assert_eq!(left.collect::<Vec<_>>(), [RelPath::parse("z").unwrap()]);
         scene.undo(&call(1), &call(2)).unwrap();
-        assert_eq!(
-            (scene.read("a").unwrap(), scene.read("z").unwrap()),
-            ("1".into(), "mine".into())
-        );
+        assert_eq!(scene.read("a").unwrap(), "1");
+        assert_eq!(scene.read("z").unwrap(), "mine");
         assert!(!scene.has("made"));
         let twice = scene.undo(&call(1), &call(3));
         assert!(matches!(twice, Err(ApplyError::NotUndoable)), "{twice:?}");
@@ -903,7 +869,9 @@ mod tests {
             let set = folder.parent().unwrap().join(&set);
             fs::rename(&set, set.with_extension("away")).unwrap();
         };
-        assert!(scene.apply(&call(1), away).is_err(), "after its record");
+        // After its record.
+        let failed = scene.apply(&call(1), away);
+        assert!(matches!(failed, Err(ApplyError::Set(_))), "{failed:?}");
         assert_eq!(scene.folder.happened(&call(1)), Some(false));
         let set = scene.dir.path().join(set);
         fs::rename(set.with_extension("away"), &set).unwrap();
@@ -931,10 +899,7 @@ mod tests {
         record.unwrap().set_modified(long_ago).unwrap();
         scene.folder.prune().unwrap();
         assert!(scene.folder.history().unwrap().is_empty());
-        let happened = |number| scene.folder.happened(&call(number));
-        assert_eq!(
-            [happened(1), happened(2), happened(3)],
-            [None, None, Some(false)]
-        );
+        let happened = [1, 2, 3].map(|number| scene.folder.happened(&call(number)));
+        assert_eq!(happened, [None, None, Some(false)]);
     }
 }

@@ -1,6 +1,13 @@
 //! The source behind the real harness, spoken to as the gateway does, in this process: a worker's process refuses to
 //! serve without its cage, which [`crate::caged`] makes.
 
+mod asked;
+
+pub use asked::{
+    assert_like, changed, code, fits_its_largest_answer, intent, missed, output, refusal,
+    serves_its_own_folder, texts, transport,
+};
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -434,26 +441,4 @@ impl Worker {
 pub(crate) fn sealed(secrets: &BTreeMap<String, String>) -> Secrets {
     let one = |(field, value): (&String, &String)| (field.clone(), Secret::new(value.clone()));
     secrets.iter().map(one).collect()
-}
-
-/// The output of a call that must succeed.
-///
-/// # Panics
-/// Where it failed.
-#[must_use]
-#[track_caller]
-pub fn output(outcome: &Outcome) -> Value {
-    let answer = outcome.0.as_ref().expect("a call that succeeds");
-    serde_json::from_slice(&answer.output).expect("JSON")
-}
-
-/// The error of a call that must fail, as JSON.
-///
-/// # Panics
-/// Where it succeeded.
-#[must_use]
-#[track_caller]
-pub fn refusal<T: std::fmt::Debug>(result: &Result<T, WorkerError>) -> Value {
-    let error = result.as_ref().expect_err("a call that fails");
-    serde_json::to_value(&error.code).expect("JSON")
 }

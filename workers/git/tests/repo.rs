@@ -64,6 +64,12 @@ pub(crate) fn object(folder: &Path, kind: &str, content: impl AsRef<[u8]>) -> St
     git(folder, &words).trim().to_owned()
 }
 
+/// The bytes of an id.
+pub(crate) fn raw(id: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&id[at..at + 2], 16).unwrap();
+    (0..40).step_by(2).map(byte).collect()
+}
+
 /// Takes in what a file says to `git fast-import`, and leaves the ids of its marks in another.
 #[track_caller]
 pub(crate) fn import(folder: &Path, stream: &str, marks: &str) {

@@ -1,7 +1,7 @@
 //! The git worker behind the harness, on repositories of every kind, held against what git itself says.
 
-use crate::repo::{commit, fresh, git, story, write};
-use plexus_conformance::served::{Worker, output, refusal};
+use crate::repo::{commit, fresh, git, object, raw, story, write};
+use plexus_conformance::served::{Worker, assert_like, missed, output, refusal, texts, transport};
 use plexus_ipc::message::Role;
 use plexus_worker_git::{GitSource, MANIFEST};
 use proptest::{
@@ -13,7 +13,7 @@ use std::{
     cell::RefCell,
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 pub(crate) async fn open(folder: &Path) -> Worker {
@@ -23,17 +23,13 @@ pub(crate) async fn open(folder: &Path) -> Worker {
 /// Asks once and takes the answer.
 async fn ask(folder: &Path, capability: &str, input: Value) -> Value {
     let mut worker = open(folder).await;
-    let answer = output(&worker.read(capability, input).await);
+    let answer = worker.answer(capability, input).await;
     worker.stop().await;
     answer
 }
 
 fn ids(answer: &Value) -> Vec<String> {
-    let commits = answer["commits"].as_array().unwrap();
-    commits
-        .iter()
-        .map(|c| c["id"].as_str().unwrap().to_owned())
-        .collect()
+    texts(&answer["commits"], "id")
 }
 
 fn listed(folder: &Path, words: &[&str]) -> Vec<String> {
@@ -67,40 +63,35 @@ fn branched(folder: &Path) {
 async fn a_log_is_what_git_lists() {
     let (_kept, folder) = fresh();
     branched(&folder);
+    let within = |path| vec!["HEAD", "--", path];
     for (input, words) in [
-        (json!({}), &["HEAD"][..]),
-        (json!({"rev": "v1"}), &["v1"]),
+        (json!({}), vec!["HEAD"]),
+        (json!({"rev": "v1"}), vec!["v1"]),
         (
             json!({"rev": "feature", "not": "main~3"}),
-            &["feature", "^main~3"],
+            vec!["feature", "^main~3"],
         ),
         (
             json!({"rev": "main", "not": "feature"}),
-            &["main", "^feature"],
+            vec!["main", "^feature"],
         ),
-        (json!({"path": "docs/a.md"}), &["HEAD", "--", "docs/a.md"]),
-        (json!({"path": "docs"}), &["HEAD", "--", "docs"]),
-        (json!({"path": "src/old.rs"}), &["HEAD", "--", "src/old.rs"]),
-        (json!({"path": "never"}), &["HEAD", "--", "never"]),
-        (json!({"author": "ANN@"}), &["HEAD"]),
-        (json!({"author": "nobody"}), &["HEAD", "--max-count=0"]),
+        (json!({"path": "docs/a.md"}), within("docs/a.md")),
+        (json!({"path": "docs"}), within("docs")),
+        (json!({"path": "src/old.rs"}), within("src/old.rs")),
+        (json!({"path": "never"}), within("never")),
+        (json!({"author": "ANN@"}), vec!["HEAD"]),
+        (json!({"author": "nobody"}), vec!["HEAD", "--max-count=0"]),
     ] {
-        assert_eq!(
-            ids(&ask(&folder, "log", input.clone()).await),
-            listed(&folder, words),
-            "{input}"
-        );
+        let answer = ask(&folder, "log", input.clone()).await;
+        assert_eq!(ids(&answer), listed(&folder, &words), "{input}");
     }
     let all = ask(&folder, "log", json!({})).await;
     let merged = &all["commits"][1];
     assert_eq!(merged["names"], json!(["v1"]));
     assert_eq!(merged["parents"].as_array().unwrap().len(), 2);
-    let first = &all["commits"][ids(&all).len() - 1];
-    assert_eq!(
-        (&first["subject"], &first["body"]),
-        (&json!("first"), &json!("with a body"))
-    );
-    assert_eq!(first["at"], "2023-11-14T23:13:20+01:00");
+    let first =
+        json!({"subject": "first", "body": "with a body", "at": "2023-11-14T23:13:20+01:00"});
+    assert_like(&all["commits"][ids(&all).len() - 1], &first);
 }
 
 #[tokio::test]
@@ -108,17 +99,11 @@ async fn pages_of_a_log_are_the_log() {
     let (_kept, folder) = fresh();
     branched(&folder);
     let mut worker = open(&folder).await;
-    let (mut seen, mut input) = (Vec::new(), json!({"limit": 3}));
-    loop {
-        let answer = output(&worker.read("log", input.clone()).await);
-        seen.extend(ids(&answer));
-        match answer["next"]["after"].as_str() {
-            Some(after) => input["after"] = json!(after),
-            None => break,
-        }
-    }
+    let pages = worker.pages("log", json!({"limit": 3})).await;
     worker.stop().await;
+    let seen: Vec<String> = pages.iter().flat_map(ids).collect();
     assert_eq!(seen, listed(&folder, &["HEAD"]));
+    assert!(pages.len() > 1);
 }
 
 #[tokio::test]
@@ -131,8 +116,7 @@ async fn a_blame_is_what_git_blames() {
             .filter(|line| (line * 7 + round * 5) % 11 > 2)
             .map(|line| {
                 format!(
-                    "{} {}\n",
-                    line,
+                    "{line} {}\n",
                     if (line + round) % 6 == 0 { round } else { 0 }
                 )
             })
@@ -158,12 +142,8 @@ async fn a_blame_is_what_git_blames() {
             .collect();
         assert_eq!(ours, theirs, "{path}");
     }
-    let part = ask(
-        &folder,
-        "blame",
-        json!({"path": "src/many.rs", "line": 3, "limit": 2}),
-    )
-    .await;
+    let part = json!({"path": "src/many.rs", "line": 3, "limit": 2});
+    let part = ask(&folder, "blame", part).await;
     assert_eq!(
         (&part["blocks"][0]["line"], &part["next"]["line"]),
         (&json!(3), &json!(5))
@@ -178,73 +158,37 @@ async fn a_commit_is_shown_with_what_it_changed() {
     write(&folder, "docs/a.md", "one\n2\n");
     fs::remove_file(folder.join("src/new.rs")).unwrap();
     commit(&folder, "several");
-    let shown = ask(&folder, "show", json!({"rev": "HEAD"})).await;
-    let files = shown["files"].as_array().unwrap();
-    let kinds: Vec<_> = files
-        .iter()
-        .map(|f| (f["path"].as_str().unwrap(), f["change"].as_str().unwrap()))
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            ("bin", "added"),
-            ("docs/a.md", "modified"),
-            ("src/new.rs", "deleted")
-        ]
+    let show = async |input| ask(&folder, "show", input).await;
+    assert_like(
+        &show(json!({"rev": "HEAD"})).await["files"],
+        &json!([
+            {"path": "bin", "change": "added", "omitted": "binary"},
+            {"path": "docs/a.md", "change": "modified", "diff": "@@ -1,2 +1,2 @@\n one\n-two\n+2\n"},
+            {"path": "src/new.rs", "change": "deleted"},
+        ]),
     );
-    assert_eq!(files[0]["omitted"], "binary");
-    assert_eq!(files[1]["diff"], "@@ -1,2 +1,2 @@\n one\n-two\n+2\n");
-    let renamed = ask(&folder, "show", json!({"rev": "main~1"})).await;
-    assert_eq!(renamed["files"][0]["from"], "src/old.rs");
-    assert_eq!(
-        (
-            &renamed["files"][0]["added"],
-            &renamed["files"][0]["removed"]
-        ),
-        (&json!(1), &json!(1))
-    );
-    let paged = ask(&folder, "show", json!({"rev": "HEAD", "limit": 2})).await;
+    let renamed = json!({"from": "src/old.rs", "added": 1, "removed": 1});
+    assert_like(&show(json!({"rev": "main~1"})).await["files"][0], &renamed);
+    let paged = show(json!({"rev": "HEAD", "limit": 2})).await;
     assert_eq!(paged["next"]["after"], "docs/a.md");
     let before = json!({"rev": "HEAD~1", "path": "src/new.rs", "content": true});
-    assert!(
-        ask(&folder, "show", before).await["content"]
-            .as_str()
-            .unwrap()
-            .contains("fn e")
-    );
+    let content = show(before).await["content"].to_string();
+    assert!(content.contains("fn e"), "{content}");
 }
 
 #[tokio::test]
 async fn text_is_found_in_messages_changes_and_files() {
     let (_kept, folder) = fresh();
     branched(&folder);
-    let found = ask(&folder, "search", json!({"query": "MERGED"})).await;
-    assert_eq!(found["hits"][0]["subject"], "merged");
-    let came_and_went = ask(&folder, "search", json!({"query": "fn d", "in": "changes"})).await;
-    let words: Vec<_> = came_and_went["hits"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|h| h["change"].as_str().unwrap())
-        .collect();
-    assert_eq!(words, ["removed", "added"]);
-    let files = ask(
-        &folder,
-        "search",
-        json!({"query": "three", "in": "files", "path": "docs"}),
-    )
-    .await;
-    assert_eq!(
-        (&files["hits"][0]["path"], &files["hits"][0]["line"]),
-        (&json!("docs/a.md"), &json!(4))
-    );
-    let gone = ask(
-        &folder,
-        "search",
-        json!({"query": "three", "in": "files", "rev": "v1~2"}),
-    )
-    .await;
-    assert_eq!(gone["hits"], json!([]));
+    let hits = async |input| ask(&folder, "search", input).await["hits"].take();
+    let found = hits(json!({"query": "MERGED"})).await;
+    assert_eq!(found[0]["subject"], "merged");
+    let came_and_went = hits(json!({"query": "fn d", "in": "changes"})).await;
+    assert_eq!(texts(&came_and_went, "change"), ["removed", "added"]);
+    let files = hits(json!({"query": "three", "in": "files", "path": "docs"})).await;
+    assert_like(&files[0], &json!({"path": "docs/a.md", "line": 4}));
+    let gone = hits(json!({"query": "three", "in": "files", "rev": "v1~2"})).await;
+    assert_eq!(gone, json!([]));
 }
 
 #[tokio::test]
@@ -276,7 +220,7 @@ async fn revisions_are_what_git_takes_them_for() {
         &head[..8],
         head.trim(),
     ] {
-        let answer = output(&worker.read("log", json!({"rev": rev, "limit": 1})).await);
+        let answer = worker.answer("log", json!({"rev": rev, "limit": 1})).await;
         let theirs = git(&folder, &["rev-parse", &format!("{rev}^{{commit}}")]);
         assert_eq!(ids(&answer), [theirs.trim()], "{rev}");
     }
@@ -295,8 +239,7 @@ async fn revisions_are_what_git_takes_them_for() {
         "0000000000000000000000000000000000000000",
         "config",
     ] {
-        let error = worker.read("log", json!({"rev": rev})).await;
-        let error = refusal(&error.0);
+        let error = worker.refused("log", json!({"rev": rev})).await;
         assert!(
             error == "invalid_input" || error["transport_error"]["reason"].is_string(),
             "{rev}: {error}"
@@ -341,48 +284,29 @@ async fn bare_shallow_empty_and_separate_repositories() {
     let (kept, folder) = fresh();
     story(&folder);
     let outer = kept.path().canonicalize().unwrap();
+    let log = async |name: &str| ask(&outer.join(name), "log", json!({})).await;
     git(&outer, &["clone", "-q", "--bare", "repo", "bare"]);
-    assert_eq!(
-        ids(&ask(&outer.join("bare"), "log", json!({})).await).len(),
-        3
-    );
+    assert_eq!(ids(&log("bare").await).len(), 3);
     let url = format!("file://{}", folder.display());
     git(&outer, &["clone", "-q", "--depth", "1", &url, "shallow"]);
-    let shallow = ask(&outer.join("shallow"), "log", json!({})).await;
-    assert_eq!(
-        (ids(&shallow).len(), &shallow["warnings"]),
-        (1, &json!(["shallow"]))
-    );
-    let blamed = ask(
-        &outer.join("shallow"),
-        "blame",
-        json!({"path": "docs/a.md"}),
-    )
-    .await;
+    let mut worker = open(&outer.join("shallow")).await;
+    let shallow = worker.answer("log", json!({})).await;
+    assert_eq!(ids(&shallow).len(), 1);
+    assert_eq!(shallow["warnings"], json!(["shallow"]));
+    let blamed = worker.answer("blame", json!({"path": "docs/a.md"})).await;
     assert_eq!(blamed["warnings"], json!(["shallow"]));
+    worker.stop().await;
     fs::create_dir(outer.join("empty")).unwrap();
     crate::repo::init(&outer.join("empty"));
     let mut worker = open(&outer.join("empty")).await;
-    let none = worker.read("log", json!({})).await;
-    assert_eq!(refusal(&none.0)["transport_error"]["reason"], "not_found");
+    let none = worker.refused("log", json!({})).await;
+    assert_eq!(none, transport("not_found"));
     worker.stop().await;
     // Its parts elsewhere within the folder.
-    git(
-        &outer,
-        &[
-            "clone",
-            "-q",
-            "--separate-git-dir",
-            "apart/real.git",
-            "repo",
-            "apart/work",
-        ],
-    );
+    let apart = ["--separate-git-dir", "apart/real.git", "repo", "apart/work"];
+    git(&outer, &[&["clone", "-q"][..], &apart].concat());
     fs::write(outer.join("apart/.git"), "gitdir: real.git\n").unwrap();
-    assert_eq!(
-        ids(&ask(&outer.join("apart"), "log", json!({})).await).len(),
-        3
-    );
+    assert_eq!(ids(&log("apart").await).len(), 3);
 }
 
 /// Why a source is not opened, in its own words.
@@ -398,62 +322,40 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
     let (kept, folder) = fresh();
     story(&folder);
     let outer = kept.path().canonicalize().unwrap();
-    // Borrowed objects, a linked work tree, `.git` as a link, objects as a link, no repository at all.
+    // Borrowed objects, a linked work tree, `.git` as a link, objects as a link, packs as one, no repository at all.
     git(&outer, &["clone", "-q", "--shared", "repo", "borrows"]);
-    assert!(
-        not_opened(&outer.join("borrows"))
-            .await
-            .contains("alternates")
-    );
     git(
         &folder,
         &["worktree", "add", "-q", "../linked", "-b", "other"],
-    );
-    assert!(
-        not_opened(&outer.join("linked"))
-            .await
-            .contains("main repository")
     );
     for name in ["as-link", "objects", "nothing", "packs"] {
         fs::create_dir(outer.join(name)).unwrap();
     }
     symlink(folder.join(".git"), outer.join("as-link/.git")).unwrap();
-    assert!(not_opened(&outer.join("as-link")).await.contains("link"));
-    crate::repo::init(&outer.join("objects"));
-    fs::remove_dir_all(outer.join("objects/.git/objects")).unwrap();
-    symlink(
-        folder.join(".git/objects"),
-        outer.join("objects/.git/objects"),
-    )
-    .unwrap();
-    assert!(
-        not_opened(&outer.join("objects"))
-            .await
-            .contains("leads out")
-    );
-    crate::repo::init(&outer.join("packs"));
-    fs::remove_dir_all(outer.join("packs/.git/objects/pack")).unwrap();
-    symlink(
-        folder.join(".git/objects/pack"),
-        outer.join("packs/.git/objects/pack"),
-    )
-    .unwrap();
-    assert!(not_opened(&outer.join("packs")).await.contains("links"));
-    assert!(
-        not_opened(&outer.join("nothing"))
-            .await
-            .contains("no repository")
-    );
+    for (name, part) in [("objects", ".git/objects"), ("packs", ".git/objects/pack")] {
+        let other = outer.join(name);
+        crate::repo::init(&other);
+        fs::remove_dir_all(other.join(part)).unwrap();
+        symlink(folder.join(part), other.join(part)).unwrap();
+    }
+    for (name, words) in [
+        ("borrows", "alternates"),
+        ("linked", "main repository"),
+        ("as-link", "link"),
+        ("objects", "leads out"),
+        ("packs", "links"),
+        ("nothing", "no repository"),
+    ] {
+        let why = not_opened(&outer.join(name)).await;
+        assert!(why.contains(words), "{name}: {why}");
+    }
     // Borrowing within the folder is no way out.
     let both = outer.join("both");
     fs::create_dir(&both).unwrap();
     git(&both, &["clone", "-q", "--shared", "../repo", "."]);
     git(&outer, &["clone", "-q", "--bare", "repo", "both/store.git"]);
-    fs::write(
-        both.join(".git/objects/info/alternates"),
-        "../../store.git/objects\n",
-    )
-    .unwrap();
+    let alternates = both.join(".git/objects/info/alternates");
+    fs::write(alternates, "../../store.git/objects\n").unwrap();
     assert_eq!(ids(&ask(&both, "log", json!({})).await).len(), 3);
 }
 
@@ -461,22 +363,12 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
 async fn refs_that_are_links_are_not_followed() {
     let (kept, folder) = fresh();
     story(&folder);
-    fs::write(
-        kept.path().join("secret"),
-        "0123456789012345678901234567890123456789\n",
-    )
-    .unwrap();
-    symlink(
-        kept.path().join("secret"),
-        folder.join(".git/refs/heads/out"),
-    )
-    .unwrap();
+    let secret = kept.path().join("secret");
+    fs::write(&secret, "0123456789012345678901234567890123456789\n").unwrap();
+    symlink(&secret, folder.join(".git/refs/heads/out")).unwrap();
     let mut worker = open(&folder).await;
     let refused = worker.read("log", json!({"rev": "out"})).await;
-    assert_eq!(
-        refusal(&refused.0)["transport_error"]["reason"],
-        "path_confinement"
-    );
+    assert_eq!(refusal(&refused.0), transport("path_confinement"));
     assert!(!format!("{refused:?}").contains("0123456789"));
     worker.stop().await;
 }
@@ -527,7 +419,7 @@ async fn nothing_that_a_repository_configures_happens() {
         ("blame", json!({"path": "docs/a.md"})),
         ("search", json!({"query": "fn", "in": "changes"})),
     ] {
-        let _ = output(&worker.read(capability, input).await);
+        worker.answer(capability, input).await;
     }
     worker.stop().await;
     assert!(!mark.exists(), "something ran");
@@ -540,40 +432,31 @@ async fn damaged_and_hostile_objects_are_errors() {
     // A tree with names that lead elsewhere, which git itself refuses to check out.
     let blob = git(&folder, &["hash-object", "-w", "docs/a.md"]);
     let mut tree = b"100644 ..\0".to_vec();
-    let digits = blob.trim();
-    tree.extend((0..20).map(|at| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap()));
-    fs::write(folder.join(".git/hostile"), tree).unwrap();
-    let words = [
-        "hash-object",
-        "-t",
-        "tree",
-        "-w",
-        "--literally",
-        ".git/hostile",
-    ];
-    let tree = git(&folder, &words);
-    let id = git(&folder, &["commit-tree", tree.trim(), "-m", "hostile"]);
+    tree.extend(raw(&blob));
+    let tree = object(&folder, "tree", tree);
+    let id = git(&folder, &["commit-tree", &tree, "-m", "hostile"]);
     git(&folder, &["branch", "hostile", id.trim()]);
     let shown = ask(&folder, "show", json!({"rev": id.trim()})).await;
     assert_eq!(shown["files"], json!([]));
     assert_eq!(shown["warnings"], json!(["names_skipped"]));
-    let odd = git(&folder, &["rev-parse", "HEAD"]);
-    let object = folder
-        .join(".git/objects")
-        .join(&odd[..2])
-        .join(odd[2..].trim());
+    let object = damage(&folder, "HEAD");
+    let mut worker = open(&folder).await;
+    let broken = worker.refused("log", json!({})).await;
+    assert_eq!(broken, transport("damaged"));
+    fs::remove_file(&object).unwrap();
+    let missing = worker.refused("show", json!({"rev": "HEAD"})).await;
+    assert_eq!(missing, transport("not_found"));
+    worker.stop().await;
+}
+
+/// Damages the loose object of a name: where it is.
+fn damage(folder: &Path, name: &str) -> PathBuf {
+    let id = git(folder, &["rev-parse", name]);
+    let (parent, file) = id.trim().split_at(2);
+    let object = folder.join(".git/objects").join(parent).join(file);
     fs::remove_file(&object).unwrap();
     fs::write(&object, b"not an object").unwrap();
-    let mut worker = open(&folder).await;
-    let broken = worker.read("log", json!({})).await;
-    assert!(refusal(&broken.0)["transport_error"]["reason"].is_string());
-    fs::remove_file(&object).unwrap();
-    let missing = worker.read("show", json!({"rev": "HEAD"})).await;
-    assert_eq!(
-        refusal(&missing.0)["transport_error"]["reason"],
-        "not_found"
-    );
-    worker.stop().await;
+    object
 }
 
 /// Of every kind of damage the answer is in our words: those of the library name paths of the machine.
@@ -585,7 +468,7 @@ async fn damage_shows_no_path_of_the_machine() {
     let packs = fs::read_dir(folder.join(".git/objects/pack")).unwrap();
     let packs: Vec<_> = packs.flatten().map(|entry| entry.path()).collect();
     let of_kind = |kind: &str| {
-        let is_it = |path: &&std::path::PathBuf| path.extension().is_some_and(|e| e == kind);
+        let is_it = |path: &&PathBuf| path.extension().is_some_and(|e| e == kind);
         packs.iter().find(is_it).unwrap().clone()
     };
     let whole = |path: &Path| fs::read(path).unwrap();
@@ -629,11 +512,8 @@ async fn damage_shows_no_path_of_the_machine() {
         assert!(refused > 0, "the control");
         fs::write(path, before).unwrap();
     }
-    assert_eq!(
-        ids(&ask(&folder, "log", json!({})).await).len(),
-        3,
-        "control"
-    );
+    let whole = ask(&folder, "log", json!({})).await;
+    assert_eq!(ids(&whole).len(), 3, "control");
 }
 
 #[tokio::test]
@@ -680,11 +560,14 @@ async fn a_search_tells_what_it_does_not_show() {
     commit(&folder, "plain");
     let files = json!({"query": "zebra", "in": "files"});
     let changes = json!({"query": "zebra", "in": "changes"});
+    let found = |told: &Value| {
+        (
+            told["hits"].as_array().unwrap().len(),
+            told["warnings"].clone(),
+        )
+    };
     let told = ask(&folder, "search", files.clone()).await;
-    assert_eq!(
-        (told["hits"].as_array().unwrap().len(), &told["warnings"]),
-        (1, &Value::Null)
-    );
+    assert_eq!(found(&told), (1, Value::Null));
     write(&folder, "large.txt", "zebra\n".repeat(200_000));
     write(
         &folder,
@@ -694,10 +577,8 @@ async fn a_search_tells_what_it_does_not_show() {
     write(&folder, "binary", b"\0zebra");
     write(&folder, "picture.png", b"\0no such word");
     write(&folder, "many.txt", "zebra\n".repeat(7));
-    let wide: Vec<u8> = "\u{feff}zebra in UTF-16\n"
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
+    let wide = "\u{feff}zebra in UTF-16\n".encode_utf16();
+    let wide: Vec<u8> = wide.flat_map(u16::to_le_bytes).collect();
     commit(&folder, "more");
     write(&folder, "wide.txt", wide);
     commit(&folder, "in another encoding");
@@ -720,18 +601,9 @@ async fn a_search_tells_what_it_does_not_show() {
     // A file that is named is shown whole.
     let named = json!({"query": "zebra", "in": "files", "path": "many.txt"});
     let told = ask(&folder, "search", named).await;
-    assert_eq!(
-        (told["hits"].as_array().unwrap().len(), &told["warnings"]),
-        (7, &Value::Null)
-    );
+    assert_eq!(found(&told), (7, Value::Null));
     // One damaged file costs no other.
-    let id = git(&folder, &["rev-parse", "HEAD:many.txt"]);
-    let object = folder
-        .join(".git/objects")
-        .join(&id[..2])
-        .join(id[2..].trim());
-    fs::remove_file(&object).unwrap();
-    fs::write(&object, b"not an object").unwrap();
+    damage(&folder, "HEAD:many.txt");
     let told = ask(&folder, "search", files).await;
     assert!(
         words(&told).contains(&"damaged_files_skipped".to_owned()),
@@ -757,35 +629,25 @@ async fn refs_that_cannot_be_read_are_told() {
     let text = fs::read_to_string(&packed).unwrap();
     fs::write(&packed, format!("{text}half a line\n")).unwrap();
     assert_eq!(warned(&folder).await, json!(["refs_skipped"]));
-    assert_eq!(
-        ids(&ask(&folder, "log", json!({"rev": "other"})).await).len(),
-        2
-    );
+    let other = ask(&folder, "log", json!({"rev": "other"})).await;
+    assert_eq!(ids(&other).len(), 2);
 }
 
 #[tokio::test]
 async fn a_difference_says_where_an_end_is_missing() {
     let (_kept, folder) = fresh();
     crate::repo::init(&folder);
-    let shown = async |folder: &Path| {
-        let shown = ask(folder, "show", json!({"rev": "HEAD"})).await;
-        shown["files"][0]["diff"].as_str().unwrap().to_owned()
-    };
+    let none = "\\ No newline at end of file\n";
     for (text, wanted) in [
-        (
-            "a\nb",
-            "@@ -0,0 +1,2 @@\n+a\n+b\n\\ No newline at end of file\n",
-        ),
-        (
-            "a\nb\n",
-            "@@ -1,2 +1,2 @@\n a\n-b\n\\ No newline at end of file\n+b\n",
-        ),
-        ("a\r\nb\n", "@@ -1,2 +1,2 @@\n-a\n+a\r\n b\n"),
-        ("", "@@ -1,2 +0,0 @@\n-a\r\n-b\n"),
+        ("a\nb", format!("@@ -0,0 +1,2 @@\n+a\n+b\n{none}")),
+        ("a\nb\n", format!("@@ -1,2 +1,2 @@\n a\n-b\n{none}+b\n")),
+        ("a\r\nb\n", "@@ -1,2 +1,2 @@\n-a\n+a\r\n b\n".to_owned()),
+        ("", "@@ -1,2 +0,0 @@\n-a\r\n-b\n".to_owned()),
     ] {
         write(&folder, "f", text);
         commit(&folder, "next");
-        assert_eq!(shown(&folder).await, wanted, "{text:?}");
+        let shown = ask(&folder, "show", json!({"rev": "HEAD"})).await;
+        assert_eq!(shown["files"][0]["diff"], wanted, "{text:?}");
     }
 }
 
@@ -793,24 +655,12 @@ async fn a_difference_says_where_an_end_is_missing() {
 async fn names_and_messages_need_not_be_utf8() {
     use std::os::unix::ffi::OsStrExt as _;
     let (_kept, folder) = fresh();
-    fs::write(
-        folder.join(std::ffi::OsStr::from_bytes(b"na\xefve.txt")),
-        b"caf\xe9\n",
-    )
-    .unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"na\xefve.txt");
+    fs::write(folder.join(name), b"caf\xe9\n").unwrap();
     write(&folder, "message", b"caf\xe9 au lait\n");
     git(&folder, &["add", "-A"]);
-    git(
-        &folder,
-        &[
-            "-c",
-            "i18n.commitEncoding=ISO-8859-1",
-            "commit",
-            "-q",
-            "-F",
-            "message",
-        ],
-    );
+    let encoded = ["-c", "i18n.commitEncoding=ISO-8859-1", "commit", "-q"];
+    git(&folder, &[&encoded[..], &["-F", "message"]].concat());
     let log = ask(&folder, "log", json!({})).await;
     assert_eq!(log["commits"][0]["subject"], "café au lait");
     let shown = ask(&folder, "show", json!({"rev": "HEAD"})).await;
@@ -824,14 +674,8 @@ async fn a_constraint_narrows_the_history() {
     let constraint = json!({"pathPrefix": {"field": "path", "allow": ["docs"]}});
     let mut worker = open(&folder).await.constrained(constraint);
     let log = worker.read("log", json!({"limit": 100})).await;
-    let subjects: Vec<String> = output(&log)["commits"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| c["subject"].as_str().unwrap().to_owned())
-        .collect();
     assert_eq!(
-        subjects,
+        texts(&output(&log)["commits"], "subject"),
         [
             "merged",
             "below",
@@ -841,31 +685,23 @@ async fn a_constraint_narrows_the_history() {
             "first"
         ]
     );
-    assert!(
-        log.1
-            .iter()
-            .filter(|t| *t.kind == *"path")
-            .all(|t| t.id.starts_with("docs"))
-    );
+    let paths: Vec<_> = log.1.iter().filter(|t| *t.kind == *"path").collect();
+    assert!(!paths.is_empty() && paths.iter().all(|t| t.id.starts_with("docs")));
     // `moved` changed nothing in docs: it does not exist.
     let moved = git(&folder, &["rev-parse", "v1^1~1"]);
-    let shown = worker.read("show", json!({"rev": moved.trim()})).await;
-    assert_eq!(refusal(&shown.0)["constraint_miss"]["field"], "path");
-    let first = worker.read("show", json!({"rev": "v1^1~3"})).await;
-    let files = output(&first)["files"].clone();
-    assert_eq!(
-        (files.as_array().unwrap().len(), &files[0]["path"]),
-        (1, &json!("docs/a.md"))
-    );
-    let found = worker
-        .read("search", json!({"query": "fn", "in": "changes"}))
-        .await;
-    assert_eq!(output(&found)["hits"], json!([]));
-    let found = worker.read("search", json!({"query": "moved"})).await;
-    assert_eq!(output(&found)["hits"], json!([]));
-    let blamed = worker.read("blame", json!({"path": "src/new.rs"})).await;
-    assert_eq!(refusal(&blamed.0)["constraint_miss"]["field"], "path");
-    let _ = output(&worker.read("blame", json!({"path": "docs/a.md"})).await);
+    let shown = worker.refused("show", json!({"rev": moved.trim()})).await;
+    assert_eq!(shown, missed("path"));
+    let first = worker.answer("show", json!({"rev": "v1^1~3"})).await;
+    assert_like(&first["files"], &json!([{"path": "docs/a.md"}]));
+    for query in [
+        json!({"query": "fn", "in": "changes"}),
+        json!({"query": "moved"}),
+    ] {
+        assert_eq!(worker.answer("search", query).await["hits"], json!([]));
+    }
+    let blamed = worker.refused("blame", json!({"path": "src/new.rs"})).await;
+    assert_eq!(blamed, missed("path"));
+    worker.answer("blame", json!({"path": "docs/a.md"})).await;
     worker.stop().await;
 }
 
@@ -873,63 +709,43 @@ async fn a_constraint_narrows_the_history() {
 async fn a_long_history_is_listed_in_time_and_what_is_new_is_seen() {
     let (_kept, folder) = fresh();
     // As fast as git can: one process for 3,000 commits.
-    let mut stream = String::new();
-    for number in 1..=3_000_u32 {
-        let text = format!("{number}\n");
-        stream.push_str(&format!(
-            "commit refs/heads/main\nmark :{number}\ncommitter A <a@b> {} +0000\ndata {}\nc{number}\n",
-            1_700_000_000 + number,
-            format!("c{number}").len()
-        ));
-        stream.push_str(&format!(
-            "M 100644 inline f{}\ndata {}\n{text}\n",
-            number % 50,
-            text.len()
-        ));
-    }
-    let mut import = std::process::Command::new("git")
-        .args(["fast-import", "--quiet"])
-        .current_dir(&folder)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut import.stdin.take().unwrap(), stream.as_bytes()).unwrap();
-    assert!(import.wait().unwrap().success());
+    let one = |number: u32| {
+        let (at, file) = (1_700_000_000 + number, number % 50);
+        let (message, text) = (format!("c{number}"), format!("{number}\n"));
+        let (long, length) = (message.len(), text.len());
+        format!(
+            "commit refs/heads/main\nmark :{number}\ncommitter A <a@b> {at} +0000\ndata {long}\n{message}\n\
+             M 100644 inline f{file}\ndata {length}\n{text}\n"
+        )
+    };
+    write(
+        &folder,
+        ".git/stream",
+        (1..=3_000).map(one).collect::<String>(),
+    );
+    crate::repo::import(&folder, ".git/stream", ".git/marks");
     let mut worker = open(&folder).await;
-    let log = output(
-        &worker
-            .read("log", json!({"path": "f7", "limit": 200}))
-            .await,
-    );
+    let log = worker
+        .answer("log", json!({"path": "f7", "limit": 200}))
+        .await;
     assert_eq!(ids(&log), listed(&folder, &["main", "--", "f7"]));
-    let searched = output(
-        &worker
-            .read("search", json!({"query": "no such text", "in": "changes"}))
-            .await,
-    );
-    assert_eq!(
-        (&searched["searched"], &searched["hits"]),
-        (&json!(1_000), &json!([]))
-    );
-    assert!(
-        searched["next"]["after"].is_string(),
-        "a bounded stretch says where to go on"
-    );
+    let nowhere = json!({"query": "no such text", "in": "changes"});
+    let searched = worker.answer("search", nowhere).await;
+    assert_like(&searched, &json!({"searched": 1_000, "hits": []}));
+    // A bounded stretch says where to go on.
+    assert!(searched["next"]["after"].is_string(), "{searched}");
     git(&folder, &["checkout", "-q", "main"]);
     write(&folder, "new", "new\n");
     let id = commit(&folder, "after it was opened");
-    let log = output(&worker.read("log", json!({"limit": 1})).await);
+    let log = worker.answer("log", json!({"limit": 1})).await;
     assert_eq!(ids(&log), [id]);
     worker.stop().await;
 }
 
 /// What a refusal says, but for the name that was asked for.
 async fn refused_like(worker: &mut Worker, rev: &str) -> String {
-    let refused = refusal(&worker.read("show", json!({"rev": rev})).await.0);
-    assert!(
-        format!("{refused:?}").contains("not_found"),
-        "{rev}: {refused:?}"
-    );
+    let refused = worker.refused("show", json!({"rev": rev})).await;
+    assert_eq!(refused, transport("not_found"), "{rev}");
     format!("{refused:?}").replace(rev, "NAME")
 }
 
@@ -937,32 +753,27 @@ async fn refused_like(worker: &mut Worker, rev: &str) -> String {
 async fn what_no_branch_or_tag_leads_to_is_answered_like_what_is_not_there() {
     let (_kept, folder) = fresh();
     story(&folder);
+    let id_of = |name| git(&folder, &["rev-parse", name]).trim().to_owned();
     write(&folder, "secret.txt", "password\n");
     let amended = commit(&folder, "with a password");
     git(&folder, &["rm", "-q", "secret.txt"]);
     write(&folder, "plain.txt", "plain\n");
     git(&folder, &["add", "-A"]);
     git(&folder, &["commit", "-q", "--amend", "-m", "without it"]);
-    let kept = git(&folder, &["rev-parse", "HEAD"]).trim().to_owned();
+    let kept = id_of("HEAD");
     git(&folder, &["tag", "-a", "v1", "-m", "first"]);
-    let tag = git(&folder, &["rev-parse", "v1"]).trim().to_owned();
+    let tag = id_of("v1");
     // Left behind in other ways: a reset, a stash, a tag that is no more, a tree, a blob.
-    commit(&folder, "to be reset");
-    let reset = git(&folder, &["rev-parse", "HEAD"]).trim().to_owned();
+    let reset = commit(&folder, "to be reset");
     git(&folder, &["reset", "-q", "--hard", "HEAD~1"]);
     write(&folder, "plain.txt", "stashed\n");
     git(&folder, &["stash", "-q"]);
-    let stash = git(&folder, &["rev-parse", "refs/stash"]).trim().to_owned();
+    let stash = id_of("refs/stash");
     git(&folder, &["tag", "-a", "gone", "-m", "gone", "HEAD~1"]);
-    let gone = git(&folder, &["rev-parse", "gone"]).trim().to_owned();
+    let gone = id_of("gone");
     git(&folder, &["tag", "-d", "gone"]);
     git(&folder, &["update-ref", "ORIG_HEAD", &amended]);
-    let tree = git(&folder, &["rev-parse", "HEAD^{tree}"])
-        .trim()
-        .to_owned();
-    let blob = git(&folder, &["rev-parse", "HEAD:plain.txt"])
-        .trim()
-        .to_owned();
+    let (tree, blob) = (id_of("HEAD^{tree}"), id_of("HEAD:plain.txt"));
 
     let mut worker = open(&folder).await;
     let absent = refused_like(&mut worker, &"0123456789".repeat(4)).await;
@@ -975,29 +786,29 @@ async fn what_no_branch_or_tag_leads_to_is_answered_like_what_is_not_there() {
             let answer = worker.read("show", json!({"rev": &id[..4]})).await;
             assert!(!format!("{answer:?}").contains("password"), "{answer:?}");
         }
-        let back = refusal(&worker.read("log", json!({"not": id})).await.0);
-        assert!(format!("{back:?}").contains("not_found"), "{back:?}");
+        let back = worker.refused("log", json!({"not": id})).await;
+        assert_eq!(back, transport("not_found"), "{id}");
     }
     for name in ["ORIG_HEAD", "refs/stash", "stash"] {
         assert_eq!(refused_like(&mut worker, name).await, absent, "{name}");
     }
     // The controls: by id, by its beginning, by a tag's own id, further back, and behind a detached HEAD.
-    let first = git(&folder, &["rev-parse", "HEAD~2"]).trim().to_owned();
+    let (upper, first) = (kept.to_uppercase(), id_of("HEAD~2"));
     for name in [
         &kept,
         &kept[..8],
-        &kept.to_uppercase(),
+        &upper,
         &tag,
         &tag[..12],
         &first,
         "v1",
         "HEAD~1",
     ] {
-        let shown = output(&worker.read("show", json!({"rev": name})).await);
+        let shown = worker.answer("show", json!({"rev": name})).await;
         assert!(shown["commit"]["id"].is_string(), "{name}: {shown}");
     }
     git(&folder, &["checkout", "-q", "--detach", &amended]);
-    let shown = output(&worker.read("show", json!({"rev": amended})).await);
+    let shown = worker.answer("show", json!({"rev": amended})).await;
     assert_eq!(shown["commit"]["id"], amended);
     // And no longer when nothing leads there: what was walked over is not believed for ever.
     git(&folder, &["checkout", "-q", "main"]);

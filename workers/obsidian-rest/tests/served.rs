@@ -1,12 +1,14 @@
 //! The obsidian-rest worker behind the harness: what this connector promises beyond every connector.
 
 use crate::plugin::{KEY, Plugin, answer, error};
-use plexus_conformance::served::{Setting, Worker, output, refusal};
+use plexus_conformance::served::{
+    Setting, Worker, assert_like, changed, code, intent, texts, transport,
+};
 use plexus_ipc::{
     message::{Health, Role, Verdict},
     worker::Content,
 };
-use plexus_protocol::{AuditId, Digest, Effect, Verb};
+use plexus_protocol::{Digest, Effect, Verb};
 use plexus_worker_obsidian_rest::{MANIFEST, ObsidianRestSource};
 use serde_json::{Value, json};
 use std::{
@@ -34,18 +36,10 @@ async fn reader(server: &Plugin) -> Worker {
 
 async fn read(server: &Plugin, capability: &str, input: Value) -> Result<Value, Value> {
     let mut worker = reader(server).await;
-    let outcome = worker.read(capability, input).await;
+    let (result, _) = worker.read(capability, input).await;
     worker.stop().await;
-    match &outcome.0 {
-        Ok(_) => Ok(output(&outcome)),
-        Err(_) => Err(refusal(&outcome.0)),
-    }
-}
-
-fn intent(number: u32) -> AuditId {
-    format!("evt_00000000-00{number:02}-8000-8000-00000000000a")
-        .parse()
-        .unwrap()
+    let answer = result.map_err(|error| code(&error))?;
+    Ok(serde_json::from_slice(&answer.output).unwrap())
 }
 
 /// A server, and a folder for what its changes replace.
@@ -64,12 +58,15 @@ impl Desk {
         }
     }
 
-    async fn worker(&self, role: Role) -> Worker {
-        let setting = setting(self.server.port, Some(self.scratch.path()));
-        Worker::set_up::<ObsidianRestSource>(MANIFEST, &setting, role).await
+    fn setting(&self) -> Setting {
+        setting(self.server.port, Some(self.scratch.path()))
     }
 
-    /// Plans a change, calls `meanwhile`, and commits what was planned.
+    async fn worker(&self, role: Role) -> Worker {
+        Worker::set_up::<ObsidianRestSource>(MANIFEST, &self.setting(), role).await
+    }
+
+    /// Plans a change, calls `meanwhile`, and commits what was planned: its output, or code and effect of the failure.
     async fn done_after(
         &self,
         number: u32,
@@ -77,89 +74,64 @@ impl Desk {
         input: Value,
         meanwhile: impl FnOnce(&Plugin),
     ) -> Result<Value, (Value, Effect)> {
-        let mut worker = self.worker(Role::Reader).await;
-        let plan = worker.plan(capability, input.clone()).await;
-        worker.stop().await;
-        let plan = plan.map_err(|why| (serde_json::to_value(&why.code).unwrap(), why.effect))?;
-        meanwhile(&self.server);
-        let mut worker = self.worker(Role::Writer).await.intending(intent(number));
-        let token = Some(plan.state_token);
-        let outcome = worker.commit_of(capability, &input, token, None, Verb::Write);
-        let outcome = outcome.await;
-        worker.stop().await;
-        match &outcome.0 {
-            Ok(_) => Ok(output(&outcome)),
-            Err(why) => Err((serde_json::to_value(&why.code).unwrap(), why.effect)),
-        }
+        let (setting, asked) = (self.setting(), (capability, input));
+        let between = || meanwhile(&self.server);
+        let done = setting.change::<ObsidianRestSource>(MANIFEST, intent(number), asked, between);
+        done.await.map_err(|why| (code(&why), why.effect))
+    }
+
+    /// As [`Self::done_after`], with nothing in between.
+    async fn tried(&self, number: u32, of: &str, input: Value) -> Result<Value, (Value, Effect)> {
+        self.done_after(number, of, input, |_| {}).await
     }
 
     async fn done(&self, number: u32, capability: &str, input: Value) -> Value {
-        let done = self.done_after(number, capability, input, |_| {}).await;
+        let done = self.tried(number, capability, input).await;
         done.unwrap_or_else(|why| panic!("{capability}: {why:?}"))
     }
-}
-
-fn changed(reason: &str) -> Value {
-    json!({"precondition_changed": {"reason": reason}})
-}
-
-fn transport(reason: &str) -> Value {
-    json!({"transport_error": {"reason": reason}})
 }
 
 #[tokio::test]
 async fn odd_names_come_through_every_request() {
     let desk = Desk::new(&[]);
-    for (number, name) in [
+    let server = &desk.server;
+    for (number, name) in (0..).zip([
         "a & b + 100% # why?.md",
         "\u{1f4c5} \u{202e}dm.txe.md",
         "semi;colon,comma=equals.md",
         "%2e%2e%2fescaped.md",
         "\u{fc}ber \"quoted\" 'x' [y] {z} |.md",
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ]) {
         let path = format!("deep/{name}");
         let input = json!({"path": path, "content": name});
-        desk.done(u32::try_from(number).unwrap(), "vault.write", input)
-            .await;
-        assert_eq!(desk.server.text(&path).as_deref(), Some(name));
-        let there = read(&desk.server, "vault.read", json!({"path": path}))
-            .await
-            .unwrap();
-        assert_eq!(
-            (&there["content"], &there["relativePath"]),
-            (&json!(name), &json!(path))
+        desk.done(number, "vault.write", input).await;
+        assert_eq!(server.text(&path).as_deref(), Some(name));
+        let there = read(server, "vault.read", json!({"path": path})).await;
+        assert_like(
+            &there.unwrap(),
+            &json!({"content": name, "relativePath": path}),
         );
-        let listed = read(&desk.server, "vault.list", json!({"path": "deep"}))
-            .await
-            .unwrap();
-        let names = listed["entries"].as_array().unwrap().iter();
-        assert!(names.clone().any(|entry| entry["name"] == name), "{listed}");
-        let found = read(&desk.server, "vault.search", json!({"query": name}))
-            .await
-            .unwrap();
-        assert_eq!(found["hits"][0]["relativePath"], path, "{found}");
+        let listed = read(server, "vault.list", json!({"path": "deep"})).await;
+        let names = texts(&listed.unwrap()["entries"], "name");
+        assert!(names.iter().any(|entry| entry == name), "{names:?}");
+        let found = read(server, "vault.search", json!({"query": name})).await;
+        assert_eq!(found.unwrap()["hits"][0]["relativePath"], path);
     }
-    let asked = desk.server.asked().len();
-    for path in [
-        "../x.md",
-        "a/../../x.md",
-        "a\nb.md",
-        "/x.md",
-        ".obsidian/app.json",
-        "a\\b.md",
+    let asked = server.asked().len();
+    for (path, reason) in [
+        ("../x.md", "path_confinement"),
+        ("a/../../x.md", "path_confinement"),
+        ("a\nb.md", "path_confinement"),
+        ("/x.md", "path_confinement"),
+        (".obsidian/app.json", "not_found"),
+        ("a\\b.md", "path_confinement"),
     ] {
-        let refused = read(&desk.server, "vault.read", json!({"path": path})).await;
-        assert!(refused.is_err(), "{path}");
+        let refused = read(server, "vault.read", json!({"path": path})).await;
+        assert_eq!(refused, Err(transport(reason)), "{path}");
     }
     // Each worker asks once how the plugin is, and nothing was asked about a path.
-    let last = desk.server.asked().split_off(asked);
-    assert!(
-        last.iter().all(|request| request == "GET /vault/"),
-        "{last:?}"
-    );
+    let last = server.asked().split_off(asked);
+    assert_eq!(last, ["GET /vault/"; 6]);
 }
 
 #[tokio::test]
@@ -169,70 +141,49 @@ async fn long_note_comes_in_parts_that_join() {
     let whole = line.repeat(5 * 1024 * 1024 / line.len());
     desk.server.put("long.md", &whole);
     let mut worker = reader(&desk.server).await;
-    let (mut joined, mut offset, mut parts) = (String::new(), Some(0), 0);
-    while let Some(at) = offset {
-        let outcome = worker
-            .read("vault.read", json!({"path": "long.md", "offset": at}))
-            .await;
-        let part = output(&outcome);
-        joined.push_str(part["content"].as_str().unwrap());
-        assert_eq!(part["digest"], Digest::of(whole.as_bytes()).to_string());
-        offset = part["next"]["offset"].as_u64();
-        parts += 1;
-    }
-    assert!(joined == whole && parts > 4, "{parts} parts");
-    let beyond = worker.read(
-        "vault.read",
-        json!({"path": "long.md", "offset": 99_999_999}),
+    let parts = worker.pages("vault.read", json!({"path": "long.md"})).await;
+    let digest = Digest::of(whole.as_bytes()).to_string();
+    assert!(parts.iter().all(|part| part["digest"] == digest));
+    let parts = texts(&json!(parts), "content");
+    assert!(
+        parts.concat() == whole && parts.len() > 4,
+        "{} parts",
+        parts.len()
     );
-    assert_eq!(refusal(&beyond.await.0), json!("invalid_input"));
+    let beyond = json!({"path": "long.md", "offset": 99_999_999});
+    assert_eq!(worker.refused("vault.read", beyond).await, "invalid_input");
     desk.server.put("picture.png", b"\x89PNG\0\xff");
     let picture = worker
-        .read("vault.read", json!({"path": "picture.png"}))
+        .refused("vault.read", json!({"path": "picture.png"}))
         .await;
-    assert_eq!(refusal(&picture.0), transport("not_text"));
+    assert_eq!(picture, transport("not_text"));
     worker.stop().await;
     // It is not changed: what it was could not be kept.
-    let large = desk.done_after(
-        1,
-        "vault.append",
-        json!({"path": "long.md", "content": "x"}),
-        |_| {},
-    );
-    assert_eq!(large.await.unwrap_err().0, transport("too_large"));
-    let picture = json!({"path": "picture.png", "content": "x"});
-    let picture = desk.done_after(2, "vault.write", picture, |_| {}).await;
-    assert_eq!(picture.unwrap_err().0, transport("not_text"));
+    for (capability, path, reason) in [
+        ("vault.append", "long.md", "too_large"),
+        ("vault.write", "picture.png", "not_text"),
+    ] {
+        let change = desk.tried(1, capability, json!({"path": path, "content": "x"}));
+        assert_eq!(change.await.unwrap_err().0, transport(reason));
+    }
 }
 
 #[tokio::test]
 async fn folder_and_note_are_told_apart() {
     let desk = Desk::new(&[("Projects/a.md", "a"), ("b.md", "b")]);
-    let of = async |capability, path: &str| {
-        read(&desk.server, capability, json!({ "path": path })).await
-    };
-    assert_eq!(
-        of("vault.read", "Projects").await,
-        Err(transport("not_a_file"))
-    );
-    assert_eq!(of("vault.list", "b.md").await, Err(transport("not_found")));
-    assert_eq!(
-        of("vault.read", "Projects/a.md/heading/A").await,
-        Err(transport("not_a_file"))
-    );
-    assert_eq!(
-        of("vault.read", "Projects/none.md").await,
-        Err(transport("not_found"))
-    );
-    assert_eq!(of("vault.list", "none").await, Err(transport("not_found")));
-    let top = of("vault.list", "").await.unwrap();
-    let names: Vec<_> = top["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| (&e["name"], &e["kind"]))
-        .collect();
-    assert_eq!(json!(names), json!([["Projects", "dir"], ["b.md", "file"]]));
+    for (capability, path, reason) in [
+        ("vault.read", "Projects", "not_a_file"),
+        ("vault.list", "b.md", "not_found"),
+        ("vault.read", "Projects/a.md/heading/A", "not_a_file"),
+        ("vault.read", "Projects/none.md", "not_found"),
+        ("vault.list", "none", "not_found"),
+    ] {
+        let refused = read(&desk.server, capability, json!({ "path": path })).await;
+        assert_eq!(refused, Err(transport(reason)), "{capability} {path}");
+    }
+    let top = read(&desk.server, "vault.list", json!({"path": ""})).await;
+    let entries = json!([{"name": "Projects", "kind": "dir"}, {"name": "b.md", "kind": "file"}]);
+    assert_like(&top.unwrap()["entries"], &entries);
 }
 
 #[tokio::test]
@@ -253,36 +204,30 @@ async fn hidden_notes_exist_for_no_capability() {
         "Deep/secret.key",
         ".trash/old.md",
     ] {
-        let read = worker.read("vault.read", json!({ "path": path })).await;
-        assert_eq!(refusal(&read.0), transport("not_found"), "{path}");
+        let read = worker.refused("vault.read", json!({ "path": path })).await;
+        assert_eq!(read, transport("not_found"), "{path}");
         let write = json!({"path": path, "content": "x"});
-        let write = worker.plan("vault.write", write).await;
-        assert_eq!(refusal(&write), transport("not_found"), "{path}");
+        let write = worker.unplanned("vault.write", write).await;
+        assert_eq!(write, transport("not_found"), "{path}");
     }
-    let listed = output(&worker.read("vault.list", json!({})).await);
-    let names: Vec<_> = listed["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| &e["name"])
-        .collect();
-    assert_eq!(json!(names), json!(["Deep", "Open.md"]));
-    let found = output(&worker.read("vault.search", json!({"query": "word"})).await);
-    assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
+    let listed = worker.answer("vault.list", json!({})).await;
+    assert_eq!(texts(&listed["entries"], "name"), ["Deep", "Open.md"]);
+    let found = worker
+        .answer("vault.search", json!({"query": "word"}))
+        .await;
+    assert_eq!(texts(&found["hits"], "relativePath"), ["Open.md"]);
     server.open(Some("Private/diary.md"), Some(".trash/old.md"));
     for (capability, input) in [
         ("active.read", json!({})),
         ("periodic.read", json!({"period": "daily"})),
     ] {
-        let read = worker.read(capability, input).await;
-        assert_eq!(refusal(&read.0), transport("not_found"), "{capability}");
+        let refused = worker.refused(capability, input).await;
+        assert_eq!(refused, transport("not_found"), "{capability}");
     }
     server.open(Some("Open.md"), None);
-    let open = output(&worker.read("active.read", json!({})).await);
-    assert_eq!(
-        (&open["content"], &open["modifiedAt"]),
-        (&json!("word"), &json!("2025-11-22T08:26:40.123Z"))
-    );
+    let open = worker.answer("active.read", json!({})).await;
+    let expected = json!({"content": "word", "modifiedAt": "2025-11-22T08:26:40.123Z"});
+    assert_like(&open, &expected);
     worker.stop().await;
 }
 
@@ -294,28 +239,24 @@ async fn a_search_goes_on_to_its_end_and_tells_what_it_leaves_out() {
     }
     let mut worker = desk.worker(Role::Reader).await;
     for limit in [1, 60, 100] {
-        let (mut found, mut after) = (Vec::new(), json!(null));
-        loop {
-            let mut input = json!({"query": "word", "limit": limit});
-            if !after.is_null() {
-                input["after"] = after;
-            }
-            let page = output(&worker.read("vault.search", input).await);
-            let hits = page["hits"].as_array().unwrap();
-            found.extend(hits.iter().map(|hit| hit["relativePath"].to_string()));
+        let input = json!({"query": "word", "limit": limit});
+        let pages = worker.pages("vault.search", input).await;
+        for page in &pages {
             assert_eq!(page["truncated"] == true, page["next"].is_object());
             assert_eq!(page["warnings"], Value::Null);
-            after = page["next"]["after"].clone();
-            if after.is_null() {
-                break;
-            }
         }
+        let hits = pages
+            .iter()
+            .flat_map(|page| texts(&page["hits"], "relativePath"));
+        let mut found: Vec<_> = hits.collect();
         assert_eq!(found.len(), 250, "by {limit}");
         found.dedup();
         assert_eq!(found.len(), 250, "each once");
     }
     desk.server.put("odd\u{7}name.md", "word");
-    let page = output(&worker.read("vault.search", json!({"query": "word"})).await);
+    let page = worker
+        .answer("vault.search", json!({"query": "word"}))
+        .await;
     assert_eq!(page["warnings"], json!(["names_skipped"]));
     worker.stop().await;
 }
@@ -325,74 +266,34 @@ async fn each_change_is_taken_back_unless_somebody_changed_the_note() {
     let notes = [("a.md", "one"), ("log.md", "- one"), ("dos.md", "one\r\n")];
     let desk = Desk::new(&notes);
     let text = |path| desk.server.text(path);
-    for (number, capability, input, path, after) in [
+    for (number, (capability, path, content, after)) in (1..).zip([
+        ("vault.write", "a.md", "two", "two"),
+        ("vault.write", "new.md", "new", "new"),
+        ("vault.append", "log.md", "- two", "- one\n- two"),
+        ("vault.append", "fresh.md", "- one", "- one"),
         (
-            1,
-            "vault.write",
-            json!({"path": "a.md", "content": "two"}),
-            "a.md",
-            "two",
-        ),
-        (
-            2,
-            "vault.write",
-            json!({"path": "new.md", "content": "new"}),
-            "new.md",
-            "new",
-        ),
-        (
-            3,
             "vault.append",
-            json!({"path": "log.md", "content": "- two"}),
-            "log.md",
-            "- one\n- two",
-        ),
-        (
-            4,
-            "vault.append",
-            json!({"path": "fresh.md", "content": "- one"}),
-            "fresh.md",
-            "- one",
-        ),
-        (
-            6,
-            "vault.append",
-            json!({"path": "dos.md", "content": "two\nthree\n"}),
             "dos.md",
+            "two\nthree\n",
             "one\r\ntwo\r\nthree\r\n",
         ),
-        (
-            5,
-            "vault.write",
-            json!({"path": "empty.md", "content": ""}),
-            "empty.md",
-            "",
-        ),
-    ] {
+        ("vault.write", "empty.md", "", ""),
+    ]) {
         let before = text(path);
+        let input = json!({"path": path, "content": content});
         let done = desk.done(number, capability, input).await;
         assert_eq!(text(path).as_deref(), Some(after), "{path}");
         assert_eq!(done["digest"], Digest::of(after.as_bytes()).to_string());
         let undo = json!({"id": intent(number).as_str()});
-        let (kept, wrong) = (
-            before.clone(),
-            json!({"id": undo["id"], "path": "other.md"}),
-        );
-        let wrong = desk.done_after(50 + number, "undo", wrong, |_| {}).await;
+        let wrong = json!({"id": undo["id"], "path": "other.md"});
+        let wrong = desk.tried(50 + number, "undo", wrong).await;
         assert_eq!(wrong.unwrap_err().0, json!("invalid_input"));
-        let changed_since = |server: &Plugin| server.put(path, "somebody else's");
-        changed_since(&desk.server);
-        let refused = desk
-            .done_after(60 + number, "undo", undo.clone(), |_| {})
-            .await;
-        assert_eq!(
-            refused.unwrap_err(),
-            (changed("changed"), Effect::None),
-            "{path}"
-        );
+        desk.server.put(path, "somebody else's");
+        let refused = desk.tried(60 + number, "undo", undo.clone()).await;
+        assert_eq!(refused, Err((changed("changed"), Effect::None)), "{path}");
         desk.server.put(path, after);
-        let undone = desk.done(10 + number, "undo", undo.clone()).await;
-        assert_eq!(undone["removed"], kept.is_none(), "{path}");
+        let undone = desk.done(10 + number, "undo", undo).await;
+        assert_eq!(undone["removed"], before.is_none(), "{path}");
         assert_eq!(text(path), before, "{path}");
         // An undo is a change like others: it is taken back too.
         let again = json!({"id": intent(10 + number).as_str(), "path": path});
@@ -403,9 +304,8 @@ async fn each_change_is_taken_back_unless_somebody_changed_the_note() {
             desk.server.put(path, before);
         }
     }
-    let none = desk
-        .done_after(40, "undo", json!({"id": intent(39).as_str()}), |_| {})
-        .await;
+    let none = json!({"id": intent(39).as_str()});
+    let none = desk.tried(40, "undo", none).await;
     assert_eq!(none.unwrap_err().0, transport("not_undoable"));
 }
 
@@ -421,36 +321,30 @@ async fn note_changed_after_the_plan_is_left_alone() {
     assert_eq!(desk.server.text("a.md").as_deref(), Some("somebody else's"));
     // Between the plan in the writer and the request: the third read of the note.
     let reads = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&reads);
-    let server = desk.server.clone();
+    let (counted, server) = (Arc::clone(&reads), desk.server.clone());
     desk.server.set_script(move |method, path| {
-        if method == "GET" && path == "/vault/a.md" && counted.fetch_add(1, Ordering::Relaxed) == 2
-        {
+        let is_read = method == "GET" && path == "/vault/a.md";
+        if is_read && counted.fetch_add(1, Ordering::Relaxed) == 2 {
             server.put("a.md", "in the last moment");
         }
         None
     });
-    let refused = desk
-        .done_after(2, "vault.write", write.clone(), |_| {})
-        .await;
-    assert_eq!(refused.unwrap_err(), (changed("changed"), Effect::None));
+    let stale = Err((changed("changed"), Effect::None));
+    assert_eq!(desk.tried(2, "vault.write", write.clone()).await, stale);
     assert_eq!(reads.load(Ordering::Relaxed), 3);
     let asked = desk.server.asked();
     assert!(
-        asked.iter().all(|request| !request.starts_with("PUT")),
+        !asked.iter().any(|line| line.starts_with("PUT")),
         "{asked:?}"
     );
     // The control, and a digest that the caller names.
     desk.done(3, "vault.write", write).await;
     let named = |digest: String| json!({"path": "a.md", "content": "three", "ifDigest": digest});
     for wrong in ["absent".to_owned(), Digest::of(b"one").to_string()] {
-        let refused = desk
-            .done_after(4, "vault.write", named(wrong), |_| {})
-            .await;
-        assert_eq!(refused.unwrap_err(), (changed("changed"), Effect::None));
+        assert_eq!(desk.tried(4, "vault.write", named(wrong)).await, stale);
     }
-    desk.done(5, "vault.write", named(Digest::of(b"two").to_string()))
-        .await;
+    let right = named(Digest::of(b"two").to_string());
+    desk.done(5, "vault.write", right).await;
 }
 
 #[tokio::test]
@@ -459,40 +353,31 @@ async fn card_shows_the_difference_and_what_runs() {
     let mut worker = desk.worker(Role::Reader).await;
     let write = json!({"path": "a.md", "content": "two\u{202e}\nsame\n"});
     let plan = worker.plan("vault.write", write).await.unwrap();
-    assert_eq!(
-        plan.preview.headline.as_str(),
-        "replaces a.md, +1 \u{2212}1"
-    );
-    let diff = plan.preview.diff.as_ref().unwrap();
+    assert_eq!(&*plan.preview.headline, "replaces a.md, +1 \u{2212}1");
+    let diff = plan.preview.diff.unwrap();
     assert!(diff.contains("-one\n+two\\u{202e}\n same\n"), "{diff}");
     assert_eq!(plan.rating, Verb::Write);
     let append = json!({"path": "a.md", "content": "three"});
     let plan = worker.plan("vault.append", append).await.unwrap();
-    assert!(
-        plan.preview
-            .diff
-            .as_ref()
-            .unwrap()
-            .contains(" same\n+three\n")
-    );
-    for (path, runs) in [
-        ("CLAUDE.md", true),
-        ("notes/Agents.md", true),
-        ("a.md", false),
+    let diff = plan.preview.diff.unwrap();
+    assert!(diff.contains(" same\n+three\n"), "{diff}");
+    for (path, rating) in [
+        ("CLAUDE.md", Verb::Execute),
+        ("notes/Agents.md", Verb::Execute),
+        ("a.md", Verb::Write),
     ] {
-        let plan = worker
-            .plan("vault.write", json!({"path": path, "content": "x"}))
-            .await
-            .unwrap();
-        assert_eq!(plan.rating == Verb::Execute, runs, "{path}");
+        let write = json!({"path": path, "content": "x"});
+        let plan = worker.plan("vault.write", write).await.unwrap();
+        assert_eq!(plan.rating, rating, "{path}");
     }
     let odd = json!({"path": "bill\u{202e}dm.exe.md", "content": "x"});
-    let plan = worker.plan("vault.write", odd).await.unwrap();
-    assert!(
-        plan.preview.headline.as_str().contains("\\u{202e}"),
-        "{:?}",
-        plan.preview
-    );
+    let headline = worker
+        .plan("vault.write", odd)
+        .await
+        .unwrap()
+        .preview
+        .headline;
+    assert!(headline.contains("\\u{202e}"), "{headline:?}");
     worker.stop().await;
 }
 
@@ -510,11 +395,16 @@ async fn standing_write_covers_the_note_as_it_is_known() {
     ] {
         let mut worker = desk.worker(Role::Writer).await;
         let input = json!({"path": "a.md", "content": "two"});
-        let outcome = worker
-            .commit_of(capability, &input, None, expect, Verb::Write)
-            .await;
+        let outcome = worker.commit_of(capability, &input, None, expect, Verb::Write);
+        let result = outcome.await.0;
         worker.stop().await;
-        assert_eq!(outcome.0.is_ok(), passes, "{capability}: {:?}", outcome.0);
+        let passed = result.map(drop).map_err(|why| code(&why));
+        let expected = if passes {
+            Ok(())
+        } else {
+            Err(changed("changed"))
+        };
+        assert_eq!(passed, expected, "{capability}");
     }
     assert_eq!(desk.server.text("a.md").as_deref(), Some("two\ntwo"));
 }
@@ -522,41 +412,21 @@ async fn standing_write_covers_the_note_as_it_is_known() {
 /// What the plugin answers to a change, whether it has made it, and what is told of it.
 #[tokio::test]
 async fn failed_change_says_what_was_done() {
-    let half = b"HTTP/1.1 204 No Con".to_vec();
-    for (what, stores, reply, expected) in [
-        ("made and failed", true, error(50020, "x"), Ok(())),
-        ("made and half an answer", true, half.clone(), Ok(())),
-        (
-            "failed",
-            false,
-            error(50020, "x"),
-            Err((transport("server_error"), Effect::None)),
-        ),
-        (
-            "half an answer",
-            false,
-            half,
-            Err((transport("bad_answer"), Effect::Unknown)),
-        ),
-        (
-            "no method",
-            false,
-            error(40510, "x"),
-            Err((transport("not_offered"), Effect::None)),
-        ),
-        (
-            "bad request",
-            false,
-            error(40011, "x"),
-            Err((transport("refused"), Effect::None)),
-        ),
-        (
-            "another key",
-            false,
-            error(40101, "x"),
-            Err((json!("source_unavailable"), Effect::None)),
-        ),
+    let half = || b"HTTP/1.1 204 No Con".to_vec();
+    let none = |code| Err((code, Effect::None));
+    let unknown = Err((transport("bad_answer"), Effect::Unknown));
+    let unavailable = || json!("source_unavailable");
+    for (stores, reply, expected) in [
+        (true, error(50020, "x"), Ok(())),
+        (true, half(), Ok(())),
+        (false, error(50020, "x"), none(transport("server_error"))),
+        (false, half(), unknown),
+        // No such method, a bad request, another key.
+        (false, error(40510, "x"), none(transport("not_offered"))),
+        (false, error(40011, "x"), none(transport("refused"))),
+        (false, error(40101, "x"), none(unavailable())),
     ] {
+        let what = String::from_utf8_lossy(&reply).into_owned();
         let desk = Desk::new(&[("a.md", "one")]);
         let server = desk.server.clone();
         desk.server.set_script(move |method, _| {
@@ -568,8 +438,8 @@ async fn failed_change_says_what_was_done() {
             })
         });
         let write = json!({"path": "a.md", "content": "two"});
-        let done = desk.done_after(1, "vault.write", write, |_| {}).await;
-        assert_eq!(done.map(drop), expected, "{what}");
+        let done = desk.tried(1, "vault.write", write).await;
+        assert_eq!(done.map(drop), expected, "{stores} {what}");
     }
 }
 
@@ -590,7 +460,7 @@ async fn change_without_an_answer_is_settled_by_the_note() {
             (method == "PUT" || arrived).then(Vec::new)
         });
         let write = json!({"path": "a.md", "content": "two"});
-        let done = desk.done_after(1, "vault.write", write, |_| {}).await;
+        let done = desk.tried(1, "vault.write", write).await;
         assert_eq!(done.unwrap_err().1, Effect::Unknown);
         desk.server.set_script(|_, _| None);
         match now {
@@ -599,11 +469,8 @@ async fn change_without_an_answer_is_settled_by_the_note() {
         }
         let mut worker = desk.worker(Role::Writer).await;
         assert_eq!(worker.settle(intent(1)).await, verdict, "{now:?}");
-        assert_eq!(
-            worker.settle(intent(2)).await,
-            Verdict::DidNot,
-            "it never began"
-        );
+        // It never began.
+        assert_eq!(worker.settle(intent(2)).await, Verdict::DidNot);
         worker.stop().await;
     }
 }
@@ -611,134 +478,63 @@ async fn change_without_an_answer_is_settled_by_the_note() {
 #[tokio::test]
 async fn failure_is_a_code_with_words() {
     let met = Digest::of(b"met");
-    let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let ours = |kind: &str, words: String| {
-        let header = format!("x-plexus-egress: {kind}\r\n");
-        Some(answer("502 Bad Gateway", &header, words.as_bytes()))
-    };
     let pinned = format!("{met} {}", Digest::of(b"pinned"));
-    let sets = format!("plexusctl sources set source certificate={met}");
-    for (what, reply, code, told, health) in [
-        (
-            "off",
-            ours("refused", "the host does not answer".into()),
-            json!("source_unavailable"),
-            "start it",
-            "start it with this vault",
-        ),
-        (
-            "unpinned",
-            ours("certificate", met.to_string()),
-            json!("source_unavailable"),
-            "not the one",
-            &*sets,
-        ),
-        (
-            "repinned",
-            ours("certificate", pinned.clone()),
-            json!("source_unavailable"),
-            "not the one",
-            &*sets,
-        ),
-        (
-            "both",
-            ours("certificate", pinned.clone()),
-            json!("source_unavailable"),
-            "tell the owner",
-            &pinned[65..],
-        ),
-        (
-            "key",
-            Some(error(40101, "x")),
-            json!("source_unavailable"),
-            "API key",
-            "plexusctl sources secret source apiKey",
-        ),
-        (
-            "fails",
-            Some(error(50010, "x")),
-            transport("server_error"),
-            "500",
-            "look at Obsidian",
-        ),
-        (
-            "forbidden",
-            Some(answer("403 Forbidden", "", b"")),
-            transport("refused"),
-            "403",
-            "",
-        ),
-        (
-            "conflict",
-            Some(answer("409 Conflict", "", b"")),
-            transport("refused"),
-            "409",
-            "",
-        ),
-        (
-            "stale",
-            Some(answer("412 Precondition Failed", "", b"")),
-            transport("refused"),
-            "412",
-            "",
-        ),
-        (
-            "busy",
-            Some(answer("429 Too Many Requests", "retry-after: 7\r\n", b"")),
-            transport("rate_limited"),
-            "wait",
-            "",
-        ),
-        (
-            "half",
-            Some(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"fi".to_vec()),
-            transport("bad_answer"),
-            "broke off",
-            "gave no answer",
-        ),
-        (
-            "other",
-            Some(b"SSH-2.0-OpenSSH\r\n".to_vec()),
-            transport("bad_answer"),
-            "broke off",
-            "gave no answer",
-        ),
-        (
-            "text",
-            Some(answer("200 OK", "", b"<html>Welcome</html>")),
-            transport("bad_answer"),
-            "JSON",
-            "",
-        ),
-        (
-            "huge",
-            Some(answer("200 OK", "", &vec![b'x'; 25 << 20])),
-            transport("too_large"),
-            "24 MiB",
-            "",
-        ),
-        (
-            "moved",
-            Some(answer(
-                "302 Found",
-                "location: https://evil.example/\r\n",
-                b"",
-            )),
-            transport("refused"),
-            "302",
-            "",
-        ),
-    ] {
+    let ours = |kind: &str, words: &str| {
+        let header = format!("x-plexus-egress: {kind}\r\n");
+        answer("502 Bad Gateway", &header, words.as_bytes())
+    };
+    let reply = |what: &str| match what {
+        "off" => ours("refused", "the host does not answer"),
+        "unpinned" => ours("certificate", &met.to_string()),
+        "repinned" | "both" => ours("certificate", &pinned),
+        "key" => error(40101, "x"),
+        "fails" => error(50010, "x"),
+        "forbidden" => answer("403 Forbidden", "", b""),
+        "conflict" => answer("409 Conflict", "", b""),
+        "stale" => answer("412 Precondition Failed", "", b""),
+        "busy" => answer("429 Too Many Requests", "retry-after: 7\r\n", b""),
+        "half" => b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"fi".to_vec(),
+        "other" => b"SSH-2.0-OpenSSH\r\n".to_vec(),
+        "text" => answer("200 OK", "", b"<html>Welcome</html>"),
+        "huge" => answer("200 OK", "", &vec![b'x'; 25 << 20]),
+        "moved" => answer("302 Found", "location: https://evil.example/\r\n", b""),
+        other => panic!("{other}"),
+    };
+    // The answer, the code, words of the message, and of the health, which is well where there are none.
+    let table = "
+        off | source_unavailable | start it | start it with this vault
+        unpinned | source_unavailable | not the one | plexusctl sources set source certificate=MET
+        repinned | source_unavailable | not the one | plexusctl sources set source certificate=MET
+        both | source_unavailable | tell the owner | PINNED
+        key | source_unavailable | API key | plexusctl sources secret source apiKey
+        fails | server_error | 500 | look at Obsidian
+        forbidden | refused | 403 |
+        conflict | refused | 409 |
+        stale | refused | 412 |
+        busy | rate_limited | wait |
+        half | bad_answer | broke off | gave no answer
+        other | bad_answer | broke off | gave no answer
+        text | bad_answer | JSON |
+        huge | too_large | 24 MiB |
+        moved | refused | 302 |";
+    let table = table.replace("MET", &met.to_string());
+    let table = table.replace("PINNED", &pinned[65..]);
+    for row in table.lines().skip(1) {
+        let [what, expected, told, health] = row.split('|').map(str::trim).collect::<Vec<_>>()[..]
+        else {
+            panic!("{row}")
+        };
+        let reply = reply(what);
         let server = Plugin::start();
-        server.set_script(move |_, _| reply.clone());
+        server.set_script(move |_, _| Some(reply.clone()));
         let mut worker = reader(&server).await;
-        let outcome = worker.read("vault.list", json!({})).await;
-        assert_eq!(refusal(&outcome.0), code, "{what}");
-        let error = outcome.0.unwrap_err();
-        assert!(error.message.as_str().contains(told), "{what}: {error:?}");
+        let error = worker.read("vault.list", json!({})).await.0.unwrap_err();
+        let expected = match expected {
+            "source_unavailable" => json!(expected),
+            reason => transport(reason),
+        };
+        assert_eq!(code(&error), expected, "{what}");
+        assert!(error.message.contains(told), "{what}: {error:?}");
         if what == "busy" {
             assert_eq!(error.detail, Some(json!({"retryAfterSeconds": 7})));
         }
@@ -746,21 +542,21 @@ async fn failure_is_a_code_with_words() {
             Health::Well => String::new(),
             Health::Degraded(words) | Health::Unavailable(words) => words.to_string(),
         };
-        assert!(
-            words.contains(health) && words.is_empty() == health.is_empty(),
-            "{what}: {words}"
-        );
+        let is_told = words.contains(health) && words.is_empty() == health.is_empty();
+        assert!(is_told, "{what}: {words}");
         // Back again, the next call says so.
         server.set_script(|_, _| None);
-        let listed = output(&worker.read("vault.list", json!({})).await);
+        let listed = worker.answer("vault.list", json!({})).await;
         assert_eq!(listed["type"], "dir", "{what}");
         assert_eq!(worker.health().await, Health::Well, "{what}");
         worker.stop().await;
     }
-    let mut worker =
-        Worker::set_up::<ObsidianRestSource>(MANIFEST, &setting(closed, None), Role::Reader).await;
-    let outcome = worker.read("vault.list", json!({})).await;
-    assert_eq!(refusal(&outcome.0), json!("source_unavailable"));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let setting = setting(closed.local_addr().unwrap().port(), None);
+    drop(closed);
+    let mut worker = Worker::set_up::<ObsidianRestSource>(MANIFEST, &setting, Role::Reader).await;
+    let refused = worker.refused("vault.list", json!({})).await;
+    assert_eq!(refused, "source_unavailable");
     worker.stop().await;
 }
 
@@ -787,11 +583,11 @@ async fn app_that_says_nothing_is_a_timeout() {
         let _ = hold.lock().unwrap().recv();
         None
     });
-    let outcome = worker.read("vault.list", json!({})).await;
-    assert_eq!(refusal(&outcome.0)["transport_error"]["reason"], "timeout");
+    let refused = worker.refused("vault.list", json!({})).await;
+    assert_eq!(refused, transport("timeout"));
     drop(release);
     server.set_script(|_, _| None);
-    let listed = output(&worker.read("vault.list", json!({})).await);
+    let listed = worker.answer("vault.list", json!({})).await;
     assert_eq!(listed["type"], "dir", "the control");
     worker.stop().await;
 }

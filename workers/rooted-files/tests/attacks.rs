@@ -5,7 +5,8 @@ use std::{cell::Cell, fs, ops::ControlFlow, os::unix::net::UnixListener, sync::A
 use crate::tree::{INSIDE, SECRET, Tree, read, refusal};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use plexus_rooted_files::{
-    FileError, HiddenPaths, HideRules, Policy, RelPath, Root, WalkBounds, WalkEntry,
+    FileError, HiddenPaths, HideRules, Listing, MAX_FILE_BYTES, Policy, RelPath, Root, WalkBounds,
+    WalkEntry,
 };
 
 /// As [`read`], looked up first and then read.
@@ -15,10 +16,12 @@ fn found(root: &Root, path: &str) -> Result<String, FileError> {
 }
 
 fn find_refusal(root: &Root, path: &str) -> String {
-    found(root, path).map_or_else(
-        |error| error.reason().to_owned(),
-        |text| format!("gave {text:?}"),
-    )
+    let gave = |text| format!("gave {text:?}");
+    found(root, path).map_or_else(|error| error.reason().to_owned(), gave)
+}
+
+fn list(root: &Root, path: &str) -> Result<Listing, FileError> {
+    root.list(&RelPath::parse(path)?, 10, None, &|| false)
 }
 
 /// Path, reason it must be refused for, control path that must read as [`INSIDE`].
@@ -30,11 +33,7 @@ fn all_refused(tree: &Tree, policy: Policy, attacks: &[Attack]) {
         assert_eq!(refusal(&root, path), *reason, "attack {path:?}");
         assert_eq!(find_refusal(&root, path), *reason, "attack {path:?}, found");
         assert_eq!(found(&root, control).unwrap(), INSIDE, "{control:?}, found");
-        assert_eq!(
-            read(&root, control).unwrap(),
-            INSIDE,
-            "control {control:?} of {path:?}"
-        );
+        assert_eq!(read(&root, control).unwrap(), INSIDE, "{control:?}");
     }
 }
 
@@ -192,24 +191,11 @@ fn symbolic_links_of_every_shape() {
     );
     let root = tree.open();
     for folder in ["abs-dir", "rel-dir", "here", "up", "slash", "dir/nested"] {
-        let error = root
-            .list(&RelPath::parse(folder).unwrap(), 10, None, &|| false)
-            .unwrap_err();
-        assert_eq!(error.reason(), "symlink", "listing {folder}");
-        assert_eq!(
-            root.kind(&RelPath::parse(folder).unwrap())
-                .unwrap_err()
-                .reason(),
-            "symlink"
-        );
+        let listed = list(&root, folder).unwrap_err();
+        let kind = root.kind(&RelPath::parse(folder).unwrap()).unwrap_err();
+        assert_eq!([listed.reason(), kind.reason()], ["symlink"; 2], "{folder}");
     }
-    assert_eq!(
-        root.list(&RelPath::parse("dir").unwrap(), 10, None, &|| false)
-            .unwrap()
-            .entries
-            .len(),
-        1
-    );
+    assert_eq!(list(&root, "dir").unwrap().entries.len(), 1);
 }
 
 #[test]
@@ -233,15 +219,9 @@ fn things_that_are_no_regular_file() {
     let devices = Root::open(std::path::Path::new("/dev"), Policy::default()).unwrap();
     assert_eq!(refusal(&devices, "null"), "not_a_file");
     assert_eq!(refusal(&devices, "tty"), "not_a_file");
-    let listed = tree
-        .open()
-        .list(&RelPath::root(), 10, None, &|| false)
-        .unwrap();
-    assert_eq!(
-        listed.omitted, 2,
-        "FIFO and socket are left out, and it is said"
-    );
-    assert_eq!(listed.entries.len(), 2);
+    // FIFO and socket are left out, and it is said.
+    let listed = list(&tree.open(), "").unwrap();
+    assert_eq!((listed.entries.len(), listed.omitted), (2, 2));
 }
 
 #[cfg(target_os = "linux")]
@@ -257,10 +237,8 @@ fn magic_links_of_proc() {
     ] {
         assert_eq!(refusal(&proc, path), "symlink", "{path}");
     }
-    assert_eq!(
-        proc.kind(&RelPath::parse("version").unwrap()).unwrap(),
-        plexus_rooted_files::Kind::File
-    );
+    let version = proc.kind(&RelPath::parse("version").unwrap());
+    assert_eq!(version.unwrap(), plexus_rooted_files::Kind::File);
 }
 
 /// Names that are no UTF-8, or that hold what no path may hold, cannot be asked for; a listing says that they are there.
@@ -272,10 +250,7 @@ fn names_that_cannot_be_asked_for() {
     for name in [&b"\xff.md"[..], b"a\nb.md", b"\x1b[2J.md"] {
         fs::write(tree.root().join(OsStr::from_bytes(name)), SECRET).unwrap();
     }
-    let listed = tree
-        .open()
-        .list(&RelPath::root(), 10, None, &|| false)
-        .unwrap();
+    let listed = list(&tree.open(), "").unwrap();
     assert_eq!((listed.entries.len(), listed.omitted), (2, 3));
 }
 
@@ -297,17 +272,11 @@ fn hard_links_only_where_allowed() {
         allow_hard_links: true,
         ..Policy::default()
     });
-    assert_eq!(
-        read(&lenient, "hard.md").unwrap(),
-        SECRET,
-        "the owner may choose so"
-    );
+    // The owner may choose so.
+    assert_eq!(read(&lenient, "hard.md").unwrap(), SECRET);
+    // A last name is an ordinary file.
     fs::remove_file(tree.at("dir/twin.md")).unwrap();
-    assert_eq!(
-        read(&tree.open(), "dir/ok.md").unwrap(),
-        INSIDE,
-        "a last name is an ordinary file"
-    );
+    assert_eq!(read(&tree.open(), "dir/ok.md").unwrap(), INSIDE);
 }
 
 #[test]
@@ -340,31 +309,13 @@ fn dot_files_do_not_exist_where_hidden() {
         ],
     );
     let hidden = tree.open_with(hiding);
-    assert_eq!(
-        hidden
-            .kind(&RelPath::parse(".obsidian").unwrap())
-            .unwrap_err()
-            .reason(),
-        "not_found"
-    );
-    assert_eq!(
-        hidden
-            .list(&RelPath::parse(".trash").unwrap(), 9, None, &|| false)
-            .unwrap_err()
-            .reason(),
-        "not_found"
-    );
-    let names = |root: &Root| {
-        root.list(&RelPath::root(), 9, None, &|| false)
-            .unwrap()
-            .entries
-            .len()
-    };
-    assert_eq!(
-        (names(&hidden), names(&tree.open())),
-        (2, 5),
-        "the same folder shows them where they are ordinary"
-    );
+    let kind = hidden.kind(&RelPath::parse(".obsidian").unwrap());
+    assert_eq!(kind.unwrap_err().reason(), "not_found");
+    let listed = list(&hidden, ".trash");
+    assert_eq!(listed.unwrap_err().reason(), "not_found");
+    // The same folder shows them where they are ordinary.
+    let names = |root: &Root| list(root, "").unwrap().entries.len();
+    assert_eq!((names(&hidden), names(&tree.open())), (2, 5));
     assert_eq!(read(&tree.open(), ".env").unwrap(), SECRET);
 }
 
@@ -382,10 +333,8 @@ fn names_at_the_edge_of_what_a_name_may_be() {
     let deep_file = format!("{deep}/ok.md");
     fs::write(tree.at(&deep_file), INSIDE).unwrap();
     assert_eq!(read(&root, &deep_file).unwrap(), INSIDE);
-    assert_eq!(
-        refusal(&root, &format!("{deep}/../ok.md")),
-        "path_confinement"
-    );
+    let above = format!("{deep}/../ok.md");
+    assert_eq!(refusal(&root, &above), "path_confinement");
 }
 
 #[test]
@@ -418,9 +367,8 @@ fn case_and_normal_forms_open_what_the_disk_says_and_nothing_else() {
         hide_dot_files: true,
         ..Policy::default()
     };
-    let hiding = tree
-        .open_with(policy)
-        .hiding(Arc::new(HiddenPaths::new(&rules)));
+    let hiding = tree.open_with(policy);
+    let hiding = hiding.hiding(Arc::new(HiddenPaths::new(&rules)));
     assert_eq!(read(&hiding, "ok.md").unwrap(), INSIDE, "control");
     for other in [
         "hid\u{ad}den/ok.md",
@@ -443,34 +391,24 @@ fn case_and_normal_forms_open_what_the_disk_says_and_nothing_else() {
         "dir/missing.md",
         "missing/a/b.md",
     ] {
-        assert_eq!(
-            root.spelling(&RelPath::parse(same).unwrap())
-                .unwrap()
-                .as_str(),
-            same
-        );
+        let spelled = root.spelling(&RelPath::parse(same).unwrap()).unwrap();
+        assert_eq!(spelled.as_str(), same);
     }
 }
 
 #[test]
 fn size_is_bounded_before_memory_is_taken() {
     let tree = Tree::new();
-    let huge = fs::File::create(tree.at("huge.md")).unwrap();
-    huge.set_len(1 << 40).unwrap(); // sparse: costs no disk
-    let exact = fs::File::create(tree.at("exact.md")).unwrap();
-    exact.set_len(plexus_rooted_files::MAX_FILE_BYTES).unwrap();
+    // Sparse: they cost no disk.
+    for (name, length) in [("huge.md", 1 << 40), ("exact.md", MAX_FILE_BYTES)] {
+        let file = fs::File::create(tree.at(name)).unwrap();
+        file.set_len(length).unwrap();
+    }
     let root = tree.open();
-    assert!(matches!(
-        root.read(&RelPath::parse("huge.md").unwrap()),
-        Err(FileError::TooLarge { size, .. }) if size == 1 << 40
-    ));
-    assert_eq!(
-        root.read(&RelPath::parse("exact.md").unwrap())
-            .unwrap()
-            .bytes
-            .len(),
-        16 << 20
-    );
+    let read = |path| root.read(&RelPath::parse(path).unwrap());
+    let huge = read("huge.md");
+    assert!(matches!(huge, Err(FileError::TooLarge { size, .. }) if size == 1 << 40));
+    assert_eq!(read("exact.md").unwrap().bytes.len(), 16 << 20);
 }
 
 #[test]
@@ -482,11 +420,8 @@ fn the_root_must_be_a_folder_and_stays_the_one_opened() {
     let dir = open("dir").unwrap();
     fs::rename(tree.at("dir"), tree.at("renamed")).unwrap();
     std::os::unix::fs::symlink(tree.outside(), tree.at("dir")).unwrap();
-    assert_eq!(
-        read(&dir, "ok.md").unwrap(),
-        INSIDE,
-        "the handle outlives the name"
-    );
+    // The handle outlives the name.
+    assert_eq!(read(&dir, "ok.md").unwrap(), INSIDE);
     assert_eq!(refusal(&dir, "secret.md"), "not_found");
 }
 
@@ -527,8 +462,8 @@ fn list_and_walk_end_at_the_next_entry_when_over() {
         }
     };
     let list = |most| {
-        root.list(&RelPath::root(), 9, None, &after(most))
-            .map(|_| ())
+        let listed = root.list(&RelPath::root(), 9, None, &after(most));
+        listed.map(drop)
     };
     let walk = |most| {
         let shown = |_: &WalkEntry<'_>| ControlFlow::Continue(());

@@ -27,39 +27,54 @@ fn moved(result: Result<impl std::fmt::Debug, WriteError>) -> &'static str {
 }
 
 fn names_below(tree: &Tree, folder: &str) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(tree.at(folder))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let entries = fs::read_dir(tree.at(folder)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
     names.sort();
     names
+}
+
+fn mode(tree: &Tree, file: &str) -> u32 {
+    fs::metadata(tree.at(file)).unwrap().permissions().mode() & 0o7777
+}
+
+fn set_mode(tree: &Tree, file: &str, mode: u32) {
+    fs::set_permissions(tree.at(file), fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What lies outside is as it was.
+#[track_caller]
+fn is_kept(tree: &Tree) {
+    let secret = fs::read_to_string(tree.outside().join("secret.md"));
+    assert_eq!(secret.unwrap(), SECRET);
 }
 
 #[test]
 fn creates_replaces_and_keeps_the_mode() {
     let tree = Tree::new();
     let root = tree.open();
-    root.put(&look(&root, "new/deep/a.md"), b"one").unwrap();
-    assert_eq!(read(&root, "new/deep/a.md").unwrap(), "one");
-    fs::set_permissions(tree.at("new/deep/a.md"), fs::Permissions::from_mode(0o640)).unwrap();
-    let before = fs::metadata(tree.at("new/deep/a.md")).unwrap();
-    let meta = root.put(&look(&root, "new/deep/a.md"), b"two!").unwrap();
-    let after = fs::metadata(tree.at("new/deep/a.md")).unwrap();
-    assert_eq!(read(&root, "new/deep/a.md").unwrap(), "two!");
-    assert_eq!(after.permissions().mode() & 0o7777, 0o640);
+    let file = "new/deep/a.md";
+    let inode = || fs::metadata(tree.at(file)).unwrap().ino();
+    root.put(&look(&root, file), b"one").unwrap();
+    assert_eq!(read(&root, file).unwrap(), "one");
+    set_mode(&tree, file, 0o640);
+    let before = inode();
+    let meta = root.put(&look(&root, file), b"two!").unwrap();
+    assert_eq!(read(&root, file).unwrap(), "two!");
+    assert_eq!(mode(&tree, file), 0o640);
     assert_ne!(
-        before.ino(),
-        after.ino(),
+        before,
+        inode(),
         "replaced by rename, not rewritten in place"
     );
     assert_eq!((meta.size, meta.mode), (4, 0o640));
-    fs::set_permissions(tree.at("new/deep/a.md"), fs::Permissions::from_mode(0o4755)).unwrap();
-    root.put(&look(&root, "new/deep/a.md"), b"three").unwrap();
-    let mode = fs::metadata(tree.at("new/deep/a.md"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o7777, 0o755, "new content does not inherit set-id");
+    set_mode(&tree, file, 0o4755);
+    root.put(&look(&root, file), b"three").unwrap();
+    assert_eq!(
+        mode(&tree, file),
+        0o755,
+        "new content does not inherit set-id"
+    );
     assert_eq!(
         names_below(&tree, "new/deep"),
         ["a.md"],
@@ -74,118 +89,93 @@ fn the_token_covers_place_mode_and_content() {
     let token = || look(&root, "dir/ok.md").token();
     let first = token();
     assert_eq!(first, token(), "a look changes nothing");
-    fs::set_permissions(tree.at("dir/ok.md"), fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(&tree, "dir/ok.md", 0o600);
     let second = token();
     assert_ne!(first, second, "mode");
     fs::write(tree.at("dir/ok.md"), "other").unwrap();
     let third = token();
     assert_ne!(second, third, "content");
     fs::rename(tree.at("dir"), tree.at("old")).unwrap();
-    assert_ne!(look(&root, "dir/ok.md").token(), third, "absent");
+    assert_ne!(token(), third, "absent");
     fs::create_dir(tree.at("dir")).unwrap();
     fs::copy(tree.at("old/ok.md"), tree.at("dir/ok.md")).unwrap();
     assert_ne!(token(), third, "another folder of the same name");
-    assert_ne!(
-        look(&root, "old/ok.md").token(),
-        third,
-        "another path to the same folder"
-    );
+    let moved = look(&root, "old/ok.md").token();
+    assert_ne!(moved, third, "another path to the same folder");
 }
 
 #[test]
 fn a_changed_world_refuses_the_commit_and_stays_as_it_is() {
     let tree = Tree::new();
     let root = tree.open();
+    let at = |path: &str| tree.at(path);
+    let out = |path: &str| tree.outside().join(path);
     let outside_before = names_below(&tree, "../outside");
     let change = |text: &str, change: &dyn Fn()| {
         let place = look(&root, text);
         change();
         let reason = moved(root.put(&place, b"from the plan"));
-        assert!(!tree.outside().join("x.md").exists());
+        assert!(!out("x.md").exists());
         reason
     };
+    let remove = |path: &str| fs::remove_file(at(path)).unwrap();
 
-    assert_eq!(
-        change("ok.md", &|| fs::write(tree.at("ok.md"), "theirs").unwrap()),
-        "digest"
-    );
+    let written = change("ok.md", &|| tree.file("ok.md", "theirs"));
+    assert_eq!(written, "digest");
     assert_eq!(read(&root, "ok.md").unwrap(), "theirs");
 
-    assert_eq!(
-        change("ok.md", &|| fs::remove_file(tree.at("ok.md")).unwrap()),
-        "moved"
-    );
+    assert_eq!(change("ok.md", &|| remove("ok.md")), "moved");
     assert_eq!(refusal(&root, "ok.md"), "not_found");
 
     assert_eq!(change("ok.md", &|| tree.file("ok.md", "theirs")), "moved");
     assert_eq!(read(&root, "ok.md").unwrap(), "theirs");
 
     // The file becomes a link, a hard link, a folder.
-    let relink = |target: &std::path::Path| {
-        fs::remove_file(tree.at("ok.md")).unwrap();
-        symlink(target, tree.at("ok.md")).unwrap();
-    };
-    assert_eq!(
-        change("ok.md", &|| relink(&tree.outside().join("secret.md"))),
-        "moved"
-    );
-    fs::remove_file(tree.at("ok.md")).unwrap();
+    let relinked = change("ok.md", &|| {
+        remove("ok.md");
+        symlink(out("secret.md"), at("ok.md")).unwrap();
+    });
+    assert_eq!(relinked, "moved");
+    remove("ok.md");
     tree.file("ok.md", INSIDE);
-    assert_eq!(
-        change("ok.md", &|| fs::hard_link(
-            tree.at("ok.md"),
-            tree.outside().join("twin")
-        )
-        .unwrap()),
-        "moved"
-    );
-    fs::remove_file(tree.outside().join("twin")).unwrap();
-    assert_eq!(
-        change("ok.md", &|| {
-            fs::remove_file(tree.at("ok.md")).unwrap();
-            fs::create_dir(tree.at("ok.md")).unwrap();
-        }),
-        "moved"
-    );
+    let twin = || fs::hard_link(at("ok.md"), out("twin")).unwrap();
+    assert_eq!(change("ok.md", &twin), "moved");
+    fs::remove_file(out("twin")).unwrap();
+    let folder = change("ok.md", &|| {
+        remove("ok.md");
+        fs::create_dir(at("ok.md")).unwrap();
+    });
+    assert_eq!(folder, "moved");
 
     // The parent becomes a link, another folder, a file; or is moved out of the root.
-    assert_eq!(
-        change("dir/x.md", &|| {
-            fs::rename(tree.at("dir"), tree.at("was")).unwrap();
-            symlink(tree.outside(), tree.at("dir")).unwrap();
-        }),
-        "moved"
-    );
-    fs::remove_file(tree.at("dir")).unwrap();
-    fs::rename(tree.at("was"), tree.at("dir")).unwrap();
-    assert_eq!(
-        change("dir/x.md", &|| {
-            fs::rename(tree.at("dir"), tree.outside().join("taken")).unwrap();
-            fs::create_dir(tree.at("dir")).unwrap();
-        }),
-        "moved"
-    );
-    assert_eq!(
-        change("a/b/x.md", &|| symlink(tree.outside(), tree.at("a"))
-            .unwrap()),
-        "moved"
-    );
-    fs::remove_file(tree.at("a")).unwrap();
-    assert_eq!(
-        change("a/b/x.md", &|| fs::create_dir(tree.at("a")).unwrap()),
-        "moved"
-    );
+    let relinked = change("dir/x.md", &|| {
+        fs::rename(at("dir"), at("was")).unwrap();
+        symlink(tree.outside(), at("dir")).unwrap();
+    });
+    assert_eq!(relinked, "moved");
+    remove("dir");
+    fs::rename(at("was"), at("dir")).unwrap();
+    let taken = change("dir/x.md", &|| {
+        fs::rename(at("dir"), out("taken")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+    });
+    assert_eq!(taken, "moved");
+    let link = || symlink(tree.outside(), at("a")).unwrap();
+    assert_eq!(change("a/b/x.md", &link), "moved");
+    remove("a");
+    let folder = || fs::create_dir(at("a")).unwrap();
+    assert_eq!(change("a/b/x.md", &folder), "moved");
     assert_eq!(
         names_below(&tree, "a"),
         [""; 0],
         "no folder of ours is left behind"
     );
-    fs::remove_dir_all(tree.outside().join("taken")).unwrap();
+    fs::remove_dir_all(out("taken")).unwrap();
     assert_eq!(names_below(&tree, "../outside"), outside_before);
 
     // Control: the same plan with nothing changed is carried out.
-    root.put(&look(&root, "dir/x.md"), b"from the plan")
-        .unwrap();
+    let place = look(&root, "dir/x.md");
+    root.put(&place, b"from the plan").unwrap();
     assert_eq!(read(&root, "dir/x.md").unwrap(), "from the plan");
 }
 
@@ -210,11 +200,8 @@ fn places_that_cannot_be_planned() {
         (".PLEXUS-1-2-3.TMP", "path_confinement"),
         ("dir/.plexus-a.tmp/x", "path_confinement"),
     ] {
-        assert_eq!(
-            root.look(&path(text)).unwrap_err().reason(),
-            reason,
-            "{text}"
-        );
+        let refused = root.look(&path(text)).unwrap_err();
+        assert_eq!(refused.reason(), reason, "{text}");
     }
     for text in [
         "new.md",
@@ -225,10 +212,7 @@ fn places_that_cannot_be_planned() {
     ] {
         look(&root, text);
     }
-    assert_eq!(
-        fs::read_to_string(tree.outside().join("secret.md")).unwrap(),
-        SECRET
-    );
+    is_kept(&tree);
 }
 
 /// Another thread swaps the parent folder for a link to the outside, as fast as it can, while commits run.
@@ -267,20 +251,12 @@ fn a_racing_swap_of_the_parent_never_leads_outside() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(
-        done > 0 && refused > 0,
-        "both sides of the race were met: {done} done, {refused} refused"
-    );
+    // Both sides of the race were met.
+    assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
     assert_eq!(names_below(&tree, "../outside"), ["secret.md"]);
-    assert_eq!(
-        fs::read_to_string(tree.outside().join("secret.md")).unwrap(),
-        SECRET
-    );
-    assert_eq!(
-        names_below(&tree, "dir"),
-        ["ok.md", "raced.md"],
-        "no temporary file is left"
-    );
+    is_kept(&tree);
+    // No temporary file is left.
+    assert_eq!(names_below(&tree, "dir"), ["ok.md", "raced.md"]);
 }
 
 /// Another thread swaps the file itself for a link, while it is read and written.
@@ -323,14 +299,8 @@ fn a_racing_swap_of_the_file_never_leads_outside() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(
-        reads > 0 && refused > 0,
-        "both sides of the race were met: {reads} read, {refused} refused"
-    );
-    assert_eq!(
-        fs::read_to_string(tree.outside().join("secret.md")).unwrap(),
-        SECRET
-    );
+    assert!(reads > 0 && refused > 0, "{reads} read, {refused} refused");
+    is_kept(&tree);
 }
 
 /// The victim of [`a_kill_leaves_old_or_new_and_the_next_start_cleans_up`]: writes without end, once told where.
@@ -357,6 +327,10 @@ const SIZE: usize = 1024 * 1024;
 fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
     let tree = Tree::new();
     tree.file("victim.md", "0".repeat(SIZE));
+    let left = || {
+        let names = names_below(&tree, "");
+        names.iter().filter(|name| is_leftover_name(name)).count()
+    };
     let mut leftovers = 0;
     for round in 0..20_u32 {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -371,10 +345,7 @@ fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
             "the victim got as far as writing"
         );
         // Kill at varying points after the temporary file has appeared.
-        while !names_below(&tree, "")
-            .iter()
-            .any(|name| is_leftover_name(name))
-        {}
+        while left() == 0 {}
         for spin in 0..round * 10_000 {
             std::hint::black_box(spin);
         }
@@ -387,17 +358,11 @@ fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
             content.chars().all(|c| c == first),
             "content of one write only"
         );
-        leftovers += names_below(&tree, "")
-            .iter()
-            .filter(|name| is_leftover_name(name))
-            .count();
-        let removed = tree.open().remove_leftovers();
-        assert!(removed <= 1);
-        assert!(
-            !names_below(&tree, "")
-                .iter()
-                .any(|name| is_leftover_name(name))
-        );
+        let found = left();
+        leftovers += found;
+        assert!(found <= 1);
+        assert_eq!(tree.open().remove_leftovers(), found);
+        assert_eq!(left(), 0);
     }
     assert!(leftovers > 0, "some kill fell into a write");
 }
@@ -405,39 +370,29 @@ fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
 #[test]
 fn cleaning_up_spares_what_is_not_ours_or_in_use() {
     let tree = Tree::new();
-    for ours in [
-        ".plexus-1-2-3.tmp",
-        "dir/.plexus-ab-cd-ef.tmp",
-        "dir/.plexus-1-2-4.tmp",
-    ] {
+    let busy = "dir/.plexus-1-2-4.tmp";
+    for ours in [".plexus-1-2-3.tmp", "dir/.plexus-ab-cd-ef.tmp", busy] {
         tree.file(ours, "half");
     }
-    for theirs in [
+    let theirs = [
         ".plexus-.tmp",
         ".plexus-notes.tmp",
         "plexus-1-2-3.tmp",
         ".plexus-1-2-3.tmp.md",
-    ] {
+    ];
+    for theirs in theirs {
         tree.file(theirs, INSIDE);
     }
     tree.link(tree.outside().join("secret.md"), ".plexus-1-2-9.tmp");
-    let busy = fs::File::open(tree.at("dir/.plexus-1-2-4.tmp")).unwrap();
+    let busy = fs::File::open(tree.at(busy)).unwrap();
     busy.lock().unwrap();
     assert_eq!(tree.open().remove_leftovers(), 2);
-    assert_eq!(
-        names_below(&tree, "dir"),
-        [".plexus-1-2-4.tmp", "ok.md"],
-        "locked: its writer lives"
-    );
-    for theirs in [
-        ".plexus-.tmp",
-        ".plexus-notes.tmp",
-        "plexus-1-2-3.tmp",
-        ".plexus-1-2-3.tmp.md",
-    ] {
+    // Locked: its writer lives.
+    assert_eq!(names_below(&tree, "dir"), [".plexus-1-2-4.tmp", "ok.md"]);
+    for theirs in theirs {
         assert!(tree.at(theirs).exists(), "{theirs}");
     }
-    assert!(tree.outside().join("secret.md").exists());
+    is_kept(&tree);
     drop(busy);
     assert_eq!(tree.open().remove_leftovers(), 1);
 }

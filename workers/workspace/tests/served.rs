@@ -2,8 +2,11 @@
 
 use std::{fs, path::Path};
 
-use plexus_conformance::served::{Worker, output, refusal};
-use plexus_ipc::message::{Content, Health, Role, Touched};
+use plexus_conformance::served::{
+    Worker, changed, fits_its_largest_answer, missed, output, refusal, serves_its_own_folder,
+    transport,
+};
+use plexus_ipc::message::{Content, Role, Touched};
 use plexus_protocol::{Digest, Verb};
 use plexus_worker_workspace::{MANIFEST, WorkspaceSource};
 use serde_json::json;
@@ -15,14 +18,13 @@ async fn start(root: &Path, role: Role) -> Worker {
 #[tokio::test]
 async fn planned_by_the_reader_committed_by_the_writer() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.md"), "one\n").unwrap();
-    fs::write(folder.path().join(".plexus-1-2-3.tmp"), "left by a kill").unwrap();
+    let [file, left] = ["a.md", ".plexus-1-2-3.tmp"].map(|name| folder.path().join(name));
+    fs::write(&file, "one\n").unwrap();
+    fs::write(&left, "left by a kill").unwrap();
+    let text = || fs::read_to_string(&file).unwrap();
     let mut reader = start(folder.path(), Role::Reader).await;
     let mut writer = start(folder.path(), Role::Writer).await;
-    assert!(
-        !folder.path().join(".plexus-1-2-3.tmp").exists(),
-        "a writer that starts cleans up"
-    );
+    assert!(!left.exists(), "a writer that starts cleans up");
 
     let one = Digest::of(b"one\n");
     let read = reader.read("read", json!({"path": "a.md"})).await;
@@ -32,39 +34,20 @@ async fn planned_by_the_reader_committed_by_the_writer() {
     let input = json!({"path": "a.md", "content": "two\n"});
     let plan = reader.plan("write", input.clone()).await.unwrap();
     assert_eq!(&*plan.summary, "replaced a.md, +1 −1");
-    assert_eq!(
-        (plan.rating, &*plan.touched),
-        (
-            Verb::Write,
-            &[Touched::write("file", "a.md", Some(one))][..]
-        )
-    );
+    assert_eq!(plan.rating, Verb::Write);
+    assert_eq!(*plan.touched, [Touched::write("file", "a.md", Some(one))]);
     assert!(plan.preview.diff.as_ref().unwrap().contains("-one\n+two\n"));
-    assert_eq!(
-        fs::read_to_string(folder.path().join("a.md")).unwrap(),
-        "one\n"
-    );
+    assert_eq!(text(), "one\n");
 
-    let done = writer
-        .commit(input.clone(), Some(plan.state_token), None, Verb::Write)
-        .await;
+    let token = Some(plan.state_token);
+    let done = writer.commit(input.clone(), token, None, Verb::Write).await;
     assert_eq!(output(&done)["bytes"], 4);
-    assert_eq!(
-        done.1,
-        [Touched::write("file", "a.md", Some(Digest::of(b"two\n")))]
-    );
-    assert_eq!(
-        fs::read_to_string(folder.path().join("a.md")).unwrap(),
-        "two\n"
-    );
+    let two = Digest::of(b"two\n");
+    assert_eq!(done.1, [Touched::write("file", "a.md", Some(two))]);
+    assert_eq!(text(), "two\n");
 
-    let stale = writer
-        .commit(input, Some(plan.state_token), None, Verb::Write)
-        .await;
-    assert_eq!(
-        refusal(&stale.0)["precondition_changed"]["reason"],
-        "plan_changed"
-    );
+    let stale = writer.commit(input, token, None, Verb::Write).await;
+    assert_eq!(refusal(&stale.0), changed("plan_changed"));
     reader.stop().await;
     writer.stop().await;
 }
@@ -72,41 +55,26 @@ async fn planned_by_the_reader_committed_by_the_writer() {
 #[tokio::test]
 async fn a_standing_write_is_held_against_what_the_agent_knows() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.md"), "secret\n").unwrap();
+    let file = folder.path().join("a.md");
+    fs::write(&file, "secret\n").unwrap();
     let mut writer = start(folder.path(), Role::Writer).await;
     let content = json!({"path": "a.md", "content": "mine"});
     // An edit that guesses right and one that guesses wrong are told apart only by who has read the file.
-    let right = json!({"path": "a.md", "edits": [{"find": "secret", "replace": "mine"}]});
-    let wrong = json!({"path": "a.md", "edits": [{"find": "guess", "replace": "mine"}]});
+    let edit = |find| json!({"path": "a.md", "edits": [{"find": find, "replace": "mine"}]});
+    let (right, wrong) = (edit("secret"), edit("guess"));
     for input in [&content, &right, &wrong] {
         let unread = writer.commit(input.clone(), None, None, Verb::Write).await;
-        assert_eq!(
-            refusal(&unread.0)["precondition_changed"]["reason"],
-            "unread",
-            "{input}"
-        );
+        assert_eq!(refusal(&unread.0), changed("unread"), "{input}");
     }
     let known = Some(Content::Is(Digest::of(b"secret\n")));
     let misfit = writer.commit(wrong, None, known, Verb::Write).await;
     assert_eq!(refusal(&misfit.0), "invalid_input");
-    assert_eq!(
-        fs::read_to_string(folder.path().join("a.md")).unwrap(),
-        "secret\n"
-    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "secret\n");
     let done = writer.commit(right, None, known, Verb::Write).await;
     assert_eq!(output(&done)["ok"], true);
-    assert_eq!(
-        fs::read_to_string(folder.path().join("a.md")).unwrap(),
-        "mine\n"
-    );
-    let created = writer
-        .commit(
-            json!({"path": "new/b.md", "content": "x"}),
-            None,
-            None,
-            Verb::Write,
-        )
-        .await;
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine\n");
+    let new = json!({"path": "new/b.md", "content": "x"});
+    let created = writer.commit(new, None, None, Verb::Write).await;
     assert_eq!(output(&created)["ok"], true);
     writer.stop().await;
 }
@@ -143,85 +111,37 @@ async fn a_constraint_is_judged_on_what_was_resolved() {
     fs::write(folder.path().join("docs/a.md"), "a").unwrap();
     fs::write(folder.path().join("b.md"), "b").unwrap();
     let constraint = json!({"pathPrefix": {"field": "path", "allow": ["docs"]}});
-    let mut reader = start(folder.path(), Role::Reader)
-        .await
-        .constrained(constraint);
+    let reader = start(folder.path(), Role::Reader).await;
+    let mut reader = reader.constrained(constraint);
+    let at = |path: &str| json!({ "path": path });
     for (capability, path) in [
         ("read", "b.md"),
         ("read", "missing"),
         ("list", ""),
         ("list", "docs2"),
     ] {
-        let missed = reader.read(capability, json!({ "path": path })).await;
-        assert_eq!(
-            refusal(&missed.0)["constraint_miss"]["field"],
-            "path",
-            "{capability} {path}"
-        );
+        let refused = reader.refused(capability, at(path)).await;
+        assert_eq!(refused, missed("path"), "{capability} {path}");
     }
-    let missed = reader
-        .plan("write", json!({"path": "c.md", "content": "x"}))
-        .await;
-    assert_eq!(refusal(&missed)["constraint_miss"]["field"], "path");
-    assert_eq!(
-        output(&reader.read("read", json!({"path": "docs/a.md"})).await)["content"],
-        "a"
-    );
-    assert_eq!(
-        output(&reader.read("list", json!({"path": "docs"})).await)["entries"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    reader
-        .plan("write", json!({"path": "docs/c.md", "content": "x"}))
-        .await
-        .unwrap();
-    let escape = reader.read("read", json!({"path": "docs/../b.md"})).await;
-    assert_eq!(
-        refusal(&escape.0)["transport_error"]["reason"],
-        "path_confinement"
-    );
+    let write = |path: &str| json!({"path": path, "content": "x"});
+    let unplanned = reader.unplanned("write", write("c.md")).await;
+    assert_eq!(unplanned, missed("path"));
+    let read = reader.answer("read", at("docs/a.md")).await;
+    assert_eq!(read["content"], "a");
+    let listed = reader.answer("list", at("docs")).await;
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 1);
+    reader.plan("write", write("docs/c.md")).await.unwrap();
+    let escape = reader.refused("read", at("docs/../b.md")).await;
+    assert_eq!(escape, transport("path_confinement"));
     reader.stop().await;
 }
 
 #[tokio::test]
 async fn a_folder_that_is_no_longer_there_is_not_served() {
-    let outer = tempfile::tempdir().unwrap();
-    let root = outer.path().join("root");
-    fs::create_dir(&root).unwrap();
-    fs::write(root.join("a.md"), "a").unwrap();
-    let mut worker = start(&root, Role::Reader).await;
-    assert_eq!(worker.health().await, Health::Well);
-    fs::rename(&root, outer.path().join("renamed")).unwrap();
-    assert!(matches!(worker.health().await, Health::Unavailable(_)));
-    fs::create_dir(&root).unwrap();
-    assert!(matches!(worker.health().await, Health::Unavailable(_)));
-    let read = worker.read("read", json!({"path": "a.md"})).await;
-    assert_eq!(
-        refusal(&read.0),
-        "source_unavailable",
-        "the handle is still good, and not used"
-    );
-    fs::remove_dir(&root).unwrap();
-    fs::rename(outer.path().join("renamed"), &root).unwrap();
-    assert_eq!(worker.health().await, Health::Well);
-    let read = worker.read("read", json!({"path": "a.md"})).await;
-    assert_eq!(output(&read)["content"], "a");
-    worker.stop().await;
+    serves_its_own_folder::<WorkspaceSource>(MANIFEST, "path", "read").await;
 }
 
-/// Control characters take six bytes each in JSON: the largest answer must still fit its frame.
 #[tokio::test]
 async fn the_largest_answer_fits_its_frame() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.md"), "\u{1}".repeat(2 << 20)).unwrap();
-    let mut worker = start(folder.path(), Role::Reader).await;
-    let answer = output(&worker.read("read", json!({"path": "a.md"})).await);
-    assert_eq!(
-        (answer["content"].as_str().unwrap().len(), &answer["next"]),
-        (1 << 20, &json!({"offset": 1 << 20}))
-    );
-    worker.stop().await;
+    fits_its_largest_answer::<WorkspaceSource>(MANIFEST, "path", "read").await;
 }

@@ -54,6 +54,19 @@ fn done(message: &str) -> TaskResult {
     }
 }
 
+/// A run of a task that ended so.
+#[track_caller]
+fn end(board: &mut Board, task: &str, result: TaskResult) {
+    board.finish(task, result, Used::default(), NOW).unwrap();
+}
+
+/// A run of a task that does its work.
+#[track_caller]
+fn work(board: &mut Board, task: &str) {
+    board.start(task, NOW).unwrap();
+    end(board, task, done("Ok."));
+}
+
 fn ready(board: &Board) -> Vec<&str> {
     let ready = board.ready().into_iter();
     ready.map(|task| task.draft.id.as_str()).collect()
@@ -63,18 +76,10 @@ fn ready(board: &Board) -> Vec<&str> {
 fn board_with_wrong_needs_is_refused() {
     let refused = |drafts| board(drafts).unwrap_err();
     assert_eq!(refused(vec![]), BoardError::Count);
-    assert_eq!(
-        refused(
-            (0..=MAX_TASKS)
-                .map(|n| draft(&n.to_string(), &[]))
-                .collect()
-        ),
-        BoardError::Count
-    );
-    assert_eq!(
-        refused(vec![draft("a", &[]), draft("a", &[])]),
-        BoardError::Twice("a".into())
-    );
+    let many = (0..=MAX_TASKS).map(|n| draft(&n.to_string(), &[]));
+    assert_eq!(refused(many.collect()), BoardError::Count);
+    let twice = vec![draft("a", &[]), draft("a", &[])];
+    assert_eq!(refused(twice), BoardError::Twice("a".into()));
     let unknown = refused(vec![draft("a", &["b"])]).to_string();
     assert_eq!(unknown, "the task a needs b, which is not on the board");
     let circle = vec![
@@ -97,23 +102,17 @@ fn task_starts_when_all_it_needs_is_done() {
     board.begin(orchestration(None)).unwrap();
     assert_eq!(ready(&board), ["left", "right"]);
     board.start("left", NOW).unwrap();
-    board
-        .finish("left", done("Left."), Used::default(), NOW)
-        .unwrap();
+    end(&mut board, "left", done("Left."));
     assert_eq!(ready(&board), ["right"]);
     let early = board.start("join", NOW).unwrap_err().to_string();
     assert_eq!(early, "the task join is waiting");
     board.start("right", NOW).unwrap();
-    board
-        .finish("right", done("Right."), Used::default(), NOW)
-        .unwrap();
+    end(&mut board, "right", done("Right."));
     assert_eq!(ready(&board), ["join"]);
     let prompt = board.prompt_of(board.task("join").unwrap());
     assert!(prompt.starts_with("Please do join.\n\n"), "{prompt}");
-    assert!(
-        prompt.ends_with("\nleft:\nLeft.\n\nright:\nRight.\n"),
-        "{prompt}"
-    );
+    let answers = "\nleft:\nLeft.\n\nright:\nRight.\n";
+    assert!(prompt.ends_with(answers), "{prompt}");
 }
 
 #[test]
@@ -123,13 +122,8 @@ fn failure_skips_what_needs_it_until_it_is_redone() {
     for task in ["left", "right"] {
         board.start(task, NOW).unwrap();
     }
-    board
-        .finish("left", done("Left."), Used::default(), NOW)
-        .unwrap();
-    let why = "nobody knows".to_owned();
-    board
-        .finish("right", TaskResult::Unknown(why), Used::default(), NOW)
-        .unwrap();
+    end(&mut board, "left", done("Left."));
+    end(&mut board, "right", TaskResult::Unknown("?".into()));
     let states = |board: &Board| -> Vec<TaskState> {
         let of = board.states();
         ["left", "right", "join", "last"].map(|id| of[id]).to_vec()
@@ -145,26 +139,18 @@ fn failure_skips_what_needs_it_until_it_is_redone() {
     assert_eq!(skipped.to_string(), "the task join is skipped");
     board.begin(orchestration(Some("right"))).unwrap();
     assert_eq!(states(&board), [Done, Ready, Waiting, Waiting]);
-    board.start("right", NOW).unwrap();
+    work(&mut board, "right");
     assert_eq!(board.task("right").unwrap().attempts, 2);
-    board
-        .finish("right", done("Right."), Used::default(), NOW)
-        .unwrap();
     assert_eq!(ready(&board), [""; 0], "it is about one task");
     board.end(None, NOW).unwrap();
     board.begin(orchestration(None)).unwrap();
     for task in ["join", "last"] {
-        board.start(task, NOW).unwrap();
-        board
-            .finish(task, done("Ok."), Used::default(), NOW)
-            .unwrap();
+        work(&mut board, task);
     }
     board.end(None, NOW).unwrap();
     assert_eq!(board.state(), BoardState::Done);
-    assert_eq!(
-        board.begin(orchestration(None)),
-        Err(BoardError::NothingLeft)
-    );
+    let again = board.begin(orchestration(None));
+    assert_eq!(again, Err(BoardError::NothingLeft));
 }
 
 #[test]
@@ -173,10 +159,8 @@ fn orchestration_names_the_capabilities_of_its_tasks() {
     let mut other = orchestration(None);
     other.agents = vec!["claudecode.run".parse().unwrap()];
     let refused = board.begin(other).unwrap_err().to_string();
-    assert_eq!(
-        refused,
-        "the task last is for codex.run, which `agents` does not name"
-    );
+    let unnamed = "the task last is for codex.run, which `agents` does not name";
+    assert_eq!(refused, unnamed);
     assert_eq!(board.state(), BoardState::New);
 }
 
@@ -186,9 +170,7 @@ fn long_answers_share_what_fits_a_prompt() {
     board.begin(orchestration(None)).unwrap();
     for task in ["left", "right"] {
         board.start(task, NOW).unwrap();
-        board
-            .finish(task, done(&"é".repeat(40_000)), Used::default(), NOW)
-            .unwrap();
+        end(&mut board, task, done(&"é".repeat(40_000)));
     }
     board.tasks[1].draft.prompt = "y".repeat(28_000);
     let prompt = board.prompt_of(board.task("join").unwrap());
@@ -301,13 +283,11 @@ fn runs_share_a_budget_and_count_in_full_where_they_say_nothing() {
         max_tokens: Some(100),
         max_cost: None,
     };
-    board
-        .begin(Orchestration {
-            parallel: 2,
-            budget,
-            ..orchestration(None)
-        })
-        .unwrap();
+    let shared = Orchestration {
+        budget,
+        ..orchestration(None)
+    };
+    board.begin(shared).unwrap();
     let share = |board: &Board, task: &str| match &board.task(task).unwrap().stage {
         TaskStage::Running { share, .. } => share.max_tokens,
         other => panic!("{other:?}"),
@@ -349,9 +329,8 @@ fn run_begins_with_change_sets_of_its_own_source_alone() {
     };
     for (at, id) in [(2, "left"), (3, "right"), (4, "join")] {
         board.start(id, NOW).unwrap();
-        board
-            .finish(id, made(id), Used::default(), Timestamp(at))
-            .unwrap();
+        let ended = board.finish(id, made(id), Used::default(), Timestamp(at));
+        ended.unwrap();
     }
     let onto = |board: &Board| board.onto(board.task("last").unwrap());
     assert_eq!(onto(&board), ["cs_left", "cs_join"]);

@@ -133,6 +133,11 @@ fn kept(
     (walker, id)
 }
 
+/// A board of one task, as [`kept`].
+fn one_task(folder: &std::path::Path, fake: &Fake) -> (Walker<Fake>, BoardId) {
+    kept(folder, vec![draft("a", "Do a.", &[])], fake, |_| {})
+}
+
 async fn once(fake: &Fake, state: &str) {
     let mut told = fake.told.subscribe();
     told.wait_for(|told| told["state"] == state).await.unwrap();
@@ -160,28 +165,22 @@ async fn started_process_goes_on_under_the_names_of_the_last_one() {
     asked.sort();
     assert_eq!(asked, ["child a/1 Do a.", "run a/1", "run b/1"]);
     assert!(last[0].starts_with("child c/1 Do c.\n\n"), "{last:?}");
-    assert!(
-        last[0].ends_with("\na:\nDid it.\n\nb:\nDid it.\n"),
-        "{last:?}"
-    );
+    let answers = "\na:\nDid it.\n\nb:\nDid it.\n";
+    assert!(last[0].ends_with(answers), "{last:?}");
     assert_eq!(last[1..], ["run c/1", "end"]);
     let board = walker.store.get(id).unwrap();
     assert_eq!(board.state(), BoardState::Done);
     let TaskStage::Ended { result, .. } = &board.task("c").unwrap().stage else {
         panic!("{board:?}")
     };
-    let changes = ChangeSet {
-        id: "cs_1".into(),
-        files: 3,
+    let expected = TaskResult::Done {
+        message: "Did it.".to_owned(),
+        changes: Some(ChangeSet {
+            id: "cs_1".into(),
+            files: 3,
+        }),
     };
-    let message = "Did it.".to_owned();
-    assert_eq!(
-        result,
-        &TaskResult::Done {
-            message,
-            changes: Some(changes)
-        }
-    );
+    assert_eq!(*result, expected);
 }
 
 #[tokio::test]
@@ -198,10 +197,8 @@ async fn refused_run_fails_its_task_and_no_other() {
     once(&fake, "unfinished").await;
     let board = walker.store.get(id).unwrap();
     let states: Vec<TaskState> = board.states().into_values().collect();
-    assert_eq!(
-        states,
-        [TaskState::Failed, TaskState::Done, TaskState::Skipped]
-    );
+    use TaskState::{Done, Failed, Skipped};
+    assert_eq!(states, [Failed, Done, Skipped]);
 }
 
 #[tokio::test]
@@ -214,7 +211,7 @@ async fn ended_approval_makes_no_run() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let fake = Fake::new(standing);
-        let (walker, id) = kept(folder.path(), vec![draft("a", "Do a.", &[])], &fake, |_| {});
+        let (walker, id) = one_task(folder.path(), &fake);
         walker.go(id);
         once(&fake, "unfinished").await;
         let board = walker.store.get(id).unwrap();
@@ -237,7 +234,7 @@ async fn runs_that_died_or_were_paused_are_made_again() {
         over(json!({"code": "cancelled", "detail": {"reason": "pause"}})),
         over(json!({"code": "source_unavailable", "detail": {"reason": "stopped"}})),
     ]);
-    let (walker, id) = kept(folder.path(), vec![draft("a", "Do a.", &[])], &fake, |_| {});
+    let (walker, id) = one_task(folder.path(), &fake);
     walker.go(id);
     once(&fake, "done").await;
     let runs = (1..=4).flat_map(|n| [format!("child a/{n} Do a."), format!("run a/{n}")]);
@@ -250,32 +247,23 @@ async fn runs_that_died_or_were_paused_are_made_again() {
 
 #[tokio::test]
 async fn third_death_fails_a_task_and_a_stop_is_no_death() {
+    let unknown = json!({"code": "outcome_unknown", "effect": "unknown"});
+    let stopped = json!({"code": "cancelled", "detail": {"reason": "owner"}});
+    let failed = json!({"code": "transport_error", "detail": {"reason": "agent_failed"}});
     for (end, count, state) in [
         (
             json!({"ok": true, "state": "unknown"}),
             3,
             TaskState::Failed,
         ),
-        (
-            over(json!({"code": "outcome_unknown", "effect": "unknown"})),
-            1,
-            TaskState::Unknown,
-        ),
-        (
-            over(json!({"code": "cancelled", "detail": {"reason": "owner"}})),
-            1,
-            TaskState::Failed,
-        ),
-        (
-            over(json!({"code": "transport_error", "detail": {"reason": "agent_failed"}})),
-            1,
-            TaskState::Failed,
-        ),
+        (over(unknown), 1, TaskState::Unknown),
+        (over(stopped), 1, TaskState::Failed),
+        (over(failed), 1, TaskState::Failed),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let fake = Fake::new("open");
         fake.runs.lock().unwrap().extend(vec![end.clone(); 3]);
-        let (walker, id) = kept(folder.path(), vec![draft("a", "Do a.", &[])], &fake, |_| {});
+        let (walker, id) = one_task(folder.path(), &fake);
         walker.go(id);
         once(&fake, "unfinished").await;
         let board = walker.store.get(id).unwrap();
@@ -295,14 +283,8 @@ async fn run_begins_with_what_the_tasks_before_it_made() {
         ]
     };
     for (sets, begins) in [
-        (
-            ChangeSets::Each,
-            [json!(null), json!(["cs_1"]), json!(null)],
-        ),
-        (
-            ChangeSets::One,
-            [json!(null), json!(["cs_1"]), json!(["cs_1"])],
-        ),
+        (ChangeSets::Each, json!([null, ["cs_1"], null])),
+        (ChangeSets::One, json!([null, ["cs_1"], ["cs_1"]])),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let fake = Fake::new("open");
@@ -312,9 +294,9 @@ async fn run_begins_with_what_the_tasks_before_it_made() {
         walker.go(id);
         once(&fake, "done").await;
         let inputs = fake.inputs.lock().unwrap().clone();
-        for (name, begins) in ["a/1", "b/1", "c/1"].iter().zip(begins) {
-            let input = &inputs[&format!("{id}/{name}")];
-            assert_eq!(input["onto"], begins, "{sets:?} {name}");
+        for (at, name) in ["a/1", "b/1", "c/1"].into_iter().enumerate() {
+            let (input, begins) = (&inputs[&format!("{id}/{name}")], &begins[at]);
+            assert_eq!(input["onto"], *begins, "{sets:?} {name}");
             let joins = (!begins.is_null()).then_some(sets == ChangeSets::One);
             assert_eq!(input["join"], json!(joins), "{sets:?} {name}");
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use plexus_rooted_files::{HideRules, PathRule, names::fold};
-use plexus_worker_obsidian::{ReadInput, SearchInput, Vault};
+use plexus_worker_obsidian::{Answer, ReadInput, SearchInput, Vault, VaultError};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::json;
 
@@ -50,26 +50,23 @@ fn fill(root: &Path, notes: &BTreeMap<String, &str>) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, body).unwrap();
         let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(then)
-            .unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(then).unwrap();
     }
 }
 
 fn read(vault: &Vault, path: &str) -> String {
     let input: ReadInput = serde_json::from_value(json!({ "path": path })).unwrap();
-    match vault.read(&input, PathRule::all(), &|| false) {
-        Ok(answer) => format!("{} {:?}", json!(answer.output), answer.touched),
-        Err(error) => format!("{error:?}: {error}"),
-    }
+    shown(vault.read(&input, PathRule::all(), &|| false))
 }
 
 fn search(vault: &Vault, input: serde_json::Value) -> String {
     let input: SearchInput = serde_json::from_value(input).unwrap();
-    match vault.search(&input, PathRule::all(), &|| false) {
+    shown(vault.search(&input, PathRule::all(), &|| false))
+}
+
+fn shown<T: serde::Serialize>(answer: Result<Answer<T>, VaultError>) -> String {
+    match answer {
         Ok(answer) => format!("{} {:?}", json!(answer.output), answer.touched),
         Err(error) => format!("{error:?}: {error}"),
     }
@@ -147,48 +144,44 @@ proptest! {
     }
 }
 
+fn hiding(tag: &str, root: &Path) -> Vault {
+    let rules = HideRules {
+        tags: vec![tag.into()],
+        ..HideRules::default()
+    };
+    Vault::open_with(root, false, &rules).unwrap()
+}
+
+/// Whether a note is there; it is read exactly where it is listed.
+#[track_caller]
+fn is_shown(vault: &Vault) -> bool {
+    let is_read = read(vault, "a.md").contains("relativePath");
+    assert_eq!(read(vault, "").contains("a.md"), is_read);
+    is_read
+}
+
 #[test]
 fn a_tag_that_comes_or_goes_counts_at_once() {
     let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("a.md");
-    let rules = HideRules {
-        tags: vec!["hidden".into()],
-        ..HideRules::default()
-    };
-    let vault = Vault::open_with(temp.path(), false, &rules).unwrap();
+    let vault = hiding("hidden", temp.path());
     for (text, seen) in [("open", true), ("#hidden", false), ("open again", true)] {
-        fs::write(&path, text).unwrap();
-        assert_eq!(
-            read(&vault, "a.md").contains("relativePath"),
-            seen,
-            "{text}"
-        );
-        assert_eq!(read(&vault, "").contains("a.md"), seen, "{text}");
+        fs::write(temp.path().join("a.md"), text).unwrap();
+        assert_eq!(is_shown(&vault), seen, "{text}");
     }
 }
 
 #[test]
 fn a_note_whose_tags_cannot_be_found_out_is_hidden() {
     let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("a.md");
-    let rules = HideRules {
-        tags: vec!["hidden".into()],
-        ..HideRules::default()
-    };
-    let vault = Vault::open_with(temp.path(), false, &rules).unwrap();
+    let vault = hiding("hidden", temp.path());
     for (bytes, seen) in [
         (&b"---\ntags: [hidden\n---\nprivate\n"[..], false),
         (&b"---\ntags: [other\n---\nprivate\n"[..], true),
         (&b"#hidden \xff\n"[..], false),
         (&b"plain\n"[..], true),
     ] {
-        fs::write(&path, bytes).unwrap();
-        assert_eq!(
-            read(&vault, "a.md").contains("relativePath"),
-            seen,
-            "{bytes:?}"
-        );
-        assert_eq!(read(&vault, "").contains("a.md"), seen, "{bytes:?}");
+        fs::write(temp.path().join("a.md"), bytes).unwrap();
+        assert_eq!(is_shown(&vault), seen, "{bytes:?}");
     }
 }
 
@@ -196,7 +189,6 @@ fn a_note_whose_tags_cannot_be_found_out_is_hidden() {
 #[test]
 fn a_tag_in_another_spelling_hides_as_well() {
     let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("a.md");
     for (tag, text, seen) in [
         ("spass", "#Spa\u{df}", false),
         ("spa\u{df}", "#SPASS/deep", false),
@@ -216,21 +208,12 @@ fn a_tag_in_another_spelling_hides_as_well() {
         ("private", "---\ntags: [\"\\u0071rivate\"]\n---\n", true),
         ("spa\u{df}", "#spas", true),
     ] {
-        let rules = HideRules {
-            tags: vec![tag.into()],
-            ..HideRules::default()
-        };
-        fs::write(&path, text).unwrap();
-        let hiding = Vault::open_with(temp.path(), false, &rules).unwrap();
-        let shown = read(&hiding, "a.md").contains("relativePath");
-        assert_eq!(shown, seen, "{tag} in {text}");
+        fs::write(temp.path().join("a.md"), text).unwrap();
+        assert_eq!(is_shown(&hiding(tag, temp.path())), seen, "{tag} in {text}");
         let open = Vault::open(temp.path()).unwrap();
         let found = search(&open, json!({ "tag": tag })).contains("a.md");
         // Front matter that cannot be read hides a note, and is nothing to be found.
-        assert_eq!(
-            found,
-            !seen && !text.ends_with("\"\n---\n"),
-            "{tag} in {text}"
-        );
+        let is_found = !seen && !text.ends_with("\"\n---\n");
+        assert_eq!(found, is_found, "{tag} in {text}");
     }
 }

@@ -7,56 +7,14 @@ use serde_json::json;
 
 /// Text made of what Markdown, YAML and links are made of, and of anything.
 fn notes() -> impl Strategy<Value = String> {
+    const PIECES: &str = "---\n [[ ]] ![[ | # ^ ```\n ` $ $$ <div> <!-- --> ]( [ ) ( tags:~ -~ :~ &a~ *a { } !!binary~ <<:~ ?~ \n \r\n ~~ \t %% \\ \
+        https://x/#y %20 % %zz #tag/ \u{feff} \u{0} >~ |~a~|~b~|\n|--|--|\n 1.~ [^1] ***";
+    let pieces: Vec<String> = PIECES
+        .split(' ')
+        .map(|piece| piece.replace('~', " "))
+        .collect();
     let piece = prop_oneof![
-        proptest::sample::select(vec![
-            "---\n",
-            "[[",
-            "]]",
-            "![[",
-            "|",
-            "#",
-            "^",
-            "```\n",
-            "`",
-            "$",
-            "$$",
-            "<div>",
-            "<!--",
-            "-->",
-            "](",
-            "[",
-            ")",
-            "(",
-            "tags: ",
-            "- ",
-            ": ",
-            "&a ",
-            "*a",
-            "{",
-            "}",
-            "!!binary ",
-            "<<: ",
-            "? ",
-            "\n",
-            "\r\n",
-            "  ",
-            "\t",
-            "%%",
-            "\\",
-            "https://x/#y",
-            "%20",
-            "%",
-            "%zz",
-            "#tag/",
-            "\u{feff}",
-            "\u{0}",
-            "> ",
-            "| a | b |\n|--|--|\n",
-            "1. ",
-            "[^1]",
-            "***",
-        ])
-        .prop_map(str::to_owned),
+        proptest::sample::select(pieces),
         "[a-zA-Z0-9 ]{1,8}",
         any::<char>().prop_map(String::from),
     ];

@@ -4,39 +4,48 @@
 use std::fs;
 
 use crate::story::vaults::{TestVault, note, read, read_below, reason};
+use plexus_worker_obsidian::Vault;
+
+/// What a note holds that is asked for by this name.
+#[track_caller]
+fn text(vault: &Vault, name: &str) -> String {
+    note(read(vault, name).unwrap()).content
+}
+
+/// Where a note lies that is asked for by this name.
+#[track_caller]
+fn path(vault: &Vault, name: &str) -> String {
+    note(read(vault, name).unwrap()).relative_path.to_string()
+}
 
 #[test]
 fn a_note_that_was_made_since_is_found_by_name() {
     let vault = TestVault::new(&[("Old.md", "old")]);
     let open = vault.open();
-    assert_eq!(note(read(&open, "old").unwrap()).content, "old");
+    assert_eq!(text(&open, "old"), "old");
     assert_eq!(reason(read(&open, "New")), "not_found", "control");
     vault.file("Deep/New.md", "new");
     for name in ["New", "[[New]]", "deep/new"] {
-        let found = note(read(&open, name).unwrap());
-        assert_eq!(found.relative_path.as_str(), "Deep/New.md", "{name}");
+        assert_eq!(path(&open, name), "Deep/New.md", "{name}");
     }
 }
 
 #[test]
 fn a_note_that_was_deleted_since_is_not_found() {
-    let vault = TestVault::new(&[
+    let files = [
         ("a/Note.md", "here"),
         ("Twin.md", "1"),
         ("b/c/Twin.md", "2"),
-    ]);
+    ];
+    let vault = TestVault::new(&files);
     let open = vault.open();
-    assert_eq!(
-        note(read(&open, "Note").unwrap()).content,
-        "here",
-        "control"
-    );
+    assert_eq!(text(&open, "Note"), "here", "control");
     fs::remove_file(vault.path().join("a/Note.md")).unwrap();
     assert_eq!(reason(read(&open, "Note")), "not_found");
-    assert_eq!(note(read(&open, "Twin").unwrap()).content, "1");
+    assert_eq!(text(&open, "Twin"), "1");
     fs::remove_file(vault.path().join("Twin.md")).unwrap();
     assert_eq!(
-        note(read(&open, "[[Twin]]").unwrap()).content,
+        text(&open, "[[Twin]]"),
         "2",
         "the next best takes its place"
     );
@@ -46,34 +55,20 @@ fn a_note_that_was_deleted_since_is_not_found() {
 fn a_note_that_was_renamed_since_goes_by_its_new_name() {
     let vault = TestVault::new(&[("a/Before.md", "text"), ("b/x.md", "")]);
     let open = vault.open();
-    assert_eq!(note(read(&open, "Before").unwrap()).content, "text");
-    fs::rename(
-        vault.path().join("a/Before.md"),
-        vault.path().join("b/After.md"),
-    )
-    .unwrap();
-    assert_eq!(
-        note(read(&open, "After").unwrap()).relative_path.as_str(),
-        "b/After.md"
-    );
+    let at = |name: &str| vault.path().join(name);
+    assert_eq!(text(&open, "Before"), "text");
+    fs::rename(at("a/Before.md"), at("b/After.md")).unwrap();
+    assert_eq!(path(&open, "After"), "b/After.md");
     assert_eq!(reason(read(&open, "Before")), "not_found");
-    fs::rename(vault.path().join("b"), vault.path().join("c")).unwrap();
-    assert_eq!(
-        note(read(&open, "After").unwrap()).relative_path.as_str(),
-        "c/After.md",
-        "with its folder"
-    );
+    fs::rename(at("b"), at("c")).unwrap();
+    assert_eq!(path(&open, "After"), "c/After.md", "with its folder");
 }
 
 #[test]
 fn a_name_whose_file_became_a_link_is_refused() {
     let vault = TestVault::new(&[("Note.md", "inside"), ("Other.md", "other")]);
     let open = vault.open();
-    assert_eq!(
-        note(read(&open, "[[Note]]").unwrap()).content,
-        "inside",
-        "control"
-    );
+    assert_eq!(text(&open, "[[Note]]"), "inside", "control");
     fs::remove_file(vault.path().join("Note.md")).unwrap();
     vault.link("Other.md", "Note.md");
     assert_eq!(reason(read(&open, "[[Note]]")), "symlink");
@@ -89,26 +84,18 @@ fn what_a_rule_hides_stays_hidden_whatever_the_index_knows() {
     let open = vault.open();
     // The index is filled by a call that may see everything; the next call may not.
     let all = note(read(&open, "a").unwrap());
-    assert_eq!(
-        all.links[0].target.as_ref().unwrap().as_str(),
-        "Out/Secret.md"
-    );
+    let target = all.links[0].target.as_ref().unwrap();
+    assert_eq!(target.as_str(), "Out/Secret.md");
     let below = note(read_below(&open, "In", "a").unwrap());
     assert_eq!(below.links[0].target, None);
     assert_eq!(below.links[1].target.as_ref().unwrap().as_str(), "In/b.md");
+    let refused = |path| reason(read_below(&open, "In", path));
     for path in ["Secret", "[[Secret]]", "Gone", "Out/Secret.md"] {
-        assert_eq!(
-            reason(read_below(&open, "In", path)),
-            "constraint_miss",
-            "{path}"
-        );
+        assert_eq!(refused(path), "constraint_miss", "{path}");
     }
+    // Gone and hidden look the same.
     fs::remove_file(vault.path().join("Out/Secret.md")).unwrap();
-    assert_eq!(
-        reason(read_below(&open, "In", "Secret")),
-        "constraint_miss",
-        "gone and hidden look the same"
-    );
+    assert_eq!(refused("Secret"), "constraint_miss");
 }
 
 #[test]

@@ -20,10 +20,8 @@ fn a_note_with_everything() {
     let mut json = serde_json::to_value(&answer.output).unwrap();
     let modified = json["modifiedAt"].take();
     let modified = modified.as_str().unwrap();
-    assert!(
-        modified.len() == 24 && modified.ends_with('Z') && modified.as_bytes()[19] == b'.',
-        "{modified}"
-    );
+    let is_utc = modified.len() == 24 && modified.ends_with('Z') && &modified[19..20] == ".";
+    assert!(is_utc, "{modified}");
     assert_eq!(
         json,
         json!({
@@ -66,17 +64,12 @@ fn names_and_links_find_their_note() {
         ("Top#Heading", "Top.md"),
     ] {
         let answer = note(read(&vault, asked).unwrap());
-        assert_eq!(
-            (answer.relative_path.as_str(), answer.warnings.len()),
-            (path, 0),
-            "{asked}"
-        );
+        assert_eq!(answer.relative_path.as_str(), path, "{asked}");
+        assert_eq!(answer.warnings, [""; 0], "{asked}");
     }
     let tie = note(read(&vault, "Twin").unwrap());
-    assert_eq!(
-        (tie.relative_path.as_str(), tie.warnings.as_slice()),
-        ("a/Twin.md", &["ambiguous_link"][..])
-    );
+    assert_eq!(tie.relative_path.as_str(), "a/Twin.md");
+    assert_eq!(tie.warnings, ["ambiguous_link"]);
     for missing in ["Nope", "[[Nope]]", "Projects/Top", "lexus", "x/Top.md"] {
         assert_eq!(reason(read(&vault, missing)), "not_found", "{missing}");
     }
@@ -85,32 +78,10 @@ fn names_and_links_find_their_note() {
 /// Where links lead, as Obsidian's help and its `getFirstLinkpathDest` have it: beside, above, namesakes, forms of a letter.
 #[test]
 fn links_lead_where_obsidian_leads_them() {
-    let files = [
-        "Top.md",
-        "N.md",
-        "a/N.md",
-        "a/only.md",
-        "a/deep/only.md",
-        "long-name/only.md",
-        "b/sub/x.md",
-        "a/sub/x.md",
-        "zz/tie.md",
-        "yy/tie.md",
-        "a/below/here/late.md",
-        "c/late.md",
-        "C#/notes.md",
-        "Note.md.md",
-        "plain",
-        "c/plain.md",
-        "v1.2.md",
-        "Caf\u{e9}.md",
-        "A\u{30a}ngstrom.md",
-        "twin/\u{fc}.md",
-        "twin/u\u{308}.md",
-        "img/p.png",
-        "STRASSE.md",
-    ];
-    let vault = TestVault::new(&files.map(|path| (path, "x")));
+    let files = "Top.md N.md a/N.md a/only.md a/deep/only.md long-name/only.md b/sub/x.md a/sub/x.md zz/tie.md yy/tie.md \
+        a/below/here/late.md c/late.md C#/notes.md Note.md.md plain c/plain.md v1.2.md Caf\u{e9}.md A\u{30a}ngstrom.md \
+        twin/\u{fc}.md twin/u\u{308}.md img/p.png STRASSE.md";
+    let vault = TestVault::new(&files.split(' ').map(|path| (path, "x")).collect::<Vec<_>>());
     // The note that has the link, the link, where it leads.
     let cases: &[(&str, &str, Option<&str>)] = &[
         ("a/from.md", "[[Top]]", Some("Top.md")),
@@ -181,14 +152,19 @@ fn folders_list_what_can_be_read() {
     ]);
     vault.link("/etc", "link");
     let vault = vault.open();
-    for root in [None, Some(""), Some("."), Some("./")] {
-        let input = ReadInput {
-            path: root.map(str::to_owned),
-            ..ReadInput::default()
-        };
-        let answer = vault.read(&input, PathRule::all(), &|| false).unwrap();
+    let list = |input: serde_json::Value| {
+        let input: ReadInput = serde_json::from_value(input).unwrap();
+        vault.read(&input, PathRule::all(), &|| false).unwrap()
+    };
+    for root in [
+        json!({}),
+        json!({"path": ""}),
+        json!({"path": "."}),
+        json!({"path": "./"}),
+    ] {
+        let answer = list(root);
         assert_eq!(
-            serde_json::to_value(&answer.output).unwrap(),
+            json!(answer.output),
             json!({"type": "dir", "relativePath": "", "omitted": 1, "entries": [
                 {"name": "B.md", "relativePath": "B.md", "kind": "file"},
                 {"name": "a", "relativePath": "a", "kind": "dir"},
@@ -198,23 +174,10 @@ fn folders_list_what_can_be_read() {
         );
         assert_eq!(answer.touched[0].path.display_id(), ".");
     }
-    assert_eq!(folder(read(&vault, "a/").unwrap()).entries.len(), 1);
-    let first = ReadInput {
-        limit: Some(2),
-        ..ReadInput::default()
-    };
-    let first = folder(vault.read(&first, PathRule::all(), &|| false).unwrap());
+    assert_eq!(folder(list(json!({"path": "a/"}))).entries.len(), 1);
+    let first = folder(list(json!({"limit": 2})));
     assert_eq!(first.next, Some(Next::After("a".to_owned())));
-    let rest = ReadInput {
-        after: Some("a".to_owned()),
-        ..ReadInput::default()
-    };
-    assert_eq!(
-        folder(vault.read(&rest, PathRule::all(), &|| false).unwrap())
-            .entries
-            .len(),
-        2
-    );
+    assert_eq!(folder(list(json!({"after": "a"}))).entries.len(), 2);
 }
 
 #[test]
@@ -228,13 +191,8 @@ fn what_is_refused_says_why() {
     ]);
     vault.file("binary.md", [0xff, 0xfe_u8 ^ 1, 1, 2]);
     vault.file("nul.md", b"a\0b");
-    vault.file("huge.md", "");
-    std::fs::File::options()
-        .write(true)
-        .open(vault.path().join("huge.md"))
-        .unwrap()
-        .set_len(17 << 20)
-        .unwrap();
+    let huge = std::fs::File::create(vault.path().join("huge.md")).unwrap();
+    huge.set_len(17 << 20).unwrap();
     vault.link("ok.md", "linked.md");
     std::fs::hard_link(vault.path().join("nul.md"), vault.path().join("hard.md")).unwrap();
     let vault = vault.open();
@@ -276,6 +234,7 @@ fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
     ]);
     vault.link("Private.md", "link.md");
     let vault = vault.open();
+    let below = |path| read_below(&vault, "Projects", path);
     for path in [
         "Private.md",
         "Private",
@@ -293,44 +252,20 @@ fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
         "pic.png",
         "Private.md/x",
     ] {
-        assert_eq!(
-            reason(read_below(&vault, "Projects", path)),
-            "constraint_miss",
-            "{path:?}"
-        );
+        assert_eq!(reason(below(path)), "constraint_miss", "{path:?}");
     }
-    let a = note(read_below(&vault, "Projects", "Projects/a.md").unwrap());
-    let targets: Vec<_> = a
-        .links
-        .iter()
-        .map(|link| link.target.as_ref().map(ToString::to_string))
+    // Outside and missing look the same.
+    let links = note(below("Projects/a.md").unwrap()).links.into_iter();
+    let targets: Vec<_> = links
+        .map(|link| link.target.map(|path| path.to_string()))
         .collect();
-    assert_eq!(
-        targets,
-        [None, Some("Projects/b.md".to_owned()), None],
-        "outside and missing look the same"
-    );
-    assert_eq!(
-        note(read_below(&vault, "Projects", "b").unwrap()).content,
-        "b",
-        "a name that resolves inside"
-    );
-    assert_eq!(
-        folder(read_below(&vault, "Projects", "Projects").unwrap())
-            .entries
-            .len(),
-        2
-    );
-    assert_eq!(
-        reason(read_below(&vault, "Projects", "Projects/missing.md")),
-        "not_found",
-        "inside, absence is said"
-    );
-    assert_eq!(
-        note(read(&vault, "Private").unwrap()).content,
-        "p",
-        "control: without the rule it is there"
-    );
+    assert_eq!(targets, [None, Some("Projects/b.md".to_owned()), None]);
+    // A name that resolves inside; and inside, absence is said.
+    assert_eq!(note(below("b").unwrap()).content, "b");
+    assert_eq!(folder(below("Projects").unwrap()).entries.len(), 2);
+    assert_eq!(reason(below("Projects/missing.md")), "not_found");
+    let all = note(read(&vault, "Private").unwrap());
+    assert_eq!(all.content, "p", "control: without the rule it is there");
 }
 
 #[test]
@@ -342,28 +277,18 @@ fn encodings_and_front_matter_give_warnings_not_failures() {
         ("empty.md", "---\n---\nbody"),
         ("crlf.md", "---\r\na: b\r\n---\r\nbody"),
         ("late.md", "\n---\na: b\n---\n"),
-        (
-            "bomb.md",
-            &format!(
-                "---\na: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [{0}]\nc: &c [{1}]\nd: &d [{2}]\ne: [{3}]\n---\n",
-                ["*a"; 10].join(","),
-                ["*b"; 10].join(","),
-                ["*c"; 10].join(","),
-                ["*d"; 10].join(",")
-            ),
-        ),
-        (
-            "deep.md",
-            &format!("---\na: {}{}\n---\n", "[".repeat(5000), "]".repeat(5000)),
-        ),
     ]);
+    let ten = |name: &str| format!("[{}]", [name; 10].join(","));
+    let [x, a, b, c, d] = ["x", "*a", "*b", "*c", "*d"].map(ten);
+    let bomb = format!("---\na: &a {x}\nb: &b {a}\nc: &c {b}\nd: &d {c}\ne: {d}\n---\n");
+    vault.file("bomb.md", bomb);
+    let (opens, ends) = ("[".repeat(5000), "]".repeat(5000));
+    vault.file("deep.md", format!("---\na: {opens}{ends}\n---\n"));
     vault.file("bom.md", "\u{feff}---\na: b\n---\nx");
+    let wide = "\u{feff}---\na: ä\n---\nx".encode_utf16();
     vault.file(
         "utf16.md",
-        "\u{feff}---\na: ä\n---\nx"
-            .encode_utf16()
-            .flat_map(u16::to_le_bytes)
-            .collect::<Vec<u8>>(),
+        wide.flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
     );
     let vault = vault.open();
     for (path, frontmatter, warnings) in [
@@ -379,19 +304,13 @@ fn encodings_and_front_matter_give_warnings_not_failures() {
         ("utf16.md", Some(json!({"a": "ä"})), vec!["decoded_utf16le"]),
     ] {
         let note = note(read(&vault, path).unwrap());
-        assert_eq!(
-            note.frontmatter.map(serde_json::Value::from),
-            frontmatter,
-            "{path}"
-        );
+        let found = note.frontmatter.map(serde_json::Value::from);
+        assert_eq!(found, frontmatter, "{path}");
         assert_eq!(note.warnings, warnings, "{path}");
         assert!(!note.content.starts_with('\u{feff}'));
     }
-    assert_eq!(
-        note(read(&vault, "bad.md").unwrap()).links.len(),
-        1,
-        "the body is read all the same"
-    );
+    // The body is read all the same.
+    assert_eq!(note(read(&vault, "bad.md").unwrap()).links.len(), 1);
 }
 
 /// What is no number is read as it is written, and costs nothing else; `yes` and `on` are words, as in Obsidian.
@@ -445,12 +364,10 @@ fn a_long_note_comes_in_stretches() {
 
 #[test]
 fn many_and_long_links_are_bounded() {
+    let wide = format!("[[x|{}]] ", "y".repeat(100_000));
     let vault = TestVault::new(&[
         ("many.md", &"[[x]] ".repeat(5000)),
-        (
-            "wide.md",
-            &format!("[[x|{}]] ", "y".repeat(100_000)).repeat(3),
-        ),
+        ("wide.md", &wide.repeat(3)),
         ("few.md", &"[[x]] ".repeat(1000)),
     ]);
     let vault = vault.open();
@@ -460,10 +377,7 @@ fn many_and_long_links_are_bounded() {
         ("few.md", 1000, false),
     ] {
         let note = note(read(&vault, path).unwrap());
-        assert_eq!(
-            (note.links.len(), note.warnings.contains(&"links_truncated")),
-            (count, is_cut),
-            "{path}"
-        );
+        assert_eq!(note.links.len(), count, "{path}");
+        assert_eq!(note.warnings.contains(&"links_truncated"), is_cut, "{path}");
     }
 }

@@ -1,17 +1,24 @@
 //! Listing and reading.
 
 use plexus_rooted_files::{Digest, PathRule};
-use plexus_worker_workspace::{ListInput, ReadInput};
-use serde_json::json;
+use plexus_worker_workspace::{ListInput, ReadInput, Workspace, WorkspaceError};
+use serde_json::{Value, json};
 
 use crate::story::{Folder, below, reason};
 
-fn list(path: &str) -> ListInput {
-    serde_json::from_value(json!({ "path": path })).unwrap()
+fn list(workspace: &Workspace, input: Value, rule: PathRule<'_>) -> Result<Value, WorkspaceError> {
+    let input: ListInput = serde_json::from_value(input).unwrap();
+    let listed = workspace.list(&input, rule, &|| false)?;
+    Ok(json!(listed))
 }
 
-fn read(path: &str) -> ReadInput {
-    serde_json::from_value(json!({ "path": path })).unwrap()
+fn read(workspace: &Workspace, path: &str, rule: PathRule<'_>) -> Result<Value, WorkspaceError> {
+    let input: ReadInput = serde_json::from_value(json!({ "path": path })).unwrap();
+    Ok(json!(workspace.read(&input, rule)?))
+}
+
+fn count(listed: Result<Value, WorkspaceError>) -> usize {
+    listed.unwrap()["entries"].as_array().unwrap().len()
 }
 
 #[test]
@@ -24,40 +31,25 @@ fn folders_and_files_come_back() {
     ]);
     std::os::unix::fs::symlink("b.txt", folder.path().join("link")).unwrap();
     let workspace = folder.open();
+    let list = |input| list(&workspace, input, PathRule::all());
     assert_eq!(
-        serde_json::to_value(
-            workspace
-                .list(&ListInput::default(), PathRule::all(), &|| false)
-                .unwrap()
-        )
-        .unwrap(),
+        list(json!({})).unwrap(),
         json!({"type": "dir", "relativePath": "", "omitted": 1, "entries": [
             {"name": ".env", "relativePath": ".env", "kind": "file"},
             {"name": "a", "relativePath": "a", "kind": "dir"},
             {"name": "b.txt", "relativePath": "b.txt", "kind": "file"},
         ]})
     );
-    let mut file =
-        serde_json::to_value(workspace.read(&read("a/c.txt"), PathRule::all()).unwrap()).unwrap();
+    let mut file = read(&workspace, "a/c.txt", PathRule::all()).unwrap();
     assert!(file["modifiedAt"].take().is_string());
     assert_eq!(
         file,
         json!({"type": "file", "relativePath": "a/c.txt", "content": "c", "bytes": 1, "modifiedAt": null,
                "digest": Digest::of(b"c").to_string()})
     );
-    let first: ListInput = serde_json::from_value(json!({"limit": 1})).unwrap();
-    let first =
-        serde_json::to_value(workspace.list(&first, PathRule::all(), &|| false).unwrap()).unwrap();
+    let first = list(json!({"limit": 1})).unwrap();
     assert_eq!(first["next"], json!({"after": ".env"}));
-    let rest: ListInput = serde_json::from_value(json!({"after": ".env"})).unwrap();
-    assert_eq!(
-        workspace
-            .list(&rest, PathRule::all(), &|| false)
-            .unwrap()
-            .entries
-            .len(),
-        2
-    );
+    assert_eq!(count(list(json!({"after": ".env"}))), 2);
 }
 
 #[test]
@@ -67,6 +59,7 @@ fn what_is_refused_says_why() {
     folder.file("latin1.txt", b"caf\xe9");
     std::os::unix::fs::symlink("/etc", folder.path().join("etc")).unwrap();
     let workspace = folder.open();
+    let all = PathRule::all();
     for (path, why) in [
         ("../x", "path_confinement"),
         ("/etc/passwd", "path_confinement"),
@@ -77,39 +70,19 @@ fn what_is_refused_says_why() {
         ("ok.txt/", "not_a_file"),
         ("missing", "not_found"),
     ] {
-        assert_eq!(
-            reason(workspace.read(&read(path), PathRule::all())),
-            why,
-            "{path}"
-        );
+        assert_eq!(reason(read(&workspace, path, all)), why, "{path}");
     }
-    assert_eq!(
-        workspace
-            .read(&read("ok.txt"), PathRule::all())
-            .unwrap()
-            .content,
-        "fine"
-    );
+    assert_eq!(read(&workspace, "ok.txt", all).unwrap()["content"], "fine");
+    let list = |path| list(&workspace, json!({ "path": path }), all);
     for (path, why) in [
         ("ok.txt", "not_a_directory"),
         ("etc", "symlink"),
         ("missing", "not_found"),
         ("..", "path_confinement"),
     ] {
-        assert_eq!(
-            reason(workspace.list(&list(path), PathRule::all(), &|| false)),
-            why,
-            "{path}"
-        );
+        assert_eq!(reason(list(path)), why, "{path}");
     }
-    assert_eq!(
-        workspace
-            .list(&list("dir/"), PathRule::all(), &|| false)
-            .unwrap()
-            .entries
-            .len(),
-        1
-    );
+    assert_eq!(count(list("dir/")), 1);
 }
 
 #[test]
@@ -119,6 +92,8 @@ fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
     let workspace = folder.open();
     let allows = below("docs");
     let rule = PathRule::new(&allows);
+    let read = |path| read(&workspace, path, rule);
+    let list = |path| list(&workspace, json!({ "path": path }), rule);
     for path in [
         "private/b.txt",
         "private/missing",
@@ -126,36 +101,11 @@ fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
         "link/b.txt",
         "docs2/a.txt",
     ] {
-        assert_eq!(
-            reason(workspace.read(&read(path), rule)),
-            "constraint_miss",
-            "{path}"
-        );
-        assert_eq!(
-            reason(workspace.list(&list(path), rule, &|| false)),
-            "constraint_miss",
-            "{path}"
-        );
+        assert_eq!(reason(read(path)), "constraint_miss", "{path}");
+        assert_eq!(reason(list(path)), "constraint_miss", "{path}");
     }
-    assert_eq!(
-        reason(workspace.list(&list(""), rule, &|| false)),
-        "constraint_miss",
-        "above the prefix"
-    );
-    assert_eq!(
-        workspace.read(&read("docs/a.txt"), rule).unwrap().content,
-        "a"
-    );
-    assert_eq!(
-        reason(workspace.read(&read("docs/missing"), rule)),
-        "not_found"
-    );
-    assert_eq!(
-        workspace
-            .list(&list("docs"), rule, &|| false)
-            .unwrap()
-            .entries
-            .len(),
-        1
-    );
+    assert_eq!(reason(list("")), "constraint_miss", "above the prefix");
+    assert_eq!(read("docs/a.txt").unwrap()["content"], "a");
+    assert_eq!(reason(read("docs/missing")), "not_found");
+    assert_eq!(count(list("docs")), 1);
 }

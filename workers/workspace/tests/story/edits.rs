@@ -16,57 +16,32 @@ fn edit(find: &str, replace: &str, all: bool) -> Edit {
 
 #[test]
 fn an_edit_fits_or_says_why() {
-    let max = 100;
+    let applied = |text: &str, edits: &[Edit]| apply(text, edits, 100);
+    let one = |text: &str, find: &str, replace: &str, all| {
+        applied(text, &[edit(find, replace, all)]).map_err(|(at, why)| {
+            assert_eq!(at, 1);
+            why
+        })
+    };
+    assert_eq!(one("a b a", "b", "c", false).as_deref(), Ok("a c a"));
+    assert_eq!(one("a b a", "a", "c", true).as_deref(), Ok("c b c"));
+    let in_order = [edit("b", "a", false), edit("a a a", "x", false)];
+    assert_eq!(applied("a b a", &in_order).as_deref(), Ok("x"));
+    let ambiguous = [edit("b", "c", false), edit("a", "c", false)];
     assert_eq!(
-        apply("a b a", &[edit("b", "c", false)], max),
-        Ok("a c a".to_owned())
-    );
-    assert_eq!(
-        apply("a b a", &[edit("a", "c", true)], max),
-        Ok("c b c".to_owned())
-    );
-    assert_eq!(
-        apply(
-            "a b a",
-            &[edit("b", "a", false), edit("a a a", "x", false)],
-            max
-        ),
-        Ok("x".to_owned())
-    );
-    assert_eq!(
-        apply(
-            "a b a",
-            &[edit("b", "c", false), edit("a", "c", false)],
-            max
-        ),
+        applied("a b a", &ambiguous),
         Err((2, EditError::Ambiguous(2)))
     );
+    assert_eq!(one("a", "b", "", false), Err(EditError::NotFound));
+    assert_eq!(one("a", "b", "", true), Err(EditError::NotFound));
+    assert_eq!(one("a", "", "", true), Err(EditError::Empty));
     assert_eq!(
-        apply("a", &[edit("b", "", false)], max),
-        Err((1, EditError::NotFound))
+        one("x\na\r\nb", "a\nb", "", false),
+        Err(EditError::LineEnds)
     );
-    assert_eq!(
-        apply("a", &[edit("b", "", true)], max),
-        Err((1, EditError::NotFound))
-    );
-    assert_eq!(
-        apply("a", &[edit("", "", true)], max),
-        Err((1, EditError::Empty))
-    );
-    assert_eq!(
-        apply("x\na\r\nb", &[edit("a\nb", "", false)], max),
-        Err((1, EditError::LineEnds))
-    );
-    assert_eq!(
-        apply(&"a".repeat(50), &[edit("a", "bbb", true)], max),
-        Err((1, EditError::TooLarge(max)))
-    );
-    assert_eq!(
-        apply(&"a".repeat(50), &[edit("a", "bb", true)], max)
-            .unwrap()
-            .len(),
-        max
-    );
+    let fifty = "a".repeat(50);
+    assert_eq!(one(&fifty, "a", "bbb", true), Err(EditError::TooLarge(100)));
+    assert_eq!(one(&fifty, "a", "bb", true), Ok("b".repeat(100)));
 }
 
 #[test]
@@ -84,17 +59,12 @@ fn edits_keep_the_ends_of_lines() {
         assert_eq!(applied(dos, &edits), after, "{find:?}");
         let plain = |text: &str| text.replace("\r\n", "\n");
         let edits = [edit(&plain(find), &plain(replace), all)];
-        assert_eq!(
-            applied(&plain(dos), &edits),
-            plain(after),
-            "control: {find:?}"
-        );
+        let control = applied(&plain(dos), &edits);
+        assert_eq!(control, plain(after), "control: {find:?}");
     }
     // Of both kinds, an edit says which it means.
-    assert_eq!(
-        applied("a\r\nb\n", &[edit("b", "b\nc", false)]),
-        "a\r\nb\nc\n"
-    );
+    let of_both = applied("a\r\nb\n", &[edit("b", "b\nc", false)]);
+    assert_eq!(of_both, "a\r\nb\nc\n");
     let folder = Folder::new(&[("dos.md", dos)]);
     let input = json!({"path": "dos.md", "edits": [{"find": "one\n", "replace": "1\n0\n"}]});
     write(&folder.open(), input).unwrap();
@@ -104,12 +74,10 @@ fn edits_keep_the_ends_of_lines() {
 #[test]
 fn edits_keep_a_byte_order_mark_and_refuse_other_encodings() {
     let folder = Folder::new(&[("bom.md", "\u{feff}old\r\n"), ("miss.md", "old")]);
+    let wide = "\u{feff}old".encode_utf16();
     folder.file(
         "utf16.md",
-        "\u{feff}old"
-            .encode_utf16()
-            .flat_map(u16::to_le_bytes)
-            .collect::<Vec<u8>>(),
+        wide.flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
     );
     folder.file("binary", [0xff_u8, 0, 1]);
     let workspace = folder.open();
@@ -117,11 +85,9 @@ fn edits_keep_a_byte_order_mark_and_refuse_other_encodings() {
         |path: &str, find: &str| json!({"path": path, "edits": [{"find": find, "replace": "new"}]});
     write(&workspace, edits("bom.md", "old")).unwrap();
     assert_eq!(folder.text("bom.md"), "\u{feff}new\r\n");
-    assert_eq!(
-        reason(plan(&workspace, edits("utf16.md", "old"))),
-        "not_text"
-    );
-    assert_eq!(reason(plan(&workspace, edits("binary", "old"))), "not_text");
+    for path in ["utf16.md", "binary"] {
+        assert_eq!(reason(plan(&workspace, edits(path, "old"))), "not_text");
+    }
     assert!(reason(plan(&workspace, edits("miss.md", "young"))).starts_with("edit 1:"));
     assert_eq!(folder.text("miss.md"), "old");
 }

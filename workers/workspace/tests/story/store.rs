@@ -10,6 +10,7 @@ use plexus_protocol::AuditId;
 use plexus_rooted_files::{Digest, Policy, Ready, RelPath, Root};
 use plexus_worker_workspace::{Before, Bounds, CallRecord, KeptEntry, State, Store, StoreError};
 
+const TEMPORARY: &str = ".plexus-1-2-3.tmp";
 const WIDE: Bounds = Bounds {
     bytes: 1 << 20,
     entries: 100,
@@ -43,16 +44,26 @@ impl Kept {
         store.recover(&self.root()).unwrap();
         store
     }
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
     /// Puts a file there and says its inode.
     fn file(&self, name: &str, content: &str) -> u64 {
-        let path = self.folder().join(name);
-        fs::write(&path, content).unwrap();
-        inode(&path)
+        fs::write(self.at(name), content).unwrap();
+        fs::metadata(self.at(name)).unwrap().ino()
     }
-}
-
-fn inode(path: &Path) -> u64 {
-    fs::metadata(path).unwrap().ino()
+    /// What a writer has that is about to replace `a.md`: the inodes of its old and its new content.
+    fn replacing() -> (Self, u64, u64) {
+        let kept = Self::new();
+        let old = kept.file("a.md", "old");
+        let new = kept.file(TEMPORARY, "new");
+        begin(&kept.store(WIDE), &entry(1, Some(old), true, new));
+        (kept, old, new)
+    }
+    /// The file of an entry.
+    fn entry_file(&self, number: u64, end: &str) -> PathBuf {
+        self.dir().join(format!("{}.{end}", call(number)))
+    }
 }
 
 fn call(number: u64) -> AuditId {
@@ -74,12 +85,19 @@ fn entry(number: u64, before: Option<u64>, after: bool, inode: u64) -> KeptEntry
         }),
         after: after.then(|| Digest::of(b"new")),
         ready: Ready {
-            temporary: path(".plexus-1-2-3.tmp"),
+            temporary: path(TEMPORARY),
             inode,
             folders: 0,
         },
         undoes: None,
     }
+}
+
+/// Begins a change of "old" to "new", where it has both.
+fn begin(store: &Store, entry: &KeptEntry) {
+    let before = entry.before.map(|_| b"old".as_slice());
+    let after = entry.after.map(|_| b"new".as_slice());
+    store.begin(entry, before, after).unwrap();
 }
 
 fn state(store: &Store, number: u64) -> State {
@@ -92,59 +110,33 @@ fn state(store: &Store, number: u64) -> State {
 /// Bytes that an entry of "old" and "new" takes.
 fn length() -> u64 {
     let kept = Kept::new();
-    kept.store(WIDE)
-        .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
-        .unwrap();
-    let file = kept.dir().join(format!("{}.begun", call(1)));
-    fs::metadata(file).unwrap().len()
+    begin(&kept.store(WIDE), &entry(1, Some(1), true, 2));
+    fs::metadata(kept.entry_file(1, "begun")).unwrap().len()
 }
 
 /// Each moment at which a writer can be killed, as the disk looks then.
 #[test]
 fn the_next_writer_finds_out_what_happened() {
     // Before the rename: the new content still has its temporary name.
-    let kept = Kept::new();
-    let (old, new) = (
-        kept.file("a.md", "old"),
-        kept.file(".plexus-1-2-3.tmp", "new"),
-    );
-    let begin = |kept: &Kept, entry: &KeptEntry| {
-        let before = entry.before.map(|_| b"old".as_slice());
-        let after = entry.after.map(|_| b"new".as_slice());
-        kept.store(WIDE).begin(entry, before, after).unwrap();
-    };
-    begin(&kept, &entry(1, Some(old), true, new));
+    let (kept, ..) = Kept::replacing();
     assert_eq!(state(&kept.store(WIDE), 1), State::Not);
 
     // After it.
-    let kept = Kept::new();
-    let old = kept.file("a.md", "old");
-    let new = kept.file(".plexus-1-2-3.tmp", "new");
-    begin(&kept, &entry(1, Some(old), true, new));
-    fs::rename(
-        kept.folder().join(".plexus-1-2-3.tmp"),
-        kept.folder().join("a.md"),
-    )
-    .unwrap();
+    let (kept, ..) = Kept::replacing();
+    fs::rename(kept.at(TEMPORARY), kept.at("a.md")).unwrap();
     assert_eq!(state(&kept.store(WIDE), 1), State::Done);
 
     // Given up by the writer itself, which was killed before it could forget it.
-    let kept = Kept::new();
-    let old = kept.file("a.md", "old");
-    let new = kept.file(".plexus-1-2-3.tmp", "new");
-    begin(&kept, &entry(1, Some(old), true, new));
-    fs::remove_file(kept.folder().join(".plexus-1-2-3.tmp")).unwrap();
+    let (kept, ..) = Kept::replacing();
+    fs::remove_file(kept.at(TEMPORARY)).unwrap();
     assert_eq!(state(&kept.store(WIDE), 1), State::Not);
 
     // After it, and somebody has replaced the file since: nobody can tell.
-    let kept = Kept::new();
-    let old = kept.file("a.md", "old");
-    let new = kept.file(".plexus-1-2-3.tmp", "new");
-    begin(&kept, &entry(1, Some(old), true, new));
+    let (kept, old, new) = Kept::replacing();
     let other = kept.file("other", "other");
     assert!(other != old && other != new);
-    fs::remove_file(kept.folder().join(".plexus-1-2-3.tmp")).unwrap();
-    fs::rename(kept.folder().join("other"), kept.folder().join("a.md")).unwrap();
+    fs::remove_file(kept.at(TEMPORARY)).unwrap();
+    fs::rename(kept.at("other"), kept.at("a.md")).unwrap();
     assert_eq!(state(&kept.store(WIDE), 1), State::Lost);
 
     // Where a link and an unlink are the rename, between the two: the file is there, and keeps that name alone. Of a
@@ -152,11 +144,11 @@ fn the_next_writer_finds_out_what_happened() {
     for (after, found) in [(true, State::Done), (false, State::Not)] {
         let kept = Kept::new();
         let file = kept.file("a.md", "new");
-        let beside = kept.folder().join(".plexus-1-2-3.tmp");
-        fs::hard_link(kept.folder().join("a.md"), &beside).unwrap();
-        begin(&kept, &entry(1, (!after).then_some(file), after, file));
+        fs::hard_link(kept.at("a.md"), kept.at(TEMPORARY)).unwrap();
+        let entry = entry(1, (!after).then_some(file), after, file);
+        begin(&kept.store(WIDE), &entry);
         assert_eq!(state(&kept.store(WIDE), 1), found, "{after}");
-        assert!(!beside.exists());
+        assert!(!kept.at(TEMPORARY).exists());
         let text = kept.root().read(&path("a.md")).unwrap().bytes;
         assert_eq!(text, b"new", "{after}");
     }
@@ -169,15 +161,11 @@ fn the_next_writer_finds_out_what_happened() {
     ] {
         let kept = Kept::new();
         let old = kept.file("a.md", "old");
-        begin(&kept, &entry(1, Some(old), false, old));
-        let (file, beside) = (
-            kept.folder().join("a.md"),
-            kept.folder().join(".plexus-1-2-3.tmp"),
-        );
+        begin(&kept.store(WIDE), &entry(1, Some(old), false, old));
         match (there, aside) {
             (true, _) => {}
-            (false, true) => fs::rename(&file, &beside).unwrap(),
-            (false, false) => fs::remove_file(&file).unwrap(),
+            (false, true) => fs::rename(kept.at("a.md"), kept.at(TEMPORARY)).unwrap(),
+            (false, false) => fs::remove_file(kept.at("a.md")).unwrap(),
         }
         assert_eq!(state(&kept.store(WIDE), 1), found, "{there} {aside}");
     }
@@ -190,56 +178,36 @@ fn what_never_began_is_told_from_what_is_forgotten() {
     // It has seen nothing: it cannot say of anything that it did not happen.
     assert_eq!(store.known(&call(1)), CallRecord::Forgotten);
     let old = kept.file("a.md", "old");
-    store
-        .begin(&entry(5, Some(old), true, 1), Some(b"old"), Some(b"new"))
-        .unwrap();
+    begin(&store, &entry(5, Some(old), true, 1));
     store.finish(&call(5)).unwrap();
-    assert_eq!(
-        store.known(&call(4)),
-        CallRecord::Forgotten,
-        "older than the store"
-    );
-    assert_eq!(store.known(&call(6)), CallRecord::Never);
-    assert_eq!(state(&store, 5), State::Done);
-    // Another launch, the same.
-    let store = kept.store(WIDE);
-    assert_eq!(store.known(&call(6)), CallRecord::Never);
-    assert_eq!(state(&store, 5), State::Done);
+    // Older than the store.
+    assert_eq!(store.known(&call(4)), CallRecord::Forgotten);
+    // Another launch says the same.
+    for store in [&store, &kept.store(WIDE)] {
+        assert_eq!(store.known(&call(6)), CallRecord::Never);
+        assert_eq!(state(store, 5), State::Done);
+    }
     // A failure that left nothing.
-    store
-        .begin(&entry(7, Some(old), true, 1), Some(b"old"), Some(b"new"))
-        .unwrap();
+    let store = kept.store(WIDE);
+    begin(&store, &entry(7, Some(old), true, 1));
     store.discard(&call(7));
     assert_eq!(store.known(&call(7)), CallRecord::Never);
 }
 
 #[test]
 fn the_oldest_go_first_and_stay_forgotten() {
-    for bounds in [
-        Bounds {
-            bytes: 1 << 20,
-            entries: 3,
-        },
-        Bounds {
-            bytes: 3 * length(),
-            entries: 100,
-        },
-    ] {
+    let bounds = |bytes, entries| Bounds { bytes, entries };
+    for bounds in [bounds(1 << 20, 3), bounds(3 * length(), 100)] {
         let kept = Kept::new();
         let store = kept.store(bounds);
         for number in 1..=5 {
-            store
-                .begin(&entry(number, Some(1), true, 2), Some(b"old"), Some(b"new"))
-                .unwrap();
+            begin(&store, &entry(number, Some(1), true, 2));
             store.finish(&call(number)).unwrap();
         }
         for store in [store, kept.store(bounds)] {
             for number in [1, 2] {
-                assert_eq!(
-                    store.known(&call(number)),
-                    CallRecord::Forgotten,
-                    "{number}"
-                );
+                let known = store.known(&call(number));
+                assert_eq!(known, CallRecord::Forgotten, "{number}");
             }
             for number in 3..=5 {
                 assert_eq!(state(&store, number), State::Done);
@@ -250,13 +218,8 @@ fn the_oldest_go_first_and_stay_forgotten() {
     }
     // One that is larger than all of it is kept all the same, alone.
     let kept = Kept::new();
-    let store = kept.store(Bounds {
-        bytes: 1,
-        entries: 9,
-    });
-    store
-        .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
-        .unwrap();
+    let store = kept.store(bounds(1, 9));
+    begin(&store, &entry(1, Some(1), true, 2));
     assert_eq!(state(&store, 1), State::Begun);
 }
 
@@ -264,63 +227,53 @@ fn the_oldest_go_first_and_stay_forgotten() {
 #[test]
 fn what_an_earlier_build_kept_is_still_there() {
     let kept = Kept::new();
-    let entry = entry(1, Some(1), true, 2);
-    let file = |end: &str| kept.dir().join(format!("{}.{end}", call(1)));
-    fs::write(file("done"), serde_json::to_vec(&entry).unwrap()).unwrap();
-    fs::write(file("before"), "old").unwrap();
-    fs::write(file("after"), "new").unwrap();
-    let orphan = kept.dir().join(format!("{}.before", call(2)));
+    let first = entry(1, Some(1), true, 2);
+    let files = ["done", "before", "after"].map(|end| kept.entry_file(1, end));
+    let described = serde_json::to_vec(&first).unwrap();
+    for (file, content) in files.iter().zip([&described[..], b"old", b"new"]) {
+        fs::write(file, content).unwrap();
+    }
+    let orphan = kept.entry_file(2, "before");
     fs::write(&orphan, "orphan").unwrap();
-    let two = Bounds {
+    let store = kept.store(Bounds {
         bytes: 1 << 20,
         entries: 2,
-    };
-    let store = kept.store(two);
+    });
     assert!(!orphan.exists());
     assert_eq!(state(&store, 1), State::Done);
-    assert_eq!(store.before(&entry).unwrap().unwrap(), b"old");
-    assert_eq!(store.after(&entry).unwrap().unwrap(), b"new");
+    assert_eq!(store.before(&first).unwrap().unwrap(), b"old");
+    assert_eq!(store.after(&first).unwrap().unwrap(), b"new");
     // It goes like the others, as a whole.
     for number in [3, 4] {
-        let next = self::entry(number, Some(1), true, 2);
-        store.begin(&next, Some(b"old"), Some(b"new")).unwrap();
+        begin(&store, &entry(number, Some(1), true, 2));
     }
     assert_eq!(store.known(&call(1)), CallRecord::Forgotten);
-    assert!(
-        !["done", "before", "after"]
-            .iter()
-            .any(|end| file(end).exists())
-    );
+    assert!(!files.iter().any(|file| file.exists()));
 }
 
 #[test]
 fn what_is_damaged_is_not_believed() {
     let kept = Kept::new();
     let store = kept.store(WIDE);
-    let kept_entry = entry(1, Some(1), true, 2);
-    store
-        .begin(&kept_entry, Some(b"old"), Some(b"new"))
-        .unwrap();
-    assert_eq!(store.before(&kept_entry).unwrap().unwrap(), b"old");
-    assert_eq!(store.after(&kept_entry).unwrap().unwrap(), b"new");
-    let file = kept.dir().join(format!("{}.begun", call(1)));
+    let first = entry(1, Some(1), true, 2);
+    begin(&store, &first);
+    assert_eq!(store.before(&first).unwrap().unwrap(), b"old");
+    assert_eq!(store.after(&first).unwrap().unwrap(), b"new");
+    let file = kept.entry_file(1, "begun");
     let mut bytes = fs::read(&file).unwrap();
     assert!(bytes.ends_with(b"\noldnew"));
     let before = bytes.len() - 6;
     bytes[before] = b'b';
     fs::write(&file, &bytes).unwrap();
-    assert!(matches!(
-        store.before(&kept_entry),
-        Err(StoreError::Damaged)
-    ));
-    assert_eq!(store.after(&kept_entry).unwrap().unwrap(), b"new");
+    assert!(matches!(store.before(&first), Err(StoreError::Damaged)));
+    assert_eq!(store.after(&first).unwrap().unwrap(), b"new");
     // Cut short.
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(matches!(store.after(&kept_entry), Err(StoreError::Damaged)));
+    assert!(matches!(store.after(&first), Err(StoreError::Damaged)));
     // What is no entry is let go of; an entry that cannot be read is none.
     let part = kept.dir().join(format!("part.{}.begun", call(2)));
     fs::write(&part, "{").unwrap();
-    fs::write(kept.dir().join(format!("{}.done", call(1))), "{").unwrap();
+    fs::write(kept.entry_file(1, "done"), "{").unwrap();
     fs::remove_file(&file).unwrap();
     let store = kept.store(WIDE);
     assert!(!part.exists());
@@ -330,13 +283,13 @@ fn what_is_damaged_is_not_believed() {
 #[test]
 fn files_of_the_store_are_the_owners_alone() {
     let kept = Kept::new();
-    let store = kept.store(WIDE);
-    store
-        .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
-        .unwrap();
-    for file in fs::read_dir(kept.dir()).unwrap() {
-        assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
-    }
+    begin(&kept.store(WIDE), &entry(1, Some(1), true, 2));
+    let files = fs::read_dir(kept.dir()).unwrap();
+    let modes: Vec<_> = files
+        .map(|file| file.unwrap().metadata().unwrap().mode())
+        .collect();
+    assert!(!modes.is_empty());
+    assert!(modes.iter().all(|mode| mode & 0o777 == 0o600), "{modes:?}");
 }
 
 #[test]
@@ -345,10 +298,7 @@ fn what_an_undo_needs_survives_a_power_cut() {
     use plexus_power_cut::{Disk, holds};
     let store = |top: &Path| Store::new(top, WIDE);
     let first = entry(1, Some(7), true, 8);
-    let begin = |top: &Path| {
-        let begun = store(top).begin(&first, Some(b"old"), Some(b"new"));
-        begun.unwrap();
-    };
+    let begin = |top: &Path| begin(&store(top), &first);
     let is = |top: &Path, state| {
         let CallRecord::Entry(kept, found) = store(top).known(&call(1)) else {
             return false;
