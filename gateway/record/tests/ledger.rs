@@ -527,15 +527,8 @@ fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
         played.step(step, &mut Vec::new()).unwrap();
     }
     let (asker, item) = player.items[0].clone();
-    assert!(
-        !played
-            .ledger
-            .snapshot()
-            .item(&item)
-            .unwrap()
-            .state
-            .is_final()
-    );
+    let before = played.ledger.snapshot();
+    assert!(!before.item(&item).unwrap().state.is_final());
 
     let (entered, is_in) = mpsc::sync_channel(1);
     let (go_on, held) = mpsc::channel::<()>();
@@ -549,22 +542,11 @@ fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
     let flood: Vec<_> = (0..ROOM + 500)
         .map(|_| submit(note(), Lane::Agent))
         .collect();
-    let agent = support::agent(
-        AGENTS
-            .into_iter()
-            .find(|name| *name != asker.as_str())
-            .unwrap(),
-    );
+    let mut others = AGENTS.into_iter().filter(|name| *name != asker.as_str());
+    let agent = support::agent(others.next().unwrap());
     let acts = [
-        Command::Deny {
-            item: item.clone(),
-            reason: None,
-        },
-        Command::RevokeAgent {
-            agent: agent.clone(),
-            reason: None,
-            delete: false,
-        },
+        support::deny(&item),
+        support::revoke(&agent),
         Command::Pause(true),
     ];
     let acts = acts.map(|act| submit(act, Lane::Owner));
@@ -593,14 +575,7 @@ fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
     assert!(state.paused);
     assert!(state.item(&item).unwrap().state.is_final());
     assert!(state.agent(&agent).unwrap().sessions.is_empty());
-    assert!(
-        !played
-            .ledger
-            .snapshot()
-            .agent(&asker)
-            .unwrap()
-            .sessions
-            .is_empty()
-    );
+    let now = played.ledger.snapshot();
+    assert!(!now.agent(&asker).unwrap().sessions.is_empty());
     ledger.verify(true).unwrap();
 }

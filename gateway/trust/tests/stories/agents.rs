@@ -3,15 +3,14 @@
 use crate::support::*;
 use plexus_protocol::{AgentId, SessionId, TrustWindow};
 use plexus_trust::{
-    AuthPath, Bounds, Command, Deliver, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach,
-    Refusal, Reply, SESSION_MS, SessionProof, Settings, Verdict,
+    AuthPath, Bounds, Command, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply,
+    SESSION_MS, SessionProof, Verdict,
 };
 use serde_json::json;
 
 #[test]
 fn nothing_is_allowed_without_an_act_of_the_owner() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     for id in ALL.into_iter().filter(|id| *id != GUIDE) {
         assert!(world.pends(&who, id, &json!({})), "{id}");
     }
@@ -98,14 +97,11 @@ fn connecting_again_ends_what_was_and_keeps_only_what_it_grants() {
 
     // WRITE is selected again, but not to stand: the answer says that it will ask, and so it does.
     let new = world.member("a", &[READ, WRITE]);
-    assert_eq!(
-        refused(world.call(&old, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
+    assert_eq!(world.refusal(&old, READ), Refusal::SessionExpired);
     let by_token = world.through(&old.agent, AuthPath::Token(&token), READ, &json!({}));
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
     assert!(world.read(permit).is_err());
-    assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
+    world.gone(&pending);
     assert!(world.allowed(&new, READ, &json!({})));
     assert!(world.pends(&new, SEARCH, &json!({})));
     assert!(world.pends(&new, WRITE, &json!({})));
@@ -119,25 +115,9 @@ fn every_act_that_ends_a_credential_ends_its_pat() {
         ("connected anew", |world, _| {
             Command::Connect(world.connect_command("a", &[]))
         }),
-        ("a new code", |_, agent| Command::NewCode {
-            agent,
-            code: secret("another code"),
-            code_ms: 1000,
-        }),
-        ("a reissued code", |_, agent| {
-            Command::Deliver(Deliver {
-                agent,
-                form: None,
-                reissue: true,
-                code: secret("another code"),
-                code_ms: 1000,
-            })
-        }),
-        ("revoked", |_, agent| Command::RevokeAgent {
-            agent,
-            reason: None,
-            delete: false,
-        }),
+        ("a new code", |_, agent| new_code(&agent)),
+        ("a reissued code", |_, agent| deliver(&agent, true)),
+        ("revoked", |_, agent| revoke(&agent)),
         ("the key rotated", |_, _| Command::RotateKey),
         ("restored", |world, _| Command::Restored {
             made_at: world.now,
@@ -167,8 +147,7 @@ fn every_act_that_ends_a_credential_ends_its_pat() {
 
 #[test]
 fn sessions_last_an_hour_and_the_oldest_gives_way() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let token = world.token(&who, vec![entry(READ)]);
     world.later(1);
     let mut last = who.clone();
@@ -177,13 +156,10 @@ fn sessions_last_an_hour_and_the_oldest_gives_way() {
     }
     assert!(world.allowed(&who, READ, &json!({})));
     world.open(&who.agent, None).unwrap();
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
+    assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
     // What hung on the session went with it.
-    let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
-    assert_eq!(refused(by_token), Refusal::TokenRevoked);
+    let by_token = refused(world.by_token(&who, &token, READ));
+    assert_eq!(by_token, Refusal::TokenRevoked);
     assert_eq!(
         world.state.agent(&who.agent).unwrap().sessions.len(),
         MAX_SESSIONS
@@ -192,36 +168,20 @@ fn sessions_last_an_hour_and_the_oldest_gives_way() {
     world.later(SESSION_MS - 1);
     assert!(world.allowed(&last, READ, &json!({})));
     world.later(1);
-    assert_eq!(
-        refused(world.call(&last, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
+    assert_eq!(world.refusal(&last, READ), Refusal::SessionExpired);
 }
 
 #[test]
 fn a_revoked_agent_has_nothing_left() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let other = world.member("b", &[READ]);
     let pending = world.ask(&who, WRITE, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
-    world.ok(Command::RevokeAgent {
-        agent: who.agent.clone(),
-        reason: None,
-        delete: false,
-    });
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
+    world.ok(revoke(&who.agent));
+    assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
     assert!(world.read(permit).is_err());
     assert!(world.open(&who.agent, None).is_err());
-    assert_eq!(
-        world
-            .approve(&pending, Some(TrustWindow::Once))
-            .unwrap_err(),
-        Refusal::NoSuchItem
-    );
+    world.gone(&pending);
     assert!(world.allowed(&other, READ, &json!({})));
 }
 
@@ -245,19 +205,15 @@ fn an_effect_of_a_deleted_agent_still_gets_its_outcome() {
 
 #[test]
 fn rotating_the_key_ends_every_credential() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let pending = world.ask(&who, WRITE, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
     let open = world.connect_command("b", &[]);
     world.ok(Command::Connect(open.clone()));
     world.ok(Command::RotateKey);
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
+    assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
     assert!(world.read(permit).is_err());
-    assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
+    world.gone(&pending);
     let enroll = Command::Enroll {
         code: open.code,
         pat: secret("pat"),
@@ -270,82 +226,44 @@ fn rotating_the_key_ends_every_credential() {
 
 #[test]
 fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let pending = world.ask(&who, WRITE, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
-    world.ok(Command::Configure(Settings {
-        auto_allow_reads: true,
-        ..(*world.state.settings).clone()
-    }));
+    world.ok(set(|s| s.auto_allow_reads = true));
     world.ok(Command::Restored { made_at: world.now });
     assert!(
         !world.state.settings.auto_allow_reads,
         "the owner says it again"
     );
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
+    assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
     assert!(world.read(permit).is_err());
-    assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
+    world.gone(&pending);
     // A new code lets the agent in again. Its grant is there, and rests.
-    let (code, pat) = (secret("another code"), secret("another pat"));
-    world.ok(Command::NewCode {
-        agent: who.agent.clone(),
-        code,
-        code_ms: 1000,
-    });
-    world.ok(Command::Enroll { code, pat });
-    let session = world.open(&who.agent, Some(pat)).unwrap();
-    let back = Who {
-        agent: who.agent.clone(),
-        session,
-    };
+    world.ok(new_code(&who.agent));
+    let back = world.redeem(&who.agent);
     assert!(world.pends(&back, READ, &json!({})));
-    world.ok(Command::ResumeSource {
-        id: source("notes"),
-        revision: None,
-        go_on: true,
-    });
+    world.ok(resume("notes", true));
     assert!(world.allowed(&back, READ, &json!({})));
 }
 
 #[test]
 fn a_new_code_ends_the_credential_and_keeps_the_grants() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
-    let (code, pat) = (secret("another code"), secret("another pat"));
-    let fresh = |agent| Command::NewCode {
-        agent,
-        code,
-        code_ms: 1000,
-    };
-    world.ok(fresh(who.agent.clone()));
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
-    world.ok(Command::Enroll { code, pat });
-    let session = world.open(&who.agent, Some(pat)).unwrap();
-    let back = Who {
-        agent: who.agent.clone(),
-        session,
-    };
+    let (mut world, who) = World::with_member(&[READ]);
+    world.ok(new_code(&who.agent));
+    assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
+    let back = world.redeem(&who.agent);
     assert!(world.allowed(&back, READ, &json!({})));
-    world.ok(Command::RevokeAgent {
-        agent: who.agent.clone(),
-        reason: None,
-        delete: false,
-    });
+    world.ok(revoke(&who.agent));
     // One that was revoked is connected anew or not at all.
-    assert!(world.run(fresh(who.agent)).is_err());
+    assert_eq!(
+        world.run(new_code(&who.agent)).unwrap_err(),
+        Refusal::NoSuchAgent
+    );
 }
 
 #[test]
 fn what_an_agent_may_do_is_the_owners_to_say_and_outlives_a_connect() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let bounds = |world: &World| world.state.agent(&who.agent).unwrap().bounds;
     let bound = |bounds| Command::Bound {
         agent: who.agent.clone(),
@@ -395,39 +313,24 @@ fn what_an_agent_may_do_is_the_owners_to_say_and_outlives_a_connect() {
 
 #[test]
 fn a_reissued_credential_takes_over_nothing_that_its_former_holder_asked_for() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let (waits, approved) = (
         world.ask(&who, WRITE, &json!({"path": "a"})),
         world.ask(&who, WRITE, &json!({"path": "b"})),
     );
-    world.approve(&approved, Some(TrustWindow::Once)).unwrap();
+    world.approve(&approved, ONCE).unwrap();
     assert!(
         world.allowed(&who, WRITE, &json!({"path": "b"})),
         "the control"
     );
-    let (code, pat) = (secret("another code"), secret("another pat"));
-    let deliver = |reissue| {
-        Command::Deliver(Deliver {
-            agent: who.agent.clone(),
-            form: None,
-            reissue,
-            code,
-            code_ms: 1000,
-        })
-    };
+
     // Material alone ends nothing.
-    world.ok(deliver(false));
+    world.ok(deliver(&who.agent, false));
     assert!(world.allowed(&who, WRITE, &json!({"path": "b"})));
-    world.ok(deliver(true));
-    world.ok(Command::Enroll { code, pat });
-    let session = world.open(&who.agent, Some(pat)).unwrap();
-    let back = Who {
-        agent: who.agent.clone(),
-        session,
-    };
+    world.ok(deliver(&who.agent, true));
+    let back = world.redeem(&who.agent);
     assert!(world.pends(&back, WRITE, &json!({"path": "b"})));
-    assert!(world.approve(&waits, Some(TrustWindow::Once)).is_err());
+    world.gone(&waits);
     assert!(world.allowed(&back, READ, &json!({})), "grants stay");
 }
 
@@ -437,8 +340,8 @@ fn selected_reach_hides_the_rest_uniformly() {
     let mut connect = world.connect_command("a", &[READ, WRITE]);
     connect.reach = Some(Reach::Selected);
     let who = world.join(connect);
-    let hidden = refused(world.call(&who, SEARCH, &json!({})));
-    let absent = refused(world.call(&who, "notes.nothing", &json!({})));
+    let hidden = world.refusal(&who, SEARCH);
+    let absent = world.refusal(&who, "notes.nothing");
     assert_eq!(
         (&hidden, &absent),
         (&Refusal::UnknownCapability, &Refusal::UnknownCapability)
@@ -450,29 +353,19 @@ fn selected_reach_hides_the_rest_uniformly() {
     assert_eq!(decision.unknown, [SEARCH, "notes.nothing", "?"]);
     assert!(world.allowed(&who, READ, &json!({})) && world.pends(&who, WRITE, &json!({})));
     // What the owner grants later stays in view when it lapses: it asks, it does not vanish.
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![plexus_trust::GrantEntry {
-            capability: cap(SEARCH),
-            verbs: None,
-            window: Some(TrustWindow::HOUR),
-            constraint: None,
-        }],
-    });
+    world.ok(grant(&who, SEARCH, TrustWindow::HOUR, None));
     assert!(world.allowed(&who, SEARCH, &json!({})));
     world.later(HOUR);
-    let session = world.open(&who.agent, None).unwrap();
-    let who = Who { session, ..who };
+    let who = world.again(&who);
     assert!(world.pends(&who, SEARCH, &json!({})));
 }
 
 #[test]
 fn pause_stops_every_agent_until_it_ends() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let permit = world.permit(&who, READ, &json!({}));
     world.ok(Command::Pause(true));
-    assert_eq!(refused(world.call(&who, READ, &json!({}))), Refusal::Paused);
+    assert_eq!(world.refusal(&who, READ), Refusal::Paused);
     assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Paused);
     let asking = |world: &mut World| {
         let request = world.request(&who, vec![entry(READ)]);
@@ -488,16 +381,12 @@ fn pause_stops_every_agent_until_it_ends() {
 
 #[test]
 fn a_launch_ends_sessions_and_tokens_and_keeps_decisions() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let token = world.token(&who, vec![entry(READ)]);
     world.ok(Command::Launch);
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::SessionExpired
-    );
-    let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
-    assert_eq!(refused(by_token), Refusal::TokenRevoked);
+    assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
+    let by_token = refused(world.by_token(&who, &token, READ));
+    assert_eq!(by_token, Refusal::TokenRevoked);
     let session = world.open(&who.agent, None).unwrap();
     assert!(world.allowed(&Who { session, ..who }, READ, &json!({})));
 }
@@ -520,12 +409,7 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
         let enrolled = world.run(enroll);
         assert!(matches!(enrolled, Err(Refusal::UnknownCode)));
     }
-    let new_code = Command::NewCode {
-        agent: nested.clone(),
-        code: secret("code"),
-        code_ms: 60_000,
-    };
-    assert!(matches!(world.run(new_code), Err(Refusal::Invalid(_))));
+    world.invalid(new_code(&nested));
     // The owner's key opens no session as it, and nothing but the gateway does.
     assert!(world.open(&nested, None).is_err());
     let session = |n| SessionId::parse(&uuid("sess", n)).unwrap();
@@ -545,11 +429,7 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
     );
     granted(called);
 
-    world.ok(Command::RevokeAgent {
-        agent: caller.agent,
-        reason: None,
-        delete: false,
-    });
+    world.ok(revoke(&caller.agent));
     for agent in [&nested, &deeper] {
         let known = world.state.agent(agent).unwrap();
         assert_eq!(known.status, EnrollmentStatus::Revoked, "{agent}");
@@ -564,12 +444,10 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
 
 #[test]
 fn event_needs_a_standing_grant_and_uses_no_approval() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let event = |world: &World, id| world.through(&who.agent, AuthPath::Standing, id, &json!({}));
     granted(event(&world, READ));
-    let item = world.ask(&who, SEARCH, &json!({}));
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    world.approved(&who, SEARCH, &json!({}));
     assert!(matches!(event(&world, SEARCH), Verdict::Refuse(_)));
     // The approval is still there for the call itself.
     assert!(world.allowed(&who, SEARCH, &json!({})));

@@ -3,12 +3,9 @@
 use crate::support::*;
 use plexus_protocol::{PendingId, TrustWindow, Verb};
 use plexus_trust::{
-    AuthPath, Command, DENIAL_MS, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply,
-    Verdict,
+    Command, DENIAL_MS, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply, Verdict,
 };
 use serde_json::{Value, json};
-
-const ONCE: Option<TrustWindow> = Some(TrustWindow::Once);
 
 /// The item of a write that the gateway is to run once it is approved, with its plan.
 fn run_to_approve(world: &mut World, who: &Who, input: &Value) -> PendingId {
@@ -24,8 +21,7 @@ fn once_is_one_call_with_one_input() {
     let mut world = World::new();
     let (who, other) = (world.member("a", &[]), world.member("b", &[]));
     let input = json!({"path": "a.md"});
-    let item = world.ask(&who, WRITE, &input);
-    world.approve(&item, ONCE).unwrap();
+    world.approved(&who, WRITE, &input);
     assert!(world.pends(&who, WRITE, &json!({"path": "b.md"})));
     assert!(world.pends(&who, EDIT, &input));
     assert!(world.pends(&other, WRITE, &input));
@@ -42,10 +38,8 @@ fn once_is_one_call_with_one_input() {
 
 #[test]
 fn a_once_read_is_disclosed_once() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask(&who, READ, &json!({}));
-    world.approve(&item, ONCE).unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    world.approved(&who, READ, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
     assert!(world.read(permit.clone()).is_ok());
     assert!(world.read(permit).is_err());
@@ -53,10 +47,8 @@ fn a_once_read_is_disclosed_once() {
 
 #[test]
 fn a_call_is_recorded_as_what_it_is() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
-    let item = world.ask(&who, WRITE, &json!({}));
-    world.approve(&item, ONCE).unwrap();
+    let (mut world, who) = World::with_member(&[READ]);
+    world.approved(&who, WRITE, &json!({}));
     let (read, effect) = (
         world.permit(&who, READ, &json!({})),
         world.permit(&who, WRITE, &json!({})),
@@ -71,25 +63,22 @@ fn a_call_is_recorded_as_what_it_is() {
 
 #[test]
 fn approving_fewer_verbs_than_a_call_needs_allows_no_call() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"path": "a.md"});
     let mut sly = entry_with(EDIT, &input);
     sly.verbs = Some(plexus_protocol::Verbs::READ);
-    let item = world.ask_for(&who, vec![sly]).item.unwrap();
+    let item = world.item(&who, vec![sly]);
     world.plan(&item, EDIT, Verb::Write);
     world.approve(&item, ONCE).unwrap();
     assert!(world.pends(&who, EDIT, &input), "the card said READ");
-    let honest = world.ask(&who, EDIT, &input);
-    world.approve(&honest, ONCE).unwrap();
+    world.approved(&who, EDIT, &input);
     assert!(world.allowed(&who, EDIT, &input));
 }
 
 #[test]
 fn an_item_without_input_needs_a_window_or_any_input() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask_for(&who, vec![entry(WRITE)]).item.unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.item(&who, vec![entry(WRITE)]);
     assert_eq!(
         world.approve(&item, ONCE).unwrap_err(),
         Refusal::InputRequired
@@ -107,9 +96,8 @@ fn an_item_without_input_needs_a_window_or_any_input() {
 
 #[test]
 fn any_input_still_means_within_the_constraint() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask_for(&who, vec![entry(WRITE)]).item.unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.item(&who, vec![entry(WRITE)]);
     let mut any = world.approval(&item, ONCE);
     any.any_input = true;
     any.constraint = Some(below("Projects"));
@@ -121,8 +109,7 @@ fn any_input_still_means_within_the_constraint() {
 
 #[test]
 fn any_input_on_an_item_that_names_one_is_ignored() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, WRITE, &json!({"n": 1}));
     let mut any = world.approval(&item, ONCE);
     any.any_input = true;
@@ -133,8 +120,7 @@ fn any_input_on_an_item_that_names_one_is_ignored() {
 
 #[test]
 fn an_approval_names_the_card_it_saw() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, WRITE, &json!({}));
     let seen = world.approval(&item, ONCE);
     world.ok(Command::PlanAgain { item: item.clone() });
@@ -145,17 +131,13 @@ fn an_approval_names_the_card_it_saw() {
         Refusal::CardChanged
     );
     assert!(world.approve(&item, ONCE).is_ok());
-    assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::NoSuchItem);
+    world.gone(&item);
 }
 
 #[test]
 fn a_plan_is_awaited_may_fail_and_may_be_made_again() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world
-        .ask_for(&who, vec![entry_with(WRITE, &json!({}))])
-        .item
-        .unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.item(&who, vec![entry_with(WRITE, &json!({}))]);
     assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::PlanMaking);
     let failed = Command::PlanFailed {
         item: item.clone(),
@@ -171,13 +153,9 @@ fn a_plan_is_awaited_may_fail_and_may_be_made_again() {
 
 #[test]
 fn a_plan_rated_execute_makes_it_once() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"path": ".git/hooks/pre-commit"});
-    let item = world
-        .ask_for(&who, vec![entry_with(WRITE, &input)])
-        .item
-        .unwrap();
+    let item = world.item(&who, vec![entry_with(WRITE, &input)]);
     world.plan(&item, WRITE, Verb::Execute);
     let reply = world.approve(&item, Some(TrustWindow::WEEK)).unwrap();
     assert!(
@@ -191,8 +169,7 @@ fn a_plan_rated_execute_makes_it_once() {
 
 #[test]
 fn a_standing_write_covers_writes_and_no_more() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, WRITE, &json!({}));
     world.approve(&item, Some(TrustWindow::DAY)).unwrap();
     assert_eq!(
@@ -203,17 +180,13 @@ fn a_standing_write_covers_writes_and_no_more() {
 
 #[test]
 fn an_owner_may_narrow_and_not_widen_what_was_asked() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let mut wanted = entry(READ);
     wanted.constraint = Some(below("Projects"));
-    let item = world.ask_for(&who, vec![wanted]).item.unwrap();
+    let item = world.item(&who, vec![wanted]);
     let mut approval = world.approval(&item, Some(TrustWindow::DAY));
     approval.constraint = Some(below(""));
-    assert!(matches!(
-        world.run(Command::Approve(approval.clone())),
-        Err(Refusal::Invalid(_))
-    ));
+    world.invalid(Command::Approve(approval.clone()));
     approval.constraint = Some(below("Projects/Plexus"));
     world.ok(Command::Approve(approval));
     assert!(world.allowed(&who, READ, &json!({"path": "Projects/Plexus/a.md"})));
@@ -222,8 +195,7 @@ fn an_owner_may_narrow_and_not_widen_what_was_asked() {
 
 #[test]
 fn run_is_the_gateways_and_once() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"path": "a.md"});
     let item = run_to_approve(&mut world, &who, &input);
     world.approve(&item, ONCE).unwrap();
@@ -233,9 +205,7 @@ fn run_is_the_gateways_and_once() {
         answered,
         "not the agent's door"
     );
-    let by_gateway = |world: &World, input: &Value| {
-        world.through(&who.agent, AuthPath::Approved(&item), WRITE, input)
-    };
+    let by_gateway = |world: &World, input: &Value| world.by_gateway(&who, &item, WRITE, input);
     assert!(matches!(
         by_gateway(&world, &json!({})),
         Verdict::Refuse(Refusal::GrantRequired { .. })
@@ -247,7 +217,7 @@ fn run_is_the_gateways_and_once() {
     assert!(matches!(by_gateway(&world, &input), Verdict::Refuse(_)));
     world.end(&intent, OutcomeKind::Ok);
     assert_eq!(
-        world.state.item(&item).unwrap().state,
+        world.item_state(&item),
         ItemState::Over {
             outcome: OutcomeKind::Ok
         }
@@ -258,14 +228,13 @@ fn run_is_the_gateways_and_once() {
 #[test]
 fn a_run_counts_among_the_calls_that_were_allowed() {
     for (most, left) in [(1, 0), (2, 1)] {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
+        let (mut world, who) = World::with_member(&[]);
         let input = json!({"n": 0});
         let item = run_to_approve(&mut world, &who, &input);
         let mut approval = world.approval(&item, Some(TrustWindow::HOUR));
         approval.constraint = Some(constraint(json!({ "maxCalls": most })));
         world.ok(Command::Approve(approval));
-        let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
+        let by_gateway = world.by_gateway(&who, &item, WRITE, &input);
         let run = world.begin(granted(by_gateway)).unwrap();
         world.end(&run, OutcomeKind::Ok);
         for n in 1..=left {
@@ -278,11 +247,9 @@ fn a_run_counts_among_the_calls_that_were_allowed() {
 
 #[test]
 fn the_gateway_runs_only_what_was_asked_to_run() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask(&who, WRITE, &json!({}));
-    world.approve(&item, ONCE).unwrap();
-    let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &json!({}));
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.approved(&who, WRITE, &json!({}));
+    let by_gateway = world.by_gateway(&who, &item, WRITE, &json!({}));
     assert!(matches!(by_gateway, Verdict::Refuse(_)));
     assert!(world.allowed(&who, WRITE, &json!({})));
 }
@@ -290,8 +257,7 @@ fn the_gateway_runs_only_what_was_asked_to_run() {
 /// It was refused before its intent, and that was told: no later look makes it.
 #[test]
 fn a_run_that_was_refused_is_over() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"n": 1});
     let item = run_to_approve(&mut world, &who, &input);
     world.approve(&item, ONCE).unwrap();
@@ -301,13 +267,10 @@ fn a_run_that_was_refused_is_over() {
         capability: cap(WRITE),
         why: "refused".into(),
     };
-    let permit = granted(world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input));
+    let permit = granted(world.by_gateway(&who, &item, WRITE, &input));
     world.ok(not_made());
     let outcome = OutcomeKind::Refused;
-    assert_eq!(
-        world.state.item(&item).unwrap().state,
-        ItemState::Over { outcome }
-    );
+    assert_eq!(world.item_state(&item), ItemState::Over { outcome });
     assert!(world.begin(permit).is_err());
     assert!(world.pends(&who, WRITE, &input), "a new wish");
     assert_eq!(world.run(not_made()).unwrap_err(), Refusal::NoSuchItem);
@@ -315,8 +278,7 @@ fn a_run_that_was_refused_is_over() {
 
 #[test]
 fn run_without_an_input_leaves_the_call_to_the_agent() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let mut request = world.request(&who, vec![entry(WRITE)]);
     request.on_approval = OnApproval::Run;
     let item = world.decided(request).item.unwrap();
@@ -324,14 +286,13 @@ fn run_without_an_input_leaves_the_call_to_the_agent() {
     any.any_input = true;
     world.ok(Command::Approve(any));
     assert!(world.allowed(&who, WRITE, &json!({"n": 1})));
-    let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &json!({}));
+    let by_gateway = world.by_gateway(&who, &item, WRITE, &json!({}));
     assert!(matches!(by_gateway, Verdict::Refuse(_)));
 }
 
 #[test]
 fn a_denial_is_remembered_for_its_input_until_time_or_a_grant_ends_it() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"n": 1});
     let deny = |world: &mut World, input| {
         let item = world.ask(&who, WRITE, input);
@@ -351,8 +312,7 @@ fn a_denial_is_remembered_for_its_input_until_time_or_a_grant_ends_it() {
     assert!(world.pends(&who, WRITE, &json!({"n": 2})));
 
     // Another call that is approved once says nothing of this one.
-    let other = world.ask(&who, WRITE, &json!({"n": 2}));
-    world.approve(&other, ONCE).unwrap();
+    world.approved(&who, WRITE, &json!({"n": 2}));
     assert_eq!(refused(world.call(&who, WRITE, &input)), denied);
     // A grant does, but only if it is the newer word.
     let window = world.ask(&who, WRITE, &json!({"n": 3}));
@@ -363,23 +323,12 @@ fn a_denial_is_remembered_for_its_input_until_time_or_a_grant_ends_it() {
 
 #[test]
 fn a_denial_ends_after_thirty_days() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, READ, &json!({}));
-    world.ok(Command::Deny { item, reason: None });
+    world.ok(deny(&item));
     world.later(DENIAL_MS - 1);
-    let again = |world: &mut World| {
-        let session = world.open(&who.agent, None).unwrap();
-        Who {
-            session,
-            ..who.clone()
-        }
-    };
-    let now = again(&mut world);
-    assert!(matches!(
-        refused(world.call(&now, READ, &json!({}))),
-        Refusal::Denied { .. }
-    ));
+    let now = world.again(&who);
+    assert!(matches!(world.refusal(&now, READ), Refusal::Denied { .. }));
     world.later(1);
     assert!(world.pends(&now, READ, &json!({})));
     world.ok(Command::Sweep);
@@ -388,21 +337,12 @@ fn a_denial_ends_after_thirty_days() {
 
 #[test]
 fn a_denial_newer_than_a_grant_wins_for_its_input() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"n": 1});
     let item = world.ask(&who, WRITE, &input);
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![plexus_trust::GrantEntry {
-            capability: cap(WRITE),
-            verbs: None,
-            window: Some(TrustWindow::DAY),
-            constraint: None,
-        }],
-    });
+    world.ok(grant(&who, WRITE, TrustWindow::DAY, None));
     let stale = world.permit(&who, WRITE, &input);
-    world.ok(Command::Deny { item, reason: None });
+    world.ok(deny(&item));
     assert!(matches!(
         refused(world.call(&who, WRITE, &input)),
         Refusal::Denied { .. }
@@ -413,10 +353,9 @@ fn a_denial_newer_than_a_grant_wins_for_its_input() {
 
 #[test]
 fn denying_what_names_no_input_is_not_remembered() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask_for(&who, vec![entry(READ)]).item.unwrap();
-    world.ok(Command::Deny { item, reason: None });
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.item(&who, vec![entry(READ)]);
+    world.ok(deny(&item));
     assert!(world.ask_for(&who, vec![entry(READ)]).item.is_some());
 }
 
@@ -425,26 +364,25 @@ fn an_agent_withdraws_its_own_items_only() {
     let mut world = World::new();
     let (who, other) = (world.member("a", &[]), world.member("b", &[]));
     let item = world.ask(&who, WRITE, &json!({}));
-    let withdraw = |agent| Command::Withdraw {
-        agent,
-        item: item.clone(),
-    };
+
     assert_eq!(
-        world.run(withdraw(other.agent)).unwrap_err(),
+        world.run(withdraw(&other.agent, &item)).unwrap_err(),
         Refusal::NoSuchItem
     );
     world.approve(&item, ONCE).unwrap();
     let permit = world.permit(&who, WRITE, &json!({}));
-    world.ok(withdraw(who.agent.clone()));
+    world.ok(withdraw(&who.agent, &item));
     assert!(world.begin(permit).is_err());
-    assert_eq!(world.state.item(&item).unwrap().state.wire(), "expired");
-    assert!(world.run(withdraw(who.agent)).is_err());
+    assert_eq!(world.item_state(&item).wire(), "expired");
+    assert_eq!(
+        world.run(withdraw(&who.agent, &item)).unwrap_err(),
+        Refusal::NoSuchItem
+    );
 }
 
 #[test]
 fn items_lapse_a_day_after_they_were_made_and_a_day_after_approval() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let (left, used) = (
         world.ask(&who, READ, &json!({"n": 1})),
         world.ask(&who, READ, &json!({"n": 2})),
@@ -452,17 +390,16 @@ fn items_lapse_a_day_after_they_were_made_and_a_day_after_approval() {
     world.later(ITEM_MS - 1);
     world.approve(&used, ONCE).unwrap();
     world.later(1);
-    assert_eq!(world.approve(&left, ONCE).unwrap_err(), Refusal::NoSuchItem);
+    world.gone(&left);
     world.ok(Command::Sweep);
-    assert_eq!(world.state.item(&left).unwrap().state, ItemState::Lapsed);
+    assert_eq!(world.item_state(&left), ItemState::Lapsed);
     world.later(ITEM_MS - 2);
-    let session = world.open(&who.agent, None).unwrap();
-    let who = Who { session, ..who };
+    let who = world.again(&who);
     assert!(world.allowed(&who, READ, &json!({"n": 2})));
     world.later(1);
     assert!(world.pends(&who, READ, &json!({"n": 2})));
     world.ok(Command::Sweep);
-    assert_eq!(world.state.item(&used).unwrap().state, ItemState::Lapsed);
+    assert_eq!(world.item_state(&used), ItemState::Lapsed);
     world.later(ITEM_MS);
     world.ok(Command::Sweep);
     assert!(world.state.item(&left).is_none() && world.state.item(&used).is_none());
@@ -470,13 +407,12 @@ fn items_lapse_a_day_after_they_were_made_and_a_day_after_approval() {
 
 #[test]
 fn an_item_that_became_a_grant_does_not_read_expired_later() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, READ, &json!({}));
     world.approve(&item, Some(TrustWindow::WEEK)).unwrap();
     world.later(ITEM_MS);
     world.ok(Command::Sweep);
-    assert_eq!(world.state.item(&item).unwrap().state.wire(), "approved");
+    assert_eq!(world.item_state(&item).wire(), "approved");
     world.later(ITEM_MS);
     world.ok(Command::Sweep);
     assert!(world.state.item(&item).is_none());
@@ -484,8 +420,7 @@ fn an_item_that_became_a_grant_does_not_read_expired_later() {
 
 #[test]
 fn after_a_restart_what_waits_is_planned_again_and_what_is_approved_holds() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let (waits, holds) = (
         world.ask(&who, WRITE, &json!({"n": 1})),
         world.ask(&who, WRITE, &json!({"n": 2})),
@@ -496,26 +431,17 @@ fn after_a_restart_what_waits_is_planned_again_and_what_is_approved_holds() {
     assert!(world.run(Command::Approve(seen)).is_err());
     world.plan(&waits, WRITE, Verb::Write);
     assert!(world.approve(&waits, ONCE).is_ok());
-    let session = world.open(&who.agent, None).unwrap();
-    assert!(world.allowed(&Who { session, ..who }, WRITE, &json!({"n": 2})));
+    let again = world.again(&who);
+    assert!(world.allowed(&again, WRITE, &json!({"n": 2})));
 }
 
 #[test]
 fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"path": "a.md"});
     let run = |world: &mut World| run_to_approve(world, &who, &input);
     let item = run(&mut world);
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![plexus_trust::GrantEntry {
-            capability: cap(WRITE),
-            verbs: None,
-            window: Some(TrustWindow::WEEK),
-            constraint: None,
-        }],
-    });
+    world.ok(grant(&who, WRITE, TrustWindow::WEEK, None));
     // The agent's call is under way on the grant when the owner approves the run.
     let early = world.permit(&who, WRITE, &input);
     world.approve(&item, ONCE).unwrap();
@@ -524,7 +450,7 @@ fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
     let behind = early.clone().for_a_run();
     assert_eq!(world.begin(early.clone()).unwrap_err(), answered);
     assert_eq!(world.begin(behind.clone()).unwrap_err(), answered);
-    let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
+    let by_gateway = world.by_gateway(&who, &item, WRITE, &input);
     let intent = world.begin(granted(by_gateway).for_a_run()).unwrap();
     assert_eq!(refused(world.call(&who, WRITE, &input)), answered);
     assert!(world.allowed(&who, WRITE, &json!({"path": "b.md"})));
@@ -543,21 +469,15 @@ fn a_run_that_is_over_may_be_asked_for_again() {
         (OutcomeKind::Failed, None),
         (OutcomeKind::Unknown, Some(false)),
     ] {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
+        let (mut world, who) = World::with_member(&[]);
         let input = json!({});
         let item = run_to_approve(&mut world, &who, &input);
         world.approve(&item, ONCE).unwrap();
-        let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
+        let by_gateway = world.by_gateway(&who, &item, WRITE, &input);
         let intent = world.begin(granted(by_gateway)).unwrap();
         world.end(&intent, kind);
         if let Some(happened) = settled {
-            let agent = who.agent.clone();
-            world.ok(Command::SettleUnknown {
-                agent,
-                intent,
-                happened,
-            });
+            world.ok(settle(&who, &intent, happened));
         }
         assert!(world.pends(&who, WRITE, &input), "{kind:?}");
     }
@@ -566,17 +486,16 @@ fn a_run_that_is_over_may_be_asked_for_again() {
 /// Two approved runs of one input became unknown together: what the owner says of one is said of its item only.
 #[test]
 fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({});
     let mut runs = Vec::new();
     for _ in 0..2 {
         let item = run_to_approve(&mut world, &who, &input);
         world.approve(&item, ONCE).unwrap();
-        let by_gateway = world.through(&who.agent, AuthPath::Approved(&item), WRITE, &input);
+        let by_gateway = world.by_gateway(&who, &item, WRITE, &input);
         runs.push((item, world.begin(granted(by_gateway)).unwrap()));
     }
-    let state = |world: &World, n: usize| world.state.item(&runs[n].0).unwrap().state.clone();
+    let state = |world: &World, n: usize| world.item_state(&runs[n].0);
     let over = |outcome| ItemState::Over { outcome };
     for (n, (_, intent)) in runs.iter().enumerate() {
         world.end(intent, OutcomeKind::Unknown);
@@ -584,11 +503,7 @@ fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
     }
     for (n, happened, told) in [(1, true, OutcomeKind::Ok), (0, false, OutcomeKind::Refused)] {
         let intent = runs[n].1.clone();
-        world.ok(Command::SettleUnknown {
-            agent: who.agent.clone(),
-            intent,
-            happened,
-        });
+        world.ok(settle(&who, &intent, happened));
         assert_eq!(state(&world, n), over(told));
         let as_before = if n == 1 {
             OutcomeKind::Unknown
@@ -607,8 +522,7 @@ fn each_call_of_an_item_has_its_own_outcome() {
     let over = |outcome| ItemState::Over { outcome };
     for (happened, told) in [(true, Ok), (false, Refused)] {
         for settled_first in [true, false] {
-            let mut world = World::new();
-            let who = world.member("a", &[]);
+            let (mut world, who) = World::with_member(&[]);
             let input = json!({});
             let entries = [WRITE, EDIT, READ].map(|id| entry_with(id, &input));
             let request = world.request(&who, entries.into());
@@ -617,7 +531,7 @@ fn each_call_of_an_item_has_its_own_outcome() {
                 world.plan(&item, id, Verb::Write);
             }
             world.approve(&item, ONCE).unwrap();
-            let state = |world: &World| world.state.item(&item).unwrap().state.clone();
+            let state = |world: &World| world.item_state(&item);
             let outcomes = |world: &World| -> Vec<_> {
                 let item = world.state.item(&item).unwrap();
                 let of = |id| item.asks.iter().find(|ask| ask.capability == cap(id));
@@ -632,11 +546,7 @@ fn each_call_of_an_item_has_its_own_outcome() {
             assert_eq!(state(&world), ItemState::Consumed, "two are under way");
             world.end(&write, Unknown);
             assert_eq!(state(&world), ItemState::Consumed, "one is under way");
-            let settle = Command::SettleUnknown {
-                agent: who.agent.clone(),
-                intent: write.clone(),
-                happened,
-            };
+            let settle = settle(&who, &write, happened);
             if settled_first {
                 world.ok(settle);
                 assert_eq!(state(&world), ItemState::Consumed, "one is under way");
@@ -656,8 +566,7 @@ fn each_call_of_an_item_has_its_own_outcome() {
 /// A row of an earlier version says nothing of the outcome of a call.
 #[test]
 fn an_item_of_an_earlier_version_is_read() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, WRITE, &json!({}));
     let item = (**world.state.item(&item).unwrap()).clone();
     let row = serde_json::to_value(&item).unwrap();

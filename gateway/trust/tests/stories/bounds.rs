@@ -2,21 +2,16 @@
 
 use crate::support::*;
 use plexus_protocol::{SessionId, TrustWindow, constraint::MAX_PARTS, constraint::MAX_TEXT};
-use plexus_trust::{
-    Command, Entry, Event, GrantEntry, MAX_DECIDED, MAX_PENDING, MAX_SESSIONS, Refusal,
-};
+use plexus_trust::{Command, Entry, Event, MAX_DECIDED, MAX_PENDING, MAX_SESSIONS, Refusal};
 use serde_json::json;
 
 #[test]
 fn an_agent_that_asks_and_withdraws_keeps_a_bounded_past() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let approved = world.ask(&who, READ, &json!({"n": "approved"}));
-    world.approve(&approved, Some(TrustWindow::Once)).unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    world.approved(&who, READ, &json!({"n": "approved"}));
     for n in 0..MAX_DECIDED + MAX_PENDING {
         let item = world.ask(&who, READ, &json!({ "n": n }));
-        let agent = who.agent.clone();
-        world.ok(Command::Withdraw { agent, item });
+        world.ok(withdraw(&who.agent, &item));
         world.later(1);
     }
     let held = world.state.agent(&who.agent).unwrap().items.len();
@@ -50,8 +45,7 @@ fn sessions_of_the_console_are_bounded_and_swept() {
 
 #[test]
 fn a_sweep_forgets_what_time_has_ended_and_nothing_else() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     world.token(&who, vec![entry(READ)]);
     world.ok(Command::Sweep);
     let agent = world.state.agent(&who.agent).unwrap();
@@ -73,8 +67,7 @@ fn a_sweep_forgets_what_time_has_ended_and_nothing_else() {
 
 #[test]
 fn a_clients_name_is_cut() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let session = SessionId::parse(&uuid("sess", 9_000)).unwrap();
     world.ok(Command::OpenSession {
         agent: Some(who.agent.clone()),
@@ -94,18 +87,14 @@ fn the_log_holds_no_text_of_an_input() {
     connect.standing = [cap(WRITE)].into();
     let who = world.join(connect);
     let input = json!({"path": "Private/diary.md", "text": "dear diary"});
-    let item = world.ask(&who, EDIT, &input);
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    world.approved(&who, EDIT, &input);
     for id in [EDIT, WRITE] {
         let permit = world.permit(&who, id, &input);
         let intent = world.begin(permit).unwrap();
         world.end(&intent, plexus_trust::OutcomeKind::Unknown);
     }
     let denied = world.ask(&who, RUN, &input);
-    world.ok(Command::Deny {
-        item: denied,
-        reason: None,
-    });
+    world.ok(deny(&denied));
     let log: Vec<String> = world
         .log
         .iter()
@@ -126,8 +115,7 @@ fn the_log_holds_no_text_of_an_input() {
 fn a_number_survives_the_log() {
     // The shortest text of a double must come back as the same double: rows made from a folded log are compared with
     // rows made from the live state.
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let tricky = [
         5.0e-324,
         1.797_693_134_862_315_7e308,
@@ -140,7 +128,7 @@ fn a_number_survives_the_log() {
         json!({"allow": {"field": "path", "values": tricky}}),
     ));
     let asked = wanted.constraint.clone();
-    let item = world.ask_for(&who, vec![wanted]).item.unwrap();
+    let item = world.item(&who, vec![wanted]);
     assert_eq!(world.state.item(&item).unwrap().asks[0].constraint, asked);
 }
 
@@ -156,17 +144,13 @@ fn a_note_that_could_not_be_read_back_is_not_written() {
             detail: json!({}),
         })
     };
-    assert!(matches!(
-        world.run(note("no.such.type")),
-        Err(Refusal::Invalid(_))
-    ));
+    world.invalid(note("no.such.type"));
     world.ok(note("handshake"));
 }
 
 #[test]
 fn a_constraint_is_bounded_whoever_makes_it() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let names = |n: usize| (0..n).map(|n| format!("d{n}")).collect::<Vec<_>>();
     let prefixes = |n| json!({"pathPrefix": {"field": "path", "allow": names(n)}});
     let values = |n| json!({"allow": {"field": "path", "values": names(n)}});
@@ -185,20 +169,12 @@ fn a_constraint_is_bounded_whoever_makes_it() {
             ..entry_with(READ, &json!({}))
         };
         let request = world.request(&who, vec![asks(beyond.clone())]);
-        let item = world.ask_for(&who, vec![asks(fits.clone())]).item.unwrap();
+        let item = world.item(&who, vec![asks(fits.clone())]);
         let mut approval = world.approval(&item, Some(TrustWindow::WEEK));
         approval.constraint = Some(beyond.clone());
         let mut connect = world.connect_command("b", &[READ]);
         connect.constraint = Some(beyond.clone());
-        let grant = Command::Grant {
-            agent: who.agent.clone(),
-            entries: vec![GrantEntry {
-                capability: cap(READ),
-                verbs: None,
-                window: Some(TrustWindow::WEEK),
-                constraint: Some(beyond),
-            }],
-        };
+        let grant = grant(&who, READ, TrustWindow::WEEK, Some(beyond));
         for command in [
             Command::Request(request),
             Command::Approve(approval),
@@ -211,25 +187,15 @@ fn a_constraint_is_bounded_whoever_makes_it() {
             };
             assert!(why.contains(bound), "{why}");
         }
-        let agent = who.agent.clone();
-        world.ok(Command::Withdraw { agent, item });
+        world.ok(withdraw(&who.agent, &item));
     }
 }
 
 #[test]
 fn a_larger_constraint_of_an_earlier_build_is_read_and_holds() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let before = world.state.clone();
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![GrantEntry {
-            capability: cap(READ),
-            verbs: None,
-            window: Some(TrustWindow::WEEK),
-            constraint: Some(below("d0")),
-        }],
-    });
+    world.ok(grant(&who, READ, TrustWindow::WEEK, Some(below("d0"))));
     let names: Vec<_> = (0..1_000).map(|n| format!("\"d{n}\"")).collect();
     let granted = world.log.last().unwrap();
     let text = serde_json::to_string(&granted.event).unwrap();

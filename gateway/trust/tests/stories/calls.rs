@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb};
-use plexus_trust::{Basis, Command, GrantEntry, OutcomeKind, Refusal};
+use plexus_trust::{Basis, Command, OutcomeKind, Refusal};
 use serde_json::json;
 
 fn standing(
@@ -11,15 +11,7 @@ fn standing(
     id: &str,
     constraint: Option<plexus_protocol::Constraint>,
 ) {
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![GrantEntry {
-            capability: cap(id),
-            verbs: None,
-            window: Some(TrustWindow::HOUR),
-            constraint,
-        }],
-    });
+    world.ok(grant(who, id, TrustWindow::HOUR, constraint));
 }
 
 #[test]
@@ -27,11 +19,7 @@ fn the_writer_decides_last() {
     type Change = fn(&mut World, &Who, &str);
     let changes: [(&str, Change); 6] = [
         ("revoked", |w, who, id| {
-            w.ok(Command::RevokeGrant {
-                agent: who.agent.clone(),
-                capability: cap(id),
-                reason: None,
-            });
+            w.ok(revoke_grant(&who, id));
         }),
         ("expired", |w, _, _| w.later(HOUR)),
         ("replaced", |w, who, id| {
@@ -41,21 +29,15 @@ fn the_writer_decides_last() {
             w.ok(Command::Pause(true));
         }),
         ("hidden", |w, _, id| {
-            w.ok(Command::Expose {
-                capability: cap(id),
-                enabled: false,
-            });
+            w.ok(expose(id, false));
         }),
         ("removed", |w, _, _| {
-            w.ok(Command::RemoveSource {
-                id: source("notes"),
-            });
+            w.ok(remove("notes"));
         }),
     ];
     for (what, change) in changes {
         for id in [READ, WRITE] {
-            let mut world = World::new();
-            let who = world.member("a", &[]);
+            let (mut world, who) = World::with_member(&[]);
             standing(&mut world, &who, id, None);
             let permit = world.permit(&who, id, &json!({}));
             let record = |world: &mut World| match id {
@@ -71,8 +53,7 @@ fn the_writer_decides_last() {
 
 #[test]
 fn max_calls_counts_over_everything() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(
         &mut world,
         &who,
@@ -109,11 +90,7 @@ fn an_unknown_outcome_blocks_its_digest_until_settled() {
     assert_eq!(asked.denied.len(), 1);
     assert!(world.allowed(&who, WRITE, &json!({"n": 2})));
     assert!(world.allowed(&other, WRITE, &input));
-    let settle = Command::SettleUnknown {
-        agent: who.agent.clone(),
-        intent,
-        happened: true,
-    };
+    let settle = settle(&who, &intent, true);
     world.ok(settle.clone());
     assert!(world.begin(again).is_ok());
     assert_eq!(world.run(settle).unwrap_err(), Refusal::NoSuchIntent);
@@ -121,8 +98,7 @@ fn an_unknown_outcome_blocks_its_digest_until_settled() {
 
 #[test]
 fn two_unknown_outcomes_of_one_digest_are_settled_one_by_one() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(&mut world, &who, WRITE, None);
     let permit = world.permit(&who, WRITE, &json!({}));
     let intents = [
@@ -134,19 +110,14 @@ fn two_unknown_outcomes_of_one_digest_are_settled_one_by_one() {
     }
     for (n, intent) in intents.iter().rev().enumerate() {
         assert!(!world.allowed(&who, WRITE, &json!({})), "{n} settled");
-        world.ok(Command::SettleUnknown {
-            agent: who.agent.clone(),
-            intent: intent.clone(),
-            happened: false,
-        });
+        world.ok(settle(&who, intent, false));
     }
     assert!(world.allowed(&who, WRITE, &json!({})));
 }
 
 #[test]
 fn an_effect_that_was_open_when_the_daemon_stopped_is_unknown_until_its_outcome_comes() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(&mut world, &who, WRITE, None);
     let (kept, lost) = (json!({"n": 1}), json!({"n": 2}));
     let [first, second] = [&kept, &lost].map(|input| {
@@ -154,8 +125,7 @@ fn an_effect_that_was_open_when_the_daemon_stopped_is_unknown_until_its_outcome_
         world.begin(permit).unwrap()
     });
     world.ok(Command::Launch);
-    let session = world.open(&who.agent, None).unwrap();
-    let who = Who { session, ..who };
+    let who = world.again(&who);
     for input in [&kept, &lost] {
         assert!(matches!(
             refused(world.call(&who, WRITE, input)),
@@ -165,19 +135,14 @@ fn an_effect_that_was_open_when_the_daemon_stopped_is_unknown_until_its_outcome_
     // The worker's own store remembers the first; the owner looks after the second.
     world.end(&first, OutcomeKind::Ok);
     assert!(world.allowed(&who, WRITE, &kept));
-    world.ok(Command::SettleUnknown {
-        agent: who.agent.clone(),
-        intent: second,
-        happened: false,
-    });
+    world.ok(settle(&who, &second, false));
     assert!(world.allowed(&who, WRITE, &lost));
     assert!(world.state.open_intents.is_empty());
 }
 
 #[test]
 fn an_outcome_comes_once() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(&mut world, &who, WRITE, None);
     let permit = world.permit(&who, WRITE, &json!({}));
     assert_eq!(permit.rating, Verb::Write);
@@ -193,8 +158,7 @@ fn an_outcome_comes_once() {
 
 #[test]
 fn a_key_stands_for_one_effect() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(&mut world, &who, WRITE, None);
     let key = plexus_trust::key_digest(&cap(WRITE), "k");
     let begin = |world: &mut World, n: u32, key| {
@@ -240,8 +204,7 @@ fn a_key_of_an_effect_that_did_not_happen_is_free() {
         (OutcomeKind::Failed, true),
         (OutcomeKind::Ok, true),
     ] {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
+        let (mut world, who) = World::with_member(&[]);
         standing(&mut world, &who, WRITE, None);
         let key = Some(plexus_trust::key_digest(&cap(WRITE), "k"));
         let permit = world.permit(&who, WRITE, &json!({}));
@@ -254,8 +217,7 @@ fn a_key_of_an_effect_that_did_not_happen_is_free() {
 /// Nobody knows how it ended: the key knows as much, and what the owner settles.
 #[test]
 fn a_key_learns_what_the_owner_settles() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(&mut world, &who, WRITE, None);
     let key = plexus_trust::key_digest(&cap(WRITE), "k");
     let permit = world.permit(&who, WRITE, &json!({}));
@@ -267,30 +229,21 @@ fn a_key_learns_what_the_owner_settles() {
     assert_eq!(result(&world), None);
     world.end(&first, OutcomeKind::Unknown);
     assert_eq!(result(&world), Some(OutcomeKind::Unknown));
-    world.ok(Command::SettleUnknown {
-        agent: who.agent.clone(),
-        intent: first,
-        happened: true,
-    });
+    world.ok(settle(&who, &first, true));
     assert_eq!(result(&world), Some(OutcomeKind::Ok));
 
     let other = plexus_trust::key_digest(&cap(WRITE), "other");
     let permit = world.permit(&who, WRITE, &json!({}));
     let second = world.begin_keyed(permit.clone(), Some(other)).unwrap();
     world.end(&second, OutcomeKind::Unknown);
-    world.ok(Command::SettleUnknown {
-        agent: who.agent.clone(),
-        intent: second,
-        happened: false,
-    });
+    world.ok(settle(&who, &second, false));
     assert!(world.begin_keyed(permit, Some(other)).is_ok(), "it is free");
 }
 
 /// The oldest of too many gives way, and none whose effect is under way.
 #[test]
 fn keys_are_bounded() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     standing(&mut world, &who, WRITE, None);
     let key = |n: usize| plexus_trust::key_digest(&cap(WRITE), &n.to_string());
     let mut begun = Vec::new();

@@ -1,9 +1,9 @@
 //! Child calls: one approval, several calls of another source.
 
 use crate::support::*;
-use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
+use plexus_protocol::{AuditId, PendingId, Verb};
 use plexus_trust::{
-    Approve, AuthPath, BoundedState, ChildrenAsked, Command, Entry, Fact, Hide, MAX_CHILDREN,
+    Approve, AuthPath, BoundedState, ChildrenAsked, Command, Entry, Fact, MAX_CHILDREN,
     OutcomeKind, Permit, Refusal, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
@@ -41,8 +41,7 @@ struct Board {
 impl Board {
     /// An approval of three runs, so many side by side, whose call is under way.
     fn begun(parallel: u32) -> Self {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
+        let (world, who) = World::with_member(&[]);
         Self::begun_in(world, who, parallel)
     }
 
@@ -50,7 +49,7 @@ impl Board {
         let item = world.ask_for(&who, vec![entry_for(&[RUN], parallel)]).item;
         let item = item.unwrap();
         world.plan(&item, CONDUCT, Verb::Write);
-        world.approve(&item, Some(TrustWindow::Once)).unwrap();
+        world.approve(&item, ONCE).unwrap();
         let early = world.through(&who.agent, AuthPath::Bounded(&item), RUN, &json!({}));
         assert_eq!(refused(early), no_child("it has not begun"));
         let permit = world.permit(&who, CONDUCT, &conduct());
@@ -125,34 +124,27 @@ fn child_names_its_number_parent_and_source() {
 
 #[test]
 fn newer_denial_refuses_the_same_child() {
-    let deny = |board: &mut Board, input: &str| {
+    let denies = |board: &mut Board, input: &str| {
         board.world.later(1_000);
         let entry = entry_with(RUN, &json!({"text": input}));
         let item = board.world.ask_for(&board.who, vec![entry]).item.unwrap();
-        board.world.ok(Command::Deny { item, reason: None });
+        board.world.ok(deny(&item));
     };
     let mut board = Board::open(2);
     let held = board.child("wipe it");
-    deny(&mut board, "wipe it");
+    denies(&mut board, "wipe it");
     let denied = Refusal::Denied { reason: None };
     assert_eq!(refused(board.verdict(RUN, "wipe it")), denied);
     assert_eq!(board.world.say(held, "held").unwrap_err(), denied);
     // Also one between the approval and its call.
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world
-        .ask_for(&who, vec![entry_for(&[RUN], 2)])
-        .item
-        .unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.item(&who, vec![entry_for(&[RUN], 2)]);
     world.plan(&item, CONDUCT, Verb::Write);
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    world.approve(&item, ONCE).unwrap();
     let entry = entry_with(RUN, &json!({"text": "wipe it"}));
-    let run = world.ask_for(&who, vec![entry]).item.unwrap();
+    let run = world.item(&who, vec![entry]);
     world.later(1_000);
-    world.ok(Command::Deny {
-        item: run,
-        reason: None,
-    });
+    world.ok(deny(&run));
     world.later(1_000);
     let permit = world.permit(&who, CONDUCT, &conduct());
     let first = world.begin(permit).unwrap();
@@ -166,11 +158,10 @@ fn newer_denial_refuses_the_same_child() {
     assert_eq!(refused(between.verdict(RUN, "wipe it")), denied);
     // The controls: another input, and an approval that is newer than the denial.
     board.make("another");
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let entry = entry_with(RUN, &json!({"text": "wipe it"}));
-    let item = world.ask_for(&who, vec![entry]).item.unwrap();
-    world.ok(Command::Deny { item, reason: None });
+    let item = world.item(&who, vec![entry]);
+    world.ok(deny(&item));
     world.later(1_000);
     let mut newer = Board::begun_in(world, who, 2);
     newer.make("wipe it");
@@ -259,8 +250,7 @@ fn child_changes_a_copy_alone() {
 
 #[test]
 fn only_staged_capabilities_of_other_sources_are_asked_for() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let many = vec![RUN; MAX_CHILDREN + 1];
     let cases: [(&[&str], u32, bool); 9] = [
         (&[RUN], 8, true),
@@ -283,10 +273,7 @@ fn only_staged_capabilities_of_other_sources_are_asked_for() {
         );
     }
     // What the owner hides is not asked for either.
-    world.ok(Command::Expose {
-        capability: cap(RUN),
-        enabled: false,
-    });
+    world.ok(expose(RUN, false));
     let request = world.request(&who, vec![entry_for(&[RUN], 1)]);
     assert!(world.run(Command::Request(request)).is_err());
 }
@@ -294,16 +281,12 @@ fn only_staged_capabilities_of_other_sources_are_asked_for() {
 #[test]
 fn owner_lowers_runs_and_raises_none() {
     for (runs, fits) in [(1, true), (3, true), (4, false), (0, false)] {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
-        let item = world
-            .ask_for(&who, vec![entry_for(&[RUN], 2)])
-            .item
-            .unwrap();
+        let (mut world, who) = World::with_member(&[]);
+        let item = world.item(&who, vec![entry_for(&[RUN], 2)]);
         world.plan(&item, CONDUCT, Verb::Write);
         let approve = Approve {
             turns: Some(runs),
-            ..world.approval(&item, Some(TrustWindow::Once))
+            ..world.approval(&item, ONCE)
         };
         let approved = world.run(Command::Approve(approve));
         assert_eq!(approved.is_ok(), fits, "{runs}: {approved:?}");
@@ -317,39 +300,21 @@ fn pause_and_switch_suspend_children() {
     assert_eq!(board.refused(), Refusal::Paused);
     board.world.ok(Command::Pause(false));
     for id in [RUN, CONDUCT] {
-        let expose = |enabled| Command::Expose {
-            capability: cap(id),
-            enabled,
-        };
         let held = board.child("held");
-        board.world.ok(expose(false));
+        board.world.ok(expose(id, false));
         assert!(
             matches!(board.verdict(RUN, "x"), Verdict::Refuse(_)),
             "{id}"
         );
         assert!(board.world.say(held, "held").is_err(), "{id}");
-        board.world.ok(expose(true));
+        board.world.ok(expose(id, true));
     }
     board.make("on it goes");
 }
 
 #[test]
 fn changed_source_of_a_child_is_called_no_more() {
-    let hide = Hide {
-        folders: ["letters".to_owned()].into(),
-        ..Hide::default()
-    };
-    let mut moved = seen("notes");
-    moved.target.as_mut().unwrap().inode += 1;
-    let changes = [
-        Command::SourceSeen(moved),
-        Command::Hide {
-            id: source("notes"),
-            rules: hide,
-            remove: false,
-        },
-    ];
-    for change in changes {
+    for change in [target(|t| t.inode += 1), hide("letters", false)] {
         let mut board = Board::open(2);
         let held = board.child("held");
         board.world.ok(change);
@@ -367,43 +332,22 @@ fn what_ends_an_approval_ends_its_children() {
     type End = (&'static str, fn(&mut Board));
     let ends: [End; 8] = [
         ("ended by the owner", |board| {
-            let item = board.item.clone();
-            board.world.ok(Command::EndTurns {
-                item,
-                by_source: false,
-            });
+            board.world.ok(end_turns(&board.item, false));
         }),
         ("ended by its source", |board| {
-            let item = board.item.clone();
-            board.world.ok(Command::EndTurns {
-                item,
-                by_source: true,
-            });
+            board.world.ok(end_turns(&board.item, true));
         }),
         ("withdrawn", |board| {
-            let (agent, item) = (board.who.agent.clone(), board.item.clone());
-            board.world.ok(Command::Withdraw { agent, item });
+            board.world.ok(withdraw(&board.who.agent, &board.item));
         }),
         ("its capability revoked", |board| {
-            board.world.ok(Command::RevokeGrant {
-                agent: board.who.agent.clone(),
-                capability: cap(CONDUCT),
-                reason: None,
-            });
+            board.world.ok(revoke_grant(&board.who, CONDUCT));
         }),
         ("the child's capability revoked", |board| {
-            board.world.ok(Command::RevokeGrant {
-                agent: board.who.agent.clone(),
-                capability: cap(RUN),
-                reason: None,
-            });
+            board.world.ok(revoke_grant(&board.who, RUN));
         }),
         ("agent revoked", |board| {
-            board.world.ok(Command::RevokeAgent {
-                agent: board.who.agent.clone(),
-                reason: None,
-                delete: false,
-            });
+            board.world.ok(revoke(&board.who.agent));
         }),
         ("key rotated", |board| {
             board.world.ok(Command::RotateKey);

@@ -2,22 +2,12 @@
 
 use crate::support::*;
 use plexus_protocol::TrustWindow;
-use plexus_trust::{Command, SourceConfig, restore};
+use plexus_trust::{Command, restore};
 use serde_json::json;
 
 /// Points the source elsewhere.
 fn route(path: &str) -> Command {
-    put(|config| config.route = json!({"path": path}))
-}
-
-fn put(set: impl Fn(&mut SourceConfig)) -> Command {
-    let mut config = config("notes");
-    set(&mut config);
-    Command::PutSource {
-        id: source("notes"),
-        config,
-        pins: Vec::new(),
-    }
+    put("notes", |config| config.route = json!({"path": path}))
 }
 
 /// The words on the card of a new request, and the request.
@@ -35,41 +25,36 @@ fn words(world: &World, item: &plexus_protocol::PendingId) -> Vec<String> {
 
 #[test]
 fn each_kind_of_change_is_on_the_card_in_words() {
-    let elsewhere = |edit: fn(&mut plexus_trust::Target)| {
-        let mut now = seen("notes");
-        edit(now.target.as_mut().unwrap());
-        Command::SourceSeen(now)
-    };
-    let name = || "notes.token".to_owned();
     for (command, expected) in [
         (route("/srv/b"), "path is /srv/b, it was /srv/notes"),
         (
-            put(|c| c.route = json!({"path": "/srv/notes", "port": 1})),
+            put("notes", |c| {
+                c.route = json!({"path": "/srv/notes", "port": 1})
+            }),
             "port is 1, it was not set",
         ),
         (
-            put(|c| c.secret_ref = Some("key".into())),
+            put("notes", |c| c.secret_ref = Some("key".into())),
             "the name of its secret is key, it was not set",
         ),
         (
-            put(|c| c.ask = true),
+            put("notes", |c| c.ask = true),
             "asking for each read is on, it was off",
         ),
         (
-            Command::SecretChanged { name: name() },
+            secret_changed("notes.token"),
             "its secret token was changed",
         ),
         (
-            elsewhere(|t| t.path.push('x')),
+            target(|t| t.path.push('x')),
             "its folder is /srv/notesx, it was /srv/notes",
         ),
         (
-            elsewhere(|t| t.inode += 1),
+            target(|t| t.inode += 1),
             "its folder is another one than it was, in the same place, /srv/notes",
         ),
     ] {
-        let mut world = World::new();
-        let who = world.member("a", &[READ]);
+        let (mut world, who) = World::with_member(&[READ]);
         let never = world.member("b", &[]);
         world.ok(command);
         world.ok(Command::SourceSeen(seen("notes")));
@@ -118,8 +103,7 @@ fn words_last_until_the_owner_allows_and_survive_a_restart() {
 
 #[test]
 fn kept_changes_are_bounded_and_forgotten_when_all_are_answered() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     for n in 0..20 {
         world.later(1);
         world.ok(route(&format!("/srv/{n}")));

@@ -27,13 +27,6 @@ fn proposed(world: &mut World, who: &Who, content: &str) -> Result<PendingId, Re
     }
 }
 
-/// The agent in another session, the first one being over.
-fn again(world: &mut World, who: &Who) -> Who {
-    let session = world.open(&who.agent, None).unwrap();
-    let agent = who.agent.clone();
-    Who { agent, session }
-}
-
 fn register(item: &PendingId) -> Command {
     Command::Register(Register {
         item: item.clone(),
@@ -75,46 +68,36 @@ fn denied_proposal_is_remembered_for_its_agent_and_content() {
     let (who, other) = (world.member("a", &[]), world.member("b", &[]));
     let item = proposed(&mut world, &who, "one").unwrap();
     let reason = Some("no".to_owned());
-    let deny = Command::Deny {
+    world.ok(Command::Deny {
         item: item.clone(),
         reason: reason.clone(),
-    };
-    world.ok(deny);
-    assert_eq!(world.state.item(&item).unwrap().state.wire(), "denied");
+    });
+    assert_eq!(world.item_state(&item).wire(), "denied");
     let refused = proposed(&mut world, &who, "one").unwrap_err();
     assert_eq!(refused, Refusal::Denied { reason });
     assert_eq!(world.run(register(&item)).unwrap_err(), Refusal::NoSuchItem);
     proposed(&mut world, &who, "two").unwrap();
     proposed(&mut world, &other, "one").unwrap();
     world.later(DENIAL_MS);
-    let who = again(&mut world, &who);
+    let who = world.again(&who);
     proposed(&mut world, &who, "one").unwrap();
 }
 
 #[test]
 fn proposals_are_bounded_and_end_with_the_credential() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let first = proposed(&mut world, &who, "0").unwrap();
     for n in 1..MAX_PENDING {
         proposed(&mut world, &who, &n.to_string()).unwrap();
     }
     let more = proposed(&mut world, &who, "more").unwrap_err();
     assert_eq!(more, Refusal::TooManyPending);
-    let withdraw = Command::Withdraw {
-        agent: who.agent.clone(),
-        item: first,
-    };
-    world.ok(withdraw);
+    world.ok(withdraw(&who.agent, &first));
     let last = proposed(&mut world, &who, "more").unwrap();
     world.later(ITEM_MS);
     assert_eq!(world.run(register(&last)).unwrap_err(), Refusal::NoSuchItem);
-    let who = again(&mut world, &who);
+    let who = world.again(&who);
     let item = proposed(&mut world, &who, "later").unwrap();
-    world.ok(Command::RevokeAgent {
-        agent: who.agent.clone(),
-        reason: None,
-        delete: false,
-    });
+    world.ok(revoke(&who.agent));
     assert_eq!(world.run(register(&item)).unwrap_err(), Refusal::NoSuchItem);
 }

@@ -1,16 +1,16 @@
 //! Asking for grants: coalescing, limits, declared verbs, constraints; tokens and their exchange.
 
 use crate::support::*;
-use plexus_protocol::{AgentId, TokenId, TrustWindow, Verb, Verbs};
+use plexus_protocol::{AgentId, TokenId, TrustWindow, Verb, Verbs, body::Scope};
 use plexus_trust::{
-    AuthPath, Command, GrantEntry, MAX_PENDING, MAX_TOKENS, REFRESH_GRACE_MS, Refusal, Reply,
+    AuthPath, Command, GrantEntry, ITEM_MS, ItemState, MAX_PENDING, MAX_TOKENS, OnApproval,
+    REFRESH_GRACE_MS, Refusal, Reply,
 };
 use serde_json::json;
 
 #[test]
 fn the_same_ask_is_one_item_and_anything_else_another() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let input = json!({"n": 1});
     let both = || vec![entry_with(WRITE, &input), entry(READ)];
     let first = world.ask_for(&who, both());
@@ -36,23 +36,19 @@ fn the_same_ask_is_one_item_and_anything_else_another() {
     purpose.purpose = Some("because".into());
     assert!(!world.decided(purpose).joined);
     let mut run = world.request(&who, both());
-    run.on_approval = plexus_trust::OnApproval::Run;
+    run.on_approval = OnApproval::Run;
     assert!(!world.decided(run).joined);
 }
 
 #[test]
 fn an_id_is_asked_for_once_in_a_request() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let twice = vec![
         entry_with(WRITE, &json!({"n": 1})),
         entry_with(WRITE, &json!({"n": 2})),
     ];
     let request = world.request(&who, twice);
-    assert!(matches!(
-        world.run(Command::Request(request)),
-        Err(Refusal::Invalid(_))
-    ));
+    world.invalid(Command::Request(request));
 }
 
 #[test]
@@ -73,7 +69,7 @@ fn twenty_items_wait_at_most() {
             .joined
     );
     world.ask(&other, READ, &json!({}));
-    world.later(plexus_trust::ITEM_MS);
+    world.later(ITEM_MS);
     let session = world.open(&who.agent, None).unwrap();
     let request = plexus_trust::RequestGrants { session, ..request };
     world.ok(Command::Request(request));
@@ -81,27 +77,22 @@ fn twenty_items_wait_at_most() {
 
 #[test]
 fn only_declared_verbs_can_be_asked_for() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let mut wrong = entry(WRITE);
     wrong.verbs = Some(Verbs::READ);
     let request = world.request(&who, vec![wrong]);
-    assert!(matches!(
-        world.run(Command::Request(request)),
-        Err(Refusal::Invalid(_))
-    ));
+    world.invalid(Command::Request(request));
     // Absent or empty means all that the call needs (E28).
     let mut empty = entry(EDIT);
     empty.verbs = Some(Verbs::NONE);
-    let item = world.ask_for(&who, vec![empty]).item.unwrap();
+    let item = world.item(&who, vec![empty]);
     world.approve(&item, None).unwrap();
     assert!(world.allowed(&who, EDIT, &json!({})));
 }
 
 #[test]
 fn a_grant_of_fewer_verbs_is_not_used_again_for_more() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let entry_of = |verbs| GrantEntry {
         capability: cap(EDIT),
         verbs,
@@ -147,8 +138,7 @@ fn a_constraint_is_kept_or_narrowed_and_never_widened_by_asking() {
 
 #[test]
 fn a_constraint_that_can_match_nothing_is_refused_when_made() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     for bad in [
         json!({"pathPrefix": {"field": "file", "allow": ["x"]}}),
         json!({"pathPrefix": {"field": "path", "allow": []}}),
@@ -157,10 +147,7 @@ fn a_constraint_that_can_match_nothing_is_refused_when_made() {
         let mut wanted = entry(READ);
         wanted.constraint = Some(constraint(bad));
         let request = world.request(&who, vec![wanted]);
-        assert!(matches!(
-            world.run(Command::Request(request)),
-            Err(Refusal::Invalid(_))
-        ));
+        world.invalid(Command::Request(request));
     }
 }
 
@@ -269,7 +256,7 @@ fn a_token_narrows_what_is_judged_on_what_it_resolves_to() {
         let mut wanted = entry(READ);
         wanted.constraint = asked.map(below);
         let token = world.token(who, vec![wanted]);
-        let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
+        let by_token = world.by_token(&who, &token, READ);
         assert_eq!(granted(by_token).constraint, Some(below(held)));
     }
     // The control: a session has no scope, and the grant alone narrows it.
@@ -281,8 +268,7 @@ fn a_token_narrows_what_is_judged_on_what_it_resolves_to() {
 /// The owner granted anew what a source now does; a token of before says less.
 #[test]
 fn a_token_of_fewer_verbs_opens_no_more() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let token = world.token(&who, vec![entry(READ)]);
     let by_token = |world: &World, token: &TokenId| {
         world.through(&who.agent, AuthPath::Token(token), READ, &json!({}))
@@ -292,15 +278,7 @@ fn a_token_of_fewer_verbs_opens_no_more() {
     let facts = writes.capabilities.get_mut(&cap(READ)).unwrap();
     facts.verbs = Verbs::of([Verb::Read, Verb::Write]);
     world.ok(Command::SourceSeen(writes));
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![GrantEntry {
-            capability: cap(READ),
-            verbs: None,
-            window: Some(TrustWindow::DAY),
-            constraint: None,
-        }],
-    });
+    world.ok(grant(&who, READ, TrustWindow::DAY, None));
     assert!(world.allowed(&who, READ, &json!({})), "the grant itself");
     assert_eq!(
         refused(by_token(&world, &token)),
@@ -312,10 +290,9 @@ fn a_token_of_fewer_verbs_opens_no_more() {
 
 #[test]
 fn a_revoked_token_is_dead_and_its_grant_is_not() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let token = world.token(&who, vec![entry(READ)]);
-    let permit = granted(world.through(&who.agent, AuthPath::Token(&token), READ, &json!({})));
+    let permit = granted(world.by_token(&who, &token, READ));
     let revoke = Command::RevokeToken {
         token,
         reason: None,
@@ -328,28 +305,31 @@ fn a_revoked_token_is_dead_and_its_grant_is_not() {
 
 #[test]
 fn revoking_a_grant_ends_every_token_of_its_agent() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ, SEARCH]);
+    let (mut world, who) = World::with_member(&[READ, SEARCH]);
     let token = world.token(&who, vec![entry(SEARCH)]);
-    world.ok(Command::RevokeGrant {
-        agent: who.agent.clone(),
-        capability: cap(READ),
-        reason: None,
-    });
-    let by_token = world.through(&who.agent, AuthPath::Token(&token), SEARCH, &json!({}));
-    assert_eq!(refused(by_token), Refusal::TokenRevoked);
+    world.ok(revoke_grant(&who, READ));
+    let by_token = refused(world.by_token(&who, &token, SEARCH));
+    assert_eq!(by_token, Refusal::TokenRevoked);
     assert!(world.allowed(&who, SEARCH, &json!({})) && world.pends(&who, READ, &json!({})));
 }
 
-fn refresh(world: &mut World, who: &Who, token: &TokenId) -> Result<TokenId, Refusal> {
+/// Exchanges a token; answers with the fresh one and what it opens.
+fn refresh(
+    world: &mut World,
+    who: &Who,
+    token: &TokenId,
+) -> Result<(TokenId, Vec<Scope>), Refusal> {
     let fresh = TokenId::parse(&uuid("tok", world.fresh())).unwrap();
-    world.run(Command::Refresh {
+    let reply = world.run(Command::Refresh {
         agent: who.agent.clone(),
         token: token.clone(),
         session: who.session.clone(),
         fresh: fresh.clone(),
     })?;
-    Ok(fresh)
+    match reply {
+        Reply::Refreshed { scopes, .. } => Ok((fresh, scopes)),
+        other => panic!("a token is refreshed, not {other:?}"),
+    }
 }
 
 #[test]
@@ -369,25 +349,24 @@ fn refresh_is_the_agents_own_and_once() {
         refresh(&mut world, &other, &token).unwrap_err(),
         Refusal::TokenRevoked
     );
-    let fresh = refresh(&mut world, &who, &token).unwrap();
+    let (fresh, _) = refresh(&mut world, &who, &token).unwrap();
     assert_eq!(
         refresh(&mut world, &who, &token).unwrap_err(),
         Refusal::TokenRevoked
     );
-    granted(world.through(&who.agent, AuthPath::Token(&fresh), READ, &json!({})));
+    granted(world.by_token(&who, &fresh, READ));
 }
 
 #[test]
 fn refresh_has_five_minutes_of_grace_and_no_grant_no_token() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let life = world.state.settings.token_lifetime_ms;
     let (late, too_late) = (
         world.token(&who, vec![entry(READ)]),
         world.token(&who, vec![entry(READ)]),
     );
     world.later(life);
-    let expired = world.through(&who.agent, AuthPath::Token(&late), READ, &json!({}));
+    let expired = world.by_token(&who, &late, READ);
     assert_eq!(refused(expired), Refusal::TokenExpired);
     world.later(REFRESH_GRACE_MS - 1);
     assert!(refresh(&mut world, &who, &late).is_ok());
@@ -397,8 +376,7 @@ fn refresh_has_five_minutes_of_grace_and_no_grant_no_token() {
         Refusal::TokenExpired
     );
 
-    let item = world.ask(&who, WRITE, &json!({}));
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    world.approved(&who, WRITE, &json!({}));
     let once = world.token(&who, vec![entry(WRITE)]);
     assert!(matches!(
         refresh(&mut world, &who, &once),
@@ -408,62 +386,36 @@ fn refresh_has_five_minutes_of_grace_and_no_grant_no_token() {
 
 #[test]
 fn a_refreshed_token_follows_the_grant_as_it_is_now() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let token = world.token(&who, vec![entry(READ)]);
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![GrantEntry {
-            capability: cap(READ),
-            verbs: None,
-            window: Some(TrustWindow::DAY),
-            constraint: Some(below("Projects")),
-        }],
-    });
+    world.ok(grant(&who, READ, TrustWindow::DAY, Some(below("Projects"))));
     let outside = json!({"path": "a.md"});
     let stale = world.through(&who.agent, AuthPath::Token(&token), READ, &outside);
     assert!(matches!(refused(stale), Refusal::GrantRequired { .. }));
-    let fresh = TokenId::parse(&uuid("tok", world.fresh())).unwrap();
-    let reply = world.ok(Command::Refresh {
-        agent: who.agent.clone(),
-        token,
-        session: who.session.clone(),
-        fresh,
-    });
-    assert!(
-        matches!(reply, Reply::Refreshed { scopes, .. } if scopes[0].constraint == Some(below("Projects")))
-    );
+    let (_, scopes) = refresh(&mut world, &who, &token).unwrap();
+    assert_eq!(scopes[0].constraint, Some(below("Projects")));
 }
 
 #[test]
 fn the_oldest_token_gives_way() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let first = world.token(&who, vec![entry(READ)]);
     world.later(1);
     for _ in 1..MAX_TOKENS {
         world.token(&who, vec![entry(READ)]);
     }
-    granted(world.through(&who.agent, AuthPath::Token(&first), READ, &json!({})));
+    granted(world.by_token(&who, &first, READ));
     world.token(&who, vec![entry(READ)]);
-    let by_first = world.through(&who.agent, AuthPath::Token(&first), READ, &json!({}));
-    assert_eq!(refused(by_first), Refusal::TokenRevoked);
+    let by_token = refused(world.by_token(&who, &first, READ));
+    assert_eq!(by_token, Refusal::TokenRevoked);
 }
 
 /// A call that used the last of its number, or a look at a status, wants a token of what stands and no more.
 #[test]
 fn who_wants_only_a_token_asks_the_owner_for_nothing() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
-    world.ok(Command::Grant {
-        agent: who.agent.clone(),
-        entries: vec![GrantEntry {
-            capability: cap(READ),
-            verbs: None,
-            window: Some(TrustWindow::DAY),
-            constraint: Some(constraint(json!({"maxCalls": 1}))),
-        }],
-    });
+    let (mut world, who) = World::with_member(&[READ]);
+    let one_call = constraint(json!({"maxCalls": 1}));
+    world.ok(grant(&who, READ, TrustWindow::DAY, Some(one_call)));
     let request = |world: &mut World| {
         let mut request = world.request(&who, vec![entry(READ)]);
         request.asks_nobody = true;
@@ -486,12 +438,8 @@ fn who_wants_only_a_token_asks_the_owner_for_nothing() {
 
 #[test]
 fn a_skill_needs_no_grant_and_is_no_call() {
-    let mut world = World::new();
-    let who = world.member("a", &[GUIDE]);
-    assert_eq!(
-        refused(world.call(&who, GUIDE, &json!({}))),
-        Refusal::NotCallable
-    );
+    let (mut world, who) = World::with_member(&[GUIDE]);
+    assert_eq!(world.refusal(&who, GUIDE), Refusal::NotCallable);
     let decision = world.ask_for(&who, vec![entry(GUIDE)]);
     assert!(decision.item.is_none() && decision.scopes.is_empty());
 }
@@ -517,20 +465,12 @@ fn the_owners_key_without_a_name_is_declined_everything() {
 /// An item that became grants was used by being approved: what ends the grants does not turn it into a refusal.
 #[test]
 fn what_became_a_grant_is_not_voided_with_it() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let granted = world.ask_for(&who, vec![entry(READ)]).item.unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    let granted = world.item(&who, vec![entry(READ)]);
     world.approve(&granted, Some(TrustWindow::DAY)).unwrap();
-    let call = world.ask(&who, WRITE, &json!({"path": "a"}));
-    world.approve(&call, Some(TrustWindow::Once)).unwrap();
+    let call = world.approved(&who, WRITE, &json!({"path": "a"}));
     world.ok(Command::RotateKey);
-    let state = |world: &World, item| world.state.item(item).unwrap().state.clone();
-    assert!(matches!(
-        state(&world, &granted),
-        plexus_trust::ItemState::Approved { .. }
-    ));
-    assert!(matches!(
-        state(&world, &call),
-        plexus_trust::ItemState::Void { .. }
-    ));
+    let (granted, call) = (world.item_state(&granted), world.item_state(&call));
+    assert!(matches!(granted, ItemState::Approved { .. }));
+    assert!(matches!(call, ItemState::Void { .. }));
 }

@@ -3,31 +3,9 @@
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb, Verbs};
 use plexus_trust::{
-    AuthPath, Command, GrantEntry, Hide, ItemState, Lend, Lent, Refusal, Settings, SourceConfig,
-    SourceSeen, Target,
+    Command, GrantEntry, Hide, ItemState, Lend, Lent, Refusal, SourceConfig, SourceSeen,
 };
 use serde_json::json;
-
-type Edit = fn(&mut SourceSeen);
-
-fn changed(edit: Edit) -> Command {
-    let mut now = seen("notes");
-    edit(&mut now);
-    Command::SourceSeen(now)
-}
-fn target(edit: fn(&mut Target)) -> Command {
-    let mut now = seen("notes");
-    edit(now.target.as_mut().unwrap());
-    Command::SourceSeen(now)
-}
-
-fn resume(id: &str, go_on: bool) -> Command {
-    Command::ResumeSource {
-        id: source(id),
-        revision: None,
-        go_on,
-    }
-}
 
 #[test]
 fn a_changed_target_voids() {
@@ -40,20 +18,16 @@ fn a_changed_target_voids() {
             target(|t| (t.device, t.boot, t.file_system) = (9, "second".into(), 6)),
         ),
     ] {
-        let mut world = World::new();
-        let who = world.member("a", &[READ, EXT_READ]);
+        let (mut world, who) = World::with_member(&[READ, EXT_READ]);
         let token = world.token(&who, vec![entry(READ)]);
         let item = world.ask(&who, WRITE, &json!({}));
         let permit = world.permit(&who, READ, &json!({}));
         world.ok(command);
         assert!(world.pends(&who, READ, &json!({})), "{what}");
         assert!(world.read(permit).is_err(), "{what}");
-        assert!(world.approve(&item, None).is_err(), "{what}");
-        let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
-        assert!(
-            matches!(by_token, plexus_trust::Verdict::Refuse(_)),
-            "{what}"
-        );
+        world.gone(&item);
+        let by_token = world.by_token(&who, &token, READ);
+        assert_eq!(refused(by_token), Refusal::TokenRevoked, "{what}");
         assert!(world.allowed(&who, EXT_READ, &json!({})), "{what}");
         world.ok(resume("notes", true));
         assert!(world.pends(&who, READ, &json!({})), "{what}: no way back");
@@ -63,14 +37,14 @@ fn a_changed_target_voids() {
 #[test]
 fn moved_path_field_voids_and_absent_one_does_not() {
     let paths = |inode: Option<u64>| {
-        let mut now = seen("notes");
-        let mut target = now.target.clone().unwrap();
-        let point = |inode| {
-            target.inode = inode;
-            ("library".to_owned(), target)
-        };
-        now.paths.extend(inode.map(point));
-        Command::SourceSeen(now)
+        changed(|now| {
+            let mut target = now.target.clone().unwrap();
+            let point = |inode| {
+                target.inode = inode;
+                ("library".to_owned(), target)
+            };
+            now.paths.extend(inode.map(point));
+        })
     };
     let mut world = World::new();
     world.ok(paths(Some(7)));
@@ -93,15 +67,13 @@ fn the_same_target_after_a_reboot_or_an_absence_changes_nothing() {
         target(|t| (t.device, t.boot, t.file_system) = (9, "second".into(), 0)),
         changed(|s| s.target = None),
     ] {
-        let mut world = World::new();
-        let who = world.member("a", &[READ]);
+        let (mut world, who) = World::with_member(&[READ]);
         let permit = world.permit(&who, READ, &json!({}));
         world.ok(command);
         world.ok(Command::SourceSeen(seen("notes")));
         assert!(world.read(permit).is_ok());
     }
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     world.ok(changed(|s| s.target = None));
     world.ok(target(|t| t.inode += 1));
     assert!(
@@ -112,7 +84,7 @@ fn the_same_target_after_a_reboot_or_an_absence_changes_nothing() {
 
 #[test]
 fn a_changed_shape_or_profile_suspends_until_the_owner_resumes() {
-    let changes: [(&str, Edit); 5] = [
+    let changes: [(&str, fn(&mut SourceSeen)); 5] = [
         ("rating, above the ceiling", |s| {
             let facts = s.capabilities.get_mut(&cap(READ)).unwrap();
             facts.sensitivity = plexus_protocol::Sensitivity::High;
@@ -128,8 +100,7 @@ fn a_changed_shape_or_profile_suspends_until_the_owner_resumes() {
         }),
     ];
     for (what, edit) in changes {
-        let mut world = World::new();
-        let who = world.member("a", &[READ, EXT_READ]);
+        let (mut world, who) = World::with_member(&[READ, EXT_READ]);
         let permit = world.permit(&who, READ, &json!({}));
         world.ok(changed(edit));
         assert!(world.read(permit).is_err(), "{what}");
@@ -147,40 +118,29 @@ fn a_changed_shape_or_profile_suspends_until_the_owner_resumes() {
 
 #[test]
 fn a_change_of_wording_changes_nothing() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let permit = world.permit(&who, READ, &json!({}));
     let item = world.ask(&who, WRITE, &json!({}));
     let before = world.log.len();
     world.ok(Command::SourceSeen(seen("notes")));
     assert_eq!(world.log.len(), before);
-    let mut config = config("notes");
-    config.label = "My notes".into();
-    world.ok(Command::PutSource {
-        id: source("notes"),
-        config,
-        pins: Vec::new(),
-    });
+    world.ok(put("notes", |c| c.label = "My notes".into()));
     assert!(world.read(permit).is_ok());
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    world.approve(&item, ONCE).unwrap();
     assert!(world.allowed(&who, WRITE, &json!({})));
 }
 
 #[test]
 fn an_item_does_not_outlive_the_shape_it_was_shown_in() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let (pending, approved) = (
         world.ask(&who, WRITE, &json!({"n": 1})),
         world.ask(&who, WRITE, &json!({"n": 2})),
     );
-    world.approve(&approved, Some(TrustWindow::Once)).unwrap();
+    world.approve(&approved, ONCE).unwrap();
     let elsewhere = world.ask(&who, EXT_WRITE, &json!({}));
     world.ok(changed(|s| s.capabilities = manifest("notes", 1)));
-    assert_eq!(
-        world.approve(&pending, None).unwrap_err(),
-        Refusal::NoSuchItem
-    );
+    world.gone(&pending);
     assert!(world.pends(&who, WRITE, &json!({"n": 2})));
     assert!(world.approve(&elsewhere, None).is_ok());
 }
@@ -198,16 +158,9 @@ fn an_owners_new_route_or_secret_voids() {
         }),
     ];
     for (what, set) in changes {
-        let mut world = World::new();
-        let who = world.member("a", &[READ]);
+        let (mut world, who) = World::with_member(&[READ]);
         let permit = world.permit(&who, READ, &json!({}));
-        let mut config = config("notes");
-        set(&mut config);
-        world.ok(Command::PutSource {
-            id: source("notes"),
-            config,
-            pins: Vec::new(),
-        });
+        world.ok(put("notes", set));
         assert!(world.read(permit).is_err(), "{what}");
         world.ok(Command::SourceSeen(seen("notes")));
         assert!(world.pends(&who, READ, &json!({})), "{what}");
@@ -217,26 +170,13 @@ fn an_owners_new_route_or_secret_voids() {
 #[test]
 fn a_changed_secret_voids_in_one_step() {
     let mut world = World::new();
-    let config = SourceConfig {
-        secret_ref: Some("mail".into()),
-        ..config("notes")
-    };
-    let id = source("notes");
-    world.ok(Command::PutSource {
-        id,
-        config,
-        pins: Vec::new(),
-    });
+    world.ok(put("notes", |c| c.secret_ref = Some("mail".into())));
     world.ok(Command::SourceSeen(seen("notes")));
     let who = world.member("a", &[READ, EXT_READ]);
-    world.ok(Command::SecretChanged {
-        name: "other".into(),
-    });
+    world.ok(secret_changed("other"));
     assert!(world.allowed(&who, READ, &json!({})), "the control");
-    world.ok(Command::SecretChanged {
-        name: "mail".into(),
-    });
-    let known = &world.state.sources[&source("notes")];
+    world.ok(secret_changed("mail"));
+    let known = world.notes();
     assert_eq!(known.config.secret_ref.as_deref(), Some("mail"), "it stays");
     world.ok(Command::SourceSeen(seen("notes")));
     assert!(world.pends(&who, READ, &json!({})));
@@ -245,58 +185,31 @@ fn a_changed_secret_voids_in_one_step() {
 
 #[test]
 fn changed_field_secret_voids_its_source_alone() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ, EXT_READ]);
+    let (mut world, who) = World::with_member(&[READ, EXT_READ]);
     for others in ["notes-2.token", "notes", "xnotes.token"] {
-        let name = others.into();
-        world.ok(Command::SecretChanged { name });
+        world.ok(secret_changed(others));
         assert!(world.allowed(&who, READ, &json!({})), "{others}");
     }
-    world.ok(Command::SecretChanged {
-        name: "notes.token".into(),
-    });
+    world.ok(secret_changed("notes.token"));
     assert!(world.pends(&who, READ, &json!({})));
     assert!(world.allowed(&who, EXT_READ, &json!({})));
 }
 
 #[test]
 fn a_disabled_source_is_gone_and_comes_back_as_it_was() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
-    let put = |enabled| {
-        let mut config = config("notes");
-        config.enabled = enabled;
-        Command::PutSource {
-            id: source("notes"),
-            config,
-            pins: Vec::new(),
-        }
-    };
-    world.ok(put(false));
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::UnknownCapability
-    );
-    world.ok(put(true));
+    let (mut world, who) = World::with_member(&[READ]);
+    world.ok(put("notes", |c| c.enabled = false));
+    assert_eq!(world.refusal(&who, READ), Refusal::UnknownCapability);
+    world.ok(put("notes", |_| {}));
     assert!(world.allowed(&who, READ, &json!({})));
 }
 
 #[test]
 fn a_removed_source_takes_its_grants_with_it() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
-    world.ok(Command::RemoveSource {
-        id: source("notes"),
-    });
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::UnknownCapability
-    );
-    world.ok(Command::PutSource {
-        id: source("notes"),
-        config: config("notes"),
-        pins: Vec::new(),
-    });
+    let (mut world, who) = World::with_member(&[READ]);
+    world.ok(remove("notes"));
+    assert_eq!(world.refusal(&who, READ), Refusal::UnknownCapability);
+    world.ok(put("notes", |_| {}));
     world.ok(Command::SourceSeen(seen("notes")));
     assert!(world.pends(&who, READ, &json!({})));
 }
@@ -304,12 +217,9 @@ fn a_removed_source_takes_its_grants_with_it() {
 #[test]
 fn reads_that_allow_themselves_do_not_do_so_after_the_owner_or_a_new_target_said_no() {
     let mut world = World::new();
-    world.ok(Command::Configure(Settings {
-        auto_allow_reads: true,
-        ..Settings::default()
-    }));
+    world.ok(set(|s| s.auto_allow_reads = true));
     let mut connect = world.connect_command("a", &[READ, SEARCH, EXT_READ, WRITE]);
-    connect.window = Some(TrustWindow::Once);
+    connect.window = ONCE;
     let who = world.join(connect);
     assert!(!world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
     assert!(
@@ -318,11 +228,7 @@ fn reads_that_allow_themselves_do_not_do_so_after_the_owner_or_a_new_target_said
             .scopes
             .is_empty()
     );
-    world.ok(Command::RevokeGrant {
-        agent: who.agent.clone(),
-        capability: cap(READ),
-        reason: None,
-    });
+    world.ok(revoke_grant(&who, READ));
     assert!(world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
     world.ok(target(|t| t.inode += 1));
     assert!(world.ask_for(&who, vec![entry(SEARCH)]).scopes.is_empty());
@@ -331,12 +237,9 @@ fn reads_that_allow_themselves_do_not_do_so_after_the_owner_or_a_new_target_said
 #[test]
 fn a_read_that_the_agent_was_not_selected_for_does_not_allow_itself() {
     let mut world = World::new();
-    world.ok(Command::Configure(Settings {
-        auto_allow_reads: true,
-        ..Settings::default()
-    }));
+    world.ok(set(|s| s.auto_allow_reads = true));
     let mut connect = world.connect_command("a", &[READ]);
-    connect.window = Some(TrustWindow::Once);
+    connect.window = ONCE;
     let who = world.join(connect);
     // It is exposed, so the agent knows of it, and that is all.
     let asked = world.ask_for(&who, vec![entry(SEARCH)]);
@@ -347,23 +250,15 @@ fn a_read_that_the_agent_was_not_selected_for_does_not_allow_itself() {
 
 #[test]
 fn what_is_not_exposed_is_not_there() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
+    let (mut world, who) = World::with_member(&[READ]);
     let token = world.token(&who, vec![entry(READ)]);
     let permit = world.permit(&who, READ, &json!({}));
-    let expose = |enabled| Command::Expose {
-        capability: cap(READ),
-        enabled,
-    };
-    world.ok(expose(false));
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::UnknownCapability
-    );
-    let by_token = world.through(&who.agent, AuthPath::Token(&token), READ, &json!({}));
-    assert_eq!(refused(by_token), Refusal::Unexposed);
+    world.ok(expose(READ, false));
+    assert_eq!(world.refusal(&who, READ), Refusal::UnknownCapability);
+    let by_token = refused(world.by_token(&who, &token, READ));
+    assert_eq!(by_token, Refusal::Unexposed);
     assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Unexposed);
-    world.ok(expose(true));
+    world.ok(expose(READ, true));
     assert!(
         world.read(permit).is_ok(),
         "re-exposed, the grant works again (wire 5.10)"
@@ -372,27 +267,19 @@ fn what_is_not_exposed_is_not_there() {
 
 #[test]
 fn a_new_route_does_not_hide_a_new_profile_and_a_new_kind_offers_nothing_yet() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let mut config = config("notes");
-    config.route = json!({"path": "/srv/other"});
-    let put = |config: &SourceConfig| Command::PutSource {
-        id: source("notes"),
-        config: config.clone(),
-        pins: Vec::new(),
-    };
-    world.ok(put(&config));
+    let (mut world, who) = World::with_member(&[]);
+    let other = |c: &mut SourceConfig| c.route = json!({"path": "/srv/other"});
+    world.ok(put("notes", other));
     let item = world.ask(&who, READ, &json!({}));
     world.approve(&item, Some(TrustWindow::DAY)).unwrap();
     assert!(world.allowed(&who, READ, &json!({})));
     world.ok(changed(|s| s.profile = secret("another")));
     assert!(world.pends(&who, READ, &json!({})));
-    config.kind = "other".into();
-    world.ok(put(&config));
-    assert_eq!(
-        refused(world.call(&who, READ, &json!({}))),
-        Refusal::UnknownCapability
-    );
+    world.ok(put("notes", |c| {
+        other(c);
+        c.kind = "other".into();
+    }));
+    assert_eq!(world.refusal(&who, READ), Refusal::UnknownCapability);
 }
 
 /// The same capability with an input schema that is kept.
@@ -407,8 +294,7 @@ fn shaped(s: &mut SourceSeen, input: serde_json::Value) {
 #[test]
 fn any_other_shape_suspends_its_grants_until_the_owner_resumes() {
     for source in [READ, EXT_READ] {
-        let mut world = World::new();
-        let who = world.member("a", &[READ, EXT_READ]);
+        let (mut world, who) = World::with_member(&[READ, EXT_READ]);
         let of = source.split_once('.').unwrap().0;
         let look = |max: u64| {
             let mut look = seen(of);
@@ -432,8 +318,7 @@ fn any_other_shape_suspends_its_grants_until_the_owner_resumes() {
 
 #[test]
 fn what_a_profile_imports_is_a_part_of_it() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ, EXT_READ]);
+    let (mut world, who) = World::with_member(&[READ, EXT_READ]);
     let more = |s: &mut SourceSeen| s.base.push("(allow file-read* (subpath \"/etc\"))".into());
     let less = |s: &mut SourceSeen| s.base.clear();
     let what = |world: &World| {
@@ -444,7 +329,7 @@ fn what_a_profile_imports_is_a_part_of_it() {
     world.ok(changed(more));
     assert!(world.pends(&who, READ, &json!({})));
     assert_eq!(what(&world), "manifest or profile changed");
-    let kept = &world.state.sources[&source("notes")].changed;
+    let kept = &world.notes().changed;
     assert_eq!(kept[0].rules, ["(allow file-read* (subpath \"/etc\"))"]);
     assert!(kept[0].rules_gone.is_empty());
     world.ok(resume("notes", true));
@@ -453,7 +338,7 @@ fn what_a_profile_imports_is_a_part_of_it() {
     // One entry less is a change like any other.
     world.ok(changed(|_| {}));
     assert!(world.pends(&who, READ, &json!({})));
-    let kept = &world.state.sources[&source("notes")].changed;
+    let kept = &world.notes().changed;
     assert_eq!(
         kept[0].rules_gone,
         ["(allow file-read* (subpath \"/etc\"))"]
@@ -471,9 +356,8 @@ fn what_a_profile_imports_is_a_part_of_it() {
 
 #[test]
 fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ]);
-    let kept = |world: &World| world.state.sources[&source("notes")].changed.clone();
+    let (mut world, who) = World::with_member(&[READ]);
+    let kept = |world: &World| world.notes().changed.clone();
     world.ok(changed(|s| {
         shaped(s, json!({"properties": {"n": {"maximum": 1}}}));
     }));
@@ -483,7 +367,7 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
     world.ok(changed(|s| {
         shaped(s, json!({"properties": {"n": {"maximum": 2}}}));
     }));
-    let seen_by_owner = world.state.sources[&source("notes")].revision;
+    let seen_by_owner = world.notes().revision;
     world.ok(changed(|s| {
         shaped(s, json!({"properties": {"n": {"maximum": 2}}}));
         s.profile = secret("another");
@@ -513,31 +397,21 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
 
 #[test]
 fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let hide = |folder: &str, remove| Command::Hide {
-        id: source("notes"),
-        rules: Hide {
-            folders: [folder.to_owned()].into(),
-            ..Hide::default()
-        },
-        remove,
-    };
+    let (mut world, who) = World::with_member(&[]);
     world.ok(hide("private", false));
     let (read, write) = (json!({"n": 1}), json!({"n": 2}));
     let items = [world.ask(&who, READ, &read), world.ask(&who, WRITE, &write)];
     for item in &items {
-        world.approve(item, Some(TrustWindow::Once)).unwrap();
+        world.approve(item, ONCE).unwrap();
     }
     let waits = world.ask(&who, READ, &json!({"n": 3}));
-    let elsewhere = world.ask(&who, EXT_READ, &json!({}));
-    world.approve(&elsewhere, Some(TrustWindow::Once)).unwrap();
+    world.approved(&who, EXT_READ, &json!({}));
     // On less than what was looked at, they go on.
     world.ok(hide("letters", false));
     assert!(world.allowed(&who, READ, &read) && world.allowed(&who, WRITE, &write));
     world.ok(hide("private", true));
     for item in items.iter().chain([&waits]) {
-        let state = &world.state.item(item).unwrap().state;
+        let state = world.item_state(item);
         assert!(matches!(state, ItemState::Void { .. }), "{state:?}");
     }
     assert!(world.pends(&who, READ, &read) && world.pends(&who, WRITE, &write));
@@ -549,37 +423,24 @@ fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
 fn hidden_rules_outlive_a_change_that_had_not_read_them() {
     let mut world = World::new();
     let read_before = config("notes");
-    let private = Hide {
-        folders: ["private".to_owned()].into(),
-        ..Hide::default()
-    };
-    world.ok(Command::Hide {
-        id: source("notes"),
-        rules: private.clone(),
-        remove: false,
-    });
-    let put = |config: SourceConfig| Command::PutSource {
-        id: source("notes"),
-        config,
-        pins: Vec::new(),
-    };
-    world.ok(put(SourceConfig {
-        label: "Mine".to_owned(),
-        ..read_before
+    let private = hidden("private");
+    world.ok(hide("private", false));
+    world.ok(put("notes", |c| {
+        *c = SourceConfig {
+            label: "Mine".to_owned(),
+            ..read_before
+        }
     }));
-    let now = &world.state.sources[&source("notes")].config;
+    let now = &world.notes().config;
     assert_eq!((&*now.label, &now.hide), ("Mine", &private));
     world.ok(Command::DisableSource {
         id: source("notes"),
     });
-    let now = &world.state.sources[&source("notes")].config;
+    let now = &world.notes().config;
     assert_eq!((now.enabled, &now.hide), (false, &private));
     // The control: another kind is another source.
-    world.ok(put(SourceConfig {
-        kind: "other".to_owned(),
-        ..config("notes")
-    }));
-    let now = &world.state.sources[&source("notes")].config;
+    world.ok(put("notes", |c| c.kind = "other".to_owned()));
+    let now = &world.notes().config;
     assert_eq!(now.hide, Hide::default());
 }
 
@@ -598,30 +459,24 @@ fn commands_that_give_something_do_not_narrow() {
         assert!(narrower.narrows(), "{narrower:?}");
         assert!(!wider.narrows(), "{wider:?}");
     }
-    let put = Command::PutSource {
-        id: source("notes"),
-        config: config("notes"),
-        pins: Vec::new(),
-    };
-    assert!(!put.narrows() && !Command::RotateKey.narrows());
+    assert!(!put("notes", |_| {}).narrows() && !Command::RotateKey.narrows());
 }
 
 #[test]
 fn another_certificate_suspends_its_grants_until_the_owner_resumes() {
-    let mut world = World::new();
-    let who = world.member("a", &[READ, EXT_READ]);
+    let (mut world, who) = World::with_member(&[READ, EXT_READ]);
     let pin = |pin: Option<&str>| Command::PinSource {
         id: source("notes"),
         pins: [("certificate".to_owned(), pin.map(str::to_owned))].into(),
     };
-    let kept = |world: &World| world.state.sources[&source("notes")].changed.clone();
+    let kept = |world: &World| world.notes().changed.clone();
     let waits = world.ask(&who, WRITE, &json!({"n": 1}));
-    let revision = world.state.sources[&source("notes")].revision;
+    let revision = world.notes().revision;
     world.ok(pin(Some("aa")));
     assert!(world.pends(&who, READ, &json!({})));
     assert!(world.allowed(&who, EXT_READ, &json!({})), "another source");
-    assert!(world.state.sources[&source("notes")].revision > revision);
-    let state = &world.state.item(&waits).unwrap().state;
+    assert!(world.notes().revision > revision);
+    let state = world.item_state(&waits);
     assert!(matches!(state, ItemState::Void { .. }), "{state:?}");
     // Two changes before the owner decides are both on the card.
     world.ok(pin(Some("bb")));
@@ -641,15 +496,9 @@ fn another_certificate_suspends_its_grants_until_the_owner_resumes() {
     assert!(world.allowed(&who, READ, &json!({})), "the control");
     world.ok(pin(None));
     assert!(world.pends(&who, READ, &json!({})));
-    assert!(world.state.sources[&source("notes")].config.route["certificate"].is_null());
+    assert!(world.notes().config.route["certificate"].is_null());
     // Where it points is another matter: nothing stands on it.
-    let mut config = config("notes");
-    config.route = json!({"path": "/srv/other"});
-    world.ok(Command::PutSource {
-        id: source("notes"),
-        config,
-        pins: Vec::new(),
-    });
+    world.ok(put("notes", |c| c.route = json!({"path": "/srv/other"})));
     world.ok(resume("notes", true));
     assert!(world.pends(&who, READ, &json!({})));
 }

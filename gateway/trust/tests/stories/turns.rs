@@ -1,9 +1,9 @@
 //! Bounded approvals: one approval, several turns.
 
 use crate::support::*;
-use plexus_protocol::{AuditId, PendingId, TrustWindow, Verb};
+use plexus_protocol::{AuditId, PendingId, Verb};
 use plexus_trust::{
-    Approve, AuthPath, BoundedState, Command, Entry, Fact, Hide, ITEM_MS, OnApproval, OutcomeKind,
+    Approve, AuthPath, BoundedState, Command, Entry, Fact, ITEM_MS, OnApproval, OutcomeKind,
     Refusal, TurnLimits, Verdict, all_rows, restore,
 };
 use serde_json::{Value, json};
@@ -21,13 +21,12 @@ struct Talk {
 impl Talk {
     /// An approved conversation whose first turn has not begun.
     fn approved() -> Self {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
+        let (mut world, who) = World::with_member(&[]);
         let mut request = world.request(&who, vec![entry_with(RUN, &said("hello"))]);
         request.on_approval = OnApproval::Run;
         let item = world.decided(request).item.unwrap();
         world.plan(&item, RUN, Verb::Execute);
-        world.approve(&item, Some(TrustWindow::Once)).unwrap();
+        world.approve(&item, ONCE).unwrap();
         Self { world, who, item }
     }
 
@@ -104,10 +103,8 @@ fn turn_names_its_number_and_its_parent() {
     talk.world.say(permit, "m2").unwrap();
     assert_eq!(told(&talk), (Some(2), Some(first)));
     // The control: a call that opens no conversation is no turn.
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask(&who, WRITE, &json!({}));
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    world.approved(&who, WRITE, &json!({}));
     let permit = world.permit(&who, WRITE, &json!({}));
     world.begin(permit).unwrap();
     talk.world = world;
@@ -203,29 +200,16 @@ fn pause_suspends_turns() {
 fn what_ends_an_approval_ends_its_turns() {
     let ends: [End; 9] = [
         ("ended by the owner", |talk| {
-            let item = talk.item.clone();
-            talk.world.ok(Command::EndTurns {
-                item,
-                by_source: false,
-            });
+            talk.world.ok(end_turns(&talk.item, false));
         }),
         ("withdrawn", |talk| {
-            let (agent, item) = (talk.who.agent.clone(), talk.item.clone());
-            talk.world.ok(Command::Withdraw { agent, item });
+            talk.world.ok(withdraw(&talk.who.agent, &talk.item));
         }),
         ("capability revoked", |talk| {
-            talk.world.ok(Command::RevokeGrant {
-                agent: talk.who.agent.clone(),
-                capability: cap(RUN),
-                reason: None,
-            });
+            talk.world.ok(revoke_grant(&talk.who, RUN));
         }),
         ("agent revoked", |talk| {
-            talk.world.ok(Command::RevokeAgent {
-                agent: talk.who.agent.clone(),
-                reason: None,
-                delete: false,
-            });
+            talk.world.ok(revoke(&talk.who.agent));
         }),
         ("key rotated", |talk| {
             talk.world.ok(Command::RotateKey);
@@ -235,25 +219,13 @@ fn what_ends_an_approval_ends_its_turns() {
             talk.world.ok(Command::Restored { made_at });
         }),
         ("another folder", |talk| {
-            let mut moved = seen("notes");
-            moved.target.as_mut().unwrap().inode += 1;
-            talk.world.ok(Command::SourceSeen(moved));
+            talk.world.ok(target(|t| t.inode += 1));
         }),
         ("more is hidden", |talk| {
-            let hide = Hide {
-                folders: ["letters".to_owned()].into(),
-                ..Hide::default()
-            };
-            talk.world.ok(Command::Hide {
-                id: source("notes"),
-                rules: hide,
-                remove: false,
-            });
+            talk.world.ok(hide("letters", false));
         }),
         ("another profile", |talk| {
-            let mut other = seen("notes");
-            other.profile = secret("another");
-            talk.world.ok(Command::SourceSeen(other));
+            talk.world.ok(changed(|s| s.profile = secret("another")));
         }),
     ];
     for (name, end) in ends {
@@ -267,24 +239,17 @@ fn what_ends_an_approval_ends_its_turns() {
     // The control: another agent's end is not this one's.
     let mut talk = Talk::open();
     let other = talk.world.member("b", &[]);
-    talk.world.ok(Command::RevokeAgent {
-        agent: other.agent,
-        reason: None,
-        delete: false,
-    });
+    talk.world.ok(revoke(&other.agent));
     talk.say("still there");
 }
 
 #[test]
 fn hidden_capability_takes_no_turn_until_it_is_shown() {
     let mut talk = Talk::open();
-    let expose = |enabled| Command::Expose {
-        capability: cap(RUN),
-        enabled,
-    };
-    talk.world.ok(expose(false));
+
+    talk.world.ok(expose(RUN, false));
     assert!(matches!(talk.turn("more"), Verdict::Refuse(_)));
-    talk.world.ok(expose(true));
+    talk.world.ok(expose(RUN, true));
     talk.say("more");
 }
 
@@ -295,10 +260,8 @@ fn turns_are_their_own_agents_alone() {
     let verdict = talk.world.turn(&other, &talk.item, &said("mine now"));
     assert_eq!(refused(verdict), no_turn("there is no such conversation"));
     // Nor does an approval of one call permit a second one.
-    let mut world = World::new();
-    let who = world.member("a", &[]);
-    let item = world.ask(&who, SEND, &json!({}));
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    let (mut world, who) = World::with_member(&[]);
+    let item = world.approved(&who, SEND, &json!({}));
     let permit = world.permit(&who, SEND, &json!({}));
     world.begin(permit).unwrap();
     let verdict = world.through(&who.agent, AuthPath::Bounded(&item), SEND, &json!({}));
@@ -311,13 +274,12 @@ fn turns_are_their_own_agents_alone() {
 #[test]
 fn owner_lowers_turns_and_minutes_and_raises_neither() {
     let lowered = |turns, minutes| {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
+        let (mut world, who) = World::with_member(&[]);
         let item = world.ask(&who, RUN, &said("hello"));
         let approve = Approve {
             turns,
             minutes,
-            ..world.approval(&item, Some(TrustWindow::Once))
+            ..world.approval(&item, ONCE)
         };
         let approved = world.run(Command::Approve(approve));
         let limits = world.state.item(&item).unwrap().asks[0].bounded.as_ref();
@@ -335,23 +297,18 @@ fn owner_lowers_turns_and_minutes_and_raises_neither() {
         assert_eq!(lowered(turns, minutes), (false, TURNS));
     }
     // What opens no conversation has nothing to lower.
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let item = world.ask(&who, WRITE, &json!({}));
     let approve = Approve {
         turns: Some(1),
         ..world.approval(&item, None)
     };
-    assert!(matches!(
-        world.run(Command::Approve(approve)),
-        Err(Refusal::Invalid(_))
-    ));
+    world.invalid(Command::Approve(approve));
 }
 
 #[test]
 fn more_turns_than_any_card_may_show_are_refused() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     for (turns, minutes, fits) in [
         (100, 1440, true),
         (101, 1, false),
@@ -373,8 +330,7 @@ fn more_turns_than_any_card_may_show_are_refused() {
 
 #[test]
 fn item_with_open_turns_is_not_forgotten() {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let entry = Entry {
         turns: Some(TurnLimits {
             turns: 3,
@@ -382,13 +338,12 @@ fn item_with_open_turns_is_not_forgotten() {
         }),
         ..entry_with(RUN, &said("hello"))
     };
-    let item = world.ask_for(&who, vec![entry]).item.unwrap();
+    let item = world.item(&who, vec![entry]);
     world.plan(&item, RUN, Verb::Execute);
-    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    world.approve(&item, ONCE).unwrap();
     // The agent comes for it in the last minute.
     world.later(ITEM_MS - MINUTE);
-    let session = world.open(&who.agent, None).unwrap();
-    let who = Who { session, ..who };
+    let who = world.again(&who);
     let permit = world.permit(&who, RUN, &said("hello"));
     let first = world.begin(permit).unwrap();
     world.end(&first, OutcomeKind::Ok);

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use plexus_protocol::{TrustWindow, capability::WindowKind};
-use plexus_trust::{Command, GrantEntry, Refusal, Settings};
+use plexus_trust::{Command, Settings};
 use serde_json::json;
 
 fn custom(ms: u64) -> TrustWindow {
@@ -18,11 +18,10 @@ fn approved(
     wish: Option<TrustWindow>,
     owner: Option<TrustWindow>,
 ) -> Option<TrustWindow> {
-    let mut world = World::new();
-    let who = world.member("a", &[]);
+    let (mut world, who) = World::with_member(&[]);
     let mut wanted = entry_with(id, &json!({}));
     wanted.wish = wish;
-    let item = world.ask_for(&who, vec![wanted]).item.unwrap();
+    let item = world.item(&who, vec![wanted]);
     world.plan(&item, id, plexus_protocol::Verb::Write);
     world.approve(&item, owner).unwrap();
     let agent = world.state.agent(&who.agent).unwrap();
@@ -46,7 +45,7 @@ fn an_agent_may_only_shorten_and_the_owner_may_choose() {
         approved(READ, Some(TrustWindow::HOUR), None),
         Some(TrustWindow::HOUR)
     );
-    assert_eq!(approved(READ, Some(TrustWindow::Once), None), None);
+    assert_eq!(approved(READ, ONCE, None), None);
     for wish in [TrustWindow::UntilRevoked, custom(8 * DAY)] {
         assert_eq!(approved(READ, Some(wish), None), Some(TrustWindow::WEEK));
     }
@@ -58,7 +57,7 @@ fn an_agent_may_only_shorten_and_the_owner_may_choose() {
         ),
         Some(TrustWindow::UntilRevoked)
     );
-    assert_eq!(approved(READ, None, Some(TrustWindow::Once)), None);
+    assert_eq!(approved(READ, None, ONCE), None);
     assert_eq!(
         approved(READ, None, Some(custom(90 * DAY))),
         Some(custom(30 * DAY))
@@ -83,10 +82,7 @@ fn until_revoked_falls_back_where_the_owner_does_not_allow_it() {
         read_window: TrustWindow::UntilRevoked,
         ..settings
     };
-    assert!(matches!(
-        world.run(Command::Configure(backdoor.clone())),
-        Err(Refusal::Invalid(_))
-    ));
+    world.invalid(Command::Configure(backdoor.clone()));
     world.ok(Command::Configure(Settings {
         allow_until_revoked: true,
         ..backdoor
@@ -96,29 +92,10 @@ fn until_revoked_falls_back_where_the_owner_does_not_allow_it() {
 #[test]
 fn settings_out_of_bounds_are_refused() {
     let mut world = World::new();
-    for bad in [
-        Settings {
-            token_lifetime_ms: MINUTE - 1,
-            ..Settings::default()
-        },
-        Settings {
-            token_lifetime_ms: HOUR + 1,
-            ..Settings::default()
-        },
-        Settings {
-            max_trust_window_ms: 0,
-            ..Settings::default()
-        },
-    ] {
-        assert!(matches!(
-            world.run(Command::Configure(bad)),
-            Err(Refusal::Invalid(_))
-        ));
-    }
-    world.ok(Command::Configure(Settings {
-        token_lifetime_ms: HOUR,
-        ..Settings::default()
-    }));
+    world.invalid(set(|s| s.token_lifetime_ms = MINUTE - 1));
+    world.invalid(set(|s| s.token_lifetime_ms = HOUR + 1));
+    world.invalid(set(|s| s.max_trust_window_ms = 0));
+    world.ok(set(|s| s.token_lifetime_ms = HOUR));
 }
 
 #[test]
@@ -129,16 +106,8 @@ fn above_the_ceiling_nothing_stands_whoever_asks() {
         connect.standing = [cap(id)].into();
         connect.window = Some(TrustWindow::UntilRevoked);
         let who = world.join(connect);
-        let entry = GrantEntry {
-            capability: cap(id),
-            verbs: None,
-            window: Some(TrustWindow::WEEK),
-            constraint: None,
-        };
-        world.ok(Command::Grant {
-            agent: who.agent.clone(),
-            entries: vec![entry],
-        });
+
+        world.ok(grant(&who, id, TrustWindow::WEEK, None));
         assert!(world.pends(&who, id, &json!({})), "{id}");
         let item = world.ask(&who, id, &json!({}));
         world.approve(&item, Some(TrustWindow::WEEK)).unwrap();

@@ -2,17 +2,19 @@
 //!
 //! Every event must come back from its JSON as it went in: what does not survive the way to the disk fails here first.
 
+mod commands;
 pub(crate) mod history;
 pub(crate) mod player;
 
+pub(crate) use commands::*;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
 };
 use plexus_trust::{
-    Approve, AuthPath, Bounds, Call, Command, Connect, Decision, Entry, Event, Facts, OnApproval,
-    Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, SourceConfig,
-    SourceSeen, State, Target, TurnLimits, Verdict, authorize, decide,
+    Approve, AuthPath, Bounds, Call, Command, Connect, Decision, Entry, Event, Facts, ItemState,
+    OnApproval, Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, Source,
+    SourceConfig, SourceSeen, State, Target, TurnLimits, Verdict, authorize, decide,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,6 +23,8 @@ pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000);
 pub(crate) const MINUTE: u64 = 60_000;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 pub(crate) const DAY: u64 = 24 * HOUR;
+
+pub(crate) const ONCE: Option<TrustWindow> = Some(TrustWindow::Once);
 
 pub(crate) const READ: &str = "notes.read";
 pub(crate) const SEARCH: &str = "notes.search";
@@ -204,15 +208,17 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut world = Self::empty();
         for id in ["notes", "ext"] {
-            let config = config(id);
-            world.ok(Command::PutSource {
-                id: source(id),
-                config,
-                pins: Vec::new(),
-            });
+            world.ok(put(id, |_| {}));
             world.ok(Command::SourceSeen(seen(id)));
         }
         world
+    }
+
+    /// The same, and an agent that was granted some of it.
+    pub(crate) fn with_member(capabilities: &[&str]) -> (Self, Who) {
+        let mut world = Self::new();
+        let who = world.member("a", capabilities);
+        (world, who)
     }
 
     pub(crate) fn fresh(&mut self) -> u64 {
@@ -240,6 +246,16 @@ impl World {
     }
     pub(crate) fn ok(&mut self, command: Command) -> Reply {
         self.run(command).expect("the command is carried out")
+    }
+    /// What the command asks for is out of bounds.
+    #[track_caller]
+    pub(crate) fn invalid(&mut self, command: Command) {
+        let done = self.run(command);
+        assert!(matches!(done, Err(Refusal::Invalid(_))), "{done:?}");
+    }
+    /// The source of the notes as it is kept.
+    pub(crate) fn notes(&self) -> &Source {
+        &self.state.sources[&source("notes")]
     }
     pub(crate) fn last_event(&self) -> AuditId {
         self.log.last().expect("an event").id.clone()
@@ -288,6 +304,21 @@ impl World {
         Ok(session)
     }
 
+    /// The agent in another session.
+    pub(crate) fn again(&mut self, who: &Who) -> Who {
+        let agent = who.agent.clone();
+        let session = self.open(&agent, None).unwrap();
+        Who { agent, session }
+    }
+    /// The agent in a session after it redeemed its [`new_code`].
+    pub(crate) fn redeem(&mut self, agent: &AgentId) -> Who {
+        let (code, pat) = (secret("another code"), secret("another pat"));
+        self.ok(Command::Enroll { code, pat });
+        let session = self.open(agent, Some(pat)).unwrap();
+        let agent = agent.clone();
+        Who { agent, session }
+    }
+
     pub(crate) fn request(&mut self, who: &Who, entries: Vec<Entry>) -> RequestGrants {
         RequestGrants {
             agent: Some(who.agent.clone()),
@@ -310,11 +341,23 @@ impl World {
         let request = self.request(who, entries);
         self.decided(request)
     }
+    /// Asks for what pends, and answers with its item.
+    pub(crate) fn item(&mut self, who: &Who, entries: Vec<Entry>) -> PendingId {
+        self.ask_for(who, entries).item.expect("it pends")
+    }
+    pub(crate) fn item_state(&self, item: &PendingId) -> ItemState {
+        self.state.item(item).expect("an item").state.clone()
+    }
     /// Asks for one call, and makes its plan where it needs one.
     pub(crate) fn ask(&mut self, who: &Who, id: &str, input: &Value) -> PendingId {
-        let decision = self.ask_for(who, vec![entry_with(id, input)]);
-        let item = decision.item.expect("it pends");
+        let item = self.item(who, vec![entry_with(id, input)]);
         self.plan(&item, id, Verb::Write);
+        item
+    }
+    /// Asks for one call, which the owner approves once.
+    pub(crate) fn approved(&mut self, who: &Who, id: &str, input: &Value) -> PendingId {
+        let item = self.ask(who, id, input);
+        self.approve(&item, ONCE).expect("it is approved");
         item
     }
     /// Makes the plan of an item, where it waits for one.
@@ -360,6 +403,12 @@ impl World {
         self.run(Command::Approve(approval))
     }
 
+    /// An item that nobody can approve any more.
+    #[track_caller]
+    pub(crate) fn gone(&mut self, item: &PendingId) {
+        assert_eq!(self.approve(item, ONCE).unwrap_err(), Refusal::NoSuchItem);
+    }
+
     pub(crate) fn through(
         &self,
         who: &AgentId,
@@ -388,6 +437,23 @@ impl World {
     }
     pub(crate) fn call(&self, who: &Who, id: &str, input: &Value) -> Verdict {
         self.through(&who.agent, AuthPath::Session(&who.session), id, input)
+    }
+    /// Why the agent may not call it.
+    pub(crate) fn refusal(&self, who: &Who, id: &str) -> Refusal {
+        refused(self.call(who, id, &json!({})))
+    }
+    pub(crate) fn by_token(&self, who: &Who, token: &TokenId, id: &str) -> Verdict {
+        self.through(&who.agent, AuthPath::Token(token), id, &json!({}))
+    }
+    /// The call that an approval has the gateway make.
+    pub(crate) fn by_gateway(
+        &self,
+        who: &Who,
+        item: &PendingId,
+        id: &str,
+        input: &Value,
+    ) -> Verdict {
+        self.through(&who.agent, AuthPath::Approved(item), id, input)
     }
     pub(crate) fn permit(&self, who: &Who, id: &str, input: &Value) -> Permit {
         granted(self.call(who, id, input))
