@@ -173,10 +173,8 @@ mod tests {
 
     #[test]
     fn a_kind_is_part_of_a_mark() {
-        assert_ne!(
-            agent("ada"),
-            Mark::of(&IndexTerm::Touched("ada".to_owned()))
-        );
+        let touched = Mark::of(&IndexTerm::Touched("ada".to_owned()));
+        assert_ne!(agent("ada"), touched);
     }
 
     #[test]

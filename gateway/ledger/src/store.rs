@@ -412,9 +412,7 @@ mod tests {
         assert!(matches!(store.read().err(), Some(StoreError::Closed)));
         store.open().expect("opens again beside the reader");
         assert_eq!(store.begin_launch("1").expect("counted"), 2);
-        assert_eq!(
-            view.head().expect("still readable"),
-            crate::event::Head::START
-        );
+        let head = view.head().expect("still readable");
+        assert_eq!(head, crate::event::Head::START);
     }
 }

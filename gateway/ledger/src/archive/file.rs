@@ -218,16 +218,12 @@ mod tests {
         let numbers: Vec<u64> = (7..240).collect();
         let line = |n: &u64| {
             // Some longer than what is read at once.
-            let long = if n.is_multiple_of(50) {
-                5 * BLOCK
-            } else {
-                3 * *n as usize
+            let long = match n.is_multiple_of(50) {
+                true => 5 * BLOCK,
+                false => 3 * *n as usize,
             };
-            format!(
-                "{} {{\"seq\":{n},\"x\":\"{}\"}}\n",
-                "0".repeat(64),
-                "y".repeat(long)
-            )
+            let (hash, long) = ("0".repeat(64), "y".repeat(long));
+            format!("{hash} {{\"seq\":{n},\"x\":\"{long}\"}}\n")
         };
         let text: String = numbers.iter().map(line).collect();
         std::fs::write(&path, text).expect("written");
@@ -239,26 +235,16 @@ mod tests {
                 Ok(seen.len() < 5)
             };
             lines.forward(from, keep).expect("readable");
-            let expected: Vec<u64> = numbers
-                .iter()
-                .copied()
-                .filter(|n| *n >= from)
-                .take(5)
-                .collect();
-            assert_eq!(seen, expected, "from {from}");
+            let behind = numbers.iter().copied().filter(|n| *n >= from);
+            assert_eq!(seen, behind.take(5).collect::<Vec<_>>(), "from {from}");
             let mut seen = Vec::new();
             let keep = |line: Line<'_>| {
                 seen.push(line.seq()?);
                 Ok(true)
             };
             lines.backward(from, keep).expect("readable");
-            let expected: Vec<u64> = numbers
-                .iter()
-                .rev()
-                .copied()
-                .filter(|n| *n < from)
-                .collect();
-            assert_eq!(seen, expected, "before {from}");
+            let before = numbers.iter().rev().copied().filter(|n| *n < from);
+            assert_eq!(seen, before.collect::<Vec<_>>(), "before {from}");
         }
     }
 }

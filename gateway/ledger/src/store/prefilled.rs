@@ -194,18 +194,19 @@ mod tests {
 
     fn empty(pieces: u64) -> (tempfile::TempDir, PrefilledFile) {
         let dir = tempfile::tempdir().expect("a directory");
-        let file = File::create_new(dir.path().join("file")).expect("made");
-        drop(file);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(dir.path().join("file"))
-            .expect("opened");
+        let path = dir.path().join("file");
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true).open(path);
+        let file = file.expect("made");
         let mut prefilled = PrefilledFile::under(file).expect("taken");
         // What follows is about places; that the system keeps them is another question.
         prefilled.ready.get_or_insert_default();
         prefilled.set_len(pieces * PIECE).expect("lengthened");
         (dir, prefilled)
+    }
+
+    fn put(prefilled: &PrefilledFile, at: u64, bytes: &[u8]) {
+        prefilled.write(at, bytes).expect("there is room");
     }
 
     #[cfg(target_os = "linux")]
@@ -219,17 +220,13 @@ mod tests {
     fn the_first_page_on_a_piece_takes_all_of_its_blocks() {
         let (_dir, prefilled) = empty(4);
         assert!(blocks(&prefilled) < PIECE, "a hole holds no blocks");
-        prefilled
-            .write(PIECE + 8192, &[7; 4096])
-            .expect("there is room");
+        put(&prefilled, PIECE + 8192, &[7; 4096]);
         assert!((PIECE..2 * PIECE).contains(&blocks(&prefilled)));
         let taken = blocks(&prefilled);
-        prefilled.write(PIECE, &[8; 4096]).expect("there is room");
+        put(&prefilled, PIECE, &[8; 4096]);
         assert_eq!(blocks(&prefilled), taken, "nothing new for the second page");
         // Two pieces at once, and what ends with the file.
-        prefilled
-            .write(3 * PIECE - 4096, &[9; 8192])
-            .expect("there is room");
+        put(&prefilled, 3 * PIECE - 4096, &[9; 8192]);
         assert!(blocks(&prefilled) >= 3 * PIECE);
     }
 
@@ -240,9 +237,7 @@ mod tests {
             .file
             .write_all_at(&[3; 4096], PIECE + 4096)
             .expect("there is room");
-        prefilled
-            .write(PIECE + 16384, &[7; 4096])
-            .expect("there is room");
+        put(&prefilled, PIECE + 16384, &[7; 4096]);
         let mut all = vec![1; PIECE as usize];
         prefilled.read(PIECE, &mut all).expect("readable");
         let expected = |at: usize| match at / 4096 {
@@ -257,14 +252,10 @@ mod tests {
     #[test]
     fn what_was_cut_off_is_made_ready_again() {
         let (_dir, prefilled) = empty(4);
-        prefilled
-            .write(2 * PIECE, &[7; 4096])
-            .expect("there is room");
+        put(&prefilled, 2 * PIECE, &[7; 4096]);
         prefilled.set_len(2 * PIECE + 4096).expect("cut");
         prefilled.set_len(4 * PIECE).expect("lengthened");
-        prefilled
-            .write(2 * PIECE + 8192, &[8; 4096])
-            .expect("there is room");
+        put(&prefilled, 2 * PIECE + 8192, &[8; 4096]);
         assert!(blocks(&prefilled) >= PIECE);
         let mut page = [1; 4096];
         prefilled

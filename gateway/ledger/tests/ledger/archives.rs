@@ -12,18 +12,16 @@ use std::time::{Duration, Instant};
 
 use plexus_ledger::{
     ArchiveState, CheckError, EventId, FORGOTTEN, Finding, ForgetError, IndexTerm, Lane, Ledger,
-    OpenError, Options, SEALED, SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives,
-    verify_export, verify_file,
+    OpenError, Options, Recorded, SEALED, SealStep, SealWatch, SubmitError, VerifiedArchives,
+    VerifiedExport, copy_at_rest, verify_archives, verify_export, verify_file,
 };
-use redb::{
-    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+use redb::ReadableTable as _;
+
+use crate::bank::{
+    Bank, Command, archives, deposit_each, event, events, folder, head, open_with, options,
+    recorded, seqs, sound, submit, this_test, wait,
 };
-
-use crate::bank::{Bank, Command, deposit_each, open_with, options, submit, wait};
-
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const INDEX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("index_runs");
+use crate::tables::{self, ARCHIVES, EVENTS, RUNS, change, remove};
 
 fn keeping(keep: u64) -> Options {
     Options {
@@ -35,12 +33,30 @@ fn keeping(keep: u64) -> Options {
     }
 }
 
+/// The same, and who watches the steps of sealing.
+fn watched(keep: u64, sealing: SealWatch) -> Options {
+    Options {
+        sealing,
+        ..keeping(keep)
+    }
+}
+
+/// Events that are a sound export.
+fn exported(bytes: &[u8]) -> VerifiedExport {
+    verify_export(bytes).expect("sound").expect("events")
+}
+
+/// A folder of archives that holds together without its ledger.
+fn archived(folder: &Path) -> VerifiedArchives {
+    verify_archives(folder).expect("sound").expect("archives")
+}
+
 /// Waits until nothing is left to archive: what is in the file is what is kept, and less than an archive more.
 fn settle(ledger: &Ledger<Bank>, at_most: u64) {
     loop {
-        let head = ledger.head().expect("readable").seq;
+        let head = head(ledger);
         let first = ledger.first_in_file().expect("readable");
-        let archived = ledger.archives().expect("readable");
+        let archived = archives(ledger);
         let sealed = archived.last().map_or(0, |(archive, _)| archive.last);
         if head + 1 - first <= at_most && first == sealed + 1 {
             return;
@@ -53,14 +69,17 @@ fn settle(ledger: &Ledger<Bank>, at_most: u64) {
 
 /// Every event, oldest first, each once.
 fn all(ledger: &Ledger<Bank>) -> Vec<EventId> {
-    let head = ledger.head().expect("readable").seq;
-    let events = ledger.after(0, usize::MAX).expect("readable");
+    let (head, events) = (head(ledger), events(ledger));
     for (event, seq) in events.iter().zip(1..) {
         assert_eq!(event.seq(), seq);
         assert_eq!(event.id().seq(), seq);
     }
     assert!(events.len() as u64 >= head, "up to the head");
-    events.iter().map(plexus_ledger::Recorded::id).collect()
+    events.iter().map(Recorded::id).collect()
+}
+
+fn ids(ledger: &Ledger<Bank>) -> BTreeSet<String> {
+    all(ledger).iter().map(EventId::to_string).collect()
 }
 
 /// The same ledger, which archives nothing further.
@@ -73,7 +92,7 @@ fn at_rest(dir: &Path, ledger: Ledger<Bank>) -> Ledger<Bank> {
 /// The owner changes what is kept while the writer works out what may go.
 #[test]
 fn keep_changed_while_an_archive_begins_stops_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(10));
     let over = AtomicBool::new(false);
     let served = std::thread::scope(|scope| {
@@ -89,10 +108,7 @@ fn keep_changed_while_an_archive_begins_stops_nothing() {
     });
     assert!(served, "the writer has gone");
     settle(&ledger, 20);
-    assert_eq!(
-        all(&ledger).len() as u64,
-        ledger.head().expect("readable").seq
-    );
+    assert_eq!(all(&ledger).len() as u64, head(&ledger));
 }
 
 fn found_in(ledger: &Ledger<Bank>) -> Finding {
@@ -114,37 +130,31 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(u64::MAX));
     for i in 0..120 {
         let who = ["alice", "bob", "carol"][i % 3];
-        submit(&ledger, Command::Deposit(who, 1)).expect("recorded");
-        submit(&ledger, Command::Look(who)).expect("recorded");
+        recorded(&ledger, Command::Deposit(who, 1));
+        recorded(&ledger, Command::Look(who));
     }
-    let before: Vec<_> = ledger.after(0, usize::MAX).expect("readable");
+    let before = events(&ledger);
     ledger.keep(20);
     settle(&ledger, 35);
     let ledger = at_rest(dir.path(), ledger);
-    ledger.verify(true).expect("it holds together");
+    sound(&ledger);
     let (now, head) = (
         ledger.after(0, before.len()).expect("readable"),
-        ledger.head().expect("readable").seq,
+        head(&ledger),
     );
-    let text = |events: &[plexus_ledger::Recorded]| -> Vec<String> {
-        events.iter().map(|e| e.export_line()).collect()
-    };
+    let text =
+        |events: &[Recorded]| -> Vec<_> { events.iter().map(Recorded::export_line).collect() };
     assert_eq!(text(&before), text(&now));
-    for event in &before {
-        let again = ledger.event(&event.id()).expect("readable").expect("there");
-        assert_eq!(again.export_line(), event.export_line());
-        assert_eq!(
-            ledger.first_at(event.at()).expect("readable"),
-            before
-                .iter()
-                .find(|e| e.at() >= event.at())
-                .expect("itself")
-                .seq()
-        );
+    for old in &before {
+        let again = event(&ledger, &old.id());
+        assert_eq!(again.export_line(), old.export_line());
+        let mut later = before.iter().filter(|e| e.at() >= old.at());
+        let first = later.next().expect("itself").seq();
+        assert_eq!(ledger.first_at(old.at()).expect("readable"), first);
     }
     let everything = ledger.tail(usize::MAX, None).expect("readable");
     assert!(everything.iter().rev().map(|e| e.seq()).eq(1..=head));
@@ -154,24 +164,13 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
             IndexTerm::Agent(format!("agent-{who}")),
         ] {
             let member = format!(r#""account":"{who}""#);
-            let mut expected: Vec<_> = everything
-                .iter()
-                .filter(|e| e.json().contains(&member))
-                .map(|e| e.seq())
-                .collect();
-            let seqs = |events: Vec<plexus_ledger::Recorded>| -> Vec<u64> {
-                events.iter().map(|e| e.seq()).collect()
-            };
+            let about = everything.iter().filter(|e| e.json().contains(&member));
+            let mut expected: Vec<_> = about.map(Recorded::seq).collect();
             let found = ledger.find(&term, None, usize::MAX).expect("readable");
-            assert_eq!(seqs(found), expected);
+            assert_eq!(seqs(&found), expected);
             let below = ledger.find(&term, Some(100), 7).expect("readable");
-            let few: Vec<_> = expected
-                .iter()
-                .copied()
-                .filter(|s| *s < 100)
-                .take(7)
-                .collect();
-            assert_eq!(seqs(below), few);
+            let few = expected.iter().copied().filter(|seq| *seq < 100).take(7);
+            assert_eq!(seqs(&below), few.collect::<Vec<_>>());
             // Page by page, of any size.
             for most in [1, 3, 50, 10_000] {
                 let (mut paged, mut end) = (Vec::new(), Some(head + 1));
@@ -189,42 +188,28 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
         }
     }
 
-    let archives = ledger.archives().expect("readable");
+    let archives = archives(&ledger);
     let last = archives.last().expect("some").0.last;
     assert!(
         archives
             .iter()
             .all(|(_, place)| *place == ArchiveState::There)
     );
-    let told = everything
-        .iter()
-        .filter(|e| e.event_type() == SEALED)
-        .count();
-    assert_eq!(told, archives.len());
+    let told = everything.iter().filter(|e| e.event_type() == SEALED);
+    assert_eq!(told.count(), archives.len());
     assert!(ledger.close());
     drop(ledger);
-    let db = redb::Database::open(dir.path().join("ledger.redb")).expect("opens");
-    let tx = db.begin_read().expect("readable");
-    let meta = tx.open_table(META).expect("a table");
-    let format = meta.get("format").expect("readable").expect("some").value();
-    assert_eq!(
-        format, 3,
-        "also after starts: who knows no archives is kept away"
-    );
-    let events = tx.open_table(EVENTS).expect("a table");
-    let first = events.first().expect("readable").expect("some").0.value();
-    assert_eq!(first, last + 1);
-    assert!(events.len().expect("counted") < 45);
-    let index = tx.open_table(INDEX).expect("a table");
-    let mut about = Vec::new();
-    for row in index.iter().expect("readable") {
-        let (first, row) = row.expect("readable");
-        let count = row.value().first_chunk().expect("a count");
-        about.push((
-            first.value(),
-            first.value() + u64::from(u16::from_le_bytes(*count)),
-        ));
-    }
+    let about = change(dir.path(), |tx| {
+        assert_eq!(
+            tables::format(tx),
+            3,
+            "also after starts: who knows no archives is kept away"
+        );
+        let kept: Vec<_> = tables::all(&tx.open_table(EVENTS).expect("a table"), |seq, _| seq);
+        assert_eq!(kept[0], last + 1);
+        assert!(kept.len() < 45);
+        tables::runs(&tx.open_table(RUNS).expect("a table"))
+    });
     assert!(
         about.iter().all(|(_, end)| *end > last + 1),
         "an index of what is gone"
@@ -236,21 +221,19 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
 
 #[test]
 fn each_archive_is_an_export_and_together_they_are_one() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(5));
     deposit_each(&ledger, 100);
     settle(&ledger, 20);
     let ledger = at_rest(dir.path(), ledger);
     let (mut whole, mut end) = (Vec::new(), 0);
-    let named: Vec<_> = ledger.archives().expect("readable");
+    let named = archives(&ledger);
     for (archive, _) in &named {
         let path = dir.path().join("archive").join(&archive.file);
         let bytes = fs::read(&path).expect("readable");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let checked = verify_export(bytes.as_slice())
-            .expect("sound")
-            .expect("events");
+        let checked = exported(&bytes);
         assert_eq!(checked.first, end + 1);
         end = checked.head.seq;
         whole.extend(bytes);
@@ -258,16 +241,14 @@ fn each_archive_is_an_export_and_together_they_are_one() {
     for event in ledger.after(end, usize::MAX).expect("readable") {
         whole.extend((event.export_line() + "\n").bytes());
     }
-    let checked = verify_export(whole.as_slice())
-        .expect("sound")
-        .expect("events");
+    let checked = exported(&whole);
     assert_eq!(
         (checked.first, checked.head),
         (1, ledger.head().expect("readable"))
     );
 
     let folder = dir.path().join("archive");
-    let alone = verify_archives(&folder).expect("sound").expect("archives");
+    let alone = archived(&folder);
     assert_eq!((alone.first, alone.head.seq), (1, end));
     assert_eq!(alone.archives, named.len() as u64);
 
@@ -282,11 +263,7 @@ fn each_archive_is_an_export_and_together_they_are_one() {
         Err(OpenError::Damaged(Finding::Archive { first: 1, .. }))
     ));
     fs::rename(dir.path().join("aside"), copy.join("archive")).expect("moved back");
-    assert!(
-        verify_archives(&copy.join("archive"))
-            .expect("sound")
-            .is_some()
-    );
+    archived(&copy.join("archive"));
     let verified = verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("sound");
     assert_eq!(verified.archives, copied.archives.len() as u64);
     assert_eq!((verified.first, verified.events), (1, verified.head.seq));
@@ -294,13 +271,13 @@ fn each_archive_is_an_export_and_together_they_are_one() {
 
 #[test]
 fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(5));
     deposit_each(&ledger, 100);
     settle(&ledger, 20);
     let ledger = at_rest(dir.path(), ledger);
     let verified = ledger.verify(true).expect("the control: sound");
-    let list = ledger.archives().expect("readable");
+    let list = archives(&ledger);
     assert!(verified.archives >= 3 && list.len() as u64 == verified.archives);
     let archive = list[1].0.clone();
     let folder = dir.path().join("archive");
@@ -320,7 +297,7 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
             (&file, first, last),
             (&archive.file, archive.first, archive.last)
         );
-        assert_eq!(ledger.archives().expect("readable")[1].1, place);
+        assert_eq!(archives(&ledger)[1].1, place);
         let alone = verify_archives(&folder).expect_err("found without the ledger as well");
         assert!(alone.to_string().contains(&archive.file), "{alone}");
         why
@@ -368,44 +345,27 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     deposit_each(&ledger, 3);
     fs::remove_dir_all(&folder).ok();
     fs::rename(&aside, &folder).expect("moved back");
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 #[test]
 fn an_entry_that_no_event_explains_is_found() {
-    const ARCHIVES: TableDefinition<'_, u64, &str> = TableDefinition::new("archives");
     for changed in [true, false] {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = folder();
         let ledger = open_with(dir.path(), keeping(5));
         deposit_each(&ledger, 60);
         settle(&ledger, 20);
-        ledger.verify(true).expect("the control");
+        sound(&ledger);
         ledger.close();
         drop(ledger);
-        {
-            let db = redb::Database::open(dir.path().join("ledger.redb")).expect("opens");
-            let tx = db.begin_write().expect("begun");
-            {
-                let mut table = tx.open_table(ARCHIVES).expect("a table");
-                if changed {
-                    // The file and its entry, changed alike.
-                    let line = table
-                        .get(1)
-                        .expect("readable")
-                        .expect("there")
-                        .value()
-                        .to_owned();
-                    let mut entry: plexus_ledger::Archive =
-                        serde_json::from_str(&line).expect("an entry");
+        if changed {
+            with_entries(dir.path(), |entry| {
+                if entry.first == 1 {
                     entry.until = entry.from.clone();
-                    table
-                        .insert(1, serde_json::to_string(&entry).expect("text").as_str())
-                        .expect("changed");
-                } else {
-                    table.remove(1).expect("removed");
                 }
-            }
-            tx.commit().expect("committed");
+            });
+        } else {
+            change(dir.path(), |tx| remove(tx, ARCHIVES, 1));
         }
         let ledger = open_with(dir.path(), keeping(u64::MAX));
         let finding = found_in(&ledger);
@@ -432,21 +392,15 @@ fn watch(at: Arc<AtomicI64>, steps: Arc<Mutex<Vec<SealStep>>>) -> SealWatch {
 fn a_failure_at_any_step_leaves_everything_as_it_was_and_is_made_good() {
     let mut failed_at = BTreeSet::new();
     for at in 0.. {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = folder();
         let (fails, steps) = (Arc::new(AtomicI64::new(at)), Arc::default());
         let sealing = watch(Arc::clone(&fails), Arc::clone(&steps));
-        let ledger = open_with(
-            dir.path(),
-            Options {
-                sealing,
-                ..keeping(3)
-            },
-        );
+        let ledger = open_with(dir.path(), watched(3, sealing));
         let mut acknowledged = Vec::new();
         for _ in 0..40 {
-            let receipt = submit(&ledger, Command::Deposit("alice", 1)).expect("recorded");
+            let receipt = recorded(&ledger, Command::Deposit("alice", 1));
             acknowledged.extend(receipt.events.iter().map(|event| event.id));
-            let events: BTreeSet<_> = all(&ledger).iter().map(EventId::to_string).collect();
+            let events = ids(&ledger);
             assert!(
                 acknowledged
                     .iter()
@@ -462,7 +416,7 @@ fn a_failure_at_any_step_leaves_everything_as_it_was_and_is_made_good() {
         // What a failure has left is gone; one more may be being written.
         ledger.keep(u64::MAX);
         let patience = Instant::now() + Duration::from_secs(60);
-        while files(dir.path()).len() != ledger.archives().expect("readable").len() {
+        while files(dir.path()).len() != archives(&ledger).len() {
             assert!(
                 Instant::now() < patience,
                 "step {at}: {:?}",
@@ -489,7 +443,7 @@ fn a_failure_at_any_step_leaves_everything_as_it_was_and_is_made_good() {
 
 #[test]
 fn calls_are_answered_while_an_archive_is_being_written() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let (entered, is_in) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (entered, released) = (Mutex::new(entered), Mutex::new(released));
@@ -501,25 +455,19 @@ fn calls_are_answered_while_an_archive_is_being_written() {
         }
         Ok(())
     });
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            sealing,
-            ..keeping(3)
-        },
-    );
+    let ledger = open_with(dir.path(), watched(3, sealing));
     deposit_each(&ledger, 30);
     is_in.recv().expect("an archive is begun");
     deposit_each(&ledger, 200);
-    assert!(ledger.archives().expect("readable").is_empty());
+    assert!(archives(&ledger).is_empty());
     drop(release);
     settle(&ledger, 15);
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 #[test]
 fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let (entered, is_in) = std::sync::mpsc::channel();
     let entered = Mutex::new(entered);
     let sealing: SealWatch = Arc::new(move |step| {
@@ -528,13 +476,7 @@ fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
         }
         Ok(())
     });
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            sealing,
-            ..keeping(3)
-        },
-    );
+    let ledger = open_with(dir.path(), watched(3, sealing));
     deposit_each(&ledger, 30);
     is_in.recv().expect("an archive is begun");
     assert!(ledger.close());
@@ -542,13 +484,13 @@ fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
     let ledger = open_with(dir.path(), keeping(3));
     settle(&ledger, 15);
     let ledger = at_rest(dir.path(), ledger);
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
     assert!(!dir.path().join("archive/audit.part").exists());
 }
 
 #[test]
 fn what_the_owner_gives_up_is_gone_is_said_and_leaves_the_rest_provable() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(5));
     // An archive each at least, however late the writer seals.
     for _ in 0..5 {
@@ -556,47 +498,33 @@ fn what_the_owner_gives_up_is_gone_is_said_and_leaves_the_rest_provable() {
         settle(&ledger, 20);
     }
     let ledger = at_rest(dir.path(), ledger);
-    let list = ledger.archives().expect("readable");
+    let list = archives(&ledger);
     assert!(list.len() > 3);
     let forget = |name: &str| wait(ledger.forget_archives(name.to_owned()));
     assert_eq!(forget("audit.log"), Err(ForgetError::Unknown));
-    ledger.verify(true).expect("nothing changed");
+    sound(&ledger);
     let through = &list[1].0;
     let gone = forget(&through.file).expect("given up");
     assert_eq!(gone.len(), 2);
     assert_eq!(forget(&through.file), Err(ForgetError::Unknown));
 
-    let verified = ledger.verify(true).expect("the rest holds together");
+    let verified = sound(&ledger);
     assert_eq!(verified.first, through.last + 1);
     assert_eq!(verified.archives, list.len() as u64 - 2);
-    let events = ledger.after(0, usize::MAX).expect("readable");
+    let events = events(&ledger);
     assert_eq!(events[0].seq(), through.last + 1);
-    let said = events
-        .iter()
-        .filter(|e| e.event_type() == FORGOTTEN)
-        .count();
-    assert_eq!(said, 2);
-    let places: Vec<_> = ledger
-        .archives()
-        .expect("readable")
-        .iter()
-        .map(|(_, p)| *p)
-        .collect();
-    assert_eq!(
-        places[..3],
-        [
-            ArchiveState::Forgotten,
-            ArchiveState::Forgotten,
-            ArchiveState::There
-        ]
-    );
+    let said = events.iter().filter(|e| e.event_type() == FORGOTTEN);
+    assert_eq!(said.count(), 2);
+    let places: Vec<_> = archives(&ledger).iter().map(|(_, p)| *p).collect();
+    use ArchiveState::{Forgotten, There};
+    assert_eq!(places[..3], [Forgotten, Forgotten, There]);
     let folder = dir.path().join("archive");
     assert!(
         list[..2]
             .iter()
             .all(|(a, _)| !folder.join(&a.file).exists())
     );
-    let alone = verify_archives(&folder).expect("sound").expect("archives");
+    let alone = archived(&folder);
     assert_eq!(alone.first, through.last + 1);
     let term = IndexTerm::Touched("alice".to_owned());
     let found = ledger.find(&term, None, usize::MAX).expect("readable");
@@ -613,36 +541,28 @@ fn what_the_owner_gives_up_is_gone_is_said_and_leaves_the_rest_provable() {
     ledger.keep(5);
     deposit_each(&ledger, 60);
     settle(&ledger, 20);
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
     assert_eq!(ledger.snapshot()["alice"], 160);
 }
 
 /// Changes the entries of a ledger's archives behind its back.
 fn with_entries(dir: &Path, change: impl Fn(&mut plexus_ledger::Archive)) {
-    const ARCHIVES: TableDefinition<'_, u64, &str> = TableDefinition::new("archives");
-    let db = redb::Database::open(dir.join("ledger.redb")).expect("opens");
-    let tx = db.begin_write().expect("begun");
-    {
+    tables::change(dir, |tx| {
         let mut table = tx.open_table(ARCHIVES).expect("a table");
-        let lines: Vec<_> = table
-            .iter()
-            .expect("readable")
-            .map(|row| row.expect("readable"))
-            .map(|(first, line)| (first.value(), line.value().to_owned()))
-            .collect();
-        for (first, line) in lines {
+        let rows = table.iter().expect("readable").flatten();
+        let rows = rows.map(|(first, line)| (first.value(), line.value().to_owned()));
+        for (first, line) in rows.collect::<Vec<_>>() {
             let mut entry = serde_json::from_str(&line).expect("an entry");
             change(&mut entry);
             let line = serde_json::to_string(&entry).expect("text");
             table.insert(first, line.as_str()).expect("changed");
         }
-    }
-    tx.commit().expect("committed");
+    });
 }
 
 #[test]
 fn archives_are_given_up_again_and_the_events_that_said_so_before_with_them() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(5));
     // However slowly the archives follow: each round leaves too much in the file for there to be none of it.
     let rounds = |count: u32| {
@@ -656,33 +576,31 @@ fn archives_are_given_up_again_and_the_events_that_said_so_before_with_them() {
         wait(ledger.forget_archives(name.to_owned())).expect("given up")
     };
     let names = |ledger: &Ledger<Bank>| -> Vec<_> {
-        let list = ledger.archives().expect("readable").into_iter();
+        let list = archives(ledger).into_iter();
         list.map(|(archive, _)| archive).collect()
     };
     let early = names(&ledger);
     let first_file = dir.path().join("archive").join(&early[0].file);
     let first_bytes = fs::read(&first_file).expect("readable");
     assert_eq!(forget(&ledger, &early[1].file).len(), 2);
-    ledger.verify(true).expect("the first time");
-    let said = ledger.head().expect("readable").seq;
+    sound(&ledger);
+    let said = head(&ledger);
     rounds(5);
     let ledger = at_rest(dir.path(), ledger);
-    ledger
-        .verify(true)
-        .expect("what said so lies in an archive");
+    sound(&ledger); // What said so lies in an archive.
     let list = names(&ledger);
     let at = list.iter().position(|archive| archive.last >= said);
     let at = at.expect("what said so is archived");
     assert!(at > 3 && at + 2 < list.len());
     assert_eq!(forget(&ledger, &list[at].file).len(), at - 1);
 
-    let verified = ledger.verify(true).expect("the second time");
+    let verified = sound(&ledger);
     assert_eq!(verified.first, list[at].last + 1);
     let (copy, folder) = (dir.path().join("copy"), dir.path().join("archive"));
     fs::create_dir(&copy).expect("a folder");
     ledger.copy(&copy.join("ledger.redb")).expect("copied");
     verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("a backup as well");
-    let alone = verify_archives(&folder).expect("sound").expect("archives");
+    let alone = archived(&folder);
     assert_eq!(alone.first, list[at].last + 1);
     ledger.close();
     drop(ledger);
@@ -716,13 +634,13 @@ fn archives_are_given_up_again_and_the_events_that_said_so_before_with_them() {
     assert!(found_at(&early[1].file).contains("the one before it was not"));
     gone(&early[0].file, true);
     let ledger = open_with(dir.path(), keeping(u64::MAX));
-    ledger.verify(true).expect("the control");
+    sound(&ledger);
 }
 
 #[test]
 fn a_file_of_another_log_is_left_alone() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let other = tempfile::tempdir().expect("a directory");
+    let dir = folder();
+    let other = folder();
     let elsewhere = open_with(other.path(), keeping(3));
     deposit_each(&elsewhere, 40);
     settle(&elsewhere, 15);
@@ -738,7 +656,7 @@ fn a_file_of_another_log_is_left_alone() {
         fs::read(&here).expect("there"),
         fs::read(&theirs).expect("there")
     );
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 /// Names the directory to a child that is this test again and may open few files.
@@ -749,14 +667,14 @@ fn more_archives_than_files_that_may_be_open_are_read_and_too_few_are_no_damage(
     if let Some(dir) = std::env::var_os(FEW_FILES) {
         return read_with_few_files(&PathBuf::from(dir));
     }
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(dir.path(), keeping(5));
-    while ledger.archives().expect("readable").len() <= 40 {
+    while archives(&ledger).len() <= 40 {
         deposit_each(&ledger, 10);
         settle(&ledger, 20);
     }
     let ledger = at_rest(dir.path(), ledger);
-    ledger.verify(true).expect("the control");
+    sound(&ledger);
     ledger.close();
     let child = Process::new("sh")
         .args(["-c", "ulimit -n 36 && exec \"$0\" \"$@\""])
@@ -775,10 +693,8 @@ fn more_archives_than_files_that_may_be_open_are_read_and_too_few_are_no_damage(
 
 fn read_with_few_files(dir: &Path) {
     let ledger = open_with(dir, keeping(u64::MAX));
-    let archives = ledger.archives().expect("readable").len() as u64;
-    let verified = ledger.verify(true).expect("sound");
-    assert_eq!(verified.archives, archives);
-    let head = ledger.head().expect("readable").seq;
+    assert_eq!(sound(&ledger).archives, archives(&ledger).len() as u64);
+    let head = head(&ledger);
     assert_eq!(all(&ledger).len() as u64, head);
     let newest_first = ledger.tail(usize::MAX, None).expect("readable");
     assert_eq!(newest_first.len() as u64, head);
@@ -798,7 +714,7 @@ fn read_with_few_files(dir: &Path) {
         other => panic!("{other:?}"),
     }
     taken.clear();
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 /// Names the directory to a child that is this test again, and the step that it dies before.
@@ -810,22 +726,18 @@ fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return seal_until_killed(&PathBuf::from(dir));
     }
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let mut acknowledged: BTreeSet<String> = BTreeSet::new();
     let mut died_at = BTreeSet::new();
     // One after the other on the same ledger: what one kill has left, the next launch takes up.
     for at in (0..24).chain(0..6) {
-        let mut child = Process::new(std::env::current_exe().expect("this test's file"))
-            .args([
-                "--exact",
-                "archives::killed_before_any_step_of_sealing_nothing_is_missing_or_twice",
-                "--nocapture",
-            ])
-            .env(CHILD, dir.path())
-            .env(AT, at.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the child starts");
+        let mut child =
+            this_test("archives::killed_before_any_step_of_sealing_nothing_is_missing_or_twice")
+                .env(CHILD, dir.path())
+                .env(AT, at.to_string())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("the child starts");
         for line in BufReader::new(child.stdout.take().expect("its output")).lines() {
             let line = line.unwrap_or_default();
             if let Some(id) = line.strip_prefix("ack ") {
@@ -845,7 +757,7 @@ fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
         ledger
             .verify(true)
             .unwrap_or_else(|e| panic!("killed at step {at}: {e}"));
-        let events: BTreeSet<_> = all(&ledger).iter().map(EventId::to_string).collect();
+        let events = ids(&ledger);
         assert_eq!(
             acknowledged.difference(&events).count(),
             0,
@@ -875,13 +787,7 @@ fn seal_until_killed(dir: &Path) {
         }
         Ok(())
     });
-    let ledger = open_with(
-        dir,
-        Options {
-            sealing,
-            ..keeping(4)
-        },
-    );
+    let ledger = open_with(dir, watched(4, sealing));
     if ledger.snapshot().is_empty() {
         wait(ledger.submit(Command::Deposit("a", 1_000_000), Lane::Owner)).expect("recorded");
     }

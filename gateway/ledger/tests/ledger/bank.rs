@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command as Process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use plexus_ledger::{
-    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Receipt, Restored,
-    Rows, SubmitError,
+    Archive, ArchiveState, BootReport, Decision, DecodeError, EventId, IndexTerm, Lane, Ledger,
+    Machine, Options, Receipt, Recorded, Restored, Rows, SubmitError, Verified,
 };
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 pub(crate) struct Bank;
 
@@ -227,6 +229,22 @@ pub(crate) fn options() -> Options {
     }
 }
 
+/// Options other than the usual ones.
+pub(crate) fn with(set: impl FnOnce(&mut Options)) -> Options {
+    let mut options = options();
+    set(&mut options);
+    options
+}
+
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// Opens a ledger; answers with what its start found as well.
+pub(crate) fn start(dir: &Path) -> (Ledger<Bank>, BootReport) {
+    Ledger::open(dir, options()).expect("the ledger opens")
+}
+
 pub(crate) fn open(dir: &Path) -> Ledger<Bank> {
     open_with(dir, options())
 }
@@ -250,6 +268,41 @@ pub(crate) fn submit(
     wait(ledger.submit(command, Lane::Agent))
 }
 
+/// Has the ledger carry out what it records.
+#[track_caller]
+pub(crate) fn recorded(ledger: &Ledger<Bank>, command: Command) -> Receipt<u64> {
+    submit(ledger, command).expect("recorded")
+}
+
+/// The ledger holds together from its first event on.
+#[track_caller]
+pub(crate) fn sound(ledger: &Ledger<Bank>) -> Verified {
+    ledger.verify(true).expect("sound")
+}
+
+/// The number of the last event.
+pub(crate) fn head(ledger: &Ledger<Bank>) -> u64 {
+    ledger.head().expect("readable").seq
+}
+
+/// An event that is there.
+pub(crate) fn event(ledger: &Ledger<Bank>, id: &EventId) -> Recorded {
+    ledger.event(id).expect("readable").expect("there")
+}
+
+/// All that is there.
+pub(crate) fn events(ledger: &Ledger<Bank>) -> Vec<Recorded> {
+    ledger.after(0, usize::MAX).expect("readable")
+}
+
+pub(crate) fn seqs(events: &[Recorded]) -> Vec<u64> {
+    events.iter().map(Recorded::seq).collect()
+}
+
+pub(crate) fn archives(ledger: &Ledger<Bank>) -> Vec<(Archive, ArchiveState)> {
+    ledger.archives().expect("readable")
+}
+
 pub(crate) fn deposit_each(ledger: &Ledger<Bank>, count: usize) {
     wait(async {
         for _ in 0..count {
@@ -259,4 +312,11 @@ pub(crate) fn deposit_each(ledger: &Ledger<Bank>, count: usize) {
                 .expect("recorded");
         }
     });
+}
+
+/// This process again, for one test alone: a child that may die.
+pub(crate) fn this_test(name: &str) -> Process {
+    let mut child = Process::new(std::env::current_exe().expect("this test's file"));
+    child.args(["--exact", name, "--nocapture"]);
+    child
 }

@@ -1,19 +1,13 @@
 //! Copies made while the writer goes on, and of a ledger at rest.
 
-use plexus_ledger::{Ledger, OpenError, Options, copy_at_rest, hold_closed, verify_file};
+use plexus_ledger::{OpenError, copy_at_rest, hold_closed, verify_file};
 
-use crate::bank::{Bank, deposit_each, open_with, options};
+use crate::bank::{Bank, deposit_each, folder, open_with, options, start, with};
 
 #[test]
 fn a_copy_holds_all_that_was_acknowledged_before_it_and_holds_together() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            checkpoint_every: 5,
-            ..options()
-        },
-    );
+    let dir = folder();
+    let ledger = open_with(dir.path(), with(|o| o.checkpoint_every = 5));
     deposit_each(&ledger, 13);
     let before = ledger.head().expect("readable");
     let to = dir.path().join("copy.redb");
@@ -41,7 +35,7 @@ fn a_copy_holds_all_that_was_acknowledged_before_it_and_holds_together() {
 
 #[test]
 fn a_ledger_in_use_is_neither_copied_from_outside_nor_held_closed() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let nowhere = dir.path().join("nowhere");
     assert!(hold_closed(&nowhere).expect("nothing there").is_none());
     drop(hold_closed(dir.path()).expect("empty"));
@@ -68,10 +62,7 @@ fn a_ledger_in_use_is_neither_copied_from_outside_nor_held_closed() {
 
 /// A state directory whose daemon was killed at work: its file says that it has to be repaired.
 fn killed() -> tempfile::TempDir {
-    let (live, dir) = (
-        tempfile::tempdir().expect("a directory"),
-        tempfile::tempdir().expect("a directory"),
-    );
+    let (live, dir) = (folder(), folder());
     let ledger = open_with(live.path(), options());
     deposit_each(&ledger, 5);
     for name in ["ledger.redb", "audit-heads.jsonl"] {
@@ -100,7 +91,7 @@ fn who_looks_at_a_ledger_or_copies_it_changes_no_byte_of_it() {
     let head = verify_file::<Bank>(&to, None).expect("sound").head;
     assert_eq!(head, copied.head, "the copy is whole");
     // The control: a daemon repairs it.
-    let (ledger, boot) = Ledger::<Bank>::open(dir.path(), options()).expect("opens");
+    let (ledger, boot) = start(dir.path());
     assert!(boot.walked, "it had to be repaired");
     ledger.close();
     assert!(std::fs::read(&path).expect("readable") != found);

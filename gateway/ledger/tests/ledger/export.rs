@@ -3,24 +3,16 @@
 use std::io::Write as _;
 use std::process::{Command as Process, Stdio};
 
-use plexus_ledger::{CheckError, Finding, Options, verify_export};
+use plexus_ledger::{CheckError, Finding, verify_export};
 
-use crate::bank::{deposit_each, open_with, options};
+use crate::bank::{deposit_each, events, folder, open_with, with};
 
 /// The lines of a log of twelve events.
 fn lines() -> Vec<String> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            checkpoint_every: 5,
-            ..options()
-        },
-    );
+    let dir = folder();
+    let ledger = open_with(dir.path(), with(|o| o.checkpoint_every = 5));
     deposit_each(&ledger, 10);
-    ledger
-        .after(0, 100)
-        .expect("readable")
+    events(&ledger)
         .iter()
         .map(plexus_ledger::Recorded::export_line)
         .collect()

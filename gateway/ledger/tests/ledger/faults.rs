@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use plexus_ledger::{Condition, Lane, Ledger, Options, SubmitError};
 
-use crate::bank::{Bank, Command, deposit_each, open_with, options, submit, wait};
+use crate::bank::{
+    Bank, Command, deposit_each, folder, open_with, options, recorded, sound, submit, wait, with,
+};
 use crate::disk::{Disk, Fault};
 
 fn on(disk: &Disk) -> Options {
@@ -24,7 +26,7 @@ fn on(disk: &Disk) -> Options {
 fn a_fault_at_any_write_or_flush_never_makes_an_answer_untrue() {
     let (mut lost, mut unavailable, mut at) = (0, 0, 1);
     loop {
-        let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+        let (dir, disk) = (folder(), Disk::default());
         let ledger = open_with(dir.path(), on(&disk));
         deposit_each(&ledger, 3);
         let start = disk.acts();
@@ -92,9 +94,9 @@ fn a_power_cut_keeps_what_was_acknowledged_and_no_half_of_a_command() {
     };
     let mut cut_short = 0;
     for round in 0..60 {
-        let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+        let (dir, disk) = (folder(), Disk::default());
         let ledger = open_with(dir.path(), on(&disk));
-        submit(&ledger, Command::Deposit("a", 1_000)).expect("recorded");
+        recorded(&ledger, Command::Deposit("a", 1_000));
         disk.set(Some(Fault::Dead(disk.acts() + 1 + roll(120))));
         let mut acknowledged = Vec::new();
         wait(async {
@@ -140,7 +142,7 @@ fn a_power_cut_keeps_what_was_acknowledged_and_no_half_of_a_command() {
 
 #[test]
 fn nothing_is_shown_before_its_flush() {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let ledger = open_with(dir.path(), on(&disk));
     let mut told = ledger.subscribe();
     let shown = Arc::new(Mutex::new(Vec::new()));
@@ -159,9 +161,9 @@ fn nothing_is_shown_before_its_flush() {
 
 #[test]
 fn a_refusal_that_rests_on_a_failed_commit_is_not_given_as_one() {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let ledger = open_with(dir.path(), on(&disk));
-    submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+    recorded(&ledger, Command::Deposit("a", 1));
     let spend = || ledger.submit(Command::Move("a", "b", 1), Lane::Agent);
     // Both commands are in one batch: the flush of a command before them is held until both are queued.
     let hold = |fault: bool| {
@@ -199,9 +201,9 @@ fn a_refusal_that_rests_on_a_failed_commit_is_not_given_as_one() {
     );
 
     disk.set(None);
-    submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+    recorded(&ledger, Command::Deposit("a", 1));
     let have = ledger.snapshot()["a"];
-    submit(&ledger, Command::Move("a", "z", have - 1)).expect("recorded");
+    recorded(&ledger, Command::Move("a", "z", have - 1));
     let first = hold(false);
     let both = wait(async { tokio::join!(spend(), spend()) });
     let _ = first.join();
@@ -214,7 +216,7 @@ fn a_refusal_that_rests_on_a_failed_commit_is_not_given_as_one() {
 
 #[test]
 fn on_a_full_disk_the_last_space_is_the_owners() {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let slow = Duration::from_secs(3_600); // no second look for room in this test
     let ledger = open_with(
         dir.path(),
@@ -250,12 +252,12 @@ fn on_a_full_disk_the_last_space_is_the_owners() {
         *ledger.snapshot(),
         BTreeMap::from([("alice".to_owned(), 1), ("owner".to_owned(), 2)])
     );
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 #[test]
 fn when_there_is_room_again_the_space_is_set_aside_and_agents_go_on() {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let ledger = open_with(
         dir.path(),
         Options {
@@ -276,7 +278,7 @@ fn when_there_is_room_again_the_space_is_set_aside_and_agents_go_on() {
 
 #[test]
 fn a_disk_that_is_gone_closes_the_ledger_and_its_return_opens_it() {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let ledger = open_with(dir.path(), on(&disk));
     deposit_each(&ledger, 2);
     disk.set(Some(Fault::Dead(0)));
@@ -298,12 +300,12 @@ fn a_disk_that_is_gone_closes_the_ledger_and_its_return_opens_it() {
         (ledger.condition().0, ledger.snapshot().get("alice")),
         (Condition::Open, Some(&3))
     );
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 #[test]
 fn on_a_disk_that_was_full_before_the_start_the_owner_can_still_act() {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let with_ballast = || Options {
         ballast: 4096,
         ..on(&disk)
@@ -321,16 +323,15 @@ fn on_a_disk_that_was_full_before_the_start_the_owner_can_still_act() {
 #[test]
 #[cfg(target_os = "linux")] // for /dev/full
 fn a_start_without_room_for_the_ballast_leaves_the_rest_to_the_owner() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     // A file that can never be filled stands in for a full disk.
     std::os::unix::fs::symlink("/dev/full", dir.path().join("ledger.ballast")).expect("linked");
     let (ledger, report) = Ledger::<Bank>::open(
         dir.path(),
-        Options {
-            ballast: 4096,
-            retry: Duration::from_secs(3_600),
-            ..options()
-        },
+        with(|o| {
+            o.ballast = 4096;
+            o.retry = Duration::from_secs(3_600);
+        }),
     )
     .expect("the ledger opens");
     assert!(report.no_ballast.is_some());

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use plexus_ledger::{Options, SubmitError};
+use plexus_ledger::SubmitError;
 use proptest::prelude::*;
 
-use crate::bank::{Accounts, Command, open_with, options, submit};
+use crate::bank::{Accounts, Command, folder, open_with, submit, with};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -59,8 +59,9 @@ proptest! {
         checkpoint_every in 2_u64..9,
         index_run in prop::sample::select(vec![1, 3, 256]),
     ) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let again = || open_with(dir.path(), Options { checkpoint_every, index_run, ..options() });
+        let dir = folder();
+        let with = || with(|o| (o.checkpoint_every, o.index_run) = (checkpoint_every, index_run));
+        let again = || open_with(dir.path(), with());
         let (mut ledger, mut bank, mut launch) = (again(), BTreeMap::new(), 1);
         for step in steps {
             match step {

@@ -2,11 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
+use std::process::Stdio;
 
-use plexus_ledger::{EventId, Lane, Ledger, Options};
+use plexus_ledger::{EventId, Lane, Ledger};
 
-use crate::bank::{Bank, Command, open_with, options, wait};
+use crate::bank::{Bank, Command, folder, open_with, options, this_test, wait, with};
 
 /// Names the directory to a child that is this test again.
 const CHILD: &str = "PLEXUS_LEDGER_KILL_TEST";
@@ -17,16 +17,11 @@ fn nothing_acknowledged_is_missing_after_twenty_kills() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return write_until_killed(&PathBuf::from(dir));
     }
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let mut acknowledged: Vec<EventId> = Vec::new();
     for kill in 0..KILLS {
         let before = acknowledged.len();
-        let mut child = Process::new(std::env::current_exe().expect("this test's file"))
-            .args([
-                "--exact",
-                "kill::nothing_acknowledged_is_missing_after_twenty_kills",
-                "--nocapture",
-            ])
+        let mut child = this_test("kill::nothing_acknowledged_is_missing_after_twenty_kills")
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -79,11 +74,10 @@ fn nothing_acknowledged_is_missing_after_twenty_kills() {
 fn write_until_killed(dir: &Path) {
     let ledger = open_with(
         dir,
-        Options {
-            checkpoint_every: 50,
-            index_run: 40,
-            ..options()
-        },
+        with(|o| {
+            o.checkpoint_every = 50;
+            o.index_run = 40;
+        }),
     );
     if ledger.snapshot().is_empty() {
         wait(ledger.submit(Command::Deposit("a", 1_000_000), Lane::Owner)).expect("recorded");

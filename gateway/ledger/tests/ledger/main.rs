@@ -19,5 +19,6 @@ mod record;
 mod slow;
 mod starts;
 mod storms;
+mod tables;
 mod tampering;
 mod versions;

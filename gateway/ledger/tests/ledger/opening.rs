@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plexus_ledger::{Condition, Finding, Ledger, OpenError, Options, copy_at_rest, hold_closed};
+use plexus_ledger::{Condition, Finding, Ledger, OpenError, copy_at_rest, hold_closed};
 use redb::{Database, TableDefinition};
 
-use crate::bank::{Bank, Command, deposit_each, open, open_with, options, submit};
+use crate::bank::{
+    Bank, Command, deposit_each, folder, open, open_with, options, start, submit, with,
+};
 use crate::disk::{Disk, Fault};
+use crate::tables::{META, change, put};
 
 fn refused(dir: &Path) -> OpenError {
     Ledger::<Bank>::open(dir, options()).err().expect("refused")
@@ -15,7 +18,7 @@ fn refused(dir: &Path) -> OpenError {
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     assert!(matches!(refused(dir.path()), OpenError::InUse));
     deposit_each(&ledger, 1);
@@ -26,12 +29,9 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
 /// It waits for the disk to be mended, and goes on then. What was put in its place meanwhile it would take for its own.
 #[test]
 fn a_daemon_whose_disk_has_failed_keeps_its_directory() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let disk = Disk::default();
-    let on_disk = || Options {
-        opener: disk.opener(),
-        ..options()
-    };
+    let on_disk = || with(|o| o.opener = disk.opener());
     let ledger = open_with(dir.path(), on_disk());
     disk.set(Some(Fault::Dead(0)));
     submit(&ledger, Command::Deposit("a", 1)).expect_err("it cannot be recorded");
@@ -48,18 +48,9 @@ fn a_daemon_whose_disk_has_failed_keeps_its_directory() {
 
 #[test]
 fn another_format_is_refused_with_a_remedy_and_left_as_it_is() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     open(dir.path()).close();
-    let path = dir.path().join("ledger.redb");
-    let set_format = |format: u64| {
-        let file = Database::open(&path).expect("the file opens");
-        let tx = file.begin_write().expect("a transaction");
-        tx.open_table(TableDefinition::<&str, u64>::new("meta"))
-            .expect("a table")
-            .insert("format", format)
-            .expect("set");
-        tx.commit().expect("committed");
-    };
+    let set_format = |format: u64| change(dir.path(), |tx| put(tx, META, "format", format));
     set_format(4);
     let error = refused(dir.path());
     assert!(matches!(error, OpenError::Format { found: 4 }));
@@ -82,7 +73,7 @@ fn another_format_is_refused_with_a_remedy_and_left_as_it_is() {
 
 #[test]
 fn a_file_that_is_no_ledger_is_refused_and_left_as_it_is() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let path = dir.path().join("ledger.redb");
     fs::write(&path, vec![b'x'; 20_000]).expect("written");
     assert!(matches!(refused(dir.path()), OpenError::Store(_)));
@@ -117,16 +108,16 @@ fn two_days(dir: &Path) -> (PathBuf, PathBuf) {
 
 #[test]
 fn a_ledger_put_back_to_an_earlier_day_is_reported() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let (file, copy) = two_days(dir.path());
 
-    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (ledger, report) = start(dir.path());
     assert_eq!(report.rolled_back, None);
     assert!(ledger.verify(true).expect("sound").heads > 0);
     ledger.close();
 
     fs::copy(&copy, &file).expect("put back");
-    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (ledger, report) = start(dir.path());
     let finding = Finding::Head {
         seq: 8,
         why: "the log ends before it",
@@ -151,7 +142,7 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
     );
     ledger.close();
     // Its own lines are the last ones by now; it is reported all the same, at each start.
-    let (_ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (_ledger, report) = start(dir.path());
     assert!(
         matches!(report.rolled_back, Some(Finding::Head { seq: 8, .. })),
         "{report:?}"
@@ -160,7 +151,7 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
 
 #[test]
 fn a_file_of_heads_that_is_put_aside_takes_nothing_from_what_later_starts_report() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let (file, copy) = two_days(dir.path());
     let heads = dir.path().join("audit-heads.jsonl");
     fs::copy(&copy, &file).expect("put back");
@@ -170,40 +161,33 @@ fn a_file_of_heads_that_is_put_aside_takes_nothing_from_what_later_starts_report
     let full = first.repeat((8 << 20) / first.len());
     fs::write(&heads, full + &text).expect("written");
 
-    for start in 0..3 {
-        let opened = Ledger::<Bank>::open(dir.path(), options());
-        let (ledger, report) = opened.expect("the ledger opens");
+    for time in 0..3 {
+        let (ledger, report) = start(dir.path());
         assert!(
             matches!(report.rolled_back, Some(Finding::Head { seq: 8, .. })),
-            "start {start}: {report:?}"
+            "start {time}: {report:?}"
         );
-        assert!(ledger.verify(true).is_err(), "start {start}");
+        assert!(ledger.verify(true).is_err(), "start {time}");
         deposit_each(&ledger, 9);
         ledger.close();
         assert!(dir.path().join("audit-heads.1.jsonl").exists());
         // More lines of its own than a start looks at.
         let mut text = fs::read_to_string(&heads).expect("readable");
-        assert!(text.len() < 1 << 20, "start {start}");
+        assert!(text.len() < 1 << 20, "start {time}");
         let last = format!("{}\n", text.lines().last().expect("a line"));
         text.push_str(&last.repeat(1_000));
         fs::write(&heads, text).expect("written");
     }
     fs::remove_file(&heads).expect("moved away");
-    let (_ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (_ledger, report) = start(dir.path());
     assert_eq!(report.rolled_back, None);
 }
 
 #[test]
 fn space_is_set_aside_and_the_files_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
-    let dir = tempfile::tempdir().expect("a directory");
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            ballast: 100_000,
-            ..options()
-        },
-    );
+    let dir = folder();
+    let ledger = open_with(dir.path(), with(|o| o.ballast = 100_000));
     deposit_each(&ledger, 1);
     ledger.close();
     for name in ["ledger.redb", "audit-heads.jsonl", "ledger.ballast"] {
@@ -223,7 +207,7 @@ fn space_is_set_aside_and_the_files_are_the_owners_alone() {
 
 #[test]
 fn heads_are_lines_of_json_and_a_torn_one_is_passed_over() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     deposit_each(&ledger, 50);
     ledger.close();
@@ -239,7 +223,7 @@ fn heads_are_lines_of_json_and_a_torn_one_is_passed_over() {
         "{text}"
     );
     fs::write(&path, format!("{text}{{\"seq\":9")).expect("written");
-    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (ledger, report) = start(dir.path());
     assert_eq!(report.rolled_back, None);
     deposit_each(&ledger, 1);
     ledger.close();

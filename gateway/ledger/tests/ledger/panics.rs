@@ -3,13 +3,12 @@
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::Command as Process;
 use std::sync::Arc;
 
 use plexus_ledger::Options;
 use tracing::{Event, Metadata, Subscriber, span};
 
-use crate::bank::{Command, open_with, options, submit};
+use crate::bank::{Command, folder, open_with, options, submit, this_test};
 
 /// Names the directory to a child that is this test again.
 const CHILD: &str = "PLEXUS_LEDGER_PANIC_TEST";
@@ -47,13 +46,8 @@ fn panicking_writer_ends_the_process() {
         let answer = submit(&ledger, Command::Deposit("a", 1));
         panic!("the process outlives its writer: {answer:?}");
     }
-    let dir = tempfile::tempdir().expect("a directory");
-    let child = Process::new(std::env::current_exe().expect("this test's file"))
-        .args([
-            "--exact",
-            "panics::panicking_writer_ends_the_process",
-            "--nocapture",
-        ])
+    let dir = folder();
+    let child = this_test("panics::panicking_writer_ends_the_process")
         .env(CHILD, dir.path())
         .output()
         .expect("the child runs");

@@ -3,27 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use plexus_ledger::{IndexTerm, Lane, Ledger, Options, Recorded};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use plexus_ledger::{IndexTerm, Lane, Ledger, Recorded};
+use redb::{Database, ReadableDatabase as _, TableDefinition, TableError};
 
-use crate::bank::{Bank, Command, open_with, options, wait};
+use crate::bank::{Bank, Command, events, folder, open_with, seqs, wait, with};
 use crate::starts::{killed, told};
+use crate::tables::{self, META, RUNS, change, put, remove};
 
-const RUNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("index_runs");
 /// What builds had before runs.
 const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
 fn filled(dir: &Path, index_run: usize, count: usize) -> Ledger<Bank> {
-    let ledger = open_with(
-        dir,
-        Options {
-            index_run,
-            ..options()
-        },
-    );
+    let ledger = open_with(dir, with(|o| o.index_run = index_run));
     wait(async {
         for i in 0..count {
             ledger
@@ -35,63 +28,47 @@ fn filled(dir: &Path, index_run: usize, count: usize) -> Ledger<Bank> {
     ledger
 }
 
-fn seqs(events: &[Recorded]) -> Vec<u64> {
-    events.iter().map(Recorded::seq).collect()
+fn touched(who: &str) -> IndexTerm {
+    IndexTerm::Touched(who.to_owned())
+}
+
+fn found(ledger: &Ledger<Bank>, term: &IndexTerm, before: Option<u64>, most: usize) -> Vec<u64> {
+    seqs(&ledger.find(term, before, most).expect("readable"))
 }
 
 #[test]
 fn what_touched_a_thing_is_found_wherever_the_index_stands() {
     // Never indexed; indexed by every commit; indexed now and then.
     for index_run in [256, 1, 7] {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = folder();
         let ledger = filled(dir.path(), index_run, 40);
         let bob: Vec<u64> = (1..=40).filter(|seq| seq % 3 == 2).rev().collect();
-        for term in [
-            IndexTerm::Touched("bob".to_owned()),
-            IndexTerm::Agent("agent-bob".to_owned()),
-        ] {
+        for term in [touched("bob"), IndexTerm::Agent("agent-bob".to_owned())] {
             assert_eq!(
-                seqs(&ledger.find(&term, None, 100).expect("readable")),
+                found(&ledger, &term, None, 100),
                 bob,
                 "a run of {index_run}"
             );
-            assert_eq!(
-                seqs(&ledger.find(&term, None, 3).expect("readable")),
-                bob[..3]
-            );
+            assert_eq!(found(&ledger, &term, None, 3), bob[..3]);
             for before in 0..=41 {
-                let expected: Vec<_> = bob
-                    .iter()
-                    .copied()
-                    .filter(|seq| *seq < before)
-                    .take(4)
-                    .collect();
-                assert_eq!(
-                    seqs(&ledger.find(&term, Some(before), 4).expect("readable")),
-                    expected
-                );
+                let expected = bob.iter().copied().filter(|seq| *seq < before).take(4);
+                let expected: Vec<_> = expected.collect();
+                assert_eq!(found(&ledger, &term, Some(before), 4), expected);
             }
         }
         let nobody = IndexTerm::Agent("bob".to_owned());
-        assert!(
-            ledger
-                .find(&nobody, None, 100)
-                .expect("readable")
-                .is_empty(),
+        assert_eq!(
+            found(&ledger, &nobody, None, 100),
+            [0; 0],
             "an agent is not a thing"
         );
-        assert!(
-            ledger
-                .find(&IndexTerm::Touched("bo".to_owned()), None, 100)
-                .expect("readable")
-                .is_empty()
-        );
+        assert_eq!(found(&ledger, &touched("bo"), None, 100), [0; 0]);
     }
 }
 
 #[test]
 fn the_index_goes_with_the_commits_and_survives_a_reopening() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = filled(dir.path(), 10, 25);
     // As a kill leaves it: whole runs, in the commits that filled them.
     assert_eq!(runs(killed(dir.path()).path()), [(1, 11), (11, 21)]);
@@ -99,21 +76,16 @@ fn the_index_goes_with_the_commits_and_survives_a_reopening() {
     drop(ledger);
     assert_eq!(runs(dir.path()), [(1, 11), (11, 21), (21, 27)]);
     let ledger = filled(dir.path(), 10, 5);
-    assert_eq!(
-        ledger.last_checkpoint().expect("readable"),
-        26,
-        "the stop's"
-    );
+    let checkpoint = ledger.last_checkpoint().expect("readable");
+    assert_eq!(checkpoint, 26, "the stop's");
     // 25 looks, the checkpoint of the stop, 5 more.
-    let alice = ledger
-        .find(&IndexTerm::Touched("alice".to_owned()), None, 100)
-        .expect("readable");
-    assert_eq!(seqs(&alice), [30, 27, 25, 22, 19, 16, 13, 10, 7, 4, 1]);
+    let alice = found(&ledger, &touched("alice"), None, 100);
+    assert_eq!(alice, [30, 27, 25, 22, 19, 16, 13, 10, 7, 4, 1]);
 }
 
 #[test]
 fn the_tail_and_the_pages_of_an_export_meet_without_gap_or_overlap() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = filled(dir.path(), 256, 23);
     assert_eq!(seqs(&ledger.tail(3, None).expect("readable")), [23, 22, 21]);
     assert_eq!(seqs(&ledger.tail(2, Some(21)).expect("readable")), [20, 19]);
@@ -133,9 +105,9 @@ fn the_tail_and_the_pages_of_an_export_meet_without_gap_or_overlap() {
 #[test]
 fn a_walk_reads_no_more_than_it_may_and_goes_on_where_it_stopped() {
     for index_run in [256, 1, 7] {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = folder();
         let ledger = filled(dir.path(), index_run, 40);
-        let bob = IndexTerm::Touched("bob".to_owned());
+        let bob = touched("bob");
         for (term, all) in [
             (None, (5..38).rev().collect::<Vec<u64>>()),
             (
@@ -176,9 +148,9 @@ fn a_walk_reads_no_more_than_it_may_and_goes_on_where_it_stopped() {
 
 #[test]
 fn a_moment_is_found_in_the_log() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = filled(dir.path(), 256, 40);
-    let events = ledger.after(0, 100).expect("readable");
+    let events = events(&ledger);
     let mut before = 0;
     for event in &events {
         assert!(event.at() >= before, "recorded time does not go back");
@@ -200,22 +172,15 @@ fn runs(dir: &Path) -> Vec<(u64, u64)> {
         matches!(old, Err(TableError::TableDoesNotExist(_))),
         "both kinds of index"
     );
-    let rows = tx.open_table(RUNS).expect("a table");
-    let mut about = Vec::new();
-    for row in rows.iter().expect("readable") {
-        let (first, row) = row.expect("readable");
-        let count = u16::from_le_bytes(*row.value().first_chunk().expect("a count"));
-        if count <= 256 {
-            about.push((first.value(), first.value() + u64::from(count)));
-        }
-    }
+    let mut about = tables::runs(&tx.open_table(RUNS).expect("a table"));
+    about.retain(|(first, end)| end - first <= 256);
     about
 }
 
 /// Copies, files of earlier builds, and kills leave events that no row of the index is about.
 #[test]
 fn what_the_index_lacks_is_found_all_the_same_and_made_up_for_while_nobody_calls() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = filled(dir.path(), 7, 40);
     assert!(ledger.close());
     drop(ledger);
@@ -225,33 +190,25 @@ fn what_the_index_lacks_is_found_all_the_same_and_made_up_for_while_nobody_calls
         .collect();
     assert_eq!(runs(dir.path()), whole);
 
-    let db = Database::open(dir.path().join("ledger.redb")).expect("opens");
-    let tx = db.begin_write().expect("writable");
-    {
-        let mut rows = tx.open_table(RUNS).expect("a table");
+    change(dir.path(), |tx| {
         for first in [1, 15, 22] {
-            assert!(rows.remove(first).expect("removed").is_some());
+            remove(tx, RUNS, first);
         }
         // Not one of ours: as if it were not there.
-        rows.insert(15, &[9, 9, 9][..]).expect("put");
-        let mut old = tx.open_table(INDEX).expect("a table");
-        old.insert((0, "agent-bob", 2), ()).expect("put");
-        let mut meta = tx.open_table(META).expect("a table");
-        meta.insert("indexed", 2).expect("put");
-    }
-    tx.commit().expect("committed");
-    drop(db);
+        put(tx, RUNS, 15, &[9, 9, 9][..]);
+        put(tx, INDEX, (0, "agent-bob", 2), ());
+        put(tx, META, "indexed", 2);
+    });
 
     let (opener, flushes) = told();
-    let with = Options {
-        opener,
-        index_run: 7,
-        ..options()
-    };
+    let with = with(|o| {
+        o.opener = opener;
+        o.index_run = 7;
+    });
     let ledger = open_with(dir.path(), with);
     let bob: Vec<u64> = (1..=40).filter(|seq| seq % 3 == 2).rev().collect();
-    let term = IndexTerm::Touched("bob".to_owned());
-    let all_of_bob = || seqs(&ledger.find(&term, None, 100).expect("readable"));
+    let term = touched("bob");
+    let all_of_bob = || found(&ledger, &term, None, 100);
     assert_eq!(all_of_bob(), bob);
     while runs(killed(dir.path()).path()).len() < whole.len() {
         let flushed = flushes.recv_timeout(Duration::from_secs(20));

@@ -6,13 +6,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use plexus_ledger::{CHECKPOINT, Condition, EventId, Lane, Ledger, Options, SubmitError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::bank::{Bank, Command, Overdrawn, deposit_each, open, open_with, options, submit, wait};
+use crate::bank::{
+    Bank, Command, Overdrawn, deposit_each, event, events, folder, head, open, open_with, options,
+    recorded, seqs, sound, start, submit, wait, with,
+};
 
 #[test]
 fn an_acknowledged_command_is_in_the_snapshot_in_the_log_and_there_after_reopening() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
-    let receipt = submit(&ledger, Command::Deposit("alice", 7)).expect("recorded");
+    let receipt = recorded(&ledger, Command::Deposit("alice", 7));
     assert_eq!(receipt.reply, 7);
     let durable = receipt.durable.expect("a proof");
     assert_eq!(
@@ -20,10 +23,7 @@ fn an_acknowledged_command_is_in_the_snapshot_in_the_log_and_there_after_reopeni
         (1, 1, receipt.events[0].id)
     );
     assert_eq!(ledger.snapshot().get("alice"), Some(&7));
-    let event = ledger
-        .event(&durable.audit_id())
-        .expect("readable")
-        .expect("there");
+    let event = event(&ledger, &durable.audit_id());
     assert_eq!(
         event.json(),
         format!(
@@ -33,14 +33,13 @@ fn an_acknowledged_command_is_in_the_snapshot_in_the_log_and_there_after_reopeni
     );
     assert!(ledger.close());
 
-    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (ledger, report) = start(dir.path());
     assert_eq!(
         (report.launch, report.clean, report.rolled_back),
         (2, true, None)
     );
     assert_eq!(ledger.snapshot().get("alice"), Some(&7));
-    let durable = submit(&ledger, Command::Look("alice"))
-        .expect("recorded")
+    let durable = recorded(&ledger, Command::Look("alice"))
         .durable
         .expect("a proof");
     // Number 2 is the checkpoint of the stop.
@@ -66,7 +65,7 @@ fn queued(ledger: &Ledger<Bank>, count: usize) {
 
 #[test]
 fn commands_of_one_batch_are_decided_each_on_the_state_left_by_the_one_before() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     let mut events = ledger.subscribe();
     let release = hold(&ledger);
@@ -109,7 +108,7 @@ fn commands_of_one_batch_are_decided_each_on_the_state_left_by_the_one_before() 
 
 #[test]
 fn a_command_without_events_is_answered_without_a_record_and_without_a_proof() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     let ping = submit(&ledger, Command::Ping).expect("answered");
     assert!(ping.durable.is_none() && ping.events.is_empty());
@@ -117,26 +116,20 @@ fn a_command_without_events_is_answered_without_a_record_and_without_a_proof() {
         submit(&ledger, Command::Move("a", "b", 1)).expect_err("overdrawn"),
         SubmitError::Refused(Overdrawn)
     );
-    assert_eq!(ledger.head().expect("readable").seq, 0);
-    assert!(
-        submit(&ledger, Command::Look("a"))
-            .expect("recorded")
-            .durable
-            .is_some()
-    );
-    assert_eq!(ledger.head().expect("readable").seq, 1);
+    assert_eq!(head(&ledger), 0);
+    assert!(recorded(&ledger, Command::Look("a")).durable.is_some());
+    assert_eq!(head(&ledger), 1);
 }
 
 #[test]
 fn a_full_lane_says_busy_and_the_owner_is_served_before_those_who_fill_it() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open_with(
         dir.path(),
-        Options {
-            queue: 3,
-            owner_queue: 1,
-            ..options()
-        },
+        with(|o| {
+            o.queue = 3;
+            o.owner_queue = 1;
+        }),
     );
     let release = hold(&ledger);
     wait(async {
@@ -168,27 +161,14 @@ fn a_full_lane_says_busy_and_the_owner_is_served_before_those_who_fill_it() {
 
 #[test]
 fn a_subscriber_who_sleeps_misses_events_and_holds_nobody_up() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            subscriber_lag: 4,
-            ..options()
-        },
-    );
+    let dir = folder();
+    let ledger = open_with(dir.path(), with(|o| o.subscriber_lag = 4));
     let (mut sleeper, mut listener) = (ledger.subscribe(), ledger.subscribe());
     for seq in 1..=20 {
         deposit_each(&ledger, 1);
         let told = wait(listener.recv()).expect("told");
         assert_eq!((told.seq(), told.event_type()), (seq, "deposit"));
-        assert_eq!(
-            told.json(),
-            ledger
-                .event(&told.id())
-                .expect("readable")
-                .expect("there")
-                .json()
-        );
+        assert_eq!(told.json(), event(&ledger, &told.id()).json());
     }
     assert_eq!(
         wait(sleeper.recv()).map(|e| e.seq()),
@@ -200,7 +180,7 @@ fn a_subscriber_who_sleeps_misses_events_and_holds_nobody_up() {
 
 #[test]
 fn a_dropped_call_is_recorded_all_the_same() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     let release = hold(&ledger);
     wait(async {
@@ -213,17 +193,12 @@ fn a_dropped_call_is_recorded_all_the_same() {
     });
     queued(&ledger, 1);
     drop(release);
-    assert_eq!(
-        submit(&ledger, Command::Look("alice"))
-            .expect("recorded")
-            .reply,
-        1
-    );
+    assert_eq!(recorded(&ledger, Command::Look("alice")).reply, 1);
 }
 
 #[test]
 fn a_panic_of_the_machine_fails_its_batch_and_nothing_else() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     deposit_each(&ledger, 1);
     let answer = submit(&ledger, Command::Panic).expect_err("not recorded");
@@ -237,7 +212,7 @@ fn a_panic_of_the_machine_fails_its_batch_and_nothing_else() {
 
 #[test]
 fn an_event_that_cannot_be_written_down_leaves_nothing_of_its_command() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     for command in [Command::Forge, Command::Garble] {
         assert!(matches!(
@@ -267,39 +242,25 @@ fn an_event_that_cannot_be_written_down_leaves_nothing_of_its_command() {
         [before, after].map(|r| r.expect("recorded").events[0].seq),
         [1, 2]
     );
-    assert_eq!(
-        submit(&ledger, Command::Look("alice"))
-            .expect("recorded")
-            .events[0]
-            .seq,
-        3
-    );
-    ledger.verify(true).expect("sound");
+    assert_eq!(recorded(&ledger, Command::Look("alice")).events[0].seq, 3);
+    sound(&ledger);
 }
 
 #[test]
 fn a_command_with_more_events_than_a_batch_holds_is_recorded_whole() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     assert_eq!(
-        submit(&ledger, Command::Many("alice", 700))
-            .expect("recorded")
-            .events
-            .len(),
+        recorded(&ledger, Command::Many("alice", 700)).events.len(),
         700
     );
-    assert_eq!(
-        submit(&ledger, Command::Look("alice"))
-            .expect("recorded")
-            .reply,
-        700
-    );
-    ledger.verify(true).expect("sound");
+    assert_eq!(recorded(&ledger, Command::Look("alice")).reply, 700);
+    sound(&ledger);
 }
 
 #[test]
 fn a_clock_set_back_does_not_make_the_log_run_backwards() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     deposit_each(&ledger, 3);
     ledger.close();
@@ -310,14 +271,14 @@ fn a_clock_set_back_does_not_make_the_log_run_backwards() {
     let (ledger, report) = Ledger::<Bank>::open(dir.path(), early).expect("the ledger opens");
     let latest = report.checked.head.at;
     assert!(latest > 1);
-    let receipt = submit(&ledger, Command::Look("alice")).expect("recorded");
+    let receipt = recorded(&ledger, Command::Look("alice"));
     assert_eq!(receipt.events[0].at, latest);
-    ledger.verify(true).expect("sound");
+    sound(&ledger);
 }
 
 #[test]
 fn a_closed_ledger_refuses_and_says_so() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     assert_eq!(ledger.condition().0, Condition::Open);
     assert!(ledger.close());
@@ -331,26 +292,16 @@ fn a_closed_ledger_refuses_and_says_so() {
 
 #[test]
 fn the_log_gets_a_checkpoint_each_so_many_events_and_at_a_stop() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let ledger = open_with(
-        dir.path(),
-        Options {
-            checkpoint_every: 5,
-            ..options()
-        },
-    );
+    let dir = folder();
+    let ledger = open_with(dir.path(), with(|o| o.checkpoint_every = 5));
     deposit_each(&ledger, 9);
-    let at: Vec<_> = ledger
-        .after(0, 100)
-        .expect("readable")
-        .iter()
-        .filter(|e| e.event_type() == CHECKPOINT)
-        .map(plexus_ledger::Recorded::seq)
-        .collect();
+    let mut at = events(&ledger);
+    at.retain(|e| e.event_type() == CHECKPOINT);
+    let at = seqs(&at);
     assert_eq!(at, [5, 10]);
     deposit_each(&ledger, 1);
     ledger.close();
-    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let (ledger, report) = start(dir.path());
     assert_eq!((report.checked.head.seq, report.checked.events), (13, 0));
     assert_eq!(ledger.verify(true).expect("sound").checkpoints, 3);
     // A stop without news adds nothing.
@@ -360,7 +311,7 @@ fn the_log_gets_a_checkpoint_each_so_many_events_and_at_a_stop() {
 
 #[test]
 fn an_id_carries_its_sequence_and_has_one_spelling() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let ledger = open(dir.path());
     deposit_each(&ledger, 300);
     let id = ledger.tail(1, None).expect("readable")[0].id();
@@ -377,7 +328,7 @@ fn an_id_carries_its_sequence_and_has_one_spelling() {
         assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
     }
     // The same place in the log, another id: not that event.
-    let other = open(tempfile::tempdir().expect("a directory").path());
+    let other = open(folder().path());
     deposit_each(&other, 300);
     let foreign = other.tail(1, None).expect("readable")[0].id();
     assert_eq!(
@@ -391,7 +342,7 @@ fn an_id_carries_its_sequence_and_has_one_spelling() {
 
 #[test]
 fn subscribers_are_told_of_what_their_audience_is_and_all_of_it_is_recorded() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let with = Options {
         audience: Arc::new(|record| record.json().contains("carol")),
         ..options()
@@ -399,9 +350,9 @@ fn subscribers_are_told_of_what_their_audience_is_and_all_of_it_is_recorded() {
     let ledger = open_with(dir.path(), with);
     let mut told = ledger.subscribe();
     for who in ["alice", "carol", "bob", "carol"] {
-        submit(&ledger, Command::Look(who)).expect("recorded");
+        recorded(&ledger, Command::Look(who));
     }
     let heard = [(); 2].map(|()| wait(told.recv()).expect("told").seq());
     assert_eq!(heard, [2, 4]);
-    assert_eq!(ledger.head().expect("readable").seq, 4);
+    assert_eq!(head(&ledger), 4);
 }

@@ -9,7 +9,7 @@ use plexus_ledger::{Lane, Opener, Options};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-use crate::bank::{Command, open_with, options, wait};
+use crate::bank::{Command, folder, open_with, options, wait};
 
 /// What one flush takes: long beside the time in which a caller comes back, also on a busy machine.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ fn callers_that_were_just_answered_and_those_who_had_come_share_a_flush() {
     });
     let (commits, lingered) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::default()));
     let (counted, longest) = (Arc::clone(&commits), Arc::clone(&lingered));
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let with = Options {
         opener,
         observer: Arc::new(move |committed| {

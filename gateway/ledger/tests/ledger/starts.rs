@@ -8,25 +8,21 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use plexus_ledger::{
-    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, OpenError, Opener, Options,
-    Restored, Rows,
+    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, OpenError, Opener, Restored,
+    Rows,
 };
 use proptest::prelude::*;
 use redb::backends::FileBackend;
-use redb::{Database, ReadableTable as _, StorageBackend, TableDefinition};
+use redb::{ReadableTable as _, StorageBackend};
 use sha2::{Digest as _, Sha256};
 
-use crate::bank::{Bank, Command, Event, open_with, options, submit, wait};
+use crate::bank::{Bank, Command, Event, folder, open_with, options, recorded, submit, wait, with};
 use crate::histories::command;
-
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
-const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("rows_at_checkpoint");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+use crate::tables::{BASE, EVENTS, META, ROWS, all, change, put};
 
 /// Copies the file of an open ledger, as a kill would leave it.
 pub(crate) fn killed(live: &Path) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     std::fs::copy(live.join("ledger.redb"), dir.path().join("ledger.redb")).expect("copied");
     dir
 }
@@ -120,7 +116,7 @@ impl Machine for Tally {
 fn a_start_reads_each_row_once_and_again_only_what_changed() {
     const ROWS_IN_ALL: usize = 10_000;
     const CHANGED: usize = 50;
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let counted = |dir: &Path| {
         DONE.iter().for_each(|n| n.store(0, Ordering::Relaxed));
         let (ledger, boot) = Ledger::<Tally>::open(dir, options()).expect("opens");
@@ -207,14 +203,13 @@ fn a_file_is_settled_once_nothing_has_come_for_a_while() {
     // Whether a kill right after one of the ledger's flushes leaves a file that is not walked through.
     let settled = |settle_after: Duration| {
         let (opener, flushes) = told();
-        let dir = tempfile::tempdir().expect("a directory");
-        let with = Options {
-            opener,
-            settle_after,
-            ..options()
-        };
+        let dir = folder();
+        let with = with(|o| {
+            o.opener = opener;
+            o.settle_after = settle_after;
+        });
         let ledger = open_with(dir.path(), with);
-        submit(&ledger, Command::Deposit("bob", 7)).expect("recorded");
+        recorded(&ledger, Command::Deposit("bob", 7));
         // The deposit's flush is among those that were heard by now; those of a file that is settled may yet come.
         let mut heard = flushes.try_iter().count();
         loop {
@@ -275,61 +270,35 @@ struct Content {
 }
 
 impl Content {
-    fn of(file: &Path) -> Self {
-        let db = Database::open(file).expect("opens");
-        let tx = db.begin_write().expect("a transaction");
-        let content = {
+    fn of(dir: &Path) -> Self {
+        change(dir, |tx| {
             let (rows, base) = (tx.open_table(ROWS), tx.open_table(BASE));
             let (rows, base) = (rows.expect("a table"), base.expect("a table"));
             let (events, meta) = (tx.open_table(EVENTS), tx.open_table(META));
             let (events, meta) = (events.expect("a table"), meta.expect("a table"));
-            let row =
-                |(key, value): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &[u8]>)| {
-                    (key.value().to_owned(), value.value().to_vec())
-                };
+            let checkpoint = meta.get("checkpoint").expect("readable");
             Self {
-                rows: rows.iter().expect("rows").flatten().map(row).collect(),
-                base: base
-                    .iter()
-                    .expect("rows")
-                    .flatten()
-                    .map(|(key, value)| (key.value().to_owned(), value.value().map(<[u8]>::to_vec)))
-                    .collect(),
-                checkpoint: meta
-                    .get("checkpoint")
-                    .expect("readable")
-                    .map_or(0, |n| n.value()),
-                events: events
-                    .iter()
-                    .expect("events")
-                    .flatten()
-                    .map(|(_, event)| event.value()[32..].to_vec())
-                    .collect(),
+                rows: all(&rows, |key, row| (key.to_owned(), row.to_vec())),
+                base: all(&base, |key, row| (key.to_owned(), row.map(<[u8]>::to_vec))),
+                checkpoint: checkpoint.map_or(0, |seq| seq.value()),
+                events: all(&events, |_, event| event[32..].to_vec()),
             }
-        };
-        tx.abort().expect("left as it is");
-        content
+        })
     }
 
     /// Puts rows, kept values and the number of the checkpoint into the file.
-    fn put(&self, file: &Path) {
-        let db = Database::open(file).expect("opens");
-        let tx = db.begin_write().expect("a transaction");
-        tx.delete_table(ROWS).expect("deleted");
-        tx.delete_table(BASE).expect("deleted");
-        {
-            let mut rows = tx.open_table(ROWS).expect("a table");
+    fn put(&self, dir: &Path) {
+        change(dir, |tx| {
+            tx.delete_table(ROWS).expect("deleted");
+            tx.delete_table(BASE).expect("deleted");
             for (key, value) in &self.rows {
-                rows.insert(key.as_str(), value.as_slice()).expect("put");
+                put(tx, ROWS, key.as_str(), value.as_slice());
             }
-            let mut base = tx.open_table(BASE).expect("a table");
             for (key, value) in &self.base {
-                base.insert(key.as_str(), value.as_deref()).expect("put");
+                put(tx, BASE, key.as_str(), value.as_deref());
             }
-            let mut meta = tx.open_table(META).expect("a table");
-            meta.insert("checkpoint", self.checkpoint).expect("put");
-        }
-        tx.commit().expect("committed");
+            put(tx, META, "checkpoint", self.checkpoint);
+        });
     }
 
     fn edit(&mut self, edit: &Edit) {
@@ -458,8 +427,8 @@ proptest! {
         close in any::<bool>(),
         edits in (edit(), edit()),
     ) {
-        let live = tempfile::tempdir().expect("a directory");
-        let ledger = open_with(live.path(), Options { checkpoint_every, ..options() });
+        let live = folder();
+        let ledger = open_with(live.path(), with(|o| o.checkpoint_every = checkpoint_every));
         for command in commands {
             drop(submit(&ledger, command));
         }
@@ -467,12 +436,12 @@ proptest! {
             prop_assert!(ledger.close());
         }
         let left = killed(live.path());
-        let file = left.path().join("ledger.redb");
-        let mut content = Content::of(&file);
+
+        let mut content = Content::of(left.path());
         prop_assert!(content.holds(), "untouched");
         content.edit(&edits.0);
         content.edit(&edits.1);
-        content.put(&file);
+        content.put(left.path());
         match Ledger::<Bank>::open(left.path(), options()) {
             Ok((ledger, _)) => {
                 prop_assert!(content.holds(), "it was opened");

@@ -12,7 +12,9 @@ use std::time::Duration;
 use plexus_ledger::{Condition, EventId, Lane, Ledger, Options, Receipt, SubmitError};
 use proptest::prelude::*;
 
-use crate::bank::{Accounts, Bank, Command, Overdrawn, open_with, options, submit, wait};
+use crate::bank::{
+    Accounts, Bank, Command, Overdrawn, folder, open_with, options, recorded, submit, wait,
+};
 use crate::disk::{Cut, Disk, Fault, Stalled};
 use crate::histories::{command, expected};
 
@@ -162,7 +164,7 @@ fn storm(
     met: &mut Met,
 ) -> Result<(), TestCaseError> {
     let fails = Arc::default();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     let mut disk = Disk::default();
     let open = |disk: &Disk| {
         Ledger::<Bank>::open(dir.path(), keeping(disk, checkpoint_every, keep, &fails))
@@ -309,11 +311,11 @@ fn what_a_failed_flush_left_in_memory_only_is_written_again() {
 
 /// Meets a fault at that act, in this daemon or at the end of it, goes on, and loses power. True if a commit was hit.
 fn after_a_fault(at: u64, is_killed: bool) -> bool {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let open =
         |disk: &Disk| Ledger::<Bank>::open(dir.path(), on(disk, 1_000)).map(|opened| opened.0);
     let mut ledger = open(&disk).expect("opens");
-    submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+    recorded(&ledger, Command::Deposit("a", 1));
     let fault = disk.acts() + at;
     disk.set(Some(match is_killed {
         false => Fault::Once(fault),
@@ -366,11 +368,11 @@ fn after_a_fault(at: u64, is_killed: bool) -> bool {
 fn a_file_that_could_not_be_written_again_is_left_alone() {
     let mut failed_twice = 0;
     for at in 1..60 {
-        let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+        let (dir, disk) = (folder(), Disk::default());
         let open =
             |disk: &Disk| Ledger::<Bank>::open(dir.path(), on(disk, 1_000)).map(|opened| opened.0);
         let ledger = open(&disk).expect("opens");
-        submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+        recorded(&ledger, Command::Deposit("a", 1));
         // The flush of the second commit, and all that would be done about it.
         disk.set(Some(Fault::Dead(disk.acts() + flush_of_a_commit())));
         let lost = submit(&ledger, Command::Deposit("a", 1));
@@ -398,13 +400,13 @@ fn what_a_failed_commit_wrote_is_written_again_after_a_later_flush_failed() {
     for (at, then) in (1..flush_of_a_commit()).flat_map(|at| (1..6).map(move |then| (at, then))) {
         for restarted in [false, true] {
             let case = format!("{at}, {then}, restarted: {restarted}");
-            let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+            let (dir, disk) = (folder(), Disk::default());
             let open = |disk: &Disk| {
                 Ledger::<Bank>::open(dir.path(), on(disk, 1_000)).map(|opened| opened.0)
             };
             let mut ledger = open(&disk).expect("opens");
             for _ in 0..3 {
-                submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+                recorded(&ledger, Command::Deposit("a", 1));
             }
             disk.set(Some(Fault::Dead(disk.acts() + at)));
             let lost = submit(&ledger, Command::Deposit("a", 1));
@@ -442,10 +444,10 @@ fn what_a_failed_commit_wrote_is_written_again_after_a_later_flush_failed() {
 
 /// Which act of a commit is its flush.
 fn flush_of_a_commit() -> u64 {
-    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let (dir, disk) = (folder(), Disk::default());
     let ledger = open_with(dir.path(), on(&disk, 1_000));
-    submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+    recorded(&ledger, Command::Deposit("a", 1));
     let before = disk.acts();
-    submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+    recorded(&ledger, Command::Deposit("a", 1));
     disk.acts() - before
 }

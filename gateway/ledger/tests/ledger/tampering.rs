@@ -2,15 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use plexus_ledger::{EventId, Finding, Ledger, OpenError, Options, verify_file};
-use redb::{Database, ReadableTable as _, TableDefinition};
+use plexus_ledger::{EventId, Finding, Ledger, OpenError, Recorded, verify_file};
 
-use crate::bank::{Bank, Command, open_with, options, submit};
-
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
-const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("rows_at_checkpoint");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+use crate::bank::{Bank, Command, events, folder, open_with, options, recorded, with};
+use crate::starts::killed;
+use crate::tables::{self, BASE, EVENTS, META, ROWS, put, remove, stored};
 
 /// Twelve events, checkpoints at 5 and 10, and a copy of the file as a crash would have left it.
 struct Case {
@@ -20,33 +16,19 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let live = tempfile::tempdir().expect("a directory");
-        let ledger = open_with(
-            live.path(),
-            Options {
-                checkpoint_every: 5,
-                ..options()
-            },
-        );
+        let live = folder();
+        let ledger = open_with(live.path(), with(|o| o.checkpoint_every = 5));
         for account in [
             "alice", "bob", "carol", "dave", "alice", "bob", "carol", "alice", "erin", "alice",
         ] {
-            submit(&ledger, Command::Deposit(account, 10)).expect("recorded");
+            recorded(&ledger, Command::Deposit(account, 10));
         }
-        let ids = ledger
-            .after(0, 100)
-            .expect("readable")
-            .iter()
-            .map(plexus_ledger::Recorded::id)
-            .collect::<Vec<_>>();
+        let ids: Vec<_> = events(&ledger).iter().map(Recorded::id).collect();
         assert_eq!(ids.len(), 12);
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::copy(
-            live.path().join("ledger.redb"),
-            dir.path().join("ledger.redb"),
-        )
-        .expect("copied");
-        Self { dir, ids }
+        Self {
+            dir: killed(live.path()),
+            ids,
+        }
     }
 
     fn file(&self) -> PathBuf {
@@ -55,26 +37,17 @@ impl Case {
 
     /// Changes the file in one transaction.
     fn change(self, change: impl FnOnce(&redb::WriteTransaction)) -> Self {
-        let file = Database::open(self.file()).expect("the file opens");
-        let tx = file.begin_write().expect("a transaction");
-        change(&tx);
-        tx.commit().expect("committed");
+        tables::change(self.dir.path(), change);
         self
     }
 
+    /// The same without one event.
+    fn without(seq: u64) -> Self {
+        Self::new().change(|tx| remove(tx, EVENTS, seq))
+    }
+
     fn rewrite(self, seq: u64, rewrite: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Self {
-        self.change(|tx| {
-            let mut events = tx.open_table(EVENTS).expect("a table");
-            let old = events
-                .get(seq)
-                .expect("readable")
-                .expect("there")
-                .value()
-                .to_vec();
-            events
-                .insert(seq, rewrite(old).as_slice())
-                .expect("written");
-        })
+        self.change(|tx| put(tx, EVENTS, seq, rewrite(stored(tx, seq)).as_slice()))
     }
 
     /// What the offline check finds.
@@ -123,15 +96,8 @@ fn replaced(stored: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
 fn an_untouched_copy_is_sound() {
     let case = Case::new();
     let verified = verify_file::<Bank>(&case.file(), None).expect("sound");
-    assert_eq!(
-        (
-            verified.events,
-            verified.checkpoints,
-            verified.rows,
-            verified.head.seq
-        ),
-        (12, 2, 5, 12)
-    );
+    let counted = (verified.events, verified.checkpoints, verified.rows);
+    assert_eq!((counted, verified.head.seq), ((12, 2, 5), 12));
     assert_eq!(case.opened(), Ok(()));
 }
 
@@ -192,17 +158,9 @@ fn a_changed_header_is_named() {
 #[test]
 fn swapped_events_are_named() {
     let case = Case::new().change(|tx| {
-        let mut events = tx.open_table(EVENTS).expect("a table");
-        let [a, b] = [6, 7].map(|seq| {
-            events
-                .get(seq)
-                .expect("readable")
-                .expect("there")
-                .value()
-                .to_vec()
-        });
-        events.insert(6, b.as_slice()).expect("written");
-        events.insert(7, a.as_slice()).expect("written");
+        let [a, b] = [6, 7].map(|seq| stored(tx, seq));
+        put(tx, EVENTS, 6, b.as_slice());
+        put(tx, EVENTS, 7, a.as_slice());
     });
     let finding = case.found();
     let id = Some(case.ids[6].to_string());
@@ -219,39 +177,22 @@ fn swapped_events_are_named() {
 #[test]
 fn a_removed_event_is_named() {
     for seq in [1, 7, 11] {
-        let case = Case::new().change(|tx| {
-            tx.open_table(EVENTS)
-                .expect("a table")
-                .remove(seq)
-                .expect("removed");
-        });
+        let case = Case::without(seq);
         assert_eq!(case.found(), Finding::Missing { seq });
     }
     // The last one leaves no gap, but its row.
-    let case = Case::new().change(|tx| {
-        tx.open_table(EVENTS)
-            .expect("a table")
-            .remove(12)
-            .expect("removed");
-    });
+    let case = Case::without(12);
     let row = Finding::Row {
         key: "alice".to_owned(),
         why: "the events lead to another value",
     };
     assert_eq!((case.found(), case.opened()), (row.clone(), Err(row)));
     // A checkpoint that is gone refuses the start as well.
-    let case = Case::new().change(|tx| {
-        tx.open_table(EVENTS)
-            .expect("a table")
-            .remove(10)
-            .expect("removed");
-    });
+    let case = Case::without(10);
+    let missing = Finding::Missing { seq: 10 };
     assert_eq!(
         (case.found(), case.opened()),
-        (
-            Finding::Missing { seq: 10 },
-            Err(Finding::Missing { seq: 10 })
-        )
+        (missing.clone(), Err(missing))
     );
 }
 
@@ -259,16 +200,11 @@ fn a_removed_event_is_named() {
 fn an_event_written_anew_with_its_own_hash_breaks_the_next_one() {
     use sha2::{Digest as _, Sha256};
     let case = Case::new();
-    let previous = {
-        let file = Database::open(case.file()).expect("the file opens");
-        let tx = file.begin_write().expect("a transaction");
-        let events = tx.open_table(EVENTS).expect("a table");
-        events.get(6).expect("readable").expect("there").value()[..32].to_vec()
-    };
+    let before = tables::change(case.dir.path(), |tx| stored(tx, 6));
     let case = case.rewrite(7, |stored| {
         let json = replaced(stored, "10}", "99}")[32..].to_vec();
         let hash: [u8; 32] = Sha256::new()
-            .chain_update(&previous)
+            .chain_update(&before[..32])
             .chain_update(&json)
             .finalize()
             .into();
@@ -283,29 +219,15 @@ fn a_changed_an_added_and_a_removed_row_are_named_by_check_and_start() {
     // bob changed after the last checkpoint's predecessor only; alice after the last checkpoint.
     let cases: [(&str, &str, Change); 4] = [
         ("bob", "another value", |tx| {
-            tx.open_table(ROWS)
-                .expect("a table")
-                .insert("bob", b"2000".as_slice())
-                .expect("written");
+            put(tx, ROWS, "bob", b"2000".as_slice())
         }),
         ("alice", "another value", |tx| {
-            tx.open_table(ROWS)
-                .expect("a table")
-                .insert("alice", b"2000".as_slice())
-                .expect("written");
+            put(tx, ROWS, "alice", b"2000".as_slice())
         }),
         ("mallory", "no event makes it", |tx| {
-            tx.open_table(ROWS)
-                .expect("a table")
-                .insert("mallory", b"2000".as_slice())
-                .expect("written");
+            put(tx, ROWS, "mallory", b"2000".as_slice())
         }),
-        ("dave", "the table lacks it", |tx| {
-            tx.open_table(ROWS)
-                .expect("a table")
-                .remove("dave")
-                .expect("removed");
-        }),
+        ("dave", "the table lacks it", |tx| remove(tx, ROWS, "dave")),
     ];
     for (row, because, change) in cases {
         let case = Case::new().change(change);
@@ -325,42 +247,23 @@ fn a_changed_an_added_and_a_removed_row_are_named_by_check_and_start() {
 #[test]
 fn tampering_with_what_the_start_relies_on_is_found() {
     // A value kept for the checkpoint.
-    let case = Case::new().change(|tx| {
-        tx.open_table(BASE)
-            .expect("a table")
-            .insert("alice", Some(b"7".as_slice()))
-            .expect("written");
-    });
+    let case = Case::new().change(|tx| put(tx, BASE, "alice", Some(b"7".as_slice())));
     assert!(matches!(case.found(), Finding::Checkpoint { seq: 10, .. }));
     assert!(case.opened().is_err());
     // A row and the value kept for it, in step: the digest agrees, the fold does not.
     let case = Case::new().change(|tx| {
-        tx.open_table(BASE)
-            .expect("a table")
-            .insert("bob", Some(b"20".as_slice()))
-            .expect("written");
-        tx.open_table(ROWS)
-            .expect("a table")
-            .insert("bob", b"21".as_slice())
-            .expect("written");
+        put(tx, BASE, "bob", Some(b"20".as_slice()));
+        put(tx, ROWS, "bob", b"21".as_slice());
     });
     assert!(matches!(case.opened(), Err(Finding::Row { key, .. }) if key == "bob"));
     // A value kept for a row that did not change: it hides nothing yet, but nobody wrote it.
-    let case = Case::new().change(|tx| {
-        let mut base = tx.open_table(BASE).expect("a table");
-        base.insert("bob", Some(b"20".as_slice())).expect("written");
-    });
+    let case = Case::new().change(|tx| put(tx, BASE, "bob", Some(b"20".as_slice())));
     assert!(
         matches!(case.opened(), Err(Finding::Row { key, why }) if key == "bob" && why.contains("no event changed it"))
     );
     // The place of the last checkpoint.
     for at in [0, 3, 5, 11, 99] {
-        let case = Case::new().change(|tx| {
-            tx.open_table(META)
-                .expect("a table")
-                .insert("checkpoint", at)
-                .expect("written");
-        });
+        let case = Case::new().change(|tx| put(tx, META, "checkpoint", at));
         assert!(case.opened().is_err(), "{at}");
         assert!(verify_file::<Bank>(&case.file(), None).is_err(), "{at}");
     }
@@ -387,15 +290,9 @@ fn a_flipped_bit_in_the_file_itself_is_found() {
 
 #[test]
 fn heads_beside_a_copy_contradict_a_log_that_was_cut_short_at_a_checkpoint() {
-    let live = tempfile::tempdir().expect("a directory");
-    let ledger = open_with(
-        live.path(),
-        Options {
-            checkpoint_every: 5,
-            ..options()
-        },
-    );
-    submit(&ledger, Command::Deposit("alice", 1)).expect("recorded");
+    let live = folder();
+    let ledger = open_with(live.path(), with(|o| o.checkpoint_every = 5));
+    recorded(&ledger, Command::Deposit("alice", 1));
     ledger.close();
     let (early, heads) = (
         live.path().join("early"),
@@ -405,7 +302,7 @@ fn heads_beside_a_copy_contradict_a_log_that_was_cut_short_at_a_checkpoint() {
     let check = |file: &Path| verify_file::<Bank>(file, Some(&heads));
     assert!(check(&early).is_ok());
     let ledger = open_with(live.path(), options());
-    submit(&ledger, Command::Deposit("alice", 1)).expect("recorded");
+    recorded(&ledger, Command::Deposit("alice", 1));
     ledger.close();
     assert!(check(&live.path().join("ledger.redb")).is_ok());
     assert!(matches!(

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use plexus_ledger::{
-    Decision, DecodeError, EventId, Finding, IndexTerm, Lane, Ledger, Machine, OpenError, Options,
-    Restored, Rows, verify_file,
+    Decision, DecodeError, EventId, Finding, IndexTerm, Lane, Ledger, Machine, OpenError, Restored,
+    Rows, verify_file,
 };
 use proptest::prelude::*;
-use redb::{Database, ReadableTable as _, TableDefinition};
+use redb::TableDefinition;
 use serde_json::{Value, json};
 
-use crate::bank::{options, wait};
-
-const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+use crate::bank::{folder, wait, with};
+use crate::tables::{self, META, ROWS, change, put};
 
 /// A machine of version `V`: each row has members `m0` to `mV`, and one that a row lacks is 0.
 struct Version<const V: usize>;
@@ -134,38 +132,23 @@ fn carried(members: &[u8], rows: &mut Rows) -> Result<&'static str, DecodeError>
     Ok(key)
 }
 
-fn with(build: &str) -> Options {
-    Options {
-        checkpoint_every: 4,
-        build: build.to_owned(),
-        ..options()
-    }
-}
-
 /// One launch of version `V` that carries out `sets`, checks everything, and stops.
 fn launch<const V: usize>(
     dir: &Path,
     sets: &[(&'static str, Option<u64>)],
 ) -> Result<BTreeMap<String, Row>, OpenError> {
-    let (ledger, _) = Ledger::<Version<V>>::open(dir, with(&format!("0.{V}.0")))?;
+    let options = with(|o| (o.checkpoint_every, o.build) = (4, format!("0.{V}.0")));
+    let (ledger, _) = Ledger::<Version<V>>::open(dir, options)?;
     for set in sets {
         wait(ledger.submit(*set, Lane::Agent)).expect("recorded");
     }
-    ledger.verify(true).expect("sound in full");
-    ledger
-        .verify(false)
-        .expect("sound since the last checkpoint");
+    for full in [true, false] {
+        ledger.verify(full).expect("sound");
+    }
     let state = (*ledger.snapshot()).clone();
     assert!(ledger.close(), "a clean stop");
     verify_file::<Version<V>>(&dir.join("ledger.redb"), None).expect("sound offline");
     Ok(state)
-}
-
-fn change(dir: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
-    let file = Database::open(dir.join("ledger.redb")).expect("the file opens");
-    let tx = file.begin_write().expect("a transaction");
-    change(&tx);
-    tx.commit().expect("committed");
 }
 
 proptest! {
@@ -176,7 +159,7 @@ proptest! {
         launches in prop::collection::vec(
             prop::collection::vec((prop::sample::select(KEYS.to_vec()), prop::option::weighted(0.8, 1_u64..9)), 0..12), 6..7),
     ) {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = folder();
         let mut expected: BTreeMap<String, Row> = BTreeMap::new();
         for (at, sets) in launches.iter().enumerate() {
             let version = [0, 0, 1, 1, 3, 3][at];
@@ -199,7 +182,7 @@ proptest! {
 
 #[test]
 fn what_a_later_version_added_is_not_lost_by_an_earlier_one() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     launch::<0>(dir.path(), &[("a", Some(1)), ("b", Some(2))]).expect("it opens");
     // The later version ran, and wrote nothing that the earlier one would not know.
     launch::<1>(dir.path(), &[("b", None)]).expect("it opens");
@@ -236,16 +219,13 @@ fn an_edited_row_is_found_whichever_version_spelled_it() {
     ];
     for edit in edits {
         for stopped in [true, false] {
-            let dir = tempfile::tempdir().expect("a directory");
+            let dir = folder();
             launch::<0>(dir.path(), &[("a", Some(1)), ("b", Some(2))]).expect("it opens");
             if stopped {
                 // Unchanged since its checkpoint, and changed by an event after it.
                 launch::<1>(dir.path(), &[("b", Some(3))]).expect("it opens");
             }
-            change(dir.path(), |tx| {
-                let mut rows = tx.open_table(ROWS).expect("a table");
-                rows.insert("a", edit).expect("written");
-            });
+            change(dir.path(), |tx| put(tx, ROWS, "a", edit));
             let error = launch::<1>(dir.path(), &[]).expect_err("refused");
             let OpenError::Damaged(Finding::Row { key, .. }) = &error else {
                 panic!("{error}")
@@ -263,14 +243,12 @@ fn an_earlier_format_is_copied_and_then_taken_over() {
 }
 
 fn taken_over(format: u64) {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     launch::<0>(dir.path(), &[("a", Some(1))]).expect("it opens");
     let copy = dir.path().join(format!("ledger.redb.format-{format}"));
     assert!(!copy.exists(), "today's format needs no copy");
     change(dir.path(), |tx| {
-        let mut meta = tx.open_table(META).expect("a table");
-        meta.insert("format", format).expect("written");
-        drop(meta);
+        put(tx, META, "format", format);
         if format == 1 {
             let notes = TableDefinition::<&str, &str>::new("notes");
             tx.delete_table(notes).expect("removed");
@@ -288,31 +266,17 @@ fn taken_over(format: u64) {
 
 #[test]
 fn without_its_copy_an_earlier_format_is_left_as_it_is() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = folder();
     launch::<0>(dir.path(), &[("a", Some(1))]).expect("it opens");
-    let format = |set: Option<u64>| {
-        let mut found = 0;
-        change(dir.path(), |tx| {
-            let mut meta = tx.open_table(META).expect("a table");
-            if let Some(set) = set {
-                meta.insert("format", set).expect("written");
-            }
-            found = meta
-                .get("format")
-                .expect("readable")
-                .expect("there")
-                .value();
-        });
-        found
-    };
-    format(Some(1));
+    let found = || change(dir.path(), tables::format);
+    change(dir.path(), |tx| put(tx, META, "format", 1));
     // A folder stands where the copy would be made.
     let part = dir.path().join("ledger.redb.format-1.part");
     std::fs::create_dir(&part).expect("made");
     let error = launch::<0>(dir.path(), &[]).expect_err("refused");
     assert!(error.to_string().contains("keeping a copy"), "{error}");
-    assert_eq!(format(None), 1);
+    assert_eq!(found(), 1);
     std::fs::remove_dir(&part).expect("removed");
     launch::<0>(dir.path(), &[]).expect("it opens");
-    assert_eq!(format(None), 3);
+    assert_eq!(found(), 3);
 }
