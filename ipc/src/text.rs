@@ -399,10 +399,8 @@ mod tests {
 
     #[test]
     fn a_payload_does_not_print_its_content() {
-        assert_eq!(
-            format!("{:?}", Payload::from(b"secret".to_vec())),
-            "6 bytes"
-        );
+        let payload = Payload::from(b"secret".to_vec());
+        assert_eq!(format!("{payload:?}"), "6 bytes");
     }
 
     fn in_whole(text: &str, allowed: fn(char) -> bool) -> bool {

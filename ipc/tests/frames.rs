@@ -346,45 +346,35 @@ async fn a_length_is_checked_before_anything_is_reserved() {
     let good = encode(&probe, MAX_FRAME).unwrap();
     let body = good.len() - PREFIX;
     let mut reader = FrameReader::<_, FromWorker>::new(good.as_slice(), body);
-    assert_eq!(
-        reader.next().await.unwrap(),
-        Some(probe),
-        "exactly the bound"
-    );
+    let exactly = reader.next().await.unwrap();
+    assert_eq!(exactly, Some(probe));
     assert!(reader.next().await.unwrap().is_none());
     for (bytes, bound) in [
         (good.clone(), body - 1),
         (u32::MAX.to_le_bytes().to_vec(), MAX_FRAME),
         (0u32.to_le_bytes().to_vec(), MAX_FRAME),
     ] {
-        assert!(matches!(
-            error_of(&bytes, bound).await,
-            FrameError::Length { .. }
-        ));
+        let error = error_of(&bytes, bound).await;
+        assert!(matches!(error, FrameError::Length { .. }), "{error}");
     }
-    assert!(matches!(
-        error_of(&good[..good.len() - 1], MAX_FRAME).await,
-        FrameError::Truncated
-    ));
-    assert!(matches!(
-        error_of(&good[..2], MAX_FRAME).await,
-        FrameError::Truncated
-    ));
+    for cut in [good.len() - 1, 2] {
+        let error = error_of(&good[..cut], MAX_FRAME).await;
+        assert!(matches!(error, FrameError::Truncated), "{error}");
+    }
+}
+
+fn progress(line: &str) -> FromWorker {
+    FromWorker::Progress(Progress {
+        id: 1,
+        chunk: Chunk::Text(line.into()),
+    })
 }
 
 #[test]
 fn what_is_too_long_to_say_is_not_said() {
-    let progress = |line: &str| {
-        FromWorker::Progress(Progress {
-            id: 1,
-            chunk: Chunk::Text(line.into()),
-        })
-    };
     assert!(encode(&progress("short"), 100).is_ok());
-    assert!(matches!(
-        encode(&progress(&"x".repeat(200)), 100),
-        Err(FrameError::Length { bound: 100, .. })
-    ));
+    let long = encode(&progress(&"x".repeat(200)), 100);
+    assert!(matches!(long, Err(FrameError::Length { bound: 100, .. })));
 }
 
 #[test]
@@ -419,15 +409,7 @@ fn nesting_is_bounded() {
     assert!(decode(deep(64)).is_ok());
     assert!(decode(deep(200)).is_err());
     // Far beyond any stack, were it followed.
-    let mut bomb = encode(
-        &FromWorker::Progress(Progress {
-            id: 1,
-            chunk: Chunk::Text("".into()),
-        }),
-        MAX_FRAME,
-    )
-    .unwrap()[PREFIX..]
-        .to_vec();
+    let mut bomb = encode(&progress(""), MAX_FRAME).unwrap()[PREFIX..].to_vec();
     bomb.extend(vec![0x91; 1_000_000]);
     assert!(plexus_ipc::frame::decode::<FromWorker>(&bomb).is_err());
     assert!(plexus_ipc::frame::decode::<FromWorker>(&vec![0x91; 1_000_000]).is_err());
@@ -478,10 +460,11 @@ async fn frames_that_queue_up_leave_in_order() {
     });
     let mut reader = FrameReader::<_, ToWorker>::new(near, MAX_FRAME);
     for expected in 0..500 {
-        assert!(matches!(
-            reader.next().await.unwrap(),
-            Some(ToWorker::Probe { nonce }) if nonce == expected
-        ));
+        let heard = reader.next().await.unwrap();
+        let Some(ToWorker::Probe { nonce }) = heard else {
+            panic!("{heard:?}")
+        };
+        assert_eq!(nonce, expected);
     }
     said.await.unwrap();
     writing.await.unwrap().unwrap();

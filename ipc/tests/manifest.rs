@@ -37,6 +37,11 @@ fn parse(value: &Value) -> Result<Manifest, plexus_ipc::manifest::ManifestError>
     Manifest::parse(&value.to_string())
 }
 
+/// What is written out again, read.
+fn again(manifest: &Manifest) -> Manifest {
+    parse(&serde_json::to_value(manifest).unwrap()).unwrap()
+}
+
 /// An effect that no agent sees is one that the owner's commands reach.
 #[test]
 fn owners_effect_is_one_of_channels() {
@@ -77,17 +82,14 @@ fn a_manifest_is_read_as_it_is_written() {
     assert_eq!(read.resolves_to("path"), Some("item"));
     assert_eq!(read.resolves_to("other"), None);
     assert_eq!(manifest.limits_of(read).call_ms, 5, "its own");
-    assert_eq!(
-        manifest.limits_of(read).frame_bytes,
-        4_194_304,
-        "the connector's"
-    );
+    let of_connector = manifest.limits_of(read).frame_bytes;
+    assert_eq!(of_connector, 4_194_304);
     let write = manifest.capability("item.write").unwrap();
     assert_eq!((write.rating(), write.role()), (Verb::Write, Role::Writer));
     assert!(!manifest.capability("item.how-to").unwrap().callable());
     assert!(manifest.capability("item").is_none());
     // What is written out again means the same.
-    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    let again = again(&manifest);
     assert_eq!(again.capabilities, manifest.capabilities);
 }
 
@@ -182,13 +184,8 @@ fn property_order_of_a_schema_is_kept() {
         serde_json::from_str(r#"{"properties": {"z": {}, "a": {}, "m": {}}}"#).unwrap();
     let manifest = parse(&value).unwrap();
     let input = manifest.capabilities[0].input.clone().unwrap();
-    let names: Vec<_> = input["properties"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect();
-    assert_eq!(names, ["z", "a", "m"]);
+    let names = input["properties"].as_object().unwrap().keys();
+    assert!(names.eq(["z", "a", "m"]));
 }
 
 /// Changes the good manifest at a JSON pointer; `null` removes.
@@ -211,7 +208,7 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[test]
 fn every_rule_refuses() {
-    let huge = json!(MAX_OUTPUT + 1);
+    let (huge, field) = (json!(MAX_OUTPUT + 1), json!({"field": "a"}));
     for (pointer, value) in [
         ("/connector", json!("Obsidian")),
         ("/connector", json!("")),
@@ -272,10 +269,7 @@ fn every_rule_refuses() {
         ("/capabilities/0/limits/memoryMiB", json!(1)),
         ("/capabilities/0/constrainable/0/field", json!("")),
         ("/capabilities/0/constrainable/0/touched", json!("")),
-        (
-            "/capabilities/0/constrainable",
-            json!([{"field": "a"}, {"field": "a"}]),
-        ),
+        ("/capabilities/0/constrainable", json!([field, field])),
         ("/capabilities/1/sensitivity", json!("low")),
         ("/capabilities/2/markdown", Value::Null),
         ("/capabilities/2/markdown", json!(" ")),
@@ -284,10 +278,8 @@ fn every_rule_refuses() {
         ("/capabilities/2/input", json!({})),
         ("/capabilities/2/longRunning", json!(true)),
     ] {
-        assert!(
-            parse(&with(pointer, value.clone())).is_err(),
-            "{pointer} = {value}"
-        );
+        let parsed = parse(&with(pointer, value.clone()));
+        assert!(parsed.is_err(), "{pointer} = {value}");
     }
     // The same tool makes a change that is fine.
     assert!(parse(&with("/fields/0/writable", json!(true))).is_ok());
@@ -325,18 +317,11 @@ fn paths_are_parameters_of_their_names() {
     let manifest =
         with_fields(&[path("photoLibrary", false, false), path("out2", true, true)]).unwrap();
     let config = json!({"path": "/a", "out2": "/c", "photoLibrary": "", "key": "/never"});
-    let places: Vec<_> = manifest
-        .places(&config)
-        .into_iter()
-        .map(|place| (place.parameter, place.path, place.writable))
-        .collect();
-    assert_eq!(
-        places,
-        [
-            ("ROOT".to_owned(), "/a".into(), false),
-            ("OUT2".to_owned(), "/c".into(), true)
-        ]
-    );
+    let places = manifest.places(&config).into_iter();
+    let places = places.map(|place| (place.parameter, place.path, place.writable));
+    let root = ("ROOT".to_owned(), "/a".into(), false);
+    let out = ("OUT2".to_owned(), "/c".into(), true);
+    assert_eq!(places.collect::<Vec<_>>(), [root, out]);
     let named = json!({"photoLibrary": "/b"});
     assert_eq!(manifest.places(&named)[0].parameter, "PHOTOLIBRARY");
 }
@@ -375,8 +360,14 @@ fn profile_that_does_not_fit_is_no_offer() {
     let fits = |manifest: &str, rules: &str| {
         Offer::of_connector(manifest, &format!("{PROFILE}{rules}")).map_err(|e| e.to_string())
     };
-    let write = "(if (string=? (param \"ROLE\") \"writer\") (allow file-write* (subpath (param \"ROOT\"))))";
-    let library = "(if (param \"LIBRARY\") (allow file-read* (subpath (param \"LIBRARY\"))))";
+    let write =
+        r#"(if (string=? (param "ROLE") "writer") (allow file-write* (subpath (param "ROOT"))))"#;
+    let library = r#"(if (param "LIBRARY") (allow file-read* (subpath (param "LIBRARY"))))"#;
+    let to_library = &library.replace("read", "write");
+    let below = r#"(allow file-write* (subpath (string-append (param "ROOT") "/a")))"#;
+    let root = r#"(allow file-write* (subpath (param "ROOT")))"#;
+    let bare = r#"(allow file-read* (subpath (param "LIBRARY")))"#;
+    let other = &bare.replace("LIBRARY", "OTHER");
     for well in [library, ""] {
         assert!(fits(&read, well).is_ok());
     }
@@ -385,31 +376,11 @@ fn profile_that_does_not_fit_is_no_offer() {
     assert_eq!(offer.program, std::path::Path::new("plexus-worker-shelf"));
     for (manifest, rules, why) in [
         (&read, write, "lets the writer write in path"),
-        (
-            &read,
-            "(allow file-write* (subpath (string-append (param \"ROOT\") \"/a\")))",
-            "write in path",
-        ),
-        (
-            &read,
-            "(if (param \"LIBRARY\") (allow file-write* (subpath (param \"LIBRARY\"))))",
-            "write in library",
-        ),
-        (
-            &written,
-            "(allow file-write* (subpath (param \"ROOT\")))",
-            "lets the reader write in path",
-        ),
-        (
-            &read,
-            "(allow file-read* (subpath (param \"LIBRARY\")))",
-            "LIBRARY was not given",
-        ),
-        (
-            &read,
-            "(allow file-read* (subpath (param \"OTHER\")))",
-            "OTHER was not given",
-        ),
+        (&read, below, "write in path"),
+        (&read, to_library, "write in library"),
+        (&written, root, "lets the reader write in path"),
+        (&read, bare, "LIBRARY was not given"),
+        (&read, other, "OTHER was not given"),
     ] {
         let said = fits(manifest, rules).unwrap_err();
         assert!(said.contains(why), "{rules}: {said}");
@@ -477,10 +448,8 @@ fn hosts_come_from_the_manifest_and_from_the_owners_fields() {
     assert_eq!(hosts(json!({})), alone);
     assert_eq!(hosts(json!({"server": " "})), alone);
     let both = hosts(json!({"server": "https://Cal.example:8443/dav"}));
-    assert_eq!(
-        both,
-        [fixed.clone(), ("cal.example".to_owned(), 8443, true)]
-    );
+    let owners = ("cal.example".to_owned(), 8443, true);
+    assert_eq!(both, [fixed.clone(), owners]);
     let wrong = json!({"server": "http://cal.example"});
     assert_eq!(manifest.admitted(&wrong).unwrap_err().0, "server");
     // A worker that speaks for itself may do so in the clear, to this machine alone.
@@ -492,20 +461,16 @@ fn hosts_come_from_the_manifest_and_from_the_owners_fields() {
     assert_eq!((here.plain, here.port), (true, 7090));
     assert_eq!(tunnel.admitted(&wrong).unwrap_err().0, "server");
     // What is written out again means the same.
-    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    let again = again(&manifest);
     assert_eq!(again.egress, manifest.egress);
-    assert!(
-        parse(&good())
-            .unwrap()
-            .admitted(&json!({}))
-            .unwrap()
-            .is_empty()
-    );
+    let hosts = parse(&good()).unwrap().admitted(&json!({})).unwrap().len();
+    assert_eq!(hosts, 0);
 }
 
 #[test]
 fn a_host_that_is_not_well_formed_is_no_host() {
     parse(&reaching()).expect("the control");
+    let frames = json!({"header": "transfer-encoding"});
     for (what, at, value) in [
         ("a pattern", "/0/host", json!("*.example.com")),
         ("capitals", "/0/host", json!("API.example.com")),
@@ -525,20 +490,12 @@ fn a_host_that_is_not_well_formed_is_no_host() {
         ("paths without a secret", "/1/secret", Value::Null),
         ("a method without a path", "/1/paths", json!(["GET"])),
         ("a method in small letters", "/1/paths", json!(["get /dav"])),
-        (
-            "a method's path that climbs",
-            "/1/paths",
-            json!(["GET /a/../b"]),
-        ),
+        ("its path climbs", "/1/paths", json!(["GET /a/../b"])),
         ("a read without a method", "/1/reads", json!(["/dav"])),
         ("a read from nowhere", "/1/reads", json!(["GET dav"])),
+        ("a header that frames", "/1/auth", frames),
         (
-            "a header that frames",
-            "/1/auth",
-            json!({"header": "transfer-encoding"}),
-        ),
-        (
-            "a header that says where to",
+            "a header that says where",
             "/1/auth",
             json!({"header": "host"}),
         ),
@@ -574,38 +531,32 @@ fn socket_is_one_path_with_what_is_asked_there() {
             .map_err(|(field, _)| field.to_owned());
         socket.map(|socket| socket.map(|socket| socket.path))
     };
-    assert_eq!(
-        admitted(" /run/app.sock "),
-        Ok(Some("/run/app.sock".into()))
-    );
+    let there = Ok(Some("/run/app.sock".into()));
+    assert_eq!(admitted(" /run/app.sock "), there);
     assert_eq!(admitted(""), Ok(None));
-    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    let again = again(&manifest);
     assert_eq!(again.egress, manifest.egress);
     let long = format!("/{}", "a".repeat(103));
-    for path in [
+    let wrong = [
         "app.sock",
         "~/app.sock",
         "/",
         "/run//a",
         "/run/../a",
         "/a\nb",
-        long.as_str(),
-    ] {
+    ];
+    for path in wrong.into_iter().chain([long.as_str()]) {
         assert_eq!(admitted(path), Err("user".into()), "{path:?}");
         let error = with(json!({"unix": path})).expect_err(path).to_string();
         assert!(error.starts_with("egress 2"), "{path:?}: {error}");
     }
+    let unasked = json!({"unix": "/run/a", "asks": ["b"], "reads": ["a"]});
+    let host = json!({"unix": "/run/a", "host": "api.example.com", "port": 443});
     for (what, entry) in [
         ("no such field", json!({"unix": {"field": "other"}})),
         ("a folder's field", json!({"unix": {"field": "path"}})),
-        (
-            "a read that is not asked",
-            json!({"unix": "/run/a", "asks": ["b"], "reads": ["a"]}),
-        ),
-        (
-            "a host as well",
-            json!({"unix": "/run/a", "host": "api.example.com", "port": 443}),
-        ),
+        ("a read that is not asked", unasked),
+        ("a host as well", host),
         ("a list", json!(["unix"])),
     ] {
         assert!(with(entry).is_err(), "{what}");
@@ -623,36 +574,25 @@ fn pin_is_a_fingerprint_over_tls_alone() {
     entry.remove("ca");
     entry.insert("pin".into(), json!("ca"));
     entry.insert("reads".into(), json!(["GET", "POST /find"]));
-    let fixed = {
-        let mut fixed = manifest.clone();
-        fixed["egress"][1]["host"] = json!("api.example.com");
-        parse(&fixed)
-    };
-    assert!(
-        fixed.is_err(),
-        "a host of the manifest's has a name to prove"
-    );
+    // A host of the manifest's has a name to prove.
+    let mut fixed = manifest.clone();
+    fixed["egress"][1]["host"] = json!("api.example.com");
+    assert!(parse(&fixed).is_err());
     let manifest = parse(&manifest).unwrap();
-    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    let again = again(&manifest);
     assert_eq!(again.egress, manifest.egress);
     let of = Digest::of(b"a certificate");
     let capitals = of.to_string().to_uppercase();
-    let pairs: Vec<_> = capitals
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| str::from_utf8(pair).unwrap())
-        .collect();
+    let pairs = capitals.as_bytes().chunks(2);
+    let pairs: Vec<_> = pairs.map(|pair| str::from_utf8(pair).unwrap()).collect();
     for (text, pinned) in [
         (String::new(), None),
         (format!(" {of}"), Some(of)),
         (pairs.join(":"), Some(of)),
     ] {
         let route = json!({"server": "https://127.0.0.1:27124", "ca": text});
-        assert_eq!(
-            manifest.hosts().nth(1).unwrap().pinned(&route),
-            Ok(pinned),
-            "{text}"
-        );
+        let found = manifest.hosts().nth(1).unwrap().pinned(&route);
+        assert_eq!(found, Ok(pinned), "{text}");
         assert!(manifest.admitted(&route).is_ok(), "{text}");
     }
     for (server, pin, field) in [
@@ -661,11 +601,8 @@ fn pin_is_a_fingerprint_over_tls_alone() {
         ("http://127.0.0.1:27123", &*capitals, "server"),
     ] {
         let route = json!({"server": server, "ca": pin});
-        assert_eq!(
-            manifest.admitted(&route).unwrap_err().0,
-            field,
-            "{server} {pin}"
-        );
+        let wrong = manifest.admitted(&route).unwrap_err().0;
+        assert_eq!(wrong, field, "{server} {pin}");
     }
 }
 
@@ -688,9 +625,8 @@ fn children_are_read_as_written() {
         panic!("{:?}", manifest.children)
     };
     assert_eq!(child.program, Program::Path("/usr/bin/bash".into()));
-    let named = ChildArgument::Named(NamedArgument {
-        name: "line".into(),
-    });
+    let name = "line".into();
+    let named = ChildArgument::Named(NamedArgument { name });
     assert_eq!(child.arguments, [ChildArgument::Fixed("-c".into()), named]);
     assert_eq!(child.environment["KEY"], None);
     let limits = child.limits.of_process();
@@ -703,10 +639,8 @@ fn children_are_read_as_written() {
     let field = json!({"name": "binary", "label": "Binary", "type": "text", "required": true, "target": "route"});
     by_field["fields"].as_array_mut().unwrap().push(field);
     let manifest = parse(&by_field).unwrap();
-    assert_eq!(
-        manifest.children[0].program,
-        Program::Field("binary".into())
-    );
+    let program = &manifest.children[0].program;
+    assert_eq!(*program, Program::Field("binary".into()));
 }
 
 #[test]
@@ -720,16 +654,13 @@ fn child_with_pipes_needs_host_calls_and_words_a_field() {
     let refused = with_pipes(false).unwrap_err().to_string();
     assert!(refused.contains("hostCalls"), "{refused}");
     let with_words = |field: &str| {
-        let mut manifest = with_child(|child| {
-            child["arguments"] = json!(["-c", {"words": field}]);
-        });
+        let mut manifest = with_child(|child| child["arguments"] = json!(["-c", {"words": field}]));
         let more = json!({"name": "more", "label": "More", "type": "text", "required": false, "target": "route"});
         manifest["fields"].as_array_mut().unwrap().push(more);
         parse(&manifest)
     };
-    let words = ChildArgument::Words(Words {
-        words: "more".into(),
-    });
+    let words = "more".into();
+    let words = ChildArgument::Words(Words { words });
     assert_eq!(with_words("more").unwrap().children[0].arguments[1], words);
     for other in ["path", "key", "nobody"] {
         let refused = with_words(other).unwrap_err().to_string();
@@ -751,22 +682,14 @@ fn child_that_breaks_a_rule_is_refused() {
     for field in ["key", "path", "other"] {
         refused("/program", json!({"field": field}), "no required field");
     }
-    refused(
-        "/program",
-        json!({"path": "/a", "field": "path"}),
-        "manifest",
-    );
+    let both = json!({"path": "/a", "field": "path"});
+    refused("/program", both, "manifest");
     refused("/arguments/1", json!({"name": "LINE"}), "is no name");
     refused("/arguments/0", json!({"name": "line"}), "there twice");
     refused("/arguments/0", json!("x".repeat(1025)), "1024 bytes");
-    for name in [
-        "LD_PRELOAD",
-        "DYLD_INSERT_LIBRARIES",
-        "NODE_OPTIONS",
-        "GIT_DIR",
-        "PYTHONPATH",
-        "BASH_ENV",
-    ] {
+    for name in
+        "LD_PRELOAD DYLD_INSERT_LIBRARIES NODE_OPTIONS GIT_DIR PYTHONPATH BASH_ENV".split(' ')
+    {
         refused("/environment", json!({name: null}), "other code");
     }
     for name in ["HOME", "TMPDIR", "PWD"] {

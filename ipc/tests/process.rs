@@ -6,6 +6,11 @@
     reason = "it speaks for itself to the test runner"
 )]
 
+/// Stories with their names.
+macro_rules! stories {
+    ($($story:ident,)*) => { &[$((stringify!($story), $story)),*] };
+}
+
 #[cfg(target_os = "linux")]
 #[path = "process/caged.rs"]
 mod caged;

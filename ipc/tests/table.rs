@@ -73,68 +73,28 @@ type Row = (FromWorker, &'static [Phase], &'static [Role], Option<Phase>);
 
 #[test]
 fn from_the_worker() {
+    let hello = heard(&json!({"Hello": {"build": "1", "cage": {"checks": []}}}));
+    let manifest = Digest::of(b"");
+    let described = FromWorker::Described { manifest };
     let health = json!("well");
+    let opened = heard(&json!({"Opened": {"health": health}}));
+    let failed = heard(&json!({"OpenFailed": {"reason": "config", "message": ""}}));
+    let error = json!({"Err": {"code": "internal", "message": "", "effect": "none"}});
+    let planned = heard(&json!({"Planned": {"id": 1, "result": error}}));
+    let done = heard(&json!({"Done": {"id": 1, "result": error}}));
+    let progress = heard(&json!({"Progress": {"id": 1, "chunk": {"text": ""}}}));
+    let settled = heard(&json!({"Settled": {"id": 1, "verdict": "happened"}}));
+    let probed = heard(&json!({"Probed": {"nonce": 1, "health": health}}));
     let table: [Row; 9] = [
-        (
-            heard(&json!({"Hello": {"build": "1", "cage": {"checks": []}}})),
-            &[Starting, Stopping],
-            &BOTH,
-            Some(Greeted),
-        ),
-        (
-            FromWorker::Described {
-                manifest: Digest::of(b""),
-            },
-            &[Greeted, Stopping],
-            &BOTH,
-            Some(Opening),
-        ),
-        (
-            heard(&json!({"Opened": {"health": health}})),
-            &[Opening, Stopping],
-            &BOTH,
-            Some(Ready),
-        ),
-        (
-            heard(&json!({"OpenFailed": {"reason": "config", "message": ""}})),
-            &[Opening, Stopping],
-            &BOTH,
-            Some(Stopping),
-        ),
-        (
-            heard(
-                &json!({"Planned": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
-            ),
-            &[Ready, Stopping],
-            &[Reader],
-            None,
-        ),
-        (
-            heard(
-                &json!({"Done": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
-            ),
-            &[Ready, Stopping],
-            &BOTH,
-            None,
-        ),
-        (
-            heard(&json!({"Progress": {"id": 1, "chunk": {"text": ""}}})),
-            &[Ready, Stopping],
-            &BOTH,
-            None,
-        ),
-        (
-            heard(&json!({"Settled": {"id": 1, "verdict": "happened"}})),
-            &[Ready, Stopping],
-            &[Writer],
-            None,
-        ),
-        (
-            heard(&json!({"Probed": {"nonce": 1, "health": health}})),
-            &[Opening, Ready, Stopping],
-            &BOTH,
-            None,
-        ),
+        (hello, &[Starting, Stopping], &BOTH, Some(Greeted)),
+        (described, &[Greeted, Stopping], &BOTH, Some(Opening)),
+        (opened, &[Opening, Stopping], &BOTH, Some(Ready)),
+        (failed, &[Opening, Stopping], &BOTH, Some(Stopping)),
+        (planned, &[Ready, Stopping], &[Reader], None),
+        (done, &[Ready, Stopping], &BOTH, None),
+        (progress, &[Ready, Stopping], &BOTH, None),
+        (settled, &[Ready, Stopping], &[Writer], None),
+        (probed, &[Opening, Ready, Stopping], &BOTH, None),
     ];
     for (message, phases, roles, then) in &table {
         for phase in PHASES {

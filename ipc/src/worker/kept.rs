@@ -128,10 +128,8 @@ mod tests {
         for number in 1..=3 {
             store.put(&intent(number), &"x".to_owned()).unwrap();
             let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number);
-            File::open(store.path(&intent(number)))
-                .unwrap()
-                .set_modified(at)
-                .unwrap();
+            let file = File::open(store.path(&intent(number))).unwrap();
+            file.set_modified(at).unwrap();
         }
         store.prune(KeepLimits { mib: 1, changes: 2 }).unwrap();
         let there = |number| store.get(&intent(number)).unwrap().is_some();

@@ -27,6 +27,19 @@ fn refused(reason: &str) -> Failure {
     }
 }
 
+/// The write that was approved while the world was so.
+fn approved(token: Digest) -> Commit {
+    Commit {
+        state_token: Some(token),
+        ..write("a", "new")
+    }
+}
+
+/// A write that waits within its commit.
+fn slow() -> Commit {
+    effect(call("item.slow", json!({"path": "a", "text": "new"})))
+}
+
 async fn token(path: &str, now: &[(&str, &str)]) -> Digest {
     let mut reader = Talk::reader(now).await;
     let plan = call("item.write", json!({"path": path, "text": "new"}));
@@ -37,21 +50,14 @@ async fn token(path: &str, now: &[(&str, &str)]) -> Digest {
 async fn what_was_approved_is_committed() {
     let token = token("a", &[("a", "alpha")]).await;
     let mut talk = Talk::writer(&[("a", "alpha")]).await;
-    let commit = Commit {
-        state_token: Some(token),
-        ..write("a", "new")
-    };
+    let commit = approved(token);
     let done = talk.commit(commit.clone()).await;
-    assert_eq!(
-        done.touched,
-        [Touched::write("item", "a", Some(Digest::of(b"new")))]
-    );
+    let touched = Touched::write("item", "a", Some(Digest::of(b"new")));
+    assert_eq!(done.touched, [touched]);
     let answer = done.result.unwrap();
     assert_eq!(&*answer.output, br#"{"bytes":3}"#);
-    assert_eq!(
-        (answer.summary.as_str(), answer.undo.as_deref()),
-        ("wrote a", Some("u1"))
-    );
+    assert_eq!(answer.summary.as_str(), "wrote a");
+    assert_eq!(answer.undo.as_deref(), Some("u1"));
     assert_eq!(talk.world.get("a").unwrap(), "new");
     // The world has moved, by ourselves: the same approval does not fit any more.
     assert_eq!(refusal(talk.commit(commit).await), changed("plan_changed"));
@@ -62,15 +68,10 @@ async fn a_world_that_moved_is_left_alone() {
     let token = token("a", &[("a", "alpha")]).await;
     for now in [&[("a", "other")][..], &[]] {
         let mut talk = Talk::writer(now).await;
-        let commit = Commit {
-            state_token: Some(token),
-            ..write("a", "new")
-        };
+        let commit = approved(token);
         assert_eq!(refusal(talk.commit(commit).await), changed("plan_changed"));
-        assert_eq!(
-            talk.world.get("a").as_deref(),
-            now.first().map(|(_, text)| *text)
-        );
+        let text = now.first().map(|(_, text)| *text);
+        assert_eq!(talk.world.get("a").as_deref(), text);
     }
 }
 
@@ -88,12 +89,11 @@ async fn a_standing_write_is_held_against_what_the_agent_knows() {
     ] {
         let items: Vec<_> = now.map(|text| ("a", text)).into_iter().collect();
         let mut talk = Talk::writer(&items).await;
-        let done = talk
-            .commit(Commit {
-                expect,
-                ..write("a", "new")
-            })
-            .await;
+        let commit = Commit {
+            expect,
+            ..write("a", "new")
+        };
+        let done = talk.commit(commit).await;
         match answer {
             Ok(()) => {
                 assert!(done.result.is_ok(), "{now:?} {expect:?}");
@@ -126,12 +126,8 @@ async fn token_and_expectation_must_both_hold() {
 async fn a_plan_beyond_the_permit_stops_before_any_change() {
     let mut talk = Talk::writer(&[]).await;
     let done = talk.commit(write(".envrc", "new")).await;
-    assert_eq!(
-        refusal(done),
-        Failure::RatingExceeded {
-            rating: Verb::Execute
-        }
-    );
+    let rating = Verb::Execute;
+    assert_eq!(refusal(done), Failure::RatingExceeded { rating });
     assert_eq!(talk.world.get(".envrc"), None);
     let permitted = Commit {
         permit_rating: Verb::Execute,
@@ -142,20 +138,19 @@ async fn a_plan_beyond_the_permit_stops_before_any_change() {
         permit_rating: Verb::Read,
         ..write("a", "new")
     };
-    assert!(matches!(
+    let rating = Verb::Write;
+    assert_eq!(
         refusal(talk.commit(too_low).await),
-        Failure::RatingExceeded { .. }
-    ));
+        Failure::RatingExceeded { rating }
+    );
 }
 
 #[tokio::test]
 async fn a_constraint_binds_a_commit() {
     let mut talk = Talk::writer(&[]).await;
     let named = |name, path: &str| {
-        effect(below(
-            call(name, json!({"path": path, "text": "new"})),
-            "in",
-        ))
+        let call = call(name, json!({"path": path, "text": "new"}));
+        effect(below(call, "in"))
     };
     let at = |path| named("item.write", path);
     let miss = Failure::ConstraintMiss {
@@ -163,17 +158,11 @@ async fn a_constraint_binds_a_commit() {
     };
     // item.write asks first; item.stray forgets to, and the harness does not.
     for name in ["item.write", "item.stray"] {
-        assert_eq!(
-            refusal(talk.commit(named(name, "out")).await),
-            miss,
-            "{name}"
-        );
+        let done = talk.commit(named(name, "out")).await;
+        assert_eq!(refusal(done), miss, "{name}");
     }
-    let lost = effect(below(
-        call("item.lost", json!({"path": "in/a", "text": "new"})),
-        "in",
-    ));
-    assert_eq!(refusal(talk.commit(lost).await), miss);
+    let lost = talk.commit(named("item.lost", "in/a")).await;
+    assert_eq!(refusal(lost), miss);
     assert!(talk.world.items().is_empty());
     assert!(talk.commit(at("in/a")).await.result.is_ok());
 }
@@ -191,14 +180,10 @@ async fn each_intent_of_this_launch_once() {
     };
     assert!(commit(LAUNCH, 10, "a").await.result.is_ok());
     assert_eq!(refusal(commit(LAUNCH, 10, "b").await), refused("replayed"));
-    assert_eq!(
-        refusal(commit(LAUNCH + 1, 11, "b").await),
-        refused("launch")
-    );
-    assert_eq!(
-        refusal(commit(LAUNCH - 1, 11, "b").await),
-        refused("launch")
-    );
+    for other in [LAUNCH + 1, LAUNCH - 1] {
+        let done = commit(other, 11, "b").await;
+        assert_eq!(refusal(done), refused("launch"));
+    }
     // One that was overtaken is not a replay.
     assert!(commit(LAUNCH, 9, "c").await.result.is_ok());
     // A refused one is not spent by the refusal of its launch.
@@ -214,7 +199,7 @@ async fn a_deadline_stops_a_commit_only_before_it_begins() {
     assert_eq!(refusal(talk.commit(late).await), Failure::DeadlineExceeded);
     assert!(talk.world.items().is_empty());
 
-    let mut slow = effect(call("item.slow", json!({"path": "a", "text": "new"})));
+    let mut slow = slow();
     slow.call.deadline_ms = 50;
     slow.durable.sequence = 100;
     talk.say(ToWorker::Commit(Box::new(slow))).await;
@@ -228,14 +213,12 @@ async fn a_deadline_stops_a_commit_only_before_it_begins() {
 #[tokio::test]
 async fn nothing_comes_between_a_plan_and_its_commit() {
     let mut talk = Talk::writer(&[]).await;
-    let slow = |id| {
-        let mut commit = effect(call("item.slow", json!({"path": "a", "text": "new"})));
+    for id in [1, 2] {
+        let mut commit = slow();
         commit.call.id = id;
         commit.durable.sequence = id;
-        ToWorker::Commit(Box::new(commit))
-    };
-    talk.say(slow(1)).await;
-    talk.say(slow(2)).await;
+        talk.say(ToWorker::Commit(Box::new(commit))).await;
+    }
     soon(one_of(&talk.world.entered)).await;
     talk.world.go_on.add_permits(2);
     let (first, second) = (talk.done().await, talk.done().await);
@@ -248,32 +231,21 @@ async fn nothing_comes_between_a_plan_and_its_commit() {
 #[tokio::test]
 async fn a_commit_that_panics_is_unknown() {
     let mut talk = Talk::writer(&[]).await;
-    let done = talk
-        .commit(effect(call(
-            "item.break",
-            json!({"path": "a", "text": "new"}),
-        )))
-        .await;
-    assert_eq!(
-        done.touched,
-        [Touched::write("item", "a", None)],
-        "what it may have changed"
-    );
+    let breaks = effect(call("item.break", json!({"path": "a", "text": "new"})));
+    let done = talk.commit(breaks).await;
+    // What it may have changed.
+    assert_eq!(done.touched, [Touched::write("item", "a", None)]);
     let error = done.result.unwrap_err();
-    assert_eq!(
-        (error.code, error.effect),
-        (Failure::Internal, Effect::Unknown)
-    );
-    assert!(
-        talk.commit(write("b", "new")).await.result.is_ok(),
-        "the worker goes on"
-    );
+    assert_eq!(error.code, Failure::Internal);
+    assert_eq!(error.effect, Effect::Unknown);
+    let next = talk.commit(write("b", "new")).await;
+    assert!(next.result.is_ok(), "the worker goes on");
 }
 
 #[tokio::test]
 async fn a_stop_waits_for_what_has_begun() {
     let mut talk = Talk::writer(&[]).await;
-    let mut slow = effect(call("item.slow", json!({"path": "a", "text": "new"})));
+    let mut slow = slow();
     slow.durable.sequence = 1;
     talk.say(ToWorker::Commit(Box::new(slow))).await;
     soon(one_of(&talk.world.entered)).await;

@@ -3,60 +3,68 @@
 use super::shelf::{World, one_of};
 use super::talk::{Talk, call, report, soon, start, worker};
 use plexus_ipc::frame::{FrameError, FrameReader, MAX_FRAME, PREFIX, decode, encode};
-use plexus_ipc::gateway::{self, ConnectionError};
+use plexus_ipc::gateway::{self, ConnectionError, Receiver, Sender};
 use plexus_ipc::manifest::Manifest;
 use plexus_ipc::message::{
-    FromWorker, Health, OpenFailure, Phase, Role, ToWorker, Verdict, WorkerError,
+    FromWorker, Health, OpenFailure, Phase, Role, Start, ToWorker, Verdict, WorkerError,
 };
 use plexus_ipc::stream::{self, ReadHalf, WriteHalf};
 use plexus_ipc::worker::serve::ServeEnd;
 use plexus_protocol::AuditId;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
+
+/// A worker, a gateway that speaks to it, and how the worker ends.
+fn talked(start: Start, held: bool) -> (Sender, Receiver, JoinHandle<ServeEnd>) {
+    let role = start.role;
+    let (fd, ended) = worker(start, report(held));
+    let (say, hear) = gateway::connect(fd, role).unwrap();
+    (say, hear, ended)
+}
+
+async fn next(hear: &mut Receiver) -> Option<FromWorker> {
+    soon(hear.next()).await.unwrap()
+}
+
+fn opened() -> FromWorker {
+    FromWorker::Opened {
+        health: Health::Well,
+    }
+}
 
 #[tokio::test]
 async fn a_start_goes_through_its_phases() {
     let (number, _) = World::make(&[("a", "alpha")]);
-    let (fd, ended) = worker(start(number, "needs a secret", Role::Reader), report(true));
-    let (say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
+    let (say, mut hear, ended) = talked(start(number, "needs a secret", Role::Reader), true);
     assert_eq!(say.phase(), Phase::Starting);
-    let FromWorker::Hello { build, cage } = soon(hear.next()).await.unwrap().unwrap() else {
+    let Some(FromWorker::Hello { build, cage }) = next(&mut hear).await else {
         panic!("no Hello");
     };
     assert_eq!(build, plexus_ipc::BUILD);
     assert!(cage.sound());
     assert_eq!(say.phase(), Phase::Greeted);
     let digest = Manifest::parse(&super::shelf::manifest()).unwrap().digest();
-    assert_eq!(
-        soon(hear.next()).await.unwrap(),
-        Some(FromWorker::Described { manifest: digest })
-    );
-    assert_eq!(
-        soon(hear.next()).await.unwrap(),
-        Some(FromWorker::Opened {
-            health: Health::Well
-        })
-    );
+    let described = FromWorker::Described { manifest: digest };
+    assert_eq!(next(&mut hear).await, Some(described));
+    assert_eq!(next(&mut hear).await, Some(opened()));
     assert_eq!(say.phase(), Phase::Ready);
     say.send(ToWorker::Stop).await.unwrap();
-    assert!(
-        say.send(ToWorker::Probe { nonce: 1 }).await.is_err(),
-        "nothing after Stop"
-    );
+    let after = say.send(ToWorker::Probe { nonce: 1 }).await;
+    assert!(after.is_err(), "nothing after Stop");
     assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Stopped));
-    assert_eq!(soon(hear.next()).await.unwrap(), None);
+    assert_eq!(next(&mut hear).await, None);
 }
 
 #[tokio::test]
 async fn a_cage_with_a_hole_is_reported_and_nothing_is_opened() {
     let (number, _) = World::make(&[]);
-    let (fd, ended) = worker(start(number, "panics", Role::Reader), report(false));
-    let (_say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
-    let Some(FromWorker::Hello { cage, .. }) = soon(hear.next()).await.unwrap() else {
+    let (_say, mut hear, ended) = talked(start(number, "panics", Role::Reader), false);
+    let Some(FromWorker::Hello { cage, .. }) = next(&mut hear).await else {
         panic!("no Hello");
     };
     assert!(!cage.sound());
-    assert_eq!(soon(hear.next()).await.unwrap(), None, "it is over");
+    assert_eq!(next(&mut hear).await, None, "it is over");
     assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Unsound));
 }
 
@@ -65,12 +73,11 @@ async fn only_a_proof_opens_nothing() {
     let (number, _) = World::make(&[]);
     let mut start = start(number, "panics", Role::Writer);
     start.proof_only = true;
-    let (fd, ended) = worker(start, report(true));
-    let (_say, mut hear) = gateway::connect(fd, Role::Writer).unwrap();
+    let (_say, mut hear, ended) = talked(start, true);
     for due in ["Hello", "Described"] {
-        assert_eq!(soon(hear.next()).await.unwrap().unwrap().name(), due);
+        assert_eq!(next(&mut hear).await.unwrap().name(), due);
     }
-    assert_eq!(soon(hear.next()).await.unwrap(), None, "it is over");
+    assert_eq!(next(&mut hear).await, None, "it is over");
     assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Stopped));
 }
 
@@ -86,11 +93,10 @@ async fn a_source_that_does_not_open_says_why() {
         if open == "config" {
             start.config = b"{}".to_vec().into();
         }
-        let (fd, ended) = worker(start, report(true));
-        let (_say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
-        soon(hear.next()).await.unwrap();
-        soon(hear.next()).await.unwrap();
-        let Some(FromWorker::OpenFailed(error)) = soon(hear.next()).await.unwrap() else {
+        let (_say, mut hear, ended) = talked(start, true);
+        next(&mut hear).await;
+        next(&mut hear).await;
+        let Some(FromWorker::OpenFailed(error)) = next(&mut hear).await else {
             panic!("it opened");
         };
         assert_eq!(error.reason, reason);
@@ -105,24 +111,18 @@ async fn a_source_that_does_not_open_says_why() {
 #[tokio::test]
 async fn probes_are_answered_while_a_source_opens() {
     let (number, world) = World::make(&[("a", "alpha")]);
-    let (fd, ended) = worker(start(number, "waits", Role::Reader), report(true));
-    let (say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
-    soon(hear.next()).await.unwrap();
-    soon(hear.next()).await.unwrap();
+    let (say, mut hear, ended) = talked(start(number, "waits", Role::Reader), true);
+    next(&mut hear).await;
+    next(&mut hear).await;
     soon(one_of(&world.entered)).await;
     say.send(ToWorker::Probe { nonce: 8 }).await.unwrap();
-    assert!(matches!(
-        soon(hear.next()).await.unwrap(),
-        Some(FromWorker::Probed {
-            nonce: 8,
-            health: Health::Degraded(_)
-        })
-    ));
+    let Some(FromWorker::Probed { nonce, health }) = next(&mut hear).await else {
+        panic!("no answer")
+    };
+    assert_eq!(nonce, 8);
+    assert!(matches!(health, Health::Degraded(_)));
     world.go_on.add_permits(1);
-    assert!(matches!(
-        soon(hear.next()).await.unwrap(),
-        Some(FromWorker::Opened { .. })
-    ));
+    assert_eq!(next(&mut hear).await, Some(opened()));
     drop((say, hear));
     assert!(matches!(soon(ended).await.unwrap(), ServeEnd::GatewayGone));
 }
@@ -133,13 +133,8 @@ async fn health_is_the_apps_and_ends_nobody() {
     assert!(matches!(talk.health, Health::Unavailable(_)));
     talk.world.items().insert("a".into(), "alpha".into());
     talk.say(ToWorker::Probe { nonce: 2 }).await;
-    assert_eq!(
-        talk.next().await,
-        FromWorker::Probed {
-            nonce: 2,
-            health: Health::Well
-        }
-    );
+    let (nonce, health) = (2, Health::Well);
+    assert_eq!(talk.next().await, FromWorker::Probed { nonce, health });
 }
 
 #[tokio::test]
@@ -147,13 +142,8 @@ async fn a_writer_settles_what_is_unknown() {
     let mut talk = Talk::writer(&[]).await;
     let audit = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();
     talk.say(ToWorker::Settle { id: 4, audit }).await;
-    assert_eq!(
-        talk.next().await,
-        FromWorker::Settled {
-            id: 4,
-            verdict: Verdict::Happened
-        }
-    );
+    let (id, verdict) = (4, Verdict::Happened);
+    assert_eq!(talk.next().await, FromWorker::Settled { id, verdict });
 }
 
 #[tokio::test]
@@ -183,20 +173,14 @@ async fn a_stop_cancels_reads_with_an_answer() {
     talk.say(ToWorker::Stop).await;
     assert!(talk.done().await.result.is_err());
     assert!(matches!(soon(talk.ended).await.unwrap(), ServeEnd::Stopped));
-    assert!(matches!(
-        Talk::reader(&[]).await.stop().await,
-        ServeEnd::Stopped
-    ));
+    let idle = Talk::reader(&[]).await.stop().await;
+    assert!(matches!(idle, ServeEnd::Stopped));
 }
 
+type Frames = FrameReader<ReadHalf, FromWorker>;
+
 /// A worker that is ready, with a gateway that writes what it likes.
-async fn raw(
-    role: Role,
-) -> (
-    WriteHalf,
-    FrameReader<ReadHalf, FromWorker>,
-    tokio::task::JoinHandle<ServeEnd>,
-) {
+async fn raw(role: Role) -> (WriteHalf, Frames, JoinHandle<ServeEnd>) {
     let (number, _) = World::make(&[]);
     let (fd, ended) = worker(start(number, "", role), report(true));
     let (read, write) = stream::split(fd).unwrap();
@@ -216,10 +200,8 @@ async fn bytes_that_are_no_message_end_the_worker() {
     for bytes in [garbage, oversized, vec![0; PREFIX]] {
         let (mut write, mut frames, ended) = raw(Role::Reader).await;
         // A good one before it is still answered.
-        write
-            .write_all(&[frame.clone(), bytes].concat())
-            .await
-            .unwrap();
+        let both = [frame.clone(), bytes].concat();
+        write.write_all(&both).await.unwrap();
         assert!(matches!(
             soon(frames.next()).await.unwrap(),
             None | Some(FromWorker::Probed { nonce: 1, .. })
@@ -241,16 +223,14 @@ async fn bytes_that_are_no_message_end_the_worker() {
 #[tokio::test]
 async fn what_is_out_of_place_ends_the_worker() {
     let read = || ToWorker::Read(call("item.wait", json!({})));
+    let plan = || ToWorker::Plan(call("item.write", json!({"path": "a"})));
     let commit = || ToWorker::Commit(Box::new(super::talk::write("a", "new")));
     let (number, _) = World::make(&[]);
     let again = || ToWorker::Start(Box::new(start(number, "", Role::Reader)));
     for (role, messages) in [
         (Role::Reader, vec![commit()]),
         (Role::Writer, vec![read()]),
-        (
-            Role::Writer,
-            vec![ToWorker::Plan(call("item.write", json!({"path": "a"})))],
-        ),
+        (Role::Writer, vec![plan()]),
         (Role::Reader, vec![again()]),
         (Role::Reader, vec![read(), read()]), // the same id twice
         (
@@ -261,11 +241,8 @@ async fn what_is_out_of_place_ends_the_worker() {
         let (mut write, _frames, ended) = raw(role).await;
         let name = messages.last().unwrap().name();
         let stops = matches!(messages[0], ToWorker::Stop);
-        let bytes: Vec<u8> = messages
-            .iter()
-            .flat_map(|m| encode(m, MAX_FRAME).unwrap())
-            .collect();
-        write.write_all(&bytes).await.unwrap();
+        let bytes = messages.iter().flat_map(|m| encode(m, MAX_FRAME).unwrap());
+        write.write_all(&bytes.collect::<Vec<u8>>()).await.unwrap();
         match soon(ended).await.unwrap() {
             ServeEnd::OutOfPlace(found) => assert_eq!(found, name),
             // Nothing was under way, so it may be gone before it sees what comes after Stop.
@@ -275,10 +252,8 @@ async fn what_is_out_of_place_ends_the_worker() {
     }
     // The positive control: in its place, the same commit is done.
     let (mut write, mut frames, _ended) = raw(Role::Writer).await;
-    write
-        .write_all(&encode(&commit(), MAX_FRAME).unwrap())
-        .await
-        .unwrap();
+    let frame = encode(&commit(), MAX_FRAME).unwrap();
+    write.write_all(&frame).await.unwrap();
     let Some(FromWorker::Done(done)) = soon(frames.next()).await.unwrap() else {
         panic!("no answer");
     };
@@ -293,9 +268,6 @@ async fn a_worker_that_speaks_out_of_turn_is_not_heard() {
     };
     let described = || FromWorker::Described {
         manifest: plexus_protocol::Digest::of(b""),
-    };
-    let opened = || FromWorker::Opened {
-        health: Health::Well,
     };
     let done = || {
         FromWorker::Done(Box::new(plexus_ipc::message::Done {
@@ -334,14 +306,12 @@ async fn a_worker_that_speaks_out_of_turn_is_not_heard() {
         let (_say, mut hear) = gateway::connect(ours, Role::Reader).unwrap();
         let (_read, mut write) = stream::split(theirs).unwrap();
         for message in &said {
-            write
-                .write_all(&encode(message, MAX_FRAME).unwrap())
-                .await
-                .unwrap();
+            let frame = encode(message, MAX_FRAME).unwrap();
+            write.write_all(&frame).await.unwrap();
         }
         drop((_read, write));
         for message in said.iter().take(heard) {
-            assert_eq!(soon(hear.next()).await.unwrap().as_ref(), Some(message));
+            assert_eq!(next(&mut hear).await.as_ref(), Some(message));
         }
         match soon(hear.next()).await {
             Ok(None) => assert_eq!(heard, said.len()),

@@ -84,6 +84,9 @@ pub(crate) struct Item {
     text: String,
 }
 
+type Replied = Result<Reply<Value>, SourceError>;
+type Planned = Result<Plan<Item>, SourceError>;
+
 impl Source for Shelf {
     type Config = Config;
 
@@ -137,21 +140,13 @@ impl Source for Shelf {
 }
 
 impl Shelf {
-    async fn read(
-        self: Arc<Self>,
-        call: CallContext,
-        input: Item,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn read(self: Arc<Self>, call: CallContext, input: Item) -> Replied {
         call.require("path", &input.path)?;
         self.leak(call, input).await
     }
 
     /// Forgets the constraint.
-    async fn leak(
-        self: Arc<Self>,
-        call: CallContext,
-        input: Item,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn leak(self: Arc<Self>, call: CallContext, input: Item) -> Replied {
         call.progress("looking").await;
         let text = self.0.get(&input.path).ok_or_else(|| {
             SourceError::transport("not_found", "no such item").detail(json!({"at": 1}))
@@ -171,18 +166,12 @@ impl Shelf {
         let NoInput {} = input;
         let mut found: Vec<_> = self.0.items().keys().cloned().collect();
         found.retain(|path| call.allows("path", path));
-        let touched: Vec<_> = found
-            .iter()
-            .map(|path| Touched::read("item", path, None))
-            .collect();
+        let touched = found.iter().map(|path| Touched::read("item", path, None));
+        let touched: Vec<_> = touched.collect();
         Ok(Reply::new(found, "looked around").touched(touched))
     }
 
-    async fn wait(
-        self: Arc<Self>,
-        _call: CallContext,
-        _input: NoInput,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn wait(self: Arc<Self>, _: CallContext, _: NoInput) -> Replied {
         let waiting = Dropped(Arc::clone(&self.0));
         self.0.entered.add_permits(1);
         one_of(&self.0.go_on).await;
@@ -190,37 +179,25 @@ impl Shelf {
         Ok(Reply::new(json!("waited"), "waited"))
     }
 
-    async fn panic(
-        self: Arc<Self>,
-        _call: CallContext,
-        _input: NoInput,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn panic(self: Arc<Self>, _: CallContext, _: NoInput) -> Replied {
         panic!("in a read")
     }
 
     async fn huge(
         self: Arc<Self>,
-        _call: CallContext,
+        _: CallContext,
         input: Item,
     ) -> Result<Reply<String>, SourceError> {
         Ok(Reply::new("x".repeat(input.text.len() * 1024), "much"))
     }
 
-    async fn plan_write(
-        self: Arc<Self>,
-        call: CallContext,
-        input: Item,
-    ) -> Result<Plan<Item>, SourceError> {
+    async fn plan_write(self: Arc<Self>, call: CallContext, input: Item) -> Planned {
         call.require("path", &input.path)?;
         self.plan_anywhere(call, input).await
     }
 
     /// Forgets the constraint.
-    async fn plan_anywhere(
-        self: Arc<Self>,
-        _call: CallContext,
-        input: Item,
-    ) -> Result<Plan<Item>, SourceError> {
+    async fn plan_anywhere(self: Arc<Self>, _: CallContext, input: Item) -> Planned {
         let before = self.0.content(&input.path);
         let token = Digest::of(format!("{} {before}", input.path).as_bytes());
         let digest = match before {
@@ -229,10 +206,9 @@ impl Shelf {
         };
         let preview =
             Preview::new(format!("write {}", input.path)).diff(&format!("+{}\n", input.text));
-        let rating = if input.path == ".envrc" {
-            Verb::Execute
-        } else {
-            Verb::Read
+        let rating = match input.path.as_str() {
+            ".envrc" => Verb::Execute,
+            _ => Verb::Read,
         };
         let touched = [Touched::write("item", &input.path, digest)];
         let summary = format!("write {}", input.path);
@@ -243,21 +219,13 @@ impl Shelf {
     }
 
     /// Does not say what it touches.
-    async fn plan_nowhere(
-        self: Arc<Self>,
-        call: CallContext,
-        input: Item,
-    ) -> Result<Plan<Item>, SourceError> {
+    async fn plan_nowhere(self: Arc<Self>, call: CallContext, input: Item) -> Planned {
         let mut plan = self.plan_write(call, input).await?;
         plan.touched.clear();
         Ok(plan)
     }
 
-    async fn commit_write(
-        self: Arc<Self>,
-        call: CallContext,
-        plan: Item,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn commit_write(self: Arc<Self>, call: CallContext, plan: Item) -> Replied {
         assert_eq!(call.role(), Role::Writer, "a reader never commits");
         self.0.items().insert(plan.path.clone(), plan.text.clone());
         let digest = Digest::of(plan.text.as_bytes());
@@ -269,21 +237,13 @@ impl Shelf {
         .undo("u1"))
     }
 
-    async fn commit_slowly(
-        self: Arc<Self>,
-        call: CallContext,
-        plan: Item,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn commit_slowly(self: Arc<Self>, call: CallContext, plan: Item) -> Replied {
         self.0.entered.add_permits(1);
         one_of(&self.0.go_on).await;
         self.commit_write(call, plan).await
     }
 
-    async fn commit_and_panic(
-        self: Arc<Self>,
-        call: CallContext,
-        plan: Item,
-    ) -> Result<Reply<Value>, SourceError> {
+    async fn commit_and_panic(self: Arc<Self>, call: CallContext, plan: Item) -> Replied {
         self.commit_write(call, plan).await?;
         panic!("in a commit")
     }

@@ -142,6 +142,12 @@ impl Talk {
         self.done().await
     }
 
+    /// Reads what is there.
+    pub(crate) async fn reads(&mut self, call: Call) {
+        let done = self.read(call).await;
+        assert!(done.result.is_ok(), "{done:?}");
+    }
+
     pub(crate) async fn plan(&mut self, call: Call) -> Planned {
         self.say(ToWorker::Plan(call)).await;
         match self.next().await {

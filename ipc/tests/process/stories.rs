@@ -24,19 +24,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-pub(crate) const ALL: &[(&str, fn())] = &[
-    (
-        "descriptor_3_must_be_the_gateways_stream",
-        descriptor_3_must_be_the_gateways_stream,
-    ),
-    (
-        "nothing_but_a_start_is_heard_first",
-        nothing_but_a_start_is_heard_first,
-    ),
-    (
-        "without_a_cage_it_says_so_and_ends",
-        without_a_cage_it_says_so_and_ends,
-    ),
+pub(crate) const ALL: &[(&str, fn())] = stories![
+    descriptor_3_must_be_the_gateways_stream,
+    nothing_but_a_start_is_heard_first,
+    without_a_cage_it_says_so_and_ends,
 ];
 
 /// What a worker must not reach, and the folder that it serves.

@@ -170,13 +170,11 @@ mod tests {
     fn what_is_forgotten_counts_as_seen() {
         let mut seen = SeenIntents::new(1);
         let last = REMEMBERED as u64 * 3;
-        let mut admit = |sequence| {
-            seen.admit(Stamp {
-                launch: 1,
-                sequence,
-            })
-            .is_ok()
+        let stamp = |sequence| Stamp {
+            launch: 1,
+            sequence,
         };
+        let mut admit = |sequence| seen.admit(stamp(sequence)).is_ok();
         // Every other one, so that there are gaps.
         assert!((0..=last).step_by(2).all(&mut admit));
         assert!((0..=last).step_by(2).all(|sequence| !admit(sequence)));
