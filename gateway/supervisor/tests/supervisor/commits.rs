@@ -2,12 +2,12 @@
 
 use super::{
     proof,
-    stage::{Stage, call, listening, output, signal, terms},
+    stage::{Stage, call, exists, listening, output, signal, terms},
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::message::{Failure, Role, Verdict};
 use plexus_protocol::{AuditId, Effect};
-use plexus_supervisor::{DispatchError, Stands, WorkerState};
+use plexus_supervisor::{CallRequest, DispatchError, Finished, Stands, WorkerState};
 use serde_json::json;
 use std::{
     sync::{
@@ -16,56 +16,44 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+fn line(text: &str) -> CallRequest {
+    call("append", json!({"line": text}))
+}
+
+/// What was done of an effect that was cancelled.
+async fn cancelled(commit: JoinHandle<Result<Finished, DispatchError>>) -> Effect {
+    let answer = commit.await.expect("a task").expect("an answer");
+    let error = answer.result.expect_err("cancelled");
+    assert_eq!(error.code, Failure::Cancelled);
+    error.effect
+}
 
 #[tokio::test]
 async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
     let mut stage = Stage::new();
-    let plan = stage
-        .supervisor
-        .plan(
-            &stage.code(Role::Reader).await,
-            call("append", json!({"line": "one"})),
-        )
-        .await;
+    let reader = stage.code(Role::Reader).await;
+    let plan = stage.supervisor.plan(&reader, line("one")).await;
     let plan = plan.expect("an answer").expect("a plan");
     assert_eq!(&*plan.preview.headline, "append a line");
-    assert_eq!(
-        stage.supervisor.workers()[1].state,
-        WorkerState::Stopped,
-        "a plan needs no writer"
-    );
+    let writer = stage.supervisor.workers()[1].state;
+    assert_eq!(writer, WorkerState::Stopped, "a plan needs no writer");
     assert_eq!(stage.log(), "");
 
     let durable = proof::durable(&stage.ledger).await;
     let mut bound = terms();
     bound.state_token = Some(plan.state_token);
-    let request = call("append", json!({"line": "one"}));
-    let done = stage
-        .supervisor
-        .commit(&stage.code(Role::Writer).await, request, bound, &durable)
-        .await
-        .expect("an answer");
-    assert_eq!(done.touched.len(), 1);
-    assert_eq!(
-        stage.log(),
-        format!("{} one\n", durable.audit_id()),
-        "filed under the intent's event"
-    );
+    let done = stage.committed(line("one"), bound, &durable).await;
+    assert_eq!(done.expect("an answer").touched.len(), 1); // Filed under the intent's event.
+    assert_eq!(stage.log(), format!("{} one\n", durable.audit_id()));
     stage.started(Role::Writer).await;
 
     // The same proof does not do it again.
-    let request = call("append", json!({"line": "one"}));
-    let again = stage
-        .supervisor
-        .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
-        .await
-        .expect("an answer");
-    let refused = again.result.expect_err("a replay");
-    assert!(
-        matches!(refused.code, Failure::Refused { .. }),
-        "{refused:?}"
-    );
+    let again = stage.committed(line("one"), terms(), &durable).await;
+    let refused = again.expect("an answer").result.expect_err("a replay");
+    let code = &refused.code;
+    assert!(matches!(code, Failure::Refused { .. }), "{code:?}");
     assert_eq!(stage.log().lines().count(), 1);
     stage.supervisor.shutdown().await;
 }
@@ -75,30 +63,20 @@ async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
 async fn a_commit_that_no_longer_stands_is_not_sent() {
     let stage = Stage::new();
     let durable = proof::durable(&stage.ledger).await;
-    let mut request = call("append", json!({"line": "one"}));
+    let mut request = line("one");
     // Nothing runs yet, so it waits for a start; what allows it goes meanwhile.
     let looks = Arc::new(AtomicUsize::new(0));
     request.stands = Stands::while_so({
         let looks = looks.clone();
         move || looks.fetch_add(1, Ordering::SeqCst) > 0
     });
-    let refused = stage
-        .supervisor
-        .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
-        .await;
+    let refused = stage.committed(request, terms(), &durable).await;
     assert_eq!(refused.err(), Some(DispatchError::TakenBack));
-    assert_eq!(
-        looks.load(Ordering::SeqCst),
-        1,
-        "looked at when its turn came"
-    );
+    // Looked at when its turn came.
+    assert_eq!(looks.load(Ordering::SeqCst), 1);
     assert_eq!(stage.log(), "");
     // The control: the same proof does it once for a call that stands.
-    let request = call("append", json!({"line": "one"}));
-    let done = stage
-        .supervisor
-        .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
-        .await;
+    let done = stage.committed(line("one"), terms(), &durable).await;
     assert!(done.expect("an answer").result.is_ok());
     stage.supervisor.shutdown().await;
 }
@@ -107,24 +85,14 @@ async fn a_commit_that_no_longer_stands_is_not_sent() {
 async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
     let mut stage = Stage::new();
     let durable = proof::durable(&stage.ledger).await;
-    let lost = stage
-        .supervisor
-        .commit(
-            &stage.code(Role::Writer).await,
-            call("append", json!({"line": "x", "die": true})),
-            terms(),
-            &durable,
-        )
-        .await
-        .expect_err("no answer");
+    let dies = call("append", json!({"line": "x", "die": true}));
+    let lost = stage.committed(dies, terms(), &durable).await;
+    let lost = lost.expect_err("no answer");
     assert_eq!(lost, DispatchError::Died { dispatched: true });
     let first = stage.started(Role::Writer).await;
     // What it did it did once, and the source can tell.
     let audit = AuditId::parse(&durable.audit_id().to_string()).expect("an id");
-    assert_eq!(
-        stage.supervisor.settle(&stage.source, audit).await,
-        Verdict::Happened
-    );
+    assert_eq!(stage.settled(audit).await, Verdict::Happened);
     assert_ne!(stage.started(Role::Writer).await, first);
     assert_eq!(stage.log().lines().count(), 1);
 
@@ -141,10 +109,7 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
     signal(stage.pid(Role::Writer), Signal::SIGKILL);
     let lost = commit.await.expect("a task").expect_err("no answer");
     assert_eq!(lost, DispatchError::Died { dispatched: true });
-    assert_eq!(
-        stage.supervisor.settle(&stage.source, audit).await,
-        Verdict::DidNot
-    );
+    assert_eq!(stage.settled(audit).await, Verdict::DidNot);
     assert_eq!(stage.log().lines().count(), 1);
     // The control: the next commit goes through.
     assert_eq!(
@@ -167,14 +132,9 @@ async fn what_a_worker_says_after_the_deadline_is_heard() {
         let mut request = call("append", json!({"line": "late", "after": "go"}));
         request.deadline = Duration::from_secs(2);
         request.late = Some(late);
-        let told = stage
-            .supervisor
-            .commit(&stage.code(Role::Writer).await, request, terms(), &durable)
-            .await;
-        assert_eq!(
-            told.err(),
-            Some(DispatchError::Deadline { dispatched: true })
-        );
+        let told = stage.committed(request, terms(), &durable).await;
+        let late = DispatchError::Deadline { dispatched: true };
+        assert_eq!(told.err(), Some(late));
         assert_eq!(stage.log().lines().count(), if ends { 2 } else { 1 });
         if ends {
             signal(pid, Signal::SIGKILL);
@@ -196,14 +156,12 @@ async fn cancelled_effect_says_what_was_done() {
     let stage = Stage::new();
     let commit = async |input| {
         let durable = proof::durable(&stage.ledger).await;
-        let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
         let (cancel, cancelled) = oneshot::channel();
         let (listener, progress) = listening();
         let mut request = call("append", input);
         request.progress = Some(listener);
         request.cancel = Some(cancelled);
-        let commit = async move { supervisor.commit(&code, request, terms(), &durable).await };
-        (tokio::spawn(commit), cancel, progress)
+        (stage.committing(request, durable).await, cancel, progress)
     };
     let (half, cancel, mut progress) =
         commit(json!({"line": "half", "after": "never", "heeds": true})).await;
@@ -211,19 +169,9 @@ async fn cancelled_effect_says_what_was_done() {
     // Commits happen one after the other: this one waits in the worker, and is not begun.
     let (next, cancel_next, _) = commit(json!({"line": "next", "after": "never"})).await;
     cancel_next.send(()).expect("its commit waits");
-    let error = next.await.expect("a task").expect("an answer").result;
-    let error = error.expect_err("cancelled");
-    assert_eq!(
-        (error.code, error.effect),
-        (Failure::Cancelled, Effect::None)
-    );
+    assert_eq!(cancelled(next).await, Effect::None);
     cancel.send(()).expect("its commit waits");
-    let error = half.await.expect("a task").expect("an answer").result;
-    let error = error.expect_err("cancelled");
-    assert_eq!(
-        (error.code, error.effect),
-        (Failure::Cancelled, Effect::Partial)
-    );
+    assert_eq!(cancelled(half).await, Effect::Partial);
     // The control: one whose handler does not look is carried to its end.
     let (whole, cancel, mut progress) = commit(json!({"line": "whole", "after": "go"})).await;
     progress.recv().await.expect("it is under way");
@@ -241,9 +189,7 @@ async fn dropping_a_commit_does_not_cancel_it() {
     let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "kept", "after": "go"}));
     request.progress = Some(listener);
-    let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
-    let commit =
-        tokio::spawn(async move { supervisor.commit(&code, request, terms(), &durable).await });
+    let commit = stage.committing(request, durable).await;
     progress.recv().await.expect("it is under way");
     commit.abort();
     assert!(commit.await.expect_err("dropped").is_cancelled());
@@ -261,9 +207,7 @@ async fn a_shutdown_lets_an_effect_finish_and_cancels_reads() {
     let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "last", "after": "go"}));
     request.progress = Some(listener);
-    let (supervisor, code) = (stage.supervisor.clone(), stage.code(Role::Writer).await);
-    let commit =
-        tokio::spawn(async move { supervisor.commit(&code, request, terms(), &durable).await });
+    let commit = stage.committing(request, durable).await;
     progress.recv().await.expect("it is under way");
     let read = stage.reading(call("wait", json!({"after": "never"})));
     let pids = [stage.started(Role::Reader).await, stage.pid(Role::Writer)];
@@ -271,18 +215,14 @@ async fn a_shutdown_lets_an_effect_finish_and_cancels_reads() {
         let supervisor = stage.supervisor.clone();
         tokio::spawn(async move { supervisor.shutdown().await })
     };
-    assert_eq!(
-        read.await.expect("a task").expect_err("cancelled"),
-        DispatchError::ShuttingDown
-    );
+    let read = read.await.expect("a task").expect_err("cancelled");
+    assert_eq!(read, DispatchError::ShuttingDown);
     stage.touch("go");
     assert_eq!(output(commit.await.expect("a task")), json!("appended"));
     closing.await.expect("a task");
     for pid in pids {
-        assert!(!super::stage::exists(pid), "{pid} is left");
+        assert!(!exists(pid), "{pid} is left");
     }
-    assert_eq!(
-        stage.read("echo", json!({})).await.expect_err("closed"),
-        DispatchError::ShuttingDown
-    );
+    let closed = stage.read("echo", json!({})).await.expect_err("closed");
+    assert_eq!(closed, DispatchError::ShuttingDown);
 }

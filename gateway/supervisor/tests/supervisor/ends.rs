@@ -1,6 +1,6 @@
 //! Nothing is left: not by a stop, not by a worker that will not go, not by a daemon that is killed.
 
-use super::stage::{Stage, exists, output, pace, signal};
+use super::stage::{PATIENCE, Stage, eventually, exists, output, pace, signal};
 use nix::sys::signal::Signal;
 use plexus_ipc::message::Role;
 use plexus_supervisor::{Notice, Pace, sweep_leftovers};
@@ -21,7 +21,7 @@ fn recorded(stage: &Stage) -> Vec<u64> {
 async fn a_shutdown_leaves_no_process_no_record_and_no_file() {
     use std::os::unix::fs::PermissionsExt;
     let mut stage = Stage::new();
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     assert_eq!(
         output(stage.commit(json!({"line": "x"})).await),
         json!("appended")
@@ -41,20 +41,23 @@ async fn a_shutdown_leaves_no_process_no_record_and_no_file() {
 
     stage.supervisor.shutdown().await;
     assert!(!pids.iter().any(|pid| exists(*pid)), "a worker is left");
-    super::stage::eventually("the record is empty", || recorded(&stage).is_empty()).await;
-    let left = std::fs::read_dir(stage.state.join("run/probe"))
-        .expect("a folder")
-        .count();
-    assert_eq!(left, 0, "what workers attack at their start is gone");
-    while let Some(notice) = stage.notices.recv().await {
-        if let Notice::Ended { cause, exit, .. } = notice {
-            assert!(cause.asked_for(), "{cause}");
-            assert!(exit.0.is_some(), "it was reaped");
-        }
-        if stage.notices.is_empty() {
-            break;
-        }
+    eventually("the record is empty", || recorded(&stage).is_empty()).await;
+    let left = std::fs::read_dir(stage.state.join("run/probe")).expect("a folder");
+    assert_eq!(
+        left.count(),
+        0,
+        "what workers attack at their start is gone"
+    );
+    let mut ended = 0;
+    while let Ok(notice) = stage.notices.try_recv() {
+        let Notice::Ended { cause, exit, .. } = notice else {
+            continue;
+        };
+        assert!(cause.asked_for(), "{cause}");
+        assert!(exit.0.is_some(), "it was reaped");
+        ended += 1;
     }
+    assert_eq!(ended, pids.len());
 }
 
 #[tokio::test]
@@ -66,7 +69,7 @@ async fn a_worker_that_will_not_go_is_made_to() {
     };
     // It hears nothing, not even SIGTERM, until it is killed.
     let mut stage = Stage::with(hasty);
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     let pid = stage.started(Role::Reader).await;
     signal(pid, Signal::SIGSTOP);
     stage.supervisor.shutdown().await;
@@ -84,7 +87,7 @@ async fn a_worker_that_will_not_go_is_made_to() {
 async fn a_shutdown_during_a_start_leaves_nothing() {
     let stage = Stage::rude("silence", pace());
     let reading = stage.reading(super::stage::call("echo", json!({})));
-    super::stage::eventually("a start", || stage.state.join("run/workers.json").exists()).await;
+    eventually("a start", || stage.state.join("run/workers.json").exists()).await;
     let pids = recorded(&stage);
     assert_eq!(pids.len(), 1);
     stage.supervisor.shutdown().await;
@@ -96,18 +99,13 @@ async fn a_shutdown_during_a_start_leaves_nothing() {
 #[tokio::test]
 async fn the_next_daemon_ends_what_a_killed_one_left() {
     let mut stage = Stage::new();
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     let pid = stage.started(Role::Reader).await;
     // Another daemon boots on the same state: what is on record is not its own.
     assert_eq!(sweep_leftovers(&stage.state).expect("a sweep"), [pid]);
-    assert_eq!(
-        sweep_leftovers(&stage.state).expect("a sweep"),
-        Vec::<u32>::new()
-    );
-    super::stage::eventually("the worker is gone", || {
-        stage.supervisor.workers()[0].pid != Some(pid)
-    })
-    .await;
+    assert_eq!(sweep_leftovers(&stage.state).expect("a sweep"), [0; 0]);
+    let gone = || stage.supervisor.workers()[0].pid != Some(pid);
+    eventually("the worker is gone", gone).await;
     stage.supervisor.shutdown().await;
 }
 
@@ -132,7 +130,7 @@ async fn a_daemon_that_is_killed_takes_its_workers_along() {
     assert!(runs(pid), "the control");
     daemon.kill().expect("a daemon");
     daemon.wait().expect("a daemon");
-    super::stage::eventually("its worker is gone", || !runs(pid)).await;
+    eventually("its worker is gone", || !runs(pid)).await;
 }
 
 /// Whether the process is more than a zombie: an orphan is reaped by whoever adopted it, in its own time.
@@ -152,7 +150,7 @@ fn a_dropped_runtime_leaves_no_process() {
         .expect("a runtime");
     let (stage, pid) = runtime.block_on(async {
         let mut stage = Stage::new();
-        assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+        stage.echoes().await;
         let pid = stage.started(Role::Reader).await;
         (stage, pid)
     });
@@ -160,7 +158,7 @@ fn a_dropped_runtime_leaves_no_process() {
     drop(runtime);
     let since = std::time::Instant::now();
     while exists(pid) {
-        assert!(since.elapsed() < super::stage::PATIENCE, "{pid} is left");
+        assert!(since.elapsed() < PATIENCE, "{pid} is left");
         std::thread::yield_now();
     }
     drop(stage);

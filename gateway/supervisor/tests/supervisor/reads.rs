@@ -1,54 +1,41 @@
 //! Reads: started for, queued, retried, cancelled.
 
-use super::stage::{PATIENCE, Stage, call, eventually, listening, output, pace, signal};
+use super::stage::{PATIENCE, Stage, call, eventually, exists, listening, output, pace, signal};
 use nix::sys::signal::Signal;
 use plexus_ipc::message::{Chunk, Role};
 use plexus_supervisor::{
     AGENTS_WAITING, Cause, DispatchError, Health, Notice, Pace, READ_RETRIES, UNDER_WAY,
-    Unavailable, WorkerState,
+    Unavailable, WorkerState, WorkerStatus,
 };
 use serde_json::json;
 use std::time::Duration;
 
+fn is_replaced(error: &DispatchError) -> bool {
+    let replaced = Unavailable::Replaced;
+    matches!(error, DispatchError::Unavailable { reason, .. } if *reason == replaced)
+}
+
 #[tokio::test]
 async fn the_first_call_starts_a_worker_and_the_second_finds_it() {
     let mut stage = Stage::new();
-    assert!(
-        stage
-            .supervisor
-            .workers()
-            .iter()
-            .all(|w| w.state == WorkerState::Stopped && w.pid.is_none())
-    );
-    assert_eq!(
-        stage.supervisor.health(&stage.source).status,
-        Health::Unknown
-    );
+    let workers = stage.supervisor.workers();
+    let stopped = |w: &&WorkerStatus| w.state == WorkerState::Stopped && w.pid.is_none();
+    assert_eq!(workers.iter().filter(stopped).count(), 2, "{workers:?}");
+    assert_eq!(stage.health().status, Health::Unknown);
 
-    assert_eq!(
-        output(stage.read("echo", json!({"a": 1})).await),
-        json!({"a": 1})
-    );
+    stage.serves("echo", json!({"a": 1}), json!({"a": 1})).await;
     let pid = stage.started(Role::Reader).await;
-    assert_eq!(
-        output(stage.read("echo", json!({"b": 2})).await),
-        json!({"b": 2})
-    );
+    stage.serves("echo", json!({"b": 2}), json!({"b": 2})).await;
     assert_eq!(stage.pid(Role::Reader), pid);
 
     let workers = stage.supervisor.workers();
     assert_eq!(workers.len(), 2, "{workers:?}");
-    assert_eq!(
-        (workers[0].role, workers[0].state),
-        (Role::Reader, WorkerState::Ready)
-    );
-    assert_eq!(
-        (workers[1].role, workers[1].state),
-        (Role::Writer, WorkerState::Stopped)
-    );
+    let states: Vec<_> = workers.iter().map(|w| (w.role, w.state)).collect();
+    let (ready, stopped) = (WorkerState::Ready, WorkerState::Stopped);
+    assert_eq!(states, [(Role::Reader, ready), (Role::Writer, stopped)]);
     let cage = workers[0].cage.as_ref().expect("a report");
     assert!(cage.sound() && cage.checks.len() > 8, "{cage:?}");
-    assert_eq!(stage.supervisor.health(&stage.source).status, Health::Ok);
+    assert_eq!(stage.health().status, Health::Ok);
     stage.supervisor.shutdown().await;
 }
 
@@ -67,12 +54,10 @@ async fn a_kill_under_200_reads_fails_none_of_them() {
     let mut stage = Stage::new();
     let reads: Vec<_> = (0..200)
         .map(|n| {
-            let input = if n % 2 == 0 {
-                json!({"n": n})
-            } else {
-                json!({"after": "go"})
-            };
-            stage.reading(call(if n % 2 == 0 { "echo" } else { "wait" }, input))
+            stage.reading(match n % 2 {
+                0 => call("echo", json!({"n": n})),
+                _ => call("wait", json!({"after": "go"})),
+            })
         })
         .collect();
     // Half of them wait for a file, so they are under way when the worker dies.
@@ -82,10 +67,9 @@ async fn a_kill_under_200_reads_fails_none_of_them() {
     assert_ne!(first, second);
     stage.touch("go");
     for (n, read) in reads.into_iter().enumerate() {
-        let expected = if n % 2 == 0 {
-            json!({"n": n})
-        } else {
-            json!("waited")
+        let expected = match n % 2 {
+            0 => json!({"n": n}),
+            _ => json!("waited"),
         };
         assert_eq!(output(read.await.expect("a task")), expected, "read {n}");
     }
@@ -95,14 +79,12 @@ async fn a_kill_under_200_reads_fails_none_of_them() {
 #[tokio::test]
 async fn a_read_that_kills_every_worker_is_given_up_and_the_source_goes_on() {
     let mut stage = Stage::new();
-    assert_eq!(
-        stage.read("crash", json!({})).await.expect_err("no answer"),
-        DispatchError::Died { dispatched: true }
-    );
+    let lost = stage.read("crash", json!({})).await.expect_err("no answer");
+    assert_eq!(lost, DispatchError::Died { dispatched: true });
     for _ in 0..=READ_RETRIES {
         stage.started(Role::Reader).await;
     }
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     stage.supervisor.shutdown().await;
 }
 
@@ -151,10 +133,7 @@ async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
     }
     let mut owners = call("echo", json!({"who": "owner"}));
     owners.owner = true;
-    let owners = stage
-        .supervisor
-        .read(&stage.code(Role::Reader).await, owners)
-        .await;
+    let owners = stage.asked(owners).await;
     assert_eq!(output(owners), json!({"who": "owner"}));
     let agents = stage.read("echo", json!({})).await.expect_err("no room");
     assert!(matches!(agents, DispatchError::Busy { .. }), "{agents:?}");
@@ -166,42 +145,28 @@ async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
         assert_eq!(output(read.expect("a task")), json!("waited"));
     }
     // The control: with room the same call is served.
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     stage.supervisor.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_deadline_is_kept_by_the_worker_and_without_it() {
     let mut stage = Stage::new();
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     let mut late = call("wait", json!({"after": "never"}));
     late.deadline = Duration::from_millis(300);
-    let finished = stage
-        .supervisor
-        .read(&stage.code(Role::Reader).await, late)
-        .await;
-    let error = finished
-        .expect("the worker's word")
-        .result
-        .expect_err("too late");
+    let finished = stage.asked(late).await.expect("the worker's word");
+    let error = finished.result.expect_err("too late");
     assert_eq!(error.code, plexus_ipc::message::Failure::DeadlineExceeded);
 
     let pid = stage.started(Role::Reader).await;
     signal(pid, Signal::SIGSTOP);
     let mut late = call("echo", json!({}));
     late.deadline = Duration::from_millis(100);
-    let lost = stage
-        .supervisor
-        .read(&stage.code(Role::Reader).await, late)
-        .await
-        .expect_err("no answer");
+    let lost = stage.asked(late).await.expect_err("no answer");
     assert_eq!(lost, DispatchError::Deadline { dispatched: true });
     signal(pid, Signal::SIGCONT);
-    assert_eq!(
-        output(stage.read("echo", json!({})).await),
-        json!({}),
-        "it let go of the late one"
-    );
+    stage.echoes().await;
     stage.supervisor.shutdown().await;
 }
 
@@ -213,20 +178,11 @@ async fn a_missed_probe_ends_the_worker_and_the_next_one_serves() {
         ..pace()
     };
     let mut stage = Stage::with(quick);
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.echoes().await;
     let first = stage.started(Role::Reader).await;
     signal(first, Signal::SIGSTOP);
     let read = stage.reading(call("echo", json!({"again": true})));
-    let cause = stage
-        .notice(|n| {
-            if let Notice::Ended { cause, .. } = n {
-                Some(cause.clone())
-            } else {
-                None
-            }
-        })
-        .await;
-    assert_eq!(cause, Cause::Mute);
+    assert_eq!(stage.ended().await, Cause::Mute);
     assert_eq!(output(read.await.expect("a task")), json!({"again": true}));
     assert_ne!(stage.started(Role::Reader).await, first);
     let worker = &stage.supervisor.workers()[0];
@@ -241,52 +197,35 @@ async fn more_memory_than_the_manifest_allows_ends_the_worker() {
         ..pace()
     };
     let mut stage = Stage::with(quick);
-    assert_eq!(
-        output(stage.read("hoard", json!({"bytes": 1 << 20})).await),
-        json!("kept")
-    );
+    stage
+        .serves("hoard", json!({"bytes": 1 << 20}), json!("kept"))
+        .await;
     let first = stage.started(Role::Reader).await;
-    assert_eq!(
-        stage.supervisor.probe(&stage.source).await.status,
-        Health::Ok
-    );
+    assert_eq!(stage.probed().await.status, Health::Ok);
     assert_eq!(stage.pid(Role::Reader), first, "a little is no harm");
     // It may be ended before it has answered.
     drop(stage.read("hoard", json!({"bytes": 96 << 20})).await);
-    let cause = stage
-        .notice(|n| {
-            if let Notice::Ended { cause, .. } = n {
-                Some(cause.clone())
-            } else {
-                None
-            }
-        })
-        .await;
-    assert_eq!(cause, Cause::Memory);
+    assert_eq!(stage.ended().await, Cause::Memory);
     stage.supervisor.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_flood_on_stderr_hurts_nobody() {
     let stage = Stage::new();
-    assert_eq!(
-        output(stage.read("shout", json!({"bytes": 800_000})).await),
-        json!("shouted")
-    );
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage
+        .serves("shout", json!({"bytes": 800_000}), json!("shouted"))
+        .await;
+    stage.echoes().await;
     stage.supervisor.shutdown().await;
 }
 
 #[tokio::test]
 async fn health_is_the_apps_and_restarts_nothing() {
     let mut stage = Stage::new();
-    assert_eq!(
-        stage.supervisor.probe(&stage.source).await.status,
-        Health::Ok
-    );
+    assert_eq!(stage.probed().await.status, Health::Ok);
     let pid = stage.started(Role::Reader).await;
     stage.touch("ill");
-    let health = stage.supervisor.probe(&stage.source).await;
+    let health = stage.probed().await;
     assert_eq!(
         (health.status, health.detail.as_deref()),
         (Health::Degraded, Some("told to be ill"))
@@ -301,10 +240,7 @@ async fn health_is_the_apps_and_restarts_nothing() {
         .await;
     assert_eq!(told.detail, health.detail);
     stage.untouch("ill");
-    assert_eq!(
-        stage.supervisor.probe(&stage.source).await.status,
-        Health::Ok
-    );
+    assert_eq!(stage.probed().await.status, Health::Ok);
     assert_eq!(stage.pid(Role::Reader), pid);
     stage.supervisor.shutdown().await;
 }
@@ -319,29 +255,15 @@ async fn what_a_source_was_is_not_put_in_the_place_of_what_it_is() {
     }
     let mut request = call("echo", json!({"a": 1}));
     request.revision = 2;
-    let read = stage
-        .supervisor
-        .read(&stage.code(Role::Reader).await, request)
-        .await;
+    let read = stage.asked(request).await;
     assert_eq!(output(read), json!({"a": 1}));
     // The control: a newer one is.
     stage.supervisor.put(stage.spec("tame", json!({}), 3));
     let mut request = call("echo", json!({}));
     request.revision = 2;
-    let refused = stage
-        .supervisor
-        .read(&stage.code(Role::Reader).await, request)
-        .await;
-    assert!(
-        matches!(
-            refused,
-            Err(DispatchError::Unavailable {
-                reason: Unavailable::Replaced,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    let refused = stage.asked(request).await;
+    let refused = refused.expect_err("another revision");
+    assert!(is_replaced(&refused), "{refused:?}");
     stage.supervisor.shutdown().await;
 }
 
@@ -373,51 +295,21 @@ async fn a_new_revision_answers_what_waits_and_serves_with_its_own_worker() {
     let first = stage.started(Role::Reader).await;
     stage.supervisor.put(stage.spec("tame", json!({}), 2));
     let refused = old.await.expect("a task").expect_err("another revision");
-    assert!(
-        matches!(
-            refused,
-            DispatchError::Unavailable {
-                reason: Unavailable::Replaced,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    assert!(is_replaced(&refused), "{refused:?}");
     // A permit for the old revision opens nothing in the new one.
-    let refused = stage
-        .read("echo", json!({}))
-        .await
-        .expect_err("another revision");
-    assert!(
-        matches!(
-            refused,
-            DispatchError::Unavailable {
-                reason: Unavailable::Replaced,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    let refused = stage.read("echo", json!({})).await;
+    let refused = refused.expect_err("another revision");
+    assert!(is_replaced(&refused), "{refused:?}");
     let mut new = call("echo", json!({"new": true}));
     new.revision = 2;
-    assert_eq!(
-        output(
-            stage
-                .supervisor
-                .read(&stage.code(Role::Reader).await, new)
-                .await
-        ),
-        json!({"new": true})
-    );
+    assert_eq!(output(stage.asked(new).await), json!({"new": true}));
     assert_ne!(stage.started(Role::Reader).await, first);
 
     stage.supervisor.remove(&stage.source).await;
-    assert_eq!(
-        stage.read("echo", json!({})).await.expect_err("gone"),
-        DispatchError::NoSource
-    );
+    let gone = stage.read("echo", json!({})).await.expect_err("gone");
+    assert_eq!(gone, DispatchError::NoSource);
     assert!(stage.supervisor.workers().is_empty());
-    eventually("the old workers are gone", || !super::stage::exists(first)).await;
+    eventually("the old workers are gone", || !exists(first)).await;
 }
 
 #[tokio::test]
@@ -428,23 +320,10 @@ async fn an_idle_worker_is_stopped_and_the_next_call_starts_one() {
         ..pace()
     };
     let mut stage = Stage::with(quick);
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
-    let cause = stage
-        .notice(|n| {
-            if let Notice::Ended { cause, .. } = n {
-                Some(cause.clone())
-            } else {
-                None
-            }
-        })
-        .await;
-    assert_eq!(cause, Cause::Idle);
+    stage.echoes().await;
+    assert_eq!(stage.ended().await, Cause::Idle);
     assert_eq!(stage.supervisor.workers()[0].state, WorkerState::Stopped);
-    assert_eq!(
-        stage.supervisor.health(&stage.source).status,
-        Health::Ok,
-        "as it was last heard"
-    );
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    assert_eq!(stage.health().status, Health::Ok, "as last heard");
+    stage.echoes().await;
     stage.supervisor.shutdown().await;
 }

@@ -8,14 +8,14 @@ use nix::{
     unistd::Pid,
 };
 use plexus_ipc::{
-    message::{Chunk, Role, Secret, Secrets},
+    message::{Chunk, Role, Secret, Secrets, Verdict},
     offer::Offer,
 };
-use plexus_ledger::Ledger;
-use plexus_protocol::{Digest, SourceId, Verb, json};
+use plexus_ledger::{Durable, Ledger};
+use plexus_protocol::{AuditId, Digest, SourceId, Verb, json};
 use plexus_supervisor::{
-    AgreedCode, CallRequest, CommitTerms, DispatchError, Finished, Folder, Listener, Notice, Pace,
-    Setup, Spec, Stands, Supervisor,
+    AgreedCode, CallRequest, Cause, CommitTerms, DispatchError, Finished, Folder, Listener, Notice,
+    Pace, Setup, SourceHealth, Spec, Stands, Supervisor,
 };
 use serde_json::{Value, json};
 use std::{
@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 const MANIFEST: &str = include_str!("../../examples/plexus-worker-tame/manifest.json");
 const PROFILE: &str = include_str!("../../../../sandbox-profiles/fixture.sb");
@@ -149,24 +149,73 @@ impl Stage {
         capability: &str,
         input: Value,
     ) -> Result<Finished, DispatchError> {
-        self.supervisor
-            .read(&self.compared(Role::Reader).await?, call(capability, input))
-            .await
+        self.asked(call(capability, input)).await
+    }
+
+    /// A read of the request as it is.
+    pub(crate) async fn asked(&self, request: CallRequest) -> Result<Finished, DispatchError> {
+        let code = self.compared(Role::Reader).await?;
+        self.supervisor.read(&code, request).await
+    }
+
+    pub(crate) async fn serves(&self, capability: &str, input: Value, expected: Value) {
+        assert_eq!(output(self.read(capability, input).await), expected);
+    }
+
+    /// The worker answers what it is asked.
+    pub(crate) async fn echoes(&self) {
+        self.serves("echo", json!({}), json!({})).await;
+    }
+
+    pub(crate) async fn committed(
+        &self,
+        request: CallRequest,
+        terms: CommitTerms,
+        durable: &Durable,
+    ) -> Result<Finished, DispatchError> {
+        let code = self.compared(Role::Writer).await?;
+        self.supervisor.commit(&code, request, terms, durable).await
+    }
+
+    /// A task that commits beside the test.
+    pub(crate) async fn committing(
+        &self,
+        request: CallRequest,
+        durable: Durable,
+    ) -> JoinHandle<Result<Finished, DispatchError>> {
+        let (supervisor, code) = (self.supervisor.clone(), self.code(Role::Writer).await);
+        tokio::spawn(async move { supervisor.commit(&code, request, terms(), &durable).await })
+    }
+
+    pub(crate) fn health(&self) -> SourceHealth {
+        self.supervisor.health(&self.source)
+    }
+
+    pub(crate) async fn probed(&self) -> SourceHealth {
+        self.supervisor.probe(&self.source).await
+    }
+
+    pub(crate) async fn settled(&self, audit: AuditId) -> Verdict {
+        self.supervisor.settle(&self.source, audit).await
+    }
+
+    /// Why the next worker that ends has ended.
+    pub(crate) async fn ended(&mut self) -> Cause {
+        self.notice(|notice| match notice {
+            Notice::Ended { cause, .. } => Some(cause.clone()),
+            _ => None,
+        })
+        .await
     }
 
     pub(crate) async fn commit(&self, input: Value) -> Result<Finished, DispatchError> {
         let durable = proof::durable(&self.ledger).await;
         let call = call("append", input);
-        self.supervisor
-            .commit(&self.compared(Role::Writer).await?, call, terms(), &durable)
-            .await
+        self.committed(call, terms(), &durable).await
     }
 
     /// A task that reads beside the test.
-    pub(crate) fn reading(
-        &self,
-        call: CallRequest,
-    ) -> tokio::task::JoinHandle<Result<Finished, DispatchError>> {
+    pub(crate) fn reading(&self, call: CallRequest) -> JoinHandle<Result<Finished, DispatchError>> {
         let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
         tokio::spawn(async move {
             let code = supervisor.compared(&source, Role::Reader).await?;

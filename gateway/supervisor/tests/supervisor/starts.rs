@@ -1,6 +1,6 @@
 //! Starts that fail, and what follows.
 
-use super::stage::{Stage, call, output, pace};
+use super::stage::{PATIENCE, Stage, call, output, pace};
 use plexus_ipc::message::Role;
 use plexus_supervisor::{
     Cause, DispatchError, Health, Notice, Pace, START_ATTEMPTS, StartError, Unavailable,
@@ -39,35 +39,25 @@ async fn five_failed_starts_make_it_failed_and_time_mends_it() {
     assert!(message.contains("exit status: 3"), "{message}");
     let ended = Some("The source's worker ended before it served.");
     assert_eq!(told(&error), ended);
-    assert_eq!(stage.supervisor.health(&stage.source).told, ended);
+    assert_eq!(stage.health().told, ended);
     for n in 1..=START_ATTEMPTS {
-        let attempts = stage
-            .notice(|notice| {
-                if let Notice::StartFailed { attempts, .. } = notice {
-                    Some(*attempts)
-                } else {
-                    None
-                }
-            })
-            .await;
-        assert_eq!(attempts, n);
+        let attempts = stage.notice(|notice| match notice {
+            Notice::StartFailed { attempts, .. } => Some(*attempts),
+            _ => None,
+        });
+        assert_eq!(attempts.await, n);
     }
     let worker = &stage.supervisor.workers()[0];
     assert_eq!(worker.state, WorkerState::Failed);
-    assert_eq!(
-        stage.supervisor.health(&stage.source).status,
-        Health::Unavailable
-    );
+    assert_eq!(stage.health().status, Health::Unavailable);
     // While it is failed nobody waits for a start.
-    assert_eq!(
-        cannot(&stage.read("echo", json!({})).await.expect_err("failed")).map(|e| e.0),
-        Some(reason)
-    );
+    let failed = stage.read("echo", json!({})).await.expect_err("failed");
+    assert_eq!(cannot(&failed).map(|e| e.0), Some(reason));
     stage.untouch("die");
     // Nobody calls: the timer tries by itself.
     stage.started(Role::Reader).await;
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
-    assert_eq!(stage.supervisor.health(&stage.source).status, Health::Ok);
+    stage.echoes().await;
+    assert_eq!(stage.health().status, Health::Ok);
     stage.supervisor.shutdown().await;
 }
 
@@ -79,24 +69,19 @@ async fn a_source_that_cannot_be_opened_says_why_at_once_and_a_probe_tries_again
     });
     stage.touch("closed");
     let error = stage.read("echo", json!({})).await.expect_err("no source");
-    assert_eq!(
-        cannot(&error),
-        Some((Unavailable::CannotOpen, "the folder is closed"))
-    );
+    let closed = (Unavailable::CannotOpen, "the folder is closed");
+    assert_eq!(cannot(&error), Some(closed));
     let of_agents = told(&error);
     assert!(of_agents.is_some_and(|told| !told.contains("closed")));
-    let health = stage.supervisor.probe(&stage.source).await;
+    let health = stage.probed().await;
     assert_eq!(
         (health.status, health.detail.as_deref()),
         (Health::Unavailable, Some("the folder is closed"))
     );
     assert_eq!(health.told, of_agents);
     stage.untouch("closed");
-    assert_eq!(
-        stage.supervisor.probe(&stage.source).await.status,
-        Health::Ok
-    );
-    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    assert_eq!(stage.probed().await.status, Health::Ok);
+    stage.echoes().await;
     stage.supervisor.shutdown().await;
 }
 
@@ -111,13 +96,8 @@ async fn a_folder_that_is_gone_is_said_by_name() {
     // A link in its place leads elsewhere, and is no more followed.
     std::os::unix::fs::symlink(&stage.state, &stage.root).expect("a link");
     let error = stage.read("echo", json!({})).await.expect_err("no folder");
-    assert!(
-        cannot(&error)
-            .expect("a reason")
-            .1
-            .contains("leads elsewhere"),
-        "{error}"
-    );
+    let (_, message) = cannot(&error).expect("a reason");
+    assert!(message.contains("leads elsewhere"), "{message}");
     assert_eq!(told(&error), Some("The source is not where it was."));
     stage.supervisor.shutdown().await;
 }
@@ -134,7 +114,7 @@ async fn refused(rule: &str, pace: Pace) -> (StartError, DispatchError) {
             }
         }
     };
-    let why = tokio::time::timeout(super::stage::PATIENCE, failed)
+    let why = tokio::time::timeout(PATIENCE, failed)
         .await
         .expect("a notice");
     let error = read.await.expect("a task").expect_err("no worker");
@@ -161,26 +141,18 @@ async fn an_unsound_cage_is_refused_and_its_report_told() {
 
 #[tokio::test]
 async fn another_build_another_manifest_silence_and_an_early_end_are_refused() {
-    assert!(matches!(
-        refused("build", pace()).await.0,
-        StartError::Build { .. }
-    ));
-    assert!(matches!(
-        refused("manifest", pace()).await.0,
-        StartError::Manifest
-    ));
-    assert!(matches!(
-        refused("hello", pace()).await.0,
-        StartError::Ended { .. }
-    ));
+    let (why, _) = refused("build", pace()).await;
+    assert!(matches!(why, StartError::Build { .. }), "{why}");
+    let (why, _) = refused("manifest", pace()).await;
+    assert!(matches!(why, StartError::Manifest), "{why}");
+    let (why, _) = refused("hello", pace()).await;
+    assert!(matches!(why, StartError::Ended { .. }), "{why}");
     let hasty = Pace {
         hello_within: Duration::from_millis(300),
         ..pace()
     };
-    assert!(matches!(
-        refused("silence", hasty).await.0,
-        StartError::Late("Hello")
-    ));
+    let (why, _) = refused("silence", hasty).await;
+    assert!(matches!(why, StartError::Late("Hello")), "{why}");
 }
 
 #[tokio::test]
@@ -197,11 +169,7 @@ async fn a_launcher_that_refuses_is_quoted() {
     stage.supervisor.put(spec);
     let mut request = call("echo", json!({}));
     request.revision = 2;
-    let error = stage
-        .supervisor
-        .read(&stage.code(Role::Reader).await, request)
-        .await
-        .expect_err("no cage");
+    let error = stage.asked(request).await.expect_err("no cage");
     let (_, message) = cannot(&error).expect("a reason");
     assert!(
         message.contains("profile refused") && message.contains("65"),
@@ -220,15 +188,7 @@ async fn an_answer_to_no_call_of_another_kind_of_no_form_or_beyond_the_limit_end
         // The read is tried again, and each try ends a worker.
         let error = stage.read("echo", json!({})).await.expect_err(rule);
         assert_eq!(error, DispatchError::Died { dispatched: true }, "{rule}");
-        let cause = stage
-            .notice(|n| {
-                if let Notice::Ended { cause, .. } = n {
-                    Some(cause.clone())
-                } else {
-                    None
-                }
-            })
-            .await;
+        let cause = stage.ended().await;
         assert!(matches!(cause, Cause::Broke(_)), "{rule}: {cause}");
         stage.supervisor.shutdown().await;
     }
@@ -236,23 +196,13 @@ async fn an_answer_to_no_call_of_another_kind_of_no_form_or_beyond_the_limit_end
 
 #[tokio::test]
 async fn a_wrong_nonce_ends_the_worker() {
-    let mut stage = Stage::rude(
-        "nonce",
-        Pace {
-            probe_every: Duration::from_millis(20),
-            ..pace()
-        },
-    );
+    let quick = Pace {
+        probe_every: Duration::from_millis(20),
+        ..pace()
+    };
+    let mut stage = Stage::rude("nonce", quick);
     assert_eq!(output(stage.read("echo", json!({})).await), json!("fine"));
-    let cause = stage
-        .notice(|n| {
-            if let Notice::Ended { cause, .. } = n {
-                Some(cause.clone())
-            } else {
-                None
-            }
-        })
-        .await;
+    let cause = stage.ended().await;
     assert!(matches!(cause, Cause::Broke(_)), "{cause}");
     stage.supervisor.shutdown().await;
 }
