@@ -156,6 +156,25 @@ mod tests {
         }
     }
 
+    fn headers<'a>(
+        version: Option<&'a str>,
+        method: Option<&'a str>,
+        name: Option<&'a str>,
+    ) -> Headers<'a> {
+        Headers {
+            version,
+            method,
+            name,
+        }
+    }
+
+    #[track_caller]
+    fn refused(headers: Headers<'_>, body: &Value, status: u16, code: i64) -> Value {
+        let (found, answer) = posted(headers, body);
+        assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)));
+        answer
+    }
+
     fn modern(method: &str, name: Option<&str>) -> Value {
         let mut params = json!({"_meta": {
             VERSION_KEY: MODERN, crate::client::CAPABILITIES_KEY: {},
@@ -190,74 +209,38 @@ mod tests {
 
     #[test]
     fn header_that_says_something_else_than_the_body_is_refused() {
-        let right = Headers {
-            version: Some(MODERN),
-            method: Some("tools/call"),
-            name: Some("plexus_wait"),
-        };
+        let right = headers(Some(MODERN), Some("tools/call"), Some("plexus_wait"));
         let call = modern("tools/list", None);
-        let listed = Headers {
-            method: Some("tools/list"),
-            name: None,
-            ..right
-        };
+        let list = Some("tools/list");
+        let listed = headers(Some(MODERN), list, None);
         assert_eq!(posted(listed, &call).0, 200);
         for wrong in [
-            Headers {
-                version: None,
-                ..listed
-            },
-            Headers {
-                version: Some("2025-11-25"),
-                ..listed
-            },
-            Headers {
-                method: None,
-                ..listed
-            },
-            Headers {
-                method: Some("tools/call"),
-                ..listed
-            },
+            headers(None, list, None),
+            headers(Some("2025-11-25"), list, None),
+            headers(Some(MODERN), None, None),
+            headers(Some(MODERN), Some("tools/call"), None),
             right,
         ] {
-            let (status, answer) = posted(wrong, &call);
-            assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32020)));
+            refused(wrong, &call, 400, -32020);
         }
-        let named = modern("tools/call", Some("another"));
-        let (status, answer) = posted(right, &named);
-        assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32020)));
+        refused(right, &modern("tools/call", Some("another")), 400, -32020);
     }
 
     #[test]
     fn status_says_what_is_wrong_with_a_request() {
-        let headers = |version| Headers {
-            version: Some(version),
-            method: Some("prompts/list"),
-            name: None,
-        };
-        let unknown = modern("prompts/list", None);
-        let (status, answer) = posted(headers(MODERN), &unknown);
-        assert_eq!((status, &answer["error"]["code"]), (404, &json!(-32601)));
+        let of = |version| headers(Some(version), Some("prompts/list"), None);
+        refused(of(MODERN), &modern("prompts/list", None), 404, -32601);
         let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-        let (status, answer) = posted(headers("1900-01-01"), &bare);
-        assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32022)));
+        let answer = refused(of("1900-01-01"), &bare, 400, -32022);
         assert_eq!(answer["error"]["data"]["supported"][0], MODERN);
         assert_eq!(posted(Headers::default(), &json!([])).0, 400);
         // A request of the stateless era says in its body too what it is, and what its client can do.
         let mut bare = modern("tools/list", None);
-        let listed = Headers {
-            version: Some(MODERN),
-            method: Some("tools/list"),
-            name: None,
-        };
+        let listed = headers(Some(MODERN), Some("tools/list"), None);
         for member in [crate::client::CAPABILITIES_KEY, VERSION_KEY] {
-            bare["params"]["_meta"]
-                .as_object_mut()
-                .unwrap()
-                .remove(member);
-            let (status, answer) = posted(listed, &bare);
-            assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32602)));
+            let meta = bare["params"]["_meta"].as_object_mut().unwrap();
+            meta.remove(member);
+            refused(listed, &bare, 400, -32602);
         }
     }
 }

@@ -166,44 +166,46 @@ mod tests {
 
     #[test]
     fn malformed_message_gets_its_code() {
+        let none = Value::Null;
         for (text, code, id) in [
-            ("{", PARSE_ERROR, json!(null)),
+            ("{", PARSE_ERROR, &none),
             (
                 r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
                 PARSE_ERROR,
-                json!(null),
+                &none,
             ),
-            ("[]", INVALID_REQUEST, json!(null)),
+            ("[]", INVALID_REQUEST, &none),
             (
                 r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
                 INVALID_REQUEST,
-                json!(null),
+                &none,
             ),
-            (r#"{"id":1,"method":"ping"}"#, INVALID_REQUEST, json!(1)),
+            (r#"{"id":1,"method":"ping"}"#, INVALID_REQUEST, &json!(1)),
             (
                 r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
                 INVALID_REQUEST,
-                json!(null),
+                &none,
             ),
             (
                 r#"{"jsonrpc":"2.0","id":"a","method":7}"#,
                 INVALID_REQUEST,
-                json!("a"),
+                &json!("a"),
             ),
-            (r#"{"jsonrpc":"2.0","id":"a"}"#, INVALID_REQUEST, json!("a")),
+            (
+                r#"{"jsonrpc":"2.0","id":"a"}"#,
+                INVALID_REQUEST,
+                &json!("a"),
+            ),
             (
                 r#"{"jsonrpc":"2.0","id":3,"method":"ping","params":[]}"#,
                 INVALID_PARAMS,
-                json!(3),
+                &json!(3),
             ),
         ] {
-            let error: Value =
-                serde_json::from_str(&read(text.as_bytes()).unwrap_err().line()).unwrap();
-            assert_eq!(
-                (&error["error"]["code"], &error["id"]),
-                (&json!(code), &id),
-                "{text}"
-            );
+            let line = read(text.as_bytes()).unwrap_err().line();
+            let error: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(error["error"]["code"], code, "{text}");
+            assert_eq!(error["id"], *id, "{text}");
         }
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let line = read(deep.as_bytes()).unwrap_err().line();
@@ -217,10 +219,8 @@ mod tests {
             Incoming::Notification { .. } => "notification",
             Incoming::Response => "response",
         };
-        assert_eq!(
-            kind(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
-            "request"
-        );
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        assert_eq!(kind(ping), "request");
         assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"ping"}"#), "notification");
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "response");
     }

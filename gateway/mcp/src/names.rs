@@ -144,10 +144,15 @@ mod tests {
         assert_eq!(read.len(), 3, "{read:?}");
     }
 
+    /// Any id of few letters, so that two are often alike.
+    fn id() -> impl Strategy<Value = CapabilityId> {
+        let text = "[a-z]{1,3}([_-][a-z])?\\.[a-z_.]{0,40}[a-z]";
+        text.prop_filter_map("an id", |id| id.parse().ok())
+    }
+
     proptest! {
         #[test]
-        fn name_is_short_portable_and_unique(a in "[a-z]{1,3}[._-][a-z_.]{0,40}[a-z]", b in "[a-z]{1,3}[._-][a-z_.]{0,40}[a-z]") {
-            let (Ok(a), Ok(b)) = (a.parse::<CapabilityId>(), b.parse::<CapabilityId>()) else { return Ok(()) };
+        fn name_is_short_portable_and_unique(a in id(), b in id()) {
             let (one, other) = (tool_name(&a), tool_name(&b));
             prop_assert!(one.len() <= MAX_NAME && one.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-'));
             prop_assert_eq!(a == b, one == other);

@@ -324,6 +324,11 @@ mod tests {
         ToolResult::of_reply(reply, Some(tool), &view).value()
     }
 
+    /// The JSON in a piece of content.
+    fn parsed(content: &Value) -> Value {
+        serde_json::from_str(content["text"].as_str().unwrap()).unwrap()
+    }
+
     #[test]
     fn note_is_its_text_and_the_rest() {
         let result = of(
@@ -331,12 +336,8 @@ mod tests {
             "obsidian_vault_read",
         );
         assert_eq!(result["content"][0]["text"], "# A\n\"b\"\n");
-        let rest: Value =
-            serde_json::from_str(result["content"][1]["text"].as_str().unwrap()).unwrap();
-        assert_eq!(
-            rest,
-            json!({"ok": true, "output": {"bytes": 8}, "auditId": "evt_1"})
-        );
+        let rest = json!({"ok": true, "output": {"bytes": 8}, "auditId": "evt_1"});
+        assert_eq!(parsed(&result["content"][1]), rest);
         assert!(!result.contains_key("structuredContent") && !result.contains_key("isError"));
     }
 
@@ -346,13 +347,10 @@ mod tests {
             json!({"ok": true, "output": {"bytes": 8}, "undo": "evt_2", "auditId": "evt_1"}),
             "workspace_write",
         );
-        let text: Value =
-            serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
+        let text = parsed(&result["content"][0]);
         assert_eq!(text, result["structuredContent"]);
-        assert_eq!(
-            text["undo"],
-            json!({"tool": "workspace_undo", "arguments": {"id": "evt_2"}})
-        );
+        let undo = json!({"tool": "workspace_undo", "arguments": {"id": "evt_2"}});
+        assert_eq!(text["undo"], undo);
     }
 
     #[test]
@@ -370,17 +368,11 @@ mod tests {
         let structured = &result["structuredContent"];
         assert_eq!(structured["effect"], "none");
         assert_eq!(structured["detail"]["reason"], "not_found");
-        let silent = of(
-            json!({"ok": false, "error": {"code": "x"}}),
-            "workspace_write",
-        );
+        let silent = json!({"ok": false, "error": {"code": "x"}});
+        let silent = of(silent, "workspace_write");
         assert_eq!(silent["structuredContent"]["effect"], "unknown");
-        assert!(
-            silent["content"][0]["text"]
-                .as_str()
-                .unwrap()
-                .contains("do not repeat")
-        );
+        let said = silent["content"][0]["text"].as_str().unwrap();
+        assert!(said.contains("do not repeat"), "{said}");
     }
 
     #[test]
@@ -399,10 +391,8 @@ mod tests {
             let structured = &result["structuredContent"];
             assert_eq!(structured["conversation"]["turnsLeft"], 3);
             let call = &structured["nextCall"];
-            assert_eq!(
-                (&call["tool"], &call["arguments"]["turn"]),
-                (&json!("plexus_continue"), &json!(3))
-            );
+            assert_eq!(call["tool"], "plexus_continue");
+            assert_eq!(call["arguments"]["turn"], 3);
             let texts = result["content"].to_string();
             assert!(texts.contains("turnsLeft"), "{texts}");
         }
@@ -415,23 +405,16 @@ mod tests {
         let result = ToolResult::goes_on(&item, Standing::Waits).value();
         assert!(!result.contains_key("isError"));
         let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(text.starts_with("Nothing was done yet."), "{text}");
         assert!(
-            text.starts_with("Nothing was done yet.")
-                && text.contains("plexus_wait")
-                && text.contains(item.as_str()),
+            text.contains("plexus_wait") && text.contains(item.as_str()),
             "{text}"
         );
-        assert_eq!(
-            result["structuredContent"]["nextCall"],
-            json!({"tool": "plexus_wait", "arguments": {"pendingId": item.as_str()}})
-        );
+        let next = json!({"tool": "plexus_wait", "arguments": {"pendingId": item.as_str()}});
+        assert_eq!(result["structuredContent"]["nextCall"], next);
         let unsure = ToolResult::goes_on(&item, Standing::Unknown).value();
-        assert!(
-            !unsure["content"][0]["text"]
-                .as_str()
-                .unwrap()
-                .contains("Nothing was done")
-        );
+        let said = unsure["content"][0]["text"].as_str().unwrap();
+        assert!(!said.contains("Nothing was done"), "{said}");
     }
 
     #[test]
@@ -441,32 +424,22 @@ mod tests {
             id: Some("workspace.write".parse().unwrap()),
             ..NextAction::new(NextKind::LookUp)
         });
+        let read = "read the description of the tool, and call it as that says";
+        let again = "make the same call again; if it fails again, stop and tell the owner";
+        let (stop, wait) = (
+            "stop; tell the owner: start plexusd",
+            "wait for some of your calls to end",
+        );
         for (next, action, said) in [
             (
                 "plexus list",
                 of(NextKind::LookUp),
                 "use a tool that is in the list",
             ),
-            (
-                "plexus describe workspace.write",
-                found,
-                "read the description of the tool, and call it as that says",
-            ),
-            (
-                "PUT /grants",
-                of(NextKind::Ask),
-                "make the same call again; if it fails again, stop and tell the owner",
-            ),
-            (
-                "stop; tell the owner: start plexusd",
-                of(NextKind::Stop),
-                "stop; tell the owner: start plexusd",
-            ),
-            (
-                "wait for some of your calls to end",
-                of(NextKind::Retry),
-                "wait for some of your calls to end",
-            ),
+            ("plexus describe workspace.write", found, read),
+            ("PUT /grants", of(NextKind::Ask), again),
+            (stop, of(NextKind::Stop), stop),
+            (wait, of(NextKind::Retry), wait),
             ("send less", None, "send less"),
         ] {
             assert_eq!(in_tools(next, action.as_ref()), (said.to_owned(), None));

@@ -541,34 +541,25 @@ pub(crate) mod tests {
         View::of_manifest(manifest().to_string().as_bytes()).unwrap()
     }
 
+    fn all(view: &View) -> Vec<Value> {
+        serde_json::from_str(&view.list).unwrap()
+    }
+
     fn listed(name: &str) -> Value {
-        let tools: Vec<Value> = serde_json::from_str(&view().list).unwrap();
-        tools
-            .into_iter()
-            .find(|tool| tool["name"] == name)
-            .unwrap_or_else(|| panic!("{name}"))
+        let found = all(&view()).into_iter().find(|tool| tool["name"] == name);
+        found.unwrap_or_else(|| panic!("{name}"))
     }
 
     #[test]
     fn every_capability_is_one_tool_in_the_manifests_order() {
-        let tools: Vec<Value> = serde_json::from_str(&view().list).unwrap();
+        let tools = all(&view());
         let names: Vec<_> = tools
             .iter()
             .map(|tool| tool["name"].as_str().unwrap())
             .collect();
-        assert_eq!(
-            names,
-            [
-                "plexus_wait",
-                "plexus_guide",
-                "calendar_events_create",
-                "calendar_events_list",
-                "extra_run",
-                "obsidian_vault_read",
-                "workspace_undo",
-                "workspace_write"
-            ]
-        );
+        let expected = "plexus_wait plexus_guide calendar_events_create calendar_events_list \
+            extra_run obsidian_vault_read workspace_undo workspace_write";
+        assert_eq!(names.join(" "), expected);
         for tool in &tools {
             assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{tool}");
             assert!(tool["description"].as_str().unwrap().len() > 5, "{tool}");
@@ -578,56 +569,42 @@ pub(crate) mod tests {
     #[test]
     fn annotations_say_what_the_manifest_says() {
         let hints = |name: &str| listed(name)["annotations"].clone();
-        assert_eq!(
-            hints("obsidian_vault_read"),
-            json!({"readOnlyHint": true, "openWorldHint": false})
-        );
-        assert_eq!(
-            hints("calendar_events_list"),
-            json!({"readOnlyHint": true, "openWorldHint": true})
-        );
-        assert_eq!(
-            hints("workspace_write"),
-            json!({"readOnlyHint": false, "destructiveHint": true, "idempotentHint": true, "openWorldHint": false})
-        );
+        let reads = |open: bool| json!({"readOnlyHint": true, "openWorldHint": open});
+        assert_eq!(hints("obsidian_vault_read"), reads(false));
+        assert_eq!(hints("calendar_events_list"), reads(true));
+        let writes = |twice: bool, open: bool| json!({"readOnlyHint": false, "destructiveHint": true, "idempotentHint": twice, "openWorldHint": open});
+        assert_eq!(hints("workspace_write"), writes(true, false));
         assert_eq!(hints("workspace_undo")["idempotentHint"], false);
         for leaves in ["calendar_events_create", "extra_run"] {
-            assert_eq!(
-                hints(leaves),
-                json!({"readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": true})
-            );
+            assert_eq!(hints(leaves), writes(false, true));
         }
         let mut older = manifest();
         let entries = older["manifest"]["entries"].as_array_mut().unwrap();
         for entry in entries.iter_mut() {
             entry.as_object_mut().unwrap().shift_remove("network");
         }
-        let older = View::of_manifest(older.to_string().as_bytes()).unwrap();
-        let tools: Vec<Value> = serde_json::from_str(&older.list).unwrap();
+        let tools = all(&View::of_manifest(older.to_string().as_bytes()).unwrap());
         let read = tools
             .iter()
-            .find(|tool| tool["name"] == "obsidian_vault_read");
-        assert_eq!(read.unwrap()["annotations"], json!({"readOnlyHint": true}));
+            .find(|tool| tool["name"] == "obsidian_vault_read")
+            .unwrap();
+        assert_eq!(read["annotations"], json!({"readOnlyHint": true}));
     }
 
     #[test]
     fn third_party_text_is_marked_and_holds_nothing_unseen() {
         let tool = listed("extra_run");
         let description = tool["description"].as_str().unwrap();
-        assert!(
-            description.starts_with("Third-party tool of extra:\nRun it."),
-            "{description}"
-        );
+        let said = "Third-party tool of extra:\nRun it.";
+        assert!(description.starts_with(said), "{description}");
         assert_eq!(tool["title"], "Run");
     }
 
     #[test]
     fn text_tool_has_no_output_schema() {
         assert!(listed("obsidian_vault_read").get("outputSchema").is_none());
-        assert_eq!(
-            listed("workspace_write")["outputSchema"]["required"],
-            json!(["ok"])
-        );
+        let schema = &listed("workspace_write")["outputSchema"];
+        assert_eq!(schema["required"], json!(["ok"]));
     }
 
     #[test]
@@ -642,11 +619,8 @@ pub(crate) mod tests {
     fn long_description_is_cut() {
         let mut manifest = manifest();
         manifest["manifest"]["entries"][0]["describe"] = "ä".repeat(9_000).into();
-        let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
-        let tools: Vec<Value> = serde_json::from_str(&view.list).unwrap();
-        assert_eq!(
-            tools[2]["description"].as_str().unwrap().chars().count(),
-            MAX_DESCRIPTION + 1
-        );
+        let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());
+        let shown = tools[2]["description"].as_str().unwrap();
+        assert_eq!(shown.chars().count(), MAX_DESCRIPTION + 1);
     }
 }

@@ -22,10 +22,22 @@ fn server() -> Server {
 /// Past its handshake with a client of this name.
 fn greeted(name: &str) -> Server {
     let mut server = server();
+    greet(&mut server, name);
+    server
+}
+
+fn greet(server: &mut Server, name: &str) -> Value {
     let hello =
         json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": name}});
-    ask(&mut server, 0, "initialize", hello);
-    server
+    ask(server, 0, "initialize", hello)
+}
+
+fn viewed(manifest: &Value) -> View {
+    View::of_manifest(manifest.to_string().as_bytes()).unwrap()
+}
+
+fn entries(manifest: &mut Value) -> &mut Vec<Value> {
+    manifest["manifest"]["entries"].as_array_mut().unwrap()
 }
 
 fn send(server: &mut Server, message: &Value, now: u64) -> Vec<Action> {
@@ -44,6 +56,25 @@ fn message(actions: &[Action]) -> Value {
         [Action::Send(line)] => serde_json::from_str(line).unwrap(),
         other => panic!("{other:?}"),
     }
+}
+
+/// The structured content of the one result.
+#[track_caller]
+fn structured(actions: &[Action]) -> Value {
+    message(actions)["result"]["structuredContent"].take()
+}
+
+/// The request is answered with an error of the protocol.
+#[track_caller]
+fn fails(server: &mut Server, method: &str, params: Value, code: i64) {
+    let reply = ask(server, 900, method, params);
+    assert_eq!(reply["error"]["code"], code, "{method}: {reply}");
+}
+
+fn cancel(server: &mut Server, id: u64) -> Vec<Action> {
+    let params = json!({"requestId": id});
+    let message = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+    send(server, &message, 2)
 }
 
 #[track_caller]
@@ -82,6 +113,32 @@ fn number(actions: &[Action]) -> CallNumber {
     }
 }
 
+/// The one call of a capability, which the host begins.
+#[track_caller]
+fn begun(actions: &[Action]) -> (CallNumber, &Call) {
+    match actions {
+        [Action::Call(number, call)] => (*number, call),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A call that the host has begun and that waits for the owner.
+#[track_caller]
+fn held(server: &mut Server, id: u64, params: Value) -> CallNumber {
+    let call = number(&request(server, id, "tools/call", params, 0));
+    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    call
+}
+
+/// The client is told of the write that waits for the owner.
+#[track_caller]
+fn waits(server: &mut Server) {
+    let listed = structured(&call(server, 800, "plexus_wait", json!({})));
+    let waiting =
+        json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}]);
+    assert_eq!(listed["waiting"], waiting);
+}
+
 fn item(id: &str) -> Item {
     id.parse().unwrap()
 }
@@ -110,12 +167,8 @@ fn handshake_answers_the_version_or_the_newest() {
         ("2024-11-05", "2025-11-25"),
         ("2999-01-01", "2025-11-25"),
     ] {
-        let reply = ask(
-            &mut server(),
-            1,
-            "initialize",
-            json!({"protocolVersion": asked}),
-        );
+        let asked = json!({"protocolVersion": asked});
+        let reply = ask(&mut server(), 1, "initialize", asked);
         assert_eq!(reply["result"]["protocolVersion"], answered);
         assert_eq!(reply["result"]["serverInfo"]["name"], "plexus");
         assert_eq!(
@@ -123,8 +176,12 @@ fn handshake_answers_the_version_or_the_newest() {
             json!({"tools": {"listChanged": true}})
         );
     }
-    let reply = ask(&mut server(), 1, "initialize", json!({}));
-    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+    fails(
+        &mut server(),
+        "initialize",
+        json!({}),
+        message::INVALID_PARAMS,
+    );
 }
 
 #[test]
@@ -144,7 +201,7 @@ fn instructions_begin_with_what_counts() {
 /// `MAX_LISTED` and one more capabilities beside those of the usual view, of which two have a mark.
 fn crowded() -> Server {
     let mut manifest = manifest();
-    let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+    let entries = entries(&mut manifest);
     for entry in entries.iter_mut() {
         if entry["id"] == "obsidian.vault.read" {
             entry["standing"] = true.into();
@@ -158,10 +215,9 @@ fn crowded() -> Server {
             "label": format!("Open book {n}"), "describe": "Open one book.", "grants": ["read"], "sensitivity": "low",
             "network": false, "io": {"input": {"type": "object", "properties": {"page": {"type": "integer"}}}}}));
     }
-    let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+    let view = viewed(&manifest);
     let mut server = Server::new("1.2.3", view);
-    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "plain"}});
-    let reply = ask(&mut server, 0, "initialize", hello);
+    let reply = greet(&mut server, "plain");
     let instructions = reply["result"]["instructions"].as_str().unwrap();
     assert!(instructions.len() <= 600, "{}", instructions.len());
     for part in ["plexus_search", "nothing is done", "plexus_wait"] {
@@ -179,12 +235,8 @@ fn call(server: &mut Server, id: u64, name: &str, arguments: Value) -> Vec<Actio
 fn crowded_view_lists_search_and_what_has_a_mark() {
     let mut server = crowded();
     let listed = ask(&mut server, 1, "tools/list", json!({}))["result"]["tools"].take();
-    let names: Vec<_> = listed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|t| &t["name"])
-        .collect();
+    let tools = listed.as_array().unwrap();
+    let names: Vec<_> = tools.iter().map(|tool| &tool["name"]).collect();
     assert_eq!(
         names,
         [
@@ -198,32 +250,26 @@ fn crowded_view_lists_search_and_what_has_a_mark() {
             "obsidian_vault_read",
         ]
     );
-    for tool in listed.as_array().unwrap() {
+    for tool in tools {
         assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{tool}");
     }
     // The usual view has none of these.
-    let unknown = ask(
+    fails(
         &mut greeted("plain"),
-        1,
         "tools/call",
         json!({"name": "plexus_search", "arguments": {"query": "note"}}),
+        message::INVALID_PARAMS,
     );
-    assert_eq!(unknown["error"]["code"], message::INVALID_PARAMS);
 }
 
 #[test]
 fn search_answers_with_schemas_best_first() {
     let mut server = crowded();
-    let mut ask = |arguments: Value| {
-        let actions = call(&mut server, 1, "plexus_search", arguments);
-        message(&actions)["result"]["structuredContent"].take()
-    };
+    let mut ask = |arguments: Value| structured(&call(&mut server, 1, "plexus_search", arguments));
     let found = ask(json!({"query": "write a file"}));
     let first = &found["found"][0];
-    assert_eq!(
-        (&first["id"], &first["call"]),
-        (&json!("workspace.write"), &json!("plexus_call"))
-    );
+    assert_eq!(first["id"], "workspace.write");
+    assert_eq!(first["call"], "plexus_call");
     assert_eq!(first["inputSchema"]["required"], json!(["path"]));
     let books = ask(json!({"query": "book 7", "limit": 20}));
     assert_eq!(books["found"][0]["id"], "shelf.book-7");
@@ -239,14 +285,14 @@ fn search_answers_with_schemas_best_first() {
 #[test]
 fn long_answer_of_a_search_is_shortened_and_described() {
     let mut manifest = manifest();
-    let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+    let entries = entries(&mut manifest);
     for n in 0..=crate::MAX_LISTED {
         entries.push(
             json!({"id": format!("shelf.book-{n}"), "kind": "capability", "grants": ["read"],
             "label": "Book", "describe": "word ".repeat(700)}),
         );
     }
-    let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+    let view = viewed(&manifest);
     let mut server = Server::stateless("1", view, "plain");
     let arguments = json!({"query": "book", "limit": 20});
     let actions = call(&mut server, 1, "plexus_search", arguments);
@@ -256,7 +302,7 @@ fn long_answer_of_a_search_is_shortened_and_described() {
     assert!(last["inputSchema"].is_null() && last["omitted"].is_string());
     let id = json!({"id": last["id"]});
     let actions = call(&mut server, 2, "plexus_describe", id);
-    let described = message(&actions)["result"]["structuredContent"].take();
+    let described = structured(&actions);
     assert_eq!(described["capability"]["inputSchema"]["type"], "object");
 }
 
@@ -265,21 +311,17 @@ fn call_by_id_is_the_same_call() {
     let mut server = crowded();
     let by_id = json!({"id": "workspace.write", "arguments": {"path": "a.md"}});
     let actions = call(&mut server, 1, "plexus_call", by_id.clone());
-    let [Action::Call(number, made)] = &actions[..] else {
-        panic!("{actions:?}");
-    };
+    let (number, made) = begun(&actions);
     assert_eq!(made.capability.as_str(), "workspace.write");
     assert_eq!((made.read, &made.input["path"]), (false, &json!("a.md")));
-    let result = message(&server.answered(*number, wrote(), at(1)))["result"].take();
+    let result = message(&server.answered(number, wrote(), at(1)))["result"].take();
     // Its undo is not listed either.
     assert_eq!(
         result["structuredContent"]["undo"],
         json!({"tool": "plexus_call", "arguments": {"id": "workspace.undo", "arguments": {"id": "evt_9"}}})
     );
     let own = call(&mut server, 2, "workspace_write", json!({"path": "a.md"}));
-    let [Action::Call(_, direct)] = &own[..] else {
-        panic!("{own:?}");
-    };
+    let (_, direct) = begun(&own);
     assert_eq!(direct, made);
     let read = json!({"id": "shelf_book-7"});
     assert!(matches!(
@@ -296,25 +338,21 @@ fn call_by_id_is_the_same_call() {
             json!({"id": "workspace.write", "arguments": "{}"}),
         ),
     ] {
-        let refused = message(&call(&mut server, 4, tool, wrong));
-        let structured = &refused["result"]["structuredContent"];
-        assert_eq!(
-            (&structured["code"], &structured["effect"]),
-            (&json!("bad_arguments"), &json!("none"))
-        );
+        let refused = structured(&call(&mut server, 4, tool, wrong));
+        assert_eq!(refused["code"], "bad_arguments");
+        assert_eq!(refused["effect"], "none");
     }
 }
 
 /// With one capability that is a conversation.
 fn talking() -> Server {
     let mut manifest = manifest();
-    let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+    let entries = entries(&mut manifest);
     entries.push(json!({"id": "codex.chat", "kind": "capability", "grants": ["execute"], "label": "Chat",
         "describe": "Talk.", "longRunning": true, "conversation": {"message": "prompt", "turns": 4, "minutes": 9}}));
-    let view = View::of_manifest(manifest.to_string().as_bytes()).unwrap();
+    let view = viewed(&manifest);
     let mut server = Server::new("1", view);
-    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "plain"}});
-    ask(&mut server, 0, "initialize", hello);
+    greet(&mut server, "plain");
     server
 }
 
@@ -329,17 +367,11 @@ fn conversation_goes_on_by_message_with_progress() {
         panic!("{actions:?}");
     };
     let (number, said) = (*number, said.clone());
-    assert_eq!(
-        (said.conversation.as_str(), &*said.text),
-        (RUN, "And then?")
-    );
+    let words = (said.conversation.as_str(), &*said.text);
+    assert_eq!(words, (RUN, "And then?"));
     // The same call is the same message; another text is another one.
-    let again = call(
-        &mut server,
-        2,
-        "plexus_continue",
-        params["arguments"].clone(),
-    );
+    let again = params["arguments"].clone();
+    let again = call(&mut server, 2, "plexus_continue", again);
     assert!(matches!(&again[..], [Action::Continue(_, same)] if *same == said));
     let turn = item("run_00000000-0000-4000-8000-000000000001");
     let followed = server.answered(number, Answer::GoesOn(turn.clone()), at(1));
@@ -364,66 +396,53 @@ fn message_without_its_parts_is_refused() {
         json!({"runId": RUN, "text": " "}),
         json!({"runId": RUN, "text": "a", "turn": "2"}),
     ] {
-        let refused = message(&call(&mut server, 1, "plexus_continue", wrong));
-        assert_eq!(
-            refused["result"]["structuredContent"]["code"],
-            "bad_arguments"
-        );
+        let refused = structured(&call(&mut server, 1, "plexus_continue", wrong));
+        assert_eq!(refused["code"], "bad_arguments");
     }
     // A view without conversations has no such tool.
     let params = json!({"name": "plexus_continue", "arguments": {"runId": RUN, "text": "a"}});
-    let unknown = ask(&mut greeted("plain"), 1, "tools/call", params);
-    assert_eq!(unknown["error"]["code"], message::INVALID_PARAMS);
+    fails(
+        &mut greeted("plain"),
+        "tools/call",
+        params,
+        message::INVALID_PARAMS,
+    );
 }
 
 #[test]
 fn cancelled_message_is_not_taken_back() {
     let mut server = talking();
-    call(
-        &mut server,
-        1,
-        "plexus_continue",
-        json!({"runId": RUN, "text": "a"}),
-    );
-    let cancelled =
-        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
-    assert!(send(&mut server, &cancelled, 1).is_empty());
+    let said = json!({"runId": RUN, "text": "a"});
+    call(&mut server, 1, "plexus_continue", said);
+    assert!(cancel(&mut server, 1).is_empty());
 }
 
 #[test]
 fn request_before_the_handshake_is_refused() {
     for method in ["tools/list", "tools/call"] {
-        let reply = ask(&mut server(), 1, method, json!({}));
-        assert_eq!(reply["error"]["code"], message::INVALID_REQUEST);
+        fails(&mut server(), method, json!({}), message::INVALID_REQUEST);
     }
-    assert_eq!(
-        ask(&mut server(), 1, "ping", json!({}))["result"],
-        json!({})
-    );
+    let pong = ask(&mut server(), 1, "ping", json!({}));
+    assert_eq!(pong["result"], json!({}));
     assert!(ask(&mut greeted("x"), 1, "tools/list", json!({}))["result"]["tools"].is_array());
 }
 
 #[test]
 fn method_of_the_other_era_is_unknown() {
-    for method in [
-        "server/discover",
-        "tasks/get",
-        "subscriptions/listen",
-        "resources/list",
-    ] {
-        let reply = ask(&mut greeted("x"), 1, method, json!({}));
-        assert_eq!(
-            reply["error"]["code"],
+    for method in "server/discover tasks/get subscriptions/listen resources/list".split(' ') {
+        fails(
+            &mut greeted("x"),
+            method,
+            json!({}),
             message::METHOD_NOT_FOUND,
-            "{method}"
         );
     }
     for method in ["initialize", "ping", "prompts/list"] {
-        let reply = ask(&mut server(), 1, method, modern(json!({}), json!({})));
-        assert_eq!(
-            reply["error"]["code"],
+        fails(
+            &mut server(),
+            method,
+            modern(json!({}), json!({})),
             message::METHOD_NOT_FOUND,
-            "{method}"
         );
     }
 }
@@ -431,12 +450,8 @@ fn method_of_the_other_era_is_unknown() {
 #[test]
 fn stateless_request_names_a_version_that_is_spoken() {
     let mut server = server();
-    let reply = ask(
-        &mut server,
-        1,
-        "server/discover",
-        modern(json!({}), json!({})),
-    );
+    let discover = modern(json!({}), json!({}));
+    let reply = ask(&mut server, 1, "server/discover", discover);
     let result = &reply["result"];
     assert_eq!(result["supportedVersions"], json!([MODERN]));
     assert_eq!(result["resultType"], "complete");
@@ -452,8 +467,7 @@ fn stateless_request_names_a_version_that_is_spoken() {
         json!({"supported": [MODERN], "requested": "2025-11-25"})
     );
     let bare = json!({"_meta": {VERSION_KEY: MODERN}});
-    let reply = ask(&mut server, 3, "tools/list", bare);
-    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+    fails(&mut server, "tools/list", bare, message::INVALID_PARAMS);
 }
 
 #[test]
@@ -465,16 +479,24 @@ fn stateless_list_says_how_long_it_holds() {
     assert_eq!(reply["result"]["ttlMs"], LIST_TTL_MS);
     assert_eq!(reply["result"]["cacheScope"], "private");
     assert_eq!(reply["result"]["tools"], legacy["result"]["tools"]);
-    let reply = ask(&mut server, 3, "tools/list", json!({"cursor": "x"}));
-    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+    fails(
+        &mut server,
+        "tools/list",
+        json!({"cursor": "x"}),
+        message::INVALID_PARAMS,
+    );
 }
 
 #[test]
 fn unknown_tool_is_an_error_bad_argument_a_result() {
     let mut server = greeted("x");
     for name in ["nobody", "workspace.write", "plexus_setup"] {
-        let reply = ask(&mut server, 1, "tools/call", json!({"name": name}));
-        assert_eq!(reply["error"]["code"], message::INVALID_PARAMS, "{name}");
+        fails(
+            &mut server,
+            "tools/call",
+            json!({"name": name}),
+            message::INVALID_PARAMS,
+        );
     }
     for params in [
         json!({"name": "workspace_write", "arguments": [1]}),
@@ -491,16 +513,8 @@ fn unknown_tool_is_an_error_bad_argument_a_result() {
 #[test]
 fn guide_is_listed_and_read() {
     let mut server = greeted("x");
-    let listed = ask(
-        &mut server,
-        1,
-        "tools/call",
-        json!({"name": "plexus_guide"}),
-    );
-    assert_eq!(
-        listed["result"]["structuredContent"]["guides"],
-        json!(["workspace.how-to-use"])
-    );
+    let listed = structured(&call(&mut server, 1, "plexus_guide", json!({})));
+    assert_eq!(listed["guides"], json!(["workspace.how-to-use"]));
     let arguments = json!({"name": "plexus_guide", "arguments": {"id": "workspace.how-to-use"}});
     let read = ask(&mut server, 2, "tools/call", arguments);
     assert_eq!(read["result"]["content"][0]["text"], "# Read first\n");
@@ -510,22 +524,20 @@ fn guide_is_listed_and_read() {
 fn call_goes_to_the_host_and_its_answer_to_the_client() {
     let mut server = greeted("x");
     let actions = request(&mut server, 7, "tools/call", write(false), 0);
-    let [Action::Call(number, call)] = &*actions else {
-        panic!("{actions:?}")
-    };
+    let (number, call) = begun(&actions);
     assert_eq!(call.capability.as_str(), "workspace.write");
     assert_eq!(json!(call.input), json!({"path": "a.md"}));
     let again = request(&mut server, 7, "ping", json!({}), 0);
     assert_eq!(message(&again)["error"]["code"], message::INVALID_REQUEST);
 
-    let reply = message(&server.answered(*number, wrote(), at(1)));
+    let reply = message(&server.answered(number, wrote(), at(1)));
     assert_eq!(reply["id"], 7);
     assert_eq!(
         reply["result"]["structuredContent"]["undo"]["tool"],
         "workspace_undo"
     );
     assert!(
-        server.answered(*number, wrote(), at(1)).is_empty(),
+        server.answered(number, wrote(), at(1)).is_empty(),
         "one response"
     );
 }
@@ -557,13 +569,11 @@ fn pending_call_is_held_as_long_as_its_client_allows() {
 #[test]
 fn held_call_is_answered_when_the_owner_approves() {
     let mut server = greeted("claude-code");
-    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let call = held(&mut server, 1, write(false));
     let reply = message(&server.answered(call, wrote(), at(90)));
     assert_eq!(reply["result"]["structuredContent"]["output"]["bytes"], 3);
     // What was denied is an error with the owner's words.
-    let call = number(&request(&mut server, 2, "tools/call", write(false), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let call = held(&mut server, 2, write(false));
     let denied = server.answered(call, Answer::Refused(refusal("denied_by_owner")), at(2));
     let result = message(&denied)["result"].clone();
     assert_eq!(result["isError"], true);
@@ -573,8 +583,7 @@ fn held_call_is_answered_when_the_owner_approves() {
 #[test]
 fn last_look_without_an_answer_promises_nothing() {
     let mut server = greeted("other");
-    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let call = held(&mut server, 1, write(false));
     server.tick(at(50));
     let actions = server.tick(at(55));
     let [Action::Drop(dropped), Action::Send(line)] = &*actions else {
@@ -589,8 +598,7 @@ fn last_look_without_an_answer_promises_nothing() {
 #[test]
 fn item_out_of_sight_is_not_said_to_be_undone() {
     let mut server = greeted("other");
-    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let call = held(&mut server, 1, write(false));
     server.tick(at(50));
     let actions = server.answered(call, Answer::Refused(refusal(UNREACHABLE)), at(51));
     let result = message(&actions)["result"].clone();
@@ -608,8 +616,7 @@ fn item_out_of_sight_is_not_said_to_be_undone() {
 #[test]
 fn approval_without_a_result_calls_once_more() {
     let mut server = greeted("claude-code");
-    let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let call = held(&mut server, 1, write(false));
     let again = server.answered(call, Answer::Approved, at(2));
     assert!(matches!(&*again, [Action::Call(number, _)] if *number == call));
     let reply = message(&server.answered(call, Answer::GoesOn(item(PEND)), at(3)));
@@ -633,8 +640,7 @@ fn look_at_an_approved_item_promises_nothing() {
 #[test]
 fn progress_rises_for_who_gave_a_token() {
     let mut server = greeted("claude-code");
-    let call = number(&request(&mut server, 1, "tools/call", write(true), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    held(&mut server, 1, write(true));
     assert_eq!(server.next_tick(), Some(Duration::from_secs(10)));
     let first = message(&server.tick(at(10)));
     assert_eq!(
@@ -653,19 +659,12 @@ fn progress_rises_for_who_gave_a_token() {
 
 #[test]
 fn cancelled_call_never_withdraws_and_is_never_answered() {
-    let cancel = |server: &mut Server, id: u64| {
-        let params = json!({"requestId": id});
-        let message =
-            json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
-        send(server, &message, 2)
-    };
     let mut server = greeted("x");
     let effect = number(&request(&mut server, 1, "tools/call", write(false), 0));
     assert!(cancel(&mut server, 1).is_empty(), "an effect goes on");
     assert!(server.answered(effect, wrote(), at(3)).is_empty());
 
-    let held = number(&request(&mut server, 2, "tools/call", write(false), 0));
-    server.answered(held, Answer::GoesOn(item(PEND)), at(1));
+    let held = held(&mut server, 2, write(false));
     assert_eq!(cancel(&mut server, 2), [Action::Drop(held)]);
 
     let read = json!({"name": "obsidian_vault_read", "arguments": {"path": "a"}});
@@ -673,28 +672,17 @@ fn cancelled_call_never_withdraws_and_is_never_answered() {
     assert_eq!(cancel(&mut server, 3), [Action::Drop(read)]);
     assert!(cancel(&mut server, 99).is_empty());
     // What was held is still known.
-    let listed = ask(&mut server, 4, "tools/call", json!({"name": "plexus_wait"}));
-    assert_eq!(
-        listed["result"]["structuredContent"]["waiting"],
-        json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}])
-    );
+    waits(&mut server);
 }
 
 #[test]
 fn item_of_a_call_cancelled_on_its_way_is_known() {
     let mut server = greeted("x");
     let call = number(&request(&mut server, 1, "tools/call", write(false), 0));
-    let cancel = json!({
-        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1},
-    });
-    assert!(send(&mut server, &cancel, 1).is_empty());
+    assert!(cancel(&mut server, 1).is_empty());
     let silent = server.answered(call, Answer::GoesOn(item(PEND)), at(2));
     assert!(silent.is_empty(), "{silent:?}");
-    let listed = ask(&mut server, 2, "tools/call", json!({"name": "plexus_wait"}));
-    assert_eq!(
-        listed["result"]["structuredContent"]["waiting"],
-        json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}])
-    );
+    waits(&mut server);
 }
 
 #[test]
@@ -723,19 +711,12 @@ fn wait_follows_an_item_within_its_seconds() {
 #[test]
 fn client_with_tasks_gets_a_task_from_pending_to_completed() {
     let mut server = server();
-    let call = number(&request(
-        &mut server,
-        1,
-        "tools/call",
-        modern(write(false), tasks()),
-        0,
-    ));
+    let params = modern(write(false), tasks());
+    let call = number(&request(&mut server, 1, "tools/call", params, 0));
     let task = message(&server.answered(call, Answer::GoesOn(item(PEND)), at(1)))["result"].clone();
     assert_eq!(task["resultType"], "task");
-    assert_eq!(
-        (&task["taskId"], &task["status"]),
-        (&json!(PEND), &json!("working"))
-    );
+    assert_eq!(task["taskId"], PEND);
+    assert_eq!(task["status"], "working");
     assert_eq!(server.next_tick(), None, "nothing is held");
 
     let get = |server: &mut Server, id: u64, answer: Answer| {
@@ -769,11 +750,7 @@ fn client_without_tasks_is_never_given_one() {
     let call = number(&request(&mut server, 1, "tools/call", params, 0));
     let actions = server.answered(call, Answer::GoesOn(item(PEND)), at(1));
     assert_eq!(actions, [Action::Follow(call, item(PEND))]);
-    assert_eq!(
-        server.next_tick(),
-        Some(Duration::from_secs(600)),
-        "Claude Code's"
-    );
+    assert_eq!(server.next_tick(), Some(Duration::from_secs(600))); // Claude Code's.
 }
 
 #[test]
@@ -786,8 +763,7 @@ fn cancelled_task_is_withdrawn() {
     let reply = message(&server.answered(call, Answer::Cancelled, at(1)));
     assert_eq!(reply["result"]["resultType"], "complete");
     let params = modern(json!({"taskId": "other"}), tasks());
-    let reply = ask(&mut server, 2, "tasks/cancel", params);
-    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
+    fails(&mut server, "tasks/cancel", params, message::INVALID_PARAMS);
 }
 
 #[test]
@@ -804,13 +780,9 @@ fn changed_list_is_told_and_same_one_is_not() {
     );
     assert!(server.show(view()).is_empty());
     let mut fewer = manifest();
-    fewer["manifest"]["entries"].as_array_mut().unwrap().pop();
-    let fewer = || View::of_manifest(fewer.to_string().as_bytes()).unwrap();
-    let told: Vec<Value> = server
-        .show(fewer())
-        .iter()
-        .map(|action| message(std::slice::from_ref(action)))
-        .collect();
+    entries(&mut fewer).pop();
+    let told = server.show(viewed(&fewer));
+    let told: Vec<Value> = told.chunks(1).map(message).collect();
     assert_eq!(
         told,
         [
@@ -818,9 +790,7 @@ fn changed_list_is_told_and_same_one_is_not() {
             json!({"jsonrpc": "2.0", "method": LIST_CHANGED, "params": {"_meta": {SUBSCRIPTION_KEY: 5}}})
         ]
     );
-    let params = json!({"requestId": 5});
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
-    send(&mut server, &cancel, 1);
+    cancel(&mut server, 5);
     assert_eq!(server.show(view()).len(), 1);
 }
 
@@ -833,18 +803,14 @@ fn view_without_manifest_offers_the_setup_tool() {
     assert_eq!(tools.as_array().map(Vec::len), Some(1));
     let said = tools[0]["description"].as_str().unwrap();
     assert!(said.contains("stop; tell the owner: so"), "{said}");
-    let result = ask(
+    let setup = structured(&call(&mut server, 2, "plexus_setup", json!({})));
+    assert_eq!(setup["code"], "not_enrolled");
+    fails(
         &mut server,
-        2,
         "tools/call",
-        json!({"name": "plexus_setup"}),
+        json!({"name": "plexus_wait"}),
+        message::INVALID_PARAMS,
     );
-    assert_eq!(
-        result["result"]["structuredContent"]["code"],
-        "not_enrolled"
-    );
-    let reply = ask(&mut server, 3, "tools/call", json!({"name": "plexus_wait"}));
-    assert_eq!(reply["error"]["code"], message::INVALID_PARAMS);
 }
 
 #[test]
@@ -880,8 +846,7 @@ fn only_a_long_text_is_cut_and_continued() {
 #[test]
 fn approval_and_last_words_are_told_as_progress() {
     let mut server = greeted("claude-code");
-    let call = number(&request(&mut server, 1, "tools/call", write(true), 0));
-    server.answered(call, Answer::GoesOn(item(PEND)), at(1));
+    let call = held(&mut server, 1, write(true));
     let told = |server: &mut Server, seconds| message(&server.tick(at(seconds)))["params"].clone();
     server.hear(call, CallNews::Approved);
     assert_eq!(server.next_tick(), Some(Duration::from_secs(1)));
@@ -921,39 +886,24 @@ fn model_says_why_beside_the_input() {
     assert!(why("workspace_write") && !why("obsidian_vault_read"));
     let arguments = json!({"path": "a.md", "plexus_purpose": "to keep it"});
     let actions = call(&mut server, 2, "workspace_write", arguments);
-    let [Action::Call(_, made)] = &actions[..] else {
-        panic!("{actions:?}");
-    };
+    let (_, made) = begun(&actions);
     assert_eq!(made.purpose.as_deref(), Some("to keep it"));
     assert_eq!(json!(made.input), json!({"path": "a.md"}));
-    let wrong = call(
-        &mut server,
-        3,
-        "workspace_write",
-        json!({"plexus_purpose": 1}),
-    );
-    assert_eq!(
-        message(&wrong)["result"]["structuredContent"]["code"],
-        "bad_arguments"
-    );
+    let wrong = json!({"plexus_purpose": 1});
+    let wrong = structured(&call(&mut server, 3, "workspace_write", wrong));
+    assert_eq!(wrong["code"], "bad_arguments");
 }
 
 #[test]
 fn request_under_an_earlier_id_is_the_earlier_call() {
     let mut server = greeted("plain");
-    let first = number(&call(
-        &mut server,
-        1,
-        "workspace_write",
-        json!({"path": "a.md"}),
-    ));
+    let a = || json!({"path": "a.md"});
+    let first = number(&call(&mut server, 1, "workspace_write", a()));
     server.answered(first, wrote(), at(1));
-    let again = call(&mut server, 1, "workspace_write", json!({"path": "a.md"}));
-    let told = message(&again)["result"]["structuredContent"].take();
-    assert_eq!(
-        (&told["replayed"], &told["auditId"]),
-        (&json!(true), &json!("evt_1"))
-    );
+    let again = call(&mut server, 1, "workspace_write", a());
+    let told = structured(&again);
+    assert_eq!(told["replayed"], true);
+    assert_eq!(told["auditId"], "evt_1");
     assert!(told["note"].as_str().unwrap().contains("again"), "{told}");
     for (id, path) in [(1, "b.md"), (2, "a.md")] {
         let other = call(&mut server, id, "workspace_write", json!({"path": path}));
@@ -963,33 +913,13 @@ fn request_under_an_earlier_id_is_the_earlier_call() {
         );
     }
     // Reads are made again, and another server knows nothing of it.
-    let read = number(&call(
-        &mut server,
-        3,
-        "obsidian_vault_read",
-        json!({"path": "a.md"}),
-    ));
+    let read = number(&call(&mut server, 3, "obsidian_vault_read", a()));
     server.answered(read, Answer::Replied(json!({"ok": true})), at(2));
-    let again = call(
-        &mut server,
-        3,
-        "obsidian_vault_read",
-        json!({"path": "a.md"}),
-    );
+    let again = call(&mut server, 3, "obsidian_vault_read", a());
     assert!(matches!(again[..], [Action::Call(..)]), "{again:?}");
     let mut stateless = Server::stateless("1", view(), "plain");
-    let first = number(&call(
-        &mut stateless,
-        1,
-        "workspace_write",
-        json!({"path": "a.md"}),
-    ));
+    let first = number(&call(&mut stateless, 1, "workspace_write", a()));
     stateless.answered(first, wrote(), at(1));
-    let again = call(
-        &mut stateless,
-        1,
-        "workspace_write",
-        json!({"path": "a.md"}),
-    );
+    let again = call(&mut stateless, 1, "workspace_write", a());
     assert!(matches!(again[..], [Action::Call(..)]), "{again:?}");
 }
