@@ -136,6 +136,11 @@ mod tests {
         }
     }
 
+    fn kept(home: &Home, agent: &AgentId, pat: &Pat) -> PathBuf {
+        let slot = CredentialSlot::reserve(home).unwrap();
+        slot.keep(agent, pat).unwrap()
+    }
+
     #[test]
     fn one_file_needs_no_name_two_do() {
         let dir = tempfile::tempdir().unwrap();
@@ -144,20 +149,14 @@ mod tests {
 
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
         let pat = Pat::fresh().unwrap();
-        let path = CredentialSlot::reserve(&home)
-            .unwrap()
-            .keep(&a, &pat)
-            .unwrap();
+        let path = kept(&home, &a, &pat);
         let mode = |p: &std::path::Path| fs::metadata(p).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&path), mode(&home.agents())), (0o600, 0o700));
         let (agent, found) = load(&settings(&home)).unwrap();
         assert!(found.matches(&pat));
         assert_eq!(agent, Some(a));
 
-        CredentialSlot::reserve(&home)
-            .unwrap()
-            .keep(&b, &Pat::fresh().unwrap())
-            .unwrap();
+        kept(&home, &b, &Pat::fresh().unwrap());
         let stop = load(&settings(&home)).unwrap_err();
         assert_eq!(stop.exit, Exit::Usage);
         assert!(stop.why.contains("(a, b)"), "{stop}");
@@ -171,16 +170,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path().join("home"));
         let agent = AgentId::parse("a").unwrap();
-        let path = CredentialSlot::reserve(&home)
-            .unwrap()
-            .keep(&agent, &Pat::fresh().unwrap())
-            .unwrap();
+        let path = kept(&home, &agent, &Pat::fresh().unwrap());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let stop = load(&settings(&home)).unwrap_err();
-        assert_eq!(
-            (stop.exit, stop.code.as_str()),
-            (Exit::NotEnrolled, "credential_not_private")
-        );
+        assert_eq!(stop.exit, Exit::NotEnrolled);
+        assert_eq!(stop.code.as_str(), "credential_not_private");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(load(&settings(&home)).is_ok());
     }

@@ -221,35 +221,36 @@ mod tests {
 
     fn build(words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-        from_words(&words, &schema())
-            .map(Value::Object)
-            .map_err(|stop| {
-                assert_eq!(stop.exit, plexus_client::Exit::Usage);
-                stop.why
-            })
+        let read = from_words(&words, &schema()).map(Value::Object);
+        read.map_err(|stop| {
+            assert_eq!(stop.exit, plexus_client::Exit::Usage);
+            stop.why
+        })
+    }
+
+    #[track_caller]
+    fn builds(words: &[&str], input: Value) {
+        assert_eq!(build(words), Ok(input));
     }
 
     #[test]
     fn bare_words_fill_required_fields_first_then_the_others_in_order() {
-        assert_eq!(
-            build(&["a.md", "text", "3"]),
-            Ok(json!({"path": "a.md", "content": "text", "limit": 3}))
+        builds(
+            &["a.md", "text", "3"],
+            json!({"path": "a.md", "content": "text", "limit": 3}),
         );
-        assert_eq!(
-            build(&["content=x", "a.md"]),
-            Ok(json!({"content": "x", "path": "a.md"}))
+        builds(
+            &["content=x", "a.md"],
+            json!({"content": "x", "path": "a.md"}),
         );
-        assert_eq!(
-            build(&["a.md", "two words = one"]),
-            Ok(json!({"path": "a.md", "content": "two words = one"}))
+        builds(
+            &["a.md", "two words = one"],
+            json!({"path": "a.md", "content": "two words = one"}),
         );
         let full = ["a", "b", "1", "true", "t", "{}", "null", "x"];
         assert!(build(&full).is_ok());
-        assert!(
-            build(&[&full[..], &["one too many"]].concat())
-                .unwrap_err()
-                .contains("no field is left")
-        );
+        let more = build(&[&full[..], &["one too many"]].concat()).unwrap_err();
+        assert!(more.contains("no field is left"), "{more}");
     }
 
     #[test]
@@ -257,6 +258,7 @@ mod tests {
         let one = |word: &str| {
             build(&[word]).map(|v| v.as_object().unwrap().values().next().unwrap().clone())
         };
+        let fails = |word: &str, why: &str| assert_eq!(one(word).unwrap_err(), why);
         assert_eq!(one("path=42"), Ok(json!("42")));
         assert_eq!(one("path=true"), Ok(json!("true")));
         assert_eq!(one("path="), Ok(json!("")));
@@ -267,71 +269,40 @@ mod tests {
         assert_eq!(one("until=null"), Ok(Value::Null));
         assert_eq!(one("free=[1]"), Ok(json!([1])));
         assert_eq!(one("free=words"), Ok(json!("words")));
-        assert_eq!(
-            one("limit=x").unwrap_err(),
-            "limit must be a whole number, not \"x\""
-        );
-        assert_eq!(
-            one("limit=1.5").unwrap_err(),
-            "limit must be a whole number, not \"1.5\""
-        );
-        assert_eq!(
-            one("deep=yes").unwrap_err(),
-            "deep must be true or false, not \"yes\""
-        );
-        assert_eq!(
-            one("property=x").unwrap_err(),
-            "property must be a JSON object, not \"x\""
-        );
+        fails("limit=x", "limit must be a whole number, not \"x\"");
+        fails("limit=1.5", "limit must be a whole number, not \"1.5\"");
+        fails("deep=yes", "deep must be true or false, not \"yes\"");
+        fails("property=x", "property must be a JSON object, not \"x\"");
     }
 
     #[test]
     fn a_list_is_given_whole_or_piece_by_piece_anything_else_once() {
-        assert_eq!(
-            build(&["tags=a", "tags=b"]),
-            Ok(json!({"tags": ["a", "b"]}))
-        );
-        assert_eq!(
-            build(&["tags=[\"a\",\"b\"]"]),
-            Ok(json!({"tags": ["a", "b"]}))
-        );
-        assert_eq!(
-            build(&["path=a", "path=b"]).unwrap_err(),
-            "the field path is given twice"
-        );
+        builds(&["tags=a", "tags=b"], json!({"tags": ["a", "b"]}));
+        builds(&["tags=[\"a\",\"b\"]"], json!({"tags": ["a", "b"]}));
+        let twice = build(&["path=a", "path=b"]).unwrap_err();
+        assert_eq!(twice, "the field path is given twice");
     }
 
     #[test]
     fn a_field_that_is_not_there_is_not_taken_for_a_value() {
-        assert!(
-            build(&["pth=a.md"])
-                .unwrap_err()
-                .starts_with("there is no field \"pth\" (fields: path, content")
-        );
+        let unknown = build(&["pth=a.md"]).unwrap_err();
+        let words = "there is no field \"pth\" (fields: path, content";
+        assert!(unknown.starts_with(words), "{unknown}");
         let open = json!({"properties": {"path": {"type": "string"}}});
         let words = ["other=1".to_owned()];
-        assert_eq!(
-            Value::Object(from_words(&words, &open).unwrap()),
-            json!({"other": 1})
-        );
-        assert_eq!(
-            Value::Object(from_words(&words, &Value::Null).unwrap()),
-            json!({"other": 1})
-        );
+        for schema in [&open, &Value::Null] {
+            let read = Value::Object(from_words(&words, schema).unwrap());
+            assert_eq!(read, json!({"other": 1}));
+        }
     }
 
     #[test]
     fn whole_inputs_are_strict() {
-        assert_eq!(
-            whole("{\"path\":\"a\"}").map(Value::Object),
-            Ok(json!({"path": "a"}))
-        );
+        let read = whole("{\"path\":\"a\"}").map(Value::Object);
+        assert_eq!(read, Ok(json!({"path": "a"})));
         for bad in ["", "[1]", "{\"a\":1,\"a\":2}", "{", "\"x\""] {
-            assert_eq!(
-                whole(bad).unwrap_err().exit,
-                plexus_client::Exit::Usage,
-                "{bad}"
-            );
+            let exit = whole(bad).unwrap_err().exit;
+            assert_eq!(exit, plexus_client::Exit::Usage, "{bad}");
         }
     }
 

@@ -222,31 +222,22 @@ mod tests {
     }
 
     fn grants() -> Vec<StandingGrant> {
-        let grant = |id: &str, until: &str, more: Value| {
+        let suspended = json!({"suspended": "its manifest changed"});
+        let grant = |id: &str, more: Value| {
             let mut grant = json!({
                 "agentId": "my-cc", "capabilityId": id, "verbs": ["read"], "provenance": "first-party",
-                "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": until,
+                "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-07T00:00:00.000Z",
                 "trustWindow": {"kind": "7d"}, "standing": true
             });
-            grant
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
+            let more = more.as_object().unwrap().clone();
+            grant.as_object_mut().unwrap().extend(more);
             grant
         };
         serde_json::from_value(json!([
-            grant("obsidian.vault.read", "2026-01-07T00:00:00.000Z", json!({})),
+            grant("obsidian.vault.read", json!({})),
             // Read does not carry write.
-            grant(
-                "obsidian.vault.write",
-                "2026-01-07T00:00:00.000Z",
-                json!({})
-            ),
-            grant(
-                "workspace.read",
-                "2026-01-07T00:00:00.000Z",
-                json!({"suspended": "its manifest changed"})
-            ),
+            grant("obsidian.vault.write", json!({})),
+            grant("workspace.read", suspended),
         ]))
         .unwrap()
     }
@@ -283,29 +274,16 @@ off  workspace.read                     suspended: its manifest changed
         let (entries, grants) = (entries(), grants());
         let json = view(&entries, &grants).json();
         let first = &json["capabilities"][0];
-        assert_eq!(
-            (json["agent"].as_str(), first["callable"].as_bool()),
-            (Some("my-cc"), Some(true))
-        );
-        for member in [
-            "id",
-            "label",
-            "verbs",
-            "summary",
-            "provenance",
-            "sensitivity",
-            "kind",
-            "callable",
-        ] {
+        assert_eq!(json["agent"], "my-cc");
+        assert_eq!(first["callable"], true);
+        for member in "id label verbs summary provenance sensitivity kind callable".split(' ') {
             assert!(!first[member].is_null(), "{member}");
         }
-        let callable: Vec<_> = json["capabilities"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|c| &c["callable"])
-            .collect();
-        assert_eq!(callable, [true, false, false, true, false]);
+        let all = json["capabilities"].as_array().unwrap().iter();
+        assert!(
+            all.map(|c| c["callable"] == true)
+                .eq([true, false, false, true, false])
+        );
     }
 
     #[test]
@@ -313,11 +291,8 @@ off  workspace.read                     suspended: its manifest changed
         let (entries, grants) = (entries(), grants());
         let mut late = view(&entries, &grants);
         late.now = serde_json::from_str("\"2026-01-07T00:00:00.000Z\"").unwrap();
-        assert!(
-            late.text().contains("1 now, 3 asks, 1 off"),
-            "{}",
-            late.text()
-        );
+        let text = late.text();
+        assert!(text.contains("1 now, 3 asks, 1 off"), "{text}");
     }
 
     #[test]
@@ -333,10 +308,8 @@ off  workspace.read                     suspended: its manifest changed
             chosen.iter().map(|e| e.id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(chosen(&[], 1).len(), 5);
-        assert_eq!(
-            chosen(&["read", "note"], 20),
-            ["obsidian.vault.read", "workspace.read"]
-        );
+        let both = chosen(&["read", "note"], 20);
+        assert_eq!(both, ["obsidian.vault.read", "workspace.read"]);
         assert_eq!(chosen(&["VAULT"], 20).len(), 2);
         assert_eq!(chosen(&["VAULT"], 1).len(), 1);
         assert_eq!(chosen(&["to-dos"], 20)[0], "things.list");

@@ -43,6 +43,18 @@ impl Place {
         self.dir.path().join("home")
     }
 
+    /// Writes a file of the state directory.
+    fn keep(&self, name: &str, content: &str) {
+        fs::write(self.home().join(name), content).unwrap();
+    }
+
+    /// Where the agents' socket is, in a folder that is there.
+    fn socket(&self) -> PathBuf {
+        let folder = self.home().join("run/agent");
+        fs::create_dir_all(&folder).unwrap();
+        folder.join("agent.sock")
+    }
+
     fn command(&self, line: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_plexus"));
         command
@@ -86,6 +98,24 @@ impl Ended {
             err: String::from_utf8(output.stderr).unwrap(),
         }
     }
+
+    #[track_caller]
+    fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    fn prints(self, code: i32, out: &str) -> Self {
+        assert_eq!((self.code, self.out.as_str()), (code, out), "{self:?}");
+        self
+    }
+
+    /// On its standard error.
+    #[track_caller]
+    fn says(&self, words: &str) {
+        assert!(self.err.contains(words), "{self:?}");
+    }
 }
 
 /// What every gateway answers; `more` comes first.
@@ -124,6 +154,46 @@ fn invoke(asked: &StubRequest) -> bool {
     asked.path == "/invoke"
 }
 
+fn is_status(asked: &StubRequest) -> bool {
+    asked.path.starts_with("/grants/status")
+}
+
+fn invoked(stub: &Stub) -> usize {
+    stub.asked().iter().filter(|asked| invoke(asked)).count()
+}
+
+/// It was asked something, and never this.
+#[track_caller]
+fn never(stub: &Stub, what: impl Fn(&StubRequest) -> bool) {
+    let asked = stub.asked();
+    assert!(!asked.is_empty() && !asked.iter().any(what), "{asked:?}");
+}
+
+fn error(code: &str, message: &str) -> Value {
+    json!({"error": {"code": code, "message": message}})
+}
+
+/// One path that this gateway answers otherwise.
+fn at(asked: &StubRequest, path: &str, code: u16, body: Value) -> Option<Answer> {
+    (asked.path == path).then(|| Answer::Json(code, body))
+}
+
+/// Calls wait for the owner, and this is what becomes of them.
+fn waiting(asked: &StubRequest, state: impl FnOnce() -> Answer) -> Option<Answer> {
+    if is_status(asked) {
+        return Some(state());
+    }
+    invoke(asked).then(pending)
+}
+
+/// What the gateway with this port writes down of it.
+fn port(stub: &Stub) -> String {
+    let plexus_client::Address::Tcp { port, .. } = stub.address else {
+        panic!("a port")
+    };
+    format!("{{\"port\":{port}}}")
+}
+
 fn pending() -> Answer {
     let error = json!({"code": "approval_required", "message": "the owner decides", "effect": "none",
         "pendingId": ITEM, "approvalUrl": "http://localhost:7077/admin"});
@@ -134,12 +204,14 @@ fn pending() -> Answer {
 }
 
 fn status(more: Value) -> Answer {
-    let mut status = json!({"pendingId": ITEM, "capabilities": ["notes.write"]});
-    status
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    Answer::Json(200, status)
+    let of = json!({"pendingId": ITEM, "capabilities": ["notes.write"]});
+    Answer::Json(200, with(of, more))
+}
+
+fn with(mut object: Value, more: Value) -> Value {
+    let more = more.as_object().unwrap().clone();
+    object.as_object_mut().unwrap().extend(more);
+    object
 }
 
 const WRITE: [&str; 3] = ["notes.write", "path=a.md", "content=x"];
@@ -152,11 +224,14 @@ fn mode(path: &Path) -> u32 {
 fn a_code_becomes_a_private_credential() {
     let place = Place::empty();
     let stub = gateway(|asked| {
-        (asked.path == "/agents/enroll")
-            .then(|| Answer::Json(200, json!({"pat": PAT, "agentId": "my-cc"})))
+        at(
+            asked,
+            "/agents/enroll",
+            200,
+            json!({"pat": PAT, "agentId": "my-cc"}),
+        )
     });
-    let ended = place.at(&stub, &["enroll", CODE]);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = place.at(&stub, &["enroll", CODE]).ends(0);
     let file = place.home().join("agents/my-cc.pat");
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("{PAT}\n"));
@@ -166,7 +241,7 @@ fn a_code_becomes_a_private_credential() {
     );
     let asked = stub.asked();
     assert_eq!(asked.last().unwrap().body, json!({"code": CODE}));
-    assert_eq!(place.at(&stub, &["list"]).code, 0);
+    place.at(&stub, &["list"]).ends(0);
 }
 
 #[test]
@@ -175,39 +250,29 @@ fn a_code_is_not_spent_where_its_fruit_could_not_be_kept() {
     fs::create_dir_all(place.home()).unwrap();
     fs::write(place.home().join("agents"), "in the way").unwrap();
     let stub = gateway(|_| None);
-    let ended = place.at(&stub, &["enroll", CODE]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.err.contains("nothing was spent"), "{ended:?}");
-    assert!(
-        stub.asked()
-            .iter()
-            .all(|asked| asked.path != "/agents/enroll")
-    );
+    let ended = place.at(&stub, &["enroll", CODE]).ends(1);
+    ended.says("nothing was spent");
+    never(&stub, |asked| asked.path == "/agents/enroll");
 }
 
 #[test]
 fn a_refused_or_malformed_code_leaves_nothing() {
     let place = Place::empty();
     let stub = gateway(|asked| {
-        (asked.path == "/agents/enroll").then(|| {
-            Answer::Json(
-                401,
-                json!({"error": {"code": "code_expired", "message": "too late"}}),
-            )
-        })
+        at(
+            asked,
+            "/agents/enroll",
+            401,
+            error("code_expired", "too late"),
+        )
     });
-    let ended = place.at(&stub, &["enroll", CODE]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(
-        ended.err.contains("code_expired") && ended.err.contains("plexusctl connect"),
-        "{ended:?}"
-    );
-    assert_eq!(
-        fs::read_dir(place.home().join("agents")).unwrap().count(),
-        0
-    );
+    let ended = place.at(&stub, &["enroll", CODE]).ends(1);
+    ended.says("code_expired");
+    ended.says("plexusctl connect");
+    let kept = fs::read_dir(place.home().join("agents")).unwrap();
+    assert_eq!(kept.count(), 0);
     let before = stub.asked().len();
-    assert_eq!(place.at(&stub, &["enroll", "plx_enroll_short"]).code, 64);
+    place.at(&stub, &["enroll", "plx_enroll_short"]).ends(64);
     assert_eq!(stub.asked().len(), before, "nothing was sent");
 }
 
@@ -215,10 +280,10 @@ fn a_refused_or_malformed_code_leaves_nothing() {
 fn exit_statuses_before_a_call() {
     let stub = gateway(|_| None);
     let enrolled = Place::enrolled();
-    assert_eq!(enrolled.at(&stub, &["list"]).code, 0);
-    assert_eq!(Place::empty().at(&stub, &["list"]).code, 2);
-    assert_eq!(enrolled.run(&["--url", "unix:/nowhere/s", "list"]).code, 69);
-    assert_eq!(enrolled.at(&stub, &["describe", "notes.nothing"]).code, 1);
+    enrolled.at(&stub, &["list"]).ends(0);
+    Place::empty().at(&stub, &["list"]).ends(2);
+    enrolled.run(&["--url", "unix:/nowhere/s", "list"]).ends(69);
+    enrolled.at(&stub, &["describe", "notes.nothing"]).ends(1);
     for usage in [
         &["lst"][..],
         &["list", "--bogus"],
@@ -230,8 +295,7 @@ fn exit_statuses_before_a_call() {
         &["wait", "pend_x"],
         &["--url", "https://127.0.0.1:1", "list"],
     ] {
-        let ended = enrolled.at(&stub, usage);
-        assert_eq!(ended.code, 64, "{usage:?} {ended:?}");
+        enrolled.at(&stub, usage).ends(64);
     }
     for good in [
         &["--help"][..],
@@ -239,12 +303,9 @@ fn exit_statuses_before_a_call() {
         &["completion", "bash"],
         &["notes.read", "--help"],
     ] {
-        assert_eq!(enrolled.at(&stub, good).code, 0, "{good:?}");
+        enrolled.at(&stub, good).ends(0);
     }
-    assert!(
-        stub.asked().iter().all(|asked| !invoke(asked)),
-        "no usage error was sent"
-    );
+    never(&stub, invoke);
 }
 
 #[test]
@@ -259,13 +320,8 @@ fn what_is_not_a_gateway_gets_no_credential() {
     let html =
         Stub::tcp(|_| Answer::Raw(b"HTTP/1.1 200 X\r\ncontent-length: 6\r\n\r\n<html>".to_vec()));
     for stub in [&redirects, &without_auth, &html] {
-        let ended = Place::enrolled().at(stub, &["list"]);
-        assert_eq!(ended.code, 69, "{ended:?}");
-        assert!(
-            stub.asked()
-                .iter()
-                .all(|asked| asked.header("authorization").is_none())
-        );
+        Place::enrolled().at(stub, &["list"]).ends(69);
+        never(stub, |asked| asked.header("authorization").is_some());
     }
     assert!(elsewhere.asked().is_empty());
 }
@@ -291,8 +347,7 @@ fn nothing_that_a_gateway_or_an_environment_says_leads_elsewhere() {
     for proxy in ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
         command.env(proxy, &other);
     }
-    let ended = Ended::of(command.output().unwrap());
-    assert_eq!((ended.code, ended.out.as_str()), (0, "text\n"), "{ended:?}");
+    Ended::of(command.output().unwrap()).prints(0, "text\n");
     assert!(elsewhere.asked().is_empty());
     let asked = stub.asked();
     let handshake = asked.iter().find(|a| a.path == "/link/handshake").unwrap();
@@ -306,50 +361,35 @@ fn nothing_that_a_gateway_or_an_environment_says_leads_elsewhere() {
 fn the_gateway_is_found_in_the_documented_order() {
     let place = Place::enrolled();
     let by_port = Stub::tcp(usual);
-    let plexus_client::Address::Tcp { port, .. } = by_port.address else {
-        panic!("a port")
-    };
-    fs::write(
-        place.home().join("runtime.json"),
-        format!("{{\"port\":{port}}}"),
-    )
-    .unwrap();
-    assert_eq!(place.run(&["list"]).code, 0);
+    place.keep("runtime.json", &port(&by_port));
+    place.run(&["list"]).ends(0);
     assert_eq!(by_port.asked().len(), 3, "runtime.json leads to it");
 
     let pinned = Stub::tcp(usual);
-    fs::write(
-        place.home().join("gateway"),
-        format!("{}\n", pinned.address),
-    )
-    .unwrap();
-    assert_eq!(place.run(&["list"]).code, 0);
+    place.keep("gateway", &format!("{}\n", pinned.address));
+    place.run(&["list"]).ends(0);
     assert_eq!(
         (pinned.asked().len(), by_port.asked().len()),
         (3, 3),
         "the pin comes before the port"
     );
 
-    fs::create_dir_all(place.home().join("run/agent")).unwrap();
-    let socket = place.home().join("run/agent/agent.sock");
+    let socket = place.socket();
     let on_socket = Stub::unix(&socket, usual);
-    assert_eq!(place.run(&["list"]).code, 0);
+    place.run(&["list"]).ends(0);
     assert_eq!(
         (on_socket.asked().len(), pinned.asked().len()),
         (2, 3),
         "the socket comes before the pin, and needs no discovery"
     );
-    assert!(
-        on_socket
-            .asked()
-            .iter()
-            .all(|asked| asked.header("host") == Some("localhost"))
-    );
+    never(&on_socket, |asked| {
+        asked.header("host") != Some("localhost")
+    });
 
     let named = Stub::tcp(usual);
     let mut command = place.command(&["list"]);
     command.env("PLEXUS_GATEWAY", named.address.to_string());
-    assert_eq!(Ended::of(command.output().unwrap()).code, 0);
+    Ended::of(command.output().unwrap()).ends(0);
     assert_eq!(
         (named.asked().len(), on_socket.asked().len()),
         (3, 2),
@@ -362,53 +402,30 @@ fn the_gateway_is_found_in_the_documented_order() {
 fn a_stopped_gateways_port_gets_no_credential() {
     let place = Place::enrolled();
     let taken = Stub::tcp(usual);
-    let plexus_client::Address::Tcp { port, .. } = taken.address else {
-        panic!("a port")
-    };
-    let home = place.home();
-    fs::write(home.join("runtime.json"), format!("{{\"port\":{port}}}")).unwrap();
-    fs::write(home.join("gateway"), format!("{}\n", taken.address)).unwrap();
-    fs::create_dir_all(home.join("run/agent")).unwrap();
-    let socket = home.join("run/agent/agent.sock");
+    place.keep("runtime.json", &port(&taken));
+    place.keep("gateway", &format!("{}\n", taken.address));
+    let socket = place.socket();
     for left_by_a_kill in [false, true] {
         if left_by_a_kill {
             drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         }
         for line in [&["list"][..], &["whoami"], &WRITE, &["enroll", CODE]] {
-            let ended = place.run(line);
-            assert_eq!(ended.code, 69, "{line:?}: {ended:?}");
-            assert!(
-                ended
-                    .err
-                    .contains("next: stop; tell the owner: start plexusd"),
-                "{ended:?}"
-            );
+            let ended = place.run(line).ends(69);
+            ended.says("next: stop; tell the owner: start plexusd");
         }
     }
     assert!(taken.asked().is_empty(), "{:?}", taken.asked());
     // Whoever names it means it.
-    assert_eq!(place.at(&taken, &["list"]).code, 0);
+    place.at(&taken, &["list"]).ends(0);
     assert_eq!(taken.asked().len(), 3);
 }
 
 #[test]
 fn a_credential_that_is_no_longer_accepted_is_a_failure_that_says_what_next() {
-    let stub = gateway(|asked| {
-        (asked.path == "/link/handshake").then(|| {
-            Answer::Json(
-                401,
-                json!({"error": {"code": "session_expired", "message": "unknown credential"}}),
-            )
-        })
-    });
-    let ended = Place::enrolled().at(&stub, &["list"]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(
-        ended.err.contains(
-            "done: nothing was done\nwhy: unknown credential\nnext: stop; tell the owner"
-        ),
-        "{ended:?}"
-    );
+    let over = error("session_expired", "unknown credential");
+    let stub = gateway(move |asked| at(asked, "/link/handshake", 401, over.clone()));
+    let ended = Place::enrolled().at(&stub, &["list"]).ends(1);
+    ended.says("done: nothing was done\nwhy: unknown credential\nnext: stop; tell the owner");
 }
 
 #[test]
@@ -423,80 +440,51 @@ fn a_call_sends_what_was_meant_and_prints_what_came() {
     });
     let place = Place::enrolled();
     let ended = place.at(&stub, &["notes.read", "a.md", "--purpose", "to answer you"]);
-    assert_eq!(
-        (ended.code, ended.out.as_str()),
-        (0, "# A\u{1b}\n"),
-        "data stays as it is in a pipe"
-    );
+    // Data stays as it is in a pipe.
+    let ended = ended.prints(0, "# A\u{1b}\n");
     assert_eq!(
         ended.err,
         "there is more: plexus notes.read path=a.md offset=5\n"
     );
-    let asked = stub.asked();
-    let call = asked.iter().find(|a| invoke(a)).unwrap();
+    let call = stub.asked().into_iter().find(invoke).unwrap();
     assert_eq!(call.header("x-plexus-session"), Some(SESSION));
     assert_eq!(
         call.body,
         json!({"id": "notes.read", "input": {"path": "a.md"}, "onApproval": "run", "token": false, "purpose": "to answer you"})
     );
-    let ended = place.at(
-        &stub,
-        &[
-            "call",
-            "notes.read",
-            "--json",
-            "--input",
-            "{\"path\":\"a.md\"}",
-        ],
-    );
-    assert_eq!(
-        (ended.code, ended.out.as_str()),
-        (0, format!("{body}\n").as_str()),
-        "the answer exactly"
-    );
+    // The answer exactly.
+    let input = r#"{"path":"a.md"}"#;
+    let line = ["call", "notes.read", "--json", "--input", input];
+    place.at(&stub, &line).prints(0, &format!("{body}\n"));
 }
 
 #[test]
 fn a_skill_is_printed_without_a_call() {
     let stub = gateway(|_| None);
     let ended = Place::enrolled().at(&stub, &["notes.how-to"]);
-    assert_eq!((ended.code, ended.out.as_str()), (0, "# How\n"));
-    assert!(stub.asked().iter().all(|asked| !invoke(asked)));
+    ended.prints(0, "# How\n");
+    never(&stub, invoke);
 }
 
 #[test]
 fn failures_answer_three_questions_and_have_their_status() {
     let answers = [
-        (200, "transport_error", "none", 1, "done: nothing was done"),
-        (200, "outcome_unknown", "unknown", 1, "done: not known"),
-        (403, "denied_by_owner", "none", 77, "done: nothing was done"),
-        (401, "grant_required", "none", 77, "done: nothing was done"),
-        (
-            503,
-            "audit_unavailable",
-            "none",
-            1,
-            "done: nothing was done",
-        ),
-        (
-            404,
-            "unknown_capability",
-            "none",
-            1,
-            "done: nothing was done",
-        ),
+        (200, "transport_error", "none", 1),
+        (200, "outcome_unknown", "unknown", 1),
+        (403, "denied_by_owner", "none", 77),
+        (401, "grant_required", "none", 77),
+        (503, "audit_unavailable", "none", 1),
+        (404, "unknown_capability", "none", 1),
     ];
-    for (http, code, effect, exit, done) in answers {
-        let stub = gateway(move |asked| {
-            let error =
-                json!({"code": code, "message": "because", "effect": effect, "next": "do this"});
-            invoke(asked).then(|| {
-                Answer::Json(
-                    http,
-                    json!({"id": "x", "ok": false, "auditId": "", "error": error}),
-                )
-            })
-        });
+    for (http, code, effect, exit) in answers {
+        let done = match effect {
+            "none" => "done: nothing was done",
+            _ => "done: not known",
+        };
+        let error =
+            json!({"code": code, "message": "because", "effect": effect, "next": "do this"});
+        let answer = json!({"id": "x", "ok": false, "auditId": "", "error": error});
+        let stub = gateway(move |asked| at(asked, "/invoke", http, answer.clone()));
         let ended = Place::enrolled().at(&stub, &WRITE);
         assert_eq!((ended.code, ended.out.as_str()), (exit, ""), "{code}");
         assert_eq!(
@@ -521,23 +509,18 @@ fn whole_line<'t>(text: &'t str, beginning: &str) -> &'t str {
 #[test]
 fn an_answer_that_does_not_come_is_not_taken_for_nothing() {
     let stub = gateway(|asked| invoke(asked).then_some(Answer::Close));
-    let effect = Place::enrolled().at(&stub, &WRITE);
-    assert_eq!(effect.code, 1, "{effect:?}");
-    assert!(effect.err.contains("done: not known"), "{effect:?}");
-    assert_eq!(
-        stub.asked().iter().filter(|a| invoke(a)).count(),
-        1,
-        "it is not sent again"
-    );
-    let read = Place::enrolled().at(&stub, &["notes.read", "a"]);
-    assert!(read.err.contains("done: nothing was done"), "{read:?}");
+    let effect = Place::enrolled().at(&stub, &WRITE).ends(1);
+    effect.says("done: not known");
+    assert_eq!(invoked(&stub), 1, "it is not sent again");
+    let read = Place::enrolled().at(&stub, &["notes.read", "a"]).ends(1);
+    read.says("done: nothing was done");
 }
 
 #[test]
 fn the_owners_yes_gives_the_result() {
     let polls = AtomicUsize::new(0);
     let stub = gateway(move |asked| {
-        if asked.path.starts_with("/grants/status") {
+        if is_status(asked) {
             let result = json!({"id": "notes.write", "ok": true, "output": {"bytes": 1}, "auditId": "evt_1"});
             return Some(match polls.fetch_add(1, Ordering::SeqCst) {
                 0 => status(json!({"state": "pending"})),
@@ -547,35 +530,22 @@ fn the_owners_yes_gives_the_result() {
         invoke(asked).then(pending)
     });
     let ended = Place::enrolled().at(&stub, &WRITE);
-    assert_eq!(
-        (ended.code, ended.out.as_str()),
-        (0, "{\n  \"bytes\": 1\n}\n"),
-        "{ended:?}"
-    );
-    assert!(
-        ended
-            .err
-            .contains(&format!("go on with: plexus wait {ITEM}\n")),
-        "{ended:?}"
-    );
-    let asked = stub.asked();
-    let poll = asked
-        .iter()
-        .find(|a| a.path.starts_with("/grants/status"))
-        .unwrap();
+    let ended = ended.prints(0, "{\n  \"bytes\": 1\n}\n");
+    ended.says(&format!("go on with: plexus wait {ITEM}\n"));
+    let poll = stub.asked().into_iter().find(is_status).unwrap();
     assert_eq!(
         poll.path,
         format!("/grants/status?pendingId={ITEM}&wait=20&run=1")
     );
     assert_eq!(poll.header("x-plexus-session"), Some(SESSION));
-    assert_eq!(asked.iter().filter(|a| invoke(a)).count(), 1);
+    assert_eq!(invoked(&stub), 1);
 }
 
 #[test]
 fn a_yes_without_a_result_is_used_by_calling_again() {
     let calls = AtomicUsize::new(0);
     let stub = gateway(move |asked| {
-        if asked.path.starts_with("/grants/status") {
+        if is_status(asked) {
             return Some(status(json!({"state": "approved"})));
         }
         invoke(asked).then(|| match calls.fetch_add(1, Ordering::SeqCst) {
@@ -586,93 +556,60 @@ fn a_yes_without_a_result_is_used_by_calling_again() {
             ),
         })
     });
-    let ended = Place::enrolled().at(&stub, &WRITE);
-    assert_eq!((ended.code, ended.out.as_str()), (0, "done\n"), "{ended:?}");
+    Place::enrolled().at(&stub, &WRITE).prints(0, "done\n");
 
     // A gateway that says yes and asks again for ever does not keep the command for ever.
     let calls = AtomicUsize::new(0);
     let stub = gateway(move |asked| {
-        if asked.path.starts_with("/grants/status") {
+        if is_status(asked) {
             return Some(status(json!({"state": "approved"})));
         }
-        let too_often = || {
-            if calls.fetch_add(1, Ordering::SeqCst) < 5 {
-                pending()
-            } else {
-                Answer::Close
-            }
-        };
-        invoke(asked).then(too_often)
+        invoke(asked).then(|| match calls.fetch_add(1, Ordering::SeqCst) {
+            0..5 => pending(),
+            _ => Answer::Close,
+        })
     });
-    assert_eq!(Place::enrolled().at(&stub, &WRITE).code, 1);
-    assert_eq!(stub.asked().iter().filter(|a| invoke(a)).count(), 2);
+    Place::enrolled().at(&stub, &WRITE).ends(1);
+    assert_eq!(invoked(&stub), 2);
 }
 
 #[test]
 fn waiting_ends_as_the_owner_or_the_time_decides() {
+    let (next, state) = (
+        format!("next: plexus wait {ITEM}"),
+        |state: &str| json!({"state": state}),
+    );
+    let not_now = json!({"state": "denied", "reason": "not \u{1b}now"});
     let answers = [
-        (
-            json!({"state": "pending"}),
-            75,
-            format!("next: plexus wait {ITEM}"),
-        ),
-        (
-            json!({"state": "denied", "reason": "not \u{1b}now"}),
-            77,
-            "why: the owner denied it: not \\u{1b}now".to_owned(),
-        ),
-        (
-            json!({"state": "denied"}),
-            77,
-            "why: the owner denied it\n".to_owned(),
-        ),
-        (
-            json!({"state": "expired"}),
-            75,
-            "next: ask again".to_owned(),
-        ),
-        (
-            json!({"state": "strange"}),
-            1,
-            "which is no state".to_owned(),
-        ),
+        (state("pending"), 75, &*next),
+        (not_now, 77, "why: the owner denied it: not \\u{1b}now"),
+        (state("denied"), 77, "why: the owner denied it\n"),
+        (state("expired"), 75, "next: ask again"),
+        (state("strange"), 1, "which is no state"),
     ];
     for (answer, code, says) in answers {
         let reply = answer.clone();
-        let stub = gateway(move |asked| {
-            if asked.path.starts_with("/grants/status") {
-                return Some(status(reply.clone()));
-            }
-            invoke(asked).then(pending)
-        });
+        let stub = gateway(move |asked| waiting(asked, || status(reply.clone())));
         for line in [
             &[&WRITE[..], &["--wait", "0"]].concat()[..],
             &["wait", ITEM, "--wait", "0"],
         ] {
-            let ended = Place::enrolled().at(&stub, line);
-            assert_eq!(ended.code, code, "{answer} {ended:?}");
-            assert!(ended.err.contains(&says), "{answer} {ended:?}");
+            let ended = Place::enrolled().at(&stub, line).ends(code);
+            ended.says(says);
         }
         let json = Place::enrolled().at(&stub, &[&WRITE[..], &["--wait", "0", "--json"]].concat());
         let printed: Value = serde_json::from_str(&json.out).unwrap();
         assert_eq!(printed["ok"], false);
         if code == 75 && answer["state"] == "pending" {
-            assert_eq!(
-                (&printed["error"]["code"], &printed["error"]["pendingId"]),
-                (&json!("approval_required"), &json!(ITEM))
-            );
+            assert_eq!(printed["error"]["code"], "approval_required");
+            assert_eq!(printed["error"]["pendingId"], ITEM);
         }
     }
 }
 
 #[test]
 fn an_interrupted_wait_says_that_nothing_is_lost() {
-    let stub = gateway(|asked| {
-        if asked.path.starts_with("/grants/status") {
-            return Some(Answer::Silence);
-        }
-        invoke(asked).then(pending)
-    });
+    let stub = gateway(|asked| waiting(asked, || Answer::Silence));
     let place = Place::enrolled();
     let url = stub.address.to_string();
     let mut child = place
@@ -688,16 +625,10 @@ fn an_interrupted_wait_says_that_nothing_is_lost() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(75));
     let rest: Vec<_> = err.lines().map_while(Result::ok).collect();
-    assert!(
-        rest.iter()
-            .any(|line| line.starts_with("next: ") && line.ends_with(&format!(" wait {ITEM}"))),
-        "{rest:?}"
-    );
+    let any = |told: &dyn Fn(&String) -> bool| assert!(rest.iter().any(told), "{rest:?}");
+    any(&|line| line.starts_with("next: ") && line.ends_with(&format!(" wait {ITEM}")));
     // The owner may have said yes while it was silent: what is run then is not told before its end.
-    assert!(
-        rest.iter().any(|line| line.starts_with("done: not known")),
-        "{rest:?}"
-    );
+    any(&|line| line.starts_with("done: not known"));
 }
 
 #[test]
@@ -713,29 +644,19 @@ fn a_wait_that_is_no_longer_answered_keeps_its_request() {
     for (answer, code) in cases {
         let reply = answer.clone();
         let stub = gateway(move |asked| {
-            if asked.path.starts_with("/grants/status") {
-                return Some(match reply.clone() {
-                    Some((http, body)) => Answer::Json(http, body),
-                    None => Answer::Close,
-                });
-            }
-            invoke(asked).then(pending)
+            waiting(asked, || match reply.clone() {
+                Some((http, body)) => Answer::Json(http, body),
+                None => Answer::Close,
+            })
         });
         for line in [&WRITE[..], &["wait", ITEM]] {
-            let ended = Place::enrolled().at(&stub, line);
-            assert_eq!(ended.code, code, "{answer:?} {ended:?}");
-            assert!(
-                ended.err.contains("done: not known"),
-                "{answer:?} {ended:?}"
-            );
+            let ended = Place::enrolled().at(&stub, line).ends(code);
+            ended.says("done: not known");
             let json = Place::enrolled().at(&stub, &[line, &["--json"]].concat());
             let printed: Value = serde_json::from_str(&json.out).unwrap();
             let error = &printed["error"];
-            assert_eq!(
-                (&error["effect"], &error["pendingId"]),
-                (&json!("unknown"), &json!(ITEM)),
-                "{answer:?}"
-            );
+            assert_eq!(error["effect"], "unknown", "{answer:?}");
+            assert_eq!(error["pendingId"], ITEM, "{answer:?}");
             if code == 75 {
                 assert_eq!(error["code"], "approval_required", "{answer:?}");
                 assert_eq!(error["next"], format!("plexus wait {ITEM}"), "{answer:?}");
@@ -746,16 +667,9 @@ fn a_wait_that_is_no_longer_answered_keeps_its_request() {
 
 #[test]
 fn a_wait_that_ends_while_an_approved_call_is_under_way_does_not_say_that_nothing_was_done() {
-    let stub = gateway(|asked| {
-        let is_status = asked.path.starts_with("/grants/status");
-        is_status.then(|| status(json!({"state": "approved"})))
-    });
+    let stub = gateway(|asked| waiting(asked, || status(json!({"state": "approved"}))));
     let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--wait", "0"]);
-    assert_eq!(ended.code, 75, "{ended:?}");
-    assert!(
-        ended.err.contains("stopped: approved\ndone: not known"),
-        "{ended:?}"
-    );
+    ended.ends(75).says("stopped: approved\ndone: not known");
 }
 
 /// Its session ended and no other is given: nobody has said what became of the request.
@@ -766,7 +680,7 @@ fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
         let error =
             move |code: &str| json!({"error": {"code": code, "message": "no", "effect": "none"}});
         let stub = gateway(move |asked| {
-            if asked.path.starts_with("/grants/status") {
+            if is_status(asked) {
                 return Some(Answer::Json(403, error("session_expired")));
             }
             let again =
@@ -774,7 +688,7 @@ fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
             again.then(|| Answer::Json(401, error(code)))
         });
         let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--json"]);
-        assert_eq!(ended.code, 75, "{code} {ended:?}");
+        let ended = ended.ends(75);
         let printed: Value = serde_json::from_str(&ended.out).unwrap();
         let told = &printed["error"];
         assert_eq!(told["effect"], "unknown", "{code} {printed}");
@@ -787,7 +701,7 @@ fn a_wait_outlives_a_restart_of_the_gateway() {
     for first in ["cut", "forgotten"] {
         let polls = AtomicUsize::new(0);
         let stub = gateway(move |asked| {
-            if asked.path.starts_with("/grants/status") {
+            if is_status(asked) {
                 let over =
                     json!({"error": {"code": "session_expired", "message": "no such session"}});
                 return Some(match (polls.fetch_add(1, Ordering::SeqCst), first) {
@@ -798,8 +712,7 @@ fn a_wait_outlives_a_restart_of_the_gateway() {
             }
             invoke(asked).then(pending)
         });
-        let ended = Place::enrolled().at(&stub, &WRITE);
-        assert_eq!(ended.code, 77, "{first} {ended:?}");
+        Place::enrolled().at(&stub, &WRITE).ends(77);
         let count = |path: &str| stub.asked().iter().filter(|a| a.path == path).count();
         assert_eq!(count("/link/handshake"), 2, "a new session");
         assert_eq!(count("/invoke"), 1, "and no second call");
@@ -811,13 +724,8 @@ fn a_long_call_is_followed_to_its_end() {
     let polls = AtomicUsize::new(0);
     let stub = gateway(move |asked| {
         if asked.path.starts_with("/invoke/status") {
-            let run = |more: Value| {
-                let mut run = json!({"runId": RUN, "id": "notes.index"});
-                run.as_object_mut()
-                    .unwrap()
-                    .extend(more.as_object().unwrap().clone());
-                Some(Answer::Json(200, run))
-            };
+            let of = json!({"runId": RUN, "id": "notes.index"});
+            let run = |more| Some(Answer::Json(200, with(of, more)));
             let result =
                 json!({"id": "notes.index", "ok": true, "output": "indexed", "auditId": "evt_1"});
             return match polls.fetch_add(1, Ordering::SeqCst) {
@@ -834,44 +742,21 @@ fn a_long_call_is_followed_to_its_end() {
         })
     });
     let place = Place::enrolled();
-    let ended = place.at(&stub, &["notes.index"]);
-    assert_eq!(
-        (ended.code, ended.out.as_str()),
-        (0, "indexed\n"),
-        "{ended:?}"
-    );
-    assert!(ended.err.contains("half\\u{1b}"), "{ended:?}");
-    let asked = stub.asked();
-    assert_eq!(
-        asked.iter().find(|a| invoke(a)).unwrap().body["async"],
-        true
-    );
-    let taken_up = place.at(&stub, &["wait", RUN]);
-    assert_eq!(
-        (taken_up.code, taken_up.out.as_str()),
-        (0, "indexed\n"),
-        "{taken_up:?}"
-    );
+    let ended = place.at(&stub, &["notes.index"]).prints(0, "indexed\n");
+    ended.says("half\\u{1b}");
+    let call = stub.asked().into_iter().find(invoke).unwrap();
+    assert_eq!(call.body["async"], true);
+    place.at(&stub, &["wait", RUN]).prints(0, "indexed\n");
 }
 
 #[test]
 fn a_request_can_be_withdrawn() {
-    let stub = gateway(|asked| {
-        (asked.path == "/grants/cancel").then(|| {
-            Answer::Json(
-                200,
-                json!({"ok": true, "pendingId": ITEM, "state": "expired"}),
-            )
-        })
-    });
-    let ended = Place::enrolled().at(&stub, &["cancel", ITEM]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let asked = stub.asked();
-    let cancel = asked.last().unwrap();
-    assert_eq!(
-        (cancel.method.as_str(), &cancel.body),
-        ("POST", &json!({"pendingId": ITEM}))
-    );
+    let over = json!({"ok": true, "pendingId": ITEM, "state": "expired"});
+    let stub = gateway(move |asked| at(asked, "/grants/cancel", 200, over.clone()));
+    Place::enrolled().at(&stub, &["cancel", ITEM]).ends(0);
+    let cancel = stub.asked().pop().unwrap();
+    assert_eq!(cancel.method, "POST");
+    assert_eq!(cancel.body, json!({"pendingId": ITEM}));
     assert_eq!(cancel.header("x-plexus-session"), Some(SESSION));
 }
 
@@ -879,16 +764,9 @@ fn a_request_can_be_withdrawn() {
 fn who_am_i() {
     let stub = gateway(|_| None);
     let ended = Place::enrolled().at(&stub, &["whoami"]);
-    assert!(
-        ended.out.starts_with("agent my-cc\ngateway plexus 0.1.0"),
-        "{ended:?}"
-    );
+    let who = "agent my-cc\ngateway plexus 0.1.0";
+    assert!(ended.out.starts_with(who), "{ended:?}");
     let ended = Place::enrolled().at(&stub, &["list"]);
-    assert!(
-        ended.out.starts_with(&format!(
-            "agent my-cc at {}: 1 now, 3 asks, 0 off\n",
-            stub.address
-        )),
-        "{ended:?}"
-    );
+    let counted = format!("agent my-cc at {}: 1 now, 3 asks, 0 off\n", stub.address);
+    assert!(ended.out.starts_with(&counted), "{ended:?}");
 }
