@@ -388,10 +388,14 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
+    fn agent(id: &str) -> AgentId {
+        AgentId::parse(id).unwrap()
+    }
+
     #[test]
     fn places_come_back_and_agents_do_not_share_them() {
         let limits = Limits::default();
-        let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
+        let (a, b) = (agent("a"), agent("b"));
         let mut held: Vec<_> = (0..UNDER_WAY).filter_map(|_| limits.enter(&a)).collect();
         assert_eq!(held.len(), UNDER_WAY);
         assert!(limits.enter(&a).is_none());
@@ -402,18 +406,14 @@ mod tests {
 
     #[test]
     fn a_flood_of_refusals_is_a_count_and_not_a_flood_of_records() {
-        let (limits, a) = (Limits::default(), AgentId::parse("a").unwrap());
+        let (limits, a) = (Limits::default(), agent("a"));
         let code = ErrorCode::GrantRequired;
-        let recorded = (0..DENIALS * 3)
-            .filter(|_| limits.records_denial(&a, code).is_some())
-            .count();
-        assert_eq!(recorded, DENIALS as usize);
+        let recorded = (0..DENIALS * 3).filter_map(|_| limits.records_denial(&a, code));
+        assert_eq!(recorded.count(), DENIALS as usize);
         assert_eq!(limits.unrecorded(false), [], "its window is not over");
         let count = u64::from(DENIALS) * 2;
-        assert_eq!(
-            limits.unrecorded(true),
-            [(a.clone(), Unrecorded { count, code })]
-        );
+        let unrecorded = [(a.clone(), Unrecorded { count, code })];
+        assert_eq!(limits.unrecorded(true), unrecorded);
         assert_eq!(limits.unrecorded(true), [], "told once");
         assert_eq!(limits.records_denial(&a, code), None);
         limits.agents.lock().unwrap().get_mut(&a).unwrap().since = None;
@@ -431,11 +431,10 @@ mod tests {
     #[test]
     fn calls_beyond_the_pace_are_counted_and_others_pay_nothing() {
         let (limits, now) = (Limits::default(), Timestamp(HOUR * 1_000));
-        let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
+        let (a, b) = (agent("a"), agent("b"));
         let ten = bounds(10, 1);
-        let admitted = (0..1_000)
-            .filter(|_| limits.admit(&a, &ten, now).is_ok())
-            .count();
+        let admitted = (0..1_000).filter(|_| limits.admit(&a, &ten, now).is_ok());
+        let admitted = admitted.count();
         // Ten at once; on a machine that is very slow, some more by the time.
         assert!((10..1_000).contains(&admitted), "{admitted}");
         let Err(Exceeded::Calls { retry_after, .. }) = limits.admit(&a, &ten, now) else {
@@ -453,11 +452,11 @@ mod tests {
 
     #[test]
     fn what_was_noted_is_gone_on_from() {
-        let (before, a) = (Limits::default(), AgentId::parse("a").unwrap());
+        let (before, a) = (Limits::default(), agent("a"));
         let at = |hours: u64| Timestamp(HOUR * (1_000 + hours));
         before.charge(&a, at(0)).settle(700);
         before.charge(&a, at(5)).settle(300);
-        let b = AgentId::parse("b").unwrap();
+        let b = agent("b");
         assert!(before.admit(&b, &bounds(1, 1), at(5)).is_ok());
         let noted = before.noted(42, at(5));
         let text = serde_json::to_string(&noted).unwrap();
@@ -474,7 +473,7 @@ mod tests {
 
     #[test]
     fn what_is_written_counts_for_a_day_and_comes_back_by_the_hour() {
-        let (limits, a) = (Limits::default(), AgentId::parse("a").unwrap());
+        let (limits, a) = (Limits::default(), agent("a"));
         let at = |hours: u64| Timestamp(HOUR * (1_000 + hours));
         let most = bounds(1_000_000, 3_000);
         limits.charge(&a, at(0)).settle(2_000);
@@ -484,13 +483,8 @@ mod tests {
         drop(limits.charge(&a, at(2)));
         assert_eq!(limits.written(&a, at(2)), 2_000 + UNSEEN);
         let retry_after = Duration::from_millis(22 * HOUR);
-        assert_eq!(
-            limits.admit(&a, &most, at(2)),
-            Err(Exceeded::Ledger {
-                most: 3_000,
-                retry_after
-            })
-        );
+        let beyond = |most, retry_after| Err(Exceeded::Ledger { most, retry_after });
+        assert_eq!(limits.admit(&a, &most, at(2)), beyond(3_000, retry_after));
         assert!(limits.admit(&a, &bounds(1, 4_000), at(2)).is_ok());
         assert!(limits.admit(&a, &most, at(23)).is_err());
         assert!(limits.admit(&a, &most, at(24)).is_ok());
@@ -504,14 +498,11 @@ mod tests {
     #[test]
     fn what_is_counted_is_kept_and_nothing_else() {
         let (limits, now) = (Limits::default(), Timestamp(HOUR * 1_000));
-        let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
+        let (a, b) = (agent("a"), agent("b"));
         limits.charge(&a, now).settle(1);
         drop(limits.enter(&b));
         limits.tidy(now);
-        assert_eq!(
-            limits.agents.lock().unwrap().keys().collect::<Vec<_>>(),
-            [&a]
-        );
+        assert!(limits.agents.lock().unwrap().keys().eq([&a]));
         limits.tidy(Timestamp(now.0 + 24 * HOUR));
         assert!(limits.agents.lock().unwrap().is_empty());
     }

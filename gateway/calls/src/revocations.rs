@@ -196,16 +196,12 @@ mod tests {
         };
         let what = RevocationScope::of(&command).unwrap();
         hold(what.clone(), command);
-        assert_eq!(
-            taken.refuses(&a, &read, None),
-            Some(Refusal::SessionExpired)
-        );
+        let refused = taken.refuses(&a, &read, None);
+        assert_eq!(refused, Some(Refusal::SessionExpired));
         assert!(taken.ended(&a) && !taken.ended(&b));
         assert_eq!(taken.refuses(&b, &read, None), None);
-        hold(
-            RevocationScope::Grant(b.clone(), read.clone()),
-            Command::Pause(true),
-        );
+        let grant = RevocationScope::Grant(b.clone(), read.clone());
+        hold(grant, Command::Pause(true));
         assert!(taken.refuses(&b, &read, None).is_some());
         assert_eq!(taken.refuses(&b, &write, None), None);
         let token = TokenId::fresh();

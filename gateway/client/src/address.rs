@@ -127,10 +127,8 @@ mod tests {
         assert_eq!("http://127.0.0.1:7077/".parse(), Ok(tcp("127.0.0.1", 7077)));
         assert_eq!("http://[::1]:7078".parse(), Ok(tcp("[::1]", 7078)));
         assert_eq!("http://[::1]".parse(), Ok(tcp("[::1]", 80)));
-        assert_eq!(
-            "unix:/run/p.sock".parse(),
-            Ok(Address::Unix("/run/p.sock".into()))
-        );
+        let socket = Address::Unix("/run/p.sock".into());
+        assert_eq!("unix:/run/p.sock".parse(), Ok(socket));
         for bad in [
             "",
             "127.0.0.1:7077",

@@ -221,32 +221,26 @@ mod tests {
         std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
     }
 
+    fn written(dir: &Path, name: &str, text: &str) -> PathBuf {
+        Unnamed::create(dir).unwrap().name(name, text).unwrap()
+    }
+
     #[test]
     fn what_is_written_is_private_and_can_be_read() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("home/agents");
         make_dir(&dir).unwrap();
-        assert_eq!(
-            (mode(&dir), mode(&root.path().join("home"))),
-            (0o700, 0o700)
-        );
-        let path = Unnamed::create(&dir)
-            .unwrap()
-            .name("a.pat", "secret\n")
-            .unwrap();
+        for dir in [&dir, &root.path().join("home")] {
+            assert_eq!(mode(dir), 0o700);
+        }
+        let path = written(&dir, "a.pat", "secret\n");
         assert_eq!(mode(&path), 0o600);
         assert_eq!(*read(&path).unwrap(), "secret");
-        let again = Unnamed::create(&dir)
-            .unwrap()
-            .name("a.pat", "newer\n")
-            .unwrap();
+        let again = written(&dir, "a.pat", "newer\n");
         assert_eq!(*read(&again).unwrap(), "newer");
         drop(Unnamed::create(&dir).unwrap());
-        assert_eq!(
-            std::fs::read_dir(&dir).unwrap().count(),
-            1,
-            "nothing is left behind"
-        );
+        let left = std::fs::read_dir(&dir).unwrap();
+        assert_eq!(left.count(), 1, "nothing is left behind");
     }
 
     #[test]
@@ -255,10 +249,8 @@ mod tests {
         let path = root.path().join("key");
         std::fs::write(&path, "secret").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(
-            read(&path),
-            Err(Unusable::Open { mode: 0o640, .. })
-        ));
+        let open = read(&path);
+        assert!(matches!(open, Err(Unusable::Open { mode: 0o640, .. })));
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         assert_eq!(*read(&path).unwrap(), "secret");
 
@@ -266,10 +258,8 @@ mod tests {
         symlink(&path, &link).unwrap();
         assert!(matches!(read(&link), Err(Unusable::Strange(_))));
         assert!(matches!(read(root.path()), Err(Unusable::Strange(_))));
-        assert!(matches!(
-            read(&root.path().join("none")),
-            Err(Unusable::Missing(_))
-        ));
+        let none = read(&root.path().join("none"));
+        assert!(matches!(none, Err(Unusable::Missing(_))));
         std::fs::write(&path, "x".repeat(5000)).unwrap();
         assert!(matches!(read(&path), Err(Unusable::Strange(_))));
     }
@@ -281,7 +271,7 @@ mod tests {
         let write = |top: &Path, text: &str| {
             let dir = top.join("home/agents");
             make_dir(&dir).unwrap();
-            Unnamed::create(&dir).unwrap().name("a.pat", text).unwrap();
+            written(&dir, "a.pat", text);
         };
         let done = |top: &Path| read(&file(top)).is_ok_and(|text| *text == "new");
         let act = |disk: &plexus_power_cut::Disk, ()| write(&disk.path(), "new");
@@ -305,17 +295,13 @@ mod tests {
         } else {
             (file, folder) = ("/etc/passwd".into(), "/etc".into());
         }
-        let refused = read(&file).unwrap_err();
-        assert!(
-            matches!(&refused, Unusable::Foreign { path, .. } if *path == file),
-            "{refused}"
-        );
+        let foreign = |refused: &Unusable, of: &Path| {
+            let is = matches!(refused, Unusable::Foreign { path, .. } if path == of);
+            assert!(is, "{refused}");
+        };
+        foreign(&read(&file).unwrap_err(), &file);
         let before = mode(&folder);
-        let refused = make_dir(&folder).unwrap_err();
-        assert!(
-            matches!(&refused, Unusable::Foreign { path, .. } if *path == folder),
-            "{refused}"
-        );
+        foreign(&make_dir(&folder).unwrap_err(), &folder);
         assert_eq!(mode(&folder), before);
     }
 
@@ -326,10 +312,7 @@ mod tests {
         make_dir(&dir).unwrap();
         std::fs::write(&victim, "untouched").unwrap();
         symlink(&victim, dir.join("a.pat")).unwrap();
-        Unnamed::create(&dir)
-            .unwrap()
-            .name("a.pat", "secret")
-            .unwrap();
+        written(&dir, "a.pat", "secret");
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
         assert_eq!(*read(&dir.join("a.pat")).unwrap(), "secret");
 

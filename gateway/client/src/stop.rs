@@ -201,14 +201,10 @@ mod tests {
         assert_eq!(silent(503), Done::None);
         assert_eq!(silent(200), Done::Unknown);
         assert_eq!(silent(500), Done::Unknown);
-        let odd = Stop::of_reply(
-            409,
-            &json!({"error": {"code": "new_code", "effect": "perhaps"}}),
-        );
+        let odd = json!({"error": {"code": "new_code", "effect": "perhaps"}});
+        let odd = Stop::of_reply(409, &odd);
         assert_eq!((odd.done, odd.exit), (Done::Unknown, Exit::Failed));
-        assert_eq!(
-            Stop::of_reply(422, &json!({"ok": false, "reason": "no such path"})).why,
-            "no such path"
-        );
+        let reason = json!({"ok": false, "reason": "no such path"});
+        assert_eq!(Stop::of_reply(422, &reason).why, "no such path");
     }
 }

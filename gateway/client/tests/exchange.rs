@@ -29,20 +29,14 @@ async fn one_connection_serves_many_requests_on_both_kinds_of_address() {
     ] {
         let mut gateway = open(stub).await;
         for n in 0..3 {
-            let reply = gateway
-                .send(Request::post("/x?y=1", &json!(n)).secret("X-Plexus-Session", "sess_1"))
-                .await
-                .unwrap();
-            assert_eq!(
-                (reply.status, reply.json::<Value>().unwrap()),
-                (200, json!(n))
-            );
+            let request = Request::post("/x?y=1", &json!(n));
+            let request = request.secret("X-Plexus-Session", "sess_1");
+            let reply = gateway.send(request).await.unwrap();
+            assert_eq!(reply.status, 200);
+            assert_eq!(reply.json::<Value>().unwrap(), json!(n));
         }
         let asked = &stub.asked()[2];
-        assert_eq!(
-            (asked.method.as_str(), asked.path.as_str()),
-            ("POST", "/x?y=1")
-        );
+        assert_eq!((&*asked.method, &*asked.path), ("POST", "/x?y=1"));
         assert_eq!(asked.header("host"), Some(host.as_str()));
         assert_eq!(asked.header("x-plexus-session"), Some("sess_1"));
     }
@@ -52,10 +46,8 @@ async fn one_connection_serves_many_requests_on_both_kinds_of_address() {
 async fn nobody_there_means_nothing_was_sent() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = Address::Unix(dir.path().join("none.sock"));
-    assert!(matches!(
-        Connection::open(nowhere).await,
-        Err(Failure::Unreachable { .. })
-    ));
+    let opened = Connection::open(nowhere).await;
+    assert!(matches!(opened, Err(Failure::Unreachable { .. })));
 }
 
 #[tokio::test]
@@ -73,21 +65,16 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn a_request_that_may_have_arrived_is_not_sent_again() {
-    let stub = Stub::tcp(|asked| {
-        if asked.path == "/first" {
-            Answer::Json(200, json!({}))
-        } else {
-            Answer::Close
-        }
+    let stub = Stub::tcp(|asked| match &*asked.path {
+        "/first" => Answer::Json(200, json!({})),
+        _ => Answer::Close,
     });
     let mut gateway = open(&stub).await;
     gateway.send(Request::get("/first")).await.unwrap();
     let result = gateway.send(Request::post("/effect", &json!({}))).await;
     assert!(matches!(result, Err(Failure::Lost(_))), "{result:?}");
-    assert_eq!(
-        stub.asked().iter().filter(|a| a.path == "/effect").count(),
-        1
-    );
+    let effects = stub.asked().into_iter().filter(|a| a.path == "/effect");
+    assert_eq!(effects.count(), 1);
     // The connection is opened again for what comes next.
     assert!(gateway.send(Request::get("/first")).await.is_ok());
 }
@@ -113,9 +100,8 @@ async fn connection_that_lay_unused_is_not_written_to() {
         for mut stream in listener.incoming().flatten() {
             let read = stream.read(&mut [0; 4_096]).unwrap();
             assert!(read > 0);
-            stream
-                .write_all(b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}")
-                .unwrap();
+            let answer = b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(answer).unwrap();
             let _ = told.recv();
         }
     });
@@ -131,20 +117,16 @@ async fn connection_that_lay_unused_is_not_written_to() {
 async fn silence_ends_at_the_deadline() {
     let stub = Stub::tcp(|_| Answer::Silence);
     let after = Duration::from_millis(50);
-    let result = open(&stub)
-        .await
-        .send(Request::get("/x").within(after))
-        .await;
+    let request = Request::get("/x").within(after);
+    let result = open(&stub).await.send(request).await;
     assert!(
         matches!(result, Err(Failure::TimedOut { after: a }) if a == after),
         "{result:?}"
     );
     let half = b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nab".to_vec();
     let stub = Stub::tcp(move |_| Answer::Stream(half.clone()));
-    let result = open(&stub)
-        .await
-        .send(Request::get("/x").within(after))
-        .await;
+    let request = Request::get("/x").within(after);
+    let result = open(&stub).await.send(request).await;
     assert!(
         matches!(result, Err(Failure::TimedOut { .. })),
         "half an answer is none: {result:?}"
@@ -156,13 +138,8 @@ async fn events_arrive_one_by_one() {
     let frames = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\nevent: a\ndata: 1\n\n\
         event: b\ndata: 2\n\n";
     let stub = Stub::tcp(move |_| Answer::Raw(frames.to_vec()));
-    let mut events = Events::of(
-        open(&stub)
-            .await
-            .stream(Request::get("/v1/events"))
-            .await
-            .unwrap(),
-    );
+    let stream = open(&stub).await.stream(Request::get("/v1/events")).await;
+    let mut events = Events::of(stream.unwrap());
     for (kind, data) in [("a", "1"), ("b", "2")] {
         let event = events.next().await.unwrap().unwrap();
         assert_eq!((event.kind.as_str(), event.data.as_str()), (kind, data));

@@ -122,13 +122,13 @@ mod tests {
             &[&format!("a=b; {foreign}; {NAME}=x; {own}; {foreign}")],
             &[&foreign, &own],
         ] {
-            assert!(enters(&sent(cookies), tab), "{cookies:?}");
-            assert!(!enters(&sent(cookies), "plx_tab_x"), "{cookies:?}");
+            let sent = &sent(cookies);
+            assert!(enters(sent, tab), "{cookies:?}");
+            assert!(!enters(sent, "plx_tab_x"), "{cookies:?}");
             // Signing in again joins the session that is there.
-            let again = sessions
-                .enter(known(&sessions, NAME, &sent(cookies), at), at)
-                .unwrap();
-            assert!(again.cookie.is_none() && enters(&sent(cookies), again.tab.expose()));
+            let again = sessions.enter(known(&sessions, NAME, sent, at), at);
+            let again = again.unwrap();
+            assert!(again.cookie.is_none() && enters(sent, again.tab.expose()));
         }
         for cookies in [
             &[][..],
@@ -136,11 +136,10 @@ mod tests {
             &[&own.replace("7077", "7078")],
             &[&format!("{NAME}=x; ").repeat(COOKIES), &own],
         ] {
-            assert!(!enters(&sent(cookies), tab), "{cookies:?}");
-            assert!(
-                known(&sessions, NAME, &sent(cookies), at).is_none(),
-                "{cookies:?}"
-            );
+            let sent = &sent(cookies);
+            assert!(!enters(sent, tab), "{cookies:?}");
+            let known = known(&sessions, NAME, sent, at);
+            assert!(known.is_none(), "{cookies:?}");
         }
     }
 }

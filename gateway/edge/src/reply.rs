@@ -369,17 +369,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_long_to_keep_is_read_to_its_end_and_let_go() {
         let kept = async |pieces| {
-            read(
-                Request::new(Body::new(Pieces(pieces))),
-                BODY,
-                STRANGERS_BODY,
-            )
-            .await
+            let request = Request::new(Body::new(Pieces(pieces)));
+            read(request, BODY, STRANGERS_BODY).await
         };
-        assert_eq!(
-            kept(2).await.unwrap().map(|b| b.len()),
-            Some(STRANGERS_BODY)
-        );
+        let two = kept(2).await.unwrap();
+        assert_eq!(two.map(|b| b.len()), Some(STRANGERS_BODY));
         for pieces in [3, 64] {
             assert_eq!(kept(pieces).await.unwrap(), None);
         }

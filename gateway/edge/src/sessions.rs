@@ -277,19 +277,15 @@ mod tests {
             assert!(sessions.visitor(&cookie, &tab, true, at(now)).is_some());
             now += IDLE_MS / 2;
         }
-        assert!(
-            sessions.visitor(&cookie, &tab, true, at(now)).is_none(),
-            "12 h are enough"
-        );
+        let late = sessions.visitor(&cookie, &tab, true, at(now));
+        assert!(late.is_none(), "12 h are enough");
 
         let (cookie, tab) = signed_in(&sessions);
         assert!(sessions.visitor(&cookie, &tab, true, at(1)).is_some());
         let rotated = Present { epoch: 1, ..at(2) };
         assert!(sessions.visitor(&cookie, &tab, true, rotated).is_none());
-        assert!(
-            sessions.visitor(&cookie, &tab, true, at(3)).is_none(),
-            "and stays out"
-        );
+        let later = sessions.visitor(&cookie, &tab, true, at(3));
+        assert!(later.is_none(), "and stays out");
     }
 
     #[test]

@@ -199,28 +199,20 @@ mod tests {
         }
         assert_eq!(delay(FailedCredential::Key), None);
         let beyond = u64::from(FREE + 3);
-        assert_eq!(
-            throttle.unrecorded(),
-            [(FailedCredential::Key, peer, beyond)]
-        );
+        let key = FailedCredential::Key;
+        assert_eq!(throttle.unrecorded(), [(key, peer, beyond)]);
         assert_eq!(throttle.unrecorded(), [], "told once");
         assert_eq!(delay(FailedCredential::Key), None, "and goes on counting");
-        assert_eq!(
-            delay(FailedCredential::Pat),
-            Some(Duration::ZERO),
-            "another kind has its own count"
-        );
+        // Another kind has its own count.
+        assert_eq!(delay(FailedCredential::Pat), Some(Duration::ZERO));
     }
 
     #[test]
     fn records_of_a_day_are_bounded() {
         let throttle = Throttle::default();
         let failed = |n: u32| {
-            let peer = Peer::User(n / 10);
-            matches!(
-                throttle.failed(FailedCredential::Pat, peer),
-                Cost::Delay(_, true)
-            )
+            let cost = throttle.failed(FailedCredential::Pat, Peer::User(n / 10));
+            matches!(cost, Cost::Delay(_, true))
         };
         let beyond = 50;
         let recorded = (0..RECORDS_A_DAY + beyond).filter(|n| failed(*n)).count();

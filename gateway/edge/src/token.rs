@@ -176,6 +176,10 @@ impl TokenKey {
 mod tests {
     use super::*;
 
+    fn key() -> TokenKey {
+        TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap()
+    }
+
     fn signed(key: &TokenKey) -> String {
         let agent = AgentId::parse("a").unwrap();
         let times = (Timestamp(1_000_000), Timestamp(2_000_000), None);
@@ -185,10 +189,7 @@ mod tests {
 
     #[test]
     fn only_our_own_signature_counts() {
-        let (ours, theirs) = (
-            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
-            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
-        );
+        let (ours, theirs) = (key(), key());
         let token = signed(&ours);
         let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap());
         assert_eq!(header.unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
@@ -197,20 +198,17 @@ mod tests {
         assert_eq!((again.exp, again.agent.as_str()), (2000, "a"));
         assert_eq!(ours.held.lock().unwrap().len(), 1);
         assert!(theirs.verify(&token).is_none());
-        assert!(
-            TokenKey {
-                issuer: "other".into(),
-                held: Mutex::default(),
-                ..ours
-            }
-            .verify(&token)
-            .is_none()
-        );
+        let other = TokenKey {
+            issuer: "other".into(),
+            held: Mutex::default(),
+            ..ours
+        };
+        assert!(other.verify(&token).is_none());
     }
 
     #[test]
     fn what_does_not_hold_is_not_remembered_and_what_does_is_bounded() {
-        let key = TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap();
+        let key = key();
         let token = signed(&key);
         assert!(key.verify(&token).is_some());
         let last = if token.ends_with('A') { "B" } else { "A" };
@@ -227,10 +225,7 @@ mod tests {
 
     #[test]
     fn what_says_that_it_is_older_than_the_key_is_told_apart_and_opens_nothing() {
-        let (before, now) = (
-            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
-            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
-        );
+        let (before, now) = (key(), key());
         let old = signed(&before);
         assert!(now.is_of_an_earlier_launch(&old) && now.verify(&old).is_none());
         let later = TokenKey {
@@ -247,7 +242,7 @@ mod tests {
 
     #[test]
     fn other_algorithms_have_no_code() {
-        let key = TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap();
+        let key = key();
         let token = signed(&key);
         let (_, rest) = token.split_once('.').unwrap();
         for header in [

@@ -154,31 +154,19 @@ mod tests {
         let clock = Clock::start();
         let future = Timestamp(wall_ms() + 3_600_000);
         clock.not_before(future);
-        assert!(
-            clock.now() >= future,
-            "the record counts, not the wall clock"
-        );
+        // The record counts, not the wall clock.
+        assert!(clock.now() >= future);
         let first = clock.now();
         assert!(clock.now() >= first);
     }
 
     #[test]
     fn a_mark_counts_what_certainly_passed() {
-        let mark = Mark {
-            at: 1_000,
-            boot: 50,
-        };
-        assert_eq!(mark.until(80), 1_030);
+        let mark = |at, boot| Mark { at, boot };
+        assert_eq!(mark(1_000, 50).until(80), 1_030);
         // Started anew since: the boot clock began again.
-        assert_eq!(mark.until(20), 1_000);
-        assert_eq!(
-            Mark {
-                at: u64::MAX,
-                boot: 0
-            }
-            .until(9),
-            u64::MAX
-        );
+        assert_eq!(mark(1_000, 50).until(20), 1_000);
+        assert_eq!(mark(u64::MAX, 0).until(9), u64::MAX);
     }
 
     #[test]

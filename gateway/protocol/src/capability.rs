@@ -336,14 +336,9 @@ mod tests {
 
     #[test]
     fn windows_travel_as_kind_and_ms() {
-        assert_eq!(
-            serde_json::to_string(&TrustWindow::WEEK).unwrap(),
-            r#"{"kind":"7d","ms":604800000}"#
-        );
-        assert_eq!(
-            serde_json::to_string(&TrustWindow::Once).unwrap(),
-            r#"{"kind":"once"}"#
-        );
+        let text = |window: TrustWindow| serde_json::to_string(&window).unwrap();
+        assert_eq!(text(TrustWindow::WEEK), r#"{"kind":"7d","ms":604800000}"#);
+        assert_eq!(text(TrustWindow::Once), r#"{"kind":"once"}"#);
         for bad in [
             r#"{"kind":"2y"}"#,
             r#"{"kind":"custom"}"#,
@@ -352,13 +347,9 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<TrustWindow>(bad).is_err(), "{bad}");
         }
-        assert_eq!(
-            TrustWindow::parse("90m"),
-            Some(TrustWindow::For {
-                kind: WindowKind::Custom,
-                ms: 5_400_000
-            })
-        );
+        let (kind, ms) = (WindowKind::Custom, 5_400_000);
+        let custom = TrustWindow::For { kind, ms };
+        assert_eq!(TrustWindow::parse("90m"), Some(custom));
         assert_eq!(TrustWindow::parse("1d"), Some(TrustWindow::DAY));
         for bad in ["", "d", "0m", "-1h", "1w", "99999999999999999999d"] {
             assert_eq!(TrustWindow::parse(bad), None, "{bad}");
@@ -368,10 +359,8 @@ mod tests {
     #[test]
     fn verbs_are_a_set() {
         let all = Verbs::of([Verb::Execute, Verb::Read]);
-        assert_eq!(
-            serde_json::to_string(&all).unwrap(),
-            r#"["read","execute"]"#
-        );
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(text, r#"["read","execute"]"#);
         assert!(all.covers(Verbs::READ) && !Verbs::READ.covers(all) && all.covers(Verbs::NONE));
         assert!(Verbs::READ.is_read() && !all.is_read() && !Verbs::NONE.is_read());
     }

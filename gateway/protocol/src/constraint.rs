@@ -450,6 +450,15 @@ mod tests {
         serde_json::from_value(json!({"pathPrefix": {"field": "path", "allow": allow}})).unwrap()
     }
 
+    fn calls(max_calls: Option<u32>) -> Constraint {
+        Constraint {
+            path_prefix: None,
+            allow: None,
+            rules: vec![],
+            max_calls,
+        }
+    }
+
     #[test]
     fn path_prefix_goes_by_segments() {
         let rule = below(&["Projects"]);
@@ -463,20 +472,12 @@ mod tests {
             ("/Projects/a.md", false),
             ("", false),
         ] {
-            assert_eq!(
-                rule.permits(&json!({ "path": path }), &[]).is_ok(),
-                ok,
-                "{path}"
-            );
+            let permitted = rule.permits(&json!({ "path": path }), &[]);
+            assert_eq!(permitted.is_ok(), ok, "{path}");
         }
-        assert!(
-            rule.permits(&json!({}), &[]).is_err(),
-            "a missing field denies"
-        );
-        assert!(
-            rule.permits(&json!({}), &["path"]).is_ok(),
-            "judged by the worker"
-        );
+        // A missing field denies, unless the worker judges it.
+        assert!(rule.permits(&json!({}), &[]).is_err());
+        assert!(rule.permits(&json!({}), &["path"]).is_ok());
         assert!(below(&[""]).permits(&json!({"path": "x/y"}), &[]).is_ok());
         assert!(below(&[]).permits(&json!({"path": "x"}), &[]).is_err());
         assert!(below(&[]).check().is_err());
@@ -508,23 +509,16 @@ mod tests {
                 let passes = rule.permits(&json!({ "path": path }), &[]).is_ok();
                 let lies = names && (prefix == "." || path.starts_with(prefix));
                 assert_eq!(passes, lies, "{path:?} under {prefix:?}");
-                assert_eq!(
-                    rule.lets_pass("path", &json!(path)),
-                    lies,
-                    "{path:?} under {prefix:?}"
-                );
+                let passes = rule.lets_pass("path", &json!(path));
+                assert_eq!(passes, lies, "{path:?} under {prefix:?}");
             }
             // With another it lets nothing pass, and none is narrower than it.
             if !names {
                 let meet = below(&[""]).and(&rule).unwrap();
-                assert!(
-                    meet.permits(&json!({"path": "a.md"}), &[]).is_err(),
-                    "{prefix:?}"
-                );
-                assert!(
-                    !below(&["a"]).narrows(&rule) && !below(&[""]).narrows(&rule),
-                    "{prefix:?}"
-                );
+                let permitted = meet.permits(&json!({"path": "a.md"}), &[]);
+                assert!(permitted.is_err(), "{prefix:?}");
+                assert!(!below(&["a"]).narrows(&rule), "{prefix:?}");
+                assert!(!below(&[""]).narrows(&rule), "{prefix:?}");
             }
         }
     }
@@ -545,11 +539,8 @@ mod tests {
             ("list", "House", false),
             ("other", "b", true),
         ] {
-            assert_eq!(
-                said.lets_pass(field, &json!(value)),
-                passes,
-                "{field}: {value}"
-            );
+            let found = said.lets_pass(field, &json!(value));
+            assert_eq!(found, passes, "{field}: {value}");
         }
         assert!(!said.lets_pass("path", &json!(null)));
         assert!(said.is_about("path") && said.is_about("list") && !said.is_about("other"));
@@ -557,45 +548,26 @@ mod tests {
 
     #[test]
     fn both_at_once() {
-        let meet = below(&["a", "b/c"])
-            .and(&below(&["a/x", "b", "d"]))
-            .unwrap();
+        let meet = below(&["a", "b/c"]).and(&below(&["a/x", "b", "d"]));
+        let meet = meet.unwrap();
         assert_eq!(meet.path_prefix.as_ref().unwrap().allow, ["a/x", "b/c"]);
         let nothing = below(&["a"]).and(&below(&["b"])).unwrap();
-        assert!(
-            nothing.permits(&json!({"path": "a"}), &[]).is_err(),
-            "an empty list allows nothing"
-        );
-        let calls = Constraint {
-            path_prefix: None,
-            allow: None,
-            rules: vec![],
-            max_calls: Some(3),
-        };
-        let meet = below(&[""]).and(&calls).unwrap();
-        assert_eq!(
-            (meet.max_calls, meet.path_prefix.unwrap().allow.len()),
-            (Some(3), 1)
-        );
+        // An empty list allows nothing.
+        assert!(nothing.permits(&json!({"path": "a"}), &[]).is_err());
+        let meet = below(&[""]).and(&calls(Some(3))).unwrap();
+        assert_eq!(meet.max_calls, Some(3));
+        assert_eq!(meet.path_prefix.unwrap().allow.len(), 1);
     }
 
     #[test]
     fn narrowing() {
         assert!(below(&["a/b"]).narrows(&below(&["a"])));
         assert!(!below(&["a"]).narrows(&below(&["a/b"])));
-        let calls = |n| Constraint {
-            path_prefix: None,
-            allow: None,
-            rules: vec![],
-            max_calls: n,
-        };
+
         assert!(calls(Some(1)).narrows(&calls(Some(2))) && !calls(None).narrows(&calls(Some(2))));
-        assert!(serde_json::from_value::<Constraint>(json!({"regex": 1})).is_err());
-        assert!(
-            serde_json::from_value::<Constraint>(
-                json!({"match": [{"field": "a", "op": "regex", "pattern": ".*"}]})
-            )
-            .is_err()
-        );
+        let operator = json!({"match": [{"field": "a", "op": "regex", "pattern": ".*"}]});
+        for unknown in [json!({"regex": 1}), operator] {
+            assert!(serde_json::from_value::<Constraint>(unknown).is_err());
+        }
     }
 }

@@ -317,9 +317,7 @@ mod tests {
         let item: PendingId = "pend_00000000-0000-4000-8000-000000000000".parse().unwrap();
         let waits = ErrorBody::new(ErrorCode::ApprovalRequired, "It waits.").wait_for(&item);
         let action = waits.next_action.unwrap();
-        assert_eq!(
-            (action.kind, action.pending_id),
-            (NextKind::Wait, Some(item))
-        );
+        assert_eq!(action.kind, NextKind::Wait);
+        assert_eq!(action.pending_id, Some(item));
     }
 }

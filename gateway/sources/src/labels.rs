@@ -96,18 +96,9 @@ mod tests {
 
     #[test]
     fn label_in_one_script_passes_and_a_mix_does_not() {
-        for honest in [
-            "Journal",
-            "Größe und Café №5",
-            "Календарь 2",
-            "日本語メモ Notes",
-            "中文笔记 (Notes)",
-            "한국어 노트 2",
-            "Ελληνικά",
-            "עברית",
-            "µTorrent → 3",
-            "🙂",
-        ] {
+        let honest = "Journal|Größe und Café №5|Календарь 2|日本語メモ Notes|中文笔记 (Notes)|\
+            한국어 노트 2|Ελληνικά|עברית|µTorrent → 3|🙂";
+        for honest in honest.split('|') {
             assert_eq!(refused(honest), None, "{honest}");
         }
         for mixed in ["Саlendar", "Jоurnal", "Ωmega", "日本語 Календарь"] {

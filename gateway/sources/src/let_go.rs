@@ -137,11 +137,8 @@ mod tests {
     #[test]
     fn a_folder_deeper_than_any_descriptors_goes() {
         let home = home();
-        let (lent, chain, around) = (
-            home.path().join("workers/lent"),
-            home.path().join("chain"),
-            home.path().join("around"),
-        );
+        let [lent, chain, around] =
+            ["workers/lent", "chain", "around"].map(|name| home.path().join(name));
         fs::create_dir(&chain).unwrap();
         for _ in 0..600 {
             fs::create_dir(&around).unwrap();

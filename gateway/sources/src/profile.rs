@@ -178,29 +178,22 @@ mod tests {
 
     #[test]
     fn a_rule_in_words() {
+        let all = r#"(allow file-read* file-write* (subpath (param "ROOT")))"#;
+        let path = r#"(allow file-read* (subpath (param "LIBRARY")) (literal (param "X")))"#;
+        let writer = r#"(if (string=? (param "ROLE") "writer") (allow process-fork))"#;
+        let host = r#"(allow network-outbound (remote tcp "localhost:80"))"#;
+        let not = r#"(deny file-write* (literal "/x"))"#;
         for (rule, said) in [
             (
-                "(allow file-read* file-write* (subpath (param \"ROOT\")))",
+                all,
                 "read, create, change and remove: (all below the source's folder)",
             ),
-            (
-                "(allow network-outbound (remote tcp \"localhost:80\"))",
-                "connect to: (remote tcp \"localhost:80\")",
-            ),
+            (host, r#"connect to: (remote tcp "localhost:80")"#),
             ("(allow process-fork)", "start processes: anything"),
-            (
-                "(deny file-write* (literal \"/x\"))",
-                "not create, change and remove: (just \"/x\")",
-            ),
+            (not, r#"not create, change and remove: (just "/x")"#),
             ("(allow odd-thing)", "odd-thing: anything"),
-            (
-                "(if (string=? (param \"ROLE\") \"writer\") (allow process-fork))",
-                "start processes: anything (only the writer)",
-            ),
-            (
-                "(allow file-read* (subpath (param \"LIBRARY\")) (literal (param \"X\")))",
-                "read: (all below its path LIBRARY) (just its path X)",
-            ),
+            (writer, "start processes: anything (only the writer)"),
+            (path, "read: (all below its path LIBRARY) (just its path X)"),
             ("(version 1)", "(version 1)"),
         ] {
             assert_eq!(words(rule), said);

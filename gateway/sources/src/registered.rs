@@ -240,22 +240,14 @@ mod tests {
     #[test]
     fn wording_is_no_right() {
         let profile = "(version 1)\n(allow file-read* (subpath \"a ;b\")) ; why\n";
-        assert_eq!(
-            profile_digest(profile),
-            profile_digest(
-                "(version 1) ; other words\n\n  (allow file-read*   (subpath \"a ;b\"))"
-            )
-        );
-        assert_ne!(
-            profile_digest(profile),
-            profile_digest("(version 1)(allow file-read* (subpath \"a ;c\"))")
-        );
+        let other = "(version 1) ; other words\n\n  (allow file-read*   (subpath \"a ;b\"))";
+        assert_eq!(profile_digest(profile), profile_digest(other));
+        let wider = "(version 1)(allow file-read* (subpath \"a ;c\"))";
+        assert_ne!(profile_digest(profile), profile_digest(wider));
         let schema =
             object!({"properties": {"description": {"type": "string", "description": "words"}}});
-        assert_eq!(
-            without_wording(&schema),
-            object!({"properties": {"description": {"type": "string"}}})
-        );
+        let bare = object!({"properties": {"description": {"type": "string"}}});
+        assert_eq!(without_wording(&schema), bare);
     }
 
     /// The imports of a cage are kept with the profile's own rules, entry by entry.
@@ -269,9 +261,13 @@ mod tests {
             assert_eq!(base, granted, "{}", connector.name);
             base.extend(calls);
             assert!(
-                base.iter()
-                    .all(|rule| profile::rules(rule) == [rule.clone()])
+                !base.is_empty() || cfg!(target_os = "macos"),
+                "{}",
+                connector.name
             );
+            for rule in &base {
+                assert_eq!(profile::rules(rule), [rule.clone()]);
+            }
         }
     }
 

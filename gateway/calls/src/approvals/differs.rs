@@ -231,10 +231,8 @@ mod tests {
     fn between(was: &Value, now: &Value) -> Vec<(String, Option<String>, Option<String>)> {
         let mut changes = Vec::new();
         differences("", Some(was), Some(now), &mut changes);
-        changes
-            .into_iter()
-            .map(|c| (c.path, c.was, c.now))
-            .collect()
+        let changes = changes.into_iter();
+        changes.map(|c| (c.path, c.was, c.now)).collect()
     }
 
     #[test]
@@ -263,10 +261,8 @@ mod tests {
         let long = |middle: &str| format!("{}{middle}{}", "a".repeat(5_000), "z".repeat(5_000));
         let (was, now) = around(&long("one"), &long("two"));
         for (said, middle) in [(&was, "one"), (&now, "two")] {
-            assert!(
-                said.starts_with("…a") && said.ends_with("z…") && said.contains(middle),
-                "{said}"
-            );
+            assert!(said.starts_with("…a") && said.ends_with("z…"), "{said}");
+            assert!(said.contains(middle), "{said}");
             assert!(said.chars().count() < 2 * AROUND + 10);
         }
     }
@@ -284,11 +280,8 @@ mod tests {
             json!({"since": "2026-01-01T00:00:00.000Z", "changes": [{"path": "/content", "was": "a", "now": "b"}]})
         );
         let other: AgentId = "other".parse().unwrap();
-        assert_eq!(
-            compared(dir.path(), &other, &id, b"{}"),
-            None,
-            "of the same agent only"
-        );
+        // Of the same agent only.
+        assert_eq!(compared(dir.path(), &other, &id, b"{}"), None);
 
         // One that is too large leaves nothing to compare with, rather than something older.
         let large = serde_json::to_vec(&json!({"content": "x".repeat(MAX_INPUT)})).unwrap();
@@ -297,11 +290,8 @@ mod tests {
 
         keep(dir.path(), &agent, &id, b"{}", at).unwrap();
         tidy(dir.path(), &State::default());
-        assert_eq!(
-            compared(dir.path(), &agent, &id, b"{}"),
-            None,
-            "the agent is not known"
-        );
+        // The agent is not known.
+        assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
     }
 
     proptest! {

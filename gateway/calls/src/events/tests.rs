@@ -30,17 +30,15 @@ fn heard_by(listening: &mut Listening, in_view: fn(&CapabilityId) -> bool) -> Ve
 }
 
 fn numbers(listening: &mut Listening) -> Vec<u64> {
-    heard(listening)
-        .iter()
-        .map(|frame| {
-            if frame.contains("missed") {
-                return 0;
-            }
-            let (_, rest) = frame.split_once("item-").expect("an item");
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().expect("a number")
-        })
-        .collect()
+    let number = |frame: &String| {
+        if frame.contains("missed") {
+            return 0;
+        }
+        let (_, rest) = frame.split_once("item-").expect("an item");
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a number")
+    };
+    heard(listening).iter().map(number).collect()
 }
 
 fn since(feed: &Feed, launch: u64, number: u64) -> Listening {
@@ -89,21 +87,14 @@ fn who_is_slow_catches_up_and_is_told_if_it_cannot() {
     let mut slow = feed.listen(Listener::Owner, Since::Now);
     // Of two kinds: one that is kept, and one that only crowds the way.
     for n in 1..=LAG {
-        feed.tell(
-            Audience::Owner,
-            "audit_appended",
-            json!({"id": "item-0"}),
-            None,
-        );
+        let crowd = json!({"id": "item-0"});
+        feed.tell(Audience::Owner, "audit_appended", crowd, None);
         if n <= 10 {
             tell(&feed, &format!("item-{n}"));
         }
     }
     let seen = numbers(&mut slow);
-    assert!(
-        seen.starts_with(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
-        "{seen:?}"
-    );
+    assert_eq!(seen[..10], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     let mut slower = feed.listen(Listener::Owner, Since::Now);
     for n in 1..=KEPT + LAG {
         tell(&feed, &format!("item-{n}"));
@@ -122,16 +113,10 @@ fn the_state_of_a_source_is_told_to_who_may_know_of_it() {
         epoch: 1,
     };
     let mut owner = feed.listen(Listener::Owner, Since::Now);
-    let (mut near, mut far) = (
-        feed.listen(agent(), Since::Now),
-        feed.listen(agent(), Since::Now),
-    );
+    let [mut near, mut far] = [(); 2].map(|()| feed.listen(agent(), Since::Now));
     let status = |exposed: &[&str]| Notice::SourceStatus {
         borrower: None,
-        capabilities: exposed
-            .iter()
-            .map(|id| CapabilityId::parse(id).unwrap())
-            .collect(),
+        capabilities: exposed.iter().map(|id| id.parse().unwrap()).collect(),
         source: SourceId::parse("notes").unwrap(),
         available: false,
         reason: Some("/home/me/notes now leads elsewhere".into()),

@@ -232,24 +232,15 @@ mod tests {
                 wants: Wants::Form { fields },
             })
         };
-        for name in [
-            "password",
-            "API-Key",
-            "apiKey",
-            "user_tokens",
-            "Your PIN",
-            "card-number",
-        ] {
+        for name in "password|API-Key|apiKey|user_tokens|Your PIN|card-number".split('|') {
             assert!(asks("Tell me", name, &text), "{name}");
         }
         assert!(asks("Enter your Passphrase:", "value", &text));
         for name in ["city", "pineapple", "spinning", "tokenizer", "opinion"] {
             assert!(!asks("Tell me", name, &text), "{name}");
         }
-        assert!(
-            !asks("Delete the token?", "sure", &FieldKind::Flag),
-            "a yes is none"
-        );
+        let yes = asks("Delete the token?", "sure", &FieldKind::Flag);
+        assert!(!yes, "a yes is none");
     }
 
     #[test]
@@ -258,37 +249,23 @@ mod tests {
             value: value.into(),
             label: value.into(),
         });
+        let choice = |many| FieldKind::Choice {
+            of: of.to_vec(),
+            many,
+        };
+        let (min, max) = (Some(1), Some(3));
+        let name = FieldKind::Text { min, max };
+        let age = FieldKind::Number {
+            whole: true,
+            min: Some(0.0),
+            max: Some(9.0),
+        };
         let fields = vec![
-            field(
-                "name",
-                FieldKind::Text {
-                    min: Some(1),
-                    max: Some(3),
-                },
-            ),
-            field(
-                "age",
-                FieldKind::Number {
-                    whole: true,
-                    min: Some(0.0),
-                    max: Some(9.0),
-                },
-            ),
+            field("name", name),
+            field("age", age),
             field("sure", FieldKind::Flag),
-            field(
-                "one",
-                FieldKind::Choice {
-                    of: of.to_vec(),
-                    many: false,
-                },
-            ),
-            field(
-                "more",
-                FieldKind::Choice {
-                    of: of.to_vec(),
-                    many: true,
-                },
-            ),
+            field("one", choice(false)),
+            field("more", choice(true)),
         ];
         let good =
             object!({"name": "éàü", "age": 9, "sure": false, "one": "red", "more": ["blue"]});
@@ -325,13 +302,8 @@ mod tests {
             assert_eq!(host_of(url), host);
         }
         assert!(is_plain("https://a.example:8443/sign-in?x=@"));
-        for url in [
-            "http://a.example",
-            "https://a.example@b.example/",
-            "https://",
-            "https://\u{430}.example",
-            "file:///x",
-        ] {
+        let odd = "http://a.example https://a.example@b.example/ https:// https://\u{430}.example file:///x";
+        for url in odd.split(' ') {
             assert!(!is_plain(url), "{url}");
         }
     }

@@ -43,14 +43,12 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         ask: false,
         provenance: Provenance::FirstParty,
     };
-    act(
-        &mut state,
-        &Command::PutSource {
-            id: source.clone(),
-            config,
-            pins: Vec::new(),
-        },
-    );
+    let put = Command::PutSource {
+        id: source.clone(),
+        config,
+        pins: Vec::new(),
+    };
+    act(&mut state, &put);
     let connector = registry.of_kind("workspace-dir").unwrap();
     let seen = SourceSeen {
         id: source.clone(),
@@ -109,10 +107,8 @@ fn what_lies_outside_of_the_grant_is_withheld_whatever_the_worker_says() {
     let is_withheld = |touched: &[Touched]| beyond(&permit, &asked, touched).is_some();
     assert!(!is_withheld(&[read("notes/a.md"), read("notes/deep/b.md")]));
     for outside in ["report.txt", "notesx/a.md", "notes.md", "", "."] {
-        assert!(
-            is_withheld(&[read("notes/a.md"), read(outside)]),
-            "{outside:?}"
-        );
+        let touched = [read("notes/a.md"), read(outside)];
+        assert!(is_withheld(&touched), "{outside:?}");
     }
     let error = beyond(&permit, &asked, &[read("report.txt")]).unwrap();
     assert_eq!(error.code, ErrorCode::GrantRequired);

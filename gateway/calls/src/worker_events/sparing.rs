@@ -138,10 +138,7 @@ mod tests {
         assert_eq!(recorded, 2 * BY_ITSELF, "so many in each window");
         let at = start + Duration::from_secs(900);
         assert!(sparing.by_itself(&of("v"), Role::Reader, Transition::Up, at));
-        assert!(
-            sparing.by_itself(&w, Role::Writer, Transition::Up, at),
-            "the control"
-        );
+        assert!(sparing.by_itself(&w, Role::Writer, Transition::Up, at));
         assert!(sparing.owes());
         assert!(sparing.counted(at).is_empty(), "the window is not over");
         let told = sparing.counted(at + WINDOW);
@@ -172,20 +169,14 @@ mod tests {
         let (first, news) = whole(Role::Reader, "no", Duration::ZERO);
         assert!(news);
         assert!(whole(Role::Writer, "no", Duration::ZERO).1, "the control");
-        assert_eq!(
-            whole(Role::Reader, "no", 2 * WINDOW),
-            (first, false),
-            "the same"
-        );
+        let same = whole(Role::Reader, "no", 2 * WINDOW);
+        assert_eq!(same, (first, false));
         // A hostile one differs each time.
         let news = (1..=240).filter(|n| {
             let at = 2 * WINDOW + Duration::from_secs(5 * n);
             whole(Role::Reader, &n.to_string(), at).1
         });
-        assert_eq!(
-            news.count(),
-            2,
-            "once in each window of these twenty minutes"
-        );
+        // Once in each window of these twenty minutes.
+        assert_eq!(news.count(), 2);
     }
 }

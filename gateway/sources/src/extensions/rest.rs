@@ -175,21 +175,9 @@ mod tests {
             let slash = BaseUrl::try_from(format!("{url}/")).map(|base| base.origin + &base.prefix);
             assert_eq!(slash.as_deref(), Ok(url));
         }
-        for rest in [
-            "?dry-run=true",
-            "#dry-run",
-            "/x?dry-run=true",
-            "/x#a",
-            "\\x",
-            "/a/../b",
-            "/./a",
-            "//a",
-            "/a b",
-            "/%2e%2e/a",
-            "@host",
-            "/\u{202e}a",
-            "/{what}",
-        ] {
+        let odd = "?dry-run=true|#dry-run|/x?dry-run=true|/x#a|\\x|/a/../b|/./a|//a|/a b|\
+            /%2e%2e/a|@host|/\u{202e}a|/{what}";
+        for rest in odd.split('|') {
             let url = format!("http://127.0.0.1{rest}");
             assert!(spelled(&url).is_err(), "{url}");
         }

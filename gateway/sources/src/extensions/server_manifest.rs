@@ -236,13 +236,8 @@ mod tests {
         let texts = ["/srv/{folder.pages}/index.js", "--in=/srv/pages/a"];
         assert_eq!(asked.arguments, texts);
         assert_eq!(asked.environment["IN"], "/srv/pages");
-        assert_eq!(
-            (asked.code, asked.folders),
-            (
-                vec!["/srv/{folder.pages}".to_owned()],
-                vec!["/srv/pages".to_owned()]
-            )
-        );
+        assert_eq!(asked.code, ["/srv/{folder.pages}"]);
+        assert_eq!(asked.folders, ["/srv/pages"]);
         let route = object!({"code1": "/srv/{folder.pages}", "folder1": "/srv/pages"});
         let again = read(&manifest(), Some(&route)).unwrap();
         assert!(again.is_same_server(&read(&manifest(), None).unwrap()));

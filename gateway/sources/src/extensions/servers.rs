@@ -441,51 +441,32 @@ mod tests {
         let again = ServerRequest::installed(&asked.name, &offer.manifest, &asked.route());
         assert_eq!(again.unwrap(), asked);
         let child = &offer.manifest.children[0];
-        assert_eq!(
-            child.environment["API_KEY"], None,
-            "its value is not in the manifest"
-        );
+        // Its value is not in the manifest.
+        assert_eq!(child.environment["API_KEY"], None);
     }
 
     #[test]
     fn only_the_writers_cages_write() {
-        let made = request(&[])
-            .generate(&listing(&[tool("do")]), &BTreeSet::new())
-            .unwrap();
-        let offer = registered(&made.text).unwrap().offer;
-        let writes = |text: &str| {
-            text.matches("(allow file-write* (subpath (param \"FOLDER1\")))")
-                .count()
-        };
+        let made = request(&[]).generate(&listing(&[tool("do")]), &BTreeSet::new());
+        let offer = registered(&made.unwrap().text).unwrap().offer;
+        let rule = "(allow file-write* (subpath (param \"FOLDER1\")))";
+        let writes = |text: &str| text.matches(rule).count();
         let of = |name: &str| {
-            offer
-                .children
-                .iter()
-                .find(|(of, _)| of == name)
-                .unwrap()
-                .1
-                .clone()
+            let found = offer.children.iter().find(|(of, _)| of == name);
+            found.unwrap().1.clone()
         };
         assert_eq!(writes(&of("reader")), 0);
         assert_eq!(writes(&of("writer")), 1);
-        assert!(
-            !of("writer").contains("/srv"),
-            "a path is text of a profile"
-        );
+        assert!(!of("writer").contains("/srv"), "a path in its text");
         assert!(of("writer").contains("(param \"CODE1\")"));
     }
 
     #[test]
     fn tool_that_fits_no_capability_is_refused() {
-        let odd = [
-            tool("two words"),
-            tool(LISTING),
-            object!({"name": "bare"}),
-            tool("do"),
-        ];
-        let made = request(&[])
-            .generate(&listing(&odd), &BTreeSet::new())
-            .unwrap();
+        let bare = object!({"name": "bare"});
+        let odd = [tool("two words"), tool(LISTING), bare, tool("do")];
+        let made = request(&[]).generate(&listing(&odd), &BTreeSet::new());
+        let made = made.unwrap();
         let names: Vec<_> = made.refused.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["two words", LISTING, "bare"]);
         let of = |input: Value| object!({"name": "do", "inputSchema": input});
@@ -494,21 +475,15 @@ mod tests {
             made.unwrap().refused.pop().map(|(_, why)| why)
         };
         let pointing = |at: &str| object!({"type": "object", "properties": {"a": {"$ref": at}}, "$defs": {"b": {"type": "string"}}});
-        for outward in [
-            "https://example.com/schema.json",
-            "file:///etc/passwd",
-            "other.json#/b",
-        ] {
+        let outward = "https://example.com/schema.json file:///etc/passwd other.json#/b";
+        for outward in outward.split(' ') {
             let why = refused(pointing(outward)).unwrap();
             assert!(why.contains("its input schema: "), "{outward}: {why}");
         }
         assert_eq!(refused(pointing("#/$defs/b")), None);
         let long = |bytes: usize| object!({"type": "object", "description": "x".repeat(bytes)});
-        assert!(
-            refused(long(64 << 10))
-                .unwrap()
-                .contains("more than 64 KiB")
-        );
+        let why = refused(long(64 << 10)).unwrap();
+        assert!(why.contains("more than 64 KiB"), "{why}");
         assert_eq!(refused(long(63 << 10)), None);
         let twice = request(&[]).generate(&listing(&[tool("do"), tool("do")]), &BTreeSet::new());
         assert!(twice.unwrap_err().contains("two tools"));

@@ -131,35 +131,25 @@ fn asked(bytes: &[u8]) -> Accepted {
         }
     };
     // One entry for each id, as it was spelled; an input is canonical, and its digest is what is asked for.
-    let ids: Vec<&str> = wanted
-        .entries
-        .iter()
-        .map(|entry| entry.id.as_str())
-        .collect();
-    assert_eq!(ids, grants.keys().collect::<Vec<_>>());
+    assert!(
+        wanted
+            .entries
+            .iter()
+            .map(|entry| &entry.id)
+            .eq(grants.keys())
+    );
     for entry in &wanted.entries {
-        let input = CapabilityId::parse(&entry.id)
-            .ok()
-            .and_then(|id| wanted.inputs.get(&id));
-        assert_eq!(
-            entry.input.map(|(digest, _)| digest),
-            input.map(|i| Digest::of(i))
-        );
+        let id = CapabilityId::parse(&entry.id).ok();
+        let input = id.and_then(|id| wanted.inputs.get(&id));
+        let asked = input.map(|input| (Digest::of(input), input.len() as u64));
+        assert_eq!(entry.input, asked);
         if let Some(input) = input {
             let value = strict::parse(input).expect("strict");
             assert_eq!(strict::canonical(&value), *input);
-            assert_eq!(
-                entry.input.map(|(_, bytes)| bytes),
-                Some(input.len() as u64)
-            );
         }
     }
-    let wishes: BTreeSet<String> = wanted
-        .entries
-        .iter()
-        .filter(|e| e.wanted)
-        .map(|e| e.id.clone())
-        .collect();
+    let wishes = wanted.entries.iter().filter(|e| e.wanted);
+    let wishes: BTreeSet<String> = wishes.map(|e| e.id.clone()).collect();
     let mut state = world.state.clone();
     let command = Command::Request(RequestGrants {
         agent: Some(world.agent.clone()),
