@@ -167,33 +167,16 @@ mod tests {
         let packed = archive("plexus-0", &parts()).unwrap();
         assert_eq!(packed, archive("plexus-0", &parts()).unwrap());
         let mut read = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
-        let entries: Vec<_> = read
-            .entries()
-            .unwrap()
-            .map(|entry| {
-                let entry = entry.unwrap();
-                let header = entry.header();
-                let path = entry.path().unwrap().to_string_lossy().into_owned();
-                (
-                    path,
-                    header.mode().unwrap(),
-                    header.uid().unwrap(),
-                    header.mtime().unwrap(),
-                )
-            })
-            .collect();
-        assert_eq!(
-            entries,
-            [
-                ("plexus-0/bin/plexus".to_owned(), 0o755, 0, MTIME),
-                (
-                    "plexus-0/share/man/man1/plexus.1".to_owned(),
-                    0o755,
-                    0,
-                    MTIME
-                ),
-            ]
-        );
+        let entries = read.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            let path = entry.path().unwrap().to_string_lossy().into_owned();
+            let (mode, uid) = (header.mode().unwrap(), header.uid().unwrap());
+            (path, mode, uid, header.mtime().unwrap())
+        });
+        let packed = |path: &str| (format!("plexus-0/{path}"), 0o755, 0, MTIME);
+        let expected = ["bin/plexus", "share/man/man1/plexus.1"].map(packed);
+        assert_eq!(entries.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -208,13 +191,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plexus.rb");
         std::fs::write(&file, &text).unwrap();
-        let read = Command::new("ruby").arg("-c").arg(&file).output();
-        if let Ok(read) = read {
-            assert!(
-                read.status.success(),
-                "{}",
-                String::from_utf8_lossy(&read.stderr)
-            );
+        match Command::new("ruby").arg("-c").arg(&file).output() {
+            Ok(read) => {
+                let said = String::from_utf8_lossy(&read.stderr);
+                assert!(read.status.success(), "{said}");
+            }
+            Err(error) => println!("NOT RUN: no Ruby reads the formula: {error}"),
         }
     }
 }

@@ -185,11 +185,8 @@ mod tests {
         assert!(read_list(prefix.path()).unwrap().files.is_empty());
         let path = prefix.path().join(layout::LIST);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(
-            &path,
-            r#"{"folders": ["bin"], "files": [{"path": "bin/x"}, {"path": "../y"}]}"#,
-        )
-        .unwrap();
+        let list = r#"{"folders": ["bin"], "files": [{"path": "bin/x"}, {"path": "../y"}]}"#;
+        std::fs::write(&path, list).unwrap();
         let known = read_list(prefix.path()).unwrap();
         assert_eq!(known.files, [("bin/x".to_owned(), String::new())]);
         std::fs::write(&path, r#"{"folders": ["#).unwrap();
@@ -199,11 +196,7 @@ mod tests {
     #[test]
     fn only_folders_that_were_made_are_ours() {
         let prefix = tempfile::tempdir().unwrap();
-        let folders = [
-            "there".to_owned(),
-            "not-there".to_owned(),
-            "ours".to_owned(),
-        ];
+        let folders = ["there", "not-there", "ours"].map(str::to_owned);
         let there = prefix.path();
         for folder in ["there", "ours"] {
             std::fs::create_dir_all(there.join(folder)).unwrap();

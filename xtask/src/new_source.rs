@@ -169,10 +169,8 @@ mod tests {
         ] {
             assert!(!is_name(bad), "{bad}");
         }
-        assert_eq!(
-            filled("__NAME__ __IDENT__ __TYPE__Source __LABEL__", "apple-mail"),
-            "apple-mail apple_mail AppleMailSource Apple Mail"
-        );
+        let text = filled("__NAME__ __IDENT__ __TYPE__Source __LABEL__", "apple-mail");
+        assert_eq!(text, "apple-mail apple_mail AppleMailSource Apple Mail");
     }
 
     #[test]
@@ -180,10 +178,8 @@ mod tests {
         let text =
             "[workspace]\nmembers = [\n    \"a\",\n]\n# why\ndefault-members = [\n    \"b\",\n]\n";
         let text = appended(text, "members = [\n", "    \"c\",\n").unwrap();
-        assert!(
-            text.contains("    \"a\",\n    \"c\",\n]\n# why\n"),
-            "{text}"
-        );
+        let whole = "    \"a\",\n    \"c\",\n]\n# why\n";
+        assert!(text.contains(whole), "{text}");
         let text = appended(&text, "default-members = [\n", "    \"d\",\n").unwrap();
         assert!(text.ends_with("    \"b\",\n    \"d\",\n]\n"), "{text}");
         assert_eq!(appended(&text, "others = [\n", "x"), None);

@@ -90,51 +90,25 @@ fn a_new_connector_is_green_as_made() {
     };
     let package = format!("plexus-worker-{NAME}");
     let said = cargo(&["xtask", "new-source", NAME]);
-    assert!(
-        said.contains("workers/scratch-made/manifest.json"),
-        "{said}"
-    );
+    let made = "workers/scratch-made/manifest.json";
+    assert!(said.contains(made), "{said}");
     cargo(&["fmt", "-p", &package, "-p", "plexusd", "--check"]);
     cargo(&["xtask", "rules"]);
-    cargo(&[
-        "clippy",
-        "--locked",
-        "-p",
-        &package,
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
+    let line = format!("clippy --locked -p {package} --all-targets -- -D warnings");
+    cargo(&line.split(' ').collect::<Vec<_>>());
     let said = cargo(&["test", "--locked", "-p", &package]);
     assert!(said.contains("test conforms ... ok"), "{said}");
     // The profiles' own rules hold for this one too; and the daemon takes it in.
     if std::env::var_os("PLEXUS_TEST_LENGTH").is_some_and(|length| length != "quick") {
         cargo(&["check", "--locked", "-p", "plexusd"]);
     }
-    cargo(&[
-        "test",
-        "--locked",
-        "-p",
-        "plexus-sandbox",
-        "--test",
-        "profiles",
-    ]);
+    let line = "test --locked -p plexus-sandbox --test profiles";
+    cargo(&line.split(' ').collect::<Vec<_>>());
     fs::write(scratch.join("a.md"), "tried\n").unwrap();
-    let root_flag = scratch.to_string_lossy();
-    let said = cargo(&[
-        "xtask",
-        "try",
-        NAME,
-        "read",
-        r#"{"path":"a.md"}"#,
-        "--root",
-        &root_flag,
-    ]);
-    assert!(
-        said.contains("tried") && said.contains("refused nothing"),
-        "{said}"
-    );
+    let (input, place) = (r#"{"path":"a.md"}"#, scratch.to_string_lossy());
+    let said = cargo(&["xtask", "try", NAME, "read", input, "--root", &place]);
+    assert!(said.contains("tried"), "{said}");
+    assert!(said.contains("refused nothing"), "{said}");
     const APPLE: &str = "aarch64-apple-darwin";
     let libraries = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", APPLE])

@@ -208,10 +208,8 @@ mod tests {
     fn a_change_is_found_by_its_lines_exactly_once() {
         let breakage = Breakage::parse("n", GOOD).unwrap();
         let change = &breakage.changes[0];
-        assert_eq!(
-            change.applied("0\none\ntwo\nthree\n").unwrap(),
-            "0\none\n2\nthree\n"
-        );
+        let applied = change.applied("0\none\ntwo\nthree\n").unwrap();
+        assert_eq!(applied, "0\none\n2\nthree\n");
         assert_eq!(change.applied("one\ntwo\n").unwrap(), "one\n2\n");
         for text in [
             "one\n",
@@ -238,16 +236,12 @@ mod tests {
             ("file: f\n", ""),
             (" one\n-two\n", ""),
         ] {
-            assert!(
-                Breakage::parse("n", &GOOD.replace(from, to)).is_err(),
-                "{from:?} {to:?}"
-            );
+            let parsed = Breakage::parse("n", &GOOD.replace(from, to));
+            assert!(parsed.is_err(), "{from:?} {to:?}");
         }
         let types = GOOD.replace("red: p t a::b\n", "guard: E0451\n");
-        assert_eq!(
-            Breakage::parse("n", &types).unwrap().guard,
-            Guard::Types("E0451".to_owned())
-        );
+        let guard = Breakage::parse("n", &types).unwrap().guard;
+        assert_eq!(guard, Guard::Types("E0451".to_owned()));
     }
 
     #[test]

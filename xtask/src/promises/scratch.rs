@@ -126,10 +126,8 @@ mod tests {
         alike(from.path(), to.path()).unwrap();
         assert!(!to.path().join("target").exists());
         let time = |name: &str| {
-            fs::metadata(to.path().join(name))
-                .unwrap()
-                .modified()
-                .unwrap()
+            let metadata = fs::metadata(to.path().join(name)).unwrap();
+            metadata.modified().unwrap()
         };
         let before = time("a/same");
         fs::write(to.path().join("a/other"), "broken").unwrap();

@@ -128,14 +128,13 @@ mod tests {
     use serde_json::json;
 
     fn metadata(packages: &[(&str, &str)]) -> Value {
-        let nodes: Vec<_> = packages
+        let nodes = packages
             .iter()
-            .map(|(n, v)| json!({"id": format!("{n}@{v}")}))
-            .collect();
-        let packages: Vec<_> = packages
-            .iter()
-            .map(|(n, v)| json!({"id": format!("{n}@{v}"), "name": n, "version": v}))
-            .collect();
+            .map(|(n, v)| json!({"id": format!("{n}@{v}")}));
+        let nodes: Vec<_> = nodes.collect();
+        let package =
+            |(n, v): &(&str, &str)| json!({"id": format!("{n}@{v}"), "name": n, "version": v});
+        let packages: Vec<_> = packages.iter().map(package).collect();
         json!({"resolve": {"nodes": nodes}, "packages": packages})
     }
 

@@ -84,21 +84,14 @@ mod tests {
         let whole = ["plexusd", "plexus-worker-notes", "plexus-relay"];
         let registry = "connector!(\"notes\"),";
         assert_eq!(of(&whole, registry), Vec::<String>::new());
-        let without_relay = of(&whole[..2], registry);
-        assert!(
-            without_relay[0].starts_with("plexus-relay has a program"),
-            "{without_relay:?}"
-        );
-        let without_worker = of(&["plexusd", "plexus-relay"], registry);
-        assert!(
-            without_worker[0].starts_with("plexus-worker-notes has"),
-            "{without_worker:?}"
-        );
+        let says = |shipped: &[&str], words: &str| {
+            let found = of(shipped, registry);
+            assert!(found[0].starts_with(words), "{found:?}");
+        };
+        says(&whole[..2], "plexus-relay has a program");
+        says(&["plexusd", "plexus-relay"], "plexus-worker-notes has");
         assert_eq!(of(&whole, "connector!(\"notes-two\"),").len(), 1);
-        let too_much = of(&[&whole[..], &["plexus-tests"]].concat(), registry);
-        assert!(
-            too_much[0].starts_with("plexus-tests is for tests"),
-            "{too_much:?}"
-        );
+        let too_much = [&whole[..], &["plexus-tests"]].concat();
+        says(&too_much, "plexus-tests is for tests");
     }
 }
