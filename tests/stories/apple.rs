@@ -23,7 +23,9 @@ struct Desk {
 
 impl Desk {
     fn open() -> Self {
-        let gateway = Gateway::builder().env("PLEXUS_FAKE_APPLE", "1").start();
+        let gateway = Gateway::builder()
+            .env("PLEXUS_FAKE_APPLE", "offered")
+            .start();
         Self::with(gateway)
     }
     fn with(gateway: Gateway) -> Self {
@@ -141,6 +143,51 @@ fn apps_of_a_mac_are_not_added_elsewhere_without_a_fake() {
     desk.agent(&[CALENDARS])
         .invoke(CALENDARS, json!({}))
         .expect_ok();
+}
+
+/// `PLEXUS_FAKE_APPLE=1 cargo xtask start`, and nothing else: the fakes are sources, and each answers.
+#[test]
+fn fakes_are_sources_from_the_start() {
+    let mut gateway = Gateway::builder().env("PLEXUS_FAKE_APPLE", "1").start();
+    let todos = "things.todos.list";
+    let agent = gateway.agent_with("planner", &[EVENTS, REMINDERS, todos]);
+    let day = json!({"start": "2026-06-25", "end": "2026-06-26"});
+    let reply = agent.invoke(EVENTS, day).expect_ok();
+    assert!(reply.to_string().contains("Team sync"), "{reply}");
+    for (capability, list) in [(REMINDERS, "reminders"), (todos, "todos")] {
+        let reply = agent.invoke(capability, json!({})).expect_ok();
+        let listed = reply["output"][list].as_array().expect("a list");
+        assert!(!listed.is_empty(), "{reply}");
+    }
+    let item = agent.must_ask(CREATE, json!({"title": "Follow up"}));
+    gateway.owner().approve(&item, "once");
+    agent
+        .invoke(CREATE, json!({"title": "Follow up"}))
+        .expect_ok();
+    // What the owner decided of one holds at the next start, and one under another id is not joined by a second.
+    gateway
+        .cli(["sources", "disable", "apple-reminders"])
+        .expect_ok();
+    gateway
+        .cli(["sources", "remove", "apple-calendar"])
+        .expect_ok();
+    let other = ["sources", "add", "apple-calendar", "--id", "days"];
+    gateway.cli(other).expect_ok();
+    gateway.restart();
+    let sources = gateway.owner().client.get("/admin/api/sources").expect_ok();
+    let sources = sources["sources"].as_array().expect("a list");
+    let known = |source: &Value| (source["id"].clone(), source["enabled"].clone());
+    let mut known: Vec<_> = sources.iter().map(known).collect();
+    known.sort_by_key(|(id, _)| id.to_string());
+    let id = |id: &str, enabled: bool| (json!(id), json!(enabled));
+    assert_eq!(
+        known,
+        [
+            id("apple-reminders", false),
+            id("days", true),
+            id("things", true)
+        ]
+    );
 }
 
 #[test]
@@ -415,7 +462,7 @@ fn codex_reads_the_day_and_creates_a_reminder() {
 fn claude_code_lists_the_day_and_creates_a_reminder() {
     let vault = plexus_tests::vault();
     let builder = Gateway::builder().vault(&vault.path());
-    let desk = Desk::with(builder.env("PLEXUS_FAKE_APPLE", "1").start());
+    let desk = Desk::with(builder.env("PLEXUS_FAKE_APPLE", "offered").start());
     let (home, project) = desk.project();
     let reads = ["obsidian.vault.read", EVENTS];
     desk.connect(

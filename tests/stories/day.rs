@@ -29,7 +29,7 @@ impl Day {
         let vault = plexus_tests::vault();
         vault.write(NOTE_PATH, NOTE);
         let builder = Gateway::builder().vault(&vault.path());
-        let gateway = builder.env("PLEXUS_FAKE_APPLE", "1").start();
+        let gateway = builder.env("PLEXUS_FAKE_APPLE", "offered").start();
         Self {
             gateway,
             secrets: Folder::empty(),

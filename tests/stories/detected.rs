@@ -39,7 +39,9 @@ fn rows(gateway: &Gateway, kind: &str) -> Vec<Value> {
 
 #[test]
 fn found_sources_are_added_by_the_commands_shown() {
-    let gateway = Gateway::builder().env("PLEXUS_FAKE_APPLE", "1").start();
+    let gateway = Gateway::builder()
+        .env("PLEXUS_FAKE_APPLE", "offered")
+        .start();
     let vaults = Folder::empty();
     vaults.write("Work notes/a.md", "a");
     vaults.write("it's mine/b.md", "b");

@@ -21,7 +21,9 @@ struct Office {
 }
 
 fn fake() -> Builder {
-    Gateway::builder().fixture().env("PLEXUS_FAKE_APPLE", "1")
+    Gateway::builder()
+        .fixture()
+        .env("PLEXUS_FAKE_APPLE", "offered")
 }
 
 impl Office {

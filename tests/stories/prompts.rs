@@ -54,7 +54,9 @@ fn commands_at_one_gateway() {
         folder.write(&format!("{name}/note.txt"), name);
     }
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let builder = Gateway::builder().fixture().env("PLEXUS_FAKE_APPLE", "1");
+    let builder = Gateway::builder()
+        .fixture()
+        .env("PLEXUS_FAKE_APPLE", "offered");
     let edits = (CODEX.exec)("echo more >> a.txt; echo more >> docs/b.txt");
     let steps = [edits, Step::say("Edited two files.")];
     let desk = Desk::at(builder.start(), CODEX, steps, &[]);

@@ -19,7 +19,9 @@ const TOKEN: &str = "fake-token-1";
 
 /// A gateway with the fake of Things as its source `things`.
 fn added(set: &[String]) -> Gateway {
-    let gateway = Gateway::builder().env("PLEXUS_FAKE_APPLE", "1").start();
+    let gateway = Gateway::builder()
+        .env("PLEXUS_FAKE_APPLE", "offered")
+        .start();
     let mut line = vec!["sources", "add", "things-app", "--id", "things"];
     line.extend(set.iter().flat_map(|pair| ["--set", pair.as_str()]));
     let said = gateway.cli(line);
@@ -312,7 +314,9 @@ fn named_database_is_read_while_the_app_writes_it() {
 #[test]
 fn folder_without_database_is_refused_with_words() {
     let folder = Folder::empty();
-    let gateway = Gateway::builder().env("PLEXUS_FAKE_APPLE", "1").start();
+    let gateway = Gateway::builder()
+        .env("PLEXUS_FAKE_APPLE", "offered")
+        .start();
     let set = format!("database={}", folder.path().display());
     let line = [
         "sources",

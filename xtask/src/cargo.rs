@@ -132,12 +132,24 @@ fn read_metadata(arguments: &[&str]) -> Result<Value> {
 /// The folder of the programs that ship: the one given, where they were built before; else they are built in a profile of
 /// cargo's, with its own progress on the terminal.
 pub(crate) fn product(given: Option<&Path>, profile: &str) -> Result<PathBuf> {
+    product_with(given, profile, &[])
+}
+
+/// The same, built with these features too.
+pub(crate) fn product_with(
+    given: Option<&Path>,
+    profile: &str,
+    features: &[&str],
+) -> Result<PathBuf> {
     if let Some(built) = given {
         return Ok(std::path::absolute(built)?);
     }
     let mut build = command();
     // Without `-p` cargo builds the default members: what ships.
     build.args(["build", "--bins", "--locked", "--profile", profile]);
+    for feature in features {
+        build.args(["--features", feature]);
+    }
     let status = build.status().context("running cargo build")?;
     ensure!(status.success(), "the build failed; its errors are above");
     // Cargo's one profile whose folder has another name.

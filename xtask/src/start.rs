@@ -58,7 +58,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     let profile = if arguments.release { "release" } else { "dev" };
-    let binaries = cargo::product(arguments.binaries.as_deref(), profile)?;
+    let fakes = fakes(std::env::var("PLEXUS_FAKE_APPLE").ok().as_deref());
+    let features: &[&str] = if fakes { &FAKES } else { &[] };
+    let binaries = cargo::product_with(arguments.binaries.as_deref(), profile, features)?;
 
     let mut daemon = Command::new(binaries.join("plexusd"));
     for (flag, folder) in [
@@ -75,14 +77,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     daemon.args(&arguments.rest);
 
-    let mut reads = Vec::new();
-    // With neither, what was added before is served: most likely a vault.
-    if arguments.vault.is_some() || arguments.workspace.is_none() {
-        reads.extend(["obsidian.vault.read", "obsidian.vault.search"]);
-    }
-    if arguments.workspace.is_some() {
-        reads.extend(["workspace.list", "workspace.read"]);
-    }
+    let (vault, workspace) = (arguments.vault.is_some(), arguments.workspace.is_some());
+    let reads = reads(vault, workspace, fakes);
     let mut greeter = Command::new(std::env::current_exe()?);
     greeter
         .arg("greet")
@@ -101,6 +97,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     // Only returns when the program could not be started.
     Err(daemon.exec()).with_context(|| format!("starting {}", binaries.join("plexusd").display()))
+}
+
+/// What fakes of apps of macOS are built with, of the workers that ship without theirs.
+const FAKES: [&str; 1] = ["plexus-worker-things/fake"];
+
+/// Whether the gateway has fakes as its sources, by the value of the variable that it reads too. A Mac has the apps.
+fn fakes(value: Option<&str>) -> bool {
+    let off = ["", "0", "n", "no", "f", "false", "off", "offered"];
+    let is_on = |value: &str| !off.contains(&value.to_ascii_lowercase().as_str());
+    cfg!(not(target_os = "macos")) && value.is_some_and(is_on)
+}
+
+/// What a first agent may read at once.
+fn reads(vault: bool, workspace: bool, fakes: bool) -> Vec<&'static str> {
+    let mut reads = Vec::new();
+    // With none of them, what was added before is served: most likely a vault.
+    if vault || !(workspace || fakes) {
+        reads.extend(["obsidian.vault.read", "obsidian.vault.search"]);
+    }
+    if workspace {
+        reads.extend(["workspace.list", "workspace.read"]);
+    }
+    if fakes {
+        reads.extend([
+            "apple-calendar.events.list",
+            "apple-reminders.reminders.list",
+            "things.todos.list",
+        ]);
+    }
+    reads
 }
 
 /// Passes the daemon's lines on and explains the ready line.
@@ -193,5 +219,34 @@ mod tests {
         };
         assert!(!next_steps(&vault, 7077).contains("workspace.write"));
         assert_eq!(quoted(Path::new("/a/b-c_1.2")), "/a/b-c_1.2");
+    }
+
+    #[test]
+    fn first_agent_reads_what_is_served() {
+        let vault = ["obsidian.vault.read", "obsidian.vault.search"];
+        assert_eq!(reads(false, false, false), vault);
+        assert_eq!(
+            reads(false, true, false),
+            ["workspace.list", "workspace.read"]
+        );
+        let faked = reads(false, false, true);
+        assert!(faked.contains(&"apple-calendar.events.list") && faked.len() == 3);
+        assert_eq!(reads(true, true, true).len(), 7);
+    }
+
+    #[cfg(not(target_os = "macos"))]
+    #[test]
+    fn fakes_are_built_where_they_are_sources() {
+        for (value, on) in [
+            (None, false),
+            (Some(""), false),
+            (Some("0"), false),
+            (Some("False"), false),
+            (Some("offered"), false),
+            (Some("1"), true),
+            (Some("yes"), true),
+        ] {
+            assert_eq!(fakes(value), on, "{value:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use plexus_protocol::SourceId;
-use std::{ffi::OsStr, path::PathBuf};
+use std::{convert::Infallible, ffi::OsStr, path::PathBuf};
 
 /// What to do.
 pub(crate) enum Action {
@@ -148,10 +148,14 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         env = "PLEXUS_FAKE_APPLE",
-        value_parser = clap::builder::FalseyValueParser::new(),
+        value_parser = FakeApple::read,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "0",
+        default_missing_value = "1",
         hide = true
     )]
-    pub(crate) fake_apple: bool,
+    pub(crate) fake_apple: FakeApple,
     /// Run this source's workers WITHOUT A SANDBOX: they can read, change and send what you can; may be given again
     #[arg(
         long = "unsandboxed-i-understand",
@@ -162,6 +166,28 @@ pub(crate) struct Arguments {
     /// End with status 0 where no further try could succeed: launchd starts a job again on any other
     #[arg(long, hide_short_help = true)]
     pub(crate) under_launchd: bool,
+}
+
+/// `PLEXUS_FAKE_APPLE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FakeApple {
+    /// Sources of macOS serve there alone.
+    Off,
+    /// They can be added here.
+    Offered,
+    /// The start adds one of each app.
+    Added,
+}
+
+impl FakeApple {
+    /// Never fails; clap wants a parser that may.
+    fn read(word: &str) -> Result<Self, Infallible> {
+        Ok(match word.to_ascii_lowercase().as_str() {
+            "" | "0" | "n" | "no" | "f" | "false" | "off" => Self::Off,
+            "offered" => Self::Offered,
+            _ => Self::Added,
+        })
+    }
 }
 
 /// `--default-reach`.

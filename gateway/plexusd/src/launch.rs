@@ -18,7 +18,7 @@ mod sweep;
 pub(crate) use programs::Programs;
 
 use crate::{
-    arguments::Arguments,
+    arguments::{Arguments, FakeApple},
     log::{self, Log},
     upgrade::{self, Handed, Program},
 };
@@ -180,8 +180,8 @@ async fn run(
     let programs = Programs::find(arguments.workers.as_deref())?;
     let registry = registry.served_from(&programs.workers);
     let registry = match arguments.fake_apple {
-        true => registry.faking_apple(),
-        false => registry,
+        FakeApple::Added | FakeApple::Offered => registry.faking_apple(),
+        FakeApple::Off => registry,
     };
     plexus_keep::make::tidy(state_dir.path());
     let swept = plexus_supervisor::sweep_leftovers(state_dir.path())?;
@@ -281,6 +281,9 @@ async fn run(
     on_record::say_how_it_came(&desk).await;
     flags::first_settings(&kernel, arguments.default_reach).await?;
     flags::flag_sources(&kernel, &arguments).await?;
+    if arguments.fake_apple == FakeApple::Added {
+        flags::fake_sources(&kernel).await?;
+    }
     on_record::say_what_is_unsandboxed(&kernel).await?;
     kernel.look_at_sources().await;
     kernel

@@ -11,7 +11,7 @@ use crate::{extensions, naming, registered::Registered};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use plexus_ipc::{
-    manifest::{Manifest, Platform},
+    manifest::{Detect, Manifest, Platform},
     offer::Offer,
 };
 use plexus_protocol::SourceId;
@@ -137,6 +137,15 @@ impl Registry {
             there.join(" and "),
             Platform::here()
         ))
+    }
+
+    /// The connectors of an app that a fake stands in for here.
+    pub fn faked(&self) -> impl Iterator<Item = Arc<Manifest>> {
+        self.manifests().filter(|manifest| {
+            matches!(manifest.detect, Some(Detect::App { .. }))
+                && !manifest.serves_on(Platform::here())
+                && self.out_of_place(manifest).is_none()
+        })
     }
 
     /// Why no worker of this offer can be started, and what to do; none where its program lies with the others.

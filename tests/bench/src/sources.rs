@@ -108,7 +108,9 @@ impl Desk {
         ensure!(put.status == 201, "{put:?}");
         let app = Plugin::wrapped(app::tls(&["app.pem"], "app.key"));
         app.fill(&[("note.md", &"a line of a note\n".repeat(60))]);
-        let gateway = Gateway::builder().env("PLEXUS_FAKE_APPLE", "1").start();
+        let gateway = Gateway::builder()
+            .env("PLEXUS_FAKE_APPLE", "offered")
+            .start();
         let secrets = Folder::empty();
         secrets.write("password", PASSWORD).write("key", KEY);
         let secret =

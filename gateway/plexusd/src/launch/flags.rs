@@ -1,4 +1,5 @@
-//! What the command line says of rows: settings of a first start, and sources that stay configured when the flag is gone.
+//! What the command line says of rows: settings of a first start, and sources that stay configured when the flag, or the
+//! variable, is gone.
 
 use super::refused_start;
 use crate::arguments::{Arguments, DefaultReach};
@@ -142,6 +143,32 @@ pub(super) async fn flag_sources(app: &Arc<Kernel>, arguments: &Arguments) -> an
             id,
             config,
             // Nothing that a flag names runs a program of the owner's.
+            pins: Vec::new(),
+        })
+        .await
+        .map_err(refused_start)?;
+    }
+    Ok(())
+}
+
+/// With `PLEXUS_FAKE_APPLE=1` each app that a fake stands in for is a source. Nobody is asked for consent, as macOS does
+/// where the app is there. One that is known stays as it is.
+pub(super) async fn fake_sources(app: &Kernel) -> anyhow::Result<()> {
+    for manifest in app.registry.faked() {
+        let body = json!({"id": manifest.connector, "kind": manifest.kind});
+        let wanted = configure::SourceRequest {
+            body: body.as_object().context("an object")?,
+        };
+        let checked = wanted.check(&app.registry, &app.state_dir);
+        let (id, config) = checked.map_err(|why| anyhow::anyhow!("PLEXUS_FAKE_APPLE: {why}"))?;
+        let state = app.ledger.snapshot();
+        let mut sources = state.sources.values();
+        if state.sources.contains_key(&id) || sources.any(|one| one.config.kind == config.kind) {
+            continue;
+        }
+        app.owner(Command::PutSource {
+            id,
+            config,
             pins: Vec::new(),
         })
         .await
