@@ -45,6 +45,7 @@ const OF_THE_INPUT: [&str; 9] = [
     "symlink",
     "hard_link",
     "path_confinement",
+    "odd_name",
 ];
 
 /// Why this input of an effect cannot be carried out, as far as the agent may know.

@@ -12,7 +12,7 @@
 //!   disk: it is the same walk for what the kernel has in memory.
 //! - A name is opened with exactly the bytes given. Where the file system itself folds case or normal forms
 //!   (APFS, ext4 `casefold`), it finds the entry it takes for the same, and [`Root::spelling`] says how that entry
-//!   is really written; elsewhere only the exact name opens.
+//!   is really written; elsewhere only the exact name opens, and [`Root::namesake`] says what was nearly met.
 //! - A file changes by one rename within its parent's handle: readers see the old content or the new, never a mix.
 //!
 //! Must not know: connectors, calls, grants, frames. It depends on nothing else of this workspace.
@@ -26,6 +26,7 @@ mod found;
 mod hide;
 mod list;
 pub mod names;
+mod namesake;
 mod path_rule;
 mod place;
 mod read;
@@ -44,6 +45,7 @@ pub use error::{FileError, WriteError};
 pub use found::Found;
 pub use hide::{HiddenPaths, Hide, HideRules, Stamp};
 pub use list::{Entry, Kind, Listing, MAX_DIRECTORY_ENTRIES};
+pub use namesake::{Difference, Namesake};
 pub use path_rule::PathRule;
 pub use place::{Current, StateToken, WriteTarget};
 pub use read::{FileBytes, MAX_FILE_BYTES, Meta};

@@ -203,7 +203,8 @@ pub(crate) fn name_of_inode(
     Ok(spelled.unwrap_or_else(|| asked_as.to_owned()))
 }
 
-fn for_each_name(
+/// Shows each name of a folder but `.` and `..` to `visit`, until that fails.
+pub(crate) fn for_each_name(
     dir: BorrowedFd<'_>,
     path: &RelPath,
     mut visit: impl FnMut(&[u8], Option<Type>) -> Result<(), FileError>,

@@ -175,7 +175,8 @@ impl Workspace {
         let limit = input.limit.unwrap_or(MAX_ENTRIES).clamp(1, MAX_ENTRIES);
         let listing = self
             .root
-            .list(&path, limit, input.after.as_deref(), is_over)?;
+            .list(&path, limit, input.after.as_deref(), is_over)
+            .map_err(|error| self.absent(error, rule))?;
         let entry = |entry: plexus_rooted_files::Entry| Entry {
             name: entry.path.name().to_owned(),
             relative_path: entry.path,
@@ -206,7 +207,7 @@ impl Workspace {
             Err(error) => {
                 return Err(self
                     .allowed(asked, rule)
-                    .map_or_else(|miss| miss, |_| error.into()));
+                    .map_or_else(|miss| miss, |_| self.absent(error, rule)));
             }
         };
         page_of(found.path().clone(), &found.read()?, input)

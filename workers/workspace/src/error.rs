@@ -3,7 +3,7 @@
 use plexus_rooted_files::{FileError, PathError, RelPath, WriteError};
 use thiserror::Error;
 
-use crate::{EditError, MAX_CHANGE_BYTES};
+use crate::{EditError, MAX_CHANGE_BYTES, Suggestion};
 
 /// A call that did not succeed. Nothing was changed, except for [`WorkspaceError::Unconfirmed`].
 #[derive(Debug, Error)]
@@ -12,6 +12,22 @@ pub enum WorkspaceError {
     /// The file system, or a rule about paths, stood in the way.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Nothing of that name, and what was meant may be told.
+    #[error("{path} does not exist; {suggestion}")]
+    NotFound {
+        /// What was asked for.
+        path: RelPath,
+        /// What may have been meant.
+        suggestion: Suggestion,
+    },
+    /// No file is made under such a name.
+    #[error("{path} is not made: {suggestion}; choose the name that you mean")]
+    OddName {
+        /// What was to be made.
+        path: RelPath,
+        /// What may have been meant.
+        suggestion: Suggestion,
+    },
     /// The input fits its schema but makes no sense.
     #[error("{0}")]
     InvalidInput(String),

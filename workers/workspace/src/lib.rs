@@ -16,6 +16,7 @@ mod browse;
 mod changes;
 mod edit;
 mod error;
+mod name;
 mod plan;
 mod source;
 mod store;
@@ -25,6 +26,7 @@ pub use browse::{Entry, FileOutput, FolderOutput, ListInput, Next, ReadInput, Wo
 pub use changes::{ChangedFile, ChangesInput, ChangesOutput, Present};
 pub use edit::{Edit, EditError, apply};
 pub use error::WorkspaceError;
+pub use name::Suggestion;
 pub use plan::{Expected, Plan, WriteInput, WriteOutput};
 pub use plexus_rooted_files::{Change, MAX_DIFF_BYTES};
 pub use source::{Config, WorkspaceSource};

@@ -81,7 +81,7 @@ impl Workspace {
     /// unless exactly one of `content` and `edits` is given; [`WorkspaceError::File`] with the reason.
     pub fn plan(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Plan, WorkspaceError> {
         let place = self.place(input, rule)?;
-        self.plan_at(place, input).map_err(|misfit| misfit.1)
+        self.plan_at(place, input, rule).map_err(|misfit| misfit.1)
     }
 
     /// Computes the write at a place already looked at.
@@ -93,9 +93,14 @@ impl Workspace {
         &self,
         place: WriteTarget,
         input: &WriteInput,
+        rule: PathRule<'_>,
     ) -> Result<Plan, Box<(WriteTarget, WorkspaceError)>> {
         let content = match new_content(input, &place) {
             Ok(content) => content,
+            Err(WorkspaceError::File(error)) => {
+                let error = self.absent(error, rule);
+                return Err(Box::new((place, error)));
+            }
             Err(error) => return Err(Box::new((place, error))),
         };
         let current = place.current();
@@ -113,8 +118,8 @@ impl Workspace {
         })
     }
 
-    /// The place a write is for, with `ifDigest` held against it. What is wrong with the input itself is said before
-    /// anything is looked at.
+    /// The place a write is for, with `ifDigest` held against it, and a name that a new file may have. What is wrong with
+    /// the input itself is said before anything is looked at.
     ///
     /// # Errors
     /// As [`Workspace::plan`], without those about the new content.
@@ -126,6 +131,9 @@ impl Workspace {
         input.check()?;
         let path = self.allowed(RelPath::parse_file(&input.path)?, rule)?;
         let place = self.root.look(&path)?;
+        if input.content.is_some() {
+            self.check_new(&place, rule)?;
+        }
         match (input.if_digest, place.digest()) {
             (None, _) | (Some(Expected::Absent), None) => Ok(place),
             (Some(Expected::Is(wanted)), Some(found)) if wanted == found => Ok(place),

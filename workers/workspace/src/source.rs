@@ -198,11 +198,12 @@ impl WorkspaceSource {
         on_file_thread(move || {
             self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
+            let rule = PathRule::new(&allows);
             let place = self
                 .workspace
-                .place(&input, PathRule::new(&allows))
+                .place(&input, rule)
                 .map_err(|error| failure(&error))?;
-            match self.workspace.plan_at(place, &input) {
+            match self.workspace.plan_at(place, &input, rule) {
                 Ok(plan) => Ok(planned(plan)),
                 Err(misfit) if call.role() == Role::Writer => {
                     let (place, error) = *misfit;
@@ -440,6 +441,8 @@ fn failure(error: &WorkspaceError) -> SourceError {
     match error {
         WorkspaceError::File(FileError::Permission(_)) => SourceError::denied(text),
         WorkspaceError::File(file) => SourceError::transport(file.reason(), text),
+        WorkspaceError::NotFound { .. } => SourceError::transport("not_found", text),
+        WorkspaceError::OddName { .. } => SourceError::transport("odd_name", text),
         WorkspaceError::InvalidInput(_) | WorkspaceError::Edit { .. } => SourceError::invalid(text),
         WorkspaceError::TooLarge { .. } => SourceError::transport("too_large", text),
         WorkspaceError::ConstraintMiss => SourceError::constraint_miss(FIELD),

@@ -1,5 +1,6 @@
 //! The workspace connector.
 
 mod conforms;
+mod names;
 mod served;
 mod story;
