@@ -300,6 +300,10 @@ async fn compared(worker: &mut Worker, folder: &Path, scratch: &Path, id: &str) 
     differences
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "how much was compared is what it is for"
+)]
 #[tokio::test]
 #[ignore = "compares with git: cargo xtask test --long"]
 async fn a_made_history_is_what_git_takes_it_for() {
@@ -330,6 +334,9 @@ async fn a_made_history_is_what_git_takes_it_for() {
         }
     }
     worker.stop().await;
+    println!(
+        "{REVISIONS} revisions: all are what git takes them for, {named} name a commit; {differences} differences of files make the one of the other"
+    );
     assert!(
         named > REVISIONS / 3 && named < REVISIONS,
         "{named} name a commit"
