@@ -101,7 +101,7 @@ impl Workspace {
 }
 
 /// What such names are meant for; `from_top`: the first of them is one of the folder itself.
-fn odd<'a>(names: &mut dyn Iterator<Item = &'a str>, from_top: bool) -> Option<Suggestion> {
+fn odd(names: &mut dyn Iterator<Item = &str>, from_top: bool) -> Option<Suggestion> {
     let first = names.next()?;
     if from_top && first == "~" {
         return Some(Suggestion::Home);
