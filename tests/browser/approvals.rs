@@ -2,7 +2,7 @@
 
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::browser::key;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use serde_json::json;
 
 /// The button of the plain yes, when it takes an answer.
@@ -22,9 +22,7 @@ fn approve_once() {
     browser.reads("#queue", "Nothing waits");
     assert_eq!(scene.state_of(&agent, &item), "approved");
     assert!(!scene.workspace.has("Projects/new.md"));
-    agent
-        .invoke(WRITE, note("Projects/new.md", "one\ntwo\n"))
-        .expect_ok();
+    agent.must(WRITE, note("Projects/new.md", "one\ntwo\n"));
     assert_eq!(scene.workspace.read("Projects/new.md"), "one\ntwo\n");
     // Once is once.
     agent.must_ask(WRITE, note("Projects/new.md", "one\ntwo\n"));
@@ -53,12 +51,8 @@ fn approve_for_a_window_within_a_folder() {
     browser.reads("#notes", "Allowed for 1 hour");
     assert_eq!(scene.state_of(&agent, &item), "approved");
 
-    agent
-        .invoke(WRITE, note("Projects/new.md", "one\n"))
-        .expect_ok();
-    agent
-        .invoke(WRITE, note("Projects/other.md", "two\n"))
-        .expect_ok();
+    agent.must(WRITE, note("Projects/new.md", "one\n"));
+    agent.must(WRITE, note("Projects/other.md", "two\n"));
     // Beyond the number, and beyond the folder, it asks again.
     agent.must_ask(WRITE, note("Projects/third.md", "three\n"));
     agent.must_ask(WRITE, note("elsewhere.md", "four\n"));
@@ -193,7 +187,7 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     // The world moves, and somebody has it computed again: the page says so by itself.
     scene.workspace.write("a.md", "other\n");
     let again = format!("/admin/api/pending/{item}/plan");
-    scene.owner().client.post(&again, json!({})).expect_ok();
+    scene.owner().post(&again, json!({})).expect_ok();
     browser.reads(".diff .del", "other");
     browser.reads(
         "[data-notice]",
@@ -202,7 +196,6 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     // What the card offers changes without a word to the page: the approval of the old card is refused, with the new one.
     scene
         .owner()
-        .client
         .put("/v1/config", json!({"allowUntilRevoked": false}))
         .expect_ok();
     browser.see(ONCE).click();
@@ -284,7 +277,7 @@ fn what_differs_from_the_last_approved_call() {
         "there is nothing to compare with"
     );
     scene.owner().approve(&item, "once");
-    agent.invoke(WRITE, note("daily.md", "first\n")).expect_ok();
+    agent.must(WRITE, note("daily.md", "first\n"));
     agent.must_ask(WRITE, note("daily.md", "second\n"));
     browser.see("[data-go-on]").click();
     browser.reads(
@@ -309,7 +302,7 @@ fn a_long_change_is_shown_page_by_page() {
     while let Some(more) = browser.sees(".diff .rest button") {
         let before = rows();
         more.click();
-        until("more rows", || (rows() != before).then_some(()));
+        until_true("more rows", || rows() != before);
     }
     assert_eq!(rows(), 900);
     // It can be put away, and everything can be had as the gateway has it.
@@ -379,7 +372,7 @@ fn the_bar_tells_how_the_gateway_is() {
     browser.reads(".sheet", "No worker runs now");
     // A call starts a worker, which attacks its cage first; the sheet stays open meanwhile.
     let agent = scene.agent("my-cc");
-    agent.invoke("workspace.list", json!({})).expect_ok();
+    agent.must("workspace.list", json!({}));
     browser.reads(
         ".sheet",
         "1 of 1 running workers attacked their own sandbox and found no way out.",

@@ -28,7 +28,7 @@ fn made(scene: &Scene, folder: &Folder, model: &Model) -> String {
         .reads("#card", "it runs code, so each call is approved by itself");
     scene.picture("run-card");
     scene.owner().approve(&item, "once");
-    let done = agent.invoke("codex.run", input).expect_ok();
+    let done = agent.must("codex.run", input);
     let id = done["output"]["changes"]["id"].as_str().expect("an id");
     id.to_owned()
 }

@@ -28,7 +28,7 @@ impl Shop {
         folder.write("state", "0");
         let source = json!({"id": "fixture", "kind": "fixture-dir", "label": LABEL, "route": {"path": folder.path()}});
         let owner = gateway.owner();
-        owner.client.post("/admin/api/sources", source).expect_ok();
+        owner.post("/admin/api/sources", source).expect_ok();
         Self {
             agents: ["one", "two"].map(|id| gateway.agent_with(id, &[ECHO, SLOW])),
             gateway,
@@ -64,7 +64,7 @@ impl Shop {
     }
     fn echo(&self, agent: usize, text: &str) -> plexus_tests::Response {
         let agent = &self.agents[agent];
-        let back = Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat);
+        let back = self.gateway.back(&agent);
         back.invoke(ECHO, json!({"text": text}))
     }
     fn card(&self) -> Value {

@@ -109,10 +109,7 @@ fn secret_is_kept_for_another_host_by_a_box_of_its_own() {
     let set = || {
         let body = json!({"value": "hush"});
         let owner = scene.owner();
-        owner
-            .client
-            .post("/admin/api/secrets/app.token", body)
-            .expect_ok();
+        owner.post("/admin/api/secrets/app.token", body).expect_ok();
     };
     let approved = |url: &str, keep: bool| {
         let item = propose(&agent, &app(url));

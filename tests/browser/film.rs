@@ -8,7 +8,7 @@ mod svg;
 use crate::scene::Scene;
 use plexus_tests::golden;
 use plexus_tests::terminal::Shell;
-use plexus_tests::{binaries, waiting::until};
+use plexus_tests::{binaries, waiting::until_true};
 use svg::{Film, SCREEN};
 use tempfile::TempDir;
 
@@ -100,7 +100,7 @@ fn first_write_as_a_moving_picture() {
     told.film.browser(&scene.browser.picture());
     told.film.terminal(&told.agent.terminal.picture());
     told.film.stays(LOOK);
-    until("the file", || scene.workspace.has("plan.md").then_some(()));
+    until_true("the file", || scene.workspace.has("plan.md"));
 
     golden::check_picture("first-write", &told.film.svg());
 }

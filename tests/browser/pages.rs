@@ -37,7 +37,7 @@ fn small_and_quick_with_a_long_past() {
     assert!(scene.gateway.stop().success());
     write_a_past(&scene.gateway.state());
     scene.gateway.start_again();
-    let status = scene.owner().client.get("/admin/api/status").expect_ok();
+    let status = scene.owner().get("/admin/api/status").expect_ok();
     assert!(
         status["counts"]["grants"].as_u64() >= Some(GRANTS),
         "{status}"
@@ -56,7 +56,7 @@ fn small_and_quick_with_a_long_past() {
     let items: Vec<String> = agents
         .iter()
         .flat_map(|agent| {
-            let agent = Agent::with_pat(&scene.gateway.client(), &agent.id, &agent.pat);
+            let agent = scene.gateway.back(&agent);
             ["a", "b", "c", "d", "e"].map(|name| {
                 let asked = json!({"id": WRITE, "input": note(&format!("{name}-{}.md", agent.id), &wide), "purpose": "<b>".repeat(200)});
                 let refused = agent.invoke_body(asked).expect_error(401, "approval_required");

@@ -6,14 +6,14 @@ mod app;
 use crate::scene::{LOOKS, Scene};
 use app::plugin::{KEY, Plugin};
 use app::{fingerprint, tls};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, browser::Browser};
 use serde_json::{Value, json};
 
 const SAVE: &str = "form.fields [type=submit]";
 
 fn source(scene: &Scene, id: &str) -> Value {
-    let list = scene.owner().client.get("/admin/api/sources").expect_ok();
+    let list = scene.owner().get("/admin/api/sources").expect_ok();
     let sources = list["sources"].as_array().expect("a list");
     let found = sources.iter().find(|source| source["id"] == id);
     found.cloned().unwrap_or(Value::Null)
@@ -103,9 +103,8 @@ fn folder_is_added_changed_disabled_and_removed() {
     fill(browser, "path", &other.path().display().to_string());
     browser.see(SAVE).click();
     // The note of the change before reads the same.
-    until("the other folder", || {
-        let is_there = source(&scene, "notes")["route"] == json!({"path": other.path()});
-        is_there.then_some(())
+    until_true("the other folder", || {
+        source(&scene, "notes")["route"] == json!({"path": other.path()})
     });
     browser.reads("[data-source=notes]", "<b>My notes</b>");
     read().expect_error(401, "approval_required");

@@ -1,6 +1,8 @@
 //! Who else knocks at the console: another origin, another port, another name, half a credential.
 
 use crate::scene::{Scene, WRITE, note};
+use plexus_tests::owner::approval;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Client, Listener};
 use serde_json::{Value, json};
 
@@ -47,7 +49,7 @@ fn every_part_of_the_credential_is_needed() {
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     let card = scene.owner().card(&item);
     let at = format!("/admin/console/pending/{item}");
-    let yes = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+    let yes = approval(&card, "once");
     let own = session(&scene);
     let other = session(&scene);
     let port = scene.gateway.port();
@@ -169,10 +171,7 @@ fn every_part_of_the_credential_is_needed() {
         }
     }
     let there = own.whole.get("/admin/console/source").expect_ok();
-    assert!(
-        there.to_string().contains("\"id\":\"workspace\""),
-        "{there}"
-    );
+    assert_contains(&there.to_string(), "\"id\":\"workspace\"");
     // What only looks needs no origin, and everything else.
     own.whole.without("origin").get(VIEW).expect_ok();
     for (what, client, status, code) in refused.iter().filter(|(what, ..)| *what != "no origin") {
@@ -312,7 +311,6 @@ fn links_are_made_with_the_key_alone() {
     }
     let link = scene
         .owner()
-        .client
         .post("/admin/api/console/link", json!({}))
         .expect_ok();
     assert!(

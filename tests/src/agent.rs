@@ -4,6 +4,31 @@ use crate::events::Events;
 use crate::http::{Client, Response};
 use serde_json::{Value, json};
 
+/// A token: its text, or the answer that it came in.
+pub trait Token {
+    /// Its text.
+    fn text(&self) -> &str;
+}
+
+impl Token for str {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Token for String {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Token for Value {
+    #[track_caller]
+    fn text(&self) -> &str {
+        self["token"].as_str().expect("a token")
+    }
+}
+
 /// An enrolled agent with one session.
 #[derive(Clone, Debug)]
 pub struct Agent {
@@ -105,6 +130,11 @@ impl Agent {
     pub fn invoke(&self, id: &str, input: Value) -> Response {
         self.invoke_body(json!({"id": id, "input": input}))
     }
+    /// Calls with the session alone, and expects that the call succeeds; gives the body of its answer.
+    #[track_caller]
+    pub fn must(&self, id: &str, input: Value) -> Value {
+        self.invoke(id, input).expect_ok()
+    }
     /// Calls with the session and any body.
     #[track_caller]
     pub fn invoke_body(&self, body: Value) -> Response {
@@ -112,15 +142,16 @@ impl Agent {
     }
     /// Calls with a token.
     #[track_caller]
-    pub fn invoke_with(&self, token: &str, id: &str, input: Value) -> Response {
+    pub fn invoke_with(&self, token: &(impl Token + ?Sized), id: &str, input: Value) -> Response {
         self.bearing(token)
             .post("/invoke", json!({"id": id, "input": input}))
     }
     /// Sends a token, and no session.
     #[must_use]
-    pub fn bearing(&self, token: &str) -> Client {
-        self.anonymous
-            .with("authorization", &format!("Bearer {token}"))
+    #[track_caller]
+    pub fn bearing(&self, token: &(impl Token + ?Sized)) -> Client {
+        let value = format!("Bearer {}", token.text());
+        self.anonymous.with("authorization", &value)
     }
     /// Calls, and expects that the owner has to decide; gives the pending id.
     #[track_caller]
@@ -156,11 +187,8 @@ impl Agent {
     /// Exchanges a token for a fresh one.
     #[track_caller]
     pub fn refresh(&self, token: &Value) -> Response {
-        self.bearing(token["token"].as_str().expect("a token"))
-            .post(
-                "/grants/refresh",
-                json!({"sessionId": self.session, "jti": token["jti"]}),
-            )
+        let body = json!({"sessionId": self.session, "jti": token["jti"]});
+        self.bearing(token).post("/grants/refresh", body)
     }
     /// Opens its event stream.
     #[must_use]

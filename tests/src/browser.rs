@@ -7,7 +7,7 @@
 //! ends it too.
 
 use crate::http::{Client, Response};
-use crate::waiting::{PATIENCE, until};
+use crate::waiting::{PATIENCE, until, until_true};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -285,8 +285,8 @@ impl Browser {
     /// Waits until a selector finds nothing that is shown.
     #[track_caller]
     pub fn loses(&self, selector: &str) {
-        until(&format!("the end of {selector}"), || {
-            self.sees(selector).is_none().then_some(())
+        until_true(&format!("the end of {selector}"), || {
+            self.sees(selector).is_none()
         });
     }
     /// Presses keys where the focus is.
@@ -420,11 +420,10 @@ impl Element<'_> {
     #[track_caller]
     pub fn click(&self) {
         if !self.pressed() {
-            until(&format!("{} to be pressed", self.selector), || {
+            until_true(&format!("{} to be pressed", self.selector), || {
                 self.browser
                     .sees(&self.selector)
                     .is_some_and(|found| found.pressed())
-                    .then_some(())
             });
         }
     }

@@ -1,6 +1,6 @@
 //! A network share that goes away under a running daemon and comes back: `examples/dead_share.rs` is loaded before it.
 
-use crate::waiting::until;
+use crate::waiting::until_true;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -39,8 +39,8 @@ impl DeadShare {
     /// Where nobody does.
     #[track_caller]
     pub fn wait_until_asked(&self) {
-        until("a look at the dead share", || {
-            self.0.path().join("asked").exists().then_some(())
+        until_true("a look at the dead share", || {
+            self.0.path().join("asked").exists()
         });
     }
     /// It answers again.

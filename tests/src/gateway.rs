@@ -15,7 +15,7 @@ use crate::log_lines;
 use crate::owner::Owner;
 use crate::processes::{self, Process};
 use crate::programs::{self, Said};
-use crate::waiting::{PATIENCE, until};
+use crate::waiting::{PATIENCE, until_true};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -278,8 +278,19 @@ impl Gateway {
     #[must_use]
     #[track_caller]
     pub fn agent_with(&self, id: &str, capabilities: &[&str]) -> Agent {
-        let connected = self.owner().connect(id, capabilities);
+        self.agent_as(json!({"agentId": id, "capabilities": capabilities}))
+    }
+    /// Connects an agent with any body, enrolls it and opens a session.
+    #[track_caller]
+    pub fn agent_as(&self, body: Value) -> Agent {
+        let connected = self.owner().connect_as(body).expect_ok();
         Agent::enroll(&self.client(), connected["code"].as_str().expect("a code"))
+    }
+    /// The same agent after a restart, which ends its session and not its credential.
+    #[must_use]
+    #[track_caller]
+    pub fn back(&self, agent: &Agent) -> Agent {
+        Agent::with_pat(&self.client(), &agent.id, &agent.pat)
     }
     /// Types an owner's command, saying that a person does.
     #[must_use]
@@ -403,8 +414,8 @@ impl Gateway {
         let daemon = self.daemon.take().expect("the gateway runs");
         let below = processes::below(daemon.child.id());
         let status = daemon.end(signal);
-        until("the end of everything the gateway started", || {
-            below.iter().all(|process| !process.alive()).then_some(())
+        until_true("the end of everything the gateway started", || {
+            below.iter().all(|process| !process.alive())
         });
         log_lines::check(&self.state());
         status

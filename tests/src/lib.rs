@@ -47,6 +47,7 @@ pub mod routes;
 #[cfg(target_os = "linux")]
 pub mod small_disk;
 pub mod terminal;
+pub mod texts;
 pub mod waiting;
 
 pub use agent::Agent;

@@ -1,6 +1,6 @@
 //! A plain MCP client over stdio: writes lines, reads lines, knows nothing of what they mean.
 
-use crate::waiting::{PATIENCE, until};
+use crate::waiting::{PATIENCE, until_true};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -61,9 +61,7 @@ impl McpClient {
     #[must_use]
     #[track_caller]
     pub fn served(mut self) -> Self {
-        until("tools of the gateway", || {
-            (self.names() != ["plexus_setup"]).then_some(())
-        });
+        until_true("tools of the gateway", || self.names() != ["plexus_setup"]);
         let is_news = |message: &Value| message["method"] == "notifications/tools/list_changed";
         self.heard.retain(|message| !is_news(message));
         self

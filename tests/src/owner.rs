@@ -23,6 +23,26 @@ impl Owner {
             key: key.to_owned(),
         }
     }
+    /// A GET with the key.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Response {
+        self.client.get(path)
+    }
+    /// A POST of JSON with the key.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: Value) -> Response {
+        self.client.post(path, body)
+    }
+    /// A PUT of JSON with the key.
+    #[track_caller]
+    pub fn put(&self, path: &str, body: Value) -> Response {
+        self.client.put(path, body)
+    }
+    /// A DELETE with the key.
+    #[track_caller]
+    pub fn delete(&self, path: &str) -> Response {
+        self.client.delete(path)
+    }
     /// Connects an agent to `capabilities`; gives the answer, whose `code` is the enrollment code.
     #[track_caller]
     pub fn connect(&self, agent: &str, capabilities: &[&str]) -> Value {
@@ -75,12 +95,7 @@ impl Owner {
     #[track_caller]
     pub fn approve(&self, item: &str, window: &str) -> Value {
         let card = self.card(item);
-        let decision = json!({
-            "action": "approve",
-            "trustWindow": {"kind": window},
-            "cardDigest": card["cardDigest"],
-        });
-        let reply = self.decide(item, decision);
+        let reply = self.decide(item, approval(&card, window));
         assert_eq!(reply.status, 200, "{reply}\n{card:#}");
         reply.json()
     }
@@ -179,6 +194,12 @@ impl Owner {
         assert_eq!(events.status, 200);
         events
     }
+}
+
+/// The body that approves a card as it was shown, for a window of this kind.
+#[must_use]
+pub fn approval(card: &Value, window: &str) -> Value {
+    json!({"action": "approve", "trustWindow": {"kind": window}, "cardDigest": card["cardDigest"]})
 }
 
 /// The sequence that the id of an audit event begins with: its first 48 bits.

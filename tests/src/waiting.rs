@@ -29,3 +29,12 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         std::thread::park_timeout(LOOK_EVERY);
     }
 }
+
+/// Looks until `holds` says so, as [`until`] does.
+///
+/// # Panics
+/// As [`until`].
+#[track_caller]
+pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, || holds().then_some(()));
+}

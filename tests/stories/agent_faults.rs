@@ -3,7 +3,8 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
-use plexus_tests::{Folder, Gate, Step, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{Folder, Gate, Step, waiting::until_true};
 use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
@@ -65,10 +66,7 @@ fn model_server_that_stalls_is_told_in_words() {
     server(&silent);
     let error = failed(&desk, &json!({"prompt": "Hello."}));
     assert_eq!(error["detail"]["reason"], "turn_failed", "{error}");
-    assert!(
-        error["message"].to_string().contains("idle timeout"),
-        "{error}"
-    );
+    assert_contains(&error["message"].to_string(), "idle timeout");
     assert_eq!(error["effect"], "none", "{error}");
     server(&desk.model.base());
     assert_eq!(desk.run(&json!({"prompt": "Hello."}))["text"], "Hello.");
@@ -136,12 +134,7 @@ fn run_of_too_many_processes_ends_in_words() {
     let desk = Desk::open(CODEX, [many(300), Step::say("never")]);
     let error = failed(&desk, &json!({"prompt": "Sleep often."}));
     assert_eq!(error["detail"]["reason"], "over_limit", "{error}");
-    assert!(
-        error["message"]
-            .to_string()
-            .contains("its processes were too many"),
-        "{error}"
-    );
+    assert_contains(&error["message"].to_string(), "its processes were too many");
     assert_eq!(error["effect"], "none", "{error}");
     // The control: some are no reason to end it.
     desk.model.instead([many(30), Step::say("Slept.")]);
@@ -161,11 +154,9 @@ fn run_of_too_many_threads_ends_in_words() {
     let desk = Desk::open(CODEX, [many(2500), Step::say("never")]);
     let error = failed(&desk, &json!({"prompt": "Wait often."}));
     assert_eq!(error["detail"]["reason"], "over_limit", "{error}");
-    assert!(
-        error["message"]
-            .to_string()
-            .contains("its processes had more than 2,048 threads together"),
-        "{error}"
+    assert_contains(
+        &error["message"].to_string(),
+        "its processes had more than 2,048 threads together",
     );
     // The control: some are no reason to end it.
     desk.model.instead([many(64), Step::say("Waited.")]);
@@ -214,12 +205,7 @@ fn change_of_too_many_files_is_told_in_words() {
         desk.model.results()
     );
     assert_eq!(error["detail"]["reason"], "too_large", "{error}");
-    assert!(
-        error["message"]
-            .to_string()
-            .contains("more than 50,000 files"),
-        "{error}"
-    );
+    assert_contains(&error["message"].to_string(), "more than 50,000 files");
     // The control: fewer come to a change set.
     desk.model
         .then([Step::exec(&many(2_000)), Step::say("Made.")]);
@@ -260,9 +246,7 @@ fn turn_of_a_known_thread_that_is_cut_off_is_partly_done() {
 
 /// Stops a run at the second request to the model.
 fn partly_done_when_stopped(desk: &Desk, run: &str, gate: &Gate) {
-    until("the turn", || {
-        (desk.model.requests().len() == 2).then_some(())
-    });
+    until_true("the turn", || desk.model.requests().len() == 2);
     desk.gateway.cli(["calls", "stop", run]).expect_ok();
     let error = ended(desk, run)["result"]["error"].clone();
     gate.open();
@@ -301,7 +285,7 @@ fn credential_of_the_egress_is_in_no_answer() {
     desk.owner()
         .grant("caller", "codex.thread.read", "1d")
         .expect_ok();
-    let read = desk.agent.invoke("codex.thread.read", thread).expect_ok();
+    let read = desk.agent.must("codex.thread.read", thread);
     assert!(read.to_string().contains("echo [credential]"), "{read}");
     for answer in [done, told, read] {
         assert!(!answer.to_string().contains(&credential), "{answer}");

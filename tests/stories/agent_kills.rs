@@ -6,7 +6,10 @@ use crate::host_tools::begun;
 use crate::kills::Dice;
 use nix::sys::signal::Signal;
 use plexus_tests::processes::{self, Process};
-use plexus_tests::{Agent, Gate, Step, waiting::until};
+use plexus_tests::{
+    Agent, Gate, Step,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -142,8 +145,8 @@ impl Talk {
             &json!({"prompt": message, "thread": self.threads[at].id}),
         );
         let asked = |count: usize| {
-            until("the model is asked", || {
-                (self.desk.model.requests().len() >= requests + count).then_some(())
+            until_true("the model is asked", || {
+                self.desk.model.requests().len() >= requests + count
             });
         };
         if moment != Moment::Accepted {
@@ -169,9 +172,9 @@ impl Talk {
         first.open();
         second.open();
         let told = self.ended(&run);
-        until("the end of everything of the run", || {
+        until_true("the end of everything of the run", || {
             let is_over = of_run.iter().all(|process| !process.alive());
-            (is_over && self.codex().is_none()).then_some(())
+            is_over && self.codex().is_none()
         });
         match told["error"]["effect"].as_str() {
             Some("none") => self.threads[at].unsaid.push(message),

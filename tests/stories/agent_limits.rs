@@ -2,6 +2,7 @@
 
 use crate::agent_faults::failed;
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Step, waiting::until};
 use serde_json::{Value, json};
 
@@ -25,7 +26,7 @@ fn ends_at(kind: Kind, limit: (&str, Value), card: &str) {
     let plan = desk.owner().plan(&item).to_string();
     assert!(plan.contains(card), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     let output = &done["output"];
     assert_eq!(output["limit"], limit, "{output}");
     let warnings = output["warnings"].to_string();
@@ -97,7 +98,7 @@ fn ends_at_its_time(kind: Kind) {
     let plan = desk.owner().plan(&item).to_string();
     assert!(plan.contains("15 seconds a turn"), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     let output = &done["output"];
     assert_eq!(output["limit"], "maxSeconds", "{output}");
     let warnings = output["warnings"].to_string();
@@ -160,10 +161,7 @@ fn requests_of_a_run_count_for_it() {
     // Its commands hold what opens the way out for this call, and not what opens it for the worker.
     let event = call.trim_start_matches("evt_").replace('-', "");
     let results = desk.model.results();
-    assert!(
-        results[0].contains(&format!("is:123:{event}:")),
-        "{results:?}"
-    );
+    assert_contains(&results[0], &format!("is:123:{event}:"));
     let port: u16 = desk
         .model
         .base()

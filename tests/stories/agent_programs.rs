@@ -4,6 +4,7 @@
 use crate::agent_faults::{failed, set_program, speaking};
 use crate::coding_agents::{CODEX, Desk};
 use plexus_protocol::Digest;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Folder, Gateway, Step, Terminal, coding_agents as programs, waiting::until};
 use serde_json::json;
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
@@ -74,11 +75,11 @@ fn program_replaced_after_the_approval_is_not_run() {
 
     // The owner has a card that names both, and what was granted waits for it.
     let changes = desk.gateway.cli(["--json", "sources", "changes", "codex"]);
-    let pending = desk.owner().client.get("/admin/api/pending").expect_ok();
+    let pending = desk.owner().get("/admin/api/pending").expect_ok();
     let shown = changes.stdout + &pending.to_string();
-    assert!(
-        shown.contains(&format!("run the program {} with SHA-256", path.display())),
-        "{shown}"
+    assert_contains(
+        &shown,
+        &format!("run the program {} with SHA-256", path.display()),
     );
     let after = named(&path);
     assert_ne!(before, after);
@@ -93,8 +94,7 @@ fn program_replaced_after_the_approval_is_not_run() {
         plan.contains(&after).then(|| {
             desk.owner().approve(&item, "once");
             desk.agent
-                .invoke("codex.run", json!({"prompt": "Speak anew."}))
-                .expect_ok()
+                .must("codex.run", json!({"prompt": "Speak anew."}))
         })
     });
     assert_eq!(answered["output"]["text"], "Evil.", "{answered}");
@@ -170,6 +170,6 @@ fn program_that_is_not_named_is_offered() {
     );
     terminal.keys("\r");
     terminal.until_shows("codex serves");
-    let sources = gateway.owner().client.get("/admin/api/sources").expect_ok();
+    let sources = gateway.owner().get("/admin/api/sources").expect_ok();
     assert!(sources.to_string().contains(&found), "{sources}");
 }

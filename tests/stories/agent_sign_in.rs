@@ -1,6 +1,7 @@
 //! Runs with a copy of the person's own sign-in: what of it enters the sandbox, how long it is there, who is told.
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, Step};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -105,9 +106,7 @@ fn run_has_a_copy_of_the_sign_in_while_it_lasts(kind: Kind) {
     assert!(plan.contains("its commands can read it"), "{plan}");
     desk.owner().approve(&item, "once");
     let before = desk.model.credentials().len();
-    desk.agent
-        .invoke(&desk.kind.of("run"), input.clone())
-        .expect_ok();
+    desk.agent.must(&desk.kind.of("run"), input.clone());
     let seen = desk.model.results();
     assert!(
         seen[0].contains(&token),
@@ -217,8 +216,6 @@ fn sign_in_replaces_the_key_and_is_spelled_right() {
         .expect_ok();
     let added = add(&["--set", "login=copy"]);
     let said = added.expect_ok();
-    assert!(
-        said.contains("second serves") && !said.contains("needs a secret"),
-        "{said}"
-    );
+    assert_contains(said, "second serves");
+    assert_lacks(said, "needs a secret");
 }

@@ -1,6 +1,7 @@
 //! Extensions that ask an app by its Unix socket: declared questions by the source's egress, to one path.
 
 use crate::local_apps::way_of_the_reader;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Folder, Gateway, waiting::until};
 use serde_json::{Value, json};
 use std::{
@@ -101,11 +102,10 @@ impl World {
         let manifest = manifest(&socket.display().to_string());
         let owner = gateway.owner();
         let seen = owner
-            .client
             .post(PREVIEW, json!({"manifest": manifest}))
             .expect_ok();
         let body = json!({"manifest": manifest, "digest": seen["digest"]});
-        let added = owner.client.post(EXTENSIONS, body).expect_ok();
+        let added = owner.post(EXTENSIONS, body).expect_ok();
         assert_eq!(added["ok"], true, "{seen} {added}");
         let agent = gateway.agent_with("caller", &["player.look", "player.act"]);
         Self {
@@ -160,10 +160,7 @@ fn app_is_asked_and_a_write_waits() {
     assert_eq!(done["output"]["output"], asked("act", "go"), "{done}");
     assert_eq!(app.heard().len(), 3, "{:?}", app.heard());
     let standing = world.gateway.owner().grant("caller", "player.act", "7d");
-    assert!(
-        standing.text().contains("standing_not_allowed"),
-        "{standing}"
-    );
+    assert_contains(&standing.text(), "standing_not_allowed");
     // What the owner sees.
     let shown = world.gateway.cli(["extension", "show", "player"]);
     let shown = shown.expect_ok();
@@ -175,9 +172,9 @@ fn app_is_asked_and_a_write_waits() {
     }
     let profile = world.gateway.cli(["sources", "profile", "player"]);
     let profile = profile.expect_ok();
-    assert!(
-        profile.contains(&format!("the Unix socket {socket}, by plexus-egress")),
-        "{profile}"
+    assert_contains(
+        profile,
+        &format!("the Unix socket {socket}, by plexus-egress"),
     );
     let tail = || {
         let said = world.gateway.cli(["audit", "tail"]);
@@ -243,13 +240,7 @@ fn path_that_leads_elsewhere_reaches_nobody() {
     let refused = |words: &str| {
         let told = world.look("go");
         assert_eq!(told["error"]["code"], "source_unavailable", "{told}");
-        assert!(
-            told["error"]["message"]
-                .as_str()
-                .expect("words")
-                .contains(words),
-            "{told}"
-        );
+        assert_contains(told["error"]["message"].as_str().expect("words"), words);
         fs::remove_file(&socket).expect("what lay there");
     };
     fs::remove_file(&socket).expect("its file");
@@ -418,10 +409,7 @@ fn manifest_of_a_socket_that_asks_for_more_is_refused() {
     // The control; and another socket is a difference that is shown.
     assert_eq!(preview(&good)["valid"], true);
     let changes = preview(&good)["changes"].to_string();
-    assert!(
-        changes.contains("the socket /nowhere/app.sock is new"),
-        "{changes}"
-    );
+    assert_contains(&changes, "the socket /nowhere/app.sock is new");
     // An agent's proposal is a card that names the socket.
     let proposed = world
         .agent
@@ -432,8 +420,5 @@ fn manifest_of_a_socket_that_asks_for_more_is_refused() {
         .gateway
         .cli(["approvals", "show", item.as_str().expect("an id")]);
     let card = card.expect_ok();
-    assert!(
-        card.contains("/nowhere/app.sock alone, of an app of yours"),
-        "{card}"
-    );
+    assert_contains(card, "/nowhere/app.sock alone, of an app of yours");
 }

@@ -3,7 +3,8 @@
 #![cfg(not(target_os = "macos"))]
 
 use plexus_tests::coding_agents::{ask_claude, ask_codex, claude};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Model, Step, binaries, programs};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -63,7 +64,7 @@ impl Desk {
         let body = json!({"agentId": id, "agentType": kind, "capabilities": capabilities});
         self.gateway.owner().connect_as(body).expect_ok();
         let path = format!("/integration/{id}");
-        let material = self.gateway.owner().client.get(&path).expect_ok();
+        let material = self.gateway.owner().get(&path).expect_ok();
         let command = material[command].as_str().expect("a command");
         let code = material["enrollCode"].as_str().expect("a code");
         // The generic kind is enrolled by a second command.
@@ -101,7 +102,7 @@ impl Desk {
 }
 
 fn titles(agent: &Agent, input: Value) -> Vec<String> {
-    let reply = agent.invoke(REMINDERS, input).expect_ok();
+    let reply = agent.must(REMINDERS, input);
     let all = reply["output"]["reminders"]
         .as_array()
         .expect("reminders")
@@ -136,13 +137,8 @@ fn apps_of_a_mac_are_not_added_elsewhere_without_a_fake() {
     // The control: with the fake both are added, and it says what they offer.
     let desk = Desk::open();
     let listed = desk.gateway.cli(["sources", "kinds"]);
-    assert!(
-        !listed.expect_ok().contains("serves on macOS only"),
-        "{listed}"
-    );
-    desk.agent(&[CALENDARS])
-        .invoke(CALENDARS, json!({}))
-        .expect_ok();
+    assert_lacks(listed.expect_ok(), "serves on macOS only");
+    desk.agent(&[CALENDARS]).must(CALENDARS, json!({}));
 }
 
 /// `PLEXUS_FAKE_APPLE=1 cargo xtask start`, and nothing else: the fakes are sources, and each answers.
@@ -195,7 +191,7 @@ fn granted_read_lists_events_and_a_constraint_narrows_it() {
     let desk = Desk::open();
     let agent = desk.agent(&[CALENDARS, EVENTS]);
     let day = json!({"start": "2026-06-26", "end": "2026-06-27"});
-    let reply = agent.invoke(EVENTS, day.clone()).expect_ok();
+    let reply = agent.must(EVENTS, day.clone());
     let events = reply["output"]["events"].as_array().expect("events");
     let told: Vec<_> = events.iter().map(|e| (&e["title"], &e["start"])).collect();
     assert_eq!(
@@ -229,7 +225,7 @@ fn granted_read_lists_events_and_a_constraint_narrows_it() {
         "calendars=home",
     ];
     desk.gateway.cli(line).expect_ok();
-    let reply = narrow.invoke(EVENTS, day).expect_ok();
+    let reply = narrow.must(EVENTS, day);
     let events = reply["output"]["events"].as_array().expect("events");
     assert_eq!(events.len(), 1, "{reply}");
     let refused = narrow.invoke(EVENTS, json!({"calendars": ["work"]}));
@@ -268,7 +264,7 @@ fn reminder_is_shown_approved_listed_and_taken_back() {
         "planning adds nothing"
     );
     desk.gateway.owner().approve(&item, "once");
-    let done = agent.invoke(CREATE, input.clone()).expect_ok();
+    let done = agent.must(CREATE, input.clone());
     assert!(
         done["output"]["id"].is_string() && done["output"]["list"] == "reminders",
         "{done}"
@@ -279,12 +275,9 @@ fn reminder_is_shown_approved_listed_and_taken_back() {
     let undo = done["undo"].as_str().expect("an id").to_owned();
     let item = agent.must_ask(UNDO, json!({"id": undo}));
     let headline = desk.gateway.owner().plan(&item)["preview"]["headline"].to_string();
-    assert!(
-        headline.contains("Remove an added reminder from Reminders"),
-        "{headline}"
-    );
+    assert_contains(&headline, "Remove an added reminder from Reminders");
     desk.gateway.owner().approve(&item, "once");
-    let undone = agent.invoke(UNDO, json!({"id": undo})).expect_ok();
+    let undone = agent.must(UNDO, json!({"id": undo}));
     assert_eq!(undone["output"]["removed"], true);
     assert_eq!(titles(&agent, json!({"list": "reminders"})).len(), 2);
 
@@ -328,7 +321,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     let other = json!({"id": "dentist"});
     let item = agent.must_ask(COMPLETE, other.clone());
     desk.gateway.owner().approve(&item, "once");
-    agent.invoke(COMPLETE, other).expect_ok();
+    agent.must(COMPLETE, other);
 
     let item = agent.must_ask(COMPLETE, input.clone());
     let _seen = desk.gateway.owner().card(&item);
@@ -351,7 +344,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     // The control: seen as it is now, it is completed; and the owner takes that back.
     let item = agent.must_ask(COMPLETE, input.clone());
     desk.gateway.owner().approve(&item, "once");
-    let done = agent.invoke(COMPLETE, input).expect_ok();
+    let done = agent.must(COMPLETE, input);
     assert!(titles(&agent, open.clone()).is_empty());
     let path = format!(
         "/admin/api/undo/{}",
@@ -368,9 +361,7 @@ fn completion_of_what_somebody_changed_is_refused() {
 fn standing_completion_covers_what_the_agent_has_listed() {
     let desk = Desk::open();
     let wanted = json!({"agentId": "planner", "capabilities": [REMINDERS, COMPLETE], "standing": [COMPLETE]});
-    let connected = desk.gateway.owner().connect_as(wanted).expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let agent = Agent::enroll(&desk.gateway.client(), code);
+    let agent = desk.gateway.agent_as(wanted);
     let complete = |id: &str| agent.invoke(COMPLETE, json!({"id": id}));
     complete("milk").expect_error(200, "precondition_changed");
     titles(&agent, json!({"list": "groceries"}));
@@ -384,7 +375,7 @@ fn missing_consent_tells_agent_and_owner_where_to_give_it() {
     let agent = desk.agent(&[REMINDERS]);
     let item = agent.must_ask(COMPLETE, json!({"id": "dentist"}));
     desk.gateway.owner().approve(&item, "once");
-    agent.invoke(COMPLETE, json!({"id": "dentist"})).expect_ok();
+    agent.must(COMPLETE, json!({"id": "dentist"}));
     desk.edit(|world| world["fails"] = json!("consent_denied"));
     let pane = "System Settings > Privacy & Security > Reminders";
     let refused = agent.invoke(REMINDERS, json!({}));
@@ -392,17 +383,12 @@ fn missing_consent_tells_agent_and_owner_where_to_give_it() {
         refused.at("/ok") == false && refused.to_string().contains(pane),
         "{refused}"
     );
-    until("the owner's view of it", || {
-        let health = desk
-            .gateway
-            .owner()
-            .client
-            .get("/admin/api/health")
-            .expect_ok();
-        health.to_string().contains(pane).then_some(())
+    until_true("the owner's view of it", || {
+        let health = desk.gateway.owner().get("/admin/api/health").expect_ok();
+        health.to_string().contains(pane)
     });
     desk.edit(|world| world["fails"] = Value::Null);
-    agent.invoke(REMINDERS, json!({})).expect_ok();
+    agent.must(REMINDERS, json!({}));
 }
 
 const DAY: &str = "--input '{\"start\":\"2026-06-25\",\"end\":\"2026-06-26\"}' --json";
@@ -447,10 +433,8 @@ fn codex_reads_the_day_and_creates_a_reminder() {
     went.expect_ok();
     model.finish();
     let results = model.results();
-    assert!(
-        results[0].contains(EVENTS) && results[0].contains(CREATE),
-        "{results:#?}"
-    );
+    assert_contains(&results[0], EVENTS);
+    assert_contains(&results[0], CREATE);
     assert!(results[1].contains("Team sync"), "{results:#?}");
     assert!(results[2].contains("\"ok\""), "{results:#?}");
     let agent = desk.agent(&[REMINDERS]);
@@ -498,14 +482,10 @@ fn claude_code_lists_the_day_and_creates_a_reminder() {
     went.expect_ok();
     model.finish();
     let results = model.results();
-    assert!(
-        results[0].contains(EVENTS) && results[0].contains(CREATE),
-        "{results:#?}"
-    );
-    assert!(
-        results[1].contains("A gateway. See") && results[2].contains("A gateway. See"),
-        "{results:#?}"
-    );
+    assert_contains(&results[0], EVENTS);
+    assert_contains(&results[0], CREATE);
+    assert_contains(&results[1], "A gateway. See");
+    assert_contains(&results[2], "A gateway. See");
     assert!(results[3].contains("Team sync"), "{results:#?}");
     let agent = desk.agent(&[REMINDERS]);
     assert!(titles(&agent, json!({})).contains(&"Follow up on Team sync".to_owned()));
@@ -570,8 +550,7 @@ fn entries_are_those_of_recorded_gateways() {
         granted["trustWindow"],
         json!({"kind": "7d", "ms": 604_800_000})
     );
-    let token = granted["token"].as_str().expect("a token");
     let day = json!({"start": "2026-06-25", "end": "2026-06-26"});
-    let reply = agent.invoke_with(token, EVENTS, day).expect_ok();
+    let reply = agent.invoke_with(&granted, EVENTS, day).expect_ok();
     assert_eq!(reply["output"]["events"][0]["title"], "Team sync");
 }

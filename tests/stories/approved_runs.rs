@@ -1,17 +1,14 @@
 //! What the gateway itself makes of an approval: what it says of a call stays true, whatever comes between.
 
-use crate::house::{COUNT, House, READ, Workshop};
+use crate::house::{COUNT, House, READ, Workshop, line};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::Agent;
 use plexus_tests::events::{Events, Frame};
-use plexus_tests::waiting::until;
+use plexus_tests::owner::approval;
+use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-fn line(text: &str) -> Value {
-    json!({"line": text})
-}
 
 fn to_run(text: &str) -> Value {
     json!({"id": COUNT, "input": line(text), "onApproval": "run"})
@@ -24,7 +21,7 @@ fn ask(agent: &Agent, call: &Value) -> String {
 
 fn pause(owner: &plexus_tests::Owner, on: bool) {
     let body = json!({"on": on});
-    owner.client.post("/admin/api/pause", body).expect_ok();
+    owner.post("/admin/api/pause", body).expect_ok();
 }
 
 /// It was told that the call was not made: nothing that happens later makes it.
@@ -85,14 +82,14 @@ fn a_run_that_could_not_be_recorded_stays_due() {
         let item = ask(&asking, &call);
         let card = owner.card(&item);
         let filler = disk.fill();
-        until("the end of the ledger's own room", || {
+        until_true("the end of the ledger's own room", || {
             let input = json!({"path": "asked.md"});
             let reply = gateway
                 .agent_with("reader", &[])
                 .invoke("workspace.read", input);
-            (reply.at("/error/code") == "audit_unavailable").then_some(())
+            reply.at("/error/code") == "audit_unavailable"
         });
-        let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+        let approve = approval(&card, "once");
         owner.decide(&item, approve).expect_ok();
         let status = asking.status_after(&item, 2).expect_ok();
         assert_eq!(status["state"], "approved", "{status}");
@@ -123,17 +120,17 @@ fn a_yes_during_a_stop_is_run_by_the_next_launch() {
     std::thread::scope(|scope| {
         // The stop waits for what is under way.
         let call = scope.spawn(|| writer.invoke(COUNT, json!({"line": "long", "wait": 4_000})));
-        until("the effect to be under way", || {
-            workshop.folder.has("begun").then_some(())
+        until_true("the effect to be under way", || {
+            workshop.folder.has("begun")
         });
         let pid = i32::try_from(workshop.gateway.pid()).expect("a pid");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our child");
-        until("the stop", || {
+        until_true("the stop", || {
             let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
-            (reply.status != 200).then_some(())
+            reply.status != 200
         });
         for (item, card) in items.iter().zip(&cards) {
-            let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+            let approve = approval(&card, "once");
             owner.decide(item, approve).expect_ok();
         }
         call.join().expect("an answer");
@@ -261,7 +258,7 @@ fn what_was_told_ends_with_the_credential() {
 
         let another = match how {
             "a new code" => {
-                let reply = owner.client.post("/admin/api/agents/one/code", json!({}));
+                let reply = owner.post("/admin/api/agents/one/code", json!({}));
                 Agent::enroll(&workshop.gateway.client(), &reply.text_at("/code"))
             }
             _ => {
@@ -312,7 +309,7 @@ fn what_was_told_ends_with_the_credential() {
             again.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
         }
         // The owner sees what it was.
-        let kept = owner.client.get(&format!("/invoke/status?runId={run}"));
+        let kept = owner.get(&format!("/invoke/status?runId={run}"));
         kept.expect_ok();
     }
 }
@@ -401,7 +398,7 @@ fn what_was_read_is_no_standing_answer() {
         };
         let before = reads();
         owner.approve(&item, "once");
-        until("the read", || (reads() > before).then_some(()));
+        until_true("the read", || reads() > before);
         house.workspace.write(path, "of now");
         item
     };
@@ -464,14 +461,14 @@ fn what_was_read_is_not_given_past_what_was_taken_back() {
         assert_eq!(status["result"]["output"]["content"], "of before", "{how}");
         let of_source = |act: &str, body: Value| {
             let path = format!("/admin/api/sources/workspace/{act}");
-            owner.client.post(&path, body).expect_ok()
+            owner.post(&path, body).expect_ok()
         };
         match how {
             "hidden" => drop(of_source("hide", json!({"folders": ["private"]}))),
             "revoked" => drop(owner.revoke("one", READ)),
             "unexposed" => drop(owner.expose(READ, false)),
             "removed" => {
-                let reply = owner.client.delete("/admin/api/sources/workspace");
+                let reply = owner.delete("/admin/api/sources/workspace");
                 drop(reply.expect_ok());
             }
             _ => pause(&owner, true),

@@ -1,6 +1,7 @@
 //! The bench measures and judges: a short run of its parts that need no quiet machine; at full length one of all parts. How
 //! fast it all is says a run of its own.
 
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Length, binaries, length, programs};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -47,10 +48,7 @@ fn a_short_run_measures_and_judges() {
     strict.args(["--quick", "--only", "boot", "--harder", "1000"]);
     let strict = programs::run(strict);
     strict.expect_status(1);
-    assert!(
-        strict.stderr.contains("missed: start, empty home"),
-        "{strict}"
-    );
+    assert_contains(&strict.stderr, "missed: start, empty home");
     for name in ["boot/empty/ms", "worker/start/ms", "ledger/read/bytes"] {
         let figure = report["figures"][name].as_f64();
         assert!(figure.is_some_and(|figure| figure > 0.0), "{name}: {said}");

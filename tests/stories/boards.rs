@@ -3,7 +3,8 @@
 
 use crate::orchestration::{CREATE, Office, RUN, state, task};
 use nix::sys::signal::Signal;
-use plexus_tests::{Gate, Step, waiting::until};
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::{Gate, Step, waiting::until_true};
 use serde_json::{Value, json};
 
 /// Each task has its own change set and sees those of the tasks that it needs; they are applied in their order.
@@ -35,21 +36,18 @@ fn task_sees_what_the_tasks_that_it_needs_made() {
     let run = json!({"board": id, "agents": ["codex.run"], "parallel": 2});
     let item = office.agent().must_ask(RUN, run.clone());
     let plan = office.desk.owner().plan(&item);
-    assert!(
-        plan.to_string()
-            .contains("with what the tasks that it needs changed"),
-        "{plan}"
+    assert_contains(
+        &plan.to_string(),
+        "with what the tasks that it needs changed",
     );
     assert_eq!(plan["warnings"], json!([]), "{plan}");
     office.desk.owner().approve(&item, "once");
-    office.agent().invoke(RUN, run).expect_ok();
+    office.agent().must(RUN, run);
     let board = office.once(&id, "done");
     let seen = office.desk.model.results().join("\n");
     assert_eq!(seen.matches("base\n").count(), 3, "{seen}");
-    assert!(
-        seen.contains("b.txt") && !seen.contains("old.txt"),
-        "{seen}"
-    );
+    assert_contains(&seen, "b.txt");
+    assert_lacks(&seen, "old.txt");
     let set = |task: usize| {
         board["tasks"][task]["changes"]
             .as_str()
@@ -68,10 +66,7 @@ fn task_sees_what_the_tasks_that_it_needs_made() {
     let first = format!("begin with: plexusctl changes apply {}", set(0));
     assert!(shown.expect_ok().contains(&first), "{shown}");
     let early = cli(&["changes", "apply", set(3), "--yes"]);
-    assert!(
-        early.stderr.contains(&format!("builds on {}", set(0))),
-        "{early}"
-    );
+    assert_contains(&early.stderr, &format!("builds on {}", set(0)));
     assert!(!office.desk.folder.has("base.txt"));
     for task in [0, 1, 2, 3] {
         cli(&["changes", "apply", set(task), "--yes"]).expect_ok();
@@ -175,10 +170,8 @@ fn killed_run_is_made_again_by_itself() {
         &json!({"board": id, "agents": ["codex.run"], "runs": 1}),
     );
     office.once(&id, "done");
-    until("the end of what it started", || {
+    until_true("the end of what it started", || {
         let left = office.desk.gateway.workers();
-        left.iter()
-            .all(|process| process.name != "codex")
-            .then_some(())
+        left.iter().all(|process| process.name != "codex")
     });
 }

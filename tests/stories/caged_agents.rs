@@ -2,6 +2,7 @@
 //! out of reach.
 
 use plexus_tests::coding_agents::{ask_caged_claude, ask_caged_codex};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, Model, Step};
 use serde_json::json;
 
@@ -75,10 +76,8 @@ impl Place {
             );
         }
         for result in kept {
-            assert!(
-                result.contains("KEPT") && !result.contains(SECRET),
-                "{result}"
-            );
+            assert_contains(result, "KEPT");
+            assert_lacks(result, SECRET);
         }
         use std::os::unix::fs::PermissionsExt;
         let secret = std::fs::metadata(self.outside.path().join("secret.txt"));

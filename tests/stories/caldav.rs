@@ -4,6 +4,8 @@
 #[path = "../../workers/caldav/tests/radicale.rs"]
 pub(crate) mod radicale;
 
+use plexus_tests::owner::approval;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, programs::Said};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
@@ -87,7 +89,7 @@ impl Office {
 }
 
 fn todos(agent: &Agent) -> Vec<String> {
-    let reply = agent.invoke(TODOS, json!({})).expect_ok();
+    let reply = agent.must(TODOS, json!({}));
     let todos = reply["output"]["todos"].as_array().expect("to-dos").clone();
     todos
         .iter()
@@ -121,7 +123,7 @@ fn granted_read_lists_events_of_a_real_server() {
     );
     let agent = office.agent(&["caldav.calendars.list", EVENTS]);
     let asked = json!({"start": "2026-11-22", "end": "2026-12-01"});
-    let reply = agent.invoke(EVENTS, asked.clone()).expect_ok();
+    let reply = agent.must(EVENTS, asked.clone());
     let starts: Vec<_> = reply["output"]["events"]
         .as_array()
         .expect("events")
@@ -136,11 +138,8 @@ fn granted_read_lists_events_of_a_real_server() {
             "2026-11-30T09:00:00+01:00"
         ])
     );
-    let calendars = agent.invoke("caldav.calendars.list", json!({})).expect_ok();
-    assert!(
-        calendars.to_string().contains("Home & garden"),
-        "{calendars}"
-    );
+    let calendars = agent.must("caldav.calendars.list", json!({}));
+    assert_contains(&calendars.to_string(), "Home & garden");
     // What the agent was not granted it has to ask for, and a constraint leaves the other calendar out.
     agent.must_ask(TODOS, json!({}));
     let narrow = office.gateway.agent("narrow");
@@ -155,12 +154,10 @@ fn granted_read_lists_events_of_a_real_server() {
         "calendars=home",
     ]);
     assert_eq!(granted.status, 0, "{granted:?} {}", office.gateway.stderr());
-    let reply = narrow.invoke(EVENTS, asked).expect_ok();
+    let reply = narrow.must(EVENTS, asked);
     assert_eq!(reply["output"]["events"].as_array().map(Vec::len), Some(1));
-    assert!(
-        !reply.to_string().contains("Stand-up") && reply.to_string().contains("Holiday"),
-        "{reply}"
-    );
+    assert_lacks(&reply.to_string(), "Stand-up");
+    assert_contains(&reply.to_string(), "Holiday");
     narrow
         .invoke(EVENTS, json!({"calendars": ["work"]}))
         .expect_error(401, "grant_required");
@@ -199,7 +196,7 @@ fn todo_is_shown_approved_seen_by_another_client_and_taken_back() {
     );
     assert!(todos(&agent).is_empty(), "planning adds nothing");
     office.gateway.owner().approve(&item, "once");
-    let done = agent.invoke(CREATE, input.clone()).expect_ok();
+    let done = agent.must(CREATE, input.clone());
     let id = done["output"]["id"].as_str().expect("an id").to_owned();
     let there = office.server.get(&id);
     assert!(
@@ -212,7 +209,7 @@ fn todo_is_shown_approved_seen_by_another_client_and_taken_back() {
     let undo = done["undo"].as_str().expect("an id").to_owned();
     let item = agent.must_ask(UNDO, json!({"id": undo}));
     office.gateway.owner().approve(&item, "once");
-    let undone = agent.invoke(UNDO, json!({"id": undo})).expect_ok();
+    let undone = agent.must(UNDO, json!({"id": undo}));
     assert_eq!(undone["output"]["removed"], true);
     assert_eq!(office.server.get(&id).status, 404);
 }
@@ -238,23 +235,14 @@ fn completion_of_what_somebody_changed_is_refused() {
         .invoke(COMPLETE, input.clone())
         .expect_error(200, "precondition_changed");
     assert_eq!(refused["effect"], "none", "{refused}");
-    assert!(
-        !office
-            .server
-            .get("home/bread.ics")
-            .body
-            .contains("COMPLETED")
-    );
+    assert_lacks(&office.server.get("home/bread.ics").body, "COMPLETED");
     // The control: seen as it is now, it is completed; and the owner takes that back.
     let item = agent.must_ask(COMPLETE, input.clone());
     office.gateway.owner().approve(&item, "once");
-    let done = agent.invoke(COMPLETE, input).expect_ok();
-    assert!(
-        office
-            .server
-            .get("home/bread.ics")
-            .body
-            .contains("STATUS:COMPLETED")
+    let done = agent.must(COMPLETE, input);
+    assert_contains(
+        &office.server.get("home/bread.ics").body,
+        "STATUS:COMPLETED",
     );
     assert!(todos(&agent).is_empty());
     let path = format!(
@@ -266,13 +254,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     client
         .post(&path, json!({"stateToken": plan["stateToken"]}))
         .expect_ok();
-    assert!(
-        !office
-            .server
-            .get("home/bread.ics")
-            .body
-            .contains("COMPLETED")
-    );
+    assert_lacks(&office.server.get("home/bread.ics").body, "COMPLETED");
     assert_eq!(todos(&agent), ["Bread and butter"]);
 }
 
@@ -283,11 +265,7 @@ fn standing_completion_covers_what_the_agent_has_listed() {
     office.server.put("home/b.ics", "VTODO", "UID:b\nSUMMARY:B");
     let wanted =
         json!({"agentId": "planner", "capabilities": [TODOS, COMPLETE], "standing": [COMPLETE]});
-    let connected = office.gateway.owner().connect_as(wanted).expect_ok();
-    let agent = Agent::enroll(
-        &office.gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    );
+    let agent = office.gateway.agent_as(wanted);
     let complete = |id: &str| agent.invoke(COMPLETE, json!({"id": id}));
     complete("home/a.ics").expect_error(200, "precondition_changed");
     assert_eq!(todos(&agent), ["A", "B"]);
@@ -307,7 +285,7 @@ fn event_is_asked_about_each_time() {
     let input = json!({"calendar": "work", "title": "Dentist", "start": "2026-11-24T09:00:00", "end": "2026-11-24T10:00:00", "timeZone": "Europe/Berlin", "place": "Main St 1"});
     let item = agent.must_ask(create, input.clone());
     let card = office.gateway.owner().card(&item);
-    let wanted = json!({"action": "approve", "trustWindow": {"kind": "1h"}, "cardDigest": card["cardDigest"]});
+    let wanted = approval(&card, "1h");
     let decided = office.gateway.owner().decide(&item, wanted).expect_ok();
     // A window is no more than once here.
     assert_eq!(
@@ -325,21 +303,14 @@ fn event_is_asked_about_each_time() {
             "place: Main St 1"
         ]
     );
-    let done = agent.invoke(create, input.clone()).expect_ok();
+    let done = agent.must(create, input.clone());
     agent.must_ask(create, input);
     let there = office
         .server
         .get(done["output"]["id"].as_str().expect("an id"));
-    assert!(
-        there
-            .body
-            .contains("DTSTART;TZID=Europe/Berlin:20261124T090000")
-            && there.body.contains("BEGIN:VTIMEZONE"),
-        "{there:?}"
-    );
-    let listed = agent
-        .invoke(EVENTS, json!({"start": "2026-11-24"}))
-        .expect_ok();
+    assert_contains(&there.body, "DTSTART;TZID=Europe/Berlin:20261124T090000");
+    assert_contains(&there.body, "BEGIN:VTIMEZONE");
+    let listed = agent.must(EVENTS, json!({"start": "2026-11-24"}));
     assert_eq!(listed["output"]["events"][0]["timeZone"], "Europe/Berlin");
 }
 
@@ -406,10 +377,8 @@ fn account_that_does_not_serve_says_what_is_wrong() {
         ),
     ] {
         let said = office.add(id, &url, trusted, password);
-        assert!(
-            said.contains(&format!("{id} does not serve: ")) && said.contains(why),
-            "{said}"
-        );
+        assert_contains(&said, &format!("{id} does not serve: "));
+        assert_contains(&said, why);
     }
     let plain = office.gateway.cli([
         "sources",
@@ -422,10 +391,7 @@ fn account_that_does_not_serve_says_what_is_wrong() {
         "--set",
         "user=me",
     ]);
-    assert!(
-        plain.all().contains("nothing else is encrypted"),
-        "{plain:?}"
-    );
+    assert_contains(&plain.all(), "nothing else is encrypted");
     // Set right, it serves.
     office.folder.write("password", PASSWORD);
     let file = office.folder.path().join("password").display().to_string();
@@ -437,20 +403,12 @@ fn account_that_does_not_serve_says_what_is_wrong() {
     let agent = office
         .gateway
         .agent_with("planner", &["refused.todos.list"]);
-    agent.invoke("refused.todos.list", json!({})).expect_ok();
+    agent.must("refused.todos.list", json!({}));
     office.server.set_password("another");
     let refused = agent.invoke("refused.todos.list", json!({}));
     assert_eq!(refused.at("/ok"), false, "{refused}");
-    let health = office
-        .gateway
-        .owner()
-        .client
-        .get("/admin/api/health")
-        .expect_ok();
-    assert!(
-        health.to_string().contains("plexusctl sources secret"),
-        "{health}"
-    );
+    let health = office.gateway.owner().get("/admin/api/health").expect_ok();
+    assert_contains(&health.to_string(), "plexusctl sources secret");
 }
 
 #[test]
@@ -475,10 +433,8 @@ fn source_is_tested_before_it_is_kept() {
     let wrong = add("wrong", &[]);
     wrong.expect_status(1);
     let said = wrong.all();
-    assert!(
-        said.contains("not added: caldav does not serve") && said.contains("password"),
-        "{said}"
-    );
+    assert_contains(&said, "not added: caldav does not serve");
+    assert_contains(&said, "password");
     let sources = owner.cli(["sources", "list"]);
     assert!(!sources.expect_ok().contains("caldav"), "{sources:?}");
     let secrets = std::fs::read_dir(owner.state().join("secrets")).expect("the folder");
@@ -496,19 +452,16 @@ fn source_is_tested_before_it_is_kept() {
     owner.cli(["sources", "test", "caldav"]).expect_ok();
     // Another server is another source to whoever was granted this one.
     let agent = office.agent(&[TODOS]);
-    agent.invoke(TODOS, json!({})).expect_ok();
+    agent.must(TODOS, json!({}));
     let elsewhere = ["sources", "set", "caldav", "url=https://127.0.0.1:9/"];
     let unasked = owner.cli(elsewhere);
     unasked.expect_status(64);
     assert!(unasked.all().contains("--yes"), "{unasked:?}");
-    agent.invoke(TODOS, json!({})).expect_ok();
+    agent.must(TODOS, json!({}));
     let changed = owner.cli(elsewhere.into_iter().chain(["--yes"]));
     let said = changed.expect_ok();
-    assert!(
-        said.contains(&format!("url: {url} -> https://127.0.0.1:9/"))
-            && said.contains("caldav does not serve"),
-        "{said}"
-    );
+    assert_contains(said, &format!("url: {url} -> https://127.0.0.1:9/"));
+    assert_contains(said, "caldav does not serve");
     agent
         .invoke(TODOS, json!({}))
         .expect_error(401, "approval_required");

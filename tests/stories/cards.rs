@@ -2,7 +2,8 @@
 //! last one that the owner approved.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
-use plexus_tests::{Agent, Owner, waiting::until};
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::{Agent, Owner, waiting::until_true};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -58,26 +59,22 @@ fn every_card_says_what_each_answer_would_allow() {
     let card = owner.card(item.as_str().expect("an item"));
     let once = choice(&card, "once");
     assert_eq!(once["anyInput"], true);
-    assert!(
-        once["words"]
-            .as_str()
-            .expect("words")
-            .contains("only where path at or below notes"),
-        "{once}"
+    assert_contains(
+        once["words"].as_str().expect("words"),
+        "only where path at or below notes",
     );
     let hour = choice(&card, "1h")["words"]
         .as_str()
         .expect("words")
         .to_owned();
-    assert!(
-        hour.contains("whatever it reads, only where path at or below notes")
-            && !hour.contains("must have read"),
-        "{hour}"
+    assert_contains(
+        &hour,
+        "whatever it reads, only where path at or below notes",
     );
+    assert_lacks(&hour, "must have read");
 
     // A window that the owner's settings do not have.
     owner
-        .client
         .put("/v1/config", json!({"allowUntilRevoked": false}))
         .expect_ok();
     let card = owner.card(item.as_str().expect("an item"));
@@ -198,10 +195,7 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
     );
     let item = third["pendingId"].as_str().expect("an item").to_owned();
     let told = agent.status(&item);
-    assert!(
-        !String::from_utf8_lossy(&told.body).contains("differs"),
-        "{told}"
-    );
+    assert_lacks(&String::from_utf8_lossy(&told.body), "differs");
     house.gateway.restart();
     let owner = house.owner();
     assert_eq!(owner.card(&item)["differs"], third["differs"]);
@@ -211,13 +205,11 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
     owner.revoke_agent("one");
     house.gateway.restart();
     let pending = house.gateway.state().join("pending");
-    until("the end of what was kept of an agent that is gone", || {
+    until_true("the end of what was kept of an agent that is gone", || {
         let mut names = std::fs::read_dir(&pending)
             .expect("the folder")
             .map(|e| e.expect("an entry").file_name());
-        names
-            .all(|name| !name.to_string_lossy().starts_with("last.one."))
-            .then_some(())
+        names.all(|name| !name.to_string_lossy().starts_with("last.one."))
     });
 }
 

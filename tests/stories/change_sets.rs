@@ -2,7 +2,12 @@
 //! somebody changed a file meanwhile; modes of files with them.
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
-use plexus_tests::{Gate, Step, Terminal, programs::Said, waiting::until};
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::{
+    Gate, Step, Terminal,
+    programs::Said,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 
@@ -53,10 +58,7 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     let shown = terminal.until_shows("plexusctl changes apply");
     assert!(terminal.end().success() && terminal.is_coloured());
     for part in 1..=5 {
-        assert!(
-            shown.contains(&format!("edited part-{part}.txt")),
-            "{shown}"
-        );
+        assert_contains(&shown, &format!("edited part-{part}.txt"));
     }
     assert!(shown.contains("removed docs/old.txt"), "{shown}");
     assert_eq!(shown.matches("│ +more").count(), 5, "{shown}");
@@ -81,12 +83,7 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     let listed = gateway.cli(["changes", "--source", desk.kind.id]);
     assert!(listed.expect_ok().contains("2 of 6"), "{listed}");
     let shown = gateway.cli(["changes", &id]);
-    assert!(
-        shown
-            .expect_ok()
-            .contains("2 applied, 4 waiting, 0 changed"),
-        "{shown}"
-    );
+    assert_contains(shown.expect_ok(), "2 applied, 4 waiting, 0 changed");
     let audited = desk.owner().audited(|event| {
         event["capabilityId"] == desk.kind.of("apply") && event["detail"]["phase"] == "outcome"
     });
@@ -107,14 +104,8 @@ fn file_changed_meanwhile_is_named_and_the_rest_can_be_applied() {
     desk.folder.write("part-2.txt", "mine\n");
     let refused = gateway.cli(["changes", "apply", &id, "--yes"]);
     assert_eq!(refused.status, 1, "{refused}");
-    assert!(
-        refused.stderr.contains("part-2.txt changed since"),
-        "{refused}"
-    );
-    assert!(
-        refused.stderr.contains(&format!("plexusctl changes {id}")),
-        "{refused}"
-    );
+    assert_contains(&refused.stderr, "part-2.txt changed since");
+    assert_contains(&refused.stderr, &format!("plexusctl changes {id}"));
     assert_eq!(desk.folder.read("part-1.txt"), "one\n");
     let shown = gateway.cli(["changes", &id]);
     let shown = shown.expect_ok();
@@ -138,7 +129,7 @@ fn file_changed_meanwhile_is_named_and_the_rest_can_be_applied() {
     assert_eq!(shown.matches("since the run began").count(), 1, "{shown}");
     // An agent that may read the change set is not shown the folder.
     let read = json!({"changes": id});
-    let read = desk.agent.invoke("codex.changes.read", read).expect_ok();
+    let read = desk.agent.must("codex.changes.read", read);
     let read = read.to_string();
     assert!(read.contains("+more") && !read.contains("mine"), "{read}");
     // The page names what can still come; that, typed, is applied.
@@ -166,25 +157,15 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     let id = done["changes"]["id"].as_str().expect("a change set");
     let shown = desk.gateway.cli(["changes", id]);
     let shown = shown.expect_ok();
-    assert!(
-        shown.contains("it was docs/old.txt, and its content stays"),
-        "{shown}"
-    );
-    assert!(
-        !shown.contains("│ -old") && shown.contains("│ +more"),
-        "{shown}"
-    );
+    assert_contains(shown, "it was docs/old.txt, and its content stays");
+    assert_lacks(shown, "│ -old");
+    assert_contains(shown, "│ +more");
     // A card shows whole what tools run.
     let item = desk.asked("apply", &json!({"changes": id}));
     let card = desk.owner().plan(&item)["preview"]["diff"].to_string();
-    assert!(
-        card.contains("renames docs/old.txt to docs/older.txt"),
-        "{card}"
-    );
-    assert!(
-        !card.contains("-old") && card.contains("+echo hooked"),
-        "{card}"
-    );
+    assert_contains(&card, "renames docs/old.txt to docs/older.txt");
+    assert_lacks(&card, "-old");
+    assert_contains(&card, "+echo hooked");
     let applied = desk.gateway.cli(["changes", "apply", id, "--yes"]);
     applied.expect_ok();
     assert_eq!(desk.folder.read(new), "old\n");
@@ -247,7 +228,7 @@ fn modes_are_applied_and_undone() {
     assert_eq!(desk.owner().plan(&text_alone)["rating"], "write");
     desk.owner().approve(&item, "once");
     let apply = desk.kind.of("apply");
-    let applied = desk.agent.invoke(&apply, input).expect_ok();
+    let applied = desk.agent.must(&apply, input);
     // No set-id bit comes with it.
     assert_eq!(mode("new.sh") & 0o7100, 0o100);
     assert_eq!([mode("tool"), mode("old-tool")], [0o755, 0o644]);
@@ -303,9 +284,7 @@ fn direct_run_applies(kind: Kind) {
         .invoke_body(json!({"id": run, "input": input, "async": true}));
     begun.expect_status(202);
     // Somebody writes while it works.
-    until("the second request", || {
-        (desk.model.requests().len() > 1).then_some(())
-    });
+    until_true("the second request", || desk.model.requests().len() > 1);
     desk.folder.write("docs/b.txt", "mine\n");
     gate.open();
     let path = format!(
@@ -479,7 +458,7 @@ fn direct_run_applies_no_file_that_tools_load() {
     assert_eq!(desk.folder.tree().len(), before.len() + 1, "the document");
     // Each waits for a card of its own.
     let read = json!({"changes": output["changes"]["id"]});
-    let read = desk.agent.invoke("codex.changes.read", read).expect_ok();
+    let read = desk.agent.must("codex.changes.read", read);
     let files = read["output"]["files"].as_array().expect("files");
     let waits = files.iter().filter(|file| file["state"] == "waits");
     assert_eq!(waits.count(), paths.len(), "{read}");

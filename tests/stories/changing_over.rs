@@ -5,7 +5,8 @@ use nix::sys::signal::Signal;
 use plexus_tests::editions::{self, BUILD};
 use plexus_tests::kept::{Kept, NoAnswer};
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Client, Folder, Gateway, Length, binaries, length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ impl Installed {
     }
     fn status(&self) -> Value {
         let owner = self.workshop.owner();
-        owner.client.get("/admin/api/status").expect_ok()
+        owner.get("/admin/api/status").expect_ok()
     }
     fn event(&self, name: &str) -> Value {
         let owner = self.workshop.owner();
@@ -180,8 +181,8 @@ fn busy(agents: &[Agent], port: u16, meanwhile: impl FnOnce(&dyn Fn())) -> Met {
         }
         let goes_on = || {
             let before = met.reads.load(Ordering::Relaxed);
-            until("the crowd to be at work", || {
-                (met.reads.load(Ordering::Relaxed) >= before + 100).then_some(())
+            until_true("the crowd to be at work", || {
+                met.reads.load(Ordering::Relaxed) >= before + 100
             });
         };
         goes_on();
@@ -308,7 +309,6 @@ fn clients_at_full_speed_renew_and_notice_nothing_else() {
     // A crowd with tokens of before is told so, however often, and is not taken for somebody who guesses.
     for round in 0..30 {
         for (agent, token) in agents.iter().zip(&tokens) {
-            let token = token["token"].as_str().expect("a token");
             let reply = agent.invoke_with(token, "fixture.echo", json!({"text": "old"}));
             let error = reply.expect_error(401, "token_revoked");
             assert!(
@@ -354,7 +354,6 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
     let installed = Installed::open();
     let agent = installed.workshop.reader("one");
     let token = agent.token(&["fixture.echo"]);
-    let token = token["token"].as_str().expect("a token");
     let before = installed.status();
     let own = programs::run({
         let mut command = programs::command(&installed.folder().join(DAEMON), installed.folder());
@@ -426,7 +425,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
         );
         // Not even a credential has ended.
         agent
-            .invoke_with(token, "fixture.echo", json!({"text": what}))
+            .invoke_with(&token, "fixture.echo", json!({"text": what}))
             .expect_ok();
         let now = installed.status();
         assert_eq!(now["launch"], before["launch"], "{what}");
@@ -435,10 +434,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
     // What was refused is not held against the next one; and there is nothing to do where there is nothing new.
     installed.install(&editions::later());
     let looked = installed.gateway().cli(["upgrade", "--check"]);
-    assert!(
-        looked.expect_ok().contains("it would be changed over"),
-        "{looked}"
-    );
+    assert_contains(looked.expect_ok(), "it would be changed over");
     assert_eq!(installed.upgrade().expect_status(0).json()["changed"], true);
     assert_eq!(installed.status()["build"], *editions::later());
     assert_eq!(
@@ -462,7 +458,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
 fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
     let installed = Installed::open();
     let agent = installed.workshop.writer("one");
-    agent.invoke(COUNT, json!({"line": "before"})).expect_ok();
+    agent.must(COUNT, json!({"line": "before"}));
     let (pid, port) = (installed.gateway().pid(), installed.gateway().port());
     for round in 0..2 {
         let own = json!({
@@ -482,9 +478,9 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
                 workers.as_array()?.iter().any(ready).then_some(())
             });
             let upgrading = installed.upgrading();
-            until("the change to begin", || {
+            until_true("the change to begin", || {
                 let log = installed.gateway().state_file("logs/plexusd.log");
-                (log.matches("\"message\":\"changing over\"").count() > round).then_some(())
+                log.matches("\"message\":\"changing over\"").count() > round
             });
             std::fs::remove_file(installed.folder().join(DAEMON)).expect("it goes");
             let said = upgrading.wait_with_output().expect("it ends");
@@ -497,10 +493,8 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
         );
         let words = String::from_utf8_lossy(&said.stderr);
         assert_eq!(said.status.code(), Some(1), "{words}");
-        assert!(
-            words.contains("the old one keeps running") && words.contains("No such file"),
-            "{words}"
-        );
+        assert_contains(&words, "the old one keeps running");
+        assert_contains(&words, "No such file");
         let status = installed.status();
         assert_eq!(status["build"], BUILD);
         assert_eq!(
@@ -509,9 +503,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
         );
         assert_eq!(installed.event("upgrade.failed")["to"]["version"], "99.0.0");
         let agent = installed.workshop.back(&agent);
-        agent
-            .invoke(COUNT, json!({"line": format!("after {round}")}))
-            .expect_ok();
+        agent.must(COUNT, json!({"line": format!("after {round}")}));
     }
     assert_eq!(
         installed.workshop.effects(),
@@ -521,7 +513,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
     installed.install(&editions::later());
     assert_eq!(installed.upgrade().expect_status(0).json()["changed"], true);
     let agent = installed.workshop.back(&agent);
-    agent.invoke(COUNT, json!({"line": "new"})).expect_ok();
+    agent.must(COUNT, json!({"line": "new"}));
 }
 
 /// A call, and one that nobody waits for: both end before the change, and whoever asks for the second is answered.
@@ -530,7 +522,7 @@ fn what_runs_ends_first() {
     let installed = Installed::open();
     let agent = installed.workshop.reader("slow");
     // A worker of the build that runs.
-    agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    agent.must("fixture.slow", json!({"ms": 1}));
     installed.install(&editions::later());
     let slow = |ms: u32| json!({"id": "fixture.slow", "input": {"ms": ms}});
     let mut background = slow(2_000);
@@ -568,13 +560,9 @@ fn what_runs_ends_first() {
 fn long_calls_hold_an_upgrade_up_or_are_cancelled() {
     let installed = Installed::open();
     let stream = "fixture.stream";
-    let connected = installed
-        .workshop
-        .owner()
-        .connect_as(json!({"agentId": "long", "capabilities": [stream], "standing": [stream]}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let agent = Agent::enroll(&installed.gateway().client(), code);
+    let agent = installed
+        .gateway()
+        .agent_as(json!({"agentId": "long", "capabilities": [stream], "standing": [stream]}));
     let input = json!({"text": "half", "pieces": 1, "until": "never"});
     let reply = agent.invoke_body(json!({"id": stream, "input": input, "async": true}));
     reply.expect_status(202);
@@ -648,9 +636,9 @@ fn a_kill_in_the_middle_loses_nothing() {
                 log.matches("\"message\":\"changing over\"").count()
             };
             let before = begun();
-            until("the change to begin", || (begun() > before).then_some(()));
+            until_true("the change to begin", || begun() > before);
             let moment = Instant::now() + Duration::from_millis(60 * round);
-            until("the moment", || (Instant::now() >= moment).then_some(()));
+            until_true("the moment", || Instant::now() >= moment);
             installed.workshop.gateway.kill9();
             upgrading.kill().expect("it is our child");
             upgrading.wait().expect("it is our child");
@@ -668,17 +656,17 @@ fn a_kill_in_the_middle_loses_nothing() {
 fn a_stop_meanwhile_is_a_stop() {
     let mut installed = Installed::open();
     let reader = installed.workshop.reader("slow");
-    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    reader.must("fixture.slow", json!({"ms": 1}));
     installed.install(&editions::later());
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| reader.invoke("fixture.slow", json!({"ms": 1500})));
-        until("the call to be under way", || {
-            (!installed.workshop.workers().is_empty()).then_some(())
+        until_true("the call to be under way", || {
+            !installed.workshop.workers().is_empty()
         });
         let mut upgrading = installed.upgrading();
-        until("the change to begin", || {
+        until_true("the change to begin", || {
             let log = installed.gateway().state_file("logs/plexusd.log");
-            log.contains("\"message\":\"changing over\"").then_some(())
+            log.contains("\"message\":\"changing over\"")
         });
         assert!(installed.workshop.gateway.stop().success());
         upgrading.kill().expect("it is our child");
@@ -752,7 +740,7 @@ fn what_the_next_start_needs_is_looked_at_first() {
         .start();
     editions::ship(programs.path(), DAEMON, &editions::later());
     let launch = || {
-        let status = gateway.owner().client.get("/admin/api/status").expect_ok();
+        let status = gateway.owner().get("/admin/api/status").expect_ok();
         status["launch"].clone()
     };
     let before = launch();
@@ -843,7 +831,7 @@ fn a_letter_for_somebody_else_is_not_believed() {
     let gateway = Gateway::builder()
         .env("PLEXUS_HANDOVER", &letter(1))
         .start();
-    let status = gateway.owner().client.get("/admin/api/status").expect_ok();
+    let status = gateway.owner().get("/admin/api/status").expect_ok();
     assert_eq!(status["upgrade"], Value::Null, "{status}");
     // The shell's own number is the daemon's: the letter is for it, and nothing in it is a socket.
     let home = TempDir::with_prefix("plx").expect("a folder");
@@ -859,7 +847,7 @@ fn a_letter_for_somebody_else_is_not_believed() {
         .stderr(Stdio::piped());
     let child = command.spawn().expect("the shell starts");
     let runtime = home.path().join("state/runtime.json");
-    until("it to serve", || runtime.is_file().then_some(()));
+    until_true("it to serve", || runtime.is_file());
     let pid = i32::try_from(child.id()).expect("a pid");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).expect("our child");
     let said = child.wait_with_output().expect("it ends");

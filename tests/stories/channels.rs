@@ -6,7 +6,8 @@ use plexus_channels::Id;
 use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
 use plexus_tests::programs::Said;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
 use std::fs;
@@ -34,10 +35,8 @@ impl World {
         let world = Self::open();
         let said = world.join(&world.office.address);
         let said = said.expect_ok();
-        assert!(
-            said.contains("channels serves") && said.contains("you are Ana"),
-            "{said}"
-        );
+        assert_contains(said, "channels serves");
+        assert_contains(said, "you are Ana");
         world
     }
 
@@ -101,12 +100,10 @@ impl World {
         let agents = self.gateway.state().join("workers/channels/agents");
         let identity = fs::read_dir(agents).expect("agents").flatten().next();
         let state = identity.expect("an identity").path().join("state.json");
-        until("the watermark of the channel", || {
+        until_true("the watermark of the channel", || {
             let state = fs::read(&state).unwrap_or_default();
             let state: Value = serde_json::from_slice(&state).unwrap_or_default();
-            state["watermarks"][channel.to_string()]
-                .is_string()
-                .then_some(())
+            state["watermarks"][channel.to_string()].is_string()
         });
     }
 
@@ -125,7 +122,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
         "grants", "allow", "helper", READ, "--window", "1h", "--under", &under,
     ];
     world.gateway.cli(allow).expect_ok();
-    let listed = agent.invoke(LIST, json!({})).expect_ok();
+    let listed = agent.must(LIST, json!({}));
     assert!(listed.to_string().contains("sums"), "{listed}");
     let first = world.office.says(lent, "hello");
     world.listens(lent);
@@ -139,7 +136,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     });
     assert_eq!(told["payload"]["channel"], json!(lent));
     let after = json!({"channel": lent, "after": first});
-    let read = agent.invoke(READ, after).expect_ok();
+    let read = agent.must(READ, after);
     let message = &read["output"]["messages"][0];
     assert_eq!(message["text"], FORGED);
     let key = world.fingerprint_of_pat();
@@ -164,7 +161,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     }
     assert!(world.heard(lent).is_empty());
     world.gateway.owner().approve(&item, "once");
-    agent.invoke(SEND, input.clone()).expect_ok();
+    agent.must(SEND, input.clone());
     assert_eq!(world.heard(lent), [text]);
     // The approval was for one.
     agent.must_ask(SEND, input);
@@ -173,9 +170,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
         "grants", "allow", "helper", SEND, "--window", "1h", "--under", &under,
     ];
     world.gateway.cli(allow).expect_ok();
-    agent
-        .invoke(SEND, json!({"channel": lent, "text": "And 5."}))
-        .expect_ok();
+    agent.must(SEND, json!({"channel": lent, "text": "And 5."}));
     assert_eq!(world.heard(lent), [text, "And 5."]);
     let elsewhere = agent.invoke(SEND, json!({"channel": other, "text": "psst"}));
     assert_eq!(elsewhere.status, 401, "{elsewhere}");
@@ -206,17 +201,13 @@ fn owner_talks_from_the_terminal() {
     let channel = world.channel("sums");
     world.office.says(channel, FORGED);
     let listed = world.channels(["list"]);
-    assert!(
-        listed.expect_ok().contains("sums") && listed.all().contains("Pat"),
-        "{listed}"
-    );
+    assert_contains(listed.expect_ok(), "sums");
+    assert_contains(&listed.all(), "Pat");
     let key = world.fingerprint_of_pat();
-    until("the pin of Pat's key", || {
+    until_true("the pin of Pat's key", || {
         let members = world.channels(["members", "sums"]);
         let mut lines = members.expect_ok().lines();
-        lines
-            .any(|line| line.contains(&key) && line.contains("pinned"))
-            .then_some(())
+        lines.any(|line| line.contains(&key) && line.contains("pinned"))
     });
     // Another's text begins no line, and moves no cursor.
     let read = world.channels(["read", "sums"]);
@@ -299,9 +290,9 @@ fn relay_that_is_away_loses_and_doubles_nothing() {
     );
     world.office.start_relay();
     world.office.says(channel, "back");
-    until("the relay's messages", || {
+    until_true("the relay's messages", || {
         let read = agent.invoke(READ, json!({"channel": channel}));
-        read.to_string().contains("back").then_some(())
+        read.to_string().contains("back")
     });
     assert!(world.heard(channel).is_empty());
     world.channels(["say", "sums", "Anybody?"]).expect_ok();
@@ -353,10 +344,7 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
         .wait_for(quinn.api().ask_to_join(channel))
         .expect("asked");
     let members = world.channels(["members", "sums"]);
-    assert!(
-        members.expect_ok().contains("asks to be added"),
-        "{members}"
-    );
+    assert_contains(members.expect_ok(), "asks to be added");
     let key = quinn.identity().key.public().shown_fingerprint();
     let verify = world.channels(["verify", "Quinn"]);
     let own = world.channels(["list", "--json"]).json();
@@ -396,7 +384,7 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     assert!(plan["preview"].to_string().contains(&key), "{plan}");
     assert!(!reads("after Quinn"));
     world.gateway.owner().approve(&item, "once");
-    agent.invoke("channels.add", input).expect_ok();
+    agent.must("channels.add", input);
     assert!(reads("open again"));
     let grants = ["channels.add", "channels.remove", "channels.archive"];
     for capability in grants {

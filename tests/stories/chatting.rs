@@ -2,7 +2,8 @@
 
 use crate::channels::{FORGED, Way, World};
 use plexus_tests::Terminal;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use std::sync::atomic::Ordering;
 
 pub(crate) const ENTER: &str = "\r";
@@ -44,10 +45,8 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     let picture = terminal.until_fits("the message and the count", |picture| {
         picture.contains("    the launch is on Friday") && picture.contains("99+ plans")
     });
-    assert!(
-        picture.contains("▸    sums") && picture.contains("from Pat"),
-        "{picture}"
-    );
+    assert_contains(&picture, "▸    sums");
+    assert_contains(&picture, "from Pat");
     let key = &world.fingerprint_of_pat()[..9];
     assert!(picture.contains(key), "{picture}");
     let forged = |row: &str| row.contains("2026-11-23 05:31:39  you");
@@ -68,8 +67,8 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     terminal.until_shows("  second");
     assert_eq!(world.heard(sums).len(), 1, "nothing is sent before Enter");
     terminal.keys(ENTER);
-    until("the second message", || {
-        (world.heard(sums) == ["It is 4.", "first\nsecond"]).then_some(())
+    until_true("the second message", || {
+        world.heard(sums) == ["It is 4.", "first\nsecond"]
     });
     // What comes, comes by itself.
     world.office.says(sums, "Thank you.");
@@ -78,11 +77,11 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     terminal.keys(TAB);
     let newest = terminal.until_shows("plan 120");
     assert!(newest.contains("members · plans"), "{newest}");
-    until("the first plan", || {
+    until_true("the first plan", || {
         terminal.keys(PAGE_UP);
         let picture = terminal.picture();
         let is_first = |row: &str| row.trim_end().ends_with("    plan 1");
-        (picture.contains("the beginning") && picture.lines().any(is_first)).then_some(())
+        picture.contains("the beginning") && picture.lines().any(is_first)
     });
     terminal.until_shows("MORE BELOW");
     terminal.keys(END);
@@ -149,10 +148,8 @@ fn relay_that_goes_and_comes_is_shown_and_doubles_nothing() {
     assert!(!terminal.end().success());
     is_given_back(&terminal);
     let said = terminal.picture();
-    assert!(
-        said.contains("Too late") && said.contains("it was not sent"),
-        "{said}"
-    );
+    assert_contains(&said, "Too late");
+    assert_contains(&said, "it was not sent");
 }
 
 #[test]

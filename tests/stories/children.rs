@@ -4,7 +4,8 @@ use crate::house::Workshop;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plexus_hostile::{has_ended, hold};
-use plexus_tests::waiting::{PATIENCE, until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{PATIENCE, until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, binaries, editions, processes};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -213,11 +214,7 @@ fn killed_worker_leaves_no_child() {
             .collect();
         // The owner switches the source off, which ends its workers.
         let stop = "/admin/api/sources/fixture/disable";
-        site.workshop
-            .owner()
-            .client
-            .post(stop, json!({}))
-            .expect_ok();
+        site.workshop.owner().post(stop, json!({})).expect_ok();
         for held in held {
             assert!(has_ended(&held, PATIENCE), "a process of the run is left");
         }
@@ -260,9 +257,7 @@ impl Site {
 }
 
 fn until_whole() {
-    until("the whole line", || {
-        (processes::named(REGROW).len() >= LINE).then_some(())
-    });
+    until_true("the whole line", || processes::named(REGROW).len() >= LINE);
 }
 
 /// A run whose helper is killed from outside ends with it, and not what had left its side: the owner is told, and nobody else
@@ -296,14 +291,14 @@ fn start_is_refused_while_a_run_is_left() {
         .args(["-c", &command])
         .status();
     assert!(ended.expect("a shell").success());
-    until("a start", || {
+    until_true("a start", || {
         drop(site.workshop.gateway.cli(["sources", "test", "fixture"]));
-        (agent.invoke(CHILD, input.clone()).status == 200).then_some(())
+        agent.invoke(CHILD, input.clone()).status == 200
     });
 }
 
 fn line_is_gone(when: &str) {
-    until(when, || processes::named(REGROW).is_empty().then_some(()));
+    until_true(when, || processes::named(REGROW).is_empty());
 }
 
 /// The control of the stories below: what the attack is for. Killed one generation after the other, it stays.
@@ -360,7 +355,7 @@ fn regrowing_line_ends_with_its_source() {
     site.with_line("one", |site| {
         let stop = "/admin/api/sources/fixture/disable";
         let owner = site.workshop.owner();
-        owner.client.post(stop, json!({})).expect_ok();
+        owner.post(stop, json!({})).expect_ok();
         line_is_gone("the end of a source");
     });
 }
@@ -399,7 +394,7 @@ fn changed_program_stops_the_source() {
     let route = json!({"path": folder.path(), "binary": tool});
     let source =
         json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": route});
-    owner.client.post("/admin/api/sources", source).expect_ok();
+    owner.post("/admin/api/sources", source).expect_ok();
     let agent = gateway.agent_with("a", &[CHILD]);
     let run = || {
         let input = json!({"child": "cat", "run": "one", "arguments": {"a": "--version"}});
@@ -421,31 +416,23 @@ fn changed_program_stops_the_source() {
     for worker in &ended {
         worker.signal(Signal::SIGKILL);
     }
-    until("the end of its workers", || {
-        ended.iter().all(|worker| !worker.alive()).then_some(())
+    until_true("the end of its workers", || {
+        ended.iter().all(|worker| !worker.alive())
     });
     let refused = until("the refusal", || {
         let reply = run();
         (reply.status != 200).then_some(reply)
     });
     assert!([401, 503].contains(&refused.status), "{refused}");
-    until("the suspended grant", || {
+    until_true("the suspended grant", || {
         let grants = owner.grants();
-        grants
-            .iter()
-            .any(|grant| grant["suspended"].is_string())
-            .then_some(())
+        grants.iter().any(|grant| grant["suspended"].is_string())
     });
     let sources = gateway.cli(["--json", "sources", "changes", "fixture"]);
-    let changes = sources.stdout
-        + &owner
-            .client
-            .get("/admin/api/pending")
-            .expect_ok()
-            .to_string();
-    assert!(
-        changes.contains(&format!("run the program {} with SHA-256", tool.display())),
-        "{changes}"
+    let changes = sources.stdout + &owner.get("/admin/api/pending").expect_ok().to_string();
+    assert_contains(
+        &changes,
+        &format!("run the program {} with SHA-256", tool.display()),
     );
     let card = crate::mcp_changes::card(&gateway);
     let id = card["pendingId"].as_str().expect("an id");

@@ -1,6 +1,6 @@
 //! Clients that were written for another gateway: what they do step by step, and what makes them stop.
 
-use crate::house::{House, READ, WRITE, Workshop, note};
+use crate::house::{House, READ, WRITE, Workshop, note, report};
 use plexus_tests::waiting::until;
 use plexus_tests::{Client, Response};
 use serde_json::{Value, json};
@@ -420,7 +420,7 @@ fn the_peers_command_maps_positional_arguments() {
     let agent = house.reader("cli");
     let command = PeerCommand::start(house.gateway.port(), &agent.pat);
     for (id, words, input) in [
-        (READ, &["report.txt"][..], json!({"path": "report.txt"})),
+        (READ, &["report.txt"][..], report()),
         (
             WRITE,
             &["a.txt", "a"],
@@ -493,7 +493,7 @@ fn the_peers_command_lists_and_reads() {
         "an entry without verbs needs no row"
     );
 
-    let (status, reply) = command.call(READ, json!({"path": "report.txt"}), false);
+    let (status, reply) = command.call(READ, report(), false);
     assert_eq!(status, 0, "{reply}");
     assert_eq!(reply["output"]["content"], "first line\n");
     let (status, text) = command.call("workspace.how-to-use", json!({}), false);
@@ -522,10 +522,10 @@ fn the_peers_command_asks_and_waits() {
 
     let second = house.gateway.agent("cli-two");
     let command = PeerCommand::start(house.gateway.port(), &second.pat);
-    let (status, asked) = command.call(READ, json!({"path": "report.txt"}), false);
+    let (status, asked) = command.call(READ, report(), false);
     assert_eq!(status, 75);
     owner.deny(asked["pendingId"].as_str().expect("an id"), "no");
-    let (status, _) = command.call(READ, json!({"path": "report.txt"}), false);
+    let (status, _) = command.call(READ, report(), false);
     assert_eq!(status, 75, "an ask without an input is not remembered");
 }
 
@@ -598,10 +598,9 @@ fn a_tray_application() {
         added["type"], "pending_added",
         "the type is repeated in the data"
     );
-    let list = owner.client.get("/v1/admin/api/pending").expect_ok();
+    let list = owner.get("/v1/admin/api/pending").expect_ok();
     assert_eq!(list["pending"][0]["pendingId"], item.as_str());
     owner
-        .client
         .post(
             &format!("/v1/admin/api/pending/{item}"),
             json!({"action": "deny"}),

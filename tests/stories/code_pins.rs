@@ -3,6 +3,8 @@
 
 use crate::mcp_changes::card;
 use plexus_protocol::Digest;
+use plexus_tests::owner::approval;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Folder, Gateway, Response, binaries, waiting::until};
 use serde_json::{Value, json};
 use std::{
@@ -87,18 +89,13 @@ impl Place {
     fn preview(&self, manifest: &Value, folders: &Value) -> Value {
         let body = json!({"manifest": manifest, "folders": folders});
         let path = format!("{EXTENSIONS}/preview");
-        self.gateway.owner().client.post(&path, body).expect_ok()
+        self.gateway.owner().post(&path, body).expect_ok()
     }
 
     fn add(&self, manifest: &Value, folders: &Value) -> Value {
         let seen = self.preview(manifest, folders);
         let body = json!({"manifest": manifest, "folders": folders, "digest": seen["digest"]});
-        let added = self
-            .gateway
-            .owner()
-            .client
-            .post(EXTENSIONS, body)
-            .expect_ok();
+        let added = self.gateway.owner().post(EXTENSIONS, body).expect_ok();
         assert_eq!(added["ok"], true, "{seen} {added}");
         seen
     }
@@ -121,13 +118,7 @@ impl Place {
                     }
                 });
                 if let Some(card) = planned {
-                    let _ = owner.decide(
-                        item,
-                        json!({
-                            "action": "approve", "trustWindow": {"kind": "once"},
-                            "cardDigest": card["cardDigest"],
-                        }),
-                    );
+                    let _ = owner.decide(item, approval(&card, "once"));
                 }
             }
             reply = agent.invoke(id, input.clone());
@@ -157,10 +148,7 @@ impl Place {
             .iter()
             .find(|row| row["id"] == source);
         let row = row.expect("the source");
-        assert!(
-            row["stopped"]["found"].to_string().contains(digest),
-            "{row}"
-        );
+        assert_contains(&row["stopped"]["found"].to_string(), digest);
         let asked = card(&self.gateway);
         let id = asked["pendingId"].as_str().expect("an id");
         assert_eq!(row["stopped"]["pendingId"], id, "{row}");
@@ -192,7 +180,7 @@ impl Place {
                 return agent;
             }
         }
-        Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat)
+        self.gateway.back(&agent)
     }
 }
 
@@ -351,10 +339,7 @@ fn replaced_script_of_an_argument_leaves_no_trace() {
         json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
     let seen = place.add(&manifest, &json!({"files": traces, "lib": scripts.path()}));
     let sha = digest(&scripts.path().join("code.sed"));
-    assert!(
-        seen["surface"]["sections"].to_string().contains(&sha),
-        "{seen}"
-    );
+    assert_contains(&seen["surface"]["sections"].to_string(), &sha);
     let agent = place.gateway.agent_with("caller", &["box.put"]);
     let input = json!({"name": "known"});
     place.insists(&agent, "box.put", &input).expect_ok();
@@ -395,10 +380,7 @@ fn code_where_agents_may_write_is_shown_as_that() {
         "show",
         asked["pendingId"].as_str().expect("an id"),
     ]);
-    assert!(
-        shown.expect_ok().contains("agents can change this code"),
-        "{shown}"
-    );
+    assert_contains(shown.expect_ok(), "agents can change this code");
     let where_it_lies = format!("{} by the source desk", place.at("tee").display());
     assert!(shown.stdout.contains(&where_it_lies), "{shown}");
     place.agrees(&asked);
@@ -418,11 +400,9 @@ fn code_where_agents_may_write_is_shown_as_that() {
     let place = Place::new();
     workspace(&place, &place.at(""));
     let seen = place.lend();
-    assert!(
-        seen["surface"]["sections"]
-            .to_string()
-            .contains("agents can change"),
-        "{seen}"
+    assert_contains(
+        &seen["surface"]["sections"].to_string(),
+        "agents can change",
     );
     let agent = place.gateway.agent_with("caller", &["box.put"]);
     place.put(&agent, "seen").expect_ok();
@@ -449,7 +429,6 @@ fn server_whose_script_its_own_calls_change_is_shown_as_that() {
     });
     let seen = gateway
         .owner()
-        .client
         .post(&format!("{EXTENSIONS}/preview"), body)
         .expect_ok();
     let expected = format!("changeable {script} by its own calls in {words}");

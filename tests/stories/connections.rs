@@ -1,12 +1,12 @@
 //! Connections that are meant to hurt: slow, silent, deaf, endless, not text. Each has its control beside it, and nobody
 //! else notices.
 
-use crate::house::{House, READ, nobody};
+use crate::house::{House, READ, nobody, report};
 use crate::measured::Scrape;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sockopt};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Client, Length, Owner, Response, length, not_run};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -133,9 +133,7 @@ fn what_trickles_in_is_not_waited_for() {
         Response::parse("two halves", &served)
             .expect("an answer")
             .expect_ok();
-        agent
-            .invoke(READ, json!({"path": "report.txt"}))
-            .expect_ok();
+        agent.must(READ, report());
         for (what, slow) in slow {
             let (said, took) = slow.join().expect("its end");
             assert!(took < AT_LAST, "{what} was waited for {took:?}");
@@ -149,7 +147,7 @@ fn what_trickles_in_is_not_waited_for() {
             }
         }
     });
-    let status = house.owner().client.get("/admin/api/status").expect_ok();
+    let status = house.owner().get("/admin/api/status").expect_ok();
     assert_eq!(status["paused"], false, "half an act is none: {status}");
 }
 
@@ -268,7 +266,7 @@ fn a_body_is_never_read_as_a_request() {
             inner.len()
         ),
     ];
-    let paused = || house.owner().client.get("/admin/api/status").expect_ok()["paused"] == true;
+    let paused = || house.owner().get("/admin/api/status").expect_ok()["paused"] == true;
     for head in heads {
         let mut stream = tcp(&house);
         let _ = stream.write_all(&[head.as_bytes(), inner.as_bytes()].concat());
@@ -553,12 +551,12 @@ impl Silent {
 
     /// Has all places be taken, now: who was silent for too long is sent away, and others come.
     fn take_all(&mut self) {
-        until("all places to be taken", || {
+        until_true("all places to be taken", || {
             let all = self.taken() > self.places - 0.5;
             if !all {
                 self.come(64);
             }
-            all.then_some(())
+            all
         });
     }
 }
@@ -600,7 +598,6 @@ fn thousands_of_idle_connections_lock_nobody_out() {
 
     let pause = |owner: &Owner, on: bool| {
         owner
-            .client
             .post("/admin/api/pause", json!({"on": on}))
             .expect_ok();
     };
@@ -611,13 +608,11 @@ fn thousands_of_idle_connections_lock_nobody_out() {
     // Over TCP each comes on a connection of its own, for which one of the crowd has to go.
     silent.take_all();
     let before = evicted(&silent.owner);
-    house.owner().client.get("/admin/api/pending").expect_ok();
+    house.owner().get("/admin/api/pending").expect_ok();
     silent.take_all();
     plexus_tests::agent::handshake(&house.gateway.client(), &agent.pat).expect_ok();
     silent.take_all();
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     assert!(
         evicted(&silent.owner) > before,
         "they were taken all the while"
@@ -628,13 +623,9 @@ fn thousands_of_idle_connections_lock_nobody_out() {
     );
 
     silent.crowd.clear();
-    until("all places to be free", || {
-        (silent.taken() < 0.5).then_some(())
-    });
+    until_true("all places to be free", || silent.taken() < 0.5);
     let before = evicted(&silent.owner);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     let after = evicted(&silent.owner);
     assert!(after < before + 0.5, "nobody had to go for it");
 }
@@ -674,16 +665,12 @@ fn who_is_known_gets_in_while_others_hold_all_places() {
             });
         }
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until("all places to be taken", || {
-                (evicted() > 100.0).then_some(())
-            });
+            until_true("all places to be taken", || evicted() > 100.0);
             let before = evicted();
             for _ in 0..20 {
                 // Each on a connection of its own.
                 plexus_tests::agent::handshake(&house.gateway.client(), &agent.pat).expect_ok();
-                agent
-                    .invoke(READ, json!({"path": "report.txt"}))
-                    .expect_ok();
+                agent.must(READ, report());
             }
             assert!(evicted() > before, "they were taken all the while");
             kept.write_all(&ask).expect("taken");
@@ -723,15 +710,15 @@ fn agent_with_a_thousand_connections_locks_no_other_out() {
         });
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let all: f64 = places.to_string().parse().expect("a number");
-            until("the agent to hold all places", || {
-                (taken("tcp") > all - 0.5 && taken("agent_socket") > all / 4.0 - 0.5).then_some(())
+            until_true("the agent to hold all places", || {
+                taken("tcp") > all - 0.5 && taken("agent_socket") > all / 4.0 - 0.5
             });
             let before = evicted();
             for _ in 0..5 {
                 plexus_tests::agent::handshake(&house.gateway.client(), &other.pat).expect_ok();
                 plexus_tests::agent::handshake(&house.gateway.agent_socket(), &other.pat)
                     .expect_ok();
-                house.owner().client.get("/admin/api/pending").expect_ok();
+                house.owner().get("/admin/api/pending").expect_ok();
             }
             assert!(evicted() > before, "the agent held them all the while");
         }));
@@ -798,9 +785,7 @@ fn a_stream_that_nobody_reads_holds_up_nothing() {
     let owner = Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
     let ask = house.owner().client.request("GET", "/v1/events");
     let open = || Scrape::of(&owner.client).value("plexus_connections{door=\"tcp\"}");
-    until("our own connections to be over", || {
-        (open() < 0.5).then_some(())
-    });
+    until_true("our own connections to be over", || open() < 0.5);
     let deaf: Vec<TcpStream> = (0..20)
         .map(|_| {
             let mut stream = narrow(&house);
@@ -808,7 +793,7 @@ fn a_stream_that_nobody_reads_holds_up_nothing() {
             stream
         })
         .collect();
-    until("all streams to be open", || (open() > 19.5).then_some(()));
+    until_true("all streams to be open", || open() > 19.5);
     let heard = owner.events();
     // Each change is recorded and heard, while the deaf fill up and when they are full.
     let change = |enabled: bool| {
@@ -819,11 +804,9 @@ fn a_stream_that_nobody_reads_holds_up_nothing() {
     for n in 0..CHANGES {
         change(n % 2 == 1);
     }
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     // However long we hold our ends.
-    until("the deaf to be left", || (open() < 0.5).then_some(()));
+    until_true("the deaf to be left", || open() < 0.5);
     change(false);
     drop(deaf);
 }

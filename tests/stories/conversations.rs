@@ -2,7 +2,11 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::{mcp, mcp_http::Plain};
-use plexus_tests::{Agent, Gate, McpClient, Response, Step, Terminal, programs, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{
+    Agent, Gate, McpClient, Response, Step, Terminal, programs,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 
 /// A desk where a conversation was approved and its first turn is over.
@@ -115,15 +119,10 @@ fn goes_on_in_its_copy(kind: Kind) {
         "{second}"
     );
     let seen = desk.model.results();
-    assert!(
-        seen.last().expect("a result").contains("one\nmore"),
-        "{seen:?}"
-    );
+    assert_contains(seen.last().expect("a result"), "one\nmore");
     let sent = desk.model.requests().last().expect("a request").to_string();
-    assert!(
-        sent.contains("heron") && sent.contains("Which word?"),
-        "{sent}"
-    );
+    assert_contains(&sent, "heron");
+    assert_contains(&sent, "Which word?");
     let changes = &second["output"]["changes"];
     assert_eq!(
         (&changes["added"], &changes["edited"]),
@@ -171,10 +170,7 @@ fn goes_on_in_its_copy(kind: Kind) {
         "{refused}"
     );
     assert_eq!(refused.at("/error/effect"), "none", "{refused}");
-    assert!(
-        refused.text().contains("belongs to a conversation"),
-        "{refused}"
-    );
+    assert_contains(&refused.text(), "belongs to a conversation");
     assert!(desk.owner().pending().is_empty());
 
     // The last turn, and no more.
@@ -242,27 +238,18 @@ fn over_is_taken_up_again(kind: Kind) {
         (plan.to_string(), going.join().expect("an end"))
     });
     let (plan, third) = third;
-    assert!(
-        plan.contains("which began: Remember the word heron."),
-        "{plan}"
-    );
+    assert_contains(&plan, "which began: Remember the word heron.");
     assert!(third.expect_ok().contains("The word is heron."), "{third}");
-    assert!(
-        third.stderr.contains("this conversation is over"),
-        "{third}"
-    );
+    assert_contains(&third.stderr, "this conversation is over");
     let seen = desk.model.results();
-    assert!(
-        seen.last().expect("a result").contains("one\nmore"),
-        "{seen:?}"
-    );
+    assert_contains(seen.last().expect("a result"), "one\nmore");
     let sent = desk.model.requests().last().expect("a request").to_string();
     assert!(sent.contains("heron") && sent.contains("A bird."), "{sent}");
     desk.model.finish();
 
     let threads = desk.kind.of("threads.list");
     desk.owner().grant(&agent.id, &threads, "1h").expect_ok();
-    let listed = agent.invoke(&threads, json!({})).expect_ok();
+    let listed = agent.must(&threads, json!({}));
     let all = listed["output"]["threads"].as_array().expect("a list");
     let titles: Vec<_> = all.iter().map(|thread| &thread["title"]).collect();
     assert_eq!(titles, ["Remember the word heron."], "{listed}");
@@ -283,7 +270,7 @@ fn conversation_goes_on_over_mcp() {
     let desk = &talk.desk;
     let server = mcp::server(&desk.gateway, &desk.agent);
     let mut stdio = McpClient::greeted(server, "plain");
-    until("the list", || (stdio.names().len() > 1).then_some(()));
+    until_true("the list", || stdio.names().len() > 1);
     let http = Plain::at(&desk.gateway, &desk.agent);
     let mut by_stdio = |tool: &str, arguments: Value| stdio.call(tool, arguments);
     let mut by_http = |tool: &str, arguments: Value| http.call(tool, arguments);
@@ -367,17 +354,15 @@ fn card_says_its_bounds_and_owner_lowers_them() {
         "5",
     ];
     desk.gateway.cli(fewer).expect_ok();
-    let first = desk.agent.invoke("codex.chat", input).expect_ok();
+    let first = desk.agent.must("codex.chat", input);
     let left = &first["conversation"];
     assert_eq!(left["turnsLeft"], 1, "{first}");
 
     // It is listed with what is left, and the owner ends it.
     let listed = desk.gateway.cli(["calls", "list"]);
     let listed = listed.expect_ok();
-    assert!(
-        listed.contains("1 turn") && listed.contains("ends in "),
-        "{listed}"
-    );
+    assert_contains(listed, "1 turn");
+    assert_contains(listed, "ends in ");
     let status = desk.gateway.cli(["status"]);
     assert!(status.stdout.contains("codex.chat"), "{status}");
     let run = left["runId"].as_str().expect("its name");
@@ -405,8 +390,8 @@ fn conversation_goes_on_after_a_restart_and_turn_is_not_repeated() {
     ]);
     let requests = talk.desk.model.requests().len();
     let taken = talk.send("m2", "Work.").expect_ok();
-    until("the turn has changed its copy", || {
-        (talk.desk.model.requests().len() == requests + 2).then_some(())
+    until_true("the turn has changed its copy", || {
+        talk.desk.model.requests().len() == requests + 2
     });
     talk.desk.gateway.kill9();
     gate.open();
@@ -448,17 +433,15 @@ fn revoke_in_the_middle_ends_turn_and_conversation() {
         .then([Step::Wait(gate.clone()), Step::say("never")]);
     let requests = desk.model.requests().len();
     talk.send("m2", "Wait.").expect_ok();
-    until("the turn", || {
-        (desk.model.requests().len() > requests).then_some(())
-    });
+    until_true("the turn", || desk.model.requests().len() > requests);
     talk.refused("m3", "under way");
     let other = desk.gateway.agent_with("other", &["codex.changes.read"]);
     let foreign = send(&other, &talk.run, "m4", "Mine now.");
     foreign.expect_error(403, "session_expired");
     desk.owner().revoke_agent("caller");
-    until("the end of the turn", || {
-        let calls = desk.owner().client.get("/admin/api/calls").expect_ok();
-        (calls["calls"] == json!([]) && calls["conversations"] == json!([])).then_some(())
+    until_true("the end of the turn", || {
+        let calls = desk.owner().get("/admin/api/calls").expect_ok();
+        calls["calls"] == json!([]) && calls["conversations"] == json!([])
     });
     gate.open();
     // The credential is gone with it, and nobody who comes back under the name has the conversation.
@@ -492,7 +475,7 @@ fn key_rotation_and_withdrawal_end_a_conversation() {
     talk.refused("m2", "it was ended");
     let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
     let owner = talk.desk.owner();
-    let open = || owner.client.get("/admin/api/calls").expect_ok()["conversations"].clone();
+    let open = || owner.get("/admin/api/calls").expect_ok()["conversations"].clone();
     assert_eq!(open().as_array().map(Vec::len), Some(1));
     talk.desk.gateway.cli(["key", "rotate"]).expect_ok();
     let listed = talk.desk.gateway.cli(["calls", "list"]);
@@ -545,10 +528,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     let again = desk
         .gateway
         .plexus("person", [words[0], words[1], "--wait", "0"]);
-    assert!(
-        again.stderr.contains("the request stays with the owner"),
-        "{again}"
-    );
+    assert_contains(&again.stderr, "the request stays with the owner");
     // Another command follows a run by the name of its request; Ctrl-C twice cancels it.
     desk.model
         .then([Step::Wait(Gate::closed()), Step::say("never")]);
@@ -562,9 +542,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     let mut terminal = Terminal::start(&command, 60, 40);
     desk.owner().approve(&waiting, "once");
     terminal.until_shows("approved; it begins");
-    until("its request", || {
-        (desk.model.requests().len() > requests).then_some(())
-    });
+    until_true("its request", || desk.model.requests().len() > requests);
     terminal.keys("\u{3}");
     terminal.until_shows("press Ctrl-C again");
     terminal.keys("\u{3}");
@@ -620,9 +598,7 @@ fn person_talks_with_codex_at_a_terminal() {
         .then([Step::Wait(gate.clone()), Step::say("never")]);
     let requests = desk.model.requests().len();
     terminal.keys("Wait\r");
-    until("the turn", || {
-        (desk.model.requests().len() > requests).then_some(())
-    });
+    until_true("the turn", || desk.model.requests().len() > requests);
     terminal.keys("\u{3}");
     terminal.until_shows("stopping this turn");
     terminal.until_shows("You cancelled it.");
@@ -636,7 +612,7 @@ fn person_talks_with_codex_at_a_terminal() {
     terminal.until_shows("the conversation is over");
     terminal.until_shows("plexus codex.apply changes=cs_");
     assert_eq!(terminal.end().code(), Some(0), "{}", terminal.picture());
-    let open = desk.owner().client.get("/admin/api/calls").expect_ok();
+    let open = desk.owner().get("/admin/api/calls").expect_ok();
     assert_eq!(open["conversations"], json!([]), "{open}");
     assert_eq!(desk.folder.read("a.txt"), "one\n");
 }

@@ -1,11 +1,10 @@
 //! What happened to the ledger's files while no daemon looked: an edited row, an older copy. Found at the start, and by
 //! both ways to verify.
 
-use crate::house::{House, READ};
+use crate::house::{House, READ, report};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::{Gateway, binaries};
 use redb::{Database, ReadableTable as _, TableDefinition};
-use serde_json::json;
 use std::fs;
 use std::path::Path;
 
@@ -46,9 +45,7 @@ fn verify_copy(gateway: &Gateway, copy: &Path) -> Said {
 fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
     let mut house = House::open();
     let agent = house.reader("one");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     house.gateway.kill9();
     let file = house.gateway.state().join("ledger.redb");
     let good = fs::read(&file).expect("the ledger");
@@ -79,9 +76,7 @@ fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
     fs::write(&file, good).expect("a good one");
     house.gateway.start_again();
     let agent = house.back(&agent);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     house.gateway.cli(["audit", "verify"]).expect_ok();
 }
 
@@ -96,7 +91,7 @@ fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
     house.gateway.start_again();
     house.owner().revoke_agent("one");
     house.gateway.restart();
-    let sound = house.owner().client.get("/admin/api/status").expect_ok();
+    let sound = house.owner().get("/admin/api/status").expect_ok();
     assert_eq!(sound["ledger"]["checked"]["holds"], true, "the control");
     house.gateway.cli(["audit", "verify"]).expect_ok();
     assert!(house.gateway.stop().success());
@@ -105,7 +100,7 @@ fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
     house.gateway.start_again();
     // The second start as well, when the log has lines of its own after the ones that contradict it.
     for start in 1..3 {
-        let status = house.owner().client.get("/admin/api/status").expect_ok();
+        let status = house.owner().get("/admin/api/status").expect_ok();
         assert_eq!(status["ledger"]["checked"]["holds"], false, "start {start}");
         let said = house.gateway.cli(["status"]);
         assert!(
@@ -138,6 +133,6 @@ fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
     // The owner goes on with it knowingly, as docs/runbook.md says.
     fs::remove_file(house.gateway.state().join("audit-heads.jsonl")).expect("moved away");
     house.gateway.start_again();
-    let status = house.owner().client.get("/admin/api/status").expect_ok();
+    let status = house.owner().get("/admin/api/status").expect_ok();
     assert_eq!(status["ledger"]["checked"]["holds"], true);
 }

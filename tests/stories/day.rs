@@ -9,6 +9,7 @@ use crate::obsidian_rest::app::{
     tls,
 };
 use plexus_tests::programs::{self, Said};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::Value;
@@ -178,10 +179,8 @@ impl Day {
         let (plan, _) = self.approved(append);
         let diff = plan["preview"]["diff"].as_str().expect("a difference");
         let last = NOTE.lines().last().expect("a line");
-        assert!(
-            diff.contains(&format!(" {last}\n")) && diff.contains("+- Draft sent."),
-            "{diff}"
-        );
+        assert_contains(diff, &format!(" {last}\n"));
+        assert_contains(diff, "+- Draft sent.");
         let text = app.text(NOTE_PATH).expect("the note");
         assert!(
             text.starts_with(NOTE) && text.contains("- Draft sent."),

@@ -6,7 +6,7 @@ use crate::chatting::{ENTER, TAB, chat, ends_well};
 use crate::demo::tell;
 use crate::office::{Seat, reply, turn_of};
 use nix::sys::signal::Signal;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Gate, Step, Terminal};
 use serde_json::{Value, json};
 
@@ -116,12 +116,10 @@ fn the_demo_of_channels() {
     sees(&terminal, "Ana", "I propose Kestrel. Bob, is it free?");
 
     tell("Bob's Codex is at work on that when Bob's process is killed. Vera goes on writing.");
-    until("Bob's model", || {
+    until_true("Bob's model", || {
         let requests = bob.model.requests();
         let mut turns = requests.iter().map(|request| turn_of(request).0);
-        turns
-            .any(|input| input.contains("I propose Kestrel"))
-            .then_some(())
+        turns.any(|input| input.contains("I propose Kestrel"))
     });
     drop(bob_works);
     gate.open();

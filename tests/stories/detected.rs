@@ -2,6 +2,7 @@
 #![cfg(not(target_os = "macos"))]
 
 use plexus_tests::programs::{self, Said};
+use plexus_tests::texts::assert_lacks;
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -128,8 +129,6 @@ fn found_sources_are_added_by_the_commands_shown() {
 fn apps_of_a_mac_are_not_found_elsewhere() {
     let gateway = Gateway::start();
     let shown = detected(&gateway);
-    assert!(
-        !shown.contains("Apple") && !shown.contains("Things"),
-        "{shown}"
-    );
+    assert_lacks(&shown, "Apple");
+    assert_lacks(&shown, "Things");
 }

@@ -3,7 +3,7 @@
 use crate::house::{House, WRITE, note};
 use nix::sys::signal::Signal;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, binaries, programs};
+use plexus_tests::{binaries, programs};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -210,13 +210,10 @@ fn newest_intent(house: &House) -> String {
 #[test]
 fn a_look_leaves_what_a_killed_write_settles_itself_by() {
     let mut house = House::open();
-    let connected = house
-        .owner()
-        .connect_as(json!({"agentId": "one", "capabilities": [WRITE], "standing": [WRITE]}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let agent = Agent::enroll(&house.gateway.client(), code);
-    agent.invoke(WRITE, note("a.md", "first")).expect_ok();
+    let agent = house
+        .gateway
+        .agent_as(json!({"agentId": "one", "capabilities": [WRITE], "standing": [WRITE]}));
+    agent.must(WRITE, note("a.md", "first"));
     let client = house.owner().client;
     let status = client.get("/admin/api/status").expect_ok();
     let workers = status["workers"].as_array().expect("workers");

@@ -4,7 +4,11 @@ mod hosts;
 
 use hosts::{Https, authority, echo};
 use plexus_tests::processes::{self, Process};
-use plexus_tests::{Agent, Builder, Folder, Gateway, waiting::until};
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::{
+    Agent, Builder, Folder, Gateway,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 use std::{
     io::Read as _,
@@ -37,10 +41,7 @@ impl Net {
         folder.write("state", "0");
         let owner = gateway.owner();
         let secret = json!({"value": SECRET});
-        owner
-            .client
-            .post("/admin/api/secrets/token", secret)
-            .expect_ok();
+        owner.post("/admin/api/secrets/token", secret).expect_ok();
         let mut route = json!({
             "path": folder.path(), "server": format!("https://localhost:{}", https.port),
             "peer": format!("{peer}:{echo}"),
@@ -51,7 +52,7 @@ impl Net {
         let source = json!({
             "id": "fixture", "kind": "fixture-dir", "label": "Fixture", "secretRef": "token", "route": route,
         });
-        owner.client.post("/admin/api/sources", source).expect_ok();
+        owner.post("/admin/api/sources", source).expect_ok();
         let agent = gateway.agent_with("one", &["fixture.send", "fixture.attack"]);
         Self {
             gateway,
@@ -63,7 +64,7 @@ impl Net {
     }
 
     fn send(&self, input: Value) -> Value {
-        let mut reply = self.agent.invoke("fixture.send", input).expect_ok();
+        let mut reply = self.agent.must("fixture.send", input);
         reply["output"].take()
     }
 
@@ -159,11 +160,7 @@ fn secret_is_added_outside_of_the_worker() {
     // No trace of it where people and agents look.
     assert!(!net.gateway.stderr().contains(SECRET));
     assert!(!json!(net.gateway.log()).to_string().contains(SECRET));
-    assert!(
-        !json!(net.gateway.owner().audit(1000))
-            .to_string()
-            .contains(SECRET)
-    );
+    assert_lacks(&json!(net.gateway.owner().audit(1000)).to_string(), SECRET);
     let line = net.audited(net.https.port, "admitted");
     assert_eq!(line["host"], "localhost");
     assert_eq!(line["count"], 1);
@@ -347,20 +344,15 @@ fn secret_goes_without_tls_to_this_machine_only() {
     };
     let add = |id: &str, server: String| {
         let body = source(id, server);
-        owner.client.post("/admin/api/sources", body)
+        owner.post("/admin/api/sources", body)
     };
     add("plain", format!("http://localhost:{port}/")).expect_ok();
     let agent = net.gateway.agent_with("two", &["plain.send"]);
     let head = "GET /dav/notes HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\nauthorization: Bearer {credential}\r\n\r\n";
-    let reply = agent
-        .invoke("plain.send", json!({"head": head}))
-        .expect_ok();
+    let reply = agent.must("plain.send", json!({"head": head}));
     says(&answer(&reply["output"]), "200", "in the clear");
     let head = heads.lock().expect("the list").concat().to_lowercase();
-    assert!(
-        head.contains(&format!("authorization: bearer {SECRET}")),
-        "{head}"
-    );
+    assert_contains(&head, &format!("authorization: bearer {SECRET}"));
     assert!(head.contains(&format!("host: localhost:{port}")), "{head}");
     for elsewhere in [
         "http://192.168.1.5/",
@@ -459,9 +451,7 @@ fn worker_starts_again_with_a_new_egress() {
         net.process("plexus-worker-fixture"),
     );
     egress.signal(nix::sys::signal::Signal::SIGKILL);
-    until("the end of both", || {
-        (!egress.alive() && !worker.alive()).then_some(())
-    });
+    until_true("the end of both", || !egress.alive() && !worker.alive());
     says(&net.connect(&peer), "200", "over and out");
     assert_ne!(net.process("plexus-egress"), egress);
     let ended = net.recorded("worker.end", |detail| {
@@ -476,10 +466,8 @@ fn one_egress_serves_both_workers_and_ends_with_their_source() {
     says(&net.get("/dav/notes", ""), "200", "this is");
     let write = "fixture.count";
     let wanted = json!({"agentId": "two", "capabilities": [write], "standing": [write]});
-    let connected = net.gateway.owner().connect_as(wanted).expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let writer = Agent::enroll(&net.gateway.client(), code);
-    writer.invoke(write, json!({"line": "x"})).expect_ok();
+    let writer = net.gateway.agent_as(wanted);
+    writer.must(write, json!({"line": "x"}));
     let all = processes::below(net.gateway.pid());
     let named = |name: &str| all.iter().filter(|one| name.starts_with(&one.name)).count();
     assert_eq!(named("plexus-worker-fixture"), 2, "{all:?}");
@@ -487,7 +475,7 @@ fn one_egress_serves_both_workers_and_ends_with_their_source() {
     let egress = net.process("plexus-egress");
     let client = net.gateway.owner().client;
     client.delete("/admin/api/sources/fixture").expect_ok();
-    until("its end", || (!egress.alive()).then_some(()));
+    until_true("its end", || !egress.alive());
 }
 
 #[test]
@@ -518,7 +506,7 @@ fn missing_secret_or_authority_refuses_the_start() {
         let mut route = route;
         route["path"] = json!(folder.path());
         let source = json!({"id": id, "kind": "fixture-dir", "label": id, "secretRef": secret, "route": route});
-        owner.client.post("/admin/api/sources", source).expect_ok();
+        owner.post("/admin/api/sources", source).expect_ok();
         let agent = net.gateway.agent_with(id, &[&format!("{id}.echo")]);
         let reply = agent.invoke(&format!("{id}.echo"), json!({"text": "x"}));
         assert_eq!(reply.at("/ok"), false, "{reply}");
@@ -529,7 +517,7 @@ fn missing_secret_or_authority_refuses_the_start() {
         "id": "plain", "kind": "fixture-dir", "label": "plain",
         "route": {"path": Folder::empty().path(), "server": "http://cal.example"},
     });
-    let refused = owner.client.post("/admin/api/sources", body);
+    let refused = owner.post("/admin/api/sources", body);
     assert!(refused.text().contains("route.server"), "{refused}");
 }
 
@@ -550,7 +538,7 @@ fn own_port_of_the_gateway_is_reached_by_no_source() {
         let route = json!({"path": folder.path(), "peer": format!("{host}:{port}")});
         let source = json!({"id": id, "kind": "fixture-dir", "label": id, "route": route});
         let owner = net.gateway.owner();
-        owner.client.post("/admin/api/sources", source).expect_ok();
+        owner.post("/admin/api/sources", source).expect_ok();
         let agent = net.gateway.agent_with(&id, &[&format!("{id}.echo")]);
         let reply = agent.invoke(&format!("{id}.echo"), json!({"text": "x"}));
         assert_eq!(reply.at("/ok"), false, "{host}: {reply}");
@@ -592,7 +580,7 @@ fn worker_reaches_one_socket_by_its_egress() {
         let route = json!({"path": folder.path(), "app": path});
         let source =
             json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": route});
-        owner.client.post("/admin/api/sources", source)
+        owner.post("/admin/api/sources", source)
     };
     // What the owner may not name.
     let link = apps.path().join("link.sock");
@@ -618,7 +606,7 @@ fn worker_reaches_one_socket_by_its_egress() {
             "CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nproxy-authorization: Bearer {{credential}}\r\n\r\n"
         );
         let input = json!({"head": head, "tunnelled": "over and out"});
-        answer(&agent.invoke("fixture.send", input).expect_ok()["output"])
+        answer(&agent.must("fixture.send", input)["output"])
     };
     let socket = "unix-socket.invalid:1";
     says(
@@ -633,7 +621,7 @@ fn worker_reaches_one_socket_by_its_egress() {
     for path in [&app, &other] {
         UnixStream::connect(path).expect("the control");
         let act = json!({"act": ["unix", path]});
-        let refused = agent.invoke("fixture.attack", act).expect_ok();
+        let refused = agent.must("fixture.attack", act);
         assert_eq!(
             refused["output"],
             format!("refused {}", nix::libc::EPERM),
@@ -644,9 +632,7 @@ fn worker_reaches_one_socket_by_its_egress() {
     says(&through("unix-socket.invalid:2"), "403", "does not list");
     says(&through("localhost:1"), "403", "does not list");
     let open = format!("CONNECT {socket} HTTP/1.1\r\nhost: {socket}\r\n\r\n");
-    let refused = agent
-        .invoke("fixture.send", json!({"head": open}))
-        .expect_ok();
+    let refused = agent.must("fixture.send", json!({"head": open}));
     says(&answer(&refused["output"]), "407", "credential");
     let line = until("a connection in the audit log", || {
         let events = owner.audit(1000).into_iter();

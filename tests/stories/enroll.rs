@@ -75,9 +75,9 @@ fn codes_end() {
     let brief = owner
         .connect_as(json!({"agentId": "brief", "capabilities": [], "ttlMs": 1}))
         .expect_ok();
-    plexus_tests::waiting::until("the end of a code of one millisecond", || {
+    plexus_tests::waiting::until_true("the end of a code of one millisecond", || {
         let reply = redeem(&client, &brief["code"]);
-        (reply.status == 401 && reply.at("/error/code") == "code_expired").then_some(())
+        reply.status == 401 && reply.at("/error/code") == "code_expired"
     });
 
     let first = owner.connect("twice", &[])["code"].clone();

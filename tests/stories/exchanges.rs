@@ -11,7 +11,7 @@
 
 use plexus_tests::answers::kind_of;
 use plexus_tests::http::{Client, Response};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Clock, Folder, Gateway};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -98,11 +98,11 @@ impl Player {
             .start();
         let owner = gateway.owner();
         let settings = json!({"autoAllowReads": true});
-        owner.client.put("/v1/config", settings).expect_ok();
+        owner.put("/v1/config", settings).expect_ok();
         let fixture = json!({
             "id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": other.path()},
         });
-        owner.client.post("/admin/api/sources", fixture).expect_ok();
+        owner.post("/admin/api/sources", fixture).expect_ok();
         let path = |folder: &Folder| folder.path().display().to_string();
         let named = [
             ("<connectionKey>", gateway.key()),
@@ -158,9 +158,9 @@ impl Player {
             }
             Move::Quiet => {
                 let owner = self.gateway.owner();
-                until("the end of every call", || {
-                    let calls = owner.client.get("/admin/api/calls").expect_ok();
-                    (calls["calls"] == json!([])).then_some(())
+                until_true("the end of every call", || {
+                    let calls = owner.get("/admin/api/calls").expect_ok();
+                    calls["calls"] == json!([])
                 });
             }
             Move::VaultGone => fs::remove_dir_all(self.vault.path()).expect("it is there"),
@@ -172,7 +172,7 @@ impl Player {
         let owner = self.gateway.owner();
         let item = path.rsplit_once("/admin/api/pending/").map(|(_, id)| id);
         if let Some(item) = item.filter(|_| method == "POST" && body["action"] == "approve") {
-            let pending = owner.client.get("/admin/api/pending").json();
+            let pending = owner.get("/admin/api/pending").json();
             let mut cards = pending["pending"].as_array().into_iter().flatten();
             let card = cards.find(|card| card["pendingId"] == item || card["id"] == item);
             if let Some(card) = card {
@@ -182,9 +182,7 @@ impl Player {
         }
         let is_added = (method, path) == ("POST", "/admin/api/extensions");
         if is_added && body["manifest"].is_object() {
-            let seen = owner
-                .client
-                .post("/admin/api/extensions/preview", body.clone());
+            let seen = owner.post("/admin/api/extensions/preview", body.clone());
             if let Some(digest) = seen.json().get("digest") {
                 body["digest"] = digest.clone();
             }

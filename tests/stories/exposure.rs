@@ -1,13 +1,13 @@
 //! What the owner lets be seen.
 
-use crate::house::{House, READ};
+use crate::house::{House, READ, report};
 use serde_json::{Value, json};
 
 #[test]
 fn exposure_is_listed_and_set() {
     let house = House::open();
     let owner = house.owner();
-    let list = || owner.client.get("/admin/api/exposure").expect_ok();
+    let list = || owner.get("/admin/api/exposure").expect_ok();
     let entry = |list: &Value, id: &str| -> Value {
         let entries = list["capabilities"].as_array().expect("capabilities");
         entries
@@ -66,14 +66,13 @@ fn a_default_grant_is_a_tick() {
     let house = House::open();
     let owner = house.owner();
     owner
-        .client
         .post(
             "/admin/api/default-grant/workspace.read",
             json!({"defaultGrant": true}),
         )
         .expect_ok();
     let agent = house.gateway.agent("new");
-    agent.must_ask(READ, json!({"path": "report.txt"}));
+    agent.must_ask(READ, report());
 }
 
 #[test]
@@ -90,7 +89,5 @@ fn what_is_not_exposed_is_hidden_and_kept() {
     let agent = house.back(&agent);
     assert!(!agent.sees().contains(&READ.to_owned()), "over a restart");
     house.owner().expose(READ, true);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 }

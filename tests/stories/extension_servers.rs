@@ -2,6 +2,7 @@
 //! `plexusctl mcp add`.
 
 use crate::mcp_servers::packages;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Folder, Gateway};
 use serde_json::{Value, json};
 use std::fs;
@@ -124,8 +125,8 @@ fn manifest_of_a_server_lends_what_mcp_add_lends() {
     let item = agent.must_ask("memory.create_entities", tea.clone());
     assert!(!memory.notes.has("memory.jsonl"), "before the approval");
     gateway.owner().approve(&item, "once");
-    agent.invoke("memory.create_entities", tea).expect_ok();
-    let graph = agent.invoke("memory.read_graph", json!({})).expect_ok();
+    agent.must("memory.create_entities", tea);
+    let graph = agent.must("memory.read_graph", json!({}));
     assert_eq!(graph["output"]["structured"]["entities"][0]["name"], "tea");
 
     // Another tool is a read from now on; its folders stay as they are.
@@ -135,7 +136,7 @@ fn manifest_of_a_server_lends_what_mcp_add_lends() {
     assert_eq!(seen["changes"]["changed"], json!([]), "{seen}");
     let body = json!({"manifest": other, "digest": seen["digest"]});
     let owner = gateway.owner();
-    let added = owner.client.post(EXTENSIONS, body).expect_ok();
+    let added = owner.post(EXTENSIONS, body).expect_ok();
     assert_eq!(
         (&added["ok"], &added["source"]),
         (&json!(true), &json!("memory"))
@@ -231,7 +232,7 @@ fn manifest_that_lends_no_server_is_refused() {
         let reason = seen["reasons"][0].as_str().expect("a reason");
         assert!(reason.contains(words), "{what}: {seen}");
         let owner = memory.gateway.owner();
-        let added = owner.client.post(EXTENSIONS, memory.body(&manifest)).json();
+        let added = owner.post(EXTENSIONS, memory.body(&manifest)).json();
         assert_eq!(added["ok"], false, "{what}: {added}");
     }
     assert!(!memory.gateway.state().join("extensions").exists());
@@ -249,23 +250,18 @@ fn manifest_that_lends_no_server_is_refused() {
     assert_eq!(seen["surface"]["transport"], "mcp", "{seen}");
     let owner = memory.gateway.owner();
     body["digest"] = json!("0");
-    let refused = owner.client.post(EXTENSIONS, body.clone());
+    let refused = owner.post(EXTENSIONS, body.clone());
     assert_eq!(
         refused.at("/error/code"),
         "precondition_changed",
         "{refused}"
     );
     body["digest"] = seen["digest"].clone();
-    assert_eq!(owner.client.post(EXTENSIONS, body).expect_ok()["ok"], true);
+    assert_eq!(owner.post(EXTENSIONS, body).expect_ok()["ok"], true);
     // It stays the server that it is.
     let mut other = manifest;
     other["mcp"]["env"] = json!({"MEMORY_FILE_PATH": "{folder.notes}/other.jsonl"});
     let seen = memory.preview(&memory.body(&other));
     assert_eq!(seen["valid"], false, "{seen}");
-    assert!(
-        seen["reasons"]
-            .to_string()
-            .contains("plexusctl mcp remove memory"),
-        "{seen}"
-    );
+    assert_contains(&seen["reasons"].to_string(), "plexusctl mcp remove memory");
 }

@@ -1,6 +1,7 @@
 //! Extensions by manifest: commands of the machine, each run in a cage, and manifests that ask for more than they may.
 
-use plexus_tests::waiting::until;
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, Gateway, Response};
 use serde_json::{Value, json};
 use std::{
@@ -63,14 +64,14 @@ impl World {
 
     fn preview(&self, manifest: &Value) -> Value {
         let body = json!({"manifest": manifest, "folders": {"files": self.folder.path()}});
-        self.gateway.owner().client.post(PREVIEW, body).expect_ok()
+        self.gateway.owner().post(PREVIEW, body).expect_ok()
     }
 
     fn add_as(&self, manifest: &Value, digest: &Value) -> Response {
         let body = json!({
             "manifest": manifest, "folders": {"files": self.folder.path()}, "digest": digest,
         });
-        self.gateway.owner().client.post(EXTENSIONS, body)
+        self.gateway.owner().post(EXTENSIONS, body)
     }
 
     /// Adds it as it is previewed; gives what the preview says.
@@ -132,7 +133,7 @@ fn read_writes_nothing_and_write_asks_each_time() {
         assert!(card.contains(said), "{said}: {card}");
     }
     world.gateway.owner().approve(&item, "once");
-    let done = agent.invoke("box.put", input).expect_ok();
+    let done = agent.must("box.put", input);
     assert_eq!(
         done["output"],
         json!({"status": 0, "text": "one\nline"}),
@@ -142,10 +143,7 @@ fn read_writes_nothing_and_write_asks_each_time() {
     // Once was once, and no window is longer.
     agent.must_ask("box.put", json!({"name": "other", "text": ""}));
     let standing = world.gateway.owner().grant("caller", "box.put", "7d");
-    assert!(
-        standing.text().contains("standing_not_allowed"),
-        "{standing}"
-    );
+    assert_contains(&standing.text(), "standing_not_allowed");
 }
 
 #[test]
@@ -155,9 +153,7 @@ fn value_stays_one_argument() {
     let world = World::with(&[capability("say", "read", &echo)]);
     let agent = world.agent(&["say"]);
     let odd = "-n $(id) `id` ; | > x * {name} \u{e9}\n";
-    let said = agent
-        .invoke("box.say", json!({"name": "a b", "text": odd}))
-        .expect_ok();
+    let said = agent.must("box.say", json!({"name": "a b", "text": odd}));
     let expected = format!("[--name={odd}][a b][--][{odd}]");
     assert_eq!(said["output"]["text"], expected.as_str(), "{said}");
     for option in ["-v", "--version", "-"] {
@@ -215,10 +211,8 @@ fn run_is_held_to_its_limits() {
     assert_eq!(error("flood", json!({}))["detail"]["reason"], "too_large");
     let failed = error("fails", json!({}));
     let words = failed["message"].as_str().expect("words");
-    assert!(
-        words.contains("status 1: ") && words.contains("No such file"),
-        "{words}"
-    );
+    assert_contains(words, "status 1: ");
+    assert_contains(words, "No such file");
     assert_eq!(
         error("parsed", json!({"text": "{\"a\":1,\"a\":2}"}))["detail"]["reason"],
         "not_json"
@@ -226,17 +220,13 @@ fn run_is_held_to_its_limits() {
     // The key of the gateway, by its path.
     let key = world.gateway.state().join("connection-key");
     let refused = error("secret", json!({"name": key}));
-    assert!(
-        refused["message"]
-            .as_str()
-            .expect("words")
-            .contains("Permission denied"),
-        "{refused}"
+    assert_contains(
+        refused["message"].as_str().expect("words"),
+        "Permission denied",
     );
     // The controls.
-    let output = |name: &str, input: Value| {
-        agent.invoke(&format!("box.{name}"), input).expect_ok()["output"].clone()
-    };
+    let output =
+        |name: &str, input: Value| agent.must(&format!("box.{name}"), input)["output"].clone();
     assert_eq!(
         output("parsed", json!({"text": "{\"a\": [1]}"})),
         json!({"status": 0, "json": {"a": [1]}})
@@ -579,12 +569,7 @@ fn manifest_that_asks_for_more_is_refused() {
     let mut inner = good.clone();
     bin(&mut inner, &inside);
     let seen = world.preview(&inner);
-    assert!(
-        seen["reasons"]
-            .to_string()
-            .contains("keep programs elsewhere"),
-        "{seen}"
-    );
+    assert_contains(&seen["reasons"].to_string(), "keep programs elsewhere");
     // The same member twice, as a file and as a body.
     let twice = good
         .to_string()
@@ -623,16 +608,13 @@ fn manifest_that_asks_for_more_is_refused() {
         .expect_ok();
     let mut taken = good;
     (taken["source"], taken["label"]) = (json!("rude"), json!("Rude"));
-    assert!(
-        world.preview(&taken)["reasons"]
-            .to_string()
-            .contains("a source rude already")
+    assert_contains(
+        &world.preview(&taken)["reasons"].to_string(),
+        "a source rude already",
     );
     let listed = world.gateway.cli(["extension", "list"]);
-    assert!(
-        listed.expect_ok().contains("Box") && !listed.stdout.contains("rude"),
-        "{listed}"
-    );
+    assert_contains(listed.expect_ok(), "Box");
+    assert_lacks(&listed.stdout, "rude");
 }
 
 #[test]
@@ -659,18 +641,16 @@ fn change_suspends_until_it_is_agreed_to() {
     world.folder.write("a", "one\ntwo\n");
     let agent = world.agent(&["show"]);
     let input = json!({"name": "a"});
-    let text = |agent: &Agent| {
-        agent.invoke("box.show", input.clone()).expect_ok()["output"]["text"].clone()
-    };
+    let text = |agent: &Agent| agent.must("box.show", input.clone())["output"]["text"].clone();
     assert_eq!(text(&agent), "one\ntwo\n");
 
     // Another program, once the worker starts again.
     put("/usr/bin/head");
     world.gateway.restart();
-    let agent = Agent::with_pat(&world.gateway.client(), &agent.id, &agent.pat);
-    until("the stopped source", || {
+    let agent = world.gateway.back(&agent);
+    until_true("the stopped source", || {
         let reply = agent.invoke("box.show", input.clone());
-        (reply.status == 503).then_some(())
+        reply.status == 503
     });
     let shown = world.gateway.cli(["extension", "show", "box"]);
     let shown = shown.expect_ok();
@@ -701,7 +681,7 @@ fn change_suspends_until_it_is_agreed_to() {
 
     // It is there after a restart, and gone with all that it kept when it is removed.
     world.gateway.restart();
-    let agent = Agent::with_pat(&world.gateway.client(), &agent.id, &agent.pat);
+    let agent = world.gateway.back(&agent);
     assert_eq!(text(&agent), "one\n");
     world
         .gateway

@@ -1,9 +1,10 @@
 //! One agent that does too much: it is slowed, told when to go on, counted, and a burden to nobody else.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note, report};
 use crate::watching::watch;
 use plexus_tests::agent::handshake;
-use plexus_tests::{Agent, Clock, Length, Owner, Response, length, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{Agent, Clock, Length, Owner, Response, length, waiting::until_true};
 use serde_json::{Value, json};
 
 /// Repeats `call` until it is refused for its number; gives the refusal and how many came before it.
@@ -38,7 +39,7 @@ fn usual(owner: &Owner, agent: &str) {
 }
 
 fn read(agent: &Agent) -> Response {
-    agent.invoke(READ, json!({"path": "report.txt"}))
+    agent.invoke(READ, report())
 }
 
 /// The refusals that the log tells of: events, and the calls that they stand for.
@@ -60,14 +61,13 @@ fn calls_are_bounded_on_every_route_that_writes() {
     let owner = house.owner();
     let (busy, calm) = (house.reader("busy"), house.reader("calm"));
     let (token, exchanged) = (busy.token(&[READ]), busy.token(&[READ]));
-    let bearer = token["token"].as_str().expect("a token").to_owned();
     let client = house.gateway.client();
     let routes: [(&str, &dyn Fn() -> Response); 6] = [
         ("a handshake", &|| handshake(&client, &busy.pat)),
         ("a request", &|| busy.ask(json!({READ: "allow"}))),
         ("a refresh", &|| busy.refresh(&exchanged)),
         ("a call with a token", &|| {
-            busy.invoke_with(&bearer, READ, json!({"path": "report.txt"}))
+            busy.invoke_with(&token, READ, report())
         }),
         ("a call with a session", &|| read(&busy)),
         ("a run", &|| {
@@ -175,7 +175,7 @@ fn the_log_grows_by_so_much_a_day_for_one_agent() {
     // What was used is more than one call under the bound, at most one call beyond it.
     let limits = |agent: &str| {
         let route = format!("/admin/api/agents/{agent}/limits");
-        owner.client.get(&route).expect_ok()
+        owner.get(&route).expect_ok()
     };
     let used = limits("greedy")["ledgerBytesPerDay"]["used"].as_u64();
     assert!(
@@ -185,7 +185,7 @@ fn the_log_grows_by_so_much_a_day_for_one_agent() {
     // Nobody else pays; taking back is never refused for its number.
     read(&calm).expect_ok();
     let ends = greedy
-        .bearing(token["token"].as_str().expect("a token"))
+        .bearing(&token)
         .post("/grants/revoke", json!({"jti": token["jti"]}));
     assert_eq!(ends.expect_ok()["ok"], true);
     owner.connect("three", &[READ]);
@@ -214,7 +214,7 @@ fn what_was_used_of_the_day_outlives_the_gateway() {
     let agent = house.reader("one");
     let used = |house: &House| {
         let route = "/admin/api/agents/one/limits";
-        let shown = house.owner().client.get(route).expect_ok();
+        let shown = house.owner().get(route).expect_ok();
         shown["ledgerBytesPerDay"]["used"].as_u64().expect("bytes")
     };
     for _ in 0..20 {
@@ -319,12 +319,9 @@ fn the_owner_says_how_much_and_it_lasts() {
         !said.stdout.contains(" 0 B used"),
         "what was used as well: {said}"
     );
-    assert!(
-        house
-            .gateway
-            .cli(["agents", "show", "one"])
-            .expect_ok()
-            .contains("calls a second 7")
+    assert_contains(
+        house.gateway.cli(["agents", "show", "one"]).expect_ok(),
+        "calls a second 7",
     );
     // One of them alone, and back.
     assert_eq!(
@@ -484,15 +481,15 @@ fn what_waits_reaches_the_owner_however_large_it_is() {
     let whole = house.gateway.cli(["--json", "approvals", "show", oldest]);
     let whole = whole.json();
     assert_eq!(whole["asks"][0]["input"]["content"], large.as_str());
-    until("the plan of the oldest", || {
+    until_true("the plan of the oldest", || {
         let card = house.gateway.cli(["--json", "approvals", "show", oldest]);
-        card.json()["cardDigest"].is_string().then_some(())
+        card.json()["cardDigest"].is_string()
     });
     house
         .gateway
         .cli(["approvals", "approve", oldest, "--yes"])
         .expect_ok();
-    agents[0].invoke(WRITE, note(path, &large)).expect_ok();
+    agents[0].must(WRITE, note(path, &large));
     assert_eq!(house.workspace.read(path), large);
     let gone = house.gateway.cli(["approvals", "show", oldest]);
     assert!(gone.stderr.contains("waits"), "{gone}");
@@ -509,7 +506,7 @@ fn what_was_begun_is_finished_beyond_the_bound() {
     let agent = house.reader("one");
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
     owner.approve(&item, "once");
-    let used = owner.client.get("/admin/api/agents/one/limits").expect_ok();
+    let used = owner.get("/admin/api/agents/one/limits").expect_ok();
     let used = used["ledgerBytesPerDay"]["used"]
         .as_u64()
         .expect("a number");
@@ -517,7 +514,7 @@ fn what_was_begun_is_finished_beyond_the_bound() {
     owner
         .limit("one", json!({"ledgerBytesPerDay": used + 1}))
         .expect_ok();
-    agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    agent.must(WRITE, note("a.txt", "a"));
     assert_eq!(house.workspace.read("a.txt"), "a");
     let outcome = owner.audited(|event| event["detail"]["phase"] == "outcome");
     assert_eq!(outcome["outcome"], "ok", "{outcome}");

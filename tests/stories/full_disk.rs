@@ -6,7 +6,7 @@ use crate::measured::Scrape;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::small_disk::SmallDisk;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, FailingDisk, Folder, Gateway, Owner};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -37,21 +37,19 @@ impl Full {
     /// An agent that may read, and write without asking.
     fn writer(&self, id: &str) -> Agent {
         let body = json!({"agentId": id, "capabilities": [READ, WRITE], "standing": [WRITE]});
-        let connected = self.owner().connect_as(body).expect_ok();
-        let code = connected["code"].as_str().expect("a code");
-        Agent::enroll(&self.gateway.client(), code)
+        self.gateway.agent_as(body)
     }
     /// The same agent after a restart, once the ledger records again: it looks for room once a second.
     fn back(&self, agent: &Agent) -> Agent {
         let client = self.gateway.client();
-        until("an agent to be let in again", || {
+        until_true("an agent to be let in again", || {
             let reply = plexus_tests::agent::handshake(&client, &agent.pat);
-            (reply.status == 200).then_some(())
+            reply.status == 200
         });
         Agent::with_pat(&client, &agent.id, &agent.pat)
     }
     fn status(&self) -> Value {
-        self.owner().client.get("/admin/api/status").expect_ok()
+        self.owner().get("/admin/api/status").expect_ok()
     }
     fn condition(&self) -> String {
         let status = self.status();
@@ -86,9 +84,9 @@ impl Full {
             }
         }
         assert!(written > 8 << 20, "the control: it could write: {written}");
-        until("the end of the ledger's own room", || {
+        until_true("the end of the ledger's own room", || {
             let reply = read(agent);
-            (reply.at("/error/code") == "audit_unavailable").then_some(())
+            reply.at("/error/code") == "audit_unavailable"
         });
         assert_eq!(self.condition(), "disk_full");
         n
@@ -140,19 +138,18 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         };
         asks(900_000);
         // A token that is given back stands with the agents as well: it holds, and is saved when there is room.
-        let text = token["token"].as_str().expect("a token");
         let back = other
-            .bearing(text)
+            .bearing(&token)
             .post("/grants/revoke", json!({"jti": token["jti"]}));
         let error = back.expect_error(503, "audit_unavailable");
         assert_eq!(error["held"], true, "{back}");
         let input = json!({"path": "small.md"});
-        let late = other.invoke_with(text, READ, input);
+        let late = other.invoke_with(&token, READ, input);
         late.expect_error(401, "token_revoked");
 
         let owner = full.owner();
         let act = |path: &str, body: Value| {
-            let reply = owner.client.post(path, body);
+            let reply = owner.post(path, body);
             let done = reply.expect_ok();
             assert_eq!(done["held"], Value::Null, "{reply}");
         };
@@ -162,12 +159,12 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         act("/admin/api/pause", json!({"on": true}));
         // Acts as small as these may fit into pages that the ledger has; what needs new ones has the room set aside.
         let mut newcomers = 0;
-        until("the owner's room to be used", || {
+        until_true("the owner's room to be used", || {
             newcomers += 1;
             let newcomer = json!({"agentId": format!("new-{newcomers}"), "capabilities": [READ]});
             owner.connect_as(newcomer).expect_ok();
             let left = Scrape::of(&owner.client).value("plexus_ledger_ballast_bytes");
-            (left < 0.5).then_some(())
+            left < 0.5
         });
 
         let figures = Scrape::of(&owner.client);
@@ -201,7 +198,6 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         filler.remove().expect("a file");
         std::fs::remove_file(taken).expect("a file");
         full.owner()
-            .client
             .post("/admin/api/pause", json!({"on": false}))
             .expect_ok();
         let other = full.back(&other);
@@ -225,23 +221,23 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
         let builder = Gateway::builder().fixture();
         let workshop = Workshop::over(builder.start_in(disk.home()));
         let (writer, reader) = (workshop.writer("writer"), workshop.reader("reader"));
-        let status = || workshop.owner().client.get("/admin/api/status").expect_ok();
+        let status = || workshop.owner().get("/admin/api/status").expect_ok();
         // Its worker needs room to start.
         let echo = json!({"text": "x"});
-        reader.invoke("fixture.echo", echo).expect_ok();
+        reader.must("fixture.echo", echo);
         let (mut took, mut line) = (1_000, 0);
         let unknown = loop {
             line += 1;
             let reply = std::thread::scope(|scope| {
                 let input = json!({"line": line.to_string(), "wait": took});
                 let call = scope.spawn(|| writer.invoke(COUNT, input));
-                until("the effect to be under way", || {
-                    (status()["effectsUnderWay"] == 1).then_some(())
+                until_true("the effect to be under way", || {
+                    status()["effectsUnderWay"] == 1
                 });
                 let filler = disk.fill();
-                until("the ledger to have no room", || {
+                until_true("the ledger to have no room", || {
                     let reply = reader.invoke("fixture.echo", json!({"text": "x"}));
-                    (reply.at("/error/code") == "audit_unavailable").then_some(())
+                    reply.at("/error/code") == "audit_unavailable"
                 });
                 let reply = call.join().expect("an answer");
                 // While there is no room nothing is done that could not be recorded.
@@ -250,8 +246,8 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
                 filler.remove().expect("room");
                 reply
             });
-            until("room to be found", || {
-                (status()["ledger"]["condition"] == "open").then_some(())
+            until_true("room to be found", || {
+                status()["ledger"]["condition"] == "open"
             });
             if reply.at("/error/effect") == "unknown" {
                 break reply;
@@ -262,8 +258,8 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
             assert!(took < 20_000, "the disk is never full in time");
         };
         unknown.expect_error(200, "outcome_unknown");
-        until("the effect to have its end on record", || {
-            (status()["effectsUnderWay"] == 0).then_some(())
+        until_true("the effect to have its end on record", || {
+            status()["effectsUnderWay"] == 0
         });
         let outcomes = workshop.calls(COUNT, "outcome");
         let late = outcomes
@@ -283,16 +279,16 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
         let worker = workers.find(|worker| worker["role"] == "reader");
         let pid = worker.expect("a reader")["pid"].clone();
         let filler = disk.fill();
-        until("the ledger to have no room", || {
+        until_true("the ledger to have no room", || {
             let reply = reader.invoke("fixture.echo", json!({"text": "x"}));
-            (reply.at("/error/code") == "audit_unavailable").then_some(())
+            reply.at("/error/code") == "audit_unavailable"
         });
         let owner = workshop.owner();
         let ends = || Scrape::of(&owner.client).value("plexus_worker_ends_total{wanted=\"no\"}");
         let before = ends();
         let raw = i32::try_from(pid.as_u64().expect("a pid")).expect("a pid");
         kill(Pid::from_raw(raw), Signal::SIGKILL).expect("a worker");
-        until("its end to be noticed", || (ends() > before).then_some(()));
+        until_true("its end to be noticed", || ends() > before);
         let its_end = |event: &Value| {
             let detail = &event["detail"];
             detail["event"] == "worker.end" && detail["pid"] == pid
@@ -302,11 +298,11 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
         assert!(!owner.audit(200).iter().any(its_end));
         filler.remove().expect("room");
         // The ledger opens its file again first, and the log cannot be read meanwhile.
-        until("room to be found", || {
-            (status()["ledger"]["condition"] == "open").then_some(())
+        until_true("room to be found", || {
+            status()["ledger"]["condition"] == "open"
         });
-        until("its end to be on record", || {
-            owner.audit(200).iter().any(its_end).then_some(())
+        until_true("its end to be on record", || {
+            owner.audit(200).iter().any(its_end)
         });
         workshop.gateway.cli(["audit", "verify"]).expect_ok();
     });
@@ -331,7 +327,7 @@ fn a_ledger_on_a_read_only_file_refuses_the_start_and_says_so() {
         });
         assert_eq!(std::fs::read(&file).expect("the ledger"), was);
         gateway.start_again();
-        Agent::with_pat(&gateway.client(), &agent.id, &agent.pat);
+        let _ = gateway.back(&agent);
     });
 }
 
@@ -373,7 +369,7 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     let echo = |agent: &Agent| agent.invoke("fixture.echo", json!({"text": "x"}));
     let count = |line: &str| writer.invoke(COUNT, json!({"line": line}));
     let condition = || {
-        let status = workshop.owner().client.get("/admin/api/status").expect_ok();
+        let status = workshop.owner().get("/admin/api/status").expect_ok();
         status["ledger"].clone()
     };
     let mut told = Vec::new();
@@ -393,8 +389,8 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
         let reply = std::thread::scope(|scope| {
             let input = json!({"line": line, "wait": took});
             let call = scope.spawn(|| writer.invoke(COUNT, input));
-            until("the effect to be under way", || {
-                workshop.folder.has("begun").then_some(())
+            until_true("the effect to be under way", || {
+                workshop.folder.has("begun")
             });
             disk.turn_read_only();
             call.join().expect("an answer")
@@ -423,29 +419,25 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     assert!(said.to_string().contains("ead-only"), "{said}");
     let owner = workshop.owner();
     let allow = json!({"agentId": "reader", "grants": {COUNT: {"decision": "allow"}}});
-    let reply = owner.client.put("/admin/api/grants", allow);
+    let reply = owner.put("/admin/api/grants", allow);
     reply.expect_error(503, "audit_unavailable");
-    let taken = owner
-        .client
-        .post("/admin/api/agents/revoke", json!({"agentId": "doomed"}));
+    let taken = owner.post("/admin/api/agents/revoke", json!({"agentId": "doomed"}));
     let error = taken.expect_error(503, "audit_unavailable");
     assert_eq!(error["held"], true, "{taken}");
     echo(&doomed).expect_error(401, "session_expired");
     assert_eq!(workshop.effects(), done, "nothing without its intent");
 
     disk.work_again();
-    until("the ledger to record", || {
-        (echo(&reader).status == 200).then_some(())
-    });
+    until_true("the ledger to record", || echo(&reader).status == 200);
     assert_eq!(condition()["condition"], "open");
     tell(&count("after"));
     done.push("after".to_owned());
-    until("the effect to have its end on record", || {
-        let status = owner.client.get("/admin/api/status").expect_ok();
-        (status["effectsUnderWay"] == 0).then_some(())
+    until_true("the effect to have its end on record", || {
+        let status = owner.get("/admin/api/status").expect_ok();
+        status["effectsUnderWay"] == 0
     });
     let pause = json!({"on": false});
-    owner.client.post("/admin/api/pause", pause).expect_ok();
+    owner.post("/admin/api/pause", pause).expect_ok();
     for round in ["as it is", "after a kill"] {
         let events = workshop.gateway.log();
         for id in &told {

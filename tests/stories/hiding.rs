@@ -1,6 +1,7 @@
 //! What the owner hides of a source does not exist for agents, and coming back is the owner's to confirm.
 
-use crate::house::{House, READ, READS, WRITE, note};
+use crate::house::{House, READ, WRITE, note};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Agent,
     folders::{CANARY, SAFE_WORD},
@@ -14,19 +15,9 @@ use std::{
 const VAULT_READ: &str = "obsidian.vault.read";
 const SEARCH: &str = "obsidian.vault.search";
 
-fn writer(house: &House) -> Agent {
-    let capabilities: Vec<&str> = READS.iter().copied().chain([WRITE]).collect();
-    let connected = house
-        .owner()
-        .connect_as(json!({"agentId": "one", "capabilities": capabilities, "standing": [WRITE]}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    Agent::enroll(&house.gateway.client(), code)
-}
-
 fn hide(house: &House, source: &str, body: Value) -> Value {
     let path = format!("/admin/api/sources/{source}/hide");
-    house.owner().client.post(&path, body).expect_ok()
+    house.owner().post(&path, body).expect_ok()
 }
 
 /// A refusal without what the caller said itself.
@@ -39,13 +30,12 @@ fn told(agent: &Agent, id: &str, path: &str, input: Value) -> String {
 #[test]
 fn hidden_notes_do_not_exist() {
     let house = House::open();
-    let one = writer(&house);
+    let one = house.writer("one", &[WRITE]);
     house.vault.write("Open.md", "see [[Ideas]] and [[Open]]\n");
     let read = |path: &str| told(&one, VAULT_READ, path, json!({ "path": path }));
     // The control: it is there.
-    one.invoke(VAULT_READ, json!({"path": "Projects/Secret.md"}))
-        .expect_ok();
-    let found = one.invoke(SEARCH, json!({"query": SAFE_WORD})).expect_ok();
+    one.must(VAULT_READ, json!({"path": "Projects/Secret.md"}));
+    let found = one.must(SEARCH, json!({"query": SAFE_WORD}));
     assert_eq!(
         found["output"]["hits"].as_array().expect("hits").len(),
         1,
@@ -73,9 +63,9 @@ fn hidden_notes_do_not_exist() {
     ] {
         assert_eq!(read(hidden), read("Projects/Nothing.md"), "{hidden}");
     }
-    let found = one.invoke(SEARCH, json!({"query": SAFE_WORD})).expect_ok();
+    let found = one.must(SEARCH, json!({"query": SAFE_WORD}));
     assert_eq!(found["output"]["hits"], json!([]), "{found}");
-    let listed = one.invoke(VAULT_READ, json!({})).expect_ok();
+    let listed = one.must(VAULT_READ, json!({}));
     let names: Vec<&str> = listed["output"]["entries"]
         .as_array()
         .expect("entries")
@@ -84,9 +74,7 @@ fn hidden_notes_do_not_exist() {
         .collect();
     assert_eq!(names, ["Open.md", "Projects"], "{listed}");
     // A link to one leads nowhere.
-    let open = one
-        .invoke(VAULT_READ, json!({"path": "Open.md"}))
-        .expect_ok();
+    let open = one.must(VAULT_READ, json!({"path": "Open.md"}));
     assert_eq!(open["output"]["links"][0]["target"], Value::Null, "{open}");
     assert_eq!(open["output"]["links"][1]["target"], "Open.md");
 
@@ -103,22 +91,15 @@ fn hidden_notes_do_not_exist() {
         .gateway
         .cli(["sources", "resume", "obsidian"])
         .expect_ok();
-    let read = one
-        .invoke(VAULT_READ, json!({"path": "Projects/Secret.md"}))
-        .expect_ok();
-    assert!(
-        read["output"]["content"]
-            .as_str()
-            .expect("text")
-            .contains(CANARY)
-    );
+    let read = one.must(VAULT_READ, json!({"path": "Projects/Secret.md"}));
+    assert_contains(read["output"]["content"].as_str().expect("text"), CANARY);
 }
 
 /// A secret's file is a pipe that nobody writes into: the change of that secret holds its turn as long as the test likes.
 #[test]
 fn hiding_waits_for_no_other_act() {
     let house = House::open();
-    let one = writer(&house);
+    let one = house.writer("one", &[WRITE]);
     let secret = house.gateway.state().join("secrets/slow");
     nix::unistd::mkfifo(&secret, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     let client = house.owner().client;
@@ -159,14 +140,11 @@ fn hiding_waits_for_no_other_act() {
 #[test]
 fn hidden_files_cannot_be_written_or_brought_back_and_say_nothing_of_themselves() {
     let mut house = House::open();
-    let one = writer(&house);
+    let one = house.writer("one", &[WRITE]);
     house.workspace.write("private/there.md", "old\n");
     let write = |one: &Agent, path: &str| told(one, WRITE, path, note(path, "x\n"));
-    one.invoke(READ, json!({"path": "private/there.md"}))
-        .expect_ok();
-    let done = one
-        .invoke(WRITE, note("private/there.md", "new\n"))
-        .expect_ok();
+    one.must(READ, json!({"path": "private/there.md"}));
+    let done = one.must(WRITE, note("private/there.md", "new\n"));
     let undo = done["undo"].as_str().expect("an id").to_owned();
 
     hide(&house, "workspace", json!({"folders": ["private"]}));
@@ -181,10 +159,7 @@ fn hidden_files_cannot_be_written_or_brought_back_and_say_nothing_of_themselves(
     );
     assert_eq!(house.workspace.read("private/there.md"), "new\n");
     assert!(!house.workspace.has("private/nothing.md") && !house.workspace.has("PRIVATE"));
-    let listed = one
-        .invoke("workspace.list", json!({}))
-        .expect_ok()
-        .to_string();
+    let listed = one.must("workspace.list", json!({})).to_string();
     assert!(!listed.contains("private\""), "{listed}");
     // It outlives a restart.
     house.gateway.restart();
@@ -204,12 +179,9 @@ fn hidden_files_cannot_be_written_or_brought_back_and_say_nothing_of_themselves(
     assert!(never.contains("no change of this id"), "{never}");
     assert_eq!(plan_of(&undo), never);
     // The control: elsewhere it writes, and the owner still sees what was changed there.
-    back.invoke(WRITE, note("public.md", "x\n")).expect_ok();
+    back.must(WRITE, note("public.md", "x\n"));
     let review = house.gateway.cli(["review", "one"]);
-    assert!(
-        review.expect_ok().contains("private/there.md"),
-        "{review:?}"
-    );
+    assert_contains(review.expect_ok(), "private/there.md");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A repository's history, from the owner who adds it to the agent that asks it: the real commands, a real repository.
 
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Folder, Gateway};
 use serde_json::json;
 use std::{path::Path, process::Command};
@@ -61,24 +62,20 @@ fn a_history_is_added_and_asked() {
         assert!(agent.sees().contains(&id.to_owned()), "{id}");
     }
     let head = git(&path, &["rev-parse", "HEAD"]);
-    let log = agent.invoke("git.log", json!({})).expect_ok();
+    let log = agent.must("git.log", json!({}));
     assert_eq!(log["output"]["commits"][0]["id"], json!(head));
     assert_eq!(log["output"]["commits"].as_array().map(Vec::len), Some(3));
-    let shown = agent.invoke("git.show", json!({"rev": "HEAD"})).expect_ok();
+    let shown = agent.must("git.show", json!({"rev": "HEAD"}));
     assert_eq!(
         shown["output"]["files"][0]["diff"],
         "@@ -1,1 +1,1 @@\n-const KEY: u8 = 1;\n+const KEY: u8 = 2;\n"
     );
-    let blamed = agent
-        .invoke("git.blame", json!({"path": "docs/plan.md"}))
-        .expect_ok();
+    let blamed = agent.must("git.blame", json!({"path": "docs/plan.md"}));
     assert_eq!(blamed["output"]["blocks"][1]["subject"], "finish the plan");
-    let found = agent
-        .invoke(
-            "git.search",
-            json!({"query": "KEY", "in": "changes", "path": "src"}),
-        )
-        .expect_ok();
+    let found = agent.must(
+        "git.search",
+        json!({"query": "KEY", "in": "changes", "path": "src"}),
+    );
     assert_eq!(found["output"]["hits"].as_array().map(Vec::len), Some(3));
     // Who asked about this file? The log of the gateway knows.
     let read = gateway.owner().audited(|event| {
@@ -87,7 +84,7 @@ fn a_history_is_added_and_asked() {
     assert!(read.to_string().contains("docs/plan.md"), "{read}");
     // What happens to the repository meanwhile is seen.
     git(&path, &["commit", "-q", "--allow-empty", "-m", "one more"]);
-    let log = agent.invoke("git.log", json!({"limit": 1})).expect_ok();
+    let log = agent.must("git.log", json!({"limit": 1}));
     assert_eq!(log["output"]["commits"][0]["subject"], "one more");
     agent
         .invoke("git.log", json!({"rev": "nowhere"}))
@@ -115,7 +112,7 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
             ])
             .expect_ok();
     }
-    let log = agent.invoke("git.log", json!({})).expect_ok();
+    let log = agent.must("git.log", json!({}));
     let subjects: Vec<&str> = log["output"]["commits"]
         .as_array()
         .expect("commits")
@@ -126,13 +123,9 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
     agent
         .invoke("git.show", json!({"rev": "HEAD"}))
         .expect_error(401, "grant_required");
-    let begin = agent
-        .invoke("git.show", json!({"rev": "HEAD~2"}))
-        .expect_ok();
+    let begin = agent.must("git.show", json!({"rev": "HEAD~2"}));
     assert_eq!(begin["output"]["files"].as_array().map(Vec::len), Some(1));
-    let found = agent
-        .invoke("git.search", json!({"query": "KEY", "in": "changes"}))
-        .expect_ok();
+    let found = agent.must("git.search", json!({"query": "KEY", "in": "changes"}));
     assert_eq!(found["output"]["hits"], json!([]));
     assert!(!log.to_string().contains("secret") && !begin.to_string().contains("secret"));
 }
@@ -162,11 +155,8 @@ fn a_repository_that_leads_elsewhere_is_refused_in_words() {
         .expect_error(503, "source_unavailable");
     // The words are the owner's: what a worker says of its folder is no agent's.
     assert!(!refused.to_string().contains("leads out"), "{refused}");
-    let health = gateway.owner().client.get("/admin/api/health").expect_ok();
-    assert!(
-        health.to_string().contains("leads out of its folder"),
-        "{health}"
-    );
+    let health = gateway.owner().get("/admin/api/health").expect_ok();
+    assert_contains(&health.to_string(), "leads out of its folder");
 }
 
 /// Nothing stays of what cannot be read, and the words say why.
@@ -187,7 +177,7 @@ fn repositories_that_cannot_be_read_are_refused_when_added() {
             "{}",
             said.stderr
         );
-        let sources = gateway.owner().client.get("/admin/api/sources").expect_ok();
+        let sources = gateway.owner().get("/admin/api/sources").expect_ok();
         assert!(!sources.to_string().contains("git-repository"), "{sources}");
     }
 }

@@ -333,7 +333,7 @@ fn no_name_of_a_place_is_obeyed() {
         let (id, folder) = (format!("place-{number}"), Folder::empty());
         folder.write(&format!("{text}/state"), "0");
         let path = folder.path().join(text);
-        let reply = owner.client.post(
+        let reply = owner.post(
             "/admin/api/sources",
             json!({"id": id, "kind": "fixture-dir", "label": text, "route": {"path": path}}),
         );
@@ -350,11 +350,7 @@ fn no_name_of_a_place_is_obeyed() {
         counts.push(format!("{id}.count"));
     }
     assert_eq!(counts.len(), usable.len());
-    let connected = owner
-        .connect_as(json!({"agentId": "one", "capabilities": counts}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let agent = Agent::enroll(&gateway.client(), code);
+    let agent = gateway.agent_as(json!({"agentId": "one", "capabilities": counts}));
     let input = json!({"line": "lost", "die": "after"});
     for count in &counts {
         let item = agent.must_ask(count, input.clone());

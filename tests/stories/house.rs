@@ -48,18 +48,18 @@ impl House {
     }
     /// An agent that sees only `capabilities`.
     pub(crate) fn narrow(&self, id: &str, capabilities: &[&str]) -> Agent {
-        let connected = self
-            .owner()
-            .connect_as(json!({"agentId": id, "capabilities": capabilities, "reach": "selected"}))
-            .expect_ok();
-        Agent::enroll(
-            &self.gateway.client(),
-            connected["code"].as_str().expect("a code"),
-        )
+        let reach = json!({"agentId": id, "capabilities": capabilities, "reach": "selected"});
+        self.gateway.agent_as(reach)
+    }
+    /// An agent whose reads stand, and whose `effects` do too.
+    pub(crate) fn writer(&self, id: &str, effects: &[&str]) -> Agent {
+        let all = [READS, effects].concat();
+        let standing = json!({"agentId": id, "capabilities": all, "standing": effects});
+        self.gateway.agent_as(standing)
     }
     /// The same agent after a restart, which ends its session and not its credential.
     pub(crate) fn back(&self, agent: &Agent) -> Agent {
-        Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat)
+        self.gateway.back(agent)
     }
 }
 
@@ -95,13 +95,10 @@ impl Workshop {
         let folder = Folder::empty();
         folder.write("state", "0");
         let workshop = Self { gateway, folder };
+        let source = json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": workshop.folder.path()}});
         workshop
             .owner()
-            .client
-            .post(
-                "/admin/api/sources",
-                json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": workshop.folder.path()}}),
-            )
+            .post("/admin/api/sources", source)
             .expect_ok();
         workshop
     }
@@ -114,22 +111,14 @@ impl Workshop {
     }
     /// An agent whose counted effect stands.
     pub(crate) fn writer(&self, id: &str) -> Agent {
-        let connected = self
-            .owner()
-            .connect_as(json!({"agentId": id, "capabilities": [COUNT], "standing": [COUNT]}))
-            .expect_ok();
-        assert_eq!(
-            connected["granted"][0]["capabilityId"], COUNT,
-            "{connected}"
-        );
-        Agent::enroll(
-            &self.gateway.client(),
-            connected["code"].as_str().expect("a code"),
-        )
+        let standing = json!({"agentId": id, "capabilities": [COUNT], "standing": [COUNT]});
+        let agent = self.gateway.agent_as(standing);
+        assert_eq!(agent.ledger()[0]["capabilityId"], COUNT);
+        agent
     }
     /// The same agent after a restart.
     pub(crate) fn back(&self, agent: &Agent) -> Agent {
-        Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat)
+        self.gateway.back(agent)
     }
     /// Its workers that run now.
     pub(crate) fn workers(&self) -> Vec<Process> {
@@ -168,6 +157,16 @@ pub(crate) fn fixtures_below(daemon: u32) -> Vec<Process> {
     let mut workers = processes::below(daemon);
     workers.retain(|process| "plexus-worker-fixture".starts_with(&process.name));
     workers
+}
+
+/// The input of a read of what is there.
+pub(crate) fn report() -> Value {
+    json!({"path": "report.txt"})
+}
+
+/// The input of an effect that can be counted.
+pub(crate) fn line(text: &str) -> Value {
+    json!({"line": text})
 }
 
 /// The input of a write.

@@ -1,5 +1,6 @@
 //! Labels that imitate what is there: an owner tells sources and capabilities apart by them.
 
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ fn card(gateway: &Gateway, reply: &Value) -> Value {
     let item = reply["pendingId"].as_str();
     let item = item.unwrap_or_else(|| panic!("{reply}"));
     let path = format!("/admin/api/pending/{item}");
-    gateway.owner().client.get(&path).expect_ok()
+    gateway.owner().get(&path).expect_ok()
 }
 
 fn approve(gateway: &Gateway, card: &Value) -> plexus_tests::Response {
@@ -60,12 +61,7 @@ fn label_that_imitates_another_is_refused_in_words() {
         &gateway,
         &propose(&agent, &manifest("c0c0", "Other", &["Read"])),
     );
-    assert!(
-        id["problems"]
-            .to_string()
-            .contains("looks like the source coco"),
-        "{id}"
-    );
+    assert_contains(&id["problems"].to_string(), "looks like the source coco");
     // Mixed scripts, and two labels of one manifest, are seen without it.
     for (label, capabilities, says) in [
         ("Саlendar", &["Read"][..], "write it in one script"),

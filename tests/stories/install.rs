@@ -2,6 +2,7 @@
 
 use crate::office::Running;
 use plexus_tests::programs::{self, Said};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
@@ -65,24 +66,14 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
     let unit = account.path(".config/systemd/user/plexusd.service");
 
     let dry = account.plexusctl(&["service", "install", "--dry-run"]);
-    assert!(
-        dry.expect_ok().contains("RestartPreventExitStatus=78"),
-        "{dry}"
-    );
-    assert!(
-        dry.stdout
-            .contains("run systemctl --user enable plexusd.service"),
-        "{dry}"
-    );
+    assert_contains(dry.expect_ok(), "RestartPreventExitStatus=78");
+    assert_contains(&dry.stdout, "run systemctl --user enable plexusd.service");
     assert!(!unit.exists() && account.asked().is_empty(), "{dry}");
     // Nobody can be asked here, so nothing is done without the word.
     let unasked = account.plexusctl(&["service", "install"]);
-    assert!(
-        unasked
-            .expect_status(64)
-            .stderr
-            .contains("plexusctl service install --yes"),
-        "{unasked}"
+    assert_contains(
+        &unasked.expect_status(64).stderr,
+        "plexusctl service install --yes",
     );
     assert!(!unit.exists());
 
@@ -91,15 +82,12 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
         .plexusctl(&["service", "install", "--yes", "--port", "7078"])
         .expect_ok();
     let text = fs::read_to_string(&unit).expect("the unit");
-    assert!(
-        text.contains("\"--port\" \"7078\"") && text.contains(".plexus"),
-        "{text}"
-    );
+    assert_contains(&text, "\"--port\" \"7078\"");
+    assert_contains(&text, ".plexus");
     let notify = account.path(".config/systemd/user/plexus-notify.service");
-    assert!(
-        fs::read_to_string(&notify)
-            .expect("the unit")
-            .contains("\"notify\" \"--follow\"")
+    assert_contains(
+        &fs::read_to_string(&notify).expect("the unit"),
+        "\"notify\" \"--follow\"",
     );
     assert_eq!(
         account.asked(),
@@ -135,10 +123,7 @@ fn without_a_service_manager_it_says_what_else_can_be_done() {
     let account = Account::new();
     fs::write(account.path("no-manager"), "").expect("a file");
     let refused = account.plexusctl(&["service", "install", "--yes"]);
-    assert!(
-        refused.expect_status(1).stderr.contains("enable-linger"),
-        "{refused}"
-    );
+    assert_contains(&refused.expect_status(1).stderr, "enable-linger");
     let unit = account.path(".config/systemd/user/plexusd.service");
     assert!(!unit.exists(), "{refused}");
     account
@@ -166,10 +151,9 @@ fn the_same_for_launchd() {
         ])
         .expect_ok();
     let file = account.path("Library/LaunchAgents/local.plexus.plexusd.plist");
-    assert!(
-        fs::read_to_string(&file)
-            .expect("the list")
-            .contains("--under-launchd")
+    assert_contains(
+        &fs::read_to_string(&file).expect("the list"),
+        "--under-launchd",
     );
     let asked = account.asked();
     let word = |line: &String| line.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -239,10 +223,7 @@ fn a_start_that_cannot_succeed_ends_with_78_and_one_that_may_with_1() {
     let under = Gateway::builder()
         .arg("--under-launchd")
         .refused(gateway.home());
-    assert!(
-        under.expect_status(0).stderr.contains("connection key"),
-        "{under}"
-    );
+    assert_contains(&under.expect_status(0).stderr, "connection key");
 }
 
 /// Every file and folder below `folder`.
@@ -355,14 +336,8 @@ fn an_uninstall_does_not_pull_the_floor_from_under_a_gateway_and_keeps_the_state
     let state = gateway.state().to_string_lossy().into_owned();
     let line = ["--home", &state, "--i-am-the-owner", "uninstall", "--yes"];
     let refused = account.command(&plexusctl, &line);
-    assert!(
-        refused.expect_status(77).stderr.contains("gateway_runs"),
-        "{refused}"
-    );
-    assert!(
-        refused.stderr.contains(&format!("kill {}", gateway.pid())),
-        "{refused}"
-    );
+    assert_contains(&refused.expect_status(77).stderr, "gateway_runs");
+    assert_contains(&refused.stderr, &format!("kill {}", gateway.pid()));
     assert!(plexusctl.is_file());
     assert!(gateway.stop().success());
     let kept = account.command(&plexusctl, &line);
@@ -568,20 +543,14 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
 
     assert!(lends("server").expect_ok().contains("server serves"));
     let seen = previews("viewer");
-    assert!(
-        adds("viewer", &digest(&seen))
-            .expect_ok()
-            .contains("viewer serves")
-    );
+    assert_contains(adds("viewer", &digest(&seen)).expect_ok(), "viewer serves");
     let agent = gateway.agent_with("caller", &["viewer.show", "server.write"]);
-    let shown = agent
-        .invoke("viewer.show", json!({"name": "a.md"}))
-        .expect_ok();
+    let shown = agent.must("viewer.show", json!({"name": "a.md"}));
     assert_eq!(shown["output"]["text"], "shown\n");
     let made = json!({"path": folder.path().join("made")});
     let item = agent.must_ask("server.write", made.clone());
     gateway.owner().approve(&item, "once");
-    agent.invoke("server.write", made).expect_ok();
+    agent.must("server.write", made);
     assert_eq!(folder.read("made"), "written by a tool\n");
 
     let relay_home = account.path("relay");
@@ -628,10 +597,8 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
             "{} is not there; install all programs together",
             program.display()
         );
-        assert!(
-            said.stderr.contains(&line) && !said.all().contains("serves"),
-            "{said}"
-        );
+        assert_contains(&said.stderr, &line);
+        assert_lacks(&said.all(), "serves");
         let looked = findings();
         fs::rename(prefix.join("away"), &program).expect("it comes back");
         works().expect_ok();

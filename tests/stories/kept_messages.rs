@@ -2,7 +2,8 @@
 //! channels.
 
 use crate::channels::{Way, World};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -26,10 +27,8 @@ fn kept_message_refused_later_is_listed_and_sent_again() {
         listed.all().contains("    Keep me.").then_some(listed)
     });
     let to = format!("to \"sums\" ({channel})");
-    assert!(
-        listed.all().contains(&to) && listed.all().contains("the channel is archived"),
-        "{listed}"
-    );
+    assert_contains(&listed.all(), &to);
+    assert_contains(&listed.all(), "the channel is archived");
     // It outlives the worker, and stays while it cannot be sent.
     world.gateway.restart();
     let all = world.channels(["list"]);
@@ -81,12 +80,12 @@ fn keys_that_an_older_home_knew_count_after_an_upgrade() {
         let file = options.write(true).create_new(true).open(&earlier);
         serde_json::to_writer(file.expect("made"), &pins).expect("written");
         world.gateway.start_again();
-        until("the worker", || {
+        until_true("the worker", || {
             let list = world.channels(["list", "--json"]).json();
-            (!list["you"][0].is_null()).then_some(())
+            !list["you"][0].is_null()
         });
         assert_eq!(state(&world), expected);
-        until("the move", || (!earlier.exists()).then_some(()));
+        until_true("the move", || !earlier.exists());
         assert!(folder.join("known_devices").exists());
     }
 }
@@ -96,11 +95,7 @@ fn owner_renames_a_channel_for_all_members() {
     let world = World::joined();
     let channel = world.channel("sums");
     let said = world.channels(["rename", "sums", "totals\n2026"]);
-    assert!(
-        said.expect_ok()
-            .contains("\"sums\" is \"totals\\n2026\" now"),
-        "{said}"
-    );
+    assert_contains(said.expect_ok(), "\"sums\" is \"totals\\n2026\" now");
     let listed = world.channels(["list", "--json"]).json();
     let named = listed["channels"].as_array().into_iter().flatten();
     let named: Vec<&Value> = named.map(|channel| &channel["name"]).collect();

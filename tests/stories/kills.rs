@@ -3,9 +3,9 @@
 use crate::archives::lengthen;
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use nix::sys::signal::Signal;
+use plexus_tests::Gateway;
 use plexus_tests::processes::Process;
-use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Gateway};
+use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -21,7 +21,7 @@ fn end(process: &Process) {
 fn the_reader_dies_under_two_hundred_reads() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
-    agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    agent.must("fixture.slow", json!({"ms": 1}));
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..20)
@@ -36,8 +36,8 @@ fn the_reader_dies_under_two_hundred_reads() {
             })
             .collect();
         for goal in [40, 110] {
-            until("reads to be under way", || {
-                (answered.load(Ordering::Relaxed) >= goal).then_some(())
+            until_true("reads to be under way", || {
+                answered.load(Ordering::Relaxed) >= goal
             });
             let victims = workshop.workers();
             assert!(!victims.is_empty(), "there is a worker to end");
@@ -66,7 +66,7 @@ fn the_writer_dies_under_an_effect() {
         assert_eq!(again.at("/ok"), false, "{again}");
         assert_eq!(workshop.effects().len(), lines);
         // Other calls go on.
-        agent.invoke(COUNT, json!({"line": "other"})).expect_ok();
+        agent.must(COUNT, json!({"line": "other"}));
         workshop.gateway.cli(["audit", "verify"]).expect_ok();
     }
 }
@@ -106,16 +106,13 @@ fn a_killed_write_settles_itself() {
         12
     };
     let house = House::open();
-    let connected = house
-        .owner()
-        .connect_as(json!({"agentId": "one", "capabilities": [READ, WRITE], "standing": [WRITE]}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let agent = Agent::enroll(&house.gateway.client(), code);
+    let agent = house
+        .gateway
+        .agent_as(json!({"agentId": "one", "capabilities": [READ, WRITE], "standing": [WRITE]}));
     // From here on the store knows what came before.
-    agent.invoke(WRITE, note("a.md", "start")).expect_ok();
+    agent.must(WRITE, note("a.md", "start"));
     for round in 0..rounds {
-        agent.invoke(READ, json!({"path": "a.md"})).expect_ok();
+        agent.must(READ, json!({"path": "a.md"}));
         let was = house.workspace.read("a.md");
         let text = format!("{round} {}", "x".repeat(200_000));
         let over = AtomicBool::new(false);
@@ -127,7 +124,7 @@ fn a_killed_write_settles_itself() {
             });
             // A different moment each time.
             let moment = Instant::now() + Duration::from_micros(700 * round);
-            until("the moment", || (Instant::now() >= moment).then_some(()));
+            until_true("the moment", || Instant::now() >= moment);
             for process in house.gateway.workers() {
                 let is_worker = "plexus-worker-workspace".starts_with(&process.name);
                 if is_worker && !over.load(Ordering::Relaxed) {
@@ -145,7 +142,7 @@ fn a_killed_write_settles_itself() {
         }
     }
     assert_eq!(
-        house.owner().client.get("/admin/api/unsettled").expect_ok()["unsettled"],
+        house.owner().get("/admin/api/unsettled").expect_ok()["unsettled"],
         json!([])
     );
 }
@@ -281,14 +278,9 @@ fn the_daemon_dies_during_effects() {
         plexus_tests::Length::Quick => 5,
     };
     let mut workshop = Workshop::open();
-    let connected = workshop
-        .owner()
-        .connect_as(
-            json!({"agentId": "one", "capabilities": [COUNT, "fixture.echo"], "standing": [COUNT]}),
-        )
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let mut agent = Agent::enroll(&workshop.gateway.client(), code);
+    let mut agent = workshop.gateway.agent_as(
+        json!({"agentId": "one", "capabilities": [COUNT, "fixture.echo"], "standing": [COUNT]}),
+    );
     // Old events are archived meanwhile, over many a kill.
     let has_a_past = plexus_tests::length() != plexus_tests::Length::Quick;
     if has_a_past {
@@ -317,8 +309,8 @@ fn the_daemon_dies_during_effects() {
                 })
                 .collect();
             let decider = scope.spawn(|| decide_until_gone(&owner));
-            until("calls to be under way", || {
-                (count.load(Ordering::Relaxed) as u64 > calls).then_some(())
+            until_true("calls to be under way", || {
+                count.load(Ordering::Relaxed) as u64 > calls
             });
             // About as long as a call takes: any moment of one.
             let moment = Instant::now() + later;
@@ -340,11 +332,7 @@ fn the_daemon_dies_during_effects() {
         };
         usual = started_again(&mut workshop.gateway, &mut dice, dies, usual);
         if let Some((answered, sent)) = decided {
-            let shown = workshop
-                .owner()
-                .client
-                .get("/admin/api/exposure")
-                .expect_ok();
+            let shown = workshop.owner().get("/admin/api/exposure").expect_ok();
             let all = shown["capabilities"].as_array().expect("a list");
             let one = all.iter().find(|capability| capability["id"] == SHOWN);
             let enabled = one.expect("it is offered")["enabled"] == true;
@@ -432,14 +420,12 @@ fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
                 })
             })
             .collect();
-        until("the flood", || {
-            (count.load(Ordering::Relaxed) > 1_000).then_some(())
-        });
+        until_true("the flood", || count.load(Ordering::Relaxed) > 1_000);
         let owner = workshop.owner();
         owner.deny(&item, "not now");
         owner.revoke_agent("doomed");
         let pause = json!({"on": true});
-        owner.client.post("/admin/api/pause", pause).expect_ok();
+        owner.post("/admin/api/pause", pause).expect_ok();
         workshop.gateway.kill9();
         for thread in threads {
             thread.join().expect("the flood is over");
@@ -447,12 +433,12 @@ fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
     });
     workshop.gateway.start_again();
     let owner = workshop.owner();
-    let status = owner.client.get("/admin/api/status").expect_ok();
+    let status = owner.get("/admin/api/status").expect_ok();
     assert_eq!(status["paused"], true, "{status}");
     let client = workshop.gateway.client();
     plexus_tests::agent::handshake(&client, &doomed.pat).expect_status(401);
     let go_on = json!({"on": false});
-    owner.client.post("/admin/api/pause", go_on).expect_ok();
+    owner.post("/admin/api/pause", go_on).expect_ok();
     let asking = workshop.back(&asking);
     asking
         .invoke(COUNT, json!({"line": "may I?"}))
@@ -465,11 +451,11 @@ fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
 fn a_stop_waits_for_effects() {
     let mut workshop = Workshop::open();
     let agent = workshop.writer("one");
-    agent.invoke(COUNT, json!({"line": "warm"})).expect_ok();
+    agent.must(COUNT, json!({"line": "warm"}));
     std::thread::scope(|scope| {
         let call = scope.spawn(|| agent.invoke(COUNT, json!({"line": "last", "wait": 700})));
-        until("the effect to be under way", || {
-            (workshop.calls(COUNT, "intent").len() == 2).then_some(())
+        until_true("the effect to be under way", || {
+            workshop.calls(COUNT, "intent").len() == 2
         });
         assert!(workshop.gateway.stop().success());
         let reply = call.join().expect("an answer");

@@ -1,11 +1,16 @@
 //! What the owner can know: what agents did, what nobody knows, and that a pause is one.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note, report};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use plexus_tests::{folders::SAFE_WORD, golden, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{
+    folders::SAFE_WORD,
+    golden,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -25,17 +30,14 @@ fn what_an_agent_did_is_told_in_words() {
     let cc = house.reader("my-cc");
     let other = house.reader("other");
     for _ in 0..3 {
-        cc.invoke("obsidian.vault.read", json!({"path": "Projects/Plexus.md"}))
-            .expect_ok();
+        cc.must("obsidian.vault.read", json!({"path": "Projects/Plexus.md"}));
     }
-    cc.invoke(READ, json!({"path": hidden})).expect_ok();
-    other
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    cc.must(READ, json!({"path": hidden}));
+    other.must(READ, report());
     let input = note("notes/today.md", "one\ntwo\n");
     let item = cc.must_ask(WRITE, input.clone());
     house.owner().approve(&item, "once");
-    cc.invoke(WRITE, input).expect_ok();
+    cc.must(WRITE, input);
     let no = note("notes/no.md", "x");
     let item = cc.must_ask(WRITE, no.clone());
     house.owner().deny(&item, "not this one");
@@ -94,7 +96,6 @@ fn what_an_agent_did_is_told_in_words() {
     assert!(ends.expect_status(64).stderr.contains("yesterday"));
     house
         .owner()
-        .client
         .get("/admin/api/activity?only=everything")
         .expect_error(400, "internal_error");
 }
@@ -131,8 +132,8 @@ fn equal_calls_of_which_nobody_knows_are_settled_one_by_one() {
             let request = client.request("POST", "/invoke").json(body.clone());
             scope.spawn(move || request.try_send());
         }
-        until("both to be under way", || {
-            (workshop.calls(COUNT, "intent").len() == 2).then_some(())
+        until_true("both to be under way", || {
+            workshop.calls(COUNT, "intent").len() == 2
         });
         workshop.gateway.kill9();
     });
@@ -190,10 +191,7 @@ fn what_nobody_knows_is_listed_and_settled() {
         .cli(["unknown", "settle", &event, "--did-not"])
         .expect_ok();
     let said = workshop.gateway.cli(["unknown"]);
-    assert!(
-        said.expect_ok().contains("no call has an unknown outcome"),
-        "{said}"
-    );
+    assert_contains(said.expect_ok(), "no call has an unknown outcome");
     let said = workshop.gateway.cli(["unknown", "list", &event]);
     said.expect_status(1);
     let told = workshop.gateway.cli(["activity"]);
@@ -224,7 +222,7 @@ fn an_intent_names_what_it_is_about() {
             house.owner().grant("one", WRITE, "1h").expect_ok();
         }
         let held = plexus_protocol::Digest::of(house.workspace.read("report.txt").as_bytes());
-        agent.invoke(WRITE, input).expect_ok();
+        agent.must(WRITE, input);
         let intent = house
             .owner()
             .audited(|event| event["detail"]["phase"] == "intent");
@@ -234,7 +232,6 @@ fn an_intent_names_what_it_is_about() {
     }
     let touched = house
         .owner()
-        .client
         .get("/admin/api/audit?touched=report.txt")
         .expect_ok();
     assert!(touched.to_string().contains(&before.to_string()));
@@ -245,7 +242,7 @@ fn an_intent_names_what_it_is_about() {
 fn a_pause_refuses_every_agent_and_not_the_owner() {
     let mut house = House::open();
     let agent = house.reader("one");
-    let read = || json!({"path": "report.txt"});
+    let read = || report();
     let token = agent.token(&[READ]);
     let waiting = agent.must_ask(WRITE, note("a.md", "x"));
     house.gateway.cli(["pause"]).expect_ok();
@@ -256,7 +253,7 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
         assert_eq!(error["next"], "stop; tell the owner: Plexus is paused");
     };
     refused(agent.invoke(READ, read()));
-    refused(agent.invoke_with(token["token"].as_str().expect("a token"), READ, read()));
+    refused(agent.invoke_with(&token, READ, read()));
     refused(agent.ask(json!({READ: "allow"})));
     refused(agent.refresh(&token));
     refused(plexus_tests::agent::handshake(
@@ -280,7 +277,7 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     assert_eq!(house.owner().pending()[0]["pendingId"], waiting.as_str());
     house.gateway.cli(["resume"]).expect_ok();
     let agent = house.back(&agent);
-    agent.invoke(READ, read()).expect_ok();
+    agent.must(READ, read());
     let said = house.gateway.cli(["approvals"]);
     assert!(!said.expect_ok().contains("PAUSED"), "{said}");
     let events = house.owner().audit(200);
@@ -295,16 +292,14 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
 fn a_pause_ends_reads_and_lets_effects_end() {
     let workshop = Workshop::open();
     let (reader, writer) = (workshop.reader("reads"), workshop.writer("writes"));
-    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    reader.must("fixture.slow", json!({"ms": 1}));
     let run =
         reader.invoke_body(json!({"id": "fixture.long", "input": {"ms": 60_000}, "async": true}));
     run.expect_status(202);
     let run = run.text_at("/run/runId");
     std::thread::scope(|scope| {
         let effect = scope.spawn(|| writer.invoke(COUNT, json!({"line": "last", "wait": 1_000})));
-        until("an effect to be under way", || {
-            workshop.folder.has("begun").then_some(())
-        });
+        until_true("an effect to be under way", || workshop.folder.has("begun"));
         let began = Instant::now();
         let client = &workshop.owner().client;
         let paused = client.post("/admin/api/pause", json!({"on": true}));
@@ -348,14 +343,10 @@ fn an_approved_run_waits_for_the_end_of_the_pause() {
 fn a_signal_pauses() {
     let house = House::open();
     let agent = house.reader("one");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     let pid = i32::try_from(house.gateway.pid()).expect("a pid");
     kill(Pid::from_raw(pid), Signal::SIGUSR1).expect("our child");
-    until("the pause", || {
-        (agent.invoke(READ, json!({"path": "report.txt"})).status == 503).then_some(())
-    });
+    until_true("the pause", || agent.invoke(READ, report()).status == 503);
     let recorded = until("its record", || {
         let events = house.owner().audit(50);
         let found = |e: &Value| e["detail"]["event"] == "pause.signal";
@@ -363,9 +354,7 @@ fn a_signal_pauses() {
     });
     assert_eq!(recorded["detail"]["signal"], "SIGUSR1");
     house.gateway.cli(["resume"]).expect_ok();
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 }
 
 /// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.
@@ -408,16 +397,10 @@ fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
 fn a_glance_says_when_the_record_was_last_compared() {
     let house = House::open();
     let said = house.gateway.cli(["status"]);
-    assert!(
-        said.expect_ok().contains("sound, checked at the start"),
-        "{said}"
-    );
+    assert_contains(said.expect_ok(), "sound, checked at the start");
     house.gateway.cli(["audit", "verify"]).expect_ok();
     let said = house.gateway.cli(["status"]);
-    assert!(
-        said.expect_ok().contains("sound, all of it checked"),
-        "{said}"
-    );
+    assert_contains(said.expect_ok(), "sound, all of it checked");
 }
 
 /// The log is on disk, private, of bounded size and readable with the daemon down; no credential that went through the
@@ -432,13 +415,10 @@ fn the_log_is_kept_and_holds_no_credential() {
     agent
         .invoke_with(token, READ, json!({"path": "notes/private.md"}))
         .expect_ok();
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     let wrong = format!("plx_agent_{}", "Q".repeat(43));
     plexus_tests::agent::handshake(&house.gateway.client(), &wrong).expect_status(401);
     owner
-        .client
         .post(
             "/admin/api/secrets/my-key",
             json!({"value": "canary-secret"}),

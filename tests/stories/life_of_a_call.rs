@@ -6,7 +6,7 @@ use crate::house::{COUNT, House, WRITE, Workshop, note};
 use crate::measured::Scrape;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_tests::events::{Events, Frame};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Client, Owner};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -21,21 +21,15 @@ fn a_caller_that_goes_away_ends_its_read() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
     let owner = workshop.owner();
-    agent
-        .invoke("fixture.echo", json!({"text": "x"}))
-        .expect_ok();
+    agent.must("fixture.echo", json!({"text": "x"}));
     let workers = workshop.workers();
     let long = json!({"id": "fixture.long", "input": {"ms": 600_000}});
     let request = agent.client().request("POST", "/invoke").json(long);
     agent.client().leave_after(&request, || {
-        until("the read to be under way", || {
-            (under_way(&owner) > 0.5).then_some(())
-        });
+        until_true("the read to be under way", || under_way(&owner) > 0.5);
     });
-    until("its end", || (under_way(&owner) < 0.5).then_some(()));
-    agent
-        .invoke("fixture.echo", json!({"text": "y"}))
-        .expect_ok();
+    until_true("its end", || under_way(&owner) < 0.5);
+    agent.must("fixture.echo", json!({"text": "y"}));
     assert!(
         workers.iter().all(|worker| worker.alive()),
         "the same worker"
@@ -66,7 +60,7 @@ fn a_source_with_too_many_calls_says_busy_and_when_to_come_back() {
         .collect();
     // It is up: as long as it starts none is under way, and room comes once it serves.
     let echo = json!({"text": "x"});
-    agents[3].invoke("fixture.echo", echo).expect_ok();
+    agents[3].must("fixture.echo", echo);
     // A worker has 64 calls under way, and 256 wait for it. Nobody reads the answers.
     let mut held = Vec::new();
     for n in 0..360 {
@@ -79,9 +73,9 @@ fn a_source_with_too_many_calls_says_busy_and_when_to_come_back() {
             .expect("taken");
         held.push(stream);
     }
-    until("no room", || {
+    until_true("no room", || {
         let busy = Scrape::of(&owner.client).value("plexus_refusals_total{code=\"busy\"}");
-        (busy > 0.5).then_some(())
+        busy > 0.5
     });
     let refused = agents[3].invoke("fixture.echo", json!({"text": "x"}));
     let error = refused.expect_error(503, "busy");
@@ -89,9 +83,9 @@ fn a_source_with_too_many_calls_says_busy_and_when_to_come_back() {
     assert!(error["retryAfterMs"].as_u64() > Some(0), "{refused}");
     assert!(refused.header("retry-after").is_some(), "{refused}");
     drop(held);
-    until("room again", || {
+    until_true("room again", || {
         let reply = agents[3].invoke("fixture.echo", json!({"text": "x"}));
-        (reply.at("/ok") == true).then_some(())
+        reply.at("/ok") == true
     });
 }
 

@@ -3,7 +3,11 @@
 use crate::egress::{found_in_memory, memory_holds};
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::processes::{self, Process};
-use plexus_tests::{Agent, Folder, Gateway, Response, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{
+    Agent, Folder, Gateway, Response,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
@@ -81,18 +85,13 @@ impl World {
 
     fn preview(&self, manifest: &Value) -> Value {
         let body = json!({"manifest": manifest});
-        self.gateway.owner().client.post(PREVIEW, body).expect_ok()
+        self.gateway.owner().post(PREVIEW, body).expect_ok()
     }
 
     fn add(&self, manifest: &Value) -> Value {
         let seen = self.preview(manifest);
         let body = json!({"manifest": manifest, "digest": seen["digest"]});
-        let added = self
-            .gateway
-            .owner()
-            .client
-            .post(EXTENSIONS, body)
-            .expect_ok();
+        let added = self.gateway.owner().post(EXTENSIONS, body).expect_ok();
         assert_eq!(added["ok"], true, "{seen} {added}");
         seen
     }
@@ -100,7 +99,7 @@ impl World {
     fn set(&self, secret: &str) {
         let path = format!("/admin/api/secrets/{}.token", self.source);
         let body = json!({"value": secret});
-        self.gateway.owner().client.post(&path, body).expect_ok();
+        self.gateway.owner().post(&path, body).expect_ok();
     }
 
     fn agent(&self, names: &[&str]) -> Agent {
@@ -131,12 +130,7 @@ impl World {
 fn lamp_is_read_and_switched_with_approval() {
     let world = World::home();
     let agent = world.agent(&["state", "light"]);
-    let state = || {
-        agent
-            .invoke("home.state", json!({"entity": "light.kitchen"}))
-            .expect_ok()["output"]
-            .clone()
-    };
+    let state = || agent.must("home.state", json!({"entity": "light.kitchen"}))["output"].clone();
     assert_eq!(
         state(),
         json!({"status": 200, "json": {"entity_id": "light.kitchen", "state": "off"}})
@@ -156,7 +150,7 @@ fn lamp_is_read_and_switched_with_approval() {
     // A plan sends nothing.
     assert_eq!(world.app.heard().len(), 1);
     world.gateway.owner().approve(&item, "once");
-    let done = agent.invoke("home.light", on.clone()).expect_ok();
+    let done = agent.must("home.light", on.clone());
     assert_eq!(done["output"]["json"][0]["state"], "on", "{done}");
     assert_eq!(state()["json"]["state"], "on");
     let heard = world.app.heard();
@@ -175,19 +169,14 @@ fn lamp_is_read_and_switched_with_approval() {
     // Once was once, and no window is longer.
     agent.must_ask("home.light", on);
     let standing = world.gateway.owner().grant("caller", "home.light", "7d");
-    assert!(
-        standing.text().contains("standing_not_allowed"),
-        "{standing}"
-    );
+    assert_contains(&standing.text(), "standing_not_allowed");
 }
 
 #[test]
 fn secret_stays_out_of_worker_log_and_audit() {
     let world = World::home();
     let agent = world.agent(&["state"]);
-    agent
-        .invoke("home.state", json!({"entity": "light.kitchen"}))
-        .expect_ok();
+    agent.must("home.state", json!({"entity": "light.kitchen"}));
     let worker = world.process("plexus-worker-extension");
     let egress = world.process("plexus-egress");
     assert!(!memory_holds(worker.pid, TOKEN.as_bytes()));
@@ -255,9 +244,7 @@ fn as_the_reader(world: &World, request: &str) -> String {
 fn taken_over_reader_can_send_the_reads_alone() {
     let world = World::home();
     let agent = world.agent(&["state"]);
-    agent
-        .invoke("home.state", json!({"entity": "light.kitchen"}))
-        .expect_ok();
+    agent.must("home.state", json!({"entity": "light.kitchen"}));
     let before = world.app.heard().len();
     for refused in [
         // A declared request, which is no read.
@@ -298,9 +285,7 @@ fn value_stays_in_its_place() {
     });
     let agent = world.agent(&["ask"]);
     let odd = "a b?c=d&e#f%2Fg\u{e9}\r\nX-Evil: 1";
-    let said = agent
-        .invoke("app.ask", json!({"what": odd, "more": odd}))
-        .expect_ok();
+    let said = agent.must("app.ask", json!({"what": odd, "more": odd}));
     assert_eq!(
         said["output"],
         json!({"status": 404, "text": "Entity not found."})
@@ -322,9 +307,7 @@ fn value_stays_in_its_place() {
     }
     assert_eq!(world.app.heard().len(), 1);
     // What the input leaves out is left out.
-    agent
-        .invoke("app.ask", json!({"what": "light.kitchen"}))
-        .expect_ok();
+    agent.must("app.ask", json!({"what": "light.kitchen"}));
     let head = &world.app.heard()[1].head;
     assert!(
         head.starts_with("GET /api/states/light.kitchen?fixed=1 HTTP/1.1\r\n"),
@@ -700,7 +683,7 @@ fn other_host_is_shown_and_suspends_until_agreed() {
     let world = World::home();
     let agent = world.agent(&["state"]);
     let lamp = json!({"entity": "light.kitchen"});
-    agent.invoke("home.state", lamp.clone()).expect_ok();
+    agent.must("home.state", lamp.clone());
     // Another app, and a further request.
     let other = HomeApp::start();
     let mut second: Value =
@@ -716,7 +699,7 @@ fn other_host_is_shown_and_suspends_until_agreed() {
     ] {
         assert!(changes.contains(&said), "{said}: {changes}");
     }
-    agent.invoke("home.state", lamp.clone()).expect_ok();
+    agent.must("home.state", lamp.clone());
     assert_eq!((world.app.heard().len(), other.heard().len()), (2, 0));
     assert_eq!(
         seen["movedSecrets"],
@@ -726,9 +709,9 @@ fn other_host_is_shown_and_suspends_until_agreed() {
     // Kept by name, the secret goes to the host that was shown, and the grant stays valid.
     let keep = json!({"manifest": second, "digest": seen["digest"], "keepSecrets": ["token"]});
     let owner = world.gateway.owner();
-    let added = owner.client.post(EXTENSIONS, keep).expect_ok();
+    let added = owner.post(EXTENSIONS, keep).expect_ok();
     assert_eq!(added["secretsMissing"], json!([]), "{added}");
-    agent.invoke("home.state", lamp).expect_ok();
+    agent.must("home.state", lamp);
     assert_eq!((world.app.heard().len(), other.heard().len()), (2, 1));
     // Removed, its secret goes.
     let secret = world.gateway.state().join("secrets/home.token");
@@ -762,12 +745,7 @@ fn app_without_a_secret_needs_none() {
     )]);
     bare.as_object_mut().expect("an object").remove("secrets");
     let seen = world.add(&bare);
-    assert!(
-        seen["changes"]
-            .to_string()
-            .contains("the secret token is gone"),
-        "{seen}"
-    );
+    assert_contains(&seen["changes"].to_string(), "the secret token is gone");
     // Its stored secret is gone, and with it what was granted.
     assert_eq!(agent.invoke("app.ask", json!({})).status, 401);
     let agent = world.agent(&["ask"]);
@@ -775,15 +753,9 @@ fn app_without_a_secret_needs_none() {
     assert_eq!(told["reason"], "app_unauthorized", "{told}");
     let shown = world.gateway.cli(["extension", "show", "app"]);
     let shown = shown.expect_ok();
-    assert!(
-        shown.contains(&format!("{} alone, not encrypted", world.app.url())),
-        "{shown}"
-    );
+    assert_contains(shown, &format!("{} alone, not encrypted", world.app.url()));
     let profile = world.gateway.cli(["sources", "profile", "app"]);
-    assert!(
-        profile.expect_ok().contains("by plexus-egress"),
-        "{profile}"
-    );
+    assert_contains(profile.expect_ok(), "by plexus-egress");
 }
 
 #[test]
@@ -805,15 +777,13 @@ fn program_is_asked_and_answers_in_lines() {
     });
     let owner = gateway.owner();
     let mut body = json!({"manifest": manifest, "folders": {"files": folder.path()}});
-    let seen = owner.client.post(PREVIEW, body.clone()).expect_ok();
+    let seen = owner.post(PREVIEW, body.clone()).expect_ok();
     body["digest"] = seen["digest"].clone();
-    let added = owner.client.post(EXTENSIONS, body).expect_ok();
+    let added = owner.post(EXTENSIONS, body).expect_ok();
     assert_eq!(added["ok"], true, "{seen} {added}");
     let agent = gateway.agent_with("caller", &["lines.look", "lines.act"]);
     let look = |how: &str| agent.invoke("lines.look", json!({"how": how}));
-    let whole = agent
-        .invoke("lines.look", json!({"list": [1, "a\nb"]}))
-        .expect_ok();
+    let whole = agent.must("lines.look", json!({"list": [1, "a\nb"]}));
     assert_eq!(
         whole["output"],
         json!({"output": {"capability": "look", "input": {"list": [1, "a\nb"]}}})
@@ -839,23 +809,20 @@ fn program_is_asked_and_answers_in_lines() {
     }
     // A read's program can write nothing; the control is the same program in an approved call.
     let told = look("write").json()["error"].clone();
-    assert!(
-        told["message"]
-            .as_str()
-            .expect("words")
-            .contains("Permission denied"),
-        "{told}"
+    assert_contains(
+        told["message"].as_str().expect("words"),
+        "Permission denied",
     );
     assert_eq!(folder.tree(), Vec::<String>::new());
     let input = json!({"how": "write"});
     let item = agent.must_ask("lines.act", input.clone());
     gateway.owner().approve(&item, "once");
-    let done = agent.invoke("lines.act", input).expect_ok();
+    let done = agent.must("lines.act", input);
     assert_eq!(done["output"]["output"], "written", "{done}");
     assert_eq!(folder.tree(), ["made"]);
     // Nothing of it stays.
-    until("no program", || {
+    until_true("no program", || {
         let mut all = processes::below(gateway.pid()).into_iter();
-        (!all.any(|process| process.name == "plexus-lines")).then_some(())
+        !all.any(|process| process.name == "plexus-lines")
     });
 }

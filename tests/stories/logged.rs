@@ -156,9 +156,7 @@ fn the_check_of_the_log_finds_what_it_looks_for() {
 fn a_call_and_a_death_are_told_in_fields() {
     let mut workshop = Workshop::with(Gateway::builder().fixture().env("PLEXUS_LOG", "trace"));
     let agent = workshop.reader("one");
-    agent
-        .invoke("fixture.echo", json!({"text": "canary-4711"}))
-        .expect_ok();
+    agent.must("fixture.echo", json!({"text": "canary-4711"}));
     assert_eq!(agent.invoke("fixture.crash", json!({})).at("/ok"), false);
     agent.must_ask(COUNT, json!({"line": "canary-4712"}));
     assert!(workshop.gateway.stop().success());

@@ -7,7 +7,7 @@ use plexus_channels::crypto::{Content, StateHash, WrapContext};
 use plexus_channels::wire::{KeyState, Post, Wrap};
 use plexus_channels::{ChannelKey, Id, MessageContext, PublicKey};
 use plexus_hostile::lying_relay::{Lies, LyingRelay, Turn};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
@@ -263,9 +263,9 @@ fn key_of_a_stranger_reads_and_forges_nothing() {
     assert!(again.status != 0, "{again}");
     // The truth is taken again, and nothing of the secret was sent meanwhile.
     relay.lies(None);
-    until("the honest relay", || {
+    until_true("the honest relay", || {
         let said = world.channels(["say", "sums", "control, at last"]);
-        (said.status == 0).then_some(())
+        said.status == 0
     });
     let all = ["control", "control, renewed", "control, at last"];
     assert_eq!(world.heard(channel), all);

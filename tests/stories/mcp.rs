@@ -2,7 +2,8 @@
 
 use crate::house::{FIXTURE_READS, House, WRITE, Workshop};
 use plexus_tests::coding_agents::{self, Conversation, ask_claude, ask_codex};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, McpClient, Model, Step, programs};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -307,10 +308,7 @@ fn list_is_kept_while_the_gateway_is_away() {
             "{result}"
         );
         assert_eq!(result["structuredContent"]["effect"], "none");
-        assert!(
-            text(&result).contains("tell the owner: start plexusd"),
-            "{result}"
-        );
+        assert_contains(text(&result), "tell the owner: start plexusd");
     }
     assert_eq!(after.ask("ping", json!({}))["result"], json!({}));
 
@@ -343,12 +341,7 @@ fn agent_without_a_credential_is_offered_what_to_run() {
     let mut client = McpClient::greeted(gateway.plexus_command("nobody", ["mcp"]), "plain");
     assert_eq!(client.names(), ["plexus_setup"]);
     let tools = client.tools();
-    assert!(
-        tools[0]["description"]
-            .to_string()
-            .contains("plexusctl connect"),
-        "{tools:?}"
-    );
+    assert_contains(&tools[0]["description"].to_string(), "plexusctl connect");
     let result = client.call("plexus_setup", json!({}));
     assert_eq!(result["structuredContent"]["code"], "not_enrolled");
     // Once there is one, the tools come by themselves.
@@ -423,14 +416,14 @@ fn slow_read_holds_up_nothing_and_ends_with_its_client() {
     let quick = client.call("fixture_echo", json!({"text": "hello"}));
     assert!(quick.to_string().contains("hello"), "{quick}");
     assert!(began.elapsed() < Duration::from_secs(10));
-    until("the slow call is under way", || {
-        let calls = workshop.owner().client.get("/admin/api/calls").expect_ok();
-        calls.to_string().contains("fixture.slow").then_some(())
+    until_true("the slow call is under way", || {
+        let calls = workshop.owner().get("/admin/api/calls").expect_ok();
+        calls.to_string().contains("fixture.slow")
     });
     client.notify("notifications/cancelled", json!({"requestId": slow}));
-    until("the slow call was cancelled", || {
-        let calls = workshop.owner().client.get("/admin/api/calls").expect_ok();
-        (!calls.to_string().contains("fixture.slow")).then_some(())
+    until_true("the slow call was cancelled", || {
+        let calls = workshop.owner().get("/admin/api/calls").expect_ok();
+        !calls.to_string().contains("fixture.slow")
     });
 }
 

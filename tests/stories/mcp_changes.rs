@@ -1,5 +1,6 @@
 //! Lent MCP servers that change, take secrets, or come from a client's file.
 
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, programs, waiting::until};
 use serde_json::{Value, json};
 use std::fs;
@@ -39,9 +40,7 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
     folder.write("words", "Does");
     add_rude(&gateway, &folder, &["--read", "peek"]).expect_ok();
     let agent = gateway.agent_with("caller", &["rude.peek", "rude.sample"]);
-    agent
-        .invoke("rude.peek", json!({"path": "/tmp/none"}))
-        .expect_ok();
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
 
     folder.write("words", "Now does");
     folder.write("more", "");
@@ -78,9 +77,7 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
         agent.sees()
     );
     // The grants of before go on, and nobody is asked again.
-    agent
-        .invoke("rude.peek", json!({"path": "/tmp/none"}))
-        .expect_ok();
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
     assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
 }
 
@@ -92,18 +89,14 @@ fn blocked_tool_stays_hidden_and_is_not_asked_about_again() {
     let agent = gateway.agent_with("caller", &["rude.peek"]);
     folder.write("more", "");
     // The new one ails nobody: what was agreed to serves.
-    agent
-        .invoke("rude.peek", json!({"path": "/tmp/none"}))
-        .expect_ok();
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
     let asked = card(&gateway);
     let id = asked["pendingId"].as_str().expect("an id");
     assert_eq!(asked["changes"][0]["about"], "more", "{asked}");
     gateway.owner().deny(id, "no");
     assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
     assert!(!agent.sees().contains(&"rude.more".to_owned()));
-    agent
-        .invoke("rude.peek", json!({"path": "/tmp/none"}))
-        .expect_ok();
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
     let health = gateway.cli(["sources", "test", "rude"]);
     assert!(!health.all().contains("otherwise"), "{health}");
     assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
@@ -130,17 +123,10 @@ fn secret_of_a_server_is_on_no_command_line() {
             "variable",
         ],
     );
-    assert!(
-        added.expect_ok().contains("secrets      API_KEY"),
-        "{added}"
-    );
+    assert_contains(added.expect_ok(), "secrets      API_KEY");
     assert!(!added.all().contains("hush-hush"), "{added}");
     let agent = gateway.agent_with("caller", &["rude.variable", "rude.sample"]);
-    let value = |name: &str| {
-        agent
-            .invoke("rude.variable", json!({"name": name}))
-            .expect_ok()
-    };
+    let value = |name: &str| agent.must("rude.variable", json!({"name": name}));
     assert_eq!(value("API_KEY")["output"]["text"], "hush-hush");
     let lines = || -> String {
         let pids: Vec<u32> = gateway
@@ -156,11 +142,7 @@ fn secret_of_a_server_is_on_no_command_line() {
     assert!(!all.contains("hush-hush"), "{all}");
     // The control: what is no secret is on one.
     assert!(all.contains("loud-loud"), "{all}");
-    assert!(
-        !gateway
-            .state_file("extensions/rude.json")
-            .contains("hush-hush")
-    );
+    assert_lacks(&gateway.state_file("extensions/rude.json"), "hush-hush");
     // Another value ends what was granted with the one before.
     folder.write("key", "louder");
     let key = folder.path().join("key").display().to_string();
@@ -181,9 +163,7 @@ fn changed_file_of_a_server_suspends_its_grants() {
     let added = add_rude(&gateway, &folder, &["--code", &path, "--read", "peek"]);
     assert!(added.expect_ok().contains("every file"), "{added}");
     let agent = gateway.agent_with("caller", &["rude.peek"]);
-    agent
-        .invoke("rude.peek", json!({"path": "/tmp/none"}))
-        .expect_ok();
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
     let mut gateway = gateway;
     gateway.stop();
     code.write("lib/a.js", "two");
@@ -194,9 +174,7 @@ fn changed_file_of_a_server_suspends_its_grants() {
         .owner()
         .approve(shown["pendingId"].as_str().expect("an id"), "once");
     let agent = gateway.agent_with("later", &["rude.peek"]);
-    agent
-        .invoke("rude.peek", json!({"path": "/tmp/none"}))
-        .expect_ok();
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
 }
 
 #[test]
@@ -243,8 +221,6 @@ fn servers_of_a_client_are_listed_and_added() {
         ])
         .expect_ok();
     let agent = gateway.agent_with("caller", &["rude-one.variable"]);
-    let value = agent
-        .invoke("rude-one.variable", json!({"name": "API_KEY"}))
-        .expect_ok();
+    let value = agent.must("rude-one.variable", json!({"name": "API_KEY"}));
     assert_eq!(value["output"]["text"], "hush-hush", "{value}");
 }

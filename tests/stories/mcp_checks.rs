@@ -6,7 +6,7 @@ use crate::mcp::{self, NOTE, waiting, write};
 use plexus_tests::bearer_proxy::BearerProxy;
 use plexus_tests::coding_agents::protocol_checker;
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, McpClient, binaries};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -142,7 +142,7 @@ fn inspector_lists_and_calls_in_both_eras() {
     let mut command = mcp::server(&inspected.house.gateway, &inspected.agent);
     command.env("HOME", inspected.home.path());
     let mut first = McpClient::greeted(command, "plain");
-    until("the list", || (first.names().len() > 1).then_some(()));
+    until_true("the list", || first.names().len() > 1);
     for (door, era) in [
         (Door::Stdio, "legacy"),
         (Door::Stdio, "modern"),

@@ -2,7 +2,7 @@
 //! by its URL, and an agent reads with its tools.
 
 use plexus_tests::coding_agents::protocol_checker;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Gateway, programs};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -110,9 +110,7 @@ fn checks((scenario, version, calls): Scenario) -> Vec<Value> {
     command.args(["--spec-version", version, "--timeout", "120000", "-o", "."]);
     let said = thread::scope(|scope| {
         let checking = scope.spawn(|| programs::run(command));
-        until("the server of the scenario", || {
-            folder.has("url").then_some(())
-        });
+        until_true("the server of the scenario", || folder.has("url"));
         act(folder.read("url").trim(), calls);
         folder.write("end", "end\n");
         checking.join().expect("an end")

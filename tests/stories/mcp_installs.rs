@@ -156,7 +156,7 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     assert!(lock.contains("sha512-"), "{lock}");
     assert!(!place.join("node_modules/plexus-tiny/was-run").exists());
     let agent = gateway.agent_with("caller", &["tiny.hello"]);
-    let said = agent.invoke("tiny.hello", json!({})).expect_ok();
+    let said = agent.must("tiny.hello", json!({}));
     assert_eq!(said["output"]["text"], "hello you", "{said}");
     // A file, or the lock, is another: the owner is asked.
     let mut gateway = gateway;
@@ -194,14 +194,14 @@ fn server_of_pypi_is_locked_caged_and_pinned() {
     );
     let agent = gateway.agent_with("caller", &["tiny.hello", "tiny.leave"]);
     let at = |name: &str| json!({"path": may.path().join(name)});
-    let said = agent.invoke("tiny.hello", at("read")).expect_ok();
+    let said = agent.must("tiny.hello", at("read"));
     assert_eq!(said["output"]["text"], "you PermissionError", "{said}");
     assert!(!may.has("read"));
     // The control: the same write of a call that the owner approved, in the folder that the server may change.
     let approved = |input: &Value| {
         let item = agent.must_ask("tiny.leave", input.clone());
         gateway.owner().approve(&item, "once");
-        agent.invoke("tiny.leave", input.clone()).expect_ok()["output"]["text"].take()
+        agent.must("tiny.leave", input.clone())["output"]["text"].take()
     };
     assert_eq!(approved(&at("made")), "you written");
     assert_eq!(may.read("made"), "hello\n");
@@ -262,7 +262,7 @@ fn filesystem_server_writes_in_two_folders_and_nowhere_else() {
     approved("files.move_file", input).expect_ok();
     assert!(!one.has("note.md"));
     let input = json!({"path": path(&two, "moved.md")});
-    let read = agent.invoke("files.read_text_file", input).expect_ok();
+    let read = agent.must("files.read_text_file", input);
     assert!(read["output"]["text"] == "tea\n", "{read}");
     let input = json!({"path": path(&other, "note.md"), "content": "tea\n"});
     let refused = approved("files.write_file", input.clone()).json();

@@ -3,7 +3,7 @@
 use crate::house::Workshop;
 use crate::mcp::server;
 use plexus_tests::kept::Kept;
-use plexus_tests::{Agent, McpClient, waiting::until};
+use plexus_tests::{Agent, McpClient, waiting::until_true};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::thread;
@@ -55,13 +55,13 @@ fn well_after(workshop: &Workshop, agent: &Agent, codes: &Codes, began: Instant)
     assert_eq!(log.iter().filter(served).count(), codes["ok"]);
 
     let other = workshop.reader("other");
-    other.invoke(READ, json!({"text": "hello"})).expect_ok();
+    other.must(READ, json!({"text": "hello"}));
     let (bearer, mut kept) = (bearer(agent), Kept::new(workshop.gateway.port(), true));
-    until("a call of the same agent", || {
+    until_true("a call of the same agent", || {
         let header = ("authorization", bearer.as_str());
         let sent = kept.send(("POST", "/mcp"), header, &call(0));
         let (_, reply) = sent.expect("an answer");
-        (code(&reply) == "ok").then_some(())
+        code(&reply) == "ok"
     });
 }
 
@@ -86,9 +86,9 @@ fn ten_thousand_lines_are_each_answered_once() {
     client.ask("ping", json!({}));
     client.hear_nothing_else();
     well_after(&workshop, &agent, &codes, began);
-    until("a call of the same client", || {
+    until_true("a call of the same client", || {
         let reply = client.ask("tools/call", call(0)["params"].clone());
-        (code(&reply) == "ok").then_some(())
+        code(&reply) == "ok"
     });
     assert_eq!(client.end(), 0);
 }

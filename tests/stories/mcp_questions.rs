@@ -1,6 +1,7 @@
 //! Questions that a lent MCP server asks in a call: answered by the owner alone, and what looks like a secret by nobody.
 
 use crate::mcp_servers::packages;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Agent, Folder, Gateway, Response,
     mcp_web::{Era, McpWeb, TOKEN},
@@ -146,10 +147,7 @@ fn real_server_asks_and_the_owner_answers() {
     let denied = meanwhile(&gateway, &agent, "travel.book", &json!({}), |card| {
         let id = card["pendingId"].as_str().expect("an id");
         let said = gateway.cli(["approvals", "deny", id]);
-        assert!(
-            said.expect_ok().contains("notified that you do not answer"),
-            "{said}"
-        );
+        assert_contains(said.expect_ok(), "notified that you do not answer");
         gateway
             .owner()
             .decide(id, json!({"action": "deny"}))

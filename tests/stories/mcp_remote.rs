@@ -1,5 +1,6 @@
 //! MCP servers at a URL, lent through a source's egress.
 
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Folder, Gateway, Terminal,
     mcp_web::{Era, McpWeb, TOKEN},
@@ -66,7 +67,7 @@ fn server_at_a_url_serves_after_approval_in_either_era() {
             assert!(shown.contains(said), "{said}: {shown}");
         }
         let agent = gateway.agent_with("caller", &["web.look", "web.act"]);
-        let looked = agent.invoke("web.look", json!({})).expect_ok();
+        let looked = agent.must("web.look", json!({}));
         assert_eq!(looked["output"]["text"], "\"look\" {}", "{looked}");
         let item = agent.must_ask("web.act", json!({"what": "tea"}));
         let card = gateway.owner().card(&item).to_string();
@@ -80,7 +81,7 @@ fn server_at_a_url_serves_after_approval_in_either_era() {
         };
         assert_eq!(acted(&web), 0, "before the approval");
         gateway.owner().approve(&item, "once");
-        agent.invoke("web.act", json!({"what": "tea"})).expect_ok();
+        agent.must("web.act", json!({"what": "tea"}));
         assert_eq!(acted(&web), 1);
         // What the server said on the way is counted with the call.
         let outcome = gateway.owner().audited(|event| {
@@ -136,10 +137,7 @@ fn gateway_is_no_host_of_a_source() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
     let own = format!("http://127.0.0.1:{}/mcp", gateway.port());
     let refused = add(&gateway, &folder, &own, TOKEN);
-    assert!(
-        refused.all().contains("the gateway's own port"),
-        "{refused}"
-    );
+    assert_contains(&refused.all(), "the gateway's own port");
     let events = gateway.owner().audit(1_000);
     assert!(
         !events.iter().any(|event| event["type"] == "invoke"),
@@ -151,8 +149,5 @@ fn gateway_is_no_host_of_a_source() {
 fn plain_http_is_for_this_machine_alone() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
     let refused = add(&gateway, &folder, "http://tools.example.org/mcp", TOKEN);
-    assert!(
-        refused.all().contains("nothing else is encrypted"),
-        "{refused}"
-    );
+    assert_contains(&refused.all(), "nothing else is encrypted");
 }

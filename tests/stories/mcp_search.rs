@@ -2,7 +2,10 @@
 
 use crate::house::{House, Workshop};
 use crate::{mcp, mcp_http::Plain};
-use plexus_tests::{Agent, Folder, McpClient, programs, waiting::until};
+use plexus_tests::{
+    Agent, Folder, McpClient, programs,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 
 /// Sources of the library.
@@ -155,16 +158,16 @@ fn stdio_client_finds_and_calls_what_is_not_listed() {
 
     // A client that starts now is shown what was called lately.
     let mut later = library.stdio();
-    until("the newest list", || {
+    until_true("the newest list", || {
         let names = later.names();
-        names.contains(&"shelf-3_count".to_owned()).then_some(())
+        names.contains(&"shelf-3_count".to_owned())
     });
     // The owner hides it: it is neither found nor called.
     owner.expose("shelf-3.count", false);
-    until("the change", || {
+    until_true("the change", || {
         let found = client.call("plexus_search", json!({"query": "shelf-3 append"}));
         let found = &found["structuredContent"]["found"];
-        (!ids(found).contains(&"shelf-3.count")).then_some(())
+        !ids(found).contains(&"shelf-3.count")
     });
     let params = json!({"id": "shelf-3.count", "arguments": {"line": "twice"}});
     let refused = client.call("plexus_call", params);

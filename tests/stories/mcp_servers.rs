@@ -1,7 +1,8 @@
 //! MCP servers that the owner lends: a real one from npm, and one that does what none should, each in its cage.
 
 pub(crate) use plexus_tests::coding_agents::server_packages as packages;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Listener, McpClient, programs};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -104,10 +105,7 @@ fn real_server_serves_after_approval() {
     let listed = gateway.cli(["mcp", "list"]);
     assert!(listed.expect_ok().contains("memory"), "{listed:?}");
     let shown = gateway.cli(["mcp", "show", "memory"]);
-    assert!(
-        shown.expect_ok().contains("tool delete_entities"),
-        "{shown:?}"
-    );
+    assert_contains(shown.expect_ok(), "tool delete_entities");
 
     let agent = gateway.agent_with("caller", &["memory.read_graph", "memory.create_entities"]);
     let entry = agent.entry("memory.create_entities");
@@ -131,7 +129,7 @@ fn real_server_serves_after_approval() {
     }
     assert!(!folder.has("memory.jsonl"), "before the approval");
     gateway.owner().approve(&item, "once");
-    let made = agent.invoke("memory.create_entities", input).expect_ok();
+    let made = agent.must("memory.create_entities", input);
     assert!(
         made["output"]["text"]
             .as_str()
@@ -140,7 +138,7 @@ fn real_server_serves_after_approval() {
     );
     assert!(folder.read("memory.jsonl").contains("tea"));
     // A read, in a process of its own, that finds what the writer has kept.
-    let graph = agent.invoke("memory.read_graph", json!({})).expect_ok();
+    let graph = agent.must("memory.read_graph", json!({}));
     assert_eq!(
         graph["output"]["structured"]["entities"][0]["name"], "tea",
         "{graph}"
@@ -150,7 +148,7 @@ fn real_server_serves_after_approval() {
     let mut gateway = gateway;
     gateway.restart();
     let agent = gateway.agent_with("later", &["memory.read_graph"]);
-    agent.invoke("memory.read_graph", json!({})).expect_ok();
+    agent.must("memory.read_graph", json!({}));
     gateway.cli(["mcp", "remove", "memory"]).expect_ok();
     assert!(!agent.sees().iter().any(|id| id.starts_with("memory.")));
     assert!(!gateway.state().join("extensions/memory.json").exists());
@@ -161,7 +159,7 @@ fn read_that_writes_gets_nothing_written() {
     let lent = Lent::rude(&["peek"]);
     let agent = lent.agent(&["peek", "write"]);
     let input = json!({"path": lent.file()});
-    let lie = agent.invoke("rude.peek", input.clone()).expect_ok();
+    let lie = agent.must("rude.peek", input.clone());
     let words = lie["output"]["text"].as_str().expect("words");
     assert!(
         words.contains("os error 13") || words.contains("os error 1)"),
@@ -186,7 +184,7 @@ fn read_changes_no_mode_and_takes_no_lock() {
     assert_ne!(before, 0o600);
     let agent = lent.agent(&["mode"]);
     let input = json!({"path": lent.file()});
-    let lie = agent.invoke("rude.mode", input.clone()).expect_ok();
+    let lie = agent.must("rude.mode", input.clone());
     let words = lie["output"]["text"].as_str().expect("words");
     // It is told that it has the lock, which nobody else sees.
     assert_eq!(words, "Operation not permitted (os error 1) done");
@@ -212,7 +210,7 @@ fn servers_have_no_network() {
 fn reads_of_a_server_have_no_network() {
     let lent = Lent::rude(&["connect"]);
     let agent = lent.agent(&["connect"]);
-    lent.reaches_nobody(|input| agent.invoke("rude.connect", input.clone()).expect_ok());
+    lent.reaches_nobody(|input| agent.must("rude.connect", input.clone()));
 }
 
 /// `mcp add` of the server that does what none should, as it is by now.
@@ -254,10 +252,7 @@ fn list_of_more_than_a_mebibyte_is_refused() {
     folder.write("words", "many words ".repeat(10_000));
     let refused = added(&gateway, &folder);
     refused.expect_status(1);
-    assert!(
-        refused.stderr.contains("more than 1 MiB of tools"),
-        "{refused}"
-    );
+    assert_contains(&refused.stderr, "more than 1 MiB of tools");
     // The control: a long list that is not too long.
     folder.write("words", "many words ".repeat(1_000));
     added(&gateway, &folder).expect_ok();
@@ -320,9 +315,9 @@ fn server_that_ignores_a_cancel_is_ended() {
         let path = format!("/invoke/status?runId={run}&wait=20{more}");
         agent.client().get(&path).expect_ok()
     };
-    until("a word of the server", || {
+    until_true("a word of the server", || {
         let chunks = status("&after=0")["progress"]["chunks"].to_string();
-        chunks.contains("hanging").then_some(())
+        chunks.contains("hanging")
     });
     let servers = || {
         let mut all = lent.gateway.workers();
@@ -347,13 +342,11 @@ fn server_that_ignores_a_cancel_is_ended() {
         (&json!("cancelled"), &json!("unknown")),
         "{over}"
     );
-    until("the end of the server", || {
-        (!hanging[0].alive()).then_some(())
-    });
+    until_true("the end of the server", || !hanging[0].alive());
     // The control: the next call has a server that is well, and reads go on.
     lent.approved(&agent, "sample", &json!({})).expect_ok();
     let read = json!({"path": lent.file()});
-    agent.invoke("rude.peek", read).expect_ok();
+    agent.must("rude.peek", read);
 }
 
 #[test]
@@ -388,7 +381,6 @@ fn what_was_not_shown_is_not_added() {
     let mut body =
         json!({"name": "rude", "program": program, "arguments": [path], "folders": [path]});
     let shown = owner
-        .client
         .post("/admin/api/extensions/preview", body.clone())
         .expect_ok();
     assert!(
@@ -397,7 +389,7 @@ fn what_was_not_shown_is_not_added() {
     );
     body["digest"] = shown["digest"].clone();
     folder.write("words", "Secretly does");
-    let refused = owner.client.post("/admin/api/extensions", body.clone());
+    let refused = owner.post("/admin/api/extensions", body.clone());
     assert_eq!(
         refused.json()["error"]["code"],
         "precondition_changed",
@@ -405,5 +397,5 @@ fn what_was_not_shown_is_not_added() {
     );
     // The control.
     folder.write("words", "Does");
-    owner.client.post("/admin/api/extensions", body).expect_ok();
+    owner.post("/admin/api/extensions", body).expect_ok();
 }

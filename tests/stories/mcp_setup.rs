@@ -2,6 +2,7 @@
 
 use crate::house::House;
 use crate::mcp::NOTE;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{McpClient, programs};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -66,10 +67,7 @@ fn mcp_client_is_set_up_by_the_printed_block_and_taken_back() {
     assert_eq!(again["mcpServers"], block["mcpServers"]);
 
     let undone = gateway.cli(["disconnect", "desktop", "--yes"]);
-    assert!(
-        undone.expect_ok().contains("out of the configuration"),
-        "{undone}"
-    );
+    assert_contains(undone.expect_ok(), "out of the configuration");
     assert!(!launcher.exists());
     assert!(!gateway.state().join("agents/desktop.pat").exists());
     client.hear("a change of the list", |message| {

@@ -3,6 +3,7 @@
 use crate::house::House;
 use crate::mcp::{NOTE, outcomes, played, waiting, write};
 use plexus_tests::coding_agents::{ask_claude_at, claude_on_terminal, claude_stateless};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Model, Step};
 use serde_json::{Value, json};
@@ -92,10 +93,8 @@ fn claude_code_on_a_terminal_is_woken_by_the_owners_decision() {
     house.owner().approve(&item, "once");
     let told = woken(&model, &item);
     assert!(told.contains("<status>completed</status>"), "{told}");
-    assert!(
-        told.contains("\"ok\":true") && told.contains("workspace_undo"),
-        "{told}"
-    );
+    assert_contains(&told, "\"ok\":true");
+    assert_contains(&told, "workspace_undo");
     assert_eq!(house.workspace.read("notes/new.md"), "first line");
 
     let other = waiting(&house);

@@ -4,7 +4,7 @@ use crate::house::{COUNT, House, Workshop};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_tests::agent::handshake;
 use plexus_tests::log_lines::rows;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Client, Gateway, Owner};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,16 +168,14 @@ fn each_figure_moves() {
 
     // Calls, what waits, what is refused.
     let (agent, writer) = (workshop.reader("one"), workshop.writer("two"));
-    agent
-        .invoke("fixture.echo", json!({"text": "x"}))
-        .expect_ok();
+    agent.must("fixture.echo", json!({"text": "x"}));
     assert_eq!(
         agent
             .invoke("fixture.fail", json!({"reason": "not_found"}))
             .at("/ok"),
         false
     );
-    writer.invoke(COUNT, json!({"line": "1"})).expect_ok();
+    writer.must(COUNT, json!({"line": "1"}));
     let last = look(&workshop, &mut moved, &first);
     for (series, most) in [
         ("plexus_calls_total{kind=\"read\",outcome=\"ok\"}", 1.0),
@@ -191,9 +189,9 @@ fn each_figure_moves() {
         assert!((value - most).abs() < 0.5, "{series}: {value}");
     }
     let item = agent.must_ask(COUNT, json!({"line": "2"}));
-    until("the item to be a second old", || {
+    until_true("the item to be a second old", || {
         let scrape = Scrape::of(&workshop.owner().client);
-        (scrape.value("plexus_items_oldest_seconds{state=\"pending\"}") >= 1.0).then_some(())
+        scrape.value("plexus_items_oldest_seconds{state=\"pending\"}") >= 1.0
     });
     let last = look(&workshop, &mut moved, &last);
     assert!(last.value("plexus_refusals_total{code=\"approval_required\"}") > 0.0);
@@ -225,9 +223,9 @@ fn each_figure_moves() {
         .owner()
         .limit("one", json!({"callsPerSecond": 1}))
         .expect_ok();
-    until("the bound", || {
+    until_true("the bound", || {
         let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
-        (reply.status == 429).then_some(())
+        reply.status == 429
     });
     let wrong = format!("plx_agent_{}", "Q".repeat(43));
     let client = workshop.gateway.client();
@@ -244,7 +242,6 @@ fn each_figure_moves() {
     assert!(statuses.contains(&429), "{statuses:?}");
     workshop
         .owner()
-        .client
         .post("/admin/api/pause", json!({"on": true}))
         .expect_ok();
     let last = look(&workshop, &mut moved, &last);
@@ -260,16 +257,15 @@ fn each_figure_moves() {
     let crowd: Vec<_> = (0..1_100)
         .filter_map(|_| TcpStream::connect(("127.0.0.1", port)).ok())
         .collect();
-    until("somebody to make room", || {
+    until_true("somebody to make room", || {
         let scrape = look(&workshop, &mut moved, &last);
-        (scrape.value("plexus_connections_evicted_total") > 0.0).then_some(())
+        scrape.value("plexus_connections_evicted_total") > 0.0
     });
     drop(crowd);
 
     // A source that does not open, and another launch, without a cage for it.
     workshop
         .owner()
-        .client
         .post("/admin/api/pause", json!({"on": false}))
         .expect_ok();
     workshop.folder.write("unopenable", "");
@@ -285,9 +281,9 @@ fn each_figure_moves() {
     let agent = workshop.back(&agent);
     let refused = agent.invoke("fixture.echo", json!({"text": "x"}));
     assert_eq!(refused.at("/error/code"), "source_unavailable", "{refused}");
-    until("a second of uptime", || {
+    until_true("a second of uptime", || {
         let scrape = look(&workshop, &mut moved, &last);
-        (scrape.value("plexus_uptime_seconds") >= 1.0).then_some(())
+        scrape.value("plexus_uptime_seconds") >= 1.0
     });
     let last = look(&workshop, &mut moved, &last);
     assert!(last.value("plexus_worker_starts_total{result=\"failed\"}") > 0.0);
@@ -311,7 +307,7 @@ fn a_source_whose_grants_rest_is_counted() {
     let resting = || Scrape::of(&house.owner().client).value("plexus_sources_resting");
     let hide = |body: serde_json::Value| {
         let path = "/admin/api/sources/obsidian/hide";
-        house.owner().client.post(path, body).expect_ok();
+        house.owner().post(path, body).expect_ok();
     };
     hide(json!({"globs": ["Secret*"]}));
     assert!(resting() < 0.5);

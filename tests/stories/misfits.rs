@@ -65,9 +65,7 @@ fn an_edit_that_cannot_apply_is_told_at_once() {
     // The control: what fits is asked for.
     let item = agent.must_ask(WRITE, edit("twice.md", "same\nsame"));
     house.owner().approve(&item, "once");
-    agent
-        .invoke(WRITE, edit("twice.md", "same\nsame"))
-        .expect_ok();
+    agent.must(WRITE, edit("twice.md", "same\nsame"));
     assert_eq!(house.workspace.read("twice.md"), "another\n");
 }
 

@@ -84,7 +84,7 @@ fn changed_address_is_on_the_card_of_who_lost_a_grant() {
     let owner = desk.gateway.owner();
     let holder = desk.gateway.agent_with("holder", &[EVENTS, TODOS]);
     let newcomer = desk.gateway.agent_with("newcomer", &[]);
-    holder.invoke(TODOS, json!({})).expect_ok();
+    holder.must(TODOS, json!({}));
 
     desk.points_at(&second);
     let lost = holder.invoke(TODOS, json!({}));
@@ -121,7 +121,7 @@ fn changed_address_is_on_the_card_of_who_lost_a_grant() {
     let (other, _) = asks(&holder, EVENTS);
     let before = owner.card(&other)["cardDigest"].clone();
     owner.approve(&item, "1d");
-    let todos = holder.invoke(TODOS, json!({})).expect_ok();
+    let todos = holder.must(TODOS, json!({}));
     assert_eq!(todos["output"]["todos"], json!([]), "{todos}");
     assert_eq!(owner.card(&other)["cardDigest"], before);
     owner.approve(&other, "1d");
@@ -143,7 +143,7 @@ fn changed_secret_and_later_address_are_both_on_the_card() {
     desk.gateway.cli(set).expect_ok();
     desk.points_at(&second);
     desk.gateway.restart();
-    let holder = Agent::with_pat(&desk.gateway.client(), "holder", &holder.pat);
+    let holder = desk.gateway.back(&holder);
     let (item, _) = asks(&holder, TODOS);
     let words = format!("url is {}, it was {}", second.url(), desk.first.url());
     for shown in desk.shown(&item) {

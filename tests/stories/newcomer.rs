@@ -9,6 +9,7 @@ mod release;
 
 use account::Newcomer;
 use plexus_tests::coding_agents::ask_claude;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Model, Step};
 use serde_json::Value;
@@ -59,11 +60,7 @@ fn install(newcomer: &Newcomer) {
         .home
         .path()
         .join(".local/share/man/man1/plexusctl.1");
-    assert!(
-        fs::read_to_string(page)
-            .expect("a page")
-            .contains("plexusctl")
-    );
+    assert_contains(&fs::read_to_string(page).expect("a page"), "plexusctl");
 
     // Again changes nothing.
     let tree = newcomer.tree();
@@ -79,10 +76,9 @@ fn install(newcomer: &Newcomer) {
         .home
         .path()
         .join(".config/systemd/user/plexusd.service");
-    assert!(
-        fs::read_to_string(unit)
-            .expect("the unit")
-            .contains("/.local/bin/plexusd")
+    assert_contains(
+        &fs::read_to_string(unit).expect("the unit"),
+        "/.local/bin/plexusd",
     );
 }
 
@@ -163,10 +159,7 @@ fn lends(newcomer: &Newcomer) {
     above.write("My Notes/a.md", "as it was\n");
     let folder = above.path().join("My Notes");
     let said = newcomer.owner(&["lend", AGENT, &folder.to_string_lossy(), "--write"]);
-    assert!(
-        said.expect_ok().contains("plexusctl lend end my-notes"),
-        "{said}"
-    );
+    assert_contains(said.expect_ok(), "plexusctl lend end my-notes");
     let lines = [
         "my-notes.read path=a.md",
         "my-notes.write path=a.md content='changed by it'",
@@ -248,10 +241,7 @@ fn looks_back(newcomer: &Newcomer) -> PathBuf {
         assert!(activity.expect_ok().contains(words), "{words}: {activity}");
     }
     let tail = newcomer.owner(&["audit", "tail"]);
-    assert!(
-        tail.expect_ok().contains("my-notes.undo: restored a.md"),
-        "{tail}"
-    );
+    assert_contains(tail.expect_ok(), "my-notes.undo: restored a.md");
     newcomer.owner(&["audit", "verify"]).expect_ok();
     let file = newcomer.workspace.path().join("backup");
     newcomer

@@ -2,6 +2,7 @@
 
 use crate::house::{House, READ, WRITE};
 use plexus_tests::programs::{Said, command, run};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Response, binaries};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -124,10 +125,7 @@ fn printed_line_runs_as_its_reader_types_it() {
             shell(&house, path, &next(&gone)).expect_ok();
         }
         let skill = shell(&house, path, &format!("{typed} skill"));
-        assert!(
-            skill.expect_ok().contains(&format!("`{typed} list`")),
-            "{skill}"
-        );
+        assert_contains(skill.expect_ok(), &format!("`{typed} list`"));
     }
     // Who is enrolled beside others is told to say who it is.
     let connected = house.owner().connect("third", &[READ]);

@@ -1,6 +1,7 @@
 //! Telling the owner's desktop that something waits: `plexusctl notify`, with a program of the test's as the desktop.
 
 use crate::house::{House, WRITE, note};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, binaries, programs};
 use serde_json::json;
@@ -108,10 +109,8 @@ fn the_first_at_once_then_one_reminder_then_a_count() {
         "it stays"
     );
     let all = told.concat();
-    assert!(
-        !all.contains("content of the note") && !all.contains("purpose of mine"),
-        "{all}"
-    );
+    assert_lacks(&all, "content of the note");
+    assert_lacks(&all, "purpose of mine");
 }
 
 #[test]
@@ -138,10 +137,7 @@ fn what_would_be_told_can_be_had_as_lines() {
     for command in [without, failing] {
         let said = programs::run(command);
         said.expect_ok();
-        assert!(
-            said.stderr.contains("Plexus: one asks for “Write a file”"),
-            "{said}"
-        );
+        assert_contains(&said.stderr, "Plexus: one asks for “Write a file”");
     }
     // A program of this name on the path is the desktop's.
     let folder = house.gateway.home().join("bin");

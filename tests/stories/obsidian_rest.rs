@@ -6,6 +6,7 @@ pub(crate) mod app;
 use app::plugin::{KEY, Plugin};
 use app::{fingerprint, tls};
 use plexus_protocol::Digest;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Folder, Gateway, Response, programs::Said};
 use serde_json::{Value, json};
 
@@ -42,10 +43,7 @@ impl Desk {
         desk.add();
         desk.secret(KEY);
         let said = desk.pin(&fingerprint("app.pem"));
-        assert!(
-            said.expect_ok().contains("obsidian-rest serves"),
-            "{said:?}"
-        );
+        assert_contains(said.expect_ok(), "obsidian-rest serves");
         desk
     }
 
@@ -88,7 +86,7 @@ impl Desk {
 
     /// What the owner is told of the source.
     fn health(&self) -> String {
-        let health = self.gateway.owner().client.get("/admin/api/health");
+        let health = self.gateway.owner().get("/admin/api/health");
         let health = health.expect_ok();
         let mut sources = health["sources"].as_array().expect("sources").iter();
         let source = sources.find(|source| source["id"] == "obsidian-rest");
@@ -125,10 +123,7 @@ fn certificate_is_pinned_by_the_owner_before_anything_is_sent() {
     let said = desk.secret(KEY);
     let met = fingerprint("app.pem");
     let pins = format!("plexusctl sources set obsidian-rest certificate={met}");
-    assert!(
-        said.contains("does not serve: no certificate is pinned yet"),
-        "{said}"
-    );
+    assert_contains(&said, "does not serve: no certificate is pinned yet");
     assert!(said.contains(&pins), "{said}");
     assert_eq!(
         desk.app.asked(),
@@ -150,10 +145,7 @@ fn certificate_is_pinned_by_the_owner_before_anything_is_sent() {
     }
     // Another app's fingerprint is no pin for this one.
     let said = desk.pin(&fingerprint("other.pem"));
-    assert!(
-        said.expect_ok().contains("is not the pinned one"),
-        "{said:?}"
-    );
+    assert_contains(said.expect_ok(), "is not the pinned one");
     assert_eq!(desk.app.asked(), [""; 0]);
     // As other programs print it: in capitals, with colons.
     let pairs = met.to_uppercase().into_bytes();
@@ -162,13 +154,10 @@ fn certificate_is_pinned_by_the_owner_before_anything_is_sent() {
         .map(|pair| str::from_utf8(pair).expect("digits"))
         .collect();
     let said = desk.pin(&pairs.join(":"));
-    assert!(
-        said.expect_ok().contains("obsidian-rest serves"),
-        "{said:?}"
-    );
+    assert_contains(said.expect_ok(), "obsidian-rest serves");
     let agent = desk.agent(&[READ]);
     let input = json!({"path": "Projects/Plexus.md"});
-    let reply = agent.invoke(READ, input).expect_ok();
+    let reply = agent.must(READ, input);
     assert_eq!(reply["output"]["content"], "# Plexus\nplan\n");
     agent.must_ask("obsidian-rest.vault.list", json!({}));
 }
@@ -178,7 +167,7 @@ fn changed_certificate_is_refused_until_it_is_pinned_anew() {
     let desk = Desk::pinned();
     let agent = desk.agent(&[READ]);
     let input = json!({"path": "Log.md"});
-    agent.invoke(READ, input.clone()).expect_ok();
+    agent.must(READ, input.clone());
     let asked = desk.app.asked().len();
     for (what, chain, key) in [
         ("another certificate", &["other.pem"][..], "other.key"),
@@ -204,19 +193,13 @@ fn changed_certificate_is_refused_until_it_is_pinned_anew() {
         for fingerprint in [fingerprint(chain[0]), fingerprint("app.pem")] {
             assert!(health.contains(&fingerprint), "{what}: {health}");
         }
-        assert!(
-            health.contains("plexusctl sources set obsidian-rest"),
-            "{health}"
-        );
+        assert_contains(&health, "plexusctl sources set obsidian-rest");
     }
     assert_eq!(desk.app.asked().len(), asked, "nothing may have been sent");
     // The owner made a new one: what was granted is suspended, with both fingerprints on a card.
     desk.app.set_wrap(tls(&["other.pem"], "other.key"));
     let said = desk.pin(&fingerprint("other.pem"));
-    assert!(
-        said.expect_ok().contains("obsidian-rest serves"),
-        "{said:?}"
-    );
+    assert_contains(said.expect_ok(), "obsidian-rest serves");
     let owner = desk.gateway.owner();
     agent.must_ask(READ, input.clone());
     let mut cards = owner.pending();
@@ -228,12 +211,12 @@ fn changed_certificate_is_refused_until_it_is_pinned_anew() {
     }
     let resumed = desk.gateway.cli(["sources", "resume", "obsidian-rest"]);
     resumed.expect_ok();
-    let reply = agent.invoke(READ, input.clone()).expect_ok();
+    let reply = agent.must(READ, input.clone());
     assert_eq!(reply["output"]["content"], "- one");
     // The same value once more changes nothing.
     let said = desk.pin(&fingerprint("other.pem"));
     assert!(said.expect_ok().contains("serves"), "{said:?}");
-    agent.invoke(READ, input).expect_ok();
+    agent.must(READ, input);
 }
 
 #[test]
@@ -245,10 +228,7 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
     let item = agent.must_ask(WRITE, input.clone());
     let plan = desk.gateway.owner().plan(&item);
     let diff = plan["preview"]["diff"].as_str().expect("a difference");
-    assert!(
-        diff.contains(" # Plexus\n-plan\n+a better \\u{202e}plan\n"),
-        "{diff}"
-    );
+    assert_contains(diff, " # Plexus\n-plan\n+a better \\u{202e}plan\n");
     let facts = facts(&plan);
     let before = Digest::of(b"# Plexus\nplan\n").to_string();
     assert_eq!(
@@ -263,7 +243,7 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
     );
     assert_eq!(desk.app.text(path).as_deref(), Some("# Plexus\nplan\n"));
     desk.gateway.owner().approve(&item, "once");
-    let done = agent.invoke(WRITE, input.clone()).expect_ok();
+    let done = agent.must(WRITE, input.clone());
     assert_eq!(desk.app.text(path).as_deref(), input["content"].as_str());
     // Once is once.
     agent.must_ask(WRITE, input);
@@ -273,15 +253,15 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
         "/admin/api/undo/{}",
         done["auditId"].as_str().expect("an id")
     );
-    let plan = owner.client.get(&undo).expect_ok();
+    let plan = owner.get(&undo).expect_ok();
     let token = json!({"stateToken": plan["stateToken"]});
-    owner.client.post(&undo, token).expect_ok();
+    owner.post(&undo, token).expect_ok();
     assert_eq!(desk.app.text(path).as_deref(), Some("# Plexus\nplan\n"));
     // An agent takes its own back, under a card: the note that it made goes.
     let input = json!({"path": "Inbox/new & odd #1.md", "content": "new"});
     let item = agent.must_ask(WRITE, input.clone());
     owner.approve(&item, "once");
-    let done = agent.invoke(WRITE, input).expect_ok();
+    let done = agent.must(WRITE, input);
     assert_eq!(
         desk.app.text("Inbox/new & odd #1.md").as_deref(),
         Some("new")
@@ -289,7 +269,7 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
     let input = json!({"id": done["undo"]});
     let item = agent.must_ask(UNDO, input.clone());
     owner.approve(&item, "once");
-    let undone = agent.invoke(UNDO, input).expect_ok();
+    let undone = agent.must(UNDO, input);
     assert_eq!(undone["output"]["removed"], true);
     assert_eq!(desk.app.text("Inbox/new & odd #1.md"), None);
 }
@@ -309,7 +289,7 @@ fn note_edited_after_the_card_is_left_alone() {
     // The control: seen as it is now, it is done.
     let item = agent.must_ask(APPEND, input.clone());
     desk.gateway.owner().approve(&item, "once");
-    agent.invoke(APPEND, input).expect_ok();
+    agent.must(APPEND, input);
     assert_eq!(
         desk.app.text("Log.md").as_deref(),
         Some("- one and a half\n- two")
@@ -335,26 +315,23 @@ fn constraint_and_hide_narrow_what_the_app_shows() {
         let granted = desk.gateway.cli(granted);
         assert_eq!(granted.status, 0, "{granted:?}");
     }
-    let found = agent.invoke(search, json!({"query": "plan"})).expect_ok();
+    let found = agent.must(search, json!({"query": "plan"}));
     let hits = found["output"]["hits"].as_array().expect("hits");
     assert_eq!(hits.len(), 1, "{found}");
     assert_eq!(hits[0]["relativePath"], "Projects/Plexus.md");
     let refused = agent.invoke(READ, json!({"path": "Private/diary.md"}));
     refused.expect_error(401, "grant_required");
-    agent
-        .invoke(READ, json!({"path": "Projects/Plexus.md"}))
-        .expect_ok();
+    agent.must(READ, json!({"path": "Projects/Plexus.md"}));
     // For everybody a hidden folder does not exist.
     let wide = desk.agent(&[READ, search]);
-    wide.invoke(READ, json!({"path": "Private/diary.md"}))
-        .expect_ok();
+    wide.must(READ, json!({"path": "Private/diary.md"}));
     let hidden = ["sources", "hide", "obsidian-rest", "--folder", "Private"];
     let hidden = desk.gateway.cli(hidden);
     assert_eq!(hidden.status, 0, "{hidden:?}");
     let gone = wide.invoke(READ, json!({"path": "Private/diary.md"}));
     let gone = gone.expect_error(200, "transport_error");
     assert_eq!(gone["detail"]["reason"], "not_found", "{gone}");
-    let found = wide.invoke(search, json!({"query": "plan"})).expect_ok();
+    let found = wide.must(search, json!({"query": "plan"}));
     assert!(!found.to_string().contains("Private"), "{found}");
 }
 
@@ -368,18 +345,12 @@ fn app_that_does_not_serve_says_what_to_do() {
     // The key was made anew in the app.
     desk.app.set_key("another");
     let refused = unavailable(&read());
-    assert!(
-        refused["message"].to_string().contains("API key"),
-        "{refused}"
-    );
+    assert_contains(&refused["message"].to_string(), "API key");
     let health = desk.health();
-    assert!(
-        health.contains("plexusctl sources secret obsidian-rest apiKey"),
-        "{health}"
-    );
+    assert_contains(&health, "plexusctl sources secret obsidian-rest apiKey");
     let said = desk.secret("another");
     assert!(said.contains("obsidian-rest serves"), "{said}");
-    desk.agent(&[READ]).invoke(READ, input.clone()).expect_ok();
+    desk.agent(&[READ]).must(READ, input.clone());
     // The app breaks off.
     desk.app.set_wrap(|_| None);
     desk.gateway
@@ -406,6 +377,6 @@ fn app_that_does_not_serve_says_what_to_do() {
     assert_eq!(back.status, 0, "{back:?}");
     desk.app.set_wrap(tls(&["app.pem"], "app.key"));
     let agent = desk.agent(&[READ]);
-    agent.invoke(READ, input).expect_ok();
+    agent.must(READ, input);
     assert!(desk.health().contains("\"ok\""), "{}", desk.health());
 }

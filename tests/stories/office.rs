@@ -11,7 +11,7 @@ use plexus_channels::dial::{Dial, Direct, Endpoint};
 use plexus_channels::identity::{Home, Registration};
 use plexus_channels::wire::Message;
 use plexus_tests::programs::command;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Model, Step, binaries, coding_agents};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -407,9 +407,7 @@ impl Seat {
         let before = complete();
         self.model.then([Step::say("Ready.")]);
         let peer = self.start();
-        until("the end of the first turn", || {
-            (complete() > before).then_some(())
-        });
+        until_true("the end of the first turn", || complete() > before);
         peer
     }
 
@@ -422,8 +420,8 @@ impl Seat {
     /// Waits until the model was asked so many times.
     #[track_caller]
     pub(crate) fn asked(&self, times: usize) {
-        until("a request to the model", || {
-            (self.model.requests().len() >= times).then_some(())
+        until_true("a request to the model", || {
+            self.model.requests().len() >= times
         });
     }
 
@@ -450,9 +448,7 @@ impl Seat {
     /// Waits until the peer has dealt with a message.
     #[track_caller]
     pub(crate) fn consumed(&self, channel: Id, message: Id) {
-        until("the watermark", || {
-            (self.watermark(channel) == Some(message)).then_some(())
-        });
+        until_true("the watermark", || self.watermark(channel) == Some(message));
     }
 }
 

@@ -2,6 +2,7 @@
 //! for the daemon and whatever it starts.
 
 use crate::house::{COUNT, House, Workshop};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Gateway, binaries, programs, vault, waiting::until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -49,15 +50,15 @@ fn a_kernel_without_cages_starts_no_gateway_and_the_doctor_says_why() {
 fn the_oldest_kernel_that_cages_serves_in_proven_cages() {
     let house = House::with(|builder| builder.kernel("4"));
     let agent = house.reader("reader");
-    agent.invoke("workspace.list", json!({})).expect_ok();
+    agent.must("workspace.list", json!({}));
     let owner = house.owner();
-    let status = owner.client.get("/admin/api/status").expect_ok();
+    let status = owner.get("/admin/api/status").expect_ok();
     assert_eq!(status["cages"]["version"], 4, "{status:#}");
     assert_eq!(status["cages"]["supported"], true);
 
     let workshop = Workshop::with(Gateway::builder().fixture().kernel("4"));
     let writer = workshop.writer("writer");
-    writer.invoke(COUNT, json!({"line": "counted"})).expect_ok();
+    writer.must(COUNT, json!({"line": "counted"}));
     assert_eq!(workshop.effects(), ["counted"]);
 
     for (owner, role) in [(owner, "reader"), (workshop.owner(), "writer")] {
@@ -81,36 +82,27 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     let flag = "--unsandboxed-i-understand";
     let mut house = House::with(|builder| builder.kernel("missing").arg(flag).arg("workspace"));
     let agent = house.reader("reader");
-    agent.invoke("workspace.list", json!({})).expect_ok();
+    agent.must("workspace.list", json!({}));
     // Nobody else is let out.
     let refused = agent.invoke("obsidian.vault.read", json!({"path": "Home.md"}));
     assert_eq!(refused.at("/ok"), false, "{refused}");
 
     let owner = house.owner();
-    let status = owner.client.get("/admin/api/status").expect_ok();
+    let status = owner.get("/admin/api/status").expect_ok();
     assert_eq!(status["unsandboxed"], json!(["workspace"]));
     let said = house.gateway.cli(["status"]);
     said.expect_status(1);
-    assert!(
-        said.stdout.contains("workspace RUNS WITHOUT A SANDBOX"),
-        "{said}"
-    );
+    assert_contains(&said.stdout, "workspace RUNS WITHOUT A SANDBOX");
     let said = house.gateway.cli(["doctor"]);
     said.expect_status(1);
-    assert!(
-        said.stdout.contains("workspace RUNS WITHOUT A SANDBOX"),
-        "{said}"
-    );
+    assert_contains(&said.stdout, "workspace RUNS WITHOUT A SANDBOX");
     let said = house.gateway.cli(["sources", "profile", "workspace"]);
     assert!(
         said.stdout.starts_with("workspace RUNS WITHOUT A SANDBOX"),
         "{said}"
     );
     let shown = console(&house.gateway);
-    assert!(
-        shown.contains("ITS WORKERS RUN WITHOUT A SANDBOX"),
-        "{shown}"
-    );
+    assert_contains(&shown, "ITS WORKERS RUN WITHOUT A SANDBOX");
     assert!(shown.contains("reader NOT SANDBOXED"), "{shown}");
     assert!(shown.contains("<b>Look here:</b>"), "{shown}");
     let said = owner.audited(|event| event["detail"]["event"] == "sources.unsandboxed");
@@ -136,10 +128,10 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     // It ends with the flag.
     assert!(house.gateway.stop().success());
     house.gateway.start_again_as(Gateway::builder());
-    let status = house.owner().client.get("/admin/api/status").expect_ok();
+    let status = house.owner().get("/admin/api/status").expect_ok();
     assert_eq!(status["unsandboxed"], json!([]));
     let back = house.back(&agent);
-    back.invoke("workspace.list", json!({})).expect_ok();
+    back.must("workspace.list", json!({}));
     let start = until("the start of its worker to be on record", || {
         let mut events = house.owner().audit(200).into_iter();
         events.find(|event| event["detail"]["event"] == "worker.start")
@@ -148,10 +140,8 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     let shown = console(&house.gateway);
     assert!(!shown.contains("WITHOUT A SANDBOX"), "{shown}");
     assert!(shown.contains("reader sandboxed"), "{shown}");
-    assert!(
-        !shown.contains("NOT SANDBOXED") && !shown.contains("Look here:"),
-        "{shown}"
-    );
+    assert_lacks(&shown, "NOT SANDBOXED");
+    assert_lacks(&shown, "Look here:");
 
     // A name that means nothing is no name.
     assert!(house.gateway.stop().success());

@@ -1,7 +1,11 @@
 //! Boards of tasks, carried by runs of the real Codex under one approval of the owner.
 
 use crate::coding_agents::{CODEX, Desk};
-use plexus_tests::{Agent, Gate, Step, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{
+    Agent, Gate, Step,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader},
@@ -39,7 +43,7 @@ impl Office {
     pub(crate) fn approved(&self, capability: &str, input: &Value) -> String {
         let item = self.agent().must_ask(capability, input.clone());
         self.desk.owner().approve(&item, "once");
-        let done = self.agent().invoke(capability, input.clone()).expect_ok();
+        let done = self.agent().must(capability, input.clone());
         let board = done["output"]["board"].as_str();
         board
             .unwrap_or_else(|| panic!("a board: {done}"))
@@ -65,26 +69,23 @@ impl Office {
         meanwhile(&self.desk);
         self.desk.gateway.start_again();
         let agent = &self.desk.agent;
-        self.desk.agent = Agent::with_pat(&self.desk.gateway.client(), &agent.id, &agent.pat);
+        self.desk.agent = self.desk.gateway.back(&agent);
     }
 
     /// Waits until the model was asked so often.
     pub(crate) fn requests(&self, count: usize) {
-        until("a request to the model", || {
-            (self.desk.model.requests().len() == count).then_some(())
+        until_true("a request to the model", || {
+            self.desk.model.requests().len() == count
         });
     }
 
     /// Holds that no approval is open, and that nobody is to say what became of a call.
     #[track_caller]
     pub(crate) fn all_is_over(&self) {
-        let calls = self.desk.owner().client.get("/admin/api/calls").expect_ok();
+        let calls = self.desk.owner().get("/admin/api/calls").expect_ok();
         assert_eq!(calls["conversations"], json!([]), "{calls}");
         let unknown = self.desk.gateway.cli(["unknown"]);
-        assert!(
-            unknown.expect_ok().contains("no call has an unknown"),
-            "{unknown}"
-        );
+        assert_contains(unknown.expect_ok(), "no call has an unknown");
     }
 
     /// The intents of runs, oldest first.
@@ -124,12 +125,12 @@ fn orchestration_survives_a_killed_gateway() {
     let item = office.agent().must_ask(CREATE, create.clone());
     let plan = office.desk.owner().plan(&item);
     let shown = plan["preview"]["diff"].as_str().expect("an outline");
-    assert!(
-        shown.contains("build (codex.run, after spec):\n    The build task\n    Do build.\n"),
-        "{shown}"
+    assert_contains(
+        shown,
+        "build (codex.run, after spec):\n    The build task\n    Do build.\n",
     );
     office.desk.owner().approve(&item, "once");
-    let made = office.agent().invoke(CREATE, create).expect_ok();
+    let made = office.agent().must(CREATE, create);
     let id = made["output"]["board"]
         .as_str()
         .expect("a board")
@@ -139,9 +140,7 @@ fn orchestration_survives_a_killed_gateway() {
     // One approval, and the second run is under way.
     let run = json!({"board": id, "agents": ["codex.run"], "runs": 5, "minutes": 60});
     assert_eq!(office.approved(RUN, &run), id);
-    until("the second run", || {
-        (office.desk.model.requests().len() == 3).then_some(())
-    });
+    until_true("the second run", || office.desk.model.requests().len() == 3);
     let board = office.board(&id);
     assert_eq!(
         ["spec", "build", "check"].map(|task| state(&board, task)),
@@ -150,10 +149,8 @@ fn orchestration_survives_a_killed_gateway() {
     );
     let drawn = office.desk.gateway.cli(["board", &id]);
     let drawn = drawn.expect_ok();
-    assert!(
-        drawn.contains("Ship the heron.") && drawn.contains("under-way"),
-        "{drawn}"
-    );
+    assert_contains(drawn, "Ship the heron.");
+    assert_contains(drawn, "under-way");
 
     // The run that was cut off is made again, and the board goes on under the same approval.
     office.killed(|desk| {
@@ -178,10 +175,8 @@ fn orchestration_survives_a_killed_gateway() {
         .last()
         .expect("a request")
         .to_string();
-    assert!(
-        sent.contains("The spec says heron.") && sent.contains("It is built."),
-        "{sent}"
-    );
+    assert_contains(&sent, "The spec says heron.");
+    assert_contains(&sent, "It is built.");
     let seen = office.desk.model.results();
     let seen = seen.last().expect("a result");
     assert!(seen.contains("spec") && !seen.contains("ABSENT"), "{seen}");
@@ -248,8 +243,8 @@ fn independent_tasks_run_side_by_side_and_stop() {
     let run = json!({"board": id, "agents": ["codex.run"], "runs": 3, "parallel": 2});
     office.approved(RUN, &run);
     // Both are asked before any is answered.
-    until("two runs side by side", || {
-        (office.desk.model.requests().len() == 2).then_some(())
+    until_true("two runs side by side", || {
+        office.desk.model.requests().len() == 2
     });
     let heard = hears.wait_until("source_event", |data| {
         data["payload"]["tasks"]["running"] == 2
@@ -259,10 +254,7 @@ fn independent_tasks_run_side_by_side_and_stop() {
         .agent()
         .must_ask(RUN, json!({"board": id, "agents": ["codex.run"]}));
     let plan = office.desk.owner().plan(&twice);
-    assert!(
-        plan["error"].to_string().contains("under way already"),
-        "{plan}"
-    );
+    assert_contains(&plan["error"].to_string(), "under way already");
 
     // Stopped by its agent, both runs end, and the third is not made.
     office.approved(STOP, &json!({"board": id}));
@@ -310,25 +302,22 @@ fn pause_suspends_a_board_and_revoke_ends_its_runs() {
     let id = office.approved(CREATE, &json!({"goal": "In a row.", "tasks": tasks}));
     let run = json!({"board": id, "agents": ["codex.run"], "runs": 2});
     office.approved(RUN, &run);
-    until("the first run", || {
-        (office.desk.model.requests().len() == 1).then_some(())
-    });
+    until_true("the first run", || office.desk.model.requests().len() == 1);
     office.desk.gateway.cli(["pause"]).expect_ok();
     gate.open();
     let owner = office.desk.owner();
     let path = format!("/admin/api/boards/{id}");
     let seen = |state: &str| {
         until(&format!("a board that is {state}"), || {
-            let board = owner.client.get(&path).expect_ok()["board"].clone();
+            let board = owner.get(&path).expect_ok()["board"].clone();
             (board["state"] == state).then_some(board)
         })
     };
     // As every call, the run ends with the pause; its task waits with the board, and has not failed.
     let waits = |board: &Value| ["one", "two", "three"].map(|task| state(board, task).to_owned());
-    until("a task that waits", || {
-        let board = owner.client.get(&path).expect_ok()["board"].clone();
-        (board["state"] == "suspended" && waits(&board) == ["ready", "ready", "waiting"])
-            .then_some(())
+    until_true("a task that waits", || {
+        let board = owner.get(&path).expect_ok()["board"].clone();
+        board["state"] == "suspended" && waits(&board) == ["ready", "ready", "waiting"]
     });
     assert_eq!(office.desk.model.requests().len(), 1);
     office.desk.model.instead([Step::say("First.")]);
@@ -377,8 +366,8 @@ fn owner_follows_a_board_and_stops_it() {
     let run = json!({"board": id, "agents": ["codex.run"], "runs": 3});
     office.approved(RUN, &run);
     let requests = |count: usize| {
-        until("a request to the model", || {
-            (office.desk.model.requests().len() == count).then_some(())
+        until_true("a request to the model", || {
+            office.desk.model.requests().len() == count
         });
     };
     requests(1);
@@ -412,12 +401,7 @@ fn owner_follows_a_board_and_stops_it() {
         ["done", "failed", "skipped"],
         "{board}"
     );
-    let calls = office
-        .desk
-        .owner()
-        .client
-        .get("/admin/api/calls")
-        .expect_ok();
+    let calls = office.desk.owner().get("/admin/api/calls").expect_ok();
     assert_eq!(calls["conversations"], json!([]), "{calls}");
     assert_eq!(office.runs().len(), 2);
     cli(&["board", &id, "--stop"]).expect_status(1);
@@ -435,7 +419,7 @@ fn damaged_board_is_named_and_the_others_are_served() {
     office.desk.gateway.kill9();
     office.desk.gateway.start_again();
     let agent = &office.desk.agent;
-    office.desk.agent = Agent::with_pat(&office.desk.gateway.client(), &agent.id, &agent.pat);
+    office.desk.agent = office.desk.gateway.back(&agent);
     let listed = until("the boards", || {
         let reply = office.agent().invoke(STATUS, json!({}));
         (reply.at("/ok") == true).then(|| reply.at("/output"))
@@ -443,10 +427,7 @@ fn damaged_board_is_named_and_the_others_are_served() {
     assert_eq!(listed["boards"][0]["id"], json!(whole), "{listed}");
     assert_eq!(listed["unread"][0]["board"], json!(cut), "{listed}");
     let said = office.desk.gateway.cli(["board"]);
-    assert!(
-        said.expect_ok().contains(&format!("{cut} cannot be read")),
-        "{said:?}"
-    );
+    assert_contains(said.expect_ok(), &format!("{cut} cannot be read"));
     let asked = office.agent().invoke(STATUS, json!({"board": cut}));
     let refused = asked.expect_error(200, "transport_error");
     assert!(refused.to_string().contains("damaged"), "{refused}");
@@ -474,14 +455,11 @@ fn board_ends_at_the_tokens_of_its_approval() {
     let plan = office.desk.owner().plan(&item).to_string();
     assert!(plan.contains("150 tokens in all runs together"), "{plan}");
     office.desk.owner().approve(&item, "once");
-    office.agent().invoke(RUN, input).expect_ok();
+    office.agent().must(RUN, input);
     let board = office.once(&id, "unfinished");
     let states = ["one", "two", "three"].map(|task| state(&board, task));
     assert_eq!(states, ["done", "failed", "skipped"], "{board}");
-    assert!(
-        board.to_string().contains("ended at its maxTokens"),
-        "{board}"
-    );
+    assert_contains(&board.to_string(), "ended at its maxTokens");
     // The control: an approval without a limit carries the rest.
     office.desk.model.by_rule(|_| Step::say("Done."));
     office.approved(RUN, &json!({"board": id, "agents": ["codex.run"]}));
@@ -531,8 +509,8 @@ fn codex_and_claude_share_a_board_that_money_bounds() {
     ]);
     let run = json!({"board": id, "agents": both, "parallel": 2});
     office.approved(RUN, &run);
-    until("both kinds side by side", || {
-        (desk.model.requests().len() == 2).then_some(())
+    until_true("both kinds side by side", || {
+        desk.model.requests().len() == 2
     });
     let kinds = desk.model.requests();
     let of_claude = kinds.iter().filter(|sent| sent["messages"].is_array());
@@ -541,10 +519,8 @@ fn codex_and_claude_share_a_board_that_money_bounds() {
     let board = office.once(&id, "done");
     assert_eq!(board["tasks"][2]["message"], "Joined.", "{board}");
     let sent = desk.model.requests().last().expect("a request").to_string();
-    assert!(
-        sent.contains("egret is white") && sent.contains("heron is grey"),
-        "{sent}"
-    );
+    assert_contains(&sent, "egret is white");
+    assert_contains(&sent, "heron is grey");
 
     // Claude alone: the money of the approval ends the board.
     let dear = [
@@ -556,17 +532,11 @@ fn codex_and_claude_share_a_board_that_money_bounds() {
     let input = json!({"board": id, "agents": ["claudecode.run"], "maxCost": 0.001});
     let item = office.agent().must_ask(RUN, input.clone());
     let plan = desk.owner().plan(&item).to_string();
-    assert!(
-        plan.contains("0.001 US dollars in all runs together"),
-        "{plan}"
-    );
+    assert_contains(&plan, "0.001 US dollars in all runs together");
     desk.owner().approve(&item, "once");
-    office.agent().invoke(RUN, input).expect_ok();
+    office.agent().must(RUN, input);
     let board = office.once(&id, "unfinished");
-    assert!(
-        board.to_string().contains("ended at its maxCost"),
-        "{board}"
-    );
+    assert_contains(&board.to_string(), "ended at its maxCost");
     assert_ne!(state(&board, "two"), "done", "{board}");
 }
 

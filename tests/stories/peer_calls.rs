@@ -6,7 +6,8 @@ use crate::codex_peer::{Peer, World};
 use crate::office::{Office, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::Id;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Folder, Gate, Gateway, Step};
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -82,10 +83,8 @@ fn codex_is_told_what_became_of_its_calls() {
     );
     let input = "\n    input: {\"path\":\"heron.txt\",\"content\":\"grey\\n\"}";
     assert!(made.contains(input), "{made}");
-    assert!(
-        made.contains("\n    answer: {") && made.contains("heron.txt"),
-        "{made}"
-    );
+    assert_contains(&made, "\n    answer: {");
+    assert_contains(&made, "heron.txt");
     assert_eq!(notes.read("heron.txt"), "grey\n");
     // What it wrote is taken back as what any agent wrote.
     let mut events = world.owner().audit(400).into_iter();
@@ -129,10 +128,10 @@ fn approved_message_is_none_of_the_turn_under_way() {
     let item = item(&peer, "reply");
     peer.consumed(channel, first);
     let last = world.office.says(channel, "And may Quinn?");
-    until("the second turn", || {
+    until_true("the second turn", || {
         let requests = peer.model.requests();
-        let (input, _) = turn_of(requests.last()?);
-        input.contains("And may Quinn?").then_some(())
+        let last = requests.last().map(turn_of);
+        last.is_some_and(|(input, _)| input.contains("And may Quinn?"))
     });
     // The owner approves the first answer, and lets it give the second by itself, while the second turn is under way.
     world.owner().approve(&item, "1h");
@@ -220,9 +219,10 @@ fn turn_that_never_ends_is_stopped_by_the_owner() {
         }
     });
     let asked = world.office.says(channel, "What is 2 + 2?");
-    until("the question to the model", || {
+    until_true("the question to the model", || {
         let requests = peer.model.requests();
-        turn_of(requests.last()?).0.contains("2 + 2").then_some(())
+        let last = requests.last().map(turn_of);
+        last.is_some_and(|(input, _)| input.contains("2 + 2"))
     });
     let turn = until("the turn", || {
         let calls = world.gateway.cli(["calls", "--json"]).json();

@@ -3,7 +3,7 @@
 use crate::codex_peer::World;
 use crate::office::{Running, turn_of};
 use plexus_tests::Step;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
@@ -73,10 +73,10 @@ fn owner_looks_after_the_channels_of_a_peer() {
     // Both go on under the new key.
     peer.model.by_rule(|_| Step::say("Seen."));
     world.office.says(channel, "Under a new key.");
-    until("a turn that shows it", || {
+    until_true("a turn that shows it", || {
         let requests = peer.model.requests();
-        let (input, _) = turn_of(requests.last()?);
-        input.contains("Pat: Under a new key.").then_some(())
+        let last = requests.last().map(turn_of);
+        last.is_some_and(|(input, _)| input.contains("Pat: Under a new key."))
     });
     channels(&["leave", "sums", "--yes"]).expect_ok();
     let members = world.office.channels()[0].members.clone();

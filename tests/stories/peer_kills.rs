@@ -8,7 +8,7 @@ use crate::office::{Office, Running, Seat, reply, turn_of, written_in};
 use nix::sys::signal::Signal;
 use plexus_channels::Id;
 use plexus_tests::processes;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Length, Step, length};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -102,9 +102,7 @@ impl Member {
             forgotten: 0,
         };
         // A digest counts as read what a new channel shows in it.
-        until("the end of the first turn", || {
-            (member.complete() > 0).then_some(())
-        });
+        until_true("the end of the first turn", || member.complete() > 0);
         member
     }
 
@@ -220,14 +218,13 @@ fn killed(mut office: Office, victims: &[Victim]) {
         }
         // Sometimes at once, sometimes when a turn has been asked for, or has answered.
         let moment = dice.up_to(2);
-        until("the moment of a death", || {
+        until_true("the moment of a death", || {
             members.iter_mut().for_each(Member::tend);
-            let has_come = match moment {
+            match moment {
                 0 => true,
                 1 => turns(&members) > shown,
                 _ => heard(&office, channels, ids) > answered,
-            };
-            has_come.then_some(())
+            }
         });
         let at = match length() {
             Length::Quick => deaths % victims.len() as u64,
@@ -276,13 +273,13 @@ fn caught_up(members: &mut [Member; 2], channels: [Id; 2], sent: &BTreeMap<Shown
             .filter(|((of, _), _)| *of == channel.to_string());
         of_channel.map(|(_, id)| *id).max()
     });
-    until("all watermarks", || {
+    until_true("all watermarks", || {
         let is_done = |member: &mut Member| {
             member.tend();
             let mut marks = channels.into_iter().zip(last);
             marks.all(|(channel, last)| member.seat.watermark(channel) >= last)
         };
-        members.iter_mut().all(is_done).then_some(())
+        members.iter_mut().all(is_done)
     });
 }
 

@@ -4,7 +4,8 @@ use crate::office::{Office, Seat, reply, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::{Base64Url, Id, wire};
 use plexus_tests::programs::Said;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Gate, Length, Step, coding_agents, length};
 use serde_json::{Value, json};
 use std::fs;
@@ -41,9 +42,7 @@ impl World {
 
     #[track_caller]
     fn answered(&self, channel: Id, text: &str) {
-        until("the peer's answer", || {
-            (self.heard(channel) == [text]).then_some(())
-        });
+        until_true("the peer's answer", || self.heard(channel) == [text]);
     }
 }
 
@@ -189,9 +188,9 @@ fn same_words_to_another_message_are_sent_when_called_again() {
     assert_eq!(repeated.count(), 1, "{results:?}");
     // The model is told so.
     let told = json!(world.seat.model.requests()).to_string();
-    assert!(
-        told.contains("to answer another message with the same words, call it again"),
-        "{told}"
+    assert_contains(
+        &told,
+        "to answer another message with the same words, call it again",
     );
     peer.signal(Signal::SIGINT);
     assert_eq!(peer.ended().code(), Some(0));
@@ -235,12 +234,10 @@ fn changes_of_a_channel_are_lines() {
     let (quinn, ria) = (office.colleague("Quinn"), office.colleague("Ria"));
     let [quinn_id, ria_id] = [&quinn, &ria].map(|who| who.identity().facts.agent_id);
     let shown = |line: String| {
-        until(&line, || {
+        until_true(&line, || {
             let requests = world.seat.model.requests();
             let mut inputs = requests.iter().map(|request| turn_of(request).0);
-            inputs
-                .any(|input| input.lines().any(|shown| shown == line))
-                .then_some(())
+            inputs.any(|input| input.lines().any(|shown| shown == line))
         });
     };
     let api = person.api();
@@ -446,10 +443,7 @@ fn turn_without_tools_is_a_failed_turn() {
     command.env("PATH", format!("{}:{path}", folder.display()));
     let said = plexus_tests::programs::run(command);
     said.expect_status(1);
-    assert!(
-        said.stderr.contains("had no tools to answer with"),
-        "{said}"
-    );
+    assert_contains(&said.stderr, "had no tools to answer with");
     assert!(said.stderr.contains("the first turn failed"), "{said}");
     let left = fs::read_to_string(folder.join("left")).expect("a number");
     assert!(!Path::new("/proc").join(left.trim()).exists());
@@ -474,10 +468,7 @@ fn tools_that_refuse_the_agent_make_a_failed_turn() {
     command.env("PATH", format!("{}:{path}", folder.display()));
     let said = plexus_tests::programs::run(command);
     said.expect_status(1);
-    assert!(
-        said.stderr.contains("ended without completing its turn"),
-        "{said}"
-    );
+    assert_contains(&said.stderr, "ended without completing its turn");
     assert!(said.stderr.contains("the first turn failed"), "{said}");
     assert!(
         world.seat.model.requests().is_empty(),

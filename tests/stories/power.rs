@@ -1,7 +1,7 @@
 //! A power cut under a real daemon: what it answered is there when it starts again, with every file that it lies in, and what was
 //! taken away stays away.
 
-use crate::house::{COUNT, READ, WRITE, Workshop, note};
+use crate::house::{COUNT, READ, WRITE, Workshop, note, report};
 use plexus_power_cut::Disk;
 use plexus_tests::{Agent, Builder, Folder, Gateway, binaries, workspace};
 use serde_json::json;
@@ -21,7 +21,7 @@ fn cut(gateway: &mut Gateway, disk: &Disk) {
 }
 
 fn back(gateway: &Gateway, agent: &Agent) -> Agent {
-    Agent::with_pat(&gateway.client(), &agent.id, &agent.pat)
+    gateway.back(&agent)
 }
 
 #[test]
@@ -30,8 +30,7 @@ fn first_start_and_what_the_owner_did_survive_a_power_cut() {
     let mut gateway = builder().workspace(&folder.path()).start_in(disk.home());
     let (key, installation) = (gateway.key(), gateway.state_file("instance-id"));
     let agent = gateway.agent_with("one", &[READ]);
-    let post =
-        |gateway: &Gateway, path: &str, body| gateway.owner().client.post(path, body).expect_ok();
+    let post = |gateway: &Gateway, path: &str, body| gateway.owner().post(path, body).expect_ok();
     let secret = "/admin/api/secrets/mail";
     post(&gateway, secret, json!({"value": "s3cret"}));
     let network = json!({"bindAddresses": ["127.0.0.1"], "publicHostnames": ["gw.example.com"]});
@@ -42,14 +41,12 @@ fn first_start_and_what_the_owner_did_survive_a_power_cut() {
     assert_eq!(gateway.key(), key);
     assert_eq!(gateway.state_file("instance-id"), installation);
     assert_eq!(gateway.state_file("secrets/mail"), "s3cret");
-    let network = gateway.owner().client.get("/admin/api/network").expect_ok();
+    let network = gateway.owner().get("/admin/api/network").expect_ok();
     assert_eq!(network["publicHostnames"], json!(["gw.example.com"]));
     let agent = back(&gateway, &agent);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     gateway.owner().approve(&waits, "once");
-    agent.invoke(WRITE, note("new.md", "tea\n")).expect_ok();
+    agent.must(WRITE, note("new.md", "tea\n"));
     assert_eq!(folder.read("new.md"), "tea\n");
     gateway.cli(["audit", "verify"]).expect_ok();
 
@@ -92,11 +89,9 @@ fn lent_server_survives_a_power_cut_and_a_removed_one_stays_away() {
     let mut body =
         json!({"name": "rude", "program": program, "arguments": [path], "folders": [path]});
     let owner = gateway.owner();
-    let shown = owner
-        .client
-        .post("/admin/api/extensions/preview", body.clone());
+    let shown = owner.post("/admin/api/extensions/preview", body.clone());
     body["digest"] = shown.expect_ok()["digest"].clone();
-    owner.client.post("/admin/api/extensions", body).expect_ok();
+    owner.post("/admin/api/extensions", body).expect_ok();
     let installed = |gateway: &Gateway| gateway.state().join("extensions/rude.json").exists();
     cut(&mut gateway, &disk);
     assert!(installed(&gateway));

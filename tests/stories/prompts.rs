@@ -8,6 +8,7 @@ use crate::house::{House, WRITE, note};
 use crate::mcp_questions::{form, meanwhile, rude, told};
 use crate::watching::{self, QUESTION};
 use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Folder, Gateway, Step, Terminal};
 use serde_json::json;
 use std::process::Command;
@@ -137,7 +138,7 @@ fn commands_at_one_gateway() {
         });
         all.spawn(|| {
             slow(&["sources", "set", "asked", "--ask"], yes);
-            let sources = owner.client.get("/admin/api/sources").expect_ok();
+            let sources = owner.get("/admin/api/sources").expect_ok();
             let mut sources = sources["sources"].as_array().expect("sources").iter();
             let set = sources.find(|source| source["id"] == "asked");
             assert_eq!(set.expect("the source")["approval"], "ask");
@@ -204,10 +205,7 @@ fn channels() {
     scope(|all| {
         all.spawn(|| {
             let picture = slow(&["remove", "plans", "Pat"], &[("[y/N]", "y")]);
-            assert!(
-                picture.contains("\"Pat\" is no longer in \"plans\""),
-                "{picture}"
-            );
+            assert_contains(&picture, "\"Pat\" is no longer in \"plans\"");
         });
         all.spawn(|| {
             let picture = slow(&["leave", "sums"], &[("[y/N]", "y")]);

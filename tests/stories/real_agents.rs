@@ -3,7 +3,8 @@
 
 use crate::house::{House, WRITE};
 use plexus_tests::coding_agents::{Conversation, ask_claude, ask_codex};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Folder, Gate, Listener, Model, Step, programs};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -159,10 +160,7 @@ fn claude_code_lists_reads_asks_and_writes_without_a_prompt_of_its_own() {
     );
     assert_eq!(went.init()["permissionMode"], "default");
     let plugins = went.init()["plugins"].to_string();
-    assert!(
-        plugins.contains("plexus-claude-code@skills-dir"),
-        "{plugins}"
-    );
+    assert_contains(&plugins, "plexus-claude-code@skills-dir");
     // The skill is in what the model is told.
     let first = model.requests()[0].to_string();
     assert!(first.contains("Read and change the notes, files and apps that the owner shares"));
@@ -373,10 +371,8 @@ fn codex_alone_reads(desk: &Desk, key: &str, pat: &str) {
     model.finish();
     let results = model.results();
     assert!(results[0].contains("plexusctl 0"), "{results:?}");
-    assert!(
-        results[1].contains(key) && results[2].contains(pat),
-        "{results:?}"
-    );
+    assert_contains(&results[1], key);
+    assert_contains(&results[2], pat);
 }
 
 #[test]
@@ -442,10 +438,7 @@ fn codex_has_its_tools_and_its_commands_reach_no_port() {
 fn codex_by_commands_reaches_what_its_owner_was_told() {
     let desk = Desk::open();
     let said = desk.connect(&["--type", "codex", "--commands", "--allow", READS]);
-    assert!(
-        said.contains("reach any port of 127.0.0.1, not only Plexus's"),
-        "{said}"
-    );
+    assert_contains(&said, "reach any port of 127.0.0.1, not only Plexus's");
     let (key, pat) = (desk.house.gateway.key(), neighbour(&desk));
     let command = codex_command(&desk);
     let listener = Listener::start();
@@ -475,11 +468,7 @@ fn codex_by_commands_reaches_what_its_owner_was_told() {
     );
     forbade(&desk, &outside, &results[14..], &[&key, &pat]);
     // The instructions are in what the model is told.
-    assert!(
-        model.requests()[0]
-            .to_string()
-            .contains(&format!("{command} list"))
-    );
+    assert_contains(&model.requests()[0].to_string(), &format!("{command} list"));
     codex_alone_reads(&desk, &key, &pat);
 }
 
@@ -494,10 +483,8 @@ fn codex_in_a_sandbox_that_its_person_chose() {
     std::fs::write(&config, chosen).expect("a file");
     let connect = ["--type", "codex", "--allow", READS];
     let said = desk.connect(&connect);
-    assert!(
-        said.contains("`sandbox_mode`") && said.contains("can be read in it"),
-        "{said}"
-    );
+    assert_contains(&said, "`sandbox_mode`");
+    assert_contains(&said, "can be read in it");
     let servers = || {
         let text = std::fs::read_to_string(&config).expect("a file");
         let ours = text
@@ -529,10 +516,7 @@ fn codex_in_a_sandbox_that_its_person_chose() {
     assert_eq!(arrived(&listener), Vec::<String>::new(), "{results:?}");
 
     let said = desk.connect(&[&connect[..], &["--commands"]].concat());
-    assert!(
-        said.contains("only the command above runs outside of it"),
-        "{said}"
-    );
+    assert_contains(&said, "only the command above runs outside of it");
     assert_eq!(servers(), "[mcp_servers.plexus]");
     let gate = Gate::closed();
     let mut steps = vec![
@@ -548,9 +532,7 @@ fn codex_in_a_sandbox_that_its_person_chose() {
     let (home, folder) = desk.places();
     let went = std::thread::scope(|scope| {
         let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
-        until("the second request", || {
-            (model.requests().len() > 1).then_some(())
-        });
+        until_true("the second request", || model.requests().len() > 1);
         gate.open();
         talking.join().expect("a conversation")
     });
@@ -559,10 +541,7 @@ fn codex_in_a_sandbox_that_its_person_chose() {
     let results = model.results();
     assert!(results[0].contains("obsidian.vault.read"), "{results:?}");
     assert!(results[1].contains("A gateway. See"), "{results:?}");
-    assert!(
-        results[2].contains("one agent to one gateway"),
-        "{results:?}"
-    );
+    assert_contains(&results[2], "one agent to one gateway");
     assert!(results[3].contains("owner's command"), "{results:?}");
     assert_eq!(arrived(&listener), Vec::<String>::new(), "{results:?}");
     every_way_is_open_outside(&desk, &listener);

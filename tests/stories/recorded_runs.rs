@@ -2,6 +2,7 @@
 //! here. What differs on purpose stands in docs/protocol/compatibility.md.
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Client, Folder, Response, coding_agents as programs};
 use serde_json::{Value, json};
 
@@ -250,12 +251,7 @@ fn recorded_requests_about_runs_are_answered() {
         pending.text_at("/error/approvalUrl").ends_with("/admin"),
         "{pending}"
     );
-    assert!(
-        pending
-            .text_at("/error/grantStatusUrl")
-            .contains("pendingId="),
-        "{pending}"
-    );
+    assert_contains(&pending.text_at("/error/grantStatusUrl"), "pendingId=");
 
     // A window on a run comes to one call; then it is revoked.
     let card = desk.owner().card(&item);

@@ -3,7 +3,7 @@
 use crate::house::{COUNT, Workshop};
 use crate::mcp::server;
 use crate::mcp_http::Plain;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, McpClient};
 use serde_json::{Value, json};
 use std::thread;
@@ -33,8 +33,8 @@ fn waiting(workshop: &Workshop) -> String {
 }
 
 fn made(workshop: &Workshop, number: usize) {
-    until("the effect", || {
-        (workshop.calls(COUNT, "outcome").len() == number).then_some(())
+    until_true("the effect", || {
+        workshop.calls(COUNT, "outcome").len() == number
     });
 }
 

@@ -1,9 +1,10 @@
 //! Resident workers: they stay, tell of events, and call what other sources offer as agents of their own.
 
-use crate::house::{House, READ, WRITE, note};
+use crate::house::{House, READ, WRITE, note, report};
 use plexus_tests::events::Frame;
 use plexus_tests::processes::Process;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Builder, Folder};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -36,7 +37,7 @@ impl Tower {
         let source =
             json!({"id": "beacon", "kind": "beacon-dir", "label": "Beacon", "route": route});
         let owner = house.owner();
-        owner.client.post("/admin/api/sources", source).expect_ok();
+        owner.post("/admin/api/sources", source).expect_ok();
         Self {
             house,
             _folder: folder,
@@ -60,7 +61,7 @@ impl Tower {
     }
 
     fn ring(&self, agent: &Agent, bells: &[&str]) {
-        agent.invoke(RING, json!({"bells": bells})).expect_ok();
+        agent.must(RING, json!({"bells": bells}));
     }
 
     /// What agents did, newest first.
@@ -78,9 +79,7 @@ fn resident_worker_starts_with_the_gateway_and_comes_back() {
     let first = tower.workers();
     let killed = &first[0];
     killed.signal(nix::sys::signal::Signal::SIGKILL);
-    until("the killed worker's end", || {
-        (!killed.alive()).then_some(())
-    });
+    until_true("the killed worker's end", || !killed.alive());
     let second = tower.workers();
     assert!(second.iter().all(|process| process.pid != killed.pid));
     tower.house.gateway.restart();
@@ -101,9 +100,7 @@ fn event_reaches_agents_whose_grant_allows_what_it_is_about() {
         "agentId": "narrow", "capabilities": [BELLS],
         "constraint": {"allow": {"field": "bell", "values": ["tower"]}},
     });
-    let connected = owner.connect_as(narrowed).expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let narrow = Agent::enroll(&tower.house.gateway.client(), code);
+    let narrow = tower.house.gateway.agent_as(narrowed);
     let wide = tower.agent("wide", &[BELLS, RING]);
     let none = tower.agent("none", &[ASK]);
     let (hears_narrow, hears_wide) = (narrow.events(), wide.events());
@@ -197,7 +194,7 @@ fn flood_of_events_is_counted_and_then_ends_the_worker() {
     let tower = Tower::open();
     let owner = tower.house.owner();
     let agent = tower.agent("one", &[BELLS, RING]);
-    agent.invoke(RING, json!({"times": 600})).expect_ok();
+    agent.must(RING, json!({"times": 600}));
     until("the record of the events that were dropped", || {
         let events = owner.audit(200);
         let dropped = events
@@ -221,7 +218,7 @@ fn flood_of_events_is_counted_and_then_ends_the_worker() {
             })
             .map(|_| ())
     });
-    agent.invoke(BELLS, json!({})).expect_ok();
+    agent.must(BELLS, json!({}));
 }
 
 #[test]
@@ -231,12 +228,9 @@ fn worker_calls_other_sources_as_a_nested_agent() {
     let gateway = &tower.house.gateway;
     let agent = tower.agent("cc", &[ASK]);
     let ask = |capability: &str, input: Value| {
-        agent
-            .invoke(ASK, json!({"capability": capability, "input": input}))
-            .expect_ok()["output"]
-            .take()
+        agent.must(ASK, json!({"capability": capability, "input": input}))["output"].take()
     };
-    let report = || json!({"path": "report.txt"});
+    let report = || report();
 
     // The owner has to connect it, to nothing at first.
     let early = ask(READ, report());
@@ -270,7 +264,7 @@ fn worker_calls_other_sources_as_a_nested_agent() {
     let recorded = owner.audited(|event| event["id"] == answer["auditId"]);
     assert_eq!(recorded["agentId"], "cc.via.beacon");
     assert_eq!(recorded["capabilityId"], READ);
-    let listed = agent.invoke(ASK, json!({})).expect_ok()["output"].take();
+    let listed = agent.must(ASK, json!({}))["output"].take();
     let ids = listed["capabilities"]
         .as_array()
         .expect("a list")
@@ -292,29 +286,24 @@ fn worker_calls_other_sources_as_a_nested_agent() {
         "it is not selected"
     );
     let other = tower.agent("dd", &[ASK]);
-    let refused = other
-        .invoke(ASK, json!({"capability": READ, "input": report()}))
-        .expect_ok();
+    let refused = other.must(ASK, json!({"capability": READ, "input": report()}));
     assert_eq!(
         refused["output"]["error"]["message"],
         "The owner has not connected dd.via.beacon."
     );
 
     // Nobody else speaks as it.
-    let handshake = owner.client.post(
+    let handshake = owner.post(
         "/link/handshake",
         json!({"connectionKey": gateway.key(), "client": {"agentId": "cc.via.beacon"}}),
     );
     handshake.expect_error(422, "schema_validation_failed");
     let code = gateway.cli(["agents", "code", "cc.via.beacon"]);
-    assert!(
-        code.stderr.contains("the gateway makes its calls"),
-        "{code:?}"
-    );
+    assert_contains(&code.stderr, "the gateway makes its calls");
 
     // Revoking the caller revokes it.
     owner.revoke_agent("cc");
-    let agents = owner.client.get("/admin/api/agents").expect_ok();
+    let agents = owner.get("/admin/api/agents").expect_ok();
     let nested = agents["agents"]
         .as_array()
         .expect("a list")
@@ -350,7 +339,7 @@ fn nested_effect_pends_and_happens_once_it_is_approved() {
             "{card}"
         );
         owner.approve(&item, "once");
-        agent.invoke(PASS, input.clone()).expect_ok()["output"].take()
+        agent.must(PASS, input.clone())["output"].take()
     };
     let waits = pass();
     assert_eq!(waits["error"]["code"], "approval_required", "{waits}");

@@ -97,7 +97,7 @@ fn hidden_folder_is_in_no_history_of_a_copy(kind: Kind) {
     let words = "left out, because something is hidden from agents";
     assert!(plan.contains(words), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     let warnings = done["output"]["warnings"].to_string();
     assert!(warnings.contains(words), "{warnings}");
     let seen = desk.model.results();

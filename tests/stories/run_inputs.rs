@@ -3,6 +3,7 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, Step, waiting::until};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -48,7 +49,7 @@ fn program_chooses_where_nobody_names_a_model(kind: Kind, work: Step, card: &str
     let plan = desk.owner().plan(&item).to_string();
     assert!(plan.contains(card), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     // Its commands work too, whatever tools the program gives that model.
     let files = &done["output"]["changes"]["files"];
     assert_eq!(files[0]["path"], "a.txt", "{done}");
@@ -60,10 +61,7 @@ fn program_chooses_where_nobody_names_a_model(kind: Kind, work: Step, card: &str
     let thread = &done["output"]["thread"];
     desk.run(&json!({"prompt": "Go on.", "thread": thread, "model": "default"}));
     let why = refused(&desk, &json!({"prompt": "Go.", "model": other}));
-    assert!(
-        why.contains("the owner allows these models: default"),
-        "{why}"
-    );
+    assert_contains(&why, "the owner allows these models: default");
 
     // The control: the owner names one; then the program chooses again.
     set(&desk, &format!("model={other}"));
@@ -99,18 +97,14 @@ fn run_works_in_the_folder_that_it_is_given(kind: Kind) {
     let input = json!({"prompt": "Work.", "cwd": "docs/"});
     let item = desk.asked("run", &input);
     let facts = desk.owner().plan(&item)["preview"]["facts"].to_string();
-    assert!(
-        facts.contains("works in") && facts.contains("\"docs\""),
-        "{facts}"
-    );
+    assert_contains(&facts, "works in");
+    assert_contains(&facts, "\"docs\"");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     let output = &done["output"];
     let said = desk.model.results().join("\n");
-    assert!(
-        said.contains("/root/docs") && said.contains("same"),
-        "{said}"
-    );
+    assert_contains(&said, "/root/docs");
+    assert_contains(&said, "same");
     assert_eq!(
         output["changes"]["files"][0]["path"], "docs/b.txt",
         "{output}"
@@ -124,21 +118,16 @@ fn run_works_in_the_folder_that_it_is_given(kind: Kind) {
     let facts = desk.owner().plan(&item)["preview"]["facts"].to_string();
     assert!(facts.contains("works in"), "{facts}");
     desk.owner().approve(&item, "once");
-    let again = desk.agent.invoke(&desk.kind.of("run"), on).expect_ok();
+    let again = desk.agent.must(&desk.kind.of("run"), on);
     assert_eq!(again["output"]["thread"], output["thread"], "{again}");
     let said = desk.model.results();
     let said = said.last().expect("a result");
-    assert!(
-        said.contains("two") && said.contains("/root/docs"),
-        "{said}"
-    );
+    assert_contains(said, "two");
+    assert_contains(said, "/root/docs");
     desk.folder.write("more/c.txt", "three\n");
     let other = json!({"prompt": "Go on.", "thread": output["thread"], "cwd": "more"});
     let why = desk.approved("run", &other).json();
-    assert!(
-        why.to_string().contains("this thread works in docs"),
-        "{why}"
-    );
+    assert_contains(&why.to_string(), "this thread works in docs");
 
     // Without one it works in the copy itself.
     desk.model.then([exec("pwd"), Step::say("Done.")]);
@@ -187,10 +176,7 @@ fn folder_of_a_run_is_one_of_the_source() {
         assert!(!why.contains("internal"), "{cwd}: {why}");
     }
     let nowhere = refused(&desk, &json!({"prompt": "Work.", "cwd": "nowhere"}));
-    assert!(
-        nowhere.contains("there is no folder nowhere to work in"),
-        "{nowhere}"
-    );
+    assert_contains(&nowhere, "there is no folder nowhere to work in");
     // One that is ignored is there, and not in the copy; the control is a folder that is.
     let built = desk.approved("run", &json!({"prompt": "Work.", "cwd": "built"}));
     let why = built.json().to_string();
@@ -225,10 +211,8 @@ fn claude_token_goes_out_as_a_bearer_and_stays_outside() {
     assert_eq!(sent, vec![format!("Bearer {TOKEN}"); 2]);
     // Its commands have neither.
     let seen = desk.model.results().join("\n");
-    assert!(
-        !seen.contains(TOKEN) && !seen.contains("ANTHROPIC_API_KEY="),
-        "{seen}"
-    );
+    assert_lacks(&seen, TOKEN);
+    assert_lacks(&seen, "ANTHROPIC_API_KEY=");
     desk.model.finish();
 
     // One that is not accepted is named as such.
@@ -261,7 +245,7 @@ fn claude_has_the_tools_that_the_run_names() {
     let plan = desk.owner().plan(&item).to_string();
     assert!(plan.contains("Read, Grep"), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke("claudecode.run", input).expect_ok();
+    let done = desk.agent.must("claudecode.run", input);
     assert_eq!(done["output"]["changes"]["files"], json!([]), "{done}");
     let mut named = tools(&desk);
     named.sort();
@@ -300,10 +284,7 @@ fn thoughts_and_searches_of_codex_are_progress() {
     desk.model.then(steps);
     let on = desk.run(&json!({"prompt": "Think on.", "thread": output["thread"]}));
     assert_eq!(on["usage"]["reasoningTokens"], 7, "{on}");
-    let threads = desk
-        .agent
-        .invoke("codex.threads.list", json!({}))
-        .expect_ok();
+    let threads = desk.agent.must("codex.threads.list", json!({}));
     let usage = &threads["output"]["threads"][0]["usage"];
     assert_eq!(usage["reasoningTokens"], 14, "{threads}");
     // The control: nothing was thought.

@@ -3,7 +3,8 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
-use plexus_tests::{Gate, Step, coding_agents as programs, waiting::until};
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::{Gate, Step, coding_agents as programs, waiting::until_true};
 use serde_json::{Value, json};
 use std::{
     io::ErrorKind,
@@ -73,7 +74,7 @@ fn reads_shared_folder_in_place(kind: Kind) {
     assert!(plan.contains("node_modules; it cannot change"), "{plan}");
     assert!(!plan.contains("which are ignored"), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     let output = &done["output"];
     desk.model.finish();
     let results = desk.model.results();
@@ -184,12 +185,10 @@ fn folder_that_cannot_be_shared_is_refused_in_words() {
     assert!(plan.contains("missing (not there)"), "{plan}");
     desk.owner().approve(&item, "once");
     desk.model.then([Step::exec("ls -a"), Step::say("Done.")]);
-    desk.agent.invoke("codex.run", input).expect_ok();
+    desk.agent.must("codex.run", input);
     let seen = desk.model.results().concat();
-    assert!(
-        seen.contains("a.txt") && !seen.contains("missing"),
-        "{seen}"
-    );
+    assert_contains(&seen, "a.txt");
+    assert_lacks(&seen, "missing");
 }
 
 /// Whether a process with this in its command line is there.
@@ -212,8 +211,8 @@ fn process_that_forks_away_ends_with_its_run() {
         Step::say("Forked."),
     ]);
     let run = begun(&desk, &json!({"prompt": "Fork away."}));
-    until("the turn's second request", || {
-        (desk.model.requests().len() == 2).then_some(())
+    until_true("the turn's second request", || {
+        desk.model.requests().len() == 2
     });
     assert!(desk.model.results()[0].contains("FORKED"));
     assert!(runs(&sleeps), "the control: it outlives its command");
@@ -299,7 +298,7 @@ fn run_that_holds_its_connections_starves_no_other() {
         requests.filter(|request| request["held"] == true).count()
     };
     let greedy = begun(&desk, &json!({"prompt": "Hold them."}));
-    until("what one run may hold", || (held() >= 15).then_some(()));
+    until_true("what one run may hold", || held() >= 15);
     let other = desk.run(&json!({"prompt": "Look."}));
     assert_eq!(other["text"], "Seen.", "{other}");
     assert!(held() <= 16, "{} are held", held());

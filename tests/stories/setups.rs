@@ -2,6 +2,7 @@
 
 use crate::house::House;
 use plexus_tests::Terminal;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -78,17 +79,10 @@ fn everything_is_shown_and_nothing_is_written_without_a_yes() {
     let asked = person.house.gateway.cli(line);
     asked.expect_status(64);
     assert!(asked.stderr.contains("--yes"), "{asked}");
-    assert!(
-        asked.stdout.contains("Bash(plexus-claude-code:*)"),
-        "{asked}"
-    );
+    assert_contains(&asked.stdout, "Bash(plexus-claude-code:*)");
     assert_eq!(person.read(SETTINGS), MINE);
     assert!(!person.has(".claude/skills"));
-    let known = person
-        .house
-        .owner()
-        .client
-        .get("/admin/api/agents/enrollments");
+    let known = person.house.owner().get("/admin/api/agents/enrollments");
     assert_eq!(known.expect_ok()["agents"], json!([]));
     // And an agent cannot do it for itself.
     let mut eager = plexus_tests::programs::command(
@@ -115,18 +109,12 @@ fn what_changed_between_the_look_and_the_yes_is_not_written_over() {
         let status = terminal.end();
         let picture = terminal.picture();
         assert_eq!(status.code(), Some(1), "{picture}");
-        assert!(
-            picture.contains("changed_meanwhile") && picture.contains("nothing was done"),
-            "{picture}"
-        );
+        assert_contains(&picture, "changed_meanwhile");
+        assert_contains(&picture, "nothing was done");
         assert_eq!(person.read(SETTINGS), other);
     };
     let agents = || {
-        let reply = person
-            .house
-            .owner()
-            .client
-            .get("/admin/api/agents/enrollments");
+        let reply = person.house.owner().get("/admin/api/agents/enrollments");
         reply.expect_ok()["agents"].clone()
     };
     yes_to(&["connect", "--type", "claude-code", "--here"]);
@@ -250,10 +238,8 @@ fn a_second_time_says_what_is_there_and_mends_it() {
     person.write(".codex/AGENTS.md", &text.replace("# Plexus", "# My Plexus"));
     let undone = person.answer(&["disconnect", "codex", "--keep-agent", "--yes"]);
     let left = undone["left"].to_string();
-    assert!(
-        left.contains("AGENTS.md") && left.contains("edited"),
-        "{left}"
-    );
+    assert_contains(&left, "AGENTS.md");
+    assert_contains(&left, "edited");
     assert!(person.read(".codex/AGENTS.md").contains("# My Plexus"));
     assert_eq!(undone["revoked"], false);
     assert!(
@@ -476,11 +462,7 @@ fn ports_that_an_earlier_version_opened_are_closed() {
     person.set_up("codex");
     assert!(!opened() && !warned(), "{}", person.read(config));
     assert!(person.read(config).contains("[mcp_servers.plexus]"));
-    assert!(
-        !person
-            .read(".codex/rules/plexus-codex.rules")
-            .contains("allow")
-    );
+    assert_lacks(&person.read(".codex/rules/plexus-codex.rules"), "allow");
     as_earlier();
     person.answer(&["disconnect", "codex", "--yes"]);
     assert_eq!(person.read(config), mine);
@@ -496,10 +478,7 @@ fn another_server_of_the_name_stops_it_and_stays() {
     let line = ["connect", "--type", "codex", "--here", "--yes"];
     let refused = person.house.gateway.cli(line);
     refused.expect_status(1);
-    assert!(
-        refused.stderr.contains("another MCP server `plexus`"),
-        "{refused}"
-    );
+    assert_contains(&refused.stderr, "another MCP server `plexus`");
     assert_eq!(person.read(config), theirs);
     assert!(!person.has(".codex/AGENTS.md") && !person.has("state/agents/codex.pat"));
     // As it is told; and the same server, written by hand, is the person's and stays.

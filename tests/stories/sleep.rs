@@ -1,6 +1,6 @@
 //! Eight hours of sleep, and a clock that is set: what counts wall time ends, what counts awake time goes on.
 
-use crate::house::{House, READ, WRITE, Workshop, note};
+use crate::house::{House, READ, WRITE, Workshop, note, report};
 use plexus_tests::{Agent, Gateway, Machine};
 use serde_json::json;
 
@@ -23,20 +23,14 @@ fn eight_hours_of_sleep_end_what_counts_wall_time() {
     owner.grant("one", "workspace.list", "1d").expect_ok();
     let token = agent.token(&[READ]);
     let waiting = agent.must_ask(WRITE, note("a.txt", "a"));
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 
     machine.sleep(8 * HOUR);
 
     agent
-        .invoke(READ, json!({"path": "report.txt"}))
+        .invoke(READ, report())
         .expect_error(401, "session_expired");
-    let late = agent.invoke_with(
-        token["token"].as_str().expect("a token"),
-        READ,
-        json!({"path": "report.txt"}),
-    );
+    let late = agent.invoke_with(&token, READ, report());
     assert_eq!(late.status, 401, "{late}");
     house
         .gateway
@@ -45,11 +39,11 @@ fn eight_hours_of_sleep_end_what_counts_wall_time() {
         .expect_error(401, "code_expired");
 
     let agent = agent.another_session();
-    agent.must_ask(READ, json!({"path": "report.txt"}));
-    agent.invoke("workspace.list", json!({})).expect_ok();
+    agent.must_ask(READ, report());
+    agent.must("workspace.list", json!({}));
     assert_eq!(agent.status(&waiting).expect_ok()["state"], "pending");
     owner.approve(&waiting, "once");
-    agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    agent.must(WRITE, note("a.txt", "a"));
     assert_eq!(house.workspace.read("a.txt"), "a");
 
     // Items live for a day: two more nights end those that are left.
@@ -66,7 +60,7 @@ fn a_call_sleeps_with_the_machine() {
     let machine = Machine::new();
     let workshop = Workshop::with(Gateway::builder().fixture().machine(&machine));
     let agent = workshop.reader("one");
-    agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    agent.must("fixture.slow", json!({"ms": 1}));
     let before = workshop.gateway.workers();
     // As a run: its answer says that it is under way.
     let run =
@@ -78,7 +72,7 @@ fn a_call_sleeps_with_the_machine() {
     let agent = workshop.back(&agent);
     let ended = agent.client().get(&path).expect_ok();
     assert_eq!(ended["status"], "succeeded", "{ended}");
-    agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    agent.must("fixture.slow", json!({"ms": 1}));
     let pids = |all: &[plexus_tests::processes::Process]| {
         all.iter().map(|process| process.pid).collect::<Vec<_>>()
     };
@@ -96,15 +90,13 @@ fn a_clock_set_back_lengthens_nothing_while_the_gateway_runs() {
     let agent = house.gateway.agent("one");
     house.owner().grant("one", READ, "1h").expect_ok();
     machine.set_clock(-24 * HOUR);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     machine.sleep(HOUR + 5);
     agent
-        .invoke(READ, json!({"path": "report.txt"}))
+        .invoke(READ, report())
         .expect_error(401, "session_expired");
     let agent = agent.another_session();
-    agent.must_ask(READ, json!({"path": "report.txt"}));
+    agent.must_ask(READ, report());
 }
 
 /// Forward and back again: what ended stays ended, for credentials as for windows.
@@ -132,11 +124,7 @@ fn a_clock_set_forward_and_back_revives_nothing() {
             anonymous: house.gateway.client(),
             ..agent.clone()
         };
-        let late = agent.invoke_with(
-            token["token"].as_str().expect("a token"),
-            READ,
-            json!({"path": "report.txt"}),
-        );
+        let late = agent.invoke_with(&token, READ, report());
         assert_eq!(late.status, 401, "{late}");
         agent
             .client()
@@ -147,9 +135,7 @@ fn a_clock_set_forward_and_back_revives_nothing() {
             .client()
             .post("/agents/enroll", json!({"code": code["code"]}))
             .expect_error(401, "code_expired");
-        house
-            .back(&agent)
-            .must_ask(READ, json!({"path": "report.txt"}));
+        house.back(&agent).must_ask(READ, report());
     }
 }
 
@@ -168,6 +154,6 @@ fn a_clock_set_back_while_the_gateway_is_stopped_lengthens_nothing() {
     machine.sleep(2 * HOUR);
     house.gateway.start_again();
     let agent = house.back(&agent);
-    agent.must_ask(READ, json!({"path": "report.txt"}));
-    agent.invoke("workspace.list", json!({})).expect_ok();
+    agent.must_ask(READ, report());
+    agent.must("workspace.list", json!({}));
 }

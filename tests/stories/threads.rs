@@ -3,7 +3,8 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
-use plexus_tests::{Agent, Gate, Step, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{Agent, Gate, Step, waiting::until_true};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -66,17 +67,8 @@ fn calls_of_a_turn_are_told_with_codex_own_ids() {
         .find(|event| event["kind"] == "call")
         .unwrap_or_else(|| panic!("no event of a call: {told}"));
     assert_eq!(event["id"], id);
-    assert!(
-        event["arguments"]
-            .as_str()
-            .unwrap()
-            .contains("echo heron-77"),
-        "{event}"
-    );
-    assert!(
-        event["output"].as_str().unwrap().contains("heron-77"),
-        "{event}"
-    );
+    assert_contains(event["arguments"].as_str().unwrap(), "echo heron-77");
+    assert_contains(event["output"].as_str().unwrap(), "heron-77");
     // For people, beside what the run can write.
     let mirror = run_folder(&desk).join(".plexum-codex-session");
     let mirror = std::fs::read_to_string(mirror).expect("a mirror");
@@ -112,10 +104,7 @@ fn consumed_call_is_sent_to_the_model_no_more() {
     let shown = format!("exec_command {}", calls[0]["id"].as_str().unwrap());
     assert!(facts.contains(&shown) && facts.contains(MARKER), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk
-        .agent
-        .invoke("codex.session.consume", input)
-        .expect_ok();
+    let done = desk.agent.must("codex.session.consume", input);
     assert_eq!(
         done["output"]["consumed"],
         json!([calls[0]["id"]]),
@@ -146,15 +135,11 @@ fn thread_is_shown_to_the_agent_that_began_it_alone() {
     for id in ["codex.thread.read", "codex.threads.list"] {
         owner.grant("caller", id, "1d").expect_ok();
     }
-    let list =
-        |agent: &Agent| agent.invoke("codex.threads.list", json!({})).expect_ok()["output"].clone();
+    let list = |agent: &Agent| agent.must("codex.threads.list", json!({}))["output"].clone();
     let listed = list(&desk.agent);
     assert_eq!(listed["threads"][0]["thread"], run["thread"], "{listed}");
     let one = json!({"thread": run["thread"]});
-    let read = desk
-        .agent
-        .invoke("codex.thread.read", one.clone())
-        .expect_ok();
+    let read = desk.agent.must("codex.thread.read", one.clone());
     let entries = read["output"]["entries"].as_array().expect("entries");
     assert_eq!(
         entries[0],
@@ -180,13 +165,11 @@ fn thread_is_shown_to_the_agent_that_began_it_alone() {
     let input = json!({"prompt": "Go on.", "thread": run["thread"]});
     let item = other.must_ask("codex.run", input.clone());
     owner.approve(&item, "once");
-    let begun = other.invoke("codex.run", input).expect_ok();
+    let begun = other.must("codex.run", input);
     assert_ne!(begun["output"]["thread"], run["thread"], "{begun}");
-    assert!(
-        begun["output"]["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("no such thread")
+    assert_contains(
+        begun["output"]["warnings"][0].as_str().unwrap(),
+        "no such thread",
     );
     let sent = desk.model.requests().last().expect("a request").to_string();
     assert!(!sent.contains("heron"), "{sent}");
@@ -202,10 +185,7 @@ fn rollout_beyond_its_bound_is_refused_in_words() {
         desk.owner().plan(&item)["error"].to_string()
     };
     let unknown = plan(&input("call_nobody"));
-    assert!(
-        unknown.contains("the thread has no call call_nobody"),
-        "{unknown}"
-    );
+    assert_contains(&unknown, "the thread has no call call_nobody");
     let file = std::fs::File::options().write(true).open(rollout(&desk));
     file.expect("a rollout").set_len(241 << 20).expect("longer");
     let call = run["calls"][0]["id"].as_str().expect("an id");
@@ -238,8 +218,8 @@ fn consumption_waits_for_the_turn_of_its_thread() {
         &desk,
         &json!({"prompt": "Look again.", "thread": first["thread"]}),
     );
-    until("the turn's second request", || {
-        (desk.model.requests().len() == 4).then_some(())
+    until_true("the turn's second request", || {
+        desk.model.requests().len() == 4
     });
     let call = &first["calls"][0]["id"];
     let input = json!({"thread": first["thread"], "calls": [call]});
@@ -250,12 +230,9 @@ fn consumption_waits_for_the_turn_of_its_thread() {
     asked.expect_status(202);
     let consuming = asked.text_at("/run/runId");
     // It is sent to the worker, and the turn still has its record to itself.
-    until("the consumption under way", || {
-        let calls = desk.owner().client.get("/admin/api/calls").expect_ok();
-        calls
-            .to_string()
-            .contains("codex.session.consume")
-            .then_some(())
+    until_true("the consumption under way", || {
+        let calls = desk.owner().get("/admin/api/calls").expect_ok();
+        calls.to_string().contains("codex.session.consume")
     });
     let path = format!("/invoke/status?runId={consuming}");
     let waits = desk.agent.client().get(&path).expect_ok();
@@ -272,10 +249,8 @@ fn consumption_waits_for_the_turn_of_its_thread() {
     // What the turn added is there, and what was consumed is not.
     desk.run(&json!({"prompt": "What is left?", "thread": first["thread"]}));
     let sent = desk.model.requests().last().expect("a request").to_string();
-    assert!(
-        sent.contains("egret") && sent.contains("Seen too."),
-        "{sent}"
-    );
+    assert_contains(&sent, "egret");
+    assert_contains(&sent, "Seen too.");
     assert!(!sent.contains("echo heron"), "{sent}");
 }
 
@@ -290,9 +265,7 @@ fn turns_of_one_thread_wait_for_one_another(kind: Kind) {
     ]);
     let on = |prompt: &str| begun(&desk, &json!({"prompt": prompt, "thread": first["thread"]}));
     let second = on("Two.");
-    until("the second turn", || {
-        (desk.model.requests().len() == 2).then_some(())
-    });
+    until_true("the second turn", || desk.model.requests().len() == 2);
     let third = on("Three.");
     gate.open();
     for (run, text) in [(second, "Second."), (third, "Third.")] {
@@ -312,7 +285,7 @@ fn owners_fields_reach_codex() {
         "extraArgs=-c model_reasoning_effort=low",
     ];
     let desk = Desk::set(CODEX, [Step::say("Fast.")], &set);
-    let listed = desk.agent.invoke("codex.models", json!({})).expect_ok();
+    let listed = desk.agent.must("codex.models", json!({}));
     assert_eq!(
         listed["output"],
         json!({"default": "gpt-5.5", "models": ["gpt-5.5", "fast"]})
@@ -323,12 +296,7 @@ fn owners_fields_reach_codex() {
     assert_eq!(sent["reasoning"]["effort"], "low", "{sent}");
     let item = desk.asked("run", &json!({"prompt": "Slow.", "model": "slow"}));
     let plan = desk.owner().plan(&item);
-    assert!(
-        plan["error"]
-            .to_string()
-            .contains("the owner allows these models"),
-        "{plan}"
-    );
+    assert_contains(&plan["error"].to_string(), "the owner allows these models");
 }
 
 #[test]

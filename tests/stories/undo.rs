@@ -1,26 +1,16 @@
 //! Taking effects back: by the agent, through the same asking as any write, and by the owner, by audit id.
 
-use crate::house::{House, READ, READS, WRITE, note};
+use crate::house::{House, READ, WRITE, note};
 use plexus_tests::Agent;
+use plexus_tests::texts::assert_contains;
 use serde_json::{Value, json};
 
 const UNDO: &str = "workspace.undo";
 
-/// An agent whose reads and writes stand.
-fn writer(house: &House, id: &str) -> Agent {
-    let capabilities: Vec<&str> = READS.iter().copied().chain([WRITE]).collect();
-    let connected = house
-        .owner()
-        .connect_as(json!({"agentId": id, "capabilities": capabilities, "standing": [WRITE]}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    Agent::enroll(&house.gateway.client(), code)
-}
-
 /// Writes over what the agent has read, and says by which id that is taken back.
 fn write(agent: &Agent, path: &str, content: &str) -> (String, String) {
     agent.invoke(READ, json!({ "path": path }));
-    let done = agent.invoke(WRITE, note(path, content)).expect_ok();
+    let done = agent.must(WRITE, note(path, content));
     let text = |member: &str| done[member].as_str().expect(member).to_owned();
     assert_eq!(done["ok"], true, "{done}");
     (text("auditId"), text("undo"))
@@ -39,7 +29,7 @@ fn take_back(house: &House, audit: &str) -> Value {
 #[test]
 fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
     let house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("a.md", "old\n");
     let (_, undo) = write(&agent, "a.md", "new\n");
     assert_eq!(house.workspace.read("a.md"), "new\n");
@@ -52,7 +42,7 @@ fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
         .expect("a diff");
     assert!(diff.contains("-new") && diff.contains("+old"), "{diff}");
     house.owner().approve(&item, "once");
-    let done = agent.invoke(UNDO, json!({ "id": undo })).expect_ok();
+    let done = agent.must(UNDO, json!({ "id": undo }));
     assert_eq!(done["output"]["relativePath"], "a.md");
     assert_eq!(house.workspace.read("a.md"), "old\n");
 
@@ -60,14 +50,14 @@ fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
     let again = done["undo"].as_str().expect("an id").to_owned();
     let item = agent.must_ask(UNDO, json!({ "id": again }));
     house.owner().approve(&item, "once");
-    agent.invoke(UNDO, json!({ "id": again })).expect_ok();
+    agent.must(UNDO, json!({ "id": again }));
     assert_eq!(house.workspace.read("a.md"), "new\n");
 }
 
 #[test]
 fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
     let house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("a.md", "one\n");
     let (audit, _) = write(&agent, "a.md", "two\n");
     let done = take_back(&house, &audit);
@@ -95,7 +85,7 @@ fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
 #[test]
 fn a_file_that_was_created_goes_with_the_folders_made_for_it() {
     let house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("kept/other.md", "other\n");
     let (deep, _) = write(&agent, "kept/new/deep/a.md", "text\n");
     let (second, _) = write(&agent, "kept/new/b.md", "text\n");
@@ -113,7 +103,7 @@ fn a_file_that_was_created_goes_with_the_folders_made_for_it() {
 #[test]
 fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
     let house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("a.md", "old\n");
     house.workspace.write("b.md", "old\n");
     let (audit, _) = write(&agent, "a.md", "new\n");
@@ -166,7 +156,7 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
 #[test]
 fn what_was_replaced_outlives_the_gateway_and_not_its_store() {
     let mut house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("a.md", "one\n");
     house.workspace.write("b.md", "one\n");
     let (first, _) = write(&agent, "a.md", "two\n");
@@ -186,7 +176,6 @@ fn what_was_replaced_outlives_the_gateway_and_not_its_store() {
     house.gateway.start_again();
     let error = house
         .owner()
-        .client
         .get(&format!("/admin/api/undo/{second}"))
         .expect_error(409, "transport_error");
     assert_eq!(error["detail"]["reason"], "not_kept", "{error}");
@@ -196,7 +185,7 @@ fn what_was_replaced_outlives_the_gateway_and_not_its_store() {
 #[test]
 fn the_command_shows_asks_and_does() {
     let house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("a.md", "old \u{1b}[2J\n");
     let (audit, _) = write(&agent, "a.md", "new\n");
 
@@ -207,10 +196,7 @@ fn the_command_shows_asks_and_does() {
 
     let said = house.gateway.cli(["undo", &audit, "--yes"]);
     assert_eq!(said.status, 0, "{said:?}");
-    assert!(
-        said.stdout.contains("afterwards: restored a.md, +1 −1"),
-        "{said:?}"
-    );
+    assert_contains(&said.stdout, "afterwards: restored a.md, +1 −1");
     assert!(said.stdout.contains("  │ +old \\u{1b}[2J"), "{said:?}");
     assert!(!said.stdout.contains('\u{1b}'), "{said:?}");
     assert_eq!(house.workspace.read("a.md"), "old \u{1b}[2J\n");
@@ -223,7 +209,7 @@ fn the_command_shows_asks_and_does() {
 #[test]
 fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
     let house = House::open();
-    let agent = writer(&house, "one");
+    let agent = house.writer("one", &[WRITE]);
     house.workspace.write("docs/a.md", "old\n");
     house.workspace.write("private/b.md", "old\n");
     let (_, inside) = write(&agent, "docs/a.md", "new\n");
@@ -240,7 +226,7 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
         .invoke(UNDO, json!({ "id": outside }))
         .expect_error(401, "grant_required");
     assert_eq!(house.workspace.read("private/b.md"), "new\n");
-    let done = agent.invoke(UNDO, json!({ "id": inside })).expect_ok();
+    let done = agent.must(UNDO, json!({ "id": inside }));
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("docs/a.md"), "old\n");
 }
@@ -248,15 +234,8 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
 #[test]
 fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
     let house = House::open();
-    let one = writer(&house, "one");
-    let connected = house
-        .owner()
-        .connect_as(json!({"agentId": "two", "capabilities": [READ, WRITE, UNDO], "standing": [WRITE, UNDO]}))
-        .expect_ok();
-    let two = Agent::enroll(
-        &house.gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    );
+    let one = house.writer("one", &[WRITE]);
+    let two = house.writer("two", &[WRITE, UNDO]);
     for name in ["a.md", "b.md", "c.md"] {
         house.workspace.write(name, "old\n");
     }
@@ -269,7 +248,7 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
     let (_, own) = write(&two, "c.md", "of two\n");
 
     // The control: its own needs no asking, by token or by session.
-    let done = two.invoke(UNDO, json!({ "id": own })).expect_ok();
+    let done = two.must(UNDO, json!({ "id": own }));
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("c.md"), "old\n");
 
@@ -287,7 +266,6 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
 
     // Another agent's, the owner's, and nobody's: the same answer but for the item's name, by either door.
     let token = two.token(&[UNDO]);
-    let token = token["token"].as_str().expect("a token");
     let nobodys = "evt_00000000-0000-8000-8000-00000000000f";
     let mut said = Vec::new();
     for (id, whose) in [
@@ -298,7 +276,7 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
     ] {
         let item = two.must_ask(UNDO, json!({ "id": id }));
         let by_token = two
-            .invoke_with(token, UNDO, json!({ "id": id }))
+            .invoke_with(&token, UNDO, json!({ "id": id }))
             .expect_error(401, "approval_required");
         assert_eq!(by_token["pendingId"], item, "{id}");
         let again = two.invoke(UNDO, json!({ "id": id }));
@@ -338,7 +316,7 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
     // What the owner saw is done, once, whatever window was named.
     let item = two.must_ask(UNDO, json!({ "id": others }));
     house.owner().approve(&item, "1h");
-    let done = two.invoke(UNDO, json!({ "id": others })).expect_ok();
+    let done = two.must(UNDO, json!({ "id": others }));
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("a.md"), "old\n");
     let (_, more) = write(&one, "a.md", "again of one\n");
@@ -365,7 +343,7 @@ fn what_a_program_of_its_name_did_before_is_not_its_own() {
     let next = connect();
     let (_, own) = write(&next, "b.md", "of the second\n");
     // The control.
-    let done = next.invoke(UNDO, json!({ "id": own })).expect_ok();
+    let done = next.must(UNDO, json!({ "id": own }));
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("b.md"), "old\n");
 
@@ -375,7 +353,7 @@ fn what_a_program_of_its_name_did_before_is_not_its_own() {
     let fact = &card["asks"][0]["plan"]["preview"]["facts"][0];
     assert_eq!(fact["value"], "a program that had its name before");
     house.owner().approve(&item, "once");
-    let done = next.invoke(UNDO, json!({ "id": before })).expect_ok();
+    let done = next.must(UNDO, json!({ "id": before }));
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("a.md"), "old\n");
 }
@@ -383,14 +361,7 @@ fn what_a_program_of_its_name_did_before_is_not_its_own() {
 #[test]
 fn an_agent_is_not_told_by_which_act_the_owner_took_its_change_back() {
     let house = House::open();
-    let connected = house
-        .owner()
-        .connect_as(json!({"agentId": "one", "capabilities": [READ, WRITE, UNDO], "standing": [WRITE, UNDO]}))
-        .expect_ok();
-    let agent = Agent::enroll(
-        &house.gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    );
+    let agent = house.writer("one", &[WRITE, UNDO]);
     house.workspace.write("a.md", "old\n");
     let (audit, undo) = write(&agent, "a.md", "new\n");
     let by = take_back(&house, &audit)["auditId"].clone();

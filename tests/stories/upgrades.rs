@@ -1,6 +1,7 @@
 //! A home outlives the build that made it: what an earlier one wrote is read, what the owner granted goes on.
 
-use crate::house::{FIXTURE_READS, Workshop};
+use crate::house::{FIXTURE_READS, Workshop, report};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Builder, Folder, Gateway, Terminal, earlier, editions};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -56,17 +57,15 @@ fn a_home_of_the_format_before_goes_on_as_it_was() {
         let mut grants = owner.grants();
         grants.retain(|grant| grant["suspended"].is_null());
         assert_eq!(grants.len(), 3, "{grants:#?}");
-        let config = owner.client.get("/v1/config").expect_ok();
+        let config = owner.get("/v1/config").expect_ok();
         assert_eq!(config["tokenLifetimeMs"], 600_000, "{config}");
 
         let agent = Agent::with_pat(&gateway.client(), "claude-code", PAT);
         let sees = agent.sees();
         assert!(!sees.contains(&"workspace.delete".to_owned()), "{sees:?}");
-        agent
-            .invoke("workspace.read", json!({"path": "report.txt"}))
-            .expect_ok();
+        agent.must("workspace.read", report());
         let new = json!({"path": format!("Projects/{launch}.txt"), "content": "new"});
-        agent.invoke("workspace.write", new).expect_ok();
+        agent.must("workspace.write", new);
         // The narrowing came over as well.
         let beyond = json!({"path": format!("{launch}.txt"), "content": "new"});
         agent
@@ -93,7 +92,7 @@ fn sources_of_an_earlier_home_are_managed_and_keep_their_grants() {
     lay_text(home.path(), &folder, &HOME.replace(usual, chosen));
     let mut gateway = Gateway::builder().start_in(home);
     let windows = |gateway: &Gateway| {
-        let config = gateway.owner().client.get("/v1/config").expect_ok();
+        let config = gateway.owner().get("/v1/config").expect_ok();
         config["defaultTrustWindows"].clone()
     };
     let standing = |gateway: &Gateway| {
@@ -112,7 +111,7 @@ fn sources_of_an_earlier_home_are_managed_and_keep_their_grants() {
     assert_eq!(agent.entry("workspace.read")["provenance"], "managed");
     // A later word of the owner's on it stands, and a change of the source is no other source.
     let word = json!({"defaultTrustWindows": {"managed:read": "1d"}});
-    gateway.owner().client.put("/v1/config", word).expect_ok();
+    gateway.owner().put("/v1/config", word).expect_ok();
     gateway
         .cli(["sources", "set", "workspace", "--label", "Papers", "--yes"])
         .expect_ok();
@@ -256,11 +255,9 @@ fn a_release_that_changed_something_has_one_card_and_one_act_decides_it() {
         let listed = workshop.gateway.cli(["approvals", "list"]);
         assert!(listed.stdout.contains(&id), "{listed}");
         let status = workshop.gateway.cli(["status"]);
-        assert!(
-            status.stdout.contains(&format!(
-                "grants of it that are suspended until you decide: {rest}:"
-            )),
-            "{status}"
+        assert_contains(
+            &status.stdout,
+            &format!("grants of it that are suspended until you decide: {rest}:"),
         );
 
         // A yes names what was seen, and the card outlives a restart.
@@ -301,10 +298,7 @@ fn a_no_ends_what_rested_and_nothing_else() {
     assert_eq!(workshop.owner().grants().len(), ALL - AGENTS);
     assert!(workshop.owner().pending().is_empty());
     echo(&workshop, &agent, json!({"text": "a"})).expect_error(401, "approval_required");
-    workshop
-        .back(&agent)
-        .invoke("fixture.slow", json!({"ms": 1}))
-        .expect_ok();
+    workshop.back(&agent).must("fixture.slow", json!({"ms": 1}));
 }
 
 /// The full-screen watch shows the card, says yes without terms and no without a reason that nobody would read.
@@ -343,9 +337,9 @@ fn the_terminal_decides_on_a_source_that_changed() {
         }
         assert_eq!(live(&workshop).len(), all - rest, "no key alone decides");
         // What was typed before the card could be read is told to be typed again.
-        plexus_tests::waiting::until(done, || {
+        plexus_tests::waiting::until_true(done, || {
             terminal.keys("\r");
-            terminal.picture().contains(done).then_some(())
+            terminal.picture().contains(done)
         });
         terminal.until_shows("nothing waits");
         terminal.keys("q");

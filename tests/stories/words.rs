@@ -4,7 +4,7 @@
 //! Held for each: the three answers, in their order, as text and as JSON; where the third is a command, it is typed, and
 //! where it is a request, it is sent: it reaches what it promises; nowhere does it lead round what the owner decided.
 
-use crate::house::{House, READ, WRITE, nobody, note};
+use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::programs::Said;
 use plexus_tests::{Agent, Client, Response, binaries, golden};
 use serde_json::{Value, json};
@@ -204,9 +204,7 @@ fn newest(house: &House) -> String {
 
 fn fixture(house: &House, folder: &plexus_tests::Folder) {
     house
-        .owner()
-        .client
-        .post(
+        .owner().post(
             "/admin/api/sources",
             json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": folder.path()}}),
         )
@@ -452,9 +450,7 @@ fn what_an_agent_reads_when_something_is_not_done() {
     );
 
     // What the owner narrowed.
-    owner
-        .client
-        .put(
+    owner.put(
             "/admin/api/grants",
             json!({"agentId": "one", "grants": {WRITE: {"decision": "allow", "constraint":
                 {"pathPrefix": {"field": "path", "allow": ["inside"]}, "maxCalls": 20}}}, "trustWindow": {"kind": "1h"}}),
@@ -669,7 +665,7 @@ fn the_skill_and_thirty_capabilities_are_fifteen_hundred_tokens() {
     for n in 1..=6 {
         let folder = plexus_tests::Folder::empty();
         let source = json!({"id": format!("folder-{n}"), "kind": "workspace-dir", "label": "Notes", "route": {"path": folder.path()}});
-        owner.client.post("/admin/api/sources", source).expect_ok();
+        owner.post("/admin/api/sources", source).expect_ok();
         folders.push(folder);
     }
     enroll(&house, &owner.connect("all", &[READ]));
@@ -803,16 +799,13 @@ fn a_read_takes_twenty_five_milliseconds() {
             .plexus("one", line.iter().copied())
             .expect_ok();
     };
-    let input = json!({"path": "report.txt"});
+    let input = report();
     let [mut read, mut bare, mut exchanges] = [std::time::Duration::MAX; 3];
     for _ in 0..60 {
         read = read.min(timed(&|| run(&[READ, "path=report.txt"])));
         bare = bare.min(timed(&|| run(&["--version"])));
         exchanges = exchanges.min(timed(&|| {
-            there
-                .another_session()
-                .invoke(READ, input.clone())
-                .expect_ok();
+            there.another_session().must(READ, input.clone());
         }));
     }
     assert!(

@@ -21,15 +21,15 @@ fn ripgrep_searches_its_folder_and_no_value_is_an_option() {
     let owner = gateway.owner();
     let mut body = json!({"manifest": manifest, "folders": {"files": folder.path()}});
     let preview = "/admin/api/extensions/preview";
-    let seen = owner.client.post(preview, body.clone()).expect_ok();
+    let seen = owner.post(preview, body.clone()).expect_ok();
     assert_eq!(seen["valid"], true, "{seen}");
     body["digest"] = seen["digest"].clone();
-    let added = owner.client.post("/admin/api/extensions", body).expect_ok();
+    let added = owner.post("/admin/api/extensions", body).expect_ok();
     assert_eq!(added["ok"], true, "{added}");
 
     let agent = gateway.agent_with("caller", &["search.find", "search.files"]);
     let text = |id: &str, input: Value| {
-        let said = agent.invoke(id, input).expect_ok()["output"]["text"].take();
+        let said = agent.must(id, input)["output"]["text"].take();
         let said = said.as_str().expect("text").to_owned();
         said.replace(&format!("{}/", folder.path().display()), "")
     };

@@ -1,7 +1,8 @@
 //! Workflows of extensions: one card for the calls of several capabilities, each a call of its own; and what stops them.
 
 use crate::house::{COUNT, Workshop};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, vault, workspace};
 use serde_json::{Value, json};
 
@@ -50,14 +51,14 @@ fn filing() -> Value {
 
 fn preview(gateway: &Gateway, manifest: &Value) -> Value {
     let body = json!({"manifest": manifest});
-    gateway.owner().client.post(PREVIEW, body).expect_ok()
+    gateway.owner().post(PREVIEW, body).expect_ok()
 }
 
 #[track_caller]
 fn add(gateway: &Gateway, manifest: &Value) -> Value {
     let seen = preview(gateway, manifest);
     let body = json!({"manifest": manifest, "digest": seen["digest"]});
-    let added = gateway.owner().client.post("/admin/api/extensions", body);
+    let added = gateway.owner().post("/admin/api/extensions", body);
     assert_eq!(added.expect_ok()["ok"], true, "{seen}");
     seen["surface"].clone()
 }
@@ -125,14 +126,14 @@ fn one_approval_carries_all_members() {
         assert!(preview.contains(said), "{said}: {preview}");
     }
     let words = card["choices"][0]["words"].to_string();
-    assert!(
-        words.contains("as listed, in this order, each once, within 10 minutes"),
-        "{words}"
+    assert_contains(
+        &words,
+        "as listed, in this order, each once, within 10 minutes",
     );
     assert!(!office.workspace.has("notes/ideas.md"));
 
     owner.approve(&item, "once");
-    let done = agent.invoke(FILE, note()).expect_ok();
+    let done = agent.must(FILE, note());
     assert_eq!(done["output"]["workflow"], FILE, "{done}");
     let members = outcomes(&done["output"]);
     assert_eq!(
@@ -192,11 +193,9 @@ fn workflow_reads_what_its_caller_may_read() {
         .expect_error(401, "grant_required");
     assert_eq!(refused["capabilityId"], READ, "{refused}");
     assert_eq!(refused["effect"], "none", "{refused}");
-    assert!(
-        refused["next"]
-            .to_string()
-            .contains("grants allow clerk obsidian.vault.read"),
-        "{refused}"
+    assert_contains(
+        &refused["next"].to_string(),
+        "grants allow clerk obsidian.vault.read",
     );
     // It does not even ask; and nothing of the approval is used.
     let other = json!({"note": "Ideas.md", "to": "other.md"});
@@ -207,9 +206,7 @@ fn workflow_reads_what_its_caller_may_read() {
     assert!(!office.workspace.has("notes/ideas.md"));
 
     // A grant that reaches less is held to: the control is the note that it reaches.
-    owner
-        .client
-        .put(
+    owner.put(
             "/admin/api/grants",
             json!({
                 "agentId": "clerk", "trustWindow": {"kind": "1d"},
@@ -223,7 +220,7 @@ fn workflow_reads_what_its_caller_may_read() {
     let day = json!({"note": "Daily/2026-01-31.md", "to": "notes/day.md"});
     let item = agent.must_ask(FILE, day.clone());
     owner.approve(&item, "once");
-    agent.invoke(FILE, day).expect_ok();
+    agent.must(FILE, day);
     assert!(office.workspace.has("notes/day.md"));
 }
 
@@ -260,9 +257,9 @@ fn failed_member_ends_it_and_says_what_was_done() {
         "{failed}"
     );
     let said = error["message"].to_string();
-    assert!(
-        said.contains("Done before: workspace.write. Not begun: workspace.write."),
-        "{said}"
+    assert_contains(
+        &said,
+        "Done before: workspace.write. Not begun: workspace.write.",
     );
     let members = outcomes(&error["detail"]);
     assert_eq!(
@@ -277,7 +274,7 @@ fn failed_member_ends_it_and_says_what_was_done() {
     let input = json!({"note": "Ideas.md"});
     let item = agent.must_ask(FILE, input.clone());
     owner.approve(&item, "once");
-    let done = agent.invoke(FILE, input).expect_ok();
+    let done = agent.must(FILE, input);
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(office.workspace.read("a.md"), "from Ideas.md");
     assert!(office.workspace.has("b.md"));
@@ -292,7 +289,7 @@ fn workflow_of_reads_is_a_read() {
     let office = Office::with(&manifest(&[workflow("file", "read", &["note"], &members)]));
     let (owner, agent) = (office.gateway.owner(), &office.agent);
     let input = json!({"note": "Projects/Plexus.md"});
-    let read = agent.invoke(FILE, input.clone()).expect_ok();
+    let read = agent.must(FILE, input.clone());
     let answers = &read["output"]["members"];
     assert_eq!(answers[1]["output"]["relativePath"], "Ideas.md", "{read}");
     // Whoever has no grant of the member has nothing of the workflow.
@@ -323,7 +320,7 @@ fn workflow_of_reads_is_a_read() {
         .invoke(FILE, input.clone())
         .expect_error(503, "paused");
     office.gateway.cli(["resume"]).expect_ok();
-    assert_eq!(agent.invoke(FILE, input).expect_ok()["ok"], true);
+    assert_eq!(agent.must(FILE, input)["ok"], true);
 }
 
 #[test]
@@ -336,7 +333,7 @@ fn kept_read_is_withheld_when_a_members_grant_changes() {
             "agentId": "clerk", "trustWindow": {"kind": "1d"},
             "grants": {READ: {"decision": "allow", "constraint": constraint}},
         });
-        owner.client.put("/admin/api/grants", body).expect_ok();
+        owner.put("/admin/api/grants", body).expect_ok();
     };
     let input = json!({"note": "Ideas.md"});
     let keyed = || {
@@ -351,9 +348,7 @@ fn kept_read_is_withheld_when_a_members_grant_changes() {
     let run = run["run"]["runId"].as_str().expect("a run");
     let path = format!("/invoke/status?runId={run}");
     let status = || agent.client().get(&path).expect_ok();
-    until("the end of the run", || {
-        (status()["status"] != "running").then_some(())
-    });
+    until_true("the end of the run", || status()["status"] != "running");
     assert_eq!(status()["result"]["ok"], true, "the control");
 
     grant(json!({"pathPrefix": {"field": "path", "allow": ["Daily"]}}));
@@ -363,7 +358,7 @@ fn kept_read_is_withheld_when_a_members_grant_changes() {
     }
     // The workflow's own read may use up the grant of its member.
     grant(json!({"maxCalls": 1}));
-    assert_eq!(agent.invoke(FILE, input.clone()).expect_ok()["ok"], true);
+    assert_eq!(agent.must(FILE, input.clone())["ok"], true);
 }
 
 #[test]
@@ -384,7 +379,7 @@ fn approved_workflow_is_refused_when_its_member_plans_are_lost() {
     agent.client().post("/grants/cancel", body).expect_ok();
     let item = agent.must_ask(FILE, note());
     office.gateway.owner().approve(&item, "once");
-    agent.invoke(FILE, note()).expect_ok();
+    agent.must(FILE, note());
     assert!(office.workspace.has("notes/ideas.md"));
 }
 
@@ -420,8 +415,8 @@ impl Held {
         let body = json!({"id": FILE, "input": input, "async": true});
         let run = agent.invoke_body(body).json();
         let run = run["run"]["runId"].as_str().expect("a run").to_owned();
-        until("the first member is under way", || {
-            workshop.folder.has("streamed").then_some(())
+        until_true("the first member is under way", || {
+            workshop.folder.has("streamed")
         });
         Self {
             workshop,
@@ -552,7 +547,7 @@ fn member_is_made_as_its_card_shows_it() {
     // The control.
     let item = agent.must_ask(FILE, input.clone());
     owner.approve(&item, "once");
-    assert_eq!(agent.invoke(FILE, input).expect_ok()["ok"], true);
+    assert_eq!(agent.must(FILE, input)["ok"], true);
     assert_eq!(office.workspace.read("report.txt"), "new\n");
 
     // What programs of the owner's run is more than a write: it waits for a card of its own.
@@ -620,9 +615,7 @@ fn values_that_do_not_fit_end_it() {
     assert_eq!(unfit["error"]["capabilityId"], "fixture.echo", "{unfit}");
     let much = agent.invoke("filing.much", json!({"n": 2_000_000})).json();
     assert_eq!(much["error"]["detail"]["reason"], "too_large", "{much}");
-    let fits = agent
-        .invoke("filing.much", json!({"n": 200_000}))
-        .expect_ok();
+    let fits = agent.must("filing.much", json!({"n": 200_000}));
     assert_eq!(fits["ok"], true);
 }
 
@@ -718,13 +711,9 @@ fn manifest_that_asks_for_more_is_refused() {
         .agent_with("clerk", &[FILE, "fixture.echo"]);
     let item = agent.must_ask(FILE, json!({"text": "x"}));
     workshop.owner().approve(&item, "once");
-    assert_eq!(
-        agent.invoke(FILE, json!({"text": "x"})).expect_ok()["ok"],
-        true
-    );
+    assert_eq!(agent.must(FILE, json!({"text": "x"}))["ok"], true);
     workshop
         .owner()
-        .client
         .post("/admin/api/sources/fixture/disable", json!({}))
         .expect_ok();
     let gone = agent.invoke(FILE, json!({"text": "x"}));
@@ -849,8 +838,7 @@ fn recorded_workflows_hold() {
         json!([{"id": all, "verbs": ["execute"]}]),
         "{token}"
     );
-    let jwt = token["token"].as_str().expect("a token");
-    let ran = agent.invoke_with(jwt, all, json!({})).expect_ok();
+    let ran = agent.invoke_with(&token, all, json!({})).expect_ok();
     assert_eq!(ran["ok"], true, "{ran}");
     assert_eq!(told(&ran["output"], &["workflow"]), [json!(all)], "{ran}");
     assert_eq!(
@@ -858,12 +846,11 @@ fn recorded_workflows_hold() {
         [json!([one, true]), json!([two, true])],
         "{ran}"
     );
-    let direct = agent.invoke_with(jwt, two, json!({}));
+    let direct = agent.invoke_with(&token, two, json!({}));
     direct.expect_error(401, "grant_required");
 
     let token = approved(mid);
-    let jwt = token["token"].as_str().expect("a token");
-    let failed = agent.invoke_with(jwt, mid, json!({})).json();
+    let failed = agent.invoke_with(&token, mid, json!({})).json();
     let error = &failed["error"];
     assert_eq!(
         told(error, &["code", "capabilityId"]),
@@ -878,9 +865,8 @@ fn recorded_workflows_hold() {
 
     // A hidden member denies the whole run, and nothing of it is called.
     let token = approved(mid);
-    let jwt = token["token"].as_str().expect("a token");
     owner.expose(one, false);
-    let hidden = agent.invoke_with(jwt, mid, json!({}));
+    let hidden = agent.invoke_with(&token, mid, json!({}));
     assert_eq!(
         hidden.expect_error(403, "capability_unexposed")["capabilityId"],
         one
@@ -925,11 +911,9 @@ fn agent_proposes_a_workflow_and_the_owner_sees_its_calls() {
         .expect("an item")
         .to_owned();
     let path = format!("/admin/api/pending/{item}");
-    let card = office.gateway.owner().client.get(&path).expect_ok();
-    assert!(
-        card["problems"]
-            .to_string()
-            .contains("calls nope.read, which is not there"),
-        "{card}"
+    let card = office.gateway.owner().get(&path).expect_ok();
+    assert_contains(
+        &card["problems"].to_string(),
+        "calls nope.read, which is not there",
     );
 }

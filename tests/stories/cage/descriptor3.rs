@@ -4,9 +4,10 @@
 use super::scene::{Free, Scene, Subject};
 use plexus_tests::cage::protocol::{Attack, Then, WHILE_PLANNING, WHILE_SERVING, WHILE_STARTING};
 use plexus_tests::cage::{BE_STUBBORN, Orders, Outcome};
-use plexus_tests::waiting::until;
+use plexus_tests::owner::approval;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Response, golden, log_lines};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt;
@@ -99,9 +100,9 @@ fn sit_through(subject: Subject, attacks: &[&'static Attack]) -> Notes {
         pid = next;
         // What is not this worker's business has gone on all the while.
         serves(&scene, other);
-        until(
+        until_true(
             "the descriptors of those that are gone to be closed",
-            || (scene.descriptors() <= descriptors).then_some(()),
+            || scene.descriptors() <= descriptors,
         );
     }
     let workers = scene.gateway.workers();
@@ -157,7 +158,7 @@ fn plan_with(attacks: &[Attack]) {
         let plan = &card["asks"][0]["plan"];
         if attack.then == Then::Ended {
             assert!(plan["error"].is_string(), "{at}: {card:#}");
-            let yes = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+            let yes = approval(&card, "once");
             owner.decide(&item, yes).expect_error(409, "plan_failed");
         } else {
             assert!(plan["preview"]["headline"].is_string(), "{at}: {card:#}");
@@ -171,9 +172,9 @@ fn plan_with(attacks: &[Attack]) {
         }
         owner.deny(&item, "no");
         // A worker that ended in both plans is started again after a pause.
-        until("the source to serve again", || {
+        until_true("the source to serve again", || {
             let read = scene.ask(Subject::WorkspaceReader, HONEST);
-            (read.status == 200).then_some(())
+            read.status == 200
         });
         serves(&scene, Subject::WorkspaceReader);
     }
@@ -221,8 +222,8 @@ fn begins_with(attack: &Attack) {
             attack.name
         );
     }
-    until("a worker that begins as it should", || {
-        (scene.ask(subject, HONEST).at("/ok") == true).then_some(())
+    until_true("a worker that begins as it should", || {
+        scene.ask(subject, HONEST).at("/ok") == true
     });
     assert_eq!(scene.gateway.workers().len(), 1, "{}", attack.name);
     assert!(scene.gateway.stop().success());

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 #[cfg(target_arch = "x86_64")]
 use plexus_tests::cage::ENDS;
 use plexus_tests::cage::{BORN_HOSTILE, Caged, FAMILIES, Family, Outcome, Probe};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{golden, not_run};
 use std::fmt::Write as _;
 
@@ -60,9 +60,9 @@ fn every_probe_in_every_cage_and_without_one() {
         );
     }
     assert!(scene.bystander_lives(), "the bystander was left alone");
-    until(
+    until_true(
         "the gateway's descriptors to be no more than before",
-        || (scene.descriptors() <= before).then_some(()),
+        || scene.descriptors() <= before,
     );
     assert!(scene.gateway.stop().success());
     golden::check_section("docs/sandbox-probes.md", "probes", &page(&measured));

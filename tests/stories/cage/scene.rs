@@ -145,7 +145,7 @@ impl Scene {
         // Not by the command, which would start the worker to test it.
         let git = json!({"id": "git", "kind": "git-repository", "label": "git", "route": {"path": path("git")}});
         let owner = gateway.owner();
-        owner.client.post("/admin/api/sources", git).expect_ok();
+        owner.post("/admin/api/sources", git).expect_ok();
         let mut targets = BTreeMap::new();
         for subject in Subject::ALL {
             let root = path(subject.connector());
@@ -383,14 +383,7 @@ fn agent(gateway: &Gateway, subject: Subject) -> Agent {
     } else {
         Vec::new()
     };
-    let connected = gateway
-        .owner()
-        .connect_as(json!({"agentId": id, "capabilities": [capability], "standing": standing}))
-        .expect_ok();
-    Agent::enroll(
-        &gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    )
+    gateway.agent_as(json!({"agentId": id, "capabilities": [capability], "standing": standing}))
 }
 
 impl Served {

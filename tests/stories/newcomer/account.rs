@@ -2,7 +2,7 @@
 
 use plexus_tests::coding_agents::claude;
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, binaries, vault, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -151,9 +151,9 @@ impl Newcomer {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let running = Running(command.spawn().expect("it starts"));
-        until("the gateway serves", || {
+        until_true("the gateway serves", || {
             let status = self.types(&["plexusctl", "--home", &home.to_string_lossy(), "status"]);
-            (status.status == 0).then_some(())
+            status.status == 0
         });
         running
     }
