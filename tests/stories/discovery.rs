@@ -161,6 +161,7 @@ fn signpost_and_unknown_routes() {
         ("POST", "/.well-known/plexus"),
         ("GET", "/.well-known/plexus/"),
         ("GET", "/nope"),
+        ("GET", "/grants/context?bundle=bnd_x"),
         ("POST", "/grants"),
         ("OPTIONS", "/grants"),
         ("DELETE", "/invoke"),
@@ -194,15 +195,15 @@ fn the_document_follows_what_it_shows() {
     assert_eq!(document(), before, "shown again");
 
     let settings = json!({"defaultTrustWindows": {"managed:read": "1h"}});
-    owner.client.put("/v1/config", settings).expect_ok();
+    owner.put("/v1/config", settings).expect_ok();
     assert_ne!(document(), before, "another window is recommended");
 
     let folder = plexus_tests::Folder::empty();
     let route = json!({"path": folder.path()});
     let source =
         json!({"id": "papers", "kind": "workspace-dir", "label": "Papers", "route": route});
-    owner.client.post("/admin/api/sources", source).expect_ok();
+    owner.post("/admin/api/sources", source).expect_ok();
     assert!(document().to_string().contains("\"papers.read\""));
-    owner.client.delete("/admin/api/sources/papers").expect_ok();
+    owner.delete("/admin/api/sources/papers").expect_ok();
     assert!(!document().to_string().contains("papers."));
 }

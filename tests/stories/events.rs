@@ -1,8 +1,9 @@
 //! Streams: who hears what.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note, report};
 use plexus_tests::Clock;
 use plexus_tests::events::{Events, Frame};
+use plexus_tests::texts::assert_lacks;
 use plexus_tests::waiting::PATIENCE;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -52,10 +53,7 @@ fn streams_want_a_credential() {
 
     for stream in [
         agent.events(),
-        Events::open(
-            &agent.bearing(agent.token(&[READ])["token"].as_str().expect("a token")),
-            "/events",
-        ),
+        Events::open(&agent.bearing(&agent.token(&[READ])), "/events"),
     ] {
         assert_eq!(stream.status, 200);
         let header = |name: &str| {
@@ -94,9 +92,7 @@ fn the_owner_hears_of_items_and_of_events() {
         data["pendingId"] == item.as_str()
     });
     assert_eq!(resolved["decision"], "denied");
-    let read = agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    let read = agent.must(READ, report());
     let appended = stream.wait_until("audit_appended", |data| data["id"] == read["auditId"]);
     assert_eq!(appended["auditType"], "invoke");
     assert_eq!(appended["capabilityId"], READ);
@@ -115,14 +111,13 @@ fn an_agent_hears_its_own() {
     let resolved = hears_one.wait_for("grant_resolved");
     assert_eq!(resolved["pendingId"], item.as_str());
     assert_eq!(resolved["decision"], "approved");
-    assert!(
-        resolved.get("token").is_none(),
-        "no token in a frame: {resolved}"
-    );
+    assert!(resolved.get("token").is_none(), "{resolved}");
 
     let token = one.token(&[READ]);
+    // The control: that is how a token begins, and this one is there to be had.
+    assert_eq!(token["token"].as_str().map(|jwt| &jwt[..3]), Some("eyJ"));
+    assert_lacks(&resolved.to_string(), "eyJ");
     owner
-        .client
         .post(
             "/grants/revoke",
             json!({"jti": token["jti"], "reason": "done"}),
@@ -179,33 +174,6 @@ fn runs_tell_their_end() {
     assert_eq!(resolved["status"], "succeeded");
 }
 
-/// Frames have ids, and a stream goes on where its listener left it (E2 of the events: no loss while away).
-#[test]
-fn a_stream_is_taken_up_again() {
-    let house = House::open();
-    let owner = house.owner();
-    let agent = house.reader("one");
-    let stream = owner.events();
-    let first = agent.must_ask(WRITE, note("a.txt", "a"));
-    stream.wait_until("pending_added", |data| {
-        data["item"]["pendingId"] == first.as_str()
-    });
-    owner.deny(&first, "no");
-    let last = loop {
-        if let Frame::Event { kind, id, .. } = stream.next_frame()
-            && kind == "pending_resolved"
-        {
-            break id.expect("frames have ids");
-        }
-    };
-    drop(stream);
-    let second = agent.must_ask(WRITE, note("b.txt", "b"));
-    let again = Events::open(&owner.client.with("last-event-id", &last), "/v1/events");
-    again.wait_until("pending_added", |data| {
-        data["item"]["pendingId"] == second.as_str()
-    });
-}
-
 #[test]
 fn a_streams_end() {
     let house = House::open();
@@ -221,17 +189,19 @@ fn sources_tell_their_state() {
     let house = House::open();
     let owner = house.owner();
     let agent = house.reader("one");
-    agent
-        .invoke("obsidian.vault.read", json!({"path": "Ideas.md"}))
-        .expect_ok();
+    agent.must("obsidian.vault.read", json!({"path": "Ideas.md"}));
     let stream = owner.events();
     let original = house.vault.path();
     let moved = original.with_extension("away");
     std::fs::rename(&original, &moved).expect("the vault moves");
-    owner.client.get("/admin/api/health").expect_ok();
-    let status: Value = stream.wait_until("source_status", |data| data["source"] == "obsidian");
+    owner.get("/admin/api/health").expect_ok();
+    let of_vault = |data: &Value| data["source"] == "obsidian";
+    let status = stream.wait_until("source_status", of_vault);
     assert_eq!(status["available"], false);
     std::fs::rename(&moved, &original).expect("the vault moves back");
+    owner.get("/admin/api/health").expect_ok();
+    let status = stream.wait_until("source_status", of_vault);
+    assert_eq!(status["available"], true);
 }
 
 #[test]
@@ -264,7 +234,6 @@ fn the_ends_of_tokens_have_reasons() {
     let (first, second) = (one.events(), two.events());
     owner.revoke_agent("one");
     owner
-        .client
         .post("/v1/connection-key/rotate", json!({}))
         .expect_ok();
     for (stream, token, reason) in [
@@ -289,10 +258,7 @@ fn who_keeps_its_credential_hears_that_a_token_has_gone() {
         if how == "the grant is revoked" {
             owner.revoke("one", READ);
         } else {
-            owner
-                .client
-                .delete("/admin/api/sources/workspace")
-                .expect_ok();
+            owner.delete("/admin/api/sources/workspace").expect_ok();
         }
         let jti = token["jti"].as_str().expect("an id");
         stream.wait_until("token_revoked", |data| data["jti"] == jti);
@@ -310,7 +276,7 @@ fn a_stream_ends_with_what_opened_it() {
     let agent = house.reader("one");
     let by_token = || {
         let token = agent.token(&[READ]);
-        let bearing = agent.bearing(token["token"].as_str().expect("a token"));
+        let bearing = agent.bearing(&token);
         let stream = Events::open(&bearing, "/events");
         assert_eq!(stream.status, 200);
         (token, bearing, stream)
@@ -331,4 +297,47 @@ fn a_stream_ends_with_what_opened_it() {
     by_session.wait_for("grant_resolved");
     clock.show("+61m");
     assert!(by_session.ends(), "the session is over");
+}
+
+/// Why a source does not do well is said to the owner, with the path; an agent hears none, and who may not know of the
+/// source hears nothing (E17).
+#[test]
+fn why_a_source_fails_is_said_to_the_owner() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    let far = house.narrow("far", &["obsidian.vault.read"]);
+    house.gateway.restart();
+    let (agent, far) = (house.back(&agent), house.back(&far));
+    let streams = (house.owner().events(), agent.events(), far.events());
+    let original = house.workspace.path();
+    let away = original.with_extension("away");
+    std::fs::rename(&original, &away).expect("a rename");
+    std::os::unix::fs::symlink(&away, &original).expect("a link");
+    let path = original.to_string_lossy();
+    let refused = agent.invoke(READ, report());
+    refused.expect_error(503, "source_unavailable");
+    assert!(!refused.text().contains(&*path), "{refused}");
+    let of_workspace = |data: &Value| data["source"] == "workspace";
+    let reason =
+        |stream: &Events| stream.wait_until("source_status", of_workspace)["reason"].to_string();
+    // The control: the owner is told which folder it is.
+    let words = reason(&streams.0);
+    assert!(words.contains(&*path), "{words}");
+    let words = reason(&streams.1);
+    assert!(!words.contains(&*path), "{words}");
+    let heard = format!("{:?}", streams.2.rest(QUIET));
+    assert!(!heard.contains("workspace"), "{heard}");
+
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    workshop.folder.write("unopenable", "");
+    let refused = agent.invoke("fixture.echo", json!({"text": "x"}));
+    refused.expect_error(503, "source_unavailable");
+    let said = "told not to open";
+    assert!(!refused.text().contains(said), "{refused}");
+    let manifest = agent.manifest().to_string();
+    assert!(manifest.contains("unavailable"), "{manifest}");
+    assert!(!manifest.contains(said), "{manifest}");
+    let health = workshop.owner().get("/admin/api/health").expect_ok();
+    assert!(health.to_string().contains(said), "{health}");
 }

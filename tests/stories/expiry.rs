@@ -1,6 +1,7 @@
 //! The passing of time, with a wall clock that the test moves.
 
-use crate::house::{House, READ, WRITE, note};
+use crate::house::{House, READ, WRITE, note, report};
+use plexus_tests::owner::approval;
 use plexus_tests::{Agent, Clock};
 use serde_json::json;
 
@@ -42,11 +43,7 @@ fn sessions_end_after_an_hour() {
         .client()
         .get("/manifest")
         .expect_error(401, "session_expired");
-    let late = agent.invoke_with(
-        token["token"].as_str().expect("a token"),
-        READ,
-        json!({"path": "report.txt"}),
-    );
+    let late = agent.invoke_with(&token, READ, report());
     late.expect_error(401, "session_expired");
     agent
         .another_session()
@@ -74,20 +71,14 @@ fn windows_end() {
     let agent = house.gateway.agent("one");
     house.owner().grant("one", READ, "1h").expect_ok();
     clock.show("+59m");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     let agent = agent.another_session();
     let token = agent.token(&[READ]);
     clock.show("+60m5s");
     // Neither a token nor a session outlives the window (D4).
-    let late = agent.invoke_with(
-        token["token"].as_str().expect("a token"),
-        READ,
-        json!({"path": "report.txt"}),
-    );
-    assert_eq!(late.status, 401, "{late}");
-    agent.must_ask(READ, json!({"path": "report.txt"}));
+    let late = agent.invoke_with(&token, READ, report());
+    late.expect_error(401, "token_expired");
+    agent.must_ask(READ, report());
     assert!(agent.ledger().is_empty());
 }
 
@@ -99,38 +90,10 @@ fn windows_end_over_a_restart() {
     clock.show("+30m");
     house.gateway.restart();
     let agent = house.back(&agent);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     clock.show("+2h");
     house.gateway.restart();
-    house
-        .back(&agent)
-        .must_ask(READ, json!({"path": "report.txt"}));
-}
-
-/// A clock that is set back lengthens nothing.
-#[test]
-fn a_clock_set_back_lengthens_nothing() {
-    let (mut house, clock) = house();
-    let agent = house.gateway.agent("one");
-    house.owner().grant("one", READ, "1h").expect_ok();
-    clock.show("+2h");
-    let agent = agent.another_session();
-    agent.must_ask(READ, json!({"path": "report.txt"}));
-    clock.show("+0");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_error(401, "approval_required");
-    house.gateway.restart();
-    house
-        .back(&agent)
-        .must_ask(READ, json!({"path": "report.txt"}));
-    clock.show("-30d");
-    house.gateway.restart();
-    house
-        .back(&agent)
-        .must_ask(READ, json!({"path": "report.txt"}));
+    house.back(&agent).must_ask(READ, report());
 }
 
 #[test]
@@ -179,26 +142,18 @@ fn denials_are_forgotten_after_a_month() {
 fn a_custom_window_ends_when_it_says() {
     let (house, clock) = house();
     let agent = house.gateway.agent("one");
-    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
-    let card = house.owner().card(&item);
-    house
-        .owner()
-        .decide(
-            &item,
-            json!({"action": "approve", "trustWindow": {"kind": "custom", "ms": 60_000}, "cardDigest": card["cardDigest"]}),
-        )
-        .expect_ok();
+    let item = agent.must_ask(READ, report());
+    let mut minute = approval(&house.owner().card(&item), "custom");
+    minute["trustWindow"]["ms"] = json!(60_000);
+    house.owner().decide(&item, minute).expect_ok();
+    // A token does not outlive its window (D4).
     let token = agent.token(&[READ]);
-    let token = token["token"].as_str().expect("a token");
-    agent
-        .invoke_with(token, READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    assert!(token["expiresAt"].is_string(), "{token}");
+    assert_eq!(token["expiresAt"], token["grantExpiresAt"]);
+    agent.invoke_with(&token, READ, report()).expect_ok();
     clock.show("+61s");
-    let late = agent.invoke_with(token, READ, json!({"path": "report.txt"}));
-    assert_eq!(
-        late.status, 401,
-        "a token does not outlive its window (D4): {late}"
-    );
+    let late = agent.invoke_with(&token, READ, report());
+    late.expect_error(401, "token_expired");
 }
 
 #[test]
@@ -212,11 +167,10 @@ fn run_results_are_kept_for_a_day() {
     let done = agent.client().get(&format!("{path}&wait=30")).expect_ok();
     assert_eq!(done["status"], "succeeded");
     clock.show("+23h");
-    house.owner().client.get(&path).expect_ok();
+    house.owner().get(&path).expect_ok();
     clock.show("+25h");
     house
         .owner()
-        .client
         .get(&path)
         .expect_error(403, "session_expired");
 }

@@ -1,6 +1,6 @@
 //! Asking for grants, and where an asked-for item stands.
 
-use crate::house::{House, READ, WRITE, nobody, note};
+use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::golden;
 use serde_json::{Value, json};
 
@@ -118,22 +118,14 @@ fn what_stands_is_given_beside_what_waits() {
         json!([{"id": READ, "verbs": ["read"]}])
     );
     let token = reply["partialToken"]["token"].as_str().expect("a token");
-    agent
-        .invoke_with(token, READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.invoke_with(token, READ, report()).expect_ok();
 }
 
 #[test]
 fn ids_outside_of_the_view_are_declined_alike() {
     let house = House::open();
     let owner = house.owner();
-    let connected = owner
-        .connect_as(json!({"agentId": "narrow", "capabilities": [READ], "reach": "selected"}))
-        .expect_ok();
-    let agent = plexus_tests::Agent::enroll(
-        &house.gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    );
+    let agent = house.narrow("narrow", &[READ]);
     owner.expose("workspace.list", false);
     let reply = agent
         .ask(json!({"nope.read": "allow", "obsidian.vault.read": "allow", "workspace.list": "allow", READ: "allow"}))
@@ -154,17 +146,20 @@ fn nothing_asked_for_and_nothing_given() {
     let house = House::open();
     let agent = house.reader("one");
     for (grants, declined) in [
-        (json!({READ: "deny"}), false),
-        (json!({"nope.read": "allow"}), true),
+        (json!({READ: "deny"}), json!(null)),
+        (json!({"nope.read": "allow"}), json!("nope.read")),
     ] {
         let reply = agent.ask(grants).expect_ok();
         assert_eq!(reply["scopes"], json!([]));
-        assert_eq!(reply.get("declined").is_some(), declined, "{reply}");
-        // Where a token is given, it opens nothing (D8).
-        if let Some(token) = reply["token"].as_str() {
-            let call = agent.invoke_with(token, READ, json!({"path": "report.txt"}));
+        assert_eq!(reply["declined"][0]["id"], declined, "{reply}");
+        // The token opens nothing, a text without verbs neither (D8).
+        for id in [READ, "workspace.list"] {
+            let call = agent.invoke_with(&reply, id, report());
             call.expect_error(401, "grant_required");
         }
+        let text = agent.invoke_with(&reply, "workspace.how-to-use", report());
+        assert_eq!(text.at("/ok"), false, "{text}");
+        assert!(text.at("/output").is_null(), "{text}");
     }
 }
 
@@ -212,7 +207,7 @@ fn an_array_is_no_constraint_of_the_owners() {
     let house = House::open();
     let owner = house.owner();
     let agent = house.gateway.agent("one");
-    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+    let item = agent.must_ask(READ, report());
     for array in [
         json!([]),
         json!([null, null, [], 3]),
@@ -221,7 +216,7 @@ fn an_array_is_no_constraint_of_the_owners() {
         let terms = json!({"decision": "allow", "constraint": array});
         let put = json!({"agentId": "one", "grants": {READ: terms}, "trustWindow": {"kind": "1h"}});
         for reply in [
-            owner.client.put("/admin/api/grants", put),
+            owner.put("/admin/api/grants", put),
             owner
                 .connect_as(json!({"agentId": "two", "capabilities": [READ], "constraint": array})),
             owner.decide(
@@ -316,7 +311,6 @@ fn the_ledger_shows_the_callers_live_grants() {
     client.get("/grants").expect_error(401, "session_expired");
     house
         .owner()
-        .client
         .get("/grants")
         .expect_error(401, "session_expired");
     house.owner().expose(READ, false);
@@ -349,7 +343,7 @@ fn the_life_of_an_item() {
     );
     let refused = owner.decide(item, json!({"action": "approve"}));
     refused.expect_error(404, "unknown_capability");
-    agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    agent.must(WRITE, note("a.txt", "a"));
     assert_eq!(agent.status(item).expect_ok()["state"], "approved");
 
     let other = agent.must_ask(WRITE, note("b.txt", "b"));
@@ -370,7 +364,6 @@ fn who_may_read_a_status() {
     one.another_session().status(&item).expect_ok();
     house
         .owner()
-        .client
         .get(&format!("/grants/status?pendingId={item}"))
         .expect_ok();
 
@@ -428,14 +421,12 @@ fn items_survive_a_restart() {
         .with("x-plexus-session", &agent.session)
         .get("/manifest")
         .expect_error(401, "session_expired");
-    let agent = plexus_tests::Agent::with_pat(&house.gateway.client(), "one", &agent.pat);
+    let agent = house.gateway.back(&agent);
     assert_eq!(agent.status(&item).expect_ok()["state"], "pending");
     house.owner().approve(&item, "once");
     house.gateway.restart();
-    let agent = plexus_tests::Agent::with_pat(&house.gateway.client(), "one", &agent.pat);
+    let agent = house.gateway.back(&agent);
     assert_eq!(agent.status(&item).expect_ok()["state"], "approved");
-    agent
-        .invoke(WRITE, note("a.txt", "after the restart"))
-        .expect_ok();
+    agent.must(WRITE, note("a.txt", "after the restart"));
     assert_eq!(house.workspace.read("a.txt"), "after the restart");
 }

@@ -1,9 +1,10 @@
 //! Before anything is parsed: Host, Origin, size, and requests that are no requests.
 
 use crate::house::{House, READ};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_lacks;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Gateway, Response, not_run};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 use std::process::Command;
@@ -95,6 +96,14 @@ fn origins_of_acts() {
     for good in [&house.gateway.base(), &format!("http://localhost:{port}")] {
         act(good).expect_ok();
     }
+    // What a page may send without asking the gateway first.
+    let plain = |origin: &str| {
+        let request = agent.client().request("PUT", "/grants");
+        let request = request.bytes(json!({"grants": {READ: "allow"}}).to_string());
+        let request = request.header("content-type", "text/plain");
+        request.header("origin", origin).send()
+    };
+    plain(&house.gateway.base()).expect_ok();
     for bad in [
         "http://localhost:3000",
         "http://127.0.0.1:1",
@@ -103,6 +112,7 @@ fn origins_of_acts() {
         "",
     ] {
         act(bad).expect_error(403, "host_forbidden");
+        plain(bad).expect_error(403, "host_forbidden");
     }
 }
 
@@ -184,12 +194,11 @@ fn a_head_that_does_not_come_is_not_waited_for() {
 fn requests_without_a_host_or_with_two() {
     let gateway = Gateway::start();
     let without = raw(&gateway, b"GET /.well-known/plexus HTTP/1.0\r\n\r\n").expect("an answer");
-    assert_eq!(without.status, 403, "{without}");
-    assert_eq!(without.at("/error/code"), "host_forbidden");
+    without.expect_error(403, "host_forbidden");
+    assert_lacks(&without.text(), "src");
     let two = b"GET /.well-known/plexus HTTP/1.1\r\nhost: localhost\r\nhost: evil.example.com\r\nconnection: close\r\n\r\n";
-    if let Some(answer) = raw(&gateway, two) {
-        assert!((400..500).contains(&answer.status), "{answer}");
-    }
+    let two = raw(&gateway, two).expect("an answer");
+    two.expect_error(403, "host_forbidden");
     gateway.client().get("/v1/health").expect_ok();
 }
 
@@ -234,9 +243,11 @@ fn bodies_have_limits() {
     client
         .post("/agents/enroll", code(3))
         .expect_error(401, "unknown_code");
-    client
-        .post("/agents/enroll", code(5))
-        .expect_error(413, "payload_too_large");
+    for size in [5, 20 * 1024] {
+        client
+            .post("/agents/enroll", code(size))
+            .expect_error(413, "payload_too_large");
+    }
     client
         .post("/link/handshake", json!({"connectionKey": kib(5)}))
         .expect_error(413, "payload_too_large");
@@ -360,9 +371,83 @@ except (BrokenPipeError, ConnectionResetError):
             "the control, {socket}: {own}"
         );
     }
-    until("both are in the log", || {
+    until_true("both are in the log", || {
         let refused = house.gateway.stderr();
         let refused = refused.matches("a peer of another user was turned away");
-        (refused.count() == 2).then_some(())
+        refused.count() == 2
     });
+}
+
+/// Wrong JSON types are refused in the shape of the route, everywhere (E1).
+#[test]
+fn wrong_types_are_no_crash() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let owner = house.owner().client;
+    let clients = [
+        ("POST", "/agents/enroll", house.gateway.client()),
+        ("PUT", "/grants", agent.client()),
+        ("POST", "/grants/refresh", agent.bearing(&token)),
+        ("POST", "/grants/revoke", owner.clone()),
+        ("POST", "/invoke", agent.client()),
+        ("POST", "/invoke", agent.bearing(&token)),
+        ("POST", "/admin/api/agents/connect", owner.clone()),
+        ("POST", "/admin/api/agents/revoke", owner.clone()),
+        ("POST", "/admin/api/revoke", owner.clone()),
+        ("PUT", "/admin/api/grants", owner.clone()),
+        ("POST", "/admin/api/exposure/workspace.read", owner.clone()),
+        ("POST", "/admin/api/sources", owner.clone()),
+        (
+            "POST",
+            "/admin/api/sources/workspace/reconfigure",
+            owner.clone(),
+        ),
+        ("POST", "/admin/api/secrets/x", owner.clone()),
+        ("POST", "/admin/api/network", owner.clone()),
+        ("POST", "/admin/api/pending/pend_x", owner.clone()),
+        ("PUT", "/v1/config", owner),
+    ];
+    for (method, path, client) in clients {
+        for body in [
+            "null",
+            "5",
+            "\"x\"",
+            "[null]",
+            "true",
+            "{\"\":",
+            "\u{feff}{}",
+            "{}{}",
+        ] {
+            let reply = client.request(method, path).bytes(body).send();
+            assert!((400..500).contains(&reply.status), "{body}: {reply}");
+        }
+    }
+    house.gateway.client().get("/v1/health").expect_ok();
+    let key = json!({"connectionKey": 5});
+    house
+        .gateway
+        .client()
+        .post("/link/handshake", key)
+        .expect_error(401, "session_expired");
+}
+
+/// A key that the JSON library of a reader takes for something else: what the owner would be shown is not what the call
+/// would be made with. Such an input is no input.
+#[test]
+fn an_input_that_reads_differently_elsewhere_is_refused() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let key = "$serde_json::private::RawValue";
+    for input in [
+        json!({"path": "report.txt", key: "1"}),
+        json!({key: "{\"path\":\"other.txt\"}"}),
+        json!({"path": "report.txt", "more": {key: "1"}}),
+    ] {
+        agent
+            .invoke(READ, input)
+            .expect_error(400, "internal_error");
+    }
+    assert_eq!(house.owner().pending(), Vec::<Value>::new());
+    agent.must_ask(READ, json!({"path": "report.txt", "RawValue": "1"}));
 }

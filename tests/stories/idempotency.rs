@@ -1,8 +1,8 @@
 //! A call that is made again under its key: the same answer, never a second effect
 //! (docs/protocol/agents.md#idempotency).
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
-use plexus_tests::{Agent, Clock, Gateway, Response, waiting::until};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
+use plexus_tests::{Agent, Clock, Gateway, Response, waiting::until_true};
 use serde_json::{Value, json};
 
 fn call(agent: &Agent, input: Value) -> Response {
@@ -22,7 +22,7 @@ fn kept(gateway: &Gateway) -> Vec<String> {
 fn a_key_outlives_a_restart() {
     let mut workshop = Workshop::open();
     let agent = workshop.writer("one");
-    let first = call(&agent, json!({"line": "a"})).expect_ok();
+    let first = call(&agent, line("a")).expect_ok();
     assert_eq!(first.get("replayed"), None);
     for kill in [false, true] {
         if kill {
@@ -32,13 +32,12 @@ fn a_key_outlives_a_restart() {
             workshop.gateway.restart();
         }
         let agent = workshop.back(&agent);
-        let again = call(&agent, json!({"line": "a"})).expect_ok();
+        let again = call(&agent, line("a")).expect_ok();
         assert_eq!(again["replayed"], true);
         for member in ["auditId", "output"] {
             assert_eq!(first[member], again[member], "{member}");
         }
-        let other =
-            call(&agent, json!({"line": "b"})).expect_error(422, "schema_validation_failed");
+        let other = call(&agent, line("b")).expect_error(422, "schema_validation_failed");
         assert_eq!(other["detail"]["reason"], "idempotency_key_reuse");
         // As a run: its answer is there already.
         let body =
@@ -49,13 +48,11 @@ fn a_key_outlives_a_restart() {
         );
     }
     assert_eq!(workshop.effects(), ["a"]);
-    // Without the key it is another call.
-    workshop
-        .back(&agent)
-        .invoke(COUNT, json!({"line": "a"}))
-        .expect_ok();
-    assert_eq!(workshop.effects(), ["a", "a"]);
+    // Without the key it is another call, and of another agent the key is another key.
+    workshop.back(&agent).must(COUNT, line("a"));
     assert_eq!(kept(&workshop.gateway).len(), 1);
+    call(&workshop.writer("two"), line("c")).expect_ok();
+    assert_eq!(workshop.effects(), ["a", "a", "c"]);
 }
 
 /// The daemon dies over the effect: its key says that nobody knows, until the owner does.
@@ -68,8 +65,8 @@ fn an_intent_without_outcome_is_unknown_under_its_key() {
             json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": "k"});
         let request = agent.client().request("POST", "/invoke").json(body.clone());
         agent.client().leave_after(&request, || {
-            until("the effect to be under way", || {
-                workshop.folder.has("begun").then_some(())
+            until_true("the effect to be under way", || {
+                workshop.folder.has("begun")
             });
         });
         workshop.gateway.kill9();
@@ -79,8 +76,7 @@ fn an_intent_without_outcome_is_unknown_under_its_key() {
         assert_eq!(again.at("/ok"), false, "{again}");
         assert_eq!(again.at("/error/code"), "outcome_unknown", "{again}");
         assert_eq!(again.at("/error/effect"), "unknown", "{again}");
-        let other =
-            call(&agent, json!({"line": "b"})).expect_error(422, "schema_validation_failed");
+        let other = call(&agent, line("b")).expect_error(422, "schema_validation_failed");
         assert_eq!(other["detail"]["reason"], "idempotency_key_reuse");
 
         let intent = workshop.calls(COUNT, "intent")[0]["id"].clone();
@@ -97,7 +93,7 @@ fn an_intent_without_outcome_is_unknown_under_its_key() {
             assert_eq!(again["outputOmitted"], true);
             assert_eq!(again.get("output"), None);
         } else {
-            call(&agent, json!({"line": "b"})).expect_ok();
+            call(&agent, line("b")).expect_ok();
             assert_eq!(workshop.effects(), ["b"]);
         }
     }
@@ -121,8 +117,8 @@ fn what_did_not_happen_leaves_its_key_free() {
             json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": line});
         let request = agent.client().request("POST", "/invoke").json(body);
         agent.client().leave_after(&request, || {
-            until("the effect to be under way", || {
-                workshop.folder.has("begun").then_some(())
+            until_true("the effect to be under way", || {
+                workshop.folder.has("begun")
             });
         });
         std::fs::remove_file(workshop.folder.path().join("begun")).expect("a file");
@@ -150,10 +146,10 @@ fn what_did_not_happen_leaves_its_key_free() {
 fn what_was_taken_back_is_not_given_again() {
     let workshop = Workshop::open();
     let agent = workshop.writer("one");
-    call(&agent, json!({"line": "a"})).expect_ok();
-    call(&agent, json!({"line": "a"})).expect_ok();
+    call(&agent, line("a")).expect_ok();
+    call(&agent, line("a")).expect_ok();
     workshop.owner().revoke("one", COUNT);
-    let again = call(&agent, json!({"line": "a"}));
+    let again = call(&agent, line("a"));
     assert_eq!(again.status, 401, "{again}");
     assert!(!again.text().contains("evt_"), "{again}");
     assert_eq!(workshop.effects(), ["a"]);
@@ -175,6 +171,13 @@ fn a_read_that_failed_leaves_its_key_free() {
     assert_eq!(first.get("replayed"), None, "{first}");
     let again = read().expect_ok();
     assert_eq!(again["replayed"], true, "the control: {again}");
+    for member in ["auditId", "output"] {
+        assert_eq!(again[member], first[member], "{member}");
+    }
+    let body = json!({"id": READ, "input": report(), "idempotencyKey": "k"});
+    let other = agent.invoke_body(body);
+    let other = other.expect_error(422, "schema_validation_failed");
+    assert_eq!(other["detail"]["reason"], "idempotency_key_reuse");
 }
 
 /// The longest answer that is kept, to the byte: as JSON, without the words around it. One byte more is given once.
@@ -217,9 +220,7 @@ fn the_same_key_at_the_same_time_is_one_effect() {
     let agent = workshop.writer("one");
     let ids: Vec<Value> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..16)
-            .map(|_| {
-                scope.spawn(|| call(&agent, json!({"line": "a"})).expect_ok()["auditId"].clone())
-            })
+            .map(|_| scope.spawn(|| call(&agent, line("a")).expect_ok()["auditId"].clone()))
             .collect();
         calls
             .into_iter()
@@ -256,9 +257,7 @@ fn a_refused_effect_leaves_its_key_free() {
         let refused = write().expect_error(200, "precondition_changed");
         assert_eq!(refused["detail"]["reason"], "unread");
     }
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     let done = write().expect_ok();
     assert_eq!(house.workspace.read("report.txt"), "new");
     assert_eq!(write().expect_ok()["auditId"], done["auditId"]);
@@ -268,28 +267,22 @@ fn a_refused_effect_leaves_its_key_free() {
 fn keys_and_answers_are_forgotten_after_a_day() {
     let clock = Clock::new();
     let mut workshop = Workshop::with(Gateway::builder().fixture().clock(&clock));
-    let connected = workshop.owner().connect_as(json!({
+    let agent = workshop.gateway.agent_as(json!({
         "agentId": "one", "capabilities": [COUNT], "standing": [COUNT], "trustWindow": {"kind": "7d"},
     }));
-    let agent = Agent::enroll(
-        &workshop.gateway.client(),
-        connected.expect_ok()["code"].as_str().expect("a code"),
-    );
-    let first = call(&agent, json!({"line": "a"})).expect_ok();
+    let first = call(&agent, line("a")).expect_ok();
     let file = format!("{}.reply", first["auditId"].as_str().expect("an id"));
     assert_eq!(kept(&workshop.gateway), [file.as_str()]);
     clock.show("+23h");
     let agent = swept(&mut workshop, &agent);
     assert_eq!(kept(&workshop.gateway), [file.as_str()]);
-    let again = call(&agent, json!({"line": "a"})).expect_ok();
+    let again = call(&agent, line("a")).expect_ok();
     assert_eq!(again["auditId"], first["auditId"]);
     assert_eq!(again["output"], first["output"]);
     clock.show("+25h");
     let agent = swept(&mut workshop, &agent);
-    until("the answer to go", || {
-        kept(&workshop.gateway).is_empty().then_some(())
-    });
-    let anew = call(&agent, json!({"line": "a"})).expect_ok();
+    until_true("the answer to go", || kept(&workshop.gateway).is_empty());
+    let anew = call(&agent, line("a")).expect_ok();
     assert_ne!(anew["auditId"], first["auditId"]);
     assert_eq!(anew.get("replayed"), None);
     assert_eq!(workshop.effects(), ["a", "a"]);
@@ -302,8 +295,8 @@ fn swept(workshop: &mut Workshop, agent: &Agent) -> Agent {
     let pending = workshop.gateway.state().join("pending");
     std::fs::write(pending.join(&nobodys), "{}").expect("a file");
     workshop.gateway.start_again();
-    until("what no key leads to, to go", || {
-        (!kept(&workshop.gateway).contains(&nobodys)).then_some(())
+    until_true("what no key leads to, to go", || {
+        !kept(&workshop.gateway).contains(&nobodys)
     });
     workshop.back(agent)
 }

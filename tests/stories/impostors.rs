@@ -1,17 +1,14 @@
 //! Somebody who pretends: guesses a credential, forges or borrows a token, listens where the gateway should, moves the
 //! clock. Beside each the honest one, who notices nothing.
 
-use crate::house::{House, READ, nobody};
+use crate::house::{House, READ, nobody, report};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use plexus_tests::agent::handshake;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Clock, Response};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-
-fn report() -> Value {
-    json!({"path": "report.txt"})
-}
 
 /// Wrong credentials of one kind slow further ones of that kind and nothing else: no other kind, no right one.
 #[test]
@@ -45,7 +42,7 @@ fn guesses_are_slowed_by_kind_and_nobody_is_locked_out() {
     };
     let kinds = ["connection-key", "pat", "code", "session", "pending-id"];
     let right = |kind: &str| match kind {
-        "connection-key" => house.owner().client.get("/admin/api/pending").expect_ok(),
+        "connection-key" => house.owner().get("/admin/api/pending").expect_ok(),
         "pat" => handshake(&client, &agent.pat).expect_ok(),
         "session" | "pending-id" => agent.status(&item).expect_ok(),
         // It works once: at the end.
@@ -54,7 +51,11 @@ fn guesses_are_slowed_by_kind_and_nobody_is_locked_out() {
     let mut limited = Vec::new();
     for kind in kinds {
         // Kinds before this one are at their limit; this one has all its tries.
-        assert!([401, 403].contains(&guess(kind, 0).status), "{kind}");
+        let status = match kind {
+            "session" | "pending-id" => 403,
+            _ => 401,
+        };
+        guess(kind, 0).expect_status(status);
         let statuses: Vec<u16> = std::thread::scope(|scope| {
             let guesses: Vec<_> = (1..90)
                 .map(|n| {
@@ -253,16 +254,14 @@ fn a_token_stays_with_its_agent_and_its_sources() {
     let house = House::open();
     let (one, two) = (house.reader("one"), house.reader("two"));
     let token = one.token(&[READ]);
-    let bearer = token["token"].as_str().expect("a token");
     // With another agent's session beside it: it is still the first one's call.
-    let mixed = one.bearing(bearer).with("x-plexus-session", &two.session);
+    let mixed = one.bearing(&token).with("x-plexus-session", &two.session);
     let call = json!({"id": READ, "input": report()});
     let reply = mixed.post("/invoke", call.clone());
     let id = reply.text_at("/auditId");
     reply.expect_ok();
     let event = house
         .owner()
-        .client
         .get(&format!("/admin/api/audit/{id}"))
         .expect_ok();
     assert_eq!(event["event"]["agentId"], "one");
@@ -274,7 +273,7 @@ fn a_token_stays_with_its_agent_and_its_sources() {
     two.client().post("/invoke", vault).expect_ok();
     // A request, an item and a run by the session are the session's.
     let asked = one
-        .bearing(bearer)
+        .bearing(&token)
         .put("/grants", json!({"grants": {READ: "allow"}}));
     asked.expect_error(401, "session_expired");
     // The other one's ways to exchange, end and follow it.
@@ -286,7 +285,7 @@ fn a_token_stays_with_its_agent_and_its_sources() {
         ("/grants/revoke", json!({"jti": token["jti"]})),
     ] {
         let theirs = two.token(&[READ]);
-        let by_theirs = two.bearing(theirs["token"].as_str().expect("a token"));
+        let by_theirs = two.bearing(&theirs);
         let reply = by_theirs.post(path, body);
         assert_eq!(reply.status, 401, "{path}: {reply}");
     }
@@ -296,11 +295,11 @@ fn a_token_stays_with_its_agent_and_its_sources() {
     one.client().get(&at).expect_ok();
     // One agent's end is its own.
     house.owner().revoke_agent("two");
-    one.bearing(bearer)
+    one.bearing(&token)
         .post("/invoke", call.clone())
         .expect_ok();
     house.owner().revoke_agent("one");
-    let late = one.bearing(bearer).post("/invoke", call);
+    let late = one.bearing(&token).post("/invoke", call);
     assert_eq!(late.status, 401, "{late}");
 }
 
@@ -317,11 +316,9 @@ fn there_is_one_listener_on_the_port() {
             .arg(home.path().join("state"))
             .args(["--port", &port]);
         let said = plexus_tests::programs::run(command);
-        assert_ne!(said.status, 0, "{said}");
-        assert!(
-            said.all().contains(&port) && said.all().contains("taken"),
-            "{said}"
-        );
+        said.expect_status(1);
+        assert_contains(&said.all(), &port);
+        assert_contains(&said.all(), "taken");
     };
     for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
         refused(&TcpListener::bind(address).expect(address));

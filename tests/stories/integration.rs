@@ -1,10 +1,11 @@
 //! Setting an agent up on another machine (docs/protocol/owner.md#set-up-another-machine): what the owner fetches, and
 //! what the scripts do there.
 
-use crate::house::{House, READ};
+use crate::house::{House, READ, report};
 use plexus_tests::coding_agents::{ask_claude, claude};
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, Model, Response, Step, binaries};
 use serde_json::{Value, json};
 #[cfg(target_os = "linux")]
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn material(house: &House, path: &str) -> Response {
-    house.owner().client.get(&format!("/integration/{path}"))
+    house.owner().get(&format!("/integration/{path}"))
 }
 
 fn connect(house: &House, agent: &str, kind: Option<&str>) -> Value {
@@ -124,22 +125,16 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
     let pat = redeem(&second["enrollCode"]).expect_ok()["pat"].clone();
     let pat = pat.as_str().expect("a credential");
     let agent = Agent::with_pat(&client, "plain", pat);
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 
     let enrolled = material(&house, "plain").expect_ok();
     assert_eq!(enrolled["alreadyEnrolled"], true);
     assert!(enrolled.get("enrollCode").is_none() && enrolled.get("codeExpiresAt").is_none());
-    assert!(
-        !enrolled["installCommand"]
-            .as_str()
-            .expect("a command")
-            .contains("PLEXUS_ENROLL_CODE")
+    assert_lacks(
+        enrolled["installCommand"].as_str().expect("a command"),
+        "PLEXUS_ENROLL_CODE",
     );
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 
     // Another form is kept, and keeps a reissue from happening.
     let other = material(&house, "plain?as=generic&reissue=1").expect_ok();
@@ -151,9 +146,7 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
         material(&house, "plain?as=bogus").expect_ok()["agentType"],
         "generic"
     );
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 
     let again = material(&house, "plain?reissue=yes").expect_ok();
     assert_eq!(
@@ -161,7 +154,7 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
         (&json!(true), &json!(true))
     );
     agent
-        .invoke(READ, json!({"path": "report.txt"}))
+        .invoke(READ, report())
         .expect_error(401, "session_expired");
     plexus_tests::agent::handshake(&client, pat).expect_error(401, "session_expired");
     let fresh = redeem(&again["enrollCode"]).expect_ok();
@@ -170,9 +163,7 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
         "plain",
         fresh["pat"].as_str().expect("a credential"),
     );
-    fresh
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    fresh.must(READ, report());
     let event = house
         .owner()
         .audited(|event| event["detail"]["event"] == "agent.deliver");
@@ -184,7 +175,7 @@ fn who_may_fetch_what() {
     let house = House::open();
     let client = house.gateway.client();
     connect(&house, "cc", Some("claude-code"));
-    connect(&house, "gen", Some("generic"));
+    let waits = connect(&house, "gen", Some("generic"));
     client
         .get("/integration/cc")
         .expect_error(401, "unauthorized");
@@ -216,6 +207,10 @@ fn who_may_fetch_what() {
             "{path}: {text}"
         );
     }
+    // Whoever fetches a script ends no code (E25).
+    client
+        .post("/agents/enroll", json!({"code": waits["code"]}))
+        .expect_ok();
     house.owner().revoke_agent("cc");
     material(&house, "cc").expect_error(404, "unknown_agent");
 }
@@ -396,10 +391,8 @@ fn one_line_sets_claude_code_up_on_another_machine() {
     model.finish();
     let results = model.results();
     assert!(results[0].contains(READ), "{results:?}\n{}", went.stderr);
-    assert!(
-        results[1].contains("first line") && results[2].contains("first line"),
-        "{results:?}"
-    );
+    assert_contains(&results[1], "first line");
+    assert_contains(&results[2], "first line");
     assert_eq!(went.denied(), Vec::<String>::new());
 
     // A second time: the credential that works is kept.
@@ -430,10 +423,7 @@ fn one_line_and_a_code_set_any_agent_up_on_another_machine() {
     );
     assert_eq!(text.matches("<!-- BEGIN PLEXUS -->").count(), 1, "{text}");
     let launcher = machine.home.path().join(".plexus/agents/codex/bin/plexus");
-    assert!(
-        text.contains(&format!("`{} list`", launcher.display())),
-        "{text}"
-    );
+    assert_contains(&text, &format!("`{} list`", launcher.display()));
     let engine = std::fs::read_link(machine.home.path().join(".plexus/bin/plexus"));
     assert_eq!(engine.expect("a link"), programs.join("plexus"));
     let launcher = launcher.display();
@@ -494,7 +484,7 @@ fn code_delivered_during_rotation_is_dead_after_it() {
         let steal = |agent: &str| {
             let mut last = Value::Null;
             loop {
-                let reply = owner.client.get(&format!("/integration/{agent}"));
+                let reply = owner.get(&format!("/integration/{agent}"));
                 if reply.status != 200 {
                     return last;
                 }
@@ -508,10 +498,10 @@ fn code_delivered_during_rotation_is_dead_after_it() {
                 .iter()
                 .map(|agent| scope.spawn(move || steal(agent)))
                 .collect();
-            until("codes of the thief", || {
-                (delivered.load(Ordering::Relaxed) > 8).then_some(())
+            until_true("codes of the thief", || {
+                delivered.load(Ordering::Relaxed) > 8
             });
-            let rotate = owner.client.post("/v1/connection-key/rotate", json!({}));
+            let rotate = owner.post("/v1/connection-key/rotate", json!({}));
             rotate.expect_ok();
             thieves
                 .into_iter()

@@ -77,7 +77,6 @@ mod first_write;
 mod flood;
 #[cfg(target_os = "linux")]
 mod full_disk;
-mod further_findings;
 mod grants;
 mod guard;
 mod handshake;
@@ -93,7 +92,6 @@ mod invoke;
 mod kept_messages;
 mod kills;
 mod knowing;
-mod known_defects;
 mod lending;
 mod life_of_a_call;
 #[cfg(target_os = "linux")]
@@ -145,7 +143,6 @@ mod peer_calls;
 mod peer_channels;
 mod peer_kills;
 mod peers;
-#[cfg(target_os = "linux")]
 #[cfg(target_os = "linux")]
 mod power;
 mod prompts;

@@ -1,7 +1,7 @@
 //! A source that misbehaves: the gateway's answers are true, and only the worker is ended.
 
 use crate::house::{COUNT, Workshop};
-use plexus_tests::{Agent, waiting::until};
+use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -28,9 +28,7 @@ fn answers_that_are_none() {
         assert_eq!(reply.at("/ok"), false, "{how}: {reply}");
         assert!(!reply.text().contains("this is no JSON"), "{reply}");
         // The next worker is a fresh one.
-        agent
-            .invoke("fixture.echo", json!({"text": how}))
-            .expect_ok();
+        agent.must("fixture.echo", json!({"text": how}));
     }
 }
 
@@ -55,9 +53,7 @@ fn a_read_that_kills_its_worker_is_not_tried_for_ever() {
     let reply = agent.invoke("fixture.crash", json!({}));
     assert_eq!(reply.at("/ok"), false, "{reply}");
     assert_eq!(reply.at("/error/effect"), "none");
-    agent
-        .invoke("fixture.echo", json!({"text": "alive"}))
-        .expect_ok();
+    agent.must("fixture.echo", json!({"text": "alive"}));
 }
 
 #[test]
@@ -80,7 +76,7 @@ fn failures_of_the_source() {
 fn deadlines_hold() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
-    agent.invoke("fixture.brief", json!({"ms": 1})).expect_ok();
+    agent.must("fixture.brief", json!({"ms": 1}));
     let began = Instant::now();
     let reply = agent.invoke("fixture.brief", json!({"ms": 20_000}));
     let error = reply.expect_error(200, "deadline_exceeded");
@@ -93,13 +89,10 @@ fn deadlines_hold() {
 fn an_effect_past_its_deadline_is_recorded_as_it_ended() {
     const BOTH: &str = "fixture.both";
     let workshop = Workshop::open();
-    let connected = workshop
-        .owner()
-        .connect_as(json!({"agentId": "one", "capabilities": [BOTH], "standing": [BOTH]}))
-        .expect_ok();
-    let code = connected["code"].as_str().expect("a code");
-    let agent = Agent::enroll(&workshop.gateway.client(), code);
-    agent.invoke(BOTH, json!({"line": "quick"})).expect_ok();
+    let agent = workshop
+        .gateway
+        .agent_as(json!({"agentId": "one", "capabilities": [BOTH], "standing": [BOTH]}));
+    agent.must(BOTH, json!({"line": "quick"}));
     let slow = json!({"line": "slow", "wait": 8_000});
     let call = json!({"id": BOTH, "input": slow, "idempotencyKey": "k"});
     let told = agent.invoke_body(call.clone());
@@ -112,9 +105,7 @@ fn an_effect_past_its_deadline_is_recorded_as_it_ended() {
     }
     assert_eq!(workshop.calls(BOTH, "outcome").len(), 1);
     assert_eq!(workshop.effects(), ["quick"]);
-    until("the outcome", || {
-        (workshop.calls(BOTH, "outcome").len() == 2).then_some(())
-    });
+    until_true("the outcome", || workshop.calls(BOTH, "outcome").len() == 2);
     for outcome in workshop.calls(BOTH, "outcome") {
         assert_eq!(outcome["outcome"], "ok", "{outcome}");
     }
@@ -129,29 +120,30 @@ fn an_effect_past_its_deadline_is_recorded_as_it_ended() {
     });
     assert_eq!(known["output"]["lines"], 2, "{known}");
     assert_eq!(known["auditId"], told.at("/auditId"));
-    agent.invoke(BOTH, json!({"line": "slow"})).expect_ok();
+    agent.must(BOTH, json!({"line": "slow"}));
     assert_eq!(workshop.effects(), ["quick", "slow", "slow"]);
 }
 
-/// A caller that goes away: its read is cancelled, its effect is finished and recorded.
+/// A caller that goes away loses its answer, not its effect: that is finished and recorded, and its key has the answer.
 #[test]
 fn callers_that_go_away() {
     let workshop = Workshop::open();
     let writer = workshop.writer("writer");
-    let request = writer
-        .client()
-        .request("POST", "/invoke")
-        .json(json!({"id": COUNT, "input": {"line": "finished", "wait": 300}}));
+    let input = json!({"line": "finished", "wait": 300});
+    let body = json!({"id": COUNT, "input": input, "idempotencyKey": "k"});
+    let request = writer.client().request("POST", "/invoke");
+    let request = request.json(body.clone());
     writer.client().leave_after(&request, || {
-        until("the intent", || {
-            (workshop.calls(COUNT, "intent").len() == 1).then_some(())
-        });
+        until_true("the intent", || workshop.calls(COUNT, "intent").len() == 1);
     });
-    until("the effect of a caller that went away", || {
-        (workshop.calls(COUNT, "outcome").len() == 1).then_some(())
+    until_true("the effect of a caller that went away", || {
+        workshop.calls(COUNT, "outcome").len() == 1
     });
     assert_eq!(workshop.effects(), ["finished"]);
     assert_eq!(workshop.calls(COUNT, "outcome")[0]["outcome"], "ok");
+    let again = writer.invoke_body(body).expect_ok();
+    assert_eq!(again["replayed"], true, "{again}");
+    assert_eq!(workshop.effects(), ["finished"]);
 }
 
 /// Slow calls hold up neither other calls nor the owner.
@@ -163,18 +155,12 @@ fn slow_calls_hold_up_nobody() {
         let slow: Vec<_> = (0..16)
             .map(|_| scope.spawn(|| agent.invoke("fixture.slow", json!({"ms": 3_000}))))
             .collect();
-        until("slow calls under way", || {
-            let calls = workshop.owner().client.get("/admin/api/calls").expect_ok();
-            calls.to_string().contains("fixture.slow").then_some(())
+        until_true("slow calls under way", || {
+            let calls = workshop.owner().get("/admin/api/calls").expect_ok();
+            calls.to_string().contains("fixture.slow")
         });
-        agent
-            .invoke("fixture.echo", json!({"text": "quick"}))
-            .expect_ok();
-        workshop
-            .owner()
-            .client
-            .get("/admin/api/pending")
-            .expect_ok();
+        agent.must("fixture.echo", json!({"text": "quick"}));
+        workshop.owner().get("/admin/api/pending").expect_ok();
         assert!(slow.iter().all(|call| !call.is_finished()));
         for call in slow {
             call.join().expect("an answer").expect_ok();
@@ -190,9 +176,9 @@ fn a_source_that_does_not_open() {
     let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
     assert_eq!(reply.at("/error/code"), "source_unavailable", "{reply}");
     std::fs::remove_file(workshop.folder.path().join("unopenable")).expect("the file goes");
-    until("the source to open again", || {
+    until_true("the source to open again", || {
         let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
-        (reply.at("/ok") == true).then_some(())
+        reply.at("/ok") == true
     });
 }
 
@@ -226,35 +212,14 @@ fn an_entry_with_two_verbs() {
         reply["pendingNarration"][0]["verbs"],
         json!(["read", "write"])
     );
+    let card = workshop
+        .owner()
+        .card(reply["pendingId"].as_str().expect("an id"));
+    assert_eq!(card["scopes"][0]["verbs"], json!(["read", "write"]));
     let item = agent.must_ask("fixture.both", json!({"line": "a"}));
     workshop.owner().approve(&item, "once");
     assert_eq!(
-        agent
-            .invoke("fixture.both", json!({"line": "a"}))
-            .expect_ok()["output"]["lines"],
+        agent.must("fixture.both", json!({"line": "a"}))["output"]["lines"],
         1
     );
-}
-
-/// At most so many items of one agent wait (D11).
-#[test]
-fn items_are_limited_and_the_same_ask_is_the_same_item() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
-    let first = agent.must_ask(COUNT, json!({"line": "0"}));
-    assert_eq!(agent.must_ask(COUNT, json!({"line": "0"})), first);
-    for n in 1..20 {
-        agent.must_ask(COUNT, json!({"line": n.to_string()}));
-    }
-    agent
-        .invoke(COUNT, json!({"line": "20"}))
-        .expect_error(429, "rate_limited");
-    assert_eq!(
-        agent.must_ask(COUNT, json!({"line": "0"})),
-        first,
-        "an ask that waits already is no new one"
-    );
-    workshop.reader("two").must_ask(COUNT, json!({"line": "0"}));
-    workshop.owner().deny(&first, "no");
-    agent.must_ask(COUNT, json!({"line": "20"}));
 }

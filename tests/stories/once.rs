@@ -1,24 +1,17 @@
 //! `once` means once: every way round it that we know of.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
-use plexus_tests::waiting::until;
+use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
+use plexus_tests::owner::approval;
+use plexus_tests::waiting::until_true;
 use serde_json::{Value, json};
 
-fn line(text: &str) -> Value {
-    json!({"line": text})
-}
-
-/// An approved `once`, and its token where the gateway gives one.
-fn approved(
-    workshop: &Workshop,
-    agent: &plexus_tests::Agent,
-    input: &Value,
-) -> (String, Option<String>) {
+/// An approved `once`: its item and its token.
+fn approved(workshop: &Workshop, agent: &plexus_tests::Agent, input: &Value) -> (String, Value) {
     let item = agent.must_ask(COUNT, input.clone());
     workshop.owner().approve(&item, "once");
-    let status = agent.status(&item).expect_ok();
+    let mut status = agent.status(&item).expect_ok();
     assert_eq!(status["state"], "approved");
-    (item, status["token"]["token"].as_str().map(str::to_owned))
+    (item, status["token"].take())
 }
 
 #[test]
@@ -28,14 +21,12 @@ fn another_input() {
     let (item, token) = approved(&workshop, &agent, &line("approved"));
     let other = agent.must_ask(COUNT, line("something else"));
     assert_ne!(other, item);
-    if let Some(token) = &token {
-        agent
-            .invoke_with(token, COUNT, line("something else"))
-            .expect_error(401, "grant_required");
-    }
+    agent
+        .invoke_with(&token, COUNT, line("something else"))
+        .expect_error(401, "grant_required");
     assert!(workshop.effects().is_empty());
     // The approval still stands for what was approved.
-    agent.invoke(COUNT, line("approved")).expect_ok();
+    agent.must(COUNT, line("approved"));
     assert_eq!(workshop.effects(), ["approved"]);
 }
 
@@ -65,7 +56,6 @@ fn a_replayed_token() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
     let (_, token) = approved(&workshop, &agent, &line("one"));
-    let token = token.expect("an approval without onApproval gives a token");
     agent.invoke_with(&token, COUNT, line("one")).expect_ok();
     agent
         .invoke_with(&token, COUNT, line("one"))
@@ -107,7 +97,7 @@ fn a_second_session() {
     let agent = workshop.reader("one");
     approved(&workshop, &agent, &line("one"));
     let second = agent.another_session();
-    second.invoke(COUNT, line("one")).expect_ok();
+    second.must(COUNT, line("one"));
     agent.must_ask(COUNT, line("one"));
     assert_eq!(workshop.effects(), ["one"]);
     // It was never another agent's.
@@ -124,7 +114,7 @@ fn a_refresh() {
     workshop.owner().approve(&item, "once");
     let token = agent.status(&item).expect_ok()["token"].clone();
     agent.refresh(&token).expect_error(401, "grant_required");
-    agent.invoke(COUNT, line("one")).expect_ok();
+    agent.must(COUNT, line("one"));
     agent.refresh(&token).expect_status(401);
     assert_eq!(workshop.effects(), ["one"]);
 }
@@ -132,28 +122,24 @@ fn a_refresh() {
 #[test]
 fn an_empty_list_of_verbs() {
     let house = House::open();
-    let agent = house.reader("one");
-    for verbs in [json!([]), json!(["read"])] {
-        let reply = agent.ask(json!({WRITE: {"decision": "allow", "verbs": verbs}}));
-        if reply.status == 200 {
-            let body = reply.json();
-            assert_eq!(body["status"], "grant_pending_user", "{body}");
-            assert_eq!(
-                body["pendingNarration"][0]["verbs"],
-                json!(["write"]),
-                "what it needs is what is asked for"
-            );
-        } else {
-            reply.expect_error(400, "schema_validation_failed");
-        }
-    }
-    assert!(
-        agent
-            .ledger()
-            .iter()
-            .all(|grant| grant["capabilityId"] != WRITE)
-    );
+    let agent = house.gateway.agent("one");
+    let ask = |verbs: Value| agent.ask(json!({WRITE: {"decision": "allow", "verbs": verbs}}));
+    // What it does not declare is no wish; no verbs at all are all that it declares.
+    ask(json!(["read"])).expect_error(400, "schema_validation_failed");
+    assert_eq!(house.owner().pending(), Vec::<Value>::new());
+    let all = ask(json!([])).expect_ok();
+    assert_eq!(all["status"], "grant_pending_user", "{all}");
+    assert_eq!(all["pendingNarration"][0]["verbs"], json!(["write"]));
+    assert_eq!(agent.ledger(), Vec::<Value>::new());
     agent.must_ask(WRITE, note("a.txt", "a"));
+
+    // Half of what it declares, granted for an hour, opens nothing (D1).
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let half = agent.ask(json!({"fixture.both": {"decision": "allow", "verbs": ["read"]}}));
+    workshop.owner().approve(&half.text_at("/pendingId"), "1h");
+    agent.must_ask("fixture.both", line("a"));
+    assert_eq!(workshop.effects(), Vec::<String>::new());
 }
 
 /// A purpose belongs to its card: the same call joins the card that waits, with whatever purpose, and changes nothing on it.
@@ -211,7 +197,7 @@ fn a_stale_or_foreign_digest() {
     agent.must_ask(COUNT, line("one"));
     assert!(workshop.effects().is_empty());
     approve(card["cardDigest"].clone()).expect_ok();
-    agent.invoke(COUNT, line("one")).expect_ok();
+    agent.must(COUNT, line("one"));
 }
 
 /// The digest is of the card's canonical JSON without that member: anybody can compute it.
@@ -242,7 +228,7 @@ fn a_swapped_preview() {
     assert!(workshop.effects().is_empty());
     // A fresh card for the new world.
     approved(&workshop, &agent, &line("one"));
-    agent.invoke(COUNT, line("one")).expect_ok();
+    agent.must(COUNT, line("one"));
     assert_eq!(workshop.effects(), ["one"]);
 }
 
@@ -270,7 +256,7 @@ fn a_link_in_the_way() {
     std::fs::rename(root.join("notes.away"), root.join("notes")).expect("a rename");
     let item = agent.must_ask(WRITE, write.clone());
     house.owner().approve(&item, "once");
-    agent.invoke(WRITE, write).expect_ok();
+    agent.must(WRITE, write);
     assert_eq!(house.workspace.read("notes/today.md"), "changed\n");
 }
 
@@ -286,14 +272,14 @@ fn an_item_without_input() {
     };
     let item = ask();
     let card = owner.card(&item);
-    let once = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+    let once = approval(&card, "once");
     owner
         .decide(&item, once.clone())
         .expect_error(409, "input_required");
     let mut any = once;
     any["anyInput"] = json!(true);
     owner.decide(&item, any).expect_ok();
-    agent.invoke(COUNT, line("whatever")).expect_ok();
+    agent.must(COUNT, line("whatever"));
     agent.must_ask(COUNT, line("whatever"));
     agent.must_ask(COUNT, line("and another"));
     assert_eq!(workshop.effects(), ["whatever"]);
@@ -308,7 +294,7 @@ fn a_plan_that_failed_cannot_be_approved() {
     let card = owner.card(&item);
     assert!(!card["asks"][0]["plan"]["error"].is_null(), "{card:#}");
     owner
-        .decide(&item, json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]}))
+        .decide(&item, approval(&card, "once"))
         .expect_error(409, "plan_failed");
     owner.deny(&item, "it cannot be done");
 }
@@ -354,7 +340,7 @@ fn a_denial_is_remembered() {
         .expect_error(403, "denied_by_owner");
     // Until the owner grants it.
     workshop.owner().grant("one", COUNT, "1h").expect_ok();
-    agent.invoke(COUNT, line("one")).expect_ok();
+    agent.must(COUNT, line("one"));
     assert_eq!(workshop.effects(), ["one"]);
 }
 
@@ -390,8 +376,8 @@ fn approval_runs_it_once() {
     let second = next["pendingId"].as_str().expect("an id");
     workshop.owner().approve(second, "once");
     // Nobody has heard of that one: the first who asks is told, once, and nothing is done again.
-    until("the second effect", || {
-        (workshop.calls(COUNT, "outcome").len() == 2).then_some(())
+    until_true("the second effect", || {
+        workshop.calls(COUNT, "outcome").len() == 2
     });
     let told = agent
         .another_session()
@@ -418,13 +404,11 @@ fn approval_runs_it_once() {
 fn reads_too() {
     let house = House::open();
     let agent = house.gateway.agent("one");
-    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+    let item = agent.must_ask(READ, report());
     house.owner().approve(&item, "once");
     agent.must_ask(READ, json!({"path": "notes/private.md"}));
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
-    agent.must_ask(READ, json!({"path": "report.txt"}));
+    agent.must(READ, report());
+    agent.must_ask(READ, report());
 }
 
 /// One call with any input is held against what the agent has read, like a standing write: the owner saw no plan of it.
@@ -446,7 +430,7 @@ fn one_call_with_any_input_replaces_what_was_read() {
     let error = write("unread").expect_error(200, "precondition_changed");
     assert_eq!(error["detail"]["reason"], "unread", "{error}");
     allow();
-    agent.invoke(READ, json!({"path": "mine.txt"})).expect_ok();
+    agent.must(READ, json!({"path": "mine.txt"}));
     write("of now").expect_ok();
     assert_eq!(house.workspace.read("mine.txt"), "of now");
     allow();
@@ -457,6 +441,6 @@ fn one_call_with_any_input_replaces_what_was_read() {
     // What is not there yet it may make.
     allow();
     let made = json!({"path": "made.txt", "content": "new"});
-    agent.invoke(WRITE, made).expect_ok();
+    agent.must(WRITE, made);
     assert_eq!(house.workspace.read("made.txt"), "new");
 }

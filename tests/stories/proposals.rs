@@ -1,6 +1,8 @@
 //! Extensions that agents propose: read, written, proposed, seen, added, called, changed; and what is in the way of more.
 
+use crate::house::{House, READ, report};
 use plexus_tests::home_app::{HomeApp, TOKEN};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -50,7 +52,7 @@ impl World {
 
     fn card(&self, item: &str) -> Value {
         let path = format!("/admin/api/pending/{item}");
-        self.gateway.owner().client.get(&path).expect_ok()
+        self.gateway.owner().get(&path).expect_ok()
     }
 
     fn approve(&self, item: &str, card: &Value) -> plexus_tests::Response {
@@ -138,11 +140,8 @@ fn agent_writes_an_extension_and_the_owner_decides() {
         .owner()
         .grant("coder", "journal.find", "1d")
         .expect_ok();
-    let found = agent.invoke("journal.find", input.clone()).expect_ok();
-    assert!(
-        found["output"]["text"].to_string().contains("buy bread"),
-        "{found}"
-    );
+    let found = agent.must("journal.find", input.clone());
+    assert_contains(&found["output"]["text"].to_string(), "buy bread");
     // The text is there without asking, and says whose it is.
     let text = agent.entry("journal.how-to");
     let words = text["body"]["markdown"].as_str().expect("a text");
@@ -178,11 +177,8 @@ fn agent_writes_an_extension_and_the_owner_decides() {
         assert!(changes.contains(part), "{part}: {changes}");
     }
     more.write("draft.md", "bread again\n");
-    let found = agent.invoke("journal.find", input.clone()).expect_ok();
-    assert!(
-        !found["output"]["text"].to_string().contains("again"),
-        "{found}"
-    );
+    let found = agent.must("journal.find", input.clone());
+    assert_lacks(&found["output"]["text"].to_string(), "again");
     world.approve(&item, &card).expect_ok();
     // Another folder is another reach: what was granted before has ended.
     let ended = agent.invoke("journal.find", input.clone());
@@ -191,11 +187,8 @@ fn agent_writes_an_extension_and_the_owner_decides() {
         .owner()
         .grant("coder", "journal.find", "1d")
         .expect_ok();
-    let found = agent.invoke("journal.find", input).expect_ok();
-    assert!(
-        found["output"]["text"].to_string().contains("bread again"),
-        "{found}"
-    );
+    let found = agent.must("journal.find", input);
+    assert_contains(&found["output"]["text"].to_string(), "bread again");
 }
 
 /// The example of an app with an HTTP API, for this app.
@@ -233,7 +226,7 @@ fn proposed_app_is_shown_whole_and_serves_once_its_secret_is_set() {
     let command = "plexusctl sources secret home token";
     assert!(added.expect_ok().contains(command), "{added}");
     // Until it is set, the source says so.
-    let status = gateway.owner().client.get("/admin/api/status").expect_ok();
+    let status = gateway.owner().get("/admin/api/status").expect_ok();
     let sources = status["sources"].as_array().expect("sources");
     let home = sources.iter().find(|source| source["id"] == "home");
     let health = &home.expect("it is there")["health"];
@@ -242,7 +235,6 @@ fn proposed_app_is_shown_whole_and_serves_once_its_secret_is_set() {
     let token = json!({"value": TOKEN});
     let owner = gateway.owner();
     owner
-        .client
         .post("/admin/api/secrets/home.token", token)
         .expect_ok();
     owner.grant("coder", "home.state", "1d").expect_ok();
@@ -309,9 +301,7 @@ fn proposed_program_that_speaks_json_is_shown_with_its_sandbox() {
         .owner()
         .grant("coder", "lines.look", "1d")
         .expect_ok();
-    let look = agent
-        .invoke("lines.look", json!({"how": "progress"}))
-        .expect_ok();
+    let look = agent.must("lines.look", json!({"how": "progress"}));
     assert_eq!(look["output"]["output"], "all of it", "{look}");
 }
 
@@ -330,7 +320,7 @@ fn secret_goes_to_another_host_by_an_act_of_the_owner_alone() {
     let set = || {
         let body = json!({"value": TOKEN});
         let path = "/admin/api/secrets/home.token";
-        owner.client.post(path, body).expect_ok();
+        owner.post(path, body).expect_ok();
     };
     let secret = gateway.state().join("secrets/home.token");
     // One that lies there before is no secret of this host either.
@@ -340,7 +330,7 @@ fn secret_goes_to_another_host_by_an_act_of_the_owner_alone() {
     assert!(!secret.exists());
     set();
     owner.grant("coder", "home.state", "1d").expect_ok();
-    agent.invoke("home.state", lamp.clone()).expect_ok();
+    agent.must("home.state", lamp.clone());
 
     let item = propose(&home_at(&second.url()));
     let shown = gateway.cli(["approvals", "show", &item]);
@@ -361,12 +351,7 @@ fn secret_goes_to_another_host_by_an_act_of_the_owner_alone() {
     assert!(typo.text().contains("no stored secret"), "{typo}");
     assert!(secret.exists(), "nothing is done yet");
     let added = gateway.cli(["approvals", "approve", &item, "--yes"]);
-    assert!(
-        added
-            .expect_ok()
-            .contains("plexusctl sources secret home token"),
-        "{added}"
-    );
+    assert_contains(added.expect_ok(), "plexusctl sources secret home token");
     assert!(!secret.exists());
     let ended = agent.invoke("home.state", lamp.clone());
     assert_eq!(ended.status, 401, "{ended}");
@@ -386,7 +371,7 @@ fn secret_goes_to_another_host_by_an_act_of_the_owner_alone() {
         "--yes",
     ]);
     assert!(added.expect_ok().contains("home serves"), "{added}");
-    agent.invoke("home.state", lamp).expect_ok();
+    agent.must("home.state", lamp);
     assert_eq!(first.heard().len(), before + 1);
 
     // What is declared no longer is kept for nobody.
@@ -452,10 +437,7 @@ fn changed_proposal_says_what_becomes_of_grants() {
     let (changes, then) = words(item);
     assert!(changes.contains("the folder drafts is new"), "{changes}");
     assert!(!changes.contains("the folder pages"), "{changes}");
-    assert!(
-        then.contains("every grant on it is revoked, since a folder is new"),
-        "{then}"
-    );
+    assert_contains(&then, "every grant on it is revoked, since a folder is new");
     let more = Folder::empty();
     more.write("draft.md", "bread again\n");
     let drafts = format!("drafts={}", more.path().display());
@@ -464,10 +446,8 @@ fn changed_proposal_says_what_becomes_of_grants() {
     assert_eq!(find().status, 401);
     owner.grant("coder", "journal.find", "1d").expect_ok();
     let found = find().expect_ok()["output"]["text"].to_string();
-    assert!(
-        found.contains("buy bread") && found.contains("bread again"),
-        "{found}"
-    );
+    assert_contains(&found, "buy bread");
+    assert_contains(&found, "bread again");
 }
 
 #[test]
@@ -481,7 +461,7 @@ fn installed_source_is_named_and_made_to_ask() {
     set(&["--label", "My pages"]).expect_ok();
     set(&["--ask", "--yes"]).expect_ok();
     let row = || {
-        let sources = gateway.owner().client.get("/admin/api/sources").expect_ok();
+        let sources = gateway.owner().get("/admin/api/sources").expect_ok();
         let all = sources["sources"].as_array().expect("sources");
         let journal = all.iter().find(|source| source["id"] == "journal");
         journal.expect("it is there").clone()
@@ -502,11 +482,9 @@ fn installed_source_is_named_and_made_to_ask() {
     // Its folders are a part of what was agreed to.
     let refused = set(&["pages=/tmp"]);
     assert_eq!(refused.status, 64, "{refused}");
-    assert!(
-        refused
-            .all()
-            .contains("plexusctl extension add FILE --folder NAME=PATH"),
-        "{refused}"
+    assert_contains(
+        &refused.all(),
+        "plexusctl extension add FILE --folder NAME=PATH",
     );
 }
 
@@ -615,12 +593,7 @@ fn proposal_tells_nothing_of_this_machine() {
     bad["capabilities"][0]["route"]["args"] = json!(["-e{text}"]);
     let reply = world.propose(&agent, &bad);
     assert_eq!(reply["ok"], false, "{reply}");
-    assert!(
-        reply["reason"]
-            .to_string()
-            .contains("could become an option"),
-        "{reply}"
-    );
+    assert_contains(&reply["reason"].to_string(), "could become an option");
 }
 
 /// A change of a manifest that is refused, and a part of the words for it.
@@ -699,7 +672,6 @@ fn text_and_words_of_an_author_are_bounded() {
         change(&mut bad);
         let body = json!({"manifest": bad, "folders": {"pages": world.pages.path()}});
         let seen = owner
-            .client
             .post("/admin/api/extensions/preview", body)
             .expect_ok();
         assert_eq!(seen["valid"], false, "{what}: {seen}");
@@ -718,17 +690,11 @@ fn text_and_words_of_an_author_are_bounded() {
     let preview = |manifest: &Value, pages: &std::path::Path| {
         let body = json!({"manifest": manifest, "folders": {"pages": pages}});
         owner
-            .client
             .post("/admin/api/extensions/preview", body)
             .expect_ok()
     };
     let seen = preview(&bad, &world.pages.path());
-    assert!(
-        seen["reasons"]
-            .to_string()
-            .contains("a library or a loader"),
-        "{seen}"
-    );
+    assert_contains(&seen["reasons"].to_string(), "a library or a loader");
     // The control.
     let seen = preview(&world.guide(), &world.pages.path());
     assert_eq!(seen["valid"], true, "{seen}");
@@ -752,7 +718,6 @@ fn private_folder_is_given_by_no_way() {
     let preview = |pages: &std::path::Path| {
         let body = json!({"manifest": world.guide(), "folders": {"pages": pages}});
         owner
-            .client
             .post("/admin/api/extensions/preview", body)
             .expect_ok()
     };
@@ -767,13 +732,11 @@ fn private_folder_is_given_by_no_way() {
     let body = json!({
         "manifest": world.guide(), "folders": {"pages": world.pages.path()}, "digest": seen["digest"],
     });
-    owner.client.post("/admin/api/extensions", body).expect_ok();
+    owner.post("/admin/api/extensions", body).expect_ok();
     // Nor when it is there already.
     let at = |folder: &std::path::Path| {
         let body = json!({"route": {"pages": folder}});
-        owner
-            .client
-            .post("/admin/api/sources/journal/reconfigure", body)
+        owner.post("/admin/api/sources/journal/reconfigure", body)
     };
     let refused = at(&keys.path().join("inner/.ssh"));
     assert_eq!(refused.status, 422, "{refused}");
@@ -790,22 +753,20 @@ fn source_that_is_off_stays_off_through_a_change() {
     let agree = |manifest: &Value| {
         let mut body = json!({"manifest": manifest, "folders": {"pages": world.pages.path()}});
         let seen = owner
-            .client
             .post("/admin/api/extensions/preview", body.clone())
             .expect_ok();
         body["digest"] = seen["digest"].clone();
-        owner.client.post("/admin/api/extensions", body).expect_ok()
+        owner.post("/admin/api/extensions", body).expect_ok()
     };
     let manifest = world.guide();
     agree(&manifest);
     owner
-        .client
         .post("/admin/api/sources/journal/disable", json!({}))
         .expect_ok();
     let mut changed = manifest;
     changed["capabilities"][0]["describe"] = json!("Prints lines.");
     assert_eq!(agree(&changed)["ok"], true);
-    let sources = owner.client.get("/admin/api/sources").expect_ok();
+    let sources = owner.get("/admin/api/sources").expect_ok();
     let all = sources["sources"].as_array().expect("sources");
     let journal = all
         .iter()
@@ -967,12 +928,8 @@ fn proposing_answers_as_the_wire_has_it() {
 fn owner_routes_answer_as_the_wire_has_them() {
     let mut world = World::new();
     let owner = world.gateway.owner();
-    let list = || owner.client.get("/admin/api/extensions").expect_ok();
-    let at = |path: &str, body: Value| {
-        owner
-            .client
-            .post(&format!("/admin/api/extensions{path}"), body)
-    };
+    let list = || owner.get("/admin/api/extensions").expect_ok();
+    let at = |path: &str, body: Value| owner.post(&format!("/admin/api/extensions{path}"), body);
     assert_eq!(list()["extensions"], json!([]));
     let mut body = json!({"manifest": world.guide(), "folders": {"pages": world.pages.path()}});
     let seen = at("/preview", body.clone()).expect_ok();
@@ -1048,13 +1005,13 @@ fn owner_routes_answer_as_the_wire_has_them() {
         assert_eq!(all["extensions"][0]["capabilities"], ids, "{all}");
     };
     is_listed(&list());
-    let guide = owner.client.get("/admin/api/extensions/authoring-guide");
+    let guide = owner.get("/admin/api/extensions/authoring-guide");
     assert!(guide.text().starts_with("# Write an extension"), "{guide}");
 
     world.gateway.restart();
     let owner = world.gateway.owner();
-    is_listed(&owner.client.get("/admin/api/extensions").expect_ok());
-    let remove = || owner.client.delete("/admin/api/extensions/journal").json();
+    is_listed(&owner.get("/admin/api/extensions").expect_ok());
+    let remove = || owner.delete("/admin/api/extensions/journal").json();
     let removed = remove();
     assert_eq!(
         (&removed["ok"], &removed["removed"]),
@@ -1067,4 +1024,41 @@ fn owner_routes_answer_as_the_wire_has_them() {
         (&json!(false), &json!([])),
         "{again}"
     );
+}
+
+/// An agent's registration waits for the owner, whatever it is of; taking over and removing are not an agent's to do (D6).
+#[test]
+fn agent_takes_over_and_removes_no_source() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let tip = |source: &str| {
+        json!({
+            "manifest": "plexus-extension/0.1", "source": source, "label": "Tips", "transport": "skill",
+            "capabilities": [{
+                "name": "note.how", "kind": "skill", "label": "Tip", "describe": "A tip.", "grants": [],
+                "transport": "skill", "body": {"format": "markdown", "markdown": "Do this."},
+            }],
+        })
+    };
+    let register = |manifest: Value| {
+        let body = json!({"sessionId": agent.session, "manifest": manifest});
+        agent.client().post("/extensions", body).json()
+    };
+    let seen = agent.sees();
+    for refused in [tip("workspace"), json!({})] {
+        assert_eq!(register(refused)["ok"], false);
+    }
+    assert_eq!(house.owner().pending(), Vec::<Value>::new());
+    let waits = register(tip("tips"));
+    assert_eq!(waits["status"], "grant_pending_user", "{waits}");
+    for source in ["tips", "workspace"] {
+        let kept = agent
+            .client()
+            .delete(&format!("/extensions/{source}"))
+            .json();
+        let (ok, removed) = (&kept["ok"], &kept["removed"]);
+        assert_eq!((ok, removed), (&json!(false), &json!([])), "{kept}");
+    }
+    assert_eq!(agent.sees(), seen);
+    agent.must(READ, report());
 }

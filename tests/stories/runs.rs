@@ -1,9 +1,9 @@
 //! Calls that go on without their caller.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note, report};
 #[cfg(target_os = "linux")]
 use plexus_tests::FailingDisk;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Client, Clock, Gateway};
 use serde_json::{Value, json};
 
@@ -128,9 +128,7 @@ fn who_may_read_a_run() {
         );
     }
     let token = one.token(&["fixture.echo"]);
-    one.bearing(token["token"].as_str().expect("a token"))
-        .get(&path)
-        .expect_ok();
+    one.bearing(&token).get(&path).expect_ok();
 }
 
 #[test]
@@ -159,12 +157,15 @@ fn refusals_are_inline() {
     call(WRITE, note("a.txt", "a")).expect_error(401, "approval_required");
     // Only true is true.
     for word in [json!("yes"), json!(1), json!(false)] {
-        let reply =
-            agent.invoke_body(json!({"id": READ, "input": {"path": "report.txt"}, "async": word}));
-        assert!([200, 400].contains(&reply.status), "{reply}");
+        let reply = agent.invoke_body(json!({"id": READ, "input": report(), "async": word}));
+        reply.expect_status(200);
+        assert_eq!(reply.at("/output/content"), "first line\n");
     }
     // A session alone opens a run as well (E30).
-    call(READ, json!({"path": "report.txt"})).expect_status(202);
+    let opened = call(READ, report());
+    opened.expect_status(202);
+    assert!(opened.at("/grant/token").is_string(), "{opened}");
+    assert_eq!(opened.at("/grant/scopes/0/id"), READ);
 }
 
 #[test]
@@ -183,9 +184,7 @@ fn eight_runs_at_once() {
     agent
         .invoke_body(json!({"id": LONG, "input": {"ms": 1}, "async": true}))
         .expect_error(429, "rate_limited");
-    agent
-        .invoke("fixture.echo", json!({"text": "still here"}))
-        .expect_ok();
+    agent.must("fixture.echo", json!({"text": "still here"}));
     start(&workshop.reader("two"), 1);
     assert_eq!(runs.len(), 8);
 }
@@ -195,7 +194,7 @@ fn a_revoked_token_reads_no_run_and_the_run_goes_on() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
     let token = agent.token(&[LONG]);
-    let bearing = agent.bearing(token["token"].as_str().expect("a token"));
+    let bearing = agent.bearing(&token);
     let reply = bearing.post(
         "/invoke",
         json!({"id": LONG, "input": {"ms": 400}, "async": true}),
@@ -213,24 +212,6 @@ fn a_revoked_token_reads_no_run_and_the_run_goes_on() {
     );
 }
 
-#[test]
-fn idempotency_covers_runs() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
-    let body = json!({"id": LONG, "input": {"ms": 200}, "async": true, "idempotencyKey": "run-1"});
-    let first = agent.invoke_body(body.clone());
-    first.expect_status(202);
-    let again = agent.invoke_body(body);
-    // The same run, or its answer where the second call waited for it.
-    if again.status == 202 {
-        assert_eq!(first.at("/run/runId"), again.at("/run/runId"), "{again}");
-    } else {
-        assert_eq!(again.expect_ok()["replayed"], true);
-        let status = finished(&agent.client(), &first.at("/run"));
-        assert_eq!(status["result"]["auditId"], again.at("/auditId"));
-    }
-}
-
 /// While an effect runs, its key gives the run, as it is now; afterwards what became of it.
 #[test]
 fn the_key_of_a_run_knows_how_its_effect_ended() {
@@ -240,8 +221,8 @@ fn the_key_of_a_run_knows_how_its_effect_ended() {
     let body = json!({"id": COUNT, "input": input, "async": true, "idempotencyKey": "k"});
     let first = agent.invoke_body(body.clone());
     first.expect_status(202);
-    until("the effect to be under way", || {
-        workshop.folder.has("begun").then_some(())
+    until_true("the effect to be under way", || {
+        workshop.folder.has("begun")
     });
     let again = agent.invoke_body(body.clone());
     again.expect_status(202);
@@ -280,9 +261,7 @@ fn a_run_that_was_refused_leaves_its_key_free() {
             "{refused}"
         );
     }
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     assert_eq!(write("two")["status"], "succeeded");
     assert_eq!(house.workspace.read("report.txt"), "two");
 }
@@ -320,7 +299,7 @@ fn narrowed_run_result_is_withheld() {
     let owner = house.owner();
     let agent = house.reader("one");
     let read = || {
-        let input = json!({"path": "report.txt"});
+        let input = report();
         let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
         reply.expect_status(202);
         reply.at("/run")
@@ -338,7 +317,7 @@ fn narrowed_run_result_is_withheld() {
         let seen = finished(&owner.client, run);
         assert!(seen["result"]["output"].is_object(), "{seen}");
     };
-    let post = |path: &str, body: Value| owner.client.post(path, body).expect_ok();
+    let post = |path: &str, body: Value| owner.post(path, body).expect_ok();
 
     let run = read();
     is_given(&run);
@@ -373,7 +352,7 @@ fn revoked_once_run_result_is_withheld() {
     let house = House::open();
     let owner = house.owner();
     let agent = house.gateway.agent("one");
-    let input = json!({"path": "report.txt"});
+    let input = report();
     let item = agent.must_ask(READ, input.clone());
     owner.approve(&item, "once");
     let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
@@ -381,7 +360,7 @@ fn revoked_once_run_result_is_withheld() {
     let result = || finished(&agent.client(), &reply.at("/run"))["result"].clone();
     assert_eq!(result()["ok"], true, "the control");
     let revoke = json!({"agentId": "one", "capabilityId": READ});
-    let revoked = owner.client.post("/admin/api/revoke", revoke);
+    let revoked = owner.post("/admin/api/revoke", revoke);
     // No grant is left to remove: the call was its last.
     assert_eq!(revoked.expect_status(200).at("/grantRemoved"), false);
     assert_eq!(result()["error"]["code"], "grant_required");
@@ -394,13 +373,13 @@ fn unsaved_revoke_withholds_run_result() {
     let disk = FailingDisk::new();
     let house = House::with(|builder| builder.disk(&disk));
     let agent = house.reader("one");
-    let input = json!({"path": "report.txt"});
+    let input = report();
     let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
     reply.expect_status(202);
     let result = || finished(&agent.client(), &reply.at("/run"))["result"].clone();
     assert_eq!(result()["ok"], true, "the control");
     disk.turn_read_only();
-    let revoked = house.owner().client.post(
+    let revoked = house.owner().post(
         "/admin/api/revoke",
         json!({"agentId": "one", "capabilityId": READ}),
     );

@@ -1,6 +1,7 @@
 //! For how long, and within which bounds.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
+use plexus_tests::owner::approval;
 use serde_json::{Value, json};
 
 #[test]
@@ -9,12 +10,10 @@ fn the_owner_chooses_the_window() {
     let owner = house.owner();
     for kind in ["1h", "1d", "7d", "until-revoked"] {
         let agent = house.gateway.agent(&format!("agent-{kind}"));
-        let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+        let item = agent.must_ask(READ, report());
         owner.approve(&item, kind);
         assert_eq!(agent.ledger()[0]["trustWindow"]["kind"], kind);
-        agent
-            .invoke(READ, json!({"path": "notes/today.md"}))
-            .expect_ok();
+        agent.must(READ, json!({"path": "notes/today.md"}));
     }
 }
 
@@ -45,12 +44,36 @@ fn an_agent_may_ask_for_less() {
     assert_eq!(plain["trustWindow"]["kind"], "7d", "the grant is as it was");
 }
 
+/// Whatever window an agent asks for, a grant that counts already stays as the owner made it (D3).
+#[test]
+fn asking_again_changes_no_grant() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    house.owner().approve(&agent.must_ask(READ, report()), "1h");
+    let before = agent.ledger();
+    let ends = before[0]["expiresAt"].as_str().expect("an end");
+    for wish in [
+        json!("allow"),
+        json!({"decision": "allow", "trustWindow": {"kind": "7d"}}),
+        json!({"decision": "allow", "trustWindow": {"kind": "until-revoked"}}),
+        json!({"decision": "allow", "trustWindow": {"kind": "custom", "ms": 60_000}}),
+    ] {
+        let token = agent.ask(json!({READ: wish})).expect_ok();
+        assert!(token["token"].is_string(), "{token}");
+        assert!(
+            token["grantExpiresAt"].as_str().expect("an end") <= ends,
+            "{token}"
+        );
+    }
+    assert_eq!(agent.ledger(), before);
+}
+
 #[test]
 fn windows_that_are_none() {
     let house = House::open();
     let owner = house.owner();
     let agent = house.gateway.agent("one");
-    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+    let item = agent.must_ask(READ, report());
     let card = owner.card(&item);
     for window in [
         json!({"kind": "2y"}),
@@ -79,10 +102,10 @@ fn windows_that_are_none() {
 fn an_elevated_write_may_stand() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
-    let item = agent.must_ask(COUNT, json!({"line": "first"}));
+    let item = agent.must_ask(COUNT, line("first"));
     workshop.owner().approve(&item, "1h");
-    agent.invoke(COUNT, json!({"line": "first"})).expect_ok();
-    agent.invoke(COUNT, json!({"line": "second"})).expect_ok();
+    agent.must(COUNT, line("first"));
+    agent.must(COUNT, line("second"));
     assert_eq!(workshop.effects(), ["first", "second"]);
     assert_eq!(
         agent
@@ -99,24 +122,16 @@ fn an_elevated_write_may_stand() {
 fn what_executes_is_approved_call_by_call() {
     let workshop = Workshop::open();
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
+    // What it may do by itself does not take that along (D10).
+    let agent = workshop.writer("one");
+    agent.must(COUNT, line("granted"));
     let item = agent.must_ask("fixture.run", json!({"prompt": "once"}));
     let card = owner.card(&item);
-    // Another window than once is refused, or comes to once; it never stands.
-    let longer = owner.decide(
-        &item,
-        json!({"action": "approve", "trustWindow": {"kind": "1h"}, "cardDigest": card["cardDigest"]}),
-    );
-    if longer.status == 200 {
-        assert_eq!(longer.at("/granted"), json!([]), "{longer}");
-        assert_eq!(longer.at("/once"), json!(["fixture.run"]), "{longer}");
-    } else {
-        longer.expect_error(409, "standing_not_allowed");
-        owner.approve(&item, "once");
-    }
-    agent
-        .invoke("fixture.run", json!({"prompt": "once"}))
-        .expect_ok();
+    // Another window than once comes to once; it never stands.
+    let longer = owner.decide(&item, approval(&card, "1h")).expect_ok();
+    assert_eq!(longer["granted"], json!([]), "{longer}");
+    assert_eq!(longer["once"], json!(["fixture.run"]), "{longer}");
+    agent.must("fixture.run", json!({"prompt": "once"}));
     let again = agent.must_ask("fixture.run", json!({"prompt": "once"}));
     assert_ne!(again, item);
     let reply = owner.grant("one", "fixture.run", "1d");
@@ -125,7 +140,7 @@ fn what_executes_is_approved_call_by_call() {
         .iter()
         .any(|grant| grant["capabilityId"] == "fixture.run");
     assert!(!standing, "{reply}");
-    assert_eq!(workshop.effects(), ["once"]);
+    assert_eq!(workshop.effects(), ["granted", "once"]);
 }
 
 /// A plan that turns out worse than the permit stops before any change and asks.
@@ -133,7 +148,7 @@ fn what_executes_is_approved_call_by_call() {
 fn a_plan_above_its_permit_asks() {
     let workshop = Workshop::open();
     let agent = workshop.writer("one");
-    agent.invoke(COUNT, json!({"line": "plain"})).expect_ok();
+    agent.must(COUNT, line("plain"));
     let reply = agent.invoke(COUNT, json!({"line": "worse", "plan": "executes"}));
     let error = reply.expect_error(401, "approval_required");
     assert_eq!(error["effect"], "none");
@@ -143,12 +158,10 @@ fn a_plan_above_its_permit_asks() {
     // Whatever window the owner sends, what executes stands for one call.
     let decided = workshop
         .owner()
-        .decide(item, json!({"action": "approve", "trustWindow": {"kind": "1h"}, "cardDigest": card["cardDigest"]}))
+        .decide(item, approval(&card, "1h"))
         .expect_ok();
     assert_eq!(decided["once"], json!([COUNT]));
-    agent
-        .invoke(COUNT, json!({"line": "worse", "plan": "executes"}))
-        .expect_ok();
+    agent.must(COUNT, json!({"line": "worse", "plan": "executes"}));
     assert_eq!(workshop.effects(), ["plain", "worse"]);
 }
 
@@ -173,23 +186,20 @@ fn a_constraint_holds() {
         within("notes/"),
         "a bare request inherits it"
     );
-    let token = token["token"].as_str().expect("a token");
-    agent
-        .invoke_with(token, READ, json!({"path": "notes/today.md"}))
-        .expect_ok();
-    for outside in [
-        "report.txt",
-        "notes/../report.txt",
-        "notesx/a",
-        "/notes/today.md",
-    ] {
-        let reply = agent.invoke_with(token, READ, json!({"path": outside}));
+    let read = |token: &Value, path: &str| agent.invoke_with(token, READ, json!({"path": path}));
+    read(&token, "notes/today.md").expect_ok();
+    for outside in ["notes/../report.txt", "/notes/today.md"] {
+        let reply = read(&token, outside);
         assert_eq!(reply.at("/ok"), false, "{outside}");
         assert!(reply.at("/output").is_null(), "{reply}");
-        if !outside.contains("..") && !outside.starts_with('/') {
-            reply.expect_error(401, "grant_required");
-        }
     }
+    for outside in ["report.txt", "notesx/a"] {
+        read(&token, outside).expect_error(401, "grant_required");
+    }
+    // A narrower wish is within the grant, and holds.
+    let narrower = json!({READ: {"decision": "allow", "constraint": within("notes/deep/")}});
+    let narrower = agent.ask(narrower).expect_ok();
+    read(&narrower, "notes/today.md").expect_error(401, "grant_required");
     // A wider wish pends (D7); so does one that asks for none.
     for wider in [
         within(""),
@@ -237,16 +247,11 @@ fn a_number_of_calls() {
         .owner()
         .approve(reply["pendingId"].as_str().expect("an id"), "1h");
     let (one, two) = (agent.token(&[COUNT]), agent.token(&[COUNT]));
-    let call = |token: &Value, n: u32| {
-        agent.invoke_with(
-            token["token"].as_str().expect("a token"),
-            COUNT,
-            json!({"line": n.to_string()}),
-        )
-    };
+    let call =
+        |token: &Value, n: u32| agent.invoke_with(token, COUNT, json!({"line": n.to_string()}));
     call(&one, 1).expect_ok();
     // By the session alone a token comes with it, while there are calls left; the last one asks the owner for nothing.
-    let by_session = |n: &str| agent.invoke(COUNT, json!({ "line": n })).expect_ok();
+    let by_session = |n: &str| agent.must(COUNT, json!({ "line": n }));
     assert!(by_session("2")["grant"].is_object());
     assert!(by_session("3")["grant"].is_null());
     assert_eq!(workshop.owner().pending(), Vec::<Value>::new());
@@ -276,7 +281,7 @@ fn what_was_read_ends_with_the_credential() {
         client.post("/invoke", json!({"id": id, "input": input}))
     };
     let read = |client: &plexus_tests::http::Client| {
-        call(client, READ, json!({"path": "report.txt"})).expect_ok();
+        call(client, READ, report()).expect_ok();
     };
     let write = |client: &plexus_tests::http::Client, text: &str| {
         call(client, WRITE, note("report.txt", text))
@@ -288,11 +293,7 @@ fn what_was_read_ends_with_the_credential() {
     // A code is made for an agent that has none redeemed: whoever comes with it has read nothing.
     let session = by_key(&key);
     read(&session);
-    let made = house
-        .owner()
-        .client
-        .get("/integration/w?as=generic")
-        .expect_ok();
+    let made = house.owner().get("/integration/w?as=generic").expect_ok();
     let code = made["enrollCode"].as_str().expect("a code");
     let agent = plexus_tests::Agent::enroll(&client, code).client();
     unread(&write(&agent, "unseen\n"));
@@ -301,7 +302,6 @@ fn what_was_read_ends_with_the_credential() {
     // The key is another: so is whoever comes with it.
     let rotated = house
         .owner()
-        .client
         .post("/v1/connection-key/rotate", json!({}))
         .expect_ok();
     let session = by_key(rotated["connectionKey"].as_str().expect("a key"));
@@ -315,29 +315,16 @@ fn what_was_read_ends_with_the_credential() {
 #[test]
 fn a_standing_write_is_held_against_what_was_read() {
     let house = House::open();
-    let owner = house.owner();
-    let connected = owner
-        .connect_as(json!({"agentId": "w", "capabilities": [READ, WRITE], "standing": [WRITE]}))
-        .expect_ok();
-    let agent = plexus_tests::Agent::enroll(
-        &house.gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    );
+    let agent = house.writer("w", &[WRITE]);
 
     let unread = agent.invoke(WRITE, note("report.txt", "blind\n"));
     let error = unread.expect_error(200, "precondition_changed");
     assert_eq!(error["detail"]["reason"], "unread");
     assert_eq!(house.workspace.read("report.txt"), "first line\n");
 
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
-    agent
-        .invoke(WRITE, note("report.txt", "seen\n"))
-        .expect_ok();
-    agent
-        .invoke(WRITE, note("report.txt", "its own write counts\n"))
-        .expect_ok();
+    agent.must(READ, report());
+    agent.must(WRITE, note("report.txt", "seen\n"));
+    agent.must(WRITE, note("report.txt", "its own write counts\n"));
 
     house.workspace.write("report.txt", "the owner\n");
     agent
@@ -345,9 +332,7 @@ fn a_standing_write_is_held_against_what_was_read() {
         .expect_error(200, "precondition_changed");
     assert_eq!(house.workspace.read("report.txt"), "the owner\n");
     // A new file is nobody's.
-    agent
-        .invoke(WRITE, note("brand/new.txt", "new\n"))
-        .expect_ok();
+    agent.must(WRITE, note("brand/new.txt", "new\n"));
     // The digest may come with the input.
     let wrong = json!({"path": "report.txt", "content": "x", "ifDigest": "absent"});
     agent
@@ -359,15 +344,8 @@ fn a_standing_write_is_held_against_what_was_read() {
 #[test]
 fn paths_that_tools_execute_are_rated_higher() {
     let house = House::open();
-    let owner = house.owner();
-    let connected = owner
-        .connect_as(json!({"agentId": "w", "capabilities": [WRITE], "standing": [WRITE]}))
-        .expect_ok();
-    let agent = plexus_tests::Agent::enroll(
-        &house.gateway.client(),
-        connected["code"].as_str().expect("a code"),
-    );
-    agent.invoke(WRITE, note("plain.txt", "fine\n")).expect_ok();
+    let agent = house.writer("w", &[WRITE]);
+    agent.must(WRITE, note("plain.txt", "fine\n"));
     for path in [
         ".envrc",
         ".git/hooks/pre-commit",
@@ -387,7 +365,6 @@ fn settings_apply_at_once() {
     let owner = house.owner();
     let agent = house.reader("one");
     let reply = owner
-        .client
         .put(
             "/v1/config",
             json!({"tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false}),
@@ -395,22 +372,22 @@ fn settings_apply_at_once() {
         .expect_ok();
     assert_eq!(reply["config"]["tokenLifetimeMs"], 60_000, "clamped");
     assert_eq!(reply["config"]["maxTrustWindowMs"], 86_400_000);
-    let config = owner.client.get("/v1/config").expect_ok();
+    let config = owner.get("/v1/config").expect_ok();
     assert_eq!(config["tokenLifetimeMs"], 60_000);
     assert_eq!(config["allowUntilRevoked"], false);
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
     let card = owner.card(&item);
-    let approved = owner.decide(
-        &item,
-        json!({"action": "approve", "trustWindow": {"kind": "until-revoked"}, "cardDigest": card["cardDigest"]}),
+    let approved = owner.decide(&item, approval(&card, "until-revoked"));
+    approved.expect_ok();
+    let held = agent.ledger().into_iter();
+    let held: Vec<_> = held
+        .filter(|grant| grant["capabilityId"] == WRITE)
+        .collect();
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert_eq!(
+        held[0]["trustWindow"]["kind"], "1d",
+        "forever is switched off"
     );
-    if approved.status == 200 {
-        let forever = agent
-            .ledger()
-            .iter()
-            .any(|grant| grant["trustWindow"]["kind"] == "until-revoked");
-        assert!(!forever, "it was switched off");
-    }
     for body in ["{nope", "5", "null"] {
         owner
             .client
@@ -428,10 +405,9 @@ fn reads_may_allow_themselves_only_by_setting() {
     let agent = house.narrow("one", &[READ, "workspace.list"]);
     house.owner().revoke("one", "workspace.list");
     let fresh = house.gateway.agent("two");
-    fresh.must_ask(READ, json!({"path": "report.txt"}));
+    fresh.must_ask(READ, report());
     house
         .owner()
-        .client
         .put("/v1/config", json!({"autoAllowReads": true}))
         .expect_ok();
     // In its selection, and not granted at connect.
@@ -446,9 +422,7 @@ fn reads_may_allow_themselves_only_by_setting() {
     );
     // Exposed, and not in its selection: it asks.
     third.must_ask("workspace.list", json!({}));
-    third
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    third.must(READ, report());
     // Effects ask as ever, and what was revoked stays so.
     third.must_ask(WRITE, note("a.txt", "a"));
     agent.must_ask("workspace.list", json!({}));
