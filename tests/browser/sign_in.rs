@@ -2,6 +2,10 @@
 
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::browser::{Browser, key};
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::{Folder, programs};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
 fn by_the_key() {
@@ -29,10 +33,8 @@ fn by_the_key() {
     // The key stays nowhere; the cookie is out of reach of scripts and of other sites.
     let kept = browser.run("return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.querySelector('#key').value])");
     let kept = kept.as_str().expect("text");
-    assert!(
-        !kept.contains("plx_live_") && kept.contains("plx_tab_"),
-        "{kept}"
-    );
+    assert_lacks(kept, "plx_live_");
+    assert_contains(kept, "plx_tab_");
     assert!(!kept.contains("plx_console_"), "{kept}");
     let cookies = browser.cookies();
     assert_eq!(cookies.len(), 1, "{cookies:?}");
@@ -92,7 +94,20 @@ fn by_a_link_that_works_once() {
     let agent = scene.agent("my-cc");
     agent.must_ask(WRITE, note("a.md", "a\n"));
     browser.reads(".headline", "creates a.md");
-    // `--json` says the same for programs.
+    // `--open` hands it to the desktop's browser, and `--json` says the same for programs.
+    let desktop = Folder::empty();
+    desktop.write("xdg-open", "#!/bin/sh\nprintf %s \"$1\" > \"$0.kept\"\n");
+    let opener = desktop.path().join("xdg-open");
+    std::fs::set_permissions(&opener, Permissions::from_mode(0o755)).expect("a mode");
+    let mut open = scene
+        .gateway
+        .on_terminal(["--i-am-the-owner", "console", "--open"]);
+    open.env(
+        "PATH",
+        format!("{}:/usr/bin:/bin", desktop.path().display()),
+    );
+    let printed = programs::run(open);
+    assert_eq!(desktop.read("xdg-open.kept"), printed.expect_ok().trim());
     let said = scene.gateway.cli(["--json", "console"]).json();
     assert!(
         said["url"]
