@@ -3,6 +3,7 @@
 use crate::coding_agents::{CODEX, Desk};
 use crate::host_tools::{begun, ended};
 use plexus_tests::small_disk::SmallDisk;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Gateway, Step};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -69,11 +70,8 @@ fn bound_on_the_disk_is_a_number() {
     for wrong in ["disk=much", "disk=1", "disk=8192.5"] {
         let set = ["sources", "set", "codex", wrong, "--yes"];
         let said = desk.gateway.cli(set);
-        assert_ne!(said.status, 0, "{said}");
-        assert!(
-            said.stderr.contains("route.disk is no number of MiB"),
-            "{said}"
-        );
+        said.expect_status(1);
+        assert_contains(&said.stderr, "route.disk is no number of MiB");
     }
     desk.gateway
         .cli(["sources", "set", "codex", "disk=64", "--yes"])
@@ -92,14 +90,14 @@ fn runs_leave_the_gateway_room_on_its_disk() {
         assert!(words.contains("less than 512 MiB"), "{error}");
         assert_eq!(runs(&desk.gateway.state()), Vec::<String>::new());
         // The gateway never lacked room: it recorded that, and goes on.
-        desk.agent.invoke("codex.models", json!({})).expect_ok();
+        desk.agent.must("codex.models", json!({}));
         // Another program fills the disk: no run begins, and all else goes on.
         let filler = disk.path().join("filler");
         std::fs::write(&filler, vec![0; 400 << 20]).expect("it fits");
         let error = failed(&desk, &json!({"prompt": "Begin."}));
         assert_eq!(error["detail"]["reason"], "disk_full", "{error}");
         assert_eq!(error["effect"], "none", "{error}");
-        desk.agent.invoke("codex.models", json!({})).expect_ok();
+        desk.agent.must("codex.models", json!({}));
         std::fs::remove_file(&filler).expect("it is there");
         desk.model.then([Step::say("Begun.")]);
         assert_eq!(desk.run(&json!({"prompt": "Begin."}))["text"], "Begun.");

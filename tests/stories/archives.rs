@@ -1,9 +1,10 @@
 //! Old events in archives: what the owner sees, verifies, exports, backs up and takes back is the same as before.
 
-use crate::house::{House, READ, WRITE, note};
+use crate::house::{House, READ, WRITE, note, report};
 use plexus_ledger::{Lane, Ledger, Options};
 use plexus_record::Trust;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{binaries, programs};
 use plexus_trust::Command;
 use serde_json::{Value, json};
@@ -42,12 +43,12 @@ fn age(home: &Path) {
     let mut options = options();
     (options.keep, options.checkpoint_every) = (1, 2);
     let (ledger, _) = Ledger::<Trust>::open(home, options).expect("the ledger opens");
-    until("old events to be archived", || {
+    until_true("old events to be archived", || {
         let head = ledger.head().expect("readable").seq;
         let first = ledger.first_in_file().expect("readable");
         let sealed = ledger.archives().expect("readable");
         let sealed = sealed.last().map_or(0, |(archive, _)| archive.last);
-        (sealed > 1 && first == sealed + 1 && head - sealed < 20).then_some(())
+        sealed > 1 && first == sealed + 1 && head - sealed < 20
     });
     assert!(ledger.close());
 }
@@ -57,10 +58,8 @@ fn old_house() -> (House, String, Vec<String>) {
     let mut house = House::open();
     let agent = house.reader("one");
     house.owner().grant("one", WRITE, "1d").expect_ok();
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
-    let written = agent.invoke(WRITE, note("made.md", "old\n")).expect_ok();
+    agent.must(READ, report());
+    let written = agent.must(WRITE, note("made.md", "old\n"));
     let id = written["auditId"].as_str().expect("an id").to_owned();
     // A checkpoint, so that what came before may go, and one more that stays.
     house.gateway.restart();
@@ -234,24 +233,14 @@ fn a_missing_archive_is_named_and_hinders_no_call() {
 
     let said = house.gateway.cli(["audit", "verify"]);
     said.expect_status(1);
-    assert!(
-        said.stdout.contains(name) && said.stdout.contains("missing"),
-        "{said}"
-    );
+    assert_contains(&said.stdout, name);
+    assert_contains(&said.stdout, "missing");
     let said = house.gateway.cli(["audit", "archives"]);
     assert!(said.expect_status(1).stdout.contains("MISSING"), "{said}");
     let said = house.gateway.cli(["doctor"]);
     assert!(said.stdout.contains(name), "{said}");
-    assert!(
-        plexusd(&house, &folder)
-            .expect_status(1)
-            .stderr
-            .contains(name)
-    );
-    let refused = house
-        .owner()
-        .client
-        .get("/admin/api/audit?limit=1000&before=3");
+    assert_contains(&plexusd(&house, &folder).expect_status(1).stderr, name);
+    let refused = house.owner().get("/admin/api/audit?limit=1000&before=3");
     refused.expect_error(503, "audit_unavailable");
     assert!(refused.text().contains(name), "{refused}");
     // A backup that could not be restored whole is none.
@@ -274,9 +263,7 @@ fn a_missing_archive_is_named_and_hinders_no_call() {
         "{opened}"
     );
     let agent = house.reader("two");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
 
     fs::rename(&aside, path).expect("moved back");
     house.gateway.cli(["audit", "verify"]).expect_ok();
@@ -289,9 +276,7 @@ fn who_was_here_lately_is_not_looked_for_in_archives() {
     let agent = house.reader("quiet");
     let client = house.owner().client;
     let began = house.owner().audited(|event| event["agentId"] == "quiet");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     for (path, _) in archives(&house) {
         fs::rename(&path, path.with_extension("aside")).expect("moved");
     }
@@ -323,6 +308,7 @@ fn a_backup_holds_the_archives_and_a_restore_puts_them_back() {
         .iter()
         .filter_map(|file| file["name"].as_str().map(str::to_owned))
         .collect();
+    assert!(!list.is_empty());
     for (_, archive) in &list {
         let name = format!("archive/{}", archive["file"].as_str().expect("a name"));
         assert!(held.contains(&name), "{held:?}");
@@ -363,7 +349,7 @@ fn what_the_owner_deletes_is_deleted_and_the_record_says_so() {
     let told = house.gateway.cli(["audit", "tail", "-n", "3"]);
     assert!(told.expect_ok().contains("GIVE UP events 1 to"), "{told}");
     assert!(export(&house)[0].contains(&format!("{{\"seq\":{next},")));
-    let agents = house.owner().client.get("/admin/api/activity?agent=one");
+    let agents = house.owner().get("/admin/api/activity?agent=one");
     agents.expect_ok();
     // A copy of what is left is one, too.
     let file = house.gateway.home().join("backup");

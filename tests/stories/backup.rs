@@ -1,11 +1,12 @@
 //! Backup and restore: while the gateway is at work, after damage, and across a kill.
 
-use crate::house::{House, READ, WRITE, note};
+use crate::house::{House, READ, WRITE, note, report};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::agent::handshake;
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Gateway, binaries};
 use serde_json::{Value, json};
 use std::fs;
@@ -59,9 +60,7 @@ fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
     let reader = house.reader("reader");
     let writer = house.reader("writer");
     house.owner().grant("writer", WRITE, "1d").expect_ok();
-    reader
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    reader.must(READ, report());
     let acknowledged = house.owner().audit(1)[0]["id"].clone();
 
     let over = AtomicBool::new(false);
@@ -69,9 +68,7 @@ fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
         let ends = Ends(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                reader
-                    .invoke(READ, json!({"path": "report.txt"}))
-                    .expect_ok();
+                reader.must(READ, report());
             }
         });
         scope.spawn(|| {
@@ -79,15 +76,11 @@ fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                writer
-                    .invoke(WRITE, note(&format!("made/{n}.md"), "x\n"))
-                    .expect_ok();
+                writer.must(WRITE, note(&format!("made/{n}.md"), "x\n"));
             }
         });
         // Only once both are at it.
-        until("effects under way", || {
-            house.workspace.has("made/3.md").then_some(())
-        });
+        until_true("effects under way", || house.workspace.has("made/3.md"));
         let made = backup(&house.gateway, &file, &[]);
         drop(ends);
         made
@@ -113,10 +106,7 @@ fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
     let owner = house.owner();
     house.gateway.cli(["audit", "verify"]).expect_ok();
     let id = acknowledged.as_str().expect("an id");
-    owner
-        .client
-        .get(&format!("/admin/api/audit/{id}"))
-        .expect_ok();
+    owner.get(&format!("/admin/api/audit/{id}")).expect_ok();
     let restored = owner.audited(|event| event["detail"]["event"] == "restored");
     assert_eq!(
         restored["seq"].as_u64(),
@@ -139,16 +129,10 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
 
     // A gateway that runs is not replaced.
     let refused = restore(&house.gateway, &file, &["--replace"]);
-    assert!(
-        refused.expect_status(77).stderr.contains("gateway_runs"),
-        "{refused}"
-    );
+    assert_contains(&refused.expect_status(77).stderr, "gateway_runs");
     assert!(house.gateway.stop().success());
     let refused = restore(&house.gateway, &file, &[]);
-    assert!(
-        refused.expect_status(77).stderr.contains("home_not_empty"),
-        "{refused}"
-    );
+    assert_contains(&refused.expect_status(77).stderr, "home_not_empty");
     let restored = restore(&house.gateway, &file, &["--replace"]);
     restored.expect_status(0);
     let restored = restored.json();
@@ -187,13 +171,13 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     said.expect_ok();
     let code = said.json()["code"].as_str().expect("a code").to_owned();
     let back = Agent::enroll(&house.gateway.client(), &code);
-    let resting = back.invoke(READ, json!({"path": "report.txt"}));
+    let resting = back.invoke(READ, report());
     assert_eq!(resting.status, 401, "{resting}");
     house
         .gateway
         .cli(["sources", "resume", "workspace"])
         .expect_ok();
-    back.invoke(READ, json!({"path": "report.txt"})).expect_ok();
+    back.must(READ, report());
 }
 
 /// What the owner closed since the backup stays closed, and is named.
@@ -201,7 +185,7 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
 fn a_restore_opens_no_address() {
     let mut house = House::open();
     let file = house.gateway.home().join("backup");
-    let network = |house: &House| house.owner().client.get("/admin/api/network").expect_ok();
+    let network = |house: &House| house.owner().get("/admin/api/network").expect_ok();
     let closed = network(&house);
     let opened = json!({"bindAddresses": ["0.0.0.0"], "publicHostnames": ["plexus.example"]});
     let client = house.owner().client;
@@ -232,12 +216,12 @@ fn what_was_lent_at_the_backup_is_lent_to_nobody_after_a_restore() {
     above.write("My Notes/a.md", "one\n");
     let body = json!({"agentId": "one", "path": above.path().join("My Notes"), "write": true});
     let lend = |house: &House| {
-        let reply = house.owner().client.post("/admin/api/lend", body.clone());
+        let reply = house.owner().post("/admin/api/lend", body.clone());
         reply.expect_ok();
     };
     lend(&house);
     let a = json!({"path": "a.md"});
-    one.invoke("my-notes.read", a.clone()).expect_ok();
+    one.must("my-notes.read", a.clone());
     backup(&house.gateway, &file, &["--with-secrets"]);
     assert!(house.gateway.stop().success());
     let restored = restore(&house.gateway, &file, &["--replace"]);
@@ -266,30 +250,25 @@ fn what_was_lent_at_the_backup_is_lent_to_nobody_after_a_restore() {
         .expect_ok();
     back.invoke("my-notes.read", a.clone())
         .expect_error(404, "unknown_capability");
-    let lent = house.owner().client.get("/admin/api/lend").expect_ok();
+    let lent = house.owner().get("/admin/api/lend").expect_ok();
     assert!(lent["lent"][0]["endedAt"].is_string(), "{lent}");
     house.gateway.cli(["audit", "verify"]).expect_ok();
     // The control: the owner lends it again.
     lend(&house);
-    back.invoke("my-notes.read", a).expect_ok();
+    back.must("my-notes.read", a);
 }
 
 #[test]
 fn a_backup_at_rest_and_a_restore_to_an_empty_place() {
     let mut house = House::open();
     let (agent, file) = (house.reader("a"), house.gateway.home().join("backup"));
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     assert!(house.gateway.stop().success());
     backup(&house.gateway, &file, &[]);
     let again = house
         .gateway
         .cli(["backup", file.to_str().expect("a path")]);
-    assert!(
-        again.expect_status(77).stderr.contains("file_exists"),
-        "{again}"
-    );
+    assert_contains(&again.expect_status(77).stderr, "file_exists");
     let elsewhere = house.gateway.home().join("elsewhere/new");
     let place = elsewhere.to_str().expect("a path");
     house
@@ -327,10 +306,7 @@ fn a_torn_or_altered_backup_is_refused_and_changes_nothing() {
     for bytes in [&whole[..whole.len() - 100], &whole[..30], &altered] {
         fs::write(&bad, bytes).expect("a file");
         let refused = restore(&house.gateway, &bad, &["--replace"]);
-        assert!(
-            refused.expect_status(77).stderr.contains("backup_damaged"),
-            "{refused}"
-        );
+        assert_contains(&refused.expect_status(77).stderr, "backup_damaged");
     }
     assert!(beside(&house.gateway).is_empty());
     assert_eq!(
@@ -400,7 +376,9 @@ fn a_kill_in_the_middle_leaves_no_half_home_and_no_half_backup() {
     // A later restore clears what is left, and loses no state that was there.
     restore(&house.gateway, &file, &["--replace"]).expect_status(0);
     assert!(!stage.exists());
-    for kept in beside(&house.gateway) {
+    let all = beside(&house.gateway);
+    assert!(!all.is_empty());
+    for kept in all {
         assert!(kept.join("ledger.redb").is_file(), "{}", kept.display());
     }
 

@@ -1,7 +1,8 @@
 //! Child calls: one approval, several calls of another source, made by a resident worker.
 
 use crate::house::{COUNT, Workshop};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
 
@@ -16,6 +17,8 @@ struct Board {
     _tower: Folder,
     agent: Agent,
     approval: Value,
+    /// The item that the owner approved.
+    item: String,
     /// The answer to the approved call.
     first: Value,
 }
@@ -28,7 +31,7 @@ fn scene() -> (Workshop, Folder, Agent) {
         "id": "beacon", "kind": "beacon-dir", "label": "Beacon", "route": {"path": tower.path()},
     });
     let owner = workshop.owner();
-    owner.client.post("/admin/api/sources", source).expect_ok();
+    owner.post("/admin/api/sources", source).expect_ok();
     let agent = workshop.gateway.agent_with("caller", &[CHILDREN]);
     (workshop, tower, agent)
 }
@@ -38,13 +41,14 @@ impl Board {
         let (workshop, tower, agent) = scene();
         let item = agent.must_ask(ORCHESTRATE, input.clone());
         workshop.owner().approve(&item, "once");
-        let first = agent.invoke(ORCHESTRATE, input.clone()).expect_ok();
+        let first = agent.must(ORCHESTRATE, input.clone());
         let approval = first["output"]["approval"].clone();
         Self {
             workshop,
             _tower: tower,
             agent,
             approval,
+            item,
             first,
         }
     }
@@ -57,7 +61,7 @@ impl Board {
     fn asks(&self, ask: Value) -> Value {
         let mut input = ask;
         input["approval"] = self.approval.clone();
-        self.agent.invoke(CHILDREN, input).expect_ok()["output"].take()
+        self.agent.must(CHILDREN, input)["output"].take()
     }
 
     fn call_of(&self, capability: &str, name: &str, input: &Value) -> Value {
@@ -215,10 +219,7 @@ fn card_says_what_may_be_called_and_owner_lowers_it() {
         .join(" ");
     let said = "at most 6 calls of fixture.stream within 30 minutes from its start, 3 side by side";
     assert!(shown.contains(said), "{shown}");
-    assert!(
-        shown.contains("changes nothing in its folder until"),
-        "{shown}"
-    );
+    assert_contains(&shown, "changes nothing in its folder until");
     cli(&["approvals", "approve", &item, "--yes", "--runs", "7"]).expect_status(1);
     let fewer = [
         "approvals",
@@ -231,14 +232,12 @@ fn card_says_what_may_be_called_and_owner_lowers_it() {
         "5",
     ];
     cli(&fewer).expect_ok();
-    let first = agent.invoke(ORCHESTRATE, input).expect_ok();
+    let first = agent.must(ORCHESTRATE, input);
     assert_eq!(first["children"]["runsLeft"], 1, "{first}");
     let listed = cli(&["calls", "list"]);
     let listed = listed.expect_ok();
-    assert!(
-        listed.contains("1 run ") && listed.contains(ORCHESTRATE),
-        "{listed}"
-    );
+    assert_contains(listed, "1 run ");
+    assert_contains(listed, ORCHESTRATE);
 }
 
 #[test]
@@ -252,7 +251,7 @@ fn children_end_with_what_allowed_them() {
     owner.expose(STREAM, false);
     board.refused("two", "");
     owner.expose(STREAM, true);
-    let open = owner.client.get("/admin/api/calls").expect_ok()["conversations"].clone();
+    let open = owner.get("/admin/api/calls").expect_ok()["conversations"].clone();
     assert_eq!(open[0]["children"], json!([STREAM]), "{open}");
     let id = open[0]["id"].as_str().expect("its name");
     board
@@ -262,13 +261,10 @@ fn children_end_with_what_allowed_them() {
         .expect_ok();
     board.refused("two", "it was ended");
     assert_eq!(board.stands()["state"], "void");
-    until("the end of the child", || {
-        let calls = owner.client.get("/admin/api/calls").expect_ok();
+    until_true("the end of the child", || {
+        let calls = owner.get("/admin/api/calls").expect_ok();
         let calls = calls["calls"].as_array().expect("calls").clone();
-        calls
-            .iter()
-            .all(|c| c["capabilityId"] != STREAM)
-            .then_some(())
+        calls.iter().all(|c| c["capabilityId"] != STREAM)
     });
 
     // The control, and the end of the agent's right to the child's capability.
@@ -297,14 +293,11 @@ fn revoked_orchestration_ends_with_its_runs() {
     let revoke = ["grants", "revoke", "caller", ORCHESTRATE];
     let said = board.workshop.gateway.cli(revoke);
     let said = said.expect_ok();
-    let item = board.first["pendingId"].as_str();
-    for words in [
-        "requests and approvals ended: pend_",
-        "being cancelled: fixture.stream (evt_",
-    ] {
-        assert!(said.contains(words), "{words}: {said}");
-    }
-    assert!(item.is_none_or(|item| said.contains(item)), "{said}");
+    assert_contains(
+        said,
+        &format!("requests and approvals ended: {}", board.item),
+    );
+    assert_contains(said, "being cancelled: fixture.stream (evt_");
     assert!(!said.contains("not stopped"), "{said}");
     let back = Board {
         agent: board.agent.another_session(),
@@ -319,10 +312,8 @@ fn revoked_orchestration_ends_with_its_runs() {
     // The control: of what is over nothing is revoked but the tokens of the other session, and then nothing at all.
     let again = back.workshop.gateway.cli(revoke);
     let said = again.expect_ok();
-    assert!(
-        !said.contains("ended: pend_") && !said.contains("cancelled"),
-        "{said}"
-    );
+    assert_lacks(said, "ended: pend_");
+    assert_lacks(said, "cancelled");
     back.workshop.gateway.cli(revoke).expect_status(1);
 }
 
@@ -333,14 +324,11 @@ fn spent_orchestration_is_stopped_by_its_id() {
     board.call("two");
     assert_eq!(board.stands()["state"], "spent");
     let owner = board.workshop.owner();
-    let open = owner.client.get("/admin/api/calls").expect_ok()["conversations"].clone();
+    let open = owner.get("/admin/api/calls").expect_ok()["conversations"].clone();
     assert_eq!(open[0]["turnsLeft"], 0, "{open}");
     let id = open[0]["id"].as_str().expect("its name");
     let listed = board.workshop.gateway.cli(["calls", "list"]);
-    assert!(
-        listed.expect_ok().contains("with its last runs"),
-        "{listed:?}"
-    );
+    assert_contains(listed.expect_ok(), "with its last runs");
     let stopped = board.workshop.gateway.cli(["calls", "stop", id]);
     let stopped = stopped.expect_ok();
     assert_eq!(
@@ -368,9 +356,9 @@ fn revoked_agents_children_are_nobodys() {
     board.call("one");
     let owner = board.workshop.owner();
     owner.revoke_agent("caller");
-    until("the end of the child", || {
-        let calls = owner.client.get("/admin/api/calls").expect_ok();
-        (calls["calls"] == json!([]) && calls["conversations"] == json!([])).then_some(())
+    until_true("the end of the child", || {
+        let calls = owner.get("/admin/api/calls").expect_ok();
+        calls["calls"] == json!([]) && calls["conversations"] == json!([])
     });
     let other = board.workshop.gateway.agent_with("other", &[CHILDREN]);
     let board = Board {
@@ -385,8 +373,8 @@ fn revoked_agents_children_are_nobodys() {
 fn children_go_on_after_a_crash_and_none_is_repeated() {
     let mut board = Board::open(&json!({"agents": [STREAM], "parallel": 1}));
     let one = board.call("one");
-    until("the child has begun", || {
-        board.workshop.folder.has("streamed").then_some(())
+    until_true("the child has begun", || {
+        board.workshop.folder.has("streamed")
     });
     board.workshop.gateway.kill9();
     board.workshop.gateway.start_again();

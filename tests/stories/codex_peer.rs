@@ -5,7 +5,8 @@ use crate::office::{Office, invited, tls_file, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::Id;
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until;
+use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Folder, Gate, Gateway, Listener, Model, Owner, Step, coding_agents};
 use serde_json::{Value, json};
 use std::fs;
@@ -228,9 +229,7 @@ impl Peer<'_> {
 
     #[track_caller]
     pub(crate) fn answered(&self, channel: Id, text: &str) {
-        until("the peer's answer", || {
-            (self.heard(channel) == [text]).then_some(())
-        });
+        until_true("the peer's answer", || self.heard(channel) == [text]);
     }
 
     /// Its item of this capability that waits for the owner.
@@ -254,9 +253,7 @@ impl Peer<'_> {
 
     #[track_caller]
     pub(crate) fn consumed(&self, channel: Id, message: Id) {
-        until("the watermark", || {
-            (self.watermark(channel) == Some(message)).then_some(())
-        });
+        until_true("the watermark", || self.watermark(channel) == Some(message));
     }
 }
 
@@ -292,12 +289,12 @@ fn turn_waits_until_the_owner_allows_it() {
     world.owner().approve(item, "once");
     peer.answered(channel, "It is 4.");
     // It is told, in a line of the program that runs it.
-    until("a turn that tells of the approval", || {
+    until_true("a turn that tells of the approval", || {
         let requests = peer.model.requests();
-        let (input, _) = turn_of(requests.last()?);
-        input
-            .contains("[event: your call of pera.reply was approved by your owner and made; ")
-            .then_some(())
+        let last = requests.last().map(turn_of);
+        last.is_some_and(|(input, _)| {
+            input.contains("[event: your call of pera.reply was approved by your owner and made; ")
+        })
     });
     // A revoke ends it: what is written meanwhile waits at the relay.
     world.owner().revoke_agent(&peer.agent());
@@ -345,22 +342,20 @@ fn granted_peer_answers_and_leaves_a_record() {
         assert!(!audit.contains(secret), "{secret}");
     }
     let status = world.gateway.cli(["sources"]).expect_ok().to_owned();
-    assert!(
-        status.contains("pera") && status.contains("codex-peer"),
-        "{status}"
-    );
+    assert_contains(&status, "pera");
+    assert_contains(&status, "codex-peer");
 }
 
 #[test]
 fn relay_of_an_own_authority_is_trusted_by_its_field() {
     let world = World::of(Office::with_certificate(), Gateway::start());
     let (_, refused) = world.added("pera", &world.office.address, &[]);
-    let is_named = refused.all().contains("add the source with relayCa");
-    assert!(refused.status != 0 && is_named, "{refused}");
+    refused.expect_status(1);
+    assert_contains(&refused.all(), "add the source with relayCa");
     // The authority of the model server is another one, and does not speak for the relay.
     let ca = format!("ca={}", tls_file("ca.pem"));
     let (_, refused) = world.added("pera", &world.office.address, &[ca]);
-    assert_ne!(refused.status, 0, "{refused}");
+    refused.expect_status(1);
     let ca = format!("relayCa={}", tls_file("ca.pem"));
     let (peer, added) = world.added("pera", &world.office.address, &[ca]);
     assert!(added.expect_ok().contains("serves"), "{added}");
@@ -384,9 +379,7 @@ fn two_peers_talk() {
     let asked = world.office.says(channel, "Pera, ask Mira for the sum.");
     mira.answered(channel, "Pera, it is 4.");
     pera.answered(channel, "Mira, what is 2 + 2?");
-    until("the watermark", || {
-        (pera.watermark(channel) >= Some(asked)).then_some(())
-    });
+    until_true("the watermark", || pera.watermark(channel) >= Some(asked));
 }
 
 #[test]
@@ -399,10 +392,9 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
     fs::create_dir_all(&ssh).expect("a folder");
     fs::write(ssh.join("id_ed25519"), "the owner's key").expect("written");
     let identity = peer.folder().join("private_key.pem");
-    assert!(
-        fs::read_to_string(&identity)
-            .expect("a key")
-            .contains("PRIVATE KEY")
+    assert_contains(
+        &fs::read_to_string(&identity).expect("a key"),
+        "PRIVATE KEY",
     );
     let listener = Listener::start();
     let call_home = format!("bash -c 'echo hi > /dev/tcp/127.0.0.1/{}'", listener.port());
@@ -444,10 +436,8 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
             result.contains(words),
             "{words} is not in {result}\n{results:#?}"
         );
-        assert!(
-            !result.contains("the owner's key") && !result.contains("PRIVATE KEY"),
-            "{result}"
-        );
+        assert_lacks(result, "the owner's key");
+        assert_lacks(result, "PRIVATE KEY");
     }
     assert_eq!(listener.heard(), Vec::<String>::new());
     // The control: outside of the sandbox the same line arrives.
@@ -469,13 +459,10 @@ fn peer_told_to_do_harm_is_refused_or_asks() {
     let item = peer.waits("add-member");
     let item = item["pendingId"].as_str().expect("an id");
     let plan = world.owner().plan(item);
-    assert!(
-        plan["preview"]["facts"].to_string().contains("Stranger"),
-        "{plan}"
-    );
+    assert_contains(&plan["preview"]["facts"].to_string(), "Stranger");
     world.owner().approve(item, "once");
-    until("the stranger's membership", || {
-        (world.office.channels()[0].members.len() == 3).then_some(())
+    until_true("the stranger's membership", || {
+        world.office.channels()[0].members.len() == 3
     });
     assert_eq!(world.office.channels().len(), 1);
 }
@@ -505,9 +492,9 @@ fn program_of_turn_reaches_the_model_and_not_the_relay() {
     // With another program the grants of before are suspended.
     peer.connect(&["turn"]);
     let of_turns = |address: &str, verdict: &str| connections(&world, address, verdict, true);
-    until("a refused tunnel, and a request that is not", || {
+    until_true("a refused tunnel, and a request that is not", || {
         let is_refused = of_turns(&relay, "unlisted") > 0;
-        (is_refused && of_turns(&peer.model.base(), "admitted") > 0).then_some(())
+        is_refused && of_turns(&peer.model.base(), "admitted") > 0
     });
     assert_eq!(of_turns(&relay, "admitted"), 0);
     // The control: the source's own connections lead there.
@@ -547,9 +534,10 @@ fn peer_killed_in_mid_turn_loses_and_doubles_nothing() {
     });
     let asked = world.office.says(channel, "Say it once.");
     peer.answered(channel, "Once.");
-    until("the rest of the turn", || {
+    until_true("the rest of the turn", || {
         let requests = peer.model.requests();
-        (turn_of(requests.last()?).1 == 1).then_some(())
+        let last = requests.last().map(turn_of);
+        last.is_some_and(|(_, calls)| calls == 1)
     });
     assert_ne!(peer.watermark(channel), Some(asked));
     for worker in world.gateway.workers() {
@@ -576,10 +564,10 @@ fn pause_holds_turns_up() {
     let agent = peer.agent();
     world.gateway.cli(["pause"]).expect_ok();
     world.office.says(channel, "What is 2 + 2?");
-    until("a turn that is refused", || {
+    until_true("a turn that is refused", || {
         let events = world.owner().audit(100);
         let refused = |event: &Value| event["agentId"] == agent && event["outcome"] == "denied";
-        events.iter().any(refused).then_some(())
+        events.iter().any(refused)
     });
     assert!(peer.heard(channel).is_empty());
     world.gateway.cli(["resume"]).expect_ok();

@@ -3,9 +3,10 @@
 
 use crate::house::{House, WRITE, note};
 use plexus_protocol::Digest;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
     Agent, Folder, Gate, Gateway, Model, Owner, Response, Step, coding_agents as programs,
-    waiting::until,
+    waiting::until_true,
 };
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -96,10 +97,7 @@ impl Desk {
         let set = set.iter().map(String::as_str).chain(more.iter().copied());
         words.extend(set.flat_map(|set| ["--set", set]));
         let added = gateway.cli(words);
-        assert!(
-            added.expect_ok().contains(&format!("{} serves", kind.id)),
-            "{added:?}"
-        );
+        assert_contains(added.expect_ok(), &format!("{} serves", kind.id));
         let agent = gateway.agent_with(
             "caller",
             &[
@@ -269,7 +267,7 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
     // The key went to the model server, and neither the agent nor its commands had it.
     let sent = desk.model.credentials();
     let key = |sent: &String| sent.strip_prefix("Bearer ").unwrap_or(sent) == KEY;
-    assert!(sent.iter().all(key), "{sent:?}");
+    assert!(!sent.is_empty() && sent.iter().all(key), "{sent:?}");
     let environment = &desk.model.results()[0];
     assert!(!environment.contains(KEY), "{environment}");
     // Codex keeps its credential for the egress from them too.
@@ -280,8 +278,7 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
     let id = &changes["id"];
     let read = desk
         .agent
-        .invoke(&desk.kind.of("changes.read"), json!({"changes": id}))
-        .expect_ok();
+        .must(&desk.kind.of("changes.read"), json!({"changes": id}));
     let files = read["output"]["files"].as_array().expect("files").clone();
     let told: Vec<_> = files
         .iter()
@@ -313,7 +310,7 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
         "{plan}"
     );
     desk.owner().approve(&item, "once");
-    let applied = desk.agent.invoke(&desk.kind.of("apply"), some).expect_ok();
+    let applied = desk.agent.must(&desk.kind.of("apply"), some);
     assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
     assert_eq!(
         Desk::listed(&desk.folder.path()),
@@ -372,16 +369,13 @@ fn thread_goes_on_in_a_fresh_copy(kind: Kind) {
     assert!(second["changes"]["id"].is_null(), "{second}");
     // What the model was sent has both turns; its commands saw the folder as it is.
     let sent = desk.model.requests().last().expect("a request").to_string();
-    assert!(
-        sent.contains("heron") && sent.contains("Which word?"),
-        "{sent}"
-    );
+    assert_contains(&sent, "heron");
+    assert_contains(&sent, "Which word?");
     let seen = desk.model.results();
     let seen = seen.last().expect("a result");
-    assert!(
-        seen.contains("one") && !seen.contains("more") && seen.contains("old.txt"),
-        "{seen}"
-    );
+    assert_contains(seen, "one");
+    assert_lacks(seen, "more");
+    assert_contains(seen, "old.txt");
     // Of each turn its own tokens.
     assert_eq!(
         first["usage"]["outputTokens"], second["usage"]["outputTokens"],
@@ -393,13 +387,7 @@ fn thread_goes_on_in_a_fresh_copy(kind: Kind) {
     let unknown = json!({"prompt": "Hello", "thread": "00000000-0000-4000-8000-000000000000"});
     let third = desk.run(&unknown);
     assert_ne!(third["thread"], unknown["thread"]);
-    assert!(
-        third["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("no such thread"),
-        "{third}"
-    );
+    assert_contains(third["warnings"][0].as_str().unwrap(), "no such thread");
 }
 
 #[test]
@@ -446,9 +434,7 @@ fn cancelled_run_ends_its_processes_and_changes_nothing() {
     begun.expect_status(202);
     let run = begun.text_at("/run/runId");
     // The model is asked, so the turn has begun.
-    until("the turn", || {
-        (!desk.model.requests().is_empty()).then_some(())
-    });
+    until_true("the turn", || !desk.model.requests().is_empty());
     desk.gateway.cli(["calls", "stop", &run]).expect_ok();
     let path = format!("/invoke/status?runId={run}&wait=20");
     let ended = desk.agent.client().get(&path).expect_ok();
@@ -628,7 +614,7 @@ fn ignored_build_folder_is_neither_copied_nor_applied() {
         assert!(plan.contains(words), "{words}: {plan}");
     }
     desk.owner().approve(&item, "once");
-    let output = desk.agent.invoke("codex.run", input).expect_ok()["output"].clone();
+    let output = desk.agent.must("codex.run", input)["output"].clone();
     let seen = desk.model.results().join("\n");
     assert!(seen.contains("kept") && seen.contains("a.txt"), "{seen}");
     assert!(!seen.contains("heron") && !seen.contains("debug"), "{seen}");
@@ -691,7 +677,7 @@ fn uses_further_programs(kind: Kind, command: fn(&Path) -> String) {
     );
     desk.owner().approve(&item, "once");
     let run = desk.kind.of("run");
-    desk.agent.invoke(&run, input).expect_ok();
+    desk.agent.must(&run, input);
     let seen = desk.model.results();
     let found: Vec<_> = seen
         .iter()

@@ -1,7 +1,8 @@
 //! Sources by their fields: folders beside or without a root, secrets by name, systems that a kind serves on.
 
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
-    Agent, Builder, Folder, Gateway, Owner, Response, Terminal, binaries, programs,
+    Agent, Builder, Folder, Gateway, Owner, Response, Terminal, binaries, not_run, programs,
 };
 use serde_json::{Value, json};
 use std::{
@@ -49,7 +50,7 @@ impl Office {
             "drawer": DRAWER, "library": self.at("library"), "outTray": self.at("out")}})
     }
     fn post(&self, body: Value) -> Response {
-        self.owner().client.post("/admin/api/sources", body)
+        self.owner().post("/admin/api/sources", body)
     }
     /// Adds one with changed members of its route; null leaves one out.
     fn post_with(&self, id: &str, route: Value) -> Response {
@@ -61,7 +62,7 @@ impl Office {
     }
     fn set(&self, name: &str, value: &str) -> Response {
         let path = format!("/admin/api/secrets/{name}");
-        self.owner().client.post(&path, json!({"value": value}))
+        self.owner().post(&path, json!({"value": value}))
     }
     /// One that serves.
     fn cabinet(&self, id: &str, token: &str) {
@@ -99,9 +100,7 @@ fn digest(text: &str) -> Value {
 }
 
 fn about(agent: &Agent, source: &str) -> Value {
-    let reply = agent
-        .invoke(&format!("{source}.about"), json!({}))
-        .expect_ok();
+    let reply = agent.must(&format!("{source}.about"), json!({}));
     reply["output"].clone()
 }
 
@@ -117,15 +116,12 @@ fn is_sandboxed(reply: &Response) {
 #[test]
 fn kind_of_another_system_is_listed_with_reason_and_not_added() {
     if cfg!(target_os = "macos") {
-        return;
+        let test = "kind_of_another_system_is_listed_with_reason_and_not_added";
+        return not_run::say(test, "the kind is of this system");
     }
     let office = Office::with(Gateway::builder().fixture());
     let connector = |office: &Office| {
-        let list = office
-            .owner()
-            .client
-            .get("/admin/api/connectors")
-            .expect_ok();
+        let list = office.owner().get("/admin/api/connectors").expect_ok();
         let all = list["connectors"].as_array().expect("connectors").clone();
         let mut all = all.into_iter();
         all.find(|one| one["kind"] == "cabinet-app")
@@ -150,7 +146,7 @@ fn kind_of_another_system_is_listed_with_reason_and_not_added() {
     assert_eq!(about(&agent, "cab")["drawer"], DRAWER);
     office.gateway.stop();
     office.gateway.start_again_as(Gateway::builder().fixture());
-    let agent = Agent::with_pat(&office.gateway.client(), &agent.id, &agent.pat);
+    let agent = office.gateway.back(&agent);
     let away = agent.invoke("cab.about", json!({}));
     assert_eq!(away.at("/ok"), false, "{away}");
 }
@@ -179,22 +175,18 @@ fn source_without_folder_argument_is_added_by_fields() {
     spelled.expect_status(64);
     assert!(!spelled.all().contains(TOKEN), "{spelled:?}");
     let added = add(&[]);
-    assert!(
-        added
-            .expect_ok()
-            .contains("it needs a secret: plexusctl sources secret cabinet token"),
-        "{added:?}"
+    assert_contains(
+        added.expect_ok(),
+        "it needs a secret: plexusctl sources secret cabinet token",
     );
     // What it cannot do without is not there yet, and the owner is told what to type.
     let agent = office.reader("one", "cabinet");
     let early = agent.invoke("cabinet.about", json!({}));
     early.expect_error(503, "source_unavailable");
-    let sources = office.owner().client.get("/admin/api/sources").expect_ok();
-    assert!(
-        sources
-            .to_string()
-            .contains("token is not set: plexusctl sources secret cabinet token"),
-        "{sources}"
+    let sources = office.owner().get("/admin/api/sources").expect_ok();
+    assert_contains(
+        &sources.to_string(),
+        "token is not set: plexusctl sources secret cabinet token",
     );
     let file = office.at("token");
     fs::write(&file, format!("{TOKEN}\n")).expect("a file");
@@ -206,12 +198,7 @@ fn source_without_folder_argument_is_added_by_fields() {
     assert_eq!(said["secrets"], json!({"token": digest(TOKEN)}));
     let unknown = ["sources", "secret", "cabinet", "tokem", "--file", &file];
     let unknown = office.gateway.cli(unknown);
-    assert!(
-        unknown
-            .all()
-            .contains("it has cabinet.token, cabinet.spare"),
-        "{unknown:?}"
-    );
+    assert_contains(&unknown.all(), "it has cabinet.token, cabinet.spare");
     let list = office.gateway.cli(["sources", "profile", "cabinet"]);
     assert!(list.expect_ok().contains(&path("library")), "{list:?}");
 }
@@ -264,7 +251,7 @@ fn doctor_proves_a_source_by_its_folders_and_secrets() {
     let office = Office::open();
     office.cabinet("cab", TOKEN);
     office.post(office.body("bare")).expect_ok();
-    let sources = office.owner().client.get("/admin/api/sources").expect_ok();
+    let sources = office.owner().get("/admin/api/sources").expect_ok();
     let mut command = programs::command(&binaries::path("plexusd-fixture"), office.gateway.home());
     command
         .arg("examine")
@@ -330,10 +317,7 @@ fn path_fields_are_judged_as_a_root_is() {
     }
     let programs = binaries::folder();
     let refused = office.post_with("cab", json!({"outTray": programs}));
-    assert!(
-        refused.text().contains("the gateway's own programs"),
-        "{refused}"
-    );
+    assert_contains(&refused.text(), "the gateway's own programs");
     // The control: two that are read may overlap.
     let inside = json!({"archive": office.at("library")});
     office.post_with("cab", inside).expect_ok();
@@ -346,13 +330,13 @@ fn replaced_path_field_voids_grants_and_is_not_read() {
     let agent = office.reader("one", "cab");
     let note = office.at("library/note.txt");
     office.gateway.restart();
-    let agent = Agent::with_pat(&office.gateway.client(), &agent.id, &agent.pat);
+    let agent = office.gateway.back(&agent);
     look(&agent, &note).expect_ok();
     assert!(office.gateway.stop().success());
     fs::rename(office.at("library"), office.at("before")).expect("a rename");
     office.folder.write("library/note.txt", "somebody else's");
     office.gateway.start_again();
-    let agent = Agent::with_pat(&office.gateway.client(), &agent.id, &agent.pat);
+    let agent = office.gateway.back(&agent);
     let reply = look(&agent, &note);
     assert_eq!(reply.status, 401, "{reply}");
     assert_eq!(office.owner().grants(), Vec::<Value>::new());
@@ -368,7 +352,7 @@ fn secret_in_a_route_is_refused_and_kept_nowhere() {
     assert!(why.contains("plexusctl sources secret cab token"), "{why}");
     office.post(office.body("cab")).expect_ok();
     let path = "/admin/api/sources/cab/reconfigure";
-    let again = office.owner().client.post(path, json!({"route": in_route}));
+    let again = office.owner().post(path, json!({"route": in_route}));
     assert_eq!(again.status, 422, "{again}");
     // A kind or a field that does not exist, with the secret in it all the same.
     let mut misspelt = office.body("cab");
@@ -392,8 +376,8 @@ fn secret_in_a_route_is_refused_and_kept_nowhere() {
     assert_eq!(office.holding(TOKEN), std::slice::from_ref(&own));
     let mode = own.metadata().expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let sources = office.owner().client.get("/admin/api/sources");
-    let profile = office.owner().client.get("/admin/api/sources/cab/profile");
+    let sources = office.owner().get("/admin/api/sources");
+    let profile = office.owner().get("/admin/api/sources/cab/profile");
     for reply in [&set, &sources, &profile] {
         assert!(!reply.text().contains(TOKEN), "{reply}");
     }
@@ -435,11 +419,7 @@ fn secrets_stay_with_their_source_and_field() {
     office.set("cab.token", "changed").expect_ok();
     assert_eq!(one.invoke("cab.about", json!({})).status, 401);
     // Removed, it leaves nothing for the next of its name.
-    office
-        .owner()
-        .client
-        .delete("/admin/api/sources/cab")
-        .expect_ok();
+    office.owner().delete("/admin/api/sources/cab").expect_ok();
     let left = fs::read_dir(office.gateway.state().join("secrets")).expect("the folder");
     let left: Vec<_> = left
         .map(|entry| entry.expect("an entry").file_name())
@@ -506,10 +486,8 @@ fn person_is_asked_for_missing_fields_and_secrets() {
     terminal.keys(&format!("{TOKEN}\r"));
     assert!(terminal.end().success(), "{}", terminal.picture());
     let picture = terminal.picture();
-    assert!(
-        picture.contains("cabinet serves") && !picture.contains(TOKEN),
-        "{picture}"
-    );
+    assert_contains(&picture, "cabinet serves");
+    assert_lacks(&picture, TOKEN);
     let agent = office.reader("one", "cabinet");
     assert_eq!(about(&agent, "cabinet")["secrets"]["token"], digest(TOKEN));
 }

@@ -2,7 +2,11 @@
 //! their nested agent, and wait for the owner as any agent does.
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
-use plexus_tests::{Folder, Owner, Step, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{
+    Folder, Owner, Step,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 
 const READ: &str = "workspace.read";
@@ -104,7 +108,7 @@ fn nested_agent_reads_what_it_was_granted(kind: Kind) {
     let facts = plan["preview"]["facts"].to_string();
     assert!(facts.contains(&format!("{agent} may {READ};")), "{plan}");
     desk.owner().approve(&item, "once");
-    let done = desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    let done = desk.agent.must(&desk.kind.of("run"), input);
     assert_eq!(done["output"]["text"], "Grey.", "{done}");
     desk.model.finish();
     let results = desk.model.results();
@@ -127,10 +131,7 @@ fn nested_agent_reads_what_it_was_granted(kind: Kind) {
     let again = desk.run(&again);
     assert_eq!(again["thread"], done["output"]["thread"], "{again}");
     let results = desk.model.results();
-    assert!(
-        results.last().expect("a result").contains("grey"),
-        "{results:?}"
-    );
+    assert_contains(results.last().expect("a result"), "grey");
 }
 
 #[test]
@@ -144,12 +145,9 @@ fn nested_agent_without_a_grant_has_no_tools() {
     let item = desk.asked("run", &input);
     let plan = desk.owner().plan(&item);
     let told = "none; plexusctl connect caller.via.codex --reach selected --allow CAPABILITY";
-    assert!(
-        plan["preview"]["facts"].to_string().contains(told),
-        "{plan}"
-    );
+    assert_contains(&plan["preview"]["facts"].to_string(), told);
     desk.owner().approve(&item, "once");
-    desk.agent.invoke(&desk.kind.of("run"), input).expect_ok();
+    desk.agent.must(&desk.kind.of("run"), input);
     let results = desk.model.results();
     assert!(!results[0].contains("grey"), "{results:?}");
 }
@@ -179,10 +177,10 @@ fn nested_write_waits_for_the_owner_and_is_done_once(kind: Kind) {
     assert_eq!(card["agentId"], agent, "{card}");
     // Whoever follows the run sees that it waits.
     let path = format!("/invoke/status?runId={run}&after=0");
-    until("word of the waiting call", || {
+    until_true("word of the waiting call", || {
         let going = desk.agent.client().get(&path).expect_ok();
         assert_eq!(going["status"], "running", "{going}");
-        going["progress"].to_string().contains(&item).then_some(())
+        going["progress"].to_string().contains(&item)
     });
     desk.owner().approve(&item, "once");
     let done = ended(&desk, &run);
@@ -212,10 +210,7 @@ fn nested_write_waits_for_the_owner_and_is_done_once(kind: Kind) {
     desk.owner().deny(&item, "not this one");
     assert_eq!(ended(&desk, &run)["result"]["output"]["text"], "Denied.");
     let results = desk.model.results();
-    assert!(
-        results.last().expect("a result").contains("not this one"),
-        "{results:?}"
-    );
+    assert_contains(results.last().expect("a result"), "not this one");
     assert!(!other.has("b.txt"));
 }
 
@@ -231,7 +226,7 @@ fn waiting_call_is_withdrawn_when_its_run_ends() {
     assert_eq!(ended(&desk, &run)["result"]["error"]["code"], "cancelled");
     let late = json!({"action": "approve", "trustWindow": {"kind": "once"}});
     let late = desk.owner().decide(&item, late);
-    assert_ne!(late.status, 200, "{late:?}");
+    late.expect_error(404, "unknown_capability");
     assert!(!other.has("late.txt"));
     // Nobody listens at the run's pipes any more: a program that had survived would be told so.
     let runs = desk.gateway.state().join("workers/codex/runs/writer");
@@ -261,9 +256,9 @@ fn item_of_two_runs_outlives_the_first_to_end() {
     let item = waits(&desk.owner(), "caller.via.codex");
     for run in &runs {
         let path = format!("/invoke/status?runId={run}&after=0");
-        until("the run waits", || {
+        until_true("the run waits", || {
             let going = desk.agent.client().get(&path).expect_ok();
-            going["progress"].to_string().contains(&item).then_some(())
+            going["progress"].to_string().contains(&item)
         });
     }
     desk.gateway.cli(["calls", "stop", &runs[0]]).expect_ok();

@@ -1,7 +1,8 @@
 //! A folder lent for a day: what the borrower may, what nobody else sees, how it ends, and the morning after.
 
-use crate::house::{House, READ, note};
-use plexus_tests::waiting::until;
+use crate::house::{House, READ, note, report};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Clock, Folder};
 use serde_json::{Value, json};
 
@@ -16,15 +17,11 @@ fn notes() -> (Folder, String) {
 }
 
 fn lend(house: &House, body: Value) -> Value {
-    house
-        .owner()
-        .client
-        .post("/admin/api/lend", body)
-        .expect_ok()
+    house.owner().post("/admin/api/lend", body).expect_ok()
 }
 
 fn lent(house: &House) -> Vec<Value> {
-    let reply = house.owner().client.get("/admin/api/lend").expect_ok();
+    let reply = house.owner().get("/admin/api/lend").expect_ok();
     reply["lent"].as_array().expect("a list").clone()
 }
 
@@ -55,11 +52,9 @@ fn only_the_borrower_has_it_and_only_what_was_lent() {
     assert_eq!(reply["write"], false);
 
     // Reads stand at once; nothing else of it exists, not even to be asked for.
-    let read = one
-        .invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
+    let read = one.must("my-notes.read", json!({"path": "a.md"}));
     assert_eq!(read["output"]["content"], "one\n");
-    one.invoke("my-notes.list", json!({})).expect_ok();
+    one.must("my-notes.list", json!({}));
     let mine: Vec<String> = one
         .sees()
         .into_iter()
@@ -95,17 +90,13 @@ fn writes_stand_count_and_ask_where_they_would_run() {
         &house,
         json!({"agentId": "one", "path": path, "write": true, "maxWrites": 3}),
     );
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
-    let done = one
-        .invoke("my-notes.write", note("a.md", "changed\n"))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
+    let done = one.must("my-notes.write", note("a.md", "changed\n"));
     assert_eq!(done["ok"], true, "{done}");
     // What tools run unasked is asked about; that it was tried counts.
     let asks = one.invoke("my-notes.write", note(".envrc", "rm -rf"));
     asks.expect_error(401, "approval_required");
-    one.invoke("my-notes.write", note("new.md", "new\n"))
-        .expect_ok();
+    one.must("my-notes.write", note("new.md", "new\n"));
     // Three were allowed.
     let third = one.invoke("my-notes.write", note("third.md", "third\n"));
     third.expect_error(401, "approval_required");
@@ -123,15 +114,14 @@ fn writing_and_taking_back_are_counted_together() {
         json!({"agentId": "one", "path": path, "write": true, "maxWrites": 3}),
     );
     for file in ["a.md", "b.md"] {
-        one.invoke("my-notes.read", json!({ "path": file }))
-            .expect_ok();
+        one.must("my-notes.read", json!({ "path": file }));
     }
     let left = |house: &House| lent(house)[0]["writesLeft"].clone();
     let write = |file: &str| one.invoke("my-notes.write", note(file, "changed\n"));
     let first = write("a.md").expect_ok();
     assert_eq!(left(&house), 2);
     let undo = json!({"id": first["undo"]});
-    one.invoke("my-notes.undo", undo).expect_ok();
+    one.must("my-notes.undo", undo);
     assert_eq!(above.read("My Notes/a.md"), "one\n");
     assert_eq!(left(&house), 1);
     let last = write("b.md").expect_ok();
@@ -140,8 +130,7 @@ fn writing_and_taking_back_are_counted_together() {
     one.invoke("my-notes.undo", json!({"id": last["undo"]}))
         .expect_error(401, "approval_required");
     write("a.md").expect_error(401, "approval_required");
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
     house.gateway.cli(["audit", "verify"]).expect_ok();
 }
 
@@ -155,69 +144,58 @@ fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_wa
         &house,
         json!({"agentId": "one", "path": path, "write": true, "forMs": 7_200_000}),
     );
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
-    let token = one.token(&["my-notes.read"]);
-    let done = one
-        .invoke("my-notes.write", note("a.md", "changed\n"))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
+    let done = one.must("my-notes.write", note("a.md", "changed\n"));
     let audit = done["auditId"].as_str().expect("an id").to_owned();
 
     // A restart in the middle changes nothing.
     house.gateway.restart();
     let one = house.back(&one);
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
-    // Nor does a clock that is set back lengthen it.
-    drop(token);
+    one.must("my-notes.read", json!({"path": "a.md"}));
     house.gateway.stop();
     clock.show("+3h");
     house.gateway.start_again();
     let one = house.back(&one);
     assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));
+    // Nor does a clock that is set back lengthen it.
+    clock.show("+1h");
+    assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));
+    clock.show("+3h");
     assert!(!one.sees().iter().any(|id| id.starts_with("my-notes")));
-    one.invoke(READ, json!({"path": "report.txt"})).expect_ok();
-    until("the lending to be swept", || {
-        (lent(&house)[0]["endedAt"].is_string()).then_some(())
+    one.must(READ, report());
+    until_true("the lending to be swept", || {
+        lent(&house)[0]["endedAt"].is_string()
     });
     let sources = house
         .owner()
-        .client
         .get("/admin/api/sources")
         .expect_ok()
         .to_string();
     assert!(!sources.contains("my-notes"), "{sources}");
     let grants = house
         .owner()
-        .client
         .get("/admin/api/grants")
         .expect_ok()
         .to_string();
     assert!(!grants.contains("my-notes"), "{grants}");
-    until("no worker of it to be left", || {
+    until_true("no worker of it to be left", || {
         let status = house
             .owner()
-            .client
             .get("/admin/api/status")
             .expect_ok()
             .to_string();
-        (!status.contains("\"my-notes\"")).then_some(())
+        !status.contains("\"my-notes\"")
     });
 
     // The morning after: one difference, and one file taken back.
-    let review = house
-        .owner()
-        .client
-        .get("/admin/api/review/one")
-        .expect_ok();
+    let review = house.owner().get("/admin/api/review/one").expect_ok();
     let file = &review["sources"][0]["files"][0];
     assert_eq!(file["relativePath"], "a.md", "{review}");
     assert_eq!(file["present"], "same");
     let path = format!("/admin/api/undo/{audit}");
-    let plan = house.owner().client.get(&path).expect_ok();
+    let plan = house.owner().get(&path).expect_ok();
     house
         .owner()
-        .client
         .post(&path, json!({"stateToken": plan["stateToken"]}))
         .expect_ok();
     assert_eq!(above.read("My Notes/a.md"), "one\n");
@@ -233,10 +211,8 @@ fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_wa
     assert!(store.is_dir());
     clock.show("+9d");
     house.gateway.start_again();
-    until("the lending to be forgotten", || {
-        lent(&house).is_empty().then_some(())
-    });
-    until("its store to go", || (!store.exists()).then_some(()));
+    until_true("the lending to be forgotten", || lent(&house).is_empty());
+    until_true("its store to go", || !store.exists());
 }
 
 #[test]
@@ -248,8 +224,7 @@ fn the_owner_takes_it_back_and_lends_it_again_on_other_terms() {
         &house,
         json!({"agentId": "one", "path": path, "write": true}),
     );
-    one.invoke("my-notes.write", note("new.md", "x"))
-        .expect_ok();
+    one.must("my-notes.write", note("new.md", "x"));
 
     // Narrower, while it is lent: the same source, writes gone.
     let again = lend(&house, json!({"agentId": "one", "path": path}));
@@ -258,8 +233,7 @@ fn the_owner_takes_it_back_and_lends_it_again_on_other_terms() {
         (&json!("my-notes"), &json!(true))
     );
     assert_eq!(uniform(&one, "my-notes.write"), nothing(&one));
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
 
     let client = house.owner().client;
     client.delete("/admin/api/lend/my-notes").expect_ok();
@@ -277,14 +251,12 @@ fn the_owner_takes_it_back_and_lends_it_again_on_other_terms() {
         json!({"agentId": "one", "path": path, "write": true}),
     );
     assert_eq!(again["source"], "my-notes", "{again}");
-    one.invoke("my-notes.write", note("other.md", "x"))
-        .expect_ok();
+    one.must("my-notes.write", note("other.md", "x"));
     // The same folder for somebody else is somebody else's source.
     let two = house.reader("two");
     let other = lend(&house, json!({"agentId": "two", "path": path}));
     assert_eq!(other["source"], "my-notes-2", "{other}");
-    two.invoke("my-notes-2.read", json!({"path": "a.md"}))
-        .expect_ok();
+    two.must("my-notes-2.read", json!({"path": "a.md"}));
     assert_eq!(uniform(&one, "my-notes-2.read"), nothing(&one));
 
     // With its last grant a lending goes.
@@ -375,20 +347,12 @@ fn the_commands_of_a_day() {
     );
     assert_eq!(lines[2], "to end it: plexusctl lend end my-notes");
     let listed = house.gateway.cli(["lend", "list"]);
-    assert!(
-        listed.expect_ok().contains("read, write (20 left)"),
-        "{listed:?}"
-    );
+    assert_contains(listed.expect_ok(), "read, write (20 left)");
 
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
-    one.invoke("my-notes.write", note("a.md", "changed once\n"))
-        .expect_ok();
-    one.invoke("my-notes.write", note("a.md", "changed \u{1b}[2J twice\n"))
-        .expect_ok();
-    let done = one
-        .invoke("my-notes.write", note("deep/new.md", "new\n"))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
+    one.must("my-notes.write", note("a.md", "changed once\n"));
+    one.must("my-notes.write", note("a.md", "changed \u{1b}[2J twice\n"));
+    let done = one.must("my-notes.write", note("deep/new.md", "new\n"));
 
     let review = house.gateway.cli(["review", "one"]);
     let text = review.expect_ok();
@@ -401,10 +365,7 @@ fn the_commands_of_a_day() {
         !text.contains("changed once") && !text.contains('\u{1b}'),
         "{text}"
     );
-    assert!(
-        text.contains("my-notes: created deep/new.md, +1 −0"),
-        "{text}"
-    );
+    assert_contains(text, "my-notes: created deep/new.md, +1 −0");
     assert!(
         text.ends_with("changed 2 files since") || text.contains("one changed 2 files since "),
         "{text}"
@@ -419,9 +380,9 @@ fn the_commands_of_a_day() {
         .gateway
         .cli(["review", "one", "--since", "today", "--source", "my-notes"]);
     let text = after.expect_ok();
-    assert!(
-        text.contains("changed since by someone else; this is the agent's part"),
-        "{text}"
+    assert_contains(
+        text,
+        "changed since by someone else; this is the agent's part",
     );
     assert!(text.contains("+changed \\u{1b}[2J twice"), "{text}");
     assert!(text.contains("every change to it was undone"), "{text}");
@@ -432,10 +393,7 @@ fn the_commands_of_a_day() {
     assert_eq!(house.gateway.cli(["review", "nobody"]).status, 1);
     let unknown = house.gateway.cli(["lend", "nobody", &path]);
     assert_ne!(unknown.status, 0);
-    assert!(
-        unknown.stderr.contains("plexusctl connect nobody"),
-        "{unknown:?}"
-    );
+    assert_contains(&unknown.stderr, "plexusctl connect nobody");
     house.gateway.cli(["audit", "verify"]).expect_ok();
 }
 
@@ -448,30 +406,19 @@ fn what_nothing_is_kept_of_is_named_and_not_made_up() {
         &house,
         json!({"agentId": "one", "path": path, "write": true}),
     );
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
-    let done = one
-        .invoke("my-notes.write", note("a.md", "changed\n"))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
+    let done = one.must("my-notes.write", note("a.md", "changed\n"));
     house.gateway.stop();
     std::fs::remove_dir_all(house.gateway.state().join("workers/my-notes")).expect("it goes");
     house.gateway.start_again();
-    let review = house
-        .owner()
-        .client
-        .get("/admin/api/review/one")
-        .expect_ok();
+    let review = house.owner().get("/admin/api/review/one").expect_ok();
     let source = &review["sources"][0];
     assert_eq!(source["files"], json!([]), "{review}");
     assert_eq!(source["notKept"][0]["auditId"], done["auditId"], "{review}");
     let said = house.gateway.cli(["review", "one"]);
-    assert!(
-        said.expect_ok().contains("no before-image kept"),
-        "{said:?}"
-    );
+    assert_contains(said.expect_ok(), "no before-image kept");
     house
         .owner()
-        .client
         .get("/admin/api/review/nobody")
         .expect_error(404, "unknown_agent");
 }
@@ -501,8 +448,7 @@ fn other_terms_show_nothing_that_was_hidden() {
     owner.delete("/admin/api/lend/my-notes").expect_ok();
     lend(&house, json!({"agentId": "one", "path": path}));
     assert_eq!(diary()["error"]["detail"]["reason"], "not_found");
-    one.invoke("my-notes.read", json!({"path": "a.md"}))
-        .expect_ok();
+    one.must("my-notes.read", json!({"path": "a.md"}));
 }
 
 /// A vault's hidden folder is not lent by lending the vault, or what lies above it.
@@ -529,10 +475,7 @@ fn what_another_source_hides_is_not_lent() {
         format!("{path}/Diary"),
     ] {
         let refused = owner.post("/admin/api/lend", json!({"agentId": "one", "path": folder}));
-        assert!(
-            refused.json().to_string().contains("sources unhide kept"),
-            "{refused:?}"
-        );
+        assert_contains(&refused.json().to_string(), "sources unhide kept");
         assert_ne!(refused.status, 200);
     }
     owner

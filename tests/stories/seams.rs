@@ -1,16 +1,13 @@
 //! Attacks on the seams: between a check and the act it allows, between what is shown and what is kept, between a
 //! caller and what was begun for it.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
 use plexus_tests::Response;
-use plexus_tests::waiting::until;
+use plexus_tests::owner::approval;
+use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-fn line(text: &str) -> Value {
-    json!({"line": text})
-}
 
 /// The head of a request proves the key; its body comes when the key is another one.
 #[test]
@@ -59,12 +56,9 @@ fn a_body_that_comes_after_the_rotation_does_nothing() {
     }
     let key = rotated["connectionKey"].as_str().expect("a key");
     let owner = plexus_tests::Owner::new(&house.gateway.client(), key);
-    let agents = owner.client.get("/admin/api/agents").expect_ok();
+    let agents = owner.get("/admin/api/agents").expect_ok();
     assert_eq!(agents["agents"], json!([]), "{agents}");
-    assert_eq!(
-        owner.client.get("/v1/config").expect_ok()["autoAllowReads"],
-        false
-    );
+    assert_eq!(owner.get("/v1/config").expect_ok()["autoAllowReads"], false);
     // The control: the same request with the new key, its body as late.
     let connect = owner
         .client
@@ -73,7 +67,7 @@ fn a_body_that_comes_after_the_rotation_does_nothing() {
     let bytes = connect.bytes_on_wire();
     let mut stream = owner.client.connect();
     stream.write_all(&bytes[..bytes.len() - 1]).expect("taken");
-    owner.client.get("/admin/api/status").expect_ok();
+    owner.get("/admin/api/status").expect_ok();
     stream.write_all(&bytes[bytes.len() - 1..]).expect("taken");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -104,11 +98,10 @@ fn nothing_that_is_begun_during_a_rotation_outlives_it() {
         };
         let sessions: Vec<String> = std::thread::scope(|scope| {
             let thieves: Vec<_> = (0..4).map(|_| scope.spawn(steal)).collect();
-            until("sessions of the thief", || {
-                (opened.load(Ordering::Relaxed) > 8).then_some(())
+            until_true("sessions of the thief", || {
+                opened.load(Ordering::Relaxed) > 8
             });
             owner
-                .client
                 .post("/v1/connection-key/rotate", json!({}))
                 .expect_ok();
             let lists = thieves.into_iter().map(|t| t.join().expect("a list"));
@@ -176,15 +169,13 @@ fn an_approved_run_runs_although_the_owner_hung_up() {
         let approve = owner
             .client
             .request("POST", &format!("/admin/api/pending/{item}"))
-            .json(json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]}));
+            .json(approval(&card, "once"));
         owner.client.leave_after(&approve, || {});
         // It was heard whole, or not at all.
-        let again = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+        let again = approval(&card, "once");
         let status = owner.decide(&item, again).status;
         assert!(matches!(status, 200 | 404), "{status}");
-        until("the effect", || {
-            workshop.effects().contains(&text).then_some(())
-        });
+        until_true("the effect", || workshop.effects().contains(&text));
     }
     assert_eq!(workshop.effects().len(), 8);
 }
@@ -213,7 +204,7 @@ fn an_input_that_was_swapped_on_disk_is_neither_shown_nor_run() {
     std::fs::write(input_file(&workshop, &swapped), r#"{"line":"harmless"}"#).expect("swapped");
     let card = owner.card(&swapped);
     assert!(!card.to_string().contains("harmless"), "{card}");
-    let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+    let approve = approval(&card, "once");
     owner
         .decide(&swapped, approve.clone())
         .expect_error(409, "plan_failed");
@@ -225,9 +216,7 @@ fn an_input_that_was_swapped_on_disk_is_neither_shown_nor_run() {
     // The control: with what was asked it can be approved, and is run.
     std::fs::write(input_file(&workshop, &swapped), kept).expect("put back");
     owner.approve(&swapped, "once");
-    until("the effect", || {
-        (workshop.effects() == ["harmful"]).then_some(())
-    });
+    until_true("the effect", || workshop.effects() == ["harmful"]);
 }
 
 /// A run that came to nothing is not tried again by a restart.
@@ -239,11 +228,10 @@ fn a_run_that_was_refused_stays_so() {
     let item = reply.text_at("/error/pendingId");
     let card = workshop.owner().card(&item);
     workshop.folder.write("state", "1");
-    workshop.owner().decide(
-        &item,
-        json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]}),
-    )
-    .expect_ok();
+    workshop
+        .owner()
+        .decide(&item, approval(&card, "once"))
+        .expect_ok();
     let status = agent.status_after(&item, 20).expect_ok();
     assert_eq!(
         status["result"]["error"]["code"], "precondition_changed",
@@ -318,7 +306,7 @@ fn one_decision_of_many() {
         let card = owner.card(&item);
         let decide = |n: usize| {
             let body = if n.is_multiple_of(2) {
-                json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]})
+                approval(&card, "once")
             } else {
                 json!({"action": "deny"})
             };
@@ -371,14 +359,14 @@ fn a_revoke_that_cannot_be_saved_holds() {
     let token = one.token(&["fixture.echo"]);
     echo(&one).expect_ok();
     let revoke = |path: &str, body: Value| {
-        let reply = owner.client.post(path, body);
+        let reply = owner.post(path, body);
         let error = reply.expect_error(503, "audit_unavailable");
         assert_eq!(error["held"], true, "{reply}");
     };
     // One token of somebody who keeps its credential.
     let four = workshop.reader("four");
     let one_of_four = four.token(&["fixture.echo"]);
-    let bearing = four.bearing(one_of_four["token"].as_str().expect("a token"));
+    let bearing = four.bearing(&one_of_four);
     let body = json!({"id": "fixture.long", "input": {"ms": 1}, "async": true});
     let run = four.invoke_body(body).text_at("/run/runId");
     let run = format!("/invoke/status?runId={run}");
@@ -399,22 +387,18 @@ fn a_revoke_that_cannot_be_saved_holds() {
     refused("held");
     files_may_grow(&workshop.gateway, true);
     // The ledger records again; what was taken back is taken back.
-    until("the ledger to record", || {
-        (echo(&bystander).status == 200).then_some(())
-    });
+    until_true("the ledger to record", || echo(&bystander).status == 200);
     refused("held or saved");
     echo(&one).expect_error(401, "session_expired");
     one.client()
         .get("/manifest")
         .expect_error(401, "session_expired");
-    let text = token["token"].as_str().expect("a token");
-    let called = one.invoke_with(text, "fixture.echo", json!({"text": "x"}));
+    let called = one.invoke_with(&token, "fixture.echo", json!({"text": "x"}));
     assert_eq!(called.status, 401, "{called}");
     plexus_tests::agent::handshake(&one.anonymous, &one.pat).expect_status(401);
     assert_ne!(echo(&two).status, 200);
     // Any act of the owner saves it first.
     owner
-        .client
         .post("/admin/api/pause", json!({"on": false}))
         .expect_ok();
     let _ = owner
@@ -439,15 +423,13 @@ fn a_kept_answer_is_no_way_round_a_narrower_grant() {
     call(&agent).expect_ok();
     assert_eq!(call(&agent).expect_ok()["replayed"], true, "the control");
     let narrower = json!({"pathPrefix": {"field": "path", "allow": ["docs"]}});
-    owner
-        .client
-        .put(
+    owner.put(
             "/admin/api/grants",
             json!({"agentId": "one", "grants": {READ: {"decision": "allow", "constraint": narrower}}}),
         )
         .expect_ok();
     let reply = call(&agent);
-    assert_ne!(reply.status, 200, "{reply}");
+    reply.expect_error(401, "grant_required");
     let next = house.reader("one");
     let fresh = call(&next).expect_ok();
     assert_ne!(fresh["replayed"], true, "{fresh}");
@@ -462,7 +444,7 @@ fn a_kept_answer_is_no_way_to_what_was_hidden_or_was_elsewhere() {
     let agent = house.reader("one");
     let of_workspace = |act: &str, body: Value| {
         let path = format!("/admin/api/sources/workspace/{act}");
-        owner.client.post(&path, body).expect_ok()
+        owner.post(&path, body).expect_ok()
     };
     let call = |path: &str| {
         agent.invoke_body(json!({"id": READ, "input": {"path": path}, "idempotencyKey": path}))
@@ -497,15 +479,12 @@ fn a_crowd_does_not_lock_the_owner_out() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raised");
     assert!(most > 2_400, "the crowd needs descriptors of its own");
     let agent = house.reader("one");
-    agent
-        .invoke(READ, json!({"path": "report.txt"}))
-        .expect_ok();
+    agent.must(READ, report());
     let client = house.gateway.client();
     let crowd: Vec<_> = (0..1_100).map(|_| client.connect()).collect();
     let began = std::time::Instant::now();
     let owner = plexus_tests::Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
     owner
-        .client
         .post("/admin/api/pause", json!({"on": true}))
         .expect_ok();
     owner.connect("two", &[READ]);

@@ -2,7 +2,8 @@
 
 use crate::house::Workshop;
 use plexus_protocol::Digest;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Terminal};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -85,6 +86,8 @@ fn the_owner_sees_what_a_call_says() {
         // Not found, where the call was over before the owner asked.
         if end.status == 200 {
             assert_eq!(end.json()["over"], true, "{end}");
+        } else {
+            end.expect_error(404, "not_found");
         }
         said(&call, 0).expect_error(404, "not_found");
     });
@@ -176,9 +179,7 @@ fn slow_follower_slows_the_worker() {
     let taken = || workshop.folder.read("streamed").parse::<u64>().unwrap_or(0);
     // As far as it gets unread: half a mebibyte, and what may be on its way beyond.
     let most = (next + 640 * 1024) / 15_000 + 2;
-    until("it is held up", || {
-        (taken() * 15_000 > next + 512 * 1024).then_some(())
-    });
+    until_true("it is held up", || taken() * 15_000 > next + 512 * 1024);
     assert!(taken() <= most, "{} pieces, {most} at most", taken());
     // It goes on as soon as it is read.
     let (_, ended) = follow(&agent, &run);
@@ -286,11 +287,7 @@ fn pause_and_revoke_cancel_effects() {
     assert_eq!(look(&two, &other, 0)["status"], "running");
     let pause = |on: bool| {
         let body = json!({ "on": on });
-        workshop
-            .owner()
-            .client
-            .post("/admin/api/pause", body)
-            .expect_ok();
+        workshop.owner().post("/admin/api/pause", body).expect_ok();
     };
     pause(true);
     let outcome = until("its outcome", || {
@@ -311,10 +308,9 @@ fn owner_lists_and_stops_calls() {
     under_way(&agent, &run);
     let listed = workshop.gateway.cli(["calls", "list"]);
     let shown = listed.expect_ok();
-    assert!(
-        shown.contains(STREAM) && shown.contains("one") && shown.contains("effect"),
-        "{shown}"
-    );
+    assert_contains(shown, STREAM);
+    assert_contains(shown, "one");
+    assert_contains(shown, "effect");
     let calls = workshop.gateway.cli(["calls", "list", "--json"]).json();
     let call = &calls["calls"][0];
     assert_eq!(call["runId"], run.as_str());
@@ -338,10 +334,7 @@ fn command_prints_the_stream_and_cancels_it() {
     let words = ["fixture.stream", "text=hello", "pieces=3"];
     let done = workshop.gateway.plexus("one", words);
     assert!(done.expect_ok().contains(r#""pieces": 3"#), "{done}");
-    assert!(
-        done.stderr.contains("0 hello\n1 hello\n2 hello\n"),
-        "{done}"
-    );
+    assert_contains(&done.stderr, "0 hello\n1 hello\n2 hello\n");
 
     let words = words.into_iter().chain(["until=never"]);
     let command = workshop.gateway.plexus_command("one", words);
@@ -356,13 +349,10 @@ fn command_prints_the_stream_and_cancels_it() {
     // From another command, by the run's id.
     let mut terminal = Terminal::start(&command, 80, 24);
     terminal.until_shows("2 hello");
-    let calls = workshop.owner().client.get("/admin/api/calls").expect_ok();
+    let calls = workshop.owner().get("/admin/api/calls").expect_ok();
     let run = calls["calls"][0]["runId"].as_str().expect("a run");
     let said = workshop.gateway.plexus("one", ["cancel", run]);
-    assert!(
-        said.expect_ok().contains(&format!("plexus wait {run}")),
-        "{said}"
-    );
+    assert_contains(said.expect_ok(), &format!("plexus wait {run}"));
     terminal.until_shows("You cancelled it.");
     assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
     let ended = workshop.gateway.plexus("one", ["wait", run]);

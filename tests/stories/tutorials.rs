@@ -14,7 +14,8 @@ use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::programs::{self, Said};
 #[cfg(target_os = "linux")]
 use plexus_tests::registry;
-use plexus_tests::waiting::until;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Model, Step, binaries};
 use serde_json::json;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -214,8 +215,8 @@ impl Person {
                 "waits" => {
                     let waiting = self.shell(block);
                     let waiting = std::thread::spawn(move || programs::run(waiting));
-                    until("a request of the agent", || {
-                        (!self.house.owner().pending().is_empty()).then_some(())
+                    until_true("a request of the agent", || {
+                        !self.house.owner().pending().is_empty()
                     });
                     let answer = next.next().expect("a block that answers it");
                     said.push(self.run(answer));
@@ -354,17 +355,13 @@ fn connecting_codex() {
         "Ask again."
     );
     assert!(person.elsewhere.has(".plexus/agents/laptop.pat"));
-    assert!(
-        person
-            .elsewhere
-            .read("work/AGENTS.md")
-            .contains("<!-- END PLEXUS -->")
+    assert_contains(
+        &person.elsewhere.read("work/AGENTS.md"),
+        "<!-- END PLEXUS -->",
     );
-    assert!(
-        person
-            .elsewhere
-            .read(".codex/config.toml")
-            .contains("agents/laptop/bin/plexus")
+    assert_contains(
+        &person.elsewhere.read(".codex/config.toml"),
+        "agents/laptop/bin/plexus",
     );
     let left = std::fs::read_to_string(folder.join("config.toml")).expect("a file");
     assert_eq!(left, config, "it was taken back");
@@ -417,7 +414,7 @@ fn creating_an_extension() {
         .arg(&socket)
         .spawn()
         .expect("python3");
-    until("its socket", || socket.exists().then_some(()));
+    until_true("its socket", || socket.exists());
     let said = person.play("create-an-extension.md");
     player.kill().expect("it runs");
     player.wait().expect("its end");
@@ -488,8 +485,11 @@ fn lending_a_repository() {
     // What the page shows is what was printed.
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/coding-agents.md");
     let page = std::fs::read_to_string(page).expect("the page");
-    for shown in page.lines().filter_map(|line| line.strip_prefix("    ")) {
-        assert!(all.contains(shown), "{shown} was not printed:\n{all}");
+    let shown = page.lines().filter_map(|line| line.strip_prefix("    "));
+    let shown: Vec<&str> = shown.collect();
+    assert!(!shown.is_empty(), "the page shows what is printed");
+    for line in shown {
+        assert!(all.contains(line), "{line} was not printed:\n{all}");
     }
     let sent: String = model
         .requests()

@@ -2,7 +2,8 @@
 
 use crate::house::{House, WRITE, note};
 use nix::sys::signal::Signal;
-use plexus_tests::{Agent, Terminal, waiting::until};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{Agent, Terminal, waiting::until_true};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::fs::Permissions;
@@ -41,9 +42,9 @@ pub(crate) fn answer(terminal: &mut Terminal, keys: &str, shows: &str) {
     });
     if !picture.contains(shows) {
         // Enter means nothing where there is no panel, so pressing it once too often is no harm.
-        until("an answer that is heard", || {
+        until_true("an answer that is heard", || {
             terminal.keys(ENTER);
-            terminal.picture().contains(shows).then_some(())
+            terminal.picture().contains(shows)
         });
     }
 }
@@ -95,18 +96,14 @@ fn a_card_is_read_and_approved_once() {
     answer(&mut terminal, ENTER, "approved pend_");
     assert_eq!(agent.status(&item).json()["state"], "approved");
     terminal.until_shows("nothing waits");
-    agent
-        .invoke(WRITE, note("fresh.txt", "first\nsecond\n"))
-        .expect_ok();
+    agent.must(WRITE, note("fresh.txt", "first\nsecond\n"));
     assert!(house.owner().grants().is_empty(), "nothing stands");
 
     // The next card says what differs.
     asks(&agent, "fresh.txt", "first\nthird\n");
     let picture = terminal.until_shows("differs: from the call that you approved");
-    assert!(
-        picture.contains("┃ -second") && picture.contains("┃ +third"),
-        "{picture}"
-    );
+    assert_contains(&picture, "┃ -second");
+    assert_contains(&picture, "┃ +third");
     terminal.keys("q");
     ends_well(terminal);
 }
@@ -127,10 +124,7 @@ fn a_denial_has_a_reason_that_was_typed() {
     let status = agent.status(&item).json();
     assert_eq!(status["state"], "denied");
     let again = agent.ask_to(WRITE, note("a.txt", "x")).json();
-    assert!(
-        again.to_string().contains("not q d today, please thanks"),
-        "{again}"
-    );
+    assert_contains(&again.to_string(), "not q d today, please thanks");
     terminal.keys("\x03");
     ends_well(terminal);
 }
@@ -221,7 +215,6 @@ fn a_card_that_changed_under_the_cursor_is_not_approved() {
     terminal.until_shows("(•) once");
     // The card now says something else, and nothing on the feed told of it.
     owner
-        .client
         .put("/v1/config", json!({"allowUntilRevoked": false}))
         .expect_ok();
     terminal.keys(ENTER);
@@ -435,8 +428,8 @@ fn yes(terminal: &mut Terminal, shows: &str) {
     loop {
         let before = early(terminal);
         terminal.keys("y\n");
-        until(shows, || {
-            (said(terminal, shows) > 0 || early(terminal) > before).then_some(())
+        until_true(shows, || {
+            said(terminal, shows) > 0 || early(terminal) > before
         });
         if said(terminal, shows) > 0 {
             return;
@@ -566,7 +559,7 @@ fn with_json_nobody_is_asked_for_a_yes_to_what_was_not_shown() {
     let agent = house.gateway.agent("one");
     let item = asks(&agent, "a.txt", "x");
     house.owner().approve(&item, "once");
-    let written = agent.invoke(WRITE, note("a.txt", "x")).expect_ok();
+    let written = agent.must(WRITE, note("a.txt", "x"));
     let event = written["auditId"].as_str().expect("an id");
     let item = asks(&agent, "b.txt", "x");
     let lines: [&[&str]; 3] = [
@@ -821,6 +814,7 @@ fn hostile_texts_are_shown_and_not_obeyed() {
     let owner = house.owner();
     let mut terminals = [watch(&house, 120, 40), watch(&house, 40, 12)];
     // Each screen has to end a decision on it before the next: so that it was really drawn.
+    let mut seen = 0;
     for (number, chunk) in texts.chunks(13).enumerate() {
         let agent = house.gateway.agent(&format!("agent-{number}"));
         for text in chunk {
@@ -832,6 +826,7 @@ fn hostile_texts_are_shown_and_not_obeyed() {
                 assert!(reply["error"]["code"].is_string(), "{reply}");
                 continue;
             };
+            seen += 1;
             let card = owner.card(item);
             for terminal in &mut terminals {
                 look(terminal, &card);
@@ -842,6 +837,7 @@ fn hostile_texts_are_shown_and_not_obeyed() {
             }
         }
     }
+    assert!(seen > texts.len() / 2, "{seen} of them were shown");
     for mut terminal in terminals {
         let bytes = terminal.bytes();
         assert_only_ours(&bytes);

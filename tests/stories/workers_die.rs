@@ -7,7 +7,7 @@
 use crate::house::{COUNT, Workshop, fixtures_below};
 use nix::sys::signal::Signal;
 use plexus_tests::processes::{self, Process};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Length, Owner};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ impl Seen {
     }
     /// The one that serves in `role`, as the owner's status names it.
     fn worker(&self, role: &str) -> Option<Process> {
-        let status = self.owner.client.get("/admin/api/status").expect_ok();
+        let status = self.owner.get("/admin/api/status").expect_ok();
         let workers = status["workers"].as_array().expect("workers");
         let of_role = workers
             .iter()
@@ -124,11 +124,11 @@ fn workers_are_killed_under_thousands_of_calls() {
         .collect();
     // Both roles are up, and everybody has called once.
     for agent in &readers {
-        agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+        agent.must("fixture.slow", json!({"ms": 1}));
     }
     for (n, agent) in writers.iter().enumerate() {
         let line = format!("warm-{n}");
-        agent.invoke(COUNT, json!({"line": line})).expect_ok();
+        agent.must(COUNT, json!({"line": line}));
     }
     let seen = Seen::of(&workshop);
     let descriptors = seen.descriptors_at_rest();
@@ -204,18 +204,14 @@ fn workers_are_killed_under_thousands_of_calls() {
     hold_the_log_against(&workshop, &told, expected + CALLERS);
 
     // What is left: the two workers, no child that was not waited for, and not one descriptor more.
-    until("the dead to be reaped", || {
-        (processes::zombies(seen.daemon) == 0).then_some(())
+    until_true("the dead to be reaped", || {
+        processes::zombies(seen.daemon) == 0
     });
     assert!(seen.workers().len() <= 2);
-    readers[0]
-        .invoke("fixture.slow", json!({"ms": 1}))
-        .expect_ok();
-    writers[0]
-        .invoke(COUNT, json!({"line": "after"}))
-        .expect_ok();
-    until("the descriptors of before", || {
-        (processes::descriptors(seen.daemon) <= descriptors).then_some(())
+    readers[0].must("fixture.slow", json!({"ms": 1}));
+    writers[0].must(COUNT, json!({"line": "after"}));
+    until_true("the descriptors of before", || {
+        processes::descriptors(seen.daemon) <= descriptors
     });
     assert_eq!(seen.workers().len(), 2, "one for each role");
 }
@@ -231,6 +227,7 @@ fn hold_effects_against(workshop: &Workshop, told: &Told) {
         times.values().all(|times| *times == 1),
         "nothing happened twice"
     );
+    assert!(!told.done.is_empty());
     for line in &told.done {
         assert_eq!(
             times.get(line.as_str()),
@@ -280,7 +277,7 @@ fn hold_the_log_against(workshop: &Workshop, told: &Told, writes: usize) {
         "those that were told so"
     );
     let owner = workshop.owner();
-    let open = owner.client.get("/admin/api/unsettled").expect_ok();
+    let open = owner.get("/admin/api/unsettled").expect_ok();
     let open = open["unsettled"].as_array().map_or(0, Vec::len);
     assert_eq!(open, told.unknown.len(), "each waits for the owner");
 }
@@ -291,8 +288,8 @@ fn hold_the_log_against(workshop: &Workshop, told: &Told, writes: usize) {
 fn stopped_workers_are_replaced() {
     let workshop = Workshop::open();
     let (reader, writer) = (workshop.reader("reader"), workshop.writer("writer"));
-    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
-    writer.invoke(COUNT, json!({"line": "warm"})).expect_ok();
+    reader.must("fixture.slow", json!({"ms": 1}));
+    writer.must(COUNT, json!({"line": "warm"}));
     let seen = Seen::of(&workshop);
     let stopped = ["reader", "writer"].map(|role| {
         let process = seen.worker(role).expect("a worker");
@@ -312,7 +309,7 @@ fn stopped_workers_are_replaced() {
         ["warm"],
         "a worker that is stopped does nothing"
     );
-    writer.invoke(COUNT, json!({"line": "next"})).expect_ok();
+    writer.must(COUNT, json!({"line": "next"}));
     assert_eq!(workshop.effects(), ["warm", "next"]);
 }
 
@@ -321,7 +318,7 @@ fn stopped_workers_are_replaced() {
 fn slowed_workers_go_on() {
     let workshop = Workshop::open();
     let reader = workshop.reader("reader");
-    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    reader.must("fixture.slow", json!({"ms": 1}));
     let slowed = Seen::of(&workshop).worker("reader").expect("a worker");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -348,7 +345,7 @@ fn slowed_workers_go_on() {
 fn leaking_workers_are_bounded() {
     let workshop = Workshop::open();
     let (reader, writer) = (workshop.reader("reader"), workshop.writer("writer"));
-    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    reader.must("fixture.slow", json!({"ms": 1}));
     let leak = |what: &str| reader.invoke("fixture.garbage", json!({"how": what}));
     let seen = Seen::of(&workshop);
     let before = seen.descriptors_at_rest();
@@ -364,25 +361,19 @@ fn leaking_workers_are_bounded() {
         0,
         "all are taken"
     );
-    reader
-        .invoke("fixture.echo", json!({"text": "still there"}))
-        .expect_ok();
-    writer
-        .invoke(COUNT, json!({"line": "the other role"}))
-        .expect_ok();
+    reader.must("fixture.echo", json!({"text": "still there"}));
+    writer.must(COUNT, json!({"line": "the other role"}));
 
     let leaking = seen.worker("reader").expect("a worker");
     // It may be ended before it has answered; then it is asked again, and so on: that is given up.
     drop(leak("memory"));
-    until("the end of the worker that keeps memory", || {
-        (!leaking.alive()).then_some(())
+    until_true("the end of the worker that keeps memory", || {
+        !leaking.alive()
     });
-    reader
-        .invoke("fixture.echo", json!({"text": "the next one"}))
-        .expect_ok();
-    until("no more descriptors than with both workers", || {
+    reader.must("fixture.echo", json!({"text": "the next one"}));
+    until_true("no more descriptors than with both workers", || {
         // The writer's: its stream and its stderr.
-        (processes::descriptors(seen.daemon) <= before + 2).then_some(())
+        processes::descriptors(seen.daemon) <= before + 2
     });
 }
 
@@ -402,7 +393,7 @@ fn workers_that_exit_at_their_start() {
         events.retain(|event| event["detail"]["event"] == "worker.refused");
         events.len()
     };
-    until("the fifth try", || (tries() >= 5).then_some(()));
+    until_true("the fifth try", || tries() >= 5);
     for _ in 0..20 {
         reader
             .invoke("fixture.echo", json!({"text": "at once"}))
@@ -410,13 +401,11 @@ fn workers_that_exit_at_their_start() {
     }
     assert_eq!(tries(), 5, "none is tried meanwhile");
     assert_eq!(processes::zombies(seen.daemon), 0);
-    until("the descriptors of before", || {
-        (processes::descriptors(seen.daemon) <= before).then_some(())
+    until_true("the descriptors of before", || {
+        processes::descriptors(seen.daemon) <= before
     });
 
     std::fs::remove_file(workshop.folder.path().join("exits")).expect("a file");
-    workshop.owner().client.get("/admin/api/health").expect_ok();
-    reader
-        .invoke("fixture.echo", json!({"text": "mended"}))
-        .expect_ok();
+    workshop.owner().get("/admin/api/health").expect_ok();
+    reader.must("fixture.echo", json!({"text": "mended"}));
 }
