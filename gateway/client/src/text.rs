@@ -17,6 +17,13 @@ pub fn line(text: &str) -> String {
     escaped(text, |_| false)
 }
 
+/// Items as one line.
+#[must_use]
+pub fn listed(items: &[impl ToString], between: &str) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    line(&items.join(between))
+}
+
 /// The lines of a longer text. Tabs stay: they move right only, and files are full of them.
 pub fn lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(|line| escaped(line, |c| c == '\t'))

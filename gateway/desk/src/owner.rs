@@ -95,7 +95,20 @@ pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 
 /// The calls of the owner's table.
 fn served() -> Served {
-    let parts = [boards::serve, calls::serve, changes::serve, undo::serve];
+    let parts = [
+        activity::serve,
+        agents::serve,
+        boards::serve,
+        calls::serve,
+        catalogue::serve,
+        changes::serve,
+        explain::serve,
+        grants::serve,
+        lend::serve,
+        limits::serve,
+        settings::serve,
+        undo::serve,
+    ];
     parts
         .into_iter()
         .fold(Served::default(), |served, part| part(served))
@@ -104,24 +117,12 @@ fn served() -> Served {
 fn management() -> Router<Arc<Desk>> {
     let (router, _) = served().finish();
     router
-        .route("/agents", get(agents::list))
-        .route("/agents/connect", post(agents::connect))
-        .route("/agents/revoke", post(agents::revoke))
-        .route("/agents/enrollments", get(agents::enrollments))
-        .route("/agents/{id}/subset", get(agents::subset))
-        .route("/agents/{id}/code", post(agents::new_code))
-        .route(
-            "/agents/{id}/limits",
-            get(limits::show).post(limits::change),
-        )
         .route("/pending", get(approvals::list))
         .route(
             "/pending/{id}",
             get(approvals::show).post(approvals::decide),
         )
         .route("/pending/{id}/plan", post(approvals::plan_again))
-        .route("/lend", get(lend::list).post(lend::lend))
-        .route("/lend/{id}", delete(lend::end))
         .route("/review/{agent}", get(review::show))
         .route("/channels", get(channels::list))
         .route(
@@ -155,13 +156,6 @@ fn management() -> Router<Arc<Desk>> {
         )
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
-        .route("/grants", get(grants::list).put(grants::give))
-        .route("/tokens", get(grants::tokens))
-        .route("/revoke", post(grants::revoke))
-        .route("/capabilities", get(catalogue::capabilities))
-        .route("/exposure", get(catalogue::exposure))
-        .route("/exposure/{id}", post(catalogue::expose))
-        .route("/default-grant/{id}", post(catalogue::tick))
         .route("/health", get(catalogue::health))
         .route("/sources", get(sources::list).post(sources::add))
         .route("/sources/detect", get(sources::detected))
@@ -182,7 +176,6 @@ fn management() -> Router<Arc<Desk>> {
         )
         .route("/source-settings", get(source_settings::list))
         .route("/source-settings/{id}", put(source_settings::change))
-        .route("/activity", get(activity::list))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/audit/archives", get(audit::archives))
@@ -193,9 +186,7 @@ fn management() -> Router<Arc<Desk>> {
         .route("/secrets/{name}", post(secrets::write))
         .route("/interfaces", get(network::interfaces))
         .route("/network", get(network::show).post(network::change))
-        .route("/explain", post(explain::explain))
         .route("/status", get(status::show))
-        .route("/pause", post(settings::pause))
         .route("/console/link", post(console::door::link))
 }
 

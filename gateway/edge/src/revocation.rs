@@ -1,14 +1,16 @@
 //! One revocation, for the agent's route and the owner's (docs/protocol/agents.md#revoke).
 
-use super::reply::{Refused, ok};
+use super::reply::Refused;
 use crate::edge::Edge;
-use axum::response::Response;
 use plexus_calls::{refusal, revoke::GaveBack, under_way::CallUnderWay};
 use plexus_ledger::{Receipt, SubmitError};
-use plexus_protocol::{AgentId, CapabilityId, TokenId};
+use plexus_protocol::{
+    AgentId, CapabilityId, TokenId,
+    body::{CancelledCall, Revocation},
+};
 use plexus_record::audit_id;
 use plexus_trust::{Command, Refusal, Reply};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// What is to be revoked.
@@ -29,27 +31,34 @@ impl RevokeRequest {
             Some(Value::String(text)) => Ok(Some(text.as_str())),
             Some(_) => Err(Refused::malformed(format!("`{key}` must be a string"))),
         };
-        let (jti, agent, capability, bundle) = (
+        let named = [
             text("jti")?,
             text("agentId")?,
             text("capabilityId")?,
             text("bundleId")?,
-        );
-        let reason = text("reason")?.and_then(plexus_sources::narration::clean);
+        ];
+        Self::of(named, text("reason")?)
+    }
+
+    /// Of `jti`, `agentId`, `capabilityId` and `bundleId`, and the words for the log.
+    ///
+    /// # Errors
+    /// 400 where nothing is named.
+    pub fn of(named: [Option<&str>; 4], reason: Option<&str>) -> Result<Self, Refused> {
         let mut wish = Self {
             token: None,
             grant: None,
-            reason,
+            reason: reason.and_then(plexus_sources::narration::clean),
             nothing: false,
         };
-        match (jti, agent, capability, bundle) {
-            (Some(jti), ..) => wish.token = TokenId::parse(jti).ok(),
-            (None, Some(agent), Some(capability), _) => {
+        match named {
+            [Some(jti), ..] => wish.token = TokenId::parse(jti).ok(),
+            [None, Some(agent), Some(capability), _] => {
                 wish.grant = AgentId::parse(agent)
                     .ok()
                     .zip(CapabilityId::parse(capability).ok());
             }
-            (None, None, None, Some(_)) => {}
+            [None, None, None, Some(_)] => {}
             _ => {
                 return Err(Refused::malformed(
                     "name what to revoke: `jti`, or `agentId` and `capabilityId`",
@@ -62,7 +71,7 @@ impl RevokeRequest {
 }
 
 /// Revokes, and answers with what ended and which effects were under way already.
-pub async fn carry_out(edge: &Arc<Edge>, wish: RevokeRequest) -> Result<Response, Refused> {
+pub async fn carry_out(edge: &Arc<Edge>, wish: RevokeRequest) -> Result<Revocation, Refused> {
     let command = match (wish.token, wish.grant) {
         _ if wish.nothing => return Ok(nothing()),
         (Some(token), _) => Command::RevokeToken {
@@ -89,7 +98,7 @@ pub(crate) async fn give_back(
     agent: &AgentId,
     token: TokenId,
     wish: RevokeRequest,
-) -> Result<Response, Refused> {
+) -> Result<Revocation, Refused> {
     let state = edge.ledger.snapshot();
     if !state
         .agent(agent)
@@ -105,14 +114,23 @@ pub(crate) async fn give_back(
     }
 }
 
-fn nothing() -> Response {
-    ok(
-        &json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}),
-    )
+fn nothing() -> Revocation {
+    Revocation {
+        ok: false,
+        revoked_jtis: Vec::new(),
+        grant_removed: false,
+        audit_id: Some(String::new()),
+        in_flight: Vec::new(),
+        ended: Vec::new(),
+        cancelled: Vec::new(),
+    }
 }
 
-fn revoked(receipt: Receipt<Reply>, cancelled: &[Arc<CallUnderWay>]) -> Result<Response, Refused> {
-    let audit = receipt.events.first().map(|e| audit_id(e.id));
+fn revoked(
+    receipt: Receipt<Reply>,
+    cancelled: &[Arc<CallUnderWay>],
+) -> Result<Revocation, Refused> {
+    let audit = receipt.events.first().map(|e| audit_id(e.id).to_string());
     let Reply::Revoked {
         tokens,
         grants,
@@ -125,28 +143,19 @@ fn revoked(receipt: Receipt<Reply>, cancelled: &[Arc<CallUnderWay>]) -> Result<R
             Refused::malformed("a revocation was answered with something else").status(500),
         );
     };
-    let mut answer = json!({
-        "ok": !tokens.is_empty() || grants > 0 || !items.is_empty() || !cancelled.is_empty(),
-        "revokedJtis": tokens,
-        "grantRemoved": grants > 0,
-        "auditId": audit,
-        "inFlight": in_flight,
+    let cancelled = cancelled.iter().map(|call| CancelledCall {
+        id: call.handle(),
+        audit_id: call.intent().cloned(),
+        capability_id: call.capability.clone(),
     });
-    // Ours, where there is anything to say.
-    if !items.is_empty() {
-        answer["ended"] = json!(items);
-    }
-    if !cancelled.is_empty() {
-        answer["cancelled"] = in_short(cancelled);
-    }
-    Ok(ok(&answer))
-}
-
-/// Calls that are being cancelled, for an answer.
-#[must_use]
-pub fn in_short(calls: &[Arc<CallUnderWay>]) -> Value {
-    let calls = calls.iter().map(|call| {
-        json!({"id": call.handle(), "auditId": call.intent(), "capabilityId": call.capability})
-    });
-    calls.collect()
+    let cancelled: Vec<_> = cancelled.collect();
+    Ok(Revocation {
+        ok: !tokens.is_empty() || grants > 0 || !items.is_empty() || !cancelled.is_empty(),
+        revoked_jtis: tokens,
+        grant_removed: grants > 0,
+        audit_id: audit,
+        in_flight,
+        ended: items,
+        cancelled,
+    })
 }

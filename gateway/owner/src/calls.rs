@@ -6,6 +6,8 @@ use plexus_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use plexus_protocol::body::CancelledCall;
+
 /// All of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct List {}
@@ -165,16 +167,4 @@ pub struct EndedApproval {
     pub turns_left: u32,
     /// The calls of it that are being cancelled.
     pub cancelled: Vec<CancelledCall>,
-}
-
-/// A call that is being cancelled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CancelledCall {
-    /// What names it to the owner.
-    pub id: String,
-    /// Its intent, where it is an effect.
-    pub audit_id: Option<AuditId>,
-    /// What is called.
-    pub capability_id: CapabilityId,
 }

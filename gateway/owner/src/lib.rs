@@ -10,10 +10,17 @@
 //!
 //! Must not know: HTTP beyond a method and a path; how an act is decided, carried out or shown.
 
+pub mod activity;
+pub mod agents;
 pub mod boards;
 pub mod calls;
 pub mod changes;
 pub mod plan;
+pub mod explain;
+pub mod exposure;
+pub mod grants;
+pub mod lend;
+pub mod pause;
 mod table;
 pub mod undo;
 mod wire;

@@ -4,6 +4,11 @@
 //! answer says that something is asked for and not done yet.
 
 use crate::{Act, ActClass as _, Method, OwnerCall, boards, calls, changes, undo};
+use crate::{
+    Act, ActClass as _, Method, OwnerCall, activity, agents, boards, calls, explain, exposure,
+    grants, lend, pause,
+};
+use plexus_protocol::body::Revocation;
 
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +63,17 @@ macro_rules! table {
 
 #[rustfmt::skip]
 table! {
+    Get    "/activity?limit&agent&since&until&source&touched&only&before" Reads activity::List => activity::Activity;
+
+    Get    "/agents"                                    Reads    agents::List => agents::Agents;
+    Post   "/agents/connect"                            Widens   agents::Connect => agents::Connected;
+    Get    "/agents/enrollments"                        Reads    agents::ListEnrollments => agents::Enrollments;
+    Post   "/agents/revoke"                             Narrows  agents::Revoke => agents::RevokedAgent;
+    Post   "/agents/{id}/code"                          Widens   agents::RenewCode => agents::RenewedCode;
+    Get    "/agents/{id}/limits"                        Reads    agents::ShowLimits => agents::Limits;
+    Post   "/agents/{id}/limits"                        Widens   agents::ChangeLimits => agents::ChangedLimits;
+    Get    "/agents/{id}/subset"                        Reads    agents::ShowSubset => agents::Subset;
+
     Get    "/boards"                                    Reads    boards::List => boards::Boards;
     Get    "/boards/{id}?source"                        Reads    boards::Show => boards::ShownBoard;
     Post   "/boards/{id}/stop?source"                   Narrows  boards::Stop => calls::EndedConversation, 202;
@@ -73,6 +89,23 @@ table! {
 
     Get    "/undo/{id}"                                 Reads    undo::Show => undo::UndoPlan;
     Post   "/undo/{id}"                                 Widens   undo::TakeBack => undo::UndoOutcome;
+    Post   "/explain"                                   Narrows  explain::Explain => explain::Explanation;
+
+    Get    "/capabilities"                              Reads    exposure::ListEntries => exposure::Entries;
+    Post   "/default-grant/{id}"                        Widens   exposure::Offer => exposure::Offered;
+    Get    "/exposure"                                  Reads    exposure::List => exposure::Exposure;
+    Post   "/exposure/{id}"                             Either   exposure::Expose => exposure::Exposed;
+
+    Get    "/grants"                                    Reads    grants::List => grants::Grants;
+    Put    "/grants"                                    Widens   grants::Give => grants::Given;
+    Post   "/revoke"                                    Narrows  grants::Revoke => Revocation;
+    Get    "/tokens"                                    Reads    grants::ListTokens => grants::Tokens;
+
+    Get    "/lend"                                      Reads    lend::List => lend::LentFolders;
+    Post   "/lend"                                      Either   lend::Lend => lend::Lending;
+    Delete "/lend/{id}"                                 Narrows  lend::End => lend::EndedLending;
+
+    Post   "/pause"                                     Either   pause::Pause => pause::Paused;
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::{Method, OwnerCall};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use plexus_protocol::json::Exact;
 use serde_json::{Map, Value};
 
 /// What stands in a path or a query as it is.
@@ -103,7 +104,7 @@ pub fn read<C: OwnerCall>(
             .map(|(name, value)| (name, value.into())),
     );
     members.retain(|_, value| !value.is_null());
-    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+    serde_path_to_error::deserialize(Exact(Value::Object(members))).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().to_string();
         let missing = why
@@ -118,10 +119,39 @@ pub fn read<C: OwnerCall>(
     })
 }
 
+/// Texts of a list.
+pub(crate) mod texts {
+    use serde::{Deserialize, Deserializer};
+    use serde_json::Value;
+
+    /// What is no text is left out, and what is no list is an empty one; each text counts once.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        let mut found = Vec::new();
+        if let Value::Array(items) = Value::deserialize(from)? {
+            for item in items {
+                match item {
+                    Value::String(text) if !found.contains(&text) => found.push(text),
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// A number that travels as text in a query.
 pub(crate) mod number {
     use serde::{Deserialize, Deserializer, de};
     use std::str::FromStr;
+
+    /// The same where it may be absent.
+    pub(crate) fn optional<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        deserialize(from).map(Some)
+    }
 
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -148,7 +178,7 @@ pub(crate) mod number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{boards, calls};
+    use crate::{agents, boards, calls};
     use serde_json::json;
 
     fn text(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -202,5 +232,18 @@ mod tests {
         );
         let nameless = read::<calls::Stop>([], &[], Map::new()).unwrap_err();
         assert_eq!(nameless.to_string(), "`id` is required");
+    }
+
+    #[test]
+    fn an_array_is_no_object_and_a_list_of_texts_is_read_leniently() {
+        let read = |members: serde_json::Value| {
+            let members = members.as_object().cloned().unwrap();
+            read::<agents::Connect>([], &[], members)
+        };
+        // It would be a narrowing that narrows nothing.
+        assert!(read(json!({"agentId": "a", "constraint": []})).is_err());
+        let lenient = read(json!({"capabilities": ["x", 5, "x", "y"], "standing": "x"})).unwrap();
+        assert_eq!(lenient.capabilities, ["x", "y"]);
+        assert!(lenient.standing.is_empty() && lenient.agent_id.is_empty());
     }
 }

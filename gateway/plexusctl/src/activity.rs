@@ -4,13 +4,14 @@ mod words;
 
 use crate::{
     moment::{self, End, Moment},
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
 };
 use clap::Args;
 use jiff::{Zoned, tz::TimeZone};
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals};
 use plexus_protocol::{AgentId, Timestamp};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 /// What is asked for.
 #[derive(Args)]
@@ -41,81 +42,71 @@ pub(crate) struct Activity {
 }
 
 /// What one page may hold.
-const PAGE: usize = 1_000;
+const PAGE: u64 = 1_000;
 
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, activity: Activity) -> Result<Exit, Stop> {
     let now = moment::now();
     let found = find(&mut desk.open().await?, &activity, &now).await?;
-    desk.show(&found.json(), || found.text(&now))
+    desk.show(&found, || found.text(&now))
 }
 
 /// The calls that were found, oldest first, and how many there are of what.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct FoundCalls {
-    calls: Vec<Value>,
-    totals: Map<String, Value>,
+    calls: Vec<ActivityRow>,
+    totals: Totals,
     /// Whether there are calls that are counted and not shown.
     more: bool,
 }
 
 async fn find(owner: &mut Owner, activity: &Activity, now: &Zoned) -> Result<FoundCalls, Stop> {
     let mut found = FoundCalls::default();
-    let most = usize::try_from(activity.limit).unwrap_or(usize::MAX);
-    let mut before = None;
+    let mut asked = activity.asked(now);
     loop {
-        let left = most - found.calls.len();
-        let page = owner
-            .get(&activity.query(now, before, left.min(PAGE)))
-            .await?;
-        for (word, count) in page["totals"].as_object().into_iter().flatten() {
-            let so_far = found.totals.get(word).and_then(Value::as_u64).unwrap_or(0);
-            let count = so_far + count.as_u64().unwrap_or(0);
-            found.totals.insert(word.clone(), count.into());
-        }
-        found.calls.extend_from_slice(list_of(&page, "calls"));
-        before = page["next"].as_u64();
-        if before.is_none() {
+        let left = u64::from(activity.limit) - found.calls.len() as u64;
+        asked.limit = Some(left.min(PAGE));
+        let page = owner.call(&asked).await?;
+        found.totals += page.totals;
+        found.calls.extend(page.calls);
+        asked.before = page.next;
+        if asked.before.is_none() {
             break;
         }
     }
-    let counted: u64 = found.totals.values().filter_map(Value::as_u64).sum();
-    let alone = |call: &Value| 1 + call["unrecorded"].as_u64().unwrap_or(0);
-    found.more = counted > found.calls.iter().map(alone).sum();
+    let shown: u64 = found.calls.iter().map(times).sum();
+    found.more = found.totals.all() > shown;
     found.calls.reverse();
     Ok(found)
 }
 
+/// How many calls a row is.
+fn times(row: &ActivityRow) -> u64 {
+    1 + row.call().unrecorded.unwrap_or(0)
+}
+
 impl Activity {
-    /// The path of one page.
-    fn query(&self, now: &Zoned, before: Option<u64>, limit: usize) -> String {
+    /// What is asked for, but for the page.
+    fn asked(&self, now: &Zoned) -> List {
         let since = match (&self.since, &self.touched) {
             (Some(since), _) => Some(since.at(End::First, now)),
             (None, Some(_)) => None,
             (None, None) => Some(Moment::Ago(86_400_000).at(End::First, now)),
         };
-        let until = self.until.as_ref().map(|until| until.at(End::Last, now));
-        let only = match (self.changed, self.refused) {
-            (true, _) => Some("changed"),
-            (_, true) => Some("refused"),
-            _ => None,
-        };
-        let asked = [
-            ("agent", self.agent.as_ref().map(ToString::to_string)),
-            ("since", since.map(|at| at.to_string())),
-            ("until", until.map(|at| at.to_string())),
-            ("source", self.source.clone()),
-            ("touched", self.touched.clone()),
-            ("only", only.map(str::to_owned)),
-            ("before", before.map(|b| b.to_string())),
-        ];
-        let asked = asked
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("&{name}={}", encoded(&value?))));
-        format!(
-            "/admin/api/activity?limit={limit}{}",
-            asked.collect::<String>()
-        )
+        List {
+            limit: None,
+            agent: self.agent.as_ref().map(ToString::to_string),
+            since,
+            until: self.until.as_ref().map(|until| until.at(End::Last, now)),
+            source: self.source.clone(),
+            touched: self.touched.clone(),
+            only: match (self.changed, self.refused) {
+                (true, _) => Some(OnlyActivity::Changed),
+                (_, true) => Some(OnlyActivity::Refused),
+                _ => None,
+            },
+            before: None,
+        }
     }
 }
 
@@ -146,10 +137,6 @@ struct Line {
 }
 
 impl FoundCalls {
-    fn json(&self) -> Value {
-        json!({"calls": self.calls, "totals": self.totals, "more": self.more})
-    }
-
     fn text(&self, now: &Zoned) -> String {
         let zone = now.time_zone();
         let mut out = String::new();
@@ -167,17 +154,16 @@ impl FoundCalls {
         if self.more {
             out.push_str("(earlier calls are counted and not shown: --limit)\n");
         }
-        format!("{out}{}", words::totals(&self.totals))
+        format!("{out}{}", words::totals(self.totals))
     }
 
     fn lines(&self) -> Vec<Line> {
         let mut lines: Vec<Line> = Vec::new();
-        for call in &self.calls {
-            let at: Timestamp = serde_json::from_value(call["at"].clone()).unwrap_or_default();
-            let words = words::said(call);
-            let agent = text_of(call, "agentId").to_owned();
-            let times = 1 + call["unrecorded"].as_u64().unwrap_or(0);
-            let folds = words::folds(text_of(call, "did"));
+        for row in &self.calls {
+            let (call, times) = (row.call(), times(row));
+            let (at, words) = (call.at, words::said(call));
+            let agent = call.agent_id.clone().unwrap_or_default();
+            let folds = words::folds(call.did);
             let recent = lines.iter_mut().rev().take(FOLD.0);
             let same = recent
                 .filter(|line| folds && line.folds && at.since(line.first) <= FOLD.1)
@@ -232,6 +218,8 @@ mod tests {
     use super::*;
     use clap::Parser;
     use jiff::civil;
+    use serde_json::json;
+    use words::tests::thing;
 
     #[derive(Parser)]
     struct Typed {
@@ -249,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_asked_of_the_gateway() {
         for (typed, asked) in [
-            (&[][..], "limit=9&since=2026-11-19T12:00:00.000Z"),
+            (&[][..], "limit=9&since=2026-11-19T12%3A00%3A00.000Z"),
             (
                 &[
                     "cc",
@@ -259,7 +247,7 @@ mod tests {
                     "yesterday",
                     "--changed",
                 ],
-                "limit=9&agent=cc&since=2026-11-19T00:00:00.000Z&until=2026-11-20T00:00:00.000Z&only=changed",
+                "limit=9&agent=cc&since=2026-11-19T00%3A00%3A00.000Z&until=2026-11-20T00%3A00%3A00.000Z&only=changed",
             ),
             (
                 &["--touched", "a b&c#é.md", "--source", "w", "--refused"],
@@ -268,8 +256,12 @@ mod tests {
         ] {
             let typed = [&["activity"], typed].concat();
             let activity = Typed::try_parse_from(typed).unwrap().activity;
-            let path = activity.query(&now(), None, 9);
-            assert_eq!(path, format!("/admin/api/activity?{asked}"));
+            let page = List {
+                limit: Some(9),
+                ..activity.asked(&now())
+            };
+            let path = plexus_owner::write(&page).path;
+            assert_eq!(path, format!("/activity?{asked}"));
         }
     }
 
@@ -277,10 +269,11 @@ mod tests {
     fn a_day_in_lines() {
         let read = |at: &str, path: &str| {
             json!({"at": at, "did": "read", "agentId": "cc", "source": "obsidian", "capabilityId": "obsidian.vault.read",
-                "summary": format!("read {path}"), "touched": [{"kind": "note", "id": path}], "outputBytes": 3_140})
+                "summary": format!("read {path}"), "touched": [thing(path)], "outputBytes": 3_140})
         };
+        let row = |call| ActivityRow::new(words::tests::call(call));
         let found = FoundCalls {
-            calls: vec![
+            calls: [
                 read("2026-11-19T23:59:10.000Z", "a.md"),
                 read("2026-11-20T10:42:00.000Z", "a.md"),
                 read("2026-11-20T10:42:30.000Z", "b\u{202e}.md"),
@@ -288,11 +281,15 @@ mod tests {
                 read("2026-11-20T11:44:00.000Z", "a.md"),
                 json!({"at": "2026-11-20T11:45:00.000Z", "did": "refused", "agentId": "cc", "capabilityId": "w.write",
                     "code": "paused", "unrecorded": 7}),
-            ],
-            totals: json!({"read": 5, "changed": 0, "refused": 8, "unknown": 0, "failed": 0, "asked": 1})
-                .as_object()
-                .cloned()
-                .unwrap(),
+            ]
+            .map(row)
+            .into(),
+            totals: Totals {
+                read: 5,
+                refused: 8,
+                asked: 1,
+                ..Totals::default()
+            },
             more: true,
         };
         assert_eq!(

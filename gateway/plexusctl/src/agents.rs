@@ -2,13 +2,20 @@
 
 use crate::{
     connect, grants,
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     table::table,
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
-use plexus_protocol::{AgentId, Timestamp};
-use serde_json::{Value, json};
+use plexus_owner::{
+    agents::{
+        ChangeLimits, Enrollment, Limit, Limits, ListEnrollments, RenewCode, Revoke, ShowLimits,
+        ShowSubset, Subset, WantedLimit,
+    },
+    grants::List as ListGrants,
+};
+use plexus_protocol::{AgentId, CapabilityId, Timestamp, body::StandingGrant};
+use serde::Serialize;
 
 /// Agents.
 #[derive(Args)]
@@ -40,10 +47,10 @@ enum Act {
         agent: AgentId,
         /// Calls a second: a number, or default
         #[arg(long, value_name = "N", value_parser = calls)]
-        calls: Option<LimitValue>,
+        calls: Option<WantedLimit>,
         /// Bytes of audit log a day: 64MiB, a number of bytes, or default
         #[arg(long, value_name = "N", value_parser = bytes)]
-        ledger: Option<LimitValue>,
+        ledger: Option<WantedLimit>,
     },
     /// Revoke an agent's credential, sessions, tokens and grants
     Revoke {
@@ -58,51 +65,34 @@ enum Act {
     },
 }
 
-/// A bound as the owner says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LimitValue {
-    Default,
-    Number(u64),
-}
-
-impl LimitValue {
-    fn for_wire(self) -> Value {
-        match self {
-            Self::Default => "default".into(),
-            Self::Number(n) => n.into(),
-        }
-    }
-    /// Whether it is more than what `held` (a member of the gateway's answer) says now.
-    fn is_more(self, held: &Value) -> bool {
-        let number = |member: &str| held[member].as_u64().unwrap_or(0);
-        let wanted = match self {
-            Self::Default => number("default"),
-            Self::Number(n) => n,
-        };
-        wanted > number("limit")
+/// Whether a limit is more than what holds now.
+fn is_more(wanted: WantedLimit, held: Limit) -> bool {
+    match wanted {
+        WantedLimit::Default => held.default > held.limit,
+        WantedLimit::Number(number) => number > held.limit,
     }
 }
 
-fn calls(text: &str) -> Result<LimitValue, String> {
+fn calls(text: &str) -> Result<WantedLimit, String> {
     match text {
-        "default" => Ok(LimitValue::Default),
+        "default" => Ok(WantedLimit::Default),
         _ => text
             .parse()
-            .map(LimitValue::Number)
+            .map(WantedLimit::Number)
             .map_err(|_| "write a number of calls a second, or default".to_owned()),
     }
 }
 
-fn bytes(text: &str) -> Result<LimitValue, String> {
+fn bytes(text: &str) -> Result<WantedLimit, String> {
     if text == "default" {
-        return Ok(LimitValue::Default);
+        return Ok(WantedLimit::Default);
     }
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)];
     let read = units.iter().find_map(|(unit, shift)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
         number.checked_mul(1 << shift)
     });
-    read.map(LimitValue::Number).ok_or_else(|| {
+    read.map(WantedLimit::Number).ok_or_else(|| {
         "write a number of bytes, such as 67108864, 512KiB, 64MiB or 1GiB, or default".to_owned()
     })
 }
@@ -116,9 +106,10 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     match act {
         Act::List => {
-            let reply = owner.get("/admin/api/agents/enrollments").await?;
+            let reply = owner.call(&ListEnrollments {}).await?;
             desk.show(&reply, || {
-                let rows = list_of(&reply, "agents")
+                let rows = reply
+                    .agents
                     .iter()
                     .map(|agent| row(agent, span::now()))
                     .collect();
@@ -134,14 +125,17 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             desk.show(&whole, || as_text(&whole, span::now()))
         }
         Act::Code { agent, code_ttl } => {
-            let route = format!("/admin/api/agents/{agent}/code");
-            let reply = owner.post(&route, &json!({"ttlMs": code_ttl})).await?;
+            let asked = RenewCode {
+                id: agent.to_string(),
+                ttl_ms: Some(code_ttl.into()),
+            };
+            let reply = owner.call(&asked).await?;
             // As with a connect, this is the one place that hands it over.
             desk.show(&reply, || {
                 format!(
                     "Hand {agent} this line. It works once:\n\n    {}\n\nWhat it was granted stays: plexusctl agents show \
                      {agent}",
-                    connect::enroll_line(desk, text_of(&reply, "code"))
+                    connect::enroll_line(desk, &reply.code)
                 )
             })
         }
@@ -150,49 +144,43 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             calls,
             ledger,
         } => {
-            let route = format!("/admin/api/agents/{agent}/limits");
-            let now = owner.get(&route).await?;
+            let id = agent.to_string();
+            let now = owner.call(&ShowLimits { id: id.clone() }).await?;
             if calls.is_none() && ledger.is_none() {
                 return desk.show(&now, || bounds(&now));
             }
-            let more = [
-                calls.map(|wanted| wanted.is_more(&now["callsPerSecond"])),
-                ledger.map(|wanted| wanted.is_more(&now["ledgerBytesPerDay"])),
-            ];
-            if more.contains(&Some(true)) {
+            if calls.is_some_and(|wanted| is_more(wanted, now.calls_per_second))
+                || ledger.is_some_and(|wanted| is_more(wanted, now.ledger_bytes_per_day.held))
+            {
                 desk.widen("letting an agent do more")?;
             }
-            let mut body = json!({});
-            if let Some(calls) = calls {
-                body["callsPerSecond"] = calls.for_wire();
-            }
-            if let Some(ledger) = ledger {
-                body["ledgerBytesPerDay"] = ledger.for_wire();
-            }
-            let reply = owner.post(&route, &body).await?;
-            desk.show(&reply, || bounds(&reply))
+            let asked = ChangeLimits {
+                id,
+                calls_per_second: calls,
+                ledger_bytes_per_day: ledger,
+            };
+            let reply = owner.call(&asked).await?;
+            desk.show(&reply, || bounds(&reply.limits))
         }
         Act::Revoke {
             agent,
             delete,
             reason,
         } => {
-            let mut body = json!({"agentId": agent});
-            if delete {
-                body["delete"] = true.into();
-            }
-            if let Some(reason) = reason {
-                body["reason"] = reason.into();
-            }
-            let reply = owner.post("/admin/api/agents/revoke", &body).await?;
-            if reply["ok"] != true {
+            let asked = Revoke {
+                agent_id: agent.to_string(),
+                reason,
+                delete,
+            };
+            let reply = owner.call(&asked).await?;
+            if !reply.ok {
                 return Err(unknown(&agent));
             }
             desk.show(&reply, || {
-                let sessions = reply["sessionsInvalidated"].as_u64().unwrap_or(0);
                 format!(
-                    "{agent} is revoked; sessions ended: {sessions}{}",
-                    grants::revoked(&reply)
+                    "{agent} is revoked; sessions ended: {}{}",
+                    reply.sessions_invalidated,
+                    grants::ended(&reply.revoked_jtis, &[], &[], &reply.in_flight)
                 )
             })
         }
@@ -204,44 +192,46 @@ fn unknown(agent: &AgentId) -> Stop {
         .next("plexusctl agents list")
 }
 
-async fn gather(owner: &mut Owner, agent: &AgentId) -> Result<Value, Stop> {
-    let enrollments = owner.get("/admin/api/agents/enrollments").await?;
-    let enrollment = list_of(&enrollments, "agents")
-        .iter()
-        .find(|a| a["agentId"] == agent.as_str());
-    let enrollment = enrollment.cloned().ok_or_else(|| unknown(agent))?;
-    let subset = owner
-        .get(&format!("/admin/api/agents/{agent}/subset"))
-        .await?;
-    let grants = owner.get("/admin/api/grants").await?;
-    let grants: Vec<_> = list_of(&grants, "grants")
-        .iter()
-        .filter(|g| g["agentId"] == agent.as_str())
-        .collect();
-    let limits = owner
-        .get(&format!("/admin/api/agents/{agent}/limits"))
-        .await?;
-    Ok(json!({"enrollment": enrollment, "subset": subset, "limits": limits, "grants": grants}))
+/// An agent and what it may do.
+#[derive(Serialize)]
+struct AgentView {
+    enrollment: Enrollment,
+    subset: Subset,
+    limits: Limits,
+    grants: Vec<StandingGrant>,
 }
 
-fn bounds(limits: &Value) -> String {
-    let number = |pointer: &str| limits.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let told = |member: &str, shown: &dyn Fn(u64) -> String| {
-        let (limit, default) = (
-            number(&format!("/{member}/limit")),
-            number(&format!("/{member}/default")),
-        );
-        let note = match limit == default {
+async fn gather(owner: &mut Owner, agent: &AgentId) -> Result<AgentView, Stop> {
+    let id = || agent.to_string();
+    let enrollments = owner.call(&ListEnrollments {}).await?.agents;
+    let enrollment = enrollments.into_iter().find(|one| one.agent_id == *agent);
+    let enrollment = enrollment.ok_or_else(|| unknown(agent))?;
+    let subset = owner.call(&ShowSubset { id: id() }).await?;
+    let mut grants = owner.call(&ListGrants {}).await?.grants;
+    grants.retain(|grant| grant.agent_id == *agent);
+    let limits = owner.call(&ShowLimits { id: id() }).await?;
+    Ok(AgentView {
+        enrollment,
+        subset,
+        limits,
+        grants,
+    })
+}
+
+fn bounds(limits: &Limits) -> String {
+    let told = |held: Limit, shown: &dyn Fn(u64) -> String| {
+        let note = match held.limit == held.default {
             true => String::new(),
-            false => format!(" (default: {})", shown(default)),
+            false => format!(" (default: {})", shown(held.default)),
         };
-        format!("{}{note}", shown(limit))
+        format!("{}{note}", shown(held.limit))
     };
+    let ledger = limits.ledger_bytes_per_day;
     format!(
         "limits: calls a second {}; log a day {}, of which {} used",
-        told("callsPerSecond", &|n| n.to_string()),
-        told("ledgerBytesPerDay", &size),
-        size(number("/ledgerBytesPerDay/used")),
+        told(limits.calls_per_second, &|n| n.to_string()),
+        told(ledger.held, &size),
+        size(ledger.used),
     )
 }
 
@@ -260,32 +250,23 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
-fn row(agent: &Value, now: Timestamp) -> [String; 3] {
-    let since = ["revokedAt", "redeemedAt", "issuedAt"]
-        .iter()
-        .find_map(|m| serde_json::from_value(agent[*m].clone()).ok());
-    let since = since.map_or_else(|| "?".to_owned(), |at| span::ago(at, now));
+fn row(agent: &Enrollment, now: Timestamp) -> [String; 3] {
+    let since = agent.revoked_at.or(agent.redeemed_at);
     [
-        text_of(agent, "agentId").to_owned(),
-        text_of(agent, "status").to_owned(),
-        since,
+        agent.agent_id.to_string(),
+        agent.status.as_str().to_owned(),
+        span::ago(since.unwrap_or(agent.issued_at), now),
     ]
 }
 
-fn as_text(whole: &Value, now: Timestamp) -> String {
-    let [agent, state, since] = row(&whole["enrollment"], now).map(|cell| text::line(&cell));
-    let ids = |member: &str| {
-        let ids: Vec<_> = list_of(&whole["subset"], member)
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        if ids.is_empty() {
-            "none".to_owned()
-        } else {
-            text::line(&ids.join(" "))
-        }
+fn as_text(whole: &AgentView, now: Timestamp) -> String {
+    let [agent, state, since] = row(&whole.enrollment, now).map(|cell| text::line(&cell));
+    let ids = |ids: &[CapabilityId]| match ids {
+        [] => "none".to_owned(),
+        ids => text::listed(ids, " "),
     };
-    let rows = list_of(whole, "grants")
+    let rows = whole
+        .grants
         .iter()
         .map(|g| grants::row(g, now))
         .map(|[_, id, verbs, ends, terms]| [id, verbs, ends, terms]);
@@ -294,32 +275,57 @@ fn as_text(whole: &Value, now: Timestamp) -> String {
         rows.collect(),
         "no standing grants",
     );
-    let reach = whole["subset"]["reach"]
-        .as_str()
-        .map_or(String::new(), |r| format!("reach: {}\n", text::line(r)));
+    let reach = whole.subset.reach;
+    let reach = reach.map_or(String::new(), |r| format!("reach: {}\n", r.as_str()));
     format!(
         "agent {agent}: {state}, {since}\n{reach}meant for: {}\nstanding by choice: {}\n{}\n\n{grants}",
-        ids("capabilities"),
-        ids("standing"),
-        bounds(&whole["limits"])
+        ids(&whole.subset.capabilities),
+        ids(&whole.subset.standing),
+        bounds(&whole.limits)
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::agents::LedgerLimit;
+    use plexus_protocol::{EnrollmentStatus, Reach};
 
     #[test]
     fn one_agent() {
         let now: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
-        let whole = json!({
-            "enrollment": {"agentId": "a", "status": "active", "issuedAt": "2025-12-30T00:00:00.000Z",
-                "redeemedAt": "2025-12-31T00:00:00.000Z"},
-            "subset": {"capabilities": ["o.read"], "standing": [], "reach": "exposed"},
-            "limits": {"callsPerSecond": {"limit": 5, "default": 200},
-                "ledgerBytesPerDay": {"limit": 67_108_864, "default": 67_108_864, "used": 1_600}},
-            "grants": []
-        });
+        let at = |text: &str| serde_json::from_value(text.into()).unwrap();
+        let a = AgentId::parse("a").unwrap();
+        let held = Limit {
+            limit: 67_108_864,
+            default: 67_108_864,
+        };
+        let whole = AgentView {
+            enrollment: Enrollment {
+                agent_id: a.clone(),
+                status: EnrollmentStatus::Active,
+                issued_at: at("2025-12-30T00:00:00.000Z"),
+                code_expires_at: at("2025-12-30T00:00:00.000Z"),
+                redeemed_at: Some(at("2025-12-31T00:00:00.000Z")),
+                revoked_at: None,
+            },
+            subset: Subset {
+                agent_id: "a".to_owned(),
+                capabilities: vec![CapabilityId::parse("o.read").unwrap()],
+                standing: Vec::new(),
+                standing_execute: Vec::new(),
+                reach: Some(Reach::Exposed),
+            },
+            limits: Limits {
+                agent_id: a,
+                calls_per_second: Limit {
+                    limit: 5,
+                    default: 200,
+                },
+                ledger_bytes_per_day: LedgerLimit { held, used: 1_600 },
+            },
+            grants: Vec::new(),
+        };
         assert_eq!(
             as_text(&whole, now),
             "agent a: active, 24 h ago\nreach: exposed\nmeant for: o.read\nstanding by choice: none\n\
@@ -330,11 +336,11 @@ mod tests {
     #[test]
     fn bounds_are_read_and_more_is_told_from_less() {
         for (text, wanted) in [
-            ("0", LimitValue::Number(0)),
-            ("512KiB", LimitValue::Number(524_288)),
-            ("64MiB", LimitValue::Number(67_108_864)),
-            ("2GiB", LimitValue::Number(2 << 30)),
-            ("default", LimitValue::Default),
+            ("0", WantedLimit::Number(0)),
+            ("512KiB", WantedLimit::Number(524_288)),
+            ("64MiB", WantedLimit::Number(67_108_864)),
+            ("2GiB", WantedLimit::Number(2 << 30)),
+            ("default", WantedLimit::Default),
         ] {
             assert_eq!(bytes(text), Ok(wanted), "{text}");
         }
@@ -349,9 +355,12 @@ mod tests {
         ] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
-        assert!(calls("64MiB").is_err() && calls("5") == Ok(LimitValue::Number(5)));
-        let held = json!({"limit": 5, "default": 200});
-        assert!(LimitValue::Default.is_more(&held) && LimitValue::Number(6).is_more(&held));
-        assert!(!LimitValue::Number(5).is_more(&held));
+        assert!(calls("64MiB").is_err() && calls("5") == Ok(WantedLimit::Number(5)));
+        let held = Limit {
+            limit: 5,
+            default: 200,
+        };
+        assert!(is_more(WantedLimit::Default, held) && is_more(WantedLimit::Number(6), held));
+        assert!(!is_more(WantedLimit::Number(5), held));
     }
 }

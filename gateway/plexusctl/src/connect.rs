@@ -3,18 +3,15 @@
 
 mod here;
 
-pub(crate) use here::{edits_json, not_agreed, shown};
+pub(crate) use here::{EditView, edit_views, not_agreed, shown};
 
-use crate::{
-    owner::{Desk, list_of, text_of},
-    service::Ask,
-    table::table,
-    terms::Terms,
-};
+use crate::{owner::Desk, service::Ask, table::table, terms::Terms};
 use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, shell, span, text};
-use plexus_protocol::{AgentId, CapabilityId, Timestamp};
-use serde_json::{Map, Value, json};
+use plexus_owner::agents::{
+    Connect as ConnectCall, Connected, EnrollingAgent, NestedAgent, RefusedStanding,
+};
+use plexus_protocol::{AgentId, CapabilityId, Reach, Timestamp, body::StandingGrant};
 use std::path::PathBuf;
 
 /// Connecting an agent.
@@ -36,7 +33,7 @@ pub(crate) struct Connect {
     terms: Terms,
     /// Whether it sees every exposed capability, or only those named here
     #[arg(long)]
-    reach: Option<Reach>,
+    reach: Option<ReachArg>,
     /// How long the code is valid
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
     code_ttl: u64,
@@ -58,7 +55,7 @@ pub(crate) struct Connect {
 
 /// What an agent sees.
 #[derive(Clone, Copy, ValueEnum)]
-enum Reach {
+enum ReachArg {
     /// Every exposed capability; one without a grant asks
     Exposed,
     /// Only the capabilities named at connect
@@ -74,19 +71,12 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     if connect.ask.dry_run {
         return Err(Stop::usage("--dry-run belongs to --here"));
     }
-    let body = connect.body()?;
-    let mut owner = desk.open().await?;
-    let reply = owner.post("/admin/api/agents/connect", &body).await?;
-    if reply["nested"] == true {
-        return desk.show(&reply, || nested_as_text(&reply, span::now()));
-    }
-    // The code is a secret, and this is the one place that hands it over.
-    desk.show(&reply, || {
-        as_text(
-            &reply,
-            &enroll_line(desk, text_of(&reply, "code")),
-            span::now(),
-        )
+    let asked = connect.asked()?;
+    let reply = desk.open().await?.call(&asked).await?;
+    desk.show(&reply, || match &reply {
+        Connected::Nested(agent) => nested_as_text(agent, span::now()),
+        // The code is a secret, and this is the one place that hands it over.
+        Connected::Enrolling(agent) => as_text(agent, &enroll_line(desk, &agent.code), span::now()),
     })
 }
 
@@ -105,34 +95,28 @@ impl Connect {
         }
     }
 
-    fn body(&self) -> Result<Value, Stop> {
-        let agent = self.named()?;
-        let mut capabilities = self.allow.clone();
-        capabilities.extend(
-            self.standing
+    fn asked(&self) -> Result<ConnectCall, Stop> {
+        let standing = self.standing.iter();
+        let also = standing.filter(|id| !self.allow.contains(id));
+        Ok(ConnectCall {
+            agent_id: self.named()?.to_string(),
+            agent_type: self.kind.clone(),
+            capabilities: self
+                .allow
                 .iter()
-                .filter(|id| !self.allow.contains(id))
-                .cloned(),
-        );
-        let mut body = Map::new();
-        body.insert("agentId".into(), json!(agent));
-        if let Some(kind) = &self.kind {
-            body.insert("agentType".into(), json!(kind));
-        }
-        body.insert("capabilities".into(), json!(capabilities));
-        if !self.standing.is_empty() {
-            body.insert("standing".into(), json!(self.standing));
-        }
-        if let Some(reach) = self.reach {
-            let word = match reach {
-                Reach::Exposed => "exposed",
-                Reach::Selected => "selected",
-            };
-            body.insert("reach".into(), word.into());
-        }
-        body.insert("ttlMs".into(), self.code_ttl.into());
-        self.terms.add_to(&mut body)?;
-        Ok(Value::Object(body))
+                .chain(also)
+                .map(ToString::to_string)
+                .collect(),
+            standing: self.standing.iter().map(ToString::to_string).collect(),
+            standing_execute: Vec::new(),
+            reach: self.reach.map(|reach| match reach {
+                ReachArg::Exposed => Reach::Exposed,
+                ReachArg::Selected => Reach::Selected,
+            }),
+            ttl_ms: Some(self.code_ttl.into()),
+            trust_window: self.terms.window,
+            constraint: self.terms.constraint()?,
+        })
     }
 }
 
@@ -151,19 +135,16 @@ pub(crate) fn enroll_line(desk: &Desk, code: &str) -> String {
     }
 }
 
-fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
-    let agent = text::line(text_of(reply, "agentId"));
-    let within = serde_json::from_value::<Timestamp>(reply["expiresAt"].clone())
-        .map_or(String::new(), |at| {
-            format!(", within {}", span::length(at.since(now)))
-        });
+fn as_text(agent: &EnrollingAgent, enroll: &str, now: Timestamp) -> String {
+    let id = &agent.agent_id;
+    let within = span::length(agent.expires_at.since(now));
     let mut text = format!(
-        "Hand {agent} this line. It works once{within}:\n\n    {enroll}\n\n{}\n",
-        at_once(reply, &agent, now)
+        "Hand {id} this line. It works once, within {within}:\n\n    {enroll}\n\n{}\n",
+        at_once(&agent.granted, id, now)
     );
-    text.push_str(&not_granted(reply));
-    let rest = match text_of(reply, "reach") {
-        "selected" => "It sees nothing else.",
+    text.push_str(&not_granted(&agent.skipped, &agent.refused));
+    let rest = match agent.reach {
+        Some(Reach::Selected) => "It sees nothing else.",
         _ => "Everything else that you share asks you first.",
     };
     text.push_str(&format!("\n{rest} To answer: plexusctl approvals watch\n"));
@@ -171,19 +152,19 @@ fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
 }
 
 /// A nested agent has no code: its source calls for it.
-fn nested_as_text(reply: &Value, now: Timestamp) -> String {
-    let agent = text::line(text_of(reply, "agentId"));
+fn nested_as_text(agent: &NestedAgent, now: Timestamp) -> String {
+    let id = &agent.agent_id;
     let mut text = format!(
-        "{agent} is connected. Its source makes its calls; there is no code to hand over.\n\n{}\n",
-        at_once(reply, &agent, now)
+        "{id} is connected. Its source makes its calls; there is no code to hand over.\n\n{}\n",
+        at_once(&agent.granted, id, now)
     );
-    text.push_str(&not_granted(reply));
+    text.push_str(&not_granted(&agent.skipped, &agent.refused));
     text
 }
 
 /// What the agent may do from the start.
-fn at_once(reply: &Value, agent: &str, now: Timestamp) -> String {
-    let granted = list_of(reply, "granted")
+fn at_once(granted: &[StandingGrant], agent: &AgentId, now: Timestamp) -> String {
+    let granted = granted
         .iter()
         .map(|grant| crate::grants::row(grant, now))
         .map(|[_, id, _, ends, terms]| [id, ends, terms]);
@@ -195,39 +176,32 @@ fn at_once(reply: &Value, agent: &str, now: Timestamp) -> String {
 }
 
 /// The capabilities that were named and not granted, as a table; nothing where there are none.
-fn not_granted(reply: &Value) -> String {
-    match asks(reply) {
-        asks if asks.is_empty() => String::new(),
-        asks => format!("\n{}\n", table(["not granted", "why"], asks, "")),
-    }
-}
-
-/// What was named and not granted, and why.
-fn asks(reply: &Value) -> Vec<[String; 2]> {
-    let refused = list_of(reply, "refused");
-    let skipped = list_of(reply, "skipped")
+fn not_granted(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> String {
+    let skipped = skipped
         .iter()
-        .filter_map(Value::as_str)
-        .filter(|id| !refused.iter().any(|r| r["id"] == *id))
+        .filter(|id| !refused.iter().any(|refused| refused.id == **id))
         .map(|id| {
-            [
-                id.to_owned(),
-                "it changes something, or its window is once: it asks each time".to_owned(),
-            ]
+            let why = "it changes something, or its window is once: it asks each time";
+            [id.to_string(), why.to_owned()]
         });
-    let refused = refused.iter().map(|r| {
+    let refused = refused.iter().map(|refused| {
         [
-            text_of(r, "id").to_owned(),
-            format!("{}: {}", text_of(r, "code"), text_of(r, "reason")),
+            refused.id.to_string(),
+            format!("{}: {}", refused.code.as_str(), refused.reason),
         ]
     });
-    skipped.chain(refused).collect()
+    let rows: Vec<_> = skipped.chain(refused).collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!("\n{}\n", table(["not granted", "why"], rows, "")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
+    use serde_json::{Value, json};
 
     #[derive(Parser)]
     struct Line {
@@ -236,11 +210,9 @@ mod tests {
     }
 
     fn body(line: &[&str]) -> Value {
-        Line::try_parse_from([&["connect"], line].concat())
-            .unwrap()
-            .connect
-            .body()
-            .unwrap()
+        let line = Line::try_parse_from([&["connect"], line].concat()).unwrap();
+        let asked = line.connect.asked().unwrap();
+        plexus_owner::write(&asked).body.unwrap()
     }
 
     #[test]
@@ -280,16 +252,31 @@ mod tests {
         assert!(Line::try_parse_from(["connect", "a", "--allow", "nodot"]).is_err());
     }
 
+    fn connected(mut members: Value) -> EnrollingAgent {
+        for (member, value) in [
+            ("ok", json!(true)),
+            ("expiresAt", json!("2026-01-01T00:15:00.000Z")),
+            ("auditId", json!("")),
+        ] {
+            members[member] = value;
+        }
+        for member in ["code", "enrollUrl", "handshakeUrl", "enrollCommand"] {
+            members[member] = json!("");
+        }
+        serde_json::from_value(members).unwrap()
+    }
+
     #[test]
     fn what_was_granted_and_what_was_not_and_why() {
         let now: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
-        let reply = json!({
-            "agentId": "my-cc", "expiresAt": "2026-01-01T00:15:00.000Z",
-            "granted": [{"agentId": "my-cc", "capabilityId": "o.read", "verbs": ["read"],
-                "expiresAt": "2026-01-08T00:00:00.000Z", "trustWindow": {"kind": "7d"}, "standing": true}],
+        let reply = connected(json!({
+            "agentId": "my-cc",
+            "granted": [{"agentId": "my-cc", "capabilityId": "o.read", "verbs": ["read"], "provenance": "managed",
+                "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-08T00:00:00.000Z",
+                "trustWindow": {"kind": "7d"}, "standing": true}],
             "skipped": ["o.write", "c.run"],
-            "refused": [{"id": "c.run", "code": "standing_not_allowed", "reason": "it runs \u{1b}code"}]
-        });
+            "refused": [{"id": "c.run", "code": "standing_not_allowed", "reason": "it runs \u{1b}code"}],
+        }));
         assert_eq!(
             as_text(&reply, "plexus enroll plx_enroll_x", now),
             "\
@@ -311,10 +298,16 @@ Everything else that you share asks you first. To answer: plexusctl approvals wa
 
     #[test]
     fn an_agent_that_was_given_nothing() {
-        let reply = json!({"agentId": "a", "reach": "selected", "granted": [], "skipped": []});
+        let reply = connected(json!({
+            "agentId": "a", "reach": "selected", "granted": [], "skipped": [], "refused": [],
+        }));
         assert_eq!(
-            as_text(&reply, "plexus enroll x", Timestamp(0)),
-            "Hand a this line. It works once:\n\n    plexus enroll x\n\na may do nothing without asking.\n\n\
+            as_text(
+                &reply,
+                "plexus enroll x",
+                Timestamp(reply.expires_at.0 - 60_000)
+            ),
+            "Hand a this line. It works once, within 60 s:\n\n    plexus enroll x\n\na may do nothing without asking.\n\n\
              It sees nothing else. To answer: plexusctl approvals watch\n"
         );
     }

@@ -1,15 +1,16 @@
 //! `plexusctl disconnect`: takes out of an agent's files what `connect --here` put there, and ends the agent.
 
 use crate::{
-    connect::{edits_json, not_agreed, shown},
-    integration::{self, Installation, Kind},
+    connect::{EditView, edit_views, not_agreed, shown},
+    integration::{self, Finding, Installation, Kind},
     owner::Desk,
     service::Ask,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::agents::Revoke;
 use plexus_protocol::AgentId;
-use serde_json::json;
+use serde::Serialize;
 
 /// Taking an agent's setup back.
 #[derive(Args)]
@@ -23,6 +24,18 @@ pub(crate) struct Disconnect {
     ask: Ask,
 }
 
+/// What was taken back.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RemovalView<'r> {
+    ok: bool,
+    agent_id: &'r AgentId,
+    files: Vec<EditView>,
+    left: Vec<Finding>,
+    written: bool,
+    revoked: bool,
+}
+
 /// Shows what goes, and lets it go.
 pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
     let agent = &it.agent;
@@ -31,9 +44,14 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
     if !desk.json {
         out::line(&shown(&plan))?;
     }
-    let mut reply = json!({
-        "ok": true, "agentId": agent, "files": edits_json(&plan), "left": left, "written": false, "revoked": false,
-    });
+    let mut done = RemovalView {
+        ok: true,
+        agent_id: agent,
+        files: edit_views(&plan),
+        left,
+        written: false,
+        revoked: false,
+    };
     if !it.ask.dry_run {
         let question = format!("take this back{}?", ending(agent, it.keep_agent));
         let line = format!("plexusctl disconnect {agent}");
@@ -42,15 +60,15 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
         }
         plan.unchanged()?;
         installation.take_back(&plan, &desk.home)?;
-        reply["written"] = true.into();
+        done.written = true;
         if !it.keep_agent {
             revoke(desk, agent).await?;
-            reply["revoked"] = true.into();
+            done.revoked = true;
         }
     }
-    desk.show(&reply, || {
+    desk.show(&done, || {
         let mut said = String::new();
-        for finding in &left {
+        for finding in &done.left {
             let path = finding.path.display().to_string();
             said.push_str(&format!(
                 "{}: {}\n",
@@ -58,7 +76,7 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
                 text::line(&finding.what)
             ));
         }
-        match (reply["written"] == true, reply["revoked"] == true) {
+        match (done.written, done.revoked) {
             (false, _) => said.push_str("nothing was written\n"),
             (true, true) => {
                 said.push_str(&format!("{agent} is out, and its files are as before\n"));
@@ -86,9 +104,13 @@ fn ending(agent: &AgentId, keep: bool) -> String {
 async fn revoke(desk: &Desk, agent: &AgentId) -> Result<(), Stop> {
     let ending = async {
         let mut owner = desk.open().await?;
-        let body = json!({"agentId": agent, "reason": "disconnected"});
+        let asked = Revoke {
+            agent_id: agent.to_string(),
+            reason: Some("disconnected".to_owned()),
+            delete: false,
+        };
         // An agent that is no more is answered with `ok: false`, and that is what is wanted.
-        owner.post("/admin/api/agents/revoke", &body).await
+        owner.call(&asked).await
     };
     match ending.await {
         Ok(_) => {}

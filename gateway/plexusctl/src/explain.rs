@@ -1,8 +1,9 @@
 //! `plexusctl explain`: what would happen to a call now, without making it.
 
-use crate::owner::{Desk, text_of};
+use crate::owner::Desk;
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::explain::{CallDecision, Explain as ExplainCall, Explanation};
 use plexus_protocol::{AgentId, CapabilityId, json};
 use serde_json::Value;
 
@@ -20,33 +21,34 @@ pub(crate) struct Explain {
 
 /// Asks and prints.
 pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
-    let mut body =
-        serde_json::json!({"agentId": explain.agent, "capabilityId": explain.capability});
-    if let Some(input) = explain.input {
-        body["input"] = match json::parse(input.as_bytes()) {
-            Ok(input @ Value::Object(_)) => input,
-            Ok(_) => return Err(Stop::usage("the input is JSON, but not an object")),
-            Err(why) => return Err(Stop::usage(format!("the input is not JSON: {why}"))),
-        };
-    }
-    let reply = desk.open().await?.post("/admin/api/explain", &body).await?;
+    let input = match explain.input.map(|input| json::parse(input.as_bytes())) {
+        None => None,
+        Some(Ok(Value::Object(input))) => Some(input),
+        Some(Ok(_)) => return Err(Stop::usage("the input is JSON, but not an object")),
+        Some(Err(why)) => return Err(Stop::usage(format!("the input is not JSON: {why}"))),
+    };
+    let asked = ExplainCall {
+        agent_id: explain.agent.to_string(),
+        capability_id: explain.capability.to_string(),
+        input,
+    };
+    let reply = desk.open().await?.call(&asked).await?;
     desk.show(&reply, || as_text(&reply))
 }
 
-fn as_text(reply: &Value) -> String {
-    let decision = match text_of(reply, "decision") {
+fn as_text(reply: &Explanation) -> String {
+    let decision = match reply.decision {
         // The gateway lets it through, but the source looks at what the path resolves to.
-        "permit" if text_of(reply, "rule") == "grant.constraint-resolved" => {
-            "the source would decide, and refuse what lies outside".to_owned()
+        CallDecision::Permit if reply.rule == "grant.constraint-resolved" => {
+            "the source would decide, and refuse what lies outside"
         }
-        "permit" => "it would run".to_owned(),
-        "pend" => "it would wait for you".to_owned(),
-        "refuse" => "it would be refused".to_owned(),
-        other => text::line(other),
+        CallDecision::Permit => "it would run",
+        CallDecision::Pend => "it would wait for you",
+        CallDecision::Refuse => "it would be refused",
     };
-    let mut text = format!("{decision}: {}", text::line(text_of(reply, "why")));
-    if !text_of(reply, "next").is_empty() {
-        text.push_str(&format!("\nnext: {}", text::line(text_of(reply, "next"))));
+    let mut text = format!("{decision}: {}", text::line(&reply.why));
+    if !reply.next.is_empty() {
+        text.push_str(&format!("\nnext: {}", text::line(&reply.next)));
     }
     text
 }
@@ -57,7 +59,12 @@ mod tests {
 
     #[test]
     fn a_decision_in_words() {
-        let reply = serde_json::json!({"decision": "pend", "rule": "no-grant", "why": "it is an effect", "next": ""});
+        let reply = Explanation {
+            decision: CallDecision::Pend,
+            rule: "no-grant".into(),
+            why: "it is an effect".to_owned(),
+            next: String::new(),
+        };
         assert_eq!(as_text(&reply), "it would wait for you: it is an effect");
     }
 }

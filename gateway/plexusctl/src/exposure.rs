@@ -3,8 +3,8 @@
 use crate::owner::Desk;
 use clap::Args;
 use plexus_client::{Exit, Stop};
+use plexus_owner::exposure::Expose;
 use plexus_protocol::CapabilityId;
-use serde_json::json;
 
 /// Which capability.
 #[derive(Args)]
@@ -19,12 +19,11 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
         desk.widen("exposing a capability")?;
     }
     let id = which.capability;
-    let path = format!("/admin/api/exposure/{id}");
-    let reply = desk
-        .open()
-        .await?
-        .post(&path, &json!({"enabled": enabled}))
-        .await?;
+    let asked = Expose {
+        id: id.to_string(),
+        enabled,
+    };
+    let reply = desk.open().await?.call(&asked).await?;
     let said = if enabled {
         "agents can see it and ask for it"
     } else {

@@ -1,16 +1,14 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
-use crate::{
-    calls,
-    owner::{Desk, list_of, text_of},
-    table::table,
-    terms::{self, Terms},
-};
+use crate::{calls, owner::Desk, table::table, terms::Terms};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
-use plexus_owner::calls::CancelledCall;
-use plexus_protocol::{AgentId, CapabilityId, Timestamp};
-use serde_json::{Map, Value, json};
+use plexus_owner::grants::{Give, Given, List, Revoke};
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow, Verb,
+    body::{CancelledCall, Scope, StandingGrant},
+};
+use serde::Serialize;
 
 /// Grants.
 #[derive(Args)]
@@ -51,11 +49,11 @@ enum Act {
 pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
     match grants.act.unwrap_or(Act::List { agent: None }) {
         Act::List { agent } => {
-            let mut reply = desk.open().await?.get("/admin/api/grants").await?;
-            if let (Some(agent), Some(rows)) = (agent, reply["grants"].as_array_mut()) {
-                rows.retain(|grant| grant["agentId"] == agent.as_str());
+            let mut reply = desk.open().await?.call(&List {}).await?;
+            if let Some(agent) = agent {
+                reply.grants.retain(|grant| grant.agent_id == agent);
             }
-            desk.show(&reply, || as_text(list_of(&reply, "grants"), span::now()))
+            desk.show(&reply, || as_text(&reply.grants, span::now()))
         }
         Act::Allow {
             agent,
@@ -67,20 +65,42 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
             capability,
             reason,
         } => {
-            let mut body = json!({"agentId": agent, "capabilityId": capability});
-            if let Some(reason) = reason {
-                body["reason"] = reason.into();
-            }
-            let reply = desk.open().await?.post("/admin/api/revoke", &body).await?;
-            if reply["ok"] != true {
+            let asked = Revoke {
+                agent_id: Some(agent.to_string()),
+                capability_id: Some(capability.to_string()),
+                reason,
+                ..Revoke::default()
+            };
+            let reply = desk.open().await?.call(&asked).await?;
+            if !reply.ok {
                 let why = format!("{agent} holds no grant of {capability}");
                 return Err(Stop::new(Exit::Failed, "nothing_to_revoke", why));
             }
             desk.show(&reply, || {
-                format!("{agent} no longer has {capability}{}", revoked(&reply))
+                let ended = ended(
+                    &reply.revoked_jtis,
+                    &reply.ended,
+                    &reply.cancelled,
+                    &reply.in_flight,
+                );
+                format!("{agent} no longer has {capability}{ended}")
             })
         }
     }
+}
+
+/// A grant, without the token that comes with it (docs/protocol/owner.md#grants-and-tokens): nobody here uses it, so nobody
+/// sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GivenView {
+    scopes: Vec<Scope>,
+    jti: TokenId,
+    expires_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_window: Option<TrustWindow>,
 }
 
 async fn allow(
@@ -93,90 +113,90 @@ async fn allow(
     let window = terms.window.ok_or_else(|| {
         Stop::usage("--window is missing: 1h, 1d, 7d, until-revoked, or a length such as 90m")
     })?;
-    let mut decision = Map::from_iter([("decision".to_owned(), json!("allow"))]);
-    if let Some(constraint) = terms.constraint()? {
-        decision.insert("constraint".into(), json!(constraint));
-    }
-    let body =
-        json!({"agentId": agent, "trustWindow": window, "grants": {capability.as_str(): decision}});
-    let mut reply = desk.open().await?.put("/admin/api/grants", &body).await?;
-    if let Some(declined) = list_of(&reply, "declined").first() {
-        let why = format!(
-            "{capability} was not granted: {}",
-            text_of(declined, "reason")
-        );
+    let asked = Give::one(agent, capability, window, terms.constraint()?.as_ref());
+    let mut owner = desk.open().await?;
+    let (declined, given) = match owner.call(&asked).await? {
+        Given::Nothing(nothing) => (nothing.declined, None),
+        Given::Token(token) => {
+            let given = GivenView {
+                scopes: token.scopes,
+                jti: token.jti,
+                expires_at: token.expires_at,
+                grant_expires_at: token.grant_expires_at,
+                trust_window: token.trust_window,
+            };
+            (token.declined, Some(given))
+        }
+    };
+    if let Some(declined) = declined.first() {
+        let why = format!("{capability} was not granted: {}", declined.reason);
         return Err(Stop::new(Exit::Refused, "declined", why)
             .next("plexusctl expose, or plexusctl sources list"));
     }
-    // A token comes back too (docs/protocol/owner.md#grants-and-tokens); nobody here uses it, so nobody sees it.
-    if let Some(members) = reply.as_object_mut() {
-        members.shift_remove("token");
-    }
-    desk.show(&reply, || {
+    desk.show(&given, || {
         format!("{agent} may use {capability} {}", window.phrase())
     })
 }
 
 /// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.
-pub(crate) fn revoked(reply: &Value) -> String {
-    let tokens = list_of(reply, "revokedJtis").len();
-    let names = |member: &str| list_of(reply, member).iter().filter_map(Value::as_str);
-    let cancelled = list_of(reply, "cancelled");
-    let is_cancelled = |id: &&str| cancelled.iter().any(|call| call["auditId"] == **id);
-    let flying: Vec<_> = names("inFlight").filter(|id| !is_cancelled(id)).collect();
-    let mut text = format!("; tokens ended: {tokens}");
-    let ended: Vec<_> = names("ended").collect();
-    if !ended.is_empty() {
-        text.push_str(&format!(
-            "\nrequests and approvals ended: {}",
-            text::line(&ended.join(", "))
-        ));
+pub(crate) fn ended(
+    tokens: &[TokenId],
+    items: &[PendingId],
+    cancelled: &[CancelledCall],
+    in_flight: &[AuditId],
+) -> String {
+    let mut said = format!("; tokens ended: {}", tokens.len());
+    if !items.is_empty() {
+        let items = text::listed(items, ", ");
+        said.push_str(&format!("\nrequests and approvals ended: {items}"));
     }
-    let calls: Vec<CancelledCall> =
-        serde_json::from_value(reply["cancelled"].clone()).unwrap_or_default();
-    if let Some(cancelled) = calls::cancelled(&calls) {
-        text.push_str(&format!("\n{cancelled}"));
+    if let Some(cancelled) = calls::cancelled(cancelled) {
+        said.push_str(&format!("\n{cancelled}"));
     }
-    if !flying.is_empty() {
-        text.push_str(&format!(
-            "\nalready sent before this, and not stopped: {}",
-            text::line(&flying.join(", "))
-        ));
+    let is_cancelled = |id: &AuditId| {
+        cancelled
+            .iter()
+            .any(|call| call.audit_id.as_ref() == Some(id))
+    };
+    let flying: Vec<_> = in_flight.iter().filter(|id| !is_cancelled(id)).collect();
+    said + &not_stopped(&flying)
+}
+
+/// The calls that an act came too late for.
+pub(crate) fn not_stopped(calls: &[impl ToString]) -> String {
+    match calls {
+        [] => String::new(),
+        calls => {
+            let calls = text::listed(calls, ", ");
+            format!("\nalready sent before this, and not stopped: {calls}")
+        }
     }
-    text
 }
 
 /// A grant as cells: agent, capability, verbs, end, terms.
-pub(crate) fn row(grant: &Value, now: Timestamp) -> [String; 5] {
-    let verbs: Vec<_> = list_of(grant, "verbs")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    let ends = serde_json::from_value(grant["expiresAt"].clone())
-        .map_or("?".to_owned(), |at| span::end(at, now));
+pub(crate) fn row(grant: &StandingGrant, now: Timestamp) -> [String; 5] {
+    let verbs: Vec<_> = grant.verbs.iter().map(Verb::as_str).collect();
     let mut terms = Vec::new();
-    if !grant["constraint"].is_null() {
-        terms.push(terms::in_words(&grant["constraint"]));
-    }
-    if let Some(left) = grant["callsLeft"].as_u64() {
+    terms.extend(grant.constraint.as_ref().map(Constraint::in_words));
+    if let Some(left) = grant.calls_left {
         terms.push(format!("{left} calls left"));
     }
-    if let Some(why) = grant["suspended"].as_str() {
+    if let Some(why) = &grant.suspended {
         terms.push(format!("suspended: {why}"));
     }
-    if grant["topLevelDisabled"] == true {
+    if grant.top_level_disabled {
         terms.push("hidden now".to_owned());
     }
     [
-        text_of(grant, "agentId").to_owned(),
-        text_of(grant, "capabilityId").to_owned(),
+        grant.agent_id.to_string(),
+        grant.capability_id.to_string(),
         verbs.join(","),
-        ends,
+        span::end(grant.expires_at, now),
         terms.join("; "),
     ]
 }
 
-fn as_text(grants: &[Value], now: Timestamp) -> String {
+fn as_text(grants: &[StandingGrant], now: Timestamp) -> String {
     let rows = grants.iter().map(|grant| row(grant, now)).collect();
     table(
         ["agent", "capability", "verbs", "ends", "terms"],
@@ -188,15 +208,35 @@ fn as_text(grants: &[Value], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::{Provenance, Verbs, constraint::PathPrefix};
 
     #[test]
     fn terms_are_shown() {
         let now: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
-        let grants = json!([{"agentId": "a", "capabilityId": "w.write", "verbs": ["read", "write"],
-            "expiresAt": "2026-01-02T00:00:00.000Z", "callsLeft": 2, "suspended": "changed",
-            "constraint": {"pathPrefix": {"field": "path", "allow": ["A"]}}}]);
+        let grant = StandingGrant {
+            agent_id: AgentId::parse("a").unwrap(),
+            capability_id: CapabilityId::parse("w.write").unwrap(),
+            verbs: Verbs::of([Verb::Read, Verb::Write]),
+            provenance: Provenance::Managed,
+            granted_at: now,
+            expires_at: now.plus(86_400_000),
+            trust_window: TrustWindow::DAY,
+            standing: true,
+            constraint: Some(Constraint {
+                path_prefix: Some(PathPrefix {
+                    field: "path".to_owned(),
+                    allow: vec!["A".to_owned()],
+                }),
+                allow: None,
+                rules: Vec::new(),
+                max_calls: None,
+            }),
+            calls_left: Some(2),
+            suspended: Some("changed".to_owned()),
+            top_level_disabled: false,
+        };
         assert_eq!(
-            as_text(grants.as_array().unwrap(), now),
+            as_text(&[grant], now),
             "AGENT  CAPABILITY  VERBS       ENDS          TERMS\n\
              a      w.write     read,write  ends in 24 h  path at or below A; 2 calls left; \
              suspended: changed"
@@ -206,14 +246,29 @@ mod tests {
 
     #[test]
     fn a_revoke_names_what_it_could_not_stop() {
-        let run = json!({"id": "call_1", "auditId": "evt_2", "capabilityId": "codex.run"});
-        let reply = json!({
-            "revokedJtis": ["tok_1"], "ended": ["pend_1"], "cancelled": [run], "inFlight": ["evt_1", "evt_2"],
-        });
+        let event = |id: &str| AuditId::parse(&format!("evt_{id}")).unwrap();
+        let [one, two] = [
+            "00000000-0000-4000-8000-000000000001",
+            "00000000-0000-4000-8000-000000000002",
+        ]
+        .map(event);
+        let run = CancelledCall {
+            id: "call_1".to_owned(),
+            audit_id: Some(two.clone()),
+            capability_id: CapabilityId::parse("codex.run").unwrap(),
+        };
+        let item = PendingId::fresh();
         assert_eq!(
-            revoked(&reply),
-            "; tokens ended: 1\nrequests and approvals ended: pend_1\nbeing cancelled: codex.run (evt_2)\n\
-             already sent before this, and not stopped: evt_1"
+            ended(
+                &[TokenId::fresh()],
+                &[item.clone()],
+                &[run],
+                &[one.clone(), two.clone()]
+            ),
+            format!(
+                "; tokens ended: 1\nrequests and approvals ended: {item}\nbeing cancelled: codex.run ({two})\n\
+                 already sent before this, and not stopped: {one}"
+            )
         );
     }
 }

@@ -1,13 +1,10 @@
 //! `plexusctl lend`: a folder for one agent and for a time.
 
-use crate::{
-    owner::{Desk, list_of, text_of},
-    table::table,
-};
+use crate::{owner::Desk, table::table};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
+use plexus_owner::lend::{End, Lend as LendCall, Lending, LentFolder, List};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
-use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Lending.
@@ -48,13 +45,13 @@ enum Act {
 pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
     match (lend.act, lend.agent, lend.folder) {
         (Some(Act::List), ..) => {
-            let reply = desk.open().await?.get("/admin/api/lend").await?;
-            desk.show(&reply, || rows(list_of(&reply, "lent"), span::now()))
+            let reply = desk.open().await?.call(&List {}).await?;
+            desk.show(&reply, || rows(&reply.lent, span::now()))
         }
         (Some(Act::End { source }), ..) => {
-            let path = format!("/admin/api/lend/{source}");
-            let reply = desk.open().await?.delete(&path).await?;
-            let agent = text::line(text_of(&reply, "agentId"));
+            let id = source.to_string();
+            let reply = desk.open().await?.call(&End { id }).await?;
+            let agent = &reply.agent_id;
             desk.show(&reply, || {
                 format!(
                     "{agent} no longer reaches {source}; plexusctl review {agent} shows what it changed"
@@ -66,13 +63,17 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
             let folder = folder
                 .canonicalize()
                 .map_err(|e| Stop::usage(format!("{}: {e}", folder.display())))?;
-            let mut body = json!({
-                "agentId": agent, "path": folder, "write": lend.write, "forMs": lend.time,
-            });
-            if let Some(most) = lend.max_writes {
-                body["maxWrites"] = most.into();
-            }
-            let reply = desk.open().await?.post("/admin/api/lend", &body).await?;
+            let path = folder.into_os_string().into_string();
+            let path = path
+                .map_err(|path| Stop::usage(format!("{}: the path is no text", path.display())))?;
+            let asked = LendCall {
+                agent_id: agent.to_string(),
+                path,
+                write: lend.write,
+                for_ms: Some(lend.time),
+                max_writes: lend.max_writes,
+            };
+            let reply = desk.open().await?.call(&asked).await?;
             desk.show(&reply, || lent(&reply, span::now()))
         }
         (None, ..) => Err(Stop::usage("name an agent and a folder")),
@@ -80,13 +81,16 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
 }
 
 /// What the agent may, what it may not, and how to end it.
-fn lent(reply: &Value, now: Timestamp) -> String {
-    let agent = text::line(text_of(reply, "agentId"));
-    let source = text::line(text_of(reply, "source"));
-    let path = text::line(text_of(reply, "path"));
-    let end = moment(reply, "until").map_or(String::new(), |at| span::end(at, now));
-    let (may, may_not) = if reply["write"] == true {
-        let most = match reply["maxWrites"].as_u64() {
+fn lent(reply: &Lending, now: Timestamp) -> String {
+    let LentFolder {
+        agent_id: agent,
+        source,
+        ..
+    } = &reply.folder;
+    let path = text::line(reply.folder.path.as_deref().unwrap_or_default());
+    let end = span::end(reply.folder.until, now);
+    let (may, may_not) = if reply.folder.write {
+        let most = match reply.max_writes {
             None => String::new(),
             Some(1) => ", once, undo included; then it asks".to_owned(),
             Some(most) => format!(", {most} times, undo included; then it asks"),
@@ -104,44 +108,41 @@ fn lent(reply: &Value, now: Timestamp) -> String {
     let mut said = format!(
         "{agent} may {may} ({end}; as {source})\n{agent} may not {may_not}\nto end it: plexusctl lend end {source}"
     );
-    if let Some(was) = Some(&reply["was"]).filter(|was| was.is_object()) {
+    if let Some(was) = &reply.was {
         said.push_str(&format!("\n{}", instead(was, now)));
     }
-    if let Some(why) = reply["warning"].as_str() {
+    if let Some(why) = &reply.warning {
         said.push_str(&format!("\nit cannot be used now: {}", text::line(why)));
     }
     said
 }
 
 /// What this lending replaces.
-fn instead(was: &Value, now: Timestamp) -> String {
-    let what = match was["write"] == true {
+fn instead(was: &LentFolder, now: Timestamp) -> String {
+    let what = match was.write {
         true => "reading and changing",
         false => "reading only",
     };
-    let ended = moment(was, "endedAt").or_else(|| moment(was, "until"));
-    let end = ended.map_or(String::new(), |at| format!(", {}", span::end(at, now)));
-    format!("(replaces what was lent before: {what}{end})")
+    let end = ends(was, now);
+    format!("(replaces what was lent before: {what}, {end})")
 }
 
-fn moment(value: &Value, member: &str) -> Option<Timestamp> {
-    serde_json::from_value(value[member].clone()).ok()
+fn ends(folder: &LentFolder, now: Timestamp) -> String {
+    span::end(folder.ended_at.unwrap_or(folder.until), now)
 }
 
-fn rows(lent: &[Value], now: Timestamp) -> String {
+fn rows(lent: &[LentFolder], now: Timestamp) -> String {
     let rows = lent.iter().map(|one| {
-        let end = moment(one, "endedAt").or_else(|| moment(one, "until"));
-        let may = match (one["write"] == true, one["writesLeft"].as_u64()) {
-            (false, _) => "read".to_owned(),
-            (true, None) => "read, write".to_owned(),
-            (true, Some(left)) => format!("read, write ({left} left)"),
-        };
         [
-            text_of(one, "source").to_owned(),
-            text_of(one, "agentId").to_owned(),
-            may,
-            end.map_or(String::new(), |at| span::end(at, now)),
-            text_of(one, "path").to_owned(),
+            one.source.to_string(),
+            one.agent_id.to_string(),
+            match (one.write, one.writes_left) {
+                (false, _) => "read".to_owned(),
+                (true, None) => "read, write".to_owned(),
+                (true, Some(left)) => format!("read, write ({left} left)"),
+            },
+            ends(one, now),
+            one.path.clone().unwrap_or_default(),
         ]
     });
     table(
@@ -154,22 +155,49 @@ fn rows(lent: &[Value], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::Done;
+
+    fn folder([source, agent, path]: [&str; 3], until: Timestamp) -> LentFolder {
+        LentFolder {
+            source: SourceId::parse(source).unwrap(),
+            agent_id: AgentId::parse(agent).unwrap(),
+            path: Some(path.to_owned()),
+            until,
+            write: false,
+            writes_left: None,
+            ended_at: None,
+        }
+    }
 
     #[test]
     fn two_lines_and_the_way_back() {
         let now = Timestamp(1_000);
-        let mut reply = json!({
-            "agentId": "my-cc", "source": "notes", "path": "/srv/\u{202e}notes",
-            "until": now.plus(86_400_000), "write": true, "maxWrites": 20,
-        });
+        let mut reply = Lending {
+            folder: LentFolder {
+                write: true,
+                ..folder(
+                    ["notes", "my-cc", "/srv/\u{202e}notes"],
+                    now.plus(86_400_000),
+                )
+            },
+            ok: Done,
+            audit_id: String::new(),
+            max_writes: Some(20),
+            was: None,
+            warning: None,
+        };
         assert_eq!(
             lent(&reply, now),
             "my-cc may list, read and change the files in /srv/\\u{202e}notes, 20 times, undo included; then it asks (ends in 24 h; as notes)\n\
              my-cc may not reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)\n\
              to end it: plexusctl lend end notes"
         );
-        reply["write"] = json!(false);
-        reply["was"] = json!({"write": true, "until": now.plus(3_600_000)});
+        reply.folder.write = false;
+        reply.was = Some(LentFolder {
+            write: true,
+            until: now.plus(3_600_000),
+            ..reply.folder.clone()
+        });
         assert_eq!(
             lent(&reply, now),
             "my-cc may list and read the files in /srv/\\u{202e}notes (ends in 24 h; as notes)\n\
@@ -182,12 +210,19 @@ mod tests {
     #[test]
     fn the_table() {
         let now = Timestamp(100_000_000);
-        let lent = json!([
-            {"source": "notes", "agentId": "a", "path": "/n", "until": now.plus(3_600_000), "write": true, "writesLeft": 3},
-            {"source": "old", "agentId": "b", "path": "/o", "until": now, "write": false, "endedAt": Timestamp(now.0 - 60_000)},
-        ]);
+        let lent = [
+            LentFolder {
+                write: true,
+                writes_left: Some(3),
+                ..folder(["notes", "a", "/n"], now.plus(3_600_000))
+            },
+            LentFolder {
+                ended_at: Some(Timestamp(now.0 - 60_000)),
+                ..folder(["old", "b", "/o"], now)
+            },
+        ];
         assert_eq!(
-            rows(lent.as_array().unwrap(), now),
+            rows(&lent, now),
             "SOURCE  AGENT  MAY                   UNTIL           FOLDER\n\
              notes   a      read, write (3 left)  ends in 60 min  /n\n\
              old     b      read                  ended 60 s ago  /o"

@@ -13,7 +13,8 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, text};
-use plexus_protocol::SourceId;
+use plexus_owner::grants::List as ListGrants;
+use plexus_protocol::{SourceId, body::StandingGrant};
 pub(crate) use secret::{from_file, from_stdin};
 use serde_json::{Value, json};
 
@@ -131,9 +132,9 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
                 .await?;
             // What it now serves for is told as far as it can be read; enabling itself is done.
-            let grants = owner.get("/admin/api/grants").await.ok();
+            let grants = owner.call(&ListGrants {}).await.ok().map(|all| all.grants);
             desk.show(&reply, || {
-                format!("{source} serves again{}", go_on(grants.as_ref(), &source))
+                format!("{source} serves again{}", go_on(grants.as_deref(), &source))
             })
         }
         Act::Disable { source } => {
@@ -217,20 +218,21 @@ async fn there(owner: &mut Owner, source: &SourceId) -> Result<Value, Stop> {
 }
 
 /// The grants on a source.
-fn grants_on<'g>(grants: &'g Value, source: &SourceId) -> impl Iterator<Item = &'g Value> {
-    list_of(grants, "grants").iter().filter(move |grant| {
-        let capability = text_of(grant, "capabilityId").split_once('.');
-        capability.is_some_and(|(of, _)| of == source.as_str())
-    })
+fn grants_on<'g>(
+    grants: &'g [StandingGrant],
+    source: &SourceId,
+) -> impl Iterator<Item = &'g StandingGrant> {
+    let is_on = move |grant: &&StandingGrant| grant.capability_id.parts().0 == source.as_str();
+    grants.iter().filter(is_on)
 }
 
 /// What becomes of the grants on a source that serves again.
-fn go_on(grants: Option<&Value>, source: &SourceId) -> String {
+fn go_on(grants: Option<&[StandingGrant]>, source: &SourceId) -> String {
     let Some(grants) = grants else {
         return String::new();
     };
     let (rest, serve): (Vec<_>, Vec<_>) =
-        grants_on(grants, source).partition(|grant| grant["suspended"].is_string());
+        grants_on(grants, source).partition(|grant| grant.suspended.is_some());
     match (serve.is_empty(), rest.is_empty()) {
         (true, true) => "; nothing is granted on it".to_owned(),
         (false, true) => "; its grants are valid".to_owned(),
@@ -329,10 +331,14 @@ mod tests {
 
     #[test]
     fn what_goes_on_when_a_source_serves_again() {
-        let grant =
-            |id: &str, suspended: Option<&str>| json!({"capabilityId": id, "suspended": suspended});
+        let grant = |id: &str, suspended: Option<&str>| -> StandingGrant {
+            let grant = json!({"agentId": "a", "capabilityId": id, "verbs": ["read"], "provenance": "managed",
+                "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-08T00:00:00.000Z",
+                "trustWindow": {"kind": "7d"}, "standing": true, "suspended": suspended});
+            serde_json::from_value(grant).unwrap()
+        };
         let notes = SourceId::parse("notes").unwrap();
-        let said = |grants: &[Value]| go_on(Some(&json!({ "grants": grants })), &notes);
+        let said = |grants: &[StandingGrant]| go_on(Some(grants), &notes);
         let (other, on_it) = (grant("notes-2.read", None), grant("notes.read", None));
         let rests = grant("notes.write", Some("changed"));
         assert_eq!(said(&[other]), "; nothing is granted on it");

@@ -11,8 +11,13 @@ use crate::{
     pause::PAUSED,
 };
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_owner::calls::OpenApproval;
-use plexus_protocol::Timestamp;
+use plexus_owner::{
+    agents::{Enrollment, ListEnrollments},
+    calls::OpenApproval,
+    exposure::{self, Exposure},
+    grants,
+};
+use plexus_protocol::{Timestamp, body::StandingGrant};
 use serde_json::{Value, json};
 
 /// Shows the gateway at a glance.
@@ -33,9 +38,9 @@ pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
 struct Snapshot {
     status: Value,
     health: Value,
-    exposure: Value,
-    grants: Value,
-    agents: Value,
+    exposure: Exposure,
+    grants: Vec<StandingGrant>,
+    agents: Vec<Enrollment>,
 }
 
 /// Something that only the owner can put right.
@@ -51,9 +56,9 @@ impl Snapshot {
         Ok(Self {
             health,
             status: owner.get("/admin/api/status").await?,
-            exposure: owner.get("/admin/api/exposure").await?,
-            grants: owner.get("/admin/api/grants").await?,
-            agents: owner.get("/admin/api/agents/enrollments").await?,
+            exposure: owner.call(&exposure::List {}).await?,
+            grants: owner.call(&grants::List {}).await?.grants,
+            agents: owner.call(&ListEnrollments {}).await?.agents,
         })
     }
 
@@ -76,8 +81,8 @@ impl Snapshot {
         json!({
             "status": self.status,
             "sources": sources,
-            "grants": self.grants["grants"],
-            "agents": self.agents["agents"],
+            "grants": self.grants,
+            "agents": self.agents,
             "needs": needs,
         })
     }
@@ -309,9 +314,9 @@ impl Snapshot {
 
     /// Capabilities of a source that agents see, or do not, without the source's name.
     fn capabilities(&self, source: &str, enabled: bool) -> Vec<&str> {
-        let of = list_of(&self.exposure, "capabilities").iter();
-        of.filter(|c| c["enabled"] == enabled)
-            .filter_map(|c| text_of(c, "id").strip_prefix(source)?.strip_prefix('.'))
+        let of = self.exposure.capabilities.iter();
+        of.filter(|c| c.enabled == enabled)
+            .filter_map(|c| c.id.as_str().strip_prefix(source)?.strip_prefix('.'))
             .collect()
     }
 }

@@ -1,33 +1,26 @@
 //! `plexusctl tokens` (docs/protocol/owner.md#grants-and-tokens).
 
-use crate::{
-    owner::{Desk, list_of, text_of},
-    table::table,
-};
+use crate::{owner::Desk, table::table};
 use plexus_client::{Exit, Stop, span};
+use plexus_owner::grants::{ListTokens, LiveToken};
 
 /// Shows live tokens: what each opens, and until when. The tokens themselves are never shown.
 pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
-    let reply = desk.open().await?.get("/admin/api/tokens").await?;
+    let reply = desk.open().await?.call(&ListTokens {}).await?;
     desk.show(&reply, || {
         let now = span::now();
-        let rows = list_of(&reply, "tokens").iter().map(|token| {
-            let scopes: Vec<_> = list_of(token, "scopes")
-                .iter()
-                .map(|scope| text_of(scope, "id"))
-                .collect();
-            let ends = serde_json::from_value(token["expiresAt"].clone());
-            let ends = ends.map_or_else(|_| "?".to_owned(), |at| span::end(at, now));
+        let row = |token: &LiveToken| {
+            let scopes: Vec<_> = token.scopes.iter().map(|s| s.id.as_str()).collect();
             [
-                text_of(token, "agentId").to_owned(),
+                token.agent_id.to_string(),
                 scopes.join(" "),
-                ends,
-                text_of(token, "jti").to_owned(),
+                span::end(token.expires_at, now),
+                token.jti.to_string(),
             ]
-        });
+        };
         table(
             ["agent", "opens", "ends", "token"],
-            rows.collect(),
+            reply.tokens.iter().map(row).collect(),
             "no live tokens",
         )
     })

@@ -181,7 +181,11 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["pause"],
     ];
     for line in narrowing {
-        let place = Place::with(|_| Some(Answer::Json(200, json!({"ok": true}))));
+        // What each of them is answered, in one.
+        let done = json!({"ok": true, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": "w.write",
+            "enrollmentRevoked": true, "sessionsInvalidated": 0, "grantsRemoved": true, "grantsRemovedCount": 1,
+            "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true});
+        let place = Place::with(move |_| Some(Answer::Json(200, done.clone())));
         let mut command = place.command(line);
         command.env("CLAUDECODE", "1");
         let ended = Ended::of(command.output().unwrap());
@@ -266,7 +270,8 @@ fn connecting_gives_the_agents_line() {
             Answer::Json(
                 200,
                 json!({"ok": true, "agentId": asked.body["agentId"], "code": "plx_enroll_x",
-                "expiresAt": "2030-01-01T00:00:00.000Z", "granted": [], "skipped": ["w.write"]}),
+                "expiresAt": "2030-01-01T00:00:00.000Z", "enrollUrl": "", "handshakeUrl": "", "enrollCommand": "",
+                "reach": "exposed", "granted": [], "skipped": ["w.write"], "refused": [], "auditId": ""}),
             )
         })
     });
@@ -524,7 +529,8 @@ fn granting_ahead_shows_no_token() {
             };
             Answer::Json(
                 200,
-                json!({"token": "ey.secret", "scopes": [], "jti": "tok_1", "declined": declined}),
+                json!({"token": "ey.secret", "scopes": [], "jti": "tok_00000000-0000-4000-8000-000000000001",
+                    "expiresAt": "2030-01-01T00:00:00.000Z", "declined": declined}),
             )
         })
     });
@@ -785,7 +791,9 @@ fn a_revoke_of_nothing_is_no_success() {
             let known = asked.body["agentId"] == "a";
             Answer::Json(
                 200,
-                json!({"ok": known, "sessionsInvalidated": 1, "revokedJtis": [], "inFlight": []}),
+                json!({"ok": known, "agentId": "a", "enrollmentRevoked": known, "sessionsInvalidated": 1,
+                    "grantsRemoved": known, "grantsRemovedCount": 1, "grantRemoved": known, "revokedJtis": [],
+                    "auditId": "", "inFlight": []}),
             )
         })
     });
@@ -799,7 +807,7 @@ fn a_revoke_of_nothing_is_no_success() {
 fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     let place = Place::with(|asked| {
         (asked.method == "POST")
-            .then(|| Answer::Json(200, json!({"ok": true, "inFlight": ["evt_1"]})))
+            .then(|| Answer::Json(200, json!({"ok": true, "paused": true, "changed": true, "auditId": "", "inFlight": [EVENT]})))
             .or_else(|| {
                 (asked.path == "/admin/api/pending")
                     .then(|| Answer::Json(200, json!({"pending": [item(ITEM)]})))
@@ -838,7 +846,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
         let act = asked.last().unwrap();
         assert_eq!((&act.path, &act.body), (&path, &body), "{line:?}");
     }
-    assert!(place.owner(&["pause"]).out.contains("evt_1"));
+    assert!(place.owner(&["pause"]).out.contains(EVENT));
     assert_eq!(
         place.owner(&["unknown", "settle", EVENT]).code,
         64,

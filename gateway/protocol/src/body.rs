@@ -128,6 +128,40 @@ pub struct StandingGrant {
     pub top_level_disabled: bool,
 }
 
+/// What a revocation ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// Whether there was anything to end.
+    pub ok: bool,
+    /// Tokens that ended.
+    pub revoked_jtis: Vec<TokenId>,
+    /// Whether a grant ended.
+    pub grant_removed: bool,
+    /// The event; empty where nothing was to end.
+    pub audit_id: Option<String>,
+    /// Effects that were sent before, and are not stopped.
+    pub in_flight: Vec<AuditId>,
+    /// Requests and approvals that ended (ours).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<PendingId>,
+    /// Calls that are being cancelled (ours).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancelled: Vec<CancelledCall>,
+}
+
+/// A call that is being cancelled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelledCall {
+    /// What names it to the owner.
+    pub id: String,
+    /// Its intent, where it is an effect.
+    pub audit_id: Option<AuditId>,
+    /// What is called.
+    pub capability_id: CapabilityId,
+}
+
 /// What is left of a conversation that one approval permits (ours).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

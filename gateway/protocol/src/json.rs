@@ -6,8 +6,9 @@
 
 mod exact;
 
+pub use exact::Exact;
+
 use crate::Digest;
-use exact::Exact;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, value::RawValue};
 use std::{cell::Cell, fmt};

@@ -6,6 +6,7 @@
 //!
 //! Must not know: HTTP, the ledger, workers.
 
+pub mod agent;
 pub mod body;
 pub mod capability;
 pub mod constraint;
@@ -20,6 +21,7 @@ pub mod streamed;
 pub mod time;
 pub mod unseen;
 
+pub use agent::{EnrollmentStatus, Reach};
 pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};
 pub use constraint::Constraint;
 pub use digest::Digest;

@@ -1,13 +1,13 @@
-//! Lent folders: what is configured for one, and how the owner sees it.
+//! Lent folders: what is configured for one.
 //!
 //! Must not know: when one ends (the trust machine), and what becomes of its workers then.
 
 use super::{Registry, configure::SourceRequest};
 use plexus_home::state_dir::StateDir;
 use plexus_ipc::manifest::{Audience, Capability, Manifest};
-use plexus_protocol::{AgentId, CapabilityId, SourceId};
+use plexus_protocol::{AgentId, SourceId};
 use plexus_trust::{Source, SourceConfig, State};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{path::Path, sync::Arc};
 
 /// What a folder is lent as.
@@ -151,39 +151,4 @@ pub(crate) fn free_id(
     candidates
         .filter_map(|id| SourceId::parse(&id).ok())
         .find(|id| !is_taken(id))
-}
-
-/// One lending as the owner sees it.
-pub fn shown(state: &State, source: &Source) -> Option<Value> {
-    let lent = source.config.lent.as_ref()?;
-    let agent = state.agent(&lent.agent);
-    let effect = |id: &CapabilityId| {
-        source
-            .capabilities
-            .get(id)
-            .is_some_and(|f| !f.verbs.is_read())
-    };
-    let write = lent.capabilities.iter().any(effect);
-    let left = agent
-        .into_iter()
-        .flat_map(|agent| agent.grants.values())
-        .filter(|grant| lent.capabilities.contains(&grant.capability) && effect(&grant.capability))
-        .filter_map(|grant| grant.calls_left())
-        .min();
-    let path = source.config.route.as_object();
-    let path = path.and_then(|route| route.values().find(|value| value.is_string()));
-    let mut out = json!({
-        "source": source.id,
-        "agentId": lent.agent,
-        "path": path,
-        "until": lent.until,
-        "write": write,
-    });
-    if let Some(left) = left {
-        out["writesLeft"] = json!(left);
-    }
-    if let Some(ended) = lent.ended {
-        out["endedAt"] = json!(ended);
-    }
-    Some(out)
 }

@@ -35,13 +35,13 @@ pub use command::{
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};
 pub use pins::Stopped;
+pub use plexus_protocol::{EnrollmentStatus, Reach};
 pub use restore::{Part, RestoreError, needs, put_together, read_part, restore};
 pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Bounded, BoundedState, Bounds, ChildCalls, Denial, Difference,
-    EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent, OnApproval, OpenIntent, Plan,
-    Proposal, Reach, Session, Settings, Source, SourceConfig, State, Target, Token, TurnLimits,
-    Unknown, UsedKey, key_digest,
+    Agent, Approval, Ask, Bounded, BoundedState, Bounds, ChildCalls, Denial, Difference, Facts,
+    Grant, Hide, Item, ItemState, Lent, OnApproval, OpenIntent, Plan, Proposal, Session, Settings,
+    Source, SourceConfig, State, Target, Token, TurnLimits, Unknown, UsedKey, key_digest,
 };
 pub use window::{Ceiling, ceiling, class_default, grantable};
 

@@ -6,9 +6,9 @@
 
 use crate::OutcomeKind;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
-    SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
-    capability::WindowKind, id::Malformed,
+    AgentId, AuditId, CapabilityId, Constraint, Digest, EnrollmentStatus, PendingId, Provenance,
+    Reach, Sensitivity, SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
+    body::Scope, capability::WindowKind, id::Malformed,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -150,16 +150,6 @@ impl Settings {
     }
 }
 
-/// How far an agent sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reach {
-    /// Every exposed capability; what it was not granted pends.
-    Exposed,
-    /// Only what the owner selected; everything else is declined as if it did not exist.
-    Selected,
-}
-
 /// How much one agent may do, where the owner said something else than the usual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -208,18 +198,6 @@ impl Bounds {
 const MOST_CALLS: u32 = 1_000_000;
 /// 1 TiB.
 const MOST_LEDGER: u64 = 1 << 40;
-
-/// Where an agent stands with its credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EnrollmentStatus {
-    /// A code was made, no PAT redeemed yet (or the key was rotated).
-    Pending,
-    /// A PAT is live.
-    Active,
-    /// The owner ended it.
-    Revoked,
-}
 
 /// One agent and everything that is its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,19 +9,23 @@
 //! Must not know: how a call is told in words (`plexusctl`).
 
 use super::audit::unreadable;
-use crate::{acts::blocking, desk::Desk};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+use crate::{
+    acts::blocking,
+    desk::Desk,
+    table::{Reading, Served},
 };
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_ipc::message::TouchedId;
 use plexus_ledger::{EventId, IndexTerm, Recorded, StoreError};
+use plexus_owner::activity::{
+    Activity, ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals,
+    TouchedThing,
+};
 use plexus_protocol::{AuditId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 /// Calls of a page that names no limit, and the most it may name.
@@ -32,139 +36,42 @@ const EVENTS: usize = 20_000;
 /// Things touched by one call that are shown one by one; the rest is counted, and stands in its event.
 const TOUCHED: usize = 20;
 
-pub(super) async fn list(
-    State(desk): State<Arc<Desk>>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let wanted = ActivityFilter::read(&request)?;
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list)
+}
+
+async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
     let page = blocking(move || page(&ledger, &state, &wanted)).await?;
-    Ok(ok(&page.map_err(|e| unreadable(&e))?))
+    page.map_err(|e| unreadable(&e))
 }
 
-/// Which calls are asked for.
-struct ActivityFilter {
-    agent: Option<String>,
-    touched: Option<String>,
-    /// With its dot: how ids of its capabilities begin.
-    source: Option<String>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    only: Option<Only>,
-    before: Option<u64>,
-    limit: usize,
+/// By what the index finds the calls. Who touched a thing is the shorter list.
+fn term(wanted: &List) -> Option<IndexTerm> {
+    // As it was recorded: characters that a terminal would obey stand as U+FFFD.
+    let recorded = |id: &String| IndexTerm::Touched(TouchedId::new(id).as_str().to_owned());
+    let touched = wanted.touched.as_ref().map(recorded);
+    touched.or_else(|| wanted.agent.clone().map(IndexTerm::Agent))
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Only {
-    Changed,
-    Refused,
-}
-
-impl ActivityFilter {
-    fn read(request: &Request) -> Result<Self, Refused> {
-        let given = |name: &str| reply::query(request, name).filter(|text| !text.is_empty());
-        let moment = |name: &str| {
-            let parse = |text: String| {
-                serde_json::from_value(Value::String(text)).map_err(|_| {
-                    Refused::malformed(format!("`{name}` is a moment like 2026-01-31T08:15:00Z"))
-                })
-            };
-            given(name).map(parse).transpose()
-        };
-        let number = |name: &str| {
-            let parse = |text: String| {
-                text.parse::<u64>()
-                    .map_err(|_| Refused::malformed(format!("`{name}` is a number")))
-            };
-            given(name).map(parse).transpose()
-        };
-        let only = match given("only").as_deref() {
-            None => None,
-            Some("changed") => Some(Only::Changed),
-            Some("refused") => Some(Only::Refused),
-            Some(_) => return Err(Refused::malformed("`only` is `changed` or `refused`")),
-        };
-        let limit = number("limit")?.map_or(USUAL, |n| usize::try_from(n).unwrap_or(MOST));
-        Ok(Self {
-            agent: given("agent"),
-            touched: given("touched"),
-            source: given("source").map(|source| source + "."),
-            since: moment("since")?,
-            until: moment("until")?,
-            only,
-            before: number("before")?,
-            limit: limit.min(MOST),
-        })
-    }
-
-    /// By what the index finds the calls. Who touched a thing is the shorter list.
-    fn term(&self) -> Option<IndexTerm> {
-        // As it was recorded: characters that a terminal would obey stand as U+FFFD.
-        let recorded = |id: &String| IndexTerm::Touched(TouchedId::new(id).as_str().to_owned());
-        let touched = self.touched.as_ref().map(recorded);
-        touched.or_else(|| self.agent.clone().map(IndexTerm::Agent))
-    }
-
-    fn wants(&self, entry: &Entry<'_>, did: ActivityKind) -> bool {
-        let agent = self.agent.as_deref();
-        let of_agent = agent.is_none_or(|agent| entry.agent_id.as_deref() == Some(agent));
-        let of_source = self.source.as_deref().is_none_or(|beginning| {
-            let id = entry.capability_id.as_deref();
-            id.is_some_and(|id| id.starts_with(beginning))
-        });
-        let of_kind = match self.only {
-            None => true,
-            // What nobody knows may have changed something.
-            Some(Only::Changed) => matches!(
-                did,
-                ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
-            ),
-            Some(Only::Refused) => did == ActivityKind::Refused,
-        };
-        of_agent && of_source && of_kind
-    }
-}
-
-/// What came of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ActivityKind {
-    Read,
-    Changed,
-    Failed,
-    Refused,
-    Unknown,
-    UnderWay,
-    /// No call yet: the owner is asked for one.
-    Asked,
-    /// No call: the owner said what became of one.
-    Settled,
-}
-
-impl ActivityKind {
-    const ALL: [Self; 8] = [
-        Self::Read,
-        Self::Changed,
-        Self::Failed,
-        Self::Refused,
-        Self::Unknown,
-        Self::UnderWay,
-        Self::Asked,
-        Self::Settled,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Changed => "changed",
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-            Self::UnderWay => "underWay",
-            Self::Asked => "asked",
-            Self::Settled => "settled",
-        }
-    }
+fn is_wanted(wanted: &List, entry: &Entry<'_>, did: ActivityKind) -> bool {
+    let agent = wanted.agent.as_deref();
+    let of_agent = agent.is_none_or(|agent| entry.agent_id.as_deref() == Some(agent));
+    let of_source = wanted.source.as_deref().is_none_or(|source| {
+        let id = entry.capability_id.as_deref();
+        let rest = id.and_then(|id| id.strip_prefix(source));
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    });
+    let of_kind = match wanted.only {
+        None => true,
+        // What nobody knows may have changed something.
+        Some(OnlyActivity::Changed) => matches!(
+            did,
+            ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
+        ),
+        Some(OnlyActivity::Refused) => did == ActivityKind::Refused,
+    };
+    of_agent && of_source && of_kind
 }
 
 /// As much of a stored event as is told of a call. What the machine changed by it is skipped.
@@ -244,17 +151,19 @@ struct Denial {
     detail: Value,
 }
 
-fn page(ledger: &Ledger, state: &TrustState, wanted: &ActivityFilter) -> Result<Value, StoreError> {
+fn page(ledger: &Ledger, state: &TrustState, wanted: &List) -> Result<Activity, StoreError> {
     let first = wanted.since.map_or(Ok(1), |at| ledger.first_at(at.0))?;
     let last = match (wanted.before, wanted.until) {
         (Some(before), _) => before,
         (None, Some(until)) => ledger.first_at(until.0)?,
         (None, None) => ledger.head()?.seq + 1,
     };
+    let limit = wanted.limit.map(usize::try_from);
+    let limit = limit.map_or(USUAL, |limit| limit.unwrap_or(MOST).min(MOST));
     let mut calls = Vec::new();
-    let mut totals = [0_u64; ActivityKind::ALL.len()];
+    let mut totals = Totals::default();
     let mut ended = HashSet::new();
-    let term = wanted.term();
+    let term = term(wanted);
     let next = ledger.walk_back(term.as_ref(), first..last, EVENTS, |event| {
         let Some(entry) = entry(event) else {
             return true;
@@ -265,26 +174,21 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &ActivityFilter) -> Result<
         let Some(did) = did(event, &entry, state, &ended) else {
             return true;
         };
-        if !wanted.wants(&entry, did) {
+        if !is_wanted(wanted, &entry, did) {
             return true;
         }
         let denial = denial(&entry);
-        totals[did as usize] += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
-        if wanted.limit > 0 {
+        *totals.of(did) += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
+        if limit > 0 {
             calls.push(told(ledger, state, event, &entry, did, denial));
         }
-        wanted.limit == 0 || calls.len() < wanted.limit
+        limit == 0 || calls.len() < limit
     })?;
-    let totals: Value = ActivityKind::ALL
-        .iter()
-        .map(|did| (did.word().to_owned(), json!(totals[*did as usize])))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    let mut page = json!({"calls": calls, "totals": totals});
-    if let Some(next) = next {
-        page["next"] = json!(next);
-    }
-    Ok(page)
+    Ok(Activity {
+        calls,
+        totals,
+        next,
+    })
 }
 
 fn entry(event: &Recorded) -> Option<Entry<'_>> {
@@ -342,73 +246,76 @@ fn told(
     entry: &Entry<'_>,
     did: ActivityKind,
     denial: Option<Denial>,
-) -> Value {
+) -> ActivityRow {
     let detail = &entry.detail;
-    let mut out = json!({
-        "auditId": event.id().to_string(),
-        "seq": event.seq(),
-        "at": Timestamp(event.at()),
-        "did": did.word(),
-    });
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            out[name] = value;
-        }
-    };
-    let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(Value::from);
-    let parsed = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
-    put("agentId", text(&entry.agent_id));
-    put("capabilityId", text(&entry.capability_id));
+    let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
     let source = entry
         .capability_id
         .as_deref()
         .and_then(|id| id.split_once('.'));
-    put("source", source.map(|(source, _)| source.into()));
-    put("inputDigest", text(&detail.input));
-    put("code", text(&detail.code));
-    put("reason", text(&detail.reason));
-    put("summary", text(&detail.summary));
-    put("undo", text(&detail.undo));
-    put("pendingId", text(&detail.item));
-    put("agentPurpose", text(&detail.agent_purpose));
-    put("happened", detail.happened.map(Value::from));
-    put("outputBytes", detail.output_bytes.map(Value::from));
-    put("basis", detail.basis.and_then(parsed));
-    if let Some(Value::Array(mut touched)) = detail.touched.and_then(parsed) {
-        put("touchedCount", Some(touched.len().into()));
+    let mut touched: Option<Vec<TouchedThing>> = detail.touched.and_then(parsed);
+    let touched_count = touched.as_ref().map(Vec::len);
+    if let Some(touched) = &mut touched {
         touched.truncate(TOUCHED);
-        put("touched", Some(touched.into()));
     }
+    let mut row = ActivityRow::new(ActivityCall {
+        audit_id: event.id().to_string(),
+        seq: event.seq(),
+        at: Timestamp(event.at()),
+        did,
+        agent_id: text(&entry.agent_id),
+        capability_id: text(&entry.capability_id),
+        source: source.map(|(source, _)| source.to_owned()),
+        input_digest: text(&detail.input),
+        code: text(&detail.code),
+        reason: text(&detail.reason),
+        summary: text(&detail.summary),
+        undo: text(&detail.undo),
+        pending_id: text(&detail.item),
+        agent_purpose: text(&detail.agent_purpose),
+        happened: detail.happened,
+        output_bytes: detail.output_bytes,
+        basis: detail.basis.and_then(parsed),
+        touched_count,
+        touched,
+        ..ActivityCall::default()
+    });
     if let Some(intent) = &detail.intent {
-        put("auditId", Some(intent.as_str().into()));
         // What allowed it stands in its intent.
         let begun = intent
             .as_str()
             .parse::<EventId>()
             .ok()
             .and_then(|id| ledger.event(&id).ok().flatten());
-        let basis = begun
+        let basis: Option<CallBasis> = begun
             .as_ref()
             .and_then(|e| self::entry(e)?.detail.basis.and_then(parsed));
-        put("basis", basis);
-        if did == ActivityKind::Unknown {
-            let open = state
-                .agents
-                .values()
-                .any(|agent| agent.unknown.values().any(|u| u.names(intent)));
-            put("unsettled", Some(open.into()));
-        }
+        row.add(|call| {
+            call.audit_id = intent.to_string();
+            call.basis = basis.or(call.basis.take());
+            call.unsettled = (did == ActivityKind::Unknown).then(|| {
+                let mut agents = state.agents.values();
+                agents.any(|agent| agent.unknown.values().any(|u| u.names(intent)))
+            });
+        });
     }
     if let Some(denial) = denial {
-        put("code", Some(denial.code.into()));
-        put("asked", denial.asked.map(Value::from));
+        row.add(|call| {
+            call.code = Some(denial.code);
+            call.asked = denial.asked;
+        });
         let reason = denial.detail.get("reason").and_then(Value::as_str);
-        put("reason", reason.map(Value::from));
-        if denial.unrecorded > 0 {
-            put("unrecorded", Some(denial.unrecorded.into()));
-        }
+        row.add(|call| {
+            call.reason = reason.map(str::to_owned).or(call.reason.take());
+            call.unrecorded = Some(denial.unrecorded).filter(|more| *more > 0);
+        });
     }
-    out
+    row
+}
+
+/// What a part of an event says, where it is of its form.
+fn parsed<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
 }
 
 #[cfg(test)]

@@ -1,93 +1,66 @@
 //! Agents: connecting them, ending them, what is known of them (docs/protocol/owner.md#agents).
 
-use super::{Acting, Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, blocking, event_of, failed, narrow, take_back},
+    acting::{Acting, Narrowing},
+    acts::{act, blocking, event_of, failed, narrow, take_back},
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use plexus_edge::{
-    grant_reply,
-    reply::{Refused, ok},
-};
+use plexus_edge::{grant_reply, reply::Refused};
 use plexus_ledger::{IndexTerm, SubmitError};
+use plexus_owner::{
+    Done,
+    agents::{
+        AgentRow, Agents, Connect, Connected, EnrollingAgent, Enrollment, Enrollments, List,
+        ListEnrollments, NestedAgent, RefusedStanding, RenewCode, RenewedCode, Revoke,
+        RevokedAgent, ShowSubset, Subset,
+    },
+};
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, Timestamp, TrustWindow,
-    credential::EnrollmentCode,
+    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode,
 };
 use plexus_trust::{
-    Agent, CODE_MS, Command, Connect, ItemState, Note, Reach, Refusal, Reply, standing_for,
+    Agent, CODE_MS, Command, ItemState, Note, Refusal, Reply, State as TrustState, standing_for,
 };
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Events of an agent that are looked at to find when it was last there.
 const LOOKED_AT: usize = 32;
 
-pub(super) async fn connect(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let agent = body.text("agentId")?.unwrap_or_default().trim();
-    let agent =
-        AgentId::parse(agent).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
-    let wanted = body.strings("capabilities");
-    let state = desk.ledger.snapshot();
-    let known = |id: &str| {
-        CapabilityId::parse(id)
-            .ok()
-            .filter(|id| state.capability(id).is_some())
-    };
-    let unknown: Vec<&str> = wanted
-        .iter()
-        .copied()
-        .filter(|id| known(id).is_none())
-        .collect();
-    if !unknown.is_empty() {
-        let why = format!(
-            "unknown capability id(s): {} (GET /admin/api/capabilities lists what there is)",
-            unknown.join(", ")
-        );
-        return Err(
-            Refused::bad(ErrorCode::UnknownCapability, why).beside("unknownCapabilities", unknown)
-        );
-    }
-    let wanted: Vec<CapabilityId> = wanted.into_iter().filter_map(known).collect();
-    let standing = body
-        .strings("standing")
-        .into_iter()
-        .chain(body.strings("standingExecute"));
+pub(super) fn serve(served: Served) -> Served {
+    let served = served.with(list).with(enrollments).with(subset);
+    served.with(connect).with(new_code).with(revoke)
+}
+
+async fn connect(desk: Arc<Desk>, acting: Acting, asked: Connect) -> Result<Connected, Refused> {
+    let agent = AgentId::parse(asked.agent_id.trim())
+        .map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let wanted = wanted(&desk.ledger.snapshot(), &asked.capabilities)?;
+    let standing = asked.standing.iter().chain(&asked.standing_execute);
     let standing: BTreeSet<CapabilityId> = standing
         .filter_map(|id| CapabilityId::parse(id).ok())
         .filter(|id| wanted.contains(id))
         .collect();
-    let agent_type = delivered_as(body.text("agentType")?);
-    let reach = body.typed::<Reach>("reach")?;
+    let agent_type = delivered_as(asked.agent_type.as_deref()).map(str::to_owned);
     let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
     let receipt = act(
         &desk,
         &acting,
-        Command::Connect(Connect {
+        Command::Connect(plexus_trust::Connect {
             agent: agent.clone(),
-            agent_type: agent_type.map(str::to_owned),
-            reach,
+            agent_type: agent_type.clone(),
+            reach: asked.reach,
             capabilities: wanted.iter().cloned().collect(),
             standing,
-            window: body.typed::<TrustWindow>("trustWindow")?,
-            constraint: body
-                .typed::<Constraint>("constraint")?
-                .filter(|c| !c.is_empty()),
+            window: asked.trust_window,
+            constraint: asked.constraint.filter(|c| !c.is_empty()),
             code: code.digest(),
-            code_ms: lifetime(body.present("ttlMs"))?,
+            code_ms: lifetime(asked.ttl_ms.as_ref())?,
         }),
     )
     .await?;
-    let audit = event_of(&receipt);
+    let audit_id = event_of(&receipt);
     let Reply::Connected {
         granted,
         skipped,
@@ -103,92 +76,117 @@ pub(super) async fn connect(
     let stands = row
         .map(|a| grant_reply::standing(&desk, &state, a))
         .unwrap_or_default();
-    let in_order = |ids: &[CapabilityId]| {
+    let in_order = |ids: &[CapabilityId]| -> Vec<CapabilityId> {
         wanted
             .iter()
             .filter(|id| ids.contains(id))
             .cloned()
-            .collect::<Vec<_>>()
+            .collect()
     };
-    let granted: Vec<_> = in_order(&granted)
+    let granted = in_order(&granted)
         .iter()
-        .filter_map(|id| stands.iter().find(|g| &g.capability_id == id))
+        .filter_map(|id| stands.iter().find(|g| &g.capability_id == id).cloned())
         .collect();
-    let refused: Vec<Value> = in_order(&refused).iter().map(refused_to_stand).collect();
-    let base = desk.address.base();
-    let mut answer = json!({
-        "ok": true,
-        "agentId": agent,
-        "code": code.expose(),
-        "expiresAt": code_expires_at,
-        "enrollUrl": format!("{base}/agents/enroll"),
-        "handshakeUrl": format!("{base}/link/handshake"),
-        "enrollCommand": format!("plexus enroll {}", code.expose()),
-        "reach": row.map(|a| a.reach),
-        "granted": granted,
-        "skipped": in_order(&skipped),
-        "refused": refused,
-        "auditId": audit,
-    });
-    if let Some(agent_type) = agent_type {
-        answer["agentType"] = json!(agent_type);
-    }
-    if let (true, Value::Object(members)) = (agent.is_nested(), &mut answer) {
+    let skipped = in_order(&skipped);
+    let refused = in_order(&refused)
+        .into_iter()
+        .map(refused_to_stand)
+        .collect();
+    let reach = row.map(|a| a.reach);
+    if agent.is_nested() {
         // The gateway makes its calls: there is nothing to enroll.
-        for of_the_code in [
-            "code",
-            "expiresAt",
-            "enrollUrl",
-            "handshakeUrl",
-            "enrollCommand",
-        ] {
-            members.remove(of_the_code);
-        }
-        members.insert("nested".into(), json!(true));
+        return Ok(Connected::Nested(NestedAgent {
+            ok: Done,
+            agent_id: agent,
+            agent_type,
+            audit_id,
+            refused,
+            skipped,
+            granted,
+            reach,
+            nested: Done,
+        }));
     }
-    Ok(ok(&answer))
+    let base = desk.address.base();
+    Ok(Connected::Enrolling(EnrollingAgent {
+        ok: Done,
+        agent_id: agent,
+        code: code.expose().to_owned(),
+        expires_at: code_expires_at,
+        enroll_url: format!("{base}/agents/enroll"),
+        handshake_url: format!("{base}/link/handshake"),
+        enroll_command: format!("plexus enroll {}", code.expose()),
+        reach,
+        granted,
+        skipped,
+        refused,
+        audit_id,
+        agent_type,
+    }))
+}
+
+/// The capabilities that an agent is selected for.
+fn wanted(state: &TrustState, ids: &[String]) -> Result<Vec<CapabilityId>, Refused> {
+    let known = |id: &String| {
+        CapabilityId::parse(id)
+            .ok()
+            .filter(|id| state.capability(id).is_some())
+    };
+    let unknown: Vec<&str> = ids
+        .iter()
+        .filter(|id| known(id).is_none())
+        .map(String::as_str)
+        .collect();
+    if !unknown.is_empty() {
+        let why = format!(
+            "unknown capability id(s): {} (GET /admin/api/capabilities lists what there is)",
+            unknown.join(", ")
+        );
+        return Err(
+            Refused::bad(ErrorCode::UnknownCapability, why).beside("unknownCapabilities", unknown)
+        );
+    }
+    Ok(ids.iter().filter_map(known).collect())
 }
 
 /// Another code for an agent that is known: after a restore or a rotation, or when its credential was lost. What it was
 /// granted stays.
-pub(super) async fn new_code(
-    State(desk): State<Arc<Desk>>,
+async fn new_code(
+    desk: Arc<Desk>,
     acting: Acting,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let agent = AgentId::parse(&id).map_err(|_| unknown(&id))?;
+    asked: RenewCode,
+) -> Result<RenewedCode, Refused> {
+    let agent = AgentId::parse(&asked.id).map_err(|_| unknown(&asked.id))?;
     let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
     let command = Command::NewCode {
         agent: agent.clone(),
         code: code.digest(),
-        code_ms: lifetime(body.present("ttlMs"))?,
+        code_ms: lifetime(asked.ttl_ms.as_ref())?,
     };
     if desk.ledger.snapshot().agent(&agent).is_none() {
-        return Err(unknown(&id));
+        return Err(unknown(&asked.id));
     }
     let receipt = act(&desk, &acting, command).await?;
     let Reply::Coded { code_expires_at } = receipt.reply else {
         return Err(failed("a new code was answered with something else"));
     };
     desk.contents.forget(&agent);
-    Ok(ok(&json!({
-        "ok": true,
-        "agentId": agent,
-        "code": code.expose(),
-        "expiresAt": code_expires_at,
-        "enrollUrl": format!("{}/agents/enroll", desk.address.base()),
-        "auditId": event_of(&receipt),
-    })))
+    Ok(RenewedCode {
+        ok: Done,
+        agent_id: agent,
+        code: code.expose().to_owned(),
+        expires_at: code_expires_at,
+        enroll_url: format!("{}/agents/enroll", desk.address.base()),
+        audit_id: event_of(&receipt),
+    })
 }
 
-fn refused_to_stand(id: &CapabilityId) -> Value {
-    json!({
-        "id": id,
-        "code": ErrorCode::StandingNotAllowed,
-        "reason": format!("{id} is approved call by call only: each call will ask you."),
-    })
+fn refused_to_stand(id: CapabilityId) -> RefusedStanding {
+    RefusedStanding {
+        code: ErrorCode::StandingNotAllowed,
+        reason: format!("{id} is approved call by call only: each call will ask you."),
+        id,
+    }
 }
 
 /// The forms in which install material is delivered (docs/protocol/owner.md#agents); no type is delivered as none.
@@ -202,7 +200,7 @@ fn delivered_as(asked: Option<&str>) -> Option<&'static str> {
 }
 
 /// Life of the code in milliseconds: a positive number, else the usual 15 minutes.
-fn lifetime(asked: Option<&Value>) -> Result<u64, Refused> {
+fn lifetime(asked: Option<&Number>) -> Result<u64, Refused> {
     let Some(asked) = asked else {
         return Ok(CODE_MS);
     };
@@ -224,20 +222,17 @@ fn lifetime(asked: Option<&Value>) -> Result<u64, Refused> {
         .ok_or_else(|| Refused::malformed("`ttlMs` must be a positive number of milliseconds"))
 }
 
-pub(super) async fn revoke(
-    State(desk): State<Arc<Desk>>,
+async fn revoke(
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let named = body
-        .text("agentId")?
-        .map(str::trim)
-        .filter(|id| !id.is_empty());
-    let named = named
-        .ok_or_else(|| Refused::malformed("`agentId` (a string that is not empty) is required"))?;
-    let reason = body.words("reason")?;
-    let delete = body.flag("delete")?.unwrap_or(false);
+    asked: Revoke,
+) -> Result<RevokedAgent, Refused> {
+    let named = asked.agent_id.trim();
+    if named.is_empty() {
+        return Err(Refused::malformed(
+            "`agentId` (a string that is not empty) is required",
+        ));
+    }
     let known = AgentId::parse(named)
         .ok()
         .filter(|id| desk.ledger.snapshot().agent(id).is_some());
@@ -245,9 +240,12 @@ pub(super) async fn revoke(
         return nobody(&desk, &narrowing, named).await;
     };
     let command = Command::RevokeAgent {
-        agent: agent.clone(),
-        reason,
-        delete,
+        agent,
+        reason: asked
+            .reason
+            .as_deref()
+            .and_then(plexus_sources::narration::clean),
+        delete: asked.delete,
     };
     let receipt = match take_back(&desk, &narrowing, command).await {
         // Deleted by somebody else since we looked.
@@ -256,7 +254,7 @@ pub(super) async fn revoke(
         }
         other => other?,
     };
-    let audit = event_of(&receipt);
+    let audit_id = event_of(&receipt);
     let Reply::Revoked {
         tokens,
         grants,
@@ -268,24 +266,21 @@ pub(super) async fn revoke(
     else {
         return Err(failed("a revocation was answered with something else"));
     };
-    let mut answer = json!({
-        "ok": enrollment || delete || grants > 0 || sessions > 0 || !tokens.is_empty(),
-        "agentId": agent,
-        "enrollmentRevoked": enrollment,
-        "sessionsInvalidated": sessions,
-        "grantsRemoved": grants > 0,
-        "grantsRemovedCount": grants,
-        "revokedJtis": tokens,
-        "auditId": audit,
-        "inFlight": in_flight,
-    });
-    if delete {
-        answer["deleted"] = json!(true);
-    }
-    Ok(ok(&answer))
+    Ok(RevokedAgent {
+        ok: enrollment || asked.delete || grants > 0 || sessions > 0 || !tokens.is_empty(),
+        agent_id: named.to_owned(),
+        enrollment_revoked: enrollment,
+        sessions_invalidated: sessions,
+        grants_removed: grants > 0,
+        grants_removed_count: grants,
+        revoked_jtis: tokens,
+        audit_id,
+        in_flight,
+        deleted: asked.delete.then_some(Done),
+    })
 }
 
-async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Response, Refused> {
+async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<RevokedAgent, Refused> {
     let note = Note {
         kind: "grant.revoke",
         agent: None,
@@ -294,100 +289,92 @@ async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Respo
         detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": plexus_sources::narration::cut(named, 80)}),
     };
     let receipt = narrow(desk, narrowing, Command::Note(note)).await?;
-    Ok(ok(&json!({
-        "ok": false,
-        "agentId": named,
-        "enrollmentRevoked": false,
-        "sessionsInvalidated": 0,
-        "grantsRemoved": false,
-        "grantsRemovedCount": 0,
-        "revokedJtis": [],
-        "auditId": event_of(&receipt),
-        "inFlight": [],
-    })))
+    Ok(RevokedAgent {
+        ok: false,
+        agent_id: named.to_owned(),
+        enrollment_revoked: false,
+        sessions_invalidated: 0,
+        grants_removed: false,
+        grants_removed_count: 0,
+        revoked_jtis: Vec::new(),
+        audit_id: event_of(&receipt),
+        in_flight: Vec::new(),
+        deleted: None,
+    })
 }
 
-pub(super) async fn subset(State(desk): State<Arc<Desk>>, Named(id): Named) -> Response {
+async fn subset(desk: Arc<Desk>, _: Reading, asked: ShowSubset) -> Result<Subset, Refused> {
     let state = desk.ledger.snapshot();
-    let agent = AgentId::parse(&id).ok().and_then(|id| state.agent(&id));
-    let selected: Vec<&CapabilityId> =
-        agent.map_or_else(Vec::new, |a| match a.selected.is_empty() {
-            true => a.grants.keys().collect(),
-            false => a.selected.iter().collect(),
-        });
-    let standing: Vec<&CapabilityId> = agent.map_or_else(Vec::new, |a| a.standing.iter().collect());
-    let mut out = json!({
-        "agentId": id,
-        "capabilities": selected,
-        "standing": standing,
-        "standingExecute": standing,
+    let agent = AgentId::parse(&asked.id)
+        .ok()
+        .and_then(|id| state.agent(&id));
+    let selected = agent.map_or_else(Vec::new, |a| match a.selected.is_empty() {
+        true => a.grants.keys().cloned().collect(),
+        false => a.selected.iter().cloned().collect(),
     });
-    if let Some(agent) = agent {
-        out["reach"] = json!(agent.reach);
-    }
-    ok(&out)
+    let standing: Vec<CapabilityId> =
+        agent.map_or_else(Vec::new, |a| a.standing.iter().cloned().collect());
+    Ok(Subset {
+        agent_id: asked.id,
+        capabilities: selected,
+        standing: standing.clone(),
+        standing_execute: standing,
+        reach: agent.map(|agent| agent.reach),
+    })
 }
 
-pub(super) async fn enrollments(State(desk): State<Arc<Desk>>) -> Response {
+async fn enrollments(
+    desk: Arc<Desk>,
+    _: Reading,
+    _: ListEnrollments,
+) -> Result<Enrollments, Refused> {
     let state = desk.ledger.snapshot();
-    let rows = state.agents.values().map(|agent| {
-        let mut row = json!({
-            "agentId": agent.id,
-            "status": agent.status,
-            "issuedAt": agent.issued_at,
-            // Without a code there is none that could still be redeemed.
-            "codeExpiresAt": agent.code.as_ref().map_or(agent.issued_at, |c| c.expires_at),
-        });
-        for (key, at) in [
-            ("redeemedAt", agent.redeemed_at),
-            ("revokedAt", agent.revoked_at),
-        ] {
-            if let Some(at) = at {
-                row[key] = json!(at);
-            }
-        }
-        row
+    let rows = state.agents.values().map(|agent| Enrollment {
+        agent_id: agent.id.clone(),
+        status: agent.status,
+        issued_at: agent.issued_at,
+        // Without a code there is none that could still be redeemed.
+        code_expires_at: agent
+            .code
+            .as_ref()
+            .map_or(agent.issued_at, |c| c.expires_at),
+        redeemed_at: agent.redeemed_at,
+        revoked_at: agent.revoked_at,
     });
-    ok(&json!({"agents": rows.collect::<Vec<_>>()}))
+    Ok(Enrollments {
+        agents: rows.collect(),
+    })
 }
 
 /// Every agent at a glance.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Agents, Refused> {
     let agents = blocking(move || {
         let state = desk.ledger.snapshot();
         let now = state.time(desk.clock.now());
         let rows = state.agents.values().map(|agent| {
-            let live = agent
-                .grants
-                .keys()
-                .filter(|id| standing_for(&state, agent, id, now).is_some())
-                .count();
-            let waiting = agent
-                .items
-                .values()
-                .filter(|i| i.state == ItemState::Pending && now < i.expires_at)
-                .count();
-            let mut row = json!({
-                "agentId": agent.id,
-                "status": agent.status,
-                "reach": agent.reach,
-                "grants": live,
-                "sessions": agent.sessions.values().filter(|s| now < s.expires_at).count(),
-                "pending": waiting,
-                "unsettled": agent.unknown.len(),
-            });
-            if let Some(kind) = &agent.agent_type {
-                row["agentType"] = json!(kind);
+            let live = agent.grants.keys();
+            let open = agent.sessions.values();
+            let waiting = agent.items.values();
+            AgentRow {
+                agent_id: agent.id.clone(),
+                status: agent.status,
+                reach: agent.reach,
+                grants: live
+                    .filter(|id| standing_for(&state, agent, id, now).is_some())
+                    .count(),
+                sessions: open.filter(|s| now < s.expires_at).count(),
+                pending: waiting
+                    .filter(|i| i.state == ItemState::Pending && now < i.expires_at)
+                    .count(),
+                unsettled: agent.unknown.len(),
+                agent_type: agent.agent_type.clone(),
+                last_seen_at: last_seen(&desk, agent),
             }
-            if let Some(at) = last_seen(&desk, agent) {
-                row["lastSeenAt"] = json!(at);
-            }
-            row
         });
-        rows.collect::<Vec<_>>()
+        rows.collect()
     })
     .await?;
-    Ok(ok(&json!({ "agents": agents })))
+    Ok(Agents { agents })
 }
 
 /// When the agent itself last did something that was recorded, as far as its newest events in the ledger's file tell: for
@@ -450,9 +437,13 @@ mod tests {
         assert_eq!(delivered_as(Some(" Claude-Code ")), Some("claude-code"));
         assert_eq!(delivered_as(Some("Codex")), Some("generic"));
         assert_eq!((delivered_as(Some(" ")), delivered_as(None)), (None, None));
+        let asked = |ms: Value| {
+            let asked: RenewCode = serde_json::from_value(json!({"id": "a", "ttlMs": ms})).ok()?;
+            lifetime(asked.ttl_ms.as_ref()).ok()
+        };
         assert_eq!(lifetime(None).unwrap(), CODE_MS);
-        assert_eq!(lifetime(Some(&json!(60_000))).unwrap(), 60_000);
-        assert_eq!(lifetime(Some(&json!(6.0e4))).unwrap(), 60_000);
+        assert_eq!(asked(json!(60_000)), Some(60_000));
+        assert_eq!(asked(json!(6.0e4)), Some(60_000));
         for bad in [
             json!(0),
             json!(-1),
@@ -461,7 +452,7 @@ mod tests {
             json!([]),
             json!(1e300),
         ] {
-            assert!(lifetime(Some(&bad)).is_err(), "{bad}");
+            assert_eq!(asked(bad.clone()), None, "{bad}");
         }
     }
 }

@@ -14,11 +14,6 @@ impl Fields {
         reply::object_body(request).await.map(Self)
     }
 
-    /// The member as it is, `null` included.
-    pub(crate) fn present(&self, key: &str) -> Option<&Value> {
-        self.0.get(key)
-    }
-
     pub(super) fn given(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }

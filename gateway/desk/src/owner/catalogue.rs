@@ -1,18 +1,22 @@
 //! What there is, what of it agents may see, and how its sources do (docs/protocol/owner.md#exposure).
 
-use super::{Acting, Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, event_of, narrow},
+    acting::{Acting, Narrowing},
+    acts::{act, event_of, narrow},
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use plexus_calls::events::Changed;
 use plexus_edge::{
     agent::discovery,
     reply::{Refused, ok},
+};
+use plexus_owner::{
+    Done,
+    exposure::{
+        Entries, Expose, Exposed, ExposedCapability, Exposure, List, ListEntries, Offer, Offered,
+    },
 };
 use plexus_protocol::CapabilityId;
 use plexus_sources::catalogue::wire_entry;
@@ -24,36 +28,34 @@ use tokio::task::JoinSet;
 /// How long the health of a source is waited for before the last known is told.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// Every entry, hidden ones too.
-pub(super) async fn capabilities(State(desk): State<Arc<Desk>>) -> Response {
-    let state = desk.ledger.snapshot();
-    let catalogue = desk.catalogue.load();
-    let entries: Vec<Value> = catalogue
-        .iter()
-        .map(|e| {
-            wire_entry(
-                e,
-                &state,
-                None,
-                Some(json!(desk.supervisor.health(&e.source))),
-            )
-        })
-        .collect();
-    ok(
-        &json!({"gateway": discovery::gateway(&desk), "revision": catalogue.revision, "entries": entries}),
-    )
+pub(super) fn serve(served: Served) -> Served {
+    let served = served.with(capabilities).with(exposure);
+    served.with(expose).with(offer)
 }
 
-pub(super) async fn exposure(State(desk): State<Arc<Desk>>) -> Response {
+/// Every entry, hidden ones too.
+async fn capabilities(desk: Arc<Desk>, _: Reading, _: ListEntries) -> Result<Entries, Refused> {
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load();
-    let shown = |id: &CapabilityId, label: &str| {
-        json!({
-            "id": id,
-            "label": label,
-            "enabled": state.exposed(id),
-            "defaultGrant": state.default_grants.contains(id),
-        })
+    let entries = catalogue.iter().map(|e| {
+        let health = json!(desk.supervisor.health(&e.source));
+        wire_entry(e, &state, None, Some(health))
+    });
+    Ok(Entries {
+        gateway: discovery::gateway(&desk),
+        revision: catalogue.revision,
+        entries: entries.collect(),
+    })
+}
+
+async fn exposure(desk: Arc<Desk>, _: Reading, _: List) -> Result<Exposure, Refused> {
+    let state = desk.ledger.snapshot();
+    let catalogue = desk.catalogue.load();
+    let shown = |id: &CapabilityId, label: &str| ExposedCapability {
+        id: id.clone(),
+        label: label.to_owned(),
+        enabled: state.exposed(id),
+        default_grant: state.default_grants.contains(id),
     };
     let here = catalogue
         .iter()
@@ -62,10 +64,11 @@ pub(super) async fn exposure(State(desk): State<Arc<Desk>>) -> Response {
         .exposure
         .iter()
         .filter(|(id, enabled)| !**enabled && catalogue.get(id).is_none());
-    let all: Vec<Value> = here
-        .chain(hidden.map(|(id, _)| shown(id, id.as_str())))
-        .collect();
-    ok(&json!({"capabilities": all, "revision": catalogue.revision}))
+    let all = here.chain(hidden.map(|(id, _)| shown(id, id.as_str())));
+    Ok(Exposure {
+        capabilities: all.collect(),
+        revision: catalogue.revision,
+    })
 }
 
 fn capability(id: &str) -> Result<CapabilityId, Refused> {
@@ -77,19 +80,13 @@ fn capability(id: &str) -> Result<CapabilityId, Refused> {
     })
 }
 
-pub(super) async fn expose(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let enabled = Fields::read(request).await?.needed_flag("enabled")?;
-    let id = capability(&id)?;
+async fn expose(desk: Arc<Desk>, narrowing: Narrowing, asked: Expose) -> Result<Exposed, Refused> {
+    let id = capability(&asked.id)?;
     let command = Command::Expose {
         capability: id.clone(),
-        enabled,
+        enabled: asked.enabled,
     };
-    let receipt = if enabled {
+    let receipt = if asked.enabled {
         act(&desk, &narrowing.wider(&desk).await?, command).await?
     } else {
         narrow(&desk, &narrowing, command).await?
@@ -100,30 +97,27 @@ pub(super) async fn expose(
             ..Changed::default()
         }));
     }
-    let revision = desk.catalogue.load().revision;
-    Ok(ok(
-        &json!({"ok": true, "id": id, "enabled": enabled, "revision": revision, "auditId": event_of(&receipt)}),
-    ))
+    Ok(Exposed {
+        ok: Done,
+        id,
+        enabled: asked.enabled,
+        revision: desk.catalogue.load().revision,
+        audit_id: event_of(&receipt),
+    })
 }
 
-pub(super) async fn tick(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let ticked = Fields::read(request).await?.needed_flag("defaultGrant")?;
-    let id = capability(&id)?;
-    act(
-        &desk,
-        &acting,
-        Command::DefaultGrant {
-            capability: id.clone(),
-            ticked,
-        },
-    )
-    .await?;
-    Ok(ok(&json!({"ok": true, "id": id, "defaultGrant": ticked})))
+async fn offer(desk: Arc<Desk>, acting: Acting, asked: Offer) -> Result<Offered, Refused> {
+    let id = capability(&asked.id)?;
+    let command = Command::DefaultGrant {
+        capability: id.clone(),
+        ticked: asked.default_grant,
+    };
+    act(&desk, &acting, command).await?;
+    Ok(Offered {
+        ok: Done,
+        id,
+        default_grant: asked.default_grant,
+    })
 }
 
 /// Asks every source that serves how it does, now.

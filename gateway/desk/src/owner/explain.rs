@@ -3,17 +3,16 @@
 //! The machine itself is asked, on a copy of its state in which the agent has a session: there is no second set of
 //! rules here that could say something else. Nothing is recorded and nothing changes.
 
-use super::{Narrowing, body::Fields};
-use crate::desk::Desk;
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use crate::{acting::Narrowing, desk::Desk, table::Served};
 use plexus_calls::{
     change_author::{self, ChangeAuthor},
     refusal,
 };
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
+use plexus_owner::explain::{
+    CallDecision::{self, Pend, Permit, Refuse},
+    Explain, Explanation,
+};
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
     json as strict,
@@ -21,32 +20,29 @@ use plexus_protocol::{
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
     Agent, AuthPath, Basis, Call, Ceiling, Command, EnrollmentStatus, Entry, Facts, Grant,
-    OnApproval, Permit, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
-    State as TrustState, Verdict, authorize, ceiling, decide, standing_for, visible,
+    OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState,
+    Verdict, authorize, ceiling, decide, standing_for, visible,
 };
-use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-pub(super) async fn explain(
-    State(desk): State<Arc<Desk>>,
-    _: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let needed = |key: &str| -> Result<String, Refused> {
-        let text = body.text(key)?.map(str::trim).filter(|t| !t.is_empty());
-        text.map(str::to_owned)
-            .ok_or_else(|| Refused::malformed(format!("`{key}` (a string) is required")))
+pub(super) fn serve(served: Served) -> Served {
+    served.with(explain)
+}
+
+async fn explain(desk: Arc<Desk>, _: Narrowing, asked: Explain) -> Result<Explanation, Refused> {
+    let needed = |key: &str, given: &str| match given.trim() {
+        "" => Err(Refused::malformed(format!(
+            "`{key}` (a string) is required"
+        ))),
+        text => Ok(text.to_owned()),
     };
-    let agent = AgentId::parse(&needed("agentId")?)
+    let agent = AgentId::parse(&needed("agentId", &asked.agent_id)?)
         .map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
-    let id = CapabilityId::parse(&needed("capabilityId")?);
+    let id = CapabilityId::parse(&needed("capabilityId", &asked.capability_id)?);
     let id = id.map_err(|e| Refused::malformed(format!("`capabilityId` is {e}")))?;
-    let input = body.given("input");
-    if input.is_some_and(|input| !input.is_object()) {
-        return Err(Refused::malformed("`input` must be an object"));
-    }
+    let input = asked.input.map(Value::Object);
+    let input = input.as_ref();
     let mut judged = judge(
         &desk.ledger.snapshot(),
         &agent,
@@ -59,16 +55,16 @@ pub(super) async fn explain(
     if let Some(entry) = catalogue.get(&id)
         && entry.is_undo()
         && judged.rule.starts_with("grant.")
-        && judged.decision == "permit"
+        && judged.decision == Permit
     {
         judged = undo(&desk, &agent, entry, input, judged).await;
     }
     let misfit = catalogue.get(&id).zip(input);
     let misfit = misfit.and_then(|(entry, input)| entry.check(input).err());
-    Ok(ok(&match misfit {
-        Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "fix the input"),
+    Ok(match misfit {
+        Some(why) if judged.decision != Refuse => refuse("input.schema", why, "fix the input"),
         _ => judged,
-    }))
+    })
 }
 
 /// A grant of undo covers what the agent itself did.
@@ -77,11 +73,11 @@ async fn undo(
     agent: &AgentId,
     entry: &CatalogueEntry,
     input: Option<&Value>,
-    judged: Explained,
-) -> Explained {
+    judged: Explanation,
+) -> Explanation {
     let Some(input) = input else {
         let why = format!("{} Only changes of its own.", judged.why);
-        return Explained { why, ..judged };
+        return Explanation { why, ..judged };
     };
     match change_author::change(desk, agent, entry, &strict::canonical(input)).await {
         None | Some(ChangeAuthor::Own) => judged,
@@ -90,36 +86,27 @@ async fn undo(
                 "Your grant covers changes of its own; whose this is: {}.",
                 other.in_words()
             );
-            explained("pend", "undo.others", why, "")
+            explained(Pend, "undo.others", why, "")
         }
     }
 }
 
-/// `permit`, `pend` or `refuse`; the rule that decides, why, and what the owner could do.
-#[derive(Debug, Serialize)]
-struct Explained {
-    decision: &'static str,
-    rule: &'static str,
-    why: String,
-    next: String,
-}
-
 fn explained(
-    decision: &'static str,
+    decision: CallDecision,
     rule: &'static str,
     why: impl Into<String>,
     next: impl Into<String>,
-) -> Explained {
-    Explained {
+) -> Explanation {
+    Explanation {
         decision,
-        rule,
+        rule: rule.into(),
         why: why.into(),
         next: next.into(),
     }
 }
 
-fn refuse(rule: &'static str, why: impl Into<String>, next: impl Into<String>) -> Explained {
-    explained("refuse", rule, why, next)
+fn refuse(rule: &'static str, why: impl Into<String>, next: impl Into<String>) -> Explanation {
+    explained(Refuse, rule, why, next)
 }
 
 fn judge(
@@ -128,7 +115,7 @@ fn judge(
     id: &CapabilityId,
     input: Option<&Value>,
     now: Timestamp,
-) -> Explained {
+) -> Explanation {
     let now = state.time(now);
     let Some(known) = state.agent(agent) else {
         return refuse(
@@ -182,7 +169,7 @@ fn allow(agent: &AgentId, id: &CapabilityId) -> String {
     format!("plexusctl grants allow {agent} {id} --window 1d")
 }
 
-fn not_there(state: &TrustState, id: &CapabilityId) -> Explained {
+fn not_there(state: &TrustState, id: &CapabilityId) -> Explanation {
     match state.sources.get(id.parts().0) {
         Some(source) if !source.config.enabled => {
             let next = format!("plexusctl sources enable {}", source.id);
@@ -213,7 +200,7 @@ fn in_session(
     id: &CapabilityId,
     input: Option<&Value>,
     now: Timestamp,
-) -> Explained {
+) -> Explanation {
     let session = SessionId::fresh();
     let world = with_session(state, &agent.id, &session, now);
     let nothing = Value::Object(serde_json::Map::new());
@@ -236,12 +223,7 @@ fn in_session(
                     stands(grant),
                     narrowing(grant)
                 );
-                return explained(
-                    "permit",
-                    "grant.constrained",
-                    why,
-                    "name an input to be sure",
-                );
+                return explained(Permit, "grant.constrained", why, "name an input to be sure");
             }
             let asked = Entry {
                 input: input.map(|_| (digest, canonical.len() as u64)),
@@ -264,7 +246,7 @@ fn in_session(
                         // (docs/protocol/agents.md#constraints).
                         Some(grant) => beyond(agent, grant, facts, id, input.unwrap_or(&nothing)),
                         None => explained(
-                            "permit",
+                            Permit,
                             "setting.auto-allow-reads",
                             "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.",
                             "plexusctl config set autoAllowReads=false",
@@ -300,17 +282,17 @@ fn allowed(
     state: &TrustState,
     agent: &Agent,
     facts: &Facts,
-    permit: &Permit,
+    permit: &plexus_trust::Permit,
     input: Option<&Value>,
     now: Timestamp,
-) -> Explained {
+) -> Explanation {
     let item = match &permit.basis {
         Basis::Item(item) | Basis::Bounded(item) => Some(item),
         Basis::Grant(_) => None,
     };
     if let Some(item) = item {
         let why = format!("You approved this very call ({item}); it has not been made yet.");
-        return explained("permit", "approval.once", why, "");
+        return explained(Permit, "approval.once", why, "");
     }
     let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
     let grant = standing_for(state, agent, &permit.capability, now);
@@ -346,7 +328,7 @@ fn allowed(
             }
         },
     };
-    explained("permit", rule, why, next)
+    explained(Permit, rule, why, next)
 }
 
 fn stands(grant: &Grant) -> String {
@@ -369,7 +351,7 @@ fn narrowing(grant: &Grant) -> String {
         .unwrap_or_default()
 }
 
-fn refused(refusal: &Refusal, id: &CapabilityId) -> Explained {
+fn refused(refusal: &Refusal, id: &CapabilityId) -> Explanation {
     let (rule, next) = match refusal {
         Refusal::Paused => ("paused", String::new()),
         Refusal::SourceStopped => (
@@ -394,7 +376,7 @@ fn beyond(
     facts: &Facts,
     id: &CapabilityId,
     input: &Value,
-) -> Explained {
+) -> Explanation {
     let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
     let miss = grant
         .constraint
@@ -416,8 +398,8 @@ fn waits(
     (source, facts): (&Source, &Facts),
     id: &CapabilityId,
     now: Timestamp,
-) -> Explained {
-    let pend = |rule, why: String, next: String| explained("pend", rule, why, next);
+) -> Explanation {
+    let pend = |rule, why: String, next: String| explained(Pend, rule, why, next);
     if ceiling(facts, source.config.provenance) == Ceiling::Once {
         let why = format!("{id} is approved call by call only; no grant of it can stand.");
         return pend("ceiling.once", why, "plexusctl approvals watch".into());

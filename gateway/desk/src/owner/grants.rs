@@ -2,99 +2,96 @@
 //!
 //! Invariant: nothing that has a ceiling of one call is allowed here: a call is approved on its card, with its input.
 
-use super::{
-    Acting, Narrowing,
-    agents::{is_gone, unknown},
-    body::Fields,
-};
+use super::agents::{is_gone, unknown};
 use crate::{
+    acting::{Acting, Narrowing},
     acts::{act, failed, failed_halfway},
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use plexus_edge::{
-    agent::grants::GrantDecision,
-    grant_reply,
-    reply::{self, Refused, ok},
-    revocation,
-};
+use plexus_edge::{agent::grants::GrantDecision, grant_reply, reply::Refused, revocation};
 use plexus_ledger::Lane;
+use plexus_owner::grants::{
+    Give, Given, Grants, List, ListTokens, LiveScope, LiveToken, NothingGiven, Revoke, Tokens,
+};
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, Provenance, SessionId, TokenId, TrustWindow, Verbs,
-    body::{Declined, ScopedToken},
+    AgentId, CapabilityId, Constraint, Provenance, SessionId, Timestamp, TokenId, TrustWindow,
+    Verbs,
+    body::{Declined, Revocation, ScopedToken},
 };
 use plexus_trust::{
-    Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, Reply, RequestGrants, SessionProof,
-    State as TrustState, ceiling,
+    Agent, Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, Reply, RequestGrants,
+    SessionProof, State as TrustState, Token, ceiling,
 };
-use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(tokens).with(revoke).with(give)
+}
+
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants, Refused> {
     let state = desk.ledger.snapshot();
-    let all: Vec<_> = state
-        .agents
-        .values()
-        .flat_map(|agent| grant_reply::standing(&desk, &state, agent))
-        .collect();
-    ok(&json!({ "grants": all }))
+    let agents = state.agents.values();
+    let all = agents.flat_map(|agent| grant_reply::standing(&desk, &state, agent));
+    Ok(Grants {
+        grants: all.collect(),
+    })
 }
 
 /// Live tokens with their own scopes and end (E15).
-pub(super) async fn tokens(State(desk): State<Arc<Desk>>) -> Response {
+async fn tokens(desk: Arc<Desk>, _: Reading, _: ListTokens) -> Result<Tokens, Refused> {
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let mut all = Vec::new();
+    let mut tokens = Vec::new();
     for agent in state.agents.values() {
-        for (jti, token) in &agent.tokens {
-            let open = agent
-                .sessions
-                .get(&token.session)
-                .is_some_and(|s| now < s.expires_at);
-            if !open || now >= token.expires_at {
-                continue;
-            }
-            let scopes = token.scopes.iter().map(|scope| {
-                let grant = agent.grants.get(&scope.id);
-                let mut out = json!({
-                    "id": scope.id,
-                    "verbs": scope.verbs,
-                    // A scope without a grant stands on an approved call, and ends with the token.
-                    "grantExpiresAt": grant.map_or(token.expires_at, |g| g.expires_at),
-                    "provenance": state
-                        .capability(&scope.id)
-                        .map_or(Provenance::Extension, |(source, _)| source.config.provenance),
-                });
-                if let Some(window) = grant.map(|g| g.window) {
-                    out["trustWindow"] = json!(window);
-                }
-                if let Some(constraint) = &scope.constraint {
-                    out["constraint"] = json!(constraint);
-                }
-                out
-            });
-            all.push(json!({
-                "jti": jti,
-                "sessionId": token.session,
-                "agentId": agent.id,
-                "scopes": scopes.collect::<Vec<_>>(),
-                "expiresAt": token.expires_at,
-            }));
-        }
+        let live = agent.tokens.iter();
+        let live = live.filter(|(_, token)| is_live(agent, token, now));
+        tokens.extend(live.map(|(jti, token)| LiveToken {
+            jti: jti.clone(),
+            session_id: token.session.clone(),
+            agent_id: agent.id.clone(),
+            scopes: scopes(&state, agent, token),
+            expires_at: token.expires_at,
+        }));
     }
-    ok(&json!({ "tokens": all }))
+    Ok(Tokens { tokens })
 }
 
-pub(super) async fn revoke(
-    State(desk): State<Arc<Desk>>,
-    _: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = reply::object_body(request).await?;
-    revocation::carry_out(&desk.edge, revocation::RevokeRequest::read(&body)?).await
+fn is_live(agent: &Agent, token: &Token, now: Timestamp) -> bool {
+    let session = agent.sessions.get(&token.session);
+    session.is_some_and(|session| now < session.expires_at) && now < token.expires_at
+}
+
+fn scopes(state: &TrustState, agent: &Agent, token: &Token) -> Vec<LiveScope> {
+    let shown = token.scopes.iter().map(|scope| {
+        let grant = agent.grants.get(&scope.id);
+        LiveScope {
+            id: scope.id.clone(),
+            verbs: scope.verbs,
+            // A scope without a grant stands on an approved call, and ends with the token.
+            grant_expires_at: grant.map_or(token.expires_at, |g| g.expires_at),
+            provenance: state
+                .capability(&scope.id)
+                .map_or(Provenance::Extension, |(source, _)| {
+                    source.config.provenance
+                }),
+            trust_window: grant.map(|g| g.window),
+            constraint: scope.constraint.clone(),
+        }
+    });
+    shown.collect()
+}
+
+async fn revoke(desk: Arc<Desk>, _: Narrowing, asked: Revoke) -> Result<Revocation, Refused> {
+    let named = [
+        &asked.jti,
+        &asked.agent_id,
+        &asked.capability_id,
+        &asked.bundle_id,
+    ];
+    let named = named.map(Option::as_deref);
+    let wish = revocation::RevokeRequest::of(named, asked.reason.as_deref())?;
+    revocation::carry_out(&desk.edge, wish).await
 }
 
 /// One id of the body.
@@ -105,29 +102,20 @@ struct RequestedGrant {
     constraint: Option<Constraint>,
 }
 
-pub(super) async fn give(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let window = body.typed::<TrustWindow>("trustWindow")?;
-    let asked = read(&body, window)?;
-    let named = body
-        .text("agentId")?
-        .map(str::trim)
-        .filter(|id| !id.is_empty());
-    let Some(named) = named else {
+async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<Given, Refused> {
+    let asked = read(&body)?;
+    let named = body.agent_id.as_deref().map(str::trim);
+    let Some(named) = named.filter(|id| !id.is_empty()) else {
         // The owner's key is no agent: it calls nothing, so there is nobody to hold the grant.
         let reason = "Name the agent: the owner's key itself is granted nothing.";
-        let declined: Vec<_> = asked
-            .into_iter()
-            .map(|a| Declined {
-                id: a.id,
-                reason: reason.into(),
-            })
-            .collect();
-        return Ok(ok(&json!({"scopes": [], "declined": declined})));
+        let declined = asked.into_iter().map(|a| Declined {
+            id: a.id,
+            reason: reason.into(),
+        });
+        return Ok(Given::Nothing(NothingGiven {
+            scopes: Vec::new(),
+            declined: declined.collect(),
+        }));
     };
     let agent =
         AgentId::parse(named).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
@@ -167,11 +155,11 @@ pub(super) async fn give(
         // The gateway makes its calls: its tokens leave the gateway no more than its sessions do.
         token.token.clear();
     }
-    Ok(ok(&ScopedToken { declined, ..token }))
+    Ok(Given::Token(ScopedToken { declined, ..token }))
 }
 
-fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<RequestedGrant>, Refused> {
-    let grants = body.given("grants").and_then(Value::as_object);
+fn read(body: &Give) -> Result<Vec<RequestedGrant>, Refused> {
+    let grants = body.grants.as_ref();
     let grants = grants
         .ok_or_else(|| Refused::malformed("`grants` (an object: id to decision) is required"))?;
     let mut asked = Vec::new();
@@ -183,7 +171,7 @@ fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<RequestedGrant
         asked.push(RequestedGrant {
             id: id.clone(),
             verbs: decision.verbs.filter(|v| !v.is_empty()),
-            window: window.or(decision.trust_window),
+            window: body.trust_window.or(decision.trust_window),
             constraint: decision.constraint.filter(|c| !c.is_empty()),
         });
     }

@@ -2,26 +2,26 @@
 //!
 //! Invariant: source and grants are one record; the workers and the catalogue follow it.
 
-use super::{Narrowing, body::Fields, survey::has_worker};
+use super::survey::has_worker;
 use crate::{
-    acts::{Named, act, event_of, narrow},
+    acting::Narrowing,
+    acts::{act, event_of, failed, narrow},
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_home::inspection;
+use plexus_owner::{
+    Done,
+    lend::{End, EndedLending, Lend, Lending, LentFolder, LentFolders, List},
+};
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, SourceId, TrustWindow,
     capability::WindowKind,
 };
 use plexus_sources::{configure, lending};
-use plexus_trust::{
-    Command, EnrollmentStatus, GrantEntry, Lend, Lent, Source, State as TrustState,
-};
-use serde_json::{Value, json};
+use plexus_trust::{Command, EnrollmentStatus, GrantEntry, Lent, Source, State as TrustState};
+use serde_json::Value;
 use std::{path::PathBuf, sync::Arc};
 
 /// How long a folder is lent unless the owner says: one day.
@@ -29,37 +29,60 @@ const USUAL_MS: u64 = 24 * 3_600_000;
 /// The shortest time: below it nothing can be done with it.
 const LEAST_MS: u64 = 1_000;
 
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
-    let state = desk.ledger.snapshot();
-    let rows = state.sources.values();
-    let rows: Vec<Value> = rows.filter_map(|s| lending::shown(&state, s)).collect();
-    ok(&json!({ "lent": rows }))
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(lend).with(end)
 }
 
-/// `{agentId, path, write?, forMs?, maxWrites?}`.
-pub(super) async fn lend(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let agent = body.text("agentId")?.unwrap_or_default();
-    let agent = AgentId::parse(agent).map_err(|e| Refused::malformed(format!("agentId is {e}")))?;
-    let path = body.text("path")?.map(PathBuf::from);
-    let path = path.ok_or_else(|| Refused::malformed("`path` is required"))?;
-    let write = body.flag("write")?.unwrap_or(false);
-    let ms = body.typed::<u64>("forMs")?.unwrap_or(USUAL_MS);
-    let max: Option<u32> = body.typed("maxWrites")?;
-    if max == Some(0) || (max.is_some() && !write) {
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<LentFolders, Refused> {
+    let state = desk.ledger.snapshot();
+    let sources = state.sources.values();
+    Ok(LentFolders {
+        lent: sources.filter_map(|s| shown(&state, s)).collect(),
+    })
+}
+
+/// A lending as the owner sees it.
+fn shown(state: &TrustState, source: &Source) -> Option<LentFolder> {
+    let lent = source.config.lent.as_ref()?;
+    let agent = state.agent(&lent.agent);
+    let is_effect = |id: &CapabilityId| {
+        let facts = source.capabilities.get(id);
+        facts.is_some_and(|facts| !facts.verbs.is_read())
+    };
+    let left = agent
+        .into_iter()
+        .flat_map(|agent| agent.grants.values())
+        .filter(|grant| {
+            lent.capabilities.contains(&grant.capability) && is_effect(&grant.capability)
+        })
+        .filter_map(|grant| grant.calls_left());
+    let route = source.config.route.as_object();
+    let path = route.and_then(|route| route.values().find_map(Value::as_str));
+    Some(LentFolder {
+        source: source.id.clone(),
+        agent_id: lent.agent.clone(),
+        path: path.map(str::to_owned),
+        until: lent.until,
+        write: lent.capabilities.iter().any(is_effect),
+        writes_left: left.min(),
+        ended_at: lent.ended,
+    })
+}
+
+async fn lend(desk: Arc<Desk>, narrowing: Narrowing, asked: Lend) -> Result<Lending, Refused> {
+    let agent = AgentId::parse(&asked.agent_id)
+        .map_err(|e| Refused::malformed(format!("agentId is {e}")))?;
+    let max = asked.max_writes;
+    if max == Some(0) || (max.is_some() && !asked.write) {
         return Err(Refused::malformed(
             "`maxWrites` is at least 1, and goes with `write`",
         ));
     }
     let wish = LendRequest {
         agent,
-        path,
-        write,
-        ms,
+        path: asked.path.into(),
+        write: asked.write,
+        ms: asked.for_ms.unwrap_or(USUAL_MS),
         max,
     };
     let (guards, id, lend, was) = loop {
@@ -77,22 +100,16 @@ pub(super) async fn lend(
     let usable = desk.look_at(&id).await;
     desk.renew_catalogue(Some(Default::default()));
     let state = desk.ledger.snapshot();
-    let shown = state.sources.get(&id);
-    let mut answer = shown
-        .and_then(|source| lending::shown(&state, source))
-        .ok_or_else(|| crate::acts::failed("the lending is gone"))?;
-    answer["ok"] = json!(true);
-    answer["auditId"] = json!(event_of(&receipt));
-    if let Some(most) = max {
-        answer["maxWrites"] = json!(most);
-    }
-    if let Some(was) = was {
-        answer["was"] = was;
-    }
-    if let Err(why) = usable {
-        answer["warning"] = json!(why);
-    }
-    Ok(ok(&answer))
+    let lent = state.sources.get(&id);
+    let folder = lent.and_then(|source| shown(&state, source));
+    Ok(Lending {
+        folder: folder.ok_or_else(|| failed("the lending is gone"))?,
+        ok: Done,
+        audit_id: event_of(&receipt),
+        max_writes: max,
+        was,
+        warning: usable.err(),
+    })
 }
 
 /// What the owner asked for.
@@ -109,7 +126,7 @@ async fn looked_at(
     desk: &Arc<Desk>,
     state: &TrustState,
     wish: &LendRequest,
-) -> Result<(SourceId, Lend, Option<Value>), Refused> {
+) -> Result<(SourceId, plexus_trust::Lend, Option<LentFolder>), Refused> {
     let LendRequest {
         ref agent,
         ref path,
@@ -151,7 +168,7 @@ async fn looked_at(
     if let Some(connector) = desk.registry.of_source(&config) {
         has_worker(desk, &connector.offer)?;
     }
-    let manifest = lending::manifest(&desk.registry).map_err(crate::acts::failed)?;
+    let manifest = lending::manifest(&desk.registry).map_err(failed)?;
     let window = TrustWindow::For {
         kind: WindowKind::Custom,
         ms,
@@ -184,8 +201,8 @@ async fn looked_at(
     let source = Source::new(id.clone(), config.clone(), 0);
     let seen = configure::look(&desk.registry, &source, &desk.state_dir).await;
     let seen = seen.map_err(Refused::malformed)?;
-    let was = before.and_then(|source| lending::shown(state, &source));
-    let lend = Lend {
+    let was = before.and_then(|source| shown(state, &source));
+    let lend = plexus_trust::Lend {
         config,
         seen,
         grants,
@@ -193,31 +210,24 @@ async fn looked_at(
     Ok((id, lend, was))
 }
 
-pub(super) async fn end(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    Named(id): Named,
-) -> Result<Response, Refused> {
+async fn end(desk: Arc<Desk>, narrowing: Narrowing, asked: End) -> Result<EndedLending, Refused> {
+    let id = &asked.id;
     let none = || {
         let error = ErrorBody::new(ErrorCode::NotFound, format!("No folder is lent as {id:?}."));
         Refused::new(error.next("plexusctl lend list"))
     };
-    let source = SourceId::parse(&id).map_err(|_| none())?;
+    let source = SourceId::parse(id).map_err(|_| none())?;
     let state = desk.ledger.snapshot();
     let known = state.sources.get(&source);
     let lent = known.and_then(|s| s.config.lent.as_ref());
     let lent = lent.filter(|lent| lent.ended.is_none()).ok_or_else(none)?;
-    let receipt = narrow(
-        &desk,
-        &narrowing,
-        Command::EndLending { id: source.clone() },
-    )
-    .await?;
+    let command = Command::EndLending { id: source.clone() };
+    let receipt = narrow(&desk, &narrowing, command).await?;
     plexus_calls::activation::follow_lendings(&desk, &state).await;
-    Ok(ok(&json!({
-        "ok": true,
-        "source": source,
-        "agentId": lent.agent,
-        "auditId": event_of(&receipt),
-    })))
+    Ok(EndedLending {
+        ok: Done,
+        source,
+        agent_id: lent.agent.clone(),
+        audit_id: event_of(&receipt),
+    })
 }

@@ -1,51 +1,49 @@
 //! How much one agent may do: calls a second, bytes of the log a day.
 
-use super::{Acting, agents::unknown, body::Fields};
+use super::agents::unknown;
 use crate::{
-    acts::{Named, act, event_of},
+    acting::Acting,
+    acts::{act, event_of},
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    agents::{ChangeLimits, ChangedLimits, LedgerLimit, Limit, Limits, ShowLimits, WantedLimit},
 };
-use plexus_edge::reply::{Refused, ok};
 use plexus_protocol::AgentId;
 use plexus_trust::{Bounds, CALLS_PER_SECOND, Command, LEDGER_PER_DAY};
-use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The word for what holds where the owner says nothing.
-const USUAL: &str = "default";
-
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    let (agent, bounds) = known(&desk, &id)?;
-    Ok(ok(&shown(&desk, &agent, &bounds)))
+pub(super) fn serve(served: Served) -> Served {
+    served.with(show).with(change)
 }
 
-/// `{"callsPerSecond": N | "default", "ledgerBytesPerDay": N | "default"}`; what is absent stays as it is.
-pub(super) async fn change(
-    State(desk): State<Arc<Desk>>,
+async fn show(desk: Arc<Desk>, _: Reading, asked: ShowLimits) -> Result<Limits, Refused> {
+    let (agent, bounds) = known(&desk, &asked.id)?;
+    Ok(shown(&desk, agent, &bounds))
+}
+
+/// What is absent stays as it is.
+async fn change(
+    desk: Arc<Desk>,
     acting: Acting,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
+    asked: ChangeLimits,
+) -> Result<ChangedLimits, Refused> {
     let _turn = desk.turn().await;
-    let (agent, now) = known(&desk, &id)?;
-    let bounds = wanted(now, &body)?;
+    let (agent, now) = known(&desk, &asked.id)?;
+    let bounds = wanted(now, &asked)?;
     let command = Command::Bound {
         agent: agent.clone(),
         bounds,
     };
     let receipt = act(&desk, &acting, command).await?;
-    let mut answer = shown(&desk, &agent, &bounds);
-    answer["ok"] = json!(true);
-    answer["auditId"] = json!(event_of(&receipt));
-    Ok(ok(&answer))
+    Ok(ChangedLimits {
+        limits: shown(&desk, agent, &bounds),
+        ok: Done,
+        audit_id: event_of(&receipt),
+    })
 }
 
 fn known(desk: &Desk, id: &str) -> Result<(AgentId, Bounds), Refused> {
@@ -54,54 +52,56 @@ fn known(desk: &Desk, id: &str) -> Result<(AgentId, Bounds), Refused> {
     Ok((agent, bounds.ok_or_else(|| unknown(id))?))
 }
 
-fn wanted(now: Bounds, body: &Fields) -> Result<Bounds, Refused> {
+fn wanted(now: Bounds, asked: &ChangeLimits) -> Result<Bounds, Refused> {
     let mut next = now;
-    if let Some(calls) = number(body, "callsPerSecond")? {
-        next.calls_per_second = match calls {
-            None => None,
-            Some(n) => Some(u32::try_from(n).map_err(|_| not_a_number("callsPerSecond"))?),
-        };
+    match asked.calls_per_second {
+        None => {}
+        Some(WantedLimit::Default) => next.calls_per_second = None,
+        Some(WantedLimit::Number(calls)) => {
+            let calls = u32::try_from(calls).map_err(|_| {
+                Refused::malformed("`callsPerSecond` is a whole number, or \"default\"")
+            })?;
+            next.calls_per_second = Some(calls);
+        }
     }
-    if let Some(bytes) = number(body, "ledgerBytesPerDay")? {
-        next.ledger_per_day = bytes;
+    match asked.ledger_bytes_per_day {
+        None => {}
+        Some(WantedLimit::Default) => next.ledger_per_day = None,
+        Some(WantedLimit::Number(bytes)) => next.ledger_per_day = Some(bytes),
     }
     next.check().map_err(Refused::malformed)?;
     Ok(next)
 }
 
-/// `None`: not there. `Some(None)`: the usual one.
-fn number(body: &Fields, key: &str) -> Result<Option<Option<u64>>, Refused> {
-    match body.given(key) {
-        None => Ok(None),
-        Some(Value::String(word)) if word == USUAL => Ok(Some(None)),
-        Some(value) => match value.as_u64() {
-            Some(n) => Ok(Some(Some(n))),
-            None => Err(not_a_number(key)),
+fn shown(desk: &Desk, agent: AgentId, bounds: &Bounds) -> Limits {
+    let used = desk.limits.written(&agent, desk.clock.now());
+    Limits {
+        agent_id: agent,
+        calls_per_second: Limit {
+            limit: bounds.calls().into(),
+            default: CALLS_PER_SECOND.into(),
+        },
+        ledger_bytes_per_day: LedgerLimit {
+            held: Limit {
+                limit: bounds.ledger(),
+                default: LEDGER_PER_DAY,
+            },
+            used,
         },
     }
-}
-
-fn not_a_number(key: &str) -> Refused {
-    Refused::malformed(format!("`{key}` is a whole number, or \"{USUAL}\""))
-}
-
-fn shown(desk: &Desk, agent: &AgentId, bounds: &Bounds) -> Value {
-    json!({
-        "agentId": agent,
-        "callsPerSecond": {"limit": bounds.calls(), "default": CALLS_PER_SECOND},
-        "ledgerBytesPerDay": {
-            "limit": bounds.ledger(), "default": LEDGER_PER_DAY,
-            "used": desk.limits.written(agent, desk.clock.now()),
-        },
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     fn change(now: Bounds, body: Value) -> Result<Bounds, Refused> {
-        wanted(now, &Fields(body.as_object().cloned().unwrap()))
+        let in_path = [("id".to_owned(), "one".to_owned())];
+        let members = body.as_object().cloned().unwrap();
+        let asked = plexus_owner::read(in_path, &[], members)
+            .map_err(|why| Refused::malformed(why.to_string()))?;
+        wanted(now, &asked)
     }
 
     #[test]

@@ -5,13 +5,18 @@ use super::{Acting, Narrowing, body::Fields};
 use crate::{
     acts::{act, event_of, take_back},
     desk::Desk,
+    table::Served,
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use plexus_calls::approvals::run;
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::reply::{Refused, ok};
+use plexus_owner::{
+    Done,
+    pause::{Pause, Paused},
+};
 use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
 use plexus_record::keep_events;
 use plexus_trust::{Command, Reach, Reply, Settings};
@@ -132,13 +137,12 @@ fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
     Ok(Some(whole))
 }
 
-/// `{"on": true}` stops every agent's calls; `false` lets them go on.
-pub(super) async fn pause(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let on = Fields(reply::object_body(request).await?).needed_flag("on")?;
+pub(super) fn serve(served: Served) -> Served {
+    served.with(pause)
+}
+
+async fn pause(desk: Arc<Desk>, narrowing: Narrowing, asked: Pause) -> Result<Paused, Refused> {
+    let on = asked.on;
     let receipt = if on {
         take_back(&desk, &narrowing, Command::Pause(on)).await?
     } else {
@@ -148,12 +152,15 @@ pub(super) async fn pause(
         run::resume(&desk.edge.kernel);
         receipt
     };
-    let changed = matches!(receipt.reply, Reply::Changed(true));
     let state = desk.ledger.snapshot();
-    let in_flight: Vec<_> = state.open_intents.keys().filter(|_| on).collect();
-    Ok(ok(
-        &json!({"ok": true, "paused": on, "changed": changed, "auditId": event_of(&receipt), "inFlight": in_flight}),
-    ))
+    let in_flight = state.open_intents.keys().filter(|_| on);
+    Ok(Paused {
+        ok: Done,
+        paused: on,
+        changed: matches!(receipt.reply, Reply::Changed(true)),
+        audit_id: event_of(&receipt),
+        in_flight: in_flight.cloned().collect(),
+    })
 }
 
 #[cfg(test)]

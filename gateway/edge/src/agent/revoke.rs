@@ -44,7 +44,7 @@ pub(super) async fn revoke(
     let named = body.get("jti").and_then(Value::as_str);
     let own = own.filter(|(_, jti)| Some(jti.as_str()) == named);
     drop(body);
-    match (owner, own) {
+    let revoked = match (owner, own) {
         (true, _) => revocation::carry_out(&edge, wish).await,
         // A token may end itself, whatever else the body names (docs/design.md#http).
         (false, Some((agent, jti))) => revocation::give_back(&edge, &agent, jti, wish).await,
@@ -63,5 +63,6 @@ pub(super) async fn revoke(
                 Refused::new(error)
             })
         }
-    }
+    };
+    revoked.map(|revoked| reply::ok(&revoked))
 }

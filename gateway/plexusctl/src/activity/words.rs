@@ -2,38 +2,34 @@
 //!
 //! Invariant: what a call touched is named in its line, whatever its worker chose to say of it.
 
-use crate::owner::{list_of, text_of};
-use serde_json::{Map, Value};
+use plexus_owner::activity::{ActivityCall, ActivityKind, CallBasis, Totals};
 
 /// Things of one call that are named; the rest is counted.
 const NAMED: usize = 3;
 
+/// A text that says something.
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
-pub(super) fn said(call: &Value) -> String {
-    let id = text_of(call, "capabilityId");
-    let did = text_of(call, "did");
-    match did {
-        "read" => format!("{}{}", deed(call, "read"), beside(call, did)),
-        "changed" => format!("{}{}", deed(call, "changed"), beside(call, did)),
-        "failed" => format!(
+pub(super) fn said(call: &ActivityCall) -> String {
+    let id = given(&call.capability_id).unwrap_or_default();
+    match call.did {
+        ActivityKind::Read => format!("{}{}", deed(call, "read"), beside(call)),
+        ActivityKind::Changed => format!("{}{}", deed(call, "changed"), beside(call)),
+        ActivityKind::Failed => format!(
             "failed at {id}, nothing was done: {}{}",
             why(call),
             things(call, "")
         ),
-        "refused" => {
-            let id = match (id, text_of(call, "asked")) {
-                ("", asked) => asked,
-                (id, _) => id,
-            };
-            match id {
-                "" => format!("was refused: {}", why(call)),
-                id => format!("was refused {id}: {}{}", why(call), things(call, "")),
-            }
-        }
-        "unknown" => {
-            let event = text_of(call, "auditId");
-            let then = match call["unsettled"] == true {
-                true => format!(": plexusctl unknown list {event}"),
+        ActivityKind::Refused => match given(&call.capability_id).or(given(&call.asked)) {
+            None => format!("was refused: {}", why(call)),
+            Some(id) => format!("was refused {id}: {}{}", why(call), things(call, "")),
+        },
+        ActivityKind::Unknown => {
+            let then = match call.unsettled == Some(true) {
+                true => format!(": plexusctl unknown list {}", call.audit_id),
                 false => ", settled since".to_owned(),
             };
             let what = things(call, "");
@@ -42,49 +38,48 @@ pub(super) fn said(call: &Value) -> String {
                 why(call)
             )
         }
-        "underWay" => format!("{id} is under way"),
-        "asked" => match text_of(call, "agentPurpose") {
-            "" => format!("asked you for {id}"),
-            purpose => format!("asked you for {id}, purpose: {purpose}"),
+        ActivityKind::UnderWay => format!("{id} is under way"),
+        ActivityKind::Asked => match given(&call.agent_purpose) {
+            None => format!("asked you for {id}"),
+            Some(purpose) => format!("asked you for {id}, purpose: {purpose}"),
         },
-        "settled" if call["happened"] == true => format!("{id}: you recorded that it happened"),
-        "settled" => format!("{id}: you recorded that it did not happen"),
-        other => format!("{id}: {other}"),
+        ActivityKind::Settled if call.happened == Some(true) => {
+            format!("{id}: you recorded that it happened")
+        }
+        ActivityKind::Settled => format!("{id}: you recorded that it did not happen"),
     }
 }
 
 /// Whether calls of this kind that say the same may share a line. What changed something never does.
-pub(super) fn folds(did: &str) -> bool {
-    matches!(did, "read" | "refused" | "failed" | "asked")
+pub(super) fn folds(did: ActivityKind) -> bool {
+    use ActivityKind::{Asked, Failed, Read, Refused};
+    matches!(did, Read | Refused | Failed | Asked)
 }
 
 /// What the worker says that it did, and everything touched that this does not name.
-fn deed(call: &Value, verb: &str) -> String {
-    let summary = text_of(call, "summary");
-    if summary.is_empty() {
-        return match things(call, summary).strip_prefix(": ") {
-            Some(things) => format!("{verb} {things}"),
-            None => format!("{verb} by {}", text_of(call, "capabilityId")),
-        };
+fn deed(call: &ActivityCall, verb: &str) -> String {
+    if let Some(summary) = given(&call.summary) {
+        return format!("{summary}{}", things(call, summary));
     }
-    format!("{summary}{}", things(call, summary))
+    let id = given(&call.capability_id).unwrap_or_default();
+    match things(call, "").strip_prefix(": ") {
+        Some(things) => format!("{verb} {things}"),
+        None => format!("{verb} by {id}"),
+    }
 }
 
 /// What was touched and is not named in `told`.
-fn things(call: &Value, told: &str) -> String {
-    let touched = list_of(call, "touched");
-    let count = call["touchedCount"]
-        .as_u64()
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(touched.len());
+fn things(call: &ActivityCall, told: &str) -> String {
+    let touched = call.touched.as_deref().unwrap_or_default();
+    let count = call.touched_count.unwrap_or(touched.len());
     // A folder's root has an empty name; naming it says nothing.
     let named: Vec<&str> = touched
         .iter()
-        .map(|thing| text_of(thing, "id"))
+        .map(|thing| thing.id.as_str())
         .filter(|id| !id.is_empty() && !told.contains(id))
         .take(NAMED)
         .collect();
-    let left = match touched.iter().all(|t| told.contains(text_of(t, "id"))) {
+    let left = match touched.iter().all(|thing| told.contains(&thing.id)) {
         true => 0,
         false => count.saturating_sub(named.len()),
     };
@@ -96,18 +91,18 @@ fn things(call: &Value, told: &str) -> String {
 }
 
 /// Where, how much, and who allowed it.
-fn beside(call: &Value, did: &str) -> String {
-    let mut parts = vec![text_of(call, "source").to_owned()];
-    if did == "read" {
-        parts.extend(call["outputBytes"].as_u64().map(size));
+fn beside(call: &ActivityCall) -> String {
+    let mut parts: Vec<String> = given(&call.source).map(str::to_owned).into_iter().collect();
+    if call.did == ActivityKind::Read {
+        parts.extend(call.output_bytes.map(size));
     }
-    let basis = &call["basis"];
-    if basis["item"].is_string() {
-        parts.push("approved by you once".to_owned());
-    } else if did == "changed" && !basis["grant"].is_null() {
-        parts.push("by standing grant".to_owned());
+    match &call.basis {
+        Some(CallBasis::Item(_)) => parts.push("approved by you once".to_owned()),
+        Some(CallBasis::Grant(_)) if call.did == ActivityKind::Changed => {
+            parts.push("by standing grant".to_owned());
+        }
+        _ => {}
     }
-    parts.retain(|part| !part.is_empty());
     match parts.is_empty() {
         true => String::new(),
         false => format!(" ({})", parts.join(", ")),
@@ -115,9 +110,9 @@ fn beside(call: &Value, did: &str) -> String {
 }
 
 /// Why not. A code that has no words of its own here is told as it is.
-fn why(call: &Value) -> String {
-    let reason = text_of(call, "reason");
-    let words = match (text_of(call, "code"), reason) {
+fn why(call: &ActivityCall) -> String {
+    let reason = call.reason.as_deref().unwrap_or_default();
+    let words = match (call.code.as_deref().unwrap_or_default(), reason) {
         ("precondition_changed", "unread") => {
             return "it had not read what it would replace".to_owned();
         }
@@ -160,46 +155,66 @@ fn size(bytes: u64) -> String {
 }
 
 /// How many calls of which kind.
-pub(super) fn totals(totals: &Map<String, Value>) -> String {
-    let count = |word: &str| totals.get(word).and_then(Value::as_u64).unwrap_or(0);
-    let kinds = [
-        "read", "changed", "refused", "unknown", "failed", "underWay",
+pub(super) fn totals(totals: Totals) -> String {
+    let calls = totals.all() - totals.asked - totals.settled;
+    let mut told = vec![
+        format!("{} read", totals.read),
+        format!("{} changed", totals.changed),
+        format!("{} refused", totals.refused),
+        format!("{} unknown", totals.unknown),
     ];
-    let calls: u64 = kinds.iter().map(|kind| count(kind)).sum();
-    let mut told: Vec<String> = kinds[..4]
-        .iter()
-        .map(|kind| format!("{} {kind}", count(kind)))
-        .collect();
-    for (kind, word) in [("failed", "failed"), ("underWay", "under way")] {
-        if count(kind) > 0 {
-            told.push(format!("{} {word}", count(kind)));
+    for (count, word) in [(totals.failed, "failed"), (totals.under_way, "under way")] {
+        if count > 0 {
+            told.push(format!("{count} {word}"));
         }
     }
     let s = |n: u64| if n == 1 { "" } else { "s" };
     let mut line = format!("{calls} call{}: {}", s(calls), told.join(", "));
-    let asked = count("asked");
-    if asked > 0 {
-        line.push_str(&format!("; {asked} request{} to you", s(asked)));
+    if totals.asked > 0 {
+        line.push_str(&format!(
+            "; {} request{} to you",
+            totals.asked,
+            s(totals.asked)
+        ));
     }
     line
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    /// A call with these members.
+    pub(in crate::activity) fn call(mut members: Value) -> ActivityCall {
+        for (member, usual) in [
+            ("auditId", json!("evt_0")),
+            ("seq", json!(1)),
+            ("at", json!("2026-11-20T00:00:00.000Z")),
+        ] {
+            if members.get(member).is_none() {
+                members[member] = usual;
+            }
+        }
+        serde_json::from_value(members).unwrap()
+    }
+
+    /// A thing that was touched.
+    pub(in crate::activity) fn thing(id: &str) -> Value {
+        json!({"kind": "file", "id": id, "access": "read"})
+    }
 
     #[test]
     fn calls_in_words() {
-        let touched = json!([{"id": "a.md"}, {"id": "b.md"}, {"id": "c.md"}, {"id": "d.md"}]);
-        for (call, words) in [
+        let touched = json!(["a.md", "b.md", "c.md", "d.md"].map(thing));
+        for (members, words) in [
             (
                 json!({"did": "changed", "source": "w", "summary": "replaced notes/today.md, +12 −3",
-                    "touched": [{"id": "notes/today.md"}], "basis": {"item": "pend_1"}}),
+                    "touched": [thing("notes/today.md")], "basis": {"item": "pend_1"}}),
                 "replaced notes/today.md, +12 −3 (w, approved by you once)",
             ),
             (
-                json!({"did": "changed", "source": "w", "touched": [{"id": "a.md"}], "basis": {"grant": 3}}),
+                json!({"did": "changed", "source": "w", "touched": [thing("a.md")], "basis": {"grant": 3}}),
                 "changed a.md (w, by standing grant)",
             ),
             (
@@ -208,7 +223,7 @@ mod tests {
                 "found 25 places: a.md, b.md, c.md and 22 more (w, 999 B)",
             ),
             (
-                json!({"did": "read", "source": "w", "summary": "read something else", "touched": [{"id": "secret.md"}]}),
+                json!({"did": "read", "source": "w", "summary": "read something else", "touched": [thing("secret.md")]}),
                 "read something else: secret.md (w)",
             ),
             (
@@ -217,7 +232,7 @@ mod tests {
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.write", "code": "precondition_changed", "reason": "unread",
-                    "touched": [{"id": "a.md"}]}),
+                    "touched": [thing("a.md")]}),
                 "was refused w.write: it had not read what it would replace: a.md",
             ),
             (
@@ -242,7 +257,7 @@ mod tests {
                 "asked you for w.write, purpose: tidy up",
             ),
         ] {
-            assert_eq!(said(&call), words);
+            assert_eq!(said(&call(members)), words);
         }
     }
 

@@ -6,12 +6,17 @@
 use super::Connect;
 use crate::{
     integration::{self, Edit, Installation, Kind, Plan, Surroundings},
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, Owner},
 };
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_protocol::AgentId;
-use serde_json::{Value, json};
-use std::process::{Command, Stdio};
+use plexus_owner::agents::{Connected, EnrollingAgent, ListEnrollments, RefusedStanding};
+use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Reach, body::StandingGrant};
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// Connects, enrolls and sets up.
 pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
@@ -44,7 +49,6 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let known = enrolled(&mut owner, &agent).await? && desk.home.pat(&agent).exists();
 
-    let by_hand = wanted.by_hand;
     let mut notes = wanted.notes;
     if let Some(earlier) = &earlier {
         notes.extend(earlier.check().iter().map(said));
@@ -58,12 +62,18 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     if !desk.json {
         out::line(&shown(&plan))?;
     }
-    let mut outcome = json!({"written": false});
-    if let Some(block) = by_hand {
-        outcome["mcpServers"] = block;
-    }
+    let mut setup = SetupView {
+        ok: true,
+        agent_id: agent.clone(),
+        agent_type: kind.name(),
+        files: edit_views(&plan),
+        notes,
+        written: false,
+        mcp_servers: wanted.by_hand,
+        may: None,
+    };
     if connect.ask.dry_run {
-        return finish(desk, &agent, kind, &plan, &notes, &outcome);
+        return finish(desk, &setup);
     }
     if !known || plan.edits().next().is_some() {
         let question = format!("write this and let {agent} in?");
@@ -75,15 +85,17 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     // Before anything is done: an answer may have taken its time.
     plan.unchanged()?;
 
-    outcome["written"] = true.into();
+    setup.written = true;
     if !known {
-        let reply = owner
-            .post("/admin/api/agents/connect", &connect.body()?)
-            .await?;
-        enroll(&around, text_of(&reply, "code"))?;
-        for member in ["granted", "skipped", "refused", "reach"] {
-            outcome[member] = reply[member].clone();
-        }
+        let Connected::Enrolling(connected) = owner.call(&connect.asked()?).await? else {
+            let why =
+                format!("the source of {agent} makes its calls: nothing of it is set up here");
+            return Err(
+                Stop::new(Exit::Failed, "nested_agent", why).done(plexus_client::Done::Done)
+            );
+        };
+        enroll(&around, &connected.code)?;
+        setup.may = Some(FirstGrants::of(connected));
     }
     let mut folders = earlier.map(|earlier| earlier.folders).unwrap_or_default();
     folders.extend(plan.folders());
@@ -96,7 +108,44 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     };
     installation.save(&desk.home)?;
     plan.write()?;
-    finish(desk, &agent, kind, &plan, &notes, &outcome)
+    finish(desk, &setup)
+}
+
+/// What was done.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SetupView {
+    ok: bool,
+    agent_id: AgentId,
+    agent_type: &'static str,
+    files: Vec<EditView>,
+    notes: Vec<String>,
+    written: bool,
+    /// The block that a person puts into the configuration of their client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp_servers: Option<Value>,
+    #[serde(flatten)]
+    may: Option<FirstGrants>,
+}
+
+/// What an agent that was connected may do from the start.
+#[derive(Serialize)]
+struct FirstGrants {
+    granted: Vec<StandingGrant>,
+    skipped: Vec<CapabilityId>,
+    refused: Vec<RefusedStanding>,
+    reach: Option<Reach>,
+}
+
+impl FirstGrants {
+    fn of(agent: EnrollingAgent) -> Self {
+        Self {
+            granted: agent.granted,
+            skipped: agent.skipped,
+            refused: agent.refused,
+            reach: agent.reach,
+        }
+    }
 }
 
 /// The person's answer was no.
@@ -109,12 +158,10 @@ fn said(finding: &integration::Finding) -> String {
 }
 
 /// Whether the gateway knows the agent and has given it a credential.
-async fn enrolled(owner: &mut crate::owner::Owner, agent: &AgentId) -> Result<bool, Stop> {
-    let known = owner.get("/admin/api/agents/enrollments").await?;
-    let row = list_of(&known, "agents")
-        .iter()
-        .find(|row| row["agentId"] == agent.as_str());
-    Ok(row.is_some_and(|row| row["status"] == "active"))
+async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
+    let known = owner.call(&ListEnrollments {}).await?.agents;
+    let mut own = known.iter().filter(|one| one.agent_id == *agent);
+    Ok(own.any(|one| one.status == EnrollmentStatus::Active))
 }
 
 /// Has the agent's command redeem the code; the code travels in its environment, where nobody else reads it.
@@ -154,50 +201,42 @@ pub(crate) fn shown(plan: &Plan) -> String {
     text
 }
 
-/// The same as JSON.
-pub(crate) fn edits_json(plan: &Plan) -> Value {
-    let row = |edit: &Edit| json!({"path": edit.path, "is": edit.word(), "diff": edit.diff()});
-    plan.edits().map(row).collect()
+/// One of them.
+#[derive(Serialize)]
+pub(crate) struct EditView {
+    path: PathBuf,
+    is: &'static str,
+    diff: String,
 }
 
-fn finish(
-    desk: &Desk,
-    agent: &AgentId,
-    kind: Kind,
-    plan: &Plan,
-    notes: &[String],
-    outcome: &Value,
-) -> Result<Exit, Stop> {
-    let mut reply = json!({
-        "ok": true,
-        "agentId": agent,
-        "agentType": kind.name(),
-        "files": edits_json(plan),
-        "notes": notes,
-    });
-    for (member, value) in outcome.as_object().into_iter().flatten() {
-        reply[member] = value.clone();
-    }
-    desk.show(&reply, || {
+/// The same, one by one.
+pub(crate) fn edit_views(plan: &Plan) -> Vec<EditView> {
+    let view = |edit: &Edit| EditView {
+        path: edit.path.clone(),
+        is: edit.word(),
+        diff: edit.diff(),
+    };
+    plan.edits().map(view).collect()
+}
+
+fn finish(desk: &Desk, setup: &SetupView) -> Result<Exit, Stop> {
+    desk.show(setup, || {
+        let agent = &setup.agent_id;
         let mut said = String::new();
-        for note in notes {
+        for note in &setup.notes {
             said.push_str(&format!("note: {}\n", text::line(note)));
         }
-        if reply["written"] != true {
+        if !setup.written {
             return said + "nothing was written\n";
         }
         said.push_str(&format!("\n{agent} is set up here.\n"));
-        if reply["mcpServers"].is_object() {
-            let block = json!({"mcpServers": reply["mcpServers"]});
+        if let Some(servers) = &setup.mcp_servers {
+            let block = Value::from_iter([("mcpServers", servers.clone())]);
             said.push_str(&format!("Put this into the configuration of your client:\n\n{block:#}\n"));
         }
-        if reply["granted"].is_array() {
-            said.push_str(&format!("\n{}\n", super::at_once(&reply, agent.as_str(), span::now())));
-            let asks = super::asks(&reply);
-            if !asks.is_empty() {
-                let asks = crate::table::table(["not granted", "why"], asks, "");
-                said.push_str(&format!("\n{asks}\n"));
-            }
+        if let Some(may) = &setup.may {
+            said.push_str(&format!("\n{}\n", super::at_once(&may.granted, agent, span::now())));
+            said.push_str(&super::not_granted(&may.skipped, &may.refused));
         }
         said + &format!(
             "\nTo answer what it asks: plexusctl approvals watch\nTo take all of it back: plexusctl disconnect {agent}\n"

@@ -12,6 +12,7 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::grants::List as ListGrants;
 use plexus_protocol::SourceId;
 use serde_json::{Map, Value, json};
 
@@ -156,7 +157,7 @@ fn question(source: &SourceId, changes: &[String], granted: usize, suspends: boo
 
 /// How many grants there are on a source.
 async fn granted_on(owner: &mut Owner, source: &SourceId) -> Result<usize, Stop> {
-    let grants = owner.get("/admin/api/grants").await?;
+    let grants = owner.call(&ListGrants {}).await?.grants;
     Ok(super::grants_on(&grants, source).count())
 }
 

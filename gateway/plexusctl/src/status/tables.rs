@@ -8,7 +8,7 @@ use crate::{
     owner::{list_of, text_of},
     table::table,
 };
-use plexus_protocol::Timestamp;
+use plexus_protocol::{EnrollmentStatus, Timestamp};
 
 /// Rows of a table, so that both fit on a screen.
 const ROWS: usize = 12;
@@ -41,7 +41,7 @@ pub(super) fn sources(seen: &Snapshot) -> String {
 /// What stands: a row for each agent and source, and for each end and narrowing of it.
 pub(super) fn allowed(seen: &Snapshot, now: Timestamp) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
-    for grant in list_of(&seen.grants, "grants") {
+    for grant in &seen.grants {
         let [agent, id, _, ends, terms] = grants::row(grant, now);
         let (source, name) = id.split_once('.').unwrap_or(("", &id));
         let row = [
@@ -86,13 +86,12 @@ fn short<const N: usize>(
 
 /// An agent, and that it cannot call where it has no credential.
 fn named(seen: &Snapshot, agent: String) -> String {
-    let known = list_of(&seen.agents, "agents").iter();
-    let state = known
-        .filter(|known| known["agentId"] == agent.as_str())
-        .map(|known| text_of(known, "status"))
-        .next();
-    match state {
-        Some("active") | None => agent,
+    let known = seen
+        .agents
+        .iter()
+        .find(|one| one.agent_id.as_str() == agent);
+    match known.map(|one| one.status) {
+        Some(EnrollmentStatus::Active) | None => agent,
         Some(_) => format!("{agent} (not enrolled)"),
     }
 }

@@ -1,6 +1,8 @@
 //! What a glance shows, and what is never overlooked.
 
 use super::*;
+use plexus_owner::exposure::ExposedCapability;
+use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus};
 
 fn seen() -> Snapshot {
     Snapshot {
@@ -15,15 +17,45 @@ fn seen() -> Snapshot {
                 {"source": "obsidian", "role": "writer", "state": "stopped"}],
             "counts": {"pending": 0}, "unsettled": []}),
         health: json!({"sources": [{"id": "obsidian", "label": "Vault", "status": "ok"}]}),
-        exposure: json!({"capabilities": [{"id": "obsidian.vault.read", "enabled": true},
-            {"id": "obsidian.vault.search", "enabled": false}, {"id": "obsidian2.x", "enabled": true}]}),
-        grants: json!({"grants": [
-            {"agentId": "a", "capabilityId": "obsidian.vault.read", "verbs": ["read"],
-                "expiresAt": "2026-01-08T00:00:00.000Z"},
-            {"agentId": "a", "capabilityId": "obsidian.vault.search", "verbs": ["read"],
-                "expiresAt": "2026-01-08T00:00:00.000Z"}]}),
-        agents: json!({"agents": [{"agentId": "a", "status": "active"}]}),
+        exposure: exposure(),
+        grants: vec![
+            grant("a", "obsidian.vault.read"),
+            grant("a", "obsidian.vault.search"),
+        ],
+        agents: vec![Enrollment {
+            agent_id: AgentId::parse("a").unwrap(),
+            status: EnrollmentStatus::Active,
+            issued_at: Timestamp::default(),
+            code_expires_at: Timestamp::default(),
+            redeemed_at: None,
+            revoked_at: None,
+        }],
     }
+}
+
+fn exposure() -> Exposure {
+    let shown = [
+        ("obsidian.vault.read", true),
+        ("obsidian.vault.search", false),
+        ("obsidian2.x", true),
+    ];
+    let shown = shown.map(|(id, enabled)| ExposedCapability {
+        id: CapabilityId::parse(id).unwrap(),
+        label: String::new(),
+        enabled,
+        default_grant: false,
+    });
+    Exposure {
+        capabilities: shown.into(),
+        revision: 1,
+    }
+}
+
+fn grant(agent: &str, capability: &str) -> StandingGrant {
+    let grant = json!({"agentId": agent, "capabilityId": capability, "verbs": ["read"], "provenance": "managed",
+        "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-08T00:00:00.000Z",
+        "trustWindow": {"kind": "7d"}, "standing": true});
+    serde_json::from_value(grant).unwrap()
 }
 
 fn text(seen: &Snapshot) -> String {
@@ -51,7 +83,7 @@ fn at_a_glance() {
 fn what_is_wrong_is_said_and_needs_the_owner() {
     let mut seen = seen();
     let status = &mut seen.status;
-    seen.agents["agents"][0]["status"] = "pending".into();
+    seen.agents[0].status = EnrollmentStatus::Pending;
     seen.health["sources"][0]["status"] = "unavailable".into();
     seen.health["sources"][0]["detail"] = "it is\u{1b} gone".into();
     status["loopbackOnly"] = false.into();
@@ -91,11 +123,9 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
 #[test]
 fn a_large_home_stays_on_a_screen() {
     let mut seen = seen();
-    let grant = |n: usize| {
-        json!({"agentId": format!("agent{n}"), "capabilityId": "w.read", "verbs": ["read"],
-            "expiresAt": "2026-01-08T00:00:00.000Z"})
-    };
-    seen.grants = json!({"grants": (0..500).map(grant).collect::<Vec<_>>()});
+    seen.grants = (0..500)
+        .map(|n| grant(&format!("agent{n}"), "w.read"))
+        .collect();
     let said = text(&seen);
     assert!(said.lines().count() < 24, "{said}");
     assert!(said.ends_with("and 488 more: plexusctl grants"), "{said}");

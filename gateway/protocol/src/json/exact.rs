@@ -11,7 +11,7 @@ use serde::de::{
 use serde_json::{Error, Value};
 
 /// A value, of which objects are read from objects only, at every depth.
-pub(super) struct Exact(pub(super) Value);
+pub struct Exact(pub Value);
 
 impl Exact {
     /// Reads what is meant as an object.

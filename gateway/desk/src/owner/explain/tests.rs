@@ -4,7 +4,7 @@ use super::*;
 use plexus_protocol::{AuditId, Constraint, Provenance, Sensitivity, SourceId, Verb, Verbs};
 use plexus_trust::{Connect, Reach, SourceConfig, SourceSeen};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const READ: &str = "notes.read";
@@ -108,7 +108,15 @@ impl World {
             input.as_ref(),
             NOW.plus(ms),
         );
-        (judged.decision, judged.rule)
+        let decision = match judged.decision {
+            Permit => "permit",
+            Pend => "pend",
+            Refuse => "refuse",
+        };
+        let Cow::Borrowed(rule) = judged.rule else {
+            unreachable!("the rules are known")
+        };
+        (decision, rule)
     }
 }
 

@@ -1,0 +1,135 @@
+//! Grants that stand, what the owner grants unasked, live tokens, and what is taken back.
+
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, Provenance, SessionId, Timestamp, TokenId, TrustWindow,
+    Verbs,
+    body::{Declined, Scope, ScopedToken, StandingGrant},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// All standing grants.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct List {}
+
+/// All standing grants.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grants {
+    /// Each of them.
+    pub grants: Vec<StandingGrant>,
+}
+
+/// Grants something to an agent that did not ask for it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Give {
+    /// The agent.
+    pub agent_id: Option<String>,
+    /// How long each grant is valid; else as its decision says.
+    pub trust_window: Option<TrustWindow>,
+    /// Capabilities with decisions, as an agent's `PUT /grants` has them; required.
+    pub grants: Option<Map<String, Value>>,
+}
+
+impl Give {
+    /// One capability, for one agent.
+    #[must_use]
+    pub fn one(
+        agent: &AgentId,
+        capability: &CapabilityId,
+        window: TrustWindow,
+        constraint: Option<&Constraint>,
+    ) -> Self {
+        let mut decision = json!({"decision": "allow"});
+        if let Some(constraint) = constraint {
+            decision["constraint"] = json!(constraint);
+        }
+        Self {
+            agent_id: Some(agent.to_string()),
+            trust_window: Some(window),
+            grants: Some(Map::from_iter([(capability.to_string(), decision)])),
+        }
+    }
+}
+
+/// What was granted.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Given {
+    /// Something may be: a token says what.
+    Token(ScopedToken),
+    /// Nothing: no agent was named.
+    Nothing(NothingGiven),
+}
+
+/// A request that named no agent.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct NothingGiven {
+    /// None.
+    pub scopes: Vec<Scope>,
+    /// All that was named.
+    pub declined: Vec<Declined>,
+}
+
+/// All live tokens.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListTokens {}
+
+/// All live tokens.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Each of them, without itself.
+    pub tokens: Vec<LiveToken>,
+}
+
+/// A live token, without itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveToken {
+    /// Its id.
+    pub jti: TokenId,
+    /// The session that it is of.
+    pub session_id: SessionId,
+    /// Whose it is.
+    pub agent_id: AgentId,
+    /// What it opens.
+    pub scopes: Vec<LiveScope>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A scope of a live token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveScope {
+    /// The capability.
+    pub id: CapabilityId,
+    /// What the token may do with it.
+    pub verbs: Verbs,
+    /// When the grant behind it ends.
+    pub grant_expires_at: Timestamp,
+    /// Where the capability comes from.
+    pub provenance: Provenance,
+    /// The window of the grant behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_window: Option<TrustWindow>,
+    /// Its narrowing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+}
+
+/// Takes back a token, or a grant with its agent's tokens.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoke {
+    /// The token.
+    pub jti: Option<String>,
+    /// Whose grant it is.
+    pub agent_id: Option<String>,
+    /// What it opens.
+    pub capability_id: Option<String>,
+    /// A bundle; there is none in this version.
+    pub bundle_id: Option<String>,
+    /// The owner's words for the log.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,106 @@
+//! Folders that are lent to one agent for a time.
+
+use crate::{Done, MayWiden};
+use plexus_protocol::{AgentId, SourceId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Folders that are lent, and were lent lately.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct List {}
+
+/// Folders that are lent, and were lent lately.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct LentFolders {
+    /// Each of them.
+    pub lent: Vec<LentFolder>,
+}
+
+/// A lent folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LentFolder {
+    /// The source that it is.
+    pub source: SourceId,
+    /// Who may use it.
+    pub agent_id: AgentId,
+    /// Where it is.
+    pub path: Option<String>,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Whether files may be changed.
+    pub write: bool,
+    /// Writes that are left, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_left: Option<u32>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Lends a folder to an agent, on other terms where it is lent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lend {
+    /// The agent.
+    #[serde(default)]
+    pub agent_id: String,
+    /// The folder, absolute.
+    pub path: String,
+    /// Whether files may be changed.
+    #[serde(default)]
+    pub write: bool,
+    /// For how long, in milliseconds; else for a day.
+    pub for_ms: Option<u64>,
+    /// How many writes are made unasked.
+    pub max_writes: Option<u32>,
+}
+
+/// Always: its server looks at the folder first, and nobody holds the guard of a widening over that.
+impl MayWiden for Lend {
+    fn widens(&self) -> bool {
+        true
+    }
+}
+
+/// A folder that was lent.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lending {
+    /// As it is lent.
+    #[serde(flatten)]
+    pub folder: LentFolder,
+    /// It is lent.
+    pub ok: Done,
+    /// The event.
+    pub audit_id: String,
+    /// How many writes are made unasked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_writes: Option<u32>,
+    /// As it was lent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<LentFolder>,
+    /// Why it cannot be used now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Ends a lending.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct End {
+    /// The source that it is.
+    pub id: String,
+}
+
+/// A lending that is over.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedLending {
+    /// It is over.
+    pub ok: Done,
+    /// The source that it was.
+    pub source: SourceId,
+    /// Who could use it.
+    pub agent_id: AgentId,
+    /// The event.
+    pub audit_id: String,
+}

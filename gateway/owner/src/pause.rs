@@ -1,0 +1,34 @@
+//! The pause of all agents.
+
+use crate::{Done, MayWiden};
+use plexus_protocol::AuditId;
+use serde::{Deserialize, Serialize};
+
+/// Stops every agent's calls, or lets them go on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pause {
+    /// Whether they stop.
+    pub on: bool,
+}
+
+impl MayWiden for Pause {
+    fn widens(&self) -> bool {
+        !self.on
+    }
+}
+
+/// Whether agents are served.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    /// It is done.
+    pub ok: Done,
+    /// Whether their calls stop.
+    pub paused: bool,
+    /// Whether that is new.
+    pub changed: bool,
+    /// The event; empty where nothing changed.
+    pub audit_id: String,
+    /// Effects that were sent before, and are not stopped.
+    pub in_flight: Vec<AuditId>,
+}
