@@ -25,6 +25,7 @@ mod extensions;
 mod for_console;
 mod grants;
 mod inspected;
+pub(crate) mod kinds;
 mod lend;
 mod limits;
 mod metrics;
@@ -104,9 +105,16 @@ fn served() -> Served {
         changes::serve,
         explain::serve,
         grants::serve,
+        kinds::serve,
         lend::serve,
         limits::serve,
+        network::serve,
+        profile::serve,
+        secrets::serve,
         settings::serve,
+        source_settings::serve,
+        sources::serve,
+        status::serve,
         undo::serve,
     ];
     parts
@@ -156,17 +164,6 @@ fn management() -> Router<Arc<Desk>> {
         )
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
-        .route("/health", get(catalogue::health))
-        .route("/sources", get(sources::list).post(sources::add))
-        .route("/sources/detect", get(sources::detected))
-        .route("/connectors", get(sources::connectors))
-        .route("/sources/{id}", delete(sources::remove))
-        .route("/sources/{id}/profile", get(profile::show))
-        .route("/sources/{id}/hide", post(sources::hide))
-        .route("/sources/{id}/enable", post(sources::enable))
-        .route("/sources/{id}/disable", post(sources::disable))
-        .route("/sources/{id}/reconfigure", post(sources::reconfigure))
-        .route("/sources/{id}/resume", post(sources::resume))
         .route("/extensions", get(extensions::list).post(extensions::add))
         .route("/extensions/preview", post(extensions::preview))
         .route("/extensions/authoring-guide", get(extensions::guide))
@@ -174,8 +171,6 @@ fn management() -> Router<Arc<Desk>> {
             "/extensions/{id}",
             get(extensions::show).delete(extensions::remove),
         )
-        .route("/source-settings", get(source_settings::list))
-        .route("/source-settings/{id}", put(source_settings::change))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/audit/archives", get(audit::archives))
@@ -183,10 +178,6 @@ fn management() -> Router<Arc<Desk>> {
         .route("/audit/export", get(audit::export))
         .route("/audit/{id}", get(audit::show))
         .route("/backup/copy", post(copy::make))
-        .route("/secrets/{name}", post(secrets::write))
-        .route("/interfaces", get(network::interfaces))
-        .route("/network", get(network::show).post(network::change))
-        .route("/status", get(status::show))
         .route("/console/link", post(console::door::link))
 }
 

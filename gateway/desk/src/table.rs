@@ -14,6 +14,7 @@ use crate::{
 };
 use axum::{
     Router,
+    body::HttpBody as _,
     extract::{FromRequestParts, Query, RawPathParams, Request, State},
     http::request::Parts,
     response::Response,
@@ -97,6 +98,17 @@ where
     H: Fn(Arc<Desk>, Guard<C>, C) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
 {
+    route_by(C::METHOD, handler)
+}
+
+/// The same by another method.
+pub(crate) fn route_by<C, H, F>(method: Method, handler: H) -> MethodRouter<Arc<Desk>>
+where
+    C: OwnerCall,
+    C::Class: Guarded,
+    H: Fn(Arc<Desk>, Guard<C>, C) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
+{
     let answer = |State(desk): State<Arc<Desk>>,
                   guard: Guard<C>,
                   in_path: RawPathParams,
@@ -106,7 +118,7 @@ where
         let answer = handler(desk, guard, call).await?;
         Ok::<Response, Refused>(reply::with_status(C::STATUS, &answer))
     };
-    match C::METHOD {
+    match method {
         Method::Get => get(answer),
         Method::Post => post(answer),
         Method::Put => put(answer),
@@ -126,8 +138,11 @@ async fn read<C: OwnerCall>(in_path: &RawPathParams, request: Request) -> Result
     let in_query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
     let in_query = in_query.map_or_else(|_| Vec::new(), |query| query.0);
     let body = match C::METHOD {
-        Method::Post | Method::Put => reply::object_body(request).await?,
-        Method::Get | Method::Delete => Map::new(),
+        // A call may need no member, and come without a body.
+        Method::Post | Method::Put if !request.body().is_end_stream() => {
+            reply::object_body(request).await?
+        }
+        _ => Map::new(),
     };
     plexus_owner::read(in_path, &in_query, body).map_err(|why| Refused::malformed(why.to_string()))
 }

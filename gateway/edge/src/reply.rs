@@ -42,6 +42,8 @@ pub struct Refused {
     error: Box<ErrorBody>,
     /// Members beside `error` (docs/protocol/errors.md: `unknownCapabilities`, `rejected`).
     beside: Vec<(&'static str, Value)>,
+    /// What is answered in place of all that.
+    result: Option<Box<Value>>,
 }
 
 impl Refused {
@@ -51,6 +53,16 @@ impl Refused {
             status: error.code.status(),
             error: Box::new(error),
             beside: Vec::new(),
+            result: None,
+        }
+    }
+    /// A result that says `ok: false` in place of the envelope (docs/protocol/errors.md).
+    pub fn result(status: u16, result: Value) -> Self {
+        let why = result.get("reason").and_then(Value::as_str);
+        let error = ErrorBody::new(ErrorCode::InternalError, why.unwrap_or_default());
+        Self {
+            result: Some(Box::new(result)),
+            ..Self::new(error).status(status)
         }
     }
     /// With another status.
@@ -101,6 +113,9 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
+        if let Some(result) = self.result {
+            return with_status(self.status, &result);
+        }
         let (retry, said) = (retry_after(&self.error), ReplyCode(self.error.code));
         let mut body = object!({ "error": self.error });
         for (key, value) in self.beside {

@@ -5,7 +5,8 @@
 //!                                               └▶ plexusctl: `owner.call(Stop { … }).await? -> Stopping`
 //! ```
 //! Invariants: a call that is not in the table is served by nobody and asked by nobody; its act decides the guard of
-//! the server and the check of the terminal alike. A member that is `null` is absent. Members of a request that its
+//! the server and the check of the terminal alike. A member that is `null` is absent, but in a call whose row says
+//! that it clears. Members of a request that its
 //! type does not have are ignored; those of a reply are as well, so that a command reads what a newer gateway says.
 //!
 //! Must not know: HTTP beyond a method and a path; how an act is decided, carried out or shown.
@@ -21,6 +22,13 @@ pub mod exposure;
 pub mod grants;
 pub mod lend;
 pub mod pause;
+pub mod kinds;
+pub mod network;
+pub mod profile;
+pub mod secrets;
+pub mod source_settings;
+pub mod sources;
+pub mod status;
 mod table;
 pub mod undo;
 mod wire;
@@ -132,6 +140,8 @@ pub trait OwnerCall: Serialize + DeserializeOwned + Send + Sync + 'static {
     const PATH: &'static str;
     /// The status of an answer that is no refusal.
     const STATUS: u16;
+    /// Whether a member that is `null` says something else than its absence.
+    const NULL_CLEARS: bool;
     /// What it does, as a type.
     type Class: ActClass<Self>;
     /// What is answered.

@@ -1,7 +1,8 @@
 //! The table: every call, with what it asks of whoever makes it.
 //!
 //! A row is the method, the path below `/admin/api`, the act, and the request with its reply; `202` behind it where the
-//! answer says that something is asked for and not done yet.
+//! answer says that something is asked for and not done yet, `where null_clears` where a member that is `null` is taken
+//! away.
 
 use crate::{Act, ActClass as _, Method, OwnerCall, boards, calls, changes, undo};
 use crate::{
@@ -9,6 +10,10 @@ use crate::{
     grants, lend, pause,
 };
 use plexus_protocol::body::Revocation;
+use crate::{
+    Act, ActClass as _, Method, OwnerCall, boards, calls, kinds, network, profile, secrets,
+    source_settings, sources, status,
+};
 
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,12 +47,13 @@ impl Tabled {
 }
 
 macro_rules! table {
-    ($($method:ident $path:literal $act:ident $request:ty => $reply:ty $(, $status:literal)?;)+) => {
+    ($($method:ident $path:literal $act:ident $request:ty => $reply:ty $(, $status:literal)? $(where $nulls:ident)?;)+) => {
         $(
             impl OwnerCall for $request {
                 const METHOD: Method = Method::$method;
                 const PATH: &'static str = $path;
                 const STATUS: u16 = table!(@status $($status)?);
+                const NULL_CLEARS: bool = table!(@nulls $($nulls)?);
                 type Class = crate::$act;
                 type Reply = $reply;
             }
@@ -59,6 +65,8 @@ macro_rules! table {
     };
     (@status $status:literal) => { $status };
     (@status) => { 200 };
+    (@nulls null_clears) => { true };
+    (@nulls) => { false };
 }
 
 #[rustfmt::skip]
@@ -106,6 +114,27 @@ table! {
     Delete "/lend/{id}"                                 Narrows  lend::End => lend::EndedLending;
 
     Post   "/pause"                                     Either   pause::Pause => pause::Paused;
+    Get    "/interfaces"                                Reads    network::Interfaces => network::LocalAddresses;
+    Get    "/network"                                   Reads    network::Show => network::NetworkState;
+    Post   "/network"                                   Widens   network::Change => network::ChangedNetwork;
+
+    Get    "/connectors"                                Reads    kinds::List => kinds::Kinds;
+    Get    "/health"                                    Reads    sources::Probe => sources::HealthReport;
+    Post   "/secrets/{name}"                            Widens   secrets::Write => secrets::WriteResult;
+    Get    "/source-settings"                           Reads    source_settings::List => source_settings::AllSettings;
+    Put    "/source-settings/{id}"                      Either   source_settings::Change => source_settings::ChangedSettings;
+    Get    "/sources"                                   Reads    sources::List => sources::Sources;
+    Post   "/sources"                                   Either   sources::Add => sources::AddResult;
+    Get    "/sources/detect"                            Reads    kinds::Detect => kinds::Detections;
+    Delete "/sources/{id}"                              Narrows  sources::Remove => sources::EndResult;
+    Post   "/sources/{id}/disable"                      Narrows  sources::Disable => sources::EndResult;
+    Post   "/sources/{id}/enable"                       Widens   sources::Enable => sources::AddResult;
+    Post   "/sources/{id}/hide"                         Either   sources::Hide => sources::HideResult;
+    Get    "/sources/{id}/profile"                      Reads    profile::Show => profile::Profile;
+    Post   "/sources/{id}/reconfigure"                  Either   sources::Reconfigure => sources::AddResult where null_clears;
+    Post   "/sources/{id}/resume"                       Widens   sources::Resume => sources::Resumption;
+
+    Get    "/status"                                    Reads    status::Show => status::Status;
 }
 
 #[cfg(test)]

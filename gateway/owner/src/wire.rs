@@ -3,6 +3,7 @@
 use crate::{Method, OwnerCall};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use plexus_protocol::json::Exact;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
 /// What stands in a path or a query as it is.
@@ -50,7 +51,7 @@ pub fn write<C: OwnerCall>(call: &C) -> WireRequest {
         // A unit struct: it has no members.
         _ => Map::new(),
     };
-    members.retain(|_, value| !value.is_null());
+    members.retain(|_, value| C::NULL_CLEARS || !value.is_null());
     let (template, query) = parts(C::PATH);
     let mut path = String::new();
     for (n, piece) in template.split('{').enumerate() {
@@ -103,7 +104,7 @@ pub fn read<C: OwnerCall>(
             .into_iter()
             .map(|(name, value)| (name, value.into())),
     );
-    members.retain(|_, value| !value.is_null());
+    members.retain(|_, value| C::NULL_CLEARS || !value.is_null());
     serde_path_to_error::deserialize(Exact(Value::Object(members))).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().to_string();
@@ -175,10 +176,36 @@ pub(crate) mod number {
     }
 }
 
+/// A member of a change: absent, `null`, or a value.
+pub(crate) fn change<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(from).map(Some)
+}
+
+/// The strings of an array; what is none is left out, and anything else than an array counts as empty.
+pub(crate) fn strings<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let given = Value::deserialize(from)?;
+    let given = given.as_array().into_iter().flatten();
+    let strings = given.filter_map(Value::as_str).map(str::to_owned);
+    Ok(strings.collect())
+}
+
+/// A secret: what is wrong is said without it.
+pub(crate) fn unsaid<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(from).map_err(|_| de::Error::custom("a string is wanted"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{agents, boards, calls};
+    use crate::{agents, boards, calls, secrets, sources};
     use serde_json::json;
 
     fn text(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -245,5 +272,39 @@ mod tests {
         let lenient = read(json!({"capabilities": ["x", 5, "x", "y"], "standing": "x"})).unwrap();
         assert_eq!(lenient.capabilities, ["x", "y"]);
         assert!(lenient.standing.is_empty() && lenient.agent_id.is_empty());
+    }
+
+    #[test]
+    fn null_in_a_change_takes_away() {
+        let members = json!({"id": "other", "label": null, "enabled": true});
+        let members = members.as_object().cloned().unwrap();
+        let change: sources::Reconfigure =
+            read(text(&[("id", "notes")]), &[], members.clone()).unwrap();
+        assert_eq!((change.id.as_str(), &change.label), ("notes", &Some(None)));
+        assert_eq!(
+            (change.enabled, change.approval.is_none()),
+            (Some(Some(true)), true)
+        );
+        let sent = write(&change);
+        assert_eq!(sent.path, "/sources/notes/reconfigure");
+        assert_eq!(sent.body, Some(json!({"label": null, "enabled": true})));
+        let hide: sources::Hide = read([], &[], members).unwrap();
+        assert!(hide.is_empty(), "{hide:?}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_left_out_or_not_repeated() {
+        let members = |value: Value| value.as_object().cloned().unwrap();
+        let hide = json!({"id": "notes", "folders": ["a", 5, "b"], "tags": "c"});
+        let hide: sources::Hide = read([], &[], members(hide)).unwrap();
+        assert_eq!(
+            (hide.folders, hide.tags.len()),
+            (vec!["a".to_owned(), "b".to_owned()], 0)
+        );
+        let secret = json!({"name": "mail", "value": 31_415});
+        let refused = read::<secrets::Write>([], &[], members(secret))
+            .err()
+            .unwrap();
+        assert_eq!(refused.to_string(), "`value`: a string is wanted");
     }
 }

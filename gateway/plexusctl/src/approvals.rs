@@ -15,6 +15,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
+use plexus_owner::status;
 use plexus_protocol::{Digest, PendingId, Timestamp};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
@@ -104,10 +105,10 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         Act::List => {
             let mut owner = desk.open().await?;
             let reply = owner.get(PENDING).await?;
-            let status = owner.get("/admin/api/status").await?;
+            let status = owner.call(&status::Show {}).await?;
             desk.show(&reply, || {
                 let waits = as_text(list_of(&reply, "pending"), span::now());
-                match status["paused"] == true {
+                match status.paused {
                     true => format!("{}\n{waits}", crate::pause::PAUSED),
                     false => waits,
                 }

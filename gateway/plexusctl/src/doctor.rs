@@ -185,7 +185,8 @@ fn examine(desk: &Desk, doctor: &Doctor, daemon: &gateway::Daemon) -> Result<Val
         arguments.extend(["--profile".to_owned(), profile.clone()]);
     }
     if daemon.answers() {
-        arguments.extend(["--sources".to_owned(), daemon.sources.to_string()]);
+        let sources = json!(daemon.sources).to_string();
+        arguments.extend(["--sources".to_owned(), sources]);
     }
     let said = said(&program, &arguments, EXAMINE_WITHIN)?;
     serde_json::from_str(&said).map_err(|e| format!("plexusd examine: {e}"))

@@ -1,12 +1,9 @@
 //! `plexusctl network`: where the gateway listens (docs/protocol/owner.md#network).
 
-use crate::{
-    owner::{Desk, list_of},
-    table::table,
-};
+use crate::{owner::Desk, table::table};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop};
-use serde_json::{Value, json};
+use plexus_owner::network::{Change, NetworkState, Show};
 
 /// Network settings.
 #[derive(Args)]
@@ -37,8 +34,8 @@ enum Act {
 pub(crate) async fn run(desk: &Desk, network: Network) -> Result<Exit, Stop> {
     match network.act.unwrap_or(Act::Show) {
         Act::Show => {
-            let reply = desk.open().await?.get("/admin/api/network").await?;
-            desk.show(&reply, || as_text(&reply))
+            let reply = desk.open().await?.call(&Show {}).await?;
+            desk.show(&reply, || as_text(&shown(&reply)))
         }
         Act::Set {
             bind,
@@ -46,17 +43,21 @@ pub(crate) async fn run(desk: &Desk, network: Network) -> Result<Exit, Stop> {
             no_hostnames,
         } => {
             desk.widen("changing where the gateway listens")?;
-            let mut body = json!({"bindAddresses": bind});
-            if no_hostnames || !hostname.is_empty() {
-                body["publicHostnames"] = json!(hostname);
-            }
-            let reply = desk.open().await?.post("/admin/api/network", &body).await?;
+            let exposed = bind.iter().any(|address| !is_here(address));
+            let named = no_hostnames || !hostname.is_empty();
+            let change = Change {
+                bind_addresses: Some(bind),
+                public_hostnames: named.then_some(hostname),
+            };
+            let reply = desk.open().await?.call(&change).await?;
             desk.show(&reply, || {
-                let mut said = format!(
-                    "{}\nit takes effect when plexusd starts again",
-                    as_text(&reply)
-                );
-                if bind.iter().any(|address| !is_here(address)) {
+                let set = [
+                    row("configured", &reply.bind_addresses),
+                    row("names", &reply.public_hostnames),
+                ];
+                let mut said =
+                    format!("{}\nit takes effect when plexusd starts again", as_text(&set));
+                if exposed {
                     said.push_str(
                         "\nWARNING: then other machines can reach it, and credentials cross the network unencrypted",
                     );
@@ -75,33 +76,26 @@ fn is_here(address: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-fn as_text(reply: &Value) -> String {
-    let rows = [
-        ("configured", "bindAddresses"),
-        ("listening", "active"),
-        ("names", "publicHostnames"),
-    ];
-    let rows = rows
-        .iter()
-        .filter(|(_, member)| reply[*member].is_array())
-        .map(|(name, member)| {
-            let values: Vec<_> = list_of(reply, member)
-                .iter()
-                .filter_map(Value::as_str)
-                .collect();
-            [
-                (*name).to_owned(),
-                if values.is_empty() {
-                    "none".to_owned()
-                } else {
-                    values.join(" ")
-                },
-            ]
-        });
-    let port = reply["boundPort"]
-        .as_u64()
-        .map(|port| ["port".to_owned(), port.to_string()]);
-    table(["what", "value"], rows.chain(port).collect(), "")
+fn shown(reply: &NetworkState) -> [[String; 2]; 4] {
+    [
+        row("configured", &reply.bind_addresses),
+        row("listening", &reply.active),
+        row("names", &reply.public_hostnames),
+        row("port", &[reply.bound_port]),
+    ]
+}
+
+fn row(name: &str, values: &[impl ToString]) -> [String; 2] {
+    let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+    let values = match values.is_empty() {
+        true => "none".to_owned(),
+        false => values.join(" "),
+    };
+    [name.to_owned(), values]
+}
+
+fn as_text(rows: &[[String; 2]]) -> String {
+    table(["what", "value"], rows.to_vec(), "")
 }
 
 #[cfg(test)]

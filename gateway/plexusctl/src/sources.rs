@@ -13,10 +13,18 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, text};
-use plexus_owner::grants::List as ListGrants;
+use plexus_owner::{
+    grants::List as ListGrants,
+    kinds::{self, Detect, DetectedSource},
+    sources::{
+        Approval, Disable, Enable, EndResult, HealthStatus, Hide, HideResult, List, Remove, Resume,
+        SourceRow,
+    },
+};
 use plexus_protocol::{SourceId, body::StandingGrant};
 pub(crate) use secret::{from_file, from_stdin};
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Sources.
 #[derive(Args)]
@@ -66,7 +74,7 @@ enum Act {
         what: HiddenArgs,
     },
     /// Show what the workers of a source may reach, and what the system cannot hide from them
-    Profile(profile::Profile),
+    Profile(profile::ProfileArgs),
     /// Resume grants that were suspended because a source changed
     Resume {
         /// Source
@@ -111,26 +119,25 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     match act {
         Act::List => {
-            let reply = owner.get("/admin/api/sources").await?;
-            desk.show(&reply, || as_text(list_of(&reply, "sources")))
+            let reply = owner.call(&List {}).await?;
+            desk.show(&reply, || as_text(&reply.sources))
         }
         Act::Detect => {
-            let reply = owner.get("/admin/api/sources/detect").await?;
-            desk.show(&reply, || detected(list_of(&reply, "detected")))
+            let reply = owner.call(&Detect {}).await?;
+            desk.show(&reply, || detected(&reply.detected))
         }
         Act::Profile(asked) => profile::show(desk, &asked).await,
         Act::Kinds => {
-            let reply = owner.get("/admin/api/connectors").await?;
-            desk.show(&reply, || add::kinds(list_of(&reply, "connectors")))
+            let reply = owner.call(&kinds::List {}).await?;
+            desk.show(&reply, || add::kinds(&reply.connectors))
         }
         Act::Add(asked) => asked.run(desk, &mut owner).await,
         Act::Set(asked) => asked.run(desk, &mut owner).await,
         Act::Secret(asked) => asked.run(desk, &mut owner).await,
         Act::Test(asked) => asked.run(desk, &mut owner).await,
         Act::Enable { source } => {
-            let reply = owner
-                .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
-                .await?;
+            let id = source.to_string();
+            let reply = owner.call(&Enable { id }).await?;
             // What it now serves for is told as far as it can be read; enabling itself is done.
             let grants = owner.call(&ListGrants {}).await.ok().map(|all| all.grants);
             desk.show(&reply, || {
@@ -138,40 +145,38 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
         Act::Disable { source } => {
-            let reply = owner
-                .post(&format!("/admin/api/sources/{source}/disable"), &json!({}))
-                .await?;
+            let id = source.to_string();
+            let reply = owner.call(&Disable { id }).await?;
             known(&mut owner, &reply, &source).await?;
             desk.show(&reply, || {
                 format!("{source} no longer serves; its grants are suspended")
             })
         }
         Act::Resume { source } => {
-            let reply = owner
-                .post(&format!("/admin/api/sources/{source}/resume"), &json!({}))
-                .await?;
-            desk.show(&reply, || match reply["resumed"] == true {
+            let id = source.to_string();
+            let reply = owner.call(&Resume { id }).await?;
+            desk.show(&reply, || match reply.resumed {
                 true => format!("the grants on {source} are resumed"),
                 false => format!("no grant on {source} was suspended"),
             })
         }
         Act::Hide { source, what } => {
-            let reply = owner.post(&what.path(&source), &what.body(false)).await?;
+            let reply = owner.call(&what.hide(&source, false)).await?;
             desk.show(&reply, || hidden(&reply))
         }
         Act::Unhide { source, what } => {
-            if what.is_empty() {
+            let shown = what.hide(&source, true);
+            if shown.is_empty() {
                 return Err(Stop::usage(
                     "name what to show again: --folder, --glob or --tag",
                 ));
             }
-            let reply = owner.post(&what.path(&source), &what.body(true)).await?;
+            let reply = owner.call(&shown).await?;
             desk.show(&reply, || hidden(&reply))
         }
         Act::Remove { source } => {
-            let reply = owner
-                .delete(&format!("/admin/api/sources/{source}"))
-                .await?;
+            let id = source.to_string();
+            let reply = owner.call(&Remove { id }).await?;
             known(&mut owner, &reply, &source).await?;
             desk.show(&reply, || {
                 format!("{source} is removed, and every grant on it")
@@ -181,34 +186,36 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
 }
 
 impl HiddenArgs {
-    fn path(&self, source: &SourceId) -> String {
-        format!("/admin/api/sources/{source}/hide")
-    }
-    fn is_empty(&self) -> bool {
-        self.folders.is_empty() && self.globs.is_empty() && self.tags.is_empty()
-    }
-    fn body(&self, remove: bool) -> Value {
-        json!({"folders": self.folders, "globs": self.globs, "tags": self.tags, "remove": remove})
+    fn hide(self, source: &SourceId, remove: bool) -> Hide {
+        Hide {
+            id: source.to_string(),
+            folders: self.folders,
+            globs: self.globs,
+            tags: self.tags,
+            remove,
+        }
     }
 }
 
 /// Refuses to call it a success where there is no such source: the gateway, which may be asked again and again, says
 /// that in its reply only.
-async fn known(owner: &mut Owner, reply: &Value, source: &SourceId) -> Result<(), Stop> {
-    if reply["known"] == false {
+async fn known(owner: &mut Owner, reply: &EndResult, source: &SourceId) -> Result<(), Stop> {
+    if !reply.known {
         there(owner, source).await?;
     }
     Ok(())
 }
 
 /// The source as it is configured.
-async fn there(owner: &mut Owner, source: &SourceId) -> Result<Value, Stop> {
-    let sources = owner.get("/admin/api/sources").await?;
-    let sources = list_of(&sources, "sources");
-    if let Some(found) = sources.iter().find(|row| row["id"] == source.as_str()) {
+async fn there(owner: &mut Owner, source: &SourceId) -> Result<SourceRow, Stop> {
+    let sources = owner.call(&List {}).await?.sources;
+    if let Some(found) = sources.iter().find(|row| row.source.id == *source) {
         return Ok(found.clone());
     }
-    let ids: Vec<_> = sources.iter().map(|there| text_of(there, "id")).collect();
+    let ids: Vec<_> = sources
+        .iter()
+        .map(|there| there.source.id.as_str())
+        .collect();
     let there = match ids.as_slice() {
         [] => "there are none".to_owned(),
         ids => format!("there are: {}", ids.join(", ")),
@@ -246,19 +253,18 @@ fn go_on(grants: Option<&[StandingGrant]>, source: &SourceId) -> String {
 }
 
 /// What a source hides, and what rests because it hides less now.
-fn hidden(reply: &Value) -> String {
-    let source = text::line(text_of(reply, "id"));
-    let hide = &reply["hide"];
-    let of = |member: &str, word: &'static str| {
-        let rules = list_of(hide, member).iter().filter_map(Value::as_str);
+fn hidden(reply: &HideResult) -> String {
+    let (source, hide) = (&reply.id, &reply.hide);
+    let of = |rules: &BTreeSet<String>, word: &'static str| {
+        let rules = rules.iter();
         rules
             .map(|rule| format!("  {word} {}", text::line(rule)))
             .collect::<Vec<_>>()
     };
     let rules = [
-        of("folders", "folder"),
-        of("globs", "glob"),
-        of("tags", "tag"),
+        of(&hide.folders, "folder"),
+        of(&hide.globs, "glob"),
+        of(&hide.tags, "tag"),
     ]
     .concat();
     let mut said = if rules.is_empty() {
@@ -269,34 +275,29 @@ fn hidden(reply: &Value) -> String {
             rules.join("\n")
         )
     };
-    match reply["suspendedGrants"].as_u64() {
-        None | Some(0) => {}
-        Some(_) => said.push_str(&format!(
+    if reply.suspended_grants > 0 {
+        said.push_str(&format!(
             "\ngrants on {source} are suspended; to resume them: plexusctl sources resume {source}"
-        )),
+        ));
     }
     said
 }
 
-fn as_text(sources: &[Value]) -> String {
-    let rows = sources.iter().map(|source| {
-        let state = match (
-            source["enabled"] == true,
-            source["health"]["status"].as_str(),
-        ) {
+fn as_text(sources: &[SourceRow]) -> String {
+    let rows = sources.iter().map(|row| {
+        let source = &row.source;
+        let state = match (source.enabled, row.health.status) {
             (false, _) => "disabled",
             // Nobody has asked it for anything yet.
-            (true, Some("unknown")) => "not started",
-            (true, health) => health.unwrap_or("?"),
+            (true, HealthStatus::Unknown) => "not started",
+            (true, health) => health.as_str(),
         };
-        let route = source["route"].as_object().into_iter().flatten();
-        let route: Vec<_> = route.filter_map(|(_, value)| value.as_str()).collect();
         [
-            text_of(source, "id").to_owned(),
-            text_of(source, "kind").to_owned(),
+            source.id.to_string(),
+            source.kind.clone(),
             state.to_owned(),
-            text_of(source, "approval").to_owned(),
-            route.join(" "),
+            source.approval.map_or("", Approval::as_str).to_owned(),
+            source.texts().collect::<Vec<_>>().join(" "),
         ]
     });
     table(
@@ -307,16 +308,19 @@ fn as_text(sources: &[Value]) -> String {
 }
 
 /// Each with the command that adds it, for a shell.
-fn detected(found: &[Value]) -> String {
-    let one = |found: &Value| {
-        let words = list_of(found, "command").iter().filter_map(Value::as_str);
-        let command: Vec<_> = words.map(shell::quote).collect();
-        let next = match found["alreadyConfigured"] == true {
+fn detected(found: &[DetectedSource]) -> String {
+    let one = |found: &DetectedSource| {
+        let command: Vec<_> = found
+            .command
+            .iter()
+            .map(|word| shell::quote(word))
+            .collect();
+        let next = match found.already_configured {
             true => "configured: plexusctl sources".to_owned(),
             false => command.join(" "),
         };
-        let label = text::line(text_of(&found["suggested"], "label"));
-        let evidence = text::line(text_of(found, "evidence"));
+        let label = text::line(&found.suggested.label);
+        let evidence = text::line(&found.evidence);
         format!("{label}: {evidence}\n  {}", text::line(&next))
     };
     match found {
@@ -328,6 +332,7 @@ fn detected(found: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_goes_on_when_a_source_serves_again() {
@@ -354,11 +359,21 @@ mod tests {
 
     #[test]
     fn rows() {
-        let sources = json!([{"id": "notes", "kind": "workspace-dir", "enabled": true, "approval": "auto",
-            "route": {"path": "/srv/\u{202e}notes"}, "health": {"status": "ok"}},
-            {"id": "old", "kind": "obsidian-fs", "enabled": false, "route": {"vaultPath": "/v"}}]);
+        let row = |configured: Value, status: &str| -> SourceRow {
+            let mut row = json!({"label": "", "transport": "ipc", "live": true, "liveCapabilityCount": 1,
+                "provenance": "managed", "suspendedGrants": 0, "health": {"status": status}});
+            row.as_object_mut()
+                .unwrap()
+                .extend(configured.as_object().cloned().unwrap());
+            serde_json::from_value(row).unwrap()
+        };
+        let sources = [
+            json!({"id": "notes", "kind": "workspace-dir", "enabled": true, "approval": "auto",
+                "route": {"path": "/srv/\u{202e}notes"}}),
+            json!({"id": "old", "kind": "obsidian-fs", "enabled": false, "route": {"vaultPath": "/v"}}),
+        ];
         assert_eq!(
-            as_text(sources.as_array().unwrap()),
+            as_text(&sources.map(|source| row(source, "ok"))),
             "SOURCE  KIND           STATE     ASKS  WHERE\n\
              notes   workspace-dir  ok        auto  /srv/\\u{202e}notes\n\
              old     obsidian-fs    disabled        /v"

@@ -7,25 +7,26 @@ mod tables;
 
 use crate::{
     calls,
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner, json_line, list_of, text_of},
     pause::PAUSED,
 };
 use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     agents::{Enrollment, ListEnrollments},
-    calls::OpenApproval,
     exposure::{self, Exposure},
     grants,
+    sources::{HealthReport, HealthStatus, Probe, ProbedSource},
+    status::{LedgerCondition, Show, Status, Worker, WorkerState},
 };
-use plexus_protocol::{Timestamp, body::StandingGrant};
-use serde_json::{Value, json};
+use plexus_protocol::{SourceId, Timestamp, body::StandingGrant};
+use serde::Serialize;
 
 /// Shows the gateway at a glance.
 pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     let seen = Snapshot::look(&mut desk.open().await?).await?;
     let needs = seen.needs();
     let shown = match desk.json {
-        true => seen.json(&needs).to_string(),
+        true => json_line(&seen.whole(&needs))?,
         false => seen.text(&needs, span::now()),
     };
     out::line(&shown)?;
@@ -36,14 +37,34 @@ pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
 }
 
 struct Snapshot {
-    status: Value,
-    health: Value,
+    status: Status,
+    health: HealthReport,
     exposure: Exposure,
     grants: Vec<StandingGrant>,
     agents: Vec<Enrollment>,
 }
 
+/// One stable object: members are added, none is renamed or taken away.
+#[derive(Serialize)]
+struct Overview<'s> {
+    status: &'s Status,
+    sources: Vec<ShownSource<'s>>,
+    grants: &'s [StandingGrant],
+    agents: &'s [Enrollment],
+    needs: &'s [Need],
+}
+
+/// A source with what of it agents see, and do not.
+#[derive(Serialize)]
+struct ShownSource<'s> {
+    #[serde(flatten)]
+    source: &'s ProbedSource,
+    exposed: Vec<&'s str>,
+    hidden: Vec<&'s str>,
+}
+
 /// Something that only the owner can put right.
+#[derive(Serialize)]
 struct Need {
     what: String,
     next: String,
@@ -52,39 +73,29 @@ struct Need {
 impl Snapshot {
     async fn look(owner: &mut Owner) -> Result<Self, Stop> {
         // This looks at every source, so its worker has started, and proved its cage, when its state is read next.
-        let health = owner.get("/admin/api/health").await?;
+        let health = owner.call(&Probe {}).await?;
         Ok(Self {
             health,
-            status: owner.get("/admin/api/status").await?,
+            status: owner.call(&Show {}).await?,
             exposure: owner.call(&exposure::List {}).await?,
             grants: owner.call(&grants::List {}).await?.grants,
             agents: owner.call(&ListEnrollments {}).await?.agents,
         })
     }
 
-    /// One stable object: members are added, none is renamed or taken away.
-    fn json(&self, needs: &[Need]) -> Value {
-        let needs: Vec<_> = needs
-            .iter()
-            .map(|need| json!({"what": need.what, "next": need.next}))
-            .collect();
-        let sources: Vec<_> = list_of(&self.health, "sources")
-            .iter()
-            .map(|source| {
-                let id = text_of(source, "id");
-                let mut source = source.clone();
-                source["exposed"] = json!(self.capabilities(id, true));
-                source["hidden"] = json!(self.capabilities(id, false));
-                source
-            })
-            .collect();
-        json!({
-            "status": self.status,
-            "sources": sources,
-            "grants": self.grants,
-            "agents": self.agents,
-            "needs": needs,
-        })
+    fn whole<'s>(&'s self, needs: &'s [Need]) -> Overview<'s> {
+        let source = |source: &'s ProbedSource| ShownSource {
+            source,
+            exposed: self.capabilities(&source.id, true),
+            hidden: self.capabilities(&source.id, false),
+        };
+        Overview {
+            status: &self.status,
+            sources: self.health.sources.iter().map(source).collect(),
+            grants: &self.grants,
+            agents: &self.agents,
+            needs,
+        }
     }
 
     fn text(&self, needs: &[Need], now: Timestamp) -> String {
@@ -94,7 +105,7 @@ impl Snapshot {
             self.record(now),
             self.cages(now),
         ];
-        if self.status["paused"] == true {
+        if self.status.paused {
             lines.push(PAUSED.to_owned());
         }
         // What waits is said above.
@@ -107,96 +118,81 @@ impl Snapshot {
             tables::sources(self),
             tables::allowed(self, now),
         ];
-        let open = self.status["conversations"].clone();
-        let open: Vec<OpenApproval> = serde_json::from_value(open).unwrap_or_default();
-        parts.extend(calls::open(&open, now));
+        parts.extend(calls::open(&self.status.conversations, now));
         parts.join("\n\n")
     }
 
     fn gateway(&self) -> String {
         let status = &self.status;
-        let reach = match status["loopbackOnly"].as_bool() {
-            Some(false) => "OTHER MACHINES can reach it, unencrypted",
-            _ => "from this machine only",
+        let reach = match status.loopback_only {
+            false => "OTHER MACHINES can reach it, unencrypted",
+            true => "from this machine only",
         };
-        let by = match text_of(status, "startedBy") {
+        let by = match status.started_by.as_str() {
             "terminal" => ", started in a terminal".to_owned(),
             "" | "program" => String::new(),
             service => format!(", started by {}", text::line(service)),
         };
         format!(
             "gateway: plexusd {} on port {}, {reach}; up {}, process {}{by}",
-            text::line(text_of(status, "runtimeVersion")),
-            number(&status["port"]),
-            status["uptimeMs"]
-                .as_u64()
-                .map_or_else(|| "?".to_owned(), span::length),
-            number(&status["pid"]),
+            text::line(&status.versions.runtime_version),
+            status.port,
+            span::length(status.uptime_ms),
+            status.pid,
         )
     }
 
-    fn pending(&self) -> Option<u64> {
-        self.status["counts"]["pending"].as_u64()
-    }
-
     fn waiting(&self) -> String {
-        match self.pending() {
-            Some(0) => "waiting for you: nothing".to_owned(),
-            Some(1) => format!("waiting for you: 1 request: {WATCH}"),
-            _ => format!(
-                "waiting for you: {} requests: {WATCH}",
-                number(&self.status["counts"]["pending"])
-            ),
+        match self.status.counts.pending {
+            0 => "waiting for you: nothing".to_owned(),
+            1 => format!("waiting for you: 1 request: {WATCH}"),
+            n => format!("waiting for you: {n} requests: {WATCH}"),
         }
     }
 
     /// Whether the log is kept, how far it goes, and when it was last compared with the state.
     fn record(&self, now: Timestamp) -> String {
-        let ledger = &self.status["ledger"];
-        let condition = text_of(ledger, "condition");
-        if condition != "open" {
+        let ledger = &self.status.ledger;
+        if ledger.condition != LedgerCondition::Open {
             return format!(
                 "audit log: NOT RECORDING ({}): {}",
-                text::line(condition),
-                text::line(text_of(ledger, "reason"))
+                ledger.condition.as_str(),
+                text::line(ledger.reason.as_deref().unwrap_or_default())
             );
         }
-        let checked = &ledger["checked"];
-        let ago = serde_json::from_value(checked["at"].clone())
-            .map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
-        let held = match checked["holds"] == true {
+        let checked = &ledger.checked;
+        let ago = span::ago(checked.at, now);
+        let held = match checked.holds {
             true => "sound",
             false => "NOT SOUND",
         };
-        let how = match text_of(checked, "by") {
+        let how = match checked.by.as_str() {
             "verify" => format!("all of it checked {ago}"),
             _ => format!(
                 "checked at the start {ago} from event {} on",
-                number(&ledger["checkpoint"])
+                number(ledger.checkpoint)
             ),
         };
+        let head = ledger.head.map(|head| head.to_string());
         format!(
             "audit log: {} events, recording; {held}, {how}; head {}",
-            number(&ledger["events"]),
-            text::short(text_of(ledger, "head"), 13)
+            number(ledger.events),
+            text::short(&head.unwrap_or_default(), 13)
         )
     }
 
     /// Whether each worker that runs has proved its cage at its start, and when that was.
     fn cages(&self, now: Timestamp) -> String {
-        let cages = &self.status["cages"];
-        if cages["supported"] == false {
+        let cages = &self.status.cages;
+        if !cages.supported {
             return format!(
                 "cages: NOT POSSIBLE HERE: {}",
-                text::line(text_of(cages, "reason"))
+                text::line(cages.reason.as_deref().unwrap_or_default())
             );
         }
         let running = self.running();
         let proven = running.iter().filter(|w| proven(w)).count();
-        let oldest = running
-            .iter()
-            .filter_map(|w| serde_json::from_value(w["since"].clone()).ok())
-            .min();
+        let oldest = running.iter().map(|worker| worker.since).min();
         let told = match (running.len(), oldest) {
             (0, _) => "no worker runs now; each proves its cage as it starts".to_owned(),
             (n, _) if n != proven => format!("NOT PROVED by {} of {n} running workers", n - proven),
@@ -211,13 +207,13 @@ impl Snapshot {
         };
         format!(
             "cages: {told} ({})",
-            text::line(text_of(cages, "mechanism"))
+            text::line(cages.mechanism.as_deref().unwrap_or_default())
         )
     }
 
-    fn running(&self) -> Vec<&Value> {
-        let all = list_of(&self.status, "workers").iter();
-        all.filter(|worker| worker["pid"].is_u64()).collect()
+    fn running(&self) -> Vec<&Worker> {
+        let all = self.status.workers.iter();
+        all.filter(|worker| worker.pid.is_some()).collect()
     }
 
     /// What needs the owner, the most urgent first.
@@ -230,17 +226,16 @@ impl Snapshot {
                 next: next.to_owned(),
             });
         };
-        if text_of(&status["ledger"], "condition") != "open" {
+        if status.ledger.condition != LedgerCondition::Open {
             need("what agents do is not being recorded".to_owned(), DOCTOR);
         }
-        if status["ledger"]["checked"]["holds"] == false {
+        if !status.ledger.checked.holds {
             need(
                 "the audit log is not consistent".to_owned(),
                 "plexusctl audit verify",
             );
         }
-        for source in list_of(status, "unsandboxed") {
-            let source = source.as_str().unwrap_or_default();
+        for source in &status.unsandboxed {
             need(
                 format!(
                     "{source} RUNS WITHOUT A SANDBOX: plexusd was started with --unsandboxed-i-understand {source}"
@@ -248,45 +243,46 @@ impl Snapshot {
                 &format!("plexusctl sources disable {source}"),
             );
         }
-        if status["cages"]["supported"] == false {
+        if !status.cages.supported {
             need("workers cannot be caged".to_owned(), DOCTOR);
         }
         if self.running().iter().any(|worker| !proven(worker)) {
             need("a worker runs without a proven cage".to_owned(), DOCTOR);
         }
-        for worker in list_of(status, "workers") {
-            let state = text_of(worker, "state");
-            if matches!(state, "failed" | "backoff") {
-                let who = [text_of(worker, "role"), text_of(worker, "source")];
-                need(format!("{} of {}: {state}", who[0], who[1]), DOCTOR);
+        for worker in &status.workers {
+            if matches!(worker.state, WorkerState::Failed | WorkerState::Backoff) {
+                let (role, state) = (worker.role.as_str(), worker.state.as_str());
+                need(format!("{role} of {}: {state}", worker.source), DOCTOR);
             }
         }
-        for source in list_of(&self.health, "sources") {
-            if text_of(source, "status") == "unavailable" {
-                let why = [text_of(source, "id"), text_of(source, "detail")];
-                need(format!("{} cannot be reached: {}", why[0], why[1]), DOCTOR);
+        for source in &self.health.sources {
+            if source.health.status == HealthStatus::Unavailable {
+                let why = source.health.detail.as_deref().unwrap_or_default();
+                need(format!("{} cannot be reached: {why}", source.id), DOCTOR);
             }
         }
-        for call in list_of(status, "unsettled") {
-            let event = text_of(call, "auditId");
+        for call in &status.unsettled {
             need(
                 format!(
                     "NOT KNOWN whether it happened: {} by {} at {}",
-                    text_of(call, "capabilityId"),
-                    text_of(call, "agentId"),
-                    text_of(call, "at")
+                    call.capability_id, call.agent_id, call.at
                 ),
-                &format!("plexusctl unknown list {event}"),
+                &format!("plexusctl unknown list {}", call.audit_id),
             );
         }
-        let stopped = list_of(status, "sources").iter();
-        for source in stopped.filter(|source| source["stopped"].is_object()) {
-            let (id, stopped) = (text_of(source, "id"), &source["stopped"]);
-            let found = list_of(stopped, "found").iter().filter_map(Value::as_str);
-            let found: Vec<_> = found.map(text::line).collect();
-            let next = match text_of(stopped, "pendingId") {
-                "" => format!("plexusctl sources resume {id}"),
-                card => format!("plexusctl approvals show {card}"),
+        for source in &status.sources {
+            let Some(stopped) = &source.stopped else {
+                continue;
+            };
+            let id = &source.id;
+            let found: Vec<_> = stopped
+                .found
+                .iter()
+                .map(|found| text::line(found))
+                .collect();
+            let next = match &stopped.pending_id {
+                None => format!("plexusctl sources resume {id}"),
+                Some(card) => format!("plexusctl approvals show {card}"),
             };
             need(
                 format!(
@@ -296,27 +292,31 @@ impl Snapshot {
                 &next,
             );
         }
-        for source in list_of(status, "resting") {
+        for resting in &status.resting {
+            let card = resting.pending_id.as_ref().map(ToString::to_string);
             need(
                 format!(
                     "{} can do more than when you granted it; grants of it that are suspended until you decide: {}",
-                    text_of(source, "source"),
-                    number(&source["grants"])
+                    resting.source, resting.grants
                 ),
-                &format!("plexusctl approvals show {}", text_of(source, "pendingId")),
+                &format!("plexusctl approvals show {}", card.unwrap_or_default()),
             );
         }
-        if let Some(n @ 1..) = self.pending() {
+        if let n @ 1.. = status.counts.pending {
             need(format!("requests that wait: {n}"), WATCH);
         }
         needs
     }
 
     /// Capabilities of a source that agents see, or do not, without the source's name.
-    fn capabilities(&self, source: &str, enabled: bool) -> Vec<&str> {
+    fn capabilities(&self, source: &SourceId, enabled: bool) -> Vec<&str> {
         let of = self.exposure.capabilities.iter();
         of.filter(|c| c.enabled == enabled)
-            .filter_map(|c| c.id.as_str().strip_prefix(source)?.strip_prefix('.'))
+            .filter_map(|c| {
+                c.id.as_str()
+                    .strip_prefix(source.as_str())?
+                    .strip_prefix('.')
+            })
             .collect()
     }
 }
@@ -324,15 +324,14 @@ impl Snapshot {
 const WATCH: &str = "plexusctl approvals watch";
 const DOCTOR: &str = "plexusctl doctor";
 
-fn proven(worker: &Value) -> bool {
-    let cage = &worker["cage"];
-    cage["checks"].as_u64().is_some_and(|n| n > 0) && cage["checks"] == cage["held"]
+fn proven(worker: &Worker) -> bool {
+    let cage = worker.cage.as_ref();
+    cage.is_some_and(|cage| cage.checks > 0 && cage.checks == cage.held)
 }
 
-fn number(value: &Value) -> String {
-    value
-        .as_u64()
-        .map_or_else(|| "?".to_owned(), |n| n.to_string())
+/// A number of a log that may not have been readable.
+fn number(value: Option<u64>) -> String {
+    value.map_or_else(|| "?".to_owned(), |n| n.to_string())
 }
 
 #[cfg(test)]

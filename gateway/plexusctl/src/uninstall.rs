@@ -19,6 +19,7 @@ use clap::{Args, ValueEnum};
 use integrations::{Integration, integrations};
 use list::Installed;
 use plexus_client::{Address, Connection, Exit, Stop, out, text};
+use plexus_owner::sources::List;
 use serde_json::{Value, json};
 use std::{
     fs, io,
@@ -192,13 +193,11 @@ async fn shared(desk: &Desk) -> Vec<String> {
     let Ok(mut owner) = desk.open().await else {
         return Vec::new();
     };
-    let Ok(sources) = owner.get("/admin/api/sources").await else {
+    let Ok(sources) = owner.call(&List {}).await else {
         return Vec::new();
     };
-    let routes = list_of(&sources, "sources").iter();
-    routes
-        .filter_map(|source| source["route"].as_object())
-        .flat_map(|route| route.values().filter_map(Value::as_str))
+    let rows = sources.sources.iter();
+    rows.flat_map(|row| row.source.texts())
         .filter(|value| Path::new(value).is_absolute())
         .map(str::to_owned)
         .collect()

@@ -4,6 +4,7 @@
 use crate::owner::{Desk, Owner, list_of, text_of};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, span, text};
+use plexus_owner::sources::{self, SourceRow};
 use plexus_protocol::{AuditId, Timestamp};
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
         Act::List { event } => {
             let mut owner = desk.open().await?;
             let calls = find(&mut owner, event.as_ref()).await?;
-            let sources = owner.get("/admin/api/sources").await?;
+            let sources = owner.call(&sources::List {}).await?.sources;
             let shown = json!({ "unsettled": calls });
             desk.show(&shown, || as_text(&calls, &sources, span::now()))
         }
@@ -86,7 +87,7 @@ async fn find(owner: &mut Owner, event: Option<&AuditId>) -> Result<Vec<Value>, 
     Ok(calls)
 }
 
-fn as_text(calls: &[Value], sources: &Value, now: Timestamp) -> String {
+fn as_text(calls: &[Value], sources: &[SourceRow], now: Timestamp) -> String {
     if calls.is_empty() {
         return "no call has an unknown outcome".to_owned();
     }
@@ -94,7 +95,7 @@ fn as_text(calls: &[Value], sources: &Value, now: Timestamp) -> String {
     told.join("\n\n")
 }
 
-fn one(call: &Value, sources: &Value, now: Timestamp) -> String {
+fn one(call: &Value, sources: &[SourceRow], now: Timestamp) -> String {
     let [id, agent, capability, input] =
         ["auditId", "agentId", "capabilityId", "inputDigest"].map(|m| text::line(text_of(call, m)));
     let begun = if call["begunAt"].is_string() {
@@ -151,17 +152,13 @@ fn one(call: &Value, sources: &Value, now: Timestamp) -> String {
 }
 
 /// The folder of the source of a capability, where it has one.
-fn root_of<'s>(capability: &str, sources: &'s Value) -> Option<&'s str> {
+fn root_of<'s>(capability: &str, sources: &'s [SourceRow]) -> Option<&'s str> {
     let (source, _) = capability.split_once('.')?;
-    let all = list_of(sources, "sources").iter();
-    let route = all
-        .filter(|known| text_of(known, "id") == source)
-        .find_map(|known| known["route"].as_object())?;
-    route
-        .values()
-        .filter_map(Value::as_str)
-        .find(|value| value.starts_with('/'))
-        .map(|root| root.trim_end_matches('/'))
+    let source = sources
+        .iter()
+        .find(|known| known.source.id.as_str() == source)?;
+    let root = source.source.texts().find(|value| value.starts_with('/'));
+    root.map(|root| root.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -171,8 +168,10 @@ mod tests {
     #[test]
     fn what_is_known_where_to_look_and_what_to_say() {
         let now: Timestamp = serde_json::from_str("\"2026-01-01T02:00:00.000Z\"").unwrap();
-        let sources =
-            json!({"sources": [{"id": "workspace", "route": {"path": "/home/me/my notes"}}]});
+        let sources = json!([{"id": "workspace", "kind": "workspace-dir", "label": "", "enabled": true,
+            "transport": "ipc", "route": {"path": "/home/me/my notes"}, "live": true, "liveCapabilityCount": 1,
+            "health": {"status": "ok"}, "provenance": "managed", "suspendedGrants": 0}]);
+        let sources: Vec<SourceRow> = serde_json::from_value(sources).unwrap();
         let call = json!({"auditId": "evt_1", "agentId": "cc", "capabilityId": "workspace.write",
             "inputDigest": "0123456789abcdef", "at": "2026-01-01T01:00:00.000Z", "begunAt": "2026-01-01T00:00:00.000Z",
             "basis": {"item": "pend_1"},

@@ -571,26 +571,33 @@ fn granting_ahead_shows_no_token() {
     );
 }
 
+fn configured(id: &str) -> Value {
+    json!({"id": id, "kind": "obsidian-fs", "label": id, "enabled": true, "transport": "ipc"})
+}
+
 #[test]
 fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
     let place = Place::with(|asked| match (asked.method.as_str(), asked.path.as_str()) {
         ("GET", "/admin/api/connectors") => Some(Answer::Json(
             200,
-            json!({"connectors": [{"kind": "obsidian-fs", "connector": "obsidian", "root": "vaultPath",
-            "form": {"properties": {"vaultPath": {"format": "absolute-path"}}, "required": ["vaultPath"]}}]}),
+            json!({"revision": 1, "connectors": [{"kind": "obsidian-fs", "connector": "obsidian", "label": "Vault",
+            "blurb": "", "provenanceClass": "managed", "transport": "ipc", "detectable": true, "wireable": true,
+            "exposesSummary": "", "fields": [], "root": "vaultPath", "form": {"properties": {"vaultPath": {"format": "absolute-path"}}, "required": ["vaultPath"]}}]}),
         )),
         ("POST", "/admin/api/sources") if asked.body["id"] == "my-vault" => Some(Answer::Json(
             200,
-            json!({"ok": true, "registered": ["my-vault.vault.read"], "revision": 2}),
+            json!({"ok": true, "source": configured("my-vault"), "registered": ["my-vault.vault.read"], "revision": 2}),
         )),
         ("POST", "/admin/api/sources") => Some(Answer::Json(
             422,
             json!({"ok": false, "reason": "a reserved id"}),
         )),
-        ("GET", "/admin/api/sources") => Some(Answer::Json(200, json!({"sources": []}))),
+        ("GET", "/admin/api/sources") => {
+            Some(Answer::Json(200, json!({"sources": [], "revision": 1})))
+        }
         ("GET", "/admin/api/health") => Some(Answer::Json(
             200,
-            json!({"sources": [{"id": "my-vault", "status": "ok"}]}),
+            json!({"sources": [{"id": "my-vault", "label": "", "status": "ok", "capabilities": []}], "revision": 2}),
         )),
         _ => None,
     });
@@ -629,16 +636,28 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
 fn secret_comes_from_stdin_or_file_and_is_not_printed() {
     let place = Place::with(|asked| match (asked.method.as_str(), asked.path.as_str()) {
         ("GET", "/admin/api/sources") => {
-            Some(Answer::Json(200, json!({"sources": [{"id": "mail"}]})))
+            let mut mail = configured("mail");
+            for (member, value) in [
+                ("live", json!(false)),
+                ("liveCapabilityCount", json!(0)),
+                ("health", json!({"status": "unknown"})),
+                ("provenance", json!("managed")),
+                ("suspendedGrants", json!(0)),
+            ] {
+                mail[member] = value;
+            }
+            Some(Answer::Json(200, json!({"sources": [mail], "revision": 1})))
         }
         ("POST", "/admin/api/secrets/mail.token") => {
             Some(Answer::Json(200, json!({"ok": true, "name": "mail.token"})))
         }
         ("GET", "/admin/api/health") => {
-            let mail = json!({"id": "mail", "status": "unavailable", "detail": "no\u{1b} way"});
+            let mail = json!({"id": "mail", "label": "", "status": "unavailable", "detail": "no\u{1b} way",
+                "capabilities": []});
+            let other = json!({"id": "other", "label": "", "status": "ok", "capabilities": []});
             Some(Answer::Json(
                 200,
-                json!({"sources": [{"id": "other", "status": "ok"}, mail]}),
+                json!({"sources": [other, mail], "revision": 1}),
             ))
         }
         _ => None,
@@ -807,7 +826,8 @@ fn a_revoke_of_nothing_is_no_success() {
 fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     let place = Place::with(|asked| {
         (asked.method == "POST")
-            .then(|| Answer::Json(200, json!({"ok": true, "paused": true, "changed": true, "auditId": "", "inFlight": [EVENT]})))
+            .then(|| Answer::Json(200, json!({"ok": true, "paused": true, "changed": true, "auditId": "", "inFlight": [EVENT],
+                "id": "w", "resumed": true})))
             .or_else(|| {
                 (asked.path == "/admin/api/pending")
                     .then(|| Answer::Json(200, json!({"pending": [item(ITEM)]})))

@@ -42,36 +42,12 @@ pub struct Detected {
     pub is_configured: bool,
     /// Whether it would serve now, as far as that is seen from outside.
     pub is_reachable: bool,
-    transport: String,
+    /// How its app is reached.
+    pub transport: String,
     /// The secret that it does not start without, by its name in the store.
-    secret: Option<String>,
+    pub secret: Option<String>,
     /// The owner's command that adds it, word by word.
-    command: Vec<String>,
-}
-
-impl Detected {
-    /// As the wire has it.
-    #[must_use]
-    pub fn shown(&self) -> Value {
-        let mut row = json!({
-            "kind": self.kind,
-            "suggested": {
-                "id": self.id,
-                "kind": self.kind,
-                "transport": self.transport,
-                "label": self.label,
-                "route": self.route,
-            },
-            "evidence": self.evidence,
-            "alreadyConfigured": self.is_configured,
-            "reachable": self.is_reachable,
-            "command": self.command,
-        });
-        if let Some(name) = &self.secret {
-            row["needsSecret"] = json!({ "name": name });
-        }
-        row
-    }
+    pub command: Vec<String>,
 }
 
 /// What is found, in the order of the connectors. Never an error.

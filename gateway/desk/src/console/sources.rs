@@ -8,7 +8,7 @@
 //! Must not know: how a source is checked or put in place.
 
 use super::{blocking, foreign::ForeignText, gone, shell};
-use crate::desk::Desk;
+use crate::{desk::Desk, owner::kinds::form_of};
 use askama::Template;
 use axum::{
     extract::{Request, State},
@@ -16,10 +16,8 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_ipc::manifest::Manifest;
-use plexus_sources::{
-    detect::{self, Detected},
-    form,
-};
+use plexus_owner::kinds::{FormField, GrantsAfter};
+use plexus_sources::detect::{self, Detected};
 use plexus_supervisor::Health;
 use plexus_trust::Source;
 use serde_json::Value;
@@ -204,36 +202,31 @@ impl Form {
     }
 
     fn of(manifest: &Manifest, source: Option<&Arc<Source>>) -> Self {
-        let form = form::schema(manifest);
-        let required = form["required"].as_array().cloned().unwrap_or_default();
+        let form = form_of(manifest);
         let config = source.map(|source| &source.config);
-        let field = |(name, property): (&String, &Value)| {
-            let text = |key: &str| property[key].as_str().unwrap_or_default().to_owned();
-            let secret = property["writeOnly"] == true;
+        let field = |(name, field): (&str, FormField)| {
             let value = config.and_then(|config| config.route.get(name)?.as_str());
-            let example = property["examples"][0].as_str().unwrap_or_default();
             Field {
-                name: name.clone(),
-                title: text("title"),
-                help: text("description"),
-                example: example.to_owned(),
-                value: value.map_or_else(|| text("default"), str::to_owned),
-                secret,
-                root: property["x-root"] == true,
+                name: name.to_owned(),
+                title: field.title,
+                help: field.description,
+                example: field.examples.into_iter().next().unwrap_or_default(),
+                value: value.map_or(field.default, str::to_owned),
+                secret: field.write_only,
+                root: field.root,
                 // One that is set is left as it is; one that another field replaces may be left empty.
-                required: required.contains(&name.as_str().into())
-                    && !(secret && source.is_some())
-                    && property.get("x-unless").is_none(),
-                note: match (source, &*text("x-grants")) {
+                required: form.required.iter().any(|one| one == name)
+                    && !(field.write_only && source.is_some())
+                    && field.unless.is_none(),
+                note: match (source, field.grants) {
                     (None, _) => "",
-                    (Some(_), "suspended") => {
+                    (Some(_), GrantsAfter::Suspended) => {
                         "Another value suspends the grants on it until you approve them."
                     }
-                    (Some(_), _) => "Another value ends the grants on it.",
+                    (Some(_), GrantsAfter::Ended) => "Another value ends the grants on it.",
                 },
             }
         };
-        let fields = form["properties"].as_object().into_iter().flatten();
         Self {
             kind: manifest.kind.clone(),
             name: manifest.label.clone(),
@@ -245,7 +238,7 @@ impl Form {
             ),
             label: config.map_or_else(String::new, |config| config.label.clone()),
             ask: config.is_some_and(|config| config.ask),
-            fields: fields.map(field).collect(),
+            fields: form.fields().map(field).collect(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What there is, what of it agents may see, and how its sources do (docs/protocol/owner.md#exposure).
 
+use super::sources;
 use crate::{
     acting::{Acting, Narrowing},
     acts::{act, event_of, narrow},
@@ -17,6 +18,7 @@ use plexus_owner::{
     exposure::{
         Entries, Expose, Exposed, ExposedCapability, Exposure, List, ListEntries, Offer, Offered,
     },
+    sources::{HealthReport, Probe, ProbedSource},
 };
 use plexus_protocol::CapabilityId;
 use plexus_sources::catalogue::wire_entry;
@@ -30,7 +32,7 @@ const PROBE: Duration = Duration::from_secs(10);
 
 pub(super) fn serve(served: Served) -> Served {
     let served = served.with(capabilities).with(exposure);
-    served.with(expose).with(offer)
+    served.with(expose).with(offer).with(health)
 }
 
 /// Every entry, hidden ones too.
@@ -121,7 +123,7 @@ async fn offer(desk: Arc<Desk>, acting: Acting, asked: Offer) -> Result<Offered,
 }
 
 /// Asks every source that serves how it does, now.
-pub(super) async fn health(State(desk): State<Arc<Desk>>) -> Response {
+pub(super) async fn health(desk: Arc<Desk>, _: Reading, _: Probe) -> Result<HealthReport, Refused> {
     let state = desk.ledger.snapshot();
     let mut probes = JoinSet::new();
     for source in state.sources.values().filter(|s| s.config.enabled) {
@@ -129,21 +131,20 @@ pub(super) async fn health(State(desk): State<Arc<Desk>>) -> Response {
         probes.spawn(async move {
             let probed = tokio::time::timeout(PROBE, desk.supervisor.probe(&source.id)).await;
             let health = probed.unwrap_or_else(|_| desk.supervisor.health(&source.id));
-            let mut out = json!({"id": source.id, "label": source.config.label});
-            if let (Value::Object(out), Value::Object(health)) = (&mut out, json!(health)) {
-                out.extend(health);
-            }
             let catalogue = desk.catalogue.load();
-            let ids: Vec<&CapabilityId> = catalogue
-                .iter()
-                .filter(|e| e.source == source.id)
-                .map(|e| &e.id)
-                .collect();
-            out["capabilities"] = json!(ids);
-            out
+            let ids = catalogue.iter().filter(|e| e.source == source.id);
+            ProbedSource {
+                id: source.id.clone(),
+                label: source.config.label.clone(),
+                health: sources::health(health),
+                capabilities: ids.map(|e| e.id.clone()).collect(),
+            }
         });
     }
-    let mut all = probes.join_all().await;
-    all.sort_by_key(|source| source["id"].as_str().map(str::to_owned));
-    ok(&json!({"sources": all, "revision": desk.catalogue.load().revision}))
+    let mut sources = probes.join_all().await;
+    sources.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(HealthReport {
+        sources,
+        revision: desk.catalogue.load().revision,
+    })
 }

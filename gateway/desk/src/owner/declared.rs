@@ -102,13 +102,11 @@ pub(super) async fn add(
         ));
     }
     let keeps = kept_secrets(body);
-    match inspected.put(desk, narrowing, &keeps).await? {
-        Put::Refused(answer) => Ok(answer),
-        Put::Done(capabilities) => Ok(ok(&json!({
-            "ok": true, "source": inspected.source.id, "registered": capabilities,
-            "revision": revision(), "secretsMissing": inspected.secrets.missing(&keeps),
-        }))),
-    }
+    let capabilities = inspected.put(desk, narrowing, &keeps).await?;
+    Ok(ok(&json!({
+        "ok": true, "source": inspected.source.id, "registered": capabilities,
+        "revision": revision(), "secretsMissing": inspected.secrets.missing(&keeps),
+    })))
 }
 
 /// The stored secrets that the owner lets go to another host.
@@ -117,16 +115,8 @@ pub(super) fn kept_secrets(body: &Fields) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// What putting an extension in place came to.
-pub(super) enum Put {
-    /// These capabilities are there.
-    Done(Vec<String>),
-    /// The source was refused, and nothing is kept.
-    Refused(Response),
-}
-
 impl Inspected {
-    /// Adds just this, or puts it in place of what the owner agreed to before.
+    /// Adds just this, or puts it in place of what the owner agreed to before. The capabilities that are there then.
     ///
     /// # Errors
     /// A program or folder was replaced meanwhile, and others.
@@ -135,7 +125,7 @@ impl Inspected {
         desk: &Arc<Desk>,
         narrowing: &Narrowing,
         keeps: &BTreeSet<String>,
-    ) -> Result<Put, Refused> {
+    ) -> Result<Vec<String>, Refused> {
         self.secrets.check(keeps)?;
         let shown = self.digest(&self.source);
         let id = self.source.id.clone();
@@ -154,9 +144,11 @@ impl Inspected {
         let answer = added(desk, narrowing, body).await;
         if known(desk, id.as_str()).is_none() {
             uninstall(desk, &id).await?;
-            return answer.map(Put::Refused);
+            answer??;
+            return Err(failed("the source is gone"));
         }
-        answer?;
+        // One that cannot be used now is there all the same.
+        let _ = answer?;
         if !is_new {
             // Its workers still have the manifest of before.
             let restarted = restart(desk, &id).await;
@@ -196,7 +188,7 @@ impl Inspected {
         }
         desk.remark(json!({"event": "extension.agreed", "source": id, "digest": shown}))
             .await;
-        Ok(Put::Done(capabilities(&self.agreed)))
+        Ok(capabilities(&self.agreed))
     }
 }
 

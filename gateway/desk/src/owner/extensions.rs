@@ -14,7 +14,7 @@ use super::{
     body::Fields,
     declared, server_manifests,
     servers::{InspectedServer, ServerAsk, files, installed, surface},
-    sources::{added, configured, known, removed, restart, resumed_code},
+    sources::{added, configured, known, members, removed, restart, resumed_code},
     survey::is_installed,
 };
 use crate::{
@@ -183,7 +183,7 @@ pub(super) async fn add(
     if let Some(there) = known(&desk, name.as_str()) {
         // What the owner has said of it otherwise stays.
         let route = source.remove("route");
-        source = configured(&desk, &name, &there.config);
+        source = members(&configured(&desk, &name, &there.config));
         source.extend(route.map(|route| ("route".to_owned(), route)));
     }
     let answer = added(&desk, &narrowing, source).await;
@@ -212,7 +212,7 @@ pub(super) async fn add(
             return Ok(server_manifests::added(&desk, &asked.request, &looked));
         }
     }
-    answer
+    Ok(ok(&answer??))
 }
 
 /// Lets the grants go on that were suspended for what the owner has now agreed to, unless a program or a folder was replaced

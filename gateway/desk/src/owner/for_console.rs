@@ -1,11 +1,12 @@
 //! The acts on sources that the console offers: the handlers of `/admin/api`, behind the console's own way in.
 
 use super::{catalogue, secrets, sources};
-use crate::desk::Desk;
-use axum::{
-    Router,
-    routing::{get, post},
+use crate::{
+    desk::Desk,
+    table::{route, route_by},
 };
+use axum::Router;
+use plexus_owner::Method;
 use std::sync::Arc;
 
 /// For a router that lets signed-in browsers through alone.
@@ -14,12 +15,12 @@ pub(crate) fn source_routes() -> Router<Arc<Desk>> {
     Router::new()
         .route(
             "/admin/console/source",
-            get(sources::list).post(sources::add),
+            route(sources::list).merge(route(sources::add)),
         )
-        .route("/admin/console/health", get(catalogue::health))
-        .route("/admin/console/secrets/{name}", post(secrets::write))
-        .route(&of("enable"), post(sources::enable))
-        .route(&of("disable"), post(sources::disable))
-        .route(&of("reconfigure"), post(sources::reconfigure))
-        .route(&of("remove"), post(sources::remove))
+        .route("/admin/console/health", route(catalogue::health))
+        .route("/admin/console/secrets/{name}", route(secrets::write))
+        .route(&of("enable"), route(sources::enable))
+        .route(&of("disable"), route(sources::disable))
+        .route(&of("reconfigure"), route(sources::reconfigure))
+        .route(&of("remove"), route_by(Method::Post, sources::remove))
 }

@@ -2,7 +2,7 @@
 //! counted ([`plexus_calls::metrics`]), then what is looked at now. The table of `docs/reference/metrics.md` names each; the story
 //! `measured` holds it against this route.
 
-use super::{status::state_word, v1::Counts};
+use super::{status::worker_state, v1};
 use crate::{acts::blocking, desk::Desk};
 use axum::{
     body::Body,
@@ -140,7 +140,7 @@ fn items(desk: &Desk, state: &TrustState) -> [Items; 2] {
 
 fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     let state = desk.ledger.snapshot();
-    let counts = Counts::of(desk, &state);
+    let counts = v1::counts(desk, &state);
     let (condition, queued) = desk.ledger.condition();
     let count = |n: usize| n as u64;
     let mut all = Gauges(Registry::with_prefix(PREFIX));
@@ -240,7 +240,7 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     let workers = desk.supervisor.workers();
     let of = |state: WorkerState| {
         let workers = workers.iter().filter(|worker| worker.state == state);
-        (state_word(state), count(workers.count()))
+        (worker_state(state).as_str(), count(workers.count()))
     };
     all.each(
         "workers",

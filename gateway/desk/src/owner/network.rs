@@ -1,29 +1,43 @@
 //! Where the gateway listens beyond loopback (docs/protocol/owner.md#network). A change counts from the next start.
 
-use super::{Acting, body::Fields};
 use crate::{
+    acting::Acting,
     acts::{blocking, failed, record, unsaved},
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_home::network::{Network, local_addresses};
+use plexus_owner::{
+    Done,
+    network::{
+        Change, ChangedNetwork, Interfaces, LocalAddress, LocalAddresses, NetworkState, Show,
+    },
+};
 use plexus_protocol::Effect;
 use serde_json::json;
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-pub(super) async fn interfaces() -> Response {
-    let rows = local_addresses().into_iter().map(|(name, address)| {
-        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        json!({"name": name, "address": address, "family": family, "internal": address.is_loopback()})
-    });
-    ok(&json!({"interfaces": rows.collect::<Vec<_>>()}))
+pub(super) fn serve(served: Served) -> Served {
+    served.with(interfaces).with(show).with(change)
 }
 
-pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+async fn interfaces(_: Arc<Desk>, _: Reading, _: Interfaces) -> Result<LocalAddresses, Refused> {
+    let interfaces = local_addresses().into_iter().map(|(name, address)| {
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        LocalAddress {
+            name,
+            address,
+            family: family.to_owned(),
+            internal: address.is_loopback(),
+        }
+    });
+    Ok(LocalAddresses {
+        interfaces: interfaces.collect(),
+    })
+}
+
+async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<NetworkState, Refused> {
     let saved = saved(&desk).await?;
     let active = desk.address.network();
     // Loopback is listened on whatever else is.
@@ -33,13 +47,13 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         .iter()
         .filter(|a| a.is_loopback())
         .chain(&beyond);
-    Ok(ok(&json!({
-        "bindAddresses": saved.bind_addresses,
-        "active": listening.collect::<Vec<&IpAddr>>(),
-        "boundPort": desk.address.port(),
-        "publicHostnames": saved.public_hostnames,
-        "activePublicHostnames": active.public_hostnames,
-    })))
+    Ok(NetworkState {
+        bind_addresses: saved.bind_addresses,
+        active: listening.copied().collect(),
+        bound_port: desk.address.port(),
+        public_hostnames: saved.public_hostnames,
+        active_public_hostnames: active.public_hostnames.clone(),
+    })
 }
 
 async fn saved(desk: &Desk) -> Result<Network, Refused> {
@@ -49,16 +63,11 @@ async fn saved(desk: &Desk) -> Result<Network, Refused> {
         .map_err(|error| failed(format!("{error:#}")))
 }
 
-pub(super) async fn change(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let addresses = strings(&body, "bindAddresses")?;
+async fn change(desk: Arc<Desk>, acting: Acting, call: Change) -> Result<ChangedNetwork, Refused> {
+    let addresses = call.bind_addresses;
     let addresses =
         addresses.ok_or_else(|| Refused::malformed("`bindAddresses` (strings) is required"))?;
-    let names = strings(&body, "publicHostnames")?;
+    let names = call.public_hostnames;
     let _turn = desk.turn().await;
     let wanted = saved(&desk).await?.wanted(&addresses, names.as_deref()).map_err(|rejected| {
         Refused::malformed(
@@ -67,7 +76,13 @@ pub(super) async fn change(
         )
         .beside("rejected", rejected)
     })?;
-    let (addresses, names) = (json!(wanted.bind_addresses), json!(wanted.public_hostnames));
+    let changed = ChangedNetwork {
+        ok: Done,
+        bind_addresses: wanted.bind_addresses.clone(),
+        public_hostnames: wanted.public_hostnames.clone(),
+        restart_required: true,
+    };
+    let (addresses, names) = (&changed.bind_addresses, &changed.public_hostnames);
     record(
         &desk,
         &acting,
@@ -82,22 +97,7 @@ pub(super) async fn change(
             Effect::None,
         ));
     }
-    Ok(ok(
-        &json!({"ok": true, "bindAddresses": addresses, "publicHostnames": names, "restartRequired": true}),
-    ))
-}
-
-/// An array of strings; anything else in it is refused here, not dropped: it would open less or more than was meant.
-fn strings(body: &Fields, key: &str) -> Result<Option<Vec<String>>, Refused> {
-    let bad = || Refused::malformed(format!("`{key}` must be an array of strings"));
-    let Some(value) = body.given(key) else {
-        return Ok(None);
-    };
-    let all = value.as_array().ok_or_else(bad)?;
-    all.iter()
-        .map(|v| v.as_str().map(str::to_owned).ok_or_else(bad))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    Ok(changed)
 }
 
 #[cfg(test)]
@@ -105,13 +105,13 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn body(value: Value) -> Fields {
-        Fields(value.as_object().cloned().unwrap())
-    }
-
     #[test]
     fn addresses_are_strings_or_nothing() {
-        let read = |value| strings(&body(value), "bindAddresses");
+        let read = |value: Value| {
+            let members = value.as_object().cloned().unwrap();
+            let call = plexus_owner::read::<Change>([], &[], members);
+            call.map(|call| call.bind_addresses)
+        };
         assert_eq!(
             read(json!({"bindAddresses": ["127.0.0.1"]})).unwrap(),
             Some(vec!["127.0.0.1".to_owned()])

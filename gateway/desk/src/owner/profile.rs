@@ -4,38 +4,28 @@
 
 use super::sources::known;
 use crate::{
-    acts::{Named, blocking},
+    acts::blocking,
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
+use plexus_edge::reply::Refused;
+use plexus_ipc::{
+    manifest::{Admitted, Egress},
+    message::Role,
 };
-use plexus_edge::reply::{Refused, ok};
-use plexus_ipc::manifest::{Admitted, Egress};
+use plexus_owner::profile::{AllowedAction, Profile, RoleReach, Show, WorkerRole};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use plexus_sandbox::reach::{AllowedAction, Platform, Reach, reach};
-use plexus_supervisor::Spec;
-use serde::Serialize;
-use serde_json::{Value, json};
+use plexus_sandbox::reach::{self, Platform};
+use plexus_supervisor::{Spec, Supervisor};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// One role of a source.
-#[derive(Serialize)]
-struct InRole {
-    role: plexus_ipc::message::Role,
-    /// The profile's parameters as they are filled in.
-    parameters: BTreeMap<String, String>,
-    #[serde(flatten)]
-    reach: Reach,
+pub(super) fn serve(served: Served) -> Served {
+    served.with(show)
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-    _: Request,
-) -> Result<Response, Refused> {
-    let source = known(&desk, &id).ok_or_else(|| {
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<Profile, Refused> {
+    let id = &call.id;
+    let source = known(&desk, id).ok_or_else(|| {
         let why = format!("There is no source {id:?}.");
         Refused::new(ErrorBody::new(ErrorCode::NotFound, why).next("plexusctl sources list"))
     })?;
@@ -48,33 +38,26 @@ pub(super) async fn show(
         .registry
         .of_source(&source.config)
         .ok_or_else(|| cannot("this build has no such connector".to_owned()))?;
-    let mut said = json!({
-        "source": source.id,
-        "connector": connector.offer.manifest.connector,
-        "profile": format!("sandbox-profiles/{}.sb", connector.offer.manifest.connector),
-        "digest": connector.profile_digest,
-        "pinned": source.profile,
-        "text": *connector.offer.profile,
-        "unsandboxed": desk.unsandboxed.contains(&source.id).then_some(true),
-    });
     let supervisor = desk.supervisor.clone();
     // The way to a program is on a disk that may be slow.
     let roles = blocking(move || {
-        let one = |role: &plexus_ipc::message::Role| in_role(&supervisor, &spec, *role);
-        spec.offer
-            .manifest
-            .roles
-            .iter()
-            .map(one)
-            .collect::<Result<Vec<_>, String>>()
+        let roles = spec.offer.manifest.roles.iter();
+        let roles = roles.map(|role| in_role(&supervisor, &spec, *role));
+        roles.collect::<Result<Vec<_>, String>>()
     })
     .await?
     .map_err(cannot)?;
-    said["roles"] = json!(roles);
-    if let Value::Object(members) = &mut said {
-        members.retain(|_, value| !value.is_null());
-    }
-    Ok(ok(&said))
+    let name = &connector.offer.manifest.connector;
+    Ok(Profile {
+        source: source.id.clone(),
+        connector: name.clone(),
+        profile: format!("sandbox-profiles/{name}.sb"),
+        digest: connector.profile_digest,
+        pinned: source.profile,
+        text: connector.offer.profile.to_string(),
+        unsandboxed: desk.unsandboxed.contains(&source.id).then_some(true),
+        roles,
+    })
 }
 
 /// The hosts and the socket that the source's egress admits. The port on which a worker reaches it is one of each start.
@@ -108,18 +91,36 @@ fn hosts(spec: &Spec) -> Vec<AllowedAction> {
     hosts.into_iter().map(host).chain(socket).collect()
 }
 
-fn in_role(
-    supervisor: &plexus_supervisor::Supervisor,
-    spec: &Spec,
-    role: plexus_ipc::message::Role,
-) -> Result<InRole, String> {
-    let parameters: BTreeMap<_, _> = supervisor.parameters(spec, role).into_iter().collect();
-    let mut reach =
-        reach(&spec.offer.profile, &parameters, Platform::here()).map_err(|e| e.to_string())?;
-    reach.may_talk_to.extend(hosts(spec));
-    Ok(InRole {
-        role,
+/// What a worker of a role is for, for the owner.
+pub(super) fn role(of: Role) -> WorkerRole {
+    match of {
+        Role::Reader => WorkerRole::Reader,
+        Role::Writer => WorkerRole::Writer,
+    }
+}
+
+fn in_role(supervisor: &Supervisor, spec: &Spec, of: Role) -> Result<RoleReach, String> {
+    let parameters: BTreeMap<_, _> = supervisor.parameters(spec, of).into_iter().collect();
+    let reach = reach::reach(&spec.offer.profile, &parameters, Platform::here());
+    let reach = reach.map_err(|error| error.to_string())?;
+    let actions = |of: Vec<reach::AllowedAction>| {
+        let actions = of.into_iter().map(|action| AllowedAction {
+            what: action.what,
+            why: action.why,
+            line: action.line,
+        });
+        actions.collect::<Vec<_>>()
+    };
+    let mut may_talk_to = actions(reach.may_talk_to);
+    may_talk_to.extend(hosts(spec));
+    Ok(RoleReach {
+        role: role(of),
         parameters,
-        reach,
+        may_read: actions(reach.may_read),
+        may_write: actions(reach.may_write),
+        may_run: actions(reach.may_run),
+        may_talk_to,
+        may_also: actions(reach.may_also),
+        not_hidden: reach.not_hidden,
     })
 }

@@ -11,7 +11,6 @@
 use super::{
     Narrowing,
     approvals::same_card,
-    declared::Put,
     inspected::{Drafted, Inspected},
     proposal_cards,
 };
@@ -239,10 +238,7 @@ pub(super) async fn approve(
         Err(reasons) => return Err(Refused::malformed(reasons.join("; "))),
     };
     drop(acting);
-    let registered = match inspected.put(desk, narrowing, keeps).await? {
-        Put::Done(registered) => registered,
-        Put::Refused(answer) => return Ok(answer),
-    };
+    let registered = inspected.put(desk, narrowing, keeps).await?;
     let ids = registered
         .iter()
         .filter_map(|id| CapabilityId::parse(id).ok());

@@ -3,18 +3,20 @@
 //! Invariant: a changed secret is a changed target: what was granted on the sources that use it is void before a
 //! worker can start with it (docs/design.md#credentials). The value is in no event, log or answer.
 
-use super::{Acting, body::Fields, sources};
+use super::sources;
 use crate::{
-    acts::{Named, act, blocking, record, unsaved},
+    acting::Acting,
+    acts::{act, blocking, record, unsaved},
     desk::Desk,
+    table::Served,
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_home::state_dir::secret_name;
 use plexus_ipc::message::MAX_SECRET;
+use plexus_owner::{
+    Done,
+    secrets::{Write, WriteResult},
+};
 use plexus_protocol::{Effect, SourceId};
 use plexus_sources::secrets;
 use plexus_trust::{Command, Source};
@@ -22,22 +24,25 @@ use serde_json::json;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+pub(super) fn serve(served: Served) -> Served {
+    served.with(write)
+}
+
 pub(super) async fn write(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     acting: Acting,
-    Named(name): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let value = body.text("value")?.filter(|v| !v.is_empty());
-    let value = value
-        .ok_or_else(|| Refused::malformed("`value` (a string that is not empty) is required"))?;
+    call: Write,
+) -> Result<WriteResult, Refused> {
+    let (name, value) = (call.name, Zeroizing::new(call.value));
+    if value.is_empty() {
+        let why = "`value` (a string that is not empty) is required";
+        return Err(Refused::malformed(why));
+    }
     if value.len() > MAX_SECRET {
         return Err(Refused::malformed(format!(
             "`value` is longer than {MAX_SECRET} bytes"
         )));
     }
-    let value = Zeroizing::new(value.to_owned());
     if !secret_name(&name) {
         return Err(Refused::malformed(
             "the name must be plain: no path, no leading dot",
@@ -91,7 +96,7 @@ pub(super) async fn write(
     if !users.is_empty() {
         desk.renew_catalogue(None);
     }
-    Ok(ok(&json!({"ok": true, "name": name})))
+    Ok(WriteResult { ok: Done, name })
 }
 
 /// Refuses a secret that no worker would be given.

@@ -35,7 +35,7 @@ pub(super) async fn show(
     request: Request,
 ) -> Result<Response, Refused> {
     if !request.headers().contains_key(KEY_HEADER) {
-        return Ok(ok(&Value::Object(super::v1::versions())));
+        return Ok(ok(&super::v1::versions()));
     }
     crate::acts::keyed(&desk, &request).await?;
     let mut config = config(&desk.ledger.snapshot().settings);

@@ -3,40 +3,45 @@
 //!
 //! Invariant: a change is a reconfiguration of the source, with all that goes with one; nothing is kept here.
 
-use super::{
-    Narrowing,
-    body::Fields,
-    sources::{known, reconfigured},
+use super::sources::{known, reconfigured};
+use crate::{
+    acting::Narrowing,
+    desk::Desk,
+    table::{Reading, Served},
 };
-use crate::{acts::Named, desk::Desk};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    source_settings::{AllSettings, Change, ChangedSettings, List, SourceSettings},
+    sources::Reconfigure,
 };
-use plexus_edge::reply::{Refused, ok};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use plexus_trust::Source;
-use serde_json::{Map, Value, json};
 use std::{path::Path, sync::Arc};
 
-/// `{sources: […]}`; a browser is no source here, so `browserControl` is absent.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(change)
+}
+
+/// A browser is no source here, so `browserControl` is absent.
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<AllSettings, Refused> {
     let state = desk.ledger.snapshot();
     let rows = state.sources.values().filter_map(|source| {
         let folder = folder_field(&desk, source)?;
-        Some(Value::Object(settings(source, &folder)))
+        Some(settings(source, &folder))
     });
-    ok(&json!({"sources": rows.collect::<Vec<_>>()}))
+    Ok(AllSettings {
+        sources: rows.collect(),
+    })
 }
 
-/// `{realLaunch?, authorizedDir?}`; `null` of either changes nothing, because a source has no other folder to fall back on.
-pub(super) async fn change(
-    State(desk): State<Arc<Desk>>,
+/// `null` of either changes nothing, because a source has no other folder to fall back on.
+async fn change(
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
+    call: Change,
+) -> Result<ChangedSettings, Refused> {
+    let id = call.id;
     let found = known(&desk, &id);
     let Some((source, folder)) = found.and_then(|source| {
         let folder = folder_field(&desk, &source)?;
@@ -46,30 +51,30 @@ pub(super) async fn change(
         let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
         return Err(Refused::new(error.next("plexusctl sources")));
     };
-    let mut wanted = Map::new();
-    if let Some(launch) = body.flag("realLaunch")? {
-        wanted.insert("enabled".into(), json!(launch));
-    }
-    if let Some(dir) = body.text("authorizedDir")?.filter(|dir| !dir.is_empty()) {
-        if !Path::new(dir).is_absolute() {
+    let mut wanted = Reconfigure {
+        id,
+        enabled: call.real_launch.map(Some),
+        ..Reconfigure::default()
+    };
+    if let Some(dir) = call.authorized_dir.filter(|dir| !dir.is_empty()) {
+        if !Path::new(&dir).is_absolute() {
             return Err(Refused::malformed(
                 "`authorizedDir` must be an absolute path",
             ));
         }
-        let mut route = source.config.route.clone();
-        route[&folder] = json!(dir);
-        wanted.insert("route".into(), route);
+        let route = source.config.route.as_object();
+        let mut route = route.cloned().unwrap_or_default();
+        route.insert(folder.clone(), dir.into());
+        wanted.route = Some(Some(route));
     }
-    if !wanted.is_empty() {
-        let answer = reconfigured(&desk, &narrowing, &id, &wanted).await?;
-        if !answer.status().is_success() {
-            return Ok(answer);
-        }
+    if wanted.enabled.is_some() || wanted.route.is_some() {
+        reconfigured(&desk, &narrowing, &wanted).await??;
     }
-    let now = known(&desk, &id).unwrap_or(source);
-    let mut out = settings(&now, &folder);
-    out.insert("ok".into(), json!(true));
-    Ok(ok(&Value::Object(out)))
+    let now = known(&desk, &wanted.id).unwrap_or(source);
+    Ok(ChangedSettings {
+        settings: settings(&now, &folder),
+        ok: Done,
+    })
 }
 
 /// The route's field with the folder that a source's programs work in.
@@ -80,18 +85,18 @@ fn folder_field(desk: &Desk, source: &Source) -> Option<String> {
     manifest.root.clone().filter(|_| is_run)
 }
 
-fn settings(source: &Source, folder: &str) -> Map<String, Value> {
+fn settings(source: &Source, folder: &str) -> SourceSettings {
     let enabled = source.config.enabled;
     let dir = source.config.route.get(folder);
-    let row = json!({
-        "sourceId": source.id,
-        "realLaunch": enabled,
-        "persisted": enabled,
-        "envFallback": null,
-        "envActive": false,
-        "authorizedDir": dir,
-        "authorizedDirPersisted": dir,
-        "authorizedDirDefault": null,
-    });
-    row.as_object().cloned().unwrap_or_default()
+    let dir = dir.and_then(|dir| dir.as_str()).map(str::to_owned);
+    SourceSettings {
+        source_id: source.id.clone(),
+        real_launch: enabled,
+        persisted: enabled,
+        env_fallback: None,
+        env_active: false,
+        authorized_dir: dir.clone(),
+        authorized_dir_persisted: dir,
+        authorized_dir_default: None,
+    }
 }

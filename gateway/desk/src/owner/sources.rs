@@ -5,27 +5,34 @@
 //! one at a time; nobody waits for another's look. The rules of hiding change beside them: they wait for no
 //! other change, and need no look.
 
-use super::{Acting, Narrowing, body::Fields, survey::has_worker};
+use super::survey::has_worker;
 use crate::{
-    acts::{Named, act, blocking, event_of, failed_halfway, narrow},
+    acting::{Acting, Narrowing},
+    acts::{act, blocking, event_of, failed_halfway, narrow},
     desk::Desk,
-};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+    table::{Reading, Served},
 };
 use plexus_calls::{approvals::change, events::Changed};
-use plexus_edge::reply::{Refused, ok, with_status};
+use plexus_edge::reply::Refused;
 use plexus_ipc::manifest::{Audience, HideKind};
+use plexus_owner::{
+    Done,
+    sources::{
+        self, Add, AddResult, Approval, ConfiguredSource, Disable, Enable, EndResult, Health,
+        HealthStatus, HiddenParts, HideResult, Lending, List, Reconfigure, Remove, Resume,
+        Resumption, SourceRow, Sources, Stopped,
+    },
+};
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
     code,
     configure::{Objection, SourceRequest, repinned, shown_route},
-    detect::{self, Detected},
-    form, secrets,
+    secrets,
 };
+use plexus_supervisor::SourceHealth;
 use plexus_trust::{Command, Hide, Reply, Source, SourceConfig};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
@@ -42,7 +49,13 @@ const MEMBERS: &[&str] = &[
     "approval",
 ];
 
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+pub(super) fn serve(served: Served) -> Served {
+    let changes = served.with(add).with(enable).with(disable);
+    let changes = changes.with(reconfigure).with(resume).with(remove);
+    changes.with(list).with(hide)
+}
+
+pub(super) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources, Refused> {
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load();
     // What a lending that ended leaves behind is no source any more: see `lend`.
@@ -51,32 +64,47 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
         .values()
         .filter(|source| !source.config.is_over());
     let rows = there.map(|source| {
-        let mut out = configured(&desk, &source.id, &source.config);
         let live = catalogue.iter().filter(|e| e.source == source.id).count();
-        let resting = state.resting(source);
-        out.insert("live".into(), json!(live > 0));
-        out.insert("liveCapabilityCount".into(), json!(live));
-        out.insert("health".into(), json!(desk.supervisor.health(&source.id)));
-        out.insert("provenance".into(), json!(source.config.provenance));
-        out.insert("suspendedGrants".into(), json!(resting.count()));
-        if let Some(stopped) = stopped(source) {
-            out.insert("stopped".into(), stopped);
+        SourceRow {
+            source: configured(&desk, &source.id, &source.config),
+            live: live > 0,
+            live_capability_count: live,
+            health: health(desk.supervisor.health(&source.id)),
+            provenance: source.config.provenance,
+            suspended_grants: state.resting(source).count(),
+            stopped: stopped(source),
         }
-        Value::Object(out)
     });
-    ok(&json!({"sources": rows.collect::<Vec<_>>(), "revision": catalogue.revision}))
+    Ok(Sources {
+        sources: rows.collect(),
+        revision: catalogue.revision,
+    })
+}
+
+/// How a source does, for the owner.
+pub(super) fn health(of: SourceHealth) -> Health {
+    Health {
+        status: match of.status {
+            plexus_supervisor::Health::Ok => HealthStatus::Ok,
+            plexus_supervisor::Health::Degraded => HealthStatus::Degraded,
+            plexus_supervisor::Health::Unavailable => HealthStatus::Unavailable,
+            plexus_supervisor::Health::Unknown => HealthStatus::Unknown,
+        },
+        detail: of.detail,
+        checked_at: of.checked_at,
+    }
 }
 
 /// Why nothing of a source is started, where what it runs is not what the owner agreed to.
-pub(super) fn stopped(source: &Source) -> Option<Value> {
+pub(super) fn stopped(source: &Source) -> Option<Stopped> {
     let stopped = source.stopped.as_ref()?;
-    let (new, gone) = stopped.differs(source.agreed());
-    Some(json!({
-        "at": stopped.at,
-        "pendingId": change::id(source).filter(|_| source.asks()),
-        "found": new,
-        "agreed": gone,
-    }))
+    let (found, agreed) = stopped.differs(source.agreed());
+    Some(Stopped {
+        at: stopped.at,
+        pending_id: change::id(source).filter(|_| source.asks()),
+        found,
+        agreed,
+    })
 }
 
 /// Puts workers of a source in place whose code the owner has agreed to.
@@ -88,89 +116,55 @@ pub(super) async fn resumed_code(desk: &Desk, before: &Source) -> Result<(), Ref
     looked.map_err(|why| failed_halfway(format!("it is agreed to, and does not serve: {why}")))
 }
 
-pub(super) fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
+pub(super) fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> ConfiguredSource {
     let connector = desk.registry.of_source(config);
     let transport = connector
         .as_ref()
         .map_or("ipc", |c| c.offer.manifest.transport.as_str());
-    let whole = json!({
-        "id": id,
-        "kind": config.kind,
-        "label": config.label,
-        "enabled": config.enabled,
-        "transport": transport,
-        "route": config.route,
-        "secretRef": config.secret_ref,
-        "approval": config.ask.then_some("ask"),
-        "lent": config.lent,
-        "hide": Some(&config.hide).filter(|hide| !hide.is_empty()),
-    });
-    match whole {
-        Value::Object(members) => members
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .collect(),
+    ConfiguredSource {
+        id: id.clone(),
+        kind: config.kind.clone(),
+        label: config.label.clone(),
+        enabled: config.enabled,
+        transport: transport.to_owned(),
+        route: config.route.as_object().cloned(),
+        secret_ref: config.secret_ref.clone(),
+        approval: config.ask.then_some(Approval::Ask),
+        lent: config.lent.as_ref().map(|lent| Lending {
+            agent: lent.agent.clone(),
+            until: lent.until,
+            capabilities: lent.capabilities.clone(),
+            ended: lent.ended,
+        }),
+        hide: Some(parts(&config.hide)).filter(|_| !config.hide.is_empty()),
+    }
+}
+
+fn parts(hide: &Hide) -> HiddenParts {
+    HiddenParts {
+        folders: hide.folders.clone(),
+        globs: hide.globs.clone(),
+        tags: hide.tags.clone(),
+    }
+}
+
+/// A source or a change of one as a body that configures it.
+pub(super) fn members(of: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(of) {
+        Ok(Value::Object(members)) => members,
         _ => Map::new(),
     }
 }
 
-pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
-    let found = blocking(move || {
-        let state = desk.ledger.snapshot();
-        let found = detect::detect(&desk.registry, &desk.state_dir, &state);
-        found.iter().map(Detected::shown).collect::<Vec<_>>()
-    })
-    .await?;
-    Ok(ok(&json!({ "detected": found })))
-}
-
-pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
-    let rows = desk.registry.manifests().map(|manifest| {
-        let manifest = &*manifest;
-        let offers: Vec<&str> = manifest
-            .capabilities
-            .iter()
-            .filter(|c| c.callable() && c.audience == Audience::Agents)
-            .map(|c| c.label.as_str())
-            .collect();
-        let mut row = json!({
-            "kind": manifest.kind,
-            "connector": manifest.connector,
-            "label": manifest.label,
-            "blurb": manifest.blurb,
-            "provenanceClass": manifest.provenance,
-            "transport": manifest.transport,
-            "detectable": manifest.detect.is_some(),
-            "wireable": true,
-            "exposesSummary": offers.join(" · "),
-            "fields": manifest.fields,
-            "form": form::schema(manifest),
-        });
-        if let Some(root) = &manifest.root {
-            row["root"] = json!(root);
-        }
-        if !manifest.platforms.is_empty() {
-            row["platforms"] = json!(manifest.platforms);
-        }
-        if let Some(why) = desk.registry.out_of_place(manifest) {
-            row["wireable"] = json!(false);
-            row["reason"] = json!(why);
-        }
-        row
-    });
-    ok(&json!({"connectors": rows.collect::<Vec<_>>(), "revision": desk.catalogue.load().revision}))
-}
-
 pub(super) async fn add(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    if body.text("kind")?.is_none_or(|kind| kind.trim().is_empty()) {
+    call: Add,
+) -> Result<AddResult, Refused> {
+    if call.kind.trim().is_empty() {
         return Err(Refused::malformed("`kind` is required"));
     }
-    added(&desk, &narrowing, body.0).await
+    Ok(added(&desk, &narrowing, members(&call)).await??)
 }
 
 /// Adds a source, or puts it in place of the one of its id.
@@ -178,7 +172,7 @@ pub(super) async fn added(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     whole: Map<String, Value>,
-) -> Result<Response, Refused> {
+) -> Result<Result<AddResult, AddRefusal>, Refused> {
     let checked = Checked::of(desk, whole).await;
     let acting = narrowing.wider(desk).await?;
     let turn = desk.turn().await;
@@ -186,29 +180,26 @@ pub(super) async fn added(
 }
 
 pub(super) async fn reconfigure(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    reconfigured(&desk, &narrowing, &id, &body.0).await
+    call: Reconfigure,
+) -> Result<AddResult, Refused> {
+    Ok(reconfigured(&desk, &narrowing, &call).await??)
 }
 
-/// Changes the named members of a source: what `named` leaves out stays, null takes away.
+/// Changes the named members of a source.
 pub(super) async fn reconfigured(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
-    id: &str,
-    named: &Map<String, Value>,
-) -> Result<Response, Refused> {
+    call: &Reconfigure,
+) -> Result<Result<AddResult, AddRefusal>, Refused> {
+    let id = &call.id;
     loop {
         let Some(source) = known(desk, id) else {
-            return Ok(no_such(desk, id));
+            return Ok(Err(no_such(desk, id)));
         };
-        let mut whole = configured(desk, &source.id, &source.config);
-        let named = named.iter().filter(|(key, _)| *key != "id");
-        whole.extend(named.map(|(key, value)| (key.clone(), value.clone())));
+        let mut whole = members(&configured(desk, &source.id, &source.config));
+        whole.extend(members(call));
         let checked = Checked::of(desk, whole).await;
         let acting = narrowing.wider(desk).await?;
         let turn = desk.turn().await;
@@ -219,35 +210,43 @@ pub(super) async fn reconfigured(
     }
 }
 
-/// `{folders?, globs?, tags?, remove?}`: hides more of a source from agents, or with `remove` shows it again; without any
-/// it says what is hidden.
-pub(super) async fn hide(
-    State(desk): State<Arc<Desk>>,
+/// Hides more of a source from agents, or shows it again; without any rule it says what is hidden.
+async fn hide(
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let remove = body.flag("remove")?.unwrap_or(false);
-    let Some(source) = known(&desk, &id) else {
-        return Ok(no_such(&desk, &id));
-    };
+    call: sources::Hide,
+) -> Result<HideResult, Refused> {
+    let (id, remove) = (&call.id, call.remove);
+    let source = known(&desk, id).ok_or_else(|| no_such(&desk, id))?;
     let connector = desk.registry.of_source(&source.config);
     let hides = connector
         .map(|c| c.offer.manifest.hides.clone())
         .unwrap_or_default();
     let (there, mut rules) = (&source.config.hide, Hide::default());
-    for (key, kind, there, rules) in [
+    for (key, kind, given, there, rules) in [
         (
             "folders",
             HideKind::Folder,
+            &call.folders,
             &there.folders,
             &mut rules.folders,
         ),
-        ("globs", HideKind::Glob, &there.globs, &mut rules.globs),
-        ("tags", HideKind::Tag, &there.tags, &mut rules.tags),
+        (
+            "globs",
+            HideKind::Glob,
+            &call.globs,
+            &there.globs,
+            &mut rules.globs,
+        ),
+        (
+            "tags",
+            HideKind::Tag,
+            &call.tags,
+            &there.tags,
+            &mut rules.tags,
+        ),
     ] {
-        for text in body.strings(key) {
+        for text in given {
             if !hides.contains(&kind) {
                 return Err(Refused::malformed(format!("{id} cannot hide {key}")));
             }
@@ -276,19 +275,19 @@ pub(super) async fn hide(
         };
     }
     // A call that was permitted before reaches no worker any more, replaced or not: its revision is another.
-    let now = known(&desk, &id).unwrap_or_else(|| source.clone());
+    let now = known(&desk, id).unwrap_or_else(|| source.clone());
     if now.revision != source.revision {
         if let Err(why) = desk.replace_workers(&now).await {
             tracing::warn!(name: "source.unusable", source = %now.id, error = why, "a source cannot be used");
         }
         renew(&desk, &now.id, Some(&source), Some(&now));
     }
-    Ok(ok(&json!({
-        "ok": true,
-        "id": source.id,
-        "hide": now.config.hide,
-        "suspendedGrants": resting(&desk),
-    })))
+    Ok(HideResult {
+        ok: Done,
+        id: source.id.clone(),
+        hide: parts(&now.config.hide),
+        suspended_grants: resting(&desk),
+    })
 }
 
 /// Rules of one sort that a source may have.
@@ -311,14 +310,12 @@ fn hidden(kind: HideKind, text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn enable(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     acting: Acting,
-    Named(id): Named,
-) -> Result<Response, Refused> {
+    call: Enable,
+) -> Result<AddResult, Refused> {
     let turn = desk.turn().await;
-    let Some(source) = known(&desk, &id) else {
-        return Ok(no_such(&desk, &id));
-    };
+    let source = known(&desk, &call.id).ok_or_else(|| no_such(&desk, &call.id))?;
     let config = SourceConfig {
         enabled: true,
         ..source.config.clone()
@@ -326,35 +323,33 @@ pub(super) async fn enable(
     if let Some(connector) = desk.registry.of_source(&config) {
         has_worker(&desk, &connector.offer)?;
     }
-    carry_out(&desk, acting, turn, source.id.clone(), (config, Vec::new())).await
+    let id = source.id.clone();
+    Ok(carry_out(&desk, acting, turn, id, (config, Vec::new())).await??)
 }
 
 /// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
 pub(super) async fn disable(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-) -> Result<Response, Refused> {
+    call: Disable,
+) -> Result<EndResult, Refused> {
     let turn = desk.turn().await;
-    let source = known(&desk, &id);
+    let source = known(&desk, &call.id);
     if let Some(source) = &source {
         let id = source.id.clone();
         narrow(&desk, &narrowing, Command::DisableSource { id }).await?;
         drop(turn);
         let _ = follow(&desk, &source.id, Some(source)).await;
     }
-    Ok(ok(&json!({"ok": true, "known": source.is_some()})))
+    Ok(EndResult {
+        ok: Done,
+        known: source.is_some(),
+    })
 }
 
 /// Lets grants that rest since the source changed be used again.
-pub(crate) async fn resume(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    let Some(source) = known(&desk, &id) else {
-        return Ok(no_such(&desk, &id));
-    };
+async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumption, Refused> {
+    let source = known(&desk, &call.id).ok_or_else(|| no_such(&desk, &call.id))?;
     let is_stopped = source.stopped.is_some();
     if source.asks() {
         return Err(stopped_first(&source));
@@ -369,13 +364,15 @@ pub(crate) async fn resume(
         },
     )
     .await?;
-    if let Some(source) = known(&desk, &id).filter(|_| is_stopped) {
+    if let Some(source) = known(&desk, &call.id).filter(|_| is_stopped) {
         return Err(stopped_first(&source));
     }
-    let resumed = matches!(receipt.reply, Reply::Changed(true));
-    Ok(ok(
-        &json!({"ok": true, "id": source.id, "resumed": resumed, "auditId": event_of(&receipt)}),
-    ))
+    Ok(Resumption {
+        ok: Done,
+        id: source.id.clone(),
+        resumed: matches!(receipt.reply, Reply::Changed(true)),
+        audit_id: event_of(&receipt),
+    })
 }
 
 /// Code is agreed to on a card that shows it.
@@ -393,12 +390,12 @@ fn stopped_first(source: &Source) -> Refused {
 
 /// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
 pub(super) async fn remove(
-    State(desk): State<Arc<Desk>>,
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    let known = removed(&desk, &narrowing, &id).await?;
-    Ok(ok(&json!({"ok": true, "known": known})))
+    call: Remove,
+) -> Result<EndResult, Refused> {
+    let known = removed(&desk, &narrowing, &call.id).await?;
+    Ok(EndResult { ok: Done, known })
 }
 
 /// Removes a source. Whether there was one.
@@ -435,20 +432,29 @@ pub(super) fn known(desk: &Desk, id: &str) -> Option<Arc<Source>> {
     source.filter(|source| !source.config.is_over())
 }
 
-/// The AddResult of an id that is not configured.
-fn no_such(desk: &Desk, id: &str) -> Response {
-    let source = json!({"id": id, "kind": "", "label": id, "enabled": true, "transport": "ipc"});
-    refused(desk, source, format!("no configured source {id:?}"))
+/// Why a source is not in place, or is and does not serve: the AddResult that says so.
+pub(super) struct AddRefusal(Value);
+
+impl From<AddRefusal> for Refused {
+    fn from(AddRefusal(result): AddRefusal) -> Self {
+        Self::result(422, result)
+    }
 }
 
-fn refused(desk: &Desk, source: Value, objection: impl Into<Objection>) -> Response {
+/// That of an id that is not configured.
+fn no_such(desk: &Desk, id: &str) -> AddRefusal {
+    let source = json!({"id": id, "kind": "", "label": id, "enabled": true, "transport": "ipc"});
+    objected(desk, source, format!("no configured source {id:?}"))
+}
+
+fn objected(desk: &Desk, source: Value, objection: impl Into<Objection>) -> AddRefusal {
     let revision = desk.catalogue.load().revision;
     let Objection { field, why } = objection.into();
     let mut out = json!({"ok": false, "source": source, "registered": [], "revision": revision, "reason": why});
     if let Some(field) = field {
         out["field"] = json!(field);
     }
-    with_status(422, &out)
+    AddRefusal(out)
 }
 
 /// A whole ConfiguredSource, looked at.
@@ -504,9 +510,9 @@ async fn put(
         wanted,
         pins,
     }: Checked,
-) -> Result<Response, Refused> {
+) -> Result<Result<AddResult, AddRefusal>, Refused> {
     match wanted {
-        Err(objection) => Ok(refused(desk, shown, objection)),
+        Err(objection) => Ok(Err(objected(desk, shown, objection))),
         Ok((id, mut config)) => {
             // Whom it is lent to is no member of a body: it stays, or there is a new source.
             let there = desk.ledger.snapshot().sources.get(&id).cloned();
@@ -516,7 +522,7 @@ async fn put(
             config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
             if config.is_over() {
                 let why = "this id is kept for what was changed in a lent folder; choose another";
-                return Ok(refused(desk, shown, why.to_owned()));
+                return Ok(Err(objected(desk, shown, why.to_owned())));
             }
             carry_out(desk, acting, turn, id, (config, pins)).await
         }
@@ -529,7 +535,7 @@ async fn carry_out(
     turn: MutexGuard<'_, ()>,
     id: SourceId,
     (config, named): (SourceConfig, Vec<String>),
-) -> Result<Response, Refused> {
+) -> Result<Result<AddResult, AddRefusal>, Refused> {
     let before = known(desk, id.as_str());
     // Under `turn` nothing else changes it meanwhile.
     let pins = before
@@ -557,29 +563,28 @@ async fn carry_out(
     // Its folder may be on a disk that does not answer.
     drop((turn, acting));
     let looked = follow(desk, &id, before.as_deref()).await;
-    let source = Value::Object(configured(desk, &id, &config));
+    let source = configured(desk, &id, &config);
     if let Err(why) = looked {
-        return Ok(refused(
-            desk,
-            source,
-            format!("saved, but it cannot be used now: {why}"),
-        ));
+        let why = format!("saved, but it cannot be used now: {why}");
+        return Ok(Err(objected(desk, json!(source), why)));
     }
     // In the manifest's order; the same for a source that is switched off for now.
     let names = desk
         .registry
         .of_source(&config)
         .map(|c| c.offer.manifest.clone());
-    let registered: Vec<CapabilityId> = names
+    let registered = names
         .iter()
         .flat_map(|manifest| &manifest.capabilities)
         .filter(|capability| capability.audience == Audience::Agents)
         .filter_map(|capability| CapabilityId::of(&id, &capability.name).ok())
         .collect();
-    let revision = desk.catalogue.load().revision;
-    Ok(ok(
-        &json!({"ok": true, "source": source, "registered": registered, "revision": revision}),
-    ))
+    Ok(Ok(AddResult {
+        ok: Done,
+        source,
+        registered,
+        revision: desk.catalogue.load().revision,
+    }))
 }
 
 /// Looks at a source that was changed, and tells who listens.

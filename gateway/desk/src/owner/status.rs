@@ -2,163 +2,172 @@
 
 use super::{
     calls,
-    sources::stopped,
+    profile::role,
+    sources::{health, stopped},
     unsettled,
-    v1::{Counts, uptime_ms, versions},
+    v1::{counts, uptime_ms, versions},
 };
 use crate::{
     acts::blocking,
     desk::Desk,
+    table::{Reading, Served},
     upgrade::{Build, LaunchOrigin},
 };
-use axum::{extract::State, response::Response};
 use plexus_calls::{approvals::change, kernel::Phase};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_ledger::Condition;
+use plexus_owner::status::{
+    self, AgentCounts, CageProof, CageSupport, ChangeOver, LedgerCheck, LedgerCondition,
+    LedgerState, RestingSource, Show, SourceState, Status, Worker,
+};
 use plexus_protocol::Digest;
-use plexus_supervisor::WorkerState;
-use plexus_trust::standing_for;
-use serde_json::{Value, json};
+use plexus_supervisor::{WorkerState, WorkerStatus};
+use plexus_trust::{Source, State as TrustState, standing_for};
 use std::sync::{Arc, PoisonError};
 
-pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
-    let reader = desk.ledger.clone();
-    let read = move || Some((reader.head().ok()?, reader.last_checkpoint().ok()?));
-    let log = blocking(read).await?;
+pub(super) fn serve(served: Served) -> Served {
+    served.with(show)
+}
+
+async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status, Refused> {
+    let ledger = ledger(&desk).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let (condition, queued) = desk.ledger.condition();
-    let ledger = match condition {
-        Condition::Open => json!({"condition": "open"}),
-        Condition::DiskFull => {
-            json!({"condition": "disk_full", "reason": "only acts of the owner are recorded"})
-        }
-        Condition::Closed(why) => json!({"condition": "closed", "reason": why}),
-    };
-    let checked = desk.checked.lock().unwrap_or_else(PoisonError::into_inner);
-    let checked = json!({"at": checked.at, "by": checked.by, "holds": checked.holds});
-    let mut ledger = with(with(ledger, "queued", json!(queued)), "checked", checked);
-    if let Some((head, checkpoint)) = log {
-        ledger["events"] = json!(head.seq);
-        ledger["head"] = json!(Digest(head.hash));
-        ledger["checkpoint"] = json!(checkpoint);
-    }
-    let cages = match plexus_sandbox::kernel_support() {
-        Ok(support) => {
-            json!({"supported": true, "mechanism": support.mechanism, "version": support.version})
-        }
-        Err(why) => json!({"supported": false, "reason": why.to_string()}),
-    };
-    let workers: Vec<Value> = desk
-        .supervisor
-        .workers()
-        .into_iter()
-        .map(|worker| {
-            let mut out = json!({
-                "source": worker.source,
-                "role": worker.role,
-                "state": state_word(worker.state),
-                "since": worker.since,
-                "restarts": worker.restarts,
-            });
-            if let Some(pid) = worker.pid {
-                out["pid"] = json!(pid);
-            }
-            if let Some(report) = &worker.cage {
-                let held = report.checks.iter().filter(|check| check.held).count();
-                out["cage"] = json!({"checks": report.checks.len(), "held": held});
-            }
-            out
-        })
-        .collect();
-    let sources: Vec<Value> = state
-        .sources
-        .values()
-        .filter(|source| !source.config.is_over())
-        .map(|source| {
-            let row = json!({
-                "id": source.id,
-                "label": source.config.label,
-                "kind": source.config.kind,
-                "enabled": source.config.enabled,
-                "health": desk.supervisor.health(&source.id),
-            });
-            match stopped(source) {
-                Some(stopped) => with(row, "stopped", stopped),
-                None => row,
-            }
-        })
-        .collect();
     let with_grants = state.agents.values().filter(|agent| {
         agent
             .grants
             .keys()
             .any(|id| standing_for(&state, agent, id, now).is_some())
     });
-    let mut out = Value::Object(versions());
-    let members = json!({
-        "pid": std::process::id(),
-        "port": desk.address.port(),
-        "uptimeMs": uptime_ms(&desk),
-        "paused": state.paused,
-        "startedBy": desk.started_by,
-        "stopping": desk.phase() != Phase::Serving,
-        "build": Build::own().build,
-        "launch": desk.launch,
-        "loopbackOnly": desk.address.is_loopback_only(),
-        "ledger": ledger,
-        "cages": cages,
-        "workers": workers,
-        "sources": sources,
-        "agents": {"known": state.agents.len(), "withGrants": with_grants.map(|a| &a.id).collect::<Vec<_>>()},
-        "counts": Counts::of(&desk, &state).wire(),
-        "effectsUnderWay": state.open_intents.len(),
-        "conversations": calls::conversations(&desk),
-        "unsettled": unsettled::all(&state),
-        "resting": resting(&state),
-        "unsandboxed": desk.unsandboxed,
-    });
-    let mut members = members;
-    match &desk.came {
-        None => {}
-        Some(LaunchOrigin::From(from)) => members["upgrade"] = json!({"from": from}),
-        Some(LaunchOrigin::Back { to, why }) => {
-            members["upgrade"] = json!({"failed": {"to": to, "why": why}});
+    let workers = desk.supervisor.workers();
+    let sources = state.sources.values();
+    let sources = sources.filter(|source| !source.config.is_over());
+    Ok(Status {
+        versions: versions(),
+        pid: std::process::id(),
+        port: desk.address.port(),
+        uptime_ms: uptime_ms(&desk),
+        paused: state.paused,
+        started_by: desk.started_by.to_owned(),
+        stopping: desk.phase() != Phase::Serving,
+        build: Build::own().build,
+        launch: desk.launch,
+        loopback_only: desk.address.is_loopback_only(),
+        ledger,
+        cages: cages(),
+        workers: workers.into_iter().map(worker).collect(),
+        sources: sources.map(|source| in_short(&desk, source)).collect(),
+        agents: AgentCounts {
+            known: state.agents.len(),
+            with_grants: with_grants.map(|agent| agent.id.clone()).collect(),
+        },
+        counts: counts(&desk, &state),
+        effects_under_way: state.open_intents.len(),
+        conversations: calls::conversations(&desk),
+        unsettled: unsettled::all(&state),
+        resting: resting(&state),
+        unsandboxed: desk.unsandboxed.clone(),
+        upgrade: desk.came.as_ref().map(change_over),
+    })
+}
+
+async fn ledger(desk: &Arc<Desk>) -> Result<LedgerState, Refused> {
+    let reader = desk.ledger.clone();
+    let read = move || Some((reader.head().ok()?, reader.last_checkpoint().ok()?));
+    let log = blocking(read).await?;
+    let (condition, queued) = desk.ledger.condition();
+    let (condition, reason) = match condition {
+        Condition::Open => (LedgerCondition::Open, None),
+        Condition::DiskFull => {
+            let reason = "only acts of the owner are recorded".to_owned();
+            (LedgerCondition::DiskFull, Some(reason))
         }
+        Condition::Closed(why) => (LedgerCondition::Closed, Some(why)),
+    };
+    let checked = desk.checked.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(LedgerState {
+        condition,
+        reason,
+        queued,
+        checked: LedgerCheck {
+            at: checked.at,
+            by: checked.by.to_owned(),
+            holds: checked.holds,
+        },
+        events: log.as_ref().map(|(head, _)| head.seq),
+        head: log.as_ref().map(|(head, _)| Digest(head.hash)),
+        checkpoint: log.as_ref().map(|(_, checkpoint)| *checkpoint),
+    })
+}
+
+fn cages() -> CageSupport {
+    let support = plexus_sandbox::kernel_support();
+    let found = support.as_ref().ok();
+    CageSupport {
+        supported: found.is_some(),
+        mechanism: found.map(|found| found.mechanism.to_owned()),
+        version: found.map(|found| found.version),
+        reason: support.as_ref().err().map(ToString::to_string),
     }
-    if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
-        out.extend(members);
+}
+
+fn worker(worker: WorkerStatus) -> Worker {
+    Worker {
+        source: worker.source,
+        role: role(worker.role),
+        state: worker_state(worker.state),
+        since: worker.since,
+        restarts: worker.restarts,
+        pid: worker.pid,
+        cage: worker.cage.map(|report| CageProof {
+            checks: report.checks.len(),
+            held: report.checks.iter().filter(|check| check.held).count(),
+        }),
     }
-    Ok(ok(&out))
+}
+
+fn in_short(desk: &Desk, source: &Source) -> SourceState {
+    SourceState {
+        id: source.id.clone(),
+        label: source.config.label.clone(),
+        kind: source.config.kind.clone(),
+        enabled: source.config.enabled,
+        health: health(desk.supervisor.health(&source.id)),
+        stopped: stopped(source),
+    }
+}
+
+fn change_over(came: &LaunchOrigin) -> ChangeOver {
+    let build = |build: &Build| status::Build {
+        version: build.version.clone(),
+        build: build.build.clone(),
+    };
+    match came {
+        LaunchOrigin::From(from) => ChangeOver::From(build(from)),
+        LaunchOrigin::Back { to, why } => ChangeOver::Failed {
+            to: build(to),
+            why: why.clone(),
+        },
+    }
 }
 
 /// Sources on which grants rest until the owner decides.
-fn resting(state: &plexus_trust::State) -> Vec<Value> {
-    let resting = |source: &plexus_trust::Source| state.resting(source).count();
-    let sources = state
-        .sources
-        .values()
-        .map(|source| (source, resting(source)));
-    sources
-        .filter(|(_, grants)| *grants > 0)
-        .map(|(source, grants)| {
-            json!({"source": source.id, "grants": grants, "pendingId": change::id(source)})
-        })
-        .collect()
+fn resting(state: &TrustState) -> Vec<RestingSource> {
+    let sources = state.sources.values().map(|source| RestingSource {
+        source: source.id.clone(),
+        grants: state.resting(source).count(),
+        pending_id: change::id(source),
+    });
+    sources.filter(|resting| resting.grants > 0).collect()
 }
 
-fn with(mut object: Value, key: &str, value: Value) -> Value {
-    object[key] = value;
-    object
-}
-
-pub(super) fn state_word(state: WorkerState) -> &'static str {
+pub(super) fn worker_state(state: WorkerState) -> status::WorkerState {
     match state {
-        WorkerState::Stopped => "stopped",
-        WorkerState::Starting => "starting",
-        WorkerState::Ready => "ready",
-        WorkerState::Stopping => "stopping",
-        WorkerState::Backoff => "backoff",
-        WorkerState::Failed => "failed",
+        WorkerState::Stopped => status::WorkerState::Stopped,
+        WorkerState::Starting => status::WorkerState::Starting,
+        WorkerState::Ready => status::WorkerState::Ready,
+        WorkerState::Stopping => status::WorkerState::Stopping,
+        WorkerState::Backoff => status::WorkerState::Backoff,
+        WorkerState::Failed => status::WorkerState::Failed,
     }
 }

@@ -12,6 +12,7 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, ok};
 use plexus_ledger::StoreError;
+use plexus_owner::status::UnsettledCall;
 use plexus_protocol::{AuditId, Timestamp};
 use plexus_trust::{Command, Refusal, State as TrustState};
 use serde_json::{Value, json};
@@ -19,44 +20,45 @@ use std::sync::Arc;
 
 /// Each with what its intent said of it: what it was about to change, and what allowed it.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
-    let mut unsettled = all(&desk.ledger.snapshot());
+    let unsettled = all(&desk.ledger.snapshot());
     let ledger = desk.ledger.clone();
     let unsettled = blocking(move || {
-        for call in &mut unsettled {
-            let id = call["auditId"].as_str().and_then(|id| id.parse().ok());
-            let Some(event) = id.map(|id| ledger.event(&id)).transpose()?.flatten() else {
-                continue;
-            };
-            let intent: Value = serde_json::from_str(event.json()).unwrap_or_default();
-            call["begunAt"] = json!(Timestamp(event.at()));
-            for member in ["basis", "touched"] {
-                if let Some(value) = intent["detail"].get(member) {
-                    call[member] = value.clone();
+        let mut rows = Vec::new();
+        for call in unsettled {
+            let mut row = json!(call);
+            let id = call.audit_id.as_str().parse().ok();
+            let event = id.map(|id| ledger.event(&id)).transpose()?.flatten();
+            if let Some(event) = event {
+                let intent: Value = serde_json::from_str(event.json()).unwrap_or_default();
+                row["begunAt"] = json!(Timestamp(event.at()));
+                for member in ["basis", "touched"] {
+                    if let Some(value) = intent["detail"].get(member) {
+                        row[member] = value.clone();
+                    }
                 }
             }
+            rows.push(row);
         }
-        Ok(unsettled)
+        Ok(rows)
     });
     let unsettled = unsettled.await?.map_err(|e: StoreError| unreadable(&e))?;
     Ok(ok(&json!({ "unsettled": unsettled })))
 }
 
 /// Every intent of which nobody knows, also where several were for the same call.
-pub(super) fn all(state: &TrustState) -> Vec<Value> {
+pub(super) fn all(state: &TrustState) -> Vec<UnsettledCall> {
     let rows = state.agents.values().flat_map(|agent| {
         agent
             .unknown
             .iter()
             .flat_map(move |((capability, input), unknown)| {
                 let intents = [&unknown.intent].into_iter().chain(&unknown.also);
-                intents.map(move |intent| {
-                    json!({
-                        "auditId": intent,
-                        "agentId": agent.id,
-                        "capabilityId": capability,
-                        "inputDigest": input,
-                        "at": unknown.at,
-                    })
+                intents.map(move |intent| UnsettledCall {
+                    audit_id: intent.clone(),
+                    agent_id: agent.id.clone(),
+                    capability_id: capability.clone(),
+                    input_digest: *input,
+                    at: unknown.at,
                 })
             })
     });

@@ -14,11 +14,12 @@ use plexus_edge::{
     reply::{Refused, ok},
     sse::{self, Opened},
 };
+use plexus_owner::status::{Counts, Versions};
 use plexus_protocol::{
     Effect, KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey,
 };
 use plexus_trust::{Command, ItemState, State as TrustState, standing_for};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::sync::{Arc, atomic::Ordering};
 
 /// The version of this surface.
@@ -29,23 +30,20 @@ pub(super) async fn health() -> Response {
 }
 
 /// What is told without the key (E12).
-pub(super) fn versions() -> Map<String, Value> {
-    [
-        ("lraVersion", LRA),
-        ("protocolVersion", PROTOCOL_FAMILY),
-        ("protocolExact", PROTOCOL_EXACT),
-        ("runtimeVersion", env!("CARGO_PKG_VERSION")),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.into()))
-    .collect()
+pub(super) fn versions() -> Versions {
+    Versions {
+        lra_version: LRA.to_owned(),
+        protocol_version: PROTOCOL_FAMILY.to_owned(),
+        protocol_exact: PROTOCOL_EXACT.to_owned(),
+        runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 pub(super) async fn status(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let mut out = Value::Object(versions());
+    let mut out = json!(versions());
     if request.headers().contains_key(KEY_HEADER) {
         crate::acts::keyed(&desk, &request).await?;
         out["pid"] = json!(std::process::id());
@@ -54,7 +52,7 @@ pub(super) async fn status(
             out["instance"] = json!(instance);
         }
         out["uptime"] = json!(uptime_ms(&desk));
-        out["counts"] = Counts::of(&desk, &desk.ledger.snapshot()).wire();
+        out["counts"] = json!(counts(&desk, &desk.ledger.snapshot()));
     }
     Ok(ok(&out))
 }
@@ -64,59 +62,38 @@ pub(super) fn uptime_ms(desk: &Desk) -> u64 {
 }
 
 /// How much there is of what.
-pub(super) struct Counts {
-    pub(super) sources: usize,
-    pub(super) capabilities: usize,
-    pub(super) grants: usize,
-    pub(super) pending: usize,
-    pub(super) sessions: usize,
-}
-
-impl Counts {
-    pub(super) fn of(desk: &Desk, state: &TrustState) -> Self {
-        let now = state.time(desk.clock.now());
-        let mut counts = Self {
-            sources: state.sources.values().filter(|s| s.config.enabled).count(),
-            capabilities: desk.catalogue.load().iter().count(),
-            grants: 0,
-            pending: state
-                .sources
-                .values()
-                .filter(|source| state.asks_about(source))
-                .count(),
-            sessions: state
-                .console_sessions
-                .values()
-                .filter(|s| now < s.expires_at)
-                .count(),
-        };
-        for agent in state.agents.values() {
-            counts.grants += agent
-                .grants
-                .keys()
-                .filter(|id| standing_for(state, agent, id, now).is_some())
-                .count();
-            let waits =
-                |i: &plexus_trust::Item| i.state == ItemState::Pending && now < i.expires_at;
-            counts.pending += agent.items.values().filter(|i| waits(i)).count();
-            counts.sessions += agent
-                .sessions
-                .values()
-                .filter(|s| now < s.expires_at)
-                .count();
-        }
-        counts
+pub(super) fn counts(desk: &Desk, state: &TrustState) -> Counts {
+    let now = state.time(desk.clock.now());
+    let mut counts = Counts {
+        sources: state.sources.values().filter(|s| s.config.enabled).count(),
+        capabilities: desk.catalogue.load().iter().count(),
+        grants: 0,
+        pending: state
+            .sources
+            .values()
+            .filter(|source| state.asks_about(source))
+            .count(),
+        sessions: state
+            .console_sessions
+            .values()
+            .filter(|s| now < s.expires_at)
+            .count(),
+    };
+    for agent in state.agents.values() {
+        counts.grants += agent
+            .grants
+            .keys()
+            .filter(|id| standing_for(state, agent, id, now).is_some())
+            .count();
+        let waits = |i: &plexus_trust::Item| i.state == ItemState::Pending && now < i.expires_at;
+        counts.pending += agent.items.values().filter(|i| waits(i)).count();
+        counts.sessions += agent
+            .sessions
+            .values()
+            .filter(|s| now < s.expires_at)
+            .count();
     }
-
-    pub(super) fn wire(&self) -> Value {
-        json!({
-            "sources": self.sources,
-            "capabilities": self.capabilities,
-            "grants": self.grants,
-            "pending": self.pending,
-            "sessions": self.sessions,
-        })
-    }
+    counts
 }
 
 /// Ends every credential, then replaces the key.

@@ -2,12 +2,13 @@
 
 use crate::{
     owner::{Desk, list_of, text_of},
-    sources::add::Add,
+    sources::add::{Add, AddedSource},
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// A relay to register with.
@@ -24,6 +25,14 @@ pub(super) struct Join {
     /// File (PEM) with the authority that signed the relay's certificate, for a relay of your own
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+}
+
+/// The source, and who its owner is at the relay.
+#[derive(Serialize)]
+struct JoinResult<'y> {
+    #[serde(flatten)]
+    added: AddedSource,
+    you: Option<&'y Value>,
 }
 
 impl Join {
@@ -46,12 +55,11 @@ impl Join {
             return Err(Stop::usage(why));
         }
         let mut owner = desk.open().await?;
-        let (mut added, said) = add.add(desk, &mut owner).await?;
+        let (added, said) = add.add(desk, &mut owner).await?;
         let channels = owner.get("/admin/api/channels").await?;
         let mut you = list_of(&channels, "you").iter();
-        let you = you.find(|you| you["source"] == added["source"]["id"]);
-        added["you"] = json!(you);
-        desk.show(&added, || match you {
+        let you = you.find(|you| text_of(you, "source") == added.added.source.id.as_str());
+        desk.show(&JoinResult { added, you }, || match you {
             None => said,
             Some(you) => format!(
                 "{said}\nyou are {} at {}; others compare your key: {}",

@@ -8,18 +8,22 @@ use crate::{
 };
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use plexus_client::shell;
+use plexus_owner::{
+    sources::{List, SourceRow},
+    status::{Show, Status},
+};
 use plexus_protocol::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 
 /// What the running daemon says of itself; nothing where none answers.
 pub(super) struct Daemon {
-    /// `GET /admin/api/status`.
-    pub(super) status: Option<Value>,
+    /// Its state.
+    pub(super) status: Option<Status>,
     /// Why it does not answer, and what to do.
     silent: Option<(String, String)>,
     /// Its sources, in the shape that `plexusd examine --sources` takes.
-    pub(super) sources: Value,
+    pub(super) sources: Vec<SourceRow>,
     /// Time of the newest record.
     pub(super) latest: Option<Timestamp>,
     verified: Option<Value>,
@@ -31,7 +35,7 @@ impl Daemon {
         let mut seen = Self {
             status: None,
             silent: None,
-            sources: json!([]),
+            sources: Vec::new(),
             latest: None,
             verified: None,
         };
@@ -42,12 +46,12 @@ impl Daemon {
                 return seen;
             }
         };
-        match owner.get("/admin/api/status").await {
+        match owner.call(&Show {}).await {
             Ok(status) => seen.status = Some(status),
             Err(stop) => seen.silent = Some((stop.why, stop.next)),
         }
-        if let Ok(mut reply) = owner.get("/admin/api/sources").await {
-            seen.sources = reply["sources"].take();
+        if let Ok(reply) = owner.call(&List {}).await {
+            seen.sources = reply.sources;
         }
         if let Ok(reply) = owner.get("/admin/api/audit?limit=1").await {
             let newest = list_of(&reply, "events").first().map(|e| e["at"].clone());
@@ -62,8 +66,7 @@ impl Daemon {
     }
 
     pub(super) fn port(&self) -> Option<u16> {
-        let port = self.status.as_ref()?["port"].as_u64()?;
-        u16::try_from(port).ok()
+        self.status.as_ref().map(|status| status.port)
     }
 }
 
@@ -75,16 +78,15 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
     let mut findings = Vec::new();
     match &daemon.status {
         Some(status) => {
-            for source in list_of(status, "unsandboxed") {
-                let source = source.as_str().unwrap_or_default();
+            for source in &status.unsandboxed {
                 findings.push(Finding::fail(
                     "unsandboxed",
                     format!("{source} RUNS WITHOUT A SANDBOX, as --unsandboxed-i-understand says"),
                     format!("plexusctl sources disable {source}"),
                 ));
             }
-            let version = text_of(status, "runtimeVersion");
-            let what = format!("plexusd {version} answers, process {}", status["pid"]);
+            let version = &status.versions.runtime_version;
+            let what = format!("plexusd {version} answers, process {}", status.pid);
             findings.push(match version == env!("CARGO_PKG_VERSION") {
                 true => Finding::ok("gateway", what),
                 false => Finding::warn(
@@ -93,7 +95,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
                     "plexusctl upgrade",
                 ),
             });
-            if status["paused"] == true {
+            if status.paused {
                 findings.push(Finding::warn(
                     "pause",
                     "all agents are paused",
@@ -236,6 +238,7 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+    use serde_json::json;
 
     /// A ledger that could not be looked at is neither well nor damaged.
     #[test]

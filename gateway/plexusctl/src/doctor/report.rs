@@ -26,18 +26,24 @@ pub(super) fn text(
     let mut hidden: Vec<(String, String)> = Vec::new();
     // Without a daemon the ledger says which there are.
     let examined = examined.map_or(&[][..], |seen| list_of(seen, "configured"));
-    let sources = daemon.sources.as_array().into_iter().flatten();
-    for source in sources.chain(examined) {
-        let id = text_of(source, "id");
-        let name = match text_of(source, "kind").split('-').next() {
+    let mut hide = |id: &str, kind: &str, route: &mut dyn Iterator<Item = &str>| {
+        let name = match kind.split('-').next() {
             Some(connector) if connector == id => id.to_owned(),
             _ => format!("source-{}", short(id)),
         };
-        let route = source["route"].as_object().into_iter().flatten();
-        for folder in route.filter_map(|(_, value)| value.as_str().filter(|v| v.starts_with('/'))) {
+        for folder in route.filter(|value| value.starts_with('/')) {
             hidden.push((folder.to_owned(), format!("<folder of {name}>")));
         }
         hidden.push((id.to_owned(), name));
+    };
+    for row in &daemon.sources {
+        let source = &row.source;
+        hide(source.id.as_str(), &source.kind, &mut source.texts());
+    }
+    for source in examined {
+        let route = source["route"].as_object().into_iter().flatten();
+        let mut texts = route.filter_map(|(_, value)| value.as_str());
+        hide(text_of(source, "id"), text_of(source, "kind"), &mut texts);
     }
     let files = std::fs::read_dir(desk.home.path().join("agents"))
         .into_iter()

@@ -7,15 +7,19 @@ use super::{
     test::{health_of, sentence},
 };
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     prompt,
     table::table,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
-use plexus_protocol::SourceId;
-use serde::Deserialize as _;
-use serde_json::{Map, Value, json};
+use plexus_owner::{
+    kinds::{self, Connector, Form, FormField, GrantsAfter},
+    sources::{self, AddResult, HealthStatus, List, ProbedSource, Remove},
+};
+use plexus_protocol::{CapabilityId, SourceId};
+use serde::Serialize;
+use serde_json::Map;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -91,49 +95,51 @@ impl Add {
         mut self,
         desk: &Desk,
         owner: &mut Owner,
-    ) -> Result<(Value, String), Stop> {
-        let reply = owner.get("/admin/api/connectors").await?;
-        let connector = connector_of(&reply, &self.kind)?;
+    ) -> Result<(AddedSource, String), Stop> {
+        let connectors = owner.call(&kinds::List {}).await?.connectors;
+        let connector = connector_of(&connectors, &self.kind)?;
         match desk.can_ask() {
             true => self.ask_for_fields(connector)?,
             false => self.name_programs(connector)?,
         }
-        let body = self.body(connector)?;
-        let id = text_of(&body, "id").to_owned();
-        let secrets = self.secrets(desk, connector)?;
-        let sources = owner.get("/admin/api/sources").await?;
-        let mut there = list_of(&sources, "sources").iter();
-        let is_new = !there.any(|source| source["id"] == id.as_str());
-        let mut added = owner.post("/admin/api/sources", &body).await?;
+        let (id, body) = self.body(connector)?;
+        let secrets = self.secrets(desk, &connector.form)?;
+        let there = owner.call(&List {}).await?.sources;
+        let is_new = there.iter().all(|row| row.source.id != id);
+        let mut added = AddedSource {
+            added: owner.call(&body).await?,
+            health: None,
+        };
         for (name, value) in &secrets {
             let set = secret::set(owner, &id, name, value).await;
             if let Err(stop) = set {
                 return Err(self.take_back(owner, &id, is_new, stop).await);
             }
         }
-        let open = self.missing_secrets(connector, &secrets);
+        let open = self.missing_secrets(&connector.form, &secrets);
         if open.iter().all(|field| !field.required) {
             let health = match health_of(owner, &id).await {
                 Ok(health) => health,
                 Err(stop) => return Err(self.take_back(owner, &id, is_new, stop).await),
             };
-            let away = health.as_ref().filter(|row| row["status"] == "unavailable");
+            let away = health.as_ref().filter(|row| is_away(row));
             if let Some(row) = away.filter(|_| !self.keep) {
                 let stop = Stop::new(Exit::Failed, "source_unavailable", sentence(row));
                 return Err(self.take_back(owner, &id, is_new, stop).await);
             }
-            added["health"] = json!(health);
+            added.health = Some(health);
         }
         let said = registered(&added, &id, &open);
         Ok((added, said))
     }
 
     /// Leaves nothing behind of a new source that does not serve, unless it is to be kept.
-    async fn take_back(&self, owner: &mut Owner, id: &str, is_new: bool, stop: Stop) -> Stop {
+    async fn take_back(&self, owner: &mut Owner, id: &SourceId, is_new: bool, stop: Stop) -> Stop {
         if self.keep || !is_new {
             return stop.next(format!("plexusctl sources test {id}"));
         }
-        match owner.delete(&format!("/admin/api/sources/{id}")).await {
+        let removed = Remove { id: id.to_string() };
+        match owner.call(&removed).await {
             Ok(_) => {
                 let why = format!("not added: {}", stop.why);
                 let next = "put that right and run this again; --keep adds it all the same";
@@ -144,19 +150,19 @@ impl Add {
     }
 
     /// The fields that a source cannot do without and that are not given.
-    fn open_fields<'c>(&self, connector: &'c Value) -> Vec<Field<'c>> {
+    fn open_fields<'c>(&self, connector: &'c Connector) -> Vec<Field<'c>> {
         let is_given = |name: &str| {
             let mut fields = self.fields.iter().filter_map(|given| given.split_once('='));
             fields.any(|(field, _)| field == name)
-                || connector["root"] == name && self.path.is_some()
+                || connector.root.as_deref() == Some(name) && self.path.is_some()
         };
-        form(connector)
-            .filter(|field| !field.is_secret() && field.required && !is_given(field.name))
+        fields(&connector.form)
+            .filter(|field| !field.form.write_only && field.required && !is_given(field.name))
             .collect()
     }
 
     /// Asks the person for them.
-    fn ask_for_fields(&mut self, connector: &Value) -> Result<(), Stop> {
+    fn ask_for_fields(&mut self, connector: &Connector) -> Result<(), Stop> {
         for field in self.open_fields(connector) {
             let value = match field.find() {
                 Some(find) => ask_for_program(&field, &find)?,
@@ -168,7 +174,7 @@ impl Add {
     }
 
     /// Refuses where a program is not given: nobody can be asked, and no guess becomes what an owner's grants are about.
-    fn name_programs(&self, connector: &Value) -> Result<(), Stop> {
+    fn name_programs(&self, connector: &Connector) -> Result<(), Stop> {
         let mut open = self.open_fields(connector).into_iter();
         let Some((find, field)) = open.find_map(|field| Some((field.find()?, field))) else {
             return Ok(());
@@ -192,17 +198,13 @@ impl Add {
     }
 
     /// The secrets that are given, and those that the person types.
-    fn secrets(
-        &self,
-        desk: &Desk,
-        connector: &Value,
-    ) -> Result<Vec<(String, Zeroizing<String>)>, Stop> {
+    fn secrets(&self, desk: &Desk, form: &Form) -> Result<Vec<(String, Zeroizing<String>)>, Stop> {
         let mut secrets = Vec::new();
         for given in &self.secrets {
             let (name, file) = given
                 .split_once('=')
                 .ok_or_else(|| Stop::usage("write --secret FIELD=FILE"))?;
-            if !field_of(connector, name)?.is_secret() {
+            if !field_of(&self.kind, form, name)?.form.write_only {
                 let why = format!("{name} is no secret: --set {name}=VALUE");
                 return Err(Stop::usage(why));
             }
@@ -212,7 +214,7 @@ impl Add {
             };
             secrets.push((name.to_owned(), value?));
         }
-        let open = self.missing_secrets(connector, &secrets);
+        let open = self.missing_secrets(form, &secrets);
         let required = open.iter().filter(|field| field.required);
         if desk.can_ask() {
             for field in required {
@@ -226,29 +228,29 @@ impl Add {
     /// The secrets of a kind that are not among these, and that no field replaces.
     fn missing_secrets<'c>(
         &self,
-        connector: &'c Value,
+        form: &'c Form,
         given: &[(String, Zeroizing<String>)],
     ) -> Vec<Field<'c>> {
         let is_set = |name: &str| {
             let mut fields = self.fields.iter().filter_map(|given| given.split_once('='));
             fields.any(|(field, value)| field == name && !value.is_empty())
         };
-        form(connector)
-            .filter(Field::is_secret)
+        fields(form)
+            .filter(|field| field.form.write_only)
             .filter(|field| given.iter().all(|(name, _)| field.name != name))
-            .filter(|field| !field.schema["x-unless"].as_str().is_some_and(is_set))
+            .filter(|field| !field.form.unless.as_deref().is_some_and(is_set))
             .collect()
     }
 
-    /// The request, with the folder in the field that this kind of source has for it.
-    fn body(&self, connector: &Value) -> Result<Value, Stop> {
+    /// The request with its id, and with the folder in the field that this kind of source has for it.
+    fn body(&self, connector: &Connector) -> Result<(SourceId, sources::Add), Stop> {
         let mut route = Map::new();
-        let root = connector["root"].as_str();
+        let root = connector.root.as_deref();
         let mut folder = None;
         match (root, &self.path) {
             (Some(root), Some(path)) => {
                 let path = resolved(path)?;
-                route.insert(root.to_owned(), json!(path));
+                route.insert(root.to_owned(), path.clone().into());
                 folder = Some(path);
             }
             (None, Some(_)) => {
@@ -261,25 +263,43 @@ impl Add {
             (_, None) => {}
         }
         for given in &self.fields {
-            let (name, value) = field_value(connector, given)?;
+            let (name, value) = field_value(&self.kind, &connector.form, given)?;
             if root == Some(name) {
-                folder = value.as_str().map(PathBuf::from);
+                folder = Some(value.clone());
             }
-            route.insert(name.to_owned(), value);
+            route.insert(name.to_owned(), value.into());
         }
         let id = match (&self.id, folder) {
             (Some(id), _) => id.clone(),
-            (None, Some(folder)) => id_of(&folder)?,
-            (None, None) => SourceId::parse(text_of(connector, "connector"))
+            (None, Some(folder)) => id_of(Path::new(&folder))?,
+            (None, None) => SourceId::parse(&connector.connector)
                 .map_err(|_| Stop::usage("name the source with --id"))?,
         };
-        let mut body = json!({"id": id, "kind": self.kind, "enabled": true, "route": route});
-        body["label"] = self.label.as_deref().unwrap_or(id.as_str()).into();
-        if self.ask {
-            body["approval"] = "ask".into();
-        }
-        Ok(body)
+        let label = self.label.clone().unwrap_or_else(|| id.to_string());
+        let body = sources::Add {
+            id: Some(id.to_string()),
+            kind: self.kind.clone(),
+            label: Some(label),
+            enabled: Some(true),
+            route: Some(route),
+            approval: self.ask.then(|| "ask".to_owned()),
+            ..sources::Add::default()
+        };
+        Ok((id, body))
     }
+}
+
+/// A source that is in place, and how it does, where that was asked.
+#[derive(Serialize)]
+pub(crate) struct AddedSource {
+    #[serde(flatten)]
+    pub(crate) added: AddResult,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<Option<ProbedSource>>,
+}
+
+fn is_away(row: &ProbedSource) -> bool {
+    row.health.status == HealthStatus::Unavailable
 }
 
 /// Offers the person what is installed, or says where it was looked for.
@@ -293,10 +313,7 @@ fn ask_for_program(field: &Field<'_>, find: &Find) -> Result<String, Stop> {
         return prompt::line(&field.question());
     };
     out::say(&format!("found: {}", told(&found)));
-    prompt::line_or(
-        text_of(field.schema, "title"),
-        &first.path.to_string_lossy(),
-    )
+    prompt::line_or(&field.form.title, &first.path.to_string_lossy())
 }
 
 /// Programs with their versions, for a person.
@@ -309,68 +326,59 @@ fn told(found: &[Found]) -> String {
 }
 
 /// The kind of source of that name.
-pub(super) fn connector_of<'c>(connectors: &'c Value, kind: &str) -> Result<&'c Value, Stop> {
-    let known = list_of(connectors, "connectors");
-    let found = known.iter().find(|connector| connector["kind"] == kind);
+pub(super) fn connector_of<'c>(known: &'c [Connector], kind: &str) -> Result<&'c Connector, Stop> {
+    let found = known.iter().find(|connector| connector.kind == kind);
     found.ok_or_else(|| {
-        let kinds: Vec<_> = known.iter().map(|c| text_of(c, "kind")).collect();
+        let kinds: Vec<_> = known.iter().map(|c| c.kind.as_str()).collect();
         let kinds = text::line(&kinds.join(", "));
         Stop::usage(format!("there is no kind {kind:?}; there are: {kinds}"))
     })
 }
 
-/// A field of the form of a kind: a property of the schema that the catalogue serves.
+/// A field of the form of a kind.
 pub(super) struct Field<'c> {
     pub(super) name: &'c str,
-    schema: &'c Value,
+    form: FormField,
     required: bool,
 }
 
 impl Field<'_> {
-    fn is_secret(&self) -> bool {
-        self.schema["writeOnly"] == true
-    }
-
     /// Where it may be installed, of a program.
     fn find(&self) -> Option<Find> {
-        Find::deserialize(self.schema.get("x-find")?).ok()
+        self.form.find.clone().map(Find)
     }
 
     fn is_path(&self) -> bool {
-        self.schema["format"] == "absolute-path"
+        self.form.format == "absolute-path"
     }
 
     /// Whether another value only suspends the grants on the source.
     pub(super) fn suspends(&self) -> bool {
-        self.schema["x-grants"] == "suspended"
+        self.form.grants == GrantsAfter::Suspended
     }
 
     /// What a person is asked for it.
     fn question(&self) -> String {
-        let example = match self.schema["examples"][0].as_str() {
+        let example = match self.form.examples.first() {
             None => String::new(),
             Some(example) => format!(" (such as {example})"),
         };
-        format!("{}{example}", text_of(self.schema, "title"))
+        format!("{}{example}", self.form.title)
     }
 }
 
-/// The form of a kind, in its order.
-pub(super) fn form(connector: &Value) -> impl Iterator<Item = Field<'_>> {
-    let form = &connector["form"];
-    let required = list_of(form, "required");
-    let properties = form["properties"].as_object().into_iter().flatten();
-    properties.map(|(name, schema)| Field {
+/// The fields of a form, in their order.
+pub(super) fn fields(form: &Form) -> impl Iterator<Item = Field<'_>> {
+    form.fields().map(|(name, field)| Field {
         name,
-        schema,
-        required: required.iter().any(|one| one == name.as_str()),
+        form: field,
+        required: form.required.iter().any(|one| one == name),
     })
 }
 
-fn field_of<'c>(connector: &'c Value, name: &str) -> Result<Field<'c>, Stop> {
-    let field = form(connector).find(|field| field.name == name);
+fn field_of<'c>(kind: &str, form: &'c Form, name: &str) -> Result<Field<'c>, Stop> {
+    let field = fields(form).find(|field| field.name == name);
     field.ok_or_else(|| {
-        let kind = text_of(connector, "kind");
         Stop::usage(format!(
             "a source of kind {kind:?} has no field {name:?}: plexusctl sources kinds"
         ))
@@ -378,25 +386,32 @@ fn field_of<'c>(connector: &'c Value, name: &str) -> Result<Field<'c>, Stop> {
 }
 
 /// A field's name and value from `FIELD=VALUE`; a path is made absolute.
-pub(super) fn field_value<'g>(connector: &Value, given: &'g str) -> Result<(&'g str, Value), Stop> {
+pub(super) fn field_value<'g>(
+    kind: &str,
+    form: &Form,
+    given: &'g str,
+) -> Result<(&'g str, String), Stop> {
     let (name, value) = given
         .split_once('=')
         .ok_or_else(|| Stop::usage(format!("{given:?} is not of the form FIELD=VALUE")))?;
-    let field = field_of(connector, name)?;
-    if field.is_secret() {
+    let field = field_of(kind, form, name)?;
+    if field.form.write_only {
         return Err(Stop::usage(format!(
             "{name} is a secret, and what is typed here is seen by other programs: give it with --secret {name}=FILE, or later: plexusctl sources secret ID {name}"
         )));
     }
     match field.is_path() {
-        true => Ok((name, json!(resolved(Path::new(value))?))),
-        false => Ok((name, value.into())),
+        true => Ok((name, resolved(Path::new(value))?)),
+        false => Ok((name, value.to_owned())),
     }
 }
 
-fn resolved(path: &Path) -> Result<PathBuf, Stop> {
-    path.canonicalize()
-        .map_err(|e| Stop::usage(format!("{}: {e}", path.display())))
+fn resolved(path: &Path) -> Result<String, Stop> {
+    let unusable = |why: &str| Stop::usage(format!("{}: {why}", path.display()));
+    let whole = path.canonicalize();
+    let whole = whole.map_err(|error| unusable(&error.to_string()))?;
+    let whole = whole.into_os_string().into_string();
+    whole.map_err(|_| unusable("its name is no UTF-8"))
 }
 
 /// A source id from a folder's name: lower-case letters, digits and dashes.
@@ -414,23 +429,25 @@ fn id_of(path: &Path) -> Result<SourceId, Stop> {
         .map_err(|_| Stop::usage(format!("{name:?} gives no source id: name one with --id")))
 }
 
-fn registered(reply: &Value, id: &str, open: &[Field<'_>]) -> String {
-    let ids: Vec<_> = list_of(reply, "registered")
+fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String {
+    let ids: Vec<_> = added
+        .added
+        .registered
         .iter()
-        .filter_map(Value::as_str)
+        .map(CapabilityId::as_str)
         .collect();
-    let id = text::line(id);
-    let now = match reply["health"]["status"] == "unavailable" {
+    let health = added.health.iter().flatten().next();
+    let now = match health.is_some_and(is_away) {
         true => "is kept, with",
         false => "serves",
     };
     let mut lines = vec![
-        format!("{id} {now}: {}", text::line(&ids.join(" "))),
+        format!("{id} {now}: {}", ids.join(" ")),
         "no agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl unexpose takes one away".to_owned(),
     ];
     // That it serves stands above.
-    let health = Some(&reply["health"]).filter(|row| row["status"].is_string());
-    lines.extend(health.filter(|row| row["status"] != "ok").map(sentence));
+    let told = health.filter(|row| row.health.status != HealthStatus::Ok);
+    lines.extend(told.map(sentence));
     lines.extend(open.iter().map(|secret| {
         let name = text::line(secret.name);
         let need = match secret.required {
@@ -443,12 +460,12 @@ fn registered(reply: &Value, id: &str, open: &[Field<'_>]) -> String {
 }
 
 /// The kinds of sources, with what each asks for; one that cannot serve here says why.
-pub(super) fn kinds(connectors: &[Value]) -> String {
+pub(super) fn kinds(connectors: &[Connector]) -> String {
     let field = |field: Field<'_>| {
-        let what = match &field.schema {
-            _ if field.is_secret() => " (secret)",
-            schema if schema["x-root"] == true => " (folder)",
-            schema if field.is_path() && schema["x-writable"] == true => " (folder, written)",
+        let what = match &field.form {
+            secret if secret.write_only => " (secret)",
+            folder if folder.root => " (folder)",
+            folder if field.is_path() && folder.writable => " (folder, written)",
             _ if field.is_path() => " (folder, read)",
             _ => "",
         };
@@ -456,12 +473,12 @@ pub(super) fn kinds(connectors: &[Value]) -> String {
         format!("{}{optional}{what}", field.name)
     };
     let rows = connectors.iter().map(|connector| {
-        let fields: Vec<_> = form(connector).map(field).collect();
+        let fields: Vec<_> = fields(&connector.form).map(field).collect();
         [
-            text_of(connector, "kind").to_owned(),
-            text_of(connector, "label").to_owned(),
+            connector.kind.clone(),
+            connector.label.clone(),
             fields.join(", "),
-            text_of(connector, "reason").to_owned(),
+            connector.reason.clone().unwrap_or_default(),
         ]
     });
     table(
@@ -474,6 +491,7 @@ pub(super) fn kinds(connectors: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn ids_from_folders() {
@@ -485,11 +503,16 @@ mod tests {
 
     #[test]
     fn source_without_folder_takes_fields_and_no_secret() {
-        let connector = json!({"kind": "mail-imap", "connector": "mail", "form": {"properties": {
-            "host": {},
-            "spool": {"format": "absolute-path"},
-            "token": {"writeOnly": true},
-        }, "required": ["host", "token"]}});
+        let connector: Connector = serde_json::from_value(json!({
+            "kind": "mail-imap", "connector": "mail", "label": "Mail", "blurb": "", "provenanceClass": "managed",
+            "transport": "egress", "detectable": false, "wireable": true, "exposesSummary": "", "fields": [],
+            "form": {"properties": {
+                "host": {},
+                "spool": {"format": "absolute-path"},
+                "token": {"writeOnly": true},
+            }, "required": ["host", "token"]},
+        }))
+        .unwrap();
         let add = |path: Option<&str>, fields: &[&str]| Add {
             kind: "mail-imap".into(),
             path: path.map(PathBuf::from),
@@ -502,13 +525,13 @@ mod tests {
         };
         let body = add(None, &["host=a=b", "spool=/usr/../usr"]).body(&connector);
         assert_eq!(
-            body.unwrap(),
+            json!(body.unwrap().1),
             json!({"id": "mail", "kind": "mail-imap", "label": "mail", "enabled": true,
                 "route": {"host": "a=b", "spool": "/usr"}})
         );
         assert!(add(Some("/usr"), &[]).body(&connector).is_err());
-        let secret = add(None, &["token=hunter2"]).body(&connector).unwrap_err();
-        let said = secret.to_string();
+        let secret = add(None, &["token=hunter2"]).body(&connector);
+        let said = secret.err().unwrap().to_string();
         assert!(
             said.contains("--secret token=FILE") && !said.contains("hunter2"),
             "{said}"

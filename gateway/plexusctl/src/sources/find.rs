@@ -10,7 +10,7 @@
 //! Must not know: what the program is for.
 
 use crate::doctor;
-use serde::Deserialize;
+use plexus_owner::kinds::ProgramPlaces;
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
@@ -30,15 +30,8 @@ const NATIVE: [[u8; 4]; 3] = [
     [0xca, 0xfe, 0xba, 0xbe],
 ];
 
-/// Where a program of a kind of source may lie: `x-find` of its field.
-#[derive(Deserialize)]
-pub(super) struct Find {
-    command: String,
-    #[serde(default)]
-    npm: Vec<String>,
-    #[serde(default)]
-    home: Vec<String>,
-}
+/// Where a program of a kind of source may lie.
+pub(super) struct Find(pub(super) ProgramPlaces);
 
 /// A program that is there.
 pub(super) struct Found {
@@ -62,18 +55,18 @@ impl Find {
 
     /// Where it was looked for.
     pub(super) fn places(&self) -> String {
-        let mut places = vec![format!("{} in PATH", self.command)];
-        if !self.npm.is_empty() {
+        let mut places = vec![format!("{} in PATH", self.0.command)];
+        if !self.0.npm.is_empty() {
             places.push("npm's packages behind it".to_owned());
         }
-        places.extend(self.home.iter().map(|pattern| format!("~/{pattern}")));
+        places.extend(self.0.home.iter().map(|pattern| format!("~/{pattern}")));
         places.join(", ")
     }
 
     fn there(&self, path: &OsStr, home: Option<&Path>) -> Vec<PathBuf> {
         let mut candidates = Vec::new();
         let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-        for command in folders.map(|folder| folder.join(&self.command)) {
+        for command in folders.map(|folder| folder.join(&self.0.command)) {
             let Ok(command) = command.canonicalize() else {
                 continue;
             };
@@ -84,12 +77,12 @@ impl Find {
             let modules = modules.map(Path::to_owned);
             candidates.push(command);
             if let Some(modules) = modules {
-                let npm = self.npm.iter();
+                let npm = self.0.npm.iter();
                 candidates.extend(npm.flat_map(|pattern| matching(&modules, pattern)));
             }
         }
         if let Some(home) = home {
-            let patterns = self.home.iter();
+            let patterns = self.0.home.iter();
             candidates.extend(patterns.flat_map(|pattern| matching(home, pattern)));
         }
         let mut seen = BTreeSet::new();
@@ -175,11 +168,11 @@ mod tests {
         let script = dir.join(format!("{modules}/tool/bin/tool.js"));
         std::os::unix::fs::symlink(script, dir.join("bin/tool")).unwrap();
         std::os::unix::fs::symlink(&newer, dir.join("home/tool")).unwrap();
-        let find = Find {
+        let find = Find(ProgramPlaces {
             command: "tool".to_owned(),
             npm: vec!["@maker/tool-*/vendor/*/tool".to_owned()],
             home: vec!["share/versions/*".to_owned()],
-        };
+        });
         let home = dir.join("home");
         let path = |folders: &[&Path]| std::env::join_paths(folders).unwrap();
         let both = path(&[Path::new("bin"), &dir.join("bin"), &home]);

@@ -12,8 +12,12 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::{
+    secrets::{Write, WriteResult},
+    sources::ProbedSource,
+};
 use plexus_protocol::SourceId;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::{
     fs::File,
     io::{self, IsTerminal as _, Read},
@@ -49,16 +53,16 @@ impl Secret {
             None => from_stdin()?,
         };
         there(owner, &self.source).await?;
-        let mut reply = set(owner, self.source.as_str(), &self.field, &value).await?;
+        let written = set(owner, &self.source, &self.field, &value).await?;
         // This starts the source with the secret. The secret is set whatever comes of it.
-        let health = health_of(owner, self.source.as_str()).await.ok().flatten();
-        reply["health"] = json!(health);
-        desk.show(&reply, || {
+        let health = health_of(owner, &self.source).await.ok().flatten();
+        let set = SetSecret { written, health };
+        desk.show(&set, || {
             let (source, field) = (&self.source, &self.field);
             let done = format!(
                 "{source}.{field} is set; if it is another one than before, the grants on {source} are revoked"
             );
-            match &health {
+            match &set.health {
                 Some(row) => format!("{done}\n{}", sentence(row)),
                 None => done,
             }
@@ -80,12 +84,21 @@ pub(crate) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Sto
 /// Sets a secret of a source.
 pub(crate) async fn set(
     owner: &mut Owner,
-    source: &str,
+    source: &SourceId,
     field: &str,
     value: &Zeroizing<String>,
-) -> Result<Value, Stop> {
-    let path = format!("/admin/api/secrets/{source}.{field}");
-    owner.post(&path, &json!({"value": **value})).await
+) -> Result<WriteResult, Stop> {
+    let name = format!("{source}.{field}");
+    let value = value.to_string();
+    owner.call(&Write { name, value }).await
+}
+
+/// A secret that is set, and how its source does with it.
+#[derive(Serialize)]
+struct SetSecret {
+    #[serde(flatten)]
+    written: WriteResult,
+    health: Option<ProbedSource>,
 }
 
 /// The secret in a file.

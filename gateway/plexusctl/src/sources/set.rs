@@ -2,19 +2,23 @@
 //! granted it, so the grants on it end; that is asked first.
 
 use super::{
-    add::{Field, connector_of, field_value, form},
+    add::{AddedSource, Field, connector_of, field_value, fields},
     test::{health_of, sentence},
     there,
 };
 use crate::{
-    owner::{Desk, Owner, text_of},
+    owner::{Desk, Owner},
     prompt::confirm,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::grants::List as ListGrants;
-use plexus_protocol::SourceId;
-use serde_json::{Map, Value, json};
+use plexus_owner::{
+    grants::List as ListGrants,
+    kinds::{self, Form},
+    sources::{Approval, ConfiguredSource, Reconfigure},
+};
+use plexus_protocol::{Provenance, SourceId};
+use serde_json::{Map, Value};
 
 /// Changes to a source.
 #[derive(Args)]
@@ -45,29 +49,31 @@ pub(super) struct Set {
 impl Set {
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
         let before = there(owner, &self.source).await?;
-        let connectors = owner.get("/admin/api/connectors").await?;
-        let connector = match text_of(&before, "provenance") {
-            "extension" => self.installed(&before)?,
-            _ => connector_of(&connectors, text_of(&before, "kind"))?,
+        let (provenance, before) = (before.provenance, before.source);
+        let connectors = owner.call(&kinds::List {}).await?.connectors;
+        let none = Form::default();
+        let form = match provenance {
+            Provenance::Extension => {
+                self.check_installed(&before)?;
+                &none
+            }
+            _ => &connector_of(&connectors, &before.kind)?.form,
         };
-        let (route, changes) = self.route(&before, connector)?;
-        let mut body = Map::new();
-        if !changes.is_empty() {
-            body.insert("route".into(), Value::Object(route));
-        }
-        if let Some(label) = &self.label {
-            body.insert("label".into(), json!(label));
-        }
-        let asks = before["approval"] == "ask";
+        let (route, changes) = self.route(&before, form)?;
+        let asks = before.approval == Some(Approval::Ask);
         let turns = self.ask && !asks || self.no_ask && asks;
-        if turns {
-            let approval = if self.ask { json!("ask") } else { Value::Null };
-            body.insert("approval".into(), approval);
-        }
+        let approval = self.ask.then(|| Approval::Ask.as_str().to_owned());
+        let call = Reconfigure {
+            id: self.source.to_string(),
+            route: (!changes.is_empty()).then_some(Some(route)),
+            label: self.label.clone().map(Some),
+            approval: turns.then_some(approval),
+            ..Reconfigure::default()
+        };
         if !self.yes && (turns || !changes.is_empty()) {
             let granted = granted_on(owner, &self.source).await?;
             if granted > 0 {
-                let pins: Vec<_> = form(connector).filter(Field::suspends).collect();
+                let pins: Vec<_> = fields(form).filter(Field::suspends).collect();
                 let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
                 let given = self.fields.iter().filter_map(|given| given.split_once('='));
                 let mut named = given
@@ -78,24 +84,23 @@ impl Set {
                 confirm(desk, &question, "--yes")?;
             }
         }
-        let path = format!("/admin/api/sources/{}/reconfigure", self.source);
-        let mut reply = owner.post(&path, &Value::Object(body)).await?;
-        let health = health_of(owner, self.source.as_str()).await?;
-        reply["health"] = json!(health);
-        desk.show(&reply, || {
-            let now = health.as_ref().map(sentence);
-            let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
+        let added = owner.call(&call).await?;
+        let health = health_of(owner, &self.source).await?;
+        let now = health.as_ref().map(sentence);
+        let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
+        let health = Some(health);
+        desk.show(&AddedSource { added, health }, || {
             [changes.as_slice(), &[now]].concat().join("\n")
         })
     }
 
-    /// The form of a source that the owner installed: none, since its folders are agreed to with its manifest.
-    fn installed(&self, source: &Value) -> Result<&'static Value, Stop> {
+    /// Refuses fields of a source that the owner installed: its folders are agreed to with its manifest.
+    fn check_installed(&self, source: &ConfiguredSource) -> Result<(), Stop> {
         if self.fields.is_empty() && self.cleared.is_empty() {
-            return Ok(&Value::Null);
+            return Ok(());
         }
         let id = &self.source;
-        let next = match text_of(source, "kind").starts_with("mcp-") {
+        let next = match source.kind.starts_with("mcp-") {
             true => {
                 format!("plexusctl mcp remove {id}; plexusctl mcp add {id} … with other folders")
             }
@@ -108,10 +113,10 @@ impl Set {
     /// What it is to be configured with, and each change as a line.
     fn route(
         &self,
-        before: &Value,
-        connector: &Value,
+        before: &ConfiguredSource,
+        form: &Form,
     ) -> Result<(Map<String, Value>, Vec<String>), Stop> {
-        let mut route = before["route"].as_object().cloned().unwrap_or_default();
+        let mut route = before.route.clone().unwrap_or_default();
         let mut changes = Vec::new();
         let mut change = |name: &str, value: Option<Value>| {
             let old = match value.clone() {
@@ -123,8 +128,8 @@ impl Set {
             }
         };
         for given in &self.fields {
-            let (name, value) = field_value(connector, given)?;
-            change(name, Some(value));
+            let (name, value) = field_value(&before.kind, form, given)?;
+            change(name, Some(value.into()));
         }
         for name in &self.cleared {
             change(name, None);
@@ -164,14 +169,20 @@ async fn granted_on(owner: &mut Owner, source: &SourceId) -> Result<usize, Stop>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn changed_fields_are_merged_and_shown() {
-        let connector = json!({"kind": "mail", "form": {"properties": {
+        let form: Form = serde_json::from_value(json!({"properties": {
             "host": {}, "port": {}, "folder": {}, "token": {"writeOnly": true},
             "certificate": {"x-grants": "suspended"},
-        }}});
-        let before = json!({"route": {"host": "a\u{202e}", "port": "1", "folder": "in"}});
+        }}))
+        .unwrap();
+        let before: ConfiguredSource = serde_json::from_value(json!({
+            "id": "mail", "kind": "mail", "label": "Mail", "enabled": true, "transport": "egress",
+            "route": {"host": "a\u{202e}", "port": "1", "folder": "in"},
+        }))
+        .unwrap();
         let set = |fields: &[&str], cleared: &[&str]| Set {
             source: SourceId::parse("mail").unwrap(),
             fields: fields.iter().map(|f| (*f).to_owned()).collect(),
@@ -182,11 +193,11 @@ mod tests {
             yes: false,
         };
         let (route, changes) = set(&["host=b", "port=1"], &["folder", "nothing"])
-            .route(&before, &connector)
+            .route(&before, &form)
             .unwrap();
         assert_eq!(Value::Object(route), json!({"host": "b", "port": "1"}));
         assert_eq!(changes, ["host: a\\u{202e} -> b", "folder: in -> (empty)"]);
-        assert!(set(&["token=x"], &[]).route(&before, &connector).is_err());
-        assert!(set(&["other=x"], &[]).route(&before, &connector).is_err());
+        assert!(set(&["token=x"], &[]).route(&before, &form).is_err());
+        assert!(set(&["other=x"], &[]).route(&before, &form).is_err());
     }
 }

@@ -2,13 +2,14 @@
 
 use super::there;
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     table::table,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::sources::{HealthStatus, Probe, ProbedSource};
 use plexus_protocol::SourceId;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// Sources to test.
 #[derive(Args)]
@@ -22,7 +23,7 @@ impl Test {
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
         let mut rows = health(owner).await?;
         if let Some(source) = &self.source {
-            rows.retain(|row| row["id"] == source.as_str());
+            rows.retain(|row| row.id == *source);
             if rows.is_empty() {
                 there(owner, source).await?;
                 let why = format!("{source} is disabled, so it serves nobody");
@@ -30,51 +31,62 @@ impl Test {
                 return Err(stop.next(format!("plexusctl sources enable {source}")));
             }
         }
-        let sound = rows.iter().all(serves);
-        desk.show(&json!({ "sources": rows }), || as_text(&rows))?;
-        Ok(if sound { Exit::Ok } else { Exit::Failed })
+        let tested = TestResult { sources: rows };
+        desk.show(&tested, || as_text(&tested.sources))?;
+        Ok(match tested.sources.iter().all(serves) {
+            true => Exit::Ok,
+            false => Exit::Failed,
+        })
     }
 }
 
+/// Those that were tested.
+#[derive(Serialize)]
+struct TestResult {
+    sources: Vec<ProbedSource>,
+}
+
 /// How the enabled sources do, found out now.
-pub(crate) async fn health(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
-    let reply = owner.get("/admin/api/health").await?;
-    Ok(list_of(&reply, "sources").to_vec())
+pub(crate) async fn health(owner: &mut Owner) -> Result<Vec<ProbedSource>, Stop> {
+    Ok(owner.call(&Probe {}).await?.sources)
 }
 
 /// How one source does, found out now; none where it is not enabled.
-pub(super) async fn health_of(owner: &mut Owner, source: &str) -> Result<Option<Value>, Stop> {
+pub(super) async fn health_of(
+    owner: &mut Owner,
+    source: &SourceId,
+) -> Result<Option<ProbedSource>, Stop> {
     let rows = health(owner).await?;
-    Ok(rows.into_iter().find(|row| row["id"] == source))
+    Ok(rows.into_iter().find(|row| row.id == *source))
 }
 
 /// Whether agents can use it, if only in part.
-pub(super) fn serves(row: &Value) -> bool {
-    matches!(text_of(row, "status"), "ok" | "degraded")
+fn serves(row: &ProbedSource) -> bool {
+    matches!(row.health.status, HealthStatus::Ok | HealthStatus::Degraded)
 }
 
 /// How it does, in a line; what is wrong names what to do.
-pub(crate) fn sentence(row: &Value) -> String {
-    let id = text::line(text_of(row, "id"));
-    let detail = text::line(text_of(row, "detail"));
-    match (text_of(row, "status"), &*detail) {
-        ("ok", _) => format!("{id} serves"),
-        ("degraded", why) => format!("{id} serves in part: {why}"),
+pub(crate) fn sentence(row: &ProbedSource) -> String {
+    let id = &row.id;
+    let detail = text::line(row.health.detail.as_deref().unwrap_or_default());
+    match (row.health.status, &*detail) {
+        (HealthStatus::Ok, _) => format!("{id} serves"),
+        (HealthStatus::Degraded, why) => format!("{id} serves in part: {why}"),
         (_, "") => format!("{id} has not answered in time: plexusctl sources test {id}"),
         (_, why) => format!("{id} does not serve: {why}"),
     }
 }
 
-fn as_text(rows: &[Value]) -> String {
+fn as_text(rows: &[ProbedSource]) -> String {
     let cells = rows.iter().map(|row| {
-        let state = match text_of(row, "status") {
-            "unknown" => "no answer in time",
-            status => status,
+        let state = match row.health.status {
+            HealthStatus::Unknown => "no answer in time",
+            status => status.as_str(),
         };
         [
-            text_of(row, "id").to_owned(),
+            row.id.to_string(),
             state.to_owned(),
-            text_of(row, "detail").to_owned(),
+            row.health.detail.clone().unwrap_or_default(),
         ]
     });
     table(

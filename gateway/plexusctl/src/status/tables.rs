@@ -15,17 +15,22 @@ const ROWS: usize = 12;
 
 /// Each source with what of it agents can ask for.
 pub(super) fn sources(seen: &Snapshot) -> String {
-    let rows = list_of(&seen.health, "sources").iter().map(|source| {
-        let id = text_of(source, "id");
+    let rows = seen.health.sources.iter().map(|source| {
+        let id = &source.id;
         let hidden = match &seen.capabilities(id, false)[..] {
             [] => String::new(),
             hidden => format!(" (hidden: {})", hidden.join(" ")),
         };
-        let state = [text_of(source, "status"), text_of(source, "detail")];
-        let state: Vec<_> = state.into_iter().filter(|t| !t.is_empty()).collect();
+        let detail = source.health.detail.as_deref();
+        let state = [Some(source.health.status.as_str()), detail];
+        let state: Vec<_> = state
+            .into_iter()
+            .flatten()
+            .filter(|t| !t.is_empty())
+            .collect();
         [
-            id.to_owned(),
-            text_of(source, "label").to_owned(),
+            id.to_string(),
+            source.label.clone(),
             state.join(": "),
             format!("{}{hidden}", seen.capabilities(id, true).join(" ")),
         ]

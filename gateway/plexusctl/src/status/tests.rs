@@ -3,20 +3,29 @@
 use super::*;
 use plexus_owner::exposure::ExposedCapability;
 use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus};
+use serde_json::json;
 
 fn seen() -> Snapshot {
+    let head = format!("0123456789abcdef{}", "0".repeat(48));
+    let status = json!({"lraVersion": "1.0", "protocolVersion": "0.1", "protocolExact": "0.1.3",
+        "runtimeVersion": "0.1.0", "pid": 12, "port": 7077, "uptimeMs": 7_200_000, "paused": false,
+        "startedBy": "systemd", "stopping": false, "build": "0.1.0+a", "launch": 1, "loopbackOnly": true,
+        "ledger": {"condition": "open", "queued": 0, "events": 1204, "head": head, "checkpoint": 1000,
+            "checked": {"at": "2025-12-31T22:00:00.000Z", "by": "start", "holds": true}},
+        "cages": {"supported": true, "mechanism": "Landlock and seccomp", "version": 6},
+        "workers": [
+            {"source": "obsidian", "role": "reader", "state": "ready", "pid": 13, "restarts": 0,
+                "since": "2025-12-31T23:00:00.000Z", "cage": {"checks": 20, "held": 20}},
+            {"source": "obsidian", "role": "writer", "state": "stopped", "restarts": 0,
+                "since": "2025-12-31T23:00:00.000Z"}],
+        "sources": [], "agents": {"known": 1, "withGrants": ["a"]},
+        "counts": {"sources": 1, "capabilities": 2, "grants": 2, "pending": 0, "sessions": 1},
+        "effectsUnderWay": 0, "conversations": [], "unsettled": [], "resting": [], "unsandboxed": []});
+    let health = json!({"revision": 1, "sources": [{"id": "obsidian", "label": "Vault", "status": "ok",
+        "capabilities": []}]});
     Snapshot {
-        status: json!({"runtimeVersion": "0.1.0", "pid": 12, "port": 7077, "uptimeMs": 7_200_000,
-            "startedBy": "systemd", "loopbackOnly": true, "paused": false,
-            "ledger": {"condition": "open", "events": 1204, "head": "0123456789abcdef", "checkpoint": 1000,
-                "checked": {"at": "2025-12-31T22:00:00.000Z", "by": "start", "holds": true}},
-            "cages": {"supported": true, "mechanism": "Landlock and seccomp"},
-            "workers": [
-                {"source": "obsidian", "role": "reader", "state": "ready", "pid": 13,
-                    "since": "2025-12-31T23:00:00.000Z", "cage": {"checks": 20, "held": 20}},
-                {"source": "obsidian", "role": "writer", "state": "stopped"}],
-            "counts": {"pending": 0}, "unsettled": []}),
-        health: json!({"sources": [{"id": "obsidian", "label": "Vault", "status": "ok"}]}),
+        status: serde_json::from_value(status).unwrap(),
+        health: serde_json::from_value(health).unwrap(),
         exposure: exposure(),
         grants: vec![
             grant("a", "obsidian.vault.read"),
@@ -84,18 +93,20 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
     let mut seen = seen();
     let status = &mut seen.status;
     seen.agents[0].status = EnrollmentStatus::Pending;
-    seen.health["sources"][0]["status"] = "unavailable".into();
-    seen.health["sources"][0]["detail"] = "it is\u{1b} gone".into();
-    status["loopbackOnly"] = false.into();
-    status["paused"] = true.into();
-    status["counts"]["pending"] = 2.into();
-    status["ledger"]["checked"]["holds"] = false.into();
-    status["ledger"]["condition"] = "disk_full".into();
-    status["ledger"]["reason"] = "only acts of the owner are recorded".into();
-    status["workers"][0]["cage"]["held"] = 19.into();
-    status["workers"][1]["state"] = "failed".into();
-    status["unsettled"] =
-        json!([{"auditId": "evt_1", "agentId": "a", "capabilityId": "w.write", "at": "t\u{1b}"}]);
+    seen.health.sources[0].health.status = HealthStatus::Unavailable;
+    seen.health.sources[0].health.detail = Some("it is\u{1b} gone".to_owned());
+    status.loopback_only = false;
+    status.paused = true;
+    status.counts.pending = 2;
+    status.ledger.checked.holds = false;
+    status.ledger.condition = LedgerCondition::DiskFull;
+    status.ledger.reason = Some("only acts of the owner are recorded".to_owned());
+    status.workers[0].cage.as_mut().unwrap().held = 19;
+    status.workers[1].state = WorkerState::Failed;
+    let event = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+    let unsettled = json!([{"auditId": event, "agentId": "a", "capabilityId": "w.write",
+        "inputDigest": "0".repeat(64), "at": "2026-01-01T00:00:00.000Z"}]);
+    status.unsettled = serde_json::from_value(unsettled).unwrap();
     let said = text(&seen);
     for wrong in [
         "OTHER MACHINES can reach it",
@@ -109,13 +120,15 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
         "! a worker runs without a proven cage: plexusctl doctor",
         "! writer of obsidian: failed: plexusctl doctor",
         "! obsidian cannot be reached: it is\\u{1b} gone: plexusctl doctor",
-        "! NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl unknown list evt_1",
+        "! NOT KNOWN whether it happened: w.write by a at 2026-01-01T00:00:00.000Z: plexusctl unknown list evt_0",
     ] {
         assert!(said.contains(wrong), "{wrong} is missing:\n{said}");
     }
     assert_eq!(seen.needs().len(), 7);
     assert_eq!(
-        seen.json(&seen.needs())["needs"].as_array().map(Vec::len),
+        json!(seen.whole(&seen.needs()))["needs"]
+            .as_array()
+            .map(Vec::len),
         Some(7)
     );
 }
