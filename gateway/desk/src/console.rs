@@ -25,7 +25,7 @@ mod sources;
 mod words;
 
 use crate::{
-    acting::{Acting, Narrowing},
+    acting::Narrowing,
     desk::Desk,
     owner::{self, approvals, calls, changes, proposal_cards},
     table,
@@ -33,7 +33,7 @@ use crate::{
 use askama::Template;
 use axum::{
     Extension, Router,
-    extract::{Path, Request, State},
+    extract::{Path, RawPathParams, Request, State},
     middleware::from_fn_with_state,
     response::Response,
     routing::{get, post},
@@ -45,9 +45,9 @@ use plexus_edge::{
     sse::{self, Opened},
 };
 use plexus_home::tasks;
+use plexus_owner::pending::{self, Decide};
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
 use plexus_trust::Item;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
@@ -57,7 +57,10 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console/view", get(view))
         .route("/admin/console/events", get(events))
         .route("/admin/console/pending/{id}", get(show).post(decide))
-        .route("/admin/console/pending/{id}/plan", post(plan_again))
+        .route(
+            "/admin/console/pending/{id}/plan",
+            table::route(approvals::plan_again),
+        )
         .route("/admin/console/pending/{id}/end", post(end))
         .route("/admin/console/pending/{id}/everything", get(everything))
         .route("/admin/console/pending/{id}/diff/{capability}", get(more))
@@ -127,7 +130,8 @@ async fn show(
         });
     if let Some((item, proposed)) = proposed(&desk, &id).await? {
         let now = desk.ledger.snapshot().time(desk.clock.now());
-        let card = register::Card::of(&proposed, &item, now).render();
+        let card = register::Card::of(&proposed, &item, now).ok_or_else(gone)?;
+        let card = card.render();
         let card = card.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         return Ok(shell::typed(&desk, card.into(), "text/html; charset=utf-8"));
     }
@@ -135,7 +139,7 @@ async fn show(
     let card = blocking(move || {
         let state = shown.ledger.snapshot();
         match state.item(&id).cloned() {
-            Some(item) => card::Card::of(&shown, &state, &item, by).render().ok(),
+            Some(item) => card::Card::of(&shown, &state, &item, by)?.render().ok(),
             None => match question::Card::of(&shown, &state, &id) {
                 Some(card) => card.render().ok(),
                 None => change::Card::of(&shown, &state, &id, by)?.render().ok(),
@@ -151,11 +155,11 @@ async fn show(
 async fn proposed(
     desk: &Arc<Desk>,
     id: &PendingId,
-) -> Result<Option<(Arc<Item>, Map<String, Value>)>, Refused> {
+) -> Result<Option<(Arc<Item>, pending::Item)>, Refused> {
     let item = desk.ledger.snapshot().item(id).cloned();
     match item.filter(|item| item.register.is_some()) {
         Some(item) => {
-            let card = proposal_cards::look(desk, &item).await?.card;
+            let card = proposal_cards::look(desk, &item).await?.item();
             Ok(Some((item, card)))
         }
         None => Ok(None),
@@ -167,25 +171,18 @@ async fn decide(
     State(desk): State<Arc<Desk>>,
     Extension(who): Extension<Visitor>,
     narrowing: Narrowing,
-    Path(id): Path<String>,
+    in_path: RawPathParams,
     request: Request,
 ) -> Result<Response, Refused> {
-    let item = PendingId::parse(&id).map_err(|_| gone())?;
+    let call: Decide = table::read(&desk, &in_path, request).await?;
+    let item = PendingId::parse(&call.id).map_err(|_| gone())?;
     // Before, so that whoever hears of the decision can be told whose it was.
     desk.console.decided(&item, who, browser::present(&desk));
-    let answer = approvals::decide_item(desk.clone(), narrowing, id, request).await;
+    let answer = approvals::decide(desk.clone(), narrowing, call).await;
     if answer.is_err() {
         desk.console.undecided(&item, who, browser::present(&desk));
     }
-    answer
-}
-
-async fn plan_again(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path(id): Path<String>,
-) -> Result<Response, Refused> {
-    approvals::plan_item_again(desk, &acting, id).await
+    answer.map(|decided| reply::ok(&decided))
 }
 
 /// Ends the conversation that an item's approval opened.

@@ -5,8 +5,8 @@
 //! Must not know: what is looked at, who asks.
 
 use plexus_calls::shares::Shares;
+use plexus_owner::pending::Item;
 use plexus_protocol::PendingId;
-use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -42,7 +42,7 @@ impl Default for ProposalCards {
 /// What is kept of one proposal.
 #[derive(Default)]
 pub(crate) struct Kept {
-    pub(crate) card: Option<Map<String, Value>>,
+    pub(crate) card: Option<Item>,
     /// Until when it is as good as new, and of which catalogue it is.
     fresh: Option<(Instant, u64)>,
     pub(crate) is_under_way: bool,
@@ -54,16 +54,11 @@ impl ProposalCards {
     }
 
     /// Keeps what a look that began at `begun` has found.
-    pub(crate) fn keep(
-        &self,
-        id: &PendingId,
-        card: &Map<String, Value>,
-        begun: Instant,
-        revision: u64,
-    ) {
+    pub(crate) fn keep(&self, card: &Item, begun: Instant, revision: u64) {
         let lasts = FRESH.max(begun.elapsed() * RARELY);
         let mut kept = self.kept();
-        let kept = kept.entry(id.clone()).or_default();
+        let id = card.heading.pending_id.clone();
+        let kept = kept.entry(id).or_default();
         (kept.card, kept.fresh) = (Some(card.clone()), Some((Instant::now() + lasts, revision)));
     }
 

@@ -6,6 +6,7 @@
 
 mod acting;
 mod acts;
+mod cards;
 mod console;
 pub mod desk;
 mod integration;

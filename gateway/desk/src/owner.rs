@@ -99,6 +99,7 @@ fn served() -> Served {
     let parts = [
         activity::serve,
         agents::serve,
+        approvals::serve,
         boards::serve,
         calls::serve,
         catalogue::serve,
@@ -110,6 +111,7 @@ fn served() -> Served {
         limits::serve,
         network::serve,
         profile::serve,
+        review::serve,
         secrets::serve,
         settings::serve,
         source_settings::serve,
@@ -125,13 +127,6 @@ fn served() -> Served {
 fn management() -> Router<Arc<Desk>> {
     let (router, _) = served().finish();
     router
-        .route("/pending", get(approvals::list))
-        .route(
-            "/pending/{id}",
-            get(approvals::show).post(approvals::decide),
-        )
-        .route("/pending/{id}/plan", post(approvals::plan_again))
-        .route("/review/{agent}", get(review::show))
         .route("/channels", get(channels::list))
         .route(
             "/channels/{source}",

@@ -113,8 +113,7 @@ where
                   guard: Guard<C>,
                   in_path: RawPathParams,
                   request: Request| async move {
-        let call = read::<C>(&in_path, request).await?;
-        presence(&desk, call.act())?;
+        let call = read::<C>(&desk, &in_path, request).await?;
         let answer = handler(desk, guard, call).await?;
         Ok::<Response, Refused>(reply::with_status(C::STATUS, &answer))
     };
@@ -126,11 +125,15 @@ where
     }
 }
 
-/// Reads a call.
+/// Reads a call, and holds that the owner is there for it.
 ///
 /// # Errors
 /// 400 `internal_error` where it is not of its form; 413.
-async fn read<C: OwnerCall>(in_path: &RawPathParams, request: Request) -> Result<C, Refused> {
+pub(crate) async fn read<C: OwnerCall>(
+    desk: &Desk,
+    in_path: &RawPathParams,
+    request: Request,
+) -> Result<C, Refused> {
     let in_path: Vec<(String, String)> = in_path
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -144,7 +147,10 @@ async fn read<C: OwnerCall>(in_path: &RawPathParams, request: Request) -> Result
         }
         _ => Map::new(),
     };
-    plexus_owner::read(in_path, &in_query, body).map_err(|why| Refused::malformed(why.to_string()))
+    let call: C = plexus_owner::read(in_path, &in_query, body)
+        .map_err(|why| Refused::malformed(why.to_string()))?;
+    presence(desk, call.act())?;
+    Ok(call)
 }
 
 /// Whether the owner is there for an act, as its class asks: everybody who has the key is, for now.

@@ -4,16 +4,12 @@
 //! answer says that something is asked for and not done yet, `where null_clears` where a member that is `null` is taken
 //! away.
 
-use crate::{Act, ActClass as _, Method, OwnerCall, boards, calls, changes, undo};
 use crate::{
-    Act, ActClass as _, Method, OwnerCall, activity, agents, boards, calls, explain, exposure,
-    grants, lend, pause,
+    Act, ActClass as _, Method, OwnerCall, activity, agents, boards, calls, changes, explain,
+    exposure, grants, kinds, lend, network, pause, pending, profile, review, secrets,
+    source_settings, sources, status, undo,
 };
 use plexus_protocol::body::Revocation;
-use crate::{
-    Act, ActClass as _, Method, OwnerCall, boards, calls, kinds, network, profile, secrets,
-    source_settings, sources, status,
-};
 
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,39 +86,52 @@ table! {
     Get    "/calls/{id}?after&wait"                     Reads    calls::Look => calls::CallProgress;
     Post   "/calls/{id}/stop"                           Narrows  calls::Stop => calls::Stopping, 202;
 
+    Get    "/capabilities"                              Reads    exposure::ListEntries => exposure::Entries;
+
     Get    "/changes?source"                            Reads    changes::List => changes::ChangeSets;
     Get    "/changes/{id}?path&after"                   Reads    changes::Show => changes::ChangeSet;
     Post   "/changes/{id}/apply"                        Widens   changes::Apply => changes::ApplyOutcome;
     Post   "/changes/{id}/plan"                         Reads    changes::PlanApply => changes::ApplyPlan;
 
-    Get    "/undo/{id}"                                 Reads    undo::Show => undo::UndoPlan;
-    Post   "/undo/{id}"                                 Widens   undo::TakeBack => undo::UndoOutcome;
+    Get    "/connectors"                                Reads    kinds::List => kinds::Kinds;
+
+    Post   "/default-grant/{id}"                        Widens   exposure::Offer => exposure::Offered;
+
     Post   "/explain"                                   Narrows  explain::Explain => explain::Explanation;
 
-    Get    "/capabilities"                              Reads    exposure::ListEntries => exposure::Entries;
-    Post   "/default-grant/{id}"                        Widens   exposure::Offer => exposure::Offered;
     Get    "/exposure"                                  Reads    exposure::List => exposure::Exposure;
     Post   "/exposure/{id}"                             Either   exposure::Expose => exposure::Exposed;
 
     Get    "/grants"                                    Reads    grants::List => grants::Grants;
     Put    "/grants"                                    Widens   grants::Give => grants::Given;
-    Post   "/revoke"                                    Narrows  grants::Revoke => Revocation;
-    Get    "/tokens"                                    Reads    grants::ListTokens => grants::Tokens;
+
+    Get    "/health"                                    Reads    sources::Probe => sources::HealthReport;
+
+    Get    "/interfaces"                                Reads    network::Interfaces => network::LocalAddresses;
 
     Get    "/lend"                                      Reads    lend::List => lend::LentFolders;
     Post   "/lend"                                      Either   lend::Lend => lend::Lending;
     Delete "/lend/{id}"                                 Narrows  lend::End => lend::EndedLending;
 
-    Post   "/pause"                                     Either   pause::Pause => pause::Paused;
-    Get    "/interfaces"                                Reads    network::Interfaces => network::LocalAddresses;
     Get    "/network"                                   Reads    network::Show => network::NetworkState;
     Post   "/network"                                   Widens   network::Change => network::ChangedNetwork;
 
-    Get    "/connectors"                                Reads    kinds::List => kinds::Kinds;
-    Get    "/health"                                    Reads    sources::Probe => sources::HealthReport;
+    Post   "/pause"                                     Either   pause::Pause => pause::Paused;
+
+    Get    "/pending?begins"                            Reads    pending::List => pending::Listed;
+    Get    "/pending/{id}"                              Reads    pending::Show => pending::Item;
+    Post   "/pending/{id}"                              Either   pending::Decide => pending::Decided;
+    Post   "/pending/{id}/plan"                         Widens   pending::PlanAgain => pending::Planning;
+
+    Get    "/review/{agent}?since&source"               Reads    review::Show => review::Review;
+
+    Post   "/revoke"                                    Narrows  grants::Revoke => Revocation;
+
     Post   "/secrets/{name}"                            Widens   secrets::Write => secrets::WriteResult;
+
     Get    "/source-settings"                           Reads    source_settings::List => source_settings::AllSettings;
     Put    "/source-settings/{id}"                      Either   source_settings::Change => source_settings::ChangedSettings;
+
     Get    "/sources"                                   Reads    sources::List => sources::Sources;
     Post   "/sources"                                   Either   sources::Add => sources::AddResult;
     Get    "/sources/detect"                            Reads    kinds::Detect => kinds::Detections;
@@ -135,6 +144,11 @@ table! {
     Post   "/sources/{id}/resume"                       Widens   sources::Resume => sources::Resumption;
 
     Get    "/status"                                    Reads    status::Show => status::Status;
+
+    Get    "/tokens"                                    Reads    grants::ListTokens => grants::Tokens;
+
+    Get    "/undo/{id}"                                 Reads    undo::Show => undo::UndoPlan;
+    Post   "/undo/{id}"                                 Widens   undo::TakeBack => undo::UndoOutcome;
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use crate::{Method, OwnerCall};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use plexus_protocol::json::Exact;
-use serde::{Deserialize, Deserializer, de};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 use serde_json::{Map, Value};
 
 /// What stands in a path or a query as it is.
@@ -185,12 +188,27 @@ where
     Option::deserialize(from).map(Some)
 }
 
-/// The strings of an array; what is none is left out, and anything else than an array counts as empty.
+/// A value that is known here; none in the place of any other.
+pub(crate) fn known<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    Ok(serde_json::from_value(Value::deserialize(from)?).ok())
+}
+
+/// The strings of a list, each once: what is none is dropped, and anything but a list counts as empty.
 pub(crate) fn strings<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let given = Value::deserialize(from)?;
-    let given = given.as_array().into_iter().flatten();
-    let strings = given.filter_map(Value::as_str).map(str::to_owned);
-    Ok(strings.collect())
+    let mut found = Vec::new();
+    if let Value::Array(all) = Value::deserialize(from)? {
+        for one in all {
+            match one {
+                Value::String(text) if !found.contains(&text) => found.push(text),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A secret: what is wrong is said without it.
@@ -263,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_array_is_no_object_and_a_list_of_texts_is_read_leniently() {
-        let read = |members: serde_json::Value| {
+        let read = |members: Value| {
             let members = members.as_object().cloned().unwrap();
             read::<agents::Connect>([], &[], members)
         };

@@ -4,20 +4,24 @@
 mod answer;
 mod card;
 mod decide;
+#[cfg(test)]
+mod fixture;
 mod screen;
 mod watch;
 
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     table::table,
     terms::Terms,
 };
 use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
-use plexus_owner::status;
+use plexus_owner::{
+    pending::{Card, Heading, Item, List, PlanAgain, Show, State},
+    status,
+};
 use plexus_protocol::{Digest, PendingId, Timestamp};
-use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 
 /// Approvals.
@@ -104,10 +108,11 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
     match approvals.act.unwrap_or(Act::List) {
         Act::List => {
             let mut owner = desk.open().await?;
-            let reply = owner.get(PENDING).await?;
+            let reply = owner.call(&List::default()).await?;
             let status = owner.call(&status::Show {}).await?;
             desk.show(&reply, || {
-                let waits = as_text(list_of(&reply, "pending"), span::now());
+                let waits = reply.pending.as_deref().unwrap_or_default();
+                let waits = as_text(waits, span::now());
                 match status.paused {
                     true => format!("{}\n{waits}", crate::pause::PAUSED),
                     false => waits,
@@ -136,15 +141,15 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             if !desk.json {
                 card::print(&card::render(&found, span::now()))?;
             }
-            let verdict = match text_of(&found, "kind") {
-                "register" => Verdict::Register {
+            let verdict = match &found.card {
+                Card::Register(_) => Verdict::Register {
                     folders: crate::extension::named_folders(&approve.folders)?,
                     keeps: approve.keeps,
                 },
-                "question" => Verdict::Answer {
-                    values: answer::values(desk, &found, &approve.answers)?,
+                Card::Question(card) => Verdict::Answer {
+                    values: answer::values(desk, &card.question, &approve.answers)?,
                 },
-                _ => Verdict::Approve {
+                Card::Brief(_) | Card::Grant(_) | Card::Change(_) => Verdict::Approve {
                     terms: approve.terms.within(approve.turns, approve.minutes),
                     any_input: approve.any_input,
                 },
@@ -163,15 +168,11 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         Act::Plan { item } => {
             let mut owner = desk.open().await?;
             let found = named(&mut owner, Some(&item)).await?;
-            let id = text_of(&found, "pendingId");
-            let reply = owner
-                .post(&format!("{PENDING}/{id}/plan"), &json!({}))
-                .await?;
+            let id = found.heading.pending_id.to_string();
+            let reply = owner.call(&PlanAgain { id }).await?;
             desk.show(&reply, || {
-                format!(
-                    "it is being computed: plexusctl approvals show {}",
-                    text::line(id)
-                )
+                let id = &reply.pending_id;
+                format!("it is being computed: plexusctl approvals show {id}")
             })
         }
         Act::Watch { lines } => {
@@ -188,9 +189,6 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
     }
 }
 
-/// Everything that waits.
-const PENDING: &str = "/admin/api/pending";
-
 /// The fewest characters of an id's number that stand for it.
 const SHORTEST: usize = 6;
 
@@ -202,15 +200,12 @@ const FETCHED: usize = 16;
 
 /// Everything that waits, the oldest first, which is decided first: of what the gateway's list only names the cards are
 /// fetched one by one, up to [`FETCHED`]; the rest stays as it is named.
-async fn waiting(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
-    let mut reply = owner.get(PENDING).await?;
-    let Value::Array(listed) = reply["pending"].take() else {
-        return Ok(Vec::new());
-    };
+async fn waiting(owner: &mut Owner) -> Result<Vec<Item>, Stop> {
+    let listed = pending(owner).await?;
     let mut items = Vec::with_capacity(listed.len());
     let mut fetched = 0;
     for item in listed.into_iter().rev() {
-        if item["brief"] != true || fetched == FETCHED {
+        if !is_brief(&item) || fetched == FETCHED {
             items.push(item);
             continue;
         }
@@ -225,22 +220,32 @@ async fn waiting(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
     Ok(items)
 }
 
+/// What waits, as the gateway lists it.
+pub(crate) async fn pending(owner: &mut Owner) -> Result<Vec<Item>, Stop> {
+    let listed = owner.call(&List::default()).await?;
+    Ok(listed.pending.unwrap_or_default())
+}
+
+fn is_brief(item: &Item) -> bool {
+    matches!(item.card, Card::Brief(_))
+}
+
 /// The card of an item of the list.
-async fn whole(owner: &mut Owner, item: Value) -> Result<Value, Stop> {
-    if item["brief"] == true {
-        return card_of(owner, text_of(&item, "pendingId")).await;
+async fn whole(owner: &mut Owner, item: Item) -> Result<Item, Stop> {
+    match is_brief(&item) {
+        true => card_of(owner, &item.heading.pending_id).await,
+        false => Ok(item),
     }
-    Ok(item)
 }
 
 /// The card of what waits under this id, as it is now.
-async fn card_of(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
+async fn card_of(owner: &mut Owner, id: &PendingId) -> Result<Item, Stop> {
     let none = || {
         let why = format!("no request {id:?} waits");
         Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next("plexusctl approvals list")
     };
-    match owner.get(&decide::path_of(id)?).await {
-        Ok(card) if text_of(&card, "state") == "pending" => Ok(card),
+    match owner.call(&Show { id: id.to_string() }).await {
+        Ok(card) if card.heading.state == State::Pending => Ok(card),
         Ok(_) => Err(none()),
         Err(gone) if gone.code == "unknown_capability" => Err(none()),
         Err(stop) => Err(stop),
@@ -248,26 +253,23 @@ async fn card_of(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
 }
 
 /// The card of the one waiting item whose id is, or begins with, `name`; without a name of the only one that waits.
-async fn find(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
+async fn find(owner: &mut Owner, name: Option<&str>) -> Result<Item, Stop> {
     let found = named(owner, name).await?;
     whole(owner, found).await
 }
 
 /// The same as the list has it, which may be without its card.
-async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
-    let reply = owner.get(PENDING).await?;
-    let items = list_of(&reply, "pending");
-    match (name, items) {
+async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Item, Stop> {
+    let items = pending(owner).await?;
+    match (name, &*items) {
         (Some(name), _) => {
-            let found = choose(items, name)?;
-            let id = text_of(found, "pendingId");
+            let found = choose(&items, name)?;
+            let id = &found.heading.pending_id;
             // A beginning that another item has had, which is decided: who types it may mean that one.
-            if id != name {
-                let kept = owner
-                    .get(&format!("{PENDING}?begins={}", whole_name(name)))
-                    .await?;
-                let others = list_of(&kept, "kept").iter().filter_map(Value::as_str);
-                if others.into_iter().any(|other| other != id) {
+            if id.as_str() != name {
+                let begins = Some(whole_name(name));
+                let kept = owner.call(&List { begins }).await?.kept;
+                if kept.unwrap_or_default().iter().any(|other| other != id) {
                     return Err(several(name));
                 }
             }
@@ -304,7 +306,7 @@ fn several(named: &str) -> Stop {
     Stop::usage(format!("several requests begin with {named:?}")).next("plexusctl approvals list")
 }
 
-fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
+fn choose<'i>(items: &'i [Item], named: &str) -> Result<&'i Item, Stop> {
     let beginning = whole_name(named);
     if beginning.len() < "pend_".len() + SHORTEST {
         let why = format!(
@@ -314,7 +316,7 @@ fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
     }
     let mut fitting = items
         .iter()
-        .filter(|item| text_of(item, "pendingId").starts_with(&beginning));
+        .filter(|item| item.heading.pending_id.as_str().starts_with(&beginning));
     match (fitting.next(), fitting.next()) {
         (Some(item), None) => Ok(item),
         (Some(_), Some(_)) => Err(several(named)),
@@ -327,28 +329,29 @@ fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
     }
 }
 
-fn as_text(items: &[Value], now: Timestamp) -> String {
+/// The capabilities that an item is about, beside each other.
+fn wants(item: &Heading) -> String {
+    let ids: Vec<_> = item.capabilities.iter().map(|id| id.as_str()).collect();
+    ids.join(" ")
+}
+
+fn as_text(items: &[Item], now: Timestamp) -> String {
     let rows = items.iter().map(|item| {
-        let wants: Vec<_> = list_of(item, "capabilities")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        let asker = text_of(&item["source"], "id");
-        let wants = if text_of(item, "kind") == "question" {
-            format!("{}: {asker} asks you", wants.join(" "))
-        } else if wants.is_empty() {
-            text_of(&item["register"], "source").to_owned()
-        } else {
-            wants.join(" ")
+        let heading = &item.heading;
+        let wants = match (&item.card, item.card.proposed_source()) {
+            (Card::Question(card), _) => {
+                format!("{}: {} asks you", wants(heading), card.source.id)
+            }
+            (_, Some(source)) if heading.capabilities.is_empty() => source.to_string(),
+            _ => wants(heading),
         };
-        let age = serde_json::from_value(item["createdAt"].clone())
-            .map_or("?".to_owned(), |at| span::ago(at, now));
+        let agent = heading.agent_id.as_ref();
         [
-            text_of(item, "pendingId").to_owned(),
-            text_of(item, "agentId").to_owned(),
+            heading.pending_id.to_string(),
+            agent.map_or_else(String::new, ToString::to_string),
             wants,
-            age,
-            text::short(text_of(item, "agentPurpose"), 60),
+            span::ago(heading.created_at, now),
+            text::short(heading.agent_purpose.as_deref().unwrap_or_default(), 60),
         ]
     });
     table(
@@ -371,11 +374,11 @@ mod tests {
     #[test]
     fn an_item_is_found_by_its_beginning_where_that_is_enough() {
         let items = [
-            json!({"pendingId": "pend_aaaaaa1"}),
-            json!({"pendingId": "pend_aaaaaab2"}),
+            fixture::waiting("pend_aaaaaaa1-0000-4000-8000-000000000000"),
+            fixture::waiting("pend_aaaaaab2-0000-4000-8000-000000000000"),
         ];
-        for named in ["pend_aaaaaa1", "aaaaaa1"] {
-            assert_eq!(choose(&items, named).unwrap()["pendingId"], "pend_aaaaaa1");
+        for named in ["pend_aaaaaaa1", "aaaaaaa"] {
+            assert_eq!(choose(&items, named).unwrap(), &items[0]);
         }
         for wrong in ["pend_aaaaaa", "aaaaa", "pend_", "", "x"] {
             assert_eq!(
@@ -391,15 +394,16 @@ mod tests {
 
     #[test]
     fn what_waits() {
-        let now: Timestamp = serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap();
-        let items = [
-            json!({"pendingId": "pend_1", "agentId": "a", "capabilities": ["w.write"],
-            "createdAt": "2026-01-01T00:00:00.000Z", "agentPurpose": "save\nnotes"}),
-        ];
+        let mut item = fixture::waiting(fixture::ITEM);
+        item.heading.agent_purpose = Some("save\nnotes".to_owned());
+        let space = " ".repeat(fixture::ITEM.len() - "request".len());
         assert_eq!(
-            as_text(&items, now),
-            "REQUEST  AGENT  WANTS    SINCE      PURPOSE (THE AGENT'S WORDS)\n\
-             pend_1   a      w.write  5 min ago  save\\nnotes"
+            as_text(&[item], fixture::now()),
+            format!(
+                "REQUEST{space}  AGENT  WANTS            SINCE      PURPOSE (THE AGENT'S WORDS)\n\
+                 {}  my-cc  workspace.write  5 min ago  save\\nnotes",
+                fixture::ITEM
+            )
         );
     }
 }

@@ -1,10 +1,10 @@
 //! `plexusctl board`: boards of tasks: how far they are, who runs, what waits for you, and the stop of one.
 
 use crate::{
-    calls,
+    approvals, calls,
     changes::{applied, counts},
     feed::Feed,
-    owner::{Desk, check_id, list_of, text_of},
+    owner::{Desk, check_id},
     table::table,
 };
 use clap::Args;
@@ -18,7 +18,6 @@ use plexus_owner::{
 };
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Which board.
@@ -109,17 +108,16 @@ struct Waiting {
 async fn looked(desk: &Desk, asked: &Show) -> Result<BoardView, Stop> {
     let mut owner = desk.open().await?;
     let board = owner.call(asked).await?.board;
-    let pending = owner.get("/admin/api/pending").await?;
-    let waits = list_of(&pending, "pending").iter().map(|item| {
-        let capabilities = list_of(item, "capabilities").iter();
-        Waiting {
-            pending_id: text_of(item, "pendingId").to_owned(),
-            agent_id: text_of(item, "agentId").to_owned(),
-            capabilities: capabilities
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        }
+    let pending = approvals::pending(&mut owner).await?;
+    let waits = pending.into_iter().map(|item| Waiting {
+        pending_id: item.heading.pending_id.into(),
+        agent_id: item.heading.agent_id.map_or_else(String::new, Into::into),
+        capabilities: item
+            .heading
+            .capabilities
+            .into_iter()
+            .map(Into::into)
+            .collect(),
     });
     let sets = match board.tasks.iter().any(|task| task.changes.is_some()) {
         true => Some(owner.call(&changes::List::default()).await?.sets),

@@ -5,7 +5,6 @@
 use crate::owner::is_digest;
 use plexus_client::{Stop, out, text};
 use plexus_owner::plan::{Form, Plan, Preview};
-use serde_json::Value;
 use std::io::Write as _;
 
 /// What every line of a difference begins with.
@@ -17,11 +16,6 @@ const TEXT_BAR: &str = "  ┊ ";
 pub(crate) const ADDED: &str = "\x1b[32m";
 pub(crate) const REMOVED: &str = "\x1b[31m";
 const PLACE: &str = "\x1b[36m";
-
-/// Whether the `diff` of a preview is one. Its worker states it; a preview that does not is shown as a text.
-pub(crate) fn is_diff(preview: &Value) -> bool {
-    preview["form"] == "diff"
-}
 
 /// Writes lines that are escaped already to stdout, each in its colour where that is a terminal: the only escape sequences
 /// are these.

@@ -11,9 +11,12 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::pending::MissingSecret;
 use plexus_protocol::{SourceId, json as strict};
-use serde_json::{Map, Value, json};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -281,7 +284,8 @@ async fn add(
         return Err(invalid(text_of(&reply, "reason")));
     }
     for (field, value) in secrets.iter().filter(|_| !is_of_server) {
-        secret::set(&mut owner, &name, field, value).await?;
+        let source = SourceId::parse(&name).map_err(|why| invalid(&why.to_string()))?;
+        secret::set(&mut owner, &source, field, value).await?;
     }
     if let Some(missing) = reply["secretsMissing"].as_array_mut() {
         missing.retain(|missing| given.iter().all(|from| missing["name"] != *from.name));
@@ -292,7 +296,8 @@ async fn add(
             .filter_map(Value::as_str)
             .map(|id| format!("  {}", text::line(id)))
             .collect();
-        let serves = serves(&name, &reply);
+        let missing = Vec::deserialize(&reply["secretsMissing"]).unwrap_or_default();
+        let serves = serves(&name, &missing);
         format!("{serves}; agents may ask for:\n{}", ids.join("\n"))
     })
 }
@@ -332,12 +337,11 @@ fn agree_to_start(desk: &Desk, manifest: &Value, given: &[SecretFrom]) -> Result
 }
 
 /// That it serves, or which secrets it waits for, each with the command that sets it.
-pub(crate) fn serves(source: &str, reply: &Value) -> String {
+pub(crate) fn serves(source: &str, missing: &[MissingSecret]) -> String {
     let source = text::line(source);
-    let missing = list_of(reply, "secretsMissing").iter();
-    let missing = missing.map(|missing| {
-        let (name, next) = (text_of(missing, "name"), text_of(missing, "next"));
-        format!("{} ({})", text::line(name), text::line(next))
+    let missing = missing.iter().map(|missing| {
+        let (name, next) = (text::line(&missing.name), text::line(&missing.next));
+        format!("{name} ({next})")
     });
     match missing.collect::<Vec<_>>() {
         none if none.is_empty() => format!("{source} serves"),
@@ -399,15 +403,15 @@ impl Given {
         let manifest = strict::parse(&bytes).map_err(|error| unreadable(error.to_string()))?;
         let mut body = json!({"manifest": manifest});
         if !self.folders.is_empty() {
-            body["folders"] = Value::Object(named_folders(&self.folders)?);
+            body["folders"] = json!(named_folders(&self.folders)?);
         }
         Ok(body)
     }
 }
 
 /// The folders that the owner names, each by where it really lies.
-pub(crate) fn named_folders(named: &[String]) -> Result<Map<String, Value>, Stop> {
-    let mut folders = Map::new();
+pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>, Stop> {
+    let mut folders = BTreeMap::new();
     for folder in named {
         let (name, path) = folder
             .split_once('=')
@@ -417,7 +421,7 @@ pub(crate) fn named_folders(named: &[String]) -> Result<Map<String, Value>, Stop
         let real = real
             .to_str()
             .ok_or_else(|| Stop::usage(format!("{path} is not UTF-8")))?;
-        folders.insert(name.to_owned(), real.into());
+        folders.insert(name.to_owned(), real.to_owned());
     }
     Ok(folders)
 }

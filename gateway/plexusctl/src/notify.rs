@@ -6,14 +6,12 @@
 mod calm;
 mod notifier;
 
-use crate::{
-    feed::Feed,
-    owner::{Desk, list_of, text_of},
-};
+use crate::{approvals, feed::Feed, owner::Desk};
 use calm::{Calm, Notice, PendingRequest};
 use clap::Args;
 use notifier::Notifier;
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::pending::{Card, Item};
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep_until};
@@ -102,37 +100,35 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
 
 /// What waits, the oldest first.
 async fn waiting(desk: &Desk) -> Result<Vec<PendingRequest>, Stop> {
-    let reply = desk.open().await?.get("/admin/api/pending").await?;
-    let mut waiting: Vec<_> = list_of(&reply, "pending").iter().map(title).collect();
+    let items = approvals::pending(&mut desk.open().await?).await?;
+    let mut waiting: Vec<_> = items.iter().map(title).collect();
     waiting.reverse();
     Ok(waiting)
 }
 
 /// Who asks, and what for. The label is the manifest's; a capability without one is told by its id.
-fn title(item: &Value) -> PendingRequest {
-    let ids = list_of(item, "capabilities");
-    let label = list_of(item, "asks")
-        .first()
-        .map_or("", |ask| text_of(ask, "label"));
-    let proposed = item["register"]["source"].as_str();
-    let proposed = proposed.map(|source| format!("add the extension {source}"));
-    let first = ids.first().and_then(Value::as_str);
-    let first = first.or(proposed.as_deref()).unwrap_or("something");
-    let question = (text_of(item, "kind") == "question")
-        .then(|| format!("a question of {}", text_of(&item["source"], "id")));
-    let label = match &question {
-        Some(question) => question,
-        None if label.is_empty() => first,
-        None => label,
+fn title(item: &Item) -> PendingRequest {
+    let ids = &item.heading.capabilities;
+    let asked = item.card.asks().first();
+    let asked = asked.and_then(|ask| ask.label.clone());
+    let label = match (&item.card, item.card.proposed_source(), ids.first()) {
+        (Card::Question(card), ..) => format!("a question of {}", card.source.id),
+        (_, _, Some(first)) => {
+            let label = asked.filter(|label| !label.is_empty());
+            label.unwrap_or_else(|| first.to_string())
+        }
+        (_, Some(source), None) => format!("add the extension {source}"),
+        (_, None, None) => "something".to_owned(),
     };
     let more = match ids.len() {
         0 | 1 => String::new(),
         many => format!(" and {} more", many - 1),
     };
+    let agent = item.heading.agent_id.as_ref();
     PendingRequest {
-        id: text_of(item, "pendingId").to_owned(),
-        agent: text::short(text_of(item, "agentId"), MAX_LABEL),
-        label: format!("“{}”{more}", text::short(label, MAX_LABEL)),
+        id: item.heading.pending_id.to_string(),
+        agent: text::short(agent.map_or("", |agent| agent.as_str()), MAX_LABEL),
+        label: format!("“{}”{more}", text::short(&label, MAX_LABEL)),
     }
 }
 

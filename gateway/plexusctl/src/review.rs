@@ -3,12 +3,12 @@
 use crate::{
     diff::Page,
     moment::{self, End, Moment},
-    owner::{Desk, list_of, text_of},
+    owner::Desk,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::review::{Present, Review as Reviewed, ReviewedFile, Show};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
-use serde_json::Value;
 
 /// What is reviewed.
 #[derive(Args)]
@@ -26,11 +26,12 @@ pub(crate) struct Review {
 /// Asks and prints.
 pub(crate) async fn run(desk: &Desk, review: Review) -> Result<Exit, Stop> {
     let since: Timestamp = review.since.at(End::First, &moment::now());
-    let mut path = format!("/admin/api/review/{}?since={}", review.agent, since.0);
-    if let Some(source) = &review.source {
-        path.push_str(&format!("&source={source}"));
-    }
-    let reply = desk.open().await?.get(&path).await?;
+    let asked = Show {
+        agent: review.agent.to_string(),
+        since: Some(since.0.to_string()),
+        source: review.source.map(Into::into),
+    };
+    let reply = desk.open().await?.call(&asked).await?;
     if desk.json {
         return desk.show(&reply, String::new);
     }
@@ -38,43 +39,37 @@ pub(crate) async fn run(desk: &Desk, review: Review) -> Result<Exit, Stop> {
 }
 
 /// What a person reads.
-fn page(reply: &Value) -> Page {
+fn page(reply: &Reviewed) -> Page {
     let mut page = Page::default();
-    let agent = text::line(text_of(reply, "agentId"));
-    let since = text::line(text_of(reply, "since"));
-    let sources = list_of(reply, "sources");
+    let (agent, since) = (text::line(&reply.agent_id), reply.since);
     let (mut files, mut lost) = (0, 0);
-    for source in sources {
-        let name = text::line(text_of(source, "source"));
-        for file in list_of(source, "files") {
+    for source in &reply.sources {
+        let name = &source.source;
+        for file in &source.files {
             files += 1;
-            one(&mut page, &name, file);
+            one(&mut page, name, file);
         }
-        let gone = list_of(source, "notKept");
+        let gone = &source.not_kept;
         lost += gone.len();
         if !gone.is_empty() {
-            let why = match source["why"].as_str() {
+            let why = match &source.why {
                 Some(why) => format!(" ({})", text::line(why)),
                 None => String::new(),
             };
             page.say(format!("{name}: no before-image kept{why}:"));
         }
         for one in gone {
-            let did = one["summary"].as_str().unwrap_or("(an effect)");
-            page.say(format!(
-                "  {}  {}",
-                text::line(text_of(one, "auditId")),
-                text::line(did)
-            ));
+            let did = one.summary.as_deref().unwrap_or("(an effect)");
+            page.say(format!("  {}  {}", one.audit_id, text::line(did)));
         }
-        for one in list_of(source, "unknown") {
+        for one in &source.unknown {
             page.say(format!(
                 "{name}: the outcome of this is unknown: {}",
-                text::line(text_of(one, "auditId"))
+                one.audit_id
             ));
         }
     }
-    if reply["cut"] == true {
+    if reply.cut {
         page.say("Older changes are left out: look at less with --since or --source.");
     }
     page.say(match (files, lost) {
@@ -95,36 +90,30 @@ fn counted(files: usize) -> String {
     }
 }
 
-fn one(page: &mut Page, source: &str, file: &Value) {
-    page.say(format!(
-        "{source}: {}",
-        text::line(text_of(file, "summary"))
-    ));
-    let calls = list_of(file, "calls");
-    if calls.is_empty() {
+fn one(page: &mut Page, source: &SourceId, file: &ReviewedFile) {
+    page.say(format!("{source}: {}", text::line(&file.summary)));
+    let Some(last) = file.calls.last() else {
         page.say("  (every change to it was undone)");
         page.say("");
         return;
+    };
+    match file.present {
+        Present::Same => {}
+        Present::Changed => page.say("  changed since by someone else; this is the agent's part"),
+        Present::Unknown => page.say("  it cannot be looked at now"),
     }
-    match text_of(file, "present") {
-        "same" => {}
-        "changed" => page.say("  changed since by someone else; this is the agent's part"),
-        _ => page.say("  it cannot be looked at now"),
-    }
-    if file["interleaved"] == true {
+    if file.interleaved {
         page.say("  someone else changed it in between; this shows their part too");
     }
-    match file["diff"].as_str() {
-        Some(diff) => page.diff(diff, file["cut"] == true),
+    match &file.diff {
+        Some(diff) => page.diff(diff, file.cut),
         None => page.say("  (no difference is shown: not text, or too large)"),
     }
-    if let Some(last) = calls.last().and_then(Value::as_str) {
-        let what = match calls.len() {
-            1 => "to undo it".to_owned(),
-            many => format!("to undo the last of {many} changes"),
-        };
-        page.say(format!("  {what}: plexusctl undo {}", text::line(last)));
-    }
+    let what = match file.calls.len() {
+        1 => "to undo it".to_owned(),
+        many => format!("to undo the last of {many} changes"),
+    };
+    page.say(format!("  {what}: plexusctl undo {last}"));
     page.say("");
 }
 
@@ -133,6 +122,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn event(n: u8) -> String {
+        format!("evt_00000000-0000-4000-8000-00000000000{n}")
+    }
+
+    fn text_of(reply: serde_json::Value) -> String {
+        let text = page(&serde_json::from_value(reply).unwrap()).text();
+        text.replace("00000000-0000-4000-8000-00000000000", "")
+    }
+
     #[test]
     fn what_a_person_reads() {
         let reply = json!({
@@ -140,19 +138,19 @@ mod tests {
             "sources": [{
                 "source": "notes", "effects": 4,
                 "files": [
-                    {"relativePath": "a.md", "calls": ["evt_1", "evt_2"], "summary": "replaced a\u{1b}.md, +1 −1",
+                    {"relativePath": "a.md", "calls": [event(1), event(2)], "summary": "replaced a\u{1b}.md, +1 −1",
                      "present": "changed", "diff": "-old\n+new\n"},
-                    {"relativePath": "b.png", "calls": ["evt_3"], "summary": "created b.png, 9 bytes",
+                    {"relativePath": "b.png", "calls": [event(3)], "summary": "created b.png, 9 bytes",
                      "present": "same", "cut": true},
-                    {"relativePath": "c.md", "calls": [], "undone": ["evt_4"],
+                    {"relativePath": "c.md", "calls": [], "undone": [event(4)],
                      "summary": "took back its changes to c.md", "present": "same"},
                 ],
-                "notKept": [{"auditId": "evt_0", "summary": "replaced old.md, +1 −0"}],
+                "notKept": [{"auditId": event(0), "at": null, "summary": "replaced old.md, +1 −0"}],
                 "unknown": [],
             }],
         });
         assert_eq!(
-            page(&reply).text(),
+            text_of(reply),
             "notes: replaced a\\u{1b}.md, +1 −1\n\
              \x20 changed since by someone else; this is the agent's part\n\
              \x20 │ -old\n  │ +new\n\
@@ -166,7 +164,10 @@ mod tests {
              \x20 evt_0  replaced old.md, +1 −0\n\
              my-cc changed 3 files since 2026-01-01T00:00:00.000Z, and 1 more of which nothing is kept."
         );
-        let none = json!({"agentId": "a", "since": "t", "sources": []});
-        assert_eq!(page(&none).text(), "a changed nothing since t.");
+        let none = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "sources": [], "cut": false});
+        assert_eq!(
+            text_of(none),
+            "a changed nothing since 2026-01-01T00:00:00.000Z."
+        );
     }
 }

@@ -8,7 +8,7 @@ mod set;
 pub(crate) mod test;
 
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     table::table,
 };
 use clap::{Args, Subcommand};

@@ -7,7 +7,7 @@ mod tables;
 
 use crate::{
     calls,
-    owner::{Desk, Owner, json_line, list_of, text_of},
+    owner::{Desk, Owner, json_line},
     pause::PAUSED,
 };
 use plexus_client::{Exit, Stop, out, span, text};

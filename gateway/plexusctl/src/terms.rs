@@ -19,7 +19,7 @@ pub(crate) struct Terms {
     max_calls: Option<u32>,
     /// Fewer turns and minutes than a conversation asks for; given where a request is approved.
     #[arg(skip)]
-    fewer: [Option<u32>; 2],
+    pub(crate) fewer: [Option<u32>; 2],
 }
 
 /// Reads a window.
@@ -109,11 +109,6 @@ impl Terms {
         }
         if let Some(constraint) = self.constraint()? {
             body.insert("constraint".into(), json!(constraint));
-        }
-        for (name, fewer) in ["turns", "minutes"].into_iter().zip(self.fewer) {
-            if let Some(fewer) = fewer {
-                body.insert(name.into(), json!(fewer));
-            }
         }
         Ok(())
     }

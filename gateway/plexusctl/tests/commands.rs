@@ -89,11 +89,17 @@ impl Ended {
 }
 
 fn item(id: &str) -> Value {
+    let any = plexus_protocol::Digest::of(b"any");
     let mut item = json!({
         "pendingId": id, "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
-        "agentId": "my-cc", "capabilities": ["w.write"], "scopes": [{"id": "w.write", "verbs": ["write"]}],
-        "reasons": [], "agentPurpose": "tidy \u{1b}[2Jup", "asks": [{"id": "w.write", "verbs": ["write"],
-            "input": {"path": "a"}, "plan": {"preview": {"headline": "replace a", "diff": "+one\n-two\n", "form": "diff"}}}]
+        "expiresAt": "2026-01-02T00:00:00.000Z", "agentId": "my-cc", "capabilities": ["w.write"],
+        "agentPurpose": "tidy \u{1b}[2Jup", "scopes": [{"id": "w.write", "verbs": ["write"]}], "reasons": [],
+        "pendingNarration": [], "onApproval": "wait", "asks": [{"id": "w.write", "verbs": ["write"],
+            "label": "Write", "input": {"path": "a"}, "windows": [], "plan": {
+                "preview": {"headline": "replace a", "facts": [], "diff": "+one\n-two\n", "form": "diff", "cut": false},
+                "previewDigest": any, "stateToken": any, "rating": "write", "summary": "replace a", "touched": [],
+                "warnings": []}}],
+        "choices": [], "narrow": [], "differs": null,
     });
     item["cardDigest"] = json!(plexus_protocol::json::digest(&item));
     item
@@ -404,7 +410,8 @@ fn an_approval_waits_for_the_plan() {
     let made = item(ITEM);
     let place = Place::with(move |asked| {
         if asked.method == "POST" {
-            return Some(Answer::Json(200, json!({"ok": true})));
+            let reply = json!({"ok": true, "action": "approve", "kind": "grant"});
+            return Some(Answer::Json(200, reply));
         }
         let mut making = made.clone();
         making["asks"][0]["plan"] = "making".into();

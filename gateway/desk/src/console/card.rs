@@ -9,11 +9,14 @@ use super::{
     foreign::ForeignText,
     words,
 };
-use crate::desk::Desk;
+use crate::{cards, desk::Desk};
 use askama::Template;
-use plexus_calls::approvals::{self, card};
-use plexus_ipc::message::{Form, Touched};
-use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
+use plexus_calls::approvals;
+use plexus_ipc::message::Form;
+use plexus_owner::pending::{self, GrantCard, MadePlan};
+use plexus_protocol::{
+    CapabilityId, Digest, PendingId, Timestamp, TrustWindow, constraint::is_prefix,
+};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::{Map, Value};
@@ -144,9 +147,15 @@ struct Narrow {
 
 impl Card {
     /// The card of an item, decided or not. Reads its inputs from their files.
-    pub(crate) fn of(desk: &Desk, state: &State, item: &Item, by: Option<&'static str>) -> Self {
+    pub(crate) fn of(
+        desk: &Desk,
+        state: &State,
+        item: &Item,
+        by: Option<&'static str>,
+    ) -> Option<Self> {
         let catalogue = desk.catalogue.load();
-        let shown = card::card(&desk.approvals, &catalogue, state, item);
+        let shown = cards::grant(desk, &catalogue, state, item)?;
+        let shown = shown.card.grant()?;
         let now = state.time(desk.clock.now());
         let mut left = VALUES;
         let entry = |ask: &Ask| catalogue.get(&ask.capability).cloned();
@@ -158,7 +167,7 @@ impl Card {
         let asks: Vec<AskView> = item
             .asks
             .iter()
-            .zip(list(&shown, "asks"))
+            .zip(&shown.asks)
             .take(ASKS)
             .map(|(ask, seen)| {
                 AskView::of(
@@ -173,21 +182,18 @@ impl Card {
             })
             .collect();
         let making = item.asks.iter().any(|ask| ask.plan == Plan::Making);
-        let lost = !making && shown.get("cardDigest").is_none()
+        let lost = !making && shown.card_digest.is_none()
             || item.asks.iter().any(|ask| ask.plan == Plan::Failed)
-            || item
-                .asks
-                .iter()
-                .zip(list(&shown, "asks"))
-                .any(|(ask, seen)| {
-                    ask.input.is_some()
-                        && seen["input"].is_null()
-                        && desk.approvals.input(&item.id, ask).is_none()
-                });
+            || item.asks.iter().zip(&shown.asks).any(|(ask, seen)| {
+                ask.input.is_some()
+                    && seen.input.as_ref().is_none_or(Value::is_null)
+                    && desk.approvals.input(&item.id, ask).is_none()
+            });
         let first = asks.first();
-        Self {
+        let digest = shown.card_digest;
+        Some(Self {
             id: item.id.to_string(),
-            digest: text(&shown, "cardDigest").to_owned(),
+            digest: digest.map_or_else(String::new, |digest| digest.to_string()),
             revision: item.revision,
             state: words::state(item, now),
             agent: ForeignText::line(item.agent.as_str()),
@@ -202,21 +208,10 @@ impl Card {
                 .iter()
                 .find_map(|ask| ask.wish)
                 .map_or("", |w| w.phrase()),
-            differs: Differs::of(&shown["differs"], now),
-            before: ["sourceChanged", "deniedBefore"]
-                .into_iter()
-                .flat_map(|member| list(&shown, member))
-                .filter_map(|said| {
-                    let at = serde_json::from_value(said["at"].clone()).ok();
-                    let ago = at.map(|at| format!(" ({})", Moment::ago(at, now).words));
-                    let words = said["words"].as_str()?;
-                    Some(ForeignText::line(
-                        &(words.to_owned() + &ago.unwrap_or_default()),
-                    ))
-                })
-                .collect(),
-            choices: choices(&shown),
-            narrow: narrow(item, &shown, entry),
+            differs: shown.differs.as_ref().map(|it| Differs::of(it, now)),
+            before: before(shown, now),
+            choices: shown.choices.iter().map(Choice::of).collect(),
+            narrow: narrow(item, shown, entry),
             asks,
             making,
             lost,
@@ -227,7 +222,7 @@ impl Card {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
                 _ => None,
             },
-        }
+        })
     }
 
     fn pending(&self) -> bool {
@@ -252,20 +247,21 @@ impl AskView {
         state: &State,
         item: &Item,
         ask: &Ask,
-        seen: &Value,
+        seen: &pending::Ask,
         entry: Option<&Entry>,
         room: Room,
         left: &mut usize,
     ) -> Self {
-        let plan = &seen["plan"];
-        let preview = &plan["preview"];
+        let (plan, error) = match &seen.plan {
+            pending::Plan::Made(plan) => (Some(&**plan), None),
+            pending::Plan::Failed(failed) => (None, Some(&failed.error)),
+            pending::Plan::None | pending::Plan::Making => (None, None),
+        };
         let source = entry.and_then(|e| state.sources.get(&e.source));
         let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
-        let has_diff = preview["diff"].is_string();
-        let form = serde_json::from_value(preview["form"].clone()).unwrap_or(Form::Text);
-        let diff = preview["diff"].as_str().map(|text| {
-            let page = diff::page(form, text, 0, room);
-            Diff {
+        let diff = plan.map(|plan| &plan.preview).and_then(|preview| {
+            let page = diff::page(form_of(preview), preview.diff.as_ref()?, 0, room);
+            Some(Diff {
                 more: page.next.map_or(String::new(), |next| {
                     format!(
                         "/admin/console/pending/{}/diff/{}?from={next}",
@@ -273,36 +269,28 @@ impl AskView {
                     )
                 }),
                 page,
-                cut: preview["cut"] == true,
-            }
+                cut: preview.cut,
+            })
         });
-        let touched: Vec<Touched> =
-            serde_json::from_value(plan["touched"].clone()).unwrap_or_default();
-        let (touches, touches_more) = first(touched.iter(), |touched| {
-            let kind = ForeignText::line(&touched.kind.to_string());
+        let touched = plan.into_iter().flat_map(|plan| &plan.touched);
+        let (touches, touches_more) = first(touched, |touched| {
+            let kind = ForeignText::line(&touched.kind);
             (
                 format!("{} {kind}", words::access(touched.access)),
-                ForeignText::line(&touched.id.to_string()),
+                ForeignText::line(&touched.id),
             )
         });
-        let facts = list(preview, "facts")
-            .iter()
-            // A digest tells a person nothing, and the headline names the path already.
-            .filter(|fact| Digest::parse(text(fact, "value")).is_none())
-            .filter(|fact| {
-                text(fact, "name") != "path"
-                    || !text(preview, "headline").contains(text(fact, "value"))
-            });
-        let (facts, facts_more) = first(facts, |fact| {
+        let (facts, facts_more) = first(plan.into_iter().flat_map(facts), |fact| {
             (
-                ForeignText::short(text(fact, "name"), 80),
-                ForeignText::short(text(fact, "value"), 400),
+                ForeignText::short(&fact.name, 80),
+                ForeignText::short(&fact.value, 400),
             )
         });
-        let warnings = list(plan, "warnings").iter().filter_map(Value::as_str);
-        let (warnings, warnings_more) = first(warnings, ForeignText::line);
+        let warnings = plan.into_iter().flat_map(|plan| &plan.warnings);
+        let (warnings, warnings_more) = first(warnings, |said| ForeignText::line(said));
+        let headline = plan.map_or("", |plan| &plan.preview.headline);
         let schema = entry.and_then(|e| e.capability().input.as_ref());
-        let (input, input_more) = members(&seen["input"], schema, has_diff, left);
+        let (input, input_more) = members(seen.input.as_ref(), schema, diff.is_some(), left);
         let rating = entry.map_or("unknown to this gateway: treat it as sensitive", |e| {
             words::rating(e)
         });
@@ -319,10 +307,8 @@ impl AskView {
                 .as_ref()
                 .map(|c| ForeignText::line(&c.in_words())),
             making: ask.plan == Plan::Making,
-            error: plan
-                .get("error")
-                .map(|why| ForeignText::line(why.as_str().unwrap_or_default())),
-            headline: ForeignText::line(text(preview, "headline")),
+            error: error.map(|why| ForeignText::line(why)),
+            headline: ForeignText::line(headline),
             facts,
             facts_more,
             warnings,
@@ -343,6 +329,36 @@ impl AskView {
     }
 }
 
+/// The facts of a plan that tell a person something: a digest does not, and the headline names the path already.
+fn facts(plan: &MadePlan) -> impl Iterator<Item = &pending::Fact> {
+    let preview = &plan.preview;
+    let tells = |fact: &&pending::Fact| {
+        Digest::parse(&fact.value).is_none()
+            && (fact.name != "path" || !preview.headline.contains(&fact.value))
+    };
+    preview.facts.iter().filter(tells)
+}
+
+/// How the diff of a preview is to be read.
+fn form_of(preview: &pending::Preview) -> Form {
+    match preview.form {
+        pending::Form::Fields => Form::Fields,
+        pending::Form::Text => Form::Text,
+        pending::Form::Diff => Form::Diff,
+    }
+}
+
+/// How its source was changed since it was granted, and what was denied before.
+fn before(shown: &GrantCard, now: Timestamp) -> Vec<ForeignText> {
+    let changed = shown.source_changed.iter().map(|change| {
+        let ago = Moment::ago(change.at, now).words;
+        ForeignText::line(&format!("{} ({ago})", change.words))
+    });
+    let denied = shown.denied_before.iter();
+    let denied = denied.map(|denied| ForeignText::line(&denied.words));
+    changed.chain(denied).collect()
+}
+
 /// The first of `all`, and how many more there are.
 fn first<I: Iterator, T>(mut all: I, show: impl FnMut(I::Item) -> T) -> (Vec<T>, usize) {
     let shown = all.by_ref().take(LISTED).map(show).collect();
@@ -352,12 +368,12 @@ fn first<I: Iterator, T>(mut all: I, show: impl FnMut(I::Item) -> T) -> (Vec<T>,
 /// The members of an input, those first that its schema names, in its order; and how many are left out. Where a change is
 /// shown, long texts of it are only measured.
 fn members(
-    input: &Value,
+    input: Option<&Value>,
     schema: Option<&Value>,
     has_diff: bool,
     left: &mut usize,
 ) -> (Vec<Member>, usize) {
-    let Some(object) = input.as_object() else {
+    let Some(object) = input.and_then(Value::as_object) else {
         return (Vec::new(), 0);
     };
     let declared = schema.and_then(|schema| schema["properties"].as_object());
@@ -406,76 +422,75 @@ fn client(item: &Item) -> ForeignText {
 }
 
 impl Differs {
-    fn of(differs: &Value, now: Timestamp) -> Option<Self> {
-        let changes = differs["changes"].as_array()?;
-        let since: Timestamp = serde_json::from_value(differs["since"].clone()).ok()?;
-        let one = |change: &Value| {
-            let side = |name: &str| {
-                let value = &change[name];
-                match value {
-                    Value::Null => ForeignText::default(),
-                    Value::String(text) => ForeignText::short(text, 300),
-                    other => ForeignText::short(&other.to_string(), 300),
-                }
+    fn of(differs: &pending::Differs, now: Timestamp) -> Self {
+        let changes = &differs.changes;
+        let one = |change: &pending::MemberDifference| {
+            let side = |said: &Option<String>| {
+                said.as_deref()
+                    .map_or_else(ForeignText::default, |said| ForeignText::short(said, 300))
             };
-            let path = text(change, "path");
-            let path = path.strip_prefix('/').unwrap_or(path);
-            let place = match change["capability"].as_str() {
+            let path = change.path.strip_prefix('/').unwrap_or(&change.path);
+            let place = match &change.capability {
                 Some(of) => format!("{of}: {path}"),
                 None => path.to_owned(),
             };
-            (ForeignText::short(&place, 160), side("was"), side("now"))
+            let place = ForeignText::short(&place, 160);
+            (place, side(&change.was), side(&change.now))
         };
-        Some(Self {
-            since: Moment::ago(since, now),
+        Self {
+            since: Moment::ago(differs.since, now),
             changes: changes.iter().take(8).map(one).collect(),
             more: changes.len().saturating_sub(8)
-                + usize::try_from(differs["more"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX),
-        })
+                + usize::try_from(differs.more.unwrap_or(0)).unwrap_or(usize::MAX),
+        }
     }
 }
 
-/// The answers that there are, in the gateway's words.
-fn choices(shown: &Value) -> Vec<Choice> {
-    let choice = |choice: &Value| Choice {
-        window: text(choice, "window").to_owned(),
-        span: match text(choice, "window") {
-            "1h" => "1 hour",
-            "1d" => "1 day",
-            "7d" => "7 days",
-            "until-revoked" => "Until you revoke it",
-            _ => "Once",
-        },
-        once: text(choice, "window") == "once",
-        words: ForeignText::line(text(choice, "words")),
-        refused: choice["refused"].as_str().map(ForeignText::line),
-    };
-    list(shown, "choices").iter().map(choice).collect()
+impl Choice {
+    /// An answer, in the gateway's words.
+    fn of(choice: &pending::Choice) -> Self {
+        Self {
+            window: choice.window.kind().to_owned(),
+            span: match choice.window {
+                TrustWindow::HOUR => "1 hour",
+                TrustWindow::DAY => "1 day",
+                TrustWindow::WEEK => "7 days",
+                TrustWindow::UntilRevoked => "Until you revoke it",
+                _ => "Once",
+            },
+            once: choice.window == TrustWindow::Once,
+            words: ForeignText::line(&choice.words),
+            refused: choice.refused.as_deref().map(ForeignText::line),
+        }
+    }
 }
 
 /// The fields that a longer permission can be narrowed by, with this call's own place as the first suggestion.
-fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>) -> Vec<Narrow> {
+fn narrow(
+    item: &Item,
+    shown: &GrantCard,
+    entry: impl Fn(&Ask) -> Option<Arc<Entry>>,
+) -> Vec<Narrow> {
     let Some(first) = item.asks.first() else {
         return Vec::new();
     };
-    let (Some(entry), Some(seen)) = (entry(first), list(shown, "asks").first()) else {
+    let (Some(entry), Some(seen)) = (entry(first), shown.asks.first()) else {
         return Vec::new();
     };
-    let fields = list(shown, "narrow").iter().filter_map(Value::as_str);
     let resolved = |field| entry.capability().resolves_to(field);
+    let fields = shown.narrow.iter().take(4);
     fields
-        .take(4)
-        .map(|field| Narrow::of(field, resolved(field), &seen["input"]))
+        .map(|field| Narrow::of(field, resolved(field), seen.input.as_ref()))
         .collect()
 }
 
 impl Narrow {
     /// `resolved`: the kind of thing that the worker resolves the field to.
-    fn of(field: &str, resolved: Option<&str>, input: &Value) -> Self {
+    fn of(field: &str, resolved: Option<&str>, input: Option<&Value>) -> Self {
         let path = matches!(resolved, Some("file" | "note" | "folder" | "path"));
         let asked = field
             .split('.')
-            .try_fold(input, |at, key| at.get(key))
+            .fold(input, |at, key| at?.get(key))
             .and_then(Value::as_str)
             .unwrap_or_default();
         let value = match asked.rsplit_once('/') {
@@ -564,16 +579,16 @@ pub(super) fn everything(
     desk: &Desk,
     state: &State,
     id: &PendingId,
-    proposed: Option<Map<String, Value>>,
+    proposed: Option<pending::Item>,
     from: usize,
 ) -> Option<String> {
     let shown = match state.item(id) {
-        Some(_) if proposed.is_some() => Value::Object(proposed?),
-        Some(item) => card::card(&desk.approvals, &desk.catalogue.load(), state, item),
-        None => Value::Object(match desk.questions.card(id, state) {
+        Some(_) if proposed.is_some() => proposed?,
+        Some(item) => cards::grant(desk, &desk.catalogue.load(), state, item)?,
+        None => match cards::question(desk, state, id) {
             Some(card) => card,
             None => super::change::whole(desk, state, id)?,
-        }),
+        },
     };
     let whole = serde_json::to_string_pretty(&shown).ok()?;
     let rest = whole.get(from..)?;
@@ -587,14 +602,6 @@ pub(super) fn everything(
         String::new()
     };
     Everything { text, more }.render().ok()
-}
-
-fn text<'v>(value: &'v Value, member: &str) -> &'v str {
-    value[member].as_str().unwrap_or_default()
-}
-
-fn list<'v>(value: &'v Value, member: &str) -> &'v [Value] {
-    value[member].as_array().map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
@@ -623,7 +630,7 @@ mod tests {
         }
         input["path"] = json!(".env");
         let mut left = VALUES;
-        let (shown, more) = members(&input, Some(&schema), false, &mut left);
+        let (shown, more) = members(Some(&input), Some(&schema), false, &mut left);
         assert_eq!(names(&shown)[..3], ["path", "offset", "Path"]);
         let marks: Vec<bool> = shown.iter().map(|m| m.undeclared).collect();
         assert_eq!(marks[..3], [false, false, true]);
@@ -644,7 +651,7 @@ mod tests {
         assert!(told.contains("And 3 more fields of the input, listed under “Everything”."));
 
         // A capability that is gone declares nothing, and what fits says nothing of more.
-        let (shown, more) = members(&json!({"path": "a"}), None, false, &mut left);
+        let (shown, more) = members(Some(&json!({"path": "a"})), None, false, &mut left);
         assert!(!shown[0].undeclared && more == 0);
         let told = page(AskView {
             input: shown,
@@ -657,7 +664,7 @@ mod tests {
     fn only_a_text_that_the_change_shows_is_measured() {
         let schema = json!({"properties": {"content": {}}});
         let input = json!({"content": "one\ntwo", "else": "three\nfour"});
-        let (shown, _) = members(&input, Some(&schema), true, &mut VALUES.clone());
+        let (shown, _) = members(Some(&input), Some(&schema), true, &mut VALUES.clone());
         assert_eq!(shown[0].rest, "2 lines, shown as the change above");
         assert_eq!(shown[1].value.to_string(), "three\nfour");
     }
@@ -699,7 +706,7 @@ mod tests {
             ("file", "./x", true, ""),
             ("file", "/etc/passwd", true, ""),
         ] {
-            let one = Narrow::of("path", Some(kind), &json!({ "path": asked }));
+            let one = Narrow::of("path", Some(kind), Some(&json!({ "path": asked })));
             assert_eq!(
                 (one.path, one.value.as_str()),
                 (path, value),

@@ -5,12 +5,12 @@
 //! waits says so under the same id, until the source changes again.
 
 use super::{card::Moment, foreign::ForeignText};
-use crate::desk::Desk;
+use crate::{cards, desk::Desk};
 use askama::Template;
 use plexus_calls::approvals::change;
-use plexus_protocol::{Digest, PendingId, Timestamp};
+use plexus_owner::pending::{self, ChangeCard, Heading};
+use plexus_protocol::{Digest, PendingId, Verb};
 use plexus_trust::{Source, State};
-use serde_json::{Map, Value};
 
 /// Agents, capabilities, differences, and words of one difference: how many of each are listed.
 const LISTED: usize = 24;
@@ -75,14 +75,12 @@ impl Card {
     ) -> Option<Self> {
         let mut sources = state.sources.values();
         let source = sources.find(|source| change::id(source).as_ref() == Some(id))?;
-        let shown = change::card(state, &desk.catalogue.load(), source);
+        let shown = shown(desk, state, source);
+        let digest = shown.as_ref().map(|(_, card)| card.card_digest);
         Some(Self {
             id: id.to_string(),
-            digest: shown
-                .as_ref()
-                .map_or("", |card| text(card, "cardDigest"))
-                .to_owned(),
-            revision: shown.as_ref().map_or(0, revision),
+            digest: digest.map_or_else(String::new, |digest| digest.to_string()),
+            revision: digest.map_or(0, revision),
             source: ForeignText::short(source.id.as_str(), 60),
             label: ForeignText::short(&source.config.label, 120),
             verdict: match desk.feed.decision_on(id).as_deref() {
@@ -95,10 +93,20 @@ impl Card {
                         .into()
                 }
             },
-            waits: shown
-                .as_ref()
-                .map(|card| PendingChange::of(state, source, card, state.time(desk.clock.now()))),
+            waits: shown.map(|(heading, card)| {
+                let since = Moment::ago(heading.created_at, state.time(desk.clock.now()));
+                PendingChange::of(state, source, &card, since)
+            }),
         })
+    }
+}
+
+/// The card of a source, if it waits.
+fn shown(desk: &Desk, state: &State, source: &Source) -> Option<(Heading, Box<ChangeCard>)> {
+    let item = cards::change(state, &desk.catalogue.load(), source)?;
+    match item.card {
+        pending::Card::Change(card) => Some((item.heading, card)),
+        _ => None,
     }
 }
 
@@ -107,56 +115,54 @@ fn place(by: Option<&'static str>) -> &'static str {
 }
 
 impl PendingChange {
-    fn of(state: &State, source: &Source, card: &Map<String, Value>, now: Timestamp) -> Self {
-        let (agents, more_agents) = first(list(card, "agents"), |agent| said(agent, 60));
-        let (capabilities, more_capabilities) = first(list(card, "pendingNarration"), |one| {
-            let verbs = one["verbs"].as_array().into_iter().flatten();
-            let verbs: Vec<_> = verbs.filter_map(Value::as_str).collect();
-            (said(&one["id"], 120), ForeignText::line(&verbs.join(", ")))
+    fn of(state: &State, source: &Source, card: &ChangeCard, since: Moment) -> Self {
+        let (agents, more_agents) =
+            first(&card.agents, |agent| ForeignText::short(agent.as_str(), 60));
+        let (capabilities, more_capabilities) = first(&card.pending_narration, |one| {
+            let verbs: Vec<_> = one.verbs.iter().map(Verb::as_str).collect();
+            let verbs = ForeignText::line(&verbs.join(", "));
+            (ForeignText::short(one.id.as_str(), 120), verbs)
         });
-        let (changes, more_changes) = first(list(card, "changes"), |one| {
-            let words = one["words"].as_array().map_or(&[][..], Vec::as_slice);
-            let (words, more) = first(words, |word| said(word, LINE));
+        let (changes, more_changes) = first(&card.changes, |one| {
+            let (words, more) = first(&one.words, |word| ForeignText::short(word, LINE));
             Difference {
-                about: said(&one["about"], 120),
+                about: ForeignText::short(&one.about, 120),
                 words,
                 more,
             }
         });
         Self {
             title: title(state, source),
-            held_back: card.get("definitions").is_some_and(Value::is_string),
+            held_back: card.definitions.is_some(),
             of_code: source.asks(),
-            since: since(card, now),
-            why: first(list(card, "reasons"), |why| said(why, LINE)).0,
+            since,
+            why: first(&card.reasons, |why| ForeignText::short(why, LINE)).0,
             changes,
             more_changes,
             agents,
             more_agents,
             capabilities,
             more_capabilities,
-            if_approved: ForeignText::short(text(card, "ifApproved"), LINE),
-            if_denied: ForeignText::short(text(card, "ifDenied"), LINE),
+            if_approved: ForeignText::short(&card.if_approved, LINE),
+            if_denied: ForeignText::short(&card.if_denied, LINE),
         }
     }
 }
 
 /// What waits of this kind.
 pub(super) fn lines(desk: &Desk, state: &State) -> Vec<Line> {
-    let (catalogue, now) = (desk.catalogue.load(), state.time(desk.clock.now()));
+    let now = state.time(desk.clock.now());
     let line = |source: &Source| {
-        let card = change::card(state, &catalogue, source)?;
-        let word = list(&card, "changes")
-            .first()
-            .and_then(|one| one["words"][0].as_str());
-        let why = list(&card, "reasons").first().and_then(Value::as_str);
+        let (heading, card) = shown(desk, state, source)?;
+        let word = card.changes.first().and_then(|one| one.words.first());
+        let why = word.or(card.reasons.first());
         Some(Line {
-            id: text(&card, "pendingId").to_owned(),
-            revision: revision(&card),
+            id: heading.pending_id.to_string(),
+            revision: revision(card.card_digest),
             source: ForeignText::short(source.id.as_str(), 60),
             title: title(state, source),
-            what: ForeignText::short(word.or(why).unwrap_or_default(), 90),
-            since: since(&card, now),
+            what: ForeignText::short(why.map_or("", String::as_str), 90),
+            since: Moment::ago(heading.created_at, now),
         })
     };
     let sources = state.sources.values();
@@ -164,9 +170,9 @@ pub(super) fn lines(desk: &Desk, state: &State) -> Vec<Line> {
 }
 
 /// All that the card's digest covers.
-pub(super) fn whole(desk: &Desk, state: &State, id: &PendingId) -> Option<Map<String, Value>> {
+pub(super) fn whole(desk: &Desk, state: &State, id: &PendingId) -> Option<pending::Item> {
     let catalogue = desk.catalogue.load();
-    change::card(state, &catalogue, change::source_of(state, &catalogue, id)?)
+    cards::change(state, &catalogue, change::source_of(state, &catalogue, id)?)
 }
 
 fn title(state: &State, source: &Source) -> String {
@@ -181,37 +187,13 @@ fn title(state: &State, source: &Source) -> String {
 }
 
 /// A number that changes with the card: the beginning of its digest, as much as a browser counts exactly.
-fn revision(card: &Map<String, Value>) -> u64 {
-    let digest = Digest::parse(text(card, "cardDigest"));
-    digest.map_or(0, |digest| {
-        let bytes = digest.0.iter().take(6);
-        bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
-    })
-}
-
-fn since(card: &Map<String, Value>, now: Timestamp) -> Moment {
-    let at = card
-        .get("createdAt")
-        .and_then(|at| serde_json::from_value(at.clone()).ok());
-    Moment::ago(at.unwrap_or(now), now)
+fn revision(digest: Digest) -> u64 {
+    let bytes = digest.0.iter().take(6);
+    bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// The first of a list, and how many more there are.
-fn first<T>(all: &[Value], show: impl Fn(&Value) -> T) -> (Vec<T>, usize) {
+fn first<A, T>(all: &[A], show: impl Fn(&A) -> T) -> (Vec<T>, usize) {
     let shown = all.iter().take(LISTED).map(show).collect();
     (shown, all.len().saturating_sub(LISTED))
-}
-
-fn said(value: &Value, most: usize) -> ForeignText {
-    ForeignText::short(value.as_str().unwrap_or_default(), most)
-}
-
-fn text<'v>(card: &'v Map<String, Value>, member: &str) -> &'v str {
-    card.get(member).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list<'v>(card: &'v Map<String, Value>, member: &str) -> &'v [Value] {
-    card.get(member)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
 }

@@ -4,11 +4,11 @@
 //! are [`ForeignText`] and stand in a marked place; a field hides nothing of what is typed.
 
 use super::{card::Moment, foreign::ForeignText};
-use crate::desk::Desk;
+use crate::{cards, desk::Desk};
 use askama::Template;
-use plexus_protocol::{PendingId, Timestamp};
+use plexus_owner::pending::{self, FieldType, Wants};
+use plexus_protocol::PendingId;
 use plexus_trust::State;
-use serde_json::{Map, Value};
 
 /// Bytes of the asker's words, as HTML.
 const WORDS: usize = 8_000;
@@ -59,57 +59,55 @@ pub(super) struct Line {
 impl Card {
     /// The card of a question that waits.
     pub(super) fn of(desk: &Desk, state: &State, id: &PendingId) -> Option<Self> {
-        let card = &Value::Object(desk.questions.card(id, state)?);
+        let item = cards::question(desk, state, id)?;
+        let pending::Card::Question(card) = &item.card else {
+            return None;
+        };
+        let (heading, question) = (&item.heading, &card.question);
         let now = state.time(desk.clock.now());
-        let question = &card["question"];
-        let fields = question["fields"].as_array().into_iter().flatten();
-        let page = question["url"].as_str().map(|url| {
-            (
-                ForeignText::line(url),
-                ForeignText::line(text(question, "host")),
-            )
-        });
+        let page = match &question.wants {
+            Wants::Page { url, host } => Some((ForeignText::line(url), ForeignText::line(host))),
+            Wants::Form { .. } => None,
+        };
+        let agent = heading.agent_id.as_ref();
+        let capability = heading.capabilities.first();
+        let fields = question.fields().iter().enumerate();
         Some(Self {
             id: id.to_string(),
-            digest: text(card, "cardDigest").to_owned(),
-            source: ForeignText::short(text(&card["source"], "id"), 60),
-            label: ForeignText::short(text(&card["source"], "label"), 120),
-            agent: ForeignText::short(text(card, "agentId"), 60),
-            capability: said(&card["capabilities"][0]),
-            asked: Moment::ago(at(card, "createdAt", now), now),
-            ends: Moment::left(at(card, "expiresAt", now), now),
-            why: said(&card["reasons"][0]),
-            words: ForeignText::beginning(text(question, "words"), WORDS).0,
+            digest: card.card_digest.to_string(),
+            source: ForeignText::short(card.source.id.as_str(), 60),
+            label: ForeignText::short(&card.source.label, 120),
+            agent: ForeignText::short(agent.map_or("", |agent| agent.as_str()), 60),
+            capability: said(capability.map_or("", |capability| capability.as_str())),
+            asked: Moment::ago(heading.created_at, now),
+            ends: Moment::left(heading.expires_at.unwrap_or(now), now),
+            why: said(card.reasons.first().map_or("", String::as_str)),
+            words: ForeignText::beginning(&question.words, WORDS).0,
             page,
-            fields: fields
-                .enumerate()
-                .map(|(at, field)| Field::of(at, field))
-                .collect(),
-            if_approved: said(&card["ifApproved"]),
-            if_denied: said(&card["ifDenied"]),
+            fields: fields.map(|(at, field)| Field::of(at, field)).collect(),
+            if_approved: said(&card.if_approved),
+            if_denied: said(&card.if_denied),
         })
     }
 }
 
 impl Field {
-    fn of(at: usize, field: &Value) -> Self {
-        let of = field["of"].as_array().into_iter().flatten();
+    fn of(at: usize, field: &pending::Field) -> Self {
+        let of = field.of.iter().flatten();
         Self {
             at,
-            name: said(&field["name"]),
-            label: said(&field["label"]),
-            hint: field.get("hint").map(said),
-            required: field["required"] == true,
-            kind: match text(field, "type") {
-                "boolean" => "boolean",
-                "choice" => "choice",
-                "choices" => "choices",
-                "integer" | "number" => "number",
-                _ => "text",
+            name: said(&field.name),
+            label: said(&field.label),
+            hint: field.hint.as_deref().map(said),
+            required: field.required,
+            kind: match field.kind {
+                FieldType::Boolean => "boolean",
+                FieldType::Choice => "choice",
+                FieldType::Choices => "choices",
+                FieldType::Integer | FieldType::Number => "number",
+                FieldType::Text => "text",
             },
-            of: of
-                .map(|one| (said(&one["value"]), said(&one["label"])))
-                .collect(),
+            of: of.map(|one| (said(&one.value), said(&one.label))).collect(),
         }
     }
 }
@@ -117,26 +115,18 @@ impl Field {
 /// The questions that wait.
 pub(super) fn lines(desk: &Desk, state: &State) -> Vec<Line> {
     let now = state.time(desk.clock.now());
-    let line = |card: Map<String, Value>| {
-        let card = Value::Object(card);
-        Line {
-            id: text(&card, "pendingId").to_owned(),
-            source: ForeignText::short(text(&card["source"], "id"), 60),
-            what: ForeignText::short(text(&card["question"], "words"), 90),
-            since: Moment::ago(at(&card, "createdAt", now), now),
-        }
+    let line = |item: pending::Item| match item.card {
+        pending::Card::Question(card) => Some(Line {
+            id: item.heading.pending_id.to_string(),
+            source: ForeignText::short(card.source.id.as_str(), 60),
+            what: ForeignText::short(&card.question.words, 90),
+            since: Moment::ago(item.heading.created_at, now),
+        }),
+        _ => None,
     };
-    desk.questions.cards(state).into_iter().map(line).collect()
+    cards::questions(desk, state).filter_map(line).collect()
 }
 
-fn at(card: &Value, member: &str, now: Timestamp) -> Timestamp {
-    serde_json::from_value(card[member].clone()).unwrap_or(now)
-}
-
-fn said(value: &Value) -> ForeignText {
-    ForeignText::short(value.as_str().unwrap_or_default(), LINE)
-}
-
-fn text<'v>(value: &'v Value, member: &str) -> &'v str {
-    value[member].as_str().unwrap_or_default()
+fn said(text: &str) -> ForeignText {
+    ForeignText::short(text, LINE)
 }

@@ -6,9 +6,9 @@
 
 use super::{card::Moment, foreign::ForeignText};
 use askama::Template;
+use plexus_owner::pending::{self, SurfaceFact, SurfaceSection, SurfaceValue};
 use plexus_protocol::Timestamp;
 use plexus_trust::Item;
-use serde_json::{Map, Value};
 
 /// Facts of a section, differences: how many of each stand open.
 const OPEN: usize = 12;
@@ -83,41 +83,46 @@ struct Fact {
 }
 
 impl Card {
-    pub(super) fn of(card: &Map<String, Value>, item: &Item, now: Timestamp) -> Self {
-        let card = &Value::Object(card.clone());
-        let surface = &card["register"];
-        let lines = |member: &str| {
-            let words = list(card, member).iter().filter_map(Value::as_str);
-            words.map(ForeignText::line)
+    /// The card of an item that proposes an extension.
+    pub(super) fn of(shown: &pending::Item, item: &Item, now: Timestamp) -> Option<Self> {
+        let pending::Card::Register(card) = &shown.card else {
+            return None;
         };
-        let (capabilities, parts): (Vec<_>, Vec<_>) = list(surface, "sections")
+        let surface = &card.register;
+        let lines = |words: &[String]| -> Vec<_> {
+            words.iter().map(|words| ForeignText::line(words)).collect()
+        };
+        let (capabilities, parts): (Vec<_>, Vec<_>) = surface
+            .sections
             .iter()
-            .partition(|section| section["capability"] == true);
-        let unnamed = list(card, "foldersToName").iter();
-        let moved = list(card, "movedSecrets").iter();
-        Self {
+            .partition(|section| section.capability);
+        let unnamed = card.folders_to_name.iter();
+        let moved = card.moved_secrets.iter();
+        let digest = card.card_digest;
+        Some(Self {
             id: item.id.to_string(),
-            digest: text(card, "cardDigest").to_owned(),
+            digest: digest.map_or_else(String::new, |digest| digest.to_string()),
             state: item.wire_state(now),
             agent: ForeignText::short(item.agent.as_str(), 60),
-            source: said(surface, "source"),
-            label: said(surface, "label"),
+            source: ForeignText::line(surface.source.as_str()),
+            label: ForeignText::line(&surface.label),
             asked: Moment::ago(item.created_at, now),
             purpose: item.purpose.as_deref().map(ForeignText::line),
-            problems: lines("problems").collect(),
-            changes: card["changes"]
-                .is_array()
-                .then(|| Folded::of(lines("changes"), OPEN)),
+            problems: lines(card.problems.as_deref().unwrap_or_default()),
+            changes: card
+                .changes
+                .as_deref()
+                .map(|changes| Folded::of(lines(changes).into_iter(), OPEN)),
             surface: parts.into_iter().map(Part::of).collect(),
             wide: capabilities.len() <= OPEN_CAPABILITIES,
             capabilities: Folded::of(capabilities.into_iter().map(Part::of), LISTED),
-            unnamed: unnamed.map(|one| said(one, "name")).collect(),
+            unnamed: unnamed.map(|one| ForeignText::line(&one.name)).collect(),
             moved: moved
-                .map(|one| (said(one, "name"), said(one, "host")))
+                .map(|one| (ForeignText::line(&one.name), ForeignText::line(&one.host)))
                 .collect(),
-            if_approved: said(card, "ifApproved"),
-            if_kept: said(card, "ifKept"),
-        }
+            if_approved: ForeignText::line(&card.if_approved),
+            if_kept: ForeignText::line(card.if_kept.as_deref().unwrap_or_default()),
+        })
     }
 
     fn pending(&self) -> bool {
@@ -130,19 +135,21 @@ impl Card {
 }
 
 impl Part {
-    fn of(section: &Value) -> Self {
+    fn of(section: &SurfaceSection) -> Self {
         Self {
-            title: said(section, "title"),
-            note: said(section, "note"),
-            facts: Folded::of(list(section, "facts").iter().map(Fact::of), OPEN),
+            title: ForeignText::line(&section.title),
+            note: ForeignText::line(section.note.as_deref().unwrap_or_default()),
+            facts: Folded::of(section.facts.iter().map(Fact::of), OPEN),
         }
     }
 }
 
 impl Fact {
-    fn of(fact: &Value) -> Self {
-        let is_text = fact["text"].is_string();
-        let whole = text(fact, if is_text { "text" } else { "value" });
+    fn of(fact: &SurfaceFact) -> Self {
+        let (whole, is_text) = match &fact.what {
+            SurfaceValue::Value(value) => (value, false),
+            SurfaceValue::Text(text) => (text, true),
+        };
         let (lines, length) = (whole.lines().count(), whole.chars().count());
         let long = match is_text {
             true if lines > LINES => Some(format!("{lines} lines")),
@@ -150,7 +157,7 @@ impl Fact {
             _ => None,
         };
         Self {
-            name: said(fact, "name"),
+            name: ForeignText::line(&fact.name),
             value: match is_text {
                 true => ForeignText::text(whole),
                 false => ForeignText::line(whole),
@@ -159,16 +166,4 @@ impl Fact {
             long,
         }
     }
-}
-
-fn said(value: &Value, member: &str) -> ForeignText {
-    ForeignText::line(text(value, member))
-}
-
-fn text<'v>(value: &'v Value, member: &str) -> &'v str {
-    value[member].as_str().unwrap_or_default()
-}
-
-fn list<'v>(value: &'v Value, member: &str) -> &'v [Value] {
-    value[member].as_array().map_or(&[], Vec::as_slice)
 }

@@ -6,25 +6,31 @@
 //! that changed since.
 
 use super::{
-    Acting, Narrowing, body::Fields, declared::kept_secrets, definitions, proposal_cards,
-    questions, sources::resumed_code,
+    Acting, Narrowing, definitions, proposal_cards, proposals, questions, sources::resumed_code,
 };
 use crate::{
-    acts::{Named, act, blocking, event_of, narrow},
+    acts::{act, blocking, event_of, narrow},
+    cards,
     desk::Desk,
+    table::{Reading, Served},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
+use plexus_calls::approvals::{change, planner, run};
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    pending::{
+        self, Action, Decide, Decided, DecisionOutcome, Kind, List, Listed, PlanAgain, Planning,
+        Show,
+    },
 };
-use plexus_calls::approvals::{card, change, planner, run};
-use plexus_edge::reply::{Refused, ok, query};
-use plexus_protocol::{
-    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
-};
+use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId};
+use plexus_sources::narration;
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
-use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
+
+pub(super) fn serve(served: Served) -> Served {
+    served.with(list).with(show).with(decide).with(plan_again)
+}
 
 /// How many bytes of cards the list carries; what else waits it only names. Inputs and previews make a card megabytes;
 /// agents decide how many of those there are, and the list has to reach the owner whatever they do: `plexusctl` reads
@@ -34,17 +40,17 @@ const CARDS: usize = 8 << 20;
 /// Everything that waits, the newest first: whole cards up to [`CARDS`], the rest without (`brief`), to be looked at one
 /// by one.
 /// With `begins` the ids of all kept items, decided ones too, that begin so.
-pub(super) async fn list(
-    State(desk): State<Arc<Desk>>,
-    request: Request,
-) -> Result<Response, Refused> {
-    if let Some(begins) = query(&request, "begins") {
+async fn list(desk: Arc<Desk>, _: Reading, asked: List) -> Result<Listed, Refused> {
+    if let Some(begins) = asked.begins {
         let state = desk.ledger.snapshot();
         let all = state.agents.values().flat_map(|agent| agent.items.keys());
-        let kept: Vec<&PendingId> = all.filter(|id| id.as_str().starts_with(&begins)).collect();
-        return Ok(ok(&json!({ "kept": kept })));
+        let kept = all.filter(|id| id.as_str().starts_with(&begins));
+        return Ok(Listed {
+            kept: Some(kept.cloned().collect()),
+            pending: None,
+        });
     }
-    let mut proposed = proposals(&desk).await?;
+    let mut proposed = proposed(&desk).await?;
     // Cards show the inputs, which lie in files.
     let cards = blocking(move || {
         let state = desk.ledger.snapshot();
@@ -59,15 +65,13 @@ pub(super) async fn list(
         let items = waiting.iter().map(|item| {
             if carried < CARDS {
                 let card = match &item.register {
-                    Some(_) => proposed.remove(&item.id).unwrap_or_default(),
-                    None => card::card(&desk.approvals, &catalogue, &state, item),
+                    Some(_) => proposed.remove(&item.id),
+                    None => cards::grant(&desk, &catalogue, &state, item),
                 };
                 // Made since, or one too many.
-                if card.is_null() {
-                    let mut brief = card::heading(&state, item);
-                    brief.insert("brief".into(), json!(true));
-                    return Value::Object(brief);
-                }
+                let Some(card) = card else {
+                    return cards::brief(&state, item);
+                };
                 let long = length(&card);
                 if carried + long <= CARDS {
                     carried += long;
@@ -76,26 +80,25 @@ pub(super) async fn list(
                 // The same for those after it: what is carried is the newest without a gap.
                 carried = CARDS;
             }
-            let mut brief = card::heading(&state, item);
-            brief.insert("brief".into(), json!(true));
-            Value::Object(brief)
+            cards::brief(&state, item)
         });
-        // A call waits for each of them.
-        let first = desk.questions.cards(&state).into_iter();
-        let changes = change::cards(&state, &catalogue).into_iter();
-        // A source that changed comes first: whatever is asked for on it waits for that.
-        let first = first.chain(changes).map(Value::Object);
-        first.chain(items).collect::<Vec<_>>()
+        // A call waits for each question. A source that changed comes first: whatever is asked for on it waits for that.
+        let questions = cards::questions(&desk, &state);
+        let first = questions.chain(cards::changes(&state, &catalogue));
+        first.chain(items).collect()
     })
     .await?;
-    Ok(ok(&json!({ "pending": cards })))
+    Ok(Listed {
+        pending: Some(cards),
+        kept: None,
+    })
 }
 
 /// Proposals whose cards a list carries: for each the programs and folders of this machine are looked at, beside the list.
 const PROPOSALS: usize = 16;
 
 /// The cards of the extensions that agents propose, the newest [`PROPOSALS`] of them.
-async fn proposals(desk: &Arc<Desk>) -> Result<BTreeMap<PendingId, Value>, Refused> {
+async fn proposed(desk: &Arc<Desk>) -> Result<BTreeMap<PendingId, pending::Item>, Refused> {
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
     let all = state.agents.values().flat_map(|agent| agent.items.values());
@@ -116,113 +119,62 @@ fn proposal_of(desk: &Desk, id: &PendingId) -> Option<Arc<Item>> {
     item.cloned()
 }
 
-/// How long a value is as JSON.
-fn length(value: &Value) -> usize {
-    value.to_string().len()
+/// How long a card is as JSON.
+fn length(card: &pending::Item) -> usize {
+    serde_json::to_vec(card).map_or(usize::MAX, |json| json.len())
 }
 
 /// One item, decided or not.
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-) -> Result<Response, Refused> {
+async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending::Item, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load_full();
-    if let Some(card) = desk.questions.card(&item, &state) {
-        return Ok(ok(&card));
+    if let Some(card) = cards::question(&desk, &state, &item) {
+        return Ok(card);
     }
     if let Some(source) = change::source_of(&state, &catalogue, &item) {
-        let card = change::card(&state, &catalogue, source);
-        return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
+        let card = cards::change(&state, &catalogue, source);
+        return card.ok_or_else(|| none_waits(&id));
     }
     if let Some(item) = proposal_of(&desk, &item) {
-        let proposed = proposal_cards::look(&desk, &item).await?;
-        return Ok(ok(&proposed.card));
+        return Ok(proposal_cards::look(&desk, &item).await?.item());
     }
     let shown = seen(&desk, item).await?.ok_or_else(|| none_waits(&id))?;
-    Ok(ok(&shown.card))
+    Ok(shown.card)
 }
 
-pub(super) async fn decide(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    Named(id): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    decide_item(desk, narrowing, id, request).await
-}
-
-/// Carries out the decision that a request's body names, whoever has let it in.
-pub(crate) async fn decide_item(
+/// Carries out a decision, whoever has let it in.
+pub(crate) async fn decide(
     desk: Arc<Desk>,
     narrowing: Narrowing,
-    id: String,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let action = body
-        .given("action")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !matches!(action, "approve" | "deny") {
+    call: Decide,
+) -> Result<Decided, Refused> {
+    let Some(action) = call.action else {
         return Err(Refused::malformed(
             "`action` must be \"approve\" or \"deny\"",
         ));
-    }
-    let reason = body.words("reason")?;
-    let wish = DecideRequest::read(&body)?;
-    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    };
+    let item = PendingId::parse(&call.id).map_err(|_| none_waits(&call.id))?;
     if desk.questions.waits(&item) {
-        let (card, is_answered) = (wish.card.as_deref(), action == "approve");
-        return questions::decided(&desk, &narrowing, &item, &body, card, is_answered).await;
+        return questions::decided(&desk, &narrowing, &item, action, call).await;
     }
     let catalogue = desk.catalogue.load_full();
     if let Some(source) = change::source_of(&desk.ledger.snapshot(), &catalogue, &item) {
-        let go_on = action == "approve";
-        return changed(&desk, &narrowing, source, &item, go_on, &wish).await;
+        let card = call.card_digest.as_deref();
+        return changed(&desk, &narrowing, source, &item, action, card).await;
     }
-    if action == "deny" {
+    if action == Action::Deny {
+        let reason = call.reason.as_deref().and_then(narration::clean);
         return deny(&desk, &narrowing, item, reason).await;
     }
     if let Some(item) = proposal_of(&desk, &item) {
         let now = desk.ledger.snapshot().time(desk.clock.now());
         if item.state != ItemState::Pending || now >= item.expires_at {
-            return Err(none_waits(&id));
+            return Err(none_waits(&call.id));
         }
-        let folders = body.typed("folders")?.unwrap_or_default();
-        let card = wish.card.as_deref();
-        let keeps = kept_secrets(&body);
-        return super::proposals::approve(&desk, &narrowing, &item, card, folders, &keeps).await;
+        return proposals::approve(&desk, &narrowing, &item, call).await;
     }
-    approve(&desk, &narrowing.wider(&desk).await?, item, wish).await
-}
-
-/// The terms of an approve.
-struct DecideRequest {
-    window: Option<TrustWindow>,
-    constraint: Option<Constraint>,
-    any_input: bool,
-    turns: Option<u32>,
-    minutes: Option<u32>,
-    card: Option<String>,
-    agent: Option<String>,
-}
-
-impl DecideRequest {
-    fn read(body: &Fields) -> Result<Self, Refused> {
-        Ok(Self {
-            window: body.typed("trustWindow")?,
-            constraint: body
-                .typed::<Constraint>("constraint")?
-                .filter(|c| !c.is_empty()),
-            any_input: body.flag("anyInput")?.unwrap_or(false),
-            turns: body.typed("turns")?,
-            minutes: body.typed("minutes")?,
-            card: body.text("cardDigest")?.map(str::to_owned),
-            agent: body.text("agentId")?.map(str::to_owned),
-        })
-    }
+    approve(&desk, &narrowing.wider(&desk).await?, item, call).await
 }
 
 /// Decides on a source that has changed. A yes names the card that was seen.
@@ -231,9 +183,10 @@ async fn changed(
     narrowing: &Narrowing,
     source: &Source,
     item: &PendingId,
-    go_on: bool,
-    wish: &DecideRequest,
-) -> Result<Response, Refused> {
+    action: Action,
+    card: Option<&str>,
+) -> Result<Decided, Refused> {
+    let go_on = action == Action::Approve;
     let acting = match go_on {
         true => Some(narrowing.wider(desk).await?),
         false => None,
@@ -242,9 +195,8 @@ async fn changed(
     let catalogue = desk.catalogue.load_full();
     let proposal = catalogue.proposal(&source.id).cloned();
     if go_on {
-        let card = change::card(&desk.ledger.snapshot(), &catalogue, source);
-        let current = card.as_ref().and_then(|c| c.get("cardDigest")?.as_str());
-        same_card(true, current, wish.card.as_deref())?;
+        let current = cards::change(&desk.ledger.snapshot(), &catalogue, source);
+        same_card(true, current.and_then(|item| item.card.digest()), card)?;
     }
     let revision = match &proposal {
         Some(proposal) => definitions::decided(desk, source, proposal, go_on).await?,
@@ -267,14 +219,16 @@ async fn changed(
     }
     let decision = if go_on { "approve" } else { "deny" };
     desk.feed.change_decided(item, decision);
-    Ok(ok(&json!({
-        "ok": true,
-        "action": decision,
-        "kind": "change",
-        "source": source.id,
-        "resumed": go_on && matches!(receipt.reply, Reply::Changed(true)),
-        "auditId": event_of(&receipt),
-    })))
+    Ok(Decided {
+        ok: Done,
+        action,
+        kind: Kind::Change,
+        outcome: DecisionOutcome::Resumed {
+            source: source.id.clone(),
+            resumed: go_on && matches!(receipt.reply, Reply::Changed(true)),
+            audit_id: event_of(&receipt),
+        },
+    })
 }
 
 async fn deny(
@@ -282,7 +236,7 @@ async fn deny(
     narrowing: &Narrowing,
     item: PendingId,
     reason: Option<String>,
-) -> Result<Response, Refused> {
+) -> Result<Decided, Refused> {
     let command = Command::Deny {
         item: item.clone(),
         reason: reason.clone(),
@@ -291,27 +245,29 @@ async fn deny(
         .await
         .map_err(|refused| named_item(refused, &item))?;
     desk.approvals.drop_input(&item);
-    let kind = proposal_of(desk, &item).map_or("grant", |_| "register");
-    let mut answer =
-        json!({"ok": true, "action": "deny", "kind": kind, "auditId": event_of(&receipt)});
-    if let Some(reason) = reason {
-        answer["reason"] = json!(reason);
-    }
-    Ok(ok(&answer))
+    Ok(Decided {
+        ok: Done,
+        action: Action::Deny,
+        kind: proposal_of(desk, &item).map_or(Kind::Grant, |_| Kind::Register),
+        outcome: DecisionOutcome::Denied {
+            audit_id: event_of(&receipt),
+            reason,
+        },
+    })
 }
 
 async fn approve(
     desk: &Arc<Desk>,
     acting: &Acting,
     id: PendingId,
-    wish: DecideRequest,
-) -> Result<Response, Refused> {
+    call: Decide,
+) -> Result<Decided, Refused> {
     let shown = seen(desk, id.clone())
         .await?
         .filter(|s| s.item.state == ItemState::Pending);
     let shown = shown.ok_or_else(|| none_waits(id.as_str()))?;
-    if wish
-        .agent
+    if call
+        .agent_id
         .is_some_and(|agent| agent != shown.item.agent.as_str())
     {
         // Items are immutable: a grant for another agent is made for that agent.
@@ -324,23 +280,21 @@ async fn approve(
         return Err(Refusal::PlanMaking.into());
     }
     // What the card cannot show cannot be approved.
-    if shown.current.is_none() || shown.lost {
+    let current = shown.card.card.digest();
+    if current.is_none() || shown.lost {
         return Err(Refusal::PlanFailed.into());
     }
-    same_card(
-        shown.changes_something(),
-        shown.current.as_deref(),
-        wish.card.as_deref(),
-    )?;
+    let named = call.card_digest.as_deref();
+    let card = same_card(shown.changes_something(), current, named)?;
     let command = Command::Approve(Approve {
         item: id.clone(),
         revision: shown.item.revision,
-        card: card::digest(&shown.card),
-        window: wish.window,
-        constraint: wish.constraint,
-        any_input: wish.any_input,
-        turns: wish.turns,
-        minutes: wish.minutes,
+        card,
+        window: call.trust_window,
+        constraint: call.constraint.filter(|narrowed| !narrowed.is_empty()),
+        any_input: call.any_input.unwrap_or(false),
+        turns: call.turns,
+        minutes: call.minutes,
     });
     let receipt = act(desk, acting, command)
         .await
@@ -357,46 +311,40 @@ async fn approve(
         Reply::Approved { granted, once } => (granted, once),
         _ => (Vec::new(), Vec::new()),
     };
-    Ok(ok(&json!({
-        "ok": true,
-        "action": "approve",
-        "kind": "grant",
-        "granted": granted,
-        "once": once,
-        "onApproval": shown.item.on_approval,
-        "auditId": audit,
-    })))
+    Ok(Decided {
+        ok: Done,
+        action: Action::Approve,
+        kind: Kind::Grant,
+        outcome: DecisionOutcome::Granted {
+            granted,
+            once,
+            on_approval: cards::on_approval(&shown.item),
+            audit_id: audit,
+        },
+    })
 }
 
-/// Has the reader compute anew what an item would do.
-pub(super) async fn plan_again(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    plan_item_again(desk, &acting, id).await
-}
-
-/// The same, whoever has let the request in.
-pub(crate) async fn plan_item_again(
+/// Has the reader compute anew what an item would do, whoever has let the request in.
+pub(crate) async fn plan_again(
     desk: Arc<Desk>,
-    acting: &Acting,
-    id: String,
-) -> Result<Response, Refused> {
+    acting: Acting,
+    PlanAgain { id }: PlanAgain,
+) -> Result<Planning, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
-    act(&desk, acting, Command::PlanAgain { item: item.clone() })
+    act(&desk, &acting, Command::PlanAgain { item: item.clone() })
         .await
         .map_err(|refused| named_item(refused, &item))?;
     planner::start(&desk.edge.kernel, &item);
-    Ok(ok(&json!({"ok": true, "pendingId": item})))
+    Ok(Planning {
+        ok: Done,
+        pending_id: item,
+    })
 }
 
 /// An item and its card, of one snapshot.
 struct ItemCard {
     item: Arc<Item>,
-    card: Map<String, Value>,
-    /// The card's digest; none while something of it is still being computed.
-    current: Option<String>,
+    card: pending::Item,
     /// Whether a capability of it is an effect by its manifest, whatever verbs the item asks for.
     effect: bool,
     /// Whether an input that it names is not there to be shown.
@@ -420,15 +368,7 @@ async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<ItemCard>, Refus
         if item.state == ItemState::Pending && now >= item.expires_at {
             return None;
         }
-        let Value::Object(card) =
-            card::card(&desk.approvals, &desk.catalogue.load(), &state, &item)
-        else {
-            return None;
-        };
-        let current = card
-            .get("cardDigest")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
+        let card = cards::grant(&desk, &desk.catalogue.load(), &state, &item)?;
         let is_effect = |ask: &plexus_trust::Ask| {
             state
                 .capability(&ask.capability)
@@ -445,24 +385,22 @@ async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<ItemCard>, Refus
             inputs,
             item,
             card,
-            current,
             effect,
         })
     })
     .await
 }
 
-/// Holds the card that an approval names against the one that is shown now. An effect has to name it; a read may.
+/// Holds the card that an approval names against the one that is shown now, and gives that one's digest. An effect has to
+/// name it; a read may.
 pub(super) fn same_card(
     effect: bool,
-    current: Option<&str>,
+    current: Option<Digest>,
     named: Option<&str>,
-) -> Result<(), Refusal> {
+) -> Result<Digest, Refusal> {
     match (current, named) {
-        (Some(current), Some(named)) if Digest::parse(named).is_some() && current == named => {
-            Ok(())
-        }
-        (Some(_), None) if !effect => Ok(()),
+        (Some(current), Some(named)) if Digest::parse(named) == Some(current) => Ok(current),
+        (Some(current), None) if !effect => Ok(current),
         _ => Err(Refusal::CardChanged),
     }
 }
@@ -470,7 +408,7 @@ pub(super) fn same_card(
 fn none_waits(id: &str) -> Refused {
     let why = format!(
         "no pending item '{}' (or it is decided)",
-        plexus_sources::narration::cut(id, 80)
+        narration::cut(id, 80)
     );
     Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
 }
@@ -489,32 +427,26 @@ mod tests {
 
     #[test]
     fn an_effect_names_the_card_that_is_shown() {
-        let (now, before) = (
-            Digest::of(b"now").to_string(),
-            Digest::of(b"before").to_string(),
-        );
-        assert!(same_card(true, Some(&now), Some(&now)).is_ok());
+        let (now, before) = (Digest::of(b"now"), Digest::of(b"before"));
+        let judged = |effect, current, named: Option<&str>| same_card(effect, current, named);
+        let (named, other) = (now.to_string(), before.to_string());
         for (effect, current, named) in [
-            (true, Some(&now), None),
-            (true, Some(&now), Some(&before)),
-            (true, None, Some(&now)),
+            (true, Some(now), None),
+            (true, Some(now), Some(&*other)),
+            (true, None, Some(&*named)),
             (true, None, None),
-            (false, Some(&now), Some(&before)),
-            (false, None, Some(&now)),
+            (false, Some(now), Some(&*other)),
+            (false, None, Some(&*named)),
+            (true, Some(now), Some(&*named.to_uppercase())),
         ] {
-            let judged = same_card(
-                effect,
-                current.map(String::as_str),
-                named.map(String::as_str),
-            );
             assert_eq!(
-                judged,
+                judged(effect, current, named),
                 Err(Refusal::CardChanged),
                 "{effect} {current:?} {named:?}"
             );
         }
-        assert!(same_card(false, Some(&now), None).is_ok());
-        assert!(same_card(false, Some(&now), Some(&now)).is_ok());
-        assert!(same_card(true, Some(&now), Some(&now.to_uppercase())).is_err());
+        for (effect, named) in [(true, Some(&*named)), (false, None), (false, Some(&*named))] {
+            assert_eq!(judged(effect, Some(now), named), Ok(now));
+        }
     }
 }

@@ -28,11 +28,6 @@ impl Fields {
         }
     }
 
-    /// Words of the owner as they are kept: cleaned and cut.
-    pub(crate) fn words(&self, key: &str) -> Result<Option<String>, Refused> {
-        Ok(self.text(key)?.and_then(plexus_sources::narration::clean))
-    }
-
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, Refused> {
         match self.given(key) {
             None => Ok(None),

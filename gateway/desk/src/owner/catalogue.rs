@@ -7,12 +7,8 @@ use crate::{
     desk::Desk,
     table::{Reading, Served},
 };
-use axum::{extract::State, response::Response};
 use plexus_calls::events::Changed;
-use plexus_edge::{
-    agent::discovery,
-    reply::{Refused, ok},
-};
+use plexus_edge::{agent::discovery, reply::Refused};
 use plexus_owner::{
     Done,
     exposure::{
@@ -23,7 +19,7 @@ use plexus_owner::{
 use plexus_protocol::CapabilityId;
 use plexus_sources::catalogue::wire_entry;
 use plexus_trust::{Command, Reply};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 

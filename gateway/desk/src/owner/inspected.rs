@@ -18,6 +18,7 @@ use crate::{
 };
 use plexus_edge::reply::Refused;
 use plexus_ipc::offer::Offer;
+use plexus_owner::pending::MovedSecret;
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     Registered,
@@ -187,7 +188,7 @@ impl Drafted {
     }
 
     /// The stored secrets that would go to another host.
-    pub(super) fn moved_secrets(&self) -> Vec<Value> {
+    pub(super) fn moved_secrets(&self) -> Vec<MovedSecret> {
         self.secrets.offered()
     }
 
@@ -347,15 +348,21 @@ impl Inspected {
     /// What an approval does, for the owner: `ifApproved`; where stored secrets would go to another host also `movedSecrets`
     /// and, with those kept, `ifKept`.
     pub(super) fn outcome(&self, desk: &Desk) -> Map<String, Value> {
-        let keeping = |keeps: &BTreeSet<String>| json!(self.consequence(desk, keeps));
-        let mut outcome = Map::from_iter([("ifApproved".to_owned(), keeping(&BTreeSet::new()))]);
-        let moved = self.secrets.offered();
-        if !moved.is_empty() {
-            let all: BTreeSet<_> = self.secrets.moving().cloned().collect();
-            outcome.insert("movedSecrets".into(), moved.into());
-            outcome.insert("ifKept".into(), keeping(&all));
+        let (approved, kept) = self.consequences(desk);
+        let mut outcome = Map::from_iter([("ifApproved".to_owned(), json!(approved))]);
+        if let Some(kept) = kept {
+            outcome.insert("movedSecrets".into(), json!(self.secrets.offered()));
+            outcome.insert("ifKept".into(), json!(kept));
         }
         outcome
+    }
+
+    /// What an approval does; and what one does that keeps the stored secrets that would go to another host, where there
+    /// are such.
+    pub(super) fn consequences(&self, desk: &Desk) -> (String, Option<String>) {
+        let moving: BTreeSet<_> = self.secrets.moving().cloned().collect();
+        let kept = (!moving.is_empty()).then(|| self.consequence(desk, &moving));
+        (self.consequence(desk, &BTreeSet::new()), kept)
     }
 
     /// What an approval does that keeps these secrets.

@@ -13,9 +13,9 @@ use super::proposals::Proposed;
 use crate::desk::Desk;
 use plexus_edge::reply::Refused;
 use plexus_home::tasks::unless_panicked;
+use plexus_owner::pending;
 use plexus_protocol::PendingId;
 use plexus_trust::{Item, ItemState};
-use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -34,7 +34,7 @@ pub(super) async fn of_list(
     desk: &Arc<Desk>,
     waiting: &[Arc<Item>],
     most: usize,
-) -> Result<BTreeMap<PendingId, Value>, Refused> {
+) -> Result<BTreeMap<PendingId, pending::Item>, Refused> {
     let ids: BTreeSet<&PendingId> = waiting.iter().map(|item| &item.id).collect();
     let cards = &desk.proposals;
     cards
@@ -67,10 +67,10 @@ pub(super) async fn of_list(
                     "its programs and folders are still looked at; repeat in a moment: plexusctl approvals show {}",
                     item.id
                 );
-                Proposed::not_looked_at(desk, item, why).await?.card
+                Proposed::not_looked_at(desk, item, why).await?.item()
             }
         };
-        found.insert(item.id.clone(), Value::Object(card));
+        found.insert(item.id.clone(), card);
     }
     Ok(found)
 }
@@ -100,8 +100,7 @@ pub(crate) async fn look(desk: &Arc<Desk>, item: &Arc<Item>) -> Result<Proposed,
     let (begun, revision) = (Instant::now(), desk.catalogue.load().revision);
     let proposed = Proposed::of(desk, item).await?;
     if item.state == ItemState::Pending {
-        desk.proposals
-            .keep(&item.id, &proposed.card, begun, revision);
+        desk.proposals.keep(&proposed.item(), begun, revision);
     }
     Ok(proposed)
 }

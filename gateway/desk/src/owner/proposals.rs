@@ -15,17 +15,24 @@ use super::{
     proposal_cards,
 };
 use crate::{
-    acts::{act, blocking, event_of, failed_halfway},
+    acts::{act, blocking, event_of, failed, failed_halfway},
+    cards,
     desk::Desk,
 };
-use axum::response::Response;
-use plexus_calls::approvals::card;
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_home::inspection;
 use plexus_ipc::text::Line;
-use plexus_protocol::CapabilityId;
+use plexus_owner::{
+    Done,
+    pending::{
+        self, Action, Card, Choice, Decide, Decided, DecisionOutcome, FolderToName, Heading, Kind,
+        RegisterCard, Surface,
+    },
+};
+use plexus_protocol::{CapabilityId, Digest, TrustWindow};
 use plexus_sources::extensions::manifest::Agreed;
 use plexus_trust::{Command, Item, ItemState, Refusal, Register};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,8 +48,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A proposal, with its card.
 pub(crate) struct Proposed {
+    heading: Heading,
     /// All that the owner sees.
-    pub(crate) card: Map<String, Value>,
+    card: RegisterCard,
     /// The folders that it asks for; none where it leaves those that are there.
     folders: Option<Folders>,
     manifest: Value,
@@ -53,6 +61,14 @@ pub(crate) struct Proposed {
 }
 
 impl Proposed {
+    /// The proposal as the owner reads it.
+    pub(crate) fn item(&self) -> pending::Item {
+        pending::Item {
+            heading: self.heading.clone(),
+            card: Card::Register(Box::new(self.card.clone())),
+        }
+    }
+
     /// A proposal as it is now: looked at within [`PATIENCE`], in a share of its agent's.
     ///
     /// # Errors
@@ -61,7 +77,7 @@ impl Proposed {
         let mut proposed = Self::unseen(desk, item).await?;
         // What is decided is not kept.
         if item.state != ItemState::Pending {
-            proposed.finish(item, &[]);
+            proposed.finish(&[]);
             return Ok(proposed);
         }
         let looked = async {
@@ -70,7 +86,7 @@ impl Proposed {
         };
         if let Ok(looked) = timeout(PATIENCE, looked).await {
             let problems = looked?.err().unwrap_or_default();
-            proposed.finish(item, &problems);
+            proposed.finish(&problems);
             return Ok(proposed);
         }
         let why = format!(
@@ -91,7 +107,7 @@ impl Proposed {
         why: String,
     ) -> Result<Self, Refused> {
         let mut proposed = Self::unseen(desk, item).await?;
-        proposed.finish(item, &[why]);
+        proposed.finish(&[why]);
         Ok(proposed)
     }
 
@@ -100,8 +116,33 @@ impl Proposed {
         let (here, of) = (desk.clone(), item.clone());
         let content = blocking(move || here.approvals.proposal(&of)).await?;
         let content = content.unwrap_or_default();
+        let proposal = item.register.as_ref();
+        let source = proposal.map(|proposal| proposal.source.clone());
+        let surface = Surface {
+            source: source.ok_or_else(|| failed("the item proposes nothing"))?,
+            label: String::new(),
+            data: Map::new(),
+            sections: Vec::new(),
+        };
         Ok(Self {
-            card: card::heading(&desk.ledger.snapshot(), item),
+            heading: cards::heading(&desk.ledger.snapshot(), item),
+            card: RegisterCard {
+                register: surface,
+                changes: None,
+                moved_secrets: Vec::new(),
+                folders_to_name: Vec::new(),
+                digest: None,
+                if_approved: "it is added as shown".to_owned(),
+                if_kept: None,
+                client: cards::client(item),
+                choices: Vec::new(),
+                asks: [],
+                narrow: [],
+                differs: (),
+                problems: None,
+                card_digest: None,
+                rest: Map::new(),
+            },
             folders: serde_json::from_value(content["folders"].clone()).unwrap_or_default(),
             manifest: content["manifest"].clone(),
             agreed: None,
@@ -118,23 +159,17 @@ impl Proposed {
         self.agreed = Some(drafted.agreed.clone());
         let folders = self.folders.clone();
         let folders = folders.as_ref();
-        self.card
-            .insert("register".into(), drafted.surface(folders));
-        if let Some(changes) = drafted.changes(folders) {
-            self.card.insert("changes".into(), json!(changes));
-        }
-        let moved = drafted.moved_secrets();
-        if !moved.is_empty() {
-            self.card.insert("movedSecrets".into(), moved.into());
-        }
+        self.card.register = surface(&drafted.surface(folders))?;
+        self.card.changes = drafted.changes(folders);
+        self.card.moved_secrets = drafted.moved_secrets();
         let missing = drafted.missing(folders).into_iter();
-        let missing: Vec<_> = missing
-            .map(|(name, label)| json!({"name": name, "label": label}))
-            .collect();
-        if !missing.is_empty() {
-            self.card.insert("foldersToName".into(), missing.into());
-            let then = drafted.consequence(desk);
-            self.card.insert("ifApproved".into(), then.into());
+        let missing = missing.map(|(name, label)| FolderToName {
+            name: name.to_owned(),
+            label: label.to_owned(),
+        });
+        self.card.folders_to_name = missing.collect();
+        if !self.card.folders_to_name.is_empty() {
+            self.card.if_approved = drafted.consequence(desk);
             return Ok(Ok(()));
         }
         let inspected = match drafted.placed(desk, folders).await? {
@@ -144,50 +179,39 @@ impl Proposed {
                 return Ok(Err(reasons));
             }
         };
-        self.card.insert("register".into(), inspected.surface());
-        self.card
-            .insert("digest".into(), inspected.agreement().into());
-        if let Some(changes) = inspected.changes() {
-            self.card.insert("changes".into(), json!(changes));
-        }
-        self.card.extend(inspected.outcome(desk));
+        self.card.register = surface(&inspected.surface())?;
+        self.card.digest = Digest::parse(&inspected.agreement());
+        self.card.changes = inspected.changes();
+        (self.card.if_approved, self.card.if_kept) = inspected.consequences(desk);
         self.inspected = Some(inspected);
         Ok(Ok(()))
     }
 
-    fn finish(&mut self, item: &Item, problems: &[String]) {
-        let source = item.register.as_ref().map(|proposal| &proposal.source);
-        let label = self.manifest["label"].as_str().unwrap_or_default();
+    fn finish(&mut self, problems: &[String]) {
         let card = &mut self.card;
-        if card["register"]["capabilities"].is_null() {
-            card["register"] = json!({
-                "source": source, "label": Line::<256>::new(label), "capabilities": [], "cliBins": [],
-                "restHosts": [], "crossSource": [], "transportBacked": true,
-            });
+        // It was not looked at, or does not read.
+        if card.register.data.is_empty() {
+            let label = self.manifest["label"].as_str().unwrap_or_default();
+            card.register.label = Line::<256>::new(label).to_string();
+            let empty = ["capabilities", "cliBins", "restHosts", "crossSource"];
+            let data = empty.into_iter().map(|name| (name.to_owned(), json!([])));
+            card.register.data = data.collect();
+            let backed = ("transportBacked".to_owned(), true.into());
+            card.register.data.extend([backed]);
         }
-        let (name, version) = &item.client;
-        let client = [("name", name), ("version", version)].into_iter();
-        let client =
-            client.filter_map(|(member, said)| Some((member.to_owned(), json!(said.as_ref()?))));
-        let client: Map<String, Value> = client.collect();
-        if !client.is_empty() {
-            card.insert("client".into(), client.into());
-        }
-        let what = card.entry("ifApproved");
-        let what = what
-            .or_insert_with(|| "it is added as shown".into())
-            .clone();
-        let words = json!([{"window": "once", "words": what, "default": true}]);
         // So that a view of cards that knows no such item still offers the one answer there is.
-        card.insert("choices".into(), words);
-        card.insert("asks".into(), json!([]));
-        card.insert("narrow".into(), json!([]));
-        card.insert("differs".into(), Value::Null);
+        card.choices = vec![Choice {
+            window: TrustWindow::Once,
+            words: card.if_approved.clone(),
+            default: true,
+            any_input: false,
+            refused: None,
+        }];
         if problems.is_empty() {
-            let digest = card::digest(card);
-            card.insert("cardDigest".into(), json!(digest));
+            let digest = self.item().computed_digest();
+            self.card.card_digest = Some(digest);
         } else {
-            card.insert("problems".into(), json!(problems));
+            self.card.problems = Some(problems.to_vec());
         }
     }
 
@@ -216,29 +240,32 @@ impl Proposed {
     }
 }
 
+fn surface(whole: &Value) -> Result<Surface, Refused> {
+    Surface::deserialize(whole).map_err(|why| failed(format!("its surface: {why}")))
+}
+
 /// Adds what an item proposes, as the card that is named showed it.
 pub(super) async fn approve(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     item: &Arc<Item>,
-    named: Option<&str>,
-    folders: Folders,
-    keeps: &BTreeSet<String>,
-) -> Result<Response, Refused> {
+    call: Decide,
+) -> Result<Decided, Refused> {
+    let keeps: BTreeSet<String> = call.keep_secrets.into_iter().collect();
     let acting = narrowing.wider(desk).await?;
     let proposed = proposal_cards::look(desk, item).await?;
     if proposed.agreed.is_none() {
         return Err(Refusal::PlanFailed.into());
     }
-    let current = proposed.card["cardDigest"].as_str();
-    same_card(true, current, named)?;
-    let card = card::digest(&proposed.card);
+    let shown = proposed.card.card_digest;
+    let card = same_card(true, shown, call.card_digest.as_deref())?;
+    let folders = call.folders.unwrap_or_default();
     let inspected = match proposed.placed(desk, folders).await? {
         Ok(inspected) => inspected,
         Err(reasons) => return Err(Refused::malformed(reasons.join("; "))),
     };
     drop(acting);
-    let registered = inspected.put(desk, narrowing, keeps).await?;
+    let registered = inspected.put(desk, narrowing, &keeps).await?;
     let ids = registered
         .iter()
         .filter_map(|id| CapabilityId::parse(id).ok());
@@ -256,8 +283,14 @@ pub(super) async fn approve(
         failed_halfway(why)
     })?;
     desk.approvals.drop_input(&item.id);
-    Ok(ok(&json!({
-        "ok": true, "action": "approve", "kind": "register", "registered": registered,
-        "secretsMissing": inspected.secrets.missing(keeps), "auditId": event_of(&receipt),
-    })))
+    Ok(Decided {
+        ok: Done,
+        action: Action::Approve,
+        kind: Kind::Register,
+        outcome: DecisionOutcome::Registered {
+            registered,
+            secrets_missing: inspected.secrets.missing(&keeps),
+            audit_id: event_of(&receipt),
+        },
+    })
 }

@@ -5,13 +5,15 @@
 //!
 //! Must not know: what a value means.
 
-use super::{Narrowing, approvals::same_card, body::Fields};
-use crate::desk::Desk;
-use axum::response::Response;
+use super::{Narrowing, approvals::same_card};
+use crate::{cards, desk::Desk};
 use plexus_calls::questions::Answer;
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    pending::{Action, Decide, Decided, DecisionOutcome, Kind},
+};
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId};
-use serde_json::json;
 use std::sync::Arc;
 
 /// Answers it, or tells the source that the owner does not.
@@ -19,10 +21,9 @@ pub(super) async fn decided(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     id: &PendingId,
-    body: &Fields,
-    card: Option<&str>,
-    is_answered: bool,
-) -> Result<Response, Refused> {
+    action: Action,
+    call: Decide,
+) -> Result<Decided, Refused> {
     let over = || {
         let why = "the question waits no longer: its time or its call is over";
         Refused::new(
@@ -30,18 +31,11 @@ pub(super) async fn decided(
         )
     };
     let (mut acting, mut answer) = (None, Answer::Decline);
-    if is_answered {
+    if action == Action::Approve {
         acting = Some(narrowing.wider(desk).await?);
-        let current = desk
-            .questions
-            .card(id, &desk.ledger.snapshot())
-            .ok_or_else(over)?;
-        same_card(
-            true,
-            current.get("cardDigest").and_then(|digest| digest.as_str()),
-            card,
-        )?;
-        let given = body.typed("answers")?.unwrap_or_default();
+        let current = cards::question(desk, &desk.ledger.snapshot(), id).ok_or_else(over)?;
+        same_card(true, current.card.digest(), call.card_digest.as_deref())?;
+        let given = call.answers.unwrap_or_default();
         let checked = desk.questions.check(id, given).ok_or_else(over)?;
         answer = checked.map_err(Refused::malformed)?;
     }
@@ -49,12 +43,12 @@ pub(super) async fn decided(
     let given = taken.answer(desk, answer).await?;
     drop(acting);
     match given {
-        true => {
-            let action = if is_answered { "approve" } else { "deny" };
-            Ok(ok(
-                &json!({"ok": true, "action": action, "kind": "question"}),
-            ))
-        }
+        true => Ok(Decided {
+            ok: Done,
+            action,
+            kind: Kind::Question,
+            outcome: DecisionOutcome::Answered {},
+        }),
         false => Err(over()),
     }
 }

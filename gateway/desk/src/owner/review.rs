@@ -4,17 +4,15 @@
 
 use super::undo;
 use crate::{
-    acts::{Named, blocking},
+    acts::blocking,
     desk::Desk,
-};
-use axum::{
-    extract::{Request, State},
-    response::Response,
+    table::{Reading, Served},
 };
 use plexus_calls::own::{self, Upkeep};
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_ledger::{IndexTerm, StoreError};
-use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_owner::review::{Review, ReviewedEffect, ReviewedFile, Show, SourceReview};
+use plexus_protocol::{AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::Ledger;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,22 +28,21 @@ const PAGE: usize = 20_000;
 
 /// One effect that happened, or may have.
 struct Effect {
-    intent: String,
+    intent: AuditId,
     at: Value,
     source: SourceId,
     summary: Option<String>,
     unknown: bool,
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(agent): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let since = reply::query(&request, "since").filter(|s| !s.is_empty());
-    let since = since.map_or(Ok(Timestamp(0)), |s| moment(&s))?;
-    let only = reply::query(&request, "source").filter(|s| !s.is_empty());
-    let only = only.map(|s| SourceId::parse(&s)).transpose();
+pub(super) fn serve(served: Served) -> Served {
+    served.with(show)
+}
+
+async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Review, Refused> {
+    let agent = asked.agent;
+    let since = asked.since.map_or(Ok(Timestamp(0)), |s| moment(&s))?;
+    let only = asked.source.map(|s| SourceId::parse(&s)).transpose();
     let only = only.map_err(|_| Refused::malformed("`source` is no source id"))?;
     let (ledger, of) = (desk.ledger.clone(), agent.clone());
     let found = blocking(move || effects(&ledger, &of, since)).await?;
@@ -69,14 +66,14 @@ pub(super) async fn show(
     }
     let mut sources = Vec::new();
     for (source, effects) in by_source {
-        sources.push(of_source(&desk, &source, &effects).await);
+        sources.push(of_source(&desk, source, &effects).await);
     }
-    Ok(ok(&json!({
-        "agentId": agent,
-        "since": since,
-        "sources": sources,
-        "cut": cut,
-    })))
+    Ok(Review {
+        agent_id: agent,
+        since,
+        sources,
+        cut,
+    })
 }
 
 /// A moment: milliseconds since 1970, or RFC 3339.
@@ -146,7 +143,7 @@ fn effect(intent: &Value, outcome: Option<&Value>) -> Option<Effect> {
         _ => return None,
     };
     Some(Effect {
-        intent: past.intent.to_string(),
+        intent: past.intent,
         at: past.at,
         source: past.source,
         summary: past.summary,
@@ -158,14 +155,14 @@ fn effect(intent: &Value, outcome: Option<&Value>) -> Option<Effect> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Changes {
-    files: Vec<Value>,
+    files: Vec<ReviewedFile>,
     /// Events of calls whose content it has not kept.
     not_kept: BTreeSet<String>,
 }
 
-async fn of_source(desk: &Desk, source: &SourceId, effects: &[Effect]) -> Value {
+async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceReview {
     let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
-    let asked = own::ask(desk, source, Upkeep::Changes, &json!({ "calls": calls })).await;
+    let asked = own::ask(desk, &source, Upkeep::Changes, &json!({ "calls": calls })).await;
     let (answer, why): (Changes, _) = match asked {
         Ok(answer) => (answer, None),
         // A source that keeps nothing, is gone, or cannot be asked now: its effects are named by the log.
@@ -180,21 +177,21 @@ async fn of_source(desk: &Desk, source: &SourceId, effects: &[Effect]) -> Value 
             )
         }
     };
-    let named = |wanted: &dyn Fn(&Effect) -> bool| -> Vec<Value> {
+    let named = |wanted: &dyn Fn(&Effect) -> bool| -> Vec<ReviewedEffect> {
         let those = effects.iter().filter(|e| wanted(e));
-        those
-            .map(|e| json!({"auditId": e.intent, "at": e.at, "summary": e.summary}))
-            .collect()
+        let those = those.map(|e| ReviewedEffect {
+            audit_id: e.intent.clone(),
+            at: e.at.clone(),
+            summary: e.summary.clone(),
+        });
+        those.collect()
     };
-    let mut out = json!({
-        "source": source,
-        "effects": effects.len(),
-        "files": answer.files,
-        "notKept": named(&|e| answer.not_kept.contains(&e.intent)),
-        "unknown": named(&|e| e.unknown),
-    });
-    if let Some(why) = why {
-        out["why"] = json!(why);
+    SourceReview {
+        source,
+        effects: effects.len(),
+        files: answer.files,
+        not_kept: named(&|e| answer.not_kept.contains(e.intent.as_str())),
+        unknown: named(&|e| e.unknown),
+        why,
     }
-    out
 }

@@ -18,6 +18,7 @@ use crate::{
     desk::Desk,
 };
 use plexus_edge::reply::Refused;
+use plexus_owner::pending::{MissingSecret, MovedSecret};
 use plexus_protocol::SourceId;
 use plexus_sources::extensions::sections::{Fact, Section};
 use plexus_trust::{Command, Source};
@@ -106,10 +107,12 @@ impl StoredSecrets {
     }
 
     /// The same for the owner, each with the host that it would go to.
-    pub(super) fn offered(&self) -> Vec<Value> {
-        self.moving()
-            .map(|name| json!({"name": name, "host": self.host}))
-            .collect()
+    pub(super) fn offered(&self) -> Vec<MovedSecret> {
+        let moved = self.moving().map(|name| MovedSecret {
+            name: name.clone(),
+            host: self.host.clone(),
+        });
+        moved.collect()
     }
 
     /// A surface with their state.
@@ -171,16 +174,18 @@ impl StoredSecrets {
     }
 
     /// The secrets that are not there after an approval that keeps these, each with the command that sets it.
-    pub(super) fn missing(&self, keeps: &BTreeSet<String>) -> Vec<Value> {
+    pub(super) fn missing(&self, keeps: &BTreeSet<String>) -> Vec<MissingSecret> {
         let is_missing = |(name, fate): &(&String, &SecretFate)| match fate {
             SecretFate::Missing => true,
             SecretFate::Stays => false,
             SecretFate::Moves => !keeps.contains(*name),
         };
         let missing = self.declared.iter().filter(is_missing);
-        missing
-            .map(|(name, _)| json!({"name": name, "next": self.next(name, self.reference(keeps))}))
-            .collect()
+        let missing = missing.map(|(name, _)| MissingSecret {
+            name: name.clone(),
+            next: self.next(name, self.reference(keeps)),
+        });
+        missing.collect()
     }
 
     /// How a secret is set, where the source has this file for its secret.

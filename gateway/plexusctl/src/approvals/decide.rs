@@ -3,17 +3,15 @@
 //! Invariant: what is approved is the card that was shown: the digest that is sent was computed here from the very
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
-use super::{PENDING, card::plan, card_of};
-use crate::{
-    extension::serves,
-    owner::{Owner, list_of, text_of},
-    prompt,
-    terms::Terms,
-};
+use super::{card::plan, card_of};
+use crate::{extension::serves, owner::Owner, prompt, terms::Terms};
 use plexus_client::{Done, Exit, Stop, text};
-use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, json::digest};
-use serde_json::{Map, Value, json};
-use std::time::Duration;
+use plexus_owner::pending::{
+    Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Item, OnApproval, Show, State,
+};
+use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How long an approval waits for a plan that is still being made: the gateway's deadline for one
@@ -39,7 +37,7 @@ pub(super) enum Verdict {
     /// Yes to an extension that an agent proposes.
     Register {
         /// The folders that the owner names, by name.
-        folders: Map<String, Value>,
+        folders: BTreeMap<String, String>,
         /// The stored secrets that go to another host now.
         keeps: Vec<String>,
     },
@@ -57,30 +55,27 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// Carries it out. A stop that does not know whether it was done leaves an [`Unanswered`] to look for.
-    pub(super) async fn send(&self, owner: &mut Owner, item: &Value) -> Result<Value, Stop> {
-        let path = path_of(text_of(item, "pendingId"))?;
-        owner.post(&path, &self.body(item)?).await
+    pub(super) async fn send(&self, owner: &mut Owner, item: &Item) -> Result<Decided, Stop> {
+        owner.call(&self.request(item)?).await
     }
 
-    fn body(&self, item: &Value) -> Result<Value, Stop> {
-        let mut body = Map::new();
+    fn request(&self, item: &Item) -> Result<Decide, Stop> {
+        let id = &item.heading.pending_id;
+        let mut request = Decide {
+            id: id.to_string(),
+            ..Decide::default()
+        };
         match self {
             Self::Deny { reason } => {
-                body.insert("action".into(), "deny".into());
-                if let Some(reason) = reason {
-                    body.insert("reason".into(), reason.as_str().into());
-                }
+                return Ok(Decide {
+                    action: Some(Action::Deny),
+                    reason: reason.clone(),
+                    ..request
+                });
             }
-            Self::Answer { values } => {
-                body.insert("action".into(), "approve".into());
-                body.insert("answers".into(), Value::Object(values.clone()));
-                if let Some(digest) = card_digest(item)? {
-                    body.insert("cardDigest".into(), json!(digest));
-                }
-            }
-            Self::Approve { .. } | Self::Register { .. } if item["brief"] == true => {
+            Self::Answer { values } => request.answers = Some(values.clone()),
+            Self::Approve { .. } | Self::Register { .. } if matches!(item.card, Card::Brief(_)) => {
                 let why = "too much waits to show all of it: this card was not read";
-                let id = text::line(text_of(item, "pendingId"));
                 return Err(
                     Stop::new(Exit::Refused, "card_not_shown", why).next(format!(
                         "decide on what waits longer first, or: plexusctl approvals approve {id}"
@@ -88,53 +83,55 @@ impl Verdict {
                 );
             }
             Self::Register { folders, keeps } => {
-                body.insert("action".into(), "approve".into());
-                body.insert("folders".into(), Value::Object(folders.clone()));
-                body.insert("keepSecrets".into(), json!(keeps));
-                if let Some(digest) = card_digest(item)? {
-                    body.insert("cardDigest".into(), json!(digest));
-                }
+                request.folders = Some(folders.clone());
+                request.keep_secrets.clone_from(keeps);
             }
             Self::Approve { terms, any_input } => {
-                body.insert("action".into(), "approve".into());
-                terms.add_to(&mut body)?;
-                body.entry("trustWindow")
-                    .or_insert_with(|| json!(TrustWindow::Once));
-                if *any_input {
-                    body.insert("anyInput".into(), true.into());
-                }
-                if let Some(digest) = card_digest(item)? {
-                    body.insert("cardDigest".into(), json!(digest));
-                }
+                request.trust_window = Some(terms.window.unwrap_or(TrustWindow::Once));
+                request.constraint = terms.constraint()?;
+                [request.turns, request.minutes] = terms.fewer;
+                request.any_input = any_input.then_some(true);
             }
         }
-        Ok(Value::Object(body))
+        let card = card_digest(item)?;
+        Ok(Decide {
+            action: Some(Action::Approve),
+            card_digest: card.map(|digest| digest.to_string()),
+            ..request
+        })
     }
 
     /// What was decided, in words; `reply` is the gateway's answer.
-    pub(super) fn said(&self, item: &Value, reply: &Value) -> String {
-        let id = text::line(text_of(item, "pendingId"));
-        match self {
-            Self::Approve { .. } if text_of(item, "kind") == "change" => {
-                format!("approved {id}: {}", text::line(text_of(item, "ifApproved")))
+    pub(super) fn said(&self, item: &Item, reply: &Decided) -> String {
+        let id = &item.heading.pending_id;
+        match (self, &item.card) {
+            (Self::Approve { .. }, Card::Change(card)) => {
+                format!("approved {id}: {}", text::line(&card.if_approved))
             }
-            Self::Deny { .. } if text_of(item, "kind") == "change" => {
-                format!("denied {id}: {}", text::line(text_of(item, "ifDenied")))
+            (Self::Deny { .. }, Card::Change(card)) => {
+                format!("denied {id}: {}", text::line(&card.if_denied))
             }
-            Self::Approve { .. } | Self::Register { .. } if text_of(item, "kind") == "register" => {
-                let serves = serves(text_of(&item["register"], "source"), reply);
+            (Self::Approve { .. } | Self::Register { .. }, Card::Register(card)) => {
+                let missing = match &reply.outcome {
+                    DecisionOutcome::Registered {
+                        secrets_missing, ..
+                    } => &**secrets_missing,
+                    _ => &[],
+                };
+                let serves = serves(card.register.source.as_str(), missing);
                 format!("approved {id}: {serves}; nothing is granted by that")
             }
-            Self::Answer { .. } => {
-                format!("answered {id}: {}", text::line(text_of(item, "ifApproved")))
+            (Self::Answer { .. }, Card::Question(card)) => {
+                format!("answered {id}: {}", text::line(&card.if_approved))
             }
-            Self::Deny { .. } if text_of(item, "kind") == "question" => {
-                format!("denied {id}: {}", text::line(text_of(item, "ifDenied")))
+            (Self::Deny { .. }, Card::Question(card)) => {
+                format!("denied {id}: {}", text::line(&card.if_denied))
             }
-            Self::Register { .. } => format!("approved {id}"),
-            Self::Approve { terms, .. } => {
-                let then = match (text_of(item, "onApproval"), list_of(item, "asks")) {
-                    ("run", [ask]) => being_done(item, ask),
+            (Self::Register { .. }, _) => format!("approved {id}"),
+            (Self::Answer { .. }, _) => format!("answered {id}"),
+            (Self::Approve { terms, .. }, card) => {
+                let then = match card.grant().map(|card| (card.on_approval, &*card.asks)) {
+                    Some((OnApproval::Run, [ask])) => being_done(id, ask),
                     _ => String::new(),
                 };
                 format!(
@@ -142,40 +139,31 @@ impl Verdict {
                     terms.window.unwrap_or(TrustWindow::Once).phrase()
                 )
             }
-            Self::Deny { .. } => format!("denied {id}; the same call will not be asked again"),
+            (Self::Deny { .. }, _) => {
+                format!("denied {id}; the same call will not be asked again")
+            }
         }
     }
 }
 
 /// That an approved call is made now; of one that runs code also what shows how it goes.
-fn being_done(item: &Value, ask: &Value) -> String {
-    let id = PendingId::parse(text_of(item, "pendingId")).ok();
-    let runs = list_of(ask, "verbs").iter().any(|verb| verb == "execute");
-    match id.filter(|_| runs) {
-        Some(id) => format!(
+fn being_done(id: &PendingId, ask: &Ask) -> String {
+    match ask.verbs.contains(Verb::Execute) {
+        true => format!(
             "; it is being done, see it: plexusctl calls follow {}",
             id.conversation()
         ),
-        None => "; it is being done".to_owned(),
+        false => "; it is being done".to_owned(),
     }
-}
-
-/// Where the gateway has this item.
-pub(super) fn path_of(id: &str) -> Result<String, Stop> {
-    let id: PendingId = id.parse().map_err(|e| {
-        let why = format!("the item's id is {e}");
-        Stop::new(Exit::Failed, "not_a_gateway", why)
-    })?;
-    Ok(format!("{PENDING}/{id}"))
 }
 
 /// A decision that was sent and whose answer was lost: whether it was carried out is not known before the item says so.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unanswered {
     /// The item.
-    pub(super) item: String,
+    pub(super) item: PendingId,
     /// The state that the item has where the decision was carried out.
-    wanted: &'static str,
+    wanted: State,
 }
 
 /// What the item says of a decision whose answer was lost.
@@ -193,14 +181,14 @@ pub(super) enum DecisionStatus {
 
 impl Unanswered {
     /// The decision on this item.
-    pub(super) fn of(verdict: &Verdict, item: &Value) -> Self {
+    pub(super) fn of(verdict: &Verdict, item: &Item) -> Self {
         Self {
-            item: text_of(item, "pendingId").to_owned(),
+            item: item.heading.pending_id.clone(),
             wanted: match verdict {
                 Verdict::Approve { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => {
-                    "approved"
+                    State::Approved
                 }
-                Verdict::Deny { .. } => "denied",
+                Verdict::Deny { .. } => State::Denied,
             },
         }
     }
@@ -210,8 +198,9 @@ impl Unanswered {
     /// # Errors
     /// Why it could not be asked; nothing is known then.
     pub(super) async fn look(&self, owner: &mut Owner) -> Result<DecisionStatus, Stop> {
-        match owner.get(&path_of(&self.item)?).await {
-            Ok(item) => Ok(self.fate(text_of(&item, "state"))),
+        let id = self.item.to_string();
+        match owner.call(&Show { id }).await {
+            Ok(item) => Ok(self.fate(item.heading.state)),
             // The card of a source that changed is gone with the decision on it, whoever made it.
             Err(stop) if stop.code == ErrorCode::UnknownCapability.as_str() => {
                 Ok(DecisionStatus::Over)
@@ -220,18 +209,18 @@ impl Unanswered {
         }
     }
 
-    fn fate(&self, state: &str) -> DecisionStatus {
+    fn fate(&self, state: State) -> DecisionStatus {
         match state {
-            "pending" => DecisionStatus::Waits,
+            State::Pending => DecisionStatus::Waits,
             state if state == self.wanted => DecisionStatus::Done,
-            "approved" | "denied" => DecisionStatus::Otherwise,
-            _ => DecisionStatus::Over,
+            State::Approved | State::Denied => DecisionStatus::Otherwise,
+            State::Expired => DecisionStatus::Over,
         }
     }
 
     /// What that means, in words.
     pub(super) fn said(&self, fate: DecisionStatus) -> String {
-        let (id, wanted) = (text::line(&self.item), self.wanted);
+        let (id, wanted) = (&self.item, self.wanted.as_str());
         match fate {
             DecisionStatus::Done => {
                 format!("the answer was lost, and {id} is {wanted}, as you decided")
@@ -259,23 +248,18 @@ impl Unanswered {
 
     /// What is to be said before anything is known.
     pub(super) fn unknown(&self) -> String {
-        let id = text::line(&self.item);
-        format!("whether {id} is {} is not known yet", self.wanted)
+        let wanted = self.wanted.as_str();
+        format!("whether {} is {wanted} is not known yet", self.item)
     }
 }
 
 /// The digest of the card, recomputed from what we show; `None` where the item has none.
-pub(super) fn card_digest(item: &Value) -> Result<Option<Digest>, Stop> {
-    let Some(said) = item["cardDigest"].as_str() else {
+fn card_digest(item: &Item) -> Result<Option<Digest>, Stop> {
+    let Some(said) = item.card.digest() else {
         return Ok(None);
     };
-    let mut covered = item.clone();
-    if let Some(members) = covered.as_object_mut() {
-        members.shift_remove("cardDigest");
-    }
-    let computed = digest(&covered);
-    if Digest::parse(said) == Some(computed) {
-        Ok(Some(computed))
+    if said == item.computed_digest() {
+        Ok(Some(said))
     } else {
         let why = "the card does not have the digest that the gateway gives it";
         Err(Stop::new(Exit::Failed, "card_changed", why)
@@ -284,25 +268,25 @@ pub(super) fn card_digest(item: &Value) -> Result<Option<Digest>, Stop> {
 }
 
 /// The item with its plan: a plan that is still being made is waited for.
-pub(super) async fn planned(owner: &mut Owner, mut item: Value) -> Result<Value, Stop> {
+pub(super) async fn planned(owner: &mut Owner, mut item: Item) -> Result<Item, Stop> {
     let until = Instant::now() + PLANNING;
     while plan::is_planning(&item) && Instant::now() < until {
         sleep(LOOK).await;
-        item = card_of(owner, text_of(&item, "pendingId")).await?;
+        item = card_of(owner, &item.heading.pending_id).await?;
     }
     Ok(item)
 }
 
 /// Makes sure that the owner means this card: by its digest, by `--yes`, or, where somebody was shown it, by asking.
 pub(super) fn confirm(
-    item: &Value,
+    item: &Item,
     named: Option<Digest>,
     yes: bool,
     can_ask: bool,
     verdict: &Verdict,
 ) -> Result<(), Stop> {
-    let id = text::line(text_of(item, "pendingId"));
-    if plan::has_failed(item) {
+    let id = &item.heading.pending_id;
+    if item.card.grant().is_some_and(GrantCard::has_failed) {
         let why = "what it would do could not be computed: it can be denied, not approved";
         return Err(Stop::new(Exit::Refused, "plan_failed", why).next(format!(
             "plexusctl approvals deny {id}, or have it computed again: plexusctl approvals plan {id}"
@@ -331,11 +315,11 @@ pub(super) fn confirm(
         Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
         Verdict::Deny { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => "",
     };
-    let question = match text_of(item, "kind") {
-        "change" => format!("approve: {}?", text::line(text_of(item, "ifApproved"))),
-        "register" => "add this extension?".to_owned(),
-        "question" => "send this answer?".to_owned(),
-        _ => format!("approve {window}?"),
+    let question = match &item.card {
+        Card::Change(card) => format!("approve: {}?", text::line(&card.if_approved)),
+        Card::Register(_) => "add this extension?".to_owned(),
+        Card::Question(_) => "send this answer?".to_owned(),
+        Card::Brief(_) | Card::Grant(_) => format!("approve {window}?"),
     };
     let asked = Instant::now();
     let why = match prompt::is_yes(&question) {
@@ -350,12 +334,20 @@ pub(super) fn confirm(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approvals::fixture;
+    use serde_json::json;
 
-    fn item() -> Value {
-        let mut item =
-            json!({"pendingId": "pend_1", "agentId": "a", "b": [1, 2.5], "asks": [{"plan": null}]});
-        item["cardDigest"] = json!(digest(&item));
-        item
+    fn item() -> Item {
+        let mut item = fixture::grant();
+        item["b"] = json!([1, 2.5]);
+        item["cardDigest"] = json!(fixture::read(item.clone()).computed_digest());
+        fixture::read(item)
+    }
+
+    /// What is sent.
+    fn body(verdict: &Verdict, item: &Item) -> Result<Value, Stop> {
+        let request = verdict.request(item)?;
+        Ok(plexus_owner::write(&request).body.unwrap())
     }
 
     fn approve(terms: Terms, any_input: bool) -> Verdict {
@@ -366,22 +358,22 @@ mod tests {
     fn an_approval_names_its_window_and_its_card() {
         let item = item();
         assert_eq!(
-            approve(Terms::default(), false).body(&item),
+            body(&approve(Terms::default(), false), &item),
             Ok(
-                json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": item["cardDigest"]})
+                json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": item.computed_digest()})
             )
         );
         let hour = Terms::lasting(Some(TrustWindow::HOUR));
-        let body = approve(hour, true).body(&item).unwrap();
+        let sent = body(&approve(hour, true), &item).unwrap();
         assert_eq!(
-            (&body["trustWindow"]["kind"], &body["anyInput"]),
+            (&sent["trustWindow"]["kind"], &sent["anyInput"]),
             (&json!("1h"), &json!(true))
         );
         let deny = Verdict::Deny {
             reason: Some("no".into()),
         };
         assert_eq!(
-            deny.body(&item),
+            body(&deny, &item),
             Ok(json!({"action": "deny", "reason": "no"}))
         );
     }
@@ -392,46 +384,42 @@ mod tests {
         for (verdict, state, fate) in [
             (
                 &approve(Terms::default(), false),
-                "approved",
+                State::Approved,
                 DecisionStatus::Done,
             ),
             (
                 &approve(Terms::default(), false),
-                "denied",
+                State::Denied,
                 DecisionStatus::Otherwise,
             ),
             (
                 &approve(Terms::default(), false),
-                "expired",
+                State::Expired,
                 DecisionStatus::Over,
             ),
             (
                 &approve(Terms::default(), false),
-                "pending",
+                State::Pending,
                 DecisionStatus::Waits,
             ),
-            (&no, "denied", DecisionStatus::Done),
-            (&no, "approved", DecisionStatus::Otherwise),
-            (&no, "", DecisionStatus::Over),
+            (&no, State::Denied, DecisionStatus::Done),
+            (&no, State::Approved, DecisionStatus::Otherwise),
+            (&no, State::Expired, DecisionStatus::Over),
         ] {
             let lost = Unanswered::of(verdict, &item());
-            assert_eq!(lost.fate(state), fate, "{verdict:?} {state}");
+            assert_eq!(lost.fate(state), fate, "{verdict:?} {state:?}");
         }
     }
 
     #[test]
     fn a_card_that_is_not_its_digest_is_not_approved() {
         let mut changed = item();
-        changed["agentId"] = "b".into();
-        assert_eq!(
-            approve(Terms::default(), false)
-                .body(&changed)
-                .unwrap_err()
-                .code,
-            "card_changed"
-        );
-        let without = json!({"pendingId": "pend_1", "kind": "register"});
-        assert_eq!(card_digest(&without), Ok(None));
+        changed.heading.agent_purpose = Some("another".to_owned());
+        let refused = body(&approve(Terms::default(), false), &changed).unwrap_err();
+        assert_eq!(refused.code, "card_changed");
+        let mut without = fixture::grant();
+        without.as_object_mut().unwrap().shift_remove("cardDigest");
+        assert_eq!(card_digest(&fixture::read(without)), Ok(None));
     }
 
     #[test]

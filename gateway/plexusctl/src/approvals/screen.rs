@@ -14,19 +14,19 @@ mod model;
 mod view;
 
 use super::{
-    PENDING,
     decide::{DecisionStatus, Unanswered, Verdict},
     waiting,
 };
 use crate::{
     feed::Feed,
-    owner::{Desk, text_of},
+    owner::Desk,
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
 use crossterm::event::{Event, KeyEventKind};
 use model::{Model, ScreenAction};
-use plexus_client::{Done, Exit, Stop, out, span, text};
-use serde_json::{Value, json};
+use plexus_client::{Done, Exit, Stop, out, span};
+use plexus_owner::pending::{Item, PlanAgain};
+use plexus_protocol::PendingId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -208,7 +208,7 @@ fn press(model: &mut Model, event: Event, at: std::time::Instant) -> ScreenActio
 /// What was read of the gateway.
 struct Read {
     /// What waits, the oldest first.
-    items: Vec<Value>,
+    items: Vec<Item>,
     /// What became of decisions whose answer was lost.
     fates: Vec<(Unanswered, DecisionStatus)>,
 }
@@ -219,7 +219,7 @@ async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
     let items = waiting(&mut owner).await?;
     let mut fates = Vec::new();
     for decision in lost {
-        let waits = |item: &Value| text_of(item, "pendingId") == decision.item;
+        let waits = |item: &Item| item.heading.pending_id == decision.item;
         let fate = match items.iter().any(waits) {
             true => Some(DecisionStatus::Waits),
             // What cannot be asked for now is asked for the next time.
@@ -230,7 +230,7 @@ async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
     Ok(Read { items, fates })
 }
 
-async fn decide(desk: &Desk, decision: Box<(Verdict, Value)>) -> Result<String, Stop> {
+async fn decide(desk: &Desk, decision: Box<(Verdict, Item)>) -> Result<String, Stop> {
     let (verdict, item) = *decision;
     let send = async {
         let mut owner = desk.open().await?;
@@ -247,8 +247,8 @@ async fn decide(desk: &Desk, decision: Box<(Verdict, Value)>) -> Result<String, 
     Ok(verdict.said(&item, &reply))
 }
 
-async fn plan_again(desk: &Desk, item: String) -> Result<String, Stop> {
-    let path = format!("{PENDING}/{item}/plan");
-    desk.open().await?.post(&path, &json!({})).await?;
-    Ok(format!("{} is being planned again", text::line(&item)))
+async fn plan_again(desk: &Desk, item: PendingId) -> Result<String, Stop> {
+    let id = item.to_string();
+    desk.open().await?.call(&PlanAgain { id }).await?;
+    Ok(format!("{item} is being planned again"))
 }

@@ -18,12 +18,12 @@ use super::{
     waiting, whole,
 };
 use crate::{
-    owner::{Desk, Owner, text_of},
+    owner::{Desk, Owner, json_line},
     terms::Terms,
 };
 use plexus_client::{Done, Exit, Stop, events::Events, out, span, text};
-use plexus_protocol::TrustWindow;
-use serde_json::Value;
+use plexus_owner::pending::{Card, Item};
+use plexus_protocol::{PendingId, TrustWindow};
 use std::{collections::HashSet, io::BufRead, thread, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -51,7 +51,7 @@ enum Woke {
 #[derive(Default)]
 struct WatchState {
     /// Items that are not shown again: decided, put aside, or shown where nobody is asked.
-    done: HashSet<String>,
+    done: HashSet<PendingId>,
     /// A decision of which nobody knows whether it was carried out.
     unanswered: Option<Unanswered>,
     /// Whether it was said that its item still waits: a gateway that was slow may carry it out yet.
@@ -59,9 +59,9 @@ struct WatchState {
 }
 
 impl WatchState {
-    fn is_unanswered(&self, item: &Value) -> bool {
+    fn is_unanswered(&self, item: &Item) -> bool {
         let lost = self.unanswered.as_ref();
-        lost.is_some_and(|lost| lost.item == text_of(item, "pendingId"))
+        lost.is_some_and(|lost| lost.item == item.heading.pending_id)
     }
 
     /// The end of the watch.
@@ -73,7 +73,7 @@ impl WatchState {
     }
 
     /// A later answer takes the place of one that was lost.
-    fn forget(&mut self, item: &Value) {
+    fn forget(&mut self, item: &Item) {
         if self.is_unanswered(item) {
             self.unanswered = None;
         }
@@ -161,7 +161,7 @@ impl Watch {
             let items = self.pending().await?;
             let planning = items.iter().any(plan::is_planning);
             let next = items.iter().find(|item| {
-                !plan::is_planning(item) && !seen.done.contains(text_of(item, "pendingId"))
+                !plan::is_planning(item) && !seen.done.contains(&item.heading.pending_id)
             });
             if let Some(item) = next {
                 let item = match whole(&mut self.owner, item.clone()).await {
@@ -169,7 +169,7 @@ impl Watch {
                     card => &card?,
                 };
                 if desk.json {
-                    out::line(&item.to_string())?;
+                    out::line(&json_line(item)?)?;
                 } else {
                     out::line("")?;
                     card::print(&card::render(item, span::now()))?;
@@ -190,7 +190,7 @@ impl Watch {
                     }
                 }
                 // Only now: a question that a lost connection has cut short is asked again.
-                seen.done.insert(text_of(item, "pendingId").to_owned());
+                seen.done.insert(item.heading.pending_id.clone());
                 continue;
             }
             match self
@@ -204,7 +204,7 @@ impl Watch {
         }
     }
 
-    async fn pending(&mut self) -> Result<Vec<Value>, Stop> {
+    async fn pending(&mut self) -> Result<Vec<Item>, Stop> {
         waiting(&mut self.owner).await
     }
 
@@ -212,9 +212,9 @@ impl Watch {
     async fn decide(
         &mut self,
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
-        item: &Value,
+        item: &Item,
     ) -> Result<QuestionEnd, Stop> {
-        let windows = answers::windows(item);
+        let windows = answers::windows(item.card.choices());
         let question = question(item, &windows);
         out::say(&question);
         let asked = Instant::now();
@@ -223,13 +223,9 @@ impl Watch {
                 Woke::Over => return Ok(QuestionEnd::Over),
                 Woke::Line(typed) => typed,
                 Woke::Changed => {
-                    let id = &item["pendingId"];
-                    if self
-                        .pending()
-                        .await?
-                        .iter()
-                        .any(|other| other["pendingId"] == *id)
-                    {
+                    let id = &item.heading.pending_id;
+                    let items = self.pending().await?;
+                    if items.iter().any(|other| other.heading.pending_id == *id) {
                         continue;
                     }
                     return Ok(QuestionEnd::Gone);
@@ -290,44 +286,41 @@ impl Watch {
 }
 
 /// The keys of this card. Windows that it cannot be allowed for have none.
-fn question(item: &Value, windows: &[TrustWindow]) -> String {
-    let changed = text_of(item, "kind") == "change";
-    let register = matches!(text_of(item, "kind"), "register" | "question");
+fn question(item: &Item, windows: &[TrustWindow]) -> String {
     let mut keys = Vec::new();
+    let is_change = matches!(item.card, Card::Change(_));
     // The gateway refuses to approve what it could not compute; the key would only promise it.
     if !plan::is_lost(item) {
-        let yes = match changed || register {
-            true => "y approve",
-            false => "y approve once",
+        let yes = match &item.card {
+            Card::Change(_) | Card::Question(_) | Card::Register(_) => "y approve",
+            Card::Brief(_) | Card::Grant(_) => "y approve once",
         };
         keys.push(yes.to_owned());
         let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
         keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
     }
     // No agent asked for a change, so there is nobody to tell why.
-    keys.push(if changed { "n deny" } else { "n WHY deny" }.to_owned());
+    keys.push(if is_change { "n deny" } else { "n WHY deny" }.to_owned());
     keys.extend(["s later", "? details", "q quit"].map(str::to_owned));
-    if changed {
-        let source = text::line(text_of(&item["source"], "id"));
-        return match card::is_of_code(item) {
-            true => format!("let {source} run what is shown?  {}", keys.join(" · ")),
-            false => format!("resume the grants on {source}?  {}", keys.join(" · ")),
-        };
-    }
-    if text_of(item, "kind") == "question" {
-        let source = text::line(text_of(&item["source"], "id"));
-        let id = text::line(text_of(item, "pendingId"));
-        let by = match plan::is_lost(item) {
-            true => format!(" (plexusctl approvals approve {id})"),
-            false => String::new(),
-        };
-        return format!("answer {source}?{by}  {}", keys.join(" · "));
-    }
-    let agent = text::line(text_of(item, "agentId"));
-    if text_of(item, "kind") == "register" {
-        return format!("add this extension of {agent}'s?  {}", keys.join(" · "));
-    }
-    format!("let {agent} do this?  {}", keys.join(" · "))
+    let agent = item.heading.agent_id.as_ref();
+    let agent = agent.map_or("", |agent| agent.as_str());
+    let asked = match &item.card {
+        Card::Change(card) if card.is_of_code() => {
+            format!("let {} run what is shown?", card.source.id)
+        }
+        Card::Change(card) => format!("resume the grants on {}?", card.source.id),
+        Card::Question(card) if plan::is_lost(item) => format!(
+            "answer {}? (plexusctl approvals approve {})",
+            card.source.id, item.heading.pending_id
+        ),
+        Card::Question(card) => format!("answer {}?", card.source.id),
+        Card::Register(_) => format!("add this extension of {agent}'s?"),
+        Card::Brief(_) if item.card.proposed_source().is_some() => {
+            format!("add this extension of {agent}'s?")
+        }
+        Card::Brief(_) | Card::Grant(_) => format!("let {agent} do this?"),
+    };
+    format!("{asked}  {}", keys.join(" · "))
 }
 
 /// Keys that allow more than one call.
@@ -412,6 +405,7 @@ fn read_lines() -> mpsc::UnboundedReceiver<Typed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approvals::fixture;
 
     const OFFERED: [TrustWindow; 2] = [TrustWindow::HOUR, TrustWindow::WEEK];
 
@@ -464,21 +458,28 @@ mod tests {
 
     #[test]
     fn the_question_has_the_keys_of_its_card() {
-        let item = serde_json::json!({"agentId": "my-cc", "choices": [
-            {"window": "once"}, {"window": "1h"}, {"window": "7d", "refused": "it runs code"}
-        ]});
+        let mut item = fixture::waiting(fixture::ITEM);
+        let Card::Grant(card) = &mut item.card else {
+            unreachable!()
+        };
+        card.choices = fixture::choices(&[
+            (TrustWindow::Once, None),
+            (TrustWindow::HOUR, None),
+            (TrustWindow::WEEK, Some("it runs code")),
+        ]);
+        let asked = |item: &Item| question(item, &answers::windows(item.card.choices()));
         assert_eq!(
-            question(&item, &answers::windows(&item)),
+            asked(&item),
             "let my-cc do this?  y approve once · 1 an hour · n WHY deny · s later · ? details · q quit"
         );
-        let change = serde_json::json!({"kind": "change", "source": {"id": "notes"}, "choices": [{"window": "once"}]});
         assert_eq!(
-            question(&change, &answers::windows(&change)),
+            asked(&fixture::read(fixture::change())),
             "resume the grants on notes?  y approve · n deny · s later · ? details · q quit"
         );
-        let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}}], "choices": [{"window": "1h"}]});
+        let mut lost = fixture::grant();
+        lost["asks"][0]["plan"] = serde_json::json!({"error": "x"});
         assert_eq!(
-            question(&lost, &answers::windows(&lost)),
+            asked(&fixture::read(lost)),
             "let my-cc do this?  n WHY deny · s later · ? details · q quit"
         );
     }

@@ -3,11 +3,7 @@
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
 use super::Snapshot;
-use crate::{
-    grants,
-    owner::{list_of, text_of},
-    table::table,
-};
+use crate::{grants, table::table};
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 
 /// Rows of a table, so that both fit on a screen.

@@ -2,11 +2,13 @@
 //!
 //! Invariant: every member of the item is shown, known to us or not.
 
-use super::{WHOLE, about, answers, change_of, heading, member, named, on_approval, others, plan};
-use crate::owner::{list_of, text_of};
-use plexus_client::{span, text};
-use plexus_protocol::Timestamp;
-use serde_json::Value;
+use super::{
+    WHOLE, answers, change_of, heading, member, members_of, named, on_approval, plan, purpose,
+    request, who,
+};
+use plexus_client::text;
+use plexus_owner::pending::Item;
+use plexus_protocol::{CapabilityId, Timestamp, Verb};
 
 /// Members of an item that have a place of their own in the card.
 const PLACED: [&str; 17] = [
@@ -32,50 +34,39 @@ const PLACED: [&str; 17] = [
 const PLACED_IN_ASK: [&str; 5] = ["id", "verbs", "label", "plan", "windows"];
 
 /// The card of `item`.
-pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
+pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
     let mut card = String::new();
-    let moment = |member: &str| serde_json::from_value::<Timestamp>(item[member].clone()).ok();
-    let age = moment("createdAt").map_or(String::new(), |at| format!(", {}", span::ago(at, now)));
-    let end = moment("expiresAt").map_or(String::new(), |at| format!(", {}", span::end(at, now)));
-    heading(
-        &mut card,
-        "request",
-        &format!("{}{age}{end}", text::line(text_of(item, "pendingId"))),
-    );
-    match text_of(item, "agentId") {
-        "" => {}
-        agent => heading(&mut card, "agent", &text::line(agent)),
-    }
-    if let Some(purpose) = item["agentPurpose"].as_str() {
-        heading(
-            &mut card,
-            "purpose (the agent's words)",
-            &format!("“{}”", text::line(purpose)),
-        );
-    }
+    request(&mut card, &item.heading, now);
+    who(&mut card, &item.heading);
+    purpose(&mut card, &item.heading);
     for id in named(item) {
         wanted(&mut card, item, id);
     }
-    answers::before(&mut card, item, now);
-    answers::differs(&mut card, item, now, true);
-    for choice in list_of(item, "choices") {
-        let kind = text::line(text_of(choice, "window"));
-        let words = text::line(text_of(choice, "words"));
-        match choice["refused"].as_str() {
-            None => heading(&mut card, "you may choose", &format!("{kind} ({words})")),
-            Some(why) => heading(
-                &mut card,
-                "you may not choose",
-                &format!("{kind} ({words}): {}", text::line(why)),
-            ),
+    let grant = item.card.grant();
+    if let Some(of) = grant {
+        answers::before(&mut card, of, now);
+        answers::differs(&mut card, of, now, true);
+    }
+    for choice in item.card.choices() {
+        let said = format!("{} ({})", choice.window.kind(), text::line(&choice.words));
+        match &choice.refused {
+            None => heading(&mut card, "you may choose", &said),
+            Some(why) => {
+                let said = format!("{said}: {}", text::line(why));
+                heading(&mut card, "you may not choose", &said);
+            }
         }
     }
-    on_approval(&mut card, "when you approve", item);
-    for (name, value) in others(item, &PLACED) {
-        member(&mut card, 0, name, value);
+    if let Some(of) = grant {
+        on_approval(&mut card, "when you approve", of.on_approval);
     }
-    match item["cardDigest"].as_str() {
-        Some(digest) => heading(&mut card, "card", &text::line(digest)),
+    for (name, value) in &item.members() {
+        if !PLACED.contains(&name.as_str()) {
+            member(&mut card, 0, name, value);
+        }
+    }
+    match item.card.digest() {
+        Some(digest) => heading(&mut card, "card", &digest.to_string()),
         None if plan::is_planning(item) => {
             heading(&mut card, "card", "not complete yet");
         }
@@ -85,111 +76,73 @@ pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
 }
 
 /// One capability that is asked for: what it is, with which input, and what it would do.
-fn wanted(card: &mut String, item: &Value, id: &str) {
-    let (scope, ask) = (about(item, "scopes", id), about(item, "asks", id));
-    let narration = about(item, "pendingNarration", id);
-    let verbs: Vec<_> = list_of(scope, "verbs")
-        .iter()
-        .filter_map(Value::as_str)
+fn wanted(card: &mut String, item: &Item, id: &CapabilityId) {
+    let mut scopes = item.card.grant().into_iter().flat_map(|of| &of.scopes);
+    let scope = scopes.find(|scope| scope.id == *id);
+    let ask = item.card.asks().iter().find(|ask| ask.id == *id);
+    let narration = item.card.narration().iter().find(|one| one.id == *id);
+    let verbs = scope.into_iter().flat_map(|scope| scope.verbs.iter());
+    let rating = narration.map(|one| [one.provenance.as_str(), one.sensitivity.as_str()]);
+    let told: Vec<_> = verbs
+        .map(Verb::as_str)
+        .chain(rating.into_iter().flatten())
         .collect();
-    let rating: Vec<_> = ["provenance", "sensitivity"]
-        .map(|m| text_of(narration, m))
-        .into_iter()
-        .collect();
-    let told: Vec<_> = [&verbs[..], &rating[..]]
-        .concat()
-        .into_iter()
-        .filter(|t| !t.is_empty())
-        .map(text::line)
-        .collect();
-    let told = if told.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", told.join(", "))
+    let told = match told.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", told.join(", ")),
     };
-    heading(card, "wants", &format!("{}{told}", text::line(id)));
-    for (label, said) in [
-        ("  label", text_of(ask, "label")),
-        ("  means", text_of(narration, "summary")),
-    ] {
-        if !said.is_empty() {
+    heading(card, "wants", &format!("{id}{told}"));
+    let label = ask.and_then(|ask| ask.label.as_ref());
+    let means = narration.map(|one| &one.summary);
+    for (label, said) in [("  label", label), ("  means", means)] {
+        if let Some(said) = said.filter(|said| !said.is_empty()) {
             heading(card, label, &text::line(said));
         }
     }
-    if !scope["constraint"].is_null() {
-        heading(
-            card,
-            "  only",
-            &text::line(&scope["constraint"].to_string()),
-        );
+    if let Some(constraint) = scope.and_then(|scope| scope.constraint.as_ref()) {
+        let only = serde_json::to_string(constraint).unwrap_or_default();
+        heading(card, "  only", &text::line(&only));
     }
-    for (name, value) in others(ask, &PLACED_IN_ASK) {
-        member(card, 1, name, value);
+    let Some(ask) = ask else {
+        return;
+    };
+    for (name, value) in &members_of(ask) {
+        if !PLACED_IN_ASK.contains(&name.as_str()) {
+            member(card, 1, name, value);
+        }
     }
     let Some(made) = plan::made(card, ask) else {
         return;
     };
-    let preview = &ask["plan"]["preview"];
-    heading(card, "  plan", &text::line(text_of(preview, "headline")));
-    for fact in list_of(preview, "facts") {
-        let name = text::short(text_of(fact, "name"), 80);
-        heading(
-            card,
-            &format!("    {name}"),
-            &text::line(text_of(fact, "value")),
-        );
+    heading(card, "  plan", &text::line(&made.preview.headline));
+    for fact in &made.preview.facts {
+        let label = format!("    {}", text::short(&fact.name, 80));
+        heading(card, &label, &text::line(&fact.value));
     }
-    change_of(card, preview, &WHOLE);
-    for (name, value) in made.iter().filter(|(name, _)| *name != "preview") {
-        member(card, 2, name, value);
+    change_of(card, &made.preview, &WHOLE);
+    for (name, value) in &members_of(made) {
+        if name != "preview" {
+            member(card, 2, name, value);
+        }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::approvals::fixture::{ITEM, digest, grant as item, hidden, now, read};
+    use serde_json::{Value, json};
 
-    pub(in super::super) fn now() -> Timestamp {
-        serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap()
-    }
-
-    pub(in super::super) fn item() -> Value {
-        json!({
-            "pendingId": "pend_1", "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
-            "expiresAt": "2026-01-02T00:00:00.000Z", "agentId": "my-cc", "capabilities": ["workspace.write"],
-            "scopes": [{"id": "workspace.write", "verbs": ["write"],
-                "constraint": {"pathPrefix": {"field": "path", "allow": ["A"]}}}],
-            "reasons": ["changes something"],
-            "pendingNarration": [{"id": "workspace.write", "verbs": ["write"], "provenance": "managed",
-                "sensitivity": "elevated", "summary": "Approving lets my-cc WRITE a file"}],
-            "agentPurpose": "save the notes", "client": {"name": "plexus-cli"}, "onApproval": "run",
-            "requestedTrustWindow": {"kind": "1d", "ms": 86_400_000},
-            "asks": [{
-                "id": "workspace.write", "verbs": ["write"], "label": "Write a file", "inputDigest": "cd",
-                "input": {"path": "a.md", "content": "one\ntwo\n"},
-                "plan": {
-                    "preview": {"headline": "replace a.md", "facts": [{"name": "size", "value": "8 bytes"}],
-                        "diff": "--- a.md\n+++ a.md\n-old\n+one\n+two", "form": "diff", "cut": true},
-                    "rating": "write", "warnings": []
-                },
-                "windows": [{"window": {"kind": "once"}, "allows": "this one call, exactly as shown"}]
-            }],
-            "choices": [
-                {"window": "once", "words": "this one call, exactly as shown", "default": true},
-                {"window": "1h", "words": "every call", "default": false, "refused": "it runs code"}
-            ],
-            "narrow": ["path"],
-            "differs": {"since": "2026-01-01T00:01:00.000Z",
-                "changes": [{"path": "/content", "was": "one\n2", "now": "one\ntwo\n"}]},
-            "cardDigest": "ab"
-        })
+    fn render(card: &Value, now: Timestamp) -> String {
+        super::render(&read(card.clone()), now)
     }
 
     #[test]
     fn the_whole_card() {
         assert_eq!(
-            render(&item(), now()),
+            render(&item(), now())
+                .replace(ITEM, "pend_1")
+                .replace(digest().as_str().unwrap(), "cd"),
             "\
 request: pend_1, 5 min ago, ends in 24 h
 agent: my-cc
@@ -213,7 +166,11 @@ wants: workspace.write (write, managed, elevated)
     ┃ +two
     (no line break at the end)
     note: this is a part of the change only
+    previewDigest: cd
+    stateToken: cd
     rating: write
+    summary: replace a.md
+    touched: []
     warnings: []
 differs: from the call that you approved 4 min ago, in
   /content:
@@ -225,25 +182,51 @@ you may choose: once (this one call, exactly as shown)
 you may not choose: 1h (every call): it runs code
 when you approve: the gateway makes the call now, once, whether or not the agent still waits
 reasons: [\"changes something\"]
-client:
-  name: plexus-cli
 requestedTrustWindow:
   kind: 1d
   ms: 86400000
+client:
+  name: plexus-cli
 narrow: [\"path\"]
-card: ab
+card: cd
 "
         );
     }
 
-    /// Puts `evil` in the place of every text of `value` but those that name capabilities.
+    /// Members that are no text: a card with another value in one of them is not read at all.
+    const TYPED: [&str; 21] = [
+        "pendingId",
+        "kind",
+        "state",
+        "createdAt",
+        "expiresAt",
+        "agentId",
+        "capabilities",
+        "id",
+        "verbs",
+        "provenance",
+        "sensitivity",
+        "onApproval",
+        "inputDigest",
+        "previewDigest",
+        "stateToken",
+        "rating",
+        "form",
+        "window",
+        "since",
+        "cardDigest",
+        "touched",
+    ];
+
+    /// Puts `evil` in the place of every text of `value`.
     pub(in super::super) fn corrupt(value: &mut Value, evil: &str) {
         match value {
-            Value::String(text) if text != "workspace.write" => evil.clone_into(text),
+            Value::String(text) => evil.clone_into(text),
             Value::Array(items) => items.iter_mut().for_each(|item| corrupt(item, evil)),
             Value::Object(members) => members
-                .values_mut()
-                .for_each(|member| corrupt(member, evil)),
+                .iter_mut()
+                .filter(|(name, _)| !TYPED.contains(&name.as_str()))
+                .for_each(|(_, member)| corrupt(member, evil)),
             _ => {}
         }
     }
@@ -255,7 +238,6 @@ card: ab
         let mut hostile = item();
         hostile["unheard"] = "of".into();
         corrupt(&mut hostile, evil);
-        hostile["cardDigest"] = "ab".into();
         hostile["asks"][0]["input"][evil] = json!([{ evil: evil }]);
         let card = render(&hostile, now());
         let obeyed =
@@ -289,14 +271,16 @@ card: ab
         item["ceiling"] = json!("only-once");
         item["limits"] = json!({"calls": [17, 2], "deep": {"er": "deepest"}});
         item["asks"][0]["more"] = json!("more-of-the-ask");
-        let hidden = json!({"id": "w.hidden", "input": "hidden-input", "plan": {"preview": {"headline": "hidden-plan"}}});
-        item["asks"].as_array_mut().unwrap().push(hidden);
+        item["asks"].as_array_mut().unwrap().push(hidden());
         item["asks"][0]["plan"]["preview"]["more"] = json!("more-of-the-preview");
         let card = render(&item, now());
         let mut all = Vec::new();
         texts(&item, &mut all);
-        // Said in other words: what kind of thing it is, its state, three moments, and what happens on approval.
+        // Said in other words: what kind of thing it is, its state, three moments, and what happens on approval; how a
+        // preview is to be read, and the line of a notification.
         let reworded = [
+            "fields",
+            "my-cc WRITE a file",
             "grant",
             "pending",
             "2026-01-01T00:00:00.000Z",
@@ -323,11 +307,10 @@ card: ab
             "{making}"
         );
         assert!(making.ends_with("card: not complete yet\n"), "{making}");
-        let failed =
-            with(json!({"error": {"code": "transport_error", "message": "no\u{7} such folder"}}));
+        let failed = with(json!({"error": "no\u{7} such folder"}));
         assert!(failed.contains("  plan: it FAILED"), "{failed}");
         assert!(
-            failed.contains("      message: no\\u{7} such folder\n"),
+            failed.contains("    error: no\\u{7} such folder\n"),
             "{failed}"
         );
         assert!(!with(Value::Null).contains("plan:"));

@@ -1,16 +1,9 @@
 //! The fields of an answer: for how long, where, how often; or why not.
 
-use crate::{
-    approvals::{
-        card::answers::{self, Choice},
-        decide::Verdict,
-    },
-    owner::{list_of, text_of},
-    terms::Terms,
-};
+use crate::{approvals::decide::Verdict, terms::Terms};
 use crossterm::event::KeyCode;
 use plexus_client::Stop;
-use serde_json::Value;
+use plexus_owner::pending::{Card, Choice};
 
 /// Most characters of one field.
 const MAX_FIELD: usize = 400;
@@ -63,10 +56,13 @@ pub(super) struct Denial {
 }
 
 impl Denial {
-    pub(super) fn of(item: &Value) -> Self {
+    pub(super) fn of(card: &Card) -> Self {
         Self {
             why: Field::default(),
-            ends: is_change(item).then(|| text_of(item, "ifDenied").to_owned()),
+            ends: match card {
+                Card::Change(card) => Some(card.if_denied.clone()),
+                Card::Brief(_) | Card::Grant(_) | Card::Question(_) | Card::Register(_) => None,
+            },
         }
     }
 
@@ -89,11 +85,6 @@ impl Denial {
     }
 }
 
-/// Whether it is a source whose grants rest: a yes or a no to all of it, without terms.
-fn is_change(item: &Value) -> bool {
-    text_of(item, "kind") == "change"
-}
-
 /// A yes, on terms. Rows: one for each window, then where, then how often.
 #[derive(Debug)]
 pub(super) struct Form {
@@ -109,31 +100,28 @@ pub(super) struct Form {
     pub(super) under: Field,
     /// At most so many calls.
     pub(super) most: Field,
-    /// Whether there are terms at all; without them the one answer is the only row.
+    /// Whether there are terms at all. A source whose grants are suspended has none: a yes or a no to all of it.
     pub(super) terms: bool,
 }
 
 impl Form {
     /// The form of a card; none where every window is refused.
-    pub(super) fn of(item: &Value) -> Option<Self> {
-        let choices = answers::choices(item);
+    pub(super) fn of(card: &Card) -> Option<Self> {
+        let choices = card.choices().to_vec();
         let open = |choice: &Choice| choice.refused.is_none();
         let default = choices
             .iter()
             .position(|choice| choice.default && open(choice));
         let chosen = default.or_else(|| choices.iter().position(open))?;
-        let narrow = list_of(item, "narrow").iter();
+        let grant = card.grant();
         Some(Self {
             chosen,
             row: chosen,
-            narrow: narrow
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            narrow: grant.map_or_else(Vec::new, |card| card.narrow.clone()),
             choices,
             under: Field::default(),
             most: Field::default(),
-            terms: !is_change(item),
+            terms: !matches!(card, Card::Change(_)),
         })
     }
 
@@ -231,15 +219,22 @@ impl Form {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::approvals::fixture;
+    use plexus_owner::pending::Item;
     use plexus_protocol::TrustWindow;
-    use serde_json::json;
 
-    pub(in super::super) fn item() -> Value {
-        json!({"pendingId": "pend_1", "agentId": "a", "narrow": ["path", "to"], "choices": [
-            {"window": "once", "words": "this one", "default": true},
-            {"window": "1h", "words": "every", "default": false},
-            {"window": "7d", "words": "every", "default": false, "refused": "no"}
-        ]})
+    pub(in super::super) fn item() -> Item {
+        let mut item = fixture::waiting(fixture::ITEM);
+        let Card::Grant(card) = &mut item.card else {
+            unreachable!()
+        };
+        card.narrow = vec!["path".to_owned(), "to".to_owned()];
+        card.choices = fixture::choices(&[
+            (TrustWindow::Once, None),
+            (TrustWindow::HOUR, None),
+            (TrustWindow::WEEK, Some("no")),
+        ]);
+        item
     }
 
     fn typed(form: &mut Form, keys: &[KeyCode]) {
@@ -248,7 +243,7 @@ pub(super) mod tests {
 
     #[test]
     fn once_is_chosen_until_another_is() {
-        let mut form = Form::of(&item()).unwrap();
+        let mut form = Form::of(&item().card).unwrap();
         let terms = |form: &Form| match form.verdict() {
             Ok(Verdict::Approve {
                 terms,
@@ -294,7 +289,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_cannot_be_read_approves_nothing() {
-        let mut form = Form::of(&item()).unwrap();
+        let mut form = Form::of(&item().card).unwrap();
         for most in ["x", "-1", "0"] {
             form.most.text = most.into();
             assert!(form.verdict().is_err(), "{most}");
@@ -303,10 +298,11 @@ pub(super) mod tests {
         form.under.text = "../up".into();
         assert!(form.verdict().is_err());
         let mut refused = item();
-        for choice in refused["choices"].as_array_mut().unwrap() {
-            choice["refused"] = "no".into();
-        }
-        assert!(Form::of(&refused).is_none());
+        let Card::Grant(card) = &mut refused.card else {
+            unreachable!()
+        };
+        card.choices = fixture::choices(&[(TrustWindow::Once, Some("no"))]);
+        assert!(Form::of(&refused.card).is_none());
     }
 
     #[test]
@@ -320,17 +316,15 @@ pub(super) mod tests {
 
     #[test]
     fn a_source_that_changed_has_a_yes_and_a_no_and_no_terms() {
-        let item = json!({"kind": "change", "ifDenied": "its grant ends", "narrow": [], "choices": [
-            {"window": "once", "words": "its grant goes on", "default": true}
-        ]});
-        let mut form = Form::of(&item).unwrap();
+        let item = fixture::read(fixture::change());
+        let mut form = Form::of(&item.card).unwrap();
         typed(&mut form, &[KeyCode::Down, KeyCode::Char('3'), KeyCode::Up]);
         assert_eq!((form.row, form.most_row()), (0, None));
         assert!(form.most.text.is_empty());
-        let mut no = Denial::of(&item);
+        let mut no = Denial::of(&item.card);
         no.key(KeyCode::Char('x'));
         no.paste("because");
-        assert_eq!(no.ends.as_deref(), Some("its grant ends"));
+        assert_eq!(no.ends.as_deref(), Some("its 2 grants end"));
         assert!(matches!(no.verdict(), Verdict::Deny { reason: None }));
     }
 }

@@ -10,16 +10,14 @@
 //! way there is no other; a decision whose answer was lost is told as such, and then by what its item says.
 
 use super::form::{Denial, Form};
-use crate::{
-    approvals::{
-        card::{answers, plan},
-        decide::{DecisionStatus, READING, Unanswered, Verdict},
-    },
-    owner::text_of,
+use crate::approvals::{
+    card::plan,
+    decide::{DecisionStatus, READING, Unanswered, Verdict},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use plexus_client::{Done, Stop, text};
-use serde_json::Value;
+use plexus_owner::pending::Item;
+use plexus_protocol::PendingId;
 use std::time::Instant;
 
 /// What the owner is doing.
@@ -51,9 +49,9 @@ pub(super) enum ScreenAction {
     /// End.
     Quit,
     /// Carry out a decision on this item.
-    Decide(Box<(Verdict, Value)>),
+    Decide(Box<(Verdict, Item)>),
     /// Have it planned again.
-    Plan(String),
+    Plan(PendingId),
 }
 
 /// Something that was sent to the gateway.
@@ -61,11 +59,11 @@ enum UnderWay {
     /// A decision; told by its item where its answer is lost.
     Decision(Unanswered),
     /// A wish to have this item planned again.
-    Plan(String),
+    Plan(PendingId),
 }
 
 impl UnderWay {
-    fn item(&self) -> &str {
+    fn item(&self) -> &PendingId {
         match self {
             Self::Decision(decision) => &decision.item,
             Self::Plan(item) => item,
@@ -83,7 +81,7 @@ struct Lost {
 /// The state of the screen.
 pub(super) struct Model {
     /// What waits, the oldest first.
-    pub(super) items: Vec<Value>,
+    pub(super) items: Vec<Item>,
     /// Whether it was ever read.
     pub(super) loaded: bool,
     /// Place of the card that is shown.
@@ -105,7 +103,7 @@ pub(super) struct Model {
     /// Decisions whose answer was lost.
     unanswered: Vec<Lost>,
     /// The item that was decided here last.
-    decided: Option<String>,
+    decided: Option<PendingId>,
     /// Since when this card, as it is, is on the screen.
     shown: Instant,
 }
@@ -131,7 +129,7 @@ impl Model {
     }
 
     /// The item whose card is shown.
-    pub(super) fn item(&self) -> Option<&Value> {
+    pub(super) fn item(&self) -> Option<&Item> {
         self.items.get(self.at)
     }
 
@@ -146,7 +144,7 @@ impl Model {
     }
 
     /// Takes up what waits now, the oldest first.
-    pub(super) fn load(&mut self, items: Vec<Value>, now: Instant) {
+    pub(super) fn load(&mut self, items: Vec<Item>, now: Instant) {
         let before = self.item().cloned();
         self.items = items;
         self.loaded = true;
@@ -154,8 +152,9 @@ impl Model {
         let Some(before) = before else {
             return self.turn_to(0, now);
         };
-        let id = text_of(&before, "pendingId");
-        let place = self.items.iter().position(|item| item["pendingId"] == id);
+        let id = &before.heading.pending_id;
+        let mut ids = self.items.iter().map(|item| &item.heading.pending_id);
+        let place = ids.position(|other| other == id);
         match place {
             Some(place) if self.items[place] == before => self.at = place,
             Some(place) => {
@@ -171,14 +170,11 @@ impl Model {
                 }
             }
             None => {
-                let here = self.decided.as_deref() == Some(id)
+                let here = self.decided.as_ref() == Some(id)
                     || self.deciding.as_ref().is_some_and(|it| it.item() == id)
-                    || self.unanswered.iter().any(|lost| lost.decision.item == id);
+                    || self.unanswered.iter().any(|lost| lost.decision.item == *id);
                 if !here {
-                    let said = format!(
-                        "{} was decided elsewhere, or is no longer wanted",
-                        text::line(id)
-                    );
+                    let said = format!("{id} was decided elsewhere, or is no longer wanted");
                     self.say(Tone::Fine, &said);
                 }
                 self.turn_to(self.at, now);
@@ -191,8 +187,8 @@ impl Model {
         let ended = self.deciding.take();
         match end {
             Ok(said) => {
-                self.decided = ended.map(|it| it.item().to_owned());
-                let decided = self.decided.as_deref();
+                self.decided = ended.map(|it| it.item().clone());
+                let decided = self.decided.as_ref();
                 self.unanswered
                     .retain(|lost| decided != Some(&lost.decision.item));
                 self.say(Tone::Fine, &said);
@@ -334,14 +330,12 @@ impl Model {
         if plan::is_planning(item) {
             return self.say(Tone::Wrong, "what it would do is still being computed");
         }
-        let form = Form::of(item);
-        match form {
+        match Form::of(&item.card) {
             Some(form) => self.panel = Panel::Approve(form),
             None => {
-                let why = answers::choices(item)
-                    .into_iter()
-                    .find_map(|choice| choice.refused);
-                let why = why.map_or(String::new(), |why| format!(": {}", text::line(&why)));
+                let mut choices = item.card.choices().iter();
+                let why = choices.find_map(|choice| choice.refused.as_ref());
+                let why = why.map_or(String::new(), |why| format!(": {}", text::line(why)));
                 self.say(Tone::Wrong, &format!("this cannot be approved{why}"));
             }
         }
@@ -351,14 +345,14 @@ impl Model {
         if self.is_deciding() {
             self.say(Tone::Wrong, "a decision is under way");
         } else if let Some(item) = self.item() {
-            self.panel = Panel::Deny(Denial::of(item));
+            self.panel = Panel::Deny(Denial::of(&item.card));
         }
     }
 
     fn plan_again(&mut self) -> ScreenAction {
         match self.item() {
             Some(item) if !self.is_deciding() && plan::is_lost(item) => {
-                let id = text_of(item, "pendingId").to_owned();
+                let id = item.heading.pending_id.clone();
                 self.deciding = Some(UnderWay::Plan(id.clone()));
                 ScreenAction::Plan(id)
             }
@@ -418,20 +412,24 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::approvals::screen::form::tests::item;
-    use serde_json::json;
+    use crate::approvals::{fixture, screen::form::tests::item};
+    use plexus_owner::pending::{Card, Plan};
     use std::time::Duration;
 
     fn press(model: &mut Model, code: KeyCode, at: Instant) -> ScreenAction {
         model.key(KeyEvent::from(code), at)
     }
 
+    fn second() -> Item {
+        let mut second = item();
+        second.heading.pending_id = PendingId::parse(fixture::OTHER).unwrap();
+        second
+    }
+
     fn with_two() -> (Model, Instant) {
         let now = Instant::now();
         let mut model = Model::new(now);
-        let mut second = item();
-        second["pendingId"] = "pend_2".into();
-        model.load(vec![item(), second], now);
+        model.load(vec![item(), second()], now);
         (model, now + READING)
     }
 
@@ -460,9 +458,7 @@ mod tests {
         press(&mut model, KeyCode::Char('a'), read);
         assert!(matches!(model.panel, Panel::None));
         model.ended(Ok("approved".into()));
-        let mut second = item();
-        second["pendingId"] = "pend_2".into();
-        model.load(vec![second], read);
+        model.load(vec![second()], read);
         press(&mut model, KeyCode::Char('d'), read);
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read),
@@ -478,16 +474,15 @@ mod tests {
     fn a_card_that_changes_closes_its_panel_and_another_does_not() {
         let (mut model, read) = with_two();
         press(&mut model, KeyCode::Char('a'), read);
-        let mut other = item();
-        other["pendingId"] = "pend_2".into();
-        other["agentPurpose"] = "new".into();
+        let mut other = second();
+        other.heading.agent_purpose = Some("new".into());
         model.load(vec![item(), other], read);
         assert!(
             matches!(model.panel, Panel::Approve(_)),
             "another card is no matter"
         );
         let mut changed = item();
-        changed["agentPurpose"] = "new".into();
+        changed.heading.agent_purpose = Some("new".into());
         model.load(vec![changed.clone()], read);
         assert!(matches!(model.panel, Panel::None));
         assert!(
@@ -516,7 +511,10 @@ mod tests {
         let now = Instant::now();
         let mut model = Model::new(now);
         let mut planning = item();
-        planning["asks"] = json!([{"plan": "making"}]);
+        let Card::Grant(card) = &mut planning.card else {
+            unreachable!()
+        };
+        card.asks[0].plan = Plan::Making;
         model.load(vec![planning], now);
         press(&mut model, KeyCode::Char('a'), now + READING);
         assert!(matches!(model.panel, Panel::None), "nothing to approve yet");
@@ -563,7 +561,10 @@ mod tests {
         let said = |model: &Model| model.note.clone().unwrap();
         assert_eq!(
             said(&model).1,
-            "it is gone; whether pend_1 is denied is not known yet"
+            format!(
+                "it is gone; whether {} is denied is not known yet",
+                fixture::ITEM
+            )
         );
         let [decision] = model.unanswered().try_into().unwrap();
 
@@ -575,8 +576,11 @@ mod tests {
         model.load(Vec::new(), read);
         assert_eq!(model.note, None);
         model.settle(&decision, DecisionStatus::Done);
-        let fine = "the answer was lost, and pend_1 is denied, as you decided";
-        assert_eq!(said(&model), (Tone::Fine, fine.to_owned()));
+        let fine = format!(
+            "the answer was lost, and {} is denied, as you decided",
+            fixture::ITEM
+        );
+        assert_eq!(said(&model), (Tone::Fine, fine));
         assert!(model.unanswered().is_empty());
     }
 

@@ -8,11 +8,14 @@ use super::{
     model::{Model, Panel, Tone},
 };
 use crate::{
-    approvals::card::{self, everything},
-    owner::{list_of, text_of},
+    approvals::{
+        card::{self, everything},
+        wants,
+    },
     screen::lines::{self, CHANGE, Styles},
 };
 use plexus_client::{span, text};
+use plexus_owner::pending::Item;
 use plexus_protocol::Timestamp;
 use ratatui::{
     Frame,
@@ -21,7 +24,6 @@ use ratatui::{
     text::{Line, Span},
     widgets::Paragraph,
 };
-use serde_json::Value;
 
 /// Most rows of the list.
 const LIST: u16 = 6;
@@ -137,22 +139,16 @@ fn list_rows(
     let height = usize::from(height);
     let from = (model.at + 1).saturating_sub(height);
     let shown = model.items.iter().enumerate().skip(from).take(height);
-    let row = |(place, item): (usize, &Value)| {
-        let wants: Vec<_> = list_of(item, "capabilities")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        let age = serde_json::from_value(item["createdAt"].clone());
-        let age = age.map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
+    let row = |(place, item): (usize, &Item)| {
+        let heading = &item.heading;
+        let age = span::ago(heading.created_at, now);
         let mark = if place == model.at { '▸' } else { ' ' };
-        let who = match text_of(item, "agentId") {
-            "" => format!(
-                "{}: suspended grants",
-                text::line(text_of(&item["source"], "id"))
-            ),
-            agent => text::line(agent),
+        let who = match (&heading.agent_id, item.card.source()) {
+            (Some(agent), _) => agent.to_string(),
+            (None, Some(source)) => format!("{}: suspended grants", source.id),
+            (None, None) => String::new(),
         };
-        let line = format!("{mark} {who}  {}  {age}", text::line(&wants.join(" ")));
+        let line = format!("{mark} {who}  {}  {age}", wants(heading));
         let line = lines::cut(&line, width.into());
         if place == model.at {
             Line::styled(line, styles.chosen())
@@ -179,7 +175,7 @@ fn card_rows(
         true => everything::render(item, now),
         false => card::render(item, now),
     };
-    let id = text::short(text_of(item, "pendingId"), 18);
+    let id = text::short(item.heading.pending_id.as_str(), 18);
     let rows = rows_of(&rendered, area.width.into(), styles);
     let height = usize::from(area.height);
     model.scroll = model.scroll.min(rows.len().saturating_sub(height));
