@@ -2,6 +2,7 @@
 
 use plexus_ipc::message::{self, PlanMade};
 use plexus_owner::plan::{Fact, Form, Plan, Preview};
+use serde_json::Map;
 
 /// A plan with the token that stands for it.
 pub(crate) fn plan_of(made: &PlanMade) -> Plan {
@@ -29,5 +30,6 @@ fn preview_of(preview: &message::Preview) -> Preview {
             message::Form::Diff => Form::Diff,
         },
         cut: preview.cut,
+        rest: Map::new(),
     }
 }

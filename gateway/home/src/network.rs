@@ -214,7 +214,7 @@ mod tests {
         let network = Network::default();
         let elsewhere = "8.8.8.8".to_owned();
         assert_eq!(
-            network.wanted(&[elsewhere.clone()], None),
+            network.wanted(std::slice::from_ref(&elsewhere), None),
             Err(vec![elsewhere])
         );
         assert!(network.wanted(&["0.0.0.0".into()], None).is_ok());

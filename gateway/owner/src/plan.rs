@@ -2,6 +2,7 @@
 
 use plexus_protocol::{Digest, Verb};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A plan of an effect of the owner's own. All texts are the source's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub struct Plan {
 }
 
 /// What would be done, as text of the source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
     /// In one line.
     #[serde(default)]
@@ -37,6 +38,9 @@ pub struct Preview {
     /// Whether the diff or text is a part only.
     #[serde(default)]
     pub cut: bool,
+    /// What is not known here.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// The form of a preview, as its source states it: nothing is guessed from the content.

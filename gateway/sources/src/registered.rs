@@ -266,7 +266,7 @@ mod tests {
                 connector.name
             );
             for rule in &base {
-                assert_eq!(profile::rules(rule), [rule.clone()]);
+                assert_eq!(profile::rules(rule), std::slice::from_ref(rule));
             }
         }
     }

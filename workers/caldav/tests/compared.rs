@@ -289,7 +289,7 @@ async fn made_events_are_worked_out_as_by_another_implementation() {
     let seed = std::env::var("PLEXUS_SEED").map_or(0, |seed| seed.parse().expect("a number"));
     let is_long = std::env::var("PLEXUS_TEST_LENGTH").is_ok_and(|length| length == "long");
     let mut numbers = Numbers(seed);
-    let count = if is_long { 10_000 } else { 500 };
+    let count: usize = if is_long { 10_000 } else { 500 };
     let all: Vec<Made> = (0..count).map(|_| made(&mut numbers)).collect();
     let batches = 0..count.div_ceil(AT_ONCE);
     let windows: Vec<[Window; WINDOWS]> = batches

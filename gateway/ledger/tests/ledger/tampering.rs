@@ -219,13 +219,13 @@ fn a_changed_an_added_and_a_removed_row_are_named_by_check_and_start() {
     // bob changed after the last checkpoint's predecessor only; alice after the last checkpoint.
     let cases: [(&str, &str, Change); 4] = [
         ("bob", "another value", |tx| {
-            put(tx, ROWS, "bob", b"2000".as_slice())
+            put(tx, ROWS, "bob", b"2000".as_slice());
         }),
         ("alice", "another value", |tx| {
-            put(tx, ROWS, "alice", b"2000".as_slice())
+            put(tx, ROWS, "alice", b"2000".as_slice());
         }),
         ("mallory", "no event makes it", |tx| {
-            put(tx, ROWS, "mallory", b"2000".as_slice())
+            put(tx, ROWS, "mallory", b"2000".as_slice());
         }),
         ("dave", "the table lacks it", |tx| remove(tx, ROWS, "dave")),
     ];

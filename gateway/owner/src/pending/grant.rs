@@ -1,6 +1,6 @@
 //! The card of calls that an agent asks for.
 
-use super::Choice;
+use super::{Choice, Preview};
 use plexus_protocol::{
     CapabilityId, Constraint, Digest, SourceId, Timestamp, TrustWindow, Verb, Verbs,
     body::Narration,
@@ -208,46 +208,6 @@ pub struct MadePlan {
     /// What is not known here.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
-}
-
-/// A plan as the owner sees it: all of it is text of the source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Preview {
-    /// What would be done, in one line.
-    pub headline: String,
-    /// Named values.
-    pub facts: Vec<Fact>,
-    /// A unified diff, or a text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub diff: Option<String>,
-    /// How that is to be read.
-    pub form: Form,
-    /// Whether it is a part only.
-    pub cut: bool,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// A named value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fact {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-}
-
-/// How a preview is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// As named values alone.
-    Fields,
-    /// As a text that its author wrote.
-    Text,
-    /// As a unified diff that the worker made.
-    Diff,
 }
 
 /// A thing that a call would read or change.

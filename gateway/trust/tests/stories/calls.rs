@@ -19,7 +19,7 @@ fn the_writer_decides_last() {
     type Change = fn(&mut World, &Who, &str);
     let changes: [(&str, Change); 6] = [
         ("revoked", |w, who, id| {
-            w.ok(revoke_grant(&who, id));
+            w.ok(revoke_grant(who, id));
         }),
         ("expired", |w, _, _| w.later(HOUR)),
         ("replaced", |w, who, id| {

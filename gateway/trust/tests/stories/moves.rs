@@ -29,7 +29,7 @@ fn each_kind_of_change_is_on_the_card_in_words() {
         (route("/srv/b"), "path is /srv/b, it was /srv/notes"),
         (
             put("notes", |c| {
-                c.route = json!({"path": "/srv/notes", "port": 1})
+                c.route = json!({"path": "/srv/notes", "port": 1});
             }),
             "port is 1, it was not set",
         ),

@@ -256,7 +256,7 @@ fn a_token_narrows_what_is_judged_on_what_it_resolves_to() {
         let mut wanted = entry(READ);
         wanted.constraint = asked.map(below);
         let token = world.token(who, vec![wanted]);
-        let by_token = world.by_token(&who, &token, READ);
+        let by_token = world.by_token(who, &token, READ);
         assert_eq!(granted(by_token).constraint, Some(below(held)));
     }
     // The control: a session has no scope, and the grant alone narrows it.

@@ -84,7 +84,8 @@ fn the_same_target_after_a_reboot_or_an_absence_changes_nothing() {
 
 #[test]
 fn a_changed_shape_or_profile_suspends_until_the_owner_resumes() {
-    let changes: [(&str, fn(&mut SourceSeen)); 5] = [
+    type Change = fn(&mut SourceSeen);
+    let changes: [(&str, Change); 5] = [
         ("rating, above the ceiling", |s| {
             let facts = s.capabilities.get_mut(&cap(READ)).unwrap();
             facts.sensitivity = plexus_protocol::Sensitivity::High;

@@ -192,7 +192,11 @@ fn properties_are_found_as_they_are_written() {
     };
     for (number, text) in written.iter().enumerate() {
         let [one, two, with] = ["one", "two", "with"].map(|name| format!("{number:02}-{name}.md"));
-        assert_eq!(of("keep", &json!(text)), [with.clone()], "{text}");
+        assert_eq!(
+            of("keep", &json!(text)),
+            std::slice::from_ref(&with),
+            "{text}"
+        );
         assert_eq!(of("key", &json!(text)), [one, two, with], "{text}");
     }
     // A number is also found by what it comes to.
