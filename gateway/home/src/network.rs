@@ -206,6 +206,9 @@ pub fn local_addresses() -> Vec<(String, IpAddr)> {
 }
 
 #[cfg(test)]
+mod bounds;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

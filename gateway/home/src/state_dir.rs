@@ -245,6 +245,9 @@ pub fn secret_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod bounds;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
