@@ -115,6 +115,9 @@ impl FromStr for Address {
 }
 
 #[cfg(test)]
+mod shown;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
