@@ -2,6 +2,7 @@
 
 mod at_hand;
 mod attacks;
+mod paths;
 mod properties;
 mod tree;
 mod writes;
