@@ -6,6 +6,7 @@ mod bounds;
 mod calls;
 mod children;
 mod code;
+mod last_look;
 mod moves;
 mod proposals;
 mod requests;
