@@ -16,6 +16,7 @@ mod dist;
 mod install;
 mod isolate;
 mod layout;
+mod mutants;
 mod new_source;
 mod promises;
 mod rules;
@@ -57,6 +58,8 @@ enum Task {
     Agents,
     /// Break one promise at a time in a copy, and see that a test notices
     Promises(promises::Arguments),
+    /// Change what decides, one expression at a time, in a copy, and see that a test notices
+    Mutants(mutants::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     Scale(scale::Arguments),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Task::Try(arguments) => try_source::run(&arguments),
         Task::Agents => agents::ensure(),
         Task::Promises(arguments) => promises::run(&arguments),
+        Task::Mutants(arguments) => mutants::run(&arguments),
         Task::Rules => rules::run(),
         Task::Scale(arguments) => scale::run(&arguments),
         Task::Isolate(arguments) => isolate::run(&arguments),

@@ -11,7 +11,7 @@
 //! Whether each still applies, and its tests are there, is a test of every run of the suite.
 
 mod breakage;
-mod scratch;
+pub(crate) mod scratch;
 mod tried;
 
 use crate::cargo;

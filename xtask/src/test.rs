@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that has to hold, in one command. `.ci/run` types the same.
 
 use crate::step::{Steps, present};
-use crate::{agents, cargo, debian, isolate, promises, rules};
+use crate::{agents, cargo, debian, isolate, mutants, promises, rules};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Run the tests that are marked `ignore` too, repeat the destructive ones as often as their promises say, run some
-    /// stories on a release build, and break the promises; takes two hours
+    /// stories on a release build, break the promises, and change what decides; takes three hours
     #[arg(long, conflicts_with = "quick")]
     long: bool,
 }
@@ -190,6 +190,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.long {
         steps.run("promises, broken one at a time", promises::all);
+        steps.run("mutants of what decides", || {
+            mutants::run(&mutants::Arguments::default())
+        });
     }
     let left_out = std::fs::read_to_string(not_run).unwrap_or_default();
     let is_ci = std::env::var_os(CI).is_some_and(|word| !word.is_empty());

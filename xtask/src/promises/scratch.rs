@@ -6,6 +6,7 @@
 use super::breakage::{Breakage, Change};
 use crate::cargo;
 use anyhow::{Context, Result};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +39,12 @@ impl Scratch {
 
     /// Cargo in the copy, with a target folder of its own.
     pub(crate) fn cargo(&self) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        self.command(&std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    }
+
+    /// The same for a program that calls cargo.
+    pub(crate) fn command(&self, program: &OsStr) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.build)
