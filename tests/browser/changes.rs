@@ -64,7 +64,7 @@ impl Shop {
     }
     fn echo(&self, agent: usize, text: &str) -> plexus_tests::Response {
         let agent = &self.agents[agent];
-        let back = self.gateway.back(&agent);
+        let back = self.gateway.back(agent);
         back.invoke(ECHO, json!({"text": text}))
     }
     fn card(&self) -> Value {

@@ -56,7 +56,7 @@ fn small_and_quick_with_a_long_past() {
     let items: Vec<String> = agents
         .iter()
         .flat_map(|agent| {
-            let agent = scene.gateway.back(&agent);
+            let agent = scene.gateway.back(agent);
             ["a", "b", "c", "d", "e"].map(|name| {
                 let asked = json!({"id": WRITE, "input": note(&format!("{name}-{}.md", agent.id), &wide), "purpose": "<b>".repeat(200)});
                 let refused = agent.invoke_body(asked).expect_error(401, "approval_required");

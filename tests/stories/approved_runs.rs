@@ -130,7 +130,7 @@ fn a_yes_during_a_stop_is_run_by_the_next_launch() {
             reply.status != 200
         });
         for (item, card) in items.iter().zip(&cards) {
-            let approve = approval(&card, "once");
+            let approve = approval(card, "once");
             owner.decide(item, approve).expect_ok();
         }
         call.join().expect("an answer");

@@ -69,7 +69,7 @@ impl Office {
         meanwhile(&self.desk);
         self.desk.gateway.start_again();
         let agent = &self.desk.agent;
-        self.desk.agent = self.desk.gateway.back(&agent);
+        self.desk.agent = self.desk.gateway.back(agent);
     }
 
     /// Waits until the model was asked so often.
@@ -419,7 +419,7 @@ fn damaged_board_is_named_and_the_others_are_served() {
     office.desk.gateway.kill9();
     office.desk.gateway.start_again();
     let agent = &office.desk.agent;
-    office.desk.agent = office.desk.gateway.back(&agent);
+    office.desk.agent = office.desk.gateway.back(agent);
     let listed = until("the boards", || {
         let reply = office.agent().invoke(STATUS, json!({}));
         (reply.at("/ok") == true).then(|| reply.at("/output"))

@@ -21,7 +21,7 @@ fn cut(gateway: &mut Gateway, disk: &Disk) {
 }
 
 fn back(gateway: &Gateway, agent: &Agent) -> Agent {
-    gateway.back(&agent)
+    gateway.back(agent)
 }
 
 #[test]

@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(
             ended(
                 &[TokenId::fresh()],
-                &[item.clone()],
+                std::slice::from_ref(&item),
                 &[run],
                 &[one.clone(), two.clone()]
             ),

@@ -23,7 +23,6 @@ use plexus_owner::{
 };
 use plexus_protocol::{SourceId, body::StandingGrant};
 pub(crate) use secret::{from_file, from_stdin};
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Sources.
@@ -332,7 +331,7 @@ fn detected(found: &[DetectedSource]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn what_goes_on_when_a_source_serves_again() {

@@ -23,7 +23,7 @@ fn wrong_mode_is_repaired() {
     // A right one is not set, and no repair is logged.
     let changed = |path: &Path| fs::metadata(path).unwrap().ctime_nsec();
     let before = changed(&key);
-    StateDir::open(Some(home.clone())).unwrap();
+    StateDir::open(Some(home)).unwrap();
     assert_eq!(changed(&key), before);
 }
 
@@ -59,7 +59,7 @@ fn directory_that_is_only_served_from_stays_as_it_is() {
 
 #[test]
 fn unnamed_directory_is_in_the_persons_home() {
-    let home = std::env::var_os("HOME").filter(|home| home != "");
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let expected = home.map(|home| PathBuf::from(home).join(".plexus"));
     assert_eq!(StateDir::place(None).ok(), expected);
     let named = StateDir::place(Some("/a".into()));
