@@ -161,7 +161,6 @@ fn signpost_and_unknown_routes() {
         ("POST", "/.well-known/plexus"),
         ("GET", "/.well-known/plexus/"),
         ("GET", "/nope"),
-        ("GET", "/grants/context?bundle=bnd_x"),
         ("POST", "/grants"),
         ("OPTIONS", "/grants"),
         ("DELETE", "/invoke"),

@@ -341,10 +341,14 @@ fn no_write_leaves_the_root_through_a_link() {
     let link = house.workspace.path().join("link");
     std::os::unix::fs::symlink(outside.path(), link).expect("a link");
     let (owner, agent) = (house.owner(), house.reader("one"));
-    let item = agent.must_ask(WRITE, note("link/escaped.txt", "x"));
+    let told = agent.invoke(WRITE, note("link/escaped.txt", "x"));
+    let error = told.expect_error(400, "transport_error");
+    assert_eq!(error["detail"]["reason"], "symlink", "{told}");
+    // Who may not read there is told nothing, and an approval is refused.
+    let blind = house.gateway.agent("blind");
+    let item = blind.must_ask(WRITE, note("link/escaped.txt", "x"));
     let once = approval(&owner.card(&item), "once");
     owner.decide(&item, once).expect_error(409, "plan_failed");
-    agent.must_ask(WRITE, note("link/escaped.txt", "x"));
     assert_eq!(outside.tree(), Vec::<String>::new());
     // The control: a folder that is one takes the same write.
     let item = agent.must_ask(WRITE, note("folder/kept.txt", "x"));

@@ -208,11 +208,11 @@ fn rotating_the_key_ends_everything() {
         .client()
         .get("/manifest")
         .expect_error(401, "session_expired");
+    read(&agent, &token).expect_error(401, "token_revoked");
     for restarted in [false, true] {
         if restarted {
             house.gateway.restart();
         }
-        read(&agent, &token).expect_error(401, "token_revoked");
         let client = house.gateway.client();
         handshake(&client, &agent.pat).expect_error(401, "session_expired");
         let redeemed = client.post("/agents/enroll", json!({"code": waiting}));

@@ -35,9 +35,11 @@ use std::{sync::Arc, time::Duration};
 /// How long a call waits to hear that its input is wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Reasons of a source that say of what the input names that it is not there, or not of a kind that can be changed.
-const OF_THE_INPUT: [&str; 10] = [
+const OF_THE_INPUT: [&str; 12] = [
     "not_found",
     "not_undoable",
+    "not_kept",
+    "not_done",
     "not_a_file",
     "not_a_directory",
     "not_text",

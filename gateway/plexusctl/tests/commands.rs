@@ -188,9 +188,14 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     ];
     for line in narrowing {
         // What each of them is answered, in one.
-        let done = json!({"ok": true, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": "w.write",
+        let id = match line[0] {
+            "sources" => "w",
+            _ => "w.write",
+        };
+        let done = json!({"ok": true, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": id,
             "enrollmentRevoked": true, "sessionsInvalidated": 0, "grantsRemoved": true, "grantsRemovedCount": 1,
-            "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true});
+            "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true, "known": true,
+            "hide": {"folders": [], "globs": [], "tags": []}, "suspendedGrants": 0});
         let place = Place::with(move |_| Some(Answer::Json(200, done.clone())));
         let mut command = place.command(line);
         command.env("CLAUDECODE", "1");
@@ -834,7 +839,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     let place = Place::with(|asked| {
         (asked.method == "POST")
             .then(|| Answer::Json(200, json!({"ok": true, "paused": true, "changed": true, "auditId": "", "inFlight": [EVENT],
-                "id": "w", "resumed": true})))
+                "id": "w", "resumed": true, "pendingId": ITEM, "intent": EVENT, "happened": true})))
             .or_else(|| {
                 (asked.path == "/admin/api/pending")
                     .then(|| Answer::Json(200, json!({"pending": [item(ITEM)]})))

@@ -1,23 +1,14 @@
 //! Made events, worked out by the worker and by another implementation: python-icalendar with recurring-ical-events. What one
-//! lists and the other does not, or not so, is a difference, and each has to have an explanation in `differences`.
+//! lists and the other does not, or not so, is a difference, and each has to have an explanation here.
 //!
-//! 500 events in every run, 10,000 with `cargo xtask test --long`. `PLEXUS_SEED` chooses which. Each is asked of the worker for
-//! the year 2026 and for three windows in it; the other implementation works out the year, and what of it lies in a window is
-//! reckoned here.
-
-mod differences;
-mod made;
+//! 500 events in every run, 10,000 with `cargo xtask test --long`. `PLEXUS_SEED` chooses which.
 
 use crate::hostile::{multistatus, object, reader, serve};
-use chrono::{
-    DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _,
-};
-use differences::explanation;
-use made::{Made, Numbers, made};
-use plexus_conformance::served::{Worker, output};
+use plexus_conformance::served::output;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
@@ -25,161 +16,227 @@ use std::{
 };
 
 /// Events of one answer of the server: a call sorts 20,000 occurrences at most.
-const AT_ONCE: usize = 25;
-/// Windows that each event is asked for, the year among them.
-const WINDOWS: usize = 4;
+const AT_ONCE: usize = 50;
 
-/// Start and end of each: times in UTC, days and floating times as they are.
+/// A clock that no zone of the world has.
+const OWN: &str = "BEGIN:VTIMEZONE\nTZID:Own Place\nBEGIN:STANDARD\nDTSTART:19701101T030000\nRRULE:FREQ=YEARLY;BYMONTH=11;BYDAY=1SU\n\
+    TZOFFSETFROM:+0430\nTZOFFSETTO:+0330\nEND:STANDARD\nBEGIN:DAYLIGHT\nDTSTART:19700405T020000\nRRULE:FREQ=YEARLY;BYMONTH=4;BYDAY=1SU\n\
+    TZOFFSETFROM:+0330\nTZOFFSETTO:+0430\nEND:DAYLIGHT\nEND:VTIMEZONE\n";
+
+/// Steps of SplitMix64: the same numbers from the same seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) as usize % most
+    }
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+    fn is(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// One made event: its lines, and what of it the explanations ask.
+struct Made {
+    text: String,
+    zone: &'static str,
+    /// When it starts, as if in UTC.
+    start: i64,
+}
+
+/// Day `day` of a calendar that counts from 2025-11-01, as in a calendar object.
+fn date(day: usize) -> String {
+    let first = chrono::NaiveDate::from_ymd_opt(2025, 11, 1).unwrap();
+    let day = first + chrono::Days::new(day as u64);
+    day.format("%Y%m%d").to_string()
+}
+
+fn made(numbers: &mut Numbers) -> Made {
+    const ZONES: [&str; 9] = [
+        "Europe/Berlin",
+        "America/New_York",
+        "Australia/Sydney",
+        "Asia/Kolkata",
+        "Own Place",
+        "UTC",
+        "",
+        "DATE",
+        "W. Europe Standard Time",
+    ];
+    let zone = ZONES[numbers.below(ZONES.len())];
+    // The first days of a rule lie before the range that is compared.
+    let day = numbers.below(400);
+    let clock = match numbers.is(30) {
+        // Where clocks change.
+        true => format!("0{}{}00", 1 + numbers.below(3), numbers.one(&["00", "30"])),
+        false => format!(
+            "{:02}{}00",
+            numbers.below(24),
+            numbers.one(&["00", "15", "45"])
+        ),
+    };
+    let time = |name: &str, date: &str, clock: &str| match zone {
+        "DATE" => format!("{name};VALUE=DATE:{date}\n"),
+        "UTC" => format!("{name}:{date}T{clock}Z\n"),
+        "" => format!("{name}:{date}T{clock}\n"),
+        zone => format!("{name};TZID={zone}:{date}T{clock}\n"),
+    };
+    let mut lines = time("DTSTART", &date(day), &clock);
+    match (numbers.below(4), zone) {
+        (0, _) => {}
+        (1, "DATE") => _ = writeln!(lines, "DURATION:P{}D", 1 + numbers.below(9)),
+        (1, _) => {
+            _ = writeln!(
+                lines,
+                "DURATION:{}",
+                numbers.one(&["PT15M", "PT1H", "PT90M", "PT0S"])
+            );
+        }
+        (_, "DATE") => lines += &time("DTEND", &date(day + 1 + numbers.below(4)), ""),
+        (2, _) => lines += &time("DTEND", &date(day), "235900"),
+        _ => lines += &time("DTEND", &date(day + 1), &clock),
+    }
+    let (mut step, mut changes) = (1, String::new());
+    if numbers.is(75) {
+        let frequency = numbers.one(&["DAILY", "WEEKLY", "MONTHLY", "YEARLY"]);
+        let interval = 1 + numbers.below(3);
+        _ = write!(lines, "RRULE:FREQ={frequency}");
+        if interval > 1 {
+            _ = write!(lines, ";INTERVAL={interval}");
+        }
+        lines += match frequency {
+            "DAILY" => numbers.one(&["", "", ";BYDAY=MO,TU,WE,TH,FR", ";BYMONTH=1,3,12"]),
+            "WEEKLY" => numbers.one(&[
+                "",
+                "",
+                ";BYDAY=MO,WE,FR",
+                ";BYDAY=TU,SU;WKST=SU",
+                ";BYDAY=TU,SU;WKST=MO",
+                ";BYDAY=SA",
+            ]),
+            "MONTHLY" => numbers.one(&[
+                "",
+                ";BYMONTHDAY=31",
+                ";BYMONTHDAY=-1",
+                ";BYDAY=2TU",
+                ";BYDAY=-1FR",
+                ";BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
+                ";BYMONTHDAY=13;BYDAY=FR",
+            ]),
+            _ => numbers.one(&[
+                "",
+                ";BYMONTH=3;BYDAY=-1SU",
+                ";BYMONTH=2;BYMONTHDAY=28",
+                ";BYWEEKNO=20;BYDAY=MO",
+                ";BYYEARDAY=1,100,-1",
+            ]),
+        };
+        // After its start, which versions before 3 drop otherwise.
+        let until = date(day + 1 + numbers.below(300));
+        match (numbers.below(3), zone) {
+            (0, _) => _ = write!(lines, ";COUNT={}", 1 + numbers.below(40)),
+            (1, "DATE") => _ = write!(lines, ";UNTIL={until}"),
+            (1, "") => _ = write!(lines, ";UNTIL={until}T{clock}"),
+            (1, _) => _ = write!(lines, ";UNTIL={until}T{clock}Z"),
+            _ => {}
+        }
+        lines.push('\n');
+        step = interval * if frequency == "WEEKLY" { 7 } else { 1 };
+    }
+    let far = |numbers: &mut Numbers| date(day + step * (1 + numbers.below(20)));
+    for _ in 0..numbers.below(3) {
+        lines += &time("EXDATE", &far(numbers), &clock);
+    }
+    if numbers.is(15) {
+        lines += &time("RDATE", &far(numbers), &clock);
+    }
+    if numbers.is(25) && lines.contains("RRULE") {
+        // Within the range: versions before 3 look for changes nowhere else.
+        let (mut old, new) = (far(numbers), date(70 + numbers.below(340)));
+        // What becomes of a change of an occurrence that does not take place, nobody says.
+        while lines.contains(&format!(":{old}")) {
+            old = far(numbers);
+        }
+        changes = format!(
+            "BEGIN:VEVENT\nUID:a\nDTSTAMP:20260101T000000Z\n{}{}DURATION:{}\nEND:VEVENT\n",
+            time("RECURRENCE-ID", &old, &clock),
+            time("DTSTART", &new, "171500"),
+            if zone == "DATE" { "P1D" } else { "PT45M" },
+        );
+    }
+    let own = if zone == "Own Place" { OWN } else { "" };
+    let text = format!(
+        "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//made//EN\n{own}BEGIN:VEVENT\nUID:a\nDTSTAMP:20260101T000000Z\n{lines}END:VEVENT\n{changes}END:VCALENDAR\n"
+    );
+    let start =
+        chrono::NaiveDateTime::parse_from_str(&format!("{}{clock}", date(day)), "%Y%m%d%H%M%S");
+    Made {
+        text: text.replace('\n', "\r\n"),
+        zone,
+        start: start.unwrap().and_utc().timestamp(),
+    }
+}
+
 type Times = BTreeSet<[String; 2]>;
 
-/// What is asked for.
-struct Window {
-    from: DateTime<FixedOffset>,
-    to: DateTime<FixedOffset>,
-    /// As days, which begin in UTC.
-    is_of_days: bool,
-}
-
-impl Window {
-    fn year() -> Self {
-        let day = |year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap();
-        Self::days(day(2026), day(2027))
-    }
-
-    fn days(from: NaiveDate, to: NaiveDate) -> Self {
-        let at = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().fixed_offset();
-        Self {
-            from: at(from),
-            to: at(to),
-            is_of_days: true,
-        }
-    }
-
-    /// Some hours near a change of a clock, a week or a month, in the year.
-    fn made(numbers: &mut Numbers) -> Self {
-        const CHANGES: [(u32, u32); 8] = [
-            (3, 8),
-            (3, 29),
-            (4, 5),
-            (5, 10),
-            (9, 6),
-            (10, 4),
-            (10, 25),
-            (11, 1),
-        ];
-        let day = |(month, day)| NaiveDate::from_ymd_opt(2026, month, day).unwrap();
-        let any = |numbers: &mut Numbers, month| day((month, 2 + numbers.below(26) as u32));
-        match numbers.below(4) {
-            0 => {
-                let month = 2 + numbers.below(10) as u32;
-                let first = any(numbers, month);
-                Self::days(first, first + TimeDelta::days(7))
-            }
-            1 => {
-                let month = 2 + numbers.below(9) as u32;
-                Self::days(any(numbers, month), any(numbers, month + 1))
-            }
-            _ => {
-                let hours = [0, 3_600, -4 * 3_600, 5 * 3_600 + 1_800, 13 * 3_600];
-                let offset = FixedOffset::east_opt(hours[numbers.below(hours.len())]).unwrap();
-                let first = day(CHANGES[numbers.below(CHANGES.len())]);
-                let minutes = 30 * numbers.below(48) as i64 - 600;
-                let from = first.and_time(NaiveTime::MIN) + TimeDelta::minutes(minutes);
-                let from = offset.from_local_datetime(&from).unwrap();
-                Self {
-                    from,
-                    to: from + TimeDelta::minutes(30 * (1 + numbers.below(60) as i64)),
-                    is_of_days: false,
-                }
-            }
-        }
-    }
-
-    fn typed(&self, bound: DateTime<FixedOffset>) -> String {
-        match self.is_of_days {
-            true => bound.date_naive().to_string(),
-            false => bound.to_rfc3339(),
-        }
-    }
-
-    /// What of `times` is in it, if only in part (RFC 4791, 9.9). What takes no time is in it at its moment.
-    fn of(&self, times: &Times) -> Times {
-        let inside = |[start, end]: &&[String; 2]| {
-            let (from, to) = match start.ends_with('Z') {
-                true => (self.from.naive_utc(), self.to.naive_utc()),
-                false => (self.from.naive_local(), self.to.naive_local()),
-            };
-            let (start, end) = (moment(start), moment(end));
-            start < to && (start >= from || end > from)
-        };
-        times.iter().filter(inside).cloned().collect()
-    }
-}
-
-/// A time or a day, on the clock that it is on.
-fn moment(text: &str) -> NaiveDateTime {
-    match text.parse::<NaiveDate>() {
-        Ok(day) => day.and_time(NaiveTime::MIN),
-        Err(_) => text.trim_end_matches('Z').parse().unwrap(),
-    }
+/// Times in UTC, days and floating times as they are; without those near the ends of the range, where a day of one zone is
+/// another day of another.
+fn compared(times: impl Iterator<Item = [String; 2]>) -> Times {
+    let inside = |[start, _]: &[String; 2]| ("2026-01-02".."2026-12-31").contains(&start.as_str());
+    times.filter(inside).collect()
 }
 
 fn in_utc(time: &str) -> String {
-    match DateTime::parse_from_rfc3339(time) {
+    match chrono::DateTime::parse_from_rfc3339(time) {
         Ok(time) => time.to_utc().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         Err(_) => time.to_owned(),
     }
 }
 
-/// What the worker lists of each in each of its windows.
-async fn by_worker(all: &[Made], windows: &[[Window; WINDOWS]]) -> Vec<Vec<Times>> {
+/// What the worker lists of each, by its number.
+async fn by_worker(all: &[Made]) -> Vec<Times> {
     let report = Arc::new(Mutex::new(Vec::new()));
     let answers = Arc::clone(&report);
     let port =
         serve(move |method, _| (method == "REPORT").then(|| answers.lock().unwrap().clone()));
     let mut worker = reader(port).await;
     let mut listed = Vec::new();
-    for (some, windows) in all.chunks(AT_ONCE).zip(windows) {
+    for some in all.chunks(AT_ONCE) {
         let objects = some.iter().enumerate();
         let objects = objects.map(|(at, made)| object(&format!("{at}.ics"), &made.text));
         *report.lock().unwrap() = multistatus(&objects.collect::<String>());
         let mut found = vec![Vec::new(); some.len()];
-        for window in windows {
-            let in_window = listed_in(&mut worker, window, some.len()).await;
-            for (found, times) in found.iter_mut().zip(in_window) {
-                found.push(times);
+        let mut next = Value::Null;
+        loop {
+            let mut input = json!({"start": "2025-12-31", "end": "2027-01-01", "limit": 2000});
+            if !next.is_null() {
+                input["next"] = next;
+            }
+            let page = output(&worker.read("events.list", input).await);
+            assert_eq!(page["warnings"], Value::Null);
+            for event in page["events"].as_array().unwrap() {
+                let text = |name: &str| event[name].as_str().unwrap();
+                let at: usize = text("id")[4..text("id").len() - 4].parse().unwrap();
+                found[at].push([in_utc(text("start")), in_utc(text("end"))]);
+            }
+            next = page["next"].clone();
+            if next.is_null() {
+                break;
             }
         }
-        listed.extend(found);
+        listed.extend(found.into_iter().map(|times| compared(times.into_iter())));
     }
     worker.stop().await;
     listed
 }
 
-async fn listed_in(worker: &mut Worker, window: &Window, many: usize) -> Vec<Times> {
-    let mut found = vec![Times::new(); many];
-    let mut next = Value::Null;
-    loop {
-        let (start, end) = (window.typed(window.from), window.typed(window.to));
-        let mut input = json!({"start": start, "end": end, "limit": 2000});
-        if !next.is_null() {
-            input["next"] = next;
-        }
-        let page = output(&worker.read("events.list", input).await);
-        assert_eq!(page["warnings"], Value::Null);
-        for event in page["events"].as_array().unwrap() {
-            let text = |name: &str| event[name].as_str().unwrap();
-            let at: usize = text("id")[4..text("id").len() - 4].parse().unwrap();
-            found[at].insert([in_utc(text("start")), in_utc(text("end"))]);
-        }
-        next = page["next"].clone();
-        if next.is_null() {
-            return found;
-        }
-    }
-}
-
-/// What the other implementation lists of each around the year, or why it does not.
+/// What the other implementation lists of each, or why it does not.
 fn by_python(all: &[Made]) -> Vec<Result<Times, String>> {
     const HOW: &str = "type: sudo apt-get install python3-icalendar python3-recurring-ical-events (`cargo xtask test` does where it may)";
     let system = Path::new("/usr/bin/python3");
@@ -215,10 +272,11 @@ fn by_python(all: &[Made]) -> Vec<Result<Times, String>> {
         let answer: Value = serde_json::from_str(&line.unwrap()).unwrap();
         assert_eq!(answer[0], found.len());
         found.push(match answer[1].as_array() {
-            Some(times) => Ok(times
-                .iter()
-                .map(|pair| [0, 1].map(|at| pair[at].as_str().unwrap().to_owned()))
-                .collect()),
+            Some(times) => {
+                Ok(compared(times.iter().map(|pair| {
+                    [0, 1].map(|at| pair[at].as_str().unwrap().to_owned())
+                })))
+            }
             None => Err(answer[2].as_str().unwrap().to_owned()),
         });
     }
@@ -228,56 +286,51 @@ fn by_python(all: &[Made]) -> Vec<Result<Times, String>> {
     found
 }
 
-/// What came of the comparison.
-#[derive(Default)]
-struct Verdict {
-    same: usize,
-    explained: BTreeMap<&'static str, usize>,
-    unexplained: Vec<String>,
+/// Days of 2026 on which the clocks of a zone change.
+fn changes(zone: &str) -> [&'static str; 2] {
+    match zone {
+        "Europe/Berlin" | "W. Europe Standard Time" => ["2026-03-29", "2026-10-25"],
+        "America/New_York" => ["2026-03-08", "2026-11-01"],
+        "Australia/Sydney" => ["2026-04-05", "2026-10-04"],
+        "Own Place" => ["2026-04-05", "2026-11-01"],
+        _ => ["", ""],
+    }
 }
 
-impl Verdict {
-    /// Holds one event against the other implementation: in the year, and in each window.
-    fn hold(
-        &mut self,
-        made: &Made,
-        windows: &[Window; WINDOWS],
-        ours: &[Times],
-        theirs: &Result<Times, String>,
-    ) {
-        let theirs = match theirs {
-            Ok(theirs) => theirs,
-            Err(why) => return self.unexplained.push(format!("{}{why}", made.text)),
-        };
-        let [year, ..] = windows;
-        let in_year = year.of(theirs);
-        let mut differs = |window: &Window, ours: &Times, theirs: &Times| {
-            self.unexplained.push(format!(
-                "{}from {} to {}\nmore by us: {:?}\nmore by them: {:?}",
-                made.text,
-                window.from,
-                window.to,
-                ours.difference(theirs).take(3).collect::<Vec<_>>(),
-                theirs.difference(ours).take(3).collect::<Vec<_>>()
-            ));
-        };
-        // What is explained of the year is explained of its parts.
-        let all = match in_year == ours[0] {
-            true => theirs,
-            false => match explanation(made, &ours[0], &in_year) {
-                Some(why) => {
-                    *self.explained.entry(why).or_insert(0) += 1;
-                    &ours[0]
-                }
-                None => return differs(year, &ours[0], &in_year),
-            },
-        };
-        let mut parts = windows.iter().zip(ours).skip(1);
-        match parts.find(|(window, ours)| **ours != window.of(all)) {
-            Some((window, ours)) => differs(window, ours, &window.of(all)),
-            None => self.same += usize::from(in_year == ours[0]),
-        }
-    }
+/// Why both may differ in this event; `None` where nobody knows.
+fn explanation(made: &Made, ours: &Times, theirs: &Times) -> Option<&'static str> {
+    // Versions before 3 read a time that comes twice as the second one and add days as hours; those from 3 on add hours as if
+    // no clock changed. Ours are those of RFC 5545 (`odd::time_that_the_clock_shows_twice_keeps_its_length`).
+    let seconds = |time: &str| Some(chrono::DateTime::parse_from_rfc3339(time).ok()?.timestamp());
+    let is_near = |a: &str, b: &str| {
+        let both = seconds(a).zip(seconds(b));
+        both.is_some_and(|(a, b)| (a - b).abs() <= 3_600)
+    };
+    let days = changes(made.zone);
+    let days = days
+        .iter()
+        .filter_map(|day| seconds(&format!("{day}T00:00:00Z")));
+    let days: Vec<i64> = days.collect();
+    let has_change = |start: i64, end: i64| {
+        let mut days = days.iter();
+        days.any(|day| start < day + 2 * 86_400 && end > day - 86_400)
+    };
+    // A series has the length of its first occurrence.
+    let first_has = has_change(made.start, made.start + 86_400);
+    let is_of_change = |[start, end]: &[String; 2]| {
+        let span = seconds(start).zip(seconds(end));
+        first_has || span.is_some_and(|(start, end)| has_change(start, end))
+    };
+    let (mine, other): (Vec<_>, Vec<_>) = (
+        ours.difference(theirs).collect(),
+        theirs.difference(ours).collect(),
+    );
+    let pairs = mine.iter().zip(&other);
+    let is_change = mine.len() == other.len()
+        && pairs
+            .clone()
+            .all(|(a, b)| is_near(&a[0], &b[0]) && is_near(&a[1], &b[1]) && is_of_change(a));
+    is_change.then_some("hours around a change of the clock")
 }
 
 #[expect(
@@ -289,37 +342,38 @@ async fn made_events_are_worked_out_as_by_another_implementation() {
     let seed = std::env::var("PLEXUS_SEED").map_or(0, |seed| seed.parse().expect("a number"));
     let is_long = std::env::var("PLEXUS_TEST_LENGTH").is_ok_and(|length| length == "long");
     let mut numbers = Numbers(seed);
-    let count: usize = if is_long { 10_000 } else { 500 };
+    let count = if is_long { 10_000 } else { 500 };
     let all: Vec<Made> = (0..count).map(|_| made(&mut numbers)).collect();
-    let batches = 0..count.div_ceil(AT_ONCE);
-    let windows: Vec<[Window; WINDOWS]> = batches
-        .map(|_| {
-            let mut made = || Window::made(&mut numbers);
-            [Window::year(), made(), made(), made()]
-        })
-        .collect();
-    let (ours, theirs) = (by_worker(&all, &windows).await, by_python(&all));
-    let mut verdict = Verdict::default();
-    for (at, made) in all.iter().enumerate() {
-        verdict.hold(made, &windows[at / AT_ONCE], &ours[at], &theirs[at]);
+    let (ours, theirs) = (by_worker(&all).await, by_python(&all));
+    let (mut same, mut explained, mut unexplained) = (0, BTreeMap::new(), Vec::new());
+    for ((made, ours), theirs) in all.iter().zip(&ours).zip(&theirs) {
+        let why = theirs
+            .as_ref()
+            .ok()
+            .and_then(|theirs| explanation(made, ours, theirs));
+        if theirs.as_ref() == Ok(ours) {
+            same += 1;
+        } else if let Some(why) = why {
+            *explained.entry(why).or_insert(0) += 1;
+        } else {
+            let theirs = match theirs {
+                Ok(theirs) => format!(
+                    "more by us: {:?}\nmore by them: {:?}",
+                    ours.difference(theirs).take(3).collect::<Vec<_>>(),
+                    theirs.difference(ours).take(3).collect::<Vec<_>>()
+                ),
+                Err(why) => why.clone(),
+            };
+            unexplained.push(format!("{}{theirs}", made.text));
+        }
     }
-    let occurrences: usize = ours.iter().flatten().map(Times::len).sum();
-    let with_occurrences = |window: usize| {
-        let listed = ours.iter().filter(|listed| !listed[window].is_empty());
-        listed.count()
-    };
-    let Verdict {
-        same,
-        explained,
-        mut unexplained,
-    } = verdict;
+    let with_occurrences = ours.iter().filter(|times| !times.is_empty()).count();
     println!(
-        "{count} events of seed {seed}, in {WINDOWS} windows each, {occurrences} occurrences: {same} the same, explained: {explained:?}, unexplained: {}",
+        "{count} events of seed {seed}: {same} the same ({with_occurrences} of all in the range), explained: {explained:?}, unexplained: {}",
         unexplained.len()
     );
     // Nothing is compared where nothing is listed.
-    assert!(same * 10 > count * 8 && with_occurrences(0) * 2 > count);
-    assert!((1..WINDOWS).all(|window| with_occurrences(window) * 10 > count));
+    assert!(same * 10 > count * 9 && with_occurrences * 2 > count);
     unexplained.truncate(5);
     assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
 }

@@ -386,12 +386,12 @@ async fn card_shows_the_difference_and_what_runs() {
 async fn standing_write_covers_the_note_as_it_is_known() {
     let desk = Desk::new(&[("a.md", "one")]);
     let knows = |text: &str| Some(Content::Is(Digest::of(text.as_bytes())));
-    for (capability, expect, passes) in [
-        ("vault.write", knows("another"), false),
-        ("vault.write", Some(Content::Absent), false),
-        ("vault.write", knows("one"), true),
-        ("vault.append", knows("one"), false),
-        ("vault.append", knows("two"), true),
+    for (capability, expect, refused) in [
+        ("vault.write", knows("another"), Some("changed")),
+        ("vault.write", Some(Content::Absent), Some("unread")),
+        ("vault.write", knows("one"), None),
+        ("vault.append", knows("one"), Some("changed")),
+        ("vault.append", knows("two"), None),
     ] {
         let mut worker = desk.worker(Role::Writer).await;
         let input = json!({"path": "a.md", "content": "two"});
@@ -399,7 +399,7 @@ async fn standing_write_covers_the_note_as_it_is_known() {
         let result = outcome.await.0;
         worker.stop().await;
         let passed = result.map(drop).map_err(|why| code(&why));
-        let expected = passes.then_some(()).ok_or_else(|| changed("unread"));
+        let expected = refused.map_or(Ok(()), |reason| Err(changed(reason)));
         assert_eq!(passed, expected, "{capability}");
     }
     assert_eq!(desk.server.text("a.md").as_deref(), Some("two\ntwo"));

@@ -431,12 +431,13 @@ fn last_number_that_a_relay_invents_stops_no_channel() {
                 false => Lied::Truth,
             });
             let lost = ann.send(channel, "lost").await;
-            assert!(matches!(lost, Err(AccountError::Relay(_))), "{lost:?}");
+            assert!(matches!(lost, Err(AccountError::Unsettled)), "{lost:?}");
         }
         liar.tells_the_truth();
         let sent = ann.send(channel, "two").await.expect("sent");
         assert!(sent.seq < 100, "{}", sent.seq);
-        assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+        let said = texts(&ann, channel).await;
+        assert_eq!(said.last().map(String::as_str), Some("two"));
     });
 }
 

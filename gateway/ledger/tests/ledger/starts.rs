@@ -291,6 +291,9 @@ impl Content {
         change(dir, |tx| {
             tx.delete_table(ROWS).expect("deleted");
             tx.delete_table(BASE).expect("deleted");
+            // They are there, also where nothing is in them.
+            let rows = tx.open_table(ROWS).expect("a table");
+            drop((rows, tx.open_table(BASE).expect("a table")));
             for (key, value) in &self.rows {
                 put(tx, ROWS, key.as_str(), value.as_slice());
             }
