@@ -110,19 +110,19 @@ pub struct Connect {
     /// What sort of agent it is: how its install material is delivered.
     pub agent_type: Option<String>,
     /// What it is selected for; reads among them are granted.
-    #[serde(default, deserialize_with = "wire::texts::deserialize")]
+    #[serde(default, deserialize_with = "wire::strings")]
     pub capabilities: Vec<String>,
     /// Effects of those that are granted as well.
     #[serde(
         default,
-        deserialize_with = "wire::texts::deserialize",
+        deserialize_with = "wire::strings",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub standing: Vec<String>,
     /// The same under its earlier name.
     #[serde(
         default,
-        deserialize_with = "wire::texts::deserialize",
+        deserialize_with = "wire::strings",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub standing_execute: Vec<String>,

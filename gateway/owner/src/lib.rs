@@ -4,10 +4,13 @@
 //! table.rs: method, path, act, request -> reply ─▶ plexus-desk: a handler for each, behind the guard of its act
 //!                                               └▶ plexusctl: `owner.call(Stop { … }).await? -> Stopping`
 //! ```
-//! Invariants: a call that is not in the table is served by nobody and asked by nobody; its act decides the guard of
-//! the server and the check of the terminal alike. A member that is `null` is absent, but in a call whose row says
-//! that it clears. Members of a request that its
-//! type does not have are ignored; those of a reply are as well, so that a command reads what a newer gateway says.
+//! Invariants: a row of the table is served by one handler and asked by its request alone; its act decides the guard of
+//! the server. A member that is `null` is absent, where the row does not say that it takes away. Members of a request
+//! that its type does not have are ignored; those of a reply are as well, so that a command reads what a newer gateway
+//! says.
+//!
+//! Not in the table yet, and plain routes of `plexus-desk`: channels, extensions, unsettled calls, the audit log, a
+//! backup's copy, an upgrade, the console's link, and what answers with something else than JSON.
 //!
 //! Must not know: HTTP beyond a method and a path; how an act is decided, carried out or shown.
 

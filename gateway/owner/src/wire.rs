@@ -123,26 +123,6 @@ pub fn read<C: OwnerCall>(
     })
 }
 
-/// Texts of a list.
-pub(crate) mod texts {
-    use serde::{Deserialize, Deserializer};
-    use serde_json::Value;
-
-    /// What is no text is left out, and what is no list is an empty one; each text counts once.
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-        let mut found = Vec::new();
-        if let Value::Array(items) = Value::deserialize(from)? {
-            for item in items {
-                match item {
-                    Value::String(text) if !found.contains(&text) => found.push(text),
-                    _ => {}
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
 /// A number that travels as text in a query.
 pub(crate) mod number {
     use serde::{Deserialize, Deserializer, de};
