@@ -33,6 +33,14 @@ const ORDINARY: [&str; 5] = [
     "--",
 ];
 
+/// Whether this machine can: it has user namespaces.
+pub(crate) fn can_be_ordinary() -> bool {
+    let mut tried = Command::new(ORDINARY[0]);
+    tried.args(&ORDINARY[1..]).arg("true");
+    tried.stdout(Stdio::null()).stderr(Stdio::null());
+    tried.status().is_ok_and(|status| status.success())
+}
+
 /// Makes `cargo test` run its binaries with this task; `xtask` is this program. `whole`: with tests marked `ignore`;
 /// `ordinary`: as an ordinary user, whoever starts it.
 pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path, whole: bool, ordinary: bool) {
