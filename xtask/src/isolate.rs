@@ -3,7 +3,7 @@
 //! is not installed.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     only: Vec<String>,
 }
 
-/// Runs what follows as an ordinary user: owner of the files of whoever starts it, and without the rights of root.
+/// Runs what follows as an ordinary user: the owner of the files of the user who starts it, without the rights of root.
 const ORDINARY: [&str; 5] = [
     "unshare",
     "--user",
@@ -41,22 +41,30 @@ pub(crate) fn can_be_ordinary() -> bool {
     tried.status().is_ok_and(|status| status.success())
 }
 
-/// Makes `cargo test` run its binaries with this task; `xtask` is this program. `whole`: with tests marked `ignore`;
-/// `ordinary`: as an ordinary user, whoever starts it.
-pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path, whole: bool, ordinary: bool) {
-    // Not a variable: a test that starts cargo itself would inherit it.
-    let mut runner: Vec<&OsStr> = Vec::new();
-    if ordinary {
-        runner.extend(ORDINARY.map(OsStr::new));
-    }
-    runner.extend([xtask.as_os_str(), OsStr::new("isolate")]);
+/// This task as a command; `xtask` is this program. `whole`: with tests marked `ignore`.
+pub(crate) fn runner(xtask: &Path, whole: bool) -> Vec<OsString> {
+    let mut runner = vec![xtask.into(), "isolate".into()];
     if whole {
-        runner.push(OsStr::new("--include-ignored"));
+        runner.push("--include-ignored".into());
     }
-    let words = runner.iter().map(|word| word.to_string_lossy());
-    let runner = serde_json::json!(words.collect::<Vec<_>>());
+    runner
+}
+
+/// A command as an ordinary user, also where root starts it.
+pub(crate) fn as_ordinary(command: Vec<OsString>) -> Vec<OsString> {
+    let ordinary = ORDINARY.map(OsString::from);
+    ordinary.into_iter().chain(command).collect()
+}
+
+/// Makes `cargo test` run its binaries by this command.
+pub(crate) fn run_by(cargo: &mut Command, runner: &[OsString]) {
+    // Not a variable: a test that starts cargo itself would inherit it.
+    let words: Vec<_> = runner.iter().map(|word| word.to_string_lossy()).collect();
     cargo.arg("--config");
-    cargo.arg(format!("target.'cfg(all())'.runner = {runner}"));
+    cargo.arg(format!(
+        "target.'cfg(all())'.runner = {}",
+        serde_json::json!(words)
+    ));
 }
 
 /// How many tests run at once: three for each processor. Most of a story is waiting for time-outs, disks and other programs.

@@ -3,7 +3,7 @@
 use crate::step::{Steps, present};
 use crate::{agents, cargo, debian, isolate, mutants, promises, rules};
 use anyhow::{Context as _, Result, bail, ensure};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -35,14 +35,9 @@ const SMOKE: [&str; 5] = [
     "revoke::",
 ];
 
-/// Stories that run as an ordinary user too: the first steps, an effect, an undo, a kill, a revoke, and what root could do
-/// in any case: files, sockets, runs and their end, backups, cages.
-const ORDINARY: [&str; 10] = [
-    "first_write::",
-    "invoke::",
-    "undo::",
-    "kills::a_killed_write",
-    "revoke::",
+/// What root could do in any case, so that an ordinary user runs it beside [`SMOKE`]: files, sockets, runs and their end,
+/// backups, cages.
+const BESIDE_SMOKE: [&str; 5] = [
     "approved_runs::",
     "backup::",
     "run_reach::",
@@ -136,10 +131,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     );
                     tests(
                         "some stories, as an ordinary user",
-                        as_ordinary_user(&xtask, &["--test", "stories"], &ORDINARY),
+                        as_ordinary_user(
+                            &xtask,
+                            &["--test", "stories"],
+                            &[SMOKE, BESIDE_SMOKE].concat(),
+                        ),
                     );
                 }
-                // All of them run below too, as whoever runs this.
+                // All of them run below too, as the user who runs this.
                 false => tests(
                     "cage tests, without nextest; as an ordinary user not: there are no user namespaces",
                     without_nextest(&xtask, &["--test", "cage"], false, &[]),
@@ -279,21 +278,22 @@ fn quick_nextest(units: &[String]) -> Command {
 /// `cargo test` of these targets, each test in a process of its own; `whole`: those that are marked `ignore` as well;
 /// `only`: the tests whose names begin so, all where it is empty.
 fn without_nextest(xtask: &Path, targets: &[&str], whole: bool, only: &[&str]) -> Command {
+    cargo_test(&isolate::runner(xtask, whole), targets, only)
+}
+
+/// The same as an ordinary user, without those that are marked `ignore`.
+fn as_ordinary_user(xtask: &Path, targets: &[&str], only: &[&str]) -> Command {
+    let runner = isolate::as_ordinary(isolate::runner(xtask, false));
+    cargo_test(&runner, targets, only)
+}
+
+fn cargo_test(runner: &[OsString], targets: &[&str], only: &[&str]) -> Command {
     let mut command = cargo::command();
     command.args(["test", "--locked", "--no-fail-fast"]);
     if !targets.contains(&"--package") {
         command.arg("--workspace");
     }
-    isolate::as_runner(&mut command, xtask, whole, false);
-    command.args(targets).arg("--").args(only);
-    command
-}
-
-/// The same as an ordinary user.
-fn as_ordinary_user(xtask: &Path, targets: &[&str], only: &[&str]) -> Command {
-    let mut command = cargo::command();
-    command.args(["test", "--locked", "--no-fail-fast", "--workspace"]);
-    isolate::as_runner(&mut command, xtask, false, true);
+    isolate::run_by(&mut command, runner);
     command.args(targets).arg("--").args(only);
     command
 }
