@@ -207,7 +207,7 @@ fn who_may_fetch_what() {
             "{path}: {text}"
         );
     }
-    // Whoever fetches a script ends no code (E25).
+    // A script that is fetched ends no code (E25).
     client
         .post("/agents/enroll", json!({"code": waits["code"]}))
         .expect_ok();

@@ -295,7 +295,7 @@ pub(crate) async fn message(listener: &mut Listener) -> Message {
     }
 }
 
-/// Makes a channel of these members and whoever makes it.
+/// Makes a channel of its maker and these members.
 pub(crate) async fn made(by: &Account, members: &[&Account], opening: Option<&str>) -> Id {
     let members: Vec<Id> = members.iter().map(|member| id_of(member)).collect();
     let made = by.create("a", &members, opening).await;
