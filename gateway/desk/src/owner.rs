@@ -64,7 +64,8 @@ use axum::{
 };
 use plexus_edge::authenticate;
 use plexus_protocol::SourceId;
-use serde_json::{Value, json};
+use serde::{Deserialize as _, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
@@ -176,12 +177,15 @@ fn management() -> Router<Arc<Desk>> {
         .route("/console/link", post(console::door::link))
 }
 
-/// An item of what a worker answered, with the source that has it; none where it is no object. A worker that breaks its
-/// contract costs its own items, never the list of all sources.
-fn of_source(item: &Value, source: &SourceId) -> Option<Value> {
-    let mut item = item.as_object()?.clone();
+/// An item of what a worker answered, with the source that has it. A worker that breaks its contract costs its own items,
+/// never the list of all sources.
+///
+/// # Errors
+/// Where it is no object, or not of its type.
+fn of_source<T: DeserializeOwned>(item: &Value, source: &SourceId) -> Result<T, serde_json::Error> {
+    let mut item = Map::deserialize(item)?;
     item.insert("source".to_owned(), json!(source));
-    Some(item.into())
+    serde_json::from_value(item.into())
 }
 
 #[cfg(test)]
@@ -201,10 +205,11 @@ mod tests {
     #[test]
     fn item_of_a_worker_is_an_object_or_nothing() {
         let source = SourceId::parse("codex").expect("an id");
-        let named = of_source(&json!({"id": "a", "source": "other"}), &source);
+        let of = |item: &Value| of_source::<Value>(item, &source).ok();
+        let named = of(&json!({"id": "a", "source": "other"}));
         assert_eq!(named, Some(json!({"id": "a", "source": "codex"})));
         for foreign in [json!("a"), json!([1]), json!(7), json!(true), json!(null)] {
-            assert_eq!(of_source(&foreign, &source), None, "{foreign}");
+            assert_eq!(of(&foreign), None, "{foreign}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A worker's plan, as the owner's protocol has it.
 
 use plexus_ipc::message::{self, PlanMade};
-use plexus_owner::plan::{Fact, Form, Plan, Preview};
+use plexus_owner::plan::{Fact, Plan, Preview};
 use serde_json::Map;
 
 /// A plan with the token that stands for it.
@@ -24,11 +24,7 @@ fn preview_of(preview: &message::Preview) -> Preview {
         headline: preview.headline.to_string(),
         facts: facts.collect(),
         diff: preview.diff.as_ref().map(ToString::to_string),
-        form: match preview.form {
-            message::Form::Fields => Form::Fields,
-            message::Form::Text => Form::Text,
-            message::Form::Diff => Form::Diff,
-        },
+        form: preview.form,
         cut: preview.cut,
         rest: Map::new(),
     }

@@ -21,7 +21,9 @@ use axum::{
     routing::{MethodRouter, delete, get, post, put},
 };
 use plexus_edge::reply::{self, Refused};
-use plexus_owner::{Act, Either, Method, Narrows, OwnerCall, Reads, Tabled, Widens};
+use plexus_owner::{
+    Act, Either, Method, Narrows, OwnerCall, Reads, Tabled, Widens, WidensAfterLook,
+};
 use serde_json::Map;
 use std::sync::Arc;
 
@@ -51,7 +53,11 @@ impl Guarded for Narrows {
 impl Guarded for Widens {
     type Guard = Acting;
 }
-/// What gives asks for more of it: [`Narrowing::wider`].
+/// The handler asks for more when it has looked: [`Narrowing::wider`].
+impl Guarded for WidensAfterLook {
+    type Guard = Narrowing;
+}
+/// What gives asks for more of it.
 impl Guarded for Either {
     type Guard = Narrowing;
 }

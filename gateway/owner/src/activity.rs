@@ -1,7 +1,7 @@
 //! What agents did, call by call.
 
-use crate::wire;
-use plexus_protocol::{Digest, Timestamp, Verb};
+use crate::{plan::Touched, wire};
+use plexus_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::ops::AddAssign;
@@ -158,7 +158,7 @@ pub struct ActivityCall {
     pub touched_count: Option<usize>,
     /// Some of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub touched: Option<Vec<TouchedThing>>,
+    pub touched: Option<Vec<Touched>>,
     /// Whether the owner has yet to say what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsettled: Option<bool>,
@@ -203,20 +203,6 @@ pub enum CallBasis {
     Item(String),
     /// The bounded approval of an item.
     Bounded(String),
-}
-
-/// A thing that a call touched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TouchedThing {
-    /// What sort of thing.
-    pub kind: String,
-    /// Which, as its source names it.
-    pub id: String,
-    /// `read` or `write`.
-    pub access: Verb,
-    /// Digest of its content after the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }
 
 /// How many calls of each kind.

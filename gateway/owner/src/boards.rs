@@ -19,8 +19,18 @@ pub struct Boards {
 
 /// A board in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct BoardRow {
+    /// What there is of it without its tasks.
+    #[serde(flatten)]
+    pub facts: BoardFacts,
+    /// The source that has it.
+    pub source: SourceId,
+}
+
+/// What there is of a board without its tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BoardFacts {
     /// Its id, which says nothing of its source.
     pub id: String,
     /// What it is for, in the words of who made it.
@@ -36,8 +46,6 @@ pub struct BoardRow {
     pub why: Option<String>,
     /// How many tasks are in which state.
     pub counts: BTreeMap<TaskState, u64>,
-    /// The source that has it.
-    pub source: SourceId,
 }
 
 /// How far a board is.
@@ -164,23 +172,10 @@ pub struct ShownBoard {
 
 /// A board with its tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Board {
-    /// Its id, which says nothing of its source.
-    pub id: String,
-    /// What it is for, in the words of who made it.
-    pub goal: String,
-    /// When it was made.
-    pub made: Timestamp,
-    /// How far it is.
-    pub state: BoardState,
-    /// Which change sets its tasks leave.
-    pub change_sets: ChangeSets,
-    /// Why it ended with tasks left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// How many tasks are in which state.
-    pub counts: BTreeMap<TaskState, u64>,
+    /// What there is of it without its tasks.
+    #[serde(flatten)]
+    pub facts: BoardFacts,
     /// The approval that carries it now, as the gateway names it to the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Digest>,

@@ -1,6 +1,6 @@
 //! Folders that are lent to one agent for a time.
 
-use crate::{Done, MayWiden};
+use crate::Done;
 use plexus_protocol::{AgentId, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -56,12 +56,6 @@ pub struct Lend {
 }
 
 /// Always: its server looks at the folder first, and nobody holds the guard of a widening over that.
-impl MayWiden for Lend {
-    fn widens(&self) -> bool {
-        true
-    }
-}
-
 /// A folder that was lent.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

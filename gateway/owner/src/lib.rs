@@ -87,7 +87,9 @@ pub trait ActClass<C> {
     /// The same as a value.
     const ACT: Act;
     /// What this very request does: never [`Act::Either`].
-    fn of(call: &C) -> Act;
+    fn of(_: &C) -> Act {
+        Self::ACT
+    }
 }
 
 /// [`Act::Reads`].
@@ -96,6 +98,8 @@ pub struct Reads;
 pub struct Narrows;
 /// [`Act::Widens`].
 pub struct Widens;
+/// [`Act::Widens`], of a call whose handler looks at the machine before it acts: a look holds up no rotation of the key.
+pub struct WidensAfterLook;
 /// [`Act::Either`].
 pub struct Either;
 
@@ -107,23 +111,18 @@ pub trait MayWiden {
 
 impl<C> ActClass<C> for Reads {
     const ACT: Act = Act::Reads;
-    fn of(_: &C) -> Act {
-        Act::Reads
-    }
 }
 
 impl<C> ActClass<C> for Narrows {
     const ACT: Act = Act::Narrows;
-    fn of(_: &C) -> Act {
-        Act::Narrows
-    }
 }
 
 impl<C> ActClass<C> for Widens {
     const ACT: Act = Act::Widens;
-    fn of(_: &C) -> Act {
-        Act::Widens
-    }
+}
+
+impl<C> ActClass<C> for WidensAfterLook {
+    const ACT: Act = Act::Widens;
 }
 
 impl<C: MayWiden> ActClass<C> for Either {

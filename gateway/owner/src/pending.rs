@@ -9,12 +9,12 @@ mod grant;
 mod question;
 mod register;
 
-pub use crate::plan::{Fact, Form, Preview};
+pub use crate::plan::{Fact, Form, Preview, Touched};
 pub use change::{ChangeCard, SourceDifference};
 pub use decision::{Action, Decide, Decided, DecisionOutcome, MissingSecret, PlanAgain, Planning};
 pub use grant::{
     Ask, ChildCalls, Client, DeniedBefore, Differs, FailedPlan, GrantCard, MadePlan,
-    MemberDifference, Offer, OnApproval, Plan, Scope, SourceChange, Touched, Turns,
+    MemberDifference, Offer, OnApproval, Plan, SourceChange, Turns,
 };
 pub use question::{Field, FieldChoice, FieldType, Question, QuestionCard, Wants};
 pub use register::{

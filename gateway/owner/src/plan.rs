@@ -1,5 +1,6 @@
 //! What an act would do, as its source says before the owner decides.
 
+pub use plexus_protocol::body::PreviewForm as Form;
 use plexus_protocol::{Digest, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,19 +44,6 @@ pub struct Preview {
     pub rest: Map<String, Value>,
 }
 
-/// The form of a preview, as its source states it: nothing is guessed from the content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// Named values alone.
-    #[default]
-    Fields,
-    /// A text as its author wrote it.
-    Text,
-    /// A unified diff.
-    Diff,
-}
-
 /// One named value of a preview.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
@@ -63,4 +51,18 @@ pub struct Fact {
     pub name: String,
     /// Its value.
     pub value: String,
+}
+
+/// A thing that a call reads or changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    /// What kind of thing.
+    pub kind: String,
+    /// Which one, as its source names it.
+    pub id: String,
+    /// What is done with it.
+    pub access: Verb,
+    /// The digest of its content: before a call that is planned, after one that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }

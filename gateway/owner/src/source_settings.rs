@@ -1,6 +1,6 @@
 //! Settings of the sources that run programs, in the words of the wire.
 
-use crate::{Done, MayWiden};
+use crate::Done;
 use plexus_protocol::SourceId;
 use serde::{Deserialize, Serialize};
 
@@ -50,12 +50,6 @@ pub struct Change {
 }
 
 /// Its folders are looked at before the guard of an act that widens is taken.
-impl MayWiden for Change {
-    fn widens(&self) -> bool {
-        true
-    }
-}
-
 /// They are changed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ChangedSettings {

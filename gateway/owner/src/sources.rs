@@ -238,12 +238,6 @@ pub struct Add {
 }
 
 /// Its folders are looked at before the guard of an act that widens is taken.
-impl MayWiden for Add {
-    fn widens(&self) -> bool {
-        true
-    }
-}
-
 /// A source that is in place.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AddResult {
@@ -315,12 +309,6 @@ pub struct Reconfigure {
 }
 
 /// Its folders are looked at before the guard of an act that widens is taken.
-impl MayWiden for Reconfigure {
-    fn widens(&self) -> bool {
-        true
-    }
-}
-
 /// Has it serve.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Enable {

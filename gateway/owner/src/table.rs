@@ -1,13 +1,13 @@
-//! The table: every call, with what it asks of whoever makes it.
+//! The table: every call, with what it asks of its caller.
 //!
 //! A row is the method, the path below `/admin/api`, the act, and the request with its reply; `202` behind it where the
 //! answer says that something is asked for and not done yet, `where null_clears` where a member that is `null` is taken
 //! away.
 
 use crate::{
-    Act, ActClass as _, Method, OwnerCall, activity, agents, boards, calls, changes, explain,
-    exposure, grants, kinds, lend, network, pause, pending, profile, review, secrets,
-    source_settings, sources, status, undo,
+    Act, ActClass, Method, OwnerCall, activity, agents, boards, calls, changes, explain, exposure,
+    grants, kinds, lend, network, pause, pending, profile, review, secrets, source_settings,
+    sources, status, undo,
 };
 use plexus_protocol::body::Revocation;
 
@@ -56,7 +56,7 @@ macro_rules! table {
         )+
         /// All calls.
         pub const TABLE: &[Tabled] = &[
-            $(Tabled { path: $path, method: Method::$method, act: Act::$act },)+
+            $(Tabled { path: $path, method: Method::$method, act: <crate::$act as ActClass<$request>>::ACT },)+
         ];
     };
     (@status $status:literal) => { $status };
@@ -110,7 +110,7 @@ table! {
     Get    "/interfaces"                                Reads    network::Interfaces => network::LocalAddresses;
 
     Get    "/lend"                                      Reads    lend::List => lend::LentFolders;
-    Post   "/lend"                                      Either   lend::Lend => lend::Lending;
+    Post   "/lend"                                      WidensAfterLook lend::Lend => lend::Lending;
     Delete "/lend/{id}"                                 Narrows  lend::End => lend::EndedLending;
 
     Get    "/network"                                   Reads    network::Show => network::NetworkState;
@@ -130,17 +130,17 @@ table! {
     Post   "/secrets/{name}"                            Widens   secrets::Write => secrets::WriteResult;
 
     Get    "/source-settings"                           Reads    source_settings::List => source_settings::AllSettings;
-    Put    "/source-settings/{id}"                      Either   source_settings::Change => source_settings::ChangedSettings;
+    Put    "/source-settings/{id}"                      WidensAfterLook source_settings::Change => source_settings::ChangedSettings;
 
     Get    "/sources"                                   Reads    sources::List => sources::Sources;
-    Post   "/sources"                                   Either   sources::Add => sources::AddResult;
+    Post   "/sources"                                   WidensAfterLook sources::Add => sources::AddResult;
     Get    "/sources/detect"                            Reads    kinds::Detect => kinds::Detections;
     Delete "/sources/{id}"                              Narrows  sources::Remove => sources::EndResult;
     Post   "/sources/{id}/disable"                      Narrows  sources::Disable => sources::EndResult;
     Post   "/sources/{id}/enable"                       Widens   sources::Enable => sources::AddResult;
     Post   "/sources/{id}/hide"                         Either   sources::Hide => sources::HideResult;
     Get    "/sources/{id}/profile"                      Reads    profile::Show => profile::Profile;
-    Post   "/sources/{id}/reconfigure"                  Either   sources::Reconfigure => sources::AddResult where null_clears;
+    Post   "/sources/{id}/reconfigure"                  WidensAfterLook sources::Reconfigure => sources::AddResult where null_clears;
     Post   "/sources/{id}/resume"                       Widens   sources::Resume => sources::Resumption;
 
     Get    "/status"                                    Reads    status::Show => status::Status;

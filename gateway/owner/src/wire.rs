@@ -27,7 +27,7 @@ pub struct WireRequest {
     pub body: Option<Value>,
 }
 
-/// A request that is not of its form, in words for whoever made it.
+/// A request that is not of its form, in words for its author.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Malformed(String);

@@ -11,14 +11,13 @@ use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     boards::{
-        Board as Whole, BoardState, Boards, ChangeSets, List, Show, Stop as StopBoard, Task,
-        TaskState, Unread,
+        Board as Whole, BoardFacts, BoardState, Boards, ChangeSets, List, Show, Stop as StopBoard,
+        Task, TaskState, Unread,
     },
     changes::{self, ChangeSetRow},
 };
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// Which board.
 #[derive(Args)]
@@ -56,7 +55,7 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     }
     let mut feed = Feed::new();
     let mut is_lost = false;
-    while !shown.board.state.is_over() {
+    while !shown.board.facts.state.is_over() {
         let now = match feed.next(desk).await {
             Ok(()) => looked(desk, &asked).await,
             Err(stop) => Err(stop),
@@ -149,12 +148,13 @@ fn source_of(capability: &str) -> &str {
 /// All boards.
 fn listed(reply: &Boards, now: Timestamp) -> String {
     let rows = reply.boards.iter().map(|board| {
+        let facts = &board.facts;
         [
-            board.id.clone(),
+            facts.id.clone(),
             board.source.to_string(),
-            counted(board.state, &board.counts),
-            span::ago(board.made, now),
-            text::short(&board.goal, 60),
+            counted(facts),
+            span::ago(facts.made, now),
+            text::short(&facts.goal, 60),
         ]
     });
     let head = [
@@ -178,28 +178,28 @@ fn listed(reply: &Boards, now: Timestamp) -> String {
 }
 
 /// `under-way: 1 done, 2 waiting`.
-fn counted(state: BoardState, counts: &BTreeMap<TaskState, u64>) -> String {
-    let counts = counts
-        .iter()
-        .map(|(state, count)| format!("{count} {}", state.as_str()));
-    let counts: Vec<String> = counts.collect();
-    format!("{}: {}", state.as_str(), counts.join(", "))
+fn counted(board: &BoardFacts) -> String {
+    let counts = board.counts.iter();
+    let counts: Vec<String> = counts
+        .map(|(state, count)| format!("{count} {}", state.as_str()))
+        .collect();
+    format!("{}: {}", board.state.as_str(), counts.join(", "))
 }
 
 /// One board: its tasks below those that they need, what failed, what it left, and what waits for the owner.
 fn drawn(shown: &BoardView, now: Timestamp) -> String {
-    let board = &shown.board;
+    let (board, facts) = (&shown.board, &shown.board.facts);
     let tasks = &board.tasks;
     let mut lines = vec![
-        text::line(&board.goal),
+        text::line(&facts.goal),
         text::line(&format!(
             "{} of {}, {}",
-            board.id,
+            facts.id,
             board.source,
-            counted(board.state, &board.counts)
+            counted(facts)
         )),
     ];
-    if let Some(why) = &board.why {
+    if let Some(why) = &facts.why {
         lines.push(format!("it ended with tasks left: {}", text::line(why)));
     }
     lines.push(String::new());
@@ -259,7 +259,7 @@ fn drawn(shown: &BoardView, now: Timestamp) -> String {
             item.pending_id,
         )));
     }
-    if board.state == BoardState::Suspended {
+    if facts.state == BoardState::Suspended {
         lines.push("it waits until agents are served again: plexusctl resume".to_owned());
     }
     lines.join("\n")
@@ -267,13 +267,13 @@ fn drawn(shown: &BoardView, now: Timestamp) -> String {
 
 /// The change sets that the tasks left and that are not applied, with what applies them.
 fn left(shown: &BoardView) -> Vec<String> {
-    let board = &shown.board;
+    let board = &shown.board.facts;
     // The one change set of all is made at the end: what there is before is a part of it.
     if board.change_sets == ChangeSets::One && !board.state.is_over() {
         return Vec::new();
     }
     let sets = shown.sets.as_deref().unwrap_or_default();
-    let rows = in_order(&board.tasks);
+    let rows = in_order(&shown.board.tasks);
     let of_tasks = rows.iter().filter_map(|(_, task)| {
         // One that a later one has joined, or that is kept no more, is not in the list.
         let changes = task.changes.as_deref()?;

@@ -30,14 +30,28 @@ pub enum ProgressChunk {
     Json(Box<RawValue>),
 }
 
-/// One scope of a token.
+/// How the content of a preview is to be read. The worker states it, because it knows whether it compared two contents; a
+/// painter that looked for it in the content would let an author draw a change that nobody makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreviewForm {
+    /// Named values alone.
+    #[default]
+    Fields,
+    /// A text as its author wrote it: a prompt, a message, notes.
+    Text,
+    /// A unified diff that the worker made.
+    Diff,
+}
+
+/// A capability with the verbs of a token or a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scope {
     /// The capability.
     pub id: CapabilityId,
-    /// What the token may do with it.
+    /// What may be done with it.
     pub verbs: Verbs,
-    /// The narrowing it carries.
+    /// How it is narrowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<Constraint>,
 }

@@ -2,6 +2,7 @@
 
 use super::WorkerError;
 use crate::text::{Line, Output, Payload, Text, Word, at_most, digest};
+pub use plexus_protocol::body::PreviewForm as Form;
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -223,20 +224,6 @@ pub struct Preview {
     /// Whether the diff or text is a part only.
     #[serde(default)]
     pub cut: bool,
-}
-
-/// The form of a [`Preview`]. The worker states it, because it knows whether it compared two contents; a painter that
-/// looked for it in the content would let an author draw a change that nobody makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// Named values alone.
-    #[default]
-    Fields,
-    /// A text as its author wrote it: a prompt, a message, notes.
-    Text,
-    /// A unified diff that the worker made.
-    Diff,
 }
 
 /// One named value of a [`Preview`].

@@ -12,7 +12,6 @@ use super::{
 use crate::{cards, desk::Desk};
 use askama::Template;
 use plexus_calls::approvals;
-use plexus_ipc::message::Form;
 use plexus_owner::pending::{self, GrantCard, MadePlan};
 use plexus_protocol::{
     CapabilityId, Digest, PendingId, Timestamp, TrustWindow, constraint::is_prefix,
@@ -260,7 +259,7 @@ impl AskView {
         let source = entry.and_then(|e| state.sources.get(&e.source));
         let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
         let diff = plan.map(|plan| &plan.preview).and_then(|preview| {
-            let page = diff::page(form_of(preview), preview.diff.as_ref()?, 0, room);
+            let page = diff::page(preview.form, preview.diff.as_ref()?, 0, room);
             Some(Diff {
                 more: page.next.map_or(String::new(), |next| {
                     format!(
@@ -337,15 +336,6 @@ fn facts(plan: &MadePlan) -> impl Iterator<Item = &pending::Fact> {
             && (fact.name != "path" || !preview.headline.contains(&fact.value))
     };
     preview.facts.iter().filter(tells)
-}
-
-/// How the diff of a preview is to be read.
-fn form_of(preview: &pending::Preview) -> Form {
-    match preview.form {
-        pending::Form::Fields => Form::Fields,
-        pending::Form::Text => Form::Text,
-        pending::Form::Diff => Form::Diff,
-    }
 }
 
 /// How its source was changed since it was granted, and what was denied before.

@@ -17,9 +17,11 @@ use crate::{
 use plexus_edge::reply::Refused;
 use plexus_ipc::message::TouchedId;
 use plexus_ledger::{EventId, IndexTerm, Recorded, StoreError};
-use plexus_owner::activity::{
-    Activity, ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals,
-    TouchedThing,
+use plexus_owner::{
+    activity::{
+        Activity, ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals,
+    },
+    plan::Touched,
 };
 use plexus_protocol::{AuditId, Timestamp};
 use plexus_record::Ledger;
@@ -253,7 +255,7 @@ fn told(
         .capability_id
         .as_deref()
         .and_then(|id| id.split_once('.'));
-    let mut touched: Option<Vec<TouchedThing>> = detail.touched.and_then(parsed);
+    let mut touched: Option<Vec<Touched>> = detail.touched.and_then(parsed);
     let touched_count = touched.as_ref().map(Vec::len);
     if let Some(touched) = &mut touched {
         touched.truncate(TOUCHED);

@@ -143,7 +143,7 @@ async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending:
     Ok(shown.card)
 }
 
-/// Carries out a decision, whoever has let it in.
+/// Carries out a decision, of the API or of the console.
 pub(crate) async fn decide(
     desk: Arc<Desk>,
     narrowing: Narrowing,
@@ -324,7 +324,7 @@ async fn approve(
     })
 }
 
-/// Has the reader compute anew what an item would do, whoever has let the request in.
+/// Has the reader compute anew what an item would do, for the API or the console.
 pub(crate) async fn plan_again(
     desk: Arc<Desk>,
     acting: Acting,

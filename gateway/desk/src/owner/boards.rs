@@ -2,7 +2,7 @@
 //!
 //! What a board holds is its source's to say: the sources that have boards are asked.
 
-use super::calls;
+use super::{calls, of_source};
 use crate::{
     acting::Narrowing,
     desk::Desk,
@@ -18,7 +18,7 @@ use plexus_owner::{
     calls::EndedConversation,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -52,9 +52,9 @@ async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards, Refused> {
                     match of_source::<BoardRow>(item, &source) {
                         Ok(board) => boards.push(board),
                         // It costs itself, never the list.
-                        Err(why) => unread.push(Unread::Source {
+                        Err(error) => unread.push(Unread::Source {
                             source: source.clone(),
-                            why,
+                            why: no_board(&error),
                         }),
                     }
                 }
@@ -74,11 +74,9 @@ async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ShownBoard, Ref
     Ok(ShownBoard { board })
 }
 
-/// An item of what a worker answered, with the source that has it.
-fn of_source<T: DeserializeOwned>(item: &Value, source: &SourceId) -> Result<T, String> {
-    let item = super::of_source(item, source).unwrap_or_default();
-    serde_json::from_value(item)
-        .map_err(|error| format!("the source answered what is no board: {error}"))
+/// Why a board of a source is not shown.
+fn no_board(why: &serde_json::Error) -> String {
+    format!("the source answered what is no board: {why}")
 }
 
 /// A board. An id says nothing of its source: where two sources answer for one, the owner names the source.
@@ -96,7 +94,7 @@ async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<Board, Re
             Ok(Answer { board: None, .. }) => continue,
             Ok(Answer {
                 board: Some(board), ..
-            }) => of_source::<Board>(&board, &source),
+            }) => of_source::<Board>(&board, &source).map_err(|error| no_board(&error)),
             Err(error) => Err(error.message.clone()),
         };
         match board {

@@ -64,9 +64,9 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
             Ok(answer) => {
                 let mut found = Vec::new();
                 for set in &answer.sets {
-                    match parsed::<ChangeSetRow>(set, &source) {
-                        Some(set) => found.push(set),
-                        None => away(NO_ITEM.to_owned()),
+                    match of_source::<ChangeSetRow>(set, &source) {
+                        Ok(set) => found.push(set),
+                        Err(_) => away(NO_ITEM.to_owned()),
                     }
                 }
                 match told_of(desk, &source, found, |set| {
@@ -83,11 +83,6 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
         }
     }
     all
-}
-
-/// What a source answered as one change set of its own; none where it has not the form of one.
-fn parsed<T: serde::de::DeserializeOwned>(set: &Value, source: &SourceId) -> Option<T> {
-    serde_json::from_value(of_source(set, source)?).ok()
 }
 
 async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ChangeSet, Refused> {
@@ -110,14 +105,14 @@ pub(crate) async fn shown(
     let mut away = None;
     for source in sources(desk) {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
-            Ok(set) => match parsed::<ChangeSet>(&set, &source) {
-                Some(set) => {
+            Ok(set) => match of_source::<ChangeSet>(&set, &source) {
+                Ok(set) => {
                     let told = told_of(desk, &source, vec![set], |set| {
                         (set.about.call.clone(), &mut set.of)
                     });
                     return told.await?.pop().ok_or_else(|| unknown(id));
                 }
-                None => {
+                Err(_) => {
                     let code = ErrorCode::SourceUnavailable;
                     away = Some(ErrorBody::new(code, NO_ITEM));
                 }

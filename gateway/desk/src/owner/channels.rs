@@ -29,7 +29,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             Ok(answer) => {
                 more += answer["more"].as_u64().unwrap_or_default();
                 let seen_there = |item: &Value| {
-                    let mut item = of_source(item, &source)?;
+                    let mut item: Value = of_source(item, &source).ok()?;
                     item["peer"] = json!(peer);
                     Some(item)
                 };

@@ -151,7 +151,7 @@ fn change_over(came: &LaunchOrigin) -> ChangeOver {
     }
 }
 
-/// Sources on which grants rest until the owner decides.
+/// Sources on which grants are suspended until the owner decides.
 fn resting(state: &TrustState) -> Vec<RestingSource> {
     let sources = state.sources.values().map(|source| RestingSource {
         source: source.id.clone(),

@@ -1,9 +1,9 @@
 //! The card of calls that an agent asks for.
 
-use super::{Choice, Preview};
+use super::{Choice, Preview, Touched};
 use plexus_protocol::{
-    CapabilityId, Constraint, Digest, SourceId, Timestamp, TrustWindow, Verb, Verbs,
-    body::Narration,
+    CapabilityId, Digest, SourceId, Timestamp, TrustWindow, Verb, Verbs,
+    body::{Narration, Scope},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
@@ -61,18 +61,6 @@ impl GrantCard {
         let mut asks = self.asks.iter();
         asks.any(|ask| matches!(ask.plan, Plan::Failed(_)))
     }
-}
-
-/// A capability that is asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scope {
-    /// Its id.
-    pub id: CapabilityId,
-    /// With which verbs.
-    pub verbs: Verbs,
-    /// How it is narrowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub constraint: Option<Constraint>,
 }
 
 /// What a client called itself.
@@ -208,20 +196,6 @@ pub struct MadePlan {
     /// What is not known here.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
-}
-
-/// A thing that a call would read or change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Touched {
-    /// What kind of thing.
-    pub kind: String,
-    /// Which one.
-    pub id: String,
-    /// What would be done with it.
-    pub access: Verb,
-    /// The digest of what is there before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }
 
 /// How far the approval of a conversation reaches.
